@@ -1,0 +1,80 @@
+/**
+ * The port behind which gradients are computed. An engine owns a copy of the parameters and computes; it never steps,
+ * never keeps hidden state between calls and draws no random number, so that **the gradient of a lease is a pure function
+ * of (parameters, lease)**.
+ */
+
+/** Streams of one lease, one window long. All arrays are stream-major and belong to the caller; the engine only reads them. */
+export interface Batch {
+  /** B, streams in this batch: 1 <= B <= EngineLimits.maxStreams. */
+  readonly streams: number;
+  /** T, time steps: 1 <= T <= EngineLimits.maxWindow. */
+  readonly window: number;
+  /** Character ids [B, T+1]: inputs are columns 0..T-1, targets columns 1..T. */
+  readonly tokens: Uint16Array;
+  /** Hidden state before the window [B, L, S, H]; for an LSTM S = 2: h, then C. */
+  readonly states: Float32Array;
+}
+
+export interface Gradient {
+  /** d(sum of negative log-likelihood over the B*T targets)/d(parameters), in the layout's order. A sum, not a mean. */
+  readonly gradient: Float32Array;
+  /** Sum of negative log-likelihood over the B*T targets, nats. */
+  readonly lossSum: number;
+  /** B*T, characters. */
+  readonly tokens: number;
+  /** Hidden state after the window [B, L, S, H]. */
+  readonly endStates: Float32Array;
+}
+
+export interface Evaluation {
+  readonly lossSum: number;
+  readonly tokens: number;
+  readonly endStates: Float32Array;
+}
+
+export interface EngineInfo {
+  /** `reference`, `wasm`. */
+  readonly name: string;
+  /** What was chosen on this host: "simd", "relaxed-simd 4x2". */
+  readonly variant: string;
+  /** Where it computes: "cpu". */
+  readonly device: string;
+}
+
+export interface EngineLimits {
+  readonly maxStreams: number;
+  readonly maxWindow: number;
+}
+
+/**
+ * Buffers in results are the engine's and are valid until the next call of any method: copy what must live longer.
+ * Calls must not overlap. Every method throws EngineError.
+ */
+export interface Engine {
+  readonly info: EngineInfo;
+  readonly limits: EngineLimits;
+  /** Copies all parameters in (length layout.size). @throws EngineError `not_finite` is left to gradient() to find. */
+  setParameters(parameters: Float32Array): void;
+  /** Forward and truncated backward pass over one window. @throws EngineError `not_finite` when loss or gradient is not. */
+  gradient(batch: Batch): Promise<Gradient>;
+  /** Forward pass only. */
+  evaluate(batch: Batch): Promise<Evaluation>;
+  /**
+   * One time step for sampling. `tokens` [B] ids, `states` [B, L, S, H] read and overwritten in place.
+   * Returns logits [B, V].
+   */
+  step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array>;
+  dispose(): void;
+}
+
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+  readonly code: 'absent' | 'unsupported' | 'bad_shape' | 'out_of_memory' | 'not_finite' | 'disposed';
+  readonly remedy: string;
+  constructor(code: EngineError['code'], message: string, remedy: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}

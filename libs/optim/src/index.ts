@@ -1,0 +1,1 @@
+export { type OptimizerConfig, type OptimizerState, type ScheduleConfig } from './config.js';

@@ -1,0 +1,52 @@
+import * as v from 'valibot';
+import { LIMITS } from './limits.js';
+
+const whole = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
+const real = (least: number, most: number) => v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
+
+export const ModelConfigSchema = v.strictObject({
+  cell: v.picklist(['lstm']),
+  layers: whole(1, LIMITS.layers),
+  hidden: whole(1, LIMITS.hidden),
+  vocabulary: whole(2, LIMITS.vocabulary),
+});
+
+export const OptimizerConfigSchema = v.variant('kind', [
+  v.strictObject({ kind: v.literal('sgd'), momentum: real(0, 0.9999), weightDecay: real(0, 1) }),
+  v.strictObject({
+    kind: v.picklist(['adam', 'adamw']),
+    beta1: real(0, 0.9999),
+    beta2: real(0, 0.999999),
+    epsilon: real(1e-12, 1),
+    weightDecay: real(0, 1),
+  }),
+]);
+
+export const ScheduleConfigSchema = v.variant('kind', [
+  v.strictObject({ kind: v.literal('constant') }),
+  v.strictObject({ kind: v.literal('step'), everyRounds: whole(1, LIMITS.rounds), factor: real(0, 1) }),
+  v.strictObject({ kind: v.literal('cosine'), warmupRounds: whole(0, LIMITS.rounds), finalFraction: real(0, 1) }),
+]);
+
+/** How gradients travel: float16 with a power-of-two scale per tensor, or float32. */
+export const GRADIENT_CODECS = ['fp16', 'fp32'] as const;
+export type GradientCodec = (typeof GRADIENT_CODECS)[number];
+
+/** What a run trains and how; fixed for its life and the same for every replica. */
+export const TrainingConfigSchema = v.strictObject({
+  model: ModelConfigSchema,
+  /** B, streams: the global batch, whoever computes it. */
+  streams: whole(1, LIMITS.streams),
+  /** T, time steps of truncated BPTT. */
+  window: whole(1, LIMITS.window),
+  rounds: whole(1, LIMITS.rounds),
+  seed: whole(0, 0xffffffff),
+  /** Peak learning rate. */
+  learningRate: real(0, 1000),
+  /** Global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
+  clip: real(0, 1e9),
+  optimizer: OptimizerConfigSchema,
+  schedule: ScheduleConfigSchema,
+  codec: v.picklist(GRADIENT_CODECS),
+});
+export type TrainingConfig = v.InferOutput<typeof TrainingConfigSchema>;

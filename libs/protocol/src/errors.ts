@@ -1,0 +1,33 @@
+/** Why a peer's bytes, message or request were turned down. Sent in `refuse` and `contributionResult`. */
+export type ProtocolErrorCode =
+  /** Bytes that are no frame, no msgpack, or no message we know. */
+  | 'malformed_frame'
+  /** A message of a known type whose fields break its schema. */
+  | 'invalid_message'
+  /** A valid message at the wrong moment. */
+  | 'unexpected_message'
+  /** A frame, transfer or field over `LIMITS`. */
+  | 'limit_exceeded'
+  /** No common protocol version. */
+  | 'version_mismatch'
+  /** The join token is wrong. */
+  | 'wrong_token'
+  /** The parameter layout differs. */
+  | 'layout_mismatch'
+  /** The run takes no more workers. */
+  | 'run_full'
+  /** The run has ended. */
+  | 'run_over'
+  | 'internal';
+
+/** Bytes or messages from outside that cannot be accepted. */
+export class ProtocolError extends Error {
+  override readonly name = 'ProtocolError';
+  readonly code: ProtocolErrorCode;
+  readonly remedy: string;
+  constructor(code: ProtocolErrorCode, message: string, remedy: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}

@@ -1,0 +1,33 @@
+/** Every limit on what a peer may send, in one place. */
+export const LIMITS = {
+  /** One frame on the wire. WebRTC data channels carry no more. */
+  frameBytes: 256 * 1024,
+  /** One message's msgpack body. */
+  messageBytes: 64 * 1024,
+  /** The body attached to one message: gradients, snapshots. 1 GiB. */
+  bodyBytes: 1024 ** 3,
+  /** Transfers that a peer may have half sent at once. */
+  transfersInFlight: 4,
+  /** Bytes queued towards one peer before it counts as stuck. */
+  bufferedBytes: 2 * 1024 ** 3,
+  /** Until a new connection must have said hello. */
+  helloMs: 10_000,
+  /** A started transfer that makes no progress for this long is broken off. */
+  transferIdleMs: 60_000,
+  nameLength: 64,
+  reasonLength: 500,
+  tokenLength: 256,
+  /** Workers in one run. */
+  workers: 10_000,
+  /** B, streams. */
+  streams: 65_536,
+  /** T, time steps. */
+  window: 8_192,
+  layers: 16,
+  hidden: 16_384,
+  /** V; ids travel as uint16. */
+  vocabulary: 65_536,
+  rounds: 100_000_000,
+} as const;
+
+export type Limits = { readonly [K in keyof typeof LIMITS]: number };

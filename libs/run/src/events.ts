@@ -1,0 +1,42 @@
+import type { TrainingConfig } from '@troupe/protocol';
+
+/**
+ * What a run tells the world, one JSON object a line on the coordinator's standard output with `--json`, and what the terminal and
+ * the dashboard are drawn from. Loss in nats/char, times in ms, rates in chars/s.
+ */
+export type RunEvent =
+  | { event: 'listening'; address: string; joinCommand: string; runId: string; out: string }
+  | {
+      event: 'started';
+      /** First round to compute; > 0 after a resume. */
+      round: number;
+      config: TrainingConfig;
+      parameters: number;
+      corpus: { name: string; characters: number; train: number; validation: number };
+    }
+  | { event: 'worker'; workerId: string; name: string; change: 'joined' | 'ready' | 'left' | 'refused' | 'resynced'; reason: string; workers: number }
+  | {
+      event: 'round';
+      /** Rounds completed, counting this one. */
+      round: number;
+      rounds: number;
+      trainLoss: number;
+      /** Before clipping. */
+      gradientNorm: number;
+      /** 1 = not clipped. */
+      clipScale: number;
+      learningRate: number;
+      roundMs: number;
+      /** Over the last few seconds. */
+      charsPerSecond: number;
+      etaMs: number;
+      workers: number;
+    }
+  | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }
+  | { event: 'sample'; round: number; text: string }
+  | { event: 'checkpoint'; round: number; path: string; best: boolean }
+  /** The run stands still, and why. */
+  | { event: 'waiting'; reason: string }
+  | { event: 'note'; level: 'info' | 'warn'; text: string; remedy?: string }
+  | { event: 'finished'; round: number; reason: 'completed' | 'stopped'; checkpoint: string; bestCheckpoint?: string; validationLoss?: number }
+  | { event: 'error'; code: string; message: string; remedy: string };

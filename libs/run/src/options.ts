@@ -1,0 +1,50 @@
+/**
+ * The flags of a run, one table for `troupe train`, `troupe coordinator` and their help. Values arrive as text and leave
+ * validated; `undefined` means: not given.
+ */
+export interface RunOption {
+  /** "--layers". */
+  readonly flag: string;
+  readonly kind: 'whole' | 'real' | 'text' | 'choice' | 'switch';
+  readonly choices?: readonly string[];
+  /** What stands behind the flag in the help: "L". */
+  readonly placeholder?: string;
+  /** Shown in the help; the default itself. Absent for switches and for flags whose absence has a meaning of its own. */
+  readonly default?: string;
+  readonly help: string;
+  readonly group: 'Model' | 'Data' | 'Training' | 'Run' | 'Network';
+}
+
+export const RUN_OPTIONS: readonly RunOption[] = [
+  { flag: '--corpus', kind: 'text', placeholder: 'C', default: 'sonnets', group: 'Data', help: 'sonnets (built in), a named corpus (see troupe corpus list), or the path of a UTF-8 text file' },
+  { flag: '--batch', kind: 'whole', placeholder: 'B', default: '32', group: 'Data', help: 'streams: parallel tracks of the corpus, the global batch, whoever computes it' },
+  { flag: '--window', kind: 'whole', placeholder: 'T', default: '64', group: 'Data', help: 'time steps of truncated back-propagation' },
+  { flag: '--cell', kind: 'choice', choices: ['lstm'], default: 'lstm', group: 'Model', help: 'recurrent cell' },
+  { flag: '--layers', kind: 'whole', placeholder: 'L', default: '1', group: 'Model', help: 'recurrent layers' },
+  { flag: '--hidden', kind: 'whole', placeholder: 'H', default: '192', group: 'Model', help: 'hidden units per layer' },
+  { flag: '--rounds', kind: 'whole', placeholder: 'N', default: '1200', group: 'Training', help: 'global steps; each takes one window of every stream' },
+  { flag: '--optimizer', kind: 'choice', choices: ['adam', 'adamw', 'sgd'], default: 'adam', group: 'Training', help: 'how an update becomes a step' },
+  { flag: '--lr', kind: 'real', placeholder: 'X', default: '0.01', group: 'Training', help: 'peak learning rate (for sgd try 1)' },
+  { flag: '--schedule', kind: 'choice', choices: ['cosine', 'constant', 'step'], default: 'cosine', group: 'Training', help: 'how the learning rate changes over the run' },
+  { flag: '--warmup', kind: 'whole', placeholder: 'N', default: '20', group: 'Training', help: 'cosine: rounds of linear warm-up' },
+  { flag: '--lr-final', kind: 'real', placeholder: 'X', default: '0.02', group: 'Training', help: 'cosine: last learning rate, as a fraction of the peak' },
+  { flag: '--lr-step', kind: 'whole', placeholder: 'N', default: '500', group: 'Training', help: 'step: rounds between two decays' },
+  { flag: '--lr-factor', kind: 'real', placeholder: 'X', default: '0.5', group: 'Training', help: 'step: factor of each decay' },
+  { flag: '--momentum', kind: 'real', placeholder: 'X', default: '0.9', group: 'Training', help: 'sgd: momentum' },
+  { flag: '--beta1', kind: 'real', placeholder: 'X', default: '0.9', group: 'Training', help: 'adam, adamw: decay of the first moment' },
+  { flag: '--beta2', kind: 'real', placeholder: 'X', default: '0.99', group: 'Training', help: 'adam, adamw: decay of the second moment' },
+  { flag: '--weight-decay', kind: 'real', placeholder: 'X', default: '0', group: 'Training', help: 'L2 penalty (decoupled for adamw)' },
+  { flag: '--clip', kind: 'real', placeholder: 'X', default: '5', group: 'Training', help: 'clip the global norm of the mean gradient to X; 0 = never' },
+  { flag: '--seed', kind: 'whole', placeholder: 'S', default: '1', group: 'Training', help: 'first parameters and samples follow from it' },
+  { flag: '--wire', kind: 'choice', choices: ['fp16', 'fp32'], default: 'fp16', group: 'Network', help: 'how gradients travel' },
+  { flag: '--out', kind: 'text', placeholder: 'DIR', group: 'Run', help: 'folder for checkpoints (default: the next free runs/NNN)' },
+  { flag: '--resume', kind: 'switch', group: 'Run', help: 'go on from the last checkpoint in --out (default: the newest of runs/)' },
+  { flag: '--checkpoint-every', kind: 'whole', placeholder: 'N', default: '200', group: 'Run', help: 'rounds between checkpoints; 0 = only at the end' },
+  { flag: '--keep', kind: 'whole', placeholder: 'N', default: '3', group: 'Run', help: 'checkpoints kept besides the best one' },
+  { flag: '--eval-every', kind: 'whole', placeholder: 'N', default: '100', group: 'Run', help: 'rounds between validations; 0 = only at the end' },
+  { flag: '--sample-every', kind: 'whole', placeholder: 'N', default: '200', group: 'Run', help: 'rounds between printed samples; 0 = only at the end' },
+  { flag: '--host', kind: 'text', placeholder: 'H', default: '127.0.0.1', group: 'Network', help: 'address to listen on; 0.0.0.0 lets other machines join' },
+  { flag: '--port', kind: 'whole', placeholder: 'P', default: '7070', group: 'Network', help: 'port to listen on; 0 = any free one' },
+  { flag: '--token', kind: 'text', placeholder: 'TOKEN', group: 'Network', help: 'what workers must show to join (default: TROUPE_TOKEN, else a random one, printed)' },
+  { flag: '--allreduce', kind: 'text', placeholder: 'URL', group: 'Network', help: 'an all-reduce service running elsewhere (default: inside the coordinator)' },
+];

@@ -1,0 +1,57 @@
+/**
+ * Byte frames over an ordered, reliable, full-duplex link. Every transport (memory, WebSocket, later WebRTC) is this one
+ * interface, and one conformance suite runs against each.
+ */
+
+export interface CloseInfo {
+  /** `clean`: a side called close(); `lost`: the link broke or the heartbeat found it dead. */
+  readonly kind: 'clean' | 'lost';
+  /** In plain words, for logs and for the other side. */
+  readonly reason: string;
+}
+
+/** Thrown by `send`, `receive` and `drained` once the link is closed, and by connecting when it cannot be opened. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError';
+  readonly code: 'closed' | 'lost' | 'refused' | 'unreachable' | 'timeout' | 'frame_too_large' | 'port_in_use' | 'aborted';
+  /** What the person can do about it. */
+  readonly remedy: string;
+  constructor(code: TransportError['code'], message: string, remedy: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
+
+export interface Connection {
+  /** Who is at the other end, for logs: "127.0.0.1:4242", "memory:worker-1". */
+  readonly remote: string;
+  /** Bytes handed to `send` that have not left this process yet. */
+  readonly bufferedBytes: number;
+  /**
+   * Queues one frame; frames arrive whole and in order. The connection owns `frame` from here on: the caller must not write
+   * to it again (the memory transport hands over the very same bytes).
+   * @throws TransportError `closed`, `lost` or `frame_too_large`
+   */
+  send(frame: Uint8Array): void;
+  /** Resolves when `bufferedBytes` is at or below `maxBufferedBytes`; rejects with TransportError when closed or aborted. */
+  drained(maxBufferedBytes: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * The next frame, in order; frames that came before the call are kept and never lost. Frames received before a close are
+   * still delivered; then it rejects with TransportError `closed` or `lost`. At most one call may be waiting.
+   */
+  receive(signal?: AbortSignal): Promise<Uint8Array>;
+  /** Closes after what was sent; idempotent. */
+  close(reason: string): void;
+  /** Resolves once, when the link is closed from either side or lost. Never rejects. */
+  readonly closed: Promise<CloseInfo>;
+}
+
+export interface Listener {
+  /** Where it listens, port filled in: "ws://127.0.0.1:7070". */
+  readonly address: string;
+  /** The next incoming connection; rejects with TransportError `closed` after `close()`. */
+  accept(signal?: AbortSignal): Promise<Connection>;
+  /** Stops listening and closes every accepted connection that is still open. */
+  close(reason: string): Promise<void>;
+}

@@ -1,0 +1,6 @@
+export {
+  TransportError,
+  type CloseInfo,
+  type Connection,
+  type Listener,
+} from './connection.js';
