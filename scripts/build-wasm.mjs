@@ -9,13 +9,17 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const asc = path.join(root, 'node_modules', 'assemblyscript', 'bin', 'asc.js');
 
-/** Each project's assembly/build.json: { "out": "src/wasm/generated", "modules": { "name": { "entry": "x.ts", "flags": [..] } } } */
+/**
+ * Each project's assembly/build.json: { "out": "src/wasm/generated", "modules": { "name": { "entry": "x.ts", "flags": [..] } } },
+ * and "generate": scripts beside it that write sources, run first.
+ */
 function buildProject(project) {
   const folder = path.resolve(root, project);
   const assembly = path.join(folder, 'assembly');
-  const { out, modules } = JSON.parse(fs.readFileSync(path.join(assembly, 'build.json'), 'utf8'));
+  const { out, modules, generate = [] } = JSON.parse(fs.readFileSync(path.join(assembly, 'build.json'), 'utf8'));
   const outFolder = path.join(folder, out);
   fs.mkdirSync(outFolder, { recursive: true });
+  for (const script of generate) execFileSync(process.execPath, [path.join(assembly, script)], { stdio: 'inherit' });
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'troupe-wasm-'));
   for (const [name, { entry, flags }] of Object.entries(modules)) {
     const wasm = path.join(scratch, `${name}.wasm`);

@@ -9,3 +9,8 @@ export {
   type Evaluation,
   type Gradient,
 } from './engine.js';
+export { checkBatch, checkEngineConfig, checkParameters, checkStep } from './batch.js';
+export { createRandom, restoreRandom, type Random, type RandomState } from './random.js';
+export { initialParameters } from './init.js';
+export { sample, type SampleOptions } from './sample.js';
+export { evaluateLoss, type EvaluateOptions, type EvaluationReport } from './evaluate.js';

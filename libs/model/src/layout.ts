@@ -28,7 +28,11 @@ export function createLayout(config: ModelConfig): ParameterLayout {
   const { layers, hidden: H, vocabulary: V } = config;
   const shapes: [string, number[]][] = [];
   for (let k = 0; k < layers; k++) {
-    shapes.push([`lstm.weight_ih_l${k}`, [4 * H, k === 0 ? V : H]], [`lstm.weight_hh_l${k}`, [4 * H, H]], [`lstm.bias_ih_l${k}`, [4 * H]]);
+    shapes.push(
+      [`lstm.weight_ih_l${k}`, [4 * H, k === 0 ? V : H]],
+      [`lstm.weight_hh_l${k}`, [4 * H, H]],
+      [`lstm.bias_ih_l${k}`, [4 * H]],
+    );
   }
   shapes.push(['linear.weight', [V, H]], ['linear.bias', [V]]);
   const tensors: TensorSpec[] = [];

@@ -14,7 +14,14 @@ export type RunEvent =
       parameters: number;
       corpus: { name: string; characters: number; train: number; validation: number };
     }
-  | { event: 'worker'; workerId: string; name: string; change: 'joined' | 'ready' | 'left' | 'refused' | 'resynced'; reason: string; workers: number }
+  | {
+      event: 'worker';
+      workerId: string;
+      name: string;
+      change: 'joined' | 'ready' | 'left' | 'refused' | 'resynced';
+      reason: string;
+      workers: number;
+    }
   | {
       event: 'round';
       /** Rounds completed, counting this one. */
@@ -38,5 +45,12 @@ export type RunEvent =
   /** The run stands still, and why. */
   | { event: 'waiting'; reason: string }
   | { event: 'note'; level: 'info' | 'warn'; text: string; remedy?: string }
-  | { event: 'finished'; round: number; reason: 'completed' | 'stopped'; checkpoint: string; bestCheckpoint?: string; validationLoss?: number }
+  | {
+      event: 'finished';
+      round: number;
+      reason: 'completed' | 'stopped';
+      checkpoint: string;
+      bestCheckpoint?: string;
+      validationLoss?: number;
+    }
   | { event: 'error'; code: string; message: string; remedy: string };

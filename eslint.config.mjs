@@ -1,0 +1,102 @@
+// Lint rules and, with them, the direction of dependencies: each project's package.json carries a layer tag and a runtime tag,
+// and the constraints below say what may import what. tests/architecture feeds this config violations and expects errors.
+import eslint from '@eslint/js';
+import nx from '@nx/eslint-plugin';
+import importX from 'eslint-plugin-import-x';
+import tseslint from 'typescript-eslint';
+
+/** A layer may import these layers and nothing else. Apps never import each other: the CLI starts them as processes. */
+const LAYERS = {
+  leaf: [],
+  model: ['leaf'],
+  checkpoint: ['leaf', 'model'],
+  run: ['leaf'],
+  collective: ['leaf'],
+  worker: ['leaf', 'model', 'collective'],
+  app: ['leaf', 'model', 'checkpoint', 'run', 'collective', 'worker'],
+  tests: ['leaf', 'model', 'checkpoint', 'run', 'collective', 'worker'],
+};
+
+const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({
+  sourceTag: `layer:${layer}`,
+  onlyDependOnLibsWithTags: allowed.map((name) => `layer:${name}`),
+}));
+
+/** Portable code runs in browsers too and must not reach what runs in Node only. */
+const runtimeConstraints = [
+  { sourceTag: 'runtime:portable', onlyDependOnLibsWithTags: ['runtime:portable'] },
+  { sourceTag: 'runtime:node', onlyDependOnLibsWithTags: ['runtime:portable', 'runtime:node'] },
+];
+
+export default tseslint.config(
+  { ignores: ['**/dist/**', '**/generated/**', '**/node_modules/**', '.nx/**', 'libs/*/assembly/**', 'runs/**', 'types/**'] },
+  eslint.configs.recommended,
+  ...tseslint.configs.recommendedTypeChecked,
+  {
+    plugins: { '@nx': nx, 'import-x': importX },
+    languageOptions: {
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },
+    },
+    settings: { 'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] }, 'import-x/resolver-next': [relativeResolver()] },
+    rules: {
+      '@nx/enforce-module-boundaries': ['error', { allow: [], depConstraints: [...layerConstraints, ...runtimeConstraints], enforceBuildableLibDependency: false }],
+      'import-x/no-cycle': 'error',
+      // An async method of a port turns what it throws into a rejection; it need not await.
+      '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      '@typescript-eslint/only-throw-error': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      eqeqeq: 'error',
+      'no-restricted-syntax': [
+        'error',
+        { selector: "CallExpression[callee.object.name='process'][callee.property.name='exit']", message: 'Set process.exitCode and let the process end: output is lost otherwise.' },
+      ],
+    },
+  },
+  {
+    // Portable code runs in browsers and simulations too: no Node, no clock, no randomness of its own.
+    files: ['libs/*/src/**/*.ts'],
+    ignores: ['libs/*/src/node/**', 'libs/transport/src/websocket/**'],
+    rules: {
+      'no-restricted-globals': ['error', 'Date', 'performance', 'setTimeout', 'setInterval', 'process', 'Buffer', 'crypto'],
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['node:*', 'ws', '@troupe/*/node', '@troupe/transport/websocket'],
+              message: 'Portable libraries run in browsers too: take what Node offers as a parameter.',
+            },
+          ],
+        },
+      ],
+      'no-restricted-properties': ['error', { object: 'Math', property: 'random', message: 'Take the random source as a parameter.' }],
+    },
+  },
+  {
+    files: ['**/test/**/*.ts', 'tests/**/*.ts', 'vitest.config.ts'],
+    languageOptions: { parserOptions: { projectService: false, project: ['./tsconfig.tests.json'] } },
+    rules: {
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+    },
+  },
+  {
+    files: ['**/*.mjs'],
+    ...tseslint.configs.disableTypeChecked,
+    languageOptions: { parserOptions: { projectService: false }, globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+  },
+);
+
+/** Cycles are looked for within a project, where imports are relative and end in .js for a .ts file. */
+function relativeResolver() {
+  return {
+    interfaceVersion: 3,
+    name: 'relative-ts',
+    resolve(source, file) {
+      if (!source.startsWith('.')) return { found: false };
+      return { found: true, path: new URL(source.replace(/\.js$/, '.ts'), `file://${file}`).pathname };
+    },
+  };
+}

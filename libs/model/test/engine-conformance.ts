@@ -1,0 +1,335 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { createLayout, stateSize, type Batch, type Engine, type EngineLimits, type ModelConfig } from '../src/index.js';
+import { createReferenceEngine } from '../src/reference/index.js';
+import { goldenCases, type GoldenCase } from './golden.js';
+
+export type CreateEngine = (config: ModelConfig, limits: EngineLimits) => Engine | Promise<Engine>;
+
+/** Greatest relative error: |a - b| / |b| in the Euclidean norm, per tensor. */
+export interface Tolerances {
+  readonly loss: number;
+  readonly gradient: number;
+  readonly states: number;
+  readonly logits: number;
+}
+
+interface Shape {
+  readonly layers: number;
+  readonly hidden: number;
+  readonly vocabulary: number;
+  readonly streams: number;
+  readonly window: number;
+  readonly limits: EngineLimits;
+}
+
+/** Sizes that no vector width or cache block divides, and batches smaller than the engine was made for. */
+const ODD_SHAPES: readonly Shape[] = [
+  { layers: 1, hidden: 5, vocabulary: 7, streams: 1, window: 1, limits: { maxStreams: 1, maxWindow: 1 } },
+  { layers: 2, hidden: 5, vocabulary: 7, streams: 3, window: 6, limits: { maxStreams: 8, maxWindow: 9 } },
+  { layers: 1, hidden: 33, vocabulary: 65, streams: 3, window: 9, limits: { maxStreams: 3, maxWindow: 16 } },
+  { layers: 3, hidden: 33, vocabulary: 7, streams: 1, window: 5, limits: { maxStreams: 4, maxWindow: 5 } },
+  { layers: 2, hidden: 16, vocabulary: 2, streams: 13, window: 1, limits: { maxStreams: 16, maxWindow: 8 } },
+  { layers: 2, hidden: 70, vocabulary: 67, streams: 17, window: 19, limits: { maxStreams: 32, maxWindow: 20 } },
+  { layers: 1, hidden: 1, vocabulary: 3, streams: 2, window: 3, limits: { maxStreams: 2, maxWindow: 3 } },
+];
+
+const describeShape = ({ layers, hidden, vocabulary, streams, window }: Shape) =>
+  `${layers}x${hidden}, V=${vocabulary}, B=${streams}, T=${window}`;
+
+/** The behaviour of the Engine port. Every engine's test file calls this once. */
+export function engineConformance(name: string, createEngine: CreateEngine, tolerances: Tolerances): void {
+  describe(`${name} engine`, () => {
+    const engines: Engine[] = [];
+    const open = async (config: ModelConfig, limits: EngineLimits, parameters: Float32Array): Promise<Engine> => {
+      const engine = await createEngine(config, limits);
+      engines.push(engine);
+      engine.setParameters(parameters);
+      return engine;
+    };
+    afterEach(() => {
+      for (const engine of engines.splice(0)) engine.dispose();
+    });
+
+    for (const golden of goldenCases()) againstPyTorch(golden, open, tolerances);
+    for (const shape of ODD_SHAPES) againstReference(shape, open, tolerances);
+    purity(open, tolerances);
+    errors(open);
+  });
+}
+
+type Open = (config: ModelConfig, limits: EngineLimits, parameters: Float32Array) => Promise<Engine>;
+
+function againstPyTorch(golden: GoldenCase, open: Open, tolerances: Tolerances): void {
+  const { config, layout, parameters, batch } = golden;
+  const limits = { maxStreams: batch.streams + 1, maxWindow: batch.window + 3 };
+
+  it(`gives PyTorch's loss, gradients and end states for ${golden.name}`, async () => {
+    const engine = await open(config, limits, parameters);
+    const result = await engine.gradient(batch);
+    expect(result.tokens).toBe(batch.streams * batch.window);
+    expect(Math.abs(result.lossSum / golden.lossSum - 1)).toBeLessThan(tolerances.loss);
+    for (const { name, offset, size } of layout.tensors) {
+      const error = relativeError(
+        result.gradient.subarray(offset, offset + size),
+        golden.gradient.subarray(offset, offset + size),
+      );
+      expect(error, name).toBeLessThan(tolerances.gradient);
+    }
+    expect(relativeError(result.endStates, golden.endStates)).toBeLessThan(tolerances.states);
+  });
+
+  it(`steps through PyTorch's logits for ${golden.name}`, async () => {
+    const engine = await open(config, limits, parameters);
+    const states = batch.states.slice();
+    const logits = await stepThrough(engine, config, batch, states);
+    expect(relativeError(logits, golden.logits)).toBeLessThan(tolerances.logits);
+    expect(relativeError(states, golden.endStates)).toBeLessThan(tolerances.states);
+  });
+}
+
+function againstReference(shape: Shape, open: Open, tolerances: Tolerances): void {
+  it(`agrees with the reference engine on ${describeShape(shape)}`, async () => {
+    const { config, parameters, batch } = problem(shape, 7);
+    const engine = await open(config, shape.limits, parameters);
+    const reference = createReferenceEngine(config, shape.limits);
+    reference.setParameters(parameters);
+    const expected = await reference.gradient(batch);
+    const result = await engine.gradient(batch);
+    expect(Math.abs(result.lossSum / expected.lossSum - 1)).toBeLessThan(tolerances.loss);
+    expect(relativeError(result.gradient, expected.gradient)).toBeLessThan(tolerances.gradient);
+    expect(relativeError(result.endStates, expected.endStates)).toBeLessThan(tolerances.states);
+    expect(result.gradient.length).toBe(parameters.length);
+    expect(result.endStates.length).toBe(batch.states.length);
+  });
+}
+
+const SHAPE: Shape = { layers: 2, hidden: 9, vocabulary: 11, streams: 5, window: 6, limits: { maxStreams: 7, maxWindow: 8 } };
+
+function purity(open: Open, tolerances: Tolerances): void {
+  it('gives for a batch the sum of the gradients and losses of its parts', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 1);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const whole = copyOf(await engine.gradient(batch));
+    const sum = { gradient: new Float64Array(parameters.length), lossSum: 0, endStates: [] as number[] };
+    for (const part of [streamsOf(config, batch, 0, 2), streamsOf(config, batch, 2, 5)]) {
+      const { gradient, lossSum, endStates } = await engine.gradient(part);
+      gradient.forEach((value, i) => (sum.gradient[i] += value));
+      sum.lossSum += lossSum;
+      sum.endStates.push(...endStates);
+    }
+    expect(relativeError(whole.gradient, sum.gradient)).toBeLessThan(tolerances.gradient);
+    expect(Math.abs(whole.lossSum / sum.lossSum - 1)).toBeLessThan(tolerances.loss);
+    expect(relativeError(whole.endStates, sum.endStates)).toBeLessThan(tolerances.states);
+  });
+
+  it('evaluates to the loss and end states of the gradient pass', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 2);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const trained = copyOf(await engine.gradient(batch));
+    const evaluated = await engine.evaluate(batch);
+    expect(evaluated.tokens).toBe(trained.tokens);
+    expect(Math.abs(evaluated.lossSum / trained.lossSum - 1)).toBeLessThan(tolerances.loss);
+    expect(relativeError(evaluated.endStates, trained.endStates)).toBeLessThan(tolerances.states);
+  });
+
+  it('steps one character at a time to the end states of the whole window', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 3);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const { endStates } = copyOf(await engine.evaluate(batch));
+    const states = batch.states.slice();
+    await stepThrough(engine, config, batch, states);
+    expect(relativeError(states, endStates)).toBeLessThan(tolerances.states);
+  });
+
+  it('returns the same bits for the same call, whatever was computed between', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 4);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const first = copyOf(await engine.gradient(batch));
+    const other = problem({ ...SHAPE, streams: 7, window: 8 }, 5).batch;
+    await engine.gradient(other);
+    await engine.evaluate(other);
+    await engine.step(other.tokens.slice(0, 7), other.states.slice());
+    expect(copyOf(await engine.gradient(batch))).toEqual(first);
+    const fresh = await open(config, SHAPE.limits, parameters);
+    expect(copyOf(await fresh.gradient(batch))).toEqual(first);
+  });
+
+  it('gives a stream the same end state in any batch position', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 6);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const whole = copyOf(await engine.evaluate(batch));
+    const size = stateSize(config);
+    const alone = await engine.evaluate(streamsOf(config, batch, 4, 5));
+    expect(relativeError(alone.endStates, whole.endStates.subarray(4 * size, 5 * size))).toBeLessThan(tolerances.states);
+  });
+
+  it('keeps its own copy of the parameters and leaves the batch alone', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 8);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const first = copyOf(await engine.gradient(batch));
+    parameters.fill(0);
+    const before = { tokens: batch.tokens.slice(), states: batch.states.slice() };
+    expect(copyOf(await engine.gradient(batch))).toEqual(first);
+    await engine.evaluate(batch);
+    expect(batch.tokens).toEqual(before.tokens);
+    expect(batch.states).toEqual(before.states);
+  });
+
+  it('computes with the parameters it was given last', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 9);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const first = copyOf(await engine.gradient(batch));
+    engine.setParameters(parameters.map((value) => value * 0.5));
+    expect((await engine.gradient(batch)).lossSum).not.toBe(first.lossSum);
+    engine.setParameters(parameters);
+    expect(copyOf(await engine.gradient(batch))).toEqual(first);
+  });
+
+  it('accepts views into larger buffers', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 10);
+    const engine = await open(config, SHAPE.limits, parameters);
+    const expected = copyOf(await engine.gradient(batch));
+    const tokens = new Uint16Array([9, 9, 9, ...batch.tokens, 9]).subarray(3, 3 + batch.tokens.length);
+    const states = new Float32Array([9, ...batch.states, 9]).subarray(1, 1 + batch.states.length);
+    engine.setParameters(new Float32Array([9, ...parameters, 9]).subarray(1, 1 + parameters.length));
+    expect(copyOf(await engine.gradient({ ...batch, tokens, states }))).toEqual(expected);
+  });
+}
+
+function errors(open: Open): void {
+  const { config, parameters, batch } = problem(SHAPE, 11);
+  const { limits } = SHAPE;
+  const tokens = (count: number) => new Uint16Array(count);
+  const states = (streams: number) => new Float32Array(streams * stateSize(config));
+  const misshapen: [string, Batch][] = [
+    ['no streams', { streams: 0, window: 6, tokens: tokens(0), states: states(0) }],
+    ['more streams than the limit', { streams: 8, window: 6, tokens: tokens(8 * 7), states: states(8) }],
+    ['no time steps', { streams: 5, window: 0, tokens: tokens(5), states: states(5) }],
+    ['more time steps than the limit', { streams: 5, window: 9, tokens: tokens(50), states: states(5) }],
+    ['a fractional window', { streams: 2, window: 1.5, tokens: tokens(5), states: states(2) }],
+    ['tokens of the wrong length', { ...batch, tokens: tokens(batch.tokens.length - 1) }],
+    ['states of the wrong length', { ...batch, states: states(4) }],
+    ['a token outside the vocabulary', { ...batch, tokens: batch.tokens.with(3, config.vocabulary) }],
+    ['a last target outside the vocabulary', { ...batch, tokens: batch.tokens.with(-1, 65535) }],
+  ];
+  for (const [what, wrong] of misshapen) {
+    it(`rejects ${what} as bad_shape and goes on`, async () => {
+      const engine = await open(config, limits, parameters);
+      await expect(engine.gradient(wrong)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
+      await expect(engine.evaluate(wrong)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
+      expect((await engine.gradient(batch)).lossSum).toBeGreaterThan(0);
+    });
+  }
+
+  it('rejects parameters of the wrong length and keeps the old ones', async () => {
+    const engine = await open(config, limits, parameters);
+    const { lossSum } = await engine.gradient(batch);
+    for (const wrong of [parameters.slice(1), new Float32Array(parameters.length + 1)]) {
+      expect(() => engine.setParameters(wrong)).toThrow(expect.objectContaining({ name: 'EngineError', code: 'bad_shape' }));
+    }
+    expect((await engine.gradient(batch)).lossSum).toBe(lossSum);
+  });
+
+  it('rejects a step with a token outside the vocabulary or states of the wrong length', async () => {
+    const engine = await open(config, limits, parameters);
+    const badShape = { name: 'EngineError', code: 'bad_shape' };
+    await expect(engine.step(new Uint16Array([config.vocabulary]), states(1))).rejects.toMatchObject(badShape);
+    await expect(engine.step(new Uint16Array([0]), states(2))).rejects.toMatchObject(badShape);
+    await expect(engine.step(new Uint16Array(8), states(8))).rejects.toMatchObject(badShape);
+  });
+
+  it('reports NaN in any tensor as not_finite and recovers with good parameters', async () => {
+    const engine = await open(config, limits, parameters);
+    const good = copyOf(await engine.gradient(batch));
+    for (const { name, offset, size } of createLayout(config).tensors) {
+      engine.setParameters(parameters.slice().fill(NaN, offset, offset + size));
+      await expect(engine.gradient(batch), name).rejects.toMatchObject({ name: 'EngineError', code: 'not_finite' });
+    }
+    engine.setParameters(parameters);
+    expect(copyOf(await engine.gradient(batch))).toEqual(good);
+  });
+
+  it('reports infinite logits as not_finite', async () => {
+    const engine = await open(config, limits, parameters.slice().fill(Infinity, parameters.length - config.vocabulary));
+    await expect(engine.gradient(batch)).rejects.toMatchObject({ name: 'EngineError', code: 'not_finite' });
+  });
+
+  it('reports NaN in the hidden state of one stream as not_finite', async () => {
+    const engine = await open(config, limits, parameters);
+    const poisoned = { ...batch, states: batch.states.with(3, NaN) };
+    await expect(engine.gradient(poisoned)).rejects.toMatchObject({ name: 'EngineError', code: 'not_finite' });
+  });
+
+  it('refuses every call after dispose, which may be called twice', async () => {
+    const engine = await open(config, limits, parameters);
+    engine.dispose();
+    engine.dispose();
+    const disposed = { name: 'EngineError', code: 'disposed' };
+    expect(() => engine.setParameters(parameters)).toThrow(expect.objectContaining(disposed));
+    await expect(engine.gradient(batch)).rejects.toMatchObject(disposed);
+    await expect(engine.evaluate(batch)).rejects.toMatchObject(disposed);
+    await expect(engine.step(new Uint16Array([0]), states(1))).rejects.toMatchObject(disposed);
+  });
+}
+
+/** Feeds the window one column at a time; returns logits [B, T, V] and leaves the end states in `states`. */
+async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, states: Float32Array): Promise<Float64Array> {
+  const { streams: B, window: T, tokens } = batch;
+  const V = config.vocabulary;
+  const logits = new Float64Array(B * T * V);
+  for (let t = 0; t < T; t++) {
+    const column = Uint16Array.from({ length: B }, (_, b) => tokens[b * (T + 1) + t]);
+    const step = await engine.step(column, states);
+    for (let b = 0; b < B; b++) logits.set(step.subarray(b * V, (b + 1) * V), (b * T + t) * V);
+  }
+  return logits;
+}
+
+/** A random model and batch; the same for the same shape and seed. */
+export function problem({ layers, hidden, vocabulary, streams, window }: Omit<Shape, 'limits'>, seed: number) {
+  const config: ModelConfig = { cell: 'lstm', layers, hidden, vocabulary };
+  const random = seeded(seed);
+  const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
+  const parameters = spread(createLayout(config).size, 2 / Math.sqrt(hidden));
+  const tokens = Uint16Array.from({ length: streams * (window + 1) }, () => Math.floor(random() * vocabulary));
+  const states = spread(streams * stateSize(config), 0.9);
+  const batch: Batch = { streams, window, tokens, states };
+  return { config, parameters, batch };
+}
+
+/** Numbers in [0, 1) for tests: Lehmer's multiplicative generator, 48271 mod 2^31 - 1. */
+function seeded(seed: number): () => number {
+  let state = seed * 7919 + 1;
+  return () => {
+    state = (state * 48271) % 0x7fffffff;
+    return state / 0x7fffffff;
+  };
+}
+
+function streamsOf(config: ModelConfig, batch: Batch, from: number, to: number): Batch {
+  const columns = batch.window + 1;
+  const size = stateSize(config);
+  return {
+    streams: to - from,
+    window: batch.window,
+    tokens: batch.tokens.slice(from * columns, to * columns),
+    states: batch.states.slice(from * size, to * size),
+  };
+}
+
+/** Results live in the engine's buffers only until its next call. */
+function copyOf<R extends { readonly endStates: Float32Array; readonly gradient?: Float32Array }>(result: R): R {
+  const gradient = result.gradient ? { gradient: result.gradient.slice() } : {};
+  return { ...result, ...gradient, endStates: result.endStates.slice() };
+}
+
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(actual.length).toBe(expected.length);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    difference += (actual[i] - expected[i]) ** 2;
+    norm += expected[i] ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}

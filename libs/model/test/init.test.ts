@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest';
+import { createLayout, initialParameters, type ModelConfig } from '../src/index.js';
+
+const config: ModelConfig = { cell: 'lstm', layers: 2, hidden: 24, vocabulary: 65 };
+const layout = createLayout(config);
+const tensor = (parameters: Float32Array, name: string) => {
+  const { offset, size } = layout.tensors.find((spec) => spec.name === name)!;
+  return parameters.subarray(offset, offset + size);
+};
+
+it('is uniform within 1/sqrt(H) in every tensor', () => {
+  const parameters = initialParameters(config, layout, 1);
+  const bound = 1 / Math.sqrt(config.hidden);
+  for (const { name } of layout.tensors.filter((spec) => spec.shape.length === 2)) {
+    const values = tensor(parameters, name);
+    const spread = values.reduce((sum, x) => sum + x * x, 0) / values.length;
+    expect(Math.max(...values)).toBeLessThanOrEqual(Math.fround(bound));
+    expect(Math.min(...values)).toBeGreaterThanOrEqual(Math.fround(-bound));
+    expect(Math.abs(spread / (bound ** 2 / 3) - 1), name).toBeLessThan(0.1);
+  }
+});
+
+it('sets the forget-gate bias of every layer to 1 and no other', () => {
+  const parameters = initialParameters(config, layout, 1);
+  for (const name of ['lstm.bias_ih_l0', 'lstm.bias_ih_l1']) {
+    const ones = Array.from(tensor(parameters, name), (value) => value === 1);
+    expect(ones).toEqual(ones.map((_, row) => row >= config.hidden && row < 2 * config.hidden));
+  }
+});
+
+it('gives the same bits on every host for a seed', () => {
+  // The expected hash comes from 64-bit integers and numpy, not from this code.
+  const parameters = initialParameters(config, layout, 1);
+  const words = new Uint32Array(parameters.buffer);
+  let hash = 0x811c9dc5;
+  for (const word of words) hash = Math.imul(hash ^ word, 0x01000193);
+  expect((hash >>> 0).toString(16)).toBe('b0eab3be');
+});
+
+it('gives other parameters for another seed, and different ones in every tensor', () => {
+  const [one, two] = [1, 2].map((seed) => initialParameters(config, layout, seed));
+  expect(one).not.toEqual(two);
+  const hh = (layer: number) => tensor(one, `lstm.weight_hh_l${layer}`);
+  expect(hh(0)).not.toEqual(hh(1));
+});

@@ -1,0 +1,198 @@
+import { describe, expect, it } from 'vitest';
+import { createRunState, step, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
+
+const SETTINGS: RunSettings = { streams: 8, window: 10, rounds: 20, windowsPerPass: 4, evaluateEvery: 5, checkpointEvery: 10, sampleEvery: 0 };
+
+/** Drives the core as a shell would, with a clock of its own. */
+function createRun(settings: Partial<RunSettings> = {}, round = 0) {
+  let state = createRunState({ ...SETTINGS, ...settings }, round);
+  let nowMs = 0;
+  const run = {
+    get state() {
+      return state;
+    },
+    reason: '',
+    pass(ms: number) {
+      nowMs += ms;
+    },
+    feed(input: RunInput): RunEffect[] {
+      const decision = step(state, input, nowMs);
+      state = decision.state;
+      run.reason = decision.reason;
+      return [...decision.effects];
+    },
+    join: (workerId: string, charsPerSecond = 1000) => leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
+    count: (lease: Lease) => run.feed({ type: 'counted', leaseId: lease.leaseId, workerId: lease.workerId, round: lease.round }),
+    commit: () => run.feed({ type: 'updated', round: state.round }),
+    leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
+  };
+  return run;
+}
+type Lease = RunEffect & { type: 'lease' };
+const leases = (effects: readonly RunEffect[]): Lease[] => effects.filter((effect) => effect.type === 'lease');
+const types = (effects: readonly RunEffect[]) => effects.map((effect) => effect.type);
+
+/** Two workers that have each computed half of round 0. */
+function pairAtRoundOne() {
+  const run = createRun();
+  run.join('a');
+  run.join('b');
+  const opened = leases(run.feed({ type: 'start' }));
+  run.pass(100);
+  for (const lease of opened) run.count(lease);
+  return { run, opened: leases(run.commit()) };
+}
+
+describe('a run', () => {
+  it('opens the first round when it starts and lends every stream once', () => {
+    const run = createRun();
+    run.join('a');
+    run.join('b');
+    const effects = run.feed({ type: 'start' });
+    expect(effects[0]).toEqual({ type: 'openRound', round: 0 });
+    expect(leases(effects).flatMap((lease) => lease.streams)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('says that it waits when no worker is there, once, and goes on when one joins', () => {
+    const run = createRun();
+    expect(types(run.feed({ type: 'start' }))).toEqual(['openRound', 'waiting']);
+    expect(types(run.feed({ type: 'tick' }))).toEqual([]);
+    expect(run.join('a')[0].streams).toHaveLength(8);
+  });
+
+  it('starts streams from zeros, lets workers keep their states, and resets where streams wrap', () => {
+    const { run, opened } = pairAtRoundOne();
+    expect(opened.map((lease) => lease.states)).toEqual(['hhhh', 'hhhh']);
+    let current = opened;
+    while (run.state.round < 4) {
+      for (const lease of current) run.count(lease);
+      current = leases(run.commit());
+    }
+    expect(current.map((lease) => lease.states)).toEqual(['zzzz', 'zzzz']);
+  });
+
+  it('lends the streams of a worker that left to another in the same round, states given', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [mine, lost] = opened;
+    run.count(mine);
+    const again = leases(run.leave(lost.workerId));
+    expect(again).toHaveLength(1);
+    expect(again[0]).toMatchObject({ workerId: mine.workerId, streams: lost.streams, states: 'gggg', round: 1 });
+  });
+
+  it('keeps the streams of a lost worker for whoever is done first', () => {
+    const { run, opened } = pairAtRoundOne();
+    expect(leases(run.leave(opened[1].workerId))).toEqual([]);
+    expect(run.reason).toContain('4 streams wait');
+    expect(leases(run.count(opened[0]))[0].streams).toEqual(opened[1].streams);
+  });
+
+  it('gives states again to a worker that came back: what it held is gone', () => {
+    const { run, opened } = pairAtRoundOne();
+    run.leave('b');
+    run.join('b');
+    for (const lease of opened.filter(({ workerId }) => workerId === 'a')) run.count(lease);
+    const late = leases(run.feed({ type: 'tick' }));
+    for (const lease of [...late, ...run.state.leases.values()]) expect('states' in lease ? lease.states : 'gggg').toBe('gggg');
+  });
+
+  it('lends late streams to someone who is done, and the first result counts', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [fast, slow] = opened;
+    run.count(fast);
+    run.pass(slow.deadlineMs);
+    const backup = leases(run.feed({ type: 'tick' }));
+    expect(backup).toHaveLength(1);
+    expect(backup[0]).toMatchObject({ workerId: fast.workerId, streams: slow.streams, states: 'gggg' });
+    run.count(slow);
+    expect(types(run.commit())).toContain('openRound');
+  });
+
+  it('deals a worker that was late less in the next round', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [fast, slow] = opened;
+    run.count(fast);
+    run.pass(slow.deadlineMs);
+    const [backup] = leases(run.feed({ type: 'tick' }));
+    run.pass(10);
+    run.count(backup);
+    const next = leases(run.commit());
+    const share = (workerId: string) => next.find((lease) => lease.workerId === workerId)?.streams.length ?? 0;
+    expect(share(slow.workerId)).toBeLessThan(share(fast.workerId));
+  });
+
+  it('lends a declined lease again with its states', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [lease] = opened;
+    const again = leases(run.feed({ type: 'declined', workerId: lease.workerId, leaseId: lease.leaseId, code: 'no_state', reason: 'gone' }));
+    expect(again[0]).toMatchObject({ workerId: lease.workerId, states: 'gggg' });
+  });
+
+  it('leaves a worker whose engine failed alone for a while', () => {
+    const run = createRun();
+    run.join('a');
+    const [lease] = leases(run.feed({ type: 'start' }));
+    expect(run.feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' })).toEqual([]);
+    run.pass(60_000);
+    expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
+  });
+
+  it('gives up when a gradient is not finite again and again', () => {
+    const run = createRun();
+    run.join('a');
+    let effects = run.feed({ type: 'start' });
+    for (let i = 0; i < 3; i++) {
+      const [{ leaseId }] = leases(effects);
+      effects = run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'not_finite', reason: 'the loss is not finite' });
+    }
+    expect(effects).toEqual([{ type: 'fail', round: 0, reason: 'the loss is not finite' }]);
+  });
+
+  it('sends a snapshot to a worker whose replica differs and lends its streams elsewhere', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [good, bad] = opened;
+    run.count(good);
+    const effects = run.feed({ type: 'rejected', leaseId: bad.leaseId, workerId: bad.workerId, round: 1, result: 'replica_diverged', reason: 'digest' });
+    expect(types(effects)).toEqual(['resync', 'lease']);
+    expect(leases(effects)[0].workerId).toBe(good.workerId);
+  });
+
+  it('answers a newcomer with a snapshot', () => {
+    const run = createRun();
+    expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining' })).toEqual([{ type: 'resync', workerId: 'new', reason: 'joining' }]);
+  });
+
+  it('validates and saves at its cadences and finishes after the last round', () => {
+    const run = createRun();
+    run.join('a');
+    let effects = run.feed({ type: 'start' });
+    const seen: string[] = [];
+    while (run.state.phase !== 'over') {
+      for (const lease of leases(effects)) run.count(lease);
+      effects = run.commit();
+      for (const effect of effects) if ('round' in effect && effect.type !== 'lease' && effect.type !== 'openRound') seen.push(`${effect.type} ${effect.round}`);
+    }
+    expect(seen).toEqual(['evaluate 5', 'evaluate 10', 'checkpoint 10', 'evaluate 15', 'finish 20']);
+  });
+
+  it('stops at the last committed round', () => {
+    const { run } = pairAtRoundOne();
+    expect(run.feed({ type: 'stop', reason: 'asked' })).toEqual([{ type: 'finish', round: 1, outcome: 'stopped' }]);
+    expect(run.feed({ type: 'tick' })).toEqual([]);
+  });
+
+  it('ignores what belongs to a round that is over', () => {
+    const { run, opened } = pairAtRoundOne();
+    expect(run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0 })).toEqual([]);
+    expect(run.feed({ type: 'updated', round: 0 })).toEqual([]);
+    expect(run.state.round).toBe(1);
+  });
+
+  it('deals nothing while paused and goes on where it was', () => {
+    const { run, opened } = pairAtRoundOne();
+    run.feed({ type: 'pause' });
+    for (const lease of opened) run.count(lease);
+    expect(leases(run.commit())).toEqual([]);
+    expect(leases(run.feed({ type: 'continue' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+  });
+});

@@ -1,0 +1,51 @@
+/** The direction of dependencies is enforced by the linter; here it is fed violations, so that the enforcement itself is tested. */
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ESLint } from 'eslint';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const eslint = new ESLint({ cwd: root });
+
+/** Rules broken when `code` stands in `file`, which must exist. */
+async function violations(file: string, code: string): Promise<string[]> {
+  const [result] = await eslint.lintText(code, { filePath: path.join(root, file) });
+  return result.messages.map((message) => message.ruleId ?? message.message);
+}
+
+const BOUNDARY = '@nx/enforce-module-boundaries';
+
+describe('the linter', () => {
+  // First: the linter remembers the altered texts it is fed below.
+  it('accepts the run core as it is', { timeout: 120_000 }, async () => {
+    const [result] = await eslint.lintFiles([path.join(root, 'libs/run/src/step.ts')]);
+    expect(result.messages).toEqual([]);
+  });
+
+  it.each([
+    ['a leaf that imports the run core', 'libs/optim/src/config.ts', "export { step } from '@troupe/run';"],
+    ['a leaf that imports another leaf', 'libs/corpus/src/index.ts', "export { LIMITS } from '@troupe/protocol';"],
+    ['the run core that imports the model', 'libs/run/src/state.ts', "export { createLayout } from '@troupe/model';"],
+    ['the all-reduce that imports the run core', 'libs/collective/src/index.ts', "export { step } from '@troupe/run';"],
+    ['the model that imports checkpoints, which import the model', 'libs/model/src/layout.ts', "export * from '@troupe/checkpoint';"],
+    ['an app that imports another app', 'apps/cli/src/main.ts', "export { parseSettings } from '../../coordinator/src/settings.js';"],
+    ['a relative path into another project', 'libs/run/src/state.ts', "export * from '../../protocol/src/limits.js';"],
+  ])('refuses %s', { timeout: 120_000 }, async (_, file, code) => {
+    expect(await violations(file, code)).toContain(BOUNDARY);
+  });
+
+  it('refuses an import cycle within a project', { timeout: 120_000 }, async () => {
+    const code = "import { step } from './step.js';\nexport const dealQuotas = step;\nexport const dealStreams = step;\n";
+    expect(await violations('libs/run/src/dealing.ts', code)).toContain('import-x/no-cycle');
+  });
+
+  it.each([
+    ['Node in a portable library', 'libs/worker/src/ports.ts', "export { readFile } from 'node:fs/promises';", 'no-restricted-imports'],
+    ['the Node door of another library in a portable one', 'libs/worker/src/ports.ts', "export * from '@troupe/transport/websocket';", 'no-restricted-imports'],
+    ['a clock in the run core', 'libs/run/src/state.ts', 'export const now = Date.now();', 'no-restricted-globals'],
+    ['randomness in the model', 'libs/model/src/layout.ts', 'export const chance = Math.random();', 'no-restricted-properties'],
+    ['a floating promise', 'apps/worker/src/node-ports.ts', 'export function f(): void {\n  Promise.resolve(1);\n}\n', '@typescript-eslint/no-floating-promises'],
+  ])('refuses %s', { timeout: 120_000 }, async (_, file, code, rule) => {
+    expect(await violations(file, code)).toContain(rule);
+  });
+});
