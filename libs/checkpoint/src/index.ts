@@ -1,1 +1,4 @@
-export {};
+export type { Checkpoint, CorpusIdentity } from './checkpoint.js';
+export { decodeCheckpoint, encodeCheckpoint, type Sha256 } from './codec.js';
+export { FORMAT_VERSION } from './description.js';
+export { CheckpointError, type CheckpointErrorCode } from './errors.js';

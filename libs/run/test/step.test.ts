@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { createRunState, step, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
 
-const SETTINGS: RunSettings = { streams: 8, window: 10, rounds: 20, windowsPerPass: 4, evaluateEvery: 5, checkpointEvery: 10, sampleEvery: 0 };
+const SETTINGS: RunSettings = {
+  streams: 8,
+  window: 10,
+  rounds: 20,
+  windowsPerPass: 4,
+  evaluateEvery: 5,
+  checkpointEvery: 10,
+  sampleEvery: 0,
+};
 
 /** Drives the core as a shell would, with a clock of its own. */
 function createRun(settings: Partial<RunSettings> = {}, round = 0) {
@@ -21,7 +29,8 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
       run.reason = decision.reason;
       return [...decision.effects];
     },
-    join: (workerId: string, charsPerSecond = 1000) => leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
+    join: (workerId: string, charsPerSecond = 1000) =>
+      leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
     count: (lease: Lease) => run.feed({ type: 'counted', leaseId: lease.leaseId, workerId: lease.workerId, round: lease.round }),
     commit: () => run.feed({ type: 'updated', round: state.round }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
@@ -124,7 +133,9 @@ describe('a run', () => {
   it('lends a declined lease again with its states', () => {
     const { run, opened } = pairAtRoundOne();
     const [lease] = opened;
-    const again = leases(run.feed({ type: 'declined', workerId: lease.workerId, leaseId: lease.leaseId, code: 'no_state', reason: 'gone' }));
+    const again = leases(
+      run.feed({ type: 'declined', workerId: lease.workerId, leaseId: lease.leaseId, code: 'no_state', reason: 'gone' }),
+    );
     expect(again[0]).toMatchObject({ workerId: lease.workerId, states: 'gggg' });
   });
 
@@ -132,7 +143,9 @@ describe('a run', () => {
     const run = createRun();
     run.join('a');
     const [lease] = leases(run.feed({ type: 'start' }));
-    expect(run.feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' })).toEqual([]);
+    expect(run.feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' })).toEqual(
+      [],
+    );
     run.pass(60_000);
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
@@ -152,14 +165,23 @@ describe('a run', () => {
     const { run, opened } = pairAtRoundOne();
     const [good, bad] = opened;
     run.count(good);
-    const effects = run.feed({ type: 'rejected', leaseId: bad.leaseId, workerId: bad.workerId, round: 1, result: 'replica_diverged', reason: 'digest' });
+    const effects = run.feed({
+      type: 'rejected',
+      leaseId: bad.leaseId,
+      workerId: bad.workerId,
+      round: 1,
+      result: 'replica_diverged',
+      reason: 'digest',
+    });
     expect(types(effects)).toEqual(['resync', 'lease']);
     expect(leases(effects)[0].workerId).toBe(good.workerId);
   });
 
   it('answers a newcomer with a snapshot', () => {
     const run = createRun();
-    expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining' })).toEqual([{ type: 'resync', workerId: 'new', reason: 'joining' }]);
+    expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining' })).toEqual([
+      { type: 'resync', workerId: 'new', reason: 'joining' },
+    ]);
   });
 
   it('validates and saves at its cadences and finishes after the last round', () => {
@@ -170,7 +192,9 @@ describe('a run', () => {
     while (run.state.phase !== 'over') {
       for (const lease of leases(effects)) run.count(lease);
       effects = run.commit();
-      for (const effect of effects) if ('round' in effect && effect.type !== 'lease' && effect.type !== 'openRound') seen.push(`${effect.type} ${effect.round}`);
+      for (const effect of effects)
+        if ('round' in effect && effect.type !== 'lease' && effect.type !== 'openRound')
+          seen.push(`${effect.type} ${effect.round}`);
     }
     expect(seen).toEqual(['evaluate 5', 'evaluate 10', 'checkpoint 10', 'evaluate 15', 'finish 20']);
   });

@@ -1,0 +1,81 @@
+/** Where a run's checkpoints are and what it goes on from. */
+import { mkdir, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Checkpoint } from '@troupe/checkpoint';
+import { latestCheckpoint, pruneCheckpoints, writeCheckpoint, type StoredCheckpoint } from '@troupe/checkpoint/node';
+import { SettingsError, type Settings } from './settings.js';
+
+const RUNS = 'runs';
+const RUN_NAME = /^\d{3,}$/;
+
+async function numberedRuns(): Promise<string[]> {
+  const names = await readdir(RUNS).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => RUN_NAME.test(name)).sort((a, b) => Number(a) - Number(b));
+}
+
+/** The folder of a new run: --out, which must hold no checkpoint, or the next free runs/NNN. @throws SettingsError */
+export async function folderForNewRun(settings: Settings): Promise<string> {
+  if (settings.out === undefined) {
+    const last = (await numberedRuns()).at(-1);
+    return path.join(RUNS, String(Number(last ?? 0) + 1).padStart(3, '0'));
+  }
+  if ((await latestCheckpoint(settings.out)) === undefined) return settings.out;
+  throw new SettingsError(
+    `${settings.out} holds the checkpoints of another run`,
+    `Add --resume to go on with that run, or choose another --out.`,
+  );
+}
+
+/** The run to go on with: --out, or the newest of runs/ that has a checkpoint. @throws SettingsError, CheckpointError */
+export async function runToResume(settings: Settings): Promise<{ readonly folder: string; readonly stored: StoredCheckpoint }> {
+  const folders =
+    settings.out === undefined ? (await numberedRuns()).reverse().map((name) => path.join(RUNS, name)) : [settings.out];
+  for (const folder of folders) {
+    const stored = await latestCheckpoint(folder);
+    if (stored) return { folder, stored };
+  }
+  const where = settings.out ?? `${RUNS}/`;
+  throw new SettingsError(
+    `there is no checkpoint in ${where} to resume from`,
+    'Start a new run without --resume, or name its folder with --out.',
+  );
+}
+
+/** Writes one after the other, keeps the newest few, and never stops the run: a failure is reported and the last good one stays. */
+export interface CheckpointWriter {
+  /** Resolves to the path, or undefined when it could not be written. Never rejects. */
+  save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
+  /** When everything asked for is written. */
+  settled(): Promise<void>;
+}
+
+export function createCheckpointWriter(
+  folder: string,
+  keep: number,
+  report: { onSaved(round: number, path: string, best: boolean): void; onFailed(error: Error & { remedy?: string }): void },
+): CheckpointWriter {
+  let queue: Promise<unknown> = mkdir(folder, { recursive: true }).catch(report.onFailed);
+  return {
+    save(checkpoint, best) {
+      const saved = queue.then(async () => {
+        try {
+          const { path: written, bestPath } = await writeCheckpoint(folder, checkpoint, { best });
+          await pruneCheckpoints(folder, keep);
+          report.onSaved(checkpoint.round, bestPath ?? written, best);
+          return bestPath ?? written;
+        } catch (error) {
+          report.onFailed(error as Error);
+          return undefined;
+        }
+      });
+      queue = saved;
+      return saved;
+    },
+    async settled() {
+      await queue;
+    },
+  };
+}

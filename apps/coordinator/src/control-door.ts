@@ -1,0 +1,181 @@
+/** Workers' control links: hello and token, welcome, and from then on their messages as inputs of the run core. */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  createChannel,
+  LIMITS,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  selectVersion,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
+import type { RunInput } from '@troupe/run';
+import { TransportError, type Connection } from '@troupe/transport';
+
+export interface DoorOptions {
+  readonly token: string;
+  readonly layoutHash: string;
+  /** What every welcome says, but for who is welcomed. */
+  readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
+  /** Lets the worker's ticket in at the all-reduce service, and out again. */
+  admit(workerId: string, ticket: string): void;
+  dismiss(workerId: string, reason: string): void;
+  feed(input: RunInput): void;
+  onChange(
+    worker: { workerId: string; name: string },
+    change: 'joined' | 'ready' | 'left' | 'refused' | 'resynced',
+    reason: string,
+  ): void;
+}
+
+export interface ControlDoor {
+  readonly workers: number;
+  /** Serves one incoming link until it ends. Never rejects. */
+  serve(connection: Connection, signal: AbortSignal): Promise<void>;
+  /** False when the worker is gone; its leaving is on its way to the run core then. */
+  send(workerId: string, message: Message, body?: Uint8Array): boolean;
+  /** Tells everyone that the run is over and waits, up to `deadlineMs`, until they have heard it. */
+  dismissAll(reason: string, deadlineMs: number): Promise<void>;
+}
+
+export function createControlDoor(options: DoorOptions): ControlDoor {
+  const channels = new Map<string, Channel>();
+  let joined = 0;
+  let over: string | undefined;
+
+  return {
+    get workers() {
+      return channels.size;
+    },
+    serve,
+    send(workerId, message, body) {
+      const channel = channels.get(workerId);
+      return channel !== undefined && trySend(channel, message, body);
+    },
+    async dismissAll(reason, deadlineMs) {
+      over = reason;
+      const open = [...channels.values()];
+      for (const channel of open) {
+        trySend(channel, { type: 'stop', reason });
+        channel.close(reason);
+      }
+      const everyone = Promise.all(open.map((channel) => channel.closed));
+      await Promise.race([everyone, new Promise((resolve) => setTimeout(resolve, deadlineMs).unref())]);
+    },
+  };
+
+  async function serve(connection: Connection, signal: AbortSignal): Promise<void> {
+    const channel = createChannel(connection, { accepts: ['hello', 'ready', 'decline', 'resync', 'bye'], bodyBytes: () => 0 });
+    let name = connection.remote;
+    try {
+      const hello = await greet(channel, signal);
+      name = hello.name || connection.remote;
+      await attend(channel, { workerId: `w${++joined}-${randomBytes(3).toString('hex')}`, name }, signal);
+    } catch (error) {
+      if (error instanceof ProtocolError) {
+        refuse(channel, error);
+        options.onChange({ workerId: '', name }, 'refused', `${error.code}: ${error.message}`);
+      } else if (!(error instanceof TransportError)) throw error;
+    } finally {
+      channel.close('the coordinator is done with this link');
+    }
+  }
+
+  async function greet(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
+    const { message } = await channel.receive(AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]));
+    if (message.type !== 'hello')
+      throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Say hello first.');
+    selectVersion(message.versions);
+    if (!sameText(message.token, options.token)) {
+      throw new ProtocolError(
+        'wrong_token',
+        'the token is not the one of this run',
+        'Use the token that the coordinator printed when it started: --token TOKEN.',
+      );
+    }
+    if (over !== undefined)
+      throw new ProtocolError('run_over', `the run is over: ${over}`, 'Start a new run, or join another one.');
+    if (channels.size >= LIMITS.workers) {
+      throw new ProtocolError('run_full', `the run has its ${LIMITS.workers} workers`, 'Try again later.');
+    }
+    return message;
+  }
+
+  async function attend(channel: Channel, worker: { workerId: string; name: string }, signal: AbortSignal): Promise<void> {
+    const { workerId } = worker;
+    const ticket = randomBytes(24).toString('base64url');
+    options.admit(workerId, ticket);
+    channels.set(workerId, channel);
+    options.onChange(worker, 'joined', `from ${channel.remote}`);
+    let reason = 'the link ended';
+    try {
+      channel.send({ type: 'welcome', version: PROTOCOL_VERSION, workerId, ticket, ...options.welcome });
+      for (;;) {
+        const { message } = await channel.receive(signal);
+        if (message.type === 'bye') {
+          reason = message.reason;
+          return;
+        }
+        onMessage(worker, message);
+      }
+    } catch (error) {
+      reason = (error as Error).message;
+      throw error;
+    } finally {
+      channels.delete(workerId);
+      options.dismiss(workerId, reason);
+      options.onChange(worker, 'left', reason);
+      options.feed({ type: 'workerLeft', workerId, reason });
+    }
+  }
+
+  function onMessage(worker: { workerId: string; name: string }, message: Message): void {
+    const { workerId, name } = worker;
+    switch (message.type) {
+      case 'ready':
+        if (message.layoutHash !== options.layoutHash) {
+          throw new ProtocolError(
+            'layout_mismatch',
+            'the worker lays parameters out differently',
+            'Install the same release of Troupe on both machines.',
+          );
+        }
+        options.onChange(worker, 'ready', `${message.engine}, ${Math.round(message.charsPerSecond)} chars/s`);
+        return options.feed({ type: 'workerReady', workerId, name, charsPerSecond: message.charsPerSecond });
+      case 'decline':
+        return options.feed({ type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason });
+      case 'resync':
+        if (message.reason !== 'joining') options.onChange(worker, 'resynced', message.reason);
+        return options.feed({ type: 'workerSyncing', workerId, reason: message.reason });
+      default:
+        throw new ProtocolError(
+          'unexpected_message',
+          `a ${message.type} came at the wrong moment`,
+          'Run the same release of Troupe on both sides.',
+        );
+    }
+  }
+}
+
+function refuse(channel: Channel, { code, message, remedy }: ProtocolError): void {
+  const short = (text: string): string => text.slice(0, LIMITS.reasonLength);
+  trySend(channel, { type: 'refuse', code, message: short(message), remedy: short(remedy) });
+}
+
+/** A link that closed meanwhile is no error here: whoever reads from it hears of that. */
+function trySend(channel: Channel, message: Message, body?: Uint8Array): boolean {
+  try {
+    channel.send(message, body);
+    return true;
+  } catch (error) {
+    if (error instanceof TransportError) return false;
+    throw error;
+  }
+}
+
+/** Takes the same time wherever the texts differ. */
+function sameText(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}

@@ -1,0 +1,252 @@
+/** Puts a run together: sockets, all-reduce, run core, side jobs and checkpoints, from the first listener to the last goodbye. */
+import { randomBytes } from 'node:crypto';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createStarService, hostReduce, type ReduceHost } from '@troupe/collective/star';
+import { LIMITS } from '@troupe/protocol';
+import { createRunState, type RunInput, type RunSettings } from '@troupe/run';
+import type { Connection, Listener } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
+import { attachWebSocket, connectWebSocket, listenHttp } from '@troupe/transport/websocket';
+import { createCheckpointWriter } from './checkpoints.js';
+import { createControlDoor, type ControlDoor } from './control-door.js';
+import { createFollowUps } from './follow-ups.js';
+import { prepare, type Preparation } from './preparation.js';
+import type { Report } from './reporter.js';
+import { createRunShell, type Ending, type RunShell } from './run-shell.js';
+import type { Settings } from './settings.js';
+import { createSideJobs, type SideJobs } from './side-jobs.js';
+
+const TICK_MS = 250;
+const GOODBYE_MS = 3_000;
+
+export interface CoordinatorOptions {
+  readonly settings: Settings;
+  readonly env: NodeJS.ProcessEnv;
+  readonly report: Report;
+  /** Aborted: save and stop. */
+  readonly signal: AbortSignal;
+}
+
+/** The loss or the gradient overflowed. */
+export class RunDiverged extends Error {
+  override readonly name = 'RunDiverged';
+  readonly code = 'diverged';
+  readonly remedy: string;
+  constructor(reason: string, folder: string) {
+    super(`the run has diverged: ${reason}`);
+    this.remedy = `Start anew with a lower --lr or a --clip; the checkpoints of before stand in ${folder}.`;
+  }
+}
+
+/** Runs one training run to its end. @throws what makes it impossible: SettingsError, CorpusError, TransportError, RunDiverged ... */
+export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
+  const { settings, env, report, signal } = options;
+  const prepared = await prepare(settings, env, signal);
+  for (const warning of prepared.warnings) {
+    report({ event: 'note', level: 'warn', text: `a newer checkpoint is damaged and was passed over: ${warning.message}` });
+  }
+  const over = new AbortController();
+  const server = createServer(describeSelf);
+  const token = settings.token ?? randomBytes(12).toString('base64url');
+  const reduceSecret = settings.allreduce === undefined ? randomBytes(24).toString('base64url') : token;
+  const side = createSideJobs({
+    model: prepared.config.model,
+    validation: prepared.split.validation,
+    window: prepared.config.window,
+  });
+  try {
+    const control = attachWebSocket(server, '/control', { frameBytes: LIMITS.frameBytes });
+    const host = await openReduce({ settings, server, reduceSecret, prepared, report, signal: over.signal });
+    const address = `ws://${await listenHttp(server, settings.host, settings.port)}`;
+    const joinCommand = `npx troupe worker ${address.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
+    report({ event: 'listening', address, joinCommand, runId: prepared.runId, out: prepared.folder });
+    await conduct({ ...options, prepared, token, host, control, side, over: over.signal });
+  } finally {
+    over.abort(new Error('the run is over'));
+    await side.close();
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
+function describeSelf(_request: unknown, response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' });
+  response.end('This is a Troupe coordinator. Join with: npx troupe worker ws://THIS-HOST:PORT --token TOKEN\n');
+}
+
+interface ReduceParts {
+  readonly settings: Settings;
+  readonly server: Server;
+  readonly reduceSecret: string;
+  readonly prepared: Preparation;
+  readonly report: Report;
+  readonly signal: AbortSignal;
+}
+
+/** The all-reduce service: in this process over a memory link, or elsewhere over a WebSocket; the run does not see the difference. */
+async function openReduce({ settings, server, reduceSecret, prepared, report, signal }: ReduceParts): Promise<ReduceHost> {
+  let connection: Connection;
+  if (settings.allreduce === undefined) {
+    const service = createStarService({
+      token: reduceSecret,
+      deadline: (ms) => AbortSignal.timeout(ms),
+      log: ({ level, text }) => {
+        if (level === 'warn') report({ event: 'note', level, text });
+      },
+    });
+    const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
+    void service.serve(outside, signal);
+    serveAll(
+      attachWebSocket(server, '/reduce', { frameBytes: LIMITS.frameBytes }),
+      (link) => service.serve(link, signal),
+      report,
+      signal,
+    );
+    connection = inside;
+  } else {
+    connection = await connectWebSocket(settings.allreduce, { signal });
+  }
+  const { config, runId, layout, stateFloats } = prepared;
+  return hostReduce(connection, {
+    token: reduceSecret,
+    runId,
+    streams: config.streams,
+    window: config.window,
+    codec: config.codec,
+    tensorSizes: layout.tensors.map((tensor) => tensor.size),
+    stateFloats,
+    signal,
+  });
+}
+
+/** Hands every incoming link to `serve` until the listener closes. */
+function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>, report: Report, signal: AbortSignal): void {
+  const failed = (error: unknown): void =>
+    report({ event: 'note', level: 'warn', text: `a link failed: ${(error as Error).message}` });
+  const loop = async (): Promise<void> => {
+    for (;;) {
+      const link = await listener.accept(signal);
+      serve(link).catch(failed);
+    }
+  };
+  loop().catch((error: unknown) => {
+    if (!signal.aborted) failed(error);
+  });
+}
+
+interface Conducted extends CoordinatorOptions {
+  readonly prepared: Preparation;
+  readonly token: string;
+  readonly host: ReduceHost;
+  readonly control: Listener;
+  readonly side: SideJobs;
+  readonly over: AbortSignal;
+}
+
+/** From the first round to the last. */
+async function conduct(parts: Conducted): Promise<void> {
+  const { settings, report, signal, prepared, host, over } = parts;
+  let end: (ending: Ending) => void = () => undefined;
+  let fail: (error: unknown) => void = () => undefined;
+  const ended = new Promise<Ending>((resolve, reject) => {
+    end = resolve;
+    fail = reject;
+  });
+  const writer = createCheckpointWriter(prepared.folder, settings.keep, {
+    onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
+    onFailed: ({ message, remedy }) =>
+      report({
+        event: 'note',
+        level: 'warn',
+        text: `training goes on without this checkpoint: ${message}`,
+        ...(remedy ? { remedy } : {}),
+      }),
+  });
+  const followUps = createFollowUps({
+    ...parts,
+    writer,
+    nowMs,
+    timestamp: () => new Date().toISOString(),
+    workers: () => door.workers,
+  });
+  const shell = createRunShell({
+    ...prepared,
+    state: createRunState(runSettings(parts), prepared.round),
+    nowMs,
+    host,
+    door: () => door,
+    onUpdate: (update) => followUps.onUpdate(update),
+    onDue: (effect) => followUps.onDue(effect),
+    onWaiting: (reason) => report({ event: 'waiting', reason }),
+    onEnd: (ending) => end(ending),
+  });
+  const door = openDoor(parts, (input) => shell.feed(input));
+  announceStart(parts);
+  serveAll(parts.control, (link) => door.serve(link, over), report, over);
+  pumpReduce(host, shell, over).catch(fail);
+  const ticking = setInterval(() => shell.feed({ type: 'tick' }), TICK_MS);
+  const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    shell.feed({ type: 'start' });
+    if (signal.aborted) stop();
+    const ending = await ended;
+    const completed = ending.type === 'finish' && ending.outcome === 'completed';
+    await door.dismissAll(completed ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
+    if (ending.type === 'fail') throw new RunDiverged(ending.reason, prepared.folder);
+    await followUps.conclude(ending.round, ending.outcome);
+  } finally {
+    clearInterval(ticking);
+    signal.removeEventListener('abort', stop);
+    await writer.settled();
+  }
+}
+
+const nowMs = (): number => performance.now();
+
+function runSettings({ settings, prepared }: Conducted): RunSettings {
+  const { config, streams } = prepared;
+  return {
+    streams: config.streams,
+    window: config.window,
+    rounds: config.rounds,
+    windowsPerPass: streams.roundsPerPass,
+    evaluateEvery: settings.evaluateEvery,
+    checkpointEvery: settings.checkpointEvery,
+    sampleEvery: settings.sampleEvery,
+  };
+}
+
+function openDoor({ settings, prepared, token, host, report }: Conducted, feed: (input: RunInput) => void): ControlDoor {
+  const { runId, config, layout } = prepared;
+  const door = createControlDoor({
+    token,
+    layoutHash: layout.hash,
+    welcome: { runId, config, layoutHash: layout.hash, reduceAddress: settings.allreduce ?? '/reduce' },
+    admit: (workerId, ticket) => host.admit(workerId, ticket),
+    dismiss: (workerId, reason) => host.dismiss(workerId, reason),
+    feed,
+    onChange: (worker, change, reason) => report({ event: 'worker', ...worker, change, reason, workers: door.workers }),
+  });
+  return door;
+}
+
+function announceStart({ prepared, report }: Conducted): void {
+  const { round, config, layout, corpus, split } = prepared;
+  report({
+    event: 'started',
+    round,
+    config,
+    parameters: layout.size,
+    corpus: { name: corpus.name, characters: corpus.characters, train: split.train.length, validation: split.validation.length },
+  });
+}
+
+/** Until the run is over. @throws what broke the link to the all-reduce service */
+async function pumpReduce(host: ReduceHost, shell: RunShell, over: AbortSignal): Promise<void> {
+  try {
+    for (;;) shell.onReduce(await host.receive(over));
+  } catch (error) {
+    if (!over.aborted) throw error;
+  }
+}

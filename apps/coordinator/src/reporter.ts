@@ -1,0 +1,60 @@
+/** Run events to standard output: one JSON object a line, or lines for a person. */
+import type { RunEvent } from '@troupe/run';
+
+export type Report = (event: RunEvent) => void;
+
+export function createReporter(json: boolean, write: (line: string) => void): Report {
+  if (json) return (event) => write(JSON.stringify(event));
+  let lastRoundMs = -Infinity;
+  return (event) => {
+    // A line a round would scroll everything else away.
+    if (event.event === 'round') {
+      const nowMs = performance.now();
+      if (nowMs - lastRoundMs < 2000 && event.round < event.rounds) return;
+      lastRoundMs = nowMs;
+    }
+    for (const line of describe(event)) write(line);
+  };
+}
+
+const number = (value: number): string => Math.round(value).toLocaleString('en');
+
+function describe(event: RunEvent): string[] {
+  switch (event.event) {
+    case 'listening':
+      return [`listening on ${event.address}, checkpoints in ${event.out}`, `to join from another machine: ${event.joinCommand}`];
+    case 'started': {
+      const { model, streams, window, rounds } = event.config;
+      const { name, train, validation } = event.corpus;
+      return [
+        `training ${model.layers}x${model.hidden} ${model.cell.toUpperCase()} (${number(event.parameters)} parameters) on ${name}: ` +
+          `${number(train)} characters to train on, ${number(validation)} to validate; ${streams} streams x ${window}, rounds ${event.round} to ${rounds}`,
+      ];
+    }
+    case 'worker':
+      return [`worker ${event.name} (${event.workerId}) ${event.change}: ${event.reason} (${event.workers} at work)`];
+    case 'round':
+      return [
+        `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  |g| ${event.gradientNorm.toFixed(3)}` +
+          `${event.clipScale < 1 ? ' clipped' : ''}  ${number(event.charsPerSecond)} chars/s  ETA ${Math.ceil(event.etaMs / 1000)} s`,
+      ];
+    case 'evaluation':
+      return [
+        `round ${event.round}  validation ${event.validationLoss.toFixed(4)} nats/char${event.best ? ' (best so far)' : ''}`,
+      ];
+    case 'sample':
+      return [`--- sample at round ${event.round}`, event.text, '---'];
+    case 'checkpoint':
+      return [`saved ${event.path}`];
+    case 'waiting':
+      return [`waiting: ${event.reason}`];
+    case 'note':
+      return [event.text, ...(event.remedy ? [event.remedy] : [])];
+    case 'finished':
+      return [`${event.reason} at round ${event.round}; checkpoint ${event.checkpoint}`];
+    case 'error':
+      return [event.message, event.remedy];
+    default:
+      return event satisfies never;
+  }
+}

@@ -1,0 +1,118 @@
+/** Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. */
+import type { ReduceCounted, ReduceHost, ReduceRejected, ReduceUpdate } from '@troupe/collective/star';
+import type { Streams } from '@troupe/corpus';
+import { learningRateAt, type Replica } from '@troupe/optim';
+import { encodeLeaseBody, type TrainingConfig } from '@troupe/protocol';
+import { step, type RunEffect, type RunInput, type RunState } from '@troupe/run';
+import type { ControlDoor } from './control-door.js';
+import type { StreamStates } from './stream-states.js';
+
+export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
+type Lease = Extract<RunEffect, { type: 'lease' }>;
+export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
+
+export interface ShellParts {
+  readonly config: TrainingConfig;
+  readonly state: RunState;
+  readonly streams: Streams;
+  readonly states: StreamStates;
+  readonly stateFloats: number;
+  readonly replica: Replica;
+  readonly nowMs: () => number;
+  readonly host: ReduceHost;
+  door(): ControlDoor;
+  onUpdate(update: ReduceUpdate): void;
+  /** evaluate, sample, checkpoint: side jobs that no round waits for. */
+  onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
+  onWaiting(reason: string): void;
+  onEnd(ending: Ending): void;
+}
+
+export interface RunShell {
+  /** Rounds completed. */
+  readonly round: number;
+  feed(input: RunInput): void;
+  onReduce(event: ReduceEvent): void;
+}
+
+export function createRunShell(parts: ShellParts): RunShell {
+  const { config, streams, states, replica } = parts;
+  let { state } = parts;
+
+  return {
+    get round() {
+      return state.round;
+    },
+    feed,
+    onReduce(event) {
+      switch (event.kind) {
+        case 'counted':
+          if (event.round !== state.round) return;
+          states.count(event.streams, event.endStates);
+          return feed({ type: 'counted', leaseId: event.leaseId, workerId: event.workerId, round: event.round });
+        case 'rejected': {
+          const { leaseId, workerId, round, result, reason } = event;
+          return feed({ type: 'rejected', leaseId, workerId, round, result, reason });
+        }
+        case 'update':
+          return onUpdate(event);
+        default:
+          return event satisfies never;
+      }
+    },
+  };
+
+  function feed(input: RunInput): void {
+    const decision = step(state, input, parts.nowMs());
+    state = decision.state;
+    for (const effect of decision.effects) perform(effect);
+  }
+
+  function onUpdate(update: ReduceUpdate): void {
+    if (update.round !== state.round) return;
+    replica.step(update.update, update.learningRate);
+    states.commit();
+    parts.onUpdate(update);
+    feed({ type: 'updated', round: update.round });
+  }
+
+  function perform(effect: RunEffect): void {
+    switch (effect.type) {
+      case 'openRound':
+        return openRound(effect.round);
+      case 'lease':
+        return lend(effect);
+      case 'resync':
+        return sendSnapshot(effect.workerId);
+      case 'evaluate':
+      case 'sample':
+      case 'checkpoint':
+        return parts.onDue(effect);
+      case 'waiting':
+        return parts.onWaiting(effect.reason);
+      case 'finish':
+      case 'fail':
+        return parts.onEnd(effect);
+      default:
+        return effect satisfies never;
+    }
+  }
+
+  function openRound(round: number): void {
+    const learningRate = learningRateAt(config.schedule, config.learningRate, round, config.rounds);
+    parts.host.openRound({ round, learningRate, clip: config.clip, parametersDigest: replica.digest() });
+  }
+
+  function lend({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
+    parts.host.grant({ round, leaseId, workerId, streams: [...ids] });
+    const given = ids.filter((_, i) => sources[i] === 'g').map((stream) => states.of(stream));
+    const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats: parts.stateFloats };
+    const windows = ids.map((stream) => streams.streamWindow(stream, round));
+    const body = encodeLeaseBody(shape, windows, given);
+    parts.door().send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
+  }
+
+  function sendSnapshot(workerId: string): void {
+    parts.door().send(workerId, { type: 'snapshot', round: state.round, parametersDigest: replica.digest() }, replica.snapshot());
+  }
+}

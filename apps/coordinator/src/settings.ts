@@ -1,0 +1,181 @@
+/** Flags -> settings. The table of flags is RUN_OPTIONS; what a flag leaves open is filled from its default. */
+import { parseArgs } from 'node:util';
+import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
+import { RUN_OPTIONS, type RunOption } from '@troupe/run';
+
+export interface Settings {
+  readonly corpus: string;
+  readonly host: string;
+  readonly port: number;
+  /** As given; absent = make one up. */
+  readonly token: string | undefined;
+  readonly allreduce: string | undefined;
+  readonly out: string | undefined;
+  readonly resume: boolean;
+  readonly checkpointEvery: number;
+  readonly keep: number;
+  readonly evaluateEvery: number;
+  readonly sampleEvery: number;
+  readonly json: boolean;
+  /** Flags that stood on the command line: "--layers". */
+  readonly given: ReadonlySet<string>;
+  /** The training config for a vocabulary of that many characters. @throws SettingsError */
+  training(vocabulary: number): TrainingConfig;
+}
+
+/** A flag that is unknown or has an unusable value. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError';
+  readonly code = 'bad_flag';
+  readonly remedy: string;
+  constructor(message: string, remedy: string) {
+    super(message);
+    this.remedy = remedy;
+  }
+}
+
+/** The flag behind each field of the training config, by dotted name. */
+const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
+  'model.cell': '--cell',
+  'model.layers': '--layers',
+  'model.hidden': '--hidden',
+  'model.vocabulary': '--corpus',
+  streams: '--batch',
+  window: '--window',
+  rounds: '--rounds',
+  seed: '--seed',
+  learningRate: '--lr',
+  clip: '--clip',
+  codec: '--wire',
+  'optimizer.kind': '--optimizer',
+  'optimizer.momentum': '--momentum',
+  'optimizer.beta1': '--beta1',
+  'optimizer.beta2': '--beta2',
+  'optimizer.weightDecay': '--weight-decay',
+  'schedule.kind': '--schedule',
+  'schedule.warmupRounds': '--warmup',
+  'schedule.finalFraction': '--lr-final',
+  'schedule.everyRounds': '--lr-step',
+  'schedule.factor': '--lr-factor',
+};
+
+/** @throws SettingsError */
+export function parseSettings(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
+  const given = readFlags(argv);
+  const text = (flag: string): string | undefined =>
+    given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
+  const number = (flag: string): number => Number(text(flag));
+  return {
+    corpus: text('--corpus')!,
+    host: text('--host')!,
+    port: number('--port'),
+    token: text('--token') ?? env.TROUPE_TOKEN,
+    allreduce: text('--allreduce'),
+    out: text('--out'),
+    resume: given.has('--resume'),
+    checkpointEvery: number('--checkpoint-every'),
+    keep: number('--keep'),
+    evaluateEvery: number('--eval-every'),
+    sampleEvery: number('--sample-every'),
+    json: given.has('--json'),
+    given: new Set(given.keys()),
+    training: (vocabulary) => checkTraining(trainingFrom(text, number, vocabulary)),
+  };
+}
+
+function readFlags(argv: readonly string[]): Map<string, string> {
+  const options = Object.fromEntries(
+    RUN_OPTIONS.map(({ flag, kind }) => [
+      flag.slice(2),
+      { type: kind === 'switch' ? ('boolean' as const) : ('string' as const) },
+    ]),
+  );
+  let values: Record<string, string | boolean | undefined>;
+  try {
+    values = parseArgs({
+      args: [...argv],
+      options: { ...options, json: { type: 'boolean' } },
+      strict: true,
+      allowPositionals: false,
+    }).values;
+  } catch (error) {
+    throw new SettingsError((error as Error).message.split('. ')[0], 'troupe coordinator --help lists the flags.');
+  }
+  const given = new Map<string, string>();
+  for (const [name, value] of Object.entries(values))
+    if (value !== undefined && value !== false) given.set(`--${name}`, String(value));
+  for (const option of RUN_OPTIONS) checkValue(option, given.get(option.flag));
+  return given;
+}
+
+function checkValue(option: RunOption, value: string | undefined): void {
+  if (value === undefined) return;
+  const { flag, kind, choices } = option;
+  const wrong = (wanted: string): SettingsError =>
+    new SettingsError(
+      `${flag} ${value} is not ${wanted}`,
+      `Give ${wanted}, say ${flag} ${option.default ?? choices?.[0] ?? '1'}.`,
+    );
+  if (kind === 'whole' && !/^\d+$/.test(value)) throw wrong('a whole number');
+  if (kind === 'real' && !(value.trim() !== '' && Number.isFinite(Number(value)) && Number(value) >= 0))
+    throw wrong('a number of at least 0');
+  if (kind === 'choice' && !choices!.includes(value)) throw wrong(`one of ${choices!.join(', ')}`);
+  if (kind === 'text' && value === '') throw wrong('a text');
+  if (flag === '--port' && Number(value) > 65_535) throw wrong('a port from 0 to 65535');
+}
+
+function trainingFrom(text: (flag: string) => string | undefined, number: (flag: string) => number, vocabulary: number): unknown {
+  const optimizers: Record<string, unknown> = { kind: text('--optimizer'), weightDecay: number('--weight-decay') };
+  if (text('--optimizer') === 'sgd') optimizers.momentum = number('--momentum');
+  else Object.assign(optimizers, { beta1: number('--beta1'), beta2: number('--beta2'), epsilon: 1e-8 });
+  const schedules: Record<string, unknown> = {
+    constant: { kind: 'constant' },
+    step: { kind: 'step', everyRounds: number('--lr-step'), factor: number('--lr-factor') },
+    cosine: { kind: 'cosine', warmupRounds: number('--warmup'), finalFraction: number('--lr-final') },
+  };
+  return {
+    model: { cell: text('--cell'), layers: number('--layers'), hidden: number('--hidden'), vocabulary },
+    streams: number('--batch'),
+    window: number('--window'),
+    rounds: number('--rounds'),
+    seed: number('--seed'),
+    learningRate: number('--lr'),
+    clip: number('--clip'),
+    optimizer: optimizers,
+    schedule: schedules[text('--schedule')!],
+    codec: text('--wire'),
+  };
+}
+
+/** @throws SettingsError naming the flag of the first field that breaks the schema */
+export function checkTraining(config: unknown): TrainingConfig {
+  const result = parseTrainingConfig(config);
+  if (result.ok) return result.config;
+  throw new SettingsError(
+    `${FLAG_OF_FIELD[result.field] ?? result.field}: ${result.problem}`,
+    'troupe coordinator --help lists the flags with usual values.',
+  );
+}
+
+/**
+ * The config a run goes on with: the checkpoint's. Only --rounds may be given anew; any other flag that says something else is an
+ * error, because the trajectory would no longer be that of one run.
+ * @throws SettingsError
+ */
+export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
+  const wanted = settings.training(stored.model.vocabulary);
+  for (const [field, flag] of Object.entries(FLAG_OF_FIELD)) {
+    if (!settings.given.has(flag) || flag === '--rounds' || flag === '--corpus') continue;
+    const [then, now] = [fieldOf(stored, field), fieldOf(wanted, field)];
+    if (then === now) continue;
+    throw new SettingsError(
+      `${flag} ${String(now)} differs from the run to resume, which has ${String(then)}`,
+      `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
+    );
+  }
+  return settings.given.has('--rounds') ? { ...stored, rounds: wanted.rounds } : stored;
+}
+
+function fieldOf(config: TrainingConfig, dotted: string): unknown {
+  return dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], config);
+}

@@ -1,0 +1,225 @@
+import { createVocabulary } from '@troupe/corpus';
+import { createLayout, stateSize, type ModelConfig, type ParameterLayout } from '@troupe/model';
+import type { Checkpoint } from './checkpoint.js';
+import { FORMAT_VERSION, parseDescription, type Description } from './description.js';
+import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
+import {
+  decodeContainer,
+  encodeContainer,
+  joinData,
+  tableOf,
+  tensorOf,
+  type Container,
+  type Tensor,
+  type TensorTable,
+} from './safetensors.js';
+
+/** SHA-256 of bytes, 64 hex digits. */
+export type Sha256 = (bytes: Uint8Array) => string;
+
+/** State vectors of a layer, in the order S of the flat array. */
+const STATE_NAMES = ['h', 'c'];
+
+/**
+ * One safetensors file. Tensors, all float32:
+ * - the model's, named and shaped as in the state dict of a PyTorch module with `lstm = nn.LSTM`, `linear = nn.Linear`;
+ *   `lstm.bias_hh_l{k}` [4H] is zeros, because the one bias of a layer stands in `lstm.bias_ih_l{k}`;
+ * - `optimizer.<slot>.<tensor>` for every slot of the optimizer;
+ * - `streams.h` and `streams.c` [L, B, H], as nn.LSTM takes its (h0, c0).
+ *
+ * Metadata: `format` "pt", `troupe` (everything else of the checkpoint, JSON), and `sha256`: the SHA-256 of the UTF-8 JSON text
+ * [tensor table, troupe, SHA-256 of the tensors' bytes], so that no bit can flip unseen. It is formed in the
+ * same way in every format version. A tool that rewrites tensors leaves it out, and the file is taken as it is.
+ *
+ * Returns the bytes; nothing in them is shared with the checkpoint's arrays.
+ * @throws CheckpointError `mismatch` when the parts do not fit each other
+ */
+export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
+  const layout = checkParts(checkpoint);
+  const { model, parameters, optimizer, streamStates, ...rest } = checkpoint;
+  const streams = checkpoint.cursors.length;
+  const tensors = [
+    ...modelTensors(layout, parameters),
+    ...optimizer.slots.flatMap((slot) => carve(layout, slot.values, `optimizer.${slot.name}.`)),
+    ...stateTensors(model, streams, streamStates),
+  ];
+  const description: Description = {
+    ...rest,
+    formatVersion: FORMAT_VERSION,
+    model,
+    streams,
+    optimizer: { slots: optimizer.slots.map(({ name }) => name), scalars: optimizer.scalars },
+  };
+  const troupe = JSON.stringify(description);
+  const table = tableOf(tensors);
+  const data = joinData(tensors);
+  return encodeContainer(table, { format: 'pt', troupe, sha256: seal(table, troupe, data, sha256) }, data);
+}
+
+/**
+ * The checkpoint in a file's bytes; nothing in it is shared with them. `lstm.bias_hh_l{k}` that PyTorch has trained is added to
+ * `lstm.bias_ih_l{k}`.
+ * @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt`, `unsupported_version`, `mismatch`
+ */
+export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
+  const container = decodeContainer(file);
+  const { troupe, sha256: expected } = container.metadata;
+  if (typeof troupe !== 'string') throw foreignTensors(container.table);
+  if (expected !== undefined && expected !== seal(container.table, troupe, container.data, sha256)) {
+    throw new CheckpointError('corrupt', 'the file is damaged: its bytes do not match their SHA-256', TAKE_ANOTHER);
+  }
+  const { formatVersion: _, streams, optimizer, ...description } = parseDescription(troupe);
+  const { model } = description;
+  const layout = layoutWithin(model, container);
+  const slots = optimizer.slots.map((name) => ({ name, values: gather(layout, container, `optimizer.${name}.`) }));
+  const checkpoint: Checkpoint = {
+    ...description,
+    parameters: modelParameters(layout, container),
+    optimizer: { slots, scalars: optimizer.scalars },
+    streamStates: stateArray(model, streams, container),
+  };
+  checkParts(checkpoint);
+  return checkpoint;
+}
+
+/** The layout, unless the file is too small for it: an absurd size must not become an absurd allocation. */
+function layoutWithin(model: ModelConfig, container: Container): ParameterLayout {
+  const tensors = Object.keys(container.table).length;
+  if (model.layers > tensors) throw mismatch(`${model.layers} layers but only ${tensors} tensors`);
+  const layout = createLayout(model);
+  if (layout.size > container.data.length / 4) {
+    throw mismatch(`the model has ${layout.size} parameters, the file ${container.data.length / 4} numbers`);
+  }
+  return layout;
+}
+
+function seal(table: TensorTable, troupe: string, data: Uint8Array, sha256: Sha256): string {
+  return sha256(new TextEncoder().encode(JSON.stringify([table, troupe, sha256(data)])));
+}
+
+// ---- tensors
+
+function carve(layout: ParameterLayout, flat: Float32Array, prefix: string): Tensor[] {
+  return layout.tensors.map(({ name, shape, offset, size }) => ({
+    name: prefix + name,
+    shape,
+    values: flat.subarray(offset, offset + size),
+  }));
+}
+
+function gather(layout: ParameterLayout, container: Container, prefix: string): Float32Array {
+  const flat = new Float32Array(layout.size);
+  for (const { name, shape, offset } of layout.tensors) flat.set(tensorOf(container, prefix + name, shape), offset);
+  return flat;
+}
+
+/** PyTorch's name of the bias that Troupe does not keep; undefined for any other tensor. */
+function secondBias(name: string): string | undefined {
+  return name.includes('.bias_ih_l') ? name.replace('.bias_ih_l', '.bias_hh_l') : undefined;
+}
+
+function modelTensors(layout: ParameterLayout, parameters: Float32Array): Tensor[] {
+  return carve(layout, parameters, '').flatMap((tensor) => {
+    const second = secondBias(tensor.name);
+    return second === undefined
+      ? [tensor]
+      : [tensor, { ...tensor, name: second, values: new Float32Array(tensor.values.length) }];
+  });
+}
+
+function modelParameters(layout: ParameterLayout, container: Container): Float32Array {
+  const parameters = gather(layout, container, '');
+  for (const { name, shape, offset } of layout.tensors) {
+    const second = secondBias(name);
+    if (second === undefined) continue;
+    // A zero is not added: -0 + 0 would change a bit.
+    for (const [i, value] of tensorOf(container, second, shape).entries()) if (value !== 0) parameters[offset + i] += value;
+  }
+  return parameters;
+}
+
+/** Vectors per layer: 2 for an LSTM. */
+function stateVectors(model: ModelConfig): number {
+  return stateSize(model) / (model.layers * model.hidden);
+}
+
+/** [B, L, S, H] -> S tensors [L, B, H]. */
+function stateTensors(model: ModelConfig, streams: number, states: Float32Array): Tensor[] {
+  const { layers: L, hidden: H } = model;
+  const S = stateVectors(model);
+  return STATE_NAMES.slice(0, S).map((name, s) => {
+    const values = new Float32Array(L * streams * H);
+    for (let b = 0; b < streams; b++) {
+      for (let k = 0; k < L; k++) {
+        const from = ((b * L + k) * S + s) * H;
+        values.set(states.subarray(from, from + H), (k * streams + b) * H);
+      }
+    }
+    return { name: `streams.${name}`, shape: [L, streams, H], values };
+  });
+}
+
+/** S tensors [L, B, H] -> [B, L, S, H]. */
+function stateArray(model: ModelConfig, streams: number, container: Container): Float32Array {
+  const { layers: L, hidden: H } = model;
+  const S = stateVectors(model);
+  const tensors = STATE_NAMES.slice(0, S).map((name) => tensorOf(container, `streams.${name}`, [L, streams, H]));
+  const states = new Float32Array(streams * L * S * H);
+  for (const [s, values] of tensors.entries()) {
+    for (let b = 0; b < streams; b++) {
+      for (let k = 0; k < L; k++) {
+        const from = (k * streams + b) * H;
+        states.set(values.subarray(from, from + H), ((b * L + k) * S + s) * H);
+      }
+    }
+  }
+  return states;
+}
+
+// ---- checks
+
+/** Whether all that must fit does; checked before writing and after reading. */
+function checkParts(checkpoint: Checkpoint): ParameterLayout {
+  const { model, parameters, optimizer, streamStates, cursors, vocabulary } = checkpoint;
+  const layout = createLayout(model);
+  const lengths: [string, number, number][] = [
+    ['parameters', parameters.length, layout.size],
+    ['vocabulary', vocabulary.length, model.vocabulary],
+    ['streamStates', streamStates.length, cursors.length * stateSize(model)],
+    ...optimizer.slots.map(({ name, values }): [string, number, number] => [
+      `optimizer slot ${name}`,
+      values.length,
+      layout.size,
+    ]),
+  ];
+  for (const [what, have, need] of lengths) if (have !== need) throw mismatch(`${what} has ${have} elements, expected ${need}`);
+  for (const { name, value } of optimizer.scalars) {
+    if (!Number.isFinite(value)) throw mismatch(`optimizer scalar ${name} is ${value}`);
+  }
+  if (new Set(optimizer.slots.map(({ name }) => name)).size !== optimizer.slots.length)
+    throw mismatch('an optimizer slot appears twice');
+  try {
+    createVocabulary(vocabulary);
+  } catch (cause) {
+    throw mismatch(`vocabulary: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+  return layout;
+}
+
+function foreignTensors(table: TensorTable): CheckpointError {
+  const names = Object.keys(table);
+  const needed = ['lstm.weight_ih_l0', 'lstm.weight_hh_l0', 'lstm.bias_ih_l0', 'lstm.bias_hh_l0', 'linear.weight', 'linear.bias'];
+  const missing = needed.filter((name) => !names.includes(name));
+  const kin = missing.length < needed.length;
+  const tensors = missing.length === 0 ? '' : `, and the tensors ${missing.join(', ')}`;
+  const first = names.slice(0, 4).join(', ');
+  return new CheckpointError(
+    'not_a_checkpoint',
+    kin
+      ? `a safetensors file with tensors of a character LSTM, but not from Troupe: the metadata "troupe" is missing${tensors}`
+      : `a safetensors file, but not from Troupe: it has ${names.length} tensors${first === '' ? '' : ` (${first}${names.length > 4 ? ', ...' : ''})`}`,
+    kin
+      ? 'When a tool saves tensors of a checkpoint, let it keep the metadata "troupe" (model, vocabulary, streams) and leave "sha256" out.'
+      : 'Give a file that Troupe wrote (round-*.safetensors or best.safetensors), or the folder of a run.',
+  );
+}

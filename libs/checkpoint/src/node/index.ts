@@ -1,0 +1,11 @@
+export {
+  BEST,
+  checkpointName,
+  latestCheckpoint,
+  pruneCheckpoints,
+  readCheckpoint,
+  sha256,
+  writeCheckpoint,
+  type StoredCheckpoint,
+  type WrittenCheckpoint,
+} from './store.js';

@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto';
+import { readFile, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Checkpoint } from '../checkpoint.js';
+import { decodeCheckpoint, encodeCheckpoint } from '../codec.js';
+import { CheckpointError, type CheckpointErrorCode } from '../errors.js';
+import { cannotWrite, prepareFolder, writeAlias, writeWhole } from './files.js';
+
+export const BEST = 'best.safetensors';
+const ROUND = /^round-(\d{8,})\.safetensors$/;
+
+/** Damage to one file, which says nothing about the file before it. */
+const DAMAGE: readonly CheckpointErrorCode[] = ['truncated', 'corrupt', 'not_a_checkpoint', 'mismatch'];
+
+export interface StoredCheckpoint {
+  readonly path: string;
+  readonly checkpoint: Checkpoint;
+  /** Newer or better files that could not be used, and why. */
+  readonly warnings: readonly CheckpointError[];
+}
+
+export interface WrittenCheckpoint {
+  readonly path: string;
+  readonly bytes: number;
+  /** Where the best one is, when this is it. */
+  readonly bestPath?: string;
+}
+
+/** SHA-256 of bytes, hex, for encodeCheckpoint and decodeCheckpoint. */
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** round-00001200.safetensors */
+export function checkpointName(round: number): string {
+  return `round-${String(round).padStart(8, '0')}.safetensors`;
+}
+
+/**
+ * Writes `round-<round>.safetensors` into `folder`, which is created when missing, and with `best` gives it the name
+ * `best.safetensors` as well. A crash at any moment leaves the files of before whole. The checkpoint's arrays are copied
+ * before the first await, so training may go on meanwhile; calls for one folder must not overlap.
+ * @throws CheckpointError `cannot_write`, `mismatch`
+ */
+export async function writeCheckpoint(
+  folder: string,
+  checkpoint: Checkpoint,
+  options: { readonly best?: boolean } = {},
+): Promise<WrittenCheckpoint> {
+  const bytes = encodeCheckpoint(checkpoint, sha256);
+  await prepareFolder(folder);
+  const path = await writeWhole(folder, checkpointName(checkpoint.round), bytes);
+  if (!options.best) return { path, bytes: bytes.length };
+  return { path, bytes: bytes.length, bestPath: await writeAlias(path, BEST) };
+}
+
+/**
+ * The checkpoint in a file, or a folder's latest (`prefer: 'best'`: its best, else its latest).
+ * @throws CheckpointError `not_found`, `cannot_read`, and all that decodeCheckpoint throws, the path in the message
+ */
+export async function readCheckpoint(
+  path: string,
+  options: { readonly prefer?: 'latest' | 'best' } = {},
+): Promise<StoredCheckpoint> {
+  const found = await stat(path).catch((cause: unknown) => Promise.reject(cannotRead(path, cause)));
+  if (!found.isDirectory()) return { path, checkpoint: await readFileAt(path), warnings: [] };
+  const stored = await firstReadable(path, await checkpointNames(path, options.prefer ?? 'latest'));
+  if (stored !== undefined) return stored;
+  throw new CheckpointError(
+    'not_found',
+    `there is no checkpoint in ${path}`,
+    'Give the folder of a run (--out of troupe train) or a file in it.',
+  );
+}
+
+/**
+ * The newest checkpoint in a folder that can be read; undefined when there is none, or no folder. A damaged one is passed over
+ * for the one before, with a warning.
+ * @throws CheckpointError the newest one's error when none can be read; `unsupported_version` and `cannot_read` at once,
+ *   because going on from an older one would lose what the newer one holds
+ */
+export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
+  return firstReadable(folder, await checkpointNames(folder, 'latest'));
+}
+
+/** Removes all but the newest `keep` (at least 1) checkpoints; never the best one. Returns the paths removed. */
+export async function pruneCheckpoints(folder: string, keep: number): Promise<string[]> {
+  const rounds = (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST);
+  const paths = rounds.slice(Math.max(1, keep)).map((name) => join(folder, name));
+  for (const path of paths) await rm(path, { force: true }).catch((cause: unknown) => Promise.reject(cannotWrite(path, cause)));
+  return paths;
+}
+
+/** The best first or last, the rounds from the newest to the oldest. */
+async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promise<string[]> {
+  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw cannotRead(folder, cause);
+  });
+  const roundOf = (name: string) => Number(ROUND.exec(name)?.[1]);
+  const rounds = names.filter((name) => ROUND.test(name)).sort((a, b) => roundOf(b) - roundOf(a));
+  const best = names.filter((name) => name === BEST);
+  return prefer === 'best' ? [...best, ...rounds] : [...rounds, ...best];
+}
+
+async function firstReadable(folder: string, names: readonly string[]): Promise<StoredCheckpoint | undefined> {
+  const warnings: CheckpointError[] = [];
+  for (const name of names) {
+    const path = join(folder, name);
+    try {
+      return { path, checkpoint: await readFileAt(path), warnings };
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || !DAMAGE.includes(error.code)) throw error;
+      warnings.push(error);
+    }
+  }
+  if (warnings.length > 0) throw warnings[0];
+  return undefined;
+}
+
+async function readFileAt(path: string): Promise<Checkpoint> {
+  const bytes = await readFile(path).catch((cause: unknown) => Promise.reject(cannotRead(path, cause)));
+  try {
+    return decodeCheckpoint(bytes, sha256);
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new CheckpointError(error.code, `${path}: ${error.message}`, error.remedy, { cause: error });
+  }
+}
+
+function cannotRead(path: string, cause: unknown): CheckpointError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    const remedy = 'Give the folder of a run (--out of troupe train) or a file in it.';
+    return new CheckpointError('not_found', `there is no ${path}`, remedy, { cause });
+  }
+  return new CheckpointError('cannot_read', `cannot read ${path}: ${message}`, 'Check its permissions and the disk.', { cause });
+}

@@ -1,0 +1,305 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createLayout } from '@troupe/model';
+import { describe, expect, it } from 'vitest';
+import { CheckpointError, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '../src/index.js';
+import { sha256 } from '../src/node/index.js';
+import { MODEL, bits, exampleCheckpoint } from './example.js';
+
+type Header = Record<string, any>;
+
+const encode = (checkpoint: Checkpoint = exampleCheckpoint()) => encodeCheckpoint(checkpoint, sha256);
+
+function failure(file: Uint8Array): CheckpointError {
+  try {
+    decodeCheckpoint(file, sha256);
+  } catch (error) {
+    if (error instanceof CheckpointError) return error;
+    throw error;
+  }
+  throw new Error('it was read');
+}
+
+function parts(file: Uint8Array): { header: Header; data: Uint8Array } {
+  const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+  return { header: JSON.parse(Buffer.from(file.subarray(8, 8 + length)).toString()), data: file.slice(8 + length) };
+}
+
+function assemble(header: unknown, data: Uint8Array): Uint8Array {
+  const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json, data]);
+}
+
+/** A checkpoint with its header changed; without `sha256`, so that what lies behind the digest is reached. */
+function altered(change: (header: Header, data: Uint8Array) => unknown): Uint8Array {
+  const { header, data } = parts(encode());
+  delete header.__metadata__.sha256;
+  change(header, data);
+  return assemble(header, data);
+}
+
+function describedAs(change: (description: Header) => unknown): Uint8Array {
+  return altered((header) => {
+    const description = JSON.parse(header.__metadata__.troupe);
+    change(description);
+    header.__metadata__.troupe = JSON.stringify(description);
+  });
+}
+
+describe('a checkpoint', () => {
+  it('comes back bit for bit', () => {
+    const checkpoint = exampleCheckpoint();
+    expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
+  });
+
+  it('comes back from bytes at an odd offset', () => {
+    const file = encode();
+    const shifted = new Uint8Array(file.length + 3).subarray(3);
+    shifted.set(file);
+    expect(bits(decodeCheckpoint(shifted, sha256))).toEqual(bits(exampleCheckpoint()));
+  });
+
+  it('shares no memory with what was written, nor with what was read', () => {
+    const checkpoint = exampleCheckpoint();
+    const file = encode(checkpoint);
+    checkpoint.parameters.fill(0);
+    const read = decodeCheckpoint(file, sha256);
+    file.fill(0);
+    expect(bits(read)).toEqual(bits(exampleCheckpoint()));
+  });
+
+  it('has the tensors of a PyTorch module, and data at a multiple of 8 bytes', () => {
+    const file = encode();
+    const { header, data } = parts(file);
+    expect((file.length - data.length) % 8).toBe(0);
+    expect(header.__metadata__.format).toBe('pt');
+    const shapes = Object.fromEntries(Object.entries(header).map(([name, entry]) => [name, entry.shape]));
+    expect(shapes).toMatchObject({
+      'lstm.weight_ih_l0': [12, 5],
+      'lstm.weight_hh_l0': [12, 3],
+      'lstm.bias_ih_l0': [12],
+      'lstm.bias_hh_l0': [12],
+      'lstm.weight_ih_l1': [12, 3],
+      'linear.weight': [5, 3],
+      'linear.bias': [5],
+      'optimizer.second_moment.linear.bias': [5],
+      'streams.h': [2, 4, 3],
+      'streams.c': [2, 4, 3],
+    });
+    const [begin, end] = header['lstm.bias_hh_l1'].data_offsets;
+    expect(data.subarray(begin, end).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('adds the second bias that PyTorch has trained', () => {
+    const file = altered((header, data) => {
+      const [begin] = header['lstm.bias_hh_l0'].data_offsets;
+      new DataView(data.buffer, data.byteOffset).setFloat32(begin + 4, 0.5, true);
+    });
+    const offset = createLayout(MODEL).tensors.find(({ name }) => name === 'lstm.bias_ih_l0')!.offset + 1;
+    const before = exampleCheckpoint().parameters[offset];
+    expect(decodeCheckpoint(file, sha256).parameters[offset]).toBe(Math.fround(before + 0.5));
+  });
+
+  it.each<[string, Partial<Checkpoint>]>([
+    ['parameters of another length', { parameters: new Float32Array(3) }],
+    [
+      'an optimizer slot of another length',
+      { optimizer: { slots: [{ name: 'momentum', values: new Float32Array(1) }], scalars: [] } },
+    ],
+    ['a scalar that JSON cannot carry', { optimizer: { slots: [], scalars: [{ name: 'x', value: Number.NaN }] } }],
+    ['fewer cursors than states', { cursors: [0] }],
+    ['a vocabulary of another size', { vocabulary: ['a', 'b'] }],
+    ['a character twice', { vocabulary: ['a', 'b', 'c', 'd', 'a'] }],
+  ])('is not written with %s', (_, change) => {
+    expect(() => encode(exampleCheckpoint(change))).toThrow(expect.objectContaining({ code: 'mismatch' }));
+  });
+});
+
+describe('a damaged checkpoint', () => {
+  it('is found at every length it can be cut to', () => {
+    const file = encode();
+    for (let length = 0; length < file.length; length += length < 64 ? 1 : 97) {
+      const error = failure(file.subarray(0, length));
+      expect(error.code).toBe('truncated');
+      expect(error.message).toContain(`has ${length} bytes and needs `);
+    }
+  });
+
+  it('is found wherever a bit flips that matters', () => {
+    const file = encode();
+    const whole = bits(exampleCheckpoint());
+    let found = 0;
+    for (let at = 0; at < file.length; at += 13) {
+      const flipped = file.slice();
+      flipped[at] ^= 1 << (at % 8);
+      try {
+        // A flip in the word "format" or in the padding changes nothing that is read.
+        expect(bits(decodeCheckpoint(flipped, sha256)), `byte ${at}`).toEqual(whole);
+      } catch (error) {
+        if (!(error instanceof CheckpointError)) throw error;
+        found++;
+      }
+    }
+    expect(found).toBeGreaterThan(0.98 * Math.floor(file.length / 13));
+  });
+
+  it('is found when tensors trade places', () => {
+    const { header, data } = parts(encode());
+    const [first, second] = ['optimizer.first_moment.linear.bias', 'optimizer.second_moment.linear.bias'];
+    [header[first], header[second]] = [header[second], header[first]];
+    expect(failure(assemble(header, data)).code).toBe('corrupt');
+  });
+
+  it.each<[string, (header: Header) => unknown, string]>([
+    ['an overlap', (header) => (header['linear.bias'].data_offsets[0] -= 4), 'overlaps'],
+    ['a gap', (header) => (header['linear.bias'].data_offsets[0] += 4), 'gap of 4 bytes'],
+    ['an offset out of range', (header) => (header['linear.bias'].data_offsets[1] = -1), 'malformed'],
+    ['offsets the wrong way round', (header) => header['linear.bias'].data_offsets.reverse(), 'malformed'],
+    ['a fractional shape', (header) => (header['linear.bias'].shape = [2.5]), 'malformed'],
+    ['an entry that is null', (header) => (header['linear.bias'] = null), 'malformed'],
+    ['metadata that is a list', (header) => (header.__metadata__ = []), 'metadata'],
+    ['a description that is no JSON', (header) => (header.__metadata__.troupe = '{'), 'metadata'],
+  ])('with %s is refused', (_, change, message) => {
+    expect(failure(altered(change))).toMatchObject({ code: 'corrupt', message: expect.stringContaining(message) });
+  });
+
+  it('with bytes after the last tensor is refused', () => {
+    expect(failure(Buffer.concat([encode(), Buffer.from('x')]))).toMatchObject({
+      code: 'corrupt',
+      message: expect.stringContaining('1 bytes'),
+    });
+  });
+
+  it.each([
+    ['broken JSON', '{"a": '],
+    ['a list', '{}x'],
+    ['invalid UTF-8', Buffer.from([0x7b, 0xff, 0x7d])],
+  ])('with a header of %s is refused', (_, header) => {
+    const bytes = Buffer.from(header as string);
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(bytes.length));
+    expect(failure(Buffer.concat([length, bytes])).code).toBe('corrupt');
+  });
+});
+
+describe('a file that does not fit its own model', () => {
+  it.each<[string, Uint8Array, string]>([
+    [
+      'a missing tensor',
+      altered((header) => ((header.other = header['linear.bias']), delete header['linear.bias'])),
+      'linear.bias',
+    ],
+    ['another shape', altered((header) => (header['linear.weight'].shape = [3, 5])), '[3, 5], expected float32 [5, 3]'],
+    ['another type', altered((header) => (header['linear.weight'].dtype = 'F16')), 'is F16'],
+    ['an absurd number of layers', describedAs((d) => (d.model.layers = 1 << 24)), 'layers'],
+    ['an absurd hidden size', describedAs((d) => (d.model.hidden = 1 << 24)), 'parameters'],
+    ['an absurd number of streams', describedAs((d) => (d.streams = 2 ** 50)), 'streams.h'],
+    ['a cell nobody knows', describedAs((d) => (d.model.cell = 'xlstm')), 'model'],
+    ['a negative round', describedAs((d) => (d.round = -1)), 'round'],
+    ['cursors that are no numbers', describedAs((d) => (d.cursors = ['0', '1', '2', '3'])), 'cursors'],
+    ['fewer cursors', describedAs((d) => d.cursors.pop()), 'streamStates'],
+    ['a vocabulary of another size', describedAs((d) => d.vocabulary.pop()), 'vocabulary'],
+    ['no corpus', describedAs((d) => delete d.corpus), 'corpus'],
+    ['a scalar that is null', describedAs((d) => (d.optimizer.scalars[0].value = null)), 'optimizer'],
+    ['a slot that has no tensors', describedAs((d) => d.optimizer.slots.push('third_moment')), 'optimizer.third_moment'],
+    ['a description that is a number', altered((header) => (header.__metadata__.troupe = '3')), 'metadata'],
+  ])('is refused for %s', (_, file, message) => {
+    expect(failure(file)).toMatchObject({ code: 'mismatch', message: expect.stringContaining(message) });
+  });
+
+  it('is refused when a tensor has fewer bytes than its shape', () => {
+    const file = altered((header) => {
+      header['linear.bias'].data_offsets[1] -= 4;
+      const next = Object.values(header).find((entry) => entry.data_offsets?.[0] === header['linear.bias'].data_offsets[1] + 4);
+      next.data_offsets[0] -= 4;
+    });
+    expect(failure(file)).toMatchObject({ code: 'corrupt', message: expect.stringMatching(/has \d+ bytes instead of/) });
+  });
+
+  it('is refused before an absurd tensor is allocated', () => {
+    const streams = 2 ** 40;
+    const file = altered((header) => {
+      const description = JSON.parse(header.__metadata__.troupe);
+      header.__metadata__.troupe = JSON.stringify({ ...description, streams });
+      for (const name of ['streams.h', 'streams.c']) header[name].shape[1] = streams;
+    });
+    expect(failure(file)).toMatchObject({ code: 'corrupt', message: expect.stringContaining('streams.h') });
+  });
+
+  it('of a newer format names both versions', () => {
+    const error = failure(describedAs((d) => (d.formatVersion = 2)));
+    expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 2.*up to 1/) });
+  });
+});
+
+describe('a foreign file', () => {
+  it.each([
+    ['torch.save', Buffer.concat([Buffer.from('PK\x03\x04'), Buffer.alloc(100)]), 'torch.save'],
+    ['pickle', Buffer.concat([Buffer.from([0x80, 2]), Buffer.alloc(100)]), 'pickle'],
+    ['HDF5', Buffer.concat([Buffer.from([0x89]), Buffer.from('HDF\r\n\x1a\n'), Buffer.alloc(20)]), 'HDF5'],
+    ['a poem', Buffer.from("Shall I compare thee to a summer's day?"), 'a text file'],
+    ['JSON', Buffer.from('{"a": 1, "b": [1, 2, 3]}'), 'JSON'],
+    ['noise', Buffer.alloc(64, 0xfe), 'does not begin with a safetensors header'],
+    ['zeros', Buffer.alloc(64), 'does not begin with a safetensors header'],
+  ])('such as %s is named', (_, file, message) => {
+    expect(failure(file)).toMatchObject({ code: 'not_a_checkpoint', message: expect.stringContaining(message) });
+  });
+
+  it('of safetensors without our metadata is named so', () => {
+    const other = assemble({ 'bert.embeddings': { dtype: 'F32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4));
+    expect(failure(other)).toMatchObject({ code: 'not_a_checkpoint', message: expect.stringContaining('bert.embeddings') });
+    expect(failure(assemble({}, new Uint8Array()))).toMatchObject({ code: 'not_a_checkpoint' });
+  });
+
+  it('of safetensors with the tensors of a character LSTM says what is missing', () => {
+    const file = altered((header) => {
+      delete header.__metadata__;
+      header.other = header['linear.bias'];
+      delete header['linear.bias'];
+    });
+    const error = failure(file);
+    expect(error).toMatchObject({
+      code: 'not_a_checkpoint',
+      message: expect.stringMatching(/"troupe" is missing.*linear\.bias/),
+    });
+    expect(error.message).not.toContain('linear.weight');
+  });
+});
+
+const python = '/usr/bin/python3';
+const hasNumpy = spawnSync(python, ['-c', 'import numpy']).status === 0;
+if (!hasNumpy) console.warn(`SKIPPED: ${python} has no numpy, so no second reader checks the checkpoint's format`);
+
+const READER = `
+import json, struct, sys
+import numpy as np
+file = sys.stdin.buffer.read()
+(n,) = struct.unpack('<Q', file[:8])
+header = json.loads(file[8:8 + n])
+troupe = json.loads(header.pop('__metadata__')['troupe'])
+out = {'vocabulary': troupe['vocabulary']}
+for name, entry in header.items():
+    begin, end = entry['data_offsets']
+    values = np.frombuffer(file[8 + n + begin:8 + n + end], '<f4').reshape(entry['shape'])
+    out[name] = {'shape': values.shape, 'bits': values.view('<u4').ravel().tolist()}
+print(json.dumps(out))
+`;
+
+describe('a second reader', () => {
+  it.skipIf(!hasNumpy)('in Python finds every tensor where the header says', () => {
+    const checkpoint = exampleCheckpoint();
+    const output = execFileSync(python, ['-c', READER], { input: encode(checkpoint) });
+    const read: Header = JSON.parse(output.toString());
+    const bitsOf = (values: Float32Array) => [...new Uint32Array(values.slice().buffer)];
+    expect(read.vocabulary).toEqual(checkpoint.vocabulary);
+    for (const { name, shape, offset, size } of createLayout(MODEL).tensors) {
+      expect(read[name]).toEqual({ shape, bits: bitsOf(checkpoint.parameters.subarray(offset, offset + size)) });
+    }
+    // Stream 2, layer 1, C: [B, L, S, H] against [L, B, H].
+    const at = ((2 * 2 + 1) * 2 + 1) * 3;
+    expect(read['streams.c'].bits.slice((1 * 4 + 2) * 3, (1 * 4 + 3) * 3)).toEqual(
+      bitsOf(checkpoint.streamStates.subarray(at, at + 3)),
+    );
+  });
+});

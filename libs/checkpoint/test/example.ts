@@ -1,0 +1,56 @@
+import { createLayout, stateSize, type ModelConfig } from '@troupe/model';
+import type { Checkpoint } from '../src/index.js';
+
+export const MODEL: ModelConfig = { cell: 'lstm', layers: 2, hidden: 3, vocabulary: 5 };
+const STREAMS = 4;
+
+/** Every bit pattern counts: negative zero, subnormals, NaN and infinities among ordinary numbers. */
+function awkwardFloats(length: number, seed: number): Float32Array {
+  const special = [-0, 1e-45, Number.NaN, Number.POSITIVE_INFINITY, 3.4028234663852886e38];
+  return Float32Array.from({ length }, (_, i) => special[i % 11] ?? Math.sin(seed + i));
+}
+
+export function exampleCheckpoint(change: Partial<Checkpoint> = {}): Checkpoint {
+  const { size } = createLayout(MODEL);
+  return {
+    runId: 'run-1',
+    round: 1200,
+    model: MODEL,
+    config: { learningRate: 0.1, seed: 7 },
+    vocabulary: ['\n', 'a', 'é', '—', '😀'],
+    corpus: { name: 'sonnets', sha256: 'ab'.repeat(32), characters: 94476, trainFraction: 0.9 },
+    parameters: awkwardFloats(size, 1),
+    parametersDigest: '0123456789abcdef',
+    optimizer: {
+      slots: [
+        { name: 'first_moment', values: awkwardFloats(size, 2) },
+        { name: 'second_moment', values: awkwardFloats(size, 3) },
+      ],
+      scalars: [
+        { name: 'steps', value: 1200 },
+        { name: 'beta1_product', value: 0.9 ** 1200 },
+        { name: 'third', value: 1 / 3 },
+      ],
+    },
+    streamStates: awkwardFloats(STREAMS * stateSize(MODEL), 4),
+    cursors: [0, 100, 200, 300],
+    rng: { state: [1, 2, 3, 4] },
+    history: { best: { round: 1100, validationLoss: 1.61 } },
+    savedAt: '2026-01-02T03:04:05.678Z',
+    ...change,
+  };
+}
+
+/** What to compare: float arrays as the bytes they are. */
+export function bits(checkpoint: Checkpoint): unknown {
+  const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex');
+  return {
+    ...checkpoint,
+    parameters: bytes(checkpoint.parameters),
+    streamStates: bytes(checkpoint.streamStates),
+    optimizer: {
+      ...checkpoint.optimizer,
+      slots: checkpoint.optimizer.slots.map(({ name, values }) => ({ name, values: bytes(values) })),
+    },
+  };
+}

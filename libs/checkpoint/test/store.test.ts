@@ -1,0 +1,167 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { latestCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from '../src/node/index.js';
+import { writeWhole } from '../src/node/files.js';
+import { bits, exampleCheckpoint } from './example.js';
+
+let base: string;
+let folder: string;
+
+beforeEach(async () => {
+  base = await mkdtemp(join(tmpdir(), 'troupe-checkpoint-'));
+  folder = join(base, 'runs', '001');
+});
+afterEach(() => rm(base, { recursive: true, force: true }));
+
+const write = (round: number, best = false) => writeCheckpoint(folder, exampleCheckpoint({ round }), { best });
+const files = async () => (await readdir(folder)).sort();
+
+describe('writeCheckpoint', () => {
+  it('makes the folder, names the file by its round, and what is read is what was written', async () => {
+    const written = await write(1200);
+    expect(written).toMatchObject({ path: join(folder, 'round-00001200.safetensors'), bytes: (await stat(written.path)).size });
+    expect(await files()).toEqual(['round-00001200.safetensors']);
+    expect(bits((await readCheckpoint(written.path)).checkpoint)).toEqual(bits(exampleCheckpoint()));
+  });
+
+  it('takes the arrays as they are at the call, whatever training does to them meanwhile', async () => {
+    const checkpoint = exampleCheckpoint();
+    const writing = writeCheckpoint(folder, checkpoint);
+    checkpoint.parameters.fill(7);
+    const { path } = await writing;
+    expect(bits((await readCheckpoint(path)).checkpoint)).toEqual(bits(exampleCheckpoint()));
+  });
+
+  it('keeps the best one under its own name until a better one comes', async () => {
+    expect((await write(100, true)).bestPath).toBe(join(folder, 'best.safetensors'));
+    await write(200);
+    expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(100);
+    await write(300, true);
+    await write(300, true);
+    expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(300);
+    expect(await files()).toEqual([
+      'best.safetensors',
+      'round-00000100.safetensors',
+      'round-00000200.safetensors',
+      'round-00000300.safetensors',
+    ]);
+  });
+
+  it('clears away what a process killed before the rename left behind', async () => {
+    await write(100);
+    await writeFile(join(folder, '.round-00000200.safetensors.tmp-12345'), 'half a checkpoint');
+    expect((await latestCheckpoint(folder))?.checkpoint.round).toBe(100);
+    await write(300);
+    expect(await files()).toEqual(['round-00000100.safetensors', 'round-00000300.safetensors']);
+  });
+
+  it('says so when a part of the path is a file', async () => {
+    await writeFile(join(base, 'runs'), '');
+    await expect(write(1)).rejects.toMatchObject({ code: 'cannot_write', remedy: expect.stringContaining('--out') });
+  });
+
+  it.skipIf(!existsSync('/dev/full'))('on a full disk says so, leaves nothing, and keeps the file of before', async () => {
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'x'), 'before');
+    // Whatever is written to /dev/full fails as on a full disk.
+    await symlink('/dev/full', join(folder, `.x.tmp-${process.pid}`));
+    await expect(writeWhole(folder, 'x', Buffer.from('after'))).rejects.toMatchObject({
+      code: 'cannot_write',
+      remedy: expect.stringContaining('disk is full'),
+    });
+    expect(await files()).toEqual(['x']);
+    expect(await readFile(join(folder, 'x'), 'utf8')).toBe('before');
+  });
+});
+
+describe('latestCheckpoint', () => {
+  it('finds the highest round, by number and not by spelling', async () => {
+    await write(100_000_000);
+    await write(99_999_999);
+    const latest = await latestCheckpoint(folder);
+    expect(latest).toMatchObject({ checkpoint: { round: 100_000_000 }, warnings: [] });
+  });
+
+  it('passes over a damaged newest for the one before, and says so', async () => {
+    await write(100);
+    const { path, bytes } = await write(200);
+    await truncate(path, bytes - 10);
+    const latest = await latestCheckpoint(folder);
+    expect(latest?.checkpoint.round).toBe(100);
+    expect(latest?.warnings).toMatchObject([{ code: 'truncated', message: expect.stringContaining(path) }]);
+  });
+
+  it('falls back to the best one when every other is damaged', async () => {
+    await write(100, true);
+    const { path } = await write(200);
+    await writeFile(join(folder, 'round-00000100.safetensors'), 'x');
+    await writeFile(path, 'x');
+    // Writing in place damaged the best one as well, where it is a link to the same file.
+    await rm(join(folder, 'best.safetensors'));
+    await expect(latestCheckpoint(folder)).rejects.toMatchObject({ code: 'truncated', message: expect.stringContaining(path) });
+    await write(300, true);
+    await rm(join(folder, 'round-00000300.safetensors'));
+    expect(await latestCheckpoint(folder)).toMatchObject({ checkpoint: { round: 300 }, warnings: [{}, {}] });
+  });
+
+  it('does not go back to an older one when a newer Troupe wrote the newest', async () => {
+    await write(100);
+    const { path } = await write(200);
+    const text = (await readFile(path)).toString('latin1').replace('\\"formatVersion\\":1', '\\"formatVersion\\":9');
+    await writeFile(path, Buffer.from(text.replace(/,"sha256":"[0-9a-f]{64}"\}/, `}${' '.repeat(76)}`), 'latin1'));
+    await expect(latestCheckpoint(folder)).rejects.toMatchObject({ code: 'unsupported_version' });
+  });
+
+  it('is undefined where there is none', async () => {
+    expect(await latestCheckpoint(folder)).toBeUndefined();
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'notes.txt'), '');
+    expect(await latestCheckpoint(folder)).toBeUndefined();
+  });
+});
+
+describe('readCheckpoint', () => {
+  it("takes a folder's latest, or its best when asked", async () => {
+    await write(100, true);
+    await write(200);
+    expect((await readCheckpoint(folder)).checkpoint.round).toBe(200);
+    expect((await readCheckpoint(folder, { prefer: 'best' })).checkpoint.round).toBe(100);
+    await rm(join(folder, 'best.safetensors'));
+    expect((await readCheckpoint(folder, { prefer: 'best' })).checkpoint.round).toBe(200);
+  });
+
+  it('names what is not there', async () => {
+    await expect(readCheckpoint(join(folder, 'x'))).rejects.toMatchObject({ code: 'not_found' });
+    await mkdir(folder, { recursive: true });
+    await expect(readCheckpoint(folder)).rejects.toMatchObject({ code: 'not_found', message: expect.stringContaining(folder) });
+  });
+
+  it('puts the path before what is wrong with a file', async () => {
+    const path = join(base, 'poem.txt');
+    await writeFile(path, 'Rough winds do shake the darling buds of May');
+    await expect(readCheckpoint(path)).rejects.toMatchObject({
+      code: 'not_a_checkpoint',
+      message: expect.stringContaining(`${path}: `),
+    });
+  });
+});
+
+describe('pruneCheckpoints', () => {
+  it('keeps the newest and the best, and other files', async () => {
+    await write(100, true);
+    for (const round of [200, 300, 400]) await write(round);
+    await writeFile(join(folder, 'notes.txt'), '');
+    const removed = await pruneCheckpoints(folder, 2);
+    expect(removed).toEqual([join(folder, 'round-00000200.safetensors'), join(folder, 'round-00000100.safetensors')]);
+    expect(await files()).toEqual(['best.safetensors', 'notes.txt', 'round-00000300.safetensors', 'round-00000400.safetensors']);
+    expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(100);
+  });
+
+  it('never removes the last one', async () => {
+    await write(100);
+    expect(await pruneCheckpoints(folder, 0)).toEqual([]);
+  });
+});

@@ -1,0 +1,43 @@
+/** The corpora that have a name. */
+
+export interface CorpusEntry {
+  readonly name: string;
+  readonly title: string;
+  readonly licence: string;
+  /** Where it is downloaded from; absent = it comes with Troupe. */
+  readonly url?: string;
+  /** Size of the file, where it is known beforehand. */
+  readonly bytes?: number;
+  /** SHA-256 of the file. Absent = the publisher changes the file now and then, and a person accepts its digest once. */
+  readonly sha256?: string;
+  /** File names by which it is found in a corpus folder, besides `<name>.txt`. */
+  readonly fileNames: readonly string[];
+  /** Text is what stands between Project Gutenberg's START and END lines. */
+  readonly gutenberg?: true;
+}
+
+export const CATALOGUE: readonly CorpusEntry[] = [
+  {
+    name: 'sonnets',
+    title: 'The 154 Sonnets of Shakespeare, modern spelling',
+    licence: 'public domain',
+    fileNames: [],
+  },
+  {
+    name: 'tiny-shakespeare',
+    title: 'Tiny Shakespeare: 40,000 lines from the plays (A. Karpathy, char-rnn)',
+    licence: 'public domain',
+    url: 'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt',
+    bytes: 1_115_394,
+    sha256: '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed',
+    fileNames: ['tinyshakespeare.txt', 'input.txt'],
+  },
+  {
+    name: 'complete-works',
+    title: 'The Complete Works of William Shakespeare (Project Gutenberg 100)',
+    licence: 'public domain in the USA; see gutenberg.org for other countries',
+    url: 'https://www.gutenberg.org/cache/epub/100/pg100.txt',
+    fileNames: ['pg100.txt', '100-0.txt'],
+    gutenberg: true,
+  },
+];

@@ -1,0 +1,247 @@
+import { createHash } from 'node:crypto';
+import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CorpusError } from '../errors.js';
+import { CATALOGUE, type CorpusEntry } from './catalogue.js';
+import { cannotCache, download, type Download } from './download.js';
+import { stripGutenberg, textFromBytes } from './text.js';
+
+export interface Corpus {
+  /** The catalogue's name, or the path as given. */
+  readonly name: string;
+  readonly text: string;
+  /** SHA-256 of the UTF-8 bytes of `text`, hex: the identity of what is trained on. */
+  readonly sha256: string;
+  readonly source: {
+    /** `folder` = found in corpusDir, `file` = a path was given. */
+    readonly kind: 'embedded' | 'folder' | 'cache' | 'download' | 'file';
+    readonly path: string;
+    /** SHA-256 of the file; differs from that of the text when a mark, CRLF or a header was taken out. */
+    readonly sha256: string;
+  };
+}
+
+export interface LoadOptions {
+  /** Looked in before the cache and the network; TROUPE_CORPUS_DIR. */
+  readonly corpusDir?: string | undefined;
+  /** Default: defaultCacheDir(). */
+  readonly cacheDir?: string | undefined;
+  /** SHA-256 of the file, 64 hex digits; accepts a download whose digest the catalogue does not pin. */
+  readonly sha256?: string | undefined;
+  /** Called as bytes of a download arrive; `total` where it is known. */
+  readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds without a byte until a download is given up. Default 30,000. */
+  readonly stallMs?: number | undefined;
+  readonly fetch?: typeof globalThis.fetch | undefined;
+  readonly catalogue?: readonly CorpusEntry[] | undefined;
+}
+
+/** A file on its way to becoming a corpus. */
+interface Found {
+  readonly kind: Corpus['source']['kind'];
+  readonly path: string;
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+}
+
+const MAX_BYTES = 256 * 1024 * 1024;
+const EMBEDDED = fileURLToPath(new URL('../../data/sonnets.txt', import.meta.url));
+
+/** $XDG_CACHE_HOME/troupe/corpora, else ~/.cache/troupe/corpora. */
+export function defaultCacheDir(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const base = environment.XDG_CACHE_HOME;
+  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'troupe', 'corpora');
+}
+
+/**
+ * The text of a named corpus or of a UTF-8 file. A name of the catalogue wins over a file of that name (say `./sonnets` for the
+ * file). Named corpora come from `corpusDir`, else the cache, else the network, and are used only when their SHA-256 is right.
+ * In every text a byte order mark is dropped and CRLF becomes LF.
+ * @throws CorpusError
+ */
+export async function loadCorpus(nameOrPath: string, options: LoadOptions = {}): Promise<Corpus> {
+  const wanted = options.sha256?.toLowerCase();
+  if (wanted !== undefined && !/^[0-9a-f]{64}$/.test(wanted)) {
+    throw new CorpusError('bad_digest', `"${options.sha256}" is no SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
+  }
+  const catalogue = options.catalogue ?? CATALOGUE;
+  const entry = catalogue.find(({ name }) => name === nameOrPath);
+  if (entry !== undefined) return corpusOf(nameOrPath, await findNamed(entry, wanted, options), entry);
+  const found = await readFound('file', nameOrPath, () => notFound(nameOrPath, catalogue));
+  if (wanted !== undefined && found.sha256 !== wanted) throw wrongDigest(found, wanted, 'Check --corpus and --sha256.');
+  return corpusOf(nameOrPath, found);
+}
+
+function corpusOf(name: string, found: Found, entry?: CorpusEntry): Corpus {
+  const decoded = textFromBytes(found.bytes, found.path);
+  const text = entry?.gutenberg ? stripGutenberg(decoded, found.path) : decoded;
+  return { name, text, sha256: digestOf(text), source: { kind: found.kind, path: found.path, sha256: found.sha256 } };
+}
+
+async function findNamed(entry: CorpusEntry, wanted: string | undefined, options: LoadOptions): Promise<Found> {
+  const { url } = entry;
+  if (url === undefined) {
+    const found = await readFound('embedded', EMBEDDED, () => notFound(EMBEDDED, []));
+    if (wanted !== undefined && found.sha256 !== wanted)
+      throw wrongDigest(found, wanted, `Leave --sha256 out for ${entry.name}.`);
+    return found;
+  }
+  const expected = wanted ?? entry.sha256;
+  if (options.corpusDir) {
+    const found = await findInFolder(entry, expected, options.corpusDir);
+    if (found !== undefined) return found;
+  }
+  return findInCache({ ...entry, url }, expected, options);
+}
+
+/** What a person put into the folder is theirs to choose: only a digest that is known is checked. */
+async function findInFolder(entry: CorpusEntry, expected: string | undefined, folder: string): Promise<Found | undefined> {
+  const present = new Set(
+    await readdir(folder).catch((cause: unknown) => {
+      const remedy = 'Correct TROUPE_CORPUS_DIR, or unset it to use the cache and the network.';
+      throw new CorpusError('not_found', `TROUPE_CORPUS_DIR names ${folder}, which cannot be listed`, remedy, { cause });
+    }),
+  );
+  let other: Found | undefined;
+  for (const fileName of [`${entry.name}.txt`, ...entry.fileNames]) {
+    if (!present.has(fileName)) continue;
+    const path = join(folder, fileName);
+    const found = await readFound('folder', path, () => notFound(path, []));
+    if (expected === undefined || found.sha256 === expected) return found;
+    other ??= found;
+  }
+  if (other === undefined) return undefined;
+  throw wrongDigest(
+    other,
+    expected!,
+    `Replace it by the file from ${entry.url}, or take it out of the folder; to train on it as it is, give its path: --corpus ${other.path}`,
+  );
+}
+
+async function findInCache(
+  entry: CorpusEntry & { readonly url: string },
+  given: string | undefined,
+  options: LoadOptions,
+): Promise<Found> {
+  const folder = options.cacheDir ?? defaultCacheDir();
+  const path = join(folder, `${entry.name}.txt`);
+  const cached = await readIfThere('cache', path);
+  const accepted = await acceptedDigest(path);
+  const expected = given ?? accepted;
+  if (cached !== undefined && cached.sha256 === expected) {
+    // Only when it is news: the cache may be a shared one that this person cannot write to.
+    if (entry.sha256 === undefined && accepted !== expected) await accept(path, expected);
+    return cached;
+  }
+  if (cached !== undefined && expected === undefined) throw unpinned(entry, cached);
+
+  const part = await download(entry, folder, {
+    fetch: options.fetch ?? globalThis.fetch,
+    onProgress: options.onProgress,
+    signal: options.signal,
+    stallMs: options.stallMs ?? 30_000,
+  });
+  return adopt(entry, part, path, expected);
+}
+
+/** A finished download becomes the cached file, if it is what was expected and can be read as this corpus. */
+async function adopt(
+  entry: CorpusEntry & { readonly url: string },
+  part: Download,
+  path: string,
+  expected: string | undefined,
+): Promise<Found> {
+  try {
+    if (expected !== undefined && part.sha256 !== expected) throw changed(entry, part, expected);
+    const { bytes } = await readFound('download', part.path, () => notFound(part.path, []));
+    corpusOf(entry.name, { kind: 'download', path: entry.url, bytes, sha256: part.sha256 }, entry);
+    await rename(part.path, path).catch((cause: unknown) => Promise.reject(cannotCache(path, cause)));
+    const found: Found = { kind: 'download', path, bytes, sha256: part.sha256 };
+    if (expected === undefined) throw unpinned(entry, found);
+    if (entry.sha256 === undefined) await accept(path, expected);
+    return found;
+  } finally {
+    await rm(part.path, { force: true });
+  }
+}
+
+function changed(entry: CorpusEntry & { readonly url: string }, part: Download, expected: string): CorpusError {
+  const remedy =
+    entry.sha256 === undefined
+      ? `To accept the file as it is published now: troupe corpus fetch ${entry.name} --sha256 ${part.sha256}`
+      : 'It was changed by its publisher or on the way. Download it by hand, look at it, and give its path as --corpus.';
+  return wrongDigest({ path: entry.url, sha256: part.sha256 }, expected, remedy);
+}
+
+/** The digest that a person accepted for an unpinned file, kept beside it. */
+async function acceptedDigest(path: string): Promise<string | undefined> {
+  const found = await readIfThere('cache', `${path}.sha256`);
+  return found === undefined ? undefined : Buffer.from(found.bytes).toString('utf8').trim();
+}
+
+async function accept(path: string, sha256: string): Promise<void> {
+  try {
+    await writeFile(`${path}.sha256`, `${sha256}\n`);
+  } catch (cause) {
+    throw cannotCache(path, cause);
+  }
+}
+
+async function readIfThere(kind: Found['kind'], path: string): Promise<Found | undefined> {
+  try {
+    return await readFound(kind, path, () => notFound(path, []));
+  } catch (error) {
+    if (error instanceof CorpusError && error.code === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+async function readFound(kind: Found['kind'], path: string, missing: () => CorpusError): Promise<Found> {
+  try {
+    const file = await stat(path);
+    if (!file.isFile()) throw new CorpusError('not_a_file', `${path} is not a file`, 'Give the path of one text file.');
+    if (file.size > MAX_BYTES) {
+      const remedy = `Cut it: head -c ${MAX_BYTES} ${path} > corpus.txt`;
+      throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${MAX_BYTES}`, remedy);
+    }
+    const bytes = await readFile(path);
+    return { kind, path, bytes, sha256: digestOf(bytes) };
+  } catch (cause) {
+    if (cause instanceof CorpusError) throw cause;
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw missing();
+    throw new CorpusError('cannot_read', `cannot read ${path}: ${message}`, 'Check the permissions of the file and its folder.', {
+      cause,
+    });
+  }
+}
+
+function digestOf(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+function notFound(path: string, catalogue: readonly CorpusEntry[]): CorpusError {
+  const names = catalogue.map(({ name }) => name).join(', ');
+  return new CorpusError(
+    'not_found',
+    `there is no file ${path}${names === '' ? '' : ' and no corpus of that name'}`,
+    names === ''
+      ? 'Install Troupe again: the file belongs to it.'
+      : `Give the path of a UTF-8 text file, or one of these names: ${names}.`,
+  );
+}
+
+function wrongDigest(found: { readonly path: string; readonly sha256: string }, expected: string, remedy: string): CorpusError {
+  return new CorpusError('wrong_digest', `${found.path} has SHA-256 ${found.sha256}; expected is ${expected}`, remedy);
+}
+
+function unpinned(entry: CorpusEntry, found: Found): CorpusError {
+  return new CorpusError(
+    'unpinned',
+    `${entry.name} has no fixed SHA-256, because its publisher revises it; the file downloaded now has ${found.sha256}`,
+    `Look at ${found.path}. To accept it from now on: troupe corpus fetch ${entry.name} --sha256 ${found.sha256}`,
+  );
+}

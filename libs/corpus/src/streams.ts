@@ -1,0 +1,109 @@
+import { CorpusError } from './errors.js';
+
+/** Share of a corpus that is trained on; the rest, its end, is for validation. */
+export const TRAIN_FRACTION = 0.9;
+
+export interface CorpusSplit {
+  /** The first floor(trainFraction * n) ids; a view. */
+  readonly train: Uint16Array;
+  /** The ids after them; a view. */
+  readonly validation: Uint16Array;
+}
+
+/**
+ * Cuts ids [n] in two contiguous parts, as nanoGPT and char-rnn do.
+ * @throws CorpusError `bad_fraction`, or `too_short` when a part has no input and target (two characters)
+ */
+export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_FRACTION): CorpusSplit {
+  if (!(trainFraction > 0 && trainFraction < 1)) {
+    throw new CorpusError('bad_fraction', `training fraction ${trainFraction} is not between 0 and 1`, 'Take 0.9, as is usual.');
+  }
+  const at = Math.floor(trainFraction * tokens.length);
+  if (at < 2 || tokens.length - at < 2) {
+    throw new CorpusError(
+      'too_short',
+      `a corpus of ${tokens.length} characters leaves ${at} to train on and ${tokens.length - at} for validation; each part needs 2`,
+      `Use a longer text: at least ${Math.ceil(2 / Math.min(trainFraction, 1 - trainFraction)) + 1} characters, better some 100,000.`,
+    );
+  }
+  return { train: tokens.subarray(0, at), validation: tokens.subarray(at) };
+}
+
+/**
+ * The training part as B contiguous streams of equal length, read T characters a round. Everything is a pure function of
+ * (stream, round), so whoever computes a round, and how often, reads the same characters.
+ *
+ * Stream s covers the targets s*W*T+1 .. (s+1)*W*T, W = floor((n-1) / (B*T)) windows long, so that in one pass of W rounds every
+ * character is a target at most once. Never targets: the first character, which has nothing before it, and the `dropped`
+ * characters at the end, fewer than B*T, that fill no window of every stream.
+ */
+export interface Streams {
+  /** B. */
+  readonly streams: number;
+  /** T, characters per stream and round. */
+  readonly window: number;
+  /** W, rounds of one pass over the training part. */
+  readonly roundsPerPass: number;
+  /** Characters at the end of the training part that no stream reads as targets. */
+  readonly dropped: number;
+  /** Index in the training part of the first input that `stream` reads in `round`. */
+  cursor(stream: number, round: number): number;
+  /** Whether every stream starts from its beginning in `round`, so that the hidden state is zero before it. */
+  wraps(round: number): boolean;
+  /** Ids [T+1], a copy: inputs are 0..T-1, targets 1..T. */
+  streamWindow(stream: number, round: number): Uint16Array;
+}
+
+/**
+ * @param tokens the training part, ids [n]; kept, not copied
+ * @throws CorpusError `too_short` when n < B*T+1
+ * @throws RangeError for B or T that is not a whole number of at least 1; the methods for a stream or round out of range
+ */
+export function createStreams(tokens: Uint16Array, shape: { readonly streams: number; readonly window: number }): Streams {
+  const { streams, window } = shape;
+  wholeFrom(1, Infinity, 'streams', streams);
+  wholeFrom(1, Infinity, 'window', window);
+  const roundsPerPass = Math.floor((tokens.length - 1) / (streams * window));
+  if (roundsPerPass < 1) throw tooShort(tokens.length, streams, window);
+
+  const cursor = (stream: number, round: number): number => {
+    wholeFrom(0, streams - 1, 'stream', stream);
+    wholeFrom(0, Infinity, 'round', round);
+    return (stream * roundsPerPass + (round % roundsPerPass)) * window;
+  };
+  return {
+    streams,
+    window,
+    roundsPerPass,
+    dropped: tokens.length - 1 - streams * roundsPerPass * window,
+    cursor,
+    wraps: (round) => round % roundsPerPass === 0,
+    streamWindow(stream, round) {
+      const start = cursor(stream, round);
+      return tokens.slice(start, start + window + 1);
+    },
+  };
+}
+
+function wholeFrom(least: number, most: number, name: string, value: number): void {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name} ${value} is not a whole number from ${least} to ${most}`);
+  }
+}
+
+function tooShort(length: number, streams: number, window: number): CorpusError {
+  const needed = streams * window + 1;
+  const corpus = Math.ceil(needed / TRAIN_FRACTION);
+  const fits = [
+    ['--batch', Math.floor((length - 1) / window)],
+    ['--window', Math.floor((length - 1) / streams)],
+  ] as const;
+  const lower = fits.filter(([, most]) => most >= 1).map(([flag, most]) => `${flag} to ${most} or less`);
+  return new CorpusError(
+    'too_short',
+    `the training part, ${length} characters, is shorter than one window of every stream: ` +
+      `${streams} streams x ${window} characters + 1 = ${needed}`,
+    `${lower.length > 0 ? `Lower ${lower.join(', or ')}` : 'Lower both --batch and --window'}, ` +
+      `or use a corpus of at least ${corpus} characters, of which 90 % are trained on.`,
+  );
+}

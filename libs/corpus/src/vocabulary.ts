@@ -1,0 +1,116 @@
+import { CorpusError } from './errors.js';
+
+/** Ids travel as uint16. */
+const MAX_SIZE = 65_536;
+
+/** Characters (Unicode code points) and their ids 0..V-1. */
+export interface Vocabulary {
+  /** The character of each id. */
+  readonly characters: readonly string[];
+  /** V, distinct characters. */
+  readonly size: number;
+  /** Ids [n] of the n code points of `text`. @throws CorpusError `unknown_character` */
+  encode(text: string): Uint16Array;
+  /** The text of ids. @throws RangeError for an id that is not in 0..V-1 */
+  decode(ids: ArrayLike<number>): string;
+}
+
+/**
+ * From a text: its distinct code points in code point order. From a list, as a checkpoint holds it: those characters in that
+ * order, which must be distinct code points.
+ * @throws CorpusError `bad_vocabulary`
+ */
+export function createVocabulary(source: string | readonly string[]): Vocabulary {
+  const codes = typeof source === 'string' ? distinctCodes(source) : listedCodes(source);
+  if (codes.length < 2 || codes.length > MAX_SIZE) {
+    throw new CorpusError(
+      'bad_vocabulary',
+      `${codes.length} distinct characters: a vocabulary has 2 to ${MAX_SIZE}`,
+      'Choose a text with at least two different characters, and one language or script at a time.',
+    );
+  }
+  const characters = Object.freeze(codes.map((code) => String.fromCodePoint(code)));
+  const idOf = idTable(codes);
+  return {
+    characters,
+    size: characters.length,
+    encode: (text) => encode(text, idOf, characters),
+    decode: (ids) => decode(ids, characters),
+  };
+}
+
+function distinctCodes(text: string): number[] {
+  const codes = new Set<number>();
+  for (let at = 0; at < text.length;) {
+    const code = text.codePointAt(at)!;
+    codes.add(code);
+    at += code > 0xffff ? 2 : 1;
+  }
+  return [...codes].sort((a, b) => a - b);
+}
+
+function listedCodes(characters: readonly string[]): number[] {
+  const codes = characters.map((character) => {
+    if (typeof character === 'string' && [...character].length === 1) return character.codePointAt(0)!;
+    throw new CorpusError(
+      'bad_vocabulary',
+      `${JSON.stringify(character)} in the list of characters is not one character`,
+      'List every character once, each as its own string.',
+    );
+  });
+  if (new Set(codes).size !== codes.length) {
+    throw new CorpusError('bad_vocabulary', 'a character is listed twice', 'List every character once.');
+  }
+  return codes;
+}
+
+type IdTable = (code: number) => number;
+
+/** Ids of the Basic Multilingual Plane in an array, which is what most text is looked up in; the rest in a map. -1 = unknown. */
+function idTable(codes: readonly number[]): IdTable {
+  const plane = new Int32Array(0x10000).fill(-1);
+  const rest = new Map<number, number>();
+  for (const [id, code] of codes.entries()) {
+    if (code > 0xffff) rest.set(code, id);
+    else plane[code] = id;
+  }
+  return (code) => (code > 0xffff ? (rest.get(code) ?? -1) : plane[code]);
+}
+
+function encode(text: string, idOf: IdTable, characters: readonly string[]): Uint16Array {
+  const ids = new Uint16Array(text.length);
+  let count = 0;
+  for (let at = 0; at < text.length;) {
+    const code = text.codePointAt(at)!;
+    const id = idOf(code);
+    if (id < 0) throw unknownCharacter(text, at, count, characters);
+    ids[count++] = id;
+    at += code > 0xffff ? 2 : 1;
+  }
+  return count === ids.length ? ids : ids.slice(0, count);
+}
+
+function decode(ids: ArrayLike<number>, characters: readonly string[]): string {
+  let text = '';
+  for (let i = 0; i < ids.length; i++) {
+    const character = characters[ids[i]];
+    if (character === undefined)
+      throw new RangeError(`id ${ids[i]} at ${i}: the vocabulary has ids 0 to ${characters.length - 1}`);
+    text += character;
+  }
+  return text;
+}
+
+/** `at` counts UTF-16 units, `position` characters. */
+function unknownCharacter(text: string, at: number, position: number, characters: readonly string[]): CorpusError {
+  const code = text.codePointAt(at)!;
+  const before = text.slice(0, at).split('\n');
+  const column = [...before[before.length - 1]].length + 1;
+  const hex = code.toString(16).toUpperCase().padStart(4, '0');
+  const where = `character ${position + 1} (line ${before.length}, column ${column})`;
+  return new CorpusError(
+    'unknown_character',
+    `${JSON.stringify(String.fromCodePoint(code))} (U+${hex}) at ${where} is not in the vocabulary of ${characters.length} characters`,
+    `Use only the characters the model was trained on: ${JSON.stringify(characters.slice(0, 200).join(''))}${characters.length > 200 ? ' and others' : ''}.`,
+  );
+}

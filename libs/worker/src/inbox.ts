@@ -1,0 +1,61 @@
+/**
+ * Several sources, one reader: a worker hears from the coordinator and from the all-reduce service at once and must act on one thing
+ * at a time. Nothing is lost between two reads, and a failed source fails the reader.
+ */
+export interface Inbox<T> {
+  /** Resolves when the reader is done with `item` (it asks for the next one) or has closed the inbox. */
+  put(item: T): Promise<void>;
+  /** Everything put before is still delivered; then `next` rejects with `error`. */
+  fail(error: unknown): void;
+  next(): Promise<T>;
+  /** Lets every source go. */
+  close(): void;
+}
+
+interface Entry<T> {
+  readonly item: T;
+  readonly done: () => void;
+}
+
+export function createInbox<T>(): Inbox<T> {
+  const entries: Entry<T>[] = [];
+  let failure: { error: unknown } | undefined;
+  let closed = false;
+  let waiting: { resolve: (entry: Entry<T>) => void; reject: (error: unknown) => void } | undefined;
+  /** With the reader now. */
+  let current: Entry<T> | undefined;
+
+  const take = (): Promise<Entry<T>> => {
+    if (entries.length > 0) return Promise.resolve(entries.shift()!);
+    if (failure) return Promise.reject(failure.error as Error);
+    return new Promise((resolve, reject) => {
+      waiting = { resolve, reject };
+    });
+  };
+  return {
+    put: (item) =>
+      new Promise((done) => {
+        const entry = { item, done };
+        if (closed) done();
+        else if (waiting) {
+          waiting.resolve(entry);
+          waiting = undefined;
+        } else entries.push(entry);
+      }),
+    fail(error) {
+      failure ??= { error };
+      waiting?.reject(error);
+      waiting = undefined;
+    },
+    async next() {
+      current?.done();
+      current = undefined;
+      current = await take();
+      return current.item;
+    },
+    close() {
+      closed = true;
+      for (const entry of [...entries, ...(current ? [current] : [])]) entry.done();
+    },
+  };
+}

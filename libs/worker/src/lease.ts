@@ -1,0 +1,67 @@
+import type { ReduceMember } from '@troupe/collective/star';
+import { EngineError, stateSize, type Batch, type Engine } from '@troupe/model';
+import { decodeLeaseBody, type DeclineCode, type MessageOf, type TrainingConfig } from '@troupe/protocol';
+
+/** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
+export interface LeaseOrder {
+  readonly lease: MessageOf<'lease'>;
+  readonly body: Uint8Array;
+}
+
+/** Hidden states [L, S, H] this worker computed, by stream, and the round whose window they stand before. */
+export type HeldStates = Map<number, { readonly round: number; readonly state: Float32Array }>;
+
+export interface LeaseContext {
+  readonly config: TrainingConfig;
+  readonly engine: Engine;
+  readonly member: ReduceMember;
+  readonly held: HeldStates;
+  nowMs(): number;
+}
+
+export type LeaseOutcome =
+  | { readonly kind: 'sent'; readonly computeMs: number; readonly characters: number }
+  | { readonly kind: 'declined'; readonly code: DeclineCode; readonly reason: string };
+
+/** Computes the lease's gradient with the engine's parameters, sends the contribution and keeps the end states. */
+export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
+  const { engine, member, held, config } = context;
+  const { lease } = order;
+  const batch = assembleBatch(context, order);
+  if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
+  const startMs = context.nowMs();
+  try {
+    const result = await engine.gradient(batch);
+    const computeMs = context.nowMs() - startMs;
+    const { leaseId, round, streams } = lease;
+    const { gradient, endStates, lossSum, tokens } = result;
+    member.contribute({ leaseId, round, streams, tokens, lossSum, computeMs, parametersDigest, gradient, endStates });
+    const floats = stateSize(config.model);
+    streams.forEach((stream, i) =>
+      held.set(stream, { round: round + 1, state: result.endStates.slice(i * floats, (i + 1) * floats) }),
+    );
+    return { kind: 'sent', computeMs, characters: result.tokens };
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    const code = error.code === 'not_finite' ? 'not_finite' : 'engine';
+    return { kind: 'declined', code, reason: `${error.message} ${error.remedy}`.slice(0, 500) };
+  }
+}
+
+/** @returns undefined when a state that is said to be held is not. */
+function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrder): Batch | undefined {
+  const floats = stateSize(config.model);
+  const streams = lease.streams.length;
+  const given = [...lease.states].filter((kind) => kind === 'g').length;
+  const { tokens, states: sent } = decodeLeaseBody({ streams, window: config.window, given, stateFloats: floats }, body);
+  const states = new Float32Array(streams * floats);
+  let next = 0;
+  for (let i = 0; i < streams; i++) {
+    if (lease.states[i] === 'g') states.set(sent.subarray(next * floats, ++next * floats), i * floats);
+    if (lease.states[i] !== 'h') continue;
+    const mine = held.get(lease.streams[i]);
+    if (mine?.round !== lease.round) return undefined;
+    states.set(mine.state, i * floats);
+  }
+  return { streams, window: config.window, tokens, states };
+}

@@ -1,0 +1,35 @@
+import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
+import type { Connection } from '@troupe/transport';
+
+/** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
+export interface WorkerPorts {
+  /** Opens a link. @throws TransportError */
+  connect(address: string, signal: AbortSignal): Promise<Connection>;
+  /** @throws EngineError */
+  createEngine(config: ModelConfig, limits: EngineLimits): Promise<Engine>;
+  /** Monotonic, ms. */
+  nowMs(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Uniform in [0, 1), for jitter only: no result depends on it. */
+  random(): number;
+  log(entry: WorkerLog): void;
+}
+
+/** What the worker tells whoever started it. */
+export type WorkerLog =
+  | { readonly kind: 'connecting'; readonly address: string }
+  | { readonly kind: 'welcome'; readonly runId: string; readonly workerId: string; readonly parameters: number }
+  | { readonly kind: 'ready'; readonly round: number; readonly engine: string; readonly charsPerSecond: number }
+  /** A lease is computed and sent. `credit` is what this worker has computed in its life, characters. */
+  | {
+      readonly kind: 'computed';
+      readonly round: number;
+      readonly streams: number;
+      readonly computeMs: number;
+      readonly credit: number;
+    }
+  | { readonly kind: 'refused'; readonly round: number; readonly result: string; readonly reason: string }
+  | { readonly kind: 'resync'; readonly reason: string }
+  | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }
+  | { readonly kind: 'stopped'; readonly reason: string };

@@ -1,0 +1,50 @@
+import { CollectiveError } from '@troupe/collective';
+import { ProtocolError } from '@troupe/protocol';
+import { TransportError } from '@troupe/transport';
+import { runSession, type SessionOptions } from './session.js';
+
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MOST_MS = 30_000;
+/** A session that lived this long starts the backoff anew. */
+const STABLE_MS = 60_000;
+
+/**
+ * Works for a coordinator until the run is over or `signal` aborts: joins, computes leases, applies updates, and joins again with
+ * jittered exponential backoff whenever the link breaks.
+ * @throws WorkerRefused when it is turned down (wrong token, other protocol version, run over)
+ * @throws EngineError when no engine can compute this model
+ */
+export async function runWorker(options: SessionOptions): Promise<void> {
+  const { ports, signal } = options;
+  let attempt = 0;
+  while (!signal.aborted) {
+    const startedMs = ports.nowMs();
+    try {
+      ports.log({ kind: 'connecting', address: options.address });
+      const reason = await runSession(options);
+      ports.log({ kind: 'stopped', reason });
+      return;
+    } catch (error) {
+      if (signal.aborted) break;
+      if (!isPassing(error)) throw error;
+      attempt = ports.nowMs() - startedMs > STABLE_MS ? 0 : attempt + 1;
+      const retryInMs = backoffMs(attempt, ports.random());
+      ports.log({ kind: 'lost', reason: error.message, remedy: error.remedy, retryInMs });
+      await ports.sleep(retryInMs, signal).catch((cause: unknown) => {
+        if (!signal.aborted) throw cause;
+      });
+    }
+  }
+  ports.log({ kind: 'stopped', reason: 'asked to stop' });
+}
+
+/** Broken links, garbled bytes and a ticket that has lapsed may be over by the next try; everything else is for a person to mend. */
+function isPassing(error: unknown): error is TransportError | ProtocolError | CollectiveError {
+  return error instanceof TransportError || error instanceof ProtocolError || error instanceof CollectiveError;
+}
+
+/** Exponential with full jitter: a restarted coordinator is not met by all workers at once. */
+function backoffMs(attempt: number, random: number): number {
+  const most = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.max(0, attempt - 1));
+  return Math.round(most * (0.5 + random / 2));
+}

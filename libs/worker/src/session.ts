@@ -1,0 +1,305 @@
+/** One life of a worker's link: join, fetch a snapshot, compute leases and apply updates until the run stops or the link breaks. */
+import { joinReduce, type ReduceMember, type ReduceResult, type ReduceUpdate } from '@troupe/collective/star';
+import { createLayout, stateSize, type Engine, type ParameterLayout } from '@troupe/model';
+import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
+import {
+  createChannel,
+  leaseBodyBytes,
+  LIMITS,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
+import { createInbox, type Inbox } from './inbox.js';
+import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
+import type { WorkerPorts } from './ports.js';
+
+export interface SessionOptions {
+  readonly address: string;
+  readonly token: string;
+  readonly name: string;
+  readonly kind: 'node' | 'browser';
+  readonly ports: WorkerPorts;
+  readonly signal: AbortSignal;
+}
+
+/** The coordinator turned this worker down for a reason that trying again will not change. */
+export class WorkerRefused extends Error {
+  override readonly name = 'WorkerRefused';
+  readonly code: string;
+  readonly remedy: string;
+  constructor(code: string, message: string, remedy: string) {
+    super(message);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
+
+type Welcome = MessageOf<'welcome'>;
+type ReduceEvent = ReduceUpdate | ReduceResult;
+type Item =
+  | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
+  | { readonly from: 'reduce'; readonly event: ReduceEvent };
+
+/** @returns why the run stopped. @throws what broke the session. */
+export async function runSession(options: SessionOptions): Promise<string> {
+  const { signal, ports } = options;
+  signal.throwIfAborted();
+  const link = await ports.connect(options.address, signal);
+  const farewell = (): string => (signal.aborted ? 'the worker was asked to stop' : 'the session is over');
+  let bodies: (message: Message) => number = () => 0;
+  const control = createChannel(link, {
+    accepts: ['welcome', 'refuse', 'snapshot', 'lease', 'stop'],
+    bodyBytes: (message) => bodies(message),
+  });
+  try {
+    const welcome = await greet(control, options);
+    const replica = createReplica({ size: createLayout(welcome.config.model).size, optimizer: welcome.config.optimizer });
+    bodies = (message) => bodyBytes(message, welcome);
+    return await workFor(options, control, welcome, replica);
+  } finally {
+    control.close(farewell());
+  }
+}
+
+async function greet(control: Channel, { token, name, kind, signal }: SessionOptions): Promise<Welcome> {
+  control.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: name.slice(0, LIMITS.nameLength), kind });
+  const { message } = await control.receive(signal);
+  if (message.type === 'refuse') throw new WorkerRefused(message.code, message.message, message.remedy);
+  if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another one.');
+  if (message.type !== 'welcome') throw unexpected(message);
+  return message;
+}
+
+function bodyBytes(message: Message, { config }: Welcome): number {
+  if (message.type === 'snapshot') return snapshotBytes(createLayout(config.model).size, config.optimizer);
+  if (message.type !== 'lease') return 0;
+  const given = [...message.states].filter((kind) => kind === 'g').length;
+  return leaseBodyBytes({ streams: message.streams.length, window: config.window, given, stateFloats: stateSize(config.model) });
+}
+
+async function workFor(options: SessionOptions, control: Channel, welcome: Welcome, replica: Replica): Promise<string> {
+  const { ports, signal } = options;
+  const layout = createLayout(welcome.config.model);
+  if (layout.hash !== welcome.layoutHash) {
+    throw new WorkerRefused(
+      'layout_mismatch',
+      'the coordinator lays parameters out differently',
+      'Install the same release of Troupe on both machines.',
+    );
+  }
+  ports.log({ kind: 'welcome', runId: welcome.runId, workerId: welcome.workerId, parameters: layout.size });
+  const { config } = welcome;
+  const engine = await ports.createEngine(config.model, { maxStreams: config.streams, maxWindow: config.window });
+  try {
+    const charsPerSecond = await measure(engine, config, replica, ports);
+    const reduceLink = await ports.connect(resolveAddress(welcome.reduceAddress, options.address), signal);
+    const member = await joinReduce(reduceLink, {
+      runId: welcome.runId,
+      workerId: welcome.workerId,
+      ticket: welcome.ticket,
+      codec: config.codec,
+      tensorSizes: layout.tensors.map((tensor) => tensor.size),
+      stateFloats: stateSize(config.model),
+      signal,
+    });
+    try {
+      return await createDuty({ options, control, member, welcome, layout, engine, replica, charsPerSecond }).serve();
+    } finally {
+      member.close('the session is over');
+    }
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** "/reduce" means: the host by which the coordinator was reached. */
+function resolveAddress(address: string, control: string): string {
+  return address.startsWith('/') ? control.replace(/^(\w+:\/\/[^/]+).*$/, `$1${address}`) : address;
+}
+
+/** One window of a few streams, timed; also warms the engine up. */
+async function measure(engine: Engine, config: Welcome['config'], replica: Replica, ports: WorkerPorts): Promise<number> {
+  const streams = Math.min(config.streams, 16);
+  const tokens = new Uint16Array(streams * (config.window + 1)).map((_, i) => (i * 7) % config.model.vocabulary);
+  const batch = { streams, window: config.window, tokens, states: new Float32Array(streams * stateSize(config.model)) };
+  engine.setParameters(replica.parameters);
+  await engine.gradient(batch);
+  const startMs = ports.nowMs();
+  await engine.gradient(batch);
+  return (streams * config.window * 1000) / Math.max(ports.nowMs() - startMs, 0.1);
+}
+
+interface DutyParts {
+  readonly options: SessionOptions;
+  readonly control: Channel;
+  readonly member: ReduceMember;
+  readonly welcome: Welcome;
+  readonly layout: ParameterLayout;
+  readonly engine: Engine;
+  readonly replica: Replica;
+  readonly charsPerSecond: number;
+}
+
+/** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
+function createDuty(parts: DutyParts): { serve(): Promise<string> } {
+  const { options, control, member, welcome, engine, replica } = parts;
+  const { ports, signal } = options;
+  const held: HeldStates = new Map();
+  const context = { config: welcome.config, engine, member, held, nowMs: () => ports.nowMs() };
+  /** The round the replica computes next; undefined until the first snapshot and while a new one is awaited. */
+  let round: number | undefined;
+  let digest = '';
+  let credit = 0;
+  /** Leases of the next round that arrived before its update. */
+  let early: LeaseOrder[] = [];
+
+  return { serve };
+
+  async function serve(): Promise<string> {
+    const inbox = createInbox<Item>();
+    const listening = new AbortController();
+    const stopListening = (): void => listening.abort(signal.reason);
+    signal.addEventListener('abort', stopListening, { once: true });
+    const pumps = [
+      pump(
+        () => control.receive(listening.signal),
+        inbox,
+        ({ message, body }) => ({ from: 'control', message, body }),
+      ),
+      pump(
+        () => member.receive(listening.signal),
+        inbox,
+        (event) => ({ from: 'reduce', event }),
+      ),
+    ];
+    try {
+      askForSnapshot('joining');
+      for (;;) {
+        const item = await inbox.next();
+        const stopped = item.from === 'control' ? await onControl(item.message, item.body) : await onReduce(item.event);
+        if (stopped !== undefined) return stopped;
+      }
+    } finally {
+      signal.removeEventListener('abort', stopListening);
+      if (signal.aborted) sayBye();
+      listening.abort(new Error('the session is over'));
+      inbox.close();
+      await Promise.all(pumps);
+    }
+  }
+
+  function sayBye(): void {
+    try {
+      control.send({ type: 'bye', reason: 'asked to stop' });
+    } catch {
+      // The link is gone already: the coordinator knows that we left.
+    }
+  }
+
+  function askForSnapshot(reason: string): void {
+    round = undefined;
+    early = [];
+    held.clear();
+    if (reason !== 'joining') ports.log({ kind: 'resync', reason });
+    control.send({ type: 'resync', reason });
+  }
+
+  async function onControl(message: Message, body: Uint8Array): Promise<string | undefined> {
+    switch (message.type) {
+      case 'stop':
+        return message.reason;
+      case 'refuse':
+        throw new WorkerRefused(message.code, message.message, message.remedy);
+      case 'snapshot':
+        return onSnapshot(message, body);
+      case 'lease':
+        return onLease({ lease: message, body });
+      default:
+        throw unexpected(message);
+    }
+  }
+
+  function onSnapshot(message: MessageOf<'snapshot'>, body: Uint8Array): undefined {
+    replica.restore(body);
+    digest = replica.digest();
+    if (digest !== message.parametersDigest) {
+      throw new ProtocolError(
+        'invalid_message',
+        'the snapshot does not have the digest it came with',
+        'Nothing to do: the worker joins again.',
+      );
+    }
+    held.clear();
+    early = [];
+    round = message.round;
+    engine.setParameters(replica.parameters);
+    const { name, variant } = engine.info;
+    const engineName = `${name} ${variant}`.slice(0, LIMITS.nameLength);
+    control.send({
+      type: 'ready',
+      round,
+      layoutHash: parts.layout.hash,
+      parametersDigest: digest,
+      engine: engineName,
+      charsPerSecond: parts.charsPerSecond,
+    });
+    ports.log({ kind: 'ready', round, engine: engineName, charsPerSecond: parts.charsPerSecond });
+  }
+
+  async function onLease(order: LeaseOrder): Promise<undefined> {
+    if (round === undefined || order.lease.round < round) return; // dealt before our resync or before the round ended: taken back by then
+    if (order.lease.round > round) {
+      early.push(order);
+      return;
+    }
+    const outcome = await computeLease(context, order, digest);
+    const { leaseId } = order.lease;
+    if (outcome.kind === 'declined') {
+      control.send({ type: 'decline', leaseId, round, code: outcome.code, reason: outcome.reason });
+      ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
+      return;
+    }
+    credit += outcome.characters;
+    ports.log({ kind: 'computed', round, streams: order.lease.streams.length, computeMs: outcome.computeMs, credit });
+  }
+
+  async function onReduce(event: ReduceEvent): Promise<undefined> {
+    if (event.kind === 'result') {
+      if (event.result !== 'counted')
+        ports.log({ kind: 'refused', round: event.round, result: event.result, reason: event.reason });
+      return;
+    }
+    if (round === undefined || event.round < round) return; // already in the snapshot
+    if (event.round > round) {
+      askForSnapshot(`the update of round ${round} was missed`);
+      return;
+    }
+    replica.step(event.update, event.learningRate);
+    digest = replica.digest();
+    engine.setParameters(replica.parameters);
+    round++;
+    const ripe = early.filter(({ lease }) => lease.round === round);
+    early = early.filter(({ lease }) => lease.round > round!);
+    for (const order of ripe) await onLease(order);
+  }
+}
+
+/** Never rejects: a source that fails fails the inbox. An update is valid until the next is asked for, so that waits its turn. */
+async function pump<T>(receive: () => Promise<T>, inbox: Inbox<Item>, wrap: (received: T) => Item): Promise<void> {
+  try {
+    for (;;) await inbox.put(wrap(await receive()));
+  } catch (error) {
+    inbox.fail(error);
+  }
+}
+
+function unexpected(message: Message): ProtocolError {
+  return new ProtocolError(
+    'unexpected_message',
+    `a ${message.type} came at the wrong moment`,
+    'Run the same release of Troupe on both sides.',
+  );
+}
