@@ -55,7 +55,10 @@ export interface CheckpointWriter {
 export function createCheckpointWriter(
   folder: string,
   keep: number,
-  report: { onSaved(round: number, path: string, best: boolean): void; onFailed(error: Error & { remedy?: string }): void },
+  report: {
+    readonly onSaved: (round: number, path: string, best: boolean) => void;
+    readonly onFailed: (error: Error & { remedy?: string }) => void;
+  },
 ): CheckpointWriter {
   let queue: Promise<unknown> = mkdir(folder, { recursive: true }).catch(report.onFailed);
   return {

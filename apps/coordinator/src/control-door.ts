@@ -66,7 +66,10 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
   };
 
   async function serve(connection: Connection, signal: AbortSignal): Promise<void> {
-    const channel = createChannel(connection, { accepts: ['hello', 'ready', 'decline', 'resync', 'bye'], bodyBytes: () => 0 });
+    const channel = createChannel(connection, {
+      accepts: ['hello', 'ready', 'decline', 'resync', 'bye'],
+      bodyBytes: () => 0,
+    });
     let name = connection.remote;
     try {
       const hello = await greet(channel, signal);
@@ -124,7 +127,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       throw error;
     } finally {
       channels.delete(workerId);
-      options.dismiss(workerId, reason);
+      options.dismiss(workerId, reason.slice(0, LIMITS.reasonLength));
       options.onChange(worker, 'left', reason);
       options.feed({ type: 'workerLeft', workerId, reason });
     }

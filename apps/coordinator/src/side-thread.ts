@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import v8 from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { createRandom, evaluateLoss, sample, type Engine } from '@troupe/model';
-import { createWasmEngine, V8_FLAGS } from '@troupe/model/wasm';
+import { createWasmEngine, v8Flags } from '@troupe/model/wasm';
 import type { SideData, SideReply, SideRequest } from './side-jobs.js';
 
 /** Lanes of the validation part computed side by side, and characters each reads first so that its state is warm. */
@@ -14,7 +14,7 @@ const WARMUP_CHARS = 256;
 const { model, validation, window } = workerData as SideData;
 const port = parentPort!;
 
-for (const flag of V8_FLAGS) v8.setFlagsFromString(flag);
+for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
 try {
   // On Linux this is the thread's own: training goes first.
   os.setPriority(10);

@@ -1,1 +1,6 @@
 export { type OptimizerConfig, type OptimizerState, type ScheduleConfig } from './config.js';
+export { OptimError } from './errors.js';
+export { type KernelKind } from './kernels.js';
+export { createReplica, optimizerStateBytes, snapshotBytes, type Replica, type ReplicaOptions } from './replica.js';
+export { clipScale, learningRateAt } from './schedule.js';
+export { createVectorSpace, spaceBytes, type VectorSpace } from './space.js';

@@ -50,3 +50,18 @@ export const TrainingConfigSchema = v.strictObject({
   codec: v.picklist(GRADIENT_CODECS),
 });
 export type TrainingConfig = v.InferOutput<typeof TrainingConfigSchema>;
+
+/**
+ * From anything: a flag parser's object, a checkpoint's JSON, a message's field.
+ * @returns the config, or the dotted name of the first field that is off and what is wrong with it
+ */
+export function parseTrainingConfig(
+  value: unknown,
+):
+  | { readonly ok: true; readonly config: TrainingConfig }
+  | { readonly ok: false; readonly field: string; readonly problem: string } {
+  const result = v.safeParse(TrainingConfigSchema, value);
+  if (result.success) return { ok: true, config: result.output };
+  const [issue] = result.issues;
+  return { ok: false, field: v.getDotPath(issue) ?? '', problem: issue.message };
+}

@@ -1,11 +1,17 @@
+export { createChannel, type Channel, type ChannelOptions, type FrameLink, type Received } from './channel.js';
+export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, type ProtocolErrorCode } from './errors.js';
+export { encodeFrames } from './frames.js';
 export { LIMITS, type Limits } from './limits.js';
-export { GRADIENT_CODECS, TrainingConfigSchema, type GradientCodec, type TrainingConfig } from './config.js';
+export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
+export { GRADIENT_CODECS, parseTrainingConfig, TrainingConfigSchema, type GradientCodec, type TrainingConfig } from './config.js';
 export {
   CONTRIBUTION_REFUSALS,
+  DECLINE_CODES,
   MESSAGE_SCHEMAS,
   PROTOCOL_VERSION,
   type ContributionRefusal,
+  type DeclineCode,
   type Message,
   type MessageOf,
   type MessageType,

@@ -2,8 +2,8 @@
 export const LIMITS = {
   /** One frame on the wire. WebRTC data channels carry no more. */
   frameBytes: 256 * 1024,
-  /** One message's msgpack body. */
-  messageBytes: 64 * 1024,
+  /** One message's msgpack; fits in one frame, and holds a lease of every stream there can be. */
+  messageBytes: 192 * 1024,
   /** The body attached to one message: gradients, snapshots. 1 GiB. */
   bodyBytes: 1024 ** 3,
   /** Transfers that a peer may have half sent at once. */
@@ -20,7 +20,7 @@ export const LIMITS = {
   /** Workers in one run. */
   workers: 10_000,
   /** B, streams. */
-  streams: 65_536,
+  streams: 32_768,
   /** T, time steps. */
   window: 8_192,
   layers: 16,

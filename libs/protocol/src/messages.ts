@@ -44,8 +44,17 @@ export const ReadySchema = v.strictObject({
   charsPerSecond: positive,
 });
 
-/** A lease given back uncomputed (engine failure, volunteer paused). */
-export const DeclineSchema = v.strictObject({ type: v.literal('decline'), leaseId: id, round: count, reason });
+/** Why a lease comes back uncomputed. `not_finite`: loss or gradient overflowed; `engine`: the engine failed; `no_state`: a hidden state said to be held is not; `paused`: the volunteer paused. */
+export const DECLINE_CODES = ['not_finite', 'engine', 'no_state', 'paused'] as const;
+export type DeclineCode = (typeof DECLINE_CODES)[number];
+
+export const DeclineSchema = v.strictObject({
+  type: v.literal('decline'),
+  leaseId: id,
+  round: count,
+  code: v.picklist(DECLINE_CODES),
+  reason,
+});
 
 /** The replica missed an update or differs: send a snapshot. */
 export const ResyncSchema = v.strictObject({ type: v.literal('resync'), reason });
@@ -78,7 +87,7 @@ export const SnapshotSchema = v.strictObject({
   parametersDigest: digest,
 });
 
-/** Streams lent for one round. Body: tokens uint16 [streams, T+1], then states float32 [number of `given`, L, S, H] in stream order. */
+/** Streams lent for one round. Body: their tokens and the states `given`, see lease-body.ts. */
 export const LeaseSchema = v.strictObject({
   type: v.literal('lease'),
   leaseId: id,
@@ -98,7 +107,13 @@ export const StopSchema = v.strictObject({ type: v.literal('stop'), reason });
 
 // ---- reduce: worker -> service
 
-export const JoinSchema = v.strictObject({ type: v.literal('join'), versions, runId: id, workerId: id, ticket: text(LIMITS.tokenLength) });
+export const JoinSchema = v.strictObject({
+  type: v.literal('join'),
+  versions,
+  runId: id,
+  workerId: id,
+  ticket: text(LIMITS.tokenLength),
+});
 
 /** Body: see libs/collective, `contributionBytes`: scales, coded gradient sum [P], end states float32 [streams, L, S, H]. */
 export const ContributionSchema = v.strictObject({
@@ -181,10 +196,22 @@ export const AdmitSchema = v.strictObject({ type: v.literal('admit'), workerId: 
 export const DismissSchema = v.strictObject({ type: v.literal('dismiss'), workerId: id, reason });
 
 /** A round opens; anything counted for an earlier or the same round is dropped. */
-export const OpenRoundSchema = v.strictObject({ type: v.literal('openRound'), round: count, learningRate: positive, clip: positive, parametersDigest: digest });
+export const OpenRoundSchema = v.strictObject({
+  type: v.literal('openRound'),
+  round: count,
+  learningRate: positive,
+  clip: positive,
+  parametersDigest: digest,
+});
 
 /** `workerId` may contribute for these streams under this lease in this round. */
-export const GrantSchema = v.strictObject({ type: v.literal('grant'), round: count, leaseId: id, workerId: id, streams: streamIds });
+export const GrantSchema = v.strictObject({
+  type: v.literal('grant'),
+  round: count,
+  leaseId: id,
+  workerId: id,
+  streams: streamIds,
+});
 
 // ---- reduce: service -> coordinator
 

@@ -10,13 +10,32 @@ export interface CloseInfo {
   readonly reason: string;
 }
 
+/**
+ * What a frame may hold unless the opener of a transport says otherwise: the most that every WebRTC data channel carries, so
+ * that a protocol built on it runs over any transport.
+ */
+export const DEFAULT_FRAME_BYTES = 256 * 1024;
+
+export type TransportErrorCode =
+  | 'closed'
+  | 'lost'
+  | 'refused'
+  | 'unreachable'
+  | 'timeout'
+  | 'frame_too_large'
+  | 'port_in_use'
+  | 'invalid_address'
+  | 'aborted'
+  /** A second `receive` or `accept` while one is waiting. */
+  | 'busy';
+
 /** Thrown by `send`, `receive` and `drained` once the link is closed, and by connecting when it cannot be opened. */
 export class TransportError extends Error {
   override readonly name = 'TransportError';
-  readonly code: 'closed' | 'lost' | 'refused' | 'unreachable' | 'timeout' | 'frame_too_large' | 'port_in_use' | 'aborted';
+  readonly code: TransportErrorCode;
   /** What the person can do about it. */
   readonly remedy: string;
-  constructor(code: TransportError['code'], message: string, remedy: string, options?: ErrorOptions) {
+  constructor(code: TransportErrorCode, message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
     this.remedy = remedy;
@@ -38,7 +57,8 @@ export interface Connection {
   drained(maxBufferedBytes: number, signal?: AbortSignal): Promise<void>;
   /**
    * The next frame, in order; frames that came before the call are kept and never lost. Frames received before a close are
-   * still delivered; then it rejects with TransportError `closed` or `lost`. At most one call may be waiting.
+   * still delivered; then it rejects with TransportError `closed` or `lost`. At most one call may be waiting (`busy`); an
+   * aborted call (`aborted`) takes no frame.
    */
   receive(signal?: AbortSignal): Promise<Uint8Array>;
   /** Closes after what was sent; idempotent. */

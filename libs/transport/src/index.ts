@@ -1,6 +1,8 @@
 export {
+  DEFAULT_FRAME_BYTES,
   TransportError,
   type CloseInfo,
   type Connection,
   type Listener,
+  type TransportErrorCode,
 } from './connection.js';

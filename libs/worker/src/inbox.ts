@@ -6,7 +6,7 @@ export interface Inbox<T> {
   /** Resolves when the reader is done with `item` (it asks for the next one) or has closed the inbox. */
   put(item: T): Promise<void>;
   /** Everything put before is still delivered; then `next` rejects with `error`. */
-  fail(error: unknown): void;
+  fail(error: Error): void;
   next(): Promise<T>;
   /** Lets every source go. */
   close(): void;
@@ -19,15 +19,15 @@ interface Entry<T> {
 
 export function createInbox<T>(): Inbox<T> {
   const entries: Entry<T>[] = [];
-  let failure: { error: unknown } | undefined;
+  let failure: { error: Error } | undefined;
   let closed = false;
-  let waiting: { resolve: (entry: Entry<T>) => void; reject: (error: unknown) => void } | undefined;
+  let waiting: { resolve: (entry: Entry<T>) => void; reject: (error: Error) => void } | undefined;
   /** With the reader now. */
   let current: Entry<T> | undefined;
 
   const take = (): Promise<Entry<T>> => {
     if (entries.length > 0) return Promise.resolve(entries.shift()!);
-    if (failure) return Promise.reject(failure.error as Error);
+    if (failure) return Promise.reject(failure.error);
     return new Promise((resolve, reject) => {
       waiting = { resolve, reject };
     });

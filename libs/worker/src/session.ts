@@ -292,7 +292,7 @@ async function pump<T>(receive: () => Promise<T>, inbox: Inbox<Item>, wrap: (rec
   try {
     for (;;) await inbox.put(wrap(await receive()));
   } catch (error) {
-    inbox.fail(error);
+    inbox.fail(error as Error);
   }
 }
 

@@ -1,0 +1,206 @@
+import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { createReferenceEngine } from '@troupe/model/reference';
+import { createChannel, type MessageOf } from '@troupe/protocol';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { CONFIG, createCluster, TOKEN, trainAlone, type Ended } from './cluster.js';
+
+let alone: { losses: number[]; parameters: Float32Array };
+beforeAll(async () => {
+  alone = await trainAlone();
+});
+
+function expectSameTrajectory({ losses, parameters, ending }: Ended): void {
+  expect(ending).toEqual({ type: 'finish', round: CONFIG.rounds, outcome: 'completed' });
+  expect(losses).toHaveLength(CONFIG.rounds);
+  losses.forEach((loss, round) => expect(loss).toBeCloseTo(alone.losses[round], 5));
+  parameters.forEach((value, i) => expect(Math.abs(value - alone.parameters[i])).toBeLessThan(1e-4));
+}
+
+/** An engine that calls `before` first, as often as a gradient is asked for. */
+const interrupted =
+  (before: (call: number) => void | Promise<void>) =>
+  (config: ModelConfig, limits: EngineLimits): Engine => {
+    const engine = createReferenceEngine(config, limits);
+    let call = 0;
+    return {
+      ...engine,
+      info: engine.info,
+      limits: engine.limits,
+      setParameters: (parameters) => engine.setParameters(parameters),
+      evaluate: (batch) => engine.evaluate(batch),
+      step: (ids, states) => engine.step(ids, states),
+      dispose: () => engine.dispose(),
+      gradient: async (batch) => {
+        await before(call++);
+        return engine.gradient(batch);
+      },
+    };
+  };
+
+describe('a cluster', () => {
+  it.each([1, 2, 3])('of %i workers follows the trajectory of one machine', async (workers) => {
+    const cluster = await createCluster();
+    for (let i = 0; i < workers; i++) cluster.join(`w${i}`);
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+  });
+
+  it('learns', () => {
+    expect(alone.losses.at(-1)).toBeLessThan(alone.losses[0] - 0.3);
+  });
+
+  it('follows the same trajectory when a worker crashes in the middle of a round', async () => {
+    const cluster = await createCluster();
+    cluster.join('steady');
+    const doomed = cluster.join('doomed', {
+      createEngine: interrupted((call) => {
+        if (call === 9) doomed.crash();
+      }),
+    });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(cluster.changes.join('\n')).toContain('doomed left');
+  });
+
+  it('follows the same trajectory while workers join and leave', async () => {
+    const cluster = await createCluster();
+    let guests = 0;
+    cluster.join('steady', {
+      createEngine: interrupted(async (call) => {
+        if (call % 3 === 2) {
+          const guest = cluster.join(`guest-${guests++}`);
+          setTimeout(() => guest.leave(), 15);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }),
+    });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(guests).toBeGreaterThan(2);
+  });
+
+  it('says that it waits when the last worker is gone, and goes on when one joins', async () => {
+    const cluster = await createCluster();
+    cluster.start();
+    const first = cluster.join('first', {
+      createEngine: interrupted((call) => {
+        if (call === 4) first.crash();
+      }),
+    });
+    await first.done;
+    await expect.poll(() => cluster.waiters.length).toBe(2); // before the first worker, and after it
+    cluster.join('second');
+    expectSameTrajectory(await cluster.finish());
+  });
+
+  it('hands a lease to someone else when an engine fails', async () => {
+    const cluster = await createCluster();
+    cluster.join('steady');
+    const shaky = cluster.join('shaky', {
+      createEngine: interrupted((call) => {
+        if (call === 5) throw new EngineError('out_of_memory', 'the device is lost', 'Use another engine.');
+      }),
+    });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(shaky.logs).toContainEqual(expect.objectContaining({ kind: 'refused', result: 'engine' }));
+  });
+
+  it('gives up with the reason when the gradient is not finite', async () => {
+    const cluster = await createCluster();
+    cluster.join('w', {
+      createEngine: interrupted((call) => {
+        if (call >= 6) throw new EngineError('not_finite', 'the loss is not finite', 'Lower the learning rate.');
+      }),
+    });
+    cluster.start();
+    const { ending } = await cluster.finish();
+    expect(ending).toMatchObject({ type: 'fail', reason: expect.stringContaining('not finite') as string });
+  });
+
+  it('turns a wrong token away with a remedy and goes on', async () => {
+    const cluster = await createCluster();
+    const intruder = cluster.join('intruder', { token: 'guess' });
+    expect(await intruder.done).toMatchObject({ code: 'wrong_token', remedy: expect.stringContaining('--token') as string });
+    cluster.join('steady');
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+  });
+
+  it('turns another protocol version away and says which side to update', async () => {
+    const cluster = await createCluster();
+    const channel = createChannel(cluster.controlLink(), { accepts: ['refuse'], bodyBytes: () => 0 });
+    channel.send({ type: 'hello', versions: [999], token: TOKEN, name: 'from the future', kind: 'node' });
+    const { message } = await channel.receive();
+    expect(message).toMatchObject({ type: 'refuse', code: 'version_mismatch' });
+    expect((message as MessageOf<'refuse'>).remedy).not.toBe('');
+  });
+
+  it('closes a link that sends garbage and goes on', async () => {
+    const cluster = await createCluster();
+    const garbage = cluster.controlLink();
+    garbage.send(Uint8Array.of(1, 2, 3, 255));
+    const reduceGarbage = cluster.reduceLink();
+    reduceGarbage.send(new Uint8Array(1000).fill(7));
+    await Promise.all([garbage.closed, reduceGarbage.closed]);
+    cluster.join('steady');
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(cluster.changes.join('\n')).toContain('refused: malformed_frame');
+  });
+
+  it('counts no contribution with a NaN in it, and the round goes on', async () => {
+    const cluster = await createCluster();
+    cluster.join('steady');
+    const broken = cluster.join('broken', {
+      createEngine: (config, limits) => {
+        const engine = createReferenceEngine(config, limits);
+        const compute = engine.gradient.bind(engine);
+        let call = 0;
+        engine.gradient = async (batch) => {
+          const result = await compute(batch);
+          if (call++ === 7) result.gradient[3] = NaN;
+          return result;
+        };
+        return engine;
+      },
+    });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(broken.logs).toContainEqual(expect.objectContaining({ kind: 'refused', result: 'not_finite' }));
+  });
+
+  it('sends a worker whose replica differs a snapshot and counts nothing it computed meanwhile', async () => {
+    const cluster = await createCluster();
+    cluster.join('steady');
+    const broken = cluster.join('broken', {
+      createEngine: (config, limits) => {
+        const engine = createReferenceEngine(config, limits);
+        const copyIn = engine.setParameters.bind(engine);
+        let call = 0;
+        engine.setParameters = (parameters) => {
+          copyIn(parameters);
+          // A bit flips in the memory that holds the replica.
+          if (++call === 6) parameters[5] += 1e-3;
+        };
+        return engine;
+      },
+    });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(broken.logs).toContainEqual(expect.objectContaining({ kind: 'refused', result: 'replica_diverged' }));
+    expect(broken.logs.filter((entry) => entry.kind === 'ready')).toHaveLength(2);
+  });
+
+  it('stops at a committed round when asked to', async () => {
+    const cluster = await createCluster();
+    cluster.join('w', {
+      createEngine: interrupted((call) => {
+        if (call === 12) cluster.shell.feed({ type: 'stop', reason: 'asked' });
+      }),
+    });
+    cluster.start();
+    const { ending, losses } = await cluster.finish();
+    expect(ending).toEqual({ type: 'finish', round: losses.length, outcome: 'stopped' });
+  });
+});

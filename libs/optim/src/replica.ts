@@ -1,0 +1,220 @@
+import type { OptimizerConfig, OptimizerState } from './config.js';
+import { OptimError } from './errors.js';
+import type { KernelKind } from './kernels.js';
+import { createVectorSpace, spaceBytes, type VectorSpace } from './space.js';
+
+/**
+ * The model's parameters on one machine and the optimizer that moves them. Two replicas that took the same steps hold the same
+ * bits on any hosts: element arithmetic is float32 in the order given at VectorSpace.sgdStep and adamStep, scalars are float64
+ * running products.
+ */
+export interface Replica {
+  /** [P], valid for the replica's life. Read it; write through setParameters, importState or restore. */
+  readonly parameters: Float32Array;
+  /**
+   * Moves the parameters by one clipped mean gradient [P].
+   * SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v. Adam: m, v as in Kingma & Ba 2015 algorithm 1,
+   * p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon), PyTorch's form of it; `adam` adds weightDecay * p to g,
+   * `adamw` multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
+   * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then unchanged
+   */
+  step(update: Float32Array, learningRate: number): void;
+  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. */
+  digest(): string;
+  /** Copies [P] in; the optimizer's state stays. @throws OptimError `bad_length` */
+  setParameters(parameters: Float32Array): void;
+  /** A copy. */
+  exportState(): OptimizerState;
+  /** @throws OptimError `bad_state` or `bad_length`; the replica is then unchanged */
+  importState(state: OptimizerState): void;
+  /** Little-endian: parameters float32 [P], then slots float32 [P] each, then scalars float64. */
+  snapshot(): Uint8Array<ArrayBuffer>;
+  /** @throws OptimError `bad_length` or `bad_state`; the replica is then unchanged */
+  restore(bytes: Uint8Array): void;
+}
+
+export interface ReplicaOptions {
+  /** P. */
+  readonly size: number;
+  readonly optimizer: OptimizerConfig;
+  /** For tests; see createVectorSpace. */
+  readonly kind?: KernelKind;
+}
+
+/** What an optimizer keeps: named slots of [P] and named float64 scalars. */
+interface StateShape {
+  readonly slots: readonly string[];
+  /** Initial values. */
+  readonly scalars: readonly { readonly name: string; readonly value: number }[];
+}
+
+const SGD_STATE: StateShape = { slots: ['momentum'], scalars: [{ name: 'steps', value: 0 }] };
+const ADAM_STATE: StateShape = {
+  slots: ['first_moment', 'second_moment'],
+  scalars: [
+    { name: 'steps', value: 0 },
+    { name: 'beta1_power', value: 1 },
+    { name: 'beta2_power', value: 1 },
+  ],
+};
+
+const stateShape = (optimizer: OptimizerConfig): StateShape => (optimizer.kind === 'sgd' ? SGD_STATE : ADAM_STATE);
+
+/** Bytes of the optimizer's state in a snapshot, for `size` parameters. */
+export function optimizerStateBytes(size: number, optimizer: OptimizerConfig): number {
+  const { slots, scalars } = stateShape(optimizer);
+  return slots.length * size * 4 + scalars.length * 8;
+}
+
+/** Bytes of Replica.snapshot(): parameters and optimizer state. */
+export function snapshotBytes(size: number, optimizer: OptimizerConfig): number {
+  return size * 4 + optimizerStateBytes(size, optimizer);
+}
+
+/** A replica with all parameters and state zero. @throws OptimError `out_of_memory` */
+export function createReplica(options: ReplicaOptions): Replica {
+  const vectors = 1 + stateShape(options.optimizer).slots.length;
+  const bytes = spaceBytes({ float32: Array.from({ length: vectors }, () => options.size) });
+  return new FlatReplica(options, createVectorSpace(bytes, options.kind));
+}
+
+class FlatReplica implements Replica {
+  readonly parameters: Float32Array;
+  readonly #optimizer: OptimizerConfig;
+  readonly #space: VectorSpace;
+  readonly #shape: StateShape;
+  readonly #slots: readonly Float32Array[];
+  /** In the order of the shape. */
+  #scalars: Float64Array;
+
+  constructor({ size, optimizer }: ReplicaOptions, space: VectorSpace) {
+    this.#optimizer = optimizer;
+    this.#space = space;
+    this.#shape = stateShape(optimizer);
+    this.parameters = space.allocateFloat32(size);
+    this.#slots = this.#shape.slots.map(() => space.allocateFloat32(size));
+    this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
+  }
+
+  step(update: Float32Array, learningRate: number): void {
+    this.#checkLength('update', update);
+    if (!Number.isFinite(learningRate) || !this.#space.isFinite(update)) {
+      throw new OptimError(
+        'not_finite',
+        'an update or learning rate that is not finite was not applied',
+        'Lower the learning rate or the clip norm.',
+      );
+    }
+    if (this.#optimizer.kind === 'sgd') this.#sgdStep(this.#optimizer, update, learningRate);
+    else this.#adamStep(this.#optimizer, update, learningRate);
+  }
+
+  digest(): string {
+    return this.#space.digest(this.parameters);
+  }
+
+  setParameters(parameters: Float32Array): void {
+    this.#checkLength('parameters', parameters);
+    this.parameters.set(parameters);
+  }
+
+  exportState(): OptimizerState {
+    return {
+      slots: this.#shape.slots.map((name, k) => ({ name, values: this.#slots[k].slice() })),
+      scalars: this.#shape.scalars.map(({ name }, k) => ({ name, value: this.#scalars[k] })),
+    };
+  }
+
+  importState(state: OptimizerState): void {
+    const slots = this.#shape.slots.map((name) => find(state.slots, name).values);
+    for (const [k, values] of slots.entries()) this.#checkLength(this.#shape.slots[k], values);
+    const scalars = this.#shape.scalars.map(({ name }) => find(state.scalars, name).value);
+    checkScalars(scalars);
+    for (const [k, values] of slots.entries()) this.#slots[k].set(values);
+    this.#scalars = Float64Array.from(scalars);
+  }
+
+  snapshot(): Uint8Array<ArrayBuffer> {
+    const parts = [this.parameters, ...this.#slots, this.#scalars];
+    const bytes = new Uint8Array(snapshotBytes(this.parameters.length, this.#optimizer));
+    let offset = 0;
+    for (const part of parts) {
+      bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), offset);
+      offset += part.byteLength;
+    }
+    return bytes;
+  }
+
+  restore(bytes: Uint8Array): void {
+    const expected = snapshotBytes(this.parameters.length, this.#optimizer);
+    if (bytes.length !== expected) {
+      throw new OptimError(
+        'bad_length',
+        `a snapshot of ${bytes.length} bytes; this replica takes ${expected}`,
+        'Fetch the snapshot of a run with the same model and optimizer.',
+      );
+    }
+    const scalars = new Float64Array(bytes.slice(expected - this.#scalars.byteLength).buffer);
+    checkScalars(scalars);
+    let offset = 0;
+    for (const part of [this.parameters, ...this.#slots]) {
+      new Uint8Array(part.buffer, part.byteOffset, part.byteLength).set(bytes.subarray(offset, offset + part.byteLength));
+      offset += part.byteLength;
+    }
+    this.#scalars = scalars;
+  }
+
+  #sgdStep(config: OptimizerConfig & { kind: 'sgd' }, update: Float32Array, rate: number): void {
+    this.#scalars[0] += 1;
+    this.#space.sgdStep(this.parameters, this.#slots[0], update, { rate, momentum: config.momentum, decay: config.weightDecay });
+  }
+
+  #adamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, update: Float32Array, rate: number): void {
+    const { kind, beta1, beta2, epsilon, weightDecay } = config;
+    this.#scalars[0] += 1;
+    this.#scalars[1] *= beta1;
+    this.#scalars[2] *= beta2;
+    this.#space.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
+      keep1: beta1,
+      take1: 1 - beta1,
+      keep2: beta2,
+      take2: 1 - beta2,
+      penalty: kind === 'adam' ? weightDecay : 0,
+      shrink: kind === 'adamw' ? 1 - rate * weightDecay : 1,
+      stepSize: rate / (1 - this.#scalars[1]),
+      rootScale: 1 / Math.sqrt(1 - this.#scalars[2]),
+      epsilon,
+    });
+  }
+
+  #checkLength(what: string, values: Float32Array): void {
+    const size = this.parameters.length;
+    if (values.length === size) return;
+    throw new OptimError(
+      'bad_length',
+      `${what}: ${values.length} values for ${size} parameters`,
+      'Check that both come from the same model config.',
+    );
+  }
+}
+
+function find<T extends { readonly name: string }>(entries: readonly T[], name: string): T {
+  const entry = entries.find((candidate) => candidate.name === name);
+  if (entry) return entry;
+  throw new OptimError(
+    'bad_state',
+    `the optimizer state lacks "${name}"`,
+    'Resume with the optimizer the checkpoint was written with.',
+  );
+}
+
+function checkScalars(scalars: Iterable<number>): void {
+  for (const value of scalars) {
+    if (Number.isFinite(value) && value >= 0) continue;
+    throw new OptimError(
+      'bad_state',
+      `the optimizer state holds the scalar ${value}`,
+      'The snapshot is damaged: fetch it again, or use an older checkpoint.',
+    );
+  }
+}

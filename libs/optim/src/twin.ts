@@ -1,0 +1,117 @@
+import type { Kernels } from './kernels.js';
+
+const { fround, imul } = Math;
+
+/** The kernels in plain TypeScript: the reference that the WebAssembly ones are tested against, and the way out on hosts without SIMD. */
+export function createTwin(buffer: ArrayBuffer): Kernels {
+  const f32 = new Float32Array(buffer);
+  const f64 = new Float64Array(buffer);
+  const u16 = new Uint16Array(buffer);
+  const i32 = new Int32Array(buffer);
+  return { ...codecKernels(f32, f64, u16), ...reductionKernels(f32, f64, u16, i32), ...stepKernels(f32) };
+}
+
+/** Float32 bits to a half, round to nearest even; every NaN becomes 0x7e00. */
+function halfOfBits(bits: number): number {
+  const magnitude = bits & 0x7fffffff;
+  const sign = (bits >>> 16) & 0x8000;
+  if (magnitude > 0x7f800000) return 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+  // The last bit of a subnormal half stands for 2^-24.
+  const value = magnitude >>> 23 === 0 ? 0 : ((magnitude & 0x7fffff) | 0x800000) * 2 ** ((magnitude >>> 23) - 150 + 24);
+  const down = Math.floor(value);
+  const rest = value - down;
+  const up = rest > 0.5 || (rest === 0.5 && (down & 1) === 1);
+  return sign | (down + (up ? 1 : 0));
+}
+
+function floatOfHalf(half: number): number {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >>> 10) & 31;
+  const fraction = half & 0x3ff;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (0x400 + fraction) * 2 ** (exponent - 25);
+}
+
+type CodecKernels = Pick<Kernels, 'encodeHalf' | 'decodeHalf' | 'addHalf' | 'addFloat'>;
+
+function codecKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array): CodecKernels {
+  const cell = new Float32Array(1);
+  const bits = new Int32Array(cell.buffer);
+  return {
+    encodeHalf(source, n, scale, target) {
+      for (let i = 0; i < n; i++) {
+        cell[0] = f32[(source >>> 2) + i] * scale;
+        u16[(target >>> 1) + i] = halfOfBits(bits[0]);
+      }
+    },
+    decodeHalf(source, n, scale, target) {
+      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = floatOfHalf(u16[(source >>> 1) + i]) * scale;
+    },
+    addHalf(sum, source, n, scale) {
+      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] += fround(floatOfHalf(u16[(source >>> 1) + i]) * scale);
+    },
+    addFloat(sum, source, n) {
+      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] += f32[(source >>> 2) + i];
+    },
+  };
+}
+
+type ReductionKernels = Pick<Kernels, 'maxMagnitude' | 'maxMagnitudeHalf' | 'sumOfSquares' | 'scaleToFloat' | 'digestWords'>;
+
+function reductionKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array): ReductionKernels {
+  return {
+    maxMagnitude(source, n) {
+      let most = 0;
+      for (let i = 0; i < n; i++) most = Math.max(most, i32[(source >>> 2) + i] & 0x7fffffff);
+      return most;
+    },
+    maxMagnitudeHalf(source, n) {
+      let most = 0;
+      for (let i = 0; i < n; i++) most = Math.max(most, u16[(source >>> 1) + i] & 0x7fff);
+      return most;
+    },
+    sumOfSquares(source, n) {
+      const partial = [0, 0, 0, 0];
+      for (let i = 0; i < n; i++) partial[i & 3] += f64[(source >>> 3) + i] * f64[(source >>> 3) + i];
+      return partial[0] + partial[1] + (partial[2] + partial[3]);
+    },
+    scaleToFloat(source, n, factor, target) {
+      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = f64[(source >>> 3) + i] * factor;
+    },
+    digestWords(state, source, n) {
+      for (let i = 0; i < n; i++) {
+        const lane = (state >>> 2) + (i & 15);
+        const sum = (i32[lane] + imul(i32[(source >>> 2) + i], 0x85ebca77)) | 0;
+        i32[lane] = imul((sum << 13) | (sum >>> 19), 0x9e3779b1);
+      }
+    },
+  };
+}
+
+function stepKernels(f32: Float32Array): Pick<Kernels, 'sgdStep' | 'adamStep'> {
+  return {
+    sgdStep(p, velocity, update, n, rate, momentum, decay) {
+      for (let i = 0; i < n; i++) {
+        const x = f32[(p >>> 2) + i];
+        const g = fround(f32[(update >>> 2) + i] + fround(decay * x));
+        const v = fround(fround(momentum * f32[(velocity >>> 2) + i]) + g);
+        f32[(velocity >>> 2) + i] = v;
+        f32[(p >>> 2) + i] = x - fround(rate * v);
+      }
+    },
+    adamStep(p, first, second, update, n, keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon) {
+      for (let i = 0; i < n; i++) {
+        const x = f32[(p >>> 2) + i];
+        const g = fround(f32[(update >>> 2) + i] + fround(penalty * x));
+        const m = fround(fround(keep1 * f32[(first >>> 2) + i]) + fround(take1 * g));
+        const v = fround(fround(keep2 * f32[(second >>> 2) + i]) + fround(take2 * fround(g * g)));
+        const denominator = fround(fround(fround(Math.sqrt(v)) * rootScale) + epsilon);
+        f32[(first >>> 2) + i] = m;
+        f32[(second >>> 2) + i] = v;
+        f32[(p >>> 2) + i] = fround(x * shrink) - fround(stepSize * fround(m / denominator));
+      }
+    },
+  };
+}

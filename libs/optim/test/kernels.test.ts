@@ -1,0 +1,244 @@
+import { describe, expect, it } from 'vitest';
+import { createVectorSpace, spaceBytes, type KernelKind, type VectorSpace } from '../src/index.js';
+
+/** Crosses a staging block and leaves a tail that fills no vector. */
+const LENGTH = 16_384 + 4_099;
+const KINDS: readonly KernelKind[] = ['wasm', 'typescript'];
+const FLOAT64_BYTES = spaceBytes({ float64: [LENGTH] });
+
+/** xorshift32, so that failures repeat. */
+function randomWords(seed: number): () => number {
+  let state = seed | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+/** Random bit patterns: every exponent, subnormals, infinities and NaNs among them. */
+function wildFloats(length: number, seed: number): Float32Array {
+  const next = randomWords(seed);
+  const words = Uint32Array.from({ length }, next);
+  words.set([
+    0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc12345, 0x33000000,
+    0x33000001,
+  ]);
+  return new Float32Array(words.buffer);
+}
+
+function tameFloats(length: number, seed: number, scale = 1): Float32Array {
+  const next = randomWords(seed);
+  return Float32Array.from({ length }, () => (next() / 2 ** 31 - 1) * scale);
+}
+
+/** Bits, with every NaN as one: which NaN arithmetic yields is up to the processor. */
+function bits(values: Float32Array): Uint32Array {
+  const words = new Uint32Array(values.slice().buffer);
+  return words.map((word, i) => (Number.isNaN(values[i]) ? 0x7fc00000 : word));
+}
+
+/** Runs the same work in both spaces. */
+function both<T>(bytes: number, run: (space: VectorSpace) => T): [T, T] {
+  const [wasm, twin] = KINDS.map((kind) => run(createVectorSpace(bytes, kind)));
+  return [wasm, twin];
+}
+
+describe.each(KINDS)('%s kernels', (kind) => {
+  const allHalves = Uint16Array.from({ length: 65_536 }, (_, half) => half);
+
+  it('decodes every half to its value', () => {
+    const decoded = new Float32Array(65_536);
+    createVectorSpace(0, kind).decodeHalf(allHalves, 1, decoded);
+    const view = new DataView(new ArrayBuffer(2));
+    for (const half of allHalves) {
+      view.setUint16(0, half);
+      const [exponent, fraction] = [(half >> 10) & 31, half & 1023];
+      const magnitude =
+        exponent === 31
+          ? fraction
+            ? NaN
+            : Infinity
+          : exponent
+            ? (1 + fraction / 1024) * 2 ** (exponent - 15)
+            : (fraction / 1024) * 2 ** -14;
+      expect(Object.is(decoded[half], half & 0x8000 ? -magnitude : magnitude)).toBe(true);
+    }
+  });
+
+  it('encodes every decoded half back to itself, with NaN as 0x7e00', () => {
+    const space = createVectorSpace(0, kind);
+    const decoded = new Float32Array(65_536);
+    const encoded = new Uint16Array(65_536);
+    space.decodeHalf(allHalves, 1, decoded);
+    space.encodeHalf(decoded, 1, encoded);
+    expect(encoded).toEqual(allHalves.map((half) => ((half & 0x7fff) > 0x7c00 ? 0x7e00 : half)));
+  });
+
+  it('rounds what lies between two halves to the nearest, and a tie to the even one', () => {
+    const space = createVectorSpace(0, kind);
+    const finite = allHalves.slice(0, 0x7bff);
+    const low = new Float32Array(finite.length);
+    const high = new Float32Array(finite.length);
+    space.decodeHalf(finite, 1, low);
+    space.decodeHalf(
+      finite.map((half) => half + 1),
+      1,
+      high,
+    );
+    const encode = (values: Float32Array) => {
+      const halves = new Uint16Array(values.length);
+      space.encodeHalf(values, 1, halves);
+      return halves;
+    };
+    expect(encode(low.map((value, i) => (value + high[i]) / 2))).toEqual(finite.map((half) => half + (half & 1)));
+    expect(encode(low.map((value, i) => value + (high[i] - value) * 0.499))).toEqual(finite);
+    expect(encode(low.map((value, i) => value + (high[i] - value) * 0.501))).toEqual(finite.map((half) => half + 1));
+    expect([...encode(Float32Array.of(65_519, 65_520, -1e30))]).toEqual([0x7bff, 0x7c00, 0xfc00]);
+  });
+
+  it('multiplies by the scale on the way in and out', () => {
+    const space = createVectorSpace(0, kind);
+    const halves = new Uint16Array(3);
+    const back = new Float32Array(3);
+    space.encodeHalf(Float32Array.of(1e-9, -2e-9, 0), 2 ** 40, halves);
+    space.decodeHalf(halves, 2 ** -40, back);
+    expect(back[0]).toBeCloseTo(1e-9, 12);
+    expect(back[1] / back[0]).toBeCloseTo(-2, 2);
+    expect(back[2]).toBe(0);
+  });
+
+  it('finds a single infinity or NaN anywhere, in floats and in halves', () => {
+    const space = createVectorSpace(0, kind);
+    for (const at of [0, 3, 16_383, 16_384, LENGTH - 1]) {
+      const values = tameFloats(LENGTH, 5);
+      expect(space.isFinite(values)).toBe(true);
+      values[at] = at % 2 ? NaN : -Infinity;
+      expect(space.isFinite(values)).toBe(false);
+      const halves = new Uint16Array(LENGTH).fill(0xfbff);
+      expect(space.isFinite(halves)).toBe(true);
+      halves[at] = at % 2 ? 0x7e00 : 0xfc00;
+      expect(space.isFinite(halves)).toBe(false);
+    }
+  });
+
+  it('finds the largest magnitude', () => {
+    const space = createVectorSpace(0, kind);
+    const values = tameFloats(LENGTH, 6);
+    values[LENGTH - 2] = -7.5;
+    expect(space.maxMagnitude(values)).toBe(7.5);
+    expect(space.maxMagnitude(new Float32Array(0))).toBe(0);
+    expect(space.maxMagnitude(Float32Array.of(1, NaN))).toBeNaN();
+  });
+
+  it('changes the digest when any single bit of any word changes, and with the length', () => {
+    const space = createVectorSpace(0, kind);
+    const values = tameFloats(16_384 + 37, 7);
+    const words = new Uint32Array(values.buffer);
+    const digest = space.digest(values);
+    expect(digest).toMatch(/^[0-9a-f]{16}$/);
+    const seen = new Set([digest]);
+    for (let i = 0; i < 200; i++) {
+      const at = i < 100 ? i : words.length - 1 - (i - 100);
+      words[at] ^= 1 << (i % 32);
+      seen.add(space.digest(values));
+      words[at] ^= 1 << (i % 32);
+    }
+    expect(seen.size).toBe(201);
+    expect(space.digest(values)).toBe(digest);
+    expect(space.digest(new Float32Array(8))).not.toBe(space.digest(new Float32Array(9)));
+  });
+
+  it('refuses vectors that do not go together or do not live in the space', () => {
+    const space = createVectorSpace(64, kind);
+    expect(() => space.encodeHalf(new Float32Array(3), 1, new Uint16Array(4))).toThrow(
+      expect.objectContaining({ code: 'bad_length' }),
+    );
+    expect(() => space.addFloat(new Float64Array(4), new Float32Array(4))).toThrow(
+      expect.objectContaining({ code: 'bad_state' }),
+    );
+    expect(() => space.allocateFloat32(100_000)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
+    expect(() => createVectorSpace(5 * 2 ** 30, kind)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
+  });
+});
+
+describe('wasm and TypeScript kernels give the same bits', () => {
+  const wild = wildFloats(LENGTH, 11);
+  const tame = tameFloats(LENGTH, 12);
+
+  it('when encoding', () => {
+    for (const scale of [1, 2 ** -20, 2 ** 14, 2 ** 100]) {
+      const [wasm, twin] = both(0, (space) => {
+        const halves = new Uint16Array(LENGTH);
+        space.encodeHalf(wild, scale, halves);
+        return halves;
+      });
+      expect(wasm).toEqual(twin);
+    }
+  });
+
+  it('when adding halves and floats', () => {
+    const halves = Uint16Array.from({ length: LENGTH }, randomWords(13));
+    const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
+      const sum = space.allocateFloat64(LENGTH);
+      space.addHalf(sum, halves, 2 ** -9);
+      space.addFloat(sum, wild);
+      return sum.slice();
+    });
+    expect(wasm).toEqual(twin);
+  });
+
+  it('when squaring, scaling and taking digests', () => {
+    const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
+      const sum = space.allocateFloat64(LENGTH);
+      space.addFloat(sum, tame);
+      const mean = new Float32Array(LENGTH);
+      space.scaleToFloat(sum, 1 / 3, mean);
+      return {
+        squares: space.sumOfSquares(sum),
+        short: space.sumOfSquares(sum.subarray(0, 7)),
+        mean: bits(mean),
+        digest: space.digest(wild),
+      };
+    });
+    expect(wasm).toEqual(twin);
+    expect(wasm.squares).toBeCloseTo(
+      tame.reduce((total, x) => total + x * x, 0),
+      6,
+    );
+  });
+
+  it('when stepping, from resident and from foreign updates', () => {
+    const inputs = [wild, tameFloats(LENGTH, 15, 1e-20), tameFloats(LENGTH, 16, 1e18)];
+    for (const update of inputs) {
+      const [wasm, twin] = both(spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH, LENGTH] }), (space) =>
+        stepped(space, tame, update),
+      );
+      expect(wasm).toEqual(twin);
+    }
+  });
+});
+
+/** Bits after two steps of each kind, the second with the update resident. */
+function stepped(space: VectorSpace, start: Float32Array, foreign: Float32Array): Uint32Array[] {
+  const [p, m, v, velocity, resident] = Array.from({ length: 5 }, () => space.allocateFloat32(LENGTH));
+  p.set(start);
+  resident.set(foreign);
+  for (const update of [foreign, resident]) {
+    space.sgdStep(p, velocity, update, { rate: 0.1, momentum: 0.9, decay: 1e-4 });
+    const c = {
+      keep1: 0.9,
+      take1: 0.1,
+      keep2: 0.99,
+      take2: 0.01,
+      penalty: 1e-3,
+      shrink: 0.999,
+      stepSize: 0.02,
+      rootScale: 3,
+      epsilon: 1e-8,
+    };
+    space.adamStep(p, m, v, update, c);
+  }
+  return [p, m, v, velocity].map(bits);
+}

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import { createReplica, optimizerStateBytes, snapshotBytes, type OptimizerConfig, type Replica } from '../src/index.js';
+
+const SGD: OptimizerConfig = { kind: 'sgd', momentum: 0.9, weightDecay: 0.01 };
+const ADAM: OptimizerConfig = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.01 };
+const ADAMW: OptimizerConfig = { ...ADAM, kind: 'adamw' };
+const OPTIMIZERS = [SGD, ADAM, ADAMW];
+const SIZE = 1_003;
+
+const wave = (size: number, phase: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * 0.7 + phase));
+
+function trained(optimizer: OptimizerConfig, steps = 20, kind?: 'typescript'): Replica {
+  const replica = createReplica({ size: SIZE, optimizer, ...(kind && { kind }) });
+  replica.setParameters(wave(SIZE, 0));
+  for (let t = 0; t < steps; t++) replica.step(wave(SIZE, t + 1), 0.01 / (t + 1));
+  return replica;
+}
+
+/** torch.optim.SGD / Adam / AdamW (2.x, foreach=False) for one parameter in float64. */
+function torch(optimizer: OptimizerConfig, start: number, gradients: readonly number[], rates: readonly number[]): number {
+  let [p, first, second] = [start, 0, 0];
+  gradients.forEach((gradient, k) => {
+    const decay = optimizer.weightDecay;
+    if (optimizer.kind === 'sgd') {
+      const g = gradient + decay * p;
+      first = k === 0 ? g : optimizer.momentum * first + g;
+      p -= rates[k] * first;
+      return;
+    }
+    if (optimizer.kind === 'adamw') p *= 1 - rates[k] * decay;
+    const g = optimizer.kind === 'adam' ? gradient + decay * p : gradient;
+    first = optimizer.beta1 * first + (1 - optimizer.beta1) * g;
+    second = optimizer.beta2 * second + (1 - optimizer.beta2) * g * g;
+    const denominator = Math.sqrt(second) / Math.sqrt(1 - optimizer.beta2 ** (k + 1)) + optimizer.epsilon;
+    p -= (rates[k] / (1 - optimizer.beta1 ** (k + 1))) * (first / denominator);
+  });
+  return p;
+}
+
+describe.each(OPTIMIZERS)('$kind', (optimizer) => {
+  it("follows PyTorch's formula in float64 over 20 steps", () => {
+    const { parameters } = trained(optimizer);
+    const steps = Array.from({ length: 20 }, (_, t) => t);
+    const rates = steps.map((t) => 0.01 / (t + 1));
+    const waves = steps.map((t) => wave(SIZE, t + 1));
+    for (let i = 0; i < SIZE; i++) {
+      const gradients = waves.map((values) => values[i]);
+      expect(Math.abs(parameters[i] - torch(optimizer, wave(SIZE, 0)[i], gradients, rates))).toBeLessThan(2e-6);
+    }
+  });
+
+  it('reaches the same bits with either kernels', () => {
+    expect(trained(optimizer, 20, 'typescript').snapshot()).toEqual(trained(optimizer).snapshot());
+  });
+
+  it('goes on from a snapshot exactly as if never stopped', () => {
+    const whole = trained(optimizer);
+    const half = trained(optimizer, 9);
+    const resumed = createReplica({ size: SIZE, optimizer });
+    const snapshot = half.snapshot();
+    expect(snapshot.length).toBe(snapshotBytes(SIZE, optimizer));
+    expect(snapshot.length).toBe(4 * SIZE + optimizerStateBytes(SIZE, optimizer));
+    resumed.restore(snapshot);
+    for (let t = 9; t < 20; t++) resumed.step(wave(SIZE, t + 1), 0.01 / (t + 1));
+    expect(resumed.snapshot()).toEqual(whole.snapshot());
+  });
+
+  it('goes on from exported state exactly as if never stopped', () => {
+    const half = trained(optimizer, 9);
+    const resumed = createReplica({ size: SIZE, optimizer });
+    resumed.setParameters(half.parameters);
+    resumed.importState(half.exportState());
+    resumed.step(wave(SIZE, 1), 0.1);
+    half.step(wave(SIZE, 1), 0.1);
+    expect(resumed.snapshot()).toEqual(half.snapshot());
+  });
+
+  it('refuses a non-finite update, a wrong length and a damaged snapshot, and stays as it was', () => {
+    const replica = trained(optimizer);
+    const before = replica.snapshot();
+    const poisoned = wave(SIZE, 1);
+    poisoned[SIZE - 1] = NaN;
+    const damaged = replica.snapshot();
+    new DataView(damaged.buffer).setUint32(damaged.length - 4, 0x7ff80000, true);
+    const lacking = { ...replica.exportState(), scalars: [] };
+    expect(() => replica.step(poisoned, 0.1)).toThrow(expect.objectContaining({ code: 'not_finite' }));
+    expect(() => replica.step(wave(SIZE, 1), Infinity)).toThrow(expect.objectContaining({ code: 'not_finite' }));
+    expect(() => replica.step(wave(SIZE - 1, 1), 0.1)).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(() => replica.setParameters(wave(SIZE + 1, 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(() => replica.restore(before.subarray(1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(() => replica.restore(damaged)).toThrow(expect.objectContaining({ code: 'bad_state' }));
+    expect(() => replica.importState(lacking)).toThrow(expect.objectContaining({ code: 'bad_state' }));
+    expect(replica.snapshot()).toEqual(before);
+  });
+});
+
+it('moves every parameter by about the learning rate in the first step of Adam', () => {
+  const replica = createReplica({ size: 3, optimizer: { ...ADAM, kind: 'adam', weightDecay: 0 } });
+  replica.step(Float32Array.of(1e-3, -5, 400), 0.25);
+  expect([...replica.parameters].map((value) => Math.round(value * 1e4) / 1e4)).toEqual([-0.25, 0.25, -0.25]);
+});
+
+it('sums a constant gradient geometrically under momentum', () => {
+  const replica = createReplica({ size: 1, optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 } });
+  for (let t = 0; t < 3; t++) replica.step(Float32Array.of(1), 1);
+  expect(replica.parameters[0]).toBe(-(1 + 1.5 + 1.75));
+});
+
+it('gives equal digests to equal replicas and another after a step', () => {
+  const [a, b] = [trained(ADAM), trained(ADAM)];
+  expect(a.digest()).toBe(b.digest());
+  b.step(wave(SIZE, 3), 0.01);
+  expect(a.digest()).not.toBe(b.digest());
+});

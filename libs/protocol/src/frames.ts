@@ -1,0 +1,118 @@
+/**
+ * Frames, little-endian, a 16-byte header each so that what follows stays aligned:
+ *
+ *     u8 kind | u8 frame version | u16 0 | u32 transfer | u64 number | payload
+ *
+ * kind 1, message: number = bytes of body to come, payload = the message in msgpack.
+ * kind 2, chunk: number = its offset in the body, payload = body bytes, never empty.
+ */
+import { encodeMessage } from './codec.js';
+import { ProtocolError } from './errors.js';
+import { LIMITS, type Limits } from './limits.js';
+import type { Message } from './messages.js';
+import { malformed } from './msgpack.js';
+
+const MESSAGE = 1;
+const CHUNK = 2;
+const FRAME_VERSION = 1;
+const HEADER_BYTES = 16;
+
+/** Transfers that a channel numbers for itself stand below, those encoded for many channels at or above: they never meet. */
+export const SHARED_TRANSFERS = 2 ** 31;
+
+export type Body = Uint8Array | readonly Uint8Array[];
+
+export interface Frame {
+  readonly kind: 'message' | 'chunk';
+  readonly transfer: number;
+  /** Bytes of body (message), or offset in it (chunk). */
+  readonly number: number;
+  readonly payload: Uint8Array;
+}
+
+let sharedTransfers = 0;
+
+/**
+ * The frames of one message, to be sent in order. Encode once and send to many channels by `Channel.sendEncoded`.
+ * @param body one block of bytes, or several to be sent as one; copied
+ * @throws ProtocolError `invalid_message` or `limit_exceeded`
+ */
+export function encodeFrames(message: Message, body: Body = [], limits: Limits = LIMITS): Uint8Array[] {
+  const transfer = SHARED_TRANSFERS + sharedTransfers;
+  sharedTransfers = (sharedTransfers + 1) % SHARED_TRANSFERS;
+  return encodeTransfer(transfer, message, body, limits);
+}
+
+/** As `encodeFrames`, under a transfer number of the caller's. */
+export function encodeTransfer(transfer: number, message: Message, body: Body, limits: Limits): Uint8Array[] {
+  const parts = body instanceof Uint8Array ? [body] : body;
+  const bodyBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  if (bodyBytes > limits.bodyBytes) throw bodyTooLarge(message.type, bodyBytes, limits);
+  const packed = encodeMessage(message, limits);
+  const frame = newFrame(MESSAGE, transfer, bodyBytes, packed.byteLength);
+  frame.set(packed, HEADER_BYTES);
+  return [frame, ...encodeChunks(transfer, parts, bodyBytes, limits.frameBytes - HEADER_BYTES)];
+}
+
+function encodeChunks(transfer: number, parts: readonly Uint8Array[], bodyBytes: number, chunkBytes: number): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  for (let offset = 0; offset < bodyBytes; offset += chunkBytes) {
+    frames.push(newFrame(CHUNK, transfer, offset, Math.min(chunkBytes, bodyBytes - offset)));
+  }
+  let position = 0;
+  for (const part of parts) {
+    for (let from = 0; from < part.byteLength;) {
+      const at = position % chunkBytes;
+      const count = Math.min(part.byteLength - from, chunkBytes - at);
+      frames[(position - at) / chunkBytes]!.set(part.subarray(from, from + count), HEADER_BYTES + at);
+      from += count;
+      position += count;
+    }
+  }
+  return frames;
+}
+
+function newFrame(kind: number, transfer: number, number: number, payloadBytes: number): Uint8Array {
+  const frame = new Uint8Array(HEADER_BYTES + payloadBytes);
+  const header = new DataView(frame.buffer);
+  header.setUint8(0, kind);
+  header.setUint8(1, FRAME_VERSION);
+  header.setUint32(4, transfer, true);
+  header.setUint32(8, number % 2 ** 32, true);
+  header.setUint32(12, Math.floor(number / 2 ** 32), true);
+  return frame;
+}
+
+/** @throws ProtocolError `malformed_frame`, `limit_exceeded`, or `version_mismatch` for another frame version */
+export function decodeFrame(frame: Uint8Array, limits: Limits): Frame {
+  if (frame.byteLength > limits.frameBytes) {
+    const message = `a frame of ${frame.byteLength} bytes is over the limit of ${limits.frameBytes}`;
+    throw new ProtocolError('limit_exceeded', message, 'Run the same version of Troupe on both sides.');
+  }
+  if (frame.byteLength < HEADER_BYTES) throw malformed(`a frame of ${frame.byteLength} bytes, shorter than its header`);
+  const header = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  const kind = header.getUint8(0);
+  if (kind !== MESSAGE && kind !== CHUNK) throw malformed(`a frame of the unknown kind ${kind}`);
+  const version = header.getUint8(1);
+  if (version !== FRAME_VERSION) {
+    const message = `the other side writes frames of version ${version}, this side reads ${FRAME_VERSION}`;
+    throw new ProtocolError(
+      'version_mismatch',
+      message,
+      `Update Troupe on ${version < FRAME_VERSION ? 'the other' : 'this'} side.`,
+    );
+  }
+  if (header.getUint16(2, true) !== 0) throw malformed('a frame whose reserved bytes are not zero');
+  if (kind === CHUNK && frame.byteLength === HEADER_BYTES) throw malformed('an empty chunk');
+  return {
+    kind: kind === MESSAGE ? 'message' : 'chunk',
+    transfer: header.getUint32(4, true),
+    number: header.getUint32(8, true) + header.getUint32(12, true) * 2 ** 32,
+    payload: frame.subarray(HEADER_BYTES),
+  };
+}
+
+export function bodyTooLarge(type: string, bodyBytes: number, limits: Limits): ProtocolError {
+  const message = `${type}: a body of ${bodyBytes} bytes is over the limit of ${limits.bodyBytes}`;
+  return new ProtocolError('limit_exceeded', message, 'Train a smaller model, or lease fewer streams at once.');
+}

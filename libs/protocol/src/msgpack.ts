@@ -1,0 +1,106 @@
+/**
+ * The part of msgpack that messages use: maps with text keys, arrays, text, numbers, booleans, nil. Everything a decoder could
+ * be made to build, run or allocate beyond that is turned down before the bytes reach it.
+ */
+import { Packr, Unpackr } from 'msgpackr';
+import { ProtocolError } from './errors.js';
+
+/** Our deepest message, `welcome`, is 3 deep. */
+const DEPTH = 8;
+// Records would make msgpackr compile code at run time, which a page with a strict CSP forbids.
+const PLAIN = { useRecords: false, mapsAsObjects: true, moreTypes: false, int64AsType: 'number' } as const;
+const packr = new Packr({ ...PLAIN, variableMapSize: true });
+const unpackr = new Unpackr(PLAIN);
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+export function malformed(what: string, options?: ErrorOptions): ProtocolError {
+  return new ProtocolError(
+    'malformed_frame',
+    what,
+    'The other side is faulty or is no Troupe process; check its version.',
+    options,
+  );
+}
+
+export function pack(value: object): Uint8Array {
+  return packr.pack(value);
+}
+
+/** @throws ProtocolError `malformed_frame` */
+export function unpack(bytes: Uint8Array): unknown {
+  checkPlain(bytes);
+  try {
+    return unpackr.unpack(bytes);
+  } catch (error) {
+    throw malformed('bytes that msgpack cannot read', { cause: error });
+  }
+}
+
+/** Bytes behind the type byte of numbers. */
+const NUMBER_BYTES: Readonly<Record<number, number>> = {
+  0xca: 4, // float32
+  0xcb: 8, // float64
+  0xcc: 1, // uint8 ... uint64
+  0xcd: 2,
+  0xce: 4,
+  0xcf: 8,
+  0xd0: 1, // int8 ... int64
+  0xd1: 2,
+  0xd2: 4,
+  0xd3: 8,
+};
+
+/** Walks one value without building anything. A length never exceeds the bytes that are there, so nothing over-allocates. */
+function checkPlain(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const skip = (count: number): number => {
+    if (count > bytes.byteLength - at) throw malformed('a msgpack value that ends too early');
+    at += count;
+    return at - count;
+  };
+  /** A big-endian length of 1, 2 or 4 bytes. */
+  const length = (size: number): number => {
+    const from = skip(size);
+    return size === 1 ? view.getUint8(from) : size === 2 ? view.getUint16(from) : view.getUint32(from);
+  };
+  const text = (count: number): string => {
+    const from = skip(count);
+    try {
+      return utf8.decode(bytes.subarray(from, at));
+    } catch (error) {
+      throw malformed('text that is not UTF-8', { cause: error });
+    }
+  };
+  const textLength = (type: number): number | undefined => {
+    if (type >= 0xa0 && type <= 0xbf) return type - 0xa0;
+    return type >= 0xd9 && type <= 0xdb ? length(1 << (type - 0xd9)) : undefined;
+  };
+  const key = () => {
+    const count = textLength(length(1));
+    if (count === undefined) throw malformed('a map key that is not text');
+    if (text(count) === '__proto__') throw malformed('a map key "__proto__"');
+  };
+  const items = (count: number, depth: number, isMap: boolean) => {
+    if (depth >= DEPTH) throw malformed(`msgpack nested deeper than ${DEPTH}`);
+    if (count > bytes.byteLength - at) throw malformed('a msgpack array or map longer than its bytes');
+    for (let i = 0; i < count; i++) {
+      if (isMap) key();
+      value(depth + 1);
+    }
+  };
+  const value = (depth: number): void => {
+    const type = length(1);
+    if (type <= 0x7f || type >= 0xe0 || type === 0xc0 || type === 0xc2 || type === 0xc3) return;
+    if (type <= 0x8f) return items(type - 0x80, depth, true);
+    if (type <= 0x9f) return items(type - 0x90, depth, false);
+    if (type >= 0xdc) return items(length(type % 2 === 0 ? 2 : 4), depth, type >= 0xde);
+    const count = textLength(type);
+    if (count !== undefined) return void text(count);
+    const numberBytes = NUMBER_BYTES[type];
+    if (numberBytes === undefined) throw malformed(`msgpack type 0x${type.toString(16)}, which no message uses`);
+    skip(numberBytes);
+  };
+  value(0);
+  if (at < bytes.byteLength) throw malformed('bytes behind the msgpack value');
+}

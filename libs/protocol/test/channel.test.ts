@@ -1,0 +1,225 @@
+import { describe, expect, it } from 'vitest';
+import {
+  LIMITS,
+  createChannel,
+  encodeFrames,
+  type ChannelOptions,
+  type FrameLink,
+  type Message,
+  type MessageType,
+} from '../src/index.js';
+import { EXAMPLES } from './examples.js';
+
+/** A link whose other end is two lists. */
+function listLink(incoming: Uint8Array[] = []) {
+  const sent: Uint8Array[] = [];
+  const link: FrameLink = {
+    remote: 'test',
+    bufferedBytes: 0,
+    closed: new Promise(() => {}),
+    send: (frame) => void sent.push(frame),
+    drained: async () => {},
+    close: () => {},
+    receive: (signal) =>
+      new Promise((resolve, reject) => {
+        const frame = incoming.shift();
+        if (frame) resolve(frame);
+        else if (!signal) reject(new Error('end of list'));
+        else signal.addEventListener('abort', () => reject(new Error('aborted')));
+      }),
+  };
+  return { link, sent };
+}
+
+type Options = Partial<ChannelOptions<MessageType>>;
+const { update, bye, snapshot } = EXAMPLES;
+
+const receiver = (frames: Uint8Array[], bodyBytes: number | ((message: Message) => number), options: Options = {}) =>
+  createChannel(listLink(frames).link, {
+    accepts: ['update', 'bye', 'snapshot'],
+    bodyBytes: typeof bodyBytes === 'number' ? (message) => (message.type === 'bye' ? 0 : bodyBytes) : bodyBytes,
+    ...options,
+  });
+const refused = (code: string, message = /./) =>
+  expect.objectContaining({
+    name: 'ProtocolError',
+    code,
+    message: expect.stringMatching(message),
+    remedy: expect.stringMatching(/\w/),
+  });
+
+const pattern = (length: number) => new Uint8Array(length).map((_, i) => (i * 7 + (i >> 8)) & 255);
+const setBytes = (frame: Uint8Array, at: number, ...values: number[]) => {
+  const copy = frame.slice();
+  copy.set(values, at);
+  return copy;
+};
+
+describe('frames', () => {
+  it('are laid out byte by byte as PROTOCOL.md says', () => {
+    const [message, chunk, ...more] = encodeFrames(snapshot, Uint8Array.of(7, 8, 9));
+    expect(more).toEqual([]);
+    const transfer = new DataView(message!.buffer).getUint32(4, true);
+    expect([...message!.slice(0, 4)]).toEqual([1, 1, 0, 0]);
+    expect([...message!.slice(8, 16)]).toEqual([3, 0, 0, 0, 0, 0, 0, 0]);
+    expect(message![16]).toBe(0x80 + 3);
+    expect([...chunk!.slice(0, 4)]).toEqual([2, 1, 0, 0]);
+    expect(new DataView(chunk!.buffer).getUint32(4, true)).toBe(transfer);
+    expect([...chunk!.slice(8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
+  });
+
+  it('stay within the limit and leave every chunk aligned to 8 bytes', () => {
+    const frames = encodeFrames(snapshot, new Uint8Array(1_000_000));
+    expect(frames.length).toBe(1 + Math.ceil(1_000_000 / (LIMITS.frameBytes - 16)));
+    for (const frame of frames) expect(frame.byteLength).toBeLessThanOrEqual(LIMITS.frameBytes);
+    expect((LIMITS.frameBytes - 16) % 8).toBe(0);
+  });
+
+  it('encode a body given in parts as one, across chunk borders', async () => {
+    const body = pattern(600_000);
+    const parts = [body.subarray(0, 3), body.subarray(3, 300_001), new Uint8Array(0), body.subarray(300_001)];
+    const received = await receiver(encodeFrames(snapshot, parts), body.byteLength).receive();
+    expect(Buffer.compare(received.body, body)).toBe(0);
+  });
+
+  it('of a body over the limit are refused by the sender', () => {
+    const limits = { ...LIMITS, bodyBytes: 10 };
+    expect(() => encodeFrames(snapshot, new Uint8Array(11), limits)).toThrow(refused('limit_exceeded', /11 bytes/));
+  });
+});
+
+describe('a channel', () => {
+  it('delivers messages with their bodies, in an ArrayBuffer of their own', async () => {
+    const { link, sent } = listLink();
+    const sender = createChannel(link, { accepts: [], bodyBytes: () => 0 });
+    const body = pattern(700_000);
+    sender.send(bye);
+    sender.send(snapshot, body);
+    sender.send(bye);
+    const channel = receiver(sent, body.byteLength);
+    expect(await channel.receive()).toEqual({ message: bye, body: new Uint8Array(0) });
+    const received = await channel.receive();
+    expect(received.message).toEqual(snapshot);
+    expect(received.body.byteOffset).toBe(0);
+    expect(received.body.buffer.byteLength).toBe(body.byteLength);
+    expect(Buffer.compare(received.body, body)).toBe(0);
+    expect((await channel.receive()).message).toEqual(bye);
+  });
+
+  it('may send frames encoded once for many between transfers of its own', async () => {
+    const { link, sent } = listLink();
+    const sender = createChannel(link, { accepts: [], bodyBytes: () => 0 });
+    const shared = encodeFrames(update, pattern(600_000));
+    sender.send(snapshot, pattern(600_000));
+    sender.sendEncoded(shared);
+    // Interleaved, as a sender with several lanes might.
+    const [a, b] = [sent.slice(0, shared.length), sent.slice(shared.length)];
+    const interleaved = a.flatMap((frame, i) => [frame, b[i]!]);
+    const channel = receiver([...interleaved, ...shared], 600_000);
+    for (const message of [snapshot, update, update]) {
+      const received = await channel.receive();
+      expect(received.message).toEqual(message);
+      expect(Buffer.compare(received.body, pattern(600_000))).toBe(0);
+    }
+  });
+
+  it('lets a small message pass a large one that is still coming', async () => {
+    const [head, ...chunks] = encodeFrames(snapshot, pattern(300_000));
+    const channel = receiver([head!, chunks[0]!, ...encodeFrames(bye), ...chunks.slice(1)], 300_000);
+    expect((await channel.receive()).message).toEqual(bye);
+    expect((await channel.receive()).message).toEqual(snapshot);
+  });
+
+  it('keeps what it has of a transfer when receive is aborted', async () => {
+    const frames = encodeFrames(snapshot, pattern(300_000));
+    const incoming = frames.slice(0, 2);
+    const { link } = listLink(incoming);
+    const channel = createChannel(link, { accepts: ['snapshot'], bodyBytes: () => 300_000 });
+    const controller = new AbortController();
+    const waiting = channel.receive(controller.signal);
+    await new Promise((resolve) => setTimeout(resolve));
+    controller.abort();
+    await expect(waiting).rejects.toThrow('aborted');
+    incoming.push(...frames.slice(2));
+    expect(Buffer.compare((await channel.receive()).body, pattern(300_000))).toBe(0);
+  });
+
+  it('refuses to queue more for a peer that does not read', () => {
+    const { link, sent } = listLink();
+    const stuck: FrameLink = { ...link, bufferedBytes: LIMITS.bufferedBytes + 1 };
+    const channel = createChannel(stuck, { accepts: [], bodyBytes: () => 0 });
+    expect(() => channel.send(bye)).toThrow(refused('limit_exceeded', /does not read/));
+    expect(sent).toEqual([]);
+  });
+
+  it('ends a transfer that has come to a standstill, but waits for a message as long as its holder does', async () => {
+    const [head] = encodeFrames(snapshot, pattern(10));
+    const deadlines: AbortController[] = [];
+    const deadline = (ms: number) => {
+      expect(ms).toBe(LIMITS.transferIdleMs);
+      deadlines.push(new AbortController());
+      return deadlines.at(-1)!.signal;
+    };
+    const channel = receiver([...encodeFrames(bye), head!], 10, { deadline });
+    await channel.receive();
+    expect(deadlines).toEqual([]);
+    const waiting = channel.receive();
+    await new Promise((resolve) => setTimeout(resolve));
+    deadlines[0]!.abort();
+    await expect(waiting).rejects.toEqual(refused('limit_exceeded', /standstill/));
+  });
+});
+
+describe('a hostile peer', () => {
+  const [head, first, second] = encodeFrames(snapshot, pattern(300_000)) as [Uint8Array, Uint8Array, Uint8Array];
+  it.each<[string, string, Uint8Array[]]>([
+    ['an empty frame', 'malformed_frame', [new Uint8Array(0)]],
+    ['a truncated header', 'malformed_frame', [head.slice(0, 15)]],
+    ['a header without a message', 'malformed_frame', [head.slice(0, 16)]],
+    ['an unknown frame kind', 'malformed_frame', [setBytes(head, 0, 3)]],
+    ['another frame version', 'version_mismatch', [setBytes(head, 1, 2)]],
+    ['reserved bytes in use', 'malformed_frame', [setBytes(head, 2, 1)]],
+    ['a frame over the limit', 'limit_exceeded', [new Uint8Array(LIMITS.frameBytes + 1)]],
+    ['a message over the limit', 'limit_exceeded', [setBytes(new Uint8Array(LIMITS.frameBytes), 0, 1, 1)]],
+    ['a body of 2^64 - 1 bytes', 'limit_exceeded', [setBytes(head, 8, 255, 255, 255, 255, 255, 255, 255, 255)]],
+    ['a body other than the one due', 'invalid_message', [setBytes(head, 8, 0, 0, 0, 32)]],
+    ['a body where none is due', 'invalid_message', encodeFrames(bye, pattern(3))],
+    ['no body where one is due', 'invalid_message', encodeFrames(snapshot)],
+    ['a message of another conversation', 'unexpected_message', encodeFrames(EXAMPLES.hello)],
+    ['a chunk of no transfer', 'malformed_frame', [first]],
+    ['a chunk after the last', 'malformed_frame', [head, first, second, second]],
+    ['a chunk twice', 'malformed_frame', [head, first, first]],
+    ['a chunk left out', 'malformed_frame', [head, second]],
+    ['an empty chunk', 'malformed_frame', [head, first.slice(0, 16)]],
+    [
+      'a chunk beyond the end',
+      'malformed_frame',
+      [head, first, setBytes(new Uint8Array(LIMITS.frameBytes), 0, ...second.slice(0, 16))],
+    ],
+    ['a transfer begun twice', 'malformed_frame', [head, head]],
+    [
+      'more transfers than allowed half sent',
+      'limit_exceeded',
+      Array.from({ length: LIMITS.transfersInFlight + 1 }, (_, i) => setBytes(head, 4, i)),
+    ],
+  ])('is refused for %s, and the channel stays dead', async (_, code, frames) => {
+    const channel = receiver([...frames, ...encodeFrames(bye)], 300_000);
+    const outcome = async () => {
+      for (;;) await channel.receive();
+    };
+    await expect(outcome()).rejects.toEqual(refused(code));
+    await expect(channel.receive()).rejects.toEqual(refused(code));
+  });
+
+  it('gets no memory for a body before its length was checked against the message', async () => {
+    const asked: Message[] = [];
+    const channel = receiver([setBytes(head, 8, 0, 0, 0, 63)], (message) => {
+      asked.push(message);
+      return 4;
+    });
+    await expect(channel.receive()).rejects.toEqual(
+      refused('invalid_message', /announces a body of 1056964608 bytes, 4 are due/),
+    );
+    expect(asked).toEqual([snapshot]);
+  });
+});

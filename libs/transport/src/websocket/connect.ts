@@ -1,0 +1,97 @@
+import { WebSocket } from 'ws';
+import { DEFAULT_FRAME_BYTES, TransportError, type Connection } from '../connection.js';
+import { aborted } from '../link.js';
+import { createConnection, type WebSocketOptions } from './connection.js';
+
+export interface ConnectOptions extends WebSocketOptions {
+  readonly signal?: AbortSignal;
+  /** Default 10 s. */
+  readonly connectTimeoutMs?: number;
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url && (url.protocol === 'ws:' || url.protocol === 'wss:') && url.hash === '') return url;
+  throw new TransportError(
+    'invalid_address',
+    `"${text}" is no WebSocket address`,
+    'Write it as ws://HOST:PORT or wss://HOST:PORT.',
+  );
+}
+
+/** The answer was HTTP, not WebSocket. */
+function refusal(url: URL, status: number | undefined): TransportError {
+  if (status === 404) {
+    const message = `${url.host} answers, but has nothing at ${url.pathname}`;
+    return new TransportError('refused', message, 'Check the path and that the port is a coordinator.');
+  }
+  const message = `${url.host} answers with HTTP ${status ?? '?'} instead of a WebSocket`;
+  return new TransportError('refused', message, 'Check that the host and port are those of a coordinator.');
+}
+
+const TLS_CODE = /CERT|SSL|TLS|EPROTO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/;
+
+function connectError(url: URL, error: Error): TransportError {
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  const fail = (kind: TransportError['code'], message: string, remedy: string) =>
+    new TransportError(kind, message, remedy, { cause: error });
+  if (code === 'ECONNREFUSED') {
+    const remedy = `Is the coordinator running at ${url.host}? Check host and port.`;
+    return fail('unreachable', `nothing listens at ${url.host}`, remedy);
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return fail('unreachable', `the host name ${url.hostname} cannot be resolved`, 'Check the spelling, or use the IP address.');
+  }
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'ETIMEDOUT') {
+    return fail('unreachable', `${url.hostname} cannot be reached (${code})`, 'Check the network and any firewall in between.');
+  }
+  if (TLS_CODE.test(code)) {
+    const remedy = 'Check the certificate, or whether the coordinator speaks ws:// rather than wss://.';
+    return fail('refused', `no secure connection to ${url.host}: ${error.message}`, remedy);
+  }
+  if (code.startsWith('HPE_') || error.message.startsWith('Invalid ')) {
+    return fail('refused', `${url.host} does not speak WebSocket`, 'Check that the port is a coordinator, and ws:// or wss://.');
+  }
+  return fail(
+    'unreachable',
+    `no connection to ${url.host}: ${error.message}`,
+    'Check host and port and that the coordinator is running.',
+  );
+}
+
+/**
+ * Opens a link to `address` ("ws://host:port/path").
+ * @throws TransportError `invalid_address`, `unreachable`, `refused`, `timeout` or `aborted`
+ */
+export async function connectWebSocket(address: string, options: ConnectOptions = {}): Promise<Connection> {
+  const url = parseUrl(address);
+  const { signal, connectTimeoutMs = 10_000 } = options;
+  if (signal?.aborted) throw aborted(signal);
+  return new Promise<Connection>((resolve, reject) => {
+    const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: options.frameBytes ?? DEFAULT_FRAME_BYTES });
+    const settle = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (error: TransportError) => {
+      settle();
+      reject(error);
+      socket.terminate();
+    };
+    const onAbort = () => fail(aborted(signal!));
+    const onError = (error: Error) => fail(connectError(url, error));
+    const timer = setTimeout(() => {
+      const message = `${url.host} did not answer within ${connectTimeoutMs / 1000} s`;
+      fail(new TransportError('timeout', message, 'Check host and port, and that the coordinator is not overloaded.'));
+    }, connectTimeoutMs);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    // Stays on after a failure: the terminated socket reports its own end as an error.
+    socket.on('error', onError);
+    socket.on('unexpected-response', (_request, response) => fail(refusal(url, response.statusCode)));
+    socket.once('open', () => {
+      settle();
+      resolve(createConnection(socket, url.host, options));
+      socket.off('error', onError);
+    });
+  });
+}

@@ -1,0 +1,3 @@
+export { connectWebSocket, type ConnectOptions } from './connect.js';
+export { type WebSocketOptions } from './connection.js';
+export { attachWebSocket, listenHttp, listenWebSocket, type ListenOptions } from './listen.js';

@@ -1,0 +1,166 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { Server as HttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { DEFAULT_FRAME_BYTES, TransportError, type Connection, type Listener } from '../connection.js';
+import { createQueue } from '../link.js';
+import { createConnection, type WebSocketOptions } from './connection.js';
+
+export interface ListenOptions extends WebSocketOptions {
+  /** An address of this machine; "0.0.0.0" for all of them. */
+  readonly host: string;
+  /** 0 takes a free one; see `Listener.address`. */
+  readonly port: number;
+  /** Default "/". */
+  readonly path?: string;
+}
+
+type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+
+/** Which path of which HTTP server is whose. */
+const routes = new WeakMap<Server, Map<string, Upgrade>>();
+
+function answerAndClose(socket: Duplex, status: string): void {
+  // The client may be gone already; then there is nobody to tell.
+  socket.on('error', () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+function routesOf(server: Server): Map<string, Upgrade> {
+  const known = routes.get(server);
+  if (known) return known;
+  const table = new Map<string, Upgrade>();
+  routes.set(server, table);
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const path = (request.url ?? '/').split('?', 1)[0]!;
+    const upgrade = table.get(path);
+    if (upgrade) upgrade(request, socket, head);
+    else answerAndClose(socket, '404 Not Found');
+  });
+  return table;
+}
+
+function withPort(host: string, port: number | undefined): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port ?? '?'}`;
+}
+
+function addressOf(server: Server): string {
+  const { address, port } = server.address() as AddressInfo;
+  return withPort(address, port);
+}
+
+/**
+ * Accepts WebSockets at `path` of an HTTP server that the caller owns, starts and stops. Several paths may be attached, each
+ * once; an upgrade of any other path is answered with 404. Until the server listens, `address` is the path alone.
+ */
+export function attachWebSocket(server: Server, path: string, options: WebSocketOptions = {}): Listener {
+  const table = routesOf(server);
+  if (table.has(path)) {
+    throw new TransportError(
+      'port_in_use',
+      `${path} of this server has a listener already`,
+      'Close that one, or take another path.',
+    );
+  }
+  const upgrader = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: options.frameBytes ?? DEFAULT_FRAME_BYTES,
+  });
+  const incoming = createQueue<Connection>();
+  const open = new Set<Connection>();
+  table.set(path, (request, socket, head) => {
+    const { remoteAddress, remotePort } = request.socket;
+    upgrader.handleUpgrade(request, socket, head, (webSocket) => {
+      const connection = createConnection(webSocket, withPort(remoteAddress ?? '?', remotePort), options);
+      open.add(connection);
+      void connection.closed.then(() => open.delete(connection));
+      incoming.push(connection);
+    });
+  });
+  return {
+    get address() {
+      return server.listening
+        ? `${server instanceof HttpsServer ? 'wss' : 'ws'}://${addressOf(server)}${path === '/' ? '' : path}`
+        : path;
+    },
+    accept: (signal) => incoming.take(signal),
+    async close(reason) {
+      table.delete(path);
+      incoming.end(new TransportError('closed', `${path} no longer listens: ${reason}`, 'Listen again to accept more.'));
+      await closeAll(open, reason);
+    },
+  };
+}
+
+async function closeAll(open: ReadonlySet<Connection>, reason: string): Promise<void> {
+  const connections = [...open];
+  for (const connection of connections) connection.close(reason);
+  await Promise.all(connections.map((connection) => connection.closed));
+}
+
+function listenError(host: string, port: number, error: NodeJS.ErrnoException): TransportError {
+  const at = withPort(host, port);
+  if (error.code === 'EADDRINUSE') {
+    const remedy = 'Use --port with another number (0 takes a free one), or stop the program that holds it.';
+    return new TransportError('port_in_use', `port ${port} is in use on ${host}`, remedy, { cause: error });
+  }
+  if (error.code === 'EACCES') {
+    return new TransportError('refused', `no permission to listen at ${at}`, 'Use --port with a number above 1023.', {
+      cause: error,
+    });
+  }
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') {
+    const remedy = 'Use an address of this machine, 127.0.0.1 for this machine only, or 0.0.0.0 for every network.';
+    return new TransportError('invalid_address', `${host} is no address of this machine`, remedy, { cause: error });
+  }
+  return new TransportError('invalid_address', `cannot listen at ${at}: ${error.message}`, 'Check host and port.', {
+    cause: error,
+  });
+}
+
+/**
+ * Starts `server`, with errors that say what to do.
+ * @returns "host:port", port filled in
+ * @throws TransportError `port_in_use`, `refused` or `invalid_address`
+ */
+export async function listenHttp(server: Server, host: string, port: number): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    const onError = (error: Error) => reject(listenError(host, port, error));
+    server.once('error', onError);
+    try {
+      server.listen(port, host, () => {
+        server.off('error', onError);
+        resolve();
+      });
+    } catch (error) {
+      // Node throws at once for a port outside 0..65535.
+      server.off('error', onError);
+      onError(error as Error);
+    }
+  });
+  return addressOf(server);
+}
+
+/**
+ * Listens on a port of its own.
+ * @throws TransportError `port_in_use`, `refused` or `invalid_address`
+ */
+export async function listenWebSocket(options: ListenOptions): Promise<Listener> {
+  const server = createServer((_request, response) => response.writeHead(426, { Upgrade: 'websocket' }).end());
+  const listener = attachWebSocket(server, options.path ?? '/', options);
+  await listenHttp(server, options.host, options.port);
+  // Kept for after the server has closed and knows it no longer.
+  const { address } = listener;
+  return {
+    address,
+    accept: (signal) => listener.accept(signal),
+    async close(reason) {
+      const stopped = new Promise<void>((resolve) => server.close(() => resolve()));
+      await listener.close(reason);
+      server.closeAllConnections();
+      await stopped;
+    },
+  };
+}
