@@ -44,38 +44,52 @@ export async function runToResume(settings: Settings): Promise<{ readonly folder
   );
 }
 
-/** Writes one after the other, keeps the newest few, and never stops the run: a failure is reported and the last good one stays. */
+/** Writes one at a time, keeps the newest few, and never stops the run: a failure is reported and the last good one stays. */
 export interface CheckpointWriter {
   /** Resolves to the path, or undefined when it could not be written. Never rejects. */
   save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
+  /** Saves when the disk has time: a newer one takes the place of one that still waits. */
+  offer(checkpoint: Checkpoint): void;
   /** When everything asked for is written. */
   settled(): Promise<void>;
 }
 
-export function createCheckpointWriter(
-  folder: string,
-  keep: number,
-  report: {
-    readonly onSaved: (round: number, path: string, best: boolean) => void;
-    readonly onFailed: (error: Error & { remedy?: string }) => void;
-  },
-): CheckpointWriter {
-  let queue: Promise<unknown> = mkdir(folder, { recursive: true }).catch(report.onFailed);
+export interface CheckpointReport {
+  readonly onSaved: (round: number, path: string, best: boolean) => void;
+  readonly onFailed: (error: Error & { remedy?: string }) => void;
+}
+
+export function createCheckpointWriter(folder: string, keep: number, { onSaved, onFailed }: CheckpointReport): CheckpointWriter {
+  let queue: Promise<unknown> = mkdir(folder, { recursive: true }).catch(onFailed);
+  let waiting: Checkpoint | undefined;
+
+  const write = async (checkpoint: Checkpoint, best: boolean): Promise<string | undefined> => {
+    try {
+      const { path: written, bestPath } = await writeCheckpoint(folder, checkpoint, { best });
+      await pruneCheckpoints(folder, keep);
+      onSaved(checkpoint.round, bestPath ?? written, best);
+      return bestPath ?? written;
+    } catch (error) {
+      onFailed(error as Error);
+      return undefined;
+    }
+  };
+  const enqueue = <T>(job: () => Promise<T>): Promise<T> => {
+    const done = queue.then(job);
+    queue = done;
+    return done;
+  };
   return {
-    save(checkpoint, best) {
-      const saved = queue.then(async () => {
-        try {
-          const { path: written, bestPath } = await writeCheckpoint(folder, checkpoint, { best });
-          await pruneCheckpoints(folder, keep);
-          report.onSaved(checkpoint.round, bestPath ?? written, best);
-          return bestPath ?? written;
-        } catch (error) {
-          report.onFailed(error as Error);
-          return undefined;
-        }
+    save: (checkpoint, best) => enqueue(() => write(checkpoint, best)),
+    offer(checkpoint) {
+      const alone = waiting === undefined;
+      waiting = checkpoint;
+      if (!alone) return;
+      void enqueue(async () => {
+        const newest = waiting!;
+        waiting = undefined;
+        await write(newest, false);
       });
-      queue = saved;
-      return saved;
     },
     async settled() {
       await queue;

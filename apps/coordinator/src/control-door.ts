@@ -128,7 +128,8 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     } finally {
       channels.delete(workerId);
       options.dismiss(workerId, reason.slice(0, LIMITS.reasonLength));
-      options.onChange(worker, 'left', reason);
+      // That everyone leaves when the run is over is no news.
+      if (over === undefined) options.onChange(worker, 'left', reason);
       options.feed({ type: 'workerLeft', workerId, reason });
     }
   }

@@ -11,8 +11,9 @@ import { createCheckpointWriter } from './checkpoints.js';
 import { createControlDoor, type ControlDoor } from './control-door.js';
 import { createFollowUps } from './follow-ups.js';
 import { prepare, type Preparation } from './preparation.js';
+import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import type { Report } from './reporter.js';
-import { createRunShell, type Ending, type RunShell } from './run-shell.js';
+import { createRunShell, type Ending } from './run-shell.js';
 import type { Settings } from './settings.js';
 import { createSideJobs, type SideJobs } from './side-jobs.js';
 
@@ -56,11 +57,18 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   });
   try {
     const control = attachWebSocket(server, '/control', { frameBytes: LIMITS.frameBytes });
-    const host = await openReduce({ settings, server, reduceSecret, prepared, report, signal: over.signal });
+    const reduce = await openReduceLink(
+      reduceConnector({ settings, server, reduceSecret, prepared, report, signal: over.signal }),
+      over.signal,
+    );
     const address = `ws://${await listenHttp(server, settings.host, settings.port)}`;
     const joinCommand = `npx troupe worker ${address.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
     report({ event: 'listening', address, joinCommand, runId: prepared.runId, out: prepared.folder });
-    await conduct({ ...options, prepared, token, host, control, side, over: over.signal });
+    try {
+      await conduct({ ...options, prepared, token, reduce, control, side, over: over.signal });
+    } finally {
+      reduce.close('the run is over');
+    }
   } finally {
     over.abort(new Error('the run is over'));
     await side.close();
@@ -83,10 +91,23 @@ interface ReduceParts {
   readonly signal: AbortSignal;
 }
 
-/** The all-reduce service: in this process over a memory link, or elsewhere over a WebSocket; the run does not see the difference. */
-async function openReduce({ settings, server, reduceSecret, prepared, report, signal }: ReduceParts): Promise<ReduceHost> {
-  let connection: Connection;
-  if (settings.allreduce === undefined) {
+/** How to reach the all-reduce: in this process over a memory link, or elsewhere over a WebSocket; the run does not see the difference. */
+function reduceConnector({ settings, server, reduceSecret, prepared, report, signal }: ReduceParts): () => Promise<ReduceHost> {
+  const connect = settings.allreduce === undefined ? embedReduce() : () => connectWebSocket(settings.allreduce!, { signal });
+  const { config, runId, layout, stateFloats } = prepared;
+  return async () =>
+    hostReduce(await connect(), {
+      token: reduceSecret,
+      runId,
+      streams: config.streams,
+      window: config.window,
+      codec: config.codec,
+      tensorSizes: layout.tensors.map((tensor) => tensor.size),
+      stateFloats,
+      signal,
+    });
+
+  function embedReduce(): () => Promise<Connection> {
     const service = createStarService({
       token: reduceSecret,
       deadline: (ms) => AbortSignal.timeout(ms),
@@ -94,29 +115,18 @@ async function openReduce({ settings, server, reduceSecret, prepared, report, si
         if (level === 'warn') report({ event: 'note', level, text });
       },
     });
-    const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
-    void service.serve(outside, signal);
     serveAll(
       attachWebSocket(server, '/reduce', { frameBytes: LIMITS.frameBytes }),
       (link) => service.serve(link, signal),
       report,
       signal,
     );
-    connection = inside;
-  } else {
-    connection = await connectWebSocket(settings.allreduce, { signal });
+    return () => {
+      const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
+      void service.serve(outside, signal);
+      return Promise.resolve(inside);
+    };
   }
-  const { config, runId, layout, stateFloats } = prepared;
-  return hostReduce(connection, {
-    token: reduceSecret,
-    runId,
-    streams: config.streams,
-    window: config.window,
-    codec: config.codec,
-    tensorSizes: layout.tensors.map((tensor) => tensor.size),
-    stateFloats,
-    signal,
-  });
 }
 
 /** Hands every incoming link to `serve` until the listener closes. */
@@ -137,7 +147,7 @@ function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>
 interface Conducted extends CoordinatorOptions {
   readonly prepared: Preparation;
   readonly token: string;
-  readonly host: ReduceHost;
+  readonly reduce: ReduceLink;
   readonly control: Listener;
   readonly side: SideJobs;
   readonly over: AbortSignal;
@@ -145,7 +155,7 @@ interface Conducted extends CoordinatorOptions {
 
 /** From the first round to the last. */
 async function conduct(parts: Conducted): Promise<void> {
-  const { settings, report, signal, prepared, host, over } = parts;
+  const { settings, report, signal, prepared, reduce, over } = parts;
   let end: (ending: Ending) => void = () => undefined;
   let fail: (error: unknown) => void = () => undefined;
   const ended = new Promise<Ending>((resolve, reject) => {
@@ -173,7 +183,7 @@ async function conduct(parts: Conducted): Promise<void> {
     ...prepared,
     state: createRunState(runSettings(parts), prepared.round),
     nowMs,
-    host,
+    host: reduce,
     door: () => door,
     onUpdate: (update) => followUps.onUpdate(update),
     onDue: (effect) => followUps.onDue(effect),
@@ -183,7 +193,13 @@ async function conduct(parts: Conducted): Promise<void> {
   const door = openDoor(parts, (input) => shell.feed(input));
   announceStart(parts);
   serveAll(parts.control, (link) => door.serve(link, over), report, over);
-  pumpReduce(host, shell, over).catch(fail);
+  reduce
+    .listen({
+      onEvent: (event) => shell.onReduce(event),
+      onLost: (reason) => report({ event: 'waiting', reason: `the all-reduce service is lost (${reason}); reconnecting` }),
+      onRestored: () => shell.feed({ type: 'reopen' }),
+    })
+    .catch(fail);
   const ticking = setInterval(() => shell.feed({ type: 'tick' }), TICK_MS);
   const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
   signal.addEventListener('abort', stop, { once: true });
@@ -217,14 +233,14 @@ function runSettings({ settings, prepared }: Conducted): RunSettings {
   };
 }
 
-function openDoor({ settings, prepared, token, host, report }: Conducted, feed: (input: RunInput) => void): ControlDoor {
+function openDoor({ settings, prepared, token, reduce, report }: Conducted, feed: (input: RunInput) => void): ControlDoor {
   const { runId, config, layout } = prepared;
   const door = createControlDoor({
     token,
     layoutHash: layout.hash,
     welcome: { runId, config, layoutHash: layout.hash, reduceAddress: settings.allreduce ?? '/reduce' },
-    admit: (workerId, ticket) => host.admit(workerId, ticket),
-    dismiss: (workerId, reason) => host.dismiss(workerId, reason),
+    admit: (workerId, ticket) => reduce.admit(workerId, ticket),
+    dismiss: (workerId, reason) => reduce.dismiss(workerId, reason),
     feed,
     onChange: (worker, change, reason) => report({ event: 'worker', ...worker, change, reason, workers: door.workers }),
   });
@@ -240,13 +256,4 @@ function announceStart({ prepared, report }: Conducted): void {
     parameters: layout.size,
     corpus: { name: corpus.name, characters: corpus.characters, train: split.train.length, validation: split.validation.length },
   });
-}
-
-/** Until the run is over. @throws what broke the link to the all-reduce service */
-async function pumpReduce(host: ReduceHost, shell: RunShell, over: AbortSignal): Promise<void> {
-  try {
-    for (;;) shell.onReduce(await host.receive(over));
-  } catch (error) {
-    if (!over.aborted) throw error;
-  }
 }

@@ -65,7 +65,7 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   function onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void {
     switch (effect.type) {
       case 'checkpoint':
-        void writer.save(takeCheckpoint(prepared, effect.round, parts.timestamp()), false);
+        writer.offer(takeCheckpoint(prepared, effect.round, parts.timestamp()));
         return;
       case 'evaluate':
         // One that is still running when the next is due means that validation is the slower of the two: it is left out.

@@ -33,6 +33,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const stop = new AbortController();
+  // Whoever read our events may be gone; the run is still to be saved.
+  process.stdout.on('error', () => stop.abort(new Error('nobody reads the output any more')));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(signal)));
   process.on('disconnect', () => stop.abort(new Error('the process that started the coordinator is gone')));
   try {

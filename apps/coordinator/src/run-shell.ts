@@ -19,7 +19,7 @@ export interface ShellParts {
   readonly stateFloats: number;
   readonly replica: Replica;
   readonly nowMs: () => number;
-  readonly host: ReduceHost;
+  readonly host: Pick<ReduceHost, 'openRound' | 'grant'>;
   door(): ControlDoor;
   onUpdate(update: ReduceUpdate): void;
   /** evaluate, sample, checkpoint: side jobs that no round waits for. */

@@ -54,7 +54,7 @@ function describe(entry: WorkerLog): string | undefined {
     case 'resync':
       return `fetching the parameters anew: ${entry.reason}`;
     case 'lost':
-      return `${entry.reason} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
+      return `${entry.reason}. Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
     case 'stopped':
       return `stopped: ${entry.reason}`;
     default:
@@ -71,6 +71,7 @@ async function main(): Promise<number> {
     return 2;
   }
   const stop = new AbortController();
+  process.stdout.on('error', () => stop.abort(new Error('nobody reads the output any more')));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(signal)));
   process.on('disconnect', () => stop.abort(new Error('the process that started this worker is gone')));
   const log = (entry: WorkerLog): void => {

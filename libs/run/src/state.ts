@@ -93,6 +93,8 @@ export type RunInput =
     }
   /** The update of `round` stands and the coordinator's replica has applied it. */
   | { readonly type: 'updated'; readonly round: number }
+  /** The all-reduce service was lost and is back, empty: the round is computed again from its start. */
+  | { readonly type: 'reopen' }
   | { readonly type: 'pause' }
   | { readonly type: 'continue' }
   | { readonly type: 'stop'; readonly reason: string }

@@ -43,6 +43,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return rejected(state, input, nowMs, effects);
     case 'updated':
       return updated(state, input.round, nowMs, effects);
+    case 'reopen':
+      return reopen(state, nowMs, effects);
     case 'pause':
       state.phase = 'paused';
       return 'paused: leases in flight still count, no new ones are dealt';
@@ -210,6 +212,17 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string
   }
   effects.push({ type: 'openRound', round: state.round });
   return `round ${state.round} opens; ${lendUncovered(state, nowMs, effects)}`;
+}
+
+/** Nothing counted so far in this round is in the sum any more. */
+function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
+  if (state.phase === 'idle') return 'no round is open yet';
+  for (const lease of [...state.leases.values()]) closeLease(state, lease);
+  for (const stream of state.streams) {
+    stream.holder = undefined;
+    stream.nextHolder = undefined;
+  }
+  return `the all-reduce service is back; ${openRound(state, nowMs, effects)}`;
 }
 
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): string {

@@ -212,6 +212,16 @@ describe('a run', () => {
     expect(run.state.round).toBe(1);
   });
 
+  it('computes the round again from its start when the all-reduce service was lost', () => {
+    const { run, opened } = pairAtRoundOne();
+    run.pass(100);
+    run.count(opened[0]);
+    const effects = run.feed({ type: 'reopen' });
+    expect(effects[0]).toEqual({ type: 'openRound', round: 1 });
+    expect(leases(effects).flatMap((lease) => lease.streams)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(leases(effects).map((lease) => lease.states)).toEqual(['gggg', 'gggg']);
+  });
+
   it('deals nothing while paused and goes on where it was', () => {
     const { run, opened } = pairAtRoundOne();
     run.feed({ type: 'pause' });

@@ -1,0 +1,102 @@
+import { hostReduce, joinReduce } from '@troupe/collective/star';
+import { connectWebSocket } from '@troupe/transport/websocket';
+import { createServer, type AddressInfo } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { runAllreduce, USAGE } from '../src/app.js';
+
+/** Starts the app and waits for its first line. */
+async function start(args: string[], env: NodeJS.ProcessEnv = {}) {
+  const stop = new AbortController();
+  const lines: string[] = [];
+  const errors: string[] = [];
+  let exited: Promise<number> | undefined;
+  const first = new Promise<string>((resolve) => {
+    const output = { out: (line: string) => resolve(lines[lines.push(line) - 1]), err: (line: string) => void errors.push(line) };
+    exited = runAllreduce(args, env, output, stop.signal);
+    void exited.then(() => resolve(''));
+  });
+  return { stop, lines, errors, exited: exited!, first: await first };
+}
+
+const RUN = { runId: 'r', codec: 'fp32', tensorSizes: [3], stateFloats: 1 } as const;
+const soon = () => AbortSignal.timeout(5_000);
+
+describe('troupe allreduce', () => {
+  it('prints its address and what to type, reduces over real sockets, and stops cleanly', async () => {
+    const app = await start(['--port', '0', '--token', 'secret']);
+    const address = /listening on (ws:\/\/127\.0\.0\.1:\d+)/.exec(app.first)?.[1] ?? '';
+    expect(app.first).toContain(`troupe train --allreduce ${address}`);
+    const host = await hostReduce(await connectWebSocket(address), {
+      ...RUN,
+      streams: 2,
+      window: 4,
+      token: 'secret',
+      signal: soon(),
+    });
+    host.admit('w', 'ticket');
+    const member = await joinReduce(await connectWebSocket(address), { ...RUN, workerId: 'w', ticket: 'ticket', signal: soon() });
+    host.openRound({ round: 0, learningRate: 1, clip: 0, parametersDigest: '0000000000000000' });
+    host.grant({ round: 0, leaseId: 'l', workerId: 'w', streams: [0, 1] });
+    const numbers = {
+      round: 0,
+      leaseId: 'l',
+      streams: [0, 1],
+      tokens: 8,
+      lossSum: 1,
+      computeMs: 1,
+      parametersDigest: '0000000000000000',
+    };
+    member.contribute({ ...numbers, gradient: Float32Array.of(8, -16, 24), endStates: new Float32Array(2) });
+    expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+    expect(await member.receive(soon())).toMatchObject({ kind: 'update', update: Float32Array.of(1, -2, 3) });
+    app.stop.abort();
+    expect(await app.exited).toBe(0);
+    expect(await member.closed).toMatchObject({ kind: 'clean' });
+    await host.closed;
+  });
+
+  it('takes the token from TROUPE_TOKEN and turns a coordinator with another away', async () => {
+    const app = await start(['--port', '0', '--json'], { TROUPE_TOKEN: 'secret' });
+    const { address } = JSON.parse(app.first) as { address: string };
+    const hosting = hostReduce(await connectWebSocket(address), {
+      ...RUN,
+      streams: 2,
+      window: 4,
+      token: 'guess',
+      signal: soon(),
+    });
+    await expect(hosting).rejects.toMatchObject({ code: 'refused', message: expect.stringContaining('wrong_token') });
+    app.stop.abort();
+    expect(await app.exited).toBe(0);
+    expect(app.lines.map((line) => (JSON.parse(line) as { event: string }).event)).toContain('note');
+  });
+
+  it('says what to do when the port is in use, and exits with 1', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const app = await start(['--port', String(port), '--token', 't']);
+    expect(await app.exited).toBe(1);
+    expect(app.errors[0]).toMatch(new RegExp(`port ${port} is in use[^]*--port`));
+    taken.close();
+  });
+
+  it.each([
+    [['--bogus', '--token', 't'], '--bogus'],
+    [['--port', '70000', '--token', 't'], '70000'],
+    [['--port', 'x', '--token', 't'], 'x'],
+    [[], 'TROUPE_TOKEN'],
+    [['--token', 't'.repeat(300)], 'shorter'],
+  ])('exits with 2 and the usage for %j', async (args, named) => {
+    const app = await start(args);
+    expect(await app.exited).toBe(2);
+    expect(app.errors[0]).toContain(named);
+    expect(app.errors[0]).toContain(USAGE);
+  });
+
+  it('prints its usage with --help', async () => {
+    const app = await start(['--help']);
+    expect(await app.exited).toBe(0);
+    expect(app.first).toBe(USAGE);
+  });
+});

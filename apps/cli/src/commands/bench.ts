@@ -1,0 +1,138 @@
+import os from 'node:os';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { createLayout, createRandom, initialParameters, stateSize, type Engine } from '@troupe/model';
+import type { Shell } from '../shell.js';
+import { compactCount, styleFor } from '../terminal/style.js';
+import { afterwards, examples, realNumber } from './flags.js';
+
+/** V of tiny-shakespeare, the usual yardstick. */
+const VOCABULARY = 65;
+/** Steps before the clock counts: the kernels are compiled and tuned by then. */
+const WARMUP_STEPS = 2;
+const LEAST_STEPS = 5;
+
+/** L layers, H hidden units, B streams, T time steps. */
+interface BenchConfig {
+  readonly layers: number;
+  readonly hidden: number;
+  readonly batch: number;
+  readonly window: number;
+}
+
+interface BenchResult extends BenchConfig {
+  readonly engine: string;
+  readonly steps: number;
+  /** Median. */
+  readonly stepMs: number;
+  readonly charsPerSecond: number;
+  readonly gflops: number;
+}
+
+const USUAL: readonly BenchConfig[] = [
+  { layers: 1, hidden: 128, batch: 32, window: 64 },
+  { layers: 2, hidden: 256, batch: 32, window: 64 },
+];
+
+export function defineBench(program: Command, shell: Shell): void {
+  program
+    .command('bench')
+    .summary('how fast this machine computes gradients')
+    .description(
+      'Measures forward and backward passes of the engine on one core of this machine, no network, no optimizer: the median of steps over ' +
+        `some seconds, for a vocabulary of ${VOCABULARY}. Other work on the machine makes the figures smaller.`,
+    )
+    .addOption(
+      new Option(
+        '--config <LxH,B,T>',
+        'layers x hidden units, streams, time steps; may be given several times (default: 1x128,32,64 and 2x256,32,64)',
+      )
+        .argParser(collectConfig)
+        .helpGroup('What:'),
+    )
+    .addOption(new Option('--seconds <S>', 'measuring time of each').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'))
+    .addOption(new Option('--json', 'one JSON object with all figures and the machine').helpGroup('Output:'))
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} bench`, 'two usual sizes'],
+        [`${shell.program} bench --config 2x512,64,64 --config 3x512,50,50 --seconds 10`, 'bigger ones'],
+        [`${shell.program} bench --json`, 'for a program'],
+      ) + afterwards(`${shell.program} train --layers 2 --hidden 256   a run of the second size`),
+    )
+    .action((flags: { config?: BenchConfig[]; seconds: number; json?: true }) => bench(shell, flags));
+}
+
+function collectConfig(text: string, before: BenchConfig[] | undefined): BenchConfig[] {
+  const match = /^(\d{1,2})x(\d{1,5}),(\d{1,5}),(\d{1,4})$/.exec(text);
+  const [layers, hidden, batch, window] = (match ?? []).slice(1).map(Number);
+  if (match === null || layers * hidden * batch * window === 0)
+    throw new InvalidArgumentError('It should look like 2x256,32,64: layers x hidden, streams, time steps.');
+  return [...(before ?? []), { layers, hidden, batch, window }];
+}
+
+async function bench(shell: Shell, flags: { config?: BenchConfig[]; seconds: number; json?: true }): Promise<void> {
+  const style = styleFor(shell.stdout, shell.env);
+  const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
+  if (!flags.json)
+    shell.stdout.write(`${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; one core at work`)}\n`);
+  const results: BenchResult[] = [];
+  for (const config of flags.config ?? USUAL) {
+    const result = await measure(shell, config, flags.seconds * 1000);
+    results.push(result);
+    if (!flags.json) shell.stdout.write(`${describe(result)}\n`);
+  }
+  if (flags.json) shell.stdout.write(`${JSON.stringify({ ...machine, vocabulary: VOCABULARY, results })}\n`);
+}
+
+function describe({ layers, hidden, batch, window, charsPerSecond, gflops, stepMs, steps, engine }: BenchResult): string {
+  const size = `${layers}x${hidden} B=${batch} T=${window}`.padEnd(20);
+  return `${size} ${compactCount(charsPerSecond).padStart(7)} chars/s ${gflops.toFixed(1).padStart(6)} GFLOP/s  ${stepMs.toFixed(1)} ms a step, median of ${steps}  ${engine}`;
+}
+
+async function measure(shell: Shell, config: BenchConfig, durationMs: number): Promise<BenchResult> {
+  const { layers, hidden, batch, window } = config;
+  const model = { cell: 'lstm', layers, hidden, vocabulary: VOCABULARY } as const;
+  const { createEngine } = await import('../engine.js');
+  const engine = await createEngine(model, { maxStreams: batch, maxWindow: window }, true);
+  try {
+    engine.setParameters(initialParameters(model, createLayout(model), 1));
+    const times = await timeSteps(shell, engine, config, durationMs);
+    const stepMs = times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+    const characters = batch * window;
+    return {
+      ...config,
+      engine: `${engine.info.name} ${engine.info.variant}`,
+      steps: times.length,
+      stepMs,
+      charsPerSecond: (characters / stepMs) * 1000,
+      gflops: flops(config) / stepMs / 1e6,
+    };
+  } finally {
+    engine.dispose();
+  }
+}
+
+async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, durationMs: number): Promise<number[]> {
+  const { layers, hidden, batch: streams, window } = config;
+  const random = createRandom(1);
+  const batch = {
+    streams,
+    window,
+    tokens: Uint16Array.from({ length: streams * (window + 1) }, () => random.uint32() % VOCABULARY),
+    states: new Float32Array(streams * stateSize({ cell: 'lstm', layers, hidden, vocabulary: VOCABULARY })),
+  };
+  for (let i = 0; i < WARMUP_STEPS; i++) await engine.gradient(batch);
+  const times: number[] = [];
+  const endAt = shell.now() + durationMs;
+  while (times.length < LEAST_STEPS || shell.now() < endAt) {
+    const startedAt = shell.now();
+    await engine.gradient(batch);
+    times.push(shell.now() - startedAt);
+  }
+  return times;
+}
+
+/** Multiplications and additions of the matrix products of a step, forward and backward: the one-hot input costs none. */
+function flops({ layers: L, hidden: H, batch: B, window: T }: BenchConfig): number {
+  return 6 * B * T * (4 * H * H * (2 * L - 1) + H * VOCABULARY);
+}

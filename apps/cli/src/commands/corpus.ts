@@ -1,0 +1,128 @@
+import { Option, type Command } from 'commander';
+import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import { CATALOGUE, type Corpus } from '@troupe/corpus/node';
+import { openCorpus } from '../corpora.js';
+import { CliError } from '../errors.js';
+import type { Shell } from '../shell.js';
+import { counted, groupedCount, styleFor } from '../terminal/style.js';
+import { afterwards, examples } from './flags.js';
+
+interface JsonFlag {
+  readonly json?: true;
+}
+
+const jsonOption = () => new Option('--json', 'the same as one JSON object').helpGroup('Output:');
+
+export function defineCorpus(program: Command, shell: Shell): void {
+  const command = program
+    .command('corpus')
+    .summary('the texts that can be trained on')
+    .description(
+      'Lists the corpora that have a name, fetches those that do not come with Troupe, and says what is in one. Any UTF-8 text file is ' +
+        'a corpus too: give its path. A folder named in TROUPE_CORPUS_DIR is looked in before the network.',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} corpus list`, 'the names'],
+        [`${shell.program} corpus fetch tiny-shakespeare`, 'downloads it once and checks its SHA-256'],
+        [`${shell.program} corpus info notes.txt`, 'characters, vocabulary and split of a file of your own'],
+      ) + afterwards(`${shell.program} train --corpus NAME-OR-PATH`),
+    );
+  command
+    .command('list')
+    .description('Lists the corpora that have a name.')
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples([`${shell.program} corpus list --json`, 'for a program']) + afterwards(`${shell.program} corpus fetch NAME`),
+    )
+    .action((flags: JsonFlag) => list(shell, flags));
+  command
+    .command('fetch')
+    .description('Downloads a corpus into the cache, unless it is there, and checks its SHA-256.')
+    .argument('<name>', 'one of troupe corpus list')
+    .addOption(
+      new Option('--sha256 <HEX>', 'accept this file of a corpus whose publisher changes it now and then').helpGroup('Data:'),
+    )
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples([`${shell.program} corpus fetch tiny-shakespeare`, '1.1 MB']) +
+        afterwards(`${shell.program} train --corpus tiny-shakespeare`),
+    )
+    .action((name: string, flags: JsonFlag & { sha256?: string }) => fetchCorpus(shell, name, flags));
+  command
+    .command('info')
+    .description('Says how many characters a corpus has, how many distinct ones, and how it is split.')
+    .argument('<name-or-path>', 'a name of troupe corpus list, or the path of a UTF-8 text file')
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} corpus info sonnets`, 'the built-in one'],
+        [`${shell.program} corpus info notes.txt --json`, 'one of your own'],
+      ) + afterwards(`${shell.program} train --corpus NAME-OR-PATH`),
+    )
+    .action(async (name: string, flags: JsonFlag) => showCorpus(shell, await openCorpus(shell, name), flags));
+}
+
+function list(shell: Shell, { json }: JsonFlag): void {
+  if (json) {
+    const corpora = CATALOGUE.map(({ name, title, licence, url, bytes, sha256 }) => ({
+      name,
+      title,
+      licence,
+      url,
+      bytes,
+      sha256,
+    }));
+    shell.stdout.write(`${JSON.stringify({ corpora })}\n`);
+    return;
+  }
+  const style = styleFor(shell.stdout, shell.env);
+  for (const { name, title, licence, url, bytes } of CATALOGUE) {
+    const size = bytes === undefined ? '' : `, ${groupedCount(bytes)} bytes`;
+    const origin = url === undefined ? 'built in' : `fetched from ${new URL(url).host}${size}`;
+    shell.stdout.write(`${style('bold', name)}\n  ${title}\n  ${style('dim', `${licence}; ${origin}`)}\n`);
+  }
+}
+
+async function fetchCorpus(shell: Shell, name: string, flags: JsonFlag & { sha256?: string }): Promise<void> {
+  if (!CATALOGUE.some((entry) => entry.name === name)) {
+    const names = CATALOGUE.map((entry) => entry.name).join(', ');
+    throw new CliError(
+      'usage',
+      `There is no corpus named ${name}.`,
+      `Known names: ${names}. A file of your own needs no fetching: --corpus PATH.`,
+    );
+  }
+  showCorpus(shell, await openCorpus(shell, name, flags.sha256), flags);
+}
+
+function showCorpus(shell: Shell, corpus: Corpus, { json }: JsonFlag): void {
+  const vocabulary = createVocabulary(corpus.text);
+  const ids = vocabulary.encode(corpus.text);
+  const { train, validation } = splitCorpus(ids);
+  const { name, sha256, source } = corpus;
+  if (json) {
+    const counts = { characters: ids.length, train: train.length, validation: validation.length, vocabulary: vocabulary.size };
+    shell.stdout.write(`${JSON.stringify({ name, ...counts, sha256, source })}\n`);
+    return;
+  }
+  const style = styleFor(shell.stdout, shell.env);
+  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}\n`;
+  shell.stdout.write(
+    `${style('bold', name)}\n` +
+      field(
+        'text',
+        `${counted(ids.length, 'character')}: ${groupedCount(train.length)} to train on, ${groupedCount(validation.length)} for validation`,
+      ) +
+      field(
+        'vocabulary',
+        `${counted(vocabulary.size, 'character')}: ${JSON.stringify(vocabulary.characters.slice(0, 120).join(''))}`,
+      ) +
+      field('sha256', sha256) +
+      field('from', `${source.path} (${source.kind})`),
+  );
+}

@@ -1,0 +1,135 @@
+import { Option, type Command } from 'commander';
+import type { Checkpoint } from '@troupe/checkpoint';
+import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import { evaluateLoss } from '@troupe/model';
+import { openCheckpoint } from '../checkpoints.js';
+import { openCorpus } from '../corpora.js';
+import type { Shell } from '../shell.js';
+import { Screen } from '../terminal/screen.js';
+import { renderBar } from '../terminal/status.js';
+import { compactCount, counted, groupedCount, styleFor } from '../terminal/style.js';
+import { shownPath } from '../terminal/report.js';
+import { checkpointOption } from './sample.js';
+import { afterwards, examples, wholeNumber } from './flags.js';
+
+/** Time steps per engine call; no result depends on it beyond rounding. */
+const WINDOW = 128;
+/** With several lanes: characters read before each lane's first. */
+const WARMUP = 256;
+
+interface EvalFlags {
+  readonly checkpoint?: string;
+  readonly corpus?: string;
+  readonly lanes: number;
+  readonly json?: true;
+}
+
+export function defineEval(program: Command, shell: Shell): void {
+  program
+    .command('eval')
+    .summary('measure a trained model')
+    .description(
+      'Measures how well the model of a checkpoint predicts the validation part of a corpus (its last tenth): the mean negative ' +
+        'log-likelihood of every character given all before it, hidden state carried from the first to the last.',
+    )
+    .addOption(checkpointOption())
+    .addOption(
+      new Option(
+        '--corpus <C>',
+        'a corpus by name, or the path of a UTF-8 text file (default: what the model was trained on)',
+      ).helpGroup('Data:'),
+    )
+    .addOption(
+      new Option('--lanes <N>', 'pieces measured side by side: faster; 1 is exact, since later pieces start from a short warm-up')
+        .argParser(wholeNumber(1, 1024))
+        .default(1)
+        .helpGroup('Data:'),
+    )
+    .addOption(
+      new Option('--json', 'one JSON object: lossPerChar in nats, bitsPerChar, perplexity, tokens, ...').helpGroup('Output:'),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} eval`, 'the best checkpoint of the newest run, on the corpus it was trained on'],
+        [`${shell.program} eval --checkpoint runs/001/best.safetensors --corpus sonnets --json`, 'figures for a program'],
+        [`${shell.program} eval --checkpoint runs/002 --corpus tiny-shakespeare --lanes 8`, 'faster, nearly the same figure'],
+      ) + afterwards(`${shell.program} sample         read what it writes`, `${shell.program} train --resume train it longer`),
+    )
+    .action((flags: EvalFlags) => evaluate(shell, flags));
+}
+
+async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
+  const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
+  const corpus = await openCorpus(shell, flags.corpus ?? checkpoint.corpus.name);
+  const ids = createVocabulary(checkpoint.vocabulary).encode(corpus.text);
+  const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
+  const startedAt = shell.now();
+  const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags.lanes);
+  const seconds = (shell.now() - startedAt) / 1000;
+  const result = {
+    checkpoint: path,
+    round: checkpoint.round,
+    corpus: corpus.name,
+    corpusSha256: corpus.sha256,
+    /** False: another text, whose last tenth is no rest of what was trained on. */
+    trainedOn: corpus.sha256 === checkpoint.corpus.sha256,
+    lossPerChar,
+    bitsPerChar: lossPerChar / Math.LN2,
+    perplexity: Math.exp(lossPerChar),
+    tokens,
+    lanes: flags.lanes,
+    engine,
+    seconds,
+    charsPerSecond: tokens / seconds,
+  };
+  shell.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : describe(shell, result));
+}
+
+type Measured = { lossPerChar: number; tokens: number; engine: string };
+
+async function measure(shell: Shell, { model, parameters }: Checkpoint, tokens: Uint16Array, lanes: number): Promise<Measured> {
+  const style = styleFor(shell.stderr, shell.env);
+  let [done, total] = [0, tokens.length - 1];
+  const line = (width: number) => renderBar(done, total, `${groupedCount(done)} of ${counted(total, 'character')}`, width, style);
+  const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
+  const { createEngine } = await import('../engine.js');
+  const engine = await createEngine(model, { maxStreams: lanes, maxWindow: WINDOW }, false);
+  try {
+    engine.setParameters(parameters);
+    const report = await evaluateLoss(engine, model, tokens, {
+      window: WINDOW,
+      lanes,
+      warmup: WARMUP,
+      onProgress: (characters) => (done = characters),
+    });
+    return { ...report, engine: `${engine.info.name} ${engine.info.variant}` };
+  } finally {
+    engine.dispose();
+    screen.close();
+  }
+}
+
+interface Shown extends Measured {
+  readonly checkpoint: string;
+  readonly round: number;
+  readonly corpus: string;
+  readonly trainedOn: boolean;
+  readonly bitsPerChar: number;
+  readonly perplexity: number;
+  readonly charsPerSecond: number;
+}
+
+function describe(shell: Shell, shown: Shown): string {
+  const style = styleFor(shell.stdout, shell.env);
+  const { checkpoint, round, corpus, trainedOn, lossPerChar, bitsPerChar, perplexity, tokens, charsPerSecond, engine } = shown;
+  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}\n`;
+  return (
+    style('bold', `${lossPerChar.toFixed(4)} nats/char\n`) +
+    field('as', `${bitsPerChar.toFixed(4)} bits/char, perplexity ${perplexity.toFixed(3)}`) +
+    field('of', `the validation part of ${corpus}: ${counted(tokens, 'character')}`) +
+    (trainedOn ? '' : field('', 'the model was trained on another text')) +
+    field('by', `${shownPath(checkpoint)}, round ${round}`) +
+    field('in', `${compactCount(charsPerSecond)} chars/s, ${engine}`)
+  );
+}

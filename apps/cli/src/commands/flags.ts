@@ -1,0 +1,66 @@
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { RUN_OPTIONS, type RunOption } from '@troupe/run';
+
+/** A parser for commander: a whole number from `least` to `most`. */
+export function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (!(value >= least && value <= most))
+      throw new InvalidArgumentError(`It should be a whole number from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+/** A parser for commander: a number from `least` to `most`. */
+export function realNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? NaN : Number(text);
+    if (!(value >= least && value <= most)) throw new InvalidArgumentError(`It should be a number from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+/** Defaults that a command changes: flag -> what its help says. */
+export type OtherDefaults = Readonly<Record<string, string>>;
+
+/** Gives a command the flags of a run. Their values are checked by the coordinator alone. */
+export function addRunOptions(command: Command, others: OtherDefaults = {}): Command {
+  for (const group of ['Data', 'Model', 'Training', 'Run', 'Network'] as const) {
+    for (const option of RUN_OPTIONS) {
+      if (option.group === group) command.addOption(helpfulOption(option, others[option.flag]).helpGroup(`${group}:`));
+    }
+  }
+  return command;
+}
+
+function helpfulOption({ flag, kind, choices, placeholder, help, default: usual }: RunOption, otherDefault?: string): Option {
+  const value = kind === 'switch' ? '' : ` <${placeholder ?? choices?.join('|') ?? 'value'}>`;
+  const fallback = otherDefault ?? usual;
+  return new Option(`${flag}${value}`, fallback === undefined ? help : `${help} (default: ${fallback})`);
+}
+
+/** The run flags that a person gave, as argv for the coordinator. */
+export function runArguments(command: Command, leaveOut: readonly string[] = []): string[] {
+  const args: string[] = [];
+  for (const { flag, kind } of RUN_OPTIONS) {
+    const value: unknown = command.getOptionValue(optionKey(flag));
+    if (value === undefined || leaveOut.includes(flag)) continue;
+    args.push(kind === 'switch' ? flag : `${flag}=${String(value)}`);
+  }
+  return args;
+}
+
+/** "--lr-final" -> "lrFinal", as commander has it. */
+function optionKey(flag: string): string {
+  return flag.slice(2).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** Examples under the help, each a command line and what it does. */
+export function examples(...lines: readonly (readonly [command: string, effect: string])[]): string {
+  return `\nExamples:\n${lines.map(([command, effect]) => `  ${command}\n      ${effect}`).join('\n')}`;
+}
+
+/** What one would do next, a line each. */
+export function afterwards(...lines: readonly string[]): string {
+  return `\n\nWhat next:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}

@@ -1,0 +1,112 @@
+import { Option, type Command } from 'commander';
+import type { Checkpoint } from '@troupe/checkpoint';
+import { createVocabulary, type Vocabulary } from '@troupe/corpus';
+import { createRandom, sample } from '@troupe/model';
+import { CliError } from '../errors.js';
+import { openCheckpoint } from '../checkpoints.js';
+import type { Shell } from '../shell.js';
+import { printable } from '../terminal/style.js';
+import { afterwards, examples, realNumber, wholeNumber } from './flags.js';
+
+interface SampleFlags {
+  readonly checkpoint?: string;
+  readonly length: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly prime?: string;
+  readonly seed: number;
+  readonly json?: true;
+}
+
+export function defineSample(program: Command, shell: Shell): void {
+  program
+    .command('sample')
+    .summary('write text with a trained model')
+    .description(
+      'Writes text, character by character, with the model of a checkpoint. The same flags and seed give the same text.',
+    )
+    .addOption(checkpointOption())
+    .addOption(
+      new Option('--length <N>', 'characters to write').argParser(wholeNumber(1, 10_000_000)).default(500).helpGroup('Text:'),
+    )
+    .addOption(
+      new Option('--temperature <X>', 'below 1 safer, above 1 wilder; 0 always takes the likeliest character')
+        .argParser(realNumber(0, 100))
+        .default(0.8)
+        .helpGroup('Text:'),
+    )
+    .addOption(
+      new Option('--top-k <K>', 'choose among the K likeliest characters only; 0 = among all')
+        .argParser(wholeNumber(0, 65_536))
+        .default(0)
+        .helpGroup('Text:'),
+    )
+    .addOption(new Option('--prime <TEXT>', 'what the text begins with (default: a new line)').helpGroup('Text:'))
+    .addOption(
+      new Option('--seed <S>', 'another seed, another text').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
+    )
+    .addOption(new Option('--json', 'one JSON object with the text and the settings, at the end').helpGroup('Output:'))
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} sample`, 'with the best checkpoint of the newest run in runs/'],
+        [
+          `${shell.program} sample --checkpoint runs/001 --prime "Shall I " --length 2000`,
+          'with the best of one run, going on from two words',
+        ],
+        [`${shell.program} sample --temperature 0.5 --top-k 10 --seed 7`, 'safer choices, another text'],
+      ) + afterwards(`${shell.program} eval           measure the model`, `${shell.program} train --resume train it longer`),
+    )
+    .action((flags: SampleFlags) => writeSample(shell, flags));
+}
+
+/** `--checkpoint`, for every command that reads one. */
+export function checkpointOption(): Option {
+  return new Option(
+    '--checkpoint <F>',
+    'a checkpoint file, or the folder of a run: its best (default: the newest run in runs/)',
+  ).helpGroup('Model:');
+}
+
+async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
+  const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
+  const vocabulary = createVocabulary(checkpoint.vocabulary);
+  const prime = encodePrime(vocabulary, flags.prime);
+  // To a terminal nothing that could steer it; to a file or a pipe the text as it is.
+  const shown = shell.stdout.isTTY === true ? printable : (text: string) => text;
+  if (!flags.json) shell.stdout.write(shown(flags.prime ?? ''));
+  let text = flags.prime ?? '';
+  for await (const id of drawnIds(checkpoint, prime, flags)) {
+    if (shell.unread.aborted) return;
+    const character = vocabulary.characters[id];
+    text += character;
+    if (!flags.json) shell.stdout.write(shown(character));
+  }
+  if (flags.json) {
+    const { length, temperature, topK, seed } = flags;
+    shell.stdout.write(
+      `${JSON.stringify({ checkpoint: path, round: checkpoint.round, length, temperature, topK, seed, text })}\n`,
+    );
+  } else {
+    shell.stdout.write('\n');
+  }
+}
+
+async function* drawnIds(checkpoint: Checkpoint, prime: Uint16Array, flags: SampleFlags): AsyncGenerator<number> {
+  const { length, temperature, topK, seed } = flags;
+  // Loaded only here: the help of a command need not wait for the kernels.
+  const { createEngine } = await import('../engine.js');
+  const engine = await createEngine(checkpoint.model, { maxStreams: 1, maxWindow: 1 }, false);
+  try {
+    engine.setParameters(checkpoint.parameters);
+    yield* sample(engine, checkpoint.model, { prime, length, temperature, topK, random: createRandom(seed) });
+  } finally {
+    engine.dispose();
+  }
+}
+
+function encodePrime(vocabulary: Vocabulary, prime: string | undefined): Uint16Array {
+  if (prime === '') throw new CliError('usage', '--prime is empty.', 'Give at least one character, or leave --prime out.');
+  const { characters } = vocabulary;
+  return vocabulary.encode(prime ?? (characters.includes('\n') ? '\n' : characters[0]));
+}

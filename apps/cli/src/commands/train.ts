@@ -1,0 +1,197 @@
+import { availableParallelism } from 'node:os';
+import { Option, type Command } from 'commander';
+import type { RunEvent } from '@troupe/run';
+import type { Shell } from '../shell.js';
+import { writeComplaint } from '../terminal/complaint.js';
+import { describeEnd, describeNote, describeStart, describeWorker, frameSample, shownPath } from '../terminal/report.js';
+import { Screen } from '../terminal/screen.js';
+import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
+import { printable, styleFor, type Style } from '../terminal/style.js';
+import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
+import { addRunOptions, afterwards, examples, runArguments, wholeNumber } from './flags.js';
+
+const MOST_WORKERS = 64;
+/** More local processes than this seldom help a run of the default size, and each holds a replica. */
+const USUAL_MOST_WORKERS = 8;
+
+interface TrainFlags {
+  readonly workers: number;
+  readonly token?: string;
+  readonly port?: string;
+  readonly corpus?: string;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+export function defineTrain(program: Command, shell: Shell, ended: (exitCode: number) => void): void {
+  const command = program
+    .command('train')
+    .summary('train a model on this machine; others may join')
+    .description(
+      'Trains a character-level recurrent network: starts a coordinator and worker processes on this machine, shows how ' +
+        'the run advances and writes checkpoints. Ctrl-C saves and stops; the same command with --resume goes on.',
+    );
+  addRunOptions(command, { '--port': '0 in this command' })
+    .addOption(
+      new Option('--workers <W>', `worker processes on this machine, 1 to ${MOST_WORKERS}`)
+        .argParser(wholeNumber(1, MOST_WORKERS))
+        .default(Math.min(availableParallelism(), USUAL_MOST_WORKERS), `one per core, at most ${USUAL_MOST_WORKERS}`)
+        .helpGroup('Run:'),
+    )
+    .addOption(new Option('--json', 'one JSON object a line for every event of the run, nothing else').helpGroup('Output:'))
+    .addOption(new Option('--quiet', 'no progress, no samples: only warnings, errors and the end').helpGroup('Output:'))
+    .addHelpText('after', helpAfter(shell.program))
+    .action(async (flags: TrainFlags) => ended(await train(shell, command, flags)));
+}
+
+function helpAfter(program: string): string {
+  return (
+    examples(
+      [`${program} train`, 'a few minutes on the built-in Sonnets'],
+      [
+        `${program} train --corpus tiny-shakespeare --layers 2 --hidden 256 --rounds 4000`,
+        'a better model of a bigger text, which is fetched once',
+      ],
+      [
+        `${program} train --corpus notes.txt --workers 2 --out runs/notes`,
+        'a text of your own, two processes, checkpoints in runs/notes',
+      ],
+      [`${program} train --host 0.0.0.0 --port 7070`, 'lets other machines join, with the command that it prints'],
+    ) +
+    afterwards(
+      `${program} sample         write text with the result`,
+      `${program} eval           measure it on the validation part of a corpus`,
+      `${program} train --resume go on, or train longer with more --rounds`,
+    )
+  );
+}
+
+/** Resolves with the exit code. */
+async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
+  const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
+  const port = flags.port === undefined ? ['--port=0'] : [];
+  const options = { coordinatorArgs: [...runArguments(command, ['--token']), ...port], workers: flags.workers, token };
+  if (flags.json) return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;
+  const view = new TrainView(shell, flags);
+  let outcome: TrainingOutcome;
+  try {
+    outcome = await trainLocally(shell, { ...options, ...view.callbacks() });
+  } finally {
+    view.close();
+  }
+  view.end(outcome);
+  return outcome.exitCode;
+}
+
+type Callbacks = Pick<LocalTrainingOptions, 'onEvent' | 'onErrorLine' | 'onStopping'>;
+
+function jsonOutput(shell: Shell): Callbacks {
+  return {
+    onEvent: (_event, line) => shell.stdout.write(`${line}\n`),
+    onErrorLine: (source, line) => shell.stderr.write(`${source}: ${line}\n`),
+    onStopping: () => {},
+  };
+}
+
+/** The run as a person watches it. */
+class TrainView {
+  readonly #shell: Shell;
+  readonly #flags: TrainFlags;
+  readonly #style: Style;
+  readonly #screen: Screen;
+  readonly #startedAt: number;
+  #progress: Progress = initialProgress;
+  #stopping = false;
+  #listening: Extract<RunEvent, { event: 'listening' }> | undefined;
+  #started: Extract<RunEvent, { event: 'started' }> | undefined;
+
+  constructor(shell: Shell, flags: TrainFlags) {
+    this.#shell = shell;
+    this.#flags = flags;
+    this.#style = styleFor(shell.stdout, shell.env);
+    this.#startedAt = shell.now();
+    this.#screen = new Screen(shell.stdout, { line: (width) => this.#line(width), quiet: flags.quiet === true });
+  }
+
+  callbacks(): Callbacks {
+    return {
+      onEvent: (_event, line) => this.#show(safeEvent(line)),
+      onErrorLine: (source, line) => this.#screen.print(`${this.#style('dim', `${source}:`)} ${printable(line)}`),
+      onStopping: () => {
+        this.#stopping = true;
+        this.#screen.print('saving, press Ctrl-C again to quit at once');
+        this.#screen.refresh();
+      },
+    };
+  }
+
+  close(): void {
+    this.#screen.close();
+  }
+
+  /** What to know after the run, under everything else. */
+  end({ finished }: TrainingOutcome): void {
+    if (finished === undefined) {
+      if (this.#stopping) this.#screen.print('Stopped before the training began; there is nothing to save.');
+      return;
+    }
+    const ending = {
+      finished,
+      program: this.#shell.program,
+      rounds: this.#progress.rounds,
+      corpus: this.#flags.corpus ?? this.#started?.corpus.name ?? 'sonnets',
+      out: this.#listening?.out ?? '',
+      elapsedMs: this.#shell.now() - this.#startedAt,
+    };
+    this.#screen.print(`\n${describeEnd(ending, this.#style)}`);
+  }
+
+  #line(width: number): string {
+    if (this.#started === undefined) return width === Infinity ? '' : this.#style('dim', 'starting');
+    const progress = this.#stopping ? { ...this.#progress, phase: 'saving' } : this.#progress;
+    return width === Infinity ? renderLogLine(progress) : renderStatus(progress, width, this.#style);
+  }
+
+  #show(event: RunEvent): void {
+    this.#progress = advance(this.#progress, event);
+    if (event.event === 'listening') this.#listening = event;
+    if (event.event === 'started') this.#started = event;
+    if (event.event === 'error') {
+      this.#screen.close();
+      writeComplaint(this.#shell, event, false);
+    }
+    const text = this.#textOf(event);
+    if (text !== undefined) this.#screen.print(text);
+  }
+
+  /** That workers come is seen in the status line, and that they go at the end is no loss. */
+  #isNews({ change }: Extract<RunEvent, { event: 'worker' }>): boolean {
+    const { round, rounds } = this.#progress;
+    return change === 'left' ? !this.#stopping && round < rounds : change !== 'joined' && change !== 'ready';
+  }
+
+  /** What is printed of an event; undefined = nothing, or only the status line. */
+  #textOf(event: RunEvent): string | undefined {
+    const style = this.#style;
+    const quiet = this.#flags.quiet === true;
+    if (event.event === 'note') return quiet && event.level === 'info' ? undefined : describeNote(event, style);
+    if (quiet) return undefined;
+    switch (event.event) {
+      case 'started':
+        return this.#listening && describeStart(this.#listening, event, this.#flags.workers, this.#shell.program, style);
+      case 'worker':
+        return this.#isNews(event) ? describeWorker(event, style) : undefined;
+      case 'sample':
+        return frameSample(event, this.#screen.width, style);
+      case 'checkpoint':
+        return event.best ? undefined : style('dim', `saved ${shownPath(event.path)}`);
+      default:
+        return undefined;
+    }
+  }
+}
+
+/** The event with nothing in its texts that could steer the terminal: names and samples come from other machines. */
+function safeEvent(line: string): RunEvent {
+  return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' ? printable(value) : value)) as RunEvent;
+}

@@ -1,0 +1,35 @@
+import { loadCorpus, type Corpus } from '@troupe/corpus/node';
+import { onStopRequest } from './processes.js';
+import type { Shell } from './shell.js';
+import { Screen } from './terminal/screen.js';
+import { renderBar } from './terminal/status.js';
+import { compactCount, styleFor } from './terminal/style.js';
+
+/** A corpus by name or path; a download shows its progress on a terminal and ends cleanly on Ctrl-C. @throws CorpusError */
+export async function openCorpus(shell: Shell, nameOrPath: string, sha256?: string): Promise<Corpus> {
+  const style = styleFor(shell.stderr, shell.env);
+  let received = 0;
+  let expected: number | undefined;
+  const line = (width: number) => {
+    const text = `${nameOrPath} ${compactCount(received)}B${expected === undefined ? '' : ` of ${compactCount(expected)}B`}`;
+    return received === 0 ? '' : renderBar(received, expected, text, width, style);
+  };
+  const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const forget = onStopRequest(shell, abort, abort);
+  try {
+    return await loadCorpus(nameOrPath, {
+      corpusDir: shell.env.TROUPE_CORPUS_DIR,
+      sha256,
+      signal: stop.signal,
+      onProgress: (bytes, total) => {
+        received = bytes;
+        expected = total;
+      },
+    });
+  } finally {
+    forget();
+    screen.close();
+  }
+}

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { defineAllreduce, defineCoordinator, defineWorker } from './commands/apps.js';
+import { defineBench } from './commands/bench.js';
+import { defineCorpus } from './commands/corpus.js';
+import { defineEval } from './commands/eval.js';
+import { defineSample } from './commands/sample.js';
+import { defineTrain } from './commands/train.js';
+import { CliError } from './errors.js';
+import { processShell, type Shell } from './shell.js';
+import { writeComplaint } from './terminal/complaint.js';
+
+const USAGE_EXIT = 2;
+
+/**
+ * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved), 1 error, 2 usage; a command that
+ * hands over to another app ends with the code of that app. Never rejects.
+ */
+export async function main(argv: readonly string[], shell: Shell = processShell()): Promise<number> {
+  let exitCode = 0;
+  const program = createProgram(shell, (code) => (exitCode = code));
+  try {
+    await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT;
+    writeComplaint(shell, error, argv.includes('--json'));
+    return error instanceof CliError && error.code === 'usage' ? USAGE_EXIT : 1;
+  }
+}
+
+function createProgram(shell: Shell, ended: (exitCode: number) => void): Command {
+  const program = new Command('troupe')
+    .description(
+      'Trains character-level recurrent networks together: a coordinator, workers on this and other machines, one model.',
+    )
+    .version(version(), '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .showHelpAfterError('Type the command with --help for what it takes.')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => shell.stdout.write(text),
+      writeErr: (text) => shell.stderr.write(text),
+      getOutHelpWidth: () => shell.stdout.columns ?? 100,
+      getErrHelpWidth: () => shell.stderr.columns ?? 100,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText('after', `\nFirst steps:\n  ${shell.program} train\n  ${shell.program} sample\n  ${shell.program} train --help`);
+  defineTrain(program, shell, ended);
+  defineCoordinator(program, shell, ended);
+  defineWorker(program, shell, ended);
+  defineAllreduce(program, shell, ended);
+  defineSample(program, shell);
+  defineEval(program, shell);
+  defineCorpus(program, shell);
+  defineBench(program, shell);
+  return program;
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  return manifest.version;
+}

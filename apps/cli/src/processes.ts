@@ -1,0 +1,125 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
+import { createInterface } from 'node:readline';
+import { CliError } from './errors.js';
+import type { Shell, StopSignal } from './shell.js';
+
+/** Lines of standard error kept for the case that the process fails. */
+const TAIL_LINES = 12;
+const MINUTE_MS = 60_000;
+const LONGEST_DELAY_MS = 10_000;
+const RESTARTS_A_MINUTE = 5;
+
+export interface Exit {
+  /** As a shell has it: 128 + signal number for a process ended by a signal. */
+  readonly code: number;
+  /** "exit code 1", "signal SIGKILL". */
+  readonly how: string;
+}
+
+export interface AppOptions {
+  readonly args: readonly string[];
+  readonly env: Shell['env'];
+  /** `inherit`: shares our terminal. `lines`: standard output goes to `onLine`. `none`: standard output is dropped. */
+  readonly output: 'inherit' | 'lines' | 'none';
+  readonly onLine?: (line: string) => void;
+  /** Each line of standard error as it comes (not with `inherit`). */
+  readonly onErrorLine?: (line: string) => void;
+}
+
+/** An app running as a child process. */
+export interface AppProcess {
+  /** Resolves, and never rejects, once the process is gone and its output read. */
+  readonly exited: Promise<Exit>;
+  /** Asks it to finish what it does, save and end. */
+  stop(): void;
+  kill(): void;
+  /** The last lines of its standard error. */
+  errorTail(): readonly string[];
+}
+
+/**
+ * Starts an app in a process group of its own, so that Ctrl-C in the terminal reaches only us and we decide what it means. The
+ * IPC channel is its lifeline: when we die, however suddenly, it closes and the app ends itself.
+ * @throws CliError `not_built`.
+ */
+export function startApp(script: string, options: AppOptions): AppProcess {
+  if (!existsSync(script))
+    throw new CliError('not_built', `${script} is missing.`, 'Run "npm run build" in the folder of the project.');
+  const { output } = options;
+  const stdio =
+    output === 'inherit'
+      ? (['ignore', 'inherit', 'inherit', 'ipc'] as const)
+      : (['ignore', output === 'lines' ? 'pipe' : 'ignore', 'pipe', 'ipc'] as const);
+  const child = spawn(process.execPath, [script, ...options.args], {
+    stdio: [...stdio],
+    env: { ...options.env },
+    detached: process.platform !== 'win32',
+    windowsHide: true,
+  });
+  const tail: string[] = [];
+  if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', (line) => options.onLine?.(line));
+  if (child.stderr !== null) {
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      tail.push(line);
+      if (tail.length > TAIL_LINES) tail.shift();
+      options.onErrorLine?.(line);
+    });
+  }
+  return { exited: exitOf(child), stop: () => child.kill('SIGTERM'), kill: () => child.kill('SIGKILL'), errorTail: () => tail };
+}
+
+function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise((resolve) => {
+    child.on('error', (error) => resolve({ code: 1, how: error.message }));
+    child.once('close', (code, signal) => {
+      if (signal !== null) resolve({ code: 128 + constants.signals[signal], how: `signal ${signal}` });
+      else resolve({ code: code ?? 1, how: `exit code ${code ?? 1}` });
+    });
+  });
+}
+
+/** How soon something that failed may be started again: doubling delays with jitter, five times a minute at most. */
+export class RestartLimit {
+  readonly #firstDelayMs: number;
+  readonly #random: () => number;
+  #failures: number[] = [];
+
+  constructor(firstDelayMs: number, random: () => number) {
+    this.#firstDelayMs = firstDelayMs;
+    this.#random = random;
+  }
+
+  /** Milliseconds to wait after a failure at `nowMs`; undefined = it has failed too often, give up. */
+  delayAfter(nowMs: number): number | undefined {
+    this.#failures = [...this.#failures.filter((at) => nowMs - at < MINUTE_MS), nowMs];
+    if (this.#failures.length > RESTARTS_A_MINUTE) return undefined;
+    const delay = Math.min(this.#firstDelayMs * 2 ** (this.#failures.length - 1), LONGEST_DELAY_MS);
+    return delay * (0.5 + this.#random() / 2);
+  }
+}
+
+const STOP_SIGNALS: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+/** npm passes on the Ctrl-C that the terminal has sent us already: what comes this soon is the same request. */
+const SAME_REQUEST_MS = 300;
+
+/**
+ * Calls `first` when the process is asked to stop and `again` when it is asked once more, until the returned function is called.
+ */
+export function onStopRequest(shell: Pick<Shell, 'signals' | 'now'>, first: () => void, again: () => void): () => void {
+  let firstAt: number | undefined;
+  const listener = () => {
+    const now = shell.now();
+    if (firstAt === undefined) {
+      firstAt = now;
+      first();
+    } else if (now - firstAt > SAME_REQUEST_MS) {
+      again();
+    }
+  };
+  for (const signal of STOP_SIGNALS) shell.signals.on(signal, listener);
+  return () => {
+    for (const signal of STOP_SIGNALS) shell.signals.off(signal, listener);
+  };
+}

@@ -1,0 +1,103 @@
+/** What a run says in words: pure functions from events to text. */
+import path from 'node:path';
+import type { RunEvent } from '@troupe/run';
+import { clockTime, compactCount, counted, groupedCount, shellQuoted, type Style } from './style.js';
+
+type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
+
+/** What is trained on what, how long, by whom, and how others join. */
+export function describeStart(
+  listening: EventOf<'listening'>,
+  started: EventOf<'started'>,
+  localWorkers: number,
+  program: string,
+  style: Style,
+): string {
+  const { model, rounds, streams, window, optimizer, learningRate, seed, codec } = started.config;
+  const { name, characters, train, validation } = started.corpus;
+  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(10))}${text}`;
+  const size = `${counted(model.layers, 'layer')} of ${counted(model.hidden, 'unit')}`;
+  return [
+    style(
+      'bold',
+      `${started.round > 0 ? `Going on from round ${started.round} with` : 'Training'} a character ${model.cell.toUpperCase()} on ${name}`,
+    ),
+    field(
+      'model',
+      `${size}, ${compactCount(started.parameters)} parameters, vocabulary of ${counted(model.vocabulary, 'character')}`,
+    ),
+    field(
+      'corpus',
+      `${counted(characters, 'character')}: ${groupedCount(train)} to train on, ${groupedCount(validation)} for validation`,
+    ),
+    field(
+      'plan',
+      `${counted(rounds, 'round')} of ${streams} streams x ${window} characters, ${optimizer.kind}, learning rate ${learningRate}, seed ${seed}`,
+    ),
+    field('workers', `${localWorkers} on this machine; gradients travel as ${codec}; losses below are in nats/char`),
+    field('out', listening.out),
+    field('to join', listening.joinCommand.replace(/^(npx )?troupe /, `${program} `)),
+  ].join('\n');
+}
+
+/** A sample between two thin lines. */
+export function frameSample({ round, text }: EventOf<'sample'>, width: number, style: Style): string {
+  const wide = Math.min(width, 72);
+  const title = `── sample at round ${round} `;
+  const body = text.replace(/\s+$/, '').split('\n');
+  return ['', style('dim', title.padEnd(wide, '─')), ...body.map((line) => `  ${line}`), style('dim', '─'.repeat(wide)), ''].join(
+    '\n',
+  );
+}
+
+export function describeWorker({ name, change, reason, workers }: EventOf<'worker'>, style: Style): string {
+  const why = reason === '' ? '' : `: ${reason}`;
+  return style('dim', `worker ${name} ${change}${why} (${counted(workers, 'worker')})`);
+}
+
+export function describeNote({ level, text, remedy }: EventOf<'note'>, style: Style): string {
+  const line = level === 'warn' ? style('yellow', `note: ${text}`) : style('dim', text);
+  return remedy === undefined ? line : `${line}\n  ${remedy}`;
+}
+
+export interface Ending {
+  readonly finished: EventOf<'finished'>;
+  readonly program: string;
+  /** Rounds of the run's plan. */
+  readonly rounds: number;
+  /** As the person named it, or as the run did. */
+  readonly corpus: string;
+  /** The run's folder. */
+  readonly out: string;
+  readonly elapsedMs: number;
+}
+
+/** Where the result is and what can be typed next. */
+export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs }: Ending, style: Style): string {
+  const { round, reason, checkpoint, bestCheckpoint, validationLoss } = finished;
+  const done =
+    reason === 'completed' ? `Finished ${counted(round, 'round')}` : `Stopped and saved at round ${round} of ${rounds}`;
+  const loss = validationLoss === undefined ? '' : `; validation ${validationLoss.toFixed(3)} nats/char`;
+  const best = bestCheckpoint ?? checkpoint;
+  const more = reason === 'completed' ? ` --rounds ${rounds * 2}` : '';
+  const hint = (label: string, command: string) => `  ${style('dim', label.padEnd(14))}${program} ${command}`;
+  return [
+    style('bold', `${done} in ${clockTime(elapsedMs)}${loss}.`),
+    `Checkpoint: ${shownPath(checkpoint)}${best === checkpoint ? '' : ` (best: ${shownPath(best)})`}`,
+    '',
+    'Next:',
+    hint('write text', `sample --checkpoint ${typedPath(best)}`),
+    hint('measure', `eval --checkpoint ${typedPath(best)} --corpus ${shellQuoted(corpus)}`),
+    hint(reason === 'completed' ? 'train longer' : 'go on', `train --resume --out ${typedPath(out)}${more}`),
+  ].join('\n');
+}
+
+/** Relative to the working folder where that is shorter to read. */
+export function shownPath(file: string): string {
+  const relative = path.relative('', file);
+  return relative === '' || relative.startsWith('..') ? file : relative;
+}
+
+function typedPath(file: string): string {
+  return shellQuoted(shownPath(file));
+}

@@ -1,0 +1,63 @@
+import type { Output } from '../shell.js';
+
+const REDRAW_MS = 100;
+const LOG_MS = 2000;
+const CLEAR_TO_END = '\x1b[K';
+
+export interface ScreenOptions {
+  /** The line to keep up to date, `width` characters at most; Infinity = no terminal, a line of a log. Empty = none. */
+  readonly line: (width: number) => string;
+  /** No such line at all. */
+  readonly quiet?: boolean;
+}
+
+/**
+ * Text that scrolls, and under it one line that is redrawn in place. Without a terminal that line is written out when it has
+ * changed, every two seconds at most.
+ */
+export class Screen {
+  readonly #output: Output;
+  #live: boolean;
+  readonly #line: (width: number) => string;
+  readonly #timer: NodeJS.Timeout | undefined;
+  #drawn = '';
+
+  constructor(output: Output, options: ScreenOptions) {
+    this.#output = output;
+    this.#live = output.isTTY === true && options.quiet !== true;
+    this.#line = options.line;
+    if (options.quiet !== true) this.#timer = setInterval(() => this.refresh(), this.#live ? REDRAW_MS : LOG_MS);
+    this.#timer?.unref();
+  }
+
+  /** Columns that a line may fill; the last is left free, since some terminals wrap there. */
+  get width(): number {
+    return Math.max(20, (this.#output.columns ?? 80) - 1);
+  }
+
+  /** Writes a text of one or more lines above the status line. */
+  print(text: string): void {
+    if (!this.#live) {
+      this.#output.write(`${text}\n`);
+      return;
+    }
+    this.#drawn = this.#line(this.width);
+    // In one write, or the line would flicker.
+    this.#output.write(`\r${CLEAR_TO_END}${text}\n${this.#drawn}`);
+  }
+
+  /** Redraws the line now if it has changed. */
+  refresh(): void {
+    const line = this.#line(this.#live ? this.width : Infinity);
+    if (line === this.#drawn || (line === '' && !this.#live)) return;
+    this.#drawn = line;
+    this.#output.write(this.#live ? `\r${line}${CLEAR_TO_END}` : `${line}\n`);
+  }
+
+  /** Takes the line away and stops redrawing; what follows is printed as usual. */
+  close(): void {
+    clearInterval(this.#timer);
+    if (this.#live && this.#drawn !== '') this.#output.write(`\r${CLEAR_TO_END}`);
+    this.#live = false;
+  }
+}

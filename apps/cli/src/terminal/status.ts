@@ -1,0 +1,126 @@
+import type { RunEvent } from '@troupe/run';
+import { clockTime, compactCount, counted, type Format, type Style } from './style.js';
+
+/** What the status line shows. Losses in nats/char. */
+export interface Progress {
+  /** Rounds completed. */
+  readonly round: number;
+  readonly rounds: number;
+  readonly workers: number;
+  readonly trainLoss?: number;
+  readonly validationLoss?: number;
+  readonly charsPerSecond?: number;
+  readonly gradientNorm?: number;
+  readonly etaMs?: number;
+  /** Stands in the place of the figures while the run does not advance: "saving ...". */
+  readonly phase?: string;
+}
+
+export const initialProgress: Progress = { round: 0, rounds: 0, workers: 0, phase: 'starting' };
+
+/** The progress after an event. Pure. */
+export function advance(progress: Progress, event: RunEvent): Progress {
+  switch (event.event) {
+    case 'started':
+      return { ...progress, round: event.round, rounds: event.config.rounds, phase: 'waiting for workers' };
+    case 'worker':
+      return { ...progress, workers: event.workers };
+    case 'round': {
+      const { phase: _over, ...rest } = progress;
+      const { round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs } = event;
+      return { ...rest, round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs };
+    }
+    case 'evaluation':
+      return { ...progress, validationLoss: event.validationLoss };
+    case 'waiting':
+      return { ...progress, phase: `waiting: ${event.reason}` };
+    default:
+      return progress;
+  }
+}
+
+/** A plain progress bar with a text behind it; without a bar when the total is unknown. */
+export function renderBar(done: number, total: number | undefined, text: string, width: number, style: Style): string {
+  if (total === undefined || width < text.length + barLength(BAR.least)) return text.slice(0, width);
+  return [bar(done, total, BAR.most < width - text.length - barLength(0) ? BAR.most : BAR.least, style), text].join(GAP);
+}
+
+type Part = 'count' | 'train' | 'val' | 'unit' | 'rate' | 'norm' | 'workers' | 'eta' | 'phase';
+
+interface Segment {
+  readonly part: Part;
+  readonly text: string;
+  readonly format?: Format;
+}
+
+/** What is left out first when the line is too long. */
+const EXPENDABLE: readonly Part[] = ['unit', 'workers', 'norm', 'rate', 'eta', 'train'];
+const GAP = '  ';
+/** Inside the brackets. */
+const BAR = { least: 8, most: 24 };
+
+/**
+ * The status line, at most `width` characters wide (colour codes not counted). Least important figures are left out first;
+ * the bar takes what room is left.
+ */
+export function renderStatus(progress: Progress, width: number, style: Style): string {
+  const all = segments(progress);
+  let shown = all;
+  for (let omitted = 1; omitted <= EXPENDABLE.length && lengthOf(shown) + barLength(BAR.least) > width; omitted++) {
+    const left = EXPENDABLE.slice(0, omitted);
+    shown = all.filter(({ part }) => !left.includes(part));
+  }
+  const room = width - lengthOf(shown) - barLength(0);
+  if (room < BAR.least) return truncated(shown, width);
+  return [
+    bar(progress.round, progress.rounds, Math.min(room, BAR.most), style),
+    ...shown.map((segment) => painted(segment, style)),
+  ].join(GAP);
+}
+
+/** The same figures as one line of a log: no bar, nothing left out. */
+export function renderLogLine(progress: Progress): string {
+  return `round ${segments(progress)
+    .map(({ text }) => text)
+    .join(GAP)}`;
+}
+
+function segments(progress: Progress): Segment[] {
+  const { round, rounds, trainLoss, validationLoss, charsPerSecond, gradientNorm, workers, etaMs, phase } = progress;
+  const out: Segment[] = [{ part: 'count', text: `${round}/${rounds}`, format: 'bold' }];
+  if (phase !== undefined) return [...out, { part: 'phase', text: phase, format: 'yellow' }];
+  if (trainLoss !== undefined) out.push({ part: 'train', text: `train ${trainLoss.toFixed(2)}` });
+  if (validationLoss !== undefined) out.push({ part: 'val', text: `val ${validationLoss.toFixed(2)}`, format: 'green' });
+  if (trainLoss !== undefined) out.push({ part: 'unit', text: 'nats/char', format: 'dim' });
+  if (charsPerSecond !== undefined) out.push({ part: 'rate', text: `${compactCount(charsPerSecond)} chars/s` });
+  if (gradientNorm !== undefined) out.push({ part: 'norm', text: `|g| ${gradientNorm.toFixed(2)}` });
+  out.push({ part: 'workers', text: counted(workers, 'worker') });
+  if (etaMs !== undefined) out.push({ part: 'eta', text: `ETA ${clockTime(etaMs)}`, format: 'cyan' });
+  return out;
+}
+
+function lengthOf(shown: readonly Segment[]): number {
+  return shown.reduce((sum, { text }) => sum + text.length, GAP.length * (shown.length - 1));
+}
+
+/** With its brackets and the gap behind it. */
+function barLength(inside: number): number {
+  return inside + 2 + GAP.length;
+}
+
+function bar(done: number, total: number, inside: number, style: Style): string {
+  const fraction = total > 0 ? Math.min(1, done / total) : 0;
+  const filled = Math.floor(fraction * inside);
+  const head = filled > 0 && filled < inside ? '>' : '';
+  const shaft = '='.repeat(filled - head.length) + head;
+  return `[${style('green', shaft)}${' '.repeat(inside - filled)}]`;
+}
+
+function painted({ text, format }: Segment, style: Style): string {
+  return format === undefined ? text : style(format, text);
+}
+
+function truncated(shown: readonly Segment[], width: number): string {
+  const line = shown.map(({ text }) => text).join(GAP);
+  return line.length <= width ? line : line.slice(0, Math.max(0, width));
+}

@@ -1,0 +1,51 @@
+import { styleText } from 'node:util';
+import type { Output, Shell } from '../shell.js';
+
+export type Format = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
+
+/** Puts a format around a text, or leaves it as it is where colours are unwanted. */
+export type Style = (format: Format, text: string) => string;
+
+export const plainStyle: Style = (_format, text) => text;
+
+/** Colours on a terminal, unless NO_COLOR says no (https://no-color.org) or the terminal cannot. */
+export function styleFor(output: Output, env: Shell['env']): Style {
+  if (output.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb') return plainStyle;
+  // Decided above, for this output; styleText of newer Nodes would look at process.stdout instead.
+  return (format, text) => styleText(format, text, { validateStream: false });
+}
+
+/** Text from models, corpora and other machines with its control characters made visible, so that it cannot steer the terminal. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD');
+}
+
+/** 61234 -> "61.2k". */
+export function compactCount(value: number): string {
+  if (value >= 1e9) return `${(value / 1e9).toFixed(1)}G`;
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1)}M`;
+  if (value >= 1e3) return `${(value / 1e3).toFixed(1)}k`;
+  return value.toFixed(0);
+}
+
+/** 61234 -> "61,234". */
+export function groupedCount(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+/** 41000 ms -> "0:41"; 3725000 ms -> "1:02:05". */
+export function clockTime(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  const two = (value: number) => String(value).padStart(2, '0');
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+export function counted(count: number, noun: string): string {
+  return `${groupedCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** A path or text as it can be typed into a POSIX shell. */
+export function shellQuoted(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,282 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RunEvent } from '@troupe/run';
+import { CliError } from './errors.js';
+import { onStopRequest, RestartLimit, startApp, type AppOptions, type AppProcess, type Exit } from './processes.js';
+import { isDebugging, type Shell } from './shell.js';
+import { shellQuoted } from './terminal/style.js';
+
+/** How long the coordinator may take to end until everything is killed: a big checkpoint on a slow disk fits in. */
+const SAVE_MS = 120_000;
+/** How long workers get to leave once the coordinator is gone. */
+const LEAVE_MS = 5_000;
+const KILL_MS = 2_000;
+
+export interface LocalTrainingOptions {
+  /** Run flags for the coordinator, as typed. */
+  readonly coordinatorArgs: readonly string[];
+  /** Worker processes on this machine. */
+  readonly workers: number;
+  /** What workers must show to join; travels in the environment, which other users cannot read. */
+  readonly token: string;
+  /** Every event of the run, in order; `line` is the event as the coordinator wrote it, or as we would have. */
+  readonly onEvent: (event: RunEvent, line: string) => void;
+  /** A line that is no event: standard error of a worker that failed, or of all children with TROUPE_DEBUG=1. */
+  readonly onErrorLine: (source: string, line: string) => void;
+  /** The first stop request has been passed on. */
+  readonly onStopping: () => void;
+}
+
+type Finished = Extract<RunEvent, { event: 'finished' }>;
+
+export interface TrainingOutcome {
+  /** 0: finished, or stopped and saved; otherwise an `error` event has said why. */
+  readonly exitCode: number;
+  /** Absent when the run was stopped before it began. */
+  readonly finished?: Finished;
+}
+
+/**
+ * Runs a coordinator and its workers as child processes until the run has ended. A worker that fails is started again. The first
+ * stop request lets the coordinator save and stop; the second kills.
+ * @throws CliError `not_built`, `coordinator_failed`, `no_workers`, `killed`.
+ */
+export async function trainLocally(shell: Shell, options: LocalTrainingOptions): Promise<TrainingOutcome> {
+  const training = new LocalTraining(shell, options);
+  const forget = onStopRequest(
+    shell,
+    () => training.stop(),
+    () => training.kill(),
+  );
+  const stop = () => training.stop();
+  shell.unread.addEventListener('abort', stop, { once: true });
+  try {
+    return await training.run();
+  } finally {
+    forget();
+    shell.unread.removeEventListener('abort', stop);
+  }
+}
+
+class LocalTraining {
+  readonly #shell: Shell;
+  readonly #options: LocalTrainingOptions;
+  readonly #env: Shell['env'];
+  /** Aborted when the run is about to end: from then on a worker that leaves is not started again. */
+  readonly #ending = new AbortController();
+  /** Aborted when nothing more has a deadline. */
+  readonly #over = new AbortController();
+  readonly #workers = new Set<AppProcess>();
+  readonly #keepers: Promise<void>[] = [];
+  #coordinator: AppProcess | undefined;
+  #listening = false;
+  /** The run's folder. */
+  #out: string | undefined;
+  #started = false;
+  #stopping = false;
+  /** Workers of the run, ours and others, as the coordinator counts them. */
+  #joined = 0;
+  /** Of ours, those that failed too often. */
+  #givenUp = 0;
+  #finished: Finished | undefined;
+  #complained = false;
+  #failure: CliError | undefined;
+
+  constructor(shell: Shell, options: LocalTrainingOptions) {
+    this.#shell = shell;
+    this.#options = options;
+    this.#env = { ...shell.env, TROUPE_TOKEN: options.token };
+  }
+
+  async run(): Promise<TrainingOutcome> {
+    const { apps } = this.#shell;
+    try {
+      this.#coordinator = startApp(apps.coordinator, {
+        args: [...this.#options.coordinatorArgs, '--json'],
+        env: this.#env,
+        output: 'lines',
+        onLine: (line) => this.#receive(line),
+        ...this.#debugging('coordinator'),
+      });
+      const exit = await this.#coordinator.exited;
+      await this.#dismissWorkers();
+      return this.#outcome(exit);
+    } finally {
+      this.#over.abort();
+      for (const worker of this.#workers) worker.kill();
+      this.#coordinator?.kill();
+    }
+  }
+
+  stop(): void {
+    if (this.#stopping || this.#finished !== undefined) return;
+    this.#stopping = true;
+    this.#coordinator?.stop();
+    this.#options.onStopping();
+    this.#expectEnd();
+  }
+
+  kill(): void {
+    this.#ending.abort();
+    if (this.#finished === undefined && !this.#complained) {
+      this.#failure ??= new CliError('killed', 'The run was ended at once, without saving.', this.#resumeHint());
+    }
+    for (const worker of this.#workers) worker.kill();
+    this.#coordinator?.kill();
+  }
+
+  #receive(line: string): void {
+    const event = parseEvent(line);
+    if (event === undefined) {
+      this.#options.onErrorLine('coordinator', line);
+      return;
+    }
+    this.#options.onEvent(event, line);
+    switch (event.event) {
+      case 'listening':
+        this.#out = event.out;
+        this.#startWorkers(event.address);
+        break;
+      case 'started':
+        this.#started = true;
+        break;
+      case 'worker':
+        this.#joined = event.workers;
+        this.#stopIfDeserted();
+        break;
+      case 'round':
+        // Workers are sent home after the last round, before `finished` comes.
+        if (event.round >= event.rounds) this.#ending.abort();
+        break;
+      case 'finished':
+        this.#finished = event;
+        this.#expectEnd();
+        break;
+      case 'error':
+        this.#complained = true;
+        this.#expectEnd();
+        break;
+      default:
+        break;
+    }
+  }
+
+  #startWorkers(address: string): void {
+    if (this.#listening || this.#ending.signal.aborted) return;
+    this.#listening = true;
+    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(`local-${i}`, loopback(address)));
+  }
+
+  /** Keeps one worker running until the run ends or it has failed too often. Never rejects. */
+  async #keepWorker(name: string, address: string): Promise<void> {
+    const shell = this.#shell;
+    const ending = this.#ending.signal;
+    const limit = new RestartLimit(shell.restartDelayMs, shell.random);
+    try {
+      while (!ending.aborted) {
+        const worker = startApp(shell.apps.worker, {
+          args: [address, '--name', name],
+          env: this.#env,
+          output: 'none',
+          ...this.#debugging(name),
+        });
+        this.#workers.add(worker);
+        const exit = await worker.exited;
+        this.#workers.delete(worker);
+        if (ending.aborted) return;
+        const delayMs = limit.delayAfter(shell.now());
+        this.#tellOfExit(name, worker, exit, delayMs);
+        if (delayMs === undefined) {
+          this.#givenUp++;
+          this.#stopIfDeserted();
+          return;
+        }
+        await sleep(delayMs, undefined, { signal: ending });
+      }
+    } catch (error) {
+      if (ending.aborted) return;
+      this.#failure ??=
+        error instanceof CliError ? error : new CliError('no_workers', String(error), 'Run it again.', { cause: error });
+      this.stop();
+    }
+  }
+
+  #tellOfExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
+    if (!isDebugging(this.#shell.env)) for (const line of worker.errorTail()) this.#options.onErrorLine(name, line);
+    const next = delayMs === undefined ? 'it fails again and again and is not started any more' : 'it is started again';
+    const text = `worker ${name} ended (${exit.how}); ${next}`;
+    this.#announce({ event: 'note', level: 'warn', text });
+  }
+
+  #announce(event: RunEvent): void {
+    this.#options.onEvent(event, JSON.stringify(event));
+  }
+
+  #resumeHint(): string {
+    const out = this.#out === undefined ? '' : ` --out ${shellQuoted(this.#out)}`;
+    return `Go on from the last checkpoint: ${this.#shell.program} train --resume${out}`;
+  }
+
+  #debugging(source: string): Pick<AppOptions, 'onErrorLine'> {
+    return isDebugging(this.#shell.env) ? { onErrorLine: (line) => this.#options.onErrorLine(source, line) } : {};
+  }
+
+  /** Without our workers and without others the run would stand still for ever. */
+  #stopIfDeserted(): void {
+    if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
+    this.#failure = new CliError(
+      'no_workers',
+      'No worker is left: those on this machine failed again and again.',
+      `See above why they failed. ${this.#resumeHint()}`,
+    );
+    this.stop();
+  }
+
+  /** The coordinator is gone: whoever has not left by now is asked to, then made to. */
+  async #dismissWorkers(): Promise<void> {
+    this.#ending.abort();
+    this.#after(LEAVE_MS, () => this.#workers.forEach((worker) => worker.stop()));
+    this.#after(LEAVE_MS + KILL_MS, () => this.#workers.forEach((worker) => worker.kill()));
+    await Promise.all(this.#keepers);
+  }
+
+  /** The coordinator is about to leave; it gets time to save, but not for ever. */
+  #expectEnd(): void {
+    this.#ending.abort();
+    this.#after(SAVE_MS, () => this.kill());
+  }
+
+  #after(ms: number, action: () => void): void {
+    const timer = setTimeout(action, ms);
+    this.#over.signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  }
+
+  #outcome(exit: Exit): TrainingOutcome {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#finished !== undefined) return { exitCode: exit.code === 0 ? 0 : 1, finished: this.#finished };
+    if (this.#complained) return { exitCode: exit.code === 2 ? 2 : 1 };
+    if (this.#stopping && !this.#started) return { exitCode: 0 };
+    throw new CliError(
+      'coordinator_failed',
+      [`The coordinator ended unexpectedly (${exit.how}).`, ...(this.#coordinator?.errorTail() ?? [])].join('\n  '),
+      this.#started ? this.#resumeHint() : 'Run it again with TROUPE_DEBUG=1 to see all that it says.',
+    );
+  }
+}
+
+/** Undefined for a line that is no event. The coordinator is our own program: its events are not checked field by field. */
+function parseEvent(line: string): RunEvent | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null && 'event' in value ? (value as RunEvent) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where workers on this machine find a coordinator that listens at `address`: "all interfaces" is no address to connect to. */
+export function loopback(address: string): string {
+  const url = new URL(address);
+  const host = ['0.0.0.0', '[::]'].includes(url.hostname) ? '127.0.0.1' : url.hostname;
+  const scheme = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss' : 'ws';
+  return `${scheme}://${host}:${url.port || (scheme === 'wss' ? '443' : '80')}`;
+}

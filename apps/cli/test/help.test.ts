@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { RUN_OPTIONS } from '@troupe/run';
+import { troupe } from './fixtures/shell.js';
+
+const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench'];
+
+async function outputOf(...argv: string[]) {
+  const session = troupe(argv);
+  return { code: await session.exitCode, stdout: session.stdout.text, stderr: session.stderr.text };
+}
+
+describe('troupe --help', () => {
+  it('lists every command', async () => {
+    const { code, stdout } = await outputOf('--help');
+    expect(code).toBe(0);
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
+  });
+
+  it('is what stands there without arguments', async () => {
+    expect(await outputOf()).toEqual(await outputOf('--help'));
+  });
+
+  it.each([...COMMANDS.map((name) => [name]), ['corpus', 'list'], ['corpus', 'fetch'], ['corpus', 'info']])(
+    'of %s %s has examples and says what to do next',
+    async (...command) => {
+      const { code, stdout } = await outputOf(...command.filter(Boolean), '--help');
+      expect(code).toBe(0);
+      expect(stdout).toContain(`Usage: troupe ${command.filter(Boolean).join(' ')}`);
+      expect(stdout).toMatch(/Examples:\n {2}\S/);
+      expect(stdout).toMatch(/What next:\n {2}\S/);
+    },
+  );
+
+  it.each(['train', 'coordinator'])('of %s explains every flag of a run', async (command) => {
+    const { stdout } = await outputOf(command, '--help');
+    for (const { flag, default: usual } of RUN_OPTIONS) {
+      expect(stdout).toContain(`  ${flag}`);
+      if (usual !== undefined && flag !== '--port') expect(stdout.replace(/\s+/g, ' ')).toContain(`default: ${usual})`);
+    }
+  });
+});
+
+describe('wrong usage', () => {
+  it('ends with 2 and a suggestion for an unknown flag', async () => {
+    const { code, stderr } = await outputOf('train', '--layer', '2');
+    expect(code).toBe(2);
+    expect(stderr).toContain("unknown option '--layer'");
+    expect(stderr).toContain('Did you mean --layers?');
+  });
+
+  it('ends with 2 and a suggestion for an unknown command', async () => {
+    const { code, stderr } = await outputOf('trian');
+    expect(code).toBe(2);
+    expect(stderr).toContain('Did you mean train?');
+  });
+
+  it.each([
+    [['train', '--workers', '0'], 'whole number from 1 to 64'],
+    [['train', '--workers', '65'], 'whole number from 1 to 64'],
+    [['train', '--workers', '2.5'], 'whole number from 1 to 64'],
+    [['sample', '--temperature', 'hot'], 'number from 0 to 100'],
+    [['sample', '--length', '-5'], 'whole number from 1'],
+    [['bench', '--config', '2x256'], 'It should look like 2x256,32,64'],
+    [['worker'], "missing required argument 'address'"],
+    [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
+    [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],
+    [['train', 'extra'], 'too many arguments'],
+  ])('ends %j with 2 and says what is wrong', async (argv, message) => {
+    const { code, stderr } = await outputOf(...argv);
+    expect(stderr).toContain(message);
+    expect(code).toBe(2);
+  });
+});

@@ -1,0 +1,190 @@
+/** The commands that need no other process: sample, eval, corpus, bench, with the real engine on a small model. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeCheckpoint } from '@troupe/checkpoint/node';
+import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import { loadCorpus } from '@troupe/corpus/node';
+import { createLayout, evaluateLoss, initialParameters } from '@troupe/model';
+import { createReferenceEngine } from '@troupe/model/reference';
+import { troupe, type SessionOptions } from './fixtures/shell.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'troupe-cli-'));
+const runFolder = path.join(folder, 'runs', '001');
+const verses = path.join(folder, 'verses.txt');
+const foreign = path.join(folder, 'foreign.txt');
+let checkpointFile = '';
+let expectedLoss = NaN;
+
+async function outputOf(argv: readonly string[], options?: SessionOptions) {
+  const session = troupe(argv, options);
+  return { code: await session.exitCode, stdout: session.stdout.text, stderr: session.stderr.text };
+}
+
+beforeAll(async () => {
+  const { text: sonnets } = await loadCorpus('sonnets');
+  const text = sonnets.slice(0, 6000);
+  writeFileSync(verses, text);
+  writeFileSync(foreign, `${text}\u{1f3ad}`);
+  const corpus = await loadCorpus(verses);
+  const vocabulary = createVocabulary(corpus.text);
+  const ids = vocabulary.encode(corpus.text);
+  const model = { cell: 'lstm', layers: 1, hidden: 12, vocabulary: vocabulary.size } as const;
+  const parameters = initialParameters(model, createLayout(model), 3);
+  const written = await writeCheckpoint(
+    runFolder,
+    {
+      runId: 'r1',
+      round: 7,
+      model,
+      config: {},
+      vocabulary: vocabulary.characters,
+      corpus: { name: verses, sha256: corpus.sha256, characters: ids.length, trainFraction: 0.9 },
+      parameters,
+      parametersDigest: '0123456789abcdef',
+      optimizer: { slots: [], scalars: [] },
+      streamStates: new Float32Array(24),
+      cursors: [0],
+      rng: null,
+      history: null,
+      savedAt: '2024-01-01T00:00:00.000Z',
+    },
+    { best: true },
+  );
+  checkpointFile = written.path;
+  const engine = createReferenceEngine(model, { maxStreams: 1, maxWindow: 64 });
+  engine.setParameters(parameters);
+  expectedLoss = (await evaluateLoss(engine, model, splitCorpus(ids).validation, { window: 64, lanes: 1, warmup: 0 }))
+    .lossPerChar;
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('troupe sample', () => {
+  it('writes the prime and as many characters as asked, the same for the same seed', async () => {
+    const argv = ['sample', '--checkpoint', checkpointFile, '--prime', 'Shall', '--length', '40', '--seed', '5'];
+    const first = await outputOf(argv);
+    expect(first.code).toBe(0);
+    expect(first.stdout).toMatch(/^Shall[^]{40}\n$/);
+    expect(await outputOf(argv)).toEqual(first);
+    expect((await outputOf([...argv, '--seed', '6'])).stdout).not.toBe(first.stdout);
+  });
+
+  it('takes the best checkpoint of a run folder', async () => {
+    const { code, stdout } = await outputOf(['sample', '--checkpoint', runFolder, '--length', '10', '--json']);
+    expect(code).toBe(0);
+    const shown = JSON.parse(stdout) as { checkpoint: string; round: number; text: string };
+    expect(shown).toMatchObject({ checkpoint: path.join(runFolder, 'best.safetensors'), round: 7 });
+    expect(shown.text).toHaveLength(10);
+  });
+
+  it('stops when nobody reads any more', async () => {
+    const unread = AbortSignal.abort();
+    const argv = ['sample', '--checkpoint', checkpointFile, '--length', '1000000'];
+    expect(await outputOf(argv, { shell: { unread } })).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  it('names a character that the model does not know, and those it does', async () => {
+    const { code, stderr } = await outputOf(['sample', '--checkpoint', checkpointFile, '--prime', 'caf\u00e9']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('U+00E9');
+    expect(stderr).toContain('abcdefghi');
+  });
+
+  it('says what to do without a run or with a wrong path', async () => {
+    const { code, stderr } = await outputOf(['sample', '--checkpoint', path.join(folder, 'nothing')]);
+    expect(code).toBe(1);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  it('refuses an empty prime', async () => {
+    expect(await outputOf(['sample', '--checkpoint', checkpointFile, '--prime', ''])).toMatchObject({ code: 2 });
+  });
+});
+
+describe('troupe eval', () => {
+  it('gives the loss of the whole validation part, on the corpus of the run by default', async () => {
+    const { code, stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--json']);
+    expect(code).toBe(0);
+    const result = JSON.parse(stdout) as Record<string, number>;
+    expect(result).toMatchObject({ checkpoint: checkpointFile, round: 7, corpus: verses, tokens: 599, trainedOn: true });
+    expect(result.lossPerChar).toBeCloseTo(expectedLoss, 5);
+    expect(result.bitsPerChar).toBeCloseTo(expectedLoss / Math.LN2, 5);
+    expect(result.perplexity).toBeCloseTo(Math.exp(expectedLoss), 3);
+    expect(result.charsPerSecond).toBeGreaterThan(0);
+  });
+
+  it('says it in words, and that another text was trained on', async () => {
+    const other = path.join(folder, 'other.txt');
+    writeFileSync(other, 'the summer and the winter of the year\n'.repeat(30));
+    const { code, stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--corpus', other]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\d\.\d{4} nats\/char\n/);
+    expect(stdout).toContain('the model was trained on another text');
+  });
+
+  it('refuses a corpus with characters that the model does not know', async () => {
+    const { code, stdout, stderr } = await outputOf(['eval', '--checkpoint', checkpointFile, '--corpus', foreign, '--json']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('U+1F3AD');
+    expect(JSON.parse(stdout)).toMatchObject({ event: 'error', code: 'unknown_character' });
+  });
+});
+
+describe('troupe corpus', () => {
+  it('lists the named corpora', async () => {
+    const { stdout } = await outputOf(['corpus', 'list']);
+    for (const name of ['sonnets', 'tiny-shakespeare', 'complete-works']) expect(stdout).toContain(`${name}\n`);
+    const { corpora } = JSON.parse((await outputOf(['corpus', 'list', '--json'])).stdout) as { corpora: { name: string }[] };
+    expect(corpora.map(({ name }) => name)).toContain('sonnets');
+  });
+
+  it('says what is in a file', async () => {
+    const { code, stdout } = await outputOf(['corpus', 'info', verses, '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      name: verses,
+      characters: 6000,
+      train: 5400,
+      validation: 600,
+      source: { kind: 'file' },
+    });
+  });
+
+  it('says what is wrong with a file in two lines', async () => {
+    const latin = path.join(folder, 'latin1.txt');
+    writeFileSync(latin, Buffer.from('caf\xe9', 'latin1'));
+    const { code, stderr } = await outputOf(['corpus', 'info', latin]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: .*not UTF-8: byte 3.*\n.*iconv.*\n$/);
+  });
+
+  it('finds a named corpus in TROUPE_CORPUS_DIR and refuses other bytes under its name', async () => {
+    writeFileSync(path.join(folder, 'input.txt'), 'not the plays');
+    const { code, stderr } = await outputOf(['corpus', 'fetch', 'tiny-shakespeare'], { env: { TROUPE_CORPUS_DIR: folder } });
+    expect(code).toBe(1);
+    expect(stderr).toContain('86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed');
+  });
+});
+
+describe('troupe bench', () => {
+  it('measures the sizes asked for', async () => {
+    const { code, stdout } = await outputOf(['bench', '--config', '1x8,2,4', '--config', '2x8,2,4', '--seconds', '0', '--json']);
+    expect(code).toBe(0);
+    const { results } = JSON.parse(stdout) as { results: Record<string, number>[] };
+    expect(results).toMatchObject([
+      { layers: 1, hidden: 8, batch: 2, window: 4, steps: 5 },
+      { layers: 2, hidden: 8, batch: 2, window: 4, steps: 5 },
+    ]);
+    for (const { charsPerSecond, stepMs, gflops } of results) {
+      expect(charsPerSecond).toBeCloseTo(8000 / stepMs, 6);
+      expect(gflops).toBeGreaterThan(0);
+    }
+  });
+
+  it('shows the machine and a line for each size', async () => {
+    const { stdout } = await outputOf(['bench', '--config', '1x8,2,4', '--seconds', '0']);
+    expect(stdout).toMatch(/\n1x8 B=2 T=4 +\S+ chars\/s +\S+ GFLOP\/s/);
+  });
+});

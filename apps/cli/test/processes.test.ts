@@ -1,0 +1,64 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { onStopRequest, RestartLimit } from '../src/processes.js';
+import { programName } from '../src/shell.js';
+import { loopback } from '../src/training.js';
+
+describe('RestartLimit', () => {
+  it('doubles the delay with each failure, jittered down to half', () => {
+    const atMost = new RestartLimit(100, () => 0.999999);
+    const atLeast = new RestartLimit(100, () => 0);
+    expect([1, 2, 3, 4].map((at) => Math.round(atMost.delayAfter(at)!))).toEqual([100, 200, 400, 800]);
+    expect([1, 2, 3, 4].map((at) => Math.round(atLeast.delayAfter(at)!))).toEqual([50, 100, 200, 400]);
+  });
+
+  it('gives up at the sixth failure within a minute', () => {
+    const limit = new RestartLimit(100, () => 0);
+    for (let i = 0; i < 5; i++) expect(limit.delayAfter(i * 1000)).toBeDefined();
+    expect(limit.delayAfter(5000)).toBeUndefined();
+  });
+
+  it('forgets failures older than a minute', () => {
+    const limit = new RestartLimit(100, () => 0);
+    for (let i = 0; i < 5; i++) limit.delayAfter(i);
+    expect(limit.delayAfter(61_000)).toBe(50);
+  });
+});
+
+describe('onStopRequest', () => {
+  function requests(times: readonly number[]): string[] {
+    const signals = new EventEmitter();
+    const heard: string[] = [];
+    let now = 0;
+    const forget = onStopRequest(
+      { signals, now: () => now },
+      () => heard.push('first'),
+      () => heard.push('again'),
+    );
+    for (now of times) signals.emit('SIGINT');
+    forget();
+    signals.emit('SIGINT');
+    return heard;
+  }
+
+  it('tells the second request from the first', () => expect(requests([0, 1000])).toEqual(['first', 'again']));
+
+  it('takes the Ctrl-C that npm passes on for the same request', () => expect(requests([0, 20])).toEqual(['first']));
+});
+
+describe('loopback', () => {
+  it.each([
+    ['ws://0.0.0.0:7070', 'ws://127.0.0.1:7070'],
+    ['ws://[::]:7070', 'ws://127.0.0.1:7070'],
+    ['ws://192.168.1.20:7070/', 'ws://192.168.1.20:7070'],
+    ['http://localhost:80', 'ws://localhost:80'],
+  ])('connects workers for %s to %s', (address, expected) => expect(loopback(address)).toBe(expected));
+});
+
+describe('programName', () => {
+  it('begins hints as the person began', () => {
+    expect(programName('/usr/local/bin/troupe', {})).toBe('troupe');
+    expect(programName(`${process.cwd()}/apps/cli/bin/troupe.mjs`, {})).toBe('node apps/cli/bin/troupe.mjs');
+    expect(programName('/x/troupe.mjs', { npm_command: 'run-script' })).toBe('npx troupe');
+  });
+});

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { advance, initialProgress, renderBar, renderLogLine, renderStatus, type Progress } from '../src/terminal/status.js';
+import { plainStyle, type Style } from '../src/terminal/style.js';
+
+const progress: Progress = {
+  round: 420,
+  rounds: 1200,
+  workers: 2,
+  trainLoss: 1.6234,
+  validationLoss: 1.7142,
+  charsPerSecond: 61_234,
+  gradientNorm: 0.8412,
+  etaMs: 41_000,
+};
+
+describe('renderStatus', () => {
+  it('shows everything when there is room', () => {
+    expect(renderStatus(progress, 120, plainStyle)).toBe(
+      '[=======>                ]  420/1200  train 1.62  val 1.71  nats/char  61.2k chars/s  |g| 0.84  2 workers  ETA 0:41',
+    );
+  });
+
+  it('keeps bar, losses, rate, norm and time left at 80 columns', () => {
+    expect(renderStatus(progress, 79, plainStyle)).toBe(
+      '[==>       ]  420/1200  train 1.62  val 1.71  61.2k chars/s  |g| 0.84  ETA 0:41',
+    );
+  });
+
+  it('is never wider than asked', () => {
+    for (let width = 1; width <= 140; width++)
+      expect(renderStatus(progress, width, plainStyle).length).toBeLessThanOrEqual(width);
+  });
+
+  it('keeps the round when hardly anything fits', () => {
+    expect(renderStatus(progress, 8, plainStyle)).toBe('420/1200');
+  });
+
+  it('does not count colour codes as width', () => {
+    const loud: Style = (_format, text) => `<<<<<<<<${text}>>>>>>>>`;
+    const plain = renderStatus(progress, 79, loud).replace(/<{8}|>{8}/g, '');
+    expect(plain).toHaveLength(renderStatus(progress, 79, plainStyle).length);
+  });
+
+  it('fills the bar at the last round and leaves it empty at the first', () => {
+    expect(renderStatus({ ...progress, round: 0 }, 79, plainStyle)).toMatch(/^\[ {12}\] {2}0\/1200 /);
+    expect(renderStatus({ ...progress, round: 1200 }, 120, plainStyle)).toMatch(/^\[={24}\] {2}1200\/1200 /);
+  });
+
+  it('says why the run stands still in the place of the figures', () => {
+    const waiting = advance(progress, { event: 'waiting', reason: 'no worker has joined' });
+    expect(renderStatus(waiting, 79, plainStyle)).toMatch(/420\/1200 {2}waiting: no worker has joined$/);
+  });
+});
+
+describe('renderLogLine', () => {
+  it('has every figure and no bar', () => {
+    expect(renderLogLine(progress)).toBe(
+      'round 420/1200  train 1.62  val 1.71  nats/char  61.2k chars/s  |g| 0.84  2 workers  ETA 0:41',
+    );
+  });
+});
+
+describe('advance', () => {
+  it('takes the figures of a round and forgets that the run was waiting', () => {
+    const figures = { trainLoss: 2, gradientNorm: 1, charsPerSecond: 1000, etaMs: 5000 };
+    const rest = { clipScale: 1, learningRate: 0.01, roundMs: 10 };
+    const next = advance(initialProgress, { event: 'round', round: 1, rounds: 10, workers: 3, ...figures, ...rest });
+    expect(next).toEqual({ round: 1, rounds: 10, workers: 3, ...figures });
+  });
+
+  it('keeps the last validation loss over the rounds that follow', () => {
+    const evaluated = advance(progress, { event: 'evaluation', round: 420, validationLoss: 1.5, characters: 9, best: true });
+    expect(evaluated.validationLoss).toBe(1.5);
+  });
+});
+
+describe('renderBar', () => {
+  it('shows the text alone while the total is unknown', () => {
+    expect(renderBar(5, undefined, '5B', 79, plainStyle)).toBe('5B');
+  });
+
+  it('is half full at half', () => {
+    expect(renderBar(5, 10, 'half', 79, plainStyle)).toBe(`[${'='.repeat(11)}>${' '.repeat(12)}]  half`);
+  });
+});

@@ -1,0 +1,162 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { RunEvent } from '@troupe/run';
+import { isAlive, pidsIn, standIns, troupe, until } from './fixtures/shell.js';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'troupe-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const LONG = { TEST_ROUNDS: '100000' };
+
+describe('troupe train', () => {
+  it('says what it trains, shows samples and where to go from the checkpoint', async () => {
+    const { stdout, stderr, exitCode } = troupe(['train', '--workers', '2'], { env: { TEST_WORKERS: '2' } });
+    expect(await exitCode).toBe(0);
+    expect(stderr.text).toBe('');
+    expect(stdout.text).toContain('Training a character LSTM on sonnets');
+    expect(stdout.text).toContain('206.0k parameters');
+    expect(stdout.text).toMatch(/to join +troupe worker ws:\/\/127\.0\.0\.1:\d+ --token new-token/);
+    expect(stdout.text).toMatch(/── sample at round 2 ─+\n {2}Shall I compare.*thee\n {2}to a summer\n─+\n/);
+    expect(stdout.text).toContain('Finished 5 rounds');
+    expect(stdout.text).toContain('Checkpoint: runs/001/round-00000005.safetensors (best: runs/001/best.safetensors)');
+    expect(stdout.text).toMatch(/troupe sample --checkpoint runs\/001\/best\.safetensors\n/);
+    expect(stdout.text).toMatch(/troupe eval --checkpoint runs\/001\/best\.safetensors --corpus sonnets\n/);
+    expect(stdout.text).toMatch(/troupe train --resume --out runs\/001 --rounds 10\n/);
+  });
+
+  it('leaves no child running', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '2'], { env: { TEST_WORKERS: '2' } });
+    await exitCode;
+    const pids = pidsIn(stdout.text);
+    expect(pids).toHaveLength(3);
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  it('hands the run flags to the coordinator as typed, and the token in the environment only', async () => {
+    const argv = ['train', '--workers', '1', '--hidden', '5', '--resume', '--token', 'secret', '--out=a b'];
+    const { stdout, exitCode } = troupe(argv);
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toMatch(/argv --hidden=5 --out=a b --resume --port=0 --json\n/);
+    expect(stdout.text).toContain('--token secret');
+  });
+
+  it('keeps a port that was given', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--port', '7171']);
+    await exitCode;
+    expect(stdout.text).toMatch(/argv --port=7171 --json\n/);
+  });
+
+  it('redraws one line in place on a terminal, within its width', async () => {
+    const options = { env: { TEST_ROUNDS: '40', NO_COLOR: '1' }, columns: 80 };
+    const { stdout, exitCode } = troupe(['train', '--workers', '1'], options);
+    await exitCode;
+    const drawn = [...stdout.text.matchAll(/\r(\[[^\r\n]*?\] {2}\d+\/40.*?)\x1b\[K/g)].map(([, line]) => line);
+    expect(drawn.length).toBeGreaterThan(1);
+    expect(drawn.some((line) => line.includes('val 1.71') && line.includes('ETA'))).toBe(true);
+    for (const line of drawn) expect(line.length).toBeLessThan(80);
+  });
+
+  it('lets no text of other machines steer the terminal', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env: { NO_COLOR: '1' }, columns: 80 });
+    await exitCode;
+    expect(stdout.text).not.toContain('\x1b[2J');
+  });
+
+  it('with --json writes the events and nothing else', async () => {
+    const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1', '--json']);
+    expect(await exitCode).toBe(0);
+    const events = stdout.text
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as RunEvent).event);
+    expect(events.filter((event) => event === 'round')).toHaveLength(5);
+    expect(events.at(-1)).toBe('finished');
+    expect(stderr.text).toBe('');
+  });
+
+  it('with --quiet writes the end only', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--quiet']);
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toMatch(/^\nFinished 5 rounds/);
+  });
+});
+
+describe('a worker that fails', () => {
+  it('is started again, and what it said is shown', async () => {
+    const env = { TEST_WORKER: 'dies once', TEST_MARKER: path.join(folder, 'marker') };
+    const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env });
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toContain('local-1: the engine caught fire');
+    expect(stdout.text).toContain('worker local-1 ended (exit code 3); it is started again');
+    expect(stdout.text).toContain('Finished 5 rounds');
+  });
+
+  it('ends the run, saved, when it fails again and again and nobody else is there', async () => {
+    const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_WORKER: 'dies' } });
+    expect(await exitCode).toBe(1);
+    expect(stdout.text.match(/the engine caught fire/g)).toHaveLength(6);
+    expect(stdout.text).toContain('not started any more');
+    expect(stderr.text).toContain('No worker is left');
+    expect(stderr.text).toContain('troupe train --resume');
+  });
+});
+
+describe('Ctrl-C', () => {
+  it('saves and stops with 0, and says how to go on', async () => {
+    const { stdout, signals, exitCode } = troupe(['train', '--workers', '1'], { env: LONG });
+    await until(() => stdout.text.includes('sample at round'), 'a sample');
+    signals.emit('SIGINT');
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toContain('saving, press Ctrl-C again to quit at once');
+    expect(stdout.text).toMatch(/Stopped and saved at round \d+ of 100000/);
+    expect(stdout.text).toMatch(/go on +troupe train --resume --out runs\/001\n/);
+    expect(pidsIn(stdout.text).filter(isAlive)).toEqual([]);
+  });
+
+  it('typed again kills a coordinator that does not stop', async () => {
+    let now = 0;
+    const options = { env: { ...LONG, TEST_COORDINATOR: 'hangs' }, shell: { now: () => now } };
+    const { stdout, stderr, signals, exitCode } = troupe(['train', '--workers', '1'], options);
+    await until(() => stdout.text.includes('sample at round'), 'a sample');
+    signals.emit('SIGINT');
+    now = 1000;
+    signals.emit('SIGINT');
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toContain('ended at once, without saving');
+    const pids = pidsIn(stdout.text);
+    expect(pids).toHaveLength(2);
+    await until(() => !pids.some(isAlive), 'the end of the children');
+  });
+});
+
+describe('what goes wrong', () => {
+  it('passes on what the coordinator says of wrong flags, with exit code 2', async () => {
+    const { stderr, exitCode } = troupe(['train', '--hidden', '0'], { env: { TEST_COORDINATOR: 'refuses flags' } });
+    expect(await exitCode).toBe(2);
+    expect(stderr.text).toBe('error: --hidden 0 is too small.\nGive 1 or more.\n');
+  });
+
+  it('shows the last words of a coordinator that crashed', async () => {
+    const { stderr, exitCode } = troupe(['train'], { env: { TEST_COORDINATOR: 'crashes' } });
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toContain('The coordinator ended unexpectedly (exit code 7).\n  the floor is gone\n');
+    expect(stderr.text).not.toMatch(/^ +at /m);
+  });
+
+  it('says what to do when the apps are not compiled', async () => {
+    const coordinator = path.join(folder, 'absent.js');
+    expect(existsSync(coordinator)).toBe(false);
+    const { stdout, stderr, exitCode } = troupe(['train', '--json'], { shell: { apps: { ...standIns, coordinator } } });
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toMatch(/^error: .*absent\.js is missing\.\nRun "npm run build"/);
+    expect(JSON.parse(stdout.text)).toMatchObject({ event: 'error', code: 'not_built' });
+  });
+
+  it('shows a stack trace with TROUPE_DEBUG=1', async () => {
+    const { stderr, exitCode } = troupe(['train'], { env: { TEST_COORDINATOR: 'crashes', TROUPE_DEBUG: '1' } });
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toMatch(/CliError: .*\n[^]*^ +at /m);
+  });
+});

@@ -1,0 +1,69 @@
+/** The coordinator's hold on the all-reduce service, which lives through the loss of the service. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { CollectiveError } from '@troupe/collective';
+import type { ReduceHost } from '@troupe/collective/star';
+import { TransportError } from '@troupe/transport';
+import type { ReduceEvent } from './run-shell.js';
+
+const RETRY_MS = 1_000;
+
+export interface ReduceListener {
+  onEvent(event: ReduceEvent): void;
+  onLost(reason: string): void;
+  /** The service is back and knows nothing of the round. */
+  onRestored(): void;
+}
+
+/** While the service is lost, orders for the round are dropped: they are given anew when it is back. */
+export interface ReduceLink extends Pick<ReduceHost, 'admit' | 'dismiss' | 'openRound' | 'grant' | 'close'> {
+  /** Until the run is over. @throws what no reconnecting mends: a service that turns this coordinator away */
+  listen(listener: ReduceListener): Promise<void>;
+}
+
+/** @throws TransportError, CollectiveError when the service cannot be reached at the start */
+export async function openReduceLink(connect: () => Promise<ReduceHost>, over: AbortSignal): Promise<ReduceLink> {
+  let host = await connect();
+
+  const ifOpen = (order: () => void): void => {
+    try {
+      order();
+    } catch (error) {
+      if (!(error instanceof TransportError)) throw error;
+    }
+  };
+  return {
+    // A worker that cannot be admitted is told so, and tries again.
+    admit: (workerId, ticket) => host.admit(workerId, ticket),
+    dismiss: (workerId, reason) => ifOpen(() => host.dismiss(workerId, reason)),
+    openRound: (order) => ifOpen(() => host.openRound(order)),
+    grant: (grant) => ifOpen(() => host.grant(grant)),
+    close: (reason) => host.close(reason),
+    async listen(listener) {
+      while (!over.aborted) {
+        try {
+          for (;;) listener.onEvent(await host.receive(over));
+        } catch (error) {
+          if (over.aborted) return;
+          if (!(error instanceof TransportError)) throw error;
+          listener.onLost(error.message);
+        }
+        await reconnect();
+        if (!over.aborted) listener.onRestored();
+      }
+    },
+  };
+
+  async function reconnect(): Promise<void> {
+    while (!over.aborted) {
+      try {
+        host = await connect();
+        return;
+      } catch (error) {
+        // The service's side of the old link may not have noticed yet that it is gone.
+        const passing = error instanceof TransportError || (error instanceof CollectiveError && error.code === 'refused');
+        if (!passing && !over.aborted) throw error;
+        await delay(RETRY_MS, undefined, { signal: over }).catch(() => undefined);
+      }
+    }
+  }
+}

@@ -1,0 +1,93 @@
+/** Coordinator, workers and all-reduce service started by hand, as on machines of a lab. */
+import fs from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { at, childrenOf, named, scratch, SMALL, start, type Running } from './troupe.js';
+
+let cwd = '';
+const started: Running[] = [];
+beforeAll(async () => {
+  cwd = await scratch();
+});
+afterAll(async () => {
+  for (const { child } of started) child.kill('SIGKILL');
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+const TOKEN = 'a-token-of-this-test';
+function launch(...args: string[]): Running {
+  const running = start(args, { cwd });
+  started.push(running);
+  return running;
+}
+async function coordinator(out: string, ...args: string[]): Promise<{ running: Running; address: string }> {
+  const running = launch('coordinator', ...SMALL, '--port', '0', '--token', TOKEN, '--out', out, '--json', ...args);
+  const { address } = await running.line(named('listening'));
+  return { running, address: address as string };
+}
+
+describe('a coordinator and workers started by hand', () => {
+  it('do the same job as train, wait for the first worker, and take in one that comes later', async () => {
+    const { running, address } = await coordinator('by-hand', '--rounds', '1000000');
+    await running.line(named('waiting'));
+    const early = launch('worker', address, '--token', TOKEN, '--name', 'early');
+    await running.line(at(5));
+    const late = launch('worker', address, '--token', TOKEN, '--name', 'late', '--json');
+    await late.line((line) => line.kind === 'computed');
+    running.child.kill('SIGTERM');
+    expect((await running.exited).code).toBe(0);
+    expect(await running.line(named('finished'))).toMatchObject({ reason: 'stopped' });
+    for (const worker of [early, late]) expect(await worker.exited).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  it('turn a worker with a wrong token away, who then says what to do', async () => {
+    const { running, address } = await coordinator('wrong-token', '--rounds', '200');
+    const intruder = await launch('worker', address, '--token', 'guess').exited;
+    expect(intruder.code).toBe(1);
+    expect(intruder.stderr).toMatch(/token/);
+    expect(await running.line((line) => line.event === 'worker' && line.change === 'refused')).toBeDefined();
+    running.child.kill('SIGTERM');
+    expect((await running.exited).code).toBe(0);
+  });
+
+  it('work with an all-reduce service in a process of its own', async () => {
+    const service = launch('allreduce', '--port', '0', '--token', TOKEN);
+    const address = /ws:\/\/127\.0\.0\.1:\d+/;
+    await expect.poll(service.text, { timeout: 20_000 }).toMatch(address);
+    const [url] = address.exec(service.text())!;
+    const { running, address: door } = await coordinator('apart', '--rounds', '1000', '--allreduce', url);
+    launch('worker', door, '--token', TOKEN, '--name', 'a');
+    launch('worker', door, '--token', TOKEN, '--name', 'b');
+    expect((await running.exited).code).toBe(0);
+    expect(await running.line(named('finished'))).toMatchObject({ round: 1000, reason: 'completed' });
+    service.child.kill('SIGTERM');
+    expect((await service.exited).code).toBe(0);
+  });
+
+  it('go on when the all-reduce service is killed and started again', async () => {
+    const first = launch('allreduce', '--port', '0', '--token', TOKEN, '--json');
+    const { address } = await first.line((line) => typeof line.address === 'string');
+    const { running, address: door } = await coordinator('restarted', '--rounds', '3000', '--allreduce', address as string);
+    launch('worker', door, '--token', TOKEN, '--name', 'a');
+    await running.line(at(20));
+    const [app] = await childrenOf(first.child.pid!);
+    process.kill(app.pid, 'SIGKILL');
+    await running.line((line) => line.event === 'waiting' && /all-reduce/.test(line.reason as string));
+    launch('allreduce', '--port', new URL(address as string).port, '--token', TOKEN);
+    expect((await running.exited).code).toBe(0);
+    expect(await running.line(named('finished'))).toMatchObject({ round: 3000, reason: 'completed' });
+  });
+
+  it('survive a coordinator that is killed: workers wait, and the resumed run goes on with them', async () => {
+    const first = await coordinator('crash', '--rounds', '1000', '--checkpoint-every', '10');
+    const worker = launch('worker', first.address, '--token', TOKEN, '--name', 'patient');
+    await first.running.line((line) => line.event === 'checkpoint' && (line.round as number) >= 20);
+    const [app] = await childrenOf(first.running.child.pid!);
+    process.kill(app.pid, 'SIGKILL');
+    await first.running.exited;
+    const port = new URL(first.address).port;
+    const second = launch('coordinator', '--resume', '--port', port, '--token', TOKEN, '--out', 'crash', '--json');
+    expect(((await second.line(named('started'))).round as number) >= 20).toBe(true);
+    expect((await second.exited).code).toBe(0);
+    expect((await worker.exited).code).toBe(0);
+  });
+});

@@ -1,0 +1,125 @@
+/** Starts the real command in real processes. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import readline from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const cli = path.join(root, 'apps/cli/bin/troupe.mjs');
+
+export interface Exit {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A JSON line; every event of a run has `event`. */
+export type Line = Record<string, unknown> & { event?: string };
+
+export interface Running {
+  readonly child: ChildProcess;
+  /** JSON lines of standard output so far. */
+  readonly lines: Line[];
+  /** All of standard output so far. */
+  text(): string;
+  /** The first JSON line that passes, past or to come; rejects when the process ends without one. */
+  line(test: (line: Line) => boolean): Promise<Line>;
+  readonly exited: Promise<Exit>;
+}
+
+export interface StartOptions {
+  readonly cwd: string;
+  readonly env?: Record<string, string>;
+}
+
+/** `troupe ARGS`, its output read as JSON lines where it is. */
+export function start(args: readonly string[], { cwd, env }: StartOptions): Running {
+  const child = spawn(process.execPath, [cli, ...args], {
+    cwd,
+    env: { ...process.env, NO_COLOR: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const lines: Line[] = [];
+  const waiting = new Set<() => void>();
+  let [stdout, stderr, ended] = ['', '', false];
+  const wake = (): void => waiting.forEach((look) => look());
+  readline.createInterface({ input: child.stdout }).on('line', (text) => {
+    stdout += `${text}\n`;
+    try {
+      lines.push(JSON.parse(text) as Line);
+    } catch {
+      // Text for people.
+    }
+    wake();
+  });
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const exited = new Promise<Exit>((resolve) => {
+    child.on('close', (code) => {
+      ended = true;
+      resolve({ code, stdout, stderr });
+      wake();
+    });
+  });
+  const line = (test: (line: Line) => boolean): Promise<Line> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = lines.find(test);
+        if (!found && !ended) return;
+        waiting.delete(look);
+        if (found) resolve(found);
+        else reject(new Error(`troupe ${args.join(' ')} ended without the line awaited:\n${stdout}\n${stderr}`));
+      };
+      waiting.add(look);
+      look();
+    });
+  return { child, lines, text: () => stdout, line, exited };
+}
+
+/** Runs to the end. */
+export const run = (args: readonly string[], options: StartOptions): Promise<Exit> => start(args, options).exited;
+
+export async function scratch(): Promise<string> {
+  return fs.mkdtemp(path.join(os.tmpdir(), 'troupe-e2e-'));
+}
+
+/** A model small enough for seconds of training. */
+export const SMALL = [
+  '--layers',
+  '1',
+  '--hidden',
+  '32',
+  '--batch',
+  '8',
+  '--window',
+  '16',
+  '--wire',
+  'fp32',
+  '--eval-every',
+  '20',
+  '--sample-every',
+  '0',
+];
+
+export const at = (round: number) => (line: Line) => line.event === 'round' && (line.round as number) >= round;
+export const named = (event: string) => (line: Line) => line.event === event;
+
+/** Children of a process, by command line, as Linux lists them. */
+export async function childrenOf(pid: number): Promise<{ pid: number; command: string }[]> {
+  const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const found: { pid: number; command: string }[] = [];
+  for (const candidate of pids) {
+    try {
+      const stat = await fs.readFile(`/proc/${candidate}/stat`, 'utf8');
+      if (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) !== pid) continue;
+      found.push({
+        pid: Number(candidate),
+        command: (await fs.readFile(`/proc/${candidate}/cmdline`, 'utf8')).replaceAll('\0', ' '),
+      });
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return found;
+}
