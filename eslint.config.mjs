@@ -39,7 +39,10 @@ export default tseslint.config(
     },
     settings: { 'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] }, 'import-x/resolver-next': [relativeResolver()] },
     rules: {
-      '@nx/enforce-module-boundaries': ['error', { allow: [], depConstraints: [...layerConstraints, ...runtimeConstraints], enforceBuildableLibDependency: false }],
+      '@nx/enforce-module-boundaries': [
+        'error',
+        { allow: [], depConstraints: [...layerConstraints, ...runtimeConstraints], enforceBuildableLibDependency: false },
+      ],
       'import-x/no-cycle': 'error',
       // An async method of a port turns what it throws into a rejection; it need not await.
       '@typescript-eslint/require-await': 'off',
@@ -50,7 +53,10 @@ export default tseslint.config(
       eqeqeq: 'error',
       'no-restricted-syntax': [
         'error',
-        { selector: "CallExpression[callee.object.name='process'][callee.property.name='exit']", message: 'Set process.exitCode and let the process end: output is lost otherwise.' },
+        {
+          selector: "CallExpression[callee.object.name='process'][callee.property.name='exit']",
+          message: 'Set process.exitCode and let the process end: output is lost otherwise.',
+        },
       ],
     },
   },
@@ -71,7 +77,10 @@ export default tseslint.config(
           ],
         },
       ],
-      'no-restricted-properties': ['error', { object: 'Math', property: 'random', message: 'Take the random source as a parameter.' }],
+      'no-restricted-properties': [
+        'error',
+        { object: 'Math', property: 'random', message: 'Take the random source as a parameter.' },
+      ],
     },
   },
   {
@@ -85,7 +94,10 @@ export default tseslint.config(
   {
     files: ['**/*.mjs'],
     ...tseslint.configs.disableTypeChecked,
-    languageOptions: { parserOptions: { projectService: false }, globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: {
+      parserOptions: { projectService: false },
+      globals: { process: 'readonly', console: 'readonly', URL: 'readonly' },
+    },
   },
 );
 

@@ -27,8 +27,16 @@ describe('the linter', () => {
     ['a leaf that imports another leaf', 'libs/corpus/src/index.ts', "export { LIMITS } from '@troupe/protocol';"],
     ['the run core that imports the model', 'libs/run/src/state.ts', "export { createLayout } from '@troupe/model';"],
     ['the all-reduce that imports the run core', 'libs/collective/src/index.ts', "export { step } from '@troupe/run';"],
-    ['the model that imports checkpoints, which import the model', 'libs/model/src/layout.ts', "export * from '@troupe/checkpoint';"],
-    ['an app that imports another app', 'apps/cli/src/main.ts', "export { parseSettings } from '../../coordinator/src/settings.js';"],
+    [
+      'the model that imports checkpoints, which import the model',
+      'libs/model/src/layout.ts',
+      "export * from '@troupe/checkpoint';",
+    ],
+    [
+      'an app that imports another app',
+      'apps/cli/src/main.ts',
+      "export { parseSettings } from '../../coordinator/src/settings.js';",
+    ],
     ['a relative path into another project', 'libs/run/src/state.ts', "export * from '../../protocol/src/limits.js';"],
   ])('refuses %s', { timeout: 120_000 }, async (_, file, code) => {
     expect(await violations(file, code)).toContain(BOUNDARY);
@@ -40,11 +48,26 @@ describe('the linter', () => {
   });
 
   it.each([
-    ['Node in a portable library', 'libs/worker/src/ports.ts', "export { readFile } from 'node:fs/promises';", 'no-restricted-imports'],
-    ['the Node door of another library in a portable one', 'libs/worker/src/ports.ts', "export * from '@troupe/transport/websocket';", 'no-restricted-imports'],
+    [
+      'Node in a portable library',
+      'libs/worker/src/ports.ts',
+      "export { readFile } from 'node:fs/promises';",
+      'no-restricted-imports',
+    ],
+    [
+      'the Node door of another library in a portable one',
+      'libs/worker/src/ports.ts',
+      "export * from '@troupe/transport/websocket';",
+      'no-restricted-imports',
+    ],
     ['a clock in the run core', 'libs/run/src/state.ts', 'export const now = Date.now();', 'no-restricted-globals'],
     ['randomness in the model', 'libs/model/src/layout.ts', 'export const chance = Math.random();', 'no-restricted-properties'],
-    ['a floating promise', 'apps/worker/src/node-ports.ts', 'export function f(): void {\n  Promise.resolve(1);\n}\n', '@typescript-eslint/no-floating-promises'],
+    [
+      'a floating promise',
+      'apps/worker/src/node-ports.ts',
+      'export function f(): void {\n  Promise.resolve(1);\n}\n',
+      '@typescript-eslint/no-floating-promises',
+    ],
   ])('refuses %s', { timeout: 120_000 }, async (_, file, code, rule) => {
     expect(await violations(file, code)).toContain(rule);
   });

@@ -1,0 +1,230 @@
+import { clipScale, createVectorSpace, spaceBytes, type KernelKind, type VectorSpace } from '@troupe/optim';
+import { ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
+import {
+  contributionBytes,
+  createGradientCoder,
+  floatsAt,
+  parameterCount,
+  updateBytes,
+  type GradientCoder,
+  type GradientShape,
+} from './codec.js';
+
+/** A run as the all-reduce sees it: vectors to add, and which streams they stand for. */
+export interface ReductionConfig extends GradientShape {
+  readonly runId: string;
+  /** B, streams of a round. */
+  readonly streams: number;
+  /** T, characters per stream and round. */
+  readonly window: number;
+  /** For tests; see createVectorSpace. */
+  readonly kind?: KernelKind;
+}
+
+export type RoundOrder = Omit<MessageOf<'openRound'>, 'type'>;
+export type Grant = Omit<MessageOf<'grant'>, 'type'>;
+
+/** The update of a finished round, ready to send. */
+export interface EncodedUpdate {
+  readonly message: MessageOf<'update'>;
+  readonly body: Uint8Array;
+}
+
+export type Verdict =
+  | {
+      readonly result: 'counted';
+      readonly reason: string;
+      /** float32 [streams, stateFloats], a view into the contribution's body. */
+      readonly endStates: Uint8Array;
+      /** Present when this contribution completed the round. */
+      readonly update?: EncodedUpdate;
+    }
+  | { readonly result: ContributionRefusal; /** In plain words, with the numbers. */ readonly reason: string };
+
+/**
+ * The all-reduce without sockets. One round is open at a time; a contribution counts when it is whole and sound, exactly once per
+ * stream, and nothing unsound touches the sum. When all B streams are counted the update is the sum of the gradients divided by
+ * the characters, clipped once by its global L2 norm.
+ *
+ * The sum is float64. With fp16 it is exact, and so free of the order of arrival, while for each tensor the ratio of the largest to
+ * the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order may
+ * show in the last bits of the float64 sum.
+ */
+export interface Reduction {
+  /** Drops whatever was counted or granted before. */
+  openRound(order: RoundOrder): void;
+  /**
+   * Lets a worker contribute for these streams in the open round. Streams may be granted more than once: the first result wins.
+   * A grant for a round that is over is ignored, since it may have crossed with the update.
+   * @throws ProtocolError `invalid_message` (a stream twice or out of range), `unexpected_message` (a round not opened yet)
+   */
+  grant(grant: Grant): void;
+  /** Whether the lease is unknown yet but may still be granted: its round is open or to come. */
+  mayBeGranted(round: number, leaseId: string): boolean;
+  add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict;
+}
+
+/** @throws OptimError `out_of_memory` */
+export function createReduction(config: ReductionConfig): Reduction {
+  const size = parameterCount(config.tensorSizes);
+  const space = createVectorSpace(spaceBytes({ float64: [size], float32: [size] }), config.kind);
+  return new StreamReduction(config, space, size);
+}
+
+interface OpenRound extends RoundOrder {
+  readonly grants: Map<string, Grant>;
+  /** Streams whose gradient is in the sum. */
+  readonly counted: Set<number>;
+  readonly losses: { readonly stream: number; readonly lossSum: number }[];
+}
+
+type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
+
+class StreamReduction implements Reduction {
+  readonly #config: ReductionConfig;
+  readonly #space: VectorSpace;
+  readonly #coder: GradientCoder;
+  /** Sum of the gradients counted so far, [P]. */
+  readonly #sum: Float64Array;
+  readonly #mean: Float32Array;
+  #round: OpenRound | undefined;
+
+  constructor(config: ReductionConfig, space: VectorSpace, size: number) {
+    this.#config = config;
+    this.#space = space;
+    this.#coder = createGradientCoder(config, space);
+    this.#sum = space.allocateFloat64(size);
+    this.#mean = space.allocateFloat32(size);
+  }
+
+  openRound(order: RoundOrder): void {
+    this.#sum.fill(0);
+    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [] };
+  }
+
+  grant(grant: Grant): void {
+    const { streams } = this.#config;
+    if (new Set(grant.streams).size !== grant.streams.length || grant.streams.some((stream) => stream >= streams)) {
+      throw new ProtocolError(
+        'invalid_message',
+        `the grant of lease ${grant.leaseId} names a stream twice or one beyond ${streams - 1}`,
+        'This is a fault of the coordinator: report it, and resume from the last checkpoint.',
+      );
+    }
+    const open = this.#round?.round ?? -1;
+    if (grant.round > open) {
+      throw new ProtocolError(
+        'unexpected_message',
+        `a grant for round ${grant.round} while round ${open} is open`,
+        'Open the round before granting in it.',
+      );
+    }
+    if (grant.round === open) this.#round?.grants.set(grant.leaseId, grant);
+  }
+
+  mayBeGranted(round: number, leaseId: string): boolean {
+    const open = this.#round?.round ?? -1;
+    return round > open || (round === open && this.#round?.grants.has(leaseId) === false);
+  }
+
+  add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict {
+    const round = this.#round;
+    if (contribution.runId !== this.#config.runId) {
+      return refuse('wrong_run', `it is for run ${contribution.runId}; this is run ${this.#config.runId}`);
+    }
+    if (round?.round !== contribution.round) {
+      return refuse(
+        'wrong_round',
+        `it is for round ${contribution.round}; ${round ? `round ${round.round}` : 'no round'} is open`,
+      );
+    }
+    const refusal = checkLease(round, workerId, contribution) ?? this.#checkContent(round, contribution, body);
+    if (refusal) return refusal;
+    this.#coder.addTo(this.#sum, body);
+    for (const stream of contribution.streams) round.counted.add(stream);
+    round.losses.push({ stream: contribution.streams[0], lossSum: contribution.lossSum });
+    const counted: Verdict = {
+      result: 'counted',
+      reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
+      endStates: body.subarray(updateBytes(this.#config)),
+    };
+    return round.counted.size < this.#config.streams ? counted : { ...counted, update: this.#finish(round) };
+  }
+
+  #checkContent(
+    round: OpenRound,
+    { streams, tokens, lossSum, parametersDigest }: MessageOf<'contribution'>,
+    body: Uint8Array,
+  ): Refusal | undefined {
+    const { window } = this.#config;
+    if (tokens !== streams.length * window) {
+      return refuse(
+        'wrong_tokens',
+        `${tokens} characters; ${streams.length} streams of ${window} make ${streams.length * window}`,
+      );
+    }
+    if (parametersDigest !== round.parametersDigest) {
+      return refuse(
+        'replica_diverged',
+        `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`,
+      );
+    }
+    const expected = contributionBytes(this.#config, streams.length);
+    if (body.length !== expected)
+      return refuse('wrong_length', `${body.length} bytes; ${streams.length} streams make ${expected}`);
+    const defect = this.#coder.defect(body);
+    if (defect !== undefined) return refuse('not_finite', defect);
+    const states = floatsAt(body, updateBytes(this.#config), streams.length * this.#config.stateFloats);
+    if (!this.#space.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    return Number.isFinite(sumLosses(round) + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
+  }
+
+  #finish(round: OpenRound): EncodedUpdate {
+    const { runId, streams, window } = this.#config;
+    const tokens = streams * window;
+    const gradientNorm = Math.sqrt(this.#space.sumOfSquares(this.#sum)) / tokens;
+    const scale = clipScale(gradientNorm, round.clip);
+    this.#space.scaleToFloat(this.#sum, scale / tokens, this.#mean);
+    return {
+      message: {
+        type: 'update',
+        runId,
+        round: round.round,
+        learningRate: round.learningRate,
+        tokens,
+        lossSum: sumLosses(round),
+        gradientNorm,
+        clipScale: scale,
+      },
+      body: this.#coder.encode(this.#mean),
+    };
+  }
+}
+
+function checkLease(round: OpenRound, workerId: string, { leaseId, streams }: MessageOf<'contribution'>): Refusal | undefined {
+  const grant = round.grants.get(leaseId);
+  if (grant?.workerId !== workerId) {
+    return refuse('unknown_lease', `lease ${leaseId} was not granted to worker ${workerId} in round ${round.round}`);
+  }
+  if (streams.length !== grant.streams.length || streams.some((stream, i) => stream !== grant.streams[i])) {
+    return refuse(
+      'unknown_lease',
+      `lease ${leaseId} is for streams ${brief(grant.streams)}, the contribution for ${brief(streams)}`,
+    );
+  }
+  const done = streams.filter((stream) => round.counted.has(stream));
+  return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are counted already`) : undefined;
+}
+
+function refuse(result: ContributionRefusal, reason: string): Refusal {
+  return { result, reason };
+}
+
+/** Added in stream order, so that the sum does not depend on the order of arrival. */
+function sumLosses(round: OpenRound): number {
+  return round.losses.toSorted((a, b) => a.stream - b.stream).reduce((total, { lossSum }) => total + lossSum, 0);
+}
+
+function brief(streams: readonly number[]): string {
+  return streams.length <= 8 ? streams.join(', ') : `${streams.slice(0, 8).join(', ')} and ${streams.length - 8} more`;
+}

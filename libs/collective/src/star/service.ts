@@ -1,0 +1,351 @@
+import {
+  createChannel,
+  encodeFrames,
+  LIMITS,
+  ProtocolError,
+  selectVersion,
+  type Channel,
+  type Message,
+  type MessageOf,
+  type ProtocolErrorCode,
+} from '@troupe/protocol';
+import { TransportError, type Connection } from '@troupe/transport';
+import { contributionBytes, updateBytes } from '../codec.js';
+import { createReduction, type EncodedUpdate, type Reduction, type ReductionConfig } from '../reduction.js';
+
+/** Something that whoever runs the service may want to know. */
+export interface ServiceNote {
+  readonly level: 'info' | 'warn';
+  readonly text: string;
+  readonly remedy?: string;
+}
+
+export interface StarServiceOptions {
+  /** What a coordinator must show. */
+  readonly token: string;
+  readonly log: (note: ServiceNote) => void;
+  /** A signal that aborts after so many ms: AbortSignal.timeout where the host has it. */
+  readonly deadline: (ms: number) => AbortSignal;
+  /** Bytes queued towards one worker before it is dropped as stuck. Default: four updates, at least 16 MiB. */
+  readonly bufferedBytes?: number;
+}
+
+/**
+ * The star: every worker and the coordinator hold one link to this service, which runs the reduction and sends the same update to
+ * all. It serves one run at a time, for as long as the run's coordinator (host) is connected.
+ */
+export interface StarService {
+  /**
+   * Serves one incoming connection to its end; the first message says whether it is a worker or a coordinator. Never rejects:
+   * what is wrong with one connection closes that one, with the reason, and is logged. An abort closes it too.
+   */
+  serve(connection: Connection, signal: AbortSignal): Promise<void>;
+}
+
+export function createStarService(options: StarServiceOptions): StarService {
+  return new Service(options);
+}
+
+const LEAST_BUFFERED_BYTES = 16 * 1024 ** 2;
+
+/** How long a contribution waits for its grant before it is refused. */
+const GRANT_MS = 2_000;
+
+interface Member {
+  readonly workerId: string;
+  readonly channel: Channel;
+  readonly connection: Connection;
+}
+
+/** One run, from its host's arrival to its leaving. */
+interface Run {
+  readonly config: ReductionConfig;
+  readonly host: Channel;
+  readonly reduction: Reduction;
+  readonly bufferedBytes: number;
+  readonly tickets: Map<string, string>;
+  readonly members: Map<string, Member>;
+  /** Workers that are ahead of the host's word about them; called at each of its messages and when the run ends. */
+  readonly waiting: Set<() => void>;
+}
+
+/** What one connection has become; decides how long the body of its next message must be. */
+interface Session {
+  run?: Run;
+}
+
+class Service implements StarService {
+  readonly #options: StarServiceOptions;
+  #run: Run | undefined;
+
+  constructor(options: StarServiceOptions) {
+    this.#options = options;
+  }
+
+  async serve(connection: Connection, signal: AbortSignal): Promise<void> {
+    const session: Session = {};
+    const channel = createChannel(connection, {
+      accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'openRound', 'grant'],
+      bodyBytes: (message) => bodyBytes(session, message),
+      deadline: this.#options.deadline,
+    });
+    const stop = () => channel.close('the all-reduce service is stopping');
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      const { message } = await channel.receive(this.#options.deadline(LIMITS.helloMs));
+      if (message.type === 'join') await this.#serveWorker(channel, connection, session, message);
+      else if (message.type === 'host') await this.#serveHost(channel, message);
+      else throw unexpected(message, 'a connection begins with join or host');
+    } catch (error) {
+      this.#turnAway(channel, error);
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  async #serveHost(channel: Channel, hello: MessageOf<'host'>): Promise<void> {
+    const version = selectVersion(hello.versions);
+    if (!sameText(hello.token, this.#options.token)) {
+      throw new ProtocolError(
+        'wrong_token',
+        'the token is wrong',
+        'Give the coordinator the token that the all-reduce service was started with.',
+      );
+    }
+    const run = this.#takeRun(channel, hello);
+    try {
+      channel.send({ type: 'hosted', version });
+      this.#options.log({ level: 'info', text: `run ${hello.runId}: coordinator connected from ${channel.remote}` });
+      for (;;) {
+        this.#obey(run, (await channel.receive()).message);
+        for (const wake of run.waiting) wake();
+      }
+    } finally {
+      this.#endRun(run);
+    }
+  }
+
+  /** @throws ProtocolError when another run's host is connected; OptimError `out_of_memory` */
+  #takeRun(host: Channel, hello: MessageOf<'host'>): Run {
+    const previous = this.#run;
+    if (previous && previous.config.runId !== hello.runId) {
+      throw new ProtocolError(
+        'unexpected_message',
+        `this service is taken by run ${previous.config.runId}`,
+        'Stop that run first, or start a second service on another port.',
+      );
+    }
+    if (previous) {
+      // A coordinator that comes back may be faster than the news that its old link is dead.
+      previous.host.close('another coordinator of the same run took over');
+      this.#endRun(previous);
+    }
+    const { type: _type, versions: _versions, token: _token, ...config } = hello;
+    const run: Run = {
+      config,
+      host,
+      reduction: createReduction(config),
+      bufferedBytes: this.#options.bufferedBytes ?? Math.max(LEAST_BUFFERED_BYTES, 4 * updateBytes(config)),
+      tickets: new Map(),
+      members: new Map(),
+      waiting: new Set(),
+    };
+    this.#run = run;
+    return run;
+  }
+
+  /** Idempotent. Workers find the run again through its coordinator, so their links close with it. */
+  #endRun(run: Run): void {
+    if (this.#run === run) this.#run = undefined;
+    run.tickets.clear();
+    for (const { channel } of run.members.values())
+      channel.close('the coordinator left the all-reduce service; join again through it');
+    run.members.clear();
+    for (const wake of run.waiting) wake();
+  }
+
+  #obey(run: Run, message: Message): void {
+    switch (message.type) {
+      case 'admit':
+        run.tickets.set(message.workerId, message.ticket);
+        return;
+      case 'dismiss':
+        run.tickets.delete(message.workerId);
+        run.members.get(message.workerId)?.channel.close(message.reason);
+        run.members.delete(message.workerId);
+        return;
+      case 'openRound':
+        return run.reduction.openRound(message);
+      case 'grant':
+        return run.reduction.grant(message);
+      default:
+        throw unexpected(message, 'a coordinator sends admit, dismiss, openRound and grant');
+    }
+  }
+
+  async #serveWorker(channel: Channel, connection: Connection, session: Session, join: MessageOf<'join'>): Promise<void> {
+    const version = selectVersion(join.versions);
+    const { workerId } = join;
+    const run = await this.#admitted(join);
+    const member: Member = { workerId, channel, connection };
+    run.members.get(workerId)?.channel.close('the same worker joined again');
+    run.members.set(workerId, member);
+    session.run = run;
+    try {
+      channel.send({ type: 'joined', version });
+      for (;;) {
+        const { message, body } = await channel.receive();
+        if (message.type !== 'contribution') throw unexpected(message, 'a worker sends contributions');
+        await this.#granted(run, message);
+        this.#reduce(run, member, message, body);
+      }
+    } finally {
+      if (run.members.get(workerId) === member) run.members.delete(workerId);
+    }
+  }
+
+  /** The run that this worker may join. The ticket may be a moment behind the worker: they travel on different links. */
+  async #admitted(join: MessageOf<'join'>): Promise<Run> {
+    const run = this.#run;
+    if (run?.config.runId !== join.runId) {
+      throw new ProtocolError(
+        'run_over',
+        `run ${join.runId} has no coordinator here`,
+        'Join the run again through its coordinator.',
+      );
+    }
+    const deadline = this.#options.deadline(LIMITS.helloMs);
+    while (!run.tickets.has(join.workerId) && !deadline.aborted && this.#run === run) await nextOrder(run, deadline);
+    const ticket = run.tickets.get(join.workerId);
+    if (ticket !== undefined && sameText(ticket, join.ticket)) return run;
+    throw new ProtocolError(
+      'wrong_token',
+      `worker ${join.workerId} has no such ticket`,
+      'Join the run again through its coordinator.',
+    );
+  }
+
+  /** A contribution may overtake its grant, which travels on the host's link: it is given a moment to come. */
+  async #granted(run: Run, { round, leaseId }: MessageOf<'contribution'>): Promise<void> {
+    if (!run.reduction.mayBeGranted(round, leaseId)) return;
+    const deadline = this.#options.deadline(GRANT_MS);
+    while (run.reduction.mayBeGranted(round, leaseId) && !deadline.aborted && this.#run === run) await nextOrder(run, deadline);
+  }
+
+  #reduce(run: Run, member: Member, contribution: MessageOf<'contribution'>, body: Uint8Array): void {
+    const { workerId } = member;
+    const { leaseId, round, streams, tokens, lossSum, computeMs } = contribution;
+    const verdict = run.reduction.add(workerId, contribution, body);
+    const { result, reason } = verdict;
+    this.#deliver(member.channel, () => member.channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
+    if (verdict.result !== 'counted') {
+      this.#options.log({
+        level: 'warn',
+        text: `worker ${workerId}, round ${round}: contribution refused (${result}): ${reason}`,
+      });
+      this.#deliver(run.host, () =>
+        run.host.send({ type: 'rejected', round, leaseId, workerId, result: verdict.result, reason }),
+      );
+      return;
+    }
+    const counted: MessageOf<'counted'> = { type: 'counted', round, leaseId, workerId, streams, tokens, lossSum, computeMs };
+    this.#deliver(run.host, () => run.host.send(counted, verdict.endStates));
+    if (verdict.update) this.#broadcast(run, verdict.update);
+  }
+
+  #broadcast(run: Run, { message, body }: EncodedUpdate): void {
+    const frames = encodeFrames(message, body);
+    this.#deliver(run.host, () => run.host.sendEncoded(frames));
+    for (const { workerId, channel, connection } of run.members.values()) {
+      if (connection.bufferedBytes > run.bufferedBytes) {
+        run.members.delete(workerId);
+        const text = `worker ${workerId} is dropped: ${connection.bufferedBytes} bytes wait for it, over ${run.bufferedBytes}`;
+        this.#options.log({
+          level: 'warn',
+          text,
+          remedy: 'Its link is too slow for this model: move it closer, or use --wire fp16.',
+        });
+        channel.close('too slow: updates pile up; join again over a faster link');
+      } else this.#deliver(channel, () => channel.sendEncoded(frames));
+    }
+  }
+
+  /** A link that is broken or stuck is closed here and found by its own serve(); it must not disturb the one that sends. */
+  #deliver(channel: Channel, send: () => void): void {
+    try {
+      send();
+    } catch (error) {
+      const stuck = error instanceof ProtocolError && error.code === 'limit_exceeded';
+      if (!stuck && !(error instanceof TransportError)) throw error;
+      this.#options.log({ level: 'info', text: `${channel.remote} is gone: ${error.message}` });
+      channel.close(error.message);
+    }
+  }
+
+  #turnAway(channel: Channel, error: unknown): void {
+    if (error instanceof TransportError && error.code !== 'aborted') {
+      this.#options.log({ level: 'info', text: `${channel.remote} disconnected: ${error.message}` });
+      return;
+    }
+    const { code, message, remedy } = explain(error);
+    this.#options.log({ level: 'warn', text: `${channel.remote} is turned away (${code}): ${message}`, remedy });
+    const short = (text: string) => text.slice(0, LIMITS.reasonLength);
+    this.#deliver(channel, () => channel.send({ type: 'refuse', code, message: short(message), remedy: short(remedy) }));
+    channel.close(message);
+  }
+}
+
+interface Explanation {
+  readonly code: ProtocolErrorCode;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+function explain(error: unknown): Explanation {
+  if (error instanceof ProtocolError) return error;
+  if (error instanceof TransportError) {
+    return {
+      code: 'unexpected_message',
+      message: 'no join or host message came in time',
+      remedy: 'Check that the address is that of an all-reduce service.',
+    };
+  }
+  const remedy =
+    error instanceof Error && 'remedy' in error ? String(error.remedy) : 'This is a fault of the service: report it.';
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error), remedy };
+}
+
+function unexpected(message: Message, rule: string): ProtocolError {
+  return new ProtocolError(
+    'unexpected_message',
+    `${message.type} at the wrong moment: ${rule}`,
+    'Run the same version of Troupe on all machines.',
+  );
+}
+
+function bodyBytes({ run }: Session, message: Message): number {
+  if (message.type !== 'contribution') return 0;
+  if (run) return contributionBytes(run.config, message.streams.length);
+  throw unexpected(message, 'a worker joins first');
+}
+
+/** In time that depends on the lengths alone. */
+function sameText(a: string, b: string): boolean {
+  let difference = a.length ^ b.length;
+  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i % Math.max(1, b.length));
+  return difference === 0;
+}
+
+/** Resolves when the host has said something, the run ends or the signal aborts. */
+function nextOrder(run: Run, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = () => {
+      run.waiting.delete(wake);
+      signal.removeEventListener('abort', wake);
+      resolve();
+    };
+    run.waiting.add(wake);
+    signal.addEventListener('abort', wake, { once: true });
+  });
+}

@@ -1,0 +1,287 @@
+import { createVectorSpace } from '@troupe/optim';
+import type { MessageOf } from '@troupe/protocol';
+import { describe, expect, it } from 'vitest';
+import {
+  contributionBytes,
+  createGradientCoder,
+  createReduction,
+  updateBytes,
+  type ReductionConfig,
+  type Verdict,
+} from '../src/index.js';
+
+/** An odd number of parameters, so that fp16 bodies need padding. */
+const CONFIG: ReductionConfig = { runId: 'run', streams: 6, window: 5, codec: 'fp16', tensorSizes: [7, 1, 93], stateFloats: 3 };
+const SIZE = 101;
+const DIGEST = '0123456789abcdef';
+const CODECS = ['fp16', 'fp32'] as const;
+
+interface Work {
+  readonly workerId: string;
+  readonly leaseId: string;
+  readonly streams: number[];
+  readonly gradient: Float32Array;
+}
+
+function work(k: number, streams: number[]): Work {
+  const gradient = Float32Array.from({ length: SIZE }, (_, i) => Math.sin(i * (k + 1)) * 10 ** ((i % 7) - 4));
+  return { workerId: `w${k}`, leaseId: `lease${k}`, streams, gradient };
+}
+
+const THREE = [work(0, [0, 3]), work(1, [5]), work(2, [1, 2, 4])];
+
+function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contribution'>> = {}): MessageOf<'contribution'> {
+  const tokens = streams.length * CONFIG.window;
+  return {
+    type: 'contribution',
+    runId: 'run',
+    round: 4,
+    leaseId,
+    streams,
+    tokens,
+    lossSum: tokens * 2,
+    parametersDigest: DIGEST,
+    computeMs: 1,
+    ...changes,
+  };
+}
+
+function body(config: ReductionConfig, { streams, gradient }: Work): Uint8Array {
+  const coded = createGradientCoder(config, createVectorSpace(0)).encode(gradient, streams.length * config.stateFloats * 4);
+  new Float32Array(coded.buffer, updateBytes(config)).set(streams.flatMap((stream) => [stream, 1, 2]));
+  return coded;
+}
+
+function opened(config: ReductionConfig, clip = 0, works: readonly Work[] = THREE) {
+  const reduction = createReduction(config);
+  reduction.openRound({ round: 4, learningRate: 0.5, clip, parametersDigest: DIGEST });
+  for (const { workerId, leaseId, streams } of works) reduction.grant({ round: 4, workerId, leaseId, streams });
+  return reduction;
+}
+
+/** Adds them in this order and returns the update. */
+function reduce(config: ReductionConfig, works: readonly Work[], clip = 0) {
+  const reduction = opened(config, clip, works);
+  const verdicts = works.map((one) => reduction.add(one.workerId, message(one), body(config, one)));
+  const last = verdicts.at(-1);
+  if (last?.result !== 'counted' || !last.update)
+    throw new Error(`no update: ${verdicts.map((verdict) => verdict.reason).join('; ')}`);
+  const update = new Float32Array(SIZE);
+  createGradientCoder(config, createVectorSpace(0)).decode(last.update.body, update);
+  return { verdicts, message: last.update.message, body: last.update.body, update };
+}
+
+function directMean(works: readonly Work[], tokens: number): number[] {
+  return Array.from({ length: SIZE }, (_, i) => works.reduce((total, { gradient }) => total + gradient[i], 0) / tokens);
+}
+
+const norm = (values: Iterable<number>) => Math.sqrt([...values].reduce((total, value) => total + value * value, 0));
+
+describe.each(CODECS)('a round in %s', (codec) => {
+  const config = { ...CONFIG, codec };
+
+  it('yields the token-weighted mean once every stream is counted', () => {
+    const { verdicts, update, message: sent } = reduce(config, THREE);
+    const mean = directMean(THREE, 30);
+    expect(verdicts.map((verdict) => verdict.result === 'counted' && verdict.update !== undefined)).toEqual([false, false, true]);
+    expect(sent).toMatchObject({ runId: 'run', round: 4, learningRate: 0.5, tokens: 30, lossSum: 60, clipScale: 1 });
+    expect(sent.gradientNorm / norm(mean)).toBeCloseTo(1, codec === 'fp16' ? 3 : 6);
+    const largest = Math.max(...mean.map(Math.abs));
+    for (let i = 0; i < SIZE; i++)
+      expect(Math.abs(update[i] - mean[i])).toBeLessThan(codec === 'fp16' ? largest * 2 ** -10 : largest * 2 ** -23);
+  });
+
+  it('clips the mean once, by its global norm', () => {
+    const free = reduce(config, THREE);
+    const clip = free.message.gradientNorm / 4;
+    const clipped = reduce(config, THREE, clip);
+    expect(clipped.message.gradientNorm).toBe(free.message.gradientNorm);
+    expect(clipped.message.clipScale).toBe(0.25);
+    expect(norm(clipped.update) / clip).toBeCloseTo(1, 3);
+  });
+
+  it('hands on the end states of what it counted', () => {
+    const [first] = reduce(config, THREE).verdicts;
+    const states = first.result === 'counted' ? first.endStates : new Uint8Array();
+    expect([...new Float32Array(states.slice().buffer)]).toEqual([0, 1, 2, 3, 1, 2]);
+  });
+
+  it('counts an all-zero gradient', () => {
+    const works = THREE.map((one) => ({ ...one, gradient: new Float32Array(SIZE) }));
+    const { update, message: sent } = reduce(config, works, 5);
+    expect(update.every((value) => value === 0)).toBe(true);
+    expect(sent).toMatchObject({ gradientNorm: 0, clipScale: 1 });
+  });
+
+  it('reaches the same bits with either kernels', () => {
+    expect(reduce({ ...config, kind: 'typescript' }, THREE, 0.01).body).toEqual(
+      reduce({ ...config, kind: 'wasm' }, THREE, 0.01).body,
+    );
+  });
+
+  it.each([NaN, Infinity, -Infinity])('refuses a gradient with %s and keeps the sum clean', (poison) => {
+    const reduction = opened(config);
+    const poisoned = { ...THREE[0], gradient: THREE[0].gradient.with(SIZE - 1, poison) };
+    const verdicts = [poisoned, ...THREE].map((one) => reduction.add(one.workerId, message(one), body(config, one)));
+    expect(verdicts.map(({ result }) => result)).toEqual(['not_finite', 'counted', 'counted', 'counted']);
+    const last = verdicts[3];
+    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(config, THREE).body);
+  });
+});
+
+it('does not depend on the order of arrival with fp16, bit for bit', () => {
+  const [a, b, c] = THREE;
+  const bodies = [
+    [a, b, c],
+    [a, c, b],
+    [b, a, c],
+    [b, c, a],
+    [c, a, b],
+    [c, b, a],
+  ].map((order) => reduce(CONFIG, order, 0.01));
+  for (const one of bodies) {
+    expect(one.body).toEqual(bodies[0].body);
+    expect(one.message).toEqual(bodies[0].message);
+  }
+});
+
+describe('the gradient coder', () => {
+  it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])(
+    'keeps eleven bits of the largest value at magnitude %d in fp16',
+    (magnitude) => {
+      const coder = createGradientCoder({ codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 }, createVectorSpace(0));
+      const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
+      const coded = coder.encode(gradient);
+      const back = new Float32Array(5);
+      coder.decode(coded, back);
+      expect(coder.defect(coded)).toBeUndefined();
+      if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
+      expect([...back.subarray(2)]).toEqual([0, 1, -2]);
+    },
+  );
+
+  it('states the bytes it writes, padded to four', () => {
+    const shape = { tensorSizes: [3, 2], stateFloats: 4 };
+    expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(2 * 4 + 12);
+    expect(updateBytes({ ...shape, codec: 'fp32' })).toBe(20);
+    expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(2 * 4 + 12 + 3 * 4 * 4);
+  });
+
+  it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('finds the scale %d unsound', (scale) => {
+    const coder = createGradientCoder({ codec: 'fp16', tensorSizes: [2, 2], stateFloats: 1 }, createVectorSpace(0));
+    const coded = coder.encode(Float32Array.of(1, 2, 3, 4));
+    new Float32Array(coded.buffer)[1] = scale;
+    expect(coder.defect(coded)).toContain('scale of tensor 1');
+  });
+
+  it('refuses a gradient of another size', () => {
+    const coder = createGradientCoder(CONFIG, createVectorSpace(0));
+    expect(() => coder.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
+  });
+
+  it('reads a body that starts at an odd address', () => {
+    const coder = createGradientCoder(CONFIG, createVectorSpace(0));
+    const coded = coder.encode(THREE[0].gradient);
+    const shifted = new Uint8Array(coded.length + 1);
+    shifted.set(coded, 1);
+    const [plain, moved] = [new Float32Array(SIZE), new Float32Array(SIZE)];
+    coder.decode(coded, plain);
+    coder.decode(shifted.subarray(1), moved);
+    expect(moved).toEqual(plain);
+  });
+});
+
+describe('a contribution is refused', () => {
+  const [first, second] = THREE;
+  const add = (changes: Partial<MessageOf<'contribution'>>, bytes = body(CONFIG, first), workerId = first.workerId): Verdict =>
+    opened(CONFIG).add(workerId, message(first, changes), bytes);
+  const broken = (offset: number, value: number) => {
+    const bytes = body(CONFIG, first);
+    new DataView(bytes.buffer).setFloat32(offset, value, true);
+    return bytes;
+  };
+
+  it.each([
+    ['wrong_run', 'another', add({ runId: 'another' })],
+    ['wrong_round', 'round 4 is open', add({ round: 3 })],
+    ['wrong_round', 'round 4 is open', add({ round: 5 })],
+    ['unknown_lease', 'lease9', add({ leaseId: 'lease9' })],
+    ['unknown_lease', 'w1', add({}, undefined, 'w1')],
+    ['unknown_lease', 'streams 0, 3', add({ streams: [0], tokens: 5 })],
+    ['unknown_lease', 'streams 0, 3', add({ streams: [3, 0] })],
+    ['wrong_tokens', '11 characters', add({ tokens: 11 })],
+    ['replica_diverged', 'ffffffffffffffff', add({ parametersDigest: 'ffffffffffffffff' })],
+    ['wrong_length', 'bytes', add({}, body(CONFIG, first).subarray(4))],
+    ['not_finite', 'scale of tensor 2', add({}, broken(8, NaN))],
+    ['not_finite', 'end states', add({}, broken(updateBytes(CONFIG), Infinity))],
+  ])('as %s, with a reason that names %s', (code, named, verdict) => {
+    expect(verdict.result).toBe(code);
+    expect(verdict.reason).toContain(named);
+  });
+
+  it('as wrong_round before any round is open', () => {
+    expect(createReduction(CONFIG).add('w0', message(first), body(CONFIG, first))).toMatchObject({ result: 'wrong_round' });
+  });
+
+  it('as already_counted the second time, from the same worker or through another lease', () => {
+    const reduction = opened(CONFIG);
+    reduction.grant({ round: 4, leaseId: 'backup', workerId: 'w9', streams: [3, 5] });
+    const backup = { ...work(9, [3, 5]), leaseId: 'backup' };
+    expect(reduction.add('w0', message(first), body(CONFIG, first)).result).toBe('counted');
+    expect(reduction.add('w0', message(first), body(CONFIG, first)).result).toBe('already_counted');
+    expect(reduction.add('w9', message(backup), body(CONFIG, backup))).toMatchObject({
+      result: 'already_counted',
+      reason: expect.stringContaining('streams 3 '),
+    });
+    expect(reduction.add('w1', message(second), body(CONFIG, second)).result).toBe('counted');
+  });
+
+  it('as not_finite when the losses would overflow', () => {
+    const reduction = opened(CONFIG);
+    expect(reduction.add('w0', message(first, { lossSum: 1.7e308 }), body(CONFIG, first)).result).toBe('counted');
+    expect(reduction.add('w1', message(second, { lossSum: 1.7e308 }), body(CONFIG, second)).result).toBe('not_finite');
+  });
+
+  it('after the round is complete', () => {
+    const reduction = opened(CONFIG);
+    for (const one of THREE) reduction.add(one.workerId, message(one), body(CONFIG, one));
+    reduction.grant({ round: 4, leaseId: 'late', workerId: 'w0', streams: [0, 3] });
+    expect(reduction.add('w0', message(first, { leaseId: 'late' }), body(CONFIG, first)).result).toBe('already_counted');
+  });
+});
+
+describe('rounds and grants', () => {
+  it('counts the granted backup when the first holder of the streams never answers', () => {
+    const reduction = opened(CONFIG);
+    const backup = { ...THREE[0], workerId: 'w2', leaseId: 'backup' };
+    reduction.grant({ round: 4, leaseId: 'backup', workerId: 'w2', streams: [0, 3] });
+    const verdicts = [backup, THREE[1], THREE[2]].map((one) => reduction.add(one.workerId, message(one), body(CONFIG, one)));
+    const last = verdicts[2];
+    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(CONFIG, THREE).body);
+  });
+
+  it('knows which leases may still be granted', () => {
+    const reduction = opened(CONFIG);
+    expect(reduction.mayBeGranted(4, 'lease0')).toBe(false);
+    expect(reduction.mayBeGranted(4, 'lease9')).toBe(true);
+    expect(reduction.mayBeGranted(5, 'lease0')).toBe(true);
+    expect(reduction.mayBeGranted(3, 'lease9')).toBe(false);
+  });
+
+  it('forgets what was counted when a round is opened again', () => {
+    const reduction = opened(CONFIG);
+    reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0]));
+    reduction.openRound({ round: 4, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
+    expect(reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0])).result).toBe('unknown_lease');
+  });
+
+  it('refuses a grant for a stream twice, beyond B or for a round to come, and ignores one for a round gone by', () => {
+    const reduction = opened(CONFIG);
+    const grant = (changes: object) => () =>
+      reduction.grant({ round: 4, leaseId: 'x', workerId: 'w0', streams: [1], ...changes });
+    expect(grant({ streams: [1, 1] })).toThrow(expect.objectContaining({ code: 'invalid_message' }));
+    expect(grant({ streams: [6] })).toThrow(expect.objectContaining({ code: 'invalid_message' }));
+    expect(grant({ round: 5 })).toThrow(expect.objectContaining({ code: 'unexpected_message' }));
+    expect(grant({ round: 3 })).not.toThrow();
+  });
+});

@@ -1,0 +1,160 @@
+import { checkBatch, checkParameters, checkStep } from '../batch.js';
+import type { ModelConfig } from '../config.js';
+import {
+  EngineError,
+  type Batch,
+  type Engine,
+  type EngineInfo,
+  type EngineLimits,
+  type Evaluation,
+  type Gradient,
+} from '../engine.js';
+import { layOut } from './arena.js';
+import { allocate, compileKernels, instantiate } from './kernels.js';
+import { backward, forward, loss, packBackward, packForward, type Workspace } from './lstm.js';
+import { describeVariant, tileColumns, type Variant } from './variants.js';
+
+const FLOAT = 4;
+
+/** @throws EngineError `out_of_memory`. */
+export async function openEngine(config: ModelConfig, limits: EngineLimits, variant: Variant): Promise<Engine> {
+  const arena = layOut(config, limits, tileColumns(variant));
+  const memory = allocate(arena.bytes);
+  const kernels = await instantiate(await compileKernels(variant.set), memory);
+  const space: Workspace = { config, arena, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
+  return new WasmEngine(space, limits, describeVariant(variant));
+}
+
+class WasmEngine implements Engine {
+  readonly info: EngineInfo;
+  readonly limits: EngineLimits;
+  #space: Workspace | undefined;
+  #packed = { forward: false, backward: false };
+
+  constructor(space: Workspace, limits: EngineLimits, variant: string) {
+    this.info = { name: 'wasm', variant, device: 'cpu' };
+    this.limits = limits;
+    this.#space = space;
+  }
+
+  setParameters(parameters: Float32Array): void {
+    const { config, arena, memory } = this.#open();
+    checkParameters(config, parameters);
+    memory.set(parameters, arena.flat.value / FLOAT);
+    this.#packed = { forward: false, backward: false };
+  }
+
+  async gradient(batch: Batch): Promise<Gradient> {
+    const space = this.#open();
+    const { arena, kernels } = space;
+    const evaluation = this.#evaluate(space, batch);
+    if (!Number.isFinite(evaluation.lossSum)) throw notFinite('loss');
+    if (!this.#packed.backward) packBackward(space);
+    this.#packed.backward = true;
+    backward(space, batch.streams, batch.window);
+    if (kernels.allFinite(arena.size, arena.flat.gradient) === 0) throw notFinite('gradient');
+    return { ...evaluation, gradient: view(space, arena.flat.gradient, arena.size) };
+  }
+
+  async evaluate(batch: Batch): Promise<Evaluation> {
+    return this.#evaluate(this.#open(), batch);
+  }
+
+  async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
+    const space = this.#open();
+    const { config, arena, kernels, memory } = space;
+    const { vocabulary: V } = config;
+    checkStep(config, this.limits, tokens, states);
+    const B = tokens.length;
+    new Uint32Array(memory.buffer, arena.inputs, B).set(tokens);
+    loadStates(space, B, states);
+    this.#forward(space, B, 1);
+    storeStates(space, B, 1, states);
+    kernels.copyRows(B, V, arena.logits, arena.paddedVocabulary, arena.stepLogits, V);
+    return view(space, arena.stepLogits, B * V);
+  }
+
+  dispose(): void {
+    this.#space = undefined;
+  }
+
+  #open(): Workspace {
+    if (!this.#space) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    return this.#space;
+  }
+
+  #evaluate(space: Workspace, batch: Batch): Evaluation {
+    const { config, arena } = space;
+    checkBatch(config, this.limits, batch);
+    const { streams: B, window: T, states } = batch;
+    loadTokens(space, batch);
+    loadStates(space, B, states);
+    this.#forward(space, B, T);
+    const endStates = view(space, arena.endStates, states.length);
+    storeStates(space, B, T, endStates);
+    return { lossSum: loss(space, B, T), tokens: B * T, endStates };
+  }
+
+  #forward(space: Workspace, B: number, T: number): void {
+    if (!this.#packed.forward) packForward(space);
+    this.#packed.forward = true;
+    forward(space, B, T);
+  }
+}
+
+function view({ memory }: Workspace, address: number, length: number): Float32Array {
+  return memory.subarray(address / FLOAT, address / FLOAT + length);
+}
+
+/** tokens [B, T+1] to inputs and targets, [T, B] each. */
+function loadTokens({ arena, memory }: Workspace, { streams: B, window: T, tokens }: Batch): void {
+  const inputs = new Uint32Array(memory.buffer, arena.inputs, T * B);
+  const targets = new Uint32Array(memory.buffer, arena.targets, T * B);
+  for (let b = 0; b < B; b++) {
+    for (let t = 0; t < T; t++) {
+      inputs[t * B + b] = tokens[b * (T + 1) + t];
+      targets[t * B + b] = tokens[b * (T + 1) + t + 1];
+    }
+  }
+}
+
+/** states [B, L, S, H] to the first blocks [B, H'] of h and C of each layer. */
+function loadStates({ config, arena, memory }: Workspace, B: number, states: Float32Array): void {
+  const { hidden: H } = config;
+  const { paddedHidden } = arena;
+  let from = 0;
+  for (let b = 0; b < B; b++) {
+    for (const { h, cell } of arena.layers) {
+      for (const address of [h, cell]) {
+        const to = address / FLOAT + b * paddedHidden;
+        memory.set(states.subarray(from, from + H), to);
+        memory.fill(0, to + H, to + paddedHidden);
+        from += H;
+      }
+    }
+  }
+}
+
+/** The blocks of h and C after T time steps to states [B, L, S, H]. */
+function storeStates({ config, arena, memory }: Workspace, B: number, T: number, states: Float32Array): void {
+  const { hidden: H } = config;
+  const { paddedHidden } = arena;
+  let to = 0;
+  for (let b = 0; b < B; b++) {
+    for (const { h, cell } of arena.layers) {
+      for (const address of [h, cell]) {
+        const from = address / FLOAT + (T * B + b) * paddedHidden;
+        states.set(memory.subarray(from, from + H), to);
+        to += H;
+      }
+    }
+  }
+}
+
+function notFinite(what: string): EngineError {
+  return new EngineError(
+    'not_finite',
+    `the ${what} is not a finite number`,
+    'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+  );
+}

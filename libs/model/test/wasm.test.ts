@@ -1,0 +1,182 @@
+import v8 from 'node:v8';
+import { describe, expect, it } from 'vitest';
+import { createLayout, stateSize, type Batch, type Engine } from '../src/index.js';
+import { createReferenceEngine } from '../src/reference/index.js';
+import { RESERVED } from '../src/wasm/arena.js';
+import { createWasmEngine, v8Flags, wasmVariants } from '../src/wasm/index.js';
+import { allocate, compileKernels, instantiate } from '../src/wasm/kernels.js';
+import { engineConformance, problem, relativeError } from './engine-conformance.js';
+
+for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
+const variants = wasmVariants();
+
+for (const variant of variants) {
+  engineConformance(`wasm ${variant}`, (config, limits) => createWasmEngine(config, limits, { variant }), {
+    loss: 1e-6,
+    gradient: 1e-5,
+    states: 1e-6,
+    logits: 1e-6,
+  });
+}
+
+async function open(shape: Parameters<typeof problem>[0], variant?: string) {
+  const { config, parameters, batch } = problem(shape, 12);
+  const limits = { maxStreams: batch.streams, maxWindow: batch.window };
+  const engine = await createWasmEngine(config, limits, variant === undefined ? {} : { variant });
+  engine.setParameters(parameters);
+  return { engine, config, limits, parameters, batch };
+}
+
+describe.each(variants)('blocks of the GEMM, %s', (variant) => {
+  const shapes = [
+    { what: 'a hidden state deeper than a block', layers: 1, hidden: 520, vocabulary: 5, streams: 3, window: 2 },
+    { what: 'gates deeper than a block', layers: 2, hidden: 131, vocabulary: 9, streams: 5, window: 3 },
+    { what: 'a window longer than a block', layers: 2, hidden: 24, vocabulary: 101, streams: 31, window: 17 },
+  ];
+  it.each(shapes)('agrees with the reference on $what', async (shape) => {
+    const { engine, config, limits, parameters, batch } = await open(shape, variant);
+    const reference = createReferenceEngine(config, limits);
+    reference.setParameters(parameters);
+    const expected = await reference.gradient(batch);
+    const { gradient, lossSum } = await engine.gradient(batch);
+    expect(Math.abs(lossSum / expected.lossSum - 1)).toBeLessThan(1e-6);
+    for (const { name, offset, size } of createLayout(config).tensors) {
+      const [from, to] = [offset, offset + size];
+      expect(relativeError(gradient.subarray(from, to), expected.gradient.subarray(from, to)), name).toBeLessThan(1e-5);
+    }
+  });
+
+  it('gives a stream the same bits in whatever batch it comes', async () => {
+    const { engine, config, batch } = await open({ layers: 2, hidden: 20, vocabulary: 9, streams: 13, window: 4 }, variant);
+    const together = (await engine.evaluate(batch)).endStates.slice();
+    const size = stateSize(config);
+    for (const [from, to] of [
+      [0, 1],
+      [1, 3],
+      [3, 8],
+      [8, 13],
+    ]) {
+      const { endStates } = await engine.evaluate(cut(batch, size, from, to));
+      expect(endStates).toEqual(together.subarray(from * size, to * size));
+    }
+  });
+});
+
+function cut(batch: Batch, size: number, from: number, to: number): Batch {
+  const columns = batch.window + 1;
+  const tokens = batch.tokens.slice(from * columns, to * columns);
+  return { streams: to - from, window: batch.window, tokens, states: batch.states.slice(from * size, to * size) };
+}
+
+describe('the portable instruction set', () => {
+  it('gives the same bits with every tile', async () => {
+    const results: Float32Array[] = [];
+    for (const variant of variants.filter((name) => name.startsWith('simd'))) {
+      const { engine, batch } = await open({ layers: 2, hidden: 48, vocabulary: 9, streams: 7, window: 5 }, variant);
+      results.push((await engine.gradient(batch)).gradient);
+    }
+    expect(results.length).toBeGreaterThan(1);
+    for (const result of results) expect(result).toEqual(results[0]);
+  });
+});
+
+describe('saturated gates', () => {
+  it.each(variants)('stay finite and right far outside the range of float32 exponentials, %s', async (variant) => {
+    const { engine, config, limits, parameters, batch } = await open(
+      { layers: 2, hidden: 12, vocabulary: 9, streams: 3, window: 5 },
+      variant,
+    );
+    const large = parameters.map((value) => value * 300);
+    const reference = createReferenceEngine(config, limits);
+    reference.setParameters(large);
+    engine.setParameters(large);
+    const expected = await reference.gradient(batch);
+    const { lossSum, gradient } = await engine.gradient(batch);
+    expect(Math.abs(lossSum / expected.lossSum - 1)).toBeLessThan(1e-5);
+    expect(relativeError(gradient, expected.gradient)).toBeLessThan(1e-3);
+  });
+});
+
+describe('choice of the variant', () => {
+  const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
+  const limits = { maxStreams: 2, maxWindow: 2 };
+  /** Each candidate's turn reads the clock twice; the one at `fast` takes 6 ms, the others 10. */
+  const clock = (candidates: number, fast: number) => {
+    let reads = 0;
+    let time = 0;
+    return () => {
+      const turn = Math.floor(reads++ / 2) % candidates;
+      return (time += turn === fast ? 6 : 10);
+    };
+  };
+
+  it('is the best guess without a clock', async () => {
+    expect((await createWasmEngine(config, limits)).info).toEqual({ name: 'wasm', variant: variants[0], device: 'cpu' });
+  });
+
+  it('is the one that the clock finds fastest', async () => {
+    const set = variants[0].split(' ')[0];
+    const candidates = variants.filter((name) => name.startsWith(`${set} `));
+    for (const [i, name] of candidates.entries()) {
+      const engine = await createWasmEngine(config, limits, { now: clock(candidates.length, i) });
+      expect(engine.info.variant).toBe(name);
+    }
+  });
+
+  it('rejects a variant that it does not know and names those it does', async () => {
+    await expect(createWasmEngine(config, limits, { variant: 'avx1024' })).rejects.toMatchObject({
+      code: 'unsupported',
+      remedy: expect.stringContaining(variants[0]) as string,
+    });
+  });
+});
+
+describe('memory', () => {
+  it('reports a model beyond 4 GiB as out_of_memory, with its size and what to lower', async () => {
+    const huge = { cell: 'lstm', layers: 4, hidden: 8192, vocabulary: 65 } as const;
+    await expect(createWasmEngine(huge, { maxStreams: 1, maxWindow: 1 })).rejects.toMatchObject({
+      name: 'EngineError',
+      code: 'out_of_memory',
+      message: expect.stringMatching(/needs \d{5,} MiB/) as string,
+      remedy: expect.stringContaining('batch') as string,
+    });
+  });
+
+  it('reports NaN limits as bad_shape', async () => {
+    const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
+    await expect(createWasmEngine(config, { maxStreams: NaN, maxWindow: 1 })).rejects.toMatchObject({ code: 'bad_shape' });
+  });
+
+  it('keeps clear of the constants of the compiled modules', async () => {
+    for (const set of ['simd', 'relaxed-simd'] as const) {
+      if (!variants.some((name) => name.startsWith(set))) continue;
+      const kernels = await instantiate(await compileKernels(set), allocate(RESERVED));
+      expect(kernels.heapBase()).toBeLessThanOrEqual(RESERVED);
+    }
+  });
+});
+
+describe('v8Flags', () => {
+  it('names only the switches that a version of V8 knows and profits from', () => {
+    expect(v8Flags({ node: '20.19.0', arch: 'x64' })).toEqual(['--experimental-wasm-relaxed-simd']);
+    expect(v8Flags({ node: '22.23.0', arch: 'x64' })).toEqual([]);
+    expect(v8Flags({ node: '24.21.0', arch: 'x64' })).toEqual(['--experimental-wasm-revectorize']);
+    expect(v8Flags({ node: '24.21.0', arch: 'arm64' })).toEqual([]);
+  });
+});
+
+describe('sampling', () => {
+  it('gives bit for bit the states of evaluate, a character at a time', async () => {
+    const { engine, config, batch } = await open({ layers: 2, hidden: 20, vocabulary: 9, streams: 1, window: 6 });
+    const { endStates } = await engine.evaluate(batch);
+    const expected = endStates.slice();
+    const states = await sampled(engine, batch, stateSize(config));
+    expect(states).toEqual(expected);
+  });
+});
+
+async function sampled(engine: Engine, batch: Batch, size: number): Promise<Float32Array> {
+  const states = batch.states.slice(0, size);
+  for (let t = 0; t < batch.window; t++) await engine.step(batch.tokens.slice(t, t + 1), states);
+  return states;
+}

@@ -1,0 +1,88 @@
+/** docs/benchmarks.md: one section a part, each with its own command, machine and date, so that parts can be measured singly. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import prettier from 'prettier';
+
+/** @typedef {import('./report.mjs').Measured} Measured */
+/** @typedef {import('./report.mjs').Part} Part */
+/** @typedef {import('./report.mjs').Table} Table */
+
+const FILE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
+
+const INTRODUCTION = `# Benchmarks
+
+\`npm run bench\` measures all of this on your machine (about a quarter of an hour), \`npm run bench -- PART\` one part of it, with
+\`--json\` for a program, with \`--quick\` only to see that it works. \`--write\` puts the figures of the parts it measured into this page.
+
+How it is measured: contestants are processes of their own that sit idle until it is their turn; each is warmed up, then they are
+timed in turn, again and again, never two at once. Figures are medians; a ratio is the median over turns of one run, so that
+what disturbs the machine disturbs both sides. Absolute figures belong to the machine they were measured on: on a shared or virtual one they
+move by 10 % and more from one hour to the next, the ratios by less. Leave the machine alone meanwhile.
+`;
+
+/**
+ * Puts the sections of what was measured in place of those of before.
+ * @param {ReadonlyMap<string, Part>} parts all there are, in the order of the page
+ * @param {ReadonlyMap<string, Measured>} measured
+ * @param {string} machine
+ * @returns {Promise<string>} the file's path
+ */
+export async function writeDocument(parts, measured, machine) {
+  const before = await readFile(FILE, 'utf8').catch((/** @type {NodeJS.ErrnoException} */ error) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  const sections = [...parts].map(([name, part]) => {
+    const result = measured.get(name);
+    return result === undefined
+      ? (sectionOf(name, before) ?? unmeasured(name, part))
+      : renderSection(name, part, result, machine);
+  });
+  const options = (await prettier.resolveConfig(FILE)) ?? {};
+  await writeFile(FILE, await prettier.format([INTRODUCTION, ...sections].join('\n\n'), { ...options, parser: 'markdown' }));
+  return FILE;
+}
+
+const opening = (/** @type {string} */ name) => `<!-- part: ${name} -->`;
+const closing = (/** @type {string} */ name) => `<!-- end: ${name} -->`;
+
+/** @param {string} name @param {string} text */
+function sectionOf(name, text) {
+  const [start, end] = [text.indexOf(opening(name)), text.indexOf(closing(name))];
+  return start < 0 || end < start ? undefined : text.slice(start, end + closing(name).length);
+}
+
+/** @param {string} name @param {Part} part */
+function unmeasured(name, { title, about }) {
+  return [opening(name), `## ${title}`, about, `Not measured yet: \`npm run bench -- ${name} --write\`.`, closing(name)].join(
+    '\n\n',
+  );
+}
+
+/**
+ * @param {string} name
+ * @param {Part} part
+ * @param {Measured} result
+ * @param {string} machine
+ */
+function renderSection(name, { title, about }, { tables, goals, notes }, machine) {
+  return [
+    opening(name),
+    `## ${title}`,
+    about,
+    `\`npm run bench -- ${name}\` · ${machine}`,
+    ...tables.map(renderMarkdownTable),
+    [
+      ...goals.map(({ text, met }) => `- **${met ? 'Goal met' : 'Goal missed'}**: ${text}`),
+      ...notes.map((note) => `- ${note}`),
+    ].join('\n'),
+    closing(name),
+  ].join('\n\n');
+}
+
+/** @param {Table} table */
+function renderMarkdownTable({ caption, head, rows }) {
+  const line = (/** @type {readonly string[]} */ cells) => `| ${cells.join(' | ')} |`;
+  const table = [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  return caption === undefined ? table : `${caption}:\n\n${table}`;
+}

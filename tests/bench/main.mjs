@@ -1,0 +1,105 @@
+/** `npm run bench`: the figures of docs/benchmarks.md. */
+import os from 'node:os';
+import { parseArgs } from 'node:util';
+import { BenchError } from './bench-error.mjs';
+import { writeDocument } from './document.mjs';
+import { interruption } from './interruption.mjs';
+import * as curves from './parts/curves.mjs';
+import * as engine from './parts/engine.mjs';
+import * as evaluation from './parts/eval.mjs';
+import * as scaling from './parts/scaling.mjs';
+import * as tfjs from './parts/tfjs.mjs';
+import * as torch from './parts/torch.mjs';
+import { renderResult } from './report.mjs';
+
+/** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
+const PARTS = new Map(Object.entries({ engine, tfjs, torch, scaling, curves, eval: evaluation }));
+
+const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
+
+Parts (all, when none is named):
+${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(9)}${title}`).join('\n')}
+
+  --quick  tiny repetitions: to see that it works, not how fast it is
+  --json   one JSON object with all figures on standard output
+  --write  put the figures into docs/benchmarks.md
+  --help   print this help
+
+Exit code 1 when a loss is not what it must be (curves, eval) or something fails; a machine that is too slow for a goal is no failure.
+`;
+
+/** A load of others that disturbs the figures. */
+const DISTURBING_LOAD = 0.5;
+const INTERRUPTED_EXIT = 130;
+
+/** @param {string[]} argv */
+function readArguments(argv) {
+  const usage = (/** @type {string} */ message) =>
+    new BenchError('usage', message, 'npm run bench -- --help lists parts and flags.');
+  const flag = /** @type {const} */ ({ type: 'boolean', default: false });
+  let parsed;
+  try {
+    parsed = parseArgs({ args: argv, allowPositionals: true, options: { quick: flag, json: flag, write: flag, help: flag } });
+  } catch (error) {
+    throw usage(/** @type {Error} */ (error).message);
+  }
+  const { values, positionals } = parsed;
+  const unknown = positionals.find((name) => !PARTS.has(name));
+  if (unknown !== undefined) throw usage(`there is no part "${unknown}"`);
+  if (values.quick && values.write) throw usage('figures of --quick mean nothing and are not written');
+  const names = positionals.length === 0 ? [...PARTS.keys()] : positionals;
+  return { ...values, parts: [...PARTS].filter(([name]) => names.includes(name)) };
+}
+
+/** What the figures belong to. */
+function describeMachine() {
+  const { length: cores, 0: first } = os.cpus();
+  const memory = Math.round(os.totalmem() / 2 ** 30);
+  const date = new Date().toISOString().slice(0, 10);
+  return `${first?.model.trim() ?? 'unknown CPU'}, ${cores} cores, ${memory} GiB, ${os.type()} ${os.machine()}, Node ${process.version}, ${date}`;
+}
+
+/** @param {string[]} argv @returns {Promise<number>} exit code */
+async function main(argv) {
+  const { parts, quick, json, write, help } = readArguments(argv);
+  if (help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const machine = describeMachine();
+  const say = (/** @type {string} */ text) => (json ? process.stderr : process.stdout).write(`${text}\n`);
+  say(`${machine}\n`);
+  const [load] = os.loadavg();
+  if (load > DISTURBING_LOAD) say(`The machine is busy (load ${load.toFixed(1)}): the figures will be worse than they should.\n`);
+
+  /** @type {Map<string, import('./report.mjs').Result>} */
+  const results = new Map();
+  for (const [name, part] of parts) {
+    const progress = (/** @type {string} */ text) => process.stderr.write(`${name}: ${text}\n`);
+    const result = await part.measure({ quick, progress });
+    results.set(name, result);
+    say(renderResult(part.title, result));
+  }
+  const measured = new Map([...results].flatMap(([name, result]) => ('skipped' in result ? [] : [[name, result]])));
+  if (json) process.stdout.write(`${JSON.stringify({ machine, quick, results: Object.fromEntries(results) })}\n`);
+  if (write) say(`Written to ${await writeDocument(PARTS, measured, machine)}`);
+  const failed = [...measured.values()].some(({ goals }) => goals.some(({ met, binding }) => binding && !met));
+  return failed ? 1 : 0;
+}
+
+/** @param {Error} error @returns {number} exit code */
+function complain(error) {
+  if (interruption.aborted) {
+    process.stderr.write('interrupted\n');
+    return INTERRUPTED_EXIT;
+  }
+  const explained = error instanceof BenchError;
+  process.stderr.write(explained ? `${error.message}\n${error.remedy}\n` : `${error.stack}\n`);
+  return explained && error.code === 'usage' ? 2 : 1;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.exitCode = complain(/** @type {Error} */ (error));
+}

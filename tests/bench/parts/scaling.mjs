@@ -1,0 +1,148 @@
+/** What a second worker process brings, same global batch. */
+import { MEDIUM, describeSize, characters } from '../configs.mjs';
+import { BenchError } from '../bench-error.mjs';
+import { median } from '../contestant.mjs';
+import { count, decimal, ms } from '../report.mjs';
+import { runFlags, train, trainByHand, usualCorpus, withScratch } from '../runs.mjs';
+
+/** @typedef {import('../runs.mjs').Round} Round */
+
+export const title = 'Two worker processes against one';
+export const about =
+  '`troupe train` with one and with two worker processes: coordinator, WebSockets, all-reduce with fp16 gradients and optimizer ' +
+  'included, the same global batch. chars/s over the rounds after a warm-up; runs in turn, one, two, one, two; the ratio is the ' +
+  'median over pairs.';
+
+const GOAL = 1.7;
+/** Rounds that do not count: code is compiled, and the streams are dealt by measured speed. */
+const WARMUP_ROUNDS = 20;
+/** More than any run takes: runs are stopped when they have been measured long enough. */
+const ROUNDS = 100_000;
+const OVERHEAD_MS = 90_000;
+
+/** @typedef {{ size: import('../configs.mjs').Size, corpus: string, warmup: number, measuredMs: number }} Plan */
+
+/** @param {import('../report.mjs').Options} options */
+export async function measure({ quick, progress }) {
+  /** @type {Plan} */
+  const plan = { size: MEDIUM, corpus: usualCorpus(), warmup: quick ? 3 : WARMUP_ROUNDS, measuredMs: quick ? 1500 : 20_000 };
+  /** @type {Record<number, number[]>} */
+  const rates = { 1: [], 2: [] };
+  for (let pair = 0; pair < (quick ? 1 : 5); pair++) {
+    for (const workers of [1, 2]) {
+      progress(`${workers} of 2 workers, turn ${pair + 1}`);
+      rates[workers].push(await chars(plan, workers));
+    }
+  }
+  const splits = [];
+  for (const workers of [1, 2]) {
+    progress(`where the time goes with ${workers}`);
+    splits.push({ workers, ...(await split(plan, workers)) });
+  }
+  const ratios = rates[2].map((rate, i) => rate / rates[1][i]);
+  const ratio = median(ratios);
+  return {
+    tables: [
+      {
+        caption: `${describeSize(plan.size)}, ${plan.corpus}`,
+        head: ['Workers', 'chars/s', 'of each run'],
+        rows: [1, 2].map((workers) => [String(workers), count(median(rates[workers])), rates[workers].map(count).join(', ')]),
+      },
+      {
+        caption: 'Where a round goes (a run of its own for each, medians over rounds)',
+        head: ['Workers', 'Round', 'Gradient, slowest worker', 'Everything else', 'Gradient, sum of workers'],
+        rows: splits.map(({ workers, roundMs, slowestMs, sumMs }) => [
+          String(workers),
+          ms(roundMs),
+          ms(slowestMs),
+          ms(roundMs - slowestMs),
+          ms(sumMs),
+        ]),
+      },
+    ],
+    goals: [
+      {
+        text: `two workers reach ${decimal(ratio, 2)}x the chars/s of one (pairs: ${ratios.map((r) => decimal(r, 2)).join(', ')}; goal: at least ${GOAL}x)`,
+        met: ratio >= GOAL,
+        binding: false,
+      },
+    ],
+    notes: [
+      'A sum of gradient times that grows with the second worker is what the cores lose to each other (memory, shared caches, the coordinator on a core of the workers), not what the cluster adds; that is "everything else".',
+    ],
+    data: { ...plan, charsPerSecond: rates, ratios, ratio, splits },
+  };
+}
+
+/**
+ * chars/s of a run after its warm-up.
+ * @param {Plan} plan
+ * @param {number} workers
+ */
+async function chars({ size, corpus, warmup, measuredMs }, workers) {
+  const clock = createRoundClock({ workers, warmup, measuredMs });
+  await withScratch((out) =>
+    train([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`, `--workers=${workers}`], {
+      deadlineMs: OVERHEAD_MS + 3 * measuredMs,
+      enough: clock.add,
+    }),
+  );
+  const rounds = clock.counted();
+  return (rounds.length * characters(size) * 1000) / rounds.reduce((sum, { roundMs }) => sum + roundMs, 0);
+}
+
+/**
+ * Picks the rounds that count: once all workers have been at work for `warmup` rounds, for `measuredMs`.
+ * @param {{ workers: number, warmup: number, measuredMs: number }} options
+ */
+function createRoundClock({ workers, warmup, measuredMs }) {
+  /** @type {Round[]} */
+  const together = [];
+  let spentMs = 0;
+  let lost = false;
+  const full = () => spentMs >= measuredMs;
+  return {
+    /** @param {Round} round @returns {boolean} true once there is nothing more to wait for */
+    add(round) {
+      if (lost || full()) return true;
+      if (round.ready === workers) {
+        together.push(round);
+        if (together.length > warmup) spentMs += round.roundMs;
+      } else if (together.length > 0) lost = true;
+      return lost || full();
+    },
+    /** @throws {BenchError} when a worker left too early */
+    counted() {
+      if (!full()) throw workerLost(workers);
+      return together.slice(warmup);
+    },
+  };
+}
+
+function workerLost(/** @type {number} */ workers) {
+  return new BenchError('run_failed', `the run did not keep its ${workers} workers`, 'Run troupe train by hand to see why.');
+}
+
+/**
+ * The same run with its processes started one by one, which tells how long the workers computed.
+ * @param {Plan} plan
+ * @param {number} workers
+ * @returns {Promise<{ roundMs: number, slowestMs: number, sumMs: number }>} medians over rounds
+ */
+async function split({ size, corpus, warmup, measuredMs }, workers) {
+  const clock = createRoundClock({ workers, warmup, measuredMs: measuredMs / 2 });
+  const computeMs = await withScratch((out) =>
+    trainByHand([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`], {
+      workers,
+      deadlineMs: OVERHEAD_MS + 3 * measuredMs,
+      enough: clock.add,
+    }),
+  );
+  const timesOf = (/** @type {Round} */ { round }) => computeMs.get(round) ?? [];
+  const rounds = clock.counted().filter((round) => timesOf(round).length === workers);
+  return {
+    roundMs: median(rounds.map(({ roundMs }) => roundMs)),
+    slowestMs: median(rounds.map((round) => Math.max(...timesOf(round)))),
+    sumMs: median(rounds.map((round) => timesOf(round).reduce((sum, time) => sum + time, 0))),
+  };
+}

@@ -1,0 +1,212 @@
+/** Whole runs, by the command line that people use: `troupe ...` as a child process whose events are read as they come. */
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { clearTimeout, setTimeout } from 'node:timers';
+import { fileURLToPath } from 'node:url';
+import { CATALOGUE } from '@troupe/corpus/node';
+import { BenchError } from './bench-error.mjs';
+import { interruption } from './interruption.mjs';
+
+/** @typedef {import('@troupe/run').RunEvent} RunEvent */
+/** @typedef {Extract<RunEvent, { event: 'round' }> & { ready: number }} Round `ready`: workers that could compute from its start */
+/** @typedef {Extract<RunEvent, { event: 'finished' }>} Finished */
+
+const TROUPE = fileURLToPath(new URL('../../apps/cli/bin/troupe.mjs', import.meta.url));
+const TAIL_LINES = 8;
+const KILL_MS = 20_000;
+
+/**
+ * @typedef {object} Command
+ * @property {Promise<void>} ended resolves once it has ended well. Rejects with BenchError `run_failed` or `deadline`.
+ * @property {() => void} stop asks it to save and end
+ */
+
+/**
+ * Starts `troupe ARGS`. Each line of its standard output that is an object goes to `onMessage`.
+ * @param {readonly string[]} args
+ * @param {{ onMessage: (message: any) => void, deadlineMs: number, env?: Record<string, string> }} options
+ * @returns {Command}
+ */
+export function startTroupe(args, { onMessage, deadlineMs, env = {} }) {
+  interruption.throwIfAborted();
+  const child = spawn(process.execPath, [TROUPE, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
+  /** @type {string[]} */
+  const tail = [];
+  createInterface({ input: child.stderr }).on('line', (line) => tail.push(line));
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    if (!line.startsWith('{')) return;
+    const message = JSON.parse(line);
+    if (message.event === 'error') tail.push(`${message.message} ${message.remedy}`);
+    onMessage(message);
+  });
+  let late = false;
+  const deadline = setTimeout(() => {
+    late = true;
+    stop();
+  }, deadlineMs);
+  /** @type {NodeJS.Timeout | undefined} */
+  let killer;
+  function stop() {
+    child.kill('SIGTERM');
+    killer ??= setTimeout(() => child.kill('SIGKILL'), KILL_MS);
+  }
+  interruption.addEventListener('abort', stop);
+  const name = `troupe ${args.join(' ')}`;
+  const ended = new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => {
+      clearTimeout(deadline);
+      clearTimeout(killer);
+      interruption.removeEventListener('abort', stop);
+      if (late) reject(new BenchError('deadline', `${name} took more than ${deadlineMs / 1000} s`, 'Run it by hand to see why.'));
+      else if (code === 0) resolve(undefined);
+      else
+        reject(
+          new BenchError(
+            'run_failed',
+            `${name} ended with ${signal ?? code}:\n  ${tail.slice(-TAIL_LINES).join('\n  ')}`,
+            'Run it by hand to see why.',
+          ),
+        );
+    });
+  });
+  // Whoever awaits it is told; not everyone has to.
+  ended.catch(() => {});
+  return { ended, stop };
+}
+
+/**
+ * `troupe train` to its end.
+ * @param {readonly string[]} flags
+ * @param {{ deadlineMs: number, enough?: (round: Round) => boolean }} options `enough`: true stops the run early
+ * @returns {Promise<{ rounds: Round[], finished: Finished }>}
+ * @throws {BenchError} `run_failed`, `deadline`
+ */
+export async function train(flags, { deadlineMs, enough = () => false }) {
+  /** @type {Round[]} */
+  const rounds = [];
+  /** @type {Finished | undefined} */
+  let finished;
+  const onRound = readRounds((round) => {
+    rounds.push(round);
+    if (enough(round)) run.stop();
+  });
+  const run = startTroupe(['train', '--json', ...flags], {
+    deadlineMs,
+    onMessage: (/** @type {RunEvent} */ message) => {
+      if (message.event === 'finished') finished = message;
+      onRound(message);
+    },
+  });
+  await run.ended;
+  if (finished === undefined) throw new BenchError('run_failed', 'the run ended without saying so', 'Run it by hand to see why.');
+  return { rounds, finished };
+}
+
+/**
+ * A run whose coordinator and workers are started one by one: workers tell their times on their own standard output only.
+ * @param {readonly string[]} flags
+ * @param {{ workers: number, deadlineMs: number, enough: (round: Round) => boolean }} options `enough`: true stops the run
+ * @returns {Promise<Map<number, number[]>>} round (from 1) -> how long each worker computed its gradient, ms
+ * @throws {BenchError} `run_failed`, `deadline`
+ */
+export async function trainByHand(flags, { workers, deadlineMs, enough }) {
+  const env = { TROUPE_TOKEN: 'bench' };
+  /** @type {Map<number, number[]>} */
+  const times = new Map();
+  const onWorker = (/** @type {any} */ { kind, round, computeMs }) => {
+    // A worker counts rounds from 0; the event of a round says how many are completed.
+    if (kind === 'computed') times.set(round + 1, [...(times.get(round + 1) ?? []), computeMs]);
+  };
+  /** @type {Command[]} */
+  const hands = [];
+  const onRound = readRounds((round) => {
+    if (enough(round)) run.stop();
+  });
+  const run = startTroupe(['coordinator', '--json', '--port=0', ...flags], {
+    deadlineMs,
+    env,
+    onMessage: (/** @type {RunEvent} */ message) => {
+      onRound(message);
+      if (message.event !== 'listening') return;
+      for (let i = 1; i <= workers; i++) {
+        const args = ['worker', message.address, '--json', `--name=bench-${i}`];
+        hands.push(startTroupe(args, { onMessage: onWorker, deadlineMs, env }));
+      }
+      // Without its workers the run would stand still until the deadline.
+      for (const { ended } of hands) ended.catch(run.stop);
+    },
+  });
+  try {
+    await run.ended;
+  } finally {
+    for (const { stop } of hands) stop();
+    await Promise.allSettled(hands.map(({ ended }) => ended));
+  }
+  await Promise.all(hands.map(({ ended }) => ended));
+  return times;
+}
+
+/**
+ * Reads events and passes rounds on. A worker that has joined still has an engine to set up: `ready` counts those past that.
+ * @param {(round: Round) => void} onRound
+ * @returns {(message: RunEvent) => void}
+ */
+function readRounds(onRound) {
+  /** @type {Set<string>} */
+  const atWork = new Set();
+  let ready = 0;
+  return (message) => {
+    if (message.event === 'worker' && message.change === 'ready') atWork.add(message.workerId);
+    if (message.event === 'worker' && message.change === 'left') atWork.delete(message.workerId);
+    if (message.event !== 'round') return;
+    onRound({ ...message, ready: Math.min(ready, atWork.size) });
+    ready = atWork.size;
+  };
+}
+
+/** Flags for a run that does nothing but rounds. @param {string} corpus @param {import('./configs.mjs').Size} size @param {string} out */
+export function runFlags(corpus, { layers, hidden, streams, window }, out) {
+  const values = {
+    corpus,
+    layers,
+    hidden,
+    batch: streams,
+    window,
+    out,
+    seed: 1,
+    'eval-every': 0,
+    'sample-every': 0,
+    'checkpoint-every': 0,
+  };
+  return Object.entries(values).map(([name, value]) => `--${name}=${value}`);
+}
+
+/** `tiny-shakespeare` where the folder TROUPE_CORPUS_DIR has it, else the embedded Sonnets: nothing is downloaded. */
+export function usualCorpus() {
+  const folder = process.env.TROUPE_CORPUS_DIR;
+  const entry = CATALOGUE.find(({ name }) => name === 'tiny-shakespeare');
+  const files = entry === undefined ? [] : [`${entry.name}.txt`, ...entry.fileNames];
+  const found = folder !== undefined && files.some((file) => fs.existsSync(path.join(folder, file)));
+  return found ? 'tiny-shakespeare' : 'sonnets';
+}
+
+/**
+ * Lends a folder for checkpoints and removes it.
+ * @template T
+ * @param {(folder: string) => Promise<T>} use
+ */
+export async function withScratch(use) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'troupe-bench-'));
+  try {
+    return await use(folder);
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
