@@ -40,6 +40,12 @@ export interface AppProcess {
 }
 
 /**
+ * Every round moves megabytes through short-lived buffers. V8 counts them against the heap, which is tiny here, and would collect several
+ * times a round, on cores that the workers need; with room from the start it hardly ever does.
+ */
+const HEAP_FLAGS = ['--initial-heap-size=256'];
+
+/**
  * Starts an app in a process group of its own, so that Ctrl-C in the terminal reaches only us and we decide what it means. The
  * IPC channel is its lifeline: when we die, however suddenly, it closes and the app ends itself.
  * @throws CliError `not_built`.
@@ -52,7 +58,7 @@ export function startApp(script: string, options: AppOptions): AppProcess {
     output === 'inherit'
       ? (['ignore', 'inherit', 'inherit', 'ipc'] as const)
       : (['ignore', output === 'lines' ? 'pipe' : 'ignore', 'pipe', 'ipc'] as const);
-  const child = spawn(process.execPath, [script, ...options.args], {
+  const child = spawn(process.execPath, [...HEAP_FLAGS, script, ...options.args], {
     stdio: [...stdio],
     env: { ...options.env },
     detached: process.platform !== 'win32',

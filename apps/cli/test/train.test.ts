@@ -52,6 +52,7 @@ describe('troupe train', () => {
     const options = { env: { TEST_ROUNDS: '40', NO_COLOR: '1' }, columns: 80 };
     const { stdout, exitCode } = troupe(['train', '--workers', '1'], options);
     await exitCode;
+    // eslint-disable-next-line no-control-regex -- what is looked for is the escape sequence itself
     const drawn = [...stdout.text.matchAll(/\r(\[[^\r\n]*?\] {2}\d+\/40.*?)\x1b\[K/g)].map(([, line]) => line);
     expect(drawn.length).toBeGreaterThan(1);
     expect(drawn.some((line) => line.includes('val 1.71') && line.includes('ETA'))).toBe(true);

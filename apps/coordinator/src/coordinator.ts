@@ -177,7 +177,7 @@ async function conduct(parts: Conducted): Promise<void> {
     writer,
     nowMs,
     timestamp: () => new Date().toISOString(),
-    workers: () => door.workers,
+    workers: () => shell.workers,
   });
   const shell = createRunShell({
     ...prepared,

@@ -29,8 +29,8 @@ export interface ShellParts {
 }
 
 export interface RunShell {
-  /** Rounds completed. */
-  readonly round: number;
+  /** Workers that may be lent streams. */
+  readonly workers: number;
   feed(input: RunInput): void;
   onReduce(event: ReduceEvent): void;
 }
@@ -40,8 +40,8 @@ export function createRunShell(parts: ShellParts): RunShell {
   let { state } = parts;
 
   return {
-    get round() {
-      return state.round;
+    get workers() {
+      return [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
     },
     feed,
     onReduce(event) {
@@ -68,12 +68,22 @@ export function createRunShell(parts: ShellParts): RunShell {
     for (const effect of decision.effects) perform(effect);
   }
 
+  /**
+   * The workers apply the update at the same time as we do, so their next leases leave before our own replica steps. A contribution to
+   * the new round cannot arrive before it is opened: it waits for its grant at the all-reduce.
+   */
   function onUpdate(update: ReduceUpdate): void {
     if (update.round !== state.round) return;
-    replica.step(update.update, update.learningRate);
     states.commit();
+    const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
+    state = decision.state;
+    for (const effect of decision.effects) if (effect.type === 'lease') sendLease(effect);
+    replica.step(update.update, update.learningRate);
     parts.onUpdate(update);
-    feed({ type: 'updated', round: update.round });
+    for (const effect of decision.effects) {
+      if (effect.type === 'lease') grant(effect);
+      else perform(effect);
+    }
   }
 
   function perform(effect: RunEffect): void {
@@ -81,7 +91,8 @@ export function createRunShell(parts: ShellParts): RunShell {
       case 'openRound':
         return openRound(effect.round);
       case 'lease':
-        return lend(effect);
+        grant(effect);
+        return sendLease(effect);
       case 'resync':
         return sendSnapshot(effect.workerId);
       case 'evaluate':
@@ -103,8 +114,11 @@ export function createRunShell(parts: ShellParts): RunShell {
     parts.host.openRound({ round, learningRate, clip: config.clip, parametersDigest: replica.digest() });
   }
 
-  function lend({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
+  function grant({ workerId, leaseId, round, streams: ids }: Lease): void {
     parts.host.grant({ round, leaseId, workerId, streams: [...ids] });
+  }
+
+  function sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
     const given = ids.filter((_, i) => sources[i] === 'g').map((stream) => states.of(stream));
     const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats: parts.stateFloats };
     const windows = ids.map((stream) => streams.streamWindow(stream, round));

@@ -49,7 +49,7 @@ export interface Joined {
 
 export type EngineMaker = (config: ModelConfig, limits: EngineLimits) => Engine;
 
-export async function createCluster(config: TrainingConfig = CONFIG) {
+export async function createCluster(config: TrainingConfig = CONFIG, onRound: (round: number) => void = () => undefined) {
   const over = new AbortController();
   const service = createStarService({ token: 'secret', log: () => undefined, deadline: (ms) => AbortSignal.timeout(ms) });
   const dial = (serve: (link: Connection) => Promise<void>): Connection => {
@@ -95,7 +95,10 @@ export async function createCluster(config: TrainingConfig = CONFIG) {
     nowMs: () => performance.now(),
     host,
     door: () => door,
-    onUpdate: (update) => losses.push(update.lossSum / update.tokens),
+    onUpdate: (update) => {
+      losses.push(update.lossSum / update.tokens);
+      onRound(update.round);
+    },
     onDue: () => undefined,
     onWaiting: (reason) => waiters.push(reason),
     onEnd: (ending) => resolve(ending),
@@ -126,6 +129,11 @@ export async function createCluster(config: TrainingConfig = CONFIG) {
     controlLink,
     reduceLink,
     start: () => shell.feed({ type: 'start' }),
+    /** When so many workers have said that they are ready. */
+    async ready(workers: number): Promise<void> {
+      while (changes.filter((change) => change.includes(' ready: ')).length < workers)
+        await new Promise((resolve) => setTimeout(resolve, 1));
+    },
     join(name: string, options: { createEngine?: EngineMaker; token?: string; slowMs?: number } = {}): Joined {
       const stop = new AbortController();
       const links: Connection[] = [];

@@ -5,6 +5,7 @@ import { CheckpointError, decodeCheckpoint, encodeCheckpoint, type Checkpoint } 
 import { sha256 } from '../src/node/index.js';
 import { MODEL, bits, exampleCheckpoint } from './example.js';
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- headers are taken apart and damaged at any depth
 type Header = Record<string, any>;
 
 const encode = (checkpoint: Checkpoint = exampleCheckpoint()) => encodeCheckpoint(checkpoint, sha256);

@@ -18,7 +18,10 @@ export interface GradientShape {
 export interface GradientCoder {
   /** P. */
   readonly size: number;
-  /** The gradient [P] in a fresh body with `room` zero bytes behind it. A value that is not finite stays so, and `defect` finds it. */
+  /**
+   * The gradient [P] as a body, valid until the next encode, with `room` bytes behind it for the caller to fill. A value that is not
+   * finite stays so, and `defect` finds it.
+   */
   encode(gradient: Float32Array, room?: number): Uint8Array<ArrayBuffer>;
   /** Reads `body` into `target` [P]. */
   decode(body: Uint8Array, target: Float32Array): void;
@@ -55,9 +58,19 @@ export function floatsAt(body: Uint8Array, offset: number, length: number): Floa
     : new Float32Array(body.slice(offset, offset + length * 4).buffer, 0, length);
 }
 
+/** Bytes that every encode writes anew: megabytes a round that need not be allocated each time. */
+function createScratch(): (bytes: number) => Uint8Array<ArrayBuffer> {
+  let buffer = new ArrayBuffer(0);
+  return (bytes) => {
+    if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes);
+    return new Uint8Array(buffer, 0, bytes);
+  };
+}
+
 class Float32Coder implements GradientCoder {
   readonly size: number;
   readonly #space: VectorSpace;
+  readonly #scratch = createScratch();
 
   constructor(shape: GradientShape, space: VectorSpace) {
     this.size = parameterCount(shape.tensorSizes);
@@ -66,7 +79,7 @@ class Float32Coder implements GradientCoder {
 
   encode(gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
     checkLength(gradient, this.size);
-    const body = new Uint8Array(this.size * 4 + room);
+    const body = this.#scratch(this.size * 4 + room);
     body.set(new Uint8Array(gradient.buffer, gradient.byteOffset, gradient.byteLength));
     return body;
   }
@@ -95,6 +108,7 @@ class Float16Coder implements GradientCoder {
   readonly #bytes: number;
   readonly #tensors: readonly { readonly from: number; readonly to: number }[];
   readonly #space: VectorSpace;
+  readonly #scratch = createScratch();
 
   constructor(shape: GradientShape, space: VectorSpace) {
     let to = 0;
@@ -106,7 +120,9 @@ class Float16Coder implements GradientCoder {
 
   encode(gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
     checkLength(gradient, this.size);
-    const body = new Uint8Array(this.#bytes + room);
+    const body = this.#scratch(this.#bytes + room);
+    // With an odd number of halves two bytes of padding remain, which must not vary.
+    body.fill(0, this.#bytes - 4, this.#bytes);
     for (const { halves, scales, index, from, to } of this.#sections(body)) {
       const tensor = gradient.subarray(from, to);
       scales[index] = scaleFor(this.#space.maxMagnitude(tensor));

@@ -27,6 +27,7 @@ export type Grant = Omit<MessageOf<'grant'>, 'type'>;
 /** The update of a finished round, ready to send. */
 export interface EncodedUpdate {
   readonly message: MessageOf<'update'>;
+  /** Valid until the next update. */
   readonly body: Uint8Array;
 }
 

@@ -27,15 +27,20 @@ export interface ChannelOptions<K extends MessageType> {
   bodyBytes(message: MessageOf<K>): number;
   readonly limits?: Limits;
   /**
+   * Bodies of the same length lie in the same memory, each valid until the next receive: for who reads megabytes every round and is
+   * done with them at once.
+   */
+  readonly reuseBodies?: boolean;
+  /**
    * A signal that aborts after `ms`: AbortSignal.timeout, where there is one. With it, a transfer that has begun and makes no
-   * progress for `transferIdleMs` while someone receives ends the channel.
+   * progress for `transferIdleMs` to twice that, while someone receives, ends the channel.
    */
   deadline?(ms: number): AbortSignal;
 }
 
 export interface Received<K extends MessageType = MessageType> {
   readonly message: MessageOf<K>;
-  /** In an ArrayBuffer of its own, from offset 0, so that typed arrays can be laid over it. */
+  /** In an ArrayBuffer of its own (see `reuseBodies`), from offset 0, so that typed arrays can be laid over it. */
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
@@ -70,6 +75,15 @@ interface Transfer<K extends MessageType> extends Received<K> {
 function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
   const limits = options.limits ?? LIMITS;
   const transfers = new Map<number, Transfer<K>>();
+  /** The largest body delivered, to be used again: small ones between the large must not push it out. */
+  let spare: Uint8Array<ArrayBuffer> | undefined;
+
+  function newBody(bytes: number): Uint8Array<ArrayBuffer> {
+    if (spare?.byteLength !== bytes) return new Uint8Array(bytes);
+    const body = spare;
+    spare = undefined;
+    return body;
+  }
 
   function begin(frame: Frame): Received<K> | undefined {
     const { transfer, number: bodyBytes } = frame;
@@ -93,9 +107,8 @@ function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
       const what = `more than ${limits.transfersInFlight} transfers half sent`;
       throw new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.');
     }
-    const body = new Uint8Array(bodyBytes);
-    if (bodyBytes === 0) return { message, body };
-    transfers.set(transfer, { message, body, received: 0 });
+    if (bodyBytes === 0) return { message, body: new Uint8Array(0) };
+    transfers.set(transfer, { message, body: newBody(bodyBytes), received: 0 });
     return undefined;
   }
 
@@ -110,6 +123,7 @@ function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
     open.received += payload.byteLength;
     if (open.received < body.byteLength) return undefined;
     transfers.delete(transfer);
+    if (options.reuseBodies && body.byteLength >= (spare?.byteLength ?? 0)) spare = body;
     return { message, body };
   }
 
@@ -129,24 +143,40 @@ function accepted<K extends MessageType>(message: Message, types: readonly K[]):
   return (types as readonly MessageType[]).includes(message.type);
 }
 
-/** The next frame, or ProtocolError `limit_exceeded` when `deadline` comes first. */
-async function receiveBefore(link: FrameLink, deadline: AbortSignal, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const either = new AbortController();
-  const onDeadline = () => either.abort(deadline.reason);
-  const onSignal = () => either.abort(signal?.reason);
-  deadline.addEventListener('abort', onDeadline);
-  signal?.addEventListener('abort', onSignal);
-  try {
-    return await link.receive(either.signal);
-  } catch (error) {
-    if (!deadline.aborted || signal?.aborted) throw error;
-    throw new ProtocolError('limit_exceeded', 'a transfer came to a standstill', 'Check the network; then reconnect.', {
-      cause: error,
-    });
-  } finally {
-    deadline.removeEventListener('abort', onDeadline);
-    signal?.removeEventListener('abort', onSignal);
+/**
+ * Watches for transfers that stand still. One deadline at a time, set anew when it strikes after progress: frames come by the thousand
+ * and must not each start a timer.
+ */
+function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onStandstill: () => void) {
+  let armed = false;
+  let progressed = false;
+  let receivers = 0;
+
+  function arm(): void {
+    armed = true;
+    progressed = false;
+    deadline().addEventListener('abort', strike, { once: true });
   }
+  function strike(): void {
+    armed = false;
+    if (!isPending()) return;
+    if (progressed || receivers === 0) arm();
+    else onStandstill();
+  }
+  return {
+    async during<T>(receive: () => Promise<T>): Promise<T> {
+      receivers++;
+      try {
+        return await receive();
+      } finally {
+        receivers--;
+      }
+    },
+    progress(): void {
+      progressed = true;
+      if (!armed && isPending()) arm();
+    },
+  };
 }
 
 /** Speaks messages over `link`, which it owns from here on. */
@@ -156,10 +186,17 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
   let transfers = 0;
   let failure: ProtocolError | undefined;
 
-  const nextFrame = (signal: AbortSignal | undefined) =>
-    assembler.pending && options.deadline && !signal?.aborted
-      ? receiveBefore(link, options.deadline(limits.transferIdleMs), signal)
-      : link.receive(signal);
+  const { deadline } = options;
+  const watch =
+    deadline &&
+    createWatch(
+      () => deadline(limits.transferIdleMs),
+      () => assembler.pending,
+      () => {
+        failure = new ProtocolError('limit_exceeded', 'a transfer came to a standstill', 'Check the network; then reconnect.');
+        link.close(failure.message);
+      },
+    );
 
   const sendEncoded = (frames: readonly Uint8Array[]) => {
     if (link.bufferedBytes > limits.bufferedBytes) {
@@ -186,12 +223,15 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
       if (failure) throw failure;
       try {
         for (;;) {
-          const whole = assembler.add(await nextFrame(signal));
+          const frame = await (watch ? watch.during(() => link.receive(signal)) : link.receive(signal));
+          const whole = assembler.add(frame);
+          watch?.progress();
           if (whole) return whole;
         }
       } catch (error) {
         if (error instanceof ProtocolError) failure = error;
-        throw error;
+        // A link closed for a standstill reports the close; what counts is why.
+        throw failure ?? error;
       }
     },
     close: (reason) => link.close(reason),

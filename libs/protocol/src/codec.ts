@@ -21,7 +21,7 @@ function checkMessage(value: unknown): Message {
   const type = Object.hasOwn(value, 'type') ? (value as { type: unknown }).type : undefined;
   if (typeof type !== 'string') throw malformed('a message without a type');
   if (!Object.hasOwn(schemas, type)) throw malformed(`a message of the unknown type ${JSON.stringify(type.slice(0, 40))}`);
-  const result = v.safeParse(schemas[type]!, value, { abortEarly: true, abortPipeEarly: true });
+  const result = v.safeParse(schemas[type], value, { abortEarly: true, abortPipeEarly: true });
   if (result.success) return result.output;
   const remedy = 'Run the same version of Troupe on both sides.';
   throw new ProtocolError('invalid_message', describeIssue(type, result.issues[0]), remedy);

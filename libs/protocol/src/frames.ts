@@ -51,7 +51,7 @@ export function encodeTransfer(transfer: number, message: Message, body: Body, l
   const packed = encodeMessage(message, limits);
   const frame = newFrame(MESSAGE, transfer, bodyBytes, packed.byteLength);
   frame.set(packed, HEADER_BYTES);
-  return [frame, ...encodeChunks(transfer, parts, bodyBytes, limits.frameBytes - HEADER_BYTES)];
+  return [frame, ...encodeChunks(transfer, parts, bodyBytes, Math.min(limits.chunkBytes, limits.frameBytes - HEADER_BYTES))];
 }
 
 function encodeChunks(transfer: number, parts: readonly Uint8Array[], bodyBytes: number, chunkBytes: number): Uint8Array[] {
@@ -64,7 +64,7 @@ function encodeChunks(transfer: number, parts: readonly Uint8Array[], bodyBytes:
     for (let from = 0; from < part.byteLength;) {
       const at = position % chunkBytes;
       const count = Math.min(part.byteLength - from, chunkBytes - at);
-      frames[(position - at) / chunkBytes]!.set(part.subarray(from, from + count), HEADER_BYTES + at);
+      frames[(position - at) / chunkBytes].set(part.subarray(from, from + count), HEADER_BYTES + at);
       from += count;
       position += count;
     }

@@ -2,6 +2,11 @@
 export const LIMITS = {
   /** One frame on the wire. WebRTC data channels carry no more. */
   frameBytes: 256 * 1024,
+  /**
+   * Body bytes in one chunk that this side writes. Smaller than a frame may be: sockets hand over 64 KiB at a time, and a frame that
+   * lies within one such piece is read without copying.
+   */
+  chunkBytes: 32 * 1024,
   /** One message's msgpack; fits in one frame, and holds a lease of every stream there can be. */
   messageBytes: 192 * 1024,
   /** The body attached to one message: gradients, snapshots. 1 GiB. */

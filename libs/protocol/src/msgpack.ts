@@ -23,7 +23,7 @@ export function malformed(what: string, options?: ErrorOptions): ProtocolError {
 }
 
 export function pack(value: object): Uint8Array {
-  return packr.pack(value);
+  return packr.pack(value) as Uint8Array;
 }
 
 /** @throws ProtocolError `malformed_frame` */

@@ -59,20 +59,20 @@ describe('frames', () => {
   it('are laid out byte by byte as PROTOCOL.md says', () => {
     const [message, chunk, ...more] = encodeFrames(snapshot, Uint8Array.of(7, 8, 9));
     expect(more).toEqual([]);
-    const transfer = new DataView(message!.buffer).getUint32(4, true);
-    expect([...message!.slice(0, 4)]).toEqual([1, 1, 0, 0]);
-    expect([...message!.slice(8, 16)]).toEqual([3, 0, 0, 0, 0, 0, 0, 0]);
-    expect(message![16]).toBe(0x80 + 3);
-    expect([...chunk!.slice(0, 4)]).toEqual([2, 1, 0, 0]);
-    expect(new DataView(chunk!.buffer).getUint32(4, true)).toBe(transfer);
-    expect([...chunk!.slice(8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
+    const transfer = new DataView(message.buffer).getUint32(4, true);
+    expect([...message.slice(0, 4)]).toEqual([1, 1, 0, 0]);
+    expect([...message.slice(8, 16)]).toEqual([3, 0, 0, 0, 0, 0, 0, 0]);
+    expect(message[16]).toBe(0x80 + 3);
+    expect([...chunk.slice(0, 4)]).toEqual([2, 1, 0, 0]);
+    expect(new DataView(chunk.buffer).getUint32(4, true)).toBe(transfer);
+    expect([...chunk.slice(8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
   });
 
   it('stay within the limit and leave every chunk aligned to 8 bytes', () => {
     const frames = encodeFrames(snapshot, new Uint8Array(1_000_000));
-    expect(frames.length).toBe(1 + Math.ceil(1_000_000 / (LIMITS.frameBytes - 16)));
+    expect(frames.length).toBe(1 + Math.ceil(1_000_000 / LIMITS.chunkBytes));
     for (const frame of frames) expect(frame.byteLength).toBeLessThanOrEqual(LIMITS.frameBytes);
-    expect((LIMITS.frameBytes - 16) % 8).toBe(0);
+    expect(LIMITS.chunkBytes % 8).toBe(0);
   });
 
   it('encode a body given in parts as one, across chunk borders', async () => {
@@ -114,7 +114,7 @@ describe('a channel', () => {
     sender.sendEncoded(shared);
     // Interleaved, as a sender with several lanes might.
     const [a, b] = [sent.slice(0, shared.length), sent.slice(shared.length)];
-    const interleaved = a.flatMap((frame, i) => [frame, b[i]!]);
+    const interleaved = a.flatMap((frame, i) => [frame, b[i]]);
     const channel = receiver([...interleaved, ...shared], 600_000);
     for (const message of [snapshot, update, update]) {
       const received = await channel.receive();
@@ -125,7 +125,7 @@ describe('a channel', () => {
 
   it('lets a small message pass a large one that is still coming', async () => {
     const [head, ...chunks] = encodeFrames(snapshot, pattern(300_000));
-    const channel = receiver([head!, chunks[0]!, ...encodeFrames(bye), ...chunks.slice(1)], 300_000);
+    const channel = receiver([head, chunks[0], ...encodeFrames(bye), ...chunks.slice(1)], 300_000);
     expect((await channel.receive()).message).toEqual(bye);
     expect((await channel.receive()).message).toEqual(snapshot);
   });
@@ -153,25 +153,50 @@ describe('a channel', () => {
   });
 
   it('ends a transfer that has come to a standstill, but waits for a message as long as its holder does', async () => {
-    const [head] = encodeFrames(snapshot, pattern(10));
+    const [head, first] = encodeFrames(snapshot, pattern(100_000));
     const deadlines: AbortController[] = [];
     const deadline = (ms: number) => {
       expect(ms).toBe(LIMITS.transferIdleMs);
       deadlines.push(new AbortController());
       return deadlines.at(-1)!.signal;
     };
-    const channel = receiver([...encodeFrames(bye), head!], 10, { deadline });
+    const incoming = [...encodeFrames(bye), head, first];
+    let breakOff: (error: Error) => void = () => {};
+    const link: FrameLink = {
+      ...listLink().link,
+      receive: () => new Promise((resolve, reject) => (incoming.length > 0 ? resolve(incoming.shift()!) : (breakOff = reject))),
+      close: (reason) => breakOff(new Error(`closed: ${reason}`)),
+    };
+    const channel = createChannel(link, {
+      accepts: ['bye', 'snapshot'],
+      bodyBytes: (m) => (m.type === 'bye' ? 0 : 100_000),
+      deadline,
+    });
     await channel.receive();
     expect(deadlines).toEqual([]);
-    const waiting = channel.receive();
+    const waiting = expect(channel.receive()).rejects.toEqual(refused('limit_exceeded', /standstill/));
     await new Promise((resolve) => setTimeout(resolve));
-    deadlines[0]!.abort();
-    await expect(waiting).rejects.toEqual(refused('limit_exceeded', /standstill/));
+    expect(deadlines).toHaveLength(1);
+    deadlines[0].abort(); // There was a chunk meanwhile.
+    expect(deadlines).toHaveLength(2);
+    deadlines[1].abort();
+    await waiting;
+  });
+
+  it('uses the memory of a body again when told to, and only then', async () => {
+    const frames = () => [...encodeFrames(snapshot, pattern(100)), ...encodeFrames(snapshot, pattern(100).fill(9))];
+    for (const reuseBodies of [true, false]) {
+      const channel = receiver(frames(), 100, { reuseBodies });
+      const { body: one } = await channel.receive();
+      const { body: other } = await channel.receive();
+      expect(other).toEqual(pattern(100).fill(9));
+      expect(one.buffer === other.buffer).toBe(reuseBodies);
+    }
   });
 });
 
 describe('a hostile peer', () => {
-  const [head, first, second] = encodeFrames(snapshot, pattern(300_000)) as [Uint8Array, Uint8Array, Uint8Array];
+  const [head, first, second] = encodeFrames(snapshot, pattern(200_000)) as [Uint8Array, Uint8Array, Uint8Array];
   it.each<[string, string, Uint8Array[]]>([
     ['an empty frame', 'malformed_frame', [new Uint8Array(0)]],
     ['a truncated header', 'malformed_frame', [head.slice(0, 15)]],
@@ -203,7 +228,7 @@ describe('a hostile peer', () => {
       Array.from({ length: LIMITS.transfersInFlight + 1 }, (_, i) => setBytes(head, 4, i)),
     ],
   ])('is refused for %s, and the channel stays dead', async (_, code, frames) => {
-    const channel = receiver([...frames, ...encodeFrames(bye)], 300_000);
+    const channel = receiver([...frames, ...encodeFrames(bye)], 200_000);
     const outcome = async () => {
       for (;;) await channel.receive();
     };

@@ -37,6 +37,7 @@ export type RunEvent =
       /** Over the last few seconds. */
       charsPerSecond: number;
       etaMs: number;
+      /** That had joined and were ready. */
       workers: number;
     }
   | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }

@@ -55,7 +55,7 @@ export function createQueue<T>(): Queue<T> {
   let waiter: Waiter<T> | undefined;
   let ended: TransportError | undefined;
   const next = (): T => {
-    const item = items[head++]!;
+    const item = items[head++];
     if (head === items.length || head >= 1024) {
       items = items.slice(head);
       head = 0;

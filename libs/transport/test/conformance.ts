@@ -83,7 +83,7 @@ function describeFrames(link: () => Harness): void {
     for (let i = 0; i < 5000; i++) near.send(bytes(i & 255, i >> 8));
     for (let i = 0; i < 5000; i++) {
       const [low, high] = await far.receive();
-      if (low! + 256 * high! !== i) expect.fail(`frame ${i} came as ${low! + 256 * high!}`);
+      if (low + 256 * high !== i) expect.fail(`frame ${i} came as ${low + 256 * high}`);
     }
   });
 

@@ -90,7 +90,8 @@ type Measured = { lossPerChar: number; tokens: number; engine: string };
 
 async function measure(shell: Shell, { model, parameters }: Checkpoint, tokens: Uint16Array, lanes: number): Promise<Measured> {
   const style = styleFor(shell.stderr, shell.env);
-  let [done, total] = [0, tokens.length - 1];
+  const total = tokens.length - 1;
+  let done = 0;
   const line = (width: number) => renderBar(done, total, `${groupedCount(done)} of ${counted(total, 'character')}`, width, style);
   const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
   const { createEngine } = await import('../engine.js');

@@ -43,7 +43,7 @@ function helpfulOption({ flag, kind, choices, placeholder, help, default: usual 
 export function runArguments(command: Command, leaveOut: readonly string[] = []): string[] {
   const args: string[] = [];
   for (const { flag, kind } of RUN_OPTIONS) {
-    const value: unknown = command.getOptionValue(optionKey(flag));
+    const value = command.getOptionValue(optionKey(flag)) as string | boolean | undefined;
     if (value === undefined || leaveOut.includes(flag)) continue;
     args.push(kind === 'switch' ? flag : `${flag}=${String(value)}`);
   }

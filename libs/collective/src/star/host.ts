@@ -59,6 +59,7 @@ export async function hostReduce(connection: Connection, options: HostOptions): 
   const { token, runId, streams, window, codec, tensorSizes, stateFloats, signal } = options;
   const channel = createChannel(connection, {
     accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update'],
+    reuseBodies: true,
     bodyBytes(message: Message) {
       if (message.type === 'update') return updateBytes(options);
       return message.type === 'counted' ? message.streams.length * stateFloats * 4 : 0;
@@ -113,7 +114,7 @@ class StarHost implements ReduceHost {
         return this.#reader.read(message, body);
       case 'counted': {
         const { type, ...counted } = message;
-        return { kind: type, ...counted, endStates: floatsAt(body, 0, body.length / 4) };
+        return { kind: type, ...counted, endStates: floatsAt(body, 0, body.length / 4).slice() };
       }
       case 'rejected': {
         const { type, ...rejected } = message;

@@ -50,6 +50,7 @@ export async function joinReduce(connection: Connection, options: JoinOptions): 
   const { runId, workerId, ticket, signal } = options;
   const channel = createChannel(connection, {
     accepts: ['joined', 'refuse', 'contributionResult', 'update'],
+    reuseBodies: true,
     bodyBytes: (message: Message) => (message.type === 'update' ? updateBytes(options) : 0),
   });
   await shakeHands(channel, { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket }, 'joined', signal);

@@ -88,6 +88,7 @@ class Service implements StarService {
       accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'openRound', 'grant'],
       bodyBytes: (message) => bodyBytes(session, message),
       deadline: this.#options.deadline,
+      reuseBodies: true,
     });
     const stop = () => channel.close('the all-reduce service is stopping');
     signal.addEventListener('abort', stop, { once: true });

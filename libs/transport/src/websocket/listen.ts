@@ -33,7 +33,7 @@ function routesOf(server: Server): Map<string, Upgrade> {
   const table = new Map<string, Upgrade>();
   routes.set(server, table);
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const path = (request.url ?? '/').split('?', 1)[0]!;
+    const path = (request.url ?? '/').split('?', 1)[0];
     const upgrade = table.get(path);
     if (upgrade) upgrade(request, socket, head);
     else answerAndClose(socket, '404 Not Found');
