@@ -162,6 +162,8 @@ class TrainView {
     }
     const text = this.#textOf(event);
     if (text !== undefined) this.#screen.print(text);
+    // The last round is shown however soon it comes.
+    if (event.event === 'round' && event.round >= event.rounds) this.#screen.refresh();
   }
 
   /** That workers come is seen in the status line, and that they go at the end is no loss. */
