@@ -2,7 +2,7 @@
 // and the constraints below say what may import what. tests/architecture feeds this config violations and expects errors.
 import eslint from '@eslint/js';
 import nx from '@nx/eslint-plugin';
-import importX from 'eslint-plugin-import-x';
+import imports from 'eslint-plugin-import';
 import tseslint from 'typescript-eslint';
 
 /** A layer may import these layers and nothing else. Apps never import each other: the CLI starts them as processes. */
@@ -33,17 +33,20 @@ export default tseslint.config(
   eslint.configs.recommended,
   ...tseslint.configs.recommendedTypeChecked,
   {
-    plugins: { '@nx': nx, 'import-x': importX },
+    plugins: { '@nx': nx, import: imports },
     languageOptions: {
       parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },
     },
-    settings: { 'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] }, 'import-x/resolver-next': [relativeResolver()] },
+    settings: {
+      'import/parsers': { '@typescript-eslint/parser': ['.ts'] },
+      'import/resolver': { [new URL('./scripts/relative-resolver.cjs', import.meta.url).pathname]: {} },
+    },
     rules: {
       '@nx/enforce-module-boundaries': [
         'error',
         { allow: [], depConstraints: [...layerConstraints, ...runtimeConstraints], enforceBuildableLibDependency: false },
       ],
-      'import-x/no-cycle': 'error',
+      'import/no-cycle': 'error',
       // An async method of a port turns what it throws into a rejection; it need not await.
       '@typescript-eslint/require-await': 'off',
       // Ports are objects of closures, whose methods may be passed on alone; the rule takes every method signature for one that needs `this`.
@@ -112,15 +115,3 @@ export default tseslint.config(
     },
   },
 );
-
-/** Cycles are looked for within a project, where imports are relative and end in .js for a .ts file. */
-function relativeResolver() {
-  return {
-    interfaceVersion: 3,
-    name: 'relative-ts',
-    resolve(source, file) {
-      if (!source.startsWith('.')) return { found: false };
-      return { found: true, path: new URL(source.replace(/\.js$/, '.ts'), `file://${file}`).pathname };
-    },
-  };
-}
