@@ -10,7 +10,7 @@ import type { SideJobs } from './side-jobs.js';
 
 const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
-const SAMPLE_TEMPERATURE = 0.7;
+const SAMPLE_TEMPERATURE = 0.5;
 
 export interface FollowUpParts {
   readonly prepared: Preparation;

@@ -1,0 +1,28 @@
+// Builds what is out of date: the WebAssembly kernels (Nx, cached), then TypeScript. Quiet unless something fails.
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Runs a package's command line; its output is shown only when it fails. */
+function run(script, args) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(root, 'node_modules', script), ...args], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, NX_TUI: 'false', NX_NO_CLOUD: 'true' },
+  });
+  if (status === 0) return;
+  process.stderr.write(`${stdout}${stderr}\nThe build failed at ${path.basename(script)} ${args.join(' ')}.\n`);
+  process.exitCode = 1;
+  throw new Error('build failed');
+}
+
+const started = performance.now();
+try {
+  run('nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
+  run('typescript/bin/tsc', ['-b']);
+  process.stderr.write(`built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+} catch (error) {
+  if (process.exitCode !== 1) throw error;
+}
