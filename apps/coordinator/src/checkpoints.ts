@@ -1,8 +1,15 @@
 /** Where a run's checkpoints are and what it goes on from. */
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { Checkpoint } from '@troupe/checkpoint';
-import { latestCheckpoint, pruneCheckpoints, writeCheckpoint, type StoredCheckpoint } from '@troupe/checkpoint/node';
+import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
+import {
+  BEST,
+  latestCheckpoint,
+  pruneCheckpoints,
+  readCheckpoint,
+  writeCheckpoint,
+  type StoredCheckpoint,
+} from '@troupe/checkpoint/node';
 import { SettingsError, type Settings } from './settings.js';
 
 const RUNS = 'runs';
@@ -19,14 +26,37 @@ async function numberedRuns(): Promise<string[]> {
 /** The folder of a new run: --out, which must hold no checkpoint, or the next free runs/NNN. @throws SettingsError */
 export async function folderForNewRun(settings: Settings): Promise<string> {
   if (settings.out === undefined) {
-    const last = (await numberedRuns()).at(-1);
-    return path.join(RUNS, String(Number(last ?? 0) + 1).padStart(3, '0'));
+    return claimNumberedRun();
   }
   if ((await latestCheckpoint(settings.out)) === undefined) return settings.out;
   throw new SettingsError(
     `${settings.out} holds the checkpoints of another run`,
     `Add --resume to go on with that run, or choose another --out.`,
   );
+}
+
+/** Made here and now, so that two runs started together do not share one. */
+async function claimNumberedRun(): Promise<string> {
+  await mkdir(RUNS, { recursive: true });
+  for (let number = Number((await numberedRuns()).at(-1) ?? 0) + 1; ; number++) {
+    const folder = path.join(RUNS, String(number).padStart(3, '0'));
+    try {
+      await mkdir(folder);
+      return folder;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+  }
+}
+
+/** The best checkpoint of a run, if it has one that can be read. */
+export async function bestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
+  try {
+    return await readCheckpoint(path.join(folder, BEST));
+  } catch (error) {
+    if (error instanceof CheckpointError) return undefined;
+    throw error;
+  }
 }
 
 /** The run to go on with: --out, or the newest of runs/ that has a checkpoint. @throws SettingsError, CheckpointError */

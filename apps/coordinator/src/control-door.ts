@@ -13,6 +13,9 @@ import {
 import type { RunInput } from '@troupe/run';
 import { TransportError, type Connection } from '@troupe/transport';
 
+/** Links at once that may be open without having said hello. */
+const STRANGERS = 256;
+
 export interface DoorOptions {
   readonly token: string;
   readonly layoutHash: string;
@@ -42,6 +45,8 @@ export interface ControlDoor {
 export function createControlDoor(options: DoorOptions): ControlDoor {
   const channels = new Map<string, Channel>();
   let joined = 0;
+  /** Links that have not said hello yet. */
+  let strangers = 0;
   let over: string | undefined;
 
   return {
@@ -72,8 +77,8 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     });
     let name = connection.remote;
     try {
-      const hello = await greet(channel, signal);
-      name = hello.name || connection.remote;
+      const hello = await welcomeStranger(channel, signal);
+      name = printable(hello.name) || connection.remote;
       await attend(channel, { workerId: `w${++joined}-${randomBytes(3).toString('hex')}`, name }, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
@@ -85,8 +90,18 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     }
   }
 
+  async function welcomeStranger(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
+    if (strangers >= STRANGERS) throw new ProtocolError('run_full', 'too many links wait to say hello', 'Try again in a moment.');
+    strangers++;
+    try {
+      return await greet(channel, signal);
+    } finally {
+      strangers--;
+    }
+  }
+
   async function greet(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
-    const { message } = await channel.receive(AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]));
+    const { message } = await receiveSoon(channel, signal);
     if (message.type !== 'hello')
       throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Say hello first.');
     selectVersion(message.versions);
@@ -117,7 +132,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       for (;;) {
         const { message } = await channel.receive(signal);
         if (message.type === 'bye') {
-          reason = message.reason;
+          reason = printable(message.reason);
           return;
         }
         onMessage(worker, message);
@@ -145,12 +160,18 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
             'Install the same release of Troupe on both machines.',
           );
         }
-        options.onChange(worker, 'ready', `${message.engine}, ${Math.round(message.charsPerSecond)} chars/s`);
+        options.onChange(worker, 'ready', `${printable(message.engine)}, ${Math.round(message.charsPerSecond)} chars/s`);
         return options.feed({ type: 'workerReady', workerId, name, charsPerSecond: message.charsPerSecond });
       case 'decline':
-        return options.feed({ type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason });
+        return options.feed({
+          type: 'declined',
+          workerId,
+          leaseId: message.leaseId,
+          code: message.code,
+          reason: printable(message.reason),
+        });
       case 'resync':
-        if (message.reason !== 'joining') options.onChange(worker, 'resynced', message.reason);
+        if (message.reason !== 'joining') options.onChange(worker, 'resynced', printable(message.reason));
         return options.feed({ type: 'workerSyncing', workerId, reason: message.reason });
       default:
         throw new ProtocolError(
@@ -162,20 +183,41 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
   }
 }
 
+/** The hello, within its deadline. The timer is held here: signals combined by AbortSignal.any may lose theirs to the collector. */
+async function receiveSoon(channel: Channel, signal: AbortSignal): Promise<{ readonly message: Message }> {
+  const hurry = new AbortController();
+  const timer = setTimeout(() => hurry.abort(new Error('no hello came in time')), LIMITS.helloMs);
+  const end = (): void => hurry.abort(signal.reason);
+  signal.addEventListener('abort', end, { once: true });
+  try {
+    return await channel.receive(hurry.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', end);
+  }
+}
+
 function refuse(channel: Channel, { code, message, remedy }: ProtocolError): void {
   const short = (text: string): string => text.slice(0, LIMITS.reasonLength);
   trySend(channel, { type: 'refuse', code, message: short(message), remedy: short(remedy) });
 }
 
-/** A link that closed meanwhile is no error here: whoever reads from it hears of that. */
+/** A link that closed meanwhile, or whose peer reads nothing any more, is closed here: whoever reads from it hears of that. */
 function trySend(channel: Channel, message: Message, body?: Uint8Array): boolean {
   try {
     channel.send(message, body);
     return true;
   } catch (error) {
-    if (error instanceof TransportError) return false;
-    throw error;
+    const stuck = error instanceof ProtocolError && error.code === 'limit_exceeded';
+    if (!stuck && !(error instanceof TransportError)) throw error;
+    channel.close(error.message);
+    return false;
   }
+}
+
+/** What others chose goes to logs and terminals: nothing in it may steer them. */
+function printable(text: string): string {
+  return text.replace(/\p{C}/gu, '\u{fffd}');
 }
 
 /** Takes the same time wherever the texts differ. */

@@ -10,7 +10,7 @@ import { attachWebSocket, connectWebSocket, listenHttp } from '@troupe/transport
 import { createCheckpointWriter } from './checkpoints.js';
 import { createControlDoor, type ControlDoor } from './control-door.js';
 import { createFollowUps } from './follow-ups.js';
-import { prepare, type Preparation } from './preparation.js';
+import { prepare, takeCheckpoint, type Preparation } from './preparation.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import type { Report } from './reporter.js';
 import { createRunShell, type Ending } from './run-shell.js';
@@ -49,7 +49,8 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const over = new AbortController();
   const server = createServer(describeSelf);
   const token = settings.token ?? randomBytes(12).toString('base64url');
-  const reduceSecret = settings.allreduce === undefined ? randomBytes(24).toString('base64url') : token;
+  const reduceSecret =
+    settings.allreduce === undefined ? randomBytes(24).toString('base64url') : (settings.allreduceToken ?? token);
   const side = createSideJobs({
     model: prepared.config.model,
     validation: prepared.split.validation,
@@ -133,6 +134,8 @@ function reduceConnector({ settings, server, reduceSecret, prepared, report, sig
 function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>, report: Report, signal: AbortSignal): void {
   const failed = (error: unknown): void =>
     report({ event: 'note', level: 'warn', text: `a link failed: ${(error as Error).message}` });
+  const close = (): void => void listener.close('the run is over').catch(failed);
+  signal.addEventListener('abort', close, { once: true });
   const loop = async (): Promise<void> => {
     for (;;) {
       const link = await listener.accept(signal);
@@ -197,10 +200,18 @@ async function conduct(parts: Conducted): Promise<void> {
     .listen({
       onEvent: (event) => shell.onReduce(event),
       onLost: (reason) => report({ event: 'waiting', reason: `the all-reduce service is lost (${reason}); reconnecting` }),
+      onRefused: (reason, remedy) => report({ event: 'note', level: 'warn', text: reason, remedy }),
       onRestored: () => shell.feed({ type: 'reopen' }),
     })
     .catch(fail);
-  const ticking = setInterval(() => shell.feed({ type: 'tick' }), TICK_MS);
+  let concluding = false;
+  const ticking = setInterval(() => {
+    try {
+      shell.feed({ type: 'tick' });
+    } catch (error) {
+      fail(error);
+    }
+  }, TICK_MS);
   const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
   signal.addEventListener('abort', stop, { once: true });
   try {
@@ -210,7 +221,15 @@ async function conduct(parts: Conducted): Promise<void> {
     const completed = ending.type === 'finish' && ending.outcome === 'completed';
     await door.dismissAll(completed ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
     if (ending.type === 'fail') throw new RunDiverged(ending.reason, prepared.folder);
-    await followUps.conclude(ending.round, ending.outcome);
+    concluding = true;
+    await followUps.conclude(ending.round, ending.outcome, signal);
+  } catch (error) {
+    // The replica is sound whatever else broke: nothing trained is lost.
+    if (!concluding && !(error instanceof RunDiverged)) {
+      await door.dismissAll('the coordinator has failed', GOODBYE_MS);
+      await writer.save(takeCheckpoint(prepared, shell.round, new Date().toISOString()), false);
+    }
+    throw error;
   } finally {
     clearInterval(ticking);
     signal.removeEventListener('abort', stop);

@@ -27,8 +27,11 @@ export interface FollowUpParts {
 export interface FollowUps {
   onUpdate(update: ReduceUpdate): void;
   onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
-  /** Saves the run as it stands and says goodbye; after the last round also validates and samples. */
-  conclude(round: number, outcome: 'completed' | 'stopped'): Promise<void>;
+  /**
+   * Saves the run as it stands and says goodbye; after the last round also validates and samples, unless `stop` is aborted.
+   * @throws NotSaved
+   */
+  conclude(round: number, outcome: 'completed' | 'stopped', stop: AbortSignal): Promise<void>;
 }
 
 export function createFollowUps(parts: FollowUpParts): FollowUps {
@@ -37,7 +40,7 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   const progress = createProgress(parts.nowMs());
   let computed = 0;
   const startMs = parts.nowMs();
-  let bestPath: string | undefined;
+  let bestPath = prepared.bestPath;
   let concluded = false;
 
   return { onUpdate, onDue, conclude };
@@ -72,7 +75,7 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
         if (side.pending === 0) inTheBackground(evaluate(takeCheckpoint(prepared, effect.round, parts.timestamp())));
         return;
       case 'sample':
-        inTheBackground(sample(prepared.replica.parameters, effect.round, SAMPLE_CHARS));
+        if (side.pending <= 1) inTheBackground(sample(prepared.replica.parameters, effect.round, SAMPLE_CHARS));
         return;
       default:
         effect satisfies never;
@@ -80,9 +83,11 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   }
 
   function inTheBackground(job: Promise<void>): void {
-    job.catch((error: Error) => {
-      if (!concluded) report({ event: 'note', level: 'warn', text: `validation or sample left out: ${error.message}` });
-    });
+    job.catch(complain);
+  }
+
+  function complain(error: Error): void {
+    if (!concluded) report({ event: 'note', level: 'warn', text: `validation or sample left out: ${error.message}` });
   }
 
   async function evaluate(checkpoint: Checkpoint): Promise<void> {
@@ -107,21 +112,48 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     report({ event: 'sample', round, text: vocabulary.decode(ids) });
   }
 
-  async function conclude(round: number, outcome: 'completed' | 'stopped'): Promise<void> {
+  async function conclude(round: number, outcome: 'completed' | 'stopped', stop: AbortSignal): Promise<void> {
+    // Saved first: what comes after may fail, or take longer than whoever waits.
+    let saved = await writer.save(takeCheckpoint(prepared, round, parts.timestamp()), false);
     if (outcome === 'completed') {
-      await evaluate(takeCheckpoint(prepared, round, parts.timestamp()));
-      await sample(prepared.replica.parameters, round, FINAL_SAMPLE_CHARS);
+      const look = lastLook(round).catch(complain);
+      await Promise.race([look, aborted(stop)]);
+      // Once more, with the last validation in its history.
+      saved = (await writer.save(takeCheckpoint(prepared, round, parts.timestamp()), false)) ?? saved;
     }
     concluded = true;
-    const saved = await writer.save(takeCheckpoint(prepared, round, parts.timestamp()), false);
     await writer.settled();
+    if (saved === undefined) throw new NotSaved(prepared.folder, round);
     report({
       event: 'finished',
       round,
       reason: outcome,
-      checkpoint: saved ?? prepared.folder,
+      checkpoint: saved,
       ...(bestPath === undefined ? {} : { bestCheckpoint: bestPath }),
       ...(history.best === undefined ? {} : { validationLoss: history.best.validationLoss }),
     });
+  }
+
+  async function lastLook(round: number): Promise<void> {
+    await evaluate(takeCheckpoint(prepared, round, parts.timestamp()));
+    await sample(prepared.replica.parameters, round, FINAL_SAMPLE_CHARS);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** The run is over and its last state is not on disk. */
+class NotSaved extends Error {
+  override readonly name = 'NotSaved';
+  readonly code = 'not_saved';
+  readonly remedy: string;
+  constructor(folder: string, round: number) {
+    super(`round ${round} could not be saved`);
+    this.remedy = `The notes above say why. Make ${folder} writable, then go on from its last checkpoint with --resume.`;
   }
 }

@@ -14,7 +14,7 @@ import { loadCorpus } from '@troupe/corpus/node';
 import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
 import { createReplica, type Replica } from '@troupe/optim';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
-import { folderForNewRun, runToResume } from './checkpoints.js';
+import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
@@ -39,6 +39,8 @@ export interface Preparation {
   readonly replica: Replica;
   readonly states: StreamStates;
   readonly history: History;
+  /** Where the best checkpoint so far is; after a resume. */
+  readonly bestPath: string | undefined;
   /** Newer checkpoints that could not be read. */
   readonly warnings: readonly Error[];
 }
@@ -65,6 +67,7 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
       `Train longer with --resume --rounds ${config.rounds * 2}.`,
     );
   }
+  const streams = createStreams(split.train, config);
   const layout = createLayout(config.model);
   const stateFloats = stateSize(config.model);
   return {
@@ -75,12 +78,12 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
     vocabulary,
     corpus: { name, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION },
     split,
-    streams: createStreams(split.train, config),
+    streams,
     layout,
     stateFloats,
     replica: startingReplica(config, layout, checkpoint),
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
-    history: readHistory(checkpoint),
+    ...(await readHistory(resumed?.folder, checkpoint)),
     warnings: resumed?.stored.warnings ?? [],
   };
 }
@@ -101,7 +104,19 @@ function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkp
   return replica;
 }
 
-function readHistory(checkpoint: Checkpoint | undefined): History {
+/** The best one may be newer than the checkpoint gone on from: a validation takes time, and is written when it is done. */
+async function readHistory(
+  folder: string | undefined,
+  checkpoint: Checkpoint | undefined,
+): Promise<Pick<Preparation, 'history' | 'bestPath'>> {
+  const best = folder === undefined ? undefined : await bestCheckpoint(folder);
+  const then = historyOf(checkpoint);
+  const bests = [then.best, historyOf(best?.checkpoint).best].filter((candidate) => candidate !== undefined);
+  bests.sort((a, b) => a.validationLoss - b.validationLoss);
+  return { history: { evaluations: then.evaluations, best: bests[0] }, bestPath: best?.path };
+}
+
+function historyOf(checkpoint: Checkpoint | undefined): History {
   const { evaluations, best } = (checkpoint?.history ?? {}) as Partial<History>;
   return { evaluations: Array.isArray(evaluations) ? [...evaluations] : [], best };
 }

@@ -10,6 +10,8 @@ const RETRY_MS = 1_000;
 export interface ReduceListener {
   onEvent(event: ReduceEvent): void;
   onLost(reason: string): void;
+  /** The service answers, and says no; said once for each reason. */
+  onRefused(reason: string, remedy: string): void;
   /** The service is back and knows nothing of the round. */
   onRestored(): void;
 }
@@ -47,13 +49,14 @@ export async function openReduceLink(connect: () => Promise<ReduceHost>, over: A
           if (!(error instanceof TransportError)) throw error;
           listener.onLost(error.message);
         }
-        await reconnect();
+        await reconnect(listener);
         if (!over.aborted) listener.onRestored();
       }
     },
   };
 
-  async function reconnect(): Promise<void> {
+  async function reconnect(listener: ReduceListener): Promise<void> {
+    let said = '';
     while (!over.aborted) {
       try {
         host = await connect();
@@ -62,6 +65,7 @@ export async function openReduceLink(connect: () => Promise<ReduceHost>, over: A
         // The service's side of the old link may not have noticed yet that it is gone.
         const passing = error instanceof TransportError || (error instanceof CollectiveError && error.code === 'refused');
         if (!passing && !over.aborted) throw error;
+        if (error instanceof CollectiveError && error.message !== said) listener.onRefused((said = error.message), error.remedy);
         await delay(RETRY_MS, undefined, { signal: over }).catch(() => undefined);
       }
     }

@@ -29,6 +29,8 @@ export interface ShellParts {
 }
 
 export interface RunShell {
+  /** Rounds completed. */
+  readonly round: number;
   /** Workers that may be lent streams. */
   readonly workers: number;
   feed(input: RunInput): void;
@@ -40,16 +42,21 @@ export function createRunShell(parts: ShellParts): RunShell {
   let { state } = parts;
 
   return {
+    get round() {
+      return state.round;
+    },
     get workers() {
       return [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
     },
     feed,
     onReduce(event) {
       switch (event.kind) {
-        case 'counted':
-          if (event.round !== state.round) return;
+        case 'counted': {
+          if (state.phase === 'over' || event.round !== state.round) return;
           states.count(event.streams, event.endStates);
-          return feed({ type: 'counted', leaseId: event.leaseId, workerId: event.workerId, round: event.round });
+          const { leaseId, workerId, round, streams: ids } = event;
+          return feed({ type: 'counted', leaseId, workerId, round, streams: ids });
+        }
         case 'rejected': {
           const { leaseId, workerId, round, result, reason } = event;
           return feed({ type: 'rejected', leaseId, workerId, round, result, reason });
@@ -73,7 +80,8 @@ export function createRunShell(parts: ShellParts): RunShell {
    * the new round cannot arrive before it is opened: it waits for its grant at the all-reduce.
    */
   function onUpdate(update: ReduceUpdate): void {
-    if (update.round !== state.round) return;
+    // After the end nothing moves any more: the last checkpoint is of the round that the core stopped at.
+    if (state.phase === 'over' || update.round !== state.round) return;
     states.commit();
     const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
     state = decision.state;

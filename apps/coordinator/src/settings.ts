@@ -10,6 +10,8 @@ export interface Settings {
   /** As given; absent = make one up. */
   readonly token: string | undefined;
   readonly allreduce: string | undefined;
+  /** The secret of that service; absent = the run's token. */
+  readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
   readonly resume: boolean;
   readonly checkpointEvery: number;
@@ -71,6 +73,7 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     port: number('--port'),
     token: text('--token') ?? env.TROUPE_TOKEN,
     allreduce: text('--allreduce'),
+    allreduceToken: env.TROUPE_ALLREDUCE_TOKEN,
     out: text('--out'),
     resume: given.has('--resume'),
     checkpointEvery: number('--checkpoint-every'),

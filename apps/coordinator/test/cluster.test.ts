@@ -206,3 +206,15 @@ describe('a cluster', () => {
     expect(ending).toEqual({ type: 'finish', round: losses.length, outcome: 'stopped' });
   });
 });
+
+describe('a snapshot on a slow link', () => {
+  it('is completed by the updates that overtook it, without another snapshot', async () => {
+    const cluster = await createCluster();
+    cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 4))) });
+    const slow = cluster.join('slow', { holdSnapshotMs: 30 });
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(slow.logs.filter((entry) => entry.kind === 'resync')).toEqual([]);
+    expect(slow.logs.some((entry) => entry.kind === 'computed')).toBe(true);
+  });
+});

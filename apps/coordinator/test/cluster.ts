@@ -134,15 +134,16 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
       while (changes.filter((change) => change.includes(' ready: ')).length < workers)
         await new Promise((resolve) => setTimeout(resolve, 1));
     },
-    join(name: string, options: { createEngine?: EngineMaker; token?: string; slowMs?: number } = {}): Joined {
+    join(name: string, options: { createEngine?: EngineMaker; token?: string; holdSnapshotMs?: number } = {}): Joined {
       const stop = new AbortController();
       const links: Connection[] = [];
       const logs: WorkerLog[] = [];
       const ports: WorkerPorts = {
         connect: async (address) => {
-          const link = address.endsWith('/reduce') ? reduceLink() : controlLink();
+          const toReduce = address.endsWith('/reduce');
+          const link = toReduce ? reduceLink() : controlLink();
           links.push(link);
-          return link;
+          return toReduce || options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
         },
         createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
         nowMs: () => performance.now(),
@@ -177,6 +178,27 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
       const result = { ending, losses, parameters: replica.parameters.slice() };
       over.abort(new Error('over'));
       return result;
+    },
+  };
+}
+
+/** Every frame after the first (the welcome) arrives so much later: the control link of a worker far away. */
+function heldBack(link: Connection, delayMs: number): Connection {
+  let frames = 0;
+  return {
+    remote: link.remote,
+    closed: link.closed,
+    get bufferedBytes() {
+      return link.bufferedBytes;
+    },
+    send: (frame) => link.send(frame),
+    drained: (most, signal) => link.drained(most, signal),
+    close: (reason) => link.close(reason),
+    async receive(signal) {
+      const frame = await link.receive(signal);
+      // The snapshot is the second message: its head and its chunks are the second frame and those after it.
+      if (++frames === 2) await new Promise((resolve) => setTimeout(resolve, delayMs));
+      return frame;
     },
   };
 }

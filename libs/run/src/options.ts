@@ -208,6 +208,6 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     kind: 'text',
     placeholder: 'URL',
     group: 'Network',
-    help: 'an all-reduce service running elsewhere (default: inside the coordinator)',
+    help: 'an all-reduce service running elsewhere (default: inside the coordinator); its secret in TROUPE_ALLREDUCE_TOKEN if it is not the token of the run',
   },
 ];

@@ -52,8 +52,9 @@ export interface StreamRecord {
   holder: string | undefined;
   /** The worker whose contribution counted in this round. */
   nextHolder: string | undefined;
-  /** How often its gradient came out not finite in this round. */
+  /** How often its gradient came out not finite in this round, and with whom. */
   failures: number;
+  readonly failedBy: Set<string>;
   /** Lent in this round before: the state then travels with the lease. */
   lent: boolean;
 }
@@ -82,7 +83,13 @@ export type RunInput =
       readonly code: DeclineCode;
       readonly reason: string;
     }
-  | { readonly type: 'counted'; readonly leaseId: string; readonly workerId: string; readonly round: number }
+  | {
+      readonly type: 'counted';
+      readonly leaseId: string;
+      readonly workerId: string;
+      readonly round: number;
+      readonly streams: readonly number[];
+    }
   | {
       readonly type: 'rejected';
       readonly leaseId: string;
@@ -137,6 +144,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     holder: undefined,
     nextHolder: undefined,
     failures: 0,
+    failedBy: new Set(),
     lent: false,
   }));
   return { settings, phase: 'idle', round, workers: new Map(), streams, leases: new Map(), leaseCount: 0, waiting: false };

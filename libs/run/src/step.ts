@@ -10,6 +10,12 @@ const DEADLINE_FACTOR = 4;
 const DEADLINE_MIN_MS = 10_000;
 /** Weight of the newest measurement in a worker's speed. */
 const SPEED_WEIGHT = 0.3;
+const DEADLINE_MAX_MS = 3_600_000;
+/** Speeds outside are nobody's: they come from a broken clock or a liar. */
+const LEAST_CHARS_PER_SECOND = 1;
+const MOST_CHARS_PER_SECOND = 1e12;
+/** Refusals that say that the worker computes wrongly, not that it came too late. */
+const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
 /** A worker whose engine failed is left alone for this long. */
 const REST_MS = 5_000;
 /** The run is given up when the same stream's gradient is not finite this often in one round. */
@@ -70,7 +76,8 @@ function workerReady(state: RunState, input: RunInput & { type: 'workerReady' },
   const known = state.workers.get(input.workerId);
   if (known) known.state = 'ready';
   else {
-    const charsPerSecond = input.charsPerSecond > 0 ? input.charsPerSecond : UNKNOWN_CHARS_PER_SECOND;
+    const told = input.charsPerSecond > 0 ? input.charsPerSecond : UNKNOWN_CHARS_PER_SECOND;
+    const charsPerSecond = Math.min(Math.max(told, LEAST_CHARS_PER_SECOND), MOST_CHARS_PER_SECOND);
     const { workerId: id, name } = input;
     state.workers.set(id, {
       id,
@@ -131,13 +138,32 @@ function declined(state: RunState, input: RunInput & { type: 'declined' }, nowMs
   closeLease(state, lease);
   const worker = state.workers.get(input.workerId);
   if (worker && (input.code === 'engine' || input.code === 'paused')) worker.restUntilMs = nowMs + REST_MS;
-  if (input.code === 'not_finite' && hasDiverged(state, lease)) return fail(state, input.reason, effects);
+  if (worker && input.code === 'not_finite') {
+    suspect(state, worker, input.reason, nowMs, effects);
+    if (hasDiverged(state, lease)) return fail(state, input.reason, effects);
+  }
   return `lease ${lease.id} given back (${input.reason}); ${lendUncovered(state, nowMs, effects)}`;
 }
 
-/** A gradient is a pure function of parameters and lease: what overflowed several times will overflow everywhere. */
+/** What a worker computed is off. Its memory may be at fault: it starts from a snapshot, and others go first for a while. */
+function suspect(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
+  if (state.workers.size > 1) worker.restUntilMs = nowMs + REST_MS;
+  sendSnapshot(state, worker, reason, effects);
+}
+
+/**
+ * A gradient is a pure function of parameters and lease: what overflowed several times, and with everyone who is there, overflows
+ * everywhere. One faulty machine among sound ones is no divergence.
+ */
 function hasDiverged(state: RunState, lease: Lease): boolean {
-  return lease.streams.some((i) => ++state.streams[i].failures >= NOT_FINITE_TRIES);
+  let diverged = false;
+  for (const i of lease.streams) {
+    const stream = state.streams[i];
+    stream.failures++;
+    stream.failedBy.add(lease.workerId);
+    diverged ||= stream.failures >= NOT_FINITE_TRIES && [...state.workers.keys()].every((id) => stream.failedBy.has(id));
+  }
+  return diverged;
 }
 
 function fail(state: RunState, why: string, effects: RunEffect[]): string {
@@ -146,17 +172,20 @@ function fail(state: RunState, why: string, effects: RunEffect[]): string {
   return `diverged: ${why}`;
 }
 
+/** The streams are in the sum, even when the lease was taken back meanwhile: the worker may have left right after sending. */
 function counted(state: RunState, input: RunInput & { type: 'counted' }, nowMs: number, effects: RunEffect[]): string {
-  const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
-  if (!lease) return `lease ${input.leaseId} counted for a round that is over`;
-  for (const stream of lease.streams) {
-    state.streams[stream].counted = true;
-    state.streams[stream].nextHolder = lease.workerId;
+  if (input.round !== state.round) return `lease ${input.leaseId} counted for a round that is over`;
+  const worker = state.workers.get(input.workerId);
+  for (const i of input.streams) {
+    state.streams[i].counted = true;
+    state.streams[i].nextHolder = worker?.state === 'ready' ? input.workerId : undefined;
   }
-  closeLease(state, lease);
-  const worker = state.workers.get(lease.workerId);
-  if (worker) credit(state, worker, lease, nowMs);
-  return `lease ${lease.id} counts; ${lendUncovered(state, nowMs, effects)}`;
+  const lease = state.leases.get(input.leaseId);
+  if (lease) {
+    closeLease(state, lease);
+    if (worker) credit(state, worker, lease, nowMs);
+  }
+  return `lease ${input.leaseId} counts; ${lendUncovered(state, nowMs, effects)}`;
 }
 
 function credit(state: RunState, worker: WorkerRecord, lease: Lease, nowMs: number): void {
@@ -172,7 +201,8 @@ function rejected(state: RunState, input: RunInput & { type: 'rejected' }, nowMs
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   if (lease && lease.workerId === input.workerId) closeLease(state, lease);
   const worker = state.workers.get(input.workerId);
-  if (worker && input.result === 'replica_diverged') sendSnapshot(state, worker, input.reason, effects);
+  if (worker && FAULTS.has(input.result)) suspect(state, worker, input.reason, nowMs, effects);
+  if (lease && input.result === 'not_finite' && hasDiverged(state, lease)) return fail(state, input.reason, effects);
   return `contribution for lease ${input.leaseId} refused: ${input.reason}; ${lendUncovered(state, nowMs, effects)}`;
 }
 
@@ -208,6 +238,7 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string
     stream.counted = false;
     stream.lent = false;
     stream.failures = 0;
+    stream.failedBy.clear();
     stream.timelyLeases = 0;
   }
   effects.push({ type: 'openRound', round: state.round });
@@ -228,6 +259,12 @@ function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): string {
   const late = [...state.leases.values()].filter((lease) => !lease.late && nowMs >= lease.deadlineAtMs);
   for (const lease of late) markLate(state, lease, nowMs);
+  // A worker that is later than late may wait for something that will never come: it starts anew, and its streams are free.
+  const stuck = [...state.leases.values()].filter((lease) => nowMs >= 2 * lease.deadlineAtMs - lease.grantedAtMs);
+  for (const { workerId } of stuck) {
+    const worker = state.workers.get(workerId);
+    if (worker?.state === 'ready') sendSnapshot(state, worker, 'no result in twice the time of the lease', effects);
+  }
   const lent = lendUncovered(state, nowMs, effects);
   return late.length === 0 ? 'no lease is late' : `${late.length} leases are late; ${lent}`;
 }
@@ -279,7 +316,7 @@ function grant(state: RunState, workerId: string, streams: readonly number[], no
     return wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   });
   const expectedMs = (streams.length * window * 1000) / worker.charsPerSecond;
-  const deadlineMs = Math.ceil(Math.max(DEADLINE_MIN_MS, expectedMs * DEADLINE_FACTOR));
+  const deadlineMs = Math.ceil(Math.min(Math.max(DEADLINE_MIN_MS, expectedMs * DEADLINE_FACTOR), DEADLINE_MAX_MS));
   const lease: Lease = {
     id: `${state.round}-${state.leaseCount++}`,
     workerId,

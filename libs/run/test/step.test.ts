@@ -31,7 +31,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     },
     join: (workerId: string, charsPerSecond = 1000) =>
       leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
-    count: (lease: Lease) => run.feed({ type: 'counted', leaseId: lease.leaseId, workerId: lease.workerId, round: lease.round }),
+    count: (lease: Lease) => run.feed({ ...lease, type: 'counted' }),
     commit: () => run.feed({ type: 'updated', round: state.round }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
   };
@@ -150,15 +150,68 @@ describe('a run', () => {
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
 
-  it('gives up when a gradient is not finite again and again', () => {
+  it('gives up when a gradient is not finite again and again, with everyone who is there', () => {
     const run = createRun();
     run.join('a');
     let effects = run.feed({ type: 'start' });
     for (let i = 0; i < 3; i++) {
       const [{ leaseId }] = leases(effects);
       effects = run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'not_finite', reason: 'the loss is not finite' });
+      if (i < 2) {
+        expect(types(effects)).toEqual(['resync', 'waiting']);
+        effects = run.feed({ type: 'workerReady', workerId: 'a', name: 'a', charsPerSecond: 1000 });
+      }
     }
-    expect(effects).toEqual([{ type: 'fail', round: 0, reason: 'the loss is not finite' }]);
+    expect(effects.at(-1)).toEqual({ type: 'fail', round: 0, reason: 'the loss is not finite' });
+  });
+
+  it('does not give up for one faulty machine among sound ones: it gets a snapshot and the others go on', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [good, bad] = opened;
+    run.count(good);
+    const nan = {
+      type: 'rejected',
+      leaseId: bad.leaseId,
+      workerId: bad.workerId,
+      round: 1,
+      result: 'not_finite',
+      reason: 'NaN',
+    } as const;
+    const effects = run.feed(nan);
+    expect(types(effects)).toEqual(['resync', 'lease']);
+    expect(leases(effects)[0]).toMatchObject({ workerId: good.workerId, streams: bad.streams });
+    expect(run.join(bad.workerId)).toEqual([]);
+    run.count(leases(effects)[0]);
+    expect(leases(run.commit()).map((lease) => lease.workerId)).toEqual([good.workerId]);
+  });
+
+  it('takes a contribution as counted although its worker has left since', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [mine, theirs] = opened;
+    run.leave(theirs.workerId);
+    expect(run.count(theirs)).toEqual([]);
+    expect(run.count(mine)).toEqual([]);
+    expect(leases(run.commit())[0]).toMatchObject({ workerId: mine.workerId, states: 'hhhhgggg' });
+  });
+
+  it('starts a worker anew that gives no result in twice the time of its lease', () => {
+    const run = createRun();
+    run.join('only');
+    const [lease] = leases(run.feed({ type: 'start' }));
+    run.pass(lease.deadlineMs);
+    expect(run.feed({ type: 'tick' })).toEqual([]);
+    run.pass(lease.deadlineMs);
+    expect(types(run.feed({ type: 'tick' }))).toEqual(['resync', 'waiting']);
+    expect(run.join('only')[0].streams).toHaveLength(8);
+  });
+
+  it.each([1e308, 5e-324, 1e-300])('is not led astray by a worker that claims %d chars/s', (charsPerSecond) => {
+    const run = createRun();
+    run.join('a', charsPerSecond);
+    run.join('b', charsPerSecond);
+    const opened = leases(run.feed({ type: 'start' }));
+    expect(opened.flatMap((lease) => lease.streams)).toHaveLength(8);
+    for (const { deadlineMs } of opened) expect(deadlineMs).toBeLessThanOrEqual(3_600_000);
   });
 
   it('sends a snapshot to a worker whose replica differs and lends its streams elsewhere', () => {
@@ -207,7 +260,9 @@ describe('a run', () => {
 
   it('ignores what belongs to a round that is over', () => {
     const { run, opened } = pairAtRoundOne();
-    expect(run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0 })).toEqual([]);
+    expect(
+      run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0, streams: opened[0].streams }),
+    ).toEqual([]);
     expect(run.feed({ type: 'updated', round: 0 })).toEqual([]);
     expect(run.state.round).toBe(1);
   });

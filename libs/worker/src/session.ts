@@ -37,6 +37,9 @@ export class WorkerRefused extends Error {
   }
 }
 
+/** Updates kept while a snapshot is on its way; each as large as the parameters. */
+const MISSED_UPDATES = 16;
+
 type Welcome = MessageOf<'welcome'>;
 type ReduceEvent = ReduceUpdate | ReduceResult;
 type Item =
@@ -94,7 +97,7 @@ async function workFor(options: SessionOptions, control: Channel, welcome: Welco
   const { config } = welcome;
   const engine = await ports.createEngine(config.model, { maxStreams: config.streams, maxWindow: config.window });
   try {
-    const charsPerSecond = await measure(engine, config, replica, ports);
+    const charsPerSecond = await measure(engine, config, replica, options);
     const reduceLink = await ports.connect(resolveAddress(welcome.reduceAddress, options.address), signal);
     const member = await joinReduce(reduceLink, {
       runId: welcome.runId,
@@ -121,12 +124,20 @@ function resolveAddress(address: string, control: string): string {
 }
 
 /** One window of a few streams, timed; also warms the engine up. */
-async function measure(engine: Engine, config: Welcome['config'], replica: Replica, ports: WorkerPorts): Promise<number> {
+async function measure(
+  engine: Engine,
+  config: Welcome['config'],
+  replica: Replica,
+  { ports, signal }: SessionOptions,
+): Promise<number> {
   const streams = Math.min(config.streams, 16);
   const tokens = new Uint16Array(streams * (config.window + 1)).map((_, i) => (i * 7) % config.model.vocabulary);
   const batch = { streams, window: config.window, tokens, states: new Float32Array(streams * stateSize(config.model)) };
   engine.setParameters(replica.parameters);
+  // Engines may compute for seconds without letting anything else run; between two calls the links get their turn.
+  await ports.sleep(0, signal);
   await engine.gradient(batch);
+  await ports.sleep(0, signal);
   const startMs = ports.nowMs();
   await engine.gradient(batch);
   return (streams * config.window * 1000) / Math.max(ports.nowMs() - startMs, 0.1);
@@ -155,6 +166,10 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
   let credit = 0;
   /** Leases of the next round that arrived before its update. */
   let early: LeaseOrder[] = [];
+  /** Copies of updates that overtook the snapshot awaited: they travel on another link. */
+  let missed: ReduceUpdate[] = [];
+  /** The latest update heard of, applied or not. */
+  let heard = -1;
 
   return { serve };
 
@@ -199,9 +214,10 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     }
   }
 
-  function askForSnapshot(reason: string): void {
+  function askForSnapshot(reason: string): undefined {
     round = undefined;
     early = [];
+    missed = [];
     held.clear();
     if (reason !== 'joining') ports.log({ kind: 'resync', reason });
     control.send({ type: 'resync', reason });
@@ -224,8 +240,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
 
   function onSnapshot(message: MessageOf<'snapshot'>, body: Uint8Array): undefined {
     replica.restore(body);
-    digest = replica.digest();
-    if (digest !== message.parametersDigest) {
+    if (replica.digest() !== message.parametersDigest) {
       throw new ProtocolError(
         'invalid_message',
         'the snapshot does not have the digest it came with',
@@ -234,19 +249,34 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     }
     held.clear();
     early = [];
-    round = message.round;
+    let next = message.round;
+    for (const update of missed) {
+      if (update.round !== next) continue;
+      replica.step(update.update, update.learningRate);
+      next++;
+    }
+    missed = [];
+    // Updates came that are neither in the snapshot nor kept: this replica would wait for them for ever.
+    if (heard >= next) return askForSnapshot(`the snapshot of round ${message.round} came too late`);
+    round = next;
+    digest = replica.digest();
     engine.setParameters(replica.parameters);
+    announceReady(round);
+  }
+
+  function announceReady(at: number): void {
     const { name, variant } = engine.info;
     const engineName = `${name} ${variant}`.slice(0, LIMITS.nameLength);
+    const { charsPerSecond } = parts;
     control.send({
       type: 'ready',
-      round,
+      round: at,
       layoutHash: parts.layout.hash,
       parametersDigest: digest,
       engine: engineName,
-      charsPerSecond: parts.charsPerSecond,
+      charsPerSecond,
     });
-    ports.log({ kind: 'ready', round, engine: engineName, charsPerSecond: parts.charsPerSecond });
+    ports.log({ kind: 'ready', round: at, engine: engineName, charsPerSecond });
   }
 
   async function onLease(order: LeaseOrder): Promise<undefined> {
@@ -272,7 +302,12 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
         ports.log({ kind: 'refused', round: event.round, result: event.result, reason: event.reason });
       return;
     }
-    if (round === undefined || event.round < round) return; // already in the snapshot
+    heard = Math.max(heard, event.round);
+    if (round === undefined) {
+      if (missed.length < MISSED_UPDATES) missed.push({ ...event, update: event.update.slice() });
+      return;
+    }
+    if (event.round < round) return; // already in the snapshot
     if (event.round > round) {
       askForSnapshot(`the update of round ${round} was missed`);
       return;

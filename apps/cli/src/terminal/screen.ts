@@ -18,15 +18,17 @@ export interface ScreenOptions {
 export class Screen {
   readonly #output: Output;
   #live: boolean;
+  readonly #quiet: boolean;
   readonly #line: (width: number) => string;
   readonly #timer: NodeJS.Timeout | undefined;
   #drawn = '';
 
   constructor(output: Output, options: ScreenOptions) {
     this.#output = output;
-    this.#live = output.isTTY === true && options.quiet !== true;
+    this.#quiet = options.quiet === true;
+    this.#live = output.isTTY === true && !this.#quiet;
     this.#line = options.line;
-    if (options.quiet !== true) this.#timer = setInterval(() => this.refresh(), this.#live ? REDRAW_MS : LOG_MS);
+    if (!this.#quiet) this.#timer = setInterval(() => this.refresh(), this.#live ? REDRAW_MS : LOG_MS);
     this.#timer?.unref();
   }
 
@@ -49,7 +51,7 @@ export class Screen {
   /** Redraws the line now if it has changed. */
   refresh(): void {
     const line = this.#line(this.#live ? this.width : Infinity);
-    if (line === this.#drawn || (line === '' && !this.#live)) return;
+    if (this.#quiet || line === this.#drawn || (line === '' && !this.#live)) return;
     this.#drawn = line;
     this.#output.write(this.#live ? `\r${line}${CLEAR_TO_END}` : `${line}\n`);
   }

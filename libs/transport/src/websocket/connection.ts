@@ -8,7 +8,7 @@ export interface WebSocketOptions {
   /** How often this side pings. Default 5 s. */
   readonly heartbeatMs?: number;
   /**
-   * A link on which nothing came in for this long is `lost`. Default 30 s: workers compute for seconds without turning to the
+   * A link on which nothing came in for this long is `lost`. Default 120 s: workers compute for long without turning to the
    * network, so an answer may be late; every frame, ping and pong counts as life.
    */
   readonly heartbeatTimeoutMs?: number;
@@ -39,7 +39,7 @@ function closeReason(reason: string): string {
 /** Drops the socket when the other side is silent for too long. @returns what to call to stop, and to note a sign of life */
 function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (reason: string) => void) {
   const everyMs = options.heartbeatMs ?? 5_000;
-  const timeoutMs = options.heartbeatTimeoutMs ?? 30_000;
+  const timeoutMs = options.heartbeatTimeoutMs ?? 120_000;
   const ticksAllowed = Math.max(1, Math.ceil(timeoutMs / everyMs));
   // Ticks are counted rather than time measured: when this process was busy for a minute, the other side was not silent, we
   // were deaf, and a blocked event loop ticks only once.
