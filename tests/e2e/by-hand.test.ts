@@ -33,6 +33,12 @@ describe('a coordinator and workers started by hand', () => {
     await running.line(at(5));
     const late = launch('worker', address, '--token', TOKEN, '--name', 'late', '--json');
     await late.line((line) => line.kind === 'computed');
+    const page = await fetch(address.replace('ws', 'http'));
+    expect(page.headers.get('content-type')).toContain('text/plain');
+    const text = await page.text();
+    expect(text).toMatch(/round \d+\/1000000 {2}train \d/);
+    expect(text).not.toContain(TOKEN);
+    expect((await fetch(`${address.replace('ws', 'http')}/nowhere`)).status).toBe(404);
     running.child.kill('SIGTERM');
     expect((await running.exited).code).toBe(0);
     expect(await running.line(named('finished'))).toMatchObject({ reason: 'stopped' });

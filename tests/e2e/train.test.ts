@@ -86,6 +86,7 @@ describe('troupe train', () => {
     expect((await again.exited).code).toBe(0);
     expect((await again.line(named('started'))).round).toBe(20);
     expect((await again.line(named('note'))).text).toContain('damaged');
+    expect(await fs.readdir(path.join(cwd, 'damaged'))).toContain('round-00000030.safetensors.damaged');
   });
 
   it('leaves no process behind when it is killed', async () => {

@@ -17,6 +17,7 @@ describe('troupe train', () => {
     expect(stderr.text).toBe('');
     expect(stdout.text).toContain('Training a character LSTM on sonnets');
     expect(stdout.text).toContain('206.0k parameters');
+    expect(stdout.text).toMatch(/to watch +http:\/\/127\.0\.0\.1:\d+/);
     expect(stdout.text).toMatch(/to join +troupe worker ws:\/\/127\.0\.0\.1:\d+ --token new-token/);
     expect(stdout.text).toMatch(/── sample at round 2 ─+\n {2}Shall I compare.*thee\n {2}to a summer\n─+\n/);
     expect(stdout.text).toContain('Finished 5 rounds');

@@ -1,5 +1,5 @@
 /** Where a run's checkpoints are and what it goes on from. */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
 import {
@@ -65,7 +65,10 @@ export async function runToResume(settings: Settings): Promise<{ readonly folder
     settings.out === undefined ? (await numberedRuns()).reverse().map((name) => path.join(RUNS, name)) : [settings.out];
   for (const folder of folders) {
     const stored = await latestCheckpoint(folder);
-    if (stored) return { folder, stored };
+    if (!stored) continue;
+    // Kept for whoever can mend them, under a name that no newer checkpoint competes with.
+    for (const file of stored.damaged) await rename(file, `${file}.damaged`);
+    return { folder, stored };
   }
   const where = settings.out ?? `${RUNS}/`;
   throw new SettingsError(

@@ -1,6 +1,6 @@
 /** Puts a run together: sockets, all-reduce, run core, side jobs and checkpoints, from the first listener to the last goodbye. */
 import { randomBytes } from 'node:crypto';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { createStarService, hostReduce, type ReduceHost } from '@troupe/collective/star';
 import { LIMITS } from '@troupe/protocol';
 import { createRunState, type RunInput, type RunSettings } from '@troupe/run';
@@ -16,6 +16,7 @@ import type { Report } from './reporter.js';
 import { createRunShell, type Ending } from './run-shell.js';
 import type { Settings } from './settings.js';
 import { createSideJobs, type SideJobs } from './side-jobs.js';
+import { createStatusPage } from './status-page.js';
 
 const TICK_MS = 250;
 const GOODBYE_MS = 3_000;
@@ -41,13 +42,15 @@ export class RunDiverged extends Error {
 
 /** Runs one training run to its end. @throws what makes it impossible: SettingsError, CorpusError, TransportError, RunDiverged ... */
 export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
-  const { settings, env, report, signal } = options;
+  const { settings, env, signal } = options;
+  const page = createStatusPage(options.report);
+  const { report } = page;
   const prepared = await prepare(settings, env, signal);
   for (const warning of prepared.warnings) {
     report({ event: 'note', level: 'warn', text: `a newer checkpoint is damaged and was passed over: ${warning.message}` });
   }
   const over = new AbortController();
-  const server = createServer(describeSelf);
+  const server = createServer((request, response) => page.answer(request.url ?? '/', response));
   const token = settings.token ?? randomBytes(12).toString('base64url');
   const reduceSecret =
     settings.allreduce === undefined ? randomBytes(24).toString('base64url') : (settings.allreduceToken ?? token);
@@ -66,7 +69,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     const joinCommand = `npx troupe worker ${address.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
     report({ event: 'listening', address, joinCommand, runId: prepared.runId, out: prepared.folder });
     try {
-      await conduct({ ...options, prepared, token, reduce, control, side, over: over.signal });
+      await conduct({ ...options, report, prepared, token, reduce, control, side, over: over.signal });
     } finally {
       reduce.close('the run is over');
     }
@@ -76,11 +79,6 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     server.close();
     server.closeAllConnections();
   }
-}
-
-function describeSelf(_request: unknown, response: ServerResponse): void {
-  response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' });
-  response.end('This is a Troupe coordinator. Join with: npx troupe worker ws://THIS-HOST:PORT --token TOKEN\n');
 }
 
 interface ReduceParts {

@@ -19,7 +19,8 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
 
 const number = (value: number): string => Math.round(value).toLocaleString('en');
 
-function describe(event: RunEvent): string[] {
+/** Lines for a person. */
+export function describe(event: RunEvent): string[] {
   switch (event.event) {
     case 'listening':
       return [`listening on ${event.address}, checkpoints in ${event.out}`, `to join from another machine: ${event.joinCommand}`];

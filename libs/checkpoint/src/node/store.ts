@@ -17,6 +17,8 @@ export interface StoredCheckpoint {
   readonly checkpoint: Checkpoint;
   /** Newer or better files that could not be used, and why. */
   readonly warnings: readonly CheckpointError[];
+  /** The paths of those files, in the same order. */
+  readonly damaged: readonly string[];
 }
 
 export interface WrittenCheckpoint {
@@ -63,7 +65,7 @@ export async function readCheckpoint(
   options: { readonly prefer?: 'latest' | 'best' } = {},
 ): Promise<StoredCheckpoint> {
   const found = await stat(path).catch((cause: unknown) => Promise.reject(cannotRead(path, cause)));
-  if (!found.isDirectory()) return { path, checkpoint: await readFileAt(path), warnings: [] };
+  if (!found.isDirectory()) return { path, checkpoint: await readFileAt(path), warnings: [], damaged: [] };
   const stored = await firstReadable(path, await checkpointNames(path, options.prefer ?? 'latest'));
   if (stored !== undefined) return stored;
   throw new CheckpointError(
@@ -105,13 +107,15 @@ async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promi
 
 async function firstReadable(folder: string, names: readonly string[]): Promise<StoredCheckpoint | undefined> {
   const warnings: CheckpointError[] = [];
+  const damaged: string[] = [];
   for (const name of names) {
     const path = join(folder, name);
     try {
-      return { path, checkpoint: await readFileAt(path), warnings };
+      return { path, checkpoint: await readFileAt(path), warnings, damaged };
     } catch (error) {
       if (!(error instanceof CheckpointError) || !DAMAGE.includes(error.code)) throw error;
       warnings.push(error);
+      damaged.push(path);
     }
   }
   if (warnings.length > 0) throw warnings[0];
