@@ -85,7 +85,7 @@ describe('a coordinator and workers started by hand', () => {
 
   it('survive a coordinator that is killed: workers wait, and the resumed run goes on with them', async () => {
     const first = await coordinator('crash', '--rounds', '1000', '--checkpoint-every', '10');
-    const worker = launch('worker', first.address, '--token', TOKEN, '--name', 'patient');
+    const worker = launch('worker', first.address, '--token', TOKEN, '--name', 'patient', '--json');
     await first.running.line((line) => line.event === 'checkpoint' && (line.round as number) >= 20);
     const [app] = await childrenOf(first.running.child.pid!);
     process.kill(app.pid, 'SIGKILL');
@@ -95,5 +95,7 @@ describe('a coordinator and workers started by hand', () => {
     expect(((await second.line(named('started'))).round as number) >= 20).toBe(true);
     expect((await second.exited).code).toBe(0);
     expect((await worker.exited).code).toBe(0);
+    const credits = worker.lines.filter((line) => line.kind === 'computed').map((line) => line.credit as number);
+    expect(credits).toEqual(credits.toSorted((x, y) => x - y)); // kept across the crash
   });
 });

@@ -17,11 +17,12 @@ const STABLE_MS = 60_000;
 export async function runWorker(options: SessionOptions): Promise<void> {
   const { ports, signal } = options;
   let attempt = 0;
+  const ledger = { characters: 0 };
   while (!signal.aborted) {
     const startedMs = ports.nowMs();
     try {
       ports.log({ kind: 'connecting', address: options.address });
-      const reason = await runSession(options);
+      const reason = await runSession(options, ledger);
       ports.log({ kind: 'stopped', reason });
       return;
     } catch (error) {

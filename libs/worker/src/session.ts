@@ -46,8 +46,13 @@ type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
   | { readonly from: 'reduce'; readonly event: ReduceEvent };
 
+/** What a worker has computed in its life: it outlives sessions. */
+export interface Ledger {
+  characters: number;
+}
+
 /** @returns why the run stopped. @throws what broke the session. */
-export async function runSession(options: SessionOptions): Promise<string> {
+export async function runSession(options: SessionOptions, ledger: Ledger): Promise<string> {
   const { signal, ports } = options;
   signal.throwIfAborted();
   const link = await ports.connect(options.address, signal);
@@ -61,7 +66,7 @@ export async function runSession(options: SessionOptions): Promise<string> {
     const welcome = await greet(control, options);
     const replica = createReplica({ size: createLayout(welcome.config.model).size, optimizer: welcome.config.optimizer });
     bodies = (message) => bodyBytes(message, welcome);
-    return await workFor(options, control, welcome, replica);
+    return await workFor(options, ledger, control, welcome, replica);
   } finally {
     control.close(farewell());
   }
@@ -83,7 +88,13 @@ function bodyBytes(message: Message, { config }: Welcome): number {
   return leaseBodyBytes({ streams: message.streams.length, window: config.window, given, stateFloats: stateSize(config.model) });
 }
 
-async function workFor(options: SessionOptions, control: Channel, welcome: Welcome, replica: Replica): Promise<string> {
+async function workFor(
+  options: SessionOptions,
+  ledger: Ledger,
+  control: Channel,
+  welcome: Welcome,
+  replica: Replica,
+): Promise<string> {
   const { ports, signal } = options;
   const layout = createLayout(welcome.config.model);
   if (layout.hash !== welcome.layoutHash) {
@@ -109,7 +120,7 @@ async function workFor(options: SessionOptions, control: Channel, welcome: Welco
       signal,
     });
     try {
-      return await createDuty({ options, control, member, welcome, layout, engine, replica, charsPerSecond }).serve();
+      return await createDuty({ options, ledger, control, member, welcome, layout, engine, replica, charsPerSecond }).serve();
     } finally {
       member.close('the session is over');
     }
@@ -145,6 +156,7 @@ async function measure(
 
 interface DutyParts {
   readonly options: SessionOptions;
+  readonly ledger: Ledger;
   readonly control: Channel;
   readonly member: ReduceMember;
   readonly welcome: Welcome;
@@ -156,14 +168,13 @@ interface DutyParts {
 
 /** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
 function createDuty(parts: DutyParts): { serve(): Promise<string> } {
-  const { options, control, member, welcome, engine, replica } = parts;
+  const { options, ledger, control, member, welcome, engine, replica } = parts;
   const { ports, signal } = options;
   const held: HeldStates = new Map();
   const context = { config: welcome.config, engine, member, held, nowMs: () => ports.nowMs() };
   /** The round the replica computes next; undefined until the first snapshot and while a new one is awaited. */
   let round: number | undefined;
   let digest = '';
-  let credit = 0;
   /** Leases of the next round that arrived before its update. */
   let early: LeaseOrder[] = [];
   /** Copies of updates that overtook the snapshot awaited: they travel on another link. */
@@ -292,8 +303,14 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
       ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
       return;
     }
-    credit += outcome.characters;
-    ports.log({ kind: 'computed', round, streams: order.lease.streams.length, computeMs: outcome.computeMs, credit });
+    ledger.characters += outcome.characters;
+    ports.log({
+      kind: 'computed',
+      round,
+      streams: order.lease.streams.length,
+      computeMs: outcome.computeMs,
+      credit: ledger.characters,
+    });
   }
 
   async function onReduce(event: ReduceEvent): Promise<undefined> {
