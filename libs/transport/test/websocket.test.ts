@@ -80,7 +80,7 @@ describe('heartbeat and flow', () => {
   });
 
   it('stops reading when its reader does not take frames, and goes on when it does', async () => {
-    const { near, far } = await openFor({ keptBytes: 1 << 20, heartbeatMs: 10, heartbeatTimeoutMs: 40 });
+    const { near, far } = await openFor({ keptBytes: 1 << 20, heartbeatMs: 20, heartbeatTimeoutMs: 2000 });
     // 192 MiB: more than the kernel's buffers take, which on two hops may grow to 2 x (32 + 4) MiB and more.
     const frames = 768;
     for (let i = 0; i < frames; i++) near.send(new Uint8Array(DEFAULT_FRAME_BYTES).fill(i));
