@@ -1,6 +1,6 @@
 import type { ReduceMember } from '@troupe/collective/star';
 import { EngineError, stateSize, type Batch, type Engine } from '@troupe/model';
-import { decodeLeaseBody, type DeclineCode, type MessageOf, type TrainingConfig } from '@troupe/protocol';
+import { decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
 
 /** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
 export interface LeaseOrder {
@@ -22,6 +22,12 @@ export interface LeaseContext {
 export type LeaseOutcome =
   | { readonly kind: 'sent'; readonly computeMs: number; readonly characters: number }
   | { readonly kind: 'declined'; readonly code: DeclineCode; readonly reason: string };
+
+/** How the body behind a lease is laid out. */
+export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, window }: TrainingConfig): LeaseShape {
+  const given = [...states].filter((kind) => kind === 'g').length;
+  return { streams: streams.length, window, given, stateFloats: stateSize(model) };
+}
 
 /** Computes the lease's gradient with the engine's parameters, sends the contribution and keeps the end states. */
 export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
@@ -50,10 +56,9 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
 
 /** @returns undefined when a state that is said to be held is not. */
 function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrder): Batch | undefined {
-  const floats = stateSize(config.model);
-  const streams = lease.streams.length;
-  const given = [...lease.states].filter((kind) => kind === 'g').length;
-  const { tokens, states: sent } = decodeLeaseBody({ streams, window: config.window, given, stateFloats: floats }, body);
+  const shape = leaseShape(lease, config);
+  const { streams, stateFloats: floats } = shape;
+  const { tokens, states: sent } = decodeLeaseBody(shape, body);
   const states = new Float32Array(streams * floats);
   let next = 0;
   for (let i = 0; i < streams; i++) {

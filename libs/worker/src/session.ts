@@ -11,9 +11,10 @@ import {
   type Channel,
   type Message,
   type MessageOf,
+  type TrainingConfig,
 } from '@troupe/protocol';
 import { createInbox, type Inbox } from './inbox.js';
-import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
+import { computeLease, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
 import type { WorkerPorts } from './ports.js';
 
 export interface SessionOptions {
@@ -64,9 +65,11 @@ export async function runSession(options: SessionOptions, ledger: Ledger): Promi
   });
   try {
     const welcome = await greet(control, options);
-    const replica = createReplica({ size: createLayout(welcome.config.model).size, optimizer: welcome.config.optimizer });
-    bodies = (message) => bodyBytes(message, welcome);
-    return await workFor(options, ledger, control, welcome, replica);
+    const { model, optimizer } = welcome.config;
+    const layout = createLayout(model);
+    const replica = createReplica({ size: layout.size, optimizer });
+    bodies = (message) => bodyBytes(message, welcome.config, layout);
+    return await workFor(options, ledger, control, welcome, layout, replica);
   } finally {
     control.close(farewell());
   }
@@ -81,11 +84,9 @@ async function greet(control: Channel, { token, name, kind, signal }: SessionOpt
   return message;
 }
 
-function bodyBytes(message: Message, { config }: Welcome): number {
-  if (message.type === 'snapshot') return snapshotBytes(createLayout(config.model).size, config.optimizer);
-  if (message.type !== 'lease') return 0;
-  const given = [...message.states].filter((kind) => kind === 'g').length;
-  return leaseBodyBytes({ streams: message.streams.length, window: config.window, given, stateFloats: stateSize(config.model) });
+function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {
+  if (message.type === 'snapshot') return snapshotBytes(layout.size, config.optimizer);
+  return message.type === 'lease' ? leaseBodyBytes(leaseShape(message, config)) : 0;
 }
 
 async function workFor(
@@ -93,10 +94,10 @@ async function workFor(
   ledger: Ledger,
   control: Channel,
   welcome: Welcome,
+  layout: ParameterLayout,
   replica: Replica,
 ): Promise<string> {
   const { ports, signal } = options;
-  const layout = createLayout(welcome.config.model);
   if (layout.hash !== welcome.layoutHash) {
     throw new WorkerRefused(
       'layout_mismatch',
@@ -137,7 +138,7 @@ function resolveAddress(address: string, control: string): string {
 /** One window of a few streams, timed; also warms the engine up. */
 async function measure(
   engine: Engine,
-  config: Welcome['config'],
+  config: TrainingConfig,
   replica: Replica,
   { ports, signal }: SessionOptions,
 ): Promise<number> {
