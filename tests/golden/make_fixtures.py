@@ -3,13 +3,14 @@
     /usr/bin/python3 tests/golden/make_fixtures.py
 
 Each file is in the safetensors format: an 8-byte little-endian header length, a JSON header, raw little-endian tensors.
-`__metadata__` holds `cell`, `layers`, `hidden`, `vocabulary`, `streams`, `window` as decimal strings. Tensors:
+`__metadata__` holds `cell`, `layers`, `hidden`, `vocabulary`, `embedding`, `streams`, `window` as decimal strings and `tied` as
+"true" or "false". Tensors:
 
     <name>            F32, one per tensor of the parameter layout (lstm.weight_ih_l0, ..., linear.bias)
     gradient.<name>   F64, d(sum of negative log-likelihood)/d(<name>)
     tokens            U16 [B, T+1]
-    states            F32 [B, L, 2, H], before the window; h, then C
-    end_states        F64 [B, L, 2, H], after the window
+    states            F32 [B, L, S, H], before the window; for an LSTM S = 2: h, then C
+    end_states        F64 [B, L, S, H], after the window
     logits            F64 [B, T, V]
     loss              F64 [1], sum of negative log-likelihood over B*T targets, nats
 
@@ -23,8 +24,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-# layers, hidden, vocabulary, streams, window
-CASES = [(1, 8, 11, 3, 5), (2, 16, 13, 2, 7), (3, 12, 9, 5, 4), (1, 32, 30, 4, 6)]
+# cell, layers, hidden, vocabulary, streams, window, embedding, tied
+CASES = [
+    ("lstm", 1, 8, 11, 3, 5, 0, False),
+    ("lstm", 2, 16, 13, 2, 7, 0, False),
+    ("lstm", 3, 12, 9, 5, 4, 0, False),
+    ("lstm", 1, 32, 30, 4, 6, 0, False),
+    ("lstm", 2, 10, 9, 3, 6, 6, False),
+    ("lstm", 2, 12, 11, 3, 5, 12, True),
+    ("gru-reset-after", 1, 9, 11, 3, 6, 0, False),
+    ("gru-reset-after", 3, 16, 7, 4, 5, 0, False),
+    ("gru-reset-after", 2, 10, 9, 2, 6, 10, True),
+    ("rnn-tanh", 1, 12, 11, 3, 6, 0, False),
+    ("rnn-tanh", 3, 16, 7, 4, 5, 5, False),
+    ("rnn-relu", 2, 12, 11, 3, 6, 0, False),
+    ("rnn-relu", 1, 9, 5, 2, 7, 9, True),
+]
 TYPES = {torch.float32: ("F32", "<f4"), torch.float64: ("F64", "<f8"), torch.int32: ("U16", "<u2")}
 
 
@@ -32,36 +47,66 @@ def uniform(shape, bound):
     return (torch.rand(shape, dtype=torch.float64) * 2 - 1).mul(bound).float().double()
 
 
-def build(layers, hidden, vocabulary):
-    model = nn.ModuleDict({"lstm": nn.LSTM(vocabulary, hidden, layers, batch_first=True), "linear": nn.Linear(hidden, vocabulary)})
-    model.double()
+def recurrent(cell, inputs, hidden, layers):
+    if cell == "lstm":
+        return "lstm", nn.LSTM(inputs, hidden, layers, batch_first=True)
+    if cell == "gru-reset-after":
+        return "gru", nn.GRU(inputs, hidden, layers, batch_first=True)
+    return "rnn", nn.RNN(inputs, hidden, layers, nonlinearity=cell.removeprefix("rnn-"), batch_first=True)
+
+
+def build(cell, layers, hidden, vocabulary, embedding, tied):
+    name, module = recurrent(cell, embedding or vocabulary, hidden, layers)
+    # The embedding first: a tied parameter goes by the name it is met under first.
+    parts = {"embedding": nn.Embedding(vocabulary, embedding)} if embedding else {}
+    parts |= {name: module, "linear": nn.Linear(hidden, vocabulary)}
+    if tied:
+        parts["linear"].weight = parts["embedding"].weight
+    model = nn.ModuleDict(parts).double()
+    # Wider than at the start of training, so that gates reach their bent parts; an unbounded ReLU would only explode.
+    width = (1.5 if cell == "rnn-relu" else 3) / hidden**0.5
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # Wider than at the start of training, so that gates reach their bent parts.
-            parameter.copy_(torch.zeros_like(parameter) if "bias_hh" in name else uniform(parameter.shape, 3 / hidden**0.5))
-    return model
+        for parameter_name, parameter in model.named_parameters():
+            if "bias_hh" not in parameter_name:
+                parameter.copy_(uniform(parameter.shape, width))
+                continue
+            # Only the candidate of a GRU has a recurrent bias of its own.
+            parameter.zero_()
+            if cell == "gru-reset-after":
+                parameter[2 * hidden :] = uniform((hidden,), width)
+    return name, model
 
 
-def case(layers, hidden, vocabulary, streams, window):
+def named_tensors(cell, hidden, model):
+    """(name in the layout, parameter, gradient)"""
+    for name, parameter in model.named_parameters():
+        if "bias_hh" not in name:
+            yield name, parameter.detach(), parameter.grad
+        elif cell == "gru-reset-after":
+            yield name.replace("bias_hh", "bias_hn"), parameter.detach()[2 * hidden :], parameter.grad[2 * hidden :]
+
+
+def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied):
     torch.manual_seed(layers * 1000 + hidden)
-    model = build(layers, hidden, vocabulary)
+    name, model = build(cell, layers, hidden, vocabulary, embedding, tied)
     tokens = torch.randint(0, vocabulary, (streams, window + 1), dtype=torch.int32)
-    h = uniform((layers, streams, hidden), 0.9)
-    c = uniform((layers, streams, hidden), 1.5)
-    inputs = nn.functional.one_hot(tokens[:, :-1].long(), vocabulary).double()
-    output, (end_h, end_c) = model["lstm"](inputs, (h, c))
+    state = [uniform((layers, streams, hidden), 0.9)]
+    if cell == "lstm":
+        state.append(uniform((layers, streams, hidden), 1.5))
+    ids = tokens[:, :-1].long()
+    inputs = model["embedding"](ids) if embedding else nn.functional.one_hot(ids, vocabulary).double()
+    output, end = model[name](inputs, tuple(state) if cell == "lstm" else state[0])
     logits = model["linear"](output)
     loss = nn.functional.cross_entropy(logits.reshape(-1, vocabulary), tokens[:, 1:].long().reshape(-1), reduction="sum")
     loss.backward()
     tensors = {}
-    for name, parameter in model.named_parameters():
-        if "bias_hh" not in name:
-            tensors[name] = parameter.detach().float()
-            tensors[f"gradient.{name}"] = parameter.grad
-    stack = lambda a, b: torch.stack([a, b], dim=2).permute(1, 0, 2, 3).contiguous().detach()
+    for tensor, value, gradient in named_tensors(cell, hidden, model):
+        tensors[tensor] = value.float()
+        tensors[f"gradient.{tensor}"] = gradient
+    stack = lambda vectors: torch.stack(list(vectors), dim=2).permute(1, 0, 2, 3).contiguous().detach()
     tensors["tokens"] = tokens
-    tensors["states"] = stack(h, c).float()
-    tensors["end_states"] = stack(end_h, end_c)
+    tensors["states"] = stack(state).float()
+    tensors["end_states"] = stack(end if cell == "lstm" else [end])
     tensors["logits"] = logits.detach()
     tensors["loss"] = loss.detach().reshape(1)
     return tensors
@@ -84,9 +129,12 @@ def main():
     torch.set_num_threads(1)
     folder = Path(__file__).parent / "fixtures"
     folder.mkdir(exist_ok=True)
-    for layers, hidden, vocabulary, streams, window in CASES:
-        metadata = dict(cell="lstm", layers=layers, hidden=hidden, vocabulary=vocabulary, streams=streams, window=window)
-        write(folder / f"lstm-{layers}x{hidden}.safetensors", metadata, case(layers, hidden, vocabulary, streams, window))
+    for cell, layers, hidden, vocabulary, streams, window, embedding, tied in CASES:
+        sizes = dict(layers=layers, hidden=hidden, vocabulary=vocabulary, embedding=embedding, streams=streams, window=window)
+        kind = "-tied" if tied else "-embedding" if embedding else ""
+        tensors = case(cell, layers, hidden, vocabulary, streams, window, embedding, tied)
+        metadata = dict(cell=cell, tied=str(tied).lower(), **sizes)
+        write(folder / f"{cell}{kind}-{layers}x{hidden}.safetensors", metadata, tensors)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 /** What every engine checks before it computes. All functions throw EngineError `bad_shape` and leave the caller's arrays alone. */
-import type { ModelConfig } from './config.js';
+import { CELL_SHAPES, type ModelConfig } from './config.js';
 import { EngineError, type Batch, type EngineLimits } from './engine.js';
-import { createLayout, stateSize } from './layout.js';
+import { parameterCount, stateSize } from './layout.js';
 
 const SHAPE_REMEDY = 'build the batch from the same model config and engine limits that the engine was created with';
 
-/** @throws EngineError `bad_shape` unless L, H, V are whole numbers >= 1 and the limits whole numbers >= 1. */
+/**
+ * @throws EngineError `bad_shape` unless L, H, V and the limits are whole numbers >= 1, E is a whole number >= 0 (H when tied),
+ * 0 <= dropout < 1, and what the engine would lay out has addresses: fewer than 2^31 parameters and activations.
+ */
 export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): void {
   const sizes = {
     layers: config.layers,
@@ -19,11 +22,50 @@ export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): vo
       throw new EngineError('bad_shape', `${name} is ${value}`, `give ${name} as a whole number of at least 1`);
     }
   }
+  checkOptions(config);
+  checkAddressable(config, limits);
+}
+
+function checkOptions({ embedding = 0, tied = false, dropout = 0, hidden }: ModelConfig): void {
+  if (!Number.isInteger(embedding) || embedding < 0) {
+    throw new EngineError('bad_shape', `embedding is ${embedding}`, 'give embedding as a whole number, 0 for one-hot characters');
+  }
+  if (tied && embedding !== hidden) {
+    throw new EngineError(
+      'bad_shape',
+      `a tied embedding of ${embedding} with ${hidden} hidden units`,
+      'make the embedding as large as the hidden layer, or do not tie it',
+    );
+  }
+  if (!(dropout >= 0 && dropout < 1)) {
+    throw new EngineError('bad_shape', `dropout is ${dropout}`, 'give dropout as a probability of at least 0 and below 1');
+  }
+}
+
+/** Numbers of a size that no memory holds would overflow the addresses of an engine instead of failing cleanly. */
+const MOST_FLOATS = 2 ** 31;
+
+function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits): void {
+  const { layers, hidden, vocabulary, cell } = config;
+  const parameters = parameterCount(config);
+  const activations = maxStreams * maxWindow * (layers * CELL_SHAPES[cell].gates * hidden + vocabulary);
+  for (const [what, count] of [
+    ['parameters', parameters],
+    ['activations', activations],
+  ] as const) {
+    if (count >= MOST_FLOATS) {
+      throw new EngineError(
+        'bad_shape',
+        `the model has ${count.toExponential(1)} ${what}, more than any engine can address`,
+        'make hidden layers, batch or window smaller',
+      );
+    }
+  }
 }
 
 /** Parameters [P], P = layout.size. Values are not looked at. */
 export function checkParameters(config: ModelConfig, parameters: { readonly length: number }): void {
-  const { size } = createLayout(config);
+  const size = parameterCount(config);
   if (parameters.length !== size) {
     throw new EngineError(
       'bad_shape',
@@ -41,6 +83,19 @@ export function checkBatch(config: ModelConfig, limits: EngineLimits, batch: Bat
   checkLength('tokens [B, T+1]', tokens.length, streams * (window + 1));
   checkLength('states [B, L, S, H]', states.length, streams * stateSize(config));
   checkTokens(config, tokens);
+}
+
+/** What gradient() needs besides: with dropout a key with the number of every stream. */
+export function checkDropoutKey({ dropout = 0 }: ModelConfig, { streams, dropout: key }: Batch): void {
+  if (dropout === 0) return;
+  if (!key) {
+    throw new EngineError(
+      'bad_shape',
+      'the model drops out, but the batch names no masks',
+      'pass batch.dropout: seed, round, streams',
+    );
+  }
+  checkLength('dropout.streams [B]', key.streams.length, streams);
 }
 
 /** For Engine.step: tokens [B] with 1 <= B <= maxStreams, all below V; states [B, L, S, H]. */

@@ -1,3 +1,5 @@
+import type { DropoutKey } from './dropout.js';
+
 /**
  * The port behind which gradients are computed. An engine owns a copy of the parameters and computes; it never steps,
  * never keeps hidden state between calls and draws no random number, so that **the gradient of a lease is a pure function
@@ -14,6 +16,8 @@ export interface Batch {
   readonly tokens: Uint16Array;
   /** Hidden state before the window [B, L, S, H]; for an LSTM S = 2: h, then C. */
   readonly states: Float32Array;
+  /** Names the dropout masks. gradient() needs it when the model drops out; evaluate() and step() drop nothing and do not look. */
+  readonly dropout?: DropoutKey;
 }
 
 export interface Gradient {
@@ -34,11 +38,11 @@ export interface Evaluation {
 }
 
 export interface EngineInfo {
-  /** `reference`, `wasm`. */
+  /** `reference`, `wasm`, `native`, `webgpu`, `tfjs`. */
   readonly name: string;
-  /** What was chosen on this host: "simd", "relaxed-simd 4x2". */
+  /** What was chosen on this host: "relaxed-simd 4x2", "avx2", "f16 subgroups", "wasm" (tfjs's backend). */
   readonly variant: string;
-  /** Where it computes: "cpu". */
+  /** Where it computes: "cpu", "cpu, 2 threads", the name of a GPU. */
   readonly device: string;
 }
 
@@ -70,7 +74,11 @@ export interface Engine {
 
 export class EngineError extends Error {
   override readonly name = 'EngineError';
-  readonly code: 'absent' | 'unsupported' | 'bad_shape' | 'out_of_memory' | 'not_finite' | 'disposed';
+  /**
+   * `absent`: what the engine needs is not installed · `unsupported`: this host or device cannot run it, or not this model ·
+   * `device_lost`: the device went away; the call's work is lost, the engine is of no use any more, and the caller goes on with another.
+   */
+  readonly code: 'absent' | 'unsupported' | 'bad_shape' | 'out_of_memory' | 'not_finite' | 'device_lost' | 'disposed';
   readonly remedy: string;
   constructor(code: EngineError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

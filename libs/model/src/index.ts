@@ -1,5 +1,6 @@
-export { CELLS, type Cell, type ModelConfig } from './config.js';
-export { createLayout, stateSize, type ParameterLayout, type TensorSpec } from './layout.js';
+export { CELLS, CELL_SHAPES, type Cell, type CellShape, type ModelConfig } from './config.js';
+export { dropoutMask, dropoutScale, dropoutThreshold, philox4x32, type DropoutKey } from './dropout.js';
+export { createLayout, parameterCount, stateSize, type ParameterLayout, type TensorSpec } from './layout.js';
 export {
   EngineError,
   type Batch,
@@ -9,7 +10,7 @@ export {
   type Evaluation,
   type Gradient,
 } from './engine.js';
-export { checkBatch, checkEngineConfig, checkParameters, checkStep } from './batch.js';
+export { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from './batch.js';
 export { createRandom, restoreRandom, type Random, type RandomState } from './random.js';
 export { initialParameters } from './init.js';
 export { sample, type SampleOptions } from './sample.js';

@@ -1,10 +1,12 @@
-import type { ModelConfig } from './config.js';
+import { CELL_SHAPES, type ModelConfig } from './config.js';
 
 /**
  * The one table that carves the flat parameter vector. Names and shapes are those of the PyTorch state dict of a module with
- * `lstm = nn.LSTM(V, H, L)` and `linear = nn.Linear(H, V)`; gate rows stand in PyTorch's order i, f, g, o. One difference:
- * PyTorch keeps two biases per LSTM layer whose sum is all that counts; here there is one, `lstm.bias_ih_l{k}`, and checkpoints
- * write `lstm.bias_hh_l{k}` as zeros.
+ * `embedding = nn.Embedding(V, E)` (when E > 0), `lstm = nn.LSTM(E or V, H, L)` (or `gru`, `rnn`) and `linear = nn.Linear(H, V)`; rows
+ * of gates stand in PyTorch's order. Differences: PyTorch keeps two biases per layer where only their sum counts; here there is one,
+ * `bias_ih_l{k}`, and checkpoints write `bias_hh_l{k}` as zeros. The candidate of a `gru-reset-after` is the exception, its recurrent
+ * bias stands inside the reset gate: `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights
+ * `linear.weight` is `embedding.weight` and has no entry of its own.
  */
 export interface TensorSpec {
   readonly name: string;
@@ -19,43 +21,62 @@ export interface ParameterLayout {
   readonly tensors: readonly TensorSpec[];
   /** Parameters in all. */
   readonly size: number;
-  /** Identifies names, shapes and order; goes into the handshake. 16 hex digits. */
+  /** Identifies names, shapes, order and what is computed with them; goes into the handshake. 16 hex digits. */
   readonly hash: string;
 }
 
-/** LSTM, in this order: per layer k weight_ih [4H, k ? H : V], weight_hh [4H, H], bias_ih [4H]; then linear.weight [V, H], linear.bias [V]. */
+/**
+ * In this order: embedding.weight [V, E] if E > 0; per layer k weight_ih [G, k ? H : E or V], weight_hh [G, H], bias_ih [G], for a
+ * gru-reset-after bias_hn [H]; linear.weight [V, H] unless tied; linear.bias [V].
+ */
 export function createLayout(config: ModelConfig): ParameterLayout {
-  const { layers, hidden: H, vocabulary: V } = config;
-  const shapes: [string, number[]][] = [];
-  for (let k = 0; k < layers; k++) {
-    shapes.push(
-      [`lstm.weight_ih_l${k}`, [4 * H, k === 0 ? V : H]],
-      [`lstm.weight_hh_l${k}`, [4 * H, H]],
-      [`lstm.bias_ih_l${k}`, [4 * H]],
-    );
-  }
-  shapes.push(['linear.weight', [V, H]], ['linear.bias', [V]]);
   const tensors: TensorSpec[] = [];
   let offset = 0;
-  for (const [name, shape] of shapes) {
+  for (const [name, shape] of shapesOf(config)) {
     const size = shape.reduce((product, dimension) => product * dimension, 1);
     tensors.push({ name, shape, offset, size });
     offset += size;
   }
-  return { tensors, size: offset, hash: layoutHash(tensors) };
+  return { tensors, size: offset, hash: layoutHash(config, tensors) };
+}
+
+function shapesOf({ cell, layers, hidden: H, vocabulary: V, embedding = 0, tied = false }: ModelConfig): [string, number[]][] {
+  const { module, gates } = CELL_SHAPES[cell];
+  const G = gates * H;
+  const shapes: [string, number[]][] = [];
+  if (embedding > 0) shapes.push(['embedding.weight', [V, embedding]]);
+  for (let k = 0; k < layers; k++) {
+    shapes.push(
+      [`${module}.weight_ih_l${k}`, [G, k === 0 ? embedding || V : H]],
+      [`${module}.weight_hh_l${k}`, [G, H]],
+      [`${module}.bias_ih_l${k}`, [G]],
+    );
+    if (cell === 'gru-reset-after') shapes.push([`${module}.bias_hn_l${k}`, [H]]);
+  }
+  if (!tied) shapes.push(['linear.weight', [V, H]]);
+  shapes.push(['linear.bias', [V]]);
+  return shapes;
+}
+
+/** P, without laying anything out: layout.size. */
+export function parameterCount(config: ModelConfig): number {
+  const { cell, layers: L, hidden: H, vocabulary: V, embedding: E = 0, tied = false } = config;
+  const G = CELL_SHAPES[cell].gates * H;
+  const perLayer = G * H + G + (cell === 'gru-reset-after' ? H : 0);
+  return V * E + G * (E || V) + G * H * (L - 1) + perLayer * L + (tied ? 0 : V * H) + V;
 }
 
 /** Floats of hidden state per stream: L * S * H. */
-export function stateSize(config: ModelConfig): number {
-  return config.layers * 2 * config.hidden;
+export function stateSize({ cell, layers, hidden }: ModelConfig): number {
+  return layers * CELL_SHAPES[cell].stateVectors * hidden;
 }
 
-/** FNV-1a, two lanes, over "name:shape;" of every tensor in order. */
-function layoutHash(tensors: readonly TensorSpec[]): string {
+/** FNV-1a, two lanes, over the cell and "name:shape;" of every tensor in order: two cells may have the same tensors. */
+function layoutHash({ cell }: ModelConfig, tensors: readonly TensorSpec[]): string {
   let low = 0x811c9dc5;
   let high = 0x1000193;
-  for (const { name, shape } of tensors) {
-    for (const character of `${name}:${shape.join('x')};`) {
+  for (const text of [`${cell};`, ...tensors.map(({ name, shape }) => `${name}:${shape.join('x')};`)]) {
+    for (const character of text) {
       const code = character.codePointAt(0)!;
       low = Math.imul(low ^ code, 0x01000193);
       high = Math.imul(high ^ (code + 0x9e37), 0x01000193);

@@ -1,5 +1,14 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { createLayout, stateSize, type Batch, type Engine, type EngineLimits, type ModelConfig } from '../src/index.js';
+import {
+  CELLS,
+  createLayout,
+  stateSize,
+  type Batch,
+  type Engine,
+  type EngineLimits,
+  type Evaluation,
+  type ModelConfig,
+} from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
 import { goldenCases, type GoldenCase } from './golden.js';
 
@@ -13,10 +22,8 @@ export interface Tolerances {
   readonly logits: number;
 }
 
-interface Shape {
-  readonly layers: number;
-  readonly hidden: number;
-  readonly vocabulary: number;
+/** A model, by default an LSTM, and a batch. */
+interface Shape extends Omit<ModelConfig, 'cell'>, Partial<Pick<ModelConfig, 'cell'>> {
   readonly streams: number;
   readonly window: number;
   readonly limits: EngineLimits;
@@ -33,8 +40,31 @@ const ODD_SHAPES: readonly Shape[] = [
   { layers: 1, hidden: 1, vocabulary: 3, streams: 2, window: 3, limits: { maxStreams: 2, maxWindow: 3 } },
 ];
 
-const describeShape = ({ layers, hidden, vocabulary, streams, window }: Shape) =>
-  `${layers}x${hidden}, V=${vocabulary}, B=${streams}, T=${window}`;
+const describeShape = ({ cell = 'lstm', layers, hidden, vocabulary, embedding = 0, tied, dropout = 0, streams, window }: Shape) =>
+  [
+    `${layers}x${hidden} ${cell}`,
+    `V=${vocabulary}, B=${streams}, T=${window}`,
+    ...(embedding > 0 ? [`${tied ? 'tied ' : ''}E=${embedding}`] : []),
+    ...(dropout > 0 ? [`dropout ${dropout}`] : []),
+  ].join(', ');
+
+/** For each cell: odd sizes, several layers, and every option of the model. */
+const CELL_SHAPES: readonly Shape[] = CELLS.flatMap((cell) => [
+  { cell, layers: 1, hidden: 5, vocabulary: 7, streams: 3, window: 4, limits: { maxStreams: 4, maxWindow: 4 } },
+  { cell, layers: 3, hidden: 19, vocabulary: 6, streams: 5, window: 7, limits: { maxStreams: 8, maxWindow: 9 } },
+  { cell, layers: 2, hidden: 40, vocabulary: 33, streams: 9, window: 11, limits: { maxStreams: 9, maxWindow: 11 } },
+  { cell, layers: 2, hidden: 13, vocabulary: 21, embedding: 6, streams: 4, window: 8, limits: { maxStreams: 4, maxWindow: 8 } },
+  { cell, layers: 1, hidden: 17, vocabulary: 9, embedding: 35, streams: 2, window: 5, limits: { maxStreams: 3, maxWindow: 5 } },
+  {
+    ...{ cell, layers: 2, hidden: 18, vocabulary: 11, embedding: 18, tied: true, streams: 5, window: 6 },
+    limits: { maxStreams: 5, maxWindow: 8 },
+  },
+  { cell, layers: 3, hidden: 21, vocabulary: 9, dropout: 0.3, streams: 6, window: 5, limits: { maxStreams: 7, maxWindow: 5 } },
+  {
+    ...{ cell, layers: 2, hidden: 16, vocabulary: 12, embedding: 16, tied: true, dropout: 0.5, streams: 3, window: 7 },
+    limits: { maxStreams: 3, maxWindow: 7 },
+  },
+]);
 
 /** The behaviour of the Engine port. Every engine's test file calls this once. */
 export function engineConformance(name: string, createEngine: CreateEngine, tolerances: Tolerances): void {
@@ -51,8 +81,9 @@ export function engineConformance(name: string, createEngine: CreateEngine, tole
     });
 
     for (const golden of goldenCases()) againstPyTorch(golden, open, tolerances);
-    for (const shape of ODD_SHAPES) againstReference(shape, open, tolerances);
-    purity(open, tolerances);
+    for (const shape of [...ODD_SHAPES, ...CELL_SHAPES]) againstReference(shape, open, tolerances);
+    for (const shape of PURITY_SHAPES) describe(describeShape(shape), () => purity(shape, open, tolerances));
+    dropout(open);
     errors(open);
   });
 }
@@ -103,9 +134,17 @@ function againstReference(shape: Shape, open: Open, tolerances: Tolerances): voi
   });
 }
 
+/** The rest of the port's promises are checked on this one. */
 const SHAPE: Shape = { layers: 2, hidden: 9, vocabulary: 11, streams: 5, window: 6, limits: { maxStreams: 7, maxWindow: 8 } };
 
-function purity(open: Open, tolerances: Tolerances): void {
+const PURITY_SHAPES: readonly Shape[] = [
+  SHAPE,
+  { ...SHAPE, cell: 'gru', dropout: 0.4 },
+  { ...SHAPE, cell: 'gru-reset-after', embedding: 9, tied: true, dropout: 0.4 },
+  { ...SHAPE, cell: 'rnn-relu', embedding: 4 },
+];
+
+function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
   it('gives for a batch the sum of the gradients and losses of its parts', async () => {
     const { config, parameters, batch } = problem(SHAPE, 1);
     const engine = await open(config, SHAPE.limits, parameters);
@@ -122,10 +161,12 @@ function purity(open: Open, tolerances: Tolerances): void {
     expect(relativeError(whole.endStates, sum.endStates)).toBeLessThan(tolerances.states);
   });
 
-  it('evaluates to the loss and end states of the gradient pass', async () => {
+  it('evaluates to the loss and end states of the gradient pass without dropout', async () => {
     const { config, parameters, batch } = problem(SHAPE, 2);
+    const plain = { ...config, dropout: 0 };
+    const trainer = await open(plain, SHAPE.limits, parameters);
+    const trained = copyOf(await trainer.gradient(batch));
     const engine = await open(config, SHAPE.limits, parameters);
-    const trained = copyOf(await engine.gradient(batch));
     const evaluated = await engine.evaluate(batch);
     expect(evaluated.tokens).toBe(trained.tokens);
     expect(Math.abs(evaluated.lossSum / trained.lossSum - 1)).toBeLessThan(tolerances.loss);
@@ -193,6 +234,35 @@ function purity(open: Open, tolerances: Tolerances): void {
     const states = new Float32Array([9, ...batch.states, 9]).subarray(1, 1 + batch.states.length);
     engine.setParameters(new Float32Array([9, ...parameters, 9]).subarray(1, 1 + parameters.length));
     expect(copyOf(await engine.gradient({ ...batch, tokens, states }))).toEqual(expected);
+  });
+}
+
+function dropout(open: Open): void {
+  const shape: Shape = { ...SHAPE, dropout: 0.5 };
+  const { config, parameters, batch } = problem(shape, 12);
+
+  it('drops other units in another round or with another seed, and none in evaluate and step', async () => {
+    const engine = await open(config, shape.limits, parameters);
+    const key = batch.dropout!;
+    const losses: number[] = [];
+    for (const change of [{}, { round: key.round + 1 }, { seed: key.seed + 1 }]) {
+      losses.push((await engine.gradient({ ...batch, dropout: { ...key, ...change } })).lossSum);
+    }
+    losses.push((await engine.evaluate(batch)).lossSum);
+    expect(new Set(losses).size).toBe(4);
+    const evaluated = copyOf(await engine.evaluate(batch));
+    const { streams, window, tokens, states } = batch;
+    expect(copyOf(await engine.evaluate({ streams, window, tokens, states }))).toEqual(evaluated);
+  });
+
+  it('rejects a gradient without a dropout key, or with one of another length, as bad_shape', async () => {
+    const engine = await open(config, shape.limits, parameters);
+    const { streams, window, tokens, states, dropout: key } = batch;
+    const badShape = { name: 'EngineError', code: 'bad_shape' };
+    await expect(engine.gradient({ streams, window, tokens, states })).rejects.toMatchObject(badShape);
+    const short = { ...key!, streams: key!.streams.subarray(1) };
+    await expect(engine.gradient({ ...batch, dropout: short })).rejects.toMatchObject(badShape);
+    expect((await engine.gradient(batch)).lossSum).toBeGreaterThan(0);
   });
 }
 
@@ -286,14 +356,22 @@ async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, st
 }
 
 /** A random model and batch; the same for the same shape and seed. */
-export function problem({ layers, hidden, vocabulary, streams, window }: Omit<Shape, 'limits'>, seed: number) {
-  const config: ModelConfig = { cell: 'lstm', layers, hidden, vocabulary };
+export function problem({ streams, window, cell = 'lstm', ...sizes }: Omit<Shape, 'limits'>, seed: number) {
+  const { layers, hidden, vocabulary, embedding = 0, tied = false, dropout = 0 } = sizes;
+  const config: ModelConfig = { cell, layers, hidden, vocabulary, embedding, tied, dropout };
   const random = seeded(seed);
   const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
-  const parameters = spread(createLayout(config).size, 2 / Math.sqrt(hidden));
+  // An unbounded ReLU would explode with weights as wide as the others stand.
+  const parameters = spread(createLayout(config).size, (cell === 'rnn-relu' ? 1 : 2) / Math.sqrt(hidden));
   const tokens = Uint16Array.from({ length: streams * (window + 1) }, () => Math.floor(random() * vocabulary));
   const states = spread(streams * stateSize(config), 0.9);
-  const batch: Batch = { streams, window, tokens, states };
+  // Numbers as in the middle of a run: streams in no order, a seed with its top bit set.
+  const key = {
+    seed: 0x9e3779b9,
+    round: 100 + seed,
+    streams: Uint32Array.from({ length: streams }, (_, b) => (b * 37 + 5) % 1000),
+  };
+  const batch: Batch = { streams, window, tokens, states, ...(dropout > 0 ? { dropout: key } : {}) };
   return { config, parameters, batch };
 }
 
@@ -314,11 +392,12 @@ function streamsOf(config: ModelConfig, batch: Batch, from: number, to: number):
     window: batch.window,
     tokens: batch.tokens.slice(from * columns, to * columns),
     states: batch.states.slice(from * size, to * size),
+    ...(batch.dropout ? { dropout: { ...batch.dropout, streams: batch.dropout.streams.slice(from, to) } } : {}),
   };
 }
 
 /** Results live in the engine's buffers only until its next call. */
-function copyOf<R extends { readonly endStates: Float32Array; readonly gradient?: Float32Array }>(result: R): R {
+function copyOf<R extends Evaluation & { readonly gradient?: Float32Array }>(result: R): R {
   const gradient = result.gradient ? { gradient: result.gradient.slice() } : {};
   return { ...result, ...gradient, endStates: result.endStates.slice() };
 }

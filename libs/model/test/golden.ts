@@ -41,6 +41,8 @@ function readCase(name: string): GoldenCase {
     layers: Number(metadata['layers']),
     hidden: Number(metadata['hidden']),
     vocabulary: Number(metadata['vocabulary']),
+    embedding: Number(metadata['embedding']),
+    tied: metadata['tied'] === 'true',
   };
   const layout = createLayout(config);
   const parameters = new Float32Array(layout.size);

@@ -1,4 +1,4 @@
-import { checkBatch, checkEngineConfig, checkParameters, checkStep } from '../batch.js';
+import { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from '../batch.js';
 import type { ModelConfig } from '../config.js';
 import {
   EngineError,
@@ -37,7 +37,8 @@ export function referenceGradient(
 }
 
 /**
- * Loss and end states in float64, forward pass only.
+ * Loss and end states in float64, forward pass only: of the loss whose gradient referenceGradient gives, so with dropout if the
+ * batch names masks.
  * @throws EngineError `bad_shape`
  */
 export function referenceLoss(config: ModelConfig, parameters: Float64Array, batch: Batch): ReferenceResult {
@@ -74,6 +75,7 @@ class ReferenceEngine implements Engine {
   async gradient(batch: Batch): Promise<Gradient> {
     this.#checkAlive();
     checkBatch(this.#config, this.limits, batch);
+    checkDropoutKey(this.#config, batch);
     const sum = new Float64Array(this.#parameters.length);
     const result = referencePass(this.#config, this.#parameters, batch, sum);
     const gradient = Float32Array.from(sum);
@@ -84,7 +86,7 @@ class ReferenceEngine implements Engine {
   async evaluate(batch: Batch): Promise<Evaluation> {
     this.#checkAlive();
     checkBatch(this.#config, this.limits, batch);
-    const result = referencePass(this.#config, this.#parameters, batch);
+    const result = referencePass(this.#config, this.#parameters, withoutDropout(batch));
     checkFinite(result.lossSum, []);
     return evaluationOf(batch, result);
   }
@@ -110,6 +112,10 @@ class ReferenceEngine implements Engine {
   #checkAlive(): void {
     if (this.#disposed) throw new EngineError('disposed', 'the engine was disposed', 'create a new engine');
   }
+}
+
+function withoutDropout({ streams, window, tokens, states }: Batch): Batch {
+  return { streams, window, tokens, states };
 }
 
 function evaluationOf({ streams, window }: Batch, { lossSum, endStates }: ReferenceResult): Evaluation {

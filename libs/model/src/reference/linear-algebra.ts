@@ -1,14 +1,19 @@
 /** Dense products on row-major matrices, in the order of summation that reads best. A matrix's shape follows from its operands. */
 
-/** out [M] = W [M, N] x [N] + bias [M]; returns out. */
-export function affine(W: Float64Array, x: Float64Array, bias: Float64Array, out: Float64Array): Float64Array {
+/** out [M] += W [M, N] x [N]; returns out. */
+export function addProduct(W: Float64Array, x: Float64Array, out: Float64Array): Float64Array {
   const N = x.length;
   for (let m = 0; m < out.length; m++) {
-    let sum = bias[m];
+    let sum = 0;
     for (let n = 0; n < N; n++) sum += W[m * N + n] * x[n];
-    out[m] = sum;
+    out[m] += sum;
   }
   return out;
+}
+
+/** W [M, N] x [N] + bias [M]. */
+export function affine(W: Float64Array, x: Float64Array, bias: Float64Array): Float64Array {
+  return addProduct(W, x, bias.slice());
 }
 
 /** dx [N] += W^T dy, with W [M, N] and dy [M]. */
@@ -25,4 +30,9 @@ export function addOuter(dy: Float64Array, x: Float64Array, dW: Float64Array): v
   for (let m = 0; m < dy.length; m++) {
     for (let n = 0; n < N; n++) dW[m * N + n] += dy[m] * x[n];
   }
+}
+
+/** out [N] += x [N]. */
+export function add(x: Float64Array, out: Float64Array): void {
+  for (let n = 0; n < out.length; n++) out[n] += x[n];
 }

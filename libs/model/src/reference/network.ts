@@ -1,8 +1,12 @@
-import type { Cell, ModelConfig } from '../config.js';
+import { CELL_SHAPES, type Cell, type ModelConfig } from '../config.js';
+import { dropoutMask } from '../dropout.js';
 import type { Batch } from '../engine.js';
 import { createLayout, stateSize } from '../layout.js';
-import { lstmCell, type RecurrentCell } from './cell.js';
-import { addOuter, addTransposed, affine } from './linear-algebra.js';
+import type { Layer, RecurrentCell } from './cell.js';
+import { gruCell, gruResetAfterCell } from './gru.js';
+import { add, addOuter, addTransposed, affine } from './linear-algebra.js';
+import { lstmCell } from './lstm.js';
+import { rnnReluCell, rnnTanhCell } from './rnn.js';
 
 /** float64 throughout; arrays are the caller's to keep. */
 export interface ReferenceResult {
@@ -12,37 +16,39 @@ export interface ReferenceResult {
   readonly endStates: Float64Array;
 }
 
-const cells: Readonly<Record<Cell, RecurrentCell>> = { lstm: lstmCell };
+const cells: Readonly<Record<Cell, RecurrentCell>> = {
+  lstm: lstmCell,
+  gru: gruCell,
+  'gru-reset-after': gruResetAfterCell,
+  'rnn-tanh': rnnTanhCell,
+  'rnn-relu': rnnReluCell,
+};
 
 /** Views into one flat vector, of parameters or of their gradient. */
-interface Layer {
-  /** [G, I], I = k ? H : V. */
-  readonly weightIh: Float64Array;
-  /** [G, H] */
-  readonly weightHh: Float64Array;
-  /** [G] */
-  readonly biasIh: Float64Array;
-}
-
 interface Network {
+  /** [V, E], or empty: characters enter one-hot. */
+  readonly embedding: Float64Array;
   readonly layers: readonly Layer[];
-  /** [V, H] */
+  /** [V, H]; the embedding itself when tied. */
   readonly linearWeight: Float64Array;
   /** [V] */
   readonly linearBias: Float64Array;
 }
 
 function carve(config: ModelConfig, vector: Float64Array): Network {
+  const { module } = CELL_SHAPES[config.cell];
   const views = new Map(
     createLayout(config).tensors.map(({ name, offset, size }) => [name, vector.subarray(offset, offset + size)]),
   );
-  const view = (name: string): Float64Array => views.get(name)!;
+  const view = (name: string): Float64Array => views.get(name) ?? new Float64Array();
   const layers = Array.from({ length: config.layers }, (_, k) => ({
-    weightIh: view(`lstm.weight_ih_l${k}`),
-    weightHh: view(`lstm.weight_hh_l${k}`),
-    biasIh: view(`lstm.bias_ih_l${k}`),
+    weightIh: view(`${module}.weight_ih_l${k}`),
+    weightHh: view(`${module}.weight_hh_l${k}`),
+    biasIh: view(`${module}.bias_ih_l${k}`),
+    biasHn: view(`${module}.bias_hn_l${k}`),
   }));
-  return { layers, linearWeight: view('linear.weight'), linearBias: view('linear.bias') };
+  const embedding = view('embedding.weight');
+  return { embedding, layers, linearWeight: config.tied ? embedding : view('linear.weight'), linearBias: view('linear.bias') };
 }
 
 /** One layer over one stream's window; row t + 1 of `states` is the state after time step t. */
@@ -57,52 +63,40 @@ interface LayerTrace {
 
 const rows = (count: number, length: number): Float64Array[] => Array.from({ length: count }, () => new Float64Array(length));
 
-function layerForward(
-  cell: RecurrentCell,
-  H: number,
-  layer: Layer,
-  inputs: readonly Float64Array[],
-  start: Float64Array,
-): LayerTrace {
-  const G = cell.gates * H;
-  const states = [start, ...rows(inputs.length, cell.stateVectors * H)];
-  const saved = rows(inputs.length, cell.savedVectors * H);
-  const fromInput = new Float64Array(G);
-  const fromHidden = new Float64Array(G);
-  const noBias = new Float64Array(G);
+/** T rows of [H]: what a layer hands on. */
+const outputsOf = ({ states }: LayerTrace, H: number): Float64Array[] => states.slice(1).map((after) => after.subarray(0, H));
+
+function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: readonly Float64Array[], start: Float64Array) {
+  const { forward, savedVectors } = cells[cell];
+  const states = [start, ...rows(inputs.length, start.length)];
+  const saved = rows(inputs.length, savedVectors * H);
   inputs.forEach((x, t) => {
-    affine(layer.weightIh, x, layer.biasIh, fromInput);
-    affine(layer.weightHh, states[t].subarray(0, H), noBias, fromHidden);
-    cell.forward(H, fromInput, fromHidden, states[t], states[t + 1], saved[t]);
+    const fromInput = affine(layer.weightIh, x, layer.biasIh);
+    forward(layer, { fromInput, before: states[t], after: states[t + 1], saved: saved[t] });
   });
   return { inputs, states, saved };
 }
 
 /** Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. */
 function layerBackward(
-  cell: RecurrentCell,
-  H: number,
+  { cell }: ModelConfig,
   layer: Layer,
-  trace: LayerTrace,
+  { inputs, states, saved }: LayerTrace,
   dOutputs: readonly Float64Array[],
   gradient: Layer,
-) {
-  const { inputs, states, saved } = trace;
-  const G = cell.gates * H;
+): Float64Array[] {
   const dInputs = rows(inputs.length, inputs[0].length);
-  const dFromInput = new Float64Array(G);
-  const dFromHidden = new Float64Array(G);
+  const dFromInput = new Float64Array(layer.biasIh.length);
   // Truncated: nothing flows back from behind the window.
-  let dAfter = new Float64Array(cell.stateVectors * H);
-  let dBefore = new Float64Array(cell.stateVectors * H);
+  let dAfter = new Float64Array(states[0].length);
+  let dBefore = new Float64Array(states[0].length);
   for (let t = inputs.length - 1; t >= 0; t--) {
-    for (let j = 0; j < H; j++) dAfter[j] += dOutputs[t][j];
-    cell.backward(H, { before: states[t], saved: saved[t], dAfter, dFromInput, dFromHidden, dBefore });
-    addTransposed(layer.weightHh, dFromHidden, dBefore.subarray(0, H));
+    add(dOutputs[t], dAfter.subarray(0, dOutputs[t].length));
+    const step = { before: states[t], after: states[t + 1], saved: saved[t], dAfter, dFromInput, dBefore };
+    cells[cell].backward(layer, step, gradient);
     addTransposed(layer.weightIh, dFromInput, dInputs[t]);
     addOuter(dFromInput, inputs[t], gradient.weightIh);
-    addOuter(dFromHidden, states[t].subarray(0, H), gradient.weightHh);
-    for (let row = 0; row < G; row++) gradient.biasIh[row] += dFromInput[row];
+    add(dFromInput, gradient.biasIh);
     [dAfter, dBefore] = [dBefore, dAfter];
   }
   return dInputs;
@@ -118,28 +112,46 @@ function softmaxLoss(logits: Float64Array, target: number): number {
   return loss;
 }
 
-function oneHot(token: number, V: number): Float64Array {
+/** What layer 0 reads: the character's embedding [E], or one-hot [V]. */
+function inputOf({ vocabulary: V, embedding: E = 0 }: ModelConfig, { embedding }: Network, token: number): Float64Array {
+  if (E > 0) return embedding.subarray(token * E, (token + 1) * E);
   const row = new Float64Array(V);
   row[token] = 1;
   return row;
 }
 
+/** Per layer but the last, T rows of [H]; no layers when nothing is dropped. */
+type Masks = readonly (readonly Float32Array[])[];
+
+function masksOf({ layers, hidden, dropout = 0 }: ModelConfig, batch: Batch, stream: number): Masks {
+  const key = batch.dropout;
+  if (dropout === 0 || !key) return [];
+  return Array.from({ length: layers - 1 }, (_, k) =>
+    Array.from({ length: batch.window }, (_, t) => {
+      const mask = new Float32Array(hidden);
+      dropoutMask(dropout, key, k, stream, t, mask);
+      return mask;
+    }),
+  );
+}
+
+const masked = (values: readonly Float64Array[], masks: readonly Float32Array[] | undefined): readonly Float64Array[] =>
+  masks ? values.map((row, t) => row.map((value, j) => value * masks[t][j])) : values;
+
 /** Runs one stream through all layers. `state` [L, S, H] before the window. */
-function forward(config: ModelConfig, network: Network, inputs: Float64Array[], state: Float64Array): LayerTrace[] {
-  const cell = cells[config.cell];
-  const H = config.hidden;
-  const size = cell.stateVectors * H;
-  let below = inputs;
+function forward(config: ModelConfig, network: Network, ids: Uint16Array, state: Float64Array, masks: Masks): LayerTrace[] {
+  const size = state.length / config.layers;
+  let below: readonly Float64Array[] = Array.from(ids, (token) => inputOf(config, network, token));
   return network.layers.map((layer, k) => {
-    const trace = layerForward(cell, H, layer, below, state.subarray(k * size, (k + 1) * size));
-    below = trace.states.slice(1).map((after) => after.subarray(0, H));
+    const trace = layerForward(config, layer, below, state.subarray(k * size, (k + 1) * size));
+    below = masked(outputsOf(trace, config.hidden), masks[k]);
     return trace;
   });
 }
 
 /**
- * Loss and end states of `batch`; with `gradient` [P], adds d(lossSum)/d(parameters) to it. Shapes are the caller's to check
- * (checkBatch, checkParameters).
+ * Loss and end states of `batch`, with dropout if it names masks; with `gradient` [P], adds d(lossSum)/d(parameters) to it. Shapes
+ * are the caller's to check (checkBatch, checkParameters).
  */
 export function referencePass(
   config: ModelConfig,
@@ -147,7 +159,6 @@ export function referencePass(
   batch: Batch,
   gradient?: Float64Array,
 ): ReferenceResult {
-  const { hidden: H, vocabulary: V } = config;
   const { streams: B, window: T, tokens, states } = batch;
   const network = carve(config, parameters);
   const gradients = gradient && carve(config, gradient);
@@ -156,45 +167,50 @@ export function referencePass(
   let lossSum = 0;
   for (let b = 0; b < B; b++) {
     const ids = tokens.subarray(b * (T + 1), (b + 1) * (T + 1));
-    const inputs = Array.from(ids.subarray(0, T), (token) => oneHot(token, V));
-    const traces = forward(config, network, inputs, Float64Array.from(states.subarray(b * size, (b + 1) * size)));
+    const masks = masksOf(config, batch, b);
+    const start = Float64Array.from(states.subarray(b * size, (b + 1) * size));
+    const traces = forward(config, network, ids.subarray(0, T), start, masks);
     traces.forEach((trace, k) => endStates.set(trace.states[T], b * size + (k * size) / config.layers));
-    const outputs = traces
-      .at(-1)!
-      .states.slice(1)
-      .map((after) => after.subarray(0, H));
-    const dLogits = outputs.map((output) => affine(network.linearWeight, output, network.linearBias, new Float64Array(V)));
+    const outputs = outputsOf(traces.at(-1)!, config.hidden);
+    const dLogits = outputs.map((output) => affine(network.linearWeight, output, network.linearBias));
     dLogits.forEach((row, t) => (lossSum += softmaxLoss(row, ids[t + 1])));
-    if (gradients) backward(config, network, traces, outputs, dLogits, gradients);
+    if (gradients) backward(config, network, { ids, masks, traces, outputs, dLogits }, gradients);
   }
   return { lossSum, endStates };
+}
+
+/** One stream's window after the forward pass. */
+interface Trace {
+  readonly ids: Uint16Array;
+  readonly masks: Masks;
+  readonly traces: readonly LayerTrace[];
+  readonly outputs: readonly Float64Array[];
+  readonly dLogits: readonly Float64Array[];
 }
 
 function backward(
   config: ModelConfig,
   network: Network,
-  traces: readonly LayerTrace[],
-  outputs: readonly Float64Array[],
-  dLogits: readonly Float64Array[],
+  { ids, masks, traces, outputs, dLogits }: Trace,
   gradients: Network,
 ): void {
-  const H = config.hidden;
-  let dOutputs = rows(dLogits.length, H);
+  let dOutputs: readonly Float64Array[] = rows(dLogits.length, config.hidden);
   dLogits.forEach((dRow, t) => {
     addTransposed(network.linearWeight, dRow, dOutputs[t]);
     addOuter(dRow, outputs[t], gradients.linearWeight);
-    for (let v = 0; v < dRow.length; v++) gradients.linearBias[v] += dRow[v];
+    add(dRow, gradients.linearBias);
   });
   for (let k = config.layers - 1; k >= 0; k--) {
-    dOutputs = layerBackward(cells[config.cell], H, network.layers[k], traces[k], dOutputs, gradients.layers[k]);
+    const dInputs = layerBackward(config, network.layers[k], traces[k], dOutputs, gradients.layers[k]);
+    dOutputs = k > 0 ? masked(dInputs, masks[k - 1]) : dInputs;
   }
+  if (gradients.embedding.length > 0) dOutputs.forEach((row, t) => add(row, inputOf(config, gradients, ids[t])));
 }
 
 /** One time step of one stream: `state` [L, S, H] is overwritten; returns logits [V]. */
 export function referenceStep(config: ModelConfig, parameters: Float64Array, token: number, state: Float64Array): Float64Array {
   const network = carve(config, parameters);
-  const traces = forward(config, network, [oneHot(token, config.vocabulary)], state.slice());
+  const traces = forward(config, network, Uint16Array.of(token), state.slice(), []);
   traces.forEach((trace, k) => state.set(trace.states[1], (k * state.length) / config.layers));
-  const output = traces.at(-1)!.states[1].subarray(0, config.hidden);
-  return affine(network.linearWeight, output, network.linearBias, new Float64Array(config.vocabulary));
+  return affine(network.linearWeight, outputsOf(traces.at(-1)!, config.hidden)[0], network.linearBias);
 }
