@@ -9,12 +9,14 @@ import tseslint from 'typescript-eslint';
 const LAYERS = {
   leaf: [],
   model: ['leaf'],
+  engine: ['leaf', 'model'],
+  engines: ['leaf', 'model', 'engine'],
   checkpoint: ['leaf', 'model'],
   run: ['leaf'],
   collective: ['leaf'],
   worker: ['leaf', 'model', 'collective'],
-  app: ['leaf', 'model', 'checkpoint', 'run', 'collective', 'worker'],
-  tests: ['leaf', 'model', 'checkpoint', 'run', 'collective', 'worker'],
+  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker'],
+  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker'],
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({

@@ -7,13 +7,14 @@ import { interruption } from './interruption.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
+import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
 import * as tfjs from './parts/tfjs.mjs';
 import * as torch from './parts/torch.mjs';
 import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
-const PARTS = new Map(Object.entries({ engine, tfjs, torch, scaling, curves, eval: evaluation }));
+const PARTS = new Map(Object.entries({ engine, tfjs, torch, scaling, curves, eval: evaluation, race }));
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
 

@@ -13,6 +13,7 @@ import { interruption } from './interruption.mjs';
 /** @typedef {import('@troupe/run').RunEvent} RunEvent */
 /** @typedef {Extract<RunEvent, { event: 'round' }> & { ready: number }} Round `ready`: workers that could compute from its start */
 /** @typedef {Extract<RunEvent, { event: 'finished' }>} Finished */
+/** @typedef {Extract<RunEvent, { event: 'evaluation' }>} Evaluation */
 
 const TROUPE = fileURLToPath(new URL('../../apps/cli/bin/troupe.mjs', import.meta.url));
 const TAIL_LINES = 8;
@@ -84,11 +85,12 @@ export function startTroupe(args, { onMessage, deadlineMs, env = {} }) {
 /**
  * `troupe train` to its end.
  * @param {readonly string[]} flags
- * @param {{ deadlineMs: number, enough?: (round: Round) => boolean }} options `enough`: true stops the run early
+ * @param {{ deadlineMs: number, enough?: (round: Round) => boolean, onEvaluation?: (evaluation: Evaluation) => void }} options
+ * `enough`: true stops the run early
  * @returns {Promise<{ rounds: Round[], finished: Finished }>}
  * @throws {BenchError} `run_failed`, `deadline`
  */
-export async function train(flags, { deadlineMs, enough = () => false }) {
+export async function train(flags, { deadlineMs, enough = () => false, onEvaluation = () => {} }) {
   /** @type {Round[]} */
   const rounds = [];
   /** @type {Finished | undefined} */
@@ -101,6 +103,7 @@ export async function train(flags, { deadlineMs, enough = () => false }) {
     deadlineMs,
     onMessage: (/** @type {RunEvent} */ message) => {
       if (message.event === 'finished') finished = message;
+      if (message.event === 'evaluation') onEvaluation(message);
       onRound(message);
     },
   });
@@ -190,11 +193,15 @@ export function runFlags(corpus, { layers, hidden, streams, window }, out) {
 
 /** `tiny-shakespeare` where the folder TROUPE_CORPUS_DIR has it, else the embedded Sonnets: nothing is downloaded. */
 export function usualCorpus() {
+  return corpusPath('tiny-shakespeare') === undefined ? 'sonnets' : 'tiny-shakespeare';
+}
+
+/** Where the folder TROUPE_CORPUS_DIR has a named corpus. @param {string} wanted @returns {string | undefined} */
+export function corpusPath(wanted) {
   const folder = process.env.TROUPE_CORPUS_DIR;
-  const entry = CATALOGUE.find(({ name }) => name === 'tiny-shakespeare');
-  const files = entry === undefined ? [] : [`${entry.name}.txt`, ...entry.fileNames];
-  const found = folder !== undefined && files.some((file) => fs.existsSync(path.join(folder, file)));
-  return found ? 'tiny-shakespeare' : 'sonnets';
+  const entry = CATALOGUE.find(({ name }) => name === wanted);
+  if (folder === undefined || entry === undefined) return undefined;
+  return [`${entry.name}.txt`, ...entry.fileNames].map((file) => path.join(folder, file)).find((file) => fs.existsSync(file));
 }
 
 /**

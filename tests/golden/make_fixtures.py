@@ -3,8 +3,8 @@
     /usr/bin/python3 tests/golden/make_fixtures.py
 
 Each file is in the safetensors format: an 8-byte little-endian header length, a JSON header, raw little-endian tensors.
-`__metadata__` holds `cell`, `layers`, `hidden`, `vocabulary`, `embedding`, `streams`, `window` as decimal strings and `tied` as
-"true" or "false". Tensors:
+`__metadata__` holds `cell`, `layers`, `hidden`, `vocabulary`, `embedding`, `streams`, `window` as decimal strings, `tied` and `layerNorm`
+as "true" or "false". Tensors:
 
     <name>            F32, one per tensor of the parameter layout (lstm.weight_ih_l0, ..., linear.bias)
     gradient.<name>   F64, d(sum of negative log-likelihood)/d(<name>)
@@ -18,6 +18,7 @@ Parameters and start states are exact in float32, so every precision starts from
 """
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -40,6 +41,12 @@ CASES = [
     ("rnn-relu", 2, 12, 11, 3, 6, 0, False),
     ("rnn-relu", 1, 9, 5, 2, 7, 9, True),
 ]
+# The same, with layer normalisation of what each layer hands up.
+LAYER_NORM_CASES = [
+    ("lstm", 2, 14, 9, 3, 6, 0, False),
+    ("gru-reset-after", 3, 10, 7, 2, 5, 6, False),
+    ("rnn-tanh", 1, 11, 6, 3, 5, 11, True),
+]
 TYPES = {torch.float32: ("F32", "<f4"), torch.float64: ("F64", "<f8"), torch.int32: ("U16", "<u2")}
 
 
@@ -55,8 +62,30 @@ def recurrent(cell, inputs, hidden, layers):
     return "rnn", nn.RNN(inputs, hidden, layers, nonlinearity=cell.removeprefix("rnn-"), batch_first=True)
 
 
-def build(cell, layers, hidden, vocabulary, embedding, tied):
+class NormalisedLayers(nn.Module):
+    """A stack of one-layer modules, each followed by its nn.LayerNorm."""
+
+    def __init__(self, cell, inputs, hidden, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(recurrent(cell, inputs if k == 0 else hidden, hidden, 1)[1] for k in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+
+    def forward(self, inputs, state):
+        ends = []
+        for k, (layer, norm) in enumerate(zip(self.layers, self.norms)):
+            start = tuple(part[k : k + 1] for part in state) if isinstance(state, tuple) else state[k : k + 1]
+            output, end = layer(inputs, start)
+            inputs = norm(output)
+            ends.append(end)
+        if isinstance(state, tuple):
+            return inputs, tuple(torch.cat(parts) for parts in zip(*ends))
+        return inputs, torch.cat(ends)
+
+
+def build(cell, layers, hidden, vocabulary, embedding, tied, layer_norm):
     name, module = recurrent(cell, embedding or vocabulary, hidden, layers)
+    if layer_norm:
+        module = NormalisedLayers(cell, embedding or vocabulary, hidden, layers)
     # The embedding first: a tied parameter goes by the name it is met under first.
     parts = {"embedding": nn.Embedding(vocabulary, embedding)} if embedding else {}
     parts |= {name: module, "linear": nn.Linear(hidden, vocabulary)}
@@ -69,6 +98,8 @@ def build(cell, layers, hidden, vocabulary, embedding, tied):
         for parameter_name, parameter in model.named_parameters():
             if "bias_hh" not in parameter_name:
                 parameter.copy_(uniform(parameter.shape, width))
+                if ".norms." in parameter_name and parameter_name.endswith("weight"):
+                    parameter.add_(1).copy_(parameter.float())
                 continue
             # Only the candidate of a GRU has a recurrent bias of its own.
             parameter.zero_()
@@ -80,15 +111,18 @@ def build(cell, layers, hidden, vocabulary, embedding, tied):
 def named_tensors(cell, hidden, model):
     """(name in the layout, parameter, gradient)"""
     for name, parameter in model.named_parameters():
+        # gru.layers.2.weight_ih_l0 -> gru.weight_ih_l2; gru.norms.2.bias -> norms.2.bias
+        name = re.sub(r"\.layers\.(\d+)\.(\w+)_l0", r".\2_l\1", name)
+        name = re.sub(r"^\w+\.norms\.", "norms.", name)
         if "bias_hh" not in name:
             yield name, parameter.detach(), parameter.grad
         elif cell == "gru-reset-after":
             yield name.replace("bias_hh", "bias_hn"), parameter.detach()[2 * hidden :], parameter.grad[2 * hidden :]
 
 
-def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied):
+def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm):
     torch.manual_seed(layers * 1000 + hidden)
-    name, model = build(cell, layers, hidden, vocabulary, embedding, tied)
+    name, model = build(cell, layers, hidden, vocabulary, embedding, tied, layer_norm)
     tokens = torch.randint(0, vocabulary, (streams, window + 1), dtype=torch.int32)
     state = [uniform((layers, streams, hidden), 0.9)]
     if cell == "lstm":
@@ -129,11 +163,12 @@ def main():
     torch.set_num_threads(1)
     folder = Path(__file__).parent / "fixtures"
     folder.mkdir(exist_ok=True)
-    for cell, layers, hidden, vocabulary, streams, window, embedding, tied in CASES:
+    cases = [(*sizes, False) for sizes in CASES] + [(*sizes, True) for sizes in LAYER_NORM_CASES]
+    for cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm in cases:
         sizes = dict(layers=layers, hidden=hidden, vocabulary=vocabulary, embedding=embedding, streams=streams, window=window)
-        kind = "-tied" if tied else "-embedding" if embedding else ""
-        tensors = case(cell, layers, hidden, vocabulary, streams, window, embedding, tied)
-        metadata = dict(cell=cell, tied=str(tied).lower(), **sizes)
+        kind = ("-tied" if tied else "-embedding" if embedding else "") + ("-layer-norm" if layer_norm else "")
+        tensors = case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm)
+        metadata = dict(cell=cell, tied=str(tied).lower(), layerNorm=str(layer_norm).lower(), **sizes)
         write(folder / f"{cell}{kind}-{layers}x{hidden}.safetensors", metadata, tensors)
 
 

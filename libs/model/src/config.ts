@@ -44,4 +44,12 @@ export interface ModelConfig {
   readonly tied?: boolean;
   /** Probability, 0 <= p < 1, that an output of a layer is dropped on its way to the layer above. Absent: 0. See dropout.ts. */
   readonly dropout?: number;
+  /**
+   * What a layer hands up, to the layer above and to the output layer, is normalised over its H units, then scaled and shifted (Ba, Kiros
+   * & Hinton 2016; torch.nn.LayerNorm, epsilon 1e-5); before dropout. The recurrence and the hidden state are left alone. Absent: false.
+   */
+  readonly layerNorm?: boolean;
 }
+
+/** What the variance is raised by before its root is divided by. */
+export const LAYER_NORM_EPSILON = 1e-5;

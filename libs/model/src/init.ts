@@ -6,7 +6,7 @@ import { createRandom } from './random.js';
  * The parameters [P] a run starts from: PyTorch's uniform(-1/sqrt(H), 1/sqrt(H)) for every tensor of the recurrent and the output
  * layer; an LSTM's forget-gate bias (rows H..2H of bias_ih) set to `forgetBias`, by default 1, so that cells remember from the start
  * (Jozefowicz, Zaremba & Sutskever 2015); an embedding of its own uniform with variance 1, which is PyTorch's variance. A tied embedding
- * starts as an output layer. The same (config, seed, forgetBias) gives the same bits on every host: tensor t draws from stream t of
+ * starts as an output layer; layer normalisation with weights of 1 and biases of 0. The same (config, seed, forgetBias) gives the same bits on every host: tensor t draws from stream t of
  * PCG32, and only exactly rounded operations (square root, division, multiplication, rounding to float32) follow.
  * @param seed whole number below 2^32
  */
@@ -16,6 +16,10 @@ export function initialParameters(config: ModelConfig, layout: ParameterLayout, 
   layout.tensors.forEach(({ name, offset, size }, index) => {
     const random = createRandom(seed, index);
     const bound = name === 'embedding.weight' && !config.tied ? Math.sqrt(3) : 1 / Math.sqrt(H);
+    if (name.startsWith('norms.')) {
+      parameters.fill(name.endsWith('.weight') ? 1 : 0, offset, offset + size);
+      return;
+    }
     for (let i = offset; i < offset + size; i++) parameters[i] = (2 * random.uniform() - 1) * bound;
     if (config.cell === 'lstm' && name.startsWith(`${CELL_SHAPES.lstm.module}.bias_ih_`)) {
       parameters.fill(forgetBias, offset + H, offset + 2 * H);

@@ -6,7 +6,8 @@ import { CELL_SHAPES, type ModelConfig } from './config.js';
  * of gates stand in PyTorch's order. Differences: PyTorch keeps two biases per layer where only their sum counts; here there is one,
  * `bias_ih_l{k}`, and checkpoints write `bias_hh_l{k}` as zeros. The candidate of a `gru-reset-after` is the exception, its recurrent
  * bias stands inside the reset gate: `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights
- * `linear.weight` is `embedding.weight` and has no entry of its own.
+ * `linear.weight` is `embedding.weight` and has no entry of its own. Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm(H))`,
+ * one for what each layer hands up.
  */
 export interface TensorSpec {
   readonly name: string;
@@ -27,7 +28,7 @@ export interface ParameterLayout {
 
 /**
  * In this order: embedding.weight [V, E] if E > 0; per layer k weight_ih [G, k ? H : E or V], weight_hh [G, H], bias_ih [G], for a
- * gru-reset-after bias_hn [H]; linear.weight [V, H] unless tied; linear.bias [V].
+ * gru-reset-after bias_hn [H], with layer normalisation norms.{k}.weight [H] and norms.{k}.bias [H]; linear.weight [V, H] unless tied; linear.bias [V].
  */
 export function createLayout(config: ModelConfig): ParameterLayout {
   const tensors: TensorSpec[] = [];
@@ -40,7 +41,8 @@ export function createLayout(config: ModelConfig): ParameterLayout {
   return { tensors, size: offset, hash: layoutHash(config, tensors) };
 }
 
-function shapesOf({ cell, layers, hidden: H, vocabulary: V, embedding = 0, tied = false }: ModelConfig): [string, number[]][] {
+function shapesOf(config: ModelConfig): [string, number[]][] {
+  const { cell, layers, hidden: H, vocabulary: V, embedding = 0, tied = false, layerNorm = false } = config;
   const { module, gates } = CELL_SHAPES[cell];
   const G = gates * H;
   const shapes: [string, number[]][] = [];
@@ -52,6 +54,7 @@ function shapesOf({ cell, layers, hidden: H, vocabulary: V, embedding = 0, tied 
       [`${module}.bias_ih_l${k}`, [G]],
     );
     if (cell === 'gru-reset-after') shapes.push([`${module}.bias_hn_l${k}`, [H]]);
+    if (layerNorm) shapes.push([`norms.${k}.weight`, [H]], [`norms.${k}.bias`, [H]]);
   }
   if (!tied) shapes.push(['linear.weight', [V, H]]);
   shapes.push(['linear.bias', [V]]);
@@ -60,9 +63,9 @@ function shapesOf({ cell, layers, hidden: H, vocabulary: V, embedding = 0, tied 
 
 /** P, without laying anything out: layout.size. */
 export function parameterCount(config: ModelConfig): number {
-  const { cell, layers: L, hidden: H, vocabulary: V, embedding: E = 0, tied = false } = config;
+  const { cell, layers: L, hidden: H, vocabulary: V, embedding: E = 0, tied = false, layerNorm = false } = config;
   const G = CELL_SHAPES[cell].gates * H;
-  const perLayer = G * H + G + (cell === 'gru-reset-after' ? H : 0);
+  const perLayer = G * H + G + (cell === 'gru-reset-after' ? H : 0) + (layerNorm ? 2 * H : 0);
   return V * E + G * (E || V) + G * H * (L - 1) + perLayer * L + (tied ? 0 : V * H) + V;
 }
 

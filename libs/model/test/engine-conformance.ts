@@ -40,12 +40,13 @@ const ODD_SHAPES: readonly Shape[] = [
   { layers: 1, hidden: 1, vocabulary: 3, streams: 2, window: 3, limits: { maxStreams: 2, maxWindow: 3 } },
 ];
 
-const describeShape = ({ cell = 'lstm', layers, hidden, vocabulary, embedding = 0, tied, dropout = 0, streams, window }: Shape) =>
+const describeShape = ({ cell = 'lstm', layers, hidden, vocabulary, embedding = 0, tied, dropout = 0, ...rest }: Shape) =>
   [
     `${layers}x${hidden} ${cell}`,
-    `V=${vocabulary}, B=${streams}, T=${window}`,
+    `V=${vocabulary}, B=${rest.streams}, T=${rest.window}`,
     ...(embedding > 0 ? [`${tied ? 'tied ' : ''}E=${embedding}`] : []),
     ...(dropout > 0 ? [`dropout ${dropout}`] : []),
+    ...(rest.layerNorm ? ['layer norm'] : []),
   ].join(', ');
 
 /** For each cell: odd sizes, several layers, and every option of the model. */
@@ -63,6 +64,25 @@ const CELL_SHAPES: readonly Shape[] = CELLS.flatMap((cell) => [
   {
     ...{ cell, layers: 2, hidden: 16, vocabulary: 12, embedding: 16, tied: true, dropout: 0.5, streams: 3, window: 7 },
     limits: { maxStreams: 3, maxWindow: 7 },
+  },
+  {
+    ...{ cell, layers: 2, hidden: 27, vocabulary: 14, layerNorm: true, streams: 5, window: 6 },
+    limits: { maxStreams: 5, maxWindow: 7 },
+  },
+  {
+    ...{
+      cell,
+      layers: 3,
+      hidden: 10,
+      vocabulary: 8,
+      embedding: 10,
+      tied: true,
+      dropout: 0.2,
+      layerNorm: true,
+      streams: 4,
+      window: 5,
+    },
+    limits: { maxStreams: 4, maxWindow: 5 },
   },
 ]);
 
@@ -142,6 +162,7 @@ const PURITY_SHAPES: readonly Shape[] = [
   { ...SHAPE, cell: 'gru', dropout: 0.4 },
   { ...SHAPE, cell: 'gru-reset-after', embedding: 9, tied: true, dropout: 0.4 },
   { ...SHAPE, cell: 'rnn-relu', embedding: 4 },
+  { ...SHAPE, cell: 'rnn-tanh', layerNorm: true, dropout: 0.4 },
 ];
 
 function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
@@ -357,8 +378,8 @@ async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, st
 
 /** A random model and batch; the same for the same shape and seed. */
 export function problem({ streams, window, cell = 'lstm', ...sizes }: Omit<Shape, 'limits'>, seed: number) {
-  const { layers, hidden, vocabulary, embedding = 0, tied = false, dropout = 0 } = sizes;
-  const config: ModelConfig = { cell, layers, hidden, vocabulary, embedding, tied, dropout };
+  const { layers, hidden, vocabulary, embedding = 0, tied = false, dropout = 0, layerNorm = false } = sizes;
+  const config: ModelConfig = { cell, layers, hidden, vocabulary, embedding, tied, dropout, layerNorm };
   const random = seeded(seed);
   const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
   // An unbounded ReLU would explode with weights as wide as the others stand.

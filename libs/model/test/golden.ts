@@ -43,6 +43,7 @@ function readCase(name: string): GoldenCase {
     vocabulary: Number(metadata['vocabulary']),
     embedding: Number(metadata['embedding']),
     tied: metadata['tied'] === 'true',
+    layerNorm: metadata['layerNorm'] === 'true',
   };
   const layout = createLayout(config);
   const parameters = new Float32Array(layout.size);

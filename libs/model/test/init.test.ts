@@ -43,3 +43,24 @@ it('gives other parameters for another seed, and different ones in every tensor'
   const hh = (layer: number) => tensor(one, `lstm.weight_hh_l${layer}`);
   expect(hh(0)).not.toEqual(hh(1));
 });
+
+it('starts layer normalisation with weights of 1 and biases of 0, an embedding with variance 1 unless it is tied', () => {
+  const start = (change: Partial<ModelConfig>, name: string) => {
+    const model = { ...config, ...change };
+    const all = createLayout(model);
+    const { offset, size } = all.tensors.find((spec) => spec.name === name)!;
+    return initialParameters(model, all, 1).subarray(offset, offset + size);
+  };
+  expect(start({ layerNorm: true }, 'norms.1.weight').every((value) => value === 1)).toBe(true);
+  expect(start({ layerNorm: true }, 'norms.1.bias').every((value) => value === 0)).toBe(true);
+  const variance = (values: Float32Array) => values.reduce((sum, x) => sum + x * x, 0) / values.length;
+  expect(Math.abs(variance(start({ embedding: 40 }, 'embedding.weight')) - 1)).toBeLessThan(0.1);
+  expect(variance(start({ embedding: 24, tied: true }, 'embedding.weight'))).toBeLessThan(1 / 24);
+});
+
+it("starts an LSTM's forget gates from the bias that is asked for", () => {
+  const { offset } = layout.tensors.find(({ name }) => name === 'lstm.bias_ih_l1')!;
+  const parameters = initialParameters(config, layout, 1, 2.5);
+  expect(parameters[offset + config.hidden]).toBe(2.5);
+  expect(parameters[offset + 2 * config.hidden - 1]).toBe(2.5);
+});

@@ -41,7 +41,7 @@ it('puts an embedding first and leaves the output weight out when tied', () => {
 
 it('counts parameters without laying them out', () => {
   for (const cell of CELLS) {
-    for (const options of [{}, { embedding: 5 }, { embedding: 4, tied: true }]) {
+    for (const options of [{}, { embedding: 5 }, { embedding: 4, tied: true }, { layerNorm: true }]) {
       const model = { ...config, cell, ...options };
       expect(parameterCount(model)).toBe(createLayout(model).size);
     }

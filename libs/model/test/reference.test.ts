@@ -14,6 +14,8 @@ const OPTIONS: readonly (Pick<ModelConfig, 'layers'> & Partial<ModelConfig>)[] =
   { layers: 2, embedding: 3, tied: true },
   { layers: 3, dropout: 0.4 },
   { layers: 2, embedding: 3, tied: true, dropout: 0.4 },
+  { layers: 2, layerNorm: true },
+  { layers: 3, embedding: 3, tied: true, dropout: 0.4, layerNorm: true },
 ];
 
 describe('reference gradient in float64', () => {
@@ -55,7 +57,7 @@ it('rejects a config or limits that are no whole numbers of at least 1', () => {
 
 /** Central difference of sixth order, error O(h^6): h is wide enough for rounding to stay far below 1e-9 and crosses no kink of a ReLU. */
 function derivative(loss: (values: Float64Array) => number, point: Float64Array, i: number): number {
-  const h = 1e-3;
+  const h = 2e-4;
   const at = (steps: number) => loss(point.with(i, point[i] + steps * h));
   const odd = (steps: number) => at(steps) - at(-steps);
   return (45 * odd(1) - 9 * odd(2) + odd(3)) / (60 * h);

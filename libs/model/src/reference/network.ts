@@ -6,6 +6,7 @@ import type { Layer, RecurrentCell } from './cell.js';
 import { gruCell, gruResetAfterCell } from './gru.js';
 import { add, addOuter, addTransposed, affine } from './linear-algebra.js';
 import { lstmCell } from './lstm.js';
+import { normalise, normaliseBackward, type Norm } from './norm.js';
 import { rnnReluCell, rnnTanhCell } from './rnn.js';
 
 /** float64 throughout; arrays are the caller's to keep. */
@@ -29,6 +30,8 @@ interface Network {
   /** [V, E], or empty: characters enter one-hot. */
   readonly embedding: Float64Array;
   readonly layers: readonly Layer[];
+  /** One a layer, or none. */
+  readonly norms: readonly Norm[];
   /** [V, H]; the embedding itself when tied. */
   readonly linearWeight: Float64Array;
   /** [V] */
@@ -47,8 +50,12 @@ function carve(config: ModelConfig, vector: Float64Array): Network {
     biasIh: view(`${module}.bias_ih_l${k}`),
     biasHn: view(`${module}.bias_hn_l${k}`),
   }));
+  const norms = config.layerNorm
+    ? layers.map((_, k) => ({ weight: view(`norms.${k}.weight`), bias: view(`norms.${k}.bias`) }))
+    : [];
   const embedding = view('embedding.weight');
-  return { embedding, layers, linearWeight: config.tied ? embedding : view('linear.weight'), linearBias: view('linear.bias') };
+  const linearWeight = config.tied ? embedding : view('linear.weight');
+  return { embedding, layers, norms, linearWeight, linearBias: view('linear.bias') };
 }
 
 /** One layer over one stream's window; row t + 1 of `states` is the state after time step t. */
@@ -63,8 +70,14 @@ interface LayerTrace {
 
 const rows = (count: number, length: number): Float64Array[] => Array.from({ length: count }, () => new Float64Array(length));
 
-/** T rows of [H]: what a layer hands on. */
-const outputsOf = ({ states }: LayerTrace, H: number): Float64Array[] => states.slice(1).map((after) => after.subarray(0, H));
+/** T rows of h [H]. */
+const hiddenOf = ({ states }: LayerTrace, H: number): Float64Array[] => states.slice(1).map((after) => after.subarray(0, H));
+
+/** T rows of [H]: what a layer hands up, before dropout. */
+function outputsOf(trace: LayerTrace, H: number, norm: Norm | undefined): Float64Array[] {
+  const hidden = hiddenOf(trace, H);
+  return norm ? hidden.map((row) => normalise(row, norm)) : hidden;
+}
 
 function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: readonly Float64Array[], start: Float64Array) {
   const { forward, savedVectors } = cells[cell];
@@ -144,7 +157,7 @@ function forward(config: ModelConfig, network: Network, ids: Uint16Array, state:
   let below: readonly Float64Array[] = Array.from(ids, (token) => inputOf(config, network, token));
   return network.layers.map((layer, k) => {
     const trace = layerForward(config, layer, below, state.subarray(k * size, (k + 1) * size));
-    below = masked(outputsOf(trace, config.hidden), masks[k]);
+    below = masked(outputsOf(trace, config.hidden, network.norms[k]), masks[k]);
     return trace;
   });
 }
@@ -171,7 +184,7 @@ export function referencePass(
     const start = Float64Array.from(states.subarray(b * size, (b + 1) * size));
     const traces = forward(config, network, ids.subarray(0, T), start, masks);
     traces.forEach((trace, k) => endStates.set(trace.states[T], b * size + (k * size) / config.layers));
-    const outputs = outputsOf(traces.at(-1)!, config.hidden);
+    const outputs = outputsOf(traces.at(-1)!, config.hidden, network.norms.at(-1));
     const dLogits = outputs.map((output) => affine(network.linearWeight, output, network.linearBias));
     dLogits.forEach((row, t) => (lossSum += softmaxLoss(row, ids[t + 1])));
     if (gradients) backward(config, network, { ids, masks, traces, outputs, dLogits }, gradients);
@@ -201,6 +214,11 @@ function backward(
     add(dRow, gradients.linearBias);
   });
   for (let k = config.layers - 1; k >= 0; k--) {
+    const norm = network.norms[k];
+    if (norm) {
+      const hidden = hiddenOf(traces[k], config.hidden);
+      dOutputs = dOutputs.map((row, t) => normaliseBackward(hidden[t], row, norm, gradients.norms[k]));
+    }
     const dInputs = layerBackward(config, network.layers[k], traces[k], dOutputs, gradients.layers[k]);
     dOutputs = k > 0 ? masked(dInputs, masks[k - 1]) : dInputs;
   }
@@ -212,5 +230,6 @@ export function referenceStep(config: ModelConfig, parameters: Float64Array, tok
   const network = carve(config, parameters);
   const traces = forward(config, network, Uint16Array.of(token), state.slice(), []);
   traces.forEach((trace, k) => state.set(trace.states[1], (k * state.length) / config.layers));
-  return affine(network.linearWeight, outputsOf(traces.at(-1)!, config.hidden)[0], network.linearBias);
+  const [output] = outputsOf(traces.at(-1)!, config.hidden, network.norms.at(-1));
+  return affine(network.linearWeight, output, network.linearBias);
 }

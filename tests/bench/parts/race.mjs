@@ -1,0 +1,196 @@
+/** Who is first at a validation loss: a cluster of two workers, or PyTorch on the same cores? */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { BenchError } from '../bench-error.mjs';
+import { describeSize, MEDIUM } from '../configs.mjs';
+import { median } from '../contestant.mjs';
+import { interruption } from '../interruption.mjs';
+import { PYTHON, whyNoFastTorch } from '../python.mjs';
+import { decimal } from '../report.mjs';
+import { corpusPath, runFlags, train, withScratch } from '../runs.mjs';
+
+export const title = 'The race to a loss';
+export const about =
+  'tiny-shakespeare, one recipe for all (Adam with betas 0.9 and 0.99, cosine schedule with warm-up, clip norm, initial distribution, order ' +
+  'of characters), until the validation loss is low enough: `troupe train` with two workers of one thread each, and PyTorch with as ' +
+  'many threads as serve it best here. One after the other, with different seeds. For Troupe the seconds are those of its rounds, everything ' +
+  'in the cluster and the validations beside the training included; for PyTorch those of its training steps alone.';
+
+const TARGET = 1.75;
+const RECIPE = { rounds: 1_150, learningRate: 0.02, warmup: 60, finalFraction: 0.02, clip: 1, evalEvery: 25, target: TARGET };
+const DEADLINE_MS = 900_000;
+/** Steps that show how PyTorch does with so many threads. */
+const TRIAL_ROUNDS = 12;
+
+/** @typedef {{ round: number, seconds: number, validationLoss: number }} Arrival */
+
+/** @param {import('../report.mjs').Options} options */
+export async function measure({ quick, progress }) {
+  const path = corpusPath('tiny-shakespeare');
+  if (path === undefined) return { skipped: 'tiny-shakespeare is not here: put it into the folder that TROUPE_CORPUS_DIR names' };
+  const recipe = quick ? { ...RECIPE, rounds: 4, evalEvery: 2, target: 10 } : RECIPE;
+  const why = whyNoFastTorch();
+  const threads = why === undefined ? await bestThreads(path, recipe, progress) : undefined;
+  /** @type {{ name: string, arrivals: Arrival[] }[]} */
+  const runners = [
+    { name: 'Troupe, 2 workers', arrivals: [] },
+    ...(threads === undefined ? [] : [{ name: `PyTorch, ${describeThreads(threads)}`, arrivals: [] }]),
+  ];
+  for (let seed = 1; seed <= (quick ? 1 : 3); seed++) {
+    for (const { name, arrivals } of runners) {
+      progress(`${name}, seed ${seed}`);
+      const arrival = name.startsWith('Troupe')
+        ? await troupe({ ...recipe, seed })
+        : await torch(path, { ...recipe, seed }, threads);
+      arrivals.push(arrival);
+    }
+  }
+  return report(runners, recipe, why);
+}
+
+/**
+ * @param {{ name: string, arrivals: Arrival[] }[]} runners
+ * @param {typeof RECIPE} recipe
+ * @param {string | undefined} why
+ */
+function report(runners, recipe, why) {
+  const times = runners.map(({ arrivals }) => median(arrivals.map(({ seconds }) => seconds)));
+  const rows = runners.map(({ name, arrivals }, i) => [
+    name,
+    `${decimal(times[i], 0)} s`,
+    arrivals
+      .map(({ seconds, round, validationLoss }) => `${decimal(seconds, 0)} s (round ${round}, ${decimal(validationLoss, 3)})`)
+      .join(', '),
+  ]);
+  const head = [`Until ${recipe.target} nats/char`, 'Median', 'Of each seed'];
+  const goals =
+    times.length < 2
+      ? []
+      : [{ text: `Troupe takes ${decimal(times[0] / times[1], 2)} of PyTorch's time`, met: times[0] < times[1], binding: false }];
+  const { rounds, learningRate, warmup, clip } = recipe;
+  return {
+    tables: [
+      {
+        caption: `${describeSize(MEDIUM)}, ${rounds} rounds planned, peak rate ${learningRate}, ${warmup} of warm-up, clip ${clip}`,
+        head,
+        rows,
+      },
+    ],
+    goals,
+    notes: why === undefined ? [] : [`PyTorch did not run: ${why}`],
+    data: { recipe, runners },
+  };
+}
+
+/** @param {typeof RECIPE & { seed: number }} recipe @returns {Promise<Arrival>} */
+async function troupe({ rounds, learningRate, warmup, finalFraction, clip, evalEvery, target, seed }) {
+  /** @type {Map<number, number>} */
+  const elapsedMs = new Map();
+  let totalMs = 0;
+  /** @type {Arrival | undefined} */
+  let arrival;
+  await withScratch((out) =>
+    train(
+      [
+        ...runFlags('tiny-shakespeare', MEDIUM, out).filter((flag) => !/^--(eval-every|seed)=/.test(flag)),
+        ...[`--rounds=${rounds}`, '--workers=2', `--seed=${seed}`, `--eval-every=${evalEvery}`],
+        ...[`--lr=${learningRate}`, `--warmup=${warmup}`, `--lr-final=${finalFraction}`, `--clip=${clip}`],
+      ],
+      {
+        deadlineMs: DEADLINE_MS,
+        enough: ({ round, roundMs }) => {
+          elapsedMs.set(round, (totalMs += roundMs));
+          return arrival !== undefined;
+        },
+        onEvaluation: ({ round, validationLoss }) => {
+          if (validationLoss > target || arrival !== undefined) return;
+          arrival = { round, validationLoss, seconds: (elapsedMs.get(round) ?? NaN) / 1000 };
+        },
+      },
+    ),
+  );
+  return arrival ?? missed('Troupe', target);
+}
+
+/**
+ * @param {string} path
+ * @param {typeof RECIPE & { seed: number }} recipe
+ * @param {Threads | undefined} threads
+ * @returns {Promise<Arrival>}
+ */
+async function torch(path, recipe, threads) {
+  const arrivals = await torchTrain(path, recipe, /** @type {Threads} */ (threads));
+  const last = arrivals.at(-1);
+  return last !== undefined && last.validationLoss <= recipe.target ? last : missed('PyTorch', recipe.target);
+}
+
+/** @returns {never} */
+function missed(/** @type {string} */ who, /** @type {number} */ target) {
+  throw new BenchError(
+    'run_failed',
+    `${who} did not reach ${target} nats/char in the rounds planned`,
+    'Run it again; if it happens twice, lower the learning rate.',
+  );
+}
+
+/** @typedef {{ torch: number, blas: number }} Threads */
+
+const describeThreads = (/** @type {Threads} */ { torch: own, blas }) =>
+  `${own} ${own === 1 ? 'thread' : 'threads'}${own === blas ? '' : ` (BLAS ${blas})`}`;
+
+/** Threads of PyTorch and of its BLAS can get into each other's way: more of them may be slower. */
+async function bestThreads(
+  /** @type {string} */ path,
+  /** @type {typeof RECIPE} */ recipe,
+  /** @type {(text: string) => void} */ progress,
+) {
+  const choices = [
+    { torch: 1, blas: 1 },
+    { torch: 2, blas: 1 },
+    { torch: 2, blas: 2 },
+  ];
+  /** @type {{ threads: Threads, seconds: number }[]} */
+  const trials = [];
+  for (const threads of choices) {
+    progress(`PyTorch with ${describeThreads(threads)}`);
+    const [arrival] = await torchTrain(
+      path,
+      { ...recipe, seed: 1, rounds: TRIAL_ROUNDS, evalEvery: TRIAL_ROUNDS, target: 0 },
+      threads,
+    );
+    trials.push({ threads, seconds: arrival.seconds });
+  }
+  return trials.reduce((best, trial) => (trial.seconds < best.seconds ? trial : best)).threads;
+}
+
+/**
+ * @param {string} path
+ * @param {typeof RECIPE & { seed: number }} recipe
+ * @param {Threads} threads
+ * @returns {Promise<Arrival[]>}
+ */
+async function torchTrain(path, recipe, { torch: own, blas }) {
+  const script = new URL('../contestants/torch_train.py', import.meta.url).pathname;
+  const child = spawn(PYTHON, [script, path, JSON.stringify({ ...MEDIUM, ...recipe, threads: own })], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, OMP_NUM_THREADS: String(own), OPENBLAS_NUM_THREADS: String(blas), MKL_NUM_THREADS: String(own) },
+    signal: interruption,
+    timeout: DEADLINE_MS,
+  });
+  /** @type {Arrival[]} */
+  const arrivals = [];
+  /** @type {string[]} */
+  const complaints = [];
+  createInterface({ input: child.stdout }).on('line', (line) => arrivals.push(JSON.parse(line)));
+  createInterface({ input: child.stderr }).on('line', (line) => complaints.push(line));
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code === 0 && arrivals.length > 0) return arrivals;
+  throw new BenchError(
+    'run_failed',
+    `PyTorch ended with ${code}:\n  ${complaints.slice(-8).join('\n  ')}`,
+    'Run the script by hand to see why.',
+  );
+}
