@@ -1,9 +1,10 @@
-"""What PyTorch says a Troupe checkpoint is worth: validation loss in float64, hidden state carried over the whole part.
+"""What PyTorch says Troupe checkpoints are worth: validation loss in float64, hidden state carried over the whole part.
 
-    /usr/bin/python3 tests/golden/eval_checkpoint.py CHECKPOINT.safetensors TEXT.txt [--json]
+    /usr/bin/python3 tests/golden/eval_checkpoint.py CHECKPOINT.safetensors [...] TEXT.txt [--json]
 
-The tensors `lstm.*` and `linear.*` are loaded strictly, so names and shapes are checked too. The validation part is the
-text from character floor(0.9 * n) on; the loss is the mean negative log-likelihood of all its characters but the first.
+The tensors of the model (`embedding.*`; `lstm.*`, `gru.*` or `rnn.*`; `norms.*`; `linear.*`) are loaded strictly, so names and shapes are checked
+too. Dropout acts in training alone. The validation part is the text from character floor(0.9 * n) on; the loss is the mean
+negative log-likelihood of all its characters but the first.
 """
 
 import argparse
@@ -25,22 +26,100 @@ def read_safetensors(path):
     metadata = header.pop("__metadata__", {})
     tensors = {}
     for name, entry in header.items():
-        if name.startswith(("lstm.", "linear.")):
+        if name.startswith(("embedding.", "lstm.", "gru.", "rnn.", "norms.", "linear.")):
             start, end = (8 + length + offset for offset in entry["data_offsets"])
             # Copied, because a tensor may not start at a multiple of its element size.
             tensors[name] = torch.frombuffer(data[start:end], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return metadata, tensors
 
 
+class ResetFirstGRU(nn.GRU):
+    """A GRU whose reset gate works before the matrix product, n = tanh(W x + U (r * h) + b), which nn.GRU is not; one sequence."""
+
+    def forward(self, inputs, state=None):
+        outputs = inputs[0]
+        if state is None:
+            state = torch.zeros(self.num_layers, 1, self.hidden_size, dtype=inputs.dtype)
+        ends = []
+        for k in range(self.num_layers):
+            outputs, end = self.layer(k, outputs, state[k, 0])
+            ends.append(end)
+        return outputs.unsqueeze(0), torch.stack(ends).unsqueeze(1)
+
+    def layer(self, k, inputs, h):
+        input_weight, weight, bias, second = (
+            getattr(self, f"{name}_l{k}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        gates, size = inputs @ input_weight.T + bias + second, self.hidden_size
+        outputs = []
+        for a in gates:
+            r, z = torch.sigmoid(a[: 2 * size] + weight[: 2 * size] @ h).split(size)
+            n = torch.tanh(a[2 * size :] + weight[2 * size :] @ (r * h))
+            h = (1 - z) * n + z * h
+            outputs.append(h)
+        return torch.stack(outputs), h
+
+
+CELLS = {
+    "lstm": ("lstm", nn.LSTM, {}),
+    "gru": ("gru", ResetFirstGRU, {}),
+    "gru-reset-after": ("gru", nn.GRU, {}),
+    "rnn-tanh": ("rnn", nn.RNN, {"nonlinearity": "tanh"}),
+    "rnn-relu": ("rnn", nn.RNN, {"nonlinearity": "relu"}),
+}
+
+
+class Model(nn.Module):
+    def __init__(self, cell, layers, hidden, vocabulary, embedding=0, tied=False, dropout=0, layerNorm=False):
+        super().__init__()
+        if cell not in CELLS:
+            raise SystemExit(f"cell {cell} is not known to this script")
+        self.cell = cell
+        self.module, kind, options = CELLS[cell]
+        self.vocabulary = vocabulary
+        if embedding > 0:
+            self.embedding = nn.Embedding(vocabulary, embedding)
+        setattr(self, self.module, kind(embedding or vocabulary, hidden, layers, batch_first=True, **options))
+        self.linear = nn.Linear(hidden, vocabulary)
+        if layerNorm:
+            self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        if tied:
+            self.linear.weight = self.embedding.weight
+
+    def forward(self, ids, state):
+        if hasattr(self, "embedding"):
+            inputs = self.embedding(ids)
+        else:
+            inputs = nn.functional.one_hot(ids, self.vocabulary).double()
+        if hasattr(self, "norms"):
+            return self.normalised(inputs.unsqueeze(0), state)
+        output, state = getattr(self, self.module)(inputs.unsqueeze(0), state)
+        return self.linear(output[0]), state
+
+    def normalised(self, inputs, states):
+        """PyTorch's modules hand up what they computed as it is, so the layers are taken one by one."""
+        ends = []
+        for k, norm in enumerate(self.norms):
+            output, end = self.single(k)(inputs, states[k] if states else None)
+            inputs = norm(output)
+            ends.append(end)
+        return self.linear(inputs[0]), ends
+
+    def single(self, k):
+        """A module of one layer with the parameters of layer k."""
+        stack = getattr(self, self.module)
+        _, kind, options = CELLS[self.cell]
+        size = getattr(stack, f"weight_ih_l{k}").shape[1]
+        layer = kind(size, stack.hidden_size, 1, batch_first=True, **options)
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            setattr(layer, f"{name}_l0", getattr(stack, f"{name}_l{k}"))
+        return layer
+
+
 def build(config, tensors):
-    if config["cell"] != "lstm":
-        raise SystemExit(f"cell {config['cell']} is not known to this script")
-    model = nn.ModuleDict(
-        {
-            "lstm": nn.LSTM(config["vocabulary"], config["hidden"], config["layers"], batch_first=True),
-            "linear": nn.Linear(config["hidden"], config["vocabulary"]),
-        }
-    ).double()
+    model = Model(**config).double()
+    if config.get("tied") and not torch.equal(tensors["embedding.weight"], tensors["linear.weight"]):
+        raise SystemExit("the model ties its embedding to its output layer, but the two matrices differ")
     model.load_state_dict(tensors, strict=True)
     return model
 
@@ -54,35 +133,38 @@ def encode(text, vocabulary):
 
 
 @torch.no_grad()
-def evaluate(model, ids, vocabulary):
+def evaluate(model, ids):
     state, loss = None, 0.0
     for start in range(0, len(ids) - 1, CHUNK):
         window = ids[start : start + CHUNK + 1]
-        inputs = nn.functional.one_hot(window[:-1], vocabulary).double().unsqueeze(0)
-        output, state = model["lstm"](inputs, state)
-        loss += nn.functional.cross_entropy(model["linear"](output[0]), window[1:], reduction="sum").item()
+        logits, state = model(window[:-1], state)
+        loss += nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
     return loss / (len(ids) - 1), len(ids) - 1
+
+
+def measure(checkpoint, text):
+    metadata, tensors = read_safetensors(checkpoint)
+    troupe = json.loads(metadata["troupe"])
+    ids = encode(text[int(0.9 * len(text)) :], troupe["vocabulary"])
+    return evaluate(build(troupe["model"], tensors), ids)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoints", nargs="+", metavar="checkpoint")
     parser.add_argument("text")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line for each checkpoint")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    metadata, tensors = read_safetensors(arguments.checkpoint)
-    troupe = json.loads(metadata["troupe"])
-    model = build(troupe["model"], tensors)
     # newline="" keeps line ends as they are in the file.
     with open(arguments.text, encoding="utf-8", newline="") as file:
         text = file.read()
-    ids = encode(text[int(0.9 * len(text)) :], troupe["vocabulary"])
-    loss, tokens = evaluate(model, ids, troupe["model"]["vocabulary"])
-    if arguments.json:
-        print(json.dumps({"lossPerChar": loss, "tokens": tokens}))
-    else:
-        print(f"{loss:.6f} nats/char over {tokens} characters")
+    for checkpoint in arguments.checkpoints:
+        loss, tokens = measure(checkpoint, text)
+        if arguments.json:
+            print(json.dumps({"lossPerChar": loss, "tokens": tokens}))
+        else:
+            print(f"{loss:.6f} nats/char over {tokens} characters")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
 
 function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkpoint: Checkpoint | undefined): Replica {
   const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(checkpoint?.parameters ?? initialParameters(config.model, layout, config.seed));
+  replica.setParameters(checkpoint?.parameters ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
   if (checkpoint) replica.importState(checkpoint.optimizer);
   return replica;
 }

@@ -1,5 +1,5 @@
 /** Run events to standard output: one JSON object a line, or lines for a person. */
-import type { RunEvent } from '@troupe/run';
+import { modelName, type RunEvent } from '@troupe/run';
 
 export type Report = (event: RunEvent) => void;
 
@@ -28,7 +28,7 @@ export function describe(event: RunEvent): string[] {
       const { model, streams, window, rounds } = event.config;
       const { name, train, validation } = event.corpus;
       return [
-        `training ${model.layers}x${model.hidden} ${model.cell.toUpperCase()} (${number(event.parameters)} parameters) on ${name}: ` +
+        `training ${modelName(model)} (${number(event.parameters)} parameters) on ${name}: ` +
           `${number(train)} characters to train on, ${number(validation)} to validate; ${streams} streams x ${window}, rounds ${event.round} to ${rounds}`,
       ];
     }

@@ -19,8 +19,8 @@ export interface Settings {
   readonly evaluateEvery: number;
   readonly sampleEvery: number;
   readonly json: boolean;
-  /** Flags that stood on the command line: "--layers". */
-  readonly given: ReadonlySet<string>;
+  /** Flags that stood on the command line, "--layers", and their values, "true" for a switch. */
+  readonly given: ReadonlyMap<string, string>;
   /** The training config for a vocabulary of that many characters. @throws SettingsError */
   training(vocabulary: number): TrainingConfig;
 }
@@ -42,11 +42,16 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   'model.layers': '--layers',
   'model.hidden': '--hidden',
   'model.vocabulary': '--corpus',
+  'model.embedding': '--embedding',
+  'model.tied': '--tied',
+  'model.dropout': '--dropout',
+  'model.layerNorm': '--layer-norm',
   streams: '--batch',
   window: '--window',
   rounds: '--rounds',
   seed: '--seed',
   learningRate: '--lr',
+  forgetBias: '--forget-bias',
   clip: '--clip',
   codec: '--wire',
   'optimizer.kind': '--optimizer',
@@ -64,8 +69,7 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
 /** @throws SettingsError */
 export function parseSettings(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
   const given = readFlags(argv);
-  const text = (flag: string): string | undefined =>
-    given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
+  const text: FlagText = (flag) => given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
   const number = (flag: string): number => Number(text(flag));
   return {
     corpus: text('--corpus')!,
@@ -81,9 +85,26 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     evaluateEvery: number('--eval-every'),
     sampleEvery: number('--sample-every'),
     json: given.has('--json'),
-    given: new Set(given.keys()),
-    training: (vocabulary) => checkTraining(trainingFrom(text, number, vocabulary)),
+    given,
+    training: (vocabulary) => {
+      const config = checkTraining(trainingFrom(text, number, vocabulary));
+      checkForgetBias(config, given);
+      return config;
+    },
   };
+}
+
+/** What stands behind a flag, given or by default. */
+type FlagText = (flag: string) => string | undefined;
+type FlagNumber = (flag: string) => number;
+
+/** A flag that does nothing would be taken for one that did. */
+function checkForgetBias({ model }: TrainingConfig, given: ReadonlyMap<string, string>): void {
+  if (model.cell === 'lstm' || !given.has('--forget-bias')) return;
+  throw new SettingsError(
+    `--forget-bias is for --cell lstm; a cell ${model.cell} has no forget gate`,
+    'Leave --forget-bias out, or take --cell lstm.',
+  );
 }
 
 function readFlags(argv: readonly string[]): Map<string, string> {
@@ -127,7 +148,7 @@ function checkValue(option: RunOption, value: string | undefined): void {
   if (flag === '--port' && Number(value) > 65_535) throw wrong('a port from 0 to 65535');
 }
 
-function trainingFrom(text: (flag: string) => string | undefined, number: (flag: string) => number, vocabulary: number): unknown {
+function trainingFrom(text: FlagText, number: FlagNumber, vocabulary: number): unknown {
   const optimizers: Record<string, unknown> = { kind: text('--optimizer'), weightDecay: number('--weight-decay') };
   if (text('--optimizer') === 'sgd') optimizers.momentum = number('--momentum');
   else Object.assign(optimizers, { beta1: number('--beta1'), beta2: number('--beta2'), epsilon: 1e-8 });
@@ -137,17 +158,26 @@ function trainingFrom(text: (flag: string) => string | undefined, number: (flag:
     cosine: { kind: 'cosine', warmupRounds: number('--warmup'), finalFraction: number('--lr-final') },
   };
   return {
-    model: { cell: text('--cell'), layers: number('--layers'), hidden: number('--hidden'), vocabulary },
+    model: modelFrom(text, number, vocabulary),
     streams: number('--batch'),
     window: number('--window'),
     rounds: number('--rounds'),
     seed: number('--seed'),
     learningRate: number('--lr'),
+    forgetBias: number('--forget-bias'),
     clip: number('--clip'),
     optimizer: optimizers,
     schedule: schedules[text('--schedule')!],
     codec: text('--wire'),
   };
+}
+
+function modelFrom(text: FlagText, number: FlagNumber, vocabulary: number): unknown {
+  const [tied, hidden] = [text('--tied') !== undefined, number('--hidden')];
+  const embedding = Number(text('--embedding') ?? (tied ? hidden : 0));
+  const layerNorm = text('--layer-norm') !== undefined;
+  const layers = number('--layers');
+  return { cell: text('--cell'), layers, hidden, vocabulary, embedding, tied, dropout: number('--dropout'), layerNorm };
 }
 
 /** @throws SettingsError naming the flag of the first field that breaks the schema */
@@ -166,19 +196,23 @@ export function checkTraining(config: unknown): TrainingConfig {
  * @throws SettingsError
  */
 export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
-  const wanted = settings.training(stored.model.vocabulary);
   for (const [field, flag] of Object.entries(FLAG_OF_FIELD)) {
-    if (!settings.given.has(flag) || flag === '--rounds' || flag === '--corpus') continue;
-    const [then, now] = [fieldOf(stored, field), fieldOf(wanted, field)];
-    if (then === now) continue;
+    const [then, now] = [fieldOf(stored, field), settings.given.get(flag)];
+    // A field that is not there belongs to an optimizer or schedule that the run does not have; that one's own flag is compared.
+    if (now === undefined || then === undefined || flag === '--rounds' || flag === '--corpus') continue;
+    if (typeof then === 'number' ? then === Number(now) : String(then) === now) continue;
     throw new SettingsError(
-      `${flag} ${String(now)} differs from the run to resume, which has ${String(then)}`,
+      typeof then === 'boolean'
+        ? `the run to resume is without ${flag}`
+        : `${flag} ${now} differs from the run to resume, which has ${String(then)}`,
       `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
     );
   }
-  return settings.given.has('--rounds') ? { ...stored, rounds: wanted.rounds } : stored;
+  const rounds = settings.given.get('--rounds');
+  return rounds === undefined ? stored : checkTraining({ ...stored, rounds: Number(rounds) });
 }
 
-function fieldOf(config: TrainingConfig, dotted: string): unknown {
-  return dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], config);
+function fieldOf(config: TrainingConfig, dotted: string): string | number | boolean | undefined {
+  const value = dotted.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], config);
+  return value as string | number | boolean | undefined;
 }

@@ -1,19 +1,36 @@
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
-import { createChannel } from '@troupe/protocol';
+import { CELLS, createChannel, type TrainingConfig } from '@troupe/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { CONFIG, createCluster, TOKEN, trainAlone, type Ended, type Joined } from './cluster.js';
 
-let alone: { losses: number[]; parameters: Float32Array };
+type Trajectory = Pick<Ended, 'losses' | 'parameters'>;
+
+let alone: Trajectory;
 beforeAll(async () => {
   alone = await trainAlone();
 });
 
-function expectSameTrajectory({ losses, parameters, ending }: Ended): void {
-  expect(ending).toEqual({ type: 'finish', round: CONFIG.rounds, outcome: 'completed' });
-  expect(losses).toHaveLength(CONFIG.rounds);
-  losses.forEach((loss, round) => expect(loss).toBeCloseTo(alone.losses[round], 5));
-  parameters.forEach((value, i) => expect(Math.abs(value - alone.parameters[i])).toBeLessThan(1e-4));
+function expectSameTrajectory({ losses, parameters, ending }: Ended, expected: Trajectory = alone): void {
+  expect(ending).toEqual({ type: 'finish', round: expected.losses.length, outcome: 'completed' });
+  expect(losses).toHaveLength(expected.losses.length);
+  losses.forEach((loss, round) => expect(loss).toBeCloseTo(expected.losses[round], 5));
+  parameters.forEach((value, i) => expect(Math.abs(value - expected.parameters[i])).toBeLessThan(1e-4));
+}
+
+/** Trains while workers come and go. Returns the run and how many of the guests computed something. */
+async function trainWithGuests(config: TrainingConfig): Promise<Ended & { readonly guestsAtWork: number }> {
+  const guests: Joined[] = [];
+  const cluster = await createCluster(config, (round) => {
+    if (round % 6 === 2) guests.push(cluster.join(`guest-${round}`));
+    if (round % 6 === 0) guests.at(-1)?.leave();
+  });
+  // Slow enough that guests have time to join within a few rounds.
+  cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 10))) });
+  cluster.start();
+  const ended = await cluster.finish();
+  const guestsAtWork = guests.filter(({ logs }) => logs.some((entry) => entry.kind === 'computed')).length;
+  return { ...ended, guestsAtWork };
 }
 
 /** An engine that calls `before` first, as often as a gradient is asked for. */
@@ -65,17 +82,28 @@ describe('a cluster', () => {
   });
 
   it('follows the same trajectory while workers join and leave', async () => {
-    const guests: Joined[] = [];
-    const cluster = await createCluster(CONFIG, (round) => {
-      if (round % 6 === 2) guests.push(cluster.join(`guest-${round}`));
-      if (round % 6 === 0) guests.at(-1)?.leave();
-    });
-    // Slow enough that guests have time to join within a few rounds.
-    cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 10))) });
+    const ended = await trainWithGuests(CONFIG);
+    expectSameTrajectory(ended);
+    expect(ended.guestsAtWork).toBeGreaterThanOrEqual(2);
+  });
+
+  it('drops the same outputs whoever computes them, while workers join and leave', async () => {
+    const config = { ...CONFIG, model: { ...CONFIG.model, dropout: 0.4 } };
+    const expected = await trainAlone(config);
+    const ended = await trainWithGuests(config);
+    expectSameTrajectory(ended, expected);
+    expect(ended.guestsAtWork).toBeGreaterThanOrEqual(2);
+    expect(Math.abs(expected.losses[0] - alone.losses[0])).toBeGreaterThan(1e-4);
+  });
+
+  it.each(CELLS)('follows the trajectory of one machine with the cell %s, embedded and tied characters', async (cell) => {
+    const model = { ...CONFIG.model, cell, embedding: CONFIG.model.hidden, tied: true, dropout: 0.2, layerNorm: true };
+    const config = { ...CONFIG, model, rounds: 10 };
+    const cluster = await createCluster(config);
+    for (const name of ['one', 'two']) cluster.join(name);
+    await cluster.ready(2);
     cluster.start();
-    expectSameTrajectory(await cluster.finish());
-    const computed = guests.filter(({ logs }) => logs.some((entry) => entry.kind === 'computed'));
-    expect(computed.length).toBeGreaterThanOrEqual(2);
+    expectSameTrajectory(await cluster.finish(), await trainAlone(config));
   });
 
   it('says that it waits when the last worker is gone, and goes on when one joins', async () => {

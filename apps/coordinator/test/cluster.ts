@@ -17,12 +17,22 @@ const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches i
 export const TOKEN = 'open sesame';
 
 export const CONFIG: TrainingConfig = {
-  model: { cell: 'lstm', layers: 2, hidden: 6, vocabulary: createVocabulary(TEXT).size },
+  model: {
+    cell: 'lstm',
+    layers: 2,
+    hidden: 6,
+    vocabulary: createVocabulary(TEXT).size,
+    embedding: 0,
+    tied: false,
+    dropout: 0,
+    layerNorm: false,
+  },
   streams: 6,
   window: 8,
   rounds: 30,
   seed: 7,
   learningRate: 0.02,
+  forgetBias: 1,
   clip: 0.5,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
   schedule: { kind: 'cosine', warmupRounds: 3, finalFraction: 0.1 },
@@ -63,7 +73,7 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
   const streams = createStreams(tokens, config);
   const states = createStreamStates(config.streams, stateFloats);
   const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(initialParameters(config.model, layout, config.seed));
+  replica.setParameters(initialParameters(config.model, layout, config.seed, config.forgetBias));
   const tensorSizes = layout.tensors.map((tensor) => tensor.size);
   const host = await hostReduce(reduceLink(), { ...config, token: 'secret', runId: 'run', tensorSizes, stateFloats });
 
@@ -208,9 +218,10 @@ export async function trainAlone(config: TrainingConfig = CONFIG): Promise<{ los
   const layout = createLayout(config.model);
   const streams = createStreams(tokens, config);
   const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(initialParameters(config.model, layout, config.seed));
+  replica.setParameters(initialParameters(config.model, layout, config.seed, config.forgetBias));
   const engine = createReferenceEngine(config.model, { maxStreams: config.streams, maxWindow: config.window });
   let states = new Float32Array(config.streams * stateSize(config.model));
+  const everyStream = Uint32Array.from({ length: config.streams }, (_, stream) => stream);
   const losses: number[] = [];
   for (let round = 0; round < config.rounds; round++) {
     if (streams.wraps(round)) states.fill(0);
@@ -221,6 +232,7 @@ export async function trainAlone(config: TrainingConfig = CONFIG): Promise<{ los
       window: config.window,
       tokens: Uint16Array.from(windows.flat()),
       states,
+      dropout: { seed: config.seed, round, streams: everyStream },
     });
     const mean = Float64Array.from(result.gradient, (value) => value / result.tokens);
     const scale = clipScale(Math.hypot(...mean), config.clip);

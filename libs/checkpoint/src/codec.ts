@@ -1,5 +1,5 @@
 import { createVocabulary } from '@troupe/corpus';
-import { createLayout, stateSize, type ModelConfig, type ParameterLayout } from '@troupe/model';
+import { CELL_SHAPES, createLayout, stateSize, type ModelConfig, type ParameterLayout } from '@troupe/model';
 import type { Checkpoint } from './checkpoint.js';
 import { FORMAT_VERSION, parseDescription, type Description } from './description.js';
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
@@ -13,6 +13,7 @@ import {
   type Tensor,
   type TensorTable,
 } from './safetensors.js';
+import { carve, fromStateDict, gather, stateDict } from './state-dict.js';
 
 /** SHA-256 of bytes, 64 hex digits. */
 export type Sha256 = (bytes: Uint8Array) => string;
@@ -22,10 +23,9 @@ const STATE_NAMES = ['h', 'c'];
 
 /**
  * One safetensors file. Tensors, all float32:
- * - the model's, named and shaped as in the state dict of a PyTorch module with `lstm = nn.LSTM`, `linear = nn.Linear`;
- *   `lstm.bias_hh_l{k}` [4H] is zeros, because the one bias of a layer stands in `lstm.bias_ih_l{k}`;
- * - `optimizer.<slot>.<tensor>` for every slot of the optimizer;
- * - `streams.h` and `streams.c` [L, B, H], as nn.LSTM takes its (h0, c0).
+ * - the model's, named and shaped as in the state dict of a PyTorch module (state-dict.ts);
+ * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the ParameterLayout;
+ * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`, its c0.
  *
  * Metadata: `format` "pt", `troupe` (everything else of the checkpoint, JSON), and `sha256`: the SHA-256 of the UTF-8 JSON text
  * [tensor table, troupe, SHA-256 of the tensors' bytes], so that no bit can flip unseen. It is formed in the
@@ -39,7 +39,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
   const { model, parameters, optimizer, streamStates, ...rest } = checkpoint;
   const streams = checkpoint.cursors.length;
   const tensors = [
-    ...modelTensors(layout, parameters),
+    ...stateDict(model, layout, parameters),
     ...optimizer.slots.flatMap((slot) => carve(layout, slot.values, `optimizer.${slot.name}.`)),
     ...stateTensors(model, streams, streamStates),
   ];
@@ -57,8 +57,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
 }
 
 /**
- * The checkpoint in a file's bytes; nothing in it is shared with them. `lstm.bias_hh_l{k}` that PyTorch has trained is added to
- * `lstm.bias_ih_l{k}`.
+ * The checkpoint in a file's bytes; nothing in it is shared with them.
  * @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt`, `unsupported_version`, `mismatch`
  */
 export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
@@ -74,7 +73,7 @@ export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
   const slots = optimizer.slots.map((name) => ({ name, values: gather(layout, container, `optimizer.${name}.`) }));
   const checkpoint: Checkpoint = {
     ...description,
-    parameters: modelParameters(layout, container),
+    parameters: fromStateDict(model, layout, container),
     optimizer: { slots, scalars: optimizer.scalars },
     streamStates: stateArray(model, streams, container),
   };
@@ -97,56 +96,12 @@ function seal(table: TensorTable, troupe: string, data: Uint8Array, sha256: Sha2
   return sha256(new TextEncoder().encode(JSON.stringify([table, troupe, sha256(data)])));
 }
 
-// ---- tensors
-
-function carve(layout: ParameterLayout, flat: Float32Array, prefix: string): Tensor[] {
-  return layout.tensors.map(({ name, shape, offset, size }) => ({
-    name: prefix + name,
-    shape,
-    values: flat.subarray(offset, offset + size),
-  }));
-}
-
-function gather(layout: ParameterLayout, container: Container, prefix: string): Float32Array {
-  const flat = new Float32Array(layout.size);
-  for (const { name, shape, offset } of layout.tensors) flat.set(tensorOf(container, prefix + name, shape), offset);
-  return flat;
-}
-
-/** PyTorch's name of the bias that Troupe does not keep; undefined for any other tensor. */
-function secondBias(name: string): string | undefined {
-  return name.includes('.bias_ih_l') ? name.replace('.bias_ih_l', '.bias_hh_l') : undefined;
-}
-
-function modelTensors(layout: ParameterLayout, parameters: Float32Array): Tensor[] {
-  return carve(layout, parameters, '').flatMap((tensor) => {
-    const second = secondBias(tensor.name);
-    return second === undefined
-      ? [tensor]
-      : [tensor, { ...tensor, name: second, values: new Float32Array(tensor.values.length) }];
-  });
-}
-
-function modelParameters(layout: ParameterLayout, container: Container): Float32Array {
-  const parameters = gather(layout, container, '');
-  for (const { name, shape, offset } of layout.tensors) {
-    const second = secondBias(name);
-    if (second === undefined) continue;
-    // A zero is not added: -0 + 0 would change a bit.
-    for (const [i, value] of tensorOf(container, second, shape).entries()) if (value !== 0) parameters[offset + i] += value;
-  }
-  return parameters;
-}
-
-/** Vectors per layer: 2 for an LSTM. */
-function stateVectors(model: ModelConfig): number {
-  return stateSize(model) / (model.layers * model.hidden);
-}
+// ---- hidden states
 
 /** [B, L, S, H] -> S tensors [L, B, H]. */
 function stateTensors(model: ModelConfig, streams: number, states: Float32Array): Tensor[] {
   const { layers: L, hidden: H } = model;
-  const S = stateVectors(model);
+  const S = CELL_SHAPES[model.cell].stateVectors;
   return STATE_NAMES.slice(0, S).map((name, s) => {
     const values = new Float32Array(L * streams * H);
     for (let b = 0; b < streams; b++) {
@@ -162,7 +117,7 @@ function stateTensors(model: ModelConfig, streams: number, states: Float32Array)
 /** S tensors [L, B, H] -> [B, L, S, H]. */
 function stateArray(model: ModelConfig, streams: number, container: Container): Float32Array {
   const { layers: L, hidden: H } = model;
-  const S = stateVectors(model);
+  const S = CELL_SHAPES[model.cell].stateVectors;
   const tensors = STATE_NAMES.slice(0, S).map((name) => tensorOf(container, `streams.${name}`, [L, streams, H]));
   const states = new Float32Array(streams * L * S * H);
   for (const [s, values] of tensors.entries()) {
@@ -206,20 +161,24 @@ function checkParts(checkpoint: Checkpoint): ParameterLayout {
   return layout;
 }
 
+/** Of no checkpoint of ours; says what is missing where it comes close. */
 function foreignTensors(table: TensorTable): CheckpointError {
   const names = Object.keys(table);
-  const needed = ['lstm.weight_ih_l0', 'lstm.weight_hh_l0', 'lstm.bias_ih_l0', 'lstm.bias_hh_l0', 'linear.weight', 'linear.bias'];
-  const missing = needed.filter((name) => !names.includes(name));
-  const kin = missing.length < needed.length;
+  const module = Object.values(CELL_SHAPES).find((shape) => names.some((name) => name.startsWith(`${shape.module}.`)))?.module;
+  if (module === undefined) {
+    const first = names.length === 0 ? '' : ` (${names.slice(0, 4).join(', ')}${names.length > 4 ? ', ...' : ''})`;
+    return new CheckpointError(
+      'not_a_checkpoint',
+      `a safetensors file, but not from Troupe: it has ${names.length} tensors${first}`,
+      'Give a file that Troupe wrote (round-*.safetensors or best.safetensors), or the folder of a run.',
+    );
+  }
+  const layer = ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0'].map((name) => `${module}.${name}`);
+  const missing = [...layer, 'linear.weight', 'linear.bias'].filter((name) => !names.includes(name));
   const tensors = missing.length === 0 ? '' : `, and the tensors ${missing.join(', ')}`;
-  const first = names.slice(0, 4).join(', ');
   return new CheckpointError(
     'not_a_checkpoint',
-    kin
-      ? `a safetensors file with tensors of a character LSTM, but not from Troupe: the metadata "troupe" is missing${tensors}`
-      : `a safetensors file, but not from Troupe: it has ${names.length} tensors${first === '' ? '' : ` (${first}${names.length > 4 ? ', ...' : ''})`}`,
-    kin
-      ? 'When a tool saves tensors of a checkpoint, let it keep the metadata "troupe" (model, vocabulary, streams) and leave "sha256" out.'
-      : 'Give a file that Troupe wrote (round-*.safetensors or best.safetensors), or the folder of a run.',
+    `a safetensors file with tensors of a character ${module.toUpperCase()}, but not from Troupe: the metadata "troupe" is missing${tensors}`,
+    'When a tool saves tensors of a checkpoint, let it keep the metadata "troupe" (model, vocabulary, streams) and leave "sha256" out.',
   );
 }

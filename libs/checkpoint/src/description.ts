@@ -5,7 +5,8 @@ import type { Checkpoint, CorpusIdentity } from './checkpoint.js';
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 import { isRecord } from './safetensors.js';
 
-export const FORMAT_VERSION = 1;
+/** 1: LSTMs of one-hot characters without dropout. 2: other cells, embeddings, dropout, layer normalisation. */
+export const FORMAT_VERSION = 2;
 
 /** What stands under `troupe` in the file's metadata, as a JSON string. */
 export interface Description extends Omit<Checkpoint, 'parameters' | 'optimizer' | 'streamStates'> {
@@ -27,7 +28,14 @@ function fieldsAre(value: unknown, checks: Readonly<Record<string, (field: unkno
 function isModel(value: unknown): value is ModelConfig {
   const isSize = (size: unknown) => isCount(size) && size >= 1 && size <= 1 << 24;
   const isCell = (cell: unknown) => (CELLS as readonly unknown[]).includes(cell);
-  return fieldsAre(value, { cell: isCell, layers: isSize, hidden: isSize, vocabulary: isSize }) === undefined;
+  const sizes = { layers: isSize, hidden: isSize, vocabulary: isSize };
+  const isEmbedding = (size: unknown) => size === undefined || size === 0 || isSize(size);
+  const isSwitch = (on: unknown) => on === undefined || typeof on === 'boolean';
+  const isProbability = (p: unknown) => p === undefined || (typeof p === 'number' && p >= 0 && p < 1);
+  const options = { embedding: isEmbedding, tied: isSwitch, dropout: isProbability, layerNorm: isSwitch };
+  if (fieldsAre(value, { cell: isCell, ...sizes, ...options }) !== undefined) return false;
+  const { tied, embedding, hidden } = value as ModelConfig;
+  return !tied || embedding === hidden;
 }
 
 function isCorpus(value: unknown): value is CorpusIdentity {
@@ -57,7 +65,7 @@ export function parseDescription(troupe: string): Description {
     );
   }
   const wrong = fieldsAre(value, {
-    formatVersion: (field) => field === FORMAT_VERSION,
+    formatVersion: (field) => isCount(field) && field >= 1,
     runId: isText,
     round: isCount,
     model: isModel,

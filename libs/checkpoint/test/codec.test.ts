@@ -1,9 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { createLayout } from '@troupe/model';
+import { createLayout, type ModelConfig } from '@troupe/model';
 import { describe, expect, it } from 'vitest';
-import { CheckpointError, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '../src/index.js';
+import { CheckpointError, FORMAT_VERSION, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '../src/index.js';
 import { sha256 } from '../src/node/index.js';
-import { MODEL, bits, exampleCheckpoint } from './example.js';
+import { MODEL, MODELS, bits, exampleCheckpoint } from './example.js';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- headers are taken apart and damaged at any depth
 type Header = Record<string, any>;
@@ -33,20 +33,46 @@ function assemble(header: unknown, data: Uint8Array): Uint8Array {
 }
 
 /** A checkpoint with its header changed; without `sha256`, so that what lies behind the digest is reached. */
-function altered(change: (header: Header, data: Uint8Array) => unknown): Uint8Array {
-  const { header, data } = parts(encode());
+function altered(change: (header: Header, data: Uint8Array) => unknown, of = exampleCheckpoint()): Uint8Array {
+  const { header, data } = parts(encode(of));
   delete header.__metadata__.sha256;
   change(header, data);
   return assemble(header, data);
 }
 
-function describedAs(change: (description: Header) => unknown): Uint8Array {
+function describedAs(change: (description: Header) => unknown, of = exampleCheckpoint()): Uint8Array {
   return altered((header) => {
     const description = JSON.parse(header.__metadata__.troupe);
     change(description);
     header.__metadata__.troupe = JSON.stringify(description);
-  });
+  }, of);
 }
+
+/** With numbers to which half can be added. */
+function ordinary(model: ModelConfig): Checkpoint {
+  return exampleCheckpoint({ parameters: Float32Array.from({ length: createLayout(model).size }, (_, i) => Math.sin(i)) }, model);
+}
+
+/** A checkpoint of `model` with one number in it changed. */
+function poked(model: ModelConfig, tensor: string, index: number, value: number): Uint8Array {
+  return altered((header, data) => {
+    const [begin] = header[tensor].data_offsets;
+    new DataView(data.buffer, data.byteOffset).setFloat32(begin + 4 * index, value, true);
+  }, ordinary(model));
+}
+
+/** What changed in the parameters: [tensor, index, by how much]. */
+function changes(model: ModelConfig, file: Uint8Array): [string, number, number][] {
+  const [before, after] = [ordinary(model).parameters, decodeCheckpoint(file, sha256).parameters];
+  return createLayout(model).tensors.flatMap(({ name, offset, size }) =>
+    Array.from({ length: size }, (_, i): [string, number, number] => [name, i, after[offset + i] - before[offset + i]]).filter(
+      ([, i]) => !Object.is(after[offset + i], before[offset + i]),
+    ),
+  );
+}
+
+const named = ({ cell, embedding = 0, tied = false, layerNorm = false }: ModelConfig): string =>
+  `${cell}${embedding > 0 ? `, embedding ${embedding}` : ''}${tied ? ', tied' : ''}${layerNorm ? ', layer norm' : ''}`;
 
 describe('a checkpoint', () => {
   it('comes back bit for bit', () => {
@@ -92,14 +118,84 @@ describe('a checkpoint', () => {
     expect(data.subarray(begin, end).every((byte) => byte === 0)).toBe(true);
   });
 
-  it('adds the second bias that PyTorch has trained', () => {
-    const file = altered((header, data) => {
-      const [begin] = header['lstm.bias_hh_l0'].data_offsets;
-      new DataView(data.buffer, data.byteOffset).setFloat32(begin + 4, 0.5, true);
+  it.each(MODELS.map((model) => [named(model), model] as const))('of a model %s comes back bit for bit', (_, model) => {
+    const checkpoint = exampleCheckpoint({}, model);
+    expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
+  });
+
+  it.each(['gru', 'gru-reset-after'] as const)("of a %s has the tensors of PyTorch's nn.GRU, and no others", (cell) => {
+    const { header } = parts(encode(exampleCheckpoint({}, { ...MODEL, cell, embedding: 3, tied: true })));
+    const model = Object.entries(header).filter(([name]) => !/^(optimizer\.|__metadata__)/.test(name));
+    const layer = (k: number): [string, number[]][] => [
+      [`gru.weight_ih_l${k}`, [9, 3]],
+      [`gru.weight_hh_l${k}`, [9, 3]],
+      [`gru.bias_ih_l${k}`, [9]],
+      [`gru.bias_hh_l${k}`, [9]],
+    ];
+    expect(model.map(([name, { shape }]) => [name, shape])).toEqual([
+      ['embedding.weight', [5, 3]],
+      ...layer(0),
+      ...layer(1),
+      ['linear.weight', [5, 3]],
+      ['linear.bias', [5]],
+      ['streams.h', [2, 4, 3]],
+    ]);
+  });
+
+  it("of a gru-reset-after has the candidate's recurrent bias in the last third of bias_hh", () => {
+    const model: ModelConfig = { ...MODEL, cell: 'gru-reset-after' };
+    const checkpoint = exampleCheckpoint({}, model);
+    const { header, data } = parts(encode(checkpoint));
+    const { offset, size } = createLayout(model).tensors.find(({ name }) => name === 'gru.bias_hn_l1')!;
+    const [begin, end] = header['gru.bias_hh_l1'].data_offsets;
+    expect(data.subarray(begin, begin + 4 * 6).every((byte) => byte === 0)).toBe(true);
+    const ours = new Uint8Array(checkpoint.parameters.slice(offset, offset + size).buffer);
+    expect(data.subarray(begin + 4 * 6, end)).toEqual(ours);
+  });
+
+  it.each<[ModelConfig['cell'], number, string, number]>([
+    ['lstm', 1, 'lstm.bias_ih_l0', 1],
+    ['rnn-tanh', 1, 'rnn.bias_ih_l0', 1],
+    ['rnn-relu', 2, 'rnn.bias_ih_l0', 2],
+    ['gru', 4, 'gru.bias_ih_l0', 4],
+    ['gru', 7, 'gru.bias_ih_l0', 7],
+    ['gru-reset-after', 4, 'gru.bias_ih_l0', 4],
+  ])('of a %s adds what PyTorch has trained in bias_hh[%i] to %s[%i]', (cell, index, tensor, at) => {
+    const model = { ...MODEL, cell };
+    const module = tensor.split('.')[0];
+    const [change, ...others] = changes(model, poked(model, `${module}.bias_hh_l0`, index, 0.5));
+    expect(others).toEqual([]);
+    expect(change.slice(0, 2)).toEqual([tensor, at]);
+    expect(change[2]).toBeCloseTo(0.5, 6);
+  });
+
+  it("of a gru-reset-after takes the candidate's recurrent bias from where PyTorch has trained it", () => {
+    const model: ModelConfig = { ...MODEL, cell: 'gru-reset-after' };
+    const file = poked(model, 'gru.bias_hh_l0', 7, 42);
+    expect(changes(model, file).map(([name, i]) => [name, i])).toEqual([['gru.bias_hn_l0', 1]]);
+    const { offset } = createLayout(model).tensors.find(({ name }) => name === 'gru.bias_hn_l0')!;
+    expect(decodeCheckpoint(file, sha256).parameters[offset + 1]).toBe(42);
+  });
+
+  it.each(['linear.weight', 'embedding.weight'])('with tied weights is refused when %s is changed alone', (tensor) => {
+    const file = poked({ ...MODEL, cell: 'gru', embedding: 3, tied: true }, tensor, 4, 42);
+    expect(failure(file)).toMatchObject({
+      code: 'mismatch',
+      message: expect.stringContaining('embedding.weight and linear.weight differ at element 4'),
+      remedy: expect.stringContaining('same matrix'),
     });
-    const offset = createLayout(MODEL).tensors.find(({ name }) => name === 'lstm.bias_ih_l0')!.offset + 1;
-    const before = exampleCheckpoint().parameters[offset];
-    expect(decodeCheckpoint(file, sha256).parameters[offset]).toBe(Math.fround(before + 0.5));
+  });
+
+  it('of format version 1, which knew LSTMs alone, is read', () => {
+    expect(MODEL).toEqual({ cell: 'lstm', layers: 2, hidden: 3, vocabulary: 5 });
+    expect(
+      bits(
+        decodeCheckpoint(
+          describedAs((d) => (d.formatVersion = 1)),
+          sha256,
+        ),
+      ),
+    ).toEqual(bits(exampleCheckpoint()));
   });
 
   it.each<[string, Partial<Checkpoint>]>([
@@ -197,6 +293,12 @@ describe('a file that does not fit its own model', () => {
     ['an absurd hidden size', describedAs((d) => (d.model.hidden = 1 << 24)), 'parameters'],
     ['an absurd number of streams', describedAs((d) => (d.streams = 2 ** 50)), 'streams.h'],
     ['a cell nobody knows', describedAs((d) => (d.model.cell = 'xlstm')), 'model'],
+    ['a negative embedding', describedAs((d) => (d.model.embedding = -1)), 'model'],
+    ['a tied embedding of another size', describedAs((d) => Object.assign(d.model, { embedding: 2, tied: true })), 'model'],
+    ['a dropout of everything', describedAs((d) => (d.model.dropout = 1)), 'model'],
+    ['an embedding that is not there', describedAs((d) => (d.model.embedding = 2)), 'embedding.weight'],
+    ['a format version of 0', describedAs((d) => (d.formatVersion = 0)), 'formatVersion'],
+    ['a cell with other tensors', describedAs((d) => (d.model.cell = 'rnn-relu')), 'rnn.weight_ih_l0'],
     ['a negative round', describedAs((d) => (d.round = -1)), 'round'],
     ['cursors that are no numbers', describedAs((d) => (d.cursors = ['0', '1', '2', '3'])), 'cursors'],
     ['fewer cursors', describedAs((d) => d.cursors.pop()), 'streamStates'],
@@ -229,8 +331,8 @@ describe('a file that does not fit its own model', () => {
   });
 
   it('of a newer format names both versions', () => {
-    const error = failure(describedAs((d) => (d.formatVersion = 2)));
-    expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 2.*up to 1/) });
+    const error = failure(describedAs((d) => (d.formatVersion = FORMAT_VERSION + 1)));
+    expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 3.*up to 2/) });
   });
 });
 
@@ -253,16 +355,24 @@ describe('a foreign file', () => {
     expect(failure(assemble({}, new Uint8Array()))).toMatchObject({ code: 'not_a_checkpoint' });
   });
 
-  it('of safetensors with the tensors of a character LSTM says what is missing', () => {
-    const file = altered((header) => {
-      delete header.__metadata__;
-      header.other = header['linear.bias'];
-      delete header['linear.bias'];
-    });
+  it.each([
+    ['lstm', 'LSTM'],
+    ['gru', 'GRU'],
+    ['gru-reset-after', 'GRU'],
+    ['rnn-tanh', 'RNN'],
+  ] as const)('of safetensors with the tensors of a character %s says what is missing', (cell, name) => {
+    const file = altered(
+      (header) => {
+        delete header.__metadata__;
+        header.other = header['linear.bias'];
+        delete header['linear.bias'];
+      },
+      exampleCheckpoint({}, { ...MODEL, cell }),
+    );
     const error = failure(file);
     expect(error).toMatchObject({
       code: 'not_a_checkpoint',
-      message: expect.stringMatching(/"troupe" is missing.*linear\.bias/),
+      message: expect.stringMatching(new RegExp(`character ${name}.*"troupe" is missing.*linear\\.bias`)),
     });
     expect(error.message).not.toContain('linear.weight');
   });

@@ -1,8 +1,15 @@
-import { createLayout, stateSize, type ModelConfig } from '@troupe/model';
+import { CELLS, createLayout, stateSize, type ModelConfig } from '@troupe/model';
 import type { Checkpoint } from '../src/index.js';
 
 export const MODEL: ModelConfig = { cell: 'lstm', layers: 2, hidden: 3, vocabulary: 5 };
 const STREAMS = 4;
+
+/** Every cell, with characters one-hot, embedded and tied. */
+export const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
+  { ...MODEL, cell },
+  { ...MODEL, cell, embedding: 2, dropout: 0.25 },
+  { ...MODEL, cell, embedding: 3, tied: true, layerNorm: true },
+]);
 
 /** Every bit pattern counts: negative zero, subnormals, NaN and infinities among ordinary numbers. */
 function awkwardFloats(length: number, seed: number): Float32Array {
@@ -10,12 +17,12 @@ function awkwardFloats(length: number, seed: number): Float32Array {
   return Float32Array.from({ length }, (_, i) => special[i % 11] ?? Math.sin(seed + i));
 }
 
-export function exampleCheckpoint(change: Partial<Checkpoint> = {}): Checkpoint {
-  const { size } = createLayout(MODEL);
+export function exampleCheckpoint(change: Partial<Checkpoint> = {}, model: ModelConfig = MODEL): Checkpoint {
+  const { size } = createLayout(model);
   return {
     runId: 'run-1',
     round: 1200,
-    model: MODEL,
+    model,
     config: { learningRate: 0.1, seed: 7 },
     vocabulary: ['\n', 'a', 'é', '—', '😀'],
     corpus: { name: 'sonnets', sha256: 'ab'.repeat(32), characters: 94476, trainFraction: 0.9 },
@@ -32,7 +39,7 @@ export function exampleCheckpoint(change: Partial<Checkpoint> = {}): Checkpoint 
         { name: 'third', value: 1 / 3 },
       ],
     },
-    streamStates: awkwardFloats(STREAMS * stateSize(MODEL), 4),
+    streamStates: awkwardFloats(STREAMS * stateSize(model), 4),
     cursors: [0, 100, 200, 300],
     rng: { state: [1, 2, 3, 4] },
     history: { best: { round: 1100, validationLoss: 1.61 } },

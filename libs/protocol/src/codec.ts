@@ -11,6 +11,8 @@ function describeIssue(type: string, issue: v.BaseIssue<unknown>): string {
   const field = JSON.stringify(v.getDotPath(issue)?.slice(0, 80) ?? '');
   if (issue.kind === 'schema' && issue.expected === 'never') return `${type}: unknown field ${field}`;
   if (issue.type === 'strict_object' && issue.received === 'undefined') return `${type}: field ${field} is missing`;
+  // A rule over several fields says itself what it wants.
+  if (issue.type === 'check') return `${type}: field ${field} ${issue.message}`;
   const wanted = issue.expected ?? issue.type.replaceAll('_', ' ');
   return `${type}: field ${field} must be ${wanted.slice(0, 160)}`;
 }

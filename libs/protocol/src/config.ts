@@ -4,12 +4,30 @@ import { LIMITS } from './limits.js';
 const whole = (least: number, most: number) => v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
 const real = (least: number, most: number) => v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
 
-export const ModelConfigSchema = v.strictObject({
-  cell: v.picklist(['lstm']),
-  layers: whole(1, LIMITS.layers),
-  hidden: whole(1, LIMITS.hidden),
-  vocabulary: whole(2, LIMITS.vocabulary),
-});
+/** What a layer is made of; libs/model says how each computes. */
+export const CELLS = ['lstm', 'gru', 'gru-reset-after', 'rnn-tanh', 'rnn-relu'] as const;
+
+/** Fields with a default may be absent in what was stored by releases that did not have them; senders write them all. */
+export const ModelConfigSchema = v.pipe(
+  v.strictObject({
+    cell: v.picklist(CELLS),
+    layers: whole(1, LIMITS.layers),
+    hidden: whole(1, LIMITS.hidden),
+    vocabulary: whole(2, LIMITS.vocabulary),
+    /** Length of a character's embedding; 0: characters enter one-hot. */
+    embedding: v.optional(whole(0, LIMITS.embedding), 0),
+    /** Embedding and output layer share one matrix. */
+    tied: v.optional(v.boolean(), false),
+    /** Probability that an output of a layer is dropped on its way to the layer above. */
+    dropout: v.optional(v.pipe(real(0, 1), v.ltValue(1)), 0),
+    /** What a layer hands up is normalised over its units. */
+    layerNorm: v.optional(v.boolean(), false),
+  }),
+  v.forward(
+    v.check(({ tied, embedding, hidden }) => !tied || embedding === hidden, 'must be as large as hidden when tied'),
+    ['embedding'],
+  ),
+);
 
 export const OptimizerConfigSchema = v.variant('kind', [
   v.strictObject({ kind: v.literal('sgd'), momentum: real(0, 0.9999), weightDecay: real(0, 1) }),
@@ -43,6 +61,8 @@ export const TrainingConfigSchema = v.strictObject({
   seed: whole(0, 0xffffffff),
   /** Peak learning rate. */
   learningRate: real(0, 1000),
+  /** What an LSTM's forget-gate biases start from; other cells have none. */
+  forgetBias: v.optional(real(0, LIMITS.forgetBias), 1),
   /** Global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
   clip: real(0, 1e9),
   optimizer: OptimizerConfigSchema,

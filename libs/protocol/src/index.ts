@@ -4,7 +4,14 @@ export { ProtocolError, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
 export { LIMITS, type Limits } from './limits.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
-export { GRADIENT_CODECS, parseTrainingConfig, TrainingConfigSchema, type GradientCodec, type TrainingConfig } from './config.js';
+export {
+  CELLS,
+  GRADIENT_CODECS,
+  parseTrainingConfig,
+  TrainingConfigSchema,
+  type GradientCodec,
+  type TrainingConfig,
+} from './config.js';
 export {
   CONTRIBUTION_REFUSALS,
   DECLINE_CODES,

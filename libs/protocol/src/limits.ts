@@ -30,6 +30,8 @@ export const LIMITS = {
   window: 8_192,
   layers: 16,
   hidden: 16_384,
+  embedding: 16_384,
+  forgetBias: 100,
   /** V; ids travel as uint16. */
   vocabulary: 65_536,
   rounds: 100_000_000,

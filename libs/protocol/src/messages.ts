@@ -8,7 +8,7 @@ import { GRADIENT_CODECS, TrainingConfigSchema } from './config.js';
 import { LIMITS } from './limits.js';
 
 /** Raised when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   LIMITS,
   MESSAGE_SCHEMAS,
+  PROTOCOL_VERSION,
   ProtocolError,
   decodeMessage,
   encodeMessage,
@@ -47,7 +48,8 @@ describe('every message', () => {
   it.each(types)('%s is refused with a wrong value in any field, nested ones too', (type) => {
     const wrong: unknown[] = [null, true, [], {}, [[[]]], { length: 3 }, NaN, Infinity, -1, 'x'.repeat(3000), new Uint8Array(3)];
     for (const path of leavesOf(EXAMPLES[type])) {
-      for (const value of wrong) {
+      const right = path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], EXAMPLES[type]);
+      for (const value of wrong.filter((candidate) => typeof candidate !== 'boolean' || typeof right !== 'boolean')) {
         const refusal = decodeRefusal(pack(withValue(EXAMPLES[type], path, value)));
         expect(['invalid_message', 'malformed_frame']).toContain(refusal.code);
         expect(refusal.message.length).toBeLessThan(400);
@@ -62,6 +64,8 @@ describe('every message', () => {
     const { config } = EXAMPLES.welcome;
     const nested = decodeRefusal(pack({ ...EXAMPLES.welcome, config: { ...config, model: { ...config.model, layers: 0 } } }));
     expect(nested.message).toBe('welcome: field "config.model.layers" must be >=1');
+    const untied = decodeRefusal(pack({ ...EXAMPLES.welcome, config: { ...config, model: { ...config.model, tied: true } } }));
+    expect(untied.message).toBe('welcome: field "config.model.embedding" must be as large as hidden when tied');
   });
 
   it('is refused before it leaves, too', () => {
@@ -150,14 +154,14 @@ describe('bytes that are no message', () => {
 
 describe('selectVersion', () => {
   it('takes the version that both speak', () => {
-    expect(selectVersion([0, 1, 7])).toBe(1);
+    expect(selectVersion([0, PROTOCOL_VERSION, PROTOCOL_VERSION + 5])).toBe(PROTOCOL_VERSION);
   });
 
   it('says which side to update when there is none', () => {
     const older = refusalOf(() => selectVersion([0]));
     expect(older).toMatchObject({ code: 'version_mismatch', remedy: expect.stringContaining('worker') });
-    expect(older.message).toMatch(/version 0.*speaks 1/);
-    expect(refusalOf(() => selectVersion([2, 3])).remedy).toContain('coordinator');
+    expect(older.message).toMatch(new RegExp(`version 0.*speaks ${PROTOCOL_VERSION}`));
+    expect(refusalOf(() => selectVersion([PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 2])).remedy).toContain('coordinator');
   });
 });
 

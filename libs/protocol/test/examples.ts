@@ -3,12 +3,13 @@ import type { MessageOf, MessageType } from '../src/index.js';
 const streams = [0, 1, 31];
 const digest = '0123456789abcdef';
 const config = {
-  model: { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 },
+  model: { cell: 'gru', layers: 2, hidden: 256, vocabulary: 65, embedding: 64, tied: false, dropout: 0.25, layerNorm: true },
   streams: 32,
   window: 64,
   rounds: 1150,
   seed: 0xffffffff,
   learningRate: 0.02,
+  forgetBias: 1,
   clip: 5,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
   schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05 },

@@ -1,4 +1,5 @@
 export { type RunEvent } from './events.js';
+export { CELL_NAMES, modelName, modelOptions } from './model-names.js';
 export { RUN_OPTIONS, type RunOption } from './options.js';
 export {
   createRunState,

@@ -1,3 +1,5 @@
+import { CELLS } from '@troupe/protocol';
+
 /**
  * The flags of a run, one table for `troupe train`, `troupe coordinator` and their help. Values arrive as text and leave
  * validated; `undefined` means: not given.
@@ -40,9 +42,54 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     group: 'Data',
     help: 'time steps of truncated back-propagation',
   },
-  { flag: '--cell', kind: 'choice', choices: ['lstm'], default: 'lstm', group: 'Model', help: 'recurrent cell' },
+  {
+    flag: '--cell',
+    kind: 'choice',
+    choices: CELLS,
+    placeholder: 'CELL',
+    default: 'lstm',
+    group: 'Model',
+    help:
+      'lstm: long short-term memory; gru: gated recurrent unit, reset gate before the matrix product; gru-reset-after: ' +
+      "after it, as PyTorch's GRU; rnn-tanh, rnn-relu: plain recurrence",
+  },
   { flag: '--layers', kind: 'whole', placeholder: 'L', default: '1', group: 'Model', help: 'recurrent layers' },
   { flag: '--hidden', kind: 'whole', placeholder: 'H', default: '256', group: 'Model', help: 'hidden units per layer' },
+  {
+    flag: '--embedding',
+    kind: 'whole',
+    placeholder: 'E',
+    group: 'Model',
+    help: 'length of a learned vector for each character; 0 = characters enter one-hot (default: 0; H with --tied)',
+  },
+  {
+    flag: '--tied',
+    kind: 'switch',
+    group: 'Model',
+    help: 'embedding and output layer share one matrix; the embedding is as long as the hidden layer',
+  },
+  {
+    flag: '--dropout',
+    kind: 'real',
+    placeholder: 'P',
+    default: '0',
+    group: 'Model',
+    help: 'probability, below 1, that an output of a layer is dropped on its way to the layer above; no effect with one layer',
+  },
+  {
+    flag: '--layer-norm',
+    kind: 'switch',
+    group: 'Model',
+    help: 'normalise what each layer hands up: learns faster, and to a lower loss, for little time',
+  },
+  {
+    flag: '--forget-bias',
+    kind: 'real',
+    placeholder: 'X',
+    default: '1',
+    group: 'Model',
+    help: 'lstm: what the biases of its forget gates start from',
+  },
   {
     flag: '--rounds',
     kind: 'whole',

@@ -1,5 +1,5 @@
 import type { ReduceMember } from '@troupe/collective/star';
-import { EngineError, stateSize, type Batch, type Engine } from '@troupe/model';
+import { EngineError, stateSize, type Batch, type DropoutKey, type Engine } from '@troupe/model';
 import { decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
 
 /** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
@@ -68,5 +68,14 @@ function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrd
     if (mine?.round !== lease.round) return undefined;
     states.set(mine.state, i * floats);
   }
-  return { streams, window: config.window, tokens, states };
+  return { streams, window: config.window, tokens, states, ...dropoutOf(config, lease.round, lease.streams) };
+}
+
+/** A lease's masks follow from the run's seed, the round and the streams: the same whoever computes it. Without dropout nothing. */
+export function dropoutOf(
+  { model, seed }: TrainingConfig,
+  round: number,
+  streams: readonly number[],
+): { readonly dropout?: DropoutKey } {
+  return model.dropout > 0 ? { dropout: { seed, round, streams: Uint32Array.from(streams) } } : {};
 }

@@ -1,6 +1,16 @@
 import os from 'node:os';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { createLayout, createRandom, initialParameters, stateSize, type Engine } from '@troupe/model';
+import {
+  CELLS,
+  CELL_SHAPES,
+  createLayout,
+  createRandom,
+  initialParameters,
+  stateSize,
+  type Cell,
+  type Engine,
+} from '@troupe/model';
+import { CELL_NAMES } from '@troupe/run';
 import type { Shell } from '../shell.js';
 import { compactCount, styleFor } from '../terminal/style.js';
 import { afterwards, examples, realNumber } from './flags.js';
@@ -12,11 +22,22 @@ const WARMUP_STEPS = 2;
 const LEAST_STEPS = 5;
 
 /** L layers, H hidden units, B streams, T time steps. */
-interface BenchConfig {
+interface BenchSize {
   readonly layers: number;
   readonly hidden: number;
   readonly batch: number;
   readonly window: number;
+}
+
+interface BenchConfig extends BenchSize {
+  readonly cell: Cell;
+}
+
+interface BenchFlags {
+  readonly config?: readonly BenchSize[];
+  readonly cell: Cell;
+  readonly seconds: number;
+  readonly json?: true;
 }
 
 interface BenchResult extends BenchConfig {
@@ -28,7 +49,7 @@ interface BenchResult extends BenchConfig {
   readonly gflops: number;
 }
 
-const USUAL: readonly BenchConfig[] = [
+const USUAL: readonly BenchSize[] = [
   { layers: 1, hidden: 128, batch: 32, window: 64 },
   { layers: 2, hidden: 256, batch: 32, window: 64 },
 ];
@@ -49,6 +70,7 @@ export function defineBench(program: Command, shell: Shell): void {
         .argParser(collectConfig)
         .helpGroup('What:'),
     )
+    .addOption(new Option('--cell <CELL>', 'recurrent cell').choices(CELLS).default('lstm').helpGroup('What:'))
     .addOption(new Option('--seconds <S>', 'measuring time of each').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'))
     .addOption(new Option('--json', 'one JSON object with all figures and the machine').helpGroup('Output:'))
     .addHelpText(
@@ -56,13 +78,14 @@ export function defineBench(program: Command, shell: Shell): void {
       examples(
         [`${shell.program} bench`, 'two usual sizes'],
         [`${shell.program} bench --config 2x512,64,64 --config 3x512,50,50 --seconds 10`, 'bigger ones'],
+        [`${shell.program} bench --cell gru`, 'the usual sizes with another cell'],
         [`${shell.program} bench --json`, 'for a program'],
       ) + afterwards(`${shell.program} train --layers 2 --hidden 256   a run of the second size`),
     )
-    .action((flags: { config?: BenchConfig[]; seconds: number; json?: true }) => bench(shell, flags));
+    .action((flags: BenchFlags) => bench(shell, flags));
 }
 
-function collectConfig(text: string, before: BenchConfig[] | undefined): BenchConfig[] {
+function collectConfig(text: string, before: BenchSize[] | undefined): BenchSize[] {
   const match = /^(\d{1,2})x(\d{1,5}),(\d{1,5}),(\d{1,4})$/.exec(text);
   const [layers, hidden, batch, window] = (match ?? []).slice(1).map(Number);
   if (match === null || layers * hidden * batch * window === 0)
@@ -70,14 +93,16 @@ function collectConfig(text: string, before: BenchConfig[] | undefined): BenchCo
   return [...(before ?? []), { layers, hidden, batch, window }];
 }
 
-async function bench(shell: Shell, flags: { config?: BenchConfig[]; seconds: number; json?: true }): Promise<void> {
+async function bench(shell: Shell, flags: BenchFlags): Promise<void> {
   const style = styleFor(shell.stdout, shell.env);
   const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
   if (!flags.json)
-    shell.stdout.write(`${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; one core at work`)}\n`);
+    shell.stdout.write(
+      `${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; one core at work, ${CELL_NAMES[flags.cell]}`)}\n`,
+    );
   const results: BenchResult[] = [];
-  for (const config of flags.config ?? USUAL) {
-    const result = await measure(shell, config, flags.seconds * 1000);
+  for (const size of flags.config ?? USUAL) {
+    const result = await measure(shell, { ...size, cell: flags.cell }, flags.seconds * 1000);
     results.push(result);
     if (!flags.json) shell.stdout.write(`${describe(result)}\n`);
   }
@@ -90,8 +115,8 @@ function describe({ layers, hidden, batch, window, charsPerSecond, gflops, stepM
 }
 
 async function measure(shell: Shell, config: BenchConfig, durationMs: number): Promise<BenchResult> {
-  const { layers, hidden, batch, window } = config;
-  const model = { cell: 'lstm', layers, hidden, vocabulary: VOCABULARY } as const;
+  const { cell, layers, hidden, batch, window } = config;
+  const model = { cell, layers, hidden, vocabulary: VOCABULARY };
   const { createEngine } = await import('../engine.js');
   const engine = await createEngine(model, { maxStreams: batch, maxWindow: window }, true);
   try {
@@ -113,13 +138,13 @@ async function measure(shell: Shell, config: BenchConfig, durationMs: number): P
 }
 
 async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, durationMs: number): Promise<number[]> {
-  const { layers, hidden, batch: streams, window } = config;
+  const { cell, layers, hidden, batch: streams, window } = config;
   const random = createRandom(1);
   const batch = {
     streams,
     window,
     tokens: Uint16Array.from({ length: streams * (window + 1) }, () => random.uint32() % VOCABULARY),
-    states: new Float32Array(streams * stateSize({ cell: 'lstm', layers, hidden, vocabulary: VOCABULARY })),
+    states: new Float32Array(streams * stateSize({ cell, layers, hidden, vocabulary: VOCABULARY })),
   };
   for (let i = 0; i < WARMUP_STEPS; i++) await engine.gradient(batch);
   const times: number[] = [];
@@ -133,6 +158,7 @@ async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, dura
 }
 
 /** Multiplications and additions of the matrix products of a step, forward and backward: the one-hot input costs none. */
-function flops({ layers: L, hidden: H, batch: B, window: T }: BenchConfig): number {
-  return 6 * B * T * (4 * H * H * (2 * L - 1) + H * VOCABULARY);
+function flops({ cell, layers: L, hidden: H, batch: B, window: T }: BenchConfig): number {
+  const G = CELL_SHAPES[cell].gates * H;
+  return 6 * B * T * (G * H * (2 * L - 1) + H * VOCABULARY);
 }

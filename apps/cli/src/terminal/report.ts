@@ -1,6 +1,6 @@
 /** What a run says in words: pure functions from events to text. */
 import path from 'node:path';
-import type { RunEvent } from '@troupe/run';
+import { CELL_NAMES, modelOptions, type RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, groupedCount, shellQuoted, type Style } from './style.js';
 
 type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
@@ -16,11 +16,11 @@ export function describeStart(
   const { model, rounds, streams, window, optimizer, learningRate, seed, codec } = started.config;
   const { name, characters, train, validation } = started.corpus;
   const field = (label: string, text: string) => `  ${style('dim', label.padEnd(10))}${text}`;
-  const size = `${counted(model.layers, 'layer')} of ${counted(model.hidden, 'unit')}`;
+  const size = [`${counted(model.layers, 'layer')} of ${counted(model.hidden, 'unit')}`, ...modelOptions(model)].join(', ');
   return [
     style(
       'bold',
-      `${started.round > 0 ? `Going on from round ${started.round} with` : 'Training'} a character ${model.cell.toUpperCase()} on ${name}`,
+      `${started.round > 0 ? `Going on from round ${started.round} with` : 'Training'} a character ${CELL_NAMES[model.cell]} on ${name}`,
     ),
     field(
       'model',

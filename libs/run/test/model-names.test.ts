@@ -1,0 +1,31 @@
+import { CELLS } from '@troupe/protocol';
+import { describe, expect, it } from 'vitest';
+import { CELL_NAMES, modelName } from '../src/index.js';
+
+const MODEL = {
+  cell: 'lstm',
+  layers: 2,
+  hidden: 256,
+  vocabulary: 65,
+  embedding: 0,
+  tied: false,
+  dropout: 0,
+  layerNorm: false,
+} as const;
+
+describe('a model is called', () => {
+  it.each([
+    [{}, '2x256 LSTM'],
+    [{ cell: 'gru', dropout: 0.25, embedding: 64 }, '2x256 GRU, dropout 0.25, embedding 64'],
+    [{ cell: 'gru-reset-after', embedding: 256, tied: true }, '2x256 reset-after GRU, embedding 256 tied'],
+    [{ cell: 'rnn-relu', layers: 1 }, '1x256 ReLU RNN'],
+    [{ layerNorm: true }, '2x256 LSTM, layer norm'],
+    [{ layers: 1, dropout: 0.5 }, '1x256 LSTM, dropout 0.5 (no effect: it acts between layers)'],
+  ] as const)('%j: %s', (change, name) => {
+    expect(modelName({ ...MODEL, ...change })).toBe(name);
+  });
+
+  it('by another name for every cell', () => {
+    expect(new Set(CELLS.map((cell) => CELL_NAMES[cell])).size).toBe(CELLS.length);
+  });
+});
