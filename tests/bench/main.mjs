@@ -10,11 +10,12 @@ import * as evaluation from './parts/eval.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
 import * as tfjs from './parts/tfjs.mjs';
+import * as threads from './parts/threads.mjs';
 import * as torch from './parts/torch.mjs';
 import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
-const PARTS = new Map(Object.entries({ engine, tfjs, torch, scaling, curves, eval: evaluation, race }));
+const PARTS = new Map(Object.entries({ engine, torch, threads, tfjs, scaling, curves, eval: evaluation, race }));
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
 

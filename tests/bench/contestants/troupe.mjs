@@ -1,20 +1,35 @@
-/** Troupe's wasm engine. With the argument "optimize" a step also applies the mean gradient with Adam, as a worker does. */
+/**
+ * An engine of Troupe: `troupe.mjs ENGINE [--variant=NAME] [--threads=N] [--optimize]`. With --optimize a step also applies the mean
+ * gradient with Adam, as a worker does.
+ */
 import { performance } from 'node:perf_hooks';
-import v8 from 'node:v8';
+import { parseArgs } from 'node:util';
+import { openEngine } from '@troupe/engines/node';
 import { createLayout, createRandom, initialParameters, stateSize } from '@troupe/model';
-import { createWasmEngine, v8Flags } from '@troupe/model/wasm';
 import { createReplica } from '@troupe/optim';
 import { serve } from './serve.mjs';
 
 const LEARNING_RATE = 0.002;
 const ADAM = /** @type {const} */ ({ kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 });
 
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    variant: { type: 'string' },
+    threads: { type: 'string', default: '0' },
+    optimize: { type: 'boolean', default: false },
+  },
+});
+const choice = /** @type {import('@troupe/engines').EngineChoice} */ (positionals[0]);
+
 /** @param {import('./serve.mjs').Order} order */
 async function prepare({ layers, hidden, streams, window, vocabulary }) {
-  for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
   const model = /** @type {const} */ ({ cell: 'lstm', layers, hidden, vocabulary });
   const layout = createLayout(model);
-  const engine = await createWasmEngine(model, { maxStreams: streams, maxWindow: window }, { now: () => performance.now() });
+  const limits = { maxStreams: streams, maxWindow: window };
+  const variant = options.variant === undefined ? {} : { variant: options.variant };
+  const nowMs = () => performance.now();
+  const engine = await openEngine(choice, model, limits, { ...variant, nowMs, threads: Number(options.threads) });
   const replica = createReplica({ size: layout.size, optimizer: ADAM });
   replica.setParameters(initialParameters(model, layout, 1));
   engine.setParameters(replica.parameters);
@@ -40,9 +55,10 @@ async function prepare({ layers, hidden, streams, window, vocabulary }) {
     return result;
   }
 
-  const run = process.argv.includes('optimize') ? computeAndApply : compute;
+  const run = options.optimize ? computeAndApply : compute;
+  const { name, variant: chosen, device } = engine.info;
   return {
-    detail: `${engine.info.name} ${engine.info.variant}`,
+    detail: `${name} ${chosen}${device === 'cpu' ? '' : `, ${device}`}`,
     step: async () => {
       const { lossSum, tokens } = await run();
       return lossSum / tokens;

@@ -13,7 +13,7 @@ export const about =
   'included, the same global batch. chars/s over the rounds after a warm-up; runs in turn, one, two, one, two; the ratio is the ' +
   'median over pairs.';
 
-const GOAL = 1.7;
+const GOAL = 1.85;
 /** Rounds that do not count: code is compiled, and the streams are dealt by measured speed. */
 const WARMUP_ROUNDS = 20;
 /** More than any run takes: runs are stopped when they have been measured long enough. */
