@@ -1,13 +1,14 @@
-// Builds what is out of date: the WebAssembly kernels (Nx, cached), then TypeScript. Quiet unless something fails.
+// Builds what is out of date: the native engine where a C compiler is, the WebAssembly kernels (Nx, cached), then TypeScript. Quiet
+// unless something fails.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Runs a package's command line; its output is shown only when it fails. */
-function run(script, args) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(root, 'node_modules', script), ...args], {
+/** Runs a script; its output is shown only when it fails. */
+function run(script, args = []) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(root, script), ...args], {
     cwd: root,
     encoding: 'utf8',
     env: { ...process.env, NX_TUI: 'false', NX_NO_CLOUD: 'true' },
@@ -20,8 +21,9 @@ function run(script, args) {
 
 const started = performance.now();
 try {
-  run('nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
-  run('typescript/bin/tsc', ['-b']);
+  run('libs/native/scripts/build.mjs');
+  run('node_modules/nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
+  run('node_modules/typescript/bin/tsc', ['-b']);
   process.stderr.write(`built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 } catch (error) {
   if (process.exitCode !== 1) throw error;

@@ -7,6 +7,7 @@ import { interruption } from './interruption.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
+import * as layerNorm from './parts/layer-norm.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
 import * as tfjs from './parts/tfjs.mjs';
@@ -15,12 +16,14 @@ import * as torch from './parts/torch.mjs';
 import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
-const PARTS = new Map(Object.entries({ engine, torch, threads, tfjs, scaling, curves, eval: evaluation, race }));
+const PARTS = new Map(
+  Object.entries({ engine, torch, threads, tfjs, scaling, curves, eval: evaluation, 'layer-norm': layerNorm, race }),
+);
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
 
 Parts (all, when none is named):
-${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(9)}${title}`).join('\n')}
+${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(12)}${title}`).join('\n')}
 
   --quick  tiny repetitions: to see that it works, not how fast it is
   --json   one JSON object with all figures on standard output

@@ -2,21 +2,15 @@
  * TensorFlow.js as its documentation has it: a stack of tf.layers.lstm, a dense softmax, trainOnBatch with Adam. The argument is
  * the backend: "wasm" or "cpu". One-hot inputs and targets are made once, outside the clock.
  */
-import { createRequire } from 'node:module';
-import path from 'node:path';
-import * as tf from '@tensorflow/tfjs';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { serve } from './serve.mjs';
+import { startTfjs } from './tfjs-backend.mjs';
 
 const LEARNING_RATE = 0.002;
 const backend = process.argv[2];
 
 /** @param {import('./serve.mjs').Order} order */
 async function prepare({ layers, hidden, streams, window, vocabulary }) {
-  const require = createRequire(import.meta.url);
-  setWasmPaths(`${path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm'))}/`);
-  if (!(await tf.setBackend(backend))) throw new Error(`the tfjs backend ${backend} did not start`);
-  await tf.ready();
+  const tf = await startTfjs(backend);
   const model = tf.sequential();
   for (let k = 0; k < layers; k++) {
     model.add(
@@ -32,15 +26,21 @@ async function prepare({ layers, hidden, streams, window, vocabulary }) {
   }
   model.add(tf.layers.dense({ units: vocabulary, activation: 'softmax' }));
   model.compile({ optimizer: tf.train.adam(LEARNING_RATE), loss: 'categoricalCrossentropy' });
-  const [inputs, targets] = oneHotWindow(streams, window, vocabulary);
+  const [inputs, targets] = oneHotWindow(tf, streams, window, vocabulary);
   return {
     detail: `tfjs ${tf.version.tfjs}, backend ${tf.getBackend()}`,
     step: async () => Number(await model.trainOnBatch(inputs, targets)),
   };
 }
 
-/** Inputs and targets [B, T, V] of random characters. */
-function oneHotWindow(/** @type {number} */ B, /** @type {number} */ T, /** @type {number} */ V) {
+/**
+ * Inputs and targets [B, T, V] of random characters.
+ * @param {typeof import('@tensorflow/tfjs')} tf
+ * @param {number} B
+ * @param {number} T
+ * @param {number} V
+ */
+function oneHotWindow(tf, B, T, V) {
   return [1, 2].map((seed) => tf.oneHot(tf.randomUniform([B, T], 0, V, 'int32', seed), V).toFloat());
 }
 

@@ -1,0 +1,37 @@
+import { checkEngineConfig } from '../batch.js';
+import type { ModelConfig } from '../config.js';
+import type { Engine, EngineLimits } from '../engine.js';
+import { TfjsEngine } from './engine.js';
+import { asEngineError, checkPrecision, deviceName, watchDevice } from './failures.js';
+import type { TfjsApi } from './ops.js';
+
+export type { TfjsApi };
+
+export interface TfjsEngineOptions {
+  /** Name of the device for EngineInfo, where the caller knows it better than tfjs does. */
+  readonly device?: string;
+}
+
+/**
+ * Computes with TensorFlow.js on the backend that is set when this is called (`tf.setBackend` first): cpu, wasm, webgl, webgpu, or
+ * tensorflow (tfjs-node and tfjs-node-gpu). The loop over time and its backward pass are written by hand with tfjs's operations, so they
+ * need no gradient functions of the backend. Parameters are zero until set.
+ * @param tf the namespace of tfjs; the libraries depend on its types only
+ * @throws EngineError `unsupported` (webgl with 16-bit floats, a backend that does not start), `out_of_memory`, `bad_shape`
+ */
+export async function createTfjsEngine(
+  config: ModelConfig,
+  limits: EngineLimits,
+  tf: TfjsApi,
+  options: TfjsEngineOptions = {},
+): Promise<Engine> {
+  checkEngineConfig(config, limits);
+  try {
+    await tf.ready();
+    checkPrecision(tf);
+    const info = { name: 'tfjs', variant: tf.getBackend(), device: options.device ?? deviceName(tf) };
+    return new TfjsEngine(tf, { config, limits, info, lost: watchDevice(tf) });
+  } catch (error) {
+    throw asEngineError(error, () => undefined);
+  }
+}

@@ -1,0 +1,175 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { CELLS } from '../src/index.js';
+import { createReferenceEngine } from '../src/reference/index.js';
+import { createTfjsEngine, type TfjsApi } from '../src/tfjs/index.js';
+import { engineConformance, problem, relativeError } from './engine-conformance.js';
+
+const TOLERANCES = { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 };
+
+// Without it the cpu backend advertises another one.
+tf.enableProdMode();
+await tf.setBackend('cpu');
+
+/** The cpu backend under a name of which the engine cannot know that it is in host memory: the path of the GPU backends, without a GPU. */
+const DEVICE = 'elsewhere';
+tf.registerBackend(DEVICE, () => new (tf.findBackend('cpu').constructor as new () => ReturnType<typeof tf.findBackend>)());
+tf.copyRegisteredKernels('cpu', DEVICE);
+
+for (const backend of ['cpu', DEVICE]) {
+  engineConformance(
+    `tfjs ${backend}`,
+    async (config, limits) => {
+      await tf.setBackend(backend);
+      return createTfjsEngine(config, limits, tf);
+    },
+    TOLERANCES,
+  );
+}
+
+const SHAPE = {
+  layers: 2,
+  hidden: 6,
+  vocabulary: 8,
+  embedding: 6,
+  tied: true,
+  dropout: 0.4,
+  layerNorm: true,
+  streams: 3,
+  window: 4,
+};
+const limits = { maxStreams: 3, maxWindow: 4 };
+
+describe.each(['cpu', DEVICE])('tensors on %s', (backend) => {
+  beforeEach(() => tf.setBackend(backend));
+
+  it.each(CELLS)('are all given back, call by call and on dispose: %s', async (cell) => {
+    const before = tf.memory().numTensors;
+    const { config, parameters, batch } = problem({ ...SHAPE, cell }, 3);
+    const engine = await createTfjsEngine(config, limits, tf);
+    const counts: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      engine.setParameters(parameters);
+      await engine.gradient(batch);
+      await engine.evaluate(batch);
+      await engine.step(batch.tokens.slice(0, 2), new Float32Array((batch.states.length / 3) * 2));
+      counts.push(tf.memory().numTensors);
+    }
+    expect(new Set(counts)).toEqual(new Set([counts[0]]));
+    engine.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('are given back when a call fails', async () => {
+    const before = tf.memory().numTensors;
+    const { config, parameters, batch } = problem(SHAPE, 4);
+    const engine = await createTfjsEngine(config, limits, failing('softmax', 'broken'));
+    engine.setParameters(parameters);
+    await engine.evaluate(batch);
+    const between = tf.memory().numTensors;
+    await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(tf.memory().numTensors).toBe(between);
+    engine.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+/** tfjs with an operation that throws. */
+function failing(operation: keyof TfjsApi, message: string): TfjsApi {
+  return {
+    ...tf,
+    [operation]: () => {
+      throw new Error(message);
+    },
+  };
+}
+
+describe('the backend', () => {
+  beforeEach(() => tf.setBackend('cpu'));
+
+  it('is named in the info', async () => {
+    const { config } = problem(SHAPE, 5);
+    expect((await createTfjsEngine(config, limits, tf)).info).toEqual({ name: 'tfjs', variant: 'cpu', device: 'cpu' });
+    const named = await createTfjsEngine(config, limits, tf, { device: 'some GPU' });
+    expect(named.info.device).toBe('some GPU');
+  });
+
+  it('is the one an engine was created on, whichever others were used since', async () => {
+    const { config, parameters, batch } = problem(SHAPE, 6);
+    const engine = await createTfjsEngine(config, limits, tf);
+    await tf.setBackend(DEVICE);
+    const other = await createTfjsEngine(config, limits, tf);
+    const reference = createReferenceEngine(config, limits);
+    for (const each of [reference, engine, other]) each.setParameters(parameters);
+    const expected = await reference.gradient(batch);
+    for (const each of [engine, other, engine]) {
+      const { gradient } = await each.gradient(batch);
+      expect(tf.getBackend()).toBe(each.info.variant);
+      expect(relativeError(gradient, expected.gradient)).toBeLessThan(TOLERANCES.gradient);
+    }
+  });
+
+  it('is refused when it is webgl with 16-bit floats', async () => {
+    const { config } = problem(SHAPE, 7);
+    const webgl = (float32: boolean): TfjsApi => ({
+      ...tf,
+      getBackend: () => 'webgl',
+      env: () => ({ ...tf.env(), getBool: (flag: string) => flag === 'WEBGL_RENDER_FLOAT32_ENABLED' && float32 }) as never,
+    });
+    await expect(createTfjsEngine(config, limits, webgl(false))).rejects.toMatchObject({
+      name: 'EngineError',
+      code: 'unsupported',
+      remedy: expect.stringContaining('wasm') as string,
+    });
+    expect((await createTfjsEngine(config, limits, webgl(true))).info.variant).toBe('webgl');
+  });
+
+  it('that does not start is unsupported', async () => {
+    const { config } = problem(SHAPE, 8);
+    const broken = { ...tf, ready: () => Promise.reject(new Error('no such device')) };
+    await expect(createTfjsEngine(config, limits, broken)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('no such device') as string,
+    });
+  });
+
+  it.each([
+    ['Failed to allocate GPU texture: out of memory', 'out_of_memory'],
+    ['Kernel RealDiv is not registered', 'unsupported'],
+  ])('that throws "%s" is reported as %s', async (message, code) => {
+    const { config, batch } = problem(SHAPE, 9);
+    const engine = await createTfjsEngine(config, limits, failing('matMul', message));
+    await expect(engine.gradient(batch)).rejects.toMatchObject({
+      name: 'EngineError',
+      code,
+      message: expect.stringContaining(message) as string,
+      cause: { message },
+    });
+  });
+
+  it('that lost its WebGL context, and reads zeros, is reported as device_lost', async () => {
+    let lost = false;
+    const gl = { isContextLost: () => lost, getExtension: () => null, getParameter: () => null };
+    const { config, batch } = problem(SHAPE, 10);
+    const webgl = { ...tf, backend: () => ({ gpgpu: { gl } }) as never };
+    const engine = await createTfjsEngine(config, limits, webgl);
+    expect(engine.info.device).toBe('gpu');
+    await engine.gradient(batch);
+    lost = true;
+    await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'device_lost' });
+    await expect(engine.evaluate(batch)).rejects.toMatchObject({ code: 'device_lost' });
+  });
+
+  it('whose WebGPU device goes away is reported as device_lost, with the reason', async () => {
+    let lose: (info: { message: string }) => void = () => {};
+    const device = { lost: new Promise<{ message: string }>((resolve) => (lose = resolve)) };
+    const { config, batch } = problem(SHAPE, 11);
+    const adapterInfo = { vendor: 'acme', architecture: 'anvil', description: '' };
+    const webgpu = { ...tf, backend: () => ({ device, adapterInfo }) as never };
+    const engine = await createTfjsEngine(config, limits, webgpu);
+    expect(engine.info.device).toBe('acme anvil');
+    await engine.gradient(batch);
+    lose({ message: 'unplugged' });
+    await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'device_lost', message: 'unplugged' });
+  });
+});
