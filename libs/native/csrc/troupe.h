@@ -1,0 +1,67 @@
+/*
+ * What the addon knows of the kernels: each instruction set brings one TroupeVariant. B streams, T time steps, V vocabulary size,
+ * E embedding size, H hidden units, L layers, S state vectors per layer, G = gates * H, P parameters.
+ */
+#ifndef TROUPE_H
+#define TROUPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* In the order of CELLS in libs/model/src/config.ts. */
+typedef enum { LSTM, GRU, GRU_RESET_AFTER, RNN_TANH, RNN_RELU } TroupeCell;
+
+typedef struct {
+  TroupeCell cell;
+  int layers, hidden, vocabulary;
+  /* E, 0 for one-hot characters. */
+  int embedding;
+  bool tied, layerNorm;
+  int maxStreams, maxWindow;
+  /* A unit is kept when its random word is at least this; 0: nothing is dropped. */
+  uint32_t dropoutThreshold;
+  /* What kept units are multiplied by. */
+  float dropoutScale;
+} TroupeConfig;
+
+/* All arrays are the caller's; see Batch in libs/model/src/engine.ts. */
+typedef struct {
+  int streams, window;
+  /* [B, T+1] */
+  const uint16_t *tokens;
+  /* [B, L, S, H] */
+  const float *states;
+  /* [B]; null: nothing is dropped. */
+  const uint32_t *dropoutStreams;
+  uint32_t dropoutSeed, dropoutRound;
+} TroupeBatch;
+
+typedef struct {
+  size_t parameters;
+  /* L * S * H */
+  size_t stateSize;
+} TroupeSizes;
+
+typedef struct TroupeModel TroupeModel;
+
+typedef struct {
+  const char *name;
+  bool (*supported)(void);
+  /* Bytes that `place` needs. */
+  size_t (*bytes)(const TroupeConfig *config);
+  /* Lays a model out in `memory`, which is zero, aligned to TROUPE_ALIGNMENT and stays the caller's. Parameters are zero. */
+  TroupeModel *(*place)(const TroupeConfig *config, void *memory);
+  TroupeSizes (*sizes)(const TroupeModel *model);
+  void (*setParameters)(TroupeModel *model, const float *parameters);
+  /* Sum of negative log-likelihood, nats; writes end states [B, L, S, H]. */
+  double (*evaluate)(TroupeModel *model, const TroupeBatch *batch, float *endStates);
+  /* evaluate, and unless the loss is not finite writes the gradient [P]; `finite` says whether all of that is. */
+  double (*gradient)(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient, bool *finite);
+  /* Tokens [B], states [B, L, S, H] overwritten, logits [B, V]. */
+  void (*step)(TroupeModel *model, int streams, const uint16_t *tokens, float *states, float *logits);
+} TroupeVariant;
+
+#define TROUPE_ALIGNMENT 64
+
+#endif

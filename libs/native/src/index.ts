@@ -1,0 +1,60 @@
+import { checkEngineConfig, EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { loadAddon, type Absence, type Addon } from './addon.js';
+import { fastestVariant, type Clock } from './choose.js';
+import { openEngine } from './engine.js';
+
+export interface NativeEngineOptions {
+  /** One of nativeVariants(); given, nothing is measured. */
+  readonly variant?: string;
+  /** A clock in milliseconds (performance.now): given, a test of about 0.05 s picks the fastest variant; else the best guess. */
+  readonly now?: Clock;
+}
+
+export type NativeStatus =
+  { readonly present: true; readonly variants: readonly string[] } | ({ readonly present: false } & Absence);
+
+/** Whether this host has the native engine; it is compiled when Troupe is built, where there is a C compiler. */
+export function nativeStatus(): NativeStatus {
+  const addon = loadAddon();
+  return 'reason' in addon ? { present: false, ...addon } : { present: true, variants: addon.variants() };
+}
+
+/** Instruction sets that this host can use, best guess first: "avx512", "avx2", "neon". Empty where the engine is absent. */
+export function nativeVariants(): string[] {
+  const addon = loadAddon();
+  return 'reason' in addon ? [] : addon.variants();
+}
+
+/**
+ * Computes in C with vector instructions on the thread that calls it, synchronously. All memory but the results' is allocated
+ * here, for limits.maxStreams x limits.maxWindow characters, and given back by dispose(). Parameters are zero until set.
+ * @throws EngineError `absent` (not compiled), `unsupported` (unknown variant), `out_of_memory`, `bad_shape`.
+ */
+export async function createNativeEngine(
+  config: ModelConfig,
+  limits: EngineLimits,
+  options: NativeEngineOptions = {},
+): Promise<Engine> {
+  checkEngineConfig(config, limits);
+  const addon = loadAddon();
+  if ('reason' in addon) throw new EngineError('absent', addon.reason, addon.remedy);
+  return openEngine(addon, config, limits, await pickVariant(addon, config, limits, options));
+}
+
+async function pickVariant(
+  addon: Addon,
+  config: ModelConfig,
+  limits: EngineLimits,
+  { variant, now }: NativeEngineOptions,
+): Promise<string> {
+  const variants = addon.variants();
+  if (variant !== undefined) {
+    if (variants.includes(variant)) return variant;
+    throw new EngineError(
+      'unsupported',
+      `variant "${variant}" does not run on this host`,
+      `choose one of: ${variants.join(', ')}`,
+    );
+  }
+  return now ? fastestVariant(addon, config, limits, now) : variants[0];
+}
