@@ -2,18 +2,27 @@
 // cache, blocks of M keep their rows of A in the second. Every element of C is summed in the order of k within a block whatever
 // the tile, the height of the tile and M are, so a row of C does not depend on the rows computed with it.
 import { K_BLOCK, microKernel, tileColumns, tileRows } from './generated/micro-kernels';
+import { madd } from './vector';
 
 const M_BLOCK: i32 = 96;
 
-/** A[M, K] with row length lda, panels of B[K, N], N a multiple of tileColumns, C[M, N] with row length ldc; floats. */
+/**
+ * A[M, K] with row length lda, panels of B[K, N], N a multiple of tileColumns, C[M, N] with row length ldc; floats. Unless `second` is 0,
+ * the product times `sign` is added to it too, a matrix like C.
+ */
 export function gemm(
   tile: i32, m: i32, n: i32, k: i32, a: usize, lda: i32, panels: usize, c: usize, ldc: i32, accumulate: bool,
+  second: usize, sign: f32,
 ): void {
   for (let k0 = 0; k0 < k; k0 += K_BLOCK) {
     const depth = min(K_BLOCK, k - k0);
     for (let m0 = 0; m0 < m; m0 += M_BLOCK) {
       const rows = min(M_BLOCK, m - m0);
-      block(tile, rows, n, depth, a + 4 * (<usize>m0 * lda + k0), 4 * lda, panels, c + 4 * <usize>m0 * ldc, 4 * ldc, accumulate);
+      const offset: usize = 4 * <usize>m0 * ldc;
+      const other: usize = second == 0 ? 0 : second + offset;
+      block(
+        tile, rows, n, depth, a + 4 * (<usize>m0 * lda + k0), 4 * lda, panels, c + offset, 4 * ldc, accumulate, other, sign,
+      );
     }
     panels += 4 * <usize>depth * n;
     accumulate = true;
@@ -23,6 +32,7 @@ export function gemm(
 /** Rows are dealt out evenly (16 rows in tiles of 6: 6, 5, 5), as a tile of one or two rows cannot fill the pipelines. */
 function block(
   tile: i32, m: i32, n: i32, k: i32, a: usize, lda: usize, panel: usize, c: usize, ldc: usize, accumulate: bool,
+  second: usize, sign: f32,
 ): void {
   const columns = tileColumns(tile);
   const tiles = (m + tileRows(tile) - 1) / tileRows(tile);
@@ -31,11 +41,13 @@ function block(
   for (let n0 = 0; n0 < n; n0 += columns) {
     let rowA = a;
     let rowC = c + 4 * n0;
+    let rowSecond: usize = second == 0 ? 0 : second + 4 * n0;
     for (let t = 0; t < tiles; t++) {
       const rows = height + i32(t < taller);
-      microKernel(tile, rows, k, rowA, lda, panel, rowC, ldc, accumulate);
+      microKernel(tile, rows, k, rowA, lda, panel, rowC, ldc, accumulate, rowSecond, sign);
       rowA += <usize>rows * lda;
       rowC += <usize>rows * ldc;
+      if (second != 0) rowSecond += <usize>rows * ldc;
     }
     panel += 4 * <usize>k * columns;
   }
@@ -55,6 +67,7 @@ export function packPanels(
       const from = source + 4 * (<usize>k0 * rowStride + <usize>n0 * columnStride);
       const valid = min(columns, n - n0);
       if (columnStride == 1 && valid == columns) copyPanel(columns, from, 4 * rowStride, depth, panels);
+      else if (rowStride == 1 && valid == columns) transposePanel(columns, from, 4 * columnStride, depth, panels);
       else gatherPanel(columns, from, 4 * rowStride, 4 * columnStride, depth, valid, panels);
       panels += 4 * depth * columns;
     }
@@ -67,6 +80,62 @@ function copyPanel(columns: i32, source: usize, rowStride: usize, depth: i32, pa
     panel += 4 * columns;
     source += rowStride;
   }
+}
+
+/** Packs source + sign * other, both B[K, N] with rows of rowStride floats, N a multiple of tileColumns and K at most K_BLOCK. */
+export function packSums(
+  tile: i32, source: usize, other: usize, sign: f32, rowStride: i32, k: i32, n: i32, panels: usize,
+): void {
+  const columns = tileColumns(tile);
+  const factor = f32x4.splat(sign);
+  for (let n0 = 0; n0 < n; n0 += columns) {
+    let from = source + 4 * n0;
+    let added = other + 4 * n0;
+    for (let i = 0; i < k; i++) {
+      for (let j = 0; j < 4 * columns; j += 16) {
+        v128.store(panels + j, madd(v128.load(added + j), factor, v128.load(from + j)));
+      }
+      panels += 4 * columns;
+      from += 4 * rowStride;
+      added += 4 * rowStride;
+    }
+  }
+}
+
+function transposePanel(columns: i32, source: usize, columnStride: usize, depth: i32, panel: usize): void {
+  const row: usize = 4 * columns;
+  const whole = depth & ~3;
+  for (let j = 0; j < columns; j += 4) {
+    let from = source;
+    let to = panel + 4 * j;
+    for (let k = 0; k < whole; k += 4) {
+      const c0 = v128.load(from);
+      const c1 = v128.load(from + columnStride);
+      const c2 = v128.load(from + 2 * columnStride);
+      const c3 = v128.load(from + 3 * columnStride);
+      storeTransposed(c0, c1, c2, c3, to, row);
+      from += 16;
+      to += 4 * row;
+    }
+    source += 4 * columnStride;
+  }
+  if (whole == depth) return;
+  source -= <usize>columns * columnStride;
+  gatherPanel(columns, source + 4 * whole, 4, columnStride, depth - whole, columns, panel + row * whole);
+}
+
+/** The transpose of four vectors, in rows of `row` bytes. */
+// @ts-ignore: decorator
+@inline
+export function storeTransposed(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, row: usize): void {
+  const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5));
+  v128.store(to + row, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7));
+  v128.store(to + 2 * row, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5));
+  v128.store(to + 3 * row, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7));
 }
 
 function gatherPanel(columns: i32, source: usize, rowStride: usize, columnStride: usize, depth: i32, valid: i32, panel: usize): void {
@@ -82,10 +151,25 @@ function gatherPanel(columns: i32, source: usize, rowStride: usize, columnStride
 }
 
 /**
- * target[columns, depth] = transpose of source[depth, columns] (row length `stride`); adds each column's sum to sums[columns].
- * Columns a multiple of 4.
+ * target[columns, depth] = transpose of source[depth, columns] (row length `stride`); adds each column's sum to sums[columns],
+ * unless that is 0. Columns a multiple of 4.
  */
 export function transpose(source: usize, stride: i32, depth: i32, columns: i32, target: usize, sums: usize): void {
+  transposeRows(false, source, 0, f32x4.splat(0), stride, depth, columns, target, sums);
+}
+
+/** As transpose, of source + sign * other. */
+export function transposeSums(
+  source: usize, other: usize, sign: f32, stride: i32, depth: i32, columns: i32, target: usize, sums: usize,
+): void {
+  transposeRows(true, source, other - source, f32x4.splat(sign), stride, depth, columns, target, sums);
+}
+
+// @ts-ignore: decorator
+@inline
+function transposeRows(
+  both: bool, source: usize, distance: usize, factor: v128, stride: i32, depth: i32, columns: i32, target: usize, sums: usize,
+): void {
   const row: usize = 4 * stride;
   const targetRow: usize = 4 * depth;
   for (let j = 0; j < columns; j += 4) {
@@ -94,24 +178,17 @@ export function transpose(source: usize, stride: i32, depth: i32, columns: i32, 
     let sum = f32x4.splat(0);
     let k = 0;
     for (; k + 4 <= depth; k += 4) {
-      const r0 = v128.load(from);
-      const r1 = v128.load(from + row);
-      const r2 = v128.load(from + 2 * row);
-      const r3 = v128.load(from + 3 * row);
+      const r0 = summands(both, from, distance, factor);
+      const r1 = summands(both, from + row, distance, factor);
+      const r2 = summands(both, from + 2 * row, distance, factor);
+      const r3 = summands(both, from + 3 * row, distance, factor);
       sum = f32x4.add(sum, f32x4.add(f32x4.add(r0, r1), f32x4.add(r2, r3)));
-      const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-      const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-      const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-      const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-      v128.store(to, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5));
-      v128.store(to + targetRow, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7));
-      v128.store(to + 2 * targetRow, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5));
-      v128.store(to + 3 * targetRow, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7));
+      storeTransposed(r0, r1, r2, r3, to, targetRow);
       from += 4 * row;
       to += 16;
     }
     for (; k < depth; k++) {
-      const r = v128.load(from);
+      const r = summands(both, from, distance, factor);
       sum = f32x4.add(sum, r);
       f32.store(to, f32x4.extract_lane(r, 0));
       f32.store(to + targetRow, f32x4.extract_lane(r, 1));
@@ -120,11 +197,20 @@ export function transpose(source: usize, stride: i32, depth: i32, columns: i32, 
       from += row;
       to += 4;
     }
-    v128.store(sums, f32x4.add(v128.load(sums), sum));
-    sums += 16;
+    if (sums != 0) {
+      v128.store(sums, f32x4.add(v128.load(sums), sum));
+      sums += 16;
+    }
     source += 16;
     target += 4 * targetRow;
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function summands(both: bool, from: usize, distance: usize, factor: v128): v128 {
+  if (both) return madd(v128.load(from + distance), factor, v128.load(from));
+  return v128.load(from);
 }
 
 /** target[rows, length] = source[rows, length], each with its own row length. */

@@ -1,6 +1,6 @@
 // The element-wise part of an LSTM, fused over the four gates i, f, g, o. Rows are [4H] or [H] floats, H a multiple of 8; rows of
 // gates lie `stride` floats apart. Two vectors at a time and side by side, as some hosts pair them into wider ones.
-import { madd, sigmoid, tanh } from './vector';
+import { complement, madd, sigmoid, tanh } from './vector';
 
 /**
  * One time step: gates[B, 4H] holds h W_hh (+ x W_ih above layer 0) and receives the activations; table[ids[b], 4H] is added first
@@ -93,56 +93,5 @@ export function lstmBackward(
       dc += 32;
     }
     gates += 4 * <usize>stride - row;
-  }
-}
-
-/** 1 - x. */
-// @ts-ignore: decorator
-@inline
-function complement(x: v128): v128 {
-  return f32x4.sub(f32x4.splat(1), x);
-}
-
-/** The look-up of layer 0, table[V, 4H']: column v of weight_ih [4H, V] plus the bias [4H]; H' = padded. */
-export function inputTable(vocabulary: i32, hidden: i32, padded: i32, weight: usize, bias: usize, table: usize): void {
-  for (let gate = 0; gate < 4; gate++) {
-    for (let j = 0; j < hidden; j++) {
-      let to = table + 4 * (gate * padded + j);
-      const added = load<f32>(bias);
-      for (let v = 0; v < vocabulary; v++) {
-        store<f32>(to, load<f32>(weight) + added);
-        weight += 4;
-        to += 16 * padded;
-      }
-      bias += 4;
-    }
-  }
-}
-
-/** table[ids[r]] += gates[r] for all rows: the gradient of inputTable, [V, 4H'], which is set to zero first. */
-export function scatterInputs(
-  rows: i32, vocabulary: i32, padded: i32, stride: i32, gates: usize, ids: usize, table: usize,
-): void {
-  const row: usize = 16 * padded;
-  memory.fill(table, 0, row * vocabulary);
-  for (let r = 0; r < rows; r++) {
-    const to = table + row * load<u32>(ids);
-    for (let j: usize = 0; j < row; j += 16) v128.store(to + j, f32x4.add(v128.load(to + j), v128.load(gates + j)));
-    gates += 4 * <usize>stride;
-    ids += 4;
-  }
-}
-
-/** gradient[4H, V] of weight_ih from the scattered table [V, 4H']. */
-export function inputGradient(vocabulary: i32, hidden: i32, padded: i32, table: usize, gradient: usize): void {
-  for (let gate = 0; gate < 4; gate++) {
-    for (let j = 0; j < hidden; j++) {
-      let from = table + 4 * (gate * padded + j);
-      for (let v = 0; v < vocabulary; v++) {
-        store<f32>(gradient, load<f32>(from));
-        gradient += 4;
-        from += 16 * padded;
-      }
-    }
   }
 }

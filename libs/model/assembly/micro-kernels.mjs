@@ -45,10 +45,20 @@ function stores(rows, vectors, accumulate) {
   ]);
 }
 
+/** The same sums times `sign` added to a second target. */
+function storesAgain(rows, vectors) {
+  return range(rows).flatMap((i) => [
+    ...range(vectors).map((j) => `v128.store(second, madd(c${i}${j}, factor, v128.load(second, ${j * 16})), ${j * 16});`),
+    ...(i < rows - 1 ? ['second += ldc;'] : []),
+  ]);
+}
+
 function microKernel(tile, { vectors, unroll }, rows) {
   const body = (count) => [...steps(rows, vectors, count), ...advance(rows, vectors, count)];
   return `
-function tile${tile}rows${rows}(k: i32, a0: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool): void {
+function tile${tile}rows${rows}(
+  k: i32, a0: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool, second: usize, sign: f32,
+): void {
   ${range(rows - 1)
     .map((i) => `let a${i + 1} = a${i} + lda;`)
     .join('\n  ')}
@@ -64,14 +74,19 @@ function tile${tile}rows${rows}(k: i32, a0: usize, lda: usize, b: usize, c: usiz
   } else {
     ${stores(rows, vectors, false).join('\n    ')}
   }
+  if (second == 0) return;
+  const factor = f32x4.splat(sign);
+  ${storesAgain(rows, vectors).join('\n  ')}
 }`;
 }
 
 function dispatch(tile, { rows }) {
-  const call = (height) => `tile${tile}rows${height}(k, a, lda, b, c, ldc, accumulate)`;
+  const call = (height) => `tile${tile}rows${height}(k, a, lda, b, c, ldc, accumulate, second, sign)`;
   const cases = range(rows - 1).map((i) => `case ${i + 1}: return ${call(i + 1)};`);
   return `
-function tile${tile}(rows: i32, k: i32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool): void {
+function tile${tile}(
+  rows: i32, k: i32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool, second: usize, sign: f32,
+): void {
   switch (rows) {
     ${cases.join('\n    ')}
     default: return ${call(rows)};
@@ -100,16 +115,19 @@ ${tiles.flatMap((tile, t) => [...range(tile.rows).map((i) => microKernel(t, tile
 ${choice('tileRows', 'i32', (tile) => tile.rows)}
 ${choice('tileColumns', 'i32', (tile) => 4 * tile.vectors)}
 
-/** C[rows, tileColumns] (+)= A[rows, k] B[k, tileColumns]; B packed, lda and ldc in bytes. */
+/**
+ * C[rows, tileColumns] (+)= A[rows, k] B[k, tileColumns]; B packed, lda and ldc in bytes. The product times \`sign\` is also added to
+ * \`second\`, a matrix like C, unless that is 0.
+ */
 export function microKernel(
-  tile: i32, rows: i32, k: i32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool,
+  tile: i32, rows: i32, k: i32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool, second: usize, sign: f32,
 ): void {
   switch (tile) {
     ${tiles
       .slice(1)
-      .map((_, i) => `case ${i + 1}: return tile${i + 1}(rows, k, a, lda, b, c, ldc, accumulate);`)
+      .map((_, i) => `case ${i + 1}: return tile${i + 1}(rows, k, a, lda, b, c, ldc, accumulate, second, sign);`)
       .join('\n    ')}
-    default: return tile0(rows, k, a, lda, b, c, ldc, accumulate);
+    default: return tile0(rows, k, a, lda, b, c, ldc, accumulate, second, sign);
   }
 }
 `;

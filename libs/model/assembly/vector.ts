@@ -100,3 +100,17 @@ export function tanh(x: v128): v128 {
   const e = madd(s, reduced(x, n), f32x4.sub(s, v128.load32_splat(CONSTANTS, ONE)));
   return f32x4.div(f32x4.neg(e), f32x4.add(e, v128.load32_splat(CONSTANTS, TWO)));
 }
+
+/** max(0, x). */
+// @ts-ignore: decorator
+@inline
+export function relu(x: v128): v128 {
+  return f32x4.pmax(x, f32x4.splat(0));
+}
+
+/** 1 - x. */
+// @ts-ignore: decorator
+@inline
+export function complement(x: v128): v128 {
+  return f32x4.sub(v128.load32_splat(CONSTANTS, ONE), x);
+}

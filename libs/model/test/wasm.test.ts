@@ -1,5 +1,6 @@
 import v8 from 'node:v8';
 import { describe, expect, it } from 'vitest';
+import { dropoutMask, dropoutScale, dropoutThreshold } from '../src/dropout.js';
 import { createLayout, stateSize, type Batch, type Engine } from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
 import { RESERVED } from '../src/wasm/arena.js';
@@ -9,6 +10,7 @@ import { engineConformance, problem, relativeError } from './engine-conformance.
 
 for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
 const variants = wasmVariants();
+const sets = (['simd', 'relaxed-simd'] as const).filter((set) => variants.some((name) => name.startsWith(`${set} `)));
 
 for (const variant of variants) {
   engineConformance(`wasm ${variant}`, (config, limits) => createWasmEngine(config, limits, { variant }), {
@@ -32,7 +34,20 @@ describe.each(variants)('blocks of the GEMM, %s', (variant) => {
     { what: 'a hidden state deeper than a block', layers: 1, hidden: 520, vocabulary: 5, streams: 3, window: 2 },
     { what: 'gates deeper than a block', layers: 2, hidden: 131, vocabulary: 9, streams: 5, window: 3 },
     { what: 'a window longer than a block', layers: 2, hidden: 24, vocabulary: 101, streams: 31, window: 17 },
-  ];
+    { what: 'weight gradients in quadrants', layers: 2, hidden: 192, vocabulary: 9, streams: 4, window: 3 },
+    { what: 'quadrants, an odd number of rows', layers: 2, hidden: 224, vocabulary: 9, streams: 5, window: 3 },
+    { what: 'quadrants of a gru', cell: 'gru', layers: 2, hidden: 192, vocabulary: 9, streams: 3, window: 4 },
+    {
+      what: 'quadrants of a gru-reset-after',
+      cell: 'gru-reset-after',
+      layers: 2,
+      hidden: 192,
+      vocabulary: 9,
+      streams: 3,
+      window: 4,
+    },
+    { what: 'quadrants of an rnn-tanh', cell: 'rnn-tanh', layers: 2, hidden: 192, vocabulary: 9, streams: 3, window: 4 },
+  ] as const;
   it.each(shapes)('agrees with the reference on $what', async (shape) => {
     const { engine, config, limits, parameters, batch } = await open(shape, variant);
     const reference = createReferenceEngine(config, limits);
@@ -69,14 +84,37 @@ function cut(batch: Batch, size: number, from: number, to: number): Batch {
 }
 
 describe('the portable instruction set', () => {
-  it('gives the same bits with every tile', async () => {
+  it.each([48, 192, 208])('gives the same bits with every tile, %i hidden units', async (hidden) => {
     const results: Float32Array[] = [];
     for (const variant of variants.filter((name) => name.startsWith('simd'))) {
-      const { engine, batch } = await open({ layers: 2, hidden: 48, vocabulary: 9, streams: 7, window: 5 }, variant);
+      const { engine, batch } = await open({ layers: 2, hidden, vocabulary: 9, streams: 7, window: 5 }, variant);
       results.push((await engine.gradient(batch)).gradient);
     }
     expect(results.length).toBeGreaterThan(1);
-    for (const result of results) expect(result).toEqual(results[0]);
+    const bytes = ({ buffer, byteOffset, byteLength }: Float32Array) => Buffer.from(buffer, byteOffset, byteLength);
+    for (const result of results) expect(bytes(result).equals(bytes(results[0]))).toBe(true);
+  });
+});
+
+describe('dropout', () => {
+  const p = 0.3;
+  const key = { seed: 0xfedcba98, round: 4_000_000_000, streams: Uint32Array.of(7, 0xffffffff, 0, 123_456) };
+
+  it.each(sets)('gives the masks of dropout.ts bit for bit, %s', async (set) => {
+    const [T, B, H, layer] = [3, 4, 24, 2];
+    const memory = allocate(RESERVED + 65536);
+    const kernels = await instantiate(await compileKernels(set), memory);
+    const source = RESERVED;
+    const ids = source + 4 * T * B * H;
+    new Float32Array(memory.buffer, source, T * B * H).fill(1);
+    new Uint32Array(memory.buffer, ids, B).set(key.streams);
+    const [threshold, scale] = [dropoutThreshold(p), dropoutScale(p)];
+    kernels.dropout(T * B, B, H, source, source, ids, key.seed, layer, key.round, threshold, scale);
+    const masks = new Float32Array(T * B * H);
+    for (let r = 0; r < T * B; r++) {
+      dropoutMask(p, key, layer, r % B, Math.floor(r / B), masks.subarray(r * H, (r + 1) * H));
+    }
+    expect(new Float32Array(memory.buffer, source, T * B * H)).toEqual(masks);
   });
 });
 
@@ -109,6 +147,21 @@ describe('choice of the variant', () => {
       return (time += turn === fast ? 6 : 10);
     };
   };
+
+  it('measures models with embedding, tied output, dropout and layer normalisation too', async () => {
+    const rich = {
+      cell: 'gru',
+      layers: 2,
+      hidden: 300,
+      vocabulary: 5,
+      embedding: 300,
+      tied: true,
+      dropout: 0.5,
+      layerNorm: true,
+    } as const;
+    const engine = await createWasmEngine(rich, limits, { now: clock(variants.length, 0) });
+    expect(variants).toContain(engine.info.variant);
+  });
 
   it('is the best guess without a clock', async () => {
     expect((await createWasmEngine(config, limits)).info).toEqual({ name: 'wasm', variant: variants[0], device: 'cpu' });
@@ -148,8 +201,7 @@ describe('memory', () => {
   });
 
   it('keeps clear of the constants of the compiled modules', async () => {
-    for (const set of ['simd', 'relaxed-simd'] as const) {
-      if (!variants.some((name) => name.startsWith(set))) continue;
+    for (const set of sets) {
       const kernels = await instantiate(await compileKernels(set), allocate(RESERVED));
       expect(kernels.heapBase()).toBeLessThanOrEqual(RESERVED);
     }

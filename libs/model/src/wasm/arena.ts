@@ -1,22 +1,31 @@
-import type { ModelConfig } from '../config.js';
+import { CELL_SHAPES, type ModelConfig } from '../config.js';
 import type { EngineLimits } from '../engine.js';
 import { createLayout, stateSize } from '../layout.js';
+import { CELL_PASSES } from './cells/index.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
 
 /**
  * Where everything lies in the engine's memory, as byte addresses; laid out once, so that no call allocates. Inside, time comes
- * first: rows are ordered [T, B], so that a time step is one block and a window one matrix. H is padded to H' and V to V',
- * multiples of the GEMM tile's width; the padding of weights and states is zero, and so is all that follows from it.
+ * first: rows are ordered [T, B], so that a time step is one block and a window one matrix. H is padded to H', V to V' and E to E',
+ * multiples of the GEMM tile's width; the padding of weights and states is zero, and so is all that follows from it. C is the number
+ * of columns of gates of the cell (CellPasses.columns).
  */
 export interface Arena {
   /** H'. */
   readonly paddedHidden: number;
-  /** Floats from one row of gates [4H'] to the next: a line more than they fill, lest the rows of one column share a cache set. */
+  /** C * H', floats of a row of gates. */
+  readonly gateWidth: number;
+  /** From one row of gates to the next: a line more than they fill, lest the rows of one column share a cache set. */
   readonly gateStride: number;
+  /** G' = gates * H', those floats of a row that the input reaches. */
+  readonly inputWidth: number;
   /** V'. */
   readonly paddedVocabulary: number;
   readonly layers: readonly LayerArena[];
-  readonly output: Matrix;
+  /** embedding.weight [V, E]; undefined: one-hot input. */
+  readonly embedding: EmbeddingArena | undefined;
+  /** linear.weight [V, H]. */
+  readonly output: Omit<Matrix, 'gates' | 'column'>;
   readonly outputBias: Pair;
   /** All parameters, in the ParameterLayout's order, and how many there are. */
   readonly flat: Pair;
@@ -24,26 +33,29 @@ export interface Arena {
   /** Ids [T, B], unsigned 32 bits. */
   readonly inputs: number;
   readonly targets: number;
+  /** [B] numbers of the streams in the run, unsigned 32 bits. */
+  readonly streamIds: number;
   /** [B] zeros: picks the only row of an upper layer's table. */
   readonly zeroIds: number;
   /** [V'] linear.bias, in the padding so low that nothing is left of it after the softmax. */
   readonly logitsBias: number;
   /** [T, B, V'], replaced by the gradient of the loss. */
   readonly logits: number;
-  /** [T, B, H'] gradient of h of the layer in work. */
+  /** [T, B, H'] gradient of h of the layer in work. Before it lies a block for what would reach the step before the window. */
   readonly hGradient: number;
-  /** [B, H'] gradient of C. */
-  readonly cellGradient: number;
-  /** Blocks of the factors of a weight gradient: the layer's own h and the layer below's in panels, dG transposed. */
-  readonly ownPanels: number;
-  readonly belowPanels: number;
+  /** [B, H'] what a cell hands from kernel to kernel while it goes back in time. */
+  readonly carry: number;
+  /** Blocks of the factors of a weight gradient: the layer's own h, what came from below and LayerArena.saved, in panels. */
+  readonly panels: { readonly own: number; readonly below: number; readonly saved: number };
+  /** A block of the other factor, dG, transposed. */
   readonly transposed: number;
-  /** Column sums, [4H'] or [V']. */
+  /** Column sums, [C * H'] or [V']. */
   readonly sums: number;
-  /** Weight matrices or their gradients with room for the padding, [4H', H'] or [V, H']; unused where H' = H. */
-  readonly ownPadded: number;
-  readonly belowPadded: number;
-  /** [V, 4H'] gradient of the table of layer 0. */
+  /** [H'] each, the gradients of a layer's normalisation. */
+  readonly normGradients: { readonly weight: number; readonly bias: number };
+  /** A weight matrix with rows of zeros between the gates, on its way into panels. */
+  readonly paddedWeights: number;
+  /** [V, G'] gradient of the table of layer 0. */
   readonly tableGradient: number;
   /** [B, L, S, H] and [B, V], for the caller. */
   readonly endStates: number;
@@ -58,25 +70,60 @@ export interface Pair {
   readonly gradient: number;
 }
 
-/** A weight matrix W [out, in]; besides, packed for GEMM, W^T for the forward and W for the backward pass. */
+/**
+ * A weight matrix [gates * H, width], or part of one by rows; besides, packed for GEMM, the transpose for the forward and the matrix
+ * itself for the backward pass, rows padded to gates * H', columns to paddedWidth.
+ */
 export interface Matrix extends Pair {
+  readonly gates: number;
+  /** First of the columns of gates that it feeds. */
+  readonly column: number;
+  readonly width: number;
+  readonly paddedWidth: number;
   readonly forward: number;
   readonly backward: number;
+  /** Where the gradient is computed, padded: `gradient` itself where nothing is padded. */
+  readonly product: number;
 }
 
 export interface LayerArena {
-  /** [T, B, 4H'], rows gateStride apart: pre-activations, then activations, then the gradient of the pre-activations. */
+  /** [T, B, C * H'], rows gateStride apart: pre-activations, then activations, then the gradient of the pre-activations. */
   readonly gates: number;
-  /** [T+1, B, H'] each; the first block is the state before the window. */
+  /** [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM, else 0. */
   readonly h: number;
-  readonly cell: number;
-  /** [T, B, H']. */
-  readonly tanhCell: number;
-  /** What is added to the gates: [V, 4H'] bias and input weights of each character in layer 0, [1, 4H'] the bias above. */
+  readonly memory: number;
+  /** h, then C: the S state vectors. */
+  readonly states: readonly number[];
+  /** [T, B, H'], see CellPasses; 0 where the cell saves nothing. */
+  readonly saved: number;
+  /** [T, B, H'] h normalised or with units dropped, for the layer above; 0 where that is never needed. */
+  readonly output: number;
+  /** What is added to the gates: [V, C * H'] bias and input weights of each character in layer 0, [1, C * H'] the bias above. */
   readonly table: number;
+  /** weight_ih; packed only above layer 0 or with an embedding. */
   readonly input: Matrix;
-  readonly recurrent: Matrix;
+  /** weight_hh, in the parts of CellPasses.recurrent. */
+  readonly recurrent: readonly Matrix[];
   readonly bias: Pair;
+  /** b_hn of a gru-reset-after. */
+  readonly candidateBias: Pair | undefined;
+  readonly norm: NormArena | undefined;
+}
+
+/** Layer normalisation of what a layer hands up. */
+export interface NormArena {
+  readonly weight: Pair;
+  readonly bias: Pair;
+  /** [H'] each, padded with zeros. */
+  readonly paddedWeight: number;
+  readonly paddedBias: number;
+}
+
+/** embedding.weight [V, E]; `product` as in Matrix. */
+export interface EmbeddingArena extends Pair {
+  readonly width: number;
+  readonly paddedWidth: number;
+  readonly product: number;
 }
 
 /** Columns of dG, rows of a weight gradient, that are worked on together: small enough for the second cache. */
@@ -88,70 +135,206 @@ export const RESERVED = 65536;
 const FLOAT = 4;
 const LINE = 64;
 
+type Floats = (count: number) => number;
+
 /** `columns`: width of the GEMM's tile. */
 export function layOut(config: ModelConfig, limits: EngineLimits, columns: number): Arena {
-  const { layers: L, hidden: H, vocabulary: V } = config;
-  const { maxStreams: B, maxWindow: T } = limits;
-  const paddedHidden = roundUp(H, columns);
-  const paddedVocabulary = roundUp(V, columns);
-  const G = 4 * paddedHidden;
-  const gateStride = G + LINE / FLOAT;
-  const scratch = paddedHidden === H ? 0 : Math.max(G, V) * paddedHidden;
-  const { tensors, size } = createLayout(config);
-
   let end = RESERVED;
-  const floats = (count: number): number => {
+  const floats: Floats = (count) => {
     const address = roundUp(end, LINE);
     end = address + count * FLOAT;
     return address;
   };
-  const flat: Pair = { value: floats(size), gradient: floats(size) };
-  const pair = (tensor: number): Pair => {
-    const offset = tensors[tensor].offset * FLOAT;
-    return { value: flat.value + offset, gradient: flat.gradient + offset };
-  };
-  const matrix = (tensor: number, forward: number, backward: number): Matrix => ({
-    ...pair(tensor),
-    forward: floats(forward),
-    backward: floats(backward),
-  });
-  const layer = (l: number): LayerArena => ({
-    gates: floats(T * B * gateStride),
-    h: floats((T + 1) * B * paddedHidden),
-    cell: floats((T + 1) * B * paddedHidden),
-    tanhCell: floats(T * B * paddedHidden),
-    table: floats((l === 0 ? V : 1) * G),
-    input: l === 0 ? matrix(0, 0, 0) : matrix(3 * l, H * G, G * paddedHidden),
-    recurrent: matrix(3 * l + 1, H * G, G * paddedHidden),
-    bias: pair(3 * l + 2),
-  });
-
+  const sizes = sizesOf(config, limits, columns);
+  const { size, tensors } = createLayout(config);
+  const flat = { value: floats(size), gradient: floats(size) };
+  const offsets = new Map(tensors.map(({ name, offset }) => [name, offset * FLOAT]));
+  const pair: Pairs = (name) => ({ value: flat.value + offsets.get(name)!, gradient: flat.gradient + offsets.get(name)! });
+  const scratch = { own: floats(sizes.paddedWeights), below: floats(sizes.paddedWeights) };
+  const place: Place = { sizes, pair, floats, scratch };
   return {
-    paddedHidden,
-    gateStride,
-    paddedVocabulary,
+    ...sizes,
     flat,
     size,
-    layers: Array.from({ length: L }, (_, l) => layer(l)),
-    output: matrix(3 * L, H * paddedVocabulary, V * paddedHidden),
-    outputBias: pair(3 * L + 1),
-    inputs: floats(T * B),
-    targets: floats(T * B),
-    zeroIds: floats(B),
+    paddedWeights: scratch.own,
+    layers: Array.from({ length: config.layers }, (_, l) => layerArena(config, place, l)),
+    embedding: embeddingArena(config, place),
+    output: outputMatrix(config, place),
+    outputBias: pair('linear.bias'),
+    ...windowBuffers(place),
+    ...gradientBuffers(config, place),
+    endStates: floats(limits.maxStreams * stateSize(config)),
+    stepLogits: floats(limits.maxStreams * config.vocabulary),
+    bytes: end,
+  };
+}
+
+/** Parameters and gradient of a tensor, by name. */
+type Pairs = (name: string) => Pair;
+
+interface Place {
+  readonly sizes: Sizes;
+  readonly pair: Pairs;
+  readonly floats: Floats;
+  /** For padded products: of weights that meet a layer's own state, and of those that meet what comes from below. */
+  readonly scratch: { readonly own: number; readonly below: number };
+}
+
+interface Sizes extends EngineLimits {
+  readonly paddedHidden: number;
+  readonly paddedVocabulary: number;
+  readonly paddedEmbedding: number;
+  readonly gateWidth: number;
+  readonly inputWidth: number;
+  readonly gateStride: number;
+  /** Floats of the largest padded weight matrix; 0 where none is padded. */
+  readonly paddedWeights: number;
+}
+
+function sizesOf(config: ModelConfig, limits: EngineLimits, columns: number): Sizes {
+  const { cell, hidden: H, vocabulary: V, embedding: E = 0 } = config;
+  const paddedHidden = roundUp(H, columns);
+  const paddedEmbedding = roundUp(E, columns);
+  const gateWidth = CELL_PASSES[cell].columns * paddedHidden;
+  const inputWidth = CELL_SHAPES[cell].gates * paddedHidden;
+  const exact = paddedHidden === H && paddedEmbedding === E;
+  return {
+    ...limits,
+    paddedHidden,
+    paddedVocabulary: roundUp(V, columns),
+    paddedEmbedding,
+    gateWidth,
+    inputWidth,
+    gateStride: gateWidth + LINE / FLOAT,
+    paddedWeights: exact ? 0 : Math.max(inputWidth, V) * Math.max(paddedHidden, paddedEmbedding),
+  };
+}
+
+function layerArena(config: ModelConfig, place: Place, l: number): LayerArena {
+  const { sizes, pair, floats } = place;
+  const { cell, layers: L, vocabulary: V, dropout = 0, layerNorm = false } = config;
+  const { paddedHidden, gateWidth, gateStride, maxStreams: B, maxWindow: T } = sizes;
+  const { module } = CELL_SHAPES[cell];
+  const passes = CELL_PASSES[cell];
+  const steps = (count: number) => floats(count * B * paddedHidden);
+  const h = steps(T + 1);
+  const memory = passes.memory ? steps(T + 1) : 0;
+  return {
+    gates: floats(T * B * gateStride),
+    h,
+    memory,
+    states: passes.memory ? [h, memory] : [h],
+    saved: passes.saved ? steps(T) : 0,
+    output: layerNorm || (dropout > 0 && l < L - 1) ? steps(T) : 0,
+    table: floats((l === 0 ? V : 1) * gateWidth),
+    input: inputMatrix(config, place, l),
+    recurrent: recurrentMatrices(config, place, l),
+    bias: pair(`${module}.bias_ih_l${l}`),
+    candidateBias: cell === 'gru-reset-after' ? pair(`${module}.bias_hn_l${l}`) : undefined,
+    norm: layerNorm ? normArena(place, l) : undefined,
+  };
+}
+
+function normArena({ sizes, pair, floats }: Place, l: number): NormArena {
+  return {
+    weight: pair(`norms.${l}.weight`),
+    bias: pair(`norms.${l}.bias`),
+    paddedWeight: floats(sizes.paddedHidden),
+    paddedBias: floats(sizes.paddedHidden),
+  };
+}
+
+function inputMatrix({ cell, hidden: H, embedding: E = 0 }: ModelConfig, place: Place, l: number): Matrix {
+  const { sizes, pair, floats, scratch } = place;
+  const { module, gates } = CELL_SHAPES[cell];
+  const width = l > 0 ? H : E;
+  const paddedWidth = l > 0 ? sizes.paddedHidden : sizes.paddedEmbedding;
+  const exact = sizes.paddedHidden === H && paddedWidth === width;
+  const { value, gradient } = pair(`${module}.weight_ih_l${l}`);
+  return {
+    value,
+    gradient,
+    gates,
+    column: 0,
+    width,
+    paddedWidth,
+    forward: floats(width * sizes.inputWidth),
+    backward: floats(sizes.inputWidth * paddedWidth),
+    product: exact ? gradient : scratch.below,
+  };
+}
+
+function recurrentMatrices({ cell, hidden: H }: ModelConfig, { sizes, pair, floats, scratch }: Place, l: number): Matrix[] {
+  const { paddedHidden } = sizes;
+  let { value, gradient } = pair(`${CELL_SHAPES[cell].module}.weight_hh_l${l}`);
+  let padded = scratch.own;
+  return CELL_PASSES[cell].recurrent.map(({ gates, column }) => {
+    const matrix = {
+      value,
+      gradient,
+      gates,
+      column,
+      width: H,
+      paddedWidth: paddedHidden,
+      forward: floats(H * gates * paddedHidden),
+      backward: floats(gates * paddedHidden * paddedHidden),
+      product: paddedHidden === H ? gradient : padded,
+    };
+    value += gates * H * H * FLOAT;
+    gradient += gates * H * H * FLOAT;
+    padded += gates * paddedHidden * paddedHidden * FLOAT;
+    return matrix;
+  });
+}
+
+function embeddingArena({ embedding: E = 0 }: ModelConfig, { sizes, pair, scratch }: Place): EmbeddingArena | undefined {
+  if (E === 0) return undefined;
+  const { value, gradient } = pair('embedding.weight');
+  const { paddedEmbedding } = sizes;
+  return { value, gradient, width: E, paddedWidth: paddedEmbedding, product: paddedEmbedding === E ? gradient : scratch.own };
+}
+
+function outputMatrix({ hidden: H, vocabulary: V, tied = false }: ModelConfig, place: Place): Omit<Matrix, 'gates' | 'column'> {
+  const { sizes, pair, floats, scratch } = place;
+  const { paddedHidden, paddedVocabulary } = sizes;
+  const { value, gradient } = pair(tied ? 'embedding.weight' : 'linear.weight');
+  return {
+    value,
+    gradient,
+    width: H,
+    paddedWidth: paddedHidden,
+    forward: floats(H * paddedVocabulary),
+    backward: floats(V * paddedHidden),
+    product: paddedHidden === H ? gradient : scratch.own,
+  };
+}
+
+function windowBuffers({ sizes, floats }: Place) {
+  const { maxStreams: B, maxWindow: T, paddedHidden, paddedVocabulary } = sizes;
+  // The block in front of hGradient.
+  floats(B * paddedHidden);
+  return {
+    hGradient: floats(T * B * paddedHidden),
+    carry: floats(B * paddedHidden),
     logitsBias: floats(paddedVocabulary),
     logits: floats(T * B * paddedVocabulary),
-    hGradient: floats(T * B * paddedHidden),
-    cellGradient: floats(B * paddedHidden),
-    ownPanels: floats(BLOCK_DEPTH * paddedHidden),
-    belowPanels: floats(BLOCK_DEPTH * paddedHidden),
+    inputs: floats(T * B),
+    targets: floats(T * B),
+    streamIds: floats(B),
+    zeroIds: floats(B),
+  };
+}
+
+function gradientBuffers({ vocabulary: V }: ModelConfig, { sizes, floats }: Place) {
+  const { paddedHidden, paddedVocabulary, paddedEmbedding, gateWidth, inputWidth } = sizes;
+  // Strassen's seven products, each of half the width, take more room than the block itself.
+  const panels = () => floats((7 / 4) * BLOCK_DEPTH * Math.max(paddedHidden, paddedEmbedding));
+  return {
+    panels: { own: panels(), below: panels(), saved: panels() },
     transposed: floats(BLOCK_COLUMNS * BLOCK_DEPTH),
-    sums: floats(Math.max(G, paddedVocabulary)),
-    ownPadded: floats(scratch),
-    belowPadded: floats(scratch),
-    tableGradient: floats(V * G),
-    endStates: floats(B * stateSize(config)),
-    stepLogits: floats(B * V),
-    bytes: end,
+    sums: floats(Math.max(gateWidth, paddedVocabulary)),
+    normGradients: { weight: floats(paddedHidden), bias: floats(paddedHidden) },
+    tableGradient: floats(V * inputWidth),
   };
 }
 

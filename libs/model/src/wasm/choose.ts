@@ -52,9 +52,11 @@ export async function fastestVariant(config: ModelConfig, limits: EngineLimits, 
   return winner.variant;
 }
 
-/** At most 16 streams, 4 time steps, 2 layers of 256: a few milliseconds and megabytes. */
+/** At most 16 streams, 4 time steps, 2 layers of 256: a few milliseconds and megabytes. Dropout is left out, it costs all alike. */
 function smallProblem(full: ModelConfig, { maxStreams, maxWindow }: EngineLimits): Problem {
-  const config = { ...full, layers: Math.min(full.layers, 2), hidden: Math.min(full.hidden, 256) };
+  const { layers, hidden, embedding = 0 } = full;
+  const most = { layers: Math.min(layers, 2), hidden: Math.min(hidden, 256), embedding: Math.min(embedding, 256) };
+  const config = { ...full, ...most, dropout: 0 };
   const streams = Math.min(maxStreams, 16);
   const window = Math.min(maxWindow, 4);
   const spread = 1 / Math.sqrt(config.hidden);

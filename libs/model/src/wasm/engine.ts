@@ -1,5 +1,6 @@
-import { checkBatch, checkParameters, checkStep } from '../batch.js';
+import { checkBatch, checkDropoutKey, checkParameters, checkStep } from '../batch.js';
 import type { ModelConfig } from '../config.js';
+import type { DropoutKey } from '../dropout.js';
 import {
   EngineError,
   type Batch,
@@ -10,18 +11,20 @@ import {
   type Gradient,
 } from '../engine.js';
 import { layOut } from './arena.js';
+import { CELL_PASSES } from './cells/index.js';
 import { allocate, compileKernels, instantiate } from './kernels.js';
-import { backward, forward, loss, packBackward, packForward, type Workspace } from './lstm.js';
+import { backward, forward, loss } from './network.js';
+import { packBackward, packForward } from './pack.js';
 import { describeVariant, tileColumns, type Variant } from './variants.js';
-
-const FLOAT = 4;
+import { FLOAT, type Workspace } from './workspace.js';
 
 /** @throws EngineError `out_of_memory`. */
 export async function openEngine(config: ModelConfig, limits: EngineLimits, variant: Variant): Promise<Engine> {
   const arena = layOut(config, limits, tileColumns(variant));
   const memory = allocate(arena.bytes);
   const kernels = await instantiate(await compileKernels(variant.set), memory);
-  const space: Workspace = { config, arena, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
+  const cell = CELL_PASSES[config.cell];
+  const space: Workspace = { config, cell, arena, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
   return new WasmEngine(space, limits, describeVariant(variant));
 }
 
@@ -46,12 +49,14 @@ class WasmEngine implements Engine {
 
   async gradient(batch: Batch): Promise<Gradient> {
     const space = this.#open();
-    const { arena, kernels } = space;
-    const evaluation = this.#evaluate(space, batch);
+    const { config, arena, kernels } = space;
+    checkDropoutKey(config, batch);
+    const key = config.dropout ? batch.dropout : undefined;
+    const evaluation = this.#evaluate(space, batch, key);
     if (!Number.isFinite(evaluation.lossSum)) throw notFinite('loss');
     if (!this.#packed.backward) packBackward(space);
     this.#packed.backward = true;
-    backward(space, batch.streams, batch.window);
+    backward(space, batch.streams, batch.window, key);
     if (kernels.allFinite(arena.size, arena.flat.gradient) === 0) throw notFinite('gradient');
     return { ...evaluation, gradient: view(space, arena.flat.gradient, arena.size) };
   }
@@ -83,22 +88,23 @@ class WasmEngine implements Engine {
     return this.#space;
   }
 
-  #evaluate(space: Workspace, batch: Batch): Evaluation {
+  #evaluate(space: Workspace, batch: Batch, key?: DropoutKey): Evaluation {
     const { config, arena } = space;
     checkBatch(config, this.limits, batch);
     const { streams: B, window: T, states } = batch;
     loadTokens(space, batch);
     loadStates(space, B, states);
-    this.#forward(space, B, T);
+    if (key) new Uint32Array(space.memory.buffer, arena.streamIds, B).set(key.streams);
+    this.#forward(space, B, T, key);
     const endStates = view(space, arena.endStates, states.length);
     storeStates(space, B, T, endStates);
     return { lossSum: loss(space, B, T), tokens: B * T, endStates };
   }
 
-  #forward(space: Workspace, B: number, T: number): void {
+  #forward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
     if (!this.#packed.forward) packForward(space);
     this.#packed.forward = true;
-    forward(space, B, T);
+    forward(space, B, T, key);
   }
 }
 
@@ -118,14 +124,14 @@ function loadTokens({ arena, memory }: Workspace, { streams: B, window: T, token
   }
 }
 
-/** states [B, L, S, H] to the first blocks [B, H'] of h and C of each layer. */
+/** states [B, L, S, H] to the first blocks [B, H'] of each layer's state vectors. */
 function loadStates({ config, arena, memory }: Workspace, B: number, states: Float32Array): void {
   const { hidden: H } = config;
   const { paddedHidden } = arena;
   let from = 0;
   for (let b = 0; b < B; b++) {
-    for (const { h, cell } of arena.layers) {
-      for (const address of [h, cell]) {
+    for (const { states: vectors } of arena.layers) {
+      for (const address of vectors) {
         const to = address / FLOAT + b * paddedHidden;
         memory.set(states.subarray(from, from + H), to);
         memory.fill(0, to + H, to + paddedHidden);
@@ -135,14 +141,14 @@ function loadStates({ config, arena, memory }: Workspace, B: number, states: Flo
   }
 }
 
-/** The blocks of h and C after T time steps to states [B, L, S, H]. */
+/** The blocks of the state vectors after T time steps to states [B, L, S, H]. */
 function storeStates({ config, arena, memory }: Workspace, B: number, T: number, states: Float32Array): void {
   const { hidden: H } = config;
   const { paddedHidden } = arena;
   let to = 0;
   for (let b = 0; b < B; b++) {
-    for (const { h, cell } of arena.layers) {
-      for (const address of [h, cell]) {
+    for (const { states: vectors } of arena.layers) {
+      for (const address of vectors) {
         const from = address / FLOAT + (T * B + b) * paddedHidden;
         states.set(memory.subarray(from, from + H), to);
         to += H;

@@ -17,6 +17,8 @@ export interface Kernels {
     c: number,
     ldc: number,
     add: number,
+    second: number,
+    sign: number,
   ): void;
   packPanels(
     tile: number,
@@ -28,8 +30,28 @@ export interface Kernels {
     padded: number,
     panels: number,
   ): void;
+  packSums(
+    tile: number,
+    source: number,
+    other: number,
+    sign: number,
+    rowStride: number,
+    k: number,
+    n: number,
+    panels: number,
+  ): void;
   copyRows(rows: number, length: number, source: number, sourceStride: number, target: number, targetStride: number): void;
   transpose(source: number, stride: number, depth: number, columns: number, target: number, sums: number): void;
+  transposeSums(
+    source: number,
+    other: number,
+    sign: number,
+    stride: number,
+    depth: number,
+    columns: number,
+    target: number,
+    sums: number,
+  ): void;
   lstmForward(
     streams: number,
     hidden: number,
@@ -52,21 +74,108 @@ export interface Kernels {
     dh: number,
     dc: number,
   ): void;
-  inputTable(vocabulary: number, hidden: number, padded: number, weight: number, bias: number, table: number): void;
-  scatterInputs(
-    rows: number,
-    vocabulary: number,
-    padded: number,
+  gruResetForward(
+    streams: number,
+    hidden: number,
     stride: number,
     gates: number,
-    ids: number,
     table: number,
+    ids: number,
+    before: number,
+    reset: number,
   ): void;
-  inputGradient(vocabulary: number, hidden: number, padded: number, table: number, gradient: number): void;
+  gruCandidateForward(
+    streams: number,
+    hidden: number,
+    stride: number,
+    gates: number,
+    table: number,
+    ids: number,
+    before: number,
+    h: number,
+  ): void;
+  gruAfterForward(
+    streams: number,
+    hidden: number,
+    stride: number,
+    gates: number,
+    table: number,
+    ids: number,
+    before: number,
+    h: number,
+    projected: number,
+  ): void;
+  gruCandidateBackward: GruBackward;
+  gruResetBackward: GruBackward;
+  gruAfterBackward: GruBackward;
+  rnnTanhForward: RnnForward;
+  rnnReluForward: RnnForward;
+  rnnTanhBackward: RnnBackward;
+  rnnReluBackward: RnnBackward;
+  dropout(
+    rows: number,
+    streams: number,
+    hidden: number,
+    source: number,
+    target: number,
+    ids: number,
+    seed: number,
+    layer: number,
+    round: number,
+    threshold: number,
+    scale: number,
+  ): void;
+  addInputWeights(
+    vocabulary: number,
+    gates: number,
+    hidden: number,
+    padded: number,
+    weight: number,
+    table: number,
+    width: number,
+  ): void;
+  sumByCharacter(rows: number, vocabulary: number, width: number, stride: number, gates: number, ids: number, sums: number): void;
+  inputGradient(vocabulary: number, gates: number, hidden: number, padded: number, sums: number, gradient: number): void;
+  normalise(
+    rows: number,
+    hidden: number,
+    padded: number,
+    source: number,
+    weight: number,
+    bias: number,
+    target: number,
+    epsilon: number,
+  ): void;
+  normaliseBackward(
+    rows: number,
+    hidden: number,
+    padded: number,
+    source: number,
+    weight: number,
+    gradient: number,
+    weightGradient: number,
+    biasGradient: number,
+    epsilon: number,
+  ): void;
   fillRows(rows: number, length: number, row: number, target: number): void;
   softmaxLoss(rows: number, vocabulary: number, padded: number, logits: number, targets: number): number;
   allFinite(count: number, values: number): number;
 }
+
+/** `gradient`: that of h behind the step or of r * h. */
+type GruBackward = (
+  streams: number,
+  hidden: number,
+  stride: number,
+  gates: number,
+  before: number,
+  gradient: number,
+  dBefore: number,
+) => void;
+
+type RnnForward = (streams: number, hidden: number, stride: number, gates: number, table: number, ids: number, h: number) => void;
+
+type RnnBackward = (streams: number, hidden: number, stride: number, gates: number, h: number, dh: number) => void;
 
 /** `relaxed-simd` adds fused multiply-add, whose rounding may differ between processors; `simd` gives the same bits everywhere. */
 export type InstructionSet = 'simd' | 'relaxed-simd';

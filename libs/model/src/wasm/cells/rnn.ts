@@ -1,0 +1,32 @@
+import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
+
+/** Elman's network, one column: the pre-activations, later their gradients. */
+function rnn(activation: 'Tanh' | 'Relu'): CellPasses {
+  const forwardKernel = `rnn${activation}Forward` as const;
+  const backwardKernel = `rnn${activation}Backward` as const;
+  return {
+    columns: 1,
+    memory: false,
+    saved: false,
+    recurrent: [{ gates: 1, column: 0, input: 'h' }],
+
+    forward(space, layer, B, t, ids, above) {
+      const { arena, kernels } = space;
+      const gates = gatesOf(space, layer, B, t);
+      const h = block(space, layer.h, B, t + 1);
+      project(space, B, block(space, layer.h, B, t), layer.recurrent[0], gates, above);
+      kernels[forwardKernel](B, arena.paddedHidden, arena.gateStride, gates, layer.table, ids, h);
+    },
+
+    backward(space, layer, B, t) {
+      const { arena, kernels } = space;
+      const gates = gatesOf(space, layer, B, t);
+      const h = block(space, layer.h, B, t + 1);
+      kernels[backwardKernel](B, arena.paddedHidden, arena.gateStride, gates, h, block(space, arena.hGradient, B, t));
+      if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, arena.hGradient, B, t - 1), true);
+    },
+  };
+}
+
+export const rnnTanh = rnn('Tanh');
+export const rnnRelu = rnn('Relu');

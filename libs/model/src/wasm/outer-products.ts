@@ -1,0 +1,86 @@
+import { BLOCK_COLUMNS } from './arena.js';
+import { BLOCK_DEPTH } from './generated/tiles.js';
+import { addBlockInQuadrants, dividesInQuadrants, packQuadrants } from './strassen.js';
+import { fill, FLOAT, type Workspace } from './workspace.js';
+
+/** A factor x [rows, width] of a weight gradient dG^T x. */
+export interface Factor {
+  readonly address: number;
+  /** Floats from row to row. */
+  readonly stride: number;
+  readonly width: number;
+  /** A multiple of the tile's width; columns of the product from `width` on are zero. */
+  readonly paddedWidth: number;
+  /** Room for a block of x in panels. */
+  readonly panels: number;
+}
+
+/** dG [rows, ...], gradients of pre-activations or logits. */
+export interface Cotangent {
+  readonly address: number;
+  readonly stride: number;
+}
+
+/** Columns of dG that are multiplied by the same factors. */
+export interface Part {
+  readonly first: number;
+  /** With padding, a multiple of the tile's width. */
+  readonly columns: number;
+  /** Columns that become rows of the products. */
+  readonly used: number;
+  readonly products: readonly { readonly factor: Factor; readonly address: number }[];
+}
+
+/** Rows k .. k + depth of both factors. */
+export interface Block {
+  readonly k: number;
+  readonly depth: number;
+}
+
+/**
+ * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the column sums of dG in arena.sums. Both
+ * factors are brought into the GEMM's order block by block: x once for all parts, dG once for all products of a part.
+ */
+export function multiplyOverRows(
+  space: Workspace,
+  rows: number,
+  dG: Cotangent,
+  factors: readonly Factor[],
+  parts: readonly Part[],
+): void {
+  for (const { first, columns, used, products } of parts) {
+    fill(space, space.arena.sums + first * FLOAT, columns, 0);
+    for (const { factor, address } of products) fill(space, address, used * factor.paddedWidth, 0);
+  }
+  const large = dividesInQuadrants(factors, parts);
+  let depth;
+  for (let k = 0; k < rows; k += depth) {
+    const left = rows - k;
+    const quadrants = large && left > 1;
+    depth = quadrants ? Math.min(BLOCK_DEPTH, left - (left % 2)) : Math.min(BLOCK_DEPTH, left);
+    const block = { k, depth };
+    for (const factor of factors) (quadrants ? packQuadrants : pack)(space, block, factor);
+    for (const part of parts) (quadrants ? addBlockInQuadrants : addBlock)(space, block, dG, part);
+  }
+}
+
+function pack({ kernels, tile }: Workspace, { k, depth }: Block, factor: Factor): void {
+  const { address, stride, width, paddedWidth, panels } = factor;
+  kernels.packPanels(tile, address + k * stride * FLOAT, stride, 1, depth, width, paddedWidth, panels);
+}
+
+function addBlock({ arena, kernels, tile }: Workspace, { k, depth }: Block, dG: Cotangent, part: Part): void {
+  const { transposed, sums } = arena;
+  const { first, columns, used, products } = part;
+  for (let m = 0; m < columns; m += BLOCK_COLUMNS) {
+    const width = Math.min(BLOCK_COLUMNS, columns - m);
+    const source = dG.address + (k * dG.stride + first + m) * FLOAT;
+    kernels.transpose(source, dG.stride, depth, width, transposed, sums + (first + m) * FLOAT);
+    const height = Math.min(width, used - m);
+    for (const { factor, address } of products) {
+      const target = address + m * factor.paddedWidth * FLOAT;
+      const { panels, paddedWidth } = factor;
+      kernels.gemm(tile, height, paddedWidth, depth, transposed, depth, panels, target, paddedWidth, 1, 0, 0);
+    }
+  }
+}
