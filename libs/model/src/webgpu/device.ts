@@ -1,0 +1,162 @@
+/// <reference types="@webgpu/types" />
+import { EngineError } from '../engine.js';
+
+/** What the engine needs to know of an adapter and cannot ask the device for. */
+export interface DeviceInfo {
+  /** Words that name the GPU: vendor, architecture, device, whatever the host discloses. */
+  readonly name: string;
+  /** Threads that surely stand in one subgroup; 0 if unknown. */
+  readonly subgroupMinSize: number;
+  /** The adapter computes on a CPU. */
+  readonly software: boolean;
+}
+
+export interface OpenDevice {
+  readonly device: GPUDevice;
+  readonly info: DeviceInfo;
+  /** Those of shader-f16, subgroups and timestamp-query that the device has. */
+  readonly features: ReadonlySet<string>;
+}
+
+const WISHED = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
+
+/** Limits of which the default is small for a model and an adapter often offers more. */
+const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
+
+/**
+ * Opens the fastest adapter of `gpu` (`navigator.gpu`, or `create([])` of the npm package `webgpu`) with its greatest limits.
+ * @throws EngineError `absent` without an adapter, `unsupported` when the adapter gives no device.
+ */
+export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
+  const adapter = await gpu?.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) {
+    throw new EngineError(
+      'absent',
+      gpu ? 'WebGPU finds no adapter' : 'this host has no WebGPU',
+      'install or update the driver of the GPU (Linux: Vulkan), turn WebGPU on in the browser, or use the engine wasm',
+    );
+  }
+  const features = WISHED.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
+  try {
+    const device = await adapter.requestDevice({
+      requiredFeatures: features,
+      requiredLimits: Object.fromEntries(RAISED.map((limit) => [limit, adapter.limits[limit]])),
+    });
+    hosts.set(device, gpu!);
+    return { device, info: describe(adapter.info), features: new Set(features) };
+  } catch (cause) {
+    throw new EngineError(
+      'unsupported',
+      `the adapter gives no device: ${reason(cause)}`,
+      'restart the browser or use the engine wasm',
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** Dawn in Node ends the process when its GPU object is collected while a device still works. */
+const hosts = new WeakMap<GPUDevice, GPU>();
+
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
+
+/** `info` is absent on hosts whose devices do not know their adapter yet. */
+export function describe(info: GPUAdapterInfo | undefined): DeviceInfo {
+  const words = [info?.vendor, info?.architecture, info?.device, info?.description].filter((word) => word);
+  const name = words.join(' ') || 'unnamed GPU';
+  const software = (info?.isFallbackAdapter ?? false) || SOFTWARE.test(name);
+  return { name, subgroupMinSize: info?.subgroupMinSize ?? 0, software };
+}
+
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Values of GPUBufferUsage and GPUMapMode, which a host of WebGPU without globals does not have. */
+export const USAGE = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, uniform: 0x40, storage: 0x80 } as const;
+export const MAP_READ = 0x1;
+
+const MIB = 2 ** 20;
+
+/** @throws EngineError `unsupported` when a buffer is larger than the device can bind. */
+export function checkBufferSize(device: GPUDevice, what: string, bytes: number): void {
+  const most = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
+  if (bytes <= most) return;
+  throw new EngineError(
+    'unsupported',
+    `${what} take ${Math.ceil(bytes / MIB)} MiB, this device binds at most ${Math.floor(most / MIB)} MiB`,
+    'lower maxStreams, maxWindow or the hidden units of the model, or use the engine wasm',
+  );
+}
+
+/** Runs `create` and turns what the device reports meanwhile into an EngineError; `bytes` tells how much was asked for. */
+export async function scoped<T>(device: GPUDevice, bytes: () => number, create: () => T | Promise<T>): Promise<T> {
+  device.pushErrorScope('out-of-memory');
+  device.pushErrorScope('internal');
+  device.pushErrorScope('validation');
+  let result: T | undefined;
+  let thrown: unknown;
+  try {
+    result = await create();
+  } catch (error) {
+    thrown = error;
+  }
+  const [validation, internal, memory] = await Promise.all([
+    device.popErrorScope(),
+    device.popErrorScope(),
+    device.popErrorScope(),
+  ]);
+  if (memory) {
+    throw new EngineError(
+      'out_of_memory',
+      `the device has no ${Math.ceil(bytes() / MIB)} MiB for the model: ${memory.message}`,
+      'lower maxStreams, maxWindow or the hidden units of the model, or close what else uses the GPU',
+    );
+  }
+  if (thrown instanceof EngineError) throw thrown;
+  const error = validation ?? internal ?? thrown;
+  if (error !== undefined) throw unusable(error);
+  return result as T;
+}
+
+export function unusable(error: unknown): EngineError {
+  const message = error instanceof Error || !isMessage(error) ? reason(error) : error.message;
+  return new EngineError(
+    'unsupported',
+    `the device refuses the engine's work: ${message}`,
+    'update the driver or use the engine wasm',
+    {
+      cause: error,
+    },
+  );
+}
+
+function isMessage(error: unknown): error is { readonly message: string } {
+  return typeof error === 'object' && error !== null && 'message' in error;
+}
+
+/** Those who want to know that a device is gone. device.lost itself would keep every listener for as long as the device lives. */
+const listeners = new WeakMap<GPUDevice, Set<(error: EngineError) => void>>();
+
+/** Calls `listener` when the device is lost, until the returned function is called. */
+export function onLost(device: GPUDevice, listener: (error: EngineError) => void): () => void {
+  let set = listeners.get(device);
+  if (!set) {
+    const all = (set = new Set());
+    listeners.set(device, all);
+    void device.lost.then(({ message }) => {
+      for (const each of all) each(deviceLost(message));
+    });
+  }
+  set.add(listener);
+  return () => set.delete(listener);
+}
+
+export function deviceLost(message: string): EngineError {
+  return new EngineError(
+    'device_lost',
+    `the device was lost: ${message || 'no reason given'}`,
+    'open a new device and create a new engine, or go on with the engine wasm; the work of the call is lost',
+  );
+}

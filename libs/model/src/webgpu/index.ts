@@ -1,0 +1,61 @@
+/// <reference types="@webgpu/types" />
+import { checkEngineConfig } from '../batch.js';
+import type { ModelConfig } from '../config.js';
+import { EngineError, type Engine, type EngineLimits } from '../engine.js';
+import { describe, type DeviceInfo } from './device.js';
+import { openEngine } from './engine.js';
+import { planModel } from './plan.js';
+import type { Features } from './wgsl.js';
+
+export { requestDevice, type DeviceInfo, type OpenDevice } from './device.js';
+
+export interface WebgpuEngineOptions {
+  /**
+   * Weights and outputs of layers are stored in float16, sums and gates stay float32: less memory and traffic, for gradients that agree
+   * with float32's to about 1e-3 (rnn-relu: to some per cent, where rounding carries a unit past its kink). Needs the feature shader-f16.
+   * Default: false.
+   */
+  readonly f16?: boolean;
+  /** Sums of a row go through subgroups of 8 threads and more. Needs the feature subgroups. Default: false. */
+  readonly subgroups?: boolean;
+  /** From requestDevice: names the GPU in `info`, tells how large subgroups are and whether it is one. Absent: what the device says. */
+  readonly adapterInfo?: DeviceInfo;
+}
+
+/**
+ * Computes on a GPU. `device` comes from requestDevice or is the caller's own; dispose() leaves it open. All memory is allocated here,
+ * for limits.maxStreams x limits.maxWindow characters; calls neither allocate on the device nor compile.
+ * @throws EngineError `unsupported` (a feature that was asked for, buffers larger than the device binds), `out_of_memory`, `bad_shape`.
+ */
+export async function createWebgpuEngine(
+  config: ModelConfig,
+  limits: EngineLimits,
+  device: GPUDevice,
+  options: WebgpuEngineOptions = {},
+): Promise<Engine> {
+  checkEngineConfig(config, limits);
+  const { name, software, subgroupMinSize } = options.adapterInfo ?? describe(device.adapterInfo);
+  const features = pickFeatures(device, options, subgroupMinSize);
+  const variant = [features.f16 ? 'f16' : 'f32', ...(features.subgroups ? ['subgroups'] : [])].join(' ');
+  const plan = planModel(config, limits, !software);
+  return openEngine(plan, device, features, { name: 'webgpu', variant, device: name });
+}
+
+/** Lanes that must share a subgroup. */
+const SUBGROUP = 8;
+
+function pickFeatures(
+  device: GPUDevice,
+  { f16 = false, subgroups = false }: WebgpuEngineOptions,
+  subgroupMinSize: number,
+): Features {
+  if (f16 && !device.features.has('shader-f16')) throw lacking('shader-f16', 'f16');
+  if (subgroups && !(device.features.has('subgroups') && subgroupMinSize >= SUBGROUP)) {
+    throw lacking(`subgroups of ${SUBGROUP} threads`, 'subgroups');
+  }
+  return { f16, subgroups };
+}
+
+function lacking(feature: string, option: string): EngineError {
+  return new EngineError('unsupported', `this device has no ${feature}`, `leave out the option ${option}`);
+}

@@ -1,0 +1,384 @@
+import { LAYER_NORM_EPSILON } from '../config.js';
+import { FINITE, GRID_INDEX, PHILOX, read, STREAM_NUMBER, write, type KernelSource } from './wgsl.js';
+
+/** Everything that is neither a matrix product nor a time step. */
+
+export const ELEMENTWISE_THREADS = 64;
+
+const elementwise = (code: string): string => `
+${GRID_INDEX}
+@compute @workgroup_size(${ELEMENTWISE_THREADS})
+fn main(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) workgroups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = gridIndex(workgroup, workgroups, local, ${ELEMENTWISE_THREADS}u);
+  ${code}
+}`;
+
+/**
+ * Where element (row, column) of a parameter tensor lies in the engine's form of it: rows in blocks of `blockRows` (a gate's H; V), of
+ * which the b-th is block (order >> 4b) & 15 there, each padded to `blockStride` rows; then strides of row and column.
+ */
+const MAP_FIELDS = [
+  'count',
+  'columns',
+  'offset',
+  'blockRows',
+  'blockStride',
+  'order',
+  'rowStride',
+  'columnStride',
+  'base',
+] as const;
+
+const MAP = `
+fn mapped(i: u32) -> u32 {
+  let row = i / p.columns;
+  let block = (p.order >> (4 * (row / p.blockRows))) & 15u;
+  let engineRow = block * p.blockStride + row % p.blockRows;
+  return p.base + engineRow * p.rowStride + i % p.columns * p.columnStride;
+}`;
+
+/** Words of the flags that a call reads back: not 0 when a parameter, or a number of this call, was not finite. */
+export const FLAG = { parameters: 0, call: 1 } as const;
+
+/** Offset of no bias. */
+export const NO_BIAS = 0xffffffff;
+
+export const PACK_FIELDS = [...MAP_FIELDS, 'bias'] as const;
+export type PackFields = Record<(typeof PACK_FIELDS)[number], number>;
+
+/** A tensor of the flat parameters into the engine's form, plus a bias of its row if there is one. */
+export const packKernel = (type: 'f32' | 'storedScalar'): KernelSource => ({
+  label: `pack ${type}`,
+  fields: PACK_FIELDS,
+  bindings: [read('parameters', 'f32'), write('packed', type), write('flags', 'atomic<u32>')],
+  body: `
+${FINITE}
+${MAP}
+${elementwise(`
+  if (index >= p.count) { return; }
+  let value = parameters[p.offset + index];
+  if (!isFinite(value)) { atomicOr(&flags[${FLAG.parameters}], 1u); }
+  var bias = 0.0;
+  if (p.bias != ${NO_BIAS}u) { bias = parameters[p.bias + index / p.columns]; }
+  packed[mapped(index)] = ${type}(value + bias);`)}`,
+});
+
+export const UNPACK_FIELDS = [...MAP_FIELDS, 'parts', 'partStride', 'add'] as const;
+export type UnpackFields = Record<(typeof UNPACK_FIELDS)[number], number>;
+
+/** Sums the parts of a gradient, in order, into its place in the flat gradient. */
+export const UNPACK_KERNEL: KernelSource = {
+  label: 'unpack',
+  fields: UNPACK_FIELDS,
+  bindings: [read('parts', 'f32'), write('results', 'f32'), write('flags', 'atomic<u32>')],
+  body: `
+${FINITE}
+${MAP}
+${elementwise(`
+  if (index >= p.count) { return; }
+  let at = mapped(index);
+  var sum = parts[at];
+  for (var i = 1u; i < p.parts; i++) { sum += parts[at + i * p.partStride]; }
+  if (p.add != 0) { sum += results[p.offset + index]; }
+  if (!isFinite(sum)) { atomicOr(&flags[${FLAG.call}], 1u); }
+  results[p.offset + index] = sum;`)}`,
+};
+
+export const STATE_FIELDS = ['layer', 'layers', 'vectors', 'units', 'quads', 'offset'] as const;
+
+/** States [B, L, S, H] to row 0 of a layer's h and C, padding included. */
+export const loadStatesKernel = (vectors: number): KernelSource => ({
+  label: `load states ${vectors}`,
+  fields: STATE_FIELDS,
+  bindings: [
+    read('states', 'f32'),
+    write('flags', 'atomic<u32>'),
+    write('h', 'stored'),
+    ...(vectors > 1 ? [write('cell', 'vec4<f32>')] : []),
+  ],
+  body: `
+${FINITE}
+fn load(first: u32, unit: u32) -> vec4<f32> {
+  var value = vec4<f32>(0);
+  for (var i = 0u; i < 4; i++) {
+    if (unit + i >= p.units) { break; }
+    let x = states[first + unit + i];
+    if (!isFinite(x)) { atomicOr(&flags[${FLAG.call}], 1u); }
+    value[i] = x;
+  }
+  return value;
+}
+${elementwise(`
+  if (index >= call.streams * p.quads) { return; }
+  let start = (index / p.quads * p.layers + p.layer) * p.vectors * p.units;
+  let unit = index % p.quads * 4;
+  h[index] = stored(load(start, unit));
+  ${vectors > 1 ? 'cell[index] = load(start + p.units, unit);' : ''}`)}`,
+});
+
+/** The states after the window to [B, L, S, H] in the results. */
+export const storeStatesKernel = (vectors: number): KernelSource => ({
+  label: `store states ${vectors}`,
+  fields: STATE_FIELDS,
+  bindings: [write('results', 'f32'), read('h', 'stored'), ...(vectors > 1 ? [read('cell', 'vec4<f32>')] : [])],
+  body: elementwise(`
+  if (index >= call.streams * p.units) { return; }
+  let stream = index / p.units;
+  let unit = index % p.units;
+  let place = (call.rows + stream) * p.quads + unit / 4;
+  let to = p.offset + (stream * p.layers + p.layer) * p.vectors * p.units + unit;
+  results[to] = f32(h[place][unit % 4]);
+  ${vectors > 1 ? 'results[to + p.units] = cell[place][unit % 4];' : ''}`),
+});
+
+/** How the threads of a workgroup share a row: by 8 lanes, which exchange their sums, or one thread a row. See Plan.cooperative. */
+export interface RowLanes {
+  readonly cooperative: boolean;
+  /** Lanes exchange within their subgroup instead of through shared memory. */
+  readonly subgroups: boolean;
+}
+
+const ROW_THREADS = 64;
+const LANES = 8;
+
+const lanesOf = ({ cooperative }: RowLanes): number => (cooperative ? LANES : 1);
+
+/** Rows of a workgroup. */
+export const rowsPerGroup = (lanes: RowLanes): number => ROW_THREADS / lanesOf(lanes);
+
+/**
+ * A kernel in which each row of [T * B] belongs to a few lanes; `code` knows `row`, `isRow`, `lane` and `lanes`, and the functions
+ * greatest(x) and total(x) over the lanes of a row, which all threads must call.
+ */
+function byRows(kind: RowLanes, code: string): string {
+  const lanes = lanesOf(kind);
+  return `
+${kind.cooperative ? (kind.subgroups ? EXCHANGE_BY_SUBGROUP : EXCHANGE_BY_MEMORY) : ''}
+@compute @workgroup_size(${ROW_THREADS})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let place = workgroup.x * ${ROW_THREADS / lanes} + local / ${lanes};
+  let isRow = place < call.rows;
+  let row = min(place, call.rows - 1);
+  let lane = local % ${lanes}u;
+  let lanes = ${lanes}u;
+  ${kind.cooperative ? code : code.replaceAll(/greatest\(local, /g, '(').replaceAll(/total\(local, /g, '(')}
+}`;
+}
+
+const EXCHANGE_BY_MEMORY = `
+var<workgroup> exchanged: array<f32, ${ROW_THREADS}>;
+fn greatest(local: u32, value: f32) -> f32 {
+  workgroupBarrier();
+  exchanged[local] = value;
+  workgroupBarrier();
+  var result = value;
+  for (var i = 0u; i < ${LANES}; i++) { result = max(result, exchanged[local / ${LANES} * ${LANES} + i]); }
+  return result;
+}
+fn total(local: u32, value: f32) -> f32 {
+  workgroupBarrier();
+  exchanged[local] = value;
+  workgroupBarrier();
+  var result = 0.0;
+  for (var i = 0u; i < ${LANES}; i++) { result += exchanged[local / ${LANES} * ${LANES} + i]; }
+  return result;
+}`;
+
+const EXCHANGE_BY_SUBGROUP = `
+fn greatest(local: u32, value: f32) -> f32 {
+  var result = value;
+  for (var i = 1u; i < ${LANES}; i *= 2) { result = max(result, subgroupShuffleXor(result, i)); }
+  return result;
+}
+fn total(local: u32, value: f32) -> f32 {
+  var result = value;
+  for (var i = 1u; i < ${LANES}; i *= 2) { result += subgroupShuffleXor(result, i); }
+  return result;
+}`;
+
+const VECTOR_SUM = 'fn sumOf(x: vec4<f32>) -> f32 { return x.x + x.y + x.z + x.w; }';
+
+export const SOFTMAX_FIELDS = ['quads', 'offset'] as const;
+
+/** Softmax cross-entropy: logits [T * B, V] become d(loss)/d(logits), the loss of each row goes to the results. */
+export const softmaxKernel = (kind: RowLanes): KernelSource => ({
+  label: 'softmax',
+  fields: SOFTMAX_FIELDS,
+  bindings: [write('logits', 'vec4<f32>'), read('ids', 'u32'), write('results', 'f32'), write('flags', 'atomic<u32>')],
+  body: `
+${FINITE}
+${VECTOR_SUM}
+fn valid(quad: u32) -> vec4<bool> { return vec4<u32>(0, 1, 2, 3) + quad * 4 < vec4<u32>(call.vocabulary); }
+${byRows(
+  kind,
+  `
+  let wanted = ids[call.rows + row];
+  var most = vec4<f32>(-3e38);
+  var atWanted = 0.0;
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    let x = logits[row * p.quads + quad];
+    most = max(most, select(vec4<f32>(-3e38), x, valid(quad)));
+    if (quad == wanted / 4) { atWanted = x[wanted % 4]; }
+    if (!(isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w))) { atomicOr(&flags[${FLAG.call}], 1u); }
+  }
+  let top = greatest(local, max(max(most.x, most.y), max(most.z, most.w)));
+  var sums = vec4<f32>(0);
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    sums += select(vec4<f32>(0), exp(logits[row * p.quads + quad] - top), valid(quad));
+  }
+  let sum = total(local, sumOf(sums));
+  if (!isRow) { return; }
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    var probability = select(vec4<f32>(0), exp(logits[row * p.quads + quad] - top) / sum, valid(quad));
+    if (quad == wanted / 4) {
+      probability[wanted % 4] -= 1;
+      results[p.offset + row] = log(sum) + top - atWanted;
+    }
+    logits[row * p.quads + quad] = probability;
+  }`,
+)}`,
+});
+
+export const NORM_FIELDS = ['layer', 'quads', 'units'] as const;
+
+/** Mean and 1 / deviation of a row of h; the row after time step t is one step further in h. */
+const MOMENTS = `
+  let h0 = (row + call.streams) * p.quads;
+  var sums = vec4<f32>(0);
+  for (var quad = lane; quad < p.quads; quad += lanes) { sums += vec4<f32>(h[h0 + quad]); }
+  let mean = total(local, sumOf(sums)) / f32(p.units);
+  var squares = vec4<f32>(0);
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    let x = vec4<f32>(h[h0 + quad]) - mean;
+    squares += select(vec4<f32>(0), x * x, valid(quad));
+  }
+  let scale = inverseSqrt(total(local, sumOf(squares)) / f32(p.units) + ${LAYER_NORM_EPSILON});`;
+
+const VALID_UNIT = 'fn valid(quad: u32) -> vec4<bool> { return vec4<u32>(0, 1, 2, 3) + quad * 4 < vec4<u32>(p.units); }';
+
+/** What a layer hands up: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H], then bias [H]. */
+export const normKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
+  label: `layer norm${dropped ? ' dropped' : ''}`,
+  fields: NORM_FIELDS,
+  bindings: [read('h', 'stored'), read('norm', 'vec4<f32>'), write('up', 'stored'), ...(dropped ? [read('ids', 'u32')] : [])],
+  body: `
+${VECTOR_SUM}
+${VALID_UNIT}
+${dropped ? PHILOX : ''}
+${byRows(
+  kind,
+  `
+  ${MOMENTS}
+  if (!isRow) { return; }
+  ${dropped ? MASK_ARGUMENTS : ''}
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    let y = (vec4<f32>(h[h0 + quad]) - mean) * scale * norm[quad] + norm[p.quads + quad];
+    up[row * p.quads + quad] = stored(y${dropped ? MASK : ''});
+  }`,
+)}`,
+});
+
+const MASK_ARGUMENTS = `
+  let stream = row % call.streams;
+  let number = ${STREAM_NUMBER};
+  let t = row / call.streams;`;
+const MASK = ' * dropoutMask(p.layer, number, t, quad)';
+
+/**
+ * The way back: dAbove becomes d(loss)/dh. `products` [T * B, 2H] receives what sums up to the gradients of weight, dy times the
+ * normalised h, and of bias, dy.
+ */
+export const normBackwardKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
+  label: `layer norm backward${dropped ? ' dropped' : ''}`,
+  fields: NORM_FIELDS,
+  bindings: [
+    read('h', 'stored'),
+    read('norm', 'vec4<f32>'),
+    write('dAbove', 'vec4<f32>'),
+    write('products', 'vec4<f32>'),
+    ...(dropped ? [read('ids', 'u32')] : []),
+  ],
+  body: `
+${VECTOR_SUM}
+${VALID_UNIT}
+${dropped ? PHILOX : ''}
+${byRows(
+  kind,
+  `
+  ${MOMENTS}
+  ${dropped ? MASK_ARGUMENTS : ''}
+  var direct = vec4<f32>(0);
+  var along = vec4<f32>(0);
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    let dy = dAbove[row * p.quads + quad]${dropped ? MASK : ''};
+    let value = (vec4<f32>(h[h0 + quad]) - mean) * scale;
+    direct += dy * norm[quad];
+    along += dy * norm[quad] * value;
+    if (isRow) {
+      products[row * 2 * p.quads + quad] = dy * value;
+      products[(row * 2 + 1) * p.quads + quad] = dy;
+    }
+  }
+  let shift = total(local, sumOf(direct)) / f32(p.units);
+  let slope = total(local, sumOf(along)) / f32(p.units);
+  if (!isRow) { return; }
+  for (var quad = lane; quad < p.quads; quad += lanes) {
+    let dy = products[(row * 2 + 1) * p.quads + quad];
+    let value = (vec4<f32>(h[h0 + quad]) - mean) * scale;
+    let dx = (dy * norm[quad] - shift - value * slope) * scale;
+    dAbove[row * p.quads + quad] = select(vec4<f32>(0), dx, valid(quad));
+  }`,
+)}`,
+});
+
+/** Vectors of columns that a workgroup of the sums takes, and threads that share a column. */
+export const SUM_COLUMNS = 16;
+const SUM_LANES = 8;
+
+export const SUM_FIELDS = ['columns', 'stride', 'outStride', 'rows', 'partRows'] as const;
+
+/**
+ * Sums of rows [rows, columns], one result row per workgroup.y. By `tokens`: of the rows whose character is workgroup.y, from the
+ * order and starts in `ids`. By `parts`: of partRows rows from workgroup.y * partRows.
+ */
+export function sumKernel(by: 'tokens' | 'parts', cooperative: boolean): KernelSource {
+  const lanes = cooperative ? SUM_LANES : 1;
+  const range =
+    by === 'tokens'
+      ? `
+  let start = ids[3 * call.rows + workgroup.y];
+  let end = ids[3 * call.rows + workgroup.y + 1];`
+      : `
+  let start = workgroup.y * p.partRows;
+  let end = min(p.rows, start + p.partRows);`;
+  const gather = `
+  slices[local] = sum;
+  workgroupBarrier();
+  if (lane > 0) { return; }
+  for (var i = 1u; i < ${lanes}; i++) { sum += slices[local + i * ${SUM_COLUMNS}]; }`;
+  return {
+    label: `sum by ${by}`,
+    fields: SUM_FIELDS,
+    bindings: [read('values', 'vec4<f32>'), write('sums', 'vec4<f32>'), ...(by === 'tokens' ? [read('ids', 'u32')] : [])],
+    body: `
+${cooperative ? `var<workgroup> slices: array<vec4<f32>, ${SUM_COLUMNS * lanes}>;` : ''}
+
+@compute @workgroup_size(${SUM_COLUMNS * lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * ${SUM_COLUMNS} + local % ${SUM_COLUMNS};
+  let lane = local / ${SUM_COLUMNS};
+  ${range}
+  var sum = vec4<f32>(0);
+  for (var i = start + lane; i < end; i += ${lanes}) {
+    let row = ${by === 'tokens' ? 'ids[2 * call.rows + i]' : 'i'};
+    sum += values[row * p.stride + min(column, p.columns - 1)];
+  }
+  ${cooperative ? gather : ''}
+  if (column < p.columns) { sums[workgroup.y * p.outStride + column] = sum; }
+}`,
+  };
+}
