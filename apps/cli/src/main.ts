@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { defineAllreduce, defineCoordinator, defineWorker } from './commands/apps.js';
 import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
+import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
 import { defineSample } from './commands/sample.js';
 import { defineTrain } from './commands/train.js';
@@ -56,6 +57,7 @@ function createProgram(shell: Shell, ended: (exitCode: number) => void): Command
   defineEval(program, shell);
   defineCorpus(program, shell);
   defineBench(program, shell);
+  defineDoctor(program, shell, ended);
   return program;
 }
 

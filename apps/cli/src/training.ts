@@ -16,6 +16,8 @@ export interface LocalTrainingOptions {
   readonly coordinatorArgs: readonly string[];
   /** Worker processes on this machine. */
   readonly workers: number;
+  /** Flags for every worker, as typed. */
+  readonly workerArgs: readonly string[];
   /** What workers must show to join; travels in the environment, which other users cannot read. */
   readonly token: string;
   /** Every event of the run, in order; `line` is the event as the coordinator wrote it, or as we would have. */
@@ -174,7 +176,7 @@ class LocalTraining {
     try {
       while (!ending.aborted) {
         const worker = startApp(shell.apps.worker, {
-          args: [address, '--name', name],
+          args: [address, '--name', name, ...this.#options.workerArgs],
           env: this.#env,
           output: 'none',
           ...this.#debugging(name),

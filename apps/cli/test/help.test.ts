@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { RUN_OPTIONS } from '@troupe/run';
 import { troupe } from './fixtures/shell.js';
 
-const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench'];
+const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];
 
 async function outputOf(...argv: string[]) {
   const session = troupe(argv);
@@ -61,6 +61,12 @@ describe('wrong usage', () => {
     [['sample', '--temperature', 'hot'], 'number from 0 to 100'],
     [['sample', '--length', '-5'], 'whole number from 1'],
     [['bench', '--config', '2x256'], 'It should look like 2x256,32,64'],
+    [['bench', '--engine', 'cuda'], 'Engines are: auto, tfjs, native, wasm, webgpu'],
+    [['train', '--engine', 'cuda'], 'Engines are: auto'],
+    [['train', '--threads', '0'], 'whole number from 1 to 256'],
+    [['sample', '--engine', 'toString'], 'Engines are: auto'],
+    [['doctor', '--engine', 'auto'], 'Engines are: native'],
+    [['worker', 'ws://localhost:7070', '--token', 't', '--engine', 'gpu'], 'Engines are: auto'],
     [['worker'], "missing required argument 'address'"],
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],

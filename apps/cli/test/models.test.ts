@@ -132,6 +132,28 @@ describe('troupe eval', () => {
   });
 });
 
+describe('an engine that was asked for', () => {
+  it('gives the same figure as the usual one, but for rounding, and is named', async () => {
+    const argv = ['eval', '--checkpoint', checkpointFile, '--json'];
+    const usual = JSON.parse((await outputOf(argv)).stdout) as Record<string, unknown>;
+    const reference = JSON.parse((await outputOf([...argv, '--engine', 'reference'])).stdout) as Record<string, unknown>;
+    expect(usual.engine).toMatch(/^wasm /);
+    expect(reference.engine).toBe('reference float64');
+    expect(reference.lossPerChar).toBeCloseTo(usual.lossPerChar as number, 5);
+  });
+
+  it('is an error in two lines when it is absent: what is missing and the command that brings it', async ({ skip }) => {
+    const { stdout } = await outputOf(['doctor', '--engine', 'tfjs-node-gpu', '--json']);
+    const { engines } = JSON.parse(stdout) as { engines: { present: boolean }[] };
+    skip(engines[0].present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
+    for (const command of ['sample', 'eval']) {
+      const { code, stderr } = await outputOf([command, '--checkpoint', checkpointFile, '--engine', 'tfjs-node-gpu']);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/^error: .*tfjs-node-gpu.*\nnpm install --no-save @tensorflow\/tfjs-node-gpu.*\n$/);
+    }
+  });
+});
+
 describe('troupe corpus', () => {
   it('lists the named corpora', async () => {
     const { stdout } = await outputOf(['corpus', 'list']);
@@ -181,6 +203,12 @@ describe('troupe bench', () => {
       expect(charsPerSecond).toBeCloseTo(8000 / stepMs, 6);
       expect(gflops).toBeGreaterThan(0);
     }
+  });
+
+  it('measures the engine and the threads asked for', async () => {
+    const argv = ['bench', '--config', '1x8,2,4', '--seconds', '0', '--json', '--engine', 'reference'];
+    const { results } = JSON.parse((await outputOf(argv)).stdout) as { results: { engine: string }[] };
+    expect(results).toMatchObject([{ engine: 'reference float64' }]);
   });
 
   it('shows the machine and a line for each size', async () => {

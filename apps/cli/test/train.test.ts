@@ -43,6 +43,21 @@ describe('troupe train', () => {
     expect(stdout.text).toContain('--token secret');
   });
 
+  it('hands the engine and its threads to the workers', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--engine', 'wasm', '--threads', '2']);
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toMatch(/worker pid \d+ argv --engine=wasm --threads=2\n/);
+  });
+
+  it('starts one worker for a GPU, and so many that their threads fill the cores otherwise', async () => {
+    const onGpu = troupe(['train', '--engine', 'webgpu']);
+    expect(await onGpu.exitCode).toBe(0);
+    expect(pidsIn(onGpu.stdout.text)).toHaveLength(2);
+    const wide = troupe(['train', '--threads', '256']);
+    expect(await wide.exitCode).toBe(0);
+    expect(pidsIn(wide.stdout.text)).toHaveLength(2);
+  });
+
   it('keeps a port that was given', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--port', '7171']);
     await exitCode;

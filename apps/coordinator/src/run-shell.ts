@@ -1,5 +1,11 @@
 /** Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. */
-import type { ReduceCounted, ReduceHost, ReduceRejected, ReduceUpdate } from '@troupe/collective/star';
+import {
+  applyUpdate,
+  type ReduceCounted,
+  type ReduceHost,
+  type ReduceRejected,
+  type ReduceUpdate,
+} from '@troupe/collective/star';
 import type { Streams } from '@troupe/corpus';
 import { learningRateAt, type Replica } from '@troupe/optim';
 import { encodeLeaseBody, type TrainingConfig } from '@troupe/protocol';
@@ -86,7 +92,7 @@ export function createRunShell(parts: ShellParts): RunShell {
     const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
     state = decision.state;
     for (const effect of decision.effects) if (effect.type === 'lease') sendLease(effect);
-    replica.step(update.update, update.learningRate);
+    applyUpdate(replica, update);
     parts.onUpdate(update);
     for (const effect of decision.effects) {
       if (effect.type === 'lease') grant(effect);

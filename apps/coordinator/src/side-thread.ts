@@ -1,10 +1,9 @@
-/** The thread behind side-jobs.ts: one wasm engine, one job at a time. */
+/** The thread behind side-jobs.ts: one engine for the processor, one job at a time. */
 import os from 'node:os';
 import { performance } from 'node:perf_hooks';
-import v8 from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
+import { openEngine } from '@troupe/engines/node';
 import { createRandom, evaluateLoss, sample, type Engine } from '@troupe/model';
-import { createWasmEngine, v8Flags } from '@troupe/model/wasm';
 import type { SideData, SideReply, SideRequest } from './side-jobs.js';
 
 /** Lanes of the validation part computed side by side, and characters each reads first so that its state is warm. */
@@ -14,14 +13,18 @@ const WARMUP_CHARS = 256;
 const { model, validation, window } = workerData as SideData;
 const port = parentPort!;
 
-for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
 try {
   // On Linux this is the thread's own: training goes first.
   os.setPriority(10);
 } catch {
   // A host that refuses runs it at equal priority.
 }
-const engine = await createWasmEngine(model, { maxStreams: LANES, maxWindow: window }, { now: () => performance.now() });
+const engine = await openEngine(
+  'auto',
+  model,
+  { maxStreams: LANES, maxWindow: window },
+  { among: ['native', 'wasm'], nowMs: () => performance.now() },
+);
 
 async function perform(request: SideRequest): Promise<SideReply> {
   engine.setParameters(request.parameters);

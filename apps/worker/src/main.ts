@@ -1,18 +1,24 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
 import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { ENGINE_CHOICES, isEngineChoice, type EngineChoice } from '@troupe/engines';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
 
-const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [--json]
+const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [--engine NAME] [--threads N] [--json]
 
 Computes gradients for the coordinator at that address until the run is over.
-The coordinator prints the address and the token; the token may also stand in TROUPE_TOKEN.`;
+The coordinator prints the address and the token; the token may also stand in TROUPE_TOKEN.
+Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fastest here.`;
+
+const MOST_THREADS = 256;
 
 interface Settings {
   readonly address: string;
   readonly token: string;
   readonly name: string;
+  readonly engine: EngineChoice;
+  readonly threads: number;
   readonly json: boolean;
 }
 
@@ -20,12 +26,24 @@ function readSettings(argv: string[], env: NodeJS.ProcessEnv): Settings {
   const { values, positionals } = parseArgs({
     args: argv,
     allowPositionals: true,
-    options: { token: { type: 'string' }, name: { type: 'string' }, json: { type: 'boolean', default: false } },
+    options: {
+      token: { type: 'string' },
+      name: { type: 'string' },
+      engine: { type: 'string', default: 'auto' },
+      threads: { type: 'string', default: '1' },
+      json: { type: 'boolean', default: false },
+    },
   });
   if (positionals.length !== 1) throw new Error('Give one address: the one the coordinator printed.');
   const token = values.token ?? env.TROUPE_TOKEN;
   if (!token) throw new Error('Give the token that the coordinator printed: --token TOKEN, or TROUPE_TOKEN in the environment.');
-  return { address: controlAddress(positionals[0]), token, name: values.name ?? os.hostname(), json: values.json };
+  const { engine, json } = values;
+  if (!isEngineChoice(engine)) throw new Error(`There is no engine "${engine}". Choose one of: ${ENGINE_CHOICES.join(', ')}.`);
+  const threads = /^\d+$/.test(values.threads) ? Number(values.threads) : NaN;
+  if (!(threads >= 1 && threads <= MOST_THREADS)) {
+    throw new Error(`--threads ${values.threads} should be a whole number from 1 to ${MOST_THREADS}.`);
+  }
+  return { address: controlAddress(positionals[0]), token, name: values.name ?? os.hostname(), engine, threads, json };
 }
 
 /** "host:7070", "ws://host:7070" and "ws://host:7070/control" are all the coordinator's control door. */
@@ -43,6 +61,10 @@ function describe(entry: WorkerLog): string | undefined {
       return `joining ${entry.address}`;
     case 'welcome':
       return `welcome to run ${entry.runId}: ${entry.parameters.toLocaleString('en')} parameters`;
+    case 'engine':
+      return `engine: ${entry.text}`;
+    case 'engine_lost':
+      return `the engine ${entry.engine} is of no use any more (${entry.reason}); its lease is given back and another engine opened`;
     case 'ready':
       return `ready at round ${entry.round} with ${entry.engine}, ${Math.round(entry.charsPerSecond).toLocaleString('en')} chars/s`;
     case 'computed':
@@ -79,7 +101,7 @@ async function main(): Promise<number> {
     if (line !== undefined) process.stdout.write(`${line}\n`);
   };
   try {
-    await runWorker({ ...settings, kind: 'node', ports: createNodePorts(log), signal: stop.signal });
+    await runWorker({ ...settings, kind: 'node', ports: createNodePorts({ ...settings, log }), signal: stop.signal });
     return 0;
   } catch (error) {
     const { message, remedy, stack } = error as Error & { remedy?: string };

@@ -22,6 +22,8 @@ export interface WorkerRecord {
   state: 'ready' | 'syncing';
   /** Running estimate from lease to counted, link time included; starts as what the worker measured itself. */
   charsPerSecond: number;
+  /** What it measured itself; another figure comes from another engine. */
+  toldCharsPerSecond: number;
   /** Whether `charsPerSecond` comes from a lease of this run. */
   measured: boolean;
   /** Its leases of this round that are neither counted nor given back. */

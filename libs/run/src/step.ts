@@ -74,16 +74,23 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): string {
 
 function workerReady(state: RunState, input: RunInput & { type: 'workerReady' }, nowMs: number, effects: RunEffect[]): string {
   const known = state.workers.get(input.workerId);
-  if (known) known.state = 'ready';
-  else {
-    const told = input.charsPerSecond > 0 ? input.charsPerSecond : UNKNOWN_CHARS_PER_SECOND;
-    const charsPerSecond = Math.min(Math.max(told, LEAST_CHARS_PER_SECOND), MOST_CHARS_PER_SECOND);
+  const toldCharsPerSecond = input.charsPerSecond;
+  const told = toldCharsPerSecond > 0 ? toldCharsPerSecond : UNKNOWN_CHARS_PER_SECOND;
+  const charsPerSecond = Math.min(Math.max(told, LEAST_CHARS_PER_SECOND), MOST_CHARS_PER_SECOND);
+  if (known) {
+    known.state = 'ready';
+    // It computes with another engine: what the last one was like says nothing of it.
+    if (known.toldCharsPerSecond !== toldCharsPerSecond) {
+      Object.assign(known, { toldCharsPerSecond, charsPerSecond, measured: false, restUntilMs: 0 });
+    }
+  } else {
     const { workerId: id, name } = input;
     state.workers.set(id, {
       id,
       name,
       state: 'ready',
       charsPerSecond,
+      toldCharsPerSecond,
       measured: false,
       leases: new Set(),
       restUntilMs: 0,

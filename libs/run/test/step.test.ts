@@ -150,6 +150,23 @@ describe('a run', () => {
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
 
+  it('lends to a worker at once that comes back from a failure with another engine, at the speed of that one', () => {
+    const { run, opened } = pairAtRoundOne();
+    const { leaseId } = opened[0];
+    run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'engine', reason: 'device lost' });
+    const [again] = run.join('a', 500_000);
+    expect(again.workerId).toBe('a');
+    expect(run.state.workers.get('a')).toMatchObject({ charsPerSecond: 500_000, measured: false });
+  });
+
+  it('keeps what it measured of a worker that is ready again with the engine it had', () => {
+    const { run } = pairAtRoundOne();
+    const before = run.state.workers.get('a')!.charsPerSecond;
+    expect(before).not.toBe(1000);
+    run.join('a', 1000);
+    expect(run.state.workers.get('a')).toMatchObject({ charsPerSecond: before, measured: true });
+  });
+
   it('gives up when a gradient is not finite again and again, with everyone who is there', () => {
     const run = createRun();
     run.join('a');

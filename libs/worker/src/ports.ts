@@ -5,8 +5,12 @@ import type { Connection } from '@troupe/transport';
 export interface WorkerPorts {
   /** Opens a link. @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
-  /** @throws EngineError */
-  createEngine(config: ModelConfig, limits: EngineLimits): Promise<Engine>;
+  /**
+   * The engine to compute with; `not` names those (EngineInfo.name) whose device was lost in this session, to be avoided where there is
+   * another.
+   * @throws EngineError
+   */
+  createEngine(config: ModelConfig, limits: EngineLimits, options: { readonly not: readonly string[] }): Promise<Engine>;
   /** Monotonic, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
@@ -20,6 +24,8 @@ export interface WorkerPorts {
 export type WorkerLog =
   | { readonly kind: 'connecting'; readonly address: string }
   | { readonly kind: 'welcome'; readonly runId: string; readonly workerId: string; readonly parameters: number }
+  /** Which engine was chosen, and why. */
+  | { readonly kind: 'engine'; readonly text: string }
   | { readonly kind: 'ready'; readonly round: number; readonly engine: string; readonly charsPerSecond: number }
   /** A lease is computed and sent. `credit` is what this worker has computed in its life, characters. */
   | {
@@ -30,6 +36,8 @@ export type WorkerLog =
       readonly credit: number;
     }
   | { readonly kind: 'refused'; readonly round: number; readonly result: string; readonly reason: string }
+  /** The engine's device is gone; another engine takes over and says when it is ready. */
+  | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }
   | { readonly kind: 'resync'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }
   | { readonly kind: 'stopped'; readonly reason: string };

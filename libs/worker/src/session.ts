@@ -1,5 +1,12 @@
 /** One life of a worker's link: join, fetch a snapshot, compute leases and apply updates until the run stops or the link breaks. */
-import { joinReduce, type ReduceMember, type ReduceResult, type ReduceUpdate } from '@troupe/collective/star';
+import {
+  applyUpdate,
+  joinReduce,
+  keepUpdate,
+  type ReduceMember,
+  type ReduceResult,
+  type ReduceUpdate,
+} from '@troupe/collective/star';
 import { createLayout, stateSize, type Engine, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
 import {
@@ -13,8 +20,9 @@ import {
   type MessageOf,
   type TrainingConfig,
 } from '@troupe/protocol';
+import { createEngineSeat, type EngineSeat } from './engine-seat.js';
 import { createInbox, type Inbox } from './inbox.js';
-import { computeLease, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
+import { computeLease, dropoutOf, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
 import type { WorkerPorts } from './ports.js';
 
 export interface SessionOptions {
@@ -107,9 +115,13 @@ async function workFor(
   }
   ports.log({ kind: 'welcome', runId: welcome.runId, workerId: welcome.workerId, parameters: layout.size });
   const { config } = welcome;
-  const engine = await ports.createEngine(config.model, { maxStreams: config.streams, maxWindow: config.window });
+  const limits = { maxStreams: config.streams, maxWindow: config.window };
+  const seat = await createEngineSeat({
+    create: (not) => ports.createEngine(config.model, limits, { not }),
+    measure: (engine) => measure(engine, config, replica, options),
+    onLost: (engine, { message }) => ports.log({ kind: 'engine_lost', engine, reason: message }),
+  });
   try {
-    const charsPerSecond = await measure(engine, config, replica, options);
     const reduceLink = await ports.connect(resolveAddress(welcome.reduceAddress, options.address), signal);
     const member = await joinReduce(reduceLink, {
       runId: welcome.runId,
@@ -121,12 +133,12 @@ async function workFor(
       signal,
     });
     try {
-      return await createDuty({ options, ledger, control, member, welcome, layout, engine, replica, charsPerSecond }).serve();
+      return await createDuty({ options, ledger, control, member, welcome, layout, seat, replica }).serve();
     } finally {
       member.close('the session is over');
     }
   } finally {
-    engine.dispose();
+    seat.dispose();
   }
 }
 
@@ -144,7 +156,9 @@ async function measure(
 ): Promise<number> {
   const streams = Math.min(config.streams, 16);
   const tokens = new Uint16Array(streams * (config.window + 1)).map((_, i) => (i * 7) % config.model.vocabulary);
-  const batch = { streams, window: config.window, tokens, states: new Float32Array(streams * stateSize(config.model)) };
+  const states = new Float32Array(streams * stateSize(config.model));
+  const numbers = Array.from({ length: streams }, (_, stream) => stream);
+  const batch = { streams, window: config.window, tokens, states, ...dropoutOf(config, 0, numbers) };
   engine.setParameters(replica.parameters);
   // Engines may compute for seconds without letting anything else run; between two calls the links get their turn.
   await ports.sleep(0, signal);
@@ -162,15 +176,15 @@ interface DutyParts {
   readonly member: ReduceMember;
   readonly welcome: Welcome;
   readonly layout: ParameterLayout;
-  readonly engine: Engine;
+  readonly seat: EngineSeat;
   readonly replica: Replica;
-  readonly charsPerSecond: number;
 }
 
 /** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
 function createDuty(parts: DutyParts): { serve(): Promise<string> } {
-  const { options, ledger, control, member, welcome, engine, replica } = parts;
+  const { options, ledger, control, member, welcome, seat, replica } = parts;
   const { ports, signal } = options;
+  const { engine } = seat;
   const held: HeldStates = new Map();
   const context = { config: welcome.config, engine, member, held, nowMs: () => ports.nowMs() };
   /** The round the replica computes next; undefined until the first snapshot and while a new one is awaited. */
@@ -264,7 +278,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     let next = message.round;
     for (const update of missed) {
       if (update.round !== next) continue;
-      replica.step(update.update, update.learningRate);
+      applyUpdate(replica, update);
       next++;
     }
     missed = [];
@@ -279,7 +293,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
   function announceReady(at: number): void {
     const { name, variant } = engine.info;
     const engineName = `${name} ${variant}`.slice(0, LIMITS.nameLength);
-    const { charsPerSecond } = parts;
+    const { charsPerSecond } = seat;
     control.send({
       type: 'ready',
       round: at,
@@ -301,7 +315,8 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     const { leaseId } = order.lease;
     if (outcome.kind === 'declined') {
       control.send({ type: 'decline', leaseId, round, code: outcome.code, reason: outcome.reason });
-      ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
+      if (!seat.lost) ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
+      else await goOnWithAnotherEngine(round);
       return;
     }
     ledger.characters += outcome.characters;
@@ -314,6 +329,12 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     });
   }
 
+  /** The lease was given back, so nobody waits; what comes meanwhile waits in the inbox. */
+  async function goOnWithAnotherEngine(at: number): Promise<void> {
+    await seat.replace();
+    announceReady(at);
+  }
+
   async function onReduce(event: ReduceEvent): Promise<undefined> {
     if (event.kind === 'result') {
       if (event.result !== 'counted')
@@ -322,7 +343,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     }
     heard = Math.max(heard, event.round);
     if (round === undefined) {
-      if (missed.length < MISSED_UPDATES) missed.push({ ...event, update: event.update.slice() });
+      if (missed.length < MISSED_UPDATES) missed.push(keepUpdate(event));
       return;
     }
     if (event.round < round) return; // already in the snapshot
@@ -330,7 +351,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
       askForSnapshot(`the update of round ${round} was missed`);
       return;
     }
-    replica.step(event.update, event.learningRate);
+    applyUpdate(replica, event);
     digest = replica.digest();
     engine.setParameters(replica.parameters);
     round++;

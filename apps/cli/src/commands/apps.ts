@@ -3,7 +3,8 @@ import { Option, type Command } from 'commander';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
-import { addRunOptions, afterwards, examples, runArguments } from './flags.js';
+import type { EngineChoice } from '@troupe/engines';
+import { addRunOptions, afterwards, engineOption, examples, runArguments, threadsOption } from './flags.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -34,6 +35,14 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
     });
 }
 
+interface WorkerFlags {
+  readonly token?: string;
+  readonly name?: string;
+  readonly engine: EngineChoice;
+  readonly threads: number;
+  readonly json?: true;
+}
+
 export function defineWorker(program: Command, shell: Shell, ended: Ended): void {
   program
     .command('worker')
@@ -49,6 +58,12 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         'Joining:',
       ),
     )
+    .addOption(engineOption('auto', 'auto measures for a moment which is fastest here'))
+    .addOption(
+      threadsOption(
+        'engine threads of this worker, which share its streams; instead of more workers on one machine: one replica, one link',
+      ),
+    )
     .addOption(new Option('--json', 'one JSON object a line for what happens').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -58,9 +73,15 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
           `TROUPE_TOKEN=TOKEN ${shell.program} worker ws://lab:7070 --name bench-3`,
           'keeps the token out of the list of processes',
         ],
-      ) + afterwards('Start one worker per core; the coordinator shows who has joined.'),
+        [`${shell.program} worker ws://lab:7070 --threads 8`, 'computes on eight cores'],
+        [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'computes on the GPU'],
+      ) +
+        afterwards(
+          `${shell.program} doctor   the engines of this machine and how fast they are`,
+          'One worker with --threads N, or one per core; the coordinator shows who has joined.',
+        ),
     )
-    .action(async (address: string, flags: { token?: string; name?: string; json?: true }) => {
+    .action(async (address: string, flags: WorkerFlags) => {
       if (!flags.token && !shell.env.TROUPE_TOKEN) {
         throw new CliError(
           'usage',
@@ -69,7 +90,8 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         );
       }
       const name = flags.name === undefined ? [] : [`--name=${flags.name}`];
-      ended(await runApp(shell, 'worker', [address, ...name, ...(flags.json ? ['--json'] : [])], flags.token));
+      const engine = [`--engine=${flags.engine}`, `--threads=${flags.threads}`];
+      ended(await runApp(shell, 'worker', [address, ...name, ...engine, ...(flags.json ? ['--json'] : [])], flags.token));
     });
 }
 

@@ -1,5 +1,6 @@
 import os from 'node:os';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { EngineChoice } from '@troupe/engines';
 import {
   CELLS,
   CELL_SHAPES,
@@ -12,8 +13,8 @@ import {
 } from '@troupe/model';
 import { CELL_NAMES } from '@troupe/run';
 import type { Shell } from '../shell.js';
-import { compactCount, styleFor } from '../terminal/style.js';
-import { afterwards, examples, realNumber } from './flags.js';
+import { compactCount, counted, styleFor } from '../terminal/style.js';
+import { afterwards, engineOption, examples, realNumber, threadsOption } from './flags.js';
 
 /** V of tiny-shakespeare, the usual yardstick. */
 const VOCABULARY = 65;
@@ -37,6 +38,8 @@ interface BenchFlags {
   readonly config?: readonly BenchSize[];
   readonly cell: Cell;
   readonly seconds: number;
+  readonly engine: EngineChoice;
+  readonly threads: number;
   readonly json?: true;
 }
 
@@ -59,7 +62,7 @@ export function defineBench(program: Command, shell: Shell): void {
     .command('bench')
     .summary('how fast this machine computes gradients')
     .description(
-      'Measures forward and backward passes of the engine on one core of this machine, no network, no optimizer: the median of steps over ' +
+      'Measures forward and backward passes of an engine of this machine, no network, no optimizer: the median of steps over ' +
         `some seconds, for a vocabulary of ${VOCABULARY}. Other work on the machine makes the figures smaller.`,
     )
     .addOption(
@@ -72,6 +75,8 @@ export function defineBench(program: Command, shell: Shell): void {
     )
     .addOption(new Option('--cell <CELL>', 'recurrent cell').choices(CELLS).default('lstm').helpGroup('What:'))
     .addOption(new Option('--seconds <S>', 'measuring time of each').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'))
+    .addOption(engineOption('auto', 'auto measures for a moment which is fastest at each size'))
+    .addOption(threadsOption('engine threads; 1 = one core'))
     .addOption(new Option('--json', 'one JSON object with all figures and the machine').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -79,8 +84,13 @@ export function defineBench(program: Command, shell: Shell): void {
         [`${shell.program} bench`, 'two usual sizes'],
         [`${shell.program} bench --config 2x512,64,64 --config 3x512,50,50 --seconds 10`, 'bigger ones'],
         [`${shell.program} bench --cell gru`, 'the usual sizes with another cell'],
+        [`${shell.program} bench --engine wasm --threads 2`, 'another engine, two cores'],
         [`${shell.program} bench --json`, 'for a program'],
-      ) + afterwards(`${shell.program} train --layers 2 --hidden 256   a run of the second size`),
+      ) +
+        afterwards(
+          `${shell.program} doctor                         all engines of this machine`,
+          `${shell.program} train --layers 2 --hidden 256   a run of the second size`,
+        ),
     )
     .action((flags: BenchFlags) => bench(shell, flags));
 }
@@ -98,11 +108,11 @@ async function bench(shell: Shell, flags: BenchFlags): Promise<void> {
   const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
   if (!flags.json)
     shell.stdout.write(
-      `${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; one core at work, ${CELL_NAMES[flags.cell]}`)}\n`,
+      `${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; ${counted(flags.threads, 'core')} at work, ${CELL_NAMES[flags.cell]}`)}\n`,
     );
   const results: BenchResult[] = [];
   for (const size of flags.config ?? USUAL) {
-    const result = await measure(shell, { ...size, cell: flags.cell }, flags.seconds * 1000);
+    const result = await measure(shell, { ...size, cell: flags.cell }, flags);
     results.push(result);
     if (!flags.json) shell.stdout.write(`${describe(result)}\n`);
   }
@@ -114,14 +124,18 @@ function describe({ layers, hidden, batch, window, charsPerSecond, gflops, stepM
   return `${size} ${compactCount(charsPerSecond).padStart(7)} chars/s ${gflops.toFixed(1).padStart(6)} GFLOP/s  ${stepMs.toFixed(1)} ms a step, median of ${steps}  ${engine}`;
 }
 
-async function measure(shell: Shell, config: BenchConfig, durationMs: number): Promise<BenchResult> {
+async function measure(
+  shell: Shell,
+  config: BenchConfig,
+  { engine: choice, threads, seconds }: BenchFlags,
+): Promise<BenchResult> {
   const { cell, layers, hidden, batch, window } = config;
   const model = { cell, layers, hidden, vocabulary: VOCABULARY };
-  const { createEngine } = await import('../engine.js');
-  const engine = await createEngine(model, { maxStreams: batch, maxWindow: window }, true);
+  const { openFastEngine } = await import('../engine.js');
+  const engine = await openFastEngine(choice, model, { maxStreams: batch, maxWindow: window }, { threads, log: () => {} });
   try {
     engine.setParameters(initialParameters(model, createLayout(model), 1));
-    const times = await timeSteps(shell, engine, config, durationMs);
+    const times = await timeSteps(shell, engine, config, seconds * 1000);
     const stepMs = times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
     const characters = batch * window;
     return {

@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import type { EngineChoice } from '@troupe/engines';
 import { evaluateLoss } from '@troupe/model';
 import { openCheckpoint } from '../checkpoints.js';
 import { openCorpus } from '../corpora.js';
@@ -10,7 +11,7 @@ import { renderBar } from '../terminal/status.js';
 import { compactCount, counted, groupedCount, styleFor } from '../terminal/style.js';
 import { shownPath } from '../terminal/report.js';
 import { checkpointOption } from './sample.js';
-import { afterwards, examples, wholeNumber } from './flags.js';
+import { afterwards, engineOption, examples, wholeNumber } from './flags.js';
 
 /** Time steps per engine call; no result depends on it beyond rounding. */
 const WINDOW = 128;
@@ -21,6 +22,7 @@ interface EvalFlags {
   readonly checkpoint?: string;
   readonly corpus?: string;
   readonly lanes: number;
+  readonly engine: EngineChoice;
   readonly json?: true;
 }
 
@@ -45,6 +47,7 @@ export function defineEval(program: Command, shell: Shell): void {
         .default(1)
         .helpGroup('Data:'),
     )
+    .addOption(engineOption('wasm', 'the last digits of the figure may depend on it'))
     .addOption(
       new Option('--json', 'one JSON object: lossPerChar in nats, bitsPerChar, perplexity, tokens, ...').helpGroup('Output:'),
     )
@@ -65,7 +68,7 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const ids = createVocabulary(checkpoint.vocabulary).encode(corpus.text);
   const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
   const startedAt = shell.now();
-  const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags.lanes);
+  const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags);
   const seconds = (shell.now() - startedAt) / 1000;
   const result = {
     checkpoint: path,
@@ -88,14 +91,19 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
 
 type Measured = { lossPerChar: number; tokens: number; engine: string };
 
-async function measure(shell: Shell, { model, parameters }: Checkpoint, tokens: Uint16Array, lanes: number): Promise<Measured> {
+async function measure(
+  shell: Shell,
+  { model, parameters }: Checkpoint,
+  tokens: Uint16Array,
+  { lanes, engine: choice }: EvalFlags,
+): Promise<Measured> {
   const style = styleFor(shell.stderr, shell.env);
   const total = tokens.length - 1;
   let done = 0;
   const line = (width: number) => renderBar(done, total, `${groupedCount(done)} of ${counted(total, 'character')}`, width, style);
   const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
-  const { createEngine } = await import('../engine.js');
-  const engine = await createEngine(model, { maxStreams: lanes, maxWindow: WINDOW }, false);
+  const { openSteadyEngine } = await import('../engine.js');
+  const engine = await openSteadyEngine(choice, model, { maxStreams: lanes, maxWindow: WINDOW });
   try {
     engine.setParameters(parameters);
     const report = await evaluateLoss(engine, model, tokens, {

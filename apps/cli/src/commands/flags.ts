@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ENGINE_CHOICES, ENGINE_NAMES, type EngineChoice, type EngineName } from '@troupe/engines';
 import { RUN_OPTIONS, type RunOption } from '@troupe/run';
 
 /** A parser for commander: a whole number from `least` to `most`. */
@@ -18,6 +19,36 @@ export function realNumber(least: number, most: number): (text: string) => numbe
     if (!(value >= least && value <= most)) throw new InvalidArgumentError(`It should be a number from ${least} to ${most}.`);
     return value;
   };
+}
+
+const MOST_THREADS = 256;
+
+/** `--engine`, for every command that computes. `help`: what the default is good for. */
+export function engineOption(usual: EngineChoice, help: string): Option {
+  return new Option('--engine <NAME>', `what computes: ${ENGINE_CHOICES.join(', ')}; ${help}`)
+    .argParser(engineChoice)
+    .default(usual)
+    .helpGroup('Engine:');
+}
+
+function engineChoice(text: string): EngineChoice {
+  return oneOf(ENGINE_CHOICES, text);
+}
+
+/** A parser for commander: an engine by its own name. */
+export function engineName(text: string): EngineName {
+  return oneOf(ENGINE_NAMES, text);
+}
+
+function oneOf<T extends string>(names: readonly T[], text: string): T {
+  const found = names.find((name) => name === text);
+  if (found === undefined) throw new InvalidArgumentError(`Engines are: ${names.join(', ')}.`);
+  return found;
+}
+
+/** `--threads`, for commands that compute gradients. */
+export function threadsOption(help: string): Option {
+  return new Option('--threads <N>', help).argParser(wholeNumber(1, MOST_THREADS)).default(1).helpGroup('Engine:');
 }
 
 /** Defaults that a command changes: flag -> what its help says. */

@@ -1,12 +1,13 @@
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { createVocabulary, type Vocabulary } from '@troupe/corpus';
+import type { EngineChoice } from '@troupe/engines';
 import { createRandom, sample } from '@troupe/model';
 import { CliError } from '../errors.js';
 import { openCheckpoint } from '../checkpoints.js';
 import type { Shell } from '../shell.js';
 import { printable } from '../terminal/style.js';
-import { afterwards, examples, realNumber, wholeNumber } from './flags.js';
+import { afterwards, engineOption, examples, realNumber, wholeNumber } from './flags.js';
 
 interface SampleFlags {
   readonly checkpoint?: string;
@@ -15,6 +16,7 @@ interface SampleFlags {
   readonly topK: number;
   readonly prime?: string;
   readonly seed: number;
+  readonly engine: EngineChoice;
   readonly json?: true;
 }
 
@@ -45,6 +47,7 @@ export function defineSample(program: Command, shell: Shell): void {
     .addOption(
       new Option('--seed <S>', 'another seed, another text').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
     )
+    .addOption(engineOption('wasm', 'another engine may round differently and so write another text'))
     .addOption(new Option('--json', 'one JSON object with the text and the settings, at the end').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -95,8 +98,8 @@ async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
 async function* drawnIds(checkpoint: Checkpoint, prime: Uint16Array, flags: SampleFlags): AsyncGenerator<number> {
   const { length, temperature, topK, seed } = flags;
   // Loaded only here: the help of a command need not wait for the kernels.
-  const { createEngine } = await import('../engine.js');
-  const engine = await createEngine(checkpoint.model, { maxStreams: 1, maxWindow: 1 }, false);
+  const { openSteadyEngine } = await import('../engine.js');
+  const engine = await openSteadyEngine(flags.engine, checkpoint.model, { maxStreams: 1, maxWindow: 1 });
   try {
     engine.setParameters(checkpoint.parameters);
     yield* sample(engine, checkpoint.model, { prime, length, temperature, topK, random: createRandom(seed) });

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
+import type { EngineChoice } from '@troupe/engines';
 import type { RunEvent } from '@troupe/run';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
@@ -8,14 +9,18 @@ import { Screen } from '../terminal/screen.js';
 import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
 import { printable, styleFor, type Style } from '../terminal/style.js';
 import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
-import { addRunOptions, afterwards, examples, runArguments, wholeNumber } from './flags.js';
+import { addRunOptions, afterwards, engineOption, examples, runArguments, threadsOption, wholeNumber } from './flags.js';
 
 const MOST_WORKERS = 64;
 /** More local processes than this seldom help a run of the default size, and each holds a replica. */
 const USUAL_MOST_WORKERS = 8;
+const USUAL_WORKERS = `so many that their threads fill the cores, at most ${USUAL_MOST_WORKERS}; one for a GPU`;
 
 interface TrainFlags {
-  readonly workers: number;
+  /** Absent: as many as suit the machine and the engine. */
+  readonly workers?: number;
+  readonly engine: EngineChoice;
+  readonly threads: number;
   readonly token?: string;
   readonly port?: string;
   readonly corpus?: string;
@@ -33,11 +38,12 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
     );
   addRunOptions(command, { '--port': '0 in this command' })
     .addOption(
-      new Option('--workers <W>', `worker processes on this machine, 1 to ${MOST_WORKERS}`)
+      new Option('--workers <W>', `worker processes on this machine, 1 to ${MOST_WORKERS} (default: ${USUAL_WORKERS})`)
         .argParser(wholeNumber(1, MOST_WORKERS))
-        .default(Math.min(availableParallelism(), USUAL_MOST_WORKERS), `one per core, at most ${USUAL_MOST_WORKERS}`)
         .helpGroup('Run:'),
     )
+    .addOption(engineOption('auto', 'auto measures for a moment which is fastest here'))
+    .addOption(threadsOption('engine threads of each worker, which share its streams'))
     .addOption(new Option('--json', 'one JSON object a line for every event of the run, nothing else').helpGroup('Output:'))
     .addOption(new Option('--quiet', 'no progress, no samples: only warnings, errors and the end').helpGroup('Output:'))
     .addHelpText('after', helpAfter(shell.program))
@@ -56,6 +62,7 @@ function helpAfter(program: string): string {
         `${program} train --corpus notes.txt --workers 2 --out runs/notes`,
         'a text of your own, two processes, checkpoints in runs/notes',
       ],
+      [`${program} train --engine webgpu --hidden 1024`, 'on the GPU'],
       [`${program} train --host 0.0.0.0 --port 7070`, 'lets other machines join, with the command that it prints'],
     ) +
     afterwards(
@@ -66,13 +73,27 @@ function helpAfter(program: string): string {
   );
 }
 
+/** Engines on a device that workers of one machine would have to share. */
+const ON_GPU: readonly EngineChoice[] = ['webgpu', 'tfjs-webgpu', 'tfjs-node-gpu'];
+
+function usualWorkers({ engine, threads }: TrainFlags): number {
+  if (ON_GPU.includes(engine)) return 1;
+  return Math.max(1, Math.min(Math.floor(availableParallelism() / threads), USUAL_MOST_WORKERS));
+}
+
 /** Resolves with the exit code. */
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
   const port = flags.port === undefined ? ['--port=0'] : [];
-  const options = { coordinatorArgs: [...runArguments(command, ['--token']), ...port], workers: flags.workers, token };
+  const workers = flags.workers ?? usualWorkers(flags);
+  const options = {
+    coordinatorArgs: [...runArguments(command, ['--token']), ...port],
+    workers,
+    workerArgs: [`--engine=${flags.engine}`, `--threads=${flags.threads}`],
+    token,
+  };
   if (flags.json) return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;
-  const view = new TrainView(shell, flags);
+  const view = new TrainView(shell, { ...flags, workers });
   let outcome: TrainingOutcome;
   try {
     outcome = await trainLocally(shell, { ...options, ...view.callbacks() });
@@ -96,7 +117,7 @@ function jsonOutput(shell: Shell): Callbacks {
 /** The run as a person watches it. */
 class TrainView {
   readonly #shell: Shell;
-  readonly #flags: TrainFlags;
+  readonly #flags: TrainFlags & { readonly workers: number };
   readonly #style: Style;
   readonly #screen: Screen;
   readonly #startedAt: number;
@@ -105,7 +126,7 @@ class TrainView {
   #listening: Extract<RunEvent, { event: 'listening' }> | undefined;
   #started: Extract<RunEvent, { event: 'started' }> | undefined;
 
-  constructor(shell: Shell, flags: TrainFlags) {
+  constructor(shell: Shell, flags: TrainFlags & { readonly workers: number }) {
     this.#shell = shell;
     this.#flags = flags;
     this.#style = styleFor(shell.stdout, shell.env);

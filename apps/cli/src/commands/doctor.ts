@@ -1,0 +1,122 @@
+/** `troupe doctor`: what this machine can compute with. */
+import os from 'node:os';
+import { Option, type Command } from 'commander';
+import { ENGINE_NAMES, ENGINES, type EngineName } from '@troupe/engines';
+import type { EngineReport } from '@troupe/engines/node';
+import type { Shell } from '../shell.js';
+import { compactCount, styleFor, type Style } from '../terminal/style.js';
+import { afterwards, engineName, examples } from './flags.js';
+
+/** What is computed: L layers of H units, B streams, V characters. */
+const STANDARD = { layers: 2, hidden: 256, streams: 16, vocabulary: 65 } as const;
+
+interface DoctorFlags {
+  readonly engine?: readonly EngineName[];
+  readonly json?: true;
+}
+
+type Present = EngineReport & { readonly present: true };
+
+export function defineDoctor(program: Command, shell: Shell, ended: (exitCode: number) => void): void {
+  program
+    .command('doctor')
+    .summary('the engines of this machine, how fast they are, and what is missing')
+    .description(
+      `Looks for every engine, measures for about a second each how fast it computes gradients of an LSTM of ${STANDARD.layers}x` +
+        `${STANDARD.hidden} with ${STANDARD.streams} streams on one core or one GPU, and says how to get those that are missing. Ends with 0 ` +
+        'when at least one engine runs.',
+    )
+    .addOption(
+      new Option('--engine <NAME>', `only this one; may be given several times (default: all): ${ENGINE_NAMES.join(', ')}`)
+        .argParser((text, before: readonly EngineName[] = []) => [...before, engineName(text)])
+        .helpGroup('Engine:'),
+    )
+    .addOption(new Option('--json', 'one JSON object with the machine and all engines').helpGroup('Output:'))
+    .addHelpText(
+      'after',
+      examples(
+        [`${shell.program} doctor`, 'all engines'],
+        [`${shell.program} doctor --engine webgpu`, 'is there a GPU?'],
+        [`${shell.program} doctor --json`, 'for a program'],
+      ) +
+        afterwards(
+          `${shell.program} train --engine NAME   train with one of them`,
+          `${shell.program} bench --engine NAME   other sizes`,
+        ),
+    )
+    .action(async (flags: DoctorFlags) => ended(await doctor(shell, flags)));
+}
+
+async function doctor(shell: Shell, flags: DoctorFlags): Promise<number> {
+  const style = styleFor(shell.stdout, shell.env);
+  const machine = describeMachine();
+  if (!flags.json) shell.stdout.write(`${header(machine, style)}\n\n`);
+  const { probeEngines } = await import('../engine.js');
+  const { streams, ...model } = STANDARD;
+  const reports: EngineReport[] = [];
+  // One by one: what is known is shown, and an engine that takes the process down is the one that is missing.
+  for (const name of flags.engine ?? ENGINE_NAMES) {
+    const [report] = await probeEngines({ nowMs: shell.now, config: { cell: 'lstm', ...model }, streams, engines: [name] });
+    reports.push(report);
+    if (!flags.json) shell.stdout.write(line(report, style));
+  }
+  if (flags.json) shell.stdout.write(`${JSON.stringify({ ...machine, model: STANDARD, engines: reports })}\n`);
+  else shell.stdout.write(`\n${advice(shell.program, reports, style)}`);
+  return reports.some(({ present }) => present) ? 0 : 1;
+}
+
+function describeMachine() {
+  return {
+    cpu: os.cpus()[0]?.model ?? 'unknown',
+    cores: os.availableParallelism(),
+    memoryBytes: os.totalmem(),
+    freeMemoryBytes: os.freemem(),
+    platform: `${process.platform} ${process.arch}`,
+    node: process.versions.node,
+    nodeFlags: process.execArgv,
+  };
+}
+
+function header(machine: ReturnType<typeof describeMachine>, style: Style): string {
+  const { cpu, cores, memoryBytes, freeMemoryBytes, platform, node, nodeFlags } = machine;
+  const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);
+  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}`;
+  return [
+    field('processor', `${cpu}, ${cores} cores`),
+    field('memory', `${gib(memoryBytes)} GiB, ${gib(freeMemoryBytes)} GiB free`),
+    field('Node', [node, platform, ...nodeFlags].join(' ')),
+    field(
+      'measured',
+      `LSTM ${STANDARD.layers}x${STANDARD.hidden}, ${STANDARD.streams} streams, gradients on one core or one GPU`,
+    ),
+  ].join('\n');
+}
+
+const NAME_WIDTH = Math.max(...ENGINE_NAMES.map((name) => name.length)) + 2;
+
+function line(report: EngineReport, style: Style): string {
+  const name = report.name.padEnd(NAME_WIDTH);
+  if (!report.present) {
+    const indent = ' '.repeat(NAME_WIDTH + 2);
+    return `${style('dim', `- ${name}${ENGINES[report.name]}`)}\n${indent}${report.why}\n${indent}${style('yellow', 'to get it:')} ${report.remedy}\n`;
+  }
+  return `${style('green', '+')} ${style('bold', name)}${speed(report).padStart(8)}  ${report.device}; ${abilities(report)}\n`;
+}
+
+function speed({ charsPerSecond }: Present): string {
+  return charsPerSecond === undefined ? '' : `${compactCount(charsPerSecond)}/s`;
+}
+
+function abilities({ variant, features, software }: Present): string {
+  if (software) return 'imitated by the processor: right, but slow, and not measured';
+  const others = features.filter((feature) => variant?.split(' ')[0] !== feature);
+  return [variant, others.length > 0 ? `(has ${others.join(', ')})` : ''].filter((text) => text).join(' ');
+}
+
+function advice(program: string, reports: readonly EngineReport[], style: Style): string {
+  const measured = reports.filter((report): report is Present => report.present && report.charsPerSecond !== undefined);
+  const [best] = measured.sort((a, b) => b.charsPerSecond! - a.charsPerSecond!);
+  if (!best && reports.some(({ present }) => present)) return 'Only an imitated GPU is there, which is of use for tests alone.\n';
+  if (!best) return `${style('red', 'None of these engines runs on this machine.')} See above what to install.\n`;
+  return `${style('bold', best.name)} is the fastest here: ${program} train --engine ${best.name}\n`;
+}

@@ -1,0 +1,2 @@
+export { ENGINE_CHOICES, ENGINE_NAMES, ENGINES, isEngineChoice, type EngineChoice, type EngineName } from './names.js';
+export { race, trialProblem, type Clock, type Problem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

@@ -1,0 +1,24 @@
+/** The engines by the names a person types, fastest kinds first. */
+export const ENGINES = {
+  native: 'machine code for the processor (AVX-512, AVX2, ...)',
+  wasm: 'WebAssembly with SIMD; runs everywhere',
+  webgpu: 'a GPU through WebGPU',
+  'tfjs-node-gpu': "TensorFlow.js on TensorFlow's CUDA library",
+  'tfjs-node': "TensorFlow.js on TensorFlow's CPU library",
+  'tfjs-webgpu': 'TensorFlow.js on a GPU through WebGPU',
+  'tfjs-wasm': 'TensorFlow.js in WebAssembly',
+  'tfjs-cpu': 'TensorFlow.js in plain JavaScript',
+  reference: 'float64, plain and slow: what the others are held against',
+} as const satisfies Record<string, string>;
+
+export type EngineName = keyof typeof ENGINES;
+
+/** `auto` measures and takes the fastest; `tfjs` takes the best TensorFlow.js there is. */
+export type EngineChoice = EngineName | 'auto' | 'tfjs';
+
+export const ENGINE_NAMES = Object.keys(ENGINES) as readonly EngineName[];
+export const ENGINE_CHOICES: readonly EngineChoice[] = ['auto', 'tfjs', ...ENGINE_NAMES];
+
+export function isEngineChoice(text: string): text is EngineChoice {
+  return (ENGINE_CHOICES as readonly string[]).includes(text);
+}

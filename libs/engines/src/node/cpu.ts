@@ -1,0 +1,49 @@
+/** The engines that compute on the processor, in whatever thread they are created. */
+import v8 from 'node:v8';
+import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
+
+export type CpuEngineName = 'native' | 'wasm' | 'reference';
+
+export interface CpuEngineOptions {
+  /** One of the engine's own; given, nothing is measured. */
+  readonly variant?: string;
+  /** Milliseconds: given, the engine measures which of its variants is fastest; else it takes the same one every time. */
+  readonly now?: () => number;
+}
+
+/** @throws EngineError */
+export async function createCpuEngine(
+  name: CpuEngineName,
+  config: ModelConfig,
+  limits: EngineLimits,
+  options: CpuEngineOptions = {},
+): Promise<Engine> {
+  switch (name) {
+    case 'native': {
+      const { createNativeEngine } = await loadNative();
+      return createNativeEngine(config, limits, options);
+    }
+    case 'wasm': {
+      const { createWasmEngine } = await loadWasm();
+      return createWasmEngine(config, limits, options);
+    }
+    case 'reference': {
+      const { createReferenceEngine } = await import('@troupe/model/reference');
+      return createReferenceEngine(config, limits);
+    }
+    default:
+      return name satisfies never;
+  }
+}
+
+export function loadNative() {
+  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project is tagged for its portable door; this folder is Node's
+  return import('@troupe/native');
+}
+
+/** The wasm engine's module, V8's switches set: it reads them when it compiles kernels, and for all threads of the process. */
+export async function loadWasm() {
+  const module = await import('@troupe/model/wasm');
+  for (const flag of module.v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
+  return module;
+}

@@ -1,0 +1,126 @@
+/// <reference types="@webgpu/types" />
+/** WebGPU in Node: Dawn, from the npm package `webgpu`. */
+import { readdirSync } from 'node:fs';
+import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { race, trialProblem, type Clock, type Problem, type Runner } from '../trial.js';
+import { isMissing } from './packages.js';
+import type { Presence, SourceOptions } from './sources.js';
+
+/** Whether the kernel knows of a GPU. Without one, what WebGPU offers is an imitation; elsewhere than on Linux nobody says. */
+export function mayHaveGpu(): boolean {
+  if (process.platform !== 'linux') return true;
+  return (
+    filesIn('/dev/dri').some((name) => name.startsWith('renderD')) ||
+    filesIn('/dev').some((name) => /^(nvidia\d|dxg$)/.test(name))
+  );
+}
+
+/** Without any driver Dawn takes a moment to find that out, and complains on standard error. */
+function mayHaveDriver(): boolean {
+  const named = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES'];
+  return mayHaveGpu() || named !== undefined || DRIVERS.some((folder) => filesIn(folder).length > 0);
+}
+
+/** Where Vulkan's drivers are registered. */
+const DRIVERS = ['/usr/share/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
+
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** @throws EngineError `absent` without the package or an adapter, `unsupported` when it does not load */
+export async function findGpu(): Promise<Presence> {
+  const gpu = await openGpu();
+  const adapter = mayHaveDriver() ? await gpu.requestAdapter({ powerPreference: 'high-performance' }) : undefined;
+  if (!adapter) {
+    throw new EngineError(
+      'absent',
+      mayHaveGpu() ? 'WebGPU finds no adapter' : 'this machine has no GPU, or no driver for it',
+      "install the driver of the GPU (Debian, Ubuntu: apt install libvulkan1 and the maker's driver, or mesa-vulkan-drivers)",
+    );
+  }
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
+  const name = [vendor, architecture, device, description].filter((word) => word !== '').join(' ') || 'unnamed GPU';
+  const features = ['shader-f16', 'subgroups', 'timestamp-query'].filter((feature) => adapter.features.has(feature));
+  return { device: name, features, software: isFallbackAdapter || SOFTWARE.test(name) };
+}
+
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
+
+/**
+ * Belongs to the caller's thread, and the device to the engine. Stores float32; whether sums go through subgroups is measured where the
+ * device has them and there is a clock.
+ * @throws EngineError
+ */
+export async function openGpuEngine(config: ModelConfig, limits: EngineLimits, options: SourceOptions): Promise<Engine> {
+  const { createWebgpuEngine, requestDevice } = await import('@troupe/model/webgpu');
+  const gpu = await openGpu();
+  const { device, info, features } = await requestDevice(gpu);
+  const open = (variant: string) => (model: ModelConfig, most: EngineLimits) => {
+    const choice = { f16: variant.startsWith('f16'), subgroups: variant.endsWith('subgroups') };
+    return createWebgpuEngine(model, most, device, { ...choice, adapterInfo: info });
+  };
+  try {
+    const variants = features.has('subgroups') && info.subgroupMinSize >= SUBGROUP ? ['f32 subgroups', 'f32'] : ['f32'];
+    const variant = options.variant ?? (await fastest(variants, open, trialProblem(config, limits), options.nowMs));
+    return owning(await open(variant)(config, limits), device, gpu);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+}
+
+/** Threads of a subgroup that the engine needs. */
+const SUBGROUP = 8;
+const TRIAL_MS = 100;
+
+async function fastest(
+  variants: readonly string[],
+  open: (variant: string) => Runner['open'],
+  problem: Problem,
+  nowMs: Clock | undefined,
+): Promise<string> {
+  if (!nowMs || variants.length === 1) return variants[0];
+  const runners = variants.map((name) => ({ name, open: open(name) }));
+  const [first] = await race(problem, runners, { nowMs, budgetMs: TRIAL_MS, trusted: 'f32' });
+  return first.name;
+}
+
+/** The device lives until the engine is disposed of, and so must the GPU: Dawn ends the process when it is collected before its devices. */
+function owning(engine: Engine, device: GPUDevice, gpu: GPU): Engine {
+  let kept: GPU | undefined = gpu;
+  return {
+    info: engine.info,
+    limits: engine.limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: (batch) => engine.gradient(batch),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose() {
+      engine.dispose();
+      if (kept) device.destroy();
+      kept = undefined;
+    },
+  };
+}
+
+/** The process does not end before the GPU is let go: nobody keeps it longer than needed. */
+async function openGpu(): Promise<GPU> {
+  try {
+    const { create, globals } = await import('webgpu');
+    // Dawn makes its objects with the constructors that a browser has, and ends the process where they are missing.
+    Object.assign(globalThis, globals);
+    return create([]);
+  } catch (cause) {
+    if (isMissing(cause, 'webgpu')) {
+      const remedy = 'npm install --no-save webgpu';
+      throw new EngineError('absent', 'the npm package webgpu is not installed', remedy, { cause });
+    }
+    const why = `the npm package webgpu does not load: ${(cause as Error).message}`;
+    throw new EngineError('unsupported', why, 'choose another engine', { cause });
+  }
+}

@@ -1,0 +1,2 @@
+export { openEngine, type OpenOptions } from './open.js';
+export { probeEngines, type EngineReport, type ProbeOptions } from './probe.js';

@@ -1,0 +1,69 @@
+import { EngineError, type ModelConfig } from '@troupe/model';
+import { ENGINE_NAMES, type EngineName } from '../names.js';
+import { race, trialProblem, type Clock } from '../trial.js';
+import { SOURCES } from './sources.js';
+
+export type EngineReport =
+  | {
+      readonly name: EngineName;
+      readonly present: true;
+      readonly device: string;
+      /** Undefined where it was not measured. */
+      readonly variant: string | undefined;
+      readonly features: readonly string[];
+      /** A GPU imitated by the processor: for tests only. */
+      readonly software: boolean;
+      /** Of gradients, on one core or one GPU; undefined where it was not measured. */
+      readonly charsPerSecond: number | undefined;
+    }
+  | {
+      readonly name: EngineName;
+      readonly present: false;
+      readonly why: string;
+      /** What to do, mostly a command. */
+      readonly remedy: string;
+    };
+
+export interface ProbeOptions {
+  readonly nowMs: Clock;
+  /** What is computed; absent: an LSTM of 2 layers of 256 units. */
+  readonly config?: ModelConfig;
+  readonly streams?: number;
+  /** Those to look at; absent: all. */
+  readonly engines?: readonly EngineName[];
+}
+
+const USUAL: ModelConfig = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
+const STREAMS = 16;
+const WINDOW = 64;
+/** Measuring time of each engine, ms. */
+const EACH_MS = 500;
+/** Floating point operations of a gradient: usual, and of engines that need seconds for what others do in a moment. */
+const OPERATIONS = 1e9;
+const FEW_OPERATIONS = 5e7;
+const SLOW: ReadonlySet<EngineName> = new Set(['reference', 'tfjs-cpu']);
+
+/** What this machine computes with and how fast, one engine after the other. An engine that fails is reported as absent, with the reason. */
+export async function probeEngines(options: ProbeOptions): Promise<EngineReport[]> {
+  const reports: EngineReport[] = [];
+  for (const name of options.engines ?? ENGINE_NAMES) reports.push(await probe(name, options));
+  return reports;
+}
+
+async function probe(name: EngineName, { nowMs, config = USUAL, streams = STREAMS }: ProbeOptions): Promise<EngineReport> {
+  try {
+    const { device, features, software } = await SOURCES[name].find();
+    if (software) return { name, present: true, device, variant: undefined, features, software, charsPerSecond: undefined };
+    const limits = { maxStreams: SLOW.has(name) ? 1 : streams, maxWindow: WINDOW };
+    const problem = trialProblem(config, limits, SLOW.has(name) ? FEW_OPERATIONS : OPERATIONS);
+    const open = SOURCES[name].open;
+    const runner = { name, open: (model: ModelConfig, few: typeof limits) => open(model, few, { nowMs }) };
+    const [result] = await race(problem, [runner], { nowMs, budgetMs: EACH_MS });
+    if ('failure' in result) throw result.failure;
+    const { info, charsPerSecond } = result;
+    return { name, present: true, device: info.device, variant: info.variant, features, software, charsPerSecond };
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error;
+    return { name, present: false, why: error.message, remedy: error.remedy };
+  }
+}

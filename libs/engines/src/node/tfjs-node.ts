@@ -1,0 +1,179 @@
+/** Where TensorFlow.js comes from in Node. None of its packages is a dependency: whoever wants one installs it. */
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import util from 'node:util';
+import { EngineError } from '@troupe/model';
+import type { TfjsApi } from '@troupe/model/tfjs';
+import { isMissing } from './packages.js';
+
+/** `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with TensorFlow's library. */
+export type TfjsPackage = 'cpu' | 'wasm' | 'webgpu' | 'node' | 'node-gpu';
+
+/** The namespace of tfjs, its backend set and proven by a small computation. */
+export type LoadedTfjs = TfjsApi & {
+  readonly version: { readonly tfjs: string };
+};
+
+export interface LoadTfjsOptions {
+  /** import() of a package's name; given by tests. */
+  readonly importPackage?: (name: string) => Promise<unknown>;
+}
+
+/** As import() gives a CommonJS package. */
+interface Imported {
+  readonly default?: unknown;
+}
+
+type FullTfjs = LoadedTfjs & { enableProdMode(): void };
+type ImportPackage = NonNullable<LoadTfjsOptions['importPackage']>;
+
+interface Provision {
+  readonly packages: readonly string[];
+  /** The command that brings them. */
+  readonly install: string;
+  /** tfjs's name of the backend. */
+  readonly backend: string;
+  load(importPackage: ImportPackage): Promise<FullTfjs>;
+}
+
+const VERSION = '4.22.0';
+const TFJS = '@tensorflow/tfjs';
+const WASM = '@tensorflow/tfjs-backend-wasm';
+const WEBGPU = '@tensorflow/tfjs-backend-webgpu';
+
+const install = (...packages: string[]): string => `npm install --no-save ${packages.join(' ')}`;
+
+const PROVISIONS: Readonly<Record<TfjsPackage, Provision>> = {
+  cpu: {
+    packages: [TFJS],
+    install: install(`${TFJS}@${VERSION}`),
+    backend: 'cpu',
+    load: (importPackage) => importTfjs(importPackage, TFJS),
+  },
+  wasm: {
+    packages: [TFJS, WASM],
+    install: install(`${TFJS}@${VERSION}`, `${WASM}@${VERSION}`),
+    backend: 'wasm',
+    load: loadWithWasm,
+  },
+  webgpu: {
+    packages: [TFJS, WEBGPU, 'webgpu'],
+    install: install(`${TFJS}@${VERSION}`, `${WEBGPU}@${VERSION}`, 'webgpu'),
+    backend: 'webgpu',
+    load: loadWithWebgpu,
+  },
+  node: nodeProvision('@tensorflow/tfjs-node', "downloads TensorFlow's library for the processor"),
+  'node-gpu': nodeProvision('@tensorflow/tfjs-node-gpu', "downloads TensorFlow's library; needs CUDA 11 and cuDNN 8"),
+};
+
+/**
+ * Loads a tfjs and sets its backend; loading twice gives the same one. What tfjs says of itself on the console is turned off.
+ * @throws EngineError `absent` when a package is not installed, with the command that installs it; `unsupported` when it is there and
+ * does not load or compute, with its reason
+ */
+export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed }: LoadTfjsOptions = {}): Promise<LoadedTfjs> {
+  const provision = PROVISIONS[from];
+  try {
+    const tf = await provision.load(importPackage);
+    if (!(await tf.setBackend(provision.backend))) throw new Error(`the backend ${provision.backend} does not start`);
+    await tryOut(tf);
+    return tf;
+  } catch (cause) {
+    throw explain(provision, cause);
+  }
+}
+
+function importNamed(name: string): Promise<unknown> {
+  return import(name);
+}
+
+function nodeProvision(name: string, what: string): Provision {
+  return {
+    packages: [name],
+    install: `${install(`${name}@${VERSION}`)} (${what})`,
+    backend: 'tensorflow',
+    async load(importPackage) {
+      mendNodeUtil();
+      // Read when the library is loaded; 2: errors only.
+      process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+      return importTfjs(importPackage, name);
+    },
+  };
+}
+
+async function importTfjs(importPackage: ImportPackage, name: string): Promise<FullTfjs> {
+  const imported = (await importPackage(name)) as Imported & FullTfjs;
+  const tf = (imported.default ?? imported) as FullTfjs;
+  tf.enableProdMode();
+  return tf;
+}
+
+async function loadWithWasm(importPackage: ImportPackage): Promise<FullTfjs> {
+  const tf = await importTfjs(importPackage, TFJS);
+  const imported = (await importPackage(WASM)) as Imported & { setWasmPaths(folder: string): void };
+  const { setWasmPaths } = (imported.default ?? imported) as typeof imported;
+  setWasmPaths(`${path.dirname(createRequire(import.meta.url).resolve(WASM))}${path.sep}`);
+  await keepingHandlers(() => tf.setBackend('wasm'));
+  return tf;
+}
+
+/** Emscripten's start code makes handlers for errors that nobody caught, which would end the process in another way than ours. */
+async function keepingHandlers(start: () => Promise<unknown>): Promise<void> {
+  const events = ['uncaughtException', 'unhandledRejection'] as const;
+  const before = events.map((event) => process.rawListeners(event));
+  await start();
+  for (const [i, event] of events.entries()) {
+    for (const listener of process.rawListeners(event)) {
+      if (!before[i].includes(listener)) process.removeListener(event, listener as () => void);
+    }
+  }
+}
+
+async function loadWithWebgpu(importPackage: ImportPackage): Promise<FullTfjs> {
+  const tf = await importTfjs(importPackage, TFJS);
+  await offerGpu(importPackage);
+  await importPackage(WEBGPU);
+  return tf;
+}
+
+/** The backend looks for a GPU where a browser has it, and registers itself when it finds one. */
+async function offerGpu(importPackage: ImportPackage): Promise<void> {
+  const globals = globalThis as { navigator?: { readonly gpu?: unknown } };
+  if (globals.navigator?.gpu) return;
+  const dawn = (await importPackage('webgpu')) as { create(flags: string[]): Gpu; readonly globals: object };
+  const gpu = dawn.create([]);
+  if (!(await gpu.requestAdapter())) throw new Error('WebGPU finds no adapter: install the driver of the GPU');
+  Object.assign(globalThis, dawn.globals);
+  // Node has a navigator of its own since version 21.
+  if (!globals.navigator) Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true });
+  Object.defineProperty(globals.navigator, 'gpu', { value: gpu, configurable: true });
+}
+
+interface Gpu {
+  requestAdapter(): Promise<unknown>;
+}
+
+/** tfjs-node 4.22 asks Node for functions that Node 23 and 24 no longer have, not when it is loaded but when it first computes. */
+function mendNodeUtil(): void {
+  const mended = util as unknown as Record<string, unknown>;
+  mended['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;
+  mended['isArray'] ??= Array.isArray;
+}
+
+/** A library that loads may yet fail at its first operation. */
+async function tryOut(tf: TfjsApi): Promise<void> {
+  const sum = tf.tidy(() => tf.matMul(tf.tensor2d([1, 2], [1, 2]), tf.tensor2d([3, 4], [2, 1])));
+  const [value] = await sum.data().finally(() => tf.dispose(sum));
+  if (value !== 11) throw new Error(`it computes 1 * 3 + 2 * 4 = ${value}`);
+}
+
+function explain({ packages, install: command, backend }: Provision, cause: unknown): EngineError {
+  const missing = packages.find((name) => isMissing(cause, name));
+  if (missing !== undefined) {
+    return new EngineError('absent', `the npm package ${missing} is not installed`, command, { cause });
+  }
+  const [name] = packages;
+  const reason = (cause as Error).message.split('\n', 1)[0];
+  const remedy = `install it anew (${command}), or choose another engine`;
+  return new EngineError('unsupported', `${name} (${backend}) does not work here: ${reason}`, remedy, { cause });
+}

@@ -1,0 +1,111 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { EngineError, type Engine, type ModelConfig } from '@troupe/model';
+import { ENGINE_CHOICES, isEngineChoice, type EngineChoice } from '../src/index.js';
+import { openEngine, probeEngines, type OpenOptions } from '../src/node/index.js';
+
+const CONFIG: ModelConfig = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 };
+const LIMITS = { maxStreams: 4, maxWindow: 4 };
+const threadScript = new URL('./fixtures/engine-thread.mjs', import.meta.url);
+const nowMs = () => performance.now();
+
+const engines: Engine[] = [];
+afterEach(() => {
+  for (const engine of engines.splice(0)) engine.dispose();
+});
+
+async function open(choice: EngineChoice, options: OpenOptions = {}): Promise<Engine> {
+  const engine = await openEngine(choice, CONFIG, LIMITS, { threadScript, ...options });
+  engines.push(engine);
+  return engine;
+}
+
+const batch = { streams: 3, window: 2, tokens: new Uint16Array(9), states: new Float32Array(3 * 16) };
+
+describe('openEngine', () => {
+  it.each(['wasm', 'reference'] as const)('opens %s by name, in this thread and in its own', async (name) => {
+    for (const threads of [0, 1, 2]) {
+      const engine = await open(name, { threads });
+      expect(engine.info.name).toBe(name);
+      expect(engine.info.device).toBe(threads === 2 ? 'cpu, 2 threads' : 'cpu');
+      expect((await engine.gradient(batch)).tokens).toBe(6);
+    }
+  });
+
+  it('takes the same variant every time when nothing is measured, and the one that is named', async () => {
+    const [first, second] = [await open('wasm'), await open('wasm', { threads: 1 })];
+    expect(second.info.variant).toBe(first.info.variant);
+    const named = await open('wasm', { variant: 'simd 4x2', threads: 1 });
+    expect(named.info.variant).toBe('simd 4x2');
+  });
+
+  it('says of an engine that is not installed which command brings it', async ({ skip }) => {
+    const [report] = await probeEngines({ nowMs, engines: ['tfjs-node-gpu'] });
+    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
+    await expect(open('tfjs-node-gpu')).rejects.toMatchObject({
+      name: 'EngineError',
+      code: 'absent',
+      remedy: expect.stringContaining('npm install') as string,
+    });
+  });
+});
+
+describe('auto', () => {
+  it('takes one of the engines that are there and says why', async () => {
+    const lines: string[] = [];
+    const engine = await open('auto', { nowMs, log: (line) => lines.push(line) });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(new RegExp(`^${engine.info.name} `));
+    expect(lines[0]).toContain('wasm');
+    expect((await engine.gradient(batch)).tokens).toBe(6);
+  });
+
+  it('chooses among those it may', async () => {
+    expect((await open('auto', { among: ['reference'], nowMs })).info.name).toBe('reference');
+    expect((await open('auto', { among: ['wasm', 'reference'], nowMs })).info.name).toBe('wasm');
+  });
+
+  it('avoids an engine whose device was lost, unless there is no other', async () => {
+    expect((await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs })).info.name).toBe('reference');
+    expect((await open('auto', { among: ['wasm'], not: ['wasm'], nowMs })).info.name).toBe('wasm');
+  });
+
+  it('goes on to the next engine when the model is too large for the fastest', async () => {
+    const wide = { ...CONFIG, hidden: 1 };
+    const vast = { maxStreams: 30_000, maxWindow: 1000 };
+    const opening = openEngine('auto', wide, vast, { among: ['wasm', 'reference'] });
+    // WebAssembly ends at 4 GiB; the reference engine lays nothing out.
+    const engine = await opening;
+    engines.push(engine);
+    expect(engine.info.name).toBe('reference');
+  });
+
+  it('says what is missing when nothing is there', async ({ skip }) => {
+    const [report] = await probeEngines({ nowMs, engines: ['tfjs-node-gpu'] });
+    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
+    await expect(open('auto', { among: ['tfjs-node-gpu'] })).rejects.toBeInstanceOf(EngineError);
+  });
+});
+
+describe('probeEngines', () => {
+  it('measures what is there', async () => {
+    const [wasm, reference] = await probeEngines({ nowMs, config: CONFIG, engines: ['wasm', 'reference'] });
+    expect(wasm).toMatchObject({ name: 'wasm', present: true, device: 'cpu', software: false });
+    expect(wasm).toMatchObject({ charsPerSecond: expect.any(Number) as number });
+    expect(reference).toMatchObject({ name: 'reference', present: true, variant: 'float64' });
+  });
+
+  it('tells for everything that is missing why, and what to do', async () => {
+    for (const report of await probeEngines({ nowMs, config: CONFIG })) {
+      if (report.present) continue;
+      expect(report.why, report.name).toMatch(/\w/);
+      expect(report.remedy, report.name).toMatch(/\w/);
+    }
+  });
+});
+
+describe('the names', () => {
+  it('are those that a person may type', () => {
+    for (const name of ENGINE_CHOICES) expect(isEngineChoice(name)).toBe(true);
+    for (const name of ['', 'cuda', 'WASM', 'toString']) expect(isEngineChoice(name)).toBe(false);
+  });
+});

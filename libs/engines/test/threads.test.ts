@@ -1,0 +1,191 @@
+import { Worker } from 'node:worker_threads';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
+import { createThreadedEngine, type EngineThread, type ThreadReply } from '@troupe/model/threads';
+// eslint-disable-next-line @nx/enforce-module-boundaries -- the conformance suite is no part of the model's doors
+import { engineConformance } from '../../model/test/engine-conformance.js';
+import { createCpuEngine } from '../src/node/cpu.js';
+import { openNodeThread, type ThreadData } from '../src/node/thread.js';
+
+const script = (name: string) => new URL(`./fixtures/${name}.mjs`, import.meta.url);
+const thread = (data: ThreadData) => openNodeThread(data, script('engine-thread'));
+const WASM: ThreadData = { engine: 'wasm', measured: false };
+
+/** Threads that are used again: starting one takes longer than most tests. */
+function createPool() {
+  const workers: Worker[] = [];
+  const idle: Worker[] = [];
+  const start = (): Worker => {
+    const worker = new Worker(script('engine-thread'), { workerData: WASM }).setMaxListeners(0);
+    workers.push(worker);
+    return worker;
+  };
+  const openThread = (): EngineThread => {
+    const worker = idle.pop() ?? start();
+    let owned = true;
+    return {
+      post: (order) => worker.postMessage(order),
+      onReply: (handler) => void worker.on('message', (reply: ThreadReply) => owned && handler(reply)),
+      onEnd: (handler) => void worker.on('error', (error) => owned && handler(error)),
+      terminate() {
+        if (owned) idle.push(worker);
+        owned = false;
+      },
+    };
+  };
+  return { openThread, close: () => Promise.all(workers.map((worker) => worker.terminate())) };
+}
+
+const pool = createPool();
+afterAll(() => pool.close());
+
+engineConformance(
+  'threaded wasm (2 threads)',
+  (config, limits) => createThreadedEngine(config, limits, { threads: 2, openThread: pool.openThread }),
+  { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 },
+);
+
+const CONFIG: ModelConfig = { cell: 'lstm', layers: 2, hidden: 12, vocabulary: 9 };
+const LIMITS = { maxStreams: 7, maxWindow: 6 };
+
+function batchOf(streams: number): Batch {
+  return {
+    streams,
+    window: 6,
+    tokens: Uint16Array.from({ length: streams * 7 }, (_, i) => (i * 5) % 9),
+    states: Float32Array.from({ length: streams * stateSize(CONFIG) }, (_, i) => Math.sin(i)),
+  };
+}
+
+function part({ window, tokens, states }: Batch, from: number, to: number): Batch {
+  const size = stateSize(CONFIG);
+  return {
+    streams: to - from,
+    window,
+    tokens: tokens.slice(from * (window + 1), to * (window + 1)),
+    states: states.slice(from * size, to * size),
+  };
+}
+
+const engines: Engine[] = [];
+afterEach(() => {
+  for (const engine of engines.splice(0)) engine.dispose();
+});
+
+async function open(threads: number, openThread: () => EngineThread = () => thread(WASM)): Promise<Engine> {
+  const engine = await createThreadedEngine(CONFIG, LIMITS, { threads, openThread });
+  engines.push(engine);
+  engine.setParameters(initialParameters(CONFIG, createLayout(CONFIG), 5));
+  return engine;
+}
+
+/** Threads of an engine that can be killed from outside, and how many have ended. */
+function mortal(workerData = WASM) {
+  const threads: EngineThread[] = [];
+  let ended = 0;
+  const openThread = (): EngineThread => {
+    const worker = new Worker(script('engine-thread'), { workerData });
+    worker.on('exit', () => ended++);
+    const opened: EngineThread = {
+      post: (order) => worker.postMessage(order),
+      onReply: (handler) => void worker.on('message', handler),
+      onEnd: (handler) => void worker.on('exit', (code) => handler(new Error(`it ended with code ${code}`))),
+      terminate: () => void worker.terminate(),
+    };
+    threads.push(opened);
+    return opened;
+  };
+  return { openThread, threads, ended: () => ended };
+}
+
+describe('an engine of several threads', () => {
+  it('adds gradients up in the order of the threads, to the same bits every time', async () => {
+    const engine = await open(3);
+    const single = await createCpuEngine('wasm', CONFIG, LIMITS);
+    engines.push(single);
+    single.setParameters(initialParameters(CONFIG, createLayout(CONFIG), 5));
+    const batch = batchOf(7);
+    let expected: Float32Array | undefined;
+    for (const [from, to] of [
+      [0, 2],
+      [2, 4],
+      [4, 7],
+    ]) {
+      const { gradient } = await single.gradient(part(batch, from, to));
+      expected = expected ? expected.map((value, i) => Math.fround(value + gradient[i])) : gradient.slice();
+    }
+    for (let again = 0; again < 3; again++) expect((await engine.gradient(batch)).gradient).toEqual(expected);
+  });
+
+  it('computes fewer streams than it has threads', async () => {
+    const engine = await open(3);
+    const whole = await engine.evaluate(batchOf(2));
+    const { lossSum } = whole;
+    const endStates = whole.endStates.slice();
+    expect((await engine.gradient(batchOf(1))).tokens).toBe(6);
+    const again = await engine.gradient(batchOf(2));
+    expect(again.lossSum).toBeCloseTo(lossSum, 4);
+    again.endStates.forEach((value, i) => expect(value).toBeCloseTo(endStates[i], 6));
+  });
+
+  it('says on what it computes', async () => {
+    expect((await open(2)).info).toMatchObject({ name: 'wasm', device: 'cpu, 2 threads' });
+    expect((await open(1)).info).toMatchObject({ name: 'wasm', device: 'cpu' });
+  });
+
+  it.each([0, -1, 1.5, NaN])('refuses %s threads', async (threads) => {
+    await expect(open(threads)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
+  });
+
+  it('passes on what the engine of a thread finds wrong, and ends the threads', async () => {
+    const { openThread, ended } = mortal({ ...WASM, variant: 'avx1024' });
+    await expect(open(2, openThread)).rejects.toMatchObject({
+      name: 'EngineError',
+      code: 'unsupported',
+      remedy: expect.stringContaining('simd') as string,
+    });
+    await expect.poll(ended).toBe(2);
+  });
+});
+
+describe('a thread that ends', () => {
+  it('is device_lost for the call in flight and all after it, and takes the others along', async () => {
+    const { openThread, threads, ended } = mortal();
+    const engine = await open(2, openThread);
+    const lost = { name: 'EngineError', code: 'device_lost', remedy: expect.stringContaining('another engine') as string };
+    const inFlight = engine.gradient(batchOf(7));
+    threads[1].terminate();
+    await expect(inFlight).rejects.toMatchObject(lost);
+    await expect(engine.gradient(batchOf(7))).rejects.toMatchObject(lost);
+    await expect(engine.evaluate(batchOf(7))).rejects.toMatchObject(lost);
+    await expect.poll(ended).toBe(2);
+  });
+
+  it('is found between two calls too', async () => {
+    const { openThread, threads, ended } = mortal();
+    const engine = await open(2, openThread);
+    await engine.gradient(batchOf(7));
+    threads[0].terminate();
+    await expect.poll(ended).toBe(2);
+    await expect(engine.gradient(batchOf(7))).rejects.toMatchObject({ code: 'device_lost' });
+  });
+
+  it('cannot leave its owner waiting when it fails before it serves', async () => {
+    const openThread = () => openNodeThread(WASM, new URL('data:text/javascript,throw new Error("no engine here")'));
+    await expect(open(2, openThread)).rejects.toMatchObject({
+      code: 'device_lost',
+      message: expect.stringContaining('no engine here') as string,
+    });
+  });
+});
+
+describe('dispose', () => {
+  it('ends all threads and rejects the call in flight as disposed', async () => {
+    const { openThread, ended } = mortal();
+    const engine = await open(2, openThread);
+    const inFlight = engine.gradient(batchOf(7));
+    engine.dispose();
+    await expect(inFlight).rejects.toMatchObject({ code: 'disposed' });
+    await expect.poll(ended).toBe(2);
+  });
+});

@@ -1,0 +1,160 @@
+import { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from '../batch.js';
+import type { ModelConfig } from '../config.js';
+import type { DropoutKey } from '../dropout.js';
+import {
+  EngineError,
+  type Batch,
+  type Engine,
+  type EngineInfo,
+  type EngineLimits,
+  type Evaluation,
+  type Gradient,
+} from '../engine.js';
+import { createCrew, type Crew } from './crew.js';
+import type { EngineThread, Share, ThreadOrder } from './port.js';
+import { createSharedSpace, FAILED, type SharedSpace } from './shared.js';
+
+export interface ThreadedEngineOptions {
+  /** N >= 1. One thread is of use too: it leaves the caller's thread free. Never more are opened than limits.maxStreams. */
+  readonly threads: number;
+  /** A new thread in which serveEngine runs. */
+  readonly openThread: () => EngineThread;
+}
+
+/**
+ * An engine that deals the streams of each call out to N engine threads, in equal and contiguous parts, and adds their gradients up
+ * in the order of the threads: the same call always gives the same bits. All threads take the variant that the first has chosen.
+ * A thread that ends takes the engine with it: `device_lost`.
+ * @throws EngineError `bad_shape`, `unsupported` where memory cannot be shared, `out_of_memory`, and what the threads' engines throw
+ */
+export async function createThreadedEngine(
+  config: ModelConfig,
+  limits: EngineLimits,
+  { threads, openThread }: ThreadedEngineOptions,
+): Promise<Engine> {
+  checkEngineConfig(config, limits);
+  if (!Number.isInteger(threads) || threads < 1) {
+    throw new EngineError('bad_shape', `${threads} engine threads`, 'give the number of threads as a whole number of at least 1');
+  }
+  const count = Math.min(threads, limits.maxStreams);
+  const space = createSharedSpace(config, limits, count);
+  const crew = createCrew(Array.from({ length: count }, openThread));
+  try {
+    const info = await openAll(crew, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, space);
+    return new ThreadedEngine(config, limits, crew, space, info);
+  } catch (error) {
+    crew.dismiss();
+    throw error;
+  }
+}
+
+/** The first measures, if its engine does, while the others do not compute yet. */
+async function openAll(crew: Crew, config: ModelConfig, limits: EngineLimits, space: SharedSpace): Promise<EngineInfo> {
+  const open = (index: number, variant?: string): ThreadOrder => ({ kind: 'open', config, limits, index, variant, space });
+  const [first] = await crew.ask([open(0)]);
+  if (first.kind !== 'opened') throw new Error(`an engine thread answered ${first.kind} when it was opened`);
+  const { name, variant, device } = first.info;
+  const others = Array.from({ length: crew.size - 1 }, (_, i) => open(i + 1, variant));
+  await crew.ask(others, 1);
+  return { name, variant, device: crew.size === 1 ? device : `${device}, ${crew.size} threads` };
+}
+
+class ThreadedEngine implements Engine {
+  readonly info: EngineInfo;
+  readonly limits: EngineLimits;
+  readonly #config: ModelConfig;
+  readonly #crew: Crew;
+  readonly #space: SharedSpace;
+  #disposed = false;
+  /** What the threads' count of arrivals has come to, as they count: in 32 bits. */
+  #arrivals = 0;
+  #version = 0;
+
+  constructor(config: ModelConfig, limits: EngineLimits, crew: Crew, space: SharedSpace, info: EngineInfo) {
+    this.#config = config;
+    this.limits = limits;
+    this.#crew = crew;
+    this.#space = space;
+    this.info = info;
+  }
+
+  setParameters(parameters: Float32Array): void {
+    this.#checkAlive();
+    checkParameters(this.#config, parameters);
+    this.#space.parameters.set(parameters);
+    this.#version++;
+  }
+
+  async gradient(batch: Batch): Promise<Gradient> {
+    this.#take(batch);
+    checkDropoutKey(this.#config, batch);
+    this.#space.signals[FAILED] = 0;
+    const shares = this.#deal(batch.streams);
+    this.#arrivals = shares[0].arrivals;
+    const { window } = batch;
+    const lossSum = await this.#lossOf(
+      shares.map((share) => ({ kind: 'gradient', window, share, dropout: masksOf(batch.dropout, share) })),
+    );
+    return { ...this.#evaluation(batch, lossSum), gradient: this.#space.gradients[0] };
+  }
+
+  async evaluate(batch: Batch): Promise<Evaluation> {
+    this.#take(batch);
+    const { streams, window } = batch;
+    return this.#evaluation(batch, await this.#lossOf(this.#deal(streams).map((share) => ({ kind: 'evaluate', window, share }))));
+  }
+
+  async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
+    this.#checkAlive();
+    checkStep(this.#config, this.limits, tokens, states);
+    const space = this.#space;
+    space.tokens.set(tokens);
+    space.states.set(states);
+    await this.#lossOf(this.#deal(tokens.length).map((share) => ({ kind: 'step', share })));
+    states.set(space.endStates.subarray(0, states.length));
+    return space.logits.subarray(0, tokens.length * this.#config.vocabulary);
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#crew.dismiss();
+  }
+
+  #checkAlive(): void {
+    if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+  }
+
+  #take(batch: Batch): void {
+    this.#checkAlive();
+    checkBatch(this.#config, this.limits, batch);
+    this.#space.tokens.set(batch.tokens);
+    this.#space.states.set(batch.states);
+  }
+
+  /** Of fewer streams than threads each thread up to their number has one. */
+  #deal(streams: number): Share[] {
+    const members = Math.min(this.#crew.size, streams);
+    const arrivals = (this.#arrivals + members) | 0;
+    const start = (member: number): number => Math.floor((member * streams) / members);
+    return Array.from({ length: members }, (_, i) => ({
+      from: start(i),
+      streams: start(i + 1) - start(i),
+      members,
+      arrivals,
+      version: this.#version,
+    }));
+  }
+
+  async #lossOf(orders: ThreadOrder[]): Promise<number> {
+    const replies = await this.#crew.ask(orders);
+    return replies.reduce((sum, reply) => sum + (reply.kind === 'done' ? reply.lossSum : NaN), 0);
+  }
+
+  #evaluation({ streams, window, states }: Batch, lossSum: number): Evaluation {
+    return { lossSum, tokens: streams * window, endStates: this.#space.endStates.subarray(0, states.length) };
+  }
+}
+
+function masksOf(key: DropoutKey | undefined, { from, streams }: Share): DropoutKey | undefined {
+  return key && { ...key, streams: key.streams.slice(from, from + streams) };
+}

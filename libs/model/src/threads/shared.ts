@@ -1,0 +1,107 @@
+/** The memory that an engine's threads share with their owner: everything is written where it is read. */
+import type { ModelConfig } from '../config.js';
+import { EngineError, type EngineLimits } from '../engine.js';
+import { parameterCount, stateSize } from '../layout.js';
+
+export interface SharedSpace {
+  /** Where threads meet: see ARRIVED and FAILED. */
+  readonly signals: Int32Array;
+  /** [P] */
+  readonly parameters: Float32Array;
+  /** [B, T+1] of the call, tightly packed; for a step [B]. */
+  readonly tokens: Uint16Array;
+  /** [B, L, S, H] before and after. */
+  readonly states: Float32Array;
+  readonly endStates: Float32Array;
+  /** [B, V] of a step. */
+  readonly logits: Float32Array;
+  /** [P] of each thread; the first also takes the sum. */
+  readonly gradients: readonly Float32Array[];
+}
+
+/** Indices into `signals`: threads that have come to a meeting since the engine was opened (modulo 2^32); those that failed in this call. */
+export const ARRIVED = 0;
+export const FAILED = 1;
+
+/** @throws EngineError `unsupported` where memory cannot be shared, `out_of_memory` */
+export function createSharedSpace(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, threads: number): SharedSpace {
+  if (typeof SharedArrayBuffer === 'undefined') {
+    throw new EngineError(
+      'unsupported',
+      'this host shares no memory between threads (SharedArrayBuffer is absent)',
+      'serve the page with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, ' +
+        'or use an engine without threads',
+    );
+  }
+  const size = parameterCount(config);
+  const states = maxStreams * stateSize(config);
+  try {
+    return {
+      signals: new Int32Array(new SharedArrayBuffer(8)),
+      parameters: floats(size),
+      tokens: new Uint16Array(new SharedArrayBuffer(2 * maxStreams * (maxWindow + 1))),
+      states: floats(states),
+      endStates: floats(states),
+      logits: floats(maxStreams * config.vocabulary),
+      gradients: Array.from({ length: threads }, () => floats(size)),
+    };
+  } catch (cause) {
+    throw new EngineError(
+      'out_of_memory',
+      `${threads} engine threads for ${size} parameters need more memory than this host gives`,
+      'use fewer threads, or lower the hidden size or the batch',
+      { cause },
+    );
+  }
+}
+
+function floats(length: number): Float32Array {
+  return new Float32Array(new SharedArrayBuffer(4 * length));
+}
+
+/**
+ * Waits in this thread until all members of a call have come. Everything they wrote before is visible after.
+ * `arrivals`: what the count reaches with the last of them.
+ */
+export function meet(signals: Int32Array, arrivals: number): void {
+  const count = (Atomics.add(signals, ARRIVED, 1) + 1) | 0;
+  if (count === arrivals) {
+    Atomics.notify(signals, ARRIVED);
+    return;
+  }
+  for (let seen = count; seen !== arrivals; seen = Atomics.load(signals, ARRIVED)) Atomics.wait(signals, ARRIVED, seen);
+}
+
+/** Floats of a cache line: no two threads write to the same one. */
+const LINE = 16;
+
+/**
+ * Adds up this member's share of the gradients, ((first + second) + third) + ..., into the first.
+ * @returns whether all sums are finite
+ */
+export function sumShare(gradients: readonly Float32Array[], members: number, index: number): boolean {
+  const [sum] = gradients;
+  const lines = Math.ceil(sum.length / LINE);
+  const from = Math.floor((index * lines) / members) * LINE;
+  const to = Math.min(Math.floor(((index + 1) * lines) / members) * LINE, sum.length);
+  let finite = true;
+  for (let member = 1; member < members; member++) finite = addTo(sum, gradients[member], from, to) && finite;
+  return finite;
+}
+
+/** 0 * x is 0 for every number and NaN for infinities and NaN. Four of a kind at a time, or each sum would wait for the one before. */
+function addTo(sum: Float32Array, part: Float32Array, from: number, to: number): boolean {
+  let rest0 = 0;
+  let rest1 = 0;
+  let i = from;
+  for (; i + 1 < to; i += 2) {
+    const value0 = sum[i] + part[i];
+    const value1 = sum[i + 1] + part[i + 1];
+    sum[i] = value0;
+    sum[i + 1] = value1;
+    rest0 += Math.fround(value0) * 0;
+    rest1 += Math.fround(value1) * 0;
+  }
+  if (i < to) rest0 += (sum[i] += part[i]) * 0;
+  return rest0 + rest1 === 0;
+}
