@@ -7,6 +7,7 @@ import { interruption } from './interruption.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
+import * as gpu from './parts/gpu.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
@@ -17,7 +18,7 @@ import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
 const PARTS = new Map(
-  Object.entries({ engine, torch, threads, tfjs, scaling, curves, eval: evaluation, 'layer-norm': layerNorm, race }),
+  Object.entries({ engine, torch, threads, tfjs, gpu, scaling, curves, eval: evaluation, 'layer-norm': layerNorm, race }),
 );
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]

@@ -51,7 +51,7 @@ export async function measure({ quick, progress }) {
   // Quick: a window so short that every contestant takes a few steps.
   for (const size of quick ? [{ ...SMALL, window: QUICK_WINDOW }] : [SMALL, MEDIUM]) {
     progress(describeSize(size));
-    const entries = [troupe(size, false), troupe(size, true), ...others(size)];
+    const entries = [troupe('wasm', size), troupe('wasm', size, { trains: true }), ...others(size)];
     const { scores, dropped } = await race(entries, { quick, repetitions: 3, deadlineMs: FIRST_STEP_MS });
     const [gradient, step, ...rivals] = scores;
     const trains = new Set(entries.filter((entry) => entry.trains).map(({ name }) => name));
