@@ -1,4 +1,4 @@
-import type { VectorSpace } from '@troupe/optim';
+import { spaceBytes, type CodedVector, type VectorSpace } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
 import { CollectiveError } from './errors.js';
 
@@ -15,20 +15,22 @@ export interface GradientShape {
  * Gradients as bytes, little-endian: with fp16 one float32 scale per tensor, then halves [P], padded to a multiple of four bytes;
  * with fp32 float32 [P]. A value is half * scale. Scales are powers of two, so decoding is exact.
  */
-export interface GradientCoder {
-  /** P. */
-  readonly size: number;
-  /**
-   * The gradient [P] as a body, valid until the next encode, with `room` bytes behind it for the caller to fill. A value that is not
-   * finite stays so, and `defect` finds it.
-   */
-  encode(gradient: Float32Array, room?: number): Uint8Array<ArrayBuffer>;
-  /** Reads `body` into `target` [P]. */
-  decode(body: Uint8Array, target: Float32Array): void;
-  /** What makes the gradient in `body` unfit to be added, in plain words; undefined when it is sound. */
+export interface GradientReader {
+  /** The gradient [P] in `body`, as views of it: part by part the tensors with fp16, one vector of floats with fp32. */
+  read(body: Uint8Array): CodedVector;
+  /** What is wrong with the scales in `body`, in plain words; undefined when they are sound. Values are not looked at. */
   defect(body: Uint8Array): string | undefined;
-  /** Adds the gradient in `body`, found sound before, to `sum` [P] in the coder's space. */
-  addTo(sum: Float64Array, body: Uint8Array): void;
+}
+
+/** Writes bodies in its own memory, each valid until the next. A value that is not finite stays so. */
+export interface GradientWriter {
+  /** The gradient [P]. @throws CollectiveError `bad_length` */
+  encode(gradient: Float32Array): Uint8Array<ArrayBuffer>;
+  /**
+   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's space, `largest` its largest magnitude
+   * tensor by tensor with fp16.
+   */
+  encodeMean(sum: Float64Array, factor: number, largest: readonly number[]): Uint8Array<ArrayBuffer>;
 }
 
 /** Body bytes of an update. */
@@ -42,8 +44,47 @@ export function contributionBytes(shape: GradientShape, streams: number): number
   return updateBytes(shape) + streams * shape.stateFloats * 4;
 }
 
-export function createGradientCoder(shape: GradientShape, space: VectorSpace): GradientCoder {
-  return shape.codec === 'fp32' ? new Float32Coder(shape, space) : new Float16Coder(shape, space);
+/** Bytes that a writer takes in its space. */
+export function writerBytes(shape: GradientShape): number {
+  return spaceBytes({ float32: [updateBytes(shape) / 4] });
+}
+
+export function createGradientReader(shape: GradientShape): GradientReader {
+  const size = parameterCount(shape.tensorSizes);
+  if (shape.codec === 'fp32') return { read: (body) => floatsAt(body, 0, size), defect: () => undefined };
+  const tensors = tensorRanges(shape.tensorSizes);
+  return {
+    read(body) {
+      const scales = floatsAt(body, 0, tensors.length);
+      const halves = halvesAt(body, scales.byteLength, size);
+      return tensors.map(({ from, to }, k) => ({ values: halves.subarray(from, to), scale: scales[k] }));
+    },
+    defect(body) {
+      const scales = floatsAt(body, 0, tensors.length);
+      const wrong = scales.findIndex((scale) => !isScale(scale));
+      if (wrong < 0) return undefined;
+      return `the scale of tensor ${wrong} is ${scales[wrong]}, not a power of two between 2^-100 and 2^111`;
+    },
+  };
+}
+
+/** @throws OptimError `out_of_memory` when `space` lacks `writerBytes` */
+export function createGradientWriter(shape: GradientShape, space: VectorSpace): GradientWriter {
+  const memory = space.allocateFloat32(updateBytes(shape) / 4);
+  const body = new Uint8Array(memory.buffer as ArrayBuffer, memory.byteOffset, memory.byteLength);
+  const write = shape.codec === 'fp32' ? floatWriter(memory, space) : halfWriter(shape, memory, space);
+  const size = parameterCount(shape.tensorSizes);
+  return {
+    encode(gradient) {
+      checkLength(gradient, size);
+      write.encode(gradient);
+      return body;
+    },
+    encodeMean(sum, factor, largest) {
+      write.encodeMean(sum, factor, largest);
+      return body;
+    },
+  };
 }
 
 export function parameterCount(tensorSizes: readonly number[]): number {
@@ -58,43 +99,56 @@ export function floatsAt(body: Uint8Array, offset: number, length: number): Floa
     : new Float32Array(body.slice(offset, offset + length * 4).buffer, 0, length);
 }
 
-/** Bytes that every encode writes anew: megabytes a round that need not be allocated each time. */
-function createScratch(): (bytes: number) => Uint8Array<ArrayBuffer> {
-  let buffer = new ArrayBuffer(0);
-  return (bytes) => {
-    if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes);
-    return new Uint8Array(buffer, 0, bytes);
+function halvesAt(body: Uint8Array, offset: number, length: number): Uint16Array {
+  const start = body.byteOffset + offset;
+  return start % 2 === 0
+    ? new Uint16Array(body.buffer, start, length)
+    : new Uint16Array(body.slice(offset, offset + length * 2).buffer, 0, length);
+}
+
+function tensorRanges(sizes: readonly number[]): readonly { readonly from: number; readonly to: number }[] {
+  let to = 0;
+  return sizes.map((size) => ({ from: to, to: (to += size) }));
+}
+
+/** Writes into the memory of a body. */
+interface BodyWriter {
+  encode(gradient: Float32Array): void;
+  encodeMean: (...mean: Parameters<GradientWriter['encodeMean']>) => void;
+}
+
+function floatWriter(body: Float32Array, space: VectorSpace): BodyWriter {
+  return {
+    encode: (gradient) => body.set(gradient),
+    encodeMean: (sum, factor) => space.scaleToFloat(sum, factor, body),
   };
 }
 
-class Float32Coder implements GradientCoder {
-  readonly size: number;
-  readonly #space: VectorSpace;
-  readonly #scratch = createScratch();
-
-  constructor(shape: GradientShape, space: VectorSpace) {
-    this.size = parameterCount(shape.tensorSizes);
-    this.#space = space;
-  }
-
-  encode(gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
-    checkLength(gradient, this.size);
-    const body = this.#scratch(this.size * 4 + room);
-    body.set(new Uint8Array(gradient.buffer, gradient.byteOffset, gradient.byteLength));
-    return body;
-  }
-
-  decode(body: Uint8Array, target: Float32Array): void {
-    target.set(floatsAt(body, 0, this.size));
-  }
-
-  defect(body: Uint8Array): string | undefined {
-    return this.#space.isFinite(floatsAt(body, 0, this.size)) ? undefined : 'the gradient holds a NaN or an infinity';
-  }
-
-  addTo(sum: Float64Array, body: Uint8Array): void {
-    this.#space.addFloat(sum, floatsAt(body, 0, this.size));
-  }
+function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, space: VectorSpace): BodyWriter {
+  const tensors = tensorRanges(tensorSizes);
+  const scales = body.subarray(0, tensors.length);
+  const halves = halvesAt(
+    new Uint8Array(body.buffer, body.byteOffset, body.byteLength),
+    scales.byteLength,
+    parameterCount(tensorSizes),
+  );
+  const parts = tensors.map(({ from, to }) => halves.subarray(from, to));
+  return {
+    encode(gradient) {
+      for (const [k, { from, to }] of tensors.entries()) {
+        const tensor = gradient.subarray(from, to);
+        scales[k] = scaleFor(space.maxMagnitude(tensor));
+        space.encodeHalf(tensor, 1 / scales[k], parts[k]);
+      }
+    },
+    encodeMean(sum, factor, largest) {
+      for (const [k, { from, to }] of tensors.entries()) {
+        // Multiplying and rounding keep the order of magnitudes, so the largest of the sum becomes the largest of the mean.
+        scales[k] = scaleFor(Math.fround(largest[k] * factor));
+        space.scaleToHalf(sum.subarray(from, to), factor, 1 / scales[k], parts[k]);
+      }
+    },
+  };
 }
 
 /** A tensor's largest magnitude is brought below 2^15, one binary place under the end of the halves' range. */
@@ -102,66 +156,6 @@ const LARGEST_EXPONENT = 14;
 /** Within these, half * scale is a normal float32 for every half, and therefore exact. */
 const LEAST_SCALE = 2 ** -100;
 const MOST_SCALE = 2 ** 111;
-
-class Float16Coder implements GradientCoder {
-  readonly size: number;
-  readonly #bytes: number;
-  readonly #tensors: readonly { readonly from: number; readonly to: number }[];
-  readonly #space: VectorSpace;
-  readonly #scratch = createScratch();
-
-  constructor(shape: GradientShape, space: VectorSpace) {
-    let to = 0;
-    this.#tensors = shape.tensorSizes.map((size) => ({ from: to, to: (to += size) }));
-    this.size = to;
-    this.#bytes = updateBytes(shape);
-    this.#space = space;
-  }
-
-  encode(gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
-    checkLength(gradient, this.size);
-    const body = this.#scratch(this.#bytes + room);
-    // With an odd number of halves two bytes of padding remain, which must not vary.
-    body.fill(0, this.#bytes - 4, this.#bytes);
-    for (const { halves, scales, index, from, to } of this.#sections(body)) {
-      const tensor = gradient.subarray(from, to);
-      scales[index] = scaleFor(this.#space.maxMagnitude(tensor));
-      this.#space.encodeHalf(tensor, 1 / scales[index], halves);
-    }
-    return body;
-  }
-
-  decode(body: Uint8Array, target: Float32Array): void {
-    for (const { halves, scales, index, from, to } of this.#sections(body)) {
-      this.#space.decodeHalf(halves, scales[index], target.subarray(from, to));
-    }
-  }
-
-  defect(body: Uint8Array): string | undefined {
-    for (const { halves, scales, index } of this.#sections(body)) {
-      if (!isScale(scales[index]))
-        return `the scale of tensor ${index} is ${scales[index]}, not a power of two between 2^-100 and 2^111`;
-      if (!this.#space.isFinite(halves)) return `the gradient of tensor ${index} holds a NaN or an infinity`;
-    }
-    return undefined;
-  }
-
-  addTo(sum: Float64Array, body: Uint8Array): void {
-    for (const { halves, scales, index, from, to } of this.#sections(body)) {
-      this.#space.addHalf(sum.subarray(from, to), halves, scales[index]);
-    }
-  }
-
-  #sections(body: Uint8Array) {
-    const scales = floatsAt(body, 0, this.#tensors.length);
-    const start = body.byteOffset + scales.byteLength;
-    const halves =
-      start % 2 === 0
-        ? new Uint16Array(body.buffer, start, this.size)
-        : new Uint16Array(body.slice(scales.byteLength).buffer, 0, this.size);
-    return this.#tensors.map(({ from, to }, index) => ({ index, from, to, scales, halves: halves.subarray(from, to) }));
-  }
-}
 
 /** The power of two whose halves reach up to `magnitude`; 1 where no scale helps (all zero, or not finite). */
 function scaleFor(magnitude: number): number {

@@ -1,4 +1,13 @@
-export { contributionBytes, createGradientCoder, updateBytes, type GradientCoder, type GradientShape } from './codec.js';
+export {
+  contributionBytes,
+  createGradientReader,
+  createGradientWriter,
+  updateBytes,
+  writerBytes,
+  type GradientReader,
+  type GradientShape,
+  type GradientWriter,
+} from './codec.js';
 export { CollectiveError } from './errors.js';
 export {
   createReduction,

@@ -1,13 +1,24 @@
-import { clipScale, createVectorSpace, spaceBytes, type KernelKind, type VectorSpace } from '@troupe/optim';
+import {
+  clipScale,
+  createVectorSpace,
+  spaceBytes,
+  type CodedVector,
+  type KernelKind,
+  type SumMeasures,
+  type VectorSpace,
+} from '@troupe/optim';
 import { ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import {
   contributionBytes,
-  createGradientCoder,
+  createGradientReader,
+  createGradientWriter,
   floatsAt,
   parameterCount,
   updateBytes,
-  type GradientCoder,
+  writerBytes,
+  type GradientReader,
   type GradientShape,
+  type GradientWriter,
 } from './codec.js';
 
 /** A run as the all-reduce sees it: vectors to add, and which streams they stand for. */
@@ -68,7 +79,8 @@ export interface Reduction {
 /** @throws OptimError `out_of_memory` */
 export function createReduction(config: ReductionConfig): Reduction {
   const size = parameterCount(config.tensorSizes);
-  const space = createVectorSpace(spaceBytes({ float64: [size], float32: [size] }), config.kind);
+  const bytes = spaceBytes({ float64: [size], float32: [config.codec === 'fp32' ? size : Math.ceil(size / 2)] });
+  const space = createVectorSpace(bytes + writerBytes(config), config.kind);
   return new StreamReduction(config, space, size);
 }
 
@@ -84,22 +96,24 @@ type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
 class StreamReduction implements Reduction {
   readonly #config: ReductionConfig;
   readonly #space: VectorSpace;
-  readonly #coder: GradientCoder;
-  /** Sum of the gradients counted so far, [P]. */
+  readonly #reader: GradientReader;
+  readonly #writer: GradientWriter;
+  /** Sum of the gradients counted so far, [P]. What stands here before the first is left over from the round before. */
   readonly #sum: Float64Array;
-  readonly #mean: Float32Array;
+  /** A gradient is checked on its way in here, and only then added: nothing unsound touches the sum. */
+  readonly #incoming: Float32Array | Uint16Array;
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, space: VectorSpace, size: number) {
     this.#config = config;
     this.#space = space;
-    this.#coder = createGradientCoder(config, space);
+    this.#reader = createGradientReader(config);
+    this.#writer = createGradientWriter(config, space);
     this.#sum = space.allocateFloat64(size);
-    this.#mean = space.allocateFloat32(size);
+    this.#incoming = config.codec === 'fp32' ? space.allocateFloat32(size) : space.allocateUint16(size);
   }
 
   openRound(order: RoundOrder): void {
-    this.#sum.fill(0);
     this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [] };
   }
 
@@ -141,7 +155,9 @@ class StreamReduction implements Reduction {
     }
     const refusal = checkLease(round, workerId, contribution) ?? this.#checkContent(round, contribution, body);
     if (refusal) return refusal;
-    this.#coder.addTo(this.#sum, body);
+    const gradient = this.#takeIn(body);
+    if (gradient.defect !== undefined) return refuse('not_finite', gradient.defect);
+    const fresh = round.counted.size === 0;
     for (const stream of contribution.streams) round.counted.add(stream);
     round.losses.push({ stream: contribution.streams[0], lossSum: contribution.lossSum });
     const counted: Verdict = {
@@ -149,7 +165,29 @@ class StreamReduction implements Reduction {
       reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
       endStates: body.subarray(updateBytes(this.#config)),
     };
-    return round.counted.size < this.#config.streams ? counted : { ...counted, update: this.#finish(round) };
+    if (round.counted.size < this.#config.streams) {
+      this.#space.add(this.#sum, gradient.values, fresh);
+      return counted;
+    }
+    return { ...counted, update: this.#finish(round, this.#space.addLast(this.#sum, gradient.values, fresh)) };
+  }
+
+  /** The gradient in `body`, in this side's memory, or what makes it unfit to be added. */
+  #takeIn(body: Uint8Array): { readonly values: CodedVector; readonly defect?: string } {
+    const values = this.#reader.read(body);
+    const incoming = this.#incoming;
+    if (values instanceof Float32Array) {
+      const copy = incoming as Float32Array;
+      const sound = Number.isFinite(this.#space.load(values, copy));
+      return { values: copy, ...(sound ? {} : { defect: 'the gradient holds a NaN or an infinity' }) };
+    }
+    let from = 0;
+    const parts = values.map(({ values: { length }, scale }) => ({
+      values: incoming.subarray(from, (from += length)) as Uint16Array,
+      scale,
+    }));
+    const unsound = parts.findIndex((part, k) => !Number.isFinite(this.#space.load(values[k].values, part.values)));
+    return { values: parts, ...(unsound < 0 ? {} : { defect: `the gradient of tensor ${unsound} holds a NaN or an infinity` }) };
   }
 
   #checkContent(
@@ -173,19 +211,18 @@ class StreamReduction implements Reduction {
     const expected = contributionBytes(this.#config, streams.length);
     if (body.length !== expected)
       return refuse('wrong_length', `${body.length} bytes; ${streams.length} streams make ${expected}`);
-    const defect = this.#coder.defect(body);
+    const defect = this.#reader.defect(body);
     if (defect !== undefined) return refuse('not_finite', defect);
     const states = floatsAt(body, updateBytes(this.#config), streams.length * this.#config.stateFloats);
     if (!this.#space.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
     return Number.isFinite(sumLosses(round) + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
   }
 
-  #finish(round: OpenRound): EncodedUpdate {
+  #finish(round: OpenRound, { squares, largest }: SumMeasures): EncodedUpdate {
     const { runId, streams, window } = this.#config;
     const tokens = streams * window;
-    const gradientNorm = Math.sqrt(this.#space.sumOfSquares(this.#sum)) / tokens;
+    const gradientNorm = Math.sqrt(squares) / tokens;
     const scale = clipScale(gradientNorm, round.clip);
-    this.#space.scaleToFloat(this.#sum, scale / tokens, this.#mean);
     return {
       message: {
         type: 'update',
@@ -197,7 +234,7 @@ class StreamReduction implements Reduction {
         gradientNorm,
         clipScale: scale,
       },
-      body: this.#coder.encode(this.#mean),
+      body: this.#writer.encodeMean(this.#sum, scale / tokens, largest),
     };
   }
 }

@@ -1,11 +1,14 @@
-import { createVectorSpace } from '@troupe/optim';
+import { createVectorSpace, spaceBytes, type CodedVector } from '@troupe/optim';
 import type { MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import {
   contributionBytes,
-  createGradientCoder,
+  createGradientReader,
+  createGradientWriter,
   createReduction,
   updateBytes,
+  writerBytes,
+  type GradientShape,
   type ReductionConfig,
   type Verdict,
 } from '../src/index.js';
@@ -46,10 +49,30 @@ function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contrib
   };
 }
 
-function body(config: ReductionConfig, { streams, gradient }: Work): Uint8Array {
-  const coded = createGradientCoder(config, createVectorSpace(0)).encode(gradient, streams.length * config.stateFloats * 4);
-  new Float32Array(coded.buffer, updateBytes(config)).set(streams.flatMap((stream) => [stream, 1, 2]));
-  return coded;
+/** A copy in memory of its own. */
+function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(updateBytes(shape) + room);
+  bytes.set(createGradientWriter(shape, createVectorSpace(writerBytes(shape))).encode(gradient));
+  return bytes;
+}
+
+function floats(coded: CodedVector): Float32Array {
+  if (coded instanceof Float32Array) return coded;
+  const space = createVectorSpace(0);
+  const parts = coded.map(({ values, scale }) => {
+    const part = new Float32Array(values.length);
+    space.decodeHalf(values, scale, part);
+    return [...part];
+  });
+  return Float32Array.from(parts.flat());
+}
+
+const decoded = (shape: GradientShape, bytes: Uint8Array) => floats(createGradientReader(shape).read(bytes));
+
+function body(config: ReductionConfig, { streams, gradient }: Work): Uint8Array<ArrayBuffer> {
+  const bytes = encoded(config, gradient, streams.length * config.stateFloats * 4);
+  new Float32Array(bytes.buffer, updateBytes(config)).set(streams.flatMap((stream) => [stream, 1, 2]));
+  return bytes;
 }
 
 function opened(config: ReductionConfig, clip = 0, works: readonly Work[] = THREE) {
@@ -66,8 +89,7 @@ function reduce(config: ReductionConfig, works: readonly Work[], clip = 0) {
   const last = verdicts.at(-1);
   if (last?.result !== 'counted' || !last.update)
     throw new Error(`no update: ${verdicts.map((verdict) => verdict.reason).join('; ')}`);
-  const update = new Float32Array(SIZE);
-  createGradientCoder(config, createVectorSpace(0)).decode(last.update.body, update);
+  const update = decoded(config, last.update.body);
   return { verdicts, message: last.update.message, body: last.update.body, update };
 }
 
@@ -145,49 +167,61 @@ it('does not depend on the order of arrival with fp16, bit for bit', () => {
   }
 });
 
-describe('the gradient coder', () => {
-  it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])(
-    'keeps eleven bits of the largest value at magnitude %d in fp16',
-    (magnitude) => {
-      const coder = createGradientCoder({ codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 }, createVectorSpace(0));
-      const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
-      const coded = coder.encode(gradient);
-      const back = new Float32Array(5);
-      coder.decode(coded, back);
-      expect(coder.defect(coded)).toBeUndefined();
-      if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
-      expect([...back.subarray(2)]).toEqual([0, 1, -2]);
-    },
-  );
+describe('gradients as bytes', () => {
+  it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])('keep eleven bits of the largest value at magnitude %d in fp16', (magnitude) => {
+    const shape: GradientShape = { codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 };
+    const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
+    const bytes = encoded(shape, gradient);
+    const back = decoded(shape, bytes);
+    expect(createGradientReader(shape).defect(bytes)).toBeUndefined();
+    if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
+    expect([...back.subarray(2)]).toEqual([0, 1, -2]);
+  });
 
-  it('states the bytes it writes, padded to four', () => {
+  it.each(CODECS)('of a mean are those of its floats in %s, scales included', (codec) => {
+    const shape: GradientShape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
+    const size = 6_097;
+    const space = createVectorSpace(spaceBytes({ float64: [size] }) + 2 * writerBytes(shape));
+    const [direct, through] = [createGradientWriter(shape, space), createGradientWriter(shape, space)];
+    const sum = space.allocateFloat64(size);
+    const halves = createGradientWriter({ ...shape, codec: 'fp16' }, createVectorSpace(writerBytes({ ...shape, codec: 'fp16' })));
+    for (const factor of [1, 1 / 3, 1 / 2048, 0.999_999_97 / 7, 1e-38, 3e-45]) {
+      const gradient = Float32Array.from({ length: size }, (_, i) => Math.sin(i * factor) * 10 ** ((i % 9) - 5));
+      // A largest magnitude just under a power of two may be rounded up to it, and so into the next scale.
+      gradient[1_000] = 2 - 2 ** -23;
+      const last = createGradientReader({ ...shape, codec: 'fp16' }).read(halves.encode(gradient));
+      space.add(sum, gradient, true);
+      const { largest } = space.addLast(sum, last, false);
+      const mean = new Float32Array(size);
+      space.scaleToFloat(sum, factor, mean);
+      expect(direct.encodeMean(sum, factor, largest)).toEqual(through.encode(mean));
+    }
+  });
+
+  it('take the bytes stated, padded to four', () => {
     const shape = { tensorSizes: [3, 2], stateFloats: 4 };
     expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(2 * 4 + 12);
     expect(updateBytes({ ...shape, codec: 'fp32' })).toBe(20);
     expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(2 * 4 + 12 + 3 * 4 * 4);
   });
 
-  it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('finds the scale %d unsound', (scale) => {
-    const coder = createGradientCoder({ codec: 'fp16', tensorSizes: [2, 2], stateFloats: 1 }, createVectorSpace(0));
-    const coded = coder.encode(Float32Array.of(1, 2, 3, 4));
-    new Float32Array(coded.buffer)[1] = scale;
-    expect(coder.defect(coded)).toContain('scale of tensor 1');
+  it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('are unsound with the scale %d', (scale) => {
+    const shape: GradientShape = { codec: 'fp16', tensorSizes: [2, 2], stateFloats: 1 };
+    const bytes = encoded(shape, Float32Array.of(1, 2, 3, 4));
+    new Float32Array(bytes.buffer)[1] = scale;
+    expect(createGradientReader(shape).defect(bytes)).toContain('scale of tensor 1');
   });
 
-  it('refuses a gradient of another size', () => {
-    const coder = createGradientCoder(CONFIG, createVectorSpace(0));
-    expect(() => coder.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
+  it('are not made of a gradient of another size', () => {
+    const writer = createGradientWriter(CONFIG, createVectorSpace(writerBytes(CONFIG)));
+    expect(() => writer.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
   });
 
-  it('reads a body that starts at an odd address', () => {
-    const coder = createGradientCoder(CONFIG, createVectorSpace(0));
-    const coded = coder.encode(THREE[0].gradient);
-    const shifted = new Uint8Array(coded.length + 1);
-    shifted.set(coded, 1);
-    const [plain, moved] = [new Float32Array(SIZE), new Float32Array(SIZE)];
-    coder.decode(coded, plain);
-    coder.decode(shifted.subarray(1), moved);
-    expect(moved).toEqual(plain);
+  it('may start at an odd address', () => {
+    const bytes = encoded(CONFIG, THREE[0].gradient);
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    expect(decoded(CONFIG, shifted.subarray(1))).toEqual(decoded(CONFIG, bytes));
   });
 });
 
@@ -266,6 +300,16 @@ describe('rounds and grants', () => {
     expect(reduction.mayBeGranted(4, 'lease9')).toBe(true);
     expect(reduction.mayBeGranted(5, 'lease0')).toBe(true);
     expect(reduction.mayBeGranted(3, 'lease9')).toBe(false);
+  });
+
+  it('takes nothing of one round into the next', () => {
+    const reduction = opened(CONFIG);
+    const add = (one: Work, round: number) => reduction.add(one.workerId, message(one, { round }), body(CONFIG, one));
+    THREE.forEach((one) => add(one, 4));
+    reduction.openRound({ round: 5, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
+    for (const { workerId, leaseId, streams } of THREE) reduction.grant({ round: 5, workerId, leaseId, streams });
+    const [last] = THREE.map((one) => add(one, 5)).reverse();
+    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(CONFIG, THREE).body);
   });
 
   it('forgets what was counted when a round is opened again', () => {

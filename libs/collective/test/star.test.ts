@@ -1,13 +1,15 @@
-import { createVectorSpace } from '@troupe/optim';
+import { createReplica, createVectorSpace, type CodedVector } from '@troupe/optim';
 import { createChannel, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createGradientCoder, type GradientShape } from '../src/index.js';
+import { updateBytes, type GradientShape } from '../src/index.js';
 import {
+  applyUpdate,
   createStarService,
   hostReduce,
   joinReduce,
+  keepUpdate,
   type Contribution,
   type ReduceHost,
   type ReduceMember,
@@ -81,7 +83,19 @@ function expectedMean(i: number): number {
   return LEASES.reduce((total, _, k) => total + contribution(k).gradient[i], 0) / (RUN.streams * RUN.window);
 }
 
-function expectMean(update: Float32Array): void {
+function floats(coded: CodedVector): Float32Array {
+  if (coded instanceof Float32Array) return coded;
+  const space = createVectorSpace(0);
+  const parts = coded.map(({ values, scale }) => {
+    const part = new Float32Array(values.length);
+    space.decodeHalf(values, scale, part);
+    return [...part];
+  });
+  return Float32Array.from(parts.flat());
+}
+
+function expectMean(coded: CodedVector): void {
+  const update = floats(coded);
   const largest = Math.max(...Array.from(update, Math.abs));
   for (let i = 0; i < SIZE; i++) expect(Math.abs(update[i] - expectedMean(i))).toBeLessThan(largest * 2 ** -11);
 }
@@ -157,7 +171,7 @@ describe('a round over the star', () => {
       const { update, clipScale, round: finished } = await untilUpdate(member);
       expect(finished).toBe(round);
       expect(clipScale).toBeLessThan(1);
-      expect(Math.hypot(...update)).toBeCloseTo(1e-3, 8);
+      expect(Math.hypot(...floats(update))).toBeCloseTo(1e-3, 8);
       expect((await untilUpdate(host)).update).toEqual(update);
     }
   });
@@ -384,17 +398,49 @@ it('ends a host that grants a stream beyond B, with the reason', async () => {
   await expect(host.receive(soon())).rejects.toMatchObject({ code: 'refused', message: expect.stringContaining('beyond 5') });
 });
 
-it('refuses to hand out an update that is not finite', async () => {
-  const [near, far] = createMemoryPair();
-  const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
-  const joining = joinReduce(near, { ...SHAPE, runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
-  await service.receive(soon());
-  service.send({ type: 'joined', version: PROTOCOL_VERSION });
-  const member = await joining;
-  const body = createGradientCoder(SHAPE, createVectorSpace(0)).encode(new Float32Array(SIZE).fill(Infinity));
-  const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
-  service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
-  await expect(member.receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
+describe('an update that is not to be applied', () => {
+  const body = new Uint8Array(updateBytes(SHAPE));
+  beforeEach(() => {
+    body.fill(0);
+    new Float32Array(body.buffer, 0, 2).set([1, 2]);
+  });
+
+  async function received() {
+    const [near, far] = createMemoryPair();
+    const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
+    const joining = joinReduce(near, { ...SHAPE, runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
+    await service.receive(soon());
+    service.send({ type: 'joined', version: PROTOCOL_VERSION });
+    const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
+    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
+    return untilUpdate(await joining);
+  }
+
+  it('is refused on arrival when a scale is unsound', async () => {
+    new Float32Array(body.buffer)[1] = 3;
+    await expect(received()).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
+  });
+
+  it('is refused by the step when a value is not finite, and nothing moves', async () => {
+    new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
+    const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0 } });
+    const before = replica.snapshot();
+    const update = await received();
+    expect(() => applyUpdate(replica, update)).toThrow(
+      expect.objectContaining({ name: 'CollectiveError', code: 'not_finite', message: expect.stringContaining('round 0') }),
+    );
+    expect(replica.snapshot()).toEqual(before);
+  });
+
+  it('is applied when it is sound, and a kept one still after others came', async () => {
+    new Uint16Array(body.buffer, 8).fill(0x3c00);
+    const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
+    const update = await received();
+    const kept = keepUpdate(update);
+    if (!(update.update instanceof Float32Array)) for (const { values } of update.update) values.fill(0);
+    applyUpdate(replica, kept);
+    expect(replica.parameters).toEqual(Float32Array.from({ length: SIZE }, (_, i) => (i < 300 ? -1 : -2)));
+  });
 });
 
 function wire({ gradient: _gradient, endStates: _endStates, ...meta }: Contribution): Extract<Message, { type: 'contribution' }> {

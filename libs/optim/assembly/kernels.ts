@@ -4,19 +4,44 @@
  * in the imported memory; n counts elements. A tail shorter than a vector runs through the same vector code, one lane at a time.
  */
 
-function toHalf(x: v128): v128 {
-  const magnitude = v128.and(x, i32x4.splat(0x7fffffff));
-  const sign = v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000));
+/** Magnitudes below `TOO_LARGE` to halves without sign. */
+// @ts-ignore: decorator
+@inline
+function magnitudeToHalf(magnitude: v128): v128 {
   // Normal halves: move the exponent's bias from 127 to 15, round to nearest even at bit 13.
   const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));
   const normal = i32x4.shr_u(i32x4.add(i32x4.add(magnitude, i32x4.splat(0xc8000fff)), odd), 13);
   // Subnormal halves: adding 0.5 lets the FPU round at 2^-24, the last bit of a subnormal half.
   const subnormal = i32x4.sub(f32x4.add(magnitude, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
-  let half = v128.bitselect(normal, subnormal, i32x4.ge_s(magnitude, i32x4.splat(0x38800000)));
-  half = v128.bitselect(i32x4.splat(0x7c00), half, i32x4.ge_s(magnitude, i32x4.splat(0x477ff000)));
+  return v128.bitselect(normal, subnormal, i32x4.ge_s(magnitude, i32x4.splat(0x38800000)));
+}
+
+/** Bits of the least magnitude that becomes an infinity. */
+const TOO_LARGE = 0x477ff000;
+
+function toHalf(x: v128): v128 {
+  const magnitude = v128.and(x, i32x4.splat(0x7fffffff));
+  const sign = v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000));
+  let half = v128.bitselect(i32x4.splat(0x7c00), magnitudeToHalf(magnitude), i32x4.ge_s(magnitude, i32x4.splat(TOO_LARGE)));
   half = v128.or(half, sign);
   // The sign of a NaN differs between processors, so there is only one NaN.
   return v128.bitselect(i32x4.splat(0x7e00), half, i32x4.gt_s(magnitude, i32x4.splat(0x7f800000)));
+}
+
+/** Eight floats to halves. Hardly ever is one of them too large for a half, so that case is left to a slower way. */
+// @ts-ignore: decorator
+@inline
+function toHalves(low: v128, high: v128): v128 {
+  const mask = i32x4.splat(0x7fffffff);
+  const a = v128.and(low, mask);
+  const b = v128.and(high, mask);
+  if (v128.any_true(i32x4.ge_s(i32x4.max_s(a, b), i32x4.splat(TOO_LARGE)))) {
+    return i16x8.narrow_i32x4_u(toHalf(low), toHalf(high));
+  }
+  const magnitudes = i16x8.narrow_i32x4_u(magnitudeToHalf(a), magnitudeToHalf(b));
+  // As integers floats saturate when narrowed, and of those limits only the sign is wanted.
+  const signs = v128.and(i16x8.narrow_i32x4_s(low, high), i16x8.splat(-0x8000));
+  return v128.or(magnitudes, signs);
 }
 
 function fromHalf(half: v128): v128 {
@@ -29,13 +54,29 @@ function fromHalf(half: v128): v128 {
   return v128.or(value, sign);
 }
 
+/** Lower four of eight finite halves; fromHalf without the case of infinities and NaNs. */
+// @ts-ignore: decorator
+@inline
+function finiteLow(halves: v128): v128 {
+  const bits = v128.and(i32x4.shl(i32x4.extend_low_i16x8_s(halves), 13), i32x4.splat(0x8fffe000));
+  return f32x4.mul(bits, f32x4.splat(reinterpret<f32>(0x77800000)));
+}
+
+/** The upper four. */
+// @ts-ignore: decorator
+@inline
+function finiteHigh(halves: v128): v128 {
+  const bits = v128.and(i32x4.shl(i32x4.extend_high_i16x8_s(halves), 13), i32x4.splat(0x8fffe000));
+  return f32x4.mul(bits, f32x4.splat(reinterpret<f32>(0x77800000)));
+}
+
 export function encodeHalf(source: usize, n: i32, scale: f32, target: usize): void {
   const factor = f32x4.splat(scale);
   let i = 0;
   for (; i + 8 <= n; i += 8) {
-    const low = toHalf(f32x4.mul(v128.load(source + ((<usize>i) << 2)), factor));
-    const high = toHalf(f32x4.mul(v128.load(source + ((<usize>i) << 2), 16), factor));
-    v128.store(target + ((<usize>i) << 1), i16x8.narrow_i32x4_u(low, high));
+    const low = f32x4.mul(v128.load(source + ((<usize>i) << 2)), factor);
+    const high = f32x4.mul(v128.load(source + ((<usize>i) << 2), 16), factor);
+    v128.store(target + ((<usize>i) << 1), toHalves(low, high));
   }
   for (; i < n; i++) {
     const half = toHalf(f32x4.mul(v128.load32_zero(source + ((<usize>i) << 2)), factor));
@@ -63,19 +104,45 @@ function addFour(sum: usize, x: v128): void {
   v128.store(sum, f64x2.add(v128.load(sum, 16), f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))), 16);
 }
 
+/** As addFour to zeros, which turn -0 into 0. */
+function storeFour(sum: usize, x: v128): void {
+  const zeros = f64x2.splat(0);
+  v128.store(sum, f64x2.add(zeros, f64x2.promote_low_f32x4(x)));
+  v128.store(sum, f64x2.add(zeros, f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))), 16);
+}
+
+/** The half at `source` times `scale`, in lane 0. */
+function oneHalf(source: usize, scale: v128): v128 {
+  return f32x4.mul(fromHalf(i32x4.splat(<i32>load<u16>(source))), scale);
+}
+
 export function addHalf(sum: usize, source: usize, n: i32, scale: f32): void {
   const factor = f32x4.splat(scale);
   let i = 0;
   for (; i + 8 <= n; i += 8) {
     const halves = v128.load(source + ((<usize>i) << 1));
     const address = sum + ((<usize>i) << 3);
-    addFour(address, f32x4.mul(fromHalf(i32x4.extend_low_i16x8_u(halves)), factor));
-    addFour(address + 32, f32x4.mul(fromHalf(i32x4.extend_high_i16x8_u(halves)), factor));
+    addFour(address, f32x4.mul(finiteLow(halves), factor));
+    addFour(address + 32, f32x4.mul(finiteHigh(halves), factor));
   }
   for (; i < n; i++) {
-    const value = f32x4.mul(fromHalf(i32x4.splat(<i32>load<u16>(source + ((<usize>i) << 1)))), factor);
     const address = sum + ((<usize>i) << 3);
-    store<f64>(address, load<f64>(address) + <f64>f32x4.extract_lane(value, 0));
+    store<f64>(address, load<f64>(address) + <f64>f32x4.extract_lane(oneHalf(source + ((<usize>i) << 1), factor), 0));
+  }
+}
+
+/** As addHalf to zeros, over whatever stood there. */
+export function storeHalf(sum: usize, source: usize, n: i32, scale: f32): void {
+  const factor = f32x4.splat(scale);
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const halves = v128.load(source + ((<usize>i) << 1));
+    const address = sum + ((<usize>i) << 3);
+    storeFour(address, f32x4.mul(finiteLow(halves), factor));
+    storeFour(address + 32, f32x4.mul(finiteHigh(halves), factor));
+  }
+  for (; i < n; i++) {
+    store<f64>(sum + ((<usize>i) << 3), 0.0 + <f64>f32x4.extract_lane(oneHalf(source + ((<usize>i) << 1), factor), 0));
   }
 }
 
@@ -86,6 +153,13 @@ export function addFloat(sum: usize, source: usize, n: i32): void {
     const address = sum + ((<usize>i) << 3);
     store<f64>(address, load<f64>(address) + <f64>load<f32>(source + ((<usize>i) << 2)));
   }
+}
+
+/** As addFloat to zeros, over whatever stood there. */
+export function storeFloat(sum: usize, source: usize, n: i32): void {
+  let i = 0;
+  for (; i + 4 <= n; i += 4) storeFour(sum + ((<usize>i) << 3), v128.load(source + ((<usize>i) << 2)));
+  for (; i < n; i++) store<f64>(sum + ((<usize>i) << 3), 0.0 + <f64>load<f32>(source + ((<usize>i) << 2)));
 }
 
 /** Bits of the largest |x|. As integers they order like the floats, with infinity and then NaN on top. */
@@ -112,40 +186,63 @@ export function maxMagnitudeHalf(source: usize, n: i32): i32 {
   return max(result, max(i32x4.extract_lane(wide, 2), i32x4.extract_lane(wide, 3)));
 }
 
-/** Element i adds to partial sum i mod 4; the result is (s0 + s1) + (s2 + s3). */
-export function sumOfSquares(source: usize, n: i32): f64 {
-  let low = f64x2.splat(0);
-  let high = f64x2.splat(0);
+/** x^2 of element i adds to partial sum i mod 4 of `squares`. Returns the largest |x|. All are finite. */
+export function measure(source: usize, n: i32, squares: usize): f64 {
+  let low = v128.load(squares);
+  let high = v128.load(squares, 16);
+  let mostLow = f64x2.splat(0);
+  let mostHigh = f64x2.splat(0);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const a = v128.load(source + ((<usize>i) << 3));
     const b = v128.load(source + ((<usize>i) << 3), 16);
     low = f64x2.add(low, f64x2.mul(a, a));
     high = f64x2.add(high, f64x2.mul(b, b));
+    mostLow = f64x2.pmax(mostLow, f64x2.abs(a));
+    mostHigh = f64x2.pmax(mostHigh, f64x2.abs(b));
   }
-  let s0 = f64x2.extract_lane(low, 0);
-  let s1 = f64x2.extract_lane(low, 1);
-  let s2 = f64x2.extract_lane(high, 0);
-  const s3 = f64x2.extract_lane(high, 1);
+  v128.store(squares, low);
+  v128.store(squares, high, 16);
+  mostLow = f64x2.pmax(mostLow, mostHigh);
+  let most = max(f64x2.extract_lane(mostLow, 0), f64x2.extract_lane(mostLow, 1));
   for (; i < n; i++) {
     const x = load<f64>(source + ((<usize>i) << 3));
-    const lane = i & 3;
-    if (lane == 0) s0 += x * x;
-    else if (lane == 1) s1 += x * x;
-    else s2 += x * x;
+    const partial = squares + ((<usize>(i & 3)) << 3);
+    store<f64>(partial, load<f64>(partial) + x * x);
+    most = max(most, abs(x));
   }
-  return s0 + s1 + (s2 + s3);
+  return most;
+}
+
+/** Four of a sum times `factor`, rounded to float32. */
+function meanFour(source: usize, factor: v128): v128 {
+  const low = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source), factor));
+  const high = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source, 16), factor));
+  return v128.shuffle<f32>(low, high, 0, 1, 4, 5);
 }
 
 export function scaleToFloat(source: usize, n: i32, factor: f64, target: usize): void {
   const factors = f64x2.splat(factor);
   let i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const low = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source + ((<usize>i) << 3)), factors));
-    const high = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source + ((<usize>i) << 3), 16), factors));
-    v128.store(target + ((<usize>i) << 2), v128.shuffle<f32>(low, high, 0, 1, 4, 5));
-  }
+  for (; i + 4 <= n; i += 4) v128.store(target + ((<usize>i) << 2), meanFour(source + ((<usize>i) << 3), factors));
   for (; i < n; i++) store<f32>(target + ((<usize>i) << 2), <f32>(load<f64>(source + ((<usize>i) << 3)) * factor));
+}
+
+/** scaleToFloat and then encodeHalf, without the floats between them. */
+export function scaleToHalf(source: usize, n: i32, factor: f64, scale: f32, target: usize): void {
+  const factors = f64x2.splat(factor);
+  const scales = f32x4.splat(scale);
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const address = source + ((<usize>i) << 3);
+    const low = f32x4.mul(meanFour(address, factors), scales);
+    const high = f32x4.mul(meanFour(address + 32, factors), scales);
+    v128.store(target + ((<usize>i) << 1), toHalves(low, high));
+  }
+  for (; i < n; i++) {
+    const mean = f32x4.splat(<f32>(load<f64>(source + ((<usize>i) << 3)) * factor));
+    v128.store16_lane(target + ((<usize>i) << 1), toHalf(f32x4.mul(mean, scales)), 0);
+  }
 }
 
 function digestFour(state: v128, words: v128): v128 {
@@ -181,6 +278,20 @@ function sgdVelocity(p: v128, velocity: v128, update: v128, momentum: v128, deca
   return f32x4.add(f32x4.mul(momentum, velocity), f32x4.add(update, f32x4.mul(decay, p)));
 }
 
+function sgdFour(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128): void {
+  const x = v128.load(p);
+  const v = sgdVelocity(x, v128.load(velocity), update, momentum, decay);
+  v128.store(velocity, v);
+  v128.store(p, f32x4.sub(x, f32x4.mul(rate, v)));
+}
+
+function sgdOne(p: usize, velocity: usize, update: v128, rate: v128, momentum: v128, decay: v128): void {
+  const x = v128.load32_zero(p);
+  const v = sgdVelocity(x, v128.load32_zero(velocity), update, momentum, decay);
+  v128.store32_lane(velocity, v, 0);
+  v128.store32_lane(p, f32x4.sub(x, f32x4.mul(rate, v)), 0);
+}
+
 export function sgdStep(p: usize, velocity: usize, update: usize, n: i32, rate: f32, momentum: f32, decay: f32): void {
   const rates = f32x4.splat(rate);
   const momenta = f32x4.splat(momentum);
@@ -188,17 +299,41 @@ export function sgdStep(p: usize, velocity: usize, update: usize, n: i32, rate: 
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const at = (<usize>i) << 2;
-    const x = v128.load(p + at);
-    const v = sgdVelocity(x, v128.load(velocity + at), v128.load(update + at), momenta, decays);
-    v128.store(velocity + at, v);
-    v128.store(p + at, f32x4.sub(x, f32x4.mul(rates, v)));
+    sgdFour(p + at, velocity + at, v128.load(update + at), rates, momenta, decays);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    const x = v128.load32_zero(p + at);
-    const v = sgdVelocity(x, v128.load32_zero(velocity + at), v128.load32_zero(update + at), momenta, decays);
-    v128.store32_lane(velocity + at, v, 0);
-    v128.store32_lane(p + at, f32x4.sub(x, f32x4.mul(rates, v)), 0);
+    sgdOne(p + at, velocity + at, v128.load32_zero(update + at), rates, momenta, decays);
+  }
+}
+
+/** decodeHalf and then sgdStep, without the floats between them. */
+export function sgdStepHalf(
+  p: usize,
+  velocity: usize,
+  update: usize,
+  n: i32,
+  scale: f32,
+  rate: f32,
+  momentum: f32,
+  decay: f32,
+): void {
+  const scales = f32x4.splat(scale);
+  const rates = f32x4.splat(rate);
+  const momenta = f32x4.splat(momentum);
+  const decays = f32x4.splat(decay);
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const at = (<usize>i) << 2;
+    const halves = v128.load(update + ((<usize>i) << 1));
+    const low = f32x4.mul(finiteLow(halves), scales);
+    const high = f32x4.mul(finiteHigh(halves), scales);
+    sgdFour(p + at, velocity + at, low, rates, momenta, decays);
+    sgdFour(p + at + 16, velocity + at + 16, high, rates, momenta, decays);
+  }
+  for (; i < n; i++) {
+    const at = (<usize>i) << 2;
+    sgdOne(p + at, velocity + at, oneHalf(update + ((<usize>i) << 1), scales), rates, momenta, decays);
   }
 }
 
@@ -206,55 +341,105 @@ function blend(keep: v128, old: v128, take: v128, fresh: v128): v128 {
   return f32x4.add(f32x4.mul(keep, old), f32x4.mul(take, fresh));
 }
 
-function adamMove(x: v128, m: v128, v: v128, shrink: v128, stepSize: v128, rootScale: v128, epsilon: v128): v128 {
-  const denominator = f32x4.add(f32x4.mul(f32x4.sqrt(v), rootScale), epsilon);
-  return f32x4.sub(f32x4.mul(x, shrink), f32x4.mul(stepSize, f32x4.div(m, denominator)));
-}
-
-export function adamStep(
+// @ts-ignore: decorator
+@inline
+function adamFour(
   p: usize,
   first: usize,
   second: usize,
-  update: usize,
-  n: i32,
-  keep1: f32,
-  take1: f32,
-  keep2: f32,
-  take2: f32,
-  penalty: f32,
-  shrink: f32,
-  stepSize: f32,
-  rootScale: f32,
-  epsilon: f32,
+  update: v128,
+  keep1: v128,
+  take1: v128,
+  keep2: v128,
+  take2: v128,
+  penalty: v128,
+  shrink: v128,
+  stepSize: v128,
+  rootScale: v128,
+  epsilon: v128,
 ): void {
-  const k1 = f32x4.splat(keep1);
-  const t1 = f32x4.splat(take1);
-  const k2 = f32x4.splat(keep2);
-  const t2 = f32x4.splat(take2);
-  const penalties = f32x4.splat(penalty);
-  const shrinks = f32x4.splat(shrink);
-  const steps = f32x4.splat(stepSize);
-  const roots = f32x4.splat(rootScale);
-  const epsilons = f32x4.splat(epsilon);
+  const x = v128.load(p);
+  const g = f32x4.add(update, f32x4.mul(penalty, x));
+  const m = blend(keep1, v128.load(first), take1, g);
+  const v = blend(keep2, v128.load(second), take2, f32x4.mul(g, g));
+  v128.store(first, m);
+  v128.store(second, v);
+  const denominator = f32x4.add(f32x4.mul(f32x4.sqrt(v), rootScale), epsilon);
+  v128.store(p, f32x4.sub(f32x4.mul(x, shrink), f32x4.mul(stepSize, f32x4.div(m, denominator))));
+}
+
+// @ts-ignore: decorator
+@inline
+function adamOne(
+  p: usize,
+  first: usize,
+  second: usize,
+  update: v128,
+  keep1: v128,
+  take1: v128,
+  keep2: v128,
+  take2: v128,
+  penalty: v128,
+  shrink: v128,
+  stepSize: v128,
+  rootScale: v128,
+  epsilon: v128,
+): void {
+  const x = v128.load32_zero(p);
+  const g = f32x4.add(update, f32x4.mul(penalty, x));
+  const m = blend(keep1, v128.load32_zero(first), take1, g);
+  const v = blend(keep2, v128.load32_zero(second), take2, f32x4.mul(g, g));
+  v128.store32_lane(first, m, 0);
+  v128.store32_lane(second, v, 0);
+  const denominator = f32x4.add(f32x4.mul(f32x4.sqrt(v), rootScale), epsilon);
+  v128.store32_lane(p, f32x4.sub(f32x4.mul(x, shrink), f32x4.mul(stepSize, f32x4.div(m, denominator))), 0);
+}
+
+/** `c`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon. */
+export function adamStep(p: usize, first: usize, second: usize, update: usize, n: i32, c: usize): void {
+  const k1 = v128.load32_splat(c);
+  const t1 = v128.load32_splat(c, 4);
+  const k2 = v128.load32_splat(c, 8);
+  const t2 = v128.load32_splat(c, 12);
+  const penalty = v128.load32_splat(c, 16);
+  const shrink = v128.load32_splat(c, 20);
+  const step = v128.load32_splat(c, 24);
+  const root = v128.load32_splat(c, 28);
+  const epsilon = v128.load32_splat(c, 32);
   let i = 0;
   for (; i + 4 <= n; i += 4) {
     const at = (<usize>i) << 2;
-    const x = v128.load(p + at);
-    const g = f32x4.add(v128.load(update + at), f32x4.mul(penalties, x));
-    const m = blend(k1, v128.load(first + at), t1, g);
-    const v = blend(k2, v128.load(second + at), t2, f32x4.mul(g, g));
-    v128.store(first + at, m);
-    v128.store(second + at, v);
-    v128.store(p + at, adamMove(x, m, v, shrinks, steps, roots, epsilons));
+    adamFour(p + at, first + at, second + at, v128.load(update + at), k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
   }
   for (; i < n; i++) {
     const at = (<usize>i) << 2;
-    const x = v128.load32_zero(p + at);
-    const g = f32x4.add(v128.load32_zero(update + at), f32x4.mul(penalties, x));
-    const m = blend(k1, v128.load32_zero(first + at), t1, g);
-    const v = blend(k2, v128.load32_zero(second + at), t2, f32x4.mul(g, g));
-    v128.store32_lane(first + at, m, 0);
-    v128.store32_lane(second + at, v, 0);
-    v128.store32_lane(p + at, adamMove(x, m, v, shrinks, steps, roots, epsilons), 0);
+    adamOne(p + at, first + at, second + at, v128.load32_zero(update + at), k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
+  }
+}
+
+/** decodeHalf and then adamStep, without the floats between them. */
+export function adamStepHalf(p: usize, first: usize, second: usize, update: usize, n: i32, scale: f32, c: usize): void {
+  const k1 = v128.load32_splat(c);
+  const t1 = v128.load32_splat(c, 4);
+  const k2 = v128.load32_splat(c, 8);
+  const t2 = v128.load32_splat(c, 12);
+  const penalty = v128.load32_splat(c, 16);
+  const shrink = v128.load32_splat(c, 20);
+  const step = v128.load32_splat(c, 24);
+  const root = v128.load32_splat(c, 28);
+  const epsilon = v128.load32_splat(c, 32);
+  const scales = f32x4.splat(scale);
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const at = (<usize>i) << 2;
+    const halves = v128.load(update + ((<usize>i) << 1));
+    const low = f32x4.mul(finiteLow(halves), scales);
+    adamFour(p + at, first + at, second + at, low, k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
+    const high = f32x4.mul(finiteHigh(halves), scales);
+    adamFour(p + at + 16, first + at + 16, second + at + 16, high, k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
+  }
+  for (; i < n; i++) {
+    const at = (<usize>i) << 2;
+    adamOne(p + at, first + at, second + at, oneHalf(update + ((<usize>i) << 1), scales), k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
   }
 }

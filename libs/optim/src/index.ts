@@ -3,4 +3,11 @@ export { OptimError } from './errors.js';
 export { type KernelKind } from './kernels.js';
 export { createReplica, optimizerStateBytes, snapshotBytes, type Replica, type ReplicaOptions } from './replica.js';
 export { clipScale, learningRateAt } from './schedule.js';
-export { createVectorSpace, spaceBytes, type VectorSpace } from './space.js';
+export {
+  createVectorSpace,
+  spaceBytes,
+  type CodedVector,
+  type ScaledHalves,
+  type SumMeasures,
+  type VectorSpace,
+} from './space.js';

@@ -9,28 +9,28 @@ export interface Kernels {
   decodeHalf(source: number, n: number, scale: number, target: number): void;
   addHalf(sum: number, source: number, n: number, scale: number): void;
   addFloat(sum: number, source: number, n: number): void;
+  storeHalf(sum: number, source: number, n: number, scale: number): void;
+  storeFloat(sum: number, source: number, n: number): void;
   maxMagnitude(source: number, n: number): number;
   maxMagnitudeHalf(source: number, n: number): number;
-  sumOfSquares(source: number, n: number): number;
+  measure(source: number, n: number, squares: number): number;
   scaleToFloat(source: number, n: number, factor: number, target: number): void;
+  scaleToHalf(source: number, n: number, factor: number, scale: number, target: number): void;
   digestWords(state: number, source: number, n: number): void;
   sgdStep(p: number, velocity: number, update: number, n: number, rate: number, momentum: number, decay: number): void;
-  adamStep(
+  sgdStepHalf(
     p: number,
-    first: number,
-    second: number,
+    velocity: number,
     update: number,
     n: number,
-    keep1: number,
-    take1: number,
-    keep2: number,
-    take2: number,
-    penalty: number,
-    shrink: number,
-    stepSize: number,
-    rootScale: number,
-    epsilon: number,
+    scale: number,
+    rate: number,
+    momentum: number,
+    decay: number,
   ): void;
+  /** `coefficients`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon. */
+  adamStep(p: number, first: number, second: number, update: number, n: number, coefficients: number): void;
+  adamStepHalf(p: number, first: number, second: number, update: number, n: number, scale: number, coefficients: number): void;
 }
 
 export type KernelKind = 'wasm' | 'typescript';

@@ -1,7 +1,7 @@
 import type { OptimizerConfig, OptimizerState } from './config.js';
 import { OptimError } from './errors.js';
 import type { KernelKind } from './kernels.js';
-import { createVectorSpace, spaceBytes, type VectorSpace } from './space.js';
+import { codedLength, createVectorSpace, spaceBytes, type CodedVector, type VectorSpace } from './space.js';
 
 /**
  * The model's parameters on one machine and the optimizer that moves them. Two replicas that took the same steps hold the same
@@ -12,14 +12,14 @@ export interface Replica {
   /** [P], valid for the replica's life. Read it; write through setParameters, importState or restore. */
   readonly parameters: Float32Array;
   /**
-   * Moves the parameters by one clipped mean gradient [P].
+   * Moves the parameters by one clipped mean gradient [P], which halves spare the decoding of: they are read by the step itself.
    * SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v. Adam: m, v as in Kingma & Ba 2015 algorithm 1,
    * p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon), PyTorch's form of it; `adam` adds weightDecay * p to g,
    * `adamw` multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
    * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then unchanged
    */
-  step(update: Float32Array, learningRate: number): void;
-  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. */
+  step(update: CodedVector, learningRate: number): void;
+  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. After a step it costs nothing. */
   digest(): string;
   /** Copies [P] in; the optimizer's state stays. @throws OptimError `bad_length` */
   setParameters(parameters: Float32Array): void;
@@ -74,7 +74,7 @@ export function snapshotBytes(size: number, optimizer: OptimizerConfig): number 
 /** A replica with all parameters and state zero. @throws OptimError `out_of_memory` */
 export function createReplica(options: ReplicaOptions): Replica {
   const vectors = 1 + stateShape(options.optimizer).slots.length;
-  const bytes = spaceBytes({ float32: Array.from({ length: vectors }, () => options.size) });
+  const bytes = spaceBytes({ float32: Array.from({ length: vectors }, () => options.size), uint16: [options.size] });
   return new FlatReplica(options, createVectorSpace(bytes, options.kind));
 }
 
@@ -84,6 +84,10 @@ class FlatReplica implements Replica {
   readonly #space: VectorSpace;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
+  /** Halves of an update are checked on their way in here, before any of them moves anything. */
+  readonly #incoming: Uint16Array;
+  /** Of the parameters as they are; undefined when it must be taken anew. */
+  #digest: string | undefined;
   /** In the order of the shape. */
   #scalars: Float64Array;
 
@@ -93,28 +97,33 @@ class FlatReplica implements Replica {
     this.#shape = stateShape(optimizer);
     this.parameters = space.allocateFloat32(size);
     this.#slots = this.#shape.slots.map(() => space.allocateFloat32(size));
+    this.#incoming = space.allocateUint16(size);
     this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
   }
 
-  step(update: Float32Array, learningRate: number): void {
-    this.#checkLength('update', update);
-    if (!Number.isFinite(learningRate) || !this.#space.isFinite(update)) {
+  step(update: CodedVector, learningRate: number): void {
+    this.#checkLength('update', codedLength(update));
+    const sound = this.#takeIn(update);
+    if (!Number.isFinite(learningRate) || sound === undefined) {
       throw new OptimError(
         'not_finite',
         'an update or learning rate that is not finite was not applied',
         'Lower the learning rate or the clip norm.',
       );
     }
-    if (this.#optimizer.kind === 'sgd') this.#sgdStep(this.#optimizer, update, learningRate);
-    else this.#adamStep(this.#optimizer, update, learningRate);
+    const config = this.#optimizer;
+    this.#digest = undefined;
+    this.#digest =
+      config.kind === 'sgd' ? this.#sgdStep(config, sound, learningRate) : this.#adamStep(config, sound, learningRate);
   }
 
   digest(): string {
-    return this.#space.digest(this.parameters);
+    return (this.#digest ??= this.#space.digest(this.parameters));
   }
 
   setParameters(parameters: Float32Array): void {
-    this.#checkLength('parameters', parameters);
+    this.#checkLength('parameters', parameters.length);
+    this.#digest = undefined;
     this.parameters.set(parameters);
   }
 
@@ -127,7 +136,7 @@ class FlatReplica implements Replica {
 
   importState(state: OptimizerState): void {
     const slots = this.#shape.slots.map((name) => find(state.slots, name).values);
-    for (const [k, values] of slots.entries()) this.#checkLength(this.#shape.slots[k], values);
+    for (const [k, values] of slots.entries()) this.#checkLength(this.#shape.slots[k], values.length);
     const scalars = this.#shape.scalars.map(({ name }) => find(state.scalars, name).value);
     checkScalars(scalars);
     for (const [k, values] of slots.entries()) this.#slots[k].set(values);
@@ -156,6 +165,7 @@ class FlatReplica implements Replica {
     }
     const scalars = new Float64Array(bytes.slice(expected - this.#scalars.byteLength).buffer);
     checkScalars(scalars);
+    this.#digest = undefined;
     let offset = 0;
     for (const part of [this.parameters, ...this.#slots]) {
       new Uint8Array(part.buffer, part.byteOffset, part.byteLength).set(bytes.subarray(offset, offset + part.byteLength));
@@ -164,17 +174,21 @@ class FlatReplica implements Replica {
     this.#scalars = scalars;
   }
 
-  #sgdStep(config: OptimizerConfig & { kind: 'sgd' }, update: Float32Array, rate: number): void {
+  #sgdStep(config: OptimizerConfig & { kind: 'sgd' }, update: CodedVector, rate: number): string {
     this.#scalars[0] += 1;
-    this.#space.sgdStep(this.parameters, this.#slots[0], update, { rate, momentum: config.momentum, decay: config.weightDecay });
+    return this.#space.sgdStep(this.parameters, this.#slots[0], update, {
+      rate,
+      momentum: config.momentum,
+      decay: config.weightDecay,
+    });
   }
 
-  #adamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, update: Float32Array, rate: number): void {
+  #adamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, update: CodedVector, rate: number): string {
     const { kind, beta1, beta2, epsilon, weightDecay } = config;
     this.#scalars[0] += 1;
     this.#scalars[1] *= beta1;
     this.#scalars[2] *= beta2;
-    this.#space.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
+    return this.#space.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
       keep1: beta1,
       take1: 1 - beta1,
       keep2: beta2,
@@ -187,12 +201,24 @@ class FlatReplica implements Replica {
     });
   }
 
-  #checkLength(what: string, values: Float32Array): void {
+  /** The update where the step can read it, or undefined when a value in it is not finite. */
+  #takeIn(update: CodedVector): CodedVector | undefined {
+    if (update instanceof Float32Array) return this.#space.isFinite(update) ? update : undefined;
+    let from = 0;
+    const parts = update.map(({ values, scale }) => ({ values: this.#incoming.subarray(from, (from += values.length)), scale }));
+    // Finite halves may still overflow by their scale.
+    const sound = parts.every(({ values, scale }, k) => {
+      return Number.isFinite(Math.fround(this.#space.load(update[k].values, values) * Math.fround(scale)));
+    });
+    return sound ? parts : undefined;
+  }
+
+  #checkLength(what: string, length: number): void {
     const size = this.parameters.length;
-    if (values.length === size) return;
+    if (length === size) return;
     throw new OptimError(
       'bad_length',
-      `${what}: ${values.length} values for ${size} parameters`,
+      `${what}: ${length} values for ${size} parameters`,
       'Check that both come from the same model config.',
     );
   }

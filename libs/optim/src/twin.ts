@@ -8,7 +8,7 @@ export function createTwin(buffer: ArrayBuffer): Kernels {
   const f64 = new Float64Array(buffer);
   const u16 = new Uint16Array(buffer);
   const i32 = new Int32Array(buffer);
-  return { ...codecKernels(f32, f64, u16), ...reductionKernels(f32, f64, u16, i32), ...stepKernels(f32) };
+  return { ...codecKernels(f32, f64, u16), ...reductionKernels(f64, u16, i32), ...stepKernels(f32, u16) };
 }
 
 /** Float32 bits to a half, round to nearest even; every NaN becomes 0x7e00. */
@@ -26,7 +26,7 @@ function halfOfBits(bits: number): number {
   return sign | (down + (up ? 1 : 0));
 }
 
-function floatOfHalf(half: number): number {
+export function floatOfHalf(half: number): number {
   const sign = half & 0x8000 ? -1 : 1;
   const exponent = (half >>> 10) & 31;
   const fraction = half & 0x3ff;
@@ -34,33 +34,50 @@ function floatOfHalf(half: number): number {
   return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (0x400 + fraction) * 2 ** (exponent - 25);
 }
 
-type CodecKernels = Pick<Kernels, 'encodeHalf' | 'decodeHalf' | 'addHalf' | 'addFloat'>;
+type CodecKernels = Pick<
+  Kernels,
+  'encodeHalf' | 'decodeHalf' | 'addHalf' | 'addFloat' | 'storeHalf' | 'storeFloat' | 'scaleToFloat' | 'scaleToHalf'
+>;
 
 function codecKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array): CodecKernels {
   const cell = new Float32Array(1);
   const bits = new Int32Array(cell.buffer);
+  const toHalf = (value: number): number => {
+    cell[0] = value;
+    return halfOfBits(bits[0]);
+  };
+  const decoded = (source: number, i: number, scale: number): number => fround(floatOfHalf(u16[(source >>> 1) + i]) * scale);
   return {
     encodeHalf(source, n, scale, target) {
-      for (let i = 0; i < n; i++) {
-        cell[0] = f32[(source >>> 2) + i] * scale;
-        u16[(target >>> 1) + i] = halfOfBits(bits[0]);
-      }
+      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = toHalf(f32[(source >>> 2) + i] * scale);
     },
     decodeHalf(source, n, scale, target) {
-      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = floatOfHalf(u16[(source >>> 1) + i]) * scale;
+      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = decoded(source, i, scale);
     },
     addHalf(sum, source, n, scale) {
-      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] += fround(floatOfHalf(u16[(source >>> 1) + i]) * scale);
+      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] += decoded(source, i, scale);
     },
     addFloat(sum, source, n) {
       for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] += f32[(source >>> 2) + i];
     },
+    storeHalf(sum, source, n, scale) {
+      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] = 0 + decoded(source, i, scale);
+    },
+    storeFloat(sum, source, n) {
+      for (let i = 0; i < n; i++) f64[(sum >>> 3) + i] = 0 + f32[(source >>> 2) + i];
+    },
+    scaleToFloat(source, n, factor, target) {
+      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = f64[(source >>> 3) + i] * factor;
+    },
+    scaleToHalf(source, n, factor, scale, target) {
+      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = toHalf(fround(f64[(source >>> 3) + i] * factor) * scale);
+    },
   };
 }
 
-type ReductionKernels = Pick<Kernels, 'maxMagnitude' | 'maxMagnitudeHalf' | 'sumOfSquares' | 'scaleToFloat' | 'digestWords'>;
+type ReductionKernels = Pick<Kernels, 'maxMagnitude' | 'maxMagnitudeHalf' | 'measure' | 'digestWords'>;
 
-function reductionKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array, i32: Int32Array): ReductionKernels {
+function reductionKernels(f64: Float64Array, u16: Uint16Array, i32: Int32Array): ReductionKernels {
   return {
     maxMagnitude(source, n) {
       let most = 0;
@@ -72,13 +89,14 @@ function reductionKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array
       for (let i = 0; i < n; i++) most = Math.max(most, u16[(source >>> 1) + i] & 0x7fff);
       return most;
     },
-    sumOfSquares(source, n) {
-      const partial = [0, 0, 0, 0];
-      for (let i = 0; i < n; i++) partial[i & 3] += f64[(source >>> 3) + i] * f64[(source >>> 3) + i];
-      return partial[0] + partial[1] + (partial[2] + partial[3]);
-    },
-    scaleToFloat(source, n, factor, target) {
-      for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = f64[(source >>> 3) + i] * factor;
+    measure(source, n, squares) {
+      let most = 0;
+      for (let i = 0; i < n; i++) {
+        const x = f64[(source >>> 3) + i];
+        f64[(squares >>> 3) + (i & 3)] += x * x;
+        most = Math.max(most, Math.abs(x));
+      }
+      return most;
     },
     digestWords(state, source, n) {
       for (let i = 0; i < n; i++) {
@@ -90,28 +108,52 @@ function reductionKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array
   };
 }
 
-function stepKernels(f32: Float32Array): Pick<Kernels, 'sgdStep' | 'adamStep'> {
+/** Element i of an update, decoded. */
+type Read = (i: number) => number;
+
+function stepKernels(
+  f32: Float32Array,
+  u16: Uint16Array,
+): Pick<Kernels, 'sgdStep' | 'sgdStepHalf' | 'adamStep' | 'adamStepHalf'> {
+  const floats =
+    (update: number): Read =>
+    (i) =>
+      f32[(update >>> 2) + i];
+  const halves =
+    (update: number, scale: number): Read =>
+    (i) =>
+      fround(floatOfHalf(u16[(update >>> 1) + i]) * scale);
+
+  function sgd(p: number, velocity: number, read: Read, n: number, rate: number, momentum: number, decay: number): void {
+    for (let i = 0; i < n; i++) {
+      const x = f32[(p >>> 2) + i];
+      const g = fround(read(i) + fround(decay * x));
+      const v = fround(fround(momentum * f32[(velocity >>> 2) + i]) + g);
+      f32[(velocity >>> 2) + i] = v;
+      f32[(p >>> 2) + i] = x - fround(rate * v);
+    }
+  }
+
+  function adam(p: number, first: number, second: number, read: Read, n: number, coefficients: number): void {
+    const at = coefficients >>> 2;
+    const [keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon] = f32.subarray(at, at + 9);
+    for (let i = 0; i < n; i++) {
+      const x = f32[(p >>> 2) + i];
+      const g = fround(read(i) + fround(penalty * x));
+      const m = fround(fround(keep1 * f32[(first >>> 2) + i]) + fround(take1 * g));
+      const v = fround(fround(keep2 * f32[(second >>> 2) + i]) + fround(take2 * fround(g * g)));
+      const denominator = fround(fround(fround(Math.sqrt(v)) * rootScale) + epsilon);
+      f32[(first >>> 2) + i] = m;
+      f32[(second >>> 2) + i] = v;
+      f32[(p >>> 2) + i] = fround(x * shrink) - fround(stepSize * fround(m / denominator));
+    }
+  }
+
   return {
-    sgdStep(p, velocity, update, n, rate, momentum, decay) {
-      for (let i = 0; i < n; i++) {
-        const x = f32[(p >>> 2) + i];
-        const g = fround(f32[(update >>> 2) + i] + fround(decay * x));
-        const v = fround(fround(momentum * f32[(velocity >>> 2) + i]) + g);
-        f32[(velocity >>> 2) + i] = v;
-        f32[(p >>> 2) + i] = x - fround(rate * v);
-      }
-    },
-    adamStep(p, first, second, update, n, keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon) {
-      for (let i = 0; i < n; i++) {
-        const x = f32[(p >>> 2) + i];
-        const g = fround(f32[(update >>> 2) + i] + fround(penalty * x));
-        const m = fround(fround(keep1 * f32[(first >>> 2) + i]) + fround(take1 * g));
-        const v = fround(fround(keep2 * f32[(second >>> 2) + i]) + fround(take2 * fround(g * g)));
-        const denominator = fround(fround(fround(Math.sqrt(v)) * rootScale) + epsilon);
-        f32[(first >>> 2) + i] = m;
-        f32[(second >>> 2) + i] = v;
-        f32[(p >>> 2) + i] = fround(x * shrink) - fround(stepSize * fround(m / denominator));
-      }
-    },
+    sgdStep: (p, velocity, update, n, rate, momentum, decay) => sgd(p, velocity, floats(update), n, rate, momentum, decay),
+    sgdStepHalf: (p, velocity, update, n, scale, rate, momentum, decay) =>
+      sgd(p, velocity, halves(update, scale), n, rate, momentum, decay),
+    adamStep: (p, first, second, update, n, c) => adam(p, first, second, floats(update), n, c),
+    adamStepHalf: (p, first, second, update, n, scale, c) => adam(p, first, second, halves(update, scale), n, c),
   };
 }

@@ -1,9 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { createVectorSpace, spaceBytes, type KernelKind, type VectorSpace } from '../src/index.js';
+import { createVectorSpace, spaceBytes, type KernelKind, type ScaledHalves, type VectorSpace } from '../src/index.js';
 
 /** Crosses a staging block and leaves a tail that fills no vector. */
 const LENGTH = 16_384 + 4_099;
 const KINDS: readonly KernelKind[] = ['wasm', 'typescript'];
+const SGD_STEP = { rate: 0.1, momentum: 0.9, decay: 1e-4 };
+const ADAM_STEP = {
+  keep1: 0.9,
+  take1: 0.1,
+  keep2: 0.99,
+  take2: 0.01,
+  penalty: 1e-3,
+  shrink: 0.999,
+  stepSize: 0.02,
+  rootScale: 3,
+  epsilon: 1e-8,
+};
 const FLOAT64_BYTES = spaceBytes({ float64: [LENGTH] });
 
 /** xorshift32, so that failures repeat. */
@@ -37,6 +49,23 @@ function tameFloats(length: number, seed: number, scale = 1): Float32Array {
 function bits(values: Float32Array): Uint32Array {
   const words = new Uint32Array(values.slice().buffer);
   return words.map((word, i) => (Number.isNaN(values[i]) ? 0x7fc00000 : word));
+}
+
+/** Finite halves in parts whose ends fall on no vector's edge, each with a scale of its own. */
+function halfParts(seed: number): ScaledHalves[] {
+  const next = randomWords(seed);
+  return [5, 2_048, 4_099, LENGTH - 5 - 2_048 - 4_099].map((length, k) => ({
+    values: Uint16Array.from({ length }, () => next() & 0xbbff),
+    scale: 2 ** (3 * k - 20),
+  }));
+}
+
+/** The same vector in floats. */
+function decoded(space: VectorSpace, parts: readonly ScaledHalves[]): Float32Array {
+  const floats = new Float32Array(LENGTH);
+  let from = 0;
+  for (const { values, scale } of parts) space.decodeHalf(values, scale, floats.subarray(from, (from += values.length)));
+  return floats;
 }
 
 /** Runs the same work in both spaces. */
@@ -150,14 +179,94 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(space.digest(new Float32Array(8))).not.toBe(space.digest(new Float32Array(9)));
   });
 
+  it('copies a vector in and says how large it gets', () => {
+    const space = createVectorSpace(spaceBytes({ float32: [LENGTH], uint16: [LENGTH] }), kind);
+    const floats = space.allocateFloat32(LENGTH);
+    const halves = space.allocateUint16(LENGTH);
+    const values = tameFloats(LENGTH, 8);
+    values[LENGTH - 1] = -40;
+    expect(space.load(values, floats)).toBe(40);
+    expect(floats).toEqual(values);
+    const source = new Uint16Array(LENGTH).fill(0x3c00).with(2_048, 0xc500);
+    expect(space.load(source, halves)).toBe(5);
+    expect(halves).toEqual(source);
+    expect(space.load(source.with(LENGTH - 1, 0xfc00), halves)).toBe(Infinity);
+    expect(space.load(values.with(17, NaN), floats)).toBeNaN();
+  });
+
+  it('adds over what stood there when told that the sum is fresh', () => {
+    const space = createVectorSpace(spaceBytes({ float64: [LENGTH, LENGTH] }), kind);
+    const [zeroed, stale] = [space.allocateFloat64(LENGTH), space.allocateFloat64(LENGTH).fill(NaN)];
+    for (const addend of [halfParts(21), tameFloats(LENGTH, 22)]) {
+      space.add(zeroed.fill(0), addend, false);
+      space.add(stale.fill(NaN), addend, true);
+      expect(stale).toEqual(zeroed);
+    }
+  });
+
+  it('measures the last sum as plain loops over it would', () => {
+    const space = createVectorSpace(FLOAT64_BYTES, kind);
+    const sum = space.allocateFloat64(LENGTH);
+    const parts = halfParts(23);
+    space.add(sum, tameFloats(LENGTH, 24, 1e-3), true);
+    const { squares, largest } = space.addLast(sum, parts, false);
+    const floats = decoded(space, parts);
+    expect(sum).toEqual(Float64Array.from(tameFloats(LENGTH, 24, 1e-3), (x, i) => x + floats[i]));
+    const partial = [0, 0, 0, 0];
+    let from = 0;
+    const expected = parts.map(({ values }) => {
+      const part = sum.subarray(from, (from += values.length));
+      part.forEach((x, i) => (partial[i & 3] += x * x));
+      return Math.max(...part.map(Math.abs));
+    });
+    expect(squares).toBe(partial[0] + partial[1] + (partial[2] + partial[3]));
+    expect(largest).toEqual(expected);
+  });
+
+  it('scales a sum to halves as through floats', () => {
+    const space = createVectorSpace(FLOAT64_BYTES, kind);
+    const sum = space.allocateFloat64(LENGTH);
+    for (const [factor, scale] of [
+      [1 / 3, 2 ** 14],
+      [1e-9, 2 ** 40],
+      [1e30, 1],
+    ]) {
+      space.add(sum, tameFloats(LENGTH, 25, 7), true);
+      const floats = new Float32Array(LENGTH);
+      const [direct, through] = [new Uint16Array(LENGTH), new Uint16Array(LENGTH)];
+      space.scaleToHalf(sum, factor, scale, direct);
+      space.scaleToFloat(sum, factor, floats);
+      space.encodeHalf(floats, scale, through);
+      expect(direct).toEqual(through);
+    }
+  });
+
+  it('steps from halves to the bits of a step from their floats, and digests what it leaves', () => {
+    const parts = halfParts(26);
+    const bytes = spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] });
+    const [coded, plain] = [parts, decoded(createVectorSpace(0, kind), parts)].map((update) => {
+      const space = createVectorSpace(bytes, kind);
+      const [p, m, v, velocity] = Array.from({ length: 4 }, () => space.allocateFloat32(LENGTH));
+      p.set(tameFloats(LENGTH, 27));
+      for (let t = 0; t < 2; t++) {
+        expect(space.sgdStep(p, velocity, update, SGD_STEP)).toBe(space.digest(p));
+        expect(space.adamStep(p, m, v, update, ADAM_STEP)).toBe(space.digest(p));
+      }
+      return [p, m, v, velocity].map(bits);
+    });
+    expect(coded).toEqual(plain);
+  });
+
   it('refuses vectors that do not go together or do not live in the space', () => {
     const space = createVectorSpace(64, kind);
     expect(() => space.encodeHalf(new Float32Array(3), 1, new Uint16Array(4))).toThrow(
       expect.objectContaining({ code: 'bad_length' }),
     );
-    expect(() => space.addFloat(new Float64Array(4), new Float32Array(4))).toThrow(
+    expect(() => space.add(new Float64Array(4), new Float32Array(4), true)).toThrow(
       expect.objectContaining({ code: 'bad_state' }),
     );
+    expect(() => space.add(space.allocateFloat64(4), [], true)).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(() => space.load(new Float32Array(4), new Float32Array(4))).toThrow(expect.objectContaining({ code: 'bad_state' }));
     expect(() => space.allocateFloat32(100_000)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
     expect(() => createVectorSpace(5 * 2 ** 30, kind)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
   });
@@ -179,34 +288,45 @@ describe('wasm and TypeScript kernels give the same bits', () => {
   });
 
   it('when adding halves and floats', () => {
-    const halves = Uint16Array.from({ length: LENGTH }, randomWords(13));
+    const halves = Uint16Array.from({ length: LENGTH }, randomWords(13)).map((half) => half & 0xbbff);
     const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
       const sum = space.allocateFloat64(LENGTH);
-      space.addHalf(sum, halves, 2 ** -9);
-      space.addFloat(sum, wild);
+      space.add(sum, [{ values: halves, scale: 2 ** -9 }], true);
+      space.add(
+        sum,
+        wild.map((x) => (Number.isFinite(x) ? x : 0)),
+        false,
+      );
       return sum.slice();
     });
     expect(wasm).toEqual(twin);
   });
 
-  it('when squaring, scaling and taking digests', () => {
+  it('when measuring, scaling and taking digests', () => {
     const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
       const sum = space.allocateFloat64(LENGTH);
-      space.addFloat(sum, tame);
-      const mean = new Float32Array(LENGTH);
+      const measures = space.addLast(sum, tame, true);
+      const halved = space.addLast(sum, halfParts(28), false);
+      const [mean, halves] = [new Float32Array(LENGTH), new Uint16Array(LENGTH)];
       space.scaleToFloat(sum, 1 / 3, mean);
-      return {
-        squares: space.sumOfSquares(sum),
-        short: space.sumOfSquares(sum.subarray(0, 7)),
-        mean: bits(mean),
-        digest: space.digest(wild),
-      };
+      space.scaleToHalf(sum, 1 / 3, 2 ** 6, halves);
+      return { measures, halved, mean: bits(mean), halves, digest: space.digest(wild) };
     });
     expect(wasm).toEqual(twin);
-    expect(wasm.squares).toBeCloseTo(
+    expect(wasm.measures.squares).toBeCloseTo(
       tame.reduce((total, x) => total + x * x, 0),
       6,
     );
+  });
+
+  it('when stepping from halves', () => {
+    const [wasm, twin] = both(spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] }), (space) => {
+      const [p, m, v, velocity] = Array.from({ length: 4 }, () => space.allocateFloat32(LENGTH));
+      p.set(tame);
+      const digests = [space.sgdStep(p, velocity, halfParts(29), SGD_STEP), space.adamStep(p, m, v, halfParts(30), ADAM_STEP)];
+      return { digests, vectors: [p, m, v, velocity].map(bits) };
+    });
+    expect(wasm).toEqual(twin);
   });
 
   it('when stepping, from resident and from foreign updates', () => {
@@ -226,19 +346,8 @@ function stepped(space: VectorSpace, start: Float32Array, foreign: Float32Array)
   p.set(start);
   resident.set(foreign);
   for (const update of [foreign, resident]) {
-    space.sgdStep(p, velocity, update, { rate: 0.1, momentum: 0.9, decay: 1e-4 });
-    const c = {
-      keep1: 0.9,
-      take1: 0.1,
-      keep2: 0.99,
-      take2: 0.01,
-      penalty: 1e-3,
-      shrink: 0.999,
-      stepSize: 0.02,
-      rootScale: 3,
-      epsilon: 1e-8,
-    };
-    space.adamStep(p, m, v, update, c);
+    space.sgdStep(p, velocity, update, SGD_STEP);
+    space.adamStep(p, m, v, update, ADAM_STEP);
   }
   return [p, m, v, velocity].map(bits);
 }

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { createReplica, optimizerStateBytes, snapshotBytes, type OptimizerConfig, type Replica } from '../src/index.js';
+import {
+  createReplica,
+  createVectorSpace,
+  optimizerStateBytes,
+  snapshotBytes,
+  type OptimizerConfig,
+  type Replica,
+  type ScaledHalves,
+} from '../src/index.js';
 
 const SGD: OptimizerConfig = { kind: 'sgd', momentum: 0.9, weightDecay: 0.01 };
 const ADAM: OptimizerConfig = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.01 };
@@ -8,6 +16,26 @@ const OPTIMIZERS = [SGD, ADAM, ADAMW];
 const SIZE = 1_003;
 
 const wave = (size: number, phase: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * 0.7 + phase));
+
+/** `values` in halves, cut where no vector ends. */
+function halved(values: Float32Array): ScaledHalves[] {
+  const space = createVectorSpace(0);
+  return [values.subarray(0, 37), values.subarray(37)].map((part, k) => {
+    const halves = new Uint16Array(part.length);
+    space.encodeHalf(part, 2 ** (k + 9), halves);
+    return { values: halves, scale: 2 ** -(k + 9) };
+  });
+}
+
+function decoded(parts: readonly ScaledHalves[]): Float32Array {
+  const space = createVectorSpace(0);
+  const floats = parts.map(({ values, scale }) => {
+    const part = new Float32Array(values.length);
+    space.decodeHalf(values, scale, part);
+    return [...part];
+  });
+  return Float32Array.from(floats.flat());
+}
 
 function trained(optimizer: OptimizerConfig, steps = 20, kind?: 'typescript'): Replica {
   const replica = createReplica({ size: SIZE, optimizer, ...(kind && { kind }) });
@@ -75,6 +103,52 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(resumed.snapshot()).toEqual(half.snapshot());
   });
 
+  it('steps from halves exactly as from their floats', () => {
+    const [coded, plain] = [trained(optimizer), trained(optimizer)];
+    for (let t = 0; t < 3; t++) {
+      const update = halved(wave(SIZE, t));
+      coded.step(update, 0.02);
+      plain.step(decoded(update), 0.02);
+      expect(coded.digest()).toBe(plain.digest());
+    }
+    expect(coded.snapshot()).toEqual(plain.snapshot());
+  });
+
+  it('refuses halves that are not finite, or become so by their scale, and stays as it was', () => {
+    const replica = trained(optimizer);
+    const before = replica.snapshot();
+    const [head, tail] = halved(wave(SIZE, 1));
+    const unsound: ScaledHalves[][] = [
+      [head, { ...tail, values: tail.values.with(SIZE - 38, 0x7c00) }],
+      [{ ...head, values: head.values.with(0, 0x7e01) }, tail],
+      [head, { ...tail, scale: NaN }],
+      [head, { ...tail, scale: Infinity }],
+      [{ ...head, scale: 2 ** 127 }, tail],
+    ];
+    for (const update of unsound)
+      expect(() => replica.step(update, 0.1)).toThrow(expect.objectContaining({ code: 'not_finite' }));
+    expect(() => replica.step([head], 0.1)).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(replica.snapshot()).toEqual(before);
+    expect(replica.digest()).toBe(restored(optimizer, before).digest());
+  });
+
+  it('tells the digest of the parameters it has, whichever way they came', () => {
+    const replica = trained(optimizer, 3);
+    const check = (): void => expect(replica.digest()).toBe(createVectorSpace(0).digest(replica.parameters));
+    const early = replica.snapshot();
+    check();
+    replica.step(halved(wave(SIZE, 5)), 0.1);
+    check();
+    replica.setParameters(wave(SIZE, 9));
+    check();
+    replica.step(wave(SIZE, 5), 0.1);
+    check();
+    replica.restore(early);
+    check();
+    replica.importState(trained(optimizer, 5).exportState());
+    check();
+  });
+
   it('refuses a non-finite update, a wrong length and a damaged snapshot, and stays as it was', () => {
     const replica = trained(optimizer);
     const before = replica.snapshot();
@@ -93,6 +167,12 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(replica.snapshot()).toEqual(before);
   });
 });
+
+function restored(optimizer: OptimizerConfig, snapshot: Uint8Array): Replica {
+  const replica = createReplica({ size: SIZE, optimizer });
+  replica.restore(snapshot);
+  return replica;
+}
 
 it('moves every parameter by about the learning rate in the first step of Adam', () => {
   const replica = createReplica({ size: 3, optimizer: { ...ADAM, kind: 'adam', weightDecay: 0 } });

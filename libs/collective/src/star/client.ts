@@ -1,7 +1,7 @@
 import { PROTOCOL_VERSION, ProtocolError, type Channel, type MessageOf } from '@troupe/protocol';
-import { createGradientCoder, type GradientCoder, type GradientShape } from '../codec.js';
+import { createGradientReader, type GradientReader, type GradientShape } from '../codec.js';
 import { CollectiveError } from '../errors.js';
-import { createVectorSpace } from '@troupe/optim';
+import { OptimError, type CodedVector, type Replica } from '@troupe/optim';
 
 /** The clipped mean gradient of a round. */
 export interface ReduceUpdate {
@@ -15,23 +15,51 @@ export interface ReduceUpdate {
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number;
   readonly clipScale: number;
-  /** [P], finite; valid until the next receive. */
-  readonly update: Float32Array;
+  /** [P], coded as it came; valid until the next receive. Whether it is finite is looked at by the step that reads it. */
+  readonly update: CodedVector;
 }
 
-/** Decodes updates into one vector that is used again and again. */
+/**
+ * Takes the step.
+ * @throws CollectiveError `not_finite`; the replica is then unchanged
+ */
+export function applyUpdate(replica: Pick<Replica, 'step'>, { round, update, learningRate }: ReduceUpdate): void {
+  try {
+    replica.step(update, learningRate);
+  } catch (cause) {
+    if (!(cause instanceof OptimError && cause.code === 'not_finite')) throw cause;
+    throw notToBeApplied(round, cause.message, cause);
+  }
+}
+
+/** A copy that outlives the next receive. */
+export function keepUpdate(update: ReduceUpdate): ReduceUpdate {
+  const { update: coded } = update;
+  const copy =
+    coded instanceof Float32Array ? coded.slice() : coded.map(({ values, scale }) => ({ values: values.slice(), scale }));
+  return { ...update, update: copy };
+}
+
+function notToBeApplied(round: number, why: string, cause?: Error): CollectiveError {
+  return new CollectiveError(
+    'not_finite',
+    `the update of round ${round} is not to be applied: ${why}`,
+    'Lower the learning rate, or set a clip norm.',
+    { cause },
+  );
+}
+
+/** Makes updates of a run from messages. */
 export class UpdateReader {
-  readonly coder: GradientCoder;
-  readonly #update: Float32Array;
+  readonly #reader: GradientReader;
   readonly #runId: string;
 
   constructor(runId: string, shape: GradientShape) {
     this.#runId = runId;
-    this.coder = createGradientCoder(shape, createVectorSpace(0));
-    this.#update = new Float32Array(this.coder.size);
+    this.#reader = createGradientReader(shape);
   }
 
-  /** @throws CollectiveError `not_finite`; ProtocolError `unexpected_message` for another run */
+  /** @throws CollectiveError `not_finite` for an unsound scale; ProtocolError `unexpected_message` for another run */
   read({ type, runId, ...message }: MessageOf<'update'>, body: Uint8Array): ReduceUpdate {
     if (runId !== this.#runId) {
       throw new ProtocolError(
@@ -40,16 +68,9 @@ export class UpdateReader {
         'Join the run again.',
       );
     }
-    const defect = this.coder.defect(body);
-    if (defect !== undefined) {
-      throw new CollectiveError(
-        'not_finite',
-        `the update of round ${message.round} is not to be applied: ${defect}`,
-        'Lower the learning rate, or set a clip norm.',
-      );
-    }
-    this.coder.decode(body, this.#update);
-    return { kind: type, ...message, update: this.#update };
+    const defect = this.#reader.defect(body);
+    if (defect !== undefined) throw notToBeApplied(message.round, defect);
+    return { kind: type, ...message, update: this.#reader.read(body) };
   }
 }
 

@@ -1,6 +1,7 @@
 import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import type { CloseInfo, Connection } from '@troupe/transport';
-import { updateBytes, type GradientShape } from '../codec.js';
+import { createVectorSpace } from '@troupe/optim';
+import { createGradientWriter, updateBytes, writerBytes, type GradientShape, type GradientWriter } from '../codec.js';
 import { CollectiveError } from '../errors.js';
 import { refused, shakeHands, UpdateReader, type ReduceUpdate } from './client.js';
 
@@ -34,7 +35,7 @@ export interface ReduceMember {
   contribute(contribution: Contribution): void;
   /**
    * The next update or result, in the order they were sent. Rejects with TransportError when the link closes, CollectiveError
-   * `refused` when the service turns this worker away, `not_finite` for an update not to be applied, ProtocolError for bad bytes.
+   * `refused` when the service turns this worker away, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
    */
   receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult>;
   close(reason: string): void;
@@ -62,12 +63,14 @@ class StarMember implements ReduceMember {
   readonly #channel: Channel;
   readonly #options: JoinOptions;
   readonly #reader: UpdateReader;
+  readonly #writer: GradientWriter;
 
   constructor(channel: Channel, options: JoinOptions) {
     this.closed = channel.closed;
     this.#channel = channel;
     this.#options = options;
     this.#reader = new UpdateReader(options.runId, options);
+    this.#writer = createGradientWriter(options, createVectorSpace(writerBytes(options)));
   }
 
   contribute({ gradient, endStates, ...meta }: Contribution): void {
@@ -79,9 +82,8 @@ class StarMember implements ReduceMember {
         'Check the model config of the engine.',
       );
     }
-    const body = this.#reader.coder.encode(gradient, endStates.byteLength);
-    body.set(new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength), body.length - endStates.byteLength);
-    this.#channel.send({ type: 'contribution', runId: this.#options.runId, ...meta }, body);
+    const states = new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength);
+    this.#channel.send({ type: 'contribution', runId: this.#options.runId, ...meta }, [this.#writer.encode(gradient), states]);
   }
 
   async receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult> {
