@@ -115,11 +115,11 @@ export async function train(flags, { deadlineMs, enough = () => false, onEvaluat
 /**
  * A run whose coordinator and workers are started one by one: workers tell their times on their own standard output only.
  * @param {readonly string[]} flags
- * @param {{ workers: number, deadlineMs: number, enough: (round: Round) => boolean }} options `enough`: true stops the run
+ * @param {{ workers: number, engine: string, deadlineMs: number, enough: (round: Round) => boolean }} options `enough`: true stops the run
  * @returns {Promise<Map<number, number[]>>} round (from 1) -> how long each worker computed its gradient, ms
  * @throws {BenchError} `run_failed`, `deadline`
  */
-export async function trainByHand(flags, { workers, deadlineMs, enough }) {
+export async function trainByHand(flags, { workers, engine, deadlineMs, enough }) {
   const env = { TROUPE_TOKEN: 'bench' };
   /** @type {Map<number, number[]>} */
   const times = new Map();
@@ -139,7 +139,7 @@ export async function trainByHand(flags, { workers, deadlineMs, enough }) {
       onRound(message);
       if (message.event !== 'listening') return;
       for (let i = 1; i <= workers; i++) {
-        const args = ['worker', message.address, '--json', `--name=bench-${i}`];
+        const args = ['worker', message.address, '--json', `--name=bench-${i}`, `--engine=${engine}`];
         hands.push(startTroupe(args, { onMessage: onWorker, deadlineMs, env }));
       }
       // Without its workers the run would stand still until the deadline.

@@ -6,6 +6,8 @@ export interface Hand {
   readonly charsPerSecond: number;
   /** Streams whose hidden state this worker holds from the round before. */
   readonly held: number;
+  /** Whether the speed is only what the worker says of itself: a moment's disturbance may have made it many times too low. */
+  readonly untried: boolean;
 }
 
 /**
@@ -16,9 +18,21 @@ const TOLERANCE = 1.1;
 
 /**
  * How many of `total` streams each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
- * else in proportion to speed. The sum is `total`; a worker may get none.
+ * else in proportion to speed. The sum is `total`. A slow worker may get none; one that is untried gets one at least, while there are
+ * enough, or what it said of itself would never be corrected.
  */
 export function dealQuotas(hands: readonly Hand[], total: number): number[] {
+  const quotas = quotasBySpeed(hands, total);
+  hands.forEach(({ untried }, i) => {
+    const richest = quotas.indexOf(Math.max(...quotas));
+    if (!untried || quotas[i] > 0 || quotas[richest] < 2) return;
+    quotas[richest]--;
+    quotas[i]++;
+  });
+  return quotas;
+}
+
+function quotasBySpeed(hands: readonly Hand[], total: number): number[] {
   const proportional = shares(
     hands.map((hand) => hand.charsPerSecond),
     total,

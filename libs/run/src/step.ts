@@ -20,6 +20,8 @@ const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', '
 const REST_MS = 5_000;
 /** The run is given up when the same stream's gradient is not finite this often in one round. */
 const NOT_FINITE_TRIES = 3;
+/** Ten times too slow is forgotten after some 50 rounds. */
+const PATIENCE = 1.05;
 /** Assumed for a worker that measured nothing, until its first lease counts. */
 const UNKNOWN_CHARS_PER_SECOND = 1_000;
 
@@ -303,11 +305,24 @@ function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): st
     const holder = state.streams[i].holder;
     if (holder !== undefined) held.set(holder, (held.get(holder) ?? 0) + 1);
   }
-  const hands: Hand[] = idle.map(({ id, charsPerSecond }) => ({ workerId: id, charsPerSecond, held: held.get(id) ?? 0 }));
+  const hands: Hand[] = idle.map(({ id, charsPerSecond, measured }) => ({
+    workerId: id,
+    charsPerSecond,
+    held: held.get(id) ?? 0,
+    untried: !measured,
+  }));
   const ids = idle.map((worker) => worker.id);
   const dealt = dealStreams(uncovered, ids, dealQuotas(hands, uncovered.length), (i) => state.streams[i].holder);
   for (const [workerId, streams] of dealt) if (streams.length > 0) grant(state, workerId, streams, nowMs, effects);
+  if (uncovered.length === state.streams.length) forgive(idle.filter(({ id }) => dealt.get(id)!.length === 0));
   return `${uncovered.length} streams lent to ${[...dealt.values()].filter((streams) => streams.length > 0).length} workers`;
+}
+
+/** A worker too slow to get streams is thought a little faster each round, until it is tried again: it may have been a passing load. */
+function forgive(passedOver: readonly WorkerRecord[]): void {
+  for (const worker of passedOver) {
+    worker.charsPerSecond = Math.min(worker.charsPerSecond * PATIENCE, MOST_CHARS_PER_SECOND);
+  }
 }
 
 function isFree(worker: WorkerRecord, nowMs: number): boolean {

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { dealQuotas, dealStreams } from '../src/dealing.js';
 
-const hand = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
+const hand = (workerId: string, charsPerSecond: number, held = 0, untried = false) => ({
+  workerId,
+  charsPerSecond,
+  held,
+  untried,
+});
 
 describe('dealing quotas', () => {
   it('gives equal machines equal shares although their measured speeds differ a little', () => {
@@ -22,6 +27,14 @@ describe('dealing quotas', () => {
 
   it('lets a newcomer have its share at once', () => {
     expect(dealQuotas([hand('a', 1000, 32), hand('b', 1000)], 32)).toEqual([16, 16]);
+  });
+
+  it('gives an untried worker one stream at least, however slow it says it is, and a tried one none', () => {
+    expect(dealQuotas([hand('a', 1000, 32), hand('b', 1, 0, true)], 32)).toEqual([31, 1]);
+    expect(dealQuotas([hand('a', 1000, 32), hand('b', 1)], 32)).toEqual([32, 0]);
+    expect(dealQuotas([hand('a', 1000), hand('b', 1, 0, true)], 1)).toEqual([1, 0]);
+    const crowd = Array.from({ length: 5 }, (_, i) => hand(`w${i}`, i === 0 ? 1000 : 1, 0, true));
+    expect(dealQuotas(crowd, 3)).toEqual([1, 1, 1, 0, 0]);
   });
 
   it('always deals every stream, with more workers than streams too', () => {

@@ -159,6 +159,25 @@ describe('a run', () => {
     expect(run.state.workers.get('a')).toMatchObject({ charsPerSecond: 500_000, measured: false });
   });
 
+  it('tries a worker again after a while that was too slow to get streams', () => {
+    const run = createRun({ rounds: 300 });
+    run.join('a', 1000);
+    run.join('b', 1000);
+    let dealt = leases(run.feed({ type: 'start' }));
+    const rounds: string[][] = [];
+    for (let round = 0; round < 200; round++) {
+      rounds.push(dealt.map(({ workerId }) => workerId));
+      // In the first round b is held up, and takes a thousand times as long as a.
+      for (const lease of dealt) {
+        run.pass(round === 0 && lease.workerId === 'b' ? 9_000 : 9);
+        run.count(lease);
+      }
+      dealt = leases(run.commit());
+    }
+    expect(rounds[1]).toEqual(['a']);
+    expect(rounds.at(-1)!.toSorted()).toEqual(['a', 'b']);
+  });
+
   it('keeps what it measured of a worker that is ready again with the engine it had', () => {
     const { run } = pairAtRoundOne();
     const before = run.state.workers.get('a')!.charsPerSecond;

@@ -4,6 +4,7 @@ import { BenchError } from '../bench-error.mjs';
 import { median } from '../contestant.mjs';
 import { count, decimal, ms } from '../report.mjs';
 import { runFlags, train, trainByHand, usualCorpus, withScratch } from '../runs.mjs';
+import { enginesHere } from './engine.mjs';
 
 /** @typedef {import('../runs.mjs').Round} Round */
 
@@ -20,15 +21,38 @@ const WARMUP_ROUNDS = 20;
 const ROUNDS = 100_000;
 const OVERHEAD_MS = 90_000;
 
-/** @typedef {{ size: import('../configs.mjs').Size, corpus: string, warmup: number, measuredMs: number }} Plan */
+/** @typedef {{ engine: string, size: import('../configs.mjs').Size, corpus: string, warmup: number, measuredMs: number }} Plan */
 
 /** @param {import('../report.mjs').Options} options */
 export async function measure({ quick, progress }) {
-  /** @type {Plan} */
-  const plan = { size: MEDIUM, corpus: usualCorpus(), warmup: quick ? 3 : WARMUP_ROUNDS, measuredMs: quick ? 1500 : 20_000 };
+  const { present, notes } = await enginesHere(['wasm', 'native']);
+  const results = [];
+  for (const engine of present) {
+    const warmup = quick ? 3 : WARMUP_ROUNDS;
+    /** @type {Plan} */
+    const plan = { engine, size: MEDIUM, corpus: usualCorpus(), warmup, measuredMs: quick ? 1500 : 15_000 };
+    results.push(await compare(plan, quick ? 1 : 5, (text) => progress(`${engine}, ${text}`)));
+  }
+  return {
+    tables: results.flatMap(({ tables }) => tables),
+    goals: results.flatMap(({ goals }) => goals),
+    notes: [
+      ...notes,
+      'A sum of gradient times that grows with the second worker is what the cores lose to each other (memory, shared caches, the coordinator on a core of the workers), not what the cluster adds; that is "everything else".',
+    ],
+    data: results.map(({ data }) => data),
+  };
+}
+
+/**
+ * @param {Plan} plan
+ * @param {number} pairs
+ * @param {(text: string) => void} progress
+ */
+async function compare(plan, pairs, progress) {
   /** @type {Record<number, number[]>} */
   const rates = { 1: [], 2: [] };
-  for (let pair = 0; pair < (quick ? 1 : 5); pair++) {
+  for (let pair = 0; pair < pairs; pair++) {
     for (const workers of [1, 2]) {
       progress(`${workers} of 2 workers, turn ${pair + 1}`);
       rates[workers].push(await chars(plan, workers));
@@ -44,12 +68,12 @@ export async function measure({ quick, progress }) {
   return {
     tables: [
       {
-        caption: `${describeSize(plan.size)}, ${plan.corpus}`,
+        caption: `${plan.engine}, ${describeSize(plan.size)}, ${plan.corpus}`,
         head: ['Workers', 'chars/s', 'of each run'],
         rows: [1, 2].map((workers) => [String(workers), count(median(rates[workers])), rates[workers].map(count).join(', ')]),
       },
       {
-        caption: 'Where a round goes (a run of its own for each, medians over rounds)',
+        caption: `${plan.engine}: where a round goes (a run of its own for each, medians over rounds)`,
         head: ['Workers', 'Round', 'Gradient, slowest worker', 'Everything else', 'Gradient, sum of workers'],
         rows: splits.map(({ workers, roundMs, slowestMs, sumMs }) => [
           String(workers),
@@ -62,13 +86,10 @@ export async function measure({ quick, progress }) {
     ],
     goals: [
       {
-        text: `two workers reach ${decimal(ratio, 2)}x the chars/s of one (pairs: ${ratios.map((r) => decimal(r, 2)).join(', ')}; goal: at least ${GOAL}x)`,
+        text: `${plan.engine}: two workers reach ${decimal(ratio, 2)}x the chars/s of one (pairs: ${ratios.map((r) => decimal(r, 2)).join(', ')}; goal: at least ${GOAL}x)`,
         met: ratio >= GOAL,
         binding: false,
       },
-    ],
-    notes: [
-      'A sum of gradient times that grows with the second worker is what the cores lose to each other (memory, shared caches, the coordinator on a core of the workers), not what the cluster adds; that is "everything else".',
     ],
     data: { ...plan, charsPerSecond: rates, ratios, ratio, splits },
   };
@@ -79,10 +100,10 @@ export async function measure({ quick, progress }) {
  * @param {Plan} plan
  * @param {number} workers
  */
-async function chars({ size, corpus, warmup, measuredMs }, workers) {
+async function chars({ engine, size, corpus, warmup, measuredMs }, workers) {
   const clock = createRoundClock({ workers, warmup, measuredMs });
   await withScratch((out) =>
-    train([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`, `--workers=${workers}`], {
+    train([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`, `--workers=${workers}`, `--engine=${engine}`], {
       deadlineMs: OVERHEAD_MS + 3 * measuredMs,
       enough: clock.add,
     }),
@@ -129,11 +150,12 @@ function workerLost(/** @type {number} */ workers) {
  * @param {number} workers
  * @returns {Promise<{ roundMs: number, slowestMs: number, sumMs: number }>} medians over rounds
  */
-async function split({ size, corpus, warmup, measuredMs }, workers) {
+async function split({ engine, size, corpus, warmup, measuredMs }, workers) {
   const clock = createRoundClock({ workers, warmup, measuredMs: measuredMs / 2 });
   const computeMs = await withScratch((out) =>
     trainByHand([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`], {
       workers,
+      engine,
       deadlineMs: OVERHEAD_MS + 3 * measuredMs,
       enough: clock.add,
     }),
