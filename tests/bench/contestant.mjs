@@ -18,6 +18,7 @@ import { interruption } from './interruption.mjs';
  * @property {Record<string, string>} [env]
  * @property {Size} size what it is measured at
  * @property {boolean} trains whether a step moves the parameters
+ * @property {boolean} [optional] left out when its first step takes too long; else that is an error
  */
 /** @typedef {{ ms: readonly number[], loss: number }} Answer */
 /**
@@ -57,8 +58,8 @@ export class Contestant {
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  async prepare() {
-    const { detail } = await this.#ask({ ...this.entry.size, vocabulary: VOCABULARY }, PREPARE_MS);
+  async prepare(/** @type {number} */ deadlineMs) {
+    const { detail } = await this.#ask({ ...this.entry.size, vocabulary: VOCABULARY }, deadlineMs);
     this.detail = detail;
   }
 
@@ -139,7 +140,9 @@ export class Contestant {
  * Starts every entry, warms it up, and then measures them in turn, again and again.
  * @param {readonly Entry[]} entries
  * @param {RaceOptions} options
- * @returns {Promise<{ scores: Score[], dropped: BenchError[] }>} `dropped`: those that missed the deadline of their first step
+ * @returns {Promise<{ scores: Score[], dropped: BenchError[] }>} `dropped`: why optional entries are not among the scores, whose first
+ * step missed the deadline
+ * @throws {BenchError} `deadline` for any other entry
  */
 export async function race(entries, { quick, repetitions, deadlineMs = 60_000 }) {
   /** @type {{ contestant: Contestant, plan: number, times: number[][] }[]} */
@@ -153,7 +156,7 @@ export async function race(entries, { quick, repetitions, deadlineMs = 60_000 })
       try {
         running.push({ contestant, plan: await warmUp(contestant, quick, deadlineMs), times: [] });
       } catch (error) {
-        if (!(error instanceof BenchError && error.code === 'deadline')) throw error;
+        if (!(entry.optional && error instanceof BenchError && error.code === 'deadline')) throw error;
         dropped.push(error);
       }
     }
@@ -176,7 +179,7 @@ export async function race(entries, { quick, repetitions, deadlineMs = 60_000 })
  * @returns {Promise<number>} steps of a repetition
  */
 async function warmUp(contestant, quick, deadlineMs) {
-  await contestant.prepare();
+  await contestant.prepare(Math.max(PREPARE_MS, deadlineMs));
   const repetitionMs = quick ? QUICK_REPETITION_MS : REPETITION_MS;
   let [stepMs] = (await contestant.step(1, deadlineMs)).ms;
   // Fast ones are still being compiled after one step.

@@ -65,6 +65,21 @@ function describeMachine() {
   return `${first?.model.trim() ?? 'unknown CPU'}, ${cores} cores, ${memory} GiB, ${os.type()} ${os.machine()}, Node ${process.version}, ${date}`;
 }
 
+/**
+ * A part that breaks is reported and does not take the others with it.
+ * @param {import('./report.mjs').Part} part
+ * @param {import('./report.mjs').Options} options
+ * @returns {Promise<import('./report.mjs').Result & { broken?: boolean }>}
+ */
+async function measureOne(part, options) {
+  try {
+    return await part.measure(options);
+  } catch (error) {
+    if (interruption.aborted || !(error instanceof BenchError)) throw error;
+    return { skipped: `${error.message}. ${error.remedy}`, broken: true };
+  }
+}
+
 /** @param {string[]} argv @returns {Promise<number>} exit code */
 async function main(argv) {
   const { parts, quick, json, write, help } = readArguments(argv);
@@ -80,9 +95,11 @@ async function main(argv) {
 
   /** @type {Map<string, import('./report.mjs').Result>} */
   const results = new Map();
+  let broken = false;
   for (const [name, part] of parts) {
     const progress = (/** @type {string} */ text) => process.stderr.write(`${name}: ${text}\n`);
-    const result = await part.measure({ quick, progress });
+    const result = await measureOne(part, { quick, progress });
+    broken ||= result.broken === true;
     results.set(name, result);
     say(renderResult(part.title, result));
   }
@@ -90,7 +107,7 @@ async function main(argv) {
   if (json) process.stdout.write(`${JSON.stringify({ machine, quick, results: Object.fromEntries(results) })}\n`);
   if (write) say(`Written to ${await writeDocument(PARTS, measured, machine)}`);
   const failed = [...measured.values()].some(({ goals }) => goals.some(({ met, binding }) => binding && !met));
-  return failed ? 1 : 0;
+  return failed || broken ? 1 : 0;
 }
 
 /** @param {Error} error @returns {number} exit code */

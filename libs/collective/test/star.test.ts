@@ -432,6 +432,18 @@ describe('an update that is not to be applied', () => {
     expect(replica.snapshot()).toEqual(before);
   });
 
+  it('is refused on arrival at the host, whose run moves on before its replica steps, when a value is not finite', async () => {
+    new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
+    const [near, far] = createMemoryPair();
+    const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
+    const hosting = hostReduce(near, { ...SHAPE, token: 't', runId: 'run-1', streams: 6, window: 5, signal: soon() });
+    await service.receive(soon());
+    service.send({ type: 'hosted', version: PROTOCOL_VERSION });
+    const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
+    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
+    await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
+  });
+
   it('is applied when it is sound, and a kept one still after others came', async () => {
     new Uint16Array(body.buffer, 8).fill(0x3c00);
     const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });

@@ -232,3 +232,22 @@ async function sampled(engine: Engine, batch: Batch, size: number): Promise<Floa
   for (let t = 0; t < batch.window; t++) await engine.step(batch.tokens.slice(t, t + 1), states);
   return states;
 }
+
+it('leaves the gradients of a ReLU unit that never fires exactly zero, in large products too', async () => {
+  const { config, parameters, batch } = problem(
+    { cell: 'rnn-relu', layers: 2, hidden: 192, vocabulary: 5, streams: 4, window: 6 },
+    3,
+  );
+  const { tensors } = createLayout(config);
+  const of = (name: string) => tensors.find((tensor) => tensor.name === name)!;
+  const dead = 17;
+  parameters[of('rnn.bias_ih_l1').offset + dead] = -1e6;
+  const engine = await createWasmEngine(config, { maxStreams: 4, maxWindow: 6 });
+  engine.setParameters(parameters);
+  const { gradient } = await engine.gradient(batch);
+  for (const name of ['rnn.weight_ih_l1', 'rnn.weight_hh_l1']) {
+    const row = gradient.subarray(of(name).offset + dead * 192, of(name).offset + (dead + 1) * 192);
+    expect(row.every((value) => value === 0)).toBe(true);
+  }
+  engine.dispose();
+});

@@ -3,6 +3,7 @@ import { describeSize, SMALL } from '../configs.mjs';
 import { median } from '../contestant.mjs';
 import { decimal } from '../report.mjs';
 import { runFlags, train, usualCorpus, withScratch } from '../runs.mjs';
+import { enginesHere } from './engine.mjs';
 
 export const title = 'What layer normalisation brings';
 export const about =
@@ -15,11 +16,12 @@ const DEADLINE_MS = 600_000;
 export async function measure({ quick, progress }) {
   const corpus = usualCorpus();
   const rounds = quick ? 10 : 800;
+  const [engine] = (await enginesHere(['native', 'wasm'])).present;
   const pairs = [];
   for (const rate of quick ? [0.01] : [0.01, 0.02]) {
     for (const seed of quick ? [1] : [1, 2]) {
       progress(`rate ${rate}, seed ${seed}`);
-      const flags = [`--rounds=${rounds}`, `--lr=${rate}`, `--seed=${seed}`, '--warmup=40', '--clip=1'];
+      const flags = [`--engine=${engine}`, `--rounds=${rounds}`, `--lr=${rate}`, `--seed=${seed}`, '--warmup=40', '--clip=1'];
       pairs.push({ rate, seed, without: await run(corpus, flags), with: await run(corpus, [...flags, '--layer-norm']) });
     }
   }
@@ -27,7 +29,7 @@ export async function measure({ quick, progress }) {
   return {
     tables: [
       {
-        caption: `${describeSize(SMALL)}, ${corpus}, ${rounds} rounds of Adam, two workers`,
+        caption: `${describeSize(SMALL)}, ${corpus}, ${rounds} rounds of Adam, two workers, engine ${engine}`,
         head: ['Peak rate', 'Seed', 'Without, nats/char', 'With', 'Round without', 'With'],
         rows: pairs.map(({ rate, seed, without, with: normalised }) => [
           String(rate),

@@ -26,7 +26,7 @@ const QUICK_WINDOW = 8;
  */
 function tfjs(size, script, backend, name) {
   const file = new URL(`../contestants/${script}`, import.meta.url).pathname;
-  return { name, command: [process.execPath, file, backend], size, trains: script === 'tfjs.mjs' };
+  return { name, command: [process.execPath, file, backend], size, trains: script === 'tfjs.mjs', optional: true };
 }
 
 const LAYERS_WASM = 'tf.layers, wasm';

@@ -10,7 +10,8 @@ import {
 import type { CloseInfo, Connection } from '@troupe/transport';
 import { floatsAt, updateBytes } from '../codec.js';
 import type { Grant, ReductionConfig, RoundOrder } from '../reduction.js';
-import { refused, shakeHands, UpdateReader, type ReduceUpdate } from './client.js';
+import { createVectorSpace, type VectorSpace } from '@troupe/optim';
+import { refused, requireFinite, shakeHands, UpdateReader, type ReduceUpdate } from './client.js';
 
 export interface HostOptions extends Omit<ReductionConfig, 'kind'> {
   /** The secret the service was started with. */
@@ -41,7 +42,8 @@ export interface ReduceHost {
   grant(grant: Grant): void;
   /**
    * What happened next, in order; the update comes after the last contribution counted for it. Rejects with TransportError when
-   * the link closes, CollectiveError when the service turns this side away, ProtocolError for bad bytes.
+   * the link closes, CollectiveError when the service turns this side away (`refused`) or sends an update that is not to be applied
+   * (`not_finite`), ProtocolError for bad bytes.
    */
   receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate>;
   /** The service closes the links of all workers with it. */
@@ -84,6 +86,7 @@ class StarHost implements ReduceHost {
   readonly closed: Promise<CloseInfo>;
   readonly #channel: Channel;
   readonly #reader: UpdateReader;
+  readonly #space: VectorSpace = createVectorSpace(0);
 
   constructor(channel: Channel, options: HostOptions) {
     this.closed = channel.closed;
@@ -111,7 +114,7 @@ class StarHost implements ReduceHost {
     const { message, body } = await this.#channel.receive(signal);
     switch (message.type) {
       case 'update':
-        return this.#reader.read(message, body);
+        return requireFinite(this.#reader.read(message, body), this.#space);
       case 'counted': {
         const { type, ...counted } = message;
         return { kind: type, ...counted, endStates: floatsAt(body, 0, body.length / 4).slice() };

@@ -52,7 +52,8 @@ export function multiplyOverRows(
     fill(space, space.arena.sums + first * FLOAT, columns, 0);
     for (const { factor, address } of products) fill(space, address, used * factor.paddedWidth, 0);
   }
-  const large = dividesInQuadrants(factors, parts);
+  // A ReLU unit that never fires has gradients of exactly zero; sums of quadrants would make them noise, which Adam magnifies.
+  const large = space.config.cell !== 'rnn-relu' && dividesInQuadrants(factors, parts);
   let depth;
   for (let k = 0; k < rows; k += depth) {
     const left = rows - k;
