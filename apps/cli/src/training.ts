@@ -16,8 +16,8 @@ export interface LocalTrainingOptions {
   readonly coordinatorArgs: readonly string[];
   /** Worker processes on this machine. */
   readonly workers: number;
-  /** Flags for every worker, as typed. */
-  readonly workerArgs: readonly string[];
+  /** Flags for the worker of that number, from 1 on. */
+  readonly workerArgs: (number: number) => readonly string[];
   /** What workers must show to join; travels in the environment, which other users cannot read. */
   readonly token: string;
   /** Every event of the run, in order; `line` is the event as the coordinator wrote it, or as we would have. */
@@ -165,18 +165,19 @@ class LocalTraining {
   #startWorkers(address: string): void {
     if (this.#listening || this.#ending.signal.aborted) return;
     this.#listening = true;
-    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(`local-${i}`, loopback(address)));
+    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, loopback(address)));
   }
 
   /** Keeps one worker running until the run ends or it has failed too often. Never rejects. */
-  async #keepWorker(name: string, address: string): Promise<void> {
+  async #keepWorker(number: number, address: string): Promise<void> {
+    const name = `local-${number}`;
     const shell = this.#shell;
     const ending = this.#ending.signal;
     const limit = new RestartLimit(shell.restartDelayMs, shell.random);
     try {
       while (!ending.aborted) {
         const worker = startApp(shell.apps.worker, {
-          args: [address, '--name', name, ...this.#options.workerArgs],
+          args: [address, '--name', name, ...this.#options.workerArgs(number)],
           env: this.#env,
           output: 'none',
           ...this.#debugging(name),

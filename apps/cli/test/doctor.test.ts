@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ENGINE_NAMES } from '@troupe/engines';
 import { troupe } from './fixtures/shell.js';
 
@@ -14,6 +14,8 @@ interface Shown {
   readonly node: string;
   readonly engines: readonly { name: string; present: boolean; charsPerSecond?: number; why?: string; remedy?: string }[];
 }
+
+afterEach(() => vi.doUnmock('../src/engine.js'));
 
 describe('troupe doctor', () => {
   it('shows the machine and every engine: its speed, or what is missing and what to do about it', async () => {
@@ -41,6 +43,14 @@ describe('troupe doctor', () => {
     expect(stdout).toMatch(/\n\+ reference +\S+\/s {2}cpu; float64\n/);
     expect(stdout).not.toContain('tfjs');
     expect(stdout).toContain('troupe train --engine wasm');
+  });
+
+  it('ends with 1 when there is an imitated GPU alone', async () => {
+    const imitated = { name: 'webgpu', present: true, device: 'llvmpipe', features: [], software: true };
+    vi.doMock('../src/engine.js', () => ({ probeEngines: async () => [imitated] }));
+    const { code, stdout } = await outputOf('doctor', '--engine', 'webgpu');
+    expect(stdout).toContain('Only an imitated GPU is there');
+    expect(code).toBe(1);
   });
 
   it('ends with 1 when none runs, and names the command that brings it', async ({ skip }) => {

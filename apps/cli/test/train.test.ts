@@ -49,6 +49,14 @@ describe('troupe train', () => {
     expect(stdout.text).toMatch(/worker pid \d+ argv --engine=wasm --threads=2\n/);
   });
 
+  it('lets the first worker alone choose a GPU', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '2'], { env: { TEST_WORKERS: '2' } });
+    expect(await exitCode).toBe(0);
+    expect(stdout.text.match(/argv --engine=auto --threads=1( --no-gpu)?\n/g)?.sort()).toEqual(
+      ['argv --engine=auto --threads=1\n', 'argv --engine=auto --threads=1 --no-gpu\n'].sort(),
+    );
+  });
+
   it('starts one worker for a GPU, and so many that their threads fill the cores otherwise', async () => {
     const onGpu = troupe(['train', '--engine', 'webgpu']);
     expect(await onGpu.exitCode).toBe(0);

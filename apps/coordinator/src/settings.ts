@@ -198,9 +198,15 @@ export function checkTraining(config: unknown): TrainingConfig {
 export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
   for (const [field, flag] of Object.entries(FLAG_OF_FIELD)) {
     const [then, now] = [fieldOf(stored, field), settings.given.get(flag)];
-    // A field that is not there belongs to an optimizer or schedule that the run does not have; that one's own flag is compared.
-    if (now === undefined || then === undefined || flag === '--rounds' || flag === '--corpus') continue;
-    if (typeof then === 'number' ? then === Number(now) : String(then) === now) continue;
+    if (now === undefined || flag === '--rounds' || flag === '--corpus') continue;
+    const [part] = field.split('.');
+    if (then === undefined && (part === 'optimizer' || part === 'schedule')) {
+      throw new SettingsError(
+        `${flag} means nothing to the run to resume, which has ${part} ${stored[part].kind}`,
+        `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
+      );
+    }
+    if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) continue;
     throw new SettingsError(
       typeof then === 'boolean'
         ? `the run to resume is without ${flag}`

@@ -125,7 +125,7 @@ describe('a cluster', () => {
     cluster.join('steady');
     const shaky = cluster.join('shaky', {
       createEngine: interrupted((call) => {
-        if (call === 5) throw new EngineError('out_of_memory', 'the device is lost', 'Use another engine.');
+        if (call === 5) throw new EngineError('bad_shape', 'the batch is not for this engine', 'Use another engine.');
       }),
     });
     await cluster.ready(2);

@@ -37,9 +37,9 @@ function disturbed(name: string, before: (call: number) => void | Promise<void>,
 }
 
 /** An engine whose device is lost at that gradient; the first two only measure its speed. */
-function mortal(name: string, lastsFor: number, disposed?: string[]): Make {
+function mortal(name: string, lastsFor: number, disposed?: string[], code: EngineError['code'] = 'device_lost'): Make {
   const before = (call: number): void => {
-    if (call >= lastsFor) throw new EngineError('device_lost', 'the GPU fell off the bus', 'Use another engine.');
+    if (call >= lastsFor) throw new EngineError(code, 'the GPU fell off the bus', 'Use another engine.');
   };
   return disturbed(name, before, disposed);
 }
@@ -64,6 +64,8 @@ describe('a worker whose device is lost', () => {
     expect(disposed).toEqual(['webgpu']);
     const kinds = shaky.logs.map(({ kind }) => kind);
     expect(shaky.logs).toContainEqual({ kind: 'engine_lost', engine: 'webgpu', reason: 'the GPU fell off the bus' });
+    // Until its next engine is ready it is dealt nothing.
+    expect(shaky.logs).toContainEqual({ kind: 'resync', reason: 'another engine is opened: the GPU fell off the bus' });
     expect(shaky.logs.filter(({ kind }) => kind === 'ready')).toMatchObject([
       { engine: 'webgpu fragile' },
       { engine: 'reference float64' },
@@ -82,6 +84,17 @@ describe('a worker whose device is lost', () => {
     // The learning rates of a shorter run differ: only the first rounds are the same.
     expect(losses[0]).toBeCloseTo(alone.losses[0], 5);
     expect(only.logs.filter(({ kind }) => kind === 'computed')).toHaveLength(4);
+  });
+
+  it('goes on in the same way when its engine runs out of memory', async () => {
+    const cluster = await createCluster();
+    const createEngine = successively(mortal('webgpu', 5, [], 'out_of_memory'));
+    const only = cluster.join('only', { createEngine });
+    await cluster.ready(1);
+    cluster.start();
+    expectSameTrajectory(await cluster.finish());
+    expect(only.logs.filter(({ kind }) => kind === 'connecting')).toHaveLength(1);
+    expect(only.logs.filter(({ kind }) => kind === 'engine_lost')).toHaveLength(1);
   });
 
   it('does without an engine that is lost while it is measured', async () => {

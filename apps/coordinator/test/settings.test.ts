@@ -92,6 +92,12 @@ describe('flags beside --resume', () => {
     expect(() => resume(stored, ...argv)).toThrow(refused(message));
   });
 
+  it('name a flag of an optimizer or a schedule that the run does not have', () => {
+    expect(() => resume([], '--momentum', '0.9')).toThrow(refused(/^--momentum means nothing .* has optimizer adam$/));
+    expect(() => resume(['--schedule', 'constant'], '--lr-final', '0.1')).toThrow(refused(/^--lr-final .* schedule constant$/));
+    expect(resume(['--optimizer', 'sgd', '--momentum', '0.9'], '--momentum', '.9').optimizer).toMatchObject({ momentum: 0.9 });
+  });
+
   it('name a switch that the run is without', () => {
     expect(() => resume([], '--tied')).toThrow(refused(/^the run to resume is without --tied$/));
   });

@@ -1,15 +1,16 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
 import os from 'node:os';
 import { parseArgs } from 'node:util';
-import { ENGINE_CHOICES, isEngineChoice, type EngineChoice } from '@troupe/engines';
+import { ENGINE_CHOICES, isEngineChoice, takesThreads, type EngineChoice } from '@troupe/engines';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
 
-const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [--engine NAME] [--threads N] [--json]
+const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [--engine NAME] [--threads N] [--no-gpu] [--json]
 
 Computes gradients for the coordinator at that address until the run is over.
 The coordinator prints the address and the token; the token may also stand in TROUPE_TOKEN.
-Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fastest here.`;
+Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fastest here.
+--no-gpu: auto and tfjs leave GPUs to others.`;
 
 const MOST_THREADS = 256;
 
@@ -19,6 +20,7 @@ interface Settings {
   readonly name: string;
   readonly engine: EngineChoice;
   readonly threads: number;
+  readonly gpu: boolean;
   readonly json: boolean;
 }
 
@@ -31,6 +33,7 @@ function readSettings(argv: string[], env: NodeJS.ProcessEnv): Settings {
       name: { type: 'string' },
       engine: { type: 'string', default: 'auto' },
       threads: { type: 'string', default: '1' },
+      'no-gpu': { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
     },
   });
@@ -43,7 +46,13 @@ function readSettings(argv: string[], env: NodeJS.ProcessEnv): Settings {
   if (!(threads >= 1 && threads <= MOST_THREADS)) {
     throw new Error(`--threads ${values.threads} should be a whole number from 1 to ${MOST_THREADS}.`);
   }
-  return { address: controlAddress(positionals[0]), token, name: values.name ?? os.hostname(), engine, threads, json };
+  if (threads > 1 && !takesThreads(engine)) {
+    throw new Error(
+      `--threads ${threads} is for engines that compute on the processor, and --engine ${engine} takes one thread.`,
+    );
+  }
+  const address = controlAddress(positionals[0]);
+  return { address, token, name: values.name ?? os.hostname(), engine, threads, gpu: !values['no-gpu'], json };
 }
 
 /** "host:7070", "ws://host:7070" and "ws://host:7070/control" are all the coordinator's control door. */

@@ -10,10 +10,12 @@ export interface NodePortsOptions {
   readonly engine: EngineChoice;
   /** Threads of their own in which engines for the processor compute; this one is left to the sockets. */
   readonly threads: number;
+  /** False: GPUs are left to others. */
+  readonly gpu: boolean;
   log(entry: WorkerLog): void;
 }
 
-export function createNodePorts({ engine, threads, log }: NodePortsOptions): WorkerPorts {
+export function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): WorkerPorts {
   // Must be set before the first module is compiled, and threads take them over; v8Flags names only what this version of Node knows.
   for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
   return {
@@ -22,6 +24,7 @@ export function createNodePorts({ engine, threads, log }: NodePortsOptions): Wor
       // Whatever was asked for, once its device is lost anything else is better than nothing.
       openEngine(not.length > 0 ? 'auto' : engine, config, limits, {
         threads,
+        gpu,
         not,
         nowMs: () => performance.now(),
         log: (text) => log({ kind: 'engine', text }),

@@ -1,2 +1,11 @@
-export { ENGINE_CHOICES, ENGINE_NAMES, ENGINES, isEngineChoice, type EngineChoice, type EngineName } from './names.js';
+export {
+  ENGINE_CHOICES,
+  ENGINE_NAMES,
+  ENGINES,
+  GPU_ENGINES,
+  isEngineChoice,
+  takesThreads,
+  type EngineChoice,
+  type EngineName,
+} from './names.js';
 export { race, trialProblem, type Clock, type Problem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

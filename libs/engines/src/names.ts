@@ -22,3 +22,13 @@ export const ENGINE_CHOICES: readonly EngineChoice[] = ['auto', 'tfjs', ...ENGIN
 export function isEngineChoice(text: string): text is EngineChoice {
   return (ENGINE_CHOICES as readonly string[]).includes(text);
 }
+
+/** Those that compute in as many threads as they are given; the others belong to one thread, which waits for them. */
+const THREADED: ReadonlySet<EngineChoice> = new Set(['auto', 'native', 'wasm', 'reference']);
+
+export function takesThreads(choice: EngineChoice): boolean {
+  return THREADED.has(choice);
+}
+
+/** Those that compute on a GPU. */
+export const GPU_ENGINES: readonly EngineName[] = ['webgpu', 'tfjs-node-gpu', 'tfjs-webgpu'];

@@ -171,7 +171,7 @@ function ranking<Name extends string>({ batch }: Problem, entrants: readonly Ent
 }
 
 /** What is no EngineError comes from a library or a driver: this engine is of no use here, others may be. */
-function engineError(error: unknown): EngineError {
+export function engineError(error: unknown): EngineError {
   if (error instanceof EngineError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new EngineError('unsupported', `it failed: ${message}`, 'choose another engine', { cause: error });

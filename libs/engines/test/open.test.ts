@@ -1,7 +1,8 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { EngineError, type Engine, type ModelConfig } from '@troupe/model';
 import { ENGINE_CHOICES, isEngineChoice, type EngineChoice } from '../src/index.js';
 import { openEngine, probeEngines, type OpenOptions } from '../src/node/index.js';
+import { SOURCES } from '../src/node/sources.js';
 
 const CONFIG: ModelConfig = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 };
 const LIMITS = { maxStreams: 4, maxWindow: 4 };
@@ -10,6 +11,7 @@ const nowMs = () => performance.now();
 
 const engines: Engine[] = [];
 afterEach(() => {
+  vi.restoreAllMocks();
   for (const engine of engines.splice(0)) engine.dispose();
 });
 
@@ -67,6 +69,30 @@ describe('auto', () => {
   it('avoids an engine whose device was lost, unless there is no other', async () => {
     expect((await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs })).info.name).toBe('reference');
     expect((await open('auto', { among: ['wasm'], not: ['wasm'], nowMs })).info.name).toBe('wasm');
+  });
+
+  it('asks nothing of a lost device unless there is no other engine', async () => {
+    const find = vi.spyOn(SOURCES.wasm, 'find');
+    await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs });
+    expect(find).not.toHaveBeenCalled();
+    vi.spyOn(SOURCES.reference, 'find').mockRejectedValue(new EngineError('absent', 'gone', 'come back'));
+    expect((await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs })).info.name).toBe('wasm');
+  });
+
+  it('goes on to the next engine when a driver throws something of its own', async () => {
+    const find = vi.spyOn(SOURCES.native, 'find').mockRejectedValue(new TypeError('the driver is broken'));
+    expect((await open('auto', { among: ['native', 'wasm'] })).info.name).toBe('wasm');
+    find.mockRestore();
+    vi.spyOn(SOURCES.native, 'find').mockResolvedValue({ device: 'cpu', features: [], software: false });
+    vi.spyOn(SOURCES.native, 'open').mockRejectedValue(new TypeError('the driver is broken'));
+    expect((await open('auto', { among: ['native', 'wasm'] })).info.name).toBe('wasm');
+    await expect(open('auto', { among: ['native'] })).rejects.toMatchObject({ code: 'unsupported' });
+  });
+
+  it('leaves GPUs out where it is told to', async () => {
+    const find = vi.spyOn(SOURCES.webgpu, 'find');
+    expect((await open('auto', { among: ['webgpu', 'wasm'], gpu: false, nowMs })).info.name).toBe('wasm');
+    expect(find).not.toHaveBeenCalled();
   });
 
   it('goes on to the next engine when the model is too large for the fastest', async () => {

@@ -1,4 +1,8 @@
+import { execFile } from 'node:child_process';
+import fs from 'node:fs';
 import { createRequire } from 'node:module';
+import os from 'node:os';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createTfjsEngine } from '@troupe/model/tfjs';
 import { loadTfjs } from '../src/node/tfjs-node.js';
@@ -49,6 +53,63 @@ describe('a tfjs of Node', () => {
     expect(await loadTfjs('wasm')).toBe(wasm);
     expect((await engine.evaluate(batch)).lossSum).toBeCloseTo(2 * Math.log(5), 5);
     engine.dispose();
+  });
+});
+
+/** Chromium's software adapter and the library that finds it. */
+const SOFTWARE = {
+  VK_ICD_FILENAMES: '/usr/lib/chromium/vk_swiftshader_icd.json',
+  LD_PRELOAD: '/usr/lib/chromium/libvulkan.so.1',
+};
+const noAdapter = Object.values(SOFTWARE).some((file) => !fs.existsSync(file)) ? 'SKIPPED, apt install chromium: ' : '';
+
+describe('a process that tried tfjs-webgpu', { timeout: 120_000 }, () => {
+  const run = promisify(execFile);
+  const here = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
+  const ENDS_MS = 60_000;
+
+  /** What the process writes; rejects when it does not end by itself. */
+  async function output(code: string, env: Readonly<Record<string, string>>): Promise<string> {
+    const script = `
+      import { register } from 'node:module';
+      register(${here('./fixtures/typescript.mjs')});
+      const { loadTfjs } = await import(${here('../src/node/tfjs-node.ts')});
+      const { createTfjsEngine } = await import('@troupe/model/tfjs');
+      const config = { cell: 'lstm', layers: 1, hidden: 4, vocabulary: 5 };
+      const limits = { maxStreams: 2, maxWindow: 3 };
+      const batch = { streams: 1, window: 2, tokens: new Uint16Array([1, 2, 3]), states: new Float32Array(8) };
+      ${code}`;
+    const options = { cwd: import.meta.dirname, timeout: ENDS_MS, env: { ...process.env, XDG_RUNTIME_DIR: os.tmpdir(), ...env } };
+    return (await run(process.execPath, ['--input-type=module', '-e', script], options)).stdout;
+  }
+
+  it.skipIf(noAdapter !== '')(`${noAdapter}ends once its last engine is disposed of, and may open another before`, async () => {
+    const code = `
+      for (let i = 0; i < 2; i++) {
+        const engine = await createTfjsEngine(config, limits, await loadTfjs('webgpu'));
+        await new Promise(setImmediate);
+        const { lossSum } = await engine.gradient(batch);
+        console.log(engine.info.variant, lossSum.toFixed(3), navigator.gpu !== undefined);
+        engine.dispose();
+        console.log(navigator.gpu);
+      }`;
+    const once = `webgpu ${(2 * Math.log(5)).toFixed(3)} true\nundefined\n`;
+    expect(await output(code, SOFTWARE)).toBe(once + once);
+  });
+
+  it.skipIf(noAdapter !== '')(`${noAdapter}ends when no engine was opened, or loading failed`, async () => {
+    const code = `
+      await loadTfjs('webgpu');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      console.log(navigator.gpu);
+      const broken = (name) => (name.endsWith('backend-webgpu') ? Promise.reject(new Error('broken')) : import(name));
+      await loadTfjs('webgpu', { importPackage: broken }).catch(({ code }) => console.log(code));`;
+    expect(await output(code, SOFTWARE)).toBe('undefined\nunsupported\n');
+  });
+
+  it('ends when there is no adapter', async () => {
+    const code = "await loadTfjs('webgpu').catch(({ code, message }) => console.log(code, message));";
+    expect(await output(code, { VK_ICD_FILENAMES: '/nowhere.json' })).toMatch(/^unsupported .*adapter/);
   });
 });
 

@@ -128,6 +128,16 @@ describe('an engine of several threads', () => {
     again.endStates.forEach((value, i) => expect(value).toBeCloseTo(endStates[i], 6));
   });
 
+  it('ends the threads that were opened when another does not start', async () => {
+    const { openThread, threads, ended } = mortal();
+    const scarce = (): EngineThread => {
+      if (threads.length === 2) throw new Error('ERR_WORKER_INIT_FAILED');
+      return openThread();
+    };
+    await expect(open(4, scarce)).rejects.toMatchObject({ code: 'unsupported', remedy: 'use fewer threads' });
+    await expect.poll(ended).toBe(2);
+  });
+
   it('says on what it computes', async () => {
     expect((await open(2)).info).toMatchObject({ name: 'wasm', device: 'cpu, 2 threads' });
     expect((await open(1)).info).toMatchObject({ name: 'wasm', device: 'cpu' });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { CELLS } from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
 import { createTfjsEngine, type TfjsApi } from '../src/tfjs/index.js';
@@ -171,5 +171,61 @@ describe('the backend', () => {
     await engine.gradient(batch);
     lose({ message: 'unplugged' });
     await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'device_lost', message: 'unplugged' });
+  });
+
+  it('whose WebGPU device goes away is reported so even when the read fails before the loss is told', async () => {
+    let lose: (info: { message: string }) => void = () => {};
+    const lost = new Promise<{ message: string }>((resolve) => (lose = resolve));
+    const queue = { onSubmittedWorkDone: () => new Promise<void>((resolve) => setImmediate(resolve)) };
+    const { config, batch } = problem(SHAPE, 12);
+    const engine = await createTfjsEngine(config, limits, { ...tf, backend: () => ({ device: { lost, queue } }) as never });
+    const data = vi.spyOn(tf.Tensor.prototype, 'data').mockRejectedValue(new Error('the buffer was unmapped'));
+    await expect(engine.evaluate(batch)).rejects.toMatchObject({ code: 'unsupported' });
+    const pending = engine.evaluate(batch);
+    setImmediate(() => lose({ message: 'unplugged' }));
+    await expect(pending).rejects.toMatchObject({ code: 'device_lost', message: 'unplugged' });
+    data.mockRestore();
+  });
+
+  it('that is lent is held until the engine is disposed of, or does not open', async () => {
+    const { config } = problem(SHAPE, 15);
+    let held = 0;
+    const hold = () => {
+      held++;
+      return () => void held--;
+    };
+    const engine = await createTfjsEngine(config, limits, { ...tf, hold });
+    expect(held).toBe(1);
+    engine.dispose();
+    engine.dispose();
+    expect(held).toBe(0);
+    const broken = { ...tf, hold, ready: () => Promise.reject(new Error('no such device')) };
+    await expect(createTfjsEngine(config, limits, broken)).rejects.toMatchObject({ code: 'unsupported' });
+    expect(held).toBe(0);
+  });
+
+  it('of an engine that is disposed of meanwhile ends the call as disposed', async () => {
+    const { config, batch } = problem(SHAPE, 13);
+    const before = tf.memory().numTensors;
+    for (const ticks of [0, 1, 3]) {
+      const engine = await createTfjsEngine(config, limits, tf);
+      const pending = engine.gradient(batch);
+      for (let i = 0; i < ticks; i++) await Promise.resolve();
+      engine.dispose();
+      await expect(pending).rejects.toMatchObject({ name: 'EngineError', code: 'disposed' });
+    }
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('computes nothing from NaN, which its rectifier might swallow', async () => {
+    const { config, parameters, batch } = problem({ ...SHAPE, cell: 'rnn-relu' }, 14);
+    const engine = await createTfjsEngine(config, limits, tf);
+    const notFinite = { name: 'EngineError', code: 'not_finite' };
+    engine.setParameters(parameters);
+    const states = batch.states.with(3, NaN);
+    await expect(engine.evaluate({ ...batch, states })).rejects.toMatchObject(notFinite);
+    await expect(engine.step(batch.tokens.slice(0, 3), states)).rejects.toMatchObject(notFinite);
+    engine.setParameters(parameters.with(0, NaN));
+    await expect(engine.evaluate(batch)).rejects.toMatchObject(notFinite);
   });
 });

@@ -1,7 +1,7 @@
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { CELLS, createLayout, stateSize, type Engine, type ModelConfig } from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
-import { scoped } from '../src/webgpu/device.js';
+import { onLost, scoped } from '../src/webgpu/device.js';
 import { createWebgpuEngine, requestDevice, type OpenDevice, type WebgpuEngineOptions } from '../src/webgpu/index.js';
 import { engineConformance, problem, relativeError, type Tolerances } from './engine-conformance.js';
 import { openTestGpu } from './webgpu-adapter.js';
@@ -31,6 +31,7 @@ if (typeof found === 'string') {
   agreement('with f16', open, { adapterInfo: info, f16: true }, F16, lacksF16);
   const lacksSubgroups = info.subgroupMinSize >= 8 ? '' : 'the adapter has no subgroups of 8 (lavapipe of Mesa 25 does)';
   agreement('with subgroups', open, { adapterInfo: { ...info, software: false }, subgroups: true }, F32, lacksSubgroups);
+  rectifiedNaN(open);
   deviceLoss(gpu);
   refusals(gpu, open);
 }
@@ -82,6 +83,21 @@ const COMPILE_MS = 240_000;
 const SMALL = { layers: 1, hidden: 5, vocabulary: 7, streams: 2, window: 3 };
 const LIMITS = { maxStreams: 2, maxWindow: 3 };
 
+function rectifiedNaN({ device, info }: OpenDevice): void {
+  it('does not rectify NaN away: rnn-relu reports it as not_finite', async () => {
+    const { config, parameters, batch } = problem({ ...SMALL, cell: 'rnn-relu' }, 1);
+    const engine = await createWebgpuEngine(config, LIMITS, device, { adapterInfo: info });
+    engine.setParameters(parameters);
+    const poisoned = { ...batch, states: batch.states.with(3, NaN) };
+    const notFinite = { name: 'EngineError', code: 'not_finite' };
+    await expect(engine.gradient(poisoned)).rejects.toMatchObject(notFinite);
+    await expect(engine.evaluate(poisoned)).rejects.toMatchObject(notFinite);
+    expect((await engine.step(new Uint16Array(2), batch.states.with(3, NaN))).some(Number.isNaN)).toBe(true);
+    expect((await engine.evaluate(batch)).lossSum).toBeGreaterThan(0);
+    engine.dispose();
+  });
+}
+
 function deviceLoss(gpu: GPU): void {
   describe('webgpu engine whose device goes away', () => {
     const lost = { name: 'EngineError', code: 'device_lost', remedy: expect.stringMatching(/new device/) };
@@ -108,13 +124,37 @@ function deviceLoss(gpu: GPU): void {
       await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'disposed' });
     });
 
-    it('says device_lost at the next call when the device went away between calls', async () => {
-      const { device, engine, batch } = await openOwn();
+    it('says device_lost at the next call when the device went away between calls, and opens no other engine on it', async () => {
+      const { device, engine, config, batch } = await openOwn();
       await engine.gradient(batch);
       device.destroy();
       await device.lost;
       await expect(engine.gradient(batch)).rejects.toMatchObject(lost);
+      await expect(createWebgpuEngine(config, LIMITS, device)).rejects.toMatchObject(lost);
       engine.dispose();
+    });
+
+    it('tells a listener that comes after the loss at once', async () => {
+      const device = { lost: Promise.resolve({ message: 'unplugged' }) } as unknown as GPUDevice;
+      const told: string[] = [];
+      onLost(device, ({ message }) => told.push(message));
+      await device.lost;
+      onLost(device, ({ code }) => told.push(code));
+      expect(told).toEqual(['the device was lost: unplugged', 'device_lost']);
+    });
+
+    it('stops listening to a device on which it could not be opened', async () => {
+      const { device, info } = await requestDevice(gpu);
+      const [added, removed] = [vi.spyOn(device, 'addEventListener'), vi.spyOn(device, 'removeEventListener')];
+      vi.spyOn(device, 'createComputePipelineAsync').mockRejectedValue(new Error('the compiler gave up'));
+      await expect(createWebgpuEngine(problem(SMALL, 1).config, LIMITS, device, { adapterInfo: info })).rejects.toMatchObject({
+        code: 'unsupported',
+        message: expect.stringContaining('the compiler gave up'),
+      });
+      expect(added).toHaveBeenCalledOnce();
+      expect(removed.mock.calls).toEqual(added.mock.calls);
+      vi.restoreAllMocks();
+      device.destroy();
     });
 
     it('refuses to be created on a device that is gone', async () => {
@@ -185,6 +225,21 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       ).rejects.toMatchObject(outOfMemory);
     });
 
+    it('does not take for its own what the device reports while it waits', async () => {
+      let open = 0;
+      const scopes = { pushErrorScope: () => void open++, popErrorScope: async () => (open--, null) } as unknown as GPUDevice;
+      const seen = await scoped(
+        scopes,
+        () => 0,
+        async () => {
+          const before = open;
+          await Promise.resolve();
+          return [before, open];
+        },
+      );
+      expect(seen).toEqual([3, 0]);
+    });
+
     it('refuses features that the device was not opened with', async () => {
       const plain = await (await gpu.requestAdapter())!.requestDevice();
       const unsupported = { code: 'unsupported', remedy: expect.stringContaining('option') };
@@ -206,8 +261,9 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       own.device.createBuffer({ size: 16, usage: 0 });
       await reported;
       await expect(engine.gradient(batch)).rejects.toMatchObject({
-        code: 'unsupported',
+        code: 'device_lost',
         message: expect.stringMatching(/refuses/),
+        remedy: expect.stringMatching(/another engine/),
       });
       own.device.destroy();
     });

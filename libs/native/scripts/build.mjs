@@ -34,6 +34,9 @@ const LINK = {
 /** Why there is no addon: expected on some hosts, told only to those who ask. */
 class Unavailable extends Error {}
 
+/** A folder that cannot be written, a full disk: no reason either for an installation to fail. */
+const isExpected = (error) => error instanceof Unavailable || typeof error?.syscall === 'string';
+
 async function run(compiler, args) {
   try {
     await promisify(execFile)(compiler, args, { cwd: sources });
@@ -129,7 +132,12 @@ try {
   const outcome = await build();
   if (verbose) process.stderr.write(`native engine: ${outcome}\n`);
 } catch (error) {
-  if (!(error instanceof Unavailable)) throw error;
-  removeOutdated();
+  if (!isExpected(error)) throw error;
+  try {
+    removeOutdated();
+  } catch (left) {
+    if (!isExpected(left)) throw left;
+    error.message += `; an outdated addon is left behind: ${left.message}`;
+  }
   if (verbose) process.stderr.write(`native engine: not built. ${error.message}\n`);
 }

@@ -14,14 +14,18 @@ export async function fastestVariant(addon: Addon, config: ModelConfig, limits: 
   const variants = addon.variants();
   if (variants.length === 1) return variants[0];
   const problem = smallProblem(config, limits);
-  const engines = variants.map((variant) => openEngine(addon, problem.config, problem.limits, variant));
-  for (const engine of engines) engine.setParameters(problem.parameters);
-  const shortest = variants.map(() => Infinity);
-  for (let turn = 0; turn < TURNS; turn++) {
-    for (const [i, engine] of engines.entries()) shortest[i] = Math.min(shortest[i], await take(engine, problem.batch, now));
+  const engines: Engine[] = [];
+  try {
+    for (const variant of variants) engines.push(openEngine(addon, problem.config, problem.limits, variant));
+    for (const engine of engines) engine.setParameters(problem.parameters);
+    const shortest = variants.map(() => Infinity);
+    for (let turn = 0; turn < TURNS; turn++) {
+      for (const [i, engine] of engines.entries()) shortest[i] = Math.min(shortest[i], await take(engine, problem.batch, now));
+    }
+    return variants[shortest.indexOf(Math.min(...shortest))];
+  } finally {
+    for (const engine of engines) engine.dispose();
   }
-  for (const engine of engines) engine.dispose();
-  return variants[shortest.indexOf(Math.min(...shortest))];
 }
 
 /** At most 32 streams, 4 time steps, 2 layers of 512: a few milliseconds and megabytes. With parameters of 0 all is finite. */

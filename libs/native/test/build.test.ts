@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -57,6 +57,19 @@ describe.skipIf(process.platform === 'win32')('building the native engine (skipp
     const compiler = fakeCompiler(`case "$*" in *addon.c*) exit 1;; esac; ${PRETEND}`);
     expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
     expect(written()).toEqual([]);
+  });
+
+  it('where nothing can be written succeeds in silence, and says so to those who debug', () => {
+    const compiler = fakeCompiler(PRETEND);
+    writeFileSync(output(), 'in the way of the folder');
+    expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
+    expect(build({ CC: compiler }, '--verbose')).toMatchObject({
+      status: 0,
+      text: expect.stringMatching(/not built\. E/) as string,
+    });
+    rmSync(output());
+    mkdirSync(path.join(output(), 'troupe.node'), { recursive: true });
+    expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
   });
 
   it('compiles again only when something has changed', () => {

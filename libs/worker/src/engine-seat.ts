@@ -1,27 +1,45 @@
-import { EngineError, type Engine } from '@troupe/model';
+import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
 
-/** The engine of a session, and the one after it when its device is lost. */
+export interface SeatedEngine extends Engine {
+  /** An engine that takes longer than `patienceMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
+  gradient(batch: Batch, patienceMs?: number): Promise<Gradient>;
+}
+
+/** The engine of a session, and the one after it when it is of no use any more. */
 export interface EngineSeat {
   /** Always this object, whichever engine is behind it. Parameters may be set on a lost one: its successor is given them anew. */
-  readonly engine: Engine;
+  readonly engine: SeatedEngine;
   /** Of the engine behind it, as measured. */
   readonly charsPerSecond: number;
   /** Why the engine behind it is of no use any more. */
   readonly lost: EngineError | undefined;
-  /** Puts another engine in its place. @throws EngineError when devices are lost again and again, and what creating throws */
+  /** Puts another engine in its place. @throws EngineError when engines are lost again and again, and what creating throws */
   replace(): Promise<void>;
   dispose(): void;
 }
 
 export interface EngineSeatOptions {
-  /** Opens an engine; `not` names those (EngineInfo.name) whose device was lost before. */
+  /** Opens an engine; `not` names those (EngineInfo.name) that were lost before. */
   create(not: readonly string[]): Promise<Engine>;
   /** Gives it the parameters and measures its speed, characters per second. */
   measure(engine: Engine): Promise<number>;
   onLost(name: string, error: EngineError): void;
+  /** Monotonic, ms. */
+  nowMs(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Of the session: nobody waits for an engine any more once it aborts. */
+  readonly signal: AbortSignal;
 }
 
-/** Devices that may be lost in a session; more are a broken machine, and whoever started the worker should know. */
+/** Longer than any sound engine needs for a gradient; and as much as timers can hold, whatever a coordinator says. */
+const LEAST_PATIENCE_MS = 600_000;
+const MOST_PATIENCE_MS = 86_400_000;
+
+/** What an engine throws that is of no use any more. Whoever passes a wrong batch or finds no finite gradient keeps it. */
+const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupported', 'out_of_memory', 'disposed']);
+
+/** Engines that may be lost in a session; more are a broken machine, and whoever started the worker should know. */
 const MOST_LOSSES = 5;
 
 /** @throws EngineError */
@@ -40,7 +58,7 @@ export async function createEngineSeat(options: EngineSeatOptions): Promise<Engi
     for (;;) {
       const engine = await options.create(failed);
       try {
-        current = { engine, charsPerSecond: await options.measure(engine) };
+        current = { engine, charsPerSecond: await within(options.measure(engine), LEAST_PATIENCE_MS, options) };
         lost = undefined;
         return;
       } catch (error) {
@@ -53,9 +71,11 @@ export async function createEngineSeat(options: EngineSeatOptions): Promise<Engi
     }
   };
   /** Notes a loss and passes it on. */
-  const noting = async <T>(result: Promise<T>): Promise<T> => {
+  const noting = async <T>(compute: () => Promise<T>): Promise<T> => {
+    // It may not have the parameters that were set last.
+    if (lost) throw lost;
     try {
-      return await result;
+      return await compute();
     } catch (error) {
       if (isLoss(error)) lost = error;
       throw error;
@@ -79,9 +99,9 @@ export async function createEngineSeat(options: EngineSeatOptions): Promise<Engi
           lost = error;
         }
       },
-      gradient: (batch) => noting(current.engine.gradient(batch)),
-      evaluate: (batch) => noting(current.engine.evaluate(batch)),
-      step: (tokens, states) => noting(current.engine.step(tokens, states)),
+      gradient: (batch, patienceMs = 0) => noting(() => within(current.engine.gradient(batch), patienceMs, options)),
+      evaluate: (batch) => noting(() => current.engine.evaluate(batch)),
+      step: (tokens, states) => noting(() => current.engine.step(tokens, states)),
       dispose: () => current.engine.dispose(),
     },
     get charsPerSecond() {
@@ -100,5 +120,30 @@ export async function createEngineSeat(options: EngineSeatOptions): Promise<Engi
 }
 
 function isLoss(error: unknown): error is EngineError {
-  return error instanceof EngineError && error.code === 'device_lost';
+  return error instanceof EngineError && LOSSES.has(error.code);
+}
+
+/** The result of the work. @throws EngineError `device_lost` when it takes too long, and the signal's reason when it aborts */
+async function within<T>(work: Promise<T>, ms: number, { nowMs, sleep, signal }: EngineSeatOptions): Promise<T> {
+  const over = new AbortController();
+  const stop = (): void => over.abort(signal.reason);
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  const patienceMs = Math.min(Math.max(ms, LEAST_PATIENCE_MS), MOST_PATIENCE_MS);
+  const expire = async (): Promise<never> => {
+    const endMs = nowMs() + patienceMs;
+    // Timers may fire early.
+    for (let leftMs = patienceMs; leftMs > 0; leftMs = endMs - nowMs()) {
+      await sleep(leftMs, over.signal);
+      over.signal.throwIfAborted();
+    }
+    const minutes = Math.round(patienceMs / 60_000);
+    throw new EngineError('device_lost', `the engine gave no result in ${minutes} minutes`, 'go on with another engine');
+  };
+  try {
+    return await Promise.race([work, expire()]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    over.abort(new Error('the engine has answered'));
+  }
 }

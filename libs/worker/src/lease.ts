@@ -1,6 +1,7 @@
 import type { ReduceMember } from '@troupe/collective/star';
-import { EngineError, stateSize, type Batch, type DropoutKey, type Engine } from '@troupe/model';
+import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
 import { decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
+import type { SeatedEngine } from './engine-seat.js';
 
 /** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
 export interface LeaseOrder {
@@ -13,7 +14,7 @@ export type HeldStates = Map<number, { readonly round: number; readonly state: F
 
 export interface LeaseContext {
   readonly config: TrainingConfig;
-  readonly engine: Engine;
+  readonly engine: SeatedEngine;
   readonly member: ReduceMember;
   readonly held: HeldStates;
   nowMs(): number;
@@ -22,6 +23,9 @@ export interface LeaseContext {
 export type LeaseOutcome =
   | { readonly kind: 'sent'; readonly computeMs: number; readonly characters: number }
   | { readonly kind: 'declined'; readonly code: DeclineCode; readonly reason: string };
+
+/** An engine that takes this many times the lease's deadline will never answer: long before, others were given its streams. */
+const PATIENCE = 10;
 
 /** How the body behind a lease is laid out. */
 export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, window }: TrainingConfig): LeaseShape {
@@ -37,7 +41,7 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
   if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
   const startMs = context.nowMs();
   try {
-    const result = await engine.gradient(batch);
+    const result = await engine.gradient(batch, lease.deadlineMs * PATIENCE);
     const computeMs = context.nowMs() - startMs;
     const { leaseId, round, streams } = lease;
     const { gradient, endStates, lossSum, tokens } = result;

@@ -6,7 +6,7 @@ export interface WorkerPorts {
   /** Opens a link. @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
   /**
-   * The engine to compute with; `not` names those (EngineInfo.name) whose device was lost in this session, to be avoided where there is
+   * The engine to compute with; `not` names those (EngineInfo.name) that were lost in this session, to be avoided where there is
    * another.
    * @throws EngineError
    */
@@ -36,7 +36,7 @@ export type WorkerLog =
       readonly credit: number;
     }
   | { readonly kind: 'refused'; readonly round: number; readonly result: string; readonly reason: string }
-  /** The engine's device is gone; another engine takes over and says when it is ready. */
+  /** The engine is of no use any more; another takes over and says when it is ready. */
   | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }
   | { readonly kind: 'resync'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }

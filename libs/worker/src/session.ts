@@ -7,7 +7,7 @@ import {
   type ReduceResult,
   type ReduceUpdate,
 } from '@troupe/collective/star';
-import { createLayout, stateSize, type Engine, type ParameterLayout } from '@troupe/model';
+import { createLayout, stateSize, type Batch, type Engine, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
 import {
   createChannel,
@@ -120,6 +120,9 @@ async function workFor(
     create: (not) => ports.createEngine(config.model, limits, { not }),
     measure: (engine) => measure(engine, config, replica, options),
     onLost: (engine, { message }) => ports.log({ kind: 'engine_lost', engine, reason: message }),
+    nowMs: () => ports.nowMs(),
+    sleep: (ms, until) => ports.sleep(ms, until),
+    signal,
   });
   try {
     const reduceLink = await ports.connect(resolveAddress(welcome.reduceAddress, options.address), signal);
@@ -147,26 +150,48 @@ function resolveAddress(address: string, control: string): string {
   return address.startsWith('/') ? control.replace(/^(\w+:\/\/[^/]+).*$/, `$1${address}`) : address;
 }
 
-/** One window of a few streams, timed; also warms the engine up. */
+/** Enough for engines of few threads. */
+const FEW_STREAMS = 16;
+/** Of fewer, an engine of many threads or a GPU leaves much of itself idle. */
+const MANY_STREAMS = 64;
+/** When few streams take no longer, many are measured: the worker is to be ready within seconds. */
+const CHEAP_MS = 250;
+
+/** One window of some streams, timed. */
 async function measure(
   engine: Engine,
   config: TrainingConfig,
   replica: Replica,
   { ports, signal }: SessionOptions,
 ): Promise<number> {
-  const streams = Math.min(config.streams, 16);
-  const tokens = new Uint16Array(streams * (config.window + 1)).map((_, i) => (i * 7) % config.model.vocabulary);
-  const states = new Float32Array(streams * stateSize(config.model));
-  const numbers = Array.from({ length: streams }, (_, stream) => stream);
-  const batch = { streams, window: config.window, tokens, states, ...dropoutOf(config, 0, numbers) };
   engine.setParameters(replica.parameters);
-  // Engines may compute for seconds without letting anything else run; between two calls the links get their turn.
-  await ports.sleep(0, signal);
-  await engine.gradient(batch);
-  await ports.sleep(0, signal);
-  const startMs = ports.nowMs();
-  await engine.gradient(batch);
-  return (streams * config.window * 1000) / Math.max(ports.nowMs() - startMs, 0.1);
+  const timed = async (streams: number): Promise<number> => {
+    const batch = sampleBatch(config, streams);
+    // Engines may compute for seconds without letting anything else run; between two calls the links get their turn.
+    await ports.sleep(0, signal);
+    const startMs = ports.nowMs();
+    await engine.gradient(batch);
+    return ports.nowMs() - startMs;
+  };
+  // Engines compile and allocate at the first window, and some at the first of so many streams.
+  const warm = async (streams: number): Promise<number> => {
+    await timed(streams);
+    return timed(streams);
+  };
+  let streams = Math.min(config.streams, FEW_STREAMS);
+  let ms = await warm(streams);
+  if (ms <= CHEAP_MS && config.streams > streams) {
+    streams = Math.min(config.streams, MANY_STREAMS);
+    ms = await warm(streams);
+  }
+  return (streams * config.window * 1000) / Math.max(ms, 0.1);
+}
+
+function sampleBatch(config: TrainingConfig, streams: number): Batch {
+  const { window, model } = config;
+  const tokens = new Uint16Array(streams * (window + 1)).map((_, i) => (i * 7) % model.vocabulary);
+  const numbers = Array.from({ length: streams }, (_, stream) => stream);
+  return { streams, window, tokens, states: new Float32Array(streams * stateSize(model)), ...dropoutOf(config, 0, numbers) };
 }
 
 interface DutyParts {
@@ -316,7 +341,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     if (outcome.kind === 'declined') {
       control.send({ type: 'decline', leaseId, round, code: outcome.code, reason: outcome.reason });
       if (!seat.lost) ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
-      else await goOnWithAnotherEngine(round);
+      else await goOnWithAnotherEngine(seat.lost.message);
       return;
     }
     ledger.characters += outcome.characters;
@@ -329,10 +354,13 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     });
   }
 
-  /** The lease was given back, so nobody waits; what comes meanwhile waits in the inbox. */
-  async function goOnWithAnotherEngine(at: number): Promise<void> {
+  /**
+   * The lease was given back, so nobody waits; what comes meanwhile waits in the inbox. Who awaits a snapshot is dealt nothing, least of
+   * all at the speed of the engine that is gone, until it says that it is ready: that is when the snapshot's turn has come.
+   */
+  async function goOnWithAnotherEngine(reason: string): Promise<void> {
+    askForSnapshot(`another engine is opened: ${reason}`.slice(0, 500));
     await seat.replace();
-    announceReady(at);
   }
 
   async function onReduce(event: ReduceEvent): Promise<undefined> {

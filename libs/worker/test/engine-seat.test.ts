@@ -2,11 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { EngineError, type Engine } from '@troupe/model';
 import { createEngineSeat } from '../src/engine-seat.js';
 
-const lossOf = (name: string) => new EngineError('device_lost', `${name} is gone`, 'go on with another');
+const lossOf = (name: string, code: EngineError['code'] = 'device_lost') =>
+  new EngineError(code, `${name} is gone`, 'go on with another');
 const PARAMETERS = new Float32Array(1);
 
 /** A line of engines: each knows how many gradients it computes until its device is lost. */
-function lineOf(lives: Record<string, number>) {
+function lineOf(lives: Record<string, number>, code?: EngineError['code']) {
   const names = Object.keys(lives);
   const created: (readonly string[])[] = [];
   const disposed: string[] = [];
@@ -19,10 +20,10 @@ function lineOf(lives: Record<string, number>) {
       const engine: Partial<Engine> = {
         info: { name, variant: 'v', device: 'd' },
         setParameters() {
-          if (left <= 0) throw lossOf(name);
+          if (left <= 0) throw lossOf(name, code);
         },
         async gradient() {
-          if (left-- <= 0) throw lossOf(name);
+          if (left-- <= 0) throw lossOf(name, code);
           return { gradient: PARAMETERS, lossSum: 1, tokens: 1, endStates: PARAMETERS };
         },
         dispose: () => void disposed.push(name),
@@ -35,6 +36,10 @@ function lineOf(lives: Record<string, number>) {
       return 10 * (created.length + 1);
     },
     onLost: (name: string) => void lost.push(name),
+    nowMs: () => 0,
+    sleep: (_: number, signal: AbortSignal) =>
+      new Promise<void>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+    signal: new AbortController().signal,
   };
   return { options, created, disposed, lost };
 }
@@ -81,8 +86,82 @@ describe('the seat of an engine', () => {
 
   it('closes an engine that cannot be measured for another reason', async () => {
     const { options, disposed } = lineOf({ wasm: 9 });
-    const measure = () => Promise.reject(new EngineError('out_of_memory', 'too large', 'lower the batch'));
-    await expect(createEngineSeat({ ...options, measure })).rejects.toMatchObject({ code: 'out_of_memory' });
+    const measure = () => Promise.reject(new EngineError('bad_shape', 'too large', 'lower the batch'));
+    await expect(createEngineSeat({ ...options, measure })).rejects.toMatchObject({ code: 'bad_shape' });
     expect(disposed).toEqual(['wasm']);
+  });
+
+  it.each(['unsupported', 'out_of_memory', 'disposed'] as const)('takes %s of a working engine for a loss', async (code) => {
+    const { options, lost } = lineOf({ webgpu: 1, wasm: 9 }, code);
+    const seat = await createEngineSeat(options);
+    await expect(compute(seat.engine)).rejects.toMatchObject({ code });
+    expect(seat.lost?.code).toBe(code);
+    await seat.replace();
+    expect(lost).toEqual(['webgpu']);
+    expect((await compute(seat.engine)).tokens).toBe(1);
+  });
+
+  it('computes nothing with an engine that did not take the parameters', async () => {
+    const { options } = lineOf({ wasm: 9 });
+    let full = false;
+    const create = async (not: readonly string[]): Promise<Engine> => {
+      const engine = await options.create(not);
+      const setParameters = (): void => {
+        if (full) throw lossOf('wasm', 'out_of_memory');
+      };
+      return Object.assign(engine, { setParameters });
+    };
+    const seat = await createEngineSeat({ ...options, create });
+    full = true;
+    seat.engine.setParameters(PARAMETERS);
+    await expect(compute(seat.engine)).rejects.toMatchObject({ code: 'out_of_memory' });
+  });
+});
+
+describe('an engine that never answers', () => {
+  /** Its gradient is awaited for ever; time passes when someone sleeps. */
+  function hanging() {
+    const line = lineOf({ webgpu: 99, wasm: 99 });
+    let now = 0;
+    const sleeps: number[] = [];
+    const stop = new AbortController();
+    const measure = async (engine: Engine): Promise<number> => {
+      if (engine.info.name === 'webgpu') engine.gradient = () => new Promise(() => {});
+      return 1;
+    };
+    const sleep = async (ms: number, signal: AbortSignal): Promise<void> => {
+      // An early timer.
+      if (sleeps.length > 0) now += Math.ceil(ms / 2);
+      sleeps.push(ms);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      signal.throwIfAborted();
+    };
+    return {
+      options: { ...line.options, measure, sleep, nowMs: () => now, signal: stop.signal },
+      line,
+      sleeps,
+      stop,
+      elapsed: () => now,
+    };
+  }
+
+  it('is lost after the patience given, and replaced', async () => {
+    const { options, line, elapsed } = hanging();
+    const seat = await createEngineSeat(options);
+    const batch = { streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS };
+    await expect(seat.engine.gradient(batch, 3_600_000)).rejects.toMatchObject({ code: 'device_lost' });
+    expect(elapsed()).toBeGreaterThanOrEqual(3_600_000);
+    await seat.replace();
+    expect(line.disposed).toEqual(['webgpu']);
+    expect((await seat.engine.gradient(batch)).tokens).toBe(1);
+  });
+
+  it('is not waited for when the session ends', async () => {
+    const { options, stop } = hanging();
+    const seat = await createEngineSeat({ ...options, nowMs: () => 0 });
+    const inFlight = compute(seat.engine);
+    stop.abort(new Error('asked to stop'));
+    await expect(inFlight).rejects.toThrow('asked to stop');
+    expect(seat.lost).toBeUndefined();
   });
 });

@@ -4,7 +4,7 @@ import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
 import type { EngineChoice } from '@troupe/engines';
-import { addRunOptions, afterwards, engineOption, examples, runArguments, threadsOption } from './flags.js';
+import { addRunOptions, afterwards, checkThreads, engineOption, examples, runArguments, threadsOption } from './flags.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -40,6 +40,7 @@ interface WorkerFlags {
   readonly name?: string;
   readonly engine: EngineChoice;
   readonly threads: number;
+  readonly gpu: boolean;
   readonly json?: true;
 }
 
@@ -64,6 +65,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         'engine threads of this worker, which share its streams; instead of more workers on one machine: one replica, one link',
       ),
     )
+    .addOption(new Option('--no-gpu', 'auto and tfjs leave GPUs to other workers of this machine').helpGroup('Engine:'))
     .addOption(new Option('--json', 'one JSON object a line for what happens').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -90,7 +92,8 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         );
       }
       const name = flags.name === undefined ? [] : [`--name=${flags.name}`];
-      const engine = [`--engine=${flags.engine}`, `--threads=${flags.threads}`];
+      checkThreads(flags);
+      const engine = [`--engine=${flags.engine}`, `--threads=${flags.threads}`, ...(flags.gpu ? [] : ['--no-gpu'])];
       ended(await runApp(shell, 'worker', [address, ...name, ...engine, ...(flags.json ? ['--json'] : [])], flags.token));
     });
 }

@@ -14,7 +14,7 @@ import {
 import { CELL_NAMES } from '@troupe/run';
 import type { Shell } from '../shell.js';
 import { compactCount, counted, styleFor } from '../terminal/style.js';
-import { afterwards, engineOption, examples, realNumber, threadsOption } from './flags.js';
+import { afterwards, checkThreads, engineOption, examples, realNumber, threadsOption } from './flags.js';
 
 /** V of tiny-shakespeare, the usual yardstick. */
 const VOCABULARY = 65;
@@ -104,6 +104,7 @@ function collectConfig(text: string, before: BenchSize[] | undefined): BenchSize
 }
 
 async function bench(shell: Shell, flags: BenchFlags): Promise<void> {
+  checkThreads(flags);
   const style = styleFor(shell.stdout, shell.env);
   const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
   if (!flags.json)

@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { ENGINE_CHOICES, ENGINE_NAMES, type EngineChoice, type EngineName } from '@troupe/engines';
+import { ENGINE_CHOICES, ENGINE_NAMES, takesThreads, type EngineChoice, type EngineName } from '@troupe/engines';
 import { RUN_OPTIONS, type RunOption } from '@troupe/run';
+import { CliError } from '../errors.js';
 
 /** A parser for commander: a whole number from `least` to `most`. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
@@ -49,6 +50,16 @@ function oneOf<T extends string>(names: readonly T[], text: string): T {
 /** `--threads`, for commands that compute gradients. */
 export function threadsOption(help: string): Option {
   return new Option('--threads <N>', help).argParser(wholeNumber(1, MOST_THREADS)).default(1).helpGroup('Engine:');
+}
+
+/** @throws CliError when threads are given to an engine that would not use them */
+export function checkThreads({ engine, threads }: { readonly engine: EngineChoice; readonly threads: number }): void {
+  if (threads === 1 || takesThreads(engine)) return;
+  throw new CliError(
+    'usage',
+    `--threads ${threads} is for engines that compute on the processor, and --engine ${engine} takes one thread.`,
+    'Leave --threads out, or choose native, wasm or auto.',
+  );
 }
 
 /** Defaults that a command changes: flag -> what its help says. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
-import type { EngineChoice } from '@troupe/engines';
+import { GPU_ENGINES, type EngineChoice } from '@troupe/engines';
 import type { RunEvent } from '@troupe/run';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
@@ -9,12 +9,21 @@ import { Screen } from '../terminal/screen.js';
 import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
 import { printable, styleFor, type Style } from '../terminal/style.js';
 import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
-import { addRunOptions, afterwards, engineOption, examples, runArguments, threadsOption, wholeNumber } from './flags.js';
+import {
+  addRunOptions,
+  afterwards,
+  checkThreads,
+  engineOption,
+  examples,
+  runArguments,
+  threadsOption,
+  wholeNumber,
+} from './flags.js';
 
 const MOST_WORKERS = 64;
 /** More local processes than this seldom help a run of the default size, and each holds a replica. */
 const USUAL_MOST_WORKERS = 8;
-const USUAL_WORKERS = `so many that their threads fill the cores, at most ${USUAL_MOST_WORKERS}; one for a GPU`;
+const USUAL_WORKERS = `so many that their threads fill the cores, at most ${USUAL_MOST_WORKERS}; one with a GPU engine by name`;
 
 interface TrainFlags {
   /** Absent: as many as suit the machine and the engine. */
@@ -42,7 +51,12 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
         .argParser(wholeNumber(1, MOST_WORKERS))
         .helpGroup('Run:'),
     )
-    .addOption(engineOption('auto', 'auto measures for a moment which is fastest here'))
+    .addOption(
+      engineOption(
+        'auto',
+        'auto measures for a moment which is fastest here; with auto and tfjs the first worker alone may take a GPU',
+      ),
+    )
     .addOption(threadsOption('engine threads of each worker, which share its streams'))
     .addOption(new Option('--json', 'one JSON object a line for every event of the run, nothing else').helpGroup('Output:'))
     .addOption(new Option('--quiet', 'no progress, no samples: only warnings, errors and the end').helpGroup('Output:'))
@@ -73,23 +87,27 @@ function helpAfter(program: string): string {
   );
 }
 
-/** Engines on a device that workers of one machine would have to share. */
-const ON_GPU: readonly EngineChoice[] = ['webgpu', 'tfjs-webgpu', 'tfjs-node-gpu'];
-
 function usualWorkers({ engine, threads }: TrainFlags): number {
-  if (ON_GPU.includes(engine)) return 1;
+  if (GPU_ENGINES.some((name) => name === engine)) return 1;
   return Math.max(1, Math.min(Math.floor(availableParallelism() / threads), USUAL_MOST_WORKERS));
+}
+
+/** Workers that choose by themselves would all choose the same GPU, and slow each other down there. */
+function workerArguments({ engine, threads }: TrainFlags, number: number): string[] {
+  const choosesItself = engine === 'auto' || engine === 'tfjs';
+  return [`--engine=${engine}`, `--threads=${threads}`, ...(choosesItself && number > 1 ? ['--no-gpu'] : [])];
 }
 
 /** Resolves with the exit code. */
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
+  checkThreads(flags);
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
   const port = flags.port === undefined ? ['--port=0'] : [];
   const workers = flags.workers ?? usualWorkers(flags);
   const options = {
     coordinatorArgs: [...runArguments(command, ['--token']), ...port],
     workers,
-    workerArgs: [`--engine=${flags.engine}`, `--threads=${flags.threads}`],
+    workerArgs: (number: number) => workerArguments(flags, number),
     token,
   };
   if (flags.json) return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;

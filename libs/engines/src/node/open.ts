@@ -1,6 +1,6 @@
 import { EngineError, type Engine, type EngineInfo, type EngineLimits, type ModelConfig } from '@troupe/model';
-import type { EngineChoice, EngineName } from '../names.js';
-import { race, trialProblem } from '../trial.js';
+import { GPU_ENGINES, type EngineChoice, type EngineName } from '../names.js';
+import { engineError, race, trialProblem } from '../trial.js';
 import { mayHaveGpu } from './gpu.js';
 import { SOURCES, type SourceOptions } from './sources.js';
 
@@ -9,6 +9,8 @@ export interface OpenOptions extends SourceOptions {
   readonly among?: readonly EngineName[];
   /** Engines, as EngineInfo.name has them, that `auto` leaves out while others are there: their device was lost. */
   readonly not?: readonly string[];
+  /** False: `auto` and `tfjs` leave GPUs to others. */
+  readonly gpu?: boolean;
   /** Told in a line what `auto` chose and why. */
   readonly log?: (line: string) => void;
 }
@@ -32,14 +34,18 @@ export async function openEngine(
   options: OpenOptions = {},
 ): Promise<Engine> {
   if (choice === 'auto') return openFastest(config, limits, options);
-  const name = choice === 'tfjs' ? await bestTfjs() : choice;
+  const name = choice === 'tfjs' ? await bestTfjs(allowed(TFJS, options)) : choice;
   await SOURCES[name].find();
   return SOURCES[name].open(config, limits, options);
 }
 
-async function bestTfjs(): Promise<EngineName> {
+function allowed(names: readonly EngineName[], { gpu = true }: OpenOptions): readonly EngineName[] {
+  return gpu ? names : names.filter((name) => !GPU_ENGINES.includes(name));
+}
+
+async function bestTfjs(names: readonly EngineName[]): Promise<EngineName> {
   const failures: unknown[] = [];
-  for (const name of TFJS) {
+  for (const name of names) {
     try {
       await findHardware(name);
       return name;
@@ -76,8 +82,27 @@ interface Ranking {
 }
 
 async function openFastest(config: ModelConfig, limits: EngineLimits, options: OpenOptions): Promise<Engine> {
-  const found = await findCandidates(options.among ?? CANDIDATES, options.not ?? []);
-  const { ranked, others } = options.nowMs && found.ranked.length > 1 ? await tryOut(found, config, limits, options) : found;
+  const among = allowed(options.among ?? CANDIDATES, options);
+  const isAvoided = (name: EngineName): boolean => options.not?.includes(name.replace(/^tfjs-.*/, 'tfjs')) === true;
+  let failure: EngineError | undefined;
+  // A driver that has lost its device may hang when it is asked again: only when nothing else is left.
+  for (const names of [among.filter((name) => !isAvoided(name)), among.filter(isAvoided)]) {
+    const found = await findCandidates(names);
+    const ranking = options.nowMs && found.ranked.length > 1 ? await tryOut(found, config, limits, options) : found;
+    const opened = await openFirst(ranking, config, limits, options);
+    if (opened && !(opened instanceof EngineError)) return opened;
+    failure ??= opened;
+  }
+  throw failure ?? new EngineError('absent', 'no engine was named', 'name at least one engine');
+}
+
+/** The first of the ranking that opens, or why none does; undefined where the ranking names none. */
+async function openFirst(
+  { ranked, others }: Ranking,
+  config: ModelConfig,
+  limits: EngineLimits,
+  options: OpenOptions,
+): Promise<Engine | EngineError | undefined> {
   let failure: EngineError | undefined;
   for (const choice of ranked) {
     try {
@@ -87,14 +112,13 @@ async function openFastest(config: ModelConfig, limits: EngineLimits, options: O
       return engine;
     } catch (error) {
       // A model of which a trial fits may be too large in earnest; the next may hold it.
-      if (!(error instanceof EngineError)) throw error;
-      failure ??= error;
+      failure ??= engineError(error);
     }
   }
-  throw failure ?? [...others.values()][0];
+  return failure ?? [...others.values()][0];
 }
 
-async function findCandidates(among: readonly EngineName[], not: readonly string[]): Promise<Ranking> {
+async function findCandidates(among: readonly EngineName[]): Promise<Ranking> {
   const ranked: Ranked[] = [];
   const others = new Map<EngineName, EngineError>();
   for (const name of among) {
@@ -102,12 +126,10 @@ async function findCandidates(among: readonly EngineName[], not: readonly string
       await findHardware(name);
       ranked.push({ name });
     } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      others.set(name, error);
+      others.set(name, engineError(error));
     }
   }
-  const sound = ranked.filter(({ name }) => !not.includes(name.replace(/^tfjs-.*/, 'tfjs')));
-  return { ranked: sound.length > 0 ? sound : ranked, others };
+  return { ranked, others };
 }
 
 async function tryOut(found: Ranking, config: ModelConfig, limits: EngineLimits, options: OpenOptions): Promise<Ranking> {

@@ -1,6 +1,6 @@
-import { EngineError, type ModelConfig } from '@troupe/model';
+import type { ModelConfig } from '@troupe/model';
 import { ENGINE_NAMES, type EngineName } from '../names.js';
-import { race, trialProblem, type Clock } from '../trial.js';
+import { engineError, race, trialProblem, type Clock } from '../trial.js';
 import { SOURCES } from './sources.js';
 
 export type EngineReport =
@@ -63,7 +63,7 @@ async function probe(name: EngineName, { nowMs, config = USUAL, streams = STREAM
     const { info, charsPerSecond } = result;
     return { name, present: true, device: info.device, variant: info.variant, features, software, charsPerSecond };
   } catch (error) {
-    if (!(error instanceof EngineError)) throw error;
-    return { name, present: false, why: error.message, remedy: error.remedy };
+    const { message: why, remedy } = engineError(error);
+    return { name, present: false, why, remedy };
   }
 }

@@ -3,14 +3,14 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import util from 'node:util';
 import { EngineError } from '@troupe/model';
-import type { TfjsApi } from '@troupe/model/tfjs';
+import type { LentTfjs, TfjsApi } from '@troupe/model/tfjs';
 import { isMissing } from './packages.js';
 
 /** `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with TensorFlow's library. */
 export type TfjsPackage = 'cpu' | 'wasm' | 'webgpu' | 'node' | 'node-gpu';
 
 /** The namespace of tfjs, its backend set and proven by a small computation. */
-export type LoadedTfjs = TfjsApi & {
+export type LoadedTfjs = LentTfjs & {
   readonly version: { readonly tfjs: string };
 };
 
@@ -24,7 +24,13 @@ interface Imported {
   readonly default?: unknown;
 }
 
-type FullTfjs = LoadedTfjs & { enableProdMode(): void };
+type FullTfjs = LoadedTfjs & {
+  enableProdMode(): void;
+  engine(): { readonly registry: Readonly<Record<string, { readonly device?: { destroy(): void } } | undefined>> };
+  findBackendFactory(name: string): (() => unknown) | undefined;
+  registerBackend(name: string, factory: () => unknown): boolean;
+  removeBackend(name: string): void;
+};
 type ImportPackage = NonNullable<LoadTfjsOptions['importPackage']>;
 
 interface Provision {
@@ -67,12 +73,15 @@ const PROVISIONS: Readonly<Record<TfjsPackage, Provision>> = {
 };
 
 /**
- * Loads a tfjs and sets its backend; loading twice gives the same one. What tfjs says of itself on the console is turned off.
+ * Loads a tfjs and sets its backend; loading twice gives the same one. What tfjs says of itself on the console is turned off. The GPU of
+ * `webgpu` is let go when its last engine is disposed of, or soon when none was opened, since Node may not end before: load it again for
+ * the next engine.
  * @throws EngineError `absent` when a package is not installed, with the command that installs it; `unsupported` when it is there and
  * does not load or compute, with its reason
  */
 export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed }: LoadTfjsOptions = {}): Promise<LoadedTfjs> {
   const provision = PROVISIONS[from];
+  const letGo = from === 'webgpu' ? gpuLoan.hold() : undefined;
   try {
     const tf = await provision.load(importPackage);
     if (!(await tf.setBackend(provision.backend))) throw new Error(`the backend ${provision.backend} does not start`);
@@ -80,6 +89,9 @@ export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed 
     return tf;
   } catch (cause) {
     throw explain(provision, cause);
+  } finally {
+    // Not at once: the caller may open an engine, which holds it then.
+    if (letGo) setImmediate(letGo);
   }
 }
 
@@ -131,13 +143,16 @@ async function keepingHandlers(start: () => Promise<unknown>): Promise<void> {
 
 async function loadWithWebgpu(importPackage: ImportPackage): Promise<FullTfjs> {
   const tf = await importTfjs(importPackage, TFJS);
-  await offerGpu(importPackage);
+  await offerGpu(importPackage, tf);
   await importPackage(WEBGPU);
-  return tf;
+  return (gpuTfjs ??= { ...tf, hold: () => gpuLoan.hold() });
 }
 
+/** The same for every load. */
+let gpuTfjs: FullTfjs | undefined;
+
 /** The backend looks for a GPU where a browser has it, and registers itself when it finds one. */
-async function offerGpu(importPackage: ImportPackage): Promise<void> {
+async function offerGpu(importPackage: ImportPackage, tf: FullTfjs): Promise<void> {
   const globals = globalThis as { navigator?: { readonly gpu?: unknown } };
   if (globals.navigator?.gpu) return;
   const dawn = (await importPackage('webgpu')) as { create(flags: string[]): Gpu; readonly globals: object };
@@ -147,7 +162,45 @@ async function offerGpu(importPackage: ImportPackage): Promise<void> {
   // Node has a navigator of its own since version 21.
   if (!globals.navigator) Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true });
   Object.defineProperty(globals.navigator, 'gpu', { value: gpu, configurable: true });
+  gpuLoan.onReturn = () => {
+    closeBackend(tf);
+    Reflect.deleteProperty(globals.navigator!, 'gpu');
+  };
 }
+
+/** Ends the backend's device, so that nothing refers to the GPU any more; the next load starts the backend anew. */
+function closeBackend(tf: FullTfjs): void {
+  const name = PROVISIONS.webgpu.backend;
+  const factory = tf.findBackendFactory(name);
+  if (!factory) return;
+  const { device } = tf.engine().registry[name] ?? {};
+  tf.removeBackend(name);
+  tf.registerBackend(name, factory);
+  device?.destroy();
+  // tfjs keeps hold of the last backend until there is another.
+  if (!tf.getBackend()) void tf.setBackend('cpu');
+}
+
+/** Counts who uses the GPU, loads in progress and engines: Dawn may keep Node from ending while anything refers to it. */
+class GpuLoan {
+  onReturn: (() => void) | undefined;
+  #users = 0;
+
+  /** Returns what gives it back. */
+  hold(): () => void {
+    this.#users++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      if (--this.#users > 0) return;
+      this.onReturn?.();
+      this.onReturn = undefined;
+    };
+  }
+}
+
+const gpuLoan = new GpuLoan();
 
 interface Gpu {
   requestAdapter(): Promise<unknown>;

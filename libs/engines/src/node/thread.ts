@@ -31,6 +31,8 @@ export function openNodeThread(workerData: ThreadData, script: URL = SCRIPT): En
     },
     terminate() {
       terminated = true;
+      // An error that nobody listens for would end the process.
+      worker.on('error', () => {});
       void worker.terminate();
     },
   };

@@ -22,7 +22,9 @@ export interface Opening {
   readonly config: ModelConfig;
   readonly limits: EngineLimits;
   readonly info: EngineInfo;
-  readonly lost: DeviceWatch;
+  readonly watch: DeviceWatch;
+  /** Tells the owner of the backend that the engine needs it no longer. */
+  readonly letGo: (() => void) | undefined;
 }
 
 export class TfjsEngine implements Engine {
@@ -32,14 +34,15 @@ export class TfjsEngine implements Engine {
   readonly #ops: Ops;
   readonly #config: ModelConfig;
   readonly #layout: ParameterLayout;
-  readonly #lost: DeviceWatch;
+  readonly #watch: DeviceWatch;
+  readonly #letGo: (() => void) | undefined;
   readonly #parameters: Float32Array;
   /** Made of the parameters when they are first needed: a backend may have to be awaited. */
   #weights: Weights | undefined;
   #finite = true;
   #disposed = false;
 
-  constructor(tf: TfjsApi, { config, limits, info, lost }: Opening) {
+  constructor(tf: TfjsApi, { config, limits, info, watch, letGo }: Opening) {
     this.info = info;
     this.limits = limits;
     this.#tf = tf;
@@ -47,7 +50,8 @@ export class TfjsEngine implements Engine {
     this.#config = config;
     this.#layout = createLayout(config);
     this.#parameters = new Float32Array(this.#layout.size);
-    this.#lost = lost;
+    this.#watch = watch;
+    this.#letGo = letGo;
   }
 
   setParameters(parameters: Float32Array): void {
@@ -79,6 +83,7 @@ export class TfjsEngine implements Engine {
   async evaluate(batch: Batch): Promise<Evaluation> {
     this.#checkUsable();
     checkBatch(this.#config, this.limits, batch);
+    this.#checkInputs(batch.states);
     const values = await this.#read((network) => {
       const { losses, endStates } = evaluateWindow(network, windowOf(batch), this.#load(batch.states, batch.streams));
       return [losses, ...endStates.flat()];
@@ -89,6 +94,7 @@ export class TfjsEngine implements Engine {
   async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
     this.#checkUsable();
     checkStep(this.#config, this.limits, tokens, states);
+    this.#checkInputs(states);
     const B = tokens.length;
     const window = { B, T: 1, inputs: Int32Array.from(tokens), targets: new Int32Array(B) };
     const values = await this.#read((network) => {
@@ -105,6 +111,7 @@ export class TfjsEngine implements Engine {
     this.#disposed = true;
     this.#dropWeights();
     this.#tf.dispose(this.#ops.one);
+    this.#letGo?.();
   }
 
   #dropWeights(): void {
@@ -117,17 +124,21 @@ export class TfjsEngine implements Engine {
     const tf = this.#tf;
     try {
       await this.#selectBackend();
+      this.#checkUsable();
       const weights = (this.#weights ??= packWeights(this.#ops, this.#config, this.#parameters));
       const all = tf.tidy(() => {
         const results = compute({ ops: this.#ops, config: this.#config, weights });
         return tf.concat(results.map((result) => tf.reshape(result, [result.size])));
       });
       const values = await all.data<'float32'>().finally(() => tf.dispose(all));
-      const gone = this.#lost();
+      this.#checkUsable();
+      const gone = this.#watch.lost();
       if (gone !== undefined) throw deviceLost(gone);
       return values;
     } catch (error) {
-      throw asEngineError(error, this.#lost);
+      await this.#watch.settled();
+      this.#checkUsable();
+      throw asEngineError(error, this.#watch);
     }
   }
 

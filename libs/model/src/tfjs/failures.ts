@@ -3,13 +3,20 @@ import type { TfjsApi } from './ops.js';
 
 const ANOTHER = 'go on with another engine, or start this one anew';
 
-/** Tells why the device is gone, or undefined while it is there. */
-export type DeviceWatch = () => string | undefined;
+export interface DeviceWatch {
+  /** Why the device is gone, or undefined while it is there. */
+  lost(): string | undefined;
+  /** Resolves once everything is known that was behind a failure: a read may be rejected before the loss that ended it is told. */
+  settled(): Promise<void>;
+}
 
 /** What backends have beyond the interface of tfjs-core, as far as it is looked at here. */
 interface BackendInternals {
   /** webgpu */
-  readonly device?: { readonly lost?: Promise<{ readonly message?: string }> };
+  readonly device?: {
+    readonly lost?: Promise<{ readonly message?: string }>;
+    readonly queue?: { onSubmittedWorkDone(): Promise<unknown> };
+  };
   readonly adapterInfo?: { readonly vendor?: string; readonly architecture?: string; readonly description?: string };
   /** webgl */
   readonly gpgpu?: { readonly gl?: WebGl };
@@ -31,7 +38,17 @@ export function watchDevice(tf: TfjsApi): DeviceWatch {
     ({ message }) => (lost = message || 'the GPU device was lost'),
     () => (lost = 'the GPU device was lost'),
   );
-  return () => (gpgpu?.gl?.isContextLost() ? 'the WebGL context was lost' : lost);
+  return {
+    lost: () => (gpgpu?.gl?.isContextLost() ? 'the WebGL context was lost' : lost),
+    async settled() {
+      try {
+        // Both, because the queue of a device that is gone may never answer.
+        await Promise.race([device?.lost, device?.queue?.onSubmittedWorkDone()]);
+      } catch {
+        return;
+      }
+    },
+  };
 }
 
 /** Where the backend computes. */
@@ -60,10 +77,10 @@ const OUT_OF_MEMORY =
   /out of memory|\boom\b|cannot enlarge memory|allocation fail|failed to allocate|array buffer allocation|invalid typed array length/i;
 
 /** What tfjs threw, as the port says it. */
-export function asEngineError(error: unknown, lost: DeviceWatch): EngineError {
+export function asEngineError(error: unknown, watch?: DeviceWatch): EngineError {
   if (error instanceof EngineError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  const gone = lost();
+  const gone = watch?.lost();
   if (gone !== undefined) return deviceLost(gone, error);
   if (OUT_OF_MEMORY.test(message)) {
     const remedy = 'make batch, window or model smaller, or use a device with more memory';

@@ -3,9 +3,9 @@ import type { ModelConfig } from '../config.js';
 import type { Engine, EngineLimits } from '../engine.js';
 import { TfjsEngine } from './engine.js';
 import { asEngineError, checkPrecision, deviceName, watchDevice } from './failures.js';
-import type { TfjsApi } from './ops.js';
+import type { LentTfjs, TfjsApi } from './ops.js';
 
-export type { TfjsApi };
+export type { LentTfjs, TfjsApi };
 
 export interface TfjsEngineOptions {
   /** Name of the device for EngineInfo, where the caller knows it better than tfjs does. */
@@ -22,16 +22,18 @@ export interface TfjsEngineOptions {
 export async function createTfjsEngine(
   config: ModelConfig,
   limits: EngineLimits,
-  tf: TfjsApi,
+  tf: LentTfjs,
   options: TfjsEngineOptions = {},
 ): Promise<Engine> {
   checkEngineConfig(config, limits);
+  const letGo = tf.hold?.();
   try {
     await tf.ready();
     checkPrecision(tf);
     const info = { name: 'tfjs', variant: tf.getBackend(), device: options.device ?? deviceName(tf) };
-    return new TfjsEngine(tf, { config, limits, info, lost: watchDevice(tf) });
+    return new TfjsEngine(tf, { config, limits, info, watch: watchDevice(tf), letGo });
   } catch (error) {
-    throw asEngineError(error, () => undefined);
+    letGo?.();
+    throw asEngineError(error);
   }
 }

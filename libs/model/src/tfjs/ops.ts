@@ -41,6 +41,12 @@ export type TfjsApi = Pick<
   | 'zeros'
 >;
 
+/** A tfjs whose backend lives only as long as someone uses it. */
+export type LentTfjs = TfjsApi & {
+  /** Called for every engine that is opened; what it returns is called when that engine is disposed of, or does not open. */
+  readonly hold?: () => () => void;
+};
+
 export type Matrix = tfjs.Tensor2D;
 export type Vector = tfjs.Tensor1D;
 export type Tensor = tfjs.Tensor;

@@ -38,13 +38,27 @@ export async function createThreadedEngine(
   }
   const count = Math.min(threads, limits.maxStreams);
   const space = createSharedSpace(config, limits, count);
-  const crew = createCrew(Array.from({ length: count }, openThread));
+  const crew = createCrew(openThreads(count, openThread));
   try {
     const info = await openAll(crew, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, space);
     return new ThreadedEngine(config, limits, crew, space, info);
   } catch (error) {
     crew.dismiss();
     throw error;
+  }
+}
+
+/** All of them or none: a process may have as many threads, or as much memory, as it can get. */
+function openThreads(count: number, openThread: () => EngineThread): EngineThread[] {
+  const threads: EngineThread[] = [];
+  try {
+    while (threads.length < count) threads.push(openThread());
+    return threads;
+  } catch (cause) {
+    for (const thread of threads) thread.terminate();
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const which = `engine thread ${threads.length + 1} of ${count}`;
+    throw new EngineError('unsupported', `${which} does not start: ${message}`, 'use fewer threads', { cause });
   }
 }
 

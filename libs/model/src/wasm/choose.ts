@@ -35,21 +35,38 @@ interface Candidate {
 export async function fastestVariant(config: ModelConfig, limits: EngineLimits, now: Clock): Promise<Variant> {
   const problem = smallProblem(config, limits);
   const variants = hostVariants();
-  const portable = await enter(problem, variants.find(({ set }) => set === 'simd') ?? variants[0]);
-  const candidates = await Promise.all(
-    variants.filter(({ set }) => set === variants[0].set).map((variant) => enter(problem, variant)),
-  );
-  const expected = (await portable.engine.gradient(problem.batch)).gradient;
+  const entered: Candidate[] = [];
+  const enter = async (variant: Variant): Promise<Candidate> => {
+    const candidate = { variant, engine: await openEngine(problem.config, problem.limits, variant), shortest: Infinity };
+    entered.push(candidate);
+    candidate.engine.setParameters(problem.parameters);
+    return candidate;
+  };
+  try {
+    const portable = await enter(variants.find(({ set }) => set === 'simd') ?? variants[0]);
+    // All, so that none still opens when the others are closed.
+    const entering = await Promise.allSettled(variants.filter(({ set }) => set === variants[0].set).map(enter));
+    const candidates = entering.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+    return (await fastest(portable, candidates, problem.batch, now)).variant;
+  } finally {
+    for (const { engine } of entered) engine.dispose();
+  }
+}
+
+async function fastest(portable: Candidate, candidates: readonly Candidate[], batch: Batch, now: Clock): Promise<Candidate> {
+  const expected = (await portable.engine.gradient(batch)).gradient;
   let winner = portable;
   for (let turn = 0; turn < TURNS; turn++) {
-    for (const candidate of candidates) await take(candidate, problem.batch, now);
+    for (const candidate of candidates) await take(candidate, batch, now);
   }
   // Checked last, when the host runs the code that it has optimised.
   for (const candidate of candidates) {
-    if (candidate.shortest < winner.shortest && (await agrees(candidate.engine, problem.batch, expected))) winner = candidate;
+    if (candidate.shortest < winner.shortest && (await agrees(candidate.engine, batch, expected))) winner = candidate;
   }
-  for (const { engine } of [portable, ...candidates]) engine.dispose();
-  return winner.variant;
+  return winner;
 }
 
 /** At most 16 streams, 4 time steps, 2 layers of 256: a few milliseconds and megabytes. Dropout is left out, it costs all alike. */
@@ -64,12 +81,6 @@ function smallProblem(full: ModelConfig, { maxStreams, maxWindow }: EngineLimits
   const tokens = Uint16Array.from({ length: streams * (window + 1) }, (_, i) => i % config.vocabulary);
   const batch = { streams, window, tokens, states: values(streams * stateSize(config)) };
   return { config, limits: { maxStreams: streams, maxWindow: window }, parameters: values(createLayout(config).size), batch };
-}
-
-async function enter({ config, limits, parameters }: Problem, variant: Variant): Promise<Candidate> {
-  const engine = await openEngine(config, limits, variant);
-  engine.setParameters(parameters);
-  return { variant, engine, shortest: Infinity };
 }
 
 async function take(candidate: Candidate, batch: Batch, now: Clock): Promise<void> {

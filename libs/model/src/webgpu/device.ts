@@ -90,23 +90,21 @@ export function checkBufferSize(device: GPUDevice, what: string, bytes: number):
   );
 }
 
-/** Runs `create` and turns what the device reports meanwhile into an EngineError; `bytes` tells how much was asked for. */
+/**
+ * Runs `create` and turns what the device reports into an EngineError; `bytes` tells how much was asked for. Whatever `create` asks of
+ * the device it must ask before its first await: the scopes are the device's, and were they open any longer, the errors of others that
+ * use it would fall into them.
+ */
 export async function scoped<T>(device: GPUDevice, bytes: () => number, create: () => T | Promise<T>): Promise<T> {
   device.pushErrorScope('out-of-memory');
   device.pushErrorScope('internal');
   device.pushErrorScope('validation');
-  let result: T | undefined;
-  let thrown: unknown;
-  try {
-    result = await create();
-  } catch (error) {
-    thrown = error;
-  }
-  const [validation, internal, memory] = await Promise.all([
-    device.popErrorScope(),
-    device.popErrorScope(),
-    device.popErrorScope(),
-  ]);
+  const creation = (async () => create())().then(
+    (result) => ({ result, thrown: undefined }),
+    (thrown: unknown) => ({ result: undefined, thrown }),
+  );
+  const scopes = Promise.all([device.popErrorScope(), device.popErrorScope(), device.popErrorScope()]);
+  const [{ result, thrown }, [validation, internal, memory]] = await Promise.all([creation, scopes]);
   if (memory) {
     throw new EngineError(
       'out_of_memory',
@@ -136,21 +134,38 @@ function isMessage(error: unknown): error is { readonly message: string } {
   return typeof error === 'object' && error !== null && 'message' in error;
 }
 
-/** Those who want to know that a device is gone. device.lost itself would keep every listener for as long as the device lives. */
-const listeners = new WeakMap<GPUDevice, Set<(error: EngineError) => void>>();
+type LossListener = (error: EngineError) => void;
 
-/** Calls `listener` when the device is lost, until the returned function is called. */
-export function onLost(device: GPUDevice, listener: (error: EngineError) => void): () => void {
-  let set = listeners.get(device);
-  if (!set) {
-    const all = (set = new Set());
-    listeners.set(device, all);
-    void device.lost.then(({ message }) => {
-      for (const each of all) each(deviceLost(message));
-    });
-  }
-  set.add(listener);
-  return () => set.delete(listener);
+/** Those who want to know that a device is gone. device.lost itself would keep every listener for as long as the device lives. */
+interface LossWatch {
+  readonly listeners: Set<LossListener>;
+  loss: EngineError | undefined;
+}
+
+const watches = new WeakMap<GPUDevice, LossWatch>();
+
+/** Calls `listener` when the device is lost, at once when that is known already, until the returned function is called. */
+export function onLost(device: GPUDevice, listener: LossListener): () => void {
+  const watch = watches.get(device) ?? watchLoss(device);
+  if (watch.loss) listener(watch.loss);
+  else watch.listeners.add(listener);
+  return () => watch.listeners.delete(listener);
+}
+
+function watchLoss(device: GPUDevice): LossWatch {
+  const watch: LossWatch = { listeners: new Set(), loss: undefined };
+  watches.set(device, watch);
+  void device.lost.then(({ message }) => {
+    watch.loss = deviceLost(message);
+    for (const listener of watch.listeners) listener(watch.loss);
+  });
+  return watch;
+}
+
+/** An engine that computed and cannot go on, although the device is there: to its user the same as a lost device. */
+export function broken(error: unknown): EngineError {
+  const { message } = unusable(error);
+  return new EngineError('device_lost', message, 'go on with another engine; the work of the call is lost', { cause: error });
 }
 
 export function deviceLost(message: string): EngineError {

@@ -11,7 +11,7 @@ import {
   type Gradient,
 } from '../engine.js';
 import { parameterCount, stateSize } from '../layout.js';
-import { deviceLost, MAP_READ, onLost, reason, scoped, unusable, USAGE } from './device.js';
+import { broken, deviceLost, MAP_READ, onLost, reason, scoped, unusable, USAGE } from './device.js';
 import { FLAG } from './kernels.js';
 import { buildNetwork, tasksOf, type Network } from './network.js';
 import type { Plan } from './plan.js';
@@ -24,6 +24,7 @@ const FLOAT = 4;
 /** @throws EngineError `unsupported`, `out_of_memory`, `device_lost`. */
 export async function openEngine(plan: Plan, device: GPUDevice, features: Features, info: EngineInfo): Promise<Engine> {
   const program = new Program(device, features);
+  let release = (): void => program.destroy();
   try {
     const engine = await scoped(
       device,
@@ -31,17 +32,20 @@ export async function openEngine(plan: Plan, device: GPUDevice, features: Featur
       async () => {
         const network = buildNetwork(plan, program, features);
         const staging = program.buffer('results read back', stagingBytes(plan), MAP_READ | USAGE.copyTarget);
+        // Before the compiler is waited for: the engine hears what happens to the device meanwhile.
+        const opened = new WebgpuEngine(plan, device, program, network, staging, info);
+        release = () => opened.dispose();
         await program.compile(
           tasksOf([...network.pack, ...network.forward, ...network.loss, ...network.backward]),
           plan.limits.maxWindow,
         );
-        return new WebgpuEngine(plan, device, program, network, staging, info);
+        return opened;
       },
     );
     engine.checkUsable();
     return engine;
   } catch (error) {
-    program.destroy();
+    release();
     throw error instanceof EngineError ? error : unusable(error);
   }
 }
@@ -144,7 +148,7 @@ class WebgpuEngine implements Engine {
     this.#program.destroy();
   }
 
-  readonly #onError = (event: GPUUncapturedErrorEvent): void => this.#fail(unusable(event.error));
+  readonly #onError = (event: GPUUncapturedErrorEvent): void => this.#fail(broken(event.error));
 
   /** From now on every call ends so, the pending one too. */
   #fail(error: EngineError): void {
@@ -152,7 +156,7 @@ class WebgpuEngine implements Engine {
     this.#interrupt?.(this.#failure);
   }
 
-  /** @throws EngineError `device_lost`, `disposed`, or what the device reported. */
+  /** @throws EngineError `device_lost`, `disposed`. */
   checkUsable(): void {
     if (this.#failure) throw this.#failure;
   }

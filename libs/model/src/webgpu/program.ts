@@ -59,7 +59,7 @@ export class Program {
     return buffer;
   }
 
-  /** Compiles what the tasks need. `steps`: time steps of the longest window. */
+  /** Compiles what the tasks need; all that may fail is asked of the device before the first await. `steps`: of the longest window. */
   async compile(tasks: readonly Task[], steps: number): Promise<void> {
     const uniform = USAGE.uniform | USAGE.copyTarget;
     const call = this.buffer('numbers of the call', CALL_FIELDS.length * 4, uniform);
@@ -85,11 +85,11 @@ export class Program {
   }
 
   async #compileTask(task: Task, index: number): Promise<void> {
-    const { pipeline, layout } = await pipelineOf(this.#device, task.source, this.#features);
+    const { pipeline, layout } = pipelineOf(this.#device, task.source, this.#features);
     const uniform = { binding: 0, resource: { buffer: this.#frame.fields, offset: index * SLOT, size: SLOT } };
     const storage = task.buffers.map((buffer, i) => ({ binding: i + 1, resource: { buffer } }));
     const bindGroup = this.#device.createBindGroup({ label: task.source.label, layout, entries: [uniform, ...storage] });
-    this.#compiled.set(task, { pipeline, bindGroup, groups: [1] });
+    this.#compiled.set(task, { pipeline: await pipeline, bindGroup, groups: [1] });
   }
 
   /** Makes `call` (CALL_FIELDS) the numbers of what is encoded next and sets all grids for its shape. */
@@ -163,7 +163,7 @@ function poolOf(device: GPUDevice): Pool {
   return pool;
 }
 
-async function pipelineOf(device: GPUDevice, source: KernelSource, features: Features) {
+function pipelineOf(device: GPUDevice, source: KernelSource, features: Features) {
   const pool = poolOf(device);
   const layout = layoutOf(device, pool, source);
   const code = assemble(source, features);
@@ -177,7 +177,7 @@ async function pipelineOf(device: GPUDevice, source: KernelSource, features: Fea
     pool.pipelines.set(code, pipeline);
     pipeline.catch(() => pool.pipelines.delete(code));
   }
-  return { pipeline: await pipeline, layout };
+  return { pipeline, layout };
 }
 
 function layoutOf(device: GPUDevice, { layouts }: Pool, { bindings }: KernelSource): GPUBindGroupLayout {

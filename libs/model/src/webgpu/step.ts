@@ -197,9 +197,9 @@ export function forwardKernels(plan: Plan, kind: ForwardKind): KernelSource[] {
       return gruForward(plan, whole, { common, extra, name, input, gate, before, emit });
     case 'rnn-tanh':
     case 'rnn-relu': {
-      const f = cell === 'rnn-tanh' ? 'squash' : 'max(vec4<f32>(0), ';
+      const f = cell === 'rnn-tanh' ? 'squash' : 'rectify';
       const finish = `
-  let after = ${f}(${input(0)} + s0)${cell === 'rnn-tanh' ? '' : ')'};
+  let after = ${f}(${input(0)} + s0);
   ${emit}`;
       const bindings = [BINDINGS.h, BINDINGS.weights, ...(kind.bottom ? [] : [BINDINGS.gates]), ...extra];
       return [stepKernel(plan, { ...whole, bindings, finish })];

@@ -91,6 +91,11 @@ fn squash(x: vec4<f32>) -> vec4<f32> {
   let small = exp(-2 * abs(x));
   let tanhOfAbs = (1 - small) / (1 + small);
   return select(-tanhOfAbs, tanhOfAbs, x >= vec4<f32>(0));
+}
+// max(0, NaN) may be 0.
+fn rectify(x: vec4<f32>) -> vec4<f32> {
+  let isNaN = (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffff)) > vec4<u32>(0x7f800000);
+  return select(max(x, vec4<f32>(0)), x, isNaN);
 }`;
 
 /**
