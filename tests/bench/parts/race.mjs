@@ -18,12 +18,12 @@ export const about =
   'in the cluster and the validations beside the training included; for PyTorch those of its training steps alone.';
 
 const TARGET = 1.75;
-const RECIPE = { rounds: 1_150, learningRate: 0.02, warmup: 60, finalFraction: 0.02, clip: 1, evalEvery: 25, target: TARGET };
+const RECIPE = { rounds: 1_150, learningRate: 0.01, warmup: 60, finalFraction: 0.02, clip: 1, evalEvery: 25, target: TARGET };
 const DEADLINE_MS = 900_000;
 /** Steps that show how PyTorch does with so many threads. */
 const TRIAL_ROUNDS = 12;
 
-/** @typedef {{ round: number, seconds: number, validationLoss: number }} Arrival */
+/** @typedef {{ round: number, seconds: number, validationLoss: number }} Arrival `seconds`: Infinity when the loss was not reached */
 /** @typedef {typeof RECIPE & { seed: number }} Seeded */
 /** @typedef {{ name: string, arrivals: Arrival[], run: (recipe: Seeded) => Promise<Arrival> }} Runner */
 
@@ -57,11 +57,12 @@ export async function measure({ quick, progress }) {
  */
 function report(runners, recipe, why) {
   const times = runners.map(({ arrivals }) => median(arrivals.map(({ seconds }) => seconds)));
+  const told = (/** @type {number} */ seconds) => (Number.isFinite(seconds) ? `${decimal(seconds, 0)} s` : 'not reached');
   const rows = runners.map(({ name, arrivals }, i) => [
     name,
-    `${decimal(times[i], 0)} s`,
+    told(times[i]),
     arrivals
-      .map(({ seconds, round, validationLoss }) => `${decimal(seconds, 0)} s (round ${round}, ${decimal(validationLoss, 3)})`)
+      .map(({ seconds, round, validationLoss }) => `${told(seconds)} (round ${round}, ${decimal(validationLoss, 3)})`)
       .join(', '),
   ]);
   const head = [`Until ${recipe.target} nats/char`, 'Median', 'Of each seed'];
@@ -93,6 +94,7 @@ async function troupe(engine, { rounds, learningRate, warmup, finalFraction, cli
   let totalMs = 0;
   /** @type {Arrival | undefined} */
   let arrival;
+  let last = { round: 0, seconds: Infinity, validationLoss: NaN };
   await withScratch((out) =>
     train(
       [
@@ -107,6 +109,7 @@ async function troupe(engine, { rounds, learningRate, warmup, finalFraction, cli
           return arrival !== undefined;
         },
         onEvaluation: ({ round, validationLoss }) => {
+          last = { ...last, round, validationLoss };
           // A loss that is no number travels as null.
           if (typeof validationLoss !== 'number' || validationLoss > target || arrival !== undefined) return;
           const ms = elapsedMs.get(round);
@@ -115,7 +118,7 @@ async function troupe(engine, { rounds, learningRate, warmup, finalFraction, cli
       },
     ),
   );
-  return arrival ?? missed('Troupe', target);
+  return arrival ?? last;
 }
 
 /**
@@ -126,17 +129,8 @@ async function troupe(engine, { rounds, learningRate, warmup, finalFraction, cli
  */
 async function torch(path, recipe, threads) {
   const arrivals = await torchTrain(path, recipe, threads);
-  const last = arrivals.at(-1);
-  return last !== undefined && last.validationLoss <= recipe.target ? last : missed('PyTorch', recipe.target);
-}
-
-/** @returns {never} */
-function missed(/** @type {string} */ who, /** @type {number} */ target) {
-  throw new BenchError(
-    'run_failed',
-    `${who} did not reach ${target} nats/char in the rounds planned`,
-    'Run it again; if it happens twice, lower the learning rate.',
-  );
+  const last = /** @type {Arrival} */ (arrivals.at(-1));
+  return last.validationLoss <= recipe.target ? last : { ...last, seconds: Infinity };
 }
 
 /** @typedef {{ torch: number, blas: number }} Threads */
