@@ -46,8 +46,12 @@ export class WorkerRefused extends Error {
   }
 }
 
-/** Updates kept while a snapshot is on its way; each as large as the parameters. */
+/**
+ * Updates kept while a snapshot is on its way; each as large as the parameters. Of a small model more are kept: its rounds take a
+ * millisecond, and a worker that loses one while it waits would ask for snapshots for ever.
+ */
 const MISSED_UPDATES = 16;
+const MISSED_BYTES = 64 * 1024 ** 2;
 
 type Welcome = MessageOf<'welcome'>;
 type ReduceEvent = ReduceUpdate | ReduceResult;
@@ -219,6 +223,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
   let early: LeaseOrder[] = [];
   /** Copies of updates that overtook the snapshot awaited: they travel on another link. */
   let missed: ReduceUpdate[] = [];
+  const mostMissed = Math.max(MISSED_UPDATES, Math.floor(MISSED_BYTES / (4 * parts.layout.size)));
   /** The latest update heard of, applied or not. */
   let heard = -1;
 
@@ -371,7 +376,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     }
     heard = Math.max(heard, event.round);
     if (round === undefined) {
-      if (missed.length < MISSED_UPDATES) missed.push(keepUpdate(event));
+      if (missed.length < mostMissed) missed.push(keepUpdate(event));
       return;
     }
     if (event.round < round) return; // already in the snapshot
