@@ -15,6 +15,9 @@ export const about =
 /** @type {Readonly<Record<string, readonly number[]>>} at least so many times PyTorch, for each size */
 const GOALS = { native: [1.5, 1.5, 1.1, 1.1], wasm: [1, 0.9, 0.75, 0.65] };
 
+const LIMITS =
+  "What limits them: WebAssembly multiplies 128 bits at a time, so about half of the GEMM figure is the most it can reach, and it comes near that; more needs fewer products, which is why weight gradients use Strassen's method. The native engine is near the core's limit; what is missing goes into gates (a tenth of the time in the smallest model) and into recurrent products of few rows.";
+
 /** @param {import('../configs.mjs').Size} size @returns {import('../contestant.mjs').Entry} */
 function torch(size) {
   const script = new URL('../contestants/torch_step.py', import.meta.url).pathname;
@@ -49,7 +52,7 @@ export async function measure({ quick, progress }) {
   return {
     tables: [{ head: ['Model', 'What ran', 'chars/s', 'GFLOP/s', 'Times PyTorch'], rows }],
     goals,
-    notes: [...notes, 'Releases of PyTorch differ, and so does the BLAS beneath; TROUPE_PYTHON chooses another.'],
+    notes: [...notes, LIMITS, 'Releases of PyTorch differ, and so does the BLAS beneath; TROUPE_PYTHON chooses another.'],
     data,
   };
 }
