@@ -5,8 +5,8 @@
  */
 import { gpu } from './gpu.mjs';
 import { createRequire } from 'node:module';
-import { createLayout, createRandom, initialParameters, stateSize } from '@troupe/model';
 import { createTfjsEngine } from '@troupe/model/tfjs';
+import { problemOf } from './problem.mjs';
 import { serve } from './serve.mjs';
 
 // One copy of tfjs-core: the packages' import and require doors lead to two.
@@ -76,16 +76,13 @@ function autodiffStep({ layers, hidden: H, streams: B, window: T, vocabulary: V 
 }
 
 /** @param {import('./serve.mjs').Order} order */
-async function handStep({ layers, hidden, streams, window, vocabulary }) {
-  const model = /** @type {const} */ ({ cell: 'lstm', layers, hidden, vocabulary });
-  const engine = await createTfjsEngine(model, { maxStreams: streams, maxWindow: window }, tf);
-  engine.setParameters(initialParameters(model, createLayout(model), 1));
-  const random = createRandom(1);
-  const tokens = Uint16Array.from({ length: streams * (window + 1) }, () => random.uint32() % vocabulary);
-  const batch = { streams, window, tokens, states: new Float32Array(streams * stateSize(model)) };
+async function handStep(order) {
+  const { model, limits, parameters, batch } = problemOf(order);
+  const engine = await createTfjsEngine(model, limits, tf);
+  engine.setParameters(parameters);
   return async () => {
-    const { lossSum, tokens: characters } = await engine.gradient(batch);
-    return lossSum / characters;
+    const { lossSum, tokens } = await engine.gradient(batch);
+    return lossSum / tokens;
   };
 }
 

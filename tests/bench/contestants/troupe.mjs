@@ -5,8 +5,8 @@
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { openEngine } from '@troupe/engines/node';
-import { createLayout, createRandom, initialParameters, stateSize } from '@troupe/model';
 import { createReplica } from '@troupe/optim';
+import { problemOf } from './problem.mjs';
 import { serve } from './serve.mjs';
 
 const LEARNING_RATE = 0.002;
@@ -23,24 +23,15 @@ const { values: options, positionals } = parseArgs({
 const choice = /** @type {import('@troupe/engines').EngineChoice} */ (positionals[0]);
 
 /** @param {import('./serve.mjs').Order} order */
-async function prepare({ layers, hidden, streams, window, vocabulary }) {
-  const model = /** @type {const} */ ({ cell: 'lstm', layers, hidden, vocabulary });
-  const layout = createLayout(model);
-  const limits = { maxStreams: streams, maxWindow: window };
+async function prepare(order) {
+  const { model, limits, parameters, batch } = problemOf(order);
   const variant = options.variant === undefined ? {} : { variant: options.variant };
   const nowMs = () => performance.now();
   const engine = await openEngine(choice, model, limits, { ...variant, nowMs, threads: Number(options.threads) });
-  const replica = createReplica({ size: layout.size, optimizer: ADAM });
-  replica.setParameters(initialParameters(model, layout, 1));
+  const replica = createReplica({ size: parameters.length, optimizer: ADAM });
+  replica.setParameters(parameters);
   engine.setParameters(replica.parameters);
-  const random = createRandom(1);
-  const batch = {
-    streams,
-    window,
-    tokens: Uint16Array.from({ length: streams * (window + 1) }, () => random.uint32() % vocabulary),
-    states: new Float32Array(streams * stateSize(model)),
-  };
-  const mean = new Float32Array(layout.size);
+  const mean = new Float32Array(parameters.length);
 
   async function compute() {
     return await engine.gradient(batch);
