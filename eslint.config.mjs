@@ -15,8 +15,9 @@ const LAYERS = {
   run: ['leaf'],
   collective: ['leaf'],
   worker: ['leaf', 'model', 'collective'],
-  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker'],
-  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker'],
+  conductor: ['leaf', 'model', 'checkpoint', 'run', 'collective'],
+  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker', 'conductor'],
+  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker', 'conductor'],
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({
@@ -27,6 +28,7 @@ const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({
 /** Portable code runs in browsers too and must not reach what runs in Node only. */
 const runtimeConstraints = [
   { sourceTag: 'runtime:portable', onlyDependOnLibsWithTags: ['runtime:portable'] },
+  { sourceTag: 'runtime:browser', onlyDependOnLibsWithTags: ['runtime:portable'] },
   { sourceTag: 'runtime:node', onlyDependOnLibsWithTags: ['runtime:portable', 'runtime:node'] },
 ];
 
@@ -72,7 +74,7 @@ export default tseslint.config(
   {
     // Portable code runs in browsers and simulations too: no Node, no clock, no randomness of its own.
     files: ['libs/*/src/**/*.ts'],
-    ignores: ['libs/*/src/node/**', 'libs/native/src/**', 'libs/transport/src/websocket/**'],
+    ignores: ['libs/*/src/node/**', 'libs/native/src/**', 'libs/transport/src/websocket/**', 'libs/transport/src/browser/**'],
     rules: {
       'no-restricted-globals': ['error', 'Date', 'performance', 'setTimeout', 'setInterval', 'process', 'Buffer', 'crypto'],
       'no-restricted-imports': [

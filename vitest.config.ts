@@ -4,7 +4,11 @@ export default defineConfig({
   resolve: { conditions: ['@troupe/source'] },
   ssr: { resolve: { conditions: ['@troupe/source'] } },
   test: {
-    include: ['libs/*/test/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'tests/{architecture,golden,simulate,e2e}/**/*.test.ts'],
+    include: [
+      'libs/*/test/**/*.test.ts',
+      'apps/*/test/**/*.test.ts',
+      'tests/{architecture,golden,cluster,simulate,e2e}/**/*.test.ts',
+    ],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -1,5 +1,5 @@
-// Builds what is out of date: the native engine where a C compiler is, the WebAssembly kernels (Nx, cached), then TypeScript. Quiet
-// unless something fails.
+// Builds what is out of date: the native engine where a C compiler is, the WebAssembly kernels (Nx, cached), TypeScript, then the two
+// pages. Quiet unless something fails.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +24,7 @@ try {
   run('libs/native/scripts/build.mjs');
   run('node_modules/nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
   run('node_modules/typescript/bin/tsc', ['-b']);
+  for (const page of ['volunteer', 'dashboard']) run(`apps/${page}/scripts/build.mjs`);
   process.stderr.write(`built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 } catch (error) {
   if (process.exitCode !== 1) throw error;

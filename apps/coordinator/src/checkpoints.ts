@@ -1,15 +1,17 @@
 /** Where a run's checkpoints are and what it goes on from. */
-import { mkdir, readdir, rename } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
 import {
   BEST,
   latestCheckpoint,
+  prepareFolder,
   pruneCheckpoints,
   readCheckpoint,
   writeCheckpoint,
   type StoredCheckpoint,
 } from '@troupe/checkpoint/node';
+import type { CheckpointWriter } from '@troupe/conductor';
 import { SettingsError, type Settings } from './settings.js';
 
 const RUNS = 'runs';
@@ -77,23 +79,20 @@ export async function runToResume(settings: Settings): Promise<{ readonly folder
   );
 }
 
-/** Writes one at a time, keeps the newest few, and never stops the run: a failure is reported and the last good one stays. */
-export interface CheckpointWriter {
-  /** Resolves to the path, or undefined when it could not be written. Never rejects. */
-  save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
-  /** Saves when the disk has time: a newer one takes the place of one that still waits. */
-  offer(checkpoint: Checkpoint): void;
-  /** When everything asked for is written. */
-  settled(): Promise<void>;
-}
-
 export interface CheckpointReport {
   readonly onSaved: (round: number, path: string, best: boolean) => void;
   readonly onFailed: (error: Error & { remedy?: string }) => void;
 }
 
 export function createCheckpointWriter(folder: string, keep: number, { onSaved, onFailed }: CheckpointReport): CheckpointWriter {
-  let queue: Promise<unknown> = mkdir(folder, { recursive: true }).catch(onFailed);
+  const failed = (what: string, error: Error & { remedy?: string }): void => {
+    const { message, remedy = `Make room in ${folder}, or make it writable; the last good checkpoint stays.` } = error;
+    onFailed(Object.assign(new Error(`${what}: ${message}`), { remedy }));
+  };
+  // Said before anything is trained, not when the first checkpoint is due.
+  let queue: Promise<unknown> = tryFolder(folder).catch((error: Error) =>
+    failed('training goes on, but checkpoints cannot be written', error),
+  );
   let waiting: Checkpoint | undefined;
 
   const write = async (checkpoint: Checkpoint, best: boolean): Promise<string | undefined> => {
@@ -103,7 +102,7 @@ export function createCheckpointWriter(folder: string, keep: number, { onSaved, 
       onSaved(checkpoint.round, bestPath ?? written, best);
       return bestPath ?? written;
     } catch (error) {
-      onFailed(error as Error);
+      failed('training goes on without this checkpoint', error as Error);
       return undefined;
     }
   };
@@ -113,6 +112,7 @@ export function createCheckpointWriter(folder: string, keep: number, { onSaved, 
     return done;
   };
   return {
+    place: folder,
     save: (checkpoint, best) => enqueue(() => write(checkpoint, best)),
     offer(checkpoint) {
       const alone = waiting === undefined;
@@ -128,4 +128,11 @@ export function createCheckpointWriter(folder: string, keep: number, { onSaved, 
       await queue;
     },
   };
+}
+
+async function tryFolder(folder: string): Promise<void> {
+  await prepareFolder(folder);
+  const probe = path.join(folder, '.probe');
+  await writeFile(probe, 'can be written');
+  await rm(probe);
 }

@@ -1,25 +1,29 @@
-/** Puts a run together: sockets, all-reduce, run core, side jobs and checkpoints, from the first listener to the last goodbye. */
+/** A coordinator in a Node process: sockets, disk and a thread for side jobs around a conductor. */
 import { randomBytes } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
-import { createStarService, hostReduce, type ReduceHost } from '@troupe/collective/star';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createStarService } from '@troupe/collective/star';
+import { createConductor, isReproducible, type Conductor, type ConductorOptions } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
-import { createRunState, type RunInput, type RunSettings } from '@troupe/run';
 import type { Connection, Listener } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { attachWebSocket, connectWebSocket, listenHttp } from '@troupe/transport/websocket';
 import { createCheckpointWriter } from './checkpoints.js';
-import { createControlDoor, type ControlDoor } from './control-door.js';
-import { createFollowUps } from './follow-ups.js';
-import { prepare, takeCheckpoint, type Preparation } from './preparation.js';
-import { openReduceLink, type ReduceLink } from './reduce-link.js';
+import { createGradientFlows } from './gradient-flows.js';
+import { prepare, type Preparation } from './preparation.js';
+import { createBoard, type Board } from './record/board.js';
+import { openHistory } from './record/history-file.js';
+import { createPastRuns } from './record/past-runs.js';
+import { createTensorBoard } from './record/tensorboard.js';
 import type { Report } from './reporter.js';
-import { createRunShell, type Ending } from './run-shell.js';
 import type { Settings } from './settings.js';
-import { createSideJobs, type SideJobs } from './side-jobs.js';
-import { createStatusPage } from './status-page.js';
-
-const TICK_MS = 250;
-const GOODBYE_MS = 3_000;
+import { createSideThread, type SideThread } from './side-jobs.js';
+import { createApi } from './web/api.js';
+import { createFrontDoor, loadPages, type FrontDoor, type Rooms } from './web/front-door.js';
+import { createGate } from './web/gate.js';
+import { createLiveLink } from './web/live.js';
+import { createMetrics } from './web/metrics.js';
+import { createPlayground } from './web/playground.js';
+import { joinLink, lanAddress, runView } from './web/views.js';
 
 export interface CoordinatorOptions {
   readonly settings: Settings;
@@ -29,107 +33,214 @@ export interface CoordinatorOptions {
   readonly signal: AbortSignal;
 }
 
-/** The loss or the gradient overflowed. */
-export class RunDiverged extends Error {
-  override readonly name = 'RunDiverged';
-  readonly code = 'diverged';
-  readonly remedy: string;
-  constructor(reason: string, folder: string) {
-    super(`the run has diverged: ${reason}`);
-    this.remedy = `Start anew with a lower --lr or a --clip; the checkpoints of before stand in ${folder}.`;
-  }
-}
-
 /** Runs one training run to its end. @throws what makes it impossible: SettingsError, CorpusError, TransportError, RunDiverged ... */
 export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
   const { settings, env, signal } = options;
-  const page = createStatusPage(options.report);
-  const { report } = page;
   const prepared = await prepare(settings, env, signal);
+  const { config, split } = prepared.training;
+  const recorded = await openRecord(options, prepared);
+  const { report } = recorded;
   for (const warning of prepared.warnings) {
     report({ event: 'note', level: 'warn', text: `a newer checkpoint is damaged and was passed over: ${warning.message}` });
   }
-  const over = new AbortController();
-  const server = createServer((request, response) => page.answer(request.url ?? '/', response));
-  const token = settings.token ?? randomBytes(12).toString('base64url');
-  const reduceSecret =
-    settings.allreduce === undefined ? randomBytes(24).toString('base64url') : (settings.allreduceToken ?? token);
-  const side = createSideJobs({
-    model: prepared.config.model,
-    validation: prepared.split.validation,
-    window: prepared.config.window,
+  const side = createSideThread({
+    model: config.model,
+    validation: split.validation,
+    window: config.window,
+    reproducible: isReproducible(config),
   });
+  const door = createFrontDoor();
+  const over = new AbortController();
   try {
-    const control = attachWebSocket(server, '/control', { frameBytes: LIMITS.frameBytes });
-    const reduce = await openReduceLink(
-      reduceConnector({ settings, server, reduceSecret, prepared, report, signal: over.signal }),
-      over.signal,
-    );
-    const address = `ws://${await listenHttp(server, settings.host, settings.port)}`;
-    const joinCommand = `npx troupe worker ${address.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
-    report({ event: 'listening', address, joinCommand, runId: prepared.runId, out: prepared.folder });
-    try {
-      await conduct({ ...options, report, prepared, token, reduce, control, side, over: over.signal });
-    } finally {
-      reduce.close('the run is over');
-    }
+    await serveRun({ settings, door, report, board: recorded.board, prepared, side, signal, over: over.signal });
   } finally {
     over.abort(new Error('the run is over'));
     await side.close();
-    server.close();
-    server.closeAllConnections();
+    door.close();
+    await recorded.board.close();
   }
 }
 
-interface ReduceParts {
+/** What the run tells goes to its record and to whoever started us. */
+async function openRecord(
+  { settings, report: tell }: CoordinatorOptions,
+  { training, folder, resumedFrom }: Preparation,
+): Promise<{ readonly board: Board; readonly report: Report }> {
+  const failed = (what: string) => (error: Error) =>
+    tell({
+      event: 'note',
+      level: 'warn',
+      text: `${what} cannot be kept on disk: ${error.message}`,
+      remedy: 'Training goes on without.',
+    });
+  const resumedAt = resumedFrom === undefined ? undefined : training.round;
+  const { history, file } = await openHistory(folder, resumedAt, failed('the history of the run'));
+  const now = (): number => Date.now();
+  const board = createBoard({
+    runId: training.runId,
+    name: settings.name,
+    history,
+    file,
+    tensorboard: settings.tensorboard
+      ? createTensorBoard(folder, training.round, () => now() / 1000, failed('figures for TensorBoard'))
+      : undefined,
+    best: training.history.best,
+    checkpoint: resumedFrom === undefined ? undefined : { round: training.round, path: resumedFrom },
+    now,
+  });
+  const report: Report = (event) => {
+    tell(event);
+    board.note(event);
+  };
+  return { board, report };
+}
+
+interface RunParts {
   readonly settings: Settings;
-  readonly server: Server;
-  readonly reduceSecret: string;
-  readonly prepared: Preparation;
+  readonly door: FrontDoor;
   readonly report: Report;
+  readonly board: Board;
+  readonly prepared: Preparation;
+  readonly side: SideThread;
   readonly signal: AbortSignal;
+  /** Aborts when the run is over, however it ended. */
+  readonly over: AbortSignal;
 }
 
-/** How to reach the all-reduce: in this process over a memory link, or elsewhere over a WebSocket; the run does not see the difference. */
-function reduceConnector({ settings, server, reduceSecret, prepared, report, signal }: ReduceParts): () => Promise<ReduceHost> {
-  const connect = settings.allreduce === undefined ? embedReduce() : () => connectWebSocket(settings.allreduce!, { signal });
-  const { config, runId, layout, stateFloats } = prepared;
-  return async () =>
-    hostReduce(await connect(), {
-      token: reduceSecret,
-      runId,
-      streams: config.streams,
-      window: config.window,
-      codec: config.codec,
-      tensorSizes: layout.tensors.map((tensor) => tensor.size),
-      stateFloats,
-      signal,
-    });
-
-  function embedReduce(): () => Promise<Connection> {
-    const service = createStarService({
-      token: reduceSecret,
-      deadline: (ms) => AbortSignal.timeout(ms),
-      log: ({ level, text }) => {
-        if (level === 'warn') report({ event: 'note', level, text });
-      },
-    });
-    serveAll(
-      attachWebSocket(server, '/reduce', { frameBytes: LIMITS.frameBytes }),
-      (link) => service.serve(link, signal),
-      report,
-      signal,
-    );
-    return () => {
-      const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
-      void service.serve(outside, signal);
-      return Promise.resolve(inside);
-    };
+async function serveRun(parts: RunParts): Promise<void> {
+  const { settings, door, report, prepared, over } = parts;
+  const token = settings.token ?? secret(12);
+  const adminToken = settings.adminToken ?? secret(18);
+  const control = attachWebSocket(door.links, '/control', { frameBytes: LIMITS.frameBytes });
+  const conductor = await createConductor(conductorOptions(parts, token));
+  try {
+    const pages = await openPages(parts, conductor, { token, adminToken });
+    const host = await listenHttp(door.server, settings.host, settings.port);
+    const joinCommand = `npx troupe worker ws://${host.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
+    const links = { dashboard: dashboardLink(host, adminToken), volunteer: joinLink(`http://${outsideName(host)}`, token) };
+    const { folder, training } = prepared;
+    report({ event: 'listening', address: `ws://${host}`, joinCommand, runId: training.runId, out: folder, ...links });
+    announceStart(parts);
+    door.open(pages);
+    serveAll(control, (link) => conductor.serve(link), report, over);
+    await conductor.conduct(parts.signal);
+  } finally {
+    conductor.close();
   }
+}
+
+interface Secrets {
+  readonly token: string;
+  readonly adminToken: string;
+}
+
+async function openPages(parts: RunParts, conductor: Conductor, { token, adminToken }: Secrets): Promise<Rooms> {
+  const { settings, board, report, side, over, prepared } = parts;
+  const { training, folder } = prepared;
+  const gate = createGate({ token, adminToken, public: settings.public, allowedHosts: settings.allowedHosts });
+  const { runId, layout, config } = training;
+  const source = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, token };
+  const live = createLiveLink({
+    history: board.history,
+    admit: (given) => gate.admit(given, 'read'),
+    view: (access, request) => runView(source, access, request),
+    nowMs: () => performance.now(),
+  });
+  const roundCharacters = config.streams * config.window;
+  const api = createApi({
+    ...source,
+    gate,
+    report,
+    over,
+    reproducible: isReproducible(config),
+    metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
+    playground: createPlayground({
+      vocabulary: training.vocabulary,
+      side,
+      parameters: () => training.replica.parameters,
+      round: () => conductor.shell.round,
+      newSeed: () => randomBytes(4).readUInt32LE(),
+    }),
+    pastRuns: createPastRuns(folder),
+  });
+  watchGradientFlow(parts);
+  return { gate, api, live, ...(await loadPages()) };
+}
+
+function watchGradientFlow({ prepared: { training }, side, board, report, over }: RunParts): void {
+  const failed = ({ message }: Error): void => {
+    if (!over.aborted) report({ event: 'note', level: 'warn', text: `the gradient flow was left out: ${message}` });
+  };
+  const flows = createGradientFlows(training, side, (flow) => board.noteFlow(flow), failed);
+  board.watch((entry) => {
+    if (entry.type === 'round') flows.onRound(entry.point.round);
+  });
+}
+
+/** For this machine's own browser. */
+function dashboardLink(host: string, adminToken: string): string {
+  return `http://${host.replace(/^(0\.0\.0\.0|\[::\])/, '127.0.0.1')}/#admin=${encodeURIComponent(adminToken)}`;
+}
+
+/** "all interfaces" is no address to connect to. */
+function outsideName(host: string): string {
+  return host.replace(/^(0\.0\.0\.0|\[::\])/, lanAddress() ?? 'THIS-MACHINE');
+}
+
+function conductorOptions(parts: RunParts, token: string): ConductorOptions {
+  const { settings, report, prepared, side } = parts;
+  const embedded = settings.allreduce === undefined;
+  const reduceToken = embedded ? secret(24) : (settings.allreduceToken ?? token);
+  return {
+    training: prepared.training,
+    cadences: settings,
+    token,
+    reduceToken,
+    reduceAddress: settings.allreduce ?? '/reduce',
+    bestPath: prepared.bestPath,
+    side,
+    writer: createCheckpointWriter(prepared.folder, settings.keep, {
+      onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
+      onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
+    }),
+    ports: {
+      nowMs: () => performance.now(),
+      sleep: (ms, until) => sleep(ms, undefined, { signal: until }),
+      deadline: (ms) => AbortSignal.timeout(ms),
+      timestamp: () => new Date().toISOString(),
+      secret,
+      connectReduce: embedded
+        ? embedReduce(parts, reduceToken)
+        : () => connectWebSocket(settings.allreduce!, { signal: parts.over }),
+      report,
+    },
+  };
+}
+
+function secret(bytes: number): string {
+  return randomBytes(bytes).toString('base64url');
+}
+
+/** An all-reduce in this process, reached over a memory link; workers reach it over WebSockets, and nobody sees the difference. */
+function embedReduce({ door, report, over }: RunParts, token: string): () => Promise<Connection> {
+  const service = createStarService({
+    token,
+    deadline: (ms) => AbortSignal.timeout(ms),
+    log: ({ level, text }) => {
+      if (level === 'warn') report({ event: 'note', level, text });
+    },
+  });
+  const listener = attachWebSocket(door.links, '/reduce', { frameBytes: LIMITS.frameBytes });
+  serveAll(listener, (link) => service.serve(link, over), report, over);
+  return () => {
+    const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
+    void service.serve(outside, over);
+    return Promise.resolve(inside);
+  };
 }
 
 /** Hands every incoming link to `serve` until the listener closes. */
-function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>, report: Report, signal: AbortSignal): void {
+function serveAll(listener: Listener, serve: Conductor['serve'], report: Report, signal: AbortSignal): void {
   const failed = (error: unknown): void =>
     report({ event: 'note', level: 'warn', text: `a link failed: ${(error as Error).message}` });
   const close = (): void => void listener.close('the run is over').catch(failed);
@@ -145,127 +256,8 @@ function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>
   });
 }
 
-interface Conducted extends CoordinatorOptions {
-  readonly prepared: Preparation;
-  readonly token: string;
-  readonly reduce: ReduceLink;
-  readonly control: Listener;
-  readonly side: SideJobs;
-  readonly over: AbortSignal;
-}
-
-/** From the first round to the last. */
-async function conduct(parts: Conducted): Promise<void> {
-  const { settings, report, signal, prepared, reduce, over } = parts;
-  let end: (ending: Ending) => void = () => undefined;
-  let fail: (error: unknown) => void = () => undefined;
-  const ended = new Promise<Ending>((resolve, reject) => {
-    end = resolve;
-    fail = reject;
-  });
-  const writer = createCheckpointWriter(prepared.folder, settings.keep, {
-    onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
-    onFailed: ({ message, remedy }) =>
-      report({
-        event: 'note',
-        level: 'warn',
-        text: `training goes on without this checkpoint: ${message}`,
-        ...(remedy ? { remedy } : {}),
-      }),
-  });
-  const followUps = createFollowUps({
-    ...parts,
-    writer,
-    nowMs,
-    timestamp: () => new Date().toISOString(),
-    workers: () => shell.workers,
-  });
-  const shell = createRunShell({
-    ...prepared,
-    state: createRunState(runSettings(parts), prepared.round),
-    nowMs,
-    host: reduce,
-    door: () => door,
-    onUpdate: (update) => followUps.onUpdate(update),
-    onDue: (effect) => followUps.onDue(effect),
-    onWaiting: (reason) => report({ event: 'waiting', reason }),
-    onEnd: (ending) => end(ending),
-  });
-  const door = openDoor(parts, (input) => shell.feed(input));
-  announceStart(parts);
-  serveAll(parts.control, (link) => door.serve(link, over), report, over);
-  reduce
-    .listen({
-      onEvent: (event) => shell.onReduce(event),
-      onLost: (reason) => report({ event: 'waiting', reason: `the all-reduce service is lost (${reason}); reconnecting` }),
-      onRefused: (reason, remedy) => report({ event: 'note', level: 'warn', text: reason, remedy }),
-      onRestored: () => shell.feed({ type: 'reopen' }),
-    })
-    .catch(fail);
-  let concluding = false;
-  const ticking = setInterval(() => {
-    try {
-      shell.feed({ type: 'tick' });
-    } catch (error) {
-      fail(error);
-    }
-  }, TICK_MS);
-  const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    shell.feed({ type: 'start' });
-    if (signal.aborted) stop();
-    const ending = await ended;
-    const completed = ending.type === 'finish' && ending.outcome === 'completed';
-    await door.dismissAll(completed ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
-    if (ending.type === 'fail') throw new RunDiverged(ending.reason, prepared.folder);
-    concluding = true;
-    await followUps.conclude(ending.round, ending.outcome, signal);
-  } catch (error) {
-    // The replica is sound whatever else broke: nothing trained is lost.
-    if (!concluding && !(error instanceof RunDiverged)) {
-      await door.dismissAll('the coordinator has failed', GOODBYE_MS);
-      await writer.save(takeCheckpoint(prepared, shell.round, new Date().toISOString()), false);
-    }
-    throw error;
-  } finally {
-    clearInterval(ticking);
-    signal.removeEventListener('abort', stop);
-    await writer.settled();
-  }
-}
-
-const nowMs = (): number => performance.now();
-
-function runSettings({ settings, prepared }: Conducted): RunSettings {
-  const { config, streams } = prepared;
-  return {
-    streams: config.streams,
-    window: config.window,
-    rounds: config.rounds,
-    windowsPerPass: streams.roundsPerPass,
-    evaluateEvery: settings.evaluateEvery,
-    checkpointEvery: settings.checkpointEvery,
-    sampleEvery: settings.sampleEvery,
-  };
-}
-
-function openDoor({ settings, prepared, token, reduce, report }: Conducted, feed: (input: RunInput) => void): ControlDoor {
-  const { runId, config, layout } = prepared;
-  const door = createControlDoor({
-    token,
-    layoutHash: layout.hash,
-    welcome: { runId, config, layoutHash: layout.hash, reduceAddress: settings.allreduce ?? '/reduce' },
-    admit: (workerId, ticket) => reduce.admit(workerId, ticket),
-    dismiss: (workerId, reason) => reduce.dismiss(workerId, reason),
-    feed,
-    onChange: (worker, change, reason) => report({ event: 'worker', ...worker, change, reason, workers: door.workers }),
-  });
-  return door;
-}
-
-function announceStart({ prepared, report }: Conducted): void {
-  const { round, config, layout, corpus, split } = prepared;
+function announceStart({ prepared: { training }, report }: RunParts): void {
+  const { round, config, layout, corpus, split } = training;
   report({
     event: 'started',
     round,

@@ -1,44 +1,18 @@
-/** Everything a run needs before its first socket opens: corpus, config, replica, stream states, new or from a checkpoint. */
-import { randomBytes } from 'node:crypto';
-import {
-  createStreams,
-  createVocabulary,
-  splitCorpus,
-  TRAIN_FRACTION,
-  type CorpusSplit,
-  type Streams,
-  type Vocabulary,
-} from '@troupe/corpus';
+/** Everything a run needs before its first socket opens: where its files are, and its training, new or from a checkpoint. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
+import { createTraining, historyOf, isReproducible, type Training } from '@troupe/conductor';
 import { loadCorpus } from '@troupe/corpus/node';
-import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
-import { createReplica, type Replica } from '@troupe/optim';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
 import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
-import { createStreamStates, type StreamStates } from './stream-states.js';
-
-/** What a run remembers of its validations. */
-export interface History {
-  readonly evaluations: { round: number; validationLoss: number }[];
-  best: { round: number; validationLoss: number } | undefined;
-}
 
 export interface Preparation {
-  readonly runId: string;
+  readonly training: Training;
   readonly folder: string;
-  /** First round to compute. */
-  readonly round: number;
-  readonly config: TrainingConfig;
-  readonly vocabulary: Vocabulary;
-  readonly corpus: CorpusIdentity;
-  readonly split: CorpusSplit;
-  readonly streams: Streams;
-  readonly layout: ParameterLayout;
-  readonly stateFloats: number;
-  readonly replica: Replica;
-  readonly states: StreamStates;
-  readonly history: History;
+  /** The checkpoint gone on from; after a resume. */
+  readonly resumedFrom: string | undefined;
   /** Where the best checkpoint so far is; after a resume. */
   readonly bestPath: string | undefined;
   /** Newer checkpoints that could not be read. */
@@ -61,31 +35,42 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
   const tokens = vocabulary.encode(text);
   const split = splitCorpus(tokens);
   const config = checkpoint ? resumeTraining(storedConfig(checkpoint), settings) : settings.training(vocabulary.size);
-  if (checkpoint && checkpoint.round >= config.rounds) {
+  if (checkpoint && isFinished(checkpoint, config.rounds)) {
     throw new SettingsError(
       `the run in ${resumed.folder} has finished its ${config.rounds} rounds`,
       `Train longer with --resume --rounds ${config.rounds * 2}.`,
     );
   }
-  const streams = createStreams(split.train, config);
-  const layout = createLayout(config.model);
-  const stateFloats = stateSize(config.model);
-  return {
-    runId: checkpoint?.runId ?? randomBytes(6).toString('hex'),
-    folder: resumed?.folder ?? (await folderForNewRun(settings)),
-    round: checkpoint?.round ?? 0,
+  const corpus = { name, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION };
+  const training = createTraining({
+    runId: checkpoint?.runId ?? newRunId(config, corpus),
     config,
     vocabulary,
-    corpus: { name, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION },
+    corpus,
     split,
-    streams,
-    layout,
-    stateFloats,
-    replica: startingReplica(config, layout, checkpoint),
-    states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
-    ...(await readHistory(resumed?.folder, checkpoint)),
+    checkpoint,
+  });
+  return {
+    training,
+    folder: resumed?.folder ?? (await folderForNewRun(settings)),
+    resumedFrom: resumed?.stored.path,
+    bestPath: resumed && (await rememberBest(training, resumed.folder)),
     warnings: resumed?.stored.warnings ?? [],
   };
+}
+
+/** Nothing is left to compute, and the last validation, which follows the last checkpoint, is done as well. */
+function isFinished(checkpoint: Checkpoint, rounds: number): boolean {
+  const { round } = checkpoint;
+  return (
+    round > rounds || (round === rounds && historyOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
+  );
+}
+
+/** What a reproducible run writes depends on its config and corpus alone, and so does its name. */
+function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity): string {
+  if (!isReproducible(config)) return randomBytes(6).toString('hex');
+  return createHash('sha256').update(JSON.stringify(config)).update(sha256).digest('hex').slice(0, 12);
 }
 
 function storedConfig(checkpoint: Checkpoint): TrainingConfig {
@@ -97,48 +82,15 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
   );
 }
 
-function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkpoint: Checkpoint | undefined): Replica {
-  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(checkpoint?.parameters ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
-  if (checkpoint) replica.importState(checkpoint.optimizer);
-  return replica;
-}
-
-/** The best one may be newer than the checkpoint gone on from: a validation takes time, and is written when it is done. */
-async function readHistory(
-  folder: string | undefined,
-  checkpoint: Checkpoint | undefined,
-): Promise<Pick<Preparation, 'history' | 'bestPath'>> {
-  const best = folder === undefined ? undefined : await bestCheckpoint(folder);
-  const then = historyOf(checkpoint);
-  const bests = [then.best, historyOf(best?.checkpoint).best].filter((candidate) => candidate !== undefined);
-  bests.sort((a, b) => a.validationLoss - b.validationLoss);
-  return { history: { evaluations: then.evaluations, best: bests[0] }, bestPath: best?.path };
-}
-
-function historyOf(checkpoint: Checkpoint | undefined): History {
-  const { evaluations, best } = (checkpoint?.history ?? {}) as Partial<History>;
-  return { evaluations: Array.isArray(evaluations) ? [...evaluations] : [], best };
-}
-
-/** The run as it stands between two rounds; the arrays are copies. */
-export function takeCheckpoint(prepared: Preparation, round: number, savedAt: string): Checkpoint {
-  const { runId, config, vocabulary, corpus, replica, states, streams, history } = prepared;
-  return {
-    runId,
-    round,
-    model: config.model,
-    config,
-    vocabulary: vocabulary.characters,
-    corpus,
-    parameters: replica.parameters.slice(),
-    parametersDigest: replica.digest(),
-    optimizer: replica.exportState(),
-    streamStates: states.current.slice(),
-    cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
-    // Nothing random happens after the start: parameters and samples follow from the seed and the round.
-    rng: { seed: config.seed },
-    history: { evaluations: [...history.evaluations], best: history.best },
-    savedAt,
-  };
+/**
+ * The best one may be newer than the checkpoint gone on from: a validation takes time, and is written when it is done. A reproducible
+ * run comes to it again.
+ * @returns its path
+ */
+async function rememberBest({ config, history }: Training, folder: string): Promise<string | undefined> {
+  const stored = await bestCheckpoint(folder);
+  const { best } = historyOf(stored?.checkpoint);
+  const better = best && (!history.best || best.validationLoss < history.best.validationLoss);
+  if (better && !isReproducible(config)) history.best = best;
+  return stored?.path;
 }

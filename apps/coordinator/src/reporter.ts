@@ -23,7 +23,12 @@ const number = (value: number): string => Math.round(value).toLocaleString('en')
 export function describe(event: RunEvent): string[] {
   switch (event.event) {
     case 'listening':
-      return [`listening on ${event.address}, checkpoints in ${event.out}`, `to join from another machine: ${event.joinCommand}`];
+      return [
+        `listening on ${event.address}, checkpoints in ${event.out}`,
+        `to join from another machine: ${event.joinCommand}`,
+        ...(event.volunteer === undefined ? [] : [`to join from a browser: ${event.volunteer}`]),
+        ...(event.dashboard === undefined ? [] : [`to watch and steer: ${event.dashboard}`]),
+      ];
     case 'started': {
       const { model, streams, window, rounds } = event.config;
       const { name, train, validation } = event.corpus;
@@ -47,6 +52,9 @@ export function describe(event: RunEvent): string[] {
       return [`--- sample at round ${event.round}`, event.text, '---'];
     case 'checkpoint':
       return [`saved ${event.path}`];
+    case 'control':
+    case 'decision':
+      return [`round ${event.round}: ${event.text}`];
     case 'waiting':
       return [`waiting: ${event.reason}`];
     case 'note':

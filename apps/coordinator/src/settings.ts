@@ -9,6 +9,16 @@ export interface Settings {
   readonly port: number;
   /** As given; absent = make one up. */
   readonly token: string | undefined;
+  /** What whoever steers must show; absent = make one up. */
+  readonly adminToken: string | undefined;
+  /** Anyone may look on. */
+  readonly public: boolean;
+  /** Names of this server besides its own, in lower case. */
+  readonly allowedHosts: readonly string[];
+  /** Of the run, for people. */
+  readonly name: string | undefined;
+  readonly organizer: string | undefined;
+  readonly tensorboard: boolean;
   readonly allreduce: string | undefined;
   /** The secret of that service; absent = the run's token. */
   readonly allreduceToken: string | undefined;
@@ -24,6 +34,9 @@ export interface Settings {
   /** The training config for a vocabulary of that many characters. @throws SettingsError */
   training(vocabulary: number): TrainingConfig;
 }
+
+/** Of a name on the pages. */
+const MOST_WORDS = 120;
 
 /** A flag that is unknown or has an unusable value. */
 export class SettingsError extends Error {
@@ -54,6 +67,7 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   forgetBias: '--forget-bias',
   clip: '--clip',
   codec: '--wire',
+  leaseStreams: '--lease-streams',
   'optimizer.kind': '--optimizer',
   'optimizer.momentum': '--momentum',
   'optimizer.beta1': '--beta1',
@@ -76,6 +90,16 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     host: text('--host')!,
     port: number('--port'),
     token: text('--token') ?? env.TROUPE_TOKEN,
+    adminToken: text('--admin-token') ?? (env.TROUPE_ADMIN_TOKEN || undefined),
+    public: given.has('--public'),
+    allowedHosts: (text('--allow-host') ?? '')
+      .toLowerCase()
+      .split(',')
+      .map((name) => name.trim())
+      .filter(Boolean),
+    name: text('--name')?.slice(0, MOST_WORDS),
+    organizer: text('--organizer')?.slice(0, MOST_WORDS),
+    tensorboard: given.has('--tensorboard'),
     allreduce: text('--allreduce'),
     allreduceToken: env.TROUPE_ALLREDUCE_TOKEN,
     out: text('--out'),
@@ -89,6 +113,7 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     training: (vocabulary) => {
       const config = checkTraining(trainingFrom(text, number, vocabulary));
       checkForgetBias(config, given);
+      checkLeaseStreams(given);
       return config;
     },
   };
@@ -105,6 +130,15 @@ function checkForgetBias({ model }: TrainingConfig, given: ReadonlyMap<string, s
     `--forget-bias is for --cell lstm; a cell ${model.cell} has no forget gate`,
     'Leave --forget-bias out, or take --cell lstm.',
   );
+}
+
+function checkLeaseStreams(given: ReadonlyMap<string, string>): void {
+  const size = given.get('--lease-streams');
+  if (size === undefined) return;
+  if (!given.has('--reproducible')) {
+    throw new SettingsError('--lease-streams is for reproducible runs', 'Add --reproducible, or leave --lease-streams out.');
+  }
+  if (Number(size) === 0) throw new SettingsError('--lease-streams 0 leaves nothing to lend', 'Give at least 1.');
 }
 
 function readFlags(argv: readonly string[]): Map<string, string> {
@@ -169,7 +203,18 @@ function trainingFrom(text: FlagText, number: FlagNumber, vocabulary: number): u
     optimizer: optimizers,
     schedule: schedules[text('--schedule')!],
     codec: text('--wire'),
+    leaseStreams: leaseStreamsFrom(text, number('--batch')),
   };
+}
+
+/** Leases of a reproducible run, unless said otherwise: enough of them for eight workers to share a round. */
+const LEASES = 8;
+
+/** 0 = not reproducible. */
+function leaseStreamsFrom(text: FlagText, streams: number): number {
+  const given = text('--lease-streams');
+  if (text('--reproducible') === undefined) return 0;
+  return given === undefined ? Math.ceil(streams / LEASES) : Number(given);
 }
 
 function modelFrom(text: FlagText, number: FlagNumber, vocabulary: number): unknown {
@@ -207,15 +252,22 @@ export function resumeTraining(stored: TrainingConfig, settings: Settings): Trai
       );
     }
     if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) continue;
+    if (typeof then === 'boolean') throw withoutSwitch(flag);
     throw new SettingsError(
-      typeof then === 'boolean'
-        ? `the run to resume is without ${flag}`
-        : `${flag} ${now} differs from the run to resume, which has ${String(then)}`,
+      `${flag} ${now} differs from the run to resume, which has ${String(then)}`,
       `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
     );
   }
+  if (settings.given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
   const rounds = settings.given.get('--rounds');
   return rounds === undefined ? stored : checkTraining({ ...stored, rounds: Number(rounds) });
+}
+
+function withoutSwitch(flag: string): SettingsError {
+  return new SettingsError(
+    `the run to resume is without ${flag}`,
+    `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
+  );
 }
 
 function fieldOf(config: TrainingConfig, dotted: string): string | number | boolean | undefined {

@@ -1,51 +1,70 @@
-/** Validation and samples in a thread of their own, so that no round waits for them. */
+/** Validation, samples and what pages ask for, in a thread of its own, so that no round waits for them. */
 import { Worker } from 'node:worker_threads';
-import type { ModelConfig } from '@troupe/model';
+import type { SampleRequest, SideJobs } from '@troupe/conductor';
+import type { Batch, ModelConfig } from '@troupe/model';
 
 export interface SideData {
   readonly model: ModelConfig;
   /** Validation part, ids. */
   readonly validation: Uint16Array;
   readonly window: number;
+  /** Whether figures must not depend on the machine. */
+  readonly reproducible: boolean;
 }
 
-export type SideRequest = { readonly id: number; readonly parameters: Float32Array } & (
-  | { readonly kind: 'evaluate' }
-  | {
-      readonly kind: 'sample';
-      readonly prime: Uint16Array;
-      readonly length: number;
-      readonly seed: number;
-      readonly temperature: number;
-    }
-);
+export interface PlaySettings extends SampleRequest {
+  /** 0 = among all characters. */
+  readonly topK: number;
+}
+
+/** `play` and `flow` run beside `evaluate` and `sample`, not after them: they are asked for by people, who wait. */
+export type SideRequest =
+  | { readonly id: number; readonly kind: 'evaluate'; readonly parameters: Float32Array }
+  | ({ readonly id: number; readonly kind: 'sample'; readonly parameters: Float32Array } & SampleRequest)
+  | ({ readonly id: number; readonly kind: 'play'; readonly parameters: Float32Array } & PlaySettings)
+  | { readonly id: number; readonly kind: 'flow'; readonly parameters: Float32Array; readonly batch: Batch }
+  /** Of the job of that number. */
+  | { readonly id: number; readonly kind: 'cancel' };
+export type SideJob = Exclude<SideRequest, { kind: 'cancel' }>;
+
 export type SideReply = { readonly id: number } & (
   | { readonly kind: 'evaluated'; readonly lossPerChar: number; readonly tokens: number }
   | { readonly kind: 'sampled'; readonly ids: Uint16Array }
+  /** A few characters more; `sampled` ends it, with none. */
+  | { readonly kind: 'drawn'; readonly ids: Uint16Array }
+  | { readonly kind: 'flowed'; readonly layers: number[][] }
   | { readonly kind: 'failed'; readonly message: string }
 );
 
 type Outcome<K extends SideReply['kind']> = Extract<SideReply, { kind: K }>;
 
-export interface SideJobs {
-  /** Jobs not done yet. */
-  readonly pending: number;
-  /** `parameters` [P] are copied. */
-  evaluate(parameters: Float32Array): Promise<Outcome<'evaluated'>>;
-  sample(
-    parameters: Float32Array,
-    request: { prime: Uint16Array; length: number; seed: number; temperature: number },
-  ): Promise<Uint16Array>;
+export interface SideThread extends SideJobs {
+  /** Draws characters with `parameters` [P], which are copied; hands them over as they come. An abort ends it early, and rejects. */
+  play(parameters: Float32Array, settings: PlaySettings, onIds: (ids: Uint16Array) => void, signal: AbortSignal): Promise<void>;
+  /** See gradientFlow in libs/model. @returns [L][T] */
+  flow(parameters: Float32Array, batch: Batch): Promise<number[][]>;
   close(): Promise<void>;
 }
 
-export function createSideJobs(data: SideData): SideJobs {
-  const thread = new Worker(new URL('./side-thread.js', import.meta.url), { workerData: data });
-  const waiting = new Map<number, { resolve: (reply: SideReply) => void; reject: (error: Error) => void }>();
+interface Waiting {
+  readonly resolve: (reply: SideReply) => void;
+  readonly reject: (error: Error) => void;
+  readonly onIds?: ((ids: Uint16Array) => void) | undefined;
+}
+
+/** The thread as built, for the sources in tests too. */
+const SCRIPT = new URL('../dist/side-thread.js', import.meta.url);
+
+export function createSideThread(data: SideData): SideThread {
+  const thread = new Worker(SCRIPT, { workerData: data });
+  const waiting = new Map<number, Waiting>();
   let jobs = 0;
+  /** Validations and samples of the run. */
+  let pending = 0;
   let broken: Error | undefined;
   thread.on('message', (reply: SideReply) => {
     const job = waiting.get(reply.id);
+    if (reply.kind === 'drawn') return job?.onIds?.(reply.ids);
     waiting.delete(reply.id);
     if (reply.kind === 'failed') job?.reject(new Error(reply.message));
     else job?.resolve(reply);
@@ -59,24 +78,50 @@ export function createSideJobs(data: SideData): SideJobs {
   thread.on('exit', () => breakOff(new Error('the thread for validation and samples has ended')));
   thread.unref();
 
-  const ask = (request: Record<string, unknown>, parameters: Float32Array): Promise<SideReply> =>
+  const ask = (
+    id: number,
+    request: Record<string, unknown>,
+    parameters: Float32Array,
+    onIds?: Waiting['onIds'],
+  ): Promise<SideReply> =>
     new Promise((resolve, reject) => {
       if (broken) {
         reject(broken);
         return;
       }
-      const id = jobs++;
-      waiting.set(id, { resolve, reject });
+      waiting.set(id, { resolve, reject, onIds });
       const copy = parameters.slice();
       thread.postMessage({ ...request, id, parameters: copy }, [copy.buffer]);
     });
+  const askForRun = async (request: Record<string, unknown>, parameters: Float32Array): Promise<SideReply> => {
+    pending++;
+    try {
+      return await ask(jobs++, request, parameters);
+    } finally {
+      pending--;
+    }
+  };
 
   return {
     get pending() {
-      return waiting.size;
+      return pending;
     },
-    evaluate: async (parameters) => (await ask({ kind: 'evaluate' }, parameters)) as Outcome<'evaluated'>,
-    sample: async (parameters, request) => ((await ask({ kind: 'sample', ...request }, parameters)) as Outcome<'sampled'>).ids,
+    evaluate: async (parameters) => (await askForRun({ kind: 'evaluate' }, parameters)) as Outcome<'evaluated'>,
+    sample: async (parameters, request) =>
+      ((await askForRun({ kind: 'sample', ...request }, parameters)) as Outcome<'sampled'>).ids,
+    async play(parameters, settings, onIds, signal) {
+      signal.throwIfAborted();
+      const id = jobs++;
+      const cancel = (): void => thread.postMessage({ id, kind: 'cancel' });
+      signal.addEventListener('abort', cancel, { once: true });
+      try {
+        await ask(id, { kind: 'play', ...settings }, parameters, onIds);
+      } finally {
+        signal.removeEventListener('abort', cancel);
+      }
+      signal.throwIfAborted();
+    },
+    flow: async (parameters, batch) => ((await ask(jobs++, { kind: 'flow', batch }, parameters)) as Outcome<'flowed'>).layers,
     close: async () => {
       await thread.terminate();
     },

@@ -1,16 +1,20 @@
-/** The thread behind side-jobs.ts: one engine for the processor, one job at a time. */
+/** The thread behind side-jobs.ts: the run's jobs one after the other, and beside them what people ask for. */
 import os from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { openEngine } from '@troupe/engines/node';
 import { createRandom, evaluateLoss, sample, type Engine } from '@troupe/model';
-import type { SideData, SideReply, SideRequest } from './side-jobs.js';
+import { gradientFlow } from '@troupe/model/reference';
+import type { SideData, SideJob, SideReply, SideRequest } from './side-jobs.js';
 
 /** Lanes of the validation part computed side by side, and characters each reads first so that its state is warm. */
 const LANES = 32;
 const WARMUP_CHARS = 256;
+/** Drawn before they are handed over, and others get a turn. */
+const PLAY_CHARS = 8;
 
-const { model, validation, window } = workerData as SideData;
+const { model, validation, window, reproducible } = workerData as SideData;
 const port = parentPort!;
 
 try {
@@ -23,33 +27,118 @@ const engine = await openEngine(
   'auto',
   model,
   { maxStreams: LANES, maxWindow: window },
-  { among: ['native', 'wasm'], nowMs: () => performance.now() },
+  { among: ['native', 'wasm'], nowMs: () => performance.now(), reproducible },
 );
+/** Evaluates with a pause between calls, in which a person's request gets its turn. */
+const patient: Engine = {
+  ...bound(engine),
+  async evaluate(batch) {
+    const result = await engine.evaluate(batch);
+    await breathe();
+    return result;
+  },
+};
+/** Of its own, because the other is in the middle of something. */
+let playEngine: Promise<Engine> | undefined;
+const cancelled = new Set<number>();
 
-async function perform(request: SideRequest): Promise<SideReply> {
-  engine.setParameters(request.parameters);
-  const { id } = request;
-  if (request.kind === 'evaluate') {
-    const { lossPerChar, tokens } = await evaluateLoss(engine, model, validation, { window, lanes: LANES, warmup: WARMUP_CHARS });
-    return { id, kind: 'evaluated', lossPerChar, tokens };
-  }
-  return { id, kind: 'sampled', ids: await draw(engine, request) };
+function bound({ info, limits }: Engine): Engine {
+  return {
+    info,
+    limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: (batch) => engine.gradient(batch),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose: () => engine.dispose(),
+  };
 }
 
-async function draw(source: Engine, request: SideRequest & { kind: 'sample' }): Promise<Uint16Array> {
-  const { prime, length, temperature, seed } = request;
-  const ids: number[] = [];
-  for await (const id of sample(source, model, { prime, length, temperature, topK: 0, random: createRandom(seed) })) ids.push(id);
-  return Uint16Array.from(ids);
-}
-
-let queue = Promise.resolve();
-port.on('message', (request: SideRequest) => {
-  queue = queue.then(async () => {
-    try {
-      port.postMessage(await perform(request));
-    } catch (error) {
-      port.postMessage({ id: request.id, kind: 'failed', message: (error as Error).message } satisfies SideReply);
+async function perform(request: SideJob): Promise<SideReply> {
+  const { id, parameters } = request;
+  switch (request.kind) {
+    case 'evaluate': {
+      engine.setParameters(parameters);
+      const options = { window, lanes: LANES, warmup: WARMUP_CHARS };
+      const { lossPerChar, tokens } = await evaluateLoss(patient, model, validation, options);
+      return { id, kind: 'evaluated', lossPerChar, tokens };
     }
-  });
+    case 'sample': {
+      engine.setParameters(parameters);
+      const ids: number[] = [];
+      const options = { ...request, topK: 0, random: createRandom(request.seed) };
+      for await (const drawn of sample(engine, model, options)) ids.push(drawn);
+      return { id, kind: 'sampled', ids: Uint16Array.from(ids) };
+    }
+    case 'play':
+      await play(request);
+      return { id, kind: 'sampled', ids: new Uint16Array(0) };
+    case 'flow':
+      return { id, kind: 'flowed', layers: await flow(request) };
+    default:
+      return request satisfies never;
+  }
+}
+
+async function play(request: SideJob & { kind: 'play' }): Promise<void> {
+  playEngine ??= openEngine(engine.info.name as 'native' | 'wasm', model, { maxStreams: 1, maxWindow: 1 }, { reproducible });
+  const player = await playEngine;
+  player.setParameters(request.parameters);
+  let ids: number[] = [];
+  const handOver = (): void => {
+    port.postMessage({ id: request.id, kind: 'drawn', ids: Uint16Array.from(ids) } satisfies SideReply);
+    ids = [];
+  };
+  for await (const drawn of sample(player, model, { ...request, random: createRandom(request.seed) })) {
+    ids.push(drawn);
+    if (ids.length < PLAY_CHARS) continue;
+    handOver();
+    await breathe();
+    if (cancelled.has(request.id)) return;
+  }
+  if (ids.length > 0) handOver();
+}
+
+/** Stream by stream, because each takes a while. */
+async function flow({ parameters, batch }: SideJob & { kind: 'flow' }): Promise<number[][]> {
+  const exact = Float64Array.from(parameters);
+  const { streams, window: T, tokens, states } = batch;
+  const size = states.length / streams;
+  const mean = Array.from({ length: model.layers }, () => new Array<number>(T).fill(0));
+  for (let b = 0; b < streams; b++) {
+    const one = {
+      streams: 1,
+      window: T,
+      tokens: tokens.subarray(b * (T + 1), (b + 1) * (T + 1)),
+      states: states.subarray(b * size, (b + 1) * size),
+    };
+    gradientFlow(model, exact, one).forEach((layer, k) => layer.forEach((value, t) => (mean[k][t] += value / streams)));
+    await breathe();
+  }
+  return mean;
+}
+
+async function carryOut(request: SideJob): Promise<void> {
+  try {
+    port.postMessage(await perform(request));
+  } catch (error) {
+    port.postMessage({ id: request.id, kind: 'failed', message: (error as Error).message } satisfies SideReply);
+  }
+  cancelled.delete(request.id);
+}
+
+let ofRun = Promise.resolve();
+let ofPeople = Promise.resolve();
+port.on('message', (request: SideRequest) => {
+  switch (request.kind) {
+    case 'cancel':
+      cancelled.add(request.id);
+      return;
+    case 'evaluate':
+    case 'sample':
+      ofRun = ofRun.then(() => carryOut(request));
+      return;
+    default:
+      ofPeople = ofPeople.then(() => carryOut(request));
+  }
 });

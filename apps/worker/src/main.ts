@@ -10,7 +10,8 @@ const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [
 Computes gradients for the coordinator at that address until the run is over.
 The coordinator prints the address and the token; the token may also stand in TROUPE_TOKEN.
 Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fastest here.
---no-gpu: auto and tfjs leave GPUs to others.`;
+--no-gpu: auto and tfjs leave GPUs to others.
+In a reproducible run every worker computes with wasm, in one thread.`;
 
 const MOST_THREADS = 256;
 
@@ -110,7 +111,7 @@ async function main(): Promise<number> {
     if (line !== undefined) process.stdout.write(`${line}\n`);
   };
   try {
-    await runWorker({ ...settings, kind: 'node', ports: createNodePorts({ ...settings, log }), signal: stop.signal });
+    await runWorker({ ...settings, kind: 'node', ports: await createNodePorts({ ...settings, log }), signal: stop.signal });
     return 0;
   } catch (error) {
     const { message, remedy, stack } = error as Error & { remedy?: string };

@@ -1,8 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import v8 from 'node:v8';
 import type { EngineChoice } from '@troupe/engines';
-import { openEngine } from '@troupe/engines/node';
-import { v8Flags } from '@troupe/model/wasm';
+import { loadWasm, openEngine } from '@troupe/engines/node';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 
@@ -15,17 +13,18 @@ export interface NodePortsOptions {
   log(entry: WorkerLog): void;
 }
 
-export function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): WorkerPorts {
-  // Must be set before the first module is compiled, and threads take them over; v8Flags names only what this version of Node knows.
-  for (const flag of v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
+export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): Promise<WorkerPorts> {
+  // Sets V8's switches, before a replica compiles the first module.
+  await loadWasm();
   return {
     connect: (address, signal) => connectWebSocket(address, { signal }),
-    createEngine: (config, limits, { not }) =>
-      // Whatever was asked for, once its device is lost anything else is better than nothing.
-      openEngine(not.length > 0 ? 'auto' : engine, config, limits, {
+    createEngine: (config, limits, { not, reproducible }) =>
+      // Whatever was asked for, once its device is lost anything else is better than nothing; but for a run that allows one engine only.
+      openEngine(not.length > 0 && !reproducible ? 'auto' : engine, config, limits, {
         threads,
         gpu,
         not,
+        reproducible,
         nowMs: () => performance.now(),
         log: (text) => log({ kind: 'engine', text }),
       }),

@@ -25,8 +25,8 @@ export interface Checkpoint {
   readonly rng: unknown;
   /** Losses so far, best validation and the like; any JSON value. */
   readonly history: unknown;
-  /** ISO 8601. */
-  readonly savedAt: string;
+  /** ISO 8601. Absent in a reproducible run: the same state gives the same bytes, whenever it is saved. */
+  readonly savedAt?: string;
 }
 
 export interface CorpusIdentity {

@@ -6,6 +6,7 @@ import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 import {
   decodeContainer,
   encodeContainer,
+  isRecord,
   joinData,
   tableOf,
   tensorOf,
@@ -31,7 +32,8 @@ const STATE_NAMES = ['h', 'c'];
  * [tensor table, troupe, SHA-256 of the tensors' bytes], so that no bit can flip unseen. It is formed in the
  * same way in every format version. A tool that rewrites tensors leaves it out, and the file is taken as it is.
  *
- * Returns the bytes; nothing in them is shared with the checkpoint's arrays.
+ * Returns the bytes; nothing in them is shared with the checkpoint's arrays. Equal checkpoints give equal bytes, however their objects
+ * were put together: keys are sorted.
  * @throws CheckpointError `mismatch` when the parts do not fit each other
  */
 export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
@@ -50,7 +52,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
     streams,
     optimizer: { slots: optimizer.slots.map(({ name }) => name), scalars: optimizer.scalars },
   };
-  const troupe = JSON.stringify(description);
+  const troupe = JSON.stringify(description, sortedKeys);
   const table = tableOf(tensors);
   const data = joinData(tensors);
   return encodeContainer(table, { format: 'pt', troupe, sha256: seal(table, troupe, data, sha256) }, data);
@@ -90,6 +92,12 @@ function layoutWithin(model: ModelConfig, container: Container): ParameterLayout
     throw mismatch(`the model has ${layout.size} parameters, the file ${container.data.length / 4} numbers`);
   }
   return layout;
+}
+
+/** For JSON.stringify. */
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (!isRecord(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function seal(table: TensorTable, troupe: string, data: Uint8Array, sha256: Sha256): string {

@@ -78,7 +78,7 @@ export function parseDescription(troupe: string): Description {
     cursors: isListOf(isCount),
     rng: isAnything,
     history: isAnything,
-    savedAt: isText,
+    savedAt: (field) => field === undefined || isText(field),
   });
   if (wrong !== undefined) throw mismatch(`metadata field ${wrong === '' ? '(all)' : wrong} is missing or malformed`);
   return value as Description;

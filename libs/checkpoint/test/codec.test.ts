@@ -80,6 +80,33 @@ describe('a checkpoint', () => {
     expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
   });
 
+  it('is the same bytes each time it is written, however its objects were put together', () => {
+    const turned = (value: unknown): unknown => {
+      if (value instanceof Float32Array) return value.slice();
+      if (Array.isArray(value)) return value.map(turned);
+      if (typeof value !== 'object' || value === null) return value;
+      return Object.fromEntries(
+        Object.entries(value)
+          .toReversed()
+          .map(([key, field]) => [key, turned(field)]),
+      );
+    };
+    const written = sha256(encode());
+    expect(sha256(encode())).toBe(written);
+    expect(sha256(encode(turned(exampleCheckpoint()) as Checkpoint))).toBe(written);
+    expect(sha256(encode(decodeCheckpoint(encode(), sha256)))).toBe(written);
+    expect(sha256(encode(exampleCheckpoint({ round: 1201 })))).not.toBe(written);
+  });
+
+  it('need not say when it was saved, so that the same state is the same bytes at any time', () => {
+    const { savedAt: _, ...timeless } = exampleCheckpoint();
+    const read = decodeCheckpoint(encode(timeless), sha256);
+    expect(bits(read)).toEqual(bits(timeless));
+    expect('savedAt' in read).toBe(false);
+    expect(sha256(encode(read))).toBe(sha256(encode(timeless)));
+    expect(failure(describedAs((description) => (description.savedAt = 7))).message).toContain('savedAt');
+  });
+
   it('comes back from bytes at an odd offset', () => {
     const file = encode();
     const shifted = new Uint8Array(file.length + 3).subarray(3);

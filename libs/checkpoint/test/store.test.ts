@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { latestCheckpoint, pruneCheckpoints, readCheckpoint, writeCheckpoint } from '../src/node/index.js';
+import { latestCheckpoint, prepareFolder, pruneCheckpoints, readCheckpoint, writeCheckpoint } from '../src/node/index.js';
 import { writeWhole } from '../src/node/files.js';
 import { bits, exampleCheckpoint } from './example.js';
 
@@ -56,6 +56,31 @@ describe('writeCheckpoint', () => {
     expect((await latestCheckpoint(folder))?.checkpoint.round).toBe(100);
     await write(300);
     expect(await files()).toEqual(['round-00000100.safetensors', 'round-00000300.safetensors']);
+  });
+
+  it('torn off anywhere before the rename is never taken for a checkpoint, and is gone at the next start', async () => {
+    const whole = await readFile((await write(200)).path);
+    for (let twentieth = 0; twentieth <= 20; twentieth++) {
+      const torn = whole.subarray(0, Math.round((whole.length * twentieth) / 20));
+      await write(100);
+      await rm(join(folder, 'round-00000200.safetensors'), { force: true });
+      await writeFile(join(folder, `.round-00000200.safetensors.tmp-${99_000 + twentieth}`), torn);
+      expect(await latestCheckpoint(folder)).toMatchObject({ checkpoint: { round: 100 }, warnings: [], damaged: [] });
+      await prepareFolder(folder);
+      expect(await files()).toEqual(['round-00000100.safetensors']);
+    }
+  });
+
+  it('torn off anywhere under its own name, as a careless copy leaves it, is passed over with a warning', async () => {
+    const { path } = await write(200);
+    const whole = await readFile(path);
+    await write(100);
+    for (let twentieth = 0; twentieth < 20; twentieth++) {
+      await writeFile(path, whole.subarray(0, Math.round((whole.length * twentieth) / 20)));
+      const latest = await latestCheckpoint(folder);
+      expect(latest).toMatchObject({ checkpoint: { round: 100 }, damaged: [path] });
+      expect(latest?.warnings).toHaveLength(1);
+    }
   });
 
   it('says so when a part of the path is a file', async () => {

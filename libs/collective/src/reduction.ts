@@ -28,6 +28,8 @@ export interface ReductionConfig extends GradientShape {
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
+  /** Gradients are added in the order of their lowest streams, whenever they come; absent: as they come. */
+  readonly ordered?: boolean;
   /** For tests; see createVectorSpace. */
   readonly kind?: KernelKind;
 }
@@ -60,7 +62,8 @@ export type Verdict =
  *
  * The sum is float64. With fp16 it is exact, and so free of the order of arrival, while for each tensor the ratio of the largest to
  * the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order may
- * show in the last bits of the float64 sum.
+ * show in the last bits of the float64 sum. When `ordered`, gradients that come before their turn are kept as they came, at most one
+ * for each stream, and added as soon as those of all lower streams are there: the same leases then give the same bits always.
  */
 export interface Reduction {
   /** Drops whatever was counted or granted before. */
@@ -89,6 +92,12 @@ interface OpenRound extends RoundOrder {
   /** Streams whose gradient is in the sum. */
   readonly counted: Set<number>;
   readonly losses: { readonly stream: number; readonly lossSum: number }[];
+  /** Gradients in the sum. */
+  added: number;
+  /** The lowest stream not counted yet. */
+  missing: number;
+  /** Gradients that wait for their turn, as they came, by their lowest streams. */
+  readonly kept: Map<number, Uint8Array>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -102,6 +111,8 @@ class StreamReduction implements Reduction {
   readonly #sum: Float64Array;
   /** A gradient is checked on its way in here, and only then added: nothing unsound touches the sum. */
   readonly #incoming: Float32Array | Uint16Array;
+  /** Memory of gradients kept before, each of updateBytes, to be used again. */
+  readonly #spare: Uint8Array[] = [];
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, space: VectorSpace, size: number) {
@@ -114,7 +125,8 @@ class StreamReduction implements Reduction {
   }
 
   openRound(order: RoundOrder): void {
-    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [] };
+    this.#spare.push(...(this.#round?.kept.values() ?? []));
+    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], added: 0, missing: 0, kept: new Map() };
   }
 
   grant(grant: Grant): void {
@@ -157,19 +169,53 @@ class StreamReduction implements Reduction {
     if (refusal) return refusal;
     const gradient = this.#takeIn(body);
     if (gradient.defect !== undefined) return refuse('not_finite', gradient.defect);
-    const fresh = round.counted.size === 0;
-    for (const stream of contribution.streams) round.counted.add(stream);
-    round.losses.push({ stream: contribution.streams[0], lossSum: contribution.lossSum });
+    const measures = this.#count(round, contribution, gradient.values, body);
     const counted: Verdict = {
       result: 'counted',
       reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
       endStates: body.subarray(updateBytes(this.#config)),
     };
-    if (round.counted.size < this.#config.streams) {
-      this.#space.add(this.#sum, gradient.values, fresh);
-      return counted;
+    return measures ? { ...counted, update: this.#finish(round, measures) } : counted;
+  }
+
+  /** Adds the gradient, or keeps it until its turn. @returns what the sum measures once every gradient is in it */
+  #count(
+    round: OpenRound,
+    { streams, lossSum }: MessageOf<'contribution'>,
+    values: CodedVector,
+    body: Uint8Array,
+  ): SumMeasures | undefined {
+    const first = streams.reduce((least, stream) => Math.min(least, stream));
+    const isNext = this.#config.ordered !== true || first === round.missing;
+    for (const stream of streams) round.counted.add(stream);
+    while (round.counted.has(round.missing)) round.missing++;
+    round.losses.push({ stream: first, lossSum });
+    if (isNext) return this.#addWithKept(round, values);
+    const copy = this.#spare.pop() ?? new Uint8Array(updateBytes(this.#config));
+    copy.set(body.subarray(0, copy.length));
+    round.kept.set(first, copy);
+    return undefined;
+  }
+
+  /** Adds the gradient and those kept whose turn comes with it. */
+  #addWithKept(round: OpenRound, values: CodedVector): SumMeasures | undefined {
+    const due = [...round.kept.keys()].filter((first) => first < round.missing).sort((a, b) => a - b);
+    const isWhole = round.counted.size === this.#config.streams;
+    let measures = this.#addNext(round, values, isWhole && due.length === 0);
+    for (const [i, first] of due.entries()) {
+      const kept = round.kept.get(first)!;
+      measures = this.#addNext(round, this.#reader.read(kept), isWhole && i === due.length - 1);
+      round.kept.delete(first);
+      this.#spare.push(kept);
     }
-    return { ...counted, update: this.#finish(round, this.#space.addLast(this.#sum, gradient.values, fresh)) };
+    return measures;
+  }
+
+  #addNext(round: OpenRound, values: CodedVector, isLast: boolean): SumMeasures | undefined {
+    const fresh = round.added++ === 0;
+    if (isLast) return this.#space.addLast(this.#sum, values, fresh);
+    this.#space.add(this.#sum, values, fresh);
+    return undefined;
   }
 
   /** The gradient in `body`, in this side's memory, or what makes it unfit to be added. */

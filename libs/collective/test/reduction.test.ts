@@ -167,6 +167,101 @@ it('does not depend on the order of arrival with fp16, bit for bit', () => {
   }
 });
 
+describe.each(CODECS)('an ordered round in %s', (codec) => {
+  const config: ReductionConfig = { ...CONFIG, codec, ordered: true };
+  /** Two cancel each other, and what is added between them loses its last bits to them: sums in float64 differ with the order. */
+  const FAR_APART = [1e10, 1e-5, -1e10, 7e-3];
+  const GRAINS = [[0, 1], [2], [3, 4], [5]].map((streams, k) => ({
+    ...work(k, streams),
+    gradient: Float32Array.from({ length: SIZE }, (_, i) => FAR_APART[k] * Math.sin(k % 2 === 0 ? i + 1 : i * (k + 1) + 1)),
+  }));
+  const orders = permutations(GRAINS);
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+  const updates = (of: ReductionConfig) =>
+    new Set(orders.map((order) => `${JSON.stringify(reduce(of, order, 0.01).message)} ${hex(reduce(of, order, 0.01).body)}`));
+
+  it('reaches the same bits whatever the order of arrival, where a round that is not ordered does not', () => {
+    expect(orders).toHaveLength(24);
+    expect(updates(config).size).toBe(1);
+    expect(updates({ ...config, ordered: false }).size).toBeGreaterThan(1);
+  });
+
+  it('adds in the order of the streams', () => {
+    const expected = reduce({ ...config, ordered: false }, GRAINS);
+    for (const order of orders) expect(reduce(config, order).body).toEqual(expected.body);
+  });
+
+  it('adds up the losses in that order too', () => {
+    const losses = [1e17, 6, 6, 6];
+    const sums = orders.map((order) => {
+      const reduction = opened(config, 0, order);
+      const verdicts = order.map((one) => {
+        const lossSum = losses[GRAINS.indexOf(one)];
+        return reduction.add(one.workerId, message(one, { lossSum }), body(config, one));
+      });
+      const last = verdicts[3];
+      return last.result === 'counted' ? last.update?.message.lossSum : undefined;
+    });
+    expect(new Set(sums)).toEqual(new Set([1e17 + 6 + 6 + 6]));
+    expect(1e17 + 6 + 6 + 6).not.toBe(6 + 6 + 6 + 1e17);
+  });
+
+  it('says of each contribution at once that it counts, and sums none that does not', () => {
+    const expected = reduce(config, GRAINS).body;
+    for (const order of orders) {
+      const reduction = opened(config, 0, order);
+      for (const one of order) {
+        reduction.grant({ round: 4, leaseId: `backup ${one.leaseId}`, workerId: 'w9', streams: one.streams });
+      }
+      const results: string[] = [];
+      let update: Uint8Array | undefined;
+      const add = (one: Work, changes = {}, workerId = one.workerId): void => {
+        const verdict = reduction.add(workerId, message(one, changes), body(config, one));
+        results.push(verdict.result);
+        if (verdict.result === 'counted') update = verdict.update?.body;
+      };
+      for (const one of order) {
+        add({ ...one, gradient: one.gradient.with(3, NaN) });
+        add(one, { parametersDigest: 'ffffffffffffffff' });
+        add(one);
+        add({ ...one, leaseId: `backup ${one.leaseId}`, gradient: GRAINS[0].gradient }, {}, 'w9');
+      }
+      const each = ['not_finite', 'replica_diverged', 'counted', 'already_counted'];
+      expect(results).toEqual(order.flatMap(() => each));
+      expect(update).toEqual(expected);
+    }
+  });
+
+  it('keeps what came too early though its bytes are written over', () => {
+    const [last, ...others] = GRAINS.toReversed();
+    const reduction = opened(config, 0, GRAINS);
+    const early = body(config, last);
+    expect(reduction.add(last.workerId, message(last), early).result).toBe('counted');
+    early.fill(0x7f);
+    const verdicts = others.map((one) => reduction.add(one.workerId, message(one), body(config, one)));
+    const whole = verdicts[2];
+    expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, GRAINS).body);
+  });
+
+  it('takes nothing that was kept into the next round', () => {
+    const reduction = opened(config, 0, GRAINS);
+    const [, , , last] = GRAINS;
+    reduction.add(last.workerId, message(last), body(config, { ...last, gradient: GRAINS[0].gradient }));
+    for (const round of [5, 6]) {
+      reduction.openRound({ round, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
+      for (const { workerId, leaseId, streams } of GRAINS) reduction.grant({ round, workerId, leaseId, streams });
+      const verdicts = GRAINS.toReversed().map((one) => reduction.add(one.workerId, message(one, { round }), body(config, one)));
+      const whole = verdicts[3];
+      expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, GRAINS).body);
+    }
+  });
+});
+
+function permutations<T>(items: readonly T[]): T[][] {
+  if (items.length === 0) return [[]];
+  return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map((rest) => [item, ...rest]));
+}
+
 describe('gradients as bytes', () => {
   it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])('keep eleven bits of the largest value at magnitude %d in fp16', (magnitude) => {
     const shape: GradientShape = { codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 };

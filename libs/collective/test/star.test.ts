@@ -1,5 +1,5 @@
 import { createReplica, createVectorSpace, type CodedVector } from '@troupe/optim';
-import { createChannel, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
+import { createChannel, LIMITS, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -390,6 +390,63 @@ describe('who may come in', () => {
     await expect(host.receive(soon())).rejects.toMatchObject({ code: 'closed' });
     await Promise.all(served);
   });
+});
+
+describe('a handshake that is never answered', () => {
+  /** A service that accepts links and says nothing; its deadline strikes when told to. */
+  function silence() {
+    const [near] = createMemoryPair();
+    const strike = new AbortController();
+    const asked: number[] = [];
+    const deadline = (ms: number): AbortSignal => {
+      asked.push(ms);
+      return strike.signal;
+    };
+    return { near, deadline, strike, asked };
+  }
+  const late = { name: 'ProtocolError', code: 'limit_exceeded', remedy: expect.stringMatching(/\w/) };
+
+  it('is given up by a worker when its deadline strikes, and the link is closed', async () => {
+    const { near, deadline, strike, asked } = silence();
+    const joining = joinReduce(near, { ...SHAPE, runId: 'run-1', workerId: 'w0', ticket: 't', deadline });
+    strike.abort();
+    await expect(joining).rejects.toMatchObject({ ...late, message: expect.stringContaining('the answer to join') });
+    expect(asked).toEqual([LIMITS.answerMs]);
+    expect(await near.closed).toMatchObject({ reason: expect.stringContaining('in time') });
+  });
+
+  it('is given up by a host when its deadline strikes, and the link is closed', async () => {
+    const { near, deadline, strike } = silence();
+    const hosting = hostReduce(near, { ...RUN, token: 'secret', deadline });
+    strike.abort();
+    await expect(hosting).rejects.toMatchObject({ ...late, message: expect.stringContaining('the answer to host') });
+    await near.closed;
+  });
+
+  it('outlasts the wait of the service for a ticket', () => {
+    expect(LIMITS.answerMs).toBeGreaterThan(LIMITS.helloMs);
+  });
+});
+
+it('adds gradients in the order of their streams for a host that asks for it', async () => {
+  const updates: ReduceUpdate[] = [];
+  for (const order of [
+    [0, 1, 2],
+    [2, 1, 0],
+    [1, 2, 0],
+  ]) {
+    host = await startHost({ ordered: true });
+    const members = await Promise.all([0, 1, 2].map(admitAndJoin));
+    openRound();
+    for (const k of order) {
+      const gradient = Float32Array.from({ length: SIZE }, (_, i) => [1e10, 1e-5, -1e10][k] * Math.sin(i + (k % 2)));
+      members[k].contribute(contribution(k, { gradient }));
+      expect(await members[k].receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+    }
+    updates.push(keepUpdate(await untilUpdate(host)));
+  }
+  expect(updates[1]).toEqual(updates[0]);
+  expect(updates[2]).toEqual(updates[0]);
 });
 
 it('ends a host that grants a stream beyond B, with the reason', async () => {

@@ -8,4 +8,5 @@ export {
   type EngineChoice,
   type EngineName,
 } from './names.js';
+export { REPRODUCIBLE_ENGINE, requireReproducible } from './reproducible.js';
 export { race, trialProblem, type Clock, type Problem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

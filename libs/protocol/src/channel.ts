@@ -67,6 +67,42 @@ export interface Channel<K extends MessageType = MessageType> {
   readonly closed: FrameLink['closed'];
 }
 
+export interface Wait {
+  /** Aborts when the wait has been long enough. */
+  readonly deadline: AbortSignal;
+  /** Aborts when nobody wants the message any more. */
+  readonly signal?: AbortSignal | undefined;
+  /** What is waited for, as "a welcome". */
+  readonly what: string;
+}
+
+/**
+ * The next message, if it comes in time.
+ * @throws ProtocolError `limit_exceeded` when it does not, and what `receive` throws
+ */
+export async function receiveWithin<K extends MessageType>(
+  channel: Pick<Channel<K>, 'receive' | 'remote'>,
+  { deadline, signal, what }: Wait,
+): Promise<Received<K>> {
+  const over = new AbortController();
+  const expire = (): void => over.abort(deadline.reason);
+  const end = (): void => over.abort(signal?.reason);
+  deadline.addEventListener('abort', expire, { once: true });
+  signal?.addEventListener('abort', end, { once: true });
+  if (deadline.aborted) expire();
+  if (signal?.aborted) end();
+  try {
+    return await channel.receive(over.signal);
+  } catch (error) {
+    if (!deadline.aborted || signal?.aborted || error instanceof ProtocolError) throw error;
+    const remedy = 'Check the network and that the other side is well; then connect again.';
+    throw new ProtocolError('limit_exceeded', `${what} did not come in time from ${channel.remote}`, remedy, { cause: error });
+  } finally {
+    deadline.removeEventListener('abort', expire);
+    signal?.removeEventListener('abort', end);
+  }
+}
+
 interface Transfer<K extends MessageType> extends Received<K> {
   received: number;
 }
@@ -151,6 +187,7 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
   let armed = false;
   let progressed = false;
   let receivers = 0;
+  let over = false;
 
   function arm(): void {
     armed = true;
@@ -159,7 +196,7 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
   }
   function strike(): void {
     armed = false;
-    if (!isPending()) return;
+    if (over || !isPending()) return;
     if (progressed || receivers === 0) arm();
     else onStandstill();
   }
@@ -175,6 +212,10 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
     progress(): void {
       progressed = true;
       if (!armed && isPending()) arm();
+    },
+    /** Nothing can arrive any more. */
+    end(): void {
+      over = true;
     },
   };
 }
@@ -197,6 +238,8 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
         link.close(failure.message);
       },
     );
+  // Half a body that will never be whole must not keep timers going, and with them itself.
+  if (watch) void link.closed.then(() => watch.end());
 
   const sendEncoded = (frames: readonly Uint8Array[]) => {
     if (link.bufferedBytes > limits.bufferedBytes) {

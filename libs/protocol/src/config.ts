@@ -51,24 +51,35 @@ export const GRADIENT_CODECS = ['fp16', 'fp32'] as const;
 export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
 /** What a run trains and how; fixed for its life and the same for every replica. */
-export const TrainingConfigSchema = v.strictObject({
-  model: ModelConfigSchema,
-  /** B, streams: the global batch, whoever computes it. */
-  streams: whole(1, LIMITS.streams),
-  /** T, time steps of truncated BPTT. */
-  window: whole(1, LIMITS.window),
-  rounds: whole(1, LIMITS.rounds),
-  seed: whole(0, 0xffffffff),
-  /** Peak learning rate. */
-  learningRate: real(0, 1000),
-  /** What an LSTM's forget-gate biases start from; other cells have none. */
-  forgetBias: v.optional(real(0, LIMITS.forgetBias), 1),
-  /** Global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
-  clip: real(0, 1e9),
-  optimizer: OptimizerConfigSchema,
-  schedule: ScheduleConfigSchema,
-  codec: v.picklist(GRADIENT_CODECS),
-});
+export const TrainingConfigSchema = v.pipe(
+  v.strictObject({
+    model: ModelConfigSchema,
+    /** B, streams: the global batch, whoever computes it. */
+    streams: whole(1, LIMITS.streams),
+    /**
+     * 0: leases are cut by the workers' speeds. Else the run is reproducible: a lease is always streams [k * leaseStreams,
+     * (k+1) * leaseStreams) of one k, the last one fewer, so that every sum is formed in the same way whoever takes part.
+     */
+    leaseStreams: v.optional(whole(0, LIMITS.streams), 0),
+    /** T, time steps of truncated BPTT. */
+    window: whole(1, LIMITS.window),
+    rounds: whole(1, LIMITS.rounds),
+    seed: whole(0, 0xffffffff),
+    /** Peak learning rate. */
+    learningRate: real(0, 1000),
+    /** What an LSTM's forget-gate biases start from; other cells have none. */
+    forgetBias: v.optional(real(0, LIMITS.forgetBias), 1),
+    /** Global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
+    clip: real(0, 1e9),
+    optimizer: OptimizerConfigSchema,
+    schedule: ScheduleConfigSchema,
+    codec: v.picklist(GRADIENT_CODECS),
+  }),
+  v.forward(
+    v.check(({ leaseStreams, streams }) => leaseStreams <= streams, 'must be at most streams'),
+    ['leaseStreams'],
+  ),
+);
 export type TrainingConfig = v.InferOutput<typeof TrainingConfigSchema>;
 
 /**

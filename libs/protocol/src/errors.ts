@@ -1,3 +1,6 @@
+import type { MessageOf } from './messages.js';
+import { brief } from './text.js';
+
 /** Why a peer's bytes, message or request were turned down. Sent in `refuse` and `contributionResult`. */
 export type ProtocolErrorCode =
   /** Bytes that are no frame, no msgpack, or no message we know. */
@@ -18,6 +21,8 @@ export type ProtocolErrorCode =
   | 'run_full'
   /** The run has ended. */
   | 'run_over'
+  /** Whoever runs the run has shut this worker out. */
+  | 'banned'
   | 'internal';
 
 /** Bytes or messages from outside that cannot be accepted. */
@@ -30,4 +35,9 @@ export class ProtocolError extends Error {
     this.code = code;
     this.remedy = remedy;
   }
+}
+
+/** The message that turns a peer away for this reason, short enough to be sent. */
+export function refusal({ code, message, remedy }: Pick<ProtocolError, 'code' | 'message' | 'remedy'>): MessageOf<'refuse'> {
+  return { type: 'refuse', code, message: brief(message), remedy: brief(remedy) };
 }

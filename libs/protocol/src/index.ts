@@ -1,9 +1,18 @@
-export { createChannel, type Channel, type ChannelOptions, type FrameLink, type Received } from './channel.js';
+export {
+  createChannel,
+  receiveWithin,
+  type Channel,
+  type ChannelOptions,
+  type FrameLink,
+  type Received,
+  type Wait,
+} from './channel.js';
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
-export { ProtocolError, type ProtocolErrorCode } from './errors.js';
+export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
 export { LIMITS, type Limits } from './limits.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
+export { brief, sameText } from './text.js';
 export {
   CELLS,
   GRADIENT_CODECS,

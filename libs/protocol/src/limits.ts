@@ -17,6 +17,10 @@ export const LIMITS = {
   bufferedBytes: 2 * 1024 ** 3,
   /** Until a new connection must have said hello. */
   helloMs: 10_000,
+  /** Until a handshake must be answered; longer than the all-reduce service waits for a ticket, `helloMs`. */
+  answerMs: 30_000,
+  /** Until a snapshot that was asked for must begin to arrive. */
+  snapshotMs: 60_000,
   /** A started transfer that makes no progress for this long is broken off. */
   transferIdleMs: 60_000,
   nameLength: 64,

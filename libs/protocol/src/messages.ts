@@ -8,7 +8,7 @@ import { GRADIENT_CODECS, TrainingConfigSchema } from './config.js';
 import { LIMITS } from './limits.js';
 
 /** Raised when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -186,6 +186,8 @@ export const HostSchema = v.strictObject({
   /** T, characters per stream and round. */
   window: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.window)),
   codec: v.picklist(GRADIENT_CODECS),
+  /** Gradients are added in the order of their first streams, whenever they come: the sum is the same bits also where it rounds. */
+  ordered: v.boolean(),
   /** Elements of each tensor in layout order; they sum to P. */
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),
   /** Floats of end state per stream: L*S*H. */

@@ -3,6 +3,7 @@ import {
   LIMITS,
   createChannel,
   encodeFrames,
+  receiveWithin,
   type ChannelOptions,
   type FrameLink,
   type Message,
@@ -25,6 +26,7 @@ function listLink(incoming: Uint8Array[] = []) {
         const frame = incoming.shift();
         if (frame) resolve(frame);
         else if (!signal) reject(new Error('end of list'));
+        else if (signal.aborted) reject(new Error('aborted'));
         else signal.addEventListener('abort', () => reject(new Error('aborted')));
       }),
   };
@@ -246,5 +248,43 @@ describe('a hostile peer', () => {
       refused('invalid_message', /announces a body of 1056964608 bytes, 4 are due/),
     );
     expect(asked).toEqual([snapshot]);
+  });
+});
+
+describe('a message that is awaited for so long only', () => {
+  const channel = () => receiver([], 4);
+  const wait = () => ({ over: new AbortController(), left: new AbortController() });
+
+  it('is delivered when it comes in time', async () => {
+    const { over } = wait();
+    const waiting = receiveWithin(receiver(encodeFrames(bye), 4), { deadline: over.signal, what: 'a bye' });
+    expect((await waiting).message).toEqual(bye);
+  });
+
+  it('is late when the deadline strikes, before or during the wait', async () => {
+    for (const struck of [true, false]) {
+      const { over } = wait();
+      if (struck) over.abort();
+      const waiting = receiveWithin(channel(), { deadline: over.signal, what: 'a welcome' });
+      over.abort();
+      await expect(waiting).rejects.toEqual(refused('limit_exceeded', /a welcome did not come in time from test/));
+    }
+  });
+
+  it('is not late when nobody wants it any more', async () => {
+    const { over, left } = wait();
+    const waiting = receiveWithin(channel(), { deadline: over.signal, signal: left.signal, what: 'a welcome' });
+    left.abort();
+    await expect(waiting).rejects.toThrow('aborted');
+  });
+
+  it('leaves a channel that can be received from again', async () => {
+    const { over } = wait();
+    const frames: Uint8Array[] = [];
+    const one = receiver(frames, 4);
+    over.abort();
+    await expect(receiveWithin(one, { deadline: over.signal, what: 'a bye' })).rejects.toEqual(refused('limit_exceeded'));
+    frames.push(...encodeFrames(bye));
+    expect((await one.receive()).message).toEqual(bye);
   });
 });

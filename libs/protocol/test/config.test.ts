@@ -10,12 +10,17 @@ describe('a training config', () => {
     expect(withModel({ cell })).toEqual({ ok: true, config: { ...CONFIG, model: { ...CONFIG.model, cell } } });
   });
 
-  it('of a release that knew neither embeddings nor dropout, layer normalisation or forget biases means a model without them', () => {
-    const { forgetBias: _, ...older } = CONFIG;
+  it('of a release that knew neither embeddings nor dropout, layer normalisation, forget biases or fixed leases means a run without them', () => {
+    const { forgetBias: _, leaseStreams: __, ...older } = CONFIG;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
       ok: true,
-      config: { ...older, model: { ...model, embedding: 0, tied: false, dropout: 0, layerNorm: false }, forgetBias: 1 },
+      config: {
+        ...older,
+        model: { ...model, embedding: 0, tied: false, dropout: 0, layerNorm: false },
+        forgetBias: 1,
+        leaseStreams: 0,
+      },
     });
   });
 
@@ -45,5 +50,21 @@ describe('a training config', () => {
 
   it('with a forget bias that is none is turned down by that field', () => {
     expect(parseTrainingConfig({ ...CONFIG, forgetBias: -1 })).toMatchObject({ ok: false, field: 'forgetBias' });
+  });
+
+  it.each([0, 1, CONFIG.streams])('may lend %i streams at a time', (leaseStreams) => {
+    expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toEqual({ ok: true, config: { ...CONFIG, leaseStreams } });
+  });
+
+  it.each([-1, 0.5, CONFIG.streams + 1, LIMITS.streams + 1, '4'])(
+    'that lends %s streams at a time is turned down',
+    (leaseStreams) => {
+      expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toMatchObject({ ok: false, field: 'leaseStreams' });
+    },
+  );
+
+  it('says how many streams a lease may have', () => {
+    const streams = CONFIG.streams;
+    expect(parseTrainingConfig({ ...CONFIG, leaseStreams: streams + 1 })).toMatchObject({ problem: 'must be at most streams' });
   });
 });

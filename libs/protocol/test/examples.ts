@@ -5,6 +5,7 @@ const digest = '0123456789abcdef';
 const config = {
   model: { cell: 'gru', layers: 2, hidden: 256, vocabulary: 65, embedding: 64, tied: false, dropout: 0.25, layerNorm: true },
   streams: 32,
+  leaseStreams: 4,
   window: 64,
   rounds: 1150,
   seed: 0xffffffff,
@@ -76,6 +77,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     streams: 32,
     window: 64,
     codec: 'fp32',
+    ordered: true,
     tensorSizes: [66560, 262144, 1024],
     stateFloats: 1024,
   },

@@ -1,11 +1,22 @@
 import type { TrainingConfig } from '@troupe/protocol';
+import type { RoundTiming } from './view.js';
 
 /**
  * What a run tells the world, one JSON object a line on the coordinator's standard output with `--json`, and what the terminal and
  * the dashboard are drawn from. Loss in nats/char, times in ms, rates in chars/s.
  */
 export type RunEvent =
-  | { event: 'listening'; address: string; joinCommand: string; runId: string; out: string }
+  | {
+      event: 'listening';
+      address: string;
+      joinCommand: string;
+      runId: string;
+      out: string;
+      /** Where the run is seen and steered; its fragment holds the admin token, which no server log and no other page sees. */
+      dashboard?: string;
+      /** Where a browser joins; its fragment holds the token of workers. */
+      volunteer?: string;
+    }
   | {
       event: 'started';
       /** First round to compute; > 0 after a resume. */
@@ -39,10 +50,15 @@ export type RunEvent =
       etaMs: number;
       /** That had joined and were ready. */
       workers: number;
+      timing?: RoundTiming;
     }
   | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }
   | { event: 'sample'; round: number; text: string }
   | { event: 'checkpoint'; round: number; path: string; best: boolean }
+  /** Something out of the ordinary and what was done about it: a lease dealt anew, a worker that is late. */
+  | { event: 'decision'; round: number; text: string }
+  /** A person steered the run. */
+  | { event: 'control'; round: number; text: string }
   /** The run stands still, and why. */
   | { event: 'waiting'; reason: string }
   | { event: 'note'; level: 'info' | 'warn'; text: string; remedy?: string }

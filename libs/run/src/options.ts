@@ -188,6 +188,21 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     group: 'Training',
     help: 'first parameters and samples follow from it',
   },
+  {
+    flag: '--reproducible',
+    kind: 'switch',
+    group: 'Training',
+    help:
+      'the same bits whoever takes part, comes, goes or crashes: leases of a fixed size, sums in a fixed order, and engine wasm ' +
+      'without relaxed SIMD on every worker; slower',
+  },
+  {
+    flag: '--lease-streams',
+    kind: 'whole',
+    placeholder: 'N',
+    group: 'Training',
+    help: 'streams of a lease in a reproducible run; part of what its result depends on (default: an eighth of the batch)',
+  },
   { flag: '--wire', kind: 'choice', choices: ['fp16', 'fp32'], default: 'fp16', group: 'Network', help: 'how gradients travel' },
   {
     flag: '--out',
@@ -228,6 +243,26 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'rounds between printed samples; 0 = only at the end',
   },
   {
+    flag: '--name',
+    kind: 'text',
+    placeholder: 'TEXT',
+    group: 'Run',
+    help: 'what the run is called on its pages (default: the model and the corpus)',
+  },
+  {
+    flag: '--organizer',
+    kind: 'text',
+    placeholder: 'TEXT',
+    group: 'Run',
+    help: 'who runs it, for volunteers to know',
+  },
+  {
+    flag: '--tensorboard',
+    kind: 'switch',
+    group: 'Run',
+    help: 'write event files for TensorBoard too, in the folder tensorboard beside the checkpoints',
+  },
+  {
     flag: '--host',
     kind: 'text',
     placeholder: 'H',
@@ -249,6 +284,28 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'TOKEN',
     group: 'Network',
     help: 'what workers must show to join (default: TROUPE_TOKEN, else a random one, printed)',
+  },
+  {
+    flag: '--admin-token',
+    kind: 'text',
+    placeholder: 'TOKEN',
+    group: 'Network',
+    help: 'what the dashboard must show to see and steer the run (default: TROUPE_ADMIN_TOKEN, else a random one, printed)',
+  },
+  {
+    flag: '--public',
+    kind: 'switch',
+    group: 'Network',
+    help: 'anyone who reaches the coordinator may watch the run, without a token; steering still takes the admin token',
+  },
+  {
+    flag: '--allow-host',
+    kind: 'text',
+    placeholder: 'NAMES',
+    group: 'Network',
+    help:
+      'names, with commas between, under which browsers may reach the dashboard, besides localhost, this machine and bare ' +
+      'addresses: those of a proxy in front',
   },
   {
     flag: '--allreduce',

@@ -1,4 +1,5 @@
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
+import type { Pace } from './pace.js';
 
 /** What the run core needs to know of a run. Rounds count from 0; `rounds` of them are computed. */
 export interface RunSettings {
@@ -13,21 +14,25 @@ export interface RunSettings {
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;
+  /** Streams of every lease in a reproducible run; 0 = leases are cut by speed. */
+  readonly leaseStreams: number;
 }
 
 export interface WorkerRecord {
   readonly id: string;
   readonly name: string;
-  /** `syncing`: fetching a snapshot; gets no lease until it says ready. */
-  state: 'ready' | 'syncing';
-  /** Running estimate from lease to counted, link time included; starts as what the worker measured itself. */
-  charsPerSecond: number;
-  /** What it measured itself; another figure comes from another engine. */
+  /** `syncing`: fetching a snapshot; `paused`: by its own wish. It gets no lease until it says ready. */
+  state: 'ready' | 'syncing' | 'paused';
+  /** From lease to counted, link time included; starts as what the worker measured itself. */
+  pace: Pace;
+  /** What it measured itself, chars/s; another figure comes from another engine. */
   toldCharsPerSecond: number;
-  /** Whether `charsPerSecond` comes from a lease of this run. */
-  measured: boolean;
   /** Its leases of this round that are neither counted nor given back. */
   readonly leases: Set<string>;
+  /** Its leases of rounds that are over, of which nothing was heard: it may be computing them still. */
+  readonly unanswered: Map<string, Lease>;
+  /** What it was dealt last: since when, and how many characters of it count. Void when something else came between. */
+  batch: { sinceMs: number; characters: number; void: boolean };
   /** Gets no lease before this moment: its engine has just failed. */
   restUntilMs: number;
   /** Contributions counted and characters in them: the worker's credit. */
@@ -37,37 +42,51 @@ export interface WorkerRecord {
 
 export interface Lease {
   readonly id: string;
+  readonly round: number;
   readonly workerId: string;
-  readonly streams: readonly number[];
+  readonly grains: readonly number[];
+  /** To compute, with those of its leases before this one that were dealt in one go. */
+  readonly characters: number;
+  readonly charactersSoFar: number;
   readonly grantedAtMs: number;
   readonly deadlineAtMs: number;
+  /** From here on the worker is thought to wait for something that will never come. */
+  readonly stuckAtMs: number;
   /** Past its deadline: its streams may be lent to someone else as well; the first valid result counts. */
   late: boolean;
 }
 
-export interface StreamRecord {
+/** What is dealt as one: a stream; in a reproducible run a fixed group of neighbouring streams. */
+export interface Grain {
+  readonly streams: readonly number[];
   /** Counted in this round. */
   counted: boolean;
-  /** Leases of this round that cover the stream and are not late. */
+  /** Leases of this round that cover the grain and are not late. */
   timelyLeases: number;
-  /** The worker that holds the hidden state before this round's window, if one does. */
+  /** The worker that holds the hidden states before this round's window, if one does. */
   holder: string | undefined;
   /** The worker whose contribution counted in this round. */
   nextHolder: string | undefined;
   /** How often its gradient came out not finite in this round, and with whom. */
   failures: number;
   readonly failedBy: Set<string>;
-  /** Lent in this round before: the state then travels with the lease. */
+  /** Lent in this round before: the states then travel with the lease. */
   lent: boolean;
 }
 
 export interface RunState {
   readonly settings: RunSettings;
-  phase: 'idle' | 'running' | 'paused' | 'over';
+  phase: 'idle' | 'running' | 'over';
+  /** Who or what holds the run back; while there is anyone no lease is dealt. */
+  readonly pausedBy: Set<string>;
   /** The round being computed = rounds completed. */
   round: number;
   readonly workers: Map<string, WorkerRecord>;
-  readonly streams: readonly StreamRecord[];
+  readonly grains: readonly Grain[];
+  /** Neither counted nor in timely hands. */
+  readonly uncovered: Set<number>;
+  /** Workers that have nothing to do and could. */
+  readonly idle: Set<string>;
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
@@ -104,8 +123,9 @@ export type RunInput =
   | { readonly type: 'updated'; readonly round: number }
   /** The all-reduce service was lost and is back, empty: the round is computed again from its start. */
   | { readonly type: 'reopen' }
-  | { readonly type: 'pause' }
-  | { readonly type: 'continue' }
+  /** Nothing new is dealt until everyone who paused has continued. */
+  | { readonly type: 'pause'; readonly by: string }
+  | { readonly type: 'continue'; readonly by: string }
   | { readonly type: 'stop'; readonly reason: string }
   | { readonly type: 'tick' };
 
@@ -127,6 +147,8 @@ export type RunEffect =
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }
   | { readonly type: 'waiting'; readonly reason: string }
+  /** Out of the ordinary, and what follows from it: for the log and the dashboard. */
+  | { readonly type: 'tell'; readonly text: string }
   /** The run cannot go on: the loss has diverged. The last checkpoint stands. */
   | { readonly type: 'fail'; readonly round: number; readonly reason: string }
   | { readonly type: 'finish'; readonly round: number; readonly outcome: 'completed' | 'stopped' };
@@ -140,14 +162,37 @@ export interface Decision {
 
 /** A run about to compute `round` (0, or where a checkpoint stands). */
 export function createRunState(settings: RunSettings, round: number): RunState {
-  const streams = Array.from({ length: settings.streams }, (): StreamRecord => ({
-    counted: false,
-    timelyLeases: 0,
-    holder: undefined,
-    nextHolder: undefined,
-    failures: 0,
-    failedBy: new Set(),
-    lent: false,
-  }));
-  return { settings, phase: 'idle', round, workers: new Map(), streams, leases: new Map(), leaseCount: 0, waiting: false };
+  const { streams, leaseStreams } = settings;
+  const size = leaseStreams || 1;
+  const grains = Array.from({ length: Math.ceil(streams / size) }, (_, k): Grain => {
+    const first = k * size;
+    return {
+      streams: Array.from({ length: Math.min(size, streams - first) }, (__, i) => first + i),
+      counted: false,
+      timelyLeases: 0,
+      holder: undefined,
+      nextHolder: undefined,
+      failures: 0,
+      failedBy: new Set(),
+      lent: false,
+    };
+  });
+  return {
+    settings,
+    phase: 'idle',
+    pausedBy: new Set(),
+    round,
+    workers: new Map(),
+    grains,
+    uncovered: new Set(),
+    idle: new Set(),
+    leases: new Map(),
+    leaseCount: 0,
+    waiting: false,
+  };
+}
+
+/** The grain that a stream belongs to. */
+export function grainOf({ leaseStreams }: RunSettings, stream: number): number {
+  return leaseStreams > 0 ? Math.floor(stream / leaseStreams) : stream;
 }

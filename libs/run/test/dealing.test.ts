@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dealQuotas, dealStreams } from '../src/dealing.js';
+import { dealGrains, dealQuotas } from '../src/dealing.js';
 
 const hand = (workerId: string, charsPerSecond: number, held = 0, untried = false) => ({
   workerId,
@@ -25,7 +25,7 @@ describe('dealing quotas', () => {
     expect(dealQuotas([hand('a', 1000, 16), hand('b', 200, 16)], 32)).toEqual([27, 5]);
   });
 
-  it('lets a newcomer have its share at once', () => {
+  it('lets an idle worker that is known have its share at once', () => {
     expect(dealQuotas([hand('a', 1000, 32), hand('b', 1000)], 32)).toEqual([16, 16]);
   });
 
@@ -37,6 +37,26 @@ describe('dealing quotas', () => {
     expect(dealQuotas(crowd, 3)).toEqual([1, 1, 1, 0, 0]);
   });
 
+  it.each([
+    [[10, 1], 32],
+    [[7, 5, 3, 1, 1], 33],
+    [[100, 33, 32, 31, 2, 1], 64],
+  ])('is as quick as any deal can be, at speeds %j', (speeds, total) => {
+    const quotas = dealQuotas(
+      speeds.map((speed, i) => hand(`w${i}`, speed)),
+      total,
+    );
+    const span = (deal: readonly number[]): number => Math.max(...deal.map((count, i) => count / speeds[i]));
+    // One grain more or less at any two workers makes it no quicker.
+    for (let i = 0; i < speeds.length; i++) {
+      for (let j = 0; j < speeds.length; j++) {
+        if (i === j || quotas[i] === 0) continue;
+        const moved = quotas.with(i, quotas[i] - 1).with(j, quotas[j] + 1);
+        expect(span(moved)).toBeGreaterThanOrEqual(span(quotas) - 1e-12);
+      }
+    }
+  });
+
   it('always deals every stream, with more workers than streams too', () => {
     for (let workers = 1; workers <= 40; workers++) {
       const hands = Array.from({ length: workers }, (_, i) => hand(`w${i}`, 1 + ((i * 37) % 11)));
@@ -45,10 +65,10 @@ describe('dealing quotas', () => {
   });
 });
 
-describe('dealing streams', () => {
-  it('leaves streams with the worker that holds their state, up to its quota', () => {
-    const holder = (stream: number) => (stream < 3 ? 'a' : 'b');
-    const dealt = dealStreams([0, 1, 2, 3], ['a', 'b'], [2, 2], holder);
+describe('dealing grains', () => {
+  it('leaves grains with the worker that holds their states, up to its quota', () => {
+    const holder = (grain: number) => (grain < 3 ? 'a' : 'b');
+    const dealt = dealGrains([0, 1, 2, 3], ['a', 'b'], [2, 2], holder);
     expect(Object.fromEntries(dealt)).toEqual({ a: [0, 1], b: [2, 3] });
   });
 });

@@ -9,6 +9,7 @@ const SETTINGS: RunSettings = {
   evaluateEvery: 5,
   checkpointEvery: 10,
   sampleEvery: 0,
+  leaseStreams: 0,
 };
 
 /** Drives the core as a shell would, with a clock of its own. */
@@ -39,7 +40,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
 }
 type Lease = RunEffect & { type: 'lease' };
 const leases = (effects: readonly RunEffect[]): Lease[] => effects.filter((effect) => effect.type === 'lease');
-const types = (effects: readonly RunEffect[]) => effects.map((effect) => effect.type);
+const types = (effects: readonly RunEffect[]) => effects.map((effect) => effect.type).filter((type) => type !== 'tell');
 
 /** Two workers that have each computed half of round 0. */
 function pairAtRoundOne() {
@@ -143,9 +144,9 @@ describe('a run', () => {
     const run = createRun();
     run.join('a');
     const [lease] = leases(run.feed({ type: 'start' }));
-    expect(run.feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' })).toEqual(
-      [],
-    );
+    expect(
+      types(run.feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' })),
+    ).toEqual([]);
     run.pass(60_000);
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
@@ -156,7 +157,7 @@ describe('a run', () => {
     run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'engine', reason: 'device lost' });
     const [again] = run.join('a', 500_000);
     expect(again.workerId).toBe('a');
-    expect(run.state.workers.get('a')).toMatchObject({ charsPerSecond: 500_000, measured: false });
+    expect(run.state.workers.get('a')!.pace).toMatchObject({ charsPerSecond: 500_000, measured: false });
   });
 
   it('tries a worker again after a while that was too slow to get streams', () => {
@@ -180,10 +181,10 @@ describe('a run', () => {
 
   it('keeps what it measured of a worker that is ready again with the engine it had', () => {
     const { run } = pairAtRoundOne();
-    const before = run.state.workers.get('a')!.charsPerSecond;
-    expect(before).not.toBe(1000);
+    const before = run.state.workers.get('a')!.pace;
+    expect(before.charsPerSecond).not.toBe(1000);
     run.join('a', 1000);
-    expect(run.state.workers.get('a')).toMatchObject({ charsPerSecond: before, measured: true });
+    expect(run.state.workers.get('a')!.pace).toEqual(before);
   });
 
   it('gives up when a gradient is not finite again and again, with everyone who is there', () => {
@@ -235,7 +236,7 @@ describe('a run', () => {
     run.join('only');
     const [lease] = leases(run.feed({ type: 'start' }));
     run.pass(lease.deadlineMs);
-    expect(run.feed({ type: 'tick' })).toEqual([]);
+    expect(types(run.feed({ type: 'tick' }))).toEqual([]);
     run.pass(lease.deadlineMs);
     expect(types(run.feed({ type: 'tick' }))).toEqual(['resync', 'waiting']);
     expect(run.join('only')[0].streams).toHaveLength(8);
@@ -313,11 +314,201 @@ describe('a run', () => {
     expect(leases(effects).map((lease) => lease.states)).toEqual(['gggg', 'gggg']);
   });
 
+  it('deals nothing before everyone who paused it has continued', () => {
+    const { run, opened } = pairAtRoundOne();
+    run.feed({ type: 'pause', by: 'you' });
+    run.feed({ type: 'pause', by: 'validation' });
+    for (const lease of opened) run.count(lease);
+    run.commit();
+    expect(leases(run.feed({ type: 'continue', by: 'you' }))).toEqual([]);
+    expect(leases(run.feed({ type: 'continue', by: 'validation' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+  });
+
   it('deals nothing while paused and goes on where it was', () => {
     const { run, opened } = pairAtRoundOne();
-    run.feed({ type: 'pause' });
+    run.feed({ type: 'pause', by: 'you' });
     for (const lease of opened) run.count(lease);
     expect(leases(run.commit())).toEqual([]);
-    expect(leases(run.feed({ type: 'continue' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+    expect(leases(run.feed({ type: 'continue', by: 'you' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+  });
+});
+
+/** Rounds of two workers in which b takes `slowness` times as long as a for a stream. @returns the leases of the next round */
+function afterRounds(run: ReturnType<typeof createRun>, first: Lease[], rounds: number, slowness = 1): Lease[] {
+  let dealt = first;
+  for (let i = 0; i < rounds; i++) {
+    const doneAt = (lease: Lease): number => lease.streams.length * 100 * (lease.workerId === 'b' ? slowness : 1);
+    let passed = 0;
+    for (const lease of dealt.toSorted((x, y) => doneAt(x) - doneAt(y))) {
+      run.pass(doneAt(lease) - passed);
+      passed = doneAt(lease);
+      run.count(lease);
+    }
+    dealt = leases(run.commit());
+  }
+  return dealt;
+}
+
+describe('deadlines', () => {
+  it('come close to what leases take when that is steady', () => {
+    const { run, opened } = pairAtRoundOne();
+    for (const { deadlineMs } of afterRounds(run, opened, 20)) {
+      expect(deadlineMs).toBeGreaterThan(400 * 1.4);
+      expect(deadlineMs).toBeLessThan(400 * 2 + 300);
+    }
+  });
+
+  it('leave more time to a worker whose times vary', () => {
+    const steady = createRun({ rounds: 100 });
+    const [calm] = afterRounds(steady, (steady.join('a'), leases(steady.feed({ type: 'start' }))), 20);
+    const run = createRun({ rounds: 100 });
+    run.join('a');
+    let [lease] = leases(run.feed({ type: 'start' }));
+    for (let round = 0; round < 20; round++) {
+      run.pass(round % 2 === 0 ? 400 : 1200);
+      run.count(lease);
+      [lease] = leases(run.commit());
+    }
+    expect(lease.deadlineMs).toBeGreaterThan(1.5 * calm.deadlineMs);
+  });
+
+  it('cost a frozen worker one round, not every round', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [steady, frozen] = afterRounds(run, opened, 5);
+    run.pass(400);
+    run.count(steady);
+    run.pass(frozen.deadlineMs);
+    const [backup] = leases(run.feed({ type: 'tick' }));
+    run.pass(400);
+    run.count(backup);
+    const next = leases(run.commit());
+    expect(next.map(({ workerId }) => workerId)).toEqual([steady.workerId]);
+    expect(next[0].streams).toHaveLength(8);
+    // It thaws: what it sends is too late, and it gets streams again.
+    run.feed({ ...frozen, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.pass(800);
+    run.count(next[0]);
+    expect(leases(run.commit()).map(({ workerId }) => workerId)).toContain(frozen.workerId);
+  });
+
+  it('tell who was late and where the streams went', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [steady, frozen] = opened;
+    run.count(steady);
+    run.pass(frozen.deadlineMs);
+    const texts = run.feed({ type: 'tick' }).flatMap((effect) => (effect.type === 'tell' ? [effect.text] : []));
+    expect(texts).toEqual([expect.stringMatching(/late: b.*4 streams lent to 1 worker/)]);
+  });
+
+  it('are counted from when a worker is done with what it still computes for the round before', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [fast, slow] = afterRounds(run, opened, 5);
+    run.pass(400);
+    run.count(fast);
+    run.pass(slow.deadlineMs);
+    const [backup] = leases(run.feed({ type: 'tick' }));
+    run.count(slow);
+    const next = leases(run.commit()).find(({ workerId }) => workerId === backup.workerId)!;
+    run.pass(300); // the useless backup
+    run.feed({ ...backup, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    const before = run.state.workers.get(backup.workerId)!.pace.charsPerSecond;
+    run.pass(next.streams.length * 100);
+    run.count(next);
+    // What was measured is 100 chars/s, and its weight 0.3.
+    expect(run.state.workers.get(backup.workerId)!.pace.charsPerSecond).toBeCloseTo(0.7 * before + 0.3 * 100, 6);
+  });
+});
+
+describe('speed', () => {
+  it('decides how streams are dealt: all are done together', () => {
+    const run = createRun({ streams: 44, rounds: 100 });
+    run.join('a');
+    run.join('b');
+    const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 20, 10);
+    const share = (id: string): number => dealt.find(({ workerId }) => workerId === id)?.streams.length ?? 0;
+    expect([share('a'), share('b')]).toEqual([40, 4]);
+  });
+
+  it('of a newcomer is taken with caution: it starts with a small lease', () => {
+    const run = createRun({ streams: 32, rounds: 100 });
+    run.join('a');
+    const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 3);
+    run.join('new', run.state.workers.get('a')!.pace.charsPerSecond);
+    for (const lease of dealt) run.count(lease);
+    const share = leases(run.commit()).find(({ workerId }) => workerId === 'new')!.streams.length;
+    expect(share).toBeGreaterThanOrEqual(1);
+    expect(share).toBeLessThan(10);
+  });
+});
+
+describe('a worker that pauses', () => {
+  it('gets nothing until it says ready, and its streams go to others at once', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [mine, theirs] = opened;
+    run.pass(400);
+    run.count(mine);
+    const { leaseId, workerId } = theirs;
+    const effects = run.feed({ type: 'declined', workerId, leaseId, code: 'paused', reason: 'on battery' });
+    expect(leases(effects).map((lease) => lease.workerId)).toEqual([mine.workerId]);
+    run.pass(400);
+    run.count(leases(effects)[0]);
+    const next = leases(run.commit());
+    expect(next.map((lease) => lease.workerId)).toEqual([mine.workerId]);
+    run.join(workerId);
+    run.pass(800);
+    run.count(next[0]);
+    expect(leases(run.commit()).map((lease) => lease.workerId)).toContain(workerId);
+  });
+});
+
+describe('a reproducible run', () => {
+  const GRAINS = [
+    [0, 1, 2],
+    [3, 4, 5],
+    [6, 7],
+  ];
+  function pair() {
+    const run = createRun({ leaseStreams: 3, rounds: 100 });
+    run.join('a');
+    run.join('b');
+    return { run, opened: leases(run.feed({ type: 'start' })) };
+  }
+
+  it('deals leases of one grain each, several to a worker', () => {
+    const { opened } = pair();
+    expect(opened.map(({ streams }) => streams)).toEqual(GRAINS);
+    expect(opened.map(({ workerId }) => workerId)).toEqual(['a', 'a', 'b']);
+    expect(opened[1].deadlineMs).toBeGreaterThan(opened[0].deadlineMs);
+  });
+
+  it('deals the same grains whoever is there', () => {
+    const run = createRun({ leaseStreams: 3 });
+    run.join('only');
+    expect(leases(run.feed({ type: 'start' })).map(({ streams }) => streams)).toEqual(GRAINS);
+  });
+
+  it('lends what a lost worker had not sent yet, and keeps what it had', () => {
+    const { run, opened } = pair();
+    run.count(opened[0]);
+    run.count(opened[2]);
+    expect(leases(run.leave('a')).map(({ streams, workerId }) => ({ streams, workerId }))).toEqual([
+      { streams: [3, 4, 5], workerId: 'b' },
+    ]);
+  });
+
+  it('takes everything from a worker that is late with one', () => {
+    const { run, opened } = pair();
+    run.count(opened[2]);
+    run.pass(opened[0].deadlineMs);
+    expect(leases(run.feed({ type: 'tick' })).map(({ streams }) => streams)).toEqual(GRAINS.slice(0, 2));
+  });
+
+  it('measures a worker by all that it was dealt', () => {
+    const { run, opened } = pair();
+    run.pass(100);
+    run.count(opened[0]);
+    run.pass(50);
+    run.count(opened[1]);
+    expect(run.state.workers.get('a')!.pace).toMatchObject({ measured: true, charsPerSecond: (60 * 1000) / 150 });
   });
 });

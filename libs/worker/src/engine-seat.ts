@@ -1,4 +1,5 @@
 import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
+import { pass } from './patience.js';
 
 export interface SeatedEngine extends Engine {
   /** An engine that takes longer than `patienceMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
@@ -41,6 +42,8 @@ const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupp
 
 /** Engines that may be lost in a session; more are a broken machine, and whoever started the worker should know. */
 const MOST_LOSSES = 5;
+const LOST_FOR_GOOD =
+  'engines fail again and again here: see what the machine lacks (memory, a driver), then start the worker anew';
 
 /** @throws EngineError */
 export async function createEngineSeat(options: EngineSeatOptions): Promise<EngineSeat> {
@@ -51,7 +54,7 @@ export async function createEngineSeat(options: EngineSeatOptions): Promise<Engi
   const dismiss = (engine: Engine, error: EngineError): void => {
     failed.push(engine.info.name);
     engine.dispose();
-    if (failed.length > MOST_LOSSES) throw error;
+    if (failed.length > MOST_LOSSES) throw new EngineError(error.code, error.message, LOST_FOR_GOOD, { cause: error });
     options.onLost(engine.info.name, error);
   };
   const fill = async (): Promise<void> => {
@@ -124,19 +127,14 @@ function isLoss(error: unknown): error is EngineError {
 }
 
 /** The result of the work. @throws EngineError `device_lost` when it takes too long, and the signal's reason when it aborts */
-async function within<T>(work: Promise<T>, ms: number, { nowMs, sleep, signal }: EngineSeatOptions): Promise<T> {
+async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: EngineSeatOptions): Promise<T> {
   const over = new AbortController();
   const stop = (): void => over.abort(signal.reason);
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
   const patienceMs = Math.min(Math.max(ms, LEAST_PATIENCE_MS), MOST_PATIENCE_MS);
   const expire = async (): Promise<never> => {
-    const endMs = nowMs() + patienceMs;
-    // Timers may fire early.
-    for (let leftMs = patienceMs; leftMs > 0; leftMs = endMs - nowMs()) {
-      await sleep(leftMs, over.signal);
-      over.signal.throwIfAborted();
-    }
+    await pass(patienceMs, clock, over.signal);
     const minutes = Math.round(patienceMs / 60_000);
     throw new EngineError('device_lost', `the engine gave no result in ${minutes} minutes`, 'go on with another engine');
   };

@@ -1,6 +1,6 @@
 import type { ReduceMember } from '@troupe/collective/star';
 import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
-import { decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
+import { brief, decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
 import type { SeatedEngine } from './engine-seat.js';
 
 /** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
@@ -54,7 +54,7 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     const code = error.code === 'not_finite' ? 'not_finite' : 'engine';
-    return { kind: 'declined', code, reason: `${error.message} ${error.remedy}`.slice(0, 500) };
+    return { kind: 'declined', code, reason: brief(`${error.message} ${error.remedy}`) };
   }
 }
 

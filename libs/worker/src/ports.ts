@@ -3,14 +3,13 @@ import type { Connection } from '@troupe/transport';
 
 /** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
 export interface WorkerPorts {
-  /** Opens a link. @throws TransportError */
+  /** Opens a link, or gives up within seconds. @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
   /**
-   * The engine to compute with; `not` names those (EngineInfo.name) that were lost in this session, to be avoided where there is
-   * another.
+   * The engine to compute with.
    * @throws EngineError
    */
-  createEngine(config: ModelConfig, limits: EngineLimits, options: { readonly not: readonly string[] }): Promise<Engine>;
+  createEngine(config: ModelConfig, limits: EngineLimits, wishes: EngineWishes): Promise<Engine>;
   /** Monotonic, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
@@ -18,6 +17,16 @@ export interface WorkerPorts {
   /** Uniform in [0, 1), for jitter only: no result depends on it. */
   random(): number;
   log(entry: WorkerLog): void;
+}
+
+export interface EngineWishes {
+  /** Engines (EngineInfo.name) that were lost in this session, to be avoided where there is another. */
+  readonly not: readonly string[];
+  /**
+   * The engine gives the same bits for the same batch on every machine and in every session, whatever it computed before: nothing
+   * about it is measured, no operation is fused, and a gradient is never divided among threads.
+   */
+  readonly reproducible: boolean;
 }
 
 /** What the worker tells whoever started it. */

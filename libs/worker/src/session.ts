@@ -10,19 +10,23 @@ import {
 import { createLayout, stateSize, type Batch, type Engine, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
 import {
+  brief,
   createChannel,
   leaseBodyBytes,
   LIMITS,
   PROTOCOL_VERSION,
   ProtocolError,
+  receiveWithin,
   type Channel,
   type Message,
   type MessageOf,
   type TrainingConfig,
 } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
 import { createEngineSeat, type EngineSeat } from './engine-seat.js';
 import { createInbox, type Inbox } from './inbox.js';
 import { computeLease, dropoutOf, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
+import { createDeadlines, createExpectation, type Expectation } from './patience.js';
 import type { WorkerPorts } from './ports.js';
 
 export interface SessionOptions {
@@ -54,6 +58,7 @@ const MISSED_UPDATES = 16;
 const MISSED_BYTES = 64 * 1024 ** 2;
 
 type Welcome = MessageOf<'welcome'>;
+type Deadline = (ms: number) => AbortSignal;
 type ReduceEvent = ReduceUpdate | ReduceResult;
 type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
@@ -69,31 +74,56 @@ export async function runSession(options: SessionOptions, ledger: Ledger): Promi
   const { signal, ports } = options;
   signal.throwIfAborted();
   const link = await ports.connect(options.address, signal);
-  const farewell = (): string => (signal.aborted ? 'the worker was asked to stop' : 'the session is over');
+  const session = new AbortController();
+  const stop = (): void => session.abort(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    return await attend(options, ledger, link, createDeadlines(ports, session.signal));
+  } finally {
+    link.close(signal.aborted ? 'the worker was asked to stop' : 'the session is over');
+    signal.removeEventListener('abort', stop);
+    session.abort(new Error('the session is over'));
+  }
+}
+
+async function attend(options: SessionOptions, ledger: Ledger, link: Connection, deadline: Deadline): Promise<string> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
     accepts: ['welcome', 'refuse', 'snapshot', 'lease', 'stop'],
     bodyBytes: (message) => bodies(message),
+    deadline,
   });
-  try {
-    const welcome = await greet(control, options);
-    const { model, optimizer } = welcome.config;
-    const layout = createLayout(model);
-    const replica = createReplica({ size: layout.size, optimizer });
-    bodies = (message) => bodyBytes(message, welcome.config, layout);
-    return await workFor(options, ledger, control, welcome, layout, replica);
-  } finally {
-    control.close(farewell());
-  }
+  const welcome = await greet(control, options, deadline);
+  const { model, optimizer } = welcome.config;
+  const layout = createLayout(model);
+  const replica = createReplica({ size: layout.size, optimizer });
+  const snapshot = createExpectation(
+    () => deadline(LIMITS.snapshotMs),
+    () => control.close('the snapshot that was asked for does not come'),
+  );
+  bodies = (message) => {
+    if (message.type === 'snapshot') snapshot.met();
+    return bodyBytes(message, welcome.config, layout);
+  };
+  return workFor({ options, ledger, control, deadline, welcome, layout, replica, snapshot });
 }
 
-async function greet(control: Channel, { token, name, kind, signal }: SessionOptions): Promise<Welcome> {
+async function greet(control: Channel, { token, name, kind, signal }: SessionOptions, deadline: Deadline): Promise<Welcome> {
   control.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: name.slice(0, LIMITS.nameLength), kind });
-  const { message } = await control.receive(signal);
-  if (message.type === 'refuse') throw new WorkerRefused(message.code, message.message, message.remedy);
+  const { message } = await receiveWithin(control, { deadline: deadline(LIMITS.answerMs), signal, what: 'a welcome' });
+  if (message.type === 'refuse') throw turnedDown(message, 'before the welcome');
   if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another one.');
   if (message.type !== 'welcome') throw unexpected(message);
   return message;
+}
+
+/** Refusals that the next try would meet again; all others are of a moment, a full run or a garbled frame. */
+const LASTING: ReadonlySet<string> = new Set(['wrong_token', 'run_over', 'layout_mismatch', 'banned']);
+
+function turnedDown({ code, message, remedy }: MessageOf<'refuse'>, when: 'before the welcome' | 'after the welcome'): Error {
+  // Once versions are agreed on, a frame of another version is a garbled one.
+  const lasting = LASTING.has(code) || (code === 'version_mismatch' && when === 'before the welcome');
+  return lasting ? new WorkerRefused(code, message, remedy) : new ProtocolError('internal', message, remedy);
 }
 
 function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {
@@ -101,15 +131,22 @@ function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLa
   return message.type === 'lease' ? leaseBodyBytes(leaseShape(message, config)) : 0;
 }
 
-async function workFor(
-  options: SessionOptions,
-  ledger: Ledger,
-  control: Channel,
-  welcome: Welcome,
-  layout: ParameterLayout,
-  replica: Replica,
-): Promise<string> {
-  const { ports, signal } = options;
+/** What a session has once it was welcomed. */
+interface Membership {
+  readonly options: SessionOptions;
+  readonly ledger: Ledger;
+  readonly control: Channel;
+  readonly deadline: Deadline;
+  readonly welcome: Welcome;
+  readonly layout: ParameterLayout;
+  readonly replica: Replica;
+  /** Met as soon as the first frame of a snapshot is there; what follows is watched by the channel. */
+  readonly snapshot: Expectation;
+}
+
+async function workFor(membership: Membership): Promise<string> {
+  const { options, welcome, layout } = membership;
+  const { ports } = options;
   if (layout.hash !== welcome.layoutHash) {
     throw new WorkerRefused(
       'layout_mismatch',
@@ -118,35 +155,51 @@ async function workFor(
     );
   }
   ports.log({ kind: 'welcome', runId: welcome.runId, workerId: welcome.workerId, parameters: layout.size });
-  const { config } = welcome;
-  const limits = { maxStreams: config.streams, maxWindow: config.window };
-  const seat = await createEngineSeat({
-    create: (not) => ports.createEngine(config.model, limits, { not }),
-    measure: (engine) => measure(engine, config, replica, options),
-    onLost: (engine, { message }) => ports.log({ kind: 'engine_lost', engine, reason: message }),
-    nowMs: () => ports.nowMs(),
-    sleep: (ms, until) => ports.sleep(ms, until),
-    signal,
-  });
+  const seat = await takeSeat(membership);
   try {
-    const reduceLink = await ports.connect(resolveAddress(welcome.reduceAddress, options.address), signal);
-    const member = await joinReduce(reduceLink, {
-      runId: welcome.runId,
-      workerId: welcome.workerId,
-      ticket: welcome.ticket,
-      codec: config.codec,
-      tensorSizes: layout.tensors.map((tensor) => tensor.size),
-      stateFloats: stateSize(config.model),
-      signal,
-    });
+    const member = await joinReduceAs(membership);
     try {
-      return await createDuty({ options, ledger, control, member, welcome, layout, seat, replica }).serve();
+      return await createDuty({ ...membership, member, seat }).serve();
     } finally {
       member.close('the session is over');
     }
   } finally {
     seat.dispose();
   }
+}
+
+function takeSeat({ options, welcome, replica }: Membership): Promise<EngineSeat> {
+  const { ports, signal } = options;
+  const { config } = welcome;
+  const limits = { maxStreams: mostStreams(config), maxWindow: config.window };
+  return createEngineSeat({
+    create: (not) => ports.createEngine(config.model, limits, { not, reproducible: config.leaseStreams > 0 }),
+    measure: (engine) => measure(engine, config, replica, options),
+    onLost: (engine, { message }) => ports.log({ kind: 'engine_lost', engine, reason: message }),
+    nowMs: () => ports.nowMs(),
+    sleep: (ms, until) => ports.sleep(ms, until),
+    signal,
+  });
+}
+
+/** Of a lease in this run. */
+function mostStreams({ leaseStreams, streams }: TrainingConfig): number {
+  return leaseStreams > 0 ? leaseStreams : streams;
+}
+
+async function joinReduceAs({ options, welcome, layout, deadline }: Membership): Promise<ReduceMember> {
+  const { ports, signal, address } = options;
+  const { config, runId, workerId, ticket, reduceAddress } = welcome;
+  return joinReduce(await ports.connect(resolveAddress(reduceAddress, address), signal), {
+    runId,
+    workerId,
+    ticket,
+    codec: config.codec,
+    tensorSizes: layout.tensors.map((tensor) => tensor.size),
+    stateFloats: stateSize(config.model),
+    signal,
+    deadline,
+  });
 }
 
 /** "/reduce" means: the host by which the coordinator was reached. */
@@ -182,10 +235,11 @@ async function measure(
     await timed(streams);
     return timed(streams);
   };
-  let streams = Math.min(config.streams, FEW_STREAMS);
+  const most = mostStreams(config);
+  let streams = Math.min(most, FEW_STREAMS);
   let ms = await warm(streams);
-  if (ms <= CHEAP_MS && config.streams > streams) {
-    streams = Math.min(config.streams, MANY_STREAMS);
+  if (ms <= CHEAP_MS && most > streams) {
+    streams = Math.min(most, MANY_STREAMS);
     ms = await warm(streams);
   }
   return (streams * config.window * 1000) / Math.max(ms, 0.1);
@@ -198,20 +252,14 @@ function sampleBatch(config: TrainingConfig, streams: number): Batch {
   return { streams, window, tokens, states: new Float32Array(streams * stateSize(model)), ...dropoutOf(config, 0, numbers) };
 }
 
-interface DutyParts {
-  readonly options: SessionOptions;
-  readonly ledger: Ledger;
-  readonly control: Channel;
+interface DutyParts extends Membership {
   readonly member: ReduceMember;
-  readonly welcome: Welcome;
-  readonly layout: ParameterLayout;
   readonly seat: EngineSeat;
-  readonly replica: Replica;
 }
 
 /** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
 function createDuty(parts: DutyParts): { serve(): Promise<string> } {
-  const { options, ledger, control, member, welcome, seat, replica } = parts;
+  const { options, ledger, control, member, welcome, seat, replica, snapshot } = parts;
   const { ports, signal } = options;
   const { engine } = seat;
   const held: HeldStates = new Map();
@@ -264,7 +312,8 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
 
   function sayBye(): void {
     try {
-      control.send({ type: 'bye', reason: 'asked to stop' });
+      const { reason } = signal as { reason?: unknown };
+      control.send({ type: 'bye', reason: brief(reason instanceof Error ? reason.message : 'asked to stop') });
     } catch {
       // The link is gone already: the coordinator knows that we left.
     }
@@ -277,6 +326,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     held.clear();
     if (reason !== 'joining') ports.log({ kind: 'resync', reason });
     control.send({ type: 'resync', reason });
+    snapshot.begin();
   }
 
   async function onControl(message: Message, body: Uint8Array): Promise<string | undefined> {
@@ -284,7 +334,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
       case 'stop':
         return message.reason;
       case 'refuse':
-        throw new WorkerRefused(message.code, message.message, message.remedy);
+        throw turnedDown(message, 'after the welcome');
       case 'snapshot':
         return onSnapshot(message, body);
       case 'lease':
@@ -364,8 +414,8 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
    * all at the speed of the engine that is gone, until it says that it is ready: that is when the snapshot's turn has come.
    */
   async function goOnWithAnotherEngine(reason: string): Promise<void> {
-    askForSnapshot(`another engine is opened: ${reason}`.slice(0, 500));
-    await seat.replace();
+    askForSnapshot(brief(`another engine is opened: ${reason}`));
+    await snapshot.pausedDuring(() => seat.replace());
   }
 
   async function onReduce(event: ReduceEvent): Promise<undefined> {

@@ -222,6 +222,8 @@ class TrainView {
         return this.#listening && describeStart(this.#listening, event, this.#flags.workers, this.#shell.program, style);
       case 'worker':
         return this.#isNews(event) ? describeWorker(event, style) : undefined;
+      case 'decision':
+        return style('dim', event.text);
       case 'sample':
         return frameSample(event, this.#screen.width, style);
       case 'checkpoint':

@@ -36,8 +36,9 @@ export function describeStart(
     ),
     field('workers', `${localWorkers} on this machine; gradients travel as ${codec}; losses below are in nats/char`),
     field('out', listening.out),
-    field('to watch', listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
+    field('to watch', listening.dashboard ?? listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
     field('to join', listening.joinCommand.replace(/^(npx )?troupe /, `${program} `)),
+    ...(listening.volunteer === undefined ? [] : [field('browsers', listening.volunteer)]),
   ].join('\n');
 }
 

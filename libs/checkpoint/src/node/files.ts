@@ -1,7 +1,7 @@
 /** Files that are there whole or not at all, also after a crash or a power cut. */
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../errors.js';
 
 const TEMPORARY = /^\..*\.tmp-\d+$/;
@@ -60,14 +60,23 @@ async function copyWhole(from: string, to: string): Promise<void> {
   }
 }
 
-/** Makes the folder, and removes temporary files that a killed process left in it. */
+/**
+ * Makes the folder, and removes temporary files that a killed process left in it; for the one process that writes there, at its start.
+ * @throws CheckpointError `cannot_write`
+ */
 export async function prepareFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    const first = await mkdir(folder, { recursive: true });
+    if (first !== undefined) await syncParents(resolve(folder), resolve(first));
     for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(join(folder, name), { force: true });
   } catch (cause) {
     throw cannotWrite(folder, cause);
   }
+}
+
+/** Makes new folders last, from `folder` up to the `first` that was made. */
+async function syncParents(folder: string, first: string): Promise<void> {
+  for (let made = folder; made.startsWith(first); made = dirname(made)) await syncFolder(dirname(made));
 }
 
 /** Makes a rename last. Windows has no such thing. */

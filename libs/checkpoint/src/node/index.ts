@@ -1,3 +1,4 @@
+export { prepareFolder } from './files.js';
 export {
   BEST,
   checkpointName,

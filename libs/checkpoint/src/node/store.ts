@@ -96,7 +96,8 @@ export async function pruneCheckpoints(folder: string, keep: number): Promise<st
 /** The best first or last, the rounds from the newest to the oldest. */
 async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promise<string[]> {
   const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return [];
+    // A path below a file is as empty as one that does not exist; whoever writes there is told.
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return [];
     throw cannotRead(folder, cause);
   });
   const roundOf = (name: string) => Number(ROUND.exec(name)?.[1]);

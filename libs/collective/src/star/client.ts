@@ -1,4 +1,4 @@
-import { PROTOCOL_VERSION, ProtocolError, type Channel, type MessageOf } from '@troupe/protocol';
+import { LIMITS, PROTOCOL_VERSION, ProtocolError, receiveWithin, type Channel, type MessageOf } from '@troupe/protocol';
 import { createGradientReader, type GradientReader, type GradientShape } from '../codec.js';
 import { CollectiveError } from '../errors.js';
 import { OptimError, type CodedVector, type Replica, type VectorSpace } from '@troupe/optim';
@@ -85,16 +85,29 @@ export class UpdateReader {
   }
 }
 
+export interface HandshakeOptions {
+  /** Ends the handshake. */
+  readonly signal?: AbortSignal;
+  /**
+   * A signal that aborts after so many ms. With it the handshake is given up after LIMITS.answerMs, and a message that comes to a
+   * standstill half way ends the link.
+   */
+  readonly deadline?: (ms: number) => AbortSignal;
+}
+
 /** Sends the first message and waits for `answer`; closes the channel when there is none. */
 export async function shakeHands(
   channel: Channel,
   hello: MessageOf<'join'> | MessageOf<'host'>,
   answer: 'joined' | 'hosted',
-  signal?: AbortSignal,
+  { signal, deadline }: HandshakeOptions,
 ) {
   try {
     channel.send(hello);
-    const { message } = await channel.receive(signal);
+    const what = `the answer to ${hello.type}`;
+    const { message } = await (deadline
+      ? receiveWithin(channel, { deadline: deadline(LIMITS.answerMs), signal, what })
+      : channel.receive(signal));
     if (message.type === 'refuse') throw refused(message);
     if (message.type !== answer) {
       throw new ProtocolError(

@@ -11,13 +11,11 @@ import type { CloseInfo, Connection } from '@troupe/transport';
 import { floatsAt, updateBytes } from '../codec.js';
 import type { Grant, ReductionConfig, RoundOrder } from '../reduction.js';
 import { createVectorSpace, type VectorSpace } from '@troupe/optim';
-import { refused, requireFinite, shakeHands, UpdateReader, type ReduceUpdate } from './client.js';
+import { refused, requireFinite, shakeHands, UpdateReader, type HandshakeOptions, type ReduceUpdate } from './client.js';
 
-export interface HostOptions extends Omit<ReductionConfig, 'kind'> {
+export interface HostOptions extends Omit<ReductionConfig, 'kind'>, HandshakeOptions {
   /** The secret the service was started with. */
   readonly token: string;
-  /** Bounds the handshake. */
-  readonly signal?: AbortSignal;
 }
 
 /** A contribution that counts. */
@@ -55,13 +53,14 @@ export interface ReduceHost {
 /**
  * Takes the all-reduce service for a run, over an open connection which the host owns from here on. A host of the same run takes
  * over from the one before; another run's host is refused while one is there.
- * @throws CollectiveError `refused`; ProtocolError; TransportError
+ * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
  */
 export async function hostReduce(connection: Connection, options: HostOptions): Promise<ReduceHost> {
-  const { token, runId, streams, window, codec, tensorSizes, stateFloats, signal } = options;
+  const { token, runId, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update'],
     reuseBodies: true,
+    ...(deadline && { deadline }),
     bodyBytes(message: Message) {
       if (message.type === 'update') return updateBytes(options);
       return message.type === 'counted' ? message.streams.length * stateFloats * 4 : 0;
@@ -75,10 +74,11 @@ export async function hostReduce(connection: Connection, options: HostOptions): 
     streams,
     window,
     codec,
+    ordered,
     tensorSizes: [...tensorSizes],
     stateFloats,
   };
-  await shakeHands(channel, hello, 'hosted', signal);
+  await shakeHands(channel, hello, 'hosted', options);
   return new StarHost(channel, options);
 }
 

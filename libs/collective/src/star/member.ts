@@ -3,15 +3,13 @@ import type { CloseInfo, Connection } from '@troupe/transport';
 import { createVectorSpace } from '@troupe/optim';
 import { createGradientWriter, updateBytes, writerBytes, type GradientShape, type GradientWriter } from '../codec.js';
 import { CollectiveError } from '../errors.js';
-import { refused, shakeHands, UpdateReader, type ReduceUpdate } from './client.js';
+import { refused, shakeHands, UpdateReader, type HandshakeOptions, type ReduceUpdate } from './client.js';
 
-export interface JoinOptions extends GradientShape {
+export interface JoinOptions extends GradientShape, HandshakeOptions {
   readonly runId: string;
   readonly workerId: string;
   /** From the coordinator's welcome. */
   readonly ticket: string;
-  /** Bounds the handshake. */
-  readonly signal?: AbortSignal;
 }
 
 export interface Contribution extends Omit<MessageOf<'contribution'>, 'type' | 'runId'> {
@@ -45,16 +43,17 @@ export interface ReduceMember {
 
 /**
  * Joins the all-reduce over an open connection, which the member owns from here on.
- * @throws CollectiveError `refused`; ProtocolError; TransportError
+ * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
  */
 export async function joinReduce(connection: Connection, options: JoinOptions): Promise<ReduceMember> {
-  const { runId, workerId, ticket, signal } = options;
+  const { runId, workerId, ticket, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['joined', 'refuse', 'contributionResult', 'update'],
     reuseBodies: true,
+    ...(deadline && { deadline }),
     bodyBytes: (message: Message) => (message.type === 'update' ? updateBytes(options) : 0),
   });
-  await shakeHands(channel, { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket }, 'joined', signal);
+  await shakeHands(channel, { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket }, 'joined', options);
   return new StarMember(channel, options);
 }
 

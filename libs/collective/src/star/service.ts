@@ -3,6 +3,8 @@ import {
   encodeFrames,
   LIMITS,
   ProtocolError,
+  refusal,
+  sameText,
   selectVersion,
   type Channel,
   type Message,
@@ -289,10 +291,10 @@ class Service implements StarService {
       this.#options.log({ level: 'info', text: `${channel.remote} disconnected: ${error.message}` });
       return;
     }
-    const { code, message, remedy } = explain(error);
+    const reason = explain(error);
+    const { code, message, remedy } = reason;
     this.#options.log({ level: 'warn', text: `${channel.remote} is turned away (${code}): ${message}`, remedy });
-    const short = (text: string) => text.slice(0, LIMITS.reasonLength);
-    this.#deliver(channel, () => channel.send({ type: 'refuse', code, message: short(message), remedy: short(remedy) }));
+    this.#deliver(channel, () => channel.send(refusal(reason)));
     channel.close(message);
   }
 }
@@ -329,13 +331,6 @@ function bodyBytes({ run }: Session, message: Message): number {
   if (message.type !== 'contribution') return 0;
   if (run) return contributionBytes(run.config, message.streams.length);
   throw unexpected(message, 'a worker joins first');
-}
-
-/** In time that depends on the lengths alone. */
-function sameText(a: string, b: string): boolean {
-  let difference = a.length ^ b.length;
-  for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i % Math.max(1, b.length));
-  return difference === 0;
 }
 
 /** Resolves when the host has said something, the run ends or the signal aborts. */

@@ -41,9 +41,19 @@ export function loadNative() {
   return import('@troupe/native');
 }
 
-/** The wasm engine's module, V8's switches set: it reads them when it compiles kernels, and for all threads of the process. */
+/**
+ * The wasm engine's module, V8's switches set. Called before anything else compiles WebAssembly, best at the start of a process: V8 reads
+ * them when it compiles kernels, and for all threads.
+ */
 export async function loadWasm() {
   const module = await import('@troupe/model/wasm');
-  for (const flag of module.v8Flags({ node: process.versions.node, arch: process.arch })) v8.setFlagsFromString(flag);
+  for (const flag of module.v8Flags(HOST)) v8.setFlagsFromString(flag);
   return module;
+}
+
+const HOST = { node: process.versions.node, arch: process.arch };
+
+/** Whether V8 makes one 256-bit register of two 128-bit vectors, where the processor has such. */
+export async function pairsVectors(): Promise<boolean> {
+  return (await loadWasm()).v8Flags(HOST).some((flag) => flag.endsWith('revectorize'));
 }

@@ -1,6 +1,8 @@
 import { EngineError, type Engine, type EngineInfo, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { GPU_ENGINES, type EngineChoice, type EngineName } from '../names.js';
+import { REPRODUCIBLE_ENGINE, requireReproducible } from '../reproducible.js';
 import { engineError, race, trialProblem } from '../trial.js';
+import { pairsVectors } from './cpu.js';
 import { mayHaveGpu } from './gpu.js';
 import { SOURCES, type SourceOptions } from './sources.js';
 
@@ -11,7 +13,9 @@ export interface OpenOptions extends SourceOptions {
   readonly not?: readonly string[];
   /** False: `auto` and `tfjs` leave GPUs to others. */
   readonly gpu?: boolean;
-  /** Told in a line what `auto` chose and why. */
+  /** Only what gives the same bits on every machine, whatever may be faster: see REPRODUCIBLE_ENGINE. */
+  readonly reproducible?: boolean;
+  /** Told in a line what was chosen and why, unless it was chosen by name. */
   readonly log?: (line: string) => void;
 }
 
@@ -25,7 +29,8 @@ const TRIAL_MS = 600;
 
 /**
  * The engine of that name, ready for this model.
- * @throws EngineError `absent` with the command that brings it, and what the engines throw
+ * @throws EngineError `absent` with the command that brings it, `unsupported` for a choice that is not reproducible where that is asked
+ * for, and what the engines throw
  */
 export async function openEngine(
   choice: EngineChoice,
@@ -33,10 +38,31 @@ export async function openEngine(
   limits: EngineLimits,
   options: OpenOptions = {},
 ): Promise<Engine> {
+  if (options.reproducible) return openReproducible(choice, config, limits, options);
   if (choice === 'auto') return openFastest(config, limits, options);
   const name = choice === 'tfjs' ? await bestTfjs(allowed(TFJS, options)) : choice;
   await SOURCES[name].find();
   return SOURCES[name].open(config, limits, options);
+}
+
+/** More threads than one are left out rather than refused: the gradient is right without them, only later. */
+async function openReproducible(
+  choice: EngineChoice,
+  config: ModelConfig,
+  limits: EngineLimits,
+  options: OpenOptions,
+): Promise<Engine> {
+  requireReproducible(choice);
+  const { name, ...variants } = REPRODUCIBLE_ENGINE;
+  const { threads = 0, threadScript } = options;
+  await SOURCES[name].find();
+  const variant = (await pairsVectors()) ? variants.wide : variants.variant;
+  const one = { variant, threads: Math.min(threads, 1), ...(threadScript && { threadScript }) };
+  const engine = await SOURCES[name].open(config, limits, one);
+  const idle =
+    threads > 1 ? `; one thread of ${threads}, as their number would show in the bits: start more workers instead` : '';
+  options.log?.(`${name} ${variant} on ${engine.info.device}, with which every worker of a reproducible run computes${idle}`);
+  return engine;
 }
 
 function allowed(names: readonly EngineName[], { gpu = true }: OpenOptions): readonly EngineName[] {

@@ -46,6 +46,7 @@ export function referenceLoss(config: ModelConfig, parameters: Float64Array, bat
   return referencePass(config, parameters, batch);
 }
 
+export { gradientFlow } from './gradient-flow.js';
 export type { ReferenceResult };
 
 function checkShapes(config: ModelConfig, parameters: Float64Array, batch: Batch): void {

@@ -26,7 +26,7 @@ const cells: Readonly<Record<Cell, RecurrentCell>> = {
 };
 
 /** Views into one flat vector, of parameters or of their gradient. */
-interface Network {
+export interface Network {
   /** [V, E], or empty: characters enter one-hot. */
   readonly embedding: Float64Array;
   readonly layers: readonly Layer[];
@@ -38,7 +38,7 @@ interface Network {
   readonly linearBias: Float64Array;
 }
 
-function carve(config: ModelConfig, vector: Float64Array): Network {
+export function carve(config: ModelConfig, vector: Float64Array): Network {
   const { module } = CELL_SHAPES[config.cell];
   const views = new Map(
     createLayout(config).tensors.map(({ name, offset, size }) => [name, vector.subarray(offset, offset + size)]),
@@ -59,7 +59,7 @@ function carve(config: ModelConfig, vector: Float64Array): Network {
 }
 
 /** One layer over one stream's window; row t + 1 of `states` is the state after time step t. */
-interface LayerTrace {
+export interface LayerTrace {
   /** T rows of [I]. */
   readonly inputs: readonly Float64Array[];
   /** T + 1 rows of [S, H]. */
@@ -71,10 +71,11 @@ interface LayerTrace {
 const rows = (count: number, length: number): Float64Array[] => Array.from({ length: count }, () => new Float64Array(length));
 
 /** T rows of h [H]. */
-const hiddenOf = ({ states }: LayerTrace, H: number): Float64Array[] => states.slice(1).map((after) => after.subarray(0, H));
+export const hiddenOf = ({ states }: LayerTrace, H: number): Float64Array[] =>
+  states.slice(1).map((after) => after.subarray(0, H));
 
 /** T rows of [H]: what a layer hands up, before dropout. */
-function outputsOf(trace: LayerTrace, H: number, norm: Norm | undefined): Float64Array[] {
+export function outputsOf(trace: LayerTrace, H: number, norm: Norm | undefined): Float64Array[] {
   const hidden = hiddenOf(trace, H);
   return norm ? hidden.map((row) => normalise(row, norm)) : hidden;
 }
@@ -90,13 +91,17 @@ function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: re
   return { inputs, states, saved };
 }
 
-/** Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. */
-function layerBackward(
+/**
+ * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. `look` sees d(loss)/dh
+ * [H] of every time step, what comes from the time steps behind it included.
+ */
+export function layerBackward(
   { cell }: ModelConfig,
   layer: Layer,
   { inputs, states, saved }: LayerTrace,
   dOutputs: readonly Float64Array[],
   gradient: Layer,
+  look: (t: number, dHidden: Float64Array) => void = () => {},
 ): Float64Array[] {
   const dInputs = rows(inputs.length, inputs[0].length);
   const dFromInput = new Float64Array(layer.biasIh.length);
@@ -105,6 +110,7 @@ function layerBackward(
   let dBefore = new Float64Array(states[0].length);
   for (let t = inputs.length - 1; t >= 0; t--) {
     add(dOutputs[t], dAfter.subarray(0, dOutputs[t].length));
+    look(t, dAfter.subarray(0, dOutputs[t].length));
     const step = { before: states[t], after: states[t + 1], saved: saved[t], dAfter, dFromInput, dBefore };
     cells[cell].backward(layer, step, gradient);
     addTransposed(layer.weightIh, dFromInput, dInputs[t]);
@@ -116,7 +122,7 @@ function layerBackward(
 }
 
 /** Softmax cross-entropy, nats. `logits` [V] become d(loss)/d(logits). */
-function softmaxLoss(logits: Float64Array, target: number): number {
+export function softmaxLoss(logits: Float64Array, target: number): number {
   const greatest = logits.reduce((a, b) => Math.max(a, b));
   const normalizer = greatest + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - greatest), 0));
   const loss = normalizer - logits[target];
@@ -152,7 +158,13 @@ const masked = (values: readonly Float64Array[], masks: readonly Float32Array[] 
   masks ? values.map((row, t) => row.map((value, j) => value * masks[t][j])) : values;
 
 /** Runs one stream through all layers. `state` [L, S, H] before the window. */
-function forward(config: ModelConfig, network: Network, ids: Uint16Array, state: Float64Array, masks: Masks): LayerTrace[] {
+export function forward(
+  config: ModelConfig,
+  network: Network,
+  ids: Uint16Array,
+  state: Float64Array,
+  masks: Masks,
+): LayerTrace[] {
   const size = state.length / config.layers;
   let below: readonly Float64Array[] = Array.from(ids, (token) => inputOf(config, network, token));
   return network.layers.map((layer, k) => {

@@ -8,8 +8,8 @@ export interface WebSocketOptions {
   /** How often this side pings. Default 5 s. */
   readonly heartbeatMs?: number;
   /**
-   * A link on which nothing came in for this long is `lost`. Default 120 s: workers compute for long without turning to the
-   * network, so an answer may be late; every frame, ping and pong counts as life.
+   * A link on which nothing came in for this long is `lost`. Default 20 s: every frame, ping and pong counts as life, and engines for the
+   * processor compute in threads of their own, so that a sound worker answers within moments.
    */
   readonly heartbeatTimeoutMs?: number;
   /** Above this many bytes received and not taken, the socket is not read, so that TCP slows the sender. Default 64 MiB. */
@@ -39,7 +39,7 @@ function closeReason(reason: string): string {
 /** Drops the socket when the other side is silent for too long. @returns what to call to stop, and to note a sign of life */
 function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (reason: string) => void) {
   const everyMs = options.heartbeatMs ?? 5_000;
-  const timeoutMs = options.heartbeatTimeoutMs ?? 120_000;
+  const timeoutMs = options.heartbeatTimeoutMs ?? 20_000;
   const ticksAllowed = Math.max(1, Math.ceil(timeoutMs / everyMs));
   // Ticks are counted rather than time measured: when this process was busy for a minute, the other side was not silent, we
   // were deaf, and a blocked event loop ticks only once.

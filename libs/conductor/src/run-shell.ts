@@ -8,10 +8,11 @@ import {
 } from '@troupe/collective/star';
 import type { Streams } from '@troupe/corpus';
 import { learningRateAt, type Replica } from '@troupe/optim';
-import { encodeLeaseBody, type TrainingConfig } from '@troupe/protocol';
+import { encodeLeaseBody, ProtocolError, type TrainingConfig } from '@troupe/protocol';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/run';
 import type { ControlDoor } from './control-door.js';
 import type { StreamStates } from './stream-states.js';
+import type { Knobs } from './training.js';
 
 export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
 type Lease = Extract<RunEffect, { type: 'lease' }>;
@@ -19,6 +20,8 @@ export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 
 export interface ShellParts {
   readonly config: TrainingConfig;
+  /** Read when a round opens. */
+  readonly knobs: Knobs;
   readonly state: RunState;
   readonly streams: Streams;
   readonly states: StreamStates;
@@ -31,6 +34,8 @@ export interface ShellParts {
   /** evaluate, sample, checkpoint: side jobs that no round waits for. */
   onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
   onWaiting(reason: string): void;
+  /** Out of the ordinary, and what follows from it. */
+  onTell(text: string): void;
   onEnd(ending: Ending): void;
 }
 
@@ -39,6 +44,8 @@ export interface RunShell {
   readonly round: number;
   /** Workers that may be lent streams. */
   readonly workers: number;
+  /** For who looks on: read it, and do not keep it. */
+  readonly state: RunState;
   feed(input: RunInput): void;
   onReduce(event: ReduceEvent): void;
 }
@@ -53,6 +60,9 @@ export function createRunShell(parts: ShellParts): RunShell {
     },
     get workers() {
       return [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
+    },
+    get state() {
+      return state;
     },
     feed,
     onReduce(event) {
@@ -88,6 +98,7 @@ export function createRunShell(parts: ShellParts): RunShell {
   function onUpdate(update: ReduceUpdate): void {
     // After the end nothing moves any more: the last checkpoint is of the round that the core stopped at.
     if (state.phase === 'over' || update.round !== state.round) return;
+    requireWhole(state);
     states.commit();
     const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
     state = decision.state;
@@ -115,6 +126,8 @@ export function createRunShell(parts: ShellParts): RunShell {
         return parts.onDue(effect);
       case 'waiting':
         return parts.onWaiting(effect.reason);
+      case 'tell':
+        return parts.onTell(effect.text);
       case 'finish':
       case 'fail':
         return parts.onEnd(effect);
@@ -124,8 +137,10 @@ export function createRunShell(parts: ShellParts): RunShell {
   }
 
   function openRound(round: number): void {
-    const learningRate = learningRateAt(config.schedule, config.learningRate, round, config.rounds);
-    parts.host.openRound({ round, learningRate, clip: config.clip, parametersDigest: replica.digest() });
+    const { learningRate: peak, clip } = parts.knobs;
+    // As a float32: the last bit of a cosine may differ between releases of V8, and would show in every parameter.
+    const learningRate = Math.fround(learningRateAt(config.schedule, peak, round, config.rounds));
+    parts.host.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
   }
 
   function grant({ workerId, leaseId, round, streams: ids }: Lease): void {
@@ -143,4 +158,14 @@ export function createRunShell(parts: ShellParts): RunShell {
   function sendSnapshot(workerId: string): void {
     parts.door().send(workerId, { type: 'snapshot', round: state.round, parametersDigest: replica.digest() }, replica.snapshot());
   }
+}
+
+/** Without the end states of every stream the next round would go on from those of the round before. */
+function requireWhole({ grains, round }: RunState): void {
+  if (grains.every(({ counted }) => counted)) return;
+  throw new ProtocolError(
+    'unexpected_message',
+    `the update of round ${round} came before all its contributions`,
+    'Nothing to do: the coordinator connects to the all-reduce service again and computes the round anew.',
+  );
 }

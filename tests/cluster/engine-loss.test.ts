@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 
 function expectSameTrajectory({ losses, parameters, ending }: Ended): void {
-  expect(ending).toEqual({ type: 'finish', round: CONFIG.rounds, outcome: 'completed' });
+  expect(ending).toMatchObject({ round: CONFIG.rounds, reason: 'completed' });
   losses.forEach((loss, round) => expect(loss).toBeCloseTo(alone.losses[round], 5));
   parameters.forEach((value, i) => expect(Math.abs(value - alone.parameters[i])).toBeLessThan(1e-4));
 }
@@ -80,7 +80,7 @@ describe('a worker whose device is lost', () => {
     await cluster.ready(1);
     cluster.start();
     const { ending, losses } = await cluster.finish();
-    expect(ending).toMatchObject({ outcome: 'completed' });
+    expect(ending).toMatchObject({ reason: 'completed' });
     // The learning rates of a shorter run differ: only the first rounds are the same.
     expect(losses[0]).toBeCloseTo(alone.losses[0], 5);
     expect(only.logs.filter(({ kind }) => kind === 'computed')).toHaveLength(4);

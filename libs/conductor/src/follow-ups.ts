@@ -1,32 +1,40 @@
 /** What follows a round: progress for people, validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { ReduceUpdate } from '@troupe/collective/star';
-import type { RunEffect } from '@troupe/run';
-import type { CheckpointWriter } from './checkpoints.js';
-import { takeCheckpoint, type Preparation } from './preparation.js';
+import type { RoundTiming, RunEffect, RunEvent } from '@troupe/run';
+import type { CheckpointWriter, SideJobs } from './ports.js';
 import { createProgress } from './progress.js';
-import type { Report } from './reporter.js';
-import type { SideJobs } from './side-jobs.js';
+import { historyUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
 
 const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
 const SAMPLE_TEMPERATURE = 0.5;
+/** Validations that may wait in a reproducible run, where none is left out; more hold the run back. */
+const MOST_EVALUATIONS = 2;
 
 export interface FollowUpParts {
-  readonly prepared: Preparation;
+  readonly training: Training;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  readonly report: Report;
+  /** The best checkpoint of before, in a resumed run. */
+  readonly bestPath?: string | undefined;
+  report(event: RunEvent): void;
   nowMs(): number;
   /** ISO 8601. */
   timestamp(): string;
   /** Workers at work. */
   workers(): number;
+  /** Of the round just completed. */
+  timing(): RoundTiming;
+  /** Holds the run back, and lets it go on. */
+  hold(on: boolean): void;
 }
 
 export interface FollowUps {
   onUpdate(update: ReduceUpdate): void;
   onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
+  /** Saves the run as it stands. @returns where, or undefined when it could not be written */
+  saveNow(round: number): Promise<string | undefined>;
   /**
    * Saves the run as it stands and says goodbye; after the last round also validates and samples, unless `stop` is aborted.
    * @throws NotSaved
@@ -35,15 +43,19 @@ export interface FollowUps {
 }
 
 export function createFollowUps(parts: FollowUpParts): FollowUps {
-  const { prepared, side, writer, report } = parts;
-  const { config, history, vocabulary } = prepared;
+  const { training, side, writer, report } = parts;
+  const { config, history, vocabulary } = training;
+  const reproducible = isReproducible(config);
   const progress = createProgress(parts.nowMs());
   let computed = 0;
   const startMs = parts.nowMs();
-  let bestPath = prepared.bestPath;
+  let bestPath = parts.bestPath;
   let concluded = false;
+  /** Validations asked for and not done, and the end of the last of them. */
+  let evaluations = 0;
+  let evaluated: Promise<void> = Promise.resolve();
 
-  return { onUpdate, onDue, conclude };
+  return { onUpdate, onDue, saveNow: (round) => save(snapshot(round)), conclude };
 
   function onUpdate({ round, tokens, lossSum, gradientNorm, clipScale, learningRate }: ReduceUpdate): void {
     const nowMs = parts.nowMs();
@@ -62,24 +74,61 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
       charsPerSecond,
       etaMs: (left * (nowMs - startMs)) / computed,
       workers: parts.workers(),
+      timing: parts.timing(),
     });
   }
 
   function onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void {
     switch (effect.type) {
       case 'checkpoint':
-        writer.offer(takeCheckpoint(prepared, effect.round, parts.timestamp()));
-        return;
+        return offer(snapshot(effect.round));
       case 'evaluate':
         // One that is still running when the next is due means that validation is the slower of the two: it is left out.
-        if (side.pending === 0) inTheBackground(evaluate(takeCheckpoint(prepared, effect.round, parts.timestamp())));
+        if (reproducible || side.pending === 0) evaluateSoon(snapshot(effect.round));
         return;
       case 'sample':
-        if (side.pending <= 1) inTheBackground(sample(prepared.replica.parameters, effect.round, SAMPLE_CHARS));
+        if (side.pending <= 1) inTheBackground(sample(training.replica.parameters, effect.round, SAMPLE_CHARS));
         return;
       default:
         effect satisfies never;
     }
+  }
+
+  function snapshot(round: number): Checkpoint {
+    return takeCheckpoint(training, round, parts.timestamp());
+  }
+
+  /** In a reproducible run a checkpoint has all validations of its rounds, whenever they were done: it is written after them. */
+  async function whole(checkpoint: Checkpoint): Promise<Checkpoint> {
+    if (!reproducible) return checkpoint;
+    await evaluated;
+    return { ...checkpoint, history: historyUpTo(history, checkpoint.round) };
+  }
+
+  function offer(checkpoint: Checkpoint): void {
+    if (reproducible) inTheBackground(whole(checkpoint).then((complete) => writer.offer(complete)));
+    else writer.offer(checkpoint);
+  }
+
+  async function save(checkpoint: Checkpoint): Promise<string | undefined> {
+    return writer.save(await whole(checkpoint), false);
+  }
+
+  function evaluateSoon(checkpoint: Checkpoint): void {
+    evaluated = evaluateInTurn(checkpoint);
+  }
+
+  /** Never rejects. */
+  async function evaluateInTurn(checkpoint: Checkpoint): Promise<void> {
+    if (++evaluations > MOST_EVALUATIONS) parts.hold(true);
+    const before = evaluated;
+    try {
+      await evaluate(checkpoint);
+    } catch (error) {
+      complain(error as Error);
+    }
+    if (--evaluations === MOST_EVALUATIONS) parts.hold(false);
+    await before;
   }
 
   function inTheBackground(job: Promise<void>): void {
@@ -96,8 +145,9 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     const best = !history.best || validationLoss < history.best.validationLoss;
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
+    const then = reproducible ? historyUpTo(history, round) : { ...history, evaluations: [...history.evaluations] };
     report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
-    if (best) bestPath = (await writer.save({ ...checkpoint, history: { ...history } }, true)) ?? bestPath;
+    if (best) bestPath = (await writer.save({ ...checkpoint, history: then }, true)) ?? bestPath;
   }
 
   async function sample(parameters: Float32Array, round: number, length: number): Promise<void> {
@@ -114,16 +164,15 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
 
   async function conclude(round: number, outcome: 'completed' | 'stopped', stop: AbortSignal): Promise<void> {
     // Saved first: what comes after may fail, or take longer than whoever waits.
-    let saved = await writer.save(takeCheckpoint(prepared, round, parts.timestamp()), false);
+    let saved = await save(snapshot(round));
     if (outcome === 'completed') {
-      const look = lastLook(round).catch(complain);
-      await Promise.race([look, aborted(stop)]);
+      await Promise.race([lastLook(round), aborted(stop)]);
       // Once more, with the last validation in its history.
-      saved = (await writer.save(takeCheckpoint(prepared, round, parts.timestamp()), false)) ?? saved;
+      saved = (await writer.save(snapshot(round), false)) ?? saved;
     }
     concluded = true;
     await writer.settled();
-    if (saved === undefined) throw new NotSaved(prepared.folder, round);
+    if (saved === undefined) throw new NotSaved(writer.place, round);
     report({
       event: 'finished',
       round,
@@ -135,8 +184,13 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   }
 
   async function lastLook(round: number): Promise<void> {
-    await evaluate(takeCheckpoint(prepared, round, parts.timestamp()));
-    await sample(prepared.replica.parameters, round, FINAL_SAMPLE_CHARS);
+    try {
+      // A run that went on from its own end was validated there.
+      if (!history.evaluations.some((evaluation) => evaluation.round === round)) await evaluate(snapshot(round));
+      await sample(training.replica.parameters, round, FINAL_SAMPLE_CHARS);
+    } catch (error) {
+      complain(error as Error);
+    }
   }
 }
 
@@ -148,12 +202,12 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** The run is over and its last state is not on disk. */
-class NotSaved extends Error {
+export class NotSaved extends Error {
   override readonly name = 'NotSaved';
   readonly code = 'not_saved';
   readonly remedy: string;
-  constructor(folder: string, round: number) {
+  constructor(place: string, round: number) {
     super(`round ${round} could not be saved`);
-    this.remedy = `The notes above say why. Make ${folder} writable, then go on from its last checkpoint with --resume.`;
+    this.remedy = `The notes above say why. Make ${place} writable, then go on from its last checkpoint with --resume.`;
   }
 }

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 
 function expectSameTrajectory({ losses, parameters, ending }: Ended, expected: Trajectory = alone): void {
-  expect(ending).toEqual({ type: 'finish', round: expected.losses.length, outcome: 'completed' });
+  expect(ending).toMatchObject({ round: expected.losses.length, reason: 'completed' });
   expect(losses).toHaveLength(expected.losses.length);
   losses.forEach((loss, round) => expect(loss).toBeCloseTo(expected.losses[round], 5));
   parameters.forEach((value, i) => expect(Math.abs(value - expected.parameters[i])).toBeLessThan(1e-4));
@@ -78,7 +78,7 @@ describe('a cluster', () => {
     await cluster.ready(2);
     cluster.start();
     expectSameTrajectory(await cluster.finish());
-    expect(cluster.changes.join('\n')).toContain('doomed left');
+    expect(cluster.changes().join('\n')).toContain('doomed left');
   });
 
   it('follows the same trajectory while workers join and leave', async () => {
@@ -115,7 +115,7 @@ describe('a cluster', () => {
       }),
     });
     await first.done;
-    await expect.poll(() => cluster.waiters.length).toBe(2); // before the first worker, and after it
+    await expect.poll(() => cluster.waits()).toBe(2); // before the first worker, and after it
     cluster.join('second');
     expectSameTrajectory(await cluster.finish());
   });
@@ -142,8 +142,8 @@ describe('a cluster', () => {
       }),
     });
     cluster.start();
-    const { ending } = await cluster.finish();
-    expect(ending).toMatchObject({ type: 'fail', reason: expect.stringContaining('not finite') as string });
+    const { failure } = await cluster.finish();
+    expect(failure).toMatchObject({ code: 'diverged', message: expect.stringContaining('not finite') as string });
   });
 
   it('turns a wrong token away with a remedy and goes on', async () => {
@@ -174,7 +174,7 @@ describe('a cluster', () => {
     cluster.join('steady');
     cluster.start();
     expectSameTrajectory(await cluster.finish());
-    expect(cluster.changes.join('\n')).toContain('refused: malformed_frame');
+    expect(cluster.changes().join('\n')).toContain('refused: malformed_frame');
   });
 
   it('counts no contribution with a NaN in it, and the round goes on', async () => {
@@ -226,12 +226,13 @@ describe('a cluster', () => {
     const cluster = await createCluster();
     cluster.join('w', {
       createEngine: interrupted((call) => {
-        if (call === 12) cluster.shell.feed({ type: 'stop', reason: 'asked' });
+        if (call === 12) cluster.stop();
       }),
     });
     cluster.start();
     const { ending, losses } = await cluster.finish();
-    expect(ending).toEqual({ type: 'finish', round: losses.length, outcome: 'stopped' });
+    expect(ending).toMatchObject({ round: losses.length, reason: 'stopped' });
+    expect(cluster.saved.at(-1)).toMatchObject({ round: losses.length });
   });
 });
 

@@ -1,17 +1,17 @@
-/** A whole cluster in one process: the coordinator's shell, the real worker loop, the star and memory links. No network, no disk. */
-import { createStarService, hostReduce } from '@troupe/collective/star';
-import { createStreams, createVocabulary } from '@troupe/corpus';
+/** A whole cluster in one process: the conductor, the real worker loop, the star and memory links. No network, no disk. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Checkpoint } from '@troupe/checkpoint';
+import { createStarService } from '@troupe/collective/star';
+import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { clipScale, createReplica, learningRateAt } from '@troupe/optim';
 import type { TrainingConfig } from '@troupe/protocol';
-import { createRunState } from '@troupe/run';
+import type { RunEvent } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
-import { createControlDoor } from '../src/control-door.js';
-import { createRunShell, type Ending } from '../src/run-shell.js';
-import { createStreamStates } from '../src/stream-states.js';
+import { createConductor, createTraining } from '@troupe/conductor';
 
 const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches in thy beauty\n'.repeat(12);
 export const TOKEN = 'open sesame';
@@ -37,12 +37,15 @@ export const CONFIG: TrainingConfig = {
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
   schedule: { kind: 'cosine', warmupRounds: 3, finalFraction: 0.1 },
   codec: 'fp32',
+  leaseStreams: 0,
 };
 
 const tokens = createVocabulary(TEXT).encode(TEXT);
 
 export interface Ended {
-  readonly ending: Ending;
+  /** What the conductor said last. */
+  readonly ending: RunEvent | undefined;
+  readonly failure: unknown;
   readonly losses: readonly number[];
   readonly parameters: Float32Array;
 }
@@ -68,81 +71,76 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
     return near;
   };
   const reduceLink = (): Connection => dial((link) => service.serve(link, over.signal));
-  const layout = createLayout(config.model);
-  const stateFloats = stateSize(config.model);
-  const streams = createStreams(tokens, config);
-  const states = createStreamStates(config.streams, stateFloats);
-  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(initialParameters(config.model, layout, config.seed, config.forgetBias));
-  const tensorSizes = layout.tensors.map((tensor) => tensor.size);
-  const host = await hostReduce(reduceLink(), { ...config, token: 'secret', runId: 'run', tensorSizes, stateFloats });
-
-  const losses: number[] = [];
-  const changes: string[] = [];
-  const waiters: string[] = [];
-  let resolve: (ending: Ending) => void = () => undefined;
-  const ended = new Promise<Ending>((done) => {
-    resolve = done;
-  });
-  const shell = createRunShell({
+  const vocabulary = createVocabulary(TEXT);
+  const training = createTraining({
+    runId: 'run',
     config,
-    state: createRunState(
-      {
-        streams: config.streams,
-        window: config.window,
-        rounds: config.rounds,
-        windowsPerPass: streams.roundsPerPass,
-        evaluateEvery: 0,
-        checkpointEvery: 0,
-        sampleEvery: 0,
-      },
-      0,
-    ),
-    streams,
-    states,
-    stateFloats,
-    replica,
-    nowMs: () => performance.now(),
-    host,
-    door: () => door,
-    onUpdate: (update) => {
-      losses.push(update.lossSum / update.tokens);
-      onRound(update.round);
-    },
-    onDue: () => undefined,
-    onWaiting: (reason) => waiters.push(reason),
-    onEnd: (ending) => resolve(ending),
+    vocabulary,
+    corpus: { name: 'sonnet', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
+    split: { ...splitCorpus(tokens), train: tokens },
   });
-  const door = createControlDoor({
-    token: TOKEN,
-    layoutHash: layout.hash,
-    welcome: { runId: 'run', config, layoutHash: layout.hash, reduceAddress: '/reduce' },
-    admit: (workerId, ticket) => host.admit(workerId, ticket),
-    dismiss: (workerId, reason) => host.dismiss(workerId, reason),
-    feed: (input) => shell.feed(input),
-    onChange: ({ name }, change, reason) => changes.push(`${name} ${change}: ${reason}`),
-  });
-  const pump = async (): Promise<void> => {
-    for (;;) shell.onReduce(await host.receive(over.signal));
+  const losses: number[] = [];
+  const events: RunEvent[] = [];
+  const saved: Checkpoint[] = [];
+  let secrets = 0;
+  const report = (event: RunEvent): void => {
+    events.push(event);
+    if (event.event !== 'round') return;
+    losses.push(event.trainLoss);
+    onRound(event.round - 1);
   };
-  pump().catch((error: unknown) => {
-    if (!over.signal.aborted) throw error;
+  const conductor = await createConductor({
+    training,
+    cadences: { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 },
+    token: TOKEN,
+    reduceToken: 'secret',
+    reduceAddress: '/reduce',
+    side: {
+      pending: 0,
+      evaluate: async () => ({ lossPerChar: 1, tokens: 1 }),
+      sample: async () => new Uint16Array(0),
+    },
+    writer: {
+      place: 'memory',
+      save: async (checkpoint) => `memory/${saved.push(checkpoint)}`,
+      offer: (checkpoint) => void saved.push(checkpoint),
+      settled: async () => undefined,
+    },
+    ports: {
+      nowMs: () => performance.now(),
+      sleep: (ms, signal) => delay(ms, undefined, { signal }),
+      deadline: (ms) => AbortSignal.timeout(ms),
+      timestamp: () => '2026-01-01T00:00:00.000Z',
+      secret: () => `secret-${secrets++}`,
+      connectReduce: async () => reduceLink(),
+      report,
+    },
   });
-
-  const controlLink = (): Connection => dial((link) => door.serve(link, over.signal));
+  const controlLink = (): Connection => dial((link) => conductor.serve(link));
+  const asked = new AbortController();
+  let failure: unknown;
+  let conducted: Promise<void> = Promise.resolve();
   return {
     service,
-    door,
-    shell,
-    changes,
-    waiters,
+    conductor,
+    events,
+    saved,
+    /** "name change: reason" of every worker's comings and goings. */
+    changes: () => events.flatMap((event) => (event.event === 'worker' ? `${event.name} ${event.change}: ${event.reason}` : [])),
+    /** How often it said that it waits. */
+    waits: () => events.filter(({ event }) => event === 'waiting').length,
     controlLink,
     reduceLink,
-    start: () => shell.feed({ type: 'start' }),
+    start(): void {
+      conducted = conductor.conduct(asked.signal).catch((error: unknown) => {
+        failure = error;
+      });
+    },
+    /** As Ctrl-C does. */
+    stop: () => asked.abort(new Error('asked to stop')),
     /** When so many workers have said that they are ready. */
     async ready(workers: number): Promise<void> {
-      while (changes.filter((change) => change.includes(' ready: ')).length < workers)
-        await new Promise((resolve) => setTimeout(resolve, 1));
+      while (events.filter((event) => event.event === 'worker' && event.change === 'ready').length < workers) await delay(1);
     },
     join(name: string, options: { createEngine?: EngineMaker; token?: string; holdSnapshotMs?: number } = {}): Joined {
       const stop = new AbortController();
@@ -157,7 +155,8 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
         },
         createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
         nowMs: () => performance.now(),
-        sleep: (_, signal) => new Promise((done) => (signal.aborted ? done() : setTimeout(done, 5))),
+        // Backoff is cut short; deadlines are not.
+        sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
         random: () => 0.5,
         log: (entry) => logs.push(entry),
       };
@@ -183,9 +182,10 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
       };
     },
     async finish(): Promise<Ended> {
-      const ending = await ended;
-      await door.dismissAll('the run is complete', 1000);
-      const result = { ending, losses, parameters: replica.parameters.slice() };
+      await conducted;
+      conductor.close();
+      const ending = events.findLast(({ event }) => event === 'finished');
+      const result = { ending, failure, losses, parameters: training.replica.parameters.slice() };
       over.abort(new Error('over'));
       return result;
     },

@@ -1,8 +1,9 @@
 /** The coordinator's hold on the all-reduce service, which lives through the loss of the service. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { CollectiveError } from '@troupe/collective';
 import type { ReduceHost } from '@troupe/collective/star';
+import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
+import type { ConductorPorts } from './ports.js';
 import type { ReduceEvent } from './run-shell.js';
 
 const RETRY_MS = 1_000;
@@ -23,7 +24,11 @@ export interface ReduceLink extends Pick<ReduceHost, 'admit' | 'dismiss' | 'open
 }
 
 /** @throws TransportError, CollectiveError when the service cannot be reached at the start */
-export async function openReduceLink(connect: () => Promise<ReduceHost>, over: AbortSignal): Promise<ReduceLink> {
+export async function openReduceLink(
+  connect: () => Promise<ReduceHost>,
+  over: AbortSignal,
+  { sleep }: Pick<ConductorPorts, 'sleep'>,
+): Promise<ReduceLink> {
   let host = await connect();
 
   const ifOpen = (order: () => void): void => {
@@ -46,7 +51,8 @@ export async function openReduceLink(connect: () => Promise<ReduceHost>, over: A
           for (;;) listener.onEvent(await host.receive(over));
         } catch (error) {
           if (over.aborted) return;
-          if (!(error instanceof TransportError)) throw error;
+          if (!isLoss(error)) throw error;
+          host.close(error.message);
           listener.onLost(error.message);
         }
         await reconnect(listener);
@@ -63,11 +69,18 @@ export async function openReduceLink(connect: () => Promise<ReduceHost>, over: A
         return;
       } catch (error) {
         // The service's side of the old link may not have noticed yet that it is gone.
-        const passing = error instanceof TransportError || (error instanceof CollectiveError && error.code === 'refused');
-        if (!passing && !over.aborted) throw error;
+        if (!isLoss(error) && !over.aborted) throw error;
         if (error instanceof CollectiveError && error.message !== said) listener.onRefused((said = error.message), error.remedy);
-        await delay(RETRY_MS, undefined, { signal: over }).catch(() => undefined);
+        await sleep(RETRY_MS, over).catch((cause: unknown) => {
+          if (!over.aborted) throw cause;
+        });
       }
     }
   }
+}
+
+/** The link broke, or carried what cannot be read: a fresh one may be sound. An update that must not be applied is no such thing. */
+function isLoss(error: unknown): error is Error {
+  if (error instanceof TransportError || error instanceof ProtocolError) return true;
+  return error instanceof CollectiveError && error.code === 'refused';
 }

@@ -1,10 +1,13 @@
 /** Workers' control links: hello and token, welcome, and from then on their messages as inputs of the run core. */
-import { randomBytes, timingSafeEqual } from 'node:crypto';
 import {
+  brief,
   createChannel,
   LIMITS,
   PROTOCOL_VERSION,
   ProtocolError,
+  receiveWithin,
+  refusal,
+  sameText,
   selectVersion,
   type Channel,
   type Message,
@@ -21,10 +24,16 @@ export interface DoorOptions {
   readonly layoutHash: string;
   /** What every welcome says, but for who is welcomed. */
   readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
+  /** Aborts after `ms`. */
+  deadline(ms: number): AbortSignal;
+  /** Text that nobody can guess, of so many random bytes. */
+  secret(bytes: number): string;
   /** Lets the worker's ticket in at the all-reduce service, and out again. */
   admit(workerId: string, ticket: string): void;
   dismiss(workerId: string, reason: string): void;
   feed(input: RunInput): void;
+  /** What a worker said, its hello first. */
+  onHeard(worker: { workerId: string; name: string }, message: Message): void;
   onChange(
     worker: { workerId: string; name: string },
     change: 'joined' | 'ready' | 'left' | 'refused' | 'resynced',
@@ -38,35 +47,71 @@ export interface ControlDoor {
   serve(connection: Connection, signal: AbortSignal): Promise<void>;
   /** False when the worker is gone; its leaving is on its way to the run core then. */
   send(workerId: string, message: Message, body?: Uint8Array): boolean;
+  /**
+   * Tells one worker to go; it stays away unless a person starts it again. `ban`: whoever comes from its address under its name is
+   * turned down from now on. @returns its name, or undefined when it is not there
+   */
+  remove(workerId: string, reason: string, ban: boolean): string | undefined;
   /** Tells everyone that the run is over and waits, up to `deadlineMs`, until they have heard it. */
   dismissAll(reason: string, deadlineMs: number): Promise<void>;
+  /** Lets every link go and takes no new ones; nobody is told that the run is over. */
+  closeAll(reason: string): void;
+}
+
+interface Guest {
+  readonly channel: Channel;
+  readonly name: string;
+  /** A person sent it away, and why. */
+  removedFor?: string;
+}
+
+/** By what a banned worker is known again: the host it comes from, and its name. */
+function identity({ channel, name }: Guest): string {
+  return `${channel.remote.replace(/:\d+$/, '')} ${name}`;
 }
 
 export function createControlDoor(options: DoorOptions): ControlDoor {
-  const channels = new Map<string, Channel>();
+  const guests = new Map<string, Guest>();
+  /** Address and name of those who are not let in. */
+  const banned = new Set<string>();
   let joined = 0;
   /** Links that have not said hello yet. */
   let strangers = 0;
   let over: string | undefined;
+  /** The coordinator is on its way out; another may take up its run. */
+  let failed: string | undefined;
 
   return {
     get workers() {
-      return channels.size;
+      return guests.size;
     },
     serve,
     send(workerId, message, body) {
-      const channel = channels.get(workerId);
-      return channel !== undefined && trySend(channel, message, body);
+      const guest = guests.get(workerId);
+      return guest !== undefined && trySend(guest.channel, message, body);
+    },
+    remove(workerId, reason, ban) {
+      const guest = guests.get(workerId);
+      if (!guest) return undefined;
+      if (ban) banned.add(identity(guest));
+      guest.removedFor = reason;
+      trySend(guest.channel, { type: 'stop', reason: brief(reason) });
+      guest.channel.close(reason);
+      return guest.name;
+    },
+    closeAll(reason) {
+      failed = reason;
+      for (const { channel } of guests.values()) channel.close(reason);
     },
     async dismissAll(reason, deadlineMs) {
       over = reason;
-      const open = [...channels.values()];
+      const open = [...guests.values()].map(({ channel }) => channel);
       for (const channel of open) {
         trySend(channel, { type: 'stop', reason });
         channel.close(reason);
       }
       const everyone = Promise.all(open.map((channel) => channel.closed));
-      await Promise.race([everyone, new Promise((resolve) => setTimeout(resolve, deadlineMs).unref())]);
+      await Promise.race([everyone, aborted(options.deadline(deadlineMs))]);
     },
   };
 
@@ -79,11 +124,12 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     try {
       const hello = await welcomeStranger(channel, signal);
       name = printable(hello.name) || connection.remote;
-      await attend(channel, { workerId: `w${++joined}-${randomBytes(3).toString('hex')}`, name }, signal);
+      refuseBanned({ channel, name });
+      await attend({ channel, name }, hello, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
-        refuse(channel, error);
-        options.onChange({ workerId: '', name }, 'refused', `${error.code}: ${error.message}`);
+        trySend(channel, refusal(error));
+        options.onChange({ workerId: '', name }, 'refused', printable(`${error.code}: ${error.message}`));
       } else if (!(error instanceof TransportError)) throw error;
     } finally {
       channel.close('the coordinator is done with this link');
@@ -101,7 +147,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
   }
 
   async function greet(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
-    const { message } = await receiveSoon(channel, signal);
+    const { message } = await receiveWithin(channel, { deadline: options.deadline(LIMITS.helloMs), signal, what: 'a hello' });
     if (message.type !== 'hello')
       throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Say hello first.');
     selectVersion(message.versions);
@@ -112,19 +158,28 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
         'Use the token that the coordinator printed when it started: --token TOKEN.',
       );
     }
+    if (failed !== undefined) throw new ProtocolError('internal', failed, 'Look at its log; workers try again by themselves.');
     if (over !== undefined)
       throw new ProtocolError('run_over', `the run is over: ${over}`, 'Start a new run, or join another one.');
-    if (channels.size >= LIMITS.workers) {
+    if (guests.size >= LIMITS.workers) {
       throw new ProtocolError('run_full', `the run has its ${LIMITS.workers} workers`, 'Try again later.');
     }
     return message;
   }
 
-  async function attend(channel: Channel, worker: { workerId: string; name: string }, signal: AbortSignal): Promise<void> {
-    const { workerId } = worker;
-    const ticket = randomBytes(24).toString('base64url');
+  function refuseBanned(guest: Guest): void {
+    if (!banned.has(identity(guest))) return;
+    throw new ProtocolError('banned', 'whoever runs this training has shut this worker out', 'Ask them, or join another run.');
+  }
+
+  async function attend(guest: Guest, hello: MessageOf<'hello'>, signal: AbortSignal): Promise<void> {
+    const { channel, name } = guest;
+    const workerId = `w${++joined}-${options.secret(3)}`;
+    const worker = { workerId, name };
+    const ticket = options.secret(24);
     options.admit(workerId, ticket);
-    channels.set(workerId, channel);
+    guests.set(workerId, guest);
+    options.onHeard(worker, hello);
     options.onChange(worker, 'joined', `from ${channel.remote}`);
     let reason = 'the link ended';
     try {
@@ -138,11 +193,11 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
         onMessage(worker, message);
       }
     } catch (error) {
-      reason = (error as Error).message;
+      reason = guest.removedFor ?? printable((error as Error).message);
       throw error;
     } finally {
-      channels.delete(workerId);
-      options.dismiss(workerId, reason.slice(0, LIMITS.reasonLength));
+      guests.delete(workerId);
+      options.dismiss(workerId, brief(reason));
       // That everyone leaves when the run is over is no news.
       if (over === undefined) options.onChange(worker, 'left', reason);
       options.feed({ type: 'workerLeft', workerId, reason });
@@ -151,6 +206,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
 
   function onMessage(worker: { workerId: string; name: string }, message: Message): void {
     const { workerId, name } = worker;
+    options.onHeard(worker, message);
     switch (message.type) {
       case 'ready':
         if (message.layoutHash !== options.layoutHash) {
@@ -172,7 +228,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
         });
       case 'resync':
         if (message.reason !== 'joining') options.onChange(worker, 'resynced', printable(message.reason));
-        return options.feed({ type: 'workerSyncing', workerId, reason: message.reason });
+        return options.feed({ type: 'workerSyncing', workerId, reason: printable(message.reason) });
       default:
         throw new ProtocolError(
           'unexpected_message',
@@ -181,25 +237,6 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
         );
     }
   }
-}
-
-/** The hello, within its deadline. The timer is held here: signals combined by AbortSignal.any may lose theirs to the collector. */
-async function receiveSoon(channel: Channel, signal: AbortSignal): Promise<{ readonly message: Message }> {
-  const hurry = new AbortController();
-  const timer = setTimeout(() => hurry.abort(new Error('no hello came in time')), LIMITS.helloMs);
-  const end = (): void => hurry.abort(signal.reason);
-  signal.addEventListener('abort', end, { once: true });
-  try {
-    return await channel.receive(hurry.signal);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  }
-}
-
-function refuse(channel: Channel, { code, message, remedy }: ProtocolError): void {
-  const short = (text: string): string => text.slice(0, LIMITS.reasonLength);
-  trySend(channel, { type: 'refuse', code, message: short(message), remedy: short(remedy) });
 }
 
 /** A link that closed meanwhile, or whose peer reads nothing any more, is closed here: whoever reads from it hears of that. */
@@ -215,13 +252,14 @@ function trySend(channel: Channel, message: Message, body?: Uint8Array): boolean
   }
 }
 
-/** What others chose goes to logs and terminals: nothing in it may steer them. */
-function printable(text: string): string {
+/** What others chose goes to logs, pages and terminals: nothing in it may steer them. */
+export function printable(text: string): string {
   return text.replace(/\p{C}/gu, '\u{fffd}');
 }
 
-/** Takes the same time wherever the texts differ. */
-function sameText(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

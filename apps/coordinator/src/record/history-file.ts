@@ -1,0 +1,83 @@
+/** A run's history on disk: history.jsonl beside its checkpoints, one entry a line, only ever appended to while the run goes on. */
+import { createReadStream } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from '@troupe/run';
+import { createAppender } from './appender.js';
+
+export const HISTORY_FILE = 'history.jsonl';
+/** Longer lines are nothing that we wrote. */
+const MOST_LINE = 1024 ** 2;
+
+export interface HistoryFile {
+  append(entry: HistoryEntry): void;
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OpenedHistory {
+  /** What was there of the run before, up to where it goes on. */
+  readonly history: RunHistory;
+  readonly file: HistoryFile;
+}
+
+/**
+ * @param resumedAt rounds of the checkpoint that the run goes on from: what came after it did not happen, and is dropped; undefined: a new run
+ * @param onFailed the history is not, or no longer, kept on disk; the run goes on
+ */
+export async function openHistory(
+  folder: string,
+  resumedAt: number | undefined,
+  onFailed: (error: Error) => void,
+): Promise<OpenedHistory> {
+  const file = path.join(folder, HISTORY_FILE);
+  const history = createRunHistory();
+  if (resumedAt !== undefined) await rewind(file, resumedAt, history).catch(onFailed);
+  const appender = createAppender(file, { separator: Buffer.from('\n'), truncate: resumedAt === undefined, onFailed });
+  return {
+    history,
+    file: {
+      append: (entry) => appender.append(Buffer.from(`${encodeEntry(entry)}\n`)),
+      flush: () => appender.flush(),
+      close: () => appender.close(),
+    },
+  };
+}
+
+/** Reads the file into `history` and writes it anew without what is torn or came after round `resumedAt`. */
+async function rewind(file: string, resumedAt: number, history: RunHistory): Promise<void> {
+  const temporary = `${file}.tmp`;
+  try {
+    const out = await open(temporary, 'w');
+    try {
+      for await (const entry of readEntries(file)) {
+        if (roundOf(entry) > resumedAt) continue;
+        history.add(entry);
+        await out.write(`${encodeEntry(entry)}\n`);
+      }
+    } finally {
+      await out.close();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    // A run of before there was such a file.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** Entries of a history file, in order; what cannot be read as one is passed over. @throws what the file system says */
+export async function* readEntries(file: string): AsyncGenerator<HistoryEntry> {
+  const stream = createReadStream(file, 'utf8');
+  try {
+    // An error before the first line would reach nobody otherwise.
+    await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject));
+    for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) {
+      const entry = line.length > MOST_LINE ? undefined : decodeEntry(line);
+      if (entry) yield entry;
+    }
+  } finally {
+    stream.destroy();
+  }
+}

@@ -1,0 +1,99 @@
+/** The runs whose folders lie side by side, from their histories: for comparing their curves. */
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { createRunHistory, type EvaluationPoint, type PastRun, type RunHistory } from '@troupe/run';
+import { HISTORY_FILE, readEntries } from './history-file.js';
+
+const MOST_RUNS = 50;
+const MOST_POINTS = 300;
+/** Of a folder that may hold anything. */
+const MOST_FOLDERS = 2_000;
+
+export interface PastRuns {
+  /** Newest first; of the run in `own` folder, `current` is taken instead of what is on disk. */
+  list(current: RunHistory): Promise<PastRun[]>;
+}
+
+interface Found {
+  readonly folder: string;
+  readonly file: string;
+  /** Changes when the file does. */
+  readonly version: string;
+  readonly modifiedMs: number;
+}
+
+/** @param own the folder of the run that goes on */
+export function createPastRuns(own: string): PastRuns {
+  const parent = path.dirname(path.resolve(own));
+  const ownName = path.basename(path.resolve(own));
+  const known = new Map<string, { version: string; run: PastRun | undefined }>();
+  let reading: Promise<PastRun[]> = Promise.resolve([]);
+
+  return {
+    async list(current) {
+      // One reader at a time: the second finds what the first has read.
+      reading = reading.then(readOthers, readOthers);
+      const others = await reading;
+      const mine = summary(ownName, current, true);
+      return [...(mine ? [mine] : []), ...others];
+    },
+  };
+
+  async function readOthers(): Promise<PastRun[]> {
+    const found = (await findHistories(parent)).filter(({ folder }) => folder !== ownName).slice(0, MOST_RUNS - 1);
+    for (const { folder, file, version } of found) {
+      if (known.get(folder)?.version !== version) known.set(folder, { version, run: await readRun(folder, file) });
+    }
+    for (const folder of known.keys()) if (!found.some((one) => one.folder === folder)) known.delete(folder);
+    return found.flatMap(({ folder }) => known.get(folder)?.run ?? []);
+  }
+}
+
+async function findHistories(parent: string): Promise<Found[]> {
+  const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
+  const found: Found[] = [];
+  for (const entry of entries.slice(0, MOST_FOLDERS)) {
+    if (!entry.isDirectory()) continue;
+    const file = path.join(parent, entry.name, HISTORY_FILE);
+    const { size, mtimeMs } = (await stat(file).catch(() => undefined)) ?? {};
+    if (size === undefined || mtimeMs === undefined) continue;
+    found.push({ folder: entry.name, file, version: `${size} ${mtimeMs}`, modifiedMs: mtimeMs });
+  }
+  return found.sort((a, b) => b.modifiedMs - a.modifiedMs);
+}
+
+async function readRun(folder: string, file: string): Promise<PastRun | undefined> {
+  const history = createRunHistory();
+  try {
+    for await (const entry of readEntries(file)) history.add(entry);
+  } catch {
+    // Gone or unreadable meanwhile: it is not listed.
+    return undefined;
+  }
+  return summary(folder, history, false);
+}
+
+function summary(folder: string, history: RunHistory, current: boolean): PastRun | undefined {
+  const { run, lastRound, evaluations, flows } = history;
+  if (!run) return undefined;
+  const { round, smoothedLoss, gradientNorm } = history.points(0, lastRound, MOST_POINTS).points;
+  const best = bestOf(evaluations);
+  const flow = flows.at(-1);
+  return {
+    ...run,
+    folder,
+    round: lastRound,
+    rounds: run.config.rounds,
+    ...(best ? { best } : {}),
+    losses: { round, smoothedLoss, gradientNorm },
+    evaluations: evaluations.slice(-MOST_POINTS),
+    ...(flow ? { flow } : {}),
+    current,
+  };
+}
+
+function bestOf(evaluations: readonly EvaluationPoint[]): EvaluationPoint | undefined {
+  let best: EvaluationPoint | undefined;
+  for (const one of evaluations) if (!best || one.validationLoss < best.validationLoss) best = one;
+  return best;
+}

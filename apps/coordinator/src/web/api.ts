@@ -1,0 +1,184 @@
+/** The routes of the HTTP API; openapi.ts says the same for whoever writes to it. */
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
+import type { PastRuns } from '../record/past-runs.js';
+import { control, type ControlOptions } from './control.js';
+import { bearer, type Gate, type Need } from './gate.js';
+import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from './http.js';
+import type { Metrics } from './metrics.js';
+import { openapi } from './openapi.js';
+import type { Playground } from './playground.js';
+import { runFacts, type ViewSource } from './views.js';
+
+const USUAL_POINTS = 2_000;
+const MOST_POINTS = 20_000;
+
+export interface ApiParts extends ViewSource, ControlOptions {
+  readonly conductor: ControlOptions['conductor'];
+  readonly gate: Gate;
+  readonly metrics: Metrics;
+  readonly playground: Playground;
+  readonly pastRuns: PastRuns;
+  /** Aborts when the run is over. */
+  readonly over: AbortSignal;
+}
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly query: URLSearchParams;
+  readonly access: readonly Access[];
+}
+
+interface Route {
+  readonly need: Need | 'nobody';
+  readonly method: 'GET' | 'POST';
+  answer(call: Call): Promise<void>;
+}
+
+export interface Api {
+  /** @returns false when the path is none of the API's */
+  answer(pathname: string, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<boolean>;
+}
+
+export function createApi(parts: ApiParts): Api {
+  const routes = new Map(Object.entries(routesOf(parts)));
+  return {
+    async answer(pathname, query, request, response) {
+      const route = routes.get(pathname);
+      if (!route && pathname !== '/api' && !pathname.startsWith('/api/')) return false;
+      try {
+        if (!route) throw new ApiFailure(404, 'no_such_path', `there is nothing at ${pathname}`, 'See /api/openapi.json.');
+        await follow(route, parts.gate, { request, response, query });
+      } catch (error) {
+        await fail(error, request, response);
+      }
+      return true;
+    },
+  };
+}
+
+async function follow(route: Route, gate: Gate, call: Omit<Call, 'access'>): Promise<void> {
+  const { method = 'GET' } = call.request;
+  const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
+  // Whether we live is asked by whatever keeps us alive, under any name.
+  if (route.need !== 'nobody') gate.checkSite(call.request);
+  if (!allowed.includes(method)) {
+    call.response.setHeader('allow', allowed.join(', '));
+    throw new ApiFailure(405, 'wrong_method', `${method} is not for this path`, `Use ${allowed[0]}.`);
+  }
+  const access = route.need === 'nobody' ? [] : gate.admit(bearer(call.request), route.need);
+  await route.answer({ ...call, access });
+}
+
+/** What was not foreseen is told without its details. */
+export async function fail(error: unknown, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const unforeseen = new ApiFailure(
+    500,
+    'internal',
+    'the coordinator could not answer',
+    'This is a bug in Troupe: please report it.',
+  );
+  await sendFailure(request, response, error instanceof ApiFailure ? error : unforeseen);
+}
+
+function routesOf(parts: ApiParts): Record<string, Route> {
+  const { board, conductor, pastRuns, metrics } = parts;
+  const { history } = board;
+  const get = (need: Route['need'], answer: Route['answer']): Route => ({ need, method: 'GET', answer });
+  const json = (need: Route['need'], value: (call: Call) => unknown): Route =>
+    get(need, async (call) => sendJson(call.request, call.response, await value(call)));
+  return {
+    '/healthz': json('nobody', () => {
+      const { phase, round } = conductor.status();
+      return { status: 'ok', phase, round };
+    }),
+    '/metrics': get('read', async ({ request, response }) => {
+      const { text, type } = await metrics.read();
+      await sendText(request, response, text, { type });
+    }),
+    '/api/openapi.json': json('nobody', () => openapi),
+    '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
+    '/api/history': json('read', ({ query }) => historyView(parts, query)),
+    '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),
+    '/api/events': json('read', ({ query }): EventsView => {
+      const after = numberIn(query, 'after', 0, 0, Number.MAX_SAFE_INTEGER);
+      return { events: history.events.filter(({ id }) => id > after), last: history.lastEvent };
+    }),
+    '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
+    '/api/runs': json('read', async (): Promise<RunsView> => ({ runs: await pastRuns.list(history) })),
+    '/api/checkpoint': get('admin', (call) => sendCheckpoint(parts, call)),
+    '/api/control': {
+      need: 'admin',
+      method: 'POST',
+      answer: async ({ request, response }) => sendJson(request, response, await control(await readJson(request), parts)),
+    },
+    '/api/sample': { need: 'read', method: 'POST', answer: (call) => streamSample(parts, call) },
+  };
+}
+
+function historyView({ board: { history } }: ApiParts, query: URLSearchParams): HistoryView {
+  const { firstRound, lastRound } = history;
+  const from = numberIn(query, 'from', 0, 0, Number.MAX_SAFE_INTEGER);
+  const to = numberIn(query, 'to', lastRound, 0, Number.MAX_SAFE_INTEGER);
+  const most = numberIn(query, 'points', USUAL_POINTS, 8, MOST_POINTS);
+  const evaluations = history.evaluations.filter(({ round }) => round >= from && round <= to);
+  return { ...history.points(from, to, most), evaluations, firstRound, lastRound };
+}
+
+function numberIn(query: URLSearchParams, name: string, usual: number, least: number, most: number): number {
+  const text = query.get(name);
+  if (text === null) return usual;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : NaN;
+  if (value >= least && value <= most) return value;
+  throw new ApiFailure(400, 'bad_request', `${name} is no whole number from ${least} to ${most}`, 'See /api/openapi.json.');
+}
+
+async function sendCheckpoint({ board }: ApiParts, { request, response }: Call): Promise<void> {
+  const { checkpoint } = board;
+  const file = checkpoint && (await stat(checkpoint.path).catch(() => undefined));
+  if (!checkpoint || !file) {
+    throw new ApiFailure(
+      404,
+      'no_checkpoint',
+      'no checkpoint was written yet',
+      'Ask for one: POST /api/control {"action":"checkpoint"}.',
+    );
+  }
+  response.writeHead(200, {
+    ...API_HEADERS,
+    'content-type': 'application/octet-stream',
+    'content-length': file.size,
+    'content-disposition': `attachment; filename="${path.basename(checkpoint.path)}"`,
+  });
+  if (request.method === 'HEAD') response.end();
+  // A reader that goes away is no failure of ours.
+  else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
+}
+
+async function streamSample({ playground, over }: ApiParts, { request, response }: Call): Promise<void> {
+  const body = await readJson(request);
+  const caller = `${bearer(request) ?? ''} ${request.socket.remoteAddress ?? ''}`;
+  const write = playground.prepare(body, caller);
+  const gone = new AbortController();
+  const leave = (): void => gone.abort(new Error('nobody waits for it any more'));
+  response.once('close', leave);
+  over.addEventListener('abort', leave, { once: true });
+  try {
+    response.writeHead(200, { ...API_HEADERS, 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
+    response.flushHeaders();
+    await write((message: PlayMessage) => void response.write(`data: ${JSON.stringify(message)}\n\n`), gone.signal);
+    response.end();
+  } finally {
+    response.off('close', leave);
+    over.removeEventListener('abort', leave);
+  }
+}

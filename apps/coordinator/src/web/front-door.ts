@@ -1,0 +1,116 @@
+/** One HTTP server for everything: pages, API, and the WebSockets of workers and viewers. */
+import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { fail, type Api } from './api.js';
+import type { Gate } from './gate.js';
+import { ApiFailure, sendText } from './http.js';
+import type { LiveLink } from './live.js';
+import { loadSite, type StaticSite } from './static-site.js';
+
+export interface FrontDoor {
+  /** To be listened with. */
+  readonly server: Server;
+  /** For WebSockets of workers to be attached to: what comes in at `server` and is no viewer's arrives here. It never listens. */
+  readonly links: Server;
+  /** From now on pages and API answer; until then whoever comes is asked to come again. */
+  open(rooms: Rooms): void;
+  close(): void;
+}
+
+export interface Rooms {
+  readonly gate: Gate;
+  readonly api: Api;
+  readonly live: LiveLink;
+  readonly dashboard: StaticSite | undefined;
+  readonly volunteer: StaticSite | undefined;
+}
+
+/** Where the builds of the two pages are, seen from dist/web and src/web alike. */
+const built = (folder: string): string => fileURLToPath(new URL(`../../../${folder}`, import.meta.url));
+
+export async function loadPages(): Promise<Pick<Rooms, 'dashboard' | 'volunteer'>> {
+  const [dashboard, volunteer] = await Promise.all([loadSite(built('dashboard/dist')), loadSite(built('volunteer/dist/join'))]);
+  return { dashboard, volunteer };
+}
+
+export function createFrontDoor(): FrontDoor {
+  let rooms: Rooms | undefined;
+  const links = new Server();
+  const server = createServer((request, response) => {
+    const answering = rooms ? answer(rooms, request, response) : notYet(request, response);
+    answering.catch((error: unknown) => fail(error, request, response)).catch(() => response.destroy());
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (pathOf(request) === '/live' && rooms) upgrade(rooms, request, socket, head);
+    else links.emit('upgrade', request, socket, head);
+  });
+  return {
+    server,
+    links,
+    open(opened) {
+      rooms = opened;
+    },
+    close() {
+      rooms?.live.close('the run is over');
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function pathOf({ url = '/' }: IncomingMessage): string {
+  return url.split('?', 1)[0];
+}
+
+function notYet(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const headers = { 'retry-after': '1' };
+  return sendText(request, response, 'The run is about to start.\n', { status: 503, headers });
+}
+
+async function answer(
+  { gate, api, dashboard, volunteer }: Rooms,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const pathname = pathOf(request);
+  const query = new URLSearchParams(request.url?.slice(pathname.length) ?? '');
+  if (await api.answer(pathname, query, request, response)) return;
+  gate.checkSite(request);
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    response.setHeader('allow', 'GET, HEAD');
+    return sendText(request, response, 'Only GET is for this path.\n', { status: 405 });
+  }
+  if (pathname === '/join') {
+    response.writeHead(308, { location: '/join/' }).end();
+    return;
+  }
+  const ofVolunteer = pathname.startsWith('/join/');
+  const site = ofVolunteer ? volunteer : dashboard;
+  const within = ofVolunteer ? pathname.slice('/join'.length) : pathname;
+  if (site?.answer(within, request, response)) return;
+  if (site === undefined && within === '/') return sendText(request, response, NOT_BUILT);
+  return sendText(request, response, 'There is nothing here. The dashboard is at /, the page for volunteers at /join/.\n', {
+    status: 404,
+  });
+}
+
+const NOT_BUILT = [
+  'This is a Troupe coordinator, and it is at work. Its pages were not built.',
+  '',
+  'Run "npm run build" in the folder of the project, and start the coordinator anew.',
+  'Until then /api/run says how the run stands.',
+  '',
+].join('\n');
+
+function upgrade({ gate, live }: Rooms, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  try {
+    gate.checkSite(request);
+  } catch (error) {
+    if (!(error instanceof ApiFailure)) throw error;
+    socket.on('error', () => socket.destroy());
+    socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    return;
+  }
+  live.upgrade(request, socket, head);
+}

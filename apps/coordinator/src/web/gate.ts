@@ -1,0 +1,96 @@
+/** Who may see and steer: tokens, and whether a request comes from our own pages. */
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import os from 'node:os';
+import { LIMITS, sameText } from '@troupe/protocol';
+import type { Access } from '@troupe/run';
+import { ApiFailure } from './http.js';
+
+/** `worker`: joins, and sees what volunteers see. */
+export type Need = 'worker' | Access;
+
+export interface GateOptions {
+  readonly token: string;
+  readonly adminToken: string;
+  /** Anyone may read. */
+  readonly public: boolean;
+  /** Names of this server besides its own, in lower case; `*` = any. */
+  readonly allowedHosts: readonly string[];
+}
+
+export interface Gate {
+  /** What the holder of a token, or nobody in particular, may do. @throws ApiFailure 401 when that is less than `need` */
+  admit(token: string | undefined, need: Need): readonly Access[];
+  /**
+   * That the page which asks is ours. A name of another site that leads here (DNS rebinding) is no name of ours; a page of another
+   * site says so in `origin`. @throws ApiFailure 403
+   */
+  checkSite(request: IncomingMessage): void;
+}
+
+export function createGate(options: GateOptions): Gate {
+  const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
+  const names = new Set([...ownNames, ...options.allowedHosts]);
+
+  return {
+    admit(token, need) {
+      const granted = grants(options, token);
+      if (granted.includes(need)) return granted.filter((one) => one !== 'worker');
+      throw refused(token, need);
+    },
+    checkSite({ headers: { host, origin } }) {
+      const name = hostName(host ?? '');
+      if (!isIP(name) && !name.endsWith('.localhost') && !names.has(name) && !names.has('*')) {
+        throw new ApiFailure(
+          403,
+          'unknown_host',
+          `"${name.slice(0, 100)}" is no name of this coordinator`,
+          'Open it by its address or as localhost, or start the coordinator with --allow-host NAME.',
+        );
+      }
+      if (origin !== undefined && originHost(origin) !== host?.toLowerCase()) {
+        throw new ApiFailure(
+          403,
+          'other_site',
+          'the request comes from a page of another site',
+          'Use the pages of this coordinator.',
+        );
+      }
+    },
+  };
+}
+
+/** `authorization: Bearer TOKEN`. */
+export function bearer({ headers: { authorization } }: IncomingMessage): string | undefined {
+  return authorization === undefined ? undefined : (/^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '');
+}
+
+function grants(options: GateOptions, token: string | undefined): readonly Need[] {
+  const anyone: readonly Need[] = options.public ? ['worker', 'read'] : [];
+  if (token === undefined) return anyone;
+  if (token.length > LIMITS.tokenLength) return [];
+  // Both are compared, whichever it is.
+  const [isAdmin, isWorker] = [sameText(token, options.adminToken), sameText(token, options.token)];
+  if (isAdmin) return ['worker', 'read', 'admin'];
+  return isWorker ? [...new Set<Need>(['worker', ...anyone])] : [];
+}
+
+function refused(token: string | undefined, need: Need): ApiFailure {
+  const where =
+    'Open the dashboard by the link that the coordinator printed when it started, or send authorization: Bearer TOKEN.';
+  if (token === undefined) return new ApiFailure(401, 'no_token', 'this takes a token', where);
+  const what = need === 'admin' ? 'the token is not that of an admin' : 'the token is not one of this run';
+  return new ApiFailure(401, 'wrong_token', what, where);
+}
+
+/** Without the port and, of IPv6, the brackets. */
+function hostName(host: string): string {
+  return host
+    .toLowerCase()
+    .replace(/:\d+$/, '')
+    .replace(/^\[|\]$/g, '');
+}
+
+function originHost(origin: string): string | undefined {
+  return URL.canParse(origin) ? new URL(origin).host.toLowerCase() : undefined;
+}

@@ -1,0 +1,106 @@
+/** What every answer of the HTTP API has in common. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import type { ApiError } from '@troupe/run';
+
+/** Bodies of requests: a control order, or what the model is to go on from. */
+const MOST_BODY_BYTES = 16 * 1024;
+/** Smaller answers gain nothing. */
+const LEAST_GZIP_BYTES = 2 * 1024;
+
+/** An answer of 400 or above. */
+export class ApiFailure extends Error {
+  override readonly name = 'ApiFailure';
+  readonly status: number;
+  readonly code: string;
+  readonly remedy: string;
+  constructor(status: number, code: string, message: string, remedy: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
+
+/** Nothing of the API is ever run, framed or kept. */
+export const API_HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+} as const;
+
+const compress = promisify(gzip);
+
+export function acceptsGzip(request: IncomingMessage): boolean {
+  return /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''));
+}
+
+export interface AnswerOptions {
+  /** Default 200. */
+  readonly status?: number;
+  /** "application/json"; default plain text. */
+  readonly type?: string;
+  /** Besides API_HEADERS, and before them. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export async function sendText(
+  request: IncomingMessage,
+  response: ServerResponse,
+  text: string,
+  { status = 200, type = 'text/plain; charset=utf-8', headers = {} }: AnswerOptions = {},
+): Promise<void> {
+  const plain = Buffer.from(text);
+  const zipped = plain.length >= LEAST_GZIP_BYTES && acceptsGzip(request);
+  const body = zipped ? await compress(plain) : plain;
+  response.writeHead(status, {
+    ...API_HEADERS,
+    'content-type': type,
+    'content-length': body.length,
+    ...(zipped ? { 'content-encoding': 'gzip', vary: 'accept-encoding' } : {}),
+    ...headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+export function sendJson(
+  request: IncomingMessage,
+  response: ServerResponse,
+  value: unknown,
+  options: Omit<AnswerOptions, 'type'> = {},
+): Promise<void> {
+  return sendText(request, response, JSON.stringify(value), { ...options, type: 'application/json' });
+}
+
+export function sendFailure(request: IncomingMessage, response: ServerResponse, failure: ApiFailure): Promise<void> {
+  const { status, code, message, remedy } = failure;
+  const headers: Record<string, string> = status === 401 ? { 'www-authenticate': 'Bearer' } : {};
+  // What is left of a body that was not read would be taken for the next request.
+  if (request.method === 'POST') headers.connection = 'close';
+  return sendJson(request, response, { code, message, remedy } satisfies ApiError, { status, headers });
+}
+
+/** The body of a POST. @throws ApiFailure 413, 415, 400 */
+export async function readJson(request: IncomingMessage): Promise<unknown> {
+  // Pages of other sites cannot send this type without being asked by the browser first, which is refused.
+  if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
+    throw new ApiFailure(415, 'not_json', 'the body is not declared as JSON', 'Send it with content-type: application/json.');
+  }
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MOST_BODY_BYTES) {
+      throw new ApiFailure(413, 'too_long', `the body has more than ${MOST_BODY_BYTES} bytes`, 'Send less.');
+    }
+    chunks.push(chunk);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    throw new ApiFailure(400, 'bad_json', 'the body is not JSON', 'Send a JSON object; see /api/openapi.json.');
+  }
+}

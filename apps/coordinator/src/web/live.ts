@@ -1,0 +1,219 @@
+/**
+ * The live link of the dashboard. A viewer is a place in the run's history: what it has not been sent yet is looked up there when its turn
+ * comes, so that a slow one costs no memory, and skips what it is too late for.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { ApiFailure } from './http.js';
+
+/** Four messages a second at most. */
+const TURN_MS = 250;
+/** The view holds a row for every worker. */
+const VIEW_MS = 1_000;
+const HELLO_MS = 1_000;
+const PING_MS = 15_000;
+const MOST_VIEWERS = 500;
+const MOST_HELLO_BYTES = 4 * 1024;
+/** A viewer with more on its way gets nothing new. */
+const MOST_BUFFERED_BYTES = 512 * 1024;
+/** In one message, of each kind. */
+const MOST_POINTS = 500;
+const MOST_EVENTS = 200;
+const MOST_SAMPLES = 8;
+/** Kept for a moment, by who sees them under what name. */
+const MOST_VIEWS = 16;
+/** Closing codes of our own, 4000 and above: RFC 6455, 7.4.2. */
+const REFUSED = 4401;
+
+export interface LiveOptions {
+  readonly history: RunHistory;
+  /** @throws ApiFailure when the token does not let its holder read */
+  admit(token: string | undefined): readonly Access[];
+  view(access: readonly Access[], request: IncomingMessage): RunView;
+  nowMs(): number;
+}
+
+export interface LiveLink {
+  readonly viewers: number;
+  /** Takes over a request to upgrade, which comes from a page of ours. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  close(reason: string): void;
+}
+
+interface Viewer {
+  readonly socket: WebSocket;
+  readonly request: IncomingMessage;
+  readonly access: readonly Access[];
+  /** What was sent last. */
+  round: number;
+  event: number;
+  evaluation: number;
+  sample: number;
+  flow: number;
+  viewAtMs: number;
+  alive: boolean;
+}
+
+export function createLiveLink(options: LiveOptions): LiveLink {
+  const { history } = options;
+  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MOST_HELLO_BYTES });
+  const viewers = new Set<Viewer>();
+  const sockets = new Set<WebSocket>();
+  const views = new Map<string, { readonly atMs: number; readonly json: string }>();
+  const turns = setInterval(() => viewers.forEach(sendNews), TURN_MS);
+  const pings = setInterval(() => viewers.forEach(ping), PING_MS);
+  turns.unref();
+  pings.unref();
+
+  return {
+    get viewers() {
+      return viewers.size;
+    },
+    upgrade(request, socket, head) {
+      if (sockets.size >= MOST_VIEWERS) {
+        socket.on('error', () => socket.destroy());
+        socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+        return;
+      }
+      upgrader.handleUpgrade(request, socket, head, (open) => greet(open, request));
+    },
+    close(reason) {
+      clearInterval(turns);
+      clearInterval(pings);
+      // What came last is still told: the end of the run, above all.
+      viewers.forEach(sendNews);
+      for (const socket of sockets) socket.close(1001, reason.slice(0, 100));
+    },
+  };
+
+  function greet(socket: WebSocket, request: IncomingMessage): void {
+    sockets.add(socket);
+    // What is wrong with a link ends that link, and `close` follows.
+    socket.on('error', () => socket.terminate());
+    socket.on('close', () => {
+      clearTimeout(timer);
+      sockets.delete(socket);
+    });
+    const start = (text?: string): void => {
+      clearTimeout(timer);
+      socket.off('message', onHello);
+      admit(socket, request, text);
+    };
+    const onHello = (data: Buffer): void => start(data.toString('utf8'));
+    const timer = setTimeout(start, HELLO_MS);
+    socket.once('message', onHello);
+  }
+
+  function admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
+    let access: readonly Access[];
+    try {
+      access = options.admit(tokenOf(text));
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error;
+      const { code, message, remedy } = error;
+      send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
+      socket.close(REFUSED, code);
+      return;
+    }
+    const { evaluations, samples, flows, lastRound, lastEvent } = history;
+    const viewer: Viewer = {
+      socket,
+      request,
+      access,
+      round: lastRound,
+      event: lastEvent,
+      evaluation: evaluations.at(-1)?.round ?? -1,
+      sample: samples.at(-1)?.round ?? -1,
+      flow: flows.at(-1)?.round ?? -1,
+      viewAtMs: options.nowMs(),
+      alive: true,
+    };
+    send(socket, { type: 'hello', view: options.view(access, request), lastRound, lastEvent });
+    viewers.add(viewer);
+    socket.on('pong', () => (viewer.alive = true));
+    socket.on('close', () => viewers.delete(viewer));
+  }
+
+  function ping(viewer: Viewer): void {
+    if (!viewer.alive) return viewer.socket.terminate();
+    viewer.alive = false;
+    viewer.socket.ping();
+  }
+
+  function sendNews(viewer: Viewer): void {
+    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MOST_BUFFERED_BYTES) return;
+    const news = { ...pointsFor(viewer), ...logFor(viewer) };
+    const view = viewFor(viewer);
+    if (Object.keys(news).length === 0 && view === undefined) return;
+    const text = JSON.stringify({ type: 'update', ...news } satisfies LiveMessage);
+    sendText(viewer.socket, view === undefined ? text : `${text.slice(0, -1)},"view":${view}}`);
+  }
+
+  function pointsFor(viewer: Viewer) {
+    const { lastRound, evaluations, flows } = history;
+    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MOST_POINTS).points : undefined;
+    const validated = newest(evaluations, ({ round }) => round > viewer.evaluation);
+    const flow = flows.at(-1);
+    const flowed = flow !== undefined && flow.round > viewer.flow;
+    viewer.round = lastRound;
+    viewer.evaluation = evaluations.at(-1)?.round ?? -1;
+    viewer.flow = flow?.round ?? -1;
+    return {
+      ...(points ? { points } : {}),
+      ...(validated.length > 0 ? { evaluations: validated } : {}),
+      ...(flowed ? { flow } : {}),
+    };
+  }
+
+  function logFor(viewer: Viewer) {
+    const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MOST_EVENTS);
+    const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MOST_SAMPLES);
+    viewer.event = history.lastEvent;
+    viewer.sample = history.samples.at(-1)?.round ?? -1;
+    return { ...(events.length > 0 ? { events } : {}), ...(samples.length > 0 ? { samples } : {}) };
+  }
+
+  /** JSON; put together once for all who see the same. */
+  function viewFor(viewer: Viewer): string | undefined {
+    const now = options.nowMs();
+    if (now - viewer.viewAtMs < VIEW_MS) return undefined;
+    viewer.viewAtMs = now;
+    const key = `${viewer.access.join()} ${viewer.access.includes('admin') ? viewer.request.headers.host : ''}`;
+    const known = views.get(key);
+    if (known && now - known.atMs < TURN_MS) return known.json;
+    const json = JSON.stringify(options.view(viewer.access, viewer.request));
+    if (views.size > MOST_VIEWS) views.clear();
+    views.set(key, { atMs: now, json });
+    return json;
+  }
+}
+
+function newest<T>(list: readonly T[], isNew: (item: T) => boolean): readonly T[] {
+  let first = list.length;
+  while (first > 0 && isNew(list[first - 1])) first--;
+  return list.slice(first);
+}
+
+function send(socket: WebSocket, message: LiveMessage): void {
+  sendText(socket, JSON.stringify(message));
+}
+
+function sendText(socket: WebSocket, text: string): void {
+  // A failed write also ends in the socket's `error` or `close`, which is where it is dealt with.
+  socket.send(text, () => undefined);
+}
+
+/** @returns undefined when none is given; one that fits nothing when what came is no hello */
+function tokenOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== 'object' || value === null) return '';
+    const { token } = value as { token?: unknown };
+    return token === undefined || typeof token === 'string' ? token : '';
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,350 @@
+/** The HTTP API in OpenAPI 3.1, for whoever writes to it. The tests hold every route against it. */
+import {
+  MOST_PLAY_CHARACTERS,
+  MOST_PRIME_CHARACTERS,
+  POINT_FIELDS,
+  type EvaluationPoint,
+  type GradientFlow,
+  type LoggedEvent,
+  type PastRun,
+  type RunFacts,
+  type SamplePoint,
+  type WorkerView,
+} from '@troupe/run';
+
+type Schema = Readonly<Record<string, unknown>>;
+
+const text: Schema = { type: 'string' };
+const count: Schema = { type: 'integer', minimum: 0 };
+const number: Schema = { type: 'number' };
+const positive: Schema = { type: 'number', minimum: 0 };
+const list = (items: Schema): Schema => ({ type: 'array', items });
+const oneOf = (...values: readonly string[]): Schema => ({ type: 'string', enum: values });
+const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` });
+
+/** All fields of `T`, those that may be absent in `optional`; the compiler compares. */
+function object<T>(fields: { readonly [K in keyof T]-?: Schema }, optional: readonly (keyof T)[] = []): Schema {
+  const required = Object.keys(fields).filter((key) => !optional.includes(key as keyof T));
+  return { type: 'object', properties: fields, required, additionalProperties: false };
+}
+
+const EvaluationPointSchema = object<EvaluationPoint>({ round: count, validationLoss: number });
+const SamplePointSchema = object<SamplePoint>({ round: count, text });
+const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)) });
+const RoundPointSchema: Schema = {
+  type: 'object',
+  properties: Object.fromEntries(POINT_FIELDS.map((field) => [field, number])),
+  required: POINT_FIELDS,
+  additionalProperties: false,
+};
+const PointColumnsSchema: Schema = {
+  type: 'object',
+  description: 'Points column by column, all of one length, rounds ascending.',
+  properties: Object.fromEntries(POINT_FIELDS.map((field) => [field, list(number)])),
+  required: POINT_FIELDS,
+  additionalProperties: false,
+};
+
+const WorkerSchema = object<WorkerView>(
+  {
+    id: text,
+    name: { ...text, description: 'As its person chose it: text, never markup.' },
+    kind: oneOf('node', 'browser'),
+    engine: text,
+    device: text,
+    charsPerSecond: positive,
+    streams: count,
+    latencyMs: positive,
+    rounds: count,
+    characters: count,
+    lastSeenMs: number,
+    state: oneOf('joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'left'),
+    reason: text,
+  },
+  ['device', 'latencyMs'],
+);
+
+const RunSchema = object<RunFacts>(
+  {
+    runId: text,
+    name: text,
+    organizer: text,
+    phase: oneOf('starting', 'running', 'paused', 'waiting', 'over'),
+    phaseReason: text,
+    pausedBy: list(text),
+    round: { ...count, description: 'Rounds completed.' },
+    rounds: count,
+    startedAt: { ...number, description: 'Milliseconds since 1970.' },
+    etaMs: positive,
+    config: { type: 'object', description: 'The training config, as in PROTOCOL.md.' },
+    model: text,
+    parameters: count,
+    corpus: {
+      type: 'object',
+      properties: { name: text, characters: count, train: count, validation: count },
+      required: ['name', 'characters', 'train', 'validation'],
+    },
+    latest: ref('RoundPoint'),
+    best: ref('EvaluationPoint'),
+    validated: ref('EvaluationPoint'),
+    workers: list(ref('Worker')),
+    workerCount: count,
+    maxWorkers: count,
+    access: list(oneOf('read', 'admin')),
+    joinLink: { ...text, description: 'For admins only.' },
+    checkpoint: { type: 'object', properties: { round: count, path: text }, required: ['round', 'path'] },
+    lossHistory: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
+    validation: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
+    sample: ref('SamplePoint'),
+    codec: oneOf('fp16', 'fp32'),
+    streams: count,
+    window: count,
+  },
+  ['organizer', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'checkpoint', 'sample'],
+);
+
+const EventSchema = object<LoggedEvent>(
+  {
+    id: count,
+    at: number,
+    round: count,
+    kind: oneOf('worker', 'decision', 'control', 'checkpoint', 'waiting', 'note'),
+    level: oneOf('info', 'warn'),
+    text,
+    remedy: text,
+  },
+  ['remedy'],
+);
+
+const PastRunSchema = object<PastRun>(
+  {
+    folder: text,
+    runId: text,
+    name: text,
+    model: text,
+    config: { type: 'object' },
+    corpus: text,
+    parameters: count,
+    startedAt: number,
+    round: count,
+    rounds: count,
+    best: ref('EvaluationPoint'),
+    losses: {
+      type: 'object',
+      properties: { round: list(count), smoothedLoss: list(number), gradientNorm: list(number) },
+      required: ['round', 'smoothedLoss', 'gradientNorm'],
+    },
+    evaluations: list(ref('EvaluationPoint')),
+    flow: ref('GradientFlow'),
+    current: { type: 'boolean' },
+  },
+  ['best', 'flow'],
+);
+
+const ControlRequestSchema: Schema = {
+  oneOf: [
+    {
+      type: 'object',
+      properties: { action: oneOf('pause', 'resume', 'checkpoint', 'stop') },
+      required: ['action'],
+      additionalProperties: false,
+    },
+    {
+      type: 'object',
+      description:
+        'kick: it is told to go, and may be started again. ban: whoever comes from its address under its name is turned down as well, ' +
+        'until the coordinator ends.',
+      properties: { action: oneOf('kick', 'ban'), workerId: text, reason: text },
+      required: ['action', 'workerId'],
+      additionalProperties: false,
+    },
+    {
+      type: 'object',
+      description:
+        'From the next round on, and kept in checkpoints. learningRate is the peak, which the schedule scales; clip 0 = never. ' +
+        'Turned down (409) in a reproducible run.',
+      properties: { action: oneOf('set'), learningRate: { ...number, exclusiveMinimum: 0 }, clip: positive },
+      required: ['action'],
+      additionalProperties: false,
+    },
+  ],
+};
+
+const PlayRequestSchema: Schema = {
+  type: 'object',
+  properties: {
+    prime: { ...text, maxLength: MOST_PRIME_CHARACTERS, default: '' },
+    temperature: { ...number, minimum: 0, maximum: 10, default: 0.7 },
+    topK: { ...count, maximum: 65_536, default: 0, description: '0 = among all characters.' },
+    length: { type: 'integer', minimum: 1, maximum: MOST_PLAY_CHARACTERS, default: 300 },
+    seed: { ...count, maximum: 0xffffffff },
+  },
+  additionalProperties: false,
+};
+
+const query = (name: string, description: string): Schema => ({ name, in: 'query', description, schema: count });
+const jsonContent = (schema: Schema): Schema => ({ 'application/json': { schema } });
+const anyone: Schema = { security: [] };
+const worker: Schema = { security: [{ workerToken: [] }, { adminToken: [] }] };
+const admin: Schema = { security: [{ adminToken: [] }] };
+const failure: Schema = { description: 'Why not, and what to do.', content: jsonContent(ref('Error')) };
+
+function operation(summary: string, content: Schema, rest: Schema = {}, description = 'The answer.'): Schema {
+  return { summary, responses: { '200': { description, content }, '4XX': failure, '5XX': failure }, ...rest };
+}
+
+const takes = (schema: Schema): Schema => ({ requestBody: { required: true, content: jsonContent(schema) } });
+
+export const openapi = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Troupe coordinator',
+    version: '1',
+    description:
+      'See a training run and steer it. Losses are in nats per character, times in milliseconds, moments in milliseconds since 1970. ' +
+      'Tokens are sent as authorization: Bearer TOKEN. With --public, whatever the admin token may read is open to anyone. The live ' +
+      'link is a WebSocket at /live; docs/api.md describes it.',
+  },
+  security: [{ adminToken: [] }],
+  paths: {
+    '/healthz': {
+      get: operation(
+        'Whether the coordinator lives',
+        jsonContent({
+          type: 'object',
+          properties: { status: oneOf('ok'), phase: text, round: count },
+          required: ['status', 'phase', 'round'],
+          additionalProperties: false,
+        }),
+        anyone,
+      ),
+    },
+    '/metrics': { get: operation('Figures for Prometheus', { 'text/plain': { schema: text } }) },
+    '/api/openapi.json': { get: operation('This document', jsonContent({ type: 'object' }), anyone) },
+    '/api/run': { get: operation('The run as it stands', jsonContent(ref('Run')), worker) },
+    '/api/history': {
+      get: operation(
+        'Rounds from..to; of more than `points`, the ones with the least and greatest values, so that spikes stay',
+        jsonContent({
+          type: 'object',
+          properties: {
+            points: ref('PointColumns'),
+            evaluations: list(ref('EvaluationPoint')),
+            firstRound: count,
+            lastRound: count,
+            thinned: { type: 'boolean' },
+          },
+          required: ['points', 'evaluations', 'firstRound', 'lastRound', 'thinned'],
+          additionalProperties: false,
+        }),
+        {
+          parameters: [
+            query('from', 'First round, default 0.'),
+            query('to', 'Last round, default the newest.'),
+            query('points', 'Rounds at most, 8 to 20000, default 2000.'),
+          ],
+        },
+      ),
+    },
+    '/api/samples': {
+      get: operation(
+        'What the model wrote, oldest first',
+        jsonContent({
+          type: 'object',
+          properties: { samples: list(ref('SamplePoint')) },
+          required: ['samples'],
+          additionalProperties: false,
+        }),
+      ),
+    },
+    '/api/events': {
+      get: operation(
+        'The event log, oldest first',
+        jsonContent({
+          type: 'object',
+          properties: { events: list(ref('Event')), last: count },
+          required: ['events', 'last'],
+          additionalProperties: false,
+        }),
+        { parameters: [query('after', 'Only events with a greater id, default 0.')] },
+      ),
+    },
+    '/api/flow': {
+      get: operation(
+        'How far back errors reach, oldest first',
+        jsonContent({
+          type: 'object',
+          properties: { flows: list(ref('GradientFlow')) },
+          required: ['flows'],
+          additionalProperties: false,
+        }),
+      ),
+    },
+    '/api/runs': {
+      get: operation(
+        'The runs of the same folder, newest first',
+        jsonContent({
+          type: 'object',
+          properties: { runs: list(ref('PastRun')) },
+          required: ['runs'],
+          additionalProperties: false,
+        }),
+      ),
+    },
+    '/api/checkpoint': {
+      get: operation(
+        'The newest checkpoint, a safetensors file',
+        {
+          'application/octet-stream': { schema: { type: 'string', format: 'binary' } },
+        },
+        admin,
+      ),
+    },
+    '/api/control': {
+      post: operation(
+        'Steer the run',
+        jsonContent({
+          type: 'object',
+          properties: { ok: { const: true }, text, path: text },
+          required: ['ok', 'text'],
+          additionalProperties: false,
+        }),
+        { ...admin, ...takes(ref('ControlRequest')) },
+      ),
+    },
+    '/api/sample': {
+      post: operation(
+        'Let the model write, as it stands',
+        { 'text/event-stream': { schema: text } },
+        takes(ref('PlayRequest')),
+        'Server-sent events, the data of each a JSON object: {type: start, round, seed}, {type: text, text} as it is written, and {type: end} ' +
+          'or {type: error, code, message, remedy}.',
+      ),
+    },
+  },
+  components: {
+    securitySchemes: {
+      adminToken: { type: 'http', scheme: 'bearer', description: 'Sees everything and steers.' },
+      workerToken: { type: 'http', scheme: 'bearer', description: 'Lets a worker join, and see the run.' },
+    },
+    schemas: {
+      Run: RunSchema,
+      Worker: WorkerSchema,
+      RoundPoint: RoundPointSchema,
+      PointColumns: PointColumnsSchema,
+      EvaluationPoint: EvaluationPointSchema,
+      SamplePoint: SamplePointSchema,
+      GradientFlow: GradientFlowSchema,
+      Event: EventSchema,
+      PastRun: PastRunSchema,
+      ControlRequest: ControlRequestSchema,
+      PlayRequest: PlayRequestSchema,
+      Error: {
+        type: 'object',
+        properties: { code: text, message: text, remedy: text },
+        required: ['code', 'message', 'remedy'],
+        additionalProperties: false,
+      },
+    },
+  },
+};

@@ -1,0 +1,91 @@
+/** What pages show of a run, put together from the conductor and the board. */
+import type { IncomingMessage } from 'node:http';
+import { networkInterfaces } from 'node:os';
+import type { Conductor } from '@troupe/conductor';
+import { LIMITS } from '@troupe/protocol';
+import { modelName, type Access, type RunFacts, type RunView } from '@troupe/run';
+import type { Board } from '../record/board.js';
+
+const MOST_CURVE_POINTS = 200;
+
+export interface ViewSource {
+  readonly conductor: Pick<Conductor, 'status'>;
+  readonly board: Board;
+  readonly runId: string;
+  /** [P] */
+  readonly parameters: number;
+  readonly organizer: string | undefined;
+  /** Of workers. */
+  readonly token: string;
+}
+
+/** @param request says by what name whoever asks has reached us, which is what the link for volunteers goes by */
+export function runView(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunView {
+  const { board, organizer } = source;
+  const { history, best, checkpoint, corpus, etaMs } = board;
+  const { run, latest, evaluations } = history;
+  const status = source.conductor.status();
+  const admin = access.includes('admin');
+  const validated = evaluations.at(-1);
+  return {
+    ...status,
+    runId: source.runId,
+    rounds: status.config.rounds,
+    model: modelName(status.config.model),
+    parameters: source.parameters,
+    corpus: corpus ?? { name: '', characters: 0, train: 0, validation: 0 },
+    maxWorkers: LIMITS.workers,
+    name: run?.name ?? '',
+    startedAt: run?.startedAt ?? 0,
+    access,
+    ...(organizer === undefined ? {} : { organizer }),
+    ...(etaMs === undefined || status.phase !== 'running' ? {} : { etaMs }),
+    ...(best === undefined ? {} : { best }),
+    ...(latest === undefined ? {} : { latest }),
+    ...(validated === undefined ? {} : { validated }),
+    ...(admin ? { joinLink: joinLink(pageOrigin(request), source.token) } : {}),
+    ...(admin && checkpoint ? { checkpoint } : {}),
+  };
+}
+
+export function runFacts(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunFacts {
+  const view = runView(source, access, request);
+  const { history } = source.board;
+  const { round, smoothedLoss } = history.points(0, history.lastRound, MOST_CURVE_POINTS).points;
+  const sample = history.samples.at(-1);
+  const { codec, streams, window } = view.config;
+  return {
+    ...view,
+    lossHistory: round.map((at, i) => [at, smoothedLoss[i]]),
+    validation: history.evaluations.slice(-MOST_CURVE_POINTS).map((one) => [one.round, one.validationLoss]),
+    ...(sample ? { sample } : {}),
+    codec,
+    streams,
+    window,
+  };
+}
+
+/** The token stands in the fragment, which browsers keep to themselves. */
+export function joinLink(origin: string, token: string): string {
+  return `${origin}/join/#token=${encodeURIComponent(token)}`;
+}
+
+/** A link with "localhost" in it is of no use to others, when we can be reached from outside. */
+function pageOrigin({ headers, socket }: IncomingMessage): string {
+  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
+  const host = headers.host ?? 'localhost';
+  const name = host.replace(/:\d+$/, '');
+  const local = name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
+  const outside = local && !isLoopback(socket.localAddress) ? lanAddress() : undefined;
+  return `${scheme}://${outside === undefined ? host : host.replace(name, outside)}`;
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address === undefined || address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
+}
+
+/** By which other machines of the network may reach this one. */
+export function lanAddress(): string | undefined {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+}

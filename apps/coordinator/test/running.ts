@@ -1,0 +1,192 @@
+/** A real coordinator in this process, real sockets, and workers to go with it. */
+import { existsSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import { request } from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { createReferenceEngine } from '@troupe/model/reference';
+import type { LiveMessage, RunEvent } from '@troupe/run';
+import { connectWebSocket } from '@troupe/transport/websocket';
+import { runWorker } from '@troupe/worker';
+import { WebSocket } from 'ws';
+import { runCoordinator } from '../src/coordinator.js';
+import { parseSettings } from '../src/settings.js';
+
+export const TOKEN = 'token-of-workers';
+export const ADMIN = 'token-of-admins';
+
+const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--wire=fp32', '--schedule=constant', '--port=0'];
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly text: string;
+  readonly json: any;
+}
+
+export interface Asking {
+  readonly token?: string;
+  readonly method?: string;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface RunningCoordinator {
+  readonly host: string;
+  readonly events: readonly RunEvent[];
+  event<K extends RunEvent['event']>(kind: K): Promise<Extract<RunEvent, { event: K }>>;
+  ask(path: string, asking?: Asking): Promise<Answer>;
+  /** As an admin. */
+  steer(order: unknown): Promise<Answer>;
+  join(name: string): { readonly done: Promise<unknown>; leave(): void };
+  /** Waits until so many rounds are completed. */
+  round(least: number): Promise<void>;
+  live(hello?: unknown): Viewer;
+  /** Asks it to save and stop, and waits until it has. */
+  stop(): Promise<void>;
+  /** Resolves when it has ended by itself; rejects with what it failed with. */
+  readonly ended: Promise<void>;
+}
+
+export interface Viewer {
+  readonly socket: WebSocket;
+  readonly messages: LiveMessage[];
+  /** The first that passes, past or to come. */
+  message(test: (message: LiveMessage) => boolean): Promise<LiveMessage>;
+  readonly closed: Promise<number>;
+}
+
+export async function scratch(): Promise<string> {
+  return fs.mkdtemp(path.join(os.tmpdir(), 'troupe-coordinator-'));
+}
+
+/** @throws when the side thread was not built: its script is what `npm run build` makes */
+export async function startCoordinator(...flags: string[]): Promise<RunningCoordinator> {
+  const script = fileURLToPath(new URL('../dist/side-thread.js', import.meta.url));
+  if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
+  const events: RunEvent[] = [];
+  const stop = new AbortController();
+  const leavings: (() => void)[] = [];
+  const settings = parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN });
+  const ended = runCoordinator({ settings, env: {}, report: (event) => events.push(event), signal: stop.signal });
+  ended.catch(() => undefined);
+  const event = async (kind: RunEvent['event']): Promise<any> => {
+    for (;;) {
+      const found = events.find((one) => one.event === kind);
+      if (found) return found;
+      await Promise.race([delay(5), ended]);
+    }
+  };
+  const { address } = await event('listening');
+  const host = new URL(address).host;
+  const ask = (where: string, asking: Asking = {}): Promise<Answer> => askHttp(host, where, asking);
+  return {
+    host,
+    events,
+    event,
+    ask,
+    steer: (body) => ask('/api/control', { token: ADMIN, body }),
+    join(name) {
+      const worker = startWorker(address, name);
+      leavings.push(worker.leave);
+      return worker;
+    },
+    async round(least) {
+      while (!events.some((one) => one.event === 'round' && one.round >= least)) await Promise.race([delay(5), ended]);
+    },
+    live: (hello) => openViewer(`ws://${host}/live`, hello),
+    async stop() {
+      stop.abort(new Error('asked to stop'));
+      await ended;
+      for (const leave of leavings) leave();
+    },
+    ended,
+  };
+}
+
+function askHttp(host: string, where: string, { token, method, body, headers }: Asking): Promise<Answer> {
+  const [hostname, port] = [host.replace(/:\d+$/, ''), host.replace(/^.*:/, '')];
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      {
+        hostname,
+        port,
+        path: where,
+        method: method ?? (body === undefined ? 'GET' : 'POST'),
+        headers: {
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString('utf8');
+          const isJson = response.headers['content-type'] === 'application/json' && text !== '';
+          resolve({ status: response.statusCode!, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined });
+        });
+      },
+    );
+    sent.on('error', reject);
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+function startWorker(address: string, name: string): { done: Promise<unknown>; leave(): void } {
+  const stop = new AbortController();
+  const done = runWorker({
+    address: `${address}/control`,
+    token: TOKEN,
+    name,
+    kind: 'node',
+    signal: stop.signal,
+    ports: {
+      connect: (to, signal) => connectWebSocket(to, { signal }),
+      createEngine: async (model, limits) => createReferenceEngine(model, limits),
+      nowMs: () => performance.now(),
+      sleep: (ms, signal) => delay(ms, undefined, { signal }),
+      random: () => 0.5,
+      log: () => undefined,
+    },
+  }).then(
+    () => 'ended',
+    (error: unknown) => error,
+  );
+  return { done, leave: () => stop.abort(new Error('leaving')) };
+}
+
+/** `hello`: what is said first; undefined = nothing. */
+export function openViewer(address: string, hello: unknown, headers: Record<string, string> = {}): Viewer {
+  const socket = new WebSocket(address, { headers });
+  const messages: LiveMessage[] = [];
+  const closed = new Promise<number>((resolve, reject) => {
+    socket.on('close', resolve);
+    socket.on('error', reject);
+  });
+  closed.catch(() => undefined);
+  if (hello !== undefined) socket.on('open', () => socket.send(typeof hello === 'string' ? hello : JSON.stringify(hello)));
+  socket.on('message', (data: Buffer) => messages.push(JSON.parse(data.toString('utf8')) as LiveMessage));
+  return {
+    socket,
+    messages,
+    closed,
+    async message(test) {
+      for (;;) {
+        const found = messages.find(test);
+        if (found) return found;
+        await Promise.race([
+          delay(5),
+          closed.then((code) => {
+            if (!messages.some(test)) throw new Error(`the link closed with ${code} before the message awaited`);
+          }),
+        ]);
+      }
+    },
+  };
+}

@@ -1,0 +1,406 @@
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { latestCheckpoint } from '@troupe/checkpoint/node';
+import type { LiveMessage, RunFacts, WorkerView } from '@troupe/run';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openapi } from '../src/web/openapi.js';
+import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
+import { problems } from './schema.js';
+
+let cwd: string;
+let out: string;
+let run: RunningCoordinator;
+
+const HOSTILE = '<img src=x onerror=alert(1)>\u001b[2J\u202e';
+
+beforeAll(async () => {
+  cwd = await scratch();
+  out = path.join(cwd, 'runs', 'one');
+  run = await startCoordinator(
+    '--rounds=100000000',
+    '--eval-every=10',
+    '--sample-every=10',
+    '--checkpoint-every=20',
+    '--tensorboard',
+    '--name=A <b>run</b>',
+    '--organizer=Ann & Co.',
+    `--out=${out}`,
+  );
+  run.join(HOSTILE);
+  await run.round(25);
+  await run.event('sample');
+  await run.event('checkpoint');
+});
+
+afterAll(async () => {
+  await run.stop();
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+const admin = (where: string) => run.ask(where, { token: ADMIN });
+const view = async (): Promise<RunFacts> => (await admin('/api/run')).json;
+const until = async (test: () => Promise<boolean>): Promise<void> => {
+  while (!(await test())) await delay(10);
+};
+const learningRates = async (): Promise<number[]> => (await admin('/api/history?points=20000')).json.points.learningRate;
+
+interface Operation {
+  readonly security?: readonly object[];
+  readonly responses: Readonly<Record<string, { readonly content: Readonly<Record<string, { readonly schema: object }>> }>>;
+}
+const operations = Object.entries(openapi.paths).map(
+  ([where, methods]) => [where, ...(Object.entries(methods)[0] as [string, Operation])] as const,
+);
+const gets = operations.filter(([, method]) => method === 'get');
+
+describe('the API as described', () => {
+  it.each(gets)('%s answers as it says', async (where, _, operation) => {
+    const [[type, { schema }]] = Object.entries(operation.responses['200'].content);
+    const { status, headers, json, text } = await admin(where);
+    expect(status).toBe(200);
+    expect(headers['content-type']).toMatch(new RegExp(`^${type}`));
+    expect(text.length).toBeGreaterThan(0);
+    if (json !== undefined) expect(problems(schema, json, openapi).slice(0, 5)).toEqual([]);
+  });
+
+  it.each(operations)('%s asks for its token', async (where, method, { security }) => {
+    const { status, json } = await run.ask(where, method === 'post' ? { body: {} } : {});
+    if (security?.length === 0) expect(status).toBe(200);
+    else expect({ status, code: json.code }).toEqual({ status: 401, code: 'no_token' });
+  });
+
+  it.each(operations)('%s takes no other method, and says which', async (where, method) => {
+    const { status, headers } = await run.ask(where, { token: ADMIN, method: 'DELETE' });
+    expect(status).toBe(405);
+    expect(headers.allow).toBe(method === 'get' ? 'GET, HEAD' : 'POST');
+  });
+
+  it('answers a HEAD without a body', async () => {
+    for (const where of ['/', '/api/run', '/api/checkpoint']) {
+      const { status, text, headers } = await run.ask(where, { token: ADMIN, method: 'HEAD' });
+      expect([status, text]).toEqual([200, '']);
+      expect(Number(headers['content-length'])).toBeGreaterThan(0);
+    }
+  });
+
+  it('describes what it asks for', async () => {
+    const request = openapi.components.schemas.ControlRequest;
+    expect(problems(request, { action: 'set', clip: 1 }, openapi)).toEqual([]);
+    expect(problems(request, { action: 'dance' }, openapi)).not.toEqual([]);
+    expect((await run.steer({ action: 'dance' })).json).toMatchObject({ code: 'bad_request', remedy: /openapi/ });
+  });
+
+  it('turns down wrong parameters with a reason and a remedy', async () => {
+    for (const query of ['points=2', 'points=many', 'from=-1', 'to=1e3']) {
+      const { status, json } = await admin(`/api/history?${query}`);
+      expect(status).toBe(400);
+      expect(problems(openapi.components.schemas.Error, json, openapi)).toEqual([]);
+    }
+    expect((await admin('/api/nothing')).json).toMatchObject({ code: 'no_such_path' });
+  });
+});
+
+describe('who may what', () => {
+  it('the token of workers shows the run, without what is for admins', async () => {
+    const { json } = await run.ask('/api/run', { token: TOKEN });
+    expect(json).toMatchObject({ name: 'A <b>run</b>', organizer: 'Ann & Co.', access: [] });
+    expect(json.joinLink).toBeUndefined();
+    expect(json.checkpoint).toBeUndefined();
+    for (const where of ['/api/events', '/api/history', '/metrics', '/api/checkpoint']) {
+      expect((await run.ask(where, { token: TOKEN })).json).toMatchObject({ code: 'wrong_token' });
+    }
+    expect((await run.ask('/api/control', { token: TOKEN, body: { action: 'pause' } })).status).toBe(401);
+  });
+
+  it('a browser that was led here under another name gets nothing', async () => {
+    for (const where of ['/', '/api/run', '/join/']) {
+      expect((await run.ask(where, { token: ADMIN, headers: { host: 'evil.example' } })).status).toBe(403);
+    }
+    expect((await run.ask('/healthz', { headers: { host: 'anything' } })).status).toBe(200);
+  });
+
+  it('a page of another site can neither post nor watch', async () => {
+    const headers = { origin: 'http://evil.example' };
+    expect((await run.ask('/api/control', { token: ADMIN, body: { action: 'pause' }, headers })).json).toMatchObject({
+      code: 'other_site',
+    });
+    const plain = { token: ADMIN, method: 'POST', headers: { 'content-type': 'text/plain' } };
+    expect((await run.ask('/api/control', plain)).status).toBe(415);
+    await expect(openViewer(`ws://${run.host}/live`, { token: ADMIN }, headers).closed).rejects.toThrow(/403/);
+  });
+
+  it('a body that is too long, or no JSON, is turned down', async () => {
+    expect((await run.steer({ action: 'kick', workerId: 'x'.repeat(20_000) })).status).toBe(413);
+    const headers = { 'content-type': 'application/json' };
+    expect((await run.ask('/api/control', { token: ADMIN, method: 'POST', headers })).json).toMatchObject({ code: 'bad_json' });
+  });
+});
+
+describe('the pages', () => {
+  it('come with headers that let nothing else in', async () => {
+    const { headers } = await run.ask('/');
+    expect(headers['content-security-policy']).toMatch(/default-src 'none'/);
+    expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
+  });
+
+  it('are all that can be asked for', async () => {
+    for (const where of [
+      '/package.json',
+      '/../package.json',
+      '/join/../../package.json',
+      '/join/%2e%2e/%2e%2e/package.json',
+      '//etc/passwd',
+      '/join//etc/passwd',
+      '/headers.json',
+      '/join/headers.json',
+    ]) {
+      expect((await run.ask(where)).status).toBe(404);
+    }
+    expect(await run.ask('/join')).toMatchObject({ status: 308, headers: { location: '/join/' } });
+  });
+});
+
+describe('the run as shown', () => {
+  it('has figures that fit together', async () => {
+    const { round, latest, workers, validated, best, sample, lossHistory } = await view();
+    expect(round).toBeGreaterThanOrEqual(25);
+    const { roundMs, computeMs, transferMs, reduceMs, waitingMs } = latest!;
+    expect(Math.abs(computeMs + transferMs + reduceMs + waitingMs - roundMs)).toBeLessThan(1 + roundMs / 100);
+    expect(workers[0]).toMatchObject({ kind: 'node', engine: 'reference float64', streams: 4 });
+    expect(validated!.validationLoss).toBeGreaterThanOrEqual(best!.validationLoss);
+    expect(sample!.text.length).toBeGreaterThan(100);
+    expect(lossHistory.length).toBeGreaterThan(10);
+  });
+
+  it('names a worker as it calls itself, as text, without what steers a terminal', async () => {
+    const [worker] = (await view()).workers;
+    expect(worker.name).toBe('<img src=x onerror=alert(1)>\ufffd[2J\ufffd');
+    const { events } = (await admin('/api/events')).json;
+    expect(JSON.stringify(events)).not.toMatch(/\\u001b|\u202e/);
+  });
+
+  it('shows how far back errors reach', async () => {
+    await until(async () => (await admin('/api/flow')).json.flows.length > 0);
+    const [flow] = (await admin('/api/flow')).json.flows;
+    expect(flow.layers).toHaveLength(1);
+    expect(flow.layers[0]).toHaveLength(8);
+    expect(Math.min(...flow.layers[0])).toBeGreaterThan(0);
+  });
+
+  it('lists itself among the runs of its folder', async () => {
+    const { runs } = (await admin('/api/runs')).json;
+    expect(runs.map(({ folder, current }: { folder: string; current: boolean }) => [folder, current])).toEqual([['one', true]]);
+  });
+
+  it('tells Prometheus', async () => {
+    const { text } = await admin('/metrics');
+    const figure = (name: string): number => Number(new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]);
+    expect(figure('troupe_round')).toBeGreaterThanOrEqual(25);
+    expect(figure('troupe_rounds_total')).toBeGreaterThanOrEqual(25);
+    expect(figure('troupe_characters_total')).toBe(figure('troupe_rounds_total') * 32);
+    expect(figure('troupe_round_seconds_count')).toBe(figure('troupe_rounds_total'));
+    expect(figure('troupe_validation_loss')).toBeGreaterThan(1);
+    expect(text).toMatch(/^troupe_workers\{state="(computing|ready)"\} 1$/m);
+  });
+});
+
+describe('the live link', () => {
+  const isUpdate = (message: LiveMessage) => message.type === 'update';
+
+  it('sends the view, then what is new, at most four times a second', async () => {
+    const viewer = run.live({ token: ADMIN });
+    const hello = await viewer.message(({ type }) => type === 'hello');
+    expect(hello).toMatchObject({ view: { access: ['read', 'admin'], name: 'A <b>run</b>' } });
+    await delay(2_000);
+    const updates = viewer.messages.filter(isUpdate);
+    viewer.socket.close();
+    expect(updates.length).toBeGreaterThan(2);
+    expect(updates.length).toBeLessThanOrEqual(9);
+    const rounds = updates.flatMap((message) => (message.type === 'update' ? (message.points?.round ?? []) : []));
+    expect(rounds).toEqual([...new Set(rounds)].sort((a, b) => a - b));
+    expect(rounds[0]).toBe((hello as { lastRound: number }).lastRound + 1);
+    const seen = new Set(updates.flatMap((message) => Object.keys(message)));
+    expect([...seen].sort()).toEqual(expect.arrayContaining(['evaluations', 'points', 'samples', 'view']));
+  });
+
+  it.each([{}, { token: 'guessed' }, { token: TOKEN }, 'no json', '[]', { token: 7 }, undefined])(
+    'turns down who may not read, and says why: %j',
+    async (hello) => {
+      const viewer = run.live(hello);
+      expect(await viewer.closed).toBe(4401);
+      expect(viewer.messages).toEqual([expect.objectContaining({ type: 'refused', remedy: expect.stringMatching(/./) })]);
+    },
+  );
+});
+
+describe('the playground', () => {
+  const play = (body: object) => run.ask('/api/sample', { token: ADMIN, body });
+  const messages = (text: string) =>
+    text
+      .split('\n\n')
+      .filter(Boolean)
+      .map((event) => JSON.parse(event.replace(/^data: /, '')));
+
+  it('writes on from a text, and the same again from the same seed and parameters', async () => {
+    await run.steer({ action: 'pause' });
+    await until(async () => (await view()).phase === 'paused');
+    const body = { prime: 'Shall I compare', temperature: 0.8, topK: 10, length: 50, seed: 3 };
+    const [first, second] = [messages((await play(body)).text), messages((await play(body)).text)];
+    await run.steer({ action: 'resume' });
+    expect(first[0]).toMatchObject({ type: 'start', seed: 3 });
+    expect(first.at(-1)).toEqual({ type: 'end' });
+    const text = first
+      .filter(({ type }) => type === 'text')
+      .map((message) => message.text)
+      .join('');
+    expect([...text]).toHaveLength(50);
+    expect(second).toEqual(first);
+  });
+
+  it('turns down what it cannot write on from', async () => {
+    expect((await play({ prime: '漢字' })).json).toMatchObject({ code: 'unknown_character' });
+    expect((await play({ length: 1_000_000 })).status).toBe(400);
+    expect((await play({ temperature: 'hot' })).status).toBe(400);
+    expect((await play({ nonsense: 1 })).status).toBe(400);
+  });
+
+  it('writes one text at a time for each', async () => {
+    const answers = await Promise.all([play({ length: 2_000 }), play({ length: 2_000 }), play({ length: 2_000 })]);
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 429, 429]);
+    expect((await play({ length: 5 })).status).toBe(200);
+  });
+});
+
+describe('steering', () => {
+  it('pauses and resumes, and says who', async () => {
+    expect((await run.steer({ action: 'resume' })).json).toMatchObject({ code: 'not_paused' });
+    expect((await run.steer({ action: 'pause' })).json).toMatchObject({ ok: true });
+    await delay(100);
+    const { phase, phaseReason, pausedBy, round, etaMs } = await view();
+    expect({ phase, phaseReason, pausedBy, etaMs }).toEqual({
+      phase: 'paused',
+      phaseReason: 'paused by admin',
+      pausedBy: ['admin'],
+      etaMs: undefined,
+    });
+    await delay(200);
+    expect((await view()).round).toBe(round);
+    expect((await run.steer({ action: 'pause' })).json).toMatchObject({ code: 'paused' });
+    await run.steer({ action: 'resume' });
+    await run.round(round + 3);
+    const { events } = (await admin('/api/events')).json;
+    expect(events.filter((event: { kind: string }) => event.kind === 'control').length).toBeGreaterThanOrEqual(2);
+  });
+
+  it('saves when asked, and hands the file over whole', async () => {
+    const { json } = await run.steer({ action: 'checkpoint' });
+    expect(json.ok).toBe(true);
+    const { headers } = await run.ask('/api/checkpoint', { token: ADMIN, method: 'HEAD' });
+    expect(headers['content-disposition']).toMatch(/filename="round-\d+\.safetensors"/);
+    expect((await fs.stat(json.path)).size).toBe(Number(headers['content-length']));
+  });
+
+  it('changes learning rate and clip from the next round on', async () => {
+    const reply = await run.steer({ action: 'set', learningRate: 0.002, clip: 0.125 });
+    expect(reply.json.text).toMatch(/learning rate 0.002, clip 0.125/);
+    const { round, config } = await view();
+    expect(config).toMatchObject({ learningRate: 0.002, clip: 0.125 });
+    await run.round(round + 3);
+    expect((await learningRates()).at(-1)).toBe(0.002);
+    expect((await learningRates())[0]).toBe(0.01);
+    expect((await run.steer({ action: 'set' })).status).toBe(400);
+    expect((await run.steer({ action: 'set', learningRate: 0 })).status).toBe(400);
+  });
+
+  const workerNamed = async (name: string): Promise<WorkerView | undefined> =>
+    (await view()).workers.find((worker) => worker.name === name && worker.state !== 'left');
+  const joined = async (name: string) => {
+    const worker = run.join(name);
+    await until(async () => (await workerNamed(name))?.state === 'computing');
+    return { ...worker, id: (await workerNamed(name))!.id };
+  };
+
+  it('sends a worker away, which stays away', async () => {
+    const { id, done } = await joined('guest');
+    const { json } = await run.steer({ action: 'kick', workerId: id, reason: 'too\u001b loud' });
+    expect(json.text).toBe('guest was sent away: too\ufffd loud');
+    expect(await done).toBe('ended');
+    const gone = (await view()).workers.find((worker) => worker.id === id);
+    expect(gone).toMatchObject({ state: 'left', reason: 'sent away by an admin: too\ufffd loud' });
+    expect((await run.steer({ action: 'kick', workerId: id })).json).toMatchObject({ code: 'no_such_worker' });
+    const again = await joined('guest');
+    again.leave();
+    await again.done;
+  });
+
+  it('shuts a worker out, and lets others in', async () => {
+    const { id, done } = await joined('intruder');
+    await run.steer({ action: 'ban', workerId: id });
+    expect(await done).toBe('ended');
+    expect(await run.join('intruder').done).toMatchObject({ name: 'WorkerRefused', code: 'banned' });
+    const other = await joined('friend');
+    other.leave();
+    await other.done;
+  });
+});
+
+describe('a run that is stopped and resumed', () => {
+  it('goes on with its history, its name and what was set', async () => {
+    const before = await view();
+    const viewer = run.live({ token: ADMIN });
+    await viewer.message(({ type }) => type === 'hello');
+    expect((await run.steer({ action: 'stop' })).json).toMatchObject({ ok: true });
+    await run.ended;
+    expect(await viewer.closed).toBe(1001);
+    const stored = (await latestCheckpoint(out))!;
+    expect(stored.checkpoint.config).toMatchObject({ learningRate: 0.002, clip: 0.125 });
+    expect(await fs.readdir(path.join(out, 'tensorboard'))).toHaveLength(1);
+
+    // As after a crash: rounds that no checkpoint has, and a torn line.
+    const file = path.join(out, 'history.jsonl');
+    const last = stored.checkpoint.round;
+    const beyond = JSON.stringify({ type: 'sample', sample: { round: last + 5, text: 'never happened' } });
+    await fs.appendFile(file, `${beyond}\n{"type":"sam`);
+
+    run = await startCoordinator('--resume', `--out=${out}`, '--organizer=Ann & Co.', '--eval-every=0', '--sample-every=0');
+    const after = await view();
+    expect(after).toMatchObject({ name: 'A <b>run</b>', startedAt: before.startedAt, round: last, runId: before.runId });
+    expect(after.config).toMatchObject({ learningRate: 0.002, clip: 0.125 });
+    const { points } = (await admin('/api/history?points=20000')).json;
+    expect([points.round[0], points.round.at(-1)]).toEqual([1, last]);
+    expect(JSON.stringify((await admin('/api/samples')).json)).not.toMatch(/never happened/);
+    run.join('back again');
+    await run.round(last + 3);
+    expect((await learningRates()).at(-1)).toBe(0.002);
+    const { events } = (await admin('/api/events')).json;
+    const ids = events.map(({ id }: { id: number }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+});
+
+describe('a run open to the public', () => {
+  it('is read by anyone and steered by admins, and a reproducible one is left as it is', async () => {
+    const folder = path.join(cwd, 'other', 'two');
+    const other = await startCoordinator('--public', '--rounds=9', '--reproducible', `--out=${folder}`);
+    try {
+      const { json } = await other.ask('/api/run');
+      expect(json).toMatchObject({ access: ['read'], phase: 'waiting', phaseReason: expect.stringMatching(/no worker/) });
+      expect(json.joinLink).toBeUndefined();
+      const viewer = other.live();
+      expect(await viewer.message(({ type }) => type === 'hello')).toMatchObject({ view: { access: ['read'] } });
+      expect((await other.ask('/api/control', { body: { action: 'pause' } })).json).toMatchObject({ code: 'no_token' });
+      expect((await other.steer({ action: 'set', clip: 1 })).json).toMatchObject({ code: 'reproducible' });
+      expect((await other.ask('/api/checkpoint', { token: ADMIN })).json).toMatchObject({ code: 'no_checkpoint' });
+    } finally {
+      await other.stop();
+    }
+  });
+
+  it('prints links that hold the tokens where no server log sees them', async () => {
+    const { dashboard, volunteer } = await run.event('listening');
+    expect(dashboard).toBe(`http://${run.host}/#admin=${ADMIN}`);
+    expect(volunteer).toBe(`http://${run.host}/join/#token=${TOKEN}`);
+    expect((await view()).joinLink).toBe(volunteer);
+  });
+});

@@ -1,0 +1,49 @@
+import type { EngineChoice } from '@troupe/engines';
+import type { Engine } from '@troupe/model';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createNodePorts } from '../src/node-ports.js';
+
+const CONFIG = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
+const LIMITS = { maxStreams: 2, maxWindow: 4 };
+
+const engines: Engine[] = [];
+afterEach(() => {
+  for (const engine of engines.splice(0)) engine.dispose();
+});
+
+/** Without threads: theirs is a compiled script. */
+async function open(
+  engine: EngineChoice,
+  wishes: { readonly not?: readonly string[]; readonly reproducible: boolean },
+): Promise<string> {
+  const ports = await createNodePorts({ engine, threads: 0, gpu: false, log: () => undefined });
+  const opened = await ports.createEngine(CONFIG, LIMITS, { not: [], ...wishes });
+  engines.push(opened);
+  return `${opened.info.name} ${opened.info.variant}`;
+}
+
+describe('the engine of a worker', () => {
+  it('is the one that was asked for', async () => {
+    expect(await open('reference', { reproducible: false })).toBe('reference float64');
+  });
+
+  it('is another one once that was lost', async () => {
+    expect(await open('reference', { not: ['reference'], reproducible: false })).not.toContain('reference');
+  });
+
+  it.each(['auto', 'wasm'] as const)(
+    'is the one of reproducible runs in such a run, by %s, also after it was lost',
+    async (choice) => {
+      for (const not of [[], ['wasm']]) expect(await open(choice, { not, reproducible: true })).toMatch(/^wasm simd /);
+    },
+  );
+
+  it('is refused in a reproducible run where another was asked for, also after a loss', async () => {
+    for (const not of [[], ['native']]) {
+      await expect(open('native', { not, reproducible: true })).rejects.toMatchObject({
+        code: 'unsupported',
+        remedy: expect.stringContaining('--engine wasm') as string,
+      });
+    }
+  });
+});

@@ -1,0 +1,23 @@
+export {
+  createConductor,
+  RunDiverged,
+  type Cadences,
+  type Conductor,
+  type ConductorStatus,
+  type ConductorOptions,
+} from './conduct.js';
+export { printable } from './control-door.js';
+export { NotSaved } from './follow-ups.js';
+export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
+export {
+  createTraining,
+  historyOf,
+  isReproducible,
+  configNow,
+  takeCheckpoint,
+  type Evaluation,
+  type History,
+  type Knobs,
+  type Training,
+  type TrainingSource,
+} from './training.js';

@@ -1,0 +1,228 @@
+/** Who takes part and where the time of a round goes, for whoever looks on; decides nothing. */
+import { LIMITS, type Message } from '@troupe/protocol';
+import { MOST_WORKERS_SHOWN, type RoundTiming, type RunState, type WorkerRecord, type WorkerView } from '@troupe/run';
+import { printable } from './control-door.js';
+import type { ReduceEvent } from './run-shell.js';
+
+/** How long a worker that has left is still shown, and how many of them. */
+const LEFT_MS = 180_000;
+const MOST_LEFT = 50;
+/** Weight of the newest latency. */
+const LATENCY_WEIGHT = 0.2;
+
+export interface Overview {
+  /** It has said hello and was welcomed. */
+  joined(workerId: string, name: string, kind: 'node' | 'browser'): void;
+  /** A message of its control link. */
+  heard(workerId: string, message: Message): void;
+  left(workerId: string, reason: string): void;
+  /** What the all-reduce says, before the run core hears of it: `state` still has the leases. */
+  onReduce(event: ReduceEvent, state: RunState): void;
+  /** Nothing counted so far in this round counts any more. */
+  reopened(): void;
+  /** Of the round whose update came last. */
+  readonly timing: RoundTiming;
+  workers(state: RunState): WorkerView[];
+}
+
+interface Guest {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: 'node' | 'browser';
+  engine: string;
+  told: number;
+  reason: string;
+  syncing: boolean;
+  seenAtMs: number;
+  leftAtMs: number | undefined;
+  latencyMs: number | undefined;
+  rounds: number;
+  characters: number;
+  charsPerSecond: number;
+  /** Of the last round in which something of it counted. */
+  streams: number;
+}
+
+/** What of one worker counts in the round being computed. */
+interface Share {
+  readonly grantedAtMs: number;
+  countedAtMs: number;
+  computeMs: number;
+  streams: number;
+  characters: number;
+}
+
+export function createOverview(nowMs: () => number): Overview {
+  const guests = new Map<string, Guest>();
+  const shares = new Map<string, Share>();
+  let lastUpdateMs = nowMs();
+  let timing: RoundTiming = { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: 0 };
+
+  return {
+    get timing() {
+      return timing;
+    },
+    joined(workerId, name, kind) {
+      forgetLongGone();
+      guests.set(workerId, newGuest(workerId, name, kind, nowMs()));
+    },
+    heard(workerId, message) {
+      const guest = guests.get(workerId);
+      if (guest) note(guest, message, nowMs());
+    },
+    left(workerId, reason) {
+      const guest = guests.get(workerId);
+      if (guest) Object.assign(guest, { leftAtMs: nowMs(), reason });
+      forgetLongGone();
+    },
+    onReduce(event, state) {
+      if (event.kind === 'rejected') return rejected(event.workerId, event.reason);
+      if (event.round !== state.round) return;
+      if (event.kind === 'counted') counted(event, state);
+      else updated();
+    },
+    reopened: () => shares.clear(),
+    workers,
+  };
+
+  function rejected(workerId: string, reason: string): void {
+    const guest = guests.get(workerId);
+    if (guest) Object.assign(guest, { seenAtMs: nowMs(), reason: printable(reason) });
+  }
+
+  function counted(event: Extract<ReduceEvent, { kind: 'counted' }>, state: RunState): void {
+    const { workerId, leaseId, computeMs, streams, tokens } = event;
+    const now = nowMs();
+    // Taken back meanwhile: since when it was computed is not known any more.
+    const grantedAtMs = state.leases.get(leaseId)?.grantedAtMs ?? now - computeMs;
+    const share = shares.get(workerId) ?? { grantedAtMs, countedAtMs: now, computeMs: 0, streams: 0, characters: 0 };
+    share.countedAtMs = now;
+    share.computeMs += computeMs;
+    share.streams += streams.length;
+    share.characters += tokens;
+    shares.set(workerId, share);
+    const guest = guests.get(workerId);
+    if (guest) guest.seenAtMs = now;
+  }
+
+  function updated(): void {
+    const now = nowMs();
+    for (const [workerId, share] of shares) {
+      const guest = guests.get(workerId);
+      if (guest) credit(guest, share);
+    }
+    timing = timingOf([...shares.values()], lastUpdateMs, now);
+    lastUpdateMs = now;
+    shares.clear();
+  }
+
+  function workers(state: RunState): WorkerView[] {
+    forgetLongGone();
+    const now = nowMs();
+    const shown: WorkerView[] = [];
+    for (const guest of guests.values()) {
+      if (shown.length === MOST_WORKERS_SHOWN) break;
+      shown.push(viewOf(guest, state, now));
+    }
+    return shown;
+  }
+
+  function forgetLongGone(): void {
+    const gone = [...guests.values()].filter(({ leftAtMs }) => leftAtMs !== undefined);
+    gone.sort((a, b) => b.leftAtMs! - a.leftAtMs!);
+    gone.forEach(({ id, leftAtMs }, i) => {
+      if (i >= MOST_LEFT || nowMs() - leftAtMs! > LEFT_MS) guests.delete(id);
+    });
+  }
+}
+
+function newGuest(id: string, name: string, kind: 'node' | 'browser', seenAtMs: number): Guest {
+  const nothingYet = { engine: '', told: 0, reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
+  return { id, name, kind, seenAtMs, rounds: 0, characters: 0, charsPerSecond: 0, streams: 0, ...nothingYet };
+}
+
+function note(guest: Guest, message: Message, nowMs: number): void {
+  guest.seenAtMs = nowMs;
+  switch (message.type) {
+    case 'ready':
+      Object.assign(guest, { engine: printable(message.engine), told: message.charsPerSecond, syncing: false, reason: '' });
+      return;
+    case 'resync':
+      Object.assign(guest, { syncing: true, reason: printable(message.reason) });
+      return;
+    case 'decline':
+      guest.reason = printable(message.reason);
+      return;
+    default:
+  }
+}
+
+function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, characters }: Share): void {
+  guest.rounds++;
+  guest.characters += characters;
+  guest.streams = streams;
+  const latencyMs = Math.max(0, countedAtMs - grantedAtMs - computeMs);
+  guest.latencyMs = guest.latencyMs === undefined ? latencyMs : guest.latencyMs + (latencyMs - guest.latencyMs) * LATENCY_WEIGHT;
+}
+
+/** See RoundTiming. What a worker says of its engine is believed as far as it fits in. */
+function timingOf(shares: readonly Share[], sinceMs: number, untilMs: number): RoundTiming {
+  let last: Share | undefined;
+  for (const share of shares) if (!last || share.countedAtMs > last.countedAtMs) last = share;
+  if (!last) return { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: untilMs - sinceMs };
+  const grantedAtMs = Math.max(last.grantedAtMs, sinceMs);
+  const spanMs = last.countedAtMs - grantedAtMs;
+  const computeMs = Math.min(last.computeMs, spanMs);
+  return {
+    computeMs,
+    transferMs: spanMs - computeMs,
+    reduceMs: untilMs - last.countedAtMs,
+    waitingMs: grantedAtMs - sinceMs,
+  };
+}
+
+function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
+  const { id, name, kind, engine, latencyMs, rounds, characters } = guest;
+  const record = guest.leftAtMs === undefined ? runState.workers.get(id) : undefined;
+  if (record) guest.charsPerSecond = record.pace.charsPerSecond;
+  const [state, why] = stateOf(guest, record, runState, nowMs);
+  return {
+    id,
+    name: name.slice(0, LIMITS.nameLength),
+    kind,
+    engine,
+    charsPerSecond: Math.round(guest.charsPerSecond || guest.told),
+    streams: (record && streamsLent(record, runState)) || guest.streams,
+    ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 10) / 10 }),
+    rounds,
+    characters,
+    lastSeenMs: Math.round(nowMs - guest.seenAtMs),
+    state,
+    reason: why,
+  };
+}
+
+function streamsLent({ leases }: WorkerRecord, state: RunState): number {
+  let streams = 0;
+  for (const leaseId of leases) {
+    for (const index of state.leases.get(leaseId)?.grains ?? []) streams += state.grains[index].streams.length;
+  }
+  return streams;
+}
+
+function stateOf(
+  guest: Guest,
+  record: WorkerRecord | undefined,
+  state: RunState,
+  nowMs: number,
+): [WorkerView['state'], reason: string] {
+  if (guest.leftAtMs !== undefined) return ['left', guest.reason];
+  if (!record) return [guest.syncing ? 'syncing' : 'joining', guest.syncing ? guest.reason : 'measures its engines'];
+  if (record.state !== 'ready') return [record.state, guest.reason];
+  const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
+  const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
+  if (late) return ['late', 'past the deadline of its lease, whose streams are lent to others too'];
+  if (own.length > 0) return ['computing', guest.reason];
+  if (nowMs < record.restUntilMs) return ['ready', `rests: ${guest.reason}`];
+  return ['ready', guest.reason];
+}

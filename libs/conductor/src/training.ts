@@ -1,0 +1,120 @@
+/** A run between two rounds: everything that its next round depends on, new or from a checkpoint. */
+import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
+import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
+import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
+import { createReplica, type Replica } from '@troupe/optim';
+import type { TrainingConfig } from '@troupe/protocol';
+import { createStreamStates, type StreamStates } from './stream-states.js';
+
+/** A validation: nats/char after `round` rounds. */
+export interface Evaluation {
+  readonly round: number;
+  readonly validationLoss: number;
+}
+
+/** What a run remembers of its validations. */
+export interface History {
+  readonly evaluations: Evaluation[];
+  best: Evaluation | undefined;
+}
+
+/** What a person may change while the run goes on; the rest of the config stands for its life. */
+export interface Knobs {
+  /** The peak, which the schedule scales. */
+  learningRate: number;
+  /** 0 = never. */
+  clip: number;
+}
+
+export interface Training {
+  readonly runId: string;
+  /** First round to compute. */
+  readonly round: number;
+  /** As the run began or was resumed; what `knobs` has goes before. */
+  readonly config: TrainingConfig;
+  readonly knobs: Knobs;
+  readonly vocabulary: Vocabulary;
+  readonly corpus: CorpusIdentity;
+  readonly split: CorpusSplit;
+  readonly streams: Streams;
+  readonly layout: ParameterLayout;
+  readonly stateFloats: number;
+  readonly replica: Replica;
+  readonly states: StreamStates;
+  readonly history: History;
+}
+
+export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 'corpus' | 'split'> & {
+  /** To go on from; absent: round 0. */
+  readonly checkpoint?: Checkpoint | undefined;
+};
+
+/** Whether the run's result is the same bits whoever computes it. */
+export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
+  return leaseStreams > 0;
+}
+
+export function createTraining({ checkpoint, ...source }: TrainingSource): Training {
+  const { config, split } = source;
+  const layout = createLayout(config.model);
+  const stateFloats = stateSize(config.model);
+  return {
+    ...source,
+    knobs: { learningRate: config.learningRate, clip: config.clip },
+    round: checkpoint?.round ?? 0,
+    streams: createStreams(split.train, config),
+    layout,
+    stateFloats,
+    replica: startingReplica(config, layout, checkpoint),
+    states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
+    history: historyOf(checkpoint),
+  };
+}
+
+function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkpoint: Checkpoint | undefined): Replica {
+  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
+  replica.setParameters(checkpoint?.parameters ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
+  if (checkpoint) replica.importState(checkpoint.optimizer);
+  return replica;
+}
+
+export function historyOf(checkpoint: Checkpoint | undefined): History {
+  const { evaluations, best } = (checkpoint?.history ?? {}) as Partial<History>;
+  return { evaluations: Array.isArray(evaluations) ? [...evaluations] : [], best };
+}
+
+/** The history as it stood when `round` rounds were done. */
+export function historyUpTo({ evaluations }: History, round: number): History {
+  const then = evaluations.filter((evaluation) => evaluation.round <= round);
+  let best: Evaluation | undefined;
+  for (const evaluation of then) if (!best || evaluation.validationLoss < best.validationLoss) best = evaluation;
+  return { evaluations: then, best };
+}
+
+/** With what was changed since it began: a run that is resumed goes on with that. */
+export function configNow({ config, knobs }: Pick<Training, 'config' | 'knobs'>): TrainingConfig {
+  return { ...config, ...knobs };
+}
+
+/** The run as it stands between two rounds; the arrays are copies. `savedAt`: absent in a reproducible run, whose files depend on no clock. */
+export function takeCheckpoint(training: Training, round: number, timestamp: string): Checkpoint {
+  const { runId, vocabulary, corpus, replica, states, streams, history } = training;
+  const config = configNow(training);
+  return {
+    runId,
+    round,
+    model: config.model,
+    config,
+    vocabulary: vocabulary.characters,
+    corpus,
+    parameters: replica.parameters.slice(),
+    parametersDigest: replica.digest(),
+    optimizer: replica.exportState(),
+    streamStates: states.current.slice(),
+    cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
+    // Nothing random happens after the start: parameters and samples follow from the seed and the round.
+    rng: { seed: config.seed },
+    history: { evaluations: [...history.evaluations], best: history.best },
+    ...(isReproducible(config) ? {} : { savedAt: timestamp }),
+  };
+}

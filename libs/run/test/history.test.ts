@@ -1,0 +1,158 @@
+import { describe, expect, it } from 'vitest';
+import {
+  createRunHistory,
+  decodeEntry,
+  encodeEntry,
+  POINT_FIELDS,
+  roundOf,
+  type HistoryEntry,
+  type RoundPoint,
+} from '../src/index.js';
+
+function point(round: number, over: Partial<RoundPoint> = {}): RoundPoint {
+  return {
+    round,
+    trainLoss: 2,
+    smoothedLoss: 2,
+    gradientNorm: 1,
+    clipScale: 1,
+    learningRate: 0.01,
+    roundMs: 10,
+    computeMs: 6,
+    transferMs: 2,
+    reduceMs: 1,
+    waitingMs: 1,
+    charsPerSecond: 1000,
+    workers: 2,
+    ...over,
+  };
+}
+
+function historyOf(rounds: number, over: (round: number) => Partial<RoundPoint> = () => ({})) {
+  const history = createRunHistory();
+  for (let round = 1; round <= rounds; round++) history.addRound(point(round, over(round)));
+  return history;
+}
+
+describe('a history in memory', () => {
+  it('gives back the rounds asked for, column by column', () => {
+    const history = historyOf(20, (round) => ({ trainLoss: round / 10 }));
+    const { points, thinned } = history.points(5, 8, 100);
+    expect(points.round).toEqual([5, 6, 7, 8]);
+    expect(points.trainLoss).toEqual([0.5, 0.6, 0.7, 0.8]);
+    expect(Object.keys(points)).toEqual([...POINT_FIELDS]);
+    expect(thinned).toBe(false);
+    expect([history.firstRound, history.lastRound]).toEqual([1, 20]);
+  });
+
+  it('has nothing to give before the first round, or outside of what there is', () => {
+    expect(createRunHistory().points(0, 100, 100).points.round).toEqual([]);
+    expect(createRunHistory().latest).toBeUndefined();
+    expect(historyOf(5).points(6, 9, 100).points.round).toEqual([]);
+    expect(historyOf(5).points(4, 2, 100).points.round).toEqual([]);
+  });
+
+  it('keeps every spike when it leaves rounds out, and never gives more than was asked for', () => {
+    const spikes = new Map<number, Partial<RoundPoint>>([
+      [3_333, { trainLoss: 9 }],
+      [50_001, { gradientNorm: 500 }],
+      [70_707, { roundMs: 9_999 }],
+      [90_000, { trainLoss: 0.1 }],
+    ]);
+    const history = historyOf(100_000, (round) => spikes.get(round) ?? { trainLoss: 2 + Math.sin(round) / 10 });
+    for (const most of [8, 100, 2_000]) {
+      const { points, thinned } = history.points(0, 100_000, most);
+      expect(thinned).toBe(true);
+      expect(points.round.length).toBeLessThanOrEqual(most);
+      expect(points.round[0]).toBe(1);
+      expect(points.round.at(-1)).toBe(100_000);
+      expect(points.round).toEqual([...new Set(points.round)].sort((a, b) => a - b));
+      expect([...spikes.keys()].filter((round) => !points.round.includes(round))).toEqual([]);
+    }
+  });
+
+  it('stays within its bounds however long the run, and spikes stay', () => {
+    const history = historyOf(300_000, (round) => ({ trainLoss: round === 1_234 ? 7 : 2 }));
+    const { points, thinned } = history.points(0, Infinity, Infinity);
+    expect(points.round.length).toBeLessThanOrEqual(131_072);
+    expect(points.trainLoss).toContain(7);
+    expect([points.round[0], points.round.at(-1), thinned]).toEqual([1, 300_000, true]);
+  });
+
+  it('bounds events, samples and flows, and the newest are there', () => {
+    const history = createRunHistory();
+    for (let i = 1; i <= 5_000; i++) {
+      history.addEvent({ at: i, round: i, kind: 'note', level: 'info', text: 'x' });
+      history.add({ type: 'sample', sample: { round: i, text: 'x' } });
+      history.add({ type: 'flow', flow: { round: i, layers: [[1]] } });
+      history.add({ type: 'evaluation', evaluation: { round: i, validationLoss: 1 } });
+    }
+    expect(history.events.length).toBeLessThanOrEqual(2_000);
+    expect(history.lastEvent).toBe(5_000);
+    expect(history.events.at(-1)!.id).toBe(5_000);
+    expect(history.samples.length).toBeLessThanOrEqual(512);
+    expect([history.samples[0].round, history.samples.at(-1)!.round]).toEqual([1, 5_000]);
+    expect(history.flows.length).toBeLessThanOrEqual(128);
+    expect(history.evaluations).toHaveLength(5_000);
+  });
+
+  it('smooths the loss without favour for where it began', () => {
+    const level = historyOf(500, () => ({ trainLoss: 3 })).points(0, 500, 1000).points.smoothedLoss;
+    expect(Math.max(...level) - Math.min(...level)).toBeLessThan(1e-9);
+    const fallen = historyOf(500, (round) => ({ trainLoss: round <= 250 ? 4 : 1 })).points(0, 500, 1000).points.smoothedLoss;
+    expect(fallen[274]).toBeGreaterThan(1.5);
+    expect(fallen[499]).toBeLessThan(1.01);
+  });
+
+  it('leaves out a round that it has already', () => {
+    const history = historyOf(5);
+    history.add({ type: 'round', point: point(3, { trainLoss: 9 }) });
+    history.add({ type: 'round', point: point(6) });
+    expect(history.points(0, 9, 100).points.round).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  it('numbers events on from those it was given', () => {
+    const history = createRunHistory();
+    const event = { at: 1, round: 0, kind: 'note', level: 'info', text: 'before' } as const;
+    history.add({ type: 'event', event: { ...event, id: 41 } });
+    expect(history.addEvent({ ...event, text: 'after' }).id).toBe(42);
+  });
+});
+
+describe('a line of a history', () => {
+  const entries: HistoryEntry[] = [
+    { type: 'round', point: point(7) },
+    { type: 'evaluation', evaluation: { round: 8, validationLoss: 1.5 } },
+    { type: 'sample', sample: { round: 9, text: 'two\nlines "quoted"' } },
+    { type: 'flow', flow: { round: 10, layers: [[1, 0.5]] } },
+    { type: 'event', event: { id: 1, at: 5, round: 11, kind: 'decision', level: 'info', text: 'late' } },
+  ];
+
+  it.each(entries)('holds an entry whole: $type', (entry) => {
+    const line = encodeEntry(entry);
+    expect(line).not.toContain('\n');
+    expect(decodeEntry(line)).toEqual(entry);
+  });
+
+  it('knows its round', () => {
+    expect(entries.map(roundOf)).toEqual([7, 8, 9, 10, 11]);
+  });
+
+  it.each([
+    '',
+    '{"type":"sample","sample":{"rou',
+    '[1,2,3]',
+    '[1,2,3,4,5,6,7,8,9,10,11,12,"x"]',
+    '[1,null,3,4,5,6,7,8,9,10,11,12,13]',
+    'null',
+    '7',
+    '{}',
+    '{"type":"sample"}',
+    '{"type":"sample","sample":{"round":1,"text":5}}',
+    '{"type":"sample","sample":{"round":-1,"text":"x"}}',
+    '{"type":"flow","flow":{"round":1,"layers":[1]}}',
+    '{"type":"of another release"}',
+  ])('that is torn or unknown is nothing: %s', (line) => {
+    expect(decodeEntry(line)).toBeUndefined();
+  });
+});

@@ -1,0 +1,87 @@
+import { TransportError, type Connection } from '../connection.js';
+import { aborted } from '../link.js';
+import { createConnection, type BrowserConnectionOptions } from './connection.js';
+import type { BrowserSocket, BrowserSocketConstructor } from './socket.js';
+
+export interface BrowserOptions extends BrowserConnectionOptions {
+  readonly signal?: AbortSignal;
+  /** Default 10 s. */
+  readonly connectTimeoutMs?: number;
+  /** Default: the platform's own. */
+  readonly WebSocket?: BrowserSocketConstructor;
+}
+
+const ADDRESS = /^wss?:\/\/([^/?#]+)[^#]*$/;
+
+/**
+ * Opens a link to `address` ("ws://host:port/path") with the WebSocket that browsers have. Why one cannot be opened they keep to
+ * themselves, so that pages cannot look around in networks: `unreachable` is all there is, also where an HTTP answer came.
+ *
+ * A browser answers a peer's pings and sends none of its own: a link whose other end vanished without a word is found out only by
+ * sending. Whoever knows that the network has changed or the machine slept should close and connect anew.
+ * @throws TransportError `invalid_address`, `unreachable`, `timeout` or `aborted`
+ */
+export async function connectBrowser(address: string, options: BrowserOptions = {}): Promise<Connection> {
+  const host = ADDRESS.exec(address)?.[1];
+  if (host === undefined) throw invalid(address);
+  const { signal, connectTimeoutMs = 10_000 } = options;
+  if (signal?.aborted) throw aborted(signal);
+  const socket = open(address, options.WebSocket ?? platformSocket());
+  return new Promise<Connection>((resolve, reject) => {
+    const settle = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      [socket.onopen, socket.onerror, socket.onclose] = [null, null, null];
+    };
+    const fail = (error: TransportError): void => {
+      settle();
+      // An error listener stays: where sockets are event emitters, an error that nobody hears ends the process.
+      socket.onerror = () => {};
+      reject(error);
+      socket.close();
+    };
+    const onAbort = (): void => fail(aborted(signal!));
+    const timer = setTimeout(() => {
+      const message = `${host} did not answer within ${connectTimeoutMs / 1000} s`;
+      fail(new TransportError('timeout', message, 'Check host and port, and that the coordinator is not overloaded.'));
+    }, connectTimeoutMs);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    socket.onerror = () => fail(unreachable(host));
+    socket.onclose = () => fail(unreachable(host));
+    socket.onopen = () => {
+      settle();
+      resolve(createConnection(socket, host, options));
+    };
+  });
+}
+
+function invalid(address: string): TransportError {
+  const remedy = 'Write it as ws://HOST:PORT or wss://HOST:PORT; a page that came over https may only use wss.';
+  return new TransportError('invalid_address', `"${address}" is no WebSocket address`, remedy);
+}
+
+function unreachable(host: string): TransportError {
+  return new TransportError(
+    'unreachable',
+    `no WebSocket connection to ${host}`,
+    'Check that the coordinator is running, and that no proxy, firewall or extension of the browser blocks WebSockets.',
+  );
+}
+
+function platformSocket(): BrowserSocketConstructor {
+  const { WebSocket } = globalThis as { readonly WebSocket?: BrowserSocketConstructor };
+  if (WebSocket) return WebSocket;
+  const remedy = 'In Node before 22 use @troupe/transport/websocket.';
+  throw new TransportError('unreachable', 'this platform has no WebSocket of its own', remedy);
+}
+
+function open(address: string, WebSocket: BrowserSocketConstructor): BrowserSocket {
+  try {
+    const socket = new WebSocket(address);
+    socket.binaryType = 'arraybuffer';
+    return socket;
+  } catch {
+    // A SyntaxError: of the address, or that a page over https must not use ws.
+    throw invalid(address);
+  }
+}

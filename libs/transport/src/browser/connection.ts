@@ -1,0 +1,108 @@
+import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
+import { createLinkState, type LinkState } from '../link.js';
+import type { BrowserSocket } from './socket.js';
+
+export interface BrowserConnectionOptions {
+  /** The largest frame either way; a peer that sends a larger one is cut off. Default DEFAULT_FRAME_BYTES. */
+  readonly frameBytes?: number;
+  /**
+   * A browser reads whether or not anyone takes what came, and nothing can make it wait. Above this many bytes received and not taken
+   * the link is cut. Default 512 MiB.
+   */
+  readonly keptBytes?: number;
+  /** After close(): a peer that does not answer for this long is waited for no more. Default 5 s. */
+  readonly closeTimeoutMs?: number;
+}
+
+const KEPT_BYTES = 512 * 1024 * 1024;
+const CLOSE_TIMEOUT_MS = 5_000;
+/** Browsers do not say when a socket has sent what it was given: one has to look. */
+const LOOK_MS = 10;
+const CLEAN_CODES = new Set([1000, 1001, 1005]);
+/** A close frame's payload holds a code and at most this much text (RFC 6455, 5.5). */
+const CLOSE_REASON_BYTES = 123;
+
+/** Cut on a character's edge to what a close frame holds. */
+function closeReason(reason: string): string {
+  const encoder = new TextEncoder();
+  let text = '';
+  let bytes = 0;
+  for (const character of reason) {
+    bytes += encoder.encode(character).byteLength;
+    if (bytes > CLOSE_REASON_BYTES) break;
+    text += character;
+  }
+  return text;
+}
+
+function closeInfo(code: number, reason: string): CloseInfo {
+  if (CLEAN_CODES.has(code)) return { kind: 'clean', reason: reason || 'the other side closed' };
+  if (code === 1006) return { kind: 'lost', reason: 'the connection broke off' };
+  return { kind: 'lost', reason: `the other side broke it off with code ${code}${reason && `: ${reason}`}` };
+}
+
+/** Takes over an open socket. Must run in the turn in which it opened: a later one may already bring frames. */
+export function createConnection(socket: BrowserSocket, remote: string, options: BrowserConnectionOptions): Connection {
+  const state = createLinkState(options.frameBytes ?? DEFAULT_FRAME_BYTES, () => socket.bufferedAmount);
+  const waitToClose = listenTo(socket, state, options);
+  return {
+    remote,
+    closed: state.closed,
+    get bufferedBytes() {
+      return socket.bufferedAmount;
+    },
+    send(frame) {
+      state.checkSend(frame);
+      socket.send(frame as Uint8Array<ArrayBuffer>);
+    },
+    async drained(maxBufferedBytes, signal) {
+      const waiting = state.drained(maxBufferedBytes, signal);
+      const timer = setInterval(() => state.progress(), LOOK_MS);
+      try {
+        await waiting;
+      } finally {
+        clearInterval(timer);
+      }
+    },
+    receive: (signal) => state.receive(signal),
+    close(reason) {
+      if (state.end) return;
+      const info: CloseInfo = { kind: 'clean', reason };
+      state.shut(info);
+      socket.close(1000, closeReason(reason));
+      waitToClose(info);
+    },
+  };
+}
+
+/** @returns what to call when this side has begun to close */
+function listenTo(
+  socket: BrowserSocket,
+  state: LinkState,
+  { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = KEPT_BYTES, closeTimeoutMs = CLOSE_TIMEOUT_MS }: BrowserConnectionOptions,
+): (info: CloseInfo) => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const waitToClose = (info: CloseInfo): void => {
+    timer ??= setTimeout(() => state.settle(info), closeTimeoutMs);
+  };
+  const lose = (reason: string): void => {
+    const info: CloseInfo = { kind: 'lost', reason };
+    state.shut(info);
+    // 1000 and 3000 to 4999 are all that a page may say.
+    socket.close(4000, closeReason(reason));
+    waitToClose(info);
+  };
+  socket.onmessage = ({ data }) => {
+    if (!(data instanceof ArrayBuffer)) return lose('the other side sent text; only binary frames are spoken here');
+    if (data.byteLength > frameBytes) return lose(`the other side sent a frame over this link's ${frameBytes} bytes`);
+    state.deliver(new Uint8Array(data));
+    if (!state.end && state.keptBytes > keptBytes) lose('more came in than was taken');
+  };
+  // What it is about, browsers do not tell; a close always follows.
+  socket.onerror = () => {};
+  socket.onclose = ({ code, reason }) => {
+    clearTimeout(timer);
+    state.settle(closeInfo(code, reason));
+  };
+  return waitToClose;
+}

@@ -1,0 +1,2 @@
+export { connectBrowser, type BrowserOptions } from './connect.js';
+export { type BrowserSocket, type BrowserSocketConstructor } from './socket.js';

@@ -1,0 +1,13 @@
+/** As much of the WebSocket that browsers (and Node from 22 on) have as is used here. */
+export interface BrowserSocket {
+  binaryType: string;
+  readonly bufferedAmount: number;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(code?: number, reason?: string): void;
+  onopen: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
+}
+
+export type BrowserSocketConstructor = new (address: string) => BrowserSocket;

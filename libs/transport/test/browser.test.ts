@@ -1,0 +1,111 @@
+/** The browser's transport with every WebSocket that Node has: the one of `ws` always, the platform's own from Node 22 on. */
+import { createServer as createTcpServer, connect as connectTcp, type AddressInfo, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { WebSocket as WsSocket } from 'ws';
+import { connectBrowser, type BrowserOptions, type BrowserSocketConstructor } from '../src/browser/index.js';
+import { DEFAULT_FRAME_BYTES } from '../src/index.js';
+import { listenWebSocket } from '../src/websocket/index.js';
+import { describeTransport } from './conformance.js';
+
+const ofWs = WsSocket as unknown as BrowserSocketConstructor;
+const { WebSocket: ofPlatform } = globalThis as unknown as { WebSocket?: BrowserSocketConstructor };
+
+/** A relay whose links can be cut without a word, in front of a listener. */
+async function openLink(WebSocket: BrowserSocketConstructor, options: BrowserOptions = {}) {
+  const listener = await listenWebSocket({ host: '127.0.0.1', port: 0 });
+  const sockets: Socket[] = [];
+  const relay = createTcpServer((inner) => {
+    const outer = connectTcp(Number(new URL(listener.address).port), '127.0.0.1');
+    for (const socket of [inner, outer]) {
+      sockets.push(socket);
+      socket.on('error', () => socket.destroy());
+    }
+    inner.pipe(outer).pipe(inner);
+  });
+  await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve));
+  const address = `ws://127.0.0.1:${(relay.address() as AddressInfo).port}`;
+  const near = await connectBrowser(address, { ...options, WebSocket });
+  const far = await listener.accept();
+  const cut = (): void => sockets.forEach((socket) => socket.destroy());
+  const dispose = async (): Promise<void> => {
+    near.close('test over');
+    cut();
+    await listener.close('test over');
+    await near.closed;
+    await new Promise<void>((resolve) => relay.close(() => resolve()));
+  };
+  const hang = (): void => sockets.forEach((socket) => socket.unpipe().pause());
+  return { near, far, frameBytes: DEFAULT_FRAME_BYTES, breakLink: cut, hang, dispose };
+}
+
+describeTransport("the browser's WebSocket (ws)", () => openLink(ofWs));
+if (ofPlatform) describeTransport("the browser's WebSocket (of this platform)", () => openLink(ofPlatform));
+else it.skip("the browser's WebSocket of this platform: SKIPPED, Node before 22 has none");
+
+const disposals: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const dispose of disposals.splice(0)) await dispose();
+});
+async function openFor(options: BrowserOptions = {}) {
+  const link = await openLink(ofWs, options);
+  disposals.push(link.dispose);
+  return link;
+}
+
+describe('a link of a browser', () => {
+  it('is cut when more comes in than is taken', async () => {
+    const { near, far } = await openFor({ keptBytes: 1 << 20 });
+    for (let i = 0; i < 8; i++) far.send(new Uint8Array(DEFAULT_FRAME_BYTES));
+    expect(await near.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('more came in') });
+    expect((await near.receive()).byteLength).toBe(DEFAULT_FRAME_BYTES);
+  });
+
+  it('is cut by a frame over its limit', async () => {
+    const { near, far } = await openFor({ frameBytes: 100 });
+    far.send(new Uint8Array(101));
+    expect(await near.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('100 bytes') });
+    expect(await far.closed).toMatchObject({ kind: 'lost' });
+  });
+
+  it('does not wait for ever for a peer that has stopped', async () => {
+    const { near, hang } = await openFor({ closeTimeoutMs: 30 });
+    hang();
+    near.close('leaving');
+    expect(await near.closed).toEqual({ kind: 'clean', reason: 'leaving' });
+  });
+
+  it('cuts a close reason to what a close frame holds, between characters', async () => {
+    const { near, far } = await openFor();
+    near.close('ü'.repeat(100));
+    expect(await far.closed).toEqual({ kind: 'clean', reason: 'ü'.repeat(61) });
+  });
+});
+
+describe('connecting from a browser', () => {
+  const connect = (address: string, options: BrowserOptions = {}) => connectBrowser(address, { WebSocket: ofWs, ...options });
+
+  it.each(['http://host/', 'ws://', 'host:7070', 'ws://host/#fragment'])('turns %s down', async (address) => {
+    await expect(connect(address)).rejects.toMatchObject({ code: 'invalid_address', remedy: expect.stringMatching(/ws/) });
+  });
+
+  it('says that nothing can be reached, whatever the cause', async () => {
+    const listener = await listenWebSocket({ host: '127.0.0.1', port: 0, path: '/here' });
+    const elsewhere = listener.address.replace('/here', '/nowhere');
+    await expect(connect(elsewhere)).rejects.toMatchObject({ code: 'unreachable', remedy: expect.stringMatching(/coordinator/) });
+    await listener.close('test over');
+    await expect(connect(listener.address)).rejects.toMatchObject({ code: 'unreachable' });
+  });
+
+  it('gives up on a host that does not answer, and when called off', async () => {
+    const mute = createTcpServer((socket) => socket.on('error', () => socket.destroy()).on('data', () => {}));
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    const address = `ws://127.0.0.1:${(mute.address() as AddressInfo).port}`;
+    await expect(connect(address, { connectTimeoutMs: 30 })).rejects.toMatchObject({ code: 'timeout' });
+    const controller = new AbortController();
+    const waiting = connect(address, { signal: controller.signal });
+    controller.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'aborted' });
+    await expect(connect(address, { signal: controller.signal })).rejects.toMatchObject({ code: 'aborted' });
+    await new Promise<void>((resolve) => mute.close(() => resolve()));
+  });
+});

@@ -1,0 +1,236 @@
+import { encodeFrames, type Channel } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import { afterEach, describe, expect, it } from 'vitest';
+import { CONFIG, createSurroundings, LIMITS, lostAt, settle, type Surroundings } from './coordinator.js';
+
+const GRAINS = [
+  [0, 1],
+  [2, 3],
+  [4, 5],
+];
+
+let around: Awaited<ReturnType<typeof createSurroundings>>;
+afterEach(() => around.end());
+
+const surround = async (options: Partial<Surroundings> = {}) =>
+  (around = await createSurroundings({ config: CONFIG, ...options }));
+
+/** Names of a round's leases, one for each grain. */
+const names = (round: number) => GRAINS.map((_, k) => `r${round}k${k}`);
+
+function lendAll(channel: Channel, round: number, states: string): void {
+  GRAINS.forEach((ids, k) => around.lend(channel, names(round)[k], round, ids, states));
+}
+
+function openAndGrant(round: number): void {
+  around.openRound(round);
+  GRAINS.forEach((ids, k) => around.grant(names(round)[k], round, ids));
+}
+
+const lost = () => around.logs.filter((entry) => entry.kind === 'lost');
+
+describe('several leases of a round', () => {
+  it('are computed in the order in which they came, each from the states it held', async () => {
+    await surround();
+    const channel = await around.join(0);
+    const ends: Float32Array[] = [];
+    for (const round of [0, 1, 2]) {
+      openAndGrant(round);
+      lendAll(channel, round, round === 0 ? 'zz' : 'hh');
+      for (const [k, ids] of GRAINS.entries()) {
+        const counted = await around.nextCounted();
+        expect(counted).toMatchObject({ leaseId: names(round)[k], streams: ids });
+        const before = ends[k] ?? new Float32Array(counted.endStates.length);
+        expect(counted.endStates).toEqual(await around.expectedStates(ids, round, before));
+        ends[k] = counted.endStates;
+      }
+      await around.stepped();
+    }
+    expect(around.logs.filter(({ kind }) => kind === 'resync' || kind === 'lost')).toEqual([]);
+  });
+
+  it('that come before the update of the round before wait for it, and keep their order', async () => {
+    await surround();
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    lendAll(channel, 1, 'hh');
+    await settle();
+    const ends: Float32Array[] = [];
+    for (const _ of GRAINS) ends.push((await around.nextCounted()).endStates);
+    await around.stepped();
+    openAndGrant(1);
+    for (const [k, ids] of GRAINS.entries()) {
+      const counted = await around.nextCounted();
+      expect(counted.leaseId).toBe(names(1)[k]);
+      expect(counted.endStates).toEqual(await around.expectedStates(ids, 1, ends[k]));
+    }
+  });
+
+  it('are computed but for the one that is declined', async () => {
+    await surround();
+    const channel = await around.join(0);
+    openAndGrant(0);
+    const states = ['zz', 'zh', 'zz'];
+    GRAINS.forEach((ids, k) => around.lend(channel, names(0)[k], 0, ids, states[k]));
+    expect((await around.nextCounted()).leaseId).toBe('r0k0');
+    expect((await around.nextCounted()).leaseId).toBe('r0k2');
+    expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'no_state' });
+    // It comes again, with the states that were missing.
+    around.grant('again', 0, GRAINS[1]);
+    around.lend(channel, 'again', 0, GRAINS[1], 'zz');
+    expect((await around.nextCounted()).leaseId).toBe('again');
+    await around.stepped();
+  });
+
+  it('are given up, all that are open, when a snapshot is asked for, and computed when they are lent anew', async () => {
+    await surround({ createEngine: lostAt(2) });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    expect((await around.nextCounted()).leaseId).toBe('r0k0');
+    expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'engine' });
+    await around.sendSnapshot(channel, 0);
+    for (const k of [1, 2]) {
+      around.grant(`again${k}`, 0, GRAINS[k]);
+      around.lend(channel, `again${k}`, 0, GRAINS[k], 'zz');
+      expect((await around.nextCounted()).leaseId).toBe(`again${k}`);
+    }
+    await around.stepped();
+    // It holds no more states than it computed since.
+    openAndGrant(1);
+    lendAll(channel, 1, 'hh');
+    expect((await around.nextCounted()).leaseId).toBe('r1k1');
+    expect((await around.nextCounted()).leaseId).toBe('r1k2');
+    expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r1k0', code: 'no_state' });
+  });
+});
+
+describe('the engine', () => {
+  it.each([
+    [2, { maxStreams: 2, maxWindow: 3 }, true],
+    [0, { maxStreams: 6, maxWindow: 3 }, false],
+  ])('of a run with leases of %i streams is asked for as such', async (leaseStreams, limits, reproducible) => {
+    const asked: unknown[] = [];
+    await surround({
+      config: { ...CONFIG, leaseStreams },
+      createEngine: async (_, of, wishes) => {
+        asked.push(of, wishes);
+        throw new Error('enough');
+      },
+    });
+    await settle();
+    await around.welcome(around.control());
+    await around.ended;
+    expect(asked).toEqual([limits, { not: [], reproducible }]);
+  });
+});
+
+describe('a worker that hears nothing', () => {
+  /** It has given up, says why, and tries again. */
+  async function expectRetry(reason: string): Promise<void> {
+    expect(lost()).toMatchObject([
+      { reason: expect.stringContaining(reason) as string, remedy: expect.stringMatching(/\w/) as string },
+    ]);
+    await expect(around.links[0].closed).resolves.toBeDefined();
+    await around.clock.advance(1_000);
+    expect(around.links).toHaveLength(2);
+    await around.join(4);
+    expect(around.logs.at(-1)).toMatchObject({ kind: 'ready', round: 4 });
+  }
+
+  it('of a welcome joins again', async () => {
+    await surround();
+    await around.clock.advance(LIMITS.answerMs - 1);
+    expect(lost()).toEqual([]);
+    await around.clock.advance(1);
+    await expectRetry('a welcome did not come in time');
+  });
+
+  it('of the all-reduce service joins again', async () => {
+    const silent: Connection[] = [];
+    await surround({ reduce: (link) => void silent.push(link) });
+    await settle();
+    await around.welcome(around.control());
+    await settle();
+    expect(silent).toHaveLength(1);
+    await around.clock.advance(LIMITS.answerMs);
+    expect(lost()).toMatchObject([{ reason: expect.stringContaining('the answer to join') as string }]);
+    await silent[0].closed;
+    await around.clock.advance(1_000);
+    expect(around.links).toHaveLength(2);
+  });
+
+  it('of a snapshot joins again', async () => {
+    await surround();
+    await settle();
+    const channel = around.control();
+    await around.welcome(channel);
+    await around.expectMessage(channel, 'resync');
+    await around.clock.advance(LIMITS.snapshotMs - 1);
+    expect(lost()).toEqual([]);
+    await around.clock.advance(1);
+    await expectRetry('snapshot');
+  });
+
+  it('more of a snapshot that has begun joins again', async () => {
+    await surround();
+    await settle();
+    const channel = around.control();
+    await around.welcome(channel);
+    await around.expectMessage(channel, 'resync');
+    const [head] = encodeFrames(around.snapshotMessage(0), around.replica.snapshot());
+    channel.sendEncoded([head]);
+    for (let passed = 0; passed < 2 * LIMITS.transferIdleMs; passed += LIMITS.transferIdleMs) {
+      await around.clock.advance(LIMITS.transferIdleMs);
+    }
+    await expectRetry('standstill');
+  });
+
+  it('waits for as long as a snapshot goes on coming', async () => {
+    await surround({ config: { ...CONFIG, model: { ...CONFIG.model, hidden: 48 } } });
+    await settle();
+    const channel = around.control();
+    await around.welcome(channel);
+    await around.expectMessage(channel, 'resync');
+    const frames = encodeFrames(around.snapshotMessage(0), around.replica.snapshot());
+    expect(frames.length * 50_000).toBeGreaterThan(3 * LIMITS.snapshotMs);
+    for (const frame of frames) {
+      await around.clock.advance(50_000);
+      channel.sendEncoded([frame]);
+    }
+    expect(await around.expectMessage(channel, 'ready')).toMatchObject({ round: 0 });
+    expect(lost()).toEqual([]);
+  });
+
+  it('because it opens another engine has all the time again once that is open', async () => {
+    let open: () => void = () => undefined;
+    const opened = new Promise<void>((resolve) => (open = resolve));
+    const first = lostAt(1);
+    await surround({
+      async createEngine(model, limits, wishes) {
+        if (wishes.not.length > 0) await opened;
+        return first(model, limits, wishes);
+      },
+    });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    await around.expectMessage(channel, 'decline');
+    await around.expectMessage(channel, 'resync');
+    await around.clock.advance(3 * LIMITS.snapshotMs);
+    open();
+    await around.clock.advance(LIMITS.snapshotMs - 1);
+    expect(lost()).toEqual([]);
+    channel.send(around.snapshotMessage(0), around.replica.snapshot());
+    expect(await around.expectMessage(channel, 'ready')).toMatchObject({ round: 0 });
+  });
+});
+
+it('leaves no timer behind when it is told to stop', async () => {
+  await surround();
+  const channel = await around.join(0);
+  channel.send({ type: 'stop', reason: 'the run is over' });
+  expect(await around.ended).toBe('ended');
+  expect(around.clock.sleepers).toBe(0);
+});
