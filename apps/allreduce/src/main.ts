@@ -1,5 +1,9 @@
 /** `troupe allreduce`: the star service on a port of its own. */
+import { setMaxListeners } from 'node:events';
 import { runAllreduce } from './app.js';
+
+// Every link waits for the same end of the run: that many listeners are no leak.
+setMaxListeners(0);
 
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(new Error(signal)));

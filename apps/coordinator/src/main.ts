@@ -1,7 +1,11 @@
 /** `troupe coordinator`: flags -> runCoordinator, events -> standard output, signals -> save and stop. */
+import { setMaxListeners } from 'node:events';
 import { runCoordinator } from './coordinator.js';
 import { createReporter, type Report } from './reporter.js';
 import { parseSettings, SettingsError, type Settings } from './settings.js';
+
+// Every link waits for the same end of the run: that many listeners are no leak.
+setMaxListeners(0);
 
 interface Complaint extends Error {
   readonly code?: string;

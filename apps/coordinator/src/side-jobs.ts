@@ -56,7 +56,8 @@ interface Waiting {
 const SCRIPT = new URL('../dist/side-thread.js', import.meta.url);
 
 export function createSideThread(data: SideData): SideThread {
-  const thread = new Worker(SCRIPT, { workerData: data });
+  // What this process was started with is not for the thread: tests resolve sources, and the thread is built.
+  const thread = new Worker(SCRIPT, { workerData: data, execArgv: [] });
   const waiting = new Map<number, Waiting>();
   let jobs = 0;
   /** Validations and samples of the run. */
@@ -70,7 +71,7 @@ export function createSideThread(data: SideData): SideThread {
     else job?.resolve(reply);
   });
   const breakOff = (error: Error): void => {
-    broken = error;
+    broken ??= error;
     for (const job of waiting.values()) job.reject(error);
     waiting.clear();
   };

@@ -19,11 +19,14 @@ export const ADMIN = 'token-of-admins';
 
 const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--wire=fp32', '--schedule=constant', '--port=0'];
 
+/** Of whatever shape. */
+type Json = ReturnType<typeof JSON.parse>;
+
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly text: string;
-  readonly json: any;
+  readonly json: Json;
 }
 
 export interface Asking {
@@ -73,9 +76,9 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
   const settings = parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN });
   const ended = runCoordinator({ settings, env: {}, report: (event) => events.push(event), signal: stop.signal });
   ended.catch(() => undefined);
-  const event = async (kind: RunEvent['event']): Promise<any> => {
+  const event = async <K extends RunEvent['event']>(kind: K): Promise<Extract<RunEvent, { event: K }>> => {
     for (;;) {
-      const found = events.find((one) => one.event === kind);
+      const found = events.find((one): one is Extract<RunEvent, { event: K }> => one.event === kind);
       if (found) return found;
       await Promise.race([delay(5), ended]);
     }

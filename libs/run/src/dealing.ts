@@ -6,8 +6,6 @@ export interface Hand {
   readonly charsPerSecond: number;
   /** Grains whose hidden state this worker holds from the round before. */
   readonly held: number;
-  /** Whether the speed is only what the worker says of itself: a moment's disturbance may have made it many times too low. */
-  readonly untried: boolean;
 }
 
 /**
@@ -15,31 +13,16 @@ export interface Hand {
  * noisy: two equal machines should not trade streams every round.
  */
 const TOLERANCE = 1.1;
-/** A newcomer among tried workers starts with this part of what its word would give it: its word may be wrong, its link slow. */
+/** A newcomer starts with this part of what its word would give it: its word may be wrong, its link slow. */
 const PROBATION = 0.25;
+/** The part of a round that may be on trial at once. */
+const TRIAL_SHARE = 0.1;
 
 /**
  * How many of `total` grains each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
- * else in proportion to speed. The sum is `total`. A slow worker may get none; one that is untried gets one at least, while there are
- * enough, or what it said of itself would never be corrected.
+ * else in proportion to speed. The sum is `total`. A slow worker may get none.
  */
 export function dealQuotas(hands: readonly Hand[], total: number): number[] {
-  const anyTried = hands.some(({ untried }) => !untried);
-  const weighed = hands.map((hand) =>
-    hand.untried && anyTried ? { ...hand, charsPerSecond: hand.charsPerSecond * PROBATION } : hand,
-  );
-  const quotas = quotasBySpeed(weighed, total);
-  hands.forEach(({ untried }, i) => {
-    if (!untried || quotas[i] > 0) return;
-    const richest = quotas.indexOf(Math.max(...quotas));
-    if (quotas[richest] < 2) return;
-    quotas[richest]--;
-    quotas[i]++;
-  });
-  return quotas;
-}
-
-function quotasBySpeed(hands: readonly Hand[], total: number): number[] {
   const best = fastestShares(
     hands.map((hand) => hand.charsPerSecond),
     total,
@@ -50,6 +33,37 @@ function quotasBySpeed(hands: readonly Hand[], total: number): number[] {
   if (sum === total && makespan(hands, held) <= bound) return held;
   const equal = hands.map((_, i) => Math.floor(total / hands.length) + (i < total % hands.length ? 1 : 0));
   return makespan(hands, equal) <= bound ? equal : best;
+}
+
+/** Takes from the richest until everyone has one, as long as there are enough: what nobody has measured may be many times too low. */
+export function oneForEach(quotas: readonly number[]): number[] {
+  const fair = [...quotas];
+  for (const i of fair.keys()) {
+    if (fair[i] > 0) continue;
+    const richest = fair.indexOf(Math.max(...fair));
+    if (fair[richest] < 2) break;
+    fair[richest]--;
+    fair[i]++;
+  }
+  return fair;
+}
+
+/**
+ * How many of `total` grains each candidate is tried with, in their order, beside workers of so many chars/s together. `word`: the
+ * speed it claims; 0: it was too slow for one grain when it was measured.
+ */
+export function trialQuotas(
+  candidates: readonly { readonly word: number }[],
+  charsPerSecond: number,
+  total: number,
+): readonly number[] {
+  let left = Math.max(Math.floor(total * TRIAL_SHARE), total > 1 ? 1 : 0);
+  return candidates.map(({ word }) => {
+    const wished = Math.max(Math.floor((PROBATION * total * word) / (charsPerSecond + word)), 1);
+    const given = Math.min(wished, left);
+    left -= given;
+    return given;
+  });
 }
 
 /** Time until the last worker is done, in units of one grain at one char/s. */
@@ -101,7 +115,8 @@ function createHeap(items: number[], compare: (a: number, b: number) => number):
 }
 
 /**
- * Which grains go to whom: every worker keeps what it holds as far as its quota goes, the rest fills up in order.
+ * Which grains go to whom: every worker keeps what it holds as far as its quota goes, the rest fills up in order. What is beyond all
+ * quotas goes to nobody.
  * `holder(grain)` names the worker that holds the grain's states, if any.
  */
 export function dealGrains(
@@ -120,8 +135,8 @@ export function dealGrains(
   }
   let next = 0;
   for (const grain of rest) {
-    while (room.get(workerIds[next]) === 0) next++;
-    give(workerIds[next], grain);
+    while (next < workerIds.length && room.get(workerIds[next]) === 0) next++;
+    if (next < workerIds.length) give(workerIds[next], grain);
   }
   for (const mine of dealt.values()) mine.sort((a, b) => a - b);
   return dealt;

@@ -1,11 +1,13 @@
 /** Which grains are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
-import { dealGrains, dealQuotas, type Hand } from './dealing.js';
-import { allowanceMs, forgivenPace, latePace } from './pace.js';
+import { dealGrains, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
+import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
 /** A worker is thought stuck after this many times what its lease allowed, but not before the minimum: a snapshot is not cheap. */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
+/** A worker that was too slow for a single grain is tried again after so many rounds: it may have been a passing load. */
+const RETRY_ROUNDS = 25;
 
 /** To be called when anything of the worker has changed that decides whether it may be dealt something. */
 export function noteWorker(state: RunState, worker: WorkerRecord): void {
@@ -13,8 +15,26 @@ export function noteWorker(state: RunState, worker: WorkerRecord): void {
   // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
   const awaited = [...worker.unanswered.values()].some((lease) => lease.late);
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
-  if (idle) state.idle.add(worker.id);
-  else state.idle.delete(worker.id);
+  if (!idle) {
+    state.idle.delete(worker.id);
+    state.benched.delete(worker.id);
+  } else if (!state.benched.has(worker.id)) state.idle.add(worker.id);
+}
+
+function unbench(state: RunState): void {
+  for (const id of state.benched) state.idle.add(id);
+  state.benched.clear();
+}
+
+function bench(state: RunState, workerId: string): void {
+  state.idle.delete(workerId);
+  state.benched.add(workerId);
+}
+
+/** The worker is lost to this round. */
+export function leaveCrew({ crew }: RunState, workerId: string): void {
+  crew.charsPerSecond -= crew.paces.get(workerId) ?? 0;
+  crew.paces.delete(workerId);
 }
 
 function noteGrain(state: RunState, index: number): void {
@@ -25,12 +45,14 @@ function noteGrain(state: RunState, index: number): void {
 
 /** Everything is to be computed, nothing is lent. */
 export function freshRound(state: RunState): void {
+  unbench(state);
   state.grains.forEach((grain, index) => {
     grain.counted = false;
     grain.lent = false;
     grain.failures = 0;
     grain.failedBy.clear();
     grain.timelyLeases = 0;
+    grain.contender = undefined;
     noteGrain(state, index);
   });
 }
@@ -39,7 +61,7 @@ export function freshRound(state: RunState): void {
 export function closeLease(state: RunState, lease: Lease): void {
   if (!state.leases.delete(lease.id)) return;
   for (const index of lease.grains) {
-    if (!lease.late) state.grains[index].timelyLeases--;
+    if (lease.timely) state.grains[index].timelyLeases--;
     noteGrain(state, index);
   }
   const worker = state.workers.get(lease.workerId);
@@ -58,6 +80,7 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   worker.unanswered.clear();
   worker.batch.void = true;
+  leaveCrew(state, worker.id);
   for (const grain of state.grains) {
     if (grain.holder === worker.id) grain.holder = undefined;
     if (grain.nextHolder === worker.id) grain.nextHolder = undefined;
@@ -67,10 +90,18 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
 
 /** The worker is done with a lease of a round that is over. */
 export function answered(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number): void {
-  if (!worker.unanswered.delete(leaseId)) return;
+  const lease = worker.unanswered.get(leaseId);
+  if (!lease) return;
+  worker.unanswered.delete(leaseId);
+  noteTrial(worker, lease, nowMs);
   // Only now does it turn to what it was dealt since.
   if (worker.unanswered.size === 0 && worker.batch.characters === 0) worker.batch.sinceMs = nowMs;
   noteWorker(state, worker);
+}
+
+/** What a trial is for: it tells the speed of its worker, whether it counts or someone else was quicker. */
+export function noteTrial(worker: WorkerRecord, lease: Lease, nowMs: number): void {
+  if (lease.trial) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
 }
 
 /** Marks leases that are past their deadline, with all that their workers were lent besides: they are not going to be quicker there. */
@@ -91,13 +122,20 @@ export function markLate(state: RunState, nowMs: number): Lease[] {
 
 function setLate(state: RunState, lease: Lease, nowMs: number): void {
   lease.late = true;
-  for (const index of lease.grains) {
-    state.grains[index].timelyLeases--;
-    noteGrain(state, index);
-  }
+  leaveCrew(state, lease.workerId);
+  if (lease.timely) relyNoMore(state, lease);
   const worker = state.workers.get(lease.workerId);
   if (worker && nowMs >= lease.deadlineAtMs) {
     worker.pace = latePace(worker.pace, lease.charactersSoFar, nowMs - lease.grantedAtMs);
+  }
+}
+
+function relyNoMore(state: RunState, lease: Lease): void {
+  lease.timely = false;
+  for (const index of lease.grains) {
+    state.grains[index].timelyLeases--;
+    state.grains[index].contender = lease.id;
+    noteGrain(state, index);
   }
 }
 
@@ -120,55 +158,193 @@ export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   );
 }
 
-/** Deals every grain that is neither counted nor in timely hands to the workers that have nothing to do. @returns why, or why not */
+/** Deals what is neither counted nor in timely hands to workers that have nothing to do. @returns why, or why not */
 export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): string {
   if (state.phase !== 'running') return `the run is ${state.phase}`;
   if (state.pausedBy.size > 0) return `the run is paused by ${[...state.pausedBy].join(', ')}`;
   if (state.uncovered.size === 0) return 'every stream is counted or lent';
-  const idle = [...state.idle].map((id) => state.workers.get(id)!).filter((worker) => nowMs >= worker.restUntilMs);
-  const uncovered = [...state.uncovered].sort((a, b) => a - b);
-  const streams = uncovered.reduce((sum, index) => sum + state.grains[index].streams.length, 0);
-  if (idle.length === 0) return `${streams} streams wait for a free worker`;
-  const ids = idle.map((worker) => worker.id);
-  const quotas = dealQuotas(handsOf(state, idle, uncovered), uncovered.length);
-  const dealt = dealGrains(uncovered, ids, quotas, (index) => state.grains[index].holder);
-  if (uncovered.length === state.grains.length) forgive(idle.filter(({ id }) => dealt.get(id)!.length === 0));
-  let hands = 0;
-  for (const [workerId, grains] of dealt) {
-    if (grains.length === 0) continue;
-    hands++;
-    grantAll(state, state.workers.get(workerId)!, grains, nowMs, effects);
+  if (state.idle.size === 0 && !isAnyoneAtWork(state)) unbench(state);
+  const idle = [...state.idle].map((id) => state.workers.get(id)!).filter(({ restUntilMs }) => nowMs >= restUntilMs);
+  if (idle.length === 0) return `${waitingStreams(state)} streams wait for a free worker`;
+  const whole = state.uncovered.size === state.grains.length;
+  const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
+  let streams = 0;
+  for (const { worker, grains, trial } of dealt) {
+    streams += streamsOf(state, grains);
+    grantAll(state, worker, grains, trial, nowMs, effects);
   }
-  return `${streams} streams lent to ${hands} workers`;
+  return `${streams} streams lent to ${dealt.length} workers`;
 }
 
-function handsOf(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Hand[] {
+function streamsOf({ grains }: RunState, indices: Iterable<number>): number {
+  let streams = 0;
+  for (const index of indices) streams += grains[index].streams.length;
+  return streams;
+}
+
+/** Asked after every input: a sum over all would cost more than all the rest. */
+function waitingStreams({ uncovered, settings: { leaseStreams, streams } }: RunState): number {
+  return Math.min(uncovered.size * Math.max(leaseStreams, 1), streams);
+}
+
+function isAnyoneAtWork({ leases }: RunState): boolean {
+  for (const { timely } of leases.values()) if (timely) return true;
+  return false;
+}
+
+/** What a worker gets; `trial`: it is not relied on. */
+interface Hold {
+  readonly worker: WorkerRecord;
+  readonly grains: readonly number[];
+  readonly trial: boolean;
+}
+
+/** The whole round: every worker keeps what it holds as far as its share goes. */
+function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
+  const uncovered = [...state.uncovered].sort((a, b) => a - b);
+  const shares = sharesOfRound(state, idle, uncovered);
+  const dealt = dealGrains(
+    uncovered,
+    shares.map(({ worker }) => worker.id),
+    shares.map(({ quota }) => quota),
+    (index) => state.grains[index].holder,
+  );
+  const { crew, settings } = state;
+  crew.paces.clear();
+  Object.assign(crew, { charsPerSecond: 0, endMs: nowMs });
+  const holds = shares
+    .map(({ worker, trial }) => ({ worker, trial, grains: dealt.get(worker.id)! }))
+    .filter(({ grains }) => grains.length > 0);
+  for (const { worker, trial, grains } of holds) {
+    if (trial) continue;
+    crew.paces.set(worker.id, worker.pace.charsPerSecond);
+    crew.charsPerSecond += worker.pace.charsPerSecond;
+    const characters = streamsOf(state, grains) * settings.window;
+    crew.endMs = Math.max(crew.endMs, nowMs + expectedMs(worker.pace, characters));
+  }
+  return holds;
+}
+
+/**
+ * What is left of a round: each gets its part beside the others at work, who will be done soon, and at least one grain, so that what a lost
+ * worker had is not heaped on whoever happens to be done first. Who would be at one grain for longer than the others at all of them is
+ * benched.
+ */
+function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
+  const { crew, uncovered } = state;
+  const relied = crew.paces.size > 0;
+  const isQuick = (worker: WorkerRecord): boolean => !relied || isQuickEnough(state, worker, nowMs);
+  const quick = idle.filter(isQuick);
+  const free = quick.length === 0 && !isAnyoneAtWork(state) ? idle : quick;
+  if (free !== idle) for (const worker of idle) if (!isQuick(worker)) bench(state, worker.id);
+  const together = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
+  const others = Math.max(crew.charsPerSecond, together);
+  const next = uncovered.values();
+  const count = uncovered.size;
+  const holds = free
+    .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
+    .map((worker) => {
+      const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
+      return { worker, grains: take(next, part).sort((a, b) => a - b), trial: relied && !worker.pace.measured };
+    });
+  return holds.filter(({ grains }) => grains.length > 0);
+}
+
+function isQuickEnough({ crew, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
+  const grain = Math.max(settings.leaseStreams, 1) * settings.window;
+  // Each of them has one grain of its own under way, on average.
+  const restMs = ((uncovered.size + crew.paces.size) * grain * 1000) / crew.charsPerSecond;
+  return nowMs + expectedMs(pace, grain) <= Math.max(crew.endMs, nowMs + restMs);
+}
+
+function take(from: Iterator<number>, count: number): number[] {
+  const taken: number[] = [];
+  while (taken.length < count) {
+    const { done, value } = from.next();
+    if (done) break;
+    taken.push(value);
+  }
+  return taken;
+}
+
+/** How many grains a worker gets. */
+interface Share {
+  readonly worker: WorkerRecord;
+  readonly quota: number;
+  readonly trial: boolean;
+}
+
+/** Of a whole round. Whom nobody has measured, or not for long, gets a little on trial, as long as there is anyone to rely on. */
+function sharesOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Share[] {
+  const total = uncovered.length;
+  const tried = idle.filter(({ pace }) => pace.measured);
+  if (tried.length === 0) {
+    const quotas = oneForEach(dealQuotas(handsOf(state, idle, uncovered), total));
+    return idle.map((worker, i) => ({ worker, quota: quotas[i], trial: false }));
+  }
+  const hands = handsOf(state, tried, uncovered);
+  const before = dealQuotas(hands, total);
+  const slow = tried.filter((_, i) => before[i] === 0);
+  for (const { id } of slow) bench(state, id);
+  const trials = trialsBeside(state, idle, tried, slow, total);
+  const onTrial = trials.reduce((sum, { quota }) => sum + quota, 0);
+  const quotas = onTrial === 0 ? before : dealQuotas(hands, total - onTrial);
+  const relied = tried.map((worker, i) => ({ worker, quota: quotas[i], trial: false })).filter(({ quota }) => quota > 0);
+  return [...relied, ...trials];
+}
+
+function trialsBeside(
+  state: RunState,
+  idle: readonly WorkerRecord[],
+  tried: readonly WorkerRecord[],
+  slow: readonly WorkerRecord[],
+  total: number,
+): Share[] {
+  const fresh = idle.filter(({ pace }) => !pace.measured);
+  const again = slow.filter(({ dealtRound }) => state.round - dealtRound >= RETRY_ROUNDS);
+  if (fresh.length + again.length === 0) return [];
+  const charsPerSecond = tried.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
+  const candidates = [
+    ...fresh.map((worker) => ({ worker, word: worker.pace.charsPerSecond })),
+    ...again.map((worker) => ({ worker, word: 0 })),
+  ];
+  const quotas = trialQuotas(candidates, charsPerSecond, total);
+  return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], trial: true })).filter(({ quota }) => quota > 0);
+}
+
+function handsOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Hand[] {
   const held = new Map<string, number>();
   for (const index of uncovered) {
     const { holder } = state.grains[index];
     if (holder !== undefined) held.set(holder, (held.get(holder) ?? 0) + 1);
   }
-  return idle.map(({ id, pace: { charsPerSecond, measured } }) => ({
-    workerId: id,
-    charsPerSecond,
-    held: held.get(id) ?? 0,
-    untried: !measured,
-  }));
+  return workers.map(({ id, pace: { charsPerSecond } }) => ({ workerId: id, charsPerSecond, held: held.get(id) ?? 0 }));
 }
 
-function forgive(passedOver: readonly WorkerRecord[]): void {
-  for (const worker of passedOver) worker.pace = forgivenPace(worker.pace);
-}
-
-/** One lease of all the grains; in a reproducible run one of each, since what a contribution adds up decides how it is rounded. */
-function grantAll(state: RunState, worker: WorkerRecord, grains: readonly number[], nowMs: number, effects: RunEffect[]): void {
+/**
+ * One lease of all the grains; but in a reproducible run one of each, since what a contribution adds up decides how it is rounded. Grains that
+ * someone else may still come with are leased apart from others, as that one has them: a contribution counts as a whole or not at all.
+ */
+function grantAll(
+  state: RunState,
+  worker: WorkerRecord,
+  grains: readonly number[],
+  trial: boolean,
+  nowMs: number,
+  effects: RunEffect[],
+): void {
   worker.batch = { sinceMs: nowMs, characters: 0, void: false };
-  if (state.settings.leaseStreams === 0) {
-    grant(state, worker, grains, 0, nowMs, effects);
-    return;
+  worker.dealtRound = state.round;
+  const groups = new Map<string | number, number[]>();
+  for (const index of grains) {
+    const key = state.settings.leaseStreams > 0 ? index : (state.grains[index].contender ?? '');
+    const group = groups.get(key);
+    if (group) group.push(index);
+    else groups.set(key, [index]);
   }
   let charactersBefore = 0;
-  for (const index of grains) charactersBefore = grant(state, worker, [index], charactersBefore, nowMs, effects);
+  for (const group of groups.values())
+    charactersBefore = grant(state, worker, group, { charactersBefore, trial }, nowMs, effects);
 }
 
 /** @returns the characters of this lease and those before it */
@@ -176,7 +352,7 @@ function grant(
   state: RunState,
   worker: WorkerRecord,
   grains: readonly number[],
-  charactersBefore: number,
+  { charactersBefore, trial }: { readonly charactersBefore: number; readonly trial: boolean },
   nowMs: number,
   effects: RunEffect[],
 ): number {
@@ -197,13 +373,16 @@ function grant(
     grantedAtMs: nowMs,
     deadlineAtMs: nowMs + deadlineMs,
     stuckAtMs: nowMs + Math.max(STUCK_FACTOR * deadlineMs, STUCK_MIN_MS),
+    timely: !trial,
     late: false,
+    trial,
   };
   state.leases.set(id, lease);
   worker.leases.add(id);
   noteWorker(state, worker);
   for (const index of grains) {
-    state.grains[index].timelyLeases++;
+    if (trial) state.grains[index].contender = id;
+    else state.grains[index].timelyLeases++;
     state.grains[index].lent = true;
     noteGrain(state, index);
   }

@@ -28,8 +28,6 @@ const SLACK_MS = 250;
 const UNMEASURED_FACTOR = 4;
 const UNMEASURED_MS = 5_000;
 const MOST_ALLOWANCE_MS = 3_600_000;
-/** Ten times too slow is forgotten after some 50 rounds. */
-const PATIENCE = 1.05;
 
 function within(charsPerSecond: number): number {
   return Math.min(Math.max(charsPerSecond, LEAST_CHARS_PER_SECOND), MOST_CHARS_PER_SECOND);
@@ -40,10 +38,15 @@ export function startingPace(told: number): Pace {
   return { charsPerSecond: within(told > 0 ? told : UNKNOWN_CHARS_PER_SECOND), deviation: FIRST_DEVIATION, measured: false };
 }
 
+/** So many characters took so long, and nothing else is known. */
+export function firstPace(characters: number, tookMs: number): Pace {
+  return { charsPerSecond: within((characters * 1000) / Math.max(tookMs, 1)), deviation: FIRST_DEVIATION, measured: true };
+}
+
 /** So many characters took so long. */
 export function measuredPace(pace: Pace, characters: number, tookMs: number): Pace {
+  if (!pace.measured) return firstPace(characters, tookMs);
   const rate = within((characters * 1000) / Math.max(tookMs, 1));
-  if (!pace.measured) return { charsPerSecond: rate, deviation: FIRST_DEVIATION, measured: true };
   const deviation = Math.min(Math.abs(pace.charsPerSecond / rate - 1), 10);
   return {
     charsPerSecond: pace.charsPerSecond * (1 - SPEED_WEIGHT) + rate * SPEED_WEIGHT,
@@ -56,11 +59,6 @@ export function measuredPace(pace: Pace, characters: number, tookMs: number): Pa
 export function latePace(pace: Pace, characters: number, tookMs: number): Pace {
   const most = within((characters * 1000) / Math.max(tookMs, 1));
   return { ...pace, charsPerSecond: Math.min(pace.charsPerSecond, most) };
-}
-
-/** Of a worker too slow to get streams: it may have been a passing load, so in time it is tried again. */
-export function forgivenPace(pace: Pace): Pace {
-  return { ...pace, charsPerSecond: within(pace.charsPerSecond * PATIENCE) };
 }
 
 export function expectedMs({ charsPerSecond }: Pace, characters: number): number {

@@ -33,6 +33,8 @@ export interface WorkerRecord {
   readonly unanswered: Map<string, Lease>;
   /** What it was dealt last: since when, and how many characters of it count. Void when something else came between. */
   batch: { sinceMs: number; characters: number; void: boolean };
+  /** The last round in which it was dealt something. */
+  dealtRound: number;
   /** Gets no lease before this moment: its engine has just failed. */
   restUntilMs: number;
   /** Contributions counted and characters in them: the worker's credit. */
@@ -52,8 +54,12 @@ export interface Lease {
   readonly deadlineAtMs: number;
   /** From here on the worker is thought to wait for something that will never come. */
   readonly stuckAtMs: number;
-  /** Past its deadline: its streams may be lent to someone else as well; the first valid result counts. */
+  /** Whether it is relied on. If not, its streams may be lent to someone else as well; the first valid result counts. */
+  timely: boolean;
+  /** Past its deadline. */
   late: boolean;
+  /** Not relied on from the start: nobody knows how fast its worker is. */
+  readonly trial: boolean;
 }
 
 /** What is dealt as one: a stream; in a reproducible run a fixed group of neighbouring streams. */
@@ -61,8 +67,10 @@ export interface Grain {
   readonly streams: readonly number[];
   /** Counted in this round. */
   counted: boolean;
-  /** Leases of this round that cover the grain and are not late. */
+  /** Leases of this round that cover the grain and are relied on. */
   timelyLeases: number;
+  /** The latest lease that covers the grain and is not relied on: late, or on trial. */
+  contender: string | undefined;
   /** The worker that holds the hidden states before this round's window, if one does. */
   holder: string | undefined;
   /** The worker whose contribution counted in this round. */
@@ -87,6 +95,10 @@ export interface RunState {
   readonly uncovered: Set<number>;
   /** Workers that have nothing to do and could. */
   readonly idle: Set<string>;
+  /** They could as well, but others will be done before they are with one grain: not asked in this round while those are at work. */
+  readonly benched: Set<string>;
+  /** What the round relies on, as it was dealt: who, at how many chars/s each, and when they should be done. */
+  readonly crew: { readonly paces: Map<string, number>; charsPerSecond: number; endMs: number };
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
@@ -170,6 +182,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
       streams: Array.from({ length: Math.min(size, streams - first) }, (__, i) => first + i),
       counted: false,
       timelyLeases: 0,
+      contender: undefined,
       holder: undefined,
       nextHolder: undefined,
       failures: 0,
@@ -186,6 +199,8 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     grains,
     uncovered: new Set(),
     idle: new Set(),
+    benched: new Set(),
+    crew: { paces: new Map(), charsPerSecond: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,
     waiting: false,

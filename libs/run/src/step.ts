@@ -7,9 +7,11 @@ import {
   closeLease,
   forsake,
   freshRound,
+  leaveCrew,
   lendUncovered,
   markCounted,
   markLate,
+  noteTrial,
   noteWorker,
   stuckWorkers,
 } from './lending.js';
@@ -81,7 +83,7 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): string {
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): string {
   const { workerId: id, name, charsPerSecond: told } = input;
   const known = state.workers.get(id);
-  if (!known) state.workers.set(id, newcomer(id, name, told, nowMs));
+  if (!known) state.workers.set(id, newcomer(id, name, told, state.round, nowMs));
   else {
     known.state = 'ready';
     known.unanswered.clear();
@@ -94,7 +96,7 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
   return `${name} is ready; ${lendUncovered(state, nowMs, effects)}`;
 }
 
-function newcomer(id: string, name: string, told: number, nowMs: number): WorkerRecord {
+function newcomer(id: string, name: string, told: number, round: number, nowMs: number): WorkerRecord {
   return {
     id,
     name,
@@ -104,6 +106,7 @@ function newcomer(id: string, name: string, told: number, nowMs: number): Worker
     leases: new Set(),
     unanswered: new Map(),
     batch: { sinceMs: nowMs, characters: 0, void: true },
+    dealtRound: round,
     restUntilMs: 0,
     counted: 0,
     characters: 0,
@@ -162,6 +165,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
 /** Until it says ready, all that it was lent is for others. What it holds it keeps. */
 function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): string {
   worker.state = 'paused';
+  leaveCrew(state, worker.id);
   worker.batch.void = true;
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   noteWorker(state, worker);
@@ -203,8 +207,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
     return `lease ${input.leaseId} counted for a round that is over; ${lendUncovered(state, nowMs, effects)}`;
   }
   const holder = worker && worker.state !== 'syncing' ? input.workerId : undefined;
-  const grains = new Set(input.streams.map((stream) => grainOf(state.settings, stream)));
-  for (const index of grains) markCounted(state, index, holder);
+  for (const stream of input.streams) markCounted(state, grainOf(state.settings, stream), holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
     closeLease(state, lease);
@@ -214,10 +217,12 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
 }
 
 /** A worker's speed is taken when all that it was dealt in one go is counted. */
-function credit(worker: WorkerRecord, { characters }: Lease, nowMs: number): void {
+function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
+  const { characters } = lease;
   worker.counted++;
   worker.characters += characters;
   worker.batch.characters += characters;
+  if (lease.trial) return noteTrial(worker, lease, nowMs);
   if (worker.leases.size > 0 || worker.batch.void) return;
   worker.pace = measuredPace(worker.pace, worker.batch.characters, nowMs - worker.batch.sinceMs);
 }
@@ -228,7 +233,10 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
   if (own) closeLease(state, own);
-  if (own && worker) worker.batch.void = true;
+  if (own && worker) {
+    worker.batch.void = true;
+    noteTrial(worker, own, nowMs);
+  }
   const faulty = worker !== undefined && FAULTS.has(input.result);
   if (faulty) suspect(state, worker, input.reason, nowMs, effects);
   if (own && input.result === 'not_finite' && hasDiverged(state, own)) return fail(state, input.reason, effects);

@@ -207,7 +207,7 @@ export interface LoggedEvent {
 /** `GET /api/history?from&to&points`: rounds from..to, at most so many points, chosen so that spikes stay. */
 export interface HistoryView {
   readonly points: PointColumns;
-  /** All within from..to; never thinned. */
+  /** All within from..to; of very many every second. */
   readonly evaluations: readonly EvaluationPoint[];
   /** Of the whole run. */
   readonly firstRound: number;

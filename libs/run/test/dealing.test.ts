@@ -1,12 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { dealGrains, dealQuotas } from '../src/dealing.js';
+import { dealGrains, dealQuotas, oneForEach, trialQuotas } from '../src/dealing.js';
 
-const hand = (workerId: string, charsPerSecond: number, held = 0, untried = false) => ({
-  workerId,
-  charsPerSecond,
-  held,
-  untried,
-});
+const hand = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
 
 describe('dealing quotas', () => {
   it('gives equal machines equal shares although their measured speeds differ a little', () => {
@@ -29,12 +24,14 @@ describe('dealing quotas', () => {
     expect(dealQuotas([hand('a', 1000, 32), hand('b', 1000)], 32)).toEqual([16, 16]);
   });
 
-  it('gives an untried worker one stream at least, however slow it says it is, and a tried one none', () => {
-    expect(dealQuotas([hand('a', 1000, 32), hand('b', 1, 0, true)], 32)).toEqual([31, 1]);
+  it('gives a worker that is too slow for one stream none', () => {
     expect(dealQuotas([hand('a', 1000, 32), hand('b', 1)], 32)).toEqual([32, 0]);
-    expect(dealQuotas([hand('a', 1000), hand('b', 1, 0, true)], 1)).toEqual([1, 0]);
-    const crowd = Array.from({ length: 5 }, (_, i) => hand(`w${i}`, i === 0 ? 1000 : 1, 0, true));
-    expect(dealQuotas(crowd, 3)).toEqual([1, 1, 1, 0, 0]);
+  });
+
+  it('can see to it that everyone gets one, as long as there are enough', () => {
+    expect(oneForEach([31, 1, 0])).toEqual([30, 1, 1]);
+    expect(oneForEach([3, 0, 0, 0, 0])).toEqual([1, 1, 1, 0, 0]);
+    expect(oneForEach([1, 0])).toEqual([1, 0]);
   });
 
   it.each([
@@ -70,5 +67,20 @@ describe('dealing grains', () => {
     const holder = (grain: number) => (grain < 3 ? 'a' : 'b');
     const dealt = dealGrains([0, 1, 2, 3], ['a', 'b'], [2, 2], holder);
     expect(Object.fromEntries(dealt)).toEqual({ a: [0, 1], b: [2, 3] });
+  });
+});
+
+describe('trials', () => {
+  it('are a small part of what a newcomer claims to be good for', () => {
+    expect(trialQuotas([{ word: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
+    expect(trialQuotas([{ word: 100 }], 1000, 64)).toEqual([1]);
+    expect(trialQuotas([{ word: 0 }], 1000, 64)).toEqual([1]);
+  });
+
+  it('are a tenth of a round at most, however many want to be tried', () => {
+    const crowd = Array.from({ length: 50 }, () => ({ word: 1000 }));
+    const quotas = trialQuotas(crowd, 1000, 40);
+    expect(quotas.reduce((a, b) => a + b, 0)).toBe(4);
+    expect(trialQuotas(crowd, 1000, 1).reduce((a, b) => a + b, 0)).toBe(0);
   });
 });

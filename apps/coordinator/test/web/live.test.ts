@@ -1,0 +1,99 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLiveLink, type LiveLink } from '../../src/web/live.js';
+import { openViewer } from '../running.js';
+
+let server: Server;
+let history: RunHistory;
+let live: LiveLink;
+let address: string;
+
+beforeEach(async () => {
+  history = createRunHistory();
+  const view = { runId: 'r', workers: [] } as unknown as RunView;
+  live = createLiveLink({ history, admit: () => ['read'], view: () => view, nowMs: () => performance.now() });
+  server = createServer();
+  server.on('upgrade', (request, socket, head) => live.upgrade(request, socket, head));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  address = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/live`;
+});
+
+afterEach(() => {
+  live.close('over');
+  server.closeAllConnections();
+  server.close();
+});
+
+function completeRounds(count: number): void {
+  for (let i = 0; i < count; i++) {
+    const round = history.lastRound + 1;
+    const figures = { trainLoss: 2, gradientNorm: 1, clipScale: 1, learningRate: 1, charsPerSecond: 1, workers: 1 };
+    history.addRound({ round, ...figures, roundMs: 1, computeMs: 1, transferMs: 0, reduceMs: 0, waitingMs: 0 });
+  }
+}
+
+function say(text: string): void {
+  history.addEvent({ at: 0, round: history.lastRound, kind: 'note', level: 'info', text });
+}
+
+describe('a viewer', () => {
+  it('that reads nothing for a while loses what is in between, and no memory is kept for it', async () => {
+    const { socket, messages, message } = openViewer(address, {});
+    await message(({ type }) => type === 'hello');
+    socket.pause();
+    const long = 'x'.repeat(20_000);
+    let told = 0;
+    for (let turn = 0; turn < 12; turn++) {
+      completeRounds(2_000);
+      for (let i = 0; i < 200; i++) say(long);
+      told += 200 * long.length;
+      await delay(260);
+    }
+    say('the last word');
+    socket.resume();
+    await message((update) => update.type === 'update' && update.events?.at(-1)?.text === 'the last word');
+    const received = messages.reduce((sum, one) => sum + JSON.stringify(one).length, 0);
+    // What fits in the buffers of both sides' sockets comes; the rest, nobody has kept.
+    expect(received).toBeLessThan(told / 2);
+    const last = messages.at(-1)!;
+    expect(last.type === 'update' && (last.points?.round.at(-1) ?? history.lastRound)).toBe(history.lastRound);
+    expect(last.type === 'update' && (last.points?.round.length ?? 0)).toBeLessThanOrEqual(500);
+    socket.terminate();
+  });
+
+  it('gets nothing while nothing happens but the view, once a second', async () => {
+    const { socket, messages } = openViewer(address, {});
+    await delay(2_500);
+    socket.terminate();
+    expect(messages.length).toBeGreaterThanOrEqual(2);
+    expect(messages.length).toBeLessThanOrEqual(4);
+    expect(messages.slice(1).every((update) => Object.keys(update).join() === 'type,view')).toBe(true);
+  });
+
+  it('that has gone is forgotten', async () => {
+    const viewer = openViewer(address, {});
+    await viewer.message(({ type }) => type === 'hello');
+    expect(live.viewers).toBe(1);
+    viewer.socket.terminate();
+    while (live.viewers > 0) await delay(5);
+  });
+
+  it('that sends more than a hello is cut off', async () => {
+    const viewer = openViewer(address, 'x'.repeat(10_000));
+    expect(await viewer.closed).toBe(1009);
+    expect(live.viewers).toBe(0);
+  });
+
+  it('hears the last of it when the run ends', async () => {
+    const viewer = openViewer(address, {});
+    await viewer.message(({ type }) => type === 'hello');
+    completeRounds(3);
+    say('completed');
+    live.close('the run is over');
+    expect(await viewer.closed).toBe(1001);
+    expect(viewer.messages.at(-1)).toMatchObject({ points: { round: [1, 2, 3] }, events: [{ text: 'completed' }] });
+  });
+});
