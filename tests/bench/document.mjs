@@ -11,7 +11,7 @@ const FILE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url))
 
 const INTRODUCTION = `# Benchmarks
 
-\`npm run bench\` measures all of this on your machine (about three quarters of an hour), \`npm run bench -- PART\` one part of it, with
+\`npm run bench\` measures all of this on your machine (about an hour), \`npm run bench -- PART\` one part of it, with
 \`--json\` for a program, with \`--quick\` only to see that it works. \`--write\` puts the figures of the parts it measured into this page.
 
 How it is measured: contestants are processes of their own that sit idle until it is their turn; each is warmed up, then they are

@@ -21,6 +21,7 @@ const KILL_MS = 20_000;
 
 /**
  * @typedef {object} Command
+ * @property {number} pid of the command, which watches over the app that does the work
  * @property {Promise<void>} ended resolves once it has ended well. Rejects with BenchError `run_failed` or `deadline`.
  * @property {() => void} stop asks it to save and end
  */
@@ -28,12 +29,14 @@ const KILL_MS = 20_000;
 /**
  * Starts `troupe ARGS`. Each line of its standard output that is an object goes to `onMessage`.
  * @param {readonly string[]} args
- * @param {{ onMessage: (message: any) => void, deadlineMs: number, env?: Record<string, string> }} options
+ * @param {{ onMessage: (message: any) => void, deadlineMs: number, env?: Record<string, string>, under?: readonly string[] }} options
+ * `under`: a program, and its arguments, that becomes the command: taskset
  * @returns {Command}
  */
-export function startTroupe(args, { onMessage, deadlineMs, env = {} }) {
+export function startTroupe(args, { onMessage, deadlineMs, env = {}, under = [] }) {
   interruption.throwIfAborted();
-  const child = spawn(process.execPath, [TROUPE, ...args], {
+  const [program, ...rest] = [...under, process.execPath, TROUPE, ...args];
+  const child = spawn(program, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   });
@@ -54,6 +57,7 @@ export function startTroupe(args, { onMessage, deadlineMs, env = {} }) {
   /** @type {NodeJS.Timeout | undefined} */
   let killer;
   function stop() {
+    if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGTERM');
     killer ??= setTimeout(() => child.kill('SIGKILL'), KILL_MS);
   }
@@ -79,7 +83,7 @@ export function startTroupe(args, { onMessage, deadlineMs, env = {} }) {
   });
   // Whoever awaits it is told; not everyone has to.
   ended.catch(() => {});
-  return { ended, stop };
+  return { pid: child.pid ?? 0, ended, stop };
 }
 
 /**

@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -32,11 +33,15 @@ export interface Running {
 export interface StartOptions {
   readonly cwd: string;
   readonly env?: Record<string, string>;
+  /** What a shell does to itself before it becomes the command: "ulimit -f 1". */
+  readonly limits?: string;
 }
 
 /** `troupe ARGS`, its output read as JSON lines where it is. */
-export function start(args: readonly string[], { cwd, env }: StartOptions): Running {
-  const child = spawn(process.execPath, [cli, ...args], {
+export function start(args: readonly string[], { cwd, env, limits }: StartOptions): Running {
+  const command = [process.execPath, cli, ...args];
+  const [program, ...rest] = limits === undefined ? command : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...command];
+  const child = spawn(program, rest, {
     cwd,
     env: { ...process.env, NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -122,4 +127,33 @@ export async function childrenOf(pid: number): Promise<{ pid: number; command: s
     }
   }
   return found;
+}
+
+/** The process that does the work of a command, which only watches over it; of `train`, the one whose command line has that word. */
+export async function appOf({ child, exited }: Running, word = ''): Promise<number> {
+  let ended = false;
+  void exited.then(() => (ended = true));
+  for (;;) {
+    const app = (await childrenOf(child.pid!)).find(({ command }) => command.includes(word));
+    if (app) return app.pid;
+    if (ended) throw new Error('the command ended before its app was found');
+    await sleep(10);
+  }
+}
+
+/** Ends a command and its app at once, also where the app is frozen. */
+export async function end({ child }: Running): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  for (const { pid } of await childrenOf(child.pid!)) signal(pid, 'SIGKILL');
+  child.kill('SIGKILL');
+}
+
+/** @returns whether the process was there to hear it */
+export function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
 }

@@ -21,7 +21,15 @@ const WARMUP_ROUNDS = 20;
 const ROUNDS = 100_000;
 const OVERHEAD_MS = 90_000;
 
-/** @typedef {{ engine: string, size: import('../configs.mjs').Size, corpus: string, warmup: number, measuredMs: number }} Plan */
+/**
+ * @typedef {object} Plan
+ * @property {string} engine
+ * @property {import('../configs.mjs').Size} size
+ * @property {string} corpus
+ * @property {number} warmup rounds
+ * @property {number} measuredMs
+ * @property {readonly string[]} [flags] more of them for the run
+ */
 
 /** @param {import('../report.mjs').Options} options */
 export async function measure({ quick, progress }) {
@@ -100,10 +108,10 @@ async function compare(plan, pairs, progress) {
  * @param {Plan} plan
  * @param {number} workers
  */
-async function chars({ engine, size, corpus, warmup, measuredMs }, workers) {
+export async function chars({ engine, size, corpus, warmup, measuredMs, flags = [] }, workers) {
   const clock = createRoundClock({ workers, warmup, measuredMs });
   await withScratch((out) =>
-    train([...runFlags(corpus, size, out), `--rounds=${ROUNDS}`, `--workers=${workers}`, `--engine=${engine}`], {
+    train([...runFlags(corpus, size, out), ...flags, `--rounds=${ROUNDS}`, `--workers=${workers}`, `--engine=${engine}`], {
       deadlineMs: OVERHEAD_MS + 3 * measuredMs,
       enough: clock.add,
     }),

@@ -1,0 +1,117 @@
+/** How a chart is drawn: uPlot's options and data. */
+import uPlot from 'uplot';
+import { positive, stacked, usualMost, type Curve } from '../reading/curves.js';
+import type { ChartSpec, SeriesSpec, Shown, Words } from './spec.js';
+
+export interface CanvasOptions {
+  readonly spec: ChartSpec;
+  readonly words: Words;
+  readonly shown: Shown;
+  readonly log: boolean;
+  /** Charts of the same group have one crosshair. */
+  readonly group: string;
+  readonly onCursor: (index: number | null | undefined) => void;
+  /** A stretch of x was chosen by dragging, or all of it by a double click. Absent: neither is possible. */
+  readonly onZoom: ((range: { from: number; to: number } | undefined) => void) | undefined;
+}
+
+/** A drag shorter than this, in CSS pixels, is a click. */
+const LEAST_DRAG = 6;
+
+export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot {
+  const { spec, words, shown, log, group, onZoom, onCursor } = options;
+  const series = spec.stack ? [...shown.series].reverse() : shown.series;
+  return new uPlot(
+    {
+      width: place.clientWidth,
+      height: spec.height,
+      legend: { show: false },
+      padding: [8, 8, 0, 0],
+      scales: { x: { time: false, auto: false, range: (_, min, max) => [min, max] }, y: yScale(spec, log) },
+      axes: [xAxis(spec, words), yAxis(spec)],
+      series: [{}, ...series.map(drawn)],
+      cursor: {
+        y: false,
+        points: { size: 7 },
+        drag: { x: onZoom !== undefined, y: false, setScale: false },
+        sync: { key: group, scales: ['x', null], setSeries: false, filters: { pub: (type) => /move|leave/.test(type) } },
+        bind: { dblclick: () => () => (onZoom?.(undefined), null) },
+      },
+      hooks: { setCursor: [(self) => onCursor(self.cursor.idx)], setSelect: [(self) => choose(self, onZoom)] },
+    },
+    canvasData(spec, shown, log),
+    place,
+  );
+}
+
+/** Areas are drawn from the topmost down, each over the ones it stands on. */
+export function canvasData(spec: ChartSpec, { plot }: Shown, log: boolean): uPlot.AlignedData {
+  let curves: readonly Curve[] = spec.stack ? stacked(plot.curves).reverse() : plot.curves;
+  if (log) curves = curves.map(positive);
+  return [plot.x as number[], ...(curves as (number | null)[][])];
+}
+
+function yScale(spec: ChartSpec, log: boolean): uPlot.Scale {
+  if (log) return { distr: 3 };
+  if (!spec.cutsPeaks) return { range: { min: { pad: 0.05, soft: 0, mode: 2 }, max: { pad: 0.08 } } };
+  return {
+    range: (self, _, max) => {
+      const [from, to] = self.series[0].idxs!;
+      const [, top] = self.data;
+      const most = usualMost(top.slice(from, to + 1) as (number | null)[]);
+      return [0, Math.min(max, most) * 1.08 || 1];
+    },
+  };
+}
+
+function choose(self: uPlot, onZoom: CanvasOptions['onZoom']): void {
+  const { left, width } = self.select;
+  self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  if (width < LEAST_DRAG) return;
+  const [from, to] = [left, left + width].map((pixel) => Math.round(self.posToVal(pixel, 'x')));
+  onZoom?.({ from: Math.max(0, from), to: Math.max(to, from + 2) });
+}
+
+function drawn({ label, colour, style = 'line' }: SeriesSpec): uPlot.Series {
+  const paint = (): string => css(colour);
+  const base: uPlot.Series = { label: label(), stroke: paint, spanGaps: true, points: { show: false } };
+  switch (style) {
+    case 'line':
+      return { ...base, width: 2 };
+    case 'thin':
+      return { ...base, width: 1 };
+    case 'dashed':
+      return { ...base, width: 1.5, dash: [6, 4] };
+    case 'points':
+      return { ...base, paths: () => null, points: { show: true, size: 6, width: 0, fill: paint } };
+    case 'area':
+      return { ...base, width: 0, fill: paint };
+    default:
+      return style satisfies never;
+  }
+}
+
+function axis(): uPlot.Axis {
+  return {
+    stroke: () => css('--quiet'),
+    font: FONT,
+    grid: { stroke: () => css('--grid'), width: 1 },
+    ticks: { show: false },
+    gap: 6,
+  };
+}
+
+const FONT = '12px system-ui, sans-serif';
+
+function xAxis({ namesX, xLabel }: ChartSpec, { format }: Words): uPlot.Axis {
+  const values: uPlot.Axis['values'] = (_, splits) => splits.map((x) => (Number.isInteger(x) ? format.compact(x) : ''));
+  return { ...axis(), size: 28, values, ...(namesX && { label: xLabel(), labelSize: 18, labelFont: FONT }) };
+}
+
+function yAxis({ format }: ChartSpec): uPlot.Axis {
+  // On a logarithmic axis uPlot leaves out numbers where they would crowd, as null.
+  const values: uPlot.Axis['values'] = (_, splits) => splits.map((y: number | null) => (y === null ? '' : format(y)));
+  return { ...axis(), size: 52, values };
+}
+
+const css = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -1,0 +1,84 @@
+/** What stands around a chart in words: its legend with values, its summary, and its table. */
+import { tableRows } from '../reading/curves.js';
+import { make, setAttribute, setText } from '../page/dom.js';
+import { valueText, type ChartSpec, type Shown, type Words } from './spec.js';
+
+export interface Legend {
+  readonly root: HTMLElement;
+  /** Names the series anew. */
+  name(shown: Shown): void;
+  /** The values at an index of x; none: the newest. */
+  read(shown: Shown, index: number | null | undefined): void;
+}
+
+export function createLegend(spec: ChartSpec, words: Words): Legend {
+  const root = make('ul', { className: 'legend' });
+  const x = make('li', { className: 'at' });
+  let values: HTMLElement[] = [];
+  return {
+    root,
+    name({ series }) {
+      values = series.map(() => make('b'));
+      const entries = series.map(({ label, colour, style = 'line' }, i) => {
+        const swatch = make('i', { className: `swatch ${style}` });
+        swatch.style.setProperty('--colour', `var(${colour})`);
+        return make('li', {}, swatch, make('span', { text: label() }), values[i]);
+      });
+      root.replaceChildren(...entries, x);
+    },
+    read({ series, plot }, index) {
+      const row = index ?? plot.x.length - 1;
+      series.forEach((entry, i) => setText(values[i], valueText(entry, plot.curves[i], row)));
+      const at = index === null || index === undefined ? undefined : plot.x[index];
+      setText(x, at === undefined ? '' : `${spec.xLabel()} ${words.format.whole(at)}`);
+    },
+  };
+}
+
+/** "Loss, rounds 1 to 1,200. train: from 4.2 to 1.6. …" */
+export function summary(spec: ChartSpec, { series, plot, from, to }: Shown, { texts, format }: Words): string {
+  const parts = series.flatMap((entry, i) => {
+    const first = plot.curves[i].findIndex((value) => value !== null);
+    if (first < 0) return [];
+    const ends = [first, plot.x.length - 1].map((index) => valueText(entry, plot.curves[i], index));
+    return [texts.seriesSummary(entry.label(), ends[0], ends[1])];
+  });
+  return texts.chartSummary(spec.title(), spec.xLabel(), format.whole(from), format.whole(to), parts.join(' '));
+}
+
+/** "round 12: train 2.31, validation 2.40" */
+export function reading(spec: ChartSpec, { series, plot }: Shown, index: number, { format }: Words): string {
+  const values = series.map((entry, i) => `${entry.label()} ${valueText(entry, plot.curves[i], index)}`);
+  return `${spec.xLabel()} ${format.whole(plot.x[index])}: ${values.join(', ')}`;
+}
+
+const ROWS = 12;
+
+/** What the chart shows, in a dozen rows; filled while it is open. */
+export function createTable(spec: ChartSpec, words: Words, shown: () => Shown): { readonly root: HTMLElement; update(): void } {
+  const title = make('summary');
+  const table = make('table');
+  const scroll = make('div', { className: 'scroll', tabIndex: 0 }, table);
+  scroll.setAttribute('role', 'region');
+  const root = make('details', { className: 'values' }, title, scroll);
+  root.addEventListener('toggle', update);
+  return { root, update };
+
+  function update(): void {
+    const { asTable } = words.texts;
+    setText(title, asTable);
+    setAttribute(scroll, 'aria-label', `${asTable}: ${spec.title()}`);
+    if (root.open) fillTable(table, spec, shown(), words);
+  }
+}
+
+function fillTable(table: HTMLElement, spec: ChartSpec, { series, plot, from, to }: Shown, { format }: Words): void {
+  const inside = plot.x.flatMap((x, index) => (x >= from && x <= to ? [index] : []));
+  const rows = tableRows(inside.length, ROWS).map((row) => {
+    const index = inside[row];
+    const cells = series.map((entry, i) => make('td', { text: valueText(entry, plot.curves[i], index) }));
+    return make('tr', {}, make('th', { text: format.whole(plot.x[index]), scope: 'row' }), ...cells);
+  });
+  const heads = [spec.xLabel(), ...series.map(({ label }) => label())].map((text) => make('th', { text, scope: 'col' }));
+  table.replaceChildren(make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...rows));
+}

@@ -1,0 +1,189 @@
+/** The dashboard: state, link and panels put together. */
+import { createApi } from './link/api.js';
+import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
+import { openLive } from './link/live.js';
+import { createCharts } from './page/charts.js';
+import { createControls } from './page/controls.js';
+import { make, setText, the } from './page/dom.js';
+import { createEvents } from './page/events.js';
+import { createFlow } from './page/flow.js';
+import { createOverview } from './page/overview.js';
+import type { Page, Panel } from './page/page.js';
+import { createRuns } from './page/runs.js';
+import { createPlayground, createSamples } from './page/samples.js';
+import { createWorkers } from './page/workers.js';
+import { takeToken } from './reading/access.js';
+import { createFormat, type Format } from './reading/format.js';
+import { EMPTY, reduce, wanted, type DashboardState, type Input } from './state/state.js';
+import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
+
+const TOKEN_KEY = 'troupe.admin';
+const LANGUAGE_KEY = 'troupe.language';
+/** How long an announcement stays. */
+const ANNOUNCED_MS = 6_000;
+/** A range that was zoomed through is not asked for. */
+const ZOOM_RESTS_MS = 150;
+/** Other runs of the folder may go on meanwhile. */
+const RUNS_MS = 30_000;
+
+const base = new URL('.', location.href);
+let token = takeFromAddress();
+let state: DashboardState = EMPTY;
+let drawn: DashboardState | undefined;
+let language: Language = chooseLanguage(localStorage.getItem(LANGUAGE_KEY), navigator.languages);
+let [texts, format]: [Texts, Format] = [TEXTS[language], createFormat(language)];
+let asking = new AbortController();
+
+const api = createApi(base, () => token);
+const page: Page = {
+  get texts() {
+    return texts;
+  },
+  get format() {
+    return format;
+  },
+  get language() {
+    return language;
+  },
+  get state() {
+    return state;
+  },
+  api,
+  signal: new AbortController().signal,
+  dispatch,
+  announce,
+  confirm: ask,
+};
+const panels: readonly Panel[] = [
+  createOverview(page),
+  createControls(page),
+  createCharts(page),
+  createSamples(page),
+  createPlayground(page),
+  createWorkers(page),
+  createFlow(page),
+  createRuns(page),
+  createEvents(page),
+];
+chooseTexts();
+const live = openLive({
+  base,
+  token: () => token,
+  onConnecting: () => dispatch({ type: 'connecting' }),
+  onMessage: dispatch,
+  onLost: (retryAt) => dispatch({ type: 'lost', retryAt }),
+});
+listenForToken();
+setInterval(() => void refreshRuns(), RUNS_MS);
+
+/** The token of the address, which loses it, or the one of this tab. */
+function takeFromAddress(): string | undefined {
+  const { token: given, rest } = takeToken(location.hash);
+  if (given === undefined) return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
+  sessionStorage.setItem(TOKEN_KEY, given);
+  history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
+  return given;
+}
+
+function listenForToken(): void {
+  window.addEventListener('hashchange', () => {
+    if (!location.hash.includes('admin=')) return;
+    token = takeFromAddress();
+    live.reconnect();
+  });
+  the('token-form', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    const field = the('token', HTMLInputElement);
+    token = field.value;
+    sessionStorage.setItem(TOKEN_KEY, token);
+    field.value = '';
+    live.reconnect();
+  });
+}
+
+function dispatch(input: Input): void {
+  const before = state;
+  state = reduce(state, input);
+  if (input.type === 'hello') {
+    asking.abort();
+    asking = new AbortController();
+    void catchUp(api, dispatch, asking.signal);
+  }
+  if (state.range !== before.range || input.type === 'history') askForDetail();
+  if (drawn === before) requestAnimationFrame(draw);
+}
+
+/** Draws all that came since the last frame at once. */
+function draw(): void {
+  const before = drawn;
+  drawn = state;
+  for (const panel of panels) panel(state, before);
+}
+
+let resting = 0;
+function askForDetail(): void {
+  clearTimeout(resting);
+  const { range } = state;
+  resting = setTimeout(() => {
+    const rounds = wanted(state);
+    if (!rounds || range !== state.range) return;
+    api.history(rounds, DETAIL_POINTS, asking.signal).then(
+      (history) => dispatch({ type: 'detail', range, history }),
+      // The coarse points are shown already.
+      () => undefined,
+    );
+  }, ZOOM_RESTS_MS);
+}
+
+async function refreshRuns(): Promise<void> {
+  if (document.hidden || state.link.at !== 'live') return;
+  try {
+    dispatch({ type: 'runs', runs: await api.runs(asking.signal) });
+  } catch {
+    // The live link notices a coordinator that is away.
+  }
+}
+
+function chooseTexts(): void {
+  const select = the('language', HTMLSelectElement);
+  const choices = Object.entries(LANGUAGES).map(([value, text]) => make('option', { value, text, lang: value }));
+  select.replaceChildren(...choices);
+  select.value = language;
+  select.addEventListener('change', () => {
+    language = select.value as Language;
+    localStorage.setItem(LANGUAGE_KEY, language);
+    [texts, format] = [TEXTS[language], createFormat(language)];
+    write();
+  });
+  write();
+}
+
+/** The texts that stand in the page itself, and then every panel's. */
+function write(): void {
+  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  for (const element of document.querySelectorAll<HTMLElement>('[data-text]')) {
+    const found = element.dataset.text!.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown>)[key], texts);
+    setText(element, found as string);
+  }
+  drawn = undefined;
+  draw();
+}
+
+let silence = 0;
+function announce(text: string): void {
+  clearTimeout(silence);
+  setText(the('announcement'), text);
+  silence = setTimeout(() => setText(the('announcement'), ''), ANNOUNCED_MS);
+}
+
+function ask(title: string, what: string, yes: string): Promise<boolean> {
+  const dialog = the('dialog', HTMLDialogElement);
+  setText(the('dialog-title'), title);
+  setText(the('dialog-what'), what);
+  setText(the('dialog-yes'), yes);
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}

@@ -1,0 +1,131 @@
+/** What whoever holds the admin token may do; absent for everyone else. */
+import type { ControlRequest } from '@troupe/run';
+import qrcode from 'qrcode-generator';
+import { isAdmin, type DashboardState } from '../state/state.js';
+import { setAttribute, setText, the } from './dom.js';
+import { attempt, changed, type Page, type Panel } from './page.js';
+
+export function createControls(page: Page): Panel {
+  const order = (request: ControlRequest): Promise<boolean> =>
+    attempt(page, async () => (await page.api.control(request, page.signal)).text);
+  const pause = the('pause', HTMLButtonElement);
+  pause.addEventListener('click', () => void busy(pause, () => order({ action: pausedByHand(page.state) ? 'resume' : 'pause' })));
+  const checkpoint = the('checkpoint', HTMLButtonElement);
+  checkpoint.addEventListener('click', () => void busy(checkpoint, () => order({ action: 'checkpoint' })));
+  const stop = the('stop', HTMLButtonElement);
+  stop.addEventListener('click', () => void busy(stop, () => confirmStop(page, order)));
+  const download = the('download', HTMLButtonElement);
+  download.addEventListener('click', () => void busy(download, () => attempt(page, () => save(page))));
+  const settings = createSettings(order);
+  const invite = createInvite(page);
+
+  return (state, before) => {
+    const admin = isAdmin(state);
+    for (const id of ['controls', 'steer']) the(id).hidden = !admin;
+    if (!admin || !changed(state, before, 'view', 'link')) return;
+    setAttribute(the('controls'), 'aria-label', page.texts.steer);
+    setText(pause, pausedByHand(state) ? page.texts.resume : page.texts.pause);
+    const over = state.view!.phase === 'over' || state.link.at !== 'live';
+    for (const button of [pause, stop, checkpoint]) if (!button.matches('[aria-busy=true]')) button.disabled = over;
+    settings(state);
+    invite(state);
+  };
+}
+
+/** A run that waits for workers may be paused as well; `phase` tells only the first of both. */
+const pausedByHand = ({ view }: DashboardState): boolean => view?.phase === 'paused';
+
+/** A button that is at work takes no second click. */
+async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Promise<void> {
+  button.disabled = true;
+  setAttribute(button, 'aria-busy', 'true');
+  try {
+    await work();
+  } finally {
+    button.disabled = false;
+    button.removeAttribute('aria-busy');
+  }
+}
+
+async function confirmStop(page: Page, order: (request: ControlRequest) => Promise<boolean>): Promise<void> {
+  const { stopTitle, stopWhat, stopYes } = page.texts;
+  if (await page.confirm(stopTitle, stopWhat, stopYes)) await order({ action: 'stop' });
+}
+
+async function save(page: Page): Promise<undefined> {
+  page.announce(page.texts.downloading);
+  const { blob, name } = await page.api.checkpoint(page.signal);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  // The browser has taken the blob over by the next task.
+  setTimeout(() => URL.revokeObjectURL(link.href));
+  page.announce(name);
+}
+
+/** Learning rate and clip; what a person is typing is not overwritten by what the run tells meanwhile. */
+function createSettings(order: (request: ControlRequest) => Promise<boolean>): (state: DashboardState) => void {
+  const rate = the('learning-rate', HTMLInputElement);
+  const clip = the('clip', HTMLInputElement);
+  const apply = the('apply', HTMLButtonElement);
+  let told = '';
+  the('settings', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    void busy(apply, () => order({ action: 'set', learningRate: rate.valueAsNumber, clip: clip.valueAsNumber }));
+  });
+  return ({ view }) => {
+    const { learningRate, clip: limit, leaseStreams } = view!.config;
+    const fixed = leaseStreams > 0;
+    the('settings-fixed').hidden = !fixed;
+    for (const field of [rate, clip, apply]) field.disabled = fixed;
+    const now = JSON.stringify([learningRate, limit]);
+    if (now === told) return;
+    told = now;
+    rate.value = String(learningRate);
+    clip.value = String(limit);
+  };
+}
+
+function createInvite(page: Page): (state: DashboardState) => void {
+  const link = the('invite-link', HTMLAnchorElement);
+  let shown = '';
+  the('copy').addEventListener('click', () => {
+    navigator.clipboard.writeText(link.href).then(
+      () => page.announce(page.texts.copied),
+      () => page.announce(page.texts.copyFailed),
+    );
+  });
+  return ({ view }) => {
+    const joinLink = view!.joinLink;
+    the('invite').hidden = joinLink === undefined;
+    setAttribute(the('invite-code'), 'aria-label', page.texts.inviteCode);
+    if (joinLink === undefined || joinLink === shown) return;
+    shown = joinLink;
+    link.href = joinLink;
+    setText(link, joinLink);
+    the('invite-code').replaceChildren(drawCode(joinLink, page.texts.inviteCode));
+  };
+}
+
+/** Blank modules around a QR code. */
+const QUIET_ZONE = 4;
+
+/** One path for all dark modules. */
+function drawCode(text: string, label: string): SVGElement {
+  const code = qrcode(0, 'M');
+  code.addData(text);
+  code.make();
+  const count = code.getModuleCount();
+  const cells = Array.from({ length: count * count }, (_, i) => [i % count, Math.floor(i / count)]);
+  const path = cells.filter(([x, y]) => code.isDark(y, x)).map(([x, y]) => `M${x + QUIET_ZONE} ${y + QUIET_ZONE}h1v1h-1z`);
+  const make = (tag: 'svg' | 'path', attributes: Record<string, string>): SVGElement => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const size = count + 2 * QUIET_ZONE;
+  const picture = make('svg', { viewBox: `0 0 ${size} ${size}`, role: 'img', 'aria-label': label, class: 'code' });
+  picture.append(make('path', { d: path.join(''), 'shape-rendering': 'crispEdges' }));
+  return picture;
+}

@@ -1,0 +1,130 @@
+/** How far back the error reaches: this run's curve through the rounds, other cells beside it, and what that means. */
+import type { GradientFlow, PastRun } from '@troupe/run';
+import { align, clippedFraction } from '../reading/curves.js';
+import { readFlow, relative } from '../reading/flow.js';
+import { shownWindow, type DashboardState } from '../state/state.js';
+import { createChartGroup } from '../chart/chart.js';
+import type { SeriesSpec } from '../chart/spec.js';
+import { make, setAttribute, setText, the } from './dom.js';
+import { changed, type Page, type Panel } from './page.js';
+import { runColour, runLabel } from './runs.js';
+
+/** Runs side by side. */
+const MOST_COMPARED = 6;
+const HEIGHT = 260;
+
+export function createFlow(page: Page): Panel {
+  const slider = the('flow-slider', HTMLInputElement);
+  let [following, layers, shown] = [true, 0, ''];
+  let round: number | undefined;
+  const figure = (n: number): string => page.format.figure(n);
+  const common = { xLabel: () => page.texts.stepsBack, namesX: true, height: HEIGHT, format: figure, log: true, series: [] };
+  const group = createChartGroup({ words: page, name: 'steps' });
+  const now = group.add({
+    ...common,
+    title: () => page.texts.flowNow,
+    unit: () => (round === undefined ? page.texts.flowNone : page.texts.flowAt(page.format.whole(round))),
+  });
+  const others = group.add({ ...common, title: () => page.texts.flowCompare, unit: () => '' });
+  the('flow-now').append(now.root);
+  the('flow-others').append(others.root);
+  slider.addEventListener('input', () => {
+    following = Number(slider.value) === page.state.flows.length - 1;
+    drawNow(page.state);
+  });
+  the('flow-newest').addEventListener('click', () => {
+    following = true;
+    drawNow(page.state);
+  });
+
+  return (state, before) => {
+    if (!before) {
+      now.refresh();
+      others.refresh();
+    }
+    if (changed(state, before, 'flows') || state.view?.config.clip !== before?.view?.config.clip) drawNow(state);
+    if (changed(state, before, 'flows', 'runs')) drawOthers(state, before === undefined);
+  };
+
+  function drawNow(state: DashboardState): void {
+    const { flows } = state;
+    the('flow-tools').hidden = flows.length < 2;
+    setAttribute(slider, 'max', String(Math.max(0, flows.length - 1)));
+    if (following) slider.value = String(flows.length - 1);
+    const flow = flows.at(following ? -1 : Number(slider.value));
+    round = flow?.round;
+    setAttribute(slider, 'aria-label', page.texts.flowSlider);
+    setAttribute(slider, 'aria-valuetext', page.format.whole(round ?? 0));
+    if (flow && flow.layers.length !== layers) {
+      layers = flow.layers.length;
+      now.replace(flow.layers.map((_, i) => layerSeries(page, i, figure)));
+    }
+    const x = steps(flow?.layers[0] ?? []);
+    now.draw({ x, curves: flow?.layers ?? [] }, 0, Math.max(1, x.length - 1));
+    drawLessons(page, state, flow);
+  }
+
+  function drawOthers({ runs, flows, view }: DashboardState, texts: boolean): void {
+    const compared = comparable(runs ?? [], flows.at(-1)).slice(0, MOST_COMPARED);
+    setText(the('flow-others-hint'), compared.length > 1 ? page.texts.flowCompareHint : page.texts.flowCompareNone);
+    const names = JSON.stringify([compared.map(({ run }) => run.folder), view?.runId]);
+    if (names !== shown || texts) {
+      shown = names;
+      others.replace(compared.map(({ run }, i) => ({ label: () => runLabel(run, page), colour: runColour(i), format: figure })));
+    }
+    const parts = compared.map(({ norms }) => ({ x: steps(norms), curves: [relative(norms)] }));
+    const plot = parts.length > 0 ? align(parts) : { x: [], curves: [] };
+    others.draw(plot, 0, Math.max(1, plot.x.length - 1));
+  }
+}
+
+const steps = (norms: readonly number[]): number[] => norms.map((_, i) => i);
+
+function layerSeries(page: Page, index: number, format: (n: number) => string): SeriesSpec {
+  return { label: () => page.texts.layer(page.format.whole(index + 1)), colour: runColour(index), format };
+}
+
+/** The top layer of each run that has a curve, the present one with its newest; one run of each model. */
+function comparable(
+  runs: readonly PastRun[],
+  newest: GradientFlow | undefined,
+): { readonly run: PastRun; readonly norms: readonly number[] }[] {
+  const seen = new Set<string>();
+  return runs.flatMap((run) => {
+    const flow = run.current ? (newest ?? run.flow) : run.flow;
+    const norms = flow?.layers.at(-1);
+    if (!norms || seen.has(run.model)) return [];
+    seen.add(run.model);
+    return [{ run, norms }];
+  });
+}
+
+function drawLessons(page: Page, state: DashboardState, flow: GradientFlow | undefined): void {
+  const sentences = (flow?.layers ?? []).flatMap((norms, i) => lesson(page, norms, page.texts.layer(page.format.whole(i + 1))));
+  const clip = state.view?.config.clip ?? 0;
+  if (flow) {
+    const fraction = clippedFraction(shownWindow(state).points);
+    sentences.push(
+      clip > 0 ? page.texts.flowClip(page.format.figure(clip), page.format.percent(fraction)) : page.texts.flowNoClip,
+    );
+  }
+  const list = the('flow-lessons');
+  if (list.childElementCount !== sentences.length) list.replaceChildren(...sentences.map(() => make('li')));
+  sentences.forEach((text, i) => setText(list.children[i], text));
+}
+
+function lesson({ texts, format }: Page, norms: readonly number[], layer: string): string[] {
+  const reading = readFlow(norms);
+  switch (reading.kind) {
+    case 'vanishing':
+      return [texts.flowVanishing(layer, format.whole(reading.reach))];
+    case 'exploding':
+      return [texts.flowExploding(layer, format.whole(reading.factor))];
+    case 'steady':
+      return [texts.flowSteady(layer, format.percent(reading.left), format.whole(reading.steps))];
+    case 'unknown':
+      return [];
+    default:
+      return reading satisfies never;
+  }
+}

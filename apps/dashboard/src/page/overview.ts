@@ -1,0 +1,102 @@
+/** The top of the page: how the run is doing in a dozen figures, and whether the coordinator is there. */
+import { NOTHING } from '../reading/format.js';
+import { lastRound } from '../state/columns.js';
+import type { DashboardState } from '../state/state.js';
+import { setAttribute, setClass, setText, the } from './dom.js';
+import { changed, type Page, type Panel } from './page.js';
+
+export function createOverview(page: Page): Panel {
+  const link = createLinkBanner(page);
+  return (state, before) => {
+    if (changed(state, before, 'link')) link(state);
+    const { view } = state;
+    for (const id of ['run', 'sections']) the(id).hidden = view === undefined;
+    the('refused').hidden = state.link.at !== 'refused';
+    if (!view || !changed(state, before, 'view', 'points')) return;
+    drawTitle(page, state);
+    drawProgress(page, state);
+    drawFigures(page, state);
+  };
+}
+
+function createLinkBanner(page: Page): (state: DashboardState) => void {
+  const banner = the('link');
+  let timer = 0;
+  const countDown = (retryAt: number): void => {
+    const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+    setText(banner, seconds > 0 ? page.texts.away(page.format.whole(seconds)) : page.texts.awayNow);
+  };
+  return ({ link, view }) => {
+    clearInterval(timer);
+    switch (link.at) {
+      case 'live':
+        return setText(banner, '');
+      case 'connecting':
+        return setText(banner, view ? page.texts.awayNow : page.texts.connecting);
+      case 'away':
+        countDown(link.retryAt);
+        timer = setInterval(() => countDown(link.retryAt), 1000);
+        return;
+      case 'refused':
+        setText(banner, '');
+        return setText(the('refused-why'), `${link.error.message} ${link.error.remedy}`);
+      default:
+        return link satisfies never;
+    }
+  };
+}
+
+function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
+  const { name, runId, phase, phaseReason, organizer, model, parameters, corpus } = view!;
+  const title = name || runId;
+  setText(the('run-name'), title);
+  if (document.title !== texts.documentTitle(title)) document.title = texts.documentTitle(title);
+  // That a round is being computed is no news.
+  const reason = phase === 'running' ? '' : phaseReason;
+  setClass(the('phase'), `phase ${phase}`);
+  setText(the('phase'), reason ? `${texts.phase[phase]} · ${reason}` : texts.phase[phase]);
+  const facts = [
+    model,
+    texts.parameters(format.compact(parameters)),
+    texts.learnsFrom(corpus.name, format.compact(corpus.characters)),
+    ...(organizer ? [texts.organizedBy(organizer)] : []),
+  ];
+  setText(the('run-facts'), facts.join(' · '));
+}
+
+function drawProgress({ texts, format }: Page, { view, points }: DashboardState): void {
+  const { rounds, etaMs } = view!;
+  // Points come more often than views.
+  const round = Math.max(view!.round, lastRound(points));
+  setAttribute(the('progress'), 'value', String(rounds > 0 ? round / rounds : 0));
+  setText(the('progress-text'), texts.roundOf(format.whole(round), format.whole(rounds)));
+  setText(the('progress-eta'), etaMs === undefined ? '' : texts.eta(format.duration(etaMs)));
+}
+
+function drawFigures({ texts, format }: Page, { view, points, evaluations }: DashboardState): void {
+  const { best, validated, workerCount, maxWorkers, config, latest } = view!;
+  const newest = <K extends keyof typeof points>(field: K): number | undefined => points[field].at(-1) ?? latest?.[field];
+  const show = (id: string, value: number | undefined, write: (n: number) => string): void =>
+    setText(the(id), value === undefined ? NOTHING : write(value));
+  show('stat-loss', newest('smoothedLoss'), format.loss);
+  show('stat-validation', (evaluations.at(-1) ?? validated)?.validationLoss, format.loss);
+  setText(
+    the('stat-validation-note'),
+    best ? texts.statValidationNote(format.loss(best.validationLoss), format.whole(best.round)) : '',
+  );
+  show('stat-speed', newest('charsPerSecond'), format.compact);
+  show('stat-round', newest('roundMs'), format.duration);
+  setText(the('stat-round-note'), computeShare(texts.compute, format.percent, latest));
+  setText(the('stat-workers'), format.whole(workerCount));
+  setText(the('stat-workers-note'), texts.statWorkersNote(format.whole(maxWorkers)));
+  show('stat-rate', newest('learningRate'), format.figure);
+  setText(the('stat-rate-note'), config.clip > 0 ? texts.statRateNote(format.figure(config.clip)) : texts.statRateNoClip);
+}
+
+function computeShare(
+  word: string,
+  percent: (n: number) => string,
+  latest: { readonly computeMs: number; readonly roundMs: number } | undefined,
+): string {
+  return latest && latest.roundMs > 0 ? `${percent(latest.computeMs / latest.roundMs)} ${word}` : '';
+}

@@ -1,0 +1,114 @@
+/** The runs of the folder, and the curves of those that are ticked over each other. */
+import type { PastRun } from '@troupe/run';
+import { NOTHING } from '../reading/format.js';
+import { align } from '../reading/curves.js';
+import type { DashboardState } from '../state/state.js';
+import { createChartGroup } from '../chart/chart.js';
+import type { SeriesSpec } from '../chart/spec.js';
+import { make, setAttribute, setText, the } from './dom.js';
+import { changed, type Page, type Panel } from './page.js';
+
+/** Colours that can be told apart. */
+const COLOURS = 6;
+/** Ticked at first. */
+const COMPARED_AT_FIRST = 3;
+
+export const runColour = (index: number): string => `--series-${(index % COLOURS) + 1}`;
+
+/** Its name, or its folder's, and its model. */
+export const runLabel = (run: PastRun, page: Page): string =>
+  `${run.name || run.folder}${run.current ? ` (${page.texts.runCurrent})` : ''}, ${run.model}`;
+
+export function createRuns(page: Page): Panel {
+  /** Folders, in the order in which they were ticked: each keeps its colour. */
+  let ticked: string[] | undefined;
+  const loss = (n: number): string => page.format.loss(n);
+  const chart = createChartGroup({ words: page, name: 'runs' }).add({
+    title: () => page.texts.runsTitle,
+    unit: () => page.texts.lossUnit,
+    xLabel: () => page.texts.round,
+    height: 280,
+    format: (n) => page.format.figure(n),
+    log: false,
+    series: [],
+  });
+  the('runs-chart').append(chart.root);
+
+  return (state, before) => {
+    if (!before) chart.refresh();
+    if (changed(state, before, 'runs')) draw(state);
+  };
+
+  function draw({ runs }: DashboardState): void {
+    const known = runs ?? [];
+    if (!ticked && known.length > 0) ticked = known.slice(0, COMPARED_AT_FIRST).map(({ folder }) => folder);
+    for (const id of ['runs-chart', 'runs-scroll']) the(id).hidden = known.length < 2;
+    setText(the('runs-hint'), known.length > 1 ? page.texts.runsIntro : page.texts.runsNone);
+    drawTable(page, known, ticked ?? [], (folder, on) => {
+      ticked = (ticked ?? []).filter((other) => other !== folder);
+      if (on) ticked.push(folder);
+      draw(page.state);
+    });
+    const shown = (ticked ?? []).flatMap((folder) => known.find((run) => run.folder === folder) ?? []);
+    chart.replace(shown.flatMap((run, i) => curveSpecs(page, run, i, loss)));
+    if (shown.length === 0) return;
+    const plot = align(
+      shown.flatMap(({ losses, evaluations }) => [
+        { x: losses.round, curves: [losses.smoothedLoss] },
+        { x: evaluations.map(({ round }) => round), curves: [evaluations.map(({ validationLoss }) => validationLoss)] },
+      ]),
+    );
+    chart.draw(plot, 0, Math.max(1, plot.x.at(-1) ?? 1));
+  }
+}
+
+function curveSpecs(page: Page, run: PastRun, index: number, format: (n: number) => string): SeriesSpec[] {
+  const colour = runColour(index);
+  const name = runLabel(run, page);
+  return [
+    { label: () => name, colour, format },
+    { label: () => `${run.name || run.folder}, ${page.texts.validation}`, colour, style: 'dashed', format },
+  ];
+}
+
+function drawTable(
+  page: Page,
+  runs: readonly PastRun[],
+  ticked: readonly string[],
+  onTick: (folder: string, on: boolean) => void,
+): void {
+  const { texts } = page;
+  const table = the('runs-table', HTMLTableElement);
+  const focused = document.activeElement?.getAttribute('data-folder');
+  setAttribute(the('runs-scroll'), 'aria-label', texts.runsTable);
+  const heads = ['', texts.runName, texts.runModel, texts.runCorpus, texts.runRounds, texts.runBest, texts.runStarted];
+  const head = make('tr', {}, make('td'), ...heads.slice(1).map((text) => make('th', { text, scope: 'col' })));
+  const rows = runs.map((run) => createRow(page, run, ticked.indexOf(run.folder), onTick));
+  table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
+  for (const box of table.querySelectorAll('input')) if (box.dataset.folder === focused) box.focus();
+}
+
+function createRow(page: Page, run: PastRun, place: number, onTick: (folder: string, on: boolean) => void): HTMLElement {
+  const { texts, format } = page;
+  const title = run.name || run.folder;
+  const box = make('input', { type: 'checkbox', checked: place >= 0 });
+  box.dataset.folder = run.folder;
+  box.setAttribute('aria-label', texts.runShow(title));
+  box.addEventListener('change', () => onTick(run.folder, box.checked));
+  const swatch = make('i', { className: 'swatch' });
+  if (place >= 0) swatch.style.setProperty('--colour', `var(${runColour(place)})`);
+  const name = make(
+    'th',
+    { scope: 'row' },
+    swatch,
+    make('span', { text: run.current ? `${title} (${texts.runCurrent})` : title }),
+  );
+  const cells = [
+    run.model,
+    run.corpus,
+    `${format.whole(run.round)} / ${format.whole(run.rounds)}`,
+    run.best ? format.loss(run.best.validationLoss) : NOTHING,
+    format.date(run.startedAt),
+  ];
+  return make('tr', {}, make('td', {}, box), name, ...cells.map((text) => make('td', { text })));
+}

@@ -1,0 +1,38 @@
+/** What a curve of gradient norms against the steps back says. */
+
+export type FlowReading =
+  /** Less than a hundredth is left `reach` steps back. */
+  | { readonly kind: 'vanishing'; readonly reach: number }
+  /** It grows to `factor` times what it is at the end of the window. */
+  | { readonly kind: 'exploding'; readonly factor: number }
+  /** `left` of it, of 1, comes to the start of the window. */
+  | { readonly kind: 'steady'; readonly left: number; readonly steps: number }
+  /** Too short, or without any gradient. */
+  | { readonly kind: 'unknown' };
+
+const GONE = 0.01;
+const EXPLODED = 10;
+const LEAST_STEPS = 4;
+
+/** @param norms [T], index i: i steps before the last one */
+export function readFlow(norms: readonly number[]): FlowReading {
+  const [start] = norms;
+  if (norms.length < LEAST_STEPS || !(start > 0) || !norms.every(Number.isFinite)) return { kind: 'unknown' };
+  const highest = Math.max(...norms);
+  if (highest >= EXPLODED * start) return { kind: 'exploding', factor: highest / start };
+  const reach = lastAbove(norms, GONE * start) + 1;
+  if (reach < norms.length) return { kind: 'vanishing', reach };
+  return { kind: 'steady', left: norms[norms.length - 1] / start, steps: norms.length - 1 };
+}
+
+/** From where on nothing is above: a dip that recovers is no end. */
+function lastAbove(norms: readonly number[], limit: number): number {
+  for (let i = norms.length - 1; i >= 0; i--) if (norms[i] >= limit) return i;
+  return -1;
+}
+
+/** Norms of 1 at the end of the window, so that networks of any size lie side by side. */
+export function relative(norms: readonly number[]): (number | null)[] {
+  const [start] = norms;
+  return norms.map((norm) => (start > 0 && norm > 0 ? norm / start : null));
+}

@@ -1,0 +1,65 @@
+/** The order of the table of workers. */
+import type { WorkerState, WorkerView } from '@troupe/run';
+
+export const SORT_KEYS = ['name', 'kind', 'engine', 'speed', 'share', 'latency', 'rounds', 'seen', 'state'] as const;
+export type SortKey = (typeof SORT_KEYS)[number];
+
+export interface Order {
+  readonly by: SortKey;
+  readonly ascending: boolean;
+}
+
+/** What needs a look comes first. */
+const URGENCY: Readonly<Record<WorkerState, number>> = {
+  late: 0,
+  computing: 1,
+  ready: 2,
+  syncing: 3,
+  joining: 4,
+  paused: 5,
+  left: 6,
+};
+
+function value(worker: WorkerView, by: SortKey): number | string {
+  switch (by) {
+    case 'name':
+      return worker.name;
+    case 'kind':
+      return worker.kind;
+    case 'engine':
+      return worker.engine;
+    case 'speed':
+      return worker.charsPerSecond;
+    case 'share':
+      return worker.streams;
+    case 'latency':
+      return worker.latencyMs ?? Infinity;
+    case 'rounds':
+      return worker.rounds;
+    case 'seen':
+      return worker.lastSeenMs;
+    case 'state':
+      return URGENCY[worker.state];
+    default:
+      return by satisfies never;
+  }
+}
+
+/** Those who left come last in every order; equals stay in the order of their ids, so that rows do not dance. */
+export function ordered(workers: readonly WorkerView[], { by, ascending }: Order): WorkerView[] {
+  const sign = ascending ? 1 : -1;
+  return [...workers].sort(
+    (a, b) =>
+      Number(a.state === 'left') - Number(b.state === 'left') ||
+      sign * compare(value(a, by), value(b, by)) ||
+      compare(a.id, b.id),
+  );
+}
+
+function compare(a: number | string, b: number | string): number {
+  if (typeof a === 'string' || typeof b === 'string') return String(a).localeCompare(String(b), undefined, { numeric: true });
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+/** A text order begins at A, a number order with the largest. */
+export const firstDirection = (by: SortKey): boolean => ['name', 'kind', 'engine', 'state', 'latency', 'seen'].includes(by);

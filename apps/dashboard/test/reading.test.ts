@@ -1,0 +1,224 @@
+import type { WorkerView } from '@troupe/run';
+import { describe, expect, it } from 'vitest';
+import { takeToken } from '../src/reading/access.js';
+import { retryDelay } from '../src/reading/backoff.js';
+import {
+  align,
+  clippedFraction,
+  gradientPlot,
+  lossPlot,
+  nearest,
+  positive,
+  stacked,
+  tableRows,
+  usualMost,
+  valueAt,
+} from '../src/reading/curves.js';
+import { createEventStream } from '../src/reading/event-stream.js';
+import { readFlow, relative } from '../src/reading/flow.js';
+import { createFormat } from '../src/reading/format.js';
+import { ordered } from '../src/reading/table.js';
+import { chooseLanguage, TEXTS } from '../src/texts.js';
+import { points } from './points.js';
+
+describe('the admin token', () => {
+  it('is taken out of the fragment, and the rest stays', () => {
+    expect(takeToken('#admin=abc')).toEqual({ token: 'abc', rest: '' });
+    expect(takeToken('#workers&admin=a%2Bb')).toEqual({ token: 'a+b', rest: '#workers' });
+    expect(takeToken('#admin=100%')).toEqual({ token: '100%', rest: '' });
+  });
+
+  it('is absent when there is none', () => {
+    expect(takeToken('')).toEqual({ token: undefined, rest: '' });
+    expect(takeToken('#charts')).toEqual({ token: undefined, rest: '#charts' });
+    expect(takeToken('#admin=').token).toBeUndefined();
+  });
+});
+
+it('retryDelay grows, is spread out, and ends at fifteen seconds', () => {
+  expect(retryDelay(1, 0)).toBe(375);
+  expect(retryDelay(1, 0.999)).toBeLessThan(625);
+  expect(retryDelay(3, 0.5)).toBe(2_000);
+  expect(retryDelay(1_000, 0.5)).toBe(15_000);
+});
+
+describe('numbers', () => {
+  const { figure, duration, compact, loss, percent } = createFormat('en');
+
+  it('are short', () => {
+    expect([0, 0.012345, 3.14159, 5_123].map(figure)).toEqual(['0', '0.0123', '3.14', '5,120']);
+    expect([5.53e-6, 1e-6, 2e7].map(figure)).toEqual(['5.5×10⁻⁶', '10⁻⁶', '2×10⁷']);
+    expect([999, 12_345, 1_115_394].map(compact)).toEqual(['999', '12.3k', '1.12m']);
+    expect(loss(1.5)).toBe('1.500');
+    expect(percent(0.173)).toBe('17%');
+  });
+
+  it('say when they are not known', () => {
+    expect([NaN, Infinity].map(figure)).toEqual(['–', '–']);
+    expect(duration(NaN)).toBe('–');
+  });
+
+  it('of time change their unit', () => {
+    expect([0.5, 247, 3_210, 42_000].map(duration)).toEqual(['0.5ms', '247ms', '3.2s', '42s']);
+    expect([59_600, 904_000, 3_599_900, 4_320_000, 183_600_000].map(duration)).toEqual(['1m', '15m 4s', '1h', '1h 12m', '2d 3h']);
+  });
+
+  it('follow the language', () => {
+    expect(createFormat('zh').duration(904_000)).toMatch(/15分钟\s?4秒/);
+    expect(createFormat('zh').compact(1_115_394)).toContain('万');
+  });
+});
+
+describe('curves', () => {
+  it('of different rounds lie over all rounds, with gaps', () => {
+    const plot = align([
+      { x: [1, 2, 4], curves: [[10, 20, 40]] },
+      { x: [2, 3], curves: [[2, 3]] },
+    ]);
+    expect(plot.x).toEqual([1, 2, 3, 4]);
+    expect(plot.curves).toEqual([
+      [10, 20, null, 40],
+      [null, 2, 3, null],
+    ]);
+  });
+
+  it('of loss have validation at the rounds in which it was measured', () => {
+    const plot = lossPlot(points(1, 3), [{ round: 2, validationLoss: 7 }]);
+    expect(plot.curves).toEqual([
+      [1, 2, 3],
+      [1, 2, 3],
+      [null, 7, null],
+    ]);
+  });
+
+  it('of the gradient mark what was clipped, and have a line where the limit is', () => {
+    const some = points(1, 3, { gradientNorm: (r) => r, clipScale: (r) => (r > 2 ? 0.5 : 1) });
+    expect(gradientPlot(some, 2).curves.slice(1)).toEqual([
+      [null, null, 3],
+      [2, 2, 2],
+    ]);
+    expect(gradientPlot(some, 0).curves[2]).toEqual([null, null, null]);
+    expect(clippedFraction(some)).toBeCloseTo(1 / 3);
+  });
+
+  it('stand on each other', () => {
+    expect(
+      stacked([
+        [1, 2],
+        [10, null],
+        [100, 200],
+      ]),
+    ).toEqual([
+      [1, 2],
+      [11, 2],
+      [111, 202],
+    ]);
+  });
+
+  it('have no place for zero on a logarithmic axis', () => {
+    expect(positive([1, 0, -1, null])).toEqual([1, null, null, null]);
+  });
+
+  it('are read at the last value before a gap', () => {
+    expect([0, 1, 2, 9].map((index) => valueAt([null, 5, null], index))).toEqual([null, 5, 5, 5]);
+  });
+
+  it('are read at the nearest point', () => {
+    expect([-5, 1, 2.9, 3.1, 99].map((x) => nearest([1, 5, 9], x))).toEqual([0, 0, 0, 1, 2]);
+  });
+
+  it('are drawn up to what is usual, whatever a rare peak comes to', () => {
+    expect(usualMost([...Array<number>(99).fill(10), 150_000])).toBe(15);
+    expect(usualMost([null])).toBe(0);
+  });
+
+  it('are told in a few rows, first and last among them', () => {
+    expect(tableRows(3, 12)).toEqual([0, 1, 2]);
+    expect(tableRows(100, 4)).toEqual([0, 33, 66, 99]);
+  });
+});
+
+describe('gradient flow', () => {
+  const geometric = (factor: number, length = 64): number[] => Array.from({ length }, (_, i) => factor ** i);
+
+  it('that falls vanishes, and says how far it reaches', () => {
+    // 0.8^20 = 0.0115, 0.8^21 = 0.0092
+    expect(readFlow(geometric(0.8))).toEqual({ kind: 'vanishing', reach: 21 });
+  });
+
+  it('that grows explodes', () => {
+    expect(readFlow(geometric(1.1))).toEqual({ kind: 'exploding', factor: expect.closeTo(1.1 ** 63, 6) });
+  });
+
+  it('that stays says what is left', () => {
+    expect(readFlow(geometric(0.99))).toEqual({ kind: 'steady', left: expect.closeTo(0.99 ** 63, 6), steps: 63 });
+  });
+
+  it('that dips and recovers has not vanished', () => {
+    expect(readFlow([1, 0.5, 0.001, 0.4, 0.3]).kind).toBe('steady');
+  });
+
+  it('without a gradient, or of too few steps, says nothing', () => {
+    expect([[], [1, 2], [0, 0, 0, 0, 0], [1, NaN, 1, 1, 1]].map((norms) => readFlow(norms).kind)).toEqual(
+      Array(4).fill('unknown'),
+    );
+  });
+
+  it('is compared from 1 on', () => {
+    expect(relative([4, 2, 0])).toEqual([1, 0.5, null]);
+    expect(relative([0, 1])).toEqual([null, null]);
+  });
+});
+
+it('an event stream is read wherever it was cut', () => {
+  const stream = createEventStream();
+  const whole = 'data: {"a":1}\n\n: comment\n\ndata: two\ndata: lines\n\nevent: x\r\ndata: last\r\n\r\n';
+  expect([...whole].flatMap((letter) => stream.feed(letter))).toEqual(['{"a":1}', 'two\nlines', 'last']);
+  expect(createEventStream().feed(whole)).toEqual(['{"a":1}', 'two\nlines', 'last']);
+});
+
+describe('the table of workers', () => {
+  const worker = (id: string, change: Partial<WorkerView>): WorkerView =>
+    ({ id, name: id, charsPerSecond: 1, state: 'ready', ...change }) as WorkerView;
+  const workers = [
+    worker('w1', { name: 'local-10', charsPerSecond: 5 }),
+    worker('w2', { name: 'local-9', charsPerSecond: 7, state: 'left' }),
+    worker('w3', { name: 'local-2', charsPerSecond: 5, state: 'late' }),
+  ];
+  const ids = (list: readonly WorkerView[]): string[] => list.map(({ id }) => id);
+
+  it('is ordered by name as people count, and who left comes last', () => {
+    expect(ids(ordered(workers, { by: 'name', ascending: true }))).toEqual(['w3', 'w1', 'w2']);
+    expect(ids(ordered(workers, { by: 'name', ascending: false }))).toEqual(['w1', 'w3', 'w2']);
+  });
+
+  it('keeps equals in one order, so that rows do not dance', () => {
+    expect(ids(ordered([...workers].reverse(), { by: 'speed', ascending: false }))).toEqual(['w1', 'w3', 'w2']);
+  });
+
+  it('puts the late ones on top when ordered by state', () => {
+    expect(ids(ordered(workers, { by: 'state', ascending: true }))[0]).toBe('w3');
+  });
+});
+
+describe('texts', () => {
+  /** Paths of all texts. */
+  const paths = (part: object, before = ''): string[] =>
+    Object.entries(part).flatMap(([key, value]) =>
+      typeof value === 'object' ? paths(value as object, `${before}${key}.`) : [`${before}${key}`],
+    );
+
+  it('are there in every language, and none is empty', () => {
+    expect(paths(TEXTS.zh)).toEqual(paths(TEXTS.en));
+    for (const texts of [TEXTS.en, TEXTS.zh]) {
+      const flat = JSON.stringify(texts, (_, value: unknown) => (typeof value === 'function' ? 'text' : value));
+      expect(flat).not.toContain('""');
+    }
+  });
+
+  it('are in the language chosen, else in one that the browser asks for, else in English', () => {
+    expect(chooseLanguage('en', ['zh-CN'])).toBe('en');
+    expect(chooseLanguage(null, ['fr', 'zh-TW', 'en'])).toBe('zh');
+    expect(chooseLanguage('xx', ['de'])).toBe('en');
+  });
+});

@@ -1,0 +1,52 @@
+import type { Point } from '../decisions/run-facts.js';
+
+const SVG = 'http://www.w3.org/2000/svg';
+const WIDTH = 600;
+const HEIGHT = 180;
+const LEFT = 44;
+const BOTTOM = 20;
+const TOP = 8;
+
+export interface CurveWords {
+  /** Read out in place of the picture. */
+  readonly summary: string;
+  number(nats: number): string;
+  round(round: number): string;
+}
+
+/** Training loss as a line, validation as a second one; undefined when there are too few points for a line. */
+export function drawCurve(losses: readonly Point[], validation: readonly Point[], words: CurveWords): SVGSVGElement | undefined {
+  const all = [...losses, ...validation];
+  if (losses.length < 2) return undefined;
+  const rounds = all.map(([round]) => round);
+  const nats = all.map(([, value]) => value);
+  const [from, to] = [Math.min(...rounds), Math.max(...rounds)];
+  const [low, high] = [Math.min(...nats), Math.max(...nats)];
+  const x = (round: number): number => LEFT + ((round - from) / Math.max(to - from, 1)) * (WIDTH - LEFT - 8);
+  const y = (value: number): number => TOP + ((high - value) / Math.max(high - low, 1e-6)) * (HEIGHT - TOP - BOTTOM);
+  const line = (points: readonly Point[], kind: string): SVGElement =>
+    make('polyline', { class: kind, points: points.map(([r, v]) => `${x(r).toFixed(1)},${y(v).toFixed(1)}`).join(' ') });
+  const svg = make('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': words.summary }) as SVGSVGElement;
+  svg.append(
+    make('line', { class: 'axis', x1: LEFT, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
+    label(LEFT - 6, TOP + 8, 'end', words.number(high)),
+    label(LEFT - 6, HEIGHT - BOTTOM, 'end', words.number(low)),
+    label(LEFT, HEIGHT - 4, 'start', words.round(from)),
+    label(WIDTH, HEIGHT - 4, 'end', words.round(to)),
+    line(losses, 'losses'),
+    line(validation, 'validation'),
+  );
+  return svg;
+}
+
+function make(name: string, attributes: Readonly<Record<string, string | number>>): SVGElement {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
+  return node;
+}
+
+function label(x: number, y: number, anchor: string, text: string): SVGElement {
+  const node = make('text', { x, y, 'text-anchor': anchor });
+  node.textContent = text;
+  return node;
+}

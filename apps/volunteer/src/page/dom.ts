@@ -1,0 +1,22 @@
+/** What of the page is touched from code, and how: text only ever goes in as text. */
+
+export function byId<E extends Element>(id: string, kind: abstract new (...args: never) => E): E {
+  const element = document.getElementById(id);
+  if (element instanceof kind) return element;
+  throw new Error(`the page has no ${kind.name} "${id}"`);
+}
+
+/** Leaves what is the same alone: screen readers repeat what is written anew, and selections are lost. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function show(element: HTMLElement, visible: boolean): void {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+export function element<K extends keyof HTMLElementTagNameMap>(tag: K, text: string): HTMLElementTagNameMap[K] {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}

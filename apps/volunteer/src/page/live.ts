@@ -1,0 +1,41 @@
+/** Asks the coordinator what its run is doing, every few seconds, as long as someone looks. */
+import type { Invitation } from '../decisions/link.js';
+import { readRunFacts, type RunFacts } from '../decisions/run-facts.js';
+
+const SEEN_MS = 4_000;
+const HIDDEN_MS = 30_000;
+const PATIENCE_MS = 10_000;
+
+/** Calls `onFacts` with each answer that makes sense; a coordinator that tells nothing, or cannot be reached, is asked again later. */
+export function watchRun(invitation: Invitation, onFacts: (facts: RunFacts) => void): void {
+  const look = async (): Promise<void> => {
+    const facts = await fetchFacts(invitation);
+    if (facts) onFacts(facts);
+    setTimeout(() => void look(), document.hidden ? HIDDEN_MS : SEEN_MS);
+  };
+  void look();
+}
+
+async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | undefined> {
+  try {
+    const response = await fetch(`${origin}/api/run`, {
+      headers: token === '' ? {} : { authorization: `Bearer ${token}` },
+      cache: 'no-store',
+      credentials: 'omit',
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    return response.ok ? readRunFacts(await response.json()) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the server that this page came from answers over HTTP. */
+export async function isReachable(): Promise<boolean> {
+  try {
+    await fetch(location.pathname, { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
+    return true;
+  } catch {
+    return false;
+  }
+}

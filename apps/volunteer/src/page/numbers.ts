@@ -1,0 +1,24 @@
+/** Numbers as people of a language write them. */
+export interface Numbers {
+  whole(value: number): string;
+  /** Characters, or characters per second: 12.3K, 4.5M. */
+  short(value: number): string;
+  bytes(value: number): string;
+  loss(value: number): string;
+}
+
+export function createNumbers(language: string): Numbers {
+  const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
+  const short = new Intl.NumberFormat(language, { notation: 'compact', maximumSignificantDigits: 3 });
+  const few = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
+  const loss = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  return {
+    whole: (value) => whole.format(value),
+    short: (value) => short.format(value),
+    bytes(value) {
+      if (value < 1e6) return `${few.format(value / 1e3)}\u00a0kB`;
+      return value < 1e9 ? `${few.format(value / 1e6)}\u00a0MB` : `${few.format(value / 1e9)}\u00a0GB`;
+    },
+    loss: (value) => loss.format(value),
+  };
+}

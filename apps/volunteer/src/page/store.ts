@@ -1,0 +1,39 @@
+/** What is kept on the device. Where storage is turned off nothing is, and the page works all the same. */
+import { addCredit, NO_CREDIT, parseCredit, type Credit } from '../decisions/credit.js';
+import { parseTerms, type Terms } from '../decisions/terms.js';
+
+const KEYS = { terms: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
+
+function read(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function write(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // Full, or turned off.
+  }
+}
+
+export const store = {
+  terms: (): Terms => parseTerms(read(KEYS.terms)),
+  keepTerms: (terms: Terms): void => write(KEYS.terms, JSON.stringify(terms)),
+  language: (): string | null => read(KEYS.language),
+  keepLanguage: (language: string): void => write(KEYS.language, language),
+  credit: (): Credit => parseCredit(read(KEYS.credit)),
+  /** Read again before it is written: other tabs earn too. */
+  earn(characters: number, rounds: number): Credit {
+    const credit = addCredit(parseCredit(read(KEYS.credit)), characters, rounds);
+    write(KEYS.credit, JSON.stringify(credit));
+    return credit;
+  },
+  forgetCredit(): Credit {
+    write(KEYS.credit, JSON.stringify(NO_CREDIT));
+    return NO_CREDIT;
+  },
+};

@@ -1,0 +1,262 @@
+/** Draws. What it draws it is given; it decides nothing. */
+import { estimateTraffic } from '../decisions/traffic.js';
+import type { Credit } from '../decisions/credit.js';
+import type { RunFacts } from '../decisions/run-facts.js';
+import type { Phase, Status } from '../decisions/status.js';
+import { CAPS_MB, type Terms } from '../decisions/terms.js';
+import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
+import { drawCurve } from './curve.js';
+import { byId, element, setText, show } from './dom.js';
+import { createNumbers, type Numbers } from './numbers.js';
+
+export interface Scene {
+  readonly language: Language;
+  readonly terms: Terms;
+  readonly status: Status;
+  /** Started and neither left nor over. */
+  readonly isOn: boolean;
+  readonly facts: RunFacts | undefined;
+  readonly credit: Credit;
+  /** A code that texts.ts explains: this browser cannot take part. */
+  readonly obstacle: string | undefined;
+  /** HTTP works and WebSockets do not. */
+  readonly isBlocked: boolean;
+  readonly host: string;
+}
+
+export interface Elements {
+  readonly language: HTMLSelectElement;
+  readonly form: HTMLFormElement;
+  readonly name: HTMLInputElement;
+  readonly share: HTMLInputElement;
+  readonly cap: HTMLSelectElement;
+  readonly pauseOnBattery: HTMLInputElement;
+  readonly pauseWhenHidden: HTMLInputElement;
+  readonly keepAwake: HTMLInputElement;
+  readonly pause: HTMLButtonElement;
+  readonly leave: HTMLButtonElement;
+  readonly again: HTMLButtonElement;
+  readonly forget: HTMLButtonElement;
+  readonly state: HTMLElement;
+}
+
+export function findElements(): Elements {
+  return {
+    language: byId('language', HTMLSelectElement),
+    form: byId('terms', HTMLFormElement),
+    name: byId('name', HTMLInputElement),
+    share: byId('share', HTMLInputElement),
+    cap: byId('cap', HTMLSelectElement),
+    pauseOnBattery: byId('pause-on-battery', HTMLInputElement),
+    pauseWhenHidden: byId('pause-when-hidden', HTMLInputElement),
+    keepAwake: byId('keep-awake', HTMLInputElement),
+    pause: byId('pause', HTMLButtonElement),
+    leave: byId('leave', HTMLButtonElement),
+    again: byId('again', HTMLButtonElement),
+    forget: byId('forget', HTMLButtonElement),
+    state: html('state'),
+  };
+}
+
+const html = (id: string): HTMLElement => byId(id, HTMLElement);
+
+export function draw(scene: Scene): void {
+  const texts = TEXTS[scene.language];
+  const numbers = createNumbers(scene.language);
+  drawWords(scene, texts);
+  drawProblem(scene, texts);
+  drawSession(scene, texts, numbers);
+  drawTerms(scene, texts, numbers);
+  drawFacts(scene, texts, numbers);
+  drawCredit(scene, texts, numbers);
+}
+
+/** The language in which the fixed texts stand now. */
+let written: Language | undefined;
+
+function drawWords({ language, facts }: Scene, texts: Texts): void {
+  setText(html('title'), facts?.name === undefined ? texts.title : texts.titleNamed(facts.name));
+  if (written === language) return;
+  written = language;
+  document.documentElement.lang = language;
+  document.title = texts.documentTitle;
+  for (const node of document.querySelectorAll('[data-text]')) {
+    const text = texts[node.getAttribute('data-text') as keyof Texts];
+    if (typeof text === 'string') setText(node, text);
+  }
+  const select = byId('language', HTMLSelectElement);
+  select.replaceChildren(
+    ...Object.entries(LANGUAGES).map(([code, name]) => Object.assign(element('option', name), { value: code, lang: code })),
+  );
+  select.value = language;
+}
+
+function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
+  const { phase } = status;
+  const failure = phase.at === 'failed' ? phase.failure : undefined;
+  const code = obstacle ?? failure?.code;
+  show(html('problem'), code !== undefined);
+  if (code === undefined) return;
+  // Not by `in` or a plain look-up: the code comes from outside.
+  const known = Object.hasOwn(texts.failures, code) ? texts.failures[code] : undefined;
+  const { title, what } = known ?? texts.failureOther;
+  setText(html('problem-title'), title);
+  setText(html('problem-what'), what);
+  setText(html('problem-detail'), failure ? `${failure.message}. ${failure.remedy}` : '');
+  show(html('again'), failure !== undefined);
+}
+
+function drawSession({ status, isOn, terms, isBlocked, language }: Scene, texts: Texts, numbers: Numbers): void {
+  const isOver = status.phase.at === 'over';
+  show(html('session'), isOn || isOver);
+  setText(html('state'), phaseText(status.phase, texts, language));
+  setText(html('notice'), notice(status, terms, isBlocked, texts));
+  const { charsPerSecond, round, characters, sentBytes, receivedBytes } = status;
+  setText(html('stat-speed'), charsPerSecond === undefined ? '–' : texts.charsPerSecond(numbers.short(charsPerSecond)));
+  setText(html('stat-round'), round === undefined ? '–' : numbers.whole(round));
+  setText(html('stat-session'), numbers.short(characters));
+  setText(html('stat-traffic'), `${numbers.bytes(sentBytes)} / ${numbers.bytes(receivedBytes)}`);
+  const isPaused = status.phase.at === 'paused' && status.phase.why === 'person';
+  setText(html('pause'), isPaused ? texts.resume : texts.pause);
+  show(html('pause'), isOn);
+  show(html('leave'), isOn);
+  drawEngine(status, texts, numbers);
+}
+
+function phaseText(phase: Phase, texts: Texts, language: Language): string {
+  switch (phase.at) {
+    case 'paused':
+      return texts.paused[phase.why];
+    case 'reconnecting':
+      return texts.phase.reconnecting(new Intl.NumberFormat(language).format(Math.ceil(phase.retryInMs / 1000)));
+    case 'failed':
+      return '';
+    default:
+      return texts.phase[phase.at];
+  }
+}
+
+function notice({ heatFactor, phase }: Status, { share }: Terms, isBlocked: boolean, texts: Texts): string {
+  if (isBlocked && phase.at === 'reconnecting') return texts.blocked;
+  return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
+}
+
+function drawEngine({ engine, variant, trials, threads }: Status, texts: Texts, numbers: Numbers): void {
+  show(html('engine'), engine !== undefined);
+  if (engine === undefined) return;
+  const count = engine === 'wasm-threads' && threads !== undefined ? ` × ${threads}` : '';
+  setText(html('engine-name'), `${texts.engines[engine]}${count}`);
+  const lines = trials.map(({ name, charsPerSecond }) =>
+    charsPerSecond === undefined
+      ? texts.trialFailed(texts.engines[name])
+      : texts.trial(texts.engines[name], texts.charsPerSecond(numbers.short(charsPerSecond))),
+  );
+  replaceList(html('engine-trials'), [...lines, variant ?? '']);
+}
+
+function replaceList(list: HTMLElement, lines: readonly string[]): void {
+  const same = list.children.length === lines.length && lines.every((line, i) => list.children[i].textContent === line);
+  if (!same) list.replaceChildren(...lines.map((line) => element('li', line)));
+}
+
+/** Before the start come the terms; after it, what the work is for. */
+function placeLive(isOn: boolean): void {
+  const live = html('live');
+  const before = html(isOn ? 'session' : 'terms');
+  if (live.previousElementSibling !== before) before.after(live);
+}
+
+function drawTerms({ terms, isOn, obstacle, language }: Scene, texts: Texts, numbers: Numbers): void {
+  placeLive(isOn);
+  show(html('invite'), !isOn);
+  show(html('name-field'), !isOn);
+  show(html('start'), !isOn);
+  byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
+  const share = byId('share', HTMLInputElement);
+  const value = texts.shareValue(String(terms.share));
+  setText(html('share-value'), value);
+  if (share.getAttribute('aria-valuetext') !== value) share.setAttribute('aria-valuetext', value);
+  const cap = byId('cap', HTMLSelectElement);
+  if (cap.lang === language) return;
+  cap.lang = language;
+  const offers = [0, ...CAPS_MB].map((mb) =>
+    Object.assign(element('option', mb === 0 ? texts.capNone : numbers.bytes(mb * 1e6)), { value: String(mb) }),
+  );
+  cap.replaceChildren(...offers);
+  cap.value = String(terms.capMb);
+}
+
+function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbers: Numbers): void {
+  const parameters = facts?.parameters ?? status.parameters;
+  const pace = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
+  const traffic =
+    parameters === undefined
+      ? undefined
+      : estimateTraffic({ parameters, elementBytes: facts?.elementBytes ?? 2, roundsPerHour: pace });
+  const { roundBytes, hourBytes } = traffic ?? {};
+  setText(
+    html('what-traffic'),
+    roundBytes === undefined
+      ? texts.whatTrafficUnknown
+      : texts.whatTraffic(numbers.bytes(roundBytes), hourBytes === undefined ? undefined : numbers.bytes(hourBytes)),
+  );
+  setText(html('run-title'), facts?.name ?? texts.progress);
+  drawList(html('facts'), factLines(facts, host, texts, numbers));
+  show(html('live-parts'), facts !== undefined);
+  if (facts) drawLive(facts, language, texts, numbers);
+}
+
+function factLines(facts: RunFacts | undefined, host: string, texts: Texts, numbers: Numbers): [string, string][] {
+  const lines: [string, string | undefined][] = [
+    [texts.organizer, facts?.organizer ?? texts.organizerHost(host)],
+    [texts.model, facts?.model],
+    [texts.corpus, facts?.corpus],
+    [
+      texts.progress,
+      facts?.round === undefined || facts.rounds === undefined
+        ? undefined
+        : texts.roundOf(numbers.whole(facts.round), numbers.whole(facts.rounds), facts.phase && texts.runPhases[facts.phase]),
+    ],
+    [texts.workers, facts?.workers === undefined ? undefined : numbers.whole(facts.workers)],
+  ];
+  return lines.filter((line): line is [string, string] => line[1] !== undefined);
+}
+
+/** What is in the list now, so that nothing is touched that stays. */
+function drawList(list: HTMLElement, lines: readonly (readonly [string, string])[]): void {
+  if (list.children.length !== lines.length) {
+    list.replaceChildren(
+      ...lines.map(() => {
+        const row = document.createElement('div');
+        row.append(document.createElement('dt'), document.createElement('dd'));
+        return row;
+      }),
+    );
+  }
+  lines.forEach(([term, text], i) => {
+    const [dt, dd] = list.children[i].children;
+    setText(dt, term);
+    setText(dd, text);
+  });
+}
+
+/** What the curve shows; drawn anew only when there is something new. */
+let drawn = '';
+
+function drawLive({ sample, losses, validation }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
+  setText(html('sample'), sample?.text ?? texts.sampleNone);
+  setText(html('sample-round'), sample?.round === undefined ? '' : texts.sampleAt(numbers.whole(sample.round)));
+  const key = `${language} ${losses.length} ${losses.at(-1)?.[0]} ${validation.length}`;
+  if (key === drawn) return;
+  drawn = key;
+  const [first, last] = [losses.at(0), losses.at(-1)];
+  const summary = first && last && texts.curveSummary(numbers.loss(first[1]), numbers.loss(last[1]), numbers.whole(last[0]));
+  const curve = drawCurve(losses, validation, { summary: summary ?? '', number: numbers.loss, round: numbers.whole });
+  html('curve').replaceChildren(curve ?? element('p', texts.curveNone));
+}
+
+function drawCredit({ credit, terms }: Scene, texts: Texts, numbers: Numbers): void {
+  show(html('credit'), credit.characters > 0);
+  const name = terms.name.trim() || texts.anonymous;
+  setText(html('credit-text'), texts.creditOf(name, numbers.whole(credit.characters), numbers.whole(credit.rounds)));
+}

@@ -1,0 +1,134 @@
+/// <reference types="@webgpu/types" />
+/** The engines that a browser has, and the fastest of them for a model, by measurement. */
+import { race, REPRODUCIBLE_ENGINE, trialProblem, type RaceResult, type Runner } from '@troupe/engines';
+import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { createThreadedEngine } from '@troupe/model/threads';
+import { createWasmEngine } from '@troupe/model/wasm';
+import type { EngineKind, EngineTrial } from '../messages.js';
+import { openEngineThread } from './thread.js';
+
+export interface Choice {
+  readonly kind: EngineKind;
+  readonly trials: readonly EngineTrial[];
+  /** Several threads make it faster. */
+  readonly threaded: boolean;
+  /** @throws EngineError */
+  open(threads: number): Promise<Engine>;
+}
+
+export interface ChooseOptions {
+  /** Engines (EngineInfo.name) that were lost before. */
+  readonly not: readonly string[];
+  readonly reproducible: boolean;
+  /** Threads to try `wasm-threads` with; at least 1. */
+  readonly threads: number;
+  /** The only one to take, for tests and the curious; a GPU that is imitated in software is then taken too. */
+  readonly only?: EngineKind | undefined;
+  nowMs(): number;
+}
+
+const TRIAL_MS = 600;
+
+/** Memory is shared between threads only where the page is isolated from others (COOP and COEP). */
+const hasThreads = (): boolean => typeof SharedArrayBuffer !== 'undefined';
+
+/** @throws EngineError when there is none */
+export async function chooseEngine(config: ModelConfig, limits: EngineLimits, options: ChooseOptions): Promise<Choice> {
+  if (options.reproducible) return reproducibleEngine(config, limits, options);
+  const runners = await findRunners(options);
+  const results = await race(trialProblem(config, limits), runners, {
+    nowMs: options.nowMs,
+    budgetMs: TRIAL_MS,
+    ...(runners.some(({ name }) => name === 'wasm') ? { trusted: 'wasm' } : {}),
+  });
+  const [winner] = results;
+  if ('failure' in winner) throw winner.failure;
+  const { variant } = winner.info;
+  const kind = winner.name;
+  return {
+    kind,
+    trials: results.map(describe),
+    threaded: kind === 'wasm-threads',
+    open: (threads) => opener(kind, variant, options)(config, limits, threads),
+  };
+}
+
+function describe(result: RaceResult<EngineKind>): EngineTrial {
+  if ('failure' in result) return { name: result.name, charsPerSecond: undefined, why: result.failure.message };
+  return { name: result.name, charsPerSecond: result.charsPerSecond, why: undefined };
+}
+
+function reproducibleEngine(config: ModelConfig, limits: EngineLimits, options: ChooseOptions): Choice {
+  const { variant } = REPRODUCIBLE_ENGINE;
+  return { kind: 'wasm', trials: [], threaded: false, open: () => opener('wasm', variant, options)(config, limits, 1) };
+}
+
+async function findRunners(options: ChooseOptions): Promise<Runner<EngineKind>[]> {
+  const kinds: EngineKind[] = ['wasm'];
+  if (hasThreads() && options.threads > 1) kinds.push('wasm-threads');
+  if (await hasGpu(options)) kinds.push('webgpu');
+  const wanted = kinds.filter((kind) => (options.only ? kind === options.only : !options.not.includes(kind)));
+  const taken = wanted.length > 0 ? wanted : (['wasm'] as const);
+  return taken.map((name) => {
+    const open = opener(name, undefined, options);
+    return { name, open: (config, limits) => open(config, limits, options.threads) };
+  });
+}
+
+type Open = (config: ModelConfig, limits: EngineLimits, threads: number) => Promise<Engine>;
+
+function opener(kind: EngineKind, variant: string | undefined, { nowMs }: ChooseOptions): Open {
+  if (kind === 'webgpu') return openGpu;
+  return async (config, limits, threads) => {
+    const choice = variant === undefined ? { now: nowMs } : { variant };
+    // A thread of its own, even a single one, keeps the links alive while a gradient takes seconds.
+    if (!hasThreads()) return createWasmEngine(config, limits, choice);
+    const count = kind === 'wasm' ? 1 : threads;
+    return createThreadedEngine(config, limits, { threads: count, openThread: () => openEngineThread(variant) });
+  };
+}
+
+async function hasGpu({ only, not }: ChooseOptions): Promise<boolean> {
+  const gpu = gpuOfHost();
+  if (!gpu || (not.includes('webgpu') && !only)) return false;
+  try {
+    const { requestDevice } = await import('@troupe/model/webgpu');
+    const { device, info } = await requestDevice(gpu);
+    device.destroy();
+    return !info.software || only === 'webgpu';
+  } catch (error) {
+    if (error instanceof EngineError) return false;
+    throw error;
+  }
+}
+
+function gpuOfHost(): GPU | undefined {
+  return (navigator as { readonly gpu?: GPU }).gpu;
+}
+
+async function openGpu(config: ModelConfig, limits: EngineLimits): Promise<Engine> {
+  const { createWebgpuEngine, requestDevice } = await import('@troupe/model/webgpu');
+  const { device, info } = await requestDevice(gpuOfHost());
+  try {
+    return owning(await createWebgpuEngine(config, limits, device, { adapterInfo: info }), device);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+}
+
+/** The device goes with the engine. */
+function owning(engine: Engine, device: GPUDevice): Engine {
+  return {
+    info: engine.info,
+    limits: engine.limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: (batch) => engine.gradient(batch),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose() {
+      engine.dispose();
+      device.destroy();
+    },
+  };
+}

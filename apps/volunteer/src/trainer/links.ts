@@ -1,0 +1,51 @@
+import { connectBrowser } from '@troupe/transport/browser';
+import type { Connection } from '@troupe/transport';
+
+/** The trainer's links: what went over them is counted, and all of them can be broken off at once. */
+export interface Links {
+  /** @throws TransportError */
+  connect(address: string, signal: AbortSignal): Promise<Connection>;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  breakOff(reason: string): void;
+}
+
+export function createLinks(): Links {
+  const open = new Set<Connection>();
+  let sentBytes = 0;
+  let receivedBytes = 0;
+  return {
+    async connect(address, signal) {
+      const link = await connectBrowser(address, { signal });
+      open.add(link);
+      void link.closed.then(() => open.delete(link));
+      return {
+        remote: link.remote,
+        closed: link.closed,
+        get bufferedBytes() {
+          return link.bufferedBytes;
+        },
+        send(frame) {
+          link.send(frame);
+          sentBytes += frame.byteLength;
+        },
+        async receive(until) {
+          const frame = await link.receive(until);
+          receivedBytes += frame.byteLength;
+          return frame;
+        },
+        drained: (most, until) => link.drained(most, until),
+        close: (reason) => link.close(reason),
+      };
+    },
+    get sentBytes() {
+      return sentBytes;
+    },
+    get receivedBytes() {
+      return receivedBytes;
+    },
+    breakOff(reason) {
+      for (const link of open) link.close(reason);
+    },
+  };
+}

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { readRunFacts } from '../src/decisions/run-facts.js';
+
+describe('the facts of a run', () => {
+  it('are read as the coordinator gives them', () => {
+    const facts = readRunFacts({
+      ...{ name: 'sonnets', model: 'LSTM 2x256', corpus: { name: 'Sonnets', characters: 9 }, parameters: 10, codec: 'fp32' },
+      ...{
+        round: 4,
+        rounds: 9,
+        workers: [{}, {}],
+        workerCount: 2,
+        phase: 'waiting',
+        lossHistory: [
+          [1, 4],
+          [2, 3.5],
+        ],
+      },
+      ...{ validation: [[2, 3.6]], sample: { round: 2, text: 'Shall I\ncompare' } },
+      latest: { computeMs: 10, transferMs: 5, reduceMs: 1, waitingMs: 4 },
+    });
+    expect(facts).toEqual({
+      ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, elementBytes: 4 },
+      ...{ round: 4, rounds: 9, workers: 2, phase: 'waiting', roundMs: 20 },
+      ...{
+        losses: [
+          [1, 4],
+          [2, 3.5],
+        ],
+        validation: [[2, 3.6]],
+        sample: { round: 2, text: 'Shall I\ncompare' },
+      },
+    });
+  });
+
+  it.each([null, 7, 'text', [], undefined])('%j tells nothing', (json) => expect(readRunFacts(json)).toBeUndefined());
+
+  it('leave out what has another shape, and lose nothing else for it', () => {
+    const facts = readRunFacts({
+      ...{ name: { markup: 1 }, organizer: 'x'.repeat(999), round: -1, rounds: 1.5, workers: 'many', phase: 'constructor' },
+      ...{
+        parameters: 12,
+        lossHistory: [[1, 2], [1, 3], 'x', [2, NaN], [3, 1, 9], [2, 1]],
+        sample: { text: 5 },
+        latest: { computeMs: 'x' },
+      },
+    });
+    expect(facts).toMatchObject({
+      ...{ name: undefined, round: undefined, rounds: undefined, workers: undefined, phase: undefined, roundMs: undefined },
+      ...{
+        parameters: 12,
+        losses: [
+          [1, 2],
+          [3, 1],
+        ],
+        sample: undefined,
+      },
+    });
+    expect(facts!.organizer).toHaveLength(200);
+  });
+
+  it('hold no characters that steer the direction of writing or a terminal', () => {
+    expect(readRunFacts({ name: 'a\u202eb\u0007c' })!.name).toBe('a\u{fffd}b\u{fffd}c');
+  });
+});

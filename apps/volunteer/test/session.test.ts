@@ -1,0 +1,148 @@
+/** The session with a trainer that the test plays; a real one is in tests/e2e. */
+import { describe, expect, it } from 'vitest';
+import type { Order, Progress, Report } from '../src/messages.js';
+import { createSession } from '../src/session.js';
+
+interface Trainer {
+  readonly orders: Order[];
+  report(report: Report): void;
+  terminated: boolean;
+}
+
+function play() {
+  const trainers: Trainer[] = [];
+  const timers: (() => void)[] = [];
+  const phases: string[] = [];
+  const session = createSession({
+    openTrainer(onReport) {
+      const trainer: Trainer = { orders: [], report: onReport, terminated: false };
+      trainers.push(trainer);
+      return { post: (order) => trainer.orders.push(order), terminate: () => (trainer.terminated = true) };
+    },
+    after(_ms, action) {
+      timers.push(action);
+      return () => timers.splice(timers.indexOf(action), 1);
+    },
+    introduction: () => ({ address: 'ws://host/control', token: 'secret', name: 'Ada' }),
+    onStatus: ({ phase }) => phases.push(phase.at),
+  });
+  return { session, trainers, phases, passTime: () => timers.splice(0).forEach((action) => action()) };
+}
+
+const progress = (of: Partial<Progress>): Progress => ({
+  ...{
+    kind: 'progress',
+    round: 1,
+    characters: 100,
+    rounds: 1,
+    busyMs: 10,
+    threads: 2,
+    sentBytes: 0,
+    receivedBytes: 0,
+    heatFactor: 1,
+  },
+  ...of,
+});
+
+describe('a session', () => {
+  it('opens no trainer before its person starts it', () => {
+    const { session, trainers } = play();
+    session.setShare(0.4);
+    session.note({ hidden: false });
+    expect(trainers).toEqual([]);
+    session.start();
+    expect(trainers[0].orders).toEqual([
+      { kind: 'start', share: 0.4, address: 'ws://host/control', token: 'secret', name: 'Ada' },
+    ]);
+  });
+
+  it('lets the trainer go when paused, ends it when it does not answer, and opens another to go on', () => {
+    const { session, trainers, passTime } = play();
+    session.start();
+    session.note({ pausedByPerson: true });
+    expect(trainers[0].orders.at(-1)).toEqual({ kind: 'leave', reason: 'paused by its person' });
+    expect(trainers[0].terminated).toBe(false);
+    passTime();
+    expect(trainers[0].terminated).toBe(true);
+    expect(session.status.phase).toEqual({ at: 'paused', why: 'person' });
+    expect(session.isOn).toBe(true);
+    session.note({ pausedByPerson: false });
+    expect(trainers).toHaveLength(2);
+    expect(session.status.phase.at).toBe('connecting');
+  });
+
+  it('pauses by itself for battery and traffic, and goes on by itself', () => {
+    const { session, trainers } = play();
+    session.note({ pauseOnBattery: true, battery: { charging: false }, capBytes: 1000 });
+    session.start();
+    expect(trainers).toHaveLength(0);
+    expect(session.status.phase).toEqual({ at: 'paused', why: 'battery' });
+    session.note({ battery: { charging: true } });
+    expect(trainers).toHaveLength(1);
+    trainers[0].report(progress({ sentBytes: 600, receivedBytes: 399 }));
+    expect(session.status.phase.at).toBe('computing');
+    trainers[0].report(progress({ sentBytes: 1 }));
+    expect(session.status.phase).toEqual({ at: 'paused', why: 'cap' });
+    session.note({ capBytes: 0 });
+    expect(trainers).toHaveLength(2);
+  });
+
+  it('counts the last report of a trainer that was let go, and believes nothing else of it', () => {
+    const { session, trainers } = play();
+    session.start();
+    trainers[0].report(progress({ characters: 100 }));
+    session.note({ pausedByPerson: true });
+    trainers[0].report(progress({ characters: 50 }));
+    trainers[0].report({ kind: 'log', entry: { kind: 'stopped', reason: 'asked to stop' } });
+    trainers[0].report({ kind: 'ended', failure: undefined });
+    expect(session.status).toMatchObject({ characters: 150, rounds: 2, phase: { at: 'paused' } });
+    expect(session.isOn).toBe(true);
+  });
+
+  it('ends with the run, and thanks', () => {
+    const { session, trainers } = play();
+    session.start();
+    trainers[0].report({ kind: 'log', entry: { kind: 'stopped', reason: 'the run is complete' } });
+    trainers[0].report({ kind: 'ended', failure: undefined });
+    expect(session.status.phase).toEqual({ at: 'over', reason: 'the run is complete' });
+    expect(session.isOn).toBe(false);
+    session.note({ hidden: true });
+    expect(trainers).toHaveLength(1);
+  });
+
+  it('tells a failure and can be started again', () => {
+    const { session, trainers } = play();
+    session.start();
+    const failure = { code: 'run_full', message: 'no room', remedy: 'later' };
+    trainers[0].report({ kind: 'ended', failure });
+    expect(session.status.phase).toEqual({ at: 'failed', failure });
+    expect(trainers[0].terminated).toBe(true);
+    session.start();
+    expect(trainers).toHaveLength(2);
+  });
+
+  it('stays at "reconnecting" over failed tries until it is welcome again', () => {
+    const { session, trainers } = play();
+    session.start();
+    const log = (entry: (Report & { kind: 'log' })['entry']): void => trainers[0].report({ kind: 'log', entry });
+    for (let i = 0; i < 2; i++) {
+      log({ kind: 'connecting', address: 'ws://host' });
+      log({ kind: 'lost', reason: 'gone', remedy: '', retryInMs: 700 });
+    }
+    log({ kind: 'connecting', address: 'ws://host' });
+    expect(session.status).toMatchObject({ phase: { at: 'reconnecting', retryInMs: 700 }, misses: 2 });
+    log({ kind: 'welcome', runId: 'r', workerId: 'w', parameters: 12 });
+    expect(session.status).toMatchObject({ phase: { at: 'preparing' }, misses: 0, parameters: 12 });
+  });
+
+  it('forgets nothing it computed when its person leaves and comes back', () => {
+    const { session, trainers } = play();
+    session.start();
+    trainers[0].report(progress({ characters: 70 }));
+    session.leave();
+    expect(session.isOn).toBe(false);
+    session.start();
+    trainers[1].report(progress({ characters: 30 }));
+    expect(session.status.characters).toBe(100);
+  });
+});

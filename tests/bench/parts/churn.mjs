@@ -1,0 +1,36 @@
+/** What it costs that workers come, go, freeze and differ, and that the coordinator may die. */
+import { canDisturb } from '../cluster.mjs';
+import { cost } from './churn/cost.mjs';
+import { exactness } from './churn/exactness.mjs';
+import { frozen } from './churn/frozen.mjs';
+import { mixed } from './churn/mixed.mjs';
+import { restart } from './churn/restart.mjs';
+import { throughput } from './churn/throughput.mjs';
+
+export const title = 'Under churn';
+export const about =
+  'Coordinator and workers as processes of their own, engine wasm, each worker bound to a core in turn, so that whoever starts disturbs as ' +
+  'few others as can be. Workers are killed (SIGKILL), frozen (SIGSTOP) and replaced while the run goes on. Times are taken where the ' +
+  "processes' JSON lines are read; when a worker began with a lease follows from its own `computed` lines.";
+
+/** @typedef {import('../report.mjs').Measured} Measured */
+
+const SECTIONS = { throughput, frozen, restart, mixed, exactness, cost };
+
+/** @param {import('../report.mjs').Options} options @returns {Promise<import('../report.mjs').Result>} */
+export async function measure({ quick, progress }) {
+  if (!canDisturb) return { skipped: 'processes are found and frozen by means that only Linux has' };
+  // For whoever works on one of them.
+  const wanted = (process.env.TROUPE_BENCH_CHURN ?? Object.keys(SECTIONS).join(',')).split(',');
+  /** @type {[string, Measured][]} */
+  const results = [];
+  for (const [name, section] of Object.entries(SECTIONS)) {
+    if (wanted.includes(name)) results.push([name, await section({ quick, progress: (text) => progress(`${name}: ${text}`) })]);
+  }
+  return {
+    tables: results.flatMap(([, { tables }]) => tables),
+    goals: results.flatMap(([, { goals }]) => goals),
+    notes: results.flatMap(([, { notes }]) => notes),
+    data: Object.fromEntries(results.map(([name, { data }]) => [name, data])),
+  };
+}

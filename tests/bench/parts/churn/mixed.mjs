@@ -1,0 +1,101 @@
+/** A fast worker and one that gets a tenth of its core. */
+import { clearInterval, setInterval } from 'node:timers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { characters, describeSize } from '../../configs.mjs';
+import { median } from '../../contestant.mjs';
+import { withCluster } from '../../cluster.mjs';
+import { count, decimal, ms } from '../../report.mjs';
+import { withScratch } from '../../runs.mjs';
+import { coreOf, endless, ENGINE, passRounds, rateOf, roundsWithin } from './common.mjs';
+
+/** @typedef {import('../../cluster.mjs').Member} Member */
+/** @typedef {{ fast: number, slow: number, both: number }} Rates chars/s */
+
+/** @type {import('../../configs.mjs').Size} */
+const SIZE = { layers: 1, hidden: 256, streams: 32, window: 64 };
+const MOST_RATIO = 1.15;
+const SLOWNESS = 10;
+/** A slow machine for the other side: it computes for a moment, stands still for nine, and so on. */
+const PERIOD_MS = 60;
+const DEADLINE_MS = 240_000;
+
+/** @param {import('../../report.mjs').Options} options @returns {Promise<import('../../report.mjs').Measured>} */
+export async function mixed({ quick, progress }) {
+  const turns = quick ? 1 : 3;
+  const forMs = quick ? 2_000 : 8_000;
+  /** @type {Rates[]} */
+  const rates = [];
+  for (let turn = 0; turn < turns; turn++) {
+    progress(`turn ${turn + 1} of ${turns}`);
+    const fast = await rateWith({ fast: 1, slow: 0 }, forMs);
+    const slow = await rateWith({ fast: 0, slow: 1 }, quick ? 4_000 : forMs);
+    rates.push({ fast, slow, both: await rateWith({ fast: 1, slow: 1 }, forMs) });
+  }
+  const ratios = rates.map(({ fast, slow, both }) => (fast + slow) / both);
+  const middle = (/** @type {(rates: Rates) => number} */ of) => median(rates.map(of));
+  const chars = characters(SIZE) * 1000;
+  return {
+    tables: [
+      {
+        caption: `A worker and one of a tenth of its speed, ${describeSize(SIZE)}`,
+        head: ['Fast one alone, chars/s', 'Slow one alone', 'Ideal round', 'Round', 'Ratio, each turn'],
+        rows: [
+          [
+            count(middle(({ fast }) => fast)),
+            count(middle(({ slow }) => slow)),
+            ms(chars / middle(({ fast, slow }) => fast + slow)),
+            ms(chars / middle(({ both }) => both)),
+            ratios.map((ratio) => decimal(ratio, 2)).join(', '),
+          ],
+        ],
+      },
+    ],
+    goals: [
+      {
+        text: `with a worker slowed ${SLOWNESS}x a round takes ${decimal(median(ratios), 2)}x the ideal for the summed speeds (goal: at most ${MOST_RATIO}x)`,
+        met: median(ratios) <= MOST_RATIO,
+        binding: false,
+      },
+    ],
+    notes: [
+      `The slow worker is stopped and continued (SIGSTOP, SIGCONT) every ${PERIOD_MS} ms, so that it computes a tenth of the time.`,
+    ],
+    data: { ...SIZE, rates, ratios },
+  };
+}
+
+/** chars/s of a run of its own. @param {{ fast: number, slow: number }} team @param {number} forMs */
+function rateWith({ fast, slow }, forMs) {
+  return withScratch((out) =>
+    withCluster(endless(out, SIZE), DEADLINE_MS, async (cluster) => {
+      await cluster.until(({ event }) => event === 'listening', 0);
+      const members = Array.from({ length: fast + slow }, (_, i) =>
+        cluster.hire({ engine: ENGINE, core: coreOf(fast === 0 ? 1 : i) }),
+      );
+      for (const member of members) await cluster.ready(member);
+      const slowed = slow > 0 ? slowDown(members[fast]) : () => {};
+      try {
+        await passRounds(cluster, fast > 0 ? 60 : 4);
+        const fromMs = performance.now();
+        await sleep(forMs);
+        return rateOf(roundsWithin(cluster, fromMs, performance.now()), SIZE);
+      } finally {
+        slowed();
+      }
+    }),
+  );
+}
+
+/** @param {Member} member @returns {() => void} ends it */
+function slowDown(member) {
+  let tick = 0;
+  const timer = setInterval(() => {
+    if (tick % SLOWNESS === 0) member.thaw();
+    if (tick % SLOWNESS === 1) member.freeze();
+    tick++;
+  }, PERIOD_MS / SLOWNESS);
+  return () => {
+    clearInterval(timer);
+    member.thaw();
+  };
+}

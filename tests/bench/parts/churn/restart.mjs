@@ -1,0 +1,87 @@
+/** The coordinator killed, and resumed at once. */
+import { median } from '../../contestant.mjs';
+import { withCluster } from '../../cluster.mjs';
+import { ms } from '../../report.mjs';
+import { withScratch } from '../../runs.mjs';
+import { endless, hireAll, isRound, medianOf } from './common.mjs';
+
+/** @typedef {import('../../cluster.mjs').Cluster} Cluster */
+/** @typedef {import('../../cluster.mjs').Member} Member */
+/** @typedef {{ allMs: number, startMs: number, backoffMs: number, joinMs: number }} Restart */
+
+const MOST_MS = 3_000;
+const DEADLINE_MS = 300_000;
+
+/** @param {import('../../report.mjs').Options} options @returns {Promise<import('../../report.mjs').Measured>} */
+export async function restart({ quick, progress }) {
+  const times = quick ? 1 : 5;
+  /** @type {Restart[]} */
+  const restarts = [];
+  for (let i = 0; i < times; i++) {
+    progress(`${i + 1} of ${times}`);
+    restarts.push(
+      await withScratch((out) => withCluster([...endless(out), '--checkpoint-every=10'], DEADLINE_MS, crashAndResume)),
+    );
+  }
+  const own = restarts.map(({ startMs, joinMs }) => startMs + joinMs);
+  return {
+    tables: [
+      {
+        caption: 'Coordinator killed (SIGKILL) and started again with --resume: until the first new round',
+        head: ['In all', 'Start, until it listens', 'Nobody calls yet', 'From the first call to the first round'],
+        rows: [
+          [
+            medianOf(
+              restarts.map(({ allMs }) => allMs),
+              ms,
+            ),
+            medianOf(
+              restarts.map(({ startMs }) => startMs),
+              ms,
+            ),
+            medianOf(
+              restarts.map(({ backoffMs }) => backoffMs),
+              ms,
+            ),
+            medianOf(
+              restarts.map(({ joinMs }) => joinMs),
+              ms,
+            ),
+          ],
+        ],
+      },
+    ],
+    goals: [
+      {
+        text: `first new round ${ms(median(own))} after a coordinator's death, less the workers' backoff (goal: at most ${ms(MOST_MS)})`,
+        met: median(own) <= MOST_MS,
+        binding: false,
+      },
+    ],
+    notes: [
+      'Workers that find nobody wait 0.25 to 0.5 s, then twice as long each time, up to half a minute; that wait is theirs and counts apart.',
+    ],
+    data: { restarts },
+  };
+}
+
+/** @param {Cluster} cluster @returns {Promise<Restart>} */
+async function crashAndResume(cluster) {
+  const members = await hireAll(cluster, 2);
+  await cluster.until(({ event }) => event === 'checkpoint');
+  const killedMs = cluster.crash();
+  cluster.resume();
+  const { atMs: listeningMs } = await cluster.until(({ event }) => event === 'listening', killedMs);
+  const { atMs: roundMs } = await cluster.until(isRound, listeningMs);
+  const calls = members.flatMap(({ log }) => log.filter(({ kind, atMs }) => kind === 'connecting' && atMs > killedMs));
+  const welcomes = members.flatMap(({ log }) => log.filter(({ kind, atMs }) => kind === 'welcome' && atMs > killedMs));
+  const welcomeMs = Math.min(...welcomes.map(({ atMs }) => atMs));
+  // The call that was answered first is the last one before the answer; one may have come just before the coordinator listened.
+  const callMs = Math.max(listeningMs, ...calls.map(({ atMs }) => atMs).filter((atMs) => atMs <= welcomeMs));
+  return {
+    allMs: roundMs - killedMs,
+    startMs: listeningMs - killedMs,
+    backoffMs: callMs - listeningMs,
+    joinMs: roundMs - callMs,
+  };
+}

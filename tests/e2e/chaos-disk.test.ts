@@ -1,0 +1,213 @@
+/** Disks that are full, gone or read-only, and a coordinator killed while it writes: the last good checkpoint stays. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { hashes } from './company.js';
+import { byChance, type Chance } from './mischief.js';
+import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running, type StartOptions } from './troupe.js';
+
+// Seconds on two cores that have nothing else to do.
+vi.setConfig({ testTimeout: 200_000, hookTimeout: 100_000 });
+
+let cwd = '';
+const started: Running[] = [];
+beforeAll(async () => {
+  cwd = await scratch();
+});
+afterAll(async () => {
+  await Promise.all(started.map(end));
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+const TOKEN = 'a-token-of-this-test';
+function launch(args: readonly string[], options: Partial<StartOptions> = {}): Running {
+  const running = start(args, { cwd, env: { TROUPE_TOKEN: TOKEN }, ...options });
+  started.push(running);
+  return running;
+}
+
+const fileOf = (round: number): string => `round-${String(round).padStart(8, '0')}.safetensors`;
+const notes = (lines: readonly Line[]): string =>
+  lines
+    .filter(named('note'))
+    .map(({ text, remedy }) => `${text as string} ${remedy as string}`)
+    .join('\n');
+
+interface Crash {
+  /** Rounds between checkpoints. */
+  readonly every?: number;
+  /** The event to wait for, given the round of the first checkpoint. */
+  readonly moment: (firstSaved: number) => (line: Line) => boolean;
+  /** After that event. */
+  readonly delayMs?: number;
+}
+
+/** So that it sees all of what is done to its folder at once. */
+async function whileFrozen(pid: number, change: () => Promise<void>): Promise<void> {
+  signal(pid, 'SIGSTOP');
+  try {
+    await change();
+  } finally {
+    signal(pid, 'SIGCONT');
+  }
+}
+
+/** Where nobody may make a folder, root included: in the file system of the kernel's own, and below a file. */
+const onLinux = process.platform === 'linux';
+if (!onLinux) console.warn('SKIPPED: a folder in which root may not write is known on Linux only (/sys).');
+const FORBIDDEN = [...(onLinux ? ['/sys/troupe'] : []), 'a-file/run'];
+
+describe('a folder that cannot be written', () => {
+  it.each(FORBIDDEN)(
+    '%s is told of before the first round; the run goes on, and says at its end that it is not saved',
+    async (out) => {
+      await fs.writeFile(path.join(cwd, 'a-file'), 'not a folder');
+      const flags = ['--rounds', '30', '--checkpoint-every', '10', '--out', out, '--json'];
+      const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
+      expect((await training.exited).code).toBe(1);
+      const { lines } = training;
+      const told = lines.findIndex((line) => line.event === 'note' && (line.text as string).includes(out));
+      expect(told).toBeGreaterThanOrEqual(0);
+      expect(lines[told].remedy).toMatch(/--out|writable/);
+      expect(lines.findIndex(named('round'))).toBeGreaterThan(told);
+      expect(lines.filter(named('round')).at(-1)?.round).toBe(30);
+      expect(lines.find(named('error'))).toMatchObject({ code: 'not_saved' });
+      expect(lines.some(named('checkpoint'))).toBe(false);
+    },
+  );
+
+  it('in the middle of a run stops no round, and is used again when it is back', async () => {
+    const [folder, aside] = [path.join(cwd, 'lost'), path.join(cwd, 'lost-aside')];
+    const flags = ['--rounds', '1000000', '--eval-every', '0', '--checkpoint-every', '5', '--out', 'lost', '--json'];
+    const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
+    await training.line(named('checkpoint'));
+    const app = await appOf(training, 'coordinator/dist');
+    await whileFrozen(app, async () => {
+      await fs.rename(folder, aside);
+      await fs.writeFile(folder, 'in the way');
+    });
+    await training.line((line) => line.event === 'note' && /goes on without this checkpoint/.test(line.text as string));
+    const kept = Object.keys(await hashes(aside));
+    expect(kept.length).toBeGreaterThan(0);
+    await whileFrozen(app, async () => {
+      await fs.rm(folder);
+      await fs.rename(aside, folder);
+    });
+    const saved = training.lines.filter(named('checkpoint')).length;
+    await training.line((line) => line.event === 'checkpoint' && training.lines.indexOf(line) > saved + 1);
+    training.child.kill('SIGINT');
+    expect((await training.exited).code).toBe(0);
+    const { checkpoint } = await training.line(named('finished'));
+    await fs.access(path.join(cwd, checkpoint as string));
+    expect(notes(training.lines)).toMatch(/--out/);
+  });
+});
+
+describe('a full disk', () => {
+  const flags = [...SMALL, '--rounds', '90', '--reproducible', '--checkpoint-every', '10', '--workers', '1', '--json'];
+
+  it('costs checkpoints but no round; the last good one stays, and the run goes on from it to the same bits', async () => {
+    const first = launch(['train', ...flags, '--out', 'full']);
+    await first.line(at(30));
+    first.child.kill('SIGINT');
+    expect((await first.exited).code).toBe(0);
+    const good = await hashes(path.join(cwd, 'full'));
+
+    // Files of more than a KiB cannot be written any more.
+    const second = launch(['train', ...flags, '--resume', '--out', 'full'], { limits: 'ulimit -f 1' });
+    expect((await second.exited).code).toBe(1);
+    expect(second.lines.filter(named('round')).at(-1)?.round).toBe(90);
+    expect(notes(second.lines)).toMatch(/goes on without this checkpoint.*\n/);
+    expect(second.lines.find(named('error'))).toMatchObject({ code: 'not_saved' });
+    expect(second.lines.some(named('checkpoint'))).toBe(false);
+    expect(await hashes(path.join(cwd, 'full'))).toEqual(good);
+    expect((await fs.readdir(path.join(cwd, 'full'))).filter((name) => name.includes('.tmp'))).toEqual([]);
+
+    expect((await launch(['train', ...flags, '--resume', '--out', 'full']).exited).code).toBe(0);
+    expect((await launch(['train', ...flags, '--out', 'roomy']).exited).code).toBe(0);
+    const [full, roomy] = [await hashes(path.join(cwd, 'full')), await hashes(path.join(cwd, 'roomy'))];
+    for (const name of [fileOf(90), 'best.safetensors']) expect([name, full[name]]).toEqual([name, roomy[name]]);
+  });
+});
+
+describe('a coordinator killed while it writes checkpoints', () => {
+  const RUNS = 2;
+  const KILLS = 10;
+  const ROUNDS = 160;
+  /** Little to compute and much to write: there is nearly always a checkpoint under way. */
+  const flags = (checkpointEvery: number): string[] => [
+    ...['--checkpoint-every', String(checkpointEvery)],
+    ...['--hidden', '384', '--batch', '2', '--window', '8', '--reproducible', '--lease-streams', '2', '--rounds', String(ROUNDS)],
+    ...['--eval-every', '0', '--sample-every', '0', '--keep', '2', '--json'],
+  ];
+  const LAST = `round-${String(ROUNDS).padStart(8, '0')}.safetensors`;
+  const halfWritten = async (out: string): Promise<string[]> =>
+    (await fs.readdir(path.join(cwd, out))).filter((name) => name.includes('.tmp'));
+
+  it(`is resumed ${RUNS * KILLS} times of ${RUNS * KILLS} with nothing lost that was announced as saved, and ends with the same bits`, async () => {
+    let torn = 0;
+    await byChance(170_000, async (chance, note) => {
+      const runs = Array.from({ length: RUNS }, (_, i) => crashAgainAndAgain(`torn-${i}`, chance, note));
+      torn = (await Promise.all(runs)).reduce((sum, left) => sum + left, 0);
+    });
+    console.log('TORN', torn);
+    // Or the instants were never those that matter.
+    expect(torn).toBeGreaterThan(0);
+    expect((await launch(['train', ...flags(0), '--out', 'whole', '--workers', '1']).exited).code).toBe(0);
+    const whole = await hashes(path.join(cwd, 'whole'));
+    for (let i = 0; i < RUNS; i++) {
+      const files = await hashes(path.join(cwd, `torn-${i}`));
+      for (const name of [LAST, 'best.safetensors']) expect([name, files[name]]).toEqual([name, whole[name]]);
+    }
+  });
+
+  /** @returns how many kills left a file half written */
+  async function crashAgainAndAgain(out: string, chance: Chance, note: (what: string) => void): Promise<number> {
+    let [saved, torn] = [0, 0];
+    for (let kill = 0; kill < KILLS; kill++) {
+      const lines = await crashAt(out, saved, { moment: roundsAfter(chance.whole(1, 6)), delayMs: chance.between(0, 10) });
+      saved = lines.filter(named('checkpoint')).at(-1)!.round as number;
+      note(`${out}: killed when round ${saved} was saved`);
+      if ((await halfWritten(out)).length > 0) torn++;
+    }
+    // Once more when the last round is saved and its validation is not.
+    const lines = await crashAt(out, saved, { every: 20, moment: () => isLast });
+    if (!lines.some(named('finished'))) await finish(out);
+    expect(await halfWritten(out)).toEqual([]);
+    return torn;
+  }
+
+  /** That many rounds after the first checkpoint: however fast the machine is, there are rounds left for the next. */
+  const roundsAfter = (rounds: number) => (first: number) => at(first + rounds);
+  const isLast = (line: Line): boolean => line.event === 'checkpoint' && line.round === ROUNDS;
+
+  async function finish(out: string): Promise<void> {
+    const last = launch(['train', ...flags(0), '--resume', '--out', out, '--workers', '1']);
+    expect((await last.exited).code).toBe(0);
+    expectResumed(last.lines, ROUNDS);
+  }
+
+  /** @returns what the coordinator told, until it was killed so long after that event */
+  async function crashAt(out: string, saved: number, { every = 1, moment, delayMs = 0 }: Crash): Promise<readonly Line[]> {
+    const resume = saved > 0 ? ['--resume'] : [];
+    const coordinator = launch(['coordinator', ...flags(every), ...resume, '--out', out, '--port', '0']);
+    const { address } = await coordinator.line(named('listening'));
+    const worker = launch(['worker', address as string]);
+    const app = await appOf(coordinator);
+    const { round } = await coordinator.line(named('checkpoint'));
+    await coordinator.line(moment(round as number));
+    if (delayMs > 0) await sleep(delayMs);
+    signal(app, 'SIGKILL');
+    const { code } = await coordinator.exited;
+    if (!coordinator.lines.some(named('finished'))) expect(code).toBe(137);
+    await end(worker);
+    expectResumed(coordinator.lines, saved);
+    return coordinator.lines;
+  }
+
+  function expectResumed(lines: readonly Line[], saved: number): void {
+    expect(lines.find(named('started'))!.round).toBeGreaterThanOrEqual(saved);
+    expect(notes(lines)).not.toMatch(/damaged/);
+  }
+});

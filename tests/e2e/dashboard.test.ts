@@ -1,0 +1,356 @@
+/** The dashboard in a real browser, with a real coordinator and real workers. */
+import fs from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { at, named, root, scratch, SMALL, start, type Line, type Running } from './troupe.js';
+import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './volunteer-chromium.js';
+
+const require = createRequire(import.meta.url);
+const executable = findChromium();
+const built = await exists(path.join(root, 'apps/dashboard/dist/index.html'));
+const missing = !executable ? `no Chromium: ${HOW_TO_GET_ONE}` : built ? undefined : 'it is not built: npm run build';
+const axe = resolveAxe();
+
+const TOKEN = 'a-token-of-workers';
+const ADMIN = 'a-token-of-admins';
+const MARKUP = '<img src=x onerror=broken=1><b>Ada</b>';
+const SOON = { timeout: 30_000 };
+
+let cwd = '';
+let chromium: Chromium;
+const started: Running[] = [];
+const open: { close(): Promise<void> }[] = [];
+
+if (missing !== undefined) it.skip(`the dashboard: SKIPPED, ${missing}`);
+
+beforeAll(async () => {
+  if (missing !== undefined) return;
+  cwd = await scratch();
+  chromium = await openChromium(executable!, ['--lang=en-GB']);
+});
+afterEach(async () => {
+  for (const thing of open.splice(0)) await thing.close();
+  for (const { child, exited } of started.splice(0)) {
+    child.kill('SIGKILL');
+    await exited;
+  }
+});
+afterAll(async () => {
+  if (missing !== undefined) return;
+  await chromium.close();
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+async function exists(file: string): Promise<boolean> {
+  return fs.access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+function resolveAxe(): string | undefined {
+  try {
+    return require.resolve('axe-core/axe.min.js');
+  } catch {
+    return undefined;
+  }
+}
+
+interface Run {
+  readonly running: Running;
+  readonly origin: string;
+  readonly port: string;
+}
+
+/** A coordinator whose run does not end by itself. */
+async function coordinate(out: string, ...args: string[]): Promise<Run> {
+  const flags = ['--rounds', '1000000', '--token', TOKEN, '--admin-token', ADMIN, '--out', path.join(out, 'run'), '--json'];
+  const frequent = ['--eval-every', '10', '--sample-every', '10', '--checkpoint-every', '20'];
+  const running = start(['coordinator', ...SMALL, '--port', '0', ...flags, ...frequent, ...args], { cwd });
+  started.push(running);
+  const { address } = await running.line(named('listening'));
+  const { host, port } = new URL(address as string);
+  return { running, origin: `http://${host}`, port };
+}
+
+function work(run: Run, name = 'Grace'): Running {
+  const args = [run.origin.replace('http', 'ws'), '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1'];
+  const worker = start(['worker', ...args], { cwd });
+  started.push(worker);
+  return worker;
+}
+
+async function visit(url: string): Promise<Tab> {
+  const tab = await chromium.tab(url);
+  open.push(tab);
+  // Charts out of sight are not drawn.
+  await tab.resize(1280, 1600);
+  return tab;
+}
+
+/** As the link shows it that the coordinator prints. */
+const steer = (run: Run): Promise<Tab> => visit(`${run.origin}/#admin=${ADMIN}`);
+
+const element = (selector: string): string => `document.querySelector(${JSON.stringify(selector)})`;
+const visible = (selector: string): string => `${element(selector)}.checkVisibility()`;
+const says = (selector: string, pattern: RegExp): string => `${pattern.toString()}.test(${element(selector)}.textContent)`;
+const lossShown = says('#stat-loss', /^\d\.\d{3}$/);
+const roundOf = async (tab: Tab): Promise<number> =>
+  Number(/round ([\d,]+)/.exec(await tab.text('#progress-text'))![1].replaceAll(',', ''));
+/** Rounds in the table that stands for the first chart, which shows the loss. */
+const LOSS_TABLE = `(() => { const d = document.querySelector('#chart-grid details'); d.open = true;
+  return [...d.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent)); })()`;
+
+describe.skipIf(missing !== undefined)('the dashboard', () => {
+  it('shows how the run learns: figures, curves, samples, workers, gradient flow', async () => {
+    const run = await coordinate('learns', '--public', '--name', 'Sonnets');
+    work(run);
+    const tab = await visit(run.origin);
+    await run.running.line(at(40));
+    await tab.until(lossShown);
+    expect(await tab.text('#run-name')).toBe('Sonnets');
+    await tab.until(says('#phase', /^Running/));
+    await tab.until(says('#stat-validation', /\d\.\d{3}/));
+    await tab.until(`${element('.plot canvas')} !== null`);
+    await tab.until(says('#workers-table tbody', /Grace.*wasm/));
+    await tab.until(`${element('#sample')}.textContent.length > 20`);
+    await tab.until(says('#flow-lessons', /layer 1/), 60_000);
+    await tab.until(`${LOSS_TABLE}.length > 2`);
+    const [first] = await tab.evaluate<string[][]>(LOSS_TABLE);
+    expect(first[0]).toBe('1');
+    expect(Number(first[1])).toBeGreaterThan(3);
+    expect(
+      await tab.evaluate(`performance.getEntriesByType('resource').every(({ name }) => name.startsWith(location.origin))`),
+    ).toBe(true);
+    expect(tab.complaints).toEqual([]);
+  });
+
+  it('steers with the admin token, which leaves the address and outlives a reload', async () => {
+    const run = await coordinate('steers');
+    work(run);
+    await run.running.line(at(3));
+    const tab = await steer(run);
+    await tab.until(visible('#controls'));
+    expect(await tab.evaluate('location.href')).toBe(`${run.origin}/`);
+
+    await tab.click('#pause');
+    await tab.until(says('#phase', /^Paused/));
+    await tab.until(says('#pause', /^Resume$/));
+    const halted = await roundOf(tab);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(await roundOf(tab)).toBeLessThanOrEqual(halted + 1);
+    await tab.reload();
+    await tab.until(says('#pause', /^Resume$/));
+    await tab.click('#pause');
+    await tab.until(says('#phase', /^Running/));
+    await run.running.line(at(halted + 10));
+    await tab.until(says('#event-list', /control/));
+    expect(tab.complaints).toEqual([]);
+  });
+
+  it('saves, changes settings, invites, and stops after one question', async () => {
+    const run = await coordinate('commands');
+    work(run);
+    await run.running.line(at(3));
+    const tab = await steer(run);
+    await tab.until(visible('#steer'));
+    expect(await tab.evaluate(`${element('#invite-link')}.href`)).toContain(`/join/#token=${TOKEN}`);
+    expect(await tab.evaluate(`${element('#invite-code path')}.getAttribute('d').length`)).toBeGreaterThan(1_000);
+    await tab.evaluate(`${element('#clip')}.value = '0.25'; ${element('#learning-rate')}.value = '0.004'`);
+    await tab.click('#apply');
+    await tab.until(says('#stat-rate-note', /clip at 0\.25/));
+    await tab.click('#checkpoint');
+    await tab.until(says('#event-list', /checkpoint/));
+
+    await tab.click('#stop');
+    await tab.until(visible('#dialog'));
+    await tab.click('#dialog-no');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(run.running.lines.some(named('finished'))).toBe(false);
+    await tab.click('#stop');
+    await tab.click('#dialog-yes');
+    expect((await run.running.exited).code).toBe(0);
+    expect((await run.running.line(named('finished'))).reason).toBe('stopped');
+  });
+
+  it('shows no controls to who holds no token', async () => {
+    const run = await coordinate('watches', '--public');
+    work(run);
+    const tab = await visit(run.origin);
+    await tab.until(lossShown);
+    for (const id of ['#controls', '#steer', '#invite']) expect(await tab.evaluate(visible(id))).toBe(false);
+    expect(await tab.evaluate(`document.querySelectorAll('#workers-table td.actions:not([hidden])').length`)).toBe(0);
+  });
+
+  it('asks for the token where the run is not public', async () => {
+    const run = await coordinate('private');
+    const tab = await visit(run.origin);
+    await tab.until(visible('#refused'));
+    expect(await tab.evaluate(visible('#run'))).toBe(false);
+    await tab.evaluate(`${element('#token')}.focus()`);
+    await tab.type(ADMIN);
+    await tab.press('Enter');
+    await tab.until(visible('#controls'));
+    expect(await tab.evaluate(visible('#refused'))).toBe(false);
+  });
+
+  it('keeps a name with markup as text, in the table, in the log and in a question', async () => {
+    const run = await coordinate('markup');
+    work(run, MARKUP);
+    await run.running.line(at(3));
+    const tab = await steer(run);
+    await tab.until(`${element('#workers-table th.name')} !== null`);
+    expect(await tab.text('#workers-table th.name')).toBe(MARKUP);
+    await tab.until(`${element('#event-list')}.textContent.includes('<b>Ada</b>')`);
+    await tab.click('#workers-table td.actions button');
+    expect(await tab.text('#dialog-title')).toContain(MARKUP);
+    expect(await tab.evaluate(`document.querySelectorAll('img, #workers b, #events b, dialog b').length`)).toBe(0);
+    expect(await tab.evaluate('typeof broken')).toBe('undefined');
+    await tab.click('#dialog-yes');
+    const left = (line: Line): boolean => line.event === 'worker' && line.change === 'left';
+    expect((await run.running.line(left)).name).toBe(MARKUP);
+  });
+
+  it('has the whole history after a reload', async () => {
+    const run = await coordinate('reload', '--public');
+    work(run);
+    const tab = await visit(run.origin);
+    await run.running.line(at(60));
+    await tab.reload();
+    await tab.until(lossShown);
+    await tab.until(`${LOSS_TABLE}.length === 12`);
+    const rows = await tab.evaluate<string[][]>(LOSS_TABLE);
+    expect(rows[0][0]).toBe('1');
+    expect(Number(rows.at(-1)![0].replaceAll(',', ''))).toBeGreaterThanOrEqual(60);
+    expect(Number(await tab.evaluate(`${element('#sample-slider')}.max`))).toBeGreaterThanOrEqual(4);
+  });
+
+  it('reconnects to a coordinator that was killed and resumed, and goes on with it', async () => {
+    const run = await coordinate('killed', '--public');
+    work(run);
+    const tab = await visit(run.origin);
+    await run.running.line(at(50));
+    await tab.until(lossShown);
+    run.running.child.kill('SIGKILL');
+    await run.running.exited;
+    await tab.until(says('#link', /^Reconnecting/));
+    const before = await roundOf(tab);
+    expect(before).toBeGreaterThan(0);
+    const again = await coordinate('killed', '--public', '--resume', '--port', run.port);
+    await tab.until(`${element('#link')}.textContent === ''`, 60_000);
+    await again.running.line(at(before + 20));
+    await expect.poll(() => roundOf(tab), SOON).toBeGreaterThanOrEqual(before + 20);
+    const rounds = (await tab.evaluate<string[][]>(LOSS_TABLE)).map(([round]) => Number(round.replaceAll(',', '')));
+    expect(rounds).toEqual([...new Set(rounds)].sort((a, b) => a - b));
+  });
+
+  it('lets the model write in the playground', async () => {
+    const run = await coordinate('playground');
+    work(run);
+    await run.running.line(at(10));
+    const tab = await steer(run);
+    await tab.until(visible('#playground'));
+    await tab.evaluate(`${element('#length')}.value = '80'; ${element('#prime')}.focus()`);
+    await tab.type('Shall I ');
+    await tab.click('#write');
+    await tab.until(`${element('#written')}.textContent.length >= 88`);
+    expect(await tab.text('#written')).toMatch(/^Shall I /);
+    expect(await tab.text('#written-at')).toMatch(/round \d+/);
+    await tab.until(`!${element('#write')}.disabled`);
+    await tab.evaluate(`${element('#prime')}.value = '☃'; ${element('#play-form')}.requestSubmit()`);
+    await tab.until(says('#announcement', /☃/));
+  });
+
+  it('is zoomed and read with the mouse and with the keyboard', async () => {
+    const run = await coordinate('zoom', '--public');
+    const worker = work(run);
+    await run.running.line(at(80));
+    const tab = await visit(run.origin);
+    await tab.until(`${LOSS_TABLE}.length === 12`);
+    worker.child.kill('SIGKILL');
+    const plot = '#chart-grid .plot';
+    await tab.evaluate(`${element(plot)}.scrollIntoView({ block: 'center' })`);
+    const { x, y, width, height } = await tab.evaluate<Record<'x' | 'y' | 'width' | 'height', number>>(
+      `${element(`${plot} .u-over`)}.getBoundingClientRect().toJSON()`,
+    );
+    const mouse = (type: string, at: number): Promise<unknown> =>
+      tab.command('Input.dispatchMouseEvent', {
+        type,
+        x: x + width * at,
+        y: y + height / 2,
+        button: 'left',
+        buttons: type === 'mouseReleased' ? 0 : 1,
+        clickCount: 1,
+      });
+    await mouse('mouseMoved', 0.25);
+    // One crosshair for all charts: the second tells the round too.
+    await tab.until(says('#chart-grid .chart:nth-child(2) .legend .at', /round \d+/));
+    await mouse('mousePressed', 0.25);
+    await mouse('mouseMoved', 0.4);
+    await mouse('mouseMoved', 0.5);
+    await mouse('mouseReleased', 0.5);
+    const first = `Number(${LOSS_TABLE}[0][0])`;
+    await tab.until(`${first} > 10`);
+
+    await tab.evaluate(`${element(plot)}.focus()`);
+    await tab.press('ArrowRight');
+    await tab.until(says('#reading', /^round \d+: train \d/));
+    await tab.command('Input.dispatchKeyEvent', { type: 'keyDown', key: '0', text: '0' });
+    await tab.until(`${first} === 1`);
+    expect(await tab.evaluate(`${element('#range button')}.getAttribute('aria-pressed')`)).toBe('true');
+  });
+
+  it('speaks Chinese when asked to', async () => {
+    const run = await coordinate('chinese', '--public');
+    work(run);
+    const tab = await visit(run.origin);
+    await tab.until(lossShown);
+    await tab.evaluate(`(() => { const s = ${element('#language')}; s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`);
+    expect(await tab.text('#charts-title')).toBe('训练');
+    await tab.until(says('#phase', /运行中/));
+    expect(await tab.evaluate('document.documentElement.lang')).toBe('zh-CN');
+    await tab.reload();
+    await tab.until(says('#charts-title', /训练/));
+  });
+
+  it('fits a narrow screen without sideways scrolling', async () => {
+    const run = await coordinate('narrow');
+    work(run, 'a-worker-with-a-name-that-is-as-long-as-names-may-be-0123456789');
+    await run.running.line(at(12));
+    const tab = await steer(run);
+    for (const width of [320, 390, 768]) {
+      await tab.resize(width, 800);
+      await tab.until(visible('#controls'));
+      await tab.until(lossShown);
+      expect(await tab.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width);
+    }
+  });
+
+  it.skipIf(axe === undefined)('has no accessibility violation that axe-core finds, in light and in dark', async () => {
+    const run = await coordinate('accessible', '--public', '--name', 'Sonnets');
+    work(run);
+    await run.running.line(at(25));
+    const tab = await steer(run);
+    await tab.until(says('#flow-lessons', /layer 1/), 60_000);
+    await tab.until(visible('#steer'));
+    await tab.evaluate(`for (const details of document.querySelectorAll('details')) details.open = true`);
+    const source = await fs.readFile(axe!, 'utf8');
+    for (const value of ['light', 'dark']) {
+      await tab.command('Emulation.setEmulatedMedia', {
+        features: [
+          { name: 'prefers-color-scheme', value },
+          // Colours that are still on their way from light to dark are neither.
+          { name: 'prefers-reduced-motion', value: 'reduce' },
+        ],
+      });
+      await tab.evaluate(`${source}; 1`);
+      const found = await tab.evaluate<{ id: string; nodes: string[] }[]>(
+        `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ html }) => html) })))`,
+      );
+      expect(found, value).toEqual([]);
+    }
+  });
+});
+
+if (axe === undefined) it.skip('accessibility of the dashboard: SKIPPED, axe-core is not installed: npm ci');

@@ -1,0 +1,96 @@
+/** The volunteer's page, built from the sources and served as a coordinator serves it. */
+import fs from 'node:fs/promises';
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import type { Duplex } from 'node:stream';
+import { root } from './troupe.js';
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+};
+
+export interface PageServer {
+  /** "http://127.0.0.1:PORT". */
+  readonly origin: string;
+  /** What /api/run answers; undefined: 404. */
+  facts: unknown;
+  /** Paths that were asked for, with their queries. */
+  readonly requests: readonly string[];
+  close(): Promise<void>;
+}
+
+/** Bundles into `folder`. */
+export async function buildPage(folder: string): Promise<void> {
+  const script = path.join(root, 'apps/volunteer/scripts/build.mjs');
+  const { buildPage: build } = (await import(script)) as { buildPage(folder: string): Promise<void> };
+  await build(folder);
+}
+
+export interface ServeOptions {
+  /** "127.0.0.1:PORT" of a coordinator: its links, and what it tells of its run, are reached through this server, as through a proxy. */
+  readonly coordinator?: string;
+  /** False: without the header that lets a page share memory between threads, as some proxies serve it. */
+  readonly isolated?: boolean;
+}
+
+export async function servePage(folder: string, { coordinator, isolated = true }: ServeOptions = {}): Promise<PageServer> {
+  const headers = JSON.parse(await fs.readFile(path.join(folder, 'headers.json'), 'utf8')) as Record<string, string>;
+  if (!isolated) delete headers['cross-origin-embedder-policy'];
+  const requests: string[] = [];
+  const server: Server = createServer((incoming, response) => {
+    const url = incoming.url ?? '/';
+    requests.push(url);
+    const name = url === '/join/' ? 'index.html' : path.basename(url);
+    const type = TYPES[path.extname(name)];
+    if (url === '/api/run' && page.facts !== undefined) {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(page.facts));
+    } else if (url.startsWith('/api/') && coordinator !== undefined) {
+      forward(incoming, response, coordinator);
+    } else if (url.startsWith('/join/') && type !== undefined) {
+      fs.readFile(path.join(folder, name)).then(
+        (body) => response.writeHead(200, { ...headers, 'content-type': type }).end(body),
+        () => response.writeHead(404).end(),
+      );
+    } else response.writeHead(404).end();
+  });
+  if (coordinator !== undefined) server.on('upgrade', (incoming, socket) => forwardLink(incoming, socket, coordinator));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const page: PageServer = {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    facts: undefined,
+    requests,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+  return page;
+}
+
+function forward(incoming: IncomingMessage, response: ServerResponse, coordinator: string): void {
+  const outgoing = request(`http://${coordinator}${incoming.url}`, { headers: incoming.headers }, (answer) => {
+    response.writeHead(answer.statusCode ?? 502, answer.headers);
+    answer.pipe(response);
+  });
+  outgoing.on('error', () => response.writeHead(502).end());
+  outgoing.end();
+}
+
+/** Byte by byte; when one side goes, so does the other. */
+function forwardLink({ method, url, rawHeaders }: IncomingMessage, socket: Duplex, coordinator: string): void {
+  const [host, port] = coordinator.split(':');
+  const upstream = connect(Number(port), host);
+  const lines = rawHeaders.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${rawHeaders[i + 1]}`] : []));
+  upstream.write(`${method} ${url} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+  for (const [one, other] of [
+    [socket, upstream],
+    [upstream, socket],
+  ]) {
+    one.pipe(other);
+    one.on('error', () => other.destroy()).on('close', () => other.destroy());
+  }
+}

@@ -1,0 +1,404 @@
+/** The volunteer's page in a real browser, with a real coordinator. */
+import fs from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { at, childrenOf, named, scratch, SMALL, start, type Line, type Running } from './troupe.js';
+import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './volunteer-chromium.js';
+import { buildPage, servePage, type PageServer } from './volunteer-page.js';
+
+const require = createRequire(import.meta.url);
+const executable = findChromium();
+const hasBundler = isInstalled('esbuild');
+const missing = !executable ? `no Chromium: ${HOW_TO_GET_ONE}` : hasBundler ? undefined : 'esbuild is not installed: npm ci';
+
+function isInstalled(name: string): boolean {
+  try {
+    require.resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const SOON = { timeout: 20_000 };
+const TOKEN = 'a-token-of-this-test';
+/** Not over the 40 characters that a name may have. */
+const MARKUP = '<img src=x onerror=broken=1><b>Ada</b>';
+let cwd = '';
+let folder = '';
+let chromium: Chromium;
+const started: Running[] = [];
+const open: { close(): Promise<void> }[] = [];
+
+if (missing !== undefined) it.skip(`the volunteer's page: SKIPPED, ${missing}`);
+
+beforeAll(async () => {
+  if (missing !== undefined) return;
+  cwd = await scratch();
+  folder = path.join(cwd, 'page');
+  await buildPage(folder);
+  // A GPU imitated in software, for the engine that wants one.
+  chromium = await openChromium(executable!, ['--enable-unsafe-webgpu']);
+});
+afterEach(async () => {
+  for (const thing of open.splice(0)) await thing.close();
+  for (const { child, exited } of started.splice(0)) {
+    child.kill('SIGKILL');
+    await exited;
+  }
+});
+afterAll(async () => {
+  if (missing !== undefined) return;
+  await chromium.close();
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+function launch(...args: string[]): Running {
+  const running = start(args, { cwd });
+  started.push(running);
+  return running;
+}
+
+interface Run {
+  readonly running: Running;
+  /** "127.0.0.1:PORT". */
+  readonly host: string;
+}
+
+/** A coordinator whose run does not end by itself. */
+async function coordinate(out: string, ...args: string[]): Promise<Run> {
+  const flags = ['--rounds', '1000000', '--token', TOKEN, '--out', out, '--json', ...args];
+  const running = launch('coordinator', ...SMALL, '--port', '0', ...flags);
+  const { address } = await running.line(named('listening'));
+  return { running, host: new URL(address as string).host };
+}
+
+async function serve(coordinator?: string, isolated = true): Promise<PageServer> {
+  const page = await servePage(folder, { isolated, ...(coordinator === undefined ? {} : { coordinator }) });
+  open.push(page);
+  return page;
+}
+
+async function visit(url: string): Promise<Tab> {
+  const tab = await chromium.tab(url);
+  open.push(tab);
+  return tab;
+}
+
+/** The page of a run, as its link shows it. */
+async function join(run: Run, more = '', isolated = true): Promise<Tab> {
+  const page = await serve(run.host, isolated);
+  return visit(`${page.origin}/join/#token=${TOKEN}${more}`);
+}
+
+const isOfWorker =
+  (change: string, name = '') =>
+  (line: Line) =>
+    line.event === 'worker' && line.change === change && JSON.stringify(line).includes(name);
+const visible = (selector: string): string =>
+  `(() => { const e = document.querySelector(${JSON.stringify(selector)}); return e.checkVisibility() && e.textContent.trim(); })()`;
+const computing = `document.querySelector('#state').textContent.startsWith('Computing')`;
+const credit = async (tab: Tab): Promise<number> =>
+  Number((await tab.text('#credit-text')).replaceAll(/[^\d]*([\d,]+) characters.*/g, '$1').replaceAll(',', ''));
+
+describe.skipIf(missing !== undefined)("the volunteer's page", () => {
+  it('explains itself, starts nothing by itself, and lets no token into a server log', async () => {
+    const run = await coordinate('explains');
+    const page = await serve(run.host);
+    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    expect(await tab.text('h1')).toBe('Help train a text model');
+    expect(await tab.text('#invite')).toMatch(/costs power.*costs traffic/s);
+    expect(await tab.text('#facts')).toContain(`the coordinator is ${new URL(page.origin).host}`);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(run.running.lines.filter(named('worker'))).toEqual([]);
+    expect(page.requests.filter((url) => url.includes('trainer'))).toEqual([]);
+    expect(page.requests.join('\n')).not.toContain(TOKEN);
+  });
+
+  it('contributes to a real run, pauses, goes on, leaves, and keeps its credit over a reload', async () => {
+    const run = await coordinate('contributes');
+    const tab = await join(run);
+    await tab.evaluate(`document.querySelector('#name').focus()`);
+    await tab.type('Grace');
+    await tab.click('#start');
+    await run.running.line(isOfWorker('ready', 'Grace'));
+    await run.running.line(at(10));
+    await tab.until(computing);
+    await tab.until(`/characters\\/s/.test(document.querySelector('#stat-speed').textContent)`);
+    await tab.until(visible('#credit'));
+
+    await tab.click('#pause');
+    expect(await run.running.line(isOfWorker('left', 'Grace'))).toBeDefined();
+    await tab.until(`document.querySelector('#state').textContent.startsWith('Paused')`);
+    const paused = run.running.lines.filter((line) => line.event === 'round').length;
+    await tab.click('#pause');
+    await tab.until(computing);
+    await expect.poll(() => run.running.lines.filter((line) => line.event === 'round').length, SOON).toBeGreaterThan(paused);
+
+    await tab.click('#leave');
+    await tab.until(visible('#start'));
+    await expect.poll(() => run.running.lines.filter(isOfWorker('left', 'Grace')).length, SOON).toBe(2);
+    const earned = await credit(tab);
+    expect(earned).toBeGreaterThan(0);
+    await tab.reload();
+    await tab.until(visible('#credit'));
+    // The trainer's last report may have come after the look before.
+    expect(await credit(tab)).toBeGreaterThanOrEqual(earned);
+    expect(await tab.evaluate(`document.querySelector('#name').value`)).toBe('Grace');
+    expect(tab.complaints.filter((text) => /Security Policy|exception/i.test(text))).toEqual([]);
+  });
+
+  it.each([
+    ['wasm', true, 'one processor core'],
+    ['wasm', false, 'one processor core'],
+    ['wasm-threads', true, 'several processor cores'],
+    ['webgpu', true, 'the graphics chip'],
+  ])('computes with %s (isolated: %s) and says how fast it was', async (engine, isolated, words) => {
+    const run = await coordinate(`engine-${engine}-${isolated}`);
+    const tab = await join(run, `&engine=${engine}`, isolated);
+    expect(await tab.evaluate('crossOriginIsolated')).toBe(isolated);
+    // With one core there is nothing to share out.
+    if (engine === 'wasm-threads' && (await tab.evaluate<number>('navigator.hardwareConcurrency')) < 2) return;
+    await tab.click('#start');
+    await tab.until(computing);
+    expect(await tab.text('#engine-name')).toContain(words);
+    expect(await tab.text('#engine-trials')).toMatch(/characters\/s in a short trial/);
+    await run.running.line(at(5));
+  });
+
+  it('gives its lease back at once even where the trainer itself computes and hears nothing', async () => {
+    const run = await coordinate('deaf', '--hidden', '512', '--batch', '64', '--window', '128', '--eval-every', '0');
+    const tab = await join(run, '&engine=wasm', false);
+    await tab.click('#start');
+    await run.running.line(isOfWorker('ready'));
+    await tab.click('#pause');
+    await run.running.line(isOfWorker('left'));
+    expect(run.running.lines.filter(named('round'))).toEqual([]);
+    await tab.click('#pause');
+    await run.running.line(at(1));
+  });
+
+  it('costs the run nothing when its tab is closed in the middle of a round', async () => {
+    const run = await coordinate('closed');
+    const tab = await join(run);
+    await tab.click('#start');
+    await run.running.line(isOfWorker('ready'));
+    launch('worker', `ws://${run.host}`, '--token', TOKEN, '--name', 'stays', '--engine', 'wasm');
+    await run.running.line(isOfWorker('ready', 'stays'));
+    await run.running.line(at(20));
+    await tab.close();
+    await run.running.line(isOfWorker('left', 'volunteer'));
+    const left = run.running.lines.filter((line) => line.event === 'round').length;
+    await expect.poll(() => run.running.lines.filter((line) => line.event === 'round').length, SOON).toBeGreaterThan(left + 20);
+  });
+
+  it('finds its coordinator again after that was killed and started anew', async () => {
+    const run = await coordinate('restarted', '--checkpoint-every', '5');
+    const tab = await join(run);
+    await tab.click('#start');
+    await run.running.line(at(20));
+    const [app] = await childrenOf(run.running.child.pid!);
+    process.kill(app.pid, 'SIGKILL');
+    await tab.until(`/The connection broke/.test(document.querySelector('#state').textContent)`);
+    const [, port] = run.host.split(':');
+    const flags = ['--port', port, '--rounds', '1000000', '--token', TOKEN, '--out', 'restarted', '--json'];
+    const again = launch('coordinator', '--resume', ...flags);
+    await again.line(at(20));
+    await tab.until(computing);
+  });
+
+  it('opens its links anew when the network comes back', async () => {
+    const run = await coordinate('network');
+    const tab = await join(run);
+    await tab.click('#start');
+    await run.running.line(at(10));
+    await tab.evaluate(`dispatchEvent(new Event('online'))`);
+    await run.running.line(isOfWorker('left'));
+    await expect.poll(() => run.running.lines.filter(isOfWorker('ready')).length, SOON).toBe(2);
+    await tab.until(computing);
+  });
+
+  it('shows what was written elsewhere as text, never as markup', async () => {
+    const run = await coordinate('markup');
+    const page = await serve();
+    page.facts = {
+      ...{ name: MARKUP, organizer: MARKUP, model: MARKUP, corpus: MARKUP, parameters: 900_000, round: 7, rounds: 100 },
+      ...{
+        workers: 3,
+        lossHistory: [
+          [1, 4.1],
+          [5, 3.2],
+          [7, 2.9],
+        ],
+        sample: { round: 7, text: MARKUP },
+      },
+    };
+    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    await tab.until(visible('#sample'));
+    expect(await tab.text('h1')).toContain(MARKUP);
+    for (const place of ['#facts', '#sample', '#run-title']) expect(await tab.text(place)).toContain(MARKUP);
+    expect(await tab.text('#what-traffic')).toMatch(/3\.78\sMB a round/);
+    expect(await tab.evaluate(`document.querySelector('#curve svg').getAttribute('aria-label')`)).toMatch(/4\.10 down to 2\.90/);
+
+    const worker = await join(run);
+    await worker.evaluate(`document.querySelector('#name').focus()`);
+    await worker.type(MARKUP);
+    await worker.click('#start');
+    await run.running.line(isOfWorker('ready', 'Ada'));
+    await worker.until(visible('#credit'));
+    expect(await worker.text('#credit-text')).toContain(MARKUP);
+    for (const one of [tab, worker]) {
+      expect(await one.evaluate('document.querySelectorAll("img, b").length')).toBe(0);
+      expect(await one.evaluate('window.broken')).toBeUndefined();
+    }
+  });
+
+  it('says why it cannot take part, and what to do', async () => {
+    const run = await coordinate('refuses');
+    const page = await serve(run.host);
+    const incomplete = await visit(`${page.origin}/join/`);
+    expect(await incomplete.until(visible('#problem'))).toMatch(/link is incomplete.*whole link/s);
+    expect(await incomplete.evaluate(`document.querySelector('#start').disabled`)).toBe(true);
+
+    const wrong = await visit(`${page.origin}/join/#token=guess`);
+    await wrong.click('#start');
+    expect(await wrong.until(visible('#problem'))).toMatch(/does not fit this run.*new link/s);
+    expect(await wrong.until(visible('#again'))).toBe('Try again');
+
+    // The page's own server answers HTTP and no WebSocket: what a proxy that blocks them looks like.
+    const blocked = await visit(`${(await serve()).origin}/join/#token=${TOKEN}`);
+    await blocked.click('#start');
+    expect(await blocked.until(`${visible('#notice')}`)).toMatch(/WebSocket.*another network/s);
+
+    run.running.child.kill('SIGTERM');
+    await run.running.exited;
+  });
+
+  it('says thank you when the run is over', async () => {
+    const running = launch(
+      ...['coordinator', ...SMALL, '--rounds', '60', '--port', '0', '--token', TOKEN, '--out', 'over', '--json'],
+    );
+    const { address } = await running.line(named('listening'));
+    const tab = await join({ running, host: new URL(address as string).host });
+    await tab.click('#start');
+    expect((await running.exited).code).toBe(0);
+    await tab.until(`/run is over/.test(document.querySelector('#state').textContent)`);
+    expect(await tab.evaluate(`document.querySelector('#pause').checkVisibility()`)).toBe(false);
+  });
+
+  it('can be used with the keyboard alone', async () => {
+    const run = await coordinate('keyboard');
+    const tab = await join(run);
+    const focused = (): Promise<string> => tab.evaluate('document.activeElement.id');
+    const order: string[] = [];
+    while (!order.includes('start') && order.length < 12) {
+      await tab.press('Tab');
+      order.push(await focused());
+    }
+    expect(order).toEqual(expect.arrayContaining(['language', 'share', 'name', 'cap', 'start']));
+    await tab.press('Enter');
+    await run.running.line(isOfWorker('ready'));
+    expect(await focused()).toBe('state');
+    await tab.press('Tab');
+    expect(await focused()).toBe('pause');
+    await tab.press('Space');
+    await run.running.line(isOfWorker('left'));
+    await tab.until(`document.querySelector('#pause').textContent === 'Go on'`);
+  });
+
+  it('fits a narrow screen, with targets large enough for fingers', async () => {
+    const page = await serve();
+    page.facts = { name: 'A run with a rather long name, as people give them', parameters: 900_000, round: 3, rounds: 10 };
+    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    await tab.resize(320, 640);
+    await tab.until(visible('#run-title'));
+    expect(await tab.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(320);
+    const small = `[...document.querySelectorAll('button, select, input, .checks label')].filter((e) => e.checkVisibility()
+      && !e.closest('.checks input') && !e.matches('.checks input')).filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id || e.textContent)`;
+    expect(await tab.evaluate(small)).toEqual([]);
+    const shots = process.env['TROUPE_SCREENSHOTS'];
+    if (shots !== undefined) await tab.screenshot(path.join(shots, 'narrow.png'));
+  });
+
+  it('speaks Chinese to those who read it', async () => {
+    const page = await serve();
+    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    await tab.evaluate(
+      `(() => { const s = document.querySelector('#language'); s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`,
+    );
+    await tab.until(`document.documentElement.lang === 'zh'`);
+    expect(await tab.text('#start')).toBe('开始帮忙');
+    const untranslated = `[...document.querySelectorAll('[data-text]')].filter((e) => !/[\\u4e00-\\u9fff]/.test(e.textContent)).map((e) => e.outerHTML)`;
+    expect(await tab.evaluate(untranslated)).toEqual([]);
+    await tab.reload();
+    await tab.until(`document.documentElement.lang === 'zh'`);
+  });
+
+  describe('is accessible', () => {
+    const schemes = ['light', 'dark'];
+    it.each(schemes)('by the names, roles and contrasts that the browser computes (%s)', async (scheme) => {
+      const run = await coordinate(`accessible-${scheme}`);
+      const tab = await join(run);
+      await tab.command('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+      expect(await nameless(tab)).toEqual([]);
+      expect(await pale(tab)).toEqual([]);
+      await tab.click('#start');
+      await tab.until(computing);
+      expect(await nameless(tab)).toEqual([]);
+      expect(await pale(tab)).toEqual([]);
+      expect(await tab.evaluate(`document.querySelector('#state').getAttribute('aria-live')`)).toBe('polite');
+    });
+
+    if (!isInstalled('axe-core')) it.skip('by the rules of axe: SKIPPED, axe-core is not installed');
+    else {
+      it.each(schemes)('by the rules of axe (%s)', async (scheme) => {
+        const page = await serve();
+        page.facts = {
+          name: 'A run',
+          parameters: 1000,
+          round: 2,
+          rounds: 3,
+          lossHistory: [
+            [1, 3],
+            [2, 2],
+          ],
+          sample: { text: 'Ay me' },
+        };
+        const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+        await tab.command('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+        await tab.until(visible('#sample'));
+        await tab.evaluate(await fs.readFile(require.resolve('axe-core/axe.min.js'), 'utf8'));
+        const violations = `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ' ' + nodes.map((n) => n.html).join(' ')))`;
+        expect(await tab.evaluate(violations)).toEqual([]);
+      });
+    }
+  });
+});
+
+/** Controls to which the browser's accessibility tree gives no name. */
+async function nameless(tab: Tab): Promise<string[]> {
+  const { nodes } = (await tab.command('Accessibility.getFullAXTree')) as {
+    nodes: { role?: { value: string }; name?: { value: string }; ignored: boolean }[];
+  };
+  const controls = new Set(['button', 'checkbox', 'combobox', 'slider', 'textbox', 'heading', 'img', 'region', 'form']);
+  const found = nodes.filter(({ ignored, role }) => !ignored && controls.has(role?.value ?? ''));
+  expect(found.length).toBeGreaterThan(5);
+  return found.filter(({ name }) => !name?.value.trim()).map(({ role }) => role!.value);
+}
+
+/** Visible texts whose contrast against what is behind them is under 4.5 : 1 (WCAG 2.2, 1.4.3). */
+async function pale(tab: Tab): Promise<string[]> {
+  const script = `(() => {
+    const parse = (c) => (c.match(/[\\d.]+/g) ?? []).map(Number);
+    const linear = (v) => ((v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const ground = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
+    return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.disabled
+      && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())).map((e) => {
+        const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+        return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 80)]; }).filter(([ratio]) => ratio < 4.5).map(String);
+  })()`;
+  return tab.evaluate(script);
+}
