@@ -163,8 +163,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   if (state.phase !== 'running') return `the run is ${state.phase}`;
   if (state.pausedBy.size > 0) return `the run is paused by ${[...state.pausedBy].join(', ')}`;
   if (state.uncovered.size === 0) return 'every stream is counted or lent';
-  if (state.idle.size === 0 && !isAnyoneAtWork(state)) unbench(state);
-  const idle = [...state.idle].map((id) => state.workers.get(id)!).filter(({ restUntilMs }) => nowMs >= restUntilMs);
+  const idle = freeWorkers(state, nowMs);
   if (idle.length === 0) return `${waitingStreams(state)} streams wait for a free worker`;
   const whole = state.uncovered.size === state.grains.length;
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
@@ -174,6 +173,16 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
     grantAll(state, worker, grains, trial, nowMs, effects);
   }
   return `${streams} streams lent to ${dealt.length} workers`;
+}
+
+/** Those on the bench are asked when nobody else is at work. */
+function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
+  const rested = (): WorkerRecord[] =>
+    [...state.idle].map((id) => state.workers.get(id)!).filter(({ restUntilMs }) => nowMs >= restUntilMs);
+  const free = rested();
+  if (free.length > 0 || state.benched.size === 0 || isAnyoneAtWork(state)) return free;
+  unbench(state);
+  return rested();
 }
 
 function streamsOf({ grains }: RunState, indices: Iterable<number>): number {

@@ -42,7 +42,7 @@ export interface RunStatus {
   readonly corpus: CorpusView;
   /** Validation, the best so far. */
   readonly best?: EvaluationPoint;
-  /** The first MOST_WORKERS_SHOWN of them; `workerCount` counts all. Those who left stay for a few minutes. */
+  /** The first MOST_WORKERS_SHOWN of them; `workerCount` counts all. Those who left stay for a few minutes. Empty for whoever may not read. */
   readonly workers: readonly WorkerView[];
   /** Joined and not left. */
   readonly workerCount: number;

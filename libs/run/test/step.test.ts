@@ -442,6 +442,38 @@ describe('speed', () => {
   });
 });
 
+describe('a very slow worker', () => {
+  /** `a` is a hundred times as fast as `b`: b gets nothing, and sits on the bench. */
+  function withSnail() {
+    const run = createRun({ streams: 8, rounds: 100 });
+    run.join('a');
+    run.join('b');
+    return { run, dealt: afterRounds(run, leases(run.feed({ type: 'start' })), 4, 100) };
+  }
+
+  it('is left out while others are at work, even when streams are free', () => {
+    const { run, dealt } = withSnail();
+    expect(dealt.map(({ workerId }) => workerId)).toEqual(['a']);
+    run.join('c', 1000);
+    expect(leases(run.feed({ type: 'tick' }))).toEqual([]);
+  });
+
+  it('computes everything when nobody else is left', () => {
+    const { run } = withSnail();
+    const [lease] = leases(run.leave('a'));
+    expect(lease).toMatchObject({ workerId: 'b' });
+    expect(lease.streams).toHaveLength(8);
+  });
+
+  it('computes everything when the others are silent', () => {
+    const { run, dealt } = withSnail();
+    run.pass(dealt[0].deadlineMs);
+    const [lease] = leases(run.feed({ type: 'tick' }));
+    expect(lease).toMatchObject({ workerId: 'b' });
+    expect(lease.streams).toHaveLength(8);
+  });
+});
+
 describe('a newcomer', () => {
   /** Three rounds of `a` alone, then `new` joins, which claims to be as fast. */
   function withNewcomer() {
