@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { at, named, root, scratch, SMALL, start, type Line, type Running } from './troupe.js';
+import { at, childrenOf, named, root, scratch, SMALL, start, type Line, type Running } from './troupe.js';
 import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './volunteer-chromium.js';
 
 const require = createRequire(import.meta.url);
@@ -232,7 +232,8 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     const tab = await visit(run.origin);
     await run.running.line(at(50));
     await tab.until(lossShown);
-    run.running.child.kill('SIGKILL');
+    // The command's own process is not the one that coordinates.
+    for (const { pid } of await childrenOf(run.running.child.pid!)) process.kill(pid, 'SIGKILL');
     await run.running.exited;
     await tab.until(says('#link', /^Reconnecting/));
     const before = await roundOf(tab);
@@ -243,7 +244,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await expect.poll(() => roundOf(tab), SOON).toBeGreaterThanOrEqual(before + 20);
     const rounds = (await tab.evaluate<string[][]>(LOSS_TABLE)).map(([round]) => Number(round.replaceAll(',', '')));
     expect(rounds).toEqual([...new Set(rounds)].sort((a, b) => a - b));
-  });
+  }, 120_000);
 
   it('lets the model write in the playground', async () => {
     const run = await coordinate('playground');

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import fsp from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { WebSocket } from 'ws';
+import type { Readable, Writable } from 'node:stream';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome', '/opt/google/chrome/chrome'];
 export const HOW_TO_GET_ONE = 'apt install chromium, or point TROUPE_CHROMIUM to one';
@@ -22,7 +22,8 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-dev-shm-usage',
-  '--remote-debugging-port=0',
+  // Pipes rather than a port: when this process ends, however, so does Chromium.
+  '--remote-debugging-pipe',
 ];
 
 type Json = Record<string, unknown>;
@@ -64,23 +65,14 @@ const KEYS = {
 export async function openChromium(executable: string, flags: readonly string[] = []): Promise<Chromium> {
   const profile = await fsp.mkdtemp(path.join(os.tmpdir(), 'troupe-chromium-'));
   const child = spawn(executable, [...FLAGS, ...flags, `--user-data-dir=${profile}`, 'about:blank'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
   });
   const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
-  const address = await new Promise<string>((resolve, reject) => {
-    let output = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-      const found = /DevTools listening on (ws:\S+)/.exec(output);
-      if (found) resolve(found[1]);
-    });
-    child.on('close', () => reject(new Error(`Chromium ended at once:\n${output}`)));
-  });
-  const wire = await connect(address);
+  const wire = createWire(child.stdio[3] as Writable, child.stdio[4] as Readable);
+  await wire.send('Browser.getVersion');
   return {
     tab: (url) => openTab(wire, url),
     async close() {
-      wire.close();
       child.kill('SIGKILL');
       await ended;
       await fsp.rm(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -91,17 +83,15 @@ export async function openChromium(executable: string, flags: readonly string[] 
 interface Wire {
   send(method: string, params?: Json, sessionId?: string): Promise<Json>;
   on(sessionId: string, listener: (method: string, params: Json) => void): void;
-  close(): void;
 }
 
-async function connect(address: string): Promise<Wire> {
-  const socket = new WebSocket(address, { perMessageDeflate: false });
-  await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
+/** Messages are JSON, each ended by a zero. */
+function createWire(output: Writable, input: Readable): Wire {
   const waiting = new Map<number, { resolve: Listener; reject: (error: Error) => void }>();
   const listeners = new Map<string, (method: string, params: Json) => void>();
   let count = 0;
-  socket.on('message', (data: Buffer) => {
-    const message = JSON.parse(data.toString()) as Json & { id?: number; sessionId?: string; method: string; params: Json };
+  const take = (text: string): void => {
+    const message = JSON.parse(text) as Json & { id?: number; sessionId?: string; method: string; params: Json };
     if (message.id === undefined) {
       listeners.get(message.sessionId ?? '')?.(message.method, message.params);
       return;
@@ -110,17 +100,27 @@ async function connect(address: string): Promise<Wire> {
     waiting.delete(message.id);
     if (message.error) reject(new Error((message.error as { message: string }).message));
     else resolve(message.result as Json);
+  };
+  let parts: Buffer[] = [];
+  input.on('data', (chunk: Buffer) => {
+    let from = 0;
+    for (let end = chunk.indexOf(0); end >= 0; end = chunk.indexOf(0, from)) {
+      take(Buffer.concat([...parts, chunk.subarray(from, end)]).toString());
+      parts = [];
+      from = end + 1;
+    }
+    parts.push(chunk.subarray(from));
   });
-  socket.on('close', () => waiting.forEach(({ reject }) => reject(new Error('Chromium is gone'))));
+  input.on('close', () => waiting.forEach(({ reject }) => reject(new Error('Chromium is gone'))));
+  output.on('error', () => {});
   return {
     send: (method, params = {}, sessionId) =>
       new Promise((resolve, reject) => {
         const id = ++count;
         waiting.set(id, { resolve, reject });
-        socket.send(JSON.stringify({ id, method, params, ...(sessionId === undefined ? {} : { sessionId }) }));
+        output.write(`${JSON.stringify({ id, method, params, ...(sessionId === undefined ? {} : { sessionId }) })}\0`);
       }),
     on: (sessionId, listener) => void listeners.set(sessionId, listener),
-    close: () => socket.terminate(),
   };
 }
 

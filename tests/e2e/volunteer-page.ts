@@ -56,7 +56,13 @@ export async function servePage(folder: string, { coordinator, isolated = true }
       );
     } else response.writeHead(404).end();
   });
-  if (coordinator !== undefined) server.on('upgrade', (incoming, socket) => forwardLink(incoming, socket, coordinator));
+  const links = new Set<Duplex>();
+  if (coordinator !== undefined) {
+    server.on('upgrade', (incoming, socket) => {
+      links.add(socket.on('close', () => links.delete(socket)));
+      forwardLink(incoming, socket, coordinator);
+    });
+  }
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const page: PageServer = {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -65,6 +71,8 @@ export async function servePage(folder: string, { coordinator, isolated = true }
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
+      // Links are no connections of the server's any more.
+      for (const link of links) link.destroy();
       await closed;
     },
   };

@@ -129,7 +129,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     await tab.until(visible('#credit'));
 
     await tab.click('#pause');
-    expect(await run.running.line(isOfWorker('left', 'Grace'))).toBeDefined();
+    expect(JSON.stringify(await run.running.line(isOfWorker('left', 'Grace')))).toContain('paused by its person');
     await tab.until(`document.querySelector('#state').textContent.startsWith('Paused')`);
     const paused = run.running.lines.filter((line) => line.event === 'round').length;
     await tab.click('#pause');
@@ -146,6 +146,18 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     // The trainer's last report may have come after the look before.
     expect(await credit(tab)).toBeGreaterThanOrEqual(earned);
     expect(await tab.evaluate(`document.querySelector('#name').value`)).toBe('Grace');
+    expect(tab.complaints.filter((text) => /Security Policy|exception/i.test(text))).toEqual([]);
+  });
+
+  it('comes from the coordinator itself, which tells it what its run is', async () => {
+    const run = await coordinate('itself');
+    const tab = await visit(`http://${run.host}/join/#token=${TOKEN}`);
+    expect(await tab.evaluate('crossOriginIsolated')).toBe(true);
+    await tab.until(`/LSTM/.test(document.querySelector('#facts').textContent)`);
+    expect(await tab.text('#what-traffic')).toMatch(/kB a round/);
+    await tab.click('#start');
+    await run.running.line(at(10));
+    await tab.until(`document.querySelector('#curve svg')`);
     expect(tab.complaints.filter((text) => /Security Policy|exception/i.test(text))).toEqual([]);
   });
 

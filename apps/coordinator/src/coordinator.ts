@@ -49,7 +49,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     window: config.window,
     reproducible: isReproducible(config),
   });
-  const door = createFrontDoor();
+  const door = createFrontDoor(report);
   const over = new AbortController();
   try {
     await serveRun({ settings, door, report, board: recorded.board, prepared, side, signal, over: over.signal });
@@ -90,7 +90,12 @@ async function openRecord(
   });
   const report: Report = (event) => {
     tell(event);
-    board.note(event);
+    try {
+      board.note(event);
+    } catch (error) {
+      // A record that fails is no reason to fail.
+      failed('the record of the run')(error as Error);
+    }
   };
   return { board, report };
 }
@@ -145,6 +150,7 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
     admit: (given) => gate.admit(given, 'read'),
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
+    onFailed: ({ message }) => report({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
   });
   const roundCharacters = config.streams * config.window;
   const api = createApi({

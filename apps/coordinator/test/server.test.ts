@@ -50,7 +50,7 @@ interface Operation {
   readonly responses: Readonly<Record<string, { readonly content: Readonly<Record<string, { readonly schema: object }>> }>>;
 }
 const operations = Object.entries(openapi.paths).map(
-  ([where, methods]) => [where, ...(Object.entries(methods)[0] as [string, Operation])] as const,
+  ([where, methods]) => [where, ...(Object.entries(methods)[0] as unknown as [string, Operation])] as const,
 );
 const gets = operations.filter(([, method]) => method === 'get');
 
@@ -107,6 +107,7 @@ describe('who may what', () => {
     expect(json).toMatchObject({ name: 'A <b>run</b>', organizer: 'Ann & Co.', access: [] });
     expect(json.joinLink).toBeUndefined();
     expect(json.checkpoint).toBeUndefined();
+    expect([json.workers, json.workerCount]).toEqual([[], 1]);
     for (const where of ['/api/events', '/api/history', '/metrics', '/api/checkpoint']) {
       expect((await run.ask(where, { token: TOKEN })).json).toMatchObject({ code: 'wrong_token' });
     }

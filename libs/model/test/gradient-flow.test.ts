@@ -24,7 +24,7 @@ function randomVector(length: number, seed: number): Float64Array {
 /** Every character once. */
 const tokens = Uint16Array.from({ length: T + 1 }, (_, t) => (t * 5 + 3) % 12);
 
-function batchOf(config: ModelConfig, ids: Uint16Array, states: Float32Array): Batch {
+function batchOf(ids: Uint16Array, states: Float32Array): Batch {
   return { streams: 1, window: ids.length - 1, tokens: ids, states };
 }
 
@@ -32,9 +32,9 @@ const norm = (values: readonly number[]): number => Math.sqrt(values.reduce((sum
 
 /** Nats of the last character of `ids` alone, from `states` before the first. */
 function lastLoss(config: ModelConfig, parameters: Float64Array, ids: Uint16Array, states: Float32Array): number {
-  const all = referenceLoss(config, parameters, batchOf(config, ids, states)).lossSum;
+  const all = referenceLoss(config, parameters, batchOf(ids, states)).lossSum;
   if (ids.length === 2) return all;
-  return all - referenceLoss(config, parameters, batchOf(config, ids.slice(0, -1), states)).lossSum;
+  return all - referenceLoss(config, parameters, batchOf(ids.slice(0, -1), states)).lossSum;
 }
 
 /** States are float32: on a grid of this the steps below are exact. */
@@ -42,7 +42,7 @@ const GRID = 2 ** -18;
 
 /** d(loss of the last character)/d(h_t) of the top layer: the window is cut behind time step t, and h is moved there. */
 function byDifferences(config: ModelConfig, parameters: Float64Array, start: Float32Array, t: number): number[] {
-  const { endStates } = referenceLoss(config, parameters, batchOf(config, tokens.slice(0, t + 2), start));
+  const { endStates } = referenceLoss(config, parameters, batchOf(tokens.slice(0, t + 2), start));
   // Kinks lie between long steps, and rounding spoils short ones.
   const step = config.cell === 'rnn-relu' ? 2 ** -12 : 2 ** -6;
   const top = ((config.layers - 1) * endStates.length) / config.layers;
@@ -64,7 +64,7 @@ describe('gradientFlow', () => {
   it.each(cases)('is the norm of d(last loss)/d(h_t) by finite differences: $cell, $layers layers', (config) => {
     const parameters = randomVector(createLayout(config).size, 3);
     const start = Float32Array.from(randomVector(stateSize(config), 4));
-    const flow = gradientFlow(config, parameters, batchOf(config, tokens, start));
+    const flow = gradientFlow(config, parameters, batchOf(tokens, start));
     expect(flow.map((layer) => layer.length)).toEqual(new Array(config.layers).fill(T));
     for (let back = 1; back < T; back++) {
       const expected = norm(byDifferences(config, parameters, start, T - 1 - back));
@@ -81,10 +81,10 @@ describe('gradientFlow', () => {
     const input = tensor('rnn.weight_ih_l0');
     for (let i = 0; i < H * H; i++) parameters[input.offset + i] = i % (H + 1) === 0 ? 1 : 0;
     const start = Float32Array.from(randomVector(stateSize(config), 6));
-    const flow = gradientFlow(config, parameters, batchOf(config, tokens, start));
+    const flow = gradientFlow(config, parameters, batchOf(tokens, start));
     for (let back = 0; back < T; back++) {
       const t = T - 1 - back;
-      const { endStates } = referenceLoss(config, parameters, batchOf(config, tokens.slice(0, t + 2), start));
+      const { endStates } = referenceLoss(config, parameters, batchOf(tokens.slice(0, t + 2), start));
       const slopes = Array.from({ length: H }, (_, j) => {
         const moved = (by: number): number => {
           const others = parameters.slice();
@@ -104,8 +104,8 @@ describe('gradientFlow', () => {
     const states = Float32Array.from(randomVector(2 * size, 8));
     const other = Uint16Array.from(tokens, (token) => (token + 4) % 12);
     const both = { streams: 2, window: T, tokens: Uint16Array.from([...tokens, ...other]), states };
-    const one = gradientFlow(config, parameters, batchOf(config, tokens, states.slice(0, size)))[0];
-    const two = gradientFlow(config, parameters, batchOf(config, other, states.slice(size)))[0];
+    const one = gradientFlow(config, parameters, batchOf(tokens, states.slice(0, size)))[0];
+    const two = gradientFlow(config, parameters, batchOf(other, states.slice(size)))[0];
     gradientFlow(config, parameters, both)[0].forEach((value, i) => expect(value).toBeCloseTo((one[i] + two[i]) / 2, 12));
   });
 });

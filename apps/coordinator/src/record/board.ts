@@ -1,5 +1,6 @@
 /** Takes note of what a run tells: in its history, on disk, for TensorBoard. What pages show of a run is put together from here. */
 import path from 'node:path';
+import { brief } from '@troupe/protocol';
 import {
   modelName,
   type EvaluationPoint,
@@ -13,6 +14,9 @@ import {
 } from '@troupe/run';
 import type { HistoryFile } from './history-file.js';
 import type { TensorBoardWriter } from './tensorboard.js';
+
+/** Of one event: that ten thousand workers are late need not name them all. */
+const MOST_TEXT = 1_000;
 
 type Told<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
@@ -101,7 +105,9 @@ class RunBoard implements Board {
     await Promise.all([this.#options.file.close(), this.#options.tensorboard?.close()]);
   }
 
-  #started({ round, config, parameters, corpus }: Told<'started'>): void {
+  #started({ round, config, parameters, corpus: told }: Told<'started'>): void {
+    // A text of one's own is named by its path, which is nobody's business.
+    const corpus = { ...told, name: path.basename(told.name) };
     const model = modelName(config.model);
     const { runId, name } = this.#options;
     const startedAt = this.history.run?.startedAt ?? this.#options.now();
@@ -183,7 +189,8 @@ class RunBoard implements Board {
   }
 
   #log(kind: EventKind, text: string, level: LoggedEvent['level'] = 'info', remedy?: string): void {
-    const said = { at: this.#options.now(), round: this.#round, kind, level, text, ...(remedy ? { remedy } : {}) };
+    const words = brief(text, MOST_TEXT);
+    const said = { at: this.#options.now(), round: this.#round, kind, level, text: words, ...(remedy ? { remedy } : {}) };
     this.#keep({ type: 'event', event: this.history.addEvent(said) });
   }
 

@@ -6,7 +6,8 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
 import type { PastRuns } from '../record/past-runs.js';
-import { control, type ControlOptions } from './control.js';
+import type { Report } from '../reporter.js';
+import { createControl, type ControlOptions } from './control.js';
 import { bearer, type Gate, type Need } from './gate.js';
 import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from './http.js';
 import type { Metrics } from './metrics.js';
@@ -55,7 +56,7 @@ export function createApi(parts: ApiParts): Api {
         if (!route) throw new ApiFailure(404, 'no_such_path', `there is nothing at ${pathname}`, 'See /api/openapi.json.');
         await follow(route, parts.gate, { request, response, query });
       } catch (error) {
-        await fail(error, request, response);
+        await fail(error, request, response, parts.report);
       }
       return true;
     },
@@ -75,8 +76,11 @@ async function follow(route: Route, gate: Gate, call: Omit<Call, 'access'>): Pro
   await route.answer({ ...call, access });
 }
 
-/** What was not foreseen is told without its details. */
-export async function fail(error: unknown, request: IncomingMessage, response: ServerResponse): Promise<void> {
+/** What was not foreseen is told without its details to whoever asked, and with them to whoever runs this. */
+export async function fail(error: unknown, request: IncomingMessage, response: ServerResponse, report: Report): Promise<void> {
+  // That someone goes away while asking is no failure.
+  const foreseen = error instanceof ApiFailure || request.destroyed || response.destroyed;
+  if (!foreseen) report({ event: 'note', level: 'warn', text: `a request failed: ${(error as Error).message}` });
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
@@ -92,6 +96,7 @@ export async function fail(error: unknown, request: IncomingMessage, response: S
 
 function routesOf(parts: ApiParts): Record<string, Route> {
   const { board, conductor, pastRuns, metrics } = parts;
+  const control = createControl(parts);
   const { history } = board;
   const get = (need: Route['need'], answer: Route['answer']): Route => ({ need, method: 'GET', answer });
   const json = (need: Route['need'], value: (call: Call) => unknown): Route =>
@@ -119,7 +124,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     '/api/control': {
       need: 'admin',
       method: 'POST',
-      answer: async ({ request, response }) => sendJson(request, response, await control(await readJson(request), parts)),
+      answer: async ({ request, response }) => sendJson(request, response, await control(await readJson(request))),
     },
     '/api/sample': { need: 'read', method: 'POST', answer: (call) => streamSample(parts, call) },
   };

@@ -28,42 +28,59 @@ export interface ControlOptions {
   readonly report: Report;
 }
 
-/** @throws ApiFailure 400, 404, 409, 500 */
-export async function control(body: unknown, { conductor, reproducible, report }: ControlOptions): Promise<ControlReply> {
-  const order = parse(body);
-  const { phase, pausedBy, round } = conductor.status();
-  if (phase === 'over') throw conflict('run_over', 'the run is over', 'Start it anew with --resume and more --rounds.');
-  const done = (text: string): ControlReply => {
-    report({ event: 'control', round, text });
-    return { ok: true, text };
+/** Carries out the body of a request. @throws ApiFailure 400, 404, 409, 500 */
+export type Control = (body: unknown) => Promise<ControlReply>;
+
+export function createControl({ conductor, reproducible, report }: ControlOptions): Control {
+  let saving: Promise<ControlReply> | undefined;
+
+  return async (body) => {
+    const order = parse(body);
+    const { phase, round } = conductor.status();
+    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Start it anew with --resume and more --rounds.');
+    return carryOut(order, (text) => {
+      report({ event: 'control', round, text });
+      return { ok: true, text };
+    });
   };
-  switch (order.action) {
-    case 'pause':
-      if (pausedBy.includes(BY)) throw conflict('paused', 'the run is paused already', 'Resume it when it is to go on.');
-      conductor.feed({ type: 'pause', by: BY });
-      return done('paused: what is being computed still counts');
-    case 'resume':
-      if (!pausedBy.includes(BY)) throw conflict('not_paused', 'nobody has paused the run', 'There is nothing to do.');
-      conductor.feed({ type: 'continue', by: BY });
-      return done('resumed');
-    case 'checkpoint':
-      return saveNow(conductor, done);
-    case 'stop':
-      conductor.feed({ type: 'stop', reason: 'stopped by an admin' });
-      return done('stopped: the run is saved and ends');
-    case 'kick':
-    case 'ban':
-      return remove(order, conductor, done);
-    case 'set':
-      if (reproducible)
+
+  async function carryOut(order: Order, done: Done): Promise<ControlReply> {
+    switch (order.action) {
+      case 'pause':
+      case 'resume':
+        return hold(order.action, conductor, done);
+      case 'checkpoint':
+        // Who asks while one is being written means that one.
+        saving ??= saveNow(conductor, done).finally(() => (saving = undefined));
+        return saving;
+      case 'stop':
+        conductor.feed({ type: 'stop', reason: 'stopped by an admin' });
+        return done('stopped: the run is saved and ends');
+      case 'kick':
+      case 'ban':
+        return remove(order, conductor, done);
+      case 'set':
+        if (!reproducible) return tune(order, conductor, done);
         throw conflict('reproducible', 'a reproducible run depends on nothing but its config', 'Start another one.');
-      return tune(order, conductor, done);
-    default:
-      return order satisfies never;
+      default:
+        return order satisfies never;
+    }
   }
 }
 
 type Done = (text: string) => ControlReply;
+
+function hold(action: 'pause' | 'resume', conductor: Conductor, done: Done): ControlReply {
+  const paused = conductor.status().pausedBy.includes(BY);
+  if (action === 'pause') {
+    if (paused) throw conflict('paused', 'the run is paused already', 'Resume it when it is to go on.');
+    conductor.feed({ type: 'pause', by: BY });
+    return done('paused: what is being computed still counts');
+  }
+  if (!paused) throw conflict('not_paused', 'nobody has paused the run', 'There is nothing to do.');
+  conductor.feed({ type: 'continue', by: BY });
+  return done('resumed');
+}
 
 async function saveNow(conductor: Conductor, done: Done): Promise<ControlReply> {
   const path = await conductor.save();

@@ -2,6 +2,7 @@
 import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import type { Report } from '../reporter.js';
 import { fail, type Api } from './api.js';
 import type { Gate } from './gate.js';
 import { ApiFailure, sendText } from './http.js';
@@ -30,16 +31,16 @@ export interface Rooms {
 const built = (folder: string): string => fileURLToPath(new URL(`../../../${folder}`, import.meta.url));
 
 export async function loadPages(): Promise<Pick<Rooms, 'dashboard' | 'volunteer'>> {
-  const [dashboard, volunteer] = await Promise.all([loadSite(built('dashboard/dist')), loadSite(built('volunteer/dist/join'))]);
+  const [dashboard, volunteer] = await Promise.all([loadSite(built('dashboard/dist')), loadSite(built('volunteer/dist'))]);
   return { dashboard, volunteer };
 }
 
-export function createFrontDoor(): FrontDoor {
+export function createFrontDoor(report: Report): FrontDoor {
   let rooms: Rooms | undefined;
   const links = new Server();
   const server = createServer((request, response) => {
     const answering = rooms ? answer(rooms, request, response) : notYet(request, response);
-    answering.catch((error: unknown) => fail(error, request, response)).catch(() => response.destroy());
+    answering.catch((error: unknown) => fail(error, request, response, report)).catch(() => response.destroy());
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (pathOf(request) === '/live' && rooms) upgrade(rooms, request, socket, head);

@@ -33,6 +33,8 @@ export interface LiveOptions {
   admit(token: string | undefined): readonly Access[];
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
+  /** Something that was not foreseen; the viewer is let go. */
+  onFailed(error: Error): void;
 }
 
 export interface LiveLink {
@@ -62,7 +64,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
   const viewers = new Set<Viewer>();
   const sockets = new Set<WebSocket>();
   const views = new Map<string, { readonly atMs: number; readonly json: string }>();
-  const turns = setInterval(() => viewers.forEach(sendNews), TURN_MS);
+  const turns = setInterval(() => viewers.forEach(takeTurn), TURN_MS);
   const pings = setInterval(() => viewers.forEach(ping), PING_MS);
   turns.unref();
   pings.unref();
@@ -83,7 +85,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       clearInterval(turns);
       clearInterval(pings);
       // What came last is still told: the end of the run, above all.
-      viewers.forEach(sendNews);
+      viewers.forEach(takeTurn);
       for (const socket of sockets) socket.close(1001, reason.slice(0, 100));
     },
   };
@@ -140,6 +142,16 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     if (!viewer.alive) return viewer.socket.terminate();
     viewer.alive = false;
     viewer.socket.ping();
+  }
+
+  /** Whatever is wrong with a view, the run goes on. */
+  function takeTurn(viewer: Viewer): void {
+    try {
+      sendNews(viewer);
+    } catch (error) {
+      viewer.socket.terminate();
+      options.onFailed(error as Error);
+    }
   }
 
   function sendNews(viewer: Viewer): void {

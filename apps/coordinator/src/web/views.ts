@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import type { Conductor } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
-import { modelName, type Access, type RunFacts, type RunView } from '@troupe/run';
+import { modelName, type Access, type RunFacts, type RunHistory, type RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
 
 const MOST_CURVE_POINTS = 200;
@@ -29,6 +29,8 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
   const validated = evaluations.at(-1);
   return {
     ...status,
+    // Volunteers see how many others there are, and not who.
+    workers: access.includes('read') ? status.workers : [],
     runId: source.runId,
     rounds: status.config.rounds,
     model: modelName(status.config.model),
@@ -51,18 +53,30 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
 export function runFacts(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunFacts {
   const view = runView(source, access, request);
   const { history } = source.board;
-  const { round, smoothedLoss } = history.points(0, history.lastRound, MOST_CURVE_POINTS).points;
   const sample = history.samples.at(-1);
   const { codec, streams, window } = view.config;
   return {
     ...view,
-    lossHistory: round.map((at, i) => [at, smoothedLoss[i]]),
+    lossHistory: lossCurve(history),
     validation: history.evaluations.slice(-MOST_CURVE_POINTS).map((one) => [one.round, one.validationLoss]),
     ...(sample ? { sample } : {}),
     codec,
     streams,
     window,
   };
+}
+
+const curves = new WeakMap<RunHistory, { readonly lastRound: number; readonly curve: RunFacts['lossHistory'] }>();
+
+/** Every volunteer asks for it every few seconds: it is put together anew when it has become a little longer. */
+function lossCurve(history: RunHistory): RunFacts['lossHistory'] {
+  const { lastRound } = history;
+  const known = curves.get(history);
+  if (known && lastRound <= known.lastRound * (1 + 1 / MOST_CURVE_POINTS)) return known.curve;
+  const { round, smoothedLoss } = history.points(0, lastRound, MOST_CURVE_POINTS).points;
+  const curve = round.map((at, i) => [at, smoothedLoss[i]] as const);
+  curves.set(history, { lastRound, curve });
+  return curve;
 }
 
 /** The token stands in the fragment, which browsers keep to themselves. */

@@ -10,11 +10,19 @@ let server: Server;
 let history: RunHistory;
 let live: LiveLink;
 let address: string;
+let failures: Error[];
 
 beforeEach(async () => {
   history = createRunHistory();
+  failures = [];
   const view = { runId: 'r', workers: [] } as unknown as RunView;
-  live = createLiveLink({ history, admit: () => ['read'], view: () => view, nowMs: () => performance.now() });
+  live = createLiveLink({
+    history,
+    admit: () => ['read'],
+    view: () => view,
+    nowMs: () => performance.now(),
+    onFailed: (error) => failures.push(error),
+  });
   server = createServer();
   server.on('upgrade', (request, socket, head) => live.upgrade(request, socket, head));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -25,6 +33,7 @@ afterEach(() => {
   live.close('over');
   server.closeAllConnections();
   server.close();
+  expect(failures).toEqual([]);
 });
 
 function completeRounds(count: number): void {

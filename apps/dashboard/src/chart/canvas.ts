@@ -114,4 +114,15 @@ function yAxis({ format }: ChartSpec): uPlot.Axis {
   return { ...axis(), size: 52, values };
 }
 
-const css = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** By name; asking the browser anew at every stroke would make it work out all styles again. */
+const colours = new Map<string, string>();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => colours.clear());
+
+function css(name: string): string {
+  let colour = colours.get(name);
+  if (colour === undefined) {
+    colour = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    colours.set(name, colour);
+  }
+  return colour;
+}

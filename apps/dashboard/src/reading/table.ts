@@ -56,8 +56,10 @@ export function ordered(workers: readonly WorkerView[], { by, ascending }: Order
   );
 }
 
+const collator = new Intl.Collator(undefined, { numeric: true });
+
 function compare(a: number | string, b: number | string): number {
-  if (typeof a === 'string' || typeof b === 'string') return String(a).localeCompare(String(b), undefined, { numeric: true });
+  if (typeof a === 'string' || typeof b === 'string') return collator.compare(String(a), String(b));
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
