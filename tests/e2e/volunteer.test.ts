@@ -191,18 +191,28 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     await run.running.line(at(1));
   });
 
-  it('costs the run nothing when its tab is closed in the middle of a round', async () => {
-    const run = await coordinate('closed');
+  it('costs the run nothing, and changes nothing, when its tab is closed in the middle of a round', async () => {
+    const run = await coordinate('closed', ...EXACT);
     const tab = await join(run);
     await tab.click('#start');
     await run.running.line(isOfWorker('ready'));
-    launch('worker', `ws://${run.host}`, '--token', TOKEN, '--name', 'stays', '--engine', 'wasm');
+    await (await join(run)).click('#start');
+    await expect.poll(() => run.running.lines.filter(isOfWorker('ready', 'volunteer')).length, SOON).toBe(2);
+    compute(run, 'stays');
     await run.running.line(isOfWorker('ready', 'stays'));
-    await run.running.line(at(20));
+    const ready = losses(run).length;
+    await expect.poll(() => losses(run).length, SOON).toBeGreaterThan(ready + 20);
     await tab.close();
     await run.running.line(isOfWorker('left', 'volunteer'));
-    const left = run.running.lines.filter((line) => line.event === 'round').length;
-    await expect.poll(() => run.running.lines.filter((line) => line.event === 'round').length, SOON).toBeGreaterThan(left + 20);
+    const left = losses(run).length;
+    await expect.poll(() => losses(run).length, SOON).toBeGreaterThan(left + 20);
+    const together = losses(run);
+
+    const alone = await coordinate('alone', ...EXACT);
+    compute(alone, 'alone');
+    await expect.poll(() => losses(alone).length, SOON).toBeGreaterThanOrEqual(together.length);
+    const difference = together.map((loss, i) => Math.abs(loss - losses(alone)[i]));
+    expect(Math.max(...difference)).toBeLessThan(1e-3);
   });
 
   it('finds its coordinator again after that was killed and started anew', async () => {

@@ -2,8 +2,9 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { latestCheckpoint } from '@troupe/checkpoint/node';
-import type { LiveMessage, RunFacts, WorkerView } from '@troupe/run';
+import { createRunHistory, type LiveMessage, type RunFacts, type WorkerView } from '@troupe/run';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApi, type ApiParts } from '../src/web/api.js';
 import { openapi } from '../src/web/openapi.js';
 import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
 import { problems } from './schema.js';
@@ -55,6 +56,12 @@ const operations = Object.entries(openapi.paths).map(
 const gets = operations.filter(([, method]) => method === 'get');
 
 describe('the API as described', () => {
+  it('is all of it', () => {
+    const board = { history: createRunHistory() };
+    const { paths } = createApi({ board } as unknown as ApiParts);
+    expect([...paths].sort()).toEqual(Object.keys(openapi.paths).sort());
+  });
+
   it.each(gets)('%s answers as it says', async (where, _, operation) => {
     const [[type, { schema }]] = Object.entries(operation.responses['200'].content);
     const { status, headers, json, text } = await admin(where);
@@ -274,6 +281,18 @@ describe('the playground', () => {
 });
 
 describe('steering', () => {
+  it('is seen at once by whoever watches', async () => {
+    const viewer = run.live({ token: ADMIN });
+    await viewer.message(({ type }) => type === 'hello');
+    await run.steer({ action: 'pause' });
+    const told = await viewer.message(
+      (message) => message.type === 'update' && message.events?.some(({ kind }) => kind === 'control') === true,
+    );
+    await run.steer({ action: 'resume' });
+    viewer.socket.close();
+    expect(told).toMatchObject({ view: { pausedBy: ['admin'] } });
+  });
+
   it('pauses and resumes, and says who', async () => {
     expect((await run.steer({ action: 'resume' })).json).toMatchObject({ code: 'not_paused' });
     expect((await run.steer({ action: 'pause' })).json).toMatchObject({ ok: true });
@@ -294,8 +313,9 @@ describe('steering', () => {
     expect(events.filter((event: { kind: string }) => event.kind === 'control').length).toBeGreaterThanOrEqual(2);
   });
 
-  it('saves when asked, and hands the file over whole', async () => {
-    const { json } = await run.steer({ action: 'checkpoint' });
+  it('saves when asked, once for two who ask together, and hands the file over whole', async () => {
+    const [{ json }, again] = await Promise.all([run.steer({ action: 'checkpoint' }), run.steer({ action: 'checkpoint' })]);
+    expect(again.json).toEqual(json);
     expect(json.ok).toBe(true);
     const { headers } = await run.ask('/api/checkpoint', { token: ADMIN, method: 'HEAD' });
     expect(headers['content-disposition']).toMatch(/filename="round-\d+\.safetensors"/);

@@ -67,6 +67,22 @@ describe('the flags of a model', () => {
   });
 });
 
+describe('the flags of the pages', () => {
+  it('are made up, closed and nameless when none is given', () => {
+    const given = parseSettings([], {});
+    expect(given).toMatchObject({ adminToken: undefined, public: false, allowedHosts: [], name: undefined, tensorboard: false });
+  });
+
+  it('come from the command line, and the token of admins from the environment too', () => {
+    const argv = ['--public', '--allow-host=Train.example.org, other ,', '--name=A run', '--organizer=Ann', '--tensorboard'];
+    const given = parseSettings(argv, { TROUPE_ADMIN_TOKEN: 'from outside' });
+    expect(given).toMatchObject({ public: true, name: 'A run', organizer: 'Ann', tensorboard: true, adminToken: 'from outside' });
+    expect(given.allowedHosts).toEqual(['train.example.org', 'other']);
+    expect(parseSettings(['--admin-token=mine'], { TROUPE_ADMIN_TOKEN: 'other' }).adminToken).toBe('mine');
+    expect(parseSettings([], { TROUPE_ADMIN_TOKEN: '' }).adminToken).toBeUndefined();
+  });
+});
+
 describe('flags beside --resume', () => {
   const stored = ['--cell', 'gru', '--hidden', '64', '--tied', '--dropout', '0.5', '--layers', '2', '--seed', '9'];
 

@@ -1,4 +1,5 @@
 /** The dashboard: state, link and panels put together. */
+import type { LiveMessage } from '@troupe/run';
 import { createApi } from './link/api.js';
 import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
@@ -32,7 +33,11 @@ let state: DashboardState = EMPTY;
 let drawn: DashboardState | undefined;
 let language: Language = chooseLanguage(localStorage.getItem(LANGUAGE_KEY), navigator.languages);
 let [texts, format]: [Texts, Format] = [TEXTS[language], createFormat(language)];
+/** What is being fetched; whatever is on its way when the link opens anew is of no use. */
 let asking = new AbortController();
+/** Why the token that was given did not do. */
+let rejected: Extract<LiveMessage, { type: 'refused' }> | undefined;
+let [resting, silence] = [0, 0];
 
 const api = createApi(base, () => token);
 const page: Page = {
@@ -70,7 +75,7 @@ const live = openLive({
   base,
   token: () => token,
   onConnecting: () => dispatch({ type: 'connecting' }),
-  onMessage: dispatch,
+  onMessage,
   onLost: (retryAt) => dispatch({ type: 'lost', retryAt }),
 });
 listenForToken();
@@ -83,6 +88,20 @@ function takeFromAddress(): string | undefined {
   sessionStorage.setItem(TOKEN_KEY, given);
   history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
   return given;
+}
+
+/** A token that does not do is forgotten: the run may be open to everyone. */
+function onMessage(message: LiveMessage): void {
+  if (message.type === 'refused' && token !== undefined) {
+    token = undefined;
+    sessionStorage.removeItem(TOKEN_KEY);
+    rejected = message;
+    live.reconnect();
+    return;
+  }
+  if (message.type === 'hello' && rejected) announce(`${rejected.message}. ${rejected.remedy}`);
+  dispatch(message.type === 'refused' ? (rejected ?? message) : message);
+  if (message.type !== 'update') rejected = undefined;
 }
 
 function listenForToken(): void {
@@ -120,7 +139,6 @@ function draw(): void {
   for (const panel of panels) panel(state, before);
 }
 
-let resting = 0;
 function askForDetail(): void {
   clearTimeout(resting);
   const { range } = state;
@@ -169,7 +187,6 @@ function write(): void {
   draw();
 }
 
-let silence = 0;
 function announce(text: string): void {
   clearTimeout(silence);
   setText(the('announcement'), text);

@@ -17,6 +17,7 @@ const EN = {
   away: (seconds: string) =>
     `Reconnecting: the coordinator does not answer. Next try in ${seconds} s; the run is not harmed by it.`,
   awayNow: 'Reconnecting…',
+  awayOver: 'The run is over and its coordinator has gone. If it is resumed, this page goes on by itself.',
   refusedTitle: 'This run is not public',
   refusedWhat: 'Open the link with #admin=… that the coordinator printed when it started, or enter its admin token here.',
   token: 'Admin token',
@@ -170,7 +171,7 @@ const EN = {
   flowSlider: 'Gradient flow after round',
   flowCompare: 'Side by side',
   flowCompareHint:
-    'Top layer of runs of this folder, each set to 1 at the last character. The straighter it stays, the longer the memory that can be learnt.',
+    'Top layer of runs of this folder, each set to 1 at the last character. The flatter it stays, the longer the memory that can be learnt.',
   flowCompareNone: 'Train another cell in the same folder (--cell rnn-tanh, gru, lstm) and its curve appears here.',
   flowNone: 'It is computed now and then beside the training; the first comes after some rounds.',
   stepsBack: 'steps back',
@@ -225,6 +226,7 @@ const ZH: Texts = {
   connecting: '正在连接协调器……',
   away: (seconds) => `正在重连：协调器没有回应。${seconds} 秒后再试；训练本身不受影响。`,
   awayNow: '正在重连……',
+  awayOver: '训练已结束，协调器已退出。若继续训练，本页面会自动接上。',
   refusedTitle: '这次训练不公开',
   refusedWhat: '请打开协调器启动时打印的带 #admin=… 的链接，或在此输入管理令牌。',
   token: '管理令牌',

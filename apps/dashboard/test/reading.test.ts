@@ -6,6 +6,7 @@ import {
   align,
   clippedFraction,
   gradientPlot,
+  logMarks,
   lossPlot,
   nearest,
   positive,
@@ -130,6 +131,13 @@ describe('curves', () => {
   it('are drawn up to what is usual, whatever a rare peak comes to', () => {
     expect(usualMost([...Array<number>(99).fill(10), 150_000])).toBe(15);
     expect(usualMost([null])).toBe(0);
+  });
+
+  it('have few lines on a logarithmic axis, however far it reaches', () => {
+    expect(logMarks(1, 100)).toEqual([1, 2, 5, 10, 20, 50, 100]);
+    expect(logMarks(1e-6, 10)).toEqual([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]);
+    expect(logMarks(1e-30, 1).length).toBeLessThanOrEqual(11);
+    expect(logMarks(2, 2.5)).toEqual([2]);
   });
 
   it('are told in a few rows, first and last among them', () => {

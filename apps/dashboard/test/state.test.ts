@@ -92,6 +92,7 @@ describe('a coordinator that was away', () => {
   it('that wants another token says so', () => {
     const refused = after({ type: 'refused', code: 'wrong_token', message: 'no', remedy: 'yes' });
     expect(refused.link).toMatchObject({ at: 'refused', error: { message: 'no' } });
+    expect(reduce(refused, { type: 'connecting' })).toBe(refused);
   });
 });
 

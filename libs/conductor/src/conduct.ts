@@ -8,7 +8,7 @@ import { createOverview, type Overview } from './overview.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRunShell, type Ending, type RunShell } from './run-shell.js';
-import { configNow, takeCheckpoint, type Knobs, type Training } from './training.js';
+import { configNow, type Knobs, type Training } from './training.js';
 
 /** Deadlines are kept to this. */
 const TICK_MS = 100;
@@ -120,7 +120,7 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
   }
 
   async function conduct(signal: AbortSignal): Promise<void> {
-    const { training, writer, ports } = options;
+    const { writer, ports } = options;
     listenToReduce().catch(fail);
     tickUntil(over.signal, ports, shell).catch(fail);
     const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
@@ -130,17 +130,22 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       shell.feed({ type: 'start' });
       if (signal.aborted) stop();
       const how = await ended;
-      const completed = how.type === 'finish' && how.outcome === 'completed';
-      await door.dismissAll(completed ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
-      if (how.type === 'fail') throw new RunDiverged(how.reason, writer.place);
+      if (how.type === 'fail') {
+        await door.dismissAll('the run has diverged', GOODBYE_MS);
+        throw new RunDiverged(how.reason, writer.place);
+      }
       concluding = true;
-      await followUps.conclude(how.round, how.outcome, signal);
+      const saved = await followUps.saveNow(how.round);
+      // Rounds that are on no disk have to be computed again, by workers that are still there.
+      if (saved === undefined) door.closeAll('the last rounds could not be saved');
+      else await door.dismissAll(how.outcome === 'completed' ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
+      await followUps.conclude(how, saved, signal);
     } catch (error) {
       // The replica is sound whatever else broke: nothing trained is lost.
       if (!concluding && !(error instanceof RunDiverged)) {
         // Workers come back by themselves should the run be resumed.
         door.closeAll('the coordinator has failed');
-        await writer.save(takeCheckpoint(training, shell.round, ports.timestamp()), false);
+        await followUps.saveNow(shell.round);
       }
       throw error;
     } finally {

@@ -30,16 +30,22 @@ export interface FollowUpParts {
   hold(on: boolean): void;
 }
 
+export interface Concluding {
+  readonly round: number;
+  readonly outcome: 'completed' | 'stopped';
+}
+
 export interface FollowUps {
   onUpdate(update: ReduceUpdate): void;
   onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
-  /** Saves the run as it stands. @returns where, or undefined when it could not be written */
+  /** Saves the run as it stands after `round` rounds. @returns where, or undefined when it could not be written. Never rejects. */
   saveNow(round: number): Promise<string | undefined>;
   /**
-   * Saves the run as it stands and says goodbye; after the last round also validates and samples, unless `stop` is aborted.
+   * Says goodbye to a run that was saved at `saved` (undefined: it could not be); after the last round validates and samples first, unless
+   * `stop` is aborted, and saves once more.
    * @throws NotSaved
    */
-  conclude(round: number, outcome: 'completed' | 'stopped', stop: AbortSignal): Promise<void>;
+  conclude(ending: Concluding, saved: string | undefined, stop: AbortSignal): Promise<void>;
 }
 
 export function createFollowUps(parts: FollowUpParts): FollowUps {
@@ -162,9 +168,8 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     report({ event: 'sample', round, text: vocabulary.decode(ids) });
   }
 
-  async function conclude(round: number, outcome: 'completed' | 'stopped', stop: AbortSignal): Promise<void> {
-    // Saved first: what comes after may fail, or take longer than whoever waits.
-    let saved = await save(snapshot(round));
+  async function conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
+    let saved = savedFirst;
     if (outcome === 'completed') {
       await Promise.race([lastLook(round), aborted(stop)]);
       // Once more, with the last validation in its history.

@@ -269,9 +269,9 @@ function isQuickEnough({ crew, settings, uncovered }: RunState, { pace }: Worker
 function take(from: Iterator<number>, count: number): number[] {
   const taken: number[] = [];
   while (taken.length < count) {
-    const { done, value } = from.next();
-    if (done) break;
-    taken.push(value);
+    const item = from.next();
+    if (item.done === true) break;
+    taken.push(item.value);
   }
   return taken;
 }

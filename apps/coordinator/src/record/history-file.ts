@@ -9,6 +9,7 @@ import { createAppender } from './appender.js';
 export const HISTORY_FILE = 'history.jsonl';
 /** Longer lines are nothing that we wrote. */
 const MOST_LINE = 1024 ** 2;
+const LINES_AT_ONCE = 1_000;
 
 export interface HistoryFile {
   append(entry: HistoryEntry): void;
@@ -51,11 +52,18 @@ async function rewind(file: string, resumedAt: number, history: RunHistory): Pro
   try {
     const out = await open(temporary, 'w');
     try {
+      let lines: string[] = [];
+      const write = async (): Promise<void> => {
+        await out.write(lines.join(''));
+        lines = [];
+      };
       for await (const entry of readEntries(file)) {
         if (roundOf(entry) > resumedAt) continue;
         history.add(entry);
-        await out.write(`${encodeEntry(entry)}\n`);
+        lines.push(`${encodeEntry(entry)}\n`);
+        if (lines.length === LINES_AT_ONCE) await write();
       }
+      await write();
     } finally {
       await out.close();
     }

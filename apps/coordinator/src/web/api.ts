@@ -42,6 +42,7 @@ interface Route {
 }
 
 export interface Api {
+  readonly paths: readonly string[];
   /** @returns false when the path is none of the API's */
   answer(pathname: string, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<boolean>;
 }
@@ -49,6 +50,7 @@ export interface Api {
 export function createApi(parts: ApiParts): Api {
   const routes = new Map(Object.entries(routesOf(parts)));
   return {
+    paths: [...routes.keys()],
     async answer(pathname, query, request, response) {
       const route = routes.get(pathname);
       if (!route && pathname !== '/api' && !pathname.startsWith('/api/')) return false;

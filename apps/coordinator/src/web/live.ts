@@ -85,7 +85,10 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       clearInterval(turns);
       clearInterval(pings);
       // What came last is still told: the end of the run, above all.
-      viewers.forEach(takeTurn);
+      for (const viewer of viewers) {
+        viewer.viewAtMs = -Infinity;
+        takeTurn(viewer);
+      }
       for (const socket of sockets) socket.close(1001, reason.slice(0, 100));
     },
   };
@@ -182,6 +185,8 @@ export function createLiveLink(options: LiveOptions): LiveLink {
   function logFor(viewer: Viewer) {
     const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MOST_EVENTS);
     const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MOST_SAMPLES);
+    // Who has pressed a button wants to see that it did something.
+    if (events.some(({ kind }) => kind === 'control')) viewer.viewAtMs = -Infinity;
     viewer.event = history.lastEvent;
     viewer.sample = history.samples.at(-1)?.round ?? -1;
     return { ...(events.length > 0 ? { events } : {}), ...(samples.length > 0 ? { samples } : {}) };
@@ -194,7 +199,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     viewer.viewAtMs = now;
     const key = `${viewer.access.join()} ${viewer.access.includes('admin') ? viewer.request.headers.host : ''}`;
     const known = views.get(key);
-    if (known && now - known.atMs < TURN_MS) return known.json;
+    if (known && now - known.atMs < TURN_MS / 2) return known.json;
     const json = JSON.stringify(options.view(viewer.access, viewer.request));
     if (views.size > MOST_VIEWS) views.clear();
     views.set(key, { atMs: now, json });

@@ -103,6 +103,7 @@ describe('a viewer', () => {
     say('completed');
     live.close('the run is over');
     expect(await viewer.closed).toBe(1001);
-    expect(viewer.messages.at(-1)).toMatchObject({ points: { round: [1, 2, 3] }, events: [{ text: 'completed' }] });
+    const last = { points: { round: [1, 2, 3] }, events: [{ text: 'completed' }], view: { runId: 'r' } };
+    expect(viewer.messages.at(-1)).toMatchObject(last);
   });
 });

@@ -1,6 +1,6 @@
 /** How a chart is drawn: uPlot's options and data. */
 import uPlot from 'uplot';
-import { positive, stacked, usualMost, type Curve } from '../reading/curves.js';
+import { logMarks, positive, stacked, usualMost, type Curve } from '../reading/curves.js';
 import type { ChartSpec, SeriesSpec, Shown, Words } from './spec.js';
 
 export interface CanvasOptions {
@@ -28,7 +28,7 @@ export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot 
       legend: { show: false },
       padding: [8, 8, 0, 0],
       scales: { x: { time: false, auto: false, range: (_, min, max) => [min, max] }, y: yScale(spec, log) },
-      axes: [xAxis(spec, words), yAxis(spec)],
+      axes: [xAxis(spec, words), yAxis(spec, log)],
       series: [{}, ...series.map(drawn)],
       cursor: {
         y: false,
@@ -83,7 +83,7 @@ function drawn({ label, colour, style = 'line' }: SeriesSpec): uPlot.Series {
     case 'dashed':
       return { ...base, width: 1.5, dash: [6, 4] };
     case 'points':
-      return { ...base, paths: () => null, points: { show: true, size: 6, width: 0, fill: paint } };
+      return { ...base, paths: () => null, points: { show: true, size: 4, width: 0, fill: paint } };
     case 'area':
       return { ...base, width: 0, fill: paint };
     default:
@@ -108,10 +108,10 @@ function xAxis({ namesX, xLabel }: ChartSpec, { format }: Words): uPlot.Axis {
   return { ...axis(), size: 28, values, ...(namesX && { label: xLabel(), labelSize: 18, labelFont: FONT }) };
 }
 
-function yAxis({ format }: ChartSpec): uPlot.Axis {
-  // On a logarithmic axis uPlot leaves out numbers where they would crowd, as null.
-  const values: uPlot.Axis['values'] = (_, splits) => splits.map((y: number | null) => (y === null ? '' : format(y)));
-  return { ...axis(), size: 52, values };
+function yAxis({ format }: ChartSpec, log: boolean): uPlot.Axis {
+  const values: uPlot.Axis['values'] = (_, splits) => splits.map(format);
+  const marks: uPlot.Axis = { splits: (_self, _axis, low, high) => logMarks(low, high), filter: (_, splits) => splits };
+  return { ...axis(), size: 52, values, ...(log && marks) };
 }
 
 /** By name; asking the browser anew at every stroke would make it work out all styles again. */

@@ -34,6 +34,7 @@ function createLinkBanner(page: Page): (state: DashboardState) => void {
       case 'connecting':
         return setText(banner, view ? page.texts.awayNow : page.texts.connecting);
       case 'away':
+        if (view?.phase === 'over') return setText(banner, page.texts.awayOver);
         countDown(link.retryAt);
         timer = setInterval(() => countDown(link.retryAt), 1000);
         return;

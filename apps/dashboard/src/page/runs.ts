@@ -15,9 +15,12 @@ const COMPARED_AT_FIRST = 3;
 
 export const runColour = (index: number): string => `--series-${(index % COLOURS) + 1}`;
 
-/** Its name, or its folder's, and its model. */
-export const runLabel = (run: PastRun, page: Page): string =>
-  `${run.name || run.folder}${run.current ? ` (${page.texts.runCurrent})` : ''}, ${run.model}`;
+/** Its name, or its folder's, and its model unless the name tells it. */
+export function runLabel({ name, folder, model, current }: PastRun, { texts }: Page): string {
+  const title = name || folder;
+  const label = title.includes(model) ? title : `${title}, ${model}`;
+  return current ? `${label} (${texts.runCurrent})` : label;
+}
 
 export function createRuns(page: Page): Panel {
   /** Folders, in the order in which they were ticked: each keeps its colour. */

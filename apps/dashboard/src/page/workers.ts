@@ -94,7 +94,7 @@ function createHead(page: Page, onSort: (by: SortKey) => void): { root: HTMLElem
 function createRow(page: Page): Row {
   const name = make('th', { scope: 'row', className: 'name' });
   const cells = SORT_KEYS.slice(1).map((key) => make('td', { className: NUMBERS.includes(key) ? 'number' : key }));
-  const [kind, engine, speed, share, latency, rounds, seen, state] = cells;
+  const [state, speed, share, latency, rounds, seen, engine, kind] = cells;
   const bar = make('i', { className: 'bar' });
   const shareText = make('span');
   share.append(bar, shareText);

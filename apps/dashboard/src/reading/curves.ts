@@ -84,3 +84,14 @@ export function usualMost(curve: Curve): number {
   const values = curve.filter((value) => value !== null).sort((a, b) => a - b);
   return values.length === 0 ? 0 : values[Math.floor((values.length - 1) * 0.9)] * 1.5;
 }
+
+/** Where a logarithmic axis has lines: powers of ten, not more than ten of them, with 2 and 5 between where there are few. */
+export function logMarks(low: number, high: number): number[] {
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const stride = Math.ceil((last - first) / 10);
+  const marks: number[] = [];
+  for (let exponent = first; exponent <= last; exponent += stride || 1) {
+    for (const factor of last - first <= 3 ? [1, 2, 5] : [1]) marks.push(Number(`${factor}e${exponent}`));
+  }
+  return marks.filter((mark) => mark >= low && mark <= high);
+}

@@ -1,7 +1,7 @@
 /** The order of the table of workers. */
 import type { WorkerState, WorkerView } from '@troupe/run';
 
-export const SORT_KEYS = ['name', 'kind', 'engine', 'speed', 'share', 'latency', 'rounds', 'seen', 'state'] as const;
+export const SORT_KEYS = ['name', 'state', 'speed', 'share', 'latency', 'rounds', 'seen', 'engine', 'kind'] as const;
 export type SortKey = (typeof SORT_KEYS)[number];
 
 export interface Order {

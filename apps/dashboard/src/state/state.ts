@@ -82,7 +82,8 @@ export const EMPTY: DashboardState = {
 export function reduce(state: DashboardState, input: Input): DashboardState {
   switch (input.type) {
     case 'connecting':
-      return state.link.at === 'away' ? state : { ...state, link: { at: 'connecting' } };
+      // What a person reads, or fills in, stays until there is an answer.
+      return state.link.at === 'live' ? { ...state, link: { at: 'connecting' } } : state;
     case 'lost':
       return { ...state, link: { at: 'away', retryAt: input.retryAt } };
     case 'refused':
