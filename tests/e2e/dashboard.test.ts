@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { at, childrenOf, named, root, scratch, SMALL, start, type Line, type Running } from './troupe.js';
-import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './volunteer-chromium.js';
+import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
 
 const require = createRequire(import.meta.url);
 const executable = findChromium();
@@ -135,8 +135,8 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate('location.href')).toBe(`${run.origin}/`);
 
     await tab.click('#pause');
-    await tab.until(says('#phase', /^Paused/));
     await tab.until(says('#pause', /^Resume$/));
+    await tab.until(says('#phase', /^Paused/));
     const halted = await roundOf(tab);
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     expect(await roundOf(tab)).toBeLessThanOrEqual(halted + 1);

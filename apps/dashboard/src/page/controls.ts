@@ -32,8 +32,10 @@ export function createControls(page: Page): Panel {
   };
 }
 
-/** A run that waits for workers may be paused as well; `phase` tells only the first of both. */
-const pausedByHand = ({ view }: DashboardState): boolean => view?.phase === 'paused';
+/** As the coordinator calls whoever pauses a run from here; the run holds itself, for a validation, by other names. */
+const PERSON = 'admin';
+
+const pausedByHand = ({ view }: DashboardState): boolean => view?.pausedBy.includes(PERSON) ?? false;
 
 /** A button that is at work takes no second click. */
 async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Promise<void> {
