@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { BenchError } from './bench-error.mjs';
 import { writeDocument } from './document.mjs';
 import { interruption } from './interruption.mjs';
+import * as browser from './parts/browser.mjs';
 import * as churn from './parts/churn.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
@@ -19,7 +20,20 @@ import { renderResult } from './report.mjs';
 
 /** @type {ReadonlyMap<string, import('./report.mjs').Part>} */
 const PARTS = new Map(
-  Object.entries({ engine, torch, threads, tfjs, gpu, scaling, churn, curves, eval: evaluation, 'layer-norm': layerNorm, race }),
+  Object.entries({
+    engine,
+    torch,
+    threads,
+    tfjs,
+    gpu,
+    scaling,
+    churn,
+    browser,
+    curves,
+    eval: evaluation,
+    'layer-norm': layerNorm,
+    race,
+  }),
 );
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
@@ -32,7 +46,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(12)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-Exit code 1 when a loss is not what it must be (churn, curves, eval) or something fails; a machine that is too slow for a goal is no failure.
+Exit code 1 when a loss is not what it must be (churn, browser, curves, eval) or something fails; a machine that is too slow for a goal is no failure.
 `;
 
 /** A load of others that disturbs the figures. */

@@ -1,0 +1,144 @@
+/** Looks on, and says what must never be: a stream counted twice, a replica that differs, books that do not agree. */
+import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
+import type { RunState } from '@troupe/run';
+import type { Connection } from '@troupe/transport';
+import { faultsOf } from './books.js';
+import { sha256 } from './training.js';
+
+const HEADER_BYTES = 16;
+const MESSAGE = 1;
+
+/** What an undisturbed run comes to. */
+export interface Truth {
+  /** [rounds + 1] parameters [P] after so many rounds. */
+  readonly parameters: readonly Float32Array[];
+  /** 0: the same bits; else how far parameters may be apart. */
+  readonly tolerance: number;
+  /** SHA-256 of all its files by "round" and "best round", where the bits are to be the same; the last round is saved twice. */
+  readonly files?: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+export interface Audit {
+  /** What was found to be wrong; the first is what counts. */
+  readonly violations: readonly string[];
+  readonly parameters: ReadonlyMap<number, Float32Array>;
+  readonly files: ReadonlyMap<string, ReadonlySet<string>>;
+  violate(what: string): void;
+  /** Another coordinator goes on: what workers said to the last one is void. */
+  onBoot(): void;
+  /** The replica after so many rounds. */
+  onCommitted(round: number, parameters: Float32Array, digest: string): void;
+  onWritten(round: number, best: boolean, bytes: Uint8Array): void;
+  onState(state: RunState): void;
+  onFrame(from: string, frame: Uint8Array): void;
+  /** The same link, with an ear on what the all-reduce tells the coordinator. */
+  listenIn(link: Connection, streams: number): Connection;
+}
+
+export function createAudit(truth: Truth | undefined): Audit {
+  const violations: string[] = [];
+  const violate = (what: string): void => void violations.push(what);
+  const parameters = new Map<number, Float32Array>();
+  const files = new Map<string, Set<string>>();
+  /** All that the coordinator's replica was after so many rounds: it may have computed them again, and rounded otherwise. */
+  const digests = new Map<number, Set<string>>();
+  /** Said by workers since the last commit. */
+  const said: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
+
+  const compare = (round: number, values: Float32Array): void => {
+    const expected = truth?.parameters[round];
+    if (!expected) return;
+    let most = 0;
+    values.forEach(
+      (value, i) => (most = Math.max(most, Object.is(value, expected[i]) ? 0 : Math.abs(value - expected[i]) || 1e-300)),
+    );
+    if (most > truth.tolerance || Number.isNaN(most)) violate(`round ${round}: parameters are off by ${most}`);
+  };
+  return {
+    violations,
+    parameters,
+    files,
+    violate,
+    onBoot: () => void said.splice(0),
+    onCommitted(round, values, digest) {
+      compare(round, values);
+      parameters.set(round, values.slice());
+      const known = digests.get(round) ?? new Set();
+      digests.set(round, known.add(digest));
+      for (const word of said.splice(0)) {
+        if (word.round > round) said.push(word);
+        else if (!digests.get(word.round)?.has(word.digest))
+          violate(`${word.from} says ready for round ${word.round} with parameters that nobody else has`);
+      }
+    },
+    onWritten(round, best, bytes) {
+      const name = best ? `best ${round}` : `${round}`;
+      const sum = sha256(bytes);
+      files.set(name, (files.get(name) ?? new Set()).add(sum));
+      if (truth?.files?.get(name)?.has(sum) === false)
+        violate(`checkpoint ${name} has other bytes than that of an undisturbed run`);
+    },
+    onState(state) {
+      for (const fault of faultsOf(state)) violate(`round ${state.round}: ${fault}`);
+    },
+    onFrame(from, frame) {
+      const message = messageIn(frame);
+      if (message?.type !== 'ready') return;
+      // A worker may be ahead of the coordinator, whose own replica takes the step a moment later.
+      said.push({ from, round: message.round, digest: message.parametersDigest });
+    },
+    listenIn: (link, streams) => listenIn(link, createTally(streams, violate)),
+  };
+}
+
+/** @returns undefined for a chunk, and for what was damaged on purpose */
+export function messageIn(frame: Uint8Array): Message | undefined {
+  if (frame[0] !== MESSAGE) return undefined;
+  try {
+    return decodeMessage(frame.subarray(HEADER_BYTES), LIMITS);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Every stream exactly once, and then the update; as far as the link keeps its promises. */
+function createTally(streams: number, violate: (what: string) => void): (frame: Uint8Array) => void {
+  let counted = new Set<number>();
+  const transfers = new Set<number>();
+  let sound = true;
+  return (frame) => {
+    if (frame[0] !== MESSAGE || !sound) return;
+    const transfer = new DataView(frame.buffer, frame.byteOffset).getUint32(4, true);
+    const message = messageIn(frame);
+    sound = message !== undefined && !transfers.has(transfer);
+    transfers.add(transfer);
+    if (!sound) return;
+    if (message?.type === 'counted') {
+      for (const stream of message.streams) {
+        if (counted.has(stream)) violate(`round ${message.round}: stream ${stream} is counted twice`);
+        counted.add(stream);
+      }
+    }
+    if (message?.type !== 'update') return;
+    if (counted.size !== streams) violate(`round ${message.round}: an update of ${counted.size} of ${streams} streams`);
+    counted = new Set();
+  };
+}
+
+function listenIn(link: Connection, hear: (frame: Uint8Array) => void): Connection {
+  return {
+    remote: link.remote,
+    closed: link.closed,
+    get bufferedBytes() {
+      return link.bufferedBytes;
+    },
+    send: (frame) => link.send(frame),
+    drained: (most, signal) => link.drained(most, signal),
+    close: (reason) => link.close(reason),
+    async receive(signal) {
+      const frame = await link.receive(signal);
+      hear(frame);
+      return frame;
+    },
+  };
+}

@@ -1,0 +1,54 @@
+/** What is always true of the run core's state: everything it keeps twice agrees. */
+import type { RunState } from '@troupe/run';
+
+/** @returns what is not as it should be */
+export function faultsOf(state: RunState): string[] {
+  if (state.phase !== 'running') return [];
+  return [...grainFaults(state), ...workerFaults(state), ...leaseFaults(state)];
+}
+
+function grainFaults(state: RunState): string[] {
+  const faults: string[] = [];
+  const timely = new Array<number>(state.grains.length).fill(0);
+  for (const { timely: relied, grains } of state.leases.values()) if (relied) for (const index of grains) timely[index]++;
+  state.grains.forEach(({ counted, timelyLeases, holder, nextHolder }, index) => {
+    if (timelyLeases !== timely[index])
+      faults.push(`grain ${index}: timelyLeases ${timelyLeases}, and ${timely[index]} are open`);
+    const free = !counted && timelyLeases === 0;
+    if (state.uncovered.has(index) !== free) faults.push(`grain ${index}: ${free ? 'not ' : ''}in uncovered`);
+    if (nextHolder !== undefined && !counted) faults.push(`grain ${index}: has a next holder and is not counted`);
+    for (const id of [holder, nextHolder]) {
+      const keeper = id === undefined ? undefined : state.workers.get(id);
+      if (id !== undefined && (!keeper || keeper.state === 'syncing'))
+        faults.push(`grain ${index}: held by ${id}, which holds nothing`);
+    }
+  });
+  return faults;
+}
+
+function workerFaults(state: RunState): string[] {
+  const faults: string[] = [];
+  for (const worker of state.workers.values()) {
+    const awaited = [...worker.unanswered.values()].some(({ late }) => late);
+    const free = worker.state === 'ready' && worker.leases.size === 0 && !awaited;
+    const listed = state.idle.has(worker.id) !== state.benched.has(worker.id);
+    if (listed !== free) faults.push(`${worker.id}: ${free ? 'not ' : ''}in idle`);
+    for (const id of worker.leases) {
+      if (state.leases.get(id)?.workerId !== worker.id) faults.push(`${worker.id}: lists lease ${id}, which is not its own`);
+    }
+    if (worker.state !== 'ready' && worker.leases.size > 0) faults.push(`${worker.id}: is ${worker.state} and has leases`);
+  }
+  for (const id of state.idle) if (!state.workers.has(id)) faults.push(`${id}: idle and gone`);
+  return faults;
+}
+
+function leaseFaults(state: RunState): string[] {
+  const faults: string[] = [];
+  for (const { id, workerId, round, grains } of state.leases.values()) {
+    if (round !== state.round) faults.push(`lease ${id}: of round ${round} in round ${state.round}`);
+    if (!state.workers.get(workerId)?.leases.has(id)) faults.push(`lease ${id}: of ${workerId}, which does not list it`);
+    const { leaseStreams } = state.settings;
+    if (leaseStreams > 0 && grains.length !== 1) faults.push(`lease ${id}: of ${grains.length} grains in a reproducible run`);
+  }
+  return faults;
+}

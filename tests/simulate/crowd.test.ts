@@ -1,0 +1,29 @@
+import { expect, it } from 'vitest';
+import { runCrowd } from './crowd.js';
+import { createRandom } from './random.js';
+
+it('deals a thousand rounds to a thousand workers of which 5 % leave in every round, and hangs in none', () => {
+  const workers = 1_000;
+  const before = process.cpuUsage();
+  const crowd = runCrowd({
+    workers,
+    streams: 2_048,
+    window: 64,
+    rounds: 1_000,
+    leaving: 0.05,
+    speeds: [1e3, 1e5],
+    random: createRandom(1),
+  });
+  const { user, system } = process.cpuUsage(before);
+  const cpuMs = (user + system) / 1_000 / crowd.rounds;
+  console.log(
+    `${cpuMs.toFixed(1)} ms of a core and ${(crowd.inputs / crowd.rounds).toFixed(0)} inputs per round; ` +
+      `${crowd.slowdown.toFixed(2)} times the ideal; ${crowd.leases} leases, ${crowd.lost} lost with their workers`,
+  );
+  expect(crowd.rounds).toBe(1_000);
+  expect(crowd.faults).toEqual([]);
+  expect(crowd.slowdown).toBeLessThan(1.6);
+  expect(crowd.lost).toBeGreaterThan(1_000);
+  // One for each worker and round, and another for what was lost or late: nothing is dealt over and over.
+  expect(crowd.leases).toBeLessThan(1_000 * workers + 4 * crowd.lost);
+}, 300_000);

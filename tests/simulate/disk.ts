@@ -1,0 +1,82 @@
+/** A disk whose writes take time, may fail, and are whole or not at all; and the writer of checkpoints on it. */
+import { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '@troupe/checkpoint';
+import type { CheckpointWriter } from '@troupe/conductor';
+import type { Host } from './host.js';
+import { sha256 } from './training.js';
+
+const WRITE_MS = 40;
+const KEEP = 3;
+
+/** Outlives the processes that write to it. */
+export interface Disk {
+  full: boolean;
+  /** Called with every file that is whole. */
+  onWritten: (round: number, best: boolean, bytes: Uint8Array) => void;
+  /** From which a run goes on. */
+  latest(): Checkpoint | undefined;
+  best(): Checkpoint | undefined;
+  /** @throws Error when it is full */
+  write(host: Host, checkpoint: Checkpoint, best: boolean): Promise<string>;
+}
+
+export function createDisk(): Disk {
+  let files: { readonly round: number; readonly bytes: Uint8Array }[] = [];
+  let bestFile: Uint8Array | undefined;
+  const disk: Disk = {
+    full: false,
+    onWritten: () => undefined,
+    latest() {
+      const newest = files.toSorted((a, b) => b.round - a.round).at(0);
+      return newest && decodeCheckpoint(newest.bytes, sha256);
+    },
+    best: () => bestFile && decodeCheckpoint(bestFile, sha256),
+    async write(host, checkpoint, best) {
+      const bytes = encodeCheckpoint(checkpoint, sha256);
+      // A process that dies meanwhile leaves what was there before.
+      await host.sleep(WRITE_MS);
+      if (disk.full) throw new Error('no space left on device');
+      const { round } = checkpoint;
+      files = [...files.filter((file) => file.round !== round), { round, bytes }].slice(-KEEP);
+      if (best) bestFile = bytes;
+      disk.onWritten(round, best, bytes);
+      return best ? 'disk/best' : `disk/${round}`;
+    },
+  };
+  return disk;
+}
+
+/** One at a time; of those offered the newest, as the coordinator's writer does. */
+export function createWriter(host: Host, disk: Disk, onFailed: (error: Error) => void): CheckpointWriter {
+  let queue: Promise<unknown> = Promise.resolve();
+  let waiting: Checkpoint | undefined;
+  const write = async (checkpoint: Checkpoint, best: boolean): Promise<string | undefined> => {
+    try {
+      return await disk.write(host, checkpoint, best);
+    } catch (error) {
+      onFailed(error as Error);
+      return undefined;
+    }
+  };
+  const enqueue = <T>(job: () => Promise<T>): Promise<T> => {
+    const done = queue.then(job);
+    queue = done;
+    return done;
+  };
+  return {
+    place: 'disk',
+    save: (checkpoint, best) => enqueue(() => write(checkpoint, best)),
+    offer(checkpoint) {
+      const alone = waiting === undefined;
+      waiting = checkpoint;
+      if (!alone) return;
+      void enqueue(async () => {
+        const newest = waiting!;
+        waiting = undefined;
+        await write(newest, false);
+      });
+    },
+    async settled() {
+      await queue;
+    },
+  };
+}

@@ -1,0 +1,255 @@
+/**
+ * A link between two hosts through a middlebox with latency, bandwidth and faults. Without faults it keeps what transports promise: frames
+ * arrive whole and in order, and a side that hears nothing for a while finds its link dead.
+ */
+import type { Connection } from '@troupe/transport';
+import { createMemoryPair, type MemoryConnection } from '@troupe/transport/memory';
+import type { Clock } from './clock.js';
+import type { Host } from './host.js';
+import type { Random } from './random.js';
+
+/** As in the WebSocket transport: ticks are counted, so that a host that stood still does not take others for silent. */
+const HEARTBEAT_MS = 5_000;
+const HEARTBEATS_MISSED = 4;
+/** A frame that is to be overtaken waits so long for the next one. */
+const OVERTAKING_MS = 1_000;
+const HEADER_BYTES = 16;
+
+/** What a transport never does to a frame, done on purpose to the next one. */
+export const TAMPERINGS = ['drop', 'duplicate', 'reorder', 'header', 'truncate', 'garbage'] as const;
+export type Tampering = (typeof TAMPERINGS)[number];
+
+export interface LinkOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly name: string;
+  /** One way. */
+  readonly latencyMs: number;
+  readonly bytesPerMs: number;
+  /** Until when nothing passes between the hosts; may change at any time. */
+  cutUntilMs(): number;
+  /** Sees every frame as it was sent. */
+  onFrame(from: Host, to: Host, frame: Uint8Array): void;
+  /** What is to be done to this frame, if anything. */
+  fateOf(from: Host, to: Host, frame: Uint8Array): Tampering | undefined;
+  onTamper(link: string, how: Tampering): void;
+}
+
+export interface Link {
+  readonly name: string;
+  /** Who dialled, and who answered. */
+  readonly hosts: readonly [Host, Host];
+  /** At least one side believes that it lives. */
+  readonly open: boolean;
+  readonly connections: readonly [Connection, Connection];
+  /** Both sides hear at once that the link is broken; what was under way is gone. */
+  break(reason: string): void;
+  /** To the next frame that the host of that index sends. */
+  tamper(side: 0 | 1, how: Tampering): void;
+  /** The host is dead. Its system tells the other side, unless it is gone too. */
+  forget(host: Host, silently: boolean): void;
+}
+
+type Parcel =
+  | { readonly kind: 'frame'; readonly frame: Uint8Array }
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'close' | 'reset'; readonly reason: string };
+
+interface End {
+  readonly host: Host;
+  /** The host's half of a memory link, and the middlebox's. */
+  readonly near: MemoryConnection;
+  readonly box: MemoryConnection;
+  silentTicks: number;
+  over: boolean;
+}
+
+/** One direction. */
+interface Pipe {
+  readonly bufferedBytes: number;
+  carry(parcel: Parcel): void;
+  tamper(how: Tampering): void;
+  clear(): void;
+}
+
+export function createLink(options: LinkOptions, hosts: readonly [Host, Host]): Link {
+  const ends = hosts.map((host, i) => createEnd(host, hosts[1 - i].name)) as [End, End];
+  const pipes = ends.map((from, i) => createPipe(options, from, ends[1 - i], (parcel) => arrive(ends[1 - i], parcel))) as [
+    Pipe,
+    Pipe,
+  ];
+  const lose = (end: End, reason: string): void => {
+    end.over = true;
+    end.box.breakLink(reason);
+  };
+  ends.forEach((end, i) => {
+    void forward(end, pipes[i]);
+    beat(end, pipes[i]);
+  });
+
+  return {
+    name: options.name,
+    hosts,
+    connections: [connectionOf(ends[0], pipes[0]), connectionOf(ends[1], pipes[1])],
+    get open() {
+      return ends.some(({ over }) => !over);
+    },
+    break(reason) {
+      for (const pipe of pipes) pipe.clear();
+      for (const end of ends) if (!end.over) end.host.admit(() => lose(end, reason));
+    },
+    tamper: (side, how) => pipes[side].tamper(how),
+    forget(host, silently) {
+      ends.forEach((end, i) => {
+        if (end.host !== host || end.over) return;
+        end.over = true;
+        if (!silently) pipes[i].carry({ kind: 'reset', reason: 'the process at the other end is gone' });
+      });
+    },
+  };
+
+  function arrive(end: End, parcel: Parcel): void {
+    if (end.over) return;
+    end.silentTicks = 0;
+    if (parcel.kind === 'frame') end.box.send(parcel.frame);
+    else if (parcel.kind === 'reset') lose(end, parcel.reason);
+    else if (parcel.kind === 'close') {
+      end.over = true;
+      end.box.close(parcel.reason);
+    }
+  }
+
+  function beat(end: End, pipe: Pipe): void {
+    end.host.after(HEARTBEAT_MS, `heartbeat of ${options.name}`, () => {
+      if (end.over) return;
+      if (++end.silentTicks > HEARTBEATS_MISSED) {
+        lose(end, `no sign of life for ${(HEARTBEATS_MISSED * HEARTBEAT_MS) / 1000} s`);
+        pipe.carry({ kind: 'reset', reason: 'the other side has given the link up' });
+        return;
+      }
+      pipe.carry({ kind: 'ping' });
+      beat(end, pipe);
+    });
+  }
+
+  /** What the host sends goes into the pipe, until it closes. */
+  async function forward(end: End, pipe: Pipe): Promise<void> {
+    try {
+      for (;;) {
+        const frame = await end.box.receive();
+        options.onFrame(end.host, hosts[1 - ends.indexOf(end)], frame);
+        pipe.carry({ kind: 'frame', frame });
+      }
+    } catch {
+      const { kind, reason } = await end.box.closed;
+      if (end.over || kind === 'lost') return;
+      end.over = true;
+      pipe.carry({ kind: 'close', reason });
+    }
+  }
+}
+
+function createEnd(host: Host, other: string): End {
+  const [near, box] = createMemoryPair([host.name, other]);
+  return { host, near, box, silentTicks: 0, over: false };
+}
+
+function connectionOf({ near }: End, pipe: Pipe): Connection {
+  return {
+    remote: near.remote,
+    closed: near.closed,
+    get bufferedBytes() {
+      return near.bufferedBytes + pipe.bufferedBytes;
+    },
+    send: (frame) => near.send(frame),
+    receive: (signal) => near.receive(signal),
+    drained: (most, signal) => near.drained(most, signal),
+    close: (reason) => near.close(reason),
+  };
+}
+
+function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: Parcel) => void): Pipe {
+  const { clock, latencyMs, bytesPerMs } = options;
+  const tamper = createTamperer(options, from.host, to.host);
+  let under: { readonly atMs: number; readonly departsMs: number; readonly parcel: Parcel }[] = [];
+  let freeAtMs = 0;
+  let pumping = false;
+
+  const pump = (): void => {
+    if (pumping || under.length === 0) return;
+    pumping = true;
+    const atMs = Math.max(under[0].atMs, options.cutUntilMs());
+    to.host.after(atMs - clock.nowMs, `frame for ${to.host.name}`, () => {
+      pumping = false;
+      const blocked = options.cutUntilMs() > clock.nowMs;
+      const parcel = blocked ? undefined : under.shift()?.parcel;
+      if (parcel) arrive(parcel);
+      pump();
+    });
+  };
+  const queue = (parcel: Parcel): void => {
+    if (to.over || !to.host.alive) return;
+    const bytes = parcel.kind === 'frame' ? parcel.frame.byteLength : HEADER_BYTES;
+    freeAtMs = Math.max(freeAtMs, clock.nowMs) + bytes / bytesPerMs;
+    under.push({ atMs: freeAtMs + latencyMs, departsMs: freeAtMs, parcel });
+    pump();
+  };
+  return {
+    get bufferedBytes() {
+      const waiting = under.filter(({ departsMs }) => departsMs > clock.nowMs);
+      return waiting.reduce((sum, { parcel }) => sum + (parcel.kind === 'frame' ? parcel.frame.byteLength : 0), 0);
+    },
+    carry(parcel) {
+      if (!from.host.alive && parcel.kind !== 'reset') return;
+      if (parcel.kind === 'frame') tamper.pass(parcel.frame, (frame) => queue({ kind: 'frame', frame }));
+      else queue(parcel);
+    },
+    tamper: (how) => tamper.next(how),
+    clear() {
+      under = [];
+    },
+  };
+}
+
+interface Tamperer {
+  next(how: Tampering): void;
+  pass(frame: Uint8Array, on: (frame: Uint8Array) => void): void;
+}
+
+function createTamperer(options: LinkOptions, from: Host, to: Host): Tamperer {
+  const { clock, random, name, onTamper } = options;
+  let due: Tampering | undefined;
+  let overtaken: (() => void) | undefined;
+  const apply = (how: Tampering, frame: Uint8Array, on: (frame: Uint8Array) => void): void => {
+    onTamper(name, how);
+    if (how === 'drop') return;
+    if (how === 'duplicate') for (let i = 0; i < 2; i++) on(frame.slice());
+    else if (how === 'truncate') on(frame.slice(0, Math.floor(frame.length / 2)));
+    else if (how === 'reorder') {
+      const release = (): void => {
+        overtaken = undefined;
+        on(frame);
+      };
+      overtaken = release;
+      clock.after(OVERTAKING_MS, `frame for ${to.name}`, () => overtaken === release && release());
+    } else on(damaged(frame, how, random));
+  };
+  return {
+    next: (how) => (due = how),
+    pass(frame, on) {
+      const how = due ?? options.fateOf(from, to, frame);
+      due = undefined;
+      if (how) return apply(how, frame, on);
+      on(frame);
+      overtaken?.();
+    },
+  };
+}
+
+/** A bit of the header, but for the bytes that name a transfer, or a message that no longer is one. */
+function damaged(frame: Uint8Array, how: 'header' | 'garbage', random: Random): Uint8Array {
+  const copy = frame.slice();
+  if (how === 'garbage' && frame[0] === 1) copy[HEADER_BYTES] = 0xc1;
+  else copy[random.pick([0, 1, 2, 3, 8, 9, 10, 11])] ^= 1 << Math.floor(random.next() * 8);
+  return copy;
+}

@@ -1,0 +1,50 @@
+/**
+ * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed] [--separate | --embedded] [--trace]
+ *
+ * Storms of faults over a whole cluster in one process, in simulated time: of the seeds S, S+1 .. S+N-1, each in both modes and with the
+ * all-reduce embedded and separate unless one is named. The first line of a failure says what was wrong, the last how to replay it.
+ */
+import { parseArgs } from 'node:util';
+import { createViteServer } from 'vitest/node';
+
+const flag = { type: 'boolean', default: false };
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    storms: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '60' },
+    reproducible: flag,
+    'by-speed': flag,
+    separate: flag,
+    embedded: flag,
+    trace: flag,
+  },
+});
+
+const either = (yes, no) => (yes === no ? [false, true] : [yes]);
+// TypeScript sources, as the tests see them.
+const conditions = ['@troupe/source'];
+const server = await createViteServer({
+  root: new URL('../..', import.meta.url).pathname,
+  configFile: false,
+  logLevel: 'error',
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  server: { middlewareMode: true, hmr: false, watch: null, ws: false },
+  optimizeDeps: { noDiscovery: true },
+});
+try {
+  const { soak } = await server.ssrLoadModule('/tests/simulate/soak.ts');
+  const failed = await soak({
+    first: Number(values.seed),
+    storms: Number(values.storms),
+    rounds: Number(values.rounds),
+    modes: either(values.reproducible, values['by-speed']),
+    places: either(values.separate, values.embedded),
+    print: (line) => console.log(line),
+    trace: values.trace,
+  });
+  process.exitCode = failed === 0 ? 0 : 1;
+} finally {
+  await server.close();
+}

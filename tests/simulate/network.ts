@@ -1,0 +1,87 @@
+/** Who can be reached where, and the links there are. */
+import { TransportError, type Connection } from '@troupe/transport';
+import type { Clock } from './clock.js';
+import type { Host } from './host.js';
+import { createLink, type Link, type LinkOptions } from './link.js';
+import type { Random } from './random.js';
+
+const CONNECT_MS = 10_000;
+const RETRY_MS = 250;
+
+export type Serve = (link: Connection) => Promise<void>;
+
+export interface Network {
+  readonly links: readonly Link[];
+  /** "sim://HOST/PATH" from now on leads to `serve`, until the host is dead. */
+  listen(host: Host, path: string, serve: Serve): void;
+  /** @throws TransportError */
+  dial(from: Host, address: string, signal: AbortSignal): Promise<Connection>;
+  /** Nothing passes to or from the host for so long, and nobody is told. */
+  isolate(name: string, ms: number): void;
+  /** Ends the process and its links. */
+  kill(host: Host, silently: boolean): void;
+}
+
+export interface NetworkOptions extends Pick<LinkOptions, 'bytesPerMs' | 'onFrame' | 'fateOf' | 'onTamper'> {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** One way, from and to. */
+  readonly latencyMs: readonly [number, number];
+}
+
+interface Door {
+  readonly host: Host;
+  readonly serve: Serve;
+}
+
+export function createNetwork(options: NetworkOptions): Network {
+  const { clock, random } = options;
+  const doors = new Map<string, Door>();
+  let links: Link[] = [];
+  const isolatedUntilMs = new Map<string, number>();
+  let made = 0;
+
+  const cutUntilMs = (...hosts: readonly Host[]): number => Math.max(...hosts.map(({ name }) => isolatedUntilMs.get(name) ?? 0));
+
+  return {
+    get links() {
+      return links.filter(({ open }) => open);
+    },
+    listen: (host, path, serve) => void doors.set(`${host.name}${path}`, { host, serve }),
+    dial,
+    isolate(name, ms) {
+      isolatedUntilMs.set(name, Math.max(isolatedUntilMs.get(name) ?? 0, clock.nowMs + ms));
+    },
+    kill(host, silently) {
+      host.kill();
+      for (const link of links) link.forget(host, silently);
+    },
+  };
+
+  async function dial(from: Host, address: string, signal: AbortSignal): Promise<Connection> {
+    const [, name, path] = /^sim:\/\/([^/]+)(\/.*)$/.exec(address)!;
+    const latencyMs = random.between(...options.latencyMs);
+    const pause = (ms: number): Promise<void> =>
+      from.sleep(ms, signal).catch((cause: unknown) => {
+        throw new TransportError('aborted', 'connecting was called off', 'Call again if it is still needed.', { cause });
+      });
+    await pause(2 * latencyMs);
+    for (let waitedMs = 0; waitedMs < CONNECT_MS; waitedMs += RETRY_MS) {
+      const door = doors.get(`${name}${path}`);
+      const reached = cutUntilMs(from, ...(door ? [door.host] : [])) <= clock.nowMs;
+      if (reached && !door?.host.alive) throw new TransportError('unreachable', `nobody is at ${address}`, 'Try again later.');
+      if (reached && door && !door.host.frozen) return open(from, door, latencyMs);
+      await pause(RETRY_MS);
+    }
+    throw new TransportError('timeout', `no answer from ${address} in ${CONNECT_MS} ms`, 'Try again later.');
+  }
+
+  function open(from: Host, { host, serve }: Door, latencyMs: number): Connection {
+    const name = `${from.name}-${host.name}-${made++}`;
+    const own = { name, latencyMs, random: random.fork(name), cutUntilMs: () => cutUntilMs(from, host) };
+    const link = createLink({ ...options, ...own }, [from, host]);
+    links = [...links.filter((old) => old.open), link];
+    host.after(0, 'accept', () => void serve(link.connections[1]));
+    return link.connections[0];
+  }
+}

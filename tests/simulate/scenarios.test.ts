@@ -1,0 +1,192 @@
+import { describe, expect, it } from 'vitest';
+import { createSimulation, type Simulation } from './simulation.js';
+import { truthOf } from './storm.js';
+import { BY_SPEED, REPRODUCIBLE } from './training.js';
+import type { SimulatedWorker } from './worker.js';
+
+const NEAR = { latencyMs: [0.05, 0.2] } as const;
+
+function record(simulation: Simulation, name: string) {
+  const { state } = simulation.coordinator.conductor!.shell;
+  return [...state.workers.values()].find((worker) => worker.name === name);
+}
+
+const logsOf = ({ logs }: SimulatedWorker, kind: string) => logs.filter((entry) => entry.kind === kind);
+
+describe('a simulation', () => {
+  it('is the same, event for event, for the same seed', async () => {
+    const traces: string[][] = [];
+    for (let i = 0; i < 2; i++) {
+      const lines: string[] = [];
+      const config = { ...REPRODUCIBLE, rounds: 10 };
+      const simulation = createSimulation({ seed: 11, config, workers: [200, 400], trace: (line) => lines.push(line) });
+      simulation.boot();
+      simulation.clock.after(1_000, 'kill', () => simulation.workers[0].crash());
+      await simulation.finish();
+      traces.push(lines);
+    }
+    expect(traces[0].length).toBeGreaterThan(40);
+    expect(traces[1]).toEqual(traces[0]);
+  });
+});
+
+describe('a reproducible run', () => {
+  it('writes the same files with 1, 2 and 5 workers, with workers killed and the coordinator started again', async () => {
+    const config = { ...REPRODUCIBLE, rounds: 40 };
+    const truth = await truthOf(config);
+    for (const workers of [[700], [300, 90], [200, 150, 100, 400, 50]]) {
+      const simulation = createSimulation({ seed: workers.length, config, workers, truth });
+      const { clock, coordinator } = simulation;
+      simulation.boot();
+      clock.after(2_500, 'kill', () => simulation.workers.at(-1)!.crash());
+      clock.after(4_000, 'back', () => simulation.workers.at(-1)!.boot());
+      clock.after(3_000, 'kill', () => coordinator.crash());
+      clock.after(3_500, 'back', coordinator.boot);
+      await simulation.finish();
+      // Round by round, and file by file, they were held against the undisturbed run; here against vacuity.
+      expect(simulation.audit.files.size).toBeGreaterThan(3);
+      expect(simulation.audit.files.get('40')).toEqual(truth.files!.get('40'));
+    }
+  });
+});
+
+describe('a worker whose machine slept for an hour', () => {
+  it('catches up by one snapshot and computes again', async () => {
+    const config = { ...BY_SPEED, rounds: 300 };
+    const simulation = createSimulation({ seed: 2, config, workers: [1.5, 1.5], truth: await truthOf(config) });
+    const [sleeper] = simulation.workers;
+    simulation.boot();
+    await simulation.until('some rounds', () => simulation.commits.length === 4);
+    sleeper.host.freeze();
+    simulation.clock.after(3_600_000, 'thaw', () => sleeper.host.thaw(true));
+    await simulation.until('the sleeper at work', () => logsOf(sleeper, 'ready').length === 2, 5_000_000);
+    const back = simulation.coordinator.conductor!.shell.round;
+    expect(back).toBeGreaterThan(100);
+    await simulation.finish();
+    expect(logsOf(sleeper, 'ready')).toHaveLength(2);
+    expect(logsOf(sleeper, 'computed').at(-1)).toMatchObject({ round: 299 });
+  });
+});
+
+describe('a run without any worker', () => {
+  it('says that it waits, once, and goes on when one joins', async () => {
+    const config = { ...BY_SPEED, rounds: 20 };
+    const simulation = createSimulation({ seed: 3, config, workers: [200, 100], truth: await truthOf(config) });
+    const { clock, coordinator, workers } = simulation;
+    const waits = (): number => coordinator.events.filter(({ event }) => event === 'waiting').length;
+    simulation.boot();
+    await simulation.until('some rounds', () => simulation.commits.length === 5);
+    const before = waits();
+    for (const worker of workers) worker.crash();
+    clock.after(600_000, 'back', workers[0].boot);
+    await simulation.until('the first round after', () => simulation.commits.length === 6);
+    expect(waits()).toBe(before + 1);
+    await simulation.finish();
+  });
+});
+
+describe('workers of mixed speeds', () => {
+  it('take rounds of at most 1.15 times the ideal, with one ten times slower', async () => {
+    const config = { ...BY_SPEED, streams: 112, rounds: 60 };
+    const speeds = [1_000, 1_000, 1_000, 1_000, 100];
+    const simulation = createSimulation({ seed: 4, config, workers: speeds, ...NEAR });
+    simulation.boot();
+    await simulation.finish();
+    const warm = simulation.commits.slice(20);
+    const meanMs = (warm.at(-1)![1] - warm[0][1]) / (warm.length - 1);
+    const idealMs = (config.streams * config.window * 1_000) / speeds.reduce((a, b) => a + b);
+    console.log(`mixed speeds: ${(meanMs / idealMs).toFixed(3)} times the ideal`);
+    expect(meanMs / idealMs).toBeLessThan(1.15);
+    expect(meanMs / idealMs).toBeGreaterThan(1);
+  });
+});
+
+/** Fake ms from now until what the worker was lent is counted, or in timely hands of someone else. */
+async function msUntilElsewhere(simulation: Simulation, name: string): Promise<number> {
+  const { clock, coordinator } = simulation;
+  const { state } = coordinator.conductor!.shell;
+  const { round } = state;
+  const worker = record(simulation, name)!;
+  const its = [...worker.leases].flatMap((id) => state.leases.get(id)!.grains);
+  expect(its.length).toBeGreaterThan(0);
+  const startMs = clock.nowMs;
+  const elsewhere = (): boolean => {
+    const others = [...state.leases.values()].filter((lease) => lease.workerId !== worker.id && !lease.late);
+    const covered = new Set(others.flatMap(({ grains }) => grains));
+    return state.round > round || its.every((index) => state.grains[index].counted || covered.has(index));
+  };
+  await simulation.until('that others compute it', elsewhere);
+  return clock.nowMs - startMs;
+}
+
+describe('what a worker was lent', () => {
+  const setUp = async () => {
+    const config = { ...BY_SPEED, streams: 42, rounds: 40 };
+    const simulation = createSimulation({ seed: 5, config, workers: [60, 80, 100], truth: await truthOf(config) });
+    simulation.boot();
+    const leased = (): boolean => simulation.commits.length >= 12 && (record(simulation, 'w1')?.leases.size ?? 0) > 0;
+    await simulation.until('a lease', leased);
+    const roundMs = simulation.commits[11][1] - simulation.commits[10][1];
+    return { simulation, roundMs };
+  };
+
+  it('is computed elsewhere within two rounds and a second when it is killed', async () => {
+    const { simulation, roundMs } = await setUp();
+    simulation.workers[1].crash();
+    expect(await msUntilElsewhere(simulation, 'w1')).toBeLessThan(2 * roundMs + 1_000);
+    await simulation.finish();
+  });
+
+  it('is computed elsewhere by the deadline of its lease when it stands still', async () => {
+    const { simulation } = await setUp();
+    const { state } = simulation.coordinator.conductor!.shell;
+    const deadlines = [...record(simulation, 'w1')!.leases].map((id) => state.leases.get(id)!.deadlineAtMs);
+    const leftMs = Math.max(...deadlines) - simulation.coordinator.host.nowMs();
+    simulation.workers[1].host.freeze();
+    // A tick of the coordinator's, and whoever is still computing its own.
+    expect(await msUntilElsewhere(simulation, 'w1')).toBeLessThanOrEqual(leftMs + 200);
+    simulation.workers[1].host.thaw();
+    await simulation.finish();
+  });
+});
+
+/** Characters computed from now until the round, against what everyone who was ready could have computed. */
+async function useUntil(simulation: Simulation, round: number, charsPerSecond: number): Promise<number> {
+  const { clock, commits, coordinator } = simulation;
+  const { state } = coordinator.conductor!.shell;
+  const first = commits.length;
+  let [lastMs, capacity] = [clock.nowMs, 0];
+  const look = (): boolean => {
+    const ready = [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
+    capacity += ((clock.nowMs - lastMs) / 1_000) * charsPerSecond * ready;
+    lastMs = clock.nowMs;
+    return commits.length >= round;
+  };
+  await simulation.until(`round ${round}`, look);
+  return ((round - first) * state.settings.streams * state.settings.window) / capacity;
+}
+
+describe('a worker killed every 5 s, and another in its place', () => {
+  it('costs at most a twentieth of the throughput of those who are there', async () => {
+    const speed = 300;
+    const config = { ...BY_SPEED, streams: 140, rounds: 80 };
+    const workers = Array.from({ length: 6 }, () => speed);
+    const simulation = createSimulation({ seed: 6, config, workers, ...NEAR });
+    simulation.boot();
+    await simulation.until('a warm cluster', () => simulation.commits.length === 10);
+    const inPeace = await useUntil(simulation, 30, speed);
+    let kills = 0;
+    const kill = (): void => {
+      if (simulation.coordinator.ended) return;
+      simulation.workers[kills].crash();
+      simulation.join(`n${kills++}`, speed);
+      simulation.clock.after(5_000, 'kill', kill);
+    };
+    kill();
+    const underChurn = await useUntil(simulation, 79, speed);
+    console.log(`use of those present: ${inPeace.toFixed(3)} in peace, ${underChurn.toFixed(3)} under churn`);
+    expect(kills).toBeGreaterThan(3);
+    expect(underChurn / inPeace).toBeGreaterThan(0.95);
+    await simulation.finish();
+  });
+});

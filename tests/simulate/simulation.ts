@@ -1,0 +1,245 @@
+/** A whole cluster in one process, in simulated time. */
+import { setMaxListeners } from 'node:events';
+import type { Cadences } from '@troupe/conductor';
+import type { MessageType, TrainingConfig } from '@troupe/protocol';
+import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
+import { createClock, Hang, type Clock } from './clock.js';
+import { createSimulatedCoordinator, type SimulatedCoordinator } from './coordinator.js';
+import type { Tampering } from './link.js';
+import { createNetwork, type Network } from './network.js';
+import { createRandom, type Random } from './random.js';
+import { createSimulatedReduce, type SimulatedReduce } from './reduce.js';
+import { createSimulatedWorker, type SimulatedWorker } from './worker.js';
+import type { World } from './world.js';
+
+// As the apps do: every link of a process waits with the same signal.
+setMaxListeners(0);
+
+/** Longer than any deadline that someone in a sound cluster may have to wait for. */
+const QUIET_MS = 7_200_000;
+/** Without a fault a round takes far less, whatever went before. */
+const ROUND_MS = 300_000;
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly config: TrainingConfig;
+  /** Speeds, chars/s; worker 0 is "w0". */
+  readonly workers: readonly number[];
+  /** The all-reduce is a process of its own. */
+  readonly separate?: boolean;
+  readonly cadences?: Partial<Cadences>;
+  /** One way, from and to. */
+  readonly latencyMs?: readonly [number, number];
+  readonly bytesPerMs?: number;
+  readonly truth?: Truth;
+  /** Called with every line of what happens. */
+  readonly trace?: ((line: string) => void) | undefined;
+}
+
+export interface Simulation {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly network: Network;
+  readonly audit: Audit;
+  readonly coordinator: SimulatedCoordinator;
+  readonly reduce: SimulatedReduce | undefined;
+  readonly workers: SimulatedWorker[];
+  /** When each round was committed, ms: [round, at]. */
+  readonly commits: readonly (readonly [number, number])[];
+  /** What links did to frames. */
+  readonly tampered: readonly string[];
+  /** What workers ended with, if not with the run. */
+  readonly workerFailures: readonly string[];
+  /** Does so to the next frame of a message of that type, or of a body's chunk behind it; once. */
+  tamperWith(type: MessageType, part: 'head' | 'chunk', how: Tampering): void;
+  /** Something was just done to the cluster: it may take its time again. */
+  touch(): void;
+  trace(who: string, text: () => string): void;
+  /** Another machine, started at once. */
+  join(name: string, charsPerSecond: number): SimulatedWorker;
+  boot(): void;
+  /** @throws Error for a violation, Deadlock, Hang */
+  until(what: string, condition: () => boolean, mostMs?: number): Promise<void>;
+  /** Runs to the end of the run, sends everyone home and looks at what is left behind. */
+  finish(): Promise<void>;
+}
+
+export function createSimulation(options: SimulationOptions): Simulation {
+  const chronicle: Chronicle = { commits: [], tampered: [], workerFailures: [], touchedMs: 0 };
+  const plan = createPlan();
+  const random = createRandom(options.seed);
+  const workers: SimulatedWorker[] = [];
+  const world = createWorld(options, random, plan, chronicle, () => {
+    for (const worker of workers) worker.boot();
+  });
+  const { clock, network, audit, trace } = world;
+  const coordinator = createSimulatedCoordinator(world);
+  const reduce = world.separate ? createSimulatedReduce(world) : undefined;
+  options.workers.forEach((speed, i) => workers.push(createSimulatedWorker(world, `w${i}`, speed)));
+
+  const simulation: Simulation = {
+    clock,
+    random,
+    network,
+    audit,
+    coordinator,
+    reduce,
+    workers,
+    ...chronicle,
+    trace,
+    tamperWith: plan.add,
+    touch: () => (chronicle.touchedMs = clock.nowMs),
+    join(name, charsPerSecond) {
+      const worker = createSimulatedWorker(world, name, charsPerSecond);
+      workers.push(worker);
+      worker.boot();
+      return worker;
+    },
+    boot() {
+      reduce?.boot();
+      coordinator.boot();
+      for (const worker of workers) worker.boot();
+    },
+    until: (what, condition, mostMs = 3_600_000) => clock.run(condition, mostMs, what),
+    async finish() {
+      await clock.run(() => coordinator.ended, 36_000_000, 'the end of the run');
+      for (const error of coordinator.failures) if (error.name === 'RunDiverged') throw error;
+      await dissolve(simulation);
+    },
+  };
+  clock.onSettled(() => watch(simulation, chronicle));
+  return simulation;
+}
+
+/** What has happened so far. */
+interface Chronicle {
+  readonly commits: [number, number][];
+  readonly tampered: string[];
+  readonly workerFailures: string[];
+  /** When something was last committed or done to the cluster. */
+  touchedMs: number;
+}
+
+function createWorld(
+  options: SimulationOptions,
+  random: Random,
+  plan: Plan,
+  chronicle: Chronicle,
+  startWorkers: () => void,
+): World {
+  const clock = createClock();
+  const audit = createAudit(options.truth);
+  const trace = (who: string, text: () => string): void =>
+    options.trace?.(`${clock.nowMs.toFixed(1).padStart(10)} ${who}: ${text()}`);
+  const network = createNetwork({
+    clock,
+    random: random.fork('network'),
+    latencyMs: options.latencyMs ?? [0.5, 20],
+    bytesPerMs: options.bytesPerMs ?? 5_000,
+    onFrame(from, to, frame) {
+      if (to.alive) audit.onFrame(from.name, frame);
+    },
+    fateOf: (from, to, frame) => plan.fateOf(from.name, to.name, frame),
+    onTamper(link: string, how: Tampering) {
+      chronicle.tampered.push(`${link}: ${how}`);
+      trace(link, () => how);
+    },
+  });
+  return {
+    clock,
+    random: random.fork('world'),
+    network,
+    audit,
+    config: options.config,
+    cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
+    separate: options.separate ?? false,
+    token: 'open sesame',
+    trace,
+    onRound(round) {
+      chronicle.commits.push([round, clock.nowMs]);
+      chronicle.touchedMs = clock.nowMs;
+    },
+    onNotSaved: startWorkers,
+    onWorkerFailed: (name, error) => void chronicle.workerFailures.push(`${name}: ${error.name}: ${error.message}`),
+  };
+}
+
+/** @throws Error for what must never be, Hang when a cluster that could go on does not */
+function watch(simulation: Simulation, chronicle: Chronicle): void {
+  const { clock, audit, coordinator, reduce, workers } = simulation;
+  if (audit.violations.length > 0) throw new Error(`violated: ${audit.violations.slice(0, 5).join('; ')}`);
+  const isUp = ({ running, host }: Pick<SimulatedWorker, 'running' | 'host'>): boolean => running && !host.frozen;
+  const able = isUp(coordinator) && (!reduce || isUp(reduce)) && workers.some(isUp);
+  if (!able) chronicle.touchedMs = clock.nowMs;
+  if (coordinator.ended || clock.nowMs - chronicle.touchedMs <= ROUND_MS) return;
+  throw new Hang(`no round is committed in ${ROUND_MS} ms: ${describe(simulation)}`);
+}
+
+interface Plan {
+  add(type: MessageType, part: 'head' | 'chunk', how: Tampering): void;
+  fateOf(from: string, to: string, frame: Uint8Array): Tampering | undefined;
+}
+
+/** Which frames are still to be tampered with. */
+function createPlan(): Plan {
+  let due: { readonly type: MessageType; readonly part: 'head' | 'chunk'; readonly how: Tampering }[] = [];
+  /** Of what message the chunks on a way are. */
+  const last = new Map<string, MessageType>();
+  return {
+    add: (type, part, how) => void due.push({ type, part, how }),
+    fateOf(from, to, frame) {
+      if (due.length === 0) return undefined;
+      const message = messageIn(frame);
+      const way = `${from} ${to}`;
+      if (message) last.set(way, message.type);
+      const part = message ? 'head' : 'chunk';
+      const found = due.find((planned) => planned.part === part && planned.type === last.get(way));
+      due = due.filter((planned) => planned !== found);
+      return found?.how;
+    },
+  };
+}
+
+/** Whatever anyone waited for comes or lapses, and nothing is left. */
+async function dissolve({ clock, network, coordinator, reduce, workers }: Simulation): Promise<void> {
+  for (const worker of workers) worker.stop();
+  coordinator.host.thaw();
+  reduce?.host.thaw();
+  const gone = (): boolean =>
+    workers.every(({ running }) => !running) &&
+    coordinator.served === 0 &&
+    (reduce?.served ?? 0) === 0 &&
+    network.links.length === 0;
+  const left = (): string => {
+    const names = workers.filter(({ running }) => running).map(({ name }) => name);
+    const links = network.links.map(({ name }) => name);
+    return `workers ${names.join()}, links ${links.join()}, served ${coordinator.served} and ${reduce?.served ?? 0}`;
+  };
+  try {
+    await clock.run(gone, QUIET_MS, 'that all have left');
+  } catch (error) {
+    throw new Error(`after the end are left: ${left()}`, { cause: error });
+  }
+  const quiet = (): boolean => clock.pending().size === 0;
+  try {
+    await clock.run(quiet, QUIET_MS, 'that no timer is set');
+  } catch (error) {
+    const labels = [...clock.pending()].map(([label, count]) => `${count} x ${label}`);
+    throw new Error(`after the end these timers are set: ${labels.join(', ')}`, { cause: error });
+  }
+}
+
+/** For who looks for the reason of a hang. */
+export function describe({ clock, coordinator, workers, reduce }: Simulation): string {
+  const state = coordinator.conductor?.shell.state;
+  const records = [...(state?.workers.values() ?? [])].map(
+    ({ name, state: mode, leases, unanswered }) => `${name} ${mode} ${leases.size} leases ${unanswered.size} unanswered`,
+  );
+  const machines = workers.map(({ name, running, host }) => `${name} ${running ? (host.frozen ? 'frozen' : 'up') : 'down'}`);
+  return [
+    `at ${clock.nowMs} ms, coordinator ${coordinator.running ? 'up' : 'down'}, all-reduce ${reduce ? (reduce.running ? 'up' : 'down') : 'inside'}`,
+    `round ${state?.round} ${state?.phase}, paused by ${[...(state?.pausedBy ?? [])].join() || 'nobody'}, ${state?.uncovered.size} grains uncovered`,
+    `records: ${records.join(', ')}`,
+    `machines: ${machines.join(', ')}`,
+  ].join('\n');
+}

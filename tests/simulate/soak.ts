@@ -1,0 +1,40 @@
+/** Many storms, one after the other, and what they came to. */
+import { weather } from './storm.js';
+
+export interface SoakOptions {
+  /** The first seed; storms have this one and those after it. */
+  readonly first: number;
+  readonly storms: number;
+  readonly rounds: number;
+  /** Reproducible or not. */
+  readonly modes: readonly boolean[];
+  /** With the all-reduce apart or not. */
+  readonly places: readonly boolean[];
+  print(line: string): void;
+  readonly trace: boolean;
+}
+
+/** @returns how many failed */
+export async function soak({ first, storms, rounds, modes, places, print, trace }: SoakOptions): Promise<number> {
+  let failed = 0;
+  let committed = 0;
+  let faults = 0;
+  let simulatedMs = 0;
+  const cells = modes.flatMap((reproducible) => places.map((separate) => ({ reproducible, separate })));
+  for (let seed = first; seed < first + storms; seed++) {
+    for (const cell of cells) {
+      try {
+        const storm = await weather({ seed, rounds, ...cell, trace: trace ? print : undefined });
+        committed += storm.simulation.commits.length;
+        faults += storm.faults.length;
+        simulatedMs += storm.simulation.clock.nowMs;
+      } catch (error) {
+        failed++;
+        print(`FAILED: ${(error as Error).message}`);
+      }
+    }
+  }
+  const hours = (simulatedMs / 3_600_000).toFixed(1);
+  print(`${storms * cells.length} storms: ${failed} failed; ${committed} rounds, ${faults} faults, ${hours} simulated hours`);
+  return failed;
+}

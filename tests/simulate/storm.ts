@@ -1,0 +1,117 @@
+/** A run in bad weather: every fault there is, at moments and in an order that follow from a seed. */
+import type { TrainingConfig } from '@troupe/protocol';
+import type { Truth } from './audit.js';
+import { BROKEN_PROMISES, FAULTS, type Fault } from './faults.js';
+import { createRandom, type Random } from './random.js';
+import { createSimulation, describe, type Simulation } from './simulation.js';
+import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
+
+/** Then the sky clears: whatever was broken must come right by itself. */
+const STORM_MS = 120_000;
+const MOST_FAULTS = 40;
+
+/** Of so many storms one has gradients and snapshots of several chunks, on links on which they take a while. */
+const LARGE_EVERY = 10;
+const LARGE: TrainingConfig['model'] = { ...BY_SPEED.model, hidden: 48 };
+
+export interface StormOptions {
+  readonly seed: number;
+  readonly reproducible: boolean;
+  readonly separate: boolean;
+  readonly trace?: ((line: string) => void) | undefined;
+  /** Default: all of them. */
+  readonly faults?: readonly Fault[];
+  readonly rounds?: number | undefined;
+}
+
+/** What an undisturbed run of one worker comes to; made once. */
+const truths = new Map<string, Promise<Truth>>();
+
+export function truthOf(config: TrainingConfig): Promise<Truth> {
+  const key = JSON.stringify(config);
+  const known = truths.get(key);
+  if (known) return known;
+  const truth = config.leaseStreams > 0 ? computeInPeace(config) : alone(config);
+  truths.set(key, truth);
+  return truth;
+}
+
+async function alone(config: TrainingConfig): Promise<Truth> {
+  return { parameters: await trainAlone(config), tolerance: 1e-6 };
+}
+
+async function computeInPeace(config: TrainingConfig): Promise<Truth> {
+  const simulation = createSimulation({ seed: 0, config, workers: [4_000] });
+  simulation.boot();
+  await simulation.finish();
+  const { parameters, files } = simulation.audit;
+  return { parameters: Array.from({ length: config.rounds + 1 }, (_, round) => parameters.get(round)!), tolerance: 0, files };
+}
+
+export interface Weathered {
+  readonly simulation: Simulation;
+  /** What was done to it, in order. */
+  readonly faults: readonly string[];
+}
+
+/** @throws Error whose message ends with the command that replays it */
+export async function weather(options: StormOptions): Promise<Weathered> {
+  const { seed, reproducible, separate, rounds = 60 } = options;
+  const random = createRandom(seed);
+  const base = reproducible ? REPRODUCIBLE : BY_SPEED;
+  const large = seed % LARGE_EVERY === 0;
+  const config = large ? { ...base, rounds: Math.ceil(rounds / 3), model: LARGE } : { ...base, rounds };
+  const speeds = Array.from({ length: 2 + Math.floor(random.next() * 4) }, () => 10 ** random.between(1.6, 2.8));
+  const truth = await truthOf(config);
+  const simulation = createSimulation({
+    seed,
+    config,
+    workers: speeds,
+    separate,
+    truth,
+    latencyMs: [0.2, 10 ** random.between(0, 2.3)],
+    bytesPerMs: 10 ** random.between(large ? 2 : 0.7, 4),
+    trace: options.trace,
+  });
+  const faults: string[] = [];
+  brew(simulation, random.fork('storm'), options.faults ?? chooseFaults(random, separate), faults);
+  simulation.boot();
+  try {
+    await simulation.finish();
+    return { simulation, faults };
+  } catch (error) {
+    const command = `npm run simulate -- --seed ${seed} --rounds ${rounds} ${reproducible ? '--reproducible' : '--by-speed'} ${separate ? '--separate' : '--embedded'} --trace`;
+    const last = faults.slice(-8).join('\n  ');
+    throw new Error(`${(error as Error).message}\n${describe(simulation)}\nlast faults:\n  ${last}\nreplay: ${command}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Some kinds, most of them absent: what every storm has in it hides what only happens without it. */
+function chooseFaults(random: Random, separate: boolean): readonly Fault[] {
+  const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
+  const share = random.between(0.1, 0.9);
+  const chosen = possible.filter(() => random.next() < share);
+  return chosen.length > 0 ? chosen : possible;
+}
+
+function brew(simulation: Simulation, random: Random, kinds: readonly Fault[], done: string[]): void {
+  const { clock, coordinator } = simulation;
+  const meanPauseMs = 10 ** random.between(2.3, 3.6);
+  const next = (): void => {
+    const ms = -Math.log(1 - random.next()) * meanPauseMs;
+    if (clock.nowMs + ms > STORM_MS || done.length >= MOST_FAULTS) return;
+    clock.after(ms, 'storm', () => {
+      if (coordinator.ended) return;
+      const what = random.pick(kinds).strike(simulation, random);
+      if (what !== undefined) {
+        done.push(`${clock.nowMs.toFixed(0)} ms: ${what}`);
+        simulation.trace('FAULT', () => what);
+        simulation.touch();
+      }
+      next();
+    });
+  };
+  next();
+}

@@ -1,0 +1,78 @@
+/** A training small enough that thousands of its rounds take seconds, and what must come out of it. */
+import { createHash } from 'node:crypto';
+import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
+import { createLayout, initialParameters, stateSize } from '@troupe/model';
+import { createReferenceEngine } from '@troupe/model/reference';
+import { clipScale, createReplica, learningRateAt } from '@troupe/optim';
+import type { TrainingConfig } from '@troupe/protocol';
+
+const TEXT = 'when forty winters shall besiege thy brow and dig deep trenches in thy beauty s field '.repeat(20);
+
+export const vocabulary = createVocabulary(TEXT);
+const tokens = vocabulary.encode(TEXT);
+export const split = { ...splitCorpus(tokens), train: tokens };
+export const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 0.9 };
+
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+const BASE: TrainingConfig = {
+  model: {
+    cell: 'lstm',
+    layers: 1,
+    hidden: 4,
+    vocabulary: vocabulary.size,
+    embedding: 0,
+    tied: false,
+    dropout: 0,
+    layerNorm: false,
+  },
+  streams: 7,
+  window: 6,
+  rounds: 60,
+  seed: 7,
+  learningRate: 0.1,
+  forgetBias: 1,
+  clip: 0.5,
+  optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 },
+  schedule: { kind: 'cosine', warmupRounds: 3, finalFraction: 0.1 },
+  codec: 'fp32',
+  leaseStreams: 0,
+};
+
+/** Leases are cut by speed, so sums are rounded differently from run to run. */
+export const BY_SPEED: TrainingConfig = BASE;
+
+/** Everything that may round differently is in it; every bit must come out the same all the same. */
+export const REPRODUCIBLE: TrainingConfig = {
+  ...BASE,
+  leaseStreams: 2,
+  learningRate: 0.02,
+  optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  codec: 'fp16',
+};
+
+/** The same training without a cluster. @returns [rounds + 1] parameters [P] after so many rounds */
+export async function trainAlone(config: TrainingConfig): Promise<readonly Float32Array[]> {
+  const { streams: count, window } = config;
+  const layout = createLayout(config.model);
+  const streams = createStreams(tokens, config);
+  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
+  replica.setParameters(initialParameters(config.model, layout, config.seed, config.forgetBias));
+  const engine = createReferenceEngine(config.model, { maxStreams: count, maxWindow: window });
+  let states = new Float32Array(count * stateSize(config.model));
+  const trajectory = [replica.parameters.slice()];
+  for (let round = 0; round < config.rounds; round++) {
+    if (streams.wraps(round)) states.fill(0);
+    const windows = Array.from({ length: count }, (_, stream) => [...streams.streamWindow(stream, round)]);
+    engine.setParameters(replica.parameters);
+    const batch = { streams: count, window, tokens: Uint16Array.from(windows.flat()), states };
+    const { gradient, tokens: characters, endStates } = await engine.gradient(batch);
+    const mean = Float64Array.from(gradient, (value) => value / characters);
+    const scale = clipScale(Math.hypot(...mean), config.clip);
+    const update = Float32Array.from(mean, (value) => value * scale);
+    replica.step(update, learningRateAt(config.schedule, config.learningRate, round, config.rounds));
+    states = endStates.slice();
+    trajectory.push(replica.parameters.slice());
+  }
+  return trajectory;
+}

@@ -1,0 +1,92 @@
+/** A worker's machine: the real loop of a worker in a process that can be stopped, killed and started again. */
+import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
+import { createSimulatedEngine, type Machine } from './engine.js';
+import { createHost, type Host } from './host.js';
+import type { World } from './world.js';
+
+/** Whoever looks after the machine starts a worker anew that ended with an error. */
+const RESTART_MS = 3_000;
+
+export interface SimulatedWorker {
+  readonly name: string;
+  readonly machine: Machine;
+  readonly host: Host;
+  readonly logs: readonly WorkerLog[];
+  readonly running: boolean;
+  /** How its last life ended. */
+  readonly ended: unknown;
+  boot(): void;
+  /** `silently`: the whole machine is gone, and nobody tells the others. */
+  crash(silently?: boolean): void;
+  /** By its own wish. */
+  stop(): void;
+}
+
+export function createSimulatedWorker(world: World, name: string, charsPerSecond: number): SimulatedWorker {
+  const machine: Machine = { charsPerSecond, slowness: 1, deviceLosses: 0, poison: 0, poisonedAfter: -1 };
+  const random = world.random.fork(name);
+  const logs: WorkerLog[] = [];
+  let host = createHost(world.clock, name, random.between(0, 1e7));
+  let asked = new AbortController();
+  let running = false;
+  let ended: unknown;
+
+  const ports = (mine: Host): WorkerPorts => ({
+    connect: (address, signal) => world.network.dial(mine, address, signal),
+    createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
+    nowMs: () => mine.nowMs(),
+    sleep: (ms, signal) => mine.sleep(ms, signal),
+    random: () => random.next(),
+    log(entry) {
+      logs.push(entry);
+      world.trace(name, () => JSON.stringify(entry));
+    },
+  });
+  const over = (mine: Host, how: unknown): void => {
+    if (mine !== host) return;
+    running = false;
+    ended = how;
+    world.trace(name, () => `ended: ${String(how)}`);
+    world.network.kill(mine, false);
+    if (how instanceof Error) world.onWorkerFailed(name, how);
+    if (how instanceof Error && !asked.signal.aborted) world.clock.after(RESTART_MS, `${name}: restart`, boot);
+  };
+  function boot(): void {
+    if (running || asked.signal.aborted) return;
+    const mine = createHost(world.clock, name, host.nowMs() - world.clock.nowMs);
+    host = mine;
+    running = true;
+    ended = undefined;
+    const options = { address: 'sim://coordinator/control', token: world.token, name, kind: 'node', ports: ports(mine) } as const;
+    runWorker({ ...options, signal: asked.signal }).then(
+      () => over(mine, 'done'),
+      (error: unknown) => over(mine, error),
+    );
+  }
+  return {
+    name,
+    machine,
+    logs,
+    get host() {
+      return host;
+    },
+    get running() {
+      return running;
+    },
+    get ended() {
+      return ended;
+    },
+    boot,
+    crash(silently = false) {
+      if (!running) return;
+      running = false;
+      world.network.kill(host, silently);
+      // What it would have heard must not reach the dead.
+      asked = new AbortController();
+    },
+    stop() {
+      host.thaw();
+      asked.abort(new Error('asked to stop'));
+    },
+  };
+}
