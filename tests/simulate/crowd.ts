@@ -13,6 +13,8 @@ export interface CrowdOptions {
   /** Chars/s: from, to; evenly on a logarithmic scale. */
   readonly speeds: readonly [number, number];
   readonly random: Random;
+  /** Real time, ms, to tell what the core's decisions cost. */
+  readonly clock: () => number;
 }
 
 export interface Crowd {
@@ -24,6 +26,8 @@ export interface Crowd {
   readonly inputs: number;
   readonly leases: number;
   readonly lost: number;
+  /** Real time that the core took, of all inputs. */
+  readonly coreMs: number;
   /** Of the books, looked at once a round. */
   readonly faults: readonly string[];
 }
@@ -60,6 +64,7 @@ export function runCrowd(options: CrowdOptions): Crowd {
   const faults: string[] = [];
   let idealMs = 0;
   let warmAtMs = 0;
+  let coreMs = 0;
 
   const join = (): void => {
     const id = `w${joined++}`;
@@ -87,11 +92,22 @@ export function runCrowd(options: CrowdOptions): Crowd {
     else if (event.input.type === 'workerLeft') replace(event.input.workerId);
     else feed(event.input);
   }
-  return { rounds: state.round, simulatedMs: nowMs, slowdown: (nowMs - warmAtMs) / idealMs, inputs, leases, lost, faults };
+  return {
+    rounds: state.round,
+    simulatedMs: nowMs,
+    slowdown: (nowMs - warmAtMs) / idealMs,
+    inputs,
+    leases,
+    lost,
+    coreMs,
+    faults,
+  };
 
   function feed(input: RunInput): void {
     inputs++;
+    const beginMs = options.clock();
     const decision = step(state, input, nowMs);
+    coreMs += options.clock() - beginMs;
     state = decision.state;
     for (const effect of decision.effects) if (effect.type === 'lease') lend(effect);
   }

@@ -13,7 +13,8 @@ const RETRY_ROUNDS = 25;
 export function noteWorker(state: RunState, worker: WorkerRecord): void {
   const present = state.workers.get(worker.id) === worker;
   // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
-  const awaited = [...worker.unanswered.values()].some((lease) => lease.late);
+  let awaited = false;
+  for (const { late } of worker.unanswered.values()) awaited ||= late;
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
   if (!idle) {
     state.idle.delete(worker.id);
@@ -365,13 +366,15 @@ function grant(
   nowMs: number,
   effects: RunEffect[],
 ): number {
-  const streams = grains.flatMap((index) => state.grains[index].streams);
+  const streams = state.settings.leaseStreams > 0 ? grains.flatMap((index) => state.grains[index].streams) : grains;
   const characters = streams.length * state.settings.window;
   const charactersSoFar = charactersBefore + characters;
-  const leftover = [...worker.unanswered.values()].reduce((sum, lease) => sum + lease.characters, 0);
+  let leftover = 0;
+  for (const { characters: open } of worker.unanswered.values()) leftover += open;
   const deadlineMs = allowanceMs(worker.pace, charactersSoFar + leftover);
   const id = `${state.round}-${state.leaseCount++}`;
-  const states = grains.map((index) => stateSource(state, worker.id, index)).join('');
+  let states = '';
+  for (const index of grains) states += stateSource(state, worker.id, index);
   const lease: Lease = {
     id,
     round: state.round,
@@ -403,5 +406,6 @@ function grant(
 function stateSource({ round, settings, grains }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = grains[index];
   const wraps = round % settings.windowsPerPass === 0;
-  return (wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g').repeat(streams.length);
+  const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
+  return streams.length === 1 ? source : source.repeat(streams.length);
 }
