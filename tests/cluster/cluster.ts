@@ -78,6 +78,7 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
     vocabulary,
     corpus: { name: 'sonnet', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
     split: { ...splitCorpus(tokens), train: tokens },
+    evaluateEvery: 0,
   });
   const losses: number[] = [];
   const events: RunEvent[] = [];

@@ -198,7 +198,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     const before = await tab.text('#refused-why');
     await enter('another-token');
     await tab.until(`${element('#refused-why')}.textContent !== ${JSON.stringify(before)}`);
-    await enter(ADMIN);
+    await enter(` ${ADMIN} `);
     await tab.until(visible('#controls'));
     expect(await tab.evaluate(visible('#refused'))).toBe(false);
   });
@@ -253,6 +253,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     for (const { pid } of await childrenOf(run.running.child.pid!)) process.kill(pid, 'SIGKILL');
     await run.running.exited;
     await tab.until(says('#link', /^Reconnecting/));
+    await tab.until(says('#link-wait', /\d/));
+    // The seconds are no news to a screen reader.
+    expect(await tab.text('#link')).not.toMatch(/\d/);
     const before = await roundOf(tab);
     expect(before).toBeGreaterThan(0);
     const again = await coordinate('killed', '--public', '--resume', '--port', run.port);

@@ -68,6 +68,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
       corpus,
       split,
       checkpoint: disk.latest(),
+      evaluateEvery: world.cadences.evaluateEvery,
     });
     world.audit.onBoot();
     world.audit.onCommitted(training.round, training.replica.parameters, training.replica.digest());

@@ -10,6 +10,8 @@ import { resumeTraining, SettingsError, type Settings } from './settings.js';
 
 export interface Preparation {
   readonly training: Training;
+  /** Rounds between validations. */
+  readonly evaluateEvery: number;
   readonly folder: string;
   /** The checkpoint gone on from; after a resume. */
   readonly resumedFrom: string | undefined;
@@ -41,17 +43,22 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
       `Train longer with --resume --rounds ${config.rounds * 2}.`,
     );
   }
-  const corpus = { name, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION };
+  const evaluateEvery = cadenceOf(checkpoint, settings);
+  // Part of what a reproducible run writes, wherever the text lies now.
+  const called = (isReproducible(config) && checkpoint?.corpus.name) || name;
+  const corpus = { name: called, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION };
   const training = createTraining({
-    runId: checkpoint?.runId ?? newRunId(config, corpus),
+    runId: checkpoint?.runId ?? newRunId(config, corpus, evaluateEvery),
     config,
     vocabulary,
     corpus,
     split,
     checkpoint,
+    evaluateEvery,
   });
   return {
     training,
+    evaluateEvery,
     folder: resumed?.folder ?? (await folderForNewRun(settings)),
     resumedFrom: resumed?.stored.path,
     bestPath: resumed && (await rememberBest(training, resumed.folder)),
@@ -67,10 +74,25 @@ function isFinished(checkpoint: Checkpoint, rounds: number): boolean {
   );
 }
 
-/** What a reproducible run writes depends on its config and corpus alone, and so does its name. */
-function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity): string {
+/** A reproducible run validates in the rounds in which it began to: its files hold what came out. @throws SettingsError */
+function cadenceOf(checkpoint: Checkpoint | undefined, { given, evaluateEvery }: Settings): number {
+  const stored = historyOf(checkpoint).evaluateEvery;
+  if (stored === undefined) return evaluateEvery;
+  if (!given.has('--eval-every') || evaluateEvery === stored) return stored;
+  throw new SettingsError(
+    `--eval-every ${evaluateEvery} differs from the reproducible run to resume, which has ${stored}`,
+    'Leave --eval-every out to go on with that run.',
+  );
+}
+
+/** What a reproducible run writes depends on its config, its corpus and the rounds of its validations alone, and so does its name. */
+function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity, evaluateEvery: number): string {
   if (!isReproducible(config)) return randomBytes(6).toString('hex');
-  return createHash('sha256').update(JSON.stringify(config)).update(sha256).digest('hex').slice(0, 12);
+  return createHash('sha256')
+    .update(JSON.stringify({ ...config, evaluateEvery }))
+    .update(sha256)
+    .digest('hex')
+    .slice(0, 12);
 }
 
 function storedConfig(checkpoint: Checkpoint): TrainingConfig {

@@ -141,11 +141,11 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       else await door.dismissAll(how.outcome === 'completed' ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
       await followUps.conclude(how, saved, signal);
     } catch (error) {
-      // The replica is sound whatever else broke: nothing trained is lost.
+      // The replica is sound whatever else broke, but for a step cut short: nothing trained is lost.
       if (!concluding && !(error instanceof RunDiverged)) {
         // Workers come back by themselves should the run be resumed.
         door.closeAll('the coordinator has failed');
-        await followUps.saveNow(shell.round);
+        if (shell.sound) await followUps.saveNow(shell.round);
       }
       throw error;
     } finally {
@@ -217,6 +217,7 @@ function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending:
     ...options,
     nowMs: () => ports.nowMs(),
     timestamp: () => ports.timestamp(),
+    deadline: (ms) => ports.deadline(ms),
     report: (event) => ports.report(event),
     workers: () => shell.workers,
     timing: () => overview.timing,

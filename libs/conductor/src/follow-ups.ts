@@ -11,6 +11,8 @@ const FINAL_SAMPLE_CHARS = 600;
 const SAMPLE_TEMPERATURE = 0.5;
 /** Validations that may wait in a reproducible run, where none is left out; more hold the run back. */
 const MOST_EVALUATIONS = 2;
+/** How long a reproducible run that is to be saved waits for the validations of its rounds. */
+const VALIDATION_MS = 60_000;
 
 export interface FollowUpParts {
   readonly training: Training;
@@ -22,6 +24,8 @@ export interface FollowUpParts {
   nowMs(): number;
   /** ISO 8601. */
   timestamp(): string;
+  /** Aborts after `ms`. */
+  deadline(ms: number): AbortSignal;
   /** Workers at work. */
   workers(): number;
   /** Of the round just completed. */
@@ -60,6 +64,8 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   /** Validations asked for and not done, and the end of the last of them. */
   let evaluations = 0;
   let evaluated: Promise<void> = Promise.resolve();
+  /** Waits for the validations of its rounds. */
+  let offered: Checkpoint | undefined;
 
   return { onUpdate, onDue, saveNow: (round) => save(snapshot(round)), conclude };
 
@@ -111,13 +117,33 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     return { ...checkpoint, history: historyUpTo(history, checkpoint.round) };
   }
 
+  /** One waits at most, the newest: each is a copy of everything. */
   function offer(checkpoint: Checkpoint): void {
-    if (reproducible) inTheBackground(whole(checkpoint).then((complete) => writer.offer(complete)));
-    else writer.offer(checkpoint);
+    if (!reproducible) return writer.offer(checkpoint);
+    const alone = offered === undefined;
+    offered = checkpoint;
+    if (alone) inTheBackground(offerNewest());
   }
 
+  async function offerNewest(): Promise<void> {
+    await evaluated;
+    const newest = offered!;
+    offered = undefined;
+    writer.offer(await whole(newest));
+  }
+
+  /** @returns where, or undefined when it could not be written, or its validations do not end */
   async function save(checkpoint: Checkpoint): Promise<string | undefined> {
-    return writer.save(await whole(checkpoint), false);
+    if (!reproducible || evaluations === 0) return writer.save(await whole(checkpoint), false);
+    const inTime = await Promise.race([evaluated.then(() => true), aborted(parts.deadline(VALIDATION_MS)).then(() => false)]);
+    if (inTime) return writer.save(await whole(checkpoint), false);
+    report({
+      event: 'note',
+      level: 'warn',
+      text: `round ${checkpoint.round} is not saved: its validations are not done after ${VALIDATION_MS / 1000} s`,
+      remedy: 'A reproducible run saves no round without them. Go on from its last checkpoint with --resume.',
+    });
+    return undefined;
   }
 
   function evaluateSoon(checkpoint: Checkpoint): void {

@@ -66,6 +66,7 @@ export async function openReduceLink(
     while (!over.aborted) {
       try {
         host = await connect();
+        if (over.aborted) host.close('the run is over');
         return;
       } catch (error) {
         // The service's side of the old link may not have noticed yet that it is gone.

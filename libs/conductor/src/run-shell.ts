@@ -46,6 +46,8 @@ export interface RunShell {
   readonly workers: number;
   /** For who looks on: read it, and do not keep it. */
   readonly state: RunState;
+  /** Whether replica, states and round are of one moment; false only after a failure in mid-step. */
+  readonly sound: boolean;
   feed(input: RunInput): void;
   onReduce(event: ReduceEvent): void;
 }
@@ -53,6 +55,8 @@ export interface RunShell {
 export function createRunShell(parts: ShellParts): RunShell {
   const { config, streams, states, replica } = parts;
   let { state } = parts;
+  /** The core and the states have moved on, and the replica has not: nothing of it may be saved. */
+  let between = false;
 
   return {
     get round() {
@@ -63,6 +67,9 @@ export function createRunShell(parts: ShellParts): RunShell {
     },
     get state() {
       return state;
+    },
+    get sound() {
+      return !between;
     },
     feed,
     onReduce(event) {
@@ -99,11 +106,13 @@ export function createRunShell(parts: ShellParts): RunShell {
     // After the end nothing moves any more: the last checkpoint is of the round that the core stopped at.
     if (state.phase === 'over' || update.round !== state.round) return;
     requireWhole(state);
+    between = true;
     states.commit();
     const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
     state = decision.state;
     for (const effect of decision.effects) if (effect.type === 'lease') sendLease(effect);
     applyUpdate(replica, update);
+    between = false;
     parts.onUpdate(update);
     for (const effect of decision.effects) {
       if (effect.type === 'lease') grant(effect);

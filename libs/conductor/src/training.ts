@@ -14,6 +14,8 @@ export interface Evaluation {
 
 /** What a run remembers of its validations. */
 export interface History {
+  /** Rounds between validations in a reproducible run, whose files depend on it. */
+  readonly evaluateEvery?: number;
   readonly evaluations: Evaluation[];
   best: Evaluation | undefined;
 }
@@ -47,6 +49,8 @@ export interface Training {
 export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 'corpus' | 'split'> & {
   /** To go on from; absent: round 0. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** Rounds between validations. */
+  readonly evaluateEvery: number;
 };
 
 /** Whether the run's result is the same bits whoever computes it. */
@@ -54,7 +58,7 @@ export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
   return leaseStreams > 0;
 }
 
-export function createTraining({ checkpoint, ...source }: TrainingSource): Training {
+export function createTraining({ checkpoint, evaluateEvery, ...source }: TrainingSource): Training {
   const { config, split } = source;
   const layout = createLayout(config.model);
   const stateFloats = stateSize(config.model);
@@ -67,7 +71,7 @@ export function createTraining({ checkpoint, ...source }: TrainingSource): Train
     stateFloats,
     replica: startingReplica(config, layout, checkpoint),
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
-    history: historyOf(checkpoint),
+    history: { ...historyOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
   };
 }
 
@@ -79,16 +83,20 @@ function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkp
 }
 
 export function historyOf(checkpoint: Checkpoint | undefined): History {
-  const { evaluations, best } = (checkpoint?.history ?? {}) as Partial<History>;
-  return { evaluations: Array.isArray(evaluations) ? [...evaluations] : [], best };
+  const { evaluations, best, evaluateEvery } = (checkpoint?.history ?? {}) as Partial<History>;
+  return {
+    ...(typeof evaluateEvery === 'number' && { evaluateEvery }),
+    evaluations: Array.isArray(evaluations) ? [...evaluations] : [],
+    best,
+  };
 }
 
 /** The history as it stood when `round` rounds were done. */
-export function historyUpTo({ evaluations }: History, round: number): History {
+export function historyUpTo({ evaluations, ...history }: History, round: number): History {
   const then = evaluations.filter((evaluation) => evaluation.round <= round);
   let best: Evaluation | undefined;
   for (const evaluation of then) if (!best || evaluation.validationLoss < best.validationLoss) best = evaluation;
-  return { evaluations: then, best };
+  return { ...history, evaluations: then, best };
 }
 
 /** With what was changed since it began: a run that is resumed goes on with that. */
@@ -114,7 +122,7 @@ export function takeCheckpoint(training: Training, round: number, timestamp: str
     cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
     // Nothing random happens after the start: parameters and samples follow from the seed and the round.
     rng: { seed: config.seed },
-    history: { evaluations: [...history.evaluations], best: history.best },
+    history: { ...history, evaluations: [...history.evaluations] },
     ...(isReproducible(config) ? {} : { savedAt: timestamp }),
   };
 }

@@ -16,6 +16,8 @@ const MOST_ROUNDS = 131_072;
 const MOST_EVALUATIONS = 16_384;
 const MOST_SAMPLES = 512;
 const MOST_FLOWS = 128;
+/** Numbers of all of them together, about. */
+const MOST_FLOW_VALUES = 1e6;
 const MOST_EVENTS = 1_000;
 /** Of the exponential mean, as the mean of 50 rounds has. */
 const SMOOTHING = 2 / 51;
@@ -92,7 +94,8 @@ function decodePoint(values: readonly unknown[]): HistoryEntry | undefined {
 function isEntry(entry: HistoryEntry): boolean {
   switch (entry.type) {
     case 'run':
-      return typeof entry.run?.runId === 'string' && typeof entry.run.config === 'object';
+      if (!isRecord(entry.run) || !isRecord(entry.run.config)) return false;
+      return [entry.run.runId, entry.run.name, entry.run.model].every(isText);
     case 'evaluation':
       return isRound(entry.evaluation?.round) && Number.isFinite(entry.evaluation.validationLoss);
     case 'sample':
@@ -100,10 +103,19 @@ function isEntry(entry: HistoryEntry): boolean {
     case 'flow':
       return isRound(entry.flow?.round) && Array.isArray(entry.flow.layers) && entry.flow.layers.every(Array.isArray);
     case 'event':
-      return isRound(entry.event?.round) && isRound(entry.event.id) && typeof entry.event.text === 'string';
+      if (!isRound(entry.event?.round) || !isRound(entry.event.id)) return false;
+      return Number.isFinite(entry.event.at) && isText(entry.event.text);
     default:
       return false;
   }
+}
+
+function isRecord(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
 }
 
 function isRound(value: unknown): boolean {
@@ -182,7 +194,7 @@ class MemoryHistory implements RunHistory {
         this.samples = bounded(this.samples, entry.sample, MOST_SAMPLES);
         return;
       case 'flow':
-        this.flows = bounded(this.flows, entry.flow, MOST_FLOWS);
+        this.flows = bounded(this.flows, entry.flow, flowsKept(entry.flow));
         return;
       case 'event':
         this.#keepEvent(entry.event);
@@ -248,6 +260,12 @@ function shortened(field: PointField, value: number): number {
 function bounded<T>(list: T[], item: T, most: number): T[] {
   list.push(item);
   return list.length <= most ? list : list.filter((_, i) => i % 2 === 0 || i === list.length - 1);
+}
+
+/** How many like this one. */
+function flowsKept({ layers }: GradientFlow): number {
+  const values = layers.reduce((sum, layer) => sum + layer.length, 0);
+  return Math.max(2, Math.min(MOST_FLOWS, Math.floor(MOST_FLOW_VALUES / Math.max(values, 1))));
 }
 
 /** Index of the first of ascending `values` that is at least `least`. */

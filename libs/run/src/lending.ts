@@ -13,8 +13,9 @@ const RETRY_ROUNDS = 25;
 export function noteWorker(state: RunState, worker: WorkerRecord): void {
   const present = state.workers.get(worker.id) === worker;
   // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
+  // Nor does a newcomer before its first trial is answered: trials would pile up with it.
   let awaited = false;
-  for (const { late } of worker.unanswered.values()) awaited ||= late;
+  for (const { late, trial } of worker.unanswered.values()) awaited ||= late || trial;
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
   if (!idle) {
     state.idle.delete(worker.id);
@@ -32,10 +33,14 @@ function bench(state: RunState, workerId: string): void {
   state.benched.add(workerId);
 }
 
-/** The worker is lost to this round. */
-export function leaveCrew({ crew }: RunState, workerId: string): void {
-  crew.charsPerSecond -= crew.paces.get(workerId) ?? 0;
+/** The worker is lost to this round. Who was too slow beside it may be just right without it. */
+export function leaveCrew(state: RunState, workerId: string): void {
+  const { crew } = state;
+  const pace = crew.paces.get(workerId);
+  if (pace === undefined) return;
   crew.paces.delete(workerId);
+  crew.charsPerSecond = crew.paces.size === 0 ? 0 : crew.charsPerSecond - pace;
+  unbench(state);
 }
 
 function noteGrain(state: RunState, index: number): void {
@@ -70,9 +75,10 @@ export function closeLease(state: RunState, lease: Lease): void {
   if (worker) noteWorker(state, worker);
 }
 
-export function markCounted(state: RunState, index: number, holder: string | undefined): void {
+export function markCounted(state: RunState, index: number, holder: WorkerRecord | undefined): void {
   state.grains[index].counted = true;
-  state.grains[index].nextHolder = holder;
+  state.grains[index].nextHolder = holder?.id;
+  holder?.nextHeld.push(index);
   noteGrain(state, index);
 }
 
@@ -82,19 +88,26 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
   worker.unanswered.clear();
   worker.batch.void = true;
   leaveCrew(state, worker.id);
-  for (const grain of state.grains) {
-    if (grain.holder === worker.id) grain.holder = undefined;
-    if (grain.nextHolder === worker.id) grain.nextHolder = undefined;
-  }
+  for (const index of worker.held) if (state.grains[index].holder === worker.id) state.grains[index].holder = undefined;
+  for (const index of worker.nextHeld)
+    if (state.grains[index].nextHolder === worker.id) state.grains[index].nextHolder = undefined;
+  worker.held = [];
+  worker.nextHeld = [];
   noteWorker(state, worker);
 }
 
-/** The worker is done with a lease of a round that is over. */
-export function answered(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number): void {
+/**
+ * The worker is done with a lease. It acts on leases in the order in which they were dealt, so all that is older and unanswered is settled as
+ * well. `computed`: whether the time that it took says anything.
+ */
+export function answered(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
   const lease = worker.unanswered.get(leaseId);
-  if (!lease) return;
-  worker.unanswered.delete(leaseId);
-  noteTrial(worker, lease, nowMs);
+  if (worker.unanswered.size === 0 || (!lease && !worker.leases.has(leaseId))) return;
+  for (const id of worker.unanswered.keys()) {
+    worker.unanswered.delete(id);
+    if (id === leaseId) break;
+  }
+  if (lease && computed) noteTrial(worker, lease, nowMs);
   // Only now does it turn to what it was dealt since.
   if (worker.unanswered.size === 0 && worker.batch.characters === 0) worker.batch.sinceMs = nowMs;
   noteWorker(state, worker);
@@ -145,6 +158,7 @@ function markUnanswered(state: RunState, worker: WorkerRecord, nowMs: number): v
   for (const lease of worker.unanswered.values()) {
     if (lease.late || nowMs < lease.deadlineAtMs) continue;
     lease.late = true;
+    worker.pace = latePace(worker.pace, lease.charactersSoFar, nowMs - lease.grantedAtMs);
     changed = true;
   }
   if (changed) noteWorker(state, worker);

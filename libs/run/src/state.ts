@@ -29,6 +29,9 @@ export interface WorkerRecord {
   toldCharsPerSecond: number;
   /** Its leases of this round that are neither counted nor given back. */
   readonly leases: Set<string>;
+  /** Grains whose holder it is, and whose next holder: where to look when it is lost. */
+  held: number[];
+  nextHeld: number[];
   /** Its leases of rounds that are over, of which nothing was heard: it may be computing them still. */
   readonly unanswered: Map<string, Lease>;
   /** What it was dealt last: since when, and how many characters of it count. Void when something else came between. */

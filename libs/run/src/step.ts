@@ -104,6 +104,8 @@ function newcomer(id: string, name: string, told: number, round: number, nowMs: 
     pace: startingPace(told),
     toldCharsPerSecond: told,
     leases: new Set(),
+    held: [],
+    nextHeld: [],
     unanswered: new Map(),
     batch: { sinceMs: nowMs, characters: 0, void: true },
     dealtRound: round,
@@ -145,7 +147,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): string {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs);
+  if (worker) answered(state, worker, input.leaseId, nowMs, false);
   if (worker && input.code === 'paused') return pausedWorker(state, worker, input.reason, nowMs, effects);
   const lease = state.leases.get(input.leaseId);
   if (!lease || lease.workerId !== input.workerId) {
@@ -202,11 +204,11 @@ function fail(state: RunState, why: string, effects: RunEffect[]): string {
 /** The streams are in the sum, even when the lease was taken back meanwhile: the worker may have left right after sending. */
 function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): string {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs);
+  if (worker) answered(state, worker, input.leaseId, nowMs, true);
   if (input.round !== state.round) {
     return `lease ${input.leaseId} counted for a round that is over; ${lendUncovered(state, nowMs, effects)}`;
   }
-  const holder = worker && worker.state !== 'syncing' ? input.workerId : undefined;
+  const holder = worker?.state === 'syncing' ? undefined : worker;
   for (const stream of input.streams) markCounted(state, grainOf(state.settings, stream), holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
@@ -229,7 +231,7 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
 
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): string {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs);
+  if (worker) answered(state, worker, input.leaseId, nowMs, true);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
   if (own) closeLease(state, own);
@@ -254,6 +256,10 @@ function updated(state: RunState, round: number, nowMs: number, effects: RunEffe
   for (const grain of state.grains) {
     grain.holder = grain.nextHolder;
     grain.nextHolder = undefined;
+  }
+  for (const worker of state.workers.values()) {
+    worker.held = worker.nextHeld;
+    worker.nextHeld = [];
   }
   state.round++;
   pushCadences(state, effects);

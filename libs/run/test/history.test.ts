@@ -79,6 +79,14 @@ describe('a history in memory', () => {
     expect([points.round[0], points.round.at(-1), thinned]).toEqual([1, 300_000, true]);
   });
 
+  it('keeps fewer flows of a large model', () => {
+    const history = createRunHistory();
+    const layers = [new Array<number>(100_000).fill(0)];
+    for (let round = 1; round <= 50; round++) history.add({ type: 'flow', flow: { round, layers } });
+    expect(history.flows.length).toBeLessThanOrEqual(10);
+    expect(history.flows.at(-1)?.round).toBe(50);
+  });
+
   it('bounds events, samples and flows, and the newest are there', () => {
     const history = createRunHistory();
     for (let i = 1; i <= 5_000; i++) {
@@ -151,6 +159,9 @@ describe('a line of a history', () => {
     '{"type":"sample","sample":{"round":1,"text":5}}',
     '{"type":"sample","sample":{"round":-1,"text":"x"}}',
     '{"type":"flow","flow":{"round":1,"layers":[1]}}',
+    '{"type":"run","run":{"runId":"r","name":"n","model":"m","config":[]}}',
+    '{"type":"run","run":{"runId":"r","name":1,"model":"m","config":{}}}',
+    '{"type":"event","event":{"id":1,"round":1,"text":"when"}}',
     '{"type":"of another release"}',
   ])('that is torn or unknown is nothing: %s', (line) => {
     expect(decodeEntry(line)).toBeUndefined();

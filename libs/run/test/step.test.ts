@@ -420,6 +420,23 @@ describe('deadlines', () => {
   });
 });
 
+describe('an answer', () => {
+  it('settles what the worker was dealt before, of which nothing was heard', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [fast, slow] = afterRounds(run, opened, 5);
+    run.pass(400);
+    run.count(fast);
+    run.pass(slow.deadlineMs);
+    const [backup] = leases(run.feed({ type: 'tick' })); // its round ends before it reaches the worker
+    run.count(slow);
+    const next = leases(run.commit()).find(({ workerId }) => workerId === backup.workerId)!;
+    expect(run.state.workers.get(backup.workerId)!.unanswered.has(backup.leaseId)).toBe(true);
+    run.pass(400);
+    run.count(next);
+    expect(run.state.workers.get(backup.workerId)!.unanswered.size).toBe(0);
+  });
+});
+
 describe('speed', () => {
   it('decides how streams are dealt: all are done together', () => {
     const run = createRun({ streams: 44, rounds: 100 });
@@ -465,6 +482,26 @@ describe('a very slow worker', () => {
     expect(lease.streams).toHaveLength(8);
   });
 
+  it('is asked again when those are gone beside whom it was too slow', () => {
+    const run = createRun({ streams: 40, rounds: 100 });
+    for (const id of ['a', 'b', 'snail']) run.join(id);
+    // a is quick, b and the snail take 50 times as long.
+    let dealt = leases(run.feed({ type: 'start' }));
+    for (let round = 0; round < 4; round++) {
+      const doneAt = (lease: Lease): number => lease.streams.length * (lease.workerId === 'a' ? 10 : 500);
+      let passed = 0;
+      for (const lease of dealt.toSorted((x, y) => doneAt(x) - doneAt(y))) {
+        run.pass(doneAt(lease) - passed);
+        passed = doneAt(lease);
+        run.count(lease);
+      }
+      dealt = leases(run.commit());
+    }
+    const helped = leases(run.leave('a')).map(({ workerId }) => workerId);
+    expect(helped.length).toBeGreaterThan(0);
+    expect(['b', 'snail']).toEqual(expect.arrayContaining(helped));
+  });
+
   it('computes everything when the others are silent', () => {
     const { run, dealt } = withSnail();
     run.pass(dealt[0].deadlineMs);
@@ -493,6 +530,38 @@ describe('a newcomer', () => {
     run.pass(300);
     run.count(backup[0]);
     expect(types(run.commit())).toContain('openRound');
+  });
+
+  it('gets one trial at a time, however many rounds it takes', () => {
+    const { run, mine, trial } = withNewcomer();
+    let dealt = [mine];
+    for (let round = 0; round < 5; round++) {
+      run.pass(100);
+      for (const lease of dealt) for (const backup of leases(run.count(lease))) run.count(backup);
+      dealt = leases(run.commit());
+      expect(dealt.map(({ workerId }) => workerId)).toEqual(['a']);
+    }
+    run.feed({ ...trial, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    for (const lease of dealt) run.count(lease);
+    expect(run.state.workers.get('new')!.unanswered.size).toBe(0);
+  });
+
+  it('is not measured by a trial that it gave back', () => {
+    const { run, trial } = withNewcomer();
+    const { workerId, leaseId } = trial;
+    run.feed({ type: 'declined', workerId, leaseId, code: 'no_state', reason: 'gone' });
+    expect(run.state.workers.get('new')!.pace.measured).toBe(false);
+  });
+
+  it('that overstates itself is tried with less the next time', () => {
+    const { run, mine, trial } = withNewcomer();
+    const before = run.state.workers.get('new')!.pace.charsPerSecond;
+    run.pass(2900);
+    for (const backup of leases(run.count(mine))) run.count(backup);
+    run.commit();
+    run.pass(trial.deadlineMs);
+    run.feed({ type: 'tick' });
+    expect(run.state.workers.get('new')!.pace.charsPerSecond).toBeLessThan(before / 2);
   });
 
   it('is measured by its trial although someone else was quicker', () => {

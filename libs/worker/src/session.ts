@@ -385,8 +385,14 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     ports.log({ kind: 'ready', round: at, engine: engineName, charsPerSecond });
   }
 
+  /** The update of its round came first, on the other link. The coordinator waits to hear of every lease. */
+  function sendBack({ lease: { leaseId } }: LeaseOrder, at: number): undefined {
+    control.send({ type: 'decline', leaseId, round: at, code: 'no_state', reason: 'its round was over when it came' });
+  }
+
   async function onLease(order: LeaseOrder): Promise<undefined> {
-    if (round === undefined || order.lease.round < round) return; // dealt before our resync or before the round ended: taken back by then
+    if (round === undefined) return; // dealt before our resync: taken back by then
+    if (order.lease.round < round) return sendBack(order, round);
     if (order.lease.round > round) {
       early.push(order);
       return;
