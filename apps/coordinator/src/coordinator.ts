@@ -14,7 +14,7 @@ import { createBoard, type Board } from './record/board.js';
 import { openHistory } from './record/history-file.js';
 import { createPastRuns } from './record/past-runs.js';
 import { createTensorBoard } from './record/tensorboard.js';
-import type { Report } from './reporter.js';
+import { withoutFloods, type Report } from './reporter.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { createApi } from './web/api.js';
@@ -88,7 +88,7 @@ async function openRecord(
     checkpoint: resumedFrom === undefined ? undefined : { round: training.round, path: resumedFrom },
     now,
   });
-  const report: Report = (event) => {
+  const record: Report = (event) => {
     tell(event);
     try {
       board.note(event);
@@ -97,7 +97,7 @@ async function openRecord(
       failed('the record of the run')(error as Error);
     }
   };
-  return { board, report };
+  return { board, report: withoutFloods(record, () => performance.now()) };
 }
 
 interface RunParts {
@@ -121,6 +121,7 @@ async function serveRun(parts: RunParts): Promise<void> {
   try {
     const pages = await openPages(parts, conductor, { token, adminToken });
     const host = await listenHttp(door.server, settings.host, settings.port);
+    door.server.on('error', ({ message }) => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` }));
     const joinCommand = `npx troupe worker ws://${host.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
     const links = { dashboard: dashboardLink(host, adminToken), volunteer: joinLink(`http://${outsideName(host)}`, token) };
     const { folder, training } = prepared;
@@ -144,7 +145,8 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
   const { training, folder } = prepared;
   const gate = createGate({ token, adminToken, public: settings.public, allowedHosts: settings.allowedHosts });
   const { runId, layout, config } = training;
-  const source = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, token };
+  const everywhere = ['0.0.0.0', '::'].includes(settings.host);
+  const source = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, token, everywhere };
   const live = createLiveLink({
     history: board.history,
     admit: (given) => gate.admit(given, 'read'),
@@ -167,7 +169,7 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
       round: () => conductor.shell.round,
       newSeed: () => randomBytes(4).readUInt32LE(),
     }),
-    pastRuns: createPastRuns(folder),
+    pastRuns: createPastRuns(folder, () => performance.now()),
   });
   watchGradientFlow(parts);
   return { gate, api, live, ...(await loadPages()) };
@@ -199,7 +201,7 @@ function conductorOptions(parts: RunParts, token: string): ConductorOptions {
   const reduceToken = embedded ? secret(24) : (settings.allreduceToken ?? token);
   return {
     training: prepared.training,
-    cadences: settings,
+    cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     token,
     reduceToken,
     reduceAddress: settings.allreduce ?? '/reduce',

@@ -7,6 +7,8 @@ import type { SideThread } from './side-jobs.js';
 const MOST_STREAMS = 4;
 /** Multiplications that one of them may take, about: some seconds of the side thread. */
 const MOST_PRODUCTS = 2e9;
+/** A single stream may take so many times as long; of a model for which that is too little, none is computed. */
+const MOST_OVERRUN = 5;
 /** Between two of them at least; and this many times as long as the last one took. */
 const REST_MS = 5_000;
 const REST_FACTOR = 20;
@@ -22,15 +24,17 @@ export function createGradientFlows(
   onFlow: (flow: GradientFlow) => void,
   onFailed: (error: Error) => void,
 ): GradientFlows {
+  const tooLarge = productsOf(training) > MOST_OVERRUN * MOST_PRODUCTS;
+  if (tooLarge) onFailed(new Error('for a model and a window of this size it takes too long'));
+  const compute = async (round: number): Promise<number[][]> => side.flow(training.replica.parameters, batchAt(training, round));
   let notBeforeMs = 0;
   let running = false;
   return {
     onRound(round) {
-      if (running || performance.now() < notBeforeMs) return;
+      if (tooLarge || running || performance.now() < notBeforeMs) return;
       running = true;
       const startedMs = performance.now();
-      side
-        .flow(training.replica.parameters, batchAt(training, round))
+      compute(round)
         .then((layers) => onFlow({ round, layers: layers.map((layer) => layer.map((value) => Number(value.toPrecision(4)))) }))
         .catch(onFailed)
         .finally(() => {
@@ -41,10 +45,16 @@ export function createGradientFlows(
   };
 }
 
+/** Of one stream. */
+function productsOf({ config, layout }: Training): number {
+  return 4 * layout.size * config.window;
+}
+
 /** The first streams of the round that comes next, as many as do not take too long. */
-function batchAt({ config, layout, streams, states, stateFloats }: Training, round: number): Batch {
+function batchAt(training: Training, round: number): Batch {
+  const { config, streams, states, stateFloats } = training;
   const { window } = config;
-  const products = 4 * layout.size * window;
+  const products = productsOf(training);
   const count = Math.max(1, Math.min(MOST_STREAMS, config.streams, Math.floor(MOST_PRODUCTS / products)));
   const tokens = new Uint16Array(count * (window + 1));
   const before = new Float32Array(count * stateFloats);

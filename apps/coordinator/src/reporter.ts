@@ -17,6 +17,23 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
   };
 }
 
+const MINUTE_MS = 60_000;
+const MOST_REFUSALS = 30;
+
+/** Strangers who keep knocking fill neither log nor disk: so many refusals a minute are told, and of the rest their number. */
+export function withoutFloods(report: Report, nowMs: () => number): Report {
+  let [beganMs, told, more] = [-Infinity, 0, 0];
+  return (event) => {
+    const now = nowMs();
+    if (now - beganMs >= MINUTE_MS || event.event === 'finished') {
+      if (more > 0) report({ event: 'note', level: 'warn', text: `${number(more)} more were refused` });
+      [beganMs, told, more] = [now, 0, 0];
+    }
+    if (event.event === 'worker' && event.change === 'refused' && ++told > MOST_REFUSALS) more++;
+    else report(event);
+  };
+}
+
 const number = (value: number): string => Math.round(value).toLocaleString('en');
 
 /** Lines for a person. */

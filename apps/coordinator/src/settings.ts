@@ -1,6 +1,6 @@
 /** Flags -> settings. The table of flags is RUN_OPTIONS; what a flag leaves open is filled from its default. */
 import { parseArgs } from 'node:util';
-import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
+import { LIMITS, parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
 import { RUN_OPTIONS, type RunOption } from '@troupe/run';
 
 export interface Settings {
@@ -89,8 +89,7 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     corpus: text('--corpus')!,
     host: text('--host')!,
     port: number('--port'),
-    token: text('--token') ?? env.TROUPE_TOKEN,
-    adminToken: text('--admin-token') ?? (env.TROUPE_ADMIN_TOKEN || undefined),
+    ...tokensFrom(given, env),
     public: given.has('--public'),
     allowedHosts: (text('--allow-host') ?? '')
       .toLowerCase()
@@ -101,7 +100,6 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     organizer: text('--organizer')?.slice(0, MOST_WORDS),
     tensorboard: given.has('--tensorboard'),
     allreduce: text('--allreduce'),
-    allreduceToken: env.TROUPE_ALLREDUCE_TOKEN,
     out: text('--out'),
     resume: given.has('--resume'),
     checkpointEvery: number('--checkpoint-every'),
@@ -117,6 +115,32 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
       return config;
     },
   };
+}
+
+type Tokens = Pick<Settings, 'token' | 'adminToken' | 'allreduceToken'>;
+
+/** An empty variable is none: as a token it would let in whoever shows nothing. @throws SettingsError */
+function tokensFrom(given: ReadonlyMap<string, string>, env: Readonly<Record<string, string | undefined>>): Tokens {
+  const token = checkToken('--token or TROUPE_TOKEN', given.get('--token') ?? env.TROUPE_TOKEN);
+  const adminToken = checkToken('--admin-token or TROUPE_ADMIN_TOKEN', given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
+  const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
+  if (token !== undefined && token === adminToken) {
+    throw new SettingsError(
+      'the token of admins is that of workers, who could then steer the run',
+      'Give another --admin-token (or TROUPE_ADMIN_TOKEN), or none: one is made up then.',
+    );
+  }
+  return { token, adminToken, allreduceToken };
+}
+
+/** It travels in headers and hellos. It is a secret: no message repeats it. */
+function checkToken(source: string, token: string | undefined): string | undefined {
+  if (!token) return undefined;
+  if (token.length <= LIMITS.tokenLength && !/[^\x21-\x7e]/.test(token)) return token;
+  throw new SettingsError(
+    `${source} is no token: it has a blank or a special character, or is longer than ${LIMITS.tokenLength}`,
+    'Take letters, digits and signs of ASCII only, such as what "openssl rand -hex 16" prints.',
+  );
 }
 
 /** What stands behind a flag, given or by default. */
@@ -244,6 +268,8 @@ export function resumeTraining(stored: TrainingConfig, settings: Settings): Trai
   for (const [field, flag] of Object.entries(FLAG_OF_FIELD)) {
     const [then, now] = [fieldOf(stored, field), settings.given.get(flag)];
     if (now === undefined || flag === '--rounds' || flag === '--corpus') continue;
+    // A person may have set them since: the run goes on with what its checkpoint says.
+    if (stored.leaseStreams === 0 && (flag === '--lr' || flag === '--clip')) continue;
     const [part] = field.split('.');
     if (then === undefined && (part === 'optimizer' || part === 'schedule')) {
       throw new SettingsError(

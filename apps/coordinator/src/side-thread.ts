@@ -42,10 +42,10 @@ const patient: Engine = {
 let playEngine: Promise<Engine> | undefined;
 const cancelled = new Set<number>();
 
-function bound({ info, limits }: Engine): Engine {
+function bound(engine: Engine): Engine {
   return {
-    info,
-    limits,
+    info: engine.info,
+    limits: engine.limits,
     setParameters: (parameters) => engine.setParameters(parameters),
     gradient: (batch) => engine.gradient(batch),
     evaluate: (batch) => engine.evaluate(batch),
@@ -80,16 +80,35 @@ async function perform(request: SideJob): Promise<SideReply> {
   }
 }
 
+async function openPlayEngine(): Promise<Engine> {
+  try {
+    return await openEngine(engine.info.name as 'native' | 'wasm', model, { maxStreams: 1, maxWindow: 1 }, { reproducible });
+  } catch (error) {
+    // Whoever asks next tries again.
+    playEngine = undefined;
+    throw error;
+  }
+}
+
 async function play(request: SideJob & { kind: 'play' }): Promise<void> {
-  playEngine ??= openEngine(engine.info.name as 'native' | 'wasm', model, { maxStreams: 1, maxWindow: 1 }, { reproducible });
+  playEngine ??= openPlayEngine();
   const player = await playEngine;
   player.setParameters(request.parameters);
+  let steps = 0;
+  /** The prime, too, is read with pauses, in which others get a turn. */
+  const unhurried: Engine = {
+    ...bound(player),
+    async step(tokens, states) {
+      if (++steps % PLAY_CHARS === 0) await breathe();
+      return player.step(tokens, states);
+    },
+  };
   let ids: number[] = [];
   const handOver = (): void => {
     port.postMessage({ id: request.id, kind: 'drawn', ids: Uint16Array.from(ids) } satisfies SideReply);
     ids = [];
   };
-  for await (const drawn of sample(player, model, { ...request, random: createRandom(request.seed) })) {
+  for await (const drawn of sample(unhurried, model, { ...request, random: createRandom(request.seed) })) {
     ids.push(drawn);
     if (ids.length < PLAY_CHARS) continue;
     handOver();

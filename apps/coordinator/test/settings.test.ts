@@ -75,11 +75,30 @@ describe('the flags of the pages', () => {
 
   it('come from the command line, and the token of admins from the environment too', () => {
     const argv = ['--public', '--allow-host=Train.example.org, other ,', '--name=A run', '--organizer=Ann', '--tensorboard'];
-    const given = parseSettings(argv, { TROUPE_ADMIN_TOKEN: 'from outside' });
-    expect(given).toMatchObject({ public: true, name: 'A run', organizer: 'Ann', tensorboard: true, adminToken: 'from outside' });
+    const given = parseSettings(argv, { TROUPE_ADMIN_TOKEN: 'from-outside' });
+    expect(given).toMatchObject({ public: true, name: 'A run', organizer: 'Ann', tensorboard: true, adminToken: 'from-outside' });
     expect(given.allowedHosts).toEqual(['train.example.org', 'other']);
     expect(parseSettings(['--admin-token=mine'], { TROUPE_ADMIN_TOKEN: 'other' }).adminToken).toBe('mine');
     expect(parseSettings([], { TROUPE_ADMIN_TOKEN: '' }).adminToken).toBeUndefined();
+  });
+});
+
+describe('tokens', () => {
+  it('that are empty in the environment are none', () => {
+    const given = parseSettings([], { TROUPE_TOKEN: '', TROUPE_ADMIN_TOKEN: '', TROUPE_ALLREDUCE_TOKEN: '' });
+    expect(given).toMatchObject({ token: undefined, adminToken: undefined, allreduceToken: undefined });
+  });
+
+  const unfit = ['a b', 'caf\u00e9', 'line\n', 'x'.repeat(LIMITS.tokenLength + 1)];
+
+  it.each(unfit)('that cannot travel are turned down: %j', (token) => {
+    expect(() => parseSettings([`--token=${token}`], {})).toThrow(refused(/^--token .* is no token/));
+    expect(() => parseSettings([`--admin-token=${token}`], {})).toThrow(refused(/^--admin-token .* is no token/));
+    expect(() => parseSettings([], { TROUPE_ALLREDUCE_TOKEN: token })).toThrow(refused(/^TROUPE_ALLREDUCE_TOKEN is no token/));
+  });
+
+  it('of workers and admins are not the same', () => {
+    expect(() => parseSettings(['--token=one'], { TROUPE_ADMIN_TOKEN: 'one' })).toThrow(refused(/token of admins/));
   });
 });
 

@@ -8,6 +8,7 @@ import { createControls } from './page/controls.js';
 import { make, setText, the } from './page/dom.js';
 import { createEvents } from './page/events.js';
 import { createFlow } from './page/flow.js';
+import { keep } from './page/kept.js';
 import { createOverview } from './page/overview.js';
 import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
@@ -18,8 +19,8 @@ import { createFormat, type Format } from './reading/format.js';
 import { EMPTY, reduce, wanted, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
 
-const TOKEN_KEY = 'troupe.admin';
-const LANGUAGE_KEY = 'troupe.language';
+const keptToken = keep(() => sessionStorage, 'troupe.admin');
+const keptLanguage = keep(() => localStorage, 'troupe.language');
 /** How long an announcement stays. */
 const ANNOUNCED_MS = 6_000;
 /** A range that was zoomed through is not asked for. */
@@ -31,7 +32,7 @@ const base = new URL('.', location.href);
 let token = takeFromAddress();
 let state: DashboardState = EMPTY;
 let drawn: DashboardState | undefined;
-let language: Language = chooseLanguage(localStorage.getItem(LANGUAGE_KEY), navigator.languages);
+let language: Language = chooseLanguage(keptLanguage.read() ?? null, navigator.languages);
 let [texts, format]: [Texts, Format] = [TEXTS[language], createFormat(language)];
 /** What is being fetched; whatever is on its way when the link opens anew is of no use. */
 let asking = new AbortController();
@@ -84,8 +85,8 @@ setInterval(() => void refreshRuns(), RUNS_MS);
 /** The token of the address, which loses it, or the one of this tab. */
 function takeFromAddress(): string | undefined {
   const { token: given, rest } = takeToken(location.hash);
-  if (given === undefined) return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
-  sessionStorage.setItem(TOKEN_KEY, given);
+  if (given === undefined) return keptToken.read();
+  keptToken.write(given);
   history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
   return given;
 }
@@ -94,7 +95,7 @@ function takeFromAddress(): string | undefined {
 function onMessage(message: LiveMessage): void {
   if (message.type === 'refused' && token !== undefined) {
     token = undefined;
-    sessionStorage.removeItem(TOKEN_KEY);
+    keptToken.forget();
     rejected = message;
     live.reconnect();
     return;
@@ -113,9 +114,12 @@ function listenForToken(): void {
   the('token-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
     const field = the('token', HTMLInputElement);
-    token = field.value;
-    sessionStorage.setItem(TOKEN_KEY, token);
+    // What is pasted often brings a space or a line end along.
+    const entered = field.value.trim();
     field.value = '';
+    if (entered === '') return;
+    token = entered;
+    keptToken.write(token);
     live.reconnect();
   });
 }
@@ -169,7 +173,7 @@ function chooseTexts(): void {
   select.value = language;
   select.addEventListener('change', () => {
     language = select.value as Language;
-    localStorage.setItem(LANGUAGE_KEY, language);
+    keptLanguage.write(language);
     [texts, format] = [TEXTS[language], createFormat(language)];
     write();
   });

@@ -14,8 +14,8 @@ const EN = {
   sections: { charts: 'Training', samples: 'Samples', workers: 'Workers', flow: 'Gradient flow', runs: 'Runs', events: 'Log' },
 
   connecting: 'Connecting to the coordinator…',
-  away: (seconds: string) =>
-    `Reconnecting: the coordinator does not answer. Next try in ${seconds} s; the run is not harmed by it.`,
+  away: 'Reconnecting: the coordinator does not answer. The run is not harmed by it.',
+  nextTry: (seconds: string) => `Next try in ${seconds} s.`,
   awayNow: 'Reconnecting…',
   awayOver: 'The run is over and its coordinator has gone. If it is resumed, this page goes on by itself.',
   refusedTitle: 'This run is not public',
@@ -224,7 +224,8 @@ const ZH: Texts = {
   sections: { charts: '训练', samples: '样本', workers: '工作者', flow: '梯度流', runs: '历次训练', events: '日志' },
 
   connecting: '正在连接协调器……',
-  away: (seconds) => `正在重连：协调器没有回应。${seconds} 秒后再试；训练本身不受影响。`,
+  away: '正在重连：协调器没有回应。训练本身不受影响。',
+  nextTry: (seconds) => `${seconds} 秒后再试。`,
   awayNow: '正在重连……',
   awayOver: '训练已结束，协调器已退出。若继续训练，本页面会自动接上。',
   refusedTitle: '这次训练不公开',

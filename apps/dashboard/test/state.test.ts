@@ -83,6 +83,22 @@ describe('a coordinator that was away', () => {
     expect(reduce(back, update({ points: points(31, 32) })).points.round.at(-1)).toBe(32);
   });
 
+  it('that computed rounds anew is right about them', () => {
+    const back = after(
+      hello(0),
+      update({ points: points(1, 60), evaluations: [{ round: 40, validationLoss: 2 }] }),
+      update({ samples: [{ round: 40, text: 'before' }], flow: { round: 40, layers: [[1]] } }),
+      { type: 'lost', retryAt: 0 },
+      hello(50),
+      history(1, 50, [{ round: 40, validationLoss: 9 }]),
+      { type: 'samples', samples: { samples: [{ round: 40, text: 'anew' }] } },
+      { type: 'flows', flows: { flows: [{ round: 40, layers: [[9]] }] } },
+    );
+    expect(back.evaluations).toEqual([{ round: 40, validationLoss: 9 }]);
+    expect(back.samples).toEqual([{ round: 40, text: 'anew' }]);
+    expect(back.flows).toEqual([{ round: 40, layers: [[9]] }]);
+  });
+
   it('that runs another run starts from nothing', () => {
     const other = reduce(after(hello(9), history(1, 9)), hello(2, 0, 'other'));
     expect(other.points.round).toEqual([]);

@@ -58,6 +58,7 @@ const EN = {
     computing: 'Computing.',
     reconnecting: (seconds: string) => `The connection broke. Trying again in ${seconds} s; nothing is lost.`,
     over: 'The run is over. Thank you!',
+    dismissed: 'The coordinator has ended your part in the run. Thank you!',
   },
   paused: {
     person: 'Paused. What was under way went back to the run.',
@@ -171,6 +172,7 @@ const ZH: Texts = {
     computing: '正在计算。',
     reconnecting: (seconds) => `连接断开，${seconds} 秒后重试；什么都没有丢。`,
     over: '训练结束了，谢谢！',
+    dismissed: '协调器结束了您的参与，谢谢！',
   },
   paused: {
     person: '已暂停。进行中的任务已交还。',

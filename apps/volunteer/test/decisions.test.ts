@@ -1,12 +1,14 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { obstacle, SIMD_MODULE } from '../src/decisions/capability.js';
 import { addCredit, NO_CREDIT, parseCredit } from '../src/decisions/credit.js';
 import { COOL, observeWork, type HeatWatch } from '../src/decisions/heat.js';
 import { readInvitation } from '../src/decisions/link.js';
 import { pauseReason, type Circumstances } from '../src/decisions/pause.js';
 import { planEffort, restMs } from '../src/decisions/share.js';
+import { IDLE, isRunOver } from '../src/decisions/status.js';
 import { DEFAULT_TERMS, parseTerms } from '../src/decisions/terms.js';
 import { estimateTraffic } from '../src/decisions/traffic.js';
+import { store } from '../src/page/store.js';
 
 describe('a share of the machine', () => {
   it.each([
@@ -117,7 +119,35 @@ it('traffic is a gradient and an update a round, and a snapshot at the start', (
   expect(estimateTraffic({ parameters: 10, elementBytes: 4, roundsPerHour: undefined }).hourBytes).toBeUndefined();
 });
 
+describe('the end', () => {
+  it.each([
+    ['removed by an admin', undefined, false],
+    ['removed by an admin', 'paused', false],
+    ['removed by an admin', 'over', true],
+    ['the run is complete', undefined, true],
+    ['the run was stopped', undefined, true],
+  ] as const)('for the reason %j, in a run that is %j, is the end of the run: %j', (reason, phase, expected) => {
+    expect(isRunOver({ ...IDLE, phase: { at: 'over', reason } }, { phase })).toBe(expected);
+    expect(isRunOver(IDLE, { phase })).toBe(false);
+  });
+});
+
 describe('what is kept on the device', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  it('adds up in the page where storage is blocked', () => {
+    const blocked = (): never => {
+      throw new DOMException('The operation is insecure.', 'SecurityError');
+    };
+    vi.stubGlobal('localStorage', { getItem: blocked, setItem: blocked });
+    store.earn(5, 1);
+    expect(store.earn(7, 2)).toEqual({ characters: 12, rounds: 3 });
+    expect(store.forgetCredit()).toEqual(NO_CREDIT);
+    expect(store.earn(1, 1)).toEqual({ characters: 1, rounds: 1 });
+  });
+
   it.each([null, '', '{', '[]', 'null', '{"characters":-1,"rounds":"x"}', '{"characters":1e400}'])(
     'credit of %j is none rather than a failure',
     (stored) => expect(parseCredit(stored)).toEqual(NO_CREDIT),

@@ -1,5 +1,5 @@
 /** Appends to a file in the background: what is written there is a record, and no run waits for it or fails with it. */
-import { appendFile, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 
 const FLUSH_MS = 1_000;
@@ -15,19 +15,19 @@ export interface Appender {
 }
 
 export interface AppenderOptions {
-  /** Put in front when bytes may have been torn off before, so that they spoil no more than one record. */
-  readonly separator?: Uint8Array;
   /** Starts with an empty file. */
   readonly truncate?: boolean;
   /** Said once until writing works again. */
   onFailed(error: Error): void;
 }
 
-export function createAppender(file: string, { separator, truncate = false, onFailed }: AppenderOptions): Appender {
+export function createAppender(file: string, { truncate = false, onFailed }: AppenderOptions): Appender {
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
   let failing = false;
   let fresh = truncate;
+  /** Bytes of the file before a write that failed. */
+  let good: number | undefined;
   let closed = false;
   let queue: Promise<void> = Promise.resolve();
   const timer = setInterval(() => void flush(), FLUSH_MS);
@@ -48,25 +48,38 @@ export function createAppender(file: string, { separator, truncate = false, onFa
   };
 
   function flush(): Promise<void> {
-    queue = queue.then(write);
+    queue = queue.then(write).catch(onFailed);
     return queue;
   }
 
   async function write(): Promise<void> {
     if (pending.length === 0) return;
     const [taken, bytes] = [pending, pendingBytes];
-    [pending, pendingBytes] = [[], 0];
-    const whole = Buffer.concat(failing && separator ? [separator, ...taken] : taken);
+    pending = [];
     try {
-      await mkdir(path.dirname(file), { recursive: true });
-      await (fresh ? writeFile(file, whole) : appendFile(file, whole));
-      fresh = false;
+      await put(Buffer.concat(taken));
+      pendingBytes -= bytes;
       failing = false;
     } catch (error) {
-      pending.unshift(...taken);
-      pendingBytes += bytes;
+      pending = taken.concat(pending);
       if (!failing) onFailed(error as Error);
       failing = true;
     }
+  }
+
+  async function put(whole: Uint8Array): Promise<void> {
+    await mkdir(path.dirname(file), { recursive: true });
+    const handle = await open(file, fresh ? 'w' : 'a');
+    try {
+      const { size } = await handle.stat();
+      // What a write that failed has left of itself would spoil what follows.
+      if (good !== undefined && good < size) await handle.truncate(good);
+      good ??= size;
+      await handle.appendFile(whole);
+    } finally {
+      await handle.close();
+    }
+    fresh = false;
+    good = undefined;
   }
 }

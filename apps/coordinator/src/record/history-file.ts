@@ -35,7 +35,7 @@ export async function openHistory(
   const file = path.join(folder, HISTORY_FILE);
   const history = createRunHistory();
   if (resumedAt !== undefined) await rewind(file, resumedAt, history).catch(onFailed);
-  const appender = createAppender(file, { separator: Buffer.from('\n'), truncate: resumedAt === undefined, onFailed });
+  const appender = createAppender(file, { truncate: resumedAt === undefined, onFailed });
   return {
     history,
     file: {
@@ -54,7 +54,7 @@ async function rewind(file: string, resumedAt: number, history: RunHistory): Pro
     try {
       let lines: string[] = [];
       const write = async (): Promise<void> => {
-        await out.write(lines.join(''));
+        await out.appendFile(lines.join(''));
         lines = [];
       };
       for await (const entry of readEntries(file)) {
@@ -64,6 +64,7 @@ async function rewind(file: string, resumedAt: number, history: RunHistory): Pro
         if (lines.length === LINES_AT_ONCE) await write();
       }
       await write();
+      await out.sync();
     } finally {
       await out.close();
     }

@@ -8,10 +8,15 @@ const MOST_RUNS = 50;
 const MOST_POINTS = 300;
 /** Of a folder that may hold anything. */
 const MOST_FOLDERS = 2_000;
+/** A history that has grown is read anew after so long, because it may be large. */
+const REST_MS = 300_000;
+const MOST_BYTES = 256 * 1024 ** 2;
 
 export interface PastRuns {
   /** Newest first; of the run in `own` folder, `current` is taken instead of what is on disk. */
   list(current: RunHistory): Promise<PastRun[]>;
+  /** The run that goes on, alone. */
+  own(current: RunHistory): PastRun[];
 }
 
 interface Found {
@@ -23,26 +28,34 @@ interface Found {
 }
 
 /** @param own the folder of the run that goes on */
-export function createPastRuns(own: string): PastRuns {
+export function createPastRuns(own: string, nowMs: () => number): PastRuns {
   const parent = path.dirname(path.resolve(own));
   const ownName = path.basename(path.resolve(own));
-  const known = new Map<string, { version: string; run: PastRun | undefined }>();
-  let reading: Promise<PastRun[]> = Promise.resolve([]);
+  const known = new Map<string, { version: string; readMs: number; run: PastRun | undefined }>();
+  let reading: Promise<PastRun[]> | undefined;
 
   return {
     async list(current) {
-      // One reader at a time: the second finds what the first has read.
-      reading = reading.then(readOthers, readOthers);
+      // One reader at a time: whoever comes meanwhile gets what it reads.
+      reading ??= readOthers().finally(() => (reading = undefined));
       const others = await reading;
-      const mine = summary(ownName, current, true);
-      return [...(mine ? [mine] : []), ...others];
+      return [...ownOf(current), ...others];
     },
+    own: ownOf,
   };
+
+  function ownOf(current: RunHistory): PastRun[] {
+    const mine = summary(ownName, current, true);
+    return mine ? [mine] : [];
+  }
 
   async function readOthers(): Promise<PastRun[]> {
     const found = (await findHistories(parent)).filter(({ folder }) => folder !== ownName).slice(0, MOST_RUNS - 1);
     for (const { folder, file, version } of found) {
-      if (known.get(folder)?.version !== version) known.set(folder, { version, run: await readRun(folder, file) });
+      const before = known.get(folder);
+      if (before && (before.version === version || nowMs() - before.readMs < REST_MS)) continue;
+      const run = await readRun(folder, file);
+      known.set(folder, { version, readMs: nowMs(), run });
     }
     for (const folder of known.keys()) if (!found.some((one) => one.folder === folder)) known.delete(folder);
     return found.flatMap(({ folder }) => known.get(folder)?.run ?? []);
@@ -55,8 +68,9 @@ async function findHistories(parent: string): Promise<Found[]> {
   for (const entry of entries.slice(0, MOST_FOLDERS)) {
     if (!entry.isDirectory()) continue;
     const file = path.join(parent, entry.name, HISTORY_FILE);
-    const { size, mtimeMs } = (await stat(file).catch(() => undefined)) ?? {};
-    if (size === undefined || mtimeMs === undefined) continue;
+    const about = await stat(file).catch(() => undefined);
+    if (!about?.isFile() || about.size > MOST_BYTES) continue;
+    const { size, mtimeMs } = about;
     found.push({ folder: entry.name, file, version: `${size} ${mtimeMs}`, modifiedMs: mtimeMs });
   }
   return found.sort((a, b) => b.modifiedMs - a.modifiedMs);
@@ -66,11 +80,11 @@ async function readRun(folder: string, file: string): Promise<PastRun | undefine
   const history = createRunHistory();
   try {
     for await (const entry of readEntries(file)) history.add(entry);
+    return summary(folder, history, false);
   } catch {
     // Gone or unreadable meanwhile: it is not listed.
     return undefined;
   }
-  return summary(folder, history, false);
 }
 
 function summary(folder: string, history: RunHistory, current: boolean): PastRun | undefined {

@@ -2,6 +2,7 @@
 import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { LIMITS } from '@troupe/protocol';
 import type { Report } from '../reporter.js';
 import { fail, type Api } from './api.js';
 import type { Gate } from './gate.js';
@@ -42,6 +43,8 @@ export function createFrontDoor(report: Report): FrontDoor {
     const answering = rooms ? answer(rooms, request, response) : notYet(request, response);
     answering.catch((error: unknown) => fail(error, request, response, report)).catch(() => response.destroy());
   });
+  // Of every worker two, and viewers and those who look in.
+  server.maxConnections = 2 * LIMITS.workers + 2_000;
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (pathOf(request) === '/live' && rooms) upgrade(rooms, request, socket, head);
     else links.emit('upgrade', request, socket, head);

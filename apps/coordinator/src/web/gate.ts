@@ -31,6 +31,11 @@ export interface Gate {
 export function createGate(options: GateOptions): Gate {
   const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
   const names = new Set([...ownNames, ...options.allowedHosts]);
+  /** A proxy before us may have put another name in `host` than that by which the page was opened. */
+  const ownPage = (origin: string, host: string | undefined): boolean => {
+    const site = originHost(origin);
+    return site !== undefined && (site === host?.toLowerCase() || options.allowedHosts.includes(hostName(site)));
+  };
 
   return {
     admit(token, need) {
@@ -48,7 +53,7 @@ export function createGate(options: GateOptions): Gate {
           'Open it by its address or as localhost, or start the coordinator with --allow-host NAME.',
         );
       }
-      if (origin !== undefined && originHost(origin) !== host?.toLowerCase()) {
+      if (origin !== undefined && !ownPage(origin, host)) {
         throw new ApiFailure(
           403,
           'other_site',

@@ -13,8 +13,13 @@ const TURN_MS = 250;
 /** The view holds a row for every worker. */
 const VIEW_MS = 1_000;
 const HELLO_MS = 1_000;
+/** Whoever is turned away, or told of the end, and does not close its side is cut off. */
+const REFUSED_MS = 1_000;
+const CLOSING_MS = 2_000;
 const PING_MS = 15_000;
 const MOST_VIEWERS = 500;
+/** Of one address, not admitted yet or turned away. */
+const MOST_STRANGERS = 20;
 const MOST_HELLO_BYTES = 4 * 1024;
 /** A viewer with more on its way gets nothing new. */
 const MOST_BUFFERED_BYTES = 512 * 1024;
@@ -58,13 +63,24 @@ interface Viewer {
   alive: boolean;
 }
 
+interface News {
+  /** An update; undefined = nothing new. */
+  readonly text: string | undefined;
+  /** Who has pressed a button wants to see that it did something. */
+  readonly urgent: boolean;
+}
+
 export function createLiveLink(options: LiveOptions): LiveLink {
   const { history } = options;
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MOST_HELLO_BYTES });
   const viewers = new Set<Viewer>();
   const sockets = new Set<WebSocket>();
   const views = new Map<string, { readonly atMs: number; readonly json: string }>();
-  const turns = setInterval(() => viewers.forEach(takeTurn), TURN_MS);
+  /** Who is not admitted, with its address. */
+  const strangers = new Map<WebSocket, string | undefined>();
+  /** Of this moment, by what a viewer was sent last. */
+  const newsFrom = new Map<string, News>();
+  const turns = setInterval(takeTurns, TURN_MS);
   const pings = setInterval(() => viewers.forEach(ping), PING_MS);
   turns.unref();
   pings.unref();
@@ -74,7 +90,8 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       return viewers.size;
     },
     upgrade(request, socket, head) {
-      if (sockets.size >= MOST_VIEWERS) {
+      const alike = [...strangers.values()].filter((address) => address === request.socket.remoteAddress);
+      if (sockets.size >= MOST_VIEWERS || alike.length >= MOST_STRANGERS) {
         socket.on('error', () => socket.destroy());
         socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
         return;
@@ -85,26 +102,32 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       clearInterval(turns);
       clearInterval(pings);
       // What came last is still told: the end of the run, above all.
-      for (const viewer of viewers) {
-        viewer.viewAtMs = -Infinity;
-        takeTurn(viewer);
-      }
+      for (const viewer of viewers) viewer.viewAtMs = -Infinity;
+      takeTurns();
       for (const socket of sockets) socket.close(1001, reason.slice(0, 100));
+      setTimeout(() => sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
     },
   };
 
   function greet(socket: WebSocket, request: IncomingMessage): void {
     sockets.add(socket);
+    strangers.set(socket, request.socket.remoteAddress);
     // What is wrong with a link ends that link, and `close` follows.
     socket.on('error', () => socket.terminate());
     socket.on('close', () => {
       clearTimeout(timer);
       sockets.delete(socket);
+      strangers.delete(socket);
     });
     const start = (text?: string): void => {
       clearTimeout(timer);
       socket.off('message', onHello);
-      admit(socket, request, text);
+      try {
+        admit(socket, request, text);
+      } catch (error) {
+        socket.terminate();
+        options.onFailed(error as Error);
+      }
     };
     const onHello = (data: Buffer): void => start(data.toString('utf8'));
     const timer = setTimeout(start, HELLO_MS);
@@ -120,6 +143,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       const { code, message, remedy } = error;
       send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
       socket.close(REFUSED, code);
+      setTimeout(() => socket.terminate(), REFUSED_MS).unref();
       return;
     }
     const { evaluations, samples, flows, lastRound, lastEvent } = history;
@@ -137,6 +161,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     };
     send(socket, { type: 'hello', view: options.view(access, request), lastRound, lastEvent });
     viewers.add(viewer);
+    strangers.delete(socket);
     socket.on('pong', () => (viewer.alive = true));
     socket.on('close', () => viewers.delete(viewer));
   }
@@ -145,6 +170,11 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     if (!viewer.alive) return viewer.socket.terminate();
     viewer.alive = false;
     viewer.socket.ping();
+  }
+
+  function takeTurns(): void {
+    newsFrom.clear();
+    viewers.forEach(takeTurn);
   }
 
   /** Whatever is wrong with a view, the run goes on. */
@@ -159,37 +189,47 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
   function sendNews(viewer: Viewer): void {
     if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MOST_BUFFERED_BYTES) return;
-    const news = { ...pointsFor(viewer), ...logFor(viewer) };
+    const { text, urgent } = newsFor(viewer);
+    if (urgent) viewer.viewAtMs = -Infinity;
     const view = viewFor(viewer);
-    if (Object.keys(news).length === 0 && view === undefined) return;
-    const text = JSON.stringify({ type: 'update', ...news } satisfies LiveMessage);
-    sendText(viewer.socket, view === undefined ? text : `${text.slice(0, -1)},"view":${view}}`);
+    if (text === undefined && view === undefined) return;
+    const update = text ?? JSON.stringify({ type: 'update' } satisfies LiveMessage);
+    sendText(viewer.socket, view === undefined ? update : `${update.slice(0, -1)},"view":${view}}`);
   }
 
-  function pointsFor(viewer: Viewer) {
-    const { lastRound, evaluations, flows } = history;
-    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MOST_POINTS).points : undefined;
-    const validated = newest(evaluations, ({ round }) => round > viewer.evaluation);
-    const flow = flows.at(-1);
-    const flowed = flow !== undefined && flow.round > viewer.flow;
+  /** Put together once for all who stand at the same place, which moves on to the newest. */
+  function newsFor(viewer: Viewer): News {
+    const place = [viewer.round, viewer.event, viewer.evaluation, viewer.sample, viewer.flow].join();
+    let news = newsFrom.get(place);
+    if (!news) newsFrom.set(place, (news = newsSince(viewer)));
+    const { evaluations, samples, flows, lastRound, lastEvent } = history;
     viewer.round = lastRound;
+    viewer.event = lastEvent;
     viewer.evaluation = evaluations.at(-1)?.round ?? -1;
-    viewer.flow = flow?.round ?? -1;
-    return {
-      ...(points ? { points } : {}),
-      ...(validated.length > 0 ? { evaluations: validated } : {}),
-      ...(flowed ? { flow } : {}),
-    };
+    viewer.sample = samples.at(-1)?.round ?? -1;
+    viewer.flow = flows.at(-1)?.round ?? -1;
+    return news;
   }
 
-  function logFor(viewer: Viewer) {
+  function newsSince(viewer: Viewer): News {
+    const { lastRound } = history;
+    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MOST_POINTS).points : undefined;
+    const evaluations = newest(history.evaluations, ({ round }) => round > viewer.evaluation);
+    const flow = history.flows.at(-1);
     const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MOST_EVENTS);
     const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MOST_SAMPLES);
-    // Who has pressed a button wants to see that it did something.
-    if (events.some(({ kind }) => kind === 'control')) viewer.viewAtMs = -Infinity;
-    viewer.event = history.lastEvent;
-    viewer.sample = history.samples.at(-1)?.round ?? -1;
-    return { ...(events.length > 0 ? { events } : {}), ...(samples.length > 0 ? { samples } : {}) };
+    const news = {
+      ...(points ? { points } : {}),
+      ...(evaluations.length > 0 ? { evaluations } : {}),
+      ...(flow && flow.round > viewer.flow ? { flow } : {}),
+      ...(events.length > 0 ? { events } : {}),
+      ...(samples.length > 0 ? { samples } : {}),
+    };
+    const isNew = Object.keys(news).length > 0;
+    return {
+      text: isNew ? JSON.stringify({ type: 'update', ...news } satisfies LiveMessage) : undefined,
+      urgent: events.some(({ kind }) => kind === 'control'),
+    };
   }
 
   /** JSON; put together once for all who see the same. */

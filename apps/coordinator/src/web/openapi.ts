@@ -241,7 +241,7 @@ export const openapi = {
           parameters: [
             query('from', 'First round, default 0.'),
             query('to', 'Last round, default the newest.'),
-            query('points', 'Rounds at most, 8 to 20000, default 2000.'),
+            query('points', 'Rounds at most, 8 to 20000, default 2000. Without an admin token never more than 2000 come.'),
           ],
         },
       ),
@@ -282,7 +282,7 @@ export const openapi = {
     },
     '/api/runs': {
       get: operation(
-        'The runs of the same folder, newest first',
+        'The runs of the same folder, newest first; without an admin token this one alone',
         jsonContent({
           type: 'object',
           properties: { runs: list(ref('PastRun')) },

@@ -17,6 +17,8 @@ export interface ViewSource {
   readonly organizer: string | undefined;
   /** Of workers. */
   readonly token: string;
+  /** Whether other machines reach us, by any address of this one. */
+  readonly everywhere: boolean;
 }
 
 /** @param request says by what name whoever asks has reached us, which is what the link for volunteers goes by */
@@ -45,7 +47,7 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
     ...(best === undefined ? {} : { best }),
     ...(latest === undefined ? {} : { latest }),
     ...(validated === undefined ? {} : { validated }),
-    ...(admin ? { joinLink: joinLink(pageOrigin(request), source.token) } : {}),
+    ...(admin ? { joinLink: joinLink(pageOrigin(request, source.everywhere), source.token) } : {}),
     ...(admin && checkpoint ? { checkpoint } : {}),
   };
 }
@@ -85,17 +87,13 @@ export function joinLink(origin: string, token: string): string {
 }
 
 /** A link with "localhost" in it is of no use to others, when we can be reached from outside. */
-function pageOrigin({ headers, socket }: IncomingMessage): string {
+function pageOrigin({ headers }: IncomingMessage, everywhere: boolean): string {
   const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
   const host = headers.host ?? 'localhost';
   const name = host.replace(/:\d+$/, '');
   const local = name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
-  const outside = local && !isLoopback(socket.localAddress) ? lanAddress() : undefined;
+  const outside = local && everywhere ? lanAddress() : undefined;
   return `${scheme}://${outside === undefined ? host : host.replace(name, outside)}`;
-}
-
-function isLoopback(address: string | undefined): boolean {
-  return address === undefined || address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
 }
 
 /** By which other machines of the network may reach this one. */

@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { encodeEntry, type HistoryEntry, type RoundPoint } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createAppender } from '../../src/record/appender.js';
 import { openHistory } from '../../src/record/history-file.js';
 import { createPastRuns } from '../../src/record/past-runs.js';
 
@@ -97,6 +98,21 @@ describe('the history on disk', () => {
   });
 });
 
+describe('an appender', () => {
+  it('keeps very many pieces while the disk does not take them', async () => {
+    await fs.mkdir(file());
+    const appender = createAppender(file(), { onFailed: (error) => failures.push(error) });
+    for (let i = 0; i < 200_000; i++) appender.append(Buffer.from('x'));
+    await appender.flush();
+    appender.append(Buffer.from('y'));
+    await appender.flush();
+    expect(failures).toHaveLength(1);
+    await fs.rmdir(file());
+    await appender.close();
+    expect(await fs.readFile(file(), 'utf8')).toBe(`${'x'.repeat(200_000)}y`);
+  });
+});
+
 describe('past runs', () => {
   it('are those whose folders lie beside, newest first, the one that goes on before all', async () => {
     const own = path.join(folder, 'own');
@@ -120,7 +136,7 @@ describe('past runs', () => {
     await fs.writeFile(path.join(folder, 'broken', 'history.jsonl'), 'no history\n');
     const { history, file: current } = await openHistory(own, 9, (error) => failures.push(error));
     await current.close();
-    const runs = await createPastRuns(own).list(history);
+    const runs = await createPastRuns(own, () => 0).list(history);
     expect(runs.map((one) => [one.folder, one.round, one.current])).toEqual([
       ['own', 2, true],
       ['newer', 5, false],
@@ -136,18 +152,22 @@ describe('past runs', () => {
     expect(failures).toEqual([]);
   });
 
-  it('are read anew when they have changed', async () => {
+  it('are read anew when they have changed, after a rest', async () => {
+    let now = 0;
     const other = path.join(folder, 'other');
     const { file: growing } = await openHistory(other, undefined, (error) => failures.push(error));
     growing.append(run);
     growing.append(point(1));
     await growing.flush();
     const { history, file: mine } = await open();
-    const pastRuns = createPastRuns(path.join(folder, 'own'));
+    const pastRuns = createPastRuns(path.join(folder, 'own'), () => now);
     expect((await pastRuns.list(history)).map(({ round }) => round)).toEqual([1]);
     growing.append(point(2));
     await growing.close();
+    expect((await pastRuns.list(history)).map(({ round }) => round)).toEqual([1]);
+    now = 300_000;
     expect((await pastRuns.list(history)).map(({ round }) => round)).toEqual([2]);
+    expect(pastRuns.own(history)).toEqual([]);
     await mine.close();
   });
 });

@@ -84,6 +84,13 @@ describe('a request', () => {
     }
   });
 
+  it('may come from a page under a name that is allowed, which a proxy has not handed on', () => {
+    const host = '127.0.0.1:7070';
+    expect(() => closed.checkSite(request({ host, origin: 'https://train.example.org' }))).not.toThrow();
+    const lax = createGate({ ...SECRETS, public: false, allowedHosts: ['*'] });
+    expect(() => lax.checkSite(request({ host, origin: 'https://evil.example' }))).toThrow(refused('other_site'));
+  });
+
   it('may come under any name where that is allowed', () => {
     const lax = createGate({ ...SECRETS, public: false, allowedHosts: ['*'] });
     expect(() => lax.checkSite(request({ host: 'anything.example' }))).not.toThrow();

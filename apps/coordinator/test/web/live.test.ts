@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ApiFailure } from '../../src/web/http.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
 import { openViewer } from '../running.js';
 
@@ -11,14 +12,16 @@ let history: RunHistory;
 let live: LiveLink;
 let address: string;
 let failures: Error[];
+let admit: () => readonly ['read'];
 
 beforeEach(async () => {
   history = createRunHistory();
   failures = [];
+  admit = () => ['read'];
   const view = { runId: 'r', workers: [] } as unknown as RunView;
   live = createLiveLink({
     history,
-    admit: () => ['read'],
+    admit: () => admit(),
     view: () => view,
     nowMs: () => performance.now(),
     onFailed: (error) => failures.push(error),
@@ -48,7 +51,69 @@ function say(text: string): void {
   history.addEvent({ at: 0, round: history.lastRound, kind: 'note', level: 'info', text });
 }
 
+const connections = (): Promise<number> =>
+  new Promise((resolve, reject) => server.getConnections((error, count) => (error ? reject(error) : resolve(count))));
+
+describe('whoever is not admitted', () => {
+  it('holds few places', async () => {
+    const viewers = Array.from({ length: 25 }, () => openViewer(address, undefined));
+    const entered = await Promise.all(
+      viewers.map(({ message }) =>
+        message(({ type }) => type === 'hello').then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    expect(entered.filter(Boolean)).toHaveLength(20);
+    const later = openViewer(address, {});
+    await later.message(({ type }) => type === 'hello');
+    for (const { socket } of [...viewers, later]) socket.terminate();
+  });
+
+  it('is cut off when it does not close its side', async () => {
+    admit = () => {
+      throw new ApiFailure(401, 'wrong_token', 'no', 'Another.');
+    };
+    const { socket } = openViewer(address, {});
+    await new Promise((resolve) => socket.once('open', resolve));
+    socket.pause();
+    while ((await connections()) > 0) await delay(20);
+    socket.terminate();
+  });
+
+  it('for a reason that nobody foresaw is let go, and the run goes on', async () => {
+    admit = () => {
+      throw new Error('unforeseen');
+    };
+    expect(await openViewer(address, undefined).closed).toBe(1006);
+    expect(failures.map(({ message }) => message)).toEqual(['unforeseen']);
+    failures = [];
+  });
+});
+
 describe('a viewer', () => {
+  it('that is absent when the run ends holds it up for no long', async () => {
+    const { socket, message } = openViewer(address, {});
+    await message(({ type }) => type === 'hello');
+    socket.pause();
+    live.close('the run is over');
+    while ((await connections()) > 0) await delay(20);
+    socket.terminate();
+  });
+
+  it('gets the same news as one that stands at the same place', async () => {
+    const viewers = [openViewer(address, {}), openViewer(address, {})];
+    for (const { message } of viewers) await message(({ type }) => type === 'hello');
+    completeRounds(2);
+    say('both');
+    for (const { message, socket } of viewers) {
+      const update = await message((one) => one.type === 'update' && one.events !== undefined);
+      expect(update).toMatchObject({ points: { round: [1, 2] }, events: [{ text: 'both' }] });
+      socket.terminate();
+    }
+  });
+
   it('that reads nothing for a while loses what is in between, and no memory is kept for it', async () => {
     const { socket, messages, message } = openViewer(address, {});
     await message(({ type }) => type === 'hello');

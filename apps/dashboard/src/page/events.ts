@@ -48,7 +48,7 @@ function fillFilter({ texts }: Page, filter: HTMLSelectElement, kind: string): v
 function createEntry({ texts, format }: Page, { at, round, kind, level, text, remedy }: LoggedEvent): HTMLElement {
   const time = make('time', { text: format.clock(at) });
   setAttribute(time, 'datetime', new Date(at).toISOString());
-  const what = make('span', { className: 'what', text });
+  const what = make('span', { className: 'what', lang: 'en', text });
   if (remedy) what.append(make('span', { className: 'hint', text: ` ${remedy}` }));
   const label = make('span', { className: `badge ${kind}` });
   setText(label, texts.eventKinds[kind]);

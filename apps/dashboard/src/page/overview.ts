@@ -21,13 +21,16 @@ export function createOverview(page: Page): Panel {
 
 function createLinkBanner(page: Page): (state: DashboardState) => void {
   const banner = the('link');
+  // Outside of what a screen reader speaks: it changes every second.
+  const wait = the('link-wait');
   let timer = 0;
   const countDown = (retryAt: number): void => {
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-    setText(banner, seconds > 0 ? page.texts.away(page.format.whole(seconds)) : page.texts.awayNow);
+    setText(wait, seconds > 0 ? page.texts.nextTry(page.format.whole(seconds)) : '');
   };
   return ({ link, view }) => {
     clearInterval(timer);
+    setText(wait, '');
     switch (link.at) {
       case 'live':
         return setText(banner, '');
@@ -35,6 +38,7 @@ function createLinkBanner(page: Page): (state: DashboardState) => void {
         return setText(banner, view ? page.texts.awayNow : page.texts.connecting);
       case 'away':
         if (view?.phase === 'over') return setText(banner, page.texts.awayOver);
+        setText(banner, page.texts.away);
         countDown(link.retryAt);
         timer = setInterval(() => countDown(link.retryAt), 1000);
         return;
@@ -55,7 +59,8 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
   // That a round is being computed is no news.
   const reason = phase === 'running' ? '' : phaseReason;
   setClass(the('phase'), `phase ${phase}`);
-  setText(the('phase'), reason ? `${texts.phase[phase]} · ${reason}` : texts.phase[phase]);
+  setText(the('phase-name'), texts.phase[phase]);
+  setText(the('phase-reason'), reason ? ` · ${reason}` : '');
   const facts = [
     model,
     texts.parameters(format.compact(parameters)),

@@ -99,7 +99,7 @@ function createRow(page: Page): Row {
   const shareText = make('span');
   share.append(bar, shareText);
   const badge = make('span', { className: 'badge' });
-  const reason = make('span', { className: 'hint reason' });
+  const reason = make('span', { className: 'hint reason', lang: 'en' });
   state.append(badge, reason);
   const actions = make('td', { className: 'actions' });
   const root = make('tr', {}, name, ...cells, actions);

@@ -95,11 +95,11 @@ export function reduce(state: DashboardState, input: Input): DashboardState {
     case 'history':
       return onHistory(state, input.history);
     case 'samples':
-      return { ...state, samples: merge(input.samples.samples, state.samples, byRound, MOST_SAMPLES) };
+      return { ...state, samples: merge(state.samples, input.samples.samples, byRound, MOST_SAMPLES) };
     case 'events':
       return { ...state, events: merge(state.events, input.events.events, byId, MOST_EVENTS) };
     case 'flows':
-      return { ...state, flows: merge(input.flows.flows, state.flows, byRound, MOST_FLOWS) };
+      return { ...state, flows: merge(state.flows, input.flows.flows, byRound, MOST_FLOWS) };
     case 'runs':
       return { ...state, runs: input.runs.runs };
     case 'range':
@@ -147,9 +147,9 @@ function onUpdate(state: DashboardState, update: Extract<LiveMessage, { type: 'u
   };
 }
 
-/** What the live link brought while the history was on its way stays. */
+/** What the live link brought while the history was on its way stays; a run that was resumed may have computed earlier rounds anew. */
 function onHistory(state: DashboardState, { points, evaluations }: HistoryView): DashboardState {
-  return { ...state, points: append(points, state.points), evaluations: merge(evaluations, state.evaluations, byRound) };
+  return { ...state, points: append(points, state.points), evaluations: merge(state.evaluations, evaluations, byRound) };
 }
 
 const byRound = ({ round }: { readonly round: number }): number => round;

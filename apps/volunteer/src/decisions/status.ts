@@ -1,6 +1,7 @@
 /** What the page says of the session: one pure function of what the trainer reports. */
 import type { EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
+import type { RunFacts } from './run-facts.js';
 
 export type Phase =
   /** Not started yet. */
@@ -85,6 +86,17 @@ export function advance(status: Status, input: StatusInput): Status {
     default:
       return input satisfies never;
   }
+}
+
+/** How a coordinator says goodbye at the end; words are all that its message carries. */
+const ENDINGS = /^the run (is|was) (over|complete|stopped)/;
+
+/**
+ * Whether the run has ended, rather than only this worker's part in it. The coordinator is gone right after it has said goodbye, so
+ * the facts alone may never tell.
+ */
+export function isRunOver({ phase }: Status, facts: Pick<RunFacts, 'phase'> | undefined): boolean {
+  return phase.at === 'over' && (facts?.phase === 'over' || ENDINGS.test(phase.reason));
 }
 
 /** Weight of the newest measurement in the speed shown. */

@@ -1,10 +1,15 @@
-/** What is kept on the device. Where storage is turned off nothing is, and the page works all the same. */
+/** What is kept on the device; where storage is turned off, or full, in the page, until it is closed. */
 import { addCredit, NO_CREDIT, parseCredit, type Credit } from '../decisions/credit.js';
 import { parseTerms, type Terms } from '../decisions/terms.js';
 
 const KEYS = { terms: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
 
+/** What storage did not take. */
+const unstored = new Map<string, string>();
+
 function read(key: string): string | null {
+  const held = unstored.get(key);
+  if (held !== undefined) return held;
   try {
     return localStorage.getItem(key);
   } catch {
@@ -15,8 +20,9 @@ function read(key: string): string | null {
 function write(key: string, value: string): void {
   try {
     localStorage.setItem(key, value);
+    unstored.delete(key);
   } catch {
-    // Full, or turned off.
+    unstored.set(key, value);
   }
 }
 

@@ -2,7 +2,7 @@
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import type { RunFacts } from '../decisions/run-facts.js';
-import type { Phase, Status } from '../decisions/status.js';
+import { isRunOver, type Status } from '../decisions/status.js';
 import { CAPS_MB, type Terms } from '../decisions/terms.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
 import { drawCurve } from './curve.js';
@@ -106,11 +106,12 @@ function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
   show(html('again'), failure !== undefined);
 }
 
-function drawSession({ status, isOn, terms, isBlocked, language }: Scene, texts: Texts, numbers: Numbers): void {
+function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
+  const { status, isOn } = scene;
   const isOver = status.phase.at === 'over';
   show(html('session'), isOn || isOver);
-  setText(html('state'), phaseText(status.phase, texts, language));
-  setText(html('notice'), notice(status, terms, isBlocked, texts));
+  setText(html('state'), phaseText(scene, texts));
+  drawNotice(scene, texts);
   const { charsPerSecond, round, characters, sentBytes, receivedBytes } = status;
   setText(html('stat-speed'), charsPerSecond === undefined ? '–' : texts.charsPerSecond(numbers.short(charsPerSecond)));
   setText(html('stat-round'), round === undefined ? '–' : numbers.whole(round));
@@ -123,7 +124,8 @@ function drawSession({ status, isOn, terms, isBlocked, language }: Scene, texts:
   drawEngine(status, texts, numbers);
 }
 
-function phaseText(phase: Phase, texts: Texts, language: Language): string {
+function phaseText({ status, facts, language }: Scene, texts: Texts): string {
+  const { phase } = status;
   switch (phase.at) {
     case 'paused':
       return texts.paused[phase.why];
@@ -131,12 +133,24 @@ function phaseText(phase: Phase, texts: Texts, language: Language): string {
       return texts.phase.reconnecting(new Intl.NumberFormat(language).format(Math.ceil(phase.retryInMs / 1000)));
     case 'failed':
       return '';
+    case 'over':
+      return isRunOver(status, facts) ? texts.phase.over : texts.phase.dismissed;
     default:
       return texts.phase[phase.at];
   }
 }
 
-function notice({ heatFactor, phase }: Status, { share }: Terms, isBlocked: boolean, texts: Texts): string {
+function drawNotice(scene: Scene, texts: Texts): void {
+  const { phase } = scene.status;
+  const place = html('notice');
+  // A coordinator gives its reasons in English.
+  if (phase.at === 'over') place.lang = 'en';
+  else place.removeAttribute('lang');
+  setText(place, phase.at === 'over' ? phase.reason : notice(scene, texts));
+}
+
+function notice({ status, terms: { share }, isBlocked }: Scene, texts: Texts): string {
+  const { heatFactor, phase } = status;
   if (isBlocked && phase.at === 'reconnecting') return texts.blocked;
   return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
 }
