@@ -5,8 +5,15 @@ export interface Kept {
   forget(): void;
 }
 
+/** What is used of a browser's Storage. */
+interface Area {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
 /** @param area the storage itself may be refused, so it is looked up anew each time */
-export function keep(area: () => Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>, key: string): Kept {
+export function keep(area: () => Area, key: string): Kept {
   /** What storage did not take. */
   let unstored: string | undefined;
   return {

@@ -4,6 +4,13 @@ import { parseTerms, type Terms } from '../decisions/terms.js';
 
 const KEYS = { terms: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
 
+/** What is used of a browser's localStorage; asking for it throws where it is turned off. */
+interface Area {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+}
+const area = (): Area => (globalThis as unknown as { readonly localStorage: Area }).localStorage;
+
 /** What storage did not take. */
 const unstored = new Map<string, string>();
 
@@ -11,7 +18,7 @@ function read(key: string): string | null {
   const held = unstored.get(key);
   if (held !== undefined) return held;
   try {
-    return localStorage.getItem(key);
+    return area().getItem(key);
   } catch {
     return null;
   }
@@ -19,7 +26,7 @@ function read(key: string): string | null {
 
 function write(key: string, value: string): void {
   try {
-    localStorage.setItem(key, value);
+    area().setItem(key, value);
     unstored.delete(key);
   } catch {
     unstored.set(key, value);
