@@ -6,6 +6,8 @@ import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 /** A worker is thought stuck after this many times what its lease allowed, but not before the minimum: a snapshot is not cheap. */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
+/** The part of a crew's speed that must be lost before those on the bench are asked again. */
+const NOTABLE_LOSS = 0.1;
 /** A worker that was too slow for a single grain is tried again after so many rounds: it may have been a passing load. */
 const RETRY_ROUNDS = 25;
 
@@ -40,6 +42,10 @@ export function leaveCrew(state: RunState, workerId: string): void {
   if (pace === undefined) return;
   crew.paces.delete(workerId);
   crew.charsPerSecond = crew.paces.size === 0 ? 0 : crew.charsPerSecond - pace;
+  crew.lost += pace;
+  // In a crowd one more or less changes nothing, and asking everyone each time costs more than all the rest.
+  if (crew.lost < NOTABLE_LOSS * crew.charsPerSecond) return;
+  crew.lost = 0;
   unbench(state);
 }
 
@@ -235,7 +241,7 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
   );
   const { crew, settings } = state;
   crew.paces.clear();
-  Object.assign(crew, { charsPerSecond: 0, endMs: nowMs });
+  Object.assign(crew, { charsPerSecond: 0, lost: 0, endMs: nowMs });
   const holds = shares
     .map(({ worker, trial }) => ({ worker, trial, grains: dealt.get(worker.id)! }))
     .filter(({ grains }) => grains.length > 0);

@@ -100,8 +100,8 @@ export interface RunState {
   readonly idle: Set<string>;
   /** They could as well, but others will be done before they are with one grain: not asked in this round while those are at work. */
   readonly benched: Set<string>;
-  /** What the round relies on, as it was dealt: who, at how many chars/s each, and when they should be done. */
-  readonly crew: { readonly paces: Map<string, number>; charsPerSecond: number; endMs: number };
+  /** What the round relies on, as it was dealt: who, at how many chars/s each (`lost`: gone since), and when they should be done. */
+  readonly crew: { readonly paces: Map<string, number>; charsPerSecond: number; lost: number; endMs: number };
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
@@ -203,7 +203,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     uncovered: new Set(),
     idle: new Set(),
     benched: new Set(),
-    crew: { paces: new Map(), charsPerSecond: 0, endMs: 0 },
+    crew: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,
     waiting: false,
