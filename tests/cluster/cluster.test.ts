@@ -224,13 +224,15 @@ describe('a cluster', () => {
 
   it('stops at a committed round when asked to', async () => {
     const cluster = await createCluster();
-    cluster.join('w', {
+    const worker = cluster.join('w', {
       createEngine: interrupted((call) => {
         if (call === 12) cluster.stop();
       }),
     });
     cluster.start();
     const { ending, losses } = await cluster.finish();
+    await worker.done;
+    expect(worker.logs.at(-1)).toEqual({ kind: 'stopped', code: 'stopped', reason: 'the run was stopped' });
     expect(ending).toMatchObject({ round: losses.length, reason: 'stopped' });
     expect(cluster.saved.at(-1)).toMatchObject({ round: losses.length });
   });

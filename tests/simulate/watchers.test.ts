@@ -132,7 +132,7 @@ describe('the audit', () => {
     audit.onCommitted(1, Float32Array.of(3, 4), '00'.repeat(8));
     expect(audit.violations).toEqual([]);
     audit.onWritten(5, false, Uint8Array.of(1));
-    const body = { layoutHash: '00'.repeat(8), parametersDigest: 'ab'.repeat(8), engine: 'e', charsPerSecond: 1 };
+    const body = { layoutHash: '00'.repeat(8), parametersDigest: 'ab'.repeat(8), engine: 'e', device: 'd', charsPerSecond: 1 };
     audit.onFrame('w0', encodeFrames({ type: 'ready', round: 1, ...body })[0]);
     audit.onCommitted(0, Float32Array.of(1, 2 + 2 ** -22), '11'.repeat(8));
     expect(audit.violations).toHaveLength(2);

@@ -18,19 +18,43 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
 }
 
 const MINUTE_MS = 60_000;
-const MOST_REFUSALS = 30;
 
-/** Strangers who keep knocking fill neither log nor disk: so many refusals a minute are told, and of the rest their number. */
+/** Of what others can cause as often as they like: how many are told in a minute, and what the rest are called. */
+const FLOODS = {
+  refusals: { most: 30, called: 'more were refused' },
+  warnings: { most: 30, called: 'more warnings' },
+  changes: { most: 1_000, called: 'more changes of workers' },
+  decisions: { most: 1_000, called: 'more decisions' },
+} as const;
+
+/** What of an event may come as a flood; undefined: the run itself limits it. */
+function floodOf(event: RunEvent): keyof typeof FLOODS | undefined {
+  if (event.event === 'worker') return event.change === 'refused' ? 'refusals' : 'changes';
+  if (event.event === 'note') return event.level === 'warn' ? 'warnings' : undefined;
+  return event.event === 'decision' ? 'decisions' : undefined;
+}
+
+/** Strangers who keep knocking, and workers that come and go, fill neither log nor disk: so many a minute are told, of the rest their number. */
 export function withoutFloods(report: Report, nowMs: () => number): Report {
-  let [beganMs, told, more] = [-Infinity, 0, 0];
+  let beganMs = -Infinity;
+  const seen = new Map<keyof typeof FLOODS, number>();
+  const sumUp = (): void => {
+    for (const [flood, count] of seen) {
+      const { most, called } = FLOODS[flood];
+      if (count > most) report({ event: 'note', level: 'warn', text: `${number(count - most)} ${called}` });
+    }
+    seen.clear();
+  };
   return (event) => {
     const now = nowMs();
     if (now - beganMs >= MINUTE_MS || event.event === 'finished') {
-      if (more > 0) report({ event: 'note', level: 'warn', text: `${number(more)} more were refused` });
-      [beganMs, told, more] = [now, 0, 0];
+      sumUp();
+      beganMs = now;
     }
-    if (event.event === 'worker' && event.change === 'refused' && ++told > MOST_REFUSALS) more++;
-    else report(event);
+    const flood = floodOf(event);
+    const count = flood === undefined ? 0 : (seen.get(flood) ?? 0) + 1;
+    if (flood !== undefined) seen.set(flood, count);
+    if (flood === undefined || count <= FLOODS[flood].most) report(event);
   };
 }
 

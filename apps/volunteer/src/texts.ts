@@ -2,6 +2,7 @@
 import type { EngineKind } from './messages.js';
 import type { PauseReason } from './decisions/pause.js';
 import type { RunPhase } from './decisions/run-facts.js';
+import type { StopCode } from './decisions/status.js';
 
 export type Language = 'en' | 'zh';
 
@@ -57,9 +58,13 @@ const EN = {
     ready: 'Ready. Waiting for work.',
     computing: 'Computing.',
     reconnecting: (seconds: string) => `The connection broke. Trying again in ${seconds} s; nothing is lost.`,
-    over: 'The run is over. Thank you!',
-    dismissed: 'The coordinator has ended your part in the run. Thank you!',
   },
+  over: {
+    completed: 'The run is complete: every round is computed. Thank you!',
+    stopped: 'The run is over: whoever runs it has stopped it. Thank you!',
+    diverged: 'The run is over: its numbers grew beyond all bounds, and it will have to be started anew. Thank you!',
+    dismissed: 'The coordinator has ended your part in the run. Thank you!',
+  } satisfies Record<NonNullable<StopCode>, string>,
   paused: {
     person: 'Paused. What was under way went back to the run.',
     cap: 'Paused: the traffic limit is reached. Raise it to go on.',
@@ -171,7 +176,11 @@ const ZH: Texts = {
     ready: '准备好了，等待任务。',
     computing: '正在计算。',
     reconnecting: (seconds) => `连接断开，${seconds} 秒后重试；什么都没有丢。`,
-    over: '训练结束了，谢谢！',
+  },
+  over: {
+    completed: '训练完成：所有轮次都已算完，谢谢！',
+    stopped: '训练结束了：组织者停止了它，谢谢！',
+    diverged: '训练结束了：数值发散，需要重新开始，谢谢！',
     dismissed: '协调器结束了您的参与，谢谢！',
   },
   paused: {

@@ -5,7 +5,6 @@ import { COOL, observeWork, type HeatWatch } from '../src/decisions/heat.js';
 import { readInvitation } from '../src/decisions/link.js';
 import { pauseReason, type Circumstances } from '../src/decisions/pause.js';
 import { planEffort, restMs } from '../src/decisions/share.js';
-import { IDLE, isRunOver } from '../src/decisions/status.js';
 import { DEFAULT_TERMS, parseTerms } from '../src/decisions/terms.js';
 import { estimateTraffic } from '../src/decisions/traffic.js';
 import { store } from '../src/page/store.js';
@@ -117,19 +116,6 @@ it('traffic is a gradient and an update a round, and a snapshot at the start', (
   expect(estimate.hourBytes).toBeCloseTo(4.2e9, -7);
   expect(estimate.joinBytes).toBe(12_000_000);
   expect(estimateTraffic({ parameters: 10, elementBytes: 4, roundsPerHour: undefined }).hourBytes).toBeUndefined();
-});
-
-describe('the end', () => {
-  it.each([
-    ['removed by an admin', undefined, false],
-    ['removed by an admin', 'paused', false],
-    ['removed by an admin', 'over', true],
-    ['the run is complete', undefined, true],
-    ['the run was stopped', undefined, true],
-  ] as const)('for the reason %j, in a run that is %j, is the end of the run: %j', (reason, phase, expected) => {
-    expect(isRunOver({ ...IDLE, phase: { at: 'over', reason } }, { phase })).toBe(expected);
-    expect(isRunOver(IDLE, { phase })).toBe(false);
-  });
 });
 
 describe('what is kept on the device', () => {

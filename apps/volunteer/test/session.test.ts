@@ -102,9 +102,9 @@ describe('a session', () => {
   it('ends with the run, and thanks', () => {
     const { session, trainers } = play();
     session.start();
-    trainers[0].report({ kind: 'log', entry: { kind: 'stopped', reason: 'the run is complete' } });
+    trainers[0].report({ kind: 'log', entry: { kind: 'stopped', code: 'completed', reason: 'the run is complete' } });
     trainers[0].report({ kind: 'ended', failure: undefined });
-    expect(session.status.phase).toEqual({ at: 'over', reason: 'the run is complete' });
+    expect(session.status.phase).toEqual({ at: 'over', code: 'completed', reason: 'the run is complete' });
     expect(session.isOn).toBe(false);
     session.note({ hidden: true });
     expect(trainers).toHaveLength(1);

@@ -131,14 +131,14 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       if (signal.aborted) stop();
       const how = await ended;
       if (how.type === 'fail') {
-        await door.dismissAll('the run has diverged', GOODBYE_MS);
+        await door.dismissAll('diverged', GOODBYE_MS);
         throw new RunDiverged(how.reason, writer.place);
       }
       concluding = true;
       const saved = await followUps.saveNow(how.round);
       // Rounds that are on no disk have to be computed again, by workers that are still there.
       if (saved === undefined) door.closeAll('the last rounds could not be saved');
-      else await door.dismissAll(how.outcome === 'completed' ? 'the run is complete' : 'the run was stopped', GOODBYE_MS);
+      else await door.dismissAll(how.outcome, GOODBYE_MS);
       await followUps.conclude(how, saved, signal);
     } catch (error) {
       // The replica is sound whatever else broke, but for a step cut short: nothing trained is lost.

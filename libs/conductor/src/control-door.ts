@@ -12,12 +12,19 @@ import {
   type Channel,
   type Message,
   type MessageOf,
+  type StopCode,
 } from '@troupe/protocol';
 import type { RunInput } from '@troupe/run';
 import { TransportError, type Connection } from '@troupe/transport';
 
 /** Links at once that may be open without having said hello. */
 const STRANGERS = 256;
+
+const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
+  completed: 'the run is complete',
+  stopped: 'the run was stopped',
+  diverged: 'the run has diverged',
+};
 
 export interface DoorOptions {
   readonly token: string;
@@ -53,7 +60,7 @@ export interface ControlDoor {
    */
   remove(workerId: string, reason: string, ban: boolean): string | undefined;
   /** Tells everyone that the run is over and waits, up to `deadlineMs`, until they have heard it. */
-  dismissAll(reason: string, deadlineMs: number): Promise<void>;
+  dismissAll(code: Exclude<StopCode, 'dismissed'>, deadlineMs: number): Promise<void>;
   /** Lets every link go and takes no new ones; nobody is told that the run is over. */
   closeAll(reason: string): void;
 }
@@ -95,7 +102,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       if (!guest) return undefined;
       if (ban) banned.add(identity(guest));
       guest.removedFor = reason;
-      trySend(guest.channel, { type: 'stop', reason: brief(reason) });
+      trySend(guest.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
       guest.channel.close(reason);
       return guest.name;
     },
@@ -103,11 +110,12 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       failed = reason;
       for (const { channel } of guests.values()) channel.close(reason);
     },
-    async dismissAll(reason, deadlineMs) {
+    async dismissAll(code, deadlineMs) {
+      const reason = GOODBYES[code];
       over = reason;
       const open = [...guests.values()].map(({ channel }) => channel);
       for (const channel of open) {
-        trySend(channel, { type: 'stop', reason });
+        trySend(channel, { type: 'stop', code, reason });
         channel.close(reason);
       }
       const everyone = Promise.all(open.map((channel) => channel.closed));
@@ -159,8 +167,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       );
     }
     if (failed !== undefined) throw new ProtocolError('internal', failed, 'Look at its log; workers try again by themselves.');
-    if (over !== undefined)
-      throw new ProtocolError('run_over', `the run is over: ${over}`, 'Start a new run, or join another one.');
+    if (over !== undefined) throw new ProtocolError('run_over', over, 'Start a new run, or join another one.');
     if (guests.size >= LIMITS.workers) {
       throw new ProtocolError('run_full', `the run has its ${LIMITS.workers} workers`, 'Try again later.');
     }

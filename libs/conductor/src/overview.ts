@@ -30,6 +30,7 @@ interface Guest {
   readonly name: string;
   readonly kind: 'node' | 'browser';
   engine: string;
+  device: string;
   told: number;
   reason: string;
   syncing: boolean;
@@ -137,7 +138,7 @@ export function createOverview(nowMs: () => number): Overview {
 }
 
 function newGuest(id: string, name: string, kind: 'node' | 'browser', seenAtMs: number): Guest {
-  const nothingYet = { engine: '', told: 0, reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
+  const nothingYet = { engine: '', device: '', told: 0, reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
   return { id, name, kind, seenAtMs, rounds: 0, characters: 0, charsPerSecond: 0, streams: 0, ...nothingYet };
 }
 
@@ -145,7 +146,8 @@ function note(guest: Guest, message: Message, nowMs: number): void {
   guest.seenAtMs = nowMs;
   switch (message.type) {
     case 'ready':
-      Object.assign(guest, { engine: printable(message.engine), told: message.charsPerSecond, syncing: false, reason: '' });
+      Object.assign(guest, { engine: printable(message.engine), device: printable(message.device) });
+      Object.assign(guest, { told: message.charsPerSecond, syncing: false, reason: '' });
       return;
     case 'resync':
       Object.assign(guest, { syncing: true, reason: printable(message.reason) });
@@ -182,7 +184,7 @@ function timingOf(shares: readonly Share[], sinceMs: number, untilMs: number): R
 }
 
 function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
-  const { id, name, kind, engine, latencyMs, rounds, characters } = guest;
+  const { id, name, kind, engine, device, latencyMs, rounds, characters } = guest;
   const record = guest.leftAtMs === undefined ? runState.workers.get(id) : undefined;
   if (record) guest.charsPerSecond = record.pace.charsPerSecond;
   const [state, why] = stateOf(guest, record, runState, nowMs);
@@ -191,6 +193,7 @@ function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
     name: name.slice(0, LIMITS.nameLength),
     kind,
     engine,
+    ...(device === '' ? {} : { device }),
     charsPerSecond: Math.round(guest.charsPerSecond || guest.told),
     streams: (record && streamsLent(record, runState)) || guest.streams,
     ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 10) / 10 }),

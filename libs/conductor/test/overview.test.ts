@@ -29,6 +29,7 @@ function join(id: string, name = id, charsPerSecond = 1000) {
     layoutHash: '0'.repeat(16),
     parametersDigest: '0'.repeat(16),
     engine: 'wasm simd',
+    device: 'cpu',
     charsPerSecond,
   });
   return feed({ type: 'workerReady', workerId: id, name, charsPerSecond });
@@ -114,7 +115,7 @@ describe('the list of workers', () => {
     expect(view('a')).toMatchObject({ state: 'syncing', reason: 'joining' });
     feed({ type: 'start' });
     const [lease] = join('a', 'Ann');
-    expect(view('a')).toMatchObject({ state: 'computing', engine: 'wasm simd', streams: 4, charsPerSecond: 1000 });
+    expect(view('a')).toMatchObject({ state: 'computing', engine: 'wasm simd', device: 'cpu', streams: 4, charsPerSecond: 1000 });
     now = 60;
     counted('a', lease.leaseId, lease.streams, 50);
     expect(view('a')).toMatchObject({ state: 'ready', rounds: 0 });

@@ -26,9 +26,11 @@ export {
   DECLINE_CODES,
   MESSAGE_SCHEMAS,
   PROTOCOL_VERSION,
+  STOP_CODES,
   type ContributionRefusal,
   type DeclineCode,
   type Message,
   type MessageOf,
   type MessageType,
+  type StopCode,
 } from './messages.js';

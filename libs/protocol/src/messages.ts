@@ -8,7 +8,7 @@ import { GRADIENT_CODECS, TrainingConfigSchema } from './config.js';
 import { LIMITS } from './limits.js';
 
 /** Raised when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -40,6 +40,8 @@ export const ReadySchema = v.strictObject({
   parametersDigest: digest,
   /** "wasm relaxed-simd". */
   engine: text(LIMITS.nameLength),
+  /** Where it computes: "cpu, 2 threads", the name of a GPU. */
+  device: text(LIMITS.nameLength),
   /** Measured on this machine with this model; 0 = not measured. */
   charsPerSecond: positive,
 });
@@ -102,8 +104,15 @@ export const LeaseSchema = v.strictObject({
   deadlineMs: positive,
 });
 
+/**
+ * Why a worker is told to go. `completed`: all rounds are computed · `stopped`: by a person, before that · `diverged`: loss or gradient
+ * overflowed · `dismissed`: the run goes on without this worker.
+ */
+export const STOP_CODES = ['completed', 'stopped', 'diverged', 'dismissed'] as const;
+export type StopCode = (typeof STOP_CODES)[number];
+
 /** The run is over or the worker is dismissed; the connection closes. */
-export const StopSchema = v.strictObject({ type: v.literal('stop'), reason });
+export const StopSchema = v.strictObject({ type: v.literal('stop'), code: v.picklist(STOP_CODES), reason });
 
 // ---- reduce: worker -> service
 

@@ -26,6 +26,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     layoutHash: digest,
     parametersDigest: digest,
     engine: 'wasm relaxed-simd',
+    device: 'cpu, 2 threads',
     charsPerSecond: 8123.5,
   },
   decline: { type: 'decline', leaseId: 'lease-1', round: 7, code: 'paused', reason: 'the volunteer paused' },
@@ -44,7 +45,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   refuse: { type: 'refuse', code: 'wrong_token', message: 'the token is wrong', remedy: 'copy it again' },
   snapshot: { type: 'snapshot', round: 2 ** 40, parametersDigest: digest },
   lease: { type: 'lease', leaseId: 'l', round: 0, streams, states: 'zhg', deadlineMs: 1500.25 },
-  stop: { type: 'stop', reason: 'the run is over' },
+  stop: { type: 'stop', code: 'completed', reason: 'the run is complete' },
   join: { type: 'join', versions: [1], runId: 'run_1', workerId: 'w-1', ticket: 'ticket' },
   contribution: {
     type: 'contribution',

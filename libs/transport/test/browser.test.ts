@@ -11,8 +11,8 @@ const ofWs = WsSocket as unknown as BrowserSocketConstructor;
 const { WebSocket: ofPlatform } = globalThis as unknown as { WebSocket?: BrowserSocketConstructor };
 
 /** A relay whose links can be cut without a word, in front of a listener. */
-async function openLink(WebSocket: BrowserSocketConstructor, options: BrowserOptions = {}) {
-  const listener = await listenWebSocket({ host: '127.0.0.1', port: 0 });
+async function openLink(WebSocket: BrowserSocketConstructor, options: BrowserOptions = {}, heartbeatMs = 5_000) {
+  const listener = await listenWebSocket({ host: '127.0.0.1', port: 0, heartbeatMs });
   const sockets: Socket[] = [];
   const relay = createTcpServer((inner) => {
     const outer = connectTcp(Number(new URL(listener.address).port), '127.0.0.1');
@@ -46,8 +46,8 @@ const disposals: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const dispose of disposals.splice(0)) await dispose();
 });
-async function openFor(options: BrowserOptions = {}) {
-  const link = await openLink(ofWs, options);
+async function openFor(options: BrowserOptions = {}, heartbeatMs?: number) {
+  const link = await openLink(ofWs, options, heartbeatMs);
   disposals.push(link.dispose);
   return link;
 }
@@ -72,6 +72,19 @@ describe('a link of a browser', () => {
     hang();
     near.close('leaving');
     expect(await near.closed).toEqual({ kind: 'clean', reason: 'leaving' });
+  });
+
+  it('is lost when its other side falls silent', async () => {
+    const { near, hang } = await openFor({ silenceMs: 80, closeTimeoutMs: 30 }, 10);
+    hang();
+    expect(await near.closed).toMatchObject({ kind: 'lost', reason: 'no sign of life for 0.08 s' });
+  });
+
+  it('lives on signs of life alone, which are no frames', async () => {
+    const { near, far } = await openFor({ silenceMs: 400 }, 10);
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    far.send(new Uint8Array([7]));
+    expect(await near.receive()).toEqual(new Uint8Array([7]));
   });
 
   it('cuts a close reason to what a close frame holds, between characters', async () => {

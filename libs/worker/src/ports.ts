@@ -1,4 +1,5 @@
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
+import type { StopCode } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 
 /** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
@@ -49,4 +50,5 @@ export type WorkerLog =
   | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }
   | { readonly kind: 'resync'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }
-  | { readonly kind: 'stopped'; readonly reason: string };
+  /** By whoever started it, then without a code, or by the coordinator. */
+  | { readonly kind: 'stopped'; readonly code?: StopCode; readonly reason: string };

@@ -22,8 +22,8 @@ export async function runWorker(options: SessionOptions): Promise<void> {
     const startedMs = ports.nowMs();
     try {
       ports.log({ kind: 'connecting', address: options.address });
-      const reason = await runSession(options, ledger);
-      ports.log({ kind: 'stopped', reason });
+      const farewell = await runSession(options, ledger);
+      ports.log({ kind: 'stopped', ...farewell });
       return;
     } catch (error) {
       if (signal.aborted) break;

@@ -69,8 +69,11 @@ export interface Ledger {
   characters: number;
 }
 
-/** @returns why the run stopped. @throws what broke the session. */
-export async function runSession(options: SessionOptions, ledger: Ledger): Promise<string> {
+/** With what the coordinator told this worker to go. */
+export type Farewell = Pick<MessageOf<'stop'>, 'code' | 'reason'>;
+
+/** @throws what broke the session. */
+export async function runSession(options: SessionOptions, ledger: Ledger): Promise<Farewell> {
   const { signal, ports } = options;
   signal.throwIfAborted();
   const link = await ports.connect(options.address, signal);
@@ -86,7 +89,7 @@ export async function runSession(options: SessionOptions, ledger: Ledger): Promi
   }
 }
 
-async function attend(options: SessionOptions, ledger: Ledger, link: Connection, deadline: Deadline): Promise<string> {
+async function attend(options: SessionOptions, ledger: Ledger, link: Connection, deadline: Deadline): Promise<Farewell> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
     accepts: ['welcome', 'refuse', 'snapshot', 'lease', 'stop'],
@@ -144,7 +147,7 @@ interface Membership {
   readonly snapshot: Expectation;
 }
 
-async function workFor(membership: Membership): Promise<string> {
+async function workFor(membership: Membership): Promise<Farewell> {
   const { options, welcome, layout } = membership;
   const { ports } = options;
   if (layout.hash !== welcome.layoutHash) {
@@ -258,7 +261,7 @@ interface DutyParts extends Membership {
 }
 
 /** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
-function createDuty(parts: DutyParts): { serve(): Promise<string> } {
+function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
   const { options, ledger, control, member, welcome, seat, replica, snapshot } = parts;
   const { ports, signal } = options;
   const { engine } = seat;
@@ -277,7 +280,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
 
   return { serve };
 
-  async function serve(): Promise<string> {
+  async function serve(): Promise<Farewell> {
     const inbox = createInbox<Item>();
     const listening = new AbortController();
     const stopListening = (): void => listening.abort(signal.reason);
@@ -329,10 +332,10 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
     snapshot.begin();
   }
 
-  async function onControl(message: Message, body: Uint8Array): Promise<string | undefined> {
+  async function onControl(message: Message, body: Uint8Array): Promise<Farewell | undefined> {
     switch (message.type) {
       case 'stop':
-        return message.reason;
+        return { code: message.code, reason: message.reason };
       case 'refuse':
         throw turnedDown(message, 'after the welcome');
       case 'snapshot':
@@ -371,7 +374,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
   }
 
   function announceReady(at: number): void {
-    const { name, variant } = engine.info;
+    const { name, variant, device } = engine.info;
     const engineName = `${name} ${variant}`.slice(0, LIMITS.nameLength);
     const { charsPerSecond } = seat;
     control.send({
@@ -380,6 +383,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<string> } {
       layoutHash: parts.layout.hash,
       parametersDigest: digest,
       engine: engineName,
+      device: device.slice(0, LIMITS.nameLength),
       charsPerSecond,
     });
     ports.log({ kind: 'ready', round: at, engine: engineName, charsPerSecond });

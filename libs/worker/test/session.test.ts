@@ -230,7 +230,7 @@ describe('a worker that hears nothing', () => {
 it('leaves no timer behind when it is told to stop', async () => {
   await surround();
   const channel = await around.join(0);
-  channel.send({ type: 'stop', reason: 'the run is over' });
+  channel.send({ type: 'stop', code: 'completed', reason: 'the run is complete' });
   expect(await around.ended).toBe('ended');
   expect(around.clock.sleepers).toBe(0);
 });

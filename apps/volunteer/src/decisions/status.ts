@@ -1,7 +1,10 @@
 /** What the page says of the session: one pure function of what the trainer reports. */
 import type { EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
-import type { RunFacts } from './run-facts.js';
+
+type LogEntry = (Report & { kind: 'log' })['entry'];
+/** Undefined: by its own person. */
+export type StopCode = Extract<LogEntry, { kind: 'stopped' }>['code'];
 
 export type Phase =
   /** Not started yet. */
@@ -14,7 +17,7 @@ export type Phase =
   | { readonly at: 'paused'; readonly why: PauseReason }
   | { readonly at: 'reconnecting'; readonly reason: string; readonly retryInMs: number }
   /** The run is over, or the coordinator let this worker go. */
-  | { readonly at: 'over'; readonly reason: string }
+  | { readonly at: 'over'; readonly code: StopCode; readonly reason: string }
   | { readonly at: 'failed'; readonly failure: Failure };
 
 export interface Status {
@@ -88,17 +91,6 @@ export function advance(status: Status, input: StatusInput): Status {
   }
 }
 
-/** How a coordinator says goodbye at the end; words are all that its message carries. */
-const ENDINGS = /^the run (is|was) (over|complete|stopped)/;
-
-/**
- * Whether the run has ended, rather than only this worker's part in it. The coordinator is gone right after it has said goodbye, so
- * the facts alone may never tell.
- */
-export function isRunOver({ phase }: Status, facts: Pick<RunFacts, 'phase'> | undefined): boolean {
-  return phase.at === 'over' && (facts?.phase === 'over' || ENDINGS.test(phase.reason));
-}
-
 /** Weight of the newest measurement in the speed shown. */
 const SPEED_WEIGHT = 0.2;
 
@@ -117,8 +109,6 @@ function onProgress(status: Status, report: Progress): Status {
   const { threads } = report;
   return { ...status, ...sums, phase: { at: 'computing' }, round: report.round, charsPerSecond, threads };
 }
-
-type LogEntry = (Report & { kind: 'log' })['entry'];
 
 function onLog(status: Status, entry: LogEntry): Status {
   switch (entry.kind) {
@@ -139,7 +129,7 @@ function onLog(status: Status, entry: LogEntry): Status {
         misses: status.misses + 1,
       };
     case 'stopped':
-      return { ...status, phase: { at: 'over', reason: entry.reason } };
+      return { ...status, phase: { at: 'over', code: entry.code, reason: entry.reason } };
     default:
       // Told in other ways, or of no interest to a volunteer.
       return status;

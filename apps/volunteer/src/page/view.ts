@@ -2,7 +2,7 @@
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import type { RunFacts } from '../decisions/run-facts.js';
-import { isRunOver, type Status } from '../decisions/status.js';
+import type { Status } from '../decisions/status.js';
 import { CAPS_MB, type Terms } from '../decisions/terms.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
 import { drawCurve } from './curve.js';
@@ -124,7 +124,7 @@ function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
   drawEngine(status, texts, numbers);
 }
 
-function phaseText({ status, facts, language }: Scene, texts: Texts): string {
+function phaseText({ status, language }: Scene, texts: Texts): string {
   const { phase } = status;
   switch (phase.at) {
     case 'paused':
@@ -134,7 +134,7 @@ function phaseText({ status, facts, language }: Scene, texts: Texts): string {
     case 'failed':
       return '';
     case 'over':
-      return isRunOver(status, facts) ? texts.phase.over : texts.phase.dismissed;
+      return texts.over[phase.code ?? 'dismissed'];
     default:
       return texts.phase[phase.at];
   }

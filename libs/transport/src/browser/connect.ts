@@ -17,8 +17,8 @@ const ADDRESS = /^wss?:\/\/([^/?#]+)[^#]*$/;
  * Opens a link to `address` ("ws://host:port/path") with the WebSocket that browsers have. Why one cannot be opened they keep to
  * themselves, so that pages cannot look around in networks: `unreachable` is all there is, also where an HTTP answer came.
  *
- * A browser answers a peer's pings and sends none of its own: a link whose other end vanished without a word is found out only by
- * sending. Whoever knows that the network has changed or the machine slept should close and connect anew.
+ * A link whose other end vanished without a word is found out after some silence. Whoever knows that the network has changed or the
+ * machine slept should close and connect anew.
  * @throws TransportError `invalid_address`, `unreachable`, `timeout` or `aborted`
  */
 export async function connectBrowser(address: string, options: BrowserOptions = {}): Promise<Connection> {

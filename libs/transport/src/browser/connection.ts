@@ -10,12 +10,20 @@ export interface BrowserConnectionOptions {
    * the link is cut. Default 512 MiB.
    */
   readonly keptBytes?: number;
+  /**
+   * A link on which nothing came in for this long is `lost`. Default 20 s: the other side gives a sign of life every 5 s, as an empty text,
+   * because pages see no pings.
+   */
+  readonly silenceMs?: number;
   /** After close(): a peer that does not answer for this long is waited for no more. Default 5 s. */
   readonly closeTimeoutMs?: number;
 }
 
 const KEPT_BYTES = 512 * 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 5_000;
+const SILENCE_MS = 20_000;
+/** Looks at silence within the time that is allowed. */
+const LOOKS = 4;
 /** Browsers do not say when a socket has sent what it was given: one has to look. */
 const LOOK_MS = 10;
 const CLEAN_CODES = new Set([1000, 1001, 1005]);
@@ -75,12 +83,23 @@ export function createConnection(socket: BrowserSocket, remote: string, options:
   };
 }
 
+/** Looks are counted rather than time measured: whoever slept or computed was deaf, and the other side not silent. */
+function watchSilence(silenceMs: number, lose: (reason: string) => void): { heard(): void; stop(): void } {
+  let silentLooks = 0;
+  const timer = setInterval(() => {
+    if (++silentLooks > LOOKS) lose(`no sign of life for ${silenceMs / 1000} s`);
+  }, silenceMs / LOOKS);
+  return {
+    heard() {
+      silentLooks = 0;
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
 /** @returns what to call when this side has begun to close */
-function listenTo(
-  socket: BrowserSocket,
-  state: LinkState,
-  { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = KEPT_BYTES, closeTimeoutMs = CLOSE_TIMEOUT_MS }: BrowserConnectionOptions,
-): (info: CloseInfo) => void {
+function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConnectionOptions): (info: CloseInfo) => void {
+  const { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = KEPT_BYTES, closeTimeoutMs = CLOSE_TIMEOUT_MS } = options;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const waitToClose = (info: CloseInfo): void => {
     timer ??= setTimeout(() => state.settle(info), closeTimeoutMs);
@@ -92,7 +111,11 @@ function listenTo(
     socket.close(4000, closeReason(reason));
     waitToClose(info);
   };
+  const watch = watchSilence(options.silenceMs ?? SILENCE_MS, lose);
+  void state.closed.then(watch.stop);
   socket.onmessage = ({ data }) => {
+    watch.heard();
+    if (data === '') return;
     if (!(data instanceof ArrayBuffer)) return lose('the other side sent text; only binary frames are spoken here');
     if (data.byteLength > frameBytes) return lose(`the other side sent a frame over this link's ${frameBytes} bytes`);
     state.deliver(new Uint8Array(data));

@@ -36,6 +36,12 @@ function closeReason(reason: string): string {
   return text;
 }
 
+/** A browser's page sees no pings: an empty text, which is no frame, tells it that this side lives. */
+function giveSign(socket: WebSocket): void {
+  socket.ping();
+  socket.send('', () => undefined);
+}
+
 /** Drops the socket when the other side is silent for too long. @returns what to call to stop, and to note a sign of life */
 function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (reason: string) => void) {
   const everyMs = options.heartbeatMs ?? 5_000;
@@ -48,7 +54,7 @@ function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (rea
     // While this side does not read, it cannot hear a pong; its own pings still tell the other side that it lives.
     if (!socket.isPaused) silentTicks++;
     if (silentTicks > ticksAllowed) dead(`no sign of life for ${timeoutMs / 1000} s`);
-    else if (socket.readyState === socket.OPEN) socket.ping();
+    else if (socket.readyState === socket.OPEN) giveSign(socket);
   }, everyMs);
   timer.unref();
   return {
@@ -85,6 +91,7 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
   const heartbeat = startHeartbeat(socket, options, lose);
   socket.on('message', (data, isBinary) => {
     heartbeat.alive();
+    if (!isBinary && (data as Buffer).byteLength === 0) return;
     if (!isBinary) return lose('the other side sent text; only binary frames are spoken here');
     const buffer = data as Buffer;
     // A plain Uint8Array: Buffer's slice() shares memory where Uint8Array's copies.
