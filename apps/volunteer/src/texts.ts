@@ -34,7 +34,7 @@ const EN = {
   progress: 'Progress',
   roundOf: (round: string, rounds: string, phase: string | undefined) =>
     `round ${round} of ${rounds}${phase === undefined ? '' : `, ${phase}`}`,
-  runPhases: { paused: 'paused', waiting: 'waiting for helpers', over: 'over' } satisfies Record<RunPhase, string>,
+  runPhases: { paused: 'paused', waiting: 'waiting', over: 'over' } satisfies Record<RunPhase, string>,
   workers: 'Helpers at this moment',
   settings: 'Your terms',
   name: 'Your name, shown to the others (not needed)',
@@ -152,7 +152,7 @@ const ZH: Texts = {
   corpus: '学习材料',
   progress: '进度',
   roundOf: (round, rounds, phase) => `第 ${round} 轮，共 ${rounds} 轮${phase === undefined ? '' : `，${phase}`}`,
-  runPhases: { paused: '已暂停', waiting: '正在等帮手', over: '已结束' },
+  runPhases: { paused: '已暂停', waiting: '等待中', over: '已结束' },
   workers: '此刻的帮手',
   settings: '您的条件',
   name: '您的名字，会显示给其他人（可不填）',

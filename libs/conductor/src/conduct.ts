@@ -1,6 +1,6 @@
 /** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
 import { hostReduce } from '@troupe/collective/star';
-import { createRunState, type RunInput, type RunPhase, type RunSettings, type RunState, type RunStatus } from '@troupe/run';
+import { createRunState, NO_WORKER, type RunInput, type RunPhase, type RunSettings, type RunState, type RunStatus } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { createControlDoor, type ControlDoor } from './control-door.js';
 import { createFollowUps } from './follow-ups.js';
@@ -13,6 +13,8 @@ import { configNow, type Knobs, type Training } from './training.js';
 /** Deadlines are kept to this. */
 const TICK_MS = 100;
 const GOODBYE_MS = 3_000;
+/** Holds a reproducible run back while too many of its validations are pending. */
+const VALIDATION = 'validation';
 
 /** Rounds between validations, checkpoints and samples; 0 = only at the end. */
 export interface Cadences {
@@ -182,8 +184,10 @@ function phaseOf(state: RunState, ending: Ending | undefined, lost: string | und
   }
   if (state.phase === 'idle') return ['starting', 'the first round is about to open'];
   if (lost !== undefined) return ['waiting', lost];
-  if (state.pausedBy.size > 0) return ['paused', `paused by ${[...state.pausedBy].join(', ')}`];
-  if (state.waiting) return ['waiting', 'no worker is connected; the run goes on as soon as one joins'];
+  const people = [...state.pausedBy].filter((by) => by !== VALIDATION);
+  if (people.length > 0) return ['paused', `paused by ${people.join(', ')}`];
+  if (state.pausedBy.has(VALIDATION)) return ['waiting', 'validation is behind, and a reproducible run leaves none out'];
+  if (state.waiting) return ['waiting', NO_WORKER];
   return ['running', `round ${state.round + 1} of ${state.settings.rounds} is being computed`];
 }
 
@@ -221,7 +225,7 @@ function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending:
     report: (event) => ports.report(event),
     workers: () => shell.workers,
     timing: () => overview.timing,
-    hold: (on) => shell.feed({ type: on ? 'pause' : 'continue', by: 'validation' }),
+    hold: (on) => shell.feed({ type: on ? 'pause' : 'continue', by: VALIDATION }),
   });
   const shell = createRunShell({
     ...training,

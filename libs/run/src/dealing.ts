@@ -96,8 +96,8 @@ function createHeap(items: number[], compare: (a: number, b: number) => number):
   const sink = (at: number): void => {
     for (let i = at; ;) {
       let least = i;
-      for (const child of [2 * i + 1, 2 * i + 2]) {
-        if (child < items.length && compare(items[child], items[least]) < 0) least = child;
+      for (let child = 2 * i + 1; child <= 2 * i + 2 && child < items.length; child++) {
+        if (compare(items[child], items[least]) < 0) least = child;
       }
       if (least === i) return;
       [items[i], items[least]] = [items[least], items[i]];
@@ -112,6 +112,12 @@ function createHeap(items: number[], compare: (a: number, b: number) => number):
     /** After the top item has grown. */
     settle: () => sink(0),
   };
+}
+
+/** Sorts in place. Most of what is dealt is in order already, and sorting even that costs copies of it. */
+export function ascending(grains: number[]): number[] {
+  for (let i = 1; i < grains.length; i++) if (grains[i] < grains[i - 1]) return grains.sort((a, b) => a - b);
+  return grains;
 }
 
 /**
@@ -138,7 +144,7 @@ export function dealGrains(
     while (next < workerIds.length && room.get(workerIds[next]) === 0) next++;
     if (next < workerIds.length) give(workerIds[next], grain);
   }
-  for (const mine of dealt.values()) mine.sort((a, b) => a - b);
+  for (const mine of dealt.values()) ascending(mine);
   return dealt;
 
   function give(workerId: string, grain: number): void {

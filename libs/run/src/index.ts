@@ -1,13 +1,5 @@
 export { type RunEvent } from './events.js';
-export {
-  createRunHistory,
-  decodeEntry,
-  encodeEntry,
-  roundOf,
-  type HistoryEntry,
-  type RunHeader,
-  type RunHistory,
-} from './history.js';
+export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export { CELL_NAMES, modelName, modelOptions } from './model-names.js';
 export { type Pace } from './pace.js';
 export { RUN_OPTIONS, type RunOption } from './options.js';
@@ -22,7 +14,7 @@ export {
   type RunState,
   type WorkerRecord,
 } from './state.js';
-export { step } from './step.js';
+export { NO_WORKER, step } from './step.js';
 export {
   MOST_PLAY_CHARACTERS,
   MOST_PRIME_CHARACTERS,
@@ -50,6 +42,7 @@ export {
   type RoundPoint,
   type RoundTiming,
   type RunFacts,
+  type RunHeader,
   type RunPhase,
   type RunStatus,
   type RunsView,

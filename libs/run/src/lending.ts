@@ -1,5 +1,5 @@
 /** Which grains are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
-import { dealGrains, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
+import { ascending, dealGrains, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
@@ -62,7 +62,8 @@ export function freshRound(state: RunState): void {
     grain.counted = false;
     grain.lent = false;
     grain.failures = 0;
-    grain.failedBy.clear();
+    // To clear a set makes a new table, even of an empty one.
+    if (grain.failedBy.size > 0) grain.failedBy.clear();
     grain.timelyLeases = 0;
     grain.contender = undefined;
     noteGrain(state, index);
@@ -198,8 +199,14 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
 
 /** Those on the bench are asked when nobody else is at work. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
-  const rested = (): WorkerRecord[] =>
-    [...state.idle].map((id) => state.workers.get(id)!).filter(({ restUntilMs }) => nowMs >= restUntilMs);
+  const rested = (): WorkerRecord[] => {
+    const found: WorkerRecord[] = [];
+    for (const id of state.idle) {
+      const worker = state.workers.get(id)!;
+      if (nowMs >= worker.restUntilMs) found.push(worker);
+    }
+    return found;
+  };
   const free = rested();
   if (free.length > 0 || state.benched.size === 0 || isAnyoneAtWork(state)) return free;
   unbench(state);
@@ -231,7 +238,7 @@ interface Hold {
 
 /** The whole round: every worker keeps what it holds as far as its share goes. */
 function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
-  const uncovered = [...state.uncovered].sort((a, b) => a - b);
+  const uncovered = [...state.grains.keys()];
   const shares = sharesOfRound(state, idle, uncovered);
   const dealt = dealGrains(
     uncovered,
@@ -275,7 +282,7 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
       const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
-      return { worker, grains: take(next, part).sort((a, b) => a - b), trial: relied && !worker.pace.measured };
+      return { worker, grains: ascending(take(next, part)), trial: relied && !worker.pace.measured };
     });
   return holds.filter(({ grains }) => grains.length > 0);
 }

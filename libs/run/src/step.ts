@@ -316,11 +316,13 @@ function tick(state: RunState, nowMs: number, effects: RunEffect[]): string {
   return tell(effects, [...lateText, ...stuckText, lent].join('; '));
 }
 
+/** What a run waits for that nothing else holds up. */
+export const NO_WORKER = 'no worker is connected; the run goes on as soon as one joins';
+
 function announceWaiting(state: RunState, effects: RunEffect[]): void {
   const running = state.phase === 'running' && state.pausedBy.size === 0;
   const waiting = running && !hasReadyWorker(state);
-  if (waiting && !state.waiting)
-    effects.push({ type: 'waiting', reason: 'no worker is connected; the run goes on as soon as one joins' });
+  if (waiting && !state.waiting) effects.push({ type: 'waiting', reason: NO_WORKER });
   state.waiting = waiting;
 }
 
