@@ -1,6 +1,14 @@
 /** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
 import { hostReduce } from '@troupe/collective/star';
-import { createRunState, NO_WORKER, type RunInput, type RunPhase, type RunSettings, type RunState, type RunStatus } from '@troupe/run';
+import {
+  createRunState,
+  NO_WORKER,
+  type RunInput,
+  type RunPhase,
+  type RunSettings,
+  type RunState,
+  type RunStatus,
+} from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { createControlDoor, type ControlDoor } from './control-door.js';
 import { createFollowUps } from './follow-ups.js';
