@@ -8,7 +8,7 @@ import { createReferenceEngine } from '@troupe/model/reference';
 import { clipScale, createReplica, learningRateAt } from '@troupe/optim';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
-import type { Connection } from '@troupe/transport';
+import { tap, type Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { createConductor, createTraining } from '@troupe/conductor';
@@ -196,22 +196,8 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
 /** Every frame after the first (the welcome) arrives so much later: the control link of a worker far away. */
 function heldBack(link: Connection, delayMs: number): Connection {
   let frames = 0;
-  return {
-    remote: link.remote,
-    closed: link.closed,
-    get bufferedBytes() {
-      return link.bufferedBytes;
-    },
-    send: (frame) => link.send(frame),
-    drained: (most, signal) => link.drained(most, signal),
-    close: (reason) => link.close(reason),
-    async receive(signal) {
-      const frame = await link.receive(signal);
-      // The snapshot is the second message: its head and its chunks are the second frame and those after it.
-      if (++frames === 2) await new Promise((resolve) => setTimeout(resolve, delayMs));
-      return frame;
-    },
-  };
+  // The snapshot is the second message: its head and its chunks are the second frame and those after it.
+  return tap(link, { received: () => (++frames === 2 ? delay(delayMs) : undefined) });
 }
 
 /** The same training on one machine, without any cluster: what every cluster's trajectory is held against. */

@@ -1,7 +1,7 @@
 /** Looks on, and says what must never be: a stream counted twice, a replica that differs, books that do not agree. */
 import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
 import type { RunState } from '@troupe/run';
-import type { Connection } from '@troupe/transport';
+import { tap, type Connection } from '@troupe/transport';
 import { faultsOf } from './books.js';
 import { sha256 } from './training.js';
 
@@ -87,7 +87,7 @@ export function createAudit(truth: Truth | undefined): Audit {
       // A worker may be ahead of the coordinator, whose own replica takes the step a moment later.
       said.push({ from, round: message.round, digest: message.parametersDigest });
     },
-    listenIn: (link, streams) => listenIn(link, createTally(streams, violate)),
+    listenIn: (link, streams) => tap(link, { received: createTally(streams, violate) }),
   };
 }
 
@@ -122,23 +122,5 @@ function createTally(streams: number, violate: (what: string) => void): (frame: 
     if (message?.type !== 'update') return;
     if (counted.size !== streams) violate(`round ${message.round}: an update of ${counted.size} of ${streams} streams`);
     counted = new Set();
-  };
-}
-
-function listenIn(link: Connection, hear: (frame: Uint8Array) => void): Connection {
-  return {
-    remote: link.remote,
-    closed: link.closed,
-    get bufferedBytes() {
-      return link.bufferedBytes;
-    },
-    send: (frame) => link.send(frame),
-    drained: (most, signal) => link.drained(most, signal),
-    close: (reason) => link.close(reason),
-    async receive(signal) {
-      const frame = await link.receive(signal);
-      hear(frame);
-      return frame;
-    },
   };
 }

@@ -5,6 +5,7 @@ import {
   createTraining,
   NotSaved,
   RunDiverged,
+  writeInTurn,
   type Conductor,
   type ConductorOptions,
   type SideJobs,
@@ -12,7 +13,7 @@ import {
 } from '@troupe/conductor';
 import type { RunEvent } from '@troupe/run';
 import { createMemoryPair } from '@troupe/transport/memory';
-import { createDisk, createWriter, type Disk } from './disk.js';
+import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
 import { corpus, split, vocabulary } from './training.js';
 import type { World } from './world.js';
@@ -150,7 +151,7 @@ interface Parts extends Pick<ConductorOptions, 'training'> {
 }
 
 function conductorOptions(world: World, host: Host, { disk, training, connectReduce, report }: Parts): ConductorOptions {
-  const failed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
+  const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
     cadences: world.cadences,
@@ -159,7 +160,7 @@ function conductorOptions(world: World, host: Host, { disk, training, connectRed
     reduceAddress: world.separate ? 'sim://reduce/reduce' : '/reduce',
     bestPath: disk.best() && 'disk/best',
     side: createSideJobs(host),
-    writer: createWriter(host, disk, failed),
+    writer: writeInTurn({ place: 'disk', write: (checkpoint, best) => disk.write(host, checkpoint, best), onFailed }),
     ports: {
       nowMs: () => host.nowMs(),
       sleep: (ms, signal) => host.sleep(ms, signal),

@@ -1,6 +1,5 @@
-/** A disk whose writes take time, may fail, and are whole or not at all; and the writer of checkpoints on it. */
+/** A disk whose writes take time, may fail, and are whole or not at all. */
 import { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '@troupe/checkpoint';
-import type { CheckpointWriter } from '@troupe/conductor';
 import type { Host } from './host.js';
 import { sha256 } from './training.js';
 
@@ -43,40 +42,4 @@ export function createDisk(): Disk {
     },
   };
   return disk;
-}
-
-/** One at a time; of those offered the newest, as the coordinator's writer does. */
-export function createWriter(host: Host, disk: Disk, onFailed: (error: Error) => void): CheckpointWriter {
-  let queue: Promise<unknown> = Promise.resolve();
-  let waiting: Checkpoint | undefined;
-  const write = async (checkpoint: Checkpoint, best: boolean): Promise<string | undefined> => {
-    try {
-      return await disk.write(host, checkpoint, best);
-    } catch (error) {
-      onFailed(error as Error);
-      return undefined;
-    }
-  };
-  const enqueue = <T>(job: () => Promise<T>): Promise<T> => {
-    const done = queue.then(job);
-    queue = done;
-    return done;
-  };
-  return {
-    place: 'disk',
-    save: (checkpoint, best) => enqueue(() => write(checkpoint, best)),
-    offer(checkpoint) {
-      const alone = waiting === undefined;
-      waiting = checkpoint;
-      if (!alone) return;
-      void enqueue(async () => {
-        const newest = waiting!;
-        waiting = undefined;
-        await write(newest, false);
-      });
-    },
-    async settled() {
-      await queue;
-    },
-  };
 }

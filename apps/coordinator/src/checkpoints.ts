@@ -1,7 +1,7 @@
 /** Where a run's checkpoints are and what it goes on from. */
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
+import { CheckpointError } from '@troupe/checkpoint';
 import {
   BEST,
   latestCheckpoint,
@@ -11,7 +11,7 @@ import {
   writeCheckpoint,
   type StoredCheckpoint,
 } from '@troupe/checkpoint/node';
-import type { CheckpointWriter } from '@troupe/conductor';
+import { writeInTurn, type CheckpointWriter } from '@troupe/conductor';
 import { SettingsError, type Settings } from './settings.js';
 
 const RUNS = 'runs';
@@ -89,45 +89,18 @@ export function createCheckpointWriter(folder: string, keep: number, { onSaved, 
     const { message, remedy = `Make room in ${folder}, or make it writable; the last good checkpoint stays.` } = error;
     onFailed(Object.assign(new Error(`${what}: ${message}`), { remedy }));
   };
-  // Said before anything is trained, not when the first checkpoint is due.
-  let queue: Promise<unknown> = tryFolder(folder).catch((error: Error) =>
-    failed('training goes on, but checkpoints cannot be written', error),
-  );
-  let waiting: Checkpoint | undefined;
-
-  const write = async (checkpoint: Checkpoint, best: boolean): Promise<string | undefined> => {
-    try {
-      const { path: written, bestPath } = await writeCheckpoint(folder, checkpoint, { best });
-      await pruneCheckpoints(folder, keep);
-      onSaved(checkpoint.round, bestPath ?? written, best);
-      return bestPath ?? written;
-    } catch (error) {
-      failed('training goes on without this checkpoint', error as Error);
-      return undefined;
-    }
-  };
-  const enqueue = <T>(job: () => Promise<T>): Promise<T> => {
-    const done = queue.then(job);
-    queue = done;
-    return done;
-  };
-  return {
+  return writeInTurn({
     place: folder,
-    save: (checkpoint, best) => enqueue(() => write(checkpoint, best)),
-    offer(checkpoint) {
-      const alone = waiting === undefined;
-      waiting = checkpoint;
-      if (!alone) return;
-      void enqueue(async () => {
-        const newest = waiting!;
-        waiting = undefined;
-        await write(newest, false);
-      });
+    // Said before anything is trained, not when the first checkpoint is due.
+    ready: tryFolder(folder).catch((error: Error) => failed('training goes on, but checkpoints cannot be written', error)),
+    onFailed: (error) => failed('training goes on without this checkpoint', error),
+    async write(checkpoint, best) {
+      const { path: written, bestPath = written } = await writeCheckpoint(folder, checkpoint, { best });
+      await pruneCheckpoints(folder, keep);
+      onSaved(checkpoint.round, bestPath, best);
+      return bestPath;
     },
-    async settled() {
-      await queue;
-    },
-  };
+  });
 }
 
 async function tryFolder(folder: string): Promise<void> {

@@ -1,4 +1,4 @@
-import { createVectorSpace, spaceBytes, type CodedVector } from '@troupe/optim';
+import { createVectorSpace, spaceBytes } from '@troupe/optim';
 import type { MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import {
@@ -12,6 +12,7 @@ import {
   type ReductionConfig,
   type Verdict,
 } from '../src/index.js';
+import { floats } from './coded.js';
 
 /** An odd number of parameters, so that fp16 bodies need padding. */
 const CONFIG: ReductionConfig = { runId: 'run', streams: 6, window: 5, codec: 'fp16', tensorSizes: [7, 1, 93], stateFloats: 3 };
@@ -54,17 +55,6 @@ function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8A
   const bytes = new Uint8Array(updateBytes(shape) + room);
   bytes.set(createGradientWriter(shape, createVectorSpace(writerBytes(shape))).encode(gradient));
   return bytes;
-}
-
-function floats(coded: CodedVector): Float32Array {
-  if (coded instanceof Float32Array) return coded;
-  const space = createVectorSpace(0);
-  const parts = coded.map(({ values, scale }) => {
-    const part = new Float32Array(values.length);
-    space.decodeHalf(values, scale, part);
-    return [...part];
-  });
-  return Float32Array.from(parts.flat());
 }
 
 const decoded = (shape: GradientShape, bytes: Uint8Array) => floats(createGradientReader(shape).read(bytes));

@@ -1,4 +1,4 @@
-import { createReplica, createVectorSpace, type CodedVector } from '@troupe/optim';
+import { createReplica, type CodedVector } from '@troupe/optim';
 import { createChannel, LIMITS, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
@@ -17,6 +17,7 @@ import {
   type ServiceNote,
   type StarService,
 } from '../src/star/index.js';
+import { floats } from './coded.js';
 
 const SHAPE: GradientShape = { codec: 'fp16', tensorSizes: [300, 41], stateFloats: 4 };
 const SIZE = 341;
@@ -81,17 +82,6 @@ async function untilUpdate(side: ReduceMember | ReduceHost): Promise<ReduceUpdat
 /** What service and clients share no code for: plain sums of plain numbers, all of them exact in a half. */
 function expectedMean(i: number): number {
   return LEASES.reduce((total, _, k) => total + contribution(k).gradient[i], 0) / (RUN.streams * RUN.window);
-}
-
-function floats(coded: CodedVector): Float32Array {
-  if (coded instanceof Float32Array) return coded;
-  const space = createVectorSpace(0);
-  const parts = coded.map(({ values, scale }) => {
-    const part = new Float32Array(values.length);
-    space.decodeHalf(values, scale, part);
-    return [...part];
-  });
-  return Float32Array.from(parts.flat());
 }
 
 function expectMean(coded: CodedVector): void {

@@ -1,3 +1,4 @@
+export { writeInTurn, type CheckpointStore } from './checkpoint-writer.js';
 export {
   createConductor,
   RunDiverged,

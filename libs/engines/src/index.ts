@@ -9,4 +9,4 @@ export {
   type EngineName,
 } from './names.js';
 export { REPRODUCIBLE_ENGINE, requireReproducible } from './reproducible.js';
-export { race, trialProblem, type Clock, type Problem, type RaceOptions, type RaceResult, type Runner } from './trial.js';
+export { race, trialProblem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

@@ -4,23 +4,15 @@ import {
   EngineError,
   initialParameters,
   parameterCount,
+  relativeDifference,
   stateSize,
-  type Batch,
+  type Clock,
   type Engine,
   type EngineInfo,
   type EngineLimits,
   type ModelConfig,
+  type Problem,
 } from '@troupe/model';
-
-/** Milliseconds since any moment. */
-export type Clock = () => number;
-
-export interface Problem {
-  readonly config: ModelConfig;
-  readonly limits: EngineLimits;
-  readonly parameters: Float32Array;
-  readonly batch: Batch;
-}
 
 const MOST_STREAMS = 64;
 
@@ -123,7 +115,7 @@ function compare(entrants: readonly Entrant[], trusted: string | undefined): voi
   const expected = entrants.find(({ name }) => name === trusted)?.gradient;
   if (!expected) return;
   for (const entrant of entrants) {
-    if (difference(entrant.gradient, expected) <= TOLERANCE) continue;
+    if (relativeDifference(entrant.gradient, expected) <= TOLERANCE) continue;
     const { name } = entrant;
     entrant.failure = new EngineError(
       'unsupported',
@@ -131,16 +123,6 @@ function compare(entrants: readonly Entrant[], trusted: string | undefined): voi
       'choose another engine; a newer driver may help',
     );
   }
-}
-
-function difference(actual: Float32Array, expected: Float32Array): number {
-  let differences = 0;
-  let norm = 0;
-  for (let i = 0; i < expected.length; i++) {
-    differences += (actual[i] - expected[i]) ** 2;
-    norm += expected[i] ** 2;
-  }
-  return Math.sqrt(differences / norm);
 }
 
 async function takeTurns({ batch }: Problem, entrants: readonly Entrant[], { nowMs, budgetMs }: RaceOptions): Promise<void> {

@@ -13,5 +13,6 @@ export {
 export { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from './batch.js';
 export { createRandom, restoreRandom, type Random, type RandomState } from './random.js';
 export { initialParameters } from './init.js';
+export { relativeDifference, smallProblem, takeTurn, type Clock, type Problem } from './trial.js';
 export { sample, type SampleOptions } from './sample.js';
 export { evaluateLoss, type EvaluateOptions, type EvaluationReport } from './evaluate.js';

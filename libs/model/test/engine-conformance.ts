@@ -376,6 +376,23 @@ async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, st
   return logits;
 }
 
+/** For engines that compute gates with float32 exponentials of their own. */
+export function saturatedGates(name: string, createEngine: CreateEngine): void {
+  it(`${name} stays finite and right far outside the range of float32 exponentials`, async () => {
+    const { config, parameters, batch } = problem({ layers: 2, hidden: 12, vocabulary: 9, streams: 3, window: 5 }, 12);
+    const limits = { maxStreams: batch.streams, maxWindow: batch.window };
+    const large = parameters.map((value) => value * 300);
+    const engine = await createEngine(config, limits);
+    const reference = createReferenceEngine(config, limits);
+    for (const one of [engine, reference]) one.setParameters(large);
+    const expected = await reference.gradient(batch);
+    const { lossSum, gradient } = await engine.gradient(batch);
+    expect(Math.abs(lossSum / expected.lossSum - 1)).toBeLessThan(1e-5);
+    expect(relativeError(gradient, expected.gradient)).toBeLessThan(1e-3);
+    engine.dispose();
+  });
+}
+
 /** A random model and batch; the same for the same shape and seed. */
 export function problem({ streams, window, cell = 'lstm', ...sizes }: Omit<Shape, 'limits'>, seed: number) {
   const { layers, hidden, vocabulary, embedding = 0, tied = false, dropout = 0, layerNorm = false } = sizes;

@@ -268,6 +268,15 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       own.device.destroy();
     });
 
+    it('takes its own device with it, also when it cannot be created', async () => {
+      const [used, unused] = [await requestDevice(gpu), await requestDevice(gpu)];
+      (await createWebgpuEngine(config, LIMITS, used.device, { ownsDevice: true })).dispose();
+      expect(await used.device.lost).toMatchObject({ reason: 'destroyed' });
+      const failing = createWebgpuEngine({ ...config, hidden: 0 }, LIMITS, unused.device, { ownsDevice: true });
+      await expect(failing).rejects.toMatchObject({ code: 'bad_shape' });
+      expect(await unused.device.lost).toMatchObject({ reason: 'destroyed' });
+    });
+
     it('tells on which device it computes and how', async () => {
       const engine = await createWebgpuEngine(config, LIMITS, device, { adapterInfo: info });
       expect(engine.info).toEqual({ name: 'webgpu', variant: 'f32', device: info.name });

@@ -1,6 +1,6 @@
-import { checkEngineConfig, EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { checkEngineConfig, EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { loadAddon, type Absence, type Addon } from './addon.js';
-import { fastestVariant, type Clock } from './choose.js';
+import { fastestVariant } from './choose.js';
 import { openEngine } from './engine.js';
 
 export interface NativeEngineOptions {

@@ -334,11 +334,16 @@ describe('a run', () => {
   });
 });
 
-/** Rounds of two workers in which b takes `slowness` times as long as a for a stream. @returns the leases of the next round */
-function afterRounds(run: ReturnType<typeof createRun>, first: Lease[], rounds: number, slowness = 1): Lease[] {
+/** Rounds of workers that need so long for a stream, ms. @returns the leases of the next round */
+function afterRounds(
+  run: ReturnType<typeof createRun>,
+  first: Lease[],
+  rounds: number,
+  msPerStream: (workerId: string) => number = () => 100,
+): Lease[] {
   let dealt = first;
   for (let i = 0; i < rounds; i++) {
-    const doneAt = (lease: Lease): number => lease.streams.length * 100 * (lease.workerId === 'b' ? slowness : 1);
+    const doneAt = (lease: Lease): number => lease.streams.length * msPerStream(lease.workerId);
     let passed = 0;
     for (const lease of dealt.toSorted((x, y) => doneAt(x) - doneAt(y))) {
       run.pass(doneAt(lease) - passed);
@@ -442,7 +447,7 @@ describe('speed', () => {
     const run = createRun({ streams: 44, rounds: 100 });
     run.join('a');
     run.join('b');
-    const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 20, 10);
+    const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 20, (id) => (id === 'b' ? 1_000 : 100));
     const share = (id: string): number => dealt.find(({ workerId }) => workerId === id)?.streams.length ?? 0;
     expect([share('a'), share('b')]).toEqual([40, 4]);
   });
@@ -465,7 +470,8 @@ describe('a very slow worker', () => {
     const run = createRun({ streams: 8, rounds: 100 });
     run.join('a');
     run.join('b');
-    return { run, dealt: afterRounds(run, leases(run.feed({ type: 'start' })), 4, 100) };
+    const msPerStream = (id: string): number => (id === 'b' ? 10_000 : 100);
+    return { run, dealt: afterRounds(run, leases(run.feed({ type: 'start' })), 4, msPerStream) };
   }
 
   it('is left out while others are at work, even when streams are free', () => {
@@ -486,17 +492,7 @@ describe('a very slow worker', () => {
     const run = createRun({ streams: 40, rounds: 100 });
     for (const id of ['a', 'b', 'snail']) run.join(id);
     // a is quick, b and the snail take 50 times as long.
-    let dealt = leases(run.feed({ type: 'start' }));
-    for (let round = 0; round < 4; round++) {
-      const doneAt = (lease: Lease): number => lease.streams.length * (lease.workerId === 'a' ? 10 : 500);
-      let passed = 0;
-      for (const lease of dealt.toSorted((x, y) => doneAt(x) - doneAt(y))) {
-        run.pass(doneAt(lease) - passed);
-        passed = doneAt(lease);
-        run.count(lease);
-      }
-      dealt = leases(run.commit());
-    }
+    afterRounds(run, leases(run.feed({ type: 'start' })), 4, (id) => (id === 'a' ? 10 : 500));
     const helped = leases(run.leave('a')).map(({ workerId }) => workerId);
     expect(helped.length).toBeGreaterThan(0);
     expect(['b', 'snail']).toEqual(expect.arrayContaining(helped));

@@ -6,3 +6,4 @@ export {
   type Listener,
   type TransportErrorCode,
 } from './connection.js';
+export { tap, type Taps } from './tap.js';

@@ -109,26 +109,5 @@ function gpuOfHost(): GPU | undefined {
 async function openGpu(config: ModelConfig, limits: EngineLimits): Promise<Engine> {
   const { createWebgpuEngine, requestDevice } = await import('@troupe/model/webgpu');
   const { device, info } = await requestDevice(gpuOfHost());
-  try {
-    return owning(await createWebgpuEngine(config, limits, device, { adapterInfo: info }), device);
-  } catch (error) {
-    device.destroy();
-    throw error;
-  }
-}
-
-/** The device goes with the engine. */
-function owning(engine: Engine, device: GPUDevice): Engine {
-  return {
-    info: engine.info,
-    limits: engine.limits,
-    setParameters: (parameters) => engine.setParameters(parameters),
-    gradient: (batch) => engine.gradient(batch),
-    evaluate: (batch) => engine.evaluate(batch),
-    step: (tokens, states) => engine.step(tokens, states),
-    dispose() {
-      engine.dispose();
-      device.destroy();
-    },
-  };
+  return createWebgpuEngine(config, limits, device, { adapterInfo: info, ownsDevice: true });
 }

@@ -1,5 +1,5 @@
 import { connectBrowser } from '@troupe/transport/browser';
-import type { Connection } from '@troupe/transport';
+import { tap, type Connection } from '@troupe/transport';
 
 /** The trainer's links: what went over them is counted, and all of them can be broken off at once. */
 export interface Links {
@@ -19,24 +19,10 @@ export function createLinks(): Links {
       const link = await connectBrowser(address, { signal });
       open.add(link);
       void link.closed.then(() => open.delete(link));
-      return {
-        remote: link.remote,
-        closed: link.closed,
-        get bufferedBytes() {
-          return link.bufferedBytes;
-        },
-        send(frame) {
-          link.send(frame);
-          sentBytes += frame.byteLength;
-        },
-        async receive(until) {
-          const frame = await link.receive(until);
-          receivedBytes += frame.byteLength;
-          return frame;
-        },
-        drained: (most, until) => link.drained(most, until),
-        close: (reason) => link.close(reason),
-      };
+      return tap(link, {
+        sent: ({ byteLength }) => (sentBytes += byteLength),
+        received: ({ byteLength }) => void (receivedBytes += byteLength),
+      });
     },
     get sentBytes() {
       return sentBytes;

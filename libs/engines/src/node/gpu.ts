@@ -1,8 +1,8 @@
 /// <reference types="@webgpu/types" />
 /** WebGPU in Node: Dawn, from the npm package `webgpu`. */
 import { readdirSync } from 'node:fs';
-import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
-import { race, trialProblem, type Clock, type Problem, type Runner } from '../trial.js';
+import { EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig, type Problem } from '@troupe/model';
+import { race, trialProblem, type Runner } from '../trial.js';
 import { isMissing } from './packages.js';
 import type { Presence, SourceOptions } from './sources.js';
 
@@ -60,14 +60,14 @@ export async function openGpuEngine(config: ModelConfig, limits: EngineLimits, o
   const { createWebgpuEngine, requestDevice } = await import('@troupe/model/webgpu');
   const gpu = await openGpu();
   const { device, info, features } = await requestDevice(gpu);
-  const open = (variant: string) => (model: ModelConfig, most: EngineLimits) => {
+  const open = (variant: string, ownsDevice: boolean) => (model: ModelConfig, most: EngineLimits) => {
     const choice = { f16: variant.startsWith('f16'), subgroups: variant.endsWith('subgroups') };
-    return createWebgpuEngine(model, most, device, { ...choice, adapterInfo: info });
+    return createWebgpuEngine(model, most, device, { ...choice, adapterInfo: info, ownsDevice });
   };
   try {
     const variants = features.has('subgroups') && info.subgroupMinSize >= SUBGROUP ? ['f32 subgroups', 'f32'] : ['f32'];
     const variant = options.variant ?? (await fastest(variants, open, trialProblem(config, limits), options.nowMs));
-    return owning(await open(variant)(config, limits), device, gpu);
+    return await open(variant, true)(config, limits);
   } catch (error) {
     device.destroy();
     throw error;
@@ -80,32 +80,14 @@ const TRIAL_MS = 100;
 
 async function fastest(
   variants: readonly string[],
-  open: (variant: string) => Runner['open'],
+  open: (variant: string, ownsDevice: boolean) => Runner['open'],
   problem: Problem,
   nowMs: Clock | undefined,
 ): Promise<string> {
   if (!nowMs || variants.length === 1) return variants[0];
-  const runners = variants.map((name) => ({ name, open: open(name) }));
+  const runners = variants.map((name) => ({ name, open: open(name, false) }));
   const [first] = await race(problem, runners, { nowMs, budgetMs: TRIAL_MS, trusted: 'f32' });
   return first.name;
-}
-
-/** The device lives until the engine is disposed of, and so must the GPU: Dawn ends the process when it is collected before its devices. */
-function owning(engine: Engine, device: GPUDevice, gpu: GPU): Engine {
-  let kept: GPU | undefined = gpu;
-  return {
-    info: engine.info,
-    limits: engine.limits,
-    setParameters: (parameters) => engine.setParameters(parameters),
-    gradient: (batch) => engine.gradient(batch),
-    evaluate: (batch) => engine.evaluate(batch),
-    step: (tokens, states) => engine.step(tokens, states),
-    dispose() {
-      engine.dispose();
-      if (kept) device.destroy();
-      kept = undefined;
-    },
-  };
 }
 
 /** The process does not end before the GPU is let go: nobody keeps it longer than needed. */

@@ -1,6 +1,6 @@
-import type { ModelConfig } from '@troupe/model';
+import type { Clock, ModelConfig } from '@troupe/model';
 import { ENGINE_NAMES, type EngineName } from '../names.js';
-import { engineError, race, trialProblem, type Clock } from '../trial.js';
+import { engineError, race, trialProblem } from '../trial.js';
 import { SOURCES } from './sources.js';
 
 export type EngineReport =

@@ -1,8 +1,7 @@
 /** Where each engine of the catalogue comes from on this machine. */
-import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createThreadedEngine } from '@troupe/model/threads';
 import type { EngineName } from '../names.js';
-import type { Clock } from '../trial.js';
 import { createCpuEngine, loadNative, loadWasm, type CpuEngineName } from './cpu.js';
 import { findGpu, openGpuEngine } from './gpu.js';
 import type { TfjsPackage } from './tfjs-node.js';

@@ -1,25 +1,14 @@
 import type { ModelConfig } from '../config.js';
 import type { Batch, Engine, EngineLimits } from '../engine.js';
-import { createLayout, stateSize } from '../layout.js';
+import { relativeDifference, smallProblem, takeTurn, type Clock } from '../trial.js';
 import { openEngine } from './engine.js';
 import { hostVariants, type Variant } from './variants.js';
 
-/** Milliseconds since any moment. */
-export type Clock = () => number;
-
-/** Candidates take turns, so that a burst of other work on the machine hits all alike, and the shortest time of each counts. */
 const TURNS = 8;
-const TURN_MS = 5;
+const SMALL = { streams: 16, hidden: 256 };
 
 /** Greatest relative difference, Euclidean norm, from the portable gradient: variants differ in rounding only. */
 const TOLERANCE = 1e-4;
-
-interface Problem {
-  readonly config: ModelConfig;
-  readonly limits: EngineLimits;
-  readonly parameters: Float32Array;
-  readonly batch: Batch;
-}
 
 interface Candidate {
   readonly variant: Variant;
@@ -33,7 +22,7 @@ interface Candidate {
  * or whose gradient is not the portable one's is out, as a host's way of widening vectors may be experimental.
  */
 export async function fastestVariant(config: ModelConfig, limits: EngineLimits, now: Clock): Promise<Variant> {
-  const problem = smallProblem(config, limits);
+  const problem = smallProblem(config, limits, SMALL);
   const variants = hostVariants();
   const entered: Candidate[] = [];
   const enter = async (variant: Variant): Promise<Candidate> => {
@@ -60,7 +49,10 @@ async function fastest(portable: Candidate, candidates: readonly Candidate[], ba
   const expected = (await portable.engine.gradient(batch)).gradient;
   let winner = portable;
   for (let turn = 0; turn < TURNS; turn++) {
-    for (const candidate of candidates) await take(candidate, batch, now);
+    for (const candidate of candidates) {
+      const ms = await timeOf(candidate.engine, batch, now);
+      candidate.shortest = Math.min(candidate.shortest, ms);
+    }
   }
   // Checked last, when the host runs the code that it has optimised.
   for (const candidate of candidates) {
@@ -69,51 +61,15 @@ async function fastest(portable: Candidate, candidates: readonly Candidate[], ba
   return winner;
 }
 
-/** At most 16 streams, 4 time steps, 2 layers of 256: a few milliseconds and megabytes. Dropout is left out, it costs all alike. */
-function smallProblem(full: ModelConfig, { maxStreams, maxWindow }: EngineLimits): Problem {
-  const { layers, hidden, embedding = 0 } = full;
-  const most = { layers: Math.min(layers, 2), hidden: Math.min(hidden, 256), embedding: Math.min(embedding, 256) };
-  const config = { ...full, ...most, dropout: 0 };
-  const streams = Math.min(maxStreams, 16);
-  const window = Math.min(maxWindow, 4);
-  const spread = 1 / Math.sqrt(config.hidden);
-  const values = (length: number) => Float32Array.from({ length }, (_, i) => spread * Math.sin(i * 1.37));
-  const tokens = Uint16Array.from({ length: streams * (window + 1) }, (_, i) => i % config.vocabulary);
-  const batch = { streams, window, tokens, states: values(streams * stateSize(config)) };
-  return { config, limits: { maxStreams: streams, maxWindow: window }, parameters: values(createLayout(config).size), batch };
-}
-
-async function take(candidate: Candidate, batch: Batch, now: Clock): Promise<void> {
-  const start = now();
-  let before = start;
-  do {
-    if (!(await attempt(candidate.engine, batch))) {
-      candidate.shortest = NaN;
-      return;
-    }
-    const after = now();
-    candidate.shortest = Math.min(candidate.shortest, after - before);
-    before = after;
-  } while (before - start < TURN_MS);
-}
-
-/** Undefined when the candidate traps or finds no finite gradient: the portable one has found it, so the fault is the candidate's. */
-async function attempt(engine: Engine, batch: Batch): Promise<Float32Array | undefined> {
-  try {
-    return (await engine.gradient(batch)).gradient;
-  } catch {
-    return undefined;
-  }
+/** Not a number when the candidate traps or finds no finite gradient: the portable one has found it, so the fault is the candidate's. */
+function timeOf(engine: Engine, batch: Batch, now: Clock): Promise<number> {
+  return takeTurn(engine, batch, now).catch(() => NaN);
 }
 
 async function agrees(engine: Engine, batch: Batch, expected: Float32Array): Promise<boolean> {
-  const gradient = await attempt(engine, batch);
-  if (!gradient) return false;
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < expected.length; i++) {
-    difference += (gradient[i] - expected[i]) ** 2;
-    norm += expected[i] ** 2;
+  try {
+    return relativeDifference((await engine.gradient(batch)).gradient, expected) < TOLERANCE;
+  } catch {
+    return false;
   }
-  return Math.sqrt(difference / norm) < TOLERANCE;
 }

@@ -1,7 +1,8 @@
 import { checkEngineConfig } from '../batch.js';
 import type { ModelConfig } from '../config.js';
 import { EngineError, type Engine, type EngineLimits } from '../engine.js';
-import { fastestVariant, type Clock } from './choose.js';
+import type { Clock } from '../trial.js';
+import { fastestVariant } from './choose.js';
 import { openEngine } from './engine.js';
 import { describeVariant, hostVariants, type Variant } from './variants.js';
 

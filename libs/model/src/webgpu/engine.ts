@@ -15,15 +15,20 @@ import { broken, deviceLost, MAP_READ, onLost, reason, scoped, unusable, USAGE }
 import { FLAG } from './kernels.js';
 import { buildNetwork, tasksOf, type Network } from './network.js';
 import type { Plan } from './plan.js';
-import { Program, type Shape, type Stage } from './program.js';
+import type { Program, Shape, Stage } from './program.js';
 import { writeIds } from './upload.js';
 import { CALL_FIELDS, type Features } from './wgsl.js';
 
 const FLOAT = 4;
 
 /** @throws EngineError `unsupported`, `out_of_memory`, `device_lost`. */
-export async function openEngine(plan: Plan, device: GPUDevice, features: Features, info: EngineInfo): Promise<Engine> {
-  const program = new Program(device, features);
+export async function openEngine(
+  plan: Plan,
+  device: GPUDevice,
+  program: Program,
+  features: Features,
+  info: EngineInfo,
+): Promise<Engine> {
   let release = (): void => program.destroy();
   try {
     const engine = await scoped(

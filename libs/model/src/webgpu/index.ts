@@ -5,6 +5,7 @@ import { EngineError, type Engine, type EngineLimits } from '../engine.js';
 import { describe, type DeviceInfo } from './device.js';
 import { openEngine } from './engine.js';
 import { planModel } from './plan.js';
+import { Program } from './program.js';
 import type { Features } from './wgsl.js';
 
 export { requestDevice, type DeviceInfo, type OpenDevice } from './device.js';
@@ -20,11 +21,13 @@ export interface WebgpuEngineOptions {
   readonly subgroups?: boolean;
   /** From requestDevice: names the GPU in `info`, tells how large subgroups are and whether it is one. Absent: what the device says. */
   readonly adapterInfo?: DeviceInfo;
+  /** The device goes with the engine: dispose() destroys it, and so does a failure to create the engine. Default: false. */
+  readonly ownsDevice?: boolean;
 }
 
 /**
- * Computes on a GPU. `device` comes from requestDevice or is the caller's own; dispose() leaves it open. All memory is allocated here,
- * for limits.maxStreams x limits.maxWindow characters; calls neither allocate on the device nor compile.
+ * Computes on a GPU. `device` comes from requestDevice or is the caller's own; dispose() leaves it open unless `ownsDevice`. All memory
+ * is allocated here, for limits.maxStreams x limits.maxWindow characters; calls neither allocate on the device nor compile.
  * @throws EngineError `unsupported` (a feature that was asked for, buffers larger than the device binds), `out_of_memory`, `bad_shape`.
  */
 export async function createWebgpuEngine(
@@ -33,12 +36,19 @@ export async function createWebgpuEngine(
   device: GPUDevice,
   options: WebgpuEngineOptions = {},
 ): Promise<Engine> {
-  checkEngineConfig(config, limits);
-  const { name, software, subgroupMinSize } = options.adapterInfo ?? describe(device.adapterInfo);
-  const features = pickFeatures(device, options, subgroupMinSize);
-  const variant = [features.f16 ? 'f16' : 'f32', ...(features.subgroups ? ['subgroups'] : [])].join(' ');
-  const plan = planModel(config, limits, !software);
-  return openEngine(plan, device, features, { name: 'webgpu', variant, device: name });
+  const { ownsDevice = false, adapterInfo = describe(device.adapterInfo) } = options;
+  try {
+    checkEngineConfig(config, limits);
+    const { name, software, subgroupMinSize } = adapterInfo;
+    const features = pickFeatures(device, options, subgroupMinSize);
+    const variant = [features.f16 ? 'f16' : 'f32', ...(features.subgroups ? ['subgroups'] : [])].join(' ');
+    const plan = planModel(config, limits, !software);
+    const program = new Program(device, features, ownsDevice);
+    return await openEngine(plan, device, program, features, { name: 'webgpu', variant, device: name });
+  } catch (error) {
+    if (ownsDevice) device.destroy();
+    throw error;
+  }
 }
 
 /** Lanes that must share a subgroup. */

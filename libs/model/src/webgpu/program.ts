@@ -31,10 +31,11 @@ interface Compiled {
 const SLOT = 256;
 const SLOT_WORDS = SLOT / 4;
 
-/** Buffers and dispatches of one engine. Everything is made once; a call writes numbers and encodes. */
+/** Buffers and dispatches of one engine, and its device where it owns that. Everything is made once; a call writes numbers and encodes. */
 export class Program {
   readonly #device: GPUDevice;
   readonly #features: Features;
+  readonly #ownsDevice: boolean;
   readonly #buffers: GPUBuffer[] = [];
   readonly #compiled = new Map<Task, Compiled>();
   #tasks: readonly Task[] = [];
@@ -44,9 +45,10 @@ export class Program {
   /** Bytes of all buffers. */
   bytes = 0;
 
-  constructor(device: GPUDevice, features: Features) {
+  constructor(device: GPUDevice, features: Features, ownsDevice = false) {
     this.#device = device;
     this.#features = features;
+    this.#ownsDevice = ownsDevice;
   }
 
   /** @throws EngineError `unsupported` when it is larger than the device can bind. */
@@ -134,6 +136,7 @@ export class Program {
 
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
+    if (this.#ownsDevice) this.#device.destroy();
   }
 }
 

@@ -1,0 +1,30 @@
+import type { Connection } from './connection.js';
+
+export interface Taps {
+  /** After a frame was handed to the link. */
+  sent?(frame: Uint8Array): void;
+  /** Before a received frame is handed on, which waits for it. */
+  received?(frame: Uint8Array): void | Promise<void>;
+}
+
+/** The same link, with somebody in between who sees every frame. */
+export function tap(link: Connection, { sent, received }: Taps): Connection {
+  return {
+    remote: link.remote,
+    closed: link.closed,
+    get bufferedBytes() {
+      return link.bufferedBytes;
+    },
+    send(frame) {
+      link.send(frame);
+      sent?.(frame);
+    },
+    async receive(signal) {
+      const frame = await link.receive(signal);
+      await received?.(frame);
+      return frame;
+    },
+    drained: (most, signal) => link.drained(most, signal),
+    close: (reason) => link.close(reason),
+  };
+}
