@@ -24,7 +24,7 @@ try {
   run('libs/native/scripts/build.mjs');
   run('node_modules/nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
   run('node_modules/typescript/bin/tsc', ['-b']);
-  for (const page of ['volunteer', 'dashboard']) run(`apps/${page}/scripts/build.mjs`);
+  for (const page of ['volunteer', 'dashboard']) run('scripts/build-page.mjs', [`apps/${page}`]);
   process.stderr.write(`built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 } catch (error) {
   if (process.exitCode !== 1) throw error;
