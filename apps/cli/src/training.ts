@@ -136,7 +136,7 @@ class LocalTraining {
     switch (event.event) {
       case 'listening':
         this.#out = event.out;
-        this.#startWorkers(event.address);
+        this.#startWorkers(localAddress(event));
         break;
       case 'started':
         this.#started = true;
@@ -165,7 +165,7 @@ class LocalTraining {
   #startWorkers(address: string): void {
     if (this.#listening || this.#ending.signal.aborted) return;
     this.#listening = true;
-    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, loopback(address)));
+    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, address));
   }
 
   /** Keeps one worker running until the run ends or it has failed too often. Never rejects. */
@@ -274,6 +274,13 @@ function parseEvent(line: string): RunEvent | undefined {
   } catch {
     return undefined;
   }
+}
+
+type Listening = Extract<RunEvent, { event: 'listening' }>;
+
+/** A coordinator with a certificate has a door in plain for workers on this machine. */
+function localAddress(event: Listening): string {
+  return event.localAddress ?? loopback(event.address);
 }
 
 /** Where workers on this machine find a coordinator that listens at `address`: "all interfaces" is no address to connect to. */

@@ -1,14 +1,17 @@
 /** A coordinator in a Node process: sockets, disk and a thread for side jobs around a conductor. */
 import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createStarService } from '@troupe/collective/star';
 import { createConductor, isReproducible, type Conductor, type ConductorOptions } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
 import type { Connection, Listener } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
-import { attachWebSocket, connectWebSocket, listenHttp } from '@troupe/transport/websocket';
+import { attachWebSocket, connectWebSocket, listenHttp, type AttachOptions } from '@troupe/transport/websocket';
 import { createCheckpointWriter } from './checkpoints.js';
 import { createGradientFlows } from './gradient-flows.js';
+import { addressesOf, isEverywhere, isLoopback, type Site } from './addresses.js';
+import { watchCertificate } from './certificate.js';
 import { prepare, type Preparation } from './preparation.js';
 import { createBoard, type Board } from './record/board.js';
 import { openHistory } from './record/history-file.js';
@@ -23,7 +26,11 @@ import { createGate } from './web/gate.js';
 import { createLiveLink } from './web/live.js';
 import { createMetrics } from './web/metrics.js';
 import { createPlayground } from './web/playground.js';
-import { joinLink, lanAddress, runView } from './web/views.js';
+import { joinLink, runView } from './web/views.js';
+import { createVisits } from './web/visits.js';
+
+/** Between two looks at the files of the certificate. */
+const CERTIFICATE_MS = 5_000;
 
 export interface CoordinatorOptions {
   readonly settings: Settings;
@@ -49,7 +56,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     window: config.window,
     reproducible: isReproducible(config),
   });
-  const door = createFrontDoor(report);
+  const door = createFrontDoor(report, prepared.certificate);
   const over = new AbortController();
   try {
     await serveRun({ settings, door, report, board: recorded.board, prepared, side, signal, over: over.signal });
@@ -112,20 +119,20 @@ interface RunParts {
   readonly over: AbortSignal;
 }
 
+interface Secrets {
+  readonly token: string;
+  readonly adminToken: string;
+}
+
 async function serveRun(parts: RunParts): Promise<void> {
-  const { settings, door, report, prepared, over } = parts;
+  const { settings, door, report, over } = parts;
   const token = settings.token ?? secret(12);
   const adminToken = settings.adminToken ?? secret(18);
-  const control = attachWebSocket(door.links, '/control', { frameBytes: LIMITS.frameBytes });
+  const control = attachWebSocket(door.links, '/control', linkOptions(settings));
   const conductor = await createConductor(conductorOptions(parts, token));
   try {
     const pages = await openPages(parts, conductor, { token, adminToken });
-    const host = await listenHttp(door.server, settings.host, settings.port);
-    door.server.on('error', ({ message }) => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` }));
-    const joinCommand = `npx troupe worker ws://${host.replace('0.0.0.0', 'THIS-MACHINE')} --token ${token}`;
-    const links = { dashboard: dashboardLink(host, adminToken), volunteer: joinLink(`http://${outsideName(host)}`, token) };
-    const { folder, training } = prepared;
-    report({ event: 'listening', address: `ws://${host}`, joinCommand, runId: training.runId, out: folder, ...links });
+    await listen(parts, { token, adminToken });
     announceStart(parts);
     door.open(pages);
     serveAll(control, (link) => conductor.serve(link), report, over);
@@ -135,23 +142,114 @@ async function serveRun(parts: RunParts): Promise<void> {
   }
 }
 
-interface Secrets {
-  readonly token: string;
-  readonly adminToken: string;
+/** Links of workers; a ban and a log are about the worker, not about the proxy that it came through. */
+function linkOptions({ behindProxy }: Settings): AttachOptions {
+  const { forwardedFor } = createVisits(behindProxy);
+  return { frameBytes: LIMITS.frameBytes, clientAddress: forwardedFor };
+}
+
+/** Opens the port, and says how to get in. */
+async function listen(parts: RunParts, { token, adminToken }: Secrets): Promise<void> {
+  const { settings, door, report, prepared } = parts;
+  const host = await listenHttp(door.server, settings.host, settings.port);
+  const failed = ({ message }: Error): void => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` });
+  door.server.on('error', failed);
+  const { here, outside } = addressesOf(siteOf(parts));
+  const scheme = door.certificate ? 'wss' : 'ws';
+  report({
+    event: 'listening',
+    address: `${scheme}://${host}`,
+    joinCommand: `npx troupe worker ${outside.replace(/^http/, 'ws')} --token ${token}`,
+    runId: prepared.training.runId,
+    out: prepared.folder,
+    dashboard: `${here}/#admin=${encodeURIComponent(adminToken)}`,
+    volunteer: joinLink(outside, token),
+    ...(await localDoor(parts)),
+  });
+  tellOfSecurity(parts);
+  keepCertificate(parts);
+}
+
+/**
+ * A certificate is good for the names that other machines use, and may be signed by nobody whom Node knows; to encrypt takes time of the
+ * cores that compute. Workers that are started with us come in by a plain door on the loopback, which no other machine reaches.
+ */
+async function localDoor({ settings, door }: RunParts): Promise<{ readonly localAddress?: string }> {
+  if (!settings.localWorkers || !door.certificate) return {};
+  return { localAddress: `ws://${await listenHttp(door.local, '127.0.0.1', 0)}` };
+}
+
+function siteOf({ settings, door }: RunParts): Site {
+  const { port } = door.server.address() as AddressInfo;
+  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
+  const { behindProxy, allowedHosts } = settings;
+  return { host: `${host}:${port}`, certificate: door.certificate, behindProxy, allowedHosts };
+}
+
+/** What whoever runs this cannot see from here: what browsers on other machines will make of it. */
+function tellOfSecurity({ settings: { host, behindProxy, allowedHosts }, door: { certificate }, report }: RunParts): void {
+  const tell = (text: string, level: 'info' | 'warn' = 'info'): void => report({ event: 'note', level, text });
+  if (certificate && certificate.expires.getTime() < Date.now()) {
+    tell(`the certificate has expired on ${certificate.expires.toISOString()}: browsers and workers will turn it down`, 'warn');
+  }
+  if (behindProxy && !allowedHosts.some((name) => name !== '*')) {
+    tell(
+      'the links above are not those of the proxy: give its name with --allow-host NAME, and browsers get in by it as well',
+      'warn',
+    );
+  }
+  if (certificate || behindProxy || isLoopback(host)) return;
+  tell(
+    'browsers on other machines will compute on one core and without GPU, as they keep the rest for https: give --tls-cert and ' +
+      '--tls-key, or put a proxy in front (--behind-proxy)',
+  );
+}
+
+function keepCertificate({ settings: { tls }, door, report, over }: RunParts): void {
+  if (!tls || !door.certificate) return;
+  const watching = watchCertificate(tls, door.certificate, {
+    everyMs: CERTIFICATE_MS,
+    signal: over,
+    onRenewed(certificate) {
+      door.renew(certificate);
+      report({
+        event: 'note',
+        level: 'info',
+        text: `the certificate was renewed; it expires on ${certificate.expires.toISOString()}`,
+      });
+    },
+    onBroken({ message, remedy }) {
+      report({
+        event: 'note',
+        level: 'warn',
+        text: `the certificate was changed, and the one before is kept: ${message}`,
+        remedy,
+      });
+    },
+  });
+  watching.catch((error: Error) => {
+    if (!over.aborted)
+      report({ event: 'note', level: 'warn', text: `the certificate is not watched any more: ${error.message}` });
+  });
 }
 
 async function openPages(parts: RunParts, conductor: Conductor, { token, adminToken }: Secrets): Promise<Rooms> {
-  const { settings, board, report, side, over, prepared } = parts;
+  const { settings, door, board, report, side, over, prepared } = parts;
   const { training, folder } = prepared;
-  const gate = createGate({ token, adminToken, public: settings.public, allowedHosts: settings.allowedHosts });
+  const { allowedHosts } = settings;
+  const visits = createVisits(settings.behindProxy);
+  const certified = (): readonly string[] => door.certificate?.names ?? [];
+  const gate = createGate({ token, adminToken, public: settings.public, allowedHosts, certified, visits });
   const { runId, layout, config } = training;
-  const everywhere = ['0.0.0.0', '::'].includes(settings.host);
-  const source = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, token, everywhere };
+  const outside = (): string | undefined => (isEverywhere(settings.host) ? addressesOf(siteOf(parts)).outside : undefined);
+  const { organizer } = settings;
+  const source = { conductor, board, runId, parameters: layout.size, organizer, token, visits, outside };
   const live = createLiveLink({
     history: board.history,
     admit: (given) => gate.admit(given, 'read'),
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
+    visits,
     onFailed: ({ message }) => report({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
   });
   const roundCharacters = config.streams * config.window;
@@ -183,16 +281,6 @@ function watchGradientFlow({ prepared: { training }, side, board, report, over }
   board.watch((entry) => {
     if (entry.type === 'round') flows.onRound(entry.point.round);
   });
-}
-
-/** For this machine's own browser. */
-function dashboardLink(host: string, adminToken: string): string {
-  return `http://${host.replace(/^(0\.0\.0\.0|\[::\])/, '127.0.0.1')}/#admin=${encodeURIComponent(adminToken)}`;
-}
-
-/** "all interfaces" is no address to connect to. */
-function outsideName(host: string): string {
-  return host.replace(/^(0\.0\.0\.0|\[::\])/, lanAddress() ?? 'THIS-MACHINE');
 }
 
 function conductorOptions(parts: RunParts, token: string): ConductorOptions {
@@ -230,7 +318,7 @@ function secret(bytes: number): string {
 }
 
 /** An all-reduce in this process, reached over a memory link; workers reach it over WebSockets, and nobody sees the difference. */
-function embedReduce({ door, report, over }: RunParts, token: string): () => Promise<Connection> {
+function embedReduce({ settings, door, report, over }: RunParts, token: string): () => Promise<Connection> {
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),
@@ -238,7 +326,7 @@ function embedReduce({ door, report, over }: RunParts, token: string): () => Pro
       if (level === 'warn') report({ event: 'note', level, text });
     },
   });
-  const listener = attachWebSocket(door.links, '/reduce', { frameBytes: LIMITS.frameBytes });
+  const listener = attachWebSocket(door.links, '/reduce', linkOptions(settings));
   serveAll(listener, (link) => service.serve(link, over), report, over);
   return () => {
     const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);

@@ -3,6 +3,12 @@ import { parseArgs } from 'node:util';
 import { LIMITS, parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
 import { RUN_OPTIONS, type RunOption } from '@troupe/run';
 
+/** Paths of PEM files: of the certificate, with those of the authorities between it and the root, and of its key. */
+export interface CertificateFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
 export interface Settings {
   readonly corpus: string;
   readonly host: string;
@@ -15,6 +21,12 @@ export interface Settings {
   readonly public: boolean;
   /** Names of this server besides its own, in lower case. */
   readonly allowedHosts: readonly string[];
+  /** Absent = plain http. */
+  readonly tls: CertificateFiles | undefined;
+  /** Whatever connects is a proxy, whose headers hold. */
+  readonly behindProxy: boolean;
+  /** Whoever started us will start workers on this machine. */
+  readonly localWorkers: boolean;
   /** Of the run, for people. */
   readonly name: string | undefined;
   readonly organizer: string | undefined;
@@ -38,14 +50,15 @@ export interface Settings {
 /** Of a name on the pages. */
 const MOST_WORDS = 120;
 
-/** A flag that is unknown or has an unusable value. */
+/** A flag that is unknown or has an unusable value, or names a file that is of no use. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
-  readonly code = 'bad_flag';
+  readonly code: string;
   readonly remedy: string;
-  constructor(message: string, remedy: string) {
+  constructor(message: string, remedy: string, code = 'bad_flag') {
     super(message);
     this.remedy = remedy;
+    this.code = code;
   }
 }
 
@@ -96,6 +109,9 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
       .split(',')
       .map((name) => name.trim())
       .filter(Boolean),
+    tls: tlsFrom(given),
+    behindProxy: given.has('--behind-proxy'),
+    localWorkers: given.has('--local-workers'),
     name: text('--name')?.slice(0, MOST_WORDS),
     organizer: text('--organizer')?.slice(0, MOST_WORDS),
     tensorboard: given.has('--tensorboard'),
@@ -131,6 +147,18 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Readonly<Record<str
     );
   }
   return { token, adminToken, allreduceToken };
+}
+
+/** @throws SettingsError when one is given without the other */
+function tlsFrom(given: ReadonlyMap<string, string>): CertificateFiles | undefined {
+  const [cert, key] = [given.get('--tls-cert'), given.get('--tls-key')];
+  if (cert !== undefined && key !== undefined) return { cert, key };
+  if (cert === undefined && key === undefined) return undefined;
+  const [there, missing] = cert === undefined ? ['--tls-key', '--tls-cert'] : ['--tls-cert', '--tls-key'];
+  throw new SettingsError(
+    `${there} is given without ${missing}`,
+    `Give ${missing} FILE too: https takes a certificate and its key.`,
+  );
 }
 
 /** It travels in headers and hellos. It is a secret: no message repeats it. */
@@ -176,7 +204,8 @@ function readFlags(argv: readonly string[]): Map<string, string> {
   try {
     values = parseArgs({
       args: [...argv],
-      options: { ...options, json: { type: 'boolean' } },
+      // The second is for the command that starts us, and in no help.
+      options: { ...options, json: { type: 'boolean' }, 'local-workers': { type: 'boolean' } },
       strict: true,
       allowPositionals: false,
     }).values;

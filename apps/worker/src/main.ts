@@ -9,6 +9,7 @@ const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [
 
 Computes gradients for the coordinator at that address until the run is over.
 The coordinator prints the address and the token; the token may also stand in TROUPE_TOKEN.
+One with a certificate is at wss://HOST:PORT; for one that a private authority has signed set NODE_EXTRA_CA_CERTS=FILE.
 Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fastest here.
 --no-gpu: auto and tfjs leave GPUs to others.
 In a reproducible run every worker computes with wasm, in one thread.`;
@@ -61,7 +62,7 @@ function controlAddress(text: string): string {
   const url = new URL(/^\w+:\/\//.test(text) ? text : `ws://${text}`);
   if (url.protocol === 'http:' || url.protocol === 'https:') url.protocol = url.protocol.replace('http', 'ws');
   if (url.protocol !== 'ws:' && url.protocol !== 'wss:')
-    throw new Error(`${text} is no WebSocket address: it should look like ws://HOST:PORT.`);
+    throw new Error(`${text} is no WebSocket address: it should look like ws://HOST:PORT or wss://HOST:PORT.`);
   return `${url.protocol}//${url.host}${url.pathname === '/' ? '/control' : url.pathname}`;
 }
 

@@ -9,6 +9,8 @@ export type RunEvent =
   | {
       event: 'listening';
       address: string;
+      /** Where workers on this machine come in without a certificate, if there is such a door. */
+      localAddress?: string;
       joinCommand: string;
       runId: string;
       out: string;

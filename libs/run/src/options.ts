@@ -308,6 +308,30 @@ export const RUN_OPTIONS: readonly RunOption[] = [
       'addresses: those of a proxy in front',
   },
   {
+    flag: '--tls-cert',
+    kind: 'text',
+    placeholder: 'FILE',
+    group: 'Network',
+    help:
+      'certificate (PEM, with those between it and the root) for https and wss instead of http and ws, with --tls-key; a renewed ' +
+      'file is taken up within seconds',
+  },
+  {
+    flag: '--tls-key',
+    kind: 'text',
+    placeholder: 'FILE',
+    group: 'Network',
+    help: 'private key of that certificate (PEM, without a passphrase)',
+  },
+  {
+    flag: '--behind-proxy',
+    kind: 'switch',
+    group: 'Network',
+    help:
+      'a proxy is in front: believe its X-Forwarded-For, -Proto and -Host, and print links that begin with https:// and the first ' +
+      'name of --allow-host; only where nobody can connect but the proxy',
+  },
+  {
     flag: '--allreduce',
     kind: 'text',
     placeholder: 'URL',

@@ -1,4 +1,6 @@
-import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import { spawnSync } from 'node:child_process';
+import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { connect as connectTcp, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
@@ -260,5 +262,73 @@ describe('listening', () => {
     await control.close('done');
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('knows a client by the address that a proxy tells, so that a name of it can be told from a port', async () => {
+    const server: HttpServer = createHttpServer();
+    const told = (request: IncomingMessage) => request.headers['x-client'] as string | undefined;
+    const listener = attachWebSocket(server, '/', { clientAddress: told });
+    const address = await listenHttp(server, '127.0.0.1', 0);
+    const remotes: string[] = [];
+    for (const client of ['203.0.113.7', '2001:db8::7', undefined]) {
+      const socket = new WebSocket(`ws://${address}`, { headers: client === undefined ? {} : { 'x-client': client } });
+      disposals.push(async () => socket.terminate());
+      remotes.push((await listener.accept()).remote);
+    }
+    expect(remotes).toEqual(['203.0.113.7', '[2001:db8::7]', expect.stringMatching(/^127\.0\.0\.1:\d+$/)]);
+    await listener.close('done');
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+});
+
+/** Self-signed, for lab.example; undefined where there is no openssl. */
+function makeCertificate(): { readonly cert: string; readonly key: string } | undefined {
+  const what = ['req', '-x509', '-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2'];
+  const made = spawnSync('openssl', [...what, '-subj', '/CN=lab', '-addext', 'subjectAltName=DNS:lab.example', '-keyout', '-'], {
+    encoding: 'utf8',
+  });
+  if (made.status !== 0) return undefined;
+  const part = (name: string) => new RegExp(`-----BEGIN ${name}-----[^]*?-----END ${name}-----`).exec(made.stdout)![0];
+  return { cert: part('CERTIFICATE'), key: part('PRIVATE KEY') };
+}
+
+const pair = makeCertificate();
+if (!pair) it.skip('secure links: SKIPPED, there is no openssl to make a certificate: apt install openssl', () => undefined);
+
+describe.skipIf(!pair)('secure links', () => {
+  const secure = async () => {
+    const server = createHttpsServer(pair!);
+    const listener = attachWebSocket(server, '/');
+    await listenHttp(server, '127.0.0.1', 0);
+    disposals.push(async () => {
+      await listener.close('test over');
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    });
+    return listener.address;
+  };
+
+  it('are told apart in the address', async () => {
+    expect(await secure()).toMatch(/^wss:\/\/127\.0\.0\.1:\d+$/);
+  });
+
+  it('to a certificate that nobody known has signed fail, and say what makes them known', async () => {
+    await expect(connectWebSocket(await secure())).rejects.toMatchObject({
+      code: 'refused',
+      message: expect.stringContaining('no secure connection to 127.0.0.1:'),
+      remedy: expect.stringContaining('NODE_EXTRA_CA_CERTS=FILE'),
+    });
+  });
+
+  it('asked for in plain fail, and say how the address begins', async () => {
+    const plain = (await secure()).replace('wss', 'ws');
+    await expect(connectWebSocket(plain)).rejects.toMatchObject({ code: 'refused', remedy: expect.stringContaining('wss://') });
+  });
+
+  it('to a server in plain fail, and say how the address begins', async () => {
+    const { address } = await listen();
+    const connecting = connectWebSocket(address.replace('ws', 'wss'));
+    await expect(connecting).rejects.toMatchObject({ code: 'refused', remedy: expect.stringContaining('ws://') });
   });
 });

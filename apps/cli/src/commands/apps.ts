@@ -26,6 +26,10 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
           'waits for workers on port 7070 of every network interface and prints how they join',
         ],
         [`${shell.program} coordinator --host 0.0.0.0 --corpus tiny-shakespeare --batch 128`, 'a global batch for more workers'],
+        [
+          `${shell.program} coordinator --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key`,
+          'the same over https and wss, which browsers on other machines need for several cores and GPUs',
+        ],
         [`${shell.program} coordinator --resume --out runs/001`, 'goes on with a run after a stop or a crash'],
       ) + afterwards(`${shell.program} worker ws://HOST:7070 --token TOKEN   on every machine that takes part`),
     )
@@ -52,7 +56,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
       'Joins the run of a coordinator and computes gradients for it until the run is over. It may come and go at any time: what it ' +
         'leaves undone is given to others. Ctrl-C leaves.',
     )
-    .argument('<address>', 'where the coordinator listens: ws://HOST:PORT')
+    .argument('<address>', 'where the coordinator listens: ws://HOST:PORT, or wss:// where it has a certificate')
     .addOption(new Option('--token <TOKEN>', 'what the coordinator printed (default: TROUPE_TOKEN)').helpGroup('Joining:'))
     .addOption(
       new Option('--name <NAME>', 'how the coordinator calls this worker (default: the name of the machine)').helpGroup(
@@ -76,6 +80,10 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
           'keeps the token out of the list of processes',
         ],
         [`${shell.program} worker ws://lab:7070 --threads 8`, 'computes on eight cores'],
+        [
+          `NODE_EXTRA_CA_CERTS=lab.pem ${shell.program} worker wss://lab:7070 --token TOKEN`,
+          'trusts the certificate in lab.pem, or those that its authority has signed, besides the usual ones',
+        ],
         [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'computes on the GPU'],
       ) +
         afterwards(

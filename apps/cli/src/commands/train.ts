@@ -33,6 +33,7 @@ interface TrainFlags {
   readonly token?: string;
   readonly port?: string;
   readonly corpus?: string;
+  readonly tlsCert?: string;
   readonly json?: true;
   readonly quiet?: true;
 }
@@ -103,9 +104,10 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   checkThreads(flags);
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
   const port = flags.port === undefined ? ['--port=0'] : [];
+  const doors = flags.tlsCert === undefined ? [] : ['--local-workers'];
   const workers = flags.workers ?? usualWorkers(flags);
   const options = {
-    coordinatorArgs: [...runArguments(command, ['--token']), ...port],
+    coordinatorArgs: [...runArguments(command, ['--token']), ...port, ...doors],
     workers,
     workerArgs: (number: number) => workerArguments(flags, number),
     token,

@@ -176,9 +176,9 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
   else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
 }
 
-async function streamSample({ playground, over }: ApiParts, { request, response }: Call): Promise<void> {
+async function streamSample({ playground, over, visits }: ApiParts, { request, response }: Call): Promise<void> {
   const body = await readJson(request);
-  const caller = `${bearer(request) ?? ''} ${request.socket.remoteAddress ?? ''}`;
+  const caller = `${bearer(request) ?? ''} ${visits.address(request)}`;
   const write = playground.prepare(body, caller);
   const gone = new AbortController();
   const leave = (): void => gone.abort(new Error('nobody waits for it any more'));

@@ -1,8 +1,10 @@
 /** One HTTP server for everything: pages, API, and the WebSockets of workers and viewers. */
 import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/protocol';
+import type { Certificate } from '../certificate.js';
 import type { Report } from '../reporter.js';
 import { fail, type Api } from './api.js';
 import type { Gate } from './gate.js';
@@ -11,10 +13,16 @@ import type { LiveLink } from './live.js';
 import { loadSite, type StaticSite } from './static-site.js';
 
 export interface FrontDoor {
-  /** To be listened with. */
+  /** To be listened with; speaks https where there is a certificate. */
   readonly server: Server;
+  /** The same in plain, for workers that this machine alone can start: to be listened with on the loopback, or not at all. */
+  readonly local: Server;
   /** For WebSockets of workers to be attached to: what comes in at `server` and is no viewer's arrives here. It never listens. */
   readonly links: Server;
+  /** As shown now. */
+  readonly certificate: Certificate | undefined;
+  /** Shown from now on; links that are open go on with the one before. */
+  renew(certificate: Certificate): void;
   /** From now on pages and API answer; until then whoever comes is asked to come again. */
   open(rooms: Rooms): void;
   close(): void;
@@ -36,29 +44,49 @@ export async function loadPages(): Promise<Pick<Rooms, 'dashboard' | 'volunteer'
   return { dashboard, volunteer };
 }
 
-export function createFrontDoor(report: Report): FrontDoor {
+/** Whoever does not shake hands by then is let go. */
+const HANDSHAKE_MS = 10_000;
+
+export function createFrontDoor(report: Report, first?: Certificate): FrontDoor {
   let rooms: Rooms | undefined;
+  let certificate = first;
   const links = new Server();
-  const server = createServer((request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const answering = rooms ? answer(rooms, request, response) : notYet(request, response);
     answering.catch((error: unknown) => fail(error, request, response, report)).catch(() => response.destroy());
-  });
-  // Of every worker two, and viewers and those who look in.
-  server.maxConnections = 2 * LIMITS.workers + 2_000;
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  };
+  const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     if (pathOf(request) === '/live' && rooms) upgrade(rooms, request, socket, head);
     else links.emit('upgrade', request, socket, head);
-  });
+  };
+  const secure = first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: HANDSHAKE_MS }, onRequest);
+  const local = createServer(onRequest);
+  const server = secure ?? createServer(onRequest);
+  for (const one of [server, local]) {
+    // Of every worker two, and viewers and those who look in.
+    one.maxConnections = 2 * LIMITS.workers + 2_000;
+    one.on('upgrade', onUpgrade);
+  }
   return {
     server,
+    local,
     links,
+    get certificate() {
+      return certificate;
+    },
+    renew(renewed) {
+      certificate = renewed;
+      secure?.setSecureContext({ cert: renewed.cert, key: renewed.key });
+    },
     open(opened) {
       rooms = opened;
     },
     close() {
       rooms?.live.close('the run is over');
-      server.close();
-      server.closeAllConnections();
+      for (const one of [server, local]) {
+        one.close();
+        one.closeAllConnections();
+      }
     },
   };
 }

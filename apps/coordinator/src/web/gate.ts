@@ -5,6 +5,7 @@ import os from 'node:os';
 import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
 import { ApiFailure } from './http.js';
+import type { Visits } from './visits.js';
 
 /** `worker`: joins, and sees what volunteers see. */
 export type Need = 'worker' | Access;
@@ -16,6 +17,9 @@ export interface GateOptions {
   readonly public: boolean;
   /** Names of this server besides its own, in lower case; `*` = any. */
   readonly allowedHosts: readonly string[];
+  /** Names that our certificate, as it is now, proves ours; in lower case. */
+  certified?(): readonly string[];
+  readonly visits: Pick<Visits, 'host'>;
 }
 
 export interface Gate {
@@ -32,9 +36,9 @@ export function createGate(options: GateOptions): Gate {
   const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
   const names = new Set([...ownNames, ...options.allowedHosts]);
   /** A proxy before us may have put another name in `host` than that by which the page was opened. */
-  const ownPage = (origin: string, host: string | undefined): boolean => {
+  const ownPage = (origin: string, host: string): boolean => {
     const site = originHost(origin);
-    return site !== undefined && (site === host?.toLowerCase() || options.allowedHosts.includes(hostName(site)));
+    return site !== undefined && (site === host || options.allowedHosts.includes(hostName(site)));
   };
 
   return {
@@ -43,9 +47,12 @@ export function createGate(options: GateOptions): Gate {
       if (granted.includes(need)) return granted.filter((one) => one !== 'worker');
       throw refused(token, need);
     },
-    checkSite({ headers: { host, origin } }) {
-      const name = hostName(host ?? '');
-      if (!isIP(name) && !name.endsWith('.localhost') && !names.has(name) && !names.has('*')) {
+    checkSite(request) {
+      const { origin } = request.headers;
+      const host = options.visits.host(request);
+      const name = hostName(host);
+      const own = names.has(name) || (options.certified?.().includes(name) ?? false);
+      if (!own && !isIP(name) && !name.endsWith('.localhost') && !names.has('*')) {
         throw new ApiFailure(
           403,
           'unknown_host',
@@ -90,10 +97,7 @@ function refused(token: string | undefined, need: Need): ApiFailure {
 
 /** Without the port and, of IPv6, the brackets. */
 function hostName(host: string): string {
-  return host
-    .toLowerCase()
-    .replace(/:\d+$/, '')
-    .replace(/^\[|\]$/g, '');
+  return host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
 }
 
 function originHost(origin: string): string | undefined {

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { ApiFailure } from './http.js';
+import type { Visits } from './visits.js';
 
 /** Four messages a second at most. */
 const TURN_MS = 250;
@@ -38,6 +39,7 @@ export interface LiveOptions {
   admit(token: string | undefined): readonly Access[];
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
+  readonly visits: Visits;
   /** Something that was not foreseen; the viewer is let go. */
   onFailed(error: Error): void;
 }
@@ -71,13 +73,13 @@ interface News {
 }
 
 export function createLiveLink(options: LiveOptions): LiveLink {
-  const { history } = options;
+  const { history, visits } = options;
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MOST_HELLO_BYTES });
   const viewers = new Set<Viewer>();
   const sockets = new Set<WebSocket>();
   const views = new Map<string, { readonly atMs: number; readonly json: string }>();
   /** Who is not admitted, with its address. */
-  const strangers = new Map<WebSocket, string | undefined>();
+  const strangers = new Map<WebSocket, string>();
   /** Of this moment, by what a viewer was sent last. */
   const newsFrom = new Map<string, News>();
   const turns = setInterval(takeTurns, TURN_MS);
@@ -90,7 +92,8 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       return viewers.size;
     },
     upgrade(request, socket, head) {
-      const alike = [...strangers.values()].filter((address) => address === request.socket.remoteAddress);
+      const from = visits.address(request);
+      const alike = [...strangers.values()].filter((address) => address === from);
       if (sockets.size >= MOST_VIEWERS || alike.length >= MOST_STRANGERS) {
         socket.on('error', () => socket.destroy());
         socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
@@ -111,7 +114,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
   function greet(socket: WebSocket, request: IncomingMessage): void {
     sockets.add(socket);
-    strangers.set(socket, request.socket.remoteAddress);
+    strangers.set(socket, visits.address(request));
     // What is wrong with a link ends that link, and `close` follows.
     socket.on('error', () => socket.terminate());
     socket.on('close', () => {
@@ -237,7 +240,8 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     const now = options.nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
-    const key = `${viewer.access.join()} ${viewer.access.includes('admin') ? viewer.request.headers.host : ''}`;
+    const { access, request } = viewer;
+    const key = access.includes('admin') ? `${access.join()} ${visits.scheme(request)} ${visits.host(request)}` : access.join();
     const known = views.get(key);
     if (known && now - known.atMs < TURN_MS / 2) return known.json;
     const json = JSON.stringify(options.view(viewer.access, viewer.request));

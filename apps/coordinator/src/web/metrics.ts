@@ -25,6 +25,7 @@ export interface MetricsOptions {
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   const { board } = options;
+  addBusy(registry);
   new Gauge({ name: 'troupe_info', help: 'The run.', labelNames: ['run'], registers: [registry] }).set({ run: options.runId }, 1);
   addGauges(registry, options);
   board.watch(countWith(registry, options.roundCharacters));
@@ -68,6 +69,19 @@ function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOpt
     collect() {
       const { workers } = conductor.status();
       for (const state of STATES) this.set({ state }, workers.filter((worker) => worker.state === state).length);
+    },
+  });
+}
+
+/** Links, all-reduce, pages and decisions share one thread: what is left of it is what the run has in reserve. */
+function addBusy(registry: Registry): void {
+  new Counter({
+    name: 'troupe_busy_seconds_total',
+    help: "Time that the coordinator's main thread was at work.",
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(performance.eventLoopUtilization().active / 1000);
     },
   });
 }

@@ -1,10 +1,10 @@
 /** What pages show of a run, put together from the conductor and the board. */
 import type { IncomingMessage } from 'node:http';
-import { networkInterfaces } from 'node:os';
 import type { Conductor } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
 import { modelName, type Access, type RunFacts, type RunHistory, type RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
+import type { Visits } from './visits.js';
 
 const MOST_CURVE_POINTS = 200;
 
@@ -17,8 +17,9 @@ export interface ViewSource {
   readonly organizer: string | undefined;
   /** Of workers. */
   readonly token: string;
-  /** Whether other machines reach us, by any address of this one. */
-  readonly everywhere: boolean;
+  readonly visits: Visits;
+  /** By which other machines reach us, "http://10.0.0.1:7070"; undefined = as whoever asks does. */
+  outside(): string | undefined;
 }
 
 /** @param request says by what name whoever asks has reached us, which is what the link for volunteers goes by */
@@ -47,7 +48,7 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
     ...(best === undefined ? {} : { best }),
     ...(latest === undefined ? {} : { latest }),
     ...(validated === undefined ? {} : { validated }),
-    ...(admin ? { joinLink: joinLink(pageOrigin(request, source.everywhere), source.token) } : {}),
+    ...(admin ? { joinLink: joinLink(pageOrigin(request, source), source.token) } : {}),
     ...(admin && checkpoint ? { checkpoint } : {}),
   };
 }
@@ -87,17 +88,9 @@ export function joinLink(origin: string, token: string): string {
 }
 
 /** A link with "localhost" in it is of no use to others, when we can be reached from outside. */
-function pageOrigin({ headers }: IncomingMessage, everywhere: boolean): string {
-  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
-  const host = headers.host ?? 'localhost';
+function pageOrigin(request: IncomingMessage, { visits, outside }: ViewSource): string {
+  const host = visits.host(request) || 'localhost';
   const name = host.replace(/:\d+$/, '');
   const local = name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
-  const outside = local && everywhere ? lanAddress() : undefined;
-  return `${scheme}://${outside === undefined ? host : host.replace(name, outside)}`;
-}
-
-/** By which other machines of the network may reach this one. */
-export function lanAddress(): string | undefined {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+  return (local ? outside() : undefined) ?? `${visits.scheme(request)}://${host}`;
 }

@@ -2,8 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { bearer, createGate } from '../../src/web/gate.js';
+import { createVisits } from '../../src/web/visits.js';
 
-const SECRETS = { token: 'worker secret', adminToken: 'admin secret', allowedHosts: ['train.example.org'] };
+const SECRETS = {
+  token: 'worker secret',
+  adminToken: 'admin secret',
+  allowedHosts: ['train.example.org'],
+  visits: createVisits(false),
+};
 const closed = createGate({ ...SECRETS, public: false });
 const open = createGate({ ...SECRETS, public: true });
 const refused = (code: string) => expect.objectContaining({ name: 'ApiFailure', code, remedy: expect.stringMatching(/./) });
@@ -89,6 +95,29 @@ describe('a request', () => {
     expect(() => closed.checkSite(request({ host, origin: 'https://train.example.org' }))).not.toThrow();
     const lax = createGate({ ...SECRETS, public: false, allowedHosts: ['*'] });
     expect(() => lax.checkSite(request({ host, origin: 'https://evil.example' }))).toThrow(refused('other_site'));
+  });
+
+  it('may come under a name of the certificate, as it is now', () => {
+    const names = ['lab.example'];
+    const gate = createGate({ ...SECRETS, public: false, certified: () => names });
+    const [before, after] = ['lab.example:7070', 'new.example:7070'].map((host) => request({ host, origin: `https://${host}` }));
+    expect(() => gate.checkSite(before)).not.toThrow();
+    expect(() => gate.checkSite(after)).toThrow(refused('unknown_host'));
+    names.splice(0, 1, 'new.example');
+    expect(() => gate.checkSite(after)).not.toThrow();
+    expect(() => gate.checkSite(before)).toThrow(refused('unknown_host'));
+  });
+
+  it('is judged by the name that a proxy tells, where there is one', () => {
+    const asked = request({ host: '127.0.0.1:7070', 'x-forwarded-host': 'evil.example', origin: 'https://evil.example' });
+    const behind = createGate({ ...SECRETS, public: false, visits: createVisits(true) });
+    expect(() => behind.checkSite(asked)).toThrow(refused('unknown_host'));
+    expect(() => closed.checkSite(asked)).toThrow(refused('other_site'));
+    const headers = { host: 'coordinator:7070', origin: 'https://train.example.org' };
+    expect(() => behind.checkSite(request({ ...headers, 'x-forwarded-host': 'train.example.org' }))).not.toThrow();
+    expect(() => closed.checkSite(request({ ...headers, 'x-forwarded-host': 'train.example.org' }))).toThrow(
+      refused('unknown_host'),
+    );
   });
 
   it('may come under any name where that is allowed', () => {

@@ -5,6 +5,7 @@ import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiFailure } from '../../src/web/http.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
+import { createVisits } from '../../src/web/visits.js';
 import { openViewer } from '../running.js';
 
 let server: Server;
@@ -24,6 +25,7 @@ beforeEach(async () => {
     admit: () => admit(),
     view: () => view,
     nowMs: () => performance.now(),
+    visits: createVisits(true),
     onFailed: (error) => failures.push(error),
   });
   server = createServer();
@@ -69,6 +71,13 @@ describe('whoever is not admitted', () => {
     const later = openViewer(address, {});
     await later.message(({ type }) => type === 'hello');
     for (const { socket } of [...viewers, later]) socket.terminate();
+  });
+
+  it('is told from others that come through the same proxy', async () => {
+    const from = (client: number) => ({ 'x-forwarded-for': `203.0.113.${client}` });
+    const viewers = Array.from({ length: 30 }, (_, i) => openViewer(address, undefined, from(i % 2)));
+    for (const { message } of viewers) await message(({ type }) => type === 'hello');
+    for (const { socket } of viewers) socket.terminate();
   });
 
   it('is cut off when it does not close its side', async () => {

@@ -30,6 +30,28 @@ function refusal(url: URL, status: number | undefined): TransportError {
 }
 
 const TLS_CODE = /CERT|SSL|TLS|EPROTO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/;
+const UNKNOWN_SIGNER = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/;
+/** What is no handshake came back. */
+const PLAIN_ANSWER = /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|EPROTO/;
+
+/** What is wrong with a secure link, and what the person can do about it. */
+function insecure(url: URL, code: string, error: Error): { readonly message: string; readonly remedy: string } {
+  const message = `no secure connection to ${url.host}: ${error.message}`;
+  if (UNKNOWN_SIGNER.test(code)) {
+    const remedy =
+      'This machine does not know who signed the certificate of the coordinator. If you trust it, copy the certificate of its authority ' +
+      'here (one that signed itself is its own authority), and start again with NODE_EXTRA_CA_CERTS=FILE in the environment.';
+    return { message, remedy };
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return { message, remedy: 'Connect by a name that stands in the certificate, or have one made for this one too.' };
+  }
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+    return { message, remedy: 'Check the clock of this machine; if it is right, the coordinator needs a new certificate.' };
+  }
+  if (PLAIN_ANSWER.test(code)) return { message, remedy: 'The coordinator seems to have no certificate: try ws:// for wss://.' };
+  return { message, remedy: 'Check the certificate, or whether the coordinator speaks ws:// rather than wss://.' };
+}
 
 function connectError(url: URL, error: Error): TransportError {
   const code = (error as NodeJS.ErrnoException).code ?? '';
@@ -46,11 +68,16 @@ function connectError(url: URL, error: Error): TransportError {
     return fail('unreachable', `${url.hostname} cannot be reached (${code})`, 'Check the network and any firewall in between.');
   }
   if (TLS_CODE.test(code)) {
-    const remedy = 'Check the certificate, or whether the coordinator speaks ws:// rather than wss://.';
-    return fail('refused', `no secure connection to ${url.host}: ${error.message}`, remedy);
+    const { message, remedy } = insecure(url, code, error);
+    return fail('refused', message, remedy);
   }
   if (code.startsWith('HPE_') || error.message.startsWith('Invalid ')) {
     return fail('refused', `${url.host} does not speak WebSocket`, 'Check that the port is a coordinator, and ws:// or wss://.');
+  }
+  if (url.protocol === 'ws:' && (code === 'ECONNRESET' || code === 'EPIPE')) {
+    const remedy =
+      'If the coordinator has a certificate, its address begins with wss://. Else check that the port is a coordinator.';
+    return fail('refused', `${url.host} hangs up`, remedy);
   }
   return fail(
     'unreachable',

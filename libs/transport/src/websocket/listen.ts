@@ -7,6 +7,11 @@ import { DEFAULT_FRAME_BYTES, TransportError, type Connection, type Listener } f
 import { createQueue } from '../link.js';
 import { createConnection, type WebSocketOptions } from './connection.js';
 
+export interface AttachOptions extends WebSocketOptions {
+  /** The address of the client where a proxy tells it, an IP address without a port; undefined = that of the socket is the client's. */
+  clientAddress?(request: IncomingMessage): string | undefined;
+}
+
 export interface ListenOptions extends WebSocketOptions {
   /** An address of this machine; "0.0.0.0" for all of them. */
   readonly host: string;
@@ -45,6 +50,14 @@ function withPort(host: string, port: number | undefined): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port ?? '?'}`;
 }
 
+function remoteOf(request: IncomingMessage, { clientAddress }: AttachOptions): string {
+  const client = clientAddress?.(request);
+  // As in an address with a port, so that what comes after the last colon is never a part of the address.
+  if (client !== undefined) return client.includes(':') ? `[${client}]` : client;
+  const { remoteAddress, remotePort } = request.socket;
+  return withPort(remoteAddress ?? '?', remotePort);
+}
+
 function addressOf(server: Server): string {
   const { address, port } = server.address() as AddressInfo;
   return withPort(address, port);
@@ -54,7 +67,7 @@ function addressOf(server: Server): string {
  * Accepts WebSockets at `path` of an HTTP server that the caller owns, starts and stops. Several paths may be attached, each
  * once; an upgrade of any other path is answered with 404. Until the server listens, `address` is the path alone.
  */
-export function attachWebSocket(server: Server, path: string, options: WebSocketOptions = {}): Listener {
+export function attachWebSocket(server: Server, path: string, options: AttachOptions = {}): Listener {
   const table = routesOf(server);
   if (table.has(path)) {
     throw new TransportError(
@@ -71,9 +84,9 @@ export function attachWebSocket(server: Server, path: string, options: WebSocket
   const incoming = createQueue<Connection>();
   const open = new Set<Connection>();
   table.set(path, (request, socket, head) => {
-    const { remoteAddress, remotePort } = request.socket;
+    const remote = remoteOf(request, options);
     upgrader.handleUpgrade(request, socket, head, (webSocket) => {
-      const connection = createConnection(webSocket, withPort(remoteAddress ?? '?', remotePort), options);
+      const connection = createConnection(webSocket, remote, options);
       open.add(connection);
       void connection.closed.then(() => open.delete(connection));
       incoming.push(connection);

@@ -1,0 +1,101 @@
+/** A coordinator behind a proxy, and one that somebody would like to take for one. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
+
+const NAME = 'train.example.org';
+/** As a proxy writes them that adds to what a client has sent. */
+const FORWARDED = {
+  'x-forwarded-for': '127.0.0.1, 203.0.113.7',
+  'x-forwarded-proto': 'http, https',
+  'x-forwarded-host': `localhost, ${NAME}`,
+};
+
+let cwd = '';
+let behind: RunningCoordinator;
+let alone: RunningCoordinator;
+
+beforeAll(async () => {
+  cwd = await scratch();
+  const of = (name: string) => [`--out=${path.join(cwd, name)}`, `--allow-host=${NAME}`];
+  behind = await startCoordinator(...of('behind'), '--behind-proxy');
+  alone = await startCoordinator(...of('alone'));
+});
+afterAll(async () => {
+  await Promise.all([behind.stop(), alone.stop()]);
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+/** By what name somebody is refused who knocks at the door of workers and says nothing that makes sense. */
+async function remoteOf({ host, event }: RunningCoordinator): Promise<string> {
+  const socket = new WebSocket(`ws://${host}/control`, { headers: FORWARDED });
+  socket.on('error', () => undefined);
+  socket.on('open', () => socket.send(Uint8Array.of(1, 2, 3)));
+  const { change, name } = await event('worker');
+  socket.terminate();
+  expect(change).toBe('refused');
+  return name;
+}
+
+describe('behind a proxy', () => {
+  it('workers have the address that the proxy tells last', async () => {
+    expect(await remoteOf(behind)).toBe('203.0.113.7');
+  });
+
+  it('links are those of the proxy: printed, and shown to whoever came through it', async () => {
+    const link = `https://${NAME}/join/#token=${TOKEN}`;
+    expect(await behind.event('listening')).toMatchObject({
+      address: `ws://${behind.host}`,
+      joinCommand: `npx troupe worker wss://${NAME} --token ${TOKEN}`,
+      dashboard: `https://${NAME}/#admin=${ADMIN}`,
+      volunteer: link,
+    });
+    expect((await behind.ask('/api/run', { token: ADMIN, headers: FORWARDED })).json.joinLink).toBe(link);
+    const viewer = openViewer(`ws://${behind.host}/live`, { token: ADMIN }, FORWARDED);
+    expect(await viewer.message(({ type }) => type === 'hello')).toMatchObject({ view: { joinLink: link } });
+    viewer.socket.terminate();
+  });
+
+  it('a page of the name that the proxy tells may ask, one of another may not', async () => {
+    const asking = { token: ADMIN, headers: { ...FORWARDED, origin: `https://${NAME}` } };
+    expect((await behind.ask('/api/run', asking)).status).toBe(200);
+    const evil = { ...FORWARDED, 'x-forwarded-host': 'evil.example' };
+    expect((await behind.ask('/api/run', { token: ADMIN, headers: evil })).status).toBe(403);
+  });
+});
+
+describe('without a proxy', () => {
+  it('what a worker says of its address changes nothing', async () => {
+    expect(await remoteOf(alone)).toMatch(/^127\.0\.0\.1:\d+$/);
+  });
+
+  it('what a browser says of how it came changes no link', async () => {
+    expect((await alone.ask('/api/run', { token: ADMIN, headers: FORWARDED })).json.joinLink).toBe(
+      `http://${alone.host}/join/#token=${TOKEN}`,
+    );
+  });
+});
+
+describe('where it is told that browsers elsewhere miss something', () => {
+  const notes = ({ events }: RunningCoordinator): string =>
+    events.flatMap((event) => (event.event === 'note' ? [event.text] : [])).join('\n');
+  let shorts = 0;
+  const short = async (...flags: string[]): Promise<string> => {
+    const run = await startCoordinator(`--out=${path.join(cwd, `short-${++shorts}`)}`, ...flags);
+    await run.stop();
+    return notes(run);
+  };
+
+  it('is for others, in plain, and not behind a proxy', async () => {
+    expect(notes(alone)).not.toMatch(/one core/);
+    expect(notes(behind)).not.toMatch(/one core|--allow-host/);
+    expect(await short('--host=0.0.0.0')).toMatch(/browsers on other machines .* one core .*--tls-cert .*--behind-proxy/);
+    expect(await short('--host=0.0.0.0', '--behind-proxy')).not.toMatch(/one core/);
+  });
+
+  it('is when nobody has said under which name the proxy is', async () => {
+    expect(await short('--behind-proxy')).toMatch(/--allow-host NAME/);
+  });
+});

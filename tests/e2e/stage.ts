@@ -1,0 +1,110 @@
+/** What the tests of a page share: the built page, a Chromium, and runs and tabs that end with the test that began them. */
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, it } from 'vitest';
+import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
+import { named, root, scratch, SMALL, start, type Running } from './troupe.js';
+
+export const TOKEN = 'a-token-of-workers';
+
+export interface Run {
+  readonly running: Running;
+  /** "http://127.0.0.1:PORT". */
+  readonly origin: string;
+  /** "127.0.0.1:PORT". */
+  readonly host: string;
+  readonly port: string;
+}
+
+interface Closing {
+  close(): Promise<void>;
+}
+
+export interface Stage {
+  /** Why nothing can be shown here; the tests are then to be skipped, which is said. */
+  readonly missing: string | undefined;
+  /** The coordinator of a small run in the folder `out` of a scratch folder; unless told otherwise, the run does not end by itself. */
+  coordinate(out: string, ...args: string[]): Promise<Run>;
+  work(run: Run, name: string): Running;
+  visit(url: string): Promise<Tab>;
+  /** Closes it after the test. */
+  keep<T extends Closing>(thing: T): T;
+}
+
+/** The folder that `npm run build` puts a page in. */
+export const builtPage = (app: string): string => path.join(root, 'apps', app, 'dist');
+
+/** Sets and clears the stage for the tests of the calling file. @param flags for Chromium */
+export function setStage(app: string, flags: readonly string[]): Stage {
+  const executable = findChromium();
+  const built = fs.existsSync(path.join(builtPage(app), 'index.html'));
+  const missing = !executable ? `no Chromium: ${HOW_TO_GET_ONE}` : built ? undefined : 'it is not built: npm run build';
+  let cwd = '';
+  let chromium: Chromium;
+  const started: Running[] = [];
+  const open: Closing[] = [];
+
+  if (missing !== undefined) it.skip(`the page of apps/${app}: SKIPPED, ${missing}`);
+  beforeAll(async () => {
+    if (missing !== undefined) return;
+    cwd = await scratch();
+    chromium = await openChromium(executable!, flags);
+  });
+  afterEach(async () => {
+    for (const thing of open.splice(0)) await thing.close();
+    for (const { child, exited } of started.splice(0)) {
+      child.kill('SIGKILL');
+      await exited;
+    }
+  });
+  afterAll(async () => {
+    if (missing !== undefined) return;
+    await chromium.close();
+    fs.rmSync(cwd, { recursive: true, force: true });
+  });
+
+  const launch = (...args: string[]): Running => {
+    const running = start(args, { cwd });
+    started.push(running);
+    return running;
+  };
+  const keep = <T extends Closing>(thing: T): T => {
+    open.push(thing);
+    return thing;
+  };
+  return {
+    missing,
+    keep,
+    async coordinate(out, ...args) {
+      const flags = ['--port', '0', '--rounds', '1000000', '--token', TOKEN, '--out', out, '--json'];
+      const running = launch('coordinator', ...SMALL, ...flags, ...args);
+      const { address } = await running.line(named('listening'));
+      const { origin, host, port } = new URL((address as string).replace(/^ws/, 'http'));
+      return { running, origin, host, port };
+    },
+    work: ({ host }, name) =>
+      launch('worker', `ws://${host}`, '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1'),
+    visit: async (url) => keep(await chromium.tab(url)),
+  };
+}
+
+export type Scheme = 'light' | 'dark';
+
+/** Shows the page to somebody who likes it light or dark, and at rest: colours on their way from one to the other are neither. */
+export async function show(tab: Tab, scheme: Scheme): Promise<void> {
+  const features = [
+    { name: 'prefers-color-scheme', value: scheme },
+    { name: 'prefers-reduced-motion', value: 'reduce' },
+  ];
+  await tab.command('Emulation.setEmulatedMedia', { features });
+}
+
+/** What axe-core finds: the rule, and the elements that break it. */
+export async function violations(tab: Tab): Promise<{ id: string; nodes: string[] }[]> {
+  const axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  await tab.evaluate(`${axe}; 1`);
+  return tab.evaluate(
+    `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ html }) => html) })))`,
+  );
+}
