@@ -1,89 +1,26 @@
 /** The dashboard in a real browser, with a real coordinator and real workers. */
-import fs from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { at, childrenOf, named, root, scratch, SMALL, start, type Line, type Running } from './troupe.js';
-import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
+import { describe, expect, it } from 'vitest';
+import type { Tab } from './chromium.js';
+import { setStage, show, TOKEN, violations, type Run } from './stage.js';
+import { at, childrenOf, named, type Line, type Running } from './troupe.js';
 
-const require = createRequire(import.meta.url);
-const executable = findChromium();
-const built = await exists(path.join(root, 'apps/dashboard/dist/index.html'));
-const missing = !executable ? `no Chromium: ${HOW_TO_GET_ONE}` : built ? undefined : 'it is not built: npm run build';
-const axe = resolveAxe();
-
-const TOKEN = 'a-token-of-workers';
 const ADMIN = 'a-token-of-admins';
 const MARKUP = '<img src=x onerror=broken=1><b>Ada</b>';
 const SOON = { timeout: 30_000 };
 
-let cwd = '';
-let chromium: Chromium;
-const started: Running[] = [];
-const open: { close(): Promise<void> }[] = [];
+const stage = setStage('dashboard', ['--lang=en-GB']);
 
-if (missing !== undefined) it.skip(`the dashboard: SKIPPED, ${missing}`);
-
-beforeAll(async () => {
-  if (missing !== undefined) return;
-  cwd = await scratch();
-  chromium = await openChromium(executable!, ['--lang=en-GB']);
-});
-afterEach(async () => {
-  for (const thing of open.splice(0)) await thing.close();
-  for (const { child, exited } of started.splice(0)) {
-    child.kill('SIGKILL');
-    await exited;
-  }
-});
-afterAll(async () => {
-  if (missing !== undefined) return;
-  await chromium.close();
-  await fs.rm(cwd, { recursive: true, force: true });
-});
-
-async function exists(file: string): Promise<boolean> {
-  return fs.access(file).then(
-    () => true,
-    () => false,
-  );
-}
-
-function resolveAxe(): string | undefined {
-  try {
-    return require.resolve('axe-core/axe.min.js');
-  } catch {
-    return undefined;
-  }
-}
-
-interface Run {
-  readonly running: Running;
-  readonly origin: string;
-  readonly port: string;
-}
-
-/** A coordinator whose run does not end by itself. */
-async function coordinate(out: string, ...args: string[]): Promise<Run> {
-  const flags = ['--rounds', '1000000', '--token', TOKEN, '--admin-token', ADMIN, '--out', path.join(out, 'run'), '--json'];
+/** With something for every chart to show. */
+function coordinate(out: string, ...args: string[]): Promise<Run> {
   const frequent = ['--eval-every', '10', '--sample-every', '10', '--checkpoint-every', '20'];
-  const running = start(['coordinator', ...SMALL, '--port', '0', ...flags, ...frequent, ...args], { cwd });
-  started.push(running);
-  const { address } = await running.line(named('listening'));
-  const { host, port } = new URL(address as string);
-  return { running, origin: `http://${host}`, port };
+  return stage.coordinate(path.join(out, 'run'), '--admin-token', ADMIN, ...frequent, ...args);
 }
 
-function work(run: Run, name = 'Grace'): Running {
-  const args = [run.origin.replace('http', 'ws'), '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1'];
-  const worker = start(['worker', ...args], { cwd });
-  started.push(worker);
-  return worker;
-}
+const work = (run: Run, name = 'Grace'): Running => stage.work(run, name);
 
 async function visit(url: string): Promise<Tab> {
-  const tab = await chromium.tab(url);
-  open.push(tab);
+  const tab = await stage.visit(url);
   // Charts out of sight are not drawn.
   await tab.resize(1280, 1600);
   return tab;
@@ -102,7 +39,7 @@ const roundOf = async (tab: Tab): Promise<number> =>
 const LOSS_TABLE = `(() => { const d = document.querySelector('#chart-grid details'); d.open = true;
   return [...d.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent)); })()`;
 
-describe.skipIf(missing !== undefined)('the dashboard', () => {
+describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
   it('shows how the run learns: figures, curves, samples, workers, gradient flow', async () => {
     const run = await coordinate('learns', '--public', '--name', 'Sonnets');
     work(run);
@@ -216,8 +153,8 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     work(run, MARKUP);
     await run.running.line(at(3));
     const tab = await steer(run);
-    await tab.until(`${element('#workers-table th.name')} !== null`);
-    expect(await tab.text('#workers-table th.name')).toBe(MARKUP);
+    await tab.until(`${element('#workers-table tbody th.name')} !== null`);
+    expect(await tab.text('#workers-table tbody th.name')).toBe(MARKUP);
     await tab.until(`${element('#event-list')}.textContent.includes('<b>Ada</b>')`);
     await tab.click('#workers-table td.actions button');
     expect(await tab.text('#dialog-title')).toContain(MARKUP);
@@ -264,6 +201,26 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await expect.poll(() => roundOf(tab), SOON).toBeGreaterThanOrEqual(before + 20);
     const rounds = (await tab.evaluate<string[][]>(LOSS_TABLE)).map(([round]) => Number(round.replaceAll(',', '')));
     expect(rounds).toEqual([...new Set(rounds)].sort((a, b) => a - b));
+  }, 120_000);
+
+  it('shows the gradient flow of two cells side by side, in curves, figures and words', async () => {
+    const first = await coordinate('compared', '--cell', 'rnn-tanh', '--out', 'compared/rnn');
+    work(first);
+    const flows = (): Promise<string> =>
+      fetch(`${first.origin}/api/flow`, { headers: { authorization: `Bearer ${ADMIN}` } }).then((answer) => answer.text());
+    await expect.poll(flows, SOON).toContain('"layers"');
+    first.running.child.kill('SIGTERM');
+    await first.running.exited;
+    const run = await coordinate('compared', '--out', 'compared/lstm');
+    work(run);
+    const tab = await steer(run);
+    const compared = `[...document.querySelectorAll('#flow-compared tbody tr')].map(({ textContent }) => textContent)`;
+    await tab.until(`${compared}.length === 2`, 60_000);
+    const [own, other] = await tab.evaluate<string[]>(compared);
+    expect(own).toMatch(/1x32 LSTM.*this run.*\d steps.*%/);
+    expect(other).toMatch(/1x32 tanh RNN.*\d steps.*%/);
+    await tab.until(says('#flow-lessons', /In layer 1 it (vanishes|explodes|holds):/));
+    await tab.until(says('#flow-lessons', /Clipping bounds the step, not the flow/));
   }, 120_000);
 
   it('lets the model write in the playground', async () => {
@@ -348,7 +305,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     }
   });
 
-  it.skipIf(axe === undefined)('has no accessibility violation that axe-core finds, in light and in dark', async () => {
+  it('has no accessibility violation that axe-core finds, in light and in dark', async () => {
     const run = await coordinate('accessible', '--public', '--name', 'Sonnets');
     work(run);
     await run.running.line(at(25));
@@ -356,22 +313,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await tab.until(says('#flow-lessons', /layer 1/), 60_000);
     await tab.until(visible('#steer'));
     await tab.evaluate(`for (const details of document.querySelectorAll('details')) details.open = true`);
-    const source = await fs.readFile(axe!, 'utf8');
-    for (const value of ['light', 'dark']) {
-      await tab.command('Emulation.setEmulatedMedia', {
-        features: [
-          { name: 'prefers-color-scheme', value },
-          // Colours that are still on their way from light to dark are neither.
-          { name: 'prefers-reduced-motion', value: 'reduce' },
-        ],
-      });
-      await tab.evaluate(`${source}; 1`);
-      const found = await tab.evaluate<{ id: string; nodes: string[] }[]>(
-        `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ html }) => html) })))`,
-      );
-      expect(found, value).toEqual([]);
+    for (const scheme of ['light', 'dark'] as const) {
+      await show(tab, scheme);
+      expect(await violations(tab), scheme).toEqual([]);
     }
   });
 });
-
-if (axe === undefined) it.skip('accessibility of the dashboard: SKIPPED, axe-core is not installed: npm ci');

@@ -1,10 +1,10 @@
-/** The volunteer's page, built from the sources and served as a coordinator serves it. */
+/** The volunteer's page from a server that is no coordinator: it tells what it was asked for, and can be a bad proxy. */
 import fs from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
-import { root } from './troupe.js';
+import { builtPage } from './stage.js';
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -22,21 +22,15 @@ export interface PageServer {
   close(): Promise<void>;
 }
 
-/** Bundles into `folder`. */
-export async function buildPage(folder: string): Promise<void> {
-  const script = path.join(root, 'apps/volunteer/scripts/build.mjs');
-  const { buildPage: build } = (await import(script)) as { buildPage(folder: string): Promise<void> };
-  await build(folder);
-}
-
 export interface ServeOptions {
   /** "127.0.0.1:PORT" of a coordinator: its links, and what it tells of its run, are reached through this server, as through a proxy. */
-  readonly coordinator?: string;
+  readonly coordinator?: string | undefined;
   /** False: without the header that lets a page share memory between threads, as some proxies serve it. */
   readonly isolated?: boolean;
 }
 
-export async function servePage(folder: string, { coordinator, isolated = true }: ServeOptions = {}): Promise<PageServer> {
+export async function servePage({ coordinator, isolated = true }: ServeOptions = {}): Promise<PageServer> {
+  const folder = builtPage('volunteer');
   const headers = JSON.parse(await fs.readFile(path.join(folder, 'headers.json'), 'utf8')) as Record<string, string>;
   if (!isolated) delete headers['cross-origin-embedder-policy'];
   const requests: string[] = [];

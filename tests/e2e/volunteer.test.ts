@@ -1,103 +1,28 @@
 /** The volunteer's page in a real browser, with a real coordinator. */
-import fs from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { at, childrenOf, named, scratch, SMALL, start, type Line, type Running } from './troupe.js';
-import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
-import { buildPage, servePage, type PageServer } from './volunteer-page.js';
-
-const require = createRequire(import.meta.url);
-const executable = findChromium();
-const hasBundler = isInstalled('esbuild');
-const missing = !executable ? `no Chromium: ${HOW_TO_GET_ONE}` : hasBundler ? undefined : 'esbuild is not installed: npm ci';
-
-function isInstalled(name: string): boolean {
-  try {
-    require.resolve(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
+import { describe, expect, it } from 'vitest';
+import type { Tab } from './chromium.js';
+import { setStage, show, TOKEN, violations, type Run } from './stage.js';
+import { at, childrenOf, named, type Line } from './troupe.js';
+import { servePage, type PageServer } from './volunteer-page.js';
 
 const SOON = { timeout: 20_000 };
-const TOKEN = 'a-token-of-this-test';
 /** Not over the 40 characters that a name may have. */
 const MARKUP = '<img src=x onerror=broken=1><b>Ada</b>';
-let cwd = '';
-let folder = '';
-let chromium: Chromium;
-const started: Running[] = [];
-const open: { close(): Promise<void> }[] = [];
 
-if (missing !== undefined) it.skip(`the volunteer's page: SKIPPED, ${missing}`);
+// A GPU imitated in software, for the engine that wants one.
+const stage = setStage('volunteer', ['--enable-unsafe-webgpu']);
+const { coordinate, visit } = stage;
 
-beforeAll(async () => {
-  if (missing !== undefined) return;
-  cwd = await scratch();
-  folder = path.join(cwd, 'page');
-  await buildPage(folder);
-  // A GPU imitated in software, for the engine that wants one.
-  chromium = await openChromium(executable!, ['--enable-unsafe-webgpu']);
-});
-afterEach(async () => {
-  for (const thing of open.splice(0)) await thing.close();
-  for (const { child, exited } of started.splice(0)) {
-    child.kill('SIGKILL');
-    await exited;
-  }
-});
-afterAll(async () => {
-  if (missing !== undefined) return;
-  await chromium.close();
-  await fs.rm(cwd, { recursive: true, force: true });
-});
-
-function launch(...args: string[]): Running {
-  const running = start(args, { cwd });
-  started.push(running);
-  return running;
-}
-
-interface Run {
-  readonly running: Running;
-  /** "127.0.0.1:PORT". */
-  readonly host: string;
-}
-
-/** A coordinator whose run does not end by itself. */
-async function coordinate(out: string, ...args: string[]): Promise<Run> {
-  const flags = ['--rounds', '1000000', '--token', TOKEN, '--out', out, '--json', ...args];
-  const running = launch('coordinator', ...SMALL, '--port', '0', ...flags);
-  const { address } = await running.line(named('listening'));
-  return { running, host: new URL(address as string).host };
-}
-
-async function serve(coordinator?: string, isolated = true): Promise<PageServer> {
-  const page = await servePage(folder, { isolated, ...(coordinator === undefined ? {} : { coordinator }) });
-  open.push(page);
-  return page;
-}
-
-async function visit(url: string): Promise<Tab> {
-  const tab = await chromium.tab(url);
-  open.push(tab);
-  return tab;
-}
+/** The page from a server of the test's own. */
+const serve = async (coordinator?: string, isolated = true): Promise<PageServer> =>
+  stage.keep(await servePage({ coordinator, isolated }));
 
 /** The page of a run, as its link shows it. */
-async function join(run: Run, more = '', isolated = true): Promise<Tab> {
-  const page = await serve(run.host, isolated);
-  return visit(`${page.origin}/join/#token=${TOKEN}${more}`);
-}
+const join = ({ origin }: Pick<Run, 'origin'>, more = ''): Promise<Tab> => visit(`${origin}/join/#token=${TOKEN}${more}`);
 
 const losses = ({ running }: Run): number[] =>
   running.lines.flatMap((line) => (line.event === 'round' ? [line.trainLoss as number] : []));
-
-function compute({ host }: Run, name: string): void {
-  launch('worker', `ws://${host}`, '--token', TOKEN, '--name', name, '--engine', 'wasm');
-}
 
 const isOfWorker =
   (change: string, name = '') =>
@@ -109,11 +34,11 @@ const computing = `document.querySelector('#state').textContent.startsWith('Comp
 const credit = async (tab: Tab): Promise<number> =>
   Number((await tab.text('#credit-text')).replaceAll(/[^\d]*([\d,]+) characters.*/g, '$1').replaceAll(',', ''));
 
-describe.skipIf(missing !== undefined)("the volunteer's page", () => {
+describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
   it('explains itself, starts nothing by itself, and lets no token into a server log', async () => {
     const run = await coordinate('explains');
     const page = await serve(run.host);
-    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    const tab = await join(page);
     expect(await tab.text('h1')).toBe('Help train a text model');
     expect(await tab.text('#invite')).toMatch(/costs power.*costs traffic/s);
     expect(await tab.text('#facts')).toContain(`the coordinator is ${new URL(page.origin).host}`);
@@ -158,7 +83,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
 
   it('comes from the coordinator itself, which tells it what its run is', async () => {
     const run = await coordinate('itself');
-    const tab = await visit(`http://${run.host}/join/#token=${TOKEN}`);
+    const tab = await join(run);
     expect(await tab.evaluate('crossOriginIsolated')).toBe(true);
     await tab.until(`/LSTM/.test(document.querySelector('#facts').textContent)`);
     expect(await tab.text('#what-traffic')).toMatch(/kB a round/);
@@ -175,7 +100,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     ['webgpu', true, 'the graphics chip'],
   ])('computes with %s (isolated: %s) and says how fast it was', async (engine, isolated, words) => {
     const run = await coordinate(`engine-${engine}-${isolated}`);
-    const tab = await join(run, `&engine=${engine}`, isolated);
+    const tab = await join(isolated ? run : await serve(run.host, false), `&engine=${engine}`);
     expect(await tab.evaluate('crossOriginIsolated')).toBe(isolated);
     // With one core there is nothing to share out.
     if (engine === 'wasm-threads' && (await tab.evaluate<number>('navigator.hardwareConcurrency')) < 2) return;
@@ -188,7 +113,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
 
   it('gives its lease back at once even where the trainer itself computes and hears nothing', async () => {
     const run = await coordinate('deaf', '--hidden', '512', '--batch', '64', '--window', '128', '--eval-every', '0');
-    const tab = await join(run, '&engine=wasm', false);
+    const tab = await join(await serve(run.host, false), '&engine=wasm');
     await tab.click('#start');
     await run.running.line(isOfWorker('ready'));
     await tab.click('#pause');
@@ -205,7 +130,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     await run.running.line(isOfWorker('ready'));
     await (await join(run)).click('#start');
     await expect.poll(() => run.running.lines.filter(isOfWorker('ready', 'volunteer')).length, SOON).toBe(2);
-    compute(run, 'stays');
+    stage.work(run, 'stays');
     await run.running.line(isOfWorker('ready', 'stays'));
     const ready = losses(run).length;
     await expect.poll(() => losses(run).length, SOON).toBeGreaterThan(ready + 20);
@@ -216,7 +141,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     const together = losses(run);
 
     const alone = await coordinate('alone');
-    compute(alone, 'alone');
+    stage.work(alone, 'alone');
     await expect.poll(() => losses(alone).length, SOON).toBeGreaterThanOrEqual(together.length);
     const difference = together.map((loss, i) => Math.abs(loss - losses(alone)[i]));
     expect(Math.max(...difference)).toBeLessThan(1e-3);
@@ -230,10 +155,8 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
     const [app] = await childrenOf(run.running.child.pid!);
     process.kill(app.pid, 'SIGKILL');
     await tab.until(`/The connection broke/.test(document.querySelector('#state').textContent)`);
-    const [, port] = run.host.split(':');
-    const flags = ['--port', port, '--rounds', '1000000', '--token', TOKEN, '--out', 'restarted', '--json'];
-    const again = launch('coordinator', '--resume', ...flags);
-    await again.line(at(20));
+    const again = await coordinate('restarted', '--resume', '--port', run.port);
+    await again.running.line(at(20));
     await tab.until(computing);
   });
 
@@ -263,7 +186,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
         sample: { round: 7, text: MARKUP },
       },
     };
-    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    const tab = await join(page);
     await tab.until(visible('#sample'));
     expect(await tab.text('h1')).toContain(MARKUP);
     for (const place of ['#facts', '#sample', '#run-title']) expect(await tab.text(place)).toContain(MARKUP);
@@ -285,18 +208,17 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
 
   it('says why it cannot take part, and what to do', async () => {
     const run = await coordinate('refuses');
-    const page = await serve(run.host);
-    const incomplete = await visit(`${page.origin}/join/`);
+    const incomplete = await visit(`${run.origin}/join/`);
     expect(await incomplete.until(visible('#problem'))).toMatch(/link is incomplete.*whole link/s);
     expect(await incomplete.evaluate(`document.querySelector('#start').disabled`)).toBe(true);
 
-    const wrong = await visit(`${page.origin}/join/#token=guess`);
+    const wrong = await visit(`${run.origin}/join/#token=guess`);
     await wrong.click('#start');
     expect(await wrong.until(visible('#problem'))).toMatch(/does not fit this run.*new link/s);
     expect(await wrong.until(visible('#again'))).toBe('Try again');
 
     // The page's own server answers HTTP and no WebSocket: what a proxy that blocks them looks like.
-    const blocked = await visit(`${(await serve()).origin}/join/#token=${TOKEN}`);
+    const blocked = await join(await serve());
     await blocked.click('#start');
     expect(await blocked.until(`${visible('#notice')}`)).toMatch(/WebSocket.*another network/s);
 
@@ -305,14 +227,11 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
   });
 
   it('says thank you when the run is over', async () => {
-    const running = launch(
-      ...['coordinator', ...SMALL, '--rounds', '60', '--port', '0', '--token', TOKEN, '--out', 'over', '--json'],
-    );
-    const { address } = await running.line(named('listening'));
-    const tab = await join({ running, host: new URL(address as string).host });
+    const run = await coordinate('over', '--rounds', '60');
+    const tab = await join(run);
     await tab.click('#start');
-    expect((await running.exited).code).toBe(0);
-    await tab.until(`/run is over/.test(document.querySelector('#state').textContent)`);
+    expect((await run.running.exited).code).toBe(0);
+    await tab.until(`/The run is complete/.test(document.querySelector('#state').textContent)`);
     expect(await tab.evaluate(`document.querySelector('#pause').checkVisibility()`)).toBe(false);
   });
 
@@ -339,7 +258,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
   it('fits a narrow screen, with targets large enough for fingers', async () => {
     const page = await serve();
     page.facts = { name: 'A run with a rather long name, as people give them', parameters: 900_000, round: 3, rounds: 10 };
-    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    const tab = await join(page);
     await tab.resize(320, 640);
     await tab.until(visible('#run-title'));
     expect(await tab.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(320);
@@ -352,7 +271,7 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
 
   it('speaks Chinese to those who read it', async () => {
     const page = await serve();
-    const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
+    const tab = await join(page);
     await tab.evaluate(
       `(() => { const s = document.querySelector('#language'); s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`,
     );
@@ -365,11 +284,11 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
   });
 
   describe('is accessible', () => {
-    const schemes = ['light', 'dark'];
+    const schemes = ['light', 'dark'] as const;
     it.each(schemes)('by the names, roles and contrasts that the browser computes (%s)', async (scheme) => {
       const run = await coordinate(`accessible-${scheme}`);
       const tab = await join(run);
-      await tab.command('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+      await show(tab, scheme);
       expect(await nameless(tab)).toEqual([]);
       expect(await pale(tab)).toEqual([]);
       await tab.click('#start');
@@ -379,29 +298,24 @@ describe.skipIf(missing !== undefined)("the volunteer's page", () => {
       expect(await tab.evaluate(`document.querySelector('#state').getAttribute('aria-live')`)).toBe('polite');
     });
 
-    if (!isInstalled('axe-core')) it.skip('by the rules of axe: SKIPPED, axe-core is not installed');
-    else {
-      it.each(schemes)('by the rules of axe (%s)', async (scheme) => {
-        const page = await serve();
-        page.facts = {
-          name: 'A run',
-          parameters: 1000,
-          round: 2,
-          rounds: 3,
-          lossHistory: [
-            [1, 3],
-            [2, 2],
-          ],
-          sample: { text: 'Ay me' },
-        };
-        const tab = await visit(`${page.origin}/join/#token=${TOKEN}`);
-        await tab.command('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
-        await tab.until(visible('#sample'));
-        await tab.evaluate(await fs.readFile(require.resolve('axe-core/axe.min.js'), 'utf8'));
-        const violations = `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ' ' + nodes.map((n) => n.html).join(' ')))`;
-        expect(await tab.evaluate(violations)).toEqual([]);
-      });
-    }
+    it.each(schemes)('by the rules of axe (%s)', async (scheme) => {
+      const page = await serve();
+      page.facts = {
+        name: 'A run',
+        parameters: 1000,
+        round: 2,
+        rounds: 3,
+        lossHistory: [
+          [1, 3],
+          [2, 2],
+        ],
+        sample: { text: 'Ay me' },
+      };
+      const tab = await join(page);
+      await show(tab, scheme);
+      await tab.until(visible('#sample'));
+      expect(await violations(tab)).toEqual([]);
+    });
   });
 });
 

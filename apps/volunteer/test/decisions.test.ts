@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { obstacle, SIMD_MODULE } from '../src/decisions/capability.js';
 import { addCredit, NO_CREDIT, parseCredit } from '../src/decisions/credit.js';
 import { COOL, observeWork, type HeatWatch } from '../src/decisions/heat.js';
+import { IDLE, isHeldByRun, isRunOver, type StopCode } from '../src/decisions/status.js';
 import { readInvitation } from '../src/decisions/link.js';
 import { pauseReason, type Circumstances } from '../src/decisions/pause.js';
 import { planEffort, restMs } from '../src/decisions/share.js';
@@ -116,6 +117,33 @@ it('traffic is a gradient and an update a round, and a snapshot at the start', (
   expect(estimate.hourBytes).toBeCloseTo(4.2e9, -7);
   expect(estimate.joinBytes).toBe(12_000_000);
   expect(estimateTraffic({ parameters: 10, elementBytes: 4, roundsPerHour: undefined }).hourBytes).toBeUndefined();
+});
+
+describe('the end', () => {
+  it.each<[StopCode, boolean]>([
+    ['completed', true],
+    ['stopped', true],
+    ['diverged', true],
+    ['dismissed', false],
+    [undefined, false],
+  ])('for the reason %j is the end of the run: %j', (code, expected) => {
+    expect(isRunOver({ ...IDLE, phase: { at: 'over', code, reason: '' } })).toBe(expected);
+    expect(isRunOver(IDLE)).toBe(false);
+  });
+});
+
+describe('who waits for a paused run', () => {
+  const paused = { phase: 'paused', round: 7 } as const;
+  it.each([
+    ['computed the round it stands at', 'computing', 7, true],
+    ['has computed nothing yet', 'ready', undefined, true],
+    ['computes a later round: the run has gone on since', 'computing', 8, false],
+    ['is still connecting', 'connecting', 7, false],
+  ] as const)('%s', (_, at, round, expected) => {
+    expect(isHeldByRun({ ...IDLE, phase: { at }, round }, paused)).toBe(expected);
+    expect(isHeldByRun({ ...IDLE, phase: { at }, round }, { ...paused, phase: 'waiting' })).toBe(false);
+    expect(isHeldByRun({ ...IDLE, phase: { at }, round }, undefined)).toBe(false);
+  });
 });
 
 describe('what is kept on the device', () => {

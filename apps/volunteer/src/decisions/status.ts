@@ -1,6 +1,7 @@
 /** What the page says of the session: one pure function of what the trainer reports. */
 import type { EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
+import type { RunFacts } from './run-facts.js';
 
 type LogEntry = (Report & { kind: 'log' })['entry'];
 /** Undefined: by its own person. */
@@ -89,6 +90,17 @@ export function advance(status: Status, input: StatusInput): Status {
     default:
       return input satisfies never;
   }
+}
+
+/** Rather than only this worker's part in it. */
+export function isRunOver({ phase }: Status): boolean {
+  return phase.at === 'over' && phase.code !== undefined && phase.code !== 'dismissed';
+}
+
+/** It has nothing to do because the run is paused. What is told of the run is seconds old: who computes a later round knows better. */
+export function isHeldByRun({ phase, round }: Status, facts: Pick<RunFacts, 'phase' | 'round'> | undefined): boolean {
+  const isIdle = phase.at === 'ready' || phase.at === 'computing';
+  return isIdle && facts?.phase === 'paused' && (round ?? 0) <= (facts.round ?? 0);
 }
 
 /** Weight of the newest measurement in the speed shown. */

@@ -1,7 +1,7 @@
 import type { Point } from '../decisions/run-facts.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const WIDTH = 600;
+const LEAST_WIDTH = 200;
 const HEIGHT = 180;
 const LEFT = 44;
 const BOTTOM = 20;
@@ -14,25 +14,34 @@ export interface CurveWords {
   round(round: number): string;
 }
 
-/** Training loss as a line, validation as a second one; undefined when there are too few points for a line. */
-export function drawCurve(losses: readonly Point[], validation: readonly Point[], words: CurveWords): SVGSVGElement | undefined {
+/**
+ * Training loss as a line, validation as a second one; undefined when there are too few points for a line.
+ * @param room in which it is shown, CSS pixels: drawn for it, its letters are as large on a phone as elsewhere
+ */
+export function drawCurve(
+  losses: readonly Point[],
+  validation: readonly Point[],
+  room: number,
+  words: CurveWords,
+): SVGSVGElement | undefined {
+  const width = Math.max(room, LEAST_WIDTH);
   const all = [...losses, ...validation];
   if (losses.length < 2) return undefined;
   const rounds = all.map(([round]) => round);
   const nats = all.map(([, value]) => value);
   const [from, to] = [Math.min(...rounds), Math.max(...rounds)];
   const [low, high] = [Math.min(...nats), Math.max(...nats)];
-  const x = (round: number): number => LEFT + ((round - from) / Math.max(to - from, 1)) * (WIDTH - LEFT - 8);
+  const x = (round: number): number => LEFT + ((round - from) / Math.max(to - from, 1)) * (width - LEFT - 8);
   const y = (value: number): number => TOP + ((high - value) / Math.max(high - low, 1e-6)) * (HEIGHT - TOP - BOTTOM);
   const line = (points: readonly Point[], kind: string): SVGElement =>
     make('polyline', { class: kind, points: points.map(([r, v]) => `${x(r).toFixed(1)},${y(v).toFixed(1)}`).join(' ') });
-  const svg = make('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': words.summary }) as SVGSVGElement;
+  const svg = make('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': words.summary }) as SVGSVGElement;
   svg.append(
-    make('line', { class: 'axis', x1: LEFT, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
+    make('line', { class: 'axis', x1: LEFT, x2: width, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
     label(LEFT - 6, TOP + 8, 'end', words.number(high)),
     label(LEFT - 6, HEIGHT - BOTTOM, 'end', words.number(low)),
     label(LEFT, HEIGHT - 4, 'start', words.round(from)),
-    label(WIDTH, HEIGHT - 4, 'end', words.round(to)),
+    label(width, HEIGHT - 4, 'end', words.round(to)),
     line(losses, 'losses'),
     line(validation, 'validation'),
   );

@@ -94,6 +94,7 @@ function redraw(): void {
     ...{ language, terms, status, isOn, facts, credit, isBlocked },
     obstacle: obstacle(host, invitation.token),
     host: new URL(invitation.origin).host,
+    isSecure: isSecureContext,
   });
 }
 

@@ -2,7 +2,7 @@
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import type { RunFacts } from '../decisions/run-facts.js';
-import type { Status } from '../decisions/status.js';
+import { isHeldByRun, isRunOver, type Status } from '../decisions/status.js';
 import { CAPS_MB, type Terms } from '../decisions/terms.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
 import { drawCurve } from './curve.js';
@@ -22,6 +22,8 @@ export interface Scene {
   /** HTTP works and WebSockets do not. */
   readonly isBlocked: boolean;
   readonly host: string;
+  /** False: browsers keep threads and the graphics chip from pages like this one. */
+  readonly isSecure: boolean;
 }
 
 export interface Elements {
@@ -102,7 +104,8 @@ function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
   const { title, what } = known ?? texts.failureOther;
   setText(html('problem-title'), title);
   setText(html('problem-what'), what);
-  setText(html('problem-detail'), failure ? `${failure.message}. ${failure.remedy}` : '');
+  // In English; what is known is said in the person's language.
+  setText(html('problem-detail'), failure && !known ? `${failure.message}. ${failure.remedy}` : '');
   show(html('again'), failure !== undefined);
 }
 
@@ -121,11 +124,13 @@ function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
   setText(html('pause'), isPaused ? texts.resume : texts.pause);
   show(html('pause'), isOn);
   show(html('leave'), isOn);
-  drawEngine(status, texts, numbers);
+  show(html('closing'), isOn);
+  drawEngine(scene, texts, numbers);
 }
 
-function phaseText({ status, language }: Scene, texts: Texts): string {
+function phaseText({ status, facts, language }: Scene, texts: Texts): string {
   const { phase } = status;
+  if (isHeldByRun(status, facts)) return texts.phase.runPaused;
   switch (phase.at) {
     case 'paused':
       return texts.paused[phase.why];
@@ -143,10 +148,11 @@ function phaseText({ status, language }: Scene, texts: Texts): string {
 function drawNotice(scene: Scene, texts: Texts): void {
   const { phase } = scene.status;
   const place = html('notice');
-  // A coordinator gives its reasons in English.
-  if (phase.at === 'over') place.lang = 'en';
-  else place.removeAttribute('lang');
-  setText(place, phase.at === 'over' ? phase.reason : notice(scene, texts));
+  // The words of whoever runs it; of all other ends the page has its own.
+  const farewell = phase.at === 'over' && !isRunOver(scene.status) ? phase.reason : undefined;
+  if (farewell === undefined) place.removeAttribute('lang');
+  else place.lang = 'en';
+  setText(place, farewell ?? notice(scene, texts));
 }
 
 function notice({ status, terms: { share }, isBlocked }: Scene, texts: Texts): string {
@@ -155,7 +161,8 @@ function notice({ status, terms: { share }, isBlocked }: Scene, texts: Texts): s
   return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
 }
 
-function drawEngine({ engine, variant, trials, threads }: Status, texts: Texts, numbers: Numbers): void {
+function drawEngine({ status, isSecure }: Scene, texts: Texts, numbers: Numbers): void {
+  const { engine, variant, trials, threads } = status;
   show(html('engine'), engine !== undefined);
   if (engine === undefined) return;
   const count = engine === 'wasm-threads' && threads !== undefined ? ` × ${threads}` : '';
@@ -166,6 +173,8 @@ function drawEngine({ engine, variant, trials, threads }: Status, texts: Texts, 
       : texts.trial(texts.engines[name], texts.charsPerSecond(numbers.short(charsPerSecond))),
   );
   replaceList(html('engine-trials'), [...lines, variant ?? '']);
+  // Where nothing was tried, https would change nothing.
+  show(html('insecure'), !isSecure && trials.length > 0);
 }
 
 function replaceList(list: HTMLElement, lines: readonly string[]): void {
@@ -180,9 +189,11 @@ function placeLive(isOn: boolean): void {
   if (live.previousElementSibling !== before) before.after(live);
 }
 
-function drawTerms({ terms, isOn, obstacle, language }: Scene, texts: Texts, numbers: Numbers): void {
-  placeLive(isOn);
-  show(html('invite'), !isOn);
+function drawTerms({ terms, isOn, obstacle, language, status }: Scene, texts: Texts, numbers: Numbers): void {
+  const isOver = isRunOver(status);
+  placeLive(isOn || isOver);
+  show(html('invite'), !isOn && !isOver);
+  show(html('terms'), !isOver);
   show(html('name-field'), !isOn);
   show(html('start'), !isOn);
   byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
@@ -214,9 +225,15 @@ function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbe
       ? texts.whatTrafficUnknown
       : texts.whatTraffic(numbers.bytes(roundBytes), hourBytes === undefined ? undefined : numbers.bytes(hourBytes)),
   );
+  const { organizer } = facts ?? {};
+  setText(
+    html('what-organizer'),
+    organizer === undefined ? texts.whatOrganizerUnknown(host) : texts.whatOrganizer(organizer, host),
+  );
   setText(html('run-title'), facts?.name ?? texts.progress);
   drawList(html('facts'), factLines(facts, host, texts, numbers));
-  show(html('live-parts'), facts !== undefined);
+  // Empty frames, before there is anything, only push away what can be read.
+  show(html('live-parts'), facts !== undefined && (facts.sample !== undefined || facts.losses.length > 1));
   if (facts) drawLive(facts, language, texts, numbers);
 }
 
@@ -260,12 +277,15 @@ let drawn = '';
 function drawLive({ sample, losses, validation }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
   setText(html('sample'), sample?.text ?? texts.sampleNone);
   setText(html('sample-round'), sample?.round === undefined ? '' : texts.sampleAt(numbers.whole(sample.round)));
-  const key = `${language} ${losses.length} ${losses.at(-1)?.[0]} ${validation.length}`;
+  const width = html('curve').clientWidth;
+  const key = `${language} ${width} ${losses.length} ${losses.at(-1)?.[0]} ${validation.length}`;
   if (key === drawn) return;
   drawn = key;
   const [first, last] = [losses.at(0), losses.at(-1)];
   const summary = first && last && texts.curveSummary(numbers.loss(first[1]), numbers.loss(last[1]), numbers.whole(last[0]));
-  const curve = drawCurve(losses, validation, { summary: summary ?? '', number: numbers.loss, round: numbers.whole });
+  const words = { summary: summary ?? '', number: numbers.loss, round: numbers.whole };
+  const curve = drawCurve(losses, validation, width, words);
+  show(html('curve-hint'), curve !== undefined);
   html('curve').replaceChildren(curve ?? element('p', texts.curveNone));
 }
 

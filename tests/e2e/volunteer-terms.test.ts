@@ -1,0 +1,290 @@
+/** On what terms a volunteer takes part, and that the page keeps to them: in a real browser, with a real coordinator. */
+import { once } from 'node:events';
+import net from 'node:net';
+import os from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import type { Tab } from './chromium.js';
+import { setStage, TOKEN, type Run } from './stage.js';
+import { at, childrenOf, signal, type Line } from './troupe.js';
+
+const SOON = { timeout: 30_000 };
+/** This machine under a name that is not `localhost`, from which plain http is no secure context. */
+const NAME = 'lab.example';
+const stage = setStage('volunteer', [`--host-resolver-rules=MAP ${NAME} 127.0.0.1`]);
+const { coordinate, work } = stage;
+
+/** The page of a run; `prelude` runs before anything of the page does. */
+async function join({ origin }: Pick<Run, 'origin'>, { more = '', prelude = '' } = {}): Promise<Tab> {
+  const tab = await stage.visit('about:blank');
+  await tab.command('Page.addScriptToEvaluateOnNewDocument', { source: prelude });
+  await tab.open(`${origin}/join/#token=${TOKEN}${more}`);
+  return tab;
+}
+
+const changed =
+  (change: string, word = '') =>
+  (line: Line) =>
+    line.event === 'worker' && line.change === change && JSON.stringify(line).includes(word);
+const count = ({ running }: Run, test: (line: Line) => boolean): number => running.lines.filter(test).length;
+const rounds = (run: Run): number => count(run, at(0));
+const says = (start: string): string => `document.querySelector('#state').textContent.startsWith(${JSON.stringify(start)})`;
+
+/** Until the run has come so much further. */
+const goesOn = async (run: Run, further = 20): Promise<void> => {
+  const before = rounds(run);
+  await expect.poll(() => rounds(run), SOON).toBeGreaterThan(before + further);
+};
+
+const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
+  tab.evaluate(
+    `(() => { const e = document.querySelector('${selector}'); e.value = '${value}'; e.dispatchEvent(new Event('input', { bubbles: true })); })()`,
+  );
+
+describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page', () => {
+  it('pauses while another tab is on top of it, when that is wished, and others go on at once', async () => {
+    const run = await coordinate('hidden');
+    work(run, 'stays');
+    await run.running.line(changed('ready', 'stays'));
+    const tab = await join(run);
+    const cover = async (): Promise<void> => {
+      await tab.evaluate('(window.other = open("about:blank")) && 1');
+      await tab.until(`document.visibilityState === 'hidden'`);
+    };
+    const uncover = async (): Promise<void> => {
+      await tab.evaluate('other.close()');
+      await tab.until(`document.visibilityState === 'visible'`);
+    };
+    await tab.click('#start');
+    await run.running.line(changed('ready', 'volunteer'));
+    await tab.until(says('Computing'));
+
+    await cover();
+    await goesOn(run);
+    expect(count(run, changed('left'))).toBe(0);
+    await uncover();
+
+    await tab.click('#pause-when-hidden');
+    await cover();
+    await run.running.line(changed('left', 'its tab is hidden'));
+    await goesOn(run);
+    expect(count(run, changed('ready', 'volunteer'))).toBe(1);
+    await uncover();
+    await tab.until(says('Computing'));
+    expect(count(run, changed('ready', 'volunteer'))).toBe(2);
+  });
+
+  it('pauses on battery and goes on with the charger, unless battery is fine', async () => {
+    const run = await coordinate('battery');
+    const prelude = `
+      window.battery = Object.assign(new EventTarget(), { charging: true });
+      window.plug = (charging) => { battery.charging = charging; battery.dispatchEvent(new Event('chargingchange')); };
+      navigator.getBattery = () => Promise.resolve(battery);`;
+    const tab = await join(run, { prelude });
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    await tab.evaluate('plug(false)');
+    await run.running.line(changed('left', 'on battery'));
+    await tab.until(says('Paused while on battery'));
+    await tab.evaluate('plug(true)');
+    await tab.until(says('Computing'));
+    await tab.evaluate('plug(false)');
+    await tab.until(says('Paused while on battery'));
+    await tab.click('#pause-on-battery');
+    await tab.until(says('Computing'));
+  });
+
+  it('stops at the traffic limit, counts what truly passes, and goes on when the limit is raised', async () => {
+    const run = await coordinate('traffic', '--hidden', '512', '--eval-every', '0');
+    const meter = stage.keep(await createMeter(Number(run.port)));
+    const tab = await join(meter);
+    await choose(tab, '#cap', '100');
+    await tab.click('#start');
+    await tab.until(says('Paused: the traffic limit'), 60_000);
+    await run.running.line(changed('left', 'traffic limit'));
+    const [sent, received] = [...(await tab.text('#stat-traffic')).matchAll(/([\d.]+)\sMB/g)].map(([, mb]) => Number(mb));
+    expect(sent + received).toBeGreaterThanOrEqual(100);
+    expect(sent / (meter.sentBytes / 1e6)).toBeCloseTo(1, 1);
+    expect(received / (meter.receivedBytes / 1e6)).toBeCloseTo(1, 1);
+    const stood = rounds(run);
+    await choose(tab, '#cap', '250');
+    await tab.until(says('Computing'));
+    await run.running.line(at(stood + 1));
+  });
+
+  it('keeps the screen on when that is wished, and lets it go dark when it pauses', async () => {
+    const run = await coordinate('awake');
+    const prelude = `
+      window.locks = [];
+      const { request } = WakeLock.prototype;
+      WakeLock.prototype.request = function (...args) {
+        return request.apply(this, args).then((lock) => (locks.push(lock), lock));
+      };
+      window.held = () => locks.filter((lock) => !lock.released).length;`;
+    const tab = await join(run, { prelude });
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    expect(await tab.evaluate('locks.length')).toBe(0);
+    await tab.click('#keep-awake');
+    await tab.until('held() === 1');
+    await tab.click('#pause');
+    await tab.until('held() === 0');
+    await tab.click('#pause');
+    await tab.until('held() === 1');
+    await tab.click('#leave');
+    await tab.until('held() === 0');
+  });
+
+  it('opens its links anew after a sleep, and only then', async () => {
+    const run = await coordinate('slept');
+    const prelude = `window.aheadMs = 0; const now = Date.now; Date.now = () => now() + aheadMs;`;
+    const tab = await join(run, { prelude });
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    // Somebody sets the clock right.
+    await tab.evaluate('aheadMs = -600000');
+    await tab.evaluate(`document.dispatchEvent(new Event('resume'))`);
+    await goesOn(run);
+    expect(count(run, changed('left'))).toBe(0);
+    await tab.evaluate('aheadMs = 600000');
+    await run.running.line(changed('left'));
+    await expect.poll(() => count(run, changed('ready')), SOON).toBe(2);
+    await tab.until(says('Computing'));
+  });
+
+  const many = os.availableParallelism() > 8 ? ' SKIPPED: a tenth of more than 8 cores is a core' : '';
+  it.skipIf(many !== '')(`takes as much of the machine as it is given${many}`, async () => {
+    const run = await coordinate('share', '--hidden', '256', '--batch', '16', '--window', '32', '--eval-every', '0');
+    const tab = await join(run, { more: '&engine=wasm' });
+    const roundsIn = async (share: string): Promise<number> => {
+      await choose(tab, '#share', share);
+      // What was begun on the old terms is done by then.
+      await goesOn(run, 2);
+      const before = rounds(run);
+      await sleep(4_000);
+      return rounds(run) - before;
+    };
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    const [all, little, allAgain] = [await roundsIn('100'), await roundsIn('10'), await roundsIn('100')];
+    expect(little).toBeGreaterThan(0);
+    expect(Math.min(all, allAgain)).toBeGreaterThan(1.5 * little);
+  });
+
+  const isLinux = process.platform === 'linux';
+  it.skipIf(!isLinux)(`asks for less while the machine is markedly slower${isLinux ? '' : ' SKIPPED: needs /proc'}`, async () => {
+    const run = await coordinate('heat', '--hidden', '256', '--batch', '16', '--window', '32', '--eval-every', '0');
+    const others = await renderers();
+    const tab = await join(run, { more: '&engine=wasm' });
+    const own = (await renderers()).filter((pid) => !others.includes(pid));
+    expect(own).not.toEqual([]);
+    await choose(tab, '#share', '100');
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    await goesOn(run);
+    expect(await tab.text('#notice')).toBe('');
+    const hot = new AbortController();
+    const slowing = slowDown(own, hot.signal);
+    try {
+      await tab.until(`/slower.*lowered to 70 %/.test(document.querySelector('#notice').textContent)`, 45_000);
+    } finally {
+      hot.abort();
+      await slowing;
+    }
+    await goesOn(run);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
+  it.each([
+    ['what browsers keep from pages without https, where it came without', NAME, true],
+    ['nothing of that, where it is no matter', '127.0.0.1', false],
+  ])('%s', async (_, host, expected) => {
+    const run = await coordinate(`secure-${expected}`, '--allow-host', NAME);
+    const tab = await join({ origin: `http://${host}:${run.port}` });
+    expect(await tab.evaluate('isSecureContext')).toBe(!expected);
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    await tab.evaluate(`document.querySelector('#engine').open = true`);
+    expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
+    expect(await tab.text('#insecure')).toMatch(/without https.*one processor core/);
+  });
+
+  it('who runs it before it starts, and that the run is paused when it is', async () => {
+    const admin = 'a-token-of-admins';
+    const run = await coordinate('told', '--organizer', 'Ada, room 214', '--admin-token', admin);
+    const steer = async (action: string): Promise<void> => {
+      const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
+      const answer = await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body: JSON.stringify({ action }) });
+      expect(answer.ok).toBe(true);
+    };
+    const tab = await join(run);
+    await tab.until(`/Ada, room 214 runs it/.test(document.querySelector('#invite').textContent)`);
+    await tab.click('#start');
+    await tab.until(says('Computing'));
+    await steer('pause');
+    await tab.until(says('Whoever runs it has paused the run'));
+    await steer('resume');
+    await tab.until(says('Computing'));
+  });
+});
+
+interface Meter {
+  readonly origin: string;
+  /** By the page, and to it. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  close(): Promise<void>;
+}
+
+/** Stands in front of a port of this machine and counts. */
+async function createMeter(port: number): Promise<Meter> {
+  const sockets = new Set<net.Socket>();
+  let [sentBytes, receivedBytes] = [0, 0];
+  const server = net.createServer((near) => {
+    const far = net.connect(port, '127.0.0.1');
+    near.on('data', (chunk) => (sentBytes += chunk.length)).pipe(far);
+    far.on('data', (chunk) => (receivedBytes += chunk.length)).pipe(near);
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ]) {
+      sockets.add(one);
+      one.on('error', () => other.destroy()).on('close', () => (sockets.delete(one), other.destroy()));
+    }
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return {
+    origin: `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`,
+    get sentBytes() {
+      return sentBytes;
+    },
+    get receivedBytes() {
+      return receivedBytes;
+    },
+    async close() {
+      const closed = once(server.close(), 'close');
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Processes of this test's Chromium in which pages and their workers run. */
+async function renderers(pid = process.pid): Promise<number[]> {
+  const found = (await childrenOf(pid)).map(async (child) => [
+    ...(child.command.includes('--type=renderer') ? [child.pid] : []),
+    ...(await renderers(child.pid)),
+  ]);
+  return (await Promise.all(found)).flat();
+}
+
+/** A clock at a fifth of its speed, as far as these processes can tell: they are stopped four fifths of the time. */
+async function slowDown(pids: readonly number[], until: AbortSignal): Promise<void> {
+  while (!until.aborted) {
+    for (const pid of pids) signal(pid, 'SIGSTOP');
+    await sleep(16);
+    for (const pid of pids) signal(pid, 'SIGCONT');
+    await sleep(4);
+  }
+}
