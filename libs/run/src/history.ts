@@ -1,5 +1,4 @@
 /** What a run remembers of itself for whoever looks on: in memory within bounds, and line by line as it is kept on disk. */
-import type { TrainingConfig } from '@troupe/protocol';
 import {
   POINT_FIELDS,
   type EvaluationPoint,
@@ -8,6 +7,7 @@ import {
   type PointColumns,
   type PointField,
   type RoundPoint,
+  type RunHeader,
   type SamplePoint,
 } from './view.js';
 
@@ -24,18 +24,6 @@ const SMOOTHING = 2 / 51;
 const DIGITS = 6;
 /** Whose least and greatest values in a stretch of rounds are kept when rounds are left out. */
 const SPIKY = ['trainLoss', 'gradientNorm', 'roundMs'] as const satisfies readonly PointField[];
-
-/** What identifies a run in its history. */
-export interface RunHeader {
-  readonly runId: string;
-  readonly name: string;
-  readonly model: string;
-  readonly config: TrainingConfig;
-  readonly corpus: string;
-  readonly parameters: number;
-  /** Ms since 1970. */
-  readonly startedAt: number;
-}
 
 export type HistoryEntry =
   | { readonly type: 'run'; readonly run: RunHeader }

@@ -233,17 +233,22 @@ export interface FlowView {
   readonly flows: readonly GradientFlow[];
 }
 
-/** A run of the same folder, this one among them. */
-export interface PastRun {
-  /** Name of its folder, unique. */
-  readonly folder: string;
+/** What identifies a run in its history. */
+export interface RunHeader {
   readonly runId: string;
   readonly name: string;
   readonly model: string;
   readonly config: TrainingConfig;
   readonly corpus: string;
   readonly parameters: number;
+  /** Ms since 1970. */
   readonly startedAt: number;
+}
+
+/** A run of the same folder, this one among them. */
+export interface PastRun extends RunHeader {
+  /** Name of its folder, unique. */
+  readonly folder: string;
   readonly round: number;
   readonly rounds: number;
   readonly best?: EvaluationPoint;

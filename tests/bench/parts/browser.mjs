@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { findChromium, HOW_TO_GET_ONE, withChromium } from '../chromium.mjs';
 import { company } from './browser/company.mjs';
+import { dashboard } from './browser/dashboard.mjs';
 import { opening } from './browser/opening.mjs';
 import { speed } from './browser/speed.mjs';
 import { folders, weight } from './browser/weight.mjs';
@@ -14,7 +15,7 @@ export const about =
   'in a run, in turn; chars/s over the rounds after a warm-up; the ratio is the median over turns. Times are taken where the ' +
   "coordinator's JSON lines are read.";
 
-const SECTIONS = { speed, opening, company, weight };
+const SECTIONS = { speed, opening, company, dashboard, weight };
 
 /** @param {import('../report.mjs').Options} options @returns {Promise<import('../report.mjs').Result>} */
 export async function measure({ quick, progress }) {

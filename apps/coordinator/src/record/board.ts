@@ -13,6 +13,7 @@ import {
   type RunHistory,
 } from '@troupe/run';
 import type { HistoryFile } from './history-file.js';
+import { createRepeats, type Saying } from './repeats.js';
 import type { TensorBoardWriter } from './tensorboard.js';
 
 /** Of one event: that ten thousand workers are late need not name them all. */
@@ -61,6 +62,7 @@ class RunBoard implements Board {
   corpus: Told<'started'>['corpus'] | undefined;
   readonly #options: BoardOptions;
   readonly #listeners: ((entry: HistoryEntry) => void)[] = [];
+  readonly #repeats = createRepeats();
   #round = 0;
 
   constructor(options: BoardOptions) {
@@ -76,6 +78,7 @@ class RunBoard implements Board {
   }
 
   note(event: RunEvent): void {
+    for (const saying of this.#repeats.due(this.#options.now())) this.#say(saying);
     switch (event.event) {
       case 'started':
         return this.#started(event);
@@ -102,6 +105,7 @@ class RunBoard implements Board {
   }
 
   async close(): Promise<void> {
+    for (const saying of this.#repeats.due(this.#options.now(), true)) this.#say(saying);
     await Promise.all([this.#options.file.close(), this.#options.tensorboard?.close()]);
   }
 
@@ -171,13 +175,13 @@ class RunBoard implements Board {
           event.change === 'refused' ? 'warn' : 'info',
         );
       case 'decision':
-        return this.#log('decision', event.text);
+        return this.#logUnlessRepeated({ kind: 'decision', level: 'info', text: event.text });
       case 'control':
         return this.#log('control', event.text);
       case 'waiting':
         return this.#log('waiting', event.reason, 'warn');
       case 'note':
-        return this.#log('note', event.text, event.level, event.remedy);
+        return this.#logUnlessRepeated({ kind: 'note', level: event.level, text: event.text }, event.remedy);
       case 'finished':
         return this.#log('note', `${event.reason} at round ${event.round}`);
       case 'listening':
@@ -186,6 +190,14 @@ class RunBoard implements Board {
       default:
         event satisfies never;
     }
+  }
+
+  #logUnlessRepeated(saying: Saying, remedy?: string): void {
+    if (this.#repeats.admits(saying, this.#options.now())) this.#say(saying, remedy);
+  }
+
+  #say({ kind, level, text }: Saying, remedy?: string): void {
+    this.#log(kind, text, level, remedy);
   }
 
   #log(kind: EventKind, text: string, level: LoggedEvent['level'] = 'info', remedy?: string): void {

@@ -1,10 +1,11 @@
 /** How far back the error reaches: this run's curve through the rounds, other cells beside it, and what that means. */
 import type { GradientFlow, PastRun } from '@troupe/run';
 import { align, clippedFraction } from '../reading/curves.js';
-import { readFlow, relative } from '../reading/flow.js';
+import { reachOf, readFlow, relative } from '../reading/flow.js';
 import { shownWindow, type DashboardState } from '../state/state.js';
 import { createChartGroup } from '../chart/chart.js';
 import type { SeriesSpec } from '../chart/spec.js';
+import { NOTHING } from '../reading/format.js';
 import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
 import { runColour, runLabel } from './runs.js';
@@ -70,12 +71,47 @@ export function createFlow(page: Page): Panel {
     const names = JSON.stringify([compared.map(({ run }) => run.folder), view?.runId]);
     if (names !== shown || texts) {
       shown = names;
-      others.replace(compared.map(({ run }, i) => ({ label: () => runLabel(run, page), colour: runColour(i), format: figure })));
+      others.replace(
+        compared.map(({ run }, i) => ({ label: () => runLabel(run, runs ?? [], page), colour: runColour(i), format: figure })),
+      );
     }
     const parts = compared.map(({ norms }) => ({ x: steps(norms), curves: [relative(norms)] }));
     const plot = parts.length > 0 ? align(parts) : { x: [], curves: [] };
     others.draw(plot, 0, Math.max(1, plot.x.length - 1));
+    drawCompared(
+      page,
+      compared.map(({ run, norms, round: after }) => ({ label: runLabel(run, runs ?? [], page), norms, after })),
+    );
   }
+}
+
+interface Compared {
+  readonly label: string;
+  /** [T] */
+  readonly norms: readonly number[];
+  /** Rounds completed by then. */
+  readonly after: number;
+}
+
+/** What the curves side by side say, in figures: how far back each cell learns. */
+function drawCompared({ texts, format }: Page, runs: readonly Compared[]): void {
+  const table = the('flow-compared', HTMLTableElement);
+  table.hidden = runs.length < 2;
+  const heads = [texts.runName, texts.flowAfter, texts.flowReach, texts.flowLeft];
+  const rows = runs.map(({ label, norms, after }, i) => {
+    const swatch = make('i', { className: 'swatch' });
+    swatch.style.setProperty('--colour', `var(${runColour(i)})`);
+    const reach = reachOf(norms);
+    const cells = [
+      format.whole(after),
+      reach === undefined ? texts.flowReachAll(format.whole(norms.length - 1)) : texts.flowReachSteps(format.whole(reach)),
+      norms[0] > 0 ? format.percent(norms[norms.length - 1] / norms[0]) : NOTHING,
+    ];
+    const name = make('th', { scope: 'row' }, swatch, make('span', { text: label }));
+    return make('tr', {}, name, ...cells.map((text) => make('td', { text })));
+  });
+  const head = make('tr', {}, ...heads.map((text) => make('th', { text, scope: 'col' })));
+  table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
 }
 
 const steps = (norms: readonly number[]): number[] => norms.map((_, i) => i);
@@ -88,14 +124,14 @@ function layerSeries(page: Page, index: number, format: (n: number) => string): 
 function comparable(
   runs: readonly PastRun[],
   newest: GradientFlow | undefined,
-): { readonly run: PastRun; readonly norms: readonly number[] }[] {
+): { readonly run: PastRun; readonly norms: readonly number[]; readonly round: number }[] {
   const seen = new Set<string>();
   return runs.flatMap((run) => {
     const flow = run.current ? (newest ?? run.flow) : run.flow;
     const norms = flow?.layers.at(-1);
-    if (!norms || seen.has(run.model)) return [];
+    if (!flow || !norms || seen.has(run.model)) return [];
     seen.add(run.model);
-    return [{ run, norms }];
+    return [{ run, norms, round: flow.round }];
   });
 }
 

@@ -1,4 +1,5 @@
 /** The top of the page: how the run is doing in a dozen figures, and whether the coordinator is there. */
+import type { RoundTiming } from '@troupe/run';
 import { NOTHING } from '../reading/format.js';
 import { lastRound } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
@@ -99,10 +100,10 @@ function drawFigures({ texts, format }: Page, { view, points, evaluations }: Das
   setText(the('stat-rate-note'), config.clip > 0 ? texts.statRateNote(format.figure(config.clip)) : texts.statRateNoClip);
 }
 
-function computeShare(
-  word: string,
-  percent: (n: number) => string,
-  latest: { readonly computeMs: number; readonly roundMs: number } | undefined,
-): string {
-  return latest && latest.roundMs > 0 ? `${percent(latest.computeMs / latest.roundMs)} ${word}` : '';
+/** Of the parts of the round, since a worker may begin before the round before is over everywhere. */
+function computeShare(word: string, percent: (n: number) => string, latest: RoundTiming | undefined): string {
+  if (!latest) return '';
+  const { computeMs, transferMs, reduceMs, waitingMs } = latest;
+  const wholeMs = computeMs + transferMs + reduceMs + waitingMs;
+  return wholeMs > 0 ? `${percent(computeMs / wholeMs)} ${word}` : '';
 }

@@ -15,11 +15,13 @@ const COMPARED_AT_FIRST = 3;
 
 export const runColour = (index: number): string => `--series-${(index % COLOURS) + 1}`;
 
-/** Its name, or its folder's, and its model unless the name tells it. */
-export function runLabel({ name, folder, model, current }: PastRun, { texts }: Page): string {
+/** Its name, or its folder's, and its model unless the name tells it; its folder where others of the `runs` are called so too. */
+export function runLabel({ name, folder, model, current }: PastRun, runs: readonly PastRun[], { texts }: Page): string {
   const title = name || folder;
   const label = title.includes(model) ? title : `${title}, ${model}`;
-  return current ? `${label} (${texts.runCurrent})` : label;
+  if (current) return `${label} (${texts.runCurrent})`;
+  const twins = runs.filter((other) => other.name === name && other.model === model);
+  return name && twins.length > 1 ? `${label}, ${folder}` : label;
 }
 
 export function createRuns(page: Page): Panel {
@@ -53,7 +55,7 @@ export function createRuns(page: Page): Panel {
       draw(page.state);
     });
     const shown = (ticked ?? []).flatMap((folder) => known.find((run) => run.folder === folder) ?? []);
-    chart.replace(shown.flatMap((run, i) => curveSpecs(page, run, i, loss)));
+    chart.replace(shown.flatMap((run, i) => curveSpecs(runLabel(run, known, page), page, i, loss)));
     if (shown.length === 0) return;
     const plot = align(
       shown.flatMap(({ losses, evaluations }) => [
@@ -65,12 +67,11 @@ export function createRuns(page: Page): Panel {
   }
 }
 
-function curveSpecs(page: Page, run: PastRun, index: number, format: (n: number) => string): SeriesSpec[] {
+function curveSpecs(name: string, page: Page, index: number, format: (n: number) => string): SeriesSpec[] {
   const colour = runColour(index);
-  const name = runLabel(run, page);
   return [
     { label: () => name, colour, format },
-    { label: () => `${run.name || run.folder}, ${page.texts.validation}`, colour, style: 'dashed', format },
+    { label: () => `${name}, ${page.texts.validation}`, colour, style: 'dashed', format },
   ];
 }
 
@@ -105,6 +106,7 @@ function createRow(page: Page, run: PastRun, place: number, onTick: (folder: str
     { scope: 'row' },
     swatch,
     make('span', { text: run.current ? `${title} (${texts.runCurrent})` : title }),
+    ...(run.name && run.name !== run.folder ? [make('span', { className: 'hint folder', text: run.folder })] : []),
   );
   const cells = [
     run.model,

@@ -12,15 +12,24 @@ interface Row {
 }
 
 const NUMBERS: readonly SortKey[] = ['speed', 'share', 'latency', 'rounds', 'seen'];
+const columnClass = (key: SortKey): string => (NUMBERS.includes(key) ? `${key} number` : key);
+
+/** Of more rows than `EVERY_ROW`, those out of sight are brought up to date in turn, one in so many at each view. */
+const SLICES = 5;
+const EVERY_ROW = 40;
+/** New rows in one frame. */
+const MOST_FRESH = 40;
 
 export function createWorkers(page: Page): Panel {
   const rows = new Map<string, Row>();
   let order: Order = { by: 'name', ascending: true };
+  let [slice, waiting] = [0, 0];
   const body = make('tbody');
   const head = createHead(page, (by) => {
     order = { by, ascending: order.by === by ? !order.ascending : firstDirection(by) };
     draw(page.state, false);
   });
+  const sight = createSight(() => draw(page.state, false));
   const table = the('workers-table');
   table.append(head.root, body);
 
@@ -34,24 +43,72 @@ export function createWorkers(page: Page): Panel {
   function draw(state: DashboardState, texts: boolean): void {
     const { view } = state;
     if (!view) return;
-    const admin = isAdmin(state);
-    head.draw(order, admin);
+    cancelAnimationFrame(waiting);
+    head.draw(order, isAdmin(state));
+    removeGone(view.workers);
     const sorted = ordered(view.workers, order);
-    const present = new Set(sorted.map(({ id }) => id));
+    const all = texts || sorted.length <= EVERY_ROW;
+    slice = (slice + 1) % SLICES;
+    let [place, fresh] = [0, 0];
+    sorted.forEach((worker, index) => {
+      let row = rows.get(worker.id);
+      const isFresh = row === undefined;
+      // The rest of them follow in the next frames.
+      if (isFresh && ++fresh > MOST_FRESH) return;
+      row ??= addRow(worker.id);
+      if (all || isFresh || index % SLICES === slice || sight.has(row.root)) {
+        row.draw(worker, view.config.streams, isAdmin(state), texts || isFresh);
+      }
+      if (body.children[place] !== row.root) body.insertBefore(row.root, body.children[place] ?? null);
+      place++;
+    });
+    if (fresh > MOST_FRESH) waiting = requestAnimationFrame(() => draw(page.state, false));
+    drawCount(page, state);
+  }
+
+  function addRow(id: string): Row {
+    const row = createRow(page);
+    rows.set(id, row);
+    sight.watch(row.root);
+    return row;
+  }
+
+  function removeGone(workers: readonly WorkerView[]): void {
+    const present = new Set(workers.map(({ id }) => id));
     for (const [id, row] of rows) {
       if (present.has(id)) continue;
+      sight.forget(row.root);
       row.root.remove();
       rows.delete(id);
     }
-    sorted.forEach((worker, index) => {
-      let row = rows.get(worker.id);
-      const fresh = row === undefined;
-      if (!row) rows.set(worker.id, (row = createRow(page)));
-      row.draw(worker, view.config.streams, admin, texts || fresh);
-      if (body.children[index] !== row.root) body.insertBefore(row.root, body.children[index] ?? null);
-    });
-    drawCount(page, state);
   }
+}
+
+interface Sight {
+  watch(element: Element): void;
+  forget(element: Element): void;
+  has(element: Element): boolean;
+}
+
+/** Which elements a person can see; `onCome`: there are more of them. */
+function createSight(onCome: () => void): Sight {
+  const seen = new Set<Element>();
+  const observer = new IntersectionObserver((entries) => {
+    const come = entries.filter(({ target, isIntersecting }) => isIntersecting && !seen.has(target));
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) seen.add(target);
+      else seen.delete(target);
+    }
+    if (come.length > 0) onCome();
+  });
+  return {
+    watch: (element) => observer.observe(element),
+    forget(element) {
+      observer.unobserve(element);
+      seen.delete(element);
+    },
+    has: (element) => seen.has(element),
+  };
 }
 
 function drawCount({ texts, format }: Page, { view }: DashboardState): void {
@@ -74,10 +131,8 @@ function createHead(page: Page, onSort: (by: SortKey) => void): { root: HTMLElem
     button.addEventListener('click', () => onSort(key));
     return button;
   });
-  const cells = SORT_KEYS.map((key, i) =>
-    make('th', { scope: 'col', className: NUMBERS.includes(key) ? 'number' : '' }, buttons[i]),
-  );
-  const actions = make('th', { scope: 'col' });
+  const cells = SORT_KEYS.map((key, i) => make('th', { scope: 'col', className: columnClass(key) }, buttons[i]));
+  const actions = make('th', { scope: 'col', className: 'actions' });
   return {
     root: make('thead', {}, make('tr', {}, ...cells, actions)),
     draw({ by, ascending }, admin) {
@@ -93,17 +148,19 @@ function createHead(page: Page, onSort: (by: SortKey) => void): { root: HTMLElem
 
 function createRow(page: Page): Row {
   const name = make('th', { scope: 'row', className: 'name' });
-  const cells = SORT_KEYS.slice(1).map((key) => make('td', { className: NUMBERS.includes(key) ? 'number' : key }));
-  const [state, speed, share, latency, rounds, seen, engine, kind] = cells;
+  const cells = SORT_KEYS.slice(1).map((key) => make('td', { className: columnClass(key) }));
+  const [state, speed, share, latency, rounds, seen, engine, device, kind] = cells;
   const bar = make('i', { className: 'bar' });
   const shareText = make('span');
   share.append(bar, shareText);
   const badge = make('span', { className: 'badge' });
   const reason = make('span', { className: 'hint reason', lang: 'en' });
-  state.append(badge, reason);
+  state.append(make('div', { className: 'doing' }, badge, reason));
   const actions = make('td', { className: 'actions' });
   const root = make('tr', {}, name, ...cells, actions);
   let shown: WorkerView | undefined;
+  /** Of how many streams the share was drawn. */
+  let shownOf = 0;
   const buttons = (['kick', 'ban'] as const).map((action) => {
     const button = make('button', { type: 'button', className: 'small' });
     button.addEventListener('click', () => void expel(page, action, shown!));
@@ -114,30 +171,52 @@ function createRow(page: Page): Row {
   return {
     root,
     draw(worker, streams, admin, texts) {
+      const before = texts ? undefined : shown;
+      const differs = (key: keyof WorkerView): boolean => before === undefined || before[key] !== worker[key];
       shown = worker;
-      const { format } = page;
-      setClass(root, worker.state === 'left' ? 'gone' : '');
-      setText(name, worker.name);
-      setText(kind, page.texts.kinds[worker.kind]);
-      setText(engine, [worker.engine, worker.device].filter(Boolean).join(' · ') || NOTHING);
-      setText(speed, worker.charsPerSecond > 0 ? format.compact(worker.charsPerSecond) : NOTHING);
-      const fraction = streams > 0 ? worker.streams / streams : 0;
-      setText(shareText, page.texts.shareOf(format.whole(worker.streams), format.percent(fraction)));
-      bar.style.setProperty('--fraction', fraction.toFixed(3));
-      setText(latency, worker.latencyMs === undefined ? NOTHING : format.duration(worker.latencyMs));
-      setText(rounds, format.whole(worker.rounds));
-      setText(
-        seen,
-        worker.lastSeenMs < 2_000 ? page.texts.seenNow : page.texts.seenAgo(format.duration(whole(worker.lastSeenMs))),
-      );
-      setClass(badge, `badge ${worker.state}`);
-      setText(badge, page.texts.states[worker.state]);
-      setText(reason, worker.reason);
       actions.hidden = !admin;
       if (texts) label(worker);
-      for (const button of buttons) button.hidden = worker.state === 'left';
+      if (differs('state')) drawState(worker.state);
+      if (differs('name')) setText(name, worker.name);
+      if (differs('kind')) setText(kind, page.texts.kinds[worker.kind]);
+      if (differs('engine')) setText(engine, worker.engine || NOTHING);
+      if (differs('device')) setText(device, worker.device ?? NOTHING);
+      if (differs('reason')) drawReason(worker.reason);
+      if (differs('streams') || differs('state') || shownOf !== streams) drawShare(worker, (shownOf = streams));
+      drawFigures(worker, differs);
     },
   };
+
+  function drawState(now: WorkerView['state']): void {
+    setClass(root, now === 'left' ? 'gone' : '');
+    setClass(badge, `badge ${now}`);
+    setText(badge, page.texts.states[now]);
+    for (const button of buttons) button.hidden = now === 'left';
+  }
+
+  /** One line, so that rows keep their height; in full where the mouse rests. */
+  function drawReason(text: string): void {
+    setText(reason, text);
+    setAttribute(state, 'title', text);
+  }
+
+  function drawShare({ streams: lent, state: now }: WorkerView, streams: number): void {
+    const fraction = streams > 0 && now !== 'left' ? lent / streams : 0;
+    const text = page.texts.shareOf(page.format.whole(lent), page.format.percent(fraction));
+    setText(shareText, now === 'left' ? NOTHING : text);
+    bar.style.setProperty('--fraction', fraction.toFixed(3));
+  }
+
+  function drawFigures(
+    { charsPerSecond, latencyMs, rounds: counted, lastSeenMs }: WorkerView,
+    differs: (key: keyof WorkerView) => boolean,
+  ): void {
+    const { format, texts } = page;
+    if (differs('charsPerSecond')) setText(speed, charsPerSecond > 0 ? format.compact(charsPerSecond) : NOTHING);
+    if (differs('latencyMs')) setText(latency, latencyMs === undefined ? NOTHING : format.duration(latencyMs));
+    if (differs('rounds')) setText(rounds, format.whole(counted));
+    setText(seen, lastSeenMs < 2_000 ? texts.seenNow : texts.seenAgo(format.duration(whole(lastSeenMs))));
+  }
 
   function label(worker: WorkerView): void {
     const words = [page.texts.kick, page.texts.ban];

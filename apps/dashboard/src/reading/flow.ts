@@ -20,9 +20,15 @@ export function readFlow(norms: readonly number[]): FlowReading {
   if (norms.length < LEAST_STEPS || !(start > 0) || !norms.every(Number.isFinite)) return { kind: 'unknown' };
   const highest = Math.max(...norms);
   if (highest >= EXPLODED * start) return { kind: 'exploding', factor: highest / start };
-  const reach = lastAbove(norms, GONE * start) + 1;
-  if (reach < norms.length) return { kind: 'vanishing', reach };
+  const reach = reachOf(norms);
+  if (reach !== undefined) return { kind: 'vanishing', reach };
   return { kind: 'steady', left: norms[norms.length - 1] / start, steps: norms.length - 1 };
+}
+
+/** Steps back from which on less than a hundredth is left; undefined: some arrives at the start of the window. */
+export function reachOf(norms: readonly number[]): number | undefined {
+  const reach = lastAbove(norms, GONE * norms[0]) + 1;
+  return reach < norms.length ? reach : undefined;
 }
 
 /** From where on nothing is above: a dip that recovers is no end. */

@@ -10,7 +10,7 @@ export interface Format {
   loss(nats: number): string;
   /** Three significant digits; very small and very large ones with an exponent. */
   figure(n: number): string;
-  /** Of 1: "12 %". */
+  /** Of 1: "12%", "0.3%", "<0.01%". */
   percent(fraction: number): string;
   /** "850ms", "3.2s", "4m 10s", "1h 12m", "2d 3h", as the language writes it. */
   duration(ms: number): string;
@@ -24,6 +24,9 @@ export const NOTHING = '–';
 
 const LOCALES: Readonly<Record<Language, string>> = { en: 'en-GB', zh: 'zh-CN' };
 
+/** What is less is told as less. */
+const LEAST_FRACTION = 1e-4;
+
 export function createFormat(language: Language): Format {
   const locale = LOCALES[language];
   const number = (options: Intl.NumberFormatOptions): ((n: number) => string) => {
@@ -31,6 +34,8 @@ export function createFormat(language: Language): Format {
     return (n) => (Number.isFinite(n) ? format.format(n) : NOTHING);
   };
   const significant = number({ maximumSignificantDigits: 3 });
+  const whole = number({ style: 'percent', maximumFractionDigits: 0 });
+  const few = number({ style: 'percent', maximumSignificantDigits: 1 });
   const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
   const date = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
   return {
@@ -38,7 +43,10 @@ export function createFormat(language: Language): Format {
     compact: number({ notation: 'compact', maximumSignificantDigits: 3 }),
     loss: number({ minimumFractionDigits: 3, maximumFractionDigits: 3 }),
     figure: (n) => (n !== 0 && (Math.abs(n) < 1e-3 || Math.abs(n) >= 1e5) ? powerOfTen(n) : significant(n)),
-    percent: number({ style: 'percent', maximumFractionDigits: 0 }),
+    percent: (fraction) => {
+      if (fraction > 0 && fraction < LEAST_FRACTION) return `<${few(LEAST_FRACTION)}`;
+      return (Math.abs(fraction) < 0.01 ? few : whole)(fraction);
+    },
     duration: durations(locale),
     clock: (moment) => clock.format(moment),
     date: (moment) => date.format(moment),

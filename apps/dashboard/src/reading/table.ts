@@ -1,7 +1,7 @@
 /** The order of the table of workers. */
 import type { WorkerState, WorkerView } from '@troupe/run';
 
-export const SORT_KEYS = ['name', 'state', 'speed', 'share', 'latency', 'rounds', 'seen', 'engine', 'kind'] as const;
+export const SORT_KEYS = ['name', 'state', 'speed', 'share', 'latency', 'rounds', 'seen', 'engine', 'device', 'kind'] as const;
 export type SortKey = (typeof SORT_KEYS)[number];
 
 export interface Order {
@@ -28,6 +28,8 @@ function value(worker: WorkerView, by: SortKey): number | string {
       return worker.kind;
     case 'engine':
       return worker.engine;
+    case 'device':
+      return worker.device ?? '';
     case 'speed':
       return worker.charsPerSecond;
     case 'share':
@@ -64,4 +66,5 @@ function compare(a: number | string, b: number | string): number {
 }
 
 /** A text order begins at A, a number order with the largest. */
-export const firstDirection = (by: SortKey): boolean => ['name', 'kind', 'engine', 'state', 'latency', 'seen'].includes(by);
+export const firstDirection = (by: SortKey): boolean =>
+  ['name', 'kind', 'engine', 'device', 'state', 'latency', 'seen'].includes(by);

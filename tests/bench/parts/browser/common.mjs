@@ -15,7 +15,7 @@
 export const ENGINE = 'wasm';
 
 /** The token that clusters of the benchmarks have. */
-const TOKEN = 'bench';
+export const TOKEN = 'bench';
 
 /** The page, opened, and its button pressed as soon as that does something. @param {Cluster} cluster @param {Chromium} chromium @param {Visit} visit */
 export async function visitPage(cluster, chromium, visit) {
@@ -27,7 +27,7 @@ export async function visitPage(cluster, chromium, visit) {
 }
 
 /** "127.0.0.1:PORT": a browser shares memory between threads on this machine's own name only, without TLS. @param {Cluster} cluster */
-async function hostOf(cluster) {
+export async function hostOf(cluster) {
   const listening = await cluster.until(({ event }) => event === 'listening', 0);
   return new URL(/** @type {Extract<TimedEvent, { event: 'listening' }>} */ (listening).address).host;
 }
