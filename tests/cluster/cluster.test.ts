@@ -1,7 +1,7 @@
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { CELLS, createChannel, type TrainingConfig } from '@troupe/protocol';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { CONFIG, createCluster, TOKEN, trainAlone, type Ended, type Joined } from './cluster.js';
 
 type Trajectory = Pick<Ended, 'losses' | 'parameters'>;
@@ -235,6 +235,20 @@ describe('a cluster', () => {
     expect(worker.logs.at(-1)).toEqual({ kind: 'stopped', code: 'stopped', reason: 'the run was stopped' });
     expect(ending).toMatchObject({ round: losses.length, reason: 'stopped' });
     expect(cluster.saved.at(-1)).toMatchObject({ round: losses.length });
+  });
+});
+
+describe('a reproducible run', () => {
+  it('waits for validations that are behind, and is not paused by anyone', async () => {
+    let catchUp = (): void => undefined;
+    const behind = new Promise<void>((resolve) => (catchUp = resolve));
+    const evaluate = () => behind.then(() => ({ lossPerChar: 1, tokens: 1 }));
+    const cluster = await createCluster({ ...CONFIG, leaseStreams: 1 }, undefined, { evaluateEvery: 2, evaluate });
+    cluster.join('w');
+    cluster.start();
+    await vi.waitFor(() => expect(cluster.conductor.status()).toMatchObject({ phase: 'waiting', phaseReason: expect.stringContaining('validation') }));
+    catchUp();
+    expect((await cluster.finish()).ending).toMatchObject({ reason: 'completed' });
   });
 });
 

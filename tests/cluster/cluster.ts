@@ -11,7 +11,7 @@ import type { RunEvent } from '@troupe/run';
 import { tap, type Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
-import { createConductor, createTraining } from '@troupe/conductor';
+import { createConductor, createTraining, type SideJobs } from '@troupe/conductor';
 
 const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches in thy beauty\n'.repeat(12);
 export const TOKEN = 'open sesame';
@@ -62,7 +62,17 @@ export interface Joined {
 
 export type EngineMaker = (config: ModelConfig, limits: EngineLimits) => Engine;
 
-export async function createCluster(config: TrainingConfig = CONFIG, onRound: (round: number) => void = () => undefined) {
+export interface ClusterOptions {
+  /** Rounds between validations; 0: only at the end. */
+  readonly evaluateEvery?: number;
+  readonly evaluate?: SideJobs['evaluate'];
+}
+
+export async function createCluster(
+  config: TrainingConfig = CONFIG,
+  onRound: (round: number) => void = () => undefined,
+  { evaluateEvery = 0, evaluate = async () => ({ lossPerChar: 1, tokens: 1 }) }: ClusterOptions = {},
+) {
   const over = new AbortController();
   const service = createStarService({ token: 'secret', log: () => undefined, deadline: (ms) => AbortSignal.timeout(ms) });
   const dial = (serve: (link: Connection) => Promise<void>): Connection => {
@@ -78,7 +88,7 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
     vocabulary,
     corpus: { name: 'sonnet', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
     split: { ...splitCorpus(tokens), train: tokens },
-    evaluateEvery: 0,
+    evaluateEvery,
   });
   const losses: number[] = [];
   const events: RunEvent[] = [];
@@ -92,13 +102,13 @@ export async function createCluster(config: TrainingConfig = CONFIG, onRound: (r
   };
   const conductor = await createConductor({
     training,
-    cadences: { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 },
+    cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
     token: TOKEN,
     reduceToken: 'secret',
     reduceAddress: '/reduce',
     side: {
       pending: 0,
-      evaluate: async () => ({ lossPerChar: 1, tokens: 1 }),
+      evaluate,
       sample: async () => new Uint16Array(0),
     },
     writer: {

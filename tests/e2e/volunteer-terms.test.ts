@@ -22,6 +22,7 @@ async function join({ origin }: Pick<Run, 'origin'>, { more = '', prelude = '' }
   return tab;
 }
 
+/** Why it left is not asked: a busy trainer is ended before it can say. */
 const changed =
   (change: string, word = '') =>
   (line: Line) =>
@@ -66,7 +67,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
 
     await tab.click('#pause-when-hidden');
     await cover();
-    await run.running.line(changed('left', 'its tab is hidden'));
+    await run.running.line(changed('left', 'volunteer'));
     await goesOn(run);
     expect(count(run, changed('ready', 'volunteer'))).toBe(1);
     await uncover();
@@ -84,7 +85,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await tab.click('#start');
     await tab.until(says('Computing'));
     await tab.evaluate('plug(false)');
-    await run.running.line(changed('left', 'on battery'));
+    await run.running.line(changed('left'));
     await tab.until(says('Paused while on battery'));
     await tab.evaluate('plug(true)');
     await tab.until(says('Computing'));
@@ -101,7 +102,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await choose(tab, '#cap', '100');
     await tab.click('#start');
     await tab.until(says('Paused: the traffic limit'), 60_000);
-    await run.running.line(changed('left', 'traffic limit'));
+    await run.running.line(changed('left'));
     const [sent, received] = [...(await tab.text('#stat-traffic')).matchAll(/([\d.]+)\sMB/g)].map(([, mb]) => Number(mb));
     expect(sent + received).toBeGreaterThanOrEqual(100);
     expect(sent / (meter.sentBytes / 1e6)).toBeCloseTo(1, 1);

