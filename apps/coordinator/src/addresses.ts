@@ -23,7 +23,7 @@ export interface Addresses {
  * A proxy is taken to be found under the first name that is allowed, at the usual port. A certificate is good for its names alone: of
  * the addresses that lead here the first that it covers is told.
  */
-export function addressesOf(site: Site, lan = lanAddress()): Addresses {
+export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
   const { certificate, behindProxy, host } = site;
   const [, name, port] = /^(.*):(\d+)$/.exec(host)!;
   const names = site.allowedHosts.filter((one) => one !== '*');
@@ -32,19 +32,26 @@ export function addressesOf(site: Site, lan = lanAddress()): Addresses {
     return { here: proxy, outside: proxy };
   }
   const everywhere = isEverywhere(name);
-  const outside = everywhere ? (lan ?? 'THIS-MACHINE') : name;
+  const outside = everywhere ? (lan[0] ?? 'THIS-MACHINE') : name;
   const here = everywhere ? '127.0.0.1' : name;
   if (!certificate) return { here: `http://${here}:${port}`, outside: `http://${outside}:${port}` };
   const proven = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));
-  const forOthers = proven(...names, outside) ?? certificate.names.find((one) => one !== 'localhost') ?? outside;
+  // Where nobody else gets in, a name may lead to where nothing listens.
+  const guess = isLoopback(name) ? undefined : certificate.names.find((one) => !isLoopback(one));
+  const forOthers = proven(...names.map(withoutPort), ...(everywhere ? lan : [name])) ?? guess ?? outside;
   const ours = proven(here, 'localhost') ?? forOthers;
   return { here: `https://${bracketed(ours)}:${port}`, outside: `https://${bracketed(forOthers)}:${port}` };
 }
 
 /** By which other machines of the network may reach this one. */
-export function lanAddress(): string | undefined {
+function lanAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+  return all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address);
+}
+
+/** Of "lab.example:7070" the name. */
+export function withoutPort(host: string): string {
+  return host.replace(/:\d+$/, '');
 }
 
 /** "All interfaces" is no address to connect to. */

@@ -1,5 +1,6 @@
 /** A coordinator in a Node process: sockets, disk and a thread for side jobs around a conductor. */
 import { randomBytes } from 'node:crypto';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createStarService } from '@troupe/collective/star';
@@ -11,13 +12,13 @@ import { attachWebSocket, connectWebSocket, listenHttp, type AttachOptions } fro
 import { createCheckpointWriter } from './checkpoints.js';
 import { createGradientFlows } from './gradient-flows.js';
 import { addressesOf, isEverywhere, isLoopback, type Site } from './addresses.js';
-import { watchCertificate } from './certificate.js';
+import { watchCertificate, type Certificate } from './certificate.js';
 import { prepare, type Preparation } from './preparation.js';
 import { createBoard, type Board } from './record/board.js';
 import { openHistory } from './record/history-file.js';
 import { createPastRuns } from './record/past-runs.js';
 import { createTensorBoard } from './record/tensorboard.js';
-import { withoutFloods, type Report } from './reporter.js';
+import { ofOthers, withoutFloods, type Report } from './reporter.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { createApi } from './web/api.js';
@@ -31,6 +32,9 @@ import { createVisits } from './web/visits.js';
 
 /** Between two looks at the files of the certificate. */
 const CERTIFICATE_MS = 5_000;
+const DAY_MS = 86_400_000;
+/** From when on the end of a certificate is warned of. */
+const SOON_DAYS = 7;
 
 export interface CoordinatorOptions {
   readonly settings: Settings;
@@ -56,10 +60,10 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     window: config.window,
     reproducible: isReproducible(config),
   });
-  const door = createFrontDoor(report, prepared.certificate);
+  const door = createFrontDoor(recorded.troubles, prepared.certificate);
   const over = new AbortController();
   try {
-    await serveRun({ settings, door, report, board: recorded.board, prepared, side, signal, over: over.signal });
+    await serveRun({ settings, door, ...recorded, prepared, side, signal, over: over.signal });
   } finally {
     over.abort(new Error('the run is over'));
     await side.close();
@@ -72,7 +76,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
 async function openRecord(
   { settings, report: tell }: CoordinatorOptions,
   { training, folder, resumedFrom }: Preparation,
-): Promise<{ readonly board: Board; readonly report: Report }> {
+): Promise<Pick<RunParts, 'board' | 'report' | 'troubles'>> {
   const failed = (what: string) => (error: Error) =>
     tell({
       event: 'note',
@@ -104,13 +108,16 @@ async function openRecord(
       failed('the record of the run')(error as Error);
     }
   };
-  return { board, report: withoutFloods(record, () => performance.now()) };
+  const sinceStartMs = (): number => performance.now();
+  return { board, report: withoutFloods(record, sinceStartMs), troubles: ofOthers(record, sinceStartMs) };
 }
 
 interface RunParts {
   readonly settings: Settings;
   readonly door: FrontDoor;
   readonly report: Report;
+  /** What goes wrong with the links and requests of others. */
+  readonly troubles: Report;
   readonly board: Board;
   readonly prepared: Preparation;
   readonly side: SideThread;
@@ -125,7 +132,7 @@ interface Secrets {
 }
 
 async function serveRun(parts: RunParts): Promise<void> {
-  const { settings, door, report, over } = parts;
+  const { settings, door, troubles, over } = parts;
   const token = settings.token ?? secret(12);
   const adminToken = settings.adminToken ?? secret(18);
   const control = attachWebSocket(door.links, '/control', linkOptions(settings));
@@ -135,7 +142,7 @@ async function serveRun(parts: RunParts): Promise<void> {
     await listen(parts, { token, adminToken });
     announceStart(parts);
     door.open(pages);
-    serveAll(control, (link) => conductor.serve(link), report, over);
+    serveAll(control, (link) => conductor.serve(link), troubles, over);
     await conductor.conduct(parts.signal);
   } finally {
     conductor.close();
@@ -151,9 +158,7 @@ function linkOptions({ behindProxy }: Settings): AttachOptions {
 /** Opens the port, and says how to get in. */
 async function listen(parts: RunParts, { token, adminToken }: Secrets): Promise<void> {
   const { settings, door, report, prepared } = parts;
-  const host = await listenHttp(door.server, settings.host, settings.port);
-  const failed = ({ message }: Error): void => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` });
-  door.server.on('error', failed);
+  const host = await openDoor(door.server, settings.host, settings.port, report);
   const { here, outside } = addressesOf(siteOf(parts));
   const scheme = door.certificate ? 'wss' : 'ws';
   report({
@@ -170,13 +175,20 @@ async function listen(parts: RunParts, { token, adminToken }: Secrets): Promise<
   keepCertificate(parts);
 }
 
+/** A door that fails later, for want of file handles say, is told of and goes on. */
+async function openDoor(server: Server, host: string, port: number, report: Report): Promise<string> {
+  const address = await listenHttp(server, host, port);
+  server.on('error', ({ message }) => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` }));
+  return address;
+}
+
 /**
  * A certificate is good for the names that other machines use, and may be signed by nobody whom Node knows; to encrypt takes time of the
  * cores that compute. Workers that are started with us come in by a plain door on the loopback, which no other machine reaches.
  */
-async function localDoor({ settings, door }: RunParts): Promise<{ readonly localAddress?: string }> {
+async function localDoor({ settings, door, report }: RunParts): Promise<{ readonly localAddress?: string }> {
   if (!settings.localWorkers || !door.certificate) return {};
-  return { localAddress: `ws://${await listenHttp(door.local, '127.0.0.1', 0)}` };
+  return { localAddress: `ws://${await openDoor(door.local, '127.0.0.1', 0, report)}` };
 }
 
 function siteOf({ settings, door }: RunParts): Site {
@@ -189,15 +201,20 @@ function siteOf({ settings, door }: RunParts): Site {
 /** What whoever runs this cannot see from here: what browsers on other machines will make of it. */
 function tellOfSecurity({ settings: { host, behindProxy, allowedHosts }, door: { certificate }, report }: RunParts): void {
   const tell = (text: string, level: 'info' | 'warn' = 'info'): void => report({ event: 'note', level, text });
-  if (certificate && certificate.expires.getTime() < Date.now()) {
-    tell(`the certificate has expired on ${certificate.expires.toISOString()}: browsers and workers will turn it down`, 'warn');
-  }
+  if (certificate) tellOfExpiry(certificate, report);
   if (behindProxy && !allowedHosts.some((name) => name !== '*')) {
     tell(
       'the links above are not those of the proxy: give its name with --allow-host NAME, and browsers get in by it as well',
       'warn',
     );
   }
+  if (behindProxy && !isLoopback(host)) {
+    tell(
+      'whoever reaches this port without the proxy can claim any address and any name: --host 127.0.0.1 keeps them off',
+      'warn',
+    );
+  }
+  if (certificate && isLoopback(host)) tell('it listens for this machine only: --host 0.0.0.0 lets others in');
   if (certificate || behindProxy || isLoopback(host)) return;
   tell(
     'browsers on other machines will compute on one core and without GPU, as they keep the rest for https: give --tls-cert and ' +
@@ -205,7 +222,26 @@ function tellOfSecurity({ settings: { host, behindProxy, allowedHosts }, door: {
   );
 }
 
-function keepCertificate({ settings: { tls }, door, report, over }: RunParts): void {
+/** While there is time to renew it, and from then on. */
+function tellOfExpiry({ expires }: Certificate, report: Report): void {
+  const leftMs = expires.getTime() - Date.now();
+  if (leftMs > SOON_DAYS * DAY_MS) return;
+  const text = `the certificate ${leftMs > 0 ? 'expires' : 'has expired'} on ${expires.toISOString()}`;
+  const remedy =
+    'Renew it: the new one is taken up as soon as it is in its place. Browsers and workers turn an expired one down.';
+  report({ event: 'note', level: 'warn', text, remedy });
+}
+
+async function watchExpiry({ door, report, over }: RunParts): Promise<void> {
+  for (;;) {
+    await sleep(DAY_MS, undefined, { signal: over, ref: false });
+    if (door.certificate) tellOfExpiry(door.certificate, report);
+  }
+}
+
+function keepCertificate(parts: RunParts): void {
+  const { settings, door, report, over } = parts;
+  const { tls } = settings;
   if (!tls || !door.certificate) return;
   const watching = watchCertificate(tls, door.certificate, {
     everyMs: CERTIFICATE_MS,
@@ -217,6 +253,7 @@ function keepCertificate({ settings: { tls }, door, report, over }: RunParts): v
         level: 'info',
         text: `the certificate was renewed; it expires on ${certificate.expires.toISOString()}`,
       });
+      tellOfExpiry(certificate, report);
     },
     onBroken({ message, remedy }) {
       report({
@@ -227,21 +264,22 @@ function keepCertificate({ settings: { tls }, door, report, over }: RunParts): v
       });
     },
   });
-  watching.catch((error: Error) => {
+  Promise.all([watching, watchExpiry(parts)]).catch((error: Error) => {
     if (!over.aborted)
       report({ event: 'note', level: 'warn', text: `the certificate is not watched any more: ${error.message}` });
   });
 }
 
 async function openPages(parts: RunParts, conductor: Conductor, { token, adminToken }: Secrets): Promise<Rooms> {
-  const { settings, door, board, report, side, over, prepared } = parts;
+  const { settings, door, board, troubles, side, over, prepared } = parts;
   const { training, folder } = prepared;
   const { allowedHosts } = settings;
   const visits = createVisits(settings.behindProxy);
   const certified = (): readonly string[] => door.certificate?.names ?? [];
   const gate = createGate({ token, adminToken, public: settings.public, allowedHosts, certified, visits });
   const { runId, layout, config } = training;
-  const outside = (): string | undefined => (isEverywhere(settings.host) ? addressesOf(siteOf(parts)).outside : undefined);
+  const outside = (): string | undefined =>
+    isEverywhere(settings.host) || settings.behindProxy ? addressesOf(siteOf(parts)).outside : undefined;
   const { organizer } = settings;
   const source = { conductor, board, runId, parameters: layout.size, organizer, token, visits, outside };
   const live = createLiveLink({
@@ -250,13 +288,13 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
     visits,
-    onFailed: ({ message }) => report({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
+    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
   });
   const roundCharacters = config.streams * config.window;
   const api = createApi({
     ...source,
     gate,
-    report,
+    report: troubles,
     over,
     reproducible: isReproducible(config),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
@@ -318,16 +356,16 @@ function secret(bytes: number): string {
 }
 
 /** An all-reduce in this process, reached over a memory link; workers reach it over WebSockets, and nobody sees the difference. */
-function embedReduce({ settings, door, report, over }: RunParts, token: string): () => Promise<Connection> {
+function embedReduce({ settings, door, troubles, over }: RunParts, token: string): () => Promise<Connection> {
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),
     log: ({ level, text }) => {
-      if (level === 'warn') report({ event: 'note', level, text });
+      if (level === 'warn') troubles({ event: 'note', level, text });
     },
   });
   const listener = attachWebSocket(door.links, '/reduce', linkOptions(settings));
-  serveAll(listener, (link) => service.serve(link, over), report, over);
+  serveAll(listener, (link) => service.serve(link, over), troubles, over);
   return () => {
     const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
     void service.serve(outside, over);

@@ -22,22 +22,29 @@ const MINUTE_MS = 60_000;
 /** Of what others can cause as often as they like: how many are told in a minute, and what the rest are called. */
 const FLOODS = {
   refusals: { most: 30, called: 'more were refused' },
-  warnings: { most: 30, called: 'more warnings' },
   changes: { most: 1_000, called: 'more changes of workers' },
   decisions: { most: 1_000, called: 'more decisions' },
+  troubles: { most: 30, called: 'more warnings of links and requests' },
 } as const;
 
-/** What of an event may come as a flood; undefined: the run itself limits it. */
-function floodOf(event: RunEvent): keyof typeof FLOODS | undefined {
-  if (event.event === 'worker') return event.change === 'refused' ? 'refusals' : 'changes';
-  if (event.event === 'note') return event.level === 'warn' ? 'warnings' : undefined;
-  return event.event === 'decision' ? 'decisions' : undefined;
-}
+type Flood = keyof typeof FLOODS;
 
 /** Strangers who keep knocking, and workers that come and go, fill neither log nor disk: so many a minute are told, of the rest their number. */
 export function withoutFloods(report: Report, nowMs: () => number): Report {
+  return limited(report, nowMs, (event) => {
+    if (event.event === 'worker') return event.change === 'refused' ? 'refusals' : 'changes';
+    return event.event === 'decision' ? 'decisions' : undefined;
+  });
+}
+
+/** For what goes wrong with others' links and requests. What the run itself has to say must not go by this: it would drown with theirs. */
+export function ofOthers(report: Report, nowMs: () => number): Report {
+  return limited(report, nowMs, () => 'troubles');
+}
+
+function limited(report: Report, nowMs: () => number, floodOf: (event: RunEvent) => Flood | undefined): Report {
   let beganMs = -Infinity;
-  const seen = new Map<keyof typeof FLOODS, number>();
+  const seen = new Map<Flood, number>();
   const sumUp = (): void => {
     for (const [flood, count] of seen) {
       const { most, called } = FLOODS[flood];

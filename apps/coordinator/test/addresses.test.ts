@@ -3,7 +3,7 @@ import { addressesOf, isLoopback, type Site } from '../src/addresses.js';
 
 const LAN = '192.168.1.20';
 const of = (site: Partial<Site>) =>
-  addressesOf({ host: '0.0.0.0:7070', certificate: undefined, behindProxy: false, allowedHosts: [], ...site }, LAN);
+  addressesOf({ host: '0.0.0.0:7070', certificate: undefined, behindProxy: false, allowedHosts: [], ...site }, [LAN, '10.0.0.5']);
 const certificate = (...names: string[]) => ({ names, covers: (name: string) => names.includes(name) });
 
 describe('the addresses that are told', () => {
@@ -24,9 +24,18 @@ describe('the addresses that are told', () => {
     expect(six.outside).toBe('https://[2001:db8::7]:7070');
   });
 
+  it('are none that only this machine reaches, and of several addresses the one that is covered', () => {
+    const loopback = certificate('localhost', '127.0.0.1', '::1');
+    expect(of({ certificate: loopback }).outside).toBe(`https://${LAN}:7070`);
+    expect(of({ certificate: certificate('localhost', '127.0.0.1', '10.0.0.5') }).outside).toBe('https://10.0.0.5:7070');
+    const alone = of({ host: '127.0.0.1:7070', certificate: certificate('lab.example') });
+    expect(alone).toEqual({ here: 'https://127.0.0.1:7070', outside: 'https://127.0.0.1:7070' });
+  });
+
   it('prefer a name that was given', () => {
     const wild = { names: [], covers: (name: string) => name.endsWith('.example') };
     expect(of({ certificate: wild, allowedHosts: ['*', 'train.example'] }).outside).toBe('https://train.example:7070');
+    expect(of({ certificate: wild, allowedHosts: ['train.example:8443'] }).outside).toBe('https://train.example:7070');
     expect(of({ certificate: wild }).outside).toBe(`https://${LAN}:7070`);
   });
 

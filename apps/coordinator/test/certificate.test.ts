@@ -52,6 +52,11 @@ describe.skipIf(!able)('a certificate', () => {
     const files = { cert: path.join(folder, 'live.pem'), key: path.join(folder, 'live.key') };
     await fs.copyFile(lab.cert, files.cert);
     await fs.copyFile(lab.key, files.key);
+    // A copy over the file would be looked at half done.
+    const putInPlace = async (from: string, to: string): Promise<void> => {
+      await fs.copyFile(from, `${to}.new`);
+      await fs.rename(`${to}.new`, to);
+    };
     const renewed: Certificate[] = [];
     const broken: SettingsError[] = [];
     const stop = new AbortController();
@@ -61,12 +66,12 @@ describe.skipIf(!able)('a certificate', () => {
       onRenewed: (certificate) => renewed.push(certificate),
       onBroken: (error) => broken.push(error),
     });
-    await fs.copyFile(other.cert, files.cert);
+    await putInPlace(other.cert, files.cert);
     while (broken.length === 0) await delay(5);
     await delay(50);
     expect(broken.map(({ code }) => code)).toEqual(['key_mismatch']);
     expect(renewed).toEqual([]);
-    await fs.copyFile(other.key, files.key);
+    await putInPlace(other.key, files.key);
     while (renewed.length === 0) await delay(5);
     expect(renewed[0].names).toEqual(['other.example']);
     await fs.rm(files.cert);

@@ -1,6 +1,6 @@
 import type { RunEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { withoutFloods } from '../src/reporter.js';
+import { ofOthers, withoutFloods } from '../src/reporter.js';
 
 const reason = 'wrong token';
 const knock: RunEvent = { event: 'worker', workerId: 'w', name: 'stranger', change: 'refused', reason, workers: 0 };
@@ -23,16 +23,35 @@ describe('a flood', () => {
     expect(told.slice(31)).toEqual([{ event: 'note', level: 'warn', text: '970 more were refused' }, knock]);
   });
 
-  it('of one kind hides no other, and what the run itself says is never left out', () => {
+  it('of one kind hides no other', () => {
     const told: RunEvent[] = [];
     const report = withoutFloods(
       (event) => told.push(event),
       () => 0,
     );
-    const warning: RunEvent = { event: 'note', level: 'warn', text: 'a link failed' };
     const joined: RunEvent = { ...knock, change: 'joined' };
-    for (let i = 0; i < 2_000; i++) for (const event of [knock, warning, joined, note]) report(event);
+    for (let i = 0; i < 2_000; i++) for (const event of [knock, joined, note]) report(event);
     const count = (event: RunEvent): number => told.filter((one) => one === event).length;
-    expect([knock, warning, joined, note].map(count)).toEqual([30, 30, 1_000, 2_000]);
+    expect([knock, joined, note].map(count)).toEqual([30, 1_000, 2_000]);
+  });
+
+  it('of troubles with others does not hide what the run itself warns of', () => {
+    const told: RunEvent[] = [];
+    const report = withoutFloods(
+      (event) => told.push(event),
+      () => 0,
+    );
+    const others = ofOthers(report, () => 0);
+    const warning: RunEvent = { event: 'note', level: 'warn', text: 'a link failed' };
+    const own: RunEvent = {
+      event: 'note',
+      level: 'warn',
+      text: 'training goes on without this checkpoint',
+      remedy: 'Make room.',
+    };
+    for (let i = 0; i < 1_000; i++) others(warning);
+    report(own);
+    expect(told).toHaveLength(31);
+    expect(told.at(-1)).toBe(own);
   });
 });

@@ -261,6 +261,8 @@ function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending:
     },
     onChange(worker, change, reason) {
       if (change === 'left') overview.left(worker.workerId, reason);
+      // That everyone leaves when the run is over is no news.
+      if (change === 'left' && shell.state.phase === 'over') return;
       ports.report({ event: 'worker', ...worker, change, reason, workers: door.workers });
     },
   });

@@ -204,8 +204,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
       throw error;
     } finally {
       guests.delete(workerId);
-      // That everyone leaves when the run is over is no news.
-      if (over === undefined) options.onChange(worker, 'left', reason);
+      options.onChange(worker, 'left', reason);
       options.feed({ type: 'workerLeft', workerId, reason });
       options.dismiss(workerId, brief(reason));
     }

@@ -161,6 +161,8 @@ function note(guest: Guest, message: Message, nowMs: number): void {
 
 function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, characters }: Share): void {
   guest.rounds++;
+  // What was wrong before is over.
+  guest.reason = '';
   guest.characters += characters;
   guest.streams = streams;
   const latencyMs = Math.max(0, countedAtMs - grantedAtMs - computeMs);

@@ -22,6 +22,7 @@ export interface Repeats {
 
 interface Stretch {
   readonly sinceMs: number;
+  lastMs: number;
   told: number;
   leftOut: number;
   last: Saying;
@@ -34,10 +35,12 @@ export function createRepeats(): Repeats {
       const shape = shapeOf(saying);
       const stretch = stretches.get(shape);
       if (!stretch) {
-        if (stretches.size < MOST_SHAPES) stretches.set(shape, { sinceMs: nowMs, told: 1, leftOut: 0, last: saying });
+        if (stretches.size < MOST_SHAPES)
+          stretches.set(shape, { sinceMs: nowMs, lastMs: nowMs, told: 1, leftOut: 0, last: saying });
         return true;
       }
       stretch.last = saying;
+      stretch.lastMs = nowMs;
       if (stretch.told < TOLD) return ++stretch.told > 0;
       stretch.leftOut++;
       return false;
@@ -45,10 +48,10 @@ export function createRepeats(): Repeats {
     due(nowMs, all = false) {
       const sayings: Saying[] = [];
       // In the order in which they began.
-      for (const [shape, { sinceMs, leftOut, last }] of stretches) {
+      for (const [shape, { sinceMs, lastMs, leftOut, last }] of stretches) {
         if (!all && nowMs - sinceMs < STRETCH_MS) break;
         stretches.delete(shape);
-        const seconds = Math.max(1, Math.round((nowMs - sinceMs) / 1000));
+        const seconds = Math.max(1, Math.round((lastMs - sinceMs) / 1000));
         if (leftOut > 0) sayings.push({ ...last, text: `${leftOut} more like this within ${seconds} s, the last: ${last.text}` });
       }
       return sayings;
@@ -56,7 +59,7 @@ export function createRepeats(): Repeats {
   };
 }
 
-/** Two that differ in figures and in which worker they speak of are alike. */
+/** Two that differ in figures, and in words that hold one, as ids of workers do, are alike. */
 function shapeOf({ kind, level, text }: Saying): string {
   return `${kind} ${level} ${text.replace(/\b\S*\d\S*/g, '#')}`;
 }

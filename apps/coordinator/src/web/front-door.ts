@@ -1,6 +1,7 @@
 /** One HTTP server for everything: pages, API, and the WebSockets of workers and viewers. */
 import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/protocol';
@@ -62,6 +63,7 @@ export function createFrontDoor(report: Report, first?: Certificate): FrontDoor 
   const secure = first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: HANDSHAKE_MS }, onRequest);
   const local = createServer(onRequest);
   const server = secure ?? createServer(onRequest);
+  const dropHandshakes = secure ? watchHandshakes(secure) : () => undefined;
   for (const one of [server, local]) {
     // Of every worker two, and viewers and those who look in.
     one.maxConnections = 2 * LIMITS.workers + 2_000;
@@ -87,8 +89,22 @@ export function createFrontDoor(report: Report, first?: Certificate): FrontDoor 
         one.close();
         one.closeAllConnections();
       }
+      dropHandshakes();
     },
   };
+}
+
+/** A server knows no connections that have not shaken hands yet, and would be kept from its end by them. @returns what lets them go */
+function watchHandshakes(server: Server): () => void {
+  const shaking = new Map<string, Socket>();
+  const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
+  server.on('connection', (socket: Socket) => {
+    const key = keyOf(socket);
+    shaking.set(key, socket);
+    socket.once('close', () => shaking.delete(key));
+  });
+  server.on('secureConnection', (socket: Socket) => shaking.delete(keyOf(socket)));
+  return () => shaking.forEach((socket) => socket.destroy());
 }
 
 function pathOf({ url = '/' }: IncomingMessage): string {

@@ -34,11 +34,17 @@ export interface Gate {
 
 export function createGate(options: GateOptions): Gate {
   const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
-  const names = new Set([...ownNames, ...options.allowedHosts]);
+  const allowed = new Set(options.allowedHosts.map(hostName));
+  const isOwn = (name: string): boolean =>
+    isIP(name) !== 0 ||
+    name.endsWith('.localhost') ||
+    [name, '*'].some((one) => allowed.has(one)) ||
+    ownNames.includes(name) ||
+    (options.certified?.().includes(name) ?? false);
   /** A proxy before us may have put another name in `host` than that by which the page was opened. */
   const ownPage = (origin: string, host: string): boolean => {
     const site = originHost(origin);
-    return site !== undefined && (site === host || options.allowedHosts.includes(hostName(site)));
+    return site !== undefined && (site === host || allowed.has(hostName(site)));
   };
 
   return {
@@ -51,8 +57,7 @@ export function createGate(options: GateOptions): Gate {
       const { origin } = request.headers;
       const host = options.visits.host(request);
       const name = hostName(host);
-      const own = names.has(name) || (options.certified?.().includes(name) ?? false);
-      if (!own && !isIP(name) && !name.endsWith('.localhost') && !names.has('*')) {
+      if (!isOwn(name)) {
         throw new ApiFailure(
           403,
           'unknown_host',

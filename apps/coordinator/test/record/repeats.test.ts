@@ -14,7 +14,7 @@ describe('repeats', () => {
     expect(told).toHaveLength(3);
     expect(repeats.due(9_999)).toEqual([]);
     expect(repeats.due(10_000)).toEqual([
-      { ...refused(49), text: `47 more like this within 10 s, the last: ${refused(49).text}` },
+      { ...refused(49), text: `47 more like this within 5 s, the last: ${refused(49).text}` },
     ]);
     expect(repeats.due(20_000)).toEqual([]);
     expect(repeats.admits(refused(51), 20_000)).toBe(true);

@@ -7,7 +7,7 @@ import { createVisits } from '../../src/web/visits.js';
 const SECRETS = {
   token: 'worker secret',
   adminToken: 'admin secret',
-  allowedHosts: ['train.example.org'],
+  allowedHosts: ['train.example.org', 'proxy.example.org:8443'],
   visits: createVisits(false),
 };
 const closed = createGate({ ...SECRETS, public: false });
@@ -65,6 +65,8 @@ describe('a request', () => {
     'x.localhost',
     `${os.hostname()}:7070`,
     'train.example.org',
+    'proxy.example.org:8443',
+    'proxy.example.org',
   ])('to a name of ours may come in: %s', (host) => {
     expect(() => closed.checkSite(request({ host }))).not.toThrow();
   });

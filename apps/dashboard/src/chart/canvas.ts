@@ -26,7 +26,8 @@ export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot 
       width: place.clientWidth,
       height: spec.height,
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      // Right of the plot half the last label of the axis stands.
+      padding: [8, 20, 0, 0],
       scales: { x: { time: false, auto: false, range: (_, min, max) => [min, max] }, y: yScale(spec, log) },
       axes: [xAxis(spec, words), yAxis(spec, log)],
       series: [{}, ...series.map(drawn)],

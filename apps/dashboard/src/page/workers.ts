@@ -112,7 +112,7 @@ function createSight(onCome: () => void): Sight {
 }
 
 function drawCount({ texts, format }: Page, { view }: DashboardState): void {
-  const { workers, workerCount } = view!;
+  const { workers, workerCount, phase } = view!;
   const count = (state: WorkerView['state']): string => format.whole(workers.filter((worker) => worker.state === state).length);
   setText(
     the('workers-count'),
@@ -120,7 +120,8 @@ function drawCount({ texts, format }: Page, { view }: DashboardState): void {
   );
   const listed = workers.filter(({ state }) => state !== 'left').length;
   const more = workerCount - listed;
-  const note = workerCount === 0 ? texts.workersNone : more > 0 ? texts.workersMore(format.whole(more)) : '';
+  const none = phase === 'over' ? '' : texts.workersNone;
+  const note = workerCount === 0 ? none : more > 0 ? texts.workersMore(format.whole(more)) : '';
   setText(the('workers-note'), note);
   the('workers-scroll').hidden = workers.length === 0;
 }
