@@ -237,10 +237,13 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
 
   it('ends when it is sent away, says so, and does not come back by itself', async () => {
     const admin = 'a-token-of-admins';
-    const run = await coordinate('dismissed', '--admin-token', admin);
+    // Leases that take long enough to be sent away in the middle of one.
+    const large = ['--hidden', '512', '--batch', '32', '--window', '64', '--eval-every', '0'];
+    const run = await coordinate('dismissed', '--admin-token', admin, ...large);
     const tab = await join(run);
     await tab.click('#start');
     await tab.until(computing);
+    await run.running.line(at(2));
     const workerId = (run.running.lines.find(isOfWorker('ready')) as { workerId?: string }).workerId;
     const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
     const body = JSON.stringify({ action: 'kick', workerId });

@@ -64,7 +64,7 @@ const EN = {
   },
   over: {
     completed: 'The run is complete: every round is computed. Thank you!',
-    stopped: 'The run is over: whoever runs it has stopped it. Thank you!',
+    stopped: 'The run is over: whoever runs it has stopped it. Thank you! Should it go on, you can start again here.',
     diverged: 'The run is over: its numbers grew beyond all bounds, and it will have to be started anew. Thank you!',
     dismissed: 'The coordinator has ended your part in the run. Thank you!',
   } satisfies Record<NonNullable<StopCode>, string>,
@@ -188,7 +188,7 @@ const ZH: Texts = {
   },
   over: {
     completed: '训练完成：所有轮次都已算完，谢谢！',
-    stopped: '训练结束了：组织者停止了它，谢谢！',
+    stopped: '训练结束了：组织者停止了它，谢谢！如果继续训练，可以在这里重新开始。',
     diverged: '训练结束了：数值发散，需要重新开始，谢谢！',
     dismissed: '协调器结束了您的参与，谢谢！',
   },

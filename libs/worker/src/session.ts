@@ -64,6 +64,9 @@ type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
   | { readonly from: 'reduce'; readonly event: ReduceEvent };
 
+/** How long a session that fails still listens for the reason. A coordinator that sends a worker away closes both links at once. */
+const LAST_WORD_MS = 500;
+
 /** What a worker has computed in its life: it outlives sessions. */
 export interface Ledger {
   characters: number;
@@ -277,6 +280,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
   const mostMissed = Math.max(MISSED_UPDATES, Math.floor(MISSED_BYTES / (4 * parts.layout.size)));
   /** The latest update heard of, applied or not. */
   let heard = -1;
+  let farewell: Farewell | undefined;
 
   return { serve };
 
@@ -289,7 +293,10 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
       pump(
         () => control.receive(listening.signal),
         inbox,
-        ({ message, body }) => ({ from: 'control', message, body }),
+        ({ message, body }) => {
+          if (message.type === 'stop') farewell = { code: message.code, reason: message.reason };
+          return { from: 'control', message, body };
+        },
       ),
       pump(
         () => member.receive(listening.signal),
@@ -304,6 +311,12 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
         const stopped = item.from === 'control' ? await onControl(item.message, item.body) : await onReduce(item.event);
         if (stopped !== undefined) return stopped;
       }
+    } catch (error) {
+      // Links fail in no particular order, and during a lease nobody reads: that we were told to go may stand behind it.
+      inbox.close();
+      if (!signal.aborted) await Promise.race([pumps[0], passed(parts.deadline(LAST_WORD_MS))]);
+      if (farewell === undefined) throw error;
+      return farewell;
     } finally {
       signal.removeEventListener('abort', stopListening);
       if (signal.aborted) sayBye();
@@ -335,7 +348,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
   async function onControl(message: Message, body: Uint8Array): Promise<Farewell | undefined> {
     switch (message.type) {
       case 'stop':
-        return { code: message.code, reason: message.reason };
+        return farewell;
       case 'refuse':
         throw turnedDown(message, 'after the welcome');
       case 'snapshot':
@@ -452,6 +465,10 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
     early = early.filter(({ lease }) => lease.round > round!);
     for (const order of ripe) await onLease(order);
   }
+}
+
+function passed(deadline: AbortSignal): Promise<void> {
+  return new Promise((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 /** Never rejects: a source that fails fails the inbox. An update is valid until the next is asked for, so that waits its turn. */

@@ -216,6 +216,27 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   return surroundings;
 }
 
+/** A window that measures a worker's speed begins with the characters 0 and 7. */
+const measures = ({ tokens }: Batch, vocabulary: number): boolean => tokens[0] === 0 && tokens[1] === 7 % vocabulary;
+
+/** The reference engine; its gradients in earnest are not done before `until`. */
+export function held(begun: () => void, until: Promise<void>): EngineMaker {
+  return async (model, limits) => {
+    const engine = createReferenceEngine(model, limits);
+    return Object.assign(Object.create(engine) as Engine, {
+      async gradient(batch: Batch) {
+        if (!measures(batch, model.vocabulary)) {
+          begun();
+          await until;
+        }
+        return engine.gradient(batch);
+      },
+      setParameters: (parameters: Float32Array) => engine.setParameters(parameters),
+      dispose: () => engine.dispose(),
+    });
+  };
+}
+
 /** The reference engine, until its n-th gradient in earnest takes the device away. Those that measure its speed come first. */
 export function lostAt(n: number): EngineMaker {
   let made = 0;
@@ -225,9 +246,8 @@ export function lostAt(n: number): EngineMaker {
     let leases = 0;
     return Object.assign(Object.create(engine) as Engine, {
       gradient: async (batch: Batch) => {
-        // A window that measures begins with the characters 0 and 7.
-        const measures = batch.tokens[0] === 0 && batch.tokens[1] === 7 % model.vocabulary;
-        if (!measures && ++leases === n) throw new EngineError('device_lost', 'the device is gone', 'go on with another');
+        if (!measures(batch, model.vocabulary) && ++leases === n)
+          throw new EngineError('device_lost', 'the device is gone', 'go on with another');
         return engine.gradient(batch);
       },
       setParameters: (parameters: Float32Array) => engine.setParameters(parameters),

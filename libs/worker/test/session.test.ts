@@ -1,7 +1,7 @@
 import { encodeFrames, type Channel } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { afterEach, describe, expect, it } from 'vitest';
-import { CONFIG, createSurroundings, LIMITS, lostAt, settle, type Surroundings } from './coordinator.js';
+import { CONFIG, createSurroundings, held, LIMITS, lostAt, settle, type Surroundings } from './coordinator.js';
 
 const GRAINS = [
   [0, 1],
@@ -224,6 +224,29 @@ describe('a worker that hears nothing', () => {
     expect(lost()).toEqual([]);
     channel.send(around.snapshotMessage(0), around.replica.snapshot());
     expect(await around.expectMessage(channel, 'ready')).toMatchObject({ round: 0 });
+  });
+});
+
+describe('a worker that is told to go while it computes', () => {
+  it.each(['completed', 'dismissed'] as const)('%s: goes, although both links are closed by then', async (code) => {
+    let begun = (): void => undefined;
+    let finish = (): void => undefined;
+    const computing = new Promise<void>((resolve) => (begun = resolve));
+    const done = new Promise<void>((resolve) => (finish = resolve));
+    await surround({ createEngine: held(begun, done) });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    await computing;
+    channel.send({ type: 'stop', code, reason: 'go' });
+    channel.close('go');
+    around.host.dismiss('w1', 'go');
+    await settle();
+    finish();
+    expect(await around.ended).toBe('ended');
+    expect(around.logs.at(-1)).toEqual({ kind: 'stopped', code, reason: 'go' });
+    expect(around.links).toHaveLength(1);
+    expect(lost()).toEqual([]);
   });
 });
 

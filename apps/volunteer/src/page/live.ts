@@ -8,11 +8,19 @@ const PATIENCE_MS = 10_000;
 
 /** Calls `onFacts` with each answer that makes sense; a coordinator that tells nothing, or cannot be reached, is asked again later. */
 export function watchRun(invitation: Invitation, onFacts: (facts: RunFacts) => void): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const look = async (): Promise<void> => {
+    timer = undefined;
     const facts = await fetchFacts(invitation);
     if (facts) onFacts(facts);
-    setTimeout(() => void look(), document.hidden ? HIDDEN_MS : SEEN_MS);
+    timer = setTimeout(() => void look(), document.hidden ? HIDDEN_MS : SEEN_MS);
   };
+  // Whoever comes back wants no news of half a minute ago.
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden || timer === undefined) return;
+    clearTimeout(timer);
+    void look();
+  });
   void look();
 }
 

@@ -190,7 +190,7 @@ function placeLive(isOn: boolean): void {
 }
 
 function drawTerms({ terms, isOn, obstacle, language, status }: Scene, texts: Texts, numbers: Numbers): void {
-  const isOver = isRunOver(status);
+  const isOver = status.phase.at === 'over' && status.phase.code === 'completed';
   placeLive(isOn || isOver);
   show(html('invite'), !isOn && !isOver);
   show(html('terms'), !isOver);

@@ -10,7 +10,8 @@ export interface Links {
   breakOff(reason: string): void;
 }
 
-export function createLinks(): Links {
+/** @param onEnd a link has ended, from whichever side */
+export function createLinks(onEnd: () => void): Links {
   const open = new Set<Connection>();
   let sentBytes = 0;
   let receivedBytes = 0;
@@ -18,7 +19,10 @@ export function createLinks(): Links {
     async connect(address, signal) {
       const link = await connectBrowser(address, { signal });
       open.add(link);
-      void link.closed.then(() => open.delete(link));
+      void link.closed.then(() => {
+        open.delete(link);
+        onEnd();
+      });
       return tap(link, {
         sent: ({ byteLength }) => (sentBytes += byteLength),
         received: ({ byteLength }) => void (receivedBytes += byteLength),

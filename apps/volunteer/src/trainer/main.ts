@@ -18,8 +18,10 @@ const scope = workerScope<Order, Report>();
 const report = (message: Report): void => scope.postMessage(message);
 const nowMs = (): number => performance.now();
 const leaving = new AbortController();
-const links = createLinks();
 const naps = createNaps();
+/** Between gradients. Who is cut off from the run, or sent away, need not rest before it hears of that. */
+const rests = createNaps();
+const links = createLinks(() => rests.wake());
 const tally = createTally();
 let heat = COOL;
 let share = 1;
@@ -58,7 +60,7 @@ function createPorts(only: EngineKind | undefined): WorkerPorts {
       const choice = await chooseEngine(config, limits, { ...wishes, threads, only, nowMs });
       const { signal } = leaving;
       const plan = (): Effort => effort(choice.threaded, choice.kind);
-      const engine = await createThrottledEngine({ open: choice.open, effort: plan, onWork, nowMs, sleep: naps.sleep, signal });
+      const engine = await createThrottledEngine({ open: choice.open, effort: plan, onWork, nowMs, sleep: rests.sleep, signal });
       const { name, variant } = engine.info;
       report({ kind: 'engine', engine: choice.kind, variant: `${name} ${variant}`, trials: choice.trials });
       return engine;

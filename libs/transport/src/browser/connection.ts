@@ -11,7 +11,7 @@ export interface BrowserConnectionOptions {
    */
   readonly keptBytes?: number;
   /**
-   * A link on which nothing came in for this long is `lost`. Default 20 s: the other side gives a sign of life every 5 s, as an empty text,
+   * A link on which nothing came in for this long, and up to a quarter more, is `lost`. Default 20 s: the other side gives a sign of life every 5 s, as an empty text,
    * because pages see no pings.
    */
   readonly silenceMs?: number;
