@@ -206,7 +206,7 @@ async function expectSound({ workers }: Company): Promise<void> {
   for (const { child, exited } of workers) {
     if (child.exitCode === null) continue;
     const { code, stderr } = await exited;
-    if (code !== 0) expect(stderr).toMatch(/the run is over/);
+    if (code !== 0) expect(stderr).toMatch(/the run is complete/);
   }
 }
 

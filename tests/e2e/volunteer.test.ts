@@ -152,6 +152,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     const tab = await join(run);
     await tab.click('#start');
     await run.running.line(at(20));
+    await run.running.line(named('checkpoint'));
     const [app] = await childrenOf(run.running.child.pid!);
     process.kill(app.pid, 'SIGKILL');
     await tab.until(`/The connection broke/.test(document.querySelector('#state').textContent)`);

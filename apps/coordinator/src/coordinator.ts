@@ -278,8 +278,7 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
   const certified = (): readonly string[] => door.certificate?.names ?? [];
   const gate = createGate({ token, adminToken, public: settings.public, allowedHosts, certified, visits });
   const { runId, layout, config } = training;
-  const outside = (): string | undefined =>
-    isEverywhere(settings.host) || settings.behindProxy ? addressesOf(siteOf(parts)).outside : undefined;
+  const outside = (): string | undefined => (isEverywhere(settings.host) ? addressesOf(siteOf(parts)).outside : undefined);
   const { organizer } = settings;
   const source = { conductor, board, runId, parameters: layout.size, organizer, token, visits, outside };
   const live = createLiveLink({
