@@ -96,7 +96,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate(`${element('#invite-code path')}.getAttribute('d').length`)).toBeGreaterThan(1_000);
     await tab.evaluate(`${element('#clip')}.value = '0.25'; ${element('#learning-rate')}.value = '0.004'`);
     await tab.click('#apply');
-    await tab.until(says('#stat-rate-note', /clip at 0\.25/));
+    await tab.until(says('#stat-rate-note', /clipping at 0\.25/));
     await tab.click('#checkpoint');
     await tab.until(says('#event-list', /checkpoint/));
 
@@ -219,8 +219,8 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     const [own, other] = await tab.evaluate<string[]>(compared);
     expect(own).toMatch(/1x32 LSTM.*this run.*\d steps.*%/);
     expect(other).toMatch(/1x32 tanh RNN.*\d steps.*%/);
-    await tab.until(says('#flow-lessons', /In layer 1 it (vanishes|explodes|holds):/));
-    await tab.until(says('#flow-lessons', /Clipping bounds the step, not the flow/));
+    await tab.until(says('#flow-lessons', /In layer 1 the gradient (vanishes|explodes|persists):/));
+    await tab.until(says('#flow-lessons', /Clipping limits the step, not the flow/));
   }, 120_000);
 
   it('lets the model write in the playground', async () => {
@@ -273,7 +273,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
 
     await tab.evaluate(`${element(plot)}.focus()`);
     await tab.press('ArrowRight');
-    await tab.until(says('#reading', /^round \d+: train \d/));
+    await tab.until(says('#reading', /^round \d+: training \d/));
     await tab.command('Input.dispatchKeyEvent', { type: 'keyDown', key: '0', text: '0' });
     await tab.until(`${first} === 1`);
     expect(await tab.evaluate(`${element('#range button')}.getAttribute('aria-pressed')`)).toBe('true');

@@ -75,7 +75,7 @@ describe.skipIf(stage.missing !== undefined || !able)('a browser on another mach
     const tab = await stage.visit(`https://${NAME}:${run.port}/join/#token=${TOKEN}&engine=wasm-threads`);
     expect(await privileges(tab)).toEqual({ secure: true, isolated: true, sharedMemory: true, wakeLock: true });
     const cores = await tab.evaluate<number>('navigator.hardwareConcurrency');
-    expect(await contribute(tab, run)).toContain(cores > 1 ? 'several processor cores' : 'one processor core');
+    expect(await contribute(tab, run)).toContain(cores > 1 ? 'several CPU cores' : 'one CPU core');
     expect(tab.complaints.filter((text) => /Security Policy|Mixed Content|exception/i.test(text))).toEqual([]);
   });
 
@@ -83,7 +83,7 @@ describe.skipIf(stage.missing !== undefined || !able)('a browser on another mach
     const run = await stage.coordinate('plain', '--allow-host', NAME);
     const tab = await stage.visit(`http://${NAME}:${run.port}/join/#token=${TOKEN}`);
     expect(await privileges(tab)).toEqual({ secure: false, isolated: false, sharedMemory: false, wakeLock: false });
-    expect(await contribute(tab, run)).toContain('one processor core');
+    expect(await contribute(tab, run)).toContain('one CPU core');
   });
 
   it('is let in by the names of the certificate, and by no other', async () => {

@@ -86,11 +86,11 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await tab.until(says('Computing'));
     await tab.evaluate('plug(false)');
     await run.running.line(changed('left'));
-    await tab.until(says('Paused while on battery'));
+    await tab.until(says('Paused on battery power'));
     await tab.evaluate('plug(true)');
     await tab.until(says('Computing'));
     await tab.evaluate('plug(false)');
-    await tab.until(says('Paused while on battery'));
+    await tab.until(says('Paused on battery power'));
     await tab.click('#pause-on-battery');
     await tab.until(says('Computing'));
   });
@@ -101,7 +101,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     const tab = await join(meter);
     await choose(tab, '#cap', '100');
     await tab.click('#start');
-    await tab.until(says('Paused: the traffic limit'), 60_000);
+    await tab.until(says('Paused: the data limit'), 60_000);
     await run.running.line(changed('left'));
     const [sent, received] = [...(await tab.text('#stat-traffic')).matchAll(/([\d.]+)\sMB/g)].map(([, mb]) => Number(mb));
     expect(sent + received).toBeGreaterThanOrEqual(100);
@@ -187,7 +187,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     const hot = new AbortController();
     const slowing = slowDown(own, hot.signal);
     try {
-      await tab.until(`/slower.*lowered to 70 %/.test(document.querySelector('#notice').textContent)`, 45_000);
+      await tab.until(`/slower.*lowered to 70%/.test(document.querySelector('#notice').textContent)`, 45_000);
     } finally {
       hot.abort();
       await slowing;
@@ -208,7 +208,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
     await tab.until(says('Computing'));
     await tab.evaluate(`document.querySelector('#engine').open = true`);
     expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
-    expect(await tab.text('#insecure')).toMatch(/without https.*one processor core/);
+    expect(await tab.text('#insecure')).toMatch(/without HTTPS.*one CPU core/);
   });
 
   it('who runs it before it starts, and that the run is paused when it is', async () => {
@@ -220,11 +220,11 @@ describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
       expect(answer.ok).toBe(true);
     };
     const tab = await join(run);
-    await tab.until(`/Ada, room 214 runs it/.test(document.querySelector('#invite').textContent)`);
+    await tab.until(`/organizer of this run is Ada, room 214/.test(document.querySelector('#invite').textContent)`);
     await tab.click('#start');
     await tab.until(says('Computing'));
     await steer('pause');
-    await tab.until(says('Whoever runs it has paused the run'));
+    await tab.until(says('The organizer has paused the run'));
     await steer('resume');
     await tab.until(says('Computing'));
   });

@@ -40,7 +40,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     const page = await serve(run.host);
     const tab = await join(page);
     expect(await tab.text('h1')).toBe('Help train a text model');
-    expect(await tab.text('#invite')).toMatch(/costs power.*costs traffic/s);
+    expect(await tab.text('#invite')).toMatch(/uses power.*uses data/s);
     expect(await tab.text('#facts')).toContain(`the coordinator is ${new URL(page.origin).host}`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
     expect(run.running.lines.filter(named('worker'))).toEqual([]);
@@ -94,10 +94,10 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
   });
 
   it.each([
-    ['wasm', true, 'one processor core'],
-    ['wasm', false, 'one processor core'],
-    ['wasm-threads', true, 'several processor cores'],
-    ['webgpu', true, 'the graphics chip'],
+    ['wasm', true, 'one CPU core'],
+    ['wasm', false, 'one CPU core'],
+    ['wasm-threads', true, 'several CPU cores'],
+    ['webgpu', true, 'GPU (WebGPU)'],
   ])('computes with %s (isolated: %s) and says how fast it was', async (engine, isolated, words) => {
     const run = await coordinate(`engine-${engine}-${isolated}`);
     const tab = await join(isolated ? run : await serve(run.host, false), `&engine=${engine}`);
@@ -215,7 +215,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
 
     const wrong = await visit(`${run.origin}/join/#token=guess`);
     await wrong.click('#start');
-    expect(await wrong.until(visible('#problem'))).toMatch(/does not fit this run.*new link/s);
+    expect(await wrong.until(visible('#problem'))).toMatch(/link has expired.*new link/s);
     expect(await wrong.until(visible('#again'))).toBe('Try again');
 
     // The page's own server answers HTTP and no WebSocket: what a proxy that blocks them looks like.
@@ -249,7 +249,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
     const body = JSON.stringify({ action: 'kick', workerId });
     expect((await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body })).status).toBe(200);
-    await tab.until(`/has ended your part/.test(document.querySelector('#state').textContent)`);
+    await tab.until(`/has ended your session/.test(document.querySelector('#state').textContent)`);
     await run.running.line(isOfWorker('left'));
     // Longer than the first try to come back would be waited for.
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -273,7 +273,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(await focused()).toBe('pause');
     await tab.press('Space');
     await run.running.line(isOfWorker('left'));
-    await tab.until(`document.querySelector('#pause').textContent === 'Go on'`);
+    await tab.until(`document.querySelector('#pause').textContent === 'Resume'`);
   });
 
   it('fits a narrow screen, with targets large enough for fingers', async () => {
@@ -297,7 +297,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
       `(() => { const s = document.querySelector('#language'); s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`,
     );
     await tab.until(`document.documentElement.lang === 'zh'`);
-    expect(await tab.text('#start')).toBe('开始帮忙');
+    expect(await tab.text('#start')).toBe('开始参与');
     const untranslated = `[...document.querySelectorAll('[data-text]')].filter((e) => !/[\\u4e00-\\u9fff]/.test(e.textContent)).map((e) => e.outerHTML)`;
     expect(await tab.evaluate(untranslated)).toEqual([]);
     await tab.reload();

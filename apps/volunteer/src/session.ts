@@ -47,10 +47,10 @@ const OPEN: Circumstances = {
 };
 
 const FAREWELLS: Readonly<Record<PauseReason, string>> = {
-  person: 'paused by its person',
-  cap: 'paused: its traffic limit is reached',
-  battery: 'paused on battery',
-  hidden: 'paused: its tab is hidden',
+  person: 'paused by the volunteer',
+  cap: 'paused: the data limit is reached',
+  battery: 'paused on battery power',
+  hidden: 'paused: the tab is hidden',
 };
 
 export function createSession(ports: SessionPorts): Session {
@@ -112,7 +112,7 @@ export function createSession(ports: SessionPorts): Session {
       reconsider();
     },
     leave() {
-      dismiss('left by its person');
+      dismiss('the volunteer left');
       isOn = false;
       apply({ kind: 'left' });
     },

@@ -60,7 +60,7 @@ describe('a session', () => {
     const { session, trainers, passTime } = play();
     session.start();
     session.note({ pausedByPerson: true });
-    expect(trainers[0].orders.at(-1)).toEqual({ kind: 'leave', reason: 'paused by its person' });
+    expect(trainers[0].orders.at(-1)).toEqual({ kind: 'leave', reason: 'paused by the volunteer' });
     expect(trainers[0].terminated).toBe(false);
     passTime();
     expect(trainers[0].terminated).toBe(true);

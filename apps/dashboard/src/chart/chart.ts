@@ -193,7 +193,7 @@ function createFrame(spec: ChartSpec, words: Words, [legend, table]: readonly HT
       setText(unit, spec.unit());
       setText(logButton, words.texts.logScale);
       setAttribute(logButton, 'aria-label', `${words.texts.logScale}: ${spec.title()}`);
-      setText(empty, words.texts.chartEmpty);
+      setText(empty, words.texts.noData);
       setAttribute(place, 'aria-label', spec.title());
     },
     tell(isEmpty) {

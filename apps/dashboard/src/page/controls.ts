@@ -23,7 +23,7 @@ export function createControls(page: Page): Panel {
     const admin = isAdmin(state);
     for (const id of ['controls', 'steer']) the(id).hidden = !admin;
     if (!admin || !changed(state, before, 'view', 'link')) return;
-    setAttribute(the('controls'), 'aria-label', page.texts.steer);
+    setAttribute(the('controls'), 'aria-label', page.texts.controls);
     setText(pause, pausedByHand(state) ? page.texts.resume : page.texts.pause);
     const over = state.view!.phase === 'over' || state.link.at !== 'live';
     for (const button of [pause, stop, checkpoint]) if (!button.matches('[aria-busy=true]')) button.disabled = over;
@@ -50,8 +50,8 @@ async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Pr
 }
 
 async function confirmStop(page: Page, order: (request: ControlRequest) => Promise<boolean>): Promise<void> {
-  const { stopTitle, stopWhat, stopYes } = page.texts;
-  if (await page.confirm(stopTitle, stopWhat, stopYes)) await order({ action: 'stop' });
+  const { stopTitle, stopWhat, stopRun } = page.texts;
+  if (await page.confirm(stopTitle, stopWhat, stopRun)) await order({ action: 'stop' });
 }
 
 async function save(page: Page): Promise<undefined> {

@@ -65,7 +65,7 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
   const facts = [
     model,
     texts.parameters(format.compact(parameters)),
-    texts.learnsFrom(corpus.name, format.compact(corpus.characters)),
+    texts.trainedOn(corpus.name, format.compact(corpus.characters)),
     ...(organizer ? [texts.organizedBy(organizer)] : []),
   ];
   setText(the('run-facts'), facts.join(' · '));

@@ -35,7 +35,7 @@ export function createSamples(page: Page): Panel {
     const last = page.state.samples.length - 1;
     slider.value = Number(slider.value) >= last ? '0' : slider.value;
     following = false;
-    setText(play, page.texts.halt);
+    setText(play, page.texts.stop);
     timer = setInterval(() => {
       if (Number(slider.value) >= page.state.samples.length - 1) return halt();
       slider.value = String(Number(slider.value) + 1);
@@ -45,7 +45,7 @@ export function createSamples(page: Page): Panel {
   });
 
   return (state, before) => {
-    if (!before) setText(play, timer ? page.texts.halt : page.texts.play);
+    if (!before) setText(play, timer ? page.texts.stop : page.texts.play);
     if (changed(state, before, 'samples') || (before && before.points.round.length === 0)) draw(state);
   };
 

@@ -51,7 +51,7 @@ function openTrainer(onReport: (report: Report) => void): TrainerHandle {
   const worker = new Worker(new URL('./trainer.js', import.meta.url), { type: 'module' });
   worker.addEventListener('message', ({ data }: MessageEvent<Report>) => onReport(data));
   worker.addEventListener('error', ({ message }) => {
-    const failure = { code: 'internal', message: message || 'the script of the trainer did not load', remedy: '' };
+    const failure = { code: 'internal', message: message || 'the trainer script did not load', remedy: '' };
     onReport({ kind: 'ended', failure });
   });
   return { post: (order) => worker.postMessage(order), terminate: () => worker.terminate() };

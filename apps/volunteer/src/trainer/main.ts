@@ -90,7 +90,7 @@ function failureOf(error: unknown): Failure {
   if (error instanceof WorkerRefused) return { code: error.code, message: error.message, remedy: error.remedy };
   if (error instanceof EngineError) return { code: `engine_${error.code}`, message: error.message, remedy: error.remedy };
   const message = error instanceof Error ? error.message : String(error);
-  return { code: 'internal', message, remedy: 'Reload the page; if it happens again, tell whoever runs this.' };
+  return { code: 'internal', message, remedy: 'Reload the page. If it happens again, tell the organizer.' };
 }
 
 scope.onmessage = ({ data: order }) => {

@@ -13,7 +13,7 @@ export function openEngineThread(variant: string | undefined): EngineThread {
         if (!terminated) handler(new Error(why));
       };
       worker.addEventListener('error', ({ message }) => tell(message || 'its script did not load'));
-      worker.addEventListener('messageerror', () => tell('what it said could not be read'));
+      worker.addEventListener('messageerror', () => tell('one of its messages could not be read'));
     },
     terminate() {
       terminated = true;
