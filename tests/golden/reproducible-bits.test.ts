@@ -16,7 +16,7 @@ const STREAMS = 5;
 const LEASE_STREAMS = 2;
 const WINDOW = 9;
 const ROUNDS = 3;
-const GRAINS = [[0, 1], [2, 3], [4]];
+const UNITS = [[0, 1], [2, 3], [4]];
 
 /** The smallest that Strassen's method divides, and models with padding and everything else there is. */
 const MODELS: Readonly<Record<string, ModelConfig>> = {
@@ -59,7 +59,7 @@ function stateOf(model: ModelConfig, states: Float32Array, stream: number): Floa
   return states.subarray(stream * stateSize(model), (stream + 1) * stateSize(model));
 }
 
-/** The digest of the parameters after all rounds; the grains of a round are computed in the order given. */
+/** The digest of the parameters after all rounds; the units of a round are computed in the order given. */
 async function train(model: ModelConfig, codec: GradientCodec, order: readonly number[]): Promise<string> {
   const layout = createLayout(model);
   const shape = { codec, tensorSizes: layout.tensors.map(({ size }) => size), stateFloats: stateSize(model) };
@@ -77,7 +77,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
     reduction.openRound({ round, learningRate: 0.01, clip: 1, parametersDigest });
     engine.setParameters(replica.parameters);
     for (const [i, k] of order.entries()) {
-      const streams = GRAINS[k];
+      const streams = UNITS[k];
       reduction.grant({ round, leaseId: `l${k}`, workerId: 'w', streams });
       const { gradient, endStates, lossSum, tokens } = await engine.gradient(grainOf(model, round, streams, states));
       const body = new Uint8Array(updateBytes(shape) + endStates.byteLength);

@@ -9,18 +9,17 @@ export function faultsOf(state: RunState): string[] {
 
 function grainFaults(state: RunState): string[] {
   const faults: string[] = [];
-  const timely = new Array<number>(state.grains.length).fill(0);
-  for (const { timely: relied, grains } of state.leases.values()) if (relied) for (const index of grains) timely[index]++;
-  state.grains.forEach(({ counted, timelyLeases, holder, nextHolder }, index) => {
-    if (timelyLeases !== timely[index])
-      faults.push(`grain ${index}: timelyLeases ${timelyLeases}, and ${timely[index]} are open`);
+  const timely = new Array<number>(state.units.length).fill(0);
+  for (const { timely: relied, units } of state.leases.values()) if (relied) for (const index of units) timely[index]++;
+  state.units.forEach(({ counted, timelyLeases, holder, nextHolder }, index) => {
+    if (timelyLeases !== timely[index]) faults.push(`unit ${index}: timelyLeases ${timelyLeases}, and ${timely[index]} are open`);
     const free = !counted && timelyLeases === 0;
-    if (state.uncovered.has(index) !== free) faults.push(`grain ${index}: ${free ? 'not ' : ''}in uncovered`);
-    if (nextHolder !== undefined && !counted) faults.push(`grain ${index}: has a next holder and is not counted`);
+    if (state.uncovered.has(index) !== free) faults.push(`unit ${index}: ${free ? 'not ' : ''}in uncovered`);
+    if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder and is not counted`);
     for (const id of [holder, nextHolder]) {
       const keeper = id === undefined ? undefined : state.workers.get(id);
       if (id !== undefined && (!keeper || keeper.state === 'syncing'))
-        faults.push(`grain ${index}: held by ${id}, which holds nothing`);
+        faults.push(`unit ${index}: held by ${id}, which holds nothing`);
     }
   });
   return faults;
@@ -44,11 +43,11 @@ function workerFaults(state: RunState): string[] {
 
 function leaseFaults(state: RunState): string[] {
   const faults: string[] = [];
-  for (const { id, workerId, round, grains } of state.leases.values()) {
+  for (const { id, workerId, round, units } of state.leases.values()) {
     if (round !== state.round) faults.push(`lease ${id}: of round ${round} in round ${state.round}`);
     if (!state.workers.get(workerId)?.leases.has(id)) faults.push(`lease ${id}: of ${workerId}, which does not list it`);
     const { leaseStreams } = state.settings;
-    if (leaseStreams > 0 && grains.length !== 1) faults.push(`lease ${id}: of ${grains.length} grains in a reproducible run`);
+    if (leaseStreams > 0 && units.length !== 1) faults.push(`lease ${id}: of ${units.length} units in a reproducible run`);
   }
   return faults;
 }

@@ -107,13 +107,13 @@ async function msUntilElsewhere(simulation: Simulation, name: string): Promise<n
   const { state } = coordinator.conductor!.shell;
   const { round } = state;
   const worker = record(simulation, name)!;
-  const its = [...worker.leases].flatMap((id) => state.leases.get(id)!.grains);
+  const its = [...worker.leases].flatMap((id) => state.leases.get(id)!.units);
   expect(its.length).toBeGreaterThan(0);
   const startMs = clock.nowMs;
   const elsewhere = (): boolean => {
     const others = [...state.leases.values()].filter((lease) => lease.workerId !== worker.id && !lease.late);
-    const covered = new Set(others.flatMap(({ grains }) => grains));
-    return state.round > round || its.every((index) => state.grains[index].counted || covered.has(index));
+    const covered = new Set(others.flatMap(({ units }) => units));
+    return state.round > round || its.every((index) => state.units[index].counted || covered.has(index));
   };
   await simulation.until('that others compute it', elsewhere);
   return clock.nowMs - startMs;

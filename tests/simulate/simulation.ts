@@ -238,7 +238,7 @@ export function describe({ clock, coordinator, workers, reduce }: Simulation): s
   const machines = workers.map(({ name, running, host }) => `${name} ${running ? (host.frozen ? 'frozen' : 'up') : 'down'}`);
   return [
     `at ${clock.nowMs} ms, coordinator ${coordinator.running ? 'up' : 'down'}, all-reduce ${reduce ? (reduce.running ? 'up' : 'down') : 'inside'}`,
-    `round ${state?.round} ${state?.phase}, paused by ${[...(state?.pausedBy ?? [])].join() || 'nobody'}, ${state?.uncovered.size} grains uncovered`,
+    `round ${state?.round} ${state?.phase}, paused by ${[...(state?.pausedBy ?? [])].join() || 'nobody'}, ${state?.uncovered.size} units uncovered`,
     `records: ${records.join(', ')}`,
     `machines: ${machines.join(', ')}`,
   ].join('\n');

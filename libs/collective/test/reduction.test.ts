@@ -161,11 +161,11 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
   const config: ReductionConfig = { ...CONFIG, codec, ordered: true };
   /** Two cancel each other, and what is added between them loses its last bits to them: sums in float64 differ with the order. */
   const FAR_APART = [1e10, 1e-5, -1e10, 7e-3];
-  const GRAINS = [[0, 1], [2], [3, 4], [5]].map((streams, k) => ({
+  const UNITS = [[0, 1], [2], [3, 4], [5]].map((streams, k) => ({
     ...work(k, streams),
     gradient: Float32Array.from({ length: SIZE }, (_, i) => FAR_APART[k] * Math.sin(k % 2 === 0 ? i + 1 : i * (k + 1) + 1)),
   }));
-  const orders = permutations(GRAINS);
+  const orders = permutations(UNITS);
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
   const updates = (of: ReductionConfig) =>
     new Set(orders.map((order) => `${JSON.stringify(reduce(of, order, 0.01).message)} ${hex(reduce(of, order, 0.01).body)}`));
@@ -177,7 +177,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
   });
 
   it('adds in the order of the streams', () => {
-    const expected = reduce({ ...config, ordered: false }, GRAINS);
+    const expected = reduce({ ...config, ordered: false }, UNITS);
     for (const order of orders) expect(reduce(config, order).body).toEqual(expected.body);
   });
 
@@ -186,7 +186,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
     const sums = orders.map((order) => {
       const reduction = opened(config, 0, order);
       const verdicts = order.map((one) => {
-        const lossSum = losses[GRAINS.indexOf(one)];
+        const lossSum = losses[UNITS.indexOf(one)];
         return reduction.add(one.workerId, message(one, { lossSum }), body(config, one));
       });
       const last = verdicts[3];
@@ -197,7 +197,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
   });
 
   it('says of each contribution at once that it counts, and sums none that does not', () => {
-    const expected = reduce(config, GRAINS).body;
+    const expected = reduce(config, UNITS).body;
     for (const order of orders) {
       const reduction = opened(config, 0, order);
       for (const one of order) {
@@ -214,7 +214,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
         add({ ...one, gradient: one.gradient.with(3, NaN) });
         add(one, { parametersDigest: 'ffffffffffffffff' });
         add(one);
-        add({ ...one, leaseId: `backup ${one.leaseId}`, gradient: GRAINS[0].gradient }, {}, 'w9');
+        add({ ...one, leaseId: `backup ${one.leaseId}`, gradient: UNITS[0].gradient }, {}, 'w9');
       }
       const each = ['not_finite', 'replica_diverged', 'counted', 'already_counted'];
       expect(results).toEqual(order.flatMap(() => each));
@@ -223,26 +223,26 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
   });
 
   it('keeps what came too early though its bytes are written over', () => {
-    const [last, ...others] = GRAINS.toReversed();
-    const reduction = opened(config, 0, GRAINS);
+    const [last, ...others] = UNITS.toReversed();
+    const reduction = opened(config, 0, UNITS);
     const early = body(config, last);
     expect(reduction.add(last.workerId, message(last), early).result).toBe('counted');
     early.fill(0x7f);
     const verdicts = others.map((one) => reduction.add(one.workerId, message(one), body(config, one)));
     const whole = verdicts[2];
-    expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, GRAINS).body);
+    expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, UNITS).body);
   });
 
   it('takes nothing that was kept into the next round', () => {
-    const reduction = opened(config, 0, GRAINS);
-    const [, , , last] = GRAINS;
-    reduction.add(last.workerId, message(last), body(config, { ...last, gradient: GRAINS[0].gradient }));
+    const reduction = opened(config, 0, UNITS);
+    const [, , , last] = UNITS;
+    reduction.add(last.workerId, message(last), body(config, { ...last, gradient: UNITS[0].gradient }));
     for (const round of [5, 6]) {
       reduction.openRound({ round, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
-      for (const { workerId, leaseId, streams } of GRAINS) reduction.grant({ round, workerId, leaseId, streams });
-      const verdicts = GRAINS.toReversed().map((one) => reduction.add(one.workerId, message(one, { round }), body(config, one)));
+      for (const { workerId, leaseId, streams } of UNITS) reduction.grant({ round, workerId, leaseId, streams });
+      const verdicts = UNITS.toReversed().map((one) => reduction.add(one.workerId, message(one, { round }), body(config, one)));
       const whole = verdicts[3];
-      expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, GRAINS).body);
+      expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, UNITS).body);
     }
   });
 });

@@ -210,7 +210,7 @@ function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
 function streamsLent({ leases }: WorkerRecord, state: RunState): number {
   let streams = 0;
   for (const leaseId of leases) {
-    for (const index of state.leases.get(leaseId)?.grains ?? []) streams += state.grains[index].streams.length;
+    for (const index of state.leases.get(leaseId)?.units ?? []) streams += state.units[index].streams.length;
   }
   return streams;
 }

@@ -170,8 +170,8 @@ export function createRunShell(parts: ShellParts): RunShell {
 }
 
 /** Without the end states of every stream the next round would go on from those of the round before. */
-function requireWhole({ grains, round }: RunState): void {
-  if (grains.every(({ counted }) => counted)) return;
+function requireWhole({ units, round }: RunState): void {
+  if (units.every(({ counted }) => counted)) return;
   throw new ProtocolError(
     'unexpected_message',
     `the update of round ${round} came before all its contributions`,

@@ -37,7 +37,7 @@ async function open(config: ModelConfig, choice: EngineChoice = 'auto', options:
 const parameters = (config: ModelConfig, seed: number) => initialParameters(config, createLayout(config), seed);
 
 /** Streams from .. from + count of a round. */
-function grain(config: ModelConfig, from: number, count = STREAMS, window = WINDOW): Batch {
+function unit(config: ModelConfig, from: number, count = STREAMS, window = WINDOW): Batch {
   return {
     streams: count,
     window,
@@ -54,39 +54,39 @@ async function bits(engine: Engine, batch: Batch): Promise<string> {
 
 describe.each(MODELS)('a reproducible engine for $cell of $hidden', (config) => {
   it('gives the same bits each time it is opened, in this thread and in threads of its own', async () => {
-    const expected = await bits(await open(config), grain(config, 0));
+    const expected = await bits(await open(config), unit(config, 0));
     for (const threads of [0, 1, 3]) {
       const engine = await open(config, 'wasm', { threads });
       expect(engine.info).toMatchObject(INFO);
-      expect(await bits(engine, grain(config, 0))).toBe(expected);
+      expect(await bits(engine, unit(config, 0))).toBe(expected);
     }
   });
 
-  it('gives the bits of a grain whatever it computed before', async () => {
-    const expected = await bits(await open(config), grain(config, 4));
+  it('gives the bits of a unit whatever it computed before', async () => {
+    const expected = await bits(await open(config), unit(config, 4));
     const engine = await open(config);
     // Larger and smaller batches, other parameters, other calls, and a gradient that is not finite.
-    await engine.gradient(grain(config, 0, LIMITS.maxStreams));
-    await engine.gradient(grain(config, 8, 1, 3));
-    await engine.evaluate(grain(config, 2));
+    await engine.gradient(unit(config, 0, LIMITS.maxStreams));
+    await engine.gradient(unit(config, 8, 1, 3));
+    await engine.evaluate(unit(config, 2));
     await engine.step(new Uint16Array(2), new Float32Array(2 * stateSize(config)));
     engine.setParameters(parameters(config, 6).fill(Infinity));
-    await expect(engine.gradient(grain(config, 4))).rejects.toMatchObject({ code: 'not_finite' });
+    await expect(engine.gradient(unit(config, 4))).rejects.toMatchObject({ code: 'not_finite' });
     engine.setParameters(parameters(config, 5));
-    expect(await bits(engine, grain(config, 4))).toBe(expected);
-    expect(await bits(engine, grain(config, 4))).toBe(expected);
+    expect(await bits(engine, unit(config, 4))).toBe(expected);
+    expect(await bits(engine, unit(config, 4))).toBe(expected);
   });
 
   it('gives the same bits whatever tile its products are cut in, and other bits than threads that divide the streams', async () => {
-    const expected = await bits(await open(config), grain(config, 0));
+    const expected = await bits(await open(config), unit(config, 0));
     const variants = wasmVariants().filter((variant) => variant.startsWith('simd '));
     expect(variants).toEqual(expect.arrayContaining([REPRODUCIBLE_ENGINE.variant, REPRODUCIBLE_ENGINE.wide]));
     const others = await Promise.all(variants.map((variant) => createCpuEngine('wasm', config, LIMITS, { variant })));
     const divided = await openEngine('wasm', config, LIMITS, { threadScript, threads: 2, variant: 'simd 4x2' });
     engines.push(...others, divided);
     for (const engine of [...others, divided]) engine.setParameters(parameters(config, 5));
-    for (const engine of others) expect(await bits(engine, grain(config, 0)), engine.info.variant).toBe(expected);
-    expect(await bits(divided, grain(config, 0))).not.toBe(expected);
+    for (const engine of others) expect(await bits(engine, unit(config, 0)), engine.info.variant).toBe(expected);
+    expect(await bits(divided, unit(config, 0))).not.toBe(expected);
   });
 });
 

@@ -1,10 +1,10 @@
-/** How grains are dealt to workers: pure functions of speeds and of who holds what. */
+/** How units are dealt to workers: pure functions of speeds and of who holds what. */
 
 export interface Hand {
   readonly workerId: string;
   /** Measured speed, chars/s; only ratios matter. */
   readonly charsPerSecond: number;
-  /** Grains whose hidden state this worker holds from the round before. */
+  /** Work units whose hidden state this worker holds from the round before. */
   readonly held: number;
 }
 
@@ -19,7 +19,7 @@ const PROBATION = 0.25;
 const TRIAL_SHARE = 0.1;
 
 /**
- * How many of `total` grains each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
+ * How many of `total` units each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
  * else in proportion to speed. The sum is `total`. A slow worker may get none.
  */
 export function dealQuotas(hands: readonly Hand[], total: number): number[] {
@@ -49,8 +49,8 @@ export function oneForEach(quotas: readonly number[]): number[] {
 }
 
 /**
- * How many of `total` grains each candidate is tried with, in their order, beside workers of so many chars/s together. `word`: the
- * speed it claims; 0: it was too slow for one grain when it was measured.
+ * How many of `total` units each candidate is tried with, in their order, beside workers of so many chars/s together. `word`: the
+ * speed it claims; 0: it was too slow for one unit when it was measured.
  */
 export function trialQuotas(
   candidates: readonly { readonly word: number }[],
@@ -66,7 +66,7 @@ export function trialQuotas(
   });
 }
 
-/** Time until the last worker is done, in units of one grain at one char/s. */
+/** Time until the last worker is done, in units of one unit at one char/s. */
 function makespan(hands: readonly Hand[], quotas: readonly number[]): number {
   let most = 0;
   hands.forEach((hand, i) => (most = Math.max(most, quotas[i] / hand.charsPerSecond)));
@@ -78,7 +78,7 @@ function fastestShares(speeds: readonly number[], total: number): number[] {
   const sum = speeds.reduce((a, b) => a + b, 0);
   const quotas = speeds.map((speed) => Math.floor((speed / sum) * total));
   const missing = total - quotas.reduce((a, b) => a + b, 0);
-  // One grain after the other to who would be done with it first.
+  // One unit after the other to who would be done with it first.
   const doneAt = (i: number): number => (quotas[i] + 1) / speeds[i];
   const heap = createHeap(
     speeds.map((_, i) => i),
@@ -115,40 +115,40 @@ function createHeap(items: number[], compare: (a: number, b: number) => number):
 }
 
 /** Sorts in place. Most of what is dealt is in order already, and sorting even that costs copies of it. */
-export function ascending(grains: number[]): number[] {
-  for (let i = 1; i < grains.length; i++) if (grains[i] < grains[i - 1]) return grains.sort((a, b) => a - b);
-  return grains;
+export function ascending(units: number[]): number[] {
+  for (let i = 1; i < units.length; i++) if (units[i] < units[i - 1]) return units.sort((a, b) => a - b);
+  return units;
 }
 
 /**
- * Which grains go to whom: every worker keeps what it holds as far as its quota goes, the rest fills up in order. What is beyond all
+ * Which units go to whom: every worker keeps what it holds as far as its quota goes, the rest fills up in order. What is beyond all
  * quotas goes to nobody.
- * `holder(grain)` names the worker that holds the grain's states, if any.
+ * `holder(unit)` names the worker that holds the unit's states, if any.
  */
-export function dealGrains(
-  grains: readonly number[],
+export function dealUnits(
+  units: readonly number[],
   workerIds: readonly string[],
   quotas: readonly number[],
-  holder: (grain: number) => string | undefined,
+  holder: (unit: number) => string | undefined,
 ): Map<string, number[]> {
   const dealt = new Map<string, number[]>(workerIds.map((id) => [id, []]));
   const room = new Map(workerIds.map((id, i) => [id, quotas[i]]));
   const rest: number[] = [];
-  for (const grain of grains) {
-    const keeper = holder(grain);
-    if (keeper !== undefined && (room.get(keeper) ?? 0) > 0) give(keeper, grain);
-    else rest.push(grain);
+  for (const unit of units) {
+    const keeper = holder(unit);
+    if (keeper !== undefined && (room.get(keeper) ?? 0) > 0) give(keeper, unit);
+    else rest.push(unit);
   }
   let next = 0;
-  for (const grain of rest) {
+  for (const unit of rest) {
     while (next < workerIds.length && room.get(workerIds[next]) === 0) next++;
-    if (next < workerIds.length) give(workerIds[next], grain);
+    if (next < workerIds.length) give(workerIds[next], unit);
   }
   for (const mine of dealt.values()) ascending(mine);
   return dealt;
 
-  function give(workerId: string, grain: number): void {
-    dealt.get(workerId)!.push(grain);
+  function give(workerId: string, unit: number): void {
+    dealt.get(workerId)!.push(unit);
     room.set(workerId, room.get(workerId)! - 1);
   }
 }

@@ -6,7 +6,7 @@ export { RUN_OPTIONS, type RunOption } from './options.js';
 export {
   createRunState,
   type Decision,
-  type Grain,
+  type WorkUnit,
   type Lease,
   type RunEffect,
   type RunInput,

@@ -1,5 +1,5 @@
-/** Which grains are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
-import { ascending, dealGrains, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
+/** Which units are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
+import { ascending, dealUnits, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
@@ -8,7 +8,7 @@ const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
 /** The part of a crew's speed that must be lost before those on the bench are asked again. */
 const NOTABLE_LOSS = 0.1;
-/** A worker that was too slow for a single grain is tried again after so many rounds: it may have been a passing load. */
+/** A worker that was too slow for a single unit is tried again after so many rounds: it may have been a passing load. */
 const RETRY_ROUNDS = 25;
 
 /** To be called when anything of the worker has changed that decides whether it may be dealt something. */
@@ -49,8 +49,8 @@ export function leaveCrew(state: RunState, workerId: string): void {
   unbench(state);
 }
 
-function noteGrain(state: RunState, index: number): void {
-  const { counted, timelyLeases } = state.grains[index];
+function refreshUncovered(state: RunState, index: number): void {
+  const { counted, timelyLeases } = state.units[index];
   if (counted || timelyLeases > 0) state.uncovered.delete(index);
   else state.uncovered.add(index);
 }
@@ -58,24 +58,24 @@ function noteGrain(state: RunState, index: number): void {
 /** Everything is to be computed, nothing is lent. */
 export function freshRound(state: RunState): void {
   unbench(state);
-  state.grains.forEach((grain, index) => {
-    grain.counted = false;
-    grain.lent = false;
-    grain.failures = 0;
+  state.units.forEach((unit, index) => {
+    unit.counted = false;
+    unit.lent = false;
+    unit.failures = 0;
     // To clear a set makes a new table, even of an empty one.
-    if (grain.failedBy.size > 0) grain.failedBy.clear();
-    grain.timelyLeases = 0;
-    grain.contender = undefined;
-    noteGrain(state, index);
+    if (unit.failedBy.size > 0) unit.failedBy.clear();
+    unit.timelyLeases = 0;
+    unit.contender = undefined;
+    refreshUncovered(state, index);
   });
 }
 
 /** The lease is out of the books; its worker may be computing it still. */
 export function closeLease(state: RunState, lease: Lease): void {
   if (!state.leases.delete(lease.id)) return;
-  for (const index of lease.grains) {
-    if (lease.timely) state.grains[index].timelyLeases--;
-    noteGrain(state, index);
+  for (const index of lease.units) {
+    if (lease.timely) state.units[index].timelyLeases--;
+    refreshUncovered(state, index);
   }
   const worker = state.workers.get(lease.workerId);
   worker?.leases.delete(lease.id);
@@ -83,10 +83,10 @@ export function closeLease(state: RunState, lease: Lease): void {
 }
 
 export function markCounted(state: RunState, index: number, holder: WorkerRecord | undefined): void {
-  state.grains[index].counted = true;
-  state.grains[index].nextHolder = holder?.id;
+  state.units[index].counted = true;
+  state.units[index].nextHolder = holder?.id;
   holder?.nextHeld.push(index);
-  noteGrain(state, index);
+  refreshUncovered(state, index);
 }
 
 /** What it was lent and what it holds no longer counts on it. */
@@ -95,9 +95,8 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
   worker.unanswered.clear();
   worker.batch.void = true;
   leaveCrew(state, worker.id);
-  for (const index of worker.held) if (state.grains[index].holder === worker.id) state.grains[index].holder = undefined;
-  for (const index of worker.nextHeld)
-    if (state.grains[index].nextHolder === worker.id) state.grains[index].nextHolder = undefined;
+  for (const index of worker.held) if (state.units[index].holder === worker.id) state.units[index].holder = undefined;
+  for (const index of worker.nextHeld) if (state.units[index].nextHolder === worker.id) state.units[index].nextHolder = undefined;
   worker.held = [];
   worker.nextHeld = [];
   noteWorker(state, worker);
@@ -153,10 +152,10 @@ function setLate(state: RunState, lease: Lease, nowMs: number): void {
 
 function relyNoMore(state: RunState, lease: Lease): void {
   lease.timely = false;
-  for (const index of lease.grains) {
-    state.grains[index].timelyLeases--;
-    state.grains[index].contender = lease.id;
-    noteGrain(state, index);
+  for (const index of lease.units) {
+    state.units[index].timelyLeases--;
+    state.units[index].contender = lease.id;
+    refreshUncovered(state, index);
   }
 }
 
@@ -187,12 +186,12 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   if (state.uncovered.size === 0) return 'every stream is counted or lent';
   const idle = freeWorkers(state, nowMs);
   if (idle.length === 0) return `${waitingStreams(state)} streams wait for a free worker`;
-  const whole = state.uncovered.size === state.grains.length;
+  const whole = state.uncovered.size === state.units.length;
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
   let streams = 0;
-  for (const { worker, grains, trial } of dealt) {
-    streams += streamsOf(state, grains);
-    grantAll(state, worker, grains, trial, nowMs, effects);
+  for (const { worker, units, trial } of dealt) {
+    streams += streamsOf(state, units);
+    grantAll(state, worker, units, trial, nowMs, effects);
   }
   return `${streams} streams lent to ${dealt.length} workers`;
 }
@@ -213,9 +212,9 @@ function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   return rested();
 }
 
-function streamsOf({ grains }: RunState, indices: Iterable<number>): number {
+function streamsOf({ units }: RunState, indices: Iterable<number>): number {
   let streams = 0;
-  for (const index of indices) streams += grains[index].streams.length;
+  for (const index of indices) streams += units[index].streams.length;
   return streams;
 }
 
@@ -232,39 +231,39 @@ function isAnyoneAtWork({ leases }: RunState): boolean {
 /** What a worker gets; `trial`: it is not relied on. */
 interface Hold {
   readonly worker: WorkerRecord;
-  readonly grains: readonly number[];
+  readonly units: readonly number[];
   readonly trial: boolean;
 }
 
 /** The whole round: every worker keeps what it holds as far as its share goes. */
 function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
-  const uncovered = [...state.grains.keys()];
+  const uncovered = [...state.units.keys()];
   const shares = sharesOfRound(state, idle, uncovered);
-  const dealt = dealGrains(
+  const dealt = dealUnits(
     uncovered,
     shares.map(({ worker }) => worker.id),
     shares.map(({ quota }) => quota),
-    (index) => state.grains[index].holder,
+    (index) => state.units[index].holder,
   );
   const { crew, settings } = state;
   crew.paces.clear();
   Object.assign(crew, { charsPerSecond: 0, lost: 0, endMs: nowMs });
   const holds = shares
-    .map(({ worker, trial }) => ({ worker, trial, grains: dealt.get(worker.id)! }))
-    .filter(({ grains }) => grains.length > 0);
-  for (const { worker, trial, grains } of holds) {
+    .map(({ worker, trial }) => ({ worker, trial, units: dealt.get(worker.id)! }))
+    .filter(({ units }) => units.length > 0);
+  for (const { worker, trial, units } of holds) {
     if (trial) continue;
     crew.paces.set(worker.id, worker.pace.charsPerSecond);
     crew.charsPerSecond += worker.pace.charsPerSecond;
-    const characters = streamsOf(state, grains) * settings.window;
+    const characters = streamsOf(state, units) * settings.window;
     crew.endMs = Math.max(crew.endMs, nowMs + expectedMs(worker.pace, characters));
   }
   return holds;
 }
 
 /**
- * What is left of a round: each gets its part beside the others at work, who will be done soon, and at least one grain, so that what a lost
- * worker had is not heaped on whoever happens to be done first. Who would be at one grain for longer than the others at all of them is
+ * What is left of a round: each gets its part beside the others at work, who will be done soon, and at least one unit, so that what a lost
+ * worker had is not heaped on whoever happens to be done first. Who would be at one unit for longer than the others at all of them is
  * benched.
  */
 function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
@@ -282,16 +281,16 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
       const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
-      return { worker, grains: ascending(take(next, part)), trial: relied && !worker.pace.measured };
+      return { worker, units: ascending(take(next, part)), trial: relied && !worker.pace.measured };
     });
-  return holds.filter(({ grains }) => grains.length > 0);
+  return holds.filter(({ units }) => units.length > 0);
 }
 
 function isQuickEnough({ crew, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
-  const grain = Math.max(settings.leaseStreams, 1) * settings.window;
-  // Each of them has one grain of its own under way, on average.
-  const restMs = ((uncovered.size + crew.paces.size) * grain * 1000) / crew.charsPerSecond;
-  return nowMs + expectedMs(pace, grain) <= Math.max(crew.endMs, nowMs + restMs);
+  const unit = Math.max(settings.leaseStreams, 1) * settings.window;
+  // Each of them has one unit of its own under way, on average.
+  const restMs = ((uncovered.size + crew.paces.size) * unit * 1000) / crew.charsPerSecond;
+  return nowMs + expectedMs(pace, unit) <= Math.max(crew.endMs, nowMs + restMs);
 }
 
 function take(from: Iterator<number>, count: number): number[] {
@@ -304,7 +303,7 @@ function take(from: Iterator<number>, count: number): number[] {
   return taken;
 }
 
-/** How many grains a worker gets. */
+/** How many units a worker gets. */
 interface Share {
   readonly worker: WorkerRecord;
   readonly quota: number;
@@ -352,20 +351,20 @@ function trialsBeside(
 function handsOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Hand[] {
   const held = new Map<string, number>();
   for (const index of uncovered) {
-    const { holder } = state.grains[index];
+    const { holder } = state.units[index];
     if (holder !== undefined) held.set(holder, (held.get(holder) ?? 0) + 1);
   }
   return workers.map(({ id, pace: { charsPerSecond } }) => ({ workerId: id, charsPerSecond, held: held.get(id) ?? 0 }));
 }
 
 /**
- * One lease of all the grains; but in a reproducible run one of each, since what a contribution adds up decides how it is rounded. Grains that
+ * One lease of all the units; but in a reproducible run one of each, since what a contribution adds up decides how it is rounded. Work units that
  * someone else may still come with are leased apart from others, as that one has them: a contribution counts as a whole or not at all.
  */
 function grantAll(
   state: RunState,
   worker: WorkerRecord,
-  grains: readonly number[],
+  units: readonly number[],
   trial: boolean,
   nowMs: number,
   effects: RunEffect[],
@@ -373,8 +372,8 @@ function grantAll(
   worker.batch = { sinceMs: nowMs, characters: 0, void: false };
   worker.dealtRound = state.round;
   const groups = new Map<string | number, number[]>();
-  for (const index of grains) {
-    const key = state.settings.leaseStreams > 0 ? index : (state.grains[index].contender ?? '');
+  for (const index of units) {
+    const key = state.settings.leaseStreams > 0 ? index : (state.units[index].contender ?? '');
     const group = groups.get(key);
     if (group) group.push(index);
     else groups.set(key, [index]);
@@ -388,12 +387,12 @@ function grantAll(
 function grant(
   state: RunState,
   worker: WorkerRecord,
-  grains: readonly number[],
+  units: readonly number[],
   { charactersBefore, trial }: { readonly charactersBefore: number; readonly trial: boolean },
   nowMs: number,
   effects: RunEffect[],
 ): number {
-  const streams = state.settings.leaseStreams > 0 ? grains.flatMap((index) => state.grains[index].streams) : grains;
+  const streams = state.settings.leaseStreams > 0 ? units.flatMap((index) => state.units[index].streams) : units;
   const characters = streams.length * state.settings.window;
   const charactersSoFar = charactersBefore + characters;
   let leftover = 0;
@@ -401,12 +400,12 @@ function grant(
   const deadlineMs = allowanceMs(worker.pace, charactersSoFar + leftover);
   const id = `${state.round}-${state.leaseCount++}`;
   let states = '';
-  for (const index of grains) states += stateSource(state, worker.id, index);
+  for (const index of units) states += stateSource(state, worker.id, index);
   const lease: Lease = {
     id,
     round: state.round,
     workerId: worker.id,
-    grains,
+    units,
     characters,
     charactersSoFar,
     grantedAtMs: nowMs,
@@ -419,19 +418,19 @@ function grant(
   state.leases.set(id, lease);
   worker.leases.add(id);
   noteWorker(state, worker);
-  for (const index of grains) {
-    if (trial) state.grains[index].contender = id;
-    else state.grains[index].timelyLeases++;
-    state.grains[index].lent = true;
-    noteGrain(state, index);
+  for (const index of units) {
+    if (trial) state.units[index].contender = id;
+    else state.units[index].timelyLeases++;
+    state.units[index].lent = true;
+    refreshUncovered(state, index);
   }
   effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs });
   return charactersSoFar;
 }
 
-/** For each stream of the grain: `z` zeros, `h` held by the worker, `g` given. */
-function stateSource({ round, settings, grains }: RunState, workerId: string, index: number): string {
-  const { holder, lent, streams } = grains[index];
+/** For each stream of the unit: `z` zeros, `h` held by the worker, `g` given. */
+function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
+  const { holder, lent, streams } = units[index];
   const wraps = round % settings.windowsPerPass === 0;
   const source = wraps ? 'z' : holder === workerId && !lent ? 'h' : 'g';
   return streams.length === 1 ? source : source.repeat(streams.length);

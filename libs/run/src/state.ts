@@ -29,7 +29,7 @@ export interface WorkerRecord {
   toldCharsPerSecond: number;
   /** Its leases of this round that are neither counted nor given back. */
   readonly leases: Set<string>;
-  /** Grains whose holder it is, and whose next holder: where to look when it is lost. */
+  /** Work units whose holder it is, and whose next holder: where to look when it is lost. */
   held: number[];
   nextHeld: number[];
   /** Its leases of rounds that are over, of which nothing was heard: it may be computing them still. */
@@ -49,7 +49,7 @@ export interface Lease {
   readonly id: string;
   readonly round: number;
   readonly workerId: string;
-  readonly grains: readonly number[];
+  readonly units: readonly number[];
   /** To compute, with those of its leases before this one that were dealt in one go. */
   readonly characters: number;
   readonly charactersSoFar: number;
@@ -66,13 +66,13 @@ export interface Lease {
 }
 
 /** What is dealt as one: a stream; in a reproducible run a fixed group of neighbouring streams. */
-export interface Grain {
+export interface WorkUnit {
   readonly streams: readonly number[];
   /** Counted in this round. */
   counted: boolean;
-  /** Leases of this round that cover the grain and are relied on. */
+  /** Leases of this round that cover the unit and are relied on. */
   timelyLeases: number;
-  /** The latest lease that covers the grain and is not relied on: late, or on trial. */
+  /** The latest lease that covers the unit and is not relied on: late, or on trial. */
   contender: string | undefined;
   /** The worker that holds the hidden states before this round's window, if one does. */
   holder: string | undefined;
@@ -93,12 +93,12 @@ export interface RunState {
   /** The round being computed = rounds completed. */
   round: number;
   readonly workers: Map<string, WorkerRecord>;
-  readonly grains: readonly Grain[];
+  readonly units: readonly WorkUnit[];
   /** Neither counted nor in timely hands. */
   readonly uncovered: Set<number>;
   /** Workers that have nothing to do and could. */
   readonly idle: Set<string>;
-  /** They could as well, but others will be done before they are with one grain: not asked in this round while those are at work. */
+  /** They could as well, but others will be done before they are with one unit: not asked in this round while those are at work. */
   readonly benched: Set<string>;
   /** What the round relies on, as it was dealt: who, at how many chars/s each (`lost`: gone since), and when they should be done. */
   readonly crew: { readonly paces: Map<string, number>; charsPerSecond: number; lost: number; endMs: number };
@@ -179,7 +179,7 @@ export interface Decision {
 export function createRunState(settings: RunSettings, round: number): RunState {
   const { streams, leaseStreams } = settings;
   const size = leaseStreams || 1;
-  const grains = Array.from({ length: Math.ceil(streams / size) }, (_, k): Grain => {
+  const units = Array.from({ length: Math.ceil(streams / size) }, (_, k): WorkUnit => {
     const first = k * size;
     return {
       streams: Array.from({ length: Math.min(size, streams - first) }, (__, i) => first + i),
@@ -199,7 +199,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     pausedBy: new Set(),
     round,
     workers: new Map(),
-    grains,
+    units,
     uncovered: new Set(),
     idle: new Set(),
     benched: new Set(),
@@ -210,7 +210,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
   };
 }
 
-/** The grain that a stream belongs to. */
-export function grainOf({ leaseStreams }: RunSettings, stream: number): number {
+/** The unit that a stream belongs to. */
+export function unitOf({ leaseStreams }: RunSettings, stream: number): number {
   return leaseStreams > 0 ? Math.floor(stream / leaseStreams) : stream;
 }

@@ -16,7 +16,7 @@ import {
   stuckWorkers,
 } from './lending.js';
 import { measuredPace, startingPace } from './pace.js';
-import { grainOf, type Decision, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
+import { unitOf, type Decision, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
 
 /** Refusals that say that the worker computes wrongly, not that it came too late. */
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
@@ -186,11 +186,11 @@ function suspect(state: RunState, worker: WorkerRecord, reason: string, nowMs: n
  */
 function hasDiverged(state: RunState, lease: Lease): boolean {
   let diverged = false;
-  for (const index of lease.grains) {
-    const grain = state.grains[index];
-    grain.failures++;
-    grain.failedBy.add(lease.workerId);
-    diverged ||= grain.failures >= NOT_FINITE_TRIES && [...state.workers.keys()].every((id) => grain.failedBy.has(id));
+  for (const index of lease.units) {
+    const unit = state.units[index];
+    unit.failures++;
+    unit.failedBy.add(lease.workerId);
+    diverged ||= unit.failures >= NOT_FINITE_TRIES && [...state.workers.keys()].every((id) => unit.failedBy.has(id));
   }
   return diverged;
 }
@@ -209,7 +209,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
     return `lease ${input.leaseId} counted for a round that is over; ${lendUncovered(state, nowMs, effects)}`;
   }
   const holder = worker?.state === 'syncing' ? undefined : worker;
-  for (const stream of input.streams) markCounted(state, grainOf(state.settings, stream), holder);
+  for (const stream of input.streams) markCounted(state, unitOf(state.settings, stream), holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
     closeLease(state, lease);
@@ -253,9 +253,9 @@ function updated(state: RunState, round: number, nowMs: number, effects: RunEffe
     state.workers.get(lease.workerId)?.unanswered.set(lease.id, lease);
     closeLease(state, lease);
   }
-  for (const grain of state.grains) {
-    grain.holder = grain.nextHolder;
-    grain.nextHolder = undefined;
+  for (const unit of state.units) {
+    unit.holder = unit.nextHolder;
+    unit.nextHolder = undefined;
   }
   for (const worker of state.workers.values()) {
     worker.held = worker.nextHeld;
@@ -291,9 +291,9 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string
 function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
   if (state.phase === 'idle') return 'no round is open yet';
   for (const worker of state.workers.values()) forsake(state, worker);
-  for (const grain of state.grains) {
-    grain.holder = undefined;
-    grain.nextHolder = undefined;
+  for (const unit of state.units) {
+    unit.holder = undefined;
+    unit.nextHolder = undefined;
   }
   return tell(effects, `the all-reduce service is back; ${openRound(state, nowMs, effects)}`);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dealGrains, dealQuotas, oneForEach, trialQuotas } from '../src/dealing.js';
+import { dealUnits, dealQuotas, oneForEach, trialQuotas } from '../src/dealing.js';
 
 const hand = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
 
@@ -44,7 +44,7 @@ describe('dealing quotas', () => {
       total,
     );
     const span = (deal: readonly number[]): number => Math.max(...deal.map((count, i) => count / speeds[i]));
-    // One grain more or less at any two workers makes it no quicker.
+    // One unit more or less at any two workers makes it no quicker.
     for (let i = 0; i < speeds.length; i++) {
       for (let j = 0; j < speeds.length; j++) {
         if (i === j || quotas[i] === 0) continue;
@@ -62,10 +62,10 @@ describe('dealing quotas', () => {
   });
 });
 
-describe('dealing grains', () => {
-  it('leaves grains with the worker that holds their states, up to its quota', () => {
-    const holder = (grain: number) => (grain < 3 ? 'a' : 'b');
-    const dealt = dealGrains([0, 1, 2, 3], ['a', 'b'], [2, 2], holder);
+describe('dealing units', () => {
+  it('leaves units with the worker that holds their states, up to its quota', () => {
+    const holder = (unit: number) => (unit < 3 ? 'a' : 'b');
+    const dealt = dealUnits([0, 1, 2, 3], ['a', 'b'], [2, 2], holder);
     expect(Object.fromEntries(dealt)).toEqual({ a: [0, 1], b: [2, 3] });
   });
 });

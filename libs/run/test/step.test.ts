@@ -617,7 +617,7 @@ describe('a worker that pauses', () => {
 });
 
 describe('a reproducible run', () => {
-  const GRAINS = [
+  const UNITS = [
     [0, 1, 2],
     [3, 4, 5],
     [6, 7],
@@ -629,17 +629,17 @@ describe('a reproducible run', () => {
     return { run, opened: leases(run.feed({ type: 'start' })) };
   }
 
-  it('deals leases of one grain each, several to a worker', () => {
+  it('deals leases of one unit each, several to a worker', () => {
     const { opened } = pair();
-    expect(opened.map(({ streams }) => streams)).toEqual(GRAINS);
+    expect(opened.map(({ streams }) => streams)).toEqual(UNITS);
     expect(opened.map(({ workerId }) => workerId)).toEqual(['a', 'a', 'b']);
     expect(opened[1].deadlineMs).toBeGreaterThan(opened[0].deadlineMs);
   });
 
-  it('deals the same grains whoever is there', () => {
+  it('deals the same units whoever is there', () => {
     const run = createRun({ leaseStreams: 3 });
     run.join('only');
-    expect(leases(run.feed({ type: 'start' })).map(({ streams }) => streams)).toEqual(GRAINS);
+    expect(leases(run.feed({ type: 'start' })).map(({ streams }) => streams)).toEqual(UNITS);
   });
 
   it('lends what a lost worker had not sent yet, and keeps what it had', () => {
@@ -655,7 +655,7 @@ describe('a reproducible run', () => {
     const { run, opened } = pair();
     run.count(opened[2]);
     run.pass(opened[0].deadlineMs);
-    expect(leases(run.feed({ type: 'tick' })).map(({ streams }) => streams)).toEqual(GRAINS.slice(0, 2));
+    expect(leases(run.feed({ type: 'tick' })).map(({ streams }) => streams)).toEqual(UNITS.slice(0, 2));
   });
 
   it('measures a worker by all that it was dealt', () => {

@@ -3,7 +3,7 @@ import type { Connection } from '@troupe/transport';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CONFIG, createSurroundings, held, LIMITS, lostAt, settle, type Surroundings } from './coordinator.js';
 
-const GRAINS = [
+const UNITS = [
   [0, 1],
   [2, 3],
   [4, 5],
@@ -15,16 +15,16 @@ afterEach(() => around.end());
 const surround = async (options: Partial<Surroundings> = {}) =>
   (around = await createSurroundings({ config: CONFIG, ...options }));
 
-/** Names of a round's leases, one for each grain. */
-const names = (round: number) => GRAINS.map((_, k) => `r${round}k${k}`);
+/** Names of a round's leases, one for each unit. */
+const names = (round: number) => UNITS.map((_, k) => `r${round}k${k}`);
 
 function lendAll(channel: Channel, round: number, states: string): void {
-  GRAINS.forEach((ids, k) => around.lend(channel, names(round)[k], round, ids, states));
+  UNITS.forEach((ids, k) => around.lend(channel, names(round)[k], round, ids, states));
 }
 
 function openAndGrant(round: number): void {
   around.openRound(round);
-  GRAINS.forEach((ids, k) => around.grant(names(round)[k], round, ids));
+  UNITS.forEach((ids, k) => around.grant(names(round)[k], round, ids));
 }
 
 const lost = () => around.logs.filter((entry) => entry.kind === 'lost');
@@ -37,7 +37,7 @@ describe('several leases of a round', () => {
     for (const round of [0, 1, 2]) {
       openAndGrant(round);
       lendAll(channel, round, round === 0 ? 'zz' : 'hh');
-      for (const [k, ids] of GRAINS.entries()) {
+      for (const [k, ids] of UNITS.entries()) {
         const counted = await around.nextCounted();
         expect(counted).toMatchObject({ leaseId: names(round)[k], streams: ids });
         const before = ends[k] ?? new Float32Array(counted.endStates.length);
@@ -57,10 +57,10 @@ describe('several leases of a round', () => {
     lendAll(channel, 1, 'hh');
     await settle();
     const ends: Float32Array[] = [];
-    for (const _ of GRAINS) ends.push((await around.nextCounted()).endStates);
+    for (const _ of UNITS) ends.push((await around.nextCounted()).endStates);
     await around.stepped();
     openAndGrant(1);
-    for (const [k, ids] of GRAINS.entries()) {
+    for (const [k, ids] of UNITS.entries()) {
       const counted = await around.nextCounted();
       expect(counted.leaseId).toBe(names(1)[k]);
       expect(counted.endStates).toEqual(await around.expectedStates(ids, 1, ends[k]));
@@ -72,13 +72,13 @@ describe('several leases of a round', () => {
     const channel = await around.join(0);
     openAndGrant(0);
     const states = ['zz', 'zh', 'zz'];
-    GRAINS.forEach((ids, k) => around.lend(channel, names(0)[k], 0, ids, states[k]));
+    UNITS.forEach((ids, k) => around.lend(channel, names(0)[k], 0, ids, states[k]));
     expect((await around.nextCounted()).leaseId).toBe('r0k0');
     expect((await around.nextCounted()).leaseId).toBe('r0k2');
     expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'no_state' });
     // It comes again, with the states that were missing.
-    around.grant('again', 0, GRAINS[1]);
-    around.lend(channel, 'again', 0, GRAINS[1], 'zz');
+    around.grant('again', 0, UNITS[1]);
+    around.lend(channel, 'again', 0, UNITS[1], 'zz');
     expect((await around.nextCounted()).leaseId).toBe('again');
     await around.stepped();
   });
@@ -92,8 +92,8 @@ describe('several leases of a round', () => {
     expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'engine' });
     await around.sendSnapshot(channel, 0);
     for (const k of [1, 2]) {
-      around.grant(`again${k}`, 0, GRAINS[k]);
-      around.lend(channel, `again${k}`, 0, GRAINS[k], 'zz');
+      around.grant(`again${k}`, 0, UNITS[k]);
+      around.lend(channel, `again${k}`, 0, UNITS[k], 'zz');
       expect((await around.nextCounted()).leaseId).toBe(`again${k}`);
     }
     await around.stepped();
