@@ -9,7 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createGradientWriter, createReduction, updateBytes, createGradientReader, writerBytes } from '@troupe/collective';
 import { openEngine } from '@troupe/engines/node';
 import { createLayout, initialParameters, stateSize, type Engine, type ModelConfig } from '@troupe/model';
-import { createReplica, createVectorSpace } from '@troupe/optim';
+import { createReplica, createVectorMemory } from '@troupe/optim';
 import { GRADIENT_CODECS, type GradientCodec } from '@troupe/protocol';
 
 const STREAMS = 5;
@@ -69,7 +69,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
   const optimizer = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 } as const;
   const replica = createReplica({ size: layout.size, optimizer });
   replica.setParameters(initialParameters(model, layout, 11));
-  const writer = createGradientWriter(shape, createVectorSpace(writerBytes(shape)));
+  const writer = createGradientWriter(shape, createVectorMemory(writerBytes(shape)));
   const states = new Float32Array(STREAMS * stateSize(model));
 
   for (let round = 0; round < ROUNDS; round++) {

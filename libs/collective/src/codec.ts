@@ -1,4 +1,4 @@
-import { spaceBytes, type CodedVector, type VectorSpace } from '@troupe/optim';
+import { vectorMemoryBytes, type CodedVector, type VectorMemory } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
 import { CollectiveError } from './errors.js';
 
@@ -46,7 +46,7 @@ export function contributionBytes(shape: GradientShape, streams: number): number
 
 /** Bytes that a writer takes in its space. */
 export function writerBytes(shape: GradientShape): number {
-  return spaceBytes({ float32: [updateBytes(shape) / 4] });
+  return vectorMemoryBytes({ float32: [updateBytes(shape) / 4] });
 }
 
 export function createGradientReader(shape: GradientShape): GradientReader {
@@ -68,11 +68,11 @@ export function createGradientReader(shape: GradientShape): GradientReader {
   };
 }
 
-/** @throws OptimError `out_of_memory` when `space` lacks `writerBytes` */
-export function createGradientWriter(shape: GradientShape, space: VectorSpace): GradientWriter {
-  const memory = space.allocateFloat32(updateBytes(shape) / 4);
-  const body = new Uint8Array(memory.buffer as ArrayBuffer, memory.byteOffset, memory.byteLength);
-  const write = shape.codec === 'fp32' ? floatWriter(memory, space) : halfWriter(shape, memory, space);
+/** @throws OptimError `out_of_memory` when `memory` lacks `writerBytes` */
+export function createGradientWriter(shape: GradientShape, memory: VectorMemory): GradientWriter {
+  const storage = memory.allocateFloat32(updateBytes(shape) / 4);
+  const body = new Uint8Array(storage.buffer as ArrayBuffer, storage.byteOffset, storage.byteLength);
+  const write = shape.codec === 'fp32' ? floatWriter(storage, memory) : halfWriter(shape, storage, memory);
   const size = parameterCount(shape.tensorSizes);
   return {
     encode(gradient) {
@@ -117,14 +117,14 @@ interface BodyWriter {
   encodeMean: (...mean: Parameters<GradientWriter['encodeMean']>) => void;
 }
 
-function floatWriter(body: Float32Array, space: VectorSpace): BodyWriter {
+function floatWriter(body: Float32Array, memory: VectorMemory): BodyWriter {
   return {
     encode: (gradient) => body.set(gradient),
-    encodeMean: (sum, factor) => space.scaleToFloat(sum, factor, body),
+    encodeMean: (sum, factor) => memory.scaleToFloat(sum, factor, body),
   };
 }
 
-function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, space: VectorSpace): BodyWriter {
+function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, memory: VectorMemory): BodyWriter {
   const tensors = tensorRanges(tensorSizes);
   const scales = body.subarray(0, tensors.length);
   const halves = halvesAt(
@@ -137,15 +137,15 @@ function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, space: V
     encode(gradient) {
       for (const [k, { from, to }] of tensors.entries()) {
         const tensor = gradient.subarray(from, to);
-        scales[k] = scaleFor(space.maxMagnitude(tensor));
-        space.encodeHalf(tensor, 1 / scales[k], parts[k]);
+        scales[k] = scaleFor(memory.maxMagnitude(tensor));
+        memory.encodeHalf(tensor, 1 / scales[k], parts[k]);
       }
     },
     encodeMean(sum, factor, largest) {
       for (const [k, { from, to }] of tensors.entries()) {
         // Multiplying and rounding keep the order of magnitudes, so the largest of the sum becomes the largest of the mean.
         scales[k] = scaleFor(Math.fround(largest[k] * factor));
-        space.scaleToHalf(sum.subarray(from, to), factor, 1 / scales[k], parts[k]);
+        memory.scaleToHalf(sum.subarray(from, to), factor, 1 / scales[k], parts[k]);
       }
     },
   };

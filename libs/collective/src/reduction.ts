@@ -1,11 +1,11 @@
 import {
   clipScale,
-  createVectorSpace,
-  spaceBytes,
+  createVectorMemory,
+  vectorMemoryBytes,
   type CodedVector,
   type KernelKind,
   type SumMeasures,
-  type VectorSpace,
+  type VectorMemory,
 } from '@troupe/optim';
 import { ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import {
@@ -82,9 +82,9 @@ export interface Reduction {
 /** @throws OptimError `out_of_memory` */
 export function createReduction(config: ReductionConfig): Reduction {
   const size = parameterCount(config.tensorSizes);
-  const bytes = spaceBytes({ float64: [size], float32: [config.codec === 'fp32' ? size : Math.ceil(size / 2)] });
-  const space = createVectorSpace(bytes + writerBytes(config), config.kind);
-  return new StreamReduction(config, space, size);
+  const bytes = vectorMemoryBytes({ float64: [size], float32: [config.codec === 'fp32' ? size : Math.ceil(size / 2)] });
+  const memory = createVectorMemory(bytes + writerBytes(config), config.kind);
+  return new StreamReduction(config, memory, size);
 }
 
 interface OpenRound extends RoundOrder {
@@ -104,7 +104,7 @@ type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
 
 class StreamReduction implements Reduction {
   readonly #config: ReductionConfig;
-  readonly #space: VectorSpace;
+  readonly #memory: VectorMemory;
   readonly #reader: GradientReader;
   readonly #writer: GradientWriter;
   /** Sum of the gradients counted so far, [P]. What stands here before the first is left over from the round before. */
@@ -115,13 +115,13 @@ class StreamReduction implements Reduction {
   readonly #spare: Uint8Array[] = [];
   #round: OpenRound | undefined;
 
-  constructor(config: ReductionConfig, space: VectorSpace, size: number) {
+  constructor(config: ReductionConfig, memory: VectorMemory, size: number) {
     this.#config = config;
-    this.#space = space;
+    this.#memory = memory;
     this.#reader = createGradientReader(config);
-    this.#writer = createGradientWriter(config, space);
-    this.#sum = space.allocateFloat64(size);
-    this.#incoming = config.codec === 'fp32' ? space.allocateFloat32(size) : space.allocateUint16(size);
+    this.#writer = createGradientWriter(config, memory);
+    this.#sum = memory.allocateFloat64(size);
+    this.#incoming = config.codec === 'fp32' ? memory.allocateFloat32(size) : memory.allocateUint16(size);
   }
 
   openRound(order: RoundOrder): void {
@@ -213,8 +213,8 @@ class StreamReduction implements Reduction {
 
   #addNext(round: OpenRound, values: CodedVector, isLast: boolean): SumMeasures | undefined {
     const fresh = round.added++ === 0;
-    if (isLast) return this.#space.addLast(this.#sum, values, fresh);
-    this.#space.add(this.#sum, values, fresh);
+    if (isLast) return this.#memory.addLast(this.#sum, values, fresh);
+    this.#memory.add(this.#sum, values, fresh);
     return undefined;
   }
 
@@ -224,7 +224,7 @@ class StreamReduction implements Reduction {
     const incoming = this.#incoming;
     if (values instanceof Float32Array) {
       const copy = incoming as Float32Array;
-      const sound = Number.isFinite(this.#space.load(values, copy));
+      const sound = Number.isFinite(this.#memory.load(values, copy));
       return { values: copy, ...(sound ? {} : { defect: 'the gradient holds a NaN or an infinity' }) };
     }
     let from = 0;
@@ -232,7 +232,7 @@ class StreamReduction implements Reduction {
       values: incoming.subarray(from, (from += length)) as Uint16Array,
       scale,
     }));
-    const unsound = parts.findIndex((part, k) => !Number.isFinite(this.#space.load(values[k].values, part.values)));
+    const unsound = parts.findIndex((part, k) => !Number.isFinite(this.#memory.load(values[k].values, part.values)));
     return { values: parts, ...(unsound < 0 ? {} : { defect: `the gradient of tensor ${unsound} holds a NaN or an infinity` }) };
   }
 
@@ -260,7 +260,7 @@ class StreamReduction implements Reduction {
     const defect = this.#reader.defect(body);
     if (defect !== undefined) return refuse('not_finite', defect);
     const states = floatsAt(body, updateBytes(this.#config), streams.length * this.#config.stateFloats);
-    if (!this.#space.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    if (!this.#memory.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
     return Number.isFinite(sumLosses(round) + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
   }
 

@@ -1,12 +1,12 @@
-import { createVectorSpace, type CodedVector } from '@troupe/optim';
+import { createVectorMemory, type CodedVector } from '@troupe/optim';
 
 /** The numbers that were coded. */
 export function floats(coded: CodedVector): Float32Array {
   if (coded instanceof Float32Array) return coded;
-  const space = createVectorSpace(0);
+  const memory = createVectorMemory(0);
   const parts = coded.map(({ values, scale }) => {
     const part = new Float32Array(values.length);
-    space.decodeHalf(values, scale, part);
+    memory.decodeHalf(values, scale, part);
     return [...part];
   });
   return Float32Array.from(parts.flat());

@@ -1,4 +1,4 @@
-import { createVectorSpace, spaceBytes } from '@troupe/optim';
+import { createVectorMemory, vectorMemoryBytes } from '@troupe/optim';
 import type { MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import {
@@ -53,7 +53,7 @@ function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contrib
 /** A copy in memory of its own. */
 function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(updateBytes(shape) + room);
-  bytes.set(createGradientWriter(shape, createVectorSpace(writerBytes(shape))).encode(gradient));
+  bytes.set(createGradientWriter(shape, createVectorMemory(writerBytes(shape))).encode(gradient));
   return bytes;
 }
 
@@ -266,19 +266,22 @@ describe('gradients as bytes', () => {
   it.each(CODECS)('of a mean are those of its floats in %s, scales included', (codec) => {
     const shape: GradientShape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
     const size = 6_097;
-    const space = createVectorSpace(spaceBytes({ float64: [size] }) + 2 * writerBytes(shape));
-    const [direct, through] = [createGradientWriter(shape, space), createGradientWriter(shape, space)];
-    const sum = space.allocateFloat64(size);
-    const halves = createGradientWriter({ ...shape, codec: 'fp16' }, createVectorSpace(writerBytes({ ...shape, codec: 'fp16' })));
+    const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }) + 2 * writerBytes(shape));
+    const [direct, through] = [createGradientWriter(shape, memory), createGradientWriter(shape, memory)];
+    const sum = memory.allocateFloat64(size);
+    const halves = createGradientWriter(
+      { ...shape, codec: 'fp16' },
+      createVectorMemory(writerBytes({ ...shape, codec: 'fp16' })),
+    );
     for (const factor of [1, 1 / 3, 1 / 2048, 0.999_999_97 / 7, 1e-38, 3e-45]) {
       const gradient = Float32Array.from({ length: size }, (_, i) => Math.sin(i * factor) * 10 ** ((i % 9) - 5));
       // A largest magnitude just under a power of two may be rounded up to it, and so into the next scale.
       gradient[1_000] = 2 - 2 ** -23;
       const last = createGradientReader({ ...shape, codec: 'fp16' }).read(halves.encode(gradient));
-      space.add(sum, gradient, true);
-      const { largest } = space.addLast(sum, last, false);
+      memory.add(sum, gradient, true);
+      const { largest } = memory.addLast(sum, last, false);
       const mean = new Float32Array(size);
-      space.scaleToFloat(sum, factor, mean);
+      memory.scaleToFloat(sum, factor, mean);
       expect(direct.encodeMean(sum, factor, largest)).toEqual(through.encode(mean));
     }
   });
@@ -298,7 +301,7 @@ describe('gradients as bytes', () => {
   });
 
   it('are not made of a gradient of another size', () => {
-    const writer = createGradientWriter(CONFIG, createVectorSpace(writerBytes(CONFIG)));
+    const writer = createGradientWriter(CONFIG, createVectorMemory(writerBytes(CONFIG)));
     expect(() => writer.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
   });
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { dropoutMask, dropoutScale, dropoutThreshold } from '../src/dropout.js';
 import { createLayout, stateSize, type Batch, type Engine } from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
-import { RESERVED } from '../src/wasm/arena.js';
+import { RESERVED } from '../src/wasm/memory-map.js';
 import { createWasmEngine, v8Flags, wasmVariants } from '../src/wasm/index.js';
 import { allocate, compileKernels, instantiate } from '../src/wasm/kernels.js';
 import { engineConformance, problem, relativeError, saturatedGates, type CreateEngine } from './engine-conformance.js';

@@ -1,6 +1,6 @@
 /**
  * Flat-vector kernels in 128-bit SIMD. Only non-relaxed instructions, so every lane is IEEE 754 exact and every host computes
- * the same bits; src/twin.ts is the same arithmetic in TypeScript and tests hold the two together. Arguments are byte addresses
+ * the same bits; src/scalar-kernels.ts is the same arithmetic in TypeScript and tests hold the two together. Arguments are byte addresses
  * in the imported memory; n counts elements. A tail shorter than a vector runs through the same vector code, one lane at a time.
  */
 

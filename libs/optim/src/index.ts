@@ -4,10 +4,10 @@ export { type KernelKind } from './kernels.js';
 export { createReplica, optimizerStateBytes, snapshotBytes, type Replica, type ReplicaOptions } from './replica.js';
 export { clipScale, learningRateAt } from './schedule.js';
 export {
-  createVectorSpace,
-  spaceBytes,
+  createVectorMemory,
+  vectorMemoryBytes,
   type CodedVector,
   type ScaledHalves,
   type SumMeasures,
-  type VectorSpace,
-} from './space.js';
+  type VectorMemory,
+} from './vector-memory.js';

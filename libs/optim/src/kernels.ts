@@ -2,7 +2,7 @@ import kernelsBase64 from './generated/kernels.js';
 
 /**
  * The kernels beneath VectorSpace. Addresses are byte offsets into one memory, n counts elements. Two implementations give the
- * same bits: WebAssembly SIMD (assembly/kernels.ts) and TypeScript (twin.ts).
+ * same bits: WebAssembly SIMD (assembly/kernels.ts) and TypeScript (scalar-kernels.ts).
  */
 export interface Kernels {
   encodeHalf(source: number, n: number, scale: number, target: number): void;

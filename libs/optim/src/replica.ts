@@ -1,7 +1,7 @@
 import type { OptimizerConfig, OptimizerState } from './config.js';
 import { OptimError } from './errors.js';
 import type { KernelKind } from './kernels.js';
-import { codedLength, createVectorSpace, spaceBytes, type CodedVector, type VectorSpace } from './space.js';
+import { codedLength, createVectorMemory, vectorMemoryBytes, type CodedVector, type VectorMemory } from './vector-memory.js';
 
 /**
  * The model's parameters on one machine and the optimizer that moves them. Two replicas that took the same steps hold the same
@@ -74,14 +74,14 @@ export function snapshotBytes(size: number, optimizer: OptimizerConfig): number 
 /** A replica with all parameters and state zero. @throws OptimError `out_of_memory` */
 export function createReplica(options: ReplicaOptions): Replica {
   const vectors = 1 + stateShape(options.optimizer).slots.length;
-  const bytes = spaceBytes({ float32: Array.from({ length: vectors }, () => options.size), uint16: [options.size] });
-  return new FlatReplica(options, createVectorSpace(bytes, options.kind));
+  const bytes = vectorMemoryBytes({ float32: Array.from({ length: vectors }, () => options.size), uint16: [options.size] });
+  return new FlatReplica(options, createVectorMemory(bytes, options.kind));
 }
 
 class FlatReplica implements Replica {
   readonly parameters: Float32Array;
   readonly #optimizer: OptimizerConfig;
-  readonly #space: VectorSpace;
+  readonly #memory: VectorMemory;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
   /** Halves of an update are checked on their way in here, before any of them moves anything. */
@@ -91,13 +91,13 @@ class FlatReplica implements Replica {
   /** In the order of the shape. */
   #scalars: Float64Array;
 
-  constructor({ size, optimizer }: ReplicaOptions, space: VectorSpace) {
+  constructor({ size, optimizer }: ReplicaOptions, memory: VectorMemory) {
     this.#optimizer = optimizer;
-    this.#space = space;
+    this.#memory = memory;
     this.#shape = stateShape(optimizer);
-    this.parameters = space.allocateFloat32(size);
-    this.#slots = this.#shape.slots.map(() => space.allocateFloat32(size));
-    this.#incoming = space.allocateUint16(size);
+    this.parameters = memory.allocateFloat32(size);
+    this.#slots = this.#shape.slots.map(() => memory.allocateFloat32(size));
+    this.#incoming = memory.allocateUint16(size);
     this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
   }
 
@@ -118,7 +118,7 @@ class FlatReplica implements Replica {
   }
 
   digest(): string {
-    return (this.#digest ??= this.#space.digest(this.parameters));
+    return (this.#digest ??= this.#memory.digest(this.parameters));
   }
 
   setParameters(parameters: Float32Array): void {
@@ -176,7 +176,7 @@ class FlatReplica implements Replica {
 
   #sgdStep(config: OptimizerConfig & { kind: 'sgd' }, update: CodedVector, rate: number): string {
     this.#scalars[0] += 1;
-    return this.#space.sgdStep(this.parameters, this.#slots[0], update, {
+    return this.#memory.sgdStep(this.parameters, this.#slots[0], update, {
       rate,
       momentum: config.momentum,
       decay: config.weightDecay,
@@ -188,7 +188,7 @@ class FlatReplica implements Replica {
     this.#scalars[0] += 1;
     this.#scalars[1] *= beta1;
     this.#scalars[2] *= beta2;
-    return this.#space.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
+    return this.#memory.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
       keep1: beta1,
       take1: 1 - beta1,
       keep2: beta2,
@@ -203,12 +203,12 @@ class FlatReplica implements Replica {
 
   /** The update where the step can read it, or undefined when a value in it is not finite. */
   #takeIn(update: CodedVector): CodedVector | undefined {
-    if (update instanceof Float32Array) return this.#space.isFinite(update) ? update : undefined;
+    if (update instanceof Float32Array) return this.#memory.isFinite(update) ? update : undefined;
     let from = 0;
     const parts = update.map(({ values, scale }) => ({ values: this.#incoming.subarray(from, (from += values.length)), scale }));
     // Finite halves may still overflow by their scale.
     const sound = parts.every(({ values, scale }, k) => {
-      return Number.isFinite(Math.fround(this.#space.load(update[k].values, values) * Math.fround(scale)));
+      return Number.isFinite(Math.fround(this.#memory.load(update[k].values, values) * Math.fround(scale)));
     });
     return sound ? parts : undefined;
   }

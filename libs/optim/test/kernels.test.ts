@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createVectorSpace, spaceBytes, type KernelKind, type ScaledHalves, type VectorSpace } from '../src/index.js';
+import { createVectorMemory, vectorMemoryBytes, type KernelKind, type ScaledHalves, type VectorMemory } from '../src/index.js';
 
 /** Crosses a staging block and leaves a tail that fills no vector. */
 const LENGTH = 16_384 + 4_099;
@@ -16,7 +16,7 @@ const ADAM_STEP = {
   rootScale: 3,
   epsilon: 1e-8,
 };
-const FLOAT64_BYTES = spaceBytes({ float64: [LENGTH] });
+const FLOAT64_BYTES = vectorMemoryBytes({ float64: [LENGTH] });
 
 /** xorshift32, so that failures repeat. */
 function randomWords(seed: number): () => number {
@@ -61,17 +61,17 @@ function halfParts(seed: number): ScaledHalves[] {
 }
 
 /** The same vector in floats. */
-function decoded(space: VectorSpace, parts: readonly ScaledHalves[]): Float32Array {
+function decoded(memory: VectorMemory, parts: readonly ScaledHalves[]): Float32Array {
   const floats = new Float32Array(LENGTH);
   let from = 0;
-  for (const { values, scale } of parts) space.decodeHalf(values, scale, floats.subarray(from, (from += values.length)));
+  for (const { values, scale } of parts) memory.decodeHalf(values, scale, floats.subarray(from, (from += values.length)));
   return floats;
 }
 
 /** Runs the same work in both spaces. */
-function both<T>(bytes: number, run: (space: VectorSpace) => T): [T, T] {
-  const [wasm, twin] = KINDS.map((kind) => run(createVectorSpace(bytes, kind)));
-  return [wasm, twin];
+function both<T>(bytes: number, run: (memory: VectorMemory) => T): [T, T] {
+  const [wasm, scalar] = KINDS.map((kind) => run(createVectorMemory(bytes, kind)));
+  return [wasm, scalar];
 }
 
 describe.each(KINDS)('%s kernels', (kind) => {
@@ -79,7 +79,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
 
   it('decodes every half to its value', () => {
     const decoded = new Float32Array(65_536);
-    createVectorSpace(0, kind).decodeHalf(allHalves, 1, decoded);
+    createVectorMemory(0, kind).decodeHalf(allHalves, 1, decoded);
     const view = new DataView(new ArrayBuffer(2));
     for (const half of allHalves) {
       view.setUint16(0, half);
@@ -97,28 +97,28 @@ describe.each(KINDS)('%s kernels', (kind) => {
   });
 
   it('encodes every decoded half back to itself, with NaN as 0x7e00', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     const decoded = new Float32Array(65_536);
     const encoded = new Uint16Array(65_536);
-    space.decodeHalf(allHalves, 1, decoded);
-    space.encodeHalf(decoded, 1, encoded);
+    memory.decodeHalf(allHalves, 1, decoded);
+    memory.encodeHalf(decoded, 1, encoded);
     expect(encoded).toEqual(allHalves.map((half) => ((half & 0x7fff) > 0x7c00 ? 0x7e00 : half)));
   });
 
   it('rounds what lies between two halves to the nearest, and a tie to the even one', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     const finite = allHalves.slice(0, 0x7bff);
     const low = new Float32Array(finite.length);
     const high = new Float32Array(finite.length);
-    space.decodeHalf(finite, 1, low);
-    space.decodeHalf(
+    memory.decodeHalf(finite, 1, low);
+    memory.decodeHalf(
       finite.map((half) => half + 1),
       1,
       high,
     );
     const encode = (values: Float32Array) => {
       const halves = new Uint16Array(values.length);
-      space.encodeHalf(values, 1, halves);
+      memory.encodeHalf(values, 1, halves);
       return halves;
     };
     expect(encode(low.map((value, i) => (value + high[i]) / 2))).toEqual(finite.map((half) => half + (half & 1)));
@@ -128,89 +128,89 @@ describe.each(KINDS)('%s kernels', (kind) => {
   });
 
   it('multiplies by the scale on the way in and out', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     const halves = new Uint16Array(3);
     const back = new Float32Array(3);
-    space.encodeHalf(Float32Array.of(1e-9, -2e-9, 0), 2 ** 40, halves);
-    space.decodeHalf(halves, 2 ** -40, back);
+    memory.encodeHalf(Float32Array.of(1e-9, -2e-9, 0), 2 ** 40, halves);
+    memory.decodeHalf(halves, 2 ** -40, back);
     expect(back[0]).toBeCloseTo(1e-9, 12);
     expect(back[1] / back[0]).toBeCloseTo(-2, 2);
     expect(back[2]).toBe(0);
   });
 
   it('finds a single infinity or NaN anywhere, in floats and in halves', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     for (const at of [0, 3, 16_383, 16_384, LENGTH - 1]) {
       const values = tameFloats(LENGTH, 5);
-      expect(space.isFinite(values)).toBe(true);
+      expect(memory.isFinite(values)).toBe(true);
       values[at] = at % 2 ? NaN : -Infinity;
-      expect(space.isFinite(values)).toBe(false);
+      expect(memory.isFinite(values)).toBe(false);
       const halves = new Uint16Array(LENGTH).fill(0xfbff);
-      expect(space.isFinite(halves)).toBe(true);
+      expect(memory.isFinite(halves)).toBe(true);
       halves[at] = at % 2 ? 0x7e00 : 0xfc00;
-      expect(space.isFinite(halves)).toBe(false);
+      expect(memory.isFinite(halves)).toBe(false);
     }
   });
 
   it('finds the largest magnitude', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     const values = tameFloats(LENGTH, 6);
     values[LENGTH - 2] = -7.5;
-    expect(space.maxMagnitude(values)).toBe(7.5);
-    expect(space.maxMagnitude(new Float32Array(0))).toBe(0);
-    expect(space.maxMagnitude(Float32Array.of(1, NaN))).toBeNaN();
+    expect(memory.maxMagnitude(values)).toBe(7.5);
+    expect(memory.maxMagnitude(new Float32Array(0))).toBe(0);
+    expect(memory.maxMagnitude(Float32Array.of(1, NaN))).toBeNaN();
   });
 
   it('changes the digest when any single bit of any word changes, and with the length', () => {
-    const space = createVectorSpace(0, kind);
+    const memory = createVectorMemory(0, kind);
     const values = tameFloats(16_384 + 37, 7);
     const words = new Uint32Array(values.buffer);
-    const digest = space.digest(values);
+    const digest = memory.digest(values);
     expect(digest).toMatch(/^[0-9a-f]{16}$/);
     const seen = new Set([digest]);
     for (let i = 0; i < 200; i++) {
       const at = i < 100 ? i : words.length - 1 - (i - 100);
       words[at] ^= 1 << (i % 32);
-      seen.add(space.digest(values));
+      seen.add(memory.digest(values));
       words[at] ^= 1 << (i % 32);
     }
     expect(seen.size).toBe(201);
-    expect(space.digest(values)).toBe(digest);
-    expect(space.digest(new Float32Array(8))).not.toBe(space.digest(new Float32Array(9)));
+    expect(memory.digest(values)).toBe(digest);
+    expect(memory.digest(new Float32Array(8))).not.toBe(memory.digest(new Float32Array(9)));
   });
 
   it('copies a vector in and says how large it gets', () => {
-    const space = createVectorSpace(spaceBytes({ float32: [LENGTH], uint16: [LENGTH] }), kind);
-    const floats = space.allocateFloat32(LENGTH);
-    const halves = space.allocateUint16(LENGTH);
+    const memory = createVectorMemory(vectorMemoryBytes({ float32: [LENGTH], uint16: [LENGTH] }), kind);
+    const floats = memory.allocateFloat32(LENGTH);
+    const halves = memory.allocateUint16(LENGTH);
     const values = tameFloats(LENGTH, 8);
     values[LENGTH - 1] = -40;
-    expect(space.load(values, floats)).toBe(40);
+    expect(memory.load(values, floats)).toBe(40);
     expect(floats).toEqual(values);
     const source = new Uint16Array(LENGTH).fill(0x3c00).with(2_048, 0xc500);
-    expect(space.load(source, halves)).toBe(5);
+    expect(memory.load(source, halves)).toBe(5);
     expect(halves).toEqual(source);
-    expect(space.load(source.with(LENGTH - 1, 0xfc00), halves)).toBe(Infinity);
-    expect(space.load(values.with(17, NaN), floats)).toBeNaN();
+    expect(memory.load(source.with(LENGTH - 1, 0xfc00), halves)).toBe(Infinity);
+    expect(memory.load(values.with(17, NaN), floats)).toBeNaN();
   });
 
   it('adds over what stood there when told that the sum is fresh', () => {
-    const space = createVectorSpace(spaceBytes({ float64: [LENGTH, LENGTH] }), kind);
-    const [zeroed, stale] = [space.allocateFloat64(LENGTH), space.allocateFloat64(LENGTH).fill(NaN)];
+    const memory = createVectorMemory(vectorMemoryBytes({ float64: [LENGTH, LENGTH] }), kind);
+    const [zeroed, stale] = [memory.allocateFloat64(LENGTH), memory.allocateFloat64(LENGTH).fill(NaN)];
     for (const addend of [halfParts(21), tameFloats(LENGTH, 22)]) {
-      space.add(zeroed.fill(0), addend, false);
-      space.add(stale.fill(NaN), addend, true);
+      memory.add(zeroed.fill(0), addend, false);
+      memory.add(stale.fill(NaN), addend, true);
       expect(stale).toEqual(zeroed);
     }
   });
 
   it('measures the last sum as plain loops over it would', () => {
-    const space = createVectorSpace(FLOAT64_BYTES, kind);
-    const sum = space.allocateFloat64(LENGTH);
+    const memory = createVectorMemory(FLOAT64_BYTES, kind);
+    const sum = memory.allocateFloat64(LENGTH);
     const parts = halfParts(23);
-    space.add(sum, tameFloats(LENGTH, 24, 1e-3), true);
-    const { squares, largest } = space.addLast(sum, parts, false);
-    const floats = decoded(space, parts);
+    memory.add(sum, tameFloats(LENGTH, 24, 1e-3), true);
+    const { squares, largest } = memory.addLast(sum, parts, false);
+    const floats = decoded(memory, parts);
     expect(sum).toEqual(Float64Array.from(tameFloats(LENGTH, 24, 1e-3), (x, i) => x + floats[i]));
     const partial = [0, 0, 0, 0];
     let from = 0;
@@ -224,33 +224,33 @@ describe.each(KINDS)('%s kernels', (kind) => {
   });
 
   it('scales a sum to halves as through floats', () => {
-    const space = createVectorSpace(FLOAT64_BYTES, kind);
-    const sum = space.allocateFloat64(LENGTH);
+    const memory = createVectorMemory(FLOAT64_BYTES, kind);
+    const sum = memory.allocateFloat64(LENGTH);
     for (const [factor, scale] of [
       [1 / 3, 2 ** 14],
       [1e-9, 2 ** 40],
       [1e30, 1],
     ]) {
-      space.add(sum, tameFloats(LENGTH, 25, 7), true);
+      memory.add(sum, tameFloats(LENGTH, 25, 7), true);
       const floats = new Float32Array(LENGTH);
       const [direct, through] = [new Uint16Array(LENGTH), new Uint16Array(LENGTH)];
-      space.scaleToHalf(sum, factor, scale, direct);
-      space.scaleToFloat(sum, factor, floats);
-      space.encodeHalf(floats, scale, through);
+      memory.scaleToHalf(sum, factor, scale, direct);
+      memory.scaleToFloat(sum, factor, floats);
+      memory.encodeHalf(floats, scale, through);
       expect(direct).toEqual(through);
     }
   });
 
   it('steps from halves to the bits of a step from their floats, and digests what it leaves', () => {
     const parts = halfParts(26);
-    const bytes = spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] });
-    const [coded, plain] = [parts, decoded(createVectorSpace(0, kind), parts)].map((update) => {
-      const space = createVectorSpace(bytes, kind);
-      const [p, m, v, velocity] = Array.from({ length: 4 }, () => space.allocateFloat32(LENGTH));
+    const bytes = vectorMemoryBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] });
+    const [coded, plain] = [parts, decoded(createVectorMemory(0, kind), parts)].map((update) => {
+      const memory = createVectorMemory(bytes, kind);
+      const [p, m, v, velocity] = Array.from({ length: 4 }, () => memory.allocateFloat32(LENGTH));
       p.set(tameFloats(LENGTH, 27));
       for (let t = 0; t < 2; t++) {
-        expect(space.sgdStep(p, velocity, update, SGD_STEP)).toBe(space.digest(p));
-        expect(space.adamStep(p, m, v, update, ADAM_STEP)).toBe(space.digest(p));
+        expect(memory.sgdStep(p, velocity, update, SGD_STEP)).toBe(memory.digest(p));
+        expect(memory.adamStep(p, m, v, update, ADAM_STEP)).toBe(memory.digest(p));
       }
       return [p, m, v, velocity].map(bits);
     });
@@ -258,17 +258,17 @@ describe.each(KINDS)('%s kernels', (kind) => {
   });
 
   it('refuses vectors that do not go together or do not live in the space', () => {
-    const space = createVectorSpace(64, kind);
-    expect(() => space.encodeHalf(new Float32Array(3), 1, new Uint16Array(4))).toThrow(
+    const memory = createVectorMemory(64, kind);
+    expect(() => memory.encodeHalf(new Float32Array(3), 1, new Uint16Array(4))).toThrow(
       expect.objectContaining({ code: 'bad_length' }),
     );
-    expect(() => space.add(new Float64Array(4), new Float32Array(4), true)).toThrow(
+    expect(() => memory.add(new Float64Array(4), new Float32Array(4), true)).toThrow(
       expect.objectContaining({ code: 'bad_state' }),
     );
-    expect(() => space.add(space.allocateFloat64(4), [], true)).toThrow(expect.objectContaining({ code: 'bad_length' }));
-    expect(() => space.load(new Float32Array(4), new Float32Array(4))).toThrow(expect.objectContaining({ code: 'bad_state' }));
-    expect(() => space.allocateFloat32(100_000)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
-    expect(() => createVectorSpace(5 * 2 ** 30, kind)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
+    expect(() => memory.add(memory.allocateFloat64(4), [], true)).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(() => memory.load(new Float32Array(4), new Float32Array(4))).toThrow(expect.objectContaining({ code: 'bad_state' }));
+    expect(() => memory.allocateFloat32(100_000)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
+    expect(() => createVectorMemory(5 * 2 ** 30, kind)).toThrow(expect.objectContaining({ code: 'out_of_memory' }));
   });
 });
 
@@ -278,41 +278,41 @@ describe('wasm and TypeScript kernels give the same bits', () => {
 
   it('when encoding', () => {
     for (const scale of [1, 2 ** -20, 2 ** 14, 2 ** 100]) {
-      const [wasm, twin] = both(0, (space) => {
+      const [wasm, scalar] = both(0, (memory) => {
         const halves = new Uint16Array(LENGTH);
-        space.encodeHalf(wild, scale, halves);
+        memory.encodeHalf(wild, scale, halves);
         return halves;
       });
-      expect(wasm).toEqual(twin);
+      expect(wasm).toEqual(scalar);
     }
   });
 
   it('when adding halves and floats', () => {
     const halves = Uint16Array.from({ length: LENGTH }, randomWords(13)).map((half) => half & 0xbbff);
-    const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
-      const sum = space.allocateFloat64(LENGTH);
-      space.add(sum, [{ values: halves, scale: 2 ** -9 }], true);
-      space.add(
+    const [wasm, scalar] = both(FLOAT64_BYTES, (memory) => {
+      const sum = memory.allocateFloat64(LENGTH);
+      memory.add(sum, [{ values: halves, scale: 2 ** -9 }], true);
+      memory.add(
         sum,
         wild.map((x) => (Number.isFinite(x) ? x : 0)),
         false,
       );
       return sum.slice();
     });
-    expect(wasm).toEqual(twin);
+    expect(wasm).toEqual(scalar);
   });
 
   it('when measuring, scaling and taking digests', () => {
-    const [wasm, twin] = both(FLOAT64_BYTES, (space) => {
-      const sum = space.allocateFloat64(LENGTH);
-      const measures = space.addLast(sum, tame, true);
-      const halved = space.addLast(sum, halfParts(28), false);
+    const [wasm, scalar] = both(FLOAT64_BYTES, (memory) => {
+      const sum = memory.allocateFloat64(LENGTH);
+      const measures = memory.addLast(sum, tame, true);
+      const halved = memory.addLast(sum, halfParts(28), false);
       const [mean, halves] = [new Float32Array(LENGTH), new Uint16Array(LENGTH)];
-      space.scaleToFloat(sum, 1 / 3, mean);
-      space.scaleToHalf(sum, 1 / 3, 2 ** 6, halves);
-      return { measures, halved, mean: bits(mean), halves, digest: space.digest(wild) };
+      memory.scaleToFloat(sum, 1 / 3, mean);
+      memory.scaleToHalf(sum, 1 / 3, 2 ** 6, halves);
+      return { measures, halved, mean: bits(mean), halves, digest: memory.digest(wild) };
     });
-    expect(wasm).toEqual(twin);
+    expect(wasm).toEqual(scalar);
     expect(wasm.measures.squares).toBeCloseTo(
       tame.reduce((total, x) => total + x * x, 0),
       6,
@@ -320,34 +320,34 @@ describe('wasm and TypeScript kernels give the same bits', () => {
   });
 
   it('when stepping from halves', () => {
-    const [wasm, twin] = both(spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] }), (space) => {
-      const [p, m, v, velocity] = Array.from({ length: 4 }, () => space.allocateFloat32(LENGTH));
+    const [wasm, scalar] = both(vectorMemoryBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] }), (memory) => {
+      const [p, m, v, velocity] = Array.from({ length: 4 }, () => memory.allocateFloat32(LENGTH));
       p.set(tame);
-      const digests = [space.sgdStep(p, velocity, halfParts(29), SGD_STEP), space.adamStep(p, m, v, halfParts(30), ADAM_STEP)];
+      const digests = [memory.sgdStep(p, velocity, halfParts(29), SGD_STEP), memory.adamStep(p, m, v, halfParts(30), ADAM_STEP)];
       return { digests, vectors: [p, m, v, velocity].map(bits) };
     });
-    expect(wasm).toEqual(twin);
+    expect(wasm).toEqual(scalar);
   });
 
   it('when stepping, from resident and from foreign updates', () => {
     const inputs = [wild, tameFloats(LENGTH, 15, 1e-20), tameFloats(LENGTH, 16, 1e18)];
     for (const update of inputs) {
-      const [wasm, twin] = both(spaceBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH, LENGTH] }), (space) =>
-        stepped(space, tame, update),
+      const [wasm, scalar] = both(vectorMemoryBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH, LENGTH] }), (memory) =>
+        stepped(memory, tame, update),
       );
-      expect(wasm).toEqual(twin);
+      expect(wasm).toEqual(scalar);
     }
   });
 });
 
 /** Bits after two steps of each kind, the second with the update resident. */
-function stepped(space: VectorSpace, start: Float32Array, foreign: Float32Array): Uint32Array[] {
-  const [p, m, v, velocity, resident] = Array.from({ length: 5 }, () => space.allocateFloat32(LENGTH));
+function stepped(memory: VectorMemory, start: Float32Array, foreign: Float32Array): Uint32Array[] {
+  const [p, m, v, velocity, resident] = Array.from({ length: 5 }, () => memory.allocateFloat32(LENGTH));
   p.set(start);
   resident.set(foreign);
   for (const update of [foreign, resident]) {
-    space.sgdStep(p, velocity, update, SGD_STEP);
-    space.adamStep(p, m, v, update, ADAM_STEP);
+    memory.sgdStep(p, velocity, update, SGD_STEP);
+    memory.adamStep(p, m, v, update, ADAM_STEP);
   }
   return [p, m, v, velocity].map(bits);
 }

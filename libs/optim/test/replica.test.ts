@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   createReplica,
-  createVectorSpace,
+  createVectorMemory,
   optimizerStateBytes,
   snapshotBytes,
   type OptimizerConfig,
@@ -19,19 +19,19 @@ const wave = (size: number, phase: number) => Float32Array.from({ length: size }
 
 /** `values` in halves, cut where no vector ends. */
 function halved(values: Float32Array): ScaledHalves[] {
-  const space = createVectorSpace(0);
+  const memory = createVectorMemory(0);
   return [values.subarray(0, 37), values.subarray(37)].map((part, k) => {
     const halves = new Uint16Array(part.length);
-    space.encodeHalf(part, 2 ** (k + 9), halves);
+    memory.encodeHalf(part, 2 ** (k + 9), halves);
     return { values: halves, scale: 2 ** -(k + 9) };
   });
 }
 
 function decoded(parts: readonly ScaledHalves[]): Float32Array {
-  const space = createVectorSpace(0);
+  const memory = createVectorMemory(0);
   const floats = parts.map(({ values, scale }) => {
     const part = new Float32Array(values.length);
-    space.decodeHalf(values, scale, part);
+    memory.decodeHalf(values, scale, part);
     return [...part];
   });
   return Float32Array.from(floats.flat());
@@ -134,7 +134,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
 
   it('tells the digest of the parameters it has, whichever way they came', () => {
     const replica = trained(optimizer, 3);
-    const check = (): void => expect(replica.digest()).toBe(createVectorSpace(0).digest(replica.parameters));
+    const check = (): void => expect(replica.digest()).toBe(createVectorMemory(0).digest(replica.parameters));
     const early = replica.snapshot();
     check();
     replica.step(halved(wave(SIZE, 5)), 0.1);

@@ -1,7 +1,7 @@
 import { LIMITS, PROTOCOL_VERSION, ProtocolError, receiveWithin, type Channel, type MessageOf } from '@troupe/protocol';
 import { createGradientReader, type GradientReader, type GradientShape } from '../codec.js';
 import { CollectiveError } from '../errors.js';
-import { OptimError, type CodedVector, type Replica, type VectorSpace } from '@troupe/optim';
+import { OptimError, type CodedVector, type Replica, type VectorMemory } from '@troupe/optim';
 
 /** The clipped mean gradient of a round. */
 export interface ReduceUpdate {
@@ -36,10 +36,10 @@ export function applyUpdate(replica: Pick<Replica, 'step'>, { round, update, lea
  * For the host, whose run moves on before its replica steps: nothing may move for an update that the step would refuse.
  * @throws CollectiveError `not_finite`
  */
-export function requireFinite(update: ReduceUpdate, space: VectorSpace): ReduceUpdate {
+export function requireFinite(update: ReduceUpdate, memory: VectorMemory): ReduceUpdate {
   const coded = update.update;
   const vectors = coded instanceof Float32Array ? [coded] : coded.map(({ values }) => values);
-  if (vectors.every((values) => space.isFinite(values))) return update;
+  if (vectors.every((values) => memory.isFinite(values))) return update;
   throw notToBeApplied(update.round, 'it holds a NaN or an infinity');
 }
 

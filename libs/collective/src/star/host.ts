@@ -10,7 +10,7 @@ import {
 import type { CloseInfo, Connection } from '@troupe/transport';
 import { floatsAt, updateBytes } from '../codec.js';
 import type { Grant, ReductionConfig, RoundOrder } from '../reduction.js';
-import { createVectorSpace, type VectorSpace } from '@troupe/optim';
+import { createVectorMemory, type VectorMemory } from '@troupe/optim';
 import { refused, requireFinite, shakeHands, UpdateReader, type HandshakeOptions, type ReduceUpdate } from './client.js';
 
 export interface HostOptions extends Omit<ReductionConfig, 'kind'>, HandshakeOptions {
@@ -86,7 +86,7 @@ class StarHost implements ReduceHost {
   readonly closed: Promise<CloseInfo>;
   readonly #channel: Channel;
   readonly #reader: UpdateReader;
-  readonly #space: VectorSpace = createVectorSpace(0);
+  readonly #memory: VectorMemory = createVectorMemory(0);
 
   constructor(channel: Channel, options: HostOptions) {
     this.closed = channel.closed;
@@ -114,7 +114,7 @@ class StarHost implements ReduceHost {
     const { message, body } = await this.#channel.receive(signal);
     switch (message.type) {
       case 'update':
-        return requireFinite(this.#reader.read(message, body), this.#space);
+        return requireFinite(this.#reader.read(message, body), this.#memory);
       case 'counted': {
         const { type, ...counted } = message;
         return { kind: type, ...counted, endStates: floatsAt(body, 0, body.length / 4).slice() };

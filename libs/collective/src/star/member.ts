@@ -1,6 +1,6 @@
 import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import type { CloseInfo, Connection } from '@troupe/transport';
-import { createVectorSpace } from '@troupe/optim';
+import { createVectorMemory } from '@troupe/optim';
 import { createGradientWriter, updateBytes, writerBytes, type GradientShape, type GradientWriter } from '../codec.js';
 import { CollectiveError } from '../errors.js';
 import { refused, shakeHands, UpdateReader, type HandshakeOptions, type ReduceUpdate } from './client.js';
@@ -69,7 +69,7 @@ class StarMember implements ReduceMember {
     this.#channel = channel;
     this.#options = options;
     this.#reader = new UpdateReader(options.runId, options);
-    this.#writer = createGradientWriter(options, createVectorSpace(writerBytes(options)));
+    this.#writer = createGradientWriter(options, createVectorMemory(writerBytes(options)));
   }
 
   contribute({ gradient, endStates, ...meta }: Contribution): void {

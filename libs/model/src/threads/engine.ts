@@ -10,9 +10,9 @@ import {
   type Evaluation,
   type Gradient,
 } from '../engine.js';
-import { createCrew, type Crew } from './crew.js';
+import { createThreadPool, type ThreadPool } from './thread-pool.js';
 import type { EngineThread, Share, ThreadOrder } from './port.js';
-import { createSharedSpace, FAILED, type SharedSpace } from './shared.js';
+import { createSharedMemory, FAILED, type SharedMemory } from './shared-memory.js';
 
 export interface ThreadedEngineOptions {
   /** N >= 1. One thread is of use too: it leaves the caller's thread free. Never more are opened than limits.maxStreams. */
@@ -37,13 +37,13 @@ export async function createThreadedEngine(
     throw new EngineError('bad_shape', `${threads} engine threads`, 'give the number of threads as a whole number of at least 1');
   }
   const count = Math.min(threads, limits.maxStreams);
-  const space = createSharedSpace(config, limits, count);
-  const crew = createCrew(openThreads(count, openThread));
+  const memory = createSharedMemory(config, limits, count);
+  const pool = createThreadPool(openThreads(count, openThread));
   try {
-    const info = await openAll(crew, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, space);
-    return new ThreadedEngine(config, limits, crew, space, info);
+    const info = await openAll(pool, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, memory);
+    return new ThreadedEngine(config, limits, pool, memory, info);
   } catch (error) {
-    crew.dismiss();
+    pool.dismiss();
     throw error;
   }
 }
@@ -63,53 +63,53 @@ function openThreads(count: number, openThread: () => EngineThread): EngineThrea
 }
 
 /** The first measures, if its engine does, while the others do not compute yet. */
-async function openAll(crew: Crew, config: ModelConfig, limits: EngineLimits, space: SharedSpace): Promise<EngineInfo> {
-  const open = (index: number, variant?: string): ThreadOrder => ({ kind: 'open', config, limits, index, variant, space });
-  const [first] = await crew.ask([open(0)]);
+async function openAll(pool: ThreadPool, config: ModelConfig, limits: EngineLimits, memory: SharedMemory): Promise<EngineInfo> {
+  const open = (index: number, variant?: string): ThreadOrder => ({ kind: 'open', config, limits, index, variant, memory });
+  const [first] = await pool.ask([open(0)]);
   if (first.kind !== 'opened') throw new Error(`an engine thread answered ${first.kind} when it was opened`);
   const { name, variant, device } = first.info;
-  const others = Array.from({ length: crew.size - 1 }, (_, i) => open(i + 1, variant));
-  await crew.ask(others, 1);
-  return { name, variant, device: crew.size === 1 ? device : `${device}, ${crew.size} threads` };
+  const others = Array.from({ length: pool.size - 1 }, (_, i) => open(i + 1, variant));
+  await pool.ask(others, 1);
+  return { name, variant, device: pool.size === 1 ? device : `${device}, ${pool.size} threads` };
 }
 
 class ThreadedEngine implements Engine {
   readonly info: EngineInfo;
   readonly limits: EngineLimits;
   readonly #config: ModelConfig;
-  readonly #crew: Crew;
-  readonly #space: SharedSpace;
+  readonly #crew: ThreadPool;
+  readonly #memory: SharedMemory;
   #disposed = false;
   /** What the threads' count of arrivals has come to, as they count: in 32 bits. */
   #arrivals = 0;
   #version = 0;
 
-  constructor(config: ModelConfig, limits: EngineLimits, crew: Crew, space: SharedSpace, info: EngineInfo) {
+  constructor(config: ModelConfig, limits: EngineLimits, pool: ThreadPool, memory: SharedMemory, info: EngineInfo) {
     this.#config = config;
     this.limits = limits;
-    this.#crew = crew;
-    this.#space = space;
+    this.#crew = pool;
+    this.#memory = memory;
     this.info = info;
   }
 
   setParameters(parameters: Float32Array): void {
     this.#checkAlive();
     checkParameters(this.#config, parameters);
-    this.#space.parameters.set(parameters);
+    this.#memory.parameters.set(parameters);
     this.#version++;
   }
 
   async gradient(batch: Batch): Promise<Gradient> {
     this.#take(batch);
     checkDropoutKey(this.#config, batch);
-    this.#space.signals[FAILED] = 0;
+    this.#memory.signals[FAILED] = 0;
     const shares = this.#deal(batch.streams);
     this.#arrivals = shares[0].arrivals;
     const { window } = batch;
     const lossSum = await this.#lossOf(
       shares.map((share) => ({ kind: 'gradient', window, share, dropout: masksOf(batch.dropout, share) })),
     );
-    return { ...this.#evaluation(batch, lossSum), gradient: this.#space.gradients[0] };
+    return { ...this.#evaluation(batch, lossSum), gradient: this.#memory.gradients[0] };
   }
 
   async evaluate(batch: Batch): Promise<Evaluation> {
@@ -121,12 +121,12 @@ class ThreadedEngine implements Engine {
   async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
     this.#checkAlive();
     checkStep(this.#config, this.limits, tokens, states);
-    const space = this.#space;
-    space.tokens.set(tokens);
-    space.states.set(states);
+    const memory = this.#memory;
+    memory.tokens.set(tokens);
+    memory.states.set(states);
     await this.#lossOf(this.#deal(tokens.length).map((share) => ({ kind: 'step', share })));
-    states.set(space.endStates.subarray(0, states.length));
-    return space.logits.subarray(0, tokens.length * this.#config.vocabulary);
+    states.set(memory.endStates.subarray(0, states.length));
+    return memory.logits.subarray(0, tokens.length * this.#config.vocabulary);
   }
 
   dispose(): void {
@@ -141,8 +141,8 @@ class ThreadedEngine implements Engine {
   #take(batch: Batch): void {
     this.#checkAlive();
     checkBatch(this.#config, this.limits, batch);
-    this.#space.tokens.set(batch.tokens);
-    this.#space.states.set(batch.states);
+    this.#memory.tokens.set(batch.tokens);
+    this.#memory.states.set(batch.states);
   }
 
   /** Of fewer streams than threads each thread up to their number has one. */
@@ -165,7 +165,7 @@ class ThreadedEngine implements Engine {
   }
 
   #evaluation({ streams, window, states }: Batch, lossSum: number): Evaluation {
-    return { lossSum, tokens: streams * window, endStates: this.#space.endStates.subarray(0, states.length) };
+    return { lossSum, tokens: streams * window, endStates: this.#memory.endStates.subarray(0, states.length) };
   }
 }
 

@@ -2,7 +2,7 @@
 import type { ModelConfig } from '../config.js';
 import type { DropoutKey } from '../dropout.js';
 import type { EngineError, EngineInfo, EngineLimits } from '../engine.js';
-import type { SharedSpace } from './shared.js';
+import type { SharedMemory } from './shared-memory.js';
 
 /** A thread as its owner sees it: Node's worker_threads, a browser's Worker, or a simulation. Messages are structured clones. */
 export interface EngineThread {
@@ -41,7 +41,7 @@ export type ThreadOrder =
       readonly index: number;
       /** What the first thread has chosen, so that all compute alike. */
       readonly variant: string | undefined;
-      readonly space: SharedSpace;
+      readonly memory: SharedMemory;
     }
   | { readonly kind: 'gradient'; readonly window: number; readonly share: Share; readonly dropout: DropoutKey | undefined }
   | { readonly kind: 'evaluate'; readonly window: number; readonly share: Share }

@@ -3,16 +3,16 @@ import type { ModelConfig } from '../config.js';
 import { EngineError, type Batch, type Engine, type EngineLimits } from '../engine.js';
 import { stateSize } from '../layout.js';
 import type { Share, ThreadOrder, ThreadOwner, ThreadReply } from './port.js';
-import { FAILED, meet, sumShare, type SharedSpace } from './shared.js';
+import { FAILED, meet, sumShare, type SharedMemory } from './shared-memory.js';
 
 /** `variant`: the one to take, as EngineInfo.variant has it; undefined: the thread may choose. */
 export type CreateThreadEngine = (config: ModelConfig, limits: EngineLimits, variant: string | undefined) => Promise<Engine>;
 
-interface Seat {
+interface ThreadState {
   readonly engine: Engine;
   readonly config: ModelConfig;
   readonly index: number;
-  readonly space: SharedSpace;
+  readonly memory: SharedMemory;
   /** Of the parameters that the engine has. */
   version: number;
 }
@@ -24,15 +24,15 @@ type Work = Exclude<ThreadOrder, { kind: 'open' }>;
  * thread that is opened again takes the new engine in place of the old one.
  */
 export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): void {
-  let seat: Seat | undefined;
+  let thread: ThreadState | undefined;
   let queue = Promise.resolve();
   const obey = async (order: ThreadOrder): Promise<void> => {
     try {
       if (order.kind === 'open') {
-        seat?.engine.dispose();
-        seat = await takeSeat(order, create);
-        owner.post({ kind: 'opened', info: seat.engine.info });
-      } else owner.post({ kind: 'done', lossSum: await perform(seat!, order) });
+        thread?.engine.dispose();
+        thread = await takeSeat(order, create);
+        owner.post({ kind: 'opened', info: thread.engine.info });
+      } else owner.post({ kind: 'done', lossSum: await perform(thread!, order) });
     } catch (error) {
       owner.post(failure(error));
     }
@@ -42,9 +42,9 @@ export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): voi
   });
 }
 
-async function takeSeat(order: ThreadOrder & { kind: 'open' }, create: CreateThreadEngine): Promise<Seat> {
-  const { config, limits, variant, index, space } = order;
-  return { engine: await create(config, limits, variant), config, index, space, version: 0 };
+async function takeSeat(order: ThreadOrder & { kind: 'open' }, create: CreateThreadEngine): Promise<ThreadState> {
+  const { config, limits, variant, index, memory } = order;
+  return { engine: await create(config, limits, variant), config, index, memory, version: 0 };
 }
 
 function failure(error: unknown): ThreadReply {
@@ -55,55 +55,55 @@ function failure(error: unknown): ThreadReply {
   return { kind: 'failed', message: error instanceof Error ? (error.stack ?? error.message) : String(error), remedy: '' };
 }
 
-async function perform(seat: Seat, order: Work): Promise<number> {
-  if (order.kind === 'gradient') return gradient(seat, order);
-  const { engine, space } = seat;
-  refresh(seat, order.share);
-  if (order.kind === 'step') return step(seat, order.share);
-  const { lossSum, endStates } = await engine.evaluate(batchOf(seat, order));
-  space.endStates.set(endStates, order.share.from * stateSize(seat.config));
+async function perform(thread: ThreadState, order: Work): Promise<number> {
+  if (order.kind === 'gradient') return gradient(thread, order);
+  const { engine, memory } = thread;
+  refresh(thread, order.share);
+  if (order.kind === 'step') return step(thread, order.share);
+  const { lossSum, endStates } = await engine.evaluate(batchOf(thread, order));
+  memory.endStates.set(endStates, order.share.from * stateSize(thread.config));
   return lossSum;
 }
 
-function refresh(seat: Seat, { version }: Share): void {
-  if (seat.version === version) return;
-  seat.engine.setParameters(seat.space.parameters);
-  seat.version = version;
+function refresh(thread: ThreadState, { version }: Share): void {
+  if (thread.version === version) return;
+  thread.engine.setParameters(thread.memory.parameters);
+  thread.version = version;
 }
 
-function batchOf({ config, space }: Seat, { share, window, ...rest }: Exclude<Work, { kind: 'step' }>): Batch {
+function batchOf({ config, memory }: ThreadState, { share, window, ...rest }: Exclude<Work, { kind: 'step' }>): Batch {
   const { from, streams } = share;
   const size = stateSize(config);
   const batch = {
     streams,
     window,
-    tokens: space.tokens.subarray(from * (window + 1), (from + streams) * (window + 1)),
-    states: space.states.subarray(from * size, (from + streams) * size),
+    tokens: memory.tokens.subarray(from * (window + 1), (from + streams) * (window + 1)),
+    states: memory.states.subarray(from * size, (from + streams) * size),
   };
   const dropout = rest.kind === 'gradient' ? rest.dropout : undefined;
   return dropout ? { ...batch, dropout } : batch;
 }
 
 /** Computes its streams, waits for the others, then adds up its share of the gradients. A failed member comes to the meeting too. */
-async function gradient(seat: Seat, order: ThreadOrder & { kind: 'gradient' }): Promise<number> {
-  const { engine, space, index, config } = seat;
+async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradient' }): Promise<number> {
+  const { engine, memory, index, config } = thread;
   const { from, members, arrivals } = order.share;
   let lossSum: number;
   try {
-    refresh(seat, order.share);
-    const result = await engine.gradient(batchOf(seat, order));
+    refresh(thread, order.share);
+    const result = await engine.gradient(batchOf(thread, order));
     lossSum = result.lossSum;
-    space.gradients[index].set(result.gradient);
-    space.endStates.set(result.endStates, from * stateSize(config));
+    memory.gradients[index].set(result.gradient);
+    memory.endStates.set(result.endStates, from * stateSize(config));
   } catch (error) {
-    Atomics.add(space.signals, FAILED, 1);
+    Atomics.add(memory.signals, FAILED, 1);
     throw error;
   } finally {
-    meet(space.signals, arrivals);
+    meet(memory.signals, arrivals);
   }
   // Whoever failed says so; what the others have is of no use.
-  if (Atomics.load(space.signals, FAILED) > 0) return lossSum;
-  if (!sumShare(space.gradients, members, index)) {
+  if (Atomics.load(memory.signals, FAILED) > 0) return lossSum;
+  if (!sumShare(memory.gradients, members, index)) {
     throw new EngineError(
       'not_finite',
       'the gradient is not a finite number',
@@ -113,11 +113,11 @@ async function gradient(seat: Seat, order: ThreadOrder & { kind: 'gradient' }): 
   return lossSum;
 }
 
-async function step({ engine, space, config }: Seat, { from, streams }: Share): Promise<number> {
+async function step({ engine, memory, config }: ThreadState, { from, streams }: Share): Promise<number> {
   const size = stateSize(config);
-  const states = space.endStates.subarray(from * size, (from + streams) * size);
-  states.set(space.states.subarray(from * size, (from + streams) * size));
-  const logits = await engine.step(space.tokens.subarray(from, from + streams), states);
-  space.logits.set(logits, from * config.vocabulary);
+  const states = memory.endStates.subarray(from * size, (from + streams) * size);
+  states.set(memory.states.subarray(from * size, (from + streams) * size));
+  const logits = await engine.step(memory.tokens.subarray(from, from + streams), states);
+  memory.logits.set(logits, from * config.vocabulary);
   return 0;
 }

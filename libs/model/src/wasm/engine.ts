@@ -10,7 +10,7 @@ import {
   type Evaluation,
   type Gradient,
 } from '../engine.js';
-import { layOut } from './arena.js';
+import { layOut } from './memory-map.js';
 import { CELL_PASSES } from './cells/index.js';
 import { allocate, compileKernels, instantiate } from './kernels.js';
 import { backward, forward, loss } from './network.js';
@@ -20,36 +20,36 @@ import { FLOAT, type Workspace } from './workspace.js';
 
 /** @throws EngineError `out_of_memory`. */
 export async function openEngine(config: ModelConfig, limits: EngineLimits, variant: Variant): Promise<Engine> {
-  const arena = layOut(config, limits, tileColumns(variant));
-  const memory = allocate(arena.bytes);
+  const map = layOut(config, limits, tileColumns(variant));
+  const memory = allocate(map.bytes);
   const kernels = await instantiate(await compileKernels(variant.set), memory);
   const cell = CELL_PASSES[config.cell];
-  const space: Workspace = { config, cell, arena, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
+  const space: Workspace = { config, cell, map, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
   return new WasmEngine(space, limits, describeVariant(variant));
 }
 
 class WasmEngine implements Engine {
   readonly info: EngineInfo;
   readonly limits: EngineLimits;
-  #space: Workspace | undefined;
+  #workspace: Workspace | undefined;
   #packed = { forward: false, backward: false };
 
   constructor(space: Workspace, limits: EngineLimits, variant: string) {
     this.info = { name: 'wasm', variant, device: 'cpu' };
     this.limits = limits;
-    this.#space = space;
+    this.#workspace = space;
   }
 
   setParameters(parameters: Float32Array): void {
-    const { config, arena, memory } = this.#open();
+    const { config, map, memory } = this.#open();
     checkParameters(config, parameters);
-    memory.set(parameters, arena.flat.value / FLOAT);
+    memory.set(parameters, map.flat.value / FLOAT);
     this.#packed = { forward: false, backward: false };
   }
 
   async gradient(batch: Batch): Promise<Gradient> {
     const space = this.#open();
-    const { config, arena, kernels } = space;
+    const { config, map, kernels } = space;
     checkDropoutKey(config, batch);
     const key = config.dropout ? batch.dropout : undefined;
     const evaluation = this.#evaluate(space, batch, key);
@@ -57,8 +57,8 @@ class WasmEngine implements Engine {
     if (!this.#packed.backward) packBackward(space);
     this.#packed.backward = true;
     backward(space, batch.streams, batch.window, key);
-    if (kernels.allFinite(arena.size, arena.flat.gradient) === 0) throw notFinite('gradient');
-    return { ...evaluation, gradient: view(space, arena.flat.gradient, arena.size) };
+    if (kernels.allFinite(map.size, map.flat.gradient) === 0) throw notFinite('gradient');
+    return { ...evaluation, gradient: view(space, map.flat.gradient, map.size) };
   }
 
   async evaluate(batch: Batch): Promise<Evaluation> {
@@ -67,36 +67,36 @@ class WasmEngine implements Engine {
 
   async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
     const space = this.#open();
-    const { config, arena, kernels, memory } = space;
+    const { config, map, kernels, memory } = space;
     const { vocabulary: V } = config;
     checkStep(config, this.limits, tokens, states);
     const B = tokens.length;
-    new Uint32Array(memory.buffer, arena.inputs, B).set(tokens);
+    new Uint32Array(memory.buffer, map.inputs, B).set(tokens);
     loadStates(space, B, states);
     this.#forward(space, B, 1);
     storeStates(space, B, 1, states);
-    kernels.copyRows(B, V, arena.logits, arena.paddedVocabulary, arena.stepLogits, V);
-    return view(space, arena.stepLogits, B * V);
+    kernels.copyRows(B, V, map.logits, map.paddedVocabulary, map.stepLogits, V);
+    return view(space, map.stepLogits, B * V);
   }
 
   dispose(): void {
-    this.#space = undefined;
+    this.#workspace = undefined;
   }
 
   #open(): Workspace {
-    if (!this.#space) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
-    return this.#space;
+    if (!this.#workspace) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    return this.#workspace;
   }
 
   #evaluate(space: Workspace, batch: Batch, key?: DropoutKey): Evaluation {
-    const { config, arena } = space;
+    const { config, map } = space;
     checkBatch(config, this.limits, batch);
     const { streams: B, window: T, states } = batch;
     loadTokens(space, batch);
     loadStates(space, B, states);
-    if (key) new Uint32Array(space.memory.buffer, arena.streamIds, B).set(key.streams);
+    if (key) new Uint32Array(space.memory.buffer, map.streamIds, B).set(key.streams);
     this.#forward(space, B, T, key);
-    const endStates = view(space, arena.endStates, states.length);
+    const endStates = view(space, map.endStates, states.length);
     storeStates(space, B, T, endStates);
     return { lossSum: loss(space, B, T), tokens: B * T, endStates };
   }
@@ -113,9 +113,9 @@ function view({ memory }: Workspace, address: number, length: number): Float32Ar
 }
 
 /** tokens [B, T+1] to inputs and targets, [T, B] each. */
-function loadTokens({ arena, memory }: Workspace, { streams: B, window: T, tokens }: Batch): void {
-  const inputs = new Uint32Array(memory.buffer, arena.inputs, T * B);
-  const targets = new Uint32Array(memory.buffer, arena.targets, T * B);
+function loadTokens({ map, memory }: Workspace, { streams: B, window: T, tokens }: Batch): void {
+  const inputs = new Uint32Array(memory.buffer, map.inputs, T * B);
+  const targets = new Uint32Array(memory.buffer, map.targets, T * B);
   for (let b = 0; b < B; b++) {
     for (let t = 0; t < T; t++) {
       inputs[t * B + b] = tokens[b * (T + 1) + t];
@@ -125,12 +125,12 @@ function loadTokens({ arena, memory }: Workspace, { streams: B, window: T, token
 }
 
 /** states [B, L, S, H] to the first blocks [B, H'] of each layer's state vectors. */
-function loadStates({ config, arena, memory }: Workspace, B: number, states: Float32Array): void {
+function loadStates({ config, map, memory }: Workspace, B: number, states: Float32Array): void {
   const { hidden: H } = config;
-  const { paddedHidden } = arena;
+  const { paddedHidden } = map;
   let from = 0;
   for (let b = 0; b < B; b++) {
-    for (const { states: vectors } of arena.layers) {
+    for (const { states: vectors } of map.layers) {
       for (const address of vectors) {
         const to = address / FLOAT + b * paddedHidden;
         memory.set(states.subarray(from, from + H), to);
@@ -142,12 +142,12 @@ function loadStates({ config, arena, memory }: Workspace, B: number, states: Flo
 }
 
 /** The blocks of the state vectors after T time steps to states [B, L, S, H]. */
-function storeStates({ config, arena, memory }: Workspace, B: number, T: number, states: Float32Array): void {
+function storeStates({ config, map, memory }: Workspace, B: number, T: number, states: Float32Array): void {
   const { hidden: H } = config;
-  const { paddedHidden } = arena;
+  const { paddedHidden } = map;
   let to = 0;
   for (let b = 0; b < B; b++) {
-    for (const { states: vectors } of arena.layers) {
+    for (const { states: vectors } of map.layers) {
       for (const address of vectors) {
         const from = address / FLOAT + (T * B + b) * paddedHidden;
         states.set(memory.subarray(from, from + H), to);

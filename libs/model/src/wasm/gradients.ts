@@ -1,40 +1,34 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
-import type { EmbeddingArena, LayerArena, Matrix, NormArena } from './arena.js';
+import type { EmbeddingMap, LayerMap, Matrix, NormMap } from './memory-map.js';
 import { block } from './cells/cell.js';
 import { multiplyOverRows, type Factor, type Part } from './outer-products.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /** The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above layer 0. */
-export function gateGradients(space: Workspace, layer: LayerArena, below: number | undefined, B: number, T: number): void {
-  const { arena, cell } = space;
-  const { panels } = arena;
+export function gateGradients(space: Workspace, layer: LayerMap, below: number | undefined, B: number, T: number): void {
+  const { map, cell } = space;
+  const { panels } = map;
   const own = { h: hiddenFactor(space, layer.h, panels.own), saved: hiddenFactor(space, layer.saved, panels.saved) };
   const input = below === undefined ? undefined : hiddenFactor(space, below, panels.below);
   const factors = [...new Set(cell.recurrent.map((part) => own[part.input])), ...(input ? [input] : [])];
-  multiplyOverRows(
-    space,
-    T * B,
-    { address: layer.gates, stride: arena.gateStride },
-    factors,
-    gateParts(space, layer, own, input),
-  );
+  multiplyOverRows(space, T * B, { address: layer.gates, stride: map.gateStride }, factors, gateParts(space, layer, own, input));
   biasGradients(space, layer);
   for (const matrix of input ? [...layer.recurrent, layer.input] : layer.recurrent) unpad(space, matrix);
 }
 
-function hiddenFactor({ arena }: Workspace, address: number, panels: number): Factor {
-  const { paddedHidden } = arena;
+function hiddenFactor({ map }: Workspace, address: number, panels: number): Factor {
+  const { paddedHidden } = map;
   return { address, stride: paddedHidden, width: paddedHidden, paddedWidth: paddedHidden, panels };
 }
 
 /** The columns of gates from left to right, cut where the factors change. */
 function gateParts(
-  { arena, cell }: Workspace,
-  { input, recurrent }: LayerArena,
+  { map, cell }: Workspace,
+  { input, recurrent }: LayerMap,
   own: Readonly<Record<'h' | 'saved', Factor>>,
   below: Factor | undefined,
 ): Part[] {
-  const { paddedHidden } = arena;
+  const { paddedHidden } = map;
   const parts: Part[] = [];
   for (let column = 0; column < cell.columns; column += parts[parts.length - 1].columns / paddedHidden) {
     const products = [];
@@ -50,29 +44,29 @@ function gateParts(
 }
 
 /** From the column sums of dG. */
-function biasGradients({ config, arena, kernels }: Workspace, { input, bias, candidateBias }: LayerArena): void {
+function biasGradients({ config, map, kernels }: Workspace, { input, bias, candidateBias }: LayerMap): void {
   const { hidden: H } = config;
-  const { paddedHidden, inputWidth, sums } = arena;
+  const { paddedHidden, inputWidth, sums } = map;
   kernels.copyRows(input.gates, H, sums, paddedHidden, bias.gradient, H);
   if (candidateBias) kernels.copyRows(1, H, sums + inputWidth * FLOAT, H, candidateBias.gradient, H);
 }
 
 /** Brings the gradient of a matrix from where it was computed, with padding, to where it belongs. */
-function unpad({ config, arena, kernels }: Workspace, { gates, width, paddedWidth, product, gradient }: Matrix): void {
+function unpad({ config, map, kernels }: Workspace, { gates, width, paddedWidth, product, gradient }: Matrix): void {
   if (product === gradient) return;
   const { hidden: H } = config;
   for (let gate = 0; gate < gates; gate++) {
-    const from = product + gate * arena.paddedHidden * paddedWidth * FLOAT;
+    const from = product + gate * map.paddedHidden * paddedWidth * FLOAT;
     kernels.copyRows(H, width, from, paddedWidth, gradient + gate * H * width * FLOAT, width);
   }
 }
 
-/** The gradient of what a layer hands up, in arena.hGradient, becomes that of h; and the gradients of its normalisation. */
-export function normGradients(space: Workspace, { h }: LayerArena, norm: NormArena, B: number, T: number): void {
-  const { config, arena, kernels } = space;
+/** The gradient of what a layer hands up, in map.hGradient, becomes that of h; and the gradients of its normalisation. */
+export function normGradients(space: Workspace, { h }: LayerMap, norm: NormMap, B: number, T: number): void {
+  const { config, map, kernels } = space;
   const { hidden: H } = config;
-  const { paddedHidden, hGradient } = arena;
-  const { weight, bias } = arena.normGradients;
+  const { paddedHidden, hGradient } = map;
+  const { weight, bias } = map.normGradients;
   fill(space, weight, paddedHidden, 0);
   fill(space, bias, paddedHidden, 0);
   const source = block(space, h, B, 1);
@@ -84,9 +78,9 @@ export function normGradients(space: Workspace, { h }: LayerArena, norm: NormAre
 
 /** Those of linear.weight and linear.bias. `top` [T, B, H']: what the top layer hands up. */
 export function outputGradients(space: Workspace, top: number, B: number, T: number): void {
-  const { config, arena, kernels } = space;
+  const { config, map, kernels } = space;
   const { hidden: H, vocabulary: V } = config;
-  const { paddedVocabulary, output, outputBias, logits, panels, sums } = arena;
+  const { paddedVocabulary, output, outputBias, logits, panels, sums } = map;
   const factor = hiddenFactor(space, top, panels.own);
   const products = [{ factor, address: output.product }];
   const part = { first: 0, columns: paddedVocabulary, used: V, products };
@@ -96,20 +90,20 @@ export function outputGradients(space: Workspace, top: number, B: number, T: num
 }
 
 /** The gradients of layer 0's weight_ih and the embedding, by way of that of its table, in which equal characters are one row. */
-export function characterGradients(space: Workspace, { gates, input }: LayerArena, B: number, T: number): void {
-  const { config, arena, kernels } = space;
+export function characterGradients(space: Workspace, { gates, input }: LayerMap, B: number, T: number): void {
+  const { config, map, kernels } = space;
   const { hidden: H, vocabulary: V } = config;
-  const { paddedHidden, inputWidth, gateStride, inputs, tableGradient, embedding } = arena;
+  const { paddedHidden, inputWidth, gateStride, inputs, tableGradient, embedding } = map;
   kernels.sumByCharacter(T * B, V, inputWidth, gateStride, gates, inputs, tableGradient);
   if (embedding) embeddingGradients(space, input, embedding);
   else kernels.inputGradient(V, input.gates, H, paddedHidden, tableGradient, input.gradient);
 }
 
 /** The table is embedding weight_ih^T. When tied, the embedding's gradient already holds that of the output layer. */
-function embeddingGradients(space: Workspace, input: Matrix, embedding: EmbeddingArena): void {
-  const { config, arena, kernels, tile } = space;
+function embeddingGradients(space: Workspace, input: Matrix, embedding: EmbeddingMap): void {
+  const { config, map, kernels, tile } = space;
   const { vocabulary: V, tied = false } = config;
-  const { inputWidth, tableGradient, panels } = arena;
+  const { inputWidth, tableGradient, panels } = map;
   const { value, gradient, width, paddedWidth, product } = embedding;
   const factor = { address: value, stride: width, width, paddedWidth, panels: panels.own };
   const part = { first: 0, columns: inputWidth, used: inputWidth, products: [{ factor, address: input.product }] };

@@ -1,6 +1,6 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
 import { dropoutScale, dropoutThreshold, type DropoutKey } from '../dropout.js';
-import type { LayerArena, NormArena } from './arena.js';
+import type { LayerMap, NormMap } from './memory-map.js';
 import { block, gatesOf, project, projectBack } from './cells/cell.js';
 import { characterGradients, gateGradients, normGradients, outputGradients } from './gradients.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
@@ -10,18 +10,18 @@ import { fill, FLOAT, type Workspace } from './workspace.js';
  * one above what dropout leaves of its output.
  */
 export function forward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
-  const { arena, kernels, tile } = space;
-  const { paddedHidden, paddedVocabulary, layers, output } = arena;
+  const { map, kernels, tile } = space;
+  const { paddedHidden, paddedVocabulary, layers, output } = map;
   for (const [l, layer] of layers.entries()) {
     if (l > 0) project(space, T * B, outputOf(space, l - 1, B, key), layer.input, layer.gates, false);
     for (let t = 0; t < T; t++) {
-      space.cell.forward(space, layer, B, t, l > 0 ? arena.zeroIds : arena.inputs + t * B * FLOAT, l > 0);
+      space.cell.forward(space, layer, B, t, l > 0 ? map.zeroIds : map.inputs + t * B * FLOAT, l > 0);
     }
     if (layer.norm) normalise(space, layer, layer.norm, B, T);
     if (drops(space, l, key)) drop(space, l, B, T, key, outputOf(space, l, B), layer.output);
   }
   const top = outputOf(space, layers.length - 1, B);
-  kernels.fillRows(T * B, paddedVocabulary, arena.logitsBias, arena.logits);
+  kernels.fillRows(T * B, paddedVocabulary, map.logitsBias, map.logits);
   kernels.gemm(
     tile,
     T * B,
@@ -30,7 +30,7 @@ export function forward(space: Workspace, B: number, T: number, key?: DropoutKey
     top,
     paddedHidden,
     output.forward,
-    arena.logits,
+    map.logits,
     paddedVocabulary,
     1,
     0,
@@ -39,22 +39,22 @@ export function forward(space: Workspace, B: number, T: number, key?: DropoutKey
 }
 
 /** Turns the logits into the gradient of the loss. Returns the summed negative log-likelihood of the targets, nats. */
-export function loss({ config, arena, kernels }: Workspace, B: number, T: number): number {
-  return kernels.softmaxLoss(T * B, config.vocabulary, arena.paddedVocabulary, arena.logits, arena.targets);
+export function loss({ config, map, kernels }: Workspace, B: number, T: number): number {
+  return kernels.softmaxLoss(T * B, config.vocabulary, map.paddedVocabulary, map.logits, map.targets);
 }
 
 /** After forward, with the same key, and loss: the gradient of every parameter, truncated at the start of the window. */
 export function backward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
-  const { config, arena, kernels, tile } = space;
-  const { paddedHidden, paddedVocabulary, layers, output, hGradient } = arena;
+  const { config, map, kernels, tile } = space;
+  const { paddedHidden, paddedVocabulary, layers, output, hGradient } = map;
   const { vocabulary: V } = config;
   outputGradients(space, outputOf(space, layers.length - 1, B), B, T);
-  kernels.gemm(tile, T * B, paddedHidden, V, arena.logits, paddedVocabulary, output.backward, hGradient, paddedHidden, 0, 0, 0);
+  kernels.gemm(tile, T * B, paddedHidden, V, map.logits, paddedVocabulary, output.backward, hGradient, paddedHidden, 0, 0, 0);
   for (let l = layers.length - 1; l >= 0; l--) {
     const layer = layers[l];
     if (drops(space, l, key)) drop(space, l, B, T, key, hGradient, hGradient);
     if (layer.norm) normGradients(space, layer, layer.norm, B, T);
-    fill(space, arena.carry, B * paddedHidden, 0);
+    fill(space, map.carry, B * paddedHidden, 0);
     for (let t = T - 1; t >= 0; t--) space.cell.backward(space, layer, B, t);
     gateGradients(space, layer, l > 0 ? outputOf(space, l - 1, B, key) : undefined, B, T);
     if (l > 0) projectBack(space, T * B, gatesOf(space, layer, B, 0), layer.input, hGradient, false);
@@ -64,7 +64,7 @@ export function backward(space: Workspace, B: number, T: number, key?: DropoutKe
 
 /** What layer l hands up, [T, B, H']: h or what normalisation and, with a key, dropout made of it. */
 function outputOf(space: Workspace, l: number, B: number, key?: DropoutKey): number {
-  const { norm, output, h } = space.arena.layers[l];
+  const { norm, output, h } = space.map.layers[l];
   return norm || drops(space, l, key) ? output : block(space, h, B, 1);
 }
 
@@ -75,17 +75,17 @@ function drops({ config }: Workspace, l: number, key: DropoutKey | undefined): k
 
 /** target = source times the mask of what layer l hands up, [T, B, H'] each. */
 function drop(space: Workspace, l: number, B: number, T: number, key: DropoutKey, source: number, target: number): void {
-  const { config, arena, kernels } = space;
+  const { config, map, kernels } = space;
   const { dropout = 0 } = config;
-  const { paddedHidden, streamIds } = arena;
+  const { paddedHidden, streamIds } = map;
   const threshold = dropoutThreshold(dropout);
   const scale = dropoutScale(dropout);
   kernels.dropout(T * B, B, paddedHidden, source, target, streamIds, key.seed, l, key.round, threshold, scale);
 }
 
-function normalise(space: Workspace, { h, output }: LayerArena, norm: NormArena, B: number, T: number): void {
-  const { config, arena, kernels } = space;
+function normalise(space: Workspace, { h, output }: LayerMap, norm: NormMap, B: number, T: number): void {
+  const { config, map, kernels } = space;
   const { paddedWeight, paddedBias } = norm;
   const source = block(space, h, B, 1);
-  kernels.normalise(T * B, config.hidden, arena.paddedHidden, source, paddedWeight, paddedBias, output, LAYER_NORM_EPSILON);
+  kernels.normalise(T * B, config.hidden, map.paddedHidden, source, paddedWeight, paddedBias, output, LAYER_NORM_EPSILON);
 }

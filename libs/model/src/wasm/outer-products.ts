@@ -1,4 +1,4 @@
-import { BLOCK_COLUMNS } from './arena.js';
+import { BLOCK_COLUMNS } from './memory-map.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
 import { addBlockInQuadrants, dividesInQuadrants, packQuadrants } from './strassen.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
@@ -38,7 +38,7 @@ export interface Block {
 }
 
 /**
- * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the column sums of dG in arena.sums. Both
+ * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the column sums of dG in map.sums. Both
  * factors are brought into the GEMM's order block by block: x once for all parts, dG once for all products of a part.
  */
 export function multiplyOverRows(
@@ -49,7 +49,7 @@ export function multiplyOverRows(
   parts: readonly Part[],
 ): void {
   for (const { first, columns, used, products } of parts) {
-    fill(space, space.arena.sums + first * FLOAT, columns, 0);
+    fill(space, space.map.sums + first * FLOAT, columns, 0);
     for (const { factor, address } of products) fill(space, address, used * factor.paddedWidth, 0);
   }
   // A ReLU unit that never fires has gradients of exactly zero; sums of quadrants would make them noise, which Adam magnifies.
@@ -70,8 +70,8 @@ function pack({ kernels, tile }: Workspace, { k, depth }: Block, factor: Factor)
   kernels.packPanels(tile, address + k * stride * FLOAT, stride, 1, depth, width, paddedWidth, panels);
 }
 
-function addBlock({ arena, kernels, tile }: Workspace, { k, depth }: Block, dG: Cotangent, part: Part): void {
-  const { transposed, sums } = arena;
+function addBlock({ map, kernels, tile }: Workspace, { k, depth }: Block, dG: Cotangent, part: Part): void {
+  const { transposed, sums } = map;
   const { first, columns, used, products } = part;
   for (let m = 0; m < columns; m += BLOCK_COLUMNS) {
     const width = Math.min(BLOCK_COLUMNS, columns - m);

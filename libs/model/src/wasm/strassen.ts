@@ -1,4 +1,4 @@
-import { BLOCK_COLUMNS } from './arena.js';
+import { BLOCK_COLUMNS } from './memory-map.js';
 import { TILES } from './generated/tiles.js';
 import type { Block, Cotangent, Factor, Part } from './outer-products.js';
 import { FLOAT, type Workspace } from './workspace.js';
@@ -79,7 +79,7 @@ export function addBlockInQuadrants(space: Workspace, block: Block, dG: Cotangen
 
 /** The left-hand side of product p. Two of them are sums over both halves of the time steps: all of dG's column sums. */
 function transposeLeft(
-  { arena, kernels }: Workspace,
+  { map, kernels }: Workspace,
   { k, depth }: Block,
   { address, stride }: Cotangent,
   { first, columns }: Part,
@@ -87,7 +87,7 @@ function transposeLeft(
   m: number,
   height: number,
 ): void {
-  const { transposed, sums } = arena;
+  const { transposed, sums } = map;
   const { one, sign, other } = PRODUCTS[p].a;
   const column = ([row]: Quadrant) => first + m + (row * columns) / 2;
   const at = (quadrant: Quadrant) => address + ((k + (quadrant[1] * depth) / 2) * stride + column(quadrant)) * FLOAT;
@@ -100,7 +100,7 @@ function transposeLeft(
 }
 
 function addProduct(
-  { arena, kernels, tile }: Workspace,
+  { map, kernels, tile }: Workspace,
   { depth }: Block,
   { columns, products }: Part,
   p: number,
@@ -115,6 +115,6 @@ function addProduct(
     const at = ([row, column]: Quadrant) => address + ((m + (row * columns) / 2) * paddedWidth + column * width) * FLOAT;
     const right = panels + p * rows * width * FLOAT;
     const second = also ? at(also) : 0;
-    kernels.gemm(tile, height, width, rows, arena.transposed, rows, right, at(to), paddedWidth, 1, second, sign);
+    kernels.gemm(tile, height, width, rows, map.transposed, rows, right, at(to), paddedWidth, 1, second, sign);
   }
 }

@@ -1,13 +1,13 @@
 import type { ModelConfig } from '../config.js';
-import type { Arena } from './arena.js';
+import type { MemoryMap } from './memory-map.js';
 import type { CellPasses } from './cells/index.js';
 import type { Kernels } from './kernels.js';
 
-/** A model in the memory of one instance of the kernels. Whatever takes it works on rows [T, B], see Arena. */
+/** A model in the memory of one instance of the kernels. Whatever takes it works on rows [T, B], see MemoryMap. */
 export interface Workspace {
   readonly config: ModelConfig;
   readonly cell: CellPasses;
-  readonly arena: Arena;
+  readonly map: MemoryMap;
   readonly kernels: Kernels;
   /** Index into TILES. */
   readonly tile: number;

@@ -1,4 +1,4 @@
-import type { LayerArena, Matrix } from '../arena.js';
+import type { LayerMap, Matrix } from '../memory-map.js';
 import { FLOAT, type Workspace } from '../workspace.js';
 
 /**
@@ -17,12 +17,12 @@ export interface CellPasses {
   /** weight_hh in parts by rows, in order; together all of it. */
   readonly recurrent: readonly RecurrentPart[];
   /** From the state before step t to the state behind it. `ids` [B] picks rows of the layer's table. */
-  forward(space: Workspace, layer: LayerArena, B: number, t: number, ids: number, above: boolean): void;
+  forward(space: Workspace, layer: LayerMap, B: number, t: number, ids: number, above: boolean): void;
   /**
    * Replaces what the gates hold of step t by the gradients of the pre-activations, from the whole gradient of h behind it
-   * (arena.hGradient), and adds what reaches h before the step to that of step t - 1.
+   * (map.hGradient), and adds what reaches h before the step to that of step t - 1.
    */
-  backward(space: Workspace, layer: LayerArena, B: number, t: number): void;
+  backward(space: Workspace, layer: LayerMap, B: number, t: number): void;
 }
 
 export interface RecurrentPart {
@@ -35,19 +35,19 @@ export interface RecurrentPart {
 }
 
 /** Address of step t in a buffer [T, B, H'] or [T+1, B, H']. */
-export function block({ arena }: Workspace, buffer: number, B: number, t: number): number {
-  return buffer + t * B * arena.paddedHidden * FLOAT;
+export function block({ map }: Workspace, buffer: number, B: number, t: number): number {
+  return buffer + t * B * map.paddedHidden * FLOAT;
 }
 
 /** Address of step t in a layer's gates [T, B, columns * H']. */
-export function gatesOf({ arena }: Workspace, { gates }: LayerArena, B: number, t: number): number {
-  return gates + t * B * arena.gateStride * FLOAT;
+export function gatesOf({ map }: Workspace, { gates }: LayerMap, B: number, t: number): number {
+  return gates + t * B * map.gateStride * FLOAT;
 }
 
 /** gates[rows] (+)= x[rows, H] W^T, in the columns that the matrix feeds. */
 export function project(space: Workspace, rows: number, x: number, matrix: Matrix, gates: number, add: boolean): void {
-  const { arena, kernels, tile } = space;
-  const { paddedHidden, gateStride } = arena;
+  const { map, kernels, tile } = space;
+  const { paddedHidden, gateStride } = map;
   const target = gates + matrix.column * paddedHidden * FLOAT;
   const width = matrix.gates * paddedHidden;
   kernels.gemm(tile, rows, width, matrix.width, x, paddedHidden, matrix.forward, target, gateStride, add ? 1 : 0, 0, 0);
@@ -55,8 +55,8 @@ export function project(space: Workspace, rows: number, x: number, matrix: Matri
 
 /** dx[rows, H'] (+)= dG W, from the columns of gates that the matrix feeds. */
 export function projectBack(space: Workspace, rows: number, gates: number, matrix: Matrix, dx: number, add: boolean): void {
-  const { arena, kernels, tile } = space;
-  const { paddedHidden, gateStride } = arena;
+  const { map, kernels, tile } = space;
+  const { paddedHidden, gateStride } = map;
   const source = gates + matrix.column * paddedHidden * FLOAT;
   const depth = matrix.gates * paddedHidden;
   kernels.gemm(tile, rows, paddedHidden, depth, source, gateStride, matrix.backward, dx, paddedHidden, add ? 1 : 0, 0, 0);

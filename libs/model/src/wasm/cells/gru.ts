@@ -1,6 +1,6 @@
 import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
 
-/** The reset gate before the product. Columns r, z, n; `saved` is r * h. arena.carry [B, H'] is the gradient of r * h. */
+/** The reset gate before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is the gradient of r * h. */
 export const gru: CellPasses = {
   columns: 3,
   memory: false,
@@ -11,8 +11,8 @@ export const gru: CellPasses = {
   ],
 
   forward(space, layer, B, t, ids, above) {
-    const { arena, kernels } = space;
-    const { paddedHidden, gateStride } = arena;
+    const { map, kernels } = space;
+    const { paddedHidden, gateStride } = map;
     const [resetUpdate, candidate] = layer.recurrent;
     const gates = gatesOf(space, layer, B, t);
     const before = block(space, layer.h, B, t);
@@ -25,13 +25,13 @@ export const gru: CellPasses = {
   },
 
   backward(space, layer, B, t) {
-    const { arena, kernels } = space;
-    const { paddedHidden, gateStride, carry } = arena;
+    const { map, kernels } = space;
+    const { paddedHidden, gateStride, carry } = map;
     const [resetUpdate, candidate] = layer.recurrent;
     const gates = gatesOf(space, layer, B, t);
     const before = block(space, layer.h, B, t);
-    const dh = block(space, arena.hGradient, B, t);
-    const dBefore = block(space, arena.hGradient, B, t - 1);
+    const dh = block(space, map.hGradient, B, t);
+    const dBefore = block(space, map.hGradient, B, t - 1);
     kernels.gruCandidateBackward(B, paddedHidden, gateStride, gates, before, dh, dBefore);
     projectBack(space, B, gates, candidate, carry, false);
     kernels.gruResetBackward(B, paddedHidden, gateStride, gates, before, carry, dBefore);
@@ -50,24 +50,24 @@ export const gruResetAfter: CellPasses = {
   ],
 
   forward(space, layer, B, t, ids, above) {
-    const { arena, kernels } = space;
+    const { map, kernels } = space;
     const [resetUpdate, candidate] = layer.recurrent;
     const gates = gatesOf(space, layer, B, t);
     const before = block(space, layer.h, B, t);
     const h = block(space, layer.h, B, t + 1);
     project(space, B, before, resetUpdate, gates, above);
     project(space, B, before, candidate, gates, false);
-    kernels.gruAfterForward(B, arena.paddedHidden, arena.gateStride, gates, layer.table, ids, before, h, above ? 1 : 0);
+    kernels.gruAfterForward(B, map.paddedHidden, map.gateStride, gates, layer.table, ids, before, h, above ? 1 : 0);
   },
 
   backward(space, layer, B, t) {
-    const { arena, kernels } = space;
+    const { map, kernels } = space;
     const [resetUpdate, candidate] = layer.recurrent;
     const gates = gatesOf(space, layer, B, t);
     const before = block(space, layer.h, B, t);
-    const dh = block(space, arena.hGradient, B, t);
-    const dBefore = block(space, arena.hGradient, B, t - 1);
-    kernels.gruAfterBackward(B, arena.paddedHidden, arena.gateStride, gates, before, dh, dBefore);
+    const dh = block(space, map.hGradient, B, t);
+    const dBefore = block(space, map.hGradient, B, t - 1);
+    kernels.gruAfterBackward(B, map.paddedHidden, map.gateStride, gates, before, dh, dBefore);
     if (t === 0) return;
     projectBack(space, B, gates, resetUpdate, dBefore, true);
     projectBack(space, B, gates, candidate, dBefore, true);

@@ -1,6 +1,6 @@
 import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
 
-/** Columns i, f, g, o; `saved` is tanh C'. arena.carry [B, H'] is the gradient of C. */
+/** Columns i, f, g, o; `saved` is tanh C'. map.carry [B, H'] is the gradient of C. */
 export const lstm: CellPasses = {
   columns: 4,
   memory: true,
@@ -8,13 +8,13 @@ export const lstm: CellPasses = {
   recurrent: [{ gates: 4, column: 0, input: 'h' }],
 
   forward(space, layer, B, t, ids, above) {
-    const { arena, kernels } = space;
+    const { map, kernels } = space;
     const gates = gatesOf(space, layer, B, t);
     project(space, B, block(space, layer.h, B, t), layer.recurrent[0], gates, above);
     kernels.lstmForward(
       B,
-      arena.paddedHidden,
-      arena.gateStride,
+      map.paddedHidden,
+      map.gateStride,
       gates,
       layer.table,
       ids,
@@ -26,18 +26,18 @@ export const lstm: CellPasses = {
   },
 
   backward(space, layer, B, t) {
-    const { arena, kernels } = space;
+    const { map, kernels } = space;
     const gates = gatesOf(space, layer, B, t);
     kernels.lstmBackward(
       B,
-      arena.paddedHidden,
-      arena.gateStride,
+      map.paddedHidden,
+      map.gateStride,
       gates,
       block(space, layer.memory, B, t),
       block(space, layer.saved, B, t),
-      block(space, arena.hGradient, B, t),
-      arena.carry,
+      block(space, map.hGradient, B, t),
+      map.carry,
     );
-    if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, arena.hGradient, B, t - 1), true);
+    if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, map.hGradient, B, t - 1), true);
   },
 };

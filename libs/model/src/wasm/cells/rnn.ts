@@ -11,19 +11,19 @@ function rnn(activation: 'Tanh' | 'Relu'): CellPasses {
     recurrent: [{ gates: 1, column: 0, input: 'h' }],
 
     forward(space, layer, B, t, ids, above) {
-      const { arena, kernels } = space;
+      const { map, kernels } = space;
       const gates = gatesOf(space, layer, B, t);
       const h = block(space, layer.h, B, t + 1);
       project(space, B, block(space, layer.h, B, t), layer.recurrent[0], gates, above);
-      kernels[forwardKernel](B, arena.paddedHidden, arena.gateStride, gates, layer.table, ids, h);
+      kernels[forwardKernel](B, map.paddedHidden, map.gateStride, gates, layer.table, ids, h);
     },
 
     backward(space, layer, B, t) {
-      const { arena, kernels } = space;
+      const { map, kernels } = space;
       const gates = gatesOf(space, layer, B, t);
       const h = block(space, layer.h, B, t + 1);
-      kernels[backwardKernel](B, arena.paddedHidden, arena.gateStride, gates, h, block(space, arena.hGradient, B, t));
-      if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, arena.hGradient, B, t - 1), true);
+      kernels[backwardKernel](B, map.paddedHidden, map.gateStride, gates, h, block(space, map.hGradient, B, t));
+      if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, map.hGradient, B, t - 1), true);
     },
   };
 }

@@ -10,7 +10,7 @@ import { BLOCK_DEPTH } from './generated/tiles.js';
  * multiples of the GEMM tile's width; the padding of weights and states is zero, and so is all that follows from it. C is the number
  * of columns of gates of the cell (CellPasses.columns).
  */
-export interface Arena {
+export interface MemoryMap {
   /** H'. */
   readonly paddedHidden: number;
   /** C * H', floats of a row of gates. */
@@ -21,9 +21,9 @@ export interface Arena {
   readonly inputWidth: number;
   /** V'. */
   readonly paddedVocabulary: number;
-  readonly layers: readonly LayerArena[];
+  readonly layers: readonly LayerMap[];
   /** embedding.weight [V, E]; undefined: one-hot input. */
-  readonly embedding: EmbeddingArena | undefined;
+  readonly embedding: EmbeddingMap | undefined;
   /** linear.weight [V, H]. */
   readonly output: Omit<Matrix, 'gates' | 'column'>;
   readonly outputBias: Pair;
@@ -86,7 +86,7 @@ export interface Matrix extends Pair {
   readonly product: number;
 }
 
-export interface LayerArena {
+export interface LayerMap {
   /** [T, B, C * H'], rows gateStride apart: pre-activations, then activations, then the gradient of the pre-activations. */
   readonly gates: number;
   /** [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM, else 0. */
@@ -107,11 +107,11 @@ export interface LayerArena {
   readonly bias: Pair;
   /** b_hn of a gru-reset-after. */
   readonly candidateBias: Pair | undefined;
-  readonly norm: NormArena | undefined;
+  readonly norm: NormMap | undefined;
 }
 
 /** Layer normalisation of what a layer hands up. */
-export interface NormArena {
+export interface NormMap {
   readonly weight: Pair;
   readonly bias: Pair;
   /** [H'] each, padded with zeros. */
@@ -120,7 +120,7 @@ export interface NormArena {
 }
 
 /** embedding.weight [V, E]; `product` as in Matrix. */
-export interface EmbeddingArena extends Pair {
+export interface EmbeddingMap extends Pair {
   readonly width: number;
   readonly paddedWidth: number;
   readonly product: number;
@@ -138,7 +138,7 @@ const LINE = 64;
 type Floats = (count: number) => number;
 
 /** `columns`: width of the GEMM's tile. */
-export function layOut(config: ModelConfig, limits: EngineLimits, columns: number): Arena {
+export function layOut(config: ModelConfig, limits: EngineLimits, columns: number): MemoryMap {
   let end = RESERVED;
   const floats: Floats = (count) => {
     const address = roundUp(end, LINE);
@@ -157,8 +157,8 @@ export function layOut(config: ModelConfig, limits: EngineLimits, columns: numbe
     flat,
     size,
     paddedWeights: scratch.own,
-    layers: Array.from({ length: config.layers }, (_, l) => layerArena(config, place, l)),
-    embedding: embeddingArena(config, place),
+    layers: Array.from({ length: config.layers }, (_, l) => layerMap(config, place, l)),
+    embedding: embeddingMap(config, place),
     output: outputMatrix(config, place),
     outputBias: pair('linear.bias'),
     ...windowBuffers(place),
@@ -210,7 +210,7 @@ function sizesOf(config: ModelConfig, limits: EngineLimits, columns: number): Si
   };
 }
 
-function layerArena(config: ModelConfig, place: Place, l: number): LayerArena {
+function layerMap(config: ModelConfig, place: Place, l: number): LayerMap {
   const { sizes, pair, floats } = place;
   const { cell, layers: L, vocabulary: V, dropout = 0, layerNorm = false } = config;
   const { paddedHidden, gateWidth, gateStride, maxStreams: B, maxWindow: T } = sizes;
@@ -231,11 +231,11 @@ function layerArena(config: ModelConfig, place: Place, l: number): LayerArena {
     recurrent: recurrentMatrices(config, place, l),
     bias: pair(`${module}.bias_ih_l${l}`),
     candidateBias: cell === 'gru-reset-after' ? pair(`${module}.bias_hn_l${l}`) : undefined,
-    norm: layerNorm ? normArena(place, l) : undefined,
+    norm: layerNorm ? normMap(place, l) : undefined,
   };
 }
 
-function normArena({ sizes, pair, floats }: Place, l: number): NormArena {
+function normMap({ sizes, pair, floats }: Place, l: number): NormMap {
   return {
     weight: pair(`norms.${l}.weight`),
     bias: pair(`norms.${l}.bias`),
@@ -287,7 +287,7 @@ function recurrentMatrices({ cell, hidden: H }: ModelConfig, { sizes, pair, floa
   });
 }
 
-function embeddingArena({ embedding: E = 0 }: ModelConfig, { sizes, pair, scratch }: Place): EmbeddingArena | undefined {
+function embeddingMap({ embedding: E = 0 }: ModelConfig, { sizes, pair, scratch }: Place): EmbeddingMap | undefined {
   if (E === 0) return undefined;
   const { value, gradient } = pair('embedding.weight');
   const { paddedEmbedding } = sizes;

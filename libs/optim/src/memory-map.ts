@@ -23,8 +23,8 @@ export type Vector = Float32Array | Uint16Array;
 
 export const pad = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
-/** The memory of a space: hands out resident vectors, and brings others in and out block by block. */
-export class Arena {
+/** Lays out one vector memory: hands out resident vectors, and brings others in and out block by block. */
+export class MemoryMap {
   readonly buffer: ArrayBuffer;
   readonly #bytes: Uint8Array;
   #free = FIRST_FREE;
@@ -40,7 +40,7 @@ export class Arena {
     if (address + bytes > this.buffer.byteLength) {
       throw new OptimError(
         'out_of_memory',
-        `the vector space has no ${bytes} bytes left`,
+        `the vector memory has no ${bytes} bytes left`,
         'Give createVectorSpace the bytes that spaceBytes counts.',
       );
     }
@@ -53,8 +53,8 @@ export class Arena {
     if (vector.buffer === this.buffer) return vector.byteOffset;
     throw new OptimError(
       'bad_state',
-      'a vector from another space was given where a resident one is needed',
-      'Allocate it in this space.',
+      'a vector from another memory was given where a resident one is needed',
+      'Allocate it in this memory.',
     );
   }
 

@@ -1,8 +1,8 @@
-import { Arena, blocks, COEFFICIENTS, DIGEST_STATE, FIRST_FREE, pad, SQUARES_STATE, type Vector } from './arena.js';
+import { MemoryMap, blocks, COEFFICIENTS, DIGEST_STATE, FIRST_FREE, pad, SQUARES_STATE, type Vector } from './memory-map.js';
 import { beginDigest, DigestFollower, foldDigest } from './digest.js';
 import { OptimError } from './errors.js';
 import { instantiateWasm, wasmSupported, type KernelKind, type Kernels } from './kernels.js';
-import { createTwin, floatOfHalf } from './twin.js';
+import { createScalarKernels, floatOfHalf } from './scalar-kernels.js';
 
 const PAGE_BYTES = 65_536;
 const MOST_PAGES = 65_536;
@@ -31,9 +31,9 @@ export interface SumMeasures {
  * here): others are staged, at about the cost of a copy. Scales are float32 and results are the same bits on every host. Halves that
  * are added or stepped by must be finite: `load` tells.
  */
-export interface VectorSpace {
+export interface VectorMemory {
   readonly kind: KernelKind;
-  /** @throws OptimError `out_of_memory` when the space was made too small; likewise the other two */
+  /** @throws OptimError `out_of_memory` when the memory was made too small; likewise the other two */
   allocateFloat32(length: number): Float32Array;
   allocateFloat64(length: number): Float64Array;
   allocateUint16(length: number): Uint16Array;
@@ -90,8 +90,8 @@ export function codedLength(vector: CodedVector): number {
   return vector instanceof Float32Array ? vector.length : vector.reduce((total, { values }) => total + values.length, 0);
 }
 
-/** Bytes that vectors of these lengths take in a space, padding included. */
-export function spaceBytes(vectors: {
+/** Bytes that vectors of these lengths take in a vector memory, padding included. */
+export function vectorMemoryBytes(vectors: {
   readonly float32?: readonly number[];
   readonly float64?: readonly number[];
   readonly uint16?: readonly number[];
@@ -106,16 +106,16 @@ export function spaceBytes(vectors: {
  * SIMD and TypeScript elsewhere.
  * @throws OptimError `out_of_memory`
  */
-export function createVectorSpace(bytes: number, kind: KernelKind = wasmSupported() ? 'wasm' : 'typescript'): VectorSpace {
+export function createVectorMemory(bytes: number, kind: KernelKind = wasmSupported() ? 'wasm' : 'typescript'): VectorMemory {
   const pages = Math.ceil((FIRST_FREE + bytes) / PAGE_BYTES);
   try {
     if (pages > MOST_PAGES) throw new RangeError('over the 4 GiB that 32-bit addresses reach');
     if (kind === 'typescript') {
       const buffer = new ArrayBuffer(pages * PAGE_BYTES);
-      return new Space(kind, new Arena(buffer), createTwin(buffer));
+      return new Space(kind, new MemoryMap(buffer), createScalarKernels(buffer));
     }
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    return new Space(kind, new Arena(memory.buffer), instantiateWasm(memory));
+    return new Space(kind, new MemoryMap(memory.buffer), instantiateWasm(memory));
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new OptimError(
@@ -127,60 +127,60 @@ export function createVectorSpace(bytes: number, kind: KernelKind = wasmSupporte
   }
 }
 
-class Space implements VectorSpace {
+class Space implements VectorMemory {
   readonly kind: KernelKind;
   readonly #kernels: Kernels;
-  readonly #arena: Arena;
+  readonly #map: MemoryMap;
   readonly #lanes: Uint32Array;
   readonly #squares: Float64Array;
   readonly #coefficients: Float32Array;
 
-  constructor(kind: KernelKind, arena: Arena, kernels: Kernels) {
+  constructor(kind: KernelKind, map: MemoryMap, kernels: Kernels) {
     this.kind = kind;
     this.#kernels = kernels;
-    this.#arena = arena;
-    this.#lanes = new Uint32Array(arena.buffer, DIGEST_STATE, 16);
-    this.#squares = new Float64Array(arena.buffer, SQUARES_STATE, 4);
-    this.#coefficients = new Float32Array(arena.buffer, COEFFICIENTS, 9);
+    this.#map = map;
+    this.#lanes = new Uint32Array(map.buffer, DIGEST_STATE, 16);
+    this.#squares = new Float64Array(map.buffer, SQUARES_STATE, 4);
+    this.#coefficients = new Float32Array(map.buffer, COEFFICIENTS, 9);
   }
 
   allocateFloat32(length: number): Float32Array {
-    return new Float32Array(this.#arena.buffer, this.#arena.allocate(length * 4), length);
+    return new Float32Array(this.#map.buffer, this.#map.allocate(length * 4), length);
   }
 
   allocateFloat64(length: number): Float64Array {
-    return new Float64Array(this.#arena.buffer, this.#arena.allocate(length * 8), length);
+    return new Float64Array(this.#map.buffer, this.#map.allocate(length * 8), length);
   }
 
   allocateUint16(length: number): Uint16Array {
-    return new Uint16Array(this.#arena.buffer, this.#arena.allocate(length * 2), length);
+    return new Uint16Array(this.#map.buffer, this.#map.allocate(length * 2), length);
   }
 
   encodeHalf(source: Float32Array, scale: number, target: Uint16Array): void {
     sameLength(source, target);
-    const arena = this.#arena;
+    const map = this.#map;
     blocks(source.length, (from, n) => {
-      this.#kernels.encodeHalf(arena.stage(source, from, n), n, Math.fround(scale), arena.target(target, from));
-      arena.unstage(target, from, n);
+      this.#kernels.encodeHalf(map.stage(source, from, n), n, Math.fround(scale), map.target(target, from));
+      map.unstage(target, from, n);
     });
   }
 
   decodeHalf(source: Uint16Array, scale: number, target: Float32Array): void {
     sameLength(source, target);
-    const arena = this.#arena;
+    const map = this.#map;
     blocks(source.length, (from, n) => {
-      this.#kernels.decodeHalf(arena.stage(source, from, n), n, Math.fround(scale), arena.target(target, from));
-      arena.unstage(target, from, n);
+      this.#kernels.decodeHalf(map.stage(source, from, n), n, Math.fround(scale), map.target(target, from));
+      map.unstage(target, from, n);
     });
   }
 
   load(source: Vector, target: Vector): number {
     sameLength(source, target);
-    const start = this.#arena.resident(target);
+    const start = this.#map.resident(target);
     let most = 0;
     blocks(source.length, (from, n) => {
       const address = start + from * target.BYTES_PER_ELEMENT;
-      this.#arena.copyIn(source, from, n, address);
+      this.#map.copyIn(source, from, n, address);
       most = Math.max(most, this.#maxBits(target, address, n));
     });
     return magnitudeOfBits(source, most);
@@ -189,7 +189,7 @@ class Space implements VectorSpace {
   maxMagnitude(source: Vector): number {
     let most = 0;
     blocks(source.length, (from, n) => {
-      most = Math.max(most, this.#maxBits(source, this.#arena.stage(source, from, n), n));
+      most = Math.max(most, this.#maxBits(source, this.#map.stage(source, from, n), n));
     });
     return magnitudeOfBits(source, most);
   }
@@ -200,7 +200,7 @@ class Space implements VectorSpace {
 
   add(sum: Float64Array, addend: CodedVector, fresh: boolean): void {
     sameLength({ length: codedLength(addend) }, sum);
-    let address = this.#arena.resident(sum);
+    let address = this.#map.resident(sum);
     for (const part of partsOf(addend)) {
       const { values } = part;
       blocks(values.length, (from, n) => this.#addBlock(address + from * 8, part, from, n, fresh));
@@ -211,7 +211,7 @@ class Space implements VectorSpace {
   addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures {
     sameLength({ length: codedLength(addend) }, sum);
     this.#squares.fill(0);
-    let address = this.#arena.resident(sum);
+    let address = this.#map.resident(sum);
     const largest = partsOf(addend).map((part) => {
       let most = 0;
       blocks(part.values.length, (from, n) => {
@@ -227,31 +227,31 @@ class Space implements VectorSpace {
 
   scaleToFloat(source: Float64Array, factor: number, target: Float32Array): void {
     sameLength(source, target);
-    const start = this.#arena.resident(source);
+    const start = this.#map.resident(source);
     blocks(source.length, (from, n) => {
-      this.#kernels.scaleToFloat(start + from * 8, n, factor, this.#arena.target(target, from));
-      this.#arena.unstage(target, from, n);
+      this.#kernels.scaleToFloat(start + from * 8, n, factor, this.#map.target(target, from));
+      this.#map.unstage(target, from, n);
     });
   }
 
   scaleToHalf(source: Float64Array, factor: number, scale: number, target: Uint16Array): void {
     sameLength(source, target);
-    const start = this.#arena.resident(source);
+    const start = this.#map.resident(source);
     blocks(source.length, (from, n) => {
-      this.#kernels.scaleToHalf(start + from * 8, n, factor, Math.fround(scale), this.#arena.target(target, from));
-      this.#arena.unstage(target, from, n);
+      this.#kernels.scaleToHalf(start + from * 8, n, factor, Math.fround(scale), this.#map.target(target, from));
+      this.#map.unstage(target, from, n);
     });
   }
 
   digest(source: Float32Array): string {
     beginDigest(this.#lanes);
-    blocks(source.length, (from, n) => this.#kernels.digestWords(DIGEST_STATE, this.#arena.stage(source, from, n), n));
+    blocks(source.length, (from, n) => this.#kernels.digestWords(DIGEST_STATE, this.#map.stage(source, from, n), n));
     return foldDigest(this.#lanes, source.length);
   }
 
   sgdStep(p: Float32Array, velocity: Float32Array, update: CodedVector, c: SgdCoefficients): string {
     const kernels = this.#kernels;
-    const [pStart, vStart] = [this.#arena.resident(p), this.#arena.resident(velocity)];
+    const [pStart, vStart] = [this.#map.resident(p), this.#map.resident(velocity)];
     const [rate, momentum, decay] = [c.rate, c.momentum, c.decay].map(Math.fround);
     return this.#step(p, update, (at, n, staged, scale) => {
       if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay);
@@ -261,7 +261,7 @@ class Space implements VectorSpace {
 
   adamStep(p: Float32Array, m: Float32Array, v: Float32Array, update: CodedVector, c: AdamCoefficients): string {
     const kernels = this.#kernels;
-    const [pStart, mStart, vStart] = [p, m, v].map((vector) => this.#arena.resident(vector));
+    const [pStart, mStart, vStart] = [p, m, v].map((vector) => this.#map.resident(vector));
     this.#coefficients.set([
       ...[c.keep1, c.take1, c.keep2, c.take2],
       ...[c.penalty, c.shrink, c.stepSize, c.rootScale, c.epsilon],
@@ -279,14 +279,14 @@ class Space implements VectorSpace {
     run: (at: number, n: number, staged: number, scale: number | undefined) => void,
   ): string {
     sameLength({ length: codedLength(update) }, p);
-    const start = this.#arena.resident(p);
+    const start = this.#map.resident(p);
     beginDigest(this.#lanes);
     const digest = new DigestFollower((from, n) => this.#kernels.digestWords(DIGEST_STATE, start + from * 4, n));
     let base = 0;
     for (const { values, scale } of partsOf(update)) {
       const rounded = scale === undefined ? undefined : Math.fround(scale);
       blocks(values.length, (from, n) => {
-        run((base + from) * 4, n, this.#arena.stage(values, from, n), rounded);
+        run((base + from) * 4, n, this.#map.stage(values, from, n), rounded);
         digest.follow(base + from + n);
       });
       base += values.length;
@@ -297,7 +297,7 @@ class Space implements VectorSpace {
 
   #addBlock(sum: number, { values, scale }: Part, from: number, n: number, fresh: boolean): void {
     const kernels = this.#kernels;
-    const staged = this.#arena.stage(values, from, n);
+    const staged = this.#map.stage(values, from, n);
     if (scale === undefined) (fresh ? kernels.storeFloat : kernels.addFloat)(sum, staged, n);
     else (fresh ? kernels.storeHalf : kernels.addHalf)(sum, staged, n, Math.fround(scale));
   }

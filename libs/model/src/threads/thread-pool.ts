@@ -2,7 +2,7 @@ import { EngineError } from '../engine.js';
 import type { EngineThread, ThreadOrder, ThreadReply } from './port.js';
 
 /** The threads of one engine. Once one has ended all are ended, and every question fails. */
-export interface Crew {
+export interface ThreadPool {
   readonly size: number;
   /**
    * Gives orders[i] to thread first + i and resolves with their replies, in that order, when the last is there.
@@ -20,7 +20,7 @@ interface Question {
   reject(error: Error): void;
 }
 
-export function createCrew(threads: readonly EngineThread[]): Crew {
+export function createThreadPool(threads: readonly EngineThread[]): ThreadPool {
   let question: Question | undefined;
   let over: EngineError | undefined;
 

@@ -3,7 +3,7 @@ import type { ModelConfig } from '../config.js';
 import { EngineError, type EngineLimits } from '../engine.js';
 import { parameterCount, stateSize } from '../layout.js';
 
-export interface SharedSpace {
+export interface SharedMemory {
   /** Where threads meet: see ARRIVED and FAILED. */
   readonly signals: Int32Array;
   /** [P] */
@@ -24,7 +24,7 @@ export const ARRIVED = 0;
 export const FAILED = 1;
 
 /** @throws EngineError `unsupported` where memory cannot be shared, `out_of_memory` */
-export function createSharedSpace(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, threads: number): SharedSpace {
+export function createSharedMemory(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, threads: number): SharedMemory {
   if (typeof SharedArrayBuffer === 'undefined') {
     throw new EngineError(
       'unsupported',

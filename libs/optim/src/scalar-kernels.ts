@@ -3,7 +3,7 @@ import type { Kernels } from './kernels.js';
 const { fround, imul } = Math;
 
 /** The kernels in plain TypeScript: the reference that the WebAssembly ones are tested against, and the way out on hosts without SIMD. */
-export function createTwin(buffer: ArrayBuffer): Kernels {
+export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   const f32 = new Float32Array(buffer);
   const f64 = new Float64Array(buffer);
   const u16 = new Uint16Array(buffer);
