@@ -1,7 +1,7 @@
 import type { ReduceMember } from '@troupe/collective/star';
 import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
 import { brief, decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
-import type { SeatedEngine } from './engine-seat.js';
+import type { SlotEngine } from './engine-slot.js';
 
 /** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
 export interface LeaseOrder {
@@ -14,7 +14,7 @@ export type HeldStates = Map<number, { readonly round: number; readonly state: F
 
 export interface LeaseContext {
   readonly config: TrainingConfig;
-  readonly engine: SeatedEngine;
+  readonly engine: SlotEngine;
   readonly member: ReduceMember;
   readonly held: HeldStates;
   nowMs(): number;

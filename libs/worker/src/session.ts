@@ -23,7 +23,7 @@ import {
   type TrainingConfig,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { createEngineSeat, type EngineSeat } from './engine-seat.js';
+import { createEngineSlot, type EngineSlot } from './engine-slot.js';
 import { createInbox, type Inbox } from './inbox.js';
 import { computeLease, dropoutOf, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
 import { createDeadlines, createExpectation, type Expectation } from './patience.js';
@@ -161,24 +161,24 @@ async function workFor(membership: Membership): Promise<Farewell> {
     );
   }
   ports.log({ kind: 'welcome', runId: welcome.runId, workerId: welcome.workerId, parameters: layout.size });
-  const seat = await takeSeat(membership);
+  const slot = await openSlot(membership);
   try {
     const member = await joinReduceAs(membership);
     try {
-      return await createDuty({ ...membership, member, seat }).serve();
+      return await createDuty({ ...membership, member, slot }).serve();
     } finally {
       member.close('the session is over');
     }
   } finally {
-    seat.dispose();
+    slot.dispose();
   }
 }
 
-function takeSeat({ options, welcome, replica }: Membership): Promise<EngineSeat> {
+function openSlot({ options, welcome, replica }: Membership): Promise<EngineSlot> {
   const { ports, signal } = options;
   const { config } = welcome;
   const limits = { maxStreams: mostStreams(config), maxWindow: config.window };
-  return createEngineSeat({
+  return createEngineSlot({
     create: (not) => ports.createEngine(config.model, limits, { not, reproducible: config.leaseStreams > 0 }),
     measure: (engine) => measure(engine, config, replica, options),
     onLost: (engine, { message }) => ports.log({ kind: 'engine_lost', engine, reason: message }),
@@ -260,14 +260,14 @@ function sampleBatch(config: TrainingConfig, streams: number): Batch {
 
 interface DutyParts extends Membership {
   readonly member: ReduceMember;
-  readonly seat: EngineSeat;
+  readonly slot: EngineSlot;
 }
 
 /** The worker's loop proper. It acts on one thing at a time, in the order in which things were heard. */
 function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
-  const { options, ledger, control, member, welcome, seat, replica, snapshot } = parts;
+  const { options, ledger, control, member, welcome, slot, replica, snapshot } = parts;
   const { ports, signal } = options;
-  const { engine } = seat;
+  const { engine } = slot;
   const held: HeldStates = new Map();
   const context = { config: welcome.config, engine, member, held, nowMs: () => ports.nowMs() };
   /** The round the replica computes next; undefined until the first snapshot and while a new one is awaited. */
@@ -389,7 +389,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
   function announceReady(at: number): void {
     const { name, variant, device } = engine.info;
     const engineName = `${name} ${variant}`.slice(0, LIMITS.nameLength);
-    const { charsPerSecond } = seat;
+    const { charsPerSecond } = slot;
     control.send({
       type: 'ready',
       round: at,
@@ -418,8 +418,8 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
     const { leaseId } = order.lease;
     if (outcome.kind === 'declined') {
       control.send({ type: 'decline', leaseId, round, code: outcome.code, reason: outcome.reason });
-      if (!seat.lost) ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
-      else await goOnWithAnotherEngine(seat.lost.message);
+      if (!slot.lost) ports.log({ kind: 'refused', round, result: outcome.code, reason: outcome.reason });
+      else await goOnWithAnotherEngine(slot.lost.message);
       return;
     }
     ledger.characters += outcome.characters;
@@ -438,7 +438,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
    */
   async function goOnWithAnotherEngine(reason: string): Promise<void> {
     askForSnapshot(brief(`another engine is opened: ${reason}`));
-    await snapshot.pausedDuring(() => seat.replace());
+    await snapshot.pausedDuring(() => slot.replace());
   }
 
   async function onReduce(event: ReduceEvent): Promise<undefined> {

@@ -1,15 +1,15 @@
 import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
 import { pass } from './patience.js';
 
-export interface SeatedEngine extends Engine {
+export interface SlotEngine extends Engine {
   /** An engine that takes longer than `patienceMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
   gradient(batch: Batch, patienceMs?: number): Promise<Gradient>;
 }
 
 /** The engine of a session, and the one after it when it is of no use any more. */
-export interface EngineSeat {
+export interface EngineSlot {
   /** Always this object, whichever engine is behind it. Parameters may be set on a lost one: its successor is given them anew. */
-  readonly engine: SeatedEngine;
+  readonly engine: SlotEngine;
   /** Of the engine behind it, as measured. */
   readonly charsPerSecond: number;
   /** Why the engine behind it is of no use any more. */
@@ -19,7 +19,7 @@ export interface EngineSeat {
   dispose(): void;
 }
 
-export interface EngineSeatOptions {
+export interface EngineSlotOptions {
   /** Opens an engine; `not` names those (EngineInfo.name) that were lost before. */
   create(not: readonly string[]): Promise<Engine>;
   /** Gives it the parameters and measures its speed, characters per second. */
@@ -46,7 +46,7 @@ const LOST_FOR_GOOD =
   'engines fail again and again here: see what the machine lacks (memory, a driver), then start the worker anew';
 
 /** @throws EngineError */
-export async function createEngineSeat(options: EngineSeatOptions): Promise<EngineSeat> {
+export async function createEngineSlot(options: EngineSlotOptions): Promise<EngineSlot> {
   const failed: string[] = [];
   let current: { readonly engine: Engine; readonly charsPerSecond: number };
   let lost: EngineError | undefined;
@@ -127,7 +127,7 @@ function isLoss(error: unknown): error is EngineError {
 }
 
 /** The result of the work. @throws EngineError `device_lost` when it takes too long, and the signal's reason when it aborts */
-async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: EngineSeatOptions): Promise<T> {
+async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: EngineSlotOptions): Promise<T> {
   const over = new AbortController();
   const stop = (): void => over.abort(signal.reason);
   if (signal.aborted) stop();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { EngineError, type Engine } from '@troupe/model';
-import { createEngineSeat } from '../src/engine-seat.js';
+import { createEngineSlot } from '../src/engine-slot.js';
 
 const lossOf = (name: string, code: EngineError['code'] = 'device_lost') =>
   new EngineError(code, `${name} is gone`, 'go on with another');
@@ -46,40 +46,40 @@ function lineOf(lives: Record<string, number>, code?: EngineError['code']) {
 
 const compute = (engine: Engine) => engine.gradient({ streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS });
 
-describe('the seat of an engine', () => {
-  it('passes a lost device on, and gives the seat to the next engine, which is told whom to avoid', async () => {
+describe('the slot of an engine', () => {
+  it('passes a lost device on, and gives the slot to the next engine, which is told whom to avoid', async () => {
     const { options, created, disposed, lost } = lineOf({ webgpu: 2, wasm: 99 });
-    const seat = await createEngineSeat(options);
-    expect(seat).toMatchObject({ charsPerSecond: 20, lost: undefined });
-    await compute(seat.engine);
-    await expect(compute(seat.engine)).rejects.toMatchObject({ code: 'device_lost' });
-    expect(seat.lost?.message).toBe('webgpu is gone');
-    await seat.replace();
+    const slot = await createEngineSlot(options);
+    expect(slot).toMatchObject({ charsPerSecond: 20, lost: undefined });
+    await compute(slot.engine);
+    await expect(compute(slot.engine)).rejects.toMatchObject({ code: 'device_lost' });
+    expect(slot.lost?.message).toBe('webgpu is gone');
+    await slot.replace();
     expect(created).toEqual([[], ['webgpu']]);
     expect(disposed).toEqual(['webgpu']);
     expect(lost).toEqual(['webgpu']);
-    expect(seat).toMatchObject({ charsPerSecond: 30, lost: undefined });
-    expect(seat.engine.info.name).toBe('wasm');
-    expect((await compute(seat.engine)).tokens).toBe(1);
+    expect(slot).toMatchObject({ charsPerSecond: 30, lost: undefined });
+    expect(slot.engine.info.name).toBe('wasm');
+    expect((await compute(slot.engine)).tokens).toBe(1);
   });
 
   it('notes a loss that shows when parameters are set, without failing', async () => {
     const { options } = lineOf({ webgpu: 1, wasm: 9 });
-    const seat = await createEngineSeat(options);
-    seat.engine.setParameters(PARAMETERS);
-    expect(seat.lost?.code).toBe('device_lost');
+    const slot = await createEngineSlot(options);
+    slot.engine.setParameters(PARAMETERS);
+    expect(slot.lost?.code).toBe('device_lost');
   });
 
   it('passes over an engine that is lost while it is measured', async () => {
     const { options, lost } = lineOf({ webgpu: 0, tfjs: 0, wasm: 9 });
-    const seat = await createEngineSeat(options);
+    const slot = await createEngineSlot(options);
     expect(lost).toEqual(['webgpu', 'tfjs']);
-    expect(seat.engine.info.name).toBe('wasm');
+    expect(slot.engine.info.name).toBe('wasm');
   });
 
   it('gives up when devices are lost again and again', async () => {
     const { options, created, disposed } = lineOf({ wasm: 0 });
-    await expect(createEngineSeat(options)).rejects.toMatchObject({ code: 'device_lost', message: 'wasm is gone' });
+    await expect(createEngineSlot(options)).rejects.toMatchObject({ code: 'device_lost', message: 'wasm is gone' });
     expect(created.length).toBe(disposed.length);
     expect(created.length).toBeLessThan(20);
   });
@@ -87,18 +87,18 @@ describe('the seat of an engine', () => {
   it('closes an engine that cannot be measured for another reason', async () => {
     const { options, disposed } = lineOf({ wasm: 9 });
     const measure = () => Promise.reject(new EngineError('bad_shape', 'too large', 'lower the batch'));
-    await expect(createEngineSeat({ ...options, measure })).rejects.toMatchObject({ code: 'bad_shape' });
+    await expect(createEngineSlot({ ...options, measure })).rejects.toMatchObject({ code: 'bad_shape' });
     expect(disposed).toEqual(['wasm']);
   });
 
   it.each(['unsupported', 'out_of_memory', 'disposed'] as const)('takes %s of a working engine for a loss', async (code) => {
     const { options, lost } = lineOf({ webgpu: 1, wasm: 9 }, code);
-    const seat = await createEngineSeat(options);
-    await expect(compute(seat.engine)).rejects.toMatchObject({ code });
-    expect(seat.lost?.code).toBe(code);
-    await seat.replace();
+    const slot = await createEngineSlot(options);
+    await expect(compute(slot.engine)).rejects.toMatchObject({ code });
+    expect(slot.lost?.code).toBe(code);
+    await slot.replace();
     expect(lost).toEqual(['webgpu']);
-    expect((await compute(seat.engine)).tokens).toBe(1);
+    expect((await compute(slot.engine)).tokens).toBe(1);
   });
 
   it('computes nothing with an engine that did not take the parameters', async () => {
@@ -111,10 +111,10 @@ describe('the seat of an engine', () => {
       };
       return Object.assign(engine, { setParameters });
     };
-    const seat = await createEngineSeat({ ...options, create });
+    const slot = await createEngineSlot({ ...options, create });
     full = true;
-    seat.engine.setParameters(PARAMETERS);
-    await expect(compute(seat.engine)).rejects.toMatchObject({ code: 'out_of_memory' });
+    slot.engine.setParameters(PARAMETERS);
+    await expect(compute(slot.engine)).rejects.toMatchObject({ code: 'out_of_memory' });
   });
 });
 
@@ -147,21 +147,21 @@ describe('an engine that never answers', () => {
 
   it('is lost after the patience given, and replaced', async () => {
     const { options, line, elapsed } = hanging();
-    const seat = await createEngineSeat(options);
+    const slot = await createEngineSlot(options);
     const batch = { streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS };
-    await expect(seat.engine.gradient(batch, 3_600_000)).rejects.toMatchObject({ code: 'device_lost' });
+    await expect(slot.engine.gradient(batch, 3_600_000)).rejects.toMatchObject({ code: 'device_lost' });
     expect(elapsed()).toBeGreaterThanOrEqual(3_600_000);
-    await seat.replace();
+    await slot.replace();
     expect(line.disposed).toEqual(['webgpu']);
-    expect((await seat.engine.gradient(batch)).tokens).toBe(1);
+    expect((await slot.engine.gradient(batch)).tokens).toBe(1);
   });
 
   it('is not waited for when the session ends', async () => {
     const { options, stop } = hanging();
-    const seat = await createEngineSeat({ ...options, nowMs: () => 0 });
-    const inFlight = compute(seat.engine);
+    const slot = await createEngineSlot({ ...options, nowMs: () => 0 });
+    const inFlight = compute(slot.engine);
     stop.abort(new Error('asked to stop'));
     await expect(inFlight).rejects.toThrow('asked to stop');
-    expect(seat.lost).toBeUndefined();
+    expect(slot.lost).toBeUndefined();
   });
 });
