@@ -1,9 +1,9 @@
 import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
-import { pass } from './patience.js';
+import { pass } from './deadlines.js';
 
 export interface SlotEngine extends Engine {
-  /** An engine that takes longer than `patienceMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
-  gradient(batch: Batch, patienceMs?: number): Promise<Gradient>;
+  /** An engine that takes longer than `timeoutMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
+  gradient(batch: Batch, timeoutMs?: number): Promise<Gradient>;
 }
 
 /** The engine of a session, and the one after it when it is of no use any more. */
@@ -34,8 +34,8 @@ export interface EngineSlotOptions {
 }
 
 /** Longer than any sound engine needs for a gradient; and as much as timers can hold, whatever a coordinator says. */
-const LEAST_PATIENCE_MS = 600_000;
-const MOST_PATIENCE_MS = 86_400_000;
+const MIN_TIMEOUT_MS = 600_000;
+const MAX_TIMEOUT_MS = 86_400_000;
 
 /** What an engine throws that is of no use any more. Whoever passes a wrong batch or finds no finite gradient keeps it. */
 const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupported', 'out_of_memory', 'disposed']);
@@ -61,7 +61,7 @@ export async function createEngineSlot(options: EngineSlotOptions): Promise<Engi
     for (;;) {
       const engine = await options.create(failed);
       try {
-        current = { engine, charsPerSecond: await within(options.measure(engine), LEAST_PATIENCE_MS, options) };
+        current = { engine, charsPerSecond: await within(options.measure(engine), MIN_TIMEOUT_MS, options) };
         lost = undefined;
         return;
       } catch (error) {
@@ -102,7 +102,7 @@ export async function createEngineSlot(options: EngineSlotOptions): Promise<Engi
           lost = error;
         }
       },
-      gradient: (batch, patienceMs = 0) => noting(() => within(current.engine.gradient(batch), patienceMs, options)),
+      gradient: (batch, timeoutMs = 0) => noting(() => within(current.engine.gradient(batch), timeoutMs, options)),
       evaluate: (batch) => noting(() => current.engine.evaluate(batch)),
       step: (tokens, states) => noting(() => current.engine.step(tokens, states)),
       dispose: () => current.engine.dispose(),
@@ -132,10 +132,10 @@ async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: Eng
   const stop = (): void => over.abort(signal.reason);
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
-  const patienceMs = Math.min(Math.max(ms, LEAST_PATIENCE_MS), MOST_PATIENCE_MS);
+  const timeoutMs = Math.min(Math.max(ms, MIN_TIMEOUT_MS), MAX_TIMEOUT_MS);
   const expire = async (): Promise<never> => {
-    await pass(patienceMs, clock, over.signal);
-    const minutes = Math.round(patienceMs / 60_000);
+    await pass(timeoutMs, clock, over.signal);
+    const minutes = Math.round(timeoutMs / 60_000);
     throw new EngineError('device_lost', `the engine gave no result in ${minutes} minutes`, 'go on with another engine');
   };
   try {

@@ -25,7 +25,7 @@ export type LeaseOutcome =
   | { readonly kind: 'declined'; readonly code: DeclineCode; readonly reason: string };
 
 /** An engine that takes this many times the lease's deadline will never answer: long before, others were given its streams. */
-const PATIENCE = 10;
+const TIMEOUT_FACTOR = 10;
 
 /** How the body behind a lease is laid out. */
 export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, window }: TrainingConfig): LeaseShape {
@@ -41,7 +41,7 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
   if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
   const startMs = context.nowMs();
   try {
-    const result = await engine.gradient(batch, lease.deadlineMs * PATIENCE);
+    const result = await engine.gradient(batch, lease.deadlineMs * TIMEOUT_FACTOR);
     const computeMs = context.nowMs() - startMs;
     const { leaseId, round, streams } = lease;
     const { gradient, endStates, lossSum, tokens } = result;

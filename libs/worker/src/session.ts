@@ -26,7 +26,7 @@ import type { Connection } from '@troupe/transport';
 import { createEngineSlot, type EngineSlot } from './engine-slot.js';
 import { createInbox, type Inbox } from './inbox.js';
 import { computeLease, dropoutOf, leaseShape, type HeldStates, type LeaseOrder } from './lease.js';
-import { createDeadlines, createExpectation, type Expectation } from './patience.js';
+import { createDeadlines, createExpectation, type Expectation } from './deadlines.js';
 import type { WorkerPorts } from './ports.js';
 
 export interface SessionOptions {

@@ -145,7 +145,7 @@ describe('an engine that never answers', () => {
     };
   }
 
-  it('is lost after the patience given, and replaced', async () => {
+  it('is lost after the timeout given, and replaced', async () => {
     const { options, line, elapsed } = hanging();
     const slot = await createEngineSlot(options);
     const batch = { streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS };

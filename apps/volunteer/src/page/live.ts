@@ -4,7 +4,7 @@ import { readRunFacts, type RunFacts } from '../decisions/run-facts.js';
 
 const SEEN_MS = 4_000;
 const HIDDEN_MS = 30_000;
-const PATIENCE_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Calls `onFacts` with each answer that makes sense; a coordinator that tells nothing, or cannot be reached, is asked again later. */
 export function watchRun(invitation: Invitation, onFacts: (facts: RunFacts) => void): void {
@@ -30,7 +30,7 @@ async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | und
       headers: token === '' ? {} : { authorization: `Bearer ${token}` },
       cache: 'no-store',
       credentials: 'omit',
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
     return response.ok ? readRunFacts(await response.json()) : undefined;
   } catch {
@@ -41,7 +41,7 @@ async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | und
 /** Whether the server that this page came from answers over HTTP. */
 export async function isReachable(): Promise<boolean> {
   try {
-    await fetch(location.pathname, { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
+    await fetch(location.pathname, { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
     return true;
   } catch {
     return false;
