@@ -30,7 +30,7 @@ function workerFaults(state: RunState): string[] {
   for (const worker of state.workers.values()) {
     const awaited = [...worker.unanswered.values()].some(({ late, trial }) => late || trial);
     const free = worker.state === 'ready' && worker.leases.size === 0 && !awaited;
-    const listed = state.idle.has(worker.id) !== state.benched.has(worker.id);
+    const listed = state.idle.has(worker.id) !== state.parked.has(worker.id);
     if (listed !== free) faults.push(`${worker.id}: ${free ? 'not ' : ''}in idle`);
     for (const id of worker.leases) {
       if (state.leases.get(id)?.workerId !== worker.id) faults.push(`${worker.id}: lists lease ${id}, which is not its own`);

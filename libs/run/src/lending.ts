@@ -6,7 +6,7 @@ import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 /** A worker is thought stuck after this many times what its lease allowed, but not before the minimum: a snapshot is not cheap. */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
-/** The part of a crew's speed that must be lost before those on the bench are asked again. */
+/** The part of the active workers' speed that must be lost before parked workers are asked again. */
 const NOTABLE_LOSS = 0.1;
 /** A worker that was too slow for a single unit is tried again after so many rounds: it may have been a passing load. */
 const RETRY_ROUNDS = 25;
@@ -21,32 +21,32 @@ export function noteWorker(state: RunState, worker: WorkerRecord): void {
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
   if (!idle) {
     state.idle.delete(worker.id);
-    state.benched.delete(worker.id);
-  } else if (!state.benched.has(worker.id)) state.idle.add(worker.id);
+    state.parked.delete(worker.id);
+  } else if (!state.parked.has(worker.id)) state.idle.add(worker.id);
 }
 
-function unbench(state: RunState): void {
-  for (const id of state.benched) state.idle.add(id);
-  state.benched.clear();
+function unparkAll(state: RunState): void {
+  for (const id of state.parked) state.idle.add(id);
+  state.parked.clear();
 }
 
-function bench(state: RunState, workerId: string): void {
+function park(state: RunState, workerId: string): void {
   state.idle.delete(workerId);
-  state.benched.add(workerId);
+  state.parked.add(workerId);
 }
 
 /** The worker is lost to this round. Who was too slow beside it may be just right without it. */
-export function leaveCrew(state: RunState, workerId: string): void {
-  const { crew } = state;
-  const pace = crew.paces.get(workerId);
+export function removeActive(state: RunState, workerId: string): void {
+  const { active } = state;
+  const pace = active.paces.get(workerId);
   if (pace === undefined) return;
-  crew.paces.delete(workerId);
-  crew.charsPerSecond = crew.paces.size === 0 ? 0 : crew.charsPerSecond - pace;
-  crew.lost += pace;
+  active.paces.delete(workerId);
+  active.charsPerSecond = active.paces.size === 0 ? 0 : active.charsPerSecond - pace;
+  active.lost += pace;
   // In a crowd one more or less changes nothing, and asking everyone each time costs more than all the rest.
-  if (crew.lost < NOTABLE_LOSS * crew.charsPerSecond) return;
-  crew.lost = 0;
-  unbench(state);
+  if (active.lost < NOTABLE_LOSS * active.charsPerSecond) return;
+  active.lost = 0;
+  unparkAll(state);
 }
 
 function refreshUncovered(state: RunState, index: number): void {
@@ -57,7 +57,7 @@ function refreshUncovered(state: RunState, index: number): void {
 
 /** Everything is to be computed, nothing is lent. */
 export function freshRound(state: RunState): void {
-  unbench(state);
+  unparkAll(state);
   state.units.forEach((unit, index) => {
     unit.counted = false;
     unit.lent = false;
@@ -94,7 +94,7 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   worker.unanswered.clear();
   worker.batch.void = true;
-  leaveCrew(state, worker.id);
+  removeActive(state, worker.id);
   for (const index of worker.held) if (state.units[index].holder === worker.id) state.units[index].holder = undefined;
   for (const index of worker.nextHeld) if (state.units[index].nextHolder === worker.id) state.units[index].nextHolder = undefined;
   worker.held = [];
@@ -142,7 +142,7 @@ export function markLate(state: RunState, nowMs: number): Lease[] {
 
 function setLate(state: RunState, lease: Lease, nowMs: number): void {
   lease.late = true;
-  leaveCrew(state, lease.workerId);
+  removeActive(state, lease.workerId);
   if (lease.timely) relyNoMore(state, lease);
   const worker = state.workers.get(lease.workerId);
   if (worker && nowMs >= lease.deadlineAtMs) {
@@ -196,7 +196,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   return `${streams} streams lent to ${dealt.length} workers`;
 }
 
-/** Those on the bench are asked when nobody else is at work. */
+/** Parked workers are asked when nobody else is at work. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   const rested = (): WorkerRecord[] => {
     const found: WorkerRecord[] = [];
@@ -207,8 +207,8 @@ function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
     return found;
   };
   const free = rested();
-  if (free.length > 0 || state.benched.size === 0 || isAnyoneAtWork(state)) return free;
-  unbench(state);
+  if (free.length > 0 || state.parked.size === 0 || isAnyoneAtWork(state)) return free;
+  unparkAll(state);
   return rested();
 }
 
@@ -245,18 +245,18 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
     shares.map(({ quota }) => quota),
     (index) => state.units[index].holder,
   );
-  const { crew, settings } = state;
-  crew.paces.clear();
-  Object.assign(crew, { charsPerSecond: 0, lost: 0, endMs: nowMs });
+  const { active, settings } = state;
+  active.paces.clear();
+  Object.assign(active, { charsPerSecond: 0, lost: 0, endMs: nowMs });
   const holds = shares
     .map(({ worker, trial }) => ({ worker, trial, units: dealt.get(worker.id)! }))
     .filter(({ units }) => units.length > 0);
   for (const { worker, trial, units } of holds) {
     if (trial) continue;
-    crew.paces.set(worker.id, worker.pace.charsPerSecond);
-    crew.charsPerSecond += worker.pace.charsPerSecond;
+    active.paces.set(worker.id, worker.pace.charsPerSecond);
+    active.charsPerSecond += worker.pace.charsPerSecond;
     const characters = streamsOf(state, units) * settings.window;
-    crew.endMs = Math.max(crew.endMs, nowMs + expectedMs(worker.pace, characters));
+    active.endMs = Math.max(active.endMs, nowMs + expectedMs(worker.pace, characters));
   }
   return holds;
 }
@@ -264,17 +264,17 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
 /**
  * What is left of a round: each gets its part beside the others at work, who will be done soon, and at least one unit, so that what a lost
  * worker had is not heaped on whoever happens to be done first. Who would be at one unit for longer than the others at all of them is
- * benched.
+ * parked.
  */
 function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
-  const { crew, uncovered } = state;
-  const relied = crew.paces.size > 0;
+  const { active, uncovered } = state;
+  const relied = active.paces.size > 0;
   const isQuick = (worker: WorkerRecord): boolean => !relied || isQuickEnough(state, worker, nowMs);
   const quick = idle.filter(isQuick);
   const free = quick.length === 0 && !isAnyoneAtWork(state) ? idle : quick;
-  if (free !== idle) for (const worker of idle) if (!isQuick(worker)) bench(state, worker.id);
+  if (free !== idle) for (const worker of idle) if (!isQuick(worker)) park(state, worker.id);
   const together = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
-  const others = Math.max(crew.charsPerSecond, together);
+  const others = Math.max(active.charsPerSecond, together);
   const next = uncovered.values();
   const count = uncovered.size;
   const holds = free
@@ -286,11 +286,11 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   return holds.filter(({ units }) => units.length > 0);
 }
 
-function isQuickEnough({ crew, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
+function isQuickEnough({ active, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
   const unit = Math.max(settings.leaseStreams, 1) * settings.window;
   // Each of them has one unit of its own under way, on average.
-  const restMs = ((uncovered.size + crew.paces.size) * unit * 1000) / crew.charsPerSecond;
-  return nowMs + expectedMs(pace, unit) <= Math.max(crew.endMs, nowMs + restMs);
+  const restMs = ((uncovered.size + active.paces.size) * unit * 1000) / active.charsPerSecond;
+  return nowMs + expectedMs(pace, unit) <= Math.max(active.endMs, nowMs + restMs);
 }
 
 function take(from: Iterator<number>, count: number): number[] {
@@ -321,7 +321,7 @@ function sharesOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered
   const hands = handsOf(state, tried, uncovered);
   const before = dealQuotas(hands, total);
   const slow = tried.filter((_, i) => before[i] === 0);
-  for (const { id } of slow) bench(state, id);
+  for (const { id } of slow) park(state, id);
   const trials = trialsBeside(state, idle, tried, slow, total);
   const onTrial = trials.reduce((sum, { quota }) => sum + quota, 0);
   const quotas = onTrial === 0 ? before : dealQuotas(hands, total - onTrial);

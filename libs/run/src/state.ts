@@ -99,9 +99,9 @@ export interface RunState {
   /** Workers that have nothing to do and could. */
   readonly idle: Set<string>;
   /** They could as well, but others will be done before they are with one unit: not asked in this round while those are at work. */
-  readonly benched: Set<string>;
+  readonly parked: Set<string>;
   /** What the round relies on, as it was dealt: who, at how many chars/s each (`lost`: gone since), and when they should be done. */
-  readonly crew: { readonly paces: Map<string, number>; charsPerSecond: number; lost: number; endMs: number };
+  readonly active: { readonly paces: Map<string, number>; charsPerSecond: number; lost: number; endMs: number };
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
@@ -202,8 +202,8 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     units,
     uncovered: new Set(),
     idle: new Set(),
-    benched: new Set(),
-    crew: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
+    parked: new Set(),
+    active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,
     waiting: false,

@@ -7,7 +7,7 @@ import {
   closeLease,
   forsake,
   freshRound,
-  leaveCrew,
+  removeActive,
   lendUncovered,
   markCounted,
   markLate,
@@ -167,7 +167,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
 /** Until it says ready, all that it was lent is for others. What it holds it keeps. */
 function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): string {
   worker.state = 'paused';
-  leaveCrew(state, worker.id);
+  removeActive(state, worker.id);
   worker.batch.void = true;
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   noteWorker(state, worker);

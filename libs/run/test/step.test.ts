@@ -465,7 +465,7 @@ describe('speed', () => {
 });
 
 describe('a very slow worker', () => {
-  /** `a` is a hundred times as fast as `b`: b gets nothing, and sits on the bench. */
+  /** `a` is a hundred times as fast as `b`: b gets nothing, and is parked. */
   function withSnail() {
     const run = createRun({ streams: 8, rounds: 100 });
     run.join('a');

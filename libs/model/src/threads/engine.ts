@@ -77,7 +77,7 @@ class ThreadedEngine implements Engine {
   readonly info: EngineInfo;
   readonly limits: EngineLimits;
   readonly #config: ModelConfig;
-  readonly #crew: ThreadPool;
+  readonly #pool: ThreadPool;
   readonly #memory: SharedMemory;
   #disposed = false;
   /** What the threads' count of arrivals has come to, as they count: in 32 bits. */
@@ -87,7 +87,7 @@ class ThreadedEngine implements Engine {
   constructor(config: ModelConfig, limits: EngineLimits, pool: ThreadPool, memory: SharedMemory, info: EngineInfo) {
     this.#config = config;
     this.limits = limits;
-    this.#crew = pool;
+    this.#pool = pool;
     this.#memory = memory;
     this.info = info;
   }
@@ -131,7 +131,7 @@ class ThreadedEngine implements Engine {
 
   dispose(): void {
     this.#disposed = true;
-    this.#crew.dismiss();
+    this.#pool.dismiss();
   }
 
   #checkAlive(): void {
@@ -147,7 +147,7 @@ class ThreadedEngine implements Engine {
 
   /** Of fewer streams than threads each thread up to their number has one. */
   #deal(streams: number): Share[] {
-    const members = Math.min(this.#crew.size, streams);
+    const members = Math.min(this.#pool.size, streams);
     const arrivals = (this.#arrivals + members) | 0;
     const start = (member: number): number => Math.floor((member * streams) / members);
     return Array.from({ length: members }, (_, i) => ({
@@ -160,7 +160,7 @@ class ThreadedEngine implements Engine {
   }
 
   async #lossOf(orders: ThreadOrder[]): Promise<number> {
-    const replies = await this.#crew.ask(orders);
+    const replies = await this.#pool.ask(orders);
     return replies.reduce((sum, reply) => sum + (reply.kind === 'done' ? reply.lossSum : NaN), 0);
   }
 
