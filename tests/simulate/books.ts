@@ -9,11 +9,11 @@ export function faultsOf(state: RunState): string[] {
 
 function grainFaults(state: RunState): string[] {
   const faults: string[] = [];
-  const timely = new Array<number>(state.units.length).fill(0);
-  for (const { timely: relied, units } of state.leases.values()) if (relied) for (const index of units) timely[index]++;
-  state.units.forEach(({ counted, timelyLeases, holder, nextHolder }, index) => {
-    if (timelyLeases !== timely[index]) faults.push(`unit ${index}: timelyLeases ${timelyLeases}, and ${timely[index]} are open`);
-    const free = !counted && timelyLeases === 0;
+  const reliable = new Array<number>(state.units.length).fill(0);
+  for (const { reliable: relied, units } of state.leases.values()) if (relied) for (const index of units) reliable[index]++;
+  state.units.forEach(({ counted, reliableLeases, holder, nextHolder }, index) => {
+    if (reliableLeases !== reliable[index]) faults.push(`unit ${index}: reliableLeases ${reliableLeases}, and ${reliable[index]} are open`);
+    const free = !counted && reliableLeases === 0;
     if (state.uncovered.has(index) !== free) faults.push(`unit ${index}: ${free ? 'not ' : ''}in uncovered`);
     if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder and is not counted`);
     for (const id of [holder, nextHolder]) {

@@ -101,7 +101,7 @@ describe('workers of mixed speeds', () => {
   });
 });
 
-/** Fake ms from now until what the worker was lent is counted, or in timely hands of someone else. */
+/** Fake ms from now until what the worker was lent is counted, or reliably leased to another worker. */
 async function msUntilElsewhere(simulation: Simulation, name: string): Promise<number> {
   const { clock, coordinator } = simulation;
   const { state } = coordinator.conductor!.shell;

@@ -168,7 +168,7 @@ describe('the audit', () => {
 
   const CHEATS: readonly (readonly [string, (state: RunState) => void])[] = [
     ['a lease that nobody lists', (state) => state.leases.delete([...state.leases.keys()][0])],
-    ['a unit that too many leases are thought to cover', (state) => void state.units[0].timelyLeases++],
+    ['a unit that too many leases are thought to cover', (state) => void state.units[0].reliableLeases++],
     ['a counted unit that is dealt', (state) => void state.uncovered.add(0)],
     ['a busy worker that is thought idle', (state) => void state.idle.add('w')],
     ['a holder that is gone', (state) => void (state.units[1].holder = 'nobody')],

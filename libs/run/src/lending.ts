@@ -12,7 +12,7 @@ const NOTABLE_LOSS = 0.1;
 const RETRY_ROUNDS = 25;
 
 /** To be called when anything of the worker has changed that decides whether it may be dealt something. */
-export function noteWorker(state: RunState, worker: WorkerRecord): void {
+export function refreshIdle(state: RunState, worker: WorkerRecord): void {
   const present = state.workers.get(worker.id) === worker;
   // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
   // Nor does a newcomer before its first trial is answered: trials would pile up with it.
@@ -50,8 +50,8 @@ export function removeActive(state: RunState, workerId: string): void {
 }
 
 function refreshUncovered(state: RunState, index: number): void {
-  const { counted, timelyLeases } = state.units[index];
-  if (counted || timelyLeases > 0) state.uncovered.delete(index);
+  const { counted, reliableLeases } = state.units[index];
+  if (counted || reliableLeases > 0) state.uncovered.delete(index);
   else state.uncovered.add(index);
 }
 
@@ -64,7 +64,7 @@ export function freshRound(state: RunState): void {
     unit.failures = 0;
     // To clear a set makes a new table, even of an empty one.
     if (unit.failedBy.size > 0) unit.failedBy.clear();
-    unit.timelyLeases = 0;
+    unit.reliableLeases = 0;
     unit.contender = undefined;
     refreshUncovered(state, index);
   });
@@ -74,12 +74,12 @@ export function freshRound(state: RunState): void {
 export function closeLease(state: RunState, lease: Lease): void {
   if (!state.leases.delete(lease.id)) return;
   for (const index of lease.units) {
-    if (lease.timely) state.units[index].timelyLeases--;
+    if (lease.reliable) state.units[index].reliableLeases--;
     refreshUncovered(state, index);
   }
   const worker = state.workers.get(lease.workerId);
   worker?.leases.delete(lease.id);
-  if (worker) noteWorker(state, worker);
+  if (worker) refreshIdle(state, worker);
 }
 
 export function markCounted(state: RunState, index: number, holder: WorkerRecord | undefined): void {
@@ -90,7 +90,7 @@ export function markCounted(state: RunState, index: number, holder: WorkerRecord
 }
 
 /** What it was lent and what it holds no longer counts on it. */
-export function forsake(state: RunState, worker: WorkerRecord): void {
+export function releaseAll(state: RunState, worker: WorkerRecord): void {
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   worker.unanswered.clear();
   worker.batch.void = true;
@@ -99,7 +99,7 @@ export function forsake(state: RunState, worker: WorkerRecord): void {
   for (const index of worker.nextHeld) if (state.units[index].nextHolder === worker.id) state.units[index].nextHolder = undefined;
   worker.held = [];
   worker.nextHeld = [];
-  noteWorker(state, worker);
+  refreshIdle(state, worker);
 }
 
 /**
@@ -116,7 +116,7 @@ export function answered(state: RunState, worker: WorkerRecord, leaseId: string,
   if (lease && computed) noteTrial(worker, lease, nowMs);
   // Only now does it turn to what it was dealt since.
   if (worker.unanswered.size === 0 && worker.batch.characters === 0) worker.batch.sinceMs = nowMs;
-  noteWorker(state, worker);
+  refreshIdle(state, worker);
 }
 
 /** What a trial is for: it tells the speed of its worker, whether it counts or someone else was quicker. */
@@ -143,17 +143,17 @@ export function markLate(state: RunState, nowMs: number): Lease[] {
 function setLate(state: RunState, lease: Lease, nowMs: number): void {
   lease.late = true;
   removeActive(state, lease.workerId);
-  if (lease.timely) relyNoMore(state, lease);
+  if (lease.reliable) markUnreliable(state, lease);
   const worker = state.workers.get(lease.workerId);
   if (worker && nowMs >= lease.deadlineAtMs) {
     worker.pace = latePace(worker.pace, lease.charactersSoFar, nowMs - lease.grantedAtMs);
   }
 }
 
-function relyNoMore(state: RunState, lease: Lease): void {
-  lease.timely = false;
+function markUnreliable(state: RunState, lease: Lease): void {
+  lease.reliable = false;
   for (const index of lease.units) {
-    state.units[index].timelyLeases--;
+    state.units[index].reliableLeases--;
     state.units[index].contender = lease.id;
     refreshUncovered(state, index);
   }
@@ -167,7 +167,7 @@ function markUnanswered(state: RunState, worker: WorkerRecord, nowMs: number): v
     worker.pace = latePace(worker.pace, lease.charactersSoFar, nowMs - lease.grantedAtMs);
     changed = true;
   }
-  if (changed) noteWorker(state, worker);
+  if (changed) refreshIdle(state, worker);
 }
 
 /** Workers that say nothing although they should have been done long ago. */
@@ -179,7 +179,7 @@ export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   );
 }
 
-/** Deals what is neither counted nor in timely hands to workers that have nothing to do. @returns why, or why not */
+/** Deals what is neither counted nor covered by a reliable lease to workers that have nothing to do. @returns why, or why not */
 export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): string {
   if (state.phase !== 'running') return `the run is ${state.phase}`;
   if (state.pausedBy.size > 0) return `the run is paused by ${[...state.pausedBy].join(', ')}`;
@@ -224,7 +224,7 @@ function waitingStreams({ uncovered, settings: { leaseStreams, streams } }: RunS
 }
 
 function isAnyoneAtWork({ leases }: RunState): boolean {
-  for (const { timely } of leases.values()) if (timely) return true;
+  for (const { reliable } of leases.values()) if (reliable) return true;
   return false;
 }
 
@@ -411,16 +411,16 @@ function grant(
     grantedAtMs: nowMs,
     deadlineAtMs: nowMs + deadlineMs,
     stuckAtMs: nowMs + Math.max(STUCK_FACTOR * deadlineMs, STUCK_MIN_MS),
-    timely: !trial,
+    reliable: !trial,
     late: false,
     trial,
   };
   state.leases.set(id, lease);
   worker.leases.add(id);
-  noteWorker(state, worker);
+  refreshIdle(state, worker);
   for (const index of units) {
     if (trial) state.units[index].contender = id;
-    else state.units[index].timelyLeases++;
+    else state.units[index].reliableLeases++;
     state.units[index].lent = true;
     refreshUncovered(state, index);
   }

@@ -58,7 +58,7 @@ export interface Lease {
   /** From here on the worker is thought to wait for something that will never come. */
   readonly stuckAtMs: number;
   /** Whether it is relied on. If not, its streams may be lent to someone else as well; the first valid result counts. */
-  timely: boolean;
+  reliable: boolean;
   /** Past its deadline. */
   late: boolean;
   /** Not relied on from the start: nobody knows how fast its worker is. */
@@ -71,7 +71,7 @@ export interface WorkUnit {
   /** Counted in this round. */
   counted: boolean;
   /** Leases of this round that cover the unit and are relied on. */
-  timelyLeases: number;
+  reliableLeases: number;
   /** The latest lease that covers the unit and is not relied on: late, or on trial. */
   contender: string | undefined;
   /** The worker that holds the hidden states before this round's window, if one does. */
@@ -184,7 +184,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     return {
       streams: Array.from({ length: Math.min(size, streams - first) }, (__, i) => first + i),
       counted: false,
-      timelyLeases: 0,
+      reliableLeases: 0,
       contender: undefined,
       holder: undefined,
       nextHolder: undefined,

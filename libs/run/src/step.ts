@@ -5,14 +5,14 @@
 import {
   answered,
   closeLease,
-  forsake,
+  releaseAll,
   freshRound,
   removeActive,
   lendUncovered,
   markCounted,
   markLate,
   noteTrial,
-  noteWorker,
+  refreshIdle,
   stuckWorkers,
 } from './lending.js';
 import { measuredPace, startingPace } from './pace.js';
@@ -92,7 +92,7 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
       Object.assign(known, { toldCharsPerSecond: told, pace: startingPace(told), restUntilMs: 0 });
     }
   }
-  noteWorker(state, state.workers.get(id)!);
+  refreshIdle(state, state.workers.get(id)!);
   return `${name} is ready; ${lendUncovered(state, nowMs, effects)}`;
 }
 
@@ -131,7 +131,7 @@ function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: nu
 /** Its leases and the hidden states it holds no longer count on it. */
 function sendSnapshot(state: RunState, worker: WorkerRecord, reason: string, effects: RunEffect[]): void {
   worker.state = 'syncing';
-  forsake(state, worker);
+  releaseAll(state, worker);
   effects.push({ type: 'resync', workerId: worker.id, reason });
 }
 
@@ -140,7 +140,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   if (!worker) return `${input.workerId} left before it was ready`;
   const hadLeases = worker.leases.size > 0;
   state.workers.delete(worker.id);
-  forsake(state, worker);
+  releaseAll(state, worker);
   const text = `${worker.name} left (${input.reason}); ${lendUncovered(state, nowMs, effects)}`;
   return hadLeases ? tell(effects, text) : text;
 }
@@ -170,7 +170,7 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
   removeActive(state, worker.id);
   worker.batch.void = true;
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
-  noteWorker(state, worker);
+  refreshIdle(state, worker);
   return tell(effects, `${worker.name} pauses (${reason}); ${lendUncovered(state, nowMs, effects)}`);
 }
 
@@ -290,7 +290,7 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string
 /** Nothing counted so far in this round is in the sum any more. */
 function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
   if (state.phase === 'idle') return 'no round is open yet';
-  for (const worker of state.workers.values()) forsake(state, worker);
+  for (const worker of state.workers.values()) releaseAll(state, worker);
   for (const unit of state.units) {
     unit.holder = undefined;
     unit.nextHolder = undefined;
