@@ -31,7 +31,7 @@ interface Guest {
   readonly kind: 'node' | 'browser';
   engine: string;
   device: string;
-  told: number;
+  reported: number;
   reason: string;
   syncing: boolean;
   seenAtMs: number;
@@ -138,7 +138,15 @@ export function createOverview(nowMs: () => number): Overview {
 }
 
 function newGuest(id: string, name: string, kind: 'node' | 'browser', seenAtMs: number): Guest {
-  const nothingYet = { engine: '', device: '', told: 0, reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
+  const nothingYet = {
+    engine: '',
+    device: '',
+    reported: 0,
+    reason: '',
+    syncing: false,
+    leftAtMs: undefined,
+    latencyMs: undefined,
+  };
   return { id, name, kind, seenAtMs, rounds: 0, characters: 0, charsPerSecond: 0, streams: 0, ...nothingYet };
 }
 
@@ -147,7 +155,7 @@ function note(guest: Guest, message: Message, nowMs: number): void {
   switch (message.type) {
     case 'ready':
       Object.assign(guest, { engine: printable(message.engine), device: printable(message.device) });
-      Object.assign(guest, { told: message.charsPerSecond, syncing: false, reason: '' });
+      Object.assign(guest, { reported: message.charsPerSecond, syncing: false, reason: '' });
       return;
     case 'resync':
       Object.assign(guest, { syncing: true, reason: printable(message.reason) });
@@ -196,7 +204,7 @@ function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
     kind,
     engine,
     ...(device === '' ? {} : { device }),
-    charsPerSecond: Math.round(guest.charsPerSecond || guest.told),
+    charsPerSecond: Math.round(guest.charsPerSecond || guest.reported),
     streams: (record && streamsLent(record, runState)) || guest.streams,
     ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 10) / 10 }),
     rounds,

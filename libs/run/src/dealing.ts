@@ -53,13 +53,16 @@ export function oneForEach(quotas: readonly number[]): number[] {
  * speed it claims; 0: it was too slow for one unit when it was measured.
  */
 export function trialQuotas(
-  candidates: readonly { readonly word: number }[],
+  candidates: readonly { readonly reportedCharsPerSecond: number }[],
   charsPerSecond: number,
   total: number,
 ): readonly number[] {
   let left = Math.max(Math.floor(total * TRIAL_SHARE), total > 1 ? 1 : 0);
-  return candidates.map(({ word }) => {
-    const wished = Math.max(Math.floor((PROBATION * total * word) / (charsPerSecond + word)), 1);
+  return candidates.map(({ reportedCharsPerSecond }) => {
+    const wished = Math.max(
+      Math.floor((PROBATION * total * reportedCharsPerSecond) / (charsPerSecond + reportedCharsPerSecond)),
+      1,
+    );
     const given = Math.min(wished, left);
     left -= given;
     return given;

@@ -341,8 +341,8 @@ function trialsBeside(
   if (fresh.length + again.length === 0) return [];
   const charsPerSecond = tried.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
   const candidates = [
-    ...fresh.map((worker) => ({ worker, word: worker.pace.charsPerSecond })),
-    ...again.map((worker) => ({ worker, word: 0 })),
+    ...fresh.map((worker) => ({ worker, reportedCharsPerSecond: worker.pace.charsPerSecond })),
+    ...again.map((worker) => ({ worker, reportedCharsPerSecond: 0 })),
   ];
   const quotas = trialQuotas(candidates, charsPerSecond, total);
   return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], trial: true })).filter(({ quota }) => quota > 0);

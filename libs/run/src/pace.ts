@@ -34,8 +34,12 @@ function within(charsPerSecond: number): number {
 }
 
 /** `told`: chars/s by its own word, 0 = it measured nothing. */
-export function startingPace(told: number): Pace {
-  return { charsPerSecond: within(told > 0 ? told : UNKNOWN_CHARS_PER_SECOND), deviation: FIRST_DEVIATION, measured: false };
+export function startingPace(reported: number): Pace {
+  return {
+    charsPerSecond: within(reported > 0 ? reported : UNKNOWN_CHARS_PER_SECOND),
+    deviation: FIRST_DEVIATION,
+    measured: false,
+  };
 }
 
 /** So many characters took so long, and nothing else is known. */

@@ -26,7 +26,7 @@ export interface WorkerRecord {
   /** From lease to counted, link time included; starts as what the worker measured itself. */
   pace: Pace;
   /** What it measured itself, chars/s; another figure comes from another engine. */
-  toldCharsPerSecond: number;
+  reportedCharsPerSecond: number;
   /** Its leases of this round that are neither counted nor given back. */
   readonly leases: Set<string>;
   /** Work units whose holder it is, and whose next holder: where to look when it is lost. */

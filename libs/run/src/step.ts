@@ -81,28 +81,28 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): string {
 }
 
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): string {
-  const { workerId: id, name, charsPerSecond: told } = input;
+  const { workerId: id, name, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
-  if (!known) state.workers.set(id, newcomer(id, name, told, state.round, nowMs));
+  if (!known) state.workers.set(id, newcomer(id, name, reported, state.round, nowMs));
   else {
     known.state = 'ready';
     known.unanswered.clear();
     // It computes with another engine: what the last one was like says nothing of it.
-    if (known.toldCharsPerSecond !== told) {
-      Object.assign(known, { toldCharsPerSecond: told, pace: startingPace(told), restUntilMs: 0 });
+    if (known.reportedCharsPerSecond !== reported) {
+      Object.assign(known, { reportedCharsPerSecond: reported, pace: startingPace(reported), restUntilMs: 0 });
     }
   }
   refreshIdle(state, state.workers.get(id)!);
   return `${name} is ready; ${lendUncovered(state, nowMs, effects)}`;
 }
 
-function newcomer(id: string, name: string, told: number, round: number, nowMs: number): WorkerRecord {
+function newcomer(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
   return {
     id,
     name,
     state: 'ready',
-    pace: startingPace(told),
-    toldCharsPerSecond: told,
+    pace: startingPace(reported),
+    reportedCharsPerSecond: reported,
     leases: new Set(),
     held: [],
     nextHeld: [],

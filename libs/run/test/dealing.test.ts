@@ -72,13 +72,13 @@ describe('dealing units', () => {
 
 describe('trials', () => {
   it('are a small part of what a newcomer claims to be good for', () => {
-    expect(trialQuotas([{ word: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
-    expect(trialQuotas([{ word: 100 }], 1000, 64)).toEqual([1]);
-    expect(trialQuotas([{ word: 0 }], 1000, 64)).toEqual([1]);
+    expect(trialQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
+    expect(trialQuotas([{ reportedCharsPerSecond: 100 }], 1000, 64)).toEqual([1]);
+    expect(trialQuotas([{ reportedCharsPerSecond: 0 }], 1000, 64)).toEqual([1]);
   });
 
   it('are a tenth of a round at most, however many want to be tried', () => {
-    const crowd = Array.from({ length: 50 }, () => ({ word: 1000 }));
+    const crowd = Array.from({ length: 50 }, () => ({ reportedCharsPerSecond: 1000 }));
     const quotas = trialQuotas(crowd, 1000, 40);
     expect(quotas.reduce((a, b) => a + b, 0)).toBe(4);
     expect(trialQuotas(crowd, 1000, 1).reduce((a, b) => a + b, 0)).toBe(0);
