@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
-import { createTraining, historyOf, isReproducible, type Training } from '@troupe/conductor';
+import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
 import { loadCorpus } from '@troupe/corpus/node';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
 import { readCertificate, type Certificate } from './certificate.js';
@@ -75,13 +75,13 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
 function isFinished(checkpoint: Checkpoint, rounds: number): boolean {
   const { round } = checkpoint;
   return (
-    round > rounds || (round === rounds && historyOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
+    round > rounds || (round === rounds && validationHistoryOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
   );
 }
 
 /** A reproducible run validates in the rounds in which it began to: its files hold what came out. @throws SettingsError */
 function cadenceOf(checkpoint: Checkpoint | undefined, { given, evaluateEvery }: Settings): number {
-  const stored = historyOf(checkpoint).evaluateEvery;
+  const stored = validationHistoryOf(checkpoint).evaluateEvery;
   if (stored === undefined) return evaluateEvery;
   if (!given.has('--eval-every') || evaluateEvery === stored) return stored;
   throw new SettingsError(
@@ -116,7 +116,7 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
  */
 async function rememberBest({ config, history }: Training, folder: string): Promise<string | undefined> {
   const stored = await bestCheckpoint(folder);
-  const { best } = historyOf(stored?.checkpoint);
+  const { best } = validationHistoryOf(stored?.checkpoint);
   const better = best && (!history.best || best.validationLoss < history.best.validationLoss);
   if (better && !isReproducible(config)) history.best = best;
   return stored?.path;

@@ -9,7 +9,7 @@ import {
   createStarService,
   hostReduce,
   joinReduce,
-  keepUpdate,
+  copyUpdate,
   type Contribution,
   type ReduceHost,
   type ReduceMember,
@@ -433,7 +433,7 @@ it('adds gradients in the order of their streams for a host that asks for it', a
       members[k].contribute(contribution(k, { gradient }));
       expect(await members[k].receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
     }
-    updates.push(keepUpdate(await untilUpdate(host)));
+    updates.push(copyUpdate(await untilUpdate(host)));
   }
   expect(updates[1]).toEqual(updates[0]);
   expect(updates[2]).toEqual(updates[0]);
@@ -495,7 +495,7 @@ describe('an update that is not to be applied', () => {
     new Uint16Array(body.buffer, 8).fill(0x3c00);
     const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
     const update = await received();
-    const kept = keepUpdate(update);
+    const kept = copyUpdate(update);
     if (!(update.update instanceof Float32Array)) for (const { values } of update.update) values.fill(0);
     applyUpdate(replica, kept);
     expect(replica.parameters).toEqual(Float32Array.from({ length: SIZE }, (_, i) => (i < 300 ? -1 : -2)));

@@ -4,7 +4,7 @@ import type { ReduceUpdate } from '@troupe/collective/star';
 import type { RoundTiming, RunEffect, RunEvent } from '@troupe/run';
 import type { CheckpointWriter, SideJobs } from './ports.js';
 import { createProgress } from './progress.js';
-import { historyUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
+import { validationHistoryUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
 
 const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
@@ -114,7 +114,7 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
   async function whole(checkpoint: Checkpoint): Promise<Checkpoint> {
     if (!reproducible) return checkpoint;
     await evaluated;
-    return { ...checkpoint, history: historyUpTo(history, checkpoint.round) };
+    return { ...checkpoint, history: validationHistoryUpTo(history, checkpoint.round) };
   }
 
   /** One waits at most, the newest: each is a copy of everything. */
@@ -177,7 +177,7 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     const best = !history.best || validationLoss < history.best.validationLoss;
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
-    const then = reproducible ? historyUpTo(history, round) : { ...history, evaluations: [...history.evaluations] };
+    const then = reproducible ? validationHistoryUpTo(history, round) : { ...history, evaluations: [...history.evaluations] };
     report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
     if (best) bestPath = (await writer.save({ ...checkpoint, history: then }, true)) ?? bestPath;
   }

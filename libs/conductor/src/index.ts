@@ -12,12 +12,12 @@ export { NotSaved } from './follow-ups.js';
 export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
 export {
   createTraining,
-  historyOf,
+  validationHistoryOf,
   isReproducible,
   configNow,
   takeCheckpoint,
   type Evaluation,
-  type History,
+  type ValidationHistory,
   type Knobs,
   type Training,
   type TrainingSource,

@@ -45,7 +45,7 @@ interface Guest {
 }
 
 /** What of one worker counts in the round being computed. */
-interface Share {
+interface RoundWork {
   readonly grantedAtMs: number;
   countedAtMs: number;
   computeMs: number;
@@ -55,7 +55,7 @@ interface Share {
 
 export function createOverview(nowMs: () => number): Overview {
   const guests = new Map<string, Guest>();
-  const shares = new Map<string, Share>();
+  const roundWork = new Map<string, RoundWork>();
   let lastUpdateMs = nowMs();
   let timing: RoundTiming = { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: 0 };
 
@@ -82,7 +82,7 @@ export function createOverview(nowMs: () => number): Overview {
       if (event.kind === 'counted') counted(event, state);
       else updated();
     },
-    reopened: () => shares.clear(),
+    reopened: () => roundWork.clear(),
     workers,
   };
 
@@ -96,25 +96,25 @@ export function createOverview(nowMs: () => number): Overview {
     const now = nowMs();
     // Taken back meanwhile: since when it was computed is not known any more.
     const grantedAtMs = state.leases.get(leaseId)?.grantedAtMs ?? now - computeMs;
-    const share = shares.get(workerId) ?? { grantedAtMs, countedAtMs: now, computeMs: 0, streams: 0, characters: 0 };
-    share.countedAtMs = now;
-    share.computeMs += computeMs;
-    share.streams += streams.length;
-    share.characters += tokens;
-    shares.set(workerId, share);
+    const work = roundWork.get(workerId) ?? { grantedAtMs, countedAtMs: now, computeMs: 0, streams: 0, characters: 0 };
+    work.countedAtMs = now;
+    work.computeMs += computeMs;
+    work.streams += streams.length;
+    work.characters += tokens;
+    roundWork.set(workerId, work);
     const guest = guests.get(workerId);
     if (guest) guest.seenAtMs = now;
   }
 
   function updated(): void {
     const now = nowMs();
-    for (const [workerId, share] of shares) {
+    for (const [workerId, work] of roundWork) {
       const guest = guests.get(workerId);
-      if (guest) credit(guest, share);
+      if (guest) credit(guest, work);
     }
-    timing = timingOf([...shares.values()], lastUpdateMs, now);
+    timing = timingOf([...roundWork.values()], lastUpdateMs, now);
     lastUpdateMs = now;
-    shares.clear();
+    roundWork.clear();
   }
 
   function workers(state: RunState): WorkerView[] {
@@ -167,7 +167,7 @@ function note(guest: Guest, message: Message, nowMs: number): void {
   }
 }
 
-function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, characters }: Share): void {
+function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, characters }: RoundWork): void {
   guest.rounds++;
   // What was wrong before is over.
   guest.reason = '';
@@ -178,9 +178,9 @@ function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, ch
 }
 
 /** See RoundTiming. What a worker says of its engine is believed as far as it fits in. */
-function timingOf(shares: readonly Share[], sinceMs: number, untilMs: number): RoundTiming {
-  let last: Share | undefined;
-  for (const share of shares) if (!last || share.countedAtMs > last.countedAtMs) last = share;
+function timingOf(roundWork: readonly RoundWork[], sinceMs: number, untilMs: number): RoundTiming {
+  let last: RoundWork | undefined;
+  for (const work of roundWork) if (!last || work.countedAtMs > last.countedAtMs) last = work;
   if (!last) return { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: untilMs - sinceMs };
   const grantedAtMs = Math.max(last.grantedAtMs, sinceMs);
   const spanMs = last.countedAtMs - grantedAtMs;

@@ -13,7 +13,7 @@ export interface Evaluation {
 }
 
 /** What a run remembers of its validations. */
-export interface History {
+export interface ValidationHistory {
   /** Rounds between validations in a reproducible run, whose files depend on it. */
   readonly evaluateEvery?: number;
   readonly evaluations: Evaluation[];
@@ -43,7 +43,7 @@ export interface Training {
   readonly stateFloats: number;
   readonly replica: Replica;
   readonly states: StreamStates;
-  readonly history: History;
+  readonly history: ValidationHistory;
 }
 
 export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 'corpus' | 'split'> & {
@@ -71,7 +71,7 @@ export function createTraining({ checkpoint, evaluateEvery, ...source }: Trainin
     stateFloats,
     replica: startingReplica(config, layout, checkpoint),
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
-    history: { ...historyOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
+    history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
   };
 }
 
@@ -82,8 +82,8 @@ function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkp
   return replica;
 }
 
-export function historyOf(checkpoint: Checkpoint | undefined): History {
-  const { evaluations, best, evaluateEvery } = (checkpoint?.history ?? {}) as Partial<History>;
+export function validationHistoryOf(checkpoint: Checkpoint | undefined): ValidationHistory {
+  const { evaluations, best, evaluateEvery } = (checkpoint?.history ?? {}) as Partial<ValidationHistory>;
   return {
     ...(typeof evaluateEvery === 'number' && { evaluateEvery }),
     evaluations: Array.isArray(evaluations) ? [...evaluations] : [],
@@ -92,7 +92,7 @@ export function historyOf(checkpoint: Checkpoint | undefined): History {
 }
 
 /** The history as it stood when `round` rounds were done. */
-export function historyUpTo({ evaluations, ...history }: History, round: number): History {
+export function validationHistoryUpTo({ evaluations, ...history }: ValidationHistory, round: number): ValidationHistory {
   const then = evaluations.filter((evaluation) => evaluation.round <= round);
   let best: Evaluation | undefined;
   for (const evaluation of then) if (!best || evaluation.validationLoss < best.validationLoss) best = evaluation;

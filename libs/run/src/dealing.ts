@@ -1,6 +1,6 @@
 /** How units are dealt to workers: pure functions of speeds and of who holds what. */
 
-export interface Hand {
+export interface Capacity {
   readonly workerId: string;
   /** Measured speed, chars/s; only ratios matter. */
   readonly charsPerSecond: number;
@@ -22,17 +22,17 @@ const TRIAL_SHARE = 0.1;
  * How many of `total` units each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
  * else in proportion to speed. The sum is `total`. A slow worker may get none.
  */
-export function dealQuotas(hands: readonly Hand[], total: number): number[] {
+export function dealQuotas(capacities: readonly Capacity[], total: number): number[] {
   const best = fastestShares(
-    hands.map((hand) => hand.charsPerSecond),
+    capacities.map((capacity) => capacity.charsPerSecond),
     total,
   );
-  const bound = makespan(hands, best) * TOLERANCE;
-  const held = hands.map((hand) => hand.held);
+  const bound = makespan(capacities, best) * TOLERANCE;
+  const held = capacities.map((capacity) => capacity.held);
   const sum = held.reduce((a, b) => a + b, 0);
-  if (sum === total && makespan(hands, held) <= bound) return held;
-  const equal = hands.map((_, i) => Math.floor(total / hands.length) + (i < total % hands.length ? 1 : 0));
-  return makespan(hands, equal) <= bound ? equal : best;
+  if (sum === total && makespan(capacities, held) <= bound) return held;
+  const equal = capacities.map((_, i) => Math.floor(total / capacities.length) + (i < total % capacities.length ? 1 : 0));
+  return makespan(capacities, equal) <= bound ? equal : best;
 }
 
 /** Takes from the richest until everyone has one, as long as there are enough: what nobody has measured may be many times too low. */
@@ -70,9 +70,9 @@ export function trialQuotas(
 }
 
 /** Time until the last worker is done, in units of one unit at one char/s. */
-function makespan(hands: readonly Hand[], quotas: readonly number[]): number {
+function makespan(capacities: readonly Capacity[], quotas: readonly number[]): number {
   let most = 0;
-  hands.forEach((hand, i) => (most = Math.max(most, quotas[i] / hand.charsPerSecond)));
+  capacities.forEach((capacity, i) => (most = Math.max(most, quotas[i] / capacity.charsPerSecond)));
   return most;
 }
 

@@ -1,5 +1,5 @@
 /** Which units are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
-import { ascending, dealUnits, dealQuotas, oneForEach, trialQuotas, type Hand } from './dealing.js';
+import { ascending, dealUnits, dealQuotas, oneForEach, trialQuotas, type Capacity } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
@@ -229,16 +229,16 @@ function isAnyoneAtWork({ leases }: RunState): boolean {
 }
 
 /** What a worker gets; `trial`: it is not relied on. */
-interface Hold {
+interface Assignment {
   readonly worker: WorkerRecord;
   readonly units: readonly number[];
   readonly trial: boolean;
 }
 
 /** The whole round: every worker keeps what it holds as far as its share goes. */
-function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
+function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const uncovered = [...state.units.keys()];
-  const shares = sharesOfRound(state, idle, uncovered);
+  const shares = quotasOfRound(state, idle, uncovered);
   const dealt = dealUnits(
     uncovered,
     shares.map(({ worker }) => worker.id),
@@ -248,17 +248,17 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
   const { active, settings } = state;
   active.paces.clear();
   Object.assign(active, { charsPerSecond: 0, lost: 0, endMs: nowMs });
-  const holds = shares
+  const assignments = shares
     .map(({ worker, trial }) => ({ worker, trial, units: dealt.get(worker.id)! }))
     .filter(({ units }) => units.length > 0);
-  for (const { worker, trial, units } of holds) {
+  for (const { worker, trial, units } of assignments) {
     if (trial) continue;
     active.paces.set(worker.id, worker.pace.charsPerSecond);
     active.charsPerSecond += worker.pace.charsPerSecond;
     const characters = streamsOf(state, units) * settings.window;
     active.endMs = Math.max(active.endMs, nowMs + expectedMs(worker.pace, characters));
   }
-  return holds;
+  return assignments;
 }
 
 /**
@@ -266,7 +266,7 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
  * worker had is not heaped on whoever happens to be done first. Who would be at one unit for longer than the others at all of them is
  * parked.
  */
-function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Hold[] {
+function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const { active, uncovered } = state;
   const relied = active.paces.size > 0;
   const isQuick = (worker: WorkerRecord): boolean => !relied || isQuickEnough(state, worker, nowMs);
@@ -277,13 +277,13 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   const others = Math.max(active.charsPerSecond, together);
   const next = uncovered.values();
   const count = uncovered.size;
-  const holds = free
+  const assignments = free
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
       const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
       return { worker, units: ascending(take(next, part)), trial: relied && !worker.pace.measured };
     });
-  return holds.filter(({ units }) => units.length > 0);
+  return assignments.filter(({ units }) => units.length > 0);
 }
 
 function isQuickEnough({ active, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
@@ -304,27 +304,27 @@ function take(from: Iterator<number>, count: number): number[] {
 }
 
 /** How many units a worker gets. */
-interface Share {
+interface Quota {
   readonly worker: WorkerRecord;
   readonly quota: number;
   readonly trial: boolean;
 }
 
 /** Of a whole round. Whom nobody has measured, or not for long, gets a little on trial, as long as there is anyone to rely on. */
-function sharesOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Share[] {
+function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Quota[] {
   const total = uncovered.length;
   const tried = idle.filter(({ pace }) => pace.measured);
   if (tried.length === 0) {
-    const quotas = oneForEach(dealQuotas(handsOf(state, idle, uncovered), total));
+    const quotas = oneForEach(dealQuotas(capacitiesOf(state, idle, uncovered), total));
     return idle.map((worker, i) => ({ worker, quota: quotas[i], trial: false }));
   }
-  const hands = handsOf(state, tried, uncovered);
-  const before = dealQuotas(hands, total);
+  const capacities = capacitiesOf(state, tried, uncovered);
+  const before = dealQuotas(capacities, total);
   const slow = tried.filter((_, i) => before[i] === 0);
   for (const { id } of slow) park(state, id);
   const trials = trialsBeside(state, idle, tried, slow, total);
   const onTrial = trials.reduce((sum, { quota }) => sum + quota, 0);
-  const quotas = onTrial === 0 ? before : dealQuotas(hands, total - onTrial);
+  const quotas = onTrial === 0 ? before : dealQuotas(capacities, total - onTrial);
   const relied = tried.map((worker, i) => ({ worker, quota: quotas[i], trial: false })).filter(({ quota }) => quota > 0);
   return [...relied, ...trials];
 }
@@ -335,7 +335,7 @@ function trialsBeside(
   tried: readonly WorkerRecord[],
   slow: readonly WorkerRecord[],
   total: number,
-): Share[] {
+): Quota[] {
   const fresh = idle.filter(({ pace }) => !pace.measured);
   const again = slow.filter(({ dealtRound }) => state.round - dealtRound >= RETRY_ROUNDS);
   if (fresh.length + again.length === 0) return [];
@@ -348,7 +348,7 @@ function trialsBeside(
   return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], trial: true })).filter(({ quota }) => quota > 0);
 }
 
-function handsOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Hand[] {
+function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Capacity[] {
   const held = new Map<string, number>();
   for (const index of uncovered) {
     const { holder } = state.units[index];

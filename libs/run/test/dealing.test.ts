@@ -1,31 +1,31 @@
 import { describe, expect, it } from 'vitest';
 import { dealUnits, dealQuotas, oneForEach, trialQuotas } from '../src/dealing.js';
 
-const hand = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
+const capacity = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
 
 describe('dealing quotas', () => {
   it('gives equal machines equal shares although their measured speeds differ a little', () => {
-    expect(dealQuotas([hand('a', 1000), hand('b', 1080)], 32)).toEqual([16, 16]);
+    expect(dealQuotas([capacity('a', 1000), capacity('b', 1080)], 32)).toEqual([16, 16]);
   });
 
   it('deals in proportion to speed when machines differ', () => {
-    expect(dealQuotas([hand('a', 3000), hand('b', 1000)], 32)).toEqual([24, 8]);
+    expect(dealQuotas([capacity('a', 3000), capacity('b', 1000)], 32)).toEqual([24, 8]);
   });
 
   it('keeps what each holds while that is near the best, so that states need not move', () => {
-    expect(dealQuotas([hand('a', 1000, 17), hand('b', 1000, 15)], 32)).toEqual([17, 15]);
+    expect(dealQuotas([capacity('a', 1000, 17), capacity('b', 1000, 15)], 32)).toEqual([17, 15]);
   });
 
   it('deals anew when the held streams have become a bad deal', () => {
-    expect(dealQuotas([hand('a', 1000, 16), hand('b', 200, 16)], 32)).toEqual([27, 5]);
+    expect(dealQuotas([capacity('a', 1000, 16), capacity('b', 200, 16)], 32)).toEqual([27, 5]);
   });
 
   it('lets an idle worker that is known have its share at once', () => {
-    expect(dealQuotas([hand('a', 1000, 32), hand('b', 1000)], 32)).toEqual([16, 16]);
+    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1000)], 32)).toEqual([16, 16]);
   });
 
   it('gives a worker that is too slow for one stream none', () => {
-    expect(dealQuotas([hand('a', 1000, 32), hand('b', 1)], 32)).toEqual([32, 0]);
+    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1)], 32)).toEqual([32, 0]);
   });
 
   it('can see to it that everyone gets one, as long as there are enough', () => {
@@ -40,7 +40,7 @@ describe('dealing quotas', () => {
     [[100, 33, 32, 31, 2, 1], 64],
   ])('is as quick as any deal can be, at speeds %j', (speeds, total) => {
     const quotas = dealQuotas(
-      speeds.map((speed, i) => hand(`w${i}`, speed)),
+      speeds.map((speed, i) => capacity(`w${i}`, speed)),
       total,
     );
     const span = (deal: readonly number[]): number => Math.max(...deal.map((count, i) => count / speeds[i]));
@@ -56,8 +56,8 @@ describe('dealing quotas', () => {
 
   it('always deals every stream, with more workers than streams too', () => {
     for (let workers = 1; workers <= 40; workers++) {
-      const hands = Array.from({ length: workers }, (_, i) => hand(`w${i}`, 1 + ((i * 37) % 11)));
-      for (const total of [1, 7, 32]) expect(dealQuotas(hands, total).reduce((a, b) => a + b, 0)).toBe(total);
+      const capacities = Array.from({ length: workers }, (_, i) => capacity(`w${i}`, 1 + ((i * 37) % 11)));
+      for (const total of [1, 7, 32]) expect(dealQuotas(capacities, total).reduce((a, b) => a + b, 0)).toBe(total);
     }
   });
 });

@@ -2,7 +2,7 @@
 import {
   applyUpdate,
   joinReduce,
-  keepUpdate,
+  copyUpdate,
   type ReduceMember,
   type ReduceResult,
   type ReduceUpdate,
@@ -449,7 +449,7 @@ function createDuty(parts: DutyParts): { serve(): Promise<Farewell> } {
     }
     heard = Math.max(heard, event.round);
     if (round === undefined) {
-      if (missed.length < mostMissed) missed.push(keepUpdate(event));
+      if (missed.length < mostMissed) missed.push(copyUpdate(event));
       return;
     }
     if (event.round < round) return; // already in the snapshot

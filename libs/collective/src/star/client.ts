@@ -44,7 +44,7 @@ export function requireFinite(update: ReduceUpdate, memory: VectorMemory): Reduc
 }
 
 /** A copy that outlives the next receive. */
-export function keepUpdate(update: ReduceUpdate): ReduceUpdate {
+export function copyUpdate(update: ReduceUpdate): ReduceUpdate {
   const { update: coded } = update;
   const copy =
     coded instanceof Float32Array ? coded.slice() : coded.map(({ values, scale }) => ({ values: values.slice(), scale }));
