@@ -22,13 +22,13 @@ import { ofOthers, withoutFloods, type Report } from './reporter.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { createApi } from './web/api.js';
-import { createFrontDoor, loadPages, type FrontDoor, type Rooms } from './web/front-door.js';
-import { createGate } from './web/gate.js';
+import { createWebServer, loadPages, type WebServer, type Routes } from './web/server.js';
+import { createAuth } from './web/auth.js';
 import { createLiveLink } from './web/live.js';
 import { createMetrics } from './web/metrics.js';
 import { createPlayground } from './web/playground.js';
 import { joinLink, runView } from './web/views.js';
-import { createVisits } from './web/visits.js';
+import { createForwarded } from './web/forwarded.js';
 
 /** Between two looks at the files of the certificate. */
 const CERTIFICATE_MS = 5_000;
@@ -60,14 +60,14 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     window: config.window,
     reproducible: isReproducible(config),
   });
-  const door = createFrontDoor(recorded.troubles, prepared.certificate);
+  const server = createWebServer(recorded.troubles, prepared.certificate);
   const over = new AbortController();
   try {
-    await serveRun({ settings, door, ...recorded, prepared, side, signal, over: over.signal });
+    await serveRun({ settings, server, ...recorded, prepared, side, signal, over: over.signal });
   } finally {
     over.abort(new Error('the run is over'));
     await side.close();
-    door.close();
+    server.close();
     await recorded.board.close();
   }
 }
@@ -114,7 +114,7 @@ async function openRecord(
 
 interface RunParts {
   readonly settings: Settings;
-  readonly door: FrontDoor;
+  readonly server: WebServer;
   readonly report: Report;
   /** What goes wrong with the links and requests of others. */
   readonly troubles: Report;
@@ -132,16 +132,16 @@ interface Secrets {
 }
 
 async function serveRun(parts: RunParts): Promise<void> {
-  const { settings, door, troubles, over } = parts;
+  const { settings, server, troubles, over } = parts;
   const token = settings.token ?? secret(12);
   const adminToken = settings.adminToken ?? secret(18);
-  const control = attachWebSocket(door.links, '/control', linkOptions(settings));
+  const control = attachWebSocket(server.links, '/control', linkOptions(settings));
   const conductor = await createConductor(conductorOptions(parts, token));
   try {
     const pages = await openPages(parts, conductor, { token, adminToken });
     await listen(parts, { token, adminToken });
     announceStart(parts);
-    door.open(pages);
+    server.open(pages);
     serveAll(control, (link) => conductor.serve(link), troubles, over);
     await conductor.conduct(parts.signal);
   } finally {
@@ -151,16 +151,16 @@ async function serveRun(parts: RunParts): Promise<void> {
 
 /** Links of workers; a ban and a log are about the worker, not about the proxy that it came through. */
 function linkOptions({ behindProxy }: Settings): AttachOptions {
-  const { forwardedFor } = createVisits(behindProxy);
+  const { forwardedFor } = createForwarded(behindProxy);
   return { frameBytes: LIMITS.frameBytes, clientAddress: forwardedFor };
 }
 
 /** Opens the port, and says how to get in. */
 async function listen(parts: RunParts, { token, adminToken }: Secrets): Promise<void> {
-  const { settings, door, report, prepared } = parts;
-  const host = await openDoor(door.server, settings.host, settings.port, report);
+  const { settings, server, report, prepared } = parts;
+  const host = await openPort(server.server, settings.host, settings.port, report);
   const { here, outside } = addressesOf(siteOf(parts));
-  const scheme = door.certificate ? 'wss' : 'ws';
+  const scheme = server.certificate ? 'wss' : 'ws';
   report({
     event: 'listening',
     address: `${scheme}://${host}`,
@@ -169,14 +169,14 @@ async function listen(parts: RunParts, { token, adminToken }: Secrets): Promise<
     out: prepared.folder,
     dashboard: `${here}/#admin=${encodeURIComponent(adminToken)}`,
     volunteer: joinLink(outside, token),
-    ...(await localDoor(parts)),
+    ...(await localPort(parts)),
   });
   tellOfSecurity(parts);
   keepCertificate(parts);
 }
 
 /** A door that fails later, for want of file handles say, is told of and goes on. */
-async function openDoor(server: Server, host: string, port: number, report: Report): Promise<string> {
+async function openPort(server: Server, host: string, port: number, report: Report): Promise<string> {
   const address = await listenHttp(server, host, port);
   server.on('error', ({ message }) => report({ event: 'note', level: 'warn', text: `the server failed: ${message}` }));
   return address;
@@ -186,20 +186,20 @@ async function openDoor(server: Server, host: string, port: number, report: Repo
  * A certificate is good for the names that other machines use, and may be signed by nobody whom Node knows; to encrypt takes time of the
  * cores that compute. Workers that are started with us come in by a plain door on the loopback, which no other machine reaches.
  */
-async function localDoor({ settings, door, report }: RunParts): Promise<{ readonly localAddress?: string }> {
-  if (!settings.localWorkers || !door.certificate) return {};
-  return { localAddress: `ws://${await openDoor(door.local, '127.0.0.1', 0, report)}` };
+async function localPort({ settings, server, report }: RunParts): Promise<{ readonly localAddress?: string }> {
+  if (!settings.localWorkers || !server.certificate) return {};
+  return { localAddress: `ws://${await openPort(server.local, '127.0.0.1', 0, report)}` };
 }
 
-function siteOf({ settings, door }: RunParts): Site {
-  const { port } = door.server.address() as AddressInfo;
+function siteOf({ settings, server }: RunParts): Site {
+  const { port } = server.server.address() as AddressInfo;
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
   const { behindProxy, allowedHosts } = settings;
-  return { host: `${host}:${port}`, certificate: door.certificate, behindProxy, allowedHosts };
+  return { host: `${host}:${port}`, certificate: server.certificate, behindProxy, allowedHosts };
 }
 
 /** What whoever runs this cannot see from here: what browsers on other machines will make of it. */
-function tellOfSecurity({ settings: { host, behindProxy, allowedHosts }, door: { certificate }, report }: RunParts): void {
+function tellOfSecurity({ settings: { host, behindProxy, allowedHosts }, server: { certificate }, report }: RunParts): void {
   const tell = (text: string, level: 'info' | 'warn' = 'info'): void => report({ event: 'note', level, text });
   if (certificate) tellOfExpiry(certificate, report);
   if (behindProxy && !allowedHosts.some((name) => name !== '*')) {
@@ -232,22 +232,22 @@ function tellOfExpiry({ expires }: Certificate, report: Report): void {
   report({ event: 'note', level: 'warn', text, remedy });
 }
 
-async function watchExpiry({ door, report, over }: RunParts): Promise<void> {
+async function watchExpiry({ server, report, over }: RunParts): Promise<void> {
   for (;;) {
     await sleep(DAY_MS, undefined, { signal: over, ref: false });
-    if (door.certificate) tellOfExpiry(door.certificate, report);
+    if (server.certificate) tellOfExpiry(server.certificate, report);
   }
 }
 
 function keepCertificate(parts: RunParts): void {
-  const { settings, door, report, over } = parts;
+  const { settings, server, report, over } = parts;
   const { tls } = settings;
-  if (!tls || !door.certificate) return;
-  const watching = watchCertificate(tls, door.certificate, {
+  if (!tls || !server.certificate) return;
+  const watching = watchCertificate(tls, server.certificate, {
     everyMs: CERTIFICATE_MS,
     signal: over,
     onRenewed(certificate) {
-      door.renew(certificate);
+      server.renew(certificate);
       report({
         event: 'note',
         level: 'info',
@@ -270,29 +270,29 @@ function keepCertificate(parts: RunParts): void {
   });
 }
 
-async function openPages(parts: RunParts, conductor: Conductor, { token, adminToken }: Secrets): Promise<Rooms> {
-  const { settings, door, board, troubles, side, over, prepared } = parts;
+async function openPages(parts: RunParts, conductor: Conductor, { token, adminToken }: Secrets): Promise<Routes> {
+  const { settings, server, board, troubles, side, over, prepared } = parts;
   const { training, folder } = prepared;
   const { allowedHosts } = settings;
-  const visits = createVisits(settings.behindProxy);
-  const certified = (): readonly string[] => door.certificate?.names ?? [];
-  const gate = createGate({ token, adminToken, public: settings.public, allowedHosts, certified, visits });
+  const forwarded = createForwarded(settings.behindProxy);
+  const certified = (): readonly string[] => server.certificate?.names ?? [];
+  const auth = createAuth({ token, adminToken, public: settings.public, allowedHosts, certified, forwarded });
   const { runId, layout, config } = training;
   const outside = (): string | undefined => (isEverywhere(settings.host) ? addressesOf(siteOf(parts)).outside : undefined);
   const { organizer } = settings;
-  const source = { conductor, board, runId, parameters: layout.size, organizer, token, visits, outside };
+  const source = { conductor, board, runId, parameters: layout.size, organizer, token, forwarded, outside };
   const live = createLiveLink({
     history: board.history,
-    admit: (given) => gate.admit(given, 'read'),
+    admit: (given) => auth.admit(given, 'read'),
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
-    visits,
+    forwarded,
     onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
   });
   const roundCharacters = config.streams * config.window;
   const api = createApi({
     ...source,
-    gate,
+    auth,
     report: troubles,
     over,
     reproducible: isReproducible(config),
@@ -307,7 +307,7 @@ async function openPages(parts: RunParts, conductor: Conductor, { token, adminTo
     pastRuns: createPastRuns(folder, () => performance.now()),
   });
   watchGradientFlow(parts);
-  return { gate, api, live, ...(await loadPages()) };
+  return { auth, api, live, ...(await loadPages()) };
 }
 
 function watchGradientFlow({ prepared: { training }, side, board, report, over }: RunParts): void {
@@ -355,7 +355,7 @@ function secret(bytes: number): string {
 }
 
 /** An all-reduce in this process, reached over a memory link; workers reach it over WebSockets, and nobody sees the difference. */
-function embedReduce({ settings, door, troubles, over }: RunParts, token: string): () => Promise<Connection> {
+function embedReduce({ settings, server, troubles, over }: RunParts, token: string): () => Promise<Connection> {
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),
@@ -363,7 +363,7 @@ function embedReduce({ settings, door, troubles, over }: RunParts, token: string
       if (level === 'warn') troubles({ event: 'note', level, text });
     },
   });
-  const listener = attachWebSocket(door.links, '/reduce', linkOptions(settings));
+  const listener = attachWebSocket(server.links, '/reduce', linkOptions(settings));
   serveAll(listener, (link) => service.serve(link, over), troubles, over);
   return () => {
     const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);

@@ -10,7 +10,7 @@ import {
   type RunStatus,
 } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
-import { createControlDoor, type ControlDoor } from './control-door.js';
+import { createControlServer, type ControlServer } from './control-server.js';
 import { createFollowUps } from './follow-ups.js';
 import { createOverview, type Overview } from './overview.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
@@ -96,7 +96,7 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
   // Whoever closes without conducting hears of no failure.
   ended.catch(() => undefined);
   let ending: Ending | undefined;
-  const { shell, door, followUps, overview } = assemble(options, reduce, (how) => end((ending = how)));
+  const { shell, control, followUps, overview } = assemble(options, reduce, (how) => end((ending = how)));
   let lost: string | undefined;
   const close = (): void => {
     reduce.close('the run is over');
@@ -105,11 +105,11 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
 
   return {
     shell,
-    serve: (link) => door.serve(link, over.signal),
+    serve: (link) => control.serve(link, over.signal),
     status,
     feed: (input) => shell.feed(input),
     tune: (knobs) => void Object.assign(options.training.knobs, knobs),
-    remove: (workerId, reason, ban) => door.remove(workerId, reason, ban),
+    remove: (workerId, reason, ban) => control.remove(workerId, reason, ban),
     save: () => followUps.saveNow(shell.round),
     conduct,
     close,
@@ -125,7 +125,7 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       round: state.round,
       config: configNow(options.training),
       workers: overview.workers(state),
-      workerCount: door.workers,
+      workerCount: control.workers,
     };
   }
 
@@ -141,20 +141,20 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       if (signal.aborted) stop();
       const how = await ended;
       if (how.type === 'fail') {
-        await door.dismissAll('diverged', GOODBYE_MS);
+        await control.dismissAll('diverged', GOODBYE_MS);
         throw new RunDiverged(how.reason, writer.place);
       }
       concluding = true;
       const saved = await followUps.saveNow(how.round);
       // Rounds that are on no disk have to be computed again, by workers that are still there.
-      if (saved === undefined) door.closeAll('the last rounds could not be saved');
-      else await door.dismissAll(how.outcome, GOODBYE_MS);
+      if (saved === undefined) control.closeAll('the last rounds could not be saved');
+      else await control.dismissAll(how.outcome, GOODBYE_MS);
       await followUps.conclude(how, saved, signal);
     } catch (error) {
       // The replica is sound whatever else broke, but for a step cut short: nothing trained is lost.
       if (!concluding && !(error instanceof RunDiverged)) {
         // Workers come back by themselves should the run be resumed.
-        door.closeAll('the coordinator has failed');
+        control.closeAll('the coordinator has failed');
         if (shell.sound) await followUps.saveNow(shell.round);
       }
       throw error;
@@ -217,7 +217,7 @@ async function host({ training, ports, reduceToken }: ConductorOptions, signal: 
 
 interface Assembled {
   readonly shell: RunShell;
-  readonly door: ControlDoor;
+  readonly control: ControlServer;
   readonly followUps: ReturnType<typeof createFollowUps>;
   readonly overview: Overview;
 }
@@ -240,14 +240,14 @@ function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending:
     state: createRunState(runSettings(options), training.round),
     nowMs: () => ports.nowMs(),
     host: reduce,
-    door: () => door,
+    control: () => control,
     onUpdate: (update) => followUps.onUpdate(update),
     onDue: (effect) => followUps.onDue(effect),
     onWaiting: (reason) => ports.report({ event: 'waiting', reason }),
     onTell: (text) => ports.report({ event: 'decision', round: shell.round, text }),
     onEnd,
   });
-  const door = createControlDoor({
+  const control = createControlServer({
     token: options.token,
     ...welcomeOf(options),
     deadline: (ms) => ports.deadline(ms),
@@ -263,10 +263,10 @@ function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending:
       if (change === 'left') overview.left(worker.workerId, reason);
       // That everyone leaves when the run is over is no news.
       if (change === 'left' && shell.state.phase === 'over') return;
-      ports.report({ event: 'worker', ...worker, change, reason, workers: door.workers });
+      ports.report({ event: 'worker', ...worker, change, reason, workers: control.workers });
     },
   });
-  return { shell, door, followUps, overview };
+  return { shell, control, followUps, overview };
 }
 
 function welcomeOf({ training: { runId, config, layout }, reduceAddress }: ConductorOptions) {

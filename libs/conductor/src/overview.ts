@@ -1,7 +1,7 @@
 /** Who takes part and where the time of a round goes, for whoever looks on; decides nothing. */
 import { LIMITS, type Message } from '@troupe/protocol';
 import { MOST_WORKERS_SHOWN, type RoundTiming, type RunState, type WorkerRecord, type WorkerView } from '@troupe/run';
-import { printable } from './control-door.js';
+import { printable } from './control-server.js';
 import type { ReduceEvent } from './run-shell.js';
 
 /** How long a worker that has left is still shown, and how many of them. */
@@ -25,7 +25,7 @@ export interface Overview {
   workers(state: RunState): WorkerView[];
 }
 
-interface Guest {
+interface WorkerEntry {
   readonly id: string;
   readonly name: string;
   readonly kind: 'node' | 'browser';
@@ -54,7 +54,7 @@ interface RoundWork {
 }
 
 export function createOverview(nowMs: () => number): Overview {
-  const guests = new Map<string, Guest>();
+  const entries = new Map<string, WorkerEntry>();
   const roundWork = new Map<string, RoundWork>();
   let lastUpdateMs = nowMs();
   let timing: RoundTiming = { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: 0 };
@@ -65,15 +65,15 @@ export function createOverview(nowMs: () => number): Overview {
     },
     joined(workerId, name, kind) {
       forgetLongGone();
-      guests.set(workerId, newGuest(workerId, name, kind, nowMs()));
+      entries.set(workerId, newEntry(workerId, name, kind, nowMs()));
     },
     heard(workerId, message) {
-      const guest = guests.get(workerId);
-      if (guest) note(guest, message, nowMs());
+      const entry = entries.get(workerId);
+      if (entry) note(entry, message, nowMs());
     },
     left(workerId, reason) {
-      const guest = guests.get(workerId);
-      if (guest) Object.assign(guest, { leftAtMs: nowMs(), reason });
+      const entry = entries.get(workerId);
+      if (entry) Object.assign(entry, { leftAtMs: nowMs(), reason });
       forgetLongGone();
     },
     onReduce(event, state) {
@@ -87,8 +87,8 @@ export function createOverview(nowMs: () => number): Overview {
   };
 
   function rejected(workerId: string, reason: string): void {
-    const guest = guests.get(workerId);
-    if (guest) Object.assign(guest, { seenAtMs: nowMs(), reason: printable(reason) });
+    const entry = entries.get(workerId);
+    if (entry) Object.assign(entry, { seenAtMs: nowMs(), reason: printable(reason) });
   }
 
   function counted(event: Extract<ReduceEvent, { kind: 'counted' }>, state: RunState): void {
@@ -102,15 +102,15 @@ export function createOverview(nowMs: () => number): Overview {
     work.streams += streams.length;
     work.characters += tokens;
     roundWork.set(workerId, work);
-    const guest = guests.get(workerId);
-    if (guest) guest.seenAtMs = now;
+    const entry = entries.get(workerId);
+    if (entry) entry.seenAtMs = now;
   }
 
   function updated(): void {
     const now = nowMs();
     for (const [workerId, work] of roundWork) {
-      const guest = guests.get(workerId);
-      if (guest) credit(guest, work);
+      const entry = entries.get(workerId);
+      if (entry) credit(entry, work);
     }
     timing = timingOf([...roundWork.values()], lastUpdateMs, now);
     lastUpdateMs = now;
@@ -121,23 +121,23 @@ export function createOverview(nowMs: () => number): Overview {
     forgetLongGone();
     const now = nowMs();
     const shown: WorkerView[] = [];
-    for (const guest of guests.values()) {
+    for (const entry of entries.values()) {
       if (shown.length === MOST_WORKERS_SHOWN) break;
-      shown.push(viewOf(guest, state, now));
+      shown.push(viewOf(entry, state, now));
     }
     return shown;
   }
 
   function forgetLongGone(): void {
-    const gone = [...guests.values()].filter(({ leftAtMs }) => leftAtMs !== undefined);
+    const gone = [...entries.values()].filter(({ leftAtMs }) => leftAtMs !== undefined);
     gone.sort((a, b) => b.leftAtMs! - a.leftAtMs!);
     gone.forEach(({ id, leftAtMs }, i) => {
-      if (i >= MOST_LEFT || nowMs() - leftAtMs! > LEFT_MS) guests.delete(id);
+      if (i >= MOST_LEFT || nowMs() - leftAtMs! > LEFT_MS) entries.delete(id);
     });
   }
 }
 
-function newGuest(id: string, name: string, kind: 'node' | 'browser', seenAtMs: number): Guest {
+function newEntry(id: string, name: string, kind: 'node' | 'browser', seenAtMs: number): WorkerEntry {
   const nothingYet = {
     engine: '',
     device: '',
@@ -150,31 +150,31 @@ function newGuest(id: string, name: string, kind: 'node' | 'browser', seenAtMs: 
   return { id, name, kind, seenAtMs, rounds: 0, characters: 0, charsPerSecond: 0, streams: 0, ...nothingYet };
 }
 
-function note(guest: Guest, message: Message, nowMs: number): void {
-  guest.seenAtMs = nowMs;
+function note(entry: WorkerEntry, message: Message, nowMs: number): void {
+  entry.seenAtMs = nowMs;
   switch (message.type) {
     case 'ready':
-      Object.assign(guest, { engine: printable(message.engine), device: printable(message.device) });
-      Object.assign(guest, { reported: message.charsPerSecond, syncing: false, reason: '' });
+      Object.assign(entry, { engine: printable(message.engine), device: printable(message.device) });
+      Object.assign(entry, { reported: message.charsPerSecond, syncing: false, reason: '' });
       return;
     case 'resync':
-      Object.assign(guest, { syncing: true, reason: printable(message.reason) });
+      Object.assign(entry, { syncing: true, reason: printable(message.reason) });
       return;
     case 'decline':
-      guest.reason = printable(message.reason);
+      entry.reason = printable(message.reason);
       return;
     default:
   }
 }
 
-function credit(guest: Guest, { grantedAtMs, countedAtMs, computeMs, streams, characters }: RoundWork): void {
-  guest.rounds++;
+function credit(entry: WorkerEntry, { grantedAtMs, countedAtMs, computeMs, streams, characters }: RoundWork): void {
+  entry.rounds++;
   // What was wrong before is over.
-  guest.reason = '';
-  guest.characters += characters;
-  guest.streams = streams;
+  entry.reason = '';
+  entry.characters += characters;
+  entry.streams = streams;
   const latencyMs = Math.max(0, countedAtMs - grantedAtMs - computeMs);
-  guest.latencyMs = guest.latencyMs === undefined ? latencyMs : guest.latencyMs + (latencyMs - guest.latencyMs) * LATENCY_WEIGHT;
+  entry.latencyMs = entry.latencyMs === undefined ? latencyMs : entry.latencyMs + (latencyMs - entry.latencyMs) * LATENCY_WEIGHT;
 }
 
 /** See RoundTiming. What a worker says of its engine is believed as far as it fits in. */
@@ -193,23 +193,23 @@ function timingOf(roundWork: readonly RoundWork[], sinceMs: number, untilMs: num
   };
 }
 
-function viewOf(guest: Guest, runState: RunState, nowMs: number): WorkerView {
-  const { id, name, kind, engine, device, latencyMs, rounds, characters } = guest;
-  const record = guest.leftAtMs === undefined ? runState.workers.get(id) : undefined;
-  if (record) guest.charsPerSecond = record.pace.charsPerSecond;
-  const [state, why] = stateOf(guest, record, runState, nowMs);
+function viewOf(entry: WorkerEntry, runState: RunState, nowMs: number): WorkerView {
+  const { id, name, kind, engine, device, latencyMs, rounds, characters } = entry;
+  const record = entry.leftAtMs === undefined ? runState.workers.get(id) : undefined;
+  if (record) entry.charsPerSecond = record.pace.charsPerSecond;
+  const [state, why] = stateOf(entry, record, runState, nowMs);
   return {
     id,
     name: name.slice(0, LIMITS.nameLength),
     kind,
     engine,
     ...(device === '' ? {} : { device }),
-    charsPerSecond: Math.round(guest.charsPerSecond || guest.reported),
-    streams: (record && streamsLent(record, runState)) || guest.streams,
+    charsPerSecond: Math.round(entry.charsPerSecond || entry.reported),
+    streams: (record && streamsLent(record, runState)) || entry.streams,
     ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 10) / 10 }),
     rounds,
     characters,
-    lastSeenMs: Math.round(nowMs - guest.seenAtMs),
+    lastSeenMs: Math.round(nowMs - entry.seenAtMs),
     state,
     reason: why,
   };
@@ -224,18 +224,18 @@ function streamsLent({ leases }: WorkerRecord, state: RunState): number {
 }
 
 function stateOf(
-  guest: Guest,
+  entry: WorkerEntry,
   record: WorkerRecord | undefined,
   state: RunState,
   nowMs: number,
 ): [WorkerView['state'], reason: string] {
-  if (guest.leftAtMs !== undefined) return ['left', guest.reason];
-  if (!record) return [guest.syncing ? 'syncing' : 'joining', guest.syncing ? guest.reason : 'measures its engines'];
-  if (record.state !== 'ready') return [record.state, guest.reason];
+  if (entry.leftAtMs !== undefined) return ['left', entry.reason];
+  if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measures its engines'];
+  if (record.state !== 'ready') return [record.state, entry.reason];
   const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
   if (late) return ['late', 'past the deadline of its lease, whose streams are lent to others too'];
-  if (own.length > 0) return ['computing', guest.reason];
-  if (nowMs < record.restUntilMs) return ['ready', `rests: ${guest.reason}`];
-  return ['ready', guest.reason];
+  if (own.length > 0) return ['computing', entry.reason];
+  if (nowMs < record.restUntilMs) return ['ready', `rests: ${entry.reason}`];
+  return ['ready', entry.reason];
 }

@@ -10,7 +10,7 @@ import type { Streams } from '@troupe/corpus';
 import { learningRateAt, type Replica } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError, type TrainingConfig } from '@troupe/protocol';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/run';
-import type { ControlDoor } from './control-door.js';
+import type { ControlServer } from './control-server.js';
 import type { StreamStates } from './stream-states.js';
 import type { Knobs } from './training.js';
 
@@ -29,7 +29,7 @@ export interface ShellParts {
   readonly replica: Replica;
   readonly nowMs: () => number;
   readonly host: Pick<ReduceHost, 'openRound' | 'grant'>;
-  door(): ControlDoor;
+  control(): ControlServer;
   onUpdate(update: ReduceUpdate): void;
   /** evaluate, sample, checkpoint: side jobs that no round waits for. */
   onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
@@ -161,11 +161,13 @@ export function createRunShell(parts: ShellParts): RunShell {
     const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats: parts.stateFloats };
     const windows = ids.map((stream) => streams.streamWindow(stream, round));
     const body = encodeLeaseBody(shape, windows, given);
-    parts.door().send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
+    parts.control().send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
   }
 
   function sendSnapshot(workerId: string): void {
-    parts.door().send(workerId, { type: 'snapshot', round: state.round, parametersDigest: replica.digest() }, replica.snapshot());
+    parts
+      .control()
+      .send(workerId, { type: 'snapshot', round: state.round, parametersDigest: replica.digest() }, replica.snapshot());
   }
 }
 

@@ -8,7 +8,7 @@ import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, 
 import type { PastRuns } from '../record/past-runs.js';
 import type { Report } from '../reporter.js';
 import { createControl, type ControlOptions } from './control.js';
-import { bearer, type Gate, type Need } from './gate.js';
+import { bearer, type Auth, type Need } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from './http.js';
 import type { Metrics } from './metrics.js';
 import { openapi } from './openapi.js';
@@ -20,7 +20,7 @@ const MOST_POINTS = 20_000;
 
 export interface ApiParts extends ViewSource, ControlOptions {
   readonly conductor: ControlOptions['conductor'];
-  readonly gate: Gate;
+  readonly auth: Auth;
   readonly metrics: Metrics;
   readonly playground: Playground;
   readonly pastRuns: PastRuns;
@@ -56,7 +56,7 @@ export function createApi(parts: ApiParts): Api {
       if (!route && pathname !== '/api' && !pathname.startsWith('/api/')) return false;
       try {
         if (!route) throw new ApiFailure(404, 'no_such_path', `there is nothing at ${pathname}`, 'See /api/openapi.json.');
-        await follow(route, parts.gate, { request, response, query });
+        await follow(route, parts.auth, { request, response, query });
       } catch (error) {
         await fail(error, request, response, parts.report);
       }
@@ -65,16 +65,16 @@ export function createApi(parts: ApiParts): Api {
   };
 }
 
-async function follow(route: Route, gate: Gate, call: Omit<Call, 'access'>): Promise<void> {
+async function follow(route: Route, auth: Auth, call: Omit<Call, 'access'>): Promise<void> {
   const { method = 'GET' } = call.request;
   const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
   // Whether we live is asked by whatever keeps us alive, under any name.
-  if (route.need !== 'nobody') gate.checkSite(call.request);
+  if (route.need !== 'nobody') auth.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
     throw new ApiFailure(405, 'wrong_method', `${method} is not for this path`, `Use ${allowed[0]}.`);
   }
-  const access = route.need === 'nobody' ? [] : gate.admit(bearer(call.request), route.need);
+  const access = route.need === 'nobody' ? [] : auth.admit(bearer(call.request), route.need);
   await route.answer({ ...call, access });
 }
 
@@ -176,9 +176,9 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
   else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
 }
 
-async function streamSample({ playground, over, visits }: ApiParts, { request, response }: Call): Promise<void> {
+async function streamSample({ playground, over, forwarded }: ApiParts, { request, response }: Call): Promise<void> {
   const body = await readJson(request);
-  const caller = `${bearer(request) ?? ''} ${visits.address(request)}`;
+  const caller = `${bearer(request) ?? ''} ${forwarded.address(request)}`;
   const write = playground.prepare(body, caller);
   const gone = new AbortController();
   const leave = (): void => gone.abort(new Error('nobody waits for it any more'));

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { ApiFailure } from './http.js';
-import type { Visits } from './visits.js';
+import type { Forwarded } from './forwarded.js';
 
 /** Four messages a second at most. */
 const TURN_MS = 250;
@@ -39,7 +39,7 @@ export interface LiveOptions {
   admit(token: string | undefined): readonly Access[];
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
-  readonly visits: Visits;
+  readonly forwarded: Forwarded;
   /** Something that was not foreseen; the viewer is let go. */
   onFailed(error: Error): void;
 }
@@ -73,7 +73,7 @@ interface News {
 }
 
 export function createLiveLink(options: LiveOptions): LiveLink {
-  const { history, visits } = options;
+  const { history, forwarded } = options;
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MOST_HELLO_BYTES });
   const viewers = new Set<Viewer>();
   const sockets = new Set<WebSocket>();
@@ -92,7 +92,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       return viewers.size;
     },
     upgrade(request, socket, head) {
-      const from = visits.address(request);
+      const from = forwarded.address(request);
       const alike = [...strangers.values()].filter((address) => address === from);
       if (sockets.size >= MOST_VIEWERS || alike.length >= MOST_STRANGERS) {
         socket.on('error', () => socket.destroy());
@@ -114,7 +114,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
   function greet(socket: WebSocket, request: IncomingMessage): void {
     sockets.add(socket);
-    strangers.set(socket, visits.address(request));
+    strangers.set(socket, forwarded.address(request));
     // What is wrong with a link ends that link, and `close` follows.
     socket.on('error', () => socket.terminate());
     socket.on('close', () => {
@@ -241,7 +241,9 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
     const { access, request } = viewer;
-    const key = access.includes('admin') ? `${access.join()} ${visits.scheme(request)} ${visits.host(request)}` : access.join();
+    const key = access.includes('admin')
+      ? `${access.join()} ${forwarded.scheme(request)} ${forwarded.host(request)}`
+      : access.join();
     const known = views.get(key);
     if (known && now - known.atMs < TURN_MS / 2) return known.json;
     const json = JSON.stringify(options.view(viewer.access, viewer.request));

@@ -4,7 +4,7 @@ import type { Conductor } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
 import { modelName, type Access, type RunFacts, type RunHistory, type RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
-import type { Visits } from './visits.js';
+import type { Forwarded } from './forwarded.js';
 
 const MOST_CURVE_POINTS = 200;
 
@@ -17,7 +17,7 @@ export interface ViewSource {
   readonly organizer: string | undefined;
   /** Of workers. */
   readonly token: string;
-  readonly visits: Visits;
+  readonly forwarded: Forwarded;
   /** By which other machines reach us, "http://10.0.0.1:7070"; undefined = as whoever asks does. */
   outside(): string | undefined;
 }
@@ -88,9 +88,9 @@ export function joinLink(origin: string, token: string): string {
 }
 
 /** A link with "localhost" in it is of no use to others, when we can be reached from outside. */
-function pageOrigin(request: IncomingMessage, { visits, outside }: ViewSource): string {
-  const host = visits.host(request) || 'localhost';
+function pageOrigin(request: IncomingMessage, { forwarded, outside }: ViewSource): string {
+  const host = forwarded.host(request) || 'localhost';
   const name = host.replace(/:\d+$/, '');
   const local = name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
-  return (local ? outside() : undefined) ?? `${visits.scheme(request)}://${host}`;
+  return (local ? outside() : undefined) ?? `${forwarded.scheme(request)}://${host}`;
 }

@@ -5,7 +5,7 @@ import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiFailure } from '../../src/web/http.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
-import { createVisits } from '../../src/web/visits.js';
+import { createForwarded } from '../../src/web/forwarded.js';
 import { openViewer } from '../running.js';
 
 let server: Server;
@@ -25,7 +25,7 @@ beforeEach(async () => {
     admit: () => admit(),
     view: () => view,
     nowMs: () => performance.now(),
-    visits: createVisits(true),
+    forwarded: createForwarded(true),
     onFailed: (error) => failures.push(error),
   });
   server = createServer();

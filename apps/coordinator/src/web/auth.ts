@@ -5,12 +5,12 @@ import os from 'node:os';
 import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
 import { ApiFailure } from './http.js';
-import type { Visits } from './visits.js';
+import type { Forwarded } from './forwarded.js';
 
 /** `worker`: joins, and sees what volunteers see. */
 export type Need = 'worker' | Access;
 
-export interface GateOptions {
+export interface AuthOptions {
   readonly token: string;
   readonly adminToken: string;
   /** Anyone may read. */
@@ -19,10 +19,10 @@ export interface GateOptions {
   readonly allowedHosts: readonly string[];
   /** Names that our certificate, as it is now, proves ours; in lower case. */
   certified?(): readonly string[];
-  readonly visits: Pick<Visits, 'host'>;
+  readonly forwarded: Pick<Forwarded, 'host'>;
 }
 
-export interface Gate {
+export interface Auth {
   /** What the holder of a token, or nobody in particular, may do. @throws ApiFailure 401 when that is less than `need` */
   admit(token: string | undefined, need: Need): readonly Access[];
   /**
@@ -32,7 +32,7 @@ export interface Gate {
   checkSite(request: IncomingMessage): void;
 }
 
-export function createGate(options: GateOptions): Gate {
+export function createAuth(options: AuthOptions): Auth {
   const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
   const allowed = new Set(options.allowedHosts.map(hostName));
   const isOwn = (name: string): boolean =>
@@ -55,7 +55,7 @@ export function createGate(options: GateOptions): Gate {
     },
     checkSite(request) {
       const { origin } = request.headers;
-      const host = options.visits.host(request);
+      const host = options.forwarded.host(request);
       const name = hostName(host);
       if (!isOwn(name)) {
         throw new ApiFailure(
@@ -82,7 +82,7 @@ export function bearer({ headers: { authorization } }: IncomingMessage): string 
   return authorization === undefined ? undefined : (/^Bearer +(\S+) *$/i.exec(authorization)?.[1] ?? '');
 }
 
-function grants(options: GateOptions, token: string | undefined): readonly Need[] {
+function grants(options: AuthOptions, token: string | undefined): readonly Need[] {
   const anyone: readonly Need[] = options.public ? ['worker', 'read'] : [];
   if (token === undefined) return anyone;
   if (token.length > LIMITS.tokenLength) return [];

@@ -26,7 +26,7 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
   diverged: 'the run has diverged',
 };
 
-export interface DoorOptions {
+export interface ControlServerOptions {
   readonly token: string;
   readonly layoutHash: string;
   /** What every welcome says, but for who is welcomed. */
@@ -48,7 +48,7 @@ export interface DoorOptions {
   ): void;
 }
 
-export interface ControlDoor {
+export interface ControlServer {
   readonly workers: number;
   /** Serves one incoming link until it ends. Never rejects. */
   serve(connection: Connection, signal: AbortSignal): Promise<void>;
@@ -65,7 +65,7 @@ export interface ControlDoor {
   closeAll(reason: string): void;
 }
 
-interface Guest {
+interface ControlSession {
   readonly channel: Channel;
   readonly name: string;
   /** A person sent it away, and why. */
@@ -73,47 +73,47 @@ interface Guest {
 }
 
 /** By what a banned worker is known again: the host it comes from, and its name. */
-function identity({ channel, name }: Guest): string {
+function identity({ channel, name }: ControlSession): string {
   return `${channel.remote.replace(/:\d+$/, '')} ${name}`;
 }
 
-export function createControlDoor(options: DoorOptions): ControlDoor {
-  const guests = new Map<string, Guest>();
+export function createControlServer(options: ControlServerOptions): ControlServer {
+  const sessions = new Map<string, ControlSession>();
   /** Address and name of those who are not let in. */
   const banned = new Set<string>();
   let joined = 0;
   /** Links that have not said hello yet. */
-  let strangers = 0;
+  let unauthenticated = 0;
   let over: string | undefined;
   /** The coordinator is on its way out; another may take up its run. */
   let failed: string | undefined;
 
   return {
     get workers() {
-      return guests.size;
+      return sessions.size;
     },
     serve,
     send(workerId, message, body) {
-      const guest = guests.get(workerId);
-      return guest !== undefined && trySend(guest.channel, message, body);
+      const session = sessions.get(workerId);
+      return session !== undefined && trySend(session.channel, message, body);
     },
     remove(workerId, reason, ban) {
-      const guest = guests.get(workerId);
-      if (!guest) return undefined;
-      if (ban) banned.add(identity(guest));
-      guest.removedFor = reason;
-      trySend(guest.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
-      guest.channel.close(reason);
-      return guest.name;
+      const session = sessions.get(workerId);
+      if (!session) return undefined;
+      if (ban) banned.add(identity(session));
+      session.removedFor = reason;
+      trySend(session.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
+      session.channel.close(reason);
+      return session.name;
     },
     closeAll(reason) {
       failed = reason;
-      for (const { channel } of guests.values()) channel.close(reason);
+      for (const { channel } of sessions.values()) channel.close(reason);
     },
     async dismissAll(code, deadlineMs) {
       const reason = GOODBYES[code];
       over = reason;
-      const open = [...guests.values()].map(({ channel }) => channel);
+      const open = [...sessions.values()].map(({ channel }) => channel);
       for (const channel of open) {
         trySend(channel, { type: 'stop', code, reason });
         channel.close(reason);
@@ -130,7 +130,7 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     });
     let name = connection.remote;
     try {
-      const hello = await welcomeStranger(channel, signal);
+      const hello = await authenticate(channel, signal);
       name = printable(hello.name) || connection.remote;
       refuseBanned({ channel, name });
       await attend({ channel, name }, hello, signal);
@@ -144,13 +144,14 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     }
   }
 
-  async function welcomeStranger(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
-    if (strangers >= STRANGERS) throw new ProtocolError('run_full', 'too many links wait to say hello', 'Try again in a moment.');
-    strangers++;
+  async function authenticate(channel: Channel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
+    if (unauthenticated >= STRANGERS)
+      throw new ProtocolError('run_full', 'too many links wait to say hello', 'Try again in a moment.');
+    unauthenticated++;
     try {
       return await greet(channel, signal);
     } finally {
-      strangers--;
+      unauthenticated--;
     }
   }
 
@@ -168,24 +169,24 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
     }
     if (failed !== undefined) throw new ProtocolError('internal', failed, 'Look at its log; workers try again by themselves.');
     if (over !== undefined) throw new ProtocolError('run_over', over, 'Start a new run, or join another one.');
-    if (guests.size >= LIMITS.workers) {
+    if (sessions.size >= LIMITS.workers) {
       throw new ProtocolError('run_full', `the run has its ${LIMITS.workers} workers`, 'Try again later.');
     }
     return message;
   }
 
-  function refuseBanned(guest: Guest): void {
-    if (!banned.has(identity(guest))) return;
+  function refuseBanned(session: ControlSession): void {
+    if (!banned.has(identity(session))) return;
     throw new ProtocolError('banned', 'whoever runs this training has shut this worker out', 'Ask them, or join another run.');
   }
 
-  async function attend(guest: Guest, hello: MessageOf<'hello'>, signal: AbortSignal): Promise<void> {
-    const { channel, name } = guest;
+  async function attend(session: ControlSession, hello: MessageOf<'hello'>, signal: AbortSignal): Promise<void> {
+    const { channel, name } = session;
     const workerId = `w${++joined}-${options.secret(3)}`;
     const worker = { workerId, name };
     const ticket = options.secret(24);
     options.admit(workerId, ticket);
-    guests.set(workerId, guest);
+    sessions.set(workerId, session);
     options.onHeard(worker, hello);
     options.onChange(worker, 'joined', `from ${channel.remote}`);
     let reason = 'the link ended';
@@ -200,10 +201,10 @@ export function createControlDoor(options: DoorOptions): ControlDoor {
         onMessage(worker, message);
       }
     } catch (error) {
-      reason = guest.removedFor ?? printable((error as Error).message);
+      reason = session.removedFor ?? printable((error as Error).message);
       throw error;
     } finally {
-      guests.delete(workerId);
+      sessions.delete(workerId);
       options.onChange(worker, 'left', reason);
       options.feed({ type: 'workerLeft', workerId, reason });
       options.dismiss(workerId, brief(reason));

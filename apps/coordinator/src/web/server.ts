@@ -8,12 +8,12 @@ import { LIMITS } from '@troupe/protocol';
 import type { Certificate } from '../certificate.js';
 import type { Report } from '../reporter.js';
 import { fail, type Api } from './api.js';
-import type { Gate } from './gate.js';
+import type { Auth } from './auth.js';
 import { ApiFailure, sendText } from './http.js';
 import type { LiveLink } from './live.js';
 import { loadSite, type StaticSite } from './static-site.js';
 
-export interface FrontDoor {
+export interface WebServer {
   /** To be listened with; speaks https where there is a certificate. */
   readonly server: Server;
   /** The same in plain, for workers that this machine alone can start: to be listened with on the loopback, or not at all. */
@@ -25,12 +25,12 @@ export interface FrontDoor {
   /** Shown from now on; links that are open go on with the one before. */
   renew(certificate: Certificate): void;
   /** From now on pages and API answer; until then whoever comes is asked to come again. */
-  open(rooms: Rooms): void;
+  open(routes: Routes): void;
   close(): void;
 }
 
-export interface Rooms {
-  readonly gate: Gate;
+export interface Routes {
+  readonly auth: Auth;
   readonly api: Api;
   readonly live: LiveLink;
   readonly dashboard: StaticSite | undefined;
@@ -40,7 +40,7 @@ export interface Rooms {
 /** Where the builds of the two pages are, seen from dist/web and src/web alike. */
 const built = (folder: string): string => fileURLToPath(new URL(`../../../${folder}`, import.meta.url));
 
-export async function loadPages(): Promise<Pick<Rooms, 'dashboard' | 'volunteer'>> {
+export async function loadPages(): Promise<Pick<Routes, 'dashboard' | 'volunteer'>> {
   const [dashboard, volunteer] = await Promise.all([loadSite(built('dashboard/dist')), loadSite(built('volunteer/dist'))]);
   return { dashboard, volunteer };
 }
@@ -48,16 +48,16 @@ export async function loadPages(): Promise<Pick<Rooms, 'dashboard' | 'volunteer'
 /** Whoever does not shake hands by then is let go. */
 const HANDSHAKE_MS = 10_000;
 
-export function createFrontDoor(report: Report, first?: Certificate): FrontDoor {
-  let rooms: Rooms | undefined;
+export function createWebServer(report: Report, first?: Certificate): WebServer {
+  let routes: Routes | undefined;
   let certificate = first;
   const links = new Server();
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    const answering = rooms ? answer(rooms, request, response) : notYet(request, response);
+    const answering = routes ? answer(routes, request, response) : notYet(request, response);
     answering.catch((error: unknown) => fail(error, request, response, report)).catch(() => response.destroy());
   };
   const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    if (pathOf(request) === '/live' && rooms) upgrade(rooms, request, socket, head);
+    if (pathOf(request) === '/live' && routes) upgrade(routes, request, socket, head);
     else links.emit('upgrade', request, socket, head);
   };
   const secure = first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: HANDSHAKE_MS }, onRequest);
@@ -81,10 +81,10 @@ export function createFrontDoor(report: Report, first?: Certificate): FrontDoor 
       secure?.setSecureContext({ cert: renewed.cert, key: renewed.key });
     },
     open(opened) {
-      rooms = opened;
+      routes = opened;
     },
     close() {
-      rooms?.live.close('the run is over');
+      routes?.live.close('the run is over');
       for (const one of [server, local]) {
         one.close();
         one.closeAllConnections();
@@ -117,14 +117,14 @@ function notYet(request: IncomingMessage, response: ServerResponse): Promise<voi
 }
 
 async function answer(
-  { gate, api, dashboard, volunteer }: Rooms,
+  { auth, api, dashboard, volunteer }: Routes,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const pathname = pathOf(request);
   const query = new URLSearchParams(request.url?.slice(pathname.length) ?? '');
   if (await api.answer(pathname, query, request, response)) return;
-  gate.checkSite(request);
+  auth.checkSite(request);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
     return sendText(request, response, 'Only GET is for this path.\n', { status: 405 });
@@ -151,9 +151,9 @@ const NOT_BUILT = [
   '',
 ].join('\n');
 
-function upgrade({ gate, live }: Rooms, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+function upgrade({ auth, live }: Routes, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   try {
-    gate.checkSite(request);
+    auth.checkSite(request);
   } catch (error) {
     if (!(error instanceof ApiFailure)) throw error;
     socket.on('error', () => socket.destroy());

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
-export interface Visits {
+export interface Forwarded {
   /** The address of the client as a proxy tells it, without a port; undefined where no proxy is trusted or it tells none. */
   forwardedFor(request: IncomingMessage): string | undefined;
   /** The address of whoever asks, without a port. */
@@ -16,7 +16,7 @@ export interface Visits {
 /**
  * @param behindProxy whatever connects is a proxy of ours, and its headers hold. Otherwise they are anybody's claim, and mean nothing.
  */
-export function createVisits(behindProxy: boolean): Visits {
+export function createForwarded(behindProxy: boolean): Forwarded {
   const told = (request: IncomingMessage, header: string): string | undefined =>
     behindProxy ? lastOf(request.headers[header]) : undefined;
   const forwardedFor = (request: IncomingMessage): string | undefined => addressIn(told(request, 'x-forwarded-for'));

@@ -1,17 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { bearer, createGate } from '../../src/web/gate.js';
-import { createVisits } from '../../src/web/visits.js';
+import { bearer, createAuth } from '../../src/web/auth.js';
+import { createForwarded } from '../../src/web/forwarded.js';
 
 const SECRETS = {
   token: 'worker secret',
   adminToken: 'admin secret',
   allowedHosts: ['train.example.org', 'proxy.example.org:8443'],
-  visits: createVisits(false),
+  forwarded: createForwarded(false),
 };
-const closed = createGate({ ...SECRETS, public: false });
-const open = createGate({ ...SECRETS, public: true });
+const closed = createAuth({ ...SECRETS, public: false });
+const open = createAuth({ ...SECRETS, public: true });
 const refused = (code: string) => expect.objectContaining({ name: 'ApiFailure', code, remedy: expect.stringMatching(/./) });
 const request = (headers: Record<string, string>) => ({ headers }) as unknown as IncomingMessage;
 
@@ -36,9 +36,9 @@ describe('tokens', () => {
   it.each(['', 'admin secre', 'admin secret ', 'ADMIN SECRET', 'x'.repeat(100_000)])(
     'that are wrong open nothing: %.20s',
     (token) => {
-      for (const gate of [closed, open]) {
+      for (const auth of [closed, open]) {
         for (const need of ['worker', 'read', 'admin'] as const)
-          expect(() => gate.admit(token, need)).toThrow(refused('wrong_token'));
+          expect(() => auth.admit(token, need)).toThrow(refused('wrong_token'));
       }
     },
   );
@@ -95,24 +95,24 @@ describe('a request', () => {
   it('may come from a page under a name that is allowed, which a proxy has not handed on', () => {
     const host = '127.0.0.1:7070';
     expect(() => closed.checkSite(request({ host, origin: 'https://train.example.org' }))).not.toThrow();
-    const lax = createGate({ ...SECRETS, public: false, allowedHosts: ['*'] });
+    const lax = createAuth({ ...SECRETS, public: false, allowedHosts: ['*'] });
     expect(() => lax.checkSite(request({ host, origin: 'https://evil.example' }))).toThrow(refused('other_site'));
   });
 
   it('may come under a name of the certificate, as it is now', () => {
     const names = ['lab.example'];
-    const gate = createGate({ ...SECRETS, public: false, certified: () => names });
+    const auth = createAuth({ ...SECRETS, public: false, certified: () => names });
     const [before, after] = ['lab.example:7070', 'new.example:7070'].map((host) => request({ host, origin: `https://${host}` }));
-    expect(() => gate.checkSite(before)).not.toThrow();
-    expect(() => gate.checkSite(after)).toThrow(refused('unknown_host'));
+    expect(() => auth.checkSite(before)).not.toThrow();
+    expect(() => auth.checkSite(after)).toThrow(refused('unknown_host'));
     names.splice(0, 1, 'new.example');
-    expect(() => gate.checkSite(after)).not.toThrow();
-    expect(() => gate.checkSite(before)).toThrow(refused('unknown_host'));
+    expect(() => auth.checkSite(after)).not.toThrow();
+    expect(() => auth.checkSite(before)).toThrow(refused('unknown_host'));
   });
 
   it('is judged by the name that a proxy tells, where there is one', () => {
     const asked = request({ host: '127.0.0.1:7070', 'x-forwarded-host': 'evil.example', origin: 'https://evil.example' });
-    const behind = createGate({ ...SECRETS, public: false, visits: createVisits(true) });
+    const behind = createAuth({ ...SECRETS, public: false, forwarded: createForwarded(true) });
     expect(() => behind.checkSite(asked)).toThrow(refused('unknown_host'));
     expect(() => closed.checkSite(asked)).toThrow(refused('other_site'));
     const headers = { host: 'coordinator:7070', origin: 'https://train.example.org' };
@@ -123,7 +123,7 @@ describe('a request', () => {
   });
 
   it('may come under any name where that is allowed', () => {
-    const lax = createGate({ ...SECRETS, public: false, allowedHosts: ['*'] });
+    const lax = createAuth({ ...SECRETS, public: false, allowedHosts: ['*'] });
     expect(() => lax.checkSite(request({ host: 'anything.example' }))).not.toThrow();
   });
 });
