@@ -37,7 +37,7 @@ const PREPARE_MS = 60_000;
 /** A repetition lasts about this long, and takes one step at least. */
 const REPETITION_MS = 1_500;
 const QUICK_REPETITION_MS = 150;
-const MOST_STEPS = 400;
+const MAX_STEPS = 400;
 
 export class Contestant {
   #child;
@@ -184,7 +184,7 @@ async function warmUp(contestant, quick, deadlineMs) {
   let [stepMs] = (await contestant.step(1, deadlineMs)).ms;
   // Fast ones are still being compiled after one step.
   if (stepMs < repetitionMs) stepMs = median((await contestant.step(Math.ceil(repetitionMs / stepMs), deadlineMs)).ms);
-  return Math.min(MOST_STEPS, Math.max(1, Math.round(repetitionMs / stepMs)));
+  return Math.min(MAX_STEPS, Math.max(1, Math.round(repetitionMs / stepMs)));
 }
 
 /**

@@ -8,7 +8,7 @@ import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
 
 /** Then the sky clears: whatever was broken must come right by itself. */
 const STORM_MS = 120_000;
-const MOST_FAULTS = 40;
+const MAX_FAULTS = 40;
 
 /** Of so many storms one has gradients and snapshots of several chunks, on links on which they take a while. */
 const LARGE_EVERY = 10;
@@ -101,7 +101,7 @@ function brew(simulation: Simulation, random: Random, kinds: readonly Fault[], d
   const meanPauseMs = 10 ** random.between(2.3, 3.6);
   const next = (): void => {
     const ms = -Math.log(1 - random.next()) * meanPauseMs;
-    if (clock.nowMs + ms > STORM_MS || done.length >= MOST_FAULTS) return;
+    if (clock.nowMs + ms > STORM_MS || done.length >= MAX_FAULTS) return;
     clock.after(ms, 'storm', () => {
       if (coordinator.ended) return;
       const what = random.pick(kinds).strike(simulation, random);

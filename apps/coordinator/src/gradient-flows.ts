@@ -4,11 +4,11 @@ import type { Batch } from '@troupe/model';
 import type { GradientFlow } from '@troupe/run';
 import type { SideThread } from './side-jobs.js';
 
-const MOST_STREAMS = 4;
+const MAX_STREAMS = 4;
 /** Multiplications that one of them may take, about: some seconds of the side thread. */
-const MOST_PRODUCTS = 2e9;
+const MAX_PRODUCTS = 2e9;
 /** A single stream may take so many times as long; of a model for which that is too little, none is computed. */
-const MOST_OVERRUN = 5;
+const MAX_OVERRUN = 5;
 /** Between two of them at least; and this many times as long as the last one took. */
 const REST_MS = 5_000;
 const REST_FACTOR = 20;
@@ -24,7 +24,7 @@ export function createGradientFlows(
   onFlow: (flow: GradientFlow) => void,
   onFailed: (error: Error) => void,
 ): GradientFlows {
-  const tooLarge = productsOf(training) > MOST_OVERRUN * MOST_PRODUCTS;
+  const tooLarge = productsOf(training) > MAX_OVERRUN * MAX_PRODUCTS;
   if (tooLarge) onFailed(new Error('for a model and a window of this size it takes too long'));
   const compute = async (round: number): Promise<number[][]> => side.flow(training.replica.parameters, batchAt(training, round));
   let notBeforeMs = 0;
@@ -55,7 +55,7 @@ function batchAt(training: Training, round: number): Batch {
   const { config, streams, states, stateFloats } = training;
   const { window } = config;
   const products = productsOf(training);
-  const count = Math.max(1, Math.min(MOST_STREAMS, config.streams, Math.floor(MOST_PRODUCTS / products)));
+  const count = Math.max(1, Math.min(MAX_STREAMS, config.streams, Math.floor(MAX_PRODUCTS / products)));
   const tokens = new Uint16Array(count * (window + 1));
   const before = new Float32Array(count * stateFloats);
   for (let stream = 0; stream < count; stream++) {

@@ -48,7 +48,7 @@ export interface Settings {
 }
 
 /** Of a name on the pages. */
-const MOST_WORDS = 120;
+const MAX_WORDS = 120;
 
 /** A flag that is unknown or has an unusable value, or names a file that is of no use. */
 export class SettingsError extends Error {
@@ -112,8 +112,8 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     tls: tlsFrom(given),
     behindProxy: given.has('--behind-proxy'),
     localWorkers: given.has('--local-workers'),
-    name: text('--name')?.slice(0, MOST_WORDS),
-    organizer: text('--organizer')?.slice(0, MOST_WORDS),
+    name: text('--name')?.slice(0, MAX_WORDS),
+    organizer: text('--organizer')?.slice(0, MAX_WORDS),
     tensorboard: given.has('--tensorboard'),
     allreduce: text('--allreduce'),
     out: text('--out'),

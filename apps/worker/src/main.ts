@@ -14,7 +14,7 @@ Engines: ${ENGINE_CHOICES.join(', ')}. The default, auto, measures which is fast
 --no-gpu: auto and tfjs leave GPUs to others.
 In a reproducible run every worker computes with wasm, in one thread.`;
 
-const MOST_THREADS = 256;
+const MAX_THREADS = 256;
 
 interface Settings {
   readonly address: string;
@@ -45,8 +45,8 @@ function readSettings(argv: string[], env: NodeJS.ProcessEnv): Settings {
   const { engine, json } = values;
   if (!isEngineChoice(engine)) throw new Error(`There is no engine "${engine}". Choose one of: ${ENGINE_CHOICES.join(', ')}.`);
   const threads = /^\d+$/.test(values.threads) ? Number(values.threads) : NaN;
-  if (!(threads >= 1 && threads <= MOST_THREADS)) {
-    throw new Error(`--threads ${values.threads} should be a whole number from 1 to ${MOST_THREADS}.`);
+  if (!(threads >= 1 && threads <= MAX_THREADS)) {
+    throw new Error(`--threads ${values.threads} should be a whole number from 1 to ${MAX_THREADS}.`);
   }
   if (threads > 1 && !takesThreads(engine)) {
     throw new Error(

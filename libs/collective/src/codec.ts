@@ -154,19 +154,19 @@ function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, memory: 
 /** A tensor's largest magnitude is brought below 2^15, one binary place under the end of the halves' range. */
 const LARGEST_EXPONENT = 14;
 /** Within these, half * scale is a normal float32 for every half, and therefore exact. */
-const LEAST_SCALE = 2 ** -100;
-const MOST_SCALE = 2 ** 111;
+const MIN_SCALE = 2 ** -100;
+const MAX_SCALE = 2 ** 111;
 
 /** The power of two whose halves reach up to `magnitude`; 1 where no scale helps (all zero, or not finite). */
 function scaleFor(magnitude: number): number {
   if (magnitude === 0 || !Number.isFinite(magnitude)) return 1;
   const exponent = (new Uint32Array(Float32Array.of(magnitude).buffer)[0] >>> 23) - 127;
-  return Math.max(LEAST_SCALE, 2 ** (exponent - LARGEST_EXPONENT));
+  return Math.max(MIN_SCALE, 2 ** (exponent - LARGEST_EXPONENT));
 }
 
 function isScale(scale: number): boolean {
   const fraction = new Uint32Array(Float32Array.of(scale).buffer)[0] & 0x7fffff;
-  return scale >= LEAST_SCALE && scale <= MOST_SCALE && fraction === 0;
+  return scale >= MIN_SCALE && scale <= MAX_SCALE && fraction === 0;
 }
 
 function checkLength(gradient: Float32Array, size: number): void {

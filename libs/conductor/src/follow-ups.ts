@@ -10,7 +10,7 @@ const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
 const SAMPLE_TEMPERATURE = 0.5;
 /** Validations that may wait in a reproducible run, where none is left out; more hold the run back. */
-const MOST_EVALUATIONS = 2;
+const MAX_EVALUATIONS = 2;
 /** How long a reproducible run that is to be saved waits for the validations of its rounds. */
 const VALIDATION_MS = 60_000;
 
@@ -152,14 +152,14 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
 
   /** Never rejects. */
   async function evaluateInTurn(checkpoint: Checkpoint): Promise<void> {
-    if (++evaluations > MOST_EVALUATIONS) parts.hold(true);
+    if (++evaluations > MAX_EVALUATIONS) parts.hold(true);
     const before = evaluated;
     try {
       await evaluate(checkpoint);
     } catch (error) {
       complain(error as Error);
     }
-    if (--evaluations === MOST_EVALUATIONS) parts.hold(false);
+    if (--evaluations === MAX_EVALUATIONS) parts.hold(false);
     await before;
   }
 

@@ -1,12 +1,12 @@
 /** Who takes part and where the time of a round goes, for whoever looks on; decides nothing. */
 import { LIMITS, type Message } from '@troupe/protocol';
-import { MOST_WORKERS_SHOWN, type RoundTiming, type RunState, type WorkerRecord, type WorkerView } from '@troupe/run';
+import { MAX_WORKERS_SHOWN, type RoundTiming, type RunState, type WorkerRecord, type WorkerView } from '@troupe/run';
 import { printable } from './control-server.js';
 import type { ReduceEvent } from './run-shell.js';
 
 /** How long a worker that has left is still shown, and how many of them. */
 const LEFT_MS = 180_000;
-const MOST_LEFT = 50;
+const MAX_LEFT = 50;
 /** Weight of the newest latency. */
 const LATENCY_WEIGHT = 0.2;
 
@@ -122,7 +122,7 @@ export function createOverview(nowMs: () => number): Overview {
     const now = nowMs();
     const shown: WorkerView[] = [];
     for (const entry of entries.values()) {
-      if (shown.length === MOST_WORKERS_SHOWN) break;
+      if (shown.length === MAX_WORKERS_SHOWN) break;
       shown.push(viewOf(entry, state, now));
     }
     return shown;
@@ -132,7 +132,7 @@ export function createOverview(nowMs: () => number): Overview {
     const gone = [...entries.values()].filter(({ leftAtMs }) => leftAtMs !== undefined);
     gone.sort((a, b) => b.leftAtMs! - a.leftAtMs!);
     gone.forEach(({ id, leftAtMs }, i) => {
-      if (i >= MOST_LEFT || nowMs() - leftAtMs! > LEFT_MS) entries.delete(id);
+      if (i >= MAX_LEFT || nowMs() - leftAtMs! > LEFT_MS) entries.delete(id);
     });
   }
 }

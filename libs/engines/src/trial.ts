@@ -14,14 +14,14 @@ import {
   type Problem,
 } from '@troupe/model';
 
-const MOST_STREAMS = 64;
+const MAX_STREAMS = 64;
 
 /**
  * A problem of this model that takes about so many floating point operations: as many streams as in earnest (at most 64), but fewer
  * time steps.
  */
 export function trialProblem(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, operations = 2e9): Problem {
-  const streams = Math.min(maxStreams, MOST_STREAMS);
+  const streams = Math.min(maxStreams, MAX_STREAMS);
   const steps = Math.floor(operations / (6 * parameterCount(config) * streams));
   const window = Math.min(maxWindow, Math.max(2, steps));
   return {

@@ -43,7 +43,7 @@ function checkOptions({ embedding = 0, tied = false, dropout = 0, hidden }: Mode
 }
 
 /** Numbers of a size that no memory holds would overflow the addresses of an engine instead of failing cleanly. */
-const MOST_FLOATS = 2 ** 31;
+const MAX_FLOATS = 2 ** 31;
 
 function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits): void {
   const { layers, hidden, vocabulary, cell } = config;
@@ -53,7 +53,7 @@ function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: Engine
     ['parameters', parameters],
     ['activations', activations],
   ] as const) {
-    if (count >= MOST_FLOATS) {
+    if (count >= MAX_FLOATS) {
       throw new EngineError(
         'bad_shape',
         `the model has ${count.toExponential(1)} ${what}, more than any engine can address`,

@@ -5,7 +5,7 @@ import { instantiateWasm, wasmSupported, type KernelKind, type Kernels } from '.
 import { createScalarKernels, floatOfHalf } from './scalar-kernels.js';
 
 const PAGE_BYTES = 65_536;
-const MOST_PAGES = 65_536;
+const MAX_PAGES = 65_536;
 
 /** Part of a vector in half precision: its values are float32(values) * scale, rounded to float32. */
 export interface ScaledHalves {
@@ -109,7 +109,7 @@ export function vectorMemoryBytes(vectors: {
 export function createVectorMemory(bytes: number, kind: KernelKind = wasmSupported() ? 'wasm' : 'typescript'): VectorMemory {
   const pages = Math.ceil((FIRST_FREE + bytes) / PAGE_BYTES);
   try {
-    if (pages > MOST_PAGES) throw new RangeError('over the 4 GiB that 32-bit addresses reach');
+    if (pages > MAX_PAGES) throw new RangeError('over the 4 GiB that 32-bit addresses reach');
     if (kind === 'typescript') {
       const buffer = new ArrayBuffer(pages * PAGE_BYTES);
       return new Space(kind, new MemoryMap(buffer), createScalarKernels(buffer));

@@ -12,13 +12,13 @@ import {
 } from './view.js';
 
 /** Rounds in memory at full detail; of more, the spikes and half the number stay. */
-const MOST_ROUNDS = 131_072;
-const MOST_EVALUATIONS = 16_384;
-const MOST_SAMPLES = 512;
-const MOST_FLOWS = 128;
+const MAX_ROUNDS = 131_072;
+const MAX_EVALUATIONS = 16_384;
+const MAX_SAMPLES = 512;
+const MAX_FLOWS = 128;
 /** Numbers of all of them together, about. */
-const MOST_FLOW_VALUES = 1e6;
-const MOST_EVENTS = 1_000;
+const MAX_FLOW_VALUES = 1e6;
+const MAX_EVENTS = 1_000;
 /** Of the exponential mean, as the mean of 50 rounds has. */
 const SMOOTHING = 2 / 51;
 const DIGITS = 6;
@@ -176,10 +176,10 @@ class MemoryHistory implements RunHistory {
         this.addRound(entry.point);
         return;
       case 'evaluation':
-        this.evaluations = bounded(this.evaluations, entry.evaluation, MOST_EVALUATIONS);
+        this.evaluations = bounded(this.evaluations, entry.evaluation, MAX_EVALUATIONS);
         return;
       case 'sample':
-        this.samples = bounded(this.samples, entry.sample, MOST_SAMPLES);
+        this.samples = bounded(this.samples, entry.sample, MAX_SAMPLES);
         return;
       case 'flow':
         this.flows = bounded(this.flows, entry.flow, flowsKept(entry.flow));
@@ -200,7 +200,7 @@ class MemoryHistory implements RunHistory {
     const kept = rounded as unknown as RoundPoint;
     if (this.#rounds.length > 0 && kept.round <= this.lastRound) return kept;
     for (const field of POINT_FIELDS) this.#columns[field].push(kept[field]);
-    if (this.#rounds.length > MOST_ROUNDS) this.#halve();
+    if (this.#rounds.length > MAX_ROUNDS) this.#halve();
     return kept;
   }
 
@@ -214,11 +214,11 @@ class MemoryHistory implements RunHistory {
     if (event.id <= this.lastEvent) return;
     this.lastEvent = event.id;
     this.events.push(event);
-    if (this.events.length > 2 * MOST_EVENTS) this.events = this.events.slice(-MOST_EVENTS);
+    if (this.events.length > 2 * MAX_EVENTS) this.events = this.events.slice(-MAX_EVENTS);
   }
 
   #halve(): void {
-    const rows = chooseRows(this.#columns, 0, this.#rounds.length, MOST_ROUNDS / 2);
+    const rows = chooseRows(this.#columns, 0, this.#rounds.length, MAX_ROUNDS / 2);
     for (const field of POINT_FIELDS) this.#columns[field] = rows.map((row) => this.#columns[field][row]);
     this.#lossy = true;
   }
@@ -253,7 +253,7 @@ function bounded<T>(list: T[], item: T, most: number): T[] {
 /** How many like this one. */
 function flowsKept({ layers }: GradientFlow): number {
   const values = layers.reduce((sum, layer) => sum + layer.length, 0);
-  return Math.max(2, Math.min(MOST_FLOWS, Math.floor(MOST_FLOW_VALUES / Math.max(values, 1))));
+  return Math.max(2, Math.min(MAX_FLOWS, Math.floor(MAX_FLOW_VALUES / Math.max(values, 1))));
 }
 
 /** Index of the first of ascending `values` that is at least `least`. */

@@ -16,9 +16,9 @@ export {
 } from './state.js';
 export { NO_WORKER, step } from './step.js';
 export {
-  MOST_PLAY_CHARACTERS,
-  MOST_PRIME_CHARACTERS,
-  MOST_WORKERS_SHOWN,
+  MAX_PLAY_CHARACTERS,
+  MAX_PRIME_CHARACTERS,
+  MAX_WORKERS_SHOWN,
   POINT_FIELDS,
   type Access,
   type ApiError,

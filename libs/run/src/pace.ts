@@ -10,8 +10,8 @@ export interface Pace {
 }
 
 /** Speeds outside are nobody's: they come from a broken clock or a liar. */
-const LEAST_CHARS_PER_SECOND = 1;
-const MOST_CHARS_PER_SECOND = 1e12;
+const MIN_CHARS_PER_SECOND = 1;
+const MAX_CHARS_PER_SECOND = 1e12;
 /** Assumed for a worker that measured nothing, until its first lease counts. */
 const UNKNOWN_CHARS_PER_SECOND = 1_000;
 /** Weight of the newest measurement. */
@@ -21,16 +21,16 @@ const DEVIATION_WEIGHT = 0.25;
 const FIRST_DEVIATION = 0.5;
 const DEVIATIONS = 4;
 /** Less is no sign of trouble on machines that do other things too. */
-const LEAST_SLACK = 0.5;
+const MIN_SLACK = 0.5;
 /** For what does not grow with a lease: a collection of garbage, a busy moment of the host. */
 const SLACK_MS = 250;
 /** A worker that was never measured may have measured itself in a better moment, or start cold. */
 const UNMEASURED_FACTOR = 4;
 const UNMEASURED_MS = 5_000;
-const MOST_ALLOWANCE_MS = 3_600_000;
+const MAX_ALLOWANCE_MS = 3_600_000;
 
 function within(charsPerSecond: number): number {
-  return Math.min(Math.max(charsPerSecond, LEAST_CHARS_PER_SECOND), MOST_CHARS_PER_SECOND);
+  return Math.min(Math.max(charsPerSecond, MIN_CHARS_PER_SECOND), MAX_CHARS_PER_SECOND);
 }
 
 /** `told`: chars/s by its own word, 0 = it measured nothing. */
@@ -73,7 +73,7 @@ export function expectedMs({ charsPerSecond }: Pace, characters: number): number
 export function allowanceMs(pace: Pace, characters: number): number {
   const expected = expectedMs(pace, characters);
   const allowed = pace.measured
-    ? expected * (1 + Math.max(LEAST_SLACK, DEVIATIONS * pace.deviation)) + SLACK_MS
+    ? expected * (1 + Math.max(MIN_SLACK, DEVIATIONS * pace.deviation)) + SLACK_MS
     : expected * UNMEASURED_FACTOR + UNMEASURED_MS;
-  return Math.ceil(Math.min(allowed, MOST_ALLOWANCE_MS));
+  return Math.ceil(Math.min(allowed, MAX_ALLOWANCE_MS));
 }

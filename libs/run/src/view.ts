@@ -42,7 +42,7 @@ export interface RunStatus {
   readonly corpus: CorpusView;
   /** Validation, the best so far. */
   readonly best?: EvaluationPoint;
-  /** The first MOST_WORKERS_SHOWN of them; `workerCount` counts all. Those who left stay for a few minutes. Empty for whoever may not read. */
+  /** The first MAX_WORKERS_SHOWN of them; `workerCount` counts all. Those who left stay for a few minutes. Empty for whoever may not read. */
   readonly workers: readonly WorkerView[];
   /** Joined and not left. */
   readonly workerCount: number;
@@ -79,7 +79,7 @@ export interface RunFacts extends RunView {
 }
 
 /** More are not listed one by one. */
-export const MOST_WORKERS_SHOWN = 500;
+export const MAX_WORKERS_SHOWN = 500;
 
 /**
  * `joining`: has said hello · `syncing`: fetches parameters · `ready`: has nothing to do at the moment · `computing` ·
@@ -221,7 +221,7 @@ export interface SamplesView {
   readonly samples: readonly SamplePoint[];
 }
 
-/** `GET /api/events?after`, oldest first; the newest MOST_EVENTS are kept. */
+/** `GET /api/events?after`, oldest first; the newest MAX_EVENTS are kept. */
 export interface EventsView {
   readonly events: readonly LoggedEvent[];
   /** To be asked after next. */
@@ -299,14 +299,14 @@ export interface PlayRequest {
   readonly temperature?: number;
   /** Default 0 = among all. */
   readonly topK?: number;
-  /** Characters, default 300, at most MOST_PLAY_CHARACTERS. */
+  /** Characters, default 300, at most MAX_PLAY_CHARACTERS. */
   readonly length?: number;
   /** Default: another each time. */
   readonly seed?: number;
 }
 
-export const MOST_PLAY_CHARACTERS = 2_000;
-export const MOST_PRIME_CHARACTERS = 1_000;
+export const MAX_PLAY_CHARACTERS = 2_000;
+export const MAX_PRIME_CHARACTERS = 1_000;
 
 /** The data of each event (`text/event-stream`) that `POST /api/sample` answers with. */
 export type PlayMessage =

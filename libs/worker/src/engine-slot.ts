@@ -41,7 +41,7 @@ const MAX_TIMEOUT_MS = 86_400_000;
 const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupported', 'out_of_memory', 'disposed']);
 
 /** Engines that may be lost in a session; more are a broken machine, and whoever started the worker should know. */
-const MOST_LOSSES = 5;
+const MAX_LOSSES = 5;
 const LOST_FOR_GOOD =
   'engines fail again and again here: see what the machine lacks (memory, a driver), then start the worker anew';
 
@@ -54,7 +54,7 @@ export async function createEngineSlot(options: EngineSlotOptions): Promise<Engi
   const dismiss = (engine: Engine, error: EngineError): void => {
     failed.push(engine.info.name);
     engine.dispose();
-    if (failed.length > MOST_LOSSES) throw new EngineError(error.code, error.message, LOST_FOR_GOOD, { cause: error });
+    if (failed.length > MAX_LOSSES) throw new EngineError(error.code, error.message, LOST_FOR_GOOD, { cause: error });
     options.onLost(engine.info.name, error);
   };
   const fill = async (): Promise<void> => {

@@ -20,7 +20,7 @@ import { afterwards, checkThreads, engineOption, examples, realNumber, threadsOp
 const VOCABULARY = 65;
 /** Steps before the clock counts: the kernels are compiled and tuned by then. */
 const WARMUP_STEPS = 2;
-const LEAST_STEPS = 5;
+const MIN_STEPS = 5;
 
 /** L layers, H hidden units, B streams, T time steps. */
 interface BenchSize {
@@ -164,7 +164,7 @@ async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, dura
   for (let i = 0; i < WARMUP_STEPS; i++) await engine.gradient(batch);
   const times: number[] = [];
   const endAt = shell.now() + durationMs;
-  while (times.length < LEAST_STEPS || shell.now() < endAt) {
+  while (times.length < MIN_STEPS || shell.now() < endAt) {
     const startedAt = shell.now();
     await engine.gradient(batch);
     times.push(shell.now() - startedAt);

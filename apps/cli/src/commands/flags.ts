@@ -22,7 +22,7 @@ export function realNumber(least: number, most: number): (text: string) => numbe
   };
 }
 
-const MOST_THREADS = 256;
+const MAX_THREADS = 256;
 
 /** `--engine`, for every command that computes. `help`: what the default is good for. */
 export function engineOption(usual: EngineChoice, help: string): Option {
@@ -49,7 +49,7 @@ function oneOf<T extends string>(names: readonly T[], text: string): T {
 
 /** `--threads`, for commands that compute gradients. */
 export function threadsOption(help: string): Option {
-  return new Option('--threads <N>', help).argParser(wholeNumber(1, MOST_THREADS)).default(1).helpGroup('Engine:');
+  return new Option('--threads <N>', help).argParser(wholeNumber(1, MAX_THREADS)).default(1).helpGroup('Engine:');
 }
 
 /** @throws CliError when threads are given to an engine that would not use them */

@@ -20,7 +20,7 @@ import {
   wholeNumber,
 } from './flags.js';
 
-const MOST_WORKERS = 64;
+const MAX_WORKERS = 64;
 /** More local processes than this seldom help a run of the default size, and each holds a replica. */
 const USUAL_MOST_WORKERS = 8;
 const USUAL_WORKERS = `so many that their threads fill the cores, at most ${USUAL_MOST_WORKERS}; one with a GPU engine by name`;
@@ -48,8 +48,8 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
     );
   addRunOptions(command, { '--port': '0 in this command' })
     .addOption(
-      new Option('--workers <W>', `worker processes on this machine, 1 to ${MOST_WORKERS} (default: ${USUAL_WORKERS})`)
-        .argParser(wholeNumber(1, MOST_WORKERS))
+      new Option('--workers <W>', `worker processes on this machine, 1 to ${MAX_WORKERS} (default: ${USUAL_WORKERS})`)
+        .argParser(wholeNumber(1, MAX_WORKERS))
         .helpGroup('Run:'),
     )
     .addOption(

@@ -4,7 +4,7 @@ import path from 'node:path';
 
 const FLUSH_MS = 1_000;
 /** Kept while the disk does not take them; more are lost. */
-const MOST_PENDING_BYTES = 8 * 1024 ** 2;
+const MAX_PENDING_BYTES = 8 * 1024 ** 2;
 
 export interface Appender {
   append(bytes: Uint8Array): void;
@@ -35,7 +35,7 @@ export function createAppender(file: string, { truncate = false, onFailed }: App
 
   return {
     append(bytes) {
-      if (closed || pendingBytes > MOST_PENDING_BYTES) return;
+      if (closed || pendingBytes > MAX_PENDING_BYTES) return;
       pending.push(bytes);
       pendingBytes += bytes.length;
     },

@@ -17,7 +17,7 @@ import { createRepeats, type Saying } from './repeats.js';
 import type { TensorBoardWriter } from './tensorboard.js';
 
 /** Of one event: that ten thousand workers are late need not name them all. */
-const MOST_TEXT = 1_000;
+const MAX_TEXT = 1_000;
 
 type Told<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
@@ -201,7 +201,7 @@ class RunBoard implements Board {
   }
 
   #log(kind: EventKind, text: string, level: LoggedEvent['level'] = 'info', remedy?: string): void {
-    const words = brief(text, MOST_TEXT);
+    const words = brief(text, MAX_TEXT);
     const said = { at: this.#options.now(), round: this.#round, kind, level, text: words, ...(remedy ? { remedy } : {}) };
     this.#keep({ type: 'event', event: this.history.addEvent(said) });
   }

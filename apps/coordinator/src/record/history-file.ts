@@ -8,7 +8,7 @@ import { createAppender } from './appender.js';
 
 export const HISTORY_FILE = 'history.jsonl';
 /** Longer lines are nothing that we wrote. */
-const MOST_LINE = 1024 ** 2;
+const MAX_LINE = 1024 ** 2;
 const LINES_AT_ONCE = 1_000;
 
 export interface HistoryFile {
@@ -83,7 +83,7 @@ export async function* readEntries(file: string): AsyncGenerator<HistoryEntry> {
     // An error before the first line would reach nobody otherwise.
     await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject));
     for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) {
-      const entry = line.length > MOST_LINE ? undefined : decodeEntry(line);
+      const entry = line.length > MAX_LINE ? undefined : decodeEntry(line);
       if (entry) yield entry;
     }
   } finally {

@@ -4,13 +4,13 @@ import path from 'node:path';
 import { createRunHistory, type EvaluationPoint, type PastRun, type RunHistory } from '@troupe/run';
 import { HISTORY_FILE, readEntries } from './history-file.js';
 
-const MOST_RUNS = 50;
-const MOST_POINTS = 300;
+const MAX_RUNS = 50;
+const MAX_POINTS = 300;
 /** Of a folder that may hold anything. */
-const MOST_FOLDERS = 2_000;
+const MAX_FOLDERS = 2_000;
 /** A history that has grown is read anew after so long, because it may be large. */
 const REST_MS = 300_000;
-const MOST_BYTES = 256 * 1024 ** 2;
+const MAX_BYTES = 256 * 1024 ** 2;
 
 export interface PastRuns {
   /** Newest first; of the run in `own` folder, `current` is taken instead of what is on disk. */
@@ -50,7 +50,7 @@ export function createPastRuns(own: string, nowMs: () => number): PastRuns {
   }
 
   async function readOthers(): Promise<PastRun[]> {
-    const found = (await findHistories(parent)).filter(({ folder }) => folder !== ownName).slice(0, MOST_RUNS - 1);
+    const found = (await findHistories(parent)).filter(({ folder }) => folder !== ownName).slice(0, MAX_RUNS - 1);
     for (const { folder, file, version } of found) {
       const before = known.get(folder);
       if (before && (before.version === version || nowMs() - before.readMs < REST_MS)) continue;
@@ -65,11 +65,11 @@ export function createPastRuns(own: string, nowMs: () => number): PastRuns {
 async function findHistories(parent: string): Promise<Found[]> {
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => []);
   const found: Found[] = [];
-  for (const entry of entries.slice(0, MOST_FOLDERS)) {
+  for (const entry of entries.slice(0, MAX_FOLDERS)) {
     if (!entry.isDirectory()) continue;
     const file = path.join(parent, entry.name, HISTORY_FILE);
     const about = await stat(file).catch(() => undefined);
-    if (!about?.isFile() || about.size > MOST_BYTES) continue;
+    if (!about?.isFile() || about.size > MAX_BYTES) continue;
     const { size, mtimeMs } = about;
     found.push({ folder: entry.name, file, version: `${size} ${mtimeMs}`, modifiedMs: mtimeMs });
   }
@@ -90,7 +90,7 @@ async function readRun(folder: string, file: string): Promise<PastRun | undefine
 function summary(folder: string, history: RunHistory, current: boolean): PastRun | undefined {
   const { run, lastRound, evaluations, flows } = history;
   if (!run) return undefined;
-  const { round, smoothedLoss, gradientNorm } = history.points(0, lastRound, MOST_POINTS).points;
+  const { round, smoothedLoss, gradientNorm } = history.points(0, lastRound, MAX_POINTS).points;
   const best = bestOf(evaluations);
   const flow = flows.at(-1);
   return {
@@ -100,7 +100,7 @@ function summary(folder: string, history: RunHistory, current: boolean): PastRun
     rounds: run.config.rounds,
     ...(best ? { best } : {}),
     losses: { round, smoothedLoss, gradientNorm },
-    evaluations: evaluations.slice(-MOST_POINTS),
+    evaluations: evaluations.slice(-MAX_POINTS),
     ...(flow ? { flow } : {}),
     current,
   };

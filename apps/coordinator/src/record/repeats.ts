@@ -5,7 +5,7 @@ import type { EventKind } from '@troupe/run';
 const TOLD = 3;
 const STRETCH_MS = 10_000;
 /** More are told as they come: they differ too much to be repeats. */
-const MOST_SHAPES = 500;
+const MAX_SHAPES = 500;
 
 export interface Saying {
   readonly kind: EventKind;
@@ -35,7 +35,7 @@ export function createRepeats(): Repeats {
       const shape = shapeOf(saying);
       const stretch = stretches.get(shape);
       if (!stretch) {
-        if (stretches.size < MOST_SHAPES)
+        if (stretches.size < MAX_SHAPES)
           stretches.set(shape, { sinceMs: nowMs, lastMs: nowMs, told: 1, leftOut: 0, last: saying });
         return true;
       }

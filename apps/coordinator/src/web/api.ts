@@ -16,7 +16,7 @@ import type { Playground } from './playground.js';
 import { runFacts, type ViewSource } from './views.js';
 
 const USUAL_POINTS = 2_000;
-const MOST_POINTS = 20_000;
+const MAX_POINTS = 20_000;
 
 export interface ApiParts extends ViewSource, ControlOptions {
   readonly conductor: ControlOptions['conductor'];
@@ -140,8 +140,8 @@ function historyView({ board: { history } }: ApiParts, { query, access }: Call):
   const from = numberIn(query, 'from', 0, 0, Number.MAX_SAFE_INTEGER);
   const to = numberIn(query, 'to', lastRound, 0, Number.MAX_SAFE_INTEGER);
   // A great answer costs more than anyone who looks on may ask for.
-  const allowed = access.includes('admin') ? MOST_POINTS : USUAL_POINTS;
-  const most = Math.min(numberIn(query, 'points', USUAL_POINTS, 8, MOST_POINTS), allowed);
+  const allowed = access.includes('admin') ? MAX_POINTS : USUAL_POINTS;
+  const most = Math.min(numberIn(query, 'points', USUAL_POINTS, 8, MAX_POINTS), allowed);
   const evaluations = history.evaluations.filter(({ round }) => round >= from && round <= to);
   return { ...history.points(from, to, most), evaluations, firstRound, lastRound };
 }

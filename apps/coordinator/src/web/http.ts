@@ -5,9 +5,9 @@ import { gzip } from 'node:zlib';
 import type { ApiError } from '@troupe/run';
 
 /** Bodies of requests: a control order, or what the model is to go on from. */
-const MOST_BODY_BYTES = 16 * 1024;
+const MAX_BODY_BYTES = 16 * 1024;
 /** Smaller answers gain nothing. */
-const LEAST_GZIP_BYTES = 2 * 1024;
+const MIN_GZIP_BYTES = 2 * 1024;
 
 /** An answer of 400 or above. */
 export class ApiFailure extends Error {
@@ -54,7 +54,7 @@ export async function sendText(
   { status = 200, type = 'text/plain; charset=utf-8', headers = {} }: AnswerOptions = {},
 ): Promise<void> {
   const plain = Buffer.from(text);
-  const zipped = plain.length >= LEAST_GZIP_BYTES && acceptsGzip(request);
+  const zipped = plain.length >= MIN_GZIP_BYTES && acceptsGzip(request);
   const body = zipped ? await compress(plain) : plain;
   response.writeHead(status, {
     ...API_HEADERS,
@@ -93,8 +93,8 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MOST_BODY_BYTES) {
-      throw new ApiFailure(413, 'too_long', `the body has more than ${MOST_BODY_BYTES} bytes`, 'Send less.');
+    if (bytes > MAX_BODY_BYTES) {
+      throw new ApiFailure(413, 'too_long', `the body has more than ${MAX_BODY_BYTES} bytes`, 'Send less.');
     }
     chunks.push(chunk);
   }

@@ -18,18 +18,18 @@ const HELLO_MS = 1_000;
 const REFUSED_MS = 1_000;
 const CLOSING_MS = 2_000;
 const PING_MS = 15_000;
-const MOST_VIEWERS = 500;
+const MAX_VIEWERS = 500;
 /** Of one address, not admitted yet or turned away. */
-const MOST_STRANGERS = 20;
-const MOST_HELLO_BYTES = 4 * 1024;
+const MAX_STRANGERS = 20;
+const MAX_HELLO_BYTES = 4 * 1024;
 /** A viewer with more on its way gets nothing new. */
-const MOST_BUFFERED_BYTES = 512 * 1024;
+const MAX_BUFFERED_BYTES = 512 * 1024;
 /** In one message, of each kind. */
-const MOST_POINTS = 500;
-const MOST_EVENTS = 200;
-const MOST_SAMPLES = 8;
+const MAX_POINTS = 500;
+const MAX_EVENTS = 200;
+const MAX_SAMPLES = 8;
 /** Kept for a moment, by who sees them under what name. */
-const MOST_VIEWS = 16;
+const MAX_VIEWS = 16;
 /** Closing codes of our own, 4000 and above: RFC 6455, 7.4.2. */
 const REFUSED = 4401;
 
@@ -74,7 +74,7 @@ interface News {
 
 export function createLiveLink(options: LiveOptions): LiveLink {
   const { history, forwarded } = options;
-  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MOST_HELLO_BYTES });
+  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_HELLO_BYTES });
   const viewers = new Set<Viewer>();
   const sockets = new Set<WebSocket>();
   const views = new Map<string, { readonly atMs: number; readonly json: string }>();
@@ -94,7 +94,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     upgrade(request, socket, head) {
       const from = forwarded.address(request);
       const alike = [...strangers.values()].filter((address) => address === from);
-      if (sockets.size >= MOST_VIEWERS || alike.length >= MOST_STRANGERS) {
+      if (sockets.size >= MAX_VIEWERS || alike.length >= MAX_STRANGERS) {
         socket.on('error', () => socket.destroy());
         socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
         return;
@@ -191,7 +191,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
   }
 
   function sendNews(viewer: Viewer): void {
-    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MOST_BUFFERED_BYTES) return;
+    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
     const { text, urgent } = newsFor(viewer);
     if (urgent) viewer.viewAtMs = -Infinity;
     const view = viewFor(viewer);
@@ -216,11 +216,11 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
   function newsSince(viewer: Viewer): News {
     const { lastRound } = history;
-    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MOST_POINTS).points : undefined;
+    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MAX_POINTS).points : undefined;
     const evaluations = newest(history.evaluations, ({ round }) => round > viewer.evaluation);
     const flow = history.flows.at(-1);
-    const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MOST_EVENTS);
-    const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MOST_SAMPLES);
+    const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MAX_EVENTS);
+    const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MAX_SAMPLES);
     const news = {
       ...(points ? { points } : {}),
       ...(evaluations.length > 0 ? { evaluations } : {}),
@@ -247,7 +247,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
     const known = views.get(key);
     if (known && now - known.atMs < TURN_MS / 2) return known.json;
     const json = JSON.stringify(options.view(viewer.access, viewer.request));
-    if (views.size > MOST_VIEWS) views.clear();
+    if (views.size > MAX_VIEWS) views.clear();
     views.set(key, { atMs: now, json });
     return json;
   }

@@ -1,7 +1,7 @@
 /** The HTTP API in OpenAPI 3.1, for whoever writes to it. The tests hold every route against it. */
 import {
-  MOST_PLAY_CHARACTERS,
-  MOST_PRIME_CHARACTERS,
+  MAX_PLAY_CHARACTERS,
+  MAX_PRIME_CHARACTERS,
   POINT_FIELDS,
   type EvaluationPoint,
   type GradientFlow,
@@ -173,10 +173,10 @@ const ControlRequestSchema: Schema = {
 const PlayRequestSchema: Schema = {
   type: 'object',
   properties: {
-    prime: { ...text, maxLength: MOST_PRIME_CHARACTERS, default: '' },
+    prime: { ...text, maxLength: MAX_PRIME_CHARACTERS, default: '' },
     temperature: { ...number, minimum: 0, maximum: 10, default: 0.7 },
     topK: { ...count, maximum: 65_536, default: 0, description: '0 = among all characters.' },
-    length: { type: 'integer', minimum: 1, maximum: MOST_PLAY_CHARACTERS, default: 300 },
+    length: { type: 'integer', minimum: 1, maximum: MAX_PLAY_CHARACTERS, default: 300 },
     seed: { ...count, maximum: 0xffffffff },
   },
   additionalProperties: false,

@@ -1,18 +1,18 @@
 /** Lets people write with the model as it stands: one at a time, a few may wait. */
 import { CorpusError, type Vocabulary } from '@troupe/corpus';
-import { MOST_PLAY_CHARACTERS, MOST_PRIME_CHARACTERS, type PlayMessage } from '@troupe/run';
+import { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, type PlayMessage } from '@troupe/run';
 import * as v from 'valibot';
 import type { PlaySettings, SideThread } from '../side-jobs.js';
 import { ApiFailure } from './http.js';
 
 /** Requests that wait for their turn. */
-const MOST_WAITING = 8;
+const MAX_WAITING = 8;
 
 const PlaySchema = v.strictObject({
-  prime: v.optional(v.pipe(v.string(), v.maxLength(MOST_PRIME_CHARACTERS)), ''),
+  prime: v.optional(v.pipe(v.string(), v.maxLength(MAX_PRIME_CHARACTERS)), ''),
   temperature: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(10)), 0.7),
   topK: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_536)), 0),
-  length: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MOST_PLAY_CHARACTERS)), 300),
+  length: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_PLAY_CHARACTERS)), 300),
   seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff))),
 });
 
@@ -45,8 +45,8 @@ export function createPlayground(options: PlaygroundOptions): Playground {
       if (callers.has(caller)) {
         throw new ApiFailure(429, 'one_at_a_time', 'a text of yours is being written already', 'Wait for it, or stop it first.');
       }
-      if (callers.size > MOST_WAITING) {
-        throw new ApiFailure(503, 'busy', `${MOST_WAITING} others are waiting for their turn`, 'Try again in a moment.');
+      if (callers.size > MAX_WAITING) {
+        throw new ApiFailure(503, 'busy', `${MAX_WAITING} others are waiting for their turn`, 'Try again in a moment.');
       }
       callers.add(caller);
       return async (tell, signal) => {

@@ -6,7 +6,7 @@ import { modelName, type Access, type RunFacts, type RunHistory, type RunView } 
 import type { Board } from '../record/board.js';
 import type { Forwarded } from './forwarded.js';
 
-const MOST_CURVE_POINTS = 200;
+const MAX_CURVE_POINTS = 200;
 
 export interface ViewSource {
   readonly conductor: Pick<Conductor, 'status'>;
@@ -61,7 +61,7 @@ export function runFacts(source: ViewSource, access: readonly Access[], request:
   return {
     ...view,
     lossHistory: lossCurve(history),
-    validation: history.evaluations.slice(-MOST_CURVE_POINTS).map((one) => [one.round, one.validationLoss]),
+    validation: history.evaluations.slice(-MAX_CURVE_POINTS).map((one) => [one.round, one.validationLoss]),
     ...(sample ? { sample } : {}),
     codec,
     streams,
@@ -75,8 +75,8 @@ const curves = new WeakMap<RunHistory, { readonly lastRound: number; readonly cu
 function lossCurve(history: RunHistory): RunFacts['lossHistory'] {
   const { lastRound } = history;
   const known = curves.get(history);
-  if (known && lastRound <= known.lastRound * (1 + 1 / MOST_CURVE_POINTS)) return known.curve;
-  const { round, smoothedLoss } = history.points(0, lastRound, MOST_CURVE_POINTS).points;
+  if (known && lastRound <= known.lastRound * (1 + 1 / MAX_CURVE_POINTS)) return known.curve;
+  const { round, smoothedLoss } = history.points(0, lastRound, MAX_CURVE_POINTS).points;
   const curve = round.map((at, i) => [at, smoothedLoss[i]] as const);
   curves.set(history, { lastRound, curve });
   return curve;

@@ -16,7 +16,7 @@ export interface CanvasOptions {
 }
 
 /** A drag shorter than this, in CSS pixels, is a click. */
-const LEAST_DRAG = 6;
+const MIN_DRAG = 6;
 
 export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot {
   const { spec, words, shown, log, group, onZoom, onCursor } = options;
@@ -68,7 +68,7 @@ function yScale(spec: ChartSpec, log: boolean): uPlot.Scale {
 function choose(self: uPlot, onZoom: CanvasOptions['onZoom']): void {
   const { left, width } = self.select;
   self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-  if (width < LEAST_DRAG) return;
+  if (width < MIN_DRAG) return;
   const [from, to] = [left, left + width].map((pixel) => Math.round(self.posToVal(pixel, 'x')));
   onZoom?.({ from: Math.max(0, from), to: Math.max(to, from + 2) });
 }

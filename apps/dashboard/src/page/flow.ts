@@ -11,7 +11,7 @@ import { changed, type Page, type Panel } from './page.js';
 import { runColour, runLabel } from './runs.js';
 
 /** Runs side by side. */
-const MOST_COMPARED = 6;
+const MAX_COMPARED = 6;
 const HEIGHT = 260;
 
 export function createFlow(page: Page): Panel {
@@ -66,7 +66,7 @@ export function createFlow(page: Page): Panel {
   }
 
   function drawOthers({ runs, flows, view }: DashboardState, texts: boolean): void {
-    const compared = comparable(runs ?? [], flows.at(-1)).slice(0, MOST_COMPARED);
+    const compared = comparable(runs ?? [], flows.at(-1)).slice(0, MAX_COMPARED);
     setText(the('flow-others-hint'), compared.length > 1 ? page.texts.flowCompareHint : page.texts.flowCompareNone);
     const names = JSON.stringify([compared.map(({ run }) => run.folder), view?.runId]);
     if (names !== shown || texts) {

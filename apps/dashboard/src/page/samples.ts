@@ -1,5 +1,5 @@
 /** What the model wrote, round by round, with a slider; and the playground, where it goes on from what a person wrote. */
-import type { MOST_PLAY_CHARACTERS, MOST_PRIME_CHARACTERS, PlayMessage, PlayRequest } from '@troupe/run';
+import type { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, PlayMessage, PlayRequest } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
 import { RequestFailed } from '../link/api.js';
@@ -71,14 +71,14 @@ function caption({ texts, format }: Page, { points }: DashboardState, round: num
 }
 
 /** The coordinator's limits: written here once more, and held to the originals by their types, so that the page brings no library. */
-const MOST_CHARACTERS: typeof MOST_PLAY_CHARACTERS = 2_000;
-const MOST_PRIME: typeof MOST_PRIME_CHARACTERS = 1_000;
+const MAX_CHARACTERS: typeof MAX_PLAY_CHARACTERS = 2_000;
+const MAX_PRIME: typeof MAX_PRIME_CHARACTERS = 1_000;
 
 export function createPlayground(page: Page): Panel {
   const halt = the('halt', HTMLButtonElement);
   const write = the('write', HTMLButtonElement);
-  the('prime', HTMLTextAreaElement).maxLength = MOST_PRIME;
-  the('length', HTMLInputElement).max = String(MOST_CHARACTERS);
+  the('prime', HTMLTextAreaElement).maxLength = MAX_PRIME;
+  the('length', HTMLInputElement).max = String(MAX_CHARACTERS);
   let stop: AbortController | undefined;
   halt.addEventListener('click', () => stop?.abort());
   the('play-form', HTMLFormElement).addEventListener('submit', (event) => {

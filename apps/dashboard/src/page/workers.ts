@@ -18,7 +18,7 @@ const columnClass = (key: SortKey): string => (NUMBERS.includes(key) ? `${key} n
 const SLICES = 5;
 const EVERY_ROW = 40;
 /** New rows in one frame. */
-const MOST_FRESH = 40;
+const MAX_FRESH = 40;
 
 export function createWorkers(page: Page): Panel {
   const rows = new Map<string, Row>();
@@ -54,7 +54,7 @@ export function createWorkers(page: Page): Panel {
       let row = rows.get(worker.id);
       const isFresh = row === undefined;
       // The rest of them follow in the next frames.
-      if (isFresh && ++fresh > MOST_FRESH) return;
+      if (isFresh && ++fresh > MAX_FRESH) return;
       row ??= addRow(worker.id);
       if (all || isFresh || index % SLICES === slice || sight.has(row.root)) {
         row.draw(worker, view.config.streams, isAdmin(state), texts || isFresh);
@@ -62,7 +62,7 @@ export function createWorkers(page: Page): Panel {
       if (body.children[place] !== row.root) body.insertBefore(row.root, body.children[place] ?? null);
       place++;
     });
-    if (fresh > MOST_FRESH) waiting = requestAnimationFrame(() => draw(page.state, false));
+    if (fresh > MAX_FRESH) waiting = requestAnimationFrame(() => draw(page.state, false));
     drawCount(page, state);
   }
 

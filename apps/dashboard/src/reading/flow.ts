@@ -12,12 +12,12 @@ export type FlowReading =
 
 const GONE = 0.01;
 const EXPLODED = 10;
-const LEAST_STEPS = 4;
+const MIN_STEPS = 4;
 
 /** @param norms [T], index i: i steps before the last one */
 export function readFlow(norms: readonly number[]): FlowReading {
   const [start] = norms;
-  if (norms.length < LEAST_STEPS || !(start > 0) || !norms.every(Number.isFinite)) return { kind: 'unknown' };
+  if (norms.length < MIN_STEPS || !(start > 0) || !norms.every(Number.isFinite)) return { kind: 'unknown' };
   const highest = Math.max(...norms);
   if (highest >= EXPLODED * start) return { kind: 'exploding', factor: highest / start };
   const reach = reachOf(norms);

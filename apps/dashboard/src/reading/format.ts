@@ -25,7 +25,7 @@ export const NOTHING = '–';
 const LOCALES: Readonly<Record<Language, string>> = { en: 'en-GB', zh: 'zh-CN' };
 
 /** What is less is told as less. */
-const LEAST_FRACTION = 1e-4;
+const MIN_FRACTION = 1e-4;
 
 export function createFormat(language: Language): Format {
   const locale = LOCALES[language];
@@ -44,7 +44,7 @@ export function createFormat(language: Language): Format {
     loss: number({ minimumFractionDigits: 3, maximumFractionDigits: 3 }),
     figure: (n) => (n !== 0 && (Math.abs(n) < 1e-3 || Math.abs(n) >= 1e5) ? powerOfTen(n) : significant(n)),
     percent: (fraction) => {
-      if (fraction > 0 && fraction < LEAST_FRACTION) return `<${few(LEAST_FRACTION)}`;
+      if (fraction > 0 && fraction < MIN_FRACTION) return `<${few(MIN_FRACTION)}`;
       return (Math.abs(fraction) < 0.01 ? few : whole)(fraction);
     },
     duration: durations(locale),

@@ -2,7 +2,7 @@
 import type { PointColumns, PointField } from '@troupe/run';
 
 /** Of how many rounds the page remembers points before it thins them, and how many it keeps then. */
-const MOST_POINTS = 6_000;
+const MAX_POINTS = 6_000;
 const KEPT_POINTS = 3_000;
 
 export const NO_POINTS: PointColumns = {
@@ -31,7 +31,7 @@ export function append(points: PointColumns, more: PointColumns): PointColumns {
   const first = more.round.findIndex((round) => round > last);
   if (first < 0) return points;
   const joined = map((field) => [...points[field], ...more[field].slice(first)]);
-  return joined.round.length > MOST_POINTS ? thin(joined, KEPT_POINTS) : joined;
+  return joined.round.length > MAX_POINTS ? thin(joined, KEPT_POINTS) : joined;
 }
 
 /** The points of rounds `from` to `to`, both counted in. */

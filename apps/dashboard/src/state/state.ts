@@ -62,9 +62,9 @@ export type Input =
   | { readonly type: 'range'; readonly range: Range }
   | { readonly type: 'detail'; readonly range: Range; readonly history: HistoryView };
 
-const MOST_EVENTS = 500;
-const MOST_SAMPLES = 1_000;
-const MOST_FLOWS = 200;
+const MAX_EVENTS = 500;
+const MAX_SAMPLES = 1_000;
+const MAX_FLOWS = 200;
 
 export const EMPTY: DashboardState = {
   link: { at: 'connecting' },
@@ -95,11 +95,11 @@ export function reduce(state: DashboardState, input: Input): DashboardState {
     case 'history':
       return onHistory(state, input.history);
     case 'samples':
-      return { ...state, samples: merge(state.samples, input.samples.samples, byRound, MOST_SAMPLES) };
+      return { ...state, samples: merge(state.samples, input.samples.samples, byRound, MAX_SAMPLES) };
     case 'events':
-      return { ...state, events: merge(state.events, input.events.events, byId, MOST_EVENTS) };
+      return { ...state, events: merge(state.events, input.events.events, byId, MAX_EVENTS) };
     case 'flows':
-      return { ...state, flows: merge(state.flows, input.flows.flows, byRound, MOST_FLOWS) };
+      return { ...state, flows: merge(state.flows, input.flows.flows, byRound, MAX_FLOWS) };
     case 'runs':
       return { ...state, runs: input.runs.runs };
     case 'range':
@@ -141,9 +141,9 @@ function onUpdate(state: DashboardState, update: Extract<LiveMessage, { type: 'u
     points: points ? append(state.points, points) : state.points,
     detail: points && detail ? { ...detail, points: append(detail.points, points) } : detail,
     evaluations: evaluations ? merge(state.evaluations, evaluations, byRound) : state.evaluations,
-    samples: samples ? merge(state.samples, samples, byRound, MOST_SAMPLES) : state.samples,
-    events: events ? merge(state.events, events, byId, MOST_EVENTS) : state.events,
-    flows: flow ? merge(state.flows, [flow], byRound, MOST_FLOWS) : state.flows,
+    samples: samples ? merge(state.samples, samples, byRound, MAX_SAMPLES) : state.samples,
+    events: events ? merge(state.events, events, byId, MAX_EVENTS) : state.events,
+    flows: flow ? merge(state.flows, [flow], byRound, MAX_FLOWS) : state.flows,
   };
 }
 

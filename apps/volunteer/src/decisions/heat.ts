@@ -30,7 +30,7 @@ const WELL = 0.85;
 const SLOW_MS = 20_000;
 const WELL_MS = 120_000;
 const STEP = 0.7;
-const LEAST_FACTOR = 0.25;
+const MIN_FACTOR = 0.25;
 /** Weight of the newest sample. */
 const WEIGHT = 0.2;
 /** Before, code is still being compiled. */
@@ -53,8 +53,8 @@ export function observeWork(watch: HeatWatch, sample: WorkSample): HeatWatch {
 /** Each step down, or back up, is given time to show before the next. */
 function adjust(watch: HeatWatch, nowMs: number): HeatWatch {
   const { factor, slowSinceMs, wellSinceMs } = watch;
-  if (slowSinceMs !== undefined && nowMs - slowSinceMs >= SLOW_MS && factor > LEAST_FACTOR) {
-    return { ...watch, factor: Math.max(LEAST_FACTOR, factor * STEP), slowSinceMs: nowMs };
+  if (slowSinceMs !== undefined && nowMs - slowSinceMs >= SLOW_MS && factor > MIN_FACTOR) {
+    return { ...watch, factor: Math.max(MIN_FACTOR, factor * STEP), slowSinceMs: nowMs };
   }
   if (wellSinceMs !== undefined && nowMs - wellSinceMs >= WELL_MS && factor < 1) {
     return { ...watch, factor: Math.min(1, factor / STEP), wellSinceMs: nowMs };

@@ -28,9 +28,9 @@ export interface RunFacts {
 export type RunPhase = 'paused' | 'waiting' | 'over';
 
 const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
-const MOST_WORDS = 200;
-const MOST_SAMPLE = 4_000;
-const MOST_POINTS = 2_000;
+const MAX_WORDS = 200;
+const MAX_SAMPLE = 4_000;
+const MAX_POINTS = 2_000;
 
 /** @returns undefined for what is no object at all */
 export function readRunFacts(json: unknown): RunFacts | undefined {
@@ -58,7 +58,7 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 }
 
 /** Text goes into the page as text, never as markup; characters that steer terminals or the direction of writing stay out of it. */
-function words(value: unknown, most = MOST_WORDS): string | undefined {
+function words(value: unknown, most = MAX_WORDS): string | undefined {
   if (typeof value !== 'string') return undefined;
   const text = value.replace(/[^\P{C}\n\t]/gu, '\u{fffd}').trim();
   return text === '' ? undefined : text.slice(0, most);
@@ -79,7 +79,7 @@ function whole(value: unknown): number | undefined {
 function points(value: unknown): Point[] {
   if (!Array.isArray(value)) return [];
   const found: Point[] = [];
-  for (const point of value.slice(-MOST_POINTS) as unknown[]) {
+  for (const point of value.slice(-MAX_POINTS) as unknown[]) {
     if (!Array.isArray(point)) continue;
     const [round, nats] = point as unknown[];
     const last = found.at(-1)?.[0] ?? -1;
@@ -91,6 +91,6 @@ function points(value: unknown): Point[] {
 
 function sampleOf(value: unknown): RunFacts['sample'] {
   if (!isRecord(value)) return undefined;
-  const text = words(value.text, MOST_SAMPLE);
+  const text = words(value.text, MAX_SAMPLE);
   return text === undefined ? undefined : { round: whole(value.round), text };
 }

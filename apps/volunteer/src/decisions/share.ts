@@ -7,7 +7,7 @@ export interface Effort {
   readonly duty: number;
 }
 
-export const LEAST_SHARE = 0.1;
+export const MIN_SHARE = 0.1;
 
 /**
  * Fewer threads come before rests: `share` of `cores` is so many cores' time, spread over as few threads as hold it.
@@ -15,7 +15,7 @@ export const LEAST_SHARE = 0.1;
  * @param threaded whether the engine can use more than one thread
  */
 export function planEffort(share: number, cores: number, threaded: boolean): Effort {
-  const budget = Math.min(Math.max(share, LEAST_SHARE), 1) * Math.max(1, cores);
+  const budget = Math.min(Math.max(share, MIN_SHARE), 1) * Math.max(1, cores);
   // One thread at all of a machine's share still leaves the other cores alone.
   if (!threaded) return { threads: 1, duty: Math.min(1, budget) };
   // 0.7 * 10 is a little over 7.
@@ -24,9 +24,9 @@ export function planEffort(share: number, cores: number, threaded: boolean): Eff
 }
 
 /** A gradient of minutes is not followed by an hour of rest: the run would have given the worker up by then. */
-const MOST_REST_MS = 60_000;
+const MAX_REST_MS = 60_000;
 
 /** How long to rest after having computed for `busyMs`. */
 export function restMs(busyMs: number, duty: number): number {
-  return Math.min(busyMs * (1 / duty - 1), MOST_REST_MS);
+  return Math.min(busyMs * (1 / duty - 1), MAX_REST_MS);
 }

@@ -1,7 +1,7 @@
 import type { Point } from '../decisions/run-facts.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const LEAST_WIDTH = 200;
+const MIN_WIDTH = 200;
 const HEIGHT = 180;
 const LEFT = 44;
 const BOTTOM = 20;
@@ -24,7 +24,7 @@ export function drawCurve(
   room: number,
   words: CurveWords,
 ): SVGSVGElement | undefined {
-  const width = Math.max(room, LEAST_WIDTH);
+  const width = Math.max(room, MIN_WIDTH);
   const all = [...losses, ...validation];
   if (losses.length < 2) return undefined;
   const rounds = all.map(([round]) => round);

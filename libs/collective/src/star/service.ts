@@ -48,7 +48,7 @@ export function createStarService(options: StarServiceOptions): StarService {
   return new Service(options);
 }
 
-const LEAST_BUFFERED_BYTES = 16 * 1024 ** 2;
+const MIN_BUFFERED_BYTES = 16 * 1024 ** 2;
 
 /** How long a contribution waits for its grant before it is refused. */
 const GRANT_MS = 2_000;
@@ -149,7 +149,7 @@ class Service implements StarService {
       config,
       host,
       reduction: createReduction(config),
-      bufferedBytes: this.#options.bufferedBytes ?? Math.max(LEAST_BUFFERED_BYTES, 4 * updateBytes(config)),
+      bufferedBytes: this.#options.bufferedBytes ?? Math.max(MIN_BUFFERED_BYTES, 4 * updateBytes(config)),
       tickets: new Map(),
       members: new Map(),
       waiting: new Set(),

@@ -65,12 +65,12 @@ fn gridIndex(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32, threads: u
 }`;
 
 /** Smallest count of workgroups per dimension that every device allows. */
-const MOST_WORKGROUPS = 65535;
+const MAX_WORKGROUPS = 65535;
 
 /** Workgroups for `threads` threads and more, see GRID_INDEX. */
 export function spread(threads: number, workgroup: number): [number, number] {
   const groups = Math.ceil(threads / workgroup);
-  const rows = Math.ceil(groups / MOST_WORKGROUPS);
+  const rows = Math.ceil(groups / MAX_WORKGROUPS);
   return [Math.ceil(groups / rows), rows];
 }
 
