@@ -12,7 +12,8 @@ function grainFaults(state: RunState): string[] {
   const reliable = new Array<number>(state.units.length).fill(0);
   for (const { reliable: relied, units } of state.leases.values()) if (relied) for (const index of units) reliable[index]++;
   state.units.forEach(({ counted, reliableLeases, holder, nextHolder }, index) => {
-    if (reliableLeases !== reliable[index]) faults.push(`unit ${index}: reliableLeases ${reliableLeases}, and ${reliable[index]} are open`);
+    if (reliableLeases !== reliable[index])
+      faults.push(`unit ${index}: reliableLeases ${reliableLeases}, and ${reliable[index]} are open`);
     const free = !counted && reliableLeases === 0;
     if (state.uncovered.has(index) !== free) faults.push(`unit ${index}: ${free ? 'not ' : ''}in uncovered`);
     if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder and is not counted`);

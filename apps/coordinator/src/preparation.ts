@@ -75,7 +75,8 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
 function isFinished(checkpoint: Checkpoint, rounds: number): boolean {
   const { round } = checkpoint;
   return (
-    round > rounds || (round === rounds && validationHistoryOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
+    round > rounds ||
+    (round === rounds && validationHistoryOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
   );
 }
 
