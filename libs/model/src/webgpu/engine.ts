@@ -13,20 +13,21 @@ import {
 import { parameterCount, stateSize } from '../layout.js';
 import { broken, deviceLost, MAP_READ, onLost, reason, scoped, unusable, USAGE } from './device.js';
 import { FLAG } from './kernels.js';
-import { buildNetwork, tasksOf, type Network } from './network.js';
+import { FLOAT, tasksOf, type Network } from './network.js';
 import type { Plan } from './plan.js';
 import type { Program, Shape, Stage } from './program.js';
 import { writeIds } from './upload.js';
-import { CALL_FIELDS, type Features } from './wgsl.js';
+import { CALL_FIELDS } from './wgsl.js';
 
-const FLOAT = 4;
-
-/** @throws EngineError `unsupported`, `out_of_memory`, `device_lost`. */
+/**
+ * `build` makes the network of `plan` in `program`.
+ * @throws EngineError `unsupported`, `out_of_memory`, `device_lost`.
+ */
 export async function openEngine(
   plan: Plan,
   device: GPUDevice,
   program: Program,
-  features: Features,
+  build: () => Network,
   info: EngineInfo,
 ): Promise<Engine> {
   let release = (): void => program.destroy();
@@ -35,7 +36,7 @@ export async function openEngine(
       device,
       () => program.bytes,
       async () => {
-        const network = buildNetwork(plan, program, features);
+        const network = build();
         const staging = program.buffer('results read back', stagingBytes(plan), MAP_READ | USAGE.copyTarget);
         // Before the compiler is waited for: the engine hears what happens to the device meanwhile.
         const opened = new WebgpuEngine(plan, device, program, network, staging, info);

@@ -4,8 +4,9 @@ import type { ModelConfig } from '../config.js';
 import { EngineError, type Engine, type EngineLimits } from '../engine.js';
 import { describe, type DeviceInfo } from './device.js';
 import { openEngine } from './engine.js';
-import { planModel } from './plan.js';
 import { Program } from './program.js';
+import { buildRecurrent } from './recurrent/network.js';
+import { planRecurrent } from './recurrent/plan.js';
 import type { Features } from './wgsl.js';
 
 export { requestDevice, type DeviceInfo, type OpenDevice } from './device.js';
@@ -42,9 +43,13 @@ export async function createWebgpuEngine(
     const { name, software, subgroupMinSize } = adapterInfo;
     const features = pickFeatures(device, options, subgroupMinSize);
     const variant = [features.f16 ? 'f16' : 'f32', ...(features.subgroups ? ['subgroups'] : [])].join(' ');
-    const plan = planModel(config, limits, !software);
+    const plan = planRecurrent(config, limits, !software);
     const program = new Program(device, features, ownsDevice);
-    return await openEngine(plan, device, program, features, { name: 'webgpu', variant, device: name });
+    return await openEngine(plan, device, program, () => buildRecurrent(plan, program, features), {
+      name: 'webgpu',
+      variant,
+      device: name,
+    });
   } catch (error) {
     if (ownsDevice) device.destroy();
     throw error;

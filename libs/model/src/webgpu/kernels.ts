@@ -1,11 +1,11 @@
-import { LAYER_NORM_EPSILON } from '../config.js';
-import { FINITE, GRID_INDEX, PHILOX, read, STREAM_NUMBER, write, type KernelSource } from './wgsl.js';
+import { FINITE, GRID_INDEX, read, write, type KernelSource } from './wgsl.js';
 
-/** Everything that is neither a matrix product nor a time step. */
+/** What every network needs beside matrix products: packing and unpacking, softmax, column sums. */
 
 export const ELEMENTWISE_THREADS = 64;
 
-const elementwise = (code: string): string => `
+/** A kernel in which each thread takes one element; `code` knows its `index`. */
+export const elementwise = (code: string): string => `
 ${GRID_INDEX}
 @compute @workgroup_size(${ELEMENTWISE_THREADS})
 fn main(
@@ -88,53 +88,6 @@ ${elementwise(`
   results[p.offset + index] = sum;`)}`,
 };
 
-export const STATE_FIELDS = ['layer', 'layers', 'vectors', 'units', 'quads', 'offset'] as const;
-
-/** States [B, L, S, H] to row 0 of a layer's h and C, padding included. */
-export const loadStatesKernel = (vectors: number): KernelSource => ({
-  label: `load states ${vectors}`,
-  fields: STATE_FIELDS,
-  bindings: [
-    read('states', 'f32'),
-    write('flags', 'atomic<u32>'),
-    write('h', 'stored'),
-    ...(vectors > 1 ? [write('cell', 'vec4<f32>')] : []),
-  ],
-  body: `
-${FINITE}
-fn load(first: u32, unit: u32) -> vec4<f32> {
-  var value = vec4<f32>(0);
-  for (var i = 0u; i < 4; i++) {
-    if (unit + i >= p.units) { break; }
-    let x = states[first + unit + i];
-    if (!isFinite(x)) { atomicOr(&flags[${FLAG.call}], 1u); }
-    value[i] = x;
-  }
-  return value;
-}
-${elementwise(`
-  if (index >= call.streams * p.quads) { return; }
-  let start = (index / p.quads * p.layers + p.layer) * p.vectors * p.units;
-  let unit = index % p.quads * 4;
-  h[index] = stored(load(start, unit));
-  ${vectors > 1 ? 'cell[index] = load(start + p.units, unit);' : ''}`)}`,
-});
-
-/** The states after the window to [B, L, S, H] in the results. */
-export const storeStatesKernel = (vectors: number): KernelSource => ({
-  label: `store states ${vectors}`,
-  fields: STATE_FIELDS,
-  bindings: [write('results', 'f32'), read('h', 'stored'), ...(vectors > 1 ? [read('cell', 'vec4<f32>')] : [])],
-  body: elementwise(`
-  if (index >= call.streams * p.units) { return; }
-  let stream = index / p.units;
-  let unit = index % p.units;
-  let place = (call.rows + stream) * p.quads + unit / 4;
-  let to = p.offset + (stream * p.layers + p.layer) * p.vectors * p.units + unit;
-  results[to] = f32(h[place][unit % 4]);
-  ${vectors > 1 ? 'results[to + p.units] = cell[place][unit % 4];' : ''}`),
-});
-
 /** How the threads of a workgroup share a row: by 8 lanes, which exchange their sums, or one thread a row. See Plan.cooperative. */
 export interface RowLanes {
   readonly cooperative: boolean;
@@ -154,7 +107,7 @@ export const rowsPerGroup = (lanes: RowLanes): number => ROW_THREADS / lanesOf(l
  * A kernel in which each row of [T * B] belongs to a few lanes; `code` knows `row`, `isRow`, `lane` and `lanes`, and the functions
  * greatest(x) and total(x) over the lanes of a row, which all threads must call.
  */
-function byRows(kind: RowLanes, code: string): string {
+export function byRows(kind: RowLanes, code: string): string {
   const lanes = lanesOf(kind);
   return `
 ${kind.cooperative ? (kind.subgroups ? EXCHANGE_BY_SUBGROUP : EXCHANGE_BY_MEMORY) : ''}
@@ -200,7 +153,7 @@ fn total(local: u32, value: f32) -> f32 {
   return result;
 }`;
 
-const VECTOR_SUM = 'fn sumOf(x: vec4<f32>) -> f32 { return x.x + x.y + x.z + x.w; }';
+export const VECTOR_SUM = 'fn sumOf(x: vec4<f32>) -> f32 { return x.x + x.y + x.z + x.w; }';
 
 export const SOFTMAX_FIELDS = ['quads', 'offset'] as const;
 
@@ -239,98 +192,6 @@ ${byRows(
       results[p.offset + row] = log(sum) + top - atWanted;
     }
     logits[row * p.quads + quad] = probability;
-  }`,
-)}`,
-});
-
-export const NORM_FIELDS = ['layer', 'quads', 'units'] as const;
-
-/** Mean and 1 / deviation of a row of h; the row after time step t is one step further in h. */
-const MOMENTS = `
-  let h0 = (row + call.streams) * p.quads;
-  var sums = vec4<f32>(0);
-  for (var quad = lane; quad < p.quads; quad += lanes) { sums += vec4<f32>(h[h0 + quad]); }
-  let mean = total(local, sumOf(sums)) / f32(p.units);
-  var squares = vec4<f32>(0);
-  for (var quad = lane; quad < p.quads; quad += lanes) {
-    let x = vec4<f32>(h[h0 + quad]) - mean;
-    squares += select(vec4<f32>(0), x * x, valid(quad));
-  }
-  let scale = inverseSqrt(total(local, sumOf(squares)) / f32(p.units) + ${LAYER_NORM_EPSILON});`;
-
-const VALID_UNIT = 'fn valid(quad: u32) -> vec4<bool> { return vec4<u32>(0, 1, 2, 3) + quad * 4 < vec4<u32>(p.units); }';
-
-/** What a layer hands up: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H], then bias [H]. */
-export const normKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
-  label: `layer norm${dropped ? ' dropped' : ''}`,
-  fields: NORM_FIELDS,
-  bindings: [read('h', 'stored'), read('norm', 'vec4<f32>'), write('up', 'stored'), ...(dropped ? [read('ids', 'u32')] : [])],
-  body: `
-${VECTOR_SUM}
-${VALID_UNIT}
-${dropped ? PHILOX : ''}
-${byRows(
-  kind,
-  `
-  ${MOMENTS}
-  if (!isRow) { return; }
-  ${dropped ? MASK_ARGUMENTS : ''}
-  for (var quad = lane; quad < p.quads; quad += lanes) {
-    let y = (vec4<f32>(h[h0 + quad]) - mean) * scale * norm[quad] + norm[p.quads + quad];
-    up[row * p.quads + quad] = stored(y${dropped ? MASK : ''});
-  }`,
-)}`,
-});
-
-const MASK_ARGUMENTS = `
-  let stream = row % call.streams;
-  let number = ${STREAM_NUMBER};
-  let t = row / call.streams;`;
-const MASK = ' * dropoutMask(p.layer, number, t, quad)';
-
-/**
- * The way back: dAbove becomes d(loss)/dh. `products` [T * B, 2H] receives what sums up to the gradients of weight, dy times the
- * normalised h, and of bias, dy.
- */
-export const normBackwardKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
-  label: `layer norm backward${dropped ? ' dropped' : ''}`,
-  fields: NORM_FIELDS,
-  bindings: [
-    read('h', 'stored'),
-    read('norm', 'vec4<f32>'),
-    write('dAbove', 'vec4<f32>'),
-    write('products', 'vec4<f32>'),
-    ...(dropped ? [read('ids', 'u32')] : []),
-  ],
-  body: `
-${VECTOR_SUM}
-${VALID_UNIT}
-${dropped ? PHILOX : ''}
-${byRows(
-  kind,
-  `
-  ${MOMENTS}
-  ${dropped ? MASK_ARGUMENTS : ''}
-  var direct = vec4<f32>(0);
-  var along = vec4<f32>(0);
-  for (var quad = lane; quad < p.quads; quad += lanes) {
-    let dy = dAbove[row * p.quads + quad]${dropped ? MASK : ''};
-    let value = (vec4<f32>(h[h0 + quad]) - mean) * scale;
-    direct += dy * norm[quad];
-    along += dy * norm[quad] * value;
-    if (isRow) {
-      products[row * 2 * p.quads + quad] = dy * value;
-      products[(row * 2 + 1) * p.quads + quad] = dy;
-    }
-  }
-  let shift = total(local, sumOf(direct)) / f32(p.units);
-  let slope = total(local, sumOf(along)) / f32(p.units);
-  if (!isRow) { return; }
-  for (var quad = lane; quad < p.quads; quad += lanes) {
-    let dy = products[(row * 2 + 1) * p.quads + quad];
-    let value = (vec4<f32>(h[h0 + quad]) - mean) * scale;
-    let dx = (dy * norm[quad] - shift - value * slope) * scale;
-    dAbove[row * p.quads + quad] = select(vec4<f32>(0), dx, valid(quad));
   }`,
 )}`,
 });
