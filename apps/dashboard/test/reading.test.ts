@@ -1,7 +1,6 @@
 import type { WorkerView } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
 import { takeToken } from '../src/reading/access.js';
-import { retryDelay } from '../src/reading/backoff.js';
 import {
   align,
   clippedFraction,
@@ -34,13 +33,6 @@ describe('the admin token', () => {
     expect(takeToken('#charts')).toEqual({ token: undefined, rest: '#charts' });
     expect(takeToken('#admin=').token).toBeUndefined();
   });
-});
-
-it('retryDelay grows, is spread out, and ends at fifteen seconds', () => {
-  expect(retryDelay(1, 0)).toBe(375);
-  expect(retryDelay(1, 0.999)).toBeLessThan(625);
-  expect(retryDelay(3, 0.5)).toBe(2_000);
-  expect(retryDelay(1_000, 0.5)).toBe(15_000);
 });
 
 describe('numbers', () => {

@@ -1,3 +1,4 @@
+export { backoffMs, type BackoffOptions } from './backoff.js';
 export {
   DEFAULT_FRAME_BYTES,
   TransportError,

@@ -1,10 +1,10 @@
 import { CollectiveError } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
-import { TransportError } from '@troupe/transport';
+import { backoffMs, TransportError, type BackoffOptions } from '@troupe/transport';
 import { runSession, type SessionOptions } from './session.js';
 
-const BACKOFF_FIRST_MS = 500;
-const BACKOFF_MOST_MS = 30_000;
+/** The jitter is wide: a restarted coordinator is not met by all workers at once. */
+const BACKOFF: BackoffOptions = { firstMs: 500, longestMs: 30_000, jitter: [0.5, 1] };
 /** A session that lived this long starts the backoff anew. */
 const STABLE_MS = 60_000;
 
@@ -29,7 +29,7 @@ export async function runWorker(options: SessionOptions): Promise<void> {
       if (signal.aborted) break;
       if (!isPassing(error)) throw error;
       attempt = ports.nowMs() - startedMs > STABLE_MS ? 0 : attempt + 1;
-      const retryInMs = backoffMs(attempt, ports.random());
+      const retryInMs = Math.round(backoffMs(attempt, ports.random(), BACKOFF));
       ports.log({ kind: 'lost', reason: error.message, remedy: error.remedy, retryInMs });
       await ports.sleep(retryInMs, signal).catch((cause: unknown) => {
         if (!signal.aborted) throw cause;
@@ -42,10 +42,4 @@ export async function runWorker(options: SessionOptions): Promise<void> {
 /** Broken links, garbled bytes and a ticket that has lapsed may be over by the next try; everything else is for a person to mend. */
 function isPassing(error: unknown): error is TransportError | ProtocolError | CollectiveError {
   return error instanceof TransportError || error instanceof ProtocolError || error instanceof CollectiveError;
-}
-
-/** Exponential with full jitter: a restarted coordinator is not met by all workers at once. */
-function backoffMs(attempt: number, random: number): number {
-  const most = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.max(0, attempt - 1));
-  return Math.round(most * (0.5 + random / 2));
 }

@@ -1,6 +1,7 @@
 /** The live link: kept open, opened again when it breaks. */
 import type { LiveMessage } from '@troupe/run';
-import { retryDelay } from '../reading/backoff.js';
+import { backoffMs } from '@troupe/transport';
+import { RECONNECT } from './backoff.js';
 
 export interface LiveOptions {
   readonly base: URL;
@@ -81,7 +82,7 @@ export function openLive(options: LiveOptions): Live {
   function lost(): void {
     drop();
     misses++;
-    const wait = retryDelay(misses, Math.random());
+    const wait = backoffMs(misses, Math.random(), RECONNECT);
     timer = setTimeout(connect, wait);
     options.onLost(Date.now() + wait);
   }
