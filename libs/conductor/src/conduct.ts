@@ -8,6 +8,7 @@ import {
   type RunSettings,
   type RunState,
   type RunStatus,
+  type WorkerView,
 } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { createControlServer, type ControlServer } from './control-server.js';
@@ -51,8 +52,10 @@ export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
   serve(link: Connection): Promise<void>;
-  /** For who looks on. */
+  /** What the run is doing; costs next to nothing. */
   status(): ConductorStatus;
+  /** A row for each worker that a dashboard lists, those that left lately among them. */
+  workers(): WorkerView[];
   /** For who steers the run. */
   feed(input: Extract<RunInput, { type: 'pause' | 'continue' | 'stop' }>): void;
   /** From the next round on. In a reproducible run nothing but config and corpus may decide: whoever asks is to be turned down. */
@@ -67,10 +70,7 @@ export interface Conductor {
   close(): void;
 }
 
-export type ConductorStatus = Pick<
-  RunStatus,
-  'phase' | 'phaseReason' | 'pausedBy' | 'round' | 'config' | 'workers' | 'workerCount'
->;
+export type ConductorStatus = Pick<RunStatus, 'phase' | 'phaseReason' | 'pausedBy' | 'round' | 'config' | 'workerCount'>;
 
 /** The loss or the gradient overflowed. */
 export class RunDiverged extends Error {
@@ -107,6 +107,7 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
     shell,
     serve: (link) => control.serve(link, over.signal),
     status,
+    workers: () => overview.workers(shell.state),
     feed: (input) => shell.feed(input),
     tune: (knobs) => void Object.assign(options.training.knobs, knobs),
     remove: (workerId, reason, ban) => control.remove(workerId, reason, ban),
@@ -124,7 +125,6 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
       pausedBy: [...state.pausedBy],
       round: state.round,
       config: configNow(options.training),
-      workers: overview.workers(state),
       workerCount: control.workers,
     };
   }

@@ -14,7 +14,7 @@ export interface Metrics {
 }
 
 export interface MetricsOptions {
-  readonly conductor: Pick<Conductor, 'status'>;
+  readonly conductor: Pick<Conductor, 'status' | 'workers'>;
   readonly board: Board;
   /** Characters of a round: B * T. */
   readonly roundCharacters: number;
@@ -67,7 +67,7 @@ function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOpt
     labelNames: ['state'],
     registers: [registry],
     collect() {
-      const { workers } = conductor.status();
+      const workers = conductor.workers();
       for (const state of STATES) this.set({ state }, workers.filter((worker) => worker.state === state).length);
     },
   });

@@ -9,7 +9,7 @@ import type { Forwarded } from './forwarded.js';
 const MAX_CURVE_POINTS = 200;
 
 export interface ViewSource {
-  readonly conductor: Pick<Conductor, 'status'>;
+  readonly conductor: Pick<Conductor, 'status' | 'workers'>;
   readonly board: Board;
   readonly runId: string;
   /** [P] */
@@ -33,7 +33,7 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
   return {
     ...status,
     // Volunteers see how many others there are, and not who.
-    workers: access.includes('read') ? status.workers : [],
+    workers: access.includes('read') ? source.conductor.workers() : [],
     runId: source.runId,
     rounds: status.config.rounds,
     model: modelName(status.config.model),
