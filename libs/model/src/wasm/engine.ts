@@ -20,10 +20,10 @@ import { FLOAT, type Workspace } from './workspace.js';
 
 /** @throws EngineError `out_of_memory`. */
 export async function openEngine(config: ModelConfig, limits: EngineLimits, variant: Variant): Promise<Engine> {
-  const map = layOut(config, limits, tileColumns(variant));
+  const cell = CELL_PASSES[config.cell];
+  const map = layOut(config, cell, limits, tileColumns(variant));
   const memory = allocate(map.bytes);
   const kernels = await instantiate(await compileKernels(variant.set), memory);
-  const cell = CELL_PASSES[config.cell];
   const space: Workspace = { config, cell, map, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
   return new WasmEngine(space, limits, describeVariant(variant));
 }

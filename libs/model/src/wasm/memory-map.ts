@@ -1,14 +1,13 @@
 import { CELL_SHAPES, type ModelConfig } from '../config.js';
 import type { EngineLimits } from '../engine.js';
 import { createLayout, stateSize } from '../layout.js';
-import { CELL_PASSES } from './cells/index.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
 
 /**
  * Where everything lies in the engine's memory, as byte addresses; laid out once, so that no call allocates. Inside, time comes
  * first: rows are ordered [T, B], so that a time step is one block and a window one matrix. H is padded to H', V to V' and E to E',
  * multiples of the GEMM tile's width; the padding of weights and states is zero, and so is all that follows from it. C is the number
- * of columns of gates of the cell (CellPasses.columns).
+ * of columns of gates of the cell (CellLayout.columns).
  */
 export interface MemoryMap {
   /** H'. */
@@ -45,7 +44,7 @@ export interface MemoryMap {
   readonly hGradient: number;
   /** [B, H'] what a cell hands from kernel to kernel while it goes back in time. */
   readonly carry: number;
-  /** Blocks of the factors of a weight gradient: the layer's own h, what came from below and LayerArena.saved, in panels. */
+  /** Blocks of the factors of a weight gradient: the layer's own h, what came from below and LayerMap.saved, in panels. */
   readonly panels: { readonly own: number; readonly below: number; readonly saved: number };
   /** A block of the other factor, dG, transposed. */
   readonly transposed: number;
@@ -62,6 +61,29 @@ export interface MemoryMap {
   readonly stepLogits: number;
   /** Size of the memory. */
   readonly bytes: number;
+}
+
+/**
+ * What a kind of cell needs room for. A row of gates has `columns` columns of H'. The first G / H of them are those that the input
+ * reaches, in PyTorch's order; layers above the first find its projection there.
+ */
+export interface CellLayout {
+  readonly columns: number;
+  /** Whether a layer keeps, besides gates and h, a second state C [T+1, B, H'] (LayerMap.memory). */
+  readonly memory: boolean;
+  /** Whether it keeps one more [T, B, H'] from the forward pass for the backward pass (LayerMap.saved). */
+  readonly saved: boolean;
+  /** weight_hh in parts by rows, in order; together all of it. */
+  readonly recurrent: readonly RecurrentPart[];
+}
+
+export interface RecurrentPart {
+  /** Rows of weight_hh, in units of H. */
+  readonly gates: number;
+  /** First of the columns of gates that it feeds. */
+  readonly column: number;
+  /** What it is multiplied with: h before the step, or LayerMap.saved. */
+  readonly input: 'h' | 'saved';
 }
 
 /** A parameter tensor and its gradient. */
@@ -94,7 +116,7 @@ export interface LayerMap {
   readonly memory: number;
   /** h, then C: the S state vectors. */
   readonly states: readonly number[];
-  /** [T, B, H'], see CellPasses; 0 where the cell saves nothing. */
+  /** [T, B, H'], see CellLayout; 0 where the cell saves nothing. */
   readonly saved: number;
   /** [T, B, H'] h normalised or with units dropped, for the layer above; 0 where that is never needed. */
   readonly output: number;
@@ -102,7 +124,7 @@ export interface LayerMap {
   readonly table: number;
   /** weight_ih; packed only above layer 0 or with an embedding. */
   readonly input: Matrix;
-  /** weight_hh, in the parts of CellPasses.recurrent. */
+  /** weight_hh, in the parts of CellLayout.recurrent. */
   readonly recurrent: readonly Matrix[];
   readonly bias: Pair;
   /** b_hn of a gru-reset-after. */
@@ -137,21 +159,21 @@ const LINE = 64;
 
 type Floats = (count: number) => number;
 
-/** `columns`: width of the GEMM's tile. */
-export function layOut(config: ModelConfig, limits: EngineLimits, columns: number): MemoryMap {
+/** `tileWidth`: columns of the GEMM's tile. */
+export function layOut(config: ModelConfig, cell: CellLayout, limits: EngineLimits, tileWidth: number): MemoryMap {
   let end = RESERVED;
   const floats: Floats = (count) => {
     const address = roundUp(end, LINE);
     end = address + count * FLOAT;
     return address;
   };
-  const sizes = sizesOf(config, limits, columns);
+  const sizes = sizesOf(config, cell, limits, tileWidth);
   const { size, tensors } = createLayout(config);
   const flat = { value: floats(size), gradient: floats(size) };
   const offsets = new Map(tensors.map(({ name, offset }) => [name, offset * FLOAT]));
   const pair: Pairs = (name) => ({ value: flat.value + offsets.get(name)!, gradient: flat.gradient + offsets.get(name)! });
   const scratch = { own: floats(sizes.paddedWeights), below: floats(sizes.paddedWeights) };
-  const place: Place = { sizes, pair, floats, scratch };
+  const place: Place = { cell, sizes, pair, floats, scratch };
   return {
     ...sizes,
     flat,
@@ -173,6 +195,7 @@ export function layOut(config: ModelConfig, limits: EngineLimits, columns: numbe
 type Pairs = (name: string) => Pair;
 
 interface Place {
+  readonly cell: CellLayout;
   readonly sizes: Sizes;
   readonly pair: Pairs;
   readonly floats: Floats;
@@ -191,17 +214,17 @@ interface Sizes extends EngineLimits {
   readonly paddedWeights: number;
 }
 
-function sizesOf(config: ModelConfig, limits: EngineLimits, columns: number): Sizes {
+function sizesOf(config: ModelConfig, { columns }: CellLayout, limits: EngineLimits, tileWidth: number): Sizes {
   const { cell, hidden: H, vocabulary: V, embedding: E = 0 } = config;
-  const paddedHidden = roundUp(H, columns);
-  const paddedEmbedding = roundUp(E, columns);
-  const gateWidth = CELL_PASSES[cell].columns * paddedHidden;
+  const paddedHidden = roundUp(H, tileWidth);
+  const paddedEmbedding = roundUp(E, tileWidth);
+  const gateWidth = columns * paddedHidden;
   const inputWidth = CELL_SHAPES[cell].gates * paddedHidden;
   const exact = paddedHidden === H && paddedEmbedding === E;
   return {
     ...limits,
     paddedHidden,
-    paddedVocabulary: roundUp(V, columns),
+    paddedVocabulary: roundUp(V, tileWidth),
     paddedEmbedding,
     gateWidth,
     inputWidth,
@@ -215,16 +238,15 @@ function layerMap(config: ModelConfig, place: Place, l: number): LayerMap {
   const { cell, layers: L, vocabulary: V, dropout = 0, layerNorm = false } = config;
   const { paddedHidden, gateWidth, gateStride, maxStreams: B, maxWindow: T } = sizes;
   const { module } = CELL_SHAPES[cell];
-  const passes = CELL_PASSES[cell];
   const steps = (count: number) => floats(count * B * paddedHidden);
   const h = steps(T + 1);
-  const memory = passes.memory ? steps(T + 1) : 0;
+  const memory = place.cell.memory ? steps(T + 1) : 0;
   return {
     gates: floats(T * B * gateStride),
     h,
     memory,
-    states: passes.memory ? [h, memory] : [h],
-    saved: passes.saved ? steps(T) : 0,
+    states: place.cell.memory ? [h, memory] : [h],
+    saved: place.cell.saved ? steps(T) : 0,
     output: layerNorm || (dropout > 0 && l < L - 1) ? steps(T) : 0,
     table: floats((l === 0 ? V : 1) * gateWidth),
     input: inputMatrix(config, place, l),
@@ -264,11 +286,12 @@ function inputMatrix({ cell, hidden: H, embedding: E = 0 }: ModelConfig, place: 
   };
 }
 
-function recurrentMatrices({ cell, hidden: H }: ModelConfig, { sizes, pair, floats, scratch }: Place, l: number): Matrix[] {
+function recurrentMatrices({ cell, hidden: H }: ModelConfig, place: Place, l: number): Matrix[] {
+  const { sizes, pair, floats, scratch } = place;
   const { paddedHidden } = sizes;
   let { value, gradient } = pair(`${CELL_SHAPES[cell].module}.weight_hh_l${l}`);
   let padded = scratch.own;
-  return CELL_PASSES[cell].recurrent.map(({ gates, column }) => {
+  return place.cell.recurrent.map(({ gates, column }) => {
     const matrix = {
       value,
       gradient,

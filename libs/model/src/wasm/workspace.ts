@@ -1,7 +1,6 @@
 import type { ModelConfig } from '../config.js';
-import type { MemoryMap } from './memory-map.js';
-import type { CellPasses } from './cells/index.js';
 import type { Kernels } from './kernels.js';
+import type { CellLayout, LayerMap, MemoryMap } from './memory-map.js';
 
 /** A model in the memory of one instance of the kernels. Whatever takes it works on rows [T, B], see MemoryMap. */
 export interface Workspace {
@@ -13,6 +12,20 @@ export interface Workspace {
   readonly tile: number;
   /** The whole memory. */
   readonly memory: Float32Array;
+}
+
+/**
+ * What one kind of cell does in a time step. Everything else (the loops over layers and time, the input from the layer below, the
+ * gradients of the weights) is common to all cells and follows from the layout.
+ */
+export interface CellPasses extends CellLayout {
+  /** From the state before step t to the state after it. `ids` [B] picks rows of the layer's table. */
+  forward(space: Workspace, layer: LayerMap, B: number, t: number, ids: number, above: boolean): void;
+  /**
+   * Replaces what the gates hold of step t by the gradients of the pre-activations, from the whole gradient of h after it
+   * (map.hGradient), and adds what reaches h before the step to that of step t - 1.
+   */
+  backward(space: Workspace, layer: LayerMap, B: number, t: number): void;
 }
 
 export const FLOAT = 4;

@@ -1,4 +1,5 @@
-import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
+import type { CellPasses } from '../workspace.js';
+import { block, gatesOf, project, projectBack } from './cell.js';
 
 /** The reset gate before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is the gradient of r * h. */
 export const gru: CellPasses = {

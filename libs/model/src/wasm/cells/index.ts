@@ -1,10 +1,8 @@
 import type { Cell } from '../../config.js';
-import type { CellPasses } from './cell.js';
+import type { CellPasses } from '../workspace.js';
 import { gru, gruResetAfter } from './gru.js';
 import { lstm } from './lstm.js';
 import { rnnRelu, rnnTanh } from './rnn.js';
-
-export type { CellPasses } from './cell.js';
 
 export const CELL_PASSES: Readonly<Record<Cell, CellPasses>> = {
   lstm,

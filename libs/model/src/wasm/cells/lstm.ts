@@ -1,4 +1,5 @@
-import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
+import type { CellPasses } from '../workspace.js';
+import { block, gatesOf, project, projectBack } from './cell.js';
 
 /** Columns i, f, g, o; `saved` is tanh C'. map.carry [B, H'] is the gradient of C. */
 export const lstm: CellPasses = {

@@ -1,4 +1,5 @@
-import { block, gatesOf, project, projectBack, type CellPasses } from './cell.js';
+import type { CellPasses } from '../workspace.js';
+import { block, gatesOf, project, projectBack } from './cell.js';
 
 /** Elman's network, one column: the pre-activations, later their gradients. */
 function rnn(activation: 'Tanh' | 'Relu'): CellPasses {
