@@ -1,7 +1,8 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
 import type { EmbeddingMap, LayerMap, Matrix, NormMap } from './memory-map.js';
 import { block } from './cells/cell.js';
-import { multiplyOverRows, type Factor, type Part } from './outer-products.js';
+import type { Factor, Part } from './operands.js';
+import { multiplyOverRows } from './outer-products.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /** The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above layer 0. */

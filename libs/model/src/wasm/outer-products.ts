@@ -1,41 +1,8 @@
 import { BLOCK_COLUMNS } from './memory-map.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
+import type { Block, Cotangent, Factor, Part } from './operands.js';
 import { addBlockInQuadrants, dividesInQuadrants, packQuadrants } from './strassen.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
-
-/** A factor x [rows, width] of a weight gradient dG^T x. */
-export interface Factor {
-  readonly address: number;
-  /** Floats from row to row. */
-  readonly stride: number;
-  readonly width: number;
-  /** A multiple of the tile's width; columns of the product from `width` on are zero. */
-  readonly paddedWidth: number;
-  /** Room for a block of x in panels. */
-  readonly panels: number;
-}
-
-/** dG [rows, ...], gradients of pre-activations or logits. */
-export interface Cotangent {
-  readonly address: number;
-  readonly stride: number;
-}
-
-/** Columns of dG that are multiplied by the same factors. */
-export interface Part {
-  readonly first: number;
-  /** With padding, a multiple of the tile's width. */
-  readonly columns: number;
-  /** Columns that become rows of the products. */
-  readonly used: number;
-  readonly products: readonly { readonly factor: Factor; readonly address: number }[];
-}
-
-/** Rows k .. k + depth of both factors. */
-export interface Block {
-  readonly k: number;
-  readonly depth: number;
-}
 
 /**
  * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the column sums of dG in map.sums. Both

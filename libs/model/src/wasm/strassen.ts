@@ -1,6 +1,6 @@
 import { BLOCK_COLUMNS } from './memory-map.js';
 import { TILES } from './generated/tiles.js';
-import type { Block, Cotangent, Factor, Part } from './outer-products.js';
+import type { Block, Cotangent, Factor, Part } from './operands.js';
 import { FLOAT, type Workspace } from './workspace.js';
 
 /**
