@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig, type Problem } from '@troupe/model';
 import { race, trialProblem, type Runner } from '../trial.js';
 import { isMissing } from './packages.js';
-import type { Presence, SourceOptions } from './sources.js';
+import type { Presence, SourceOptions } from './source.js';
 
 /** Whether the kernel knows of a GPU. Without one, what WebGPU offers is an imitation; elsewhere than on Linux nobody says. */
 export function mayHaveGpu(): boolean {

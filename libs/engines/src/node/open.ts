@@ -4,7 +4,8 @@ import { REPRODUCIBLE_ENGINE, requireReproducible } from '../reproducible.js';
 import { engineError, race, trialProblem } from '../trial.js';
 import { pairsVectors } from './cpu.js';
 import { mayHaveGpu } from './gpu.js';
-import { SOURCES, type SourceOptions } from './sources.js';
+import type { SourceOptions } from './source.js';
+import { SOURCES } from './sources.js';
 
 export interface OpenOptions extends SourceOptions {
   /** Among which `auto` chooses, best guess first; absent: all that may be the fastest. */

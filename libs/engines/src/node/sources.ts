@@ -1,42 +1,12 @@
 /** Where each engine of the catalogue comes from on this machine. */
-import { EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { EngineError } from '@troupe/model';
 import { createThreadedEngine } from '@troupe/model/threads';
 import type { EngineName } from '../names.js';
 import { createCpuEngine, loadNative, loadWasm, type CpuEngineName } from './cpu.js';
 import { findGpu, openGpuEngine } from './gpu.js';
+import type { Presence, Source } from './source.js';
 import type { TfjsPackage } from './tfjs-node.js';
 import { openNodeThread } from './thread.js';
-
-export interface SourceOptions {
-  /**
-   * N >= 1: engines that compute on the processor do so in N threads of their own. 0 or absent: in the caller's thread. GPU engines and
-   * TensorFlow.js always belong to the caller's thread.
-   */
-  readonly threads?: number;
-  /** Given, engines measure which of their variants is fastest; else they take the same one every time. */
-  readonly nowMs?: Clock;
-  /** The variant to take, as EngineInfo.variant has it; nothing is measured then. */
-  readonly variant?: string;
-  /** The script of an engine thread; absent: the compiled one. */
-  readonly threadScript?: URL;
-}
-
-/** What is there of an engine, as far as it can be known without computing. */
-export interface Presence {
-  /** "cpu", or the name of a GPU. */
-  readonly device: string;
-  /** Variants and abilities, best first. */
-  readonly features: readonly string[];
-  /** A GPU that is imitated by the processor: right, but slower than any engine for the processor. */
-  readonly software: boolean;
-}
-
-export interface Source {
-  /** @throws EngineError `absent`, with the command that brings it, or `unsupported` */
-  find(): Promise<Presence>;
-  /** @throws EngineError */
-  open(config: ModelConfig, limits: EngineLimits, options: SourceOptions): Promise<Engine>;
-}
 
 export const SOURCES: Readonly<Record<EngineName, Source>> = {
   native: {
