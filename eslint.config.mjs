@@ -12,12 +12,13 @@ const LAYERS = {
   engine: ['leaf', 'model'],
   engines: ['leaf', 'model', 'engine'],
   checkpoint: ['leaf', 'model'],
+  scheduler: ['leaf'],
   run: ['leaf'],
   collective: ['leaf'],
   worker: ['leaf', 'model', 'collective'],
-  conductor: ['leaf', 'model', 'checkpoint', 'run', 'collective'],
-  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker', 'conductor'],
-  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'run', 'collective', 'worker', 'conductor'],
+  conductor: ['leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],
+  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
+  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({

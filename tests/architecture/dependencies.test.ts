@@ -17,16 +17,16 @@ const BOUNDARY = '@nx/enforce-module-boundaries';
 
 describe('the linter', () => {
   // First: the linter remembers the altered texts it is fed below.
-  it('accepts the run core as it is', { timeout: 120_000 }, async () => {
-    const [result] = await eslint.lintFiles([path.join(root, 'libs/run/src/step.ts')]);
+  it('accepts the scheduler as it is', { timeout: 120_000 }, async () => {
+    const [result] = await eslint.lintFiles([path.join(root, 'libs/scheduler/src/step.ts')]);
     expect(result.messages).toEqual([]);
   });
 
   it.each([
-    ['a leaf that imports the run core', 'libs/optim/src/config.ts', "export { step } from '@troupe/run';"],
+    ['a leaf that imports the scheduler', 'libs/optim/src/config.ts', "export { step } from '@troupe/scheduler';"],
     ['a leaf that imports another leaf', 'libs/corpus/src/index.ts', "export { LIMITS } from '@troupe/protocol';"],
-    ['the run core that imports the model', 'libs/run/src/state.ts', "export { createLayout } from '@troupe/model';"],
-    ['the all-reduce that imports the run core', 'libs/collective/src/index.ts', "export { step } from '@troupe/run';"],
+    ['the scheduler that imports the model', 'libs/scheduler/src/state.ts', "export { createLayout } from '@troupe/model';"],
+    ['the all-reduce that imports the scheduler', 'libs/collective/src/index.ts', "export { step } from '@troupe/scheduler';"],
     [
       'the model that imports checkpoints, which import the model',
       'libs/model/src/layout.ts',
@@ -37,14 +37,14 @@ describe('the linter', () => {
       'apps/cli/src/main.ts',
       "export { parseSettings } from '../../coordinator/src/settings.js';",
     ],
-    ['a relative path into another project', 'libs/run/src/state.ts', "export * from '../../protocol/src/limits.js';"],
+    ['a relative path into another project', 'libs/scheduler/src/state.ts', "export * from '../../protocol/src/limits.js';"],
   ])('refuses %s', { timeout: 120_000 }, async (_, file, code) => {
     expect(await violations(file, code)).toContain(BOUNDARY);
   });
 
   it('refuses an import cycle within a project', { timeout: 120_000 }, async () => {
     const code = "import { step } from './step.js';\nexport const dealQuotas = step;\nexport const dealStreams = step;\n";
-    expect(await violations('libs/run/src/dealing.ts', code)).toContain('import/no-cycle');
+    expect(await violations('libs/scheduler/src/dealing.ts', code)).toContain('import/no-cycle');
   });
 
   it.each([
@@ -60,7 +60,7 @@ describe('the linter', () => {
       "export * from '@troupe/transport/websocket';",
       'no-restricted-imports',
     ],
-    ['a clock in the run core', 'libs/run/src/state.ts', 'export const now = Date.now();', 'no-restricted-globals'],
+    ['a clock in the scheduler', 'libs/scheduler/src/state.ts', 'export const now = Date.now();', 'no-restricted-globals'],
     ['randomness in the model', 'libs/model/src/layout.ts', 'export const chance = Math.random();', 'no-restricted-properties'],
     [
       'a floating promise',

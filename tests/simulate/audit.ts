@@ -1,6 +1,6 @@
 /** Looks on, and says what must never be: a stream counted twice, a replica that differs, books that do not agree. */
 import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
-import type { RunState } from '@troupe/run';
+import type { RunState } from '@troupe/scheduler';
 import { tap, type Connection } from '@troupe/transport';
 import { faultsOf } from './books.js';
 import { sha256 } from './training.js';

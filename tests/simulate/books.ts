@@ -1,5 +1,5 @@
 /** What is always true of the run core's state: everything it keeps twice agrees. */
-import type { RunState } from '@troupe/run';
+import type { RunState } from '@troupe/scheduler';
 
 /** @returns what is not as it should be */
 export function faultsOf(state: RunState): string[] {

@@ -1,5 +1,5 @@
 /** The run core alone with very many workers: an event queue, no gradients, no links. */
-import { createRunState, step, type RunEffect, type RunInput } from '@troupe/run';
+import { createRunState, step, type RunEffect, type RunInput } from '@troupe/scheduler';
 import { faultsOf } from './books.js';
 import type { Random } from './random.js';
 

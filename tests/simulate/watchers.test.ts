@@ -1,5 +1,5 @@
 import { encodeFrames } from '@troupe/protocol';
-import { createRunState, step, type RunState } from '@troupe/run';
+import { createRunState, step, type RunState } from '@troupe/scheduler';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { describe, expect, it } from 'vitest';
 import { createAudit } from './audit.js';

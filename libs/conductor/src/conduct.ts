@@ -1,15 +1,7 @@
 /** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
 import { hostReduce } from '@troupe/collective/star';
-import {
-  createRunState,
-  NO_WORKER,
-  type RunInput,
-  type RunPhase,
-  type RunSettings,
-  type RunState,
-  type RunStatus,
-  type WorkerView,
-} from '@troupe/run';
+import type { RunPhase, RunStatus, WorkerView } from '@troupe/run';
+import { createRunState, NO_WORKER, type RunInput, type RunSettings, type RunState } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createControlServer, type ControlServer } from './control-server.js';
 import { createFollowUps } from './follow-ups.js';

@@ -14,7 +14,7 @@ import {
   type MessageOf,
   type StopCode,
 } from '@troupe/protocol';
-import type { RunInput } from '@troupe/run';
+import type { RunInput } from '@troupe/scheduler';
 import { TransportError, type Connection } from '@troupe/transport';
 
 /** Links at once that may be open without having said hello. */

@@ -1,7 +1,8 @@
 /** What follows a round: progress for people, validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { ReduceUpdate } from '@troupe/collective/star';
-import type { RoundTiming, RunEffect, RunEvent } from '@troupe/run';
+import type { RoundTiming, RunEvent } from '@troupe/run';
+import type { RunEffect } from '@troupe/scheduler';
 import type { CheckpointWriter, SideJobs } from './ports.js';
 import { createProgress } from './progress.js';
 import { validationHistoryUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';

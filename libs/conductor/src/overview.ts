@@ -1,6 +1,7 @@
 /** Who takes part and where the time of a round goes, for whoever looks on; decides nothing. */
 import { LIMITS, type Message } from '@troupe/protocol';
-import { MAX_WORKERS_SHOWN, type RoundTiming, type RunState, type WorkerRecord, type WorkerView } from '@troupe/run';
+import { MAX_WORKERS_SHOWN, type RoundTiming, type WorkerView } from '@troupe/run';
+import type { RunState, WorkerRecord } from '@troupe/scheduler';
 import { printable } from './control-server.js';
 import type { ReduceEvent } from './run-shell.js';
 

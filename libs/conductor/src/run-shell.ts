@@ -9,7 +9,7 @@ import {
 import type { Streams } from '@troupe/corpus';
 import { learningRateAt, type Replica } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError, type TrainingConfig } from '@troupe/protocol';
-import { step, type RunEffect, type RunInput, type RunState } from '@troupe/run';
+import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { StreamStates } from './stream-states.js';
 import type { Knobs } from './training.js';

@@ -1,4 +1,4 @@
-import { createRunState, step, type RunState } from '@troupe/run';
+import { createRunState, step, type RunState } from '@troupe/scheduler';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createOverview, type Overview } from '../src/overview.js';
 import type { ReduceEvent } from '../src/run-shell.js';

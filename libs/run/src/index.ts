@@ -1,20 +1,7 @@
 export { type RunEvent } from './events.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export { CELL_NAMES, modelName, modelOptions } from './model-names.js';
-export { type Pace } from './pace.js';
 export { RUN_OPTIONS, type RunOption } from './options.js';
-export {
-  createRunState,
-  type Decision,
-  type WorkUnit,
-  type Lease,
-  type RunEffect,
-  type RunInput,
-  type RunSettings,
-  type RunState,
-  type WorkerRecord,
-} from './state.js';
-export { NO_WORKER, step } from './step.js';
 export {
   MAX_PLAY_CHARACTERS,
   MAX_PRIME_CHARACTERS,
