@@ -11,13 +11,13 @@ const FILE = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url))
 
 const INTRODUCTION = `# Benchmarks
 
-\`npm run bench\` measures all of this on your machine (about an hour), \`npm run bench -- PART\` one part of it, with
-\`--json\` for a program, with \`--quick\` only to see that it works. \`--write\` puts the figures of the parts it measured into this page.
+\`npm run bench\` measures everything on this page on your machine, in about an hour. \`npm run bench -- PART\` measures one part. \`--json\`
+prints the figures for a program. \`--quick\` only checks that everything works. \`--write\` puts the measured figures into this page.
 
-How it is measured: contestants are processes of their own that sit idle until it is their turn; each is warmed up, then they are
-timed in turn, again and again, never two at once. Figures are medians; a ratio is the median over turns of one run, so that
-what disturbs the machine disturbs both sides. Absolute figures belong to the machine they were measured on: on a shared or virtual one they
-move by 10 % and more from one hour to the next, the ratios by less. Leave the machine alone meanwhile.
+Every contestant is a process of its own that idles until its turn. Each is warmed up. Then they are timed in turn, again and again, never
+two at once. Figures are medians. A ratio is the median over the turns of one run, so whatever disturbs the machine disturbs both sides.
+Absolute figures belong to the machine they were measured on: on a shared or virtual one they vary by 10 % and more from one hour to the
+next, ratios by less. Leave the machine alone while it measures.
 `;
 
 /**

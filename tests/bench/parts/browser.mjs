@@ -10,17 +10,17 @@ import { folders, weight } from './browser/weight.mjs';
 
 export const title = 'In a browser';
 export const about =
-  'A headless Chromium opens the page for volunteers, which a real coordinator serves on this machine, and presses its button as ' +
-  'soon as that does something; nothing is cached. A tab against a worker process (engine wasm, one thread, share 100 %): each alone ' +
-  'in a run, in turn; chars/s over the rounds after a warm-up; the ratio is the median over turns. Times are taken where the ' +
-  "coordinator's JSON lines are read.";
+  'A headless Chromium opens the page for volunteers, which a real coordinator serves on this machine, and presses its ' +
+  'button as soon as the button works. Nothing is cached. A tab is compared with a worker process (engine wasm, one thread, ' +
+  'share 100 %): each is alone in a run, in turn. chars/s is measured over the rounds after a warm-up; the ratio is the ' +
+  'median over turns. Times are taken where the JSON lines of the coordinator are read.';
 
 const SECTIONS = { speed, opening, company, dashboard, weight };
 
 /** @param {import('../report.mjs').Options} options @returns {Promise<import('../report.mjs').Result>} */
 export async function measure({ quick, progress }) {
   const executable = findChromium();
-  if (executable === undefined) return { skipped: `there is no Chromium here: ${HOW_TO_GET_ONE}` };
+  if (executable === undefined) return { skipped: `there is no Chromium: ${HOW_TO_GET_ONE}` };
   const missing = Object.entries(folders()).find(([, folder]) => !fs.existsSync(path.join(folder, 'index.html')));
   if (missing !== undefined) return { skipped: `the page "${missing[0]}" is not built: npm run build` };
   // For whoever works on one of them.

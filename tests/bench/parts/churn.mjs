@@ -9,9 +9,10 @@ import { throughput } from './churn/throughput.mjs';
 
 export const title = 'Under churn';
 export const about =
-  'Coordinator and workers as processes of their own, engine wasm, each worker bound to a core in turn, so that whoever starts disturbs as ' +
-  'few others as can be. Workers are killed (SIGKILL), frozen (SIGSTOP) and replaced while the run goes on. Times are taken where the ' +
-  "processes' JSON lines are read; when a worker began with a lease follows from its own `computed` lines.";
+  'Coordinator and workers are processes of their own, with engine wasm. Each worker is bound to a core in turn, so that a ' +
+  'starting process disturbs as few others as possible. Workers are killed (SIGKILL), frozen (SIGSTOP) and replaced during ' +
+  'the run. Times are taken where the JSON lines of the processes are read. When a worker began with a lease follows from ' +
+  'its own `computed` lines.';
 
 /** @typedef {import('../report.mjs').Measured} Measured */
 
@@ -19,7 +20,7 @@ const SECTIONS = { throughput, frozen, restart, mixed, exactness, cost };
 
 /** @param {import('../report.mjs').Options} options @returns {Promise<import('../report.mjs').Result>} */
 export async function measure({ quick, progress }) {
-  if (!canDisturb) return { skipped: 'processes are found and frozen by means that only Linux has' };
+  if (!canDisturb) return { skipped: 'this part finds and freezes processes in ways that only Linux has' };
   // For whoever works on one of them.
   const wanted = (process.env.TROUPE_BENCH_CHURN ?? Object.keys(SECTIONS).join(',')).split(',');
   /** @type {[string, Measured][]} */

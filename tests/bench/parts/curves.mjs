@@ -8,8 +8,9 @@ import { runFlags, train, withScratch } from '../runs.mjs';
 
 export const title = 'The loss curve of one, two and three workers';
 export const about =
-  'The same run, seed and global batch, by one, two and three worker processes, with fp32 on the wire: train loss of every round ' +
-  'against that of one worker. Only the order in which float32 gradients are added differs.';
+  'The same run, with the same seed and global batch, by one, two and three worker processes, with fp32 on the wire. The ' +
+  'train loss of every round is compared with that of one worker. Only the order in which float32 gradients are added ' +
+  'differs.';
 
 const LIMIT = 1e-3;
 const WORKERS = [1, 2, 3];
@@ -37,7 +38,7 @@ export async function measure({ quick, progress }) {
     tables: [
       {
         caption: `${describeSize(SMALL)}, ${CORPUS}, ${rounds} rounds`,
-        head: ['Workers', 'Rounds with all of them', 'Largest difference, nats/char', `Loss of round ${rounds}`],
+        head: ['Workers', 'Rounds with all workers', 'Largest difference, nats/char', `Loss of round ${rounds}`],
         rows,
       },
     ],
@@ -49,7 +50,7 @@ export async function measure({ quick, progress }) {
       },
     ],
     notes: [
-      'Rounds start with the first worker that is ready and the others join as they come, which changes nothing in the curve.',
+      'A run starts with the first worker that is ready, and the others join as they come. That does not change the curve.',
     ],
     data: { ...SMALL, corpus: CORPUS, rounds, largest, losses: curves.map((curve) => curve.map(({ trainLoss }) => trainLoss)) },
   };

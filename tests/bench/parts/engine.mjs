@@ -3,11 +3,11 @@ import { ALL_SIZES, describeSize, flops } from '../configs.mjs';
 import { race } from '../contestant.mjs';
 import { count, decimal, ms } from '../report.mjs';
 
-export const title = 'The engines for the processor';
+export const title = 'CPU engines';
 export const about =
-  'One process on one core, no network: forward and backward pass of a window (truncated back-propagation), and the same followed ' +
-  'by a step of Adam on the mean gradient. GFLOP/s counts the multiplications and additions of the matrix products, ' +
-  '6 B T (4 H² (2L - 1) + H V), the one-hot input as a table look-up; V = 65.';
+  'One process on one core, without network: the forward and backward pass of one window (truncated back-propagation), and ' +
+  'the same followed by an Adam step on the mean gradient. GFLOP/s counts the multiplications and additions of the matrix ' +
+  'products, 6 B T (4 H² (2L - 1) + H V), with the one-hot input as a table look-up; V = 65.';
 
 /**
  * @param {string} engine
@@ -37,7 +37,9 @@ export async function enginesHere(/** @type {readonly import('@troupe/engines').
   const reports = await probeEngines({ nowMs: () => performance.now(), engines: wanted });
   return {
     present: reports.filter(({ present }) => present).map(({ name }) => name),
-    notes: reports.flatMap((report) => (report.present ? [] : [`${report.name} is not here: ${report.why}. ${report.remedy}`])),
+    notes: reports.flatMap((report) =>
+      report.present ? [] : [`${report.name} is not available: ${report.why}. ${report.remedy}`],
+    ),
   };
 }
 

@@ -12,8 +12,9 @@ import { runFlags, startTroupe, train, usualCorpus, withScratch } from '../runs.
 
 export const title = 'Validation loss against PyTorch';
 export const about =
-  'A checkpoint of a short run, measured by `troupe eval` (float32, wasm) and by tests/golden/eval_checkpoint.py, which loads the ' +
-  'tensors into nn.LSTM and nn.Linear and computes in float64; hidden state carried over the whole validation part.';
+  'A checkpoint of a short run is measured twice: by `troupe eval` (float32, wasm), and by tests/golden/eval_checkpoint.py, ' +
+  'which loads the tensors into nn.LSTM and nn.Linear and computes in float64. The hidden state is carried over the whole ' +
+  'validation part.';
 
 const LIMIT = 1e-4;
 const SCRIPT = fileURLToPath(new URL('../../golden/eval_checkpoint.py', import.meta.url));

@@ -4,11 +4,12 @@ import { race, ratioOf } from '../contestant.mjs';
 import { findSoftwareDriver, hasHardware } from '../contestants/gpu-driver.mjs';
 import { count, decimal, ms } from '../report.mjs';
 
-export const title = 'WebGPU, against TensorFlow.js on the same adapter';
+export const title = 'WebGPU against TensorFlow.js';
 export const about =
-  "Troupe's webgpu engine and tfjs-backend-webgpu in Node (Dawn), in turn on one adapter: forward and backward pass of a window, the " +
-  'gradient read back. tfjs twice: with its own differentiation, and with the backward pass by hand. On a machine without a GPU ' +
-  'the adapter is an imitation in software, which shows whether the work is well cut, not how fast a GPU is.';
+  "Troupe's webgpu engine and tfjs-backend-webgpu in Node (Dawn), in turn on the same adapter: the forward and backward " +
+  'pass of one window, with the gradient read back. tfjs runs in two ways: with its own differentiation, and with a ' +
+  'backward pass written by hand. On a machine without a GPU, the adapter is emulated in software. Then the figures show ' +
+  'whether the work is divided well, not how fast a GPU is.';
 
 const GOAL = 5;
 /** An imitation takes half a minute for the first step of tfjs. */
@@ -24,7 +25,7 @@ function entry(name, [script, ...args], size) {
 export async function measure({ quick, progress }) {
   const hardware = hasHardware();
   if (!hardware && findSoftwareDriver() === undefined) {
-    return { skipped: 'neither a GPU nor a software adapter is here: apt install chromium brings one' };
+    return { skipped: 'there is neither a GPU nor a software adapter: apt install chromium installs one' };
   }
   const tables = [];
   const goals = [];
@@ -41,7 +42,7 @@ export async function measure({ quick, progress }) {
     const compared = rivals.map((rival) => ({ ...rival, ratio: ratioOf(ours, rival) }));
     tables.push({
       caption: describeSize(size),
-      head: ['Contestant', 'chars/s', 'ms a step', 'Troupe is', 'What ran'],
+      head: ['Contestant', 'chars/s', 'Time per step', 'Troupe is', 'What ran'],
       rows: [ours, ...compared].map((score) => [
         score.name,
         count(score.charsPerSecond),

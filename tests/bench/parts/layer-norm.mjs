@@ -5,10 +5,10 @@ import { decimal } from '../report.mjs';
 import { runFlags, train, usualCorpus, withScratch } from '../runs.mjs';
 import { enginesHere } from './engine.mjs';
 
-export const title = 'What layer normalisation brings';
+export const title = 'Layer normalisation';
 export const about =
-  'The same run with and without `--layer-norm`: validation loss after the same number of rounds, and what a round costs. Every pair ' +
-  'starts from the same seed.';
+  'The same run with and without `--layer-norm`: the validation loss after the same number of rounds, and the time of a ' +
+  'round. Both runs of a pair start from the same seed.';
 
 const DEADLINE_MS = 600_000;
 
@@ -30,7 +30,7 @@ export async function measure({ quick, progress }) {
     tables: [
       {
         caption: `${describeSize(SMALL)}, ${corpus}, ${rounds} rounds of Adam, two workers, engine ${engine}`,
-        head: ['Peak rate', 'Seed', 'Without, nats/char', 'With', 'Round without', 'With'],
+        head: ['Peak rate', 'Seed', 'Without, nats/char', 'With, nats/char', 'Round without', 'Round with'],
         rows: pairs.map(({ rate, seed, without, with: normalised }) => [
           String(rate),
           String(seed),

@@ -8,11 +8,11 @@ import { enginesHere } from './engine.mjs';
 
 /** @typedef {import('../runs.mjs').Round} Round */
 
-export const title = 'Two worker processes against one';
+export const title = 'Two workers against one';
 export const about =
-  '`troupe train` with one and with two worker processes: coordinator, WebSockets, all-reduce with fp16 gradients and optimizer ' +
-  'included, the same global batch. chars/s over the rounds after a warm-up; runs in turn, one, two, one, two; the ratio is the ' +
-  'median over pairs.';
+  '`troupe train` with one and with two worker processes, with the same global batch. The figures include the coordinator, ' +
+  'WebSockets, the all-reduce with fp16 gradients, and the optimizer. chars/s is measured over the rounds after a warm-up. ' +
+  'Runs alternate: one worker, two, one, two. The ratio is the median over pairs.';
 
 const GOAL = 1.85;
 /** Rounds that do not count: code is compiled, and the streams are dealt by measured speed. */
@@ -46,7 +46,7 @@ export async function measure({ quick, progress }) {
     goals: results.flatMap(({ goals }) => goals),
     notes: [
       ...notes,
-      'A sum of gradient times that grows with the second worker is what the cores lose to each other (memory, shared caches, the coordinator on a core of the workers), not what the cluster adds; that is "everything else".',
+      'If the sum of gradient times grows with the second worker, the cores lose that time to each other (memory, shared caches, the coordinator on a core of the workers). What the cluster adds is "everything else".',
     ],
     data: results.map(({ data }) => data),
   };
@@ -77,11 +77,11 @@ async function compare(plan, pairs, progress) {
     tables: [
       {
         caption: `${plan.engine}, ${describeSize(plan.size)}, ${plan.corpus}`,
-        head: ['Workers', 'chars/s', 'of each run'],
+        head: ['Workers', 'chars/s', 'Each run'],
         rows: [1, 2].map((workers) => [String(workers), count(median(rates[workers])), rates[workers].map(count).join(', ')]),
       },
       {
-        caption: `${plan.engine}: where a round goes (a run of its own for each, medians over rounds)`,
+        caption: `${plan.engine}: where the time of a round goes (a separate run for each row, medians over rounds)`,
         head: ['Workers', 'Round', 'Gradient, slowest worker', 'Everything else', 'Gradient, sum of workers'],
         rows: splits.map(({ workers, roundMs, slowestMs, sumMs }) => [
           String(workers),

@@ -6,10 +6,12 @@ import { troupe } from './engine.mjs';
 
 export const title = 'Against TensorFlow.js';
 export const about =
-  'The same model in tfjs twice. As its documentation has it: tf.layers.lstm layers, a dense softmax, trainOnBatch with Adam, on ' +
-  'tfjs-backend-wasm (SIMD) and on the cpu backend; trainOnBatch includes the optimizer, so it is compared with gradient and Adam step here. ' +
-  "And at its best: the loop over time and its backward pass written by hand with tfjs's operations (Troupe's own tfjs engine), which " +
-  'computes the gradient only and is compared with the gradient alone. One process each, in turn, on one machine; the ratio is the median over turns.';
+  'The same model in TensorFlow.js, in two ways. The first follows its documentation: tf.layers.lstm layers, a dense ' +
+  'softmax and trainOnBatch with Adam, on tfjs-backend-wasm (SIMD) and on the cpu backend. trainOnBatch includes the ' +
+  'optimizer, so it is compared with our gradient and Adam step. The second is tfjs at its best: the loop over time and its ' +
+  "backward pass written by hand with its operations (Troupe's own tfjs engine). It computes the gradient only, and is " +
+  'compared with our gradient alone. Each contestant is one process, in turn, on one machine; the ratio is the median over ' +
+  'turns.';
 
 const LAYERS_GOAL = 25;
 const LOOP_GOAL = 6;
@@ -58,7 +60,7 @@ export async function measure({ quick, progress }) {
     const compared = rivals.map((rival) => ({ ...rival, ratio: ratioOf(trains.has(rival.name) ? step : gradient, rival) }));
     tables.push({
       caption: describeSize(size),
-      head: ['Contestant', 'chars/s', 'ms a step', 'Troupe is', 'Steps', 'What ran'],
+      head: ['Contestant', 'chars/s', 'Time per step', 'Troupe is', 'Steps', 'What ran'],
       rows: [row(gradient, ''), row(step, ''), ...compared.map((rival) => row(rival, `${decimal(rival.ratio, 1)}x as fast`))],
     });
     notes.push(...dropped.map(({ message }) => `${message}; left out.`));

@@ -7,16 +7,16 @@ import { enginesHere, troupe } from './engine.mjs';
 
 export const title = 'Against PyTorch';
 export const about =
-  'Forward and backward pass of the same model in PyTorch on one thread: one-hot input, nn.LSTM, nn.Linear, cross_entropy; in ' +
-  'turn with our engines on one core. A ratio above 1 means faster than PyTorch. PyTorch and the native engine compute with 256 or 512 ' +
-  'bits at a time, WebAssembly with 128. GFLOP/s are those of the matrix products of the model; those of a large product alone in ' +
-  'PyTorch\'s BLAS ("GEMM") show what the core can do: the roofline.';
+  'The forward and backward pass of the same model in PyTorch on one thread (one-hot input, nn.LSTM, nn.Linear, ' +
+  'cross_entropy), in turn with our engines on one core. A ratio above 1 means faster than PyTorch. PyTorch and the native ' +
+  'engine compute with 256 or 512 bits at a time, WebAssembly with 128. GFLOP/s are those of the matrix products of the ' +
+  'model. GEMM is the speed of one large product in the BLAS of PyTorch. It shows what the core can do: the roofline.';
 
 /** @type {Readonly<Record<string, readonly number[]>>} at least so many times PyTorch, for each size */
 const GOALS = { native: [1.5, 1.5, 1.1, 1.1], wasm: [1, 0.9, 0.75, 0.65] };
 
 const LIMITS =
-  "What limits them: WebAssembly multiplies 128 bits at a time, so about half of the GEMM figure is the most it can reach, and it comes near that; more needs fewer products, which is why weight gradients use Strassen's method. The native engine is near the core's limit; what is missing goes into gates (a tenth of the time in the smallest model) and into recurrent products of few rows.";
+  "What limits them: WebAssembly multiplies 128 bits at a time, so it can reach at most about half of the GEMM figure, and it comes close. Going further takes fewer products, which is why weight gradients use Strassen's method. The native engine is near the core's limit. The rest goes into gates (a tenth of the time in the smallest model) and into recurrent products of few rows.";
 
 /** @param {import('../configs.mjs').Size} size @returns {import('../contestant.mjs').Entry} */
 function torch(size) {
@@ -52,7 +52,11 @@ export async function measure({ quick, progress }) {
   return {
     tables: [{ head: ['Model', 'What ran', 'chars/s', 'GFLOP/s', 'Times PyTorch'], rows }],
     goals,
-    notes: [...notes, LIMITS, 'Releases of PyTorch differ, and so does the BLAS beneath; TROUPE_PYTHON chooses another.'],
+    notes: [
+      ...notes,
+      LIMITS,
+      'Releases of PyTorch differ, and so do their BLAS libraries. TROUPE_PYTHON chooses another Python.',
+    ],
     data,
   };
 }

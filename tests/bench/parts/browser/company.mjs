@@ -29,14 +29,14 @@ export async function company({ quick, progress, chromium }) {
   return {
     tables: [
       {
-        caption: `Two tabs and a worker process, ${describeSize(SIZE)}, reproducible: a tab is closed in the middle of a round`,
-        head: ['Closing', 'A round before', `Longest of the next ${plan.after}`, 'Bound'],
+        caption: `Two tabs and a worker process, ${describeSize(SIZE)}, reproducible; a tab is closed in the middle of a round`,
+        head: ['Closing', 'Round before', `Longest of the next ${plan.after}`, 'Bound'],
         rows: closings.map(({ usualMs, longestMs, boundMs }, i) => [String(i + 1), ms(usualMs), ms(longestMs), ms(boundMs)]),
       },
     ],
     goals: [
       {
-        text: `no round is longer than the deadline of the lease that was lost and a round: ${kept ? 'so it is' : 'one was'}`,
+        text: `rounds that take longer than the deadline of the lost lease plus one round: ${kept ? 'none' : 'at least one'}`,
         met: kept,
         binding: false,
       },
@@ -47,7 +47,7 @@ export async function company({ quick, progress, chromium }) {
       },
     ],
     notes: [
-      'The bound is half as much again as a round before the closing, plus 250 ms, which is the shortest deadline that the coordinator gives, plus such a round.',
+      'The bound is 1.5 times a round before the closing plus 250 ms, which is the shortest deadline that the coordinator gives, plus one such round.',
     ],
     data: { ...SIZE, ...plan, closings, difference, losses: rounds.map(({ trainLoss }) => trainLoss) },
   };

@@ -236,8 +236,8 @@ function reportOf(plan, pairs, visit, version) {
     tables: [pageTable(plan, visit, version), gestureTable(visit), viewerTable(pairs)],
     goals: goalsOf(visit, cost),
     notes: [
-      `Rounds with viewers took ${percent(slowdown)} longer (median of pairs); what a viewer costs is told apart from the machine's own unrest by the time that the coordinator's main thread was at work.`,
-      'Chromium, the crew and the coordinator share the cores, and Chromium draws without a GPU.',
+      `Rounds with viewers took ${percent(slowdown)} longer (median of pairs). The time that the coordinator's main thread was busy separates what viewers cost from other disturbances of the machine.`,
+      'Chromium, the workers and the coordinator share the cores, and Chromium draws without a GPU.',
     ],
     data: { ...SIZE, ...plan, viewers: VIEWERS, pairs, cost, slowdown, visit, version },
   };
@@ -247,11 +247,11 @@ function reportOf(plan, pairs, visit, version) {
 function pageTable(plan, { firstMs, bytes, rawBytes, live, heapBytes }, version) {
   const [early, late] = heapBytes;
   return {
-    caption: `The dashboard of a run with ${count(plan.history)} rounds behind it and ${plan.workers} workers at work, in a tab of ${version}`,
+    caption: `The dashboard of a run with ${count(plan.history)} past rounds and ${plan.workers} active workers, in a tab of ${version}`,
     head: ['', ''],
     rows: [
       ['From opening to the whole curve', ms(firstMs)],
-      ['Received for it', `${decimal(bytes / 1000, 1)} kB (${decimal(rawBytes / 1000, 1)} kB of JSON)`],
+      ['Data received for it', `${decimal(bytes / 1000, 1)} kB (${decimal(rawBytes / 1000, 1)} kB of JSON)`],
       [`Main thread busy, ${plan.liveMs / 1000} s live`, percent(live.busy)],
       ['Longest task since the first curve', taskText(live.longestMs)],
       [`Heap after ${plan.liveMs / 1000} s`, `${decimal(early / MEGABYTE, 2)} MB`],
@@ -263,8 +263,8 @@ function pageTable(plan, { firstMs, bytes, rawBytes, live, heapBytes }, version)
 /** @param {Visit} visit @returns {import('../../report.mjs').Table} */
 function gestureTable({ gestures }) {
   return {
-    caption: 'While a person moves the mouse over the charts, zooms in and out, and scrolls',
-    head: ['Gesture', 'Frames per second', 'Longest between two', 'Longest task'],
+    caption: 'Smoothness while a person moves the mouse over the charts, zooms in and out, and scrolls',
+    head: ['Gesture', 'Frames per second', 'Longest gap between frames', 'Longest task'],
     rows: Object.entries(gestures).map(([name, { framesPerSecond, worstFrameMs, longestMs }]) => [
       name,
       decimal(framesPerSecond, 1),
@@ -283,8 +283,8 @@ function viewerTable(pairs) {
     spans.map(({ busyMs }) => decimal(busyMs, 1)).join(', '),
   ];
   return {
-    caption: 'What watching costs the run',
-    head: ['Viewers', 'A round', "Coordinator's main thread at work, a round", 'of each turn, ms'],
+    caption: 'What viewers cost the run',
+    head: ['Viewers', 'Round', "Coordinator's main thread busy, per round", 'Each turn, ms'],
     rows: [
       row(
         '0',

@@ -103,14 +103,14 @@ function reportOf(turns, trainingMs) {
   return {
     tables: [
       {
-        caption: 'Opening the page with nothing cached, and the terms it offers',
+        caption: 'Opening the page with nothing cached and with its default terms',
         head: [
           'Button pressed after',
           'Ready',
           'First contribution counted',
           'Engine',
           'Longest task while opening',
-          'while training',
+          'Longest task while training',
         ],
         rows: turns.map(({ pressedMs, readyMs, firstMs, engine, loading, training }) => [
           ms(pressedMs),
@@ -135,7 +135,7 @@ function reportOf(turns, trainingMs) {
       },
     ],
     notes: [
-      'Browsers tell of tasks from 50 ms on; that this one does is tried in every turn. Computing happens in other threads.',
+      'Browsers report only tasks of 50 ms and longer. Every turn checks that this browser does. Computing happens in other threads.',
     ],
     data: { turns, trainingMs },
   };

@@ -75,7 +75,7 @@ function reportOf({ tab, node }, version) {
     tables: [
       {
         caption: `One worker, engine ${ENGINE} in one thread, ${describeSize(SIZE)}, ${usualCorpus()}`,
-        head: ['Worker', 'chars/s', 'of each turn', 'Kernels'],
+        head: ['Worker', 'chars/s', 'Each turn', 'Kernels'],
         rows: [row(`Node ${process.version}`, node), row(`a tab of ${version}`, tab)],
       },
     ],
@@ -87,7 +87,9 @@ function reportOf({ tab, node }, version) {
       },
     ],
     notes:
-      engines.size === 1 ? [] : ['Tab and Node chose different kernels, each by its own trial: the ratio compares those too.'],
+      engines.size === 1
+        ? []
+        : ['Tab and Node chose different kernels, each in its own trial. The ratio includes that difference.'],
     data: { ...SIZE, tab, node, ratio, version },
   };
 }

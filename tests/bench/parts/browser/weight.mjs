@@ -24,7 +24,7 @@ export function weight() {
   });
   const known = new Set(pages[0].files);
   const trainer = reach(volunteer, TRAINER).filter((file) => !known.has(file));
-  const later = { name: 'volunteer, once pressed: trainer and engine', files: trainer, bytes: zipped(volunteer, trainer) };
+  const later = { name: 'volunteer, after the button: trainer and engine', files: trainer, bytes: zipped(volunteer, trainer) };
   return {
     tables: [
       {

@@ -34,8 +34,16 @@ export async function cost({ quick, progress }) {
   return {
     tables: [
       {
-        caption: 'What reproducibility costs: chars/s of `troupe train` (medians of turns)',
-        head: ['Model', 'Workers', 'Reproducible', 'Default, engine wasm', 'Default, engine auto', 'Of wasm', 'Of auto'],
+        caption: 'The cost of reproducibility: chars/s of `troupe train` (medians of turns)',
+        head: [
+          'Model',
+          'Workers',
+          'Reproducible',
+          'Default, engine wasm',
+          'Default, engine auto',
+          'Relative to wasm',
+          'Relative to auto',
+        ],
         rows: results.map(({ size, workers, rates: [exact, wasm, auto] }) => [
           describeSize(size),
           String(workers),

@@ -45,13 +45,13 @@ export async function frozen({ quick, progress }) {
   return {
     tables: [
       {
-        caption: `A worker of two frozen for ${FROZEN_MS / 1000} s: until all its streams are computed elsewhere`,
+        caption: `One of two workers frozen for ${FROZEN_MS / 1000} s: time until the other computes all its streams`,
         head: [
-          'A round',
-          'Its lease takes',
+          'Round',
+          'Time of its lease',
           'Deadline, about',
-          'Streams elsewhere after',
-          'After SIGCONT a quarter of all streams again',
+          'Streams computed elsewhere after',
+          'From SIGCONT until it has a quarter of all streams again',
         ],
         rows: [[ms(roundMs), ms(leaseMs), ms(allowanceMs(leaseMs)), medianOf(after, ms), medianOf(backMs, ms)]],
       },

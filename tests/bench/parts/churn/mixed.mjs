@@ -37,8 +37,8 @@ export async function mixed({ quick, progress }) {
   return {
     tables: [
       {
-        caption: `A worker and one of a tenth of its speed, ${describeSize(SIZE)}`,
-        head: ['Fast one alone, chars/s', 'Slow one alone', 'Ideal round', 'Round', 'Ratio, each turn'],
+        caption: `A fast worker and one with a tenth of its speed, ${describeSize(SIZE)}`,
+        head: ['Fast worker alone, chars/s', 'Slow worker alone, chars/s', 'Ideal round', 'Round', 'Ratio, each turn'],
         rows: [
           [
             count(middle(({ fast }) => fast)),
@@ -52,7 +52,7 @@ export async function mixed({ quick, progress }) {
     ],
     goals: [
       {
-        text: `with a worker slowed ${SLOWNESS}x a round takes ${decimal(median(ratios), 2)}x the ideal for the summed speeds (goal: at most ${MAX_RATIO}x)`,
+        text: `with one worker slowed ${SLOWNESS}x, a round takes ${decimal(median(ratios), 2)}x the ideal for the sum of their speeds (goal: at most ${MAX_RATIO}x)`,
         met: median(ratios) <= MAX_RATIO,
         binding: false,
       },
