@@ -1,5 +1,5 @@
-// Bundles a page into its dist/: scripts and style sheets, what stands in static/, and the licenses of what others wrote. Its page.json
-// says what dist/ is to hold (`files`, with the source of each) and the oldest browsers that are to run it, as esbuild names them.
+// Bundles a page into its dist/: scripts and style sheets, the files of static/, and the licenses of third-party code. Its page.json
+// lists the files to build with the source of each (`files`), and the oldest browsers to support, as esbuild names them.
 // Usage: node scripts/build-page.mjs apps/volunteer
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -15,7 +15,7 @@ export async function buildPage(folder) {
   const dist = path.join(app, 'dist');
   await fs.mkdir(dist, { recursive: true });
   for (const old of await fs.readdir(dist)) {
-    // Of an earlier build.
+    // Left by an earlier build.
     if (/\.(js|css|html|json|txt)$/.test(old)) await fs.rm(path.join(dist, old));
   }
   const { metafile } = await build({
@@ -38,7 +38,7 @@ export async function buildPage(folder) {
 }
 
 /**
- * The licenses of what others wrote and the bundle holds, which they want to go with it.
+ * The licenses of the third-party code in the bundle, which must be distributed with it.
  * @param {string} app
  * @param {string[]} inputs files that were bundled, relative to the app
  */
@@ -48,7 +48,7 @@ async function licensesOf(app, inputs) {
   return (await Promise.all(texts)).join('\n\n');
 }
 
-/** The package that a file is of; none for our own. */
+/** The package that a file belongs to; none for our own files. */
 function packageOf(file) {
   return /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(file)?.slice(1) ?? [];
 }
@@ -59,7 +59,7 @@ async function licenseOf(name, file) {
   const license = (await fs.readdir(home)).find((entry) => /^licen[cs]e/i.test(entry));
   if (license !== undefined) return fs.readFile(path.join(home, license), 'utf8');
   const head = /^(\/\/.*\n)+/.exec(await fs.readFile(file, 'utf8'))?.[0];
-  if (!head?.includes('Copyright')) throw new Error(`${name} is bundled and says nothing of its license`);
+  if (!head?.includes('Copyright')) throw new Error(`${name} is bundled and has no license text`);
   return head;
 }
 

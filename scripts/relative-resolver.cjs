@@ -1,4 +1,4 @@
-// For the linter's search for import cycles, which lie within a project, where imports are relative and end in .js for a .ts file.
+// Resolves imports for the linter's search for cycles. Within a project, imports are relative and end in .js for a .ts file.
 const path = require('node:path');
 
 exports.interfaceVersion = 2;

@@ -1,4 +1,4 @@
-/** What stops a benchmark: why, and what to do about it. */
+/** An error that stops a benchmark, with its reason and a remedy. */
 export class BenchError extends Error {
   /** @override */
   name = 'BenchError';

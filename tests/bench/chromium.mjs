@@ -1,4 +1,4 @@
-/** A real Chromium, driven over the DevTools protocol: as much of it as figures about pages need. */
+/** Drives a real Chromium over the DevTools protocol. Implements only what the measurements of the pages need. */
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -12,13 +12,13 @@ import { interruption } from './interruption.mjs';
 /** @typedef {{ resolve: (result: Json) => void, reject: (error: Error) => void, command: string, deadline: NodeJS.Timeout }} Waiting */
 /**
  * @typedef {object} Tab
- * @property {(url: string) => Promise<number>} open starts loading; returns when it was told to, performance.now()
+ * @property {(url: string) => Promise<number>} open starts loading; returns the time of that request, performance.now()
  * @property {(expression: string) => Promise<any>} evaluate the value, awaited if it is a promise
  * @property {(expression: string, timeoutMs: number) => Promise<any>} until the value once it is truthy
  * @property {(method: string, params?: Json) => Promise<Json>} command
  * @property {() => Promise<void>} close
  */
-/** @typedef {{ version: string, tab: (script: string) => Promise<Tab> }} Chromium `tab`: an empty one; `script` runs first in what it opens */
+/** @typedef {{ version: string, tab: (script: string) => Promise<Tab> }} Chromium `tab`: opens an empty tab; `script` runs first in every page that it opens */
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome', '/opt/google/chrome/chrome'];
 export const HOW_TO_GET_ONE = 'apt install chromium, or point TROUPE_CHROMIUM to one';
@@ -31,7 +31,7 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-dev-shm-usage',
-  // Pipes rather than a port: when this process ends, however, so does Chromium.
+  // Pipes instead of a port: Chromium ends when this process ends, for any reason.
   '--remote-debugging-pipe',
 ];
 const ANSWER_MS = 60_000;
@@ -66,13 +66,13 @@ export async function withChromium(executable, use) {
     interruption.removeEventListener('abort', end);
     end();
     await closed;
-    // Chromium's children may still write; a folder that is left in the temporary place is no reason to lose what was measured.
+    // Chromium's children may still write. A leftover temporary folder is no reason to lose the measurements.
     await fs.promises.rm(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }).catch(() => undefined);
   }
 }
 
 /**
- * Messages are JSON, each ended by a zero.
+ * Messages are JSON, each terminated by a zero byte.
  * @param {import('node:child_process').ChildProcess} child
  * @returns {(method: string, params?: Json, sessionId?: string) => Promise<Json>}
  */
@@ -118,7 +118,7 @@ function chromiumGone() {
 }
 
 /**
- * In a profile of its own, so that nothing is cached or remembered, and a window of its own, since hidden tabs are not drawn.
+ * Opens a tab in its own profile, so that nothing is cached or remembered, and in its own window, because hidden tabs are not drawn.
  * @param {ReturnType<typeof createWire>} send
  * @param {string} script
  * @returns {Promise<Tab>}

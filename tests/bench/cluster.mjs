@@ -1,4 +1,4 @@
-/** A coordinator and workers as processes of their own, which may be killed and frozen while the clock runs. Linux only. */
+/** A coordinator and workers in separate processes that may be killed and frozen during a measurement. Linux only. */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,40 +6,40 @@ import { BenchError } from './bench-error.mjs';
 import { interruption } from './interruption.mjs';
 import { startTroupe } from './runs.mjs';
 
-/** @typedef {import('@troupe/run').RunEvent & { atMs: number }} TimedEvent `atMs`: when it was read, performance.now() */
+/** @typedef {import('@troupe/run').RunEvent & { atMs: number }} TimedEvent `atMs`: when its line was read, performance.now() */
 /** @typedef {Extract<TimedEvent, { event: 'round' }>} TimedRound */
-/** @typedef {{ round: number, streams: number, startMs: number, endMs: number }} Computed a lease, as the worker tells of it; rounds from 1 */
+/** @typedef {{ round: number, streams: number, startMs: number, endMs: number }} Computed a lease, as its worker reports it; rounds count from 1 */
 /**
  * @typedef {object} Member
  * @property {string} name
  * @property {readonly Computed[]} computed
  * @property {readonly { kind: string, atMs: number }[]} log
- * @property {() => number} kill SIGKILL; returns when
- * @property {() => number} freeze SIGSTOP; returns when
+ * @property {() => number} kill sends SIGKILL; returns the time, performance.now()
+ * @property {() => number} freeze sends SIGSTOP; returns the time
  * @property {() => void} thaw
  */
 /**
  * @typedef {object} Cluster
- * @property {readonly TimedEvent[]} events of all coordinators
- * @property {readonly Member[]} members all there ever were
+ * @property {readonly TimedEvent[]} events of every coordinator
+ * @property {readonly Member[]} members all workers ever started
  * @property {(options: { engine: string, core?: number }) => Member} hire starts a worker, bound to a core
- * @property {(test: (event: TimedEvent) => boolean, fromMs?: number) => Promise<TimedEvent>} until the first such event after that moment
- * (default: now)
- * @property {(member: Member, sinceMs?: number) => Promise<TimedEvent>} ready when the coordinator heard so
- * @property {() => number} crash SIGKILL for the coordinator; returns when
- * @property {() => void} resume starts another, which resumes the run
+ * @property {(test: (event: TimedEvent) => boolean, fromMs?: number) => Promise<TimedEvent>} until the first event after that moment
+ * (default: now) that passes the test
+ * @property {(member: Member, sinceMs?: number) => Promise<TimedEvent>} ready when the coordinator reports it ready
+ * @property {() => number} crash sends SIGKILL to the coordinator; returns the time
+ * @property {() => void} resume starts another coordinator, which resumes the run
  */
 
 const TOKEN = { TROUPE_TOKEN: 'bench' };
 const POLL_MS = 2;
 
-/** Whether processes can be found and frozen here. */
+/** Whether this platform lets us find and freeze processes. */
 export const canDisturb = process.platform === 'linux';
 
 /**
  * @template T
  * @param {readonly string[]} flags of the run
- * @param {number} deadlineMs for all of it
+ * @param {number} deadlineMs for the whole cluster
  * @param {(cluster: Cluster) => Promise<T>} use
  * @returns {Promise<T>}
  * @throws {BenchError} `run_failed`, `deadline`
@@ -168,7 +168,7 @@ function startMember(address, name, engine, core, deadlineMs) {
   };
 }
 
-/** SIGKILL for the app of a command. @returns {number} when */
+/** Sends SIGKILL to the app of a command. @returns {number} the time, performance.now() */
 function kill(/** @type {number} */ pid) {
   process.kill(appOf(pid), 'SIGKILL');
   return performance.now();

@@ -1,8 +1,8 @@
-/** The sizes that are measured. L layers, H hidden units, B streams, T time steps, V characters. */
+/** The measured sizes. L layers, H hidden units, B streams, T time steps, V characters. */
 
 /** @typedef {{ layers: number, hidden: number, streams: number, window: number }} Size */
 
-/** V of tiny-shakespeare, the usual yardstick. */
+/** V of tiny-shakespeare, the usual benchmark text. */
 export const VOCABULARY = 65;
 
 /** @type {Size} */
@@ -28,8 +28,8 @@ export function characters({ streams, window }) {
 }
 
 /**
- * Multiplications and additions in the matrix products of one forward and backward pass. The one-hot input is counted as a
- * table look-up, which costs none; whoever multiplies by it does more work than is counted here.
+ * Multiplications and additions in the matrix products of one forward and backward pass. The one-hot input counts as a table
+ * look-up, which costs none. A contestant that multiplies by it does more work than this counts.
  * @param {Size} size
  */
 export function flops({ layers: L, hidden: H, streams: B, window: T }) {

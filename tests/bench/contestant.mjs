@@ -1,7 +1,7 @@
 /**
- * A contestant is a child process that holds one model and takes timed steps when told to, and is idle otherwise: so contestants
- * can be measured in turn, each warm, and never two at once. It reads one JSON object a line from its standard input and answers
- * each with one: first the size, answered by { detail }; then { steps: n }, answered by { ms: [n], loss }. It ends with its input.
+ * A contestant is a child process that holds one model. It takes timed steps on request and idles otherwise, so contestants can be
+ * measured in turn, each warm, and never two at once. It reads JSON objects from its standard input, one per line, and answers each
+ * with one: first the size, answered by { detail }; then { steps: n }, answered by { ms: [n], loss }. It ends when its input ends.
  */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -16,9 +16,9 @@ import { interruption } from './interruption.mjs';
  * @property {string} name
  * @property {readonly string[]} command program and arguments
  * @property {Record<string, string>} [env]
- * @property {Size} size what it is measured at
+ * @property {Size} size of its model and batch
  * @property {boolean} trains whether a step moves the parameters
- * @property {boolean} [optional] left out when its first step takes too long; else that is an error
+ * @property {boolean} [optional] left out if its first step takes too long; otherwise that is an error
  */
 /** @typedef {{ ms: readonly number[], loss: number }} Answer */
 /**
@@ -34,7 +34,7 @@ import { interruption } from './interruption.mjs';
 
 const TAIL_LINES = 8;
 const PREPARE_MS = 60_000;
-/** A repetition lasts about this long, and takes one step at least. */
+/** A repetition lasts about this long, and takes at least one step. */
 const REPETITION_MS = 1_500;
 const QUICK_REPETITION_MS = 150;
 const MAX_STEPS = 400;
@@ -51,7 +51,7 @@ export class Contestant {
     this.entry = entry;
     const [program, ...args] = entry.command;
     this.#child = spawn(program, args, { stdio: 'pipe', env: { ...process.env, ...entry.env }, signal: interruption });
-    // Writing to a process that has ended fails here; that it has ended is seen, and said, where the answer is read.
+    // Writing to a process that has ended fails here. The code that reads the answer notices the end and reports it.
     this.#child.stdin.on('error', () => {});
     this.#child.on('error', (error) => this.#tail.push(error.message));
     createInterface({ input: this.#child.stderr }).on('line', (line) => this.#tail.push(line));
@@ -105,26 +105,30 @@ export class Contestant {
     }
   }
 
-  /** The next line that is an object; whatever else a library prints is passed over. */
+  /** The next line that is an object. Other lines, which a library may print, are skipped. */
   async #answer() {
     for (;;) {
       const { value, done } = await this.#lines.next();
       if (done) {
         const why = this.#tail.slice(-TAIL_LINES).join('\n  ');
-        throw new BenchError('ended', `${this.entry.name} ended:\n  ${why}`, 'See above why; is everything built and installed?');
+        throw new BenchError(
+          'ended',
+          `${this.entry.name} ended:\n  ${why}`,
+          'The lines above say why. Check that everything is built and installed.',
+        );
       }
       if (value.startsWith('{')) return JSON.parse(value);
     }
   }
 
-  /** Before training every character costs about ln V nats, whoever computes it: a step that does less work is found out. */
+  /** An untrained model loses about ln V nats on every character. A contestant that does less work shows a different loss. */
   #checkLoss(/** @type {number} */ loss) {
     const uniform = Math.log(VOCABULARY);
     if (this.entry.trains ? loss < uniform + 1 : Math.abs(loss - uniform) < 0.3) return;
     throw new BenchError(
       'wrong_result',
-      `${this.entry.name} arrives at a loss of ${loss} nats/char, where about ${uniform.toFixed(2)} is right`,
-      'Its figures would mean nothing: correct it first.',
+      `${this.entry.name} has a loss of ${loss} nats/char; about ${uniform.toFixed(2)} is right`,
+      'Correct it first: its figures would mean nothing.',
     );
   }
 }
@@ -137,11 +141,11 @@ export class Contestant {
  */
 
 /**
- * Starts every entry, warms it up, and then measures them in turn, again and again.
+ * Starts and warms up every entry, then measures them in turn, again and again.
  * @param {readonly Entry[]} entries
  * @param {RaceOptions} options
- * @returns {Promise<{ scores: Score[], dropped: BenchError[] }>} `dropped`: why optional entries are not among the scores, whose first
- * step missed the deadline
+ * @returns {Promise<{ scores: Score[], dropped: BenchError[] }>} `dropped`: the errors of optional entries whose first step
+ * missed the deadline; they have no score
  * @throws {BenchError} `deadline` for any other entry
  */
 export async function race(entries, { quick, repetitions, deadlineMs = 60_000 }) {
@@ -182,7 +186,7 @@ async function warmUp(contestant, quick, deadlineMs) {
   await contestant.prepare(Math.max(PREPARE_MS, deadlineMs));
   const repetitionMs = quick ? QUICK_REPETITION_MS : REPETITION_MS;
   let [stepMs] = (await contestant.step(1, deadlineMs)).ms;
-  // Fast ones are still being compiled after one step.
+  // The code of fast contestants is still being compiled after one step.
   if (stepMs < repetitionMs) stepMs = median((await contestant.step(Math.ceil(repetitionMs / stepMs), deadlineMs)).ms);
   return Math.min(MAX_STEPS, Math.max(1, Math.round(repetitionMs / stepMs)));
 }
@@ -207,7 +211,7 @@ function scoreOf({ entry: { name, size }, detail }, times) {
 }
 
 /**
- * How many times the chars/s of `other` does `one` reach? The median over repetitions, each measured within seconds.
+ * The chars/s of `one` divided by those of `other`: the median over repetitions, each measured within seconds.
  * @param {Score} one
  * @param {Score} other
  */

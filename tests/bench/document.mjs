@@ -1,4 +1,4 @@
-/** docs/benchmarks.md: one section a part, each with its own command, machine and date, so that parts can be measured singly. */
+/** docs/benchmarks.md: one section per part, each with its own command, machine and date, so that parts can be measured separately. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import prettier from 'prettier';
@@ -21,8 +21,8 @@ next, ratios by less. Leave the machine alone while it measures.
 `;
 
 /**
- * Puts the sections of what was measured in place of those of before.
- * @param {ReadonlyMap<string, Part>} parts all there are, in the order of the page
+ * Replaces the sections of the parts that were measured.
+ * @param {ReadonlyMap<string, Part>} parts all parts, in the order of the page
  * @param {ReadonlyMap<string, Measured>} measured
  * @param {string} machine
  * @returns {Promise<string>} the file's path

@@ -1,4 +1,4 @@
-/** Aborted by the first Ctrl-C: children are ended and scratch folders removed. The second ends this process at once. */
+/** The first Ctrl-C aborts this signal: children end and scratch folders are removed. The second ends this process at once. */
 const controller = new globalThis.AbortController();
 
 for (const name of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(name, () => controller.abort(new Error(name)));

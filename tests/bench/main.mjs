@@ -38,18 +38,18 @@ const PARTS = new Map(
 
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
 
-Parts (all, when none is named):
+Parts (default: all):
 ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(12)}${title}`).join('\n')}
 
-  --quick  tiny repetitions: to see that it works, not how fast it is
-  --json   one JSON object with all figures on standard output
+  --quick  take tiny repetitions: checks that everything works, not how fast it is
+  --json   print one JSON object with all figures on standard output
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-Exit code 1 when a loss is not what it must be (churn, browser, curves, eval) or something fails; a machine that is too slow for a goal is no failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval) or a part fails. Missing a speed goal is not a failure.
 `;
 
-/** A load of others that disturbs the figures. */
+/** Other programs that cause more load than this disturb the figures. */
 const DISTURBING_LOAD = 0.5;
 const INTERRUPTED_EXIT = 130;
 
@@ -67,12 +67,12 @@ function readArguments(argv) {
   const { values, positionals } = parsed;
   const unknown = positionals.find((name) => !PARTS.has(name));
   if (unknown !== undefined) throw usage(`there is no part "${unknown}"`);
-  if (values.quick && values.write) throw usage('figures of --quick mean nothing and are not written');
+  if (values.quick && values.write) throw usage('the figures of --quick mean nothing and are not written');
   const names = positionals.length === 0 ? [...PARTS.keys()] : positionals;
   return { ...values, parts: [...PARTS].filter(([name]) => names.includes(name)) };
 }
 
-/** What the figures belong to. */
+/** The machine that the figures belong to. */
 function describeMachine() {
   const { length: cores, 0: first } = os.cpus();
   const memory = Math.round(os.totalmem() / 2 ** 30);
@@ -81,7 +81,7 @@ function describeMachine() {
 }
 
 /**
- * A part that breaks is reported and does not take the others with it.
+ * Reports a part that fails, so that the others still run.
  * @param {import('./report.mjs').Part} part
  * @param {import('./report.mjs').Options} options
  * @returns {Promise<import('./report.mjs').Result & { broken?: boolean }>}
@@ -106,7 +106,8 @@ async function main(argv) {
   const say = (/** @type {string} */ text) => (json ? process.stderr : process.stdout).write(`${text}\n`);
   say(`${machine}\n`);
   const [load] = os.loadavg();
-  if (load > DISTURBING_LOAD) say(`The machine is busy (load ${load.toFixed(1)}): the figures will be worse than they should.\n`);
+  if (load > DISTURBING_LOAD)
+    say(`The machine is busy (load ${load.toFixed(1)}). The figures will be worse than they should be.\n`);
 
   /** @type {Map<string, import('./report.mjs').Result>} */
   const results = new Map();

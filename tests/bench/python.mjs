@@ -1,11 +1,11 @@
-/** PyTorch is optional: found on Debian with python3-torch, or wherever TROUPE_PYTHON points. */
+/** PyTorch is optional. Debian's python3-torch is found by itself; TROUPE_PYTHON names any other Python. */
 import { spawnSync } from 'node:child_process';
 
 export const PYTHON = process.env.TROUPE_PYTHON ?? '/usr/bin/python3';
 
-const REMEDY = 'or let TROUPE_PYTHON name a Python that has it';
+const REMEDY = 'or set TROUPE_PYTHON to a Python that has it';
 
-/** The reference BLAS is what Debian's PyTorch computes with when nothing better is installed: some 15 times slower than OpenBLAS. */
+/** Debian's PyTorch uses the reference BLAS if no better one is installed. That is about 15 times slower than OpenBLAS. */
 const PROBE = `
 import os, torch
 maps = open('/proc/self/maps').read() if os.path.exists('/proc/self/maps') else ''
@@ -17,10 +17,10 @@ export function whyNoTorch() {
   return probe() === undefined ? `no PyTorch in ${PYTHON}: install it (Debian: apt install python3-torch) ${REMEDY}` : undefined;
 }
 
-/** @returns {string | undefined} why PyTorch's speed would mean nothing; undefined = it means something */
+/** @returns {string | undefined} why PyTorch's speed would be misleading; undefined = it would not */
 export function whyNoFastTorch() {
   if (probe() !== 'reference BLAS') return whyNoTorch();
-  return `PyTorch in ${PYTHON} computes with the reference BLAS, which makes it many times slower than it need be: install OpenBLAS (Debian: apt install libopenblas0-pthread) ${REMEDY}`;
+  return `PyTorch in ${PYTHON} computes with the reference BLAS, which is many times slower than necessary: install OpenBLAS (Debian: apt install libopenblas0-pthread) ${REMEDY}`;
 }
 
 function probe() {

@@ -1,8 +1,8 @@
-/** What a part of the benchmarks returns, and how it looks on a terminal. */
+/** What a part of the benchmarks returns, and how a terminal shows it. */
 
 /**
  * @typedef {object} Options
- * @property {boolean} quick tiny repetitions: whether it works, not how fast it is
+ * @property {boolean} quick tiny repetitions, which show whether it works, not how fast it is
  * @property {(text: string) => void} progress
  */
 /** @typedef {{ caption?: string, head: readonly string[], rows: readonly (readonly string[])[] }} Table */
@@ -10,7 +10,7 @@
  * @typedef {object} Goal
  * @property {string} text
  * @property {boolean} met
- * @property {boolean} binding whether a miss fails the command: so for what must be right, not for how fast this machine is
+ * @property {boolean} binding whether a miss fails the command: true for correctness, false for the speed of this machine
  */
 /**
  * @typedef {object} Measured
@@ -27,7 +27,7 @@
  * @property {(options: Options) => Promise<Result>} measure
  */
 
-/** 12,345. */
+/** "12,345". */
 export function count(/** @type {number} */ value) {
   return Math.round(value).toLocaleString('en');
 }

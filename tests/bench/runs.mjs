@@ -1,4 +1,4 @@
-/** Whole runs, by the command line that people use: `troupe ...` as a child process whose events are read as they come. */
+/** Whole runs through the command line that people use: `troupe ...` as a child process whose events are read as they arrive. */
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -11,7 +11,7 @@ import { BenchError } from './bench-error.mjs';
 import { interruption } from './interruption.mjs';
 
 /** @typedef {import('@troupe/run').RunEvent} RunEvent */
-/** @typedef {Extract<RunEvent, { event: 'round' }> & { ready: number }} Round `ready`: workers that could compute from its start */
+/** @typedef {Extract<RunEvent, { event: 'round' }> & { ready: number }} Round `ready`: workers that were ready when it began */
 /** @typedef {Extract<RunEvent, { event: 'finished' }>} Finished */
 /** @typedef {Extract<RunEvent, { event: 'evaluation' }>} Evaluation */
 
@@ -21,16 +21,16 @@ const KILL_MS = 20_000;
 
 /**
  * @typedef {object} Command
- * @property {number} pid of the command, which watches over the app that does the work
- * @property {Promise<void>} ended resolves once it has ended well. Rejects with BenchError `run_failed` or `deadline`.
- * @property {() => void} stop asks it to save and end
+ * @property {number} pid of the command, the parent of the app that does the work
+ * @property {Promise<void>} ended resolves when it has succeeded. Rejects with BenchError `run_failed` or `deadline`.
+ * @property {() => void} stop asks it to save and stop
  */
 
 /**
  * Starts `troupe ARGS`. Each line of its standard output that is an object goes to `onMessage`.
  * @param {readonly string[]} args
  * @param {{ onMessage: (message: any) => void, deadlineMs: number, env?: Record<string, string>, under?: readonly string[] }} options
- * `under`: a program, and its arguments, that becomes the command: taskset
+ * `under`: a program and its arguments that run the command, such as taskset
  * @returns {Command}
  */
 export function startTroupe(args, { onMessage, deadlineMs, env = {}, under = [] }) {
@@ -81,13 +81,13 @@ export function startTroupe(args, { onMessage, deadlineMs, env = {}, under = [] 
         );
     });
   });
-  // Whoever awaits it is told; not everyone has to.
+  // A caller that awaits it sees the error; not every caller does.
   ended.catch(() => {});
   return { pid: child.pid ?? 0, ended, stop };
 }
 
 /**
- * `troupe train` to its end.
+ * Runs `troupe train` to its end.
  * @param {readonly string[]} flags
  * @param {{ deadlineMs: number, enough?: (round: Round) => boolean, onEvaluation?: (evaluation: Evaluation) => void }} options
  * `enough`: true stops the run early
@@ -112,12 +112,13 @@ export async function train(flags, { deadlineMs, enough = () => false, onEvaluat
     },
   });
   await run.ended;
-  if (finished === undefined) throw new BenchError('run_failed', 'the run ended without saying so', 'Run it by hand to see why.');
+  if (finished === undefined)
+    throw new BenchError('run_failed', 'the run ended without a "finished" event', 'Run it by hand to see why.');
   return { rounds, finished };
 }
 
 /**
- * A run whose coordinator and workers are started one by one: workers tell their times on their own standard output only.
+ * Starts the coordinator and the workers of a run separately, because workers report their times on their own standard output only.
  * @param {readonly string[]} flags
  * @param {{ workers: number, engine: string, deadlineMs: number, enough: (round: Round) => boolean }} options `enough`: true stops the run
  * @returns {Promise<Map<number, number[]>>} round (from 1) -> how long each worker computed its gradient, ms
@@ -132,7 +133,7 @@ export async function trainByHand(flags, { workers, engine, deadlineMs, enough }
     if (kind === 'computed') times.set(round + 1, [...(times.get(round + 1) ?? []), computeMs]);
   };
   /** @type {Command[]} */
-  const hands = [];
+  const workerCommands = [];
   const onRound = readRounds((round) => {
     if (enough(round)) run.stop();
   });
@@ -144,24 +145,24 @@ export async function trainByHand(flags, { workers, engine, deadlineMs, enough }
       if (message.event !== 'listening') return;
       for (let i = 1; i <= workers; i++) {
         const args = ['worker', message.address, '--json', `--name=bench-${i}`, `--engine=${engine}`];
-        hands.push(startTroupe(args, { onMessage: onWorker, deadlineMs, env }));
+        workerCommands.push(startTroupe(args, { onMessage: onWorker, deadlineMs, env }));
       }
       // Without its workers the run would stand still until the deadline.
-      for (const { ended } of hands) ended.catch(run.stop);
+      for (const { ended } of workerCommands) ended.catch(run.stop);
     },
   });
   try {
     await run.ended;
   } finally {
-    for (const { stop } of hands) stop();
-    await Promise.allSettled(hands.map(({ ended }) => ended));
+    for (const { stop } of workerCommands) stop();
+    await Promise.allSettled(workerCommands.map(({ ended }) => ended));
   }
-  await Promise.all(hands.map(({ ended }) => ended));
+  await Promise.all(workerCommands.map(({ ended }) => ended));
   return times;
 }
 
 /**
- * Reads events and passes rounds on. A worker that has joined still has an engine to set up: `ready` counts those past that.
+ * Reads events and passes on rounds. A worker that has joined still has to set up its engine; `ready` counts those that have.
  * @param {(round: Round) => void} onRound
  * @returns {(message: RunEvent) => void}
  */
@@ -178,7 +179,7 @@ function readRounds(onRound) {
   };
 }
 
-/** Flags for a run that does nothing but rounds. @param {string} corpus @param {import('./configs.mjs').Size} size @param {string} out */
+/** Flags for a run of rounds only, without validations, samples and checkpoints. @param {string} corpus @param {import('./configs.mjs').Size} size @param {string} out */
 export function runFlags(corpus, { layers, hidden, streams, window }, out) {
   const values = {
     corpus,
@@ -195,12 +196,12 @@ export function runFlags(corpus, { layers, hidden, streams, window }, out) {
   return Object.entries(values).map(([name, value]) => `--${name}=${value}`);
 }
 
-/** `tiny-shakespeare` where the folder TROUPE_CORPUS_DIR has it, else the embedded Sonnets: nothing is downloaded. */
+/** `tiny-shakespeare` if the folder TROUPE_CORPUS_DIR has it, else the built-in Sonnets. Downloads nothing. */
 export function usualCorpus() {
   return corpusPath('tiny-shakespeare') === undefined ? 'sonnets' : 'tiny-shakespeare';
 }
 
-/** Where the folder TROUPE_CORPUS_DIR has a named corpus. @param {string} wanted @returns {string | undefined} */
+/** The path of a named corpus in the folder TROUPE_CORPUS_DIR. @param {string} wanted @returns {string | undefined} */
 export function corpusPath(wanted) {
   const folder = process.env.TROUPE_CORPUS_DIR;
   const entry = CATALOGUE.find(({ name }) => name === wanted);
@@ -209,7 +210,7 @@ export function corpusPath(wanted) {
 }
 
 /**
- * Lends a folder for checkpoints and removes it.
+ * Calls `use` with a temporary folder and removes it afterwards.
  * @template T
  * @param {(folder: string) => Promise<T>} use
  */

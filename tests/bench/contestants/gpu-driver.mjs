@@ -1,4 +1,4 @@
-/** What of a GPU is here, without loading anything. */
+/** Finds GPUs and software drivers without loading anything. */
 import fs from 'node:fs';
 
 const SOFTWARE = ['/usr/lib/chromium/vk_swiftshader_icd.json', '/opt/google/chrome/vk_swiftshader_icd.json'];

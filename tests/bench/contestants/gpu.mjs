@@ -1,13 +1,13 @@
 /**
- * WebGPU in Node for contestants: on the GPU where the machine has one, else on one imitated in software (Chromium's SwiftShader, or
- * the driver that TROUPE_VK_ICD names). Must be imported before anything that loads tfjs.
+ * WebGPU in Node for contestants: on a real GPU if the machine has one, else on one emulated in software (Chromium's SwiftShader, or
+ * the driver that TROUPE_VK_ICD names). Import it before anything that loads tfjs.
  */
 import fs from 'node:fs';
 import os from 'node:os';
 import { create, globals } from 'webgpu';
 import { findSoftwareDriver, hasHardware } from './gpu-driver.mjs';
 
-/** RTLD_NODELETE of <dlfcn.h>: the library stays although it is no addon. */
+/** RTLD_NODELETE of <dlfcn.h>: the library stays loaded although it is not an addon. */
 const KEEP = 0x1000;
 const LOADER = '/usr/lib/chromium/libvulkan.so.1';
 
@@ -18,7 +18,7 @@ if (!hasHardware()) {
     try {
       process.dlopen(/** @type {any} */ ({ exports: {} }), LOADER, os.constants.dlopen.RTLD_NOW | KEEP);
     } catch {
-      // No addon of Node, but loaded now under the name that Dawn asks for.
+      // It is not an addon, so Node throws. But it is loaded now, under the name that Dawn asks for.
     }
   }
 }

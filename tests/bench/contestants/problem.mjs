@@ -1,4 +1,4 @@
-/** What every engine of Troupe is measured with: the same model, first parameters and random characters for the same order. */
+/** The problem that every engine of Troupe is measured with: the same order gives the same model, initial parameters and characters. */
 import { createLayout, createRandom, initialParameters, stateSize } from '@troupe/model';
 
 /** @param {import('./serve.mjs').Order} order */

@@ -1,6 +1,6 @@
 /**
- * TensorFlow.js at its best: the loop over time and its backward pass written by hand with its operations, as Troupe's tfjs engine has
- * them. Gradient only. The argument is the backend: "wasm" or "cpu".
+ * TensorFlow.js at its best: the loop over time and its backward pass written by hand with its operations, which is Troupe's tfjs
+ * engine. Computes the gradient only. The argument is the backend: "wasm" or "cpu".
  */
 import { createTfjsEngine } from '@troupe/model/tfjs';
 import { problemOf } from './problem.mjs';

@@ -1,7 +1,7 @@
 /**
- * TensorFlow.js on its webgpu backend: an LSTM of its operations, the input product of the whole window at once, one product a time
- * step, gradients by tfjs itself (`autodiff`); or the same with the backward pass by hand, as Troupe's tfjs engine has it (`hand`).
- * Gradients are read back, as a worker must; no optimizer.
+ * TensorFlow.js on its webgpu backend: an LSTM of its operations, with one input product for the whole window and one product per time
+ * step. The gradient comes from tfjs itself (`autodiff`), or from a backward pass by hand, which is Troupe's tfjs engine (`hand`). It is
+ * read back, as a worker must do. There is no optimizer.
  */
 import { gpu } from './gpu.mjs';
 import { createRequire } from 'node:module';
@@ -9,7 +9,7 @@ import { createTfjsEngine } from '@troupe/model/tfjs';
 import { problemOf } from './problem.mjs';
 import { serve } from './serve.mjs';
 
-// One copy of tfjs-core: the packages' import and require doors lead to two.
+// `require` everything: mixing it with `import` would load two copies of tfjs-core.
 const require = createRequire(import.meta.url);
 const tf = /** @type {typeof import('@tensorflow/tfjs')} */ (require('@tensorflow/tfjs'));
 const { WebGPUBackend } = /** @type {typeof import('@tensorflow/tfjs-backend-webgpu')} */ (

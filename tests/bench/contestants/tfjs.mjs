@@ -1,6 +1,6 @@
 /**
- * TensorFlow.js as its documentation has it: a stack of tf.layers.lstm, a dense softmax, trainOnBatch with Adam. The argument is
- * the backend: "wasm" or "cpu". One-hot inputs and targets are made once, outside the clock.
+ * TensorFlow.js as its documentation shows it: a stack of tf.layers.lstm, a dense softmax, trainOnBatch with Adam. The argument is
+ * the backend: "wasm" or "cpu". One-hot inputs and targets are made once, before the time is taken.
  */
 import { serve } from './serve.mjs';
 import { startTfjs } from './tfjs-backend.mjs';

@@ -1,6 +1,6 @@
-"""PyTorch as a contestant (the protocol stands in contestant.mjs): one-hot input, nn.LSTM, nn.Linear, cross_entropy, one thread.
+"""PyTorch as a contestant (contestant.mjs describes the protocol): one-hot input, nn.LSTM, nn.Linear, cross_entropy, one thread.
 
-A step is one forward and backward pass; the optimizer is left out, as in the wasm engine's figures that it is compared with.
+A step is one forward and backward pass without the optimizer, like the steps of the engines that it is compared with.
 """
 
 import json
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def gemm_speed():
-    """GFLOP/s of a 1024x1024 product, so that the figures show which BLAS they stand on."""
+    """GFLOP/s of a 1024x1024 product, so that the figures show how fast the BLAS is."""
     matrix = torch.ones(1024, 1024)
     matrix @ matrix
     start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""PyTorch trains the same model on the same characters in the same order, until its validation loss is low enough.
+"""Trains the same model in PyTorch on the same characters in the same order, until the validation loss is low enough.
 
     /usr/bin/python3 tests/bench/contestants/torch_train.py TEXT.txt '{"layers": 2, "hidden": 256, ...}'
 
-Prints one JSON object a validation: {"round", "seconds", "validationLoss"}. The seconds are those of training alone: validation,
-which takes PyTorch time that its rival's coordinator spends beside the training, is not counted. What it shares with a run of Troupe:
-the vocabulary, the cut in 90 % and 10 %, the streams and their hidden states, Adam with betas 0.9 and 0.99, the cosine schedule, the
-clip norm, PyTorch's initial distribution with forget biases of 1. `layerNorm` trains an LSTM with layer normalisation of both
-products and the cell (Ba, Kiros & Hinton 2016), in a scripted loop, as nn.LSTM has none.
+Prints one JSON object per validation: {"round", "seconds", "validationLoss"}. The seconds are those of training alone. Validation does
+not count, because Troupe's coordinator validates beside the training. A run of Troupe has the same vocabulary, the same split into 90 %
+and 10 %, the same streams and hidden states, Adam with betas 0.9 and 0.99, the cosine schedule, the clip norm, and PyTorch's initial
+distribution with forget biases of 1. `layerNorm` trains an LSTM with layer normalisation of both products and the cell (Ba, Kiros &
+Hinton 2016), in a scripted loop, because nn.LSTM has none.
 """
 
 import json
@@ -68,14 +68,14 @@ def build(order, vocabulary):
         lstm = nn.LSTM(vocabulary, hidden, layers, batch_first=True)
         with torch.no_grad():
             for k in range(layers):
-                # The second bias only ever adds to the first: trained too, it would move the sum twice as fast.
+                # The second bias is only ever added to the first. If it were trained too, the sum would move twice as fast.
                 getattr(lstm, f"bias_hh_l{k}").zero_().requires_grad_(False)
                 getattr(lstm, f"bias_ih_l{k}")[hidden : 2 * hidden] = 1
     return lstm, nn.Linear(hidden, vocabulary)
 
 
 def rate_at(order, step):
-    """Of libs/optim/src/schedule.ts: linear warm-up, then a half cosine down to a fraction of the peak."""
+    """As in libs/optim/src/schedule.ts: linear warm-up, then a half cosine down to a fraction of the peak."""
     peak, warmup, rounds, final = order["learningRate"], order["warmup"], order["rounds"], order["finalFraction"]
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -93,7 +93,7 @@ def zero_state(layers, streams, hidden):
 
 @torch.no_grad()
 def validate(lstm, linear, ids, vocabulary, order):
-    """The validation part in lanes of equal length, each from a zero state."""
+    """Measures the validation part in lanes of equal length, each from a zero state."""
     length = (len(ids) - 1) // VALIDATION_LANES
     state = zero_state(order["layers"], VALIDATION_LANES, order["hidden"])
     starts = torch.arange(VALIDATION_LANES).unsqueeze(1) * length

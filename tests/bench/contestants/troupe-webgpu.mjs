@@ -1,4 +1,4 @@
-/** Troupe's webgpu engine: takes the parameters, as after every round, and gives the gradient. */
+/** Troupe's webgpu engine. A step sets the parameters, as after every round, and computes the gradient. */
 import { gpu } from './gpu.mjs';
 import { createWebgpuEngine, requestDevice } from '@troupe/model/webgpu';
 import { problemOf } from './problem.mjs';

@@ -1,4 +1,4 @@
-/** A browser's tab as a worker, and the pages themselves. */
+/** A browser tab as a worker, and the pages themselves. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { findChromium, HOW_TO_GET_ONE, withChromium } from '../chromium.mjs';
@@ -23,7 +23,7 @@ export async function measure({ quick, progress }) {
   if (executable === undefined) return { skipped: `there is no Chromium: ${HOW_TO_GET_ONE}` };
   const missing = Object.entries(folders()).find(([, folder]) => !fs.existsSync(path.join(folder, 'index.html')));
   if (missing !== undefined) return { skipped: `the page "${missing[0]}" is not built: npm run build` };
-  // For whoever works on one of them.
+  // Chooses sections, for someone who works on one of them.
   const wanted = (process.env.TROUPE_BENCH_BROWSER ?? Object.keys(SECTIONS).join(',')).split(',');
   const sections = Object.entries(SECTIONS).filter(([name]) => wanted.includes(name));
   return withChromium(executable, async (chromium) => {

@@ -1,4 +1,4 @@
-/** What it costs that workers come, go, freeze and differ, and that the coordinator may die. */
+/** What it costs when workers come, go, freeze and differ in speed, and when the coordinator is killed. */
 import { canDisturb } from '../cluster.mjs';
 import { cost } from './churn/cost.mjs';
 import { exactness } from './churn/exactness.mjs';
@@ -21,7 +21,7 @@ const SECTIONS = { throughput, frozen, restart, mixed, exactness, cost };
 /** @param {import('../report.mjs').Options} options @returns {Promise<import('../report.mjs').Result>} */
 export async function measure({ quick, progress }) {
   if (!canDisturb) return { skipped: 'this part finds and freezes processes in ways that only Linux has' };
-  // For whoever works on one of them.
+  // Chooses sections, for someone who works on one of them.
   const wanted = (process.env.TROUPE_BENCH_CHURN ?? Object.keys(SECTIONS).join(',')).split(',');
   /** @type {[string, Measured][]} */
   const results = [];

@@ -56,7 +56,7 @@ export async function measure({ quick, progress }) {
   };
 }
 
-/** @returns {Promise<Round[]>} one a round */
+/** @returns {Promise<Round[]>} one entry per round */
 async function curveOf(/** @type {number} */ workers, /** @type {number} */ wanted) {
   const { rounds } = await withScratch((out) =>
     train([...runFlags(CORPUS, SMALL, out), `--rounds=${wanted}`, `--workers=${workers}`, '--wire=fp32'], {

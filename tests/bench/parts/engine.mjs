@@ -12,7 +12,7 @@ export const about =
 /**
  * @param {string} engine
  * @param {import('../configs.mjs').Size} size
- * @param {{ trains?: boolean, threads?: number, variant?: string }} [options] `threads`: of its own; 0 = the process's only one
+ * @param {{ trains?: boolean, threads?: number, variant?: string }} [options] `threads`: engine threads; 0 = compute in the main thread
  * @returns {import('../contestant.mjs').Entry}
  */
 export function troupe(engine, size, { trains = false, threads = 0, variant } = {}) {
@@ -31,7 +31,7 @@ export function troupe(engine, size, { trains = false, threads = 0, variant } = 
   return { name, command: [process.execPath, script, engine, ...flags], size, trains };
 }
 
-/** Of those that were asked for, the ones this machine has. */
+/** The requested engines that this machine has. */
 export async function enginesHere(/** @type {readonly import('@troupe/engines').EngineName[]} */ wanted) {
   const { probeEngines } = await import('@troupe/engines/node');
   const reports = await probeEngines({ nowMs: () => performance.now(), engines: wanted });

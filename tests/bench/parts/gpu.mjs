@@ -12,7 +12,7 @@ export const about =
   'whether the work is divided well, not how fast a GPU is.';
 
 const GOAL = 5;
-/** An imitation takes half a minute for the first step of tfjs. */
+/** On an emulated GPU the first step of tfjs takes half a minute. */
 const FIRST_STEP_MS = 240_000;
 
 /** @param {string} name @param {readonly string[]} command @param {import('../configs.mjs').Size} size */

@@ -1,4 +1,4 @@
-/** Does layer normalisation earn its place? */
+/** Whether layer normalisation is worth its time. */
 import { describeSize, SMALL } from '../configs.mjs';
 import { median } from '../contestant.mjs';
 import { decimal } from '../report.mjs';

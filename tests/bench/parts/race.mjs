@@ -1,4 +1,4 @@
-/** Who is first at a validation loss: a cluster of two workers, or PyTorch on the same cores? */
+/** The time to reach a validation loss: a cluster of two workers against PyTorch on the same cores. */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { BenchError } from '../bench-error.mjs';
@@ -21,7 +21,7 @@ export const about =
 const TARGET = 1.75;
 const RECIPE = { rounds: 1_150, learningRate: 0.01, warmup: 60, finalFraction: 0.02, clip: 1, evalEvery: 25, target: TARGET };
 const DEADLINE_MS = 900_000;
-/** Steps that show how PyTorch does with so many threads. */
+/** Steps of a trial that shows how fast PyTorch is with a number of threads. */
 const TRIAL_ROUNDS = 12;
 
 /** @typedef {{ round: number, seconds: number, validationLoss: number }} Arrival `seconds`: Infinity when the loss was not reached */
@@ -52,7 +52,7 @@ export async function measure({ quick, progress }) {
 }
 
 /**
- * @param {readonly Runner[]} runners the last is PyTorch, unless `why` says that it did not run
+ * @param {readonly Runner[]} runners PyTorch is the last, unless `why` says why it did not run
  * @param {typeof RECIPE} recipe
  * @param {string | undefined} why
  */
@@ -111,7 +111,7 @@ async function troupe(engine, { rounds, learningRate, warmup, finalFraction, cli
         },
         onEvaluation: ({ round, validationLoss }) => {
           last = { ...last, round, validationLoss };
-          // A loss that is no number travels as null.
+          // A loss that is not a number arrives as null.
           if (typeof validationLoss !== 'number' || validationLoss > target || arrival !== undefined) return;
           const ms = elapsedMs.get(round);
           if (ms !== undefined) arrival = { round, validationLoss, seconds: ms / 1000 };
@@ -139,7 +139,7 @@ async function torch(path, recipe, threads) {
 const describeThreads = (/** @type {Threads} */ { torch: own, blas }) =>
   `${own} ${own === 1 ? 'thread' : 'threads'}${own === blas ? '' : ` (BLAS ${blas})`}`;
 
-/** Threads of PyTorch and of its BLAS can get into each other's way: more of them may be slower. */
+/** The threads of PyTorch and of its BLAS may obstruct each other, so more threads may be slower. */
 async function bestThreads(
   /** @type {string} */ path,
   /** @type {typeof RECIPE} */ recipe,

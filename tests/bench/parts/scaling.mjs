@@ -1,4 +1,4 @@
-/** What a second worker process brings, same global batch. */
+/** The speed-up from a second worker process, with the same global batch. */
 import { MEDIUM, describeSize, characters } from '../configs.mjs';
 import { BenchError } from '../bench-error.mjs';
 import { median } from '../contestant.mjs';
@@ -15,9 +15,9 @@ export const about =
   'Runs alternate: one worker, two, one, two. The ratio is the median over pairs.';
 
 const GOAL = 1.85;
-/** Rounds that do not count: code is compiled, and the streams are dealt by measured speed. */
+/** Rounds that do not count, until code is compiled and the streams are dealt by measured speed. */
 const WARMUP_ROUNDS = 20;
-/** More than any run takes: runs are stopped when they have been measured long enough. */
+/** More than any run reaches: runs are stopped when they have been measured long enough. */
 const ROUNDS = 100_000;
 const OVERHEAD_MS = 90_000;
 
@@ -28,7 +28,7 @@ const OVERHEAD_MS = 90_000;
  * @property {string} corpus
  * @property {number} warmup rounds
  * @property {number} measuredMs
- * @property {readonly string[]} [flags] more of them for the run
+ * @property {readonly string[]} [flags] additional flags of the run
  */
 
 /** @param {import('../report.mjs').Options} options */
@@ -121,7 +121,7 @@ export async function chars({ engine, size, corpus, warmup, measuredMs, flags = 
 }
 
 /**
- * Picks the rounds that count: once all workers have been at work for `warmup` rounds, for `measuredMs`.
+ * Selects the rounds that count: those of `measuredMs`, after all workers have been active for `warmup` rounds.
  * @param {{ workers: number, warmup: number, measuredMs: number }} options
  */
 function createRoundClock({ workers, warmup, measuredMs }) {
@@ -131,7 +131,7 @@ function createRoundClock({ workers, warmup, measuredMs }) {
   let lost = false;
   const full = () => spentMs >= measuredMs;
   return {
-    /** @param {Round} round @returns {boolean} true once there is nothing more to wait for */
+    /** @param {Round} round @returns {boolean} true when the run may stop */
     add(round) {
       if (lost || full()) return true;
       if (round.ready === workers) {
@@ -153,7 +153,7 @@ function workerLost(/** @type {number} */ workers) {
 }
 
 /**
- * The same run with its processes started one by one, which tells how long the workers computed.
+ * The same run with its processes started separately, which shows how long the workers computed.
  * @param {Plan} plan
  * @param {number} workers
  * @returns {Promise<{ roundMs: number, slowestMs: number, sumMs: number }>} medians over rounds

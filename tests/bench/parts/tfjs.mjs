@@ -15,7 +15,7 @@ export const about =
 
 const LAYERS_GOAL = 25;
 const LOOP_GOAL = 6;
-/** A backend whose first step takes longer is left out. */
+/** A backend is left out if its first step takes longer. */
 const FIRST_STEP_MS = 180_000;
 const QUICK_WINDOW = 8;
 
@@ -34,7 +34,7 @@ function tfjs(size, script, backend, name) {
 const LAYERS_WASM = 'tf.layers, wasm';
 const LOOP_WASM = 'tfjs by hand, wasm';
 
-/** Each with what it is compared to: a step with or without the optimizer. @param {import('../configs.mjs').Size} size */
+/** The contestants; `trains` says whether a step includes the optimizer, and so what it is compared with. @param {import('../configs.mjs').Size} size */
 function others(size) {
   return [
     tfjs(size, 'tfjs.mjs', 'wasm', LAYERS_WASM),
@@ -50,7 +50,7 @@ export async function measure({ quick, progress }) {
   const goals = [];
   const notes = [];
   const data = [];
-  // Quick: a window so short that every contestant takes a few steps.
+  // Quick: the window is short enough for every contestant to take a few steps.
   for (const size of quick ? [{ ...SMALL, window: QUICK_WINDOW }] : [SMALL, MEDIUM]) {
     progress(describeSize(size));
     const entries = [troupe('wasm', size), troupe('wasm', size, { trains: true }), ...others(size)];

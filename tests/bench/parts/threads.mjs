@@ -1,4 +1,4 @@
-/** What a second thread brings inside one worker. */
+/** The speed-up from a second thread in one worker. */
 import { MEDIUM, SMALL, describeSize } from '../configs.mjs';
 import { race, ratioOf } from '../contestant.mjs';
 import { count, decimal, ms } from '../report.mjs';

@@ -1,4 +1,4 @@
-/** Troupe's engines for the processor against PyTorch, one thread each. */
+/** Troupe's CPU engines against PyTorch, one thread each. */
 import { ALL_SIZES, describeSize, flops } from '../configs.mjs';
 import { race, ratioOf } from '../contestant.mjs';
 import { PYTHON, whyNoFastTorch } from '../python.mjs';
@@ -12,7 +12,7 @@ export const about =
   'engine compute with 256 or 512 bits at a time, WebAssembly with 128. GFLOP/s are those of the matrix products of the ' +
   'model. GEMM is the speed of one large product in the BLAS of PyTorch. It shows what the core can do: the roofline.';
 
-/** @type {Readonly<Record<string, readonly number[]>>} at least so many times PyTorch, for each size */
+/** @type {Readonly<Record<string, readonly number[]>>} the least ratio to PyTorch, for each size */
 const GOALS = { native: [1.5, 1.5, 1.1, 1.1], wasm: [1, 0.9, 0.75, 0.65] };
 
 const LIMITS =

@@ -1,4 +1,4 @@
-/** What the sections of the part have in common: a volunteer at the page, as impatient as can be. */
+/** What the sections share: a volunteer who opens the page and presses the button at once. */
 /** @typedef {import('../../chromium.mjs').Chromium} Chromium */
 /** @typedef {import('../../chromium.mjs').Tab} Tab */
 /** @typedef {import('../../cluster.mjs').Cluster} Cluster */
@@ -7,17 +7,17 @@
 /**
  * @typedef {object} Visit
  * @property {string} name
- * @property {string} [engine] the only one to take; else the page takes the fastest by its own trial
- * @property {number} [share] per cent of the machine; else what the page offers
+ * @property {string} [engine] the only engine allowed; default: the fastest in the page's own trial
+ * @property {number} [share] per cent of the machine; default: the page's default
  */
 
-/** The engine for which a tab and Node run the same code. */
+/** The engine whose code is the same in a tab and in Node. */
 export const ENGINE = 'wasm';
 
-/** The token that clusters of the benchmarks have. */
+/** The token of the benchmarks' clusters. */
 export const TOKEN = 'bench';
 
-/** The page, opened, and its button pressed as soon as that does something. @param {Cluster} cluster @param {Chromium} chromium @param {Visit} visit */
+/** Opens the page and presses its button as soon as the button works. @param {Cluster} cluster @param {Chromium} chromium @param {Visit} visit */
 export async function visitPage(cluster, chromium, visit) {
   const host = await hostOf(cluster);
   const tab = await chromium.tab(`${OBSERVE}\n${press(visit)}`);
@@ -26,13 +26,13 @@ export async function visitPage(cluster, chromium, visit) {
   return { tab, openedMs };
 }
 
-/** "127.0.0.1:PORT": a browser shares memory between threads on this machine's own name only, without TLS. @param {Cluster} cluster */
+/** "127.0.0.1:PORT": without TLS, a browser shares memory between threads only for this machine's own address. @param {Cluster} cluster */
 export async function hostOf(cluster) {
   const listening = await cluster.until(({ event }) => event === 'listening', 0);
   return new URL(/** @type {Extract<TimedEvent, { event: 'listening' }>} */ (listening).address).host;
 }
 
-/** The button is in the page before its script is; once it has a text, the page hears it. @param {Visit} visit */
+/** The button is in the page before the script has loaded. Once it has a text, the page listens to it. @param {Visit} visit */
 function press({ name, share }) {
   const values = JSON.stringify({ name, ...(share === undefined ? {} : { share: String(share) }) });
   return `(() => {
@@ -51,7 +51,7 @@ function press({ name, share }) {
   })();`;
 }
 
-/** Tasks of the main thread of more than 50 ms: a browser tells of no shorter ones. */
+/** Records tasks of the main thread over 50 ms; a browser reports no shorter ones. */
 const OBSERVE = `
   window.longTasks = [];
   new PerformanceObserver((list) => {
@@ -60,8 +60,8 @@ const OBSERVE = `
 
 /**
  * @param {Cluster} cluster
- * @param {string} [name] of whom; else of the first
- * @returns {Promise<{ engine: string, atMs: number }>} the engine with which it is ready, "wasm relaxed-simd 6x2", and since when
+ * @param {string} [name] of the worker; default: the first one that is ready
+ * @returns {Promise<{ engine: string, atMs: number }>} the engine it uses, such as "wasm relaxed-simd 6x2", and when it became ready
  */
 export async function readyAs(cluster, name) {
   const ready = await cluster.until(

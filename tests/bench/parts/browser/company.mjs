@@ -1,4 +1,4 @@
-/** Two tabs and a worker process in one run, of which a tab is closed in the middle of a round, again and again. */
+/** Two tabs and a worker process in one run. Again and again, a tab is closed in the middle of a round. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withCluster } from '../../cluster.mjs';
 import { describeSize } from '../../configs.mjs';
@@ -13,7 +13,7 @@ import { ENGINE, readyAs, visitPage } from './common.mjs';
 /** @typedef {import('../../cluster.mjs').TimedRound} TimedRound */
 /** @typedef {{ usualMs: number, longestMs: number, boundMs: number, decisions: string[] }} Closing */
 
-/** Without it the order of additions differs, and what that does to the last bit has grown to 1e-3 of the loss after some 150 rounds. */
+/** Without it the order of additions differs, and after some 150 rounds the difference in the last bit grows to 1e-3 of the loss. */
 const EXACT = '--reproducible';
 const DEADLINE_MS = 300_000;
 

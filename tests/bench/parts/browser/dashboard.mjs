@@ -1,4 +1,4 @@
-/** The dashboard of a long run with many workers: how soon it shows its curves, how smooth it stays, and what watching costs the run. */
+/** The dashboard of a long run with many workers: how soon it shows its curves, how smooth it stays, and what viewers cost the run. */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,17 +20,17 @@ import { makeLongRun } from './long-run.mjs';
 /** @typedef {{ longestMs: number, busy: number }} Quiet */
 /** @typedef {{ framesPerSecond: number, worstFrameMs: number, longestMs: number }} Smooth */
 /** @typedef {{ firstMs: number, bytes: number, rawBytes: number, live: Quiet, gestures: Record<string, Smooth>, heapBytes: number[] }} Visit */
-/** @typedef {{ roundMs: number, busyMs: number }} Span `busyMs`: of the coordinator's main thread, for each round */
+/** @typedef {{ roundMs: number, busyMs: number }} Span `busyMs`: of the coordinator's main thread, per round */
 
 const ADMIN = 'bench-admin';
-/** A network that costs little, so that rounds are about what lies between workers and coordinator. */
+/** A network that computes quickly, so that the links and the coordinator dominate a round. */
 const SIZE = { layers: 1, hidden: 16, streams: 200, window: 16 };
 const VIEWERS = 5;
 const [FIRST_GOAL_MS, TASK_GOAL_MS, VIEWER_GOAL, FRAMES_GOAL, HEAP_GOAL_BYTES] = [2_000, 100, 0.05, 50, 5e6];
 const DEADLINE_MS = 600_000;
 const SETTLING = 30;
-const PATIENCE_MS = 60_000;
-const CREW = fileURLToPath(new URL('crew.mjs', import.meta.url));
+const TIMEOUT_MS = 60_000;
+const MANY_WORKERS = fileURLToPath(new URL('many-workers.mjs', import.meta.url));
 const MEGABYTE = 1e6;
 
 /** @param {import('./common.mjs').BrowserOptions} options @returns {Promise<import('../../report.mjs').Measured>} */
@@ -46,31 +46,31 @@ export async function dashboard({ quick, progress, chromium }) {
     await makeLongRun(out, flags.slice(0, -1), { rounds: plan.history, window: SIZE.window, beside: 2 });
     const resume = [...flags, '--resume', '--rounds=100000000', `--admin-token=${ADMIN}`];
     return withCluster(resume, DEADLINE_MS, async (cluster) => {
-      const crew = await hireCrew(cluster, plan.workers);
+      const workers = await startWorkers(cluster, plan.workers);
       try {
         progress('what viewers cost');
         const pairs = await pairUp(cluster, plan);
         progress('a tab');
         return reportOf(plan, pairs, await look(cluster, chromium, plan), chromium.version);
       } finally {
-        crew.kill();
+        workers.kill();
       }
     });
   });
 }
 
 /** @param {Cluster} cluster @param {number} workers */
-async function hireCrew(cluster, workers) {
+async function startWorkers(cluster, workers) {
   const host = await hostOf(cluster);
-  const crew = spawn(process.execPath, [CREW, `ws://${host}/control`, TOKEN, String(workers)], {
+  const child = spawn(process.execPath, [MANY_WORKERS, `ws://${host}/control`, TOKEN, String(workers)], {
     stdio: ['pipe', 'ignore', 'ignore'],
   });
   await cluster.until((event) => isRound(event) && event.workers === workers, 0);
   await passRounds(cluster, SETTLING);
-  return crew;
+  return child;
 }
 
-/** The run with and without viewers, in turn. @param {Cluster} cluster @param {Plan} plan */
+/** Measures the run with and without viewers, in turn. @param {Cluster} cluster @param {Plan} plan */
 async function pairUp(cluster, { turns, spanMs }) {
   /** @type {{ alone: Span, watched: Span }[]} */
   const pairs = [];
@@ -84,7 +84,7 @@ async function pairUp(cluster, { turns, spanMs }) {
   return pairs;
 }
 
-/** A link as a dashboard holds it; nobody reads what comes. @param {Cluster} cluster @returns {Promise<WebSocket>} */
+/** A link like a dashboard's; nobody reads what arrives. @param {Cluster} cluster @returns {Promise<WebSocket>} */
 async function openViewer(cluster) {
   const socket = new WebSocket(`ws://${await hostOf(cluster)}/live`);
   return new Promise((resolve, reject) => {
@@ -104,13 +104,13 @@ async function measureSpan(cluster, spanMs) {
   return { roundMs: (toMs - fromMs) / rounds, busyMs: (1000 * (after - before)) / rounds };
 }
 
-/** Seconds that the coordinator's main thread was at work. @param {Cluster} cluster */
+/** Seconds that the coordinator's main thread was busy. @param {Cluster} cluster */
 async function busyOf(cluster) {
   const answer = await globalThis.fetch(`http://${await hostOf(cluster)}/metrics`, {
     headers: { authorization: `Bearer ${ADMIN}` },
   });
   const found = /^troupe_busy_seconds_total (\S+)$/m.exec(await answer.text());
-  if (!found) throw new BenchError('wrong_result', 'the coordinator does not tell how busy it is', 'npm run build');
+  if (!found) throw new BenchError('wrong_result', 'the coordinator does not report how busy it is', 'npm run build');
   return Number(found[1]);
 }
 
@@ -119,7 +119,7 @@ async function look(cluster, chromium, { history, liveMs, laterMs, strokes }) {
   const tab = await chromium.tab(observe(history));
   await tab.command('Emulation.setDeviceMetricsOverride', { width: 1280, height: 1600, deviceScaleFactor: 1, mobile: false });
   await tab.open(`http://${await hostOf(cluster)}/#admin=${ADMIN}`);
-  const firstMs = /** @type {number} */ (await tab.until('window.firstCurveMs', PATIENCE_MS));
+  const firstMs = /** @type {number} */ (await tab.until('window.firstCurveMs', TIMEOUT_MS));
   const sizes = await tab.evaluate(`(() => { const entry = performance.getEntriesByType('resource')
     .find(({ name }) => name.includes('/api/history')); return [entry.encodedBodySize, entry.decodedBodySize]; })()`);
   const live = await watch(tab, liveMs);
@@ -131,7 +131,7 @@ async function look(cluster, chromium, { history, liveMs, laterMs, strokes }) {
   return { firstMs, bytes: sizes[0], rawBytes: sizes[1], live, gestures, heapBytes };
 }
 
-/** Notes tasks of the main thread over 50 ms, frames, and when the first chart shows the whole history. @param {number} history rounds */
+/** Records tasks of the main thread over 50 ms, frames, and when the first chart shows the whole history. @param {number} history rounds */
 function observe(history) {
   return `
   window.longTasks = [];
@@ -149,7 +149,7 @@ function observe(history) {
   requestAnimationFrame(onFrame);`;
 }
 
-/** Nobody touches anything. @param {Tab} tab @param {number} forMs @returns {Promise<Quiet>} */
+/** Watches the page while nobody touches it. @param {Tab} tab @param {number} forMs @returns {Promise<Quiet>} */
 async function watch(tab, forMs) {
   const fromMs = await tab.evaluate('window.firstCurveMs');
   const [busyBefore, before] = [await taskMs(tab), performance.now()];
@@ -158,7 +158,7 @@ async function watch(tab, forMs) {
   return { longestMs: await longestSince(tab, fromMs), busy };
 }
 
-/** The crosshair is moved, a stretch is chosen and left again, the page is scrolled. @param {Tab} tab @param {number} strokes */
+/** Moves the crosshair, zooms in and out, and scrolls the page. @param {Tab} tab @param {number} strokes */
 async function gesture(tab, strokes) {
   await tab.evaluate(`document.querySelector('#chart-grid').scrollIntoView({ block: 'start' })`);
   const { x, y, width, height } = await tab.evaluate(
@@ -220,9 +220,9 @@ async function taskMs(tab) {
   return 1000 * metrics.find((/** @type {{ name: string }} */ { name }) => name === 'TaskDuration').value;
 }
 
-/** What is left of it once rubbish is collected. @param {Tab} tab @returns {Promise<number>} */
+/** Bytes in use after garbage collection. @param {Tab} tab @returns {Promise<number>} */
 async function heap(tab) {
-  // Our own notes are none of the page's.
+  // Our own records do not count as the page's.
   await tab.evaluate('window.frames.length = 0');
   await tab.command('HeapProfiler.collectGarbage');
   return (await tab.command('Runtime.getHeapUsage')).usedSize;

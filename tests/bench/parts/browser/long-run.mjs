@@ -1,4 +1,4 @@
-/** The folder of a run with a long history behind it: a real run of a few rounds, whose checkpoint and record are told to be further on. */
+/** Makes the folder of a run with a long history: a real run of a few rounds, whose checkpoint and history are moved ahead. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { readCheckpoint, writeCheckpoint } from '@troupe/checkpoint/node';
@@ -17,9 +17,9 @@ const FLOW_EVERY = 1_000;
 const CLIP = 5;
 
 /**
- * @param {string} folder of the run, made here
+ * @param {string} folder of the run; it is created
  * @param {readonly string[]} flags of a run, without --out and --rounds
- * @param {{ rounds: number, window: number, beside: number }} options `beside`: runs of the same length in folders beside it
+ * @param {{ rounds: number, window: number, beside: number }} options `beside`: how many runs of the same length to create in folders beside it
  */
 export async function makeLongRun(folder, flags, { rounds, window, beside }) {
   await train([...flags, `--out=${folder}`, `--rounds=${REAL_ROUNDS}`, '--workers=1', '--engine=wasm'], {
@@ -40,7 +40,7 @@ export async function makeLongRun(folder, flags, { rounds, window, beside }) {
   }
 }
 
-/** Lines as a run writes them that learns, with spikes, late workers, samples and gradient flows. @param {number} rounds @param {number} window */
+/** The lines that a learning run writes, with spikes, late workers, samples and gradient flows. @param {number} rounds @param {number} window */
 function longRecord(rounds, window) {
   const random = createRandom();
   /** @type {string[]} */
@@ -91,7 +91,7 @@ function pointAt(round, rounds, level, random) {
   };
 }
 
-/** The same figures every time: mulberry32. */
+/** Gives the same numbers every time: mulberry32. */
 function createRandom(seed = 1) {
   let state = seed;
   return () => {

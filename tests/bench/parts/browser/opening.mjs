@@ -1,4 +1,4 @@
-/** How long a volunteer waits until their machine has contributed, and how smooth the page stays while it trains. */
+/** How long a volunteer waits for the first contribution, and how smooth the page stays while it trains. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BenchError } from '../../bench-error.mjs';
 import { withCluster } from '../../cluster.mjs';
@@ -11,7 +11,7 @@ import { readyAs, visitPage } from './common.mjs';
 
 /** @typedef {import('./common.mjs').Tab} Tab */
 /** @typedef {{ startMs: number, ms: number }} LongTask on the page's clock */
-/** @typedef {{ longestMs: number, busy: number }} Smoothness `longestMs`: 0 when no task was a long one; `busy`: part of the time */
+/** @typedef {{ longestMs: number, busy: number }} Smoothness `longestMs`: 0 if there was no long task; `busy`: fraction of the time */
 /** @typedef {{ pressedMs: number, readyMs: number, firstMs: number, engine: string, loading: number, training: Smoothness }} Turn */
 
 const NAME = 'volunteer';
@@ -19,7 +19,7 @@ const FIRST_GOAL_MS = 5_000;
 const TASK_GOAL_MS = 50;
 const DEADLINE_MS = 120_000;
 const PROVOKED_MS = 120;
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 
 /** @param {import('./common.mjs').BrowserOptions} options @returns {Promise<import('../../report.mjs').Measured>} */
 export async function opening({ quick, progress, chromium }) {
@@ -66,16 +66,16 @@ async function watch(tab, forMs) {
   return { longestMs, busy };
 }
 
-/** Without this, a browser that tells of no long tasks would look like one that has none. @param {Tab} tab */
+/** Causes a long task. Without it, a browser that reports no long tasks would look like one that has none. @param {Tab} tab */
 async function provoke(tab) {
   const known = (await longTasks(tab)).length;
   await tab.evaluate(
     `setTimeout(() => { const endMs = performance.now() + ${PROVOKED_MS}; while (performance.now() < endMs); }) && undefined`,
   );
-  const endMs = performance.now() + PATIENCE_MS;
+  const endMs = performance.now() + TIMEOUT_MS;
   while (longest((await longTasks(tab)).slice(known)) < PROVOKED_MS) {
     if (performance.now() > endMs) {
-      throw new BenchError('wrong_result', 'this browser does not tell of long tasks', 'Try a newer Chromium.');
+      throw new BenchError('wrong_result', 'this browser does not report long tasks', 'Try a newer Chromium.');
     }
     await sleep(50);
   }
@@ -86,7 +86,7 @@ function longTasks(tab) {
   return tab.evaluate('window.longTasks');
 }
 
-/** Of the page's main thread, since it was opened. @param {Tab} tab @returns {Promise<number>} */
+/** Busy time of the page's main thread since it was opened. @param {Tab} tab @returns {Promise<number>} */
 async function taskMs(tab) {
   const { metrics } = await tab.command('Performance.getMetrics');
   return 1000 * metrics.find((/** @type {{ name: string }} */ { name }) => name === 'TaskDuration').value;

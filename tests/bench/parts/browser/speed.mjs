@@ -1,4 +1,4 @@
-/** A tab against a worker process, alone in the run, one after the other. */
+/** A tab against a worker process, each alone in a run, one after the other. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withCluster } from '../../cluster.mjs';
 import { describeSize } from '../../configs.mjs';
@@ -42,7 +42,7 @@ export async function speed({ quick, progress, chromium }) {
 
 /**
  * @param {{ warmup: number, measuredMs: number }} plan
- * @param {(cluster: Cluster) => Promise<() => unknown>} join resolves with how to leave
+ * @param {(cluster: Cluster) => Promise<() => unknown>} join resolves with a function that leaves
  * @returns {Promise<Turn>}
  */
 function measureTurn({ warmup, measuredMs }, join) {

@@ -1,4 +1,4 @@
-/** How much a browser loads before it shows a page. */
+/** How much a browser loads to show each page. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,10 +7,10 @@ import { decimal } from '../../report.mjs';
 
 const APPS = fileURLToPath(new URL('../../../../apps', import.meta.url));
 const GOAL_BYTES = 150_000;
-/** What the volunteer's page loads once its button is pressed, the engine included. */
+/** What the volunteers' page loads after its button is pressed, including the engine. */
 const TRAINER = ['trainer.js', 'engine-thread.js'];
 
-/** Folders of pages that are built. */
+/** The folders of the built pages. */
 export function folders() {
   return { volunteer: path.join(APPS, 'volunteer/dist'), dashboard: path.join(APPS, 'dashboard/dist') };
 }
@@ -43,7 +43,7 @@ export function weight() {
   };
 }
 
-/** These files and what they load by themselves: scripts and styles of a page, static imports of a script. @param {string} folder @param {readonly string[]} names */
+/** These files and everything they load on their own: scripts and styles of a page, static imports of a script. @param {string} folder @param {readonly string[]} names */
 function reach(folder, names) {
   const found = new Set(names);
   for (const name of found) {

@@ -1,4 +1,4 @@
-/** What the sections of the part have in common: the run that is disturbed, rates, and who took over. */
+/** What the sections share: the run that is disturbed, rates, and how soon others take over. */
 import os from 'node:os';
 import { median } from '../../contestant.mjs';
 import { characters, MEDIUM } from '../../configs.mjs';
@@ -12,9 +12,9 @@ import { runFlags, usualCorpus } from '../../runs.mjs';
 
 export const ENGINE = 'wasm';
 export const SIZE = MEDIUM;
-/** More than any run takes. */
+/** More rounds than any run reaches. */
 const ENDLESS = 100_000;
-/** Rounds until speeds are known and streams have settled. */
+/** Rounds until speeds are measured and the division of streams is stable. */
 export const SETTLING = 20;
 
 /** Flags of a run that ends when it has been measured long enough. @param {string} out @param {Size} [size] */
@@ -22,7 +22,7 @@ export function endless(out, size = SIZE) {
   return [...runFlags(usualCorpus(), size, out), `--rounds=${ENDLESS}`];
 }
 
-/** Workers are bound to cores in turn. */
+/** The core of a worker: workers are bound to cores in turn. */
 export function coreOf(/** @type {number} */ number) {
   return number % os.cpus().length;
 }
@@ -32,18 +32,18 @@ export function isRound(event) {
   return event.event === 'round';
 }
 
-/** The rounds of that span. @param {Cluster} cluster @param {number} fromMs @param {number} toMs */
+/** The rounds that ended in that span. @param {Cluster} cluster @param {number} fromMs @param {number} toMs */
 export function roundsWithin({ events }, fromMs, toMs) {
   return events.filter(isRound).filter(({ atMs }) => atMs > fromMs && atMs <= toMs);
 }
 
-/** chars/s from the first to the last end of a round in that span. @param {readonly TimedRound[]} rounds @param {Size} [size] */
+/** chars/s between the ends of the first and the last of these rounds. @param {readonly TimedRound[]} rounds @param {Size} [size] */
 export function rateOf(rounds, size = SIZE) {
   const [first, last] = [rounds[0], rounds[rounds.length - 1]];
   return ((rounds.length - 1) * characters(size) * 1000) / (last.atMs - first.atMs);
 }
 
-/** Resolves with a later round. @param {Cluster} cluster @param {number} count rounds from now */
+/** Waits for rounds to end. @param {Cluster} cluster @param {number} count rounds from now */
 export async function passRounds(cluster, count) {
   for (let i = 0; i < count; i++) await cluster.until(isRound);
 }
@@ -58,8 +58,7 @@ export async function hireAll(cluster, count, settling = SETTLING) {
 }
 
 /**
- * How long after a moment all streams of a round were being computed by others than that worker, ms; undefined when that did not come to
- * pass.
+ * Time from a moment until workers other than `gone` were computing all streams of a round, ms; undefined if that never happened.
  * @param {Cluster} cluster
  * @param {Member} gone
  * @param {number} sinceMs
@@ -75,7 +74,7 @@ export function takenOverMs({ members }, gone, sinceMs) {
   return later.length === 0 ? undefined : Math.min(...later.map(({ startMs }) => startMs)) - sinceMs;
 }
 
-/** Median, and what it is the median of, as text. @param {readonly number[]} values @param {(value: number) => string} format */
+/** The median and its values, as text. @param {readonly number[]} values @param {(value: number) => string} format */
 export function medianOf(values, format) {
   return `${format(median(values))} (${values.map(format).join(', ')})`;
 }

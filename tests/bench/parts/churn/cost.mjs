@@ -1,4 +1,4 @@
-/** What it costs that a run gives the same bits whoever takes part. */
+/** What it costs to compute the same bits with any workers. */
 import { describeSize, MEDIUM } from '../../configs.mjs';
 import { median } from '../../contestant.mjs';
 import { count, decimal } from '../../report.mjs';

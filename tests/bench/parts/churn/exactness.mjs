@@ -1,4 +1,4 @@
-/** The result of a run whose workers are killed, against that of one that nothing disturbs. */
+/** The result of a run whose workers are killed, against that of an undisturbed run. */
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { characters, describeSize } from '../../configs.mjs';
@@ -82,7 +82,7 @@ function outcomeOf({ workers, kills, reproducible }, rounds, everyMs) {
   });
 }
 
-/** @param {Cluster} cluster @param {number} workers @param {number | undefined} everyMs @param {Promise<TimedEvent>} over @returns how many were killed */
+/** @param {Cluster} cluster @param {number} workers @param {number | undefined} everyMs @param {Promise<TimedEvent>} over @returns the number of workers killed */
 async function work(cluster, workers, everyMs, over) {
   const hire = (/** @type {number} */ at) => cluster.hire({ engine: ENGINE, core: coreOf(at) });
   const members = Array.from({ length: workers }, (_, i) => hire(i));

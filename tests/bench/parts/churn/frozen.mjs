@@ -1,4 +1,4 @@
-/** A worker that is frozen: its links stay open, nobody is told, and only the deadline of its lease gives it away. */
+/** A frozen worker: its links stay open, and only the deadline of its lease reveals it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { median } from '../../contestant.mjs';
 import { withCluster } from '../../cluster.mjs';
@@ -10,10 +10,10 @@ import { endless, hireAll, medianOf, passRounds, SIZE, takenOverMs } from './com
 
 const FROZEN_MS = 3_000;
 const DEADLINE_MS = 240_000;
-/** Its share, or near it. */
+/** About half of its share. */
 const QUARTER = SIZE.streams / 4;
-const PATIENCE_MS = 30_000;
-/** Of a lease, as the run core has it for a worker of steady speed: half as long again as expected, and 250 ms; it looks every 100 ms. */
+const TIMEOUT_MS = 30_000;
+/** The deadline that the run core gives a worker of steady speed: 1.5 times the expected time plus 250 ms, checked every 100 ms. */
 const allowanceMs = (/** @type {number} */ leaseMs) => 1.5 * leaseMs + 250 + 100;
 
 /** @param {import('../../report.mjs').Options} options @returns {Promise<import('../../report.mjs').Measured>} */
@@ -68,10 +68,10 @@ export async function frozen({ quick, progress }) {
   };
 }
 
-/** How long until it is relied upon as before: what it was late with counts against it for a while. @param {Member} member @param {number} sinceMs */
+/** Time until the run relies on it again; a late lease counts against it for a while. @param {Member} member @param {number} sinceMs */
 async function untilBack({ computed }, sinceMs) {
-  while (performance.now() < sinceMs + PATIENCE_MS) {
-    // A lease of before, ended late, has begun before.
+  while (performance.now() < sinceMs + TIMEOUT_MS) {
+    // A lease that began earlier may end only now; it does not count.
     const lease = computed.find(({ startMs, streams }) => startMs > sinceMs && streams >= QUARTER);
     if (lease !== undefined) return lease.startMs - sinceMs;
     await sleep(10);

@@ -15,7 +15,7 @@ import { coreOf, endless, ENGINE, passRounds, rateOf, roundsWithin } from './com
 const SIZE = { layers: 1, hidden: 256, streams: 32, window: 64 };
 const MAX_RATIO = 1.15;
 const SLOWNESS = 10;
-/** A slow machine for the other side: it computes for a moment, stands still for nine, and so on. */
+/** Simulates a slow machine: it computes for one tick and stands still for nine. */
 const PERIOD_MS = 60;
 const DEADLINE_MS = 240_000;
 
@@ -64,7 +64,7 @@ export async function mixed({ quick, progress }) {
   };
 }
 
-/** chars/s of a run of its own. @param {{ fast: number, slow: number }} team @param {number} forMs */
+/** chars/s of a separate run. @param {{ fast: number, slow: number }} team @param {number} forMs */
 function rateWith({ fast, slow }, forMs) {
   return withScratch((out) =>
     withCluster(endless(out, SIZE), DEADLINE_MS, async (cluster) => {
@@ -86,7 +86,7 @@ function rateWith({ fast, slow }, forMs) {
   );
 }
 
-/** @param {Member} member @returns {() => void} ends it */
+/** @param {Member} member @returns {() => void} stops that */
 function slowDown(member) {
   let tick = 0;
   const timer = setInterval(() => {

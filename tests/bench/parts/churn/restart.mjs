@@ -1,4 +1,4 @@
-/** The coordinator killed, and resumed at once. */
+/** The coordinator is killed and resumed at once. */
 import { median } from '../../contestant.mjs';
 import { withCluster } from '../../cluster.mjs';
 import { ms } from '../../report.mjs';
@@ -76,7 +76,7 @@ async function crashAndResume(cluster) {
   const calls = members.flatMap(({ log }) => log.filter(({ kind, atMs }) => kind === 'connecting' && atMs > killedMs));
   const welcomes = members.flatMap(({ log }) => log.filter(({ kind, atMs }) => kind === 'welcome' && atMs > killedMs));
   const welcomeMs = Math.min(...welcomes.map(({ atMs }) => atMs));
-  // The call that was answered first is the last one before the answer; one may have come just before the coordinator listened.
+  // The call that was answered first is the last call before the answer; a call may come just before the coordinator listens.
   const callMs = Math.max(listeningMs, ...calls.map(({ atMs }) => atMs).filter((atMs) => atMs <= welcomeMs));
   return {
     allMs: roundMs - killedMs,

@@ -1,4 +1,4 @@
-/** One worker killed every few seconds and replaced. */
+/** Every few seconds, one worker is killed and replaced. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { characters } from '../../configs.mjs';
 import { median } from '../../contestant.mjs';

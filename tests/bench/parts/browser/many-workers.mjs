@@ -1,24 +1,24 @@
-// Many workers in one process, each with links, a replica and an engine of its own: node crew.mjs ws://HOST:PORT/control TOKEN COUNT.
-// Works until the run is over, or its standard input ends.
+// Runs many workers in one process, each with its own links, replica and engine: node many-workers.mjs ws://HOST:PORT/control TOKEN COUNT.
+// It stops when the run is over or its standard input ends.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openEngine } from '@troupe/engines/node';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
 
-/** Between one and the next: a coordinator keeps few links of one address that have not said hello. */
+/** Pause between two workers: a coordinator accepts only a limited number of links that have not said hello. */
 const APART_MS = 20;
 
 const [address, token, count] = process.argv.slice(2);
 const stop = new globalThis.AbortController();
 setMaxListeners(0, stop.signal);
-process.stdin.on('end', () => stop.abort(new Error('nobody needs the crew any more'))).resume();
+process.stdin.on('end', () => stop.abort(new Error('the benchmark has ended'))).resume();
 
 /** @type {import('@troupe/worker').WorkerPorts} */
 const ports = {
   connect: (to, signal) => connectWebSocket(to, { signal }),
   createEngine: (config, limits, { not, reproducible }) =>
-    // Without a clock nothing is measured: hundreds of trials at once would tell nothing.
+    // Without a clock the engine skips its trials; hundreds of them at once would be meaningless.
     openEngine('wasm', config, limits, { threads: 0, gpu: false, not, reproducible }),
   nowMs: () => performance.now(),
   sleep: async (ms, signal) => {
@@ -33,7 +33,7 @@ const ports = {
 /** @type {Promise<void>[]} */
 const workers = [];
 for (let i = 1; i <= Number(count) && !stop.signal.aborted; i++) {
-  const name = `crew-${String(i).padStart(3, '0')}`;
+  const name = `worker-${String(i).padStart(3, '0')}`;
   workers.push(runWorker({ address, token, name, kind: i % 3 === 0 ? 'browser' : 'node', ports, signal: stop.signal }));
   await delay(APART_MS);
 }
