@@ -221,7 +221,7 @@ export async function trainAlone(config: TrainingConfig = CONFIG): Promise<{ los
   const everyStream = Uint32Array.from({ length: config.streams }, (_, stream) => stream);
   const losses: number[] = [];
   for (let round = 0; round < config.rounds; round++) {
-    if (streams.wraps(round)) states.fill(0);
+    if (round % streams.roundsPerPass === 0) states.fill(0);
     const windows = Array.from({ length: config.streams }, (_, stream) => [...streams.streamWindow(stream, round)]);
     engine.setParameters(replica.parameters);
     const result = await engine.gradient({

@@ -62,7 +62,7 @@ export async function trainAlone(config: TrainingConfig): Promise<readonly Float
   let states = new Float32Array(count * stateSize(config.model));
   const trajectory = [replica.parameters.slice()];
   for (let round = 0; round < config.rounds; round++) {
-    if (streams.wraps(round)) states.fill(0);
+    if (round % streams.roundsPerPass === 0) states.fill(0);
     const windows = Array.from({ length: count }, (_, stream) => [...streams.streamWindow(stream, round)]);
     engine.setParameters(replica.parameters);
     const batch = { streams: count, window, tokens: Uint16Array.from(windows.flat()), states };

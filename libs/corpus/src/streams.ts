@@ -42,14 +42,12 @@ export interface Streams {
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
-  /** W, rounds of one pass over the training part. */
+  /** W, rounds of one pass over the training part; the hidden state is zero before rounds 0, W, 2W, ... */
   readonly roundsPerPass: number;
   /** Characters at the end of the training part that no stream reads as targets. */
   readonly dropped: number;
   /** Index in the training part of the first input that `stream` reads in `round`. */
   cursor(stream: number, round: number): number;
-  /** Whether every stream starts from its beginning in `round`, so that the hidden state is zero before it. */
-  wraps(round: number): boolean;
   /** Ids [T+1], a copy: inputs are 0..T-1, targets 1..T. */
   streamWindow(stream: number, round: number): Uint16Array;
 }
@@ -77,7 +75,6 @@ export function createStreams(tokens: Uint16Array, shape: { readonly streams: nu
     roundsPerPass,
     dropped: tokens.length - 1 - streams * roundsPerPass * window,
     cursor,
-    wraps: (round) => round % roundsPerPass === 0,
     streamWindow(stream, round) {
       const start = cursor(stream, round);
       return tokens.slice(start, start + window + 1);

@@ -11,7 +11,7 @@ export {
   type Gradient,
 } from './engine.js';
 export { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from './batch.js';
-export { createRandom, restoreRandom, type Random, type RandomState } from './random.js';
+export { createRandom, type Random } from './random.js';
 export { initialParameters } from './init.js';
 export { relativeDifference, smallProblem, takeTurn, type Clock, type Problem } from './trial.js';
 export { sample, type SampleOptions } from './sample.js';

@@ -4,16 +4,11 @@
  * state = state * 6364136223846793005 + increment; a different odd increment is a different, independent stream.
  */
 
-/** Plain data: state and increment, each as high and low 32-bit word. */
-export type RandomState = readonly [stateHigh: number, stateLow: number, incrementHigh: number, incrementLow: number];
-
 export interface Random {
   /** A whole number in 0 .. 2^32 - 1. */
   uint32(): number;
   /** A number in [0, 1): uint32 / 2^32, exact. */
   uniform(): number;
-  /** What `restoreRandom` goes on from. */
-  state(): RandomState;
 }
 
 const MULTIPLIER_HIGH = 0x5851f42d;
@@ -26,11 +21,6 @@ export function createRandom(seed: number, stream = 0): Random {
   random.add(seed);
   random.uint32();
   return random;
-}
-
-/** Goes on where the generator that gave `state` stood. */
-export function restoreRandom(state: RandomState): Random {
-  return new Pcg32(...state);
 }
 
 class Pcg32 implements Random {
@@ -60,10 +50,6 @@ class Pcg32 implements Random {
 
   uniform(): number {
     return this.uint32() / 0x1_0000_0000;
-  }
-
-  state(): RandomState {
-    return [this.#high, this.#low, this.#incrementHigh, this.#incrementLow];
   }
 
   add(word: number): void {
