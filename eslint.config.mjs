@@ -87,6 +87,10 @@ export default tseslint.config(
               group: ['node:*', 'ws', '@troupe/*/node', '@troupe/transport/websocket'],
               message: 'Portable libraries run in browsers too: take what Node offers as a parameter.',
             },
+            {
+              group: ['@troupe/collective/*'],
+              message: 'Take a Collective as a parameter: only apps and tests choose how gradients are reduced.',
+            },
           ],
         },
       ],

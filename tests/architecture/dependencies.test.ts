@@ -60,6 +60,18 @@ describe('the linter', () => {
       "export * from '@troupe/transport/websocket';",
       'no-restricted-imports',
     ],
+    [
+      'an implementation of the all-reduce in the worker',
+      'libs/worker/src/ports.ts',
+      "export { createStarCollective } from '@troupe/collective/star';",
+      'no-restricted-imports',
+    ],
+    [
+      'a type of an implementation of the all-reduce in the conductor',
+      'libs/conductor/src/ports.ts',
+      "export type { StarOptions } from '@troupe/collective/star';",
+      'no-restricted-imports',
+    ],
     ['a clock in the scheduler', 'libs/scheduler/src/state.ts', 'export const now = Date.now();', 'no-restricted-globals'],
     ['randomness in the model', 'libs/model/src/layout.ts', 'export const chance = Math.random();', 'no-restricted-properties'],
     [

@@ -1,7 +1,7 @@
 /** A whole cluster in one process: the conductor, the real worker loop, the star and memory links. No network, no disk. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Checkpoint } from '@troupe/checkpoint';
-import { createStarService } from '@troupe/collective/star';
+import { createStarCollective, createStarService } from '@troupe/collective/star';
 import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
@@ -123,7 +123,7 @@ export async function createCluster(
       deadline: (ms) => AbortSignal.timeout(ms),
       timestamp: () => '2026-01-01T00:00:00.000Z',
       secret: () => `secret-${secrets++}`,
-      connectReduce: async () => reduceLink(),
+      collective: createStarCollective({ connect: async () => reduceLink() }),
       report,
     },
   });
@@ -157,13 +157,16 @@ export async function createCluster(
       const stop = new AbortController();
       const links: Connection[] = [];
       const logs: WorkerLog[] = [];
+      const noted = (link: Connection): Connection => {
+        links.push(link);
+        return link;
+      };
       const ports: WorkerPorts = {
-        connect: async (address) => {
-          const toReduce = address.endsWith('/reduce');
-          const link = toReduce ? reduceLink() : controlLink();
-          links.push(link);
-          return toReduce || options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
+        async connect() {
+          const link = noted(controlLink());
+          return options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
         },
+        collective: createStarCollective({ connect: async () => noted(reduceLink()) }),
         createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
         nowMs: () => performance.now(),
         // Backoff is cut short; deadlines are not.

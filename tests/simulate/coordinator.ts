@@ -1,5 +1,5 @@
 /** The coordinator's machine: the real conductor, a disk that outlives it, and whoever starts it again. */
-import { createStarService } from '@troupe/collective/star';
+import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
   createConductor,
   createTraining,
@@ -146,7 +146,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
 
 interface Parts extends Pick<ConductorOptions, 'training'> {
   readonly disk: Disk;
-  readonly connectReduce: ConductorOptions['ports']['connectReduce'];
+  readonly connectReduce: StarOptions['connect'];
   report(event: RunEvent): void;
 }
 
@@ -167,14 +167,16 @@ function conductorOptions(world: World, host: Host, { disk, training, connectRed
       deadline: (ms) => host.deadline(ms),
       timestamp: () => '2026-01-01T00:00:00.000Z',
       secret: (bytes) => Array.from({ length: bytes }, () => Math.floor(world.random.next() * 36).toString(36)).join(''),
-      connectReduce: async () => world.audit.listenIn(await connectReduce(), world.config.streams),
+      collective: createStarCollective({
+        connect: async (address, signal) => world.audit.listenIn(await connectReduce(address, signal), world.config.streams),
+      }),
       report,
     },
   };
 }
 
 function dialReduce(world: World, host: Host): Parts['connectReduce'] {
-  return () => world.network.dial(host, 'sim://reduce/reduce', new AbortController().signal);
+  return (address, signal) => world.network.dial(host, address, signal);
 }
 
 function embedReduce(

@@ -1,4 +1,6 @@
 /** A worker's machine: the real loop of a worker in a process that can be stopped, killed and started again. */
+import { createStarCollective } from '@troupe/collective/star';
+import type { Connection } from '@troupe/transport';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { createSimulatedEngine, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
@@ -31,8 +33,13 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
   let running = false;
   let ended: unknown;
 
+  const dialFrom =
+    (mine: Host) =>
+    (address: string, signal: AbortSignal): Promise<Connection> =>
+      world.network.dial(mine, address, signal);
   const ports = (mine: Host): WorkerPorts => ({
-    connect: (address, signal) => world.network.dial(mine, address, signal),
+    connect: dialFrom(mine),
+    collective: createStarCollective({ connect: dialFrom(mine) }),
     createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),

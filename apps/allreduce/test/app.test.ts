@@ -1,4 +1,4 @@
-import { hostReduce, joinReduce } from '@troupe/collective/star';
+import { createStarCollective } from '@troupe/collective/star';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { createServer, type AddressInfo } from 'node:net';
 import { describe, expect, it } from 'vitest';
@@ -19,6 +19,7 @@ async function start(args: string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 const RUN = { runId: 'r', codec: 'fp32', tensorSizes: [3], stateFloats: 1 } as const;
+const star = createStarCollective({ connect: (address, signal) => connectWebSocket(address, { signal }) });
 const soon = () => AbortSignal.timeout(5_000);
 
 describe('troupe allreduce', () => {
@@ -26,7 +27,8 @@ describe('troupe allreduce', () => {
     const app = await start(['--port', '0', '--token', 'secret']);
     const address = /listening on (ws:\/\/127\.0\.0\.1:\d+)/.exec(app.first)?.[1] ?? '';
     expect(app.first).toContain(`troupe train --allreduce ${address}`);
-    const host = await hostReduce(await connectWebSocket(address), {
+    const host = await star.host({
+      address,
       ...RUN,
       streams: 2,
       window: 4,
@@ -34,7 +36,7 @@ describe('troupe allreduce', () => {
       signal: soon(),
     });
     host.admit('w', 'ticket');
-    const member = await joinReduce(await connectWebSocket(address), { ...RUN, workerId: 'w', ticket: 'ticket', signal: soon() });
+    const member = await star.join({ ...RUN, address, workerId: 'w', ticket: 'ticket', signal: soon() });
     host.openRound({ round: 0, learningRate: 1, clip: 0, parametersDigest: '0000000000000000' });
     host.grant({ round: 0, leaseId: 'l', workerId: 'w', streams: [0, 1] });
     const numbers = {
@@ -51,14 +53,16 @@ describe('troupe allreduce', () => {
     expect(await member.receive(soon())).toMatchObject({ kind: 'update', update: Float32Array.of(1, -2, 3) });
     app.stop.abort();
     expect(await app.exited).toBe(0);
-    expect(await member.closed).toMatchObject({ kind: 'clean' });
-    await host.closed;
+    await expect(member.receive(soon())).rejects.toMatchObject({ code: 'closed' });
+    for (const kind of ['counted', 'update']) expect(await host.receive(soon())).toMatchObject({ kind });
+    await expect(host.receive(soon())).rejects.toMatchObject({ code: 'closed' });
   });
 
   it('takes the token from TROUPE_TOKEN and turns a coordinator with another away', async () => {
     const app = await start(['--port', '0', '--json'], { TROUPE_TOKEN: 'secret' });
     const { address } = JSON.parse(app.first) as { address: string };
-    const hosting = hostReduce(await connectWebSocket(address), {
+    const hosting = star.host({
+      address,
       ...RUN,
       streams: 2,
       window: 4,

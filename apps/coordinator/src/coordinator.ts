@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createStarService } from '@troupe/collective/star';
+import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import { createConductor, isReproducible, type Conductor, type ConductorOptions } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
-import type { Connection, Listener } from '@troupe/transport';
+import type { Listener } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { attachWebSocket, connectWebSocket, listenHttp, type AttachOptions } from '@troupe/transport/websocket';
 import { createCheckpointWriter } from './checkpoints.js';
@@ -342,9 +342,9 @@ function conductorOptions(parts: RunParts, token: string): ConductorOptions {
       deadline: (ms) => AbortSignal.timeout(ms),
       timestamp: () => new Date().toISOString(),
       secret,
-      connectReduce: embedded
-        ? embedReduce(parts, reduceToken)
-        : () => connectWebSocket(settings.allreduce!, { signal: parts.over }),
+      collective: createStarCollective({
+        connect: embedded ? embedReduce(parts, reduceToken) : (address, signal) => connectWebSocket(address, { signal }),
+      }),
       report,
     },
   };
@@ -355,7 +355,7 @@ function secret(bytes: number): string {
 }
 
 /** An all-reduce in this process, reached over a memory link; workers reach it over WebSockets, and nobody sees the difference. */
-function embedReduce({ settings, server, troubles, over }: RunParts, token: string): () => Promise<Connection> {
+function embedReduce({ settings, server, troubles, over }: RunParts, token: string): StarOptions['connect'] {
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),

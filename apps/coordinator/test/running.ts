@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { createStarCollective } from '@troupe/collective/star';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { LiveMessage, RunEvent } from '@troupe/run';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -143,6 +144,7 @@ function askHttp(host: string, where: string, { token, method, body, headers }: 
 
 function startWorker(address: string, name: string): { done: Promise<unknown>; leave(): void } {
   const stop = new AbortController();
+  const dial = (to: string, signal: AbortSignal) => connectWebSocket(to, { signal });
   const done = runWorker({
     address: `${address}/control`,
     token: TOKEN,
@@ -150,7 +152,8 @@ function startWorker(address: string, name: string): { done: Promise<unknown>; l
     kind: 'node',
     signal: stop.signal,
     ports: {
-      connect: (to, signal) => connectWebSocket(to, { signal }),
+      connect: dial,
+      collective: createStarCollective({ connect: dial }),
       createEngine: async (model, limits) => createReferenceEngine(model, limits),
       nowMs: () => performance.now(),
       sleep: (ms, signal) => delay(ms, undefined, { signal }),

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { createStarCollective } from '@troupe/collective/star';
 import type { EngineChoice } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
+import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 
@@ -13,11 +15,14 @@ export interface NodePortsOptions {
   log(entry: WorkerLog): void;
 }
 
+const connect = (address: string, signal: AbortSignal): Promise<Connection> => connectWebSocket(address, { signal });
+
 export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): Promise<WorkerPorts> {
   // Sets V8's switches, before a replica compiles the first module.
   await loadWasm();
   return {
-    connect: (address, signal) => connectWebSocket(address, { signal }),
+    connect,
+    collective: createStarCollective({ connect }),
     createEngine: (config, limits, { not, reproducible }) =>
       // Whatever was asked for, once its device is lost anything else is better than nothing; but for a run that allows one engine only.
       openEngine(not.length > 0 && !reproducible ? 'auto' : engine, config, limits, {

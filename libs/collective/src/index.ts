@@ -9,6 +9,18 @@ export {
   type GradientWriter,
 } from './codec.js';
 export { CollectiveError } from './errors.js';
+export type {
+  Collective,
+  CollectiveHost,
+  CollectiveMember,
+  Contribution,
+  EntryOptions,
+  HostOptions,
+  JoinOptions,
+  ReduceCounted,
+  ReduceRejected,
+  ReduceResult,
+} from './port.js';
 export {
   createReduction,
   type EncodedUpdate,
@@ -18,3 +30,4 @@ export {
   type RoundOrder,
   type Verdict,
 } from './reduction.js';
+export { applyUpdate, copyUpdate, requireFinite, type ReduceUpdate } from './update.js';

@@ -1,5 +1,4 @@
 /** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
-import { hostReduce } from '@troupe/collective/star';
 import type { RunPhase, RunStatus, WorkerView } from '@troupe/run';
 import { createRunState, NO_WORKER, type RunInput, type RunSettings, type RunState } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
@@ -191,9 +190,10 @@ function phaseOf(state: RunState, ending: Ending | undefined, lost: string | und
   return ['running', `round ${state.round + 1} of ${state.settings.rounds} is being computed`];
 }
 
-async function host({ training, ports, reduceToken }: ConductorOptions, signal: AbortSignal) {
+async function host({ training, ports, reduceToken, reduceAddress }: ConductorOptions, signal: AbortSignal) {
   const { config, runId, layout, stateFloats } = training;
-  return hostReduce(await ports.connectReduce(), {
+  return ports.collective.host({
+    address: reduceAddress,
     token: reduceToken,
     runId,
     streams: config.streams,

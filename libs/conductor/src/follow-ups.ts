@@ -1,6 +1,6 @@
 /** What follows a round: progress for people, validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
-import type { ReduceUpdate } from '@troupe/collective/star';
+import type { ReduceUpdate } from '@troupe/collective';
 import type { RoundTiming, RunEvent } from '@troupe/run';
 import type { RunEffect } from '@troupe/scheduler';
 import type { CheckpointWriter, SideJobs } from './ports.js';

@@ -1,7 +1,7 @@
 /** What a coordinator needs of its platform: a Node process, or a simulation. */
 import type { Checkpoint } from '@troupe/checkpoint';
+import type { Collective } from '@troupe/collective';
 import type { RunEvent } from '@troupe/run';
-import type { Connection } from '@troupe/transport';
 
 export interface ConductorPorts {
   /** Monotonic, ms. */
@@ -14,8 +14,8 @@ export interface ConductorPorts {
   timestamp(): string;
   /** Text that nobody can guess, of so many random bytes, in letters, digits, - and _. */
   secret(bytes: number): string;
-  /** Opens a link to the all-reduce service. @throws TransportError */
-  connectReduce(): Promise<Connection>;
+  /** How gradients are reduced. */
+  readonly collective: Pick<Collective, 'host'>;
   /** What the run tells the world. */
   report(event: RunEvent): void;
 }

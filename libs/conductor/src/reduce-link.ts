@@ -1,6 +1,5 @@
 /** The coordinator's hold on the all-reduce service, which lives through the loss of the service. */
-import { CollectiveError } from '@troupe/collective';
-import type { ReduceHost } from '@troupe/collective/star';
+import { CollectiveError, type CollectiveHost } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import type { ConductorPorts } from './ports.js';
@@ -18,14 +17,14 @@ export interface ReduceListener {
 }
 
 /** While the service is lost, orders for the round are dropped: they are given anew when it is back. */
-export interface ReduceLink extends Pick<ReduceHost, 'admit' | 'dismiss' | 'openRound' | 'grant' | 'close'> {
+export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | 'openRound' | 'grant' | 'close'> {
   /** Until the run is over. @throws what no reconnecting mends: a service that turns this coordinator away */
   listen(listener: ReduceListener): Promise<void>;
 }
 
 /** @throws TransportError, CollectiveError when the service cannot be reached at the start */
 export async function openReduceLink(
-  connect: () => Promise<ReduceHost>,
+  connect: () => Promise<CollectiveHost>,
   over: AbortSignal,
   { sleep }: Pick<ConductorPorts, 'sleep'>,
 ): Promise<ReduceLink> {

@@ -1,11 +1,5 @@
 /** Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. */
-import {
-  applyUpdate,
-  type ReduceCounted,
-  type ReduceHost,
-  type ReduceRejected,
-  type ReduceUpdate,
-} from '@troupe/collective/star';
+import { applyUpdate, type CollectiveHost, type ReduceCounted, type ReduceRejected, type ReduceUpdate } from '@troupe/collective';
 import type { Streams } from '@troupe/corpus';
 import { learningRateAt, type Replica } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError, type TrainingConfig } from '@troupe/protocol';
@@ -28,7 +22,7 @@ export interface ShellParts {
   readonly stateFloats: number;
   readonly replica: Replica;
   readonly nowMs: () => number;
-  readonly host: Pick<ReduceHost, 'openRound' | 'grant'>;
+  readonly host: Pick<CollectiveHost, 'openRound' | 'grant'>;
   control(): ControlServer;
   onUpdate(update: ReduceUpdate): void;
   /** evaluate, sample, checkpoint: side jobs that no round waits for. */

@@ -1,4 +1,4 @@
-import type { ReduceMember } from '@troupe/collective/star';
+import type { CollectiveMember } from '@troupe/collective';
 import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
 import { brief, decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
 import type { SlotEngine } from './engine-slot.js';
@@ -15,7 +15,7 @@ export type HeldStates = Map<number, { readonly round: number; readonly state: F
 export interface LeaseContext {
   readonly config: TrainingConfig;
   readonly engine: SlotEngine;
-  readonly member: ReduceMember;
+  readonly member: CollectiveMember;
   readonly held: HeldStates;
   nowMs(): number;
 }

@@ -1,11 +1,14 @@
+import type { Collective } from '@troupe/collective';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 import type { StopCode } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 
 /** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
 export interface WorkerPorts {
-  /** Opens a link, or gives up within seconds. @throws TransportError */
+  /** Opens a link to a coordinator, or gives up within seconds. @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
+  /** How gradients are reduced. */
+  readonly collective: Pick<Collective, 'join'>;
   /**
    * The engine to compute with.
    * @throws EngineError

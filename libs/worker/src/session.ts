@@ -1,12 +1,5 @@
 /** One life of a worker's link: join, fetch a snapshot, compute leases and apply updates until the run stops or the link breaks. */
-import {
-  applyUpdate,
-  joinReduce,
-  copyUpdate,
-  type ReduceMember,
-  type ReduceResult,
-  type ReduceUpdate,
-} from '@troupe/collective/star';
+import { applyUpdate, copyUpdate, type CollectiveMember, type ReduceResult, type ReduceUpdate } from '@troupe/collective';
 import { createLayout, stateSize, type Batch, type Engine, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
 import {
@@ -193,10 +186,11 @@ function mostStreams({ leaseStreams, streams }: TrainingConfig): number {
   return leaseStreams > 0 ? leaseStreams : streams;
 }
 
-async function joinReduceAs({ options, welcome, layout, deadline }: Membership): Promise<ReduceMember> {
+async function joinReduceAs({ options, welcome, layout, deadline }: Membership): Promise<CollectiveMember> {
   const { ports, signal, address } = options;
   const { config, runId, workerId, ticket, reduceAddress } = welcome;
-  return joinReduce(await ports.connect(resolveAddress(reduceAddress, address), signal), {
+  return ports.collective.join({
+    address: resolveAddress(reduceAddress, address),
     runId,
     workerId,
     ticket,
@@ -259,7 +253,7 @@ function sampleBatch(config: TrainingConfig, streams: number): Batch {
 }
 
 interface DutyParts extends Membership {
-  readonly member: ReduceMember;
+  readonly member: CollectiveMember;
   readonly slot: EngineSlot;
 }
 

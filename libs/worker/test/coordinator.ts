@@ -1,5 +1,6 @@
 /** A worker's surroundings, played by hand: the control conversation frame by frame, the real all-reduce service, and a clock that stands. */
-import { createStarService, hostReduce, type ReduceCounted, type ReduceHost, type ReduceUpdate } from '@troupe/collective/star';
+import type { CollectiveHost, ReduceCounted, ReduceUpdate } from '@troupe/collective';
+import { createStarCollective, createStarService } from '@troupe/collective/star';
 import { createLayout, EngineError, initialParameters, stateSize, type Batch, type Engine } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { createReplica } from '@troupe/optim';
@@ -99,7 +100,8 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     answer(far);
     return near;
   };
-  const host: ReduceHost = await hostReduce(dial(serve), {
+  const host: CollectiveHost = await createStarCollective({ connect: async () => dial(serve) }).host({
+    address: '/reduce',
     token: 's',
     runId: 'run',
     streams,
@@ -114,7 +116,8 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   replica.setParameters(initialParameters(model, layout, config.seed, config.forgetBias));
 
   const ports: WorkerPorts = {
-    connect: async (address) => (address.endsWith('/reduce') ? dial(reduce ?? serve) : dial((link) => void links.push(link))),
+    connect: async () => dial((link) => void links.push(link)),
+    collective: createStarCollective({ connect: async () => dial(reduce ?? serve) }),
     createEngine: createEngine ?? (async (of, limits) => createReferenceEngine(of, limits)),
     nowMs: clock.nowMs,
     sleep: clock.sleep,

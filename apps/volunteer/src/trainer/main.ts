@@ -1,4 +1,5 @@
 /** The trainer: a Web Worker in which this volunteer's part of the run is computed. */
+import { createStarCollective } from '@troupe/collective/star';
 import { EngineError } from '@troupe/model';
 import { runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { COOL, observeWork } from '../decisions/heat.js';
@@ -54,6 +55,7 @@ const effort = (threaded: boolean, kind: EngineKind): Effort =>
 function createPorts(only: EngineKind | undefined): WorkerPorts {
   return {
     connect: links.connect,
+    collective: createStarCollective({ connect: links.connect }),
     async createEngine(config, limits, wishes) {
       // Two at least, or it would not be known whether more are of use when the person gives more.
       const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));

@@ -1,51 +1,14 @@
-import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
-import type { CloseInfo, Connection } from '@troupe/transport';
 import { createVectorMemory } from '@troupe/optim';
-import { createGradientWriter, updateBytes, writerBytes, type GradientShape, type GradientWriter } from '../codec.js';
+import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import { createGradientWriter, updateBytes, writerBytes, type GradientWriter } from '../codec.js';
 import { CollectiveError } from '../errors.js';
-import { refused, shakeHands, UpdateReader, type HandshakeOptions, type ReduceUpdate } from './client.js';
+import type { CollectiveMember, Contribution, JoinOptions, ReduceResult } from '../port.js';
+import { UpdateReader, type ReduceUpdate } from '../update.js';
+import { refused, shakeHands } from './handshake.js';
 
-export interface JoinOptions extends GradientShape, HandshakeOptions {
-  readonly runId: string;
-  readonly workerId: string;
-  /** From the coordinator's welcome. */
-  readonly ticket: string;
-}
-
-export interface Contribution extends Omit<MessageOf<'contribution'>, 'type' | 'runId'> {
-  /** Gradient of the summed loss, [P]. */
-  readonly gradient: Float32Array;
-  /** [streams, L, S, H]. */
-  readonly endStates: Float32Array;
-}
-
-/** What became of a contribution: `counted`, or why not. */
-export interface ReduceResult extends Omit<MessageOf<'contributionResult'>, 'type'> {
-  readonly kind: 'result';
-}
-
-/** A worker's place in the all-reduce. */
-export interface ReduceMember {
-  /**
-   * Encodes and queues; the buffers are free again when it returns.
-   * @throws CollectiveError `bad_length`; TransportError when the link is closed
-   */
-  contribute(contribution: Contribution): void;
-  /**
-   * The next update or result, in the order they were sent. Rejects with TransportError when the link closes, CollectiveError
-   * `refused` when the service turns this worker away, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
-   */
-  receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult>;
-  close(reason: string): void;
-  /** Resolves once, when the link is closed. */
-  readonly closed: Promise<CloseInfo>;
-}
-
-/**
- * Joins the all-reduce over an open connection, which the member owns from here on.
- * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
- */
-export async function joinReduce(connection: Connection, options: JoinOptions): Promise<ReduceMember> {
+/** The member owns the connection from here on. @throws what Collective.join does */
+export async function joinStar(connection: Connection, options: JoinOptions): Promise<CollectiveMember> {
   const { runId, workerId, ticket, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['joined', 'refuse', 'contributionResult', 'update'],
@@ -57,15 +20,13 @@ export async function joinReduce(connection: Connection, options: JoinOptions): 
   return new StarMember(channel, options);
 }
 
-class StarMember implements ReduceMember {
-  readonly closed: Promise<CloseInfo>;
+class StarMember implements CollectiveMember {
   readonly #channel: Channel;
   readonly #options: JoinOptions;
   readonly #reader: UpdateReader;
   readonly #writer: GradientWriter;
 
   constructor(channel: Channel, options: JoinOptions) {
-    this.closed = channel.closed;
     this.#channel = channel;
     this.#options = options;
     this.#reader = new UpdateReader(options.runId, options);

@@ -1,7 +1,8 @@
-import { LIMITS, PROTOCOL_VERSION, ProtocolError, receiveWithin, type Channel, type MessageOf } from '@troupe/protocol';
-import { createGradientReader, type GradientReader, type GradientShape } from '../codec.js';
-import { CollectiveError } from '../errors.js';
+/** The update of a round, as every replica receives it. */
 import { OptimError, type CodedVector, type Replica, type VectorMemory } from '@troupe/optim';
+import { ProtocolError, type MessageOf } from '@troupe/protocol';
+import { createGradientReader, type GradientReader, type GradientShape } from './codec.js';
+import { CollectiveError } from './errors.js';
 
 /** The clipped mean gradient of a round. */
 export interface ReduceUpdate {
@@ -83,51 +84,4 @@ export class UpdateReader {
     if (defect !== undefined) throw notToBeApplied(message.round, defect);
     return { kind: type, ...message, update: this.#reader.read(body) };
   }
-}
-
-export interface HandshakeOptions {
-  /** Ends the handshake. */
-  readonly signal?: AbortSignal;
-  /**
-   * A signal that aborts after so many ms. With it the handshake is given up after LIMITS.answerMs, and a message that comes to a
-   * standstill half way ends the link.
-   */
-  readonly deadline?: (ms: number) => AbortSignal;
-}
-
-/** Sends the first message and waits for `answer`; closes the channel when there is none. */
-export async function shakeHands(
-  channel: Channel,
-  hello: MessageOf<'join'> | MessageOf<'host'>,
-  answer: 'joined' | 'hosted',
-  { signal, deadline }: HandshakeOptions,
-) {
-  try {
-    channel.send(hello);
-    const what = `the answer to ${hello.type}`;
-    const { message } = await (deadline
-      ? receiveWithin(channel, { deadline: deadline(LIMITS.answerMs), signal, what })
-      : channel.receive(signal));
-    if (message.type === 'refuse') throw refused(message);
-    if (message.type !== answer) {
-      throw new ProtocolError(
-        'unexpected_message',
-        `the all-reduce service answered ${hello.type} with ${message.type}`,
-        'Run the same version of Troupe on all machines.',
-      );
-    }
-    if (message.version === PROTOCOL_VERSION) return;
-    throw new ProtocolError(
-      'version_mismatch',
-      `the all-reduce service speaks protocol ${message.version}, this side ${PROTOCOL_VERSION}`,
-      'Run the same version of Troupe on all machines.',
-    );
-  } catch (error) {
-    channel.close(error instanceof Error ? error.message : String(error));
-    throw error;
-  }
-}
-
-export function refused({ code, message, remedy }: MessageOf<'refuse'>): CollectiveError {
-  return new CollectiveError('refused', `the all-reduce service refused (${code}): ${message}`, remedy);
 }

@@ -1,0 +1,106 @@
+/**
+ * The port of the all-reduce: what workers and the coordinator of a run need of it, whoever does the sums. Apps choose an implementation
+ * and make it with the means to open links; `test/conformance.ts` says what each must do.
+ */
+import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
+import type { GradientShape } from './codec.js';
+import type { Grant, ReductionConfig, RoundOrder } from './reduction.js';
+import type { ReduceUpdate } from './update.js';
+
+export interface Collective {
+  /**
+   * Takes part in a run as a worker.
+   * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
+   */
+  join(options: JoinOptions): Promise<CollectiveMember>;
+  /**
+   * Takes charge of a run as its coordinator. A host of the same run takes over from the one before; the host of another run is refused
+   * while one is there.
+   * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
+   */
+  host(options: HostOptions): Promise<CollectiveHost>;
+}
+
+export interface EntryOptions {
+  /** Where the all-reduce service is; one that is embedded in this process is reached without it. */
+  readonly address: string;
+  /** Gives up joining or hosting. It does not close what was joined. */
+  readonly signal: AbortSignal;
+  /**
+   * Makes a signal that aborts after `ms`. With it, an answer is awaited for LIMITS.answerMs, and a message that stops halfway ends the
+   * link.
+   */
+  readonly deadline?: (ms: number) => AbortSignal;
+}
+
+export interface JoinOptions extends GradientShape, EntryOptions {
+  readonly runId: string;
+  readonly workerId: string;
+  /** From the coordinator's welcome. */
+  readonly ticket: string;
+}
+
+export interface HostOptions extends Omit<ReductionConfig, 'kind'>, EntryOptions {
+  /** The secret the service was started with. */
+  readonly token: string;
+}
+
+/** What a worker computed for a lease. */
+export interface Contribution extends Omit<MessageOf<'contribution'>, 'type' | 'runId'> {
+  /** Gradient of the summed loss, [P]. */
+  readonly gradient: Float32Array;
+  /** [streams, L, S, H]. */
+  readonly endStates: Float32Array;
+}
+
+/** What became of a contribution, for the worker: `counted`, or why not. */
+export interface ReduceResult extends Omit<MessageOf<'contributionResult'>, 'type'> {
+  readonly kind: 'result';
+}
+
+/** A contribution that counts, for the coordinator. */
+export interface ReduceCounted extends Omit<MessageOf<'counted'>, 'type'> {
+  readonly kind: 'counted';
+  /** [streams, L, S, H], the receiver's own. */
+  readonly endStates: Float32Array;
+}
+
+/** A contribution that does not count, for the coordinator. */
+export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
+  readonly kind: 'rejected';
+  readonly result: ContributionRefusal;
+}
+
+/** A worker's place in the all-reduce. */
+export interface CollectiveMember {
+  /**
+   * Encodes and queues; the buffers are free again when it returns.
+   * @throws CollectiveError `bad_length`; TransportError when the link is closed
+   */
+  contribute(contribution: Contribution): void;
+  /**
+   * The next update or result, in the order they were sent. Rejects with TransportError when the link closes, CollectiveError
+   * `refused` when the service refuses this worker, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
+   */
+  receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult>;
+  /** Idempotent. A `receive` that waits, and every later one, rejects with TransportError `closed`. */
+  close(reason: string): void;
+}
+
+/** The coordinator's place in the all-reduce. Sending throws TransportError when the link is closed. */
+export interface CollectiveHost {
+  /** Lets the worker join with this ticket. */
+  admit(workerId: string, ticket: string): void;
+  /** Takes the ticket back and closes the worker's link. */
+  dismiss(workerId: string, reason: string): void;
+  openRound(order: RoundOrder): void;
+  grant(grant: Grant): void;
+  /**
+   * What happened next, in order; the update comes after the last contribution counted for it. Rejects with TransportError when
+   * the link closes, CollectiveError when the service refuses this host (`refused`) or sends an update that must not be applied
+   * (`not_finite`), ProtocolError for bad bytes.
+   */
+  receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate>;
+  /** The service closes the links of all workers with it. Idempotent. */
+  close(reason: string): void;
+}

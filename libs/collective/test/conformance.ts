@@ -1,0 +1,448 @@
+/** What every implementation of the Collective port must do, whoever does the sums. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  copyUpdate,
+  type Collective,
+  type CollectiveHost,
+  type CollectiveMember,
+  type HostOptions,
+  type JoinOptions,
+  type ReduceCounted,
+  type ReduceUpdate,
+} from '../src/index.js';
+import { floats } from './coded.js';
+import { contribution, DIGEST, expectMean, LEASES, openRound, ORDER, RUN, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
+
+/** One service without a run, and the way to it. Its own waits are short: a worker that no one admits is refused within a second. */
+export interface CollectiveRig {
+  readonly collective: Collective;
+  /** Where the service is. */
+  readonly address: string;
+  /** What hosts must show. */
+  readonly token: string;
+  /** Stops the service and everything that serves it. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Orders in which three contributions arrive. */
+const ORDERS = [
+  [0, 1, 2],
+  [2, 1, 0],
+  [1, 2, 0],
+  [0, 2, 1],
+];
+
+/** Longer than a message takes, shorter than a service waits for what is to come. */
+const aMoment = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+export function collectiveConformance(name: string, makeRig: () => CollectiveRig | Promise<CollectiveRig>): void {
+  describe(`the all-reduce by ${name}`, () => {
+    let rig: CollectiveRig;
+    let host: CollectiveHost;
+
+    const startHost = (changes: Partial<HostOptions> = {}): Promise<CollectiveHost> =>
+      rig.collective.host({ ...RUN, address: rig.address, token: rig.token, signal: soon(), ...changes });
+
+    const join = (workerId: string, changes: Partial<JoinOptions> = {}): Promise<CollectiveMember> =>
+      rig.collective.join({
+        ...SHAPE,
+        address: rig.address,
+        runId: RUN.runId,
+        workerId,
+        ticket: `ticket of ${workerId}`,
+        signal: soon(),
+        ...changes,
+      });
+
+    const admitAndJoin = (k: number, changes: Partial<JoinOptions> = {}): Promise<CollectiveMember> => {
+      host.admit(`w${k}`, `ticket of w${k}`);
+      return join(`w${k}`, changes);
+    };
+
+    const admitAll = (changes: Partial<JoinOptions> = {}) => Promise.all([0, 1, 2].map((k) => admitAndJoin(k, changes)));
+
+    beforeEach(async () => {
+      rig = await makeRig();
+      host = await startHost();
+    });
+
+    afterEach(() => rig.stop());
+
+    /** The link of this side is closed, and the other side or the service said why. */
+    const expectClosed = (side: CollectiveMember | CollectiveHost, why: string): Promise<void> =>
+      expect(side.receive(soon())).rejects.toMatchObject({
+        name: 'TransportError',
+        code: 'closed',
+        message: expect.stringContaining(why),
+      });
+
+    describe('a round', () => {
+      it('sends every worker and the host the mean of the contributions, and the host what it needs to know', async () => {
+        const members = await admitAll();
+        openRound(host);
+        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        for (const k of [0, 1, 2]) {
+          const event = await host.receive(soon());
+          const { streams, tokens, lossSum, endStates } = contribution(k);
+          expect(event).toEqual({
+            kind: 'counted',
+            round: 0,
+            leaseId: `lease${k}`,
+            workerId: `w${k}`,
+            computeMs: 3,
+            streams,
+            tokens,
+            lossSum,
+            endStates,
+          });
+        }
+        const update = await untilUpdate(host);
+        expect(update).toMatchObject({ round: 0, learningRate: 0.1, tokens: 48, lossSum: 60, clipScale: 1 });
+        expectMean(update.update);
+        for (const member of members) {
+          expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted', round: 0 });
+          expect((await untilUpdate(member)).update).toEqual(update.update);
+        }
+      });
+
+      it('follows the round before, with fp32 as well', async () => {
+        host.close('replaced');
+        host = await startHost({ codec: 'fp32' });
+        host.admit('w0', 'ticket of w0');
+        const member = await join('w0', { codec: 'fp32' });
+        for (let round = 0; round < 3; round++) {
+          host.openRound({ ...ORDER, round, clip: 1e-3 });
+          host.grant({ round, leaseId: 'all', workerId: 'w0', streams: [0, 1, 2, 3, 4, 5] });
+          member.contribute({
+            ...contribution(0),
+            round,
+            leaseId: 'all',
+            streams: [0, 1, 2, 3, 4, 5],
+            tokens: 48,
+            endStates: new Float32Array(24),
+          });
+          const { update, clipScale, round: finished } = await untilUpdate(member);
+          expect(finished).toBe(round);
+          expect(clipScale).toBeLessThan(1);
+          expect(Math.hypot(...floats(update))).toBeCloseTo(1e-3, 8);
+          expect((await untilUpdate(host)).update).toEqual(update);
+        }
+      });
+
+      it('counts a contribution that overtakes its round and its grant', async () => {
+        const member = await admitAndJoin(0);
+        member.contribute(contribution(0));
+        await aMoment();
+        openRound(host);
+        expect(await member.receive(soon())).toMatchObject({ result: 'counted' });
+      });
+
+      it('is the same when other workers compute the streams of one that died', async () => {
+        const [first, second, third] = await admitAll();
+        openRound(host);
+        first.contribute(contribution(0));
+        third.contribute(contribution(2));
+        second.close('pulled the plug');
+        await expectClosed(second, 'pulled the plug');
+        host.dismiss('w1', 'gone');
+        host.grant({ round: 0, leaseId: 'again', workerId: 'w0', streams: LEASES[1] });
+        first.contribute({ ...contribution(1), leaseId: 'again' });
+        expectMean((await untilUpdate(first)).update);
+        expectMean((await untilUpdate(third)).update);
+        expectMean((await untilUpdate(host)).update);
+      });
+
+      it('hands the host the end states of exactly the contributions that count', async () => {
+        const members = await admitAll();
+        openRound(host);
+        const wrong = { endStates: new Float32Array(8).fill(99) };
+        members[0].contribute(contribution(0, { ...wrong, parametersDigest: '0000000000000000' }));
+        expect(await members[0].receive(soon())).toMatchObject({ result: 'replica_diverged' });
+        for (const [k, member] of members.entries()) {
+          member.contribute(contribution(k));
+          expect(await member.receive(soon())).toMatchObject({ result: 'counted' });
+        }
+        const counted: ReduceCounted[] = [];
+        for (;;) {
+          const event = await host.receive(soon());
+          if (event.kind === 'update') break;
+          if (event.kind === 'counted') counted.push(event);
+          else expect('endStates' in event).toBe(false);
+        }
+        expect(counted.map(({ endStates }) => endStates)).toEqual([0, 1, 2].map((k) => contribution(k).endStates));
+        expect(counted.flatMap(({ streams }) => streams).toSorted()).toEqual([0, 1, 2, 3, 4, 5]);
+      });
+
+      it('sends a worker that joins during it its update, and none of the rounds before', async () => {
+        const early = await admitAndJoin(0);
+        const all = { leaseId: 'all', workerId: 'w0', streams: [0, 1, 2, 3, 4, 5] };
+        const compute = (round: number): void => {
+          host.grant({ ...all, round });
+          const endStates = new Float32Array(24);
+          early.contribute({ ...contribution(0), leaseId: 'all', streams: all.streams, tokens: 48, endStates, round });
+        };
+        host.openRound(ORDER);
+        compute(0);
+        expect((await untilUpdate(early)).round).toBe(0);
+        host.openRound({ ...ORDER, round: 1 });
+        const late = await admitAndJoin(1);
+        compute(1);
+        expect(await late.receive(soon())).toMatchObject({ kind: 'update', round: 1 });
+      });
+    });
+
+    describe('an update', () => {
+      /** Its gradients do not sum exactly in float64 unless they are added in one order. */
+      const FAR_APART = [1e10, 1e-5, -1e10];
+
+      async function updateOf(order: number[], gradientOf: (k: number) => Float32Array, changes: Partial<HostOptions>) {
+        host = await startHost(changes);
+        const members = await admitAll(changes.codec ? { codec: changes.codec } : {});
+        openRound(host);
+        for (const k of order) {
+          members[k].contribute(contribution(k, { gradient: gradientOf(k) }));
+          expect(await members[k].receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+        }
+        return copyUpdate(await untilUpdate(host));
+      }
+
+      async function updatesOf(gradientOf: (k: number) => Float32Array, changes: Partial<HostOptions> = {}) {
+        const updates: ReduceUpdate[] = [];
+        for (const order of ORDERS) updates.push(await updateOf(order, gradientOf, changes));
+        return updates;
+      }
+
+      it('has the same bits whatever the order of arrival', async () => {
+        const [first, ...others] = await updatesOf((k) => contribution(k).gradient);
+        for (const other of others) expect(other).toEqual(first);
+      });
+
+      it.each(['fp16', 'fp32'] as const)(
+        'adds gradients in the order of their streams for a host that asks for it, %s',
+        async (codec) => {
+          const farApart = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => FAR_APART[k] * Math.sin(i + (k % 2)));
+          const [first, ...others] = await updatesOf(farApart, { ordered: true, codec });
+          for (const other of others) expect(other).toEqual(first);
+        },
+      );
+    });
+
+    describe('a contribution that does not count', () => {
+      it('refuses a NaN to the worker and the host, and the round completes when it is computed again', async () => {
+        const members = await admitAll();
+        openRound(host);
+        members[0].contribute(contribution(0, { gradient: contribution(0).gradient.with(7, NaN) }));
+        expect(await members[0].receive(soon())).toMatchObject({ kind: 'result', leaseId: 'lease0', result: 'not_finite' });
+        const rejected = await host.receive(soon());
+        expect(rejected).toMatchObject({
+          kind: 'rejected',
+          workerId: 'w0',
+          result: 'not_finite',
+          reason: expect.stringContaining('tensor 0'),
+        });
+        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        expectMean((await untilUpdate(members[1])).update);
+      });
+
+      it('refuses a duplicate and counts the streams once', async () => {
+        const members = await admitAll();
+        openRound(host);
+        members[0].contribute(contribution(0));
+        members[0].contribute(contribution(0));
+        expect(await members[0].receive(soon())).toMatchObject({ result: 'counted' });
+        expect(await members[0].receive(soon())).toMatchObject({ result: 'already_counted' });
+        members[1].contribute(contribution(1));
+        members[2].contribute(contribution(2));
+        expectMean((await untilUpdate(members[2])).update);
+      });
+
+      it('refuses the slower of two workers that compute the same streams', async () => {
+        const members = await admitAll();
+        openRound(host);
+        host.grant({ round: 0, leaseId: 'backup', workerId: 'w2', streams: LEASES[0] });
+        members[2].contribute(contribution(0, { leaseId: 'backup' }));
+        expect(await members[2].receive(soon())).toMatchObject({ leaseId: 'backup', result: 'counted' });
+        members[0].contribute(contribution(0, { gradient: contribution(1).gradient }));
+        expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'already_counted' });
+        members[1].contribute(contribution(1));
+        members[2].contribute(contribution(2));
+        expectMean((await untilUpdate(members[1])).update);
+      });
+
+      it('refuses one that comes after its round', async () => {
+        const member = await admitAndJoin(0);
+        openRound(host);
+        host.openRound({ ...ORDER, round: 1 });
+        // Its admission follows the order on the same way: once it is in, round 1 is open.
+        await admitAndJoin(1);
+        member.contribute(contribution(0));
+        expect(await member.receive(soon())).toMatchObject({ kind: 'result', leaseId: 'lease0', result: 'wrong_round' });
+        expect(await host.receive(soon())).toMatchObject({ kind: 'rejected', leaseId: 'lease0', result: 'wrong_round' });
+      });
+
+      it('refuses a lease that was never granted, after waiting for the grant', async () => {
+        const member = await admitAndJoin(0);
+        openRound(host);
+        member.contribute(contribution(0, { leaseId: 'made-up' }));
+        expect(await member.receive(soon())).toMatchObject({
+          result: 'unknown_lease',
+          reason: expect.stringContaining('made-up'),
+        });
+      });
+
+      it('refuses the lease of another worker, and streams other than the granted', async () => {
+        const members = await admitAll();
+        openRound(host);
+        members[1].contribute(contribution(0));
+        expect(await members[1].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
+        members[0].contribute(contribution(0, { streams: [0, 2] }));
+        expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
+        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        expectMean((await untilUpdate(host)).update);
+      });
+
+      it('refuses a wrong number of characters', async () => {
+        const member = await admitAndJoin(0);
+        openRound(host);
+        member.contribute(contribution(0, { tokens: 17 }));
+        expect(await member.receive(soon())).toMatchObject({ result: 'wrong_tokens' });
+      });
+
+      it('refuses a replica that diverged', async () => {
+        const member = await admitAndJoin(0);
+        openRound(host);
+        member.contribute(contribution(0, { parametersDigest: '0000000000000000' }));
+        expect(await member.receive(soon())).toMatchObject({
+          result: 'replica_diverged',
+          reason: expect.stringContaining(DIGEST),
+        });
+      });
+
+      it('refuses end states or gradients of another size before they are sent', async () => {
+        const member = await admitAndJoin(0);
+        expect(() => member.contribute(contribution(0, { gradient: new Float32Array(3) }))).toThrow(
+          expect.objectContaining({ code: 'bad_length' }),
+        );
+        expect(() => member.contribute(contribution(0, { endStates: new Float32Array(3) }))).toThrow(
+          expect.objectContaining({ code: 'bad_length' }),
+        );
+      });
+    });
+
+    describe('members and hosts', () => {
+      const refusal = (code: string): unknown =>
+        expect.objectContaining({ name: 'CollectiveError', code: 'refused', message: expect.stringContaining(code) });
+
+      it('refuses a worker with a wrong ticket, and one that was never admitted', async () => {
+        host.admit('w0', 'another ticket');
+        await expect(join('w0')).rejects.toThrow(refusal('wrong_token'));
+        await expect(join('w8')).rejects.toThrow(refusal('wrong_token'));
+      });
+
+      it('lets a worker in that came a moment before its ticket', async () => {
+        const joining = join('w0');
+        await aMoment();
+        host.admit('w0', 'ticket of w0');
+        await expect(joining).resolves.toBeDefined();
+      });
+
+      it('refuses a worker of another run', async () => {
+        await expect(join('w0', { runId: 'run-2' })).rejects.toThrow(refusal('run_over'));
+      });
+
+      it('refuses a host with a wrong token or of another run, and leaves the run alone', async () => {
+        await expect(startHost({ token: 'guess' })).rejects.toThrow(refusal('wrong_token'));
+        await expect(startHost({ token: '' })).rejects.toThrow(refusal('wrong_token'));
+        await expect(startHost({ runId: 'run-2' })).rejects.toThrow(refusal('run-1'));
+        await expect(admitAndJoin(0)).resolves.toBeDefined();
+      });
+
+      it('ends a host that grants a stream beyond B, with the reason', async () => {
+        host.openRound(ORDER);
+        host.grant({ round: 0, leaseId: 'x', workerId: 'w0', streams: [6] });
+        await expect(host.receive(soon())).rejects.toMatchObject({
+          code: 'refused',
+          message: expect.stringContaining('beyond 5'),
+        });
+      });
+
+      it('replaces the older link of a worker that joins again', async () => {
+        const first = await admitAndJoin(0);
+        const again = await join('w0');
+        await expectClosed(first, 'joined again');
+        openRound(host);
+        again.contribute(contribution(0));
+        expect(await again.receive(soon())).toMatchObject({ result: 'counted' });
+      });
+
+      it('closes the workers with their host, and serves a host that comes back', async () => {
+        const member = await admitAndJoin(0);
+        host.close('crashed');
+        await expectClosed(member, 'coordinator left');
+        await expect(join('w0')).rejects.toThrow(refusal('run_over'));
+        host = await startHost({ runId: 'run-1' });
+        await expect(admitAndJoin(0)).resolves.toBeDefined();
+      });
+
+      it('lets a host of the same run take over while its old link still seems alive', async () => {
+        const old = host;
+        const member = await admitAndJoin(0);
+        host = await startHost();
+        await expectClosed(old, 'took over');
+        await expectClosed(member, 'coordinator left');
+        await expect(old.receive(soon())).rejects.toMatchObject({ code: 'closed' });
+        await expect(admitAndJoin(0)).resolves.toBeDefined();
+      });
+
+      it('closes the link of a worker that is dismissed, with the reason', async () => {
+        const member = await admitAndJoin(0);
+        const receiving = expectClosed(member, 'the run is over');
+        host.dismiss('w0', 'the run is over');
+        await receiving;
+        expect(() => member.contribute(contribution(0))).toThrow(expect.objectContaining({ name: 'TransportError' }));
+        await expect(join('w0')).rejects.toThrow(refusal('wrong_token'));
+      });
+
+      it('tells a side that closes so, and lets it close again', async () => {
+        const member = await admitAndJoin(0);
+        for (const side of [member, host]) {
+          const receiving = expectClosed(side, 'enough');
+          side.close('enough');
+          await receiving;
+          side.close('enough again');
+          await expectClosed(side, 'enough');
+        }
+        expect(() => member.contribute(contribution(0))).toThrow(expect.objectContaining({ code: 'closed' }));
+        expect(() => host.admit('w1', 'ticket of w1')).toThrow(expect.objectContaining({ code: 'closed' }));
+      });
+
+      it('loses nothing to a receive that is called off', async () => {
+        const member = await admitAndJoin(0);
+        openRound(host);
+        const off = new AbortController();
+        const receiving = [member, host].map((side) => side.receive(off.signal));
+        off.abort(new Error('called off'));
+        for (const one of receiving) await expect(one).rejects.toMatchObject({ code: 'aborted' });
+        member.contribute(contribution(0));
+        expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+        expect(await host.receive(soon())).toMatchObject({ kind: 'counted', leaseId: 'lease0' });
+      });
+
+      it('gives up joining and hosting when the signal aborts', async () => {
+        const off = new AbortController();
+        const joining = [join('w0', { signal: off.signal }), startHost({ signal: off.signal })];
+        const settled = Promise.allSettled(joining);
+        off.abort(new Error('called off'));
+        for (const one of await settled) expect(one).toMatchObject({ status: 'rejected', reason: { code: 'aborted' } });
+      });
+
+      it('closes every link when the service stops', async () => {
+        const member = await admitAndJoin(0);
+        const stopped = rig.stop();
+        await expect(member.receive(soon())).rejects.toMatchObject({ code: 'closed' });
+        await expect(host.receive(soon())).rejects.toMatchObject({ code: 'closed' });
+        await stopped;
+      });
+    });
+  });
+}
