@@ -1,6 +1,7 @@
+import { printableLines } from '@troupe/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Screen } from '../src/terminal/screen.js';
-import { clockTime, compactCount, printable, shellQuoted, styleFor } from '../src/terminal/style.js';
+import { clockTime, compactCount, shellQuoted, styleFor } from '../src/terminal/style.js';
 import { Recorder } from './fixtures/shell.js';
 
 describe('Screen', () => {
@@ -63,7 +64,7 @@ describe('styleFor', () => {
 
 describe('formats', () => {
   it('makes control characters visible but keeps line breaks and tabs', () => {
-    expect(printable('a\x1b[2J\n\tb\x9b')).toBe('a\uFFFD[2J\n\tb\uFFFD');
+    expect(printableLines('a\x1b[2J\n\tb\x9b')).toBe('a\uFFFD[2J\n\tb\uFFFD');
   });
 
   it.each([

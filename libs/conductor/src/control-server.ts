@@ -3,6 +3,7 @@ import {
   brief,
   createChannel,
   LIMITS,
+  printable,
   PROTOCOL_VERSION,
   ProtocolError,
   receiveWithin,
@@ -257,11 +258,6 @@ function trySend(channel: Channel, message: Message, body?: Uint8Array): boolean
     channel.close(error.message);
     return false;
   }
-}
-
-/** What others chose goes to logs, pages and terminals: nothing in it may steer them. */
-export function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '\u{fffd}');
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

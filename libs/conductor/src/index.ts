@@ -7,7 +7,6 @@ export {
   type ConductorStatus,
   type ConductorOptions,
 } from './conduct.js';
-export { printable } from './control-server.js';
 export { NotSaved } from './follow-ups.js';
 export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
 export {

@@ -1,8 +1,7 @@
 /** Who takes part and where the time of a round goes, for whoever looks on; decides nothing. */
-import { LIMITS, type Message } from '@troupe/protocol';
+import { LIMITS, printable, type Message } from '@troupe/protocol';
 import { MAX_WORKERS_SHOWN, type RoundTiming, type WorkerView } from '@troupe/run';
 import type { RunState, WorkerRecord } from '@troupe/scheduler';
-import { printable } from './control-server.js';
 import type { ReduceEvent } from './run-shell.js';
 
 /** How long a worker that has left is still shown, and how many of them. */

@@ -12,7 +12,7 @@ export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
 export { LIMITS, type Limits } from './limits.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
-export { brief, sameText } from './text.js';
+export { brief, printable, printableLines, sameText } from './text.js';
 export {
   CELLS,
   GRADIENT_CODECS,

@@ -15,3 +15,22 @@ export function sameText(given: string, expected: string): boolean {
   }
   return difference === 0;
 }
+
+/**
+ * Characters that can steer whatever shows a text: C0 and C1 controls (Cc), line and paragraph separators (Zl, Zp), marks and
+ * overrides of the writing direction, and lone surrogates (Cs), which are no characters. Joiners, soft hyphens and private-use
+ * characters stay: several scripts and emoji need them, and they steer nothing.
+ */
+const STEERING = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+const STEERING_BUT_LINES = /[^\P{Cc}\n\t]|[\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+const REPLACEMENT = '\u{fffd}';
+
+/** A name or a reason that a peer chose, for one line of a log, a page or a terminal: each steering character becomes U+FFFD. */
+export function printable(text: string): string {
+  return text.replace(STEERING, REPLACEMENT);
+}
+
+/** The same for text of several lines, such as a sample: line feeds and tabs stay. */
+export function printableLines(text: string): string {
+  return text.replace(STEERING_BUT_LINES, REPLACEMENT);
+}

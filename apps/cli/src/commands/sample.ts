@@ -3,10 +3,10 @@ import type { Checkpoint } from '@troupe/checkpoint';
 import { createVocabulary, type Vocabulary } from '@troupe/corpus';
 import type { EngineChoice } from '@troupe/engines';
 import { createRandom, sample } from '@troupe/model';
+import { printableLines } from '@troupe/protocol';
 import { CliError } from '../errors.js';
 import { openCheckpoint } from '../checkpoints.js';
 import type { Shell } from '../shell.js';
-import { printable } from '../terminal/style.js';
 import { afterwards, engineOption, examples, realNumber, wholeNumber } from './flags.js';
 
 interface SampleFlags {
@@ -76,7 +76,7 @@ async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
   const vocabulary = createVocabulary(checkpoint.vocabulary);
   const prime = encodePrime(vocabulary, flags.prime);
   // To a terminal nothing that could steer it; to a file or a pipe the text as it is.
-  const shown = shell.stdout.isTTY === true ? printable : (text: string) => text;
+  const shown = shell.stdout.isTTY === true ? printableLines : (text: string) => text;
   if (!flags.json) shell.stdout.write(shown(flags.prime ?? ''));
   let text = flags.prime ?? '';
   for await (const id of drawnIds(checkpoint, prime, flags)) {

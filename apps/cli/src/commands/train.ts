@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
 import { GPU_ENGINES, type EngineChoice } from '@troupe/engines';
+import { printableLines } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
 import { describeEnd, describeNote, describeStart, describeWorker, frameSample, shownPath } from '../terminal/report.js';
 import { Screen } from '../terminal/screen.js';
 import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
-import { printable, styleFor, type Style } from '../terminal/style.js';
+import { styleFor, type Style } from '../terminal/style.js';
 import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
 import {
   addRunOptions,
@@ -157,7 +158,7 @@ class TrainView {
   callbacks(): Callbacks {
     return {
       onEvent: (_event, line) => this.#show(safeEvent(line)),
-      onErrorLine: (source, line) => this.#screen.print(`${this.#style('dim', `${source}:`)} ${printable(line)}`),
+      onErrorLine: (source, line) => this.#screen.print(`${this.#style('dim', `${source}:`)} ${printableLines(line)}`),
       onStopping: () => {
         this.#stopping = true;
         this.#screen.print('saving, press Ctrl-C again to quit at once');
@@ -238,5 +239,5 @@ class TrainView {
 
 /** The event with nothing in its texts that could steer the terminal: names and samples come from other machines. */
 function safeEvent(line: string): RunEvent {
-  return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' ? printable(value) : value)) as RunEvent;
+  return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' ? printableLines(value) : value)) as RunEvent;
 }

@@ -1,12 +1,13 @@
+import { printableLines } from '@troupe/protocol';
 import { complaintOf } from '../errors.js';
 import { isDebugging, type Shell } from '../shell.js';
-import { printable, styleFor } from './style.js';
+import { styleFor } from './style.js';
 
 /** An error in two lines on standard error: what happened, and what to do. With `json` also as an `error` event on standard output. */
 export function writeComplaint(shell: Shell, error: unknown, json: boolean): void {
   const { code, message, remedy } = complaintOf(error);
   if (json) shell.stdout.write(`${JSON.stringify({ event: 'error', code, message, remedy })}\n`);
   const style = styleFor(shell.stderr, shell.env);
-  shell.stderr.write(`${style('red', 'error:')} ${printable(message)}\n${printable(remedy)}\n`);
+  shell.stderr.write(`${style('red', 'error:')} ${printableLines(message)}\n${printableLines(remedy)}\n`);
   if (isDebugging(shell.env) && error instanceof Error && error.stack !== undefined) shell.stderr.write(`${error.stack}\n`);
 }

@@ -15,11 +15,6 @@ export function styleFor(output: Output, env: Shell['env']): Style {
   return (format, text) => styleText(format, text, { validateStream: false });
 }
 
-/** Text from models, corpora and other machines with its control characters made visible, so that it cannot steer the terminal. */
-export function printable(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD');
-}
-
 /** 61234 -> "61.2k". */
 export function compactCount(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toFixed(1)}G`;

@@ -1,6 +1,6 @@
 /** What a person who steers the run may ask for. */
-import { printable, type Conductor } from '@troupe/conductor';
-import { brief, LIMITS } from '@troupe/protocol';
+import type { Conductor } from '@troupe/conductor';
+import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
 import type { Report } from '../reporter.js';

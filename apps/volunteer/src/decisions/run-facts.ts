@@ -1,4 +1,5 @@
 /** What the coordinator tells about its run at /api/run. It came from outside: fields of another shape are as good as absent. */
+import { printableLines } from '@troupe/protocol/text';
 
 export type Point = readonly [round: number, nats: number];
 
@@ -60,7 +61,7 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 /** Text goes into the page as text, never as markup; characters that steer terminals or the direction of writing stay out of it. */
 function words(value: unknown, most = MAX_WORDS): string | undefined {
   if (typeof value !== 'string') return undefined;
-  const text = value.replace(/[^\P{C}\n\t]/gu, '\u{fffd}').trim();
+  const text = printableLines(value).trim();
   return text === '' ? undefined : text.slice(0, most);
 }
 
