@@ -43,7 +43,7 @@ const TICK_MS = 100;
 /** @throws Error when nothing can happen any more before the last round */
 export function runCrowd(options: CrowdOptions): Crowd {
   const { random, workers: count, rounds, streams, window } = options;
-  let state = createRunState(
+  const state = createRunState(
     {
       streams,
       window,
@@ -106,10 +106,9 @@ export function runCrowd(options: CrowdOptions): Crowd {
   function feed(input: RunInput): void {
     inputs++;
     const beginMs = options.clock();
-    const decision = step(state, input, nowMs);
+    const effects = step(state, input, nowMs);
     coreMs += options.clock() - beginMs;
-    state = decision.state;
-    for (const effect of decision.effects) if (effect.type === 'lease') lend(effect);
+    for (const effect of effects) if (effect.type === 'lease') lend(effect);
   }
 
   function lend({ workerId, leaseId, round, streams: ids }: Extract<RunEffect, { type: 'lease' }>): void {

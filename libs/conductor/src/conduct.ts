@@ -124,7 +124,7 @@ export async function createConductor(options: ConductorOptions): Promise<Conduc
     const { writer, ports } = options;
     listenToReduce().catch(fail);
     tickUntil(over.signal, ports, shell).catch(fail);
-    const stop = (): void => shell.feed({ type: 'stop', reason: 'asked to stop' });
+    const stop = (): void => shell.feed({ type: 'stop' });
     signal.addEventListener('abort', stop, { once: true });
     let concluding = false;
     try {

@@ -47,8 +47,7 @@ export interface RunShell {
 }
 
 export function createRunShell(parts: ShellParts): RunShell {
-  const { config, streams, states, replica } = parts;
-  let { state } = parts;
+  const { config, state, streams, states, replica } = parts;
   /** The core and the states have moved on, and the replica has not: nothing of it may be saved. */
   let between = false;
 
@@ -59,9 +58,7 @@ export function createRunShell(parts: ShellParts): RunShell {
     get workers() {
       return [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
     },
-    get state() {
-      return state;
-    },
+    state,
     get sound() {
       return !between;
     },
@@ -87,9 +84,7 @@ export function createRunShell(parts: ShellParts): RunShell {
   };
 
   function feed(input: RunInput): void {
-    const decision = step(state, input, parts.nowMs());
-    state = decision.state;
-    for (const effect of decision.effects) perform(effect);
+    for (const effect of step(state, input, parts.nowMs())) perform(effect);
   }
 
   /**
@@ -102,13 +97,12 @@ export function createRunShell(parts: ShellParts): RunShell {
     requireWhole(state);
     between = true;
     states.commit();
-    const decision = step(state, { type: 'updated', round: update.round }, parts.nowMs());
-    state = decision.state;
-    for (const effect of decision.effects) if (effect.type === 'lease') sendLease(effect);
+    const effects = step(state, { type: 'updated', round: update.round }, parts.nowMs());
+    for (const effect of effects) if (effect.type === 'lease') sendLease(effect);
     applyUpdate(replica, update);
     between = false;
     parts.onUpdate(update);
-    for (const effect of decision.effects) {
+    for (const effect of effects) {
       if (effect.type === 'lease') grant(effect);
       else perform(effect);
     }

@@ -16,9 +16,7 @@ beforeEach(() => {
 });
 
 function feed(input: Parameters<typeof step>[1]) {
-  const decision = step(state, input, now);
-  state = decision.state;
-  return decision.effects.flatMap((effect) => (effect.type === 'lease' ? [effect] : []));
+  return step(state, input, now).flatMap((effect) => (effect.type === 'lease' ? [effect] : []));
 }
 
 function join(id: string, name = id, charsPerSecond = 1000) {

@@ -1,7 +1,6 @@
 export { type Pace } from './pace.js';
 export {
   createRunState,
-  type Decision,
   type Lease,
   type RunEffect,
   type RunInput,

@@ -141,7 +141,7 @@ export type RunInput =
   /** Nothing new is dealt until everyone who paused has continued. */
   | { readonly type: 'pause'; readonly by: string }
   | { readonly type: 'continue'; readonly by: string }
-  | { readonly type: 'stop'; readonly reason: string }
+  | { readonly type: 'stop' }
   | { readonly type: 'tick' };
 
 export type RunEffect =
@@ -167,13 +167,6 @@ export type RunEffect =
   /** The run cannot go on: the loss has diverged. The last checkpoint stands. */
   | { readonly type: 'fail'; readonly round: number; readonly reason: string }
   | { readonly type: 'finish'; readonly round: number; readonly outcome: 'completed' | 'stopped' };
-
-export interface Decision {
-  readonly state: RunState;
-  readonly effects: readonly RunEffect[];
-  /** Why, in plain words, for the log and the dashboard. */
-  readonly reason: string;
-}
 
 /** A run about to compute `round` (0, or where a checkpoint stands). */
 export function createRunState(settings: RunSettings, round: number): RunState {

@@ -1,7 +1,4 @@
-/**
- * The run core: every decision of a run as one function (state, input, now) -> {state, effects, reason}. No clock, socket or random
- * source inside; the same inputs give the same effects. The state passed in is consumed: go on with the one returned.
- */
+/** The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no clock, socket or random source. */
 import {
   answered,
   closeLease,
@@ -16,7 +13,7 @@ import {
   stuckWorkers,
 } from './lending.js';
 import { measuredPace, startingPace } from './pace.js';
-import { unitOf, type Decision, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
+import { unitOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
 
 /** Refusals that say that the worker computes wrongly, not that it came too late. */
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
@@ -25,17 +22,23 @@ const REST_MS = 5_000;
 /** The run is given up when the same stream's gradient is not finite this often in one round. */
 const NOT_FINITE_TRIES = 3;
 
-export function step(state: RunState, input: RunInput, nowMs: number): Decision {
-  if (state.phase === 'over') return { state, effects: [], reason: 'the run is over' };
+/**
+ * Takes one input. Mutates `state`, which holds everything that the scheduler knows; the same state and inputs give the same effects.
+ *
+ * @param nowMs a clock that never goes back, ms
+ * @returns what the caller is to do, in this order; nothing once the run is over
+ */
+export function step(state: RunState, input: RunInput, nowMs: number): readonly RunEffect[] {
   const effects: RunEffect[] = [];
-  const reason = decide(state, input, nowMs, effects);
+  if (state.phase === 'over') return effects;
+  decide(state, input, nowMs, effects);
   announceWaiting(state, effects);
-  return { state, effects, reason };
+  return effects;
 }
 
 type Input<T extends RunInput['type']> = Extract<RunInput, { type: T }>;
 
-function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEffect[]): string {
+function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEffect[]): void {
   switch (input.type) {
     case 'start':
       return start(state, nowMs, effects);
@@ -61,7 +64,7 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
     case 'continue':
       return goOn(state, input.by, nowMs, effects);
     case 'stop':
-      return finish(state, 'stopped', input.reason, effects);
+      return finish(state, 'stopped', effects);
     case 'tick':
       return tick(state, nowMs, effects);
     default:
@@ -69,18 +72,17 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
   }
 }
 
-function tell(effects: RunEffect[], text: string): string {
+function tell(effects: RunEffect[], text: string): void {
   effects.push({ type: 'tell', text });
-  return text;
 }
 
-function start(state: RunState, nowMs: number, effects: RunEffect[]): string {
-  if (state.round >= state.settings.rounds) return finish(state, 'completed', 'nothing is left to compute', effects);
+function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  if (state.round >= state.settings.rounds) return finish(state, 'completed', effects);
   state.phase = 'running';
-  return openRound(state, nowMs, effects);
+  openRound(state, nowMs, effects);
 }
 
-function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): string {
+function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): void {
   const { workerId: id, name, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
   if (!known) state.workers.set(id, newcomer(id, name, reported, state.round, nowMs));
@@ -93,7 +95,7 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
     }
   }
   refreshIdle(state, state.workers.get(id)!);
-  return `${name} is ready; ${lendUncovered(state, nowMs, effects)}`;
+  lendUncovered(state, nowMs, effects);
 }
 
 function newcomer(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
@@ -115,17 +117,16 @@ function newcomer(id: string, name: string, reported: number, round: number, now
   };
 }
 
-function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: number, effects: RunEffect[]): string {
+function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (!worker) {
     effects.push({ type: 'resync', workerId: input.workerId, reason: input.reason });
-    return `${input.workerId} fetches its first snapshot`;
+    return;
   }
   const hadLeases = worker.leases.size > 0;
   sendSnapshot(state, worker, input.reason, effects);
   const lent = lendUncovered(state, nowMs, effects);
-  const text = `${worker.name} fetches a snapshot (${input.reason}); ${lent}`;
-  return hadLeases ? tell(effects, text) : text;
+  if (hadLeases) tell(effects, `${worker.name} fetches a snapshot (${input.reason}); ${lent}`);
 }
 
 /** Its leases and the hidden states it holds no longer count on it. */
@@ -135,23 +136,24 @@ function sendSnapshot(state: RunState, worker: WorkerRecord, reason: string, eff
   effects.push({ type: 'resync', workerId: worker.id, reason });
 }
 
-function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, effects: RunEffect[]): string {
+function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (!worker) return `${input.workerId} left before it was ready`;
+  if (!worker) return;
   const hadLeases = worker.leases.size > 0;
   state.workers.delete(worker.id);
   releaseAll(state, worker);
-  const text = `${worker.name} left (${input.reason}); ${lendUncovered(state, nowMs, effects)}`;
-  return hadLeases ? tell(effects, text) : text;
+  const lent = lendUncovered(state, nowMs, effects);
+  if (hadLeases) tell(effects, `${worker.name} left (${input.reason}); ${lent}`);
 }
 
-function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): string {
+function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (worker) answered(state, worker, input.leaseId, nowMs, false);
   if (worker && input.code === 'paused') return pausedWorker(state, worker, input.reason, nowMs, effects);
   const lease = state.leases.get(input.leaseId);
   if (!lease || lease.workerId !== input.workerId) {
-    return `lease ${input.leaseId} is not open any more; ${lendUncovered(state, nowMs, effects)}`;
+    lendUncovered(state, nowMs, effects);
+    return;
   }
   closeLease(state, lease);
   if (worker) {
@@ -165,7 +167,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
 }
 
 /** Until it says ready, all that it was lent is for others. What it holds it keeps. */
-function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): string {
+function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
   worker.state = 'paused';
   removeActive(state, worker.id);
   worker.batch.void = true;
@@ -195,18 +197,18 @@ function hasDiverged(state: RunState, lease: Lease): boolean {
   return diverged;
 }
 
-function fail(state: RunState, why: string, effects: RunEffect[]): string {
+function fail(state: RunState, why: string, effects: RunEffect[]): void {
   state.phase = 'over';
   effects.push({ type: 'fail', round: state.round, reason: why });
-  return `diverged: ${why}`;
 }
 
 /** The streams are in the sum, even when the lease was taken back meanwhile: the worker may have left right after sending. */
-function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): string {
+function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (worker) answered(state, worker, input.leaseId, nowMs, true);
   if (input.round !== state.round) {
-    return `lease ${input.leaseId} counted for a round that is over; ${lendUncovered(state, nowMs, effects)}`;
+    lendUncovered(state, nowMs, effects);
+    return;
   }
   const holder = worker?.state === 'syncing' ? undefined : worker;
   for (const stream of input.streams) markCounted(state, unitOf(state.settings, stream), holder);
@@ -215,7 +217,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
     closeLease(state, lease);
     if (worker) credit(worker, lease, nowMs);
   }
-  return `lease ${input.leaseId} counts; ${lendUncovered(state, nowMs, effects)}`;
+  lendUncovered(state, nowMs, effects);
 }
 
 /** A worker's speed is taken when all that it was dealt in one go is counted. */
@@ -229,7 +231,7 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
   worker.pace = measuredPace(worker.pace, worker.batch.characters, nowMs - worker.batch.sinceMs);
 }
 
-function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): string {
+function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (worker) answered(state, worker, input.leaseId, nowMs, true);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
@@ -243,12 +245,11 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   if (faulty) suspect(state, worker, input.reason, nowMs, effects);
   if (own && input.result === 'not_finite' && hasDiverged(state, own)) return fail(state, input.reason, effects);
   const lent = lendUncovered(state, nowMs, effects);
-  if (faulty) return tell(effects, `what ${worker.name} computed is not counted (${input.reason}); ${lent}`);
-  return `contribution for lease ${input.leaseId} refused: ${input.reason}; ${lent}`;
+  if (faulty) tell(effects, `what ${worker.name} computed is not counted (${input.reason}); ${lent}`);
 }
 
-function updated(state: RunState, round: number, nowMs: number, effects: RunEffect[]): string {
-  if (round !== state.round) return `update of round ${round} is not the one awaited (${state.round})`;
+function updated(state: RunState, round: number, nowMs: number, effects: RunEffect[]): void {
+  if (round !== state.round) return;
   for (const lease of [...state.leases.values()]) {
     state.workers.get(lease.workerId)?.unanswered.set(lease.id, lease);
     closeLease(state, lease);
@@ -263,8 +264,8 @@ function updated(state: RunState, round: number, nowMs: number, effects: RunEffe
   }
   state.round++;
   pushCadences(state, effects);
-  if (state.round >= state.settings.rounds) return finish(state, 'completed', 'all rounds are computed', effects);
-  return `round ${round} committed; ${openRound(state, nowMs, effects)}`;
+  if (state.round >= state.settings.rounds) return finish(state, 'completed', effects);
+  openRound(state, nowMs, effects);
 }
 
 function pushCadences({ round, settings }: RunState, effects: RunEffect[]): void {
@@ -275,21 +276,21 @@ function pushCadences({ round, settings }: RunState, effects: RunEffect[]): void
   if (due(settings.checkpointEvery)) effects.push({ type: 'checkpoint', round });
 }
 
-function finish(state: RunState, outcome: 'completed' | 'stopped', why: string, effects: RunEffect[]): string {
+function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunEffect[]): void {
   state.phase = 'over';
   effects.push({ type: 'finish', round: state.round, outcome });
-  return `${outcome}: ${why}`;
 }
 
+/** @returns what was lent, in words */
 function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string {
   freshRound(state);
   effects.push({ type: 'openRound', round: state.round });
-  return `round ${state.round} opens; ${lendUncovered(state, nowMs, effects)}`;
+  return lendUncovered(state, nowMs, effects);
 }
 
 /** Nothing counted so far in this round is in the sum any more. */
-function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
-  if (state.phase === 'idle') return 'no round is open yet';
+function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  if (state.phase === 'idle') return;
   for (const worker of state.workers.values()) releaseAll(state, worker);
   for (const unit of state.units) {
     unit.holder = undefined;
@@ -298,18 +299,18 @@ function reopen(state: RunState, nowMs: number, effects: RunEffect[]): string {
   return tell(effects, `the all-reduce service is back; ${openRound(state, nowMs, effects)}`);
 }
 
-function goOn(state: RunState, by: string, nowMs: number, effects: RunEffect[]): string {
-  if (!state.pausedBy.delete(by)) return `${by} had not paused the run`;
+function goOn(state: RunState, by: string, nowMs: number, effects: RunEffect[]): void {
+  if (!state.pausedBy.delete(by)) return;
   return tell(effects, `continued by ${by}; ${lendUncovered(state, nowMs, effects)}`);
 }
 
-function tick(state: RunState, nowMs: number, effects: RunEffect[]): string {
+function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const late = markLate(state, nowMs);
   // They start anew, and their streams are free.
   const stuck = stuckWorkers(state, nowMs);
   for (const worker of stuck) sendSnapshot(state, worker, 'no result long after the deadline of its lease', effects);
   const lent = lendUncovered(state, nowMs, effects);
-  if (late.length === 0 && stuck.length === 0) return lent;
+  if (late.length === 0 && stuck.length === 0) return;
   const names = (ids: readonly string[]): string => [...new Set(ids)].map((id) => state.workers.get(id)?.name ?? id).join(', ');
   const lateText = late.length === 0 ? [] : [`late: ${names(late.map((lease) => lease.workerId))}`];
   const stuckText = stuck.length === 0 ? [] : [`silent, and sent a snapshot: ${names(stuck.map((worker) => worker.id))}`];

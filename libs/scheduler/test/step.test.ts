@@ -14,22 +14,14 @@ const SETTINGS: RunSettings = {
 
 /** Drives the core as a shell would, with a clock of its own. */
 function createRun(settings: Partial<RunSettings> = {}, round = 0) {
-  let state = createRunState({ ...SETTINGS, ...settings }, round);
+  const state = createRunState({ ...SETTINGS, ...settings }, round);
   let nowMs = 0;
   const run = {
-    get state() {
-      return state;
-    },
-    reason: '',
+    state,
     pass(ms: number) {
       nowMs += ms;
     },
-    feed(input: RunInput): RunEffect[] {
-      const decision = step(state, input, nowMs);
-      state = decision.state;
-      run.reason = decision.reason;
-      return [...decision.effects];
-    },
+    feed: (input: RunInput) => step(state, input, nowMs),
     join: (workerId: string, charsPerSecond = 1000) =>
       leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
     count: (lease: Lease) => run.feed({ ...lease, type: 'counted' }),
@@ -92,8 +84,9 @@ describe('a run', () => {
 
   it('keeps the streams of a lost worker for whoever is done first', () => {
     const { run, opened } = pairAtRoundOne();
-    expect(leases(run.leave(opened[1].workerId))).toEqual([]);
-    expect(run.reason).toContain('4 streams wait');
+    const effects = run.leave(opened[1].workerId);
+    expect(leases(effects)).toEqual([]);
+    expect(effects).toEqual([{ type: 'tell', text: expect.stringContaining('4 streams wait') }]);
     expect(leases(run.count(opened[0]))[0].streams).toEqual(opened[1].streams);
   });
 
@@ -292,7 +285,7 @@ describe('a run', () => {
 
   it('stops at the last committed round', () => {
     const { run } = pairAtRoundOne();
-    expect(run.feed({ type: 'stop', reason: 'asked' })).toEqual([{ type: 'finish', round: 1, outcome: 'stopped' }]);
+    expect(run.feed({ type: 'stop' })).toEqual([{ type: 'finish', round: 1, outcome: 'stopped' }]);
     expect(run.feed({ type: 'tick' })).toEqual([]);
   });
 

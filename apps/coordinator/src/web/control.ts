@@ -54,7 +54,7 @@ export function createControl({ conductor, reproducible, report }: ControlOption
         saving ??= saveNow(conductor, done).finally(() => (saving = undefined));
         return saving;
       case 'stop':
-        conductor.feed({ type: 'stop', reason: 'stopped by an admin' });
+        conductor.feed({ type: 'stop' });
         return done('stopped: the run is saved and ends');
       case 'kick':
       case 'ban':
