@@ -28,11 +28,11 @@ export type CorpusErrorCode =
   | 'unreachable'
   | 'aborted';
 
-/** A corpus that cannot be had or cannot be used. */
+/** A corpus that cannot be loaded or used. */
 export class CorpusError extends Error {
   override readonly name = 'CorpusError';
   readonly code: CorpusErrorCode;
-  /** What the person can do about it. */
+  /** What the user can do about it. */
   readonly remedy: string;
   constructor(code: CorpusErrorCode, message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

@@ -1,6 +1,6 @@
 import { CorpusError } from './errors.js';
 
-/** Share of a corpus that is trained on; the rest, its end, is for validation. */
+/** Fraction of a corpus, from its start, that is trained on; the rest is for validation. */
 export const TRAIN_FRACTION = 0.9;
 
 export interface CorpusSplit {
@@ -11,19 +11,23 @@ export interface CorpusSplit {
 }
 
 /**
- * Cuts ids [n] in two contiguous parts, as nanoGPT and char-rnn do.
- * @throws CorpusError `bad_fraction`, or `too_short` when a part has no input and target (two characters)
+ * Splits ids [n] into two contiguous parts, as nanoGPT and char-rnn do.
+ * @throws CorpusError `bad_fraction`, or `too_short` if a part lacks an input and a target (two characters)
  */
 export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_FRACTION): CorpusSplit {
   if (!(trainFraction > 0 && trainFraction < 1)) {
-    throw new CorpusError('bad_fraction', `training fraction ${trainFraction} is not between 0 and 1`, 'Take 0.9, as is usual.');
+    throw new CorpusError(
+      'bad_fraction',
+      `training fraction ${trainFraction} is not between 0 and 1`,
+      'Use 0.9, the usual value.',
+    );
   }
   const at = Math.floor(trainFraction * tokens.length);
   if (at < 2 || tokens.length - at < 2) {
     throw new CorpusError(
       'too_short',
-      `a corpus of ${tokens.length} characters leaves ${at} to train on and ${tokens.length - at} for validation; each part needs 2`,
-      `Use a longer text: at least ${Math.ceil(2 / Math.min(trainFraction, 1 - trainFraction)) + 1} characters, better some 100,000.`,
+      `a corpus of ${tokens.length} characters leaves ${at} for training and ${tokens.length - at} for validation; each part needs 2`,
+      `Use a longer text: at least ${Math.ceil(2 / Math.min(trainFraction, 1 - trainFraction)) + 1} characters, better about 100,000.`,
     );
   }
   return { train: tokens.subarray(0, at), validation: tokens.subarray(at) };
@@ -31,11 +35,11 @@ export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_F
 
 /**
  * The training part as B contiguous streams of equal length, read T characters a round. Everything is a pure function of
- * (stream, round), so whoever computes a round, and how often, reads the same characters.
+ * (stream, round), so every computation of a round reads the same characters, on any worker.
  *
- * Stream s covers the targets s*W*T+1 .. (s+1)*W*T, W = floor((n-1) / (B*T)) windows long, so that in one pass of W rounds every
- * character is a target at most once. Never targets: the first character, which has nothing before it, and the `dropped`
- * characters at the end, fewer than B*T, that fill no window of every stream.
+ * Stream s covers the targets s*W*T+1 .. (s+1)*W*T, W = floor((n-1) / (B*T)) windows, so that in one pass of W rounds every
+ * character is a target at most once. Two kinds of characters are never targets: the first one, which has no input before it,
+ * and the `dropped` ones at the end, fewer than B*T, which do not fill another window of every stream.
  */
 export interface Streams {
   /** B. */
@@ -44,7 +48,7 @@ export interface Streams {
   readonly window: number;
   /** W, rounds of one pass over the training part; the hidden state is zero before rounds 0, W, 2W, ... */
   readonly roundsPerPass: number;
-  /** Characters at the end of the training part that no stream reads as targets. */
+  /** Characters at the end of the training part that are no stream's targets. */
   readonly dropped: number;
   /** Index in the training part of the first input that `stream` reads in `round`. */
   cursor(stream: number, round: number): number;
@@ -53,9 +57,9 @@ export interface Streams {
 }
 
 /**
- * @param tokens the training part, ids [n]; kept, not copied
- * @throws CorpusError `too_short` when n < B*T+1
- * @throws RangeError for B or T that is not a whole number of at least 1; the methods for a stream or round out of range
+ * @param tokens the training part, ids [n]; referenced, not copied
+ * @throws CorpusError `too_short` if n < B*T+1
+ * @throws RangeError if B or T is not a whole number of at least 1; the methods throw it for a stream or round out of range
  */
 export function createStreams(tokens: Uint16Array, shape: { readonly streams: number; readonly window: number }): Streams {
   const { streams, window } = shape;
@@ -101,6 +105,6 @@ function tooShort(length: number, streams: number, window: number): CorpusError 
     `the training part, ${length} characters, is shorter than one window of every stream: ` +
       `${streams} streams x ${window} characters + 1 = ${needed}`,
     `${lower.length > 0 ? `Lower ${lower.join(', or ')}` : 'Lower both --batch and --window'}, ` +
-      `or use a corpus of at least ${corpus} characters, of which 90 % are trained on.`,
+      `or use a corpus of at least ${corpus} characters; 90 % of them are trained on.`,
   );
 }

@@ -5,19 +5,19 @@ const MAX_SIZE = 65_536;
 
 /** Characters (Unicode code points) and their ids 0..V-1. */
 export interface Vocabulary {
-  /** The character of each id. */
+  /** Characters by id. */
   readonly characters: readonly string[];
-  /** V, distinct characters. */
+  /** V, the number of distinct characters. */
   readonly size: number;
   /** Ids [n] of the n code points of `text`. @throws CorpusError `unknown_character` */
   encode(text: string): Uint16Array;
-  /** The text of ids. @throws RangeError for an id that is not in 0..V-1 */
+  /** The text of ids. @throws RangeError for an id outside 0..V-1 */
   decode(ids: ArrayLike<number>): string;
 }
 
 /**
- * From a text: its distinct code points in code point order. From a list, as a checkpoint holds it: those characters in that
- * order, which must be distinct code points.
+ * From a text: its distinct code points, in code point order. From a list, as in a checkpoint: those characters, in that order;
+ * each must be one code point, and no two may be equal.
  * @throws CorpusError `bad_vocabulary`
  */
 export function createVocabulary(source: string | readonly string[]): Vocabulary {
@@ -25,8 +25,8 @@ export function createVocabulary(source: string | readonly string[]): Vocabulary
   if (codes.length < 2 || codes.length > MAX_SIZE) {
     throw new CorpusError(
       'bad_vocabulary',
-      `${codes.length} distinct characters: a vocabulary has 2 to ${MAX_SIZE}`,
-      'Choose a text with at least two different characters, and one language or script at a time.',
+      `the text has ${codes.length} distinct characters; a vocabulary has 2 to ${MAX_SIZE}`,
+      'Choose a text with at least two different characters, in one language or script.',
     );
   }
   const characters = Object.freeze(codes.map((code) => String.fromCodePoint(code)));
@@ -59,14 +59,14 @@ function listedCodes(characters: readonly string[]): number[] {
     );
   });
   if (new Set(codes).size !== codes.length) {
-    throw new CorpusError('bad_vocabulary', 'a character is listed twice', 'List every character once.');
+    throw new CorpusError('bad_vocabulary', 'the list of characters contains one twice', 'List every character once.');
   }
   return codes;
 }
 
 type IdTable = (code: number) => number;
 
-/** Ids of the Basic Multilingual Plane in an array, which is what most text is looked up in; the rest in a map. -1 = unknown. */
+/** Ids of the Basic Multilingual Plane, which covers most text, in an array; the rest in a map. -1: unknown. */
 function idTable(codes: readonly number[]): IdTable {
   const plane = new Int32Array(0x10000).fill(-1);
   const rest = new Map<number, number>();
@@ -95,13 +95,13 @@ function decode(ids: ArrayLike<number>, characters: readonly string[]): string {
   for (let i = 0; i < ids.length; i++) {
     const character = characters[ids[i]];
     if (character === undefined)
-      throw new RangeError(`id ${ids[i]} at ${i}: the vocabulary has ids 0 to ${characters.length - 1}`);
+      throw new RangeError(`id ${ids[i]} at position ${i} is not in the vocabulary, whose ids are 0 to ${characters.length - 1}`);
     text += character;
   }
   return text;
 }
 
-/** `at` counts UTF-16 units, `position` characters. */
+/** `at` counts UTF-16 code units, `position` counts characters. */
 function unknownCharacter(text: string, at: number, position: number, characters: readonly string[]): CorpusError {
   const code = text.codePointAt(at)!;
   const before = text.slice(0, at).split('\n');
@@ -111,6 +111,6 @@ function unknownCharacter(text: string, at: number, position: number, characters
   return new CorpusError(
     'unknown_character',
     `${JSON.stringify(String.fromCodePoint(code))} (U+${hex}) at ${where} is not in the vocabulary of ${characters.length} characters`,
-    `Use only the characters the model was trained on: ${JSON.stringify(characters.slice(0, 200).join(''))}${characters.length > 200 ? ' and others' : ''}.`,
+    `Use only characters that the model was trained on: ${JSON.stringify(characters.slice(0, 200).join(''))}${characters.length > 200 ? ' and more' : ''}.`,
   );
 }

@@ -77,20 +77,20 @@ describe('a named corpus with a pinned digest', () => {
     expect(await cached()).toEqual(['play.txt']);
   });
 
-  it('is refused, and leaves nothing behind, when the bytes differ', async () => {
+  it('is rejected, and leaves nothing behind, when its digest differs', async () => {
     answer = (_, response) => void response.end(PLAY.replace('speak', 'spoke'));
     await expect(load('play')).rejects.toMatchObject({ code: 'wrong_digest', message: expect.stringContaining(digest(PLAY)) });
     expect(await cached()).toEqual([]);
   });
 
-  it('is fetched again when the cached file was damaged', async () => {
+  it('is downloaded again when the cached file is damaged', async () => {
     await mkdir(cacheDir, { recursive: true });
     await writeFile(join(cacheDir, 'play.txt'), PLAY.slice(5));
     expect((await load('play')).source.kind).toBe('download');
     expect(await readFile(join(cacheDir, 'play.txt'), 'utf8')).toBe(PLAY);
   });
 
-  it('is looked for in the corpus folder first, by any of its names', async () => {
+  it('is searched in the corpus folder first, under any of its names', async () => {
     await writeFile(join(folder, 'play-old.txt'), PLAY);
     expect((await load('play', { corpusDir: folder })).source).toMatchObject({
       kind: 'folder',
@@ -99,7 +99,7 @@ describe('a named corpus with a pinned digest', () => {
     expect(requests).toEqual([]);
   });
 
-  it('is refused when the file in the corpus folder has another digest', async () => {
+  it('is rejected when the file in the corpus folder has another digest', async () => {
     await writeFile(join(folder, 'play.txt'), 'something else');
     await expect(load('play', { corpusDir: folder })).rejects.toMatchObject({
       code: 'wrong_digest',
@@ -108,19 +108,19 @@ describe('a named corpus with a pinned digest', () => {
     expect(requests).toEqual([]);
   });
 
-  it('prefers a good file of another name over a bad one in the corpus folder', async () => {
+  it('prefers a file with the right digest over one with a wrong digest in the corpus folder', async () => {
     await writeFile(join(folder, 'play.txt'), 'something else');
     await writeFile(join(folder, 'play-old.txt'), PLAY);
     expect((await load('play', { corpusDir: folder })).text).toBe(PLAY);
   });
 
-  it('says so when the corpus folder does not exist', async () => {
+  it('is an error when the corpus folder does not exist', async () => {
     await expect(load('play', { corpusDir: join(folder, 'typo') })).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 
 describe('a download that fails', () => {
-  it('says how to go on without a network', async () => {
+  it('says how to proceed without a network', async () => {
     await new Promise((closed) => server.close(closed));
     await expect(load('play')).rejects.toMatchObject({
       code: 'unreachable',
@@ -144,7 +144,7 @@ describe('a download that fails', () => {
     expect(await cached()).toEqual([]);
   });
 
-  it('gives up on a server that falls silent', async () => {
+  it('fails when the server falls silent', async () => {
     answer = (_, response) => void response.write(PLAY.slice(0, 10));
     await expect(load('play', { stallMs: 50 })).rejects.toMatchObject({
       code: 'unreachable',
@@ -167,7 +167,7 @@ describe('a download that fails', () => {
     expect(await cached()).toEqual([]);
   });
 
-  it('names the cache folder that cannot be written', async () => {
+  it('names the cache folder if it is not writable', async () => {
     await writeFile(join(folder, 'cache'), 'a file where the folder should be');
     await expect(load('play')).rejects.toMatchObject({ code: 'cannot_write', remedy: expect.stringContaining('XDG_CACHE_HOME') });
   });
@@ -189,7 +189,7 @@ describe('a download that fails', () => {
 });
 
 describe('a corpus without a pinned digest', () => {
-  it('is kept but not used until a person accepts its digest, and from then on needs no flag', async () => {
+  it('is stored but not used until the user accepts its digest, and needs no flag afterwards', async () => {
     const accept = `--sha256 ${digest(BOOK)}`;
     await expect(load('book')).rejects.toMatchObject({ code: 'unpinned', remedy: expect.stringContaining(accept) });
     await expect(load('book')).rejects.toMatchObject({ code: 'unpinned', remedy: expect.stringContaining(accept) });
@@ -201,24 +201,24 @@ describe('a corpus without a pinned digest', () => {
     expect(requests).toEqual(['/book']);
   });
 
-  it('is downloaded and used at once when its digest is given', async () => {
+  it('is downloaded and used immediately when its digest is given', async () => {
     expect((await load('book', { sha256: digest(BOOK) })).source.kind).toBe('download');
     expect((await load('book')).source.kind).toBe('cache');
   });
 
-  it('keeps the accepted file when another digest is asked for and not found', async () => {
+  it('keeps the accepted file when a request for another digest fails', async () => {
     await load('book', { sha256: digest(BOOK) });
     await expect(load('book', { sha256: digest('other') })).rejects.toMatchObject({ code: 'wrong_digest' });
     expect((await load('book')).source.kind).toBe('cache');
   });
 
-  it("is turned down when it lacks Project Gutenberg's lines, as a log-in page does", async () => {
+  it("is rejected when it lacks Project Gutenberg's lines, as a log-in page does", async () => {
     answer = (_, response) => void response.end('<html>Please log in</html>');
     await expect(load('book')).rejects.toMatchObject({ code: 'unexpected_content' });
     expect(await cached()).toEqual([]);
   });
 
-  it('is taken from the corpus folder as the person put it there', async () => {
+  it('is taken from the corpus folder without an accepted digest', async () => {
     await writeFile(join(folder, 'pg.txt'), BOOK);
     expect((await load('book', { corpusDir: folder })).text).toBe('From fairest\ncreatures\n');
   });
@@ -231,7 +231,7 @@ describe('a path', () => {
     return path;
   };
 
-  it('gives the text, without byte order mark and with LF', async () => {
+  it('loads the text without a byte order mark and with LF line ends', async () => {
     const path = await file('\ufeffone\r\ntwo\n');
     expect(await load(path)).toMatchObject({
       name: path,
@@ -262,18 +262,18 @@ describe('a path', () => {
     await expect(load(path)).rejects.toMatchObject({ message: expect.stringContaining(`byte ${valid.length} (0xff)`) });
   });
 
-  it('that does not exist lists the named corpora', async () => {
+  it('to no file is an error that lists the named corpora', async () => {
     await expect(load(join(folder, 'missing'))).rejects.toMatchObject({
       code: 'not_found',
       remedy: expect.stringContaining('play, book'),
     });
   });
 
-  it('of a folder is refused', async () => {
+  it('to a folder is rejected', async () => {
     await expect(load(folder)).rejects.toMatchObject({ code: 'not_a_file' });
   });
 
-  it('is checked against a digest when one is given', async () => {
+  it('to a file is checked against a digest if one is given', async () => {
     const path = await file('hello');
     expect((await load(path, { sha256: digest('hello') })).text).toBe('hello');
     await expect(load(path, { sha256: digest('other') })).rejects.toMatchObject({ code: 'wrong_digest' });
@@ -282,7 +282,7 @@ describe('a path', () => {
 });
 
 describe('the catalogue', () => {
-  it('has unique names, and a pinned digest or a way to strip for whatever is downloaded', () => {
+  it('has unique names, and a pinned digest or Gutenberg lines for every download', () => {
     expect(new Set(CATALOGUE.map(({ name }) => name)).size).toBe(CATALOGUE.length);
     for (const { url, sha256, gutenberg } of CATALOGUE.filter((entry) => entry.url !== undefined)) {
       expect(url).toMatch(/^https:/);
@@ -290,7 +290,7 @@ describe('the catalogue', () => {
     }
   });
 
-  it('keeps the cache under XDG_CACHE_HOME when that is an absolute path', () => {
+  it('places the cache under XDG_CACHE_HOME if that is an absolute path', () => {
     expect(defaultCacheDir({ XDG_CACHE_HOME: '/x' })).toBe('/x/troupe/corpora');
     expect(defaultCacheDir({ XDG_CACHE_HOME: 'x' })).toMatch(/\.cache\/troupe\/corpora$/);
     expect(defaultCacheDir({})).toMatch(/\.cache\/troupe\/corpora$/);

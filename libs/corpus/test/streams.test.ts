@@ -4,7 +4,7 @@ import { CorpusError, createStreams, splitCorpus } from '../src/index.js';
 const ramp = (length: number) => Uint16Array.from({ length }, (_, i) => i);
 
 describe('splitCorpus', () => {
-  it('cuts tiny-shakespeare where nanoGPT does', () => {
+  it('splits tiny-shakespeare where nanoGPT does', () => {
     const { train, validation } = splitCorpus(new Uint16Array(1_115_394));
     expect([train.length, validation.length]).toEqual([1_003_854, 111_540]);
   });
@@ -50,7 +50,7 @@ describe('createStreams', () => {
     },
   );
 
-  it('goes on in each round where the round before ended, until it wraps', () => {
+  it('continues in each round where the previous one ended, until it wraps', () => {
     const corpus = createStreams(ramp(1000), { streams: 4, window: 16 });
     for (let round = 1; round < corpus.roundsPerPass; round++) {
       for (let stream = 0; stream < 4; stream++) {
@@ -67,13 +67,13 @@ describe('createStreams', () => {
     expect([...corpus.streamWindow(2, 12)]).toEqual([...ramp(500).subarray(at, at + 10)]);
   });
 
-  it('hands out copies', () => {
+  it('returns copies', () => {
     const tokens = ramp(50);
     createStreams(tokens, { streams: 2, window: 4 }).streamWindow(0, 0).fill(9);
     expect(tokens).toEqual(ramp(50));
   });
 
-  it('takes the shortest corpus that fills one window, and no shorter', () => {
+  it('accepts the shortest corpus that fills one window, and none shorter', () => {
     expect(createStreams(ramp(13), { streams: 3, window: 4 }).roundsPerPass).toBe(1);
     expect(() => createStreams(ramp(12), { streams: 3, window: 4 })).toThrow(CorpusError);
   });
@@ -92,7 +92,7 @@ describe('createStreams', () => {
     expect((error as CorpusError).remedy).toMatch(/--batch to 7 or less.*--window to 15 or less.*at least 2277 characters/);
   });
 
-  it('refuses streams and rounds that are not there', () => {
+  it('rejects streams and rounds out of range', () => {
     const corpus = createStreams(ramp(100), { streams: 2, window: 4 });
     expect(() => corpus.streamWindow(2, 0)).toThrow(RangeError);
     expect(() => corpus.cursor(0, -1)).toThrow(RangeError);

@@ -16,7 +16,7 @@ describe('createVocabulary', () => {
     expect(createVocabulary('b😀a\uffeeb\n').characters).toEqual(['\n', 'a', 'b', '\uffee', '😀']);
   });
 
-  it('gives back the text it encoded, astral characters included', () => {
+  it('decodes the text it encoded, astral characters included', () => {
     const text = 'To be — or 😀 not\n';
     const vocabulary = createVocabulary(text);
     const ids = vocabulary.encode(text);
@@ -25,7 +25,7 @@ describe('createVocabulary', () => {
     expect(vocabulary.decode(ids)).toBe(text);
   });
 
-  it('keeps the order of a list, so that ids of a checkpoint stay what they were', () => {
+  it('keeps the order of a list, so that the ids of a checkpoint stay valid', () => {
     expect([...createVocabulary(['z', 'a']).encode('az')]).toEqual([1, 0]);
   });
 
@@ -39,7 +39,7 @@ describe('createVocabulary', () => {
     expect(errorOf(() => createVocabulary(source)).code).toBe('bad_vocabulary');
   });
 
-  it('names an unknown character, its code, its place and the characters there are', () => {
+  it('names an unknown character, its code, its position and the known characters', () => {
     const error = errorOf(() => createVocabulary('abc\n').encode('ab\nc😀'));
     expect(error.code).toBe('unknown_character');
     expect(error.message).toContain('"😀" (U+1F600) at character 5 (line 2, column 2)');
@@ -47,7 +47,7 @@ describe('createVocabulary', () => {
     expect(errorOf(() => createVocabulary('ab').encode('aé')).message).toContain('"é" (U+00E9) at character 2');
   });
 
-  it('refuses to decode an id it does not have', () => {
+  it('does not decode an id it does not have', () => {
     expect(() => createVocabulary('ab').decode([0, 2])).toThrow(RangeError);
   });
 });

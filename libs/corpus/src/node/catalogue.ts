@@ -1,18 +1,18 @@
-/** The corpora that have a name. */
+/** The named corpora. */
 
 export interface CorpusEntry {
   readonly name: string;
   readonly title: string;
   readonly licence: string;
-  /** Where it is downloaded from; absent = it comes with Troupe. */
+  /** Download address. Absent: the corpus ships with Troupe. */
   readonly url?: string;
-  /** Size of the file, where it is known beforehand. */
+  /** Size of the file in bytes, if it is known beforehand. */
   readonly bytes?: number;
-  /** SHA-256 of the file. Absent = the publisher changes the file now and then, and a person accepts its digest once. */
+  /** SHA-256 of the file. Absent: the publisher revises the file now and then, and the user accepts its digest once. */
   readonly sha256?: string;
-  /** File names by which it is found in a corpus folder, besides `<name>.txt`. */
+  /** Other names that the file may have in a corpus folder, besides `<name>.txt`. */
   readonly fileNames: readonly string[];
-  /** Text is what stands between Project Gutenberg's START and END lines. */
+  /** The text is only what lies between Project Gutenberg's START and END lines. */
   readonly gutenberg?: true;
 }
 

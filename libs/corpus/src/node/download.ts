@@ -5,10 +5,10 @@ import { CorpusError } from '../errors.js';
 
 export interface DownloadOptions {
   readonly fetch: typeof globalThis.fetch;
-  /** Bytes so far, bytes in all where the server or the catalogue says. */
+  /** Bytes so far, and in total if the server or the catalogue says. */
   readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Without a byte for this long the download is given up. */
+  /** The download fails after this many milliseconds without a byte. */
   readonly stallMs: number;
 }
 
@@ -18,14 +18,14 @@ export interface Download {
   readonly sha256: string;
 }
 
-/** More than any corpus here; stops a server that never ends. */
+/** Larger than any corpus of the catalogue; stops a server that never ends its answer. */
 const MAX_BYTES = 256 * 1024 * 1024;
 /** A temporary file untouched for this long belongs to a process that was killed. */
 const LEFTOVER_MS = 60 * 60 * 1000;
 
 /**
- * Streams `url` into a temporary file `.NAME.UUID.part` in `folder`, which is created when missing.
- * @throws CorpusError `unreachable`, `too_large`, `aborted`, `cannot_write`; the temporary file is gone then
+ * Streams `url` into a temporary file `.NAME.UUID.part` in `folder`, which is created if missing.
+ * @throws CorpusError `unreachable`, `too_large`, `aborted`, `cannot_write`; the temporary file is then removed
  */
 export async function download(
   source: { readonly name: string; readonly url: string; readonly bytes?: number },
@@ -63,7 +63,7 @@ async function receive(
   const signal = options.signal ? AbortSignal.any([options.signal, stall.signal]) : stall.signal;
   const unreachable = (cause: unknown) => unreachableOrAborted(source.url, cause, options.signal);
   try {
-    // A compressed answer would make its length useless for progress.
+    // Progress needs the length of the file, not of a compressed answer.
     const response = await options
       .fetch(source.url, { signal, headers: { 'accept-encoding': 'identity' } })
       .catch((cause: unknown) => Promise.reject(unreachable(cause)));
@@ -89,7 +89,7 @@ async function receive(
   }
 }
 
-/** Tells a broken connection (an error of the iteration) from a full disk (an error of its body). */
+/** Distinguishes a broken connection (an error of the iteration) from a full disk (an error of the loop's body). */
 async function* chunksOf(
   body: ReadableStream<Uint8Array>,
   wrap: (cause: unknown) => CorpusError,
@@ -102,7 +102,7 @@ async function* chunksOf(
       yield value;
     }
   } finally {
-    // Already closed or failed when the loop ended by itself; otherwise this stops the transfer.
+    // Does nothing if the stream has ended or failed; stops the transfer if the loop was left early.
     await reader.cancel().catch(() => undefined);
   }
 }
@@ -114,17 +114,17 @@ function announcedLength(response: Response): number | undefined {
 
 function unreachableOrAborted(url: string, cause: unknown, signal: AbortSignal | undefined): CorpusError {
   if (signal?.aborted)
-    return new CorpusError('aborted', `the download of ${url} was stopped`, 'Start it again when you like.', { cause });
+    return new CorpusError('aborted', `the download of ${url} was stopped`, 'Run the command again to retry.', { cause });
   return new CorpusError(
     'unreachable',
     `cannot download ${url}: ${reasonOf(cause)}`,
-    'Check the network; or download that address by other means, put the file into a folder and name the folder in TROUPE_CORPUS_DIR. ' +
+    'Check the network. Or download the file another way, put it in a folder and set TROUPE_CORPUS_DIR to that folder. ' +
       'The built-in corpus needs no network: --corpus sonnets',
     { cause },
   );
 }
 
-/** fetch() says only "fetch failed"; why stands in its cause. */
+/** fetch() says only "fetch failed"; its cause holds the reason. */
 function reasonOf(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause);
   return cause.cause instanceof Error && cause.cause.message !== '' ? cause.cause.message : cause.message;
@@ -134,15 +134,15 @@ function tooLarge(url: string, limit: number): CorpusError {
   return new CorpusError(
     'too_large',
     `${url} sends more than ${limit} bytes`,
-    'The file has changed: download it by hand and look at it.',
+    'The publisher has changed the file. Download it by hand and inspect it.',
   );
 }
 
 export function cannotCache(folder: string, cause: unknown): CorpusError {
   return new CorpusError(
     'cannot_write',
-    `cannot keep the corpus in ${folder}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    'Make room or give write permission there, or set XDG_CACHE_HOME to a folder that can be written to.',
+    `cannot store the corpus in ${folder}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    'Free some space or grant write permission there, or set XDG_CACHE_HOME to a writable folder.',
     { cause },
   );
 }
@@ -151,7 +151,7 @@ async function removeLeftovers(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!/^\..*\.part$/.test(name)) continue;
     const path = join(folder, name);
-    // Gone in the meantime: another process finished its download.
+    // The file may have gone since: another process has finished its download.
     const found = await stat(path).catch(() => undefined);
     if (found !== undefined && Date.now() - found.mtimeMs > LEFTOVER_MS) await rm(path, { force: true });
   }

@@ -9,31 +9,31 @@ import { cannotCache, download, type Download } from './download.js';
 import { stripGutenberg, textFromBytes } from './text.js';
 
 export interface Corpus {
-  /** The catalogue's name, or the path as given. */
+  /** Name in the catalogue, or the path as given. */
   readonly name: string;
   readonly text: string;
-  /** SHA-256 of the UTF-8 bytes of `text`, hex: the identity of what is trained on. */
+  /** SHA-256 of the UTF-8 bytes of `text`, hex: the identity of the training text. */
   readonly sha256: string;
   readonly source: {
     /** `folder` = found in corpusDir, `file` = a path was given. */
     readonly kind: 'embedded' | 'folder' | 'cache' | 'download' | 'file';
     readonly path: string;
-    /** SHA-256 of the file; differs from that of the text when a mark, CRLF or a header was taken out. */
+    /** SHA-256 of the file; differs from that of the text if a byte order mark, CRLF or a header was removed. */
     readonly sha256: string;
   };
 }
 
 export interface LoadOptions {
-  /** Looked in before the cache and the network; TROUPE_CORPUS_DIR. */
+  /** Searched before the cache and the network; TROUPE_CORPUS_DIR. */
   readonly corpusDir?: string | undefined;
   /** Default: defaultCacheDir(). */
   readonly cacheDir?: string | undefined;
   /** SHA-256 of the file, 64 hex digits; accepts a download whose digest the catalogue does not pin. */
   readonly sha256?: string | undefined;
-  /** Called as bytes of a download arrive; `total` where it is known. */
+  /** Called as bytes of a download arrive; `total` if known. */
   readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds without a byte until a download is given up. Default 30,000. */
+  /** Milliseconds without a byte after which a download fails. Default 30,000. */
   readonly stallMs?: number | undefined;
   readonly fetch?: typeof globalThis.fetch | undefined;
   readonly catalogue?: readonly CorpusEntry[] | undefined;
@@ -57,15 +57,15 @@ export function defaultCacheDir(environment: Readonly<Record<string, string | un
 }
 
 /**
- * The text of a named corpus or of a UTF-8 file. A name of the catalogue wins over a file of that name (say `./sonnets` for the
- * file). Named corpora come from `corpusDir`, else the cache, else the network, and are used only when their SHA-256 is right.
- * In every text a byte order mark is dropped and CRLF becomes LF.
+ * The text of a named corpus or of a UTF-8 file. A name in the catalogue takes precedence over a file of that name (write
+ * `./sonnets` for the file). Named corpora come from `corpusDir`, else the cache, else the network, and are used only if their
+ * SHA-256 is right. In every text a byte order mark is dropped and CRLF becomes LF.
  * @throws CorpusError
  */
 export async function loadCorpus(nameOrPath: string, options: LoadOptions = {}): Promise<Corpus> {
   const wanted = options.sha256?.toLowerCase();
   if (wanted !== undefined && !/^[0-9a-f]{64}$/.test(wanted)) {
-    throw new CorpusError('bad_digest', `"${options.sha256}" is no SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
+    throw new CorpusError('bad_digest', `"${options.sha256}" is not a SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
   }
   const catalogue = options.catalogue ?? CATALOGUE;
   const entry = catalogue.find(({ name }) => name === nameOrPath);
@@ -97,7 +97,7 @@ async function findNamed(entry: CorpusEntry, wanted: string | undefined, options
   return findInCache({ ...entry, url }, expected, options);
 }
 
-/** What a person put into the folder is theirs to choose: only a digest that is known is checked. */
+/** The user chooses what lies in the folder, so an unpinned file needs no accepted digest there. */
 async function findInFolder(entry: CorpusEntry, expected: string | undefined, folder: string): Promise<Found | undefined> {
   const present = new Set(
     await readdir(folder).catch((cause: unknown) => {
@@ -117,7 +117,7 @@ async function findInFolder(entry: CorpusEntry, expected: string | undefined, fo
   throw wrongDigest(
     other,
     expected!,
-    `Replace it by the file from ${entry.url}, or take it out of the folder; to train on it as it is, give its path: --corpus ${other.path}`,
+    `Replace it with the file from ${entry.url}, or remove it from the folder. To train on it as it is, give its path: --corpus ${other.path}`,
   );
 }
 
@@ -132,7 +132,7 @@ async function findInCache(
   const accepted = await acceptedDigest(path);
   const expected = given ?? accepted;
   if (cached !== undefined && cached.sha256 === expected) {
-    // Only when it is news: the cache may be a shared one that this person cannot write to.
+    // Written only if it changes: the cache may be a shared one that this user cannot write to.
     if (entry.sha256 === undefined && accepted !== expected) await accept(path, expected);
     return cached;
   }
@@ -147,7 +147,7 @@ async function findInCache(
   return adopt(entry, part, path, expected);
 }
 
-/** A finished download becomes the cached file, if it is what was expected and can be read as this corpus. */
+/** A finished download becomes the cached file if its digest is right and it can be read as this corpus. */
 async function adopt(
   entry: CorpusEntry & { readonly url: string },
   part: Download,
@@ -171,12 +171,12 @@ async function adopt(
 function changed(entry: CorpusEntry & { readonly url: string }, part: Download, expected: string): CorpusError {
   const remedy =
     entry.sha256 === undefined
-      ? `To accept the file as it is published now: troupe corpus fetch ${entry.name} --sha256 ${part.sha256}`
-      : 'It was changed by its publisher or on the way. Download it by hand, look at it, and give its path as --corpus.';
+      ? `To accept the file as published now: troupe corpus fetch ${entry.name} --sha256 ${part.sha256}`
+      : 'The publisher or something on the network changed it. Download it by hand, inspect it, and give its path: --corpus PATH';
   return wrongDigest({ path: entry.url, sha256: part.sha256 }, expected, remedy);
 }
 
-/** The digest that a person accepted for an unpinned file, kept beside it. */
+/** The digest that the user accepted for an unpinned file, stored beside it. */
 async function acceptedDigest(path: string): Promise<string | undefined> {
   const found = await readIfThere('cache', `${path}.sha256`);
   return found === undefined ? undefined : Buffer.from(found.bytes).toString('utf8').trim();
@@ -204,7 +204,7 @@ async function readFound(kind: Found['kind'], path: string, missing: () => Corpu
     const file = await stat(path);
     if (!file.isFile()) throw new CorpusError('not_a_file', `${path} is not a file`, 'Give the path of one text file.');
     if (file.size > MAX_BYTES) {
-      const remedy = `Cut it: head -c ${MAX_BYTES} ${path} > corpus.txt`;
+      const remedy = `Shorten it: head -c ${MAX_BYTES} ${path} > corpus.txt`;
       throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${MAX_BYTES}`, remedy);
     }
     const bytes = await readFile(path);
@@ -229,19 +229,19 @@ function notFound(path: string, catalogue: readonly CorpusEntry[]): CorpusError 
     'not_found',
     `there is no file ${path}${names === '' ? '' : ' and no corpus of that name'}`,
     names === ''
-      ? 'Install Troupe again: the file belongs to it.'
+      ? 'Reinstall Troupe: the file is part of it.'
       : `Give the path of a UTF-8 text file, or one of these names: ${names}.`,
   );
 }
 
 function wrongDigest(found: { readonly path: string; readonly sha256: string }, expected: string, remedy: string): CorpusError {
-  return new CorpusError('wrong_digest', `${found.path} has SHA-256 ${found.sha256}; expected is ${expected}`, remedy);
+  return new CorpusError('wrong_digest', `${found.path} has SHA-256 ${found.sha256}; expected ${expected}`, remedy);
 }
 
 function unpinned(entry: CorpusEntry, found: Found): CorpusError {
   return new CorpusError(
     'unpinned',
-    `${entry.name} has no fixed SHA-256, because its publisher revises it; the file downloaded now has ${found.sha256}`,
-    `Look at ${found.path}. To accept it from now on: troupe corpus fetch ${entry.name} --sha256 ${found.sha256}`,
+    `${entry.name} has no fixed SHA-256, because its publisher revises it; the downloaded file has ${found.sha256}`,
+    `Inspect ${found.path}. To accept it from now on: troupe corpus fetch ${entry.name} --sha256 ${found.sha256}`,
   );
 }

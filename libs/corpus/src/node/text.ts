@@ -16,7 +16,7 @@ export function textFromBytes(bytes: Uint8Array, path: string): string {
   }
   const nul = bytes.indexOf(0);
   if (nul >= 0) {
-    throw new CorpusError('binary', `${path} is no text: byte ${nul} is NUL`, 'Give a plain text file (UTF-8).');
+    throw new CorpusError('binary', `${path} is not a text file: byte ${nul} is NUL`, 'Give a plain text file (UTF-8).');
   }
   if (!isUtf8(bytes)) {
     const at = firstInvalidByte(bytes);
@@ -33,10 +33,10 @@ export function textFromBytes(bytes: Uint8Array, path: string): string {
 }
 
 function empty(path: string): CorpusError {
-  return new CorpusError('empty', `${path} holds no text`, 'Give a text file of some 100,000 characters or more.');
+  return new CorpusError('empty', `${path} contains no text`, 'Give a text file of about 100,000 characters or more.');
 }
 
-/** Offset of the first byte of the first ill-formed sequence (Unicode 15, table 3-7); bytes.length when there is none. */
+/** Offset of the first byte of the first ill-formed sequence (Unicode 15, table 3-7); bytes.length if there is none. */
 export function firstInvalidByte(bytes: Uint8Array): number {
   for (let at = 0; at < bytes.length;) {
     const length = sequenceLength(bytes, at);
@@ -46,13 +46,13 @@ export function firstInvalidByte(bytes: Uint8Array): number {
   return bytes.length;
 }
 
-/** Bytes of the well-formed sequence at `at`, 0 when it is ill-formed. */
+/** Bytes of the well-formed sequence at `at`, or 0 if it is ill-formed. */
 function sequenceLength(bytes: Uint8Array, at: number): number {
   const lead = bytes[at];
   if (lead < 0x80) return 1;
   const length = lead >= 0xc2 && lead <= 0xdf ? 2 : (lead & 0xf0) === 0xe0 ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
   if (length === 0 || at + length > bytes.length) return 0;
-  // The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF.
+  // The second byte's range excludes overlong forms, surrogates and code points above U+10FFFF.
   const low = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
   const high = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
   if (bytes[at + 1] < low || bytes[at + 1] > high) return 0;
@@ -61,8 +61,8 @@ function sequenceLength(bytes: Uint8Array, at: number): number {
 }
 
 /**
- * What stands between Project Gutenberg's "*** START OF" and "*** END OF" lines, without blank lines around it.
- * @throws CorpusError `unexpected_content` when a line is missing: a page of a network's log-in, or half a file
+ * The text between Project Gutenberg's "*** START OF" and "*** END OF" lines, without blank lines around it.
+ * @throws CorpusError `unexpected_content` if a line is missing: the log-in page of a network, or half a file
  */
 export function stripGutenberg(text: string, path: string): string {
   const start = /^\*\*\* ?START OF .*$/m.exec(text);
@@ -71,7 +71,7 @@ export function stripGutenberg(text: string, path: string): string {
     throw new CorpusError(
       'unexpected_content',
       `${path} lacks Project Gutenberg's "*** START OF" and "*** END OF" lines`,
-      'Delete it and fetch it again; for an edition of your own, give the path of the file instead of the name of the corpus.',
+      'Delete it and fetch it again. To use an edition of your own, give the path of the file instead of the name of the corpus.',
     );
   }
   const body = text.slice(start.index + start[0].length, end.index).trim();
