@@ -1,4 +1,4 @@
-/** How fast engines are, and which of several is the fastest, on a problem of the model at hand. */
+/** Measures how fast engines are on a problem of the given model, and which is the fastest. */
 import {
   createLayout,
   EngineError,
@@ -17,8 +17,8 @@ import {
 const MAX_STREAMS = 64;
 
 /**
- * A problem of this model that takes about so many floating point operations: as many streams as in earnest (at most 64), but fewer
- * time steps.
+ * A problem of this model that takes about `operations` floating point operations: as many streams as the real problem (at most
+ * 64), but fewer time steps.
  */
 export function trialProblem(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, operations = 2e9): Problem {
   const streams = Math.min(maxStreams, MAX_STREAMS);
@@ -46,9 +46,9 @@ export interface Runner<Name extends string = string> {
 
 export interface RaceOptions {
   readonly nowMs: Clock;
-  /** Measuring time of all together, ms; opening and the first two gradients of each come on top. */
+  /** Measuring time of all runners together, ms, without opening and the first two gradients of each. */
   readonly budgetMs: number;
-  /** The runner whose gradient the others' must be, within what half precision allows. */
+  /** The runner whose gradient the others must match, to within half precision. */
   readonly trusted?: string;
 }
 
@@ -65,8 +65,8 @@ interface Entrant<Name extends string = string> {
 }
 
 /**
- * The runners compute the same gradient in turns, so that other work on the machine hits all alike, and the shortest time of each
- * counts. One that fails or computes wrongly is out.
+ * The runners compute the same gradient in turns, so that other work on the machine affects all alike, and the shortest time of
+ * each counts. A runner that fails or computes a wrong gradient is out.
  * @returns the fastest first, those that failed last
  */
 export async function race<Name extends string>(
@@ -92,7 +92,7 @@ export async function race<Name extends string>(
   }
 }
 
-/** The first gradient is not timed: code is compiled and memory touched for the first time. */
+/** The first gradient is not timed, because it compiles code and touches memory for the first time. */
 async function enter<Name extends string>(
   { config, limits, parameters, batch }: Problem,
   { name, open }: Runner<Name>,
@@ -108,7 +108,7 @@ async function enter<Name extends string>(
   }
 }
 
-/** Greatest relative difference, Euclidean norm: float16 with float32 sums stays far below. */
+/** Greatest relative difference, in the Euclidean norm; float16 with float32 sums stays far below it. */
 const TOLERANCE = 0.05;
 
 function compare(entrants: readonly Entrant[], trusted: string | undefined): void {
@@ -119,7 +119,7 @@ function compare(entrants: readonly Entrant[], trusted: string | undefined): voi
     const { name } = entrant;
     entrant.failure = new EngineError(
       'unsupported',
-      `${name} computes another gradient than ${trusted} on this device`,
+      `${name} computes a different gradient from ${trusted} on this device`,
       'choose another engine; a newer driver may help',
     );
   }
@@ -152,7 +152,7 @@ function ranking<Name extends string>({ batch }: Problem, entrants: readonly Ent
     );
 }
 
-/** What is no EngineError comes from a library or a driver: this engine is of no use here, others may be. */
+/** An error that is no EngineError comes from a library or a driver: this engine does not work here, but others may. */
 export function engineError(error: unknown): EngineError {
   if (error instanceof EngineError) return error;
   const message = error instanceof Error ? error.message : String(error);

@@ -33,16 +33,16 @@ describe('openEngine', () => {
     }
   });
 
-  it('takes the same variant every time when nothing is measured, and the one that is named', async () => {
+  it('takes the same variant every time if nothing is measured, and a named one if asked', async () => {
     const [first, second] = [await open('wasm'), await open('wasm', { threads: 1 })];
     expect(second.info.variant).toBe(first.info.variant);
     const named = await open('wasm', { variant: 'simd 4x2', threads: 1 });
     expect(named.info.variant).toBe('simd 4x2');
   });
 
-  it('says of an engine that is not installed which command brings it', async ({ skip }) => {
+  it('names the command that installs an engine that is absent', async ({ skip }) => {
     const [report] = await probeEngines({ nowMs, engines: ['tfjs-node-gpu'] });
-    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
+    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and every other engine may be installed too');
     await expect(open('tfjs-node-gpu')).rejects.toMatchObject({
       name: 'EngineError',
       code: 'absent',
@@ -52,7 +52,7 @@ describe('openEngine', () => {
 });
 
 describe('auto', () => {
-  it('takes one of the engines that are there and says why', async () => {
+  it('takes one of the engines present and says why', async () => {
     const lines: string[] = [];
     const engine = await open('auto', { nowMs, log: (line) => lines.push(line) });
     expect(lines).toHaveLength(1);
@@ -61,7 +61,7 @@ describe('auto', () => {
     expect((await engine.gradient(batch)).tokens).toBe(6);
   });
 
-  it('chooses among those it may', async () => {
+  it('chooses only from the allowed engines', async () => {
     expect((await open('auto', { among: ['reference'], nowMs })).info.name).toBe('reference');
     expect((await open('auto', { among: ['wasm', 'reference'], nowMs })).info.name).toBe('wasm');
   });
@@ -71,7 +71,7 @@ describe('auto', () => {
     expect((await open('auto', { among: ['wasm'], not: ['wasm'], nowMs })).info.name).toBe('wasm');
   });
 
-  it('asks nothing of a lost device unless there is no other engine', async () => {
+  it('does not touch a lost device unless there is no other engine', async () => {
     const find = vi.spyOn(SOURCES.wasm, 'find');
     await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs });
     expect(find).not.toHaveBeenCalled();
@@ -79,7 +79,7 @@ describe('auto', () => {
     expect((await open('auto', { among: ['wasm', 'reference'], not: ['wasm'], nowMs })).info.name).toBe('wasm');
   });
 
-  it('goes on to the next engine when a driver throws something of its own', async () => {
+  it('tries the next engine when a driver throws an error of its own', async () => {
     const find = vi.spyOn(SOURCES.native, 'find').mockRejectedValue(new TypeError('the driver is broken'));
     expect((await open('auto', { among: ['native', 'wasm'] })).info.name).toBe('wasm');
     find.mockRestore();
@@ -89,38 +89,38 @@ describe('auto', () => {
     await expect(open('auto', { among: ['native'] })).rejects.toMatchObject({ code: 'unsupported' });
   });
 
-  it('leaves GPUs out where it is told to', async () => {
+  it('leaves GPUs out if asked to', async () => {
     const find = vi.spyOn(SOURCES.webgpu, 'find');
     expect((await open('auto', { among: ['webgpu', 'wasm'], gpu: false, nowMs })).info.name).toBe('wasm');
     expect(find).not.toHaveBeenCalled();
   });
 
-  it('goes on to the next engine when the model is too large for the fastest', async () => {
+  it('tries the next engine when the model is too large for the fastest', async () => {
     const wide = { ...CONFIG, hidden: 1 };
     const vast = { maxStreams: 30_000, maxWindow: 1000 };
     const opening = openEngine('auto', wide, vast, { among: ['wasm', 'reference'] });
-    // WebAssembly ends at 4 GiB; the reference engine lays nothing out.
+    // WebAssembly memory ends at 4 GiB; the reference engine allocates nothing in advance.
     const engine = await opening;
     engines.push(engine);
     expect(engine.info.name).toBe('reference');
   });
 
-  it('says what is missing when nothing is there', async ({ skip }) => {
+  it('says what is missing when no engine is present', async ({ skip }) => {
     const [report] = await probeEngines({ nowMs, engines: ['tfjs-node-gpu'] });
-    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
+    skip(report.present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and every other engine may be installed too');
     await expect(open('auto', { among: ['tfjs-node-gpu'] })).rejects.toBeInstanceOf(EngineError);
   });
 });
 
 describe('probeEngines', () => {
-  it('measures what is there', async () => {
+  it('measures the engines present', async () => {
     const [wasm, reference] = await probeEngines({ nowMs, config: CONFIG, engines: ['wasm', 'reference'] });
     expect(wasm).toMatchObject({ name: 'wasm', present: true, device: 'cpu', software: false });
     expect(wasm).toMatchObject({ charsPerSecond: expect.any(Number) as number });
     expect(reference).toMatchObject({ name: 'reference', present: true, variant: 'float64' });
   });
 
-  it('tells for everything that is missing why, and what to do', async () => {
+  it('says of every absent engine why it is absent and what to do', async () => {
     for (const report of await probeEngines({ nowMs, config: CONFIG })) {
       if (report.present) continue;
       expect(report.why, report.name).toMatch(/\w/);
@@ -129,8 +129,8 @@ describe('probeEngines', () => {
   });
 });
 
-describe('the names', () => {
-  it('are those that a person may type', () => {
+describe('engine names', () => {
+  it('are exactly the ones that users may type', () => {
     for (const name of ENGINE_CHOICES) expect(isEngineChoice(name)).toBe(true);
     for (const name of ['', 'cuda', 'WASM', 'toString']) expect(isEngineChoice(name)).toBe(false);
   });

@@ -1,4 +1,4 @@
-/** Real threads, as in threads.test.ts. */
+/** Runs real threads, as threads.test.ts does. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
 import { ENGINE_CHOICES, REPRODUCIBLE_ENGINE, requireReproducible, type EngineChoice } from '../src/index.js';
@@ -7,7 +7,7 @@ import { createCpuEngine } from '../src/node/cpu.js';
 import { openEngine, type OpenOptions } from '../src/node/index.js';
 
 const threadScript = new URL('./fixtures/engine-thread.mjs', import.meta.url);
-/** One that divides in quadrants, and one with padding, an embedding, dropout and layer normalisation. */
+/** One model whose matrices divide in quadrants, and one with padding, an embedding, dropout and layer normalisation. */
 const MODELS: readonly ModelConfig[] = [
   { cell: 'lstm', layers: 1, hidden: 192, vocabulary: 65 },
   { cell: 'gru', layers: 2, hidden: 21, vocabulary: 30, embedding: 10, dropout: 0.3, layerNorm: true },
@@ -62,7 +62,7 @@ describe.each(MODELS)('a reproducible engine for $cell of $hidden', (config) => 
     }
   });
 
-  it('gives the bits of a unit whatever it computed before', async () => {
+  it('gives the same bits for a work unit after any other calls', async () => {
     const expected = await bits(await open(config), unit(config, 4));
     const engine = await open(config);
     // Larger and smaller batches, other parameters, other calls, and a gradient that is not finite.
@@ -77,7 +77,7 @@ describe.each(MODELS)('a reproducible engine for $cell of $hidden', (config) => 
     expect(await bits(engine, unit(config, 4))).toBe(expected);
   });
 
-  it('gives the same bits whatever tile its products are cut in, and other bits than threads that divide the streams', async () => {
+  it('gives the same bits for every tile size, and different bits from threads that divide the streams', async () => {
     const expected = await bits(await open(config), unit(config, 0));
     const variants = wasmVariants().filter((variant) => variant.startsWith('simd '));
     expect(variants).toEqual(expect.arrayContaining([REPRODUCIBLE_ENGINE.variant, REPRODUCIBLE_ENGINE.wide]));
@@ -93,7 +93,7 @@ describe.each(MODELS)('a reproducible engine for $cell of $hidden', (config) => 
 describe('a reproducible run', () => {
   const [config] = MODELS;
 
-  it('leaves threads out that would show in the bits, and says so', async () => {
+  it('leaves threads idle that would change the bits, and says so', async () => {
     const lines: string[] = [];
     await open(config, 'auto', { threads: 3, log: (line) => lines.push(line) });
     await open(config, 'auto', { threads: 1, log: (line) => lines.push(line) });
@@ -104,7 +104,7 @@ describe('a reproducible run', () => {
     for (const line of lines) expect(line).toMatch(/^wasm simd \dx\d on cpu/);
   });
 
-  it.each(ENGINE_CHOICES.filter((choice) => choice !== 'auto' && choice !== 'wasm'))('refuses %s', async (choice) => {
+  it.each(ENGINE_CHOICES.filter((choice) => choice !== 'auto' && choice !== 'wasm'))('rejects the engine %s', async (choice) => {
     const refusal = {
       name: 'EngineError',
       code: 'unsupported',
@@ -115,7 +115,7 @@ describe('a reproducible run', () => {
     expect(() => requireReproducible(choice)).toThrow(expect.objectContaining(refusal));
   });
 
-  it('opens the same engine again when it was lost: there is no other', async () => {
+  it('opens the same engine again after it was lost, because there is no other', async () => {
     const engine = await open(config, 'auto', { not: ['wasm'] });
     expect(engine.info).toMatchObject(INFO);
   });

@@ -17,7 +17,7 @@ const installed = (name: string): boolean => {
   }
 };
 
-/** import() of an installed package, as the loader does it by itself, and of others that a test provides. */
+/** import() of installed packages, as the loader itself does it, and of packages that a test provides. */
 const packages =
   (provided: Readonly<Record<string, () => unknown>>) =>
   async (name: string): Promise<unknown> =>
@@ -25,7 +25,7 @@ const packages =
 
 const handlers = () => ['uncaughtException', 'unhandledRejection'].map((event) => process.listeners(event as 'exit'));
 
-describe('a tfjs of Node', () => {
+describe('a tfjs for Node', () => {
   const config = { cell: 'lstm', layers: 1, hidden: 4, vocabulary: 5 } as const;
   const limits = { maxStreams: 2, maxWindow: 3 };
   const batch = { streams: 1, window: 2, tokens: new Uint16Array([1, 2, 3]), states: new Float32Array(8) };
@@ -68,7 +68,7 @@ describe('a process that tried tfjs-webgpu', { timeout: 120_000 }, () => {
   const here = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
   const ENDS_MS = 60_000;
 
-  /** What the process writes; rejects when it does not end by itself. */
+  /** The output of the process; rejects if it does not end by itself. */
   async function output(code: string, env: Readonly<Record<string, string>>): Promise<string> {
     const script = `
       import { register } from 'node:module';
@@ -128,7 +128,7 @@ describe('a package that is not installed', () => {
   it.each([
     ['wasm', '@tensorflow/tfjs-backend-wasm'],
     ['webgpu', 'webgpu'],
-  ] as const)('is named even when only one of several is missing: %s', async (from, name) => {
+  ] as const)('is named even if it is the only one missing of several: %s', async (from, name) => {
     const importPackage = packages({
       [name]: () => {
         throw Object.assign(new Error(`Cannot find package '${name}' imported from here`), { code: 'ERR_MODULE_NOT_FOUND' });
@@ -157,7 +157,7 @@ describe('a package that is installed and fails', () => {
     });
   });
 
-  it('is unsupported when it finds no GPU', async () => {
+  it('is unsupported if it finds no GPU', async () => {
     const webgpu = { create: () => ({ requestAdapter: async () => null }), globals: {} };
     await expect(
       loadTfjs('webgpu', { importPackage: async (name) => (name === 'webgpu' ? webgpu : import(name)) }),
@@ -167,7 +167,7 @@ describe('a package that is installed and fails', () => {
     });
   });
 
-  it('is unsupported when a module inside it is missing: installing it again helps, not installing that module', async () => {
+  it('is unsupported if a module inside it is missing, with the remedy to reinstall the package', async () => {
     const importPackage = packages({
       '@tensorflow/tfjs-node': () => {
         throw Object.assign(new Error("Cannot find module '@mapbox/node-pre-gyp'"), { code: 'MODULE_NOT_FOUND' });
@@ -176,7 +176,7 @@ describe('a package that is installed and fails', () => {
     await expect(loadTfjs('node', { importPackage })).rejects.toMatchObject({ code: 'unsupported' });
   });
 
-  it('is unsupported when it loads and fails at its first operation', async () => {
+  it('is unsupported if it loads but fails at its first operation', async () => {
     const tf = await loadTfjs('cpu');
     const broken = {
       ...tf,
@@ -194,12 +194,12 @@ describe('a package that is installed and fails', () => {
   });
 });
 
-describe('what tfjs-node asks of Node', () => {
+describe('what tfjs-node needs from Node', () => {
   const util = require('node:util') as Record<string, unknown>;
   const { isNullOrUndefined: kept, isArray } = util;
   afterEach(() => Object.assign(util, { isNullOrUndefined: kept, isArray }));
 
-  it('is there, also where Node has dropped it', async () => {
+  it('is present even in versions of Node that dropped it', async () => {
     delete util['isNullOrUndefined'];
     delete util['isArray'];
     await loadTfjs('node', { importPackage: async () => Promise.reject(new Error('not this time')) }).catch(() => {});

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
 import { createThreadedEngine, type EngineThread, type ThreadReply } from '@troupe/model/threads';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- the conformance suite is no part of the model's doors
+// eslint-disable-next-line @nx/enforce-module-boundaries -- the conformance suite is no part of the model's public entry points
 import { engineConformance } from '../../model/test/engine-conformance.js';
 import { createCpuEngine } from '../src/node/cpu.js';
 import { openNodeThread, type ThreadData } from '../src/node/thread.js';
@@ -11,7 +11,7 @@ const script = (name: string) => new URL(`./fixtures/${name}.mjs`, import.meta.u
 const thread = (data: ThreadData) => openNodeThread(data, script('engine-thread'));
 const WASM: ThreadData = { engine: 'wasm', measured: false };
 
-/** Threads that are used again: starting one takes longer than most tests. */
+/** Threads are reused, because starting one takes longer than most tests. */
 function createPool() {
   const workers: Worker[] = [];
   const idle: Worker[] = [];
@@ -79,7 +79,7 @@ async function open(threads: number, openThread: () => EngineThread = () => thre
   return engine;
 }
 
-/** Threads of an engine that can be killed from outside, and how many have ended. */
+/** Threads of an engine that a test can kill, and the number of those that have ended. */
 function mortal(workerData = WASM) {
   const threads: EngineThread[] = [];
   let ended = 0;
@@ -99,7 +99,7 @@ function mortal(workerData = WASM) {
 }
 
 describe('an engine of several threads', () => {
-  it('adds gradients up in the order of the threads, to the same bits every time', async () => {
+  it('sums gradients in the order of the threads, to the same bits every time', async () => {
     const engine = await open(3);
     const single = await createCpuEngine('wasm', CONFIG, LIMITS);
     engines.push(single);
@@ -117,7 +117,7 @@ describe('an engine of several threads', () => {
     for (let again = 0; again < 3; again++) expect((await engine.gradient(batch)).gradient).toEqual(expected);
   });
 
-  it('computes fewer streams than it has threads', async () => {
+  it('computes batches of fewer streams than it has threads', async () => {
     const engine = await open(3);
     const whole = await engine.evaluate(batchOf(2));
     const { lossSum } = whole;
@@ -128,7 +128,7 @@ describe('an engine of several threads', () => {
     again.endStates.forEach((value, i) => expect(value).toBeCloseTo(endStates[i], 6));
   });
 
-  it('ends the threads that were opened when another does not start', async () => {
+  it('ends the opened threads when another one does not start', async () => {
     const { openThread, threads, ended } = mortal();
     const scarce = (): EngineThread => {
       if (threads.length === 2) throw new Error('ERR_WORKER_INIT_FAILED');
@@ -138,16 +138,16 @@ describe('an engine of several threads', () => {
     await expect.poll(ended).toBe(2);
   });
 
-  it('says on what it computes', async () => {
+  it('names the device and its threads', async () => {
     expect((await open(2)).info).toMatchObject({ name: 'wasm', device: 'cpu, 2 threads' });
     expect((await open(1)).info).toMatchObject({ name: 'wasm', device: 'cpu' });
   });
 
-  it.each([0, -1, 1.5, NaN])('refuses %s threads', async (threads) => {
+  it.each([0, -1, 1.5, NaN])('rejects %s threads', async (threads) => {
     await expect(open(threads)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
   });
 
-  it('passes on what the engine of a thread finds wrong, and ends the threads', async () => {
+  it("passes on the error of a thread's engine, and ends the threads", async () => {
     const { openThread, ended } = mortal({ ...WASM, variant: 'avx1024' });
     await expect(open(2, openThread)).rejects.toMatchObject({
       name: 'EngineError',
@@ -159,7 +159,7 @@ describe('an engine of several threads', () => {
 });
 
 describe('a thread that ends', () => {
-  it('is device_lost for the call in flight and all after it, and takes the others along', async () => {
+  it('makes the call in flight and all later ones fail as device_lost, and ends the other threads', async () => {
     const { openThread, threads, ended } = mortal();
     const engine = await open(2, openThread);
     const lost = { name: 'EngineError', code: 'device_lost', remedy: expect.stringContaining('another engine') as string };
@@ -171,7 +171,7 @@ describe('a thread that ends', () => {
     await expect.poll(ended).toBe(2);
   });
 
-  it('is found between two calls too', async () => {
+  it('is noticed between two calls too', async () => {
     const { openThread, threads, ended } = mortal();
     const engine = await open(2, openThread);
     await engine.gradient(batchOf(7));
@@ -180,7 +180,7 @@ describe('a thread that ends', () => {
     await expect(engine.gradient(batchOf(7))).rejects.toMatchObject({ code: 'device_lost' });
   });
 
-  it('cannot leave its owner waiting when it fails before it serves', async () => {
+  it('makes opening fail if it ends before it serves', async () => {
     const openThread = () => openNodeThread(WASM, new URL('data:text/javascript,throw new Error("no engine here")'));
     await expect(open(2, openThread)).rejects.toMatchObject({
       code: 'device_lost',

@@ -7,14 +7,14 @@ const LIMITS = { maxStreams: 3, maxWindow: 4 };
 const PROBLEM = trialProblem(CONFIG, LIMITS);
 
 interface Behaviour {
-  /** Of a gradient; its parts in turn when there are several. */
+  /** Duration of a gradient; several values are used in turn. */
   readonly ms?: readonly number[];
-  /** What all elements of the gradient are. */
+  /** Value of all elements of the gradient. */
   readonly gradient?: number;
   readonly fails?: 'opening' | 'first gradient' | 'later';
 }
 
-/** Runners whose gradients take so long by the clock that comes with them. */
+/** Runners whose gradients take `ms` on the clock returned with them. */
 function runnersOf(behaviours: Record<string, Behaviour>) {
   let time = 0;
   const open = new Set<string>();
@@ -51,14 +51,14 @@ describe('a race', () => {
     expect(open.size).toBe(0);
   });
 
-  it('ends with its budget, but lets everyone run once', async () => {
+  it('ends when its budget is used up, but lets every runner compute once', async () => {
     const { runners, nowMs } = runnersOf({ one: { ms: [100] }, two: { ms: [100] } });
     const results = await race(PROBLEM, runners, { nowMs, budgetMs: 1 });
     expect(results).toHaveLength(2);
     expect(nowMs()).toBe(400);
   });
 
-  it.each(['opening', 'first gradient', 'later'] as const)('goes on without an engine that fails at its %s', async (fails) => {
+  it.each(['opening', 'first gradient', 'later'] as const)('continues without an engine that fails: %s', async (fails) => {
     const { runners, open, nowMs } = runnersOf({ broken: { fails }, sound: {} });
     const results = await race(PROBLEM, runners, { nowMs, budgetMs: 50 });
     expect(results.map(({ name }) => name)).toEqual(['sound', 'broken']);
@@ -66,14 +66,14 @@ describe('a race', () => {
     expect(open.size).toBe(0);
   });
 
-  it('puts an engine out whose gradient is not that of the trusted one', async () => {
+  it('excludes an engine whose gradient differs from that of the trusted one', async () => {
     const { runners, nowMs } = runnersOf({ wrong: { ms: [1], gradient: 1.2 }, half: { ms: [5], gradient: 1.001 }, wasm: {} });
     const results = await race(PROBLEM, runners, { nowMs, budgetMs: 50, trusted: 'wasm' });
     expect(results.map(({ name }) => name)).toEqual(['half', 'wasm', 'wrong']);
     expect(results[2]).toMatchObject({ failure: { code: 'unsupported', message: expect.stringContaining('wrong') as string } });
   });
 
-  it('puts an engine out whose gradient is not a number', async () => {
+  it('excludes an engine whose gradient is not a number', async () => {
     const { runners, nowMs } = runnersOf({ nan: { ms: [1], gradient: NaN }, wasm: {} });
     const [first] = await race(PROBLEM, runners, { nowMs, budgetMs: 50, trusted: 'wasm' });
     expect(first.name).toBe('wasm');
@@ -81,7 +81,7 @@ describe('a race', () => {
 });
 
 describe('the problem of a trial', () => {
-  it('has the streams of the run and fewer time steps the larger the model is', () => {
+  it('has the streams of the run, and fewer time steps for larger models', () => {
     const windows = [16, 64, 256, 1024].map((hidden) => {
       const { batch } = trialProblem({ ...CONFIG, hidden }, { maxStreams: 32, maxWindow: 64 });
       expect(batch.streams).toBe(32);

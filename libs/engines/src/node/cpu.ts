@@ -1,13 +1,13 @@
-/** The engines that compute on the processor, in whatever thread they are created. */
+/** The engines that compute on the CPU, in the thread that creates them. */
 import v8 from 'node:v8';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 
 export type CpuEngineName = 'native' | 'wasm' | 'reference';
 
 export interface CpuEngineOptions {
-  /** One of the engine's own; given, nothing is measured. */
+  /** One of the engine's variants. If given, nothing is measured. */
   readonly variant?: string;
-  /** Milliseconds: given, the engine measures which of its variants is fastest; else it takes the same one every time. */
+  /** A clock in milliseconds. If given, the engine measures which of its variants is fastest; else it takes the same one every time. */
   readonly now?: () => number;
 }
 
@@ -37,13 +37,13 @@ export async function createCpuEngine(
 }
 
 export function loadNative() {
-  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project is tagged for its portable door; this folder is Node's
+  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project is tagged for its portable entry point; this folder is Node's
   return import('@troupe/native');
 }
 
 /**
- * The wasm engine's module, V8's switches set. Called before anything else compiles WebAssembly, best at the start of a process: V8 reads
- * them when it compiles kernels, and for all threads.
+ * The wasm engine's module, after setting V8's flags. Call it before anything else compiles WebAssembly, best at the start of a
+ * process: V8 reads the flags when it compiles kernels, and for all threads.
  */
 export async function loadWasm() {
   const module = await import('@troupe/model/wasm');
@@ -53,7 +53,7 @@ export async function loadWasm() {
 
 const HOST = { node: process.versions.node, arch: process.arch };
 
-/** Whether V8 makes one 256-bit register of two 128-bit vectors, where the processor has such. */
+/** Whether V8 pairs two 128-bit vectors in one 256-bit register, on a CPU that has such registers. */
 export async function pairsVectors(): Promise<boolean> {
   return (await loadWasm()).v8Flags(HOST).some((flag) => flag.endsWith('revectorize'));
 }

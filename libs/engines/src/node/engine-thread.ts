@@ -1,4 +1,4 @@
-/** The script of an engine thread: see thread.ts. */
+/** The script that an engine thread runs; see thread.ts. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { serveEngine } from '@troupe/model/threads';
 import { createCpuEngine } from './cpu.js';

@@ -6,7 +6,7 @@ import { race, trialProblem, type Runner } from '../trial.js';
 import { isMissing } from './packages.js';
 import type { Presence, SourceOptions } from './source.js';
 
-/** Whether the kernel knows of a GPU. Without one, what WebGPU offers is an imitation; elsewhere than on Linux nobody says. */
+/** Whether the Linux kernel knows a GPU; if not, WebGPU offers a software-emulated one. True on other systems, which do not tell. */
 export function mayHaveGpu(): boolean {
   if (process.platform !== 'linux') return true;
   return (
@@ -15,13 +15,13 @@ export function mayHaveGpu(): boolean {
   );
 }
 
-/** Without any driver Dawn takes a moment to find that out, and complains on standard error. */
+/** Without a driver Dawn takes a moment to find that out, and complains on standard error. */
 function mayHaveDriver(): boolean {
   const named = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES'];
   return mayHaveGpu() || named !== undefined || DRIVERS.some((folder) => filesIn(folder).length > 0);
 }
 
-/** Where Vulkan's drivers are registered. */
+/** Folders in which Vulkan drivers are registered. */
 const DRIVERS = ['/usr/share/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
 
 function filesIn(folder: string): string[] {
@@ -32,7 +32,7 @@ function filesIn(folder: string): string[] {
   }
 }
 
-/** @throws EngineError `absent` without the package or an adapter, `unsupported` when it does not load */
+/** @throws EngineError `absent` without the package or an adapter, `unsupported` if the package does not load */
 export async function findGpu(): Promise<Presence> {
   const gpu = await openGpu();
   const adapter = mayHaveDriver() ? await gpu.requestAdapter({ powerPreference: 'high-performance' }) : undefined;
@@ -40,7 +40,7 @@ export async function findGpu(): Promise<Presence> {
     throw new EngineError(
       'absent',
       mayHaveGpu() ? 'WebGPU finds no adapter' : 'this machine has no GPU, or no driver for it',
-      "install the driver of the GPU (Debian, Ubuntu: apt install libvulkan1 and the maker's driver, or mesa-vulkan-drivers)",
+      "install the GPU's driver (Debian, Ubuntu: apt install libvulkan1 and the vendor's driver, or mesa-vulkan-drivers)",
     );
   }
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
@@ -52,8 +52,8 @@ export async function findGpu(): Promise<Presence> {
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
 /**
- * Belongs to the caller's thread, and the device to the engine. Stores float32; whether sums go through subgroups is measured where the
- * device has them and there is a clock.
+ * The engine belongs to the caller's thread and owns its device. It stores float32. Whether it sums through subgroups is measured
+ * if the device has them and a clock is given.
  * @throws EngineError
  */
 export async function openGpuEngine(config: ModelConfig, limits: EngineLimits, options: SourceOptions): Promise<Engine> {
@@ -74,7 +74,7 @@ export async function openGpuEngine(config: ModelConfig, limits: EngineLimits, o
   }
 }
 
-/** Threads of a subgroup that the engine needs. */
+/** Smallest number of threads in a subgroup that the engine needs. */
 const SUBGROUP = 8;
 const TRIAL_MS = 100;
 
@@ -90,11 +90,11 @@ async function fastest(
   return first.name;
 }
 
-/** The process does not end before the GPU is let go: nobody keeps it longer than needed. */
+/** The GPU is not kept in a variable, because the process does not end while anything refers to it. */
 async function openGpu(): Promise<GPU> {
   try {
     const { create, globals } = await import('webgpu');
-    // Dawn makes its objects with the constructors that a browser has, and ends the process where they are missing.
+    // Dawn creates its objects with the constructors that a browser has, and aborts the process if they are missing.
     Object.assign(globalThis, globals);
     return create([]);
   } catch (cause) {

@@ -8,30 +8,30 @@ import type { SourceOptions } from './source.js';
 import { SOURCES } from './sources.js';
 
 export interface OpenOptions extends SourceOptions {
-  /** Among which `auto` chooses, best guess first; absent: all that may be the fastest. */
+  /** Engines that `auto` chooses from, best guess first. Absent: all that may be the fastest. */
   readonly among?: readonly EngineName[];
-  /** Engines, as EngineInfo.name has them, that `auto` leaves out while others are there: their device was lost. */
+  /** Engines, by EngineInfo.name, whose device was lost: `auto` takes them only if it finds no other. */
   readonly not?: readonly string[];
-  /** False: `auto` and `tfjs` leave GPUs to others. */
+  /** False: `auto` and `tfjs` use no GPU. */
   readonly gpu?: boolean;
-  /** Only what gives the same bits on every machine, whatever may be faster: see REPRODUCIBLE_ENGINE. */
+  /** Take only the engine that gives the same bits on every machine, even if others are faster; see REPRODUCIBLE_ENGINE. */
   readonly reproducible?: boolean;
-  /** Told in a line what was chosen and why, unless it was chosen by name. */
+  /** Receives a line that says what was chosen and why, unless it was chosen by name. */
   readonly log?: (line: string) => void;
 }
 
-/** Those that may be the fastest; where nothing is measured, the first that is there is taken. */
+/** Engines that may be the fastest. If nothing is measured, the first one present is taken. */
 const CANDIDATES: readonly EngineName[] = ['native', 'wasm', 'webgpu', 'tfjs-node-gpu'];
-/** The best TensorFlow.js there is, best first. */
+/** Kinds of TensorFlow.js, best first. */
 const TFJS: readonly EngineName[] = ['tfjs-node-gpu', 'tfjs-webgpu', 'tfjs-node', 'tfjs-wasm', 'tfjs-cpu'];
 
-/** Measuring time of `auto` in all, ms; opening the candidates takes about as long again. */
+/** Total measuring time of `auto`, ms; opening the candidates takes about as long again. */
 const TRIAL_MS = 600;
 
 /**
  * The engine of that name, ready for this model.
- * @throws EngineError `absent` with the command that brings it, `unsupported` for a choice that is not reproducible where that is asked
- * for, and what the engines throw
+ * @throws EngineError `absent` with the command that installs it, `unsupported` for a choice that is not reproducible although
+ * `reproducible` is set, and what the engines throw
  */
 export async function openEngine(
   choice: EngineChoice,
@@ -46,7 +46,7 @@ export async function openEngine(
   return SOURCES[name].open(config, limits, options);
 }
 
-/** More threads than one are left out rather than refused: the gradient is right without them, only later. */
+/** Threads beyond the first are left idle rather than refused: without them the gradient is right, only later. */
 async function openReproducible(
   choice: EngineChoice,
   config: ModelConfig,
@@ -61,8 +61,8 @@ async function openReproducible(
   const one = { variant, threads: Math.min(threads, 1), ...(threadScript && { threadScript }) };
   const engine = await SOURCES[name].open(config, limits, one);
   const idle =
-    threads > 1 ? `; one thread of ${threads}, as their number would show in the bits: start more workers instead` : '';
-  options.log?.(`${name} ${variant} on ${engine.info.device}, with which every worker of a reproducible run computes${idle}`);
+    threads > 1 ? `; one thread of ${threads}, because their number would change the bits: start more workers instead` : '';
+  options.log?.(`${name} ${variant} on ${engine.info.device}, the engine of every worker in a reproducible run${idle}`);
   return engine;
 }
 
@@ -83,14 +83,14 @@ async function bestTfjs(names: readonly EngineName[]): Promise<EngineName> {
   throw failures.at(-1);
 }
 
-/** @throws EngineError where the engine is absent or would run on an imitated GPU, which no one should get unasked */
+/** @throws EngineError if the engine is absent or would run on a software-emulated GPU, which only tests should use */
 async function findHardware(name: EngineName): Promise<void> {
   if ((name === 'webgpu' || name === 'tfjs-webgpu') && !mayHaveGpu()) {
-    throw new EngineError('absent', 'this machine has no GPU', 'choose an engine for the processor');
+    throw new EngineError('absent', 'this machine has no GPU', 'choose an engine for the CPU');
   }
   const { software, device } = await SOURCES[name].find();
   if (software) {
-    throw new EngineError('unsupported', `${device} is no hardware`, 'choose an engine for the processor');
+    throw new EngineError('unsupported', `${device} is a software-emulated GPU`, 'choose an engine for the CPU');
   }
 }
 
@@ -104,7 +104,7 @@ interface Ranked {
 interface Ranking {
   /** Fastest first. */
   readonly ranked: readonly Ranked[];
-  /** Why the others are not among them, by name. */
+  /** Why the others are not ranked, by name. */
   readonly others: ReadonlyMap<EngineName, EngineError>;
 }
 
@@ -112,7 +112,7 @@ async function openFastest(config: ModelConfig, limits: EngineLimits, options: O
   const among = allowed(options.among ?? CANDIDATES, options);
   const isAvoided = (name: EngineName): boolean => options.not?.includes(name.replace(/^tfjs-.*/, 'tfjs')) === true;
   let failure: EngineError | undefined;
-  // A driver that has lost its device may hang when it is asked again: only when nothing else is left.
+  // A driver that has lost its device may hang when asked again, so those engines are tried only when no other is left.
   for (const names of [among.filter((name) => !isAvoided(name)), among.filter(isAvoided)]) {
     const found = await findCandidates(names);
     const ranking = options.nowMs && found.ranked.length > 1 ? await tryOut(found, config, limits, options) : found;
@@ -120,10 +120,10 @@ async function openFastest(config: ModelConfig, limits: EngineLimits, options: O
     if (opened && !(opened instanceof EngineError)) return opened;
     failure ??= opened;
   }
-  throw failure ?? new EngineError('absent', 'no engine was named', 'name at least one engine');
+  throw failure ?? new EngineError('absent', 'the list of engines is empty', 'name at least one engine');
 }
 
-/** The first of the ranking that opens, or why none does; undefined where the ranking names none. */
+/** The first engine of the ranking that opens, or why none does; undefined if the ranking is empty. */
 async function openFirst(
   { ranked, others }: Ranking,
   config: ModelConfig,
@@ -138,7 +138,7 @@ async function openFirst(
       options.log?.(explain(engine.info, choice, ranked, others));
       return engine;
     } catch (error) {
-      // A model of which a trial fits may be too large in earnest; the next may hold it.
+      // The trial is smaller than the run, so the whole model may still be too large here; the next engine may hold it.
       failure ??= engineError(error);
     }
   }

@@ -1,7 +1,7 @@
-/** Whether import() failed because this package is not installed, and not because of something within it. */
+/** Whether import() failed because this package is not installed, rather than because of something inside it. */
 export function isMissing(error: unknown, name: string): boolean {
   const { code = '', message } = error as NodeJS.ErrnoException;
-  // A bundler puts a module that throws this in the place of an optional package.
+  // Bundlers replace an optional package by a module that throws this.
   const said = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND' || message.startsWith('Could not resolve');
   return said && (message.includes(`'${name}'`) || message.includes(`"${name}"`));
 }

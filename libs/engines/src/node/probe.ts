@@ -8,28 +8,28 @@ export type EngineReport =
       readonly name: EngineName;
       readonly present: true;
       readonly device: string;
-      /** Undefined where it was not measured. */
+      /** Undefined if it was not measured. */
       readonly variant: string | undefined;
       readonly features: readonly string[];
-      /** A GPU imitated by the processor: for tests only. */
+      /** A software-emulated GPU: for tests only. */
       readonly software: boolean;
-      /** Of gradients, on one core or one GPU; undefined where it was not measured. */
+      /** Speed of gradients on one core or one GPU; undefined if it was not measured. */
       readonly charsPerSecond: number | undefined;
     }
   | {
       readonly name: EngineName;
       readonly present: false;
       readonly why: string;
-      /** What to do, mostly a command. */
+      /** What to do about it; usually a command. */
       readonly remedy: string;
     };
 
 export interface ProbeOptions {
   readonly nowMs: Clock;
-  /** What is computed; absent: an LSTM of 2 layers of 256 units. */
+  /** The model to measure with. Absent: an LSTM of 2 layers of 256 units. */
   readonly config?: ModelConfig;
   readonly streams?: number;
-  /** Those to look at; absent: all. */
+  /** The engines to probe. Absent: all. */
   readonly engines?: readonly EngineName[];
 }
 
@@ -38,12 +38,12 @@ const STREAMS = 16;
 const WINDOW = 64;
 /** Measuring time of each engine, ms. */
 const EACH_MS = 500;
-/** Floating point operations of a gradient: usual, and of engines that need seconds for what others do in a moment. */
+/** Floating point operations of a gradient: for most engines, and for those that are hundreds of times slower. */
 const OPERATIONS = 1e9;
 const FEW_OPERATIONS = 5e7;
 const SLOW: ReadonlySet<EngineName> = new Set(['reference', 'tfjs-cpu']);
 
-/** What this machine computes with and how fast, one engine after the other. An engine that fails is reported as absent, with the reason. */
+/** Which engines this machine has and how fast they are, one after the other. An engine that fails is reported as absent, with the reason. */
 export async function probeEngines(options: ProbeOptions): Promise<EngineReport[]> {
   const reports: EngineReport[] = [];
   for (const name of options.engines ?? ENGINE_NAMES) reports.push(await probe(name, options));

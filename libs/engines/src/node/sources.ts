@@ -1,4 +1,4 @@
-/** Where each engine of the catalogue comes from on this machine. */
+/** Finds and opens each engine on this machine. */
 import { EngineError } from '@troupe/model';
 import { createThreadedEngine } from '@troupe/model/threads';
 import type { EngineName } from '../names.js';
@@ -21,7 +21,7 @@ export const SOURCES: Readonly<Record<EngineName, Source>> = {
   wasm: {
     async find() {
       const { wasmVariants } = await loadWasm();
-      // "relaxed-simd 6x2": the instruction set; the tile behind it says little to a person.
+      // Of "relaxed-simd 6x2" only the instruction set: the tile size means little to users.
       return onProcessor([...new Set(wasmVariants().map((variant) => variant.split(' ')[0]))]);
     },
     open: processorOpener('wasm'),
@@ -49,7 +49,7 @@ function processorOpener(engine: CpuEngineName): Source['open'] {
   };
 }
 
-/** `find`: what must be there besides the packages. */
+/** `find` looks for what the engine needs besides the packages. */
 function tfjsSource(from: TfjsPackage, find?: Source['find']): Source {
   return {
     async find() {

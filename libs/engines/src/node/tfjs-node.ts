@@ -1,4 +1,4 @@
-/** Where TensorFlow.js comes from in Node. None of its packages is a dependency: whoever wants one installs it. */
+/** Loads TensorFlow.js in Node. None of its packages is a dependency; users install the one they want. */
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import util from 'node:util';
@@ -9,17 +9,17 @@ import { isMissing } from './packages.js';
 /** `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with TensorFlow's library. */
 export type TfjsPackage = 'cpu' | 'wasm' | 'webgpu' | 'node' | 'node-gpu';
 
-/** The namespace of tfjs, its backend set and proven by a small computation. */
+/** The namespace of tfjs, its backend set and checked by a small computation. */
 export type LoadedTfjs = LentTfjs & {
   readonly version: { readonly tfjs: string };
 };
 
 export interface LoadTfjsOptions {
-  /** import() of a package's name; given by tests. */
+  /** import() of a package by name; tests replace it. */
   readonly importPackage?: (name: string) => Promise<unknown>;
 }
 
-/** As import() gives a CommonJS package. */
+/** What import() returns for a CommonJS package. */
 interface Imported {
   readonly default?: unknown;
 }
@@ -35,7 +35,7 @@ type ImportPackage = NonNullable<LoadTfjsOptions['importPackage']>;
 
 interface Provision {
   readonly packages: readonly string[];
-  /** The command that brings them. */
+  /** The command that installs them. */
   readonly install: string;
   /** tfjs's name of the backend. */
   readonly backend: string;
@@ -68,16 +68,16 @@ const PROVISIONS: Readonly<Record<TfjsPackage, Provision>> = {
     backend: 'webgpu',
     load: loadWithWebgpu,
   },
-  node: nodeProvision('@tensorflow/tfjs-node', "downloads TensorFlow's library for the processor"),
+  node: nodeProvision('@tensorflow/tfjs-node', "downloads TensorFlow's library for the CPU"),
   'node-gpu': nodeProvision('@tensorflow/tfjs-node-gpu', "downloads TensorFlow's library; needs CUDA 11 and cuDNN 8"),
 };
 
 /**
- * Loads a tfjs and sets its backend; loading twice gives the same one. What tfjs says of itself on the console is turned off. The GPU of
- * `webgpu` is let go when its last engine is disposed of, or soon when none was opened, since Node may not end before: load it again for
- * the next engine.
- * @throws EngineError `absent` when a package is not installed, with the command that installs it; `unsupported` when it is there and
- * does not load or compute, with its reason
+ * Loads a tfjs and sets its backend; loading twice returns the same one. Its messages on the console are turned off. The GPU of
+ * `webgpu` is released when its last engine is disposed of, or soon if none was opened, because Node may not end before; load it
+ * again for the next engine.
+ * @throws EngineError `absent` if a package is not installed, with the command that installs it; `unsupported` if it is installed
+ * but does not load or compute, with the reason
  */
 export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed }: LoadTfjsOptions = {}): Promise<LoadedTfjs> {
   const provision = PROVISIONS[from];
@@ -90,7 +90,7 @@ export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed 
   } catch (cause) {
     throw explain(provision, cause);
   } finally {
-    // Not at once: the caller may open an engine, which holds it then.
+    // Not immediately: the caller may open an engine, which then holds the GPU.
     if (letGo) setImmediate(letGo);
   }
 }
@@ -106,7 +106,7 @@ function nodeProvision(name: string, what: string): Provision {
     backend: 'tensorflow',
     async load(importPackage) {
       mendNodeUtil();
-      // Read when the library is loaded; 2: errors only.
+      // The library reads this when it loads; 2 means errors only.
       process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
       return importTfjs(importPackage, name);
     },
@@ -129,7 +129,7 @@ async function loadWithWasm(importPackage: ImportPackage): Promise<FullTfjs> {
   return tf;
 }
 
-/** Emscripten's start code makes handlers for errors that nobody caught, which would end the process in another way than ours. */
+/** Removes the handlers for uncaught errors that Emscripten's start code adds: they would end the process differently from ours. */
 async function keepingHandlers(start: () => Promise<unknown>): Promise<void> {
   const events = ['uncaughtException', 'unhandledRejection'] as const;
   const before = events.map((event) => process.rawListeners(event));
@@ -148,16 +148,16 @@ async function loadWithWebgpu(importPackage: ImportPackage): Promise<FullTfjs> {
   return (gpuTfjs ??= { ...tf, hold: () => gpuLoan.hold() });
 }
 
-/** The same for every load. */
+/** One object for every load. */
 let gpuTfjs: FullTfjs | undefined;
 
-/** The backend looks for a GPU where a browser has it, and registers itself when it finds one. */
+/** The backend looks for the GPU in the globals of a browser, and registers itself if it finds one. */
 async function offerGpu(importPackage: ImportPackage, tf: FullTfjs): Promise<void> {
   const globals = globalThis as { navigator?: { readonly gpu?: unknown } };
   if (globals.navigator?.gpu) return;
   const dawn = (await importPackage('webgpu')) as { create(flags: string[]): Gpu; readonly globals: object };
   const gpu = dawn.create([]);
-  if (!(await gpu.requestAdapter())) throw new Error('WebGPU finds no adapter: install the driver of the GPU');
+  if (!(await gpu.requestAdapter())) throw new Error("WebGPU finds no adapter: install the GPU's driver");
   Object.assign(globalThis, dawn.globals);
   // Node has a navigator of its own since version 21.
   if (!globals.navigator) Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true });
@@ -168,7 +168,7 @@ async function offerGpu(importPackage: ImportPackage, tf: FullTfjs): Promise<voi
   };
 }
 
-/** Ends the backend's device, so that nothing refers to the GPU any more; the next load starts the backend anew. */
+/** Destroys the backend's device, so that nothing refers to the GPU any more; the next load starts the backend again. */
 function closeBackend(tf: FullTfjs): void {
   const name = PROVISIONS.webgpu.backend;
   const factory = tf.findBackendFactory(name);
@@ -177,16 +177,16 @@ function closeBackend(tf: FullTfjs): void {
   tf.removeBackend(name);
   tf.registerBackend(name, factory);
   device?.destroy();
-  // tfjs keeps hold of the last backend until there is another.
+  // tfjs refers to its last backend until there is another.
   if (!tf.getBackend()) void tf.setBackend('cpu');
 }
 
-/** Counts who uses the GPU, loads in progress and engines: Dawn may keep Node from ending while anything refers to it. */
+/** Counts the users of the GPU (loads in progress and engines): Dawn may keep Node from ending while anything refers to it. */
 class GpuLoan {
   onReturn: (() => void) | undefined;
   #users = 0;
 
-  /** Returns what gives it back. */
+  /** Returns the function that releases it. */
   hold(): () => void {
     this.#users++;
     let held = true;
@@ -206,14 +206,14 @@ interface Gpu {
   requestAdapter(): Promise<unknown>;
 }
 
-/** tfjs-node 4.22 asks Node for functions that Node 23 and 24 no longer have, not when it is loaded but when it first computes. */
+/** tfjs-node 4.22 uses functions that Node 23 and 24 no longer have, not when it loads but when it first computes. */
 function mendNodeUtil(): void {
   const mended = util as unknown as Record<string, unknown>;
   mended['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;
   mended['isArray'] ??= Array.isArray;
 }
 
-/** A library that loads may yet fail at its first operation. */
+/** A library that loads may still fail at its first operation. */
 async function tryOut(tf: TfjsApi): Promise<void> {
   const sum = tf.tidy(() => tf.matMul(tf.tensor2d([1, 2], [1, 2]), tf.tensor2d([3, 4], [2, 1])));
   const [value] = await sum.data().finally(() => tf.dispose(sum));
@@ -227,6 +227,6 @@ function explain({ packages, install: command, backend }: Provision, cause: unkn
   }
   const [name] = packages;
   const reason = (cause as Error).message.split('\n', 1)[0];
-  const remedy = `install it anew (${command}), or choose another engine`;
+  const remedy = `reinstall it (${command}), or choose another engine`;
   return new EngineError('unsupported', `${name} (${backend}) does not work here: ${reason}`, remedy, { cause });
 }

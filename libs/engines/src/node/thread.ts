@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import type { EngineThread, ThreadReply } from '@troupe/model/threads';
 import type { CpuEngineName } from './cpu.js';
 
-/** What an engine thread is told when it starts. */
+/** What an engine thread receives when it starts. */
 export interface ThreadData {
   readonly engine: CpuEngineName;
   /** Whether the first thread measures which variant is fastest; the others take the same one. */
@@ -31,7 +31,7 @@ export function openNodeThread(workerData: ThreadData, script: URL = SCRIPT): En
     },
     terminate() {
       terminated = true;
-      // An error that nobody listens for would end the process.
+      // An error without a listener would end the process.
       worker.on('error', () => {});
       void worker.terminate();
     },
