@@ -1,4 +1,4 @@
-/* Elementwise functions. NaN goes through every one of them, so that a poisoned number is found at the end. */
+/* Elementwise functions. All of them propagate NaN, so that the final check finds it. */
 #ifndef TROUPE_ACTIVATIONS_H
 #define TROUPE_ACTIVATIONS_H
 
@@ -27,17 +27,17 @@ INLINE vf splitExponential(vf x, vf *power) {
   return p * r;
 }
 
-/* e^x for |x| <= 87, held there beyond. */
+/* e^x; x is clamped to |x| <= 87. */
 INLINE vf exponential(vf x) {
   vf power;
   const vf rest = splitExponential(clamp(x), &power);
   return FMA(power, rest, power);
 }
 
-/* 1 / (1 + e^-x), accurate relative to its value also far below zero. */
+/* 1 / (1 + e^-x), with a small relative error even far below zero. */
 INLINE vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
 
-/* tanh x = (1 - e^-2x) / (1 + e^-2x), by e^-2x - 1 so that nothing cancels near zero. */
+/* tanh x = (1 - e^-2x) / (1 + e^-2x), computed from e^-2x - 1 so that nothing cancels near zero. */
 INLINE vf hyperbolicTangent(vf x) {
   vf power;
   const vf rest = splitExponential(clamp(x * splat(-2.0f)), &power);
@@ -47,7 +47,7 @@ INLINE vf hyperbolicTangent(vf x) {
 
 INLINE vf rectified(vf x) { return AT_LEAST(splat(0.0f), x); }
 
-/* The slope of `rectified`, from its value: 1 where that is above 0. NaN has slope 0; its forward value has poisoned the loss. */
+/* The slope of `rectified`, from its value: 1 where that is above 0. NaN has slope 0, but has already made the loss NaN. */
 INLINE vf slopeOfRectified(vf x) { return (vf)((vu)(x > splat(0.0f)) & splatBits(0x3f800000)); }
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The Node-API face of the kernels. Shapes are checked where the engine is written, in TypeScript; here only what would read or
- * write foreign memory. There is no state outside of an engine, so the addon may live in several threads at once.
+ * Node-API bindings of the kernels. The engine in TypeScript checks shapes; this file checks only what would read or write outside
+ * the arrays. There is no state outside of an engine, so several threads may load the addon.
  */
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -25,8 +25,8 @@ static const TroupeVariant *const VARIANTS[] = {&troupe_neon};
 #define VARIANT_COUNT (sizeof(VARIANTS) / sizeof(VARIANTS[0]))
 
 /*
- * Numbers below the normal range of float32 cost a hundred times the rest and are nothing beside it: they count as zero within a
- * call.
+ * Arithmetic on subnormal float32 numbers is a hundred times slower, and they add nothing to the results: within a call they are
+ * flushed to zero.
  */
 #if defined(__x86_64__)
 typedef unsigned int FloatMode;
@@ -55,7 +55,7 @@ typedef struct {
   void *memory;
 } Engine;
 
-/* Zeroed; large memory asks for large pages. */
+/* Zeroed memory; a large block asks for large pages. */
 static void *allocate(size_t bytes, void **aligned) {
   const size_t page = 4096, alignment = bytes > page ? page : TROUPE_ALIGNMENT;
   if (bytes > SIZE_MAX - alignment) return NULL;
@@ -85,7 +85,7 @@ static napi_value fail(napi_env env, const char *message) {
   return NULL;
 }
 
-/* Arguments of a call; the first failure is remembered and the rest of them read as nothing. */
+/* Arguments of a call. After the first failure, which is recorded, the others read as zero or null. */
 #define MOST_ARGUMENTS 10
 typedef struct {
   napi_env env;
@@ -173,7 +173,7 @@ static TroupeConfig configOf(Arguments *arguments) {
   };
 }
 
-/* An engine, or, when there is no memory for it, the number of bytes that it needs. */
+/* An engine, or, if there is no memory for it, the number of bytes that it needs. */
 static napi_value create(napi_env env, napi_callback_info info) {
   Arguments arguments = argumentsOf(env, info);
   const TroupeVariant *variant = variantAt(&arguments, 0);
@@ -225,7 +225,7 @@ static TroupeBatch batchOf(Arguments *arguments, const Engine *engine, float **e
   return batch;
 }
 
-/* Tables are read by token. */
+/* Checks tokens, because they index tables. */
 static bool tokensKnown(const Engine *engine, const uint16_t *tokens, size_t count) {
   for (size_t i = 0; i < count; i++) {
     if (tokens[i] >= engine->config.vocabulary) return false;
@@ -261,7 +261,7 @@ static void addDropout(Arguments *arguments, const Engine *engine, TroupeBatch *
 }
 
 /*
- * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout...): the loss, undefined when the gradient is not
+ * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout...): the loss, undefined if the gradient is not
  * finite
  */
 static napi_value gradient(napi_env env, napi_callback_info info) {
@@ -298,7 +298,7 @@ static napi_value step(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* dispose(engine): its memory, at once; the handle goes with the garbage. */
+/* dispose(engine): frees its memory immediately; the handle is garbage-collected. */
 static napi_value dispose(napi_env env, napi_callback_info info) {
   Arguments arguments = argumentsOf(env, info);
   void *data = NULL;

@@ -1,14 +1,14 @@
 /*
- * The elementwise halves of the recurrent cells, one time step at a time. An engine's gate columns stand in an order of its own,
- * so that what the input adds to and what the hidden state adds to are each contiguous:
+ * The elementwise halves of the recurrent cells, one time step at a time. The engine has its own order of gate columns, so that
+ * the columns that the input adds to, and those that the hidden state adds to, are each contiguous:
  *
  *   lstm             i, f, g, o
  *   gru              n, r, z       the input adds to all; U h to r and z, U (r * h) to n
  *   gru-reset-after  n, r, z, q    the input adds to n, r, z; U h to r, z and q = U_n h + b_hn
  *   rnn              h
  *
- * Forward leaves the activations in the place of the gates; backward replaces them by the gradients of the pre-activations and
- * adds those up over the streams.
+ * Forward replaces the gates' pre-activations by the activations; backward replaces those by the gradients of the pre-activations
+ * and sums them over the streams.
  */
 #ifndef TROUPE_CELLS_H
 #define TROUPE_CELLS_H
@@ -17,14 +17,14 @@
 #include "panels.h"
 #include "troupe.h"
 
-/* What sets a cell's layout; rows are numbers of gates in PyTorch's order, -1 for none. */
+/* The layout of a cell; rows are gate indices in PyTorch's order, -1 for none. */
 typedef struct {
   int stateVectors;
   /* Blocks of H' gate columns. */
   int blocks;
-  /* The first of them take the input. */
+  /* The first `inputBlocks` of them take the input. */
   int inputBlocks;
-  /* Those from here on take the hidden state. */
+  /* The blocks from here on take the hidden state. */
   int firstRecurrent;
   int inputRow[4], recurrentRow[4];
 } CellPlan;
@@ -50,20 +50,20 @@ typedef struct {
   const float *resetBias;
   const float *hBefore;
   float *h;
-  /* Of the LSTM: C before and after, and tanh C. */
+  /* LSTM only: C before and after, and tanh C. */
   const float *memoryBefore;
   float *memory, *squashed;
-  /* Of the GRU whose reset gate works before: r * h before. */
+  /* GRU with the reset gate before the product only: r * h before. */
   float *reset;
   /* d(loss)/dh, after the step and before it (added to), d(loss)/dC (replaced), d(loss)/d(r * h). */
   const float *dh;
   float *dhBefore, *dMemory;
   const float *dReset;
-  /* Sums over streams of the gradients of pre-activations, added to: [blocks * H']. */
+  /* [blocks * H'], to which the gradients of pre-activations are added, summed over streams. */
   float *biasGradient;
 } CellStep;
 
-/* Floats from gate to gate. */
+/* Floats from one gate to the next. */
 INLINE size_t gateSpan(const CellStep *s) { return s->panels * s->stride; }
 INLINE size_t tableSpan(const CellStep *s) { return (size_t)s->panels * s->tableRows * PANEL; }
 
@@ -98,7 +98,7 @@ INLINE void overColumns(const CellStep *s, int blocks, BackwardBody *body) {
   }
 }
 
-/* Gradient of a sigmoid's or a hyperbolic tangent's argument, from the function's value. */
+/* Gradient of the argument of a sigmoid or a hyperbolic tangent, from the function's value. */
 INLINE vf throughSigmoid(vf gradient, vf value) { return gradient * value * (splat(1.0f) - value); }
 INLINE vf throughTangent(vf gradient, vf value) { return gradient * (splat(1.0f) - value * value); }
 

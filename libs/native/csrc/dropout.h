@@ -24,7 +24,7 @@ static void philox(Counters *c, uint32_t key0, uint32_t key1) {
   }
 }
 
-/* Units that one call of philox decides. */
+/* Units decided by one call of philox. */
 #define MASK_UNITS (4 * LANES)
 
 typedef struct {
@@ -32,7 +32,7 @@ typedef struct {
   float scale;
 } Mask;
 
-/* 0 or scale for MASK_UNITS units from `first`, of a stream at time step t. */
+/* The mask, 0 or scale, of MASK_UNITS units from `first`, for a stream at time step t. */
 INLINE void drawMask(const Mask *mask, uint32_t stream, uint32_t t, int first, float *out) {
   Counters c;
   for (int i = 0; i < LANES; i++) {

@@ -1,7 +1,7 @@
 /*
- * Matrix products on panels. An activation X [rows, columns] lies as [columns / PANEL][rows][PANEL]: one layout in which it is,
- * with no copy, the left factor of X W, the left factor of X^T Y and the right factor of one, and in which a tile of a result is
- * contiguous. Weights are packed likewise, their rows being the summed dimension. `stride` is always floats from panel to panel.
+ * Matrix products on panels. An activation X [rows, columns] is stored as [columns / PANEL][rows][PANEL]. In this layout it serves,
+ * without a copy, as the left factor of X W and as either factor of X^T Y, and a tile of a result is contiguous. Weights are packed
+ * likewise; their rows are the summed dimension. `stride` is always the number of floats from one panel to the next.
  */
 #ifndef TROUPE_GEMM_H
 #define TROUPE_GEMM_H
@@ -10,11 +10,11 @@
 #include <stddef.h>
 #include "simd.h"
 
-/* Summed at a time: a panel of the right factor of that depth is used by all tiles of a block while it is near. */
+/* Depth summed at a time: all tiles of a block use a panel of the right factor of this depth while it is cached. */
 #define BLOCK_DEPTH 512
-/* Rows, of an untransposed left factor, that stay in the second-level cache at that depth. */
+/* Rows of an untransposed left factor that fit the L2 cache at that depth. */
 #define BLOCK_ROWS 112
-/* Panels of a transposed left factor that do. */
+/* Panels of a transposed left factor that fit it. */
 #define BLOCK_PANELS 4
 
 typedef struct {
@@ -24,7 +24,7 @@ typedef struct {
 
 INLINE int least(int a, int b) { return a < b ? a : b; }
 
-/* Through memory: accumulators that are indexed by a variable would live there from the start. */
+/* Goes through memory once: if a variable indexed the accumulators, they would be in memory all the time. */
 INLINE void writePart(const int R, vf sum[][VECTORS], float *c, size_t rowLength, int columns, bool accumulate) {
   float values[TILE_ROWS * PANEL];
   UNROLL_ALL
@@ -41,8 +41,8 @@ INLINE void writePart(const int R, vf sum[][VECTORS], float *c, size_t rowLength
 }
 
 /*
- * C [R, columns] (+)= A B over `depth`. A untransposed: rows are PANEL apart, and after PANEL columns the next panel follows;
- * transposed: columns are PANEL apart. With R and `transposed` constant the accumulators are registers.
+ * C [R, columns] (+)= A B over `depth`. Untransposed A: rows are PANEL floats apart, and after PANEL columns the next panel
+ * follows. Transposed A: columns are PANEL floats apart. R and `transposed` are constants, so the accumulators are registers.
  */
 INLINE void tile(const int R, const bool transposed, Factor a, const float *b, int depth, float *c, size_t rowLength, int columns,
                  bool accumulate) {
@@ -123,14 +123,14 @@ TILE_PAIR(14)
 static Tile *const PLAIN[TILE_ROWS + 1] = TILES(plain);
 static Tile *const TRANSPOSED[TILE_ROWS + 1] = TILES(transposed);
 
-/* Result of a product in panels: rows are PANEL apart. */
+/* Result of a product in panels: rows are PANEL floats apart. */
 typedef struct {
   float *data;
   size_t stride;
 } Result;
 
 /*
- * A column of tiles of nearly equal height covers `rows` rows of C. `apart`: floats from row to row of A.
+ * A column of tiles of nearly equal height that covers `rows` rows of C. `apart`: floats from one row of A to the next.
  */
 INLINE void tileColumn(Tile *const *tiles, int rows, Factor a, size_t apart, const float *b, int depth, float *c,
                        size_t rowLength, int columns, bool accumulate) {

@@ -1,4 +1,4 @@
-/* After forward and softmaxLoss: the gradient of every parameter, truncated at the start of the window. */
+/* The gradient of every parameter, truncated at the start of the window; runs after forward and softmaxLoss. */
 #ifndef TROUPE_GRADIENTS_H
 #define TROUPE_GRADIENTS_H
 
@@ -48,7 +48,8 @@ static void backThroughTime(const Pass *pass, int k) {
 }
 
 /*
- * dW [gates * H, columns] = dGates^T x over all rows of the window; gates [first, end) of the engine's order, `rows` PyTorch's.
+ * dW [gates * H, columns] = dGates^T x over all rows of the window, for the gates [first, end) in the engine's order; `rows` maps
+ * them to PyTorch's.
  */
 static void weightGradient(const TroupeModel *model, Factor gates, int depth, const int *rows, int first, int end, Factor x,
                            int columns, float *gradient) {
@@ -115,7 +116,7 @@ static void oneHotGradients(const Pass *pass, float *gradient) {
   }
 }
 
-/* Of weight_ih_l0 and the embeddings; with tied weights the output layer has left its gradient in the latter. */
+/* Gradients of weight_ih_l0 and the embeddings. With tied weights the latter already holds the gradient of the output layer. */
 static void embeddingGradients(const Pass *pass, float *gradient) {
   const TroupeModel *model = pass->model;
   const Layer *layer = &model->layers[0];
@@ -149,7 +150,7 @@ static void outputGradients(const Pass *pass, float *gradient) {
            (Result){model->dh + pass->step, pass->stride}, false);
 }
 
-/* The gradient of what layer k hands up, before dropout, becomes dh. */
+/* Turns the gradient of layer k's normalised output, before dropout, into dh. */
 static void throughNorm(const Pass *pass, int k, float *gradient) {
   const TroupeModel *model = pass->model;
   const Norm norm = normOf(model, k);
@@ -162,7 +163,7 @@ static void throughNorm(const Pass *pass, int k, float *gradient) {
   memcpy(gradient + model->offsets[k].normBias, bias, H * sizeof(float));
 }
 
-/* dh of the layer below k, or of what it hands up. */
+/* Gradient of the output of the layer below k. */
 static void throughInput(const Pass *pass, int k) {
   const TroupeModel *model = pass->model;
   const Layer *layer = &model->layers[k];

@@ -1,4 +1,4 @@
-/* A model in memory: its parameters packed for the products, and room for the activations of a window. */
+/* A model in memory: its parameters packed for the products, and buffers for the activations of a window. */
 #ifndef TROUPE_MODEL_H
 #define TROUPE_MODEL_H
 
@@ -8,10 +8,10 @@
 typedef struct {
   /* D, columns of weight_ih: H, or E in layer 0. 0: the characters enter one-hot and there are no input products. */
   int depth;
-  /* weight_ih [inputBlocks * H, D] and weight_hh, packed for the way forward (sums over D, H) and back (over gate columns). */
+  /* weight_ih [inputBlocks * H, D] and weight_hh, packed for the forward pass (sums over D, H) and backward (over gate columns). */
   float *inputForward, *inputBackward, *recurrentForward, *recurrentBackward;
   /*
-   * What the input adds besides the products: layer 0: [inputBlocks * H' / PANEL][V][PANEL], above: the bias, a table of one row.
+   * What the input adds besides the products. Layer 0: [inputBlocks * H' / PANEL][V][PANEL]. Others: the bias, a table of one row.
    */
   float *table;
   /* [H'] */
@@ -19,8 +19,8 @@ typedef struct {
   /* Of the layer's normalisation, [H'] */
   float *normWeight, *normBias;
   /*
-   * Panelled activations: gates [T, B, blocks * H'], h and C [T+1, B, H'], tanh C, r * h, and what the layer hands up where that
-   * is not h: normalised, dropped out [T, B, H'].
+   * Panelled activations: gates [T, B, blocks * H'], h and C [T+1, B, H'], tanh C, r * h, and the layer's output [T, B, H'] if it
+   * is not h but h normalised or dropped out.
    */
   float *gates, *h, *memory, *squashed, *reset, *output;
 } Layer;
@@ -39,14 +39,14 @@ struct TroupeModel {
   LayerOffsets *offsets;
   size_t linearWeight, linearBias;
   Layer *layers;
-  /* Embeddings [E' / PANEL][V][PANEL], gradients alike. */
+  /* Embeddings [E' / PANEL][V][PANEL]; their gradients have the same layout. */
   float *embedding, *embeddingGradient;
   float *linearForward, *linearBackward, *outputBias;
   /* Panelled: [T, B, V'], then their gradients. */
   float *logits;
-  /* d(loss)/dh [T+1, B, H'], the first block being the state before the window; d(loss)/dC and d(loss)/d(r * h) [B, H']. */
+  /* d(loss)/dh [T+1, B, H'], whose first block is for the state before the window; d(loss)/dC and d(loss)/d(r * h) [B, H']. */
   float *dh, *dMemory, *dReset;
-  /* [blocks * H'] and, for layer 0, like its table; of a normalisation's weight and bias [2, H']. */
+  /* [blocks * H']; like the table of layer 0; of a normalisation's weight and bias [2, H']. */
   float *biasGradient, *tableGradient, *normGradient;
   /* [H'], see Norm. */
   float *used;
@@ -54,7 +54,7 @@ struct TroupeModel {
   int32_t *inputs, *targets, *zeros;
 };
 
-/* Memory is counted and carved by the same pass: with `base` null nothing is touched. */
+/* The same pass counts the memory and carves it: if `base` is null, it only counts. */
 typedef struct {
   char *base;
   size_t used;
@@ -69,8 +69,8 @@ static void *carve(Arena *arena, size_t bytes) {
 static float *carveFloats(Arena *arena, size_t count) { return carve(arena, count * sizeof(float)); }
 
 /*
- * Rows from panel to panel of activations [T+1, B]. An odd number of blocks, and some: panels a power of two apart would compete
- * for the same lines of the caches.
+ * Rows from one panel of activations [T+1, B] to the next. Padded to an odd number of blocks, because panels that are a power of
+ * two apart would compete for the same cache lines.
  */
 INLINE size_t rowsApart(int T, int B) { return (size_t)((T + 1) | 1) * B + 4; }
 
@@ -130,7 +130,7 @@ static Layer layOutLayer(const TroupeModel *model, Arena *arena, int k) {
   };
 }
 
-/* `arena` counts. The model and its layers are themselves in it, so on the counting pass `model` is the caller's scratch. */
+/* Carves a model from `arena`, which holds the model and its layers too; on the counting pass `model` is the caller's scratch. */
 static void layOut(TroupeModel *model, Arena *arena) {
   const TroupeConfig *config = &model->config;
   const size_t H = config->hidden, V = config->vocabulary;

@@ -10,7 +10,7 @@
 typedef struct {
   TroupeModel *model;
   int B, T;
-  /* Floats from panel to panel of activations, and from time step to time step. */
+  /* Floats from one panel of activations to the next, and from one time step to the next. */
   size_t stride, step;
   /* [B]; null: nothing is dropped. */
   const uint32_t *dropoutStreams;
@@ -25,7 +25,7 @@ INLINE size_t width(const TroupeModel *model) { return (size_t)model->hiddenPane
 
 INLINE bool dropsOut(const Pass *pass, int k) { return pass->dropoutStreams && k < pass->model->config.layers - 1; }
 
-/* What layer k hands to the layer above it, or to the output layer: its h after each step, or what is made of that. */
+/* The output of layer k to the layer above it, or to the output layer: its h after each step, or h normalised or dropped out. */
 INLINE Factor outputOf(const Pass *pass, int k) {
   const Layer *layer = &pass->model->layers[k];
   const bool own = pass->model->config.layerNorm || dropsOut(pass, k);
@@ -96,7 +96,7 @@ static void clearGates(const Pass *pass, const CellStep *s, int first, int end) 
   for (int p = first * panels; p < end * panels; p++) memset(s->gates + p * pass->stride, 0, pass->step * sizeof(float));
 }
 
-/* `above`: the gates hold what the layer below adds. */
+/* `above`: the gates already hold the contribution of the layer below. */
 static void stepForward(const Pass *pass, const Layer *layer, const CellStep *s, bool above) {
   switch (pass->model->config.cell) {
     case LSTM:
@@ -131,7 +131,7 @@ static void dropOut(const Pass *pass, int k, const float *from, float *to) {
   applyMask(&mask, pass->dropoutStreams, pass->T, pass->B, pass->model->hiddenPanels, pass->stride, from, to);
 }
 
-/* Makes outputOf layer k, once all its steps are done. */
+/* Computes outputOf layer k, after all its steps. */
 static void handUp(const Pass *pass, int k) {
   const Layer *layer = &pass->model->layers[k];
   const float *from = layer->h + pass->step;
@@ -143,7 +143,7 @@ static void handUp(const Pass *pass, int k) {
   if (dropsOut(pass, k)) dropOut(pass, k, from, layer->output);
 }
 
-/* From inputs [T, B] and the state before the window to logits, but for their bias, and all that the backward pass needs. */
+/* From inputs [T, B] and the state before the window to logits without their bias, and all that the backward pass needs. */
 static void forward(const Pass *pass) {
   TroupeModel *model = pass->model;
   const int H = model->config.hidden, rows = pass->T * pass->B;
@@ -163,7 +163,7 @@ static void forward(const Pass *pass) {
            (Factor){model->linearForward, (size_t)H * PANEL}, (Result){model->logits, pass->stride}, false);
 }
 
-/* One row of logits to the gradient of its loss; returns the negative log-likelihood of the target, nats. */
+/* Turns one row of logits into the gradient of its loss; returns the negative log-likelihood of the target, nats. */
 static double softmaxRow(const TroupeModel *model, float *row, size_t stride, int target) {
   const float *bias = model->outputBias;
   vf greatest = splat(FAR_BELOW);

@@ -20,7 +20,7 @@ typedef struct {
   float mean, inverseDeviation;
 } Moments;
 
-/* Two passes, so that a mean far from zero costs the variance no digits. */
+/* In two passes, so that a mean far from zero costs the variance no precision. */
 static Moments momentsOf(const Norm *norm, const float *x, size_t stride) {
   vf sum = {0}, squares = {0};
   for (int p = 0; p < norm->panels; p++) {
@@ -36,7 +36,7 @@ static Moments momentsOf(const Norm *norm, const float *x, size_t stride) {
   return (Moments){mean, 1.0f / sqrtf(sumOf(squares) / norm->hidden + NORM_EPSILON)};
 }
 
-/* x and y: panelled, one row every PANEL floats. */
+/* x and y are panelled: rows are PANEL floats apart. */
 static void normalise(const Norm *norm, int rows, size_t stride, const float *x, float *y) {
   for (int row = 0; row < rows; row++, x += PANEL, y += PANEL) {
     const Moments moments = momentsOf(norm, x, stride);
@@ -50,7 +50,7 @@ static void normalise(const Norm *norm, int rows, size_t stride, const float *x,
   }
 }
 
-/* dy becomes dx; the gradients of weight and bias [H'] are added to. */
+/* Turns dy into dx; adds to the gradients of weight and bias [H']. */
 static void normaliseBackward(const Norm *norm, int rows, size_t stride, const float *x, float *dy, float *weightGradient,
                               float *biasGradient) {
   for (int row = 0; row < rows; row++, x += PANEL, dy += PANEL) {

@@ -7,10 +7,10 @@
 
 INLINE int panelsOf(int columns) { return (columns + PANEL - 1) / PANEL; }
 
-/* Elements of a line of a matrix that are moved together, so that no line is fetched twice. */
+/* Elements of a cache line of a matrix; they are moved together, so that no line is fetched twice. */
 #define STRIP 16
 
-/* The transpose of W [rows, depth] as a right factor [rows / PANEL][depth][PANEL]. */
+/* Packs the transpose of W [rows, depth] as a right factor [rows / PANEL][depth][PANEL]. */
 static void packTransposed(const float *w, int rows, int depth, float *to) {
   for (int first = 0; first < rows; first += PANEL, to += (size_t)depth * PANEL) {
     const int used = least(PANEL, rows - first);
@@ -25,7 +25,7 @@ static void packTransposed(const float *w, int rows, int depth, float *to) {
   }
 }
 
-/* X [rows, columns] into [columns / PANEL][rows][PANEL], panels `stride` apart. */
+/* Packs X [rows, columns] into [columns / PANEL][rows][PANEL], panels `stride` apart. */
 static void packRows(const float *x, int rows, int columns, float *to, size_t stride) {
   for (int first = 0; first < columns; first += PANEL, to += stride) {
     const int used = least(PANEL, columns - first);
@@ -37,7 +37,7 @@ static void packRows(const float *x, int rows, int columns, float *to, size_t st
   }
 }
 
-/* Back from there: X [rows, columns] (+)= panels. */
+/* The reverse: X [rows, columns] (+)= panels. */
 static void unpackRows(const float *from, size_t stride, int rows, int columns, float *x, bool accumulate) {
   for (int column = 0; column < columns; column++) {
     const float *in = from + (size_t)(column / PANEL) * stride + column % PANEL;

@@ -1,12 +1,12 @@
-/* The flat parameter vector into the forms that the products read. */
+/* Packs the flat parameter vector into the forms that the products read. */
 #ifndef TROUPE_PARAMETERS_H
 #define TROUPE_PARAMETERS_H
 
 #include "model.h"
 
 /*
- * weight [gates * H, depth], gates in PyTorch's order, into `forward` [blocks * H' / PANEL][depth][PANEL] and `backward`
- * [D' / PANEL][blocks * H'][PANEL], gates in the engine's: those of `rows` from `first` to `end`.
+ * Packs weight [gates * H, depth], gates in PyTorch's order, into `forward` [blocks * H' / PANEL][depth][PANEL] and `backward`
+ * [D' / PANEL][blocks * H'][PANEL], gates in the engine's order: those of `rows` from `first` to `end`.
  */
 static void packGates(const TroupeModel *model, const int *rows, int first, int end, const float *weight, int depth,
                       float *forward, float *backward) {
@@ -22,7 +22,7 @@ static void packGates(const TroupeModel *model, const int *rows, int first, int 
   }
 }
 
-/* bias [gates * H] into a table of one row, [blocks * H']. */
+/* Packs bias [gates * H] into a table of one row, [blocks * H']. */
 static void packBias(const TroupeModel *model, const float *bias, float *to) {
   const int H = model->config.hidden, width = model->hiddenPanels * PANEL;
   for (int block = 0; block < model->plan.inputBlocks; block++, to += width) {
@@ -31,7 +31,7 @@ static void packBias(const TroupeModel *model, const float *bias, float *to) {
   }
 }
 
-/* Layer 0, one-hot: table row v is column v of weight_ih [gates * H, V] and the bias. */
+/* Layer 0, one-hot: table row v is column v of weight_ih [gates * H, V] plus the bias. */
 static void tabulateWeights(const TroupeModel *model, const float *weight, const float *bias, float *table) {
   const int H = model->config.hidden, V = model->config.vocabulary;
   const size_t block = (size_t)model->hiddenPanels * V * PANEL;
@@ -86,7 +86,7 @@ static void packLayer(TroupeModel *model, const float *parameters, int k) {
     tabulateWeights(model, parameters + o->inputWeight, bias, layer->table);
 }
 
-/* A logit that leaves no probability, yet finite. */
+/* A finite logit whose probability is 0. */
 #define FAR_BELOW -1e30f
 
 static void packParameters(TroupeModel *model, const float *parameters) {
@@ -98,7 +98,7 @@ static void packParameters(TroupeModel *model, const float *parameters) {
   memcpy(model->outputBias, parameters + model->linearBias, V * sizeof(float));
 }
 
-/* What parameters never change. */
+/* Fills the buffers that do not depend on the parameters. */
 static void fillPadding(TroupeModel *model) {
   for (int unit = 0; unit < model->config.hidden; unit++) model->used[unit] = 1;
   for (int v = model->config.vocabulary; v < model->vocabularyPanels * PANEL; v++) model->outputBias[v] = FAR_BELOW;

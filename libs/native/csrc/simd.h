@@ -1,5 +1,5 @@
 /*
- * Vectors of float32 for the instruction set that the including file is compiled for. LANES floats make a vector, VECTORS vectors
+ * Vectors of float32 for the instruction set that the including file targets. LANES floats make a vector, VECTORS vectors
  * a panel of PANEL columns; TILE_ROWS x PANEL is the largest tile of a product that stays in registers.
  */
 #ifndef TROUPE_SIMD_H
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/* Loops over the rows and vectors of a tile, so that each of its vectors is a register; over the summed dimension. */
+/* UNROLL_ALL: loops over the rows and vectors of a tile, so that each vector is a register. UNROLL_TWICE: the summed dimension. */
 #if defined(__clang__)
 #define UNROLL_ALL _Pragma("clang loop unroll(full)")
 #define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
@@ -26,7 +26,7 @@
 #define VECTORS 2
 #define TILE_ROWS 14
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-/* Of two operands these return the second when one is not a number. */
+/* These return the second operand if either is NaN. */
 #define AT_MOST(limit, x) ((vf)_mm512_min_ps((__m512)(limit), (__m512)(x)))
 #define AT_LEAST(limit, x) ((vf)_mm512_max_ps((__m512)(limit), (__m512)(x)))
 
@@ -62,7 +62,7 @@
 typedef float vf __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4), aligned(4)));
 
-/* A vector read or written where floats lie. */
+/* Reads or writes a vector at any float address. */
 typedef float vfThere __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 INLINE vf load(const float *from) { return (vf) * (const vfThere *)from; }
@@ -71,7 +71,7 @@ INLINE vf splat(float value) { return value - (vf){0}; }
 INLINE vu splatBits(uint32_t value) { return value - (vu){0}; }
 
 /*
- * sum [VECTORS] += factor * y [VECTORS]. In assembly on x86, as one piece: compilers move the broadcasts of a whole tile to the
+ * sum [VECTORS] += factor * y [VECTORS]. One block of assembly on x86, because compilers move the broadcasts of a whole tile to the
  * front and then run out of registers.
  */
 INLINE void addRow(vf *sum, const float *factor, const vf *y) {

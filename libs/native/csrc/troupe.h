@@ -1,6 +1,6 @@
 /*
- * What the addon knows of the kernels: each instruction set brings one TroupeVariant. B streams, T time steps, V vocabulary size,
- * E embedding size, H hidden units, L layers, S state vectors per layer, G = gates * H, P parameters.
+ * The addon's interface to the kernels: each instruction set provides one TroupeVariant. B streams, T time steps, V vocabulary
+ * size, E embedding size, H hidden units, L layers, S state vectors per layer, G = gates * H, P parameters.
  */
 #ifndef TROUPE_H
 #define TROUPE_H
@@ -19,13 +19,13 @@ typedef struct {
   int embedding;
   bool tied, layerNorm;
   int maxStreams, maxWindow;
-  /* A unit is kept when its random word is at least this; 0: nothing is dropped. */
+  /* A unit is kept if its random word is at least this; 0: nothing is dropped. */
   uint32_t dropoutThreshold;
-  /* What kept units are multiplied by. */
+  /* Factor of kept units. */
   float dropoutScale;
 } TroupeConfig;
 
-/* All arrays are the caller's; see Batch in libs/model/src/engine.ts. */
+/* The caller owns all arrays; see Batch in libs/model/src/engine.ts. */
 typedef struct {
   int streams, window;
   /* [B, T+1] */
@@ -50,15 +50,15 @@ typedef struct {
   bool (*supported)(void);
   /* Bytes that `place` needs. */
   size_t (*bytes)(const TroupeConfig *config);
-  /* Lays a model out in `memory`, which is zero, aligned to TROUPE_ALIGNMENT and stays the caller's. Parameters are zero. */
+  /* Lays a model out in `memory`, which must be zero and aligned to TROUPE_ALIGNMENT; the caller owns it. Parameters are zero. */
   TroupeModel *(*place)(const TroupeConfig *config, void *memory);
   TroupeSizes (*sizes)(const TroupeModel *model);
   void (*setParameters)(TroupeModel *model, const float *parameters);
-  /* Sum of negative log-likelihood, nats; writes end states [B, L, S, H]. */
+  /* Returns the sum of negative log-likelihood, nats; writes end states [B, L, S, H]. */
   double (*evaluate)(TroupeModel *model, const TroupeBatch *batch, float *endStates);
-  /* evaluate, and unless the loss is not finite writes the gradient [P]; `finite` says whether all of that is. */
+  /* Like evaluate; if the loss is finite, also writes the gradient [P]. `finite` says whether both are finite. */
   double (*gradient)(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient, bool *finite);
-  /* Tokens [B], states [B, L, S, H] overwritten, logits [B, V]. */
+  /* Tokens [B]; states [B, L, S, H] are overwritten; logits [B, V]. */
   void (*step)(TroupeModel *model, int streams, const uint16_t *tokens, float *states, float *logits);
 } TroupeVariant;
 

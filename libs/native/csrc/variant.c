@@ -45,13 +45,13 @@ static void loadTokens(TroupeModel *model, const TroupeBatch *batch) {
   }
 }
 
-/* Number `vector` of layer k's state after time step t - 1, panelled. */
+/* State vector number `vector` of layer k after time step t - 1, panelled. */
 INLINE float *stateBlock(const Pass *pass, int k, int vector, int t) {
   const Layer *layer = &pass->model->layers[k];
   return (vector == 0 ? layer->h : layer->memory) + t * pass->step;
 }
 
-/* states [B, L, S, H] to the blocks before the first time step. */
+/* Copies states [B, L, S, H] to the blocks before the first time step. */
 static void loadStates(const Pass *pass, const float *states) {
   const TroupeModel *model = pass->model;
   const int H = model->config.hidden;
@@ -64,7 +64,7 @@ static void loadStates(const Pass *pass, const float *states) {
   }
 }
 
-/* The blocks after the last time step to states [B, L, S, H]. */
+/* Copies the blocks after the last time step to states [B, L, S, H]. */
 static void storeStates(const Pass *pass, float *states) {
   const TroupeModel *model = pass->model;
   const int H = model->config.hidden;

@@ -1,6 +1,6 @@
-// Compiles the native engine: csrc/ to dist/troupe.node, once for each instruction set of the processor's family. The engine is
-// an option, so a host without a compiler, or whose compiler fails, is no error: the exit code is 0 and the addon stays absent.
-// --verbose (or TROUPE_DEBUG): says what was done or why nothing was.
+// Compiles the native engine: csrc/ to dist/troupe.node, once for each instruction set of the CPU's family. The engine is
+// optional, so a missing or failing compiler is no error: the exit code is 0 and the addon stays absent.
+// --verbose (or TROUPE_DEBUG) reports what was done, or why nothing was.
 import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const output = path.resolve(outputOption?.slice('--out='.length) ?? path.join(pr
 
 const COMMON = ['-std=gnu11', '-O3', '-fPIC', '-fvisibility=hidden', '-Wall'];
 
-/** Flags of each instruction set; all are compiled, the processor chooses at run time. */
+/** Compiler flags of each instruction set. All sets are compiled; the addon chooses at run time. */
 const INSTRUCTION_SETS = {
   x64: {
     avx2: ['-mavx2', '-mfma'],
@@ -31,10 +31,10 @@ const LINK = {
   darwin: ['-bundle', '-undefined', 'dynamic_lookup'],
 };
 
-/** Why there is no addon: expected on some hosts, told only to those who ask. */
+/** Why there is no addon. Expected on some hosts, so reported only with --verbose. */
 class Unavailable extends Error {}
 
-/** A folder that cannot be written, a full disk: no reason either for an installation to fail. */
+/** An installation does not fail because of a read-only folder or a full disk either. */
 const isExpected = (error) => error instanceof Unavailable || typeof error?.syscall === 'string';
 
 async function run(compiler, args) {
@@ -45,7 +45,7 @@ async function run(compiler, args) {
   }
 }
 
-/** The first of $CC, cc, clang and gcc that answers, and its version. */
+/** The first of $CC, cc, clang and gcc that runs, and its version. */
 function findCompiler() {
   for (const compiler of [process.env.CC, 'cc', 'clang', 'gcc']) {
     if (!compiler) continue;
@@ -82,7 +82,7 @@ async function compile({ compiler, sets, link, include }, folder) {
     await run(compiler, [...COMMON, ...flags, '-c', 'variant.c', '-o', object]);
     return object;
   });
-  // All, so that none still writes when the folder is removed.
+  // Waits for all, so that none still writes when the folder is removed.
   const failed = (await Promise.allSettled(compiled)).find(({ status }) => status === 'rejected');
   if (failed) throw failed.reason;
   const built = path.join(folder, 'troupe.node');
@@ -93,17 +93,17 @@ async function compile({ compiler, sets, link, include }, folder) {
 const addon = path.join(output, 'troupe.node');
 const stampFile = path.join(output, 'troupe.stamp');
 
-/** What the addon that is there was made from: hash of the sources, hash of compiler and flags. */
+/** What the existing addon was built from: hash of the sources, hash of compiler and flags. */
 function readStamp() {
   if (!existsSync(addon) || !existsSync(stampFile)) return [];
   return readFileSync(stampFile, 'utf8').split('\n');
 }
 
-/** The addon and its stamp are renamed into place, each whole; without the right stamp the next build does it again. */
+/** Addon and stamp are each renamed into place as a whole; without the right stamp the next build compiles again. */
 async function build() {
   const sets = INSTRUCTION_SETS[process.arch];
   const link = LINK[process.platform];
-  if (!sets || !link) throw new Unavailable(`the native engine is not made for ${process.platform} on ${process.arch}`);
+  if (!sets || !link) throw new Unavailable(`the native engine does not support ${process.platform} on ${process.arch}`);
   const recipe = { ...findCompiler(), sets, link, include: headers(), common: COMMON };
   const stamp = [sourcesHash(), hashOf(JSON.stringify(recipe))];
   if (readStamp().join() === stamp.join()) return 'up to date';
@@ -121,7 +121,7 @@ async function build() {
   return `built with ${recipe.compiler}`;
 }
 
-/** An addon made from other sources would not fit the TypeScript around it. */
+/** An addon built from other sources would not match the TypeScript around it. */
 function removeOutdated() {
   if (readStamp()[0] === sourcesHash()) return;
   rmSync(addon, { force: true });
@@ -137,7 +137,7 @@ try {
     removeOutdated();
   } catch (left) {
     if (!isExpected(left)) throw left;
-    error.message += `; an outdated addon is left behind: ${left.message}`;
+    error.message += `; an outdated addon could not be removed: ${left.message}`;
   }
   if (verbose) process.stderr.write(`native engine: not built. ${error.message}\n`);
 }

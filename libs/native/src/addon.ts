@@ -3,17 +3,17 @@ import { createRequire } from 'node:module';
 /** An engine in the addon's memory. */
 export type Handle = object & { readonly __handle: never };
 
-/** What csrc/addon.c exports. Shapes are the caller's to check; the addon throws when they would reach foreign memory. */
+/** The exports of csrc/addon.c. The caller checks shapes; the addon throws if they would reach memory outside the arrays. */
 export interface Addon {
-  /** Instruction sets that this processor runs, best first. */
+  /** Instruction sets that this CPU supports, best first. */
   variants(): string[];
   /**
-   * `sizes`: cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow. Instead of an engine the number
-   * of bytes that it needs when the host does not give them.
+   * `sizes`: cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow. If the host lacks the memory,
+   * returns the number of bytes needed instead of an engine.
    */
   create(variant: string, sizes: Int32Array, dropoutThreshold: number, dropoutScale: number): Handle | number;
   setParameters(engine: Handle, parameters: Float32Array): void;
-  /** Loss; `endStates` are written. */
+  /** Returns the loss; writes `endStates`. */
   evaluate(
     engine: Handle,
     streams: number,
@@ -22,7 +22,7 @@ export interface Addon {
     states: Float32Array,
     endStates: Float32Array,
   ): number;
-  /** Loss; `endStates` and, when the loss is finite, `gradient` are written. Undefined when the gradient is not finite. */
+  /** Returns the loss, or undefined if the gradient is not finite; writes `endStates` and, if the loss is finite, `gradient`. */
   gradient(
     engine: Handle,
     streams: number,
@@ -39,7 +39,7 @@ export interface Addon {
   dispose(engine: Handle): void;
 }
 
-/** Why the native engine cannot be had here, and what to do about it. */
+/** Why the native engine is absent here, and what to do about it. */
 export interface Absence {
   readonly reason: string;
   readonly remedy: string;
@@ -47,10 +47,10 @@ export interface Absence {
 
 const COMPILE = 'install a C compiler (apt install gcc, xcode-select --install), then npm run build; or use the wasm engine';
 
-/** From src and from dist alike. */
+/** Valid from src and from dist. */
 const PATH = '../dist/troupe.node';
 
-/** Node keeps what it has loaded, so asking again costs little, and an addon built meanwhile is found. */
+/** Node caches loaded addons, so later calls cost little; an addon built in the meantime is found. */
 export function loadAddon(path = PATH): Addon | Absence {
   let addon: Addon;
   try {
@@ -61,5 +61,5 @@ export function loadAddon(path = PATH): Addon | Absence {
     return { reason, remedy: COMPILE };
   }
   if (addon.variants().length > 0) return addon;
-  return { reason: 'this processor lacks the instructions of the native engine (AVX2 and FMA)', remedy: 'use the wasm engine' };
+  return { reason: 'this CPU lacks the instructions of the native engine (AVX2 and FMA)', remedy: 'use the wasm engine' };
 }

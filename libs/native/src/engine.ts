@@ -104,12 +104,12 @@ class NativeEngine implements Engine {
   }
 
   #open(): Handle {
-    if (!this.#handle) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    if (!this.#handle) throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
     return this.#handle;
   }
 }
 
-/** `array` again when it fits; one whose buffer the caller has given away to another thread has length 0. */
+/** Reuses `array` if its length is right. It is 0 after the caller has transferred the buffer to another thread. */
 function sized(array: Float32Array<ArrayBuffer>, length: number): Float32Array<ArrayBuffer> {
   return array.length === length ? array : new Float32Array(length);
 }
@@ -117,8 +117,8 @@ function sized(array: Float32Array<ArrayBuffer>, length: number): Float32Array<A
 function outOfMemory(bytes: number): EngineError {
   return new EngineError(
     'out_of_memory',
-    `the engine needs ${Math.ceil(bytes / 2 ** 20)} MiB, which this host does not give`,
-    'lower the batch, the window or the hidden size, or share the batch among more workers',
+    `the engine needs ${Math.ceil(bytes / 2 ** 20)} MiB, more than this host can allocate`,
+    'lower the batch, the window or the hidden size, or divide the batch among more workers',
   );
 }
 
@@ -126,6 +126,6 @@ function notFinite(what: string): EngineError {
   return new EngineError(
     'not_finite',
     `the ${what} is not a finite number`,
-    'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+    'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
   );
 }

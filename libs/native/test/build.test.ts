@@ -14,7 +14,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const output = () => path.join(folder, 'out');
-/** No compiler is found there. */
+/** A PATH without compilers. */
 const nowhere = () => path.join(folder, 'nowhere');
 const written = () => (existsSync(output()) ? readdirSync(output()) : []);
 
@@ -25,7 +25,7 @@ function build(environment: NodeJS.ProcessEnv, ...options: string[]) {
   return { status, text: stdout + stderr };
 }
 
-/** A compiler that says its version and then does as `body` says. */
+/** A compiler that prints its version; otherwise it runs `body`. */
 function fakeCompiler(body: string): string {
   const file = path.join(folder, 'cc');
   writeFileSync(file, `#!/bin/sh\nif [ "$1" = --version ]; then echo "fake 1.0"; exit 0; fi\n${body}\n`);
@@ -33,33 +33,33 @@ function fakeCompiler(body: string): string {
   return file;
 }
 
-/** Writes "compiled" where -o says. */
+/** Writes "compiled" to the file named by -o. */
 const PRETEND = 'for last; do :; done; echo compiled > "$last"';
 
 describe.skipIf(process.platform === 'win32')('building the native engine (skipped on Windows: it has no native engine)', () => {
-  it('without a compiler succeeds in silence and writes nothing', () => {
+  it('without a compiler succeeds silently and writes nothing', () => {
     expect(build({ PATH: nowhere() })).toEqual({ status: 0, text: '' });
     expect(written()).toEqual([]);
   });
 
-  it('without a compiler says so to those who debug', () => {
+  it('without a compiler says so when debugging', () => {
     const { status, text } = build({ PATH: nowhere(), TROUPE_DEBUG: '1' });
     expect(status).toBe(0);
     expect(text).toMatch(/^native engine: not built\. no C compiler: .*install one.*\n$/);
   });
 
-  it('with a compiler that fails succeeds in silence and leaves nothing behind', () => {
+  it('with a failing compiler succeeds silently and leaves nothing behind', () => {
     expect(build({ CC: fakeCompiler('echo broken >&2; exit 1') })).toEqual({ status: 0, text: '' });
     expect(written()).toEqual([]);
   });
 
-  it('with a compiler that fails at the last step leaves nothing behind', () => {
+  it('with a compiler that fails at linking leaves nothing behind', () => {
     const compiler = fakeCompiler(`case "$*" in *addon.c*) exit 1;; esac; ${PRETEND}`);
     expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
     expect(written()).toEqual([]);
   });
 
-  it('where nothing can be written succeeds in silence, and says so to those who debug', () => {
+  it('without a writable folder succeeds silently, and says so when debugging', () => {
     const compiler = fakeCompiler(PRETEND);
     writeFileSync(output(), 'in the way of the folder');
     expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
@@ -72,7 +72,7 @@ describe.skipIf(process.platform === 'win32')('building the native engine (skipp
     expect(build({ CC: compiler })).toEqual({ status: 0, text: '' });
   });
 
-  it('compiles again only when something has changed', () => {
+  it('compiles again only after a change', () => {
     const compiler = fakeCompiler(PRETEND);
     expect(build({ CC: compiler }, '--verbose').text).toContain('built with');
     expect(written().sort()).toEqual(['troupe.node', 'troupe.stamp']);
@@ -86,7 +86,7 @@ describe.skipIf(process.platform === 'win32')('building the native engine (skipp
     expect(build({ CC: compiler }, '--verbose').text).toContain('built with');
   });
 
-  it('keeps an addon of these sources when the compiler has gone, and removes one of others', () => {
+  it('keeps the current addon without a compiler, and removes an outdated one', () => {
     build({ CC: fakeCompiler(PRETEND) });
     build({ PATH: nowhere() });
     expect(written()).toContain('troupe.node');

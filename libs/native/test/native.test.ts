@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { CELLS, createLayout, stateSize, type Batch, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- a test suite is no door of the library that it belongs to
+// eslint-disable-next-line @nx/enforce-module-boundaries -- a test suite is no entry point of its library
 import {
   engineConformance,
   problem,
@@ -28,14 +28,14 @@ for (const variant of variants) {
 }
 
 describe('where it is absent', () => {
-  it('names the reason and the remedy', () => {
+  it('names the reason and a remedy', () => {
     expect(loadAddon('../dist/no-such-addon.node')).toEqual({
       reason: 'the native engine is not compiled',
       remedy: expect.stringMatching(/install a C compiler.*npm run build/) as string,
     });
   });
 
-  it('tells an addon that does not load from one that is not there', () => {
+  it('distinguishes an addon that does not load from a missing one', () => {
     const folder = mkdtempSync(path.join(os.tmpdir(), 'troupe-native-'));
     const file = path.join(folder, 'broken.node');
     writeFileSync(file, 'no machine code');
@@ -43,7 +43,7 @@ describe('where it is absent', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it.skipIf(status.present)('refuses engines as absent (skipped: the native engine is here)', async () => {
+  it.skipIf(status.present)('rejects engines as absent (skipped: the native engine is present)', async () => {
     const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
     await expect(createNativeEngine(config, { maxStreams: 1, maxWindow: 1 })).rejects.toMatchObject({ code: 'absent' });
   });
@@ -113,7 +113,7 @@ function productTests(variant: string): void {
     }
   });
 
-  it("leave the thread's own arithmetic alone: numbers below the normal range stay", async () => {
+  it("leave the thread's float mode alone: it still computes subnormal numbers", async () => {
     const { engine, batch } = await open({ layers: 1, hidden: 8, vocabulary: 5, streams: 2, window: 3 }, variant);
     await engine.gradient(batch);
     const smallest = [Number.MIN_VALUE, 2 ** -149];
@@ -131,7 +131,7 @@ function cut(batch: Batch, size: number, from: number, to: number): Batch {
 function choiceTests(): void {
   const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
   const limits = { maxStreams: 2, maxWindow: 2 };
-  /** Each candidate's turn reads the clock twice; the one at `fast` takes 6 ms, the others 10. */
+  /** A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others 10. */
   const clock = (fast: number) => {
     let reads = 0;
     let time = 0;
@@ -142,7 +142,7 @@ function choiceTests(): void {
     expect((await createNativeEngine(config, limits)).info).toEqual({ name: 'native', variant: variants[0], device: 'cpu' });
   });
 
-  it('is the one that the clock finds fastest', async () => {
+  it('is the fastest one by the clock', async () => {
     for (const [i, name] of variants.entries()) {
       const engine = await createNativeEngine(config, limits, { now: clock(i) });
       expect(engine.info.variant).toBe(name);
@@ -156,7 +156,7 @@ function choiceTests(): void {
     }
   });
 
-  it('rejects a variant that it does not know and names those it does', async () => {
+  it('rejects an unknown variant and names the known ones', async () => {
     await expect(createNativeEngine(config, limits, { variant: 'avx1024' })).rejects.toMatchObject({
       code: 'unsupported',
       remedy: expect.stringContaining(variants[0]) as string,
@@ -165,7 +165,7 @@ function choiceTests(): void {
 }
 
 function memoryTests(): void {
-  it('that the host does not give is reported as out_of_memory, with its size and what to lower', () => {
+  it('that the host lacks is reported as out_of_memory, with its size and what to lower', () => {
     const exhausted = { create: () => 5 * 2 ** 30 } as Partial<Addon> as Addon;
     const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
     expect(() => openEngine(exhausted, config, { maxStreams: 1, maxWindow: 1 }, 'avx2')).toThrow(
@@ -205,7 +205,7 @@ function memoryTests(): void {
     expect(lossSum).toBeCloseTo(20 * Math.log(9), 3);
   });
 
-  it('of foreign arrays is not read: the addon refuses what does not fit', () => {
+  it('outside the arrays is not read: the addon rejects arguments that do not fit', () => {
     const addon = loadAddon();
     if ('reason' in addon) throw new Error(addon.reason);
     const engine = addon.create(variants[0], Int32Array.of(0, 1, 4, 3, 0, 0, 0, 2, 2), 0, 1);
@@ -231,7 +231,7 @@ function memoryTests(): void {
   });
 }
 
-/** Computes gradients `times` times in a thread of its own and sends all of the last. */
+/** Computes the gradient `times` times in a thread of its own and sends the last one. */
 const THREAD = `
   const { parentPort, workerData } = require('node:worker_threads');
   const { addon, variant, sizes, parameters, tokens, states, streams, window, times } = workerData;
@@ -246,7 +246,7 @@ const THREAD = `
 `;
 
 function threadTests(): void {
-  it('compute at once in one process, each what it computes alone', async () => {
+  it('compute in parallel in one process, each with the results of a single one', async () => {
     const configs = [24, 40].map((hidden): ModelConfig => ({ cell: 'lstm', layers: 2, hidden, vocabulary: 11 }));
     await Promise.all(
       configs.map(async (config) => {
