@@ -48,14 +48,10 @@ const page: Page = {
   get format() {
     return format;
   },
-  get language() {
-    return language;
-  },
   get state() {
     return state;
   },
   api,
-  signal: new AbortController().signal,
   dispatch,
   announce,
   confirm: ask,

@@ -31,10 +31,10 @@ export interface Api {
   events(after: number, signal: AbortSignal): Promise<EventsView>;
   flows(signal: AbortSignal): Promise<FlowView>;
   runs(signal: AbortSignal): Promise<RunsView>;
-  control(request: ControlRequest, signal: AbortSignal): Promise<ControlReply>;
+  control(request: ControlRequest): Promise<ControlReply>;
   /** Each message as it comes; ends with the stream. */
   play(request: PlayRequest, onMessage: (message: PlayMessage) => void, signal: AbortSignal): Promise<void>;
-  checkpoint(signal: AbortSignal): Promise<{ readonly blob: Blob; readonly name: string }>;
+  checkpoint(): Promise<{ readonly blob: Blob; readonly name: string }>;
 }
 
 /** Until an answer must have begun. A checkpoint is written before it is answered. */
@@ -42,25 +42,25 @@ const ANSWER_MS = 30_000;
 
 /** All methods reject with RequestFailed when the coordinator refuses or cannot be reached. */
 export function createApi(base: URL, token: () => string | undefined): Api {
-  const send = async (path: string, init: RequestInit, outer: AbortSignal): Promise<Response> => {
+  const send = async (path: string, init: RequestInit, outer?: AbortSignal): Promise<Response> => {
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(new Error('no answer')), ANSWER_MS);
     try {
       const shown = token();
       const headers = { ...(init.headers as Record<string, string>), ...(shown && { authorization: `Bearer ${shown}` }) };
-      const signal = AbortSignal.any([outer, deadline.signal]);
+      const signal = outer ? AbortSignal.any([outer, deadline.signal]) : deadline.signal;
       const response = await fetch(new URL(path, base), { ...init, headers, signal, cache: 'no-store' });
       if (!response.ok) throw new RequestFailed(await problem(response));
       return response;
     } catch (error) {
-      if (error instanceof RequestFailed || outer.aborted) throw error;
+      if (error instanceof RequestFailed || outer?.aborted) throw error;
       throw unreachable(error);
     } finally {
       clearTimeout(timer);
     }
   };
   const get = async <T>(path: string, signal: AbortSignal): Promise<T> => (await send(path, {}, signal)).json() as Promise<T>;
-  const post = (path: string, body: unknown, signal: AbortSignal): Promise<Response> =>
+  const post = (path: string, body: unknown, signal?: AbortSignal): Promise<Response> =>
     send(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }, signal);
 
   return {
@@ -70,10 +70,10 @@ export function createApi(base: URL, token: () => string | undefined): Api {
     events: (after, signal) => get(`api/events?after=${after}`, signal),
     flows: (signal) => get('api/flow', signal),
     runs: (signal) => get('api/runs', signal),
-    control: async (request, signal) => (await post('api/control', request, signal)).json() as Promise<ControlReply>,
+    control: async (request) => (await post('api/control', request)).json() as Promise<ControlReply>,
     play: async (request, onMessage, signal) => stream(await post('api/sample', request, signal), onMessage),
-    checkpoint: async (signal) => {
-      const response = await send('api/checkpoint', {}, signal);
+    checkpoint: async () => {
+      const response = await send('api/checkpoint', {});
       return { blob: await response.blob(), name: fileName(response) };
     },
   };

@@ -6,8 +6,7 @@ import { setAttribute, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
 export function createControls(page: Page): Panel {
-  const order = (request: ControlRequest): Promise<boolean> =>
-    attempt(page, async () => (await page.api.control(request, page.signal)).text);
+  const order = (request: ControlRequest): Promise<boolean> => attempt(page, async () => (await page.api.control(request)).text);
   const pause = the('pause', HTMLButtonElement);
   pause.addEventListener('click', () => void busy(pause, () => order({ action: pausedByHand(page.state) ? 'resume' : 'pause' })));
   const checkpoint = the('checkpoint', HTMLButtonElement);
@@ -56,7 +55,7 @@ async function confirmStop(page: Page, order: (request: ControlRequest) => Promi
 
 async function save(page: Page): Promise<undefined> {
   page.announce(page.texts.downloading);
-  const { blob, name } = await page.api.checkpoint(page.signal);
+  const { blob, name } = await page.api.checkpoint();
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
   link.download = name;

@@ -3,17 +3,14 @@ import type { Api } from '../link/api.js';
 import { RequestFailed } from '../link/api.js';
 import type { Format } from '../reading/format.js';
 import type { DashboardState, Input } from '../state/state.js';
-import type { Language, Texts } from '../texts.js';
+import type { Texts } from '../texts.js';
 
 export interface Page {
   /** In the language chosen now. */
   readonly texts: Texts;
   readonly format: Format;
-  readonly language: Language;
   readonly state: DashboardState;
   readonly api: Api;
-  /** Ends with the page. */
-  readonly signal: AbortSignal;
   dispatch(input: Input): void;
   /** Said once, at the bottom of the page and by a screen reader. */
   announce(text: string): void;
@@ -38,7 +35,6 @@ export async function attempt(page: Page, action: () => Promise<string | undefin
     if (done) page.announce(done);
     return true;
   } catch (error) {
-    if (page.signal.aborted) return false;
     if (!(error instanceof RequestFailed)) throw error;
     page.announce(error.code === 'unreachable' ? page.texts.unreachable : page.texts.failed(error.message, error.remedy).trim());
     return false;

@@ -236,5 +236,5 @@ async function expel(page: Page, action: 'kick' | 'ban', { id, name }: WorkerVie
   const [title, what, yes] =
     action === 'kick' ? [texts.kickTitle(name), texts.kickWhat, texts.kick] : [texts.banTitle(name), texts.banWhat, texts.ban];
   if (!(await page.confirm(title, what, yes))) return;
-  await attempt(page, async () => (await page.api.control({ action, workerId: id }, page.signal)).text);
+  await attempt(page, async () => (await page.api.control({ action, workerId: id })).text);
 }

@@ -34,7 +34,7 @@ const MIN_FACTOR = 0.25;
 /** Weight of the newest sample. */
 const WEIGHT = 0.2;
 /** Before, code is still being compiled. */
-const FEWEST_SAMPLES = 5;
+const MIN_SAMPLES = 5;
 
 export function observeWork(watch: HeatWatch, sample: WorkSample): HeatWatch {
   const { characters, busyMs, nowMs } = sample;
@@ -43,7 +43,7 @@ export function observeWork(watch: HeatWatch, sample: WorkSample): HeatWatch {
   const known = watch.speeds.get(kind) ?? { now: rate, best: 0, samples: 0 };
   const now = known.now + WEIGHT * (rate - known.now);
   const samples = known.samples + 1;
-  const best = samples < FEWEST_SAMPLES ? 0 : Math.max(known.best, now);
+  const best = samples < MIN_SAMPLES ? 0 : Math.max(known.best, now);
   const speeds = new Map(watch.speeds).set(kind, { now, best, samples });
   const slowSinceMs = now < SLOW * best ? (watch.slowSinceMs ?? nowMs) : undefined;
   const wellSinceMs = best > 0 && now > WELL * best ? (watch.wellSinceMs ?? nowMs) : undefined;
