@@ -1,6 +1,7 @@
 /** The dashboard: state, link and panels put together. */
 import type { LiveMessage } from '@troupe/run';
-import { createApi } from './link/api.js';
+import { browserPorts, watchBrowser } from './link/browser-ports.js';
+import { createApi } from './link/http-api.js';
 import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
 import { createCharts } from './page/charts.js';
@@ -14,7 +15,7 @@ import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
 import { createPlayground, createSamples } from './page/samples.js';
 import { createWorkers } from './page/workers.js';
-import { takeToken } from './reading/access.js';
+import { receive, takeToken, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
 import { EMPTY, reduce, wanted, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
@@ -29,18 +30,16 @@ const ZOOM_RESTS_MS = 150;
 const RUNS_MS = 30_000;
 
 const base = new URL('.', location.href);
-let token = takeFromAddress();
+let access: Access = { token: takeFromAddress(), refusal: undefined };
 let state: DashboardState = EMPTY;
 let drawn: DashboardState | undefined;
 let language: Language = chooseLanguage(keptLanguage.read() ?? null, navigator.languages);
 let [texts, format]: [Texts, Format] = [TEXTS[language], createFormat(language)];
 /** What is being fetched; whatever is on its way when the link opens anew is of no use. */
 let asking = new AbortController();
-/** Why the token that was given did not do. */
-let rejected: Extract<LiveMessage, { type: 'refused' }> | undefined;
 let [resting, silence] = [0, 0];
 
-const api = createApi(base, () => token);
+const api = createApi(base, () => access.token);
 const page: Page = {
   get texts() {
     return texts;
@@ -69,12 +68,13 @@ const panels: readonly Panel[] = [
 ];
 chooseTexts();
 const live = openLive({
-  base,
-  token: () => token,
+  ports: browserPorts(base),
+  token: () => access.token,
   onConnecting: () => dispatch({ type: 'connecting' }),
   onMessage,
   onLost: (retryAt) => dispatch({ type: 'lost', retryAt }),
 });
+watchBrowser(live);
 listenForToken();
 setInterval(() => void refreshRuns(), RUNS_MS);
 
@@ -87,25 +87,25 @@ function takeFromAddress(): string | undefined {
   return given;
 }
 
-/** A token that does not do is forgotten: the run may be open to everyone. */
-function onMessage(message: LiveMessage): void {
-  if (message.type === 'refused' && token !== undefined) {
-    token = undefined;
-    keptToken.forget();
-    rejected = message;
-    live.reconnect();
-    return;
-  }
-  if (message.type === 'hello' && rejected) announce(`${rejected.message}. ${rejected.remedy}`);
-  dispatch(message.type === 'refused' ? (rejected ?? message) : message);
-  if (message.type !== 'update') rejected = undefined;
+function onMessage(received: LiveMessage): void {
+  const { access: next, retries, announces, message } = receive(access, received);
+  access = next;
+  if (announces) announce(`${announces.message}. ${announces.remedy}`);
+  if (message) dispatch(message);
+  if (!retries) return;
+  keptToken.forget();
+  live.reconnect();
+}
+
+function useToken(token: string | undefined): void {
+  access = { ...access, token };
+  live.reconnect();
 }
 
 function listenForToken(): void {
   window.addEventListener('hashchange', () => {
     if (!location.hash.includes('admin=')) return;
-    token = takeFromAddress();
-    live.reconnect();
+    useToken(takeFromAddress());
   });
   the('token-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
@@ -114,9 +114,8 @@ function listenForToken(): void {
     const entered = field.value.trim();
     field.value = '';
     if (entered === '') return;
-    token = entered;
-    keptToken.write(token);
-    live.reconnect();
+    keptToken.write(entered);
+    useToken(entered);
   });
 }
 

@@ -46,6 +46,24 @@ describe('thin', () => {
     expect(old).toBe(sparse.round.length);
   });
 
+  it('keeps the lowest loss', () => {
+    const dip = points(1, 10_000, { trainLoss: (round) => (round === 4321 ? 0.1 : 1) });
+    expect(Math.min(...thin(dip, 400).trainLoss)).toBe(0.1);
+  });
+
+  it('keeps points from every stretch of the run, in order and each once', () => {
+    const { round } = thin(points(1, 10_000, { trainLoss: Math.sin, gradientNorm: Math.cos, roundMs: Math.tan }), 400);
+    expect(round).toEqual([...new Set(round)].sort((a, b) => a - b));
+    const gaps = round.slice(1).map((next, i) => next - round[i]);
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(200);
+  });
+
+  it('keeps the columns of a round together', () => {
+    const thinned = thin(points(1, 10_000), 400);
+    expect(thinned.workers).toEqual(thinned.round);
+    expect(thinned.trainLoss).toEqual(thinned.round);
+  });
+
   it('leaves few points as they are', () => {
     const few = points(1, 10);
     expect(thin(few, 10)).toBe(few);
@@ -57,6 +75,20 @@ describe('between', () => {
     expect(between(points(1, 10), 3, 5).round).toEqual([3, 4, 5]);
     expect(between(points(1, 10), 11, 20).round).toEqual([]);
   });
+
+  it('cuts every column', () => {
+    expect(between(points(1, 10), 3, 5).charsPerSecond).toEqual([3, 4, 5]);
+  });
+
+  it('is the same object when it cuts nothing', () => {
+    const all = points(5, 10);
+    expect(between(all, 0, 10)).toBe(all);
+  });
+});
+
+it('lastRound is 0 before the first round', () => {
+  expect(lastRound(NO_POINTS)).toBe(0);
+  expect(lastRound(points(3, 8))).toBe(8);
 });
 
 it('firstIndex finds the first entry that is large enough', () => {

@@ -1,9 +1,9 @@
-import type { WorkerView } from '@troupe/run';
+import type { RoundTiming, WorkerView } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { takeToken } from '../src/reading/access.js';
 import {
   align,
   clippedFraction,
+  computeFraction,
   gradientPlot,
   logMarks,
   lossPlot,
@@ -11,29 +11,16 @@ import {
   positive,
   stacked,
   tableRows,
+  timePlot,
   usualMost,
   valueAt,
 } from '../src/reading/curves.js';
 import { createEventStream } from '../src/reading/event-stream.js';
-import { readFlow, relative } from '../src/reading/flow.js';
+import { reachOf, readFlow, relative } from '../src/reading/flow.js';
 import { createFormat } from '../src/reading/format.js';
-import { ordered } from '../src/reading/table.js';
+import { firstDirection, ordered, SORT_KEYS, type SortKey } from '../src/reading/table.js';
 import { chooseLanguage, TEXTS } from '../src/texts.js';
 import { points } from './points.js';
-
-describe('the admin token', () => {
-  it('is taken out of the fragment, and the rest stays', () => {
-    expect(takeToken('#admin=abc')).toEqual({ token: 'abc', rest: '' });
-    expect(takeToken('#workers&admin=a%2Bb')).toEqual({ token: 'a+b', rest: '#workers' });
-    expect(takeToken('#admin=100%')).toEqual({ token: '100%', rest: '' });
-  });
-
-  it('is absent when there is none', () => {
-    expect(takeToken('')).toEqual({ token: undefined, rest: '' });
-    expect(takeToken('#charts')).toEqual({ token: undefined, rest: '#charts' });
-    expect(takeToken('#admin=').token).toBeUndefined();
-  });
-});
 
 describe('numbers', () => {
   const { figure, duration, compact, loss, percent } = createFormat('en');
@@ -54,6 +41,19 @@ describe('numbers', () => {
   it('of time change their unit', () => {
     expect([0.5, 247, 3_210, 42_000].map(duration)).toEqual(['0.5ms', '247ms', '3.2s', '42s']);
     expect([59_600, 904_000, 3_599_900, 4_320_000, 183_600_000].map(duration)).toEqual(['1m', '15m 4s', '1h', '1h 12m', '2d 3h']);
+  });
+
+  it('of a fraction keep one digit below one per cent, and are never shown as none', () => {
+    expect([0, 0.00001, 0.0034, 0.01, 0.999, 1].map(percent)).toEqual(['0%', '<0.01%', '0.3%', '1%', '100%', '100%']);
+  });
+
+  it('of a time that makes no sense are not shown', () => {
+    expect([-1, Infinity].map(duration)).toEqual(['–', '–']);
+  });
+
+  it('of a moment are hours, minutes and seconds', () => {
+    expect(createFormat('en').clock(new Date(2024, 0, 2, 3, 4, 5).getTime())).toBe('03:04:05');
+    expect(createFormat('en').date(new Date(2024, 0, 2, 3, 4).getTime())).toMatch(/2 Jan 2024.*03:04/);
   });
 
   it('follow the language', () => {
@@ -92,6 +92,35 @@ describe('curves', () => {
     ]);
     expect(gradientPlot(some, 0).curves[2]).toEqual([null, null, null]);
     expect(clippedFraction(some)).toBeCloseTo(1 / 3);
+  });
+
+  it('of time have the four parts of a round', () => {
+    const some = points(1, 2, { computeMs: () => 1, transferMs: () => 2, reduceMs: () => 3, waitingMs: () => 4 });
+    expect(timePlot(some)).toEqual({
+      x: [1, 2],
+      curves: [
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [4, 4],
+      ],
+    });
+  });
+
+  it('of the same rounds need no gaps', () => {
+    const x = [1, 2];
+    expect(
+      align([
+        { x, curves: [[1, 2]] },
+        { x, curves: [[3, 4]] },
+      ]),
+    ).toEqual({
+      x,
+      curves: [
+        [1, 2],
+        [3, 4],
+      ],
+    });
   });
 
   it('stand on each other', () => {
@@ -138,6 +167,13 @@ describe('curves', () => {
   });
 });
 
+it('the part of a round that goes into computing is one of its four parts', () => {
+  const timing = { computeMs: 30, transferMs: 10, reduceMs: 5, waitingMs: 15 } as RoundTiming;
+  expect(computeFraction(timing)).toBe(0.5);
+  expect(computeFraction({ ...timing, computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: 0 })).toBeUndefined();
+  expect(computeFraction(undefined)).toBeUndefined();
+});
+
 describe('gradient flow', () => {
   const geometric = (factor: number, length = 64): number[] => Array.from({ length }, (_, i) => factor ** i);
 
@@ -156,6 +192,17 @@ describe('gradient flow', () => {
 
   it('that dips and recovers has not vanished', () => {
     expect(readFlow([1, 0.5, 0.001, 0.4, 0.3]).kind).toBe('steady');
+  });
+
+  it('grows ten times or more before it counts as exploding', () => {
+    expect(readFlow([1, 2, 4, 9.9]).kind).toBe('steady');
+    expect(readFlow([1, 2, 4, 10]).kind).toBe('exploding');
+  });
+
+  it('reaches as far back as a hundredth of it is left', () => {
+    expect(reachOf([100, 10, 1, 0.9, 0.5])).toBe(3);
+    expect(reachOf([100, 10, 1, 1, 1])).toBeUndefined();
+    expect(reachOf([100, 0.5, 2, 0.5, 0.5])).toBe(3);
   });
 
   it('without a gradient, or of too few steps, says nothing', () => {
@@ -194,6 +241,26 @@ describe('the table of workers', () => {
 
   it('keeps equals in one order, so that rows do not dance', () => {
     expect(ids(ordered([...workers].reverse(), { by: 'speed', ascending: false }))).toEqual(['w1', 'w3', 'w2']);
+  });
+
+  it.each<[SortKey, Partial<WorkerView>, Partial<WorkerView>]>([
+    ['kind', { kind: 'browser' }, { kind: 'node' }],
+    ['engine', { engine: 'native' }, { engine: 'wasm' }],
+    ['device', {}, { device: 'cpu' }],
+    ['speed', { charsPerSecond: 9 }, { charsPerSecond: 10 }],
+    ['share', { streams: 9 }, { streams: 10 }],
+    ['latency', { latencyMs: 9 }, {}],
+    ['rounds', { rounds: 9 }, { rounds: 10 }],
+    ['seen', { lastSeenMs: 9 }, { lastSeenMs: 10 }],
+    ['state', { state: 'computing' }, { state: 'paused' }],
+  ])('is ordered by %s', (by, first, second) => {
+    const two = [worker('a', second), worker('b', first)];
+    expect(ids(ordered(two, { by, ascending: true }))).toEqual(['b', 'a']);
+    expect(ids(ordered(two, { by, ascending: false }))).toEqual(['a', 'b']);
+  });
+
+  it('begins at A for texts, with the shortest for times, and with the largest for other numbers', () => {
+    expect(SORT_KEYS.filter(firstDirection)).toEqual(['name', 'state', 'latency', 'seen', 'engine', 'device', 'kind']);
   });
 
   it('puts the late ones on top when ordered by state', () => {

@@ -50,6 +50,51 @@ describe('joining a run', () => {
   });
 });
 
+describe('the limits of the page', () => {
+  const samples = (count: number) => Array.from({ length: count }, (_, i) => ({ round: i + 1, text: '' }));
+  const flows = (count: number) => Array.from({ length: count }, (_, i) => ({ round: i + 1, layers: [] }));
+
+  it('keep the newest 1,000 samples', () => {
+    const state = after(hello(1), { type: 'samples', samples: { samples: samples(1_200) } });
+    expect(state.samples).toHaveLength(1_000);
+    expect(state.samples[0].round).toBe(201);
+    const next = reduce(state, update({ samples: [{ round: 1_201, text: '' }] }));
+    expect(next.samples).toHaveLength(1_000);
+    expect(next.samples.at(-1)?.round).toBe(1_201);
+  });
+
+  it('keep the newest 200 gradient flows', () => {
+    const state = after(hello(1), { type: 'flows', flows: { flows: flows(250) } });
+    expect(state.flows).toHaveLength(200);
+    const next = reduce(state, update({ flow: { round: 251, layers: [] } }));
+    expect([next.flows.length, next.flows[0].round, next.flows.at(-1)?.round]).toEqual([200, 52, 251]);
+  });
+});
+
+describe('an update', () => {
+  it('changes only the parts that it brings', () => {
+    const before = after(
+      hello(1),
+      history(1, 5, [{ round: 2, validationLoss: 3 }]),
+      update({ samples: [{ round: 2, text: 'old' }], events: [event(1)], flow: { round: 2, layers: [] } }),
+      { type: 'runs', runs: { runs: [] } },
+    );
+    const next = reduce(before, update({ samples: [{ round: 5, text: 'new' }] }));
+    expect(next.samples.map(({ text }) => text)).toEqual(['old', 'new']);
+    expect({ ...next, samples: before.samples }).toEqual(before);
+    const evaluated = reduce(before, update({ evaluations: [{ round: 5, validationLoss: 1 }] }));
+    expect(evaluated.evaluations.map(({ round }) => round)).toEqual([2, 5]);
+    expect({ ...evaluated, evaluations: before.evaluations }).toEqual(before);
+    expect(next.points).toBe(before.points);
+    expect(next.view).toBe(before.view);
+  });
+
+  it('replaces the view of the run', () => {
+    const next = after(hello(1), update({ view: { ...view(), phase: 'paused' } }));
+    expect(next.view?.phase).toBe('paused');
+  });
+});
+
 describe('a coordinator that was away', () => {
   it('shows when it is tried again, and stays away until it has answered', () => {
     const away = after(hello(5), { type: 'lost', retryAt: 1234 });
@@ -105,6 +150,16 @@ describe('a coordinator that was away', () => {
     expect(other.view?.runId).toBe('other');
   });
 
+  it('that runs the same run leaves what the page shows in place', () => {
+    const range = { from: 2, to: 4 };
+    const before = after(hello(9), history(1, 9), { type: 'runs', runs: { runs: [] } }, { type: 'range', range });
+    const connecting = reduce(before, { type: 'connecting' });
+    expect(connecting.link.at).toBe('connecting');
+    const back = reduce(connecting, hello(9));
+    expect(back).toEqual(before);
+    expect(back.points).toBe(before.points);
+  });
+
   it('that wants another token says so', () => {
     const refused = after({ type: 'refused', code: 'wrong_token', message: 'no', remedy: 'yes' });
     expect(refused.link).toMatchObject({ at: 'refused', error: { message: 'no' } });
@@ -132,6 +187,51 @@ describe('zooming', () => {
     expect(zoomed(reduce(full, { type: 'range', range: closer }), 4)).toBe('all');
     const closest = zoomed(reduce(full, { type: 'range', range: { from: 500, to: 504 } }), 0.1);
     expect(closest).toEqual({ from: 497, to: 507 });
+  });
+
+  it('shows rounds 0 to 1 before there are any', () => {
+    expect(shownWindow(EMPTY)).toMatchObject({ from: 0, to: 1 });
+    expect(shownWindow(reduce(EMPTY, { type: 'range', range: { last: 200 } }))).toMatchObject({ from: 0, to: 1 });
+  });
+
+  it('shows all rounds while the run has fewer than the last ones asked for', () => {
+    expect(shownWindow(reduce(full, { type: 'range', range: { last: 5_000 } }))).toMatchObject({ from: 1, to: 1_000 });
+  });
+
+  it('stays within the run at its ends', () => {
+    expect(zoomed(reduce(full, { type: 'range', range: { from: 1, to: 101 } }), 2)).toEqual({ from: 1, to: 151 });
+    expect(zoomed(reduce(full, { type: 'range', range: { from: 900, to: 1_000 } }), 2)).toEqual({ from: 850, to: 1_000 });
+  });
+
+  it('draws from the finer points, which follow the run too', () => {
+    const range = { last: 100 };
+    const fine = { points: points(900, 990), evaluations: [], firstRound: 1, lastRound: 1_000, thinned: false };
+    const detailed = reduce(reduce(full, { type: 'range', range }), { type: 'detail', range, history: fine });
+    expect(shownWindow(detailed).points.round.at(-1)).toBe(1_000);
+    const later = reduce(detailed, update({ points: points(1_001, 1_003) }));
+    expect(shownWindow(later).points.round.slice(-4)).toEqual([1_000, 1_001, 1_002, 1_003]);
+    expect(shownWindow(later).points.round[0]).toBe(900);
+  });
+
+  it('drops the finer points with their range, and when the coordinator is back', () => {
+    const range = { from: 100, to: 200 };
+    const fine = { points: points(100, 200), evaluations: [], firstRound: 1, lastRound: 1_000, thinned: false };
+    const detailed = reduce(reduce(full, { type: 'range', range }), { type: 'detail', range, history: fine });
+    expect(reduce(detailed, { type: 'range', range: { from: 100, to: 150 } }).detail).toBeUndefined();
+    expect(reduce(detailed, hello(1_000)).detail).toBeUndefined();
+  });
+
+  it('asks for finer points once', () => {
+    const everyTenth = { ...full, points: { ...points(1, 100), round: points(1, 100).round.map((r) => r * 10) } };
+    const range = { from: 100, to: 200 };
+    const zoomedIn = reduce(everyTenth, { type: 'range', range });
+    expect(wanted(zoomedIn)).toBeDefined();
+    const fine = { points: points(100, 150), evaluations: [], firstRound: 1, lastRound: 1_000, thinned: true };
+    expect(wanted(reduce(zoomedIn, { type: 'detail', range, history: fine }))).toBeUndefined();
+  });
+
+  it('does not ask for rounds that are not computed yet', () => {
+    expect(wanted(reduce(full, { type: 'range', range: { from: 900, to: 1_500 } }))).toBeUndefined();
   });
 
   it('asks for finer points only where rounds are missing', () => {

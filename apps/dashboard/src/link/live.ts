@@ -1,10 +1,33 @@
-/** The live link: kept open, opened again when it breaks. */
+/** The live link: kept open, and opened again when it breaks. */
 import type { LiveMessage } from '@troupe/run';
 import { backoffMs } from '@troupe/transport';
 import { RECONNECT } from './backoff.js';
 
+export interface Socket {
+  send(text: string): void;
+  close(): void;
+}
+
+export interface SocketEvents {
+  onOpen(): void;
+  onText(text: string): void;
+  onClose(): void;
+}
+
+export interface LivePorts {
+  openSocket(events: SocketEvents): Socket;
+  /** Asks the coordinator over HTTP whether it is there. Rejects when it does not answer soon. */
+  probe(): Promise<void>;
+  /** Runs `action` after `ms`, unless the returned function is called before. */
+  after(ms: number, action: () => void): () => void;
+  /** Moment in ms since 1970. */
+  now(): number;
+  /** In [0, 1). */
+  random(): number;
+}
+
 export interface LiveOptions {
-  readonly base: URL;
+  readonly ports: LivePorts;
   token(): string | undefined;
   onConnecting(): void;
   onMessage(message: LiveMessage): void;
@@ -13,29 +36,31 @@ export interface LiveOptions {
 }
 
 export interface Live {
-  /** Does not wait any longer; with another token, say. */
+  /** Connects now, with the current token, whatever the link was doing. */
   reconnect(): void;
+  /** The person looks at the page again: a lost link is not waited for. */
+  onSeen(): void;
 }
 
-/** A link that opens this slowly is given up. */
+/** A link that takes longer to open is given up. */
 const OPEN_MS = 10_000;
-/** After so long without a message the coordinator is asked whether it is still there. */
+/** After a silence this long the page asks whether the coordinator is still there. */
 const SILENCE_MS = 15_000;
-const PROBE_MS = 5_000;
 
-export function openLive(options: LiveOptions): Live {
-  let socket: WebSocket | undefined;
-  let [misses, timer, watch] = [0, 0, 0];
-  /** Refused: trying again with the same token is of no use. */
+export function openLive({ ports, token, onConnecting, onMessage, onLost }: LiveOptions): Live {
+  let socket: Socket | undefined;
+  let misses = 0;
+  /** The coordinator refused the token: another attempt with the same one would fail too. */
   let refused = false;
-  const address = new URL('live', options.base);
-  address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
+  let cancelRetry = (): void => {};
+  let cancelWatch = (): void => {};
   connect();
-  window.addEventListener('online', reconnect);
-  document.addEventListener('visibilitychange', () => {
-    if (!document.hidden && socket === undefined && !refused) reconnect();
-  });
-  return { reconnect };
+  return {
+    reconnect,
+    onSeen() {
+      if (socket === undefined && !refused) reconnect();
+    },
+  };
 
   function reconnect(): void {
     drop();
@@ -44,64 +69,65 @@ export function openLive(options: LiveOptions): Live {
   }
 
   function drop(): void {
-    clearTimeout(timer);
-    clearTimeout(watch);
+    cancelRetry();
+    cancelWatch();
     const old = socket;
     socket = undefined;
     old?.close();
   }
 
   function connect(): void {
-    options.onConnecting();
-    const opened = new WebSocket(address);
+    onConnecting();
+    const opened: Socket = ports.openSocket({
+      onOpen() {
+        const shown = token();
+        opened.send(JSON.stringify(shown === undefined ? {} : { token: shown }));
+        if (socket === opened) listen();
+      },
+      onText(text) {
+        if (socket !== opened) return;
+        listen();
+        take(JSON.parse(text) as LiveMessage);
+      },
+      onClose() {
+        if (socket === opened) lose();
+      },
+    });
     socket = opened;
-    const current = (): boolean => socket === opened;
-    watch = setTimeout(() => lost(), OPEN_MS);
-    opened.addEventListener('open', () => {
-      const token = options.token();
-      opened.send(JSON.stringify(token === undefined ? {} : { token }));
-      if (current()) listen();
-    });
-    opened.addEventListener('message', ({ data }) => {
-      if (!current()) return;
-      listen();
-      receive(JSON.parse(data as string) as LiveMessage);
-    });
-    opened.addEventListener('close', () => current() && lost());
+    cancelWatch = ports.after(OPEN_MS, lose);
   }
 
-  function receive(message: LiveMessage): void {
+  function take(message: LiveMessage): void {
     if (message.type === 'hello') misses = 0;
     if (message.type === 'refused') {
       refused = true;
       drop();
     }
-    options.onMessage(message);
+    onMessage(message);
   }
 
-  function lost(): void {
+  function lose(): void {
     drop();
     misses++;
-    const wait = backoffMs(misses, Math.random(), RECONNECT);
-    timer = setTimeout(connect, wait);
-    options.onLost(Date.now() + wait);
+    const waitMs = backoffMs(misses, ports.random(), RECONNECT);
+    cancelRetry = ports.after(waitMs, connect);
+    onLost(ports.now() + waitMs);
   }
 
   function listen(): void {
-    clearTimeout(watch);
-    watch = setTimeout(() => void probe(), SILENCE_MS);
+    cancelWatch();
+    cancelWatch = ports.after(SILENCE_MS, () => void check());
   }
 
-  /** A link may be dead without anyone having said so. */
-  async function probe(): Promise<void> {
-    const asked = socket;
+  /** A link may be dead without a close event. */
+  async function check(): Promise<void> {
+    const checked = socket;
     try {
-      const answer = await fetch(new URL('healthz', options.base), { signal: AbortSignal.timeout(PROBE_MS), cache: 'no-store' });
-      if (!answer.ok) throw new Error(answer.statusText);
-      if (socket === asked) listen();
+      await ports.probe();
+      if (socket === checked) listen();
     } catch {
-      // The answer to any failure is the same.
-      if (socket === asked) lost();
+      // Any failure means the same.
+      if (socket === checked) lose();
     }
   }
 }

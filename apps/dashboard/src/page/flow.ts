@@ -1,14 +1,15 @@
 /** How far back the error reaches: this run's curve through the rounds, other cells beside it, and what that means. */
-import type { GradientFlow, PastRun } from '@troupe/run';
+import type { GradientFlow } from '@troupe/run';
 import { align, clippedFraction } from '../reading/curves.js';
 import { reachOf, readFlow, relative } from '../reading/flow.js';
+import { comparableFlows, runLabel } from '../reading/runs.js';
 import { shownWindow, type DashboardState } from '../state/state.js';
 import { createChartGroup } from '../chart/chart.js';
 import type { SeriesSpec } from '../chart/spec.js';
 import { NOTHING } from '../reading/format.js';
 import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
-import { runColour, runLabel } from './runs.js';
+import { runColour } from './runs.js';
 
 /** Runs side by side. */
 const MAX_COMPARED = 6;
@@ -66,13 +67,17 @@ export function createFlow(page: Page): Panel {
   }
 
   function drawOthers({ runs, flows, view }: DashboardState, texts: boolean): void {
-    const compared = comparable(runs ?? [], flows.at(-1)).slice(0, MAX_COMPARED);
+    const compared = comparableFlows(runs ?? [], flows.at(-1)).slice(0, MAX_COMPARED);
     setText(the('flow-others-hint'), compared.length > 1 ? page.texts.flowCompareHint : page.texts.flowCompareNone);
     const names = JSON.stringify([compared.map(({ run }) => run.folder), view?.runId]);
     if (names !== shown || texts) {
       shown = names;
       others.replace(
-        compared.map(({ run }, i) => ({ label: () => runLabel(run, runs ?? [], page), colour: runColour(i), format: figure })),
+        compared.map(({ run }, i) => ({
+          label: () => runLabel(run, runs ?? [], page.texts.runCurrent),
+          colour: runColour(i),
+          format: figure,
+        })),
       );
     }
     const parts = compared.map(({ norms }) => ({ x: steps(norms), curves: [relative(norms)] }));
@@ -80,7 +85,7 @@ export function createFlow(page: Page): Panel {
     others.draw(plot, 0, Math.max(1, plot.x.length - 1));
     drawCompared(
       page,
-      compared.map(({ run, norms, round: after }) => ({ label: runLabel(run, runs ?? [], page), norms, after })),
+      compared.map(({ run, norms, round: after }) => ({ label: runLabel(run, runs ?? [], page.texts.runCurrent), norms, after })),
     );
   }
 }
@@ -118,21 +123,6 @@ const steps = (norms: readonly number[]): number[] => norms.map((_, i) => i);
 
 function layerSeries(page: Page, index: number, format: (n: number) => string): SeriesSpec {
   return { label: () => page.texts.layer(page.format.whole(index + 1)), colour: runColour(index), format };
-}
-
-/** The top layer of each run that has a curve, the present one with its newest; one run of each model. */
-function comparable(
-  runs: readonly PastRun[],
-  newest: GradientFlow | undefined,
-): { readonly run: PastRun; readonly norms: readonly number[]; readonly round: number }[] {
-  const seen = new Set<string>();
-  return runs.flatMap((run) => {
-    const flow = run.current ? (newest ?? run.flow) : run.flow;
-    const norms = flow?.layers.at(-1);
-    if (!flow || !norms || seen.has(run.model)) return [];
-    seen.add(run.model);
-    return [{ run, norms, round: flow.round }];
-  });
 }
 
 function drawLessons(page: Page, state: DashboardState, flow: GradientFlow | undefined): void {

@@ -1,5 +1,5 @@
 /** The top of the page: how the run is doing in a dozen figures, and whether the coordinator is there. */
-import type { RoundTiming } from '@troupe/run';
+import { computeFraction } from '../reading/curves.js';
 import { NOTHING } from '../reading/format.js';
 import { lastRound } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
@@ -93,17 +93,10 @@ function drawFigures({ texts, format }: Page, { view, points, evaluations }: Das
   );
   show('stat-speed', newest('charsPerSecond'), format.compact);
   show('stat-round', newest('roundMs'), format.duration);
-  setText(the('stat-round-note'), computeShare(texts.compute, format.percent, latest));
+  const fraction = computeFraction(latest);
+  setText(the('stat-round-note'), fraction === undefined ? '' : `${format.percent(fraction)} ${texts.compute}`);
   setText(the('stat-workers'), format.whole(workerCount));
   setText(the('stat-workers-note'), texts.statWorkersNote(format.whole(maxWorkers)));
   show('stat-rate', newest('learningRate'), format.figure);
   setText(the('stat-rate-note'), config.clip > 0 ? texts.statRateNote(format.figure(config.clip)) : texts.statRateNoClip);
-}
-
-/** Of the parts of the round, since a worker may begin before the round before is over everywhere. */
-function computeShare(word: string, percent: (n: number) => string, latest: RoundTiming | undefined): string {
-  if (!latest) return '';
-  const { computeMs, transferMs, reduceMs, waitingMs } = latest;
-  const wholeMs = computeMs + transferMs + reduceMs + waitingMs;
-  return wholeMs > 0 ? `${percent(computeMs / wholeMs)} ${word}` : '';
 }

@@ -2,6 +2,7 @@
 import type { PastRun } from '@troupe/run';
 import { NOTHING } from '../reading/format.js';
 import { align } from '../reading/curves.js';
+import { runLabel } from '../reading/runs.js';
 import type { DashboardState } from '../state/state.js';
 import { createChartGroup } from '../chart/chart.js';
 import type { SeriesSpec } from '../chart/spec.js';
@@ -14,15 +15,6 @@ const COLOURS = 6;
 const COMPARED_AT_FIRST = 3;
 
 export const runColour = (index: number): string => `--series-${(index % COLOURS) + 1}`;
-
-/** Its name, or its folder's, and its model unless the name tells it; its folder where others of the `runs` are called so too. */
-export function runLabel({ name, folder, model, current }: PastRun, runs: readonly PastRun[], { texts }: Page): string {
-  const title = name || folder;
-  const label = title.includes(model) ? title : `${title}, ${model}`;
-  if (current) return `${label} (${texts.runCurrent})`;
-  const twins = runs.filter((other) => other.name === name && other.model === model);
-  return name && twins.length > 1 ? `${label}, ${folder}` : label;
-}
 
 export function createRuns(page: Page): Panel {
   /** Folders, in the order in which they were ticked: each keeps its colour. */
@@ -55,7 +47,7 @@ export function createRuns(page: Page): Panel {
       draw(page.state);
     });
     const shown = (ticked ?? []).flatMap((folder) => known.find((run) => run.folder === folder) ?? []);
-    chart.replace(shown.flatMap((run, i) => curveSpecs(runLabel(run, known, page), page, i, loss)));
+    chart.replace(shown.flatMap((run, i) => curveSpecs(runLabel(run, known, page.texts.runCurrent), page, i, loss)));
     if (shown.length === 0) return;
     const plot = align(
       shown.flatMap(({ losses, evaluations }) => [

@@ -1,5 +1,6 @@
 /** The table of workers: a row for each, its cells changed in place. */
 import type { WorkerView } from '@troupe/run';
+import { planRows } from '../reading/rows.js';
 import { firstDirection, ordered, SORT_KEYS, type Order, type SortKey } from '../reading/table.js';
 import { NOTHING } from '../reading/format.js';
 import { isAdmin, type DashboardState } from '../state/state.js';
@@ -14,16 +15,10 @@ interface Row {
 const NUMBERS: readonly SortKey[] = ['speed', 'share', 'latency', 'rounds', 'seen'];
 const columnClass = (key: SortKey): string => (NUMBERS.includes(key) ? `${key} number` : key);
 
-/** Of more rows than `EVERY_ROW`, those out of sight are brought up to date in turn, one in so many at each view. */
-const SLICES = 5;
-const EVERY_ROW = 40;
-/** New rows in one frame. */
-const MAX_FRESH = 40;
-
 export function createWorkers(page: Page): Panel {
   const rows = new Map<string, Row>();
   let order: Order = { by: 'name', ascending: true };
-  let [slice, waiting] = [0, 0];
+  let [turn, waiting] = [0, 0];
   const body = make('tbody');
   const head = createHead(page, (by) => {
     order = { by, ascending: order.by === by ? !order.ascending : firstDirection(by) };
@@ -47,22 +42,17 @@ export function createWorkers(page: Page): Panel {
     head.draw(order, isAdmin(state));
     removeGone(view.workers);
     const sorted = ordered(view.workers, order);
-    const all = texts || sorted.length <= EVERY_ROW;
-    slice = (slice + 1) % SLICES;
-    let [place, fresh] = [0, 0];
-    sorted.forEach((worker, index) => {
-      let row = rows.get(worker.id);
-      const isFresh = row === undefined;
-      // The rest of them follow in the next frames.
-      if (isFresh && ++fresh > MAX_FRESH) return;
-      row ??= addRow(worker.id);
-      if (all || isFresh || index % SLICES === slice || sight.has(row.root)) {
-        row.draw(worker, view.config.streams, isAdmin(state), texts || isFresh);
-      }
+    const plan = planRows(
+      sorted.map(({ id }) => id),
+      { isKnown: (id) => rows.has(id), isInSight: (id) => sight.has(rows.get(id)?.root), turn: turn++, all: texts },
+    );
+    const workers = new Map(sorted.map((worker) => [worker.id, worker]));
+    plan.rows.forEach(({ id, isNew, draw: isDue }, place) => {
+      const row = rows.get(id) ?? addRow(id);
+      if (isDue) row.draw(workers.get(id)!, view.config.streams, isAdmin(state), texts || isNew);
       if (body.children[place] !== row.root) body.insertBefore(row.root, body.children[place] ?? null);
-      place++;
     });
-    if (fresh > MAX_FRESH) waiting = requestAnimationFrame(() => draw(page.state, false));
+    if (!plan.isComplete) waiting = requestAnimationFrame(() => draw(page.state, false));
     drawCount(page, state);
   }
 
@@ -87,7 +77,7 @@ export function createWorkers(page: Page): Panel {
 interface Sight {
   watch(element: Element): void;
   forget(element: Element): void;
-  has(element: Element): boolean;
+  has(element: Element | undefined): boolean;
 }
 
 /** Which elements a person can see; `onCome`: there are more of them. */
@@ -107,7 +97,7 @@ function createSight(onCome: () => void): Sight {
       observer.unobserve(element);
       seen.delete(element);
     },
-    has: (element) => seen.has(element),
+    has: (element) => element !== undefined && seen.has(element),
   };
 }
 

@@ -1,6 +1,7 @@
-/** The admin token in the address: in the fragment, so that no server ever sees it. */
+/** The admin token: where it comes from, and what happens when the coordinator refuses it. */
+import type { LiveMessage } from '@troupe/run';
 
-/** "#admin=TOKEN" taken apart; `rest` is the fragment without it, "" when nothing remains. */
+/** "#admin=TOKEN" taken apart; `rest` is the fragment without it, "" when nothing remains. No server ever sees a fragment. */
 export function takeToken(fragment: string): { token: string | undefined; rest: string } {
   const parts = fragment.replace(/^#/, '').split('&');
   const found = parts.find((part) => part.startsWith('admin='));
@@ -12,7 +13,43 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // A token that happens to hold a per cent sign.
+    // A token that happens to contain a per cent sign.
     return text;
+  }
+}
+
+type Refusal = Extract<LiveMessage, { type: 'refused' }>;
+
+export interface Access {
+  readonly token: string | undefined;
+  /** Why the coordinator refused the token that the page had before. */
+  readonly refusal: Refusal | undefined;
+}
+
+export interface Reception {
+  readonly access: Access;
+  /** The token was refused: the page forgets it and connects without, because the run may be public. */
+  readonly retries: boolean;
+  /** The run is public, but the token that the person gave was refused. */
+  readonly announces: Refusal | undefined;
+  /** For the state; undefined: nothing, as the page tries again. */
+  readonly message: LiveMessage | undefined;
+}
+
+/** What the page does with a message of the live link. */
+export function receive({ token, refusal }: Access, message: LiveMessage): Reception {
+  switch (message.type) {
+    case 'refused':
+      if (token !== undefined) {
+        return { access: { token: undefined, refusal: message }, retries: true, announces: undefined, message: undefined };
+      }
+      // The refusal of the token says more than that of the attempt without one.
+      return { access: { token, refusal: undefined }, retries: false, announces: undefined, message: refusal ?? message };
+    case 'hello':
+      return { access: { token, refusal: undefined }, retries: false, announces: refusal, message };
+    case 'update':
+      return { access: { token, refusal }, retries: false, announces: undefined, message };
+    default:
+      return message satisfies never;
   }
 }

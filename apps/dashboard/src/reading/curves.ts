@@ -1,5 +1,5 @@
 /** Columns of points turned into what a chart draws: x values and curves over them, null where a curve has none. */
-import type { EvaluationPoint, PointColumns } from '@troupe/run';
+import type { EvaluationPoint, PointColumns, RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
 export type Curve = readonly (number | null)[];
@@ -44,6 +44,15 @@ export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, c
 /** The four parts of a round's time, in ms: compute, transfer, reduce, waiting. */
 export function timePlot({ round, computeMs, transferMs, reduceMs, waitingMs }: PointColumns): Plot {
   return { x: round, curves: [computeMs, transferMs, reduceMs, waitingMs] };
+}
+
+/** The part of a round's time that went into computing, of 1; undefined: not known. */
+export function computeFraction(timing: RoundTiming | undefined): number | undefined {
+  if (!timing) return undefined;
+  const { computeMs, transferMs, reduceMs, waitingMs } = timing;
+  // Not of roundMs: a worker may begin before the round before it is over everywhere.
+  const totalMs = computeMs + transferMs + reduceMs + waitingMs;
+  return totalMs > 0 ? computeMs / totalMs : undefined;
 }
 
 /** Each curve on top of the one before. */

@@ -1,0 +1,38 @@
+/** The runs of the folder: their names, and those whose gradient flow can be compared. */
+import type { GradientFlow, PastRun } from '@troupe/run';
+
+/**
+ * Names a run in a chart that also shows others of `runs`: its name, else its folder; the model unless the name contains it; the folder
+ * where another run has the same name and model.
+ * @param currentWord marks the run that this page belongs to
+ */
+export function runLabel({ name, folder, model, current }: PastRun, runs: readonly PastRun[], currentWord: string): string {
+  const title = name || folder;
+  const label = title.includes(model) ? title : `${title}, ${model}`;
+  if (current) return `${label} (${currentWord})`;
+  const namesakes = runs.filter((other) => other.name === name && other.model === model);
+  return name && namesakes.length > 1 ? `${label}, ${folder}` : label;
+}
+
+export interface ComparableFlow {
+  readonly run: PastRun;
+  /** [T], of the top layer; index i: i steps before the last character. */
+  readonly norms: readonly number[];
+  /** Rounds that were completed when it was computed. */
+  readonly round: number;
+}
+
+/**
+ * The gradient flow of each run that has one; of runs with the same model only the first.
+ * @param newest the latest of the current run, whose entry in `runs` may be older
+ */
+export function comparableFlows(runs: readonly PastRun[], newest: GradientFlow | undefined): ComparableFlow[] {
+  const seen = new Set<string>();
+  return runs.flatMap((run) => {
+    const flow = run.current ? (newest ?? run.flow) : run.flow;
+    const norms = flow?.layers.at(-1);
+    if (!flow || !norms || seen.has(run.model)) return [];
+    seen.add(run.model);
+    return [{ run, norms, round: flow.round }];
+  });
+}
