@@ -3,8 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { logUpdate, MAX_ENTRIES } from '../src/reading/log.js';
 import { EMPTY, type DashboardState } from '../src/state/state.js';
 
-const event = (id: number, kind: EventKind = 'note'): LoggedEvent =>
-  ({ id, at: 0, round: id, kind, level: 'info', text: '' });
+const event = (id: number, kind: EventKind = 'note'): LoggedEvent => ({ id, at: 0, round: id, kind, level: 'info', text: '' });
 const log = (ids: readonly number[], runId = 'run'): DashboardState => ({
   ...EMPTY,
   view: { runId } as RunView,

@@ -1,28 +1,28 @@
-/** What the page and its trainer, a Web Worker, say to each other. */
+/** Messages between the page and its trainer, a Web Worker. */
 import type { WorkerLog } from '@troupe/worker';
 
-/** `wasm-threads` computes in several threads, `wasm` in one. */
+/** `wasm-threads` uses several threads, `wasm` one. */
 export type EngineKind = 'webgpu' | 'wasm-threads' | 'wasm';
 
 export type Order =
   | {
       readonly kind: 'start';
-      /** The coordinator's control door, ws: or wss:. */
+      /** Of the coordinator's control link, ws: or wss:. */
       readonly address: string;
       readonly token: string;
       readonly name: string;
       /** 0.1 to 1. */
       readonly share: number;
-      /** The only engine to take, for tests and the curious. */
+      /** The only engine to use, for tests and experiments. */
       readonly only?: EngineKind | undefined;
     }
   | { readonly kind: 'share'; readonly share: number }
-  /** Leaves the run; the trainer answers `ended` and may be let go. */
+  /** Leave the run; the trainer answers `ended` and may then be terminated. */
   | { readonly kind: 'leave'; readonly reason: string }
-  /** The network is another one, or the machine slept: links are opened anew, and nobody waits to try again. */
+  /** The network changed, or the machine slept: open new links now. */
   | { readonly kind: 'reconnect'; readonly reason: string };
 
-/** An engine's speed as measured here, or why it is of no use here. */
+/** An engine's speed as measured on this machine, or why it cannot be used. */
 export interface EngineTrial {
   readonly name: EngineKind;
   readonly charsPerSecond: number | undefined;
@@ -30,7 +30,7 @@ export interface EngineTrial {
 }
 
 export interface Failure {
-  /** Of the refusal or the error; texts.ts has words for those that are known. */
+  /** Of the refusal or the error; texts.ts explains the known ones. */
   readonly code: string;
   readonly message: string;
   readonly remedy: string;
@@ -38,25 +38,25 @@ export interface Failure {
 
 export interface Progress {
   readonly kind: 'progress';
-  /** The latest that was helped with; undefined: none yet. */
+  /** The latest one that this worker contributed to; undefined: none yet. */
   readonly round: number | undefined;
-  /** Of leases that were computed, and the rounds they were of. */
+  /** Characters of the computed leases, and the rounds that these belong to. */
   readonly characters: number;
   readonly rounds: number;
-  /** Time in which they were computed, rests not counted. */
+  /** Computing time, without rests. */
   readonly busyMs: number;
   readonly threads: number;
-  /** On all links. */
+  /** Traffic of all links. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** What heat, or other work on the machine, makes of the person's share: 1 = all of it. See decisions/heat.ts. */
+  /** What remains of the volunteer's share on a hot or busy machine, of 1. See decisions/heat.ts. */
   readonly heatFactor: number;
 }
 
 export type Report =
-  /** All but `computed`, which `progress` sums up. */
+  /** All entries but `computed`, which `progress` sums up. */
   | { readonly kind: 'log'; readonly entry: WorkerLog }
-  /** Which engines were tried for this model, the fastest first, and what is computed with. */
+  /** The engine that was chosen, and those that were tried for this model, fastest first. */
   | {
       readonly kind: 'engine';
       readonly engine: EngineKind;
@@ -64,6 +64,6 @@ export type Report =
       readonly variant: string;
       readonly trials: readonly EngineTrial[];
     }
-  /** Since the last such report; a few times a second at most, however short the rounds. */
+  /** Counts since the last such report; sent at most a few times a second, however short the rounds. */
   | Progress
   | { readonly kind: 'ended'; readonly failure: Failure | undefined };

@@ -1,11 +1,11 @@
-/** A session as its person sees it: started, paused for one reason or another, taken up again, left. A trainer lives only while it computes. */
+/** A volunteer's session: started, paused, resumed, left. A trainer exists only while the session is not paused. */
 import { pauseReason, type Circumstances, type PauseReason } from './decisions/pause.js';
 import { advance, IDLE, type Status, type StatusInput } from './decisions/status.js';
 import type { Order, Report } from './messages.js';
 
 export interface TrainerHandle {
   post(order: Order): void;
-  /** Ends it wherever it is. */
+  /** Ends it immediately. */
   terminate(): void;
 }
 
@@ -13,14 +13,14 @@ export interface SessionPorts {
   openTrainer(onReport: (report: Report) => void): TrainerHandle;
   /** Runs `action` after `ms`, unless the returned function is called before. */
   after(ms: number, action: () => void): () => void;
-  /** What each session starts with. */
+  /** What a trainer starts with. */
   introduction(): Omit<Order & { kind: 'start' }, 'kind' | 'share'>;
   onStatus(status: Status): void;
 }
 
 export interface Session {
   readonly status: Status;
-  /** Started by its person and neither left nor over; it may be paused. */
+  /** The volunteer has started it, and it has not ended; it may be paused. */
   readonly isOn: boolean;
   start(): void;
   leave(): void;
@@ -31,12 +31,12 @@ export interface Session {
 }
 
 /**
- * A trainer that computes in its own thread hears nothing until its gradient is done. Its lease shall be back at once all the same: then
- * it is ended, and the coordinator sees the link close.
+ * A trainer that computes in its own thread reads no messages until its gradient is done. After this time it is terminated: the link
+ * closes, and the coordinator hands the lease to others at once.
  */
-const FAREWELL_MS = 300;
+const LEAVE_TIMEOUT_MS = 300;
 
-const OPEN: Circumstances = {
+const INITIAL: Circumstances = {
   pausedByPerson: false,
   hidden: false,
   pauseWhenHidden: false,
@@ -46,7 +46,7 @@ const OPEN: Circumstances = {
   capBytes: 0,
 };
 
-const FAREWELLS: Readonly<Record<PauseReason, string>> = {
+const LEAVE_REASONS: Readonly<Record<PauseReason, string>> = {
   person: 'paused by the volunteer',
   cap: 'paused: the data limit is reached',
   battery: 'paused on battery power',
@@ -55,7 +55,7 @@ const FAREWELLS: Readonly<Record<PauseReason, string>> = {
 
 export function createSession(ports: SessionPorts): Session {
   let status = IDLE;
-  let circumstances = OPEN;
+  let circumstances = INITIAL;
   let isOn = false;
   let share = 1;
   let trainer: TrainerHandle | undefined;
@@ -64,37 +64,37 @@ export function createSession(ports: SessionPorts): Session {
     status = advance(status, input);
     ports.onStatus(status);
   };
-  const dismiss = (reason: string): void => {
+  const releaseTrainer = (reason: string): void => {
     const leaving = trainer;
     trainer = undefined;
     leaving?.post({ kind: 'leave', reason });
-    if (leaving) ports.after(FAREWELL_MS, () => leaving.terminate());
+    if (leaving) ports.after(LEAVE_TIMEOUT_MS, () => leaving.terminate());
   };
   const finish = (): void => {
     isOn = false;
     trainer?.terminate();
     trainer = undefined;
   };
-  const employ = (): void => {
+  const startTrainer = (): void => {
     apply({ kind: 'started' });
     const mine: TrainerHandle = ports.openTrainer((report) => {
-      // One that leaves still says what it has computed and what that cost.
+      // A released trainer still reports what it has computed and its traffic.
       if (trainer !== mine && report.kind !== 'progress') return;
-      apply(report.kind === 'progress' && trainer !== mine ? { ...report, kind: 'farewell' } : report);
+      apply(report.kind === 'progress' && trainer !== mine ? { ...report, kind: 'final' } : report);
       if (trainer === mine && report.kind === 'ended') finish();
-      reconsider();
+      applyPauses();
     });
     trainer = mine;
     mine.post({ kind: 'start', share, ...ports.introduction() });
   };
-  const reconsider = (): void => {
+  const applyPauses = (): void => {
     if (!isOn) return;
     const why = pauseReason({ ...circumstances, trafficBytes: status.sentBytes + status.receivedBytes });
     if (why === undefined) {
-      if (!trainer) employ();
+      if (!trainer) startTrainer();
       return;
     }
-    if (trainer) dismiss(FAREWELLS[why]);
+    if (trainer) releaseTrainer(LEAVE_REASONS[why]);
     const { phase } = status;
     if (phase.at !== 'paused' || phase.why !== why) apply({ kind: 'paused', why });
   };
@@ -109,10 +109,10 @@ export function createSession(ports: SessionPorts): Session {
     start() {
       circumstances = { ...circumstances, pausedByPerson: false };
       isOn = true;
-      reconsider();
+      applyPauses();
     },
     leave() {
-      dismiss('the volunteer left');
+      releaseTrainer('the volunteer left');
       isOn = false;
       apply({ kind: 'left' });
     },
@@ -122,7 +122,7 @@ export function createSession(ports: SessionPorts): Session {
     },
     note(news) {
       circumstances = { ...circumstances, ...news };
-      reconsider();
+      applyPauses();
     },
     reconnect(reason) {
       trainer?.post({ kind: 'reconnect', reason });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { readRunFacts } from '../src/decisions/run-facts.js';
 
 describe('the facts of a run', () => {
-  it('are read as the coordinator gives them', () => {
+  it('are read as the coordinator sends them', () => {
     const facts = readRunFacts({
       ...{ name: 'sonnets', model: 'LSTM 2x256', corpus: { name: 'Sonnets', characters: 9 }, parameters: 10, codec: 'fp32' },
       ...{
@@ -33,9 +33,9 @@ describe('the facts of a run', () => {
     });
   });
 
-  it.each([null, 7, 'text', [], undefined])('%j tells nothing', (json) => expect(readRunFacts(json)).toBeUndefined());
+  it.each([null, 7, 'text', [], undefined])('%j holds no facts', (json) => expect(readRunFacts(json)).toBeUndefined());
 
-  it('leave out what has another shape, and lose nothing else for it', () => {
+  it('leave out fields of another shape, and only those', () => {
     const facts = readRunFacts({
       ...{ name: { markup: 1 }, organizer: 'x'.repeat(999), round: -1, rounds: 1.5, workers: 'many', phase: 'constructor' },
       ...{
@@ -59,7 +59,7 @@ describe('the facts of a run', () => {
     expect(facts!.organizer).toHaveLength(200);
   });
 
-  it('hold no characters that steer the direction of writing or a terminal', () => {
+  it('contain no characters that control the writing direction or a terminal', () => {
     expect(readRunFacts({ name: 'a\u202eb\u0007c' })!.name).toBe('a\u{fffd}b\u{fffd}c');
   });
 });

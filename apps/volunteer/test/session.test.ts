@@ -1,4 +1,4 @@
-/** The session with a trainer that the test plays; a real one is in tests/e2e. */
+/** The session with a fake trainer; tests/e2e has a real one. */
 import { describe, expect, it } from 'vitest';
 import type { Order, Progress, Report } from '../src/messages.js';
 import { createSession } from '../src/session.js';
@@ -45,7 +45,7 @@ const progress = (of: Partial<Progress>): Progress => ({
 });
 
 describe('a session', () => {
-  it('opens no trainer before its person starts it', () => {
+  it('opens no trainer before the volunteer starts it', () => {
     const { session, trainers } = play();
     session.setShare(0.4);
     session.note({ hidden: false });
@@ -56,7 +56,7 @@ describe('a session', () => {
     ]);
   });
 
-  it('lets the trainer go when paused, ends it when it does not answer, and opens another to go on', () => {
+  it('releases the trainer when paused, terminates it after a while, and opens another on resume', () => {
     const { session, trainers, passTime } = play();
     session.start();
     session.note({ pausedByPerson: true });
@@ -71,7 +71,7 @@ describe('a session', () => {
     expect(session.status.phase.at).toBe('connecting');
   });
 
-  it('pauses by itself for battery and traffic, and goes on by itself', () => {
+  it('pauses and resumes by itself for battery and data limit', () => {
     const { session, trainers } = play();
     session.note({ pauseOnBattery: true, battery: { charging: false }, capBytes: 1000 });
     session.start();
@@ -87,7 +87,7 @@ describe('a session', () => {
     expect(trainers).toHaveLength(2);
   });
 
-  it('counts the last report of a trainer that was let go, and believes nothing else of it', () => {
+  it('counts the last progress of a released trainer, and ignores its other reports', () => {
     const { session, trainers } = play();
     session.start();
     trainers[0].report(progress({ characters: 100 }));
@@ -99,7 +99,7 @@ describe('a session', () => {
     expect(session.isOn).toBe(true);
   });
 
-  it('ends with the run, and thanks', () => {
+  it('ends with the run', () => {
     const { session, trainers } = play();
     session.start();
     trainers[0].report({ kind: 'log', entry: { kind: 'stopped', code: 'completed', reason: 'the run is complete' } });
@@ -110,7 +110,7 @@ describe('a session', () => {
     expect(trainers).toHaveLength(1);
   });
 
-  it('tells a failure and can be started again', () => {
+  it('shows a failure and can be started again', () => {
     const { session, trainers } = play();
     session.start();
     const failure = { code: 'run_full', message: 'no room', remedy: 'later' };
@@ -121,7 +121,7 @@ describe('a session', () => {
     expect(trainers).toHaveLength(2);
   });
 
-  it('stays at "reconnecting" over failed tries until it is welcome again', () => {
+  it('stays at "reconnecting" over failed attempts until the coordinator accepts it', () => {
     const { session, trainers } = play();
     session.start();
     const log = (entry: (Report & { kind: 'log' })['entry']): void => trainers[0].report({ kind: 'log', entry });
@@ -130,12 +130,12 @@ describe('a session', () => {
       log({ kind: 'lost', reason: 'gone', remedy: '', retryInMs: 700 });
     }
     log({ kind: 'connecting', address: 'ws://host' });
-    expect(session.status).toMatchObject({ phase: { at: 'reconnecting', retryInMs: 700 }, misses: 2 });
+    expect(session.status).toMatchObject({ phase: { at: 'reconnecting', retryInMs: 700 }, failedAttempts: 2 });
     log({ kind: 'welcome', runId: 'r', workerId: 'w', parameters: 12 });
-    expect(session.status).toMatchObject({ phase: { at: 'preparing' }, misses: 0, parameters: 12 });
+    expect(session.status).toMatchObject({ phase: { at: 'preparing' }, failedAttempts: 0, parameters: 12 });
   });
 
-  it('forgets nothing it computed when its person leaves and comes back', () => {
+  it('keeps its counts when the volunteer leaves and comes back', () => {
     const { session, trainers } = play();
     session.start();
     trainers[0].report(progress({ characters: 70 }));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { chooseLanguage, LANGUAGES, TEXTS } from '../src/texts.js';
 
-/** Every text with its place, functions called with words for their parameters. */
+/** All texts with their paths; functions are called with placeholder words. */
 function flatten(value: unknown, place = ''): [string, string][] {
   if (typeof value === 'string') return [[place, value]];
   if (typeof value === 'function') return [[place, String((value as (...words: string[]) => unknown)('甲', '乙', '丙'))]];
@@ -9,7 +9,7 @@ function flatten(value: unknown, place = ''): [string, string][] {
 }
 
 describe('the texts', () => {
-  it('are there in every language, none empty', () => {
+  it('exist in every language, and none is empty', () => {
     const places = flatten(TEXTS.en).map(([place]) => place);
     for (const language of Object.keys(LANGUAGES) as (keyof typeof TEXTS)[]) {
       const texts = flatten(TEXTS[language]);
@@ -18,7 +18,7 @@ describe('the texts', () => {
     }
   });
 
-  it('put what they are given in, in every language', () => {
+  it('contain their parameters in every language', () => {
     for (const texts of Object.values(TEXTS)) {
       expect(texts.roundOf('3', '9', undefined)).toMatch(/3.*9/);
       expect(texts.creditOf('Ada', '12', '7')).toMatch(/Ada.*12.*7/);

@@ -1,4 +1,4 @@
-/** The throttle around the reference engine, with a clock that the test winds. */
+/** The throttle around the reference engine, with a clock that the test controls. */
 import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { describe, expect, it } from 'vitest';
@@ -67,7 +67,7 @@ describe('a throttled engine', () => {
     expect((await engine.gradient(BATCH)).gradient).toEqual((await plain.gradient(BATCH)).gradient);
   });
 
-  it('rests before each gradient for what the one before has cost', async () => {
+  it('rests before each gradient in proportion to the time of the previous one', async () => {
     const { engine, rests, works, effort } = await setUp();
     effort.duty = 0.25;
     for (let i = 0; i < 3; i++) await engine.gradient(BATCH);
@@ -75,7 +75,7 @@ describe('a throttled engine', () => {
     expect(works).toEqual([1, 2, 3].map(() => ({ characters: 6, busyMs: 100, threads: 2 })));
   });
 
-  it('counts time that went by as rest, and does not rest at all with the whole machine', async () => {
+  it('counts time that passed as rest, and does not rest when it has the whole machine', async () => {
     const { engine, rests, effort, pass } = await setUp();
     await engine.gradient(BATCH);
     await engine.gradient(BATCH);
@@ -87,7 +87,7 @@ describe('a throttled engine', () => {
     expect(rests).toEqual([40]);
   });
 
-  it('comes back with as many threads as it is given, and with the parameters it had', async () => {
+  it('reopens with the number of threads it is given and its current parameters', async () => {
     const { engine, opened, effort } = await setUp();
     const before = (await engine.gradient(BATCH)).gradient.slice();
     effort.threads = 1;
@@ -100,7 +100,7 @@ describe('a throttled engine', () => {
     expect(opened[1].disposed).toBe(true);
   });
 
-  it('ends its rest when its person leaves', async () => {
+  it('ends its rest when the volunteer leaves', async () => {
     const { engine, effort, leaving } = await setUp();
     effort.duty = 0.1;
     await engine.gradient(BATCH);
@@ -110,7 +110,7 @@ describe('a throttled engine', () => {
 });
 
 describe('the tally', () => {
-  it('sums up leases between two reports, and tells nothing twice', () => {
+  it('sums up leases between two reports, and reports nothing twice', () => {
     const tally = createTally();
     expect(tally.take(0, 0, 1)).toBeUndefined();
     tally.worked({ characters: 6, busyMs: 10, threads: 2 });

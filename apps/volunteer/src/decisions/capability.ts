@@ -1,7 +1,7 @@
-/** Whether this browser can take part at all; known before anything is downloaded. */
+/** Whether this browser can take part, known before anything is downloaded. */
 export interface Host {
   readonly webAssembly: boolean;
-  /** Whether a module with SIMD instructions is valid. */
+  /** A module with SIMD instructions is valid. */
   readonly simd: boolean;
   readonly workers: boolean;
   readonly webSockets: boolean;
@@ -15,7 +15,7 @@ export const SIMD_MODULE = Uint8Array.from([
   ...[10, 8, 1, 6, 0, 65, 0, 253, 15, 11],
 ]);
 
-/** @returns the code of the reason why it cannot, as texts.ts knows it */
+/** @returns why the browser cannot take part: a code that texts.ts explains */
 export function obstacle(host: Host, token: string): 'no_token' | 'no_wasm' | 'no_workers' | undefined {
   if (!host.workers || !host.webSockets) return 'no_workers';
   if (!host.webAssembly || !host.simd) return 'no_wasm';

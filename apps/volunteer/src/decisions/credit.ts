@@ -1,4 +1,4 @@
-/** What this volunteer has computed on this device, over all sessions. */
+/** What this volunteer has computed on this device in all sessions. */
 export interface Credit {
   readonly characters: number;
   readonly rounds: number;
@@ -6,7 +6,7 @@ export interface Credit {
 
 export const NO_CREDIT: Credit = { characters: 0, rounds: 0 };
 
-/** From what was stored, which may be absent, old or tampered with. */
+/** @param stored may be absent, of an older version, or tampered with */
 export function parseCredit(stored: string | null): Credit {
   if (stored === null) return NO_CREDIT;
   try {

@@ -1,19 +1,20 @@
-/** What the page's own address tells it. The token stands behind the #, so that browsers send it to no server and no log has it. */
+/** Reads the page's address. The token is in the fragment: browsers do not send it, so no server log contains it. */
 import type { EngineKind } from '../messages.js';
 
 export interface Invitation {
-  /** Empty: the link is incomplete. */
+  /** Empty when the link is incomplete. */
   readonly token: string;
-  /** The coordinator's control door, ws: or wss:. */
+  /** Of the coordinator's control link, ws: or wss:. */
   readonly address: string;
   /** http: or https:, where /api/run is. */
   readonly origin: string;
+  /** The only engine to use; undefined: the fastest. */
   readonly only: EngineKind | undefined;
 }
 
 const ENGINES: readonly EngineKind[] = ['webgpu', 'wasm-threads', 'wasm'];
 
-/** `.../join/#token=T`, and for tests and the curious `&engine=wasm`. The coordinator is where the page came from. */
+/** `.../join/#token=T`, with `&engine=wasm` for tests and experiments. The page comes from the coordinator. */
 export function readInvitation({ protocol, host, hash }: { protocol: string; host: string; hash: string }): Invitation {
   const given = new Map(
     hash

@@ -1,18 +1,17 @@
-/** Why the page does not compute although its person has started it; the first that holds is the one shown. */
+/** Why the page does not compute although the volunteer has started it. The page shows the first reason that applies. */
 export type PauseReason = 'person' | 'cap' | 'battery' | 'hidden';
 
 export interface Circumstances {
-  /** The person pressed pause. */
+  /** The volunteer pressed Pause. */
   readonly pausedByPerson: boolean;
-  /** Nobody sees the tab. */
   readonly hidden: boolean;
   readonly pauseWhenHidden: boolean;
-  /** Undefined where the browser does not tell. */
+  /** Undefined where the browser does not report it. */
   readonly battery: { readonly charging: boolean } | undefined;
   readonly pauseOnBattery: boolean;
   /** Sent and received in this session, bytes. */
   readonly trafficBytes: number;
-  /** 0: no cap. */
+  /** 0: no limit. */
   readonly capBytes: number;
 }
 

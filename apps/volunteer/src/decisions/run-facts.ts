@@ -1,4 +1,4 @@
-/** What the coordinator tells about its run at /api/run. It came from outside: fields of another shape are as good as absent. */
+/** What the coordinator says of its run at /api/run. The answer is not trusted: a field of another shape counts as absent. */
 import { printableLines } from '@troupe/protocol/text';
 
 export type Point = readonly [round: number, nats: number];
@@ -6,26 +6,25 @@ export type Point = readonly [round: number, nats: number];
 export interface RunFacts {
   readonly name: string | undefined;
   readonly organizer: string | undefined;
-  /** In words. */
   readonly model: string | undefined;
   readonly corpus: string | undefined;
   readonly parameters: number | undefined;
-  /** Bytes of a gradient's element on the wire. */
+  /** Bytes per element of a gradient on the wire. */
   readonly elementBytes: number;
   readonly round: number | undefined;
   readonly rounds: number | undefined;
   readonly workers: number | undefined;
   readonly phase: RunPhase | undefined;
-  /** What the last round took. */
+  /** Time of the last round. */
   readonly roundMs: number | undefined;
-  /** Mean loss of training, nats per character, by round, ascending. */
+  /** Mean training loss by round, ascending; nats per character. */
   readonly losses: readonly Point[];
   readonly validation: readonly Point[];
-  /** What the model writes now. */
+  /** The latest text that the model wrote. */
   readonly sample: { readonly round: number | undefined; readonly text: string } | undefined;
 }
 
-/** Of the phases that a run has, those of which a volunteer should know. */
+/** Those phases of a run that a volunteer should know of. */
 export type RunPhase = 'paused' | 'waiting' | 'over';
 
 const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
@@ -33,7 +32,7 @@ const MAX_WORDS = 200;
 const MAX_SAMPLE = 4_000;
 const MAX_POINTS = 2_000;
 
-/** @returns undefined for what is no object at all */
+/** @returns undefined when `json` is not an object */
 export function readRunFacts(json: unknown): RunFacts | undefined {
   if (!isRecord(json)) return undefined;
   return {
@@ -58,14 +57,14 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Text goes into the page as text, never as markup; characters that steer terminals or the direction of writing stay out of it. */
+/** The page shows it as text, never as markup. Characters that control terminals or the writing direction are replaced. */
 function words(value: unknown, most = MAX_WORDS): string | undefined {
   if (typeof value !== 'string') return undefined;
   const text = printableLines(value).trim();
   return text === '' ? undefined : text.slice(0, most);
 }
 
-/** Where a round's time went adds up to it. */
+/** The parts of a round's time add up to it. */
 function roundMs(latest: unknown): number | undefined {
   if (!isRecord(latest)) return undefined;
   const parts = [latest.computeMs, latest.transferMs, latest.reduceMs, latest.waitingMs];

@@ -1,16 +1,16 @@
-/** On what terms the volunteer takes part; kept on the device. */
-export interface Terms {
+/** How the volunteer takes part; stored on the device. */
+export interface Settings {
   readonly name: string;
-  /** Per cent of the machine. */
+  /** Per cent of the machine, 10 to 100. */
   readonly share: number;
-  /** Of a session's traffic, MB (10^6 bytes); 0: none. */
+  /** Limit of a session's traffic, MB (10^6 bytes); 0: no limit. */
   readonly capMb: number;
   readonly pauseOnBattery: boolean;
   readonly pauseWhenHidden: boolean;
   readonly keepAwake: boolean;
 }
 
-export const DEFAULT_TERMS: Terms = {
+export const DEFAULT_SETTINGS: Settings = {
   name: '',
   share: 70,
   capMb: 0,
@@ -19,29 +19,29 @@ export const DEFAULT_TERMS: Terms = {
   keepAwake: false,
 };
 
-/** Offered as caps, MB. */
+/** Limits to choose from, MB. */
 export const CAPS_MB = [100, 250, 500, 1_000, 5_000, 20_000] as const;
 export const NAME_LENGTH = 40;
 
-/** From what was stored, which may be absent, old or tampered with. */
-export function parseTerms(stored: string | null): Terms {
-  if (stored === null) return DEFAULT_TERMS;
+/** @param stored may be absent, of an older version, or tampered with */
+export function parseSettings(stored: string | null): Settings {
+  if (stored === null) return DEFAULT_SETTINGS;
   try {
-    return readTerms(JSON.parse(stored));
+    return readSettings(JSON.parse(stored));
   } catch {
-    return DEFAULT_TERMS;
+    return DEFAULT_SETTINGS;
   }
 }
 
-function readTerms(value: unknown): Terms {
-  if (typeof value !== 'object' || value === null) return DEFAULT_TERMS;
+function readSettings(value: unknown): Settings {
+  if (typeof value !== 'object' || value === null) return DEFAULT_SETTINGS;
   const given = value as Readonly<Record<string, unknown>>;
   const flag = (key: 'pauseOnBattery' | 'pauseWhenHidden' | 'keepAwake'): boolean =>
-    typeof given[key] === 'boolean' ? given[key] : DEFAULT_TERMS[key];
+    typeof given[key] === 'boolean' ? given[key] : DEFAULT_SETTINGS[key];
   const { name, share, capMb } = given;
   return {
     name: typeof name === 'string' ? name.slice(0, NAME_LENGTH) : '',
-    share: typeof share === 'number' && share >= 10 && share <= 100 ? Math.round(share) : DEFAULT_TERMS.share,
+    share: typeof share === 'number' && share >= 10 && share <= 100 ? Math.round(share) : DEFAULT_SETTINGS.share,
     capMb: CAPS_MB.find((cap) => cap === capMb) ?? 0,
     pauseOnBattery: flag('pauseOnBattery'),
     pauseWhenHidden: flag('pauseWhenHidden'),

@@ -1,46 +1,45 @@
-/** What the page says of the session: one pure function of what the trainer reports. */
+/** The state of the session as the page shows it: a pure function of what the trainer reports. */
 import type { EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
 import type { RunFacts } from './run-facts.js';
 
 type LogEntry = (Report & { kind: 'log' })['entry'];
-/** Undefined: by its own person. */
+/** Undefined: the volunteer stopped it. */
 export type StopCode = Extract<LogEntry, { kind: 'stopped' }>['code'];
 
 export type Phase =
-  /** Not started yet. */
   | { readonly at: 'idle' }
   | { readonly at: 'connecting' }
-  /** Welcome: the engine is chosen and the parameters are fetched. */
+  /** The coordinator has accepted the worker, which chooses an engine and fetches the parameters. */
   | { readonly at: 'preparing' }
   | { readonly at: 'ready' }
   | { readonly at: 'computing' }
   | { readonly at: 'paused'; readonly why: PauseReason }
   | { readonly at: 'reconnecting'; readonly reason: string; readonly retryInMs: number }
-  /** The run is over, or the coordinator let this worker go. */
+  /** The run is over, or the coordinator has dismissed this worker. */
   | { readonly at: 'over'; readonly code: StopCode; readonly reason: string }
   | { readonly at: 'failed'; readonly failure: Failure };
 
 export interface Status {
   readonly phase: Phase;
-  /** Completed, as far as this worker knows. */
+  /** The last one that this worker contributed to. */
   readonly round: number | undefined;
   readonly parameters: number | undefined;
-  /** Of gradients, while they are computed; chars/s. */
+  /** While gradients are computed. */
   readonly charsPerSecond: number | undefined;
   readonly threads: number | undefined;
   readonly engine: EngineKind | undefined;
   readonly variant: string | undefined;
   readonly trials: readonly EngineTrial[];
-  /** Of the sessions since the page was loaded. */
+  /** This and the following counts: since the page was loaded. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly characters: number;
   readonly rounds: number;
   /** See Progress. */
   readonly heatFactor: number;
-  /** Tries to connect that failed since the last one that did not. */
-  readonly misses: number;
+  /** Attempts to connect that failed in a row. */
+  readonly failedAttempts: number;
 }
 
 export const IDLE: Status = {
@@ -57,22 +56,22 @@ export const IDLE: Status = {
   characters: 0,
   rounds: 0,
   heatFactor: 1,
-  misses: 0,
+  failedAttempts: 0,
 };
 
 export type StatusInput =
   | Report
   | { readonly kind: 'started' }
   | { readonly kind: 'paused'; readonly why: PauseReason }
-  /** The last progress of a trainer that was let go: it counts, but nothing goes on. */
-  | (Omit<Progress, 'kind'> & { readonly kind: 'farewell' })
-  /** The person has left. */
+  /** The last progress of a trainer that was released: its work counts, but the phase stays. */
+  | (Omit<Progress, 'kind'> & { readonly kind: 'final' })
+  /** The volunteer has left. */
   | { readonly kind: 'left' };
 
 export function advance(status: Status, input: StatusInput): Status {
   switch (input.kind) {
     case 'started':
-      return { ...status, phase: { at: 'connecting' }, misses: 0, heatFactor: 1 };
+      return { ...status, phase: { at: 'connecting' }, failedAttempts: 0, heatFactor: 1 };
     case 'paused':
       return { ...status, phase: { at: 'paused', why: input.why } };
     case 'left':
@@ -81,7 +80,7 @@ export function advance(status: Status, input: StatusInput): Status {
       return { ...status, engine: input.engine, variant: input.variant, trials: input.trials };
     case 'progress':
       return onProgress(status, input);
-    case 'farewell':
+    case 'final':
       return { ...onProgress(status, { ...input, kind: 'progress' }), phase: status.phase };
     case 'ended':
       return input.failure ? { ...status, phase: { at: 'failed', failure: input.failure } } : status;
@@ -92,18 +91,21 @@ export function advance(status: Status, input: StatusInput): Status {
   }
 }
 
-/** Rather than only this worker's part in it. */
+/** The run itself is over, not only this worker's session. */
 export function isRunOver({ phase }: Status): boolean {
   return phase.at === 'over' && phase.code !== undefined && phase.code !== 'dismissed';
 }
 
-/** It has nothing to do because the run is paused. What is told of the run is seconds old: who computes a later round knows better. */
+/**
+ * The worker has nothing to do because the run is paused. The facts are seconds old: when the worker computes a later round, the run has
+ * resumed since.
+ */
 export function isHeldByRun({ phase, round }: Status, facts: Pick<RunFacts, 'phase' | 'round'> | undefined): boolean {
   const isIdle = phase.at === 'ready' || phase.at === 'computing';
   return isIdle && facts?.phase === 'paused' && (round ?? 0) <= (facts.round ?? 0);
 }
 
-/** Weight of the newest measurement in the speed shown. */
+/** Weight of the latest measurement in the speed that is shown. */
 const SPEED_WEIGHT = 0.2;
 
 function onProgress(status: Status, report: Progress): Status {
@@ -125,10 +127,10 @@ function onProgress(status: Status, report: Progress): Status {
 function onLog(status: Status, entry: LogEntry): Status {
   switch (entry.kind) {
     case 'connecting':
-      // A try after a miss is still the miss to whoever looks on.
-      return status.misses > 0 ? status : { ...status, phase: { at: 'connecting' } };
+      // The page keeps saying that it reconnects, and does not flicker between attempts.
+      return status.failedAttempts > 0 ? status : { ...status, phase: { at: 'connecting' } };
     case 'welcome':
-      return { ...status, phase: { at: 'preparing' }, parameters: entry.parameters, misses: 0 };
+      return { ...status, phase: { at: 'preparing' }, parameters: entry.parameters, failedAttempts: 0 };
     case 'ready':
       return { ...status, phase: { at: 'ready' }, round: entry.round };
     case 'engine_lost':
@@ -138,12 +140,12 @@ function onLog(status: Status, entry: LogEntry): Status {
       return {
         ...status,
         phase: { at: 'reconnecting', reason: entry.reason, retryInMs: entry.retryInMs },
-        misses: status.misses + 1,
+        failedAttempts: status.failedAttempts + 1,
       };
     case 'stopped':
       return { ...status, phase: { at: 'over', code: entry.code, reason: entry.reason } };
     default:
-      // Told in other ways, or of no interest to a volunteer.
+      // Reported in other ways, or of no interest to a volunteer.
       return status;
   }
 }

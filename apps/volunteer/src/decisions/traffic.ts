@@ -1,17 +1,17 @@
-/** What taking part costs in traffic. */
+/** How much traffic taking part costs. */
 
 export interface TrafficFacts {
   readonly parameters: number;
-  /** Of a gradient's element on the wire: 2 (fp16) or 4 (fp32). */
+  /** Bytes per element of a gradient on the wire: 2 (fp16) or 4 (fp32). */
   readonly elementBytes: number;
-  /** Undefined while it is not known. */
+  /** Undefined while unknown. */
   readonly roundsPerHour: number | undefined;
 }
 
 export interface TrafficEstimate {
-  /** One round: a gradient there, an update back. States and tokens are a few per cent of it. */
+  /** Per round: a gradient up, an update down. States and tokens add a few per cent. */
   readonly roundBytes: number;
-  /** At the start: parameters and, with Adam, two slots of the optimizer's state. */
+  /** On joining: the parameters and, with Adam, two slots of optimizer state. */
   readonly joinBytes: number;
   readonly hourBytes: number | undefined;
 }

@@ -8,15 +8,16 @@ const BOTTOM = 20;
 const TOP = 8;
 
 export interface CurveWords {
-  /** Read out in place of the picture. */
+  /** Text alternative of the picture. */
   readonly summary: string;
   number(nats: number): string;
   round(round: number): string;
 }
 
 /**
- * Training loss as a line, validation as a second one; undefined when there are too few points for a line.
- * @param room in which it is shown, CSS pixels: drawn for it, its letters are as large on a phone as elsewhere
+ * Draws training loss and validation loss as two lines.
+ * @param room width of the place where it is shown, CSS pixels; labels then have the same size on every screen
+ * @returns undefined when there are too few points for a line
  */
 export function drawCurve(
   losses: readonly Point[],

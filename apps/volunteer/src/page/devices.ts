@@ -1,63 +1,63 @@
-/** What the device tells the page about itself, where it does. */
+/** What the device reports to the page: battery, visibility, network, screen lock. */
 
 interface Battery extends EventTarget {
   readonly charging: boolean;
 }
 
-/** Calls `onChange` with what the battery does, now and later. @returns whether this browser tells at all */
+/** Calls `onChange` with the state of the battery, now and when it changes. @returns whether this browser reports it */
 export async function watchBattery(onChange: (battery: { readonly charging: boolean }) => void): Promise<boolean> {
   const { getBattery } = navigator as { readonly getBattery?: () => Promise<Battery> };
   if (!getBattery) return false;
   try {
     const battery = await getBattery.call(navigator);
-    const tell = (): void => onChange({ charging: battery.charging });
-    battery.addEventListener('chargingchange', tell);
-    tell();
+    const notify = (): void => onChange({ charging: battery.charging });
+    battery.addEventListener('chargingchange', notify);
+    notify();
     return true;
   } catch {
-    // Forbidden by a policy: the same as not there.
+    // A policy forbids it.
     return false;
   }
 }
 
 export function watchVisibility(onChange: (hidden: boolean) => void): void {
-  const tell = (): void => onChange(document.hidden);
-  document.addEventListener('visibilitychange', tell);
-  tell();
+  const notify = (): void => onChange(document.hidden);
+  document.addEventListener('visibilitychange', notify);
+  notify();
 }
 
-const LOOK_MS = 5_000;
-/** Hidden pages get to look at the clock once a minute; the coordinator gives a silent link up sooner than that. */
+const CHECK_MS = 5_000;
+/** Timers of hidden pages fire once a minute; a longer gap means that the device slept. */
 const ASLEEP_MS = 90_000;
 
-/** Links that a sleep or another network has cut look open for minutes: `onBreak` says when it is wiser to open new ones. */
+/** Links that a sleep or a change of network has cut look open for minutes. `onBreak` is called when new links are needed. */
 export function watchNetwork(nowMs: () => number, onBreak: (reason: string) => void): void {
   addEventListener('online', () => onBreak('the network is back'));
   const { connection } = navigator as { readonly connection?: EventTarget & { readonly type?: string } };
   let type = connection?.type;
   connection?.addEventListener('change', () => {
-    // It also changes with every new estimate of its speed.
+    // The event also comes with every new estimate of its speed.
     if (connection.type === type) return;
     type = connection.type;
     onBreak('the network changed');
   });
   let seenMs = nowMs();
-  const look = (): void => {
+  const check = (): void => {
     const gapMs = nowMs() - seenMs;
     seenMs += gapMs;
     if (gapMs > ASLEEP_MS) onBreak('the device slept');
   };
-  setInterval(look, LOOK_MS);
-  document.addEventListener('visibilitychange', look);
-  document.addEventListener('resume', look);
+  setInterval(check, CHECK_MS);
+  document.addEventListener('visibilitychange', check);
+  document.addEventListener('resume', check);
 }
 
 export interface WakeLock {
   readonly isOffered: boolean;
-  want(wanted: boolean): void;
+  setWanted(wanted: boolean): void;
 }
 
-/** Browsers take the lock back when the page is hidden: it is asked for anew when the page is seen again. */
+/** Browsers release the lock when the page is hidden; it is requested again when the page is visible. */
 export function createWakeLock(): WakeLock {
   const { wakeLock } = navigator as { readonly wakeLock?: Navigator['wakeLock'] };
   let wanted = false;
@@ -81,7 +81,7 @@ export function createWakeLock(): WakeLock {
   document.addEventListener('visibilitychange', apply);
   return {
     isOffered: wakeLock !== undefined,
-    want(next) {
+    setWanted(next) {
       wanted = next;
       apply();
     },

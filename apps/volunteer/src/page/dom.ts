@@ -1,4 +1,4 @@
-/** What of the page is touched from code, and how: text only ever goes in as text. */
+/** Access to the page's elements. Text enters only as text, never as markup. */
 
 export function byId<E extends Element>(id: string, kind: abstract new (...args: never) => E): E {
   const element = document.getElementById(id);
@@ -6,7 +6,7 @@ export function byId<E extends Element>(id: string, kind: abstract new (...args:
   throw new Error(`the page has no ${kind.name} "${id}"`);
 }
 
-/** Leaves what is the same alone: screen readers repeat what is written anew, and selections are lost. */
+/** Does nothing when the text is the same: screen readers repeat text that is set again, and selections are lost. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,27 +1,27 @@
-/** Asks the coordinator what its run is doing, every few seconds, as long as someone looks. */
+/** Asks the coordinator every few seconds what its run is doing; less often while the page is hidden. */
 import type { Invitation } from '../decisions/link.js';
 import { readRunFacts, type RunFacts } from '../decisions/run-facts.js';
 
-const SEEN_MS = 4_000;
-const HIDDEN_MS = 30_000;
+const VISIBLE_INTERVAL_MS = 4_000;
+const HIDDEN_INTERVAL_MS = 30_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Calls `onFacts` with each answer that makes sense; a coordinator that tells nothing, or cannot be reached, is asked again later. */
+/** Calls `onFacts` with each valid answer. A coordinator that does not answer is asked again later. */
 export function watchRun(invitation: Invitation, onFacts: (facts: RunFacts) => void): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const look = async (): Promise<void> => {
+  const poll = async (): Promise<void> => {
     timer = undefined;
     const facts = await fetchFacts(invitation);
     if (facts) onFacts(facts);
-    timer = setTimeout(() => void look(), document.hidden ? HIDDEN_MS : SEEN_MS);
+    timer = setTimeout(() => void poll(), document.hidden ? HIDDEN_INTERVAL_MS : VISIBLE_INTERVAL_MS);
   };
-  // Whoever comes back wants no news of half a minute ago.
+  // A page that is visible again does not show facts that are half a minute old.
   document.addEventListener('visibilitychange', () => {
     if (document.hidden || timer === undefined) return;
     clearTimeout(timer);
-    void look();
+    void poll();
   });
-  void look();
+  void poll();
 }
 
 async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | undefined> {
@@ -38,7 +38,7 @@ async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | und
   }
 }
 
-/** Whether the server that this page came from answers over HTTP. */
+/** Whether the server of this page answers over HTTP. */
 export async function isReachable(): Promise<boolean> {
   try {
     await fetch(location.pathname, { method: 'HEAD', cache: 'no-store', signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });

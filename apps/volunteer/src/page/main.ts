@@ -1,9 +1,9 @@
-/** The page: wires what the person does and what the device tells to a session, and draws what comes of it. */
+/** The page: connects the volunteer's actions and the device's reports to a session, and draws the result. */
 import { obstacle, SIMD_MODULE } from '../decisions/capability.js';
 import { readInvitation } from '../decisions/link.js';
 import type { RunFacts } from '../decisions/run-facts.js';
 import type { Status } from '../decisions/status.js';
-import type { Terms } from '../decisions/terms.js';
+import type { Settings } from '../decisions/settings.js';
 import type { Report } from '../messages.js';
 import { createSession, type TrainerHandle } from '../session.js';
 import { chooseLanguage, TEXTS } from '../texts.js';
@@ -13,8 +13,8 @@ import { isReachable, watchRun } from './live.js';
 import { store } from './store.js';
 import { draw, findElements } from './view.js';
 
-/** Failed tries to connect after which one asks whether it is WebSockets alone that do not work. */
-const SUSPICIOUS_MISSES = 2;
+/** After this many failed attempts the page checks whether only WebSockets fail. */
+const SUSPICIOUS_ATTEMPTS = 2;
 
 const elements = findElements();
 const invitation = readInvitation(location);
@@ -27,7 +27,7 @@ const host = {
 };
 
 let language = chooseLanguage(store.language(), navigator.languages);
-let terms = store.terms();
+let settings = store.settings();
 let credit = store.credit();
 let facts: RunFacts | undefined;
 let isBlocked = false;
@@ -41,7 +41,7 @@ const session = createSession({
   introduction: () => ({
     address: invitation.address,
     token: invitation.token,
-    name: terms.name.trim() || TEXTS[language].anonymous,
+    name: settings.name.trim() || TEXTS[language].anonymous,
     only: invitation.only,
   }),
   onStatus,
@@ -57,16 +57,16 @@ function openTrainer(onReport: (report: Report) => void): TrainerHandle {
   return { post: (order) => worker.postMessage(order), terminate: () => worker.terminate() };
 }
 
-/** Of the sum that was last added to the credit. */
-let booked = { characters: 0, rounds: 0 };
+/** The part of the session's counts that is in the credit already. */
+let credited = { characters: 0, rounds: 0 };
 
 function onStatus(status: Status): void {
-  if (status.characters > booked.characters) {
-    credit = store.earn(status.characters - booked.characters, status.rounds - booked.rounds);
-    booked = { characters: status.characters, rounds: status.rounds };
+  if (status.characters > credited.characters) {
+    credit = store.addCredit(status.characters - credited.characters, status.rounds - credited.rounds);
+    credited = { characters: status.characters, rounds: status.rounds };
   }
-  if (status.misses === 0) isBlocked = false;
-  if (status.misses === SUSPICIOUS_MISSES && status.phase.at === 'reconnecting') void suspectBlocking();
+  if (status.failedAttempts === 0) isBlocked = false;
+  if (status.failedAttempts === SUSPICIOUS_ATTEMPTS && status.phase.at === 'reconnecting') void suspectBlocking();
   redrawSoon();
 }
 
@@ -77,7 +77,7 @@ async function suspectBlocking(): Promise<void> {
 
 let redrawing = false;
 
-/** Once a frame at most; in a hidden page, where there are no frames, not at all until it is seen. */
+/** At most once a frame; a hidden page has no frames and is drawn when it is visible again. */
 function redrawSoon(): void {
   if (redrawing) return;
   redrawing = true;
@@ -89,28 +89,28 @@ function redrawSoon(): void {
 
 function redraw(): void {
   const { status, isOn } = session;
-  wakeLock.want(isOn && terms.keepAwake && status.phase.at !== 'paused');
+  wakeLock.setWanted(isOn && settings.keepAwake && status.phase.at !== 'paused');
   draw({
-    ...{ language, terms, status, isOn, facts, credit, isBlocked },
+    ...{ language, settings, status, isOn, facts, credit, isBlocked },
     obstacle: obstacle(host, invitation.token),
     host: new URL(invitation.origin).host,
     isSecure: isSecureContext,
   });
 }
 
-function applyTerms(next: Terms): void {
-  terms = next;
-  store.keepTerms(terms);
-  session.setShare(terms.share / 100);
+function applySettings(next: Settings): void {
+  settings = next;
+  store.saveSettings(settings);
+  session.setShare(settings.share / 100);
   session.note({
-    capBytes: terms.capMb * 1e6,
-    pauseOnBattery: terms.pauseOnBattery,
-    pauseWhenHidden: terms.pauseWhenHidden,
+    capBytes: settings.capMb * 1e6,
+    pauseOnBattery: settings.pauseOnBattery,
+    pauseWhenHidden: settings.pauseWhenHidden,
   });
   redrawSoon();
 }
 
-function readForm(): Terms {
+function readForm(): Settings {
   const { name, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake } = elements;
   return {
     name: name.value,
@@ -123,20 +123,20 @@ function readForm(): Terms {
 }
 
 function fillForm(): void {
-  elements.name.value = terms.name;
-  elements.share.value = String(terms.share);
-  elements.pauseOnBattery.checked = terms.pauseOnBattery;
-  elements.pauseWhenHidden.checked = terms.pauseWhenHidden;
-  elements.keepAwake.checked = terms.keepAwake;
+  elements.name.value = settings.name;
+  elements.share.value = String(settings.share);
+  elements.pauseOnBattery.checked = settings.pauseOnBattery;
+  elements.pauseWhenHidden.checked = settings.pauseWhenHidden;
+  elements.keepAwake.checked = settings.keepAwake;
   show(byId('awake-field', HTMLElement), wakeLock.isOffered);
-  // Known at once, so that nothing moves later when the battery has answered.
+  // Decided before the battery answers, so that nothing moves later.
   show(byId('battery-field', HTMLElement), 'getBattery' in navigator);
 }
 
 function start(): void {
   session.start();
   redraw();
-  // The button that had the focus is gone.
+  // The button that had the focus is hidden now.
   elements.state.focus();
 }
 
@@ -146,7 +146,7 @@ function togglePause(): void {
 }
 
 function listen(): void {
-  elements.form.addEventListener('input', () => applyTerms(readForm()));
+  elements.form.addEventListener('input', () => applySettings(readForm()));
   elements.form.addEventListener('submit', (event) => {
     event.preventDefault();
     if (!session.isOn && obstacle(host, invitation.token) === undefined) start();
@@ -158,13 +158,13 @@ function listen(): void {
     redraw();
     byId('start', HTMLButtonElement).focus();
   });
-  elements.forget.addEventListener('click', () => {
-    credit = store.forgetCredit();
+  elements.resetCredit.addEventListener('click', () => {
+    credit = store.resetCredit();
     redrawSoon();
   });
   elements.language.addEventListener('change', () => {
     language = chooseLanguage(elements.language.value, []);
-    store.keepLanguage(language);
+    store.saveLanguage(language);
     redrawSoon();
   });
 }
@@ -181,6 +181,6 @@ async function watch(): Promise<void> {
 
 redraw();
 fillForm();
-applyTerms(terms);
+applySettings(settings);
 listen();
 void watch();

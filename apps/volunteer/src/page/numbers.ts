@@ -1,7 +1,7 @@
-/** Numbers as people of a language write them. */
+/** Formats numbers as a language writes them. */
 export interface Numbers {
   whole(value: number): string;
-  /** Characters, or characters per second: 12.3K, 4.5M. */
+  /** 12.3K, 4.5M. */
   short(value: number): string;
   bytes(value: number): string;
   loss(value: number): string;

@@ -1,17 +1,18 @@
-/** What is kept on the device; where storage is turned off, or full, in the page, until it is closed. */
+/** What is stored on the device. Where storage is turned off or full, the page holds it until it is closed. */
 import { addCredit, NO_CREDIT, parseCredit, type Credit } from '../decisions/credit.js';
-import { parseTerms, type Terms } from '../decisions/terms.js';
+import { parseSettings, type Settings } from '../decisions/settings.js';
 
-const KEYS = { terms: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
+// The key of the settings is older than their name; another one would lose what is stored.
+const KEYS = { settings: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
 
-/** What is used of a browser's localStorage; asking for it throws where it is turned off. */
+/** The part of a browser's localStorage that is used. Reading the property throws where storage is turned off. */
 interface Area {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
 }
 const area = (): Area => (globalThis as unknown as { readonly localStorage: Area }).localStorage;
 
-/** What storage did not take. */
+/** Values that storage did not accept. */
 const unstored = new Map<string, string>();
 
 function read(key: string): string | null {
@@ -34,18 +35,18 @@ function write(key: string, value: string): void {
 }
 
 export const store = {
-  terms: (): Terms => parseTerms(read(KEYS.terms)),
-  keepTerms: (terms: Terms): void => write(KEYS.terms, JSON.stringify(terms)),
+  settings: (): Settings => parseSettings(read(KEYS.settings)),
+  saveSettings: (settings: Settings): void => write(KEYS.settings, JSON.stringify(settings)),
   language: (): string | null => read(KEYS.language),
-  keepLanguage: (language: string): void => write(KEYS.language, language),
+  saveLanguage: (language: string): void => write(KEYS.language, language),
   credit: (): Credit => parseCredit(read(KEYS.credit)),
-  /** Read again before it is written: other tabs earn too. */
-  earn(characters: number, rounds: number): Credit {
+  /** Reads the credit again before it adds to it: other tabs add to it too. */
+  addCredit(characters: number, rounds: number): Credit {
     const credit = addCredit(parseCredit(read(KEYS.credit)), characters, rounds);
     write(KEYS.credit, JSON.stringify(credit));
     return credit;
   },
-  forgetCredit(): Credit {
+  resetCredit(): Credit {
     write(KEYS.credit, JSON.stringify(NO_CREDIT));
     return NO_CREDIT;
   },

@@ -1,9 +1,9 @@
-/** Draws. What it draws it is given; it decides nothing. */
+/** Draws the page from a scene; decides nothing. */
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import type { RunFacts } from '../decisions/run-facts.js';
 import { isHeldByRun, isRunOver, type Status } from '../decisions/status.js';
-import { CAPS_MB, type Terms } from '../decisions/terms.js';
+import { CAPS_MB, type Settings } from '../decisions/settings.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
 import { drawCurve } from './curve.js';
 import { byId, element, setText, show } from './dom.js';
@@ -11,18 +11,18 @@ import { createNumbers, type Numbers } from './numbers.js';
 
 export interface Scene {
   readonly language: Language;
-  readonly terms: Terms;
+  readonly settings: Settings;
   readonly status: Status;
-  /** Started and neither left nor over. */
+  /** The session is started and has not ended; it may be paused. */
   readonly isOn: boolean;
   readonly facts: RunFacts | undefined;
   readonly credit: Credit;
-  /** A code that texts.ts explains: this browser cannot take part. */
+  /** Why this browser cannot take part: a code that texts.ts explains. */
   readonly obstacle: string | undefined;
-  /** HTTP works and WebSockets do not. */
+  /** HTTP works, but WebSockets do not. */
   readonly isBlocked: boolean;
   readonly host: string;
-  /** False: browsers keep threads and the graphics chip from pages like this one. */
+  /** False: the browser gives this page no threads and no GPU. */
   readonly isSecure: boolean;
 }
 
@@ -38,14 +38,14 @@ export interface Elements {
   readonly pause: HTMLButtonElement;
   readonly leave: HTMLButtonElement;
   readonly again: HTMLButtonElement;
-  readonly forget: HTMLButtonElement;
+  readonly resetCredit: HTMLButtonElement;
   readonly state: HTMLElement;
 }
 
 export function findElements(): Elements {
   return {
     language: byId('language', HTMLSelectElement),
-    form: byId('terms', HTMLFormElement),
+    form: byId('settings', HTMLFormElement),
     name: byId('name', HTMLInputElement),
     share: byId('share', HTMLInputElement),
     cap: byId('cap', HTMLSelectElement),
@@ -55,7 +55,7 @@ export function findElements(): Elements {
     pause: byId('pause', HTMLButtonElement),
     leave: byId('leave', HTMLButtonElement),
     again: byId('again', HTMLButtonElement),
-    forget: byId('forget', HTMLButtonElement),
+    resetCredit: byId('forget', HTMLButtonElement),
     state: html('state'),
   };
 }
@@ -68,18 +68,18 @@ export function draw(scene: Scene): void {
   drawWords(scene, texts);
   drawProblem(scene, texts);
   drawSession(scene, texts, numbers);
-  drawTerms(scene, texts, numbers);
+  drawSettings(scene, texts, numbers);
   drawFacts(scene, texts, numbers);
   drawCredit(scene, texts, numbers);
 }
 
-/** The language in which the fixed texts stand now. */
-let written: Language | undefined;
+/** The language of the fixed texts that are drawn. */
+let drawnLanguage: Language | undefined;
 
 function drawWords({ language, facts }: Scene, texts: Texts): void {
   setText(html('title'), facts?.name === undefined ? texts.title : texts.titleNamed(facts.name));
-  if (written === language) return;
-  written = language;
+  if (drawnLanguage === language) return;
+  drawnLanguage = language;
   document.documentElement.lang = language;
   document.title = texts.documentTitle;
   for (const node of document.querySelectorAll('[data-text]')) {
@@ -99,12 +99,12 @@ function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
   const code = obstacle ?? failure?.code;
   show(html('problem'), code !== undefined);
   if (code === undefined) return;
-  // Not by `in` or a plain look-up: the code comes from outside.
+  // Not `in` or a plain lookup: the code comes from outside.
   const known = Object.hasOwn(texts.failures, code) ? texts.failures[code] : undefined;
   const { title, what } = known ?? texts.failureOther;
   setText(html('problem-title'), title);
   setText(html('problem-what'), what);
-  // In English; what is known is said in the person's language.
+  // In English; known failures are explained in the volunteer's language.
   setText(html('problem-detail'), failure && !known ? `${failure.message}. ${failure.remedy}` : '');
   show(html('again'), failure !== undefined);
 }
@@ -148,14 +148,14 @@ function phaseText({ status, facts, language }: Scene, texts: Texts): string {
 function drawNotice(scene: Scene, texts: Texts): void {
   const { phase } = scene.status;
   const place = html('notice');
-  // The words of whoever runs it; of all other ends the page has its own.
-  const farewell = phase.at === 'over' && !isRunOver(scene.status) ? phase.reason : undefined;
-  if (farewell === undefined) place.removeAttribute('lang');
+  // The coordinator's own reason, in English; for the other ends the page has texts.
+  const words = phase.at === 'over' && !isRunOver(scene.status) ? phase.reason : undefined;
+  if (words === undefined) place.removeAttribute('lang');
   else place.lang = 'en';
-  setText(place, farewell ?? notice(scene, texts));
+  setText(place, words ?? notice(scene, texts));
 }
 
-function notice({ status, terms: { share }, isBlocked }: Scene, texts: Texts): string {
+function notice({ status, settings: { share }, isBlocked }: Scene, texts: Texts): string {
   const { heatFactor, phase } = status;
   if (isBlocked && phase.at === 'reconnecting') return texts.blocked;
   return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
@@ -173,7 +173,7 @@ function drawEngine({ status, isSecure }: Scene, texts: Texts, numbers: Numbers)
       : texts.trial(texts.engines[name], texts.charsPerSecond(numbers.short(charsPerSecond))),
   );
   replaceList(html('engine-trials'), [...lines, variant ?? '']);
-  // Where nothing was tried, https would change nothing.
+  // Where no engine was tried, HTTPS would change nothing.
   show(html('insecure'), !isSecure && trials.length > 0);
 }
 
@@ -182,42 +182,40 @@ function replaceList(list: HTMLElement, lines: readonly string[]): void {
   if (!same) list.replaceChildren(...lines.map((line) => element('li', line)));
 }
 
-/** Before the start come the terms; after it, what the work is for. */
+/** Before the start, settings come first; after it, what the run is doing. */
 function placeLive(isOn: boolean): void {
   const live = html('live');
-  const before = html(isOn ? 'session' : 'terms');
+  const before = html(isOn ? 'session' : 'settings');
   if (live.previousElementSibling !== before) before.after(live);
 }
 
-function drawTerms({ terms, isOn, obstacle, language, status }: Scene, texts: Texts, numbers: Numbers): void {
+function drawSettings({ settings, isOn, obstacle, language, status }: Scene, texts: Texts, numbers: Numbers): void {
   const isOver = status.phase.at === 'over' && status.phase.code === 'completed';
   placeLive(isOn || isOver);
   show(html('invite'), !isOn && !isOver);
-  show(html('terms'), !isOver);
+  show(html('settings'), !isOver);
   show(html('name-field'), !isOn);
   show(html('start'), !isOn);
   byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
   const share = byId('share', HTMLInputElement);
-  const value = texts.shareValue(String(terms.share));
+  const value = texts.shareValue(String(settings.share));
   setText(html('share-value'), value);
   if (share.getAttribute('aria-valuetext') !== value) share.setAttribute('aria-valuetext', value);
   const cap = byId('cap', HTMLSelectElement);
   if (cap.lang === language) return;
   cap.lang = language;
-  const offers = [0, ...CAPS_MB].map((mb) =>
+  const options = [0, ...CAPS_MB].map((mb) =>
     Object.assign(element('option', mb === 0 ? texts.capNone : numbers.bytes(mb * 1e6)), { value: String(mb) }),
   );
-  cap.replaceChildren(...offers);
-  cap.value = String(terms.capMb);
+  cap.replaceChildren(...options);
+  cap.value = String(settings.capMb);
 }
 
 function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbers: Numbers): void {
   const parameters = facts?.parameters ?? status.parameters;
-  const pace = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
+  const roundsPerHour = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
   const traffic =
-    parameters === undefined
-      ? undefined
-      : estimateTraffic({ parameters, elementBytes: facts?.elementBytes ?? 2, roundsPerHour: pace });
+    parameters === undefined ? undefined : estimateTraffic({ parameters, elementBytes: facts?.elementBytes ?? 2, roundsPerHour });
   const { roundBytes, hourBytes } = traffic ?? {};
   setText(
     html('what-traffic'),
@@ -232,7 +230,7 @@ function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbe
   );
   setText(html('run-title'), facts?.name ?? texts.progress);
   drawList(html('facts'), factLines(facts, host, texts, numbers));
-  // Empty frames, before there is anything, only push away what can be read.
+  // Empty frames would only push the text down.
   show(html('live-parts'), facts !== undefined && (facts.sample !== undefined || facts.losses.length > 1));
   if (facts) drawLive(facts, language, texts, numbers);
 }
@@ -253,7 +251,7 @@ function factLines(facts: RunFacts | undefined, host: string, texts: Texts, numb
   return lines.filter((line): line is [string, string] => line[1] !== undefined);
 }
 
-/** What is in the list now, so that nothing is touched that stays. */
+/** Changes only what differs from the list as it is. */
 function drawList(list: HTMLElement, lines: readonly (readonly [string, string])[]): void {
   if (list.children.length !== lines.length) {
     list.replaceChildren(
@@ -271,7 +269,7 @@ function drawList(list: HTMLElement, lines: readonly (readonly [string, string])
   });
 }
 
-/** What the curve shows; drawn anew only when there is something new. */
+/** What the curve shows: it is drawn again only when that changes. */
 let drawn = '';
 
 function drawLive({ sample, losses, validation }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
@@ -289,8 +287,8 @@ function drawLive({ sample, losses, validation }: RunFacts, language: Language, 
   html('curve').replaceChildren(curve ?? element('p', texts.curveNone));
 }
 
-function drawCredit({ credit, terms }: Scene, texts: Texts, numbers: Numbers): void {
+function drawCredit({ credit, settings }: Scene, texts: Texts, numbers: Numbers): void {
   show(html('credit'), credit.characters > 0);
-  const name = terms.name.trim() || texts.anonymous;
+  const name = settings.name.trim() || texts.anonymous;
   setText(html('credit-text'), texts.creditOf(name, numbers.whole(credit.characters), numbers.whole(credit.rounds)));
 }

@@ -1,4 +1,4 @@
-/** The script of an engine thread: see thread.ts. */
+/** The script of an engine thread; see thread.ts. */
 import { serveEngine, type ThreadOrder, type ThreadReply } from '@troupe/model/threads';
 import { createWasmEngine } from '@troupe/model/wasm';
 import { workerScope } from './scope.js';

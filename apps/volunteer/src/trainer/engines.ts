@@ -1,5 +1,5 @@
 /// <reference types="@webgpu/types" />
-/** The engines that a browser has, and the fastest of them for a model, by measurement. */
+/** Chooses the fastest engine that this browser has for a model, by measuring them. */
 import { race, REPRODUCIBLE_ENGINE, trialProblem, type RaceResult, type Runner } from '@troupe/engines';
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createThreadedEngine } from '@troupe/model/threads';
@@ -10,26 +10,26 @@ import { openEngineThread } from './thread.js';
 export interface Choice {
   readonly kind: EngineKind;
   readonly trials: readonly EngineTrial[];
-  /** Several threads make it faster. */
+  /** It can use several threads. */
   readonly threaded: boolean;
   /** @throws EngineError */
   open(threads: number): Promise<Engine>;
 }
 
 export interface ChooseOptions {
-  /** Engines (EngineInfo.name) that were lost before. */
+  /** Engines (EngineInfo.name) that failed before. */
   readonly not: readonly string[];
   readonly reproducible: boolean;
-  /** Threads to try `wasm-threads` with; at least 1. */
+  /** Threads for the trial of `wasm-threads`; at least 1. */
   readonly threads: number;
-  /** The only one to take, for tests and the curious; a GPU that is imitated in software is then taken too. */
+  /** The only engine to use, for tests and experiments; `webgpu` then also accepts a software-emulated GPU. */
   readonly only?: EngineKind | undefined;
   nowMs(): number;
 }
 
 const TRIAL_MS = 600;
 
-/** Memory is shared between threads only where the page is isolated from others (COOP and COEP). */
+/** Threads can share memory only in pages that are isolated from others (COOP and COEP). */
 const hasThreads = (): boolean => typeof SharedArrayBuffer !== 'undefined';
 
 /** @throws EngineError when there is none */
@@ -81,7 +81,7 @@ function opener(kind: EngineKind, variant: string | undefined, { nowMs }: Choose
   if (kind === 'webgpu') return openGpu;
   return async (config, limits, threads) => {
     const choice = variant === undefined ? { now: nowMs } : { variant };
-    // A thread of its own, even a single one, keeps the links alive while a gradient takes seconds.
+    // A separate thread, even a single one, keeps the links alive while a gradient takes seconds.
     if (!hasThreads()) return createWasmEngine(config, limits, choice);
     const count = kind === 'wasm' ? 1 : threads;
     return createThreadedEngine(config, limits, { threads: count, openThread: () => openEngineThread(variant) });

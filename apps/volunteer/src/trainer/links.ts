@@ -1,7 +1,7 @@
 import { connectBrowser } from '@troupe/transport/browser';
 import { tap, type Connection } from '@troupe/transport';
 
-/** The trainer's links: what went over them is counted, and all of them can be broken off at once. */
+/** The trainer's links: counts their traffic, and can close all of them at once. */
 export interface Links {
   /** @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
@@ -10,7 +10,7 @@ export interface Links {
   breakOff(reason: string): void;
 }
 
-/** @param onEnd a link has ended, from whichever side */
+/** @param onEnd called when a link has ended, from either side */
 export function createLinks(onEnd: () => void): Links {
   const open = new Set<Connection>();
   let sentBytes = 0;

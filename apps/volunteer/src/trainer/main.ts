@@ -1,4 +1,4 @@
-/** The trainer: a Web Worker in which this volunteer's part of the run is computed. */
+/** The trainer: a Web Worker that computes this volunteer's part of the run. */
 import { createStarCollective } from '@troupe/collective/star';
 import { EngineError } from '@troupe/model';
 import { runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
@@ -7,27 +7,27 @@ import { planEffort, type Effort } from '../decisions/share.js';
 import type { EngineKind, Failure, Order, Report } from '../messages.js';
 import { chooseEngine } from './engines.js';
 import { createLinks } from './links.js';
-import { createNaps } from './naps.js';
+import { createSleeper } from './sleeper.js';
 import { createTally } from './tally.js';
 import { createThrottledEngine, type Work } from './throttled-engine.js';
 import { workerScope } from './scope.js';
 
-/** How often the page is told of progress. */
-const TELL_MS = 250;
+/** How often the trainer reports progress to the page. */
+const REPORT_MS = 250;
 
 const scope = workerScope<Order, Report>();
 const report = (message: Report): void => scope.postMessage(message);
 const nowMs = (): number => performance.now();
 const leaving = new AbortController();
-const naps = createNaps();
-/** Between gradients. Who is cut off from the run, or sent away, need not rest before it hears of that. */
-const rests = createNaps();
+const waits = createSleeper();
+/** Rests between gradients; a link that ends ends them too, so that the worker hears of it at once. */
+const rests = createSleeper();
 const links = createLinks(() => rests.wake());
 const tally = createTally();
 let heat = COOL;
 let share = 1;
 
-function tell(): void {
+function reportProgress(): void {
   const news = tally.take(links.sentBytes, links.receivedBytes, heat.factor);
   if (news) report(news);
 }
@@ -42,12 +42,12 @@ function onLog(entry: WorkerLog): void {
     tally.computed(entry.round, entry.credit);
     return;
   }
-  // In the order in which it happened: after the last word nothing is computing any more.
-  tell();
+  // Progress comes before the entry, in the order in which it happened.
+  reportProgress();
   report({ kind: 'log', entry });
 }
 
-/** Cores of this machine, or as many as the browser admits to. */
+/** Cores of this machine, as far as the browser reports them. */
 const cores = (): number => navigator.hardwareConcurrency || 1;
 const effort = (threaded: boolean, kind: EngineKind): Effort =>
   planEffort(share * heat.factor, kind === 'webgpu' ? 1 : cores(), threaded);
@@ -57,7 +57,7 @@ function createPorts(only: EngineKind | undefined): WorkerPorts {
     connect: links.connect,
     collective: createStarCollective({ connect: links.connect }),
     async createEngine(config, limits, wishes) {
-      // Two at least, or it would not be known whether more are of use when the person gives more.
+      // At least two, to know whether threads pay off when the volunteer raises the share.
       const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));
       const choice = await chooseEngine(config, limits, { ...wishes, threads, only, nowMs });
       const { signal } = leaving;
@@ -68,22 +68,22 @@ function createPorts(only: EngineKind | undefined): WorkerPorts {
       return engine;
     },
     nowMs,
-    sleep: naps.sleep,
+    sleep: waits.sleep,
     random: Math.random,
     log: onLog,
   };
 }
 
 async function start({ address, token, name, only }: Order & { kind: 'start' }): Promise<void> {
-  const telling = setInterval(tell, TELL_MS);
+  const timer = setInterval(reportProgress, REPORT_MS);
   let failure: Failure | undefined;
   try {
     await runWorker({ address, token, name, kind: 'browser', ports: createPorts(only), signal: leaving.signal });
   } catch (error) {
     failure = failureOf(error);
   } finally {
-    clearInterval(telling);
-    tell();
+    clearInterval(timer);
+    reportProgress();
     report({ kind: 'ended', failure });
   }
 }
@@ -109,7 +109,7 @@ scope.onmessage = ({ data: order }) => {
       return;
     case 'reconnect':
       links.breakOff(order.reason);
-      naps.wake();
+      waits.wake();
       return;
     default:
       order satisfies never;

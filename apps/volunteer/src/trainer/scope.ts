@@ -1,4 +1,4 @@
-/** What a dedicated worker has and a page lacks; the compiler knows only one of the two at a time. */
+/** The global scope of a dedicated worker; the compiler knows either that of a page or that of a worker. */
 export interface WorkerScope<In, Out> {
   readonly name: string;
   postMessage(message: Out): void;

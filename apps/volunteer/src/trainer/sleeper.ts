@@ -1,11 +1,11 @@
-/** Waits that an abort or a call ends early. */
-export interface Naps {
+/** Waits that an abort or `wake` ends early. */
+export interface Sleeper {
   /** Resolves after `ms` or when woken; rejects with the signal's reason when aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   wake(): void;
 }
 
-export function createNaps(): Naps {
+export function createSleeper(): Sleeper {
   const sleeping = new Set<() => void>();
   return {
     sleep: (ms, signal) =>

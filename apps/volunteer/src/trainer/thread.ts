@@ -1,8 +1,8 @@
 import type { EngineThread, ThreadReply } from '@troupe/model/threads';
 
-/** An engine thread: a Web Worker of the trainer. `variant`: the one to take; undefined: the first thread measures. */
+/** Opens an engine thread, a Web Worker of the trainer. @param variant of the kernels; undefined: the first thread measures them */
 export function openEngineThread(variant: string | undefined): EngineThread {
-  // A name is all that a worker is given before its first message.
+  // The name is the only thing that a Web Worker receives before its first message.
   const worker = new Worker(new URL('./engine-thread.js', import.meta.url), { type: 'module', name: variant ?? '' });
   let terminated = false;
   return {

@@ -3,7 +3,7 @@ import { restMs, type Effort } from '../decisions/share.js';
 
 export interface Work {
   readonly characters: number;
-  /** The rest before it is not part of it. */
+  /** Without the rest before it. */
   readonly busyMs: number;
   readonly threads: number;
 }
@@ -11,20 +11,20 @@ export interface Work {
 export interface ThrottleOptions {
   /** @throws EngineError */
   open(threads: number): Promise<Engine>;
-  /** What the machine gives at this moment; may be another at each call. */
+  /** What the machine gives now; may change between calls. */
   effort(): Effort;
   onWork(work: Work): void;
   /** Monotonic, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
-  /** Of the session: rests end with it. */
+  /** Aborts rests. */
   readonly signal: AbortSignal;
 }
 
 /**
- * An engine that takes no more of the machine than it is given: it rests before a gradient for what the one before has cost, and comes
- * back with more or fewer threads when that is what it gets. Time that went by between the two counts as rest.
+ * An engine that uses no more of the machine than it is given. Before each gradient it rests in proportion to the time of the previous
+ * one; time that passed in between counts as rest. It is opened again when the number of threads changes.
  * @throws EngineError
  */
 export async function createThrottledEngine(options: ThrottleOptions): Promise<Engine> {
@@ -38,7 +38,7 @@ class ThrottledEngine implements Engine {
   #threads: number;
   #busyMs = 0;
   #idleSinceMs: number;
-  /** The caller's own array, which holds what was set last whenever a gradient is asked for. */
+  /** The caller's array, which still holds the current parameters when a gradient is requested. */
   #parameters: Float32Array | undefined;
   #disposed = false;
 
@@ -92,7 +92,7 @@ class ThrottledEngine implements Engine {
     if (leftMs >= 1) await sleep(leftMs, signal);
     const { threads } = effort();
     if (threads === this.#threads) return;
-    // The old one first: two at once may be more memory than a phone gives a page.
+    // The old engine goes first: two at once may need more memory than a phone gives a page.
     this.#engine.dispose();
     const engine = await this.#options.open(threads);
     if (this.#disposed) {
