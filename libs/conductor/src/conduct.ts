@@ -1,20 +1,22 @@
 /** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
-import type { RunPhase, RunStatus, WorkerView } from '@troupe/run';
-import { createRunState, NO_WORKER, type RunInput, type RunSettings, type RunState } from '@troupe/scheduler';
+import type { RunStatus, WorkerView } from '@troupe/run';
+import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
-import { createControlServer, type ControlServer } from './control-server.js';
-import { createFollowUps } from './follow-ups.js';
-import { createOverview, type Overview } from './overview.js';
+import { createAnnouncer, type Announcer } from './announcer.js';
+import { ControlServer } from './control-server.js';
+import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
+import { FollowUps } from './follow-ups.js';
+import { phaseOf, standingAfter, type Standing } from './phase.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
-import { createRunShell, type Ending, type RunShell } from './run-shell.js';
+import { createRoster, updateRoster, type Roster } from './roster.js';
+import { RunShell } from './run-shell.js';
 import { configNow, type Knobs, type Training } from './training.js';
+import { workerViews } from './worker-views.js';
 
 /** Deadlines are kept to this. */
 const TICK_MS = 100;
 const GOODBYE_MS = 3_000;
-/** Holds a reproducible run back while too many of its validations are pending. */
-const VALIDATION = 'validation';
 
 /** Rounds between validations, checkpoints and samples; 0 = only at the end. */
 export interface Cadences {
@@ -48,10 +50,10 @@ export interface Conductor {
   /** A row for each worker that a dashboard lists, those that left lately among them. */
   workers(): WorkerView[];
   /** For who steers the run. */
-  feed(input: Extract<RunInput, { type: 'pause' | 'continue' | 'stop' }>): void;
+  feed(order: Extract<Order, { type: 'pause' | 'continue' | 'stop' }>): void;
   /** From the next round on. In a reproducible run nothing but config and corpus may decide: whoever asks is to be turned down. */
   tune(knobs: Partial<Knobs>): void;
-  /** See ControlDoor.remove. */
+  /** See ControlServer.remove. */
   remove(workerId: string, reason: string, ban: boolean): string | undefined;
   /** Saves the run as it stands. @returns where, or undefined when it could not be written */
   save(): Promise<string | undefined>;
@@ -78,116 +80,163 @@ export class RunDiverged extends Error {
 export async function createConductor(options: ConductorOptions): Promise<Conductor> {
   const over = new AbortController();
   const reduce = await openReduceLink(() => host(options, over.signal), over.signal, options.ports);
-  let end: (ending: Ending) => void = () => undefined;
-  let fail: (error: unknown) => void = () => undefined;
-  const ended = new Promise<Ending>((resolve, reject) => {
-    end = resolve;
-    fail = reject;
-  });
-  // Whoever closes without conducting hears of no failure.
-  ended.catch(() => undefined);
-  let ending: Ending | undefined;
-  const { shell, control, followUps, overview } = assemble(options, reduce, (how) => end((ending = how)));
-  let lost: string | undefined;
-  const close = (): void => {
-    reduce.close('the run is over');
-    over.abort(new Error('the run is over'));
-  };
+  return new RunConductor(options, reduce, over);
+}
 
-  return {
-    shell,
-    serve: (link) => control.serve(link, over.signal),
-    status,
-    workers: () => overview.workers(shell.state),
-    feed: (input) => shell.feed(input),
-    tune: (knobs) => void Object.assign(options.training.knobs, knobs),
-    remove: (workerId, reason, ban) => control.remove(workerId, reason, ban),
-    save: () => followUps.saveNow(shell.round),
-    conduct,
-    close,
-  };
+class RunConductor implements Conductor {
+  readonly shell: RunShell;
+  readonly #options: ConductorOptions;
+  readonly #reduce: ReduceLink;
+  readonly #over: AbortController;
+  readonly #put: (event: ConductorEvent) => void;
+  readonly #roster: Roster;
+  readonly #announcer: Announcer;
+  readonly #control: ControlServer;
+  readonly #followUps: FollowUps;
+  readonly #ended = createPromise<Ending>();
+  #standing: Standing = {};
 
-  function status(): ConductorStatus {
-    const { state } = shell;
-    const [phase, phaseReason] = phaseOf(state, ending, lost);
+  constructor(options: ConductorOptions, reduce: ReduceLink, over: AbortController) {
+    const { training, ports } = options;
+    const startMs = ports.nowMs();
+    this.#options = options;
+    this.#reduce = reduce;
+    this.#over = over;
+    this.#put = createEventQueue((event) => this.#handle(event));
+    this.#roster = createRoster(startMs);
+    this.#announcer = createAnnouncer({ config: training.config, roster: this.#roster, startMs });
+    this.#control = createControlServer(options, reduce, this.#roster, this.#put);
+    const state = createRunState(runSettings(options), training.round);
+    this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
+    this.#followUps = new FollowUps({ ...options, put: this.#put });
+    // Whoever closes without conducting hears of no failure.
+    this.#ended.promise.catch(() => undefined);
+  }
+
+  /** Every event takes this way through the parts: first the folds, so that each part that acts finds them up to date. */
+  #handle(event: ConductorEvent): void {
+    const nowMs = this.#options.ports.nowMs();
+    updateRoster(this.#roster, event, nowMs);
+    this.#standing = standingAfter(this.#standing, event);
+    const news = this.#announcer(event, nowMs, this.shell.state.phase === 'over');
+    if (news) this.#options.ports.report(news);
+    this.shell.handle(event, nowMs);
+    this.#followUps.handle(event);
+    if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
+  }
+
+  serve(link: Connection): Promise<void> {
+    return this.#control.serve(link, this.#over.signal);
+  }
+
+  status(): ConductorStatus {
+    const { state } = this.shell;
+    const [phase, phaseReason] = phaseOf(state, this.#standing);
     return {
       phase,
       phaseReason,
       pausedBy: [...state.pausedBy],
       round: state.round,
-      config: configNow(options.training),
-      workerCount: control.workers,
+      config: configNow(this.#options.training),
+      workerCount: this.#roster.connected,
     };
   }
 
-  async function conduct(signal: AbortSignal): Promise<void> {
-    const { writer, ports } = options;
-    listenToReduce().catch(fail);
-    tickUntil(over.signal, ports, shell).catch(fail);
-    const stop = (): void => shell.feed({ type: 'stop' });
-    signal.addEventListener('abort', stop, { once: true });
-    let concluding = false;
+  workers(): WorkerView[] {
+    return workerViews(this.#roster, this.shell.state, this.#options.ports.nowMs());
+  }
+
+  feed(order: Order): void {
+    this.#put({ type: 'order', order });
+  }
+
+  tune(knobs: Partial<Knobs>): void {
+    Object.assign(this.#options.training.knobs, knobs);
+  }
+
+  remove(workerId: string, reason: string, ban: boolean): string | undefined {
+    return this.#control.remove(workerId, reason, ban);
+  }
+
+  save(): Promise<string | undefined> {
+    return this.#followUps.saveNow(this.shell.round);
+  }
+
+  close(): void {
+    this.#reduce.close('the run is over');
+    this.#over.abort(new Error('the run is over'));
+  }
+
+  async conduct(signal: AbortSignal): Promise<void> {
+    this.#listen().catch(this.#ended.reject);
+    this.#tick().catch(this.#ended.reject);
     try {
-      shell.feed({ type: 'start' });
-      if (signal.aborted) stop();
-      const how = await ended;
-      if (how.type === 'fail') {
-        await control.dismissAll('diverged', GOODBYE_MS);
-        throw new RunDiverged(how.reason, writer.place);
-      }
-      concluding = true;
-      const saved = await followUps.saveNow(how.round);
-      // Rounds that are on no disk have to be computed again, by workers that are still there.
-      if (saved === undefined) control.closeAll('the last rounds could not be saved');
-      else await control.dismissAll(how.outcome, GOODBYE_MS);
-      await followUps.conclude(how, saved, signal);
-    } catch (error) {
-      // The replica is sound whatever else broke, but for a step cut short: nothing trained is lost.
-      if (!concluding && !(error instanceof RunDiverged)) {
-        // Workers come back by themselves should the run be resumed.
-        control.closeAll('the coordinator has failed');
-        if (shell.sound) await followUps.saveNow(shell.round);
-      }
-      throw error;
+      await this.#conclude(await this.#train(signal), signal);
     } finally {
-      signal.removeEventListener('abort', stop);
-      await writer.settled();
+      await this.#options.writer.settled();
     }
   }
 
-  function listenToReduce(): Promise<void> {
-    const { report } = options.ports;
-    return reduce.listen({
-      onEvent(event) {
-        overview.onReduce(event, shell.state);
-        shell.onReduce(event);
+  /** Until the run core is done. @throws RunDiverged, what no reconnecting mends; the run is saved then as far as it is sound */
+  async #train(signal: AbortSignal): Promise<Extract<Ending, { type: 'finish' }>> {
+    const stop = (): void => this.feed({ type: 'stop' });
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      this.feed({ type: 'start' });
+      if (signal.aborted) stop();
+      const ending = await this.#ended.promise;
+      if (ending.type === 'finish') return ending;
+      await this.#control.dismissAll('diverged', GOODBYE_MS);
+      throw new RunDiverged(ending.reason, this.#options.writer.place);
+    } catch (error) {
+      if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  /** The replica is sound whatever else broke, but for a step cut short: nothing trained is lost. */
+  async #saveWhatIsSound(): Promise<void> {
+    // Workers come back by themselves should the run be resumed.
+    this.#control.closeAll('the coordinator has failed');
+    if (this.shell.sound) await this.save();
+  }
+
+  /** @throws NotSaved */
+  async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
+    const saved = await this.#followUps.saveNow(ending.round);
+    // Rounds that are on no disk have to be computed again, by workers that are still there.
+    if (saved === undefined) this.#control.closeAll('the last rounds could not be saved');
+    else await this.#control.dismissAll(ending.outcome, GOODBYE_MS);
+    await this.#followUps.conclude(ending, saved, signal);
+  }
+
+  #listen(): Promise<void> {
+    const put = this.#put;
+    return this.#reduce.listen({
+      onEvent: (event) => {
+        const timely = reduceEvent(event, this.shell.state);
+        if (timely) put(timely);
       },
-      onLost(reason) {
-        lost = `the all-reduce service is lost (${reason}); reconnecting`;
-        report({ event: 'waiting', reason: lost });
-      },
-      onRefused: (reason, remedy) => report({ event: 'note', level: 'warn', text: reason, remedy }),
-      onRestored() {
-        lost = undefined;
-        overview.reopened();
-        shell.feed({ type: 'reopen' });
-      },
+      onLost: (reason) => put({ type: 'reduceLost', reason }),
+      onRefused: (reason, remedy) => put({ type: 'reduceRefused', reason, remedy }),
+      onRestored: () => put({ type: 'reduceRestored' }),
     });
   }
-}
 
-function phaseOf(state: RunState, ending: Ending | undefined, lost: string | undefined): [RunPhase, reason: string] {
-  if (state.phase === 'over') {
-    if (ending?.type === 'fail') return ['over', `failed: ${ending.reason}`];
-    return ['over', ending?.outcome === 'stopped' ? 'stopped' : 'all rounds are computed'];
+  async #tick(): Promise<void> {
+    const { signal } = this.#over;
+    for (;;) {
+      try {
+        await this.#options.ports.sleep(TICK_MS, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        throw error;
+      }
+      this.feed({ type: 'tick' });
+    }
   }
-  if (state.phase === 'idle') return ['starting', 'the first round is about to open'];
-  if (lost !== undefined) return ['waiting', lost];
-  const people = [...state.pausedBy].filter((by) => by !== VALIDATION);
-  if (people.length > 0) return ['paused', `paused by ${people.join(', ')}`];
-  if (state.pausedBy.has(VALIDATION)) return ['waiting', 'validation is behind, and a reproducible run leaves none out'];
-  if (state.waiting) return ['waiting', NO_WORKER];
-  return ['running', `round ${state.round + 1} of ${state.settings.rounds} is being computed`];
 }
 
 async function host({ training, ports, reduceToken, reduceAddress }: ConductorOptions, signal: AbortSignal) {
@@ -207,62 +256,23 @@ async function host({ training, ports, reduceToken, reduceAddress }: ConductorOp
   });
 }
 
-interface Assembled {
-  readonly shell: RunShell;
-  readonly control: ControlServer;
-  readonly followUps: ReturnType<typeof createFollowUps>;
-  readonly overview: Overview;
-}
-
-function assemble(options: ConductorOptions, reduce: ReduceLink, onEnd: (ending: Ending) => void): Assembled {
-  const { training, ports } = options;
-  const overview = createOverview(() => ports.nowMs());
-  const followUps = createFollowUps({
-    ...options,
-    nowMs: () => ports.nowMs(),
-    timestamp: () => ports.timestamp(),
-    deadline: (ms) => ports.deadline(ms),
-    report: (event) => ports.report(event),
-    workers: () => shell.workers,
-    timing: () => overview.timing,
-    hold: (on) => shell.feed({ type: on ? 'pause' : 'continue', by: VALIDATION }),
-  });
-  const shell = createRunShell({
-    ...training,
-    state: createRunState(runSettings(options), training.round),
-    nowMs: () => ports.nowMs(),
-    host: reduce,
-    control: () => control,
-    onUpdate: (update) => followUps.onUpdate(update),
-    onDue: (effect) => followUps.onDue(effect),
-    onWaiting: (reason) => ports.report({ event: 'waiting', reason }),
-    onTell: (text) => ports.report({ event: 'decision', round: shell.round, text }),
-    onEnd,
-  });
-  const control = createControlServer({
-    token: options.token,
-    ...welcomeOf(options),
+function createControlServer(
+  { training, ports, token, reduceAddress }: ConductorOptions,
+  reduce: ReduceLink,
+  roster: Roster,
+  put: (event: ConductorEvent) => void,
+): ControlServer {
+  const { runId, config, layout } = training;
+  return new ControlServer({
+    token,
+    layoutHash: layout.hash,
+    welcome: { runId, config, layoutHash: layout.hash, reduceAddress },
+    roster,
+    reduce,
+    put,
     deadline: (ms) => ports.deadline(ms),
     secret: (bytes) => ports.secret(bytes),
-    admit: (workerId, ticket) => reduce.admit(workerId, ticket),
-    dismiss: (workerId, reason) => reduce.dismiss(workerId, reason),
-    feed: (input) => shell.feed(input),
-    onHeard({ workerId, name }, message) {
-      if (message.type === 'hello') overview.joined(workerId, name, message.kind);
-      overview.heard(workerId, message);
-    },
-    onChange(worker, change, reason) {
-      if (change === 'left') overview.left(worker.workerId, reason);
-      // That everyone leaves when the run is over is no news.
-      if (change === 'left' && shell.state.phase === 'over') return;
-      ports.report({ event: 'worker', ...worker, change, reason, workers: control.workers });
-    },
   });
-  return { shell, control, followUps, overview };
-}
-
-function welcomeOf({ training: { runId, config, layout }, reduceAddress }: ConductorOptions) {
-  return { layoutHash: layout.hash, welcome: { runId, config, layoutHash: layout.hash, reduceAddress } };
 }
 
 function runSettings({ training: { config, streams }, cadences }: ConductorOptions): RunSettings {
@@ -270,14 +280,9 @@ function runSettings({ training: { config, streams }, cadences }: ConductorOptio
   return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...cadences };
 }
 
-async function tickUntil(over: AbortSignal, ports: ConductorPorts, shell: RunShell): Promise<void> {
-  for (;;) {
-    try {
-      await ports.sleep(TICK_MS, over);
-    } catch (error) {
-      if (over.aborted) return;
-      throw error;
-    }
-    shell.feed({ type: 'tick' });
-  }
+function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
+  let resolve: (value: T) => void;
+  let reject: (error: unknown) => void;
+  const promise = new Promise<T>((...settle) => ([resolve, reject] = settle));
+  return { promise, resolve: resolve!, reject: reject! };
 }

@@ -1,11 +1,11 @@
-/** What follows a round: progress for people, validations, samples and checkpoints. No round waits for any of it. */
+/** What follows a round: validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
-import type { ReduceUpdate } from '@troupe/collective';
-import type { RoundTiming, RunEvent } from '@troupe/run';
-import type { RunEffect } from '@troupe/scheduler';
-import type { CheckpointWriter, SideJobs } from './ports.js';
-import { createProgress } from './progress.js';
+import type { ConductorEvent } from './events.js';
+import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { validationHistoryUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
+
+/** Holds a reproducible run back while too many of its validations are pending. */
+export const VALIDATION = 'validation';
 
 const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
@@ -19,20 +19,10 @@ export interface FollowUpParts {
   readonly training: Training;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  /** The best checkpoint of before, in a resumed run. */
+  /** The best checkpoint of an earlier part of the run, in a resumed run. */
   readonly bestPath?: string | undefined;
-  report(event: RunEvent): void;
-  nowMs(): number;
-  /** ISO 8601. */
-  timestamp(): string;
-  /** Aborts after `ms`. */
-  deadline(ms: number): AbortSignal;
-  /** Workers at work. */
-  workers(): number;
-  /** Of the round just completed. */
-  timing(): RoundTiming;
-  /** Holds the run back, and lets it go on. */
-  hold(on: boolean): void;
+  readonly ports: Pick<ConductorPorts, 'report' | 'timestamp' | 'deadline'>;
+  put(event: ConductorEvent): void;
 }
 
 export interface Concluding {
@@ -40,105 +30,108 @@ export interface Concluding {
   readonly outcome: 'completed' | 'stopped';
 }
 
-export interface FollowUps {
-  onUpdate(update: ReduceUpdate): void;
-  onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
+export class FollowUps {
+  readonly #parts: FollowUpParts;
+  readonly #reproducible: boolean;
+  #bestPath: string | undefined;
+  #concluded = false;
+  /** Validations asked for and not done, and the end of the last of them. */
+  #evaluations = 0;
+  #evaluated: Promise<void> = Promise.resolve();
+  /** Waits for the validations of its rounds. */
+  #offered: Checkpoint | undefined;
+
+  constructor(parts: FollowUpParts) {
+    this.#parts = parts;
+    this.#reproducible = isReproducible(parts.training.config);
+    this.#bestPath = parts.bestPath;
+  }
+
+  /** Starts what is due; nothing waits for it. */
+  handle(event: ConductorEvent): void {
+    if (event.type !== 'outcome') return;
+    const { outcome } = event;
+    const { side, training } = this.#parts;
+    switch (outcome.type) {
+      case 'checkpoint':
+        return this.#offer(this.#snapshot(outcome.round));
+      case 'evaluate':
+        // One that is still running when the next is due means that validation is the slower of the two: it is left out.
+        if (this.#reproducible || side.pending === 0) this.#evaluateSoon(this.#snapshot(outcome.round));
+        return;
+      case 'sample':
+        if (side.pending <= 1) this.#inTheBackground(this.#sample(training.replica.parameters, outcome.round, SAMPLE_CHARS));
+        return;
+      default:
+    }
+  }
+
   /** Saves the run as it stands after `round` rounds. @returns where, or undefined when it could not be written. Never rejects. */
-  saveNow(round: number): Promise<string | undefined>;
+  saveNow(round: number): Promise<string | undefined> {
+    return this.#save(this.#snapshot(round));
+  }
+
   /**
    * Says goodbye to a run that was saved at `saved` (undefined: it could not be); after the last round validates and samples first, unless
    * `stop` is aborted, and saves once more.
    * @throws NotSaved
    */
-  conclude(ending: Concluding, saved: string | undefined, stop: AbortSignal): Promise<void>;
-}
-
-export function createFollowUps(parts: FollowUpParts): FollowUps {
-  const { training, side, writer, report } = parts;
-  const { config, history, vocabulary } = training;
-  const reproducible = isReproducible(config);
-  const progress = createProgress(parts.nowMs());
-  let computed = 0;
-  const startMs = parts.nowMs();
-  let bestPath = parts.bestPath;
-  let concluded = false;
-  /** Validations asked for and not done, and the end of the last of them. */
-  let evaluations = 0;
-  let evaluated: Promise<void> = Promise.resolve();
-  /** Waits for the validations of its rounds. */
-  let offered: Checkpoint | undefined;
-
-  return { onUpdate, onDue, saveNow: (round) => save(snapshot(round)), conclude };
-
-  function onUpdate({ round, tokens, lossSum, gradientNorm, clipScale, learningRate }: ReduceUpdate): void {
-    const nowMs = parts.nowMs();
-    const { roundMs, charsPerSecond } = progress.add(tokens, nowMs);
-    computed++;
-    const left = config.rounds - (round + 1);
-    report({
-      event: 'round',
-      round: round + 1,
-      rounds: config.rounds,
-      trainLoss: lossSum / tokens,
-      gradientNorm,
-      clipScale,
-      learningRate,
-      roundMs,
-      charsPerSecond,
-      etaMs: (left * (nowMs - startMs)) / computed,
-      workers: parts.workers(),
-      timing: parts.timing(),
+  async conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
+    const { training, writer, ports } = this.#parts;
+    let saved = savedFirst;
+    if (outcome === 'completed') {
+      await Promise.race([this.#lastLook(round), aborted(stop)]);
+      // Once more, with the last validation in its history.
+      saved = (await writer.save(this.#snapshot(round), false)) ?? saved;
+    }
+    this.#concluded = true;
+    await writer.settled();
+    if (saved === undefined) throw new NotSaved(writer.place, round);
+    const { best } = training.history;
+    ports.report({
+      event: 'finished',
+      round,
+      reason: outcome,
+      checkpoint: saved,
+      ...(this.#bestPath === undefined ? {} : { bestCheckpoint: this.#bestPath }),
+      ...(best === undefined ? {} : { validationLoss: best.validationLoss }),
     });
   }
 
-  function onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void {
-    switch (effect.type) {
-      case 'checkpoint':
-        return offer(snapshot(effect.round));
-      case 'evaluate':
-        // One that is still running when the next is due means that validation is the slower of the two: it is left out.
-        if (reproducible || side.pending === 0) evaluateSoon(snapshot(effect.round));
-        return;
-      case 'sample':
-        if (side.pending <= 1) inTheBackground(sample(training.replica.parameters, effect.round, SAMPLE_CHARS));
-        return;
-      default:
-        effect satisfies never;
-    }
-  }
-
-  function snapshot(round: number): Checkpoint {
-    return takeCheckpoint(training, round, parts.timestamp());
+  #snapshot(round: number): Checkpoint {
+    return takeCheckpoint(this.#parts.training, round, this.#parts.ports.timestamp());
   }
 
   /** In a reproducible run a checkpoint has all validations of its rounds, whenever they were done: it is written after them. */
-  async function whole(checkpoint: Checkpoint): Promise<Checkpoint> {
-    if (!reproducible) return checkpoint;
-    await evaluated;
-    return { ...checkpoint, history: validationHistoryUpTo(history, checkpoint.round) };
+  async #whole(checkpoint: Checkpoint): Promise<Checkpoint> {
+    if (!this.#reproducible) return checkpoint;
+    await this.#evaluated;
+    return { ...checkpoint, history: validationHistoryUpTo(this.#parts.training.history, checkpoint.round) };
   }
 
   /** One waits at most, the newest: each is a copy of everything. */
-  function offer(checkpoint: Checkpoint): void {
-    if (!reproducible) return writer.offer(checkpoint);
-    const alone = offered === undefined;
-    offered = checkpoint;
-    if (alone) inTheBackground(offerNewest());
+  #offer(checkpoint: Checkpoint): void {
+    if (!this.#reproducible) return this.#parts.writer.offer(checkpoint);
+    const alone = this.#offered === undefined;
+    this.#offered = checkpoint;
+    if (alone) this.#inTheBackground(this.#offerNewest());
   }
 
-  async function offerNewest(): Promise<void> {
-    await evaluated;
-    const newest = offered!;
-    offered = undefined;
-    writer.offer(await whole(newest));
+  async #offerNewest(): Promise<void> {
+    await this.#evaluated;
+    const newest = this.#offered!;
+    this.#offered = undefined;
+    this.#parts.writer.offer(await this.#whole(newest));
   }
 
   /** @returns where, or undefined when it could not be written, or its validations do not end */
-  async function save(checkpoint: Checkpoint): Promise<string | undefined> {
-    if (!reproducible || evaluations === 0) return writer.save(await whole(checkpoint), false);
-    const inTime = await Promise.race([evaluated.then(() => true), aborted(parts.deadline(VALIDATION_MS)).then(() => false)]);
-    if (inTime) return writer.save(await whole(checkpoint), false);
-    report({
+  async #save(checkpoint: Checkpoint): Promise<string | undefined> {
+    const { writer, ports } = this.#parts;
+    if (!this.#reproducible || this.#evaluations === 0) return writer.save(await this.#whole(checkpoint), false);
+    const tooLong = aborted(ports.deadline(VALIDATION_MS)).then(() => false);
+    const inTime = await Promise.race([this.#evaluated.then(() => true), tooLong]);
+    if (inTime) return writer.save(await this.#whole(checkpoint), false);
+    ports.report({
       event: 'note',
       level: 'warn',
       text: `round ${checkpoint.round} is not saved: its validations are not done after ${VALIDATION_MS / 1000} s`,
@@ -147,81 +140,66 @@ export function createFollowUps(parts: FollowUpParts): FollowUps {
     return undefined;
   }
 
-  function evaluateSoon(checkpoint: Checkpoint): void {
-    evaluated = evaluateInTurn(checkpoint);
+  #evaluateSoon(checkpoint: Checkpoint): void {
+    this.#evaluated = this.#evaluateInTurn(checkpoint);
   }
 
   /** Never rejects. */
-  async function evaluateInTurn(checkpoint: Checkpoint): Promise<void> {
-    if (++evaluations > MAX_EVALUATIONS) parts.hold(true);
-    const before = evaluated;
+  async #evaluateInTurn(checkpoint: Checkpoint): Promise<void> {
+    const { put } = this.#parts;
+    if (++this.#evaluations > MAX_EVALUATIONS) put({ type: 'order', order: { type: 'pause', by: VALIDATION } });
+    const before = this.#evaluated;
     try {
-      await evaluate(checkpoint);
+      await this.#evaluate(checkpoint);
     } catch (error) {
-      complain(error as Error);
+      this.#complain(error as Error);
     }
-    if (--evaluations === MAX_EVALUATIONS) parts.hold(false);
+    if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'continue', by: VALIDATION } });
     await before;
   }
 
-  function inTheBackground(job: Promise<void>): void {
-    job.catch(complain);
+  #inTheBackground(job: Promise<void>): void {
+    job.catch((error: Error) => this.#complain(error));
   }
 
-  function complain(error: Error): void {
-    if (!concluded) report({ event: 'note', level: 'warn', text: `validation or sample left out: ${error.message}` });
+  #complain({ message }: Error): void {
+    if (this.#concluded) return;
+    this.#parts.ports.report({ event: 'note', level: 'warn', text: `validation or sample left out: ${message}` });
   }
 
-  async function evaluate(checkpoint: Checkpoint): Promise<void> {
+  async #evaluate(checkpoint: Checkpoint): Promise<void> {
+    const { training, side, writer, ports } = this.#parts;
+    const { history } = training;
     const { round } = checkpoint;
     const { lossPerChar: validationLoss, tokens } = await side.evaluate(checkpoint.parameters);
     const best = !history.best || validationLoss < history.best.validationLoss;
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
-    const then = reproducible ? validationHistoryUpTo(history, round) : { ...history, evaluations: [...history.evaluations] };
-    report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
-    if (best) bestPath = (await writer.save({ ...checkpoint, history: then }, true)) ?? bestPath;
+    const then = this.#reproducible
+      ? validationHistoryUpTo(history, round)
+      : { ...history, evaluations: [...history.evaluations] };
+    ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
+    if (best) this.#bestPath = (await writer.save({ ...checkpoint, history: then }, true)) ?? this.#bestPath;
   }
 
-  async function sample(parameters: Float32Array, round: number, length: number): Promise<void> {
+  async #sample(parameters: Float32Array, round: number, length: number): Promise<void> {
+    const { training, side, ports } = this.#parts;
+    const { vocabulary, config } = training;
     // A line break is where verse begins; a text without one begins with its first character.
     const prime = vocabulary.encode(vocabulary.characters.includes('\n') ? '\n' : vocabulary.characters[0]);
-    const ids = await side.sample(parameters, {
-      prime,
-      length,
-      seed: (config.seed + round) >>> 0,
-      temperature: SAMPLE_TEMPERATURE,
-    });
-    report({ event: 'sample', round, text: vocabulary.decode(ids) });
+    const seed = (config.seed + round) >>> 0;
+    const ids = await side.sample(parameters, { prime, length, seed, temperature: SAMPLE_TEMPERATURE });
+    ports.report({ event: 'sample', round, text: vocabulary.decode(ids) });
   }
 
-  async function conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
-    let saved = savedFirst;
-    if (outcome === 'completed') {
-      await Promise.race([lastLook(round), aborted(stop)]);
-      // Once more, with the last validation in its history.
-      saved = (await writer.save(snapshot(round), false)) ?? saved;
-    }
-    concluded = true;
-    await writer.settled();
-    if (saved === undefined) throw new NotSaved(writer.place, round);
-    report({
-      event: 'finished',
-      round,
-      reason: outcome,
-      checkpoint: saved,
-      ...(bestPath === undefined ? {} : { bestCheckpoint: bestPath }),
-      ...(history.best === undefined ? {} : { validationLoss: history.best.validationLoss }),
-    });
-  }
-
-  async function lastLook(round: number): Promise<void> {
+  async #lastLook(round: number): Promise<void> {
+    const { history, replica } = this.#parts.training;
     try {
       // A run that went on from its own end was validated there.
-      if (!history.evaluations.some((evaluation) => evaluation.round === round)) await evaluate(snapshot(round));
-      await sample(training.replica.parameters, round, FINAL_SAMPLE_CHARS);
+      if (!history.evaluations.some((evaluation) => evaluation.round === round)) await this.#evaluate(this.#snapshot(round));
+      await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS);
     } catch (error) {
-      complain(error as Error);
+      this.#complain(error as Error);
     }
   }
 }

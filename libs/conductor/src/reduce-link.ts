@@ -3,7 +3,7 @@ import { CollectiveError, type CollectiveHost } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import type { ConductorPorts } from './ports.js';
-import type { ReduceEvent } from './run-shell.js';
+import type { ReduceEvent } from './events.js';
 
 const RETRY_MS = 1_000;
 

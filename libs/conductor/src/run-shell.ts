@@ -1,161 +1,160 @@
-/** Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. */
-import { applyUpdate, type CollectiveHost, type ReduceCounted, type ReduceRejected, type ReduceUpdate } from '@troupe/collective';
-import type { Streams } from '@troupe/corpus';
-import { learningRateAt, type Replica } from '@troupe/optim';
-import { encodeLeaseBody, ProtocolError, type TrainingConfig } from '@troupe/protocol';
+/**
+ * Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. What
+ * else the core decides is put among the events of the run.
+ */
+import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
+import { learningRateAt } from '@troupe/optim';
+import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
-import type { StreamStates } from './stream-states.js';
-import type { Knobs } from './training.js';
+import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
+import type { Training } from './training.js';
 
-export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
 type Lease = Extract<RunEffect, { type: 'lease' }>;
-export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 
 export interface ShellParts {
-  readonly config: TrainingConfig;
-  /** Read when a round opens. */
-  readonly knobs: Knobs;
+  /** The knobs are read when a round opens. */
+  readonly training: Pick<Training, 'config' | 'knobs' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
+  /** The run core's, between two rounds; the shell owns it from here on. */
   readonly state: RunState;
-  readonly streams: Streams;
-  readonly states: StreamStates;
-  readonly stateFloats: number;
-  readonly replica: Replica;
-  readonly nowMs: () => number;
-  readonly host: Pick<CollectiveHost, 'openRound' | 'grant'>;
-  control(): ControlServer;
-  onUpdate(update: ReduceUpdate): void;
-  /** evaluate, sample, checkpoint: side jobs that no round waits for. */
-  onDue(effect: Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>): void;
-  onWaiting(reason: string): void;
-  /** Out of the ordinary, and what follows from it. */
-  onTell(text: string): void;
-  onEnd(ending: Ending): void;
+  readonly reduce: Pick<CollectiveHost, 'openRound' | 'grant'>;
+  readonly workers: Pick<ControlServer, 'send'>;
+  put(event: ConductorEvent): void;
 }
 
-export interface RunShell {
-  /** Rounds completed. */
-  readonly round: number;
-  /** Workers that may be lent streams. */
-  readonly workers: number;
-  /** For who looks on: read it, and do not keep it. */
+export class RunShell {
+  /** For viewers: read it, and do not keep it. */
   readonly state: RunState;
-  /** Whether replica, states and round are of one moment; false only after a failure in mid-step. */
-  readonly sound: boolean;
-  feed(input: RunInput): void;
-  onReduce(event: ReduceEvent): void;
-}
-
-export function createRunShell(parts: ShellParts): RunShell {
-  const { config, state, streams, states, replica } = parts;
+  readonly #parts: ShellParts;
   /** The core and the states have moved on, and the replica has not: nothing of it may be saved. */
-  let between = false;
+  #between = false;
 
-  return {
-    get round() {
-      return state.round;
-    },
-    get workers() {
-      return [...state.workers.values()].filter((worker) => worker.state === 'ready').length;
-    },
-    state,
-    get sound() {
-      return !between;
-    },
-    feed,
-    onReduce(event) {
-      switch (event.kind) {
-        case 'counted': {
-          if (state.phase === 'over' || event.round !== state.round) return;
-          states.count(event.streams, event.endStates);
-          const { leaseId, workerId, round, streams: ids } = event;
-          return feed({ type: 'counted', leaseId, workerId, round, streams: ids });
-        }
-        case 'rejected': {
-          const { leaseId, workerId, round, result, reason } = event;
-          return feed({ type: 'rejected', leaseId, workerId, round, result, reason });
-        }
-        case 'update':
-          return onUpdate(event);
-        default:
-          return event satisfies never;
-      }
-    },
-  };
+  constructor(parts: ShellParts) {
+    this.#parts = parts;
+    this.state = parts.state;
+  }
 
-  function feed(input: RunInput): void {
-    for (const effect of step(state, input, parts.nowMs())) perform(effect);
+  /** Rounds completed. */
+  get round(): number {
+    return this.state.round;
+  }
+
+  /** Workers that may be lent streams. */
+  get workers(): number {
+    return [...this.state.workers.values()].filter((worker) => worker.state === 'ready').length;
+  }
+
+  /** Whether replica, states and round are of one moment; false only after a failure in mid-step. */
+  get sound(): boolean {
+    return !this.#between;
+  }
+
+  /** @throws ProtocolError when an update comes before all its contributions; what the replica throws at an update */
+  handle(event: ConductorEvent, nowMs: number): void {
+    if (event.type === 'update') return this.#update(event.update, nowMs);
+    // They count together or not at all; the core may complete the round with this contribution.
+    if (event.type === 'counted') this.#parts.training.states.count(event.contribution.streams, event.contribution.endStates);
+    const input = inputOf(event);
+    if (input) for (const effect of step(this.state, input, nowMs)) this.#perform(effect);
   }
 
   /**
    * The workers apply the update at the same time as we do, so their next leases leave before our own replica steps. A contribution to
    * the new round cannot arrive before it is opened: it waits for its grant at the all-reduce.
    */
-  function onUpdate(update: ReduceUpdate): void {
-    // After the end nothing moves any more: the last checkpoint is of the round that the core stopped at.
-    if (state.phase === 'over' || update.round !== state.round) return;
-    requireWhole(state);
-    between = true;
-    states.commit();
-    const effects = step(state, { type: 'updated', round: update.round }, parts.nowMs());
-    for (const effect of effects) if (effect.type === 'lease') sendLease(effect);
-    applyUpdate(replica, update);
-    between = false;
-    parts.onUpdate(update);
+  #update(update: ReduceUpdate, nowMs: number): void {
+    const { training, put } = this.#parts;
+    requireWhole(this.state);
+    this.#between = true;
+    training.states.commit();
+    const effects = step(this.state, { type: 'updated', round: update.round }, nowMs);
+    for (const effect of effects) if (effect.type === 'lease') this.#sendLease(effect);
+    applyUpdate(training.replica, update);
+    this.#between = false;
+    put({ type: 'updated', update, readyWorkers: this.workers });
     for (const effect of effects) {
-      if (effect.type === 'lease') grant(effect);
-      else perform(effect);
+      if (effect.type === 'lease') this.#grant(effect);
+      else this.#perform(effect);
     }
   }
 
-  function perform(effect: RunEffect): void {
+  #perform(effect: RunEffect): void {
     switch (effect.type) {
       case 'openRound':
-        return openRound(effect.round);
+        return this.#openRound(effect.round);
       case 'lease':
-        grant(effect);
-        return sendLease(effect);
+        this.#grant(effect);
+        return this.#sendLease(effect);
       case 'resync':
-        return sendSnapshot(effect.workerId);
-      case 'evaluate':
-      case 'sample':
-      case 'checkpoint':
-        return parts.onDue(effect);
-      case 'waiting':
-        return parts.onWaiting(effect.reason);
-      case 'tell':
-        return parts.onTell(effect.text);
-      case 'finish':
-      case 'fail':
-        return parts.onEnd(effect);
+        return this.#sendSnapshot(effect.workerId);
       default:
-        return effect satisfies never;
+        return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
   }
 
-  function openRound(round: number): void {
-    const { learningRate: peak, clip } = parts.knobs;
+  #openRound(round: number): void {
+    const { config, knobs, replica } = this.#parts.training;
+    const { learningRate: peak, clip } = knobs;
     // As a float32: the last bit of a cosine may differ between releases of V8, and would show in every parameter.
     const learningRate = Math.fround(learningRateAt(config.schedule, peak, round, config.rounds));
-    parts.host.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
+    this.#parts.reduce.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
   }
 
-  function grant({ workerId, leaseId, round, streams: ids }: Lease): void {
-    parts.host.grant({ round, leaseId, workerId, streams: [...ids] });
+  #grant({ workerId, leaseId, round, streams }: Lease): void {
+    this.#parts.reduce.grant({ round, leaseId, workerId, streams: [...streams] });
   }
 
-  function sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
+  #sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
+    const { config, states, streams, stateFloats } = this.#parts.training;
     const given = ids.filter((_, i) => sources[i] === 'g').map((stream) => states.of(stream));
-    const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats: parts.stateFloats };
+    const shape = { streams: ids.length, window: config.window, given: given.length, stateFloats };
     const windows = ids.map((stream) => streams.streamWindow(stream, round));
     const body = encodeLeaseBody(shape, windows, given);
-    parts.control().send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
+    const { workers } = this.#parts;
+    workers.send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
   }
 
-  function sendSnapshot(workerId: string): void {
-    parts
-      .control()
-      .send(workerId, { type: 'snapshot', round: state.round, parametersDigest: replica.digest() }, replica.snapshot());
+  #sendSnapshot(workerId: string): void {
+    const { training, workers } = this.#parts;
+    const { replica } = training;
+    workers.send(workerId, { type: 'snapshot', round: this.round, parametersDigest: replica.digest() }, replica.snapshot());
+  }
+}
+
+/** What the run core hears of an event; of an update it hears when that is applied. */
+function inputOf(event: ConductorEvent): RunInput | undefined {
+  switch (event.type) {
+    case 'workerMessage':
+      return messageInput(event.worker, event.message);
+    case 'workerLeft':
+      return { type: 'workerLeft', workerId: event.worker.id, reason: event.reason };
+    case 'counted': {
+      const { leaseId, workerId, round, streams } = event.contribution;
+      return { type: 'counted', leaseId, workerId, round, streams };
+    }
+    case 'rejected': {
+      const { leaseId, workerId, round, result, reason } = event.rejection;
+      return { type: 'rejected', leaseId, workerId, round, result, reason };
+    }
+    case 'reduceRestored':
+      return { type: 'reopen' };
+    case 'order':
+      return event.order;
+    default:
+      return undefined;
+  }
+}
+
+function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMessage): RunInput {
+  switch (message.type) {
+    case 'ready':
+      return { type: 'workerReady', workerId, name, charsPerSecond: message.charsPerSecond };
+    case 'decline':
+      return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
+    case 'resync':
+      return { type: 'workerSyncing', workerId, reason: message.reason };
+    default:
+      return message satisfies never;
   }
 }
 

@@ -1,0 +1,95 @@
+/** What people and the record of the run are told of its events. */
+import type { TrainingConfig } from '@troupe/protocol';
+import type { RunEvent } from '@troupe/run';
+import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
+import { createProgress } from './progress.js';
+import type { Roster } from './roster.js';
+
+export interface AnnouncerOptions {
+  readonly config: TrainingConfig;
+  readonly roster: Pick<Roster, 'connected' | 'timing'>;
+  readonly startMs: number;
+}
+
+/** An event as people are told of it, or undefined when it is no news; `over`: the run is. */
+export type Announcer = (event: ConductorEvent, nowMs: number, over: boolean) => RunEvent | undefined;
+
+export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): Announcer {
+  const progress = createProgress(startMs);
+  let computed = 0;
+
+  return (event, nowMs, over) => {
+    switch (event.type) {
+      case 'workerJoined':
+        return ofWorker(event.worker, 'joined', `from ${event.worker.remote}`);
+      case 'workerMessage':
+        return ofMessage(event);
+      case 'workerLeft':
+        // That everyone leaves when the run is over is no news.
+        return over ? undefined : ofWorker(event.worker, 'left', event.reason);
+      case 'peerRefused':
+        return ofWorker({ id: '', name: event.name }, 'refused', event.reason);
+      case 'reduceLost':
+        return { event: 'waiting', reason: reduceIsLost(event.reason) };
+      case 'reduceRefused':
+        return { event: 'note', level: 'warn', text: event.reason, remedy: event.remedy };
+      case 'updated':
+        return ofRound(event, nowMs);
+      case 'outcome':
+        return ofOutcome(event.outcome, event.round);
+      default:
+        return undefined;
+    }
+  };
+
+  function ofWorker(
+    { id: workerId, name }: { readonly id: string; readonly name: string },
+    change: Extract<RunEvent, { event: 'worker' }>['change'],
+    reason: string,
+  ): RunEvent {
+    return { event: 'worker', workerId, name, change, reason, workers: roster.connected };
+  }
+
+  function ofMessage({ worker, message }: Extract<ConductorEvent, { type: 'workerMessage' }>): RunEvent | undefined {
+    const [change, reason] = noteworthy(message) ?? [];
+    return change && ofWorker(worker, change, reason!);
+  }
+
+  function ofRound({ update, readyWorkers }: Extract<ConductorEvent, { type: 'updated' }>, nowMs: number): RunEvent {
+    const { round, tokens, lossSum, gradientNorm, clipScale, learningRate } = update;
+    const { roundMs, charsPerSecond } = progress.add(tokens, nowMs);
+    computed++;
+    const left = config.rounds - (round + 1);
+    return {
+      event: 'round',
+      round: round + 1,
+      rounds: config.rounds,
+      trainLoss: lossSum / tokens,
+      gradientNorm,
+      clipScale,
+      learningRate,
+      roundMs,
+      charsPerSecond,
+      etaMs: (left * (nowMs - startMs)) / computed,
+      workers: readyWorkers,
+      timing: roster.timing,
+    };
+  }
+}
+
+function noteworthy(message: WorkerMessage): ['ready' | 'resynced', reason: string] | undefined {
+  if (message.type === 'ready') return ['ready', `${message.engine}, ${Math.round(message.charsPerSecond)} chars/s`];
+  if (message.type === 'resync' && message.reason !== 'joining') return ['resynced', message.reason];
+  return undefined;
+}
+
+function ofOutcome(outcome: Outcome, round: number): RunEvent | undefined {
+  if (outcome.type === 'waiting') return { event: 'waiting', reason: outcome.reason };
+  if (outcome.type === 'tell') return { event: 'decision', round, text: outcome.text };
+  return undefined;
+}
+
+/** What a run waits for that has lost its all-reduce service. */
+export function reduceIsLost(reason: string): string {
+  return `the all-reduce service is lost (${reason}); reconnecting`;
+}

@@ -1,0 +1,209 @@
+/**
+ * Who takes part in a run: one entry for each worker, and where the time of a round goes. The roster is a fold over the events of the
+ * run. It decides nothing; what the scheduler knows of a worker is the run core's own.
+ */
+import type { ReduceCounted } from '@troupe/collective';
+import type { RoundTiming } from '@troupe/run';
+import type { ConductorEvent, ControlSession, CountedEvent, WorkerIdentity, WorkerMessage } from './events.js';
+
+/** How long a worker that has left is remembered, and how many of them. */
+const LEFT_MS = 180_000;
+const MAX_LEFT = 50;
+/** Weight of the newest latency. */
+const LATENCY_WEIGHT = 0.2;
+
+export interface WorkerEntry extends WorkerIdentity {
+  /** Undefined: it has left. */
+  session: ControlSession | undefined;
+  leftAtMs: number | undefined;
+  /** When something came from it last. */
+  seenAtMs: number;
+  /** What it reported of its engine; empty, and 0, until it is ready. */
+  engine: string;
+  device: string;
+  reportedCharsPerSecond: number;
+  /** From lease to counted; undefined until it was measured. */
+  charsPerSecond: number | undefined;
+  /** From lease to counted, less the time in its engine. */
+  latencyMs: number | undefined;
+  /** It waits for a snapshot. */
+  syncing: boolean;
+  /** The last thing of note that happened to it; may be empty. */
+  reason: string;
+  /** Rounds in which something of it counted, and characters of it that count. */
+  rounds: number;
+  characters: number;
+  /** Streams in the last round in which something of it counted. */
+  streams: number;
+}
+
+export interface Roster {
+  /** By id, in the order of joining; those that left lately stay. */
+  readonly workers: Map<string, WorkerEntry>;
+  /** How many have not left. */
+  connected: number;
+  /** Those that left, the first first. */
+  readonly left: WorkerEntry[];
+  /** By worker: what counts in the round being computed. */
+  readonly work: Map<string, RoundWork>;
+  lastUpdateMs: number;
+  /** Of the round whose update came last. */
+  timing: RoundTiming;
+}
+
+/** What of one worker counts in the round being computed. */
+interface RoundWork {
+  readonly grantedAtMs: number;
+  countedAtMs: number;
+  computeMs: number;
+  streams: number;
+  characters: number;
+}
+
+export function createRoster(nowMs: number): Roster {
+  return {
+    workers: new Map(),
+    connected: 0,
+    left: [],
+    work: new Map(),
+    lastUpdateMs: nowMs,
+    timing: { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: 0 },
+  };
+}
+
+/** Changes `roster` to what it is after `event`. */
+export function updateRoster(roster: Roster, event: ConductorEvent, nowMs: number): void {
+  switch (event.type) {
+    case 'workerJoined':
+      return joined(roster, event.worker, event.session, nowMs);
+    case 'workerMessage':
+      return noteMessage(roster.workers.get(event.worker.id), event.message, nowMs);
+    case 'workerLeft':
+      return left(roster, event.worker.id, event.reason, nowMs);
+    case 'counted':
+      return counted(roster, event, nowMs);
+    case 'rejected': {
+      const { workerId, reason } = event.rejection;
+      return noteRejection(roster.workers.get(workerId), reason, nowMs);
+    }
+    case 'update':
+      return roundEnds(roster, nowMs);
+    case 'reduceRestored':
+      // Nothing counted so far in this round counts any more.
+      return roster.work.clear();
+    case 'order':
+      return forgetLongGone(roster, nowMs);
+    default:
+  }
+}
+
+/** The open link of a worker. */
+export function sessionOf(roster: Roster, workerId: string): ControlSession | undefined {
+  return roster.workers.get(workerId)?.session;
+}
+
+export function openSessions(roster: Roster): ControlSession[] {
+  return [...roster.workers.values()].flatMap(({ session }) => session ?? []);
+}
+
+function joined(roster: Roster, worker: WorkerIdentity, session: ControlSession, nowMs: number): void {
+  const nothingYet = { engine: '', device: '', reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
+  const none = { reportedCharsPerSecond: 0, charsPerSecond: undefined, rounds: 0, characters: 0, streams: 0 };
+  roster.workers.set(worker.id, { ...worker, session, seenAtMs: nowMs, ...nothingYet, ...none });
+  roster.connected++;
+}
+
+function noteMessage(entry: WorkerEntry | undefined, message: WorkerMessage, nowMs: number): void {
+  if (!entry) return;
+  entry.seenAtMs = nowMs;
+  switch (message.type) {
+    case 'ready': {
+      const { engine, device, charsPerSecond } = message;
+      Object.assign(entry, { engine, device, reportedCharsPerSecond: charsPerSecond, syncing: false, reason: '' });
+      return;
+    }
+    case 'resync':
+      Object.assign(entry, { syncing: true, reason: message.reason });
+      return;
+    case 'decline':
+      entry.reason = message.reason;
+      return;
+    default:
+      message satisfies never;
+  }
+}
+
+function noteRejection(entry: WorkerEntry | undefined, reason: string, nowMs: number): void {
+  if (entry) Object.assign(entry, { seenAtMs: nowMs, reason });
+}
+
+function left(roster: Roster, workerId: string, reason: string, nowMs: number): void {
+  const entry = roster.workers.get(workerId);
+  if (!entry?.session) return;
+  Object.assign(entry, { session: undefined, leftAtMs: nowMs, reason });
+  roster.connected--;
+  roster.left.push(entry);
+  forgetLongGone(roster, nowMs);
+}
+
+function forgetLongGone({ workers, left }: Roster, nowMs: number): void {
+  while (left.length > 0 && (left.length > MAX_LEFT || nowMs - left[0].leftAtMs! > LEFT_MS)) {
+    workers.delete(left.shift()!.id);
+  }
+}
+
+function counted(roster: Roster, { contribution, grantedAtMs, charsPerSecond }: CountedEvent, nowMs: number): void {
+  const { workerId } = contribution;
+  addWork(roster.work, contribution, grantedAtMs ?? nowMs - contribution.computeMs, nowMs);
+  const entry = roster.workers.get(workerId);
+  if (!entry) return;
+  entry.seenAtMs = nowMs;
+  entry.charsPerSecond = charsPerSecond ?? entry.charsPerSecond;
+}
+
+function addWork(work: Roster['work'], contribution: ReduceCounted, grantedAtMs: number, nowMs: number): void {
+  const { workerId, computeMs, streams, tokens } = contribution;
+  const nothing = { grantedAtMs, countedAtMs: nowMs, computeMs: 0, streams: 0, characters: 0 };
+  const own = work.get(workerId) ?? nothing;
+  own.countedAtMs = nowMs;
+  own.computeMs += computeMs;
+  own.streams += streams.length;
+  own.characters += tokens;
+  work.set(workerId, own);
+}
+
+function roundEnds(roster: Roster, nowMs: number): void {
+  for (const [workerId, work] of roster.work) {
+    const entry = roster.workers.get(workerId);
+    if (entry) credit(entry, work);
+  }
+  roster.timing = timingOf([...roster.work.values()], roster.lastUpdateMs, nowMs);
+  roster.lastUpdateMs = nowMs;
+  roster.work.clear();
+}
+
+function credit(entry: WorkerEntry, { grantedAtMs, countedAtMs, computeMs, streams, characters }: RoundWork): void {
+  entry.rounds++;
+  // What was wrong before is over.
+  entry.reason = '';
+  entry.characters += characters;
+  entry.streams = streams;
+  const latencyMs = Math.max(0, countedAtMs - grantedAtMs - computeMs);
+  entry.latencyMs = entry.latencyMs === undefined ? latencyMs : entry.latencyMs + (latencyMs - entry.latencyMs) * LATENCY_WEIGHT;
+}
+
+/** See RoundTiming. What a worker reports of its engine is believed as far as it fits in. */
+function timingOf(roundWork: readonly RoundWork[], sinceMs: number, untilMs: number): RoundTiming {
+  let last: RoundWork | undefined;
+  for (const work of roundWork) if (!last || work.countedAtMs > last.countedAtMs) last = work;
+  if (!last) return { computeMs: 0, transferMs: 0, reduceMs: 0, waitingMs: untilMs - sinceMs };
+  const grantedAtMs = Math.max(last.grantedAtMs, sinceMs);
+  const spanMs = last.countedAtMs - grantedAtMs;
+  const computeMs = Math.min(last.computeMs, spanMs);
+  return {
+    computeMs,
+    transferMs: spanMs - computeMs,
+    reduceMs: untilMs - last.countedAtMs,
+    waitingMs: grantedAtMs - sinceMs,
+  };
+}

@@ -1,0 +1,61 @@
+/** The rows of the table of workers: what the roster and the run core know of each, for dashboards. */
+import { LIMITS } from '@troupe/protocol';
+import { MAX_WORKERS_SHOWN, type WorkerView } from '@troupe/run';
+import type { RunState, WorkerRecord } from '@troupe/scheduler';
+import type { Roster, WorkerEntry } from './roster.js';
+
+/** The first MAX_WORKERS_SHOWN of the roster. */
+export function workerViews(roster: Roster, state: RunState, nowMs: number): WorkerView[] {
+  const shown: WorkerView[] = [];
+  for (const entry of roster.workers.values()) {
+    if (shown.length === MAX_WORKERS_SHOWN) break;
+    shown.push(viewOf(entry, state, nowMs));
+  }
+  return shown;
+}
+
+function viewOf(entry: WorkerEntry, runState: RunState, nowMs: number): WorkerView {
+  const { id, name, kind, engine, device, latencyMs, rounds, characters } = entry;
+  const record = entry.session && runState.workers.get(id);
+  const [state, why] = stateOf(entry, record, runState, nowMs);
+  return {
+    id,
+    name: name.slice(0, LIMITS.nameLength),
+    kind,
+    engine,
+    ...(device === '' ? {} : { device }),
+    charsPerSecond: Math.round(record?.pace.charsPerSecond ?? entry.charsPerSecond ?? entry.reportedCharsPerSecond),
+    streams: (record && streamsLent(record, runState)) || entry.streams,
+    ...(latencyMs === undefined ? {} : { latencyMs: Math.round(latencyMs * 10) / 10 }),
+    rounds,
+    characters,
+    lastSeenMs: Math.round(nowMs - entry.seenAtMs),
+    state,
+    reason: why,
+  };
+}
+
+function streamsLent({ leases }: WorkerRecord, state: RunState): number {
+  let streams = 0;
+  for (const leaseId of leases) {
+    for (const index of state.leases.get(leaseId)?.units ?? []) streams += state.units[index].streams.length;
+  }
+  return streams;
+}
+
+function stateOf(
+  entry: WorkerEntry,
+  record: WorkerRecord | undefined,
+  state: RunState,
+  nowMs: number,
+): [WorkerView['state'], reason: string] {
+  if (!entry.session) return ['left', entry.reason];
+  if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measures its engines'];
+  if (record.state !== 'ready') return [record.state, entry.reason];
+  const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
+  const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
+  if (late) return ['late', 'past the deadline of its lease, whose streams are lent to others too'];
+  if (own.length > 0) return ['computing', entry.reason];
+  if (nowMs < record.restUntilMs) return ['ready', `rests: ${entry.reason}`];
+  return ['ready', entry.reason];
+}

@@ -1,0 +1,316 @@
+import { setMaxListeners } from 'node:events';
+import { createChannel, LIMITS, PROTOCOL_VERSION, type Message, type MessageOf } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ControlServer } from '../src/control-server.js';
+import type { ConductorEvent } from '../src/events.js';
+import { createRoster, updateRoster, type Roster } from '../src/roster.js';
+import { CONFIG, createDeadlines, turn, type Deadlines } from './fixture.js';
+
+const HASH = 'a'.repeat(16);
+const HELLO: MessageOf<'hello'> = {
+  type: 'hello',
+  versions: [PROTOCOL_VERSION],
+  token: 'open sesame',
+  name: 'Ann',
+  kind: 'browser',
+};
+const READY: MessageOf<'ready'> = {
+  type: 'ready',
+  round: 0,
+  layoutHash: HASH,
+  parametersDigest: '0'.repeat(16),
+  engine: 'wasm',
+  device: 'cpu',
+  charsPerSecond: 1000,
+};
+
+let events: ConductorEvent[];
+/** Tickets let in at the all-reduce service and out again. */
+let tickets: string[];
+let deadlines: Deadlines;
+let roster: Roster;
+let server: ControlServer;
+let over: AbortController;
+
+beforeEach(() => {
+  [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
+  setMaxListeners(0, over.signal);
+  let secrets = 0;
+  server = new ControlServer({
+    token: HELLO.token,
+    layoutHash: HASH,
+    welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
+    roster,
+    reduce: {
+      admit: (workerId, ticket) => tickets.push(`${workerId} in with ${ticket}`),
+      dismiss: (workerId, reason) => tickets.push(`${workerId} out: ${reason}`),
+    },
+    put(event) {
+      events.push(event);
+      updateRoster(roster, event, 0);
+    },
+    deadline: deadlines.start,
+    secret: (bytes) => `secret${secrets++}of${bytes}`,
+  });
+});
+
+/** A peer with a link to the server, which sees the link as `wrap` makes it. */
+function connect(remote = '10.0.0.1:4242', wrap = (link: Connection): Connection => link) {
+  const [near, far] = createMemoryPair(['coordinator', remote]);
+  const served = server.serve(wrap(near), over.signal);
+  const accepts = ['welcome', 'refuse', 'lease', 'stop'] as const;
+  const channel = createChannel(far, { accepts, bodyBytes: ({ type }) => (type === 'lease' ? 3 : 0) });
+  return {
+    served,
+    send: (message: Message) => channel.send(message),
+    close: (reason: string) => channel.close(reason),
+    breakLink: (reason: string) => far.breakLink(reason),
+    /** The next message, or why none comes. */
+    next: () =>
+      channel.receive().then(
+        ({ message }): Partial<Message> & { readonly end?: string } => message,
+        (error: Error) => ({ end: error.message }),
+      ),
+  };
+}
+
+/** A worker that has said hello and was welcomed. */
+async function join({
+  name = 'Ann',
+  remote,
+  wrap,
+}: { name?: string; remote?: string; wrap?: (link: Connection) => Connection } = {}) {
+  const peer = connect(remote, wrap);
+  peer.send({ ...HELLO, name });
+  const welcome = (await peer.next()) as Extract<Message, { type: 'welcome' }>;
+  expect(welcome.type).toBe('welcome');
+  return { ...peer, id: welcome.workerId };
+}
+
+const of = <T extends ConductorEvent['type']>(type: T) =>
+  events.filter((event): event is Extract<ConductorEvent, { type: T }> => event.type === type);
+
+/** What the server says to a peer that says `messages`, and what the run hears of it. */
+async function refusalOf(...messages: Message[]) {
+  const peer = connect();
+  for (const message of messages) peer.send(message);
+  const answer = await peer.next();
+  await peer.served;
+  return { answer, heard: of('peerRefused').at(-1)?.reason };
+}
+
+describe('a hello', () => {
+  it('is answered with who the worker is, a ticket that was let in before, and the run', async () => {
+    const peer = connect();
+    peer.send(HELLO);
+    const ticket = 'secret1of24';
+    expect(await peer.next()).toMatchObject({ type: 'welcome', workerId: 'w1-secret0of3', ticket, runId: 'run', config: CONFIG });
+    expect(tickets).toEqual([`w1-secret0of3 in with ${ticket}`]);
+    const worker = { id: 'w1-secret0of3', name: 'Ann', kind: 'browser', remote: '10.0.0.1:4242' };
+    expect(events).toMatchObject([{ type: 'workerJoined', worker }]);
+    expect(roster.connected).toBe(1);
+  });
+
+  it('gives a worker without a name that of its address, and cleans the name of others', async () => {
+    await join({ name: '' });
+    await join({ name: 'up\u001b[2J\u202edown' });
+    expect(of('workerJoined').map(({ worker }) => worker.name)).toEqual(['10.0.0.1:4242', 'up\ufffd[2J\ufffddown']);
+  });
+
+  it('with a wrong token is refused', async () => {
+    const { answer, heard } = await refusalOf({ ...HELLO, token: 'open barley' });
+    expect(answer).toMatchObject({ type: 'refuse', code: 'wrong_token' });
+    expect(heard).toMatch(/^wrong_token: /);
+    expect([of('workerJoined'), tickets, roster.connected]).toEqual([[], [], 0]);
+  });
+
+  it('of another version is refused', async () => {
+    expect((await refusalOf({ ...HELLO, versions: [PROTOCOL_VERSION + 1] })).answer).toMatchObject({ code: 'version_mismatch' });
+  });
+
+  it('must come first', async () => {
+    expect((await refusalOf(READY)).answer).toMatchObject({ code: 'unexpected_message' });
+  });
+
+  it('must come in time', async () => {
+    const peer = connect();
+    deadlines.expire(LIMITS.helloMs);
+    expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'limit_exceeded' });
+    await peer.served;
+  });
+
+  it('is refused when the run is full', async () => {
+    roster.connected = LIMITS.workers;
+    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_full' });
+    roster.connected--;
+    await join();
+  });
+
+  it('is refused while too many links have not said theirs, and welcome when one of them has gone', async () => {
+    const silent = Array.from({ length: 256 }, () => connect());
+    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_full' });
+    silent[0].close('bored');
+    await silent[0].served;
+    await join();
+  });
+
+  it('makes room among the links that have not said theirs', async () => {
+    for (let i = 0; i < 260; i++) await join();
+    expect(roster.connected).toBe(260);
+  });
+});
+
+describe('a welcomed worker', () => {
+  it('is heard in order, its texts without control characters', async () => {
+    const peer = await join();
+    peer.send({ type: 'resync', reason: 'join\u0007ing' });
+    peer.send({ ...READY, engine: 'wa\u001bsm', device: 'c\u009bpu' });
+    peer.send({ type: 'decline', leaseId: 'l1', round: 0, code: 'engine', reason: 'lost\u202e' });
+    await turn();
+    expect(of('workerMessage').map(({ worker, message }) => [worker.id, message])).toMatchObject([
+      [peer.id, { type: 'resync', reason: 'join\ufffding' }],
+      [peer.id, { type: 'ready', engine: 'wa\ufffdsm', device: 'c\ufffdpu', charsPerSecond: 1000 }],
+      [peer.id, { type: 'decline', leaseId: 'l1', code: 'engine', reason: 'lost\ufffd' }],
+    ]);
+  });
+
+  it('leaves with its own reason when it says bye, and its ticket with it', async () => {
+    const peer = await join();
+    peer.send({ type: 'bye', reason: 'lunch\u0007' });
+    await peer.served;
+    expect(events.at(-1)).toMatchObject({ type: 'workerLeft', worker: { id: peer.id }, reason: 'lunch\ufffd' });
+    expect(tickets.at(-1)).toBe(`${peer.id} out: lunch\ufffd`);
+    expect(roster.connected).toBe(0);
+  });
+
+  it('leaves when its link breaks', async () => {
+    const peer = await join();
+    peer.breakLink('cable pulled');
+    await peer.served;
+    expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: 'the connection was lost: cable pulled' });
+    expect(of('peerRefused')).toEqual([]);
+  });
+
+  it('is refused when its layout of parameters differs, before the run hears that it is ready', async () => {
+    const peer = await join();
+    peer.send({ ...READY, layoutHash: 'b'.repeat(16) });
+    expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'layout_mismatch' });
+    await peer.served;
+    expect(events.map(({ type }) => type)).toEqual(['workerJoined', 'workerLeft', 'peerRefused']);
+  });
+
+  it('is refused when it says hello again, or what only a coordinator says', async () => {
+    for (const message of [HELLO, { type: 'stop', code: 'stopped', reason: 'mine now' } as const]) {
+      const peer = await join();
+      peer.send(message);
+      expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'unexpected_message' });
+      await peer.served;
+    }
+    expect(roster.connected).toBe(0);
+  });
+
+  it('is let go when the run is over', async () => {
+    const peer = await join();
+    over.abort(new Error('the run is over'));
+    await peer.served;
+    expect(roster.connected).toBe(0);
+    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('done with this link') });
+  });
+});
+
+describe('a message to a worker', () => {
+  const lease: MessageOf<'lease'> = { type: 'lease', leaseId: 'l1', round: 0, streams: [0], states: 'z', deadlineMs: 100 };
+
+  it('reaches the worker that it is for', async () => {
+    const [ann, bob] = [await join({ name: 'Ann' }), await join({ name: 'Bob' })];
+    expect(server.send(bob.id, lease, new Uint8Array(3))).toBe(true);
+    expect(await bob.next()).toEqual(lease);
+    expect(server.send(ann.id, { ...lease, leaseId: 'l2' }, new Uint8Array(3))).toBe(true);
+    expect(await ann.next()).toMatchObject({ leaseId: 'l2' });
+  });
+
+  it('goes nowhere when the worker has left, or never was', async () => {
+    const peer = await join();
+    peer.close('bye');
+    await peer.served;
+    expect([server.send(peer.id, lease), server.send('nobody', lease)]).toEqual([false, false]);
+  });
+
+  it('closes the link of a worker that reads nothing any more', async () => {
+    let stuck = false;
+    const wrap = (link: Connection): Connection => ({
+      ...link,
+      get bufferedBytes() {
+        return stuck ? LIMITS.bufferedBytes + 1 : 0;
+      },
+    });
+    const peer = await join({ wrap });
+    stuck = true;
+    expect(server.send(peer.id, lease, new Uint8Array(3))).toBe(false);
+    await peer.served;
+    expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('does not read') });
+  });
+});
+
+describe('removing a worker', () => {
+  it('tells it why, closes its link, and lets it come back', async () => {
+    const peer = await join();
+    expect(server.remove(peer.id, 'sent away by an admin', false)).toBe('Ann');
+    expect(await peer.next()).toEqual({ type: 'stop', code: 'dismissed', reason: 'sent away by an admin' });
+    await peer.served;
+    expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: 'sent away by an admin' });
+    await join();
+  });
+
+  it('for good keeps out its name at its host, from any port, and nobody else', async () => {
+    const peer = await join({ remote: '10.0.0.1:4242' });
+    server.remove(peer.id, 'shut out', true);
+    await peer.served;
+    const again = connect('10.0.0.1:9999');
+    again.send(HELLO);
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
+    await join({ name: 'Bob', remote: '10.0.0.1:4242' });
+    await join({ remote: '10.0.0.2:4242' });
+  });
+
+  it('does nothing when it is not there', async () => {
+    const peer = await join();
+    peer.close('bye');
+    await peer.served;
+    expect([server.remove(peer.id, 'why', true), server.remove('nobody', 'why', true)]).toEqual([undefined, undefined]);
+    await join();
+  });
+});
+
+describe('the end of a run', () => {
+  it('is told to every worker, and waited for until they have heard it', async () => {
+    const peers = [await join(), await join()];
+    await server.dismissAll('completed', 3_000);
+    for (const peer of peers) {
+      expect(await peer.next()).toEqual({ type: 'stop', code: 'completed', reason: 'the run is complete' });
+      await peer.served;
+    }
+    expect(roster.connected).toBe(0);
+    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_over', message: 'the run is complete' });
+  });
+
+  it('does not wait longer than it may for a link that does not close', async () => {
+    await join({ wrap: (link) => ({ ...link, bufferedBytes: 0, close: () => undefined, closed: new Promise(() => undefined) }) });
+    let done = false;
+    const dismissed = server.dismissAll('stopped', 3_000).then(() => (done = true));
+    await turn();
+    expect(done).toBe(false);
+    deadlines.expire(3_000);
+    await dismissed;
+  });
+
+  it('by a failure is told to nobody: links close, and a worker that comes is asked to try again', async () => {
+    const peer = await join();
+    server.closeAll('the coordinator has failed');
+    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('the coordinator has failed') });
+    await peer.served;
+    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'internal', message: 'the coordinator has failed' });
+  });
+});

@@ -1,0 +1,76 @@
+/** A run of a few streams and characters, and stand-ins for the platform around it. No clock and no sockets. */
+import type { Checkpoint } from '@troupe/checkpoint';
+import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import type { TrainingConfig } from '@troupe/protocol';
+import { createTraining, type Training } from '../src/training.js';
+
+const TEXT = 'when forty winters shall besiege thy brow\n'.repeat(4);
+const vocabulary = createVocabulary(TEXT);
+const tokens = vocabulary.encode(TEXT);
+
+export const CONFIG: TrainingConfig = {
+  model: {
+    cell: 'gru',
+    layers: 1,
+    hidden: 2,
+    vocabulary: vocabulary.size,
+    embedding: 0,
+    tied: false,
+    dropout: 0,
+    layerNorm: false,
+  },
+  streams: 3,
+  window: 4,
+  rounds: 6,
+  seed: 7,
+  learningRate: 0.5,
+  forgetBias: 1,
+  clip: 1,
+  optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 },
+  schedule: { kind: 'constant' },
+  codec: 'fp32',
+  leaseStreams: 0,
+};
+
+export interface TrainingOptions {
+  readonly config?: Partial<TrainingConfig>;
+  readonly checkpoint?: Checkpoint;
+  readonly evaluateEvery?: number;
+}
+
+export function smallTraining({ config = {}, checkpoint, evaluateEvery = 2 }: TrainingOptions = {}): Training {
+  return createTraining({
+    runId: 'run',
+    config: { ...CONFIG, ...config },
+    vocabulary,
+    corpus: { name: 'winters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
+    split: { ...splitCorpus(tokens), train: tokens },
+    checkpoint,
+    evaluateEvery,
+  });
+}
+
+/** Lets everything run that waits for nothing but its turn. */
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+export interface Deadlines {
+  /** As a port of the conductor. */
+  readonly start: (ms: number) => AbortSignal;
+  /** Ends every deadline of `ms` that was started. */
+  expire(ms: number): void;
+}
+
+/** Deadlines that end when a test says so. */
+export function createDeadlines(): Deadlines {
+  const started: { readonly ms: number; readonly over: AbortController }[] = [];
+  return {
+    start(ms) {
+      const over = new AbortController();
+      started.push({ ms, over });
+      return over.signal;
+    },
+    expire(ms) {
+      for (const deadline of started) if (deadline.ms === ms) deadline.over.abort(new Error(`${ms} ms are over`));
+    },
+  };
+}
