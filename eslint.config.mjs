@@ -7,18 +7,19 @@ import tseslint from 'typescript-eslint';
 
 /** A layer may import these layers and nothing else. Apps never import each other: the CLI starts them as processes. */
 const LAYERS = {
-  leaf: [],
-  model: ['leaf'],
-  engine: ['leaf', 'model'],
-  engines: ['leaf', 'model', 'engine'],
-  checkpoint: ['leaf', 'model'],
-  scheduler: ['leaf'],
-  run: ['leaf'],
-  collective: ['leaf'],
-  worker: ['leaf', 'model', 'collective'],
-  conductor: ['leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],
-  app: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
-  tests: ['leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
+  base: [],
+  leaf: ['base'],
+  model: ['base', 'leaf'],
+  engine: ['base', 'leaf', 'model'],
+  engines: ['base', 'leaf', 'model', 'engine'],
+  checkpoint: ['base', 'leaf', 'model'],
+  scheduler: ['base', 'leaf'],
+  run: ['base', 'leaf'],
+  collective: ['base', 'leaf'],
+  worker: ['base', 'leaf', 'model', 'collective'],
+  conductor: ['base', 'leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],
+  app: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
+  tests: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({

@@ -23,6 +23,7 @@ describe('the linter', () => {
   });
 
   it.each([
+    ['the configuration that imports a leaf', 'libs/config/src/limits.ts', "export { LIMITS } from '@troupe/protocol';"],
     ['a leaf that imports the scheduler', 'libs/optim/src/config.ts', "export { step } from '@troupe/scheduler';"],
     ['a leaf that imports another leaf', 'libs/corpus/src/index.ts', "export { LIMITS } from '@troupe/protocol';"],
     ['the scheduler that imports the model', 'libs/scheduler/src/state.ts', "export { createLayout } from '@troupe/model';"],

@@ -1,6 +1,7 @@
+import { CELLS } from '@troupe/config';
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
-import { CELLS, createChannel, type TrainingConfig } from '@troupe/protocol';
+import { createChannel, type TrainingConfig } from '@troupe/protocol';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { CONFIG, createCluster, TOKEN, trainAlone, type Ended, type Joined } from './cluster.js';
 

@@ -2,9 +2,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
+import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
 import { loadCorpus } from '@troupe/corpus/node';
-import { parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
 import { readCertificate, type Certificate } from './certificate.js';
 import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';

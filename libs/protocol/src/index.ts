@@ -1,3 +1,4 @@
+export { GRADIENT_CODECS, type GradientCodec, type TrainingConfig } from '@troupe/config';
 export {
   createChannel,
   receiveWithin,
@@ -13,14 +14,6 @@ export { encodeFrames } from './frames.js';
 export { LIMITS, type Limits } from './limits.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
 export { brief, printable, printableLines, sameText } from './text.js';
-export {
-  CELLS,
-  GRADIENT_CODECS,
-  parseTrainingConfig,
-  TrainingConfigSchema,
-  type GradientCodec,
-  type TrainingConfig,
-} from './config.js';
 export {
   CONTRIBUTION_REFUSALS,
   DECLINE_CODES,

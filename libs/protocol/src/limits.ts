@@ -1,3 +1,5 @@
+import { CONFIG_LIMITS } from '@troupe/config';
+
 /** Every limit on what a peer may send, in one place. */
 export const LIMITS = {
   /** One frame on the wire. WebRTC data channels carry no more. */
@@ -28,17 +30,7 @@ export const LIMITS = {
   tokenLength: 256,
   /** Workers in one run. */
   workers: 10_000,
-  /** B, streams. */
-  streams: 32_768,
-  /** T, time steps. */
-  window: 8_192,
-  layers: 16,
-  hidden: 16_384,
-  embedding: 16_384,
-  forgetBias: 100,
-  /** V; ids travel as uint16. */
-  vocabulary: 65_536,
-  rounds: 100_000_000,
+  ...CONFIG_LIMITS,
 } as const;
 
 export type Limits = { readonly [K in keyof typeof LIMITS]: number };

@@ -3,8 +3,8 @@
  * frames (see channel.ts). Two conversations use them: control (worker <-> coordinator) and reduce (worker <-> all-reduce
  * service <-> coordinator).
  */
+import { GRADIENT_CODECS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
-import { GRADIENT_CODECS, TrainingConfigSchema } from './config.js';
 import { LIMITS } from './limits.js';
 
 /** Raised when a message or frame changes incompatibly. */

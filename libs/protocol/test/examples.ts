@@ -1,9 +1,10 @@
+import { modelConfig } from '@troupe/config';
 import type { MessageOf, MessageType } from '../src/index.js';
 
 const streams = [0, 1, 31];
 const digest = '0123456789abcdef';
 const config = {
-  model: { cell: 'gru', layers: 2, hidden: 256, vocabulary: 65, embedding: 64, tied: false, dropout: 0.25, layerNorm: true },
+  model: modelConfig({ cell: 'gru', layers: 2, vocabulary: 65, embedding: 64, dropout: 0.25, layerNorm: true }),
   streams: 32,
   leaseStreams: 4,
   window: 64,

@@ -1,8 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { CELLS, LIMITS, parseTrainingConfig } from '../src/index.js';
-import { EXAMPLES } from './examples.js';
+import { CELLS, CONFIG_LIMITS, modelConfig, parseTrainingConfig, type TrainingConfig } from '../src/index.js';
 
-const { config: CONFIG } = EXAMPLES.welcome;
+const CONFIG: TrainingConfig = {
+  model: modelConfig({ cell: 'gru', layers: 2, vocabulary: 65, embedding: 64, dropout: 0.25, layerNorm: true }),
+  streams: 32,
+  leaseStreams: 4,
+  window: 64,
+  rounds: 1150,
+  seed: 0xffffffff,
+  learningRate: 0.02,
+  forgetBias: 1,
+  clip: 5,
+  optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05 },
+  codec: 'fp16',
+};
 const withModel = (model: object) => parseTrainingConfig({ ...CONFIG, model: { ...CONFIG.model, ...model } });
 
 describe('a training config', () => {
@@ -33,7 +45,7 @@ describe('a training config', () => {
     ['a tied embedding of another size', { tied: true, embedding: 64 }, 'model.embedding'],
     ['a tied embedding of none', { tied: true, embedding: 0 }, 'model.embedding'],
     ['half an embedding', { embedding: 0.5 }, 'model.embedding'],
-    ['an embedding over the limit', { embedding: LIMITS.embedding + 1 }, 'model.embedding'],
+    ['an embedding over the limit', { embedding: CONFIG_LIMITS.embedding + 1 }, 'model.embedding'],
     ['a dropout of everything', { dropout: 1 }, 'model.dropout'],
     ['a negative dropout', { dropout: -0.1 }, 'model.dropout'],
     ['a dropout that is no number', { dropout: '0.5' }, 'model.dropout'],
@@ -52,11 +64,34 @@ describe('a training config', () => {
     expect(parseTrainingConfig({ ...CONFIG, forgetBias: -1 })).toMatchObject({ ok: false, field: 'forgetBias' });
   });
 
+  it('may name the family of its model, which is not written where it is the usual one', () => {
+    expect(withModel({ kind: 'recurrent' })).toEqual({ ok: true, config: CONFIG });
+    expect(withModel({ kind: 'transformer' })).toMatchObject({ ok: false, field: 'model.kind' });
+  });
+
+  it.each<[unknown, string, string]>([
+    [{ ...CONFIG, rounds: 0 }, 'rounds', 'must be a whole number from 1 to 100000000'],
+    [{ ...CONFIG, codec: 'fp8' }, 'codec', 'must be one of fp16, fp32'],
+    [{ ...CONFIG, model: { ...CONFIG.model, dropout: 1 } }, 'model.dropout', 'must be a number of at least 0 and below 1'],
+    [{ ...CONFIG, model: { ...CONFIG.model, tied: 'yes' } }, 'model.tied', 'must be true or false'],
+    [{ ...CONFIG, optimizer: { ...CONFIG.optimizer, beta1: 1 } }, 'optimizer.beta1', 'must be a number from 0 to 0.9999'],
+  ])('says what a field must be: %#', (value, field, problem) => {
+    expect(parseTrainingConfig(value)).toEqual({ ok: false, field, problem });
+  });
+
+  it.each([{ kind: 'adagrad' }, { kind: 'sgd' }, { ...CONFIG.optimizer, momentum: 0.9 }, undefined])(
+    'with the optimizer %j is turned down',
+    (optimizer) => {
+      const result = parseTrainingConfig({ ...CONFIG, optimizer });
+      expect(result).toMatchObject({ ok: false, field: expect.stringMatching(/^optimizer/) });
+    },
+  );
+
   it.each([0, 1, CONFIG.streams])('may lend %i streams at a time', (leaseStreams) => {
     expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toEqual({ ok: true, config: { ...CONFIG, leaseStreams } });
   });
 
-  it.each([-1, 0.5, CONFIG.streams + 1, LIMITS.streams + 1, '4'])(
+  it.each([-1, 0.5, CONFIG.streams + 1, CONFIG_LIMITS.streams + 1, '4'])(
     'that lends %s streams at a time is turned down',
     (leaseStreams) => {
       expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toMatchObject({ ok: false, field: 'leaseStreams' });

@@ -1,0 +1,12 @@
+export { OPTION_GROUPS, type OptionGroup } from './field.js';
+export { CONFIG_LIMITS } from './limits.js';
+export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
+export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
+export {
+  GRADIENT_CODECS,
+  TRAINING,
+  type GradientCodec,
+  type OptimizerConfig,
+  type ScheduleConfig,
+  type TrainingConfig,
+} from './training.js';

@@ -1,0 +1,117 @@
+/** Validators and defaults, derived from the tables of fields. */
+import * as v from 'valibot';
+import { describeRange, type Field, type Fields, type Group, type Kinds } from './field.js';
+import { MODEL, type FullModelConfig, type ModelConfig } from './model.js';
+import { TRAINING, type TrainingConfig } from './training.js';
+
+type Schema = v.GenericSchema;
+type Entries = Record<string, Schema>;
+
+interface Strictness {
+  /** Unknown fields are refused. */
+  readonly strict: boolean;
+  /** Upper limit of every whole number instead of its own. */
+  readonly most?: number;
+}
+
+function fieldSchema(field: Field): Schema {
+  const problem = `must be ${describeRange(field)}`;
+  switch (field.type) {
+    case 'whole':
+      return v.pipe(v.number(problem), v.integer(problem), v.minValue(field.least, problem), v.maxValue(field.most, problem));
+    case 'real': {
+      const { least, most = Infinity, below = Infinity } = field;
+      return v.pipe(
+        v.number(problem),
+        v.finite(problem),
+        v.minValue(least, problem),
+        v.maxValue(most, problem),
+        v.ltValue(below, problem),
+      );
+    }
+    case 'choice':
+      return v.picklist(field.choices, problem);
+    case 'switch':
+      return v.boolean(problem);
+    default:
+      return field satisfies never;
+  }
+}
+
+function entriesOf(fields: Fields, strictness: Strictness): Entries {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, field]) => {
+      if (field.type === 'kinds') return [name, kindsSchema(field, strictness)];
+      const { most } = strictness;
+      const schema = fieldSchema(field.type === 'whole' && most !== undefined ? { ...field, most } : field);
+      return [name, field.optional ? v.optional(schema, field.default) : schema];
+    }),
+  );
+}
+
+function objectSchema({ fields, rules = [] }: Group, strictness: Strictness, kind: Entries = {}) {
+  const entries = { ...kind, ...entriesOf(fields, strictness) };
+  const object: v.GenericSchema<Record<string, unknown>> = strictness.strict ? v.strictObject(entries) : v.looseObject(entries);
+  return rules.reduce(
+    (schema, { field, problem, holds }) =>
+      v.pipe(
+        schema,
+        v.forward(
+          v.check((config: Record<string, unknown>) => holds(config as never), problem),
+          [field],
+        ),
+      ),
+    object,
+  );
+}
+
+/** The implied kind may be named, and is left out of what is read. */
+function kindsSchema({ kinds, default: usual, implied }: Kinds, strictness: Strictness): Schema {
+  const schemas = Object.entries(kinds).map(([name, group]) => {
+    if (!implied || name !== usual) return objectSchema(group, strictness, { kind: v.literal(name) });
+    return v.pipe(
+      objectSchema(group, strictness, { kind: v.optional(v.literal(name)) }),
+      v.transform(({ kind: _, ...config }) => config),
+    );
+  });
+  return v.variant('kind', schemas as unknown as v.VariantOptions<'kind'>);
+}
+
+/** The schema of a message's field. */
+export const TrainingConfigSchema = objectSchema(TRAINING, { strict: true }) as unknown as v.GenericSchema<TrainingConfig>;
+
+/** The first field that is wrong, by dotted name ("model.hidden"), and what it must be ("must be a whole number from 1 to 16384"). */
+export interface ConfigProblem {
+  readonly field: string;
+  readonly problem: string;
+}
+
+function firstProblem([issue]: readonly [v.BaseIssue<unknown>, ...unknown[]]): ConfigProblem {
+  return { field: v.getDotPath(issue) ?? '', problem: issue.message };
+}
+
+/** Validates a training config from any source: flags, a checkpoint's JSON, a message's field. */
+export function parseTrainingConfig(
+  value: unknown,
+): { readonly ok: true; readonly config: TrainingConfig } | ({ readonly ok: false } & ConfigProblem) {
+  const result = v.safeParse(TrainingConfigSchema, value);
+  return result.success ? { ok: true, config: result.output } : { ok: false, ...firstProblem(result.issues) };
+}
+
+/**
+ * Whether a value is the config of a model, for code that sets its own limits: whole numbers may go up to `most`, whatever a run
+ * allows, and unknown fields are ignored.
+ * @returns undefined when it is
+ */
+export function modelProblem(value: unknown, most: number): ConfigProblem | undefined {
+  const result = v.safeParse(kindsSchema(MODEL, { strict: false, most }), value);
+  return result.success ? undefined : firstProblem(result.issues);
+}
+
+/** A model's config with every option, and nothing else: options that are not given have their defaults. */
+export function modelConfig(options: Partial<ModelConfig> & Pick<ModelConfig, 'vocabulary'>): FullModelConfig {
+  const { fields } = MODEL.kinds[options.kind ?? MODEL.default];
+  const given: Readonly<Record<string, unknown>> = options;
+  const values = Object.entries<Field>(fields).map(([name, field]) => [name, given[name] ?? field.default]);
+  return Object.fromEntries(values) as FullModelConfig;
+}
