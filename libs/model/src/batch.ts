@@ -1,4 +1,5 @@
 /** What every engine checks before it computes. All functions throw EngineError `bad_shape` and leave the caller's arrays alone. */
+import { modelProblem } from '@troupe/config';
 import { CELL_SHAPES, type ModelConfig } from './config.js';
 import { EngineError, type Batch, type EngineLimits } from './engine.js';
 import { parameterCount, stateSize } from './layout.js';
@@ -6,40 +7,23 @@ import { parameterCount, stateSize } from './layout.js';
 const SHAPE_REMEDY = 'build the batch from the same model config and engine limits that the engine was created with';
 
 /**
- * @throws EngineError `bad_shape` unless L, H, V and the limits are whole numbers >= 1, E is a whole number >= 0 (H when tied),
- * 0 <= dropout < 1, and what the engine would lay out has addresses: fewer than 2^31 parameters and activations.
+ * @throws EngineError `bad_shape` unless the config is one of a model (libs/config), of any size, the limits are whole numbers >= 1, and
+ * what the engine would lay out has addresses: fewer than 2^31 parameters and activations.
  */
 export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): void {
-  const sizes = {
-    layers: config.layers,
-    hidden: config.hidden,
-    vocabulary: config.vocabulary,
-    maxStreams: limits.maxStreams,
-    maxWindow: limits.maxWindow,
-  };
-  for (const [name, value] of Object.entries(sizes)) {
+  const wrong = modelProblem(config, Infinity);
+  if (wrong !== undefined) {
+    const { field, problem } = wrong;
+    const value = String((config as Readonly<Record<string, unknown>>)[field]);
+    throw new EngineError('bad_shape', `${field} is ${value}; it ${problem}`, `give another ${field}`);
+  }
+  const { maxStreams, maxWindow } = limits;
+  for (const [name, value] of Object.entries({ maxStreams, maxWindow })) {
     if (!Number.isInteger(value) || value < 1) {
       throw new EngineError('bad_shape', `${name} is ${value}`, `give ${name} as a whole number of at least 1`);
     }
   }
-  checkOptions(config);
   checkAddressable(config, limits);
-}
-
-function checkOptions({ embedding = 0, tied = false, dropout = 0, hidden }: ModelConfig): void {
-  if (!Number.isInteger(embedding) || embedding < 0) {
-    throw new EngineError('bad_shape', `embedding is ${embedding}`, 'give embedding as a whole number, 0 for one-hot characters');
-  }
-  if (tied && embedding !== hidden) {
-    throw new EngineError(
-      'bad_shape',
-      `a tied embedding of ${embedding} with ${hidden} hidden units`,
-      'make the embedding as large as the hidden layer, or do not tie it',
-    );
-  }
-  if (!(dropout >= 0 && dropout < 1)) {
-    throw new EngineError('bad_shape', `dropout is ${dropout}`, 'give dropout as a probability of at least 0 and below 1');
-  }
 }
 
 /** Numbers of a size that no memory holds would overflow the addresses of an engine instead of failing cleanly. */

@@ -1,3 +1,4 @@
+import { modelConfig } from '@troupe/config';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   CELLS,
@@ -394,9 +395,9 @@ export function saturatedGates(name: string, createEngine: CreateEngine): void {
 }
 
 /** A random model and batch; the same for the same shape and seed. */
-export function problem({ streams, window, cell = 'lstm', ...sizes }: Omit<Shape, 'limits'>, seed: number) {
-  const { layers, hidden, vocabulary, embedding = 0, tied = false, dropout = 0, layerNorm = false } = sizes;
-  const config: ModelConfig = { cell, layers, hidden, vocabulary, embedding, tied, dropout, layerNorm };
+export function problem({ streams, window, ...options }: Omit<Shape, 'limits'>, seed: number) {
+  const config = modelConfig(options);
+  const { cell, hidden, vocabulary, dropout } = config;
   const random = seeded(seed);
   const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
   // An unbounded ReLU would explode with weights as wide as the others stand.

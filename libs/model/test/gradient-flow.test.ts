@@ -1,20 +1,11 @@
+import { modelConfig } from '@troupe/config';
 import { describe, expect, it } from 'vitest';
 import { CELLS, createLayout, createRandom, stateSize, type Batch, type ModelConfig } from '../src/index.js';
 import { gradientFlow, referenceLoss } from '../src/reference/index.js';
 
 const H = 5;
 const T = 7;
-const model = (over: Partial<ModelConfig>): ModelConfig => ({
-  cell: 'lstm',
-  layers: 1,
-  hidden: H,
-  vocabulary: 12,
-  embedding: 0,
-  tied: false,
-  dropout: 0,
-  layerNorm: false,
-  ...over,
-});
+const model = (over: Partial<ModelConfig>): ModelConfig => modelConfig({ hidden: H, vocabulary: 12, ...over });
 
 function randomVector(length: number, seed: number): Float64Array {
   const random = createRandom(seed);
