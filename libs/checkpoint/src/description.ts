@@ -1,5 +1,5 @@
 /** What of a checkpoint is no tensor: JSON in the metadata of its file. */
-import { CELLS, type ModelConfig } from '@troupe/model';
+import { modelProblem } from '@troupe/config';
 import type { OptimizerState } from '@troupe/optim';
 import type { Checkpoint, CorpusIdentity } from './checkpoint.js';
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
@@ -25,18 +25,8 @@ function fieldsAre(value: unknown, checks: Readonly<Record<string, (field: unkno
   return Object.keys(checks).find((key) => !checks[key](value[key]));
 }
 
-function isModel(value: unknown): value is ModelConfig {
-  const isSize = (size: unknown) => isCount(size) && size >= 1 && size <= 1 << 24;
-  const isCell = (cell: unknown) => (CELLS as readonly unknown[]).includes(cell);
-  const sizes = { layers: isSize, hidden: isSize, vocabulary: isSize };
-  const isEmbedding = (size: unknown) => size === undefined || size === 0 || isSize(size);
-  const isSwitch = (on: unknown) => on === undefined || typeof on === 'boolean';
-  const isProbability = (p: unknown) => p === undefined || (typeof p === 'number' && p >= 0 && p < 1);
-  const options = { embedding: isEmbedding, tied: isSwitch, dropout: isProbability, layerNorm: isSwitch };
-  if (fieldsAre(value, { cell: isCell, ...sizes, ...options }) !== undefined) return false;
-  const { tied, embedding, hidden } = value as ModelConfig;
-  return !tied || embedding === hidden;
-}
+/** Sizes are compared with the tensors in the file, so this need only keep them from overflowing. */
+const MOST_SIZE = 1 << 24;
 
 function isCorpus(value: unknown): value is CorpusIdentity {
   const isFraction = (fraction: unknown) => typeof fraction === 'number' && fraction > 0 && fraction < 1;
@@ -68,7 +58,7 @@ export function parseDescription(troupe: string): Description {
     formatVersion: (field) => isCount(field) && field >= 1,
     runId: isText,
     round: isCount,
-    model: isModel,
+    model: (field) => modelProblem(field, MOST_SIZE) === undefined,
     config: isAnything,
     vocabulary: isListOf(isText),
     corpus: isCorpus,
