@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { RUN_OPTIONS } from '@troupe/run';
+import { RUN_OPTIONS } from '@troupe/config';
 import { troupe } from './fixtures/shell.js';
 
 const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];

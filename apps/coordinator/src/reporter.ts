@@ -1,5 +1,6 @@
 /** Run events to standard output: one JSON object a line, or lines for a person. */
-import { modelName, type RunEvent } from '@troupe/run';
+import { modelName } from '@troupe/config';
+import type { RunEvent } from '@troupe/run';
 
 export type Report = (event: RunEvent) => void;
 

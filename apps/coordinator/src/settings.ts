@@ -1,7 +1,16 @@
 /** Flags -> settings. The table of flags is RUN_OPTIONS; what a flag leaves open is filled from its default. */
 import { parseArgs } from 'node:util';
-import { LIMITS, parseTrainingConfig, type TrainingConfig } from '@troupe/protocol';
-import { RUN_OPTIONS, type RunOption } from '@troupe/run';
+import {
+  configFromFlags,
+  FLAG_FIELDS,
+  parseTrainingConfig,
+  RUN_OPTIONS,
+  valueAt,
+  type FlagField,
+  type RunOption,
+  type TrainingConfig,
+} from '@troupe/config';
+import { LIMITS } from '@troupe/protocol';
 
 /** Paths of PEM files: of the certificate, with those of the authorities between it and the root, and of its key. */
 export interface CertificateFiles {
@@ -62,41 +71,11 @@ export class SettingsError extends Error {
   }
 }
 
-/** The flag behind each field of the training config, by dotted name. */
-const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
-  'model.cell': '--cell',
-  'model.layers': '--layers',
-  'model.hidden': '--hidden',
-  'model.vocabulary': '--corpus',
-  'model.embedding': '--embedding',
-  'model.tied': '--tied',
-  'model.dropout': '--dropout',
-  'model.layerNorm': '--layer-norm',
-  streams: '--batch',
-  window: '--window',
-  rounds: '--rounds',
-  seed: '--seed',
-  learningRate: '--lr',
-  forgetBias: '--forget-bias',
-  clip: '--clip',
-  codec: '--wire',
-  leaseStreams: '--lease-streams',
-  'optimizer.kind': '--optimizer',
-  'optimizer.momentum': '--momentum',
-  'optimizer.beta1': '--beta1',
-  'optimizer.beta2': '--beta2',
-  'optimizer.weightDecay': '--weight-decay',
-  'schedule.kind': '--schedule',
-  'schedule.warmupRounds': '--warmup',
-  'schedule.finalFraction': '--lr-final',
-  'schedule.everyRounds': '--lr-step',
-  'schedule.factor': '--lr-factor',
-};
-
 /** @throws SettingsError */
 export function parseSettings(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
   const given = readFlags(argv);
-  const text: FlagText = (flag) => given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
+  const text = (flag: string): string | undefined =>
+    given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
   const number = (flag: string): number => Number(text(flag));
   return {
     corpus: text('--corpus')!,
@@ -125,9 +104,9 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
     json: given.has('--json'),
     given,
     training: (vocabulary) => {
-      const config = checkTraining(trainingFrom(text, number, vocabulary));
-      checkForgetBias(config, given);
       checkLeaseStreams(given);
+      const config = checkTraining(configFromFlags((flag) => given.get(flag), vocabulary));
+      checkForgetBias(config, given);
       return config;
     },
   };
@@ -171,10 +150,6 @@ function checkToken(source: string, token: string | undefined): string | undefin
   );
 }
 
-/** What stands behind a flag, given or by default. */
-type FlagText = (flag: string) => string | undefined;
-type FlagNumber = (flag: string) => number;
-
 /** A flag that does nothing would be taken for one that did. */
 function checkForgetBias({ model }: TrainingConfig, given: ReadonlyMap<string, string>): void {
   if (model.cell === 'lstm' || !given.has('--forget-bias')) return;
@@ -195,9 +170,9 @@ function checkLeaseStreams(given: ReadonlyMap<string, string>): void {
 
 function readFlags(argv: readonly string[]): Map<string, string> {
   const options = Object.fromEntries(
-    RUN_OPTIONS.map(({ flag, kind }) => [
+    RUN_OPTIONS.map(({ flag, type }) => [
       flag.slice(2),
-      { type: kind === 'switch' ? ('boolean' as const) : ('string' as const) },
+      { type: type === 'switch' ? ('boolean' as const) : ('string' as const) },
     ]),
   );
   let values: Record<string, string | boolean | undefined>;
@@ -221,69 +196,27 @@ function readFlags(argv: readonly string[]): Map<string, string> {
 
 function checkValue(option: RunOption, value: string | undefined): void {
   if (value === undefined) return;
-  const { flag, kind, choices } = option;
+  const { flag, type, choices } = option;
   const wrong = (wanted: string): SettingsError =>
     new SettingsError(
       `${flag} ${value} is not ${wanted}`,
       `Give ${wanted}, say ${flag} ${option.default ?? choices?.[0] ?? '1'}.`,
     );
-  if (kind === 'whole' && !/^\d+$/.test(value)) throw wrong('a whole number');
-  if (kind === 'real' && !(value.trim() !== '' && Number.isFinite(Number(value)) && Number(value) >= 0))
+  if (type === 'whole' && !/^\d+$/.test(value)) throw wrong('a whole number');
+  if (type === 'real' && !(value.trim() !== '' && Number.isFinite(Number(value)) && Number(value) >= 0))
     throw wrong('a number of at least 0');
-  if (kind === 'choice' && !choices!.includes(value)) throw wrong(`one of ${choices!.join(', ')}`);
-  if (kind === 'text' && value === '') throw wrong('a text');
+  if (type === 'choice' && !choices!.includes(value)) throw wrong(`one of ${choices!.join(', ')}`);
+  if (type === 'text' && value === '') throw wrong('a text');
   if (flag === '--port' && Number(value) > 65_535) throw wrong('a port from 0 to 65535');
-}
-
-function trainingFrom(text: FlagText, number: FlagNumber, vocabulary: number): unknown {
-  const optimizers: Record<string, unknown> = { kind: text('--optimizer'), weightDecay: number('--weight-decay') };
-  if (text('--optimizer') === 'sgd') optimizers.momentum = number('--momentum');
-  else Object.assign(optimizers, { beta1: number('--beta1'), beta2: number('--beta2'), epsilon: 1e-8 });
-  const schedules: Record<string, unknown> = {
-    constant: { kind: 'constant' },
-    step: { kind: 'step', everyRounds: number('--lr-step'), factor: number('--lr-factor') },
-    cosine: { kind: 'cosine', warmupRounds: number('--warmup'), finalFraction: number('--lr-final') },
-  };
-  return {
-    model: modelFrom(text, number, vocabulary),
-    streams: number('--batch'),
-    window: number('--window'),
-    rounds: number('--rounds'),
-    seed: number('--seed'),
-    learningRate: number('--lr'),
-    forgetBias: number('--forget-bias'),
-    clip: number('--clip'),
-    optimizer: optimizers,
-    schedule: schedules[text('--schedule')!],
-    codec: text('--wire'),
-    leaseStreams: leaseStreamsFrom(text, number('--batch')),
-  };
-}
-
-/** Leases of a reproducible run, unless said otherwise: enough of them for eight workers to share a round. */
-const LEASES = 8;
-
-/** 0 = not reproducible. */
-function leaseStreamsFrom(text: FlagText, streams: number): number {
-  const given = text('--lease-streams');
-  if (text('--reproducible') === undefined) return 0;
-  return given === undefined ? Math.ceil(streams / LEASES) : Number(given);
-}
-
-function modelFrom(text: FlagText, number: FlagNumber, vocabulary: number): unknown {
-  const [tied, hidden] = [text('--tied') !== undefined, number('--hidden')];
-  const embedding = Number(text('--embedding') ?? (tied ? hidden : 0));
-  const layerNorm = text('--layer-norm') !== undefined;
-  const layers = number('--layers');
-  return { cell: text('--cell'), layers, hidden, vocabulary, embedding, tied, dropout: number('--dropout'), layerNorm };
 }
 
 /** @throws SettingsError naming the flag of the first field that breaks the schema */
 export function checkTraining(config: unknown): TrainingConfig {
   const result = parseTrainingConfig(config);
   if (result.ok) return result.config;
+  const { field, problem } = result;
   throw new SettingsError(
-    `${FLAG_OF_FIELD[result.field] ?? result.field}: ${result.problem}`,
+    `${FLAG_FIELDS.find((each) => each.field === field)?.flag ?? field}: ${problem}`,
     'troupe coordinator --help lists the flags with usual values.',
   );
 }
@@ -294,38 +227,33 @@ export function checkTraining(config: unknown): TrainingConfig {
  * @throws SettingsError
  */
 export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
-  for (const [field, flag] of Object.entries(FLAG_OF_FIELD)) {
-    const [then, now] = [fieldOf(stored, field), settings.given.get(flag)];
-    if (now === undefined || flag === '--rounds' || flag === '--corpus') continue;
-    // A person may have set them since: the run goes on with what its checkpoint says.
-    if (stored.leaseStreams === 0 && (flag === '--lr' || flag === '--clip')) continue;
-    const [part] = field.split('.');
-    if (then === undefined && (part === 'optimizer' || part === 'schedule')) {
-      throw new SettingsError(
-        `${flag} means nothing to the run to resume, which has ${part} ${stored[part].kind}`,
-        `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
-      );
-    }
-    if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) continue;
-    if (typeof then === 'boolean') throw withoutSwitch(flag);
-    throw new SettingsError(
-      `${flag} ${now} differs from the run to resume, which has ${String(then)}`,
-      `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
-    );
-  }
+  for (const field of FLAG_FIELDS) checkUnchanged(field, stored, settings.given);
   if (settings.given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
   const rounds = settings.given.get('--rounds');
   return rounds === undefined ? stored : checkTraining({ ...stored, rounds: Number(rounds) });
 }
 
-function withoutSwitch(flag: string): SettingsError {
-  return new SettingsError(
-    `the run to resume is without ${flag}`,
-    `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
-  );
+function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: ReadonlyMap<string, string>): void {
+  const [then, now] = [valueAt(stored, field), given.get(flag)];
+  // Another --corpus is found out by its SHA-256.
+  if (now === undefined || flag === '--rounds' || flag === '--corpus') return;
+  // A person may have set it since: the run goes on with what its checkpoint says.
+  if (tunable && stored.leaseStreams === 0) return;
+  const [part] = field.split('.');
+  if (then === undefined && (part === 'optimizer' || part === 'schedule'))
+    throw notResumed(`${flag} means nothing to the run to resume, which has ${part} ${stored[part].kind}`, flag);
+  if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) return;
+  if (typeof then === 'boolean') throw withoutSwitch(flag);
+  throw notResumed(`${flag} ${now} differs from the run to resume, which has ${String(then)}`, flag);
 }
 
-function fieldOf(config: TrainingConfig, dotted: string): string | number | boolean | undefined {
-  const value = dotted.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], config);
-  return value as string | number | boolean | undefined;
+function withoutSwitch(flag: string): SettingsError {
+  return notResumed(`the run to resume is without ${flag}`, flag);
+}
+
+function notResumed(message: string, flag: string): SettingsError {
+  return new SettingsError(
+    message,
+    `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
+  );
 }

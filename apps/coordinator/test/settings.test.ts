@@ -1,6 +1,6 @@
+import { CELL_NAMES, CELLS } from '@troupe/config';
 import { CELLS as MODEL_CELLS, checkEngineConfig } from '@troupe/model';
-import { CELLS as PROTOCOL_CELLS, LIMITS } from '@troupe/protocol';
-import { CELL_NAMES } from '@troupe/run';
+import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { parseSettings, resumeTraining } from '../src/settings.js';
 
@@ -11,12 +11,12 @@ const refused = (message: RegExp) =>
   expect.objectContaining({ name: 'SettingsError', message: expect.stringMatching(message), remedy: expect.stringMatching(/./) });
 
 describe('the cells', () => {
-  it('of the protocol, of the engines and of the lines for people are the same', () => {
-    expect(PROTOCOL_CELLS).toEqual(MODEL_CELLS);
+  it('of the config, of the engines and of the lines for people are the same', () => {
+    expect(CELLS).toEqual(MODEL_CELLS);
     expect(Object.keys(CELL_NAMES)).toEqual(MODEL_CELLS);
   });
 
-  it.each(PROTOCOL_CELLS)('are what --cell takes: %s', (cell) => {
+  it.each(CELLS)('are what --cell takes: %s', (cell) => {
     expect(training('--cell', cell).model.cell).toBe(cell);
   });
 });

@@ -1,7 +1,5 @@
 export { type RunEvent } from './events.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
-export { CELL_NAMES, modelName, modelOptions } from './model-names.js';
-export { RUN_OPTIONS, type RunOption } from './options.js';
 export {
   MAX_PLAY_CHARACTERS,
   MAX_PRIME_CHARACTERS,

@@ -1,17 +1,8 @@
 import os from 'node:os';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { CELL_NAMES, CELLS, type Cell } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
-import {
-  CELLS,
-  CELL_SHAPES,
-  createLayout,
-  createRandom,
-  initialParameters,
-  stateSize,
-  type Cell,
-  type Engine,
-} from '@troupe/model';
-import { CELL_NAMES } from '@troupe/run';
+import { CELL_SHAPES, createLayout, createRandom, initialParameters, stateSize, type Engine } from '@troupe/model';
 import type { Shell } from '../shell.js';
 import { compactCount, counted, styleFor } from '../terminal/style.js';
 import { afterwards, checkThreads, engineOption, examples, realNumber, threadsOption } from './flags.js';

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { OPTION_GROUPS, RUN_OPTIONS, type RunOption } from '@troupe/config';
 import { ENGINE_CHOICES, ENGINE_NAMES, takesThreads, type EngineChoice, type EngineName } from '@troupe/engines';
-import { RUN_OPTIONS, type RunOption } from '@troupe/run';
 import { CliError } from '../errors.js';
 
 /** A parser for commander: a whole number from `least` to `most`. */
@@ -67,7 +67,7 @@ export type OtherDefaults = Readonly<Record<string, string>>;
 
 /** Gives a command the flags of a run. Their values are checked by the coordinator alone. */
 export function addRunOptions(command: Command, others: OtherDefaults = {}): Command {
-  for (const group of ['Data', 'Model', 'Training', 'Run', 'Network'] as const) {
+  for (const group of OPTION_GROUPS) {
     for (const option of RUN_OPTIONS) {
       if (option.group === group) command.addOption(helpfulOption(option, others[option.flag]).helpGroup(`${group}:`));
     }
@@ -75,8 +75,8 @@ export function addRunOptions(command: Command, others: OtherDefaults = {}): Com
   return command;
 }
 
-function helpfulOption({ flag, kind, choices, placeholder, help, default: usual }: RunOption, otherDefault?: string): Option {
-  const value = kind === 'switch' ? '' : ` <${placeholder ?? choices?.join('|') ?? 'value'}>`;
+function helpfulOption({ flag, type, choices, placeholder, help, default: usual }: RunOption, otherDefault?: string): Option {
+  const value = type === 'switch' ? '' : ` <${placeholder ?? choices?.join('|') ?? 'value'}>`;
   const fallback = otherDefault ?? usual;
   return new Option(`${flag}${value}`, fallback === undefined ? help : `${help} (default: ${fallback})`);
 }
@@ -84,10 +84,10 @@ function helpfulOption({ flag, kind, choices, placeholder, help, default: usual 
 /** The run flags that a person gave, as argv for the coordinator. */
 export function runArguments(command: Command, leaveOut: readonly string[] = []): string[] {
   const args: string[] = [];
-  for (const { flag, kind } of RUN_OPTIONS) {
+  for (const { flag, type } of RUN_OPTIONS) {
     const value = command.getOptionValue(optionKey(flag)) as string | boolean | undefined;
     if (value === undefined || leaveOut.includes(flag)) continue;
-    args.push(kind === 'switch' ? flag : `${flag}=${String(value)}`);
+    args.push(type === 'switch' ? flag : `${flag}=${String(value)}`);
   }
   return args;
 }

@@ -1,6 +1,7 @@
 /** What a run says in words: pure functions from events to text. */
 import path from 'node:path';
-import { CELL_NAMES, modelOptions, type RunEvent } from '@troupe/run';
+import { CELL_NAMES, modelOptions } from '@troupe/config';
+import type { RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, groupedCount, shellQuoted, type Style } from './style.js';
 
 type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;

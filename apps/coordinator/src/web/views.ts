@@ -1,8 +1,9 @@
 /** What pages show of a run, put together from the conductor and the board. */
 import type { IncomingMessage } from 'node:http';
 import type { Conductor } from '@troupe/conductor';
+import { modelName } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
-import { modelName, type Access, type RunFacts, type RunHistory, type RunView } from '@troupe/run';
+import type { Access, RunFacts, RunHistory, RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
 import type { Forwarded } from './forwarded.js';
 

@@ -1,17 +1,5 @@
-import { CELLS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { CELL_NAMES, modelName } from '../src/index.js';
-
-const MODEL = {
-  cell: 'lstm',
-  layers: 2,
-  hidden: 256,
-  vocabulary: 65,
-  embedding: 0,
-  tied: false,
-  dropout: 0,
-  layerNorm: false,
-} as const;
+import { CELL_NAMES, CELLS, modelConfig, modelName } from '../src/index.js';
 
 describe('a model is called', () => {
   it.each([
@@ -22,7 +10,7 @@ describe('a model is called', () => {
     [{ layerNorm: true }, '2x256 LSTM, layer norm'],
     [{ layers: 1, dropout: 0.5 }, '1x256 LSTM, dropout 0.5 (no effect: it acts between layers)'],
   ] as const)('%j: %s', (change, name) => {
-    expect(modelName({ ...MODEL, ...change })).toBe(name);
+    expect(modelName(modelConfig({ layers: 2, vocabulary: 65, ...change }))).toBe(name);
   });
 
   it('by another name for every cell', () => {

@@ -1,0 +1,88 @@
+/** The flags of a training config, derived from the tables of fields: their list, and how their values become a config. */
+import type { Field, Flag, Group, Kinds } from './field.js';
+import { TRAINING, type TrainingConfig } from './training.js';
+
+/** A flag as the command line knows it. */
+export interface RunOption extends Flag {
+  readonly type: 'whole' | 'real' | 'text' | 'choice' | 'switch';
+  readonly choices?: readonly string[];
+  /** Shown in the help; the default itself. Absent for switches and for flags whose absence has a meaning of its own. */
+  readonly default?: string;
+}
+
+type Spec = Field | Kinds;
+
+/** A field of the training config that a flag decides. */
+export interface FlagField {
+  /** By dotted name: "optimizer.beta1". */
+  readonly field: string;
+  readonly flag: string;
+  /** A person may change the field while the run goes on. */
+  readonly tunable: boolean;
+  /** Absent where the flag is one of another field or of no field. */
+  readonly option?: RunOption;
+}
+
+function optionOf(spec: Spec, isDerived: boolean): RunOption | undefined {
+  if (spec.option === undefined) return undefined;
+  if (spec.type === 'kinds') return { ...spec.option, type: 'choice', choices: Object.keys(spec.kinds), default: spec.default };
+  const choices = spec.type === 'choice' ? { choices: spec.choices } : {};
+  const fixed = spec.type === 'switch' || isDerived ? {} : { default: String(spec.default) };
+  return { ...spec.option, type: spec.type, ...choices, ...fixed };
+}
+
+function* flagFieldsOf({ fields, derived = {} }: Group, prefix = ''): Generator<FlagField> {
+  for (const [name, spec] of Object.entries(fields)) {
+    const field = `${prefix}${name}`;
+    const option = optionOf(spec, name in derived);
+    const flag = option?.flag ?? spec.from;
+    const tunable = spec.type !== 'kinds' && spec.tunable === true;
+    if (flag) yield { field: spec.type === 'kinds' ? `${field}.kind` : field, flag, tunable, ...(option ? { option } : {}) };
+    if (spec.type === 'kinds') for (const group of Object.values(spec.kinds)) yield* flagFieldsOf(group, `${field}.`);
+  }
+}
+
+/** Every field of the training config that a flag decides, once, in the order of the tables. */
+export const FLAG_FIELDS: readonly FlagField[] = [
+  ...new Map([...flagFieldsOf(TRAINING)].map((each) => [each.field, each])).values(),
+];
+
+/** The value at a dotted name; undefined where the config has no such field. */
+export function valueAt(config: TrainingConfig, field: string): string | number | boolean | undefined {
+  const value = field.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], config);
+  return value as string | number | boolean | undefined;
+}
+
+/** What stands behind a flag, "true" for a switch; undefined when it is not given. */
+export type FlagText = (flag: string) => string | undefined;
+
+/**
+ * The config that flags describe, for parseTrainingConfig to validate. Fields whose flag is not given have their defaults.
+ * @param vocabulary number of distinct characters in the corpus
+ */
+export function configFromFlags(text: FlagText, vocabulary: number): Record<string, unknown> {
+  return readGroup(TRAINING, text, { vocabulary });
+}
+
+type Facts = Readonly<Record<string, number>>;
+
+function readGroup({ fields, derived = {} }: Group, text: FlagText, facts: Facts): Record<string, unknown> {
+  const given = (spec: Spec) => spec.option && text(spec.option.flag);
+  const read = (name: string, spec: Spec): unknown => readField(spec, given(spec), text, facts) ?? facts[name];
+  const config = Object.fromEntries(Object.entries(fields).map(([name, spec]) => [name, read(name, spec)]));
+  for (const [name, derive] of Object.entries(derived)) {
+    if (given(fields[name]) === undefined) config[name] = derive(config as never, (flag) => text(flag) !== undefined);
+  }
+  return config;
+}
+
+function readField(spec: Spec, given: string | undefined, text: FlagText, facts: Facts): unknown {
+  if (spec.type === 'kinds') {
+    const kind = given ?? spec.default;
+    const tag = spec.implied && kind === spec.default ? {} : { kind };
+    return { ...tag, ...(Object.hasOwn(spec.kinds, kind) ? readGroup(spec.kinds[kind], text, facts) : {}) };
+  }
+  if (given === undefined) return spec.default;
+  if (spec.type === 'choice') return given;
+  return spec.type === 'switch' ? true : Number(given);
+}

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { configFromFlags, FLAG_FIELDS, parseTrainingConfig, RUN_OPTIONS, valueAt, type TrainingConfig } from '../src/index.js';
+
+const V = 65;
+
+function read(...given: [flag: string, text: string][]): TrainingConfig {
+  const result = parseTrainingConfig(configFromFlags((flag) => new Map(given).get(flag), V));
+  if (result.ok) return result.config;
+  throw new Error(`${result.field} ${result.problem}`);
+}
+
+/** A text that a flag may have and that is not its default. */
+function otherText(flag: string): string {
+  const { type, choices, default: usual } = RUN_OPTIONS.find((option) => option.flag === flag)!;
+  if (type === 'choice') return choices!.find((choice) => choice !== usual)!;
+  if (type === 'switch') return 'true';
+  return type === 'whole' ? '6' : '0.25';
+}
+
+/** Without them a flag means nothing. */
+function needed(field: string, flag: string): [string, string][] {
+  if (field === 'optimizer.momentum') return [['--optimizer', 'sgd']];
+  if (/everyRounds|factor/.test(field)) return [['--schedule', 'step']];
+  return flag === '--tied' ? [['--embedding', '256']] : [];
+}
+
+describe('the flags of a run', () => {
+  it('are each declared once', () => {
+    const flags = RUN_OPTIONS.map(({ flag }) => flag);
+    expect(new Set(flags).size).toBe(flags.length);
+  });
+
+  it('give a valid config when none is given, with the defaults that the help shows', () => {
+    const config = read();
+    for (const { field, option } of FLAG_FIELDS) {
+      const value = valueAt(config, field);
+      if (option?.default !== undefined && value !== undefined) expect(String(value), field).toBe(option.default);
+    }
+  });
+
+  const settable = FLAG_FIELDS.filter(({ option }) => option !== undefined);
+  it.each(settable)('set the field $field', ({ field, flag }) => {
+    const text = otherText(flag);
+    const value = valueAt(read(...needed(field, flag), [flag, text]), field);
+    expect(String(value)).toBe(text);
+    expect(value).not.toBe(valueAt(read(), field));
+  });
+
+  it('say which flag decides the vocabulary', () => {
+    expect(FLAG_FIELDS.find(({ field }) => field === 'model.vocabulary')?.flag).toBe('--corpus');
+    expect(read().model.vocabulary).toBe(V);
+  });
+
+  it('tie an embedding to the hidden layer, unless its length is given', () => {
+    expect(read(['--tied', 'true'], ['--hidden', '48']).model).toMatchObject({ embedding: 48, tied: true });
+    expect(() => read(['--tied', 'true'], ['--embedding', '64'])).toThrow('model.embedding must be as large as hidden when tied');
+  });
+
+  it('cut a reproducible batch into eight leases, unless their size is given', () => {
+    expect(read().leaseStreams).toBe(0);
+    expect(read(['--reproducible', 'true'], ['--batch', '20']).leaseStreams).toBe(3);
+    expect(read(['--reproducible', 'true'], ['--lease-streams', '5']).leaseStreams).toBe(5);
+  });
+
+  it('leave an optimizer that is none to the parser', () => {
+    expect(() => read(['--optimizer', 'toString'])).toThrow(/^optimizer\.kind/);
+  });
+});
