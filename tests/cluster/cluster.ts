@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
+import { modelConfig } from '@troupe/config';
 import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
@@ -17,16 +18,7 @@ const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches i
 export const TOKEN = 'open sesame';
 
 export const CONFIG: TrainingConfig = {
-  model: {
-    cell: 'lstm',
-    layers: 2,
-    hidden: 6,
-    vocabulary: createVocabulary(TEXT).size,
-    embedding: 0,
-    tied: false,
-    dropout: 0,
-    layerNorm: false,
-  },
+  model: modelConfig({ layers: 2, hidden: 6, vocabulary: createVocabulary(TEXT).size }),
   streams: 6,
   window: 8,
   rounds: 30,

@@ -1,5 +1,6 @@
 /** A training small enough that thousands of its rounds take seconds, and what must come out of it. */
 import { createHash } from 'node:crypto';
+import { modelConfig } from '@troupe/config';
 import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
@@ -16,16 +17,7 @@ export const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tok
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 const BASE: TrainingConfig = {
-  model: {
-    cell: 'lstm',
-    layers: 1,
-    hidden: 4,
-    vocabulary: vocabulary.size,
-    embedding: 0,
-    tied: false,
-    dropout: 0,
-    layerNorm: false,
-  },
+  model: modelConfig({ hidden: 4, vocabulary: vocabulary.size }),
   streams: 7,
   window: 6,
   rounds: 60,

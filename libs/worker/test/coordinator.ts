@@ -1,6 +1,7 @@
 /** A worker's surroundings, played by hand: the control conversation frame by frame, the real all-reduce service, and a clock that stands. */
 import type { CollectiveHost, ReduceCounted, ReduceUpdate } from '@troupe/collective';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
+import { modelConfig } from '@troupe/config';
 import { createLayout, EngineError, initialParameters, stateSize, type Batch, type Engine } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { createReplica } from '@troupe/optim';
@@ -19,7 +20,7 @@ import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '../src/index.js';
 
 export const CONFIG: TrainingConfig = {
-  model: { cell: 'lstm', layers: 2, hidden: 4, vocabulary: 5, embedding: 0, tied: false, dropout: 0, layerNorm: false },
+  model: modelConfig({ layers: 2, hidden: 4, vocabulary: 5 }),
   streams: 6,
   leaseStreams: 2,
   window: 3,
