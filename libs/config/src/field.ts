@@ -33,16 +33,16 @@ interface FieldFacts {
 
 export interface WholeField extends FieldFacts {
   readonly type: 'whole';
-  readonly least: number;
-  readonly most: number;
+  readonly min: number;
+  readonly max: number;
   readonly default?: number;
 }
 
 export interface RealField extends FieldFacts {
   readonly type: 'real';
-  readonly least: number;
+  readonly min: number;
   /** Inclusive; absent where `below` is given. */
-  readonly most?: number;
+  readonly max?: number;
   /** Exclusive. */
   readonly below?: number;
   readonly default?: number;
@@ -133,13 +133,13 @@ export type SparseKinds<C extends Kinds> = {
 export function describeRange(field: Field): string {
   switch (field.type) {
     case 'whole':
-      return field.most === Infinity
-        ? `a whole number of at least ${field.least}`
-        : `a whole number from ${field.least} to ${field.most}`;
+      return field.max === Infinity
+        ? `a whole number of at least ${field.min}`
+        : `a whole number from ${field.min} to ${field.max}`;
     case 'real':
       return field.below === undefined
-        ? `a number from ${field.least} to ${field.most}`
-        : `a number of at least ${field.least} and below ${field.below}`;
+        ? `a number from ${field.min} to ${field.max}`
+        : `a number of at least ${field.min} and below ${field.below}`;
     case 'choice':
       return `one of ${field.choices.join(', ')}`;
     case 'switch':

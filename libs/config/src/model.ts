@@ -42,26 +42,26 @@ const RECURRENT_FIELDS = {
   /** L. */
   layers: {
     type: 'whole',
-    least: 1,
-    most: CONFIG_LIMITS.layers,
+    min: 1,
+    max: CONFIG_LIMITS.layers,
     default: 1,
     option: { flag: '--layers', placeholder: 'L', group: 'Model', help: 'recurrent layers' },
   },
   /** H, hidden units per layer. */
   hidden: {
     type: 'whole',
-    least: 1,
-    most: CONFIG_LIMITS.hidden,
+    min: 1,
+    max: CONFIG_LIMITS.hidden,
     default: 256,
     option: { flag: '--hidden', placeholder: 'H', group: 'Model', help: 'hidden units per layer' },
   },
   /** V, number of distinct characters. */
-  vocabulary: { type: 'whole', least: 2, most: CONFIG_LIMITS.vocabulary, from: '--corpus' },
+  vocabulary: { type: 'whole', min: 2, max: CONFIG_LIMITS.vocabulary, from: '--corpus' },
   /** E, length of a character's embedding. 0: characters enter one-hot. */
   embedding: {
     type: 'whole',
-    least: 0,
-    most: CONFIG_LIMITS.embedding,
+    min: 0,
+    max: CONFIG_LIMITS.embedding,
     default: 0,
     optional: true,
     option: {
@@ -85,7 +85,7 @@ const RECURRENT_FIELDS = {
   /** Probability that an output of a layer is dropped on its way to the layer above. See libs/model, dropout.ts. */
   dropout: {
     type: 'real',
-    least: 0,
+    min: 0,
     below: 1,
     default: 0,
     optional: true,

@@ -11,21 +11,21 @@ interface Strictness {
   /** Unknown fields are refused. */
   readonly strict: boolean;
   /** Upper limit of every whole number instead of its own. */
-  readonly most?: number;
+  readonly max?: number;
 }
 
 function fieldSchema(field: Field): Schema {
   const problem = `must be ${describeRange(field)}`;
   switch (field.type) {
     case 'whole':
-      return v.pipe(v.number(problem), v.integer(problem), v.minValue(field.least, problem), v.maxValue(field.most, problem));
+      return v.pipe(v.number(problem), v.integer(problem), v.minValue(field.min, problem), v.maxValue(field.max, problem));
     case 'real': {
-      const { least, most = Infinity, below = Infinity } = field;
+      const { min, max = Infinity, below = Infinity } = field;
       return v.pipe(
         v.number(problem),
         v.finite(problem),
-        v.minValue(least, problem),
-        v.maxValue(most, problem),
+        v.minValue(min, problem),
+        v.maxValue(max, problem),
         v.ltValue(below, problem),
       );
     }
@@ -42,8 +42,8 @@ function entriesOf(fields: Fields, strictness: Strictness): Entries {
   return Object.fromEntries(
     Object.entries(fields).map(([name, field]) => {
       if (field.type === 'kinds') return [name, kindsSchema(field, strictness)];
-      const { most } = strictness;
-      const schema = fieldSchema(field.type === 'whole' && most !== undefined ? { ...field, most } : field);
+      const { max } = strictness;
+      const schema = fieldSchema(field.type === 'whole' && max !== undefined ? { ...field, max } : field);
       return [name, field.optional ? v.optional(schema, field.default) : schema];
     }),
   );
@@ -99,12 +99,12 @@ export function parseTrainingConfig(
 }
 
 /**
- * Whether a value is the config of a model, for code that sets its own limits: whole numbers may go up to `most`, whatever a run
+ * Whether a value is the config of a model, for code that sets its own limits: whole numbers may go up to `max`, whatever a run
  * allows, and unknown fields are ignored.
  * @returns undefined when it is
  */
-export function modelProblem(value: unknown, most: number): ConfigProblem | undefined {
-  const result = v.safeParse(kindsSchema(MODEL, { strict: false, most }), value);
+export function modelProblem(value: unknown, max: number): ConfigProblem | undefined {
+  const result = v.safeParse(kindsSchema(MODEL, { strict: false, max }), value);
   return result.success ? undefined : firstProblem(result.issues);
 }
 

@@ -9,8 +9,8 @@ export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
 const WEIGHT_DECAY = {
   type: 'real',
-  least: 0,
-  most: 1,
+  min: 0,
+  max: 1,
   default: 0,
   option: { flag: '--weight-decay', placeholder: 'X', group: 'Training', help: 'L2 penalty (decoupled for adamw)' },
 } as const;
@@ -19,8 +19,8 @@ const SGD = {
   fields: {
     momentum: {
       type: 'real',
-      least: 0,
-      most: 0.9999,
+      min: 0,
+      max: 0.9999,
       default: 0.9,
       option: { flag: '--momentum', placeholder: 'X', group: 'Training', help: 'sgd: momentum' },
     },
@@ -32,19 +32,19 @@ const ADAM = {
   fields: {
     beta1: {
       type: 'real',
-      least: 0,
-      most: 0.9999,
+      min: 0,
+      max: 0.9999,
       default: 0.9,
       option: { flag: '--beta1', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay of the first moment' },
     },
     beta2: {
       type: 'real',
-      least: 0,
-      most: 0.999999,
+      min: 0,
+      max: 0.999999,
       default: 0.99,
       option: { flag: '--beta2', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay of the second moment' },
     },
-    epsilon: { type: 'real', least: 1e-12, most: 1, default: 1e-8 },
+    epsilon: { type: 'real', min: 1e-12, max: 1, default: 1e-8 },
     weightDecay: WEIGHT_DECAY,
   },
 } as const satisfies Group;
@@ -65,15 +65,15 @@ const SCHEDULE = {
       fields: {
         warmupRounds: {
           type: 'whole',
-          least: 0,
-          most: CONFIG_LIMITS.rounds,
+          min: 0,
+          max: CONFIG_LIMITS.rounds,
           default: 20,
           option: { flag: '--warmup', placeholder: 'N', group: 'Training', help: 'cosine: rounds of linear warm-up' },
         },
         finalFraction: {
           type: 'real',
-          least: 0,
-          most: 1,
+          min: 0,
+          max: 1,
           default: 0.02,
           option: {
             flag: '--lr-final',
@@ -90,15 +90,15 @@ const SCHEDULE = {
       fields: {
         everyRounds: {
           type: 'whole',
-          least: 1,
-          most: CONFIG_LIMITS.rounds,
+          min: 1,
+          max: CONFIG_LIMITS.rounds,
           default: 500,
           option: { flag: '--lr-step', placeholder: 'N', group: 'Training', help: 'step: rounds between two decays' },
         },
         factor: {
           type: 'real',
-          least: 0,
-          most: 1,
+          min: 0,
+          max: 1,
           default: 0.5,
           option: { flag: '--lr-factor', placeholder: 'X', group: 'Training', help: 'step: factor of each decay' },
         },
@@ -114,8 +114,8 @@ const TRAINING_FIELDS = {
   /** B, streams: the global batch, whichever workers compute it. */
   streams: {
     type: 'whole',
-    least: 1,
-    most: CONFIG_LIMITS.streams,
+    min: 1,
+    max: CONFIG_LIMITS.streams,
     default: 32,
     option: {
       flag: '--batch',
@@ -130,8 +130,8 @@ const TRAINING_FIELDS = {
    */
   leaseStreams: {
     type: 'whole',
-    least: 0,
-    most: CONFIG_LIMITS.streams,
+    min: 0,
+    max: CONFIG_LIMITS.streams,
     default: 0,
     optional: true,
     option: {
@@ -144,15 +144,15 @@ const TRAINING_FIELDS = {
   /** T, time steps of truncated back-propagation. */
   window: {
     type: 'whole',
-    least: 1,
-    most: CONFIG_LIMITS.window,
+    min: 1,
+    max: CONFIG_LIMITS.window,
     default: 64,
     option: { flag: '--window', placeholder: 'T', group: 'Data', help: 'time steps of truncated back-propagation' },
   },
   rounds: {
     type: 'whole',
-    least: 1,
-    most: CONFIG_LIMITS.rounds,
+    min: 1,
+    max: CONFIG_LIMITS.rounds,
     default: 1500,
     option: {
       flag: '--rounds',
@@ -163,16 +163,16 @@ const TRAINING_FIELDS = {
   },
   seed: {
     type: 'whole',
-    least: 0,
-    most: 0xffffffff,
+    min: 0,
+    max: 0xffffffff,
     default: 1,
     option: { flag: '--seed', placeholder: 'S', group: 'Training', help: 'first parameters and samples follow from it' },
   },
   /** Peak learning rate. */
   learningRate: {
     type: 'real',
-    least: 0,
-    most: CONFIG_LIMITS.learningRate,
+    min: 0,
+    max: CONFIG_LIMITS.learningRate,
     default: 0.01,
     tunable: true,
     option: { flag: '--lr', placeholder: 'X', group: 'Training', help: 'peak learning rate (for sgd try 1)' },
@@ -180,8 +180,8 @@ const TRAINING_FIELDS = {
   /** The first value of an LSTM's forget-gate biases; other cells have none. */
   forgetBias: {
     type: 'real',
-    least: 0,
-    most: CONFIG_LIMITS.forgetBias,
+    min: 0,
+    max: CONFIG_LIMITS.forgetBias,
     default: 1,
     optional: true,
     option: {
@@ -194,8 +194,8 @@ const TRAINING_FIELDS = {
   /** The global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
   clip: {
     type: 'real',
-    least: 0,
-    most: CONFIG_LIMITS.clip,
+    min: 0,
+    max: CONFIG_LIMITS.clip,
     default: 5,
     tunable: true,
     option: {

@@ -1,6 +1,6 @@
 /** Takes note of what a run tells: in its history, on disk, for TensorBoard. What pages show of a run is put together from here. */
-import { modelName } from '@troupe/config';
 import path from 'node:path';
+import { modelName } from '@troupe/config';
 import { brief } from '@troupe/protocol';
 import {
   type EvaluationPoint,
