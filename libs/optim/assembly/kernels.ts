@@ -1,10 +1,10 @@
 /**
- * Flat-vector kernels in 128-bit SIMD. Only non-relaxed instructions, so every lane is IEEE 754 exact and every host computes
- * the same bits; src/scalar-kernels.ts is the same arithmetic in TypeScript and tests hold the two together. Arguments are byte addresses
- * in the imported memory; n counts elements. A tail shorter than a vector runs through the same vector code, one lane at a time.
+ * Flat-vector kernels in 128-bit SIMD. They use no relaxed instructions, so every lane follows IEEE 754 exactly and every host
+ * computes the same bits. src/scalar-kernels.ts does the same arithmetic in TypeScript; tests compare the two. Arguments are byte
+ * addresses in the imported memory; n counts elements. A tail shorter than a vector runs the same vector code, one lane at a time.
  */
 
-/** Magnitudes below `TOO_LARGE` to halves without sign. */
+/** Converts magnitudes below `TOO_LARGE` to halves without sign. */
 // @ts-ignore: decorator
 @inline
 function magnitudeToHalf(magnitude: v128): v128 {
@@ -16,7 +16,7 @@ function magnitudeToHalf(magnitude: v128): v128 {
   return v128.bitselect(normal, subnormal, i32x4.ge_s(magnitude, i32x4.splat(0x38800000)));
 }
 
-/** Bits of the least magnitude that becomes an infinity. */
+/** Bits of the smallest magnitude that becomes an infinity. */
 const TOO_LARGE = 0x477ff000;
 
 function toHalf(x: v128): v128 {
@@ -24,11 +24,11 @@ function toHalf(x: v128): v128 {
   const sign = v128.and(i32x4.shr_u(x, 16), i32x4.splat(0x8000));
   let half = v128.bitselect(i32x4.splat(0x7c00), magnitudeToHalf(magnitude), i32x4.ge_s(magnitude, i32x4.splat(TOO_LARGE)));
   half = v128.or(half, sign);
-  // The sign of a NaN differs between processors, so there is only one NaN.
+  // The sign of a NaN differs between CPUs, so all become the same NaN.
   return v128.bitselect(i32x4.splat(0x7e00), half, i32x4.gt_s(magnitude, i32x4.splat(0x7f800000)));
 }
 
-/** Eight floats to halves. Hardly ever is one of them too large for a half, so that case is left to a slower way. */
+/** Converts eight floats to halves. A value too large for a half is rare, so that case takes a slower path. */
 // @ts-ignore: decorator
 @inline
 function toHalves(low: v128, high: v128): v128 {
@@ -39,7 +39,7 @@ function toHalves(low: v128, high: v128): v128 {
     return i16x8.narrow_i32x4_u(toHalf(low), toHalf(high));
   }
   const magnitudes = i16x8.narrow_i32x4_u(magnitudeToHalf(a), magnitudeToHalf(b));
-  // As integers floats saturate when narrowed, and of those limits only the sign is wanted.
+  // Narrowing saturates floats as integers; only the sign of the saturated value is used.
   const signs = v128.and(i16x8.narrow_i32x4_s(low, high), i16x8.splat(-0x8000));
   return v128.or(magnitudes, signs);
 }
@@ -54,7 +54,7 @@ function fromHalf(half: v128): v128 {
   return v128.or(value, sign);
 }
 
-/** Lower four of eight finite halves; fromHalf without the case of infinities and NaNs. */
+/** Converts the lower four of eight finite halves; fromHalf without the case of infinities and NaNs. */
 // @ts-ignore: decorator
 @inline
 function finiteLow(halves: v128): v128 {
@@ -62,7 +62,7 @@ function finiteLow(halves: v128): v128 {
   return f32x4.mul(bits, f32x4.splat(reinterpret<f32>(0x77800000)));
 }
 
-/** The upper four. */
+/** Converts the upper four. */
 // @ts-ignore: decorator
 @inline
 function finiteHigh(halves: v128): v128 {
@@ -104,7 +104,7 @@ function addFour(sum: usize, x: v128): void {
   v128.store(sum, f64x2.add(v128.load(sum, 16), f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))), 16);
 }
 
-/** As addFour to zeros, which turn -0 into 0. */
+/** Like addFour to zeros, which turn -0 into 0. */
 function storeFour(sum: usize, x: v128): void {
   const zeros = f64x2.splat(0);
   v128.store(sum, f64x2.add(zeros, f64x2.promote_low_f32x4(x)));
@@ -131,7 +131,7 @@ export function addHalf(sum: usize, source: usize, n: i32, scale: f32): void {
   }
 }
 
-/** As addHalf to zeros, over whatever stood there. */
+/** Like addHalf to zeros; overwrites the sum. */
 export function storeHalf(sum: usize, source: usize, n: i32, scale: f32): void {
   const factor = f32x4.splat(scale);
   let i = 0;
@@ -155,14 +155,14 @@ export function addFloat(sum: usize, source: usize, n: i32): void {
   }
 }
 
-/** As addFloat to zeros, over whatever stood there. */
+/** Like addFloat to zeros; overwrites the sum. */
 export function storeFloat(sum: usize, source: usize, n: i32): void {
   let i = 0;
   for (; i + 4 <= n; i += 4) storeFour(sum + ((<usize>i) << 3), v128.load(source + ((<usize>i) << 2)));
   for (; i < n; i++) store<f64>(sum + ((<usize>i) << 3), 0.0 + <f64>load<f32>(source + ((<usize>i) << 2)));
 }
 
-/** Bits of the largest |x|. As integers they order like the floats, with infinity and then NaN on top. */
+/** Bits of the largest |x|. As integers they are ordered like the floats, with infinity and then NaN above all others. */
 export function maxMagnitude(source: usize, n: i32): i32 {
   const mask = i32x4.splat(0x7fffffff);
   let most = i32x4.splat(0);
@@ -173,7 +173,7 @@ export function maxMagnitude(source: usize, n: i32): i32 {
   return max(i32x4.extract_lane(most, 0), i32x4.extract_lane(most, 1));
 }
 
-/** The same for halves. */
+/** Like maxMagnitude, for halves. */
 export function maxMagnitudeHalf(source: usize, n: i32): i32 {
   const mask = i16x8.splat(0x7fff);
   let most = i16x8.splat(0);
@@ -186,7 +186,7 @@ export function maxMagnitudeHalf(source: usize, n: i32): i32 {
   return max(result, max(i32x4.extract_lane(wide, 2), i32x4.extract_lane(wide, 3)));
 }
 
-/** x^2 of element i adds to partial sum i mod 4 of `squares`. Returns the largest |x|. All are finite. */
+/** Adds x^2 of element i to partial sum i mod 4 of `squares`. Returns the largest |x|. All x are finite. */
 export function measure(source: usize, n: i32, squares: usize): f64 {
   let low = v128.load(squares);
   let high = v128.load(squares, 16);
@@ -214,7 +214,7 @@ export function measure(source: usize, n: i32, squares: usize): f64 {
   return most;
 }
 
-/** Four of a sum times `factor`, rounded to float32. */
+/** Four elements of a sum times `factor`, rounded to float32. */
 function meanFour(source: usize, factor: v128): v128 {
   const low = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source), factor));
   const high = f32x4.demote_f64x2_zero(f64x2.mul(v128.load(source, 16), factor));
@@ -228,7 +228,7 @@ export function scaleToFloat(source: usize, n: i32, factor: f64, target: usize):
   for (; i < n; i++) store<f32>(target + ((<usize>i) << 2), <f32>(load<f64>(source + ((<usize>i) << 3)) * factor));
 }
 
-/** scaleToFloat and then encodeHalf, without the floats between them. */
+/** scaleToFloat followed by encodeHalf, without storing the floats. */
 export function scaleToHalf(source: usize, n: i32, factor: f64, scale: f32, target: usize): void {
   const factors = f64x2.splat(factor);
   const scales = f32x4.splat(scale);
@@ -250,7 +250,7 @@ function digestFour(state: v128, words: v128): v128 {
   return i32x4.mul(v128.or(i32x4.shl(sum, 13), i32x4.shr_u(sum, 19)), i32x4.splat(0x9e3779b1));
 }
 
-/** Word i goes into lane i mod 16 of `state`, sixteen 32-bit lanes stepped like those of xxHash32 (Collet). */
+/** Absorbs word i into lane i mod 16 of `state`, sixteen 32-bit lanes with the step of xxHash32 (Collet). */
 export function digestWords(state: usize, source: usize, n: i32): void {
   let a = v128.load(state);
   let b = v128.load(state, 16);
@@ -307,7 +307,7 @@ export function sgdStep(p: usize, velocity: usize, update: usize, n: i32, rate: 
   }
 }
 
-/** decodeHalf and then sgdStep, without the floats between them. */
+/** decodeHalf followed by sgdStep, without storing the floats. */
 export function sgdStepHalf(
   p: usize,
   velocity: usize,
@@ -417,7 +417,7 @@ export function adamStep(p: usize, first: usize, second: usize, update: usize, n
   }
 }
 
-/** decodeHalf and then adamStep, without the floats between them. */
+/** decodeHalf followed by adamStep, without storing the floats. */
 export function adamStepHalf(p: usize, first: usize, second: usize, update: usize, n: i32, scale: f32, c: usize): void {
   const k1 = v128.load32_splat(c);
   const t1 = v128.load32_splat(c, 4);

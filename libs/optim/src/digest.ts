@@ -1,11 +1,11 @@
-/** Sixteen lanes as they stand before the first word. */
+/** Sets the sixteen lanes to their values before the first word. */
 export function beginDigest(lanes: Uint32Array): void {
   for (let lane = 0; lane < 16; lane++) lanes[lane] = Math.imul(lane + 1, 0x9e3779b1);
 }
 
 /**
  * 16 hex digits from the lanes after the last of `length` words. Every step is a bijection of each lane, so one changed word always
- * changes both halves.
+ * changes both halves of the digest.
  */
 export function foldDigest(lanes: Uint32Array, length: number): string {
   let low = mix(0x9747b28c ^ length);
@@ -25,12 +25,12 @@ function mix(word: number): number {
   return h ^ (h >>> 16);
 }
 
-/** Words that the lanes take in at once. */
-const GRAIN = 16;
+/** Words that the lanes absorb in one step. */
+const LANES = 16;
 
 /**
- * Takes a digest of a vector that becomes ready piece by piece, whatever the lengths of the pieces: what does not fill the lanes waits
- * for the next piece.
+ * Computes the digest of a vector that becomes ready in pieces of any length: words that do not fill the lanes wait for the next
+ * piece.
  */
 export class DigestFollower {
   /** Steps the lanes over n words from word `from` on, a multiple of 16. */
@@ -41,9 +41,9 @@ export class DigestFollower {
     this.#run = run;
   }
 
-  /** Words [0, ready) are ready; `last` says that these are all. */
+  /** Words [0, ready) are ready; `last`: these are all. */
   follow(ready: number, last = false): void {
-    const to = last ? ready : ready - (ready % GRAIN);
+    const to = last ? ready : ready - (ready % LANES);
     if (to <= this.#done) return;
     this.#run(this.#done, to - this.#done);
     this.#done = to;

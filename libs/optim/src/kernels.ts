@@ -1,8 +1,8 @@
 import kernelsBase64 from './generated/kernels.js';
 
 /**
- * The kernels beneath VectorSpace. Addresses are byte offsets into one memory, n counts elements. Two implementations give the
- * same bits: WebAssembly SIMD (assembly/kernels.ts) and TypeScript (scalar-kernels.ts).
+ * The kernels under VectorMemory. Addresses are byte offsets into one memory, n counts elements. Two implementations give the
+ * same bits: WebAssembly SIMD (assembly/kernels.ts) and the scalar fallback in TypeScript (scalar-kernels.ts).
  */
 export interface Kernels {
   encodeHalf(source: number, n: number, scale: number, target: number): void;

@@ -1,17 +1,17 @@
 import { OptimError } from './errors.js';
 
 /**
- * Elements per block. A vector from another memory is staged block by block, and where several kernels run over the same values one
- * after the other they do so block by block: 64 KiB of float32 stay in the second-level cache. Smaller blocks cost more in calls.
+ * Elements per block. Vectors from another memory are staged block by block, and kernels that run over the same values one after
+ * the other do so block by block: 64 KiB of float32 stay in the L2 cache. Smaller blocks cost more calls.
  */
 const BLOCK = 16_384;
 const SLOT_BYTES = BLOCK * 4;
-/** The first page is left alone; then come one slot for what is read, one for what is written, and room for small states. */
+/** The first KiB stays unused; then come a slot for staged reads, a slot for staged writes, and room for small states. */
 const READ_SLOT = 1024;
 const WRITE_SLOT = READ_SLOT + SLOT_BYTES;
 const STATES = WRITE_SLOT + SLOT_BYTES;
 const STATE_BYTES = 64;
-/** sixteen lanes of uint32. */
+/** Sixteen lanes of uint32. */
 export const DIGEST_STATE = STATES;
 /** Four float64. */
 export const SQUARES_STATE = STATES + STATE_BYTES;
@@ -23,7 +23,7 @@ export type Vector = Float32Array | Uint16Array;
 
 export const pad = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
-/** Lays out one vector memory: hands out resident vectors, and brings others in and out block by block. */
+/** Layout of one vector memory: allocates resident vectors, and stages other vectors in and out block by block. */
 export class MemoryMap {
   readonly buffer: ArrayBuffer;
   readonly #bytes: Uint8Array;
@@ -40,8 +40,8 @@ export class MemoryMap {
     if (address + bytes > this.buffer.byteLength) {
       throw new OptimError(
         'out_of_memory',
-        `the vector memory has no ${bytes} bytes left`,
-        'Give createVectorSpace the bytes that spaceBytes counts.',
+        `the vector memory has fewer than ${bytes} bytes left`,
+        'Create it with the size that vectorMemoryBytes returns for all its vectors.',
       );
     }
     this.#free = address + pad(bytes);
@@ -53,12 +53,12 @@ export class MemoryMap {
     if (vector.buffer === this.buffer) return vector.byteOffset;
     throw new OptimError(
       'bad_state',
-      'a vector from another memory was given where a resident one is needed',
-      'Allocate it in this memory.',
+      'this argument must be allocated in the vector memory, but comes from another memory',
+      'Allocate it with the allocate methods of this memory.',
     );
   }
 
-  /** Address of source[from, from + n): its own when it is resident, else a copy in the read slot. */
+  /** Address of source[from, from + n): its own if it is resident, else that of a copy in the read slot. */
   stage(source: Vector, from: number, n: number): number {
     const offset = source.byteOffset + from * source.BYTES_PER_ELEMENT;
     if (source.buffer === this.buffer) return offset;
@@ -72,7 +72,7 @@ export class MemoryMap {
     this.#bytes.set(new Uint8Array(source.buffer, source.byteOffset + from * size, n * size), address);
   }
 
-  /** Where target[from ...) is to be written: in its own place when it is resident, else in the write slot, from where `unstage` takes it. */
+  /** Where to write target[from ...): its own address if it is resident, else the write slot, from which `unstage` copies it. */
   target(target: Vector, from: number): number {
     return target.buffer === this.buffer ? target.byteOffset + from * target.BYTES_PER_ELEMENT : WRITE_SLOT;
   }

@@ -4,24 +4,24 @@ import type { KernelKind } from './kernels.js';
 import { codedLength, createVectorMemory, vectorMemoryBytes, type CodedVector, type VectorMemory } from './vector-memory.js';
 
 /**
- * The model's parameters on one machine and the optimizer that moves them. Two replicas that took the same steps hold the same
- * bits on any hosts: element arithmetic is float32 in the order given at VectorSpace.sgdStep and adamStep, scalars are float64
- * running products.
+ * The model's parameters on one machine and the optimizer that updates them. Replicas that took the same steps hold the same bits
+ * on all hosts: element arithmetic is float32 in the order given at VectorMemory.sgdStep and adamStep, scalars are float64 running
+ * products.
  */
 export interface Replica {
   /** [P], valid for the replica's life. Read it; write through setParameters, importState or restore. */
   readonly parameters: Float32Array;
   /**
-   * Moves the parameters by one clipped mean gradient [P], which halves spare the decoding of: they are read by the step itself.
+   * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step itself reads them.
    * SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v. Adam: m, v as in Kingma & Ba 2015 algorithm 1,
    * p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon), PyTorch's form of it; `adam` adds weightDecay * p to g,
    * `adamw` multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
    * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then unchanged
    */
   step(update: CodedVector, learningRate: number): void;
-  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. After a step it costs nothing. */
+  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. Free after a step, which computes it. */
   digest(): string;
-  /** Copies [P] in; the optimizer's state stays. @throws OptimError `bad_length` */
+  /** Copies [P] in; the optimizer's state is unchanged. @throws OptimError `bad_length` */
   setParameters(parameters: Float32Array): void;
   /** A copy. */
   exportState(): OptimizerState;
@@ -37,11 +37,11 @@ export interface ReplicaOptions {
   /** P. */
   readonly size: number;
   readonly optimizer: OptimizerConfig;
-  /** For tests; see createVectorSpace. */
+  /** For tests; see createVectorMemory. */
   readonly kind?: KernelKind;
 }
 
-/** What an optimizer keeps: named slots of [P] and named float64 scalars. */
+/** The state of an optimizer: named slots of [P] and named float64 scalars. */
 interface StateShape {
   readonly slots: readonly string[];
   /** Initial values. */
@@ -84,9 +84,9 @@ class FlatReplica implements Replica {
   readonly #memory: VectorMemory;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
-  /** Halves of an update are checked on their way in here, before any of them moves anything. */
+  /** Halves of an update are copied here and checked before the first of them changes a parameter. */
   readonly #incoming: Uint16Array;
-  /** Of the parameters as they are; undefined when it must be taken anew. */
+  /** Digest of the current parameters; undefined if it must be computed again. */
   #digest: string | undefined;
   /** In the order of the shape. */
   #scalars: Float64Array;
@@ -107,7 +107,7 @@ class FlatReplica implements Replica {
     if (!Number.isFinite(learningRate) || sound === undefined) {
       throw new OptimError(
         'not_finite',
-        'an update or learning rate that is not finite was not applied',
+        'the update or the learning rate is not finite, so the step was not taken',
         'Lower the learning rate or the clip norm.',
       );
     }
@@ -159,7 +159,7 @@ class FlatReplica implements Replica {
     if (bytes.length !== expected) {
       throw new OptimError(
         'bad_length',
-        `a snapshot of ${bytes.length} bytes; this replica takes ${expected}`,
+        `the snapshot has ${bytes.length} bytes; this replica needs ${expected}`,
         'Fetch the snapshot of a run with the same model and optimizer.',
       );
     }
@@ -201,12 +201,12 @@ class FlatReplica implements Replica {
     });
   }
 
-  /** The update where the step can read it, or undefined when a value in it is not finite. */
+  /** The update in a place where the step can read it, or undefined if one of its values is not finite. */
   #takeIn(update: CodedVector): CodedVector | undefined {
     if (update instanceof Float32Array) return this.#memory.isFinite(update) ? update : undefined;
     let from = 0;
     const parts = update.map(({ values, scale }) => ({ values: this.#incoming.subarray(from, (from += values.length)), scale }));
-    // Finite halves may still overflow by their scale.
+    // Finite halves may still overflow when multiplied by their scale.
     const sound = parts.every(({ values, scale }, k) => {
       return Number.isFinite(Math.fround(this.#memory.load(update[k].values, values) * Math.fround(scale)));
     });
@@ -230,7 +230,7 @@ function find<T extends { readonly name: string }>(entries: readonly T[], name: 
   throw new OptimError(
     'bad_state',
     `the optimizer state lacks "${name}"`,
-    'Resume with the optimizer the checkpoint was written with.',
+    'Resume with the optimizer that wrote the checkpoint.',
   );
 }
 
@@ -239,8 +239,8 @@ function checkScalars(scalars: Iterable<number>): void {
     if (Number.isFinite(value) && value >= 0) continue;
     throw new OptimError(
       'bad_state',
-      `the optimizer state holds the scalar ${value}`,
-      'The snapshot is damaged: fetch it again, or use an older checkpoint.',
+      `the optimizer state contains the scalar ${value}, which must be finite and not negative`,
+      'The snapshot is damaged. Fetch it again, or use an older checkpoint.',
     );
   }
 }

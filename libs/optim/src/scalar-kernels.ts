@@ -2,7 +2,7 @@ import type { Kernels } from './kernels.js';
 
 const { fround, imul } = Math;
 
-/** The kernels in plain TypeScript: the reference that the WebAssembly ones are tested against, and the way out on hosts without SIMD. */
+/** The kernels in plain TypeScript: the reference that tests compare the WebAssembly ones with, and the fallback without SIMD. */
 export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   const f32 = new Float32Array(buffer);
   const f64 = new Float64Array(buffer);
@@ -11,7 +11,7 @@ export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   return { ...codecKernels(f32, f64, u16), ...reductionKernels(f64, u16, i32), ...stepKernels(f32, u16) };
 }
 
-/** Float32 bits to a half, round to nearest even; every NaN becomes 0x7e00. */
+/** Rounds float32 bits to a half, to nearest even; every NaN becomes 0x7e00. */
 function halfOfBits(bits: number): number {
   const magnitude = bits & 0x7fffffff;
   const sign = (bits >>> 16) & 0x8000;

@@ -1,8 +1,8 @@
 import type { ScheduleConfig } from './config.js';
 
 /**
- * Learning rate of `round` (from 0) in a run of `rounds`. Only the coordinator calls it and sends the number with each round:
- * Math.cos and ** may differ in the last bit between hosts.
+ * Learning rate of `round` (from 0) in a run of `rounds`. Only the coordinator calls it and sends the value with each round,
+ * because Math.cos and ** may differ in the last bit between hosts.
  */
 export function learningRateAt(schedule: ScheduleConfig, peak: number, round: number, rounds: number): number {
   switch (schedule.kind) {
@@ -12,7 +12,7 @@ export function learningRateAt(schedule: ScheduleConfig, peak: number, round: nu
       return peak * schedule.factor ** Math.floor(round / schedule.everyRounds);
     case 'cosine': {
       const { warmupRounds, finalFraction } = schedule;
-      // The first step already moves; the peak is reached in the last round of the warm-up.
+      // The rate of round 0 is above 0; the last round of the warm-up reaches the peak.
       if (round < warmupRounds) return (peak * (round + 1)) / warmupRounds;
       const progress = Math.min(1, (round - warmupRounds) / Math.max(1, rounds - 1 - warmupRounds));
       return peak * (finalFraction + (1 - finalFraction) * 0.5 * (1 + Math.cos(Math.PI * progress)));
@@ -22,7 +22,7 @@ export function learningRateAt(schedule: ScheduleConfig, peak: number, round: nu
   }
 }
 
-/** Factor that brings a gradient of global L2 norm `norm` down to `clip`; 1 when it is below, or when clip is 0. */
+/** Factor that reduces a gradient of global L2 norm `norm` to `clip`; 1 if the norm is below that, or if clip is 0. */
 export function clipScale(norm: number, clip: number): number {
   return clip > 0 && norm > clip ? clip / norm : 1;
 }

@@ -14,47 +14,47 @@ export interface ScaledHalves {
   readonly scale: number;
 }
 
-/** A vector as it is, or in halves, part after part. */
+/** A vector of float32, or its consecutive parts in halves. */
 export type CodedVector = Float32Array | readonly ScaledHalves[];
 
-/** What `addLast` finds out about a sum. */
+/** What `addLast` measures of a sum. */
 export interface SumMeasures {
-  /** Sum of x^2 in float64, in an order fixed by the lengths of the parts alone. */
+  /** Sum of x^2 in float64, in an order that depends only on the lengths of the parts. */
   readonly squares: number;
   /** Largest |x| of each part of the vector added last. */
   readonly largest: readonly number[];
 }
 
 /**
- * One block of memory and the kernels that run over it. `allocate*` hands out zeroed vectors inside it; the memory never grows,
- * so their views stay valid for life. Arguments of kernels may lie in any memory unless they are said to be *resident* (allocated
- * here): others are staged, at about the cost of a copy. Scales are float32 and results are the same bits on every host. Halves that
- * are added or stepped by must be finite: `load` tells.
+ * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside it; the memory never grows, so
+ * these views stay valid. Arguments of kernels may lie in any memory unless they must be *resident* (allocated here): others are
+ * staged, at about the cost of a copy. Scales are float32. Results have the same bits on every host. Halves that are added or used
+ * in a step must be finite: `load` tells.
  */
 export interface VectorMemory {
   readonly kind: KernelKind;
-  /** @throws OptimError `out_of_memory` when the memory was made too small; likewise the other two */
+  /** @throws OptimError `out_of_memory` if the memory was created too small; so do the other two */
   allocateFloat32(length: number): Float32Array;
   allocateFloat64(length: number): Float64Array;
   allocateUint16(length: number): Uint16Array;
-  /** target = half(source * scale), to nearest even; too large becomes infinity, NaN becomes 0x7e00. */
+  /** target = half(source * scale), to nearest even; values too large become infinity, NaN becomes 0x7e00. */
   encodeHalf(source: Float32Array, scale: number, target: Uint16Array): void;
   /** target = float32(source) * scale. */
   decodeHalf(source: Uint16Array, scale: number, target: Float32Array): void;
-  /** Copies `source` into the resident `target`. @returns what maxMagnitude would, from the same pass */
+  /** Copies `source` into the resident `target`. @returns its maxMagnitude, from the same pass */
   load(source: Vector, target: Vector): number;
-  /** Largest |x|; Infinity or NaN when there is one among them. 0 for an empty vector. */
+  /** Largest |x|; Infinity or NaN if the vector contains one. 0 for an empty vector. */
   maxMagnitude(source: Vector): number;
   isFinite(source: Vector): boolean;
-  /** sum += addend in float64. A `fresh` sum counts as zeros, whatever stands there. `sum` is resident. */
+  /** sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is resident. */
   add(sum: Float64Array, addend: CodedVector, fresh: boolean): void;
-  /** As `add`, for the last addend of a finite sum, which is measured block by block on the way. */
+  /** Like `add`, for the last addend of a finite sum; measures the sum block by block while adding. */
   addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures;
   /** target = float32(source * factor), rounded once. `source` is resident. */
   scaleToFloat(source: Float64Array, factor: number, target: Float32Array): void;
   /** target = half(float32(source * factor) * scale): scaleToFloat and encodeHalf in one pass. `source` is resident. */
   scaleToHalf(source: Float64Array, factor: number, scale: number, target: Uint16Array): void;
-  /** 64 bits over the vector's bits and length, as 16 hex digits. Finds differing replicas; no defence against forgery. */
+  /** A hash of 64 bits over the vector's bits and length, as 16 hex digits. Detects differing replicas, not forgery. */
   digest(source: Float32Array): string;
   /** v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. @returns the digest of `p` */
   sgdStep(p: Float32Array, velocity: Float32Array, update: CodedVector, c: SgdCoefficients): string;
@@ -85,12 +85,12 @@ export interface AdamCoefficients {
   readonly epsilon: number;
 }
 
-/** Elements in all. */
+/** Number of elements. */
 export function codedLength(vector: CodedVector): number {
   return vector instanceof Float32Array ? vector.length : vector.reduce((total, { values }) => total + values.length, 0);
 }
 
-/** Bytes that vectors of these lengths take in a vector memory, padding included. */
+/** Bytes that vectors of these lengths need in a vector memory, padding included. */
 export function vectorMemoryBytes(vectors: {
   readonly float32?: readonly number[];
   readonly float64?: readonly number[];
@@ -102,20 +102,20 @@ export function vectorMemoryBytes(vectors: {
 }
 
 /**
- * A space with room for `bytes` (see spaceBytes) of vectors. `kind` is for tests; left out, it is WebAssembly where the host has
- * SIMD and TypeScript elsewhere.
+ * A memory with room for `bytes` (see vectorMemoryBytes) of vectors. `kind` is for tests; the default is WebAssembly if the host
+ * has SIMD, else TypeScript.
  * @throws OptimError `out_of_memory`
  */
 export function createVectorMemory(bytes: number, kind: KernelKind = wasmSupported() ? 'wasm' : 'typescript'): VectorMemory {
   const pages = Math.ceil((FIRST_FREE + bytes) / PAGE_BYTES);
   try {
-    if (pages > MAX_PAGES) throw new RangeError('over the 4 GiB that 32-bit addresses reach');
+    if (pages > MAX_PAGES) throw new RangeError('more than the 4 GiB that 32-bit addresses reach');
     if (kind === 'typescript') {
       const buffer = new ArrayBuffer(pages * PAGE_BYTES);
-      return new Space(kind, new MemoryMap(buffer), createScalarKernels(buffer));
+      return new KernelMemory(kind, new MemoryMap(buffer), createScalarKernels(buffer));
     }
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    return new Space(kind, new MemoryMap(memory.buffer), instantiateWasm(memory));
+    return new KernelMemory(kind, new MemoryMap(memory.buffer), instantiateWasm(memory));
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new OptimError(
@@ -127,7 +127,7 @@ export function createVectorMemory(bytes: number, kind: KernelKind = wasmSupport
   }
 }
 
-class Space implements VectorMemory {
+class KernelMemory implements VectorMemory {
   readonly kind: KernelKind;
   readonly #kernels: Kernels;
   readonly #map: MemoryMap;
@@ -272,7 +272,7 @@ class Space implements VectorMemory {
     });
   }
 
-  /** `run` moves n parameters from byte offset `at` on; the digest follows while they are in the cache. */
+  /** `run` updates n parameters from byte offset `at` on; the digest is computed while they are in the cache. */
   #step(
     p: Float32Array,
     update: CodedVector,
@@ -307,7 +307,7 @@ class Space implements VectorMemory {
   }
 }
 
-/** Without a scale: floats. */
+/** Floats if there is no scale, else halves. */
 interface Part {
   readonly values: Vector;
   readonly scale?: number;
@@ -317,7 +317,7 @@ function partsOf(vector: CodedVector): readonly Part[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 
-/** As bits magnitudes order like integers, with infinity and then NaN on top. */
+/** The bits of magnitudes are ordered like integers, with infinity and then NaN above all others. */
 function magnitudeOfBits(kind: Vector, bits: number): number {
   return kind instanceof Uint16Array ? floatOfHalf(bits) : new Float32Array(Uint32Array.of(bits).buffer)[0];
 }
@@ -326,7 +326,7 @@ function sameLength(source: { readonly length: number }, target: { readonly leng
   if (source.length === target.length) return;
   throw new OptimError(
     'bad_length',
-    `vectors of ${source.length} and ${target.length} elements do not go together`,
-    'Give both the same length.',
+    `the vectors have ${source.length} and ${target.length} elements, but must have the same length`,
+    'Pass vectors of the same length.',
   );
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createVectorMemory, vectorMemoryBytes, type KernelKind, type ScaledHalves, type VectorMemory } from '../src/index.js';
 
-/** Crosses a staging block and leaves a tail that fills no vector. */
+/** Longer than a staging block, with a tail that fills no vector. */
 const LENGTH = 16_384 + 4_099;
 const KINDS: readonly KernelKind[] = ['wasm', 'typescript'];
 const SGD_STEP = { rate: 0.1, momentum: 0.9, decay: 1e-4 };
@@ -18,7 +18,7 @@ const ADAM_STEP = {
 };
 const FLOAT64_BYTES = vectorMemoryBytes({ float64: [LENGTH] });
 
-/** xorshift32, so that failures repeat. */
+/** xorshift32, so that failures are reproducible. */
 function randomWords(seed: number): () => number {
   let state = seed | 1;
   return () => {
@@ -45,13 +45,13 @@ function tameFloats(length: number, seed: number, scale = 1): Float32Array {
   return Float32Array.from({ length }, () => (next() / 2 ** 31 - 1) * scale);
 }
 
-/** Bits, with every NaN as one: which NaN arithmetic yields is up to the processor. */
+/** Bits, with all NaNs made equal: the CPU decides which NaN arithmetic yields. */
 function bits(values: Float32Array): Uint32Array {
   const words = new Uint32Array(values.slice().buffer);
   return words.map((word, i) => (Number.isNaN(values[i]) ? 0x7fc00000 : word));
 }
 
-/** Finite halves in parts whose ends fall on no vector's edge, each with a scale of its own. */
+/** Finite halves in parts that do not end at a vector's edge, each with its own scale. */
 function halfParts(seed: number): ScaledHalves[] {
   const next = randomWords(seed);
   return [5, 2_048, 4_099, LENGTH - 5 - 2_048 - 4_099].map((length, k) => ({
@@ -68,7 +68,7 @@ function decoded(memory: VectorMemory, parts: readonly ScaledHalves[]): Float32A
   return floats;
 }
 
-/** Runs the same work in both spaces. */
+/** Runs the same work with both kinds of kernels. */
 function both<T>(bytes: number, run: (memory: VectorMemory) => T): [T, T] {
   const [wasm, scalar] = KINDS.map((kind) => run(createVectorMemory(bytes, kind)));
   return [wasm, scalar];
@@ -105,7 +105,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(encoded).toEqual(allHalves.map((half) => ((half & 0x7fff) > 0x7c00 ? 0x7e00 : half)));
   });
 
-  it('rounds what lies between two halves to the nearest, and a tie to the even one', () => {
+  it('rounds values between two halves to the nearest, and ties to even', () => {
     const memory = createVectorMemory(0, kind);
     const finite = allHalves.slice(0, 0x7bff);
     const low = new Float32Array(finite.length);
@@ -127,7 +127,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect([...encode(Float32Array.of(65_519, 65_520, -1e30))]).toEqual([0x7bff, 0x7c00, 0xfc00]);
   });
 
-  it('multiplies by the scale on the way in and out', () => {
+  it('multiplies by the scale when encoding and decoding', () => {
     const memory = createVectorMemory(0, kind);
     const halves = new Uint16Array(3);
     const back = new Float32Array(3);
@@ -179,7 +179,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(memory.digest(new Float32Array(8))).not.toBe(memory.digest(new Float32Array(9)));
   });
 
-  it('copies a vector in and says how large it gets', () => {
+  it('loads a vector and returns its largest magnitude', () => {
     const memory = createVectorMemory(vectorMemoryBytes({ float32: [LENGTH], uint16: [LENGTH] }), kind);
     const floats = memory.allocateFloat32(LENGTH);
     const halves = memory.allocateUint16(LENGTH);
@@ -194,7 +194,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(memory.load(values.with(17, NaN), floats)).toBeNaN();
   });
 
-  it('adds over what stood there when told that the sum is fresh', () => {
+  it('overwrites a fresh sum', () => {
     const memory = createVectorMemory(vectorMemoryBytes({ float64: [LENGTH, LENGTH] }), kind);
     const [zeroed, stale] = [memory.allocateFloat64(LENGTH), memory.allocateFloat64(LENGTH).fill(NaN)];
     for (const addend of [halfParts(21), tameFloats(LENGTH, 22)]) {
@@ -204,7 +204,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     }
   });
 
-  it('measures the last sum as plain loops over it would', () => {
+  it('measures the last sum as plain loops would', () => {
     const memory = createVectorMemory(FLOAT64_BYTES, kind);
     const sum = memory.allocateFloat64(LENGTH);
     const parts = halfParts(23);
@@ -223,7 +223,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(largest).toEqual(expected);
   });
 
-  it('scales a sum to halves as through floats', () => {
+  it('scales a sum to halves as if through floats', () => {
     const memory = createVectorMemory(FLOAT64_BYTES, kind);
     const sum = memory.allocateFloat64(LENGTH);
     for (const [factor, scale] of [
@@ -241,7 +241,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     }
   });
 
-  it('steps from halves to the bits of a step from their floats, and digests what it leaves', () => {
+  it('steps from halves to the same bits as from their floats, and returns the digest of the result', () => {
     const parts = halfParts(26);
     const bytes = vectorMemoryBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH] });
     const [coded, plain] = [parts, decoded(createVectorMemory(0, kind), parts)].map((update) => {
@@ -257,7 +257,7 @@ describe.each(KINDS)('%s kernels', (kind) => {
     expect(coded).toEqual(plain);
   });
 
-  it('refuses vectors that do not go together or do not live in the space', () => {
+  it('rejects vectors of different lengths or from another memory', () => {
     const memory = createVectorMemory(64, kind);
     expect(() => memory.encodeHalf(new Float32Array(3), 1, new Uint16Array(4))).toThrow(
       expect.objectContaining({ code: 'bad_length' }),
@@ -329,7 +329,7 @@ describe('wasm and TypeScript kernels give the same bits', () => {
     expect(wasm).toEqual(scalar);
   });
 
-  it('when stepping, from resident and from foreign updates', () => {
+  it('when stepping, from updates in this and in another memory', () => {
     const inputs = [wild, tameFloats(LENGTH, 15, 1e-20), tameFloats(LENGTH, 16, 1e18)];
     for (const update of inputs) {
       const [wasm, scalar] = both(vectorMemoryBytes({ float32: [LENGTH, LENGTH, LENGTH, LENGTH, LENGTH] }), (memory) =>
@@ -340,7 +340,7 @@ describe('wasm and TypeScript kernels give the same bits', () => {
   });
 });
 
-/** Bits after two steps of each kind, the second with the update resident. */
+/** Bits after two steps of each kind; the update of the second is resident. */
 function stepped(memory: VectorMemory, start: Float32Array, foreign: Float32Array): Uint32Array[] {
   const [p, m, v, velocity, resident] = Array.from({ length: 5 }, () => memory.allocateFloat32(LENGTH));
   p.set(start);

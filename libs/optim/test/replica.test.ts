@@ -17,7 +17,7 @@ const SIZE = 1_003;
 
 const wave = (size: number, phase: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i * 0.7 + phase));
 
-/** `values` in halves, cut where no vector ends. */
+/** `values` in halves, cut inside a vector. */
 function halved(values: Float32Array): ScaledHalves[] {
   const memory = createVectorMemory(0);
   return [values.subarray(0, 37), values.subarray(37)].map((part, k) => {
@@ -81,7 +81,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(trained(optimizer, 20, 'typescript').snapshot()).toEqual(trained(optimizer).snapshot());
   });
 
-  it('goes on from a snapshot exactly as if never stopped', () => {
+  it('continues from a snapshot exactly as if never stopped', () => {
     const whole = trained(optimizer);
     const half = trained(optimizer, 9);
     const resumed = createReplica({ size: SIZE, optimizer });
@@ -93,7 +93,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(resumed.snapshot()).toEqual(whole.snapshot());
   });
 
-  it('goes on from exported state exactly as if never stopped', () => {
+  it('continues from exported state exactly as if never stopped', () => {
     const half = trained(optimizer, 9);
     const resumed = createReplica({ size: SIZE, optimizer });
     resumed.setParameters(half.parameters);
@@ -114,7 +114,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(coded.snapshot()).toEqual(plain.snapshot());
   });
 
-  it('refuses halves that are not finite, or become so by their scale, and stays as it was', () => {
+  it('rejects halves that are not finite, or overflow by their scale, and stays unchanged', () => {
     const replica = trained(optimizer);
     const before = replica.snapshot();
     const [head, tail] = halved(wave(SIZE, 1));
@@ -132,7 +132,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(replica.digest()).toBe(restored(optimizer, before).digest());
   });
 
-  it('tells the digest of the parameters it has, whichever way they came', () => {
+  it('returns the digest of its current parameters, whatever set them', () => {
     const replica = trained(optimizer, 3);
     const check = (): void => expect(replica.digest()).toBe(createVectorMemory(0).digest(replica.parameters));
     const early = replica.snapshot();
@@ -149,7 +149,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     check();
   });
 
-  it('refuses a non-finite update, a wrong length and a damaged snapshot, and stays as it was', () => {
+  it('rejects a non-finite update, a wrong length and a damaged snapshot, and stays unchanged', () => {
     const replica = trained(optimizer);
     const before = replica.snapshot();
     const poisoned = wave(SIZE, 1);
@@ -186,7 +186,7 @@ it('sums a constant gradient geometrically under momentum', () => {
   expect(replica.parameters[0]).toBe(-(1 + 1.5 + 1.75));
 });
 
-it('gives equal digests to equal replicas and another after a step', () => {
+it('gives equal replicas equal digests, and a different one after a step', () => {
   const [a, b] = [trained(ADAM), trained(ADAM)];
   expect(a.digest()).toBe(b.digest());
   b.step(wave(SIZE, 3), 0.01);

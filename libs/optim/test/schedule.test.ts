@@ -6,7 +6,7 @@ describe('learningRateAt', () => {
     expect(learningRateAt({ kind: 'constant' }, 0.3, 999, 1000)).toBe(0.3);
   });
 
-  it('decays by the factor every so many rounds', () => {
+  it('decays by the factor every `everyRounds` rounds', () => {
     const at = (round: number) => learningRateAt({ kind: 'step', everyRounds: 10, factor: 0.5 }, 8, round, 100);
     expect([0, 9, 10, 20, 39].map(at)).toEqual([8, 8, 4, 2, 1]);
   });
@@ -26,7 +26,7 @@ describe('learningRateAt', () => {
 });
 
 describe('clipScale', () => {
-  it('brings a norm above the clip down to it and leaves others alone', () => {
+  it('reduces a norm above the clip to it and leaves others unchanged', () => {
     expect(clipScale(10, 5)).toBe(0.5);
     expect(clipScale(5, 5)).toBe(1);
     expect(clipScale(0, 5)).toBe(1);
