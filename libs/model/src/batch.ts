@@ -1,4 +1,4 @@
-/** What every engine checks before it computes. All functions throw EngineError `bad_shape` and leave the caller's arrays alone. */
+/** The checks of every engine before it computes. All functions throw EngineError `bad_shape` and do not modify the arrays. */
 import { modelProblem } from '@troupe/config';
 import { CELL_SHAPES, type ModelConfig } from './config.js';
 import { EngineError, type Batch, type EngineLimits } from './engine.js';
@@ -7,8 +7,8 @@ import { parameterCount, stateSize } from './layout.js';
 const SHAPE_REMEDY = 'build the batch from the same model config and engine limits that the engine was created with';
 
 /**
- * @throws EngineError `bad_shape` unless the config is one of a model (libs/config), of any size, the limits are whole numbers >= 1, and
- * what the engine would lay out has addresses: fewer than 2^31 parameters and activations.
+ * @throws EngineError `bad_shape` unless `config` is a model config (libs/config) of any size, the limits are whole numbers >= 1, and
+ * there are fewer than 2^31 parameters and activations, so that engines can address them.
  */
 export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): void {
   const wrong = modelProblem(config, Infinity);
@@ -26,7 +26,7 @@ export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): vo
   checkAddressable(config, limits);
 }
 
-/** Numbers of a size that no memory holds would overflow the addresses of an engine instead of failing cleanly. */
+/** Larger sizes fit no memory and would overflow an engine's addresses instead of failing cleanly. */
 const MAX_FLOATS = 2 ** 31;
 
 function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits): void {
@@ -47,13 +47,13 @@ function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: Engine
   }
 }
 
-/** Parameters [P], P = layout.size. Values are not looked at. */
+/** Parameters [P], P = layout.size. Values are not checked. */
 export function checkParameters(config: ModelConfig, parameters: { readonly length: number }): void {
   const size = parameterCount(config);
   if (parameters.length !== size) {
     throw new EngineError(
       'bad_shape',
-      `${parameters.length} parameters, the model has ${size}`,
+      `${parameters.length} parameters were passed, but the model has ${size}`,
       'pass all parameters, in the order of createLayout(config)',
     );
   }
@@ -69,13 +69,13 @@ export function checkBatch(config: ModelConfig, limits: EngineLimits, batch: Bat
   checkTokens(config, tokens);
 }
 
-/** What gradient() needs besides: with dropout a key with the number of every stream. */
+/** The additional check of gradient(): with dropout, a key with the number of every stream. */
 export function checkDropoutKey({ dropout = 0 }: ModelConfig, { streams, dropout: key }: Batch): void {
   if (dropout === 0) return;
   if (!key) {
     throw new EngineError(
       'bad_shape',
-      'the model drops out, but the batch names no masks',
+      'the model has dropout, but the batch has no dropout key',
       'pass batch.dropout: seed, round, streams',
     );
   }
@@ -93,7 +93,7 @@ function checkCount(what: string, count: number, most: number): void {
   if (!Number.isInteger(count) || count < 1 || count > most) {
     throw new EngineError(
       'bad_shape',
-      `${count} ${what}, this engine takes 1 to ${most}`,
+      `the batch has ${count} ${what}, but this engine takes 1 to ${most}`,
       `pass fewer ${what}, or create the engine with higher limits`,
     );
   }
@@ -110,8 +110,8 @@ function checkTokens(config: ModelConfig, tokens: Uint16Array): void {
     if (tokens[i] >= config.vocabulary) {
       throw new EngineError(
         'bad_shape',
-        `token ${tokens[i]} at position ${i}, the vocabulary has ${config.vocabulary} characters`,
-        'encode the text with the vocabulary that the model was created for',
+        `token ${tokens[i]} at position ${i} is not in the vocabulary of ${config.vocabulary} characters`,
+        'encode the text with the vocabulary of the model',
       );
     }
   }

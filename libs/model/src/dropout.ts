@@ -1,7 +1,7 @@
 /**
- * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): what layer k hands to layer k + 1 is
- * multiplied by a mask of 0 and 1/(1 - p); the recurrent path and the output layer are left alone. Whether a unit is dropped is a pure
- * function of (seed, round, stream, time step, layer, unit), so whoever computes a stream in a round uses the same mask.
+ * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the input of layer k + 1 from layer k
+ * is multiplied by a mask of 0 and 1/(1 - p); the recurrent path and the output layer are unaffected. Whether a unit is dropped is a
+ * pure function of (seed, round, stream, time step, layer, unit), so every worker uses the same mask for a stream in a round.
  *
  * The function is the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy
  * as 1, 2, 3"). For k, the layer below the mask (0 <= k < L - 1):
@@ -15,16 +15,16 @@ export interface DropoutKey {
   readonly seed: number;
   /** Whole number below 2^32. */
   readonly round: number;
-  /** [B] the number, in the run, of each stream in the batch. */
+  /** [B], the number in the run of each stream in the batch. */
   readonly streams: Uint32Array;
 }
 
-/** A unit is kept when its word is at least this. `p`: 0 <= p < 1. */
+/** A unit is kept if its word is at least this. `p`: 0 <= p < 1. */
 export function dropoutThreshold(p: number): number {
   return Math.floor(p * 2 ** 32);
 }
 
-/** What kept units are multiplied by, 1/(1 - p) in float32. */
+/** The factor of kept units, 1/(1 - p) in float32. */
 export function dropoutScale(p: number): number {
   return Math.fround(1 / (1 - p));
 }
@@ -45,7 +45,7 @@ const MULTIPLIER_1 = 0xcd9e8d57;
 const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 
-/** Philox4x32-10: counter [c0..c3] and key [k0, k1] to four words, all unsigned 32 bits. */
+/** Philox4x32-10: maps counter [c0..c3] and key [k0, k1] to four words, all unsigned 32 bits. */
 export function philox4x32(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
   for (let round = 0; round < 10; round++) {
     const high0 = multiplyHigh(MULTIPLIER_0, c0);

@@ -1,9 +1,9 @@
 import type { DropoutKey } from './dropout.js';
 
 /**
- * The port behind which gradients are computed. An engine owns a copy of the parameters and computes; it never steps,
- * never keeps hidden state between calls and draws no random number, so that **the gradient of a lease is a pure function
- * of (parameters, lease)**.
+ * The port for computing gradients. An engine owns a copy of the parameters. It takes no optimizer step, keeps no hidden
+ * state between calls and draws no random numbers, so that **the gradient of a lease is a pure function of (parameters,
+ * lease)**.
  */
 
 /** Streams of one lease, one window long. All arrays are stream-major and belong to the caller; the engine only reads them. */
@@ -16,7 +16,7 @@ export interface Batch {
   readonly tokens: Uint16Array;
   /** Hidden state before the window [B, L, S, H]; for an LSTM S = 2: h, then C. */
   readonly states: Float32Array;
-  /** Names the dropout masks. gradient() needs it when the model drops out; evaluate() and step() drop nothing and do not look. */
+  /** Selects the dropout masks. gradient() needs it if the model has dropout; evaluate() and step() ignore it and drop nothing. */
   readonly dropout?: DropoutKey;
 }
 
@@ -40,7 +40,7 @@ export interface Evaluation {
 export interface EngineInfo {
   /** `reference`, `wasm`, `native`, `webgpu`, `tfjs`. */
   readonly name: string;
-  /** What was chosen on this host: "relaxed-simd 4x2", "avx2", "f16 subgroups", "wasm" (tfjs's backend). */
+  /** The variant chosen on this host: "relaxed-simd 4x2", "avx2", "f16 subgroups", "wasm" (tfjs's backend). */
   readonly variant: string;
   /** Where it computes: "cpu", "cpu, 2 threads", the name of a GPU. */
   readonly device: string;
@@ -52,15 +52,15 @@ export interface EngineLimits {
 }
 
 /**
- * Buffers in results are the engine's and are valid until the next call of any method: copy what must live longer.
+ * The engine owns the buffers in results; they are valid until the next call of any method, so copy what must live longer.
  * Calls must not overlap. Every method throws EngineError.
  */
 export interface Engine {
   readonly info: EngineInfo;
   readonly limits: EngineLimits;
-  /** Copies all parameters in (length layout.size). @throws EngineError `not_finite` is left to gradient() to find. */
+  /** Copies all parameters in (length layout.size). Values that are not finite are reported by gradient(). */
   setParameters(parameters: Float32Array): void;
-  /** Forward and truncated backward pass over one window. @throws EngineError `not_finite` when loss or gradient is not. */
+  /** Forward and truncated backward pass over one window. @throws EngineError `not_finite` if loss or gradient is not. */
   gradient(batch: Batch): Promise<Gradient>;
   /** Forward pass only. */
   evaluate(batch: Batch): Promise<Evaluation>;
@@ -76,7 +76,7 @@ export class EngineError extends Error {
   override readonly name = 'EngineError';
   /**
    * `absent`: what the engine needs is not installed · `unsupported`: this host or device cannot run it, or not this model ·
-   * `device_lost`: the device went away; the call's work is lost, the engine is of no use any more, and the caller goes on with another.
+   * `device_lost`: the device went away; the call's work is lost, the engine can no longer be used, and the caller needs another.
    */
   readonly code: 'absent' | 'unsupported' | 'bad_shape' | 'out_of_memory' | 'not_finite' | 'device_lost' | 'disposed';
   readonly remedy: string;

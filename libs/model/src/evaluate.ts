@@ -3,18 +3,18 @@ import { EngineError, type Engine } from './engine.js';
 import { stateSize } from './layout.js';
 
 export interface EvaluateOptions {
-  /** Time steps per engine call, at most the engine's maxWindow. Does not change the result beyond rounding. */
+  /** Time steps per engine call, at most the engine's maxWindow. Affects the result only by rounding. */
   readonly window: number;
   /**
-   * Contiguous pieces computed side by side, at most the engine's maxStreams. 1 is exact: one hidden state carried over
-   * everything. More are faster, and each but the first starts from a state that saw only `warmup` characters.
+   * Contiguous pieces computed in parallel, at most the engine's maxStreams. 1 is exact: one hidden state is carried over the
+   * whole text. More are faster, but each except the first starts from a state that saw only `warmup` characters.
    */
   readonly lanes: number;
-  /** Characters read, not counted, before each lane's first; 0 starts lanes from zeros. */
+  /** Characters read before the first counted one of each lane; 0 starts lanes from a state of zeros. */
   readonly warmup: number;
-  /** Looked at between engine calls; its reason is thrown. */
+  /** Checked between engine calls; its reason is thrown. */
   readonly signal?: AbortSignal;
-  /** After every engine call: characters counted of those to count. */
+  /** Called after every engine call with the characters counted so far and in total. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -36,9 +36,9 @@ interface Lane {
 }
 
 /**
- * Negative log-likelihood of tokens[1..] given all that came before in `tokens` (see `lanes`), from a hidden state of zeros.
+ * Negative log-likelihood of tokens[1..], each given all tokens before it (see `lanes`), from a hidden state of zeros.
  * @throws EngineError `bad_shape` for fewer than 2 tokens or options out of range, `not_finite`, and what Engine.evaluate throws;
- *   the signal's reason when aborted
+ *   the signal's reason if aborted
  */
 export async function evaluateLoss(
   engine: Engine,
@@ -59,7 +59,7 @@ export async function evaluateLoss(
     throw new EngineError(
       'not_finite',
       'the loss is not a finite number',
-      'evaluate an earlier checkpoint: this one has diverged',
+      'this checkpoint has diverged; evaluate an earlier one',
     );
   }
   return { lossSum, tokens: total, lossPerChar: lossSum / total };
@@ -67,7 +67,11 @@ export async function evaluateLoss(
 
 function checkOptions(total: number, { window, lanes, warmup }: EvaluateOptions): void {
   if (total < 1) {
-    throw new EngineError('bad_shape', `${total + 1} characters to evaluate, at least 2 are needed`, 'evaluate a longer text');
+    throw new EngineError(
+      'bad_shape',
+      `the text has ${total + 1} characters, but evaluation needs at least 2`,
+      'evaluate a longer text',
+    );
   }
   for (const [name, value, least] of [
     ['window', window, 1],
@@ -80,7 +84,7 @@ function checkOptions(total: number, { window, lanes, warmup }: EvaluateOptions)
   }
 }
 
-/** Lengths differ by one at most. A lane's warm-up and its counted part share one state, which the first leaves to the second. */
+/** Lengths differ by at most one. A lane's warm-up and its counted part share one state: the counted part starts where the warm-up ends. */
 function cutLanes(config: ModelConfig, total: number, options: EvaluateOptions): { warmups: Lane[]; counted: Lane[] } {
   const count = Math.min(options.lanes, total);
   const start = (lane: number): number => Math.floor((lane * total) / count);
@@ -93,7 +97,7 @@ function cutLanes(config: ModelConfig, total: number, options: EvaluateOptions):
   return { warmups, counted };
 }
 
-/** Runs every lane to its end, all unfinished ones in one batch; returns the sum of their losses, nats. */
+/** Runs every lane to its end, with all unfinished ones in one batch; returns the sum of their losses, nats. */
 async function advance(
   engine: Engine,
   config: ModelConfig,

@@ -2,12 +2,13 @@ import { CELL_SHAPES, type ModelConfig } from './config.js';
 
 /**
  * The one table that carves the flat parameter vector. Names and shapes are those of the PyTorch state dict of a module with
- * `embedding = nn.Embedding(V, E)` (when E > 0), `lstm = nn.LSTM(E or V, H, L)` (or `gru`, `rnn`) and `linear = nn.Linear(H, V)`; rows
- * of gates stand in PyTorch's order. Differences: PyTorch keeps two biases per layer where only their sum counts; here there is one,
- * `bias_ih_l{k}`, and checkpoints write `bias_hh_l{k}` as zeros. The candidate of a `gru-reset-after` is the exception, its recurrent
- * bias stands inside the reset gate: `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights
- * `linear.weight` is `embedding.weight` and has no entry of its own. Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm(H))`,
- * one for what each layer hands up.
+ * `embedding = nn.Embedding(V, E)` (if E > 0), `lstm = nn.LSTM(E or V, H, L)` (or `gru`, `rnn`) and `linear = nn.Linear(H, V)`. Rows
+ * of gates are in PyTorch's order. Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm(H))`, one for each layer's output.
+ *
+ * Differences: PyTorch has two biases per layer, of which only the sum matters. Here there is one, `bias_ih_l{k}`, and checkpoints
+ * write `bias_hh_l{k}` as zeros. The candidate of a `gru-reset-after` is the exception, because the reset gate multiplies its
+ * recurrent bias: `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights `linear.weight` is
+ * `embedding.weight` and has no entry of its own.
  */
 export interface TensorSpec {
   readonly name: string;
@@ -20,15 +21,16 @@ export interface TensorSpec {
 
 export interface ParameterLayout {
   readonly tensors: readonly TensorSpec[];
-  /** Parameters in all. */
+  /** P, the number of parameters. */
   readonly size: number;
-  /** Identifies names, shapes, order and what is computed with them; goes into the handshake. 16 hex digits. */
+  /** Identifies names, shapes, order and the cell that uses them; part of the handshake. 16 hex digits. */
   readonly hash: string;
 }
 
 /**
  * In this order: embedding.weight [V, E] if E > 0; per layer k weight_ih [G, k ? H : E or V], weight_hh [G, H], bias_ih [G], for a
- * gru-reset-after bias_hn [H], with layer normalisation norms.{k}.weight [H] and norms.{k}.bias [H]; linear.weight [V, H] unless tied; linear.bias [V].
+ * gru-reset-after bias_hn [H], with layer normalisation norms.{k}.weight [H] and norms.{k}.bias [H]; linear.weight [V, H] unless
+ * tied; linear.bias [V].
  */
 export function createLayout(config: ModelConfig): ParameterLayout {
   const tensors: TensorSpec[] = [];
@@ -61,7 +63,7 @@ function shapesOf(config: ModelConfig): [string, number[]][] {
   return shapes;
 }
 
-/** P, without laying anything out: layout.size. */
+/** P, the layout's size, without creating the layout. */
 export function parameterCount(config: ModelConfig): number {
   const { cell, layers: L, hidden: H, vocabulary: V, embedding: E = 0, tied = false, layerNorm = false } = config;
   const G = CELL_SHAPES[cell].gates * H;
@@ -74,7 +76,7 @@ export function stateSize({ cell, layers, hidden }: ModelConfig): number {
   return layers * CELL_SHAPES[cell].stateVectors * hidden;
 }
 
-/** FNV-1a, two lanes, over the cell and "name:shape;" of every tensor in order: two cells may have the same tensors. */
+/** FNV-1a, two lanes, over the cell, because two cells may have the same tensors, and "name:shape;" of every tensor in order. */
 function layoutHash({ cell }: ModelConfig, tensors: readonly TensorSpec[]): string {
   let low = 0x811c9dc5;
   let high = 0x1000193;

@@ -14,7 +14,7 @@ export interface Random {
 const MULTIPLIER_HIGH = 0x5851f42d;
 const MULTIPLIER_LOW = 0x4c957f2d;
 
-/** @param seed whole number below 2^32. @param stream whole number below 2^32: same seed, other stream, other numbers. */
+/** @param seed whole number below 2^32. @param stream whole number below 2^32; each stream of a seed has its own numbers. */
 export function createRandom(seed: number, stream = 0): Random {
   const random = new Pcg32(0, 0, stream >>> 31, (stream << 1) | 1);
   random.uint32();

@@ -2,10 +2,10 @@ import type { ModelConfig } from './config.js';
 import type { Batch, Engine, EngineLimits } from './engine.js';
 import { createLayout, stateSize } from './layout.js';
 
-/** Milliseconds since any moment. */
+/** Milliseconds since an arbitrary moment. */
 export type Clock = () => number;
 
-/** Something to try an engine with. */
+/** A problem to try an engine with. */
 export interface Problem {
   readonly config: ModelConfig;
   readonly limits: EngineLimits;
@@ -15,8 +15,8 @@ export interface Problem {
 }
 
 /**
- * A few milliseconds and megabytes, to tell variants of one engine apart: like the model, with at most `streams` streams, 4 time steps
- * and 2 layers of `hidden`. Dropout is left out, it costs all alike.
+ * A problem of a few milliseconds and megabytes, to compare variants of one engine: like the model, with at most `streams` streams, 4
+ * time steps and 2 layers of `hidden`. Without dropout, which costs all variants the same.
  */
 export function smallProblem(
   full: ModelConfig,
@@ -42,8 +42,8 @@ export function smallProblem(
 const TURN_MS = 5;
 
 /**
- * Milliseconds of the quickest gradient in a turn. Candidates take turns, so that a burst of other work on the machine hits all alike, and
- * the shortest time of each counts.
+ * Milliseconds of the fastest gradient in a turn. Candidates take turns, so that a burst of other work on the machine affects all alike,
+ * and the shortest time of each counts.
  */
 export async function takeTurn(engine: Engine, batch: Batch, now: Clock): Promise<number> {
   const start = now();

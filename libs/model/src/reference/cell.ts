@@ -1,4 +1,4 @@
-/** Views into one flat vector, of parameters or of their gradient. */
+/** Views into one flat vector: parameters or their gradient. */
 export interface Layer {
   /** [G, I], I = k ? H : E or V. */
   readonly weightIh: Float64Array;
@@ -11,16 +11,16 @@ export interface Layer {
 }
 
 /**
- * What a recurrent cell does in one time step of one stream. The layer around it multiplies by weight_ih and hands over
- * `fromInput` [G] = weight_ih x + bias_ih; everything recurrent is the cell's own, because a GRU gates it in the middle.
+ * What a recurrent cell does in one time step of one stream. The layer around it multiplies by weight_ih and passes `fromInput` [G] =
+ * weight_ih x + bias_ih; the cell itself does everything recurrent, because a GRU applies a gate in the middle of it.
  */
 export interface RecurrentCell {
-  /** Vectors of H that `forward` leaves for `backward`. */
+  /** Vectors of H that `forward` saves for `backward`. */
   readonly savedVectors: number;
   forward(layer: Layer, step: CellStep): void;
   /**
-   * d(loss)/d(after) [S, H] -> d(loss)/d(fromInput) [G] and d(loss)/d(before) [S, H], both overwritten. Adds to `gradient` what
-   * weight_hh and bias_hn receive.
+   * d(loss)/d(after) [S, H] -> d(loss)/d(fromInput) [G] and d(loss)/d(before) [S, H], both overwritten. Adds the gradients of
+   * weight_hh and bias_hn to `gradient`.
    */
   backward(layer: Layer, step: CellBackward, gradient: Layer): void;
 }
@@ -46,7 +46,7 @@ export interface CellBackward {
 
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
-/** The `count` vectors of H from the `first` on. */
+/** `count` vectors of H, from vector `first` on. */
 export function vectors(array: Float64Array, H: number, first: number, count = 1): Float64Array {
   return array.subarray(first * H, (first + count) * H);
 }

@@ -7,9 +7,9 @@ import { carve, forward, hiddenOf, layerBackward, outputsOf, softmaxLoss, type N
 import { normaliseBackward } from './norm.js';
 
 /**
- * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), for every layer and time step, mean over
- * the streams of the batch; without dropout. Where it shrinks step by step the network cannot learn what lies further back; where it
- * grows, clipping is what keeps the update in bounds. For an LSTM h_t alone is meant: what it does by way of the memory counts.
+ * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), for every layer and time step, as the
+ * mean over the streams of the batch; without dropout. If it shrinks step by step, the network cannot learn from what lies further
+ * back; if it grows, only clipping bounds the update. For an LSTM, h_t is h alone, with its effects through the memory.
  *
  * @param parameters [P]
  * @returns [L][T]; index 0 is the last time step, index i is i steps before it
@@ -19,7 +19,7 @@ export function gradientFlow(config: ModelConfig, parameters: Float64Array, batc
   checkParameters(config, parameters);
   checkBatch(config, { maxStreams: Infinity, maxWindow: Infinity }, batch);
   const network = carve(config, parameters);
-  // Gradients of the parameters come about on the way, and nobody asks for them.
+  // The pass computes the gradients of the parameters too; they are not used.
   const scratch = carve(config, new Float64Array(parameters.length));
   const flow = Array.from({ length: config.layers }, () => new Array<number>(batch.window).fill(0));
   for (let b = 0; b < batch.streams; b++) {

@@ -87,7 +87,7 @@ function blend(h: Float64Array, saved: Float64Array, after: Float64Array): void 
   }
 }
 
-/** What flows back through h': into the update gate, the candidate and, by the direct path, h. */
+/** The gradients that flow back through h': to the update gate, the candidate and, by the direct path, h. */
 function blendBackward(
   h: Float64Array,
   saved: Float64Array,

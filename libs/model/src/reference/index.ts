@@ -13,8 +13,8 @@ import { createLayout, stateSize } from '../layout.js';
 import { referencePass, referenceStep, type ReferenceResult } from './network.js';
 
 /**
- * The engine the others are measured against: float64, one stream and one time step after the other, nothing clever. About a
- * thousand times slower than a fast engine. Results are rounded to float32 once, at the end. Parameters are zero until set.
+ * The engine that tests compare the others with: float64, one stream and one time step after the other, without optimizations.
+ * About a thousand times slower than a fast engine. Results are rounded to float32 once, at the end. Parameters are zero until set.
  * @throws EngineError `bad_shape`
  */
 export function createReferenceEngine(config: ModelConfig, limits: EngineLimits): Engine {
@@ -37,8 +37,8 @@ export function referenceGradient(
 }
 
 /**
- * Loss and end states in float64, forward pass only: of the loss whose gradient referenceGradient gives, so with dropout if the
- * batch names masks.
+ * Loss and end states in float64, forward pass only. It is the loss whose gradient referenceGradient returns, with dropout if the
+ * batch has a dropout key.
  * @throws EngineError `bad_shape`
  */
 export function referenceLoss(config: ModelConfig, parameters: Float64Array, batch: Batch): ReferenceResult {
@@ -130,7 +130,7 @@ function checkFinite(lossSum: number, gradient: ArrayLike<number>): void {
     throw new EngineError(
       'not_finite',
       'the loss or gradient is not a finite number',
-      'go back to the last checkpoint with a lower learning rate, or clip the gradient',
+      'return to the last checkpoint with a lower learning rate, or clip the gradient',
     );
   }
 }

@@ -9,7 +9,7 @@ import { lstmCell } from './lstm.js';
 import { normalise, normaliseBackward, type Norm } from './norm.js';
 import { rnnReluCell, rnnTanhCell } from './rnn.js';
 
-/** float64 throughout; arrays are the caller's to keep. */
+/** float64 throughout; the caller owns the arrays. */
 export interface ReferenceResult {
   /** Sum of negative log-likelihood over the B*T targets, nats. */
   readonly lossSum: number;
@@ -25,14 +25,14 @@ const cells: Readonly<Record<Cell, RecurrentCell>> = {
   'rnn-relu': rnnReluCell,
 };
 
-/** Views into one flat vector, of parameters or of their gradient. */
+/** Views into one flat vector: parameters or their gradient. */
 export interface Network {
-  /** [V, E], or empty: characters enter one-hot. */
+  /** [V, E]; empty if characters enter one-hot. */
   readonly embedding: Float64Array;
   readonly layers: readonly Layer[];
-  /** One a layer, or none. */
+  /** One per layer, or none. */
   readonly norms: readonly Norm[];
-  /** [V, H]; the embedding itself when tied. */
+  /** [V, H]; the embedding itself if tied. */
   readonly linearWeight: Float64Array;
   /** [V] */
   readonly linearBias: Float64Array;
@@ -92,8 +92,8 @@ function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: re
 }
 
 /**
- * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. `look` sees d(loss)/dh
- * [H] of every time step, what comes from the time steps behind it included.
+ * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. `look` receives
+ * d(loss)/dh [H] of every time step, including the gradient from later time steps.
  */
 export function layerBackward(
   { cell }: ModelConfig,
@@ -105,7 +105,7 @@ export function layerBackward(
 ): Float64Array[] {
   const dInputs = rows(inputs.length, inputs[0].length);
   const dFromInput = new Float64Array(layer.biasIh.length);
-  // Truncated: nothing flows back from behind the window.
+  // Truncated: no gradient flows back from after the window.
   let dAfter = new Float64Array(states[0].length);
   let dBefore = new Float64Array(states[0].length);
   for (let t = inputs.length - 1; t >= 0; t--) {
@@ -131,7 +131,7 @@ export function softmaxLoss(logits: Float64Array, target: number): number {
   return loss;
 }
 
-/** What layer 0 reads: the character's embedding [E], or one-hot [V]. */
+/** The input of layer 0: the character's embedding [E], or one-hot [V]. */
 function inputOf({ vocabulary: V, embedding: E = 0 }: ModelConfig, { embedding }: Network, token: number): Float64Array {
   if (E > 0) return embedding.subarray(token * E, (token + 1) * E);
   const row = new Float64Array(V);
@@ -139,7 +139,7 @@ function inputOf({ vocabulary: V, embedding: E = 0 }: ModelConfig, { embedding }
   return row;
 }
 
-/** Per layer but the last, T rows of [H]; no layers when nothing is dropped. */
+/** For each layer except the last, T rows of [H]; empty if nothing is dropped. */
 type Masks = readonly (readonly Float32Array[])[];
 
 function masksOf({ layers, hidden, dropout = 0 }: ModelConfig, batch: Batch, stream: number): Masks {
@@ -175,8 +175,8 @@ export function forward(
 }
 
 /**
- * Loss and end states of `batch`, with dropout if it names masks; with `gradient` [P], adds d(lossSum)/d(parameters) to it. Shapes
- * are the caller's to check (checkBatch, checkParameters).
+ * Loss and end states of `batch`, with dropout if it has a dropout key. Adds d(lossSum)/d(parameters) to `gradient` [P] if given.
+ * The caller checks shapes (checkBatch, checkParameters).
  */
 export function referencePass(
   config: ModelConfig,

@@ -1,6 +1,6 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
 
-/** Weight [H] and bias [H] of one layer's normalisation, of parameters or of their gradient. */
+/** Weight [H] and bias [H] of one layer's normalisation: parameters or their gradient. */
 export interface Norm {
   readonly weight: Float64Array;
   readonly bias: Float64Array;

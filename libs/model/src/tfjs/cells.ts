@@ -2,9 +2,9 @@ import type { Cell } from '../config.js';
 import type { Matrix, Ops } from './ops.js';
 
 /**
- * What a recurrent cell does in one time step of B streams; matrices are [B, H] unless a shape is given. Gates that multiply the same
- * vector by their recurrent weights form a group, and groups stand in the order of PyTorch's rows: (i, f, g, o) of an LSTM, (r, z) and
- * (n) of a GRU.
+ * What a recurrent cell does in one time step of B streams; matrices are [B, H] unless a shape is given. Gates whose recurrent weights
+ * multiply the same vector form a group, and groups are in the order of PyTorch's rows: (i, f, g, o) of an LSTM, (r, z) and (n) of a
+ * GRU.
  */
 export interface TfjsCell {
   /** Gates in each group. */
@@ -26,9 +26,9 @@ export interface TfjsCell {
 export interface GateSums {
   /** weight_ih x + bias */
   fromInput(group: number): Matrix[];
-  /** weight_hh v, with the recurrent bias where there is one. */
+  /** weight_hh v, plus the recurrent bias if there is one. */
   fromHidden(group: number, v: Matrix): Matrix[];
-  /** Both together. */
+  /** The sum of both. */
   whole(group: number, v: Matrix): Matrix[];
 }
 
@@ -37,14 +37,14 @@ export type Back = (group: number, dSums: Matrix) => Matrix;
 
 export interface CellStep {
   readonly after: Matrix[];
-  /** Whatever backward() wants again. */
+  /** What backward() needs again. */
   readonly saved: Matrix[];
 }
 
 export interface CellGradient {
   /** d(loss)/d(fromInput) for each group, [B, gates * H]. */
   readonly dInput: Matrix[];
-  /** d(loss)/d(fromHidden) for each group; the same tensors unless the cell keeps the two apart. */
+  /** d(loss)/d(fromHidden) for each group; the same tensors as fromInput unless the cell separates the two. */
   readonly dHidden: Matrix[];
   readonly dBefore: Matrix[];
 }
@@ -130,12 +130,12 @@ const gruResetAfter: TfjsCell = {
   recurrentInputs: (_, [h]) => [h, h],
 };
 
-/** Of h' = (1 - z) * n + z * h with n = tanh(sum): d(loss)/d(sum). */
+/** d(loss)/d(sum) of h' = (1 - z) * n + z * h with n = tanh(sum). */
 function candidateGradient({ tf, one }: Ops, dH: Matrix, z: Matrix, n: Matrix): Matrix {
   return tf.mul(tf.mul(dH, tf.sub(one, z)), tf.sub(one, tf.mul(n, n)));
 }
 
-/** Of h' = n + z * difference with z = sigmoid(sum): d(loss)/d(sum). */
+/** d(loss)/d(sum) of h' = n + z * difference with z = sigmoid(sum). */
 function updateGradient({ tf, one }: Ops, dH: Matrix, z: Matrix, difference: Matrix): Matrix {
   return tf.mul(tf.mul(dH, difference), tf.mul(z, tf.sub(one, z)));
 }

@@ -10,7 +10,7 @@ export interface Window {
   readonly targets: Int32Array;
 }
 
-/** tokens [B, T+1] to inputs and targets. */
+/** Splits tokens [B, T+1] into inputs and targets. */
 export function windowOf({ streams: B, window: T, tokens }: Batch): Window {
   const inputs = new Int32Array(T * B);
   const targets = new Int32Array(T * B);
@@ -23,14 +23,14 @@ export function windowOf({ streams: B, window: T, tokens }: Batch): Window {
   return { B, T, inputs, targets };
 }
 
-/** [T*B, V]. Not by tf.oneHot: the wasm backend's writes integers whatever type is asked for. */
+/** [T*B, V]. Not with tf.oneHot, because that of the wasm backend returns integers even if asked for floats. */
 export function oneHot({ tf }: Ops, ids: Int32Array, V: number): Matrix {
   const rows = new Float32Array(ids.length * V);
   ids.forEach((id, row) => (rows[row * V + id] = 1));
   return tf.tensor2d(rows, [ids.length, V]);
 }
 
-/** The characters of a window on their way into the first layer, and of gradients on their way back to the tables. */
+/** Carries the characters of a window into the first layer, and gradients back to the tables. */
 export interface Characters {
   /** For each time step the table's rows of its characters, [B, N]. */
   lookUp(table: Table): Rows;
@@ -38,7 +38,7 @@ export interface Characters {
   collect(dRows: Matrix): Matrix;
 }
 
-/** In host memory rows are copied and added by plain loops: the vocabulary's size does not matter. A device multiplies by one-hot rows. */
+/** In host memory plain loops copy and add rows, whatever the vocabulary's size. A device multiplies by one-hot rows. */
 export function createCharacters(ops: Ops, window: Window, V: number): Characters {
   return ops.inHost ? hostCharacters(ops, window, V) : deviceCharacters(ops, window, V);
 }

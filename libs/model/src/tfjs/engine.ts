@@ -23,7 +23,7 @@ export interface Opening {
   readonly limits: EngineLimits;
   readonly info: EngineInfo;
   readonly watch: DeviceWatch;
-  /** Tells the owner of the backend that the engine needs it no longer. */
+  /** Tells the owner of the backend that the engine no longer needs it. */
   readonly letGo: (() => void) | undefined;
 }
 
@@ -37,7 +37,7 @@ export class TfjsEngine implements Engine {
   readonly #watch: DeviceWatch;
   readonly #letGo: (() => void) | undefined;
   readonly #parameters: Float32Array;
-  /** Made of the parameters when they are first needed: a backend may have to be awaited. */
+  /** Created from the parameters when first needed, because a backend may have to be awaited. */
   #weights: Weights | undefined;
   #finite = true;
   #disposed = false;
@@ -119,7 +119,7 @@ export class TfjsEngine implements Engine {
     this.#weights = undefined;
   }
 
-  /** Runs `compute` and reads its results back, laid end to end. One read: on a GPU each one waits for everything before it. */
+  /** Runs `compute` and reads its results back, concatenated. In one read, because on a GPU each read waits for all work before it. */
   async #read(compute: (network: Network) => Matrix[]): Promise<Float32Array> {
     const tf = this.#tf;
     try {
@@ -143,23 +143,23 @@ export class TfjsEngine implements Engine {
   }
 
   #checkUsable(): void {
-    if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
   }
 
-  /** The backend is a setting of the whole process: an engine on another one may have changed it. */
+  /** The backend is a setting of the whole process, which an engine on another backend may have changed. */
   async #selectBackend(): Promise<void> {
     const { variant } = this.info;
     if (this.#tf.getBackend() === variant || (await this.#tf.setBackend(variant))) return;
-    throw new EngineError('unsupported', `tfjs's backend ${variant} does not start again`, 'create a new engine');
+    throw new EngineError('unsupported', `the backend ${variant} of tfjs does not start again`, 'create a new engine');
   }
 
-  /** Backends may lose a NaN on the way: comparisons in clamps and rectifiers swallow it. */
+  /** Backends may lose a NaN: comparisons in clamps and rectifiers swallow it. */
   #checkInputs(states: Float32Array): void {
     if (!this.#finite) throw notFinite('parameter vector');
     if (!allFinite(states)) throw notFinite('hidden state');
   }
 
-  /** states [B, L, S, H] to S matrices [B, H] for each layer. */
+  /** Splits states [B, L, S, H] into S matrices [B, H] for each layer. */
   #load(states: Float32Array, B: number): States {
     const { layers: L, hidden: H, cell } = this.#config;
     const S = CELL_SHAPES[cell].stateVectors;
@@ -175,7 +175,7 @@ export class TfjsEngine implements Engine {
     );
   }
 
-  /** [L, S, B, H], as it is read back, to `states` [B, L, S, H]. */
+  /** Reorders [L, S, B, H], the order of reading, to `states` [B, L, S, H]. */
   #store(values: Float32Array, states: Float32Array): void {
     const { layers: L, hidden: H, cell } = this.#config;
     const vectors = L * CELL_SHAPES[cell].stateVectors;
@@ -198,7 +198,7 @@ export class TfjsEngine implements Engine {
     return { lossSum, tokens, endStates };
   }
 
-  /** [T*B, H] for each layer but the last. */
+  /** [T*B, H] for each layer except the last. */
   #masks({ streams: B, window: T, dropout: key }: Batch): Matrix[] {
     const { dropout = 0, layers, hidden: H } = this.#config;
     if (dropout === 0) return [];
@@ -223,6 +223,6 @@ function notFinite(what: string): EngineError {
   return new EngineError(
     'not_finite',
     `the ${what} is not a finite number`,
-    'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+    'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
   );
 }

@@ -1,16 +1,16 @@
 import { EngineError } from '../engine.js';
 import type { TfjsApi } from './ops.js';
 
-const ANOTHER = 'go on with another engine, or start this one anew';
+const ANOTHER = 'use another engine, or create this one again';
 
 export interface DeviceWatch {
-  /** Why the device is gone, or undefined while it is there. */
+  /** Why the device is gone, or undefined while it is present. */
   lost(): string | undefined;
-  /** Resolves once everything is known that was behind a failure: a read may be rejected before the loss that ended it is told. */
+  /** Resolves when the cause of a failure is known: a read may be rejected before the device loss behind it is reported. */
   settled(): Promise<void>;
 }
 
-/** What backends have beyond the interface of tfjs-core, as far as it is looked at here. */
+/** The parts of backends that are used here but are not in the interface of tfjs-core. */
 interface BackendInternals {
   /** webgpu */
   readonly device?: {
@@ -30,7 +30,7 @@ interface WebGl {
   getParameter(name: number): unknown;
 }
 
-/** A lost WebGL context throws nowhere: it reads zeros. So the watch is asked after every read. */
+/** A lost WebGL context throws nothing and reads zeros, so this is checked after every read. */
 export function watchDevice(tf: TfjsApi): DeviceWatch {
   const { device, gpgpu } = tf.backend() as BackendInternals;
   let lost: string | undefined;
@@ -42,7 +42,7 @@ export function watchDevice(tf: TfjsApi): DeviceWatch {
     lost: () => (gpgpu?.gl?.isContextLost() ? 'the WebGL context was lost' : lost),
     async settled() {
       try {
-        // Both, because the queue of a device that is gone may never answer.
+        // Waits for either, because the queue of a lost device may never answer.
         await Promise.race([device?.lost, device?.queue?.onSubmittedWorkDone()]);
       } catch {
         return;
@@ -68,7 +68,7 @@ export function checkPrecision(tf: TfjsApi): void {
   if (tf.getBackend() !== 'webgl' || tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')) return;
   throw new EngineError(
     'unsupported',
-    "tfjs's webgl backend has only 16-bit floats on this device, too few for gradients",
+    "tfjs's webgl backend has only 16-bit floats on this device, which is not enough for gradients",
     'use the webgpu or wasm backend, or the wasm engine',
   );
 }
@@ -76,7 +76,7 @@ export function checkPrecision(tf: TfjsApi): void {
 const OUT_OF_MEMORY =
   /out of memory|\boom\b|cannot enlarge memory|allocation fail|failed to allocate|array buffer allocation|invalid typed array length/i;
 
-/** What tfjs threw, as the port says it. */
+/** Converts what tfjs threw to an error of the port. */
 export function asEngineError(error: unknown, watch?: DeviceWatch): EngineError {
   if (error instanceof EngineError) return error;
   const message = error instanceof Error ? error.message : String(error);

@@ -13,7 +13,7 @@ export interface Outcome {
   readonly endStates: readonly (readonly Matrix[])[];
 }
 
-/** Gradients by the layout's names, each in pieces that stand one after the other. */
+/** Gradients by the layout's names, each in consecutive pieces. */
 export type Gradients = Record<string, Matrix[]>;
 
 /** S matrices [B, H] for each layer. */
@@ -59,7 +59,7 @@ export function differentiate(
   return { losses: output.losses, endStates: endStatesOf(traces), gradients };
 }
 
-/** Only a tied matrix is used twice. */
+/** A tied matrix, and no other, is used twice. */
 function addGradients({ ops: { tf } }: Network, sums: Gradients, more: Gradients): void {
   for (const [name, pieces] of Object.entries(more)) {
     const before = sums[name];
@@ -75,7 +75,7 @@ function lossesOf({ ops: { tf } }: Network, logits: Matrix, targets: Matrix): Ma
   return tf.neg(tf.sum<Matrix>(tf.mul(tf.logSoftmax(logits), targets), 1, true));
 }
 
-/** What the last layer hands up [T*B, H] -> losses, d(loss)/d(that) and the output layer's gradients. */
+/** Output of the last layer [T*B, H] -> losses, d(loss)/d(that output) and the gradients of the network's output layer. */
 function outputLayer(network: Network, { targets }: Window, h: Matrix) {
   const { ops, config, weights } = network;
   const logits = logitsOf(network, h);
@@ -91,7 +91,7 @@ function outputLayer(network: Network, { targets }: Window, h: Matrix) {
   };
 }
 
-/** From what layer k hands up to its h, [T*B, H] both. */
+/** From the gradient of layer k's output to that of its h, both [T*B, H]. */
 function normBackward({ ops, weights }: Network, k: number, { norm: trace }: LayerTrace, dOutput: Matrix) {
   const { norm } = weights.layers[k];
   if (!norm || !trace) return { dH: dOutput, gradients: {} };
@@ -99,7 +99,7 @@ function normBackward({ ops, weights }: Network, k: number, { norm: trace }: Lay
   return { dH: dInput, gradients: { [`norms.${k}.weight`]: [dWeight], [`norms.${k}.bias`]: [dBias] } };
 }
 
-/** Layer k: d(loss)/dh [T*B, H] -> the same for what the layer below hands up, if there is one, and the layer's gradients. */
+/** Layer k: d(loss)/dh [T*B, H] -> d(loss)/d(output of the layer below), if there is one, and the layer's gradients. */
 function backThrough(
   network: Network,
   k: number,
@@ -130,7 +130,7 @@ function backThrough(
   return { gradients, dInput: [dropped(ops, below, mask)] };
 }
 
-/** The first layer's: through d(loss)/d(table) [V, gates * H], table = embedding weight_ih^T + bias. */
+/** Gradients of the first layer, through d(loss)/d(table) [V, gates * H], table = embedding weight_ih^T + bias. */
 function characterGradients(
   { ops, weights: { embedding } }: Network,
   groups: readonly GroupWeights[],

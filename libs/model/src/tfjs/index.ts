@@ -8,15 +8,15 @@ import type { LentTfjs, TfjsApi } from './ops.js';
 export type { LentTfjs, TfjsApi };
 
 export interface TfjsEngineOptions {
-  /** Name of the device for EngineInfo, where the caller knows it better than tfjs does. */
+  /** Name of the device for EngineInfo, if the caller knows it better than tfjs does. */
   readonly device?: string;
 }
 
 /**
- * Computes with TensorFlow.js on the backend that is set when this is called (`tf.setBackend` first): cpu, wasm, webgl, webgpu, or
- * tensorflow (tfjs-node and tfjs-node-gpu). The loop over time and its backward pass are written by hand with tfjs's operations, so they
- * need no gradient functions of the backend. Parameters are zero until set.
- * @param tf the namespace of tfjs; the libraries depend on its types only
+ * Computes with TensorFlow.js on its current backend (call `tf.setBackend` first): cpu, wasm, webgl, webgpu, or tensorflow (tfjs-node
+ * and tfjs-node-gpu). The loop over time and its backward pass are written by hand with tfjs's operations, so they need no gradient
+ * functions of the backend. Parameters are zero until set.
+ * @param tf the namespace of tfjs; this library depends only on its types
  * @throws EngineError `unsupported` (webgl with 16-bit floats, a backend that does not start), `out_of_memory`, `bad_shape`
  */
 export async function createTfjsEngine(

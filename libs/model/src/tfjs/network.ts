@@ -13,13 +13,13 @@ export interface Network {
 }
 
 export interface LayerTrace {
-  /** [T*B, I], in layers above the first; what dropout left of the layer below. */
+  /** [T*B, I], in layers above the first: the output of the layer below after dropout. */
   readonly input: Matrix | undefined;
   /** T + 1 times S matrices [B, H]; number t is the state before time step t. */
   readonly states: readonly (readonly Matrix[])[];
-  /** T of them; empty when no backward pass follows. */
+  /** One per time step; empty if no backward pass follows. */
   readonly steps: readonly CellStep[];
-  /** What the layer hands up, [T*B, H]: h of every time step, normalised where the model asks for it. */
+  /** The layer's output, [T*B, H]: h of every time step, normalised if the model has layer normalisation. */
   readonly output: Matrix;
   readonly norm: NormTrace | undefined;
 }
@@ -27,11 +27,11 @@ export interface LayerTrace {
 export interface ForwardOptions {
   /** Keep what a backward pass needs. */
   readonly trains: boolean;
-  /** [T*B, H] for each layer but the last; none: nothing is dropped. */
+  /** [T*B, H] for each layer except the last; absent: nothing is dropped. */
   readonly masks: readonly Matrix[];
 }
 
-/** `start`: S matrices [B, H] for each layer. To be called inside a tidy. */
+/** `start`: S matrices [B, H] for each layer. Call it inside a tidy. */
 export function forward(
   network: Network,
   characters: Characters,
@@ -63,7 +63,7 @@ function handedUp(ops: Ops, { norm }: LayerWeights, states: readonly (readonly M
   return { output, norm: trace };
 }
 
-/** The output layer: what the last layer hands up [T*B, H] -> logits [T*B, V]. */
+/** The output layer: output of the last recurrent layer [T*B, H] -> logits [T*B, V]. */
 export function logitsOf({ ops, weights }: Network, h: Matrix): Matrix {
   return affine(ops, h, { weight: weights.linearTransposed, bias: weights.linearBias });
 }
@@ -115,14 +115,14 @@ function gateSums(ops: Ops, groups: readonly GroupWeights[], projected: readonly
   };
 }
 
-/** Gradients of a layer's gate sums for each group, [T*B, gates * H], and what its recurrent weights were multiplied by, [T*B, H]. */
+/** For each group, gradients of a layer's gate sums, [T*B, gates * H], and the factor of its recurrent weights, [T*B, H]. */
 export interface LayerGradient {
   readonly dInput: Matrix[];
   readonly dHidden: Matrix[];
   readonly recurrentInputs: Matrix[];
 }
 
-/** `dOutput`: d(loss)/dh [T*B, H], as it comes from above. To be called inside a tidy. */
+/** `dOutput`: d(loss)/dh [T*B, H] from above. Call it inside a tidy. */
 export function layerBackward(
   ops: Ops,
   config: ModelConfig,
@@ -135,7 +135,7 @@ export function layerBackward(
   const back: Back = (group, dSums) => tf.matMul(dSums, groups[group].hidden);
   const gradients = new Array<CellGradient>(steps.length);
   const fromAbove = ops.unstack(dOutput, steps.length);
-  // Truncated: nothing flows back from behind the window.
+  // Truncated: no gradient flows back from after the window.
   let dAfter = states[0].map((state): Matrix => tf.zeros<Rank.R2>(state.shape));
   for (let t = steps.length - 1; t >= 0; t--) {
     const [dH, ...rest] = dAfter;

@@ -1,7 +1,7 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
 import type { Matrix, Ops, Vector } from './ops.js';
 
-/** What scales and shifts normalised rows, [H] each. */
+/** Scale and shift of normalised rows, [H] each. */
 export interface NormWeights {
   readonly weight: Vector;
   readonly bias: Vector;

@@ -1,8 +1,8 @@
 import type * as tfjs from '@tensorflow/tfjs';
 
 /**
- * What the engine uses of TensorFlow.js: the namespace of `@tensorflow/tfjs`, `@tensorflow/tfjs-node` or
- * `@tensorflow/tfjs-core` (whichever registered the backend) satisfies it.
+ * What the engine uses of TensorFlow.js. The namespace of `@tensorflow/tfjs`, `@tensorflow/tfjs-node` or `@tensorflow/tfjs-core`
+ * satisfies it; take the one that registered the backend.
  */
 export type TfjsApi = Pick<
   typeof tfjs,
@@ -41,9 +41,9 @@ export type TfjsApi = Pick<
   | 'zeros'
 >;
 
-/** A tfjs whose backend lives only as long as someone uses it. */
+/** A tfjs whose backend is released when nothing uses it. */
 export type LentTfjs = TfjsApi & {
-  /** Called for every engine that is opened; what it returns is called when that engine is disposed of, or does not open. */
+  /** Called for every engine that is opened; the returned function is called when that engine is disposed, or does not open. */
   readonly hold?: () => () => void;
 };
 
@@ -57,13 +57,13 @@ export type Rows = (t: number) => Matrix;
 
 /**
  * Operations whose best form depends on where tensors live. A backend in host memory (`cpu`, `wasm`) copies a whole tensor to slice
- * it and multiplies transposed matrices slowly, but hands its values over at once; a device wants few, large operations.
+ * it and multiplies transposed matrices slowly, but returns values immediately; a device works best with few, large operations.
  */
 export interface Ops {
   readonly tf: TfjsApi;
   /** Tensors lie in the memory of the process and are read synchronously. */
   readonly inHost: boolean;
-  /** The number 1, a tensor for the engine's whole life. */
+  /** The number 1, as a tensor that lives as long as the engine. */
   readonly one: Tensor;
   tanh(x: Matrix): Matrix;
   transpose(x: Matrix): Matrix;
@@ -71,7 +71,7 @@ export interface Ops {
   transposedProduct(a: Matrix, b: Matrix): Matrix;
   /** Sum over rows: [M, N] -> [1, N]. */
   columnSums(x: Matrix): Matrix;
-  /** [T*B, N] -> t -> [B, N], the rows of time step t. They live no longer than the tidy in which they are asked for. */
+  /** [T*B, N] -> t -> [B, N], the rows of time step t. They live until the end of the tidy in which they are requested. */
   unstack(x: Matrix, T: number): Rows;
 }
 
@@ -114,13 +114,13 @@ function hostOps(tf: TfjsApi, one: Tensor): Placed {
   };
 }
 
-/** tanh x = 2 sigmoid(2x) - 1: the wasm backend's sigmoid has vector instructions, its tanh calls the C library for each number. */
+/** tanh x = 2 sigmoid(2x) - 1, because the wasm backend vectorises sigmoid but calls the C library's tanh for each number. */
 function tanhBySigmoid(tf: TfjsApi, one: Tensor, x: Matrix): Matrix {
   const half = tf.sigmoid(tf.add(x, x));
   return tf.sub(tf.add(half, half), one);
 }
 
-/** Square blocks that stay in the first cache level while they are turned. */
+/** Side of square blocks that stay in the L1 cache while they are transposed. */
 const BLOCK = 32;
 
 /** [M, N] -> [N, M] */

@@ -5,13 +5,13 @@ import type { NormWeights } from './norm.js';
 import type { Matrix, Ops, Tensor, Vector } from './ops.js';
 
 /**
- * Parameters as tensors, in the forms that forward and backward pass multiply by. Weights of a group of gates come whole, as PyTorch has
- * them, for the backward pass, and transposed and in parts for the forward pass: one part per gate in host memory, where cutting a product
- * in gates costs more than several products; one part for all gates on a device.
+ * Parameters as tensors, in the forms that the forward and backward pass need. Weights of a group of gates are whole, in PyTorch's
+ * form, for the backward pass, and transposed and in parts for the forward pass: one part per gate in host memory, where slicing a
+ * product by gates costs more than several products; one part for all gates on a device.
  */
 export interface Weights {
   readonly layers: readonly LayerWeights[];
-  /** [V, E], when characters have embeddings. */
+  /** [V, E], if characters have embeddings. */
   readonly embedding: Matrix | undefined;
   /** [V, H] */
   readonly linear: Matrix;
@@ -24,7 +24,7 @@ export interface Weights {
 
 export interface LayerWeights {
   readonly groups: readonly GroupWeights[];
-  /** With layer normalisation. */
+  /** Present with layer normalisation. */
   readonly norm: NormWeights | undefined;
 }
 
@@ -33,10 +33,10 @@ export interface GroupWeights {
   readonly input: Matrix;
   /** weight_hh [gates * H, H] */
   readonly hidden: Matrix;
-  /** weight_ih^T with its bias in layers above the first, whose input is characters; those have tables. */
+  /** weight_ih^T with its bias, in layers above the first; the first has a table of characters instead. */
   readonly inputParts: readonly Affine[];
   readonly tables: readonly Table[];
-  /** weight_hh^T, with the recurrent bias of a gru-reset-after's candidate. */
+  /** weight_hh^T, with the recurrent bias of the candidate of a gru-reset-after. */
   readonly hiddenParts: readonly Affine[];
 }
 
@@ -47,14 +47,14 @@ export interface Affine {
   readonly bias?: Vector;
 }
 
-/** weight_ih x + bias of each character, [V, N]: in host memory as numbers, on a device as a tensor. */
+/** weight_ih x + bias of each character, [V, N]: an array in host memory, a tensor on a device. */
 export interface Table {
   readonly width: number;
   readonly values?: Float32Array;
   readonly tensor?: Matrix;
 }
 
-/** The tensors live until dispose(); some backends go on reading `parameters`, which must stay as they are until then. */
+/** The tensors live until dispose(). Some backends read `parameters` until then, so they must not change. */
 export function packWeights(ops: Ops, config: ModelConfig, parameters: Float32Array): Weights {
   const kept: Tensor[] = [];
   const keep = <T extends Tensor>(tensor: T): T => {
@@ -65,7 +65,7 @@ export function packWeights(ops: Ops, config: ModelConfig, parameters: Float32Ar
   try {
     const read = new ParameterReader(ops, createLayout(config), parameters);
     let weights: Omit<Weights, 'dispose'> | undefined;
-    // Not by tidy's result: it would walk through every number of the tables.
+    // Not returned through tidy, which would walk through every number of the tables.
     ops.tf.tidy(() => {
       weights = pack({ ops, config, read, keep });
     });
@@ -145,7 +145,7 @@ function tableOf({ ops, keep }: Packing, { weight, bias }: Affine, embedding: Ma
   return inHost ? { width, values: table.dataSync<'float32'>() } : { width, tensor: keep(table) };
 }
 
-/** Tensors out of the flat vector. */
+/** Reads tensors from the flat vector. */
 class ParameterReader {
   readonly #ops: Ops;
   readonly #layout: ParameterLayout;
@@ -157,7 +157,7 @@ class ParameterReader {
     this.#parameters = parameters;
   }
 
-  /** `count` rows from row `first`; by default all. */
+  /** `count` rows from row `first`; all by default. */
   matrix(name: string, first = 0, count?: number): Matrix {
     const { offset, shape } = this.#find(name);
     const columns = shape[1];
