@@ -11,7 +11,7 @@ const SOON = { timeout: 30_000 };
 
 const stage = setStage('dashboard', ['--lang=en-GB']);
 
-/** With something for every chart to show. */
+/** A run with data for every chart. */
 function coordinate(out: string, ...args: string[]): Promise<Run> {
   const frequent = ['--eval-every', '10', '--sample-every', '10', '--checkpoint-every', '20'];
   return stage.coordinate(path.join(out, 'run'), '--admin-token', ADMIN, ...frequent, ...args);
@@ -26,7 +26,7 @@ async function visit(url: string): Promise<Tab> {
   return tab;
 }
 
-/** As the link shows it that the coordinator prints. */
+/** Opens the dashboard link that the coordinator prints. */
 const steer = (run: Run): Promise<Tab> => visit(`${run.origin}/#admin=${ADMIN}`);
 
 const element = (selector: string): string => `document.querySelector(${JSON.stringify(selector)})`;
@@ -35,12 +35,12 @@ const says = (selector: string, pattern: RegExp): string => `${pattern.toString(
 const lossShown = says('#stat-loss', /^\d\.\d{3}$/);
 const roundOf = async (tab: Tab): Promise<number> =>
   Number(/round ([\d,]+)/.exec(await tab.text('#progress-text'))![1].replaceAll(',', ''));
-/** Rounds in the table that stands for the first chart, which shows the loss. */
+/** Rows of the table of the first chart, which shows the loss. */
 const LOSS_TABLE = `(() => { const d = document.querySelector('#chart-grid details'); d.open = true;
   return [...d.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent)); })()`;
 
 describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
-  it('shows how the run learns: figures, curves, samples, workers, gradient flow', async () => {
+  it('shows figures, curves, samples, workers and gradient flow', async () => {
     const run = await coordinate('learns', '--public', '--name', 'Sonnets');
     work(run);
     const tab = await visit(run.origin);
@@ -63,7 +63,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(tab.complaints).toEqual([]);
   });
 
-  it('steers with the admin token, which leaves the address and outlives a reload', async () => {
+  it('pauses and resumes with the admin token, which leaves the address and survives a reload', async () => {
     const run = await coordinate('steers');
     work(run);
     await run.running.line(at(3));
@@ -86,7 +86,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(tab.complaints).toEqual([]);
   });
 
-  it('saves, changes settings, invites, and stops after one question', async () => {
+  it('saves, changes settings, invites, and stops after a confirmation', async () => {
     const run = await coordinate('commands');
     work(run);
     await run.running.line(at(3));
@@ -113,7 +113,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#link', /run is over/));
   });
 
-  it('shows no controls to who holds no token', async () => {
+  it('shows no controls without a token', async () => {
     const run = await coordinate('watches', '--public');
     work(run);
     const tab = await visit(run.origin);
@@ -140,7 +140,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate(visible('#refused'))).toBe(false);
   });
 
-  it('lets who comes with a wrong token watch a public run, and says what is wrong', async () => {
+  it('shows a public run to a viewer with a wrong token, and says what is wrong', async () => {
     const run = await coordinate('wrong-token', '--public');
     const tab = await visit(`${run.origin}/#admin=another-token`);
     await tab.until(visible('#run'));
@@ -148,7 +148,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate(visible('#controls'))).toBe(false);
   });
 
-  it('keeps a name with markup as text, in the table, in the log and in a question', async () => {
+  it('shows a name with markup as text, in the table, the log and a dialog', async () => {
     const run = await coordinate('markup');
     work(run, MARKUP);
     await run.running.line(at(3));
@@ -176,22 +176,22 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     const rows = await tab.evaluate<string[][]>(LOSS_TABLE);
     expect(rows[0][0]).toBe('1');
     expect(Number(rows.at(-1)![0].replaceAll(',', ''))).toBeGreaterThanOrEqual(60);
-    // A sample that is due while one is still being written is left out.
+    // A sample is skipped when it is due while another one is written.
     await tab.until(`Number(${element('#sample-slider')}.max) >= 1`);
   });
 
-  it('reconnects to a coordinator that was killed and resumed, and goes on with it', async () => {
+  it('reconnects to a coordinator that was killed and resumed, and continues with it', async () => {
     const run = await coordinate('killed', '--public');
     work(run);
     const tab = await visit(run.origin);
     await run.running.line(at(50));
     await tab.until(lossShown);
-    // The command's own process is not the one that coordinates.
+    // The coordinator is a child process of the command.
     for (const { pid } of await childrenOf(run.running.child.pid!)) process.kill(pid, 'SIGKILL');
     await run.running.exited;
     await tab.until(says('#link', /^Reconnecting/));
     await tab.until(says('#link-wait', /\d/));
-    // The seconds are no news to a screen reader.
+    // Screen readers do not read the seconds.
     expect(await tab.text('#link')).not.toMatch(/\d/);
     const before = await roundOf(tab);
     expect(before).toBeGreaterThan(0);
@@ -203,7 +203,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(rounds).toEqual([...new Set(rounds)].sort((a, b) => a - b));
   }, 120_000);
 
-  it('shows the gradient flow of two cells side by side, in curves, figures and words', async () => {
+  it('compares the gradient flow of two cells in curves, figures and words', async () => {
     const first = await coordinate('compared', '--cell', 'rnn-tanh', '--out', 'compared/rnn');
     work(first);
     const flows = (): Promise<string> =>
@@ -223,7 +223,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#flow-lessons', /Clipping limits the step, not the flow/));
   }, 120_000);
 
-  it('lets the model write in the playground', async () => {
+  it('writes text in the playground', async () => {
     const run = await coordinate('playground');
     work(run);
     await run.running.line(at(10));
@@ -240,7 +240,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#announcement', /☃/));
   });
 
-  it('is zoomed and read with the mouse and with the keyboard', async () => {
+  it('zooms and reads values with the mouse and with the keyboard', async () => {
     const run = await coordinate('zoom', '--public');
     const worker = work(run);
     await run.running.line(at(80));
@@ -262,7 +262,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
         clickCount: 1,
       });
     await mouse('mouseMoved', 0.25);
-    // One crosshair for all charts: the second tells the round too.
+    // All charts share one crosshair: the second shows the round too.
     await tab.until(says('#chart-grid .chart:nth-child(2) .legend .at', /round \d+/));
     await mouse('mousePressed', 0.25);
     await mouse('mouseMoved', 0.4);
@@ -279,7 +279,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate(`${element('#range button')}.getAttribute('aria-pressed')`)).toBe('true');
   });
 
-  it('speaks Chinese when asked to', async () => {
+  it('switches to Chinese', async () => {
     const run = await coordinate('chinese', '--public');
     work(run);
     const tab = await visit(run.origin);
@@ -292,7 +292,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#charts-title', /训练/));
   });
 
-  it('fits a narrow screen without sideways scrolling', async () => {
+  it('fits a narrow screen without horizontal scrolling', async () => {
     const run = await coordinate('narrow');
     work(run, 'a-worker-with-a-name-that-is-as-long-as-names-may-be-0123456789');
     await run.running.line(at(12));
@@ -305,7 +305,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     }
   });
 
-  it('has no accessibility violation that axe-core finds, in light and in dark', async () => {
+  it('passes the rules of axe-core, in light and in dark', async () => {
     const run = await coordinate('accessible', '--public', '--name', 'Sonnets');
     work(run);
     await run.running.line(at(25));

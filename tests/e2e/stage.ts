@@ -1,4 +1,4 @@
-/** What the tests of a page share: the built page, a Chromium, and runs and tabs that end with the test that began them. */
+/** Shared by the page tests: the built page, a Chromium, and runs and tabs that end with their test. */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -22,20 +22,20 @@ interface Closing {
 }
 
 export interface Stage {
-  /** Why nothing can be shown here; the tests are then to be skipped, which is said. */
+  /** Why the tests cannot run here; they are then skipped, with a message. */
   readonly missing: string | undefined;
-  /** The coordinator of a small run in the folder `out` of a scratch folder; unless told otherwise, the run does not end by itself. */
+  /** Starts the coordinator of a small run in the folder `out` of a scratch folder. The run does not end by itself by default. */
   coordinate(out: string, ...args: string[]): Promise<Run>;
   work(run: Run, name: string): Running;
   visit(url: string): Promise<Tab>;
-  /** Closes it after the test. */
-  keep<T extends Closing>(thing: T): T;
+  /** Closes `thing` after the test. */
+  closeAfterTest<T extends Closing>(thing: T): T;
 }
 
-/** The folder that `npm run build` puts a page in. */
+/** The folder in which `npm run build` puts a page. */
 export const builtPage = (app: string): string => path.join(root, 'apps', app, 'dist');
 
-/** Sets and clears the stage for the tests of the calling file. @param flags for Chromium */
+/** Sets up and cleans up for the tests of the calling file. @param flags for Chromium */
 export function setStage(app: string, flags: readonly string[]): Stage {
   const executable = findChromium();
   const built = fs.existsSync(path.join(builtPage(app), 'index.html'));
@@ -69,13 +69,13 @@ export function setStage(app: string, flags: readonly string[]): Stage {
     started.push(running);
     return running;
   };
-  const keep = <T extends Closing>(thing: T): T => {
+  const closeAfterTest = <T extends Closing>(thing: T): T => {
     open.push(thing);
     return thing;
   };
   return {
     missing,
-    keep,
+    closeAfterTest,
     async coordinate(out, ...args) {
       const flags = ['--port', '0', '--rounds', '1000000', '--token', TOKEN, '--out', out, '--json'];
       const running = launch('coordinator', ...SMALL, ...flags, ...args);
@@ -85,13 +85,13 @@ export function setStage(app: string, flags: readonly string[]): Stage {
     },
     work: ({ host }, name) =>
       launch('worker', `ws://${host}`, '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1'),
-    visit: async (url) => keep(await chromium.tab(url)),
+    visit: async (url) => closeAfterTest(await chromium.tab(url)),
   };
 }
 
 export type Scheme = 'light' | 'dark';
 
-/** Shows the page to somebody who likes it light or dark, and at rest: colours on their way from one to the other are neither. */
+/** Shows the page in light or dark colours, without animations: colours in transition belong to neither. */
 export async function show(tab: Tab, scheme: Scheme): Promise<void> {
   const features = [
     { name: 'prefers-color-scheme', value: scheme },
@@ -100,7 +100,7 @@ export async function show(tab: Tab, scheme: Scheme): Promise<void> {
   await tab.command('Emulation.setEmulatedMedia', { features });
 }
 
-/** What axe-core finds: the rule, and the elements that break it. */
+/** The rules that axe-core finds broken, with the elements that break them. */
 export async function violations(tab: Tab): Promise<{ id: string; nodes: string[] }[]> {
   const axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   await tab.evaluate(`${axe}; 1`);

@@ -1,4 +1,4 @@
-/** The volunteer's page from a server that is no coordinator: it tells what it was asked for, and can be a bad proxy. */
+/** Serves the volunteer page from a server other than the coordinator: it records requests and can act as a bad proxy. */
 import fs from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
@@ -15,17 +15,17 @@ const TYPES: Readonly<Record<string, string>> = {
 export interface PageServer {
   /** "http://127.0.0.1:PORT". */
   readonly origin: string;
-  /** What /api/run answers; undefined: 404. */
+  /** The answer of /api/run; undefined: 404. */
   facts: unknown;
-  /** Paths that were asked for, with their queries. */
+  /** Paths of all requests, with their queries. */
   readonly requests: readonly string[];
   close(): Promise<void>;
 }
 
 export interface ServeOptions {
-  /** "127.0.0.1:PORT" of a coordinator: its links, and what it tells of its run, are reached through this server, as through a proxy. */
+  /** "127.0.0.1:PORT" of a coordinator: this server forwards its links and its API, like a proxy. */
   readonly coordinator?: string | undefined;
-  /** False: without the header that lets a page share memory between threads, as some proxies serve it. */
+  /** False: drops the header that lets threads share memory, as some proxies do. */
   readonly isolated?: boolean;
 }
 
@@ -65,7 +65,7 @@ export async function servePage({ coordinator, isolated = true }: ServeOptions =
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
-      // Links are no connections of the server's any more.
+      // Upgraded connections no longer belong to the server.
       for (const link of links) link.destroy();
       await closed;
     },
@@ -82,7 +82,7 @@ function forward(incoming: IncomingMessage, response: ServerResponse, coordinato
   outgoing.end();
 }
 
-/** Byte by byte; when one side goes, so does the other. */
+/** Forwards bytes in both directions; when one side closes, so does the other. */
 function forwardLink({ method, url, rawHeaders }: IncomingMessage, socket: Duplex, coordinator: string): void {
   const [host, port] = coordinator.split(':');
   const upstream = connect(Number(port), host);

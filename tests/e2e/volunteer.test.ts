@@ -1,4 +1,4 @@
-/** The volunteer's page in a real browser, with a real coordinator. */
+/** The volunteer page in a real browser, with a real coordinator. */
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
@@ -7,18 +7,18 @@ import { at, childrenOf, named, type Line } from './troupe.js';
 import { servePage, type PageServer } from './volunteer-page.js';
 
 const SOON = { timeout: 20_000 };
-/** Not over the 40 characters that a name may have. */
+/** A name has at most 40 characters. */
 const MARKUP = '<img src=x onerror=broken=1><b>Ada</b>';
 
-// A GPU imitated in software, for the engine that wants one.
+// Gives the WebGPU engine a software-emulated GPU.
 const stage = setStage('volunteer', ['--enable-unsafe-webgpu']);
 const { coordinate, visit } = stage;
 
-/** The page from a server of the test's own. */
+/** Serves the page from the test itself. */
 const serve = async (coordinator?: string, isolated = true): Promise<PageServer> =>
-  stage.keep(await servePage({ coordinator, isolated }));
+  stage.closeAfterTest(await servePage({ coordinator, isolated }));
 
-/** The page of a run, as its link shows it. */
+/** Opens the invitation link of a run. */
 const join = ({ origin }: Pick<Run, 'origin'>, more = ''): Promise<Tab> => visit(`${origin}/join/#token=${TOKEN}${more}`);
 
 const losses = ({ running }: Run): number[] =>
@@ -34,8 +34,8 @@ const computing = `document.querySelector('#state').textContent.startsWith('Comp
 const credit = async (tab: Tab): Promise<number> =>
   Number((await tab.text('#credit-text')).replaceAll(/[^\d]*([\d,]+) characters.*/g, '$1').replaceAll(',', ''));
 
-describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
-  it('explains itself, starts nothing by itself, and lets no token into a server log', async () => {
+describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
+  it('explains itself, does not start by itself, and puts no token into a server log', async () => {
     const run = await coordinate('explains');
     const page = await serve(run.host);
     const tab = await join(page);
@@ -48,7 +48,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(page.requests.join('\n')).not.toContain(TOKEN);
   });
 
-  it('contributes to a real run, pauses, goes on, leaves, and keeps its credit over a reload', async () => {
+  it('contributes to a real run, pauses, resumes, leaves, and keeps its credit over a reload', async () => {
     const run = await coordinate('contributes');
     const tab = await join(run);
     await tab.evaluate(`document.querySelector('#name').focus()`);
@@ -75,13 +75,13 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(earned).toBeGreaterThan(0);
     await tab.reload();
     await tab.until(visible('#credit'));
-    // The trainer's last report may have come after the look before.
+    // The trainer's last report may have arrived after the credit was read.
     expect(await credit(tab)).toBeGreaterThanOrEqual(earned);
     expect(await tab.evaluate(`document.querySelector('#name').value`)).toBe('Grace');
     expect(tab.complaints.filter((text) => /Security Policy|exception/i.test(text))).toEqual([]);
   });
 
-  it('comes from the coordinator itself, which tells it what its run is', async () => {
+  it('comes from the coordinator, which describes the run', async () => {
     const run = await coordinate('itself');
     const tab = await join(run);
     expect(await tab.evaluate('crossOriginIsolated')).toBe(true);
@@ -98,11 +98,11 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     ['wasm', false, 'one CPU core'],
     ['wasm-threads', true, 'several CPU cores'],
     ['webgpu', true, 'GPU (WebGPU)'],
-  ])('computes with %s (isolated: %s) and says how fast it was', async (engine, isolated, words) => {
+  ])('computes with %s (isolated: %s) and shows its speed', async (engine, isolated, words) => {
     const run = await coordinate(`engine-${engine}-${isolated}`);
     const tab = await join(isolated ? run : await serve(run.host, false), `&engine=${engine}`);
     expect(await tab.evaluate('crossOriginIsolated')).toBe(isolated);
-    // With one core there is nothing to share out.
+    // One core has no threads to use.
     if (engine === 'wasm-threads' && (await tab.evaluate<number>('navigator.hardwareConcurrency')) < 2) return;
     await tab.click('#start');
     await tab.until(computing);
@@ -111,7 +111,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     await run.running.line(at(5));
   });
 
-  it('gives its lease back at once even where the trainer itself computes and hears nothing', async () => {
+  it('gives its lease back at once even when the trainer computes and reads no messages', async () => {
     const run = await coordinate('deaf', '--hidden', '512', '--batch', '64', '--window', '128', '--eval-every', '0');
     const tab = await join(await serve(run.host, false), '&engine=wasm');
     await tab.click('#start');
@@ -123,7 +123,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     await run.running.line(at(1));
   });
 
-  it('costs the run nothing, and changes nothing, when its tab is closed in the middle of a round', async () => {
+  it('neither delays nor changes the run when its tab is closed in the middle of a round', async () => {
     const run = await coordinate('closed');
     const tab = await join(run);
     await tab.click('#start');
@@ -147,7 +147,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(Math.max(...difference)).toBeLessThan(1e-3);
   });
 
-  it('finds its coordinator again after that was killed and started anew', async () => {
+  it('reconnects to a coordinator that was killed and started again', async () => {
     const run = await coordinate('restarted', '--checkpoint-every', '5');
     const tab = await join(run);
     await tab.click('#start');
@@ -161,7 +161,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     await tab.until(computing);
   });
 
-  it('opens its links anew when the network comes back', async () => {
+  it('opens new links when the network comes back', async () => {
     const run = await coordinate('network');
     const tab = await join(run);
     await tab.click('#start');
@@ -172,7 +172,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     await tab.until(computing);
   });
 
-  it('shows what was written elsewhere as text, never as markup', async () => {
+  it('shows text from outside as text, never as markup', async () => {
     const run = await coordinate('markup');
     const page = await serve();
     page.facts = {
@@ -218,7 +218,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(await wrong.until(visible('#problem'))).toMatch(/link has expired.*new link/s);
     expect(await wrong.until(visible('#again'))).toBe('Try again');
 
-    // The page's own server answers HTTP and no WebSocket: what a proxy that blocks them looks like.
+    // The test's server answers HTTP but no WebSocket, like a proxy that blocks them.
     const blocked = await join(await serve());
     await blocked.click('#start');
     expect(await blocked.until(`${visible('#notice')}`)).toMatch(/WebSocket.*another network/s);
@@ -236,9 +236,9 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect(await tab.evaluate(`document.querySelector('#pause').checkVisibility()`)).toBe(false);
   });
 
-  it('ends when it is sent away, says so, and does not come back by itself', async () => {
+  it('ends when an admin removes it, says so, and does not come back by itself', async () => {
     const admin = 'a-token-of-admins';
-    // Leases that take long enough to be sent away in the middle of one.
+    // Leases that take long enough for a removal in the middle of one.
     const large = ['--hidden', '512', '--batch', '32', '--window', '64', '--eval-every', '0'];
     const run = await coordinate('dismissed', '--admin-token', admin, ...large);
     const tab = await join(run);
@@ -251,12 +251,12 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     expect((await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body })).status).toBe(200);
     await tab.until(`/has ended your session/.test(document.querySelector('#state').textContent)`);
     await run.running.line(isOfWorker('left'));
-    // Longer than the first try to come back would be waited for.
+    // Longer than the first backoff.
     await new Promise((resolve) => setTimeout(resolve, 1500));
     expect(run.running.lines.filter(isOfWorker('joined'))).toHaveLength(1);
   });
 
-  it('can be used with the keyboard alone', async () => {
+  it('works with the keyboard alone', async () => {
     const run = await coordinate('keyboard');
     const tab = await join(run);
     const focused = (): Promise<string> => tab.evaluate('document.activeElement.id');
@@ -290,7 +290,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
     if (shots !== undefined) await tab.screenshot(path.join(shots, 'narrow.png'));
   });
 
-  it('speaks Chinese to those who read it', async () => {
+  it('switches to Chinese', async () => {
     const page = await serve();
     const tab = await join(page);
     await tab.evaluate(
@@ -319,7 +319,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
       expect(await tab.evaluate(`document.querySelector('#state').getAttribute('aria-live')`)).toBe('polite');
     });
 
-    it.each(schemes)('by the rules of axe (%s)', async (scheme) => {
+    it.each(schemes)('by the rules of axe-core (%s)', async (scheme) => {
       const page = await serve();
       page.facts = {
         name: 'A run',
@@ -340,7 +340,7 @@ describe.skipIf(stage.missing !== undefined)("the volunteer's page", () => {
   });
 });
 
-/** Controls to which the browser's accessibility tree gives no name. */
+/** Roles of controls without a name in the browser's accessibility tree. */
 async function nameless(tab: Tab): Promise<string[]> {
   const { nodes } = (await tab.command('Accessibility.getFullAXTree')) as {
     nodes: { role?: { value: string }; name?: { value: string }; ignored: boolean }[];
@@ -351,7 +351,7 @@ async function nameless(tab: Tab): Promise<string[]> {
   return found.filter(({ name }) => !name?.value.trim()).map(({ role }) => role!.value);
 }
 
-/** Visible texts whose contrast against what is behind them is under 4.5 : 1 (WCAG 2.2, 1.4.3). */
+/** Visible texts whose contrast with their background is below 4.5 : 1 (WCAG 2.2, 1.4.3). */
 async function pale(tab: Tab): Promise<string[]> {
   const script = `(() => {
     const parse = (c) => (c.match(/[\\d.]+/g) ?? []).map(Number);

@@ -1,4 +1,4 @@
-/** The dashboard: state, link and panels put together. */
+/** The dashboard: connects state, live link and panels. */
 import type { LiveMessage } from '@troupe/run';
 import { browserPorts, watchBrowser } from './link/browser-ports.js';
 import { createApi } from './link/http-api.js';
@@ -9,7 +9,7 @@ import { createControls } from './page/controls.js';
 import { make, setText, the } from './page/dom.js';
 import { createEvents } from './page/events.js';
 import { createFlow } from './page/flow.js';
-import { keep } from './page/kept.js';
+import { storedText } from './page/stored-text.js';
 import { createOverview } from './page/overview.js';
 import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
@@ -17,27 +17,27 @@ import { createPlayground, createSamples } from './page/samples.js';
 import { createWorkers } from './page/workers.js';
 import { receive, takeToken, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
-import { EMPTY, reduce, wanted, type DashboardState, type Input } from './state/state.js';
+import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
 
-const keptToken = keep(() => sessionStorage, 'troupe.admin');
-const keptLanguage = keep(() => localStorage, 'troupe.language');
-/** How long an announcement stays. */
-const ANNOUNCED_MS = 6_000;
-/** A range that was zoomed through is not asked for. */
-const ZOOM_RESTS_MS = 150;
-/** Other runs of the folder may go on meanwhile. */
+const storedToken = storedText(() => sessionStorage, 'troupe.admin');
+const storedLanguage = storedText(() => localStorage, 'troupe.language');
+/** How long an announcement is shown. */
+const ANNOUNCEMENT_MS = 6_000;
+/** Ranges that the person only zooms through are not fetched. */
+const ZOOM_DELAY_MS = 150;
+/** How often the runs of the folder are fetched again: others may progress meanwhile. */
 const RUNS_MS = 30_000;
 
 const base = new URL('.', location.href);
 let access: Access = { token: takeFromAddress(), refusal: undefined };
 let state: DashboardState = EMPTY;
 let drawn: DashboardState | undefined;
-let language: Language = chooseLanguage(keptLanguage.read() ?? null, navigator.languages);
+let language: Language = chooseLanguage(storedLanguage.read() ?? null, navigator.languages);
 let [texts, format]: [Texts, Format] = [TEXTS[language], createFormat(language)];
-/** What is being fetched; whatever is on its way when the link opens anew is of no use. */
-let asking = new AbortController();
-let [resting, silence] = [0, 0];
+/** Aborts the requests under way when the link opens again: their answers would be outdated. */
+let fetches = new AbortController();
+let [zoomTimer, announcementTimer] = [0, 0];
 
 const api = createApi(base, () => access.token);
 const page: Page = {
@@ -53,7 +53,7 @@ const page: Page = {
   api,
   dispatch,
   announce,
-  confirm: ask,
+  confirm,
 };
 const panels: readonly Panel[] = [
   createOverview(page),
@@ -78,11 +78,11 @@ watchBrowser(live);
 listenForToken();
 setInterval(() => void refreshRuns(), RUNS_MS);
 
-/** The token of the address, which loses it, or the one of this tab. */
+/** Moves the token from the address into this tab's storage; without one in the address, reads it from there. */
 function takeFromAddress(): string | undefined {
   const { token: given, rest } = takeToken(location.hash);
-  if (given === undefined) return keptToken.read();
-  keptToken.write(given);
+  if (given === undefined) return storedToken.read();
+  storedToken.write(given);
   history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
   return given;
 }
@@ -93,7 +93,7 @@ function onMessage(received: LiveMessage): void {
   if (announces) announce(`${announces.message}. ${announces.remedy}`);
   if (message) dispatch(message);
   if (!retries) return;
-  keptToken.forget();
+  storedToken.forget();
   live.reconnect();
 }
 
@@ -110,11 +110,11 @@ function listenForToken(): void {
   the('token-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
     const field = the('token', HTMLInputElement);
-    // What is pasted often brings a space or a line end along.
+    // A pasted token often comes with a space or a line break.
     const entered = field.value.trim();
     field.value = '';
     if (entered === '') return;
-    keptToken.write(entered);
+    storedToken.write(entered);
     useToken(entered);
   });
 }
@@ -123,15 +123,15 @@ function dispatch(input: Input): void {
   const before = state;
   state = reduce(state, input);
   if (input.type === 'hello') {
-    asking.abort();
-    asking = new AbortController();
-    void catchUp(api, dispatch, asking.signal);
+    fetches.abort();
+    fetches = new AbortController();
+    void catchUp(api, dispatch, fetches.signal);
   }
   if (state.range !== before.range || input.type === 'history') askForDetail();
   if (drawn === before) requestAnimationFrame(draw);
 }
 
-/** Draws all that came since the last frame at once. */
+/** Draws everything that arrived since the last frame. */
 function draw(): void {
   const before = drawn;
   drawn = state;
@@ -139,25 +139,25 @@ function draw(): void {
 }
 
 function askForDetail(): void {
-  clearTimeout(resting);
+  clearTimeout(zoomTimer);
   const { range } = state;
-  resting = setTimeout(() => {
-    const rounds = wanted(state);
+  zoomTimer = setTimeout(() => {
+    const rounds = missingRounds(state);
     if (!rounds || range !== state.range) return;
-    api.history(rounds, DETAIL_POINTS, asking.signal).then(
+    api.history(rounds, DETAIL_POINTS, fetches.signal).then(
       (history) => dispatch({ type: 'detail', range, history }),
-      // The coarse points are shown already.
+      // The coarse points stay.
       () => undefined,
     );
-  }, ZOOM_RESTS_MS);
+  }, ZOOM_DELAY_MS);
 }
 
 async function refreshRuns(): Promise<void> {
   if (document.hidden || state.link.at !== 'live') return;
   try {
-    dispatch({ type: 'runs', runs: await api.runs(asking.signal) });
+    dispatch({ type: 'runs', runs: await api.runs(fetches.signal) });
   } catch {
-    // The live link notices a coordinator that is away.
+    // The live link notices that the coordinator is away.
   }
 }
 
@@ -168,15 +168,15 @@ function chooseTexts(): void {
   select.value = language;
   select.addEventListener('change', () => {
     language = select.value as Language;
-    keptLanguage.write(language);
+    storedLanguage.write(language);
     [texts, format] = [TEXTS[language], createFormat(language)];
-    write();
+    drawTexts();
   });
-  write();
+  drawTexts();
 }
 
-/** The texts that stand in the page itself, and then every panel's. */
-function write(): void {
+/** Draws the texts of index.html, and then those of every panel. */
+function drawTexts(): void {
   document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
   for (const element of document.querySelectorAll<HTMLElement>('[data-text]')) {
     const found = element.dataset.text!.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown>)[key], texts);
@@ -187,12 +187,12 @@ function write(): void {
 }
 
 function announce(text: string): void {
-  clearTimeout(silence);
+  clearTimeout(announcementTimer);
   setText(the('announcement'), text);
-  silence = setTimeout(() => setText(the('announcement'), ''), ANNOUNCED_MS);
+  announcementTimer = setTimeout(() => setText(the('announcement'), ''), ANNOUNCEMENT_MS);
 }
 
-function ask(title: string, what: string, yes: string): Promise<boolean> {
+function confirm(title: string, what: string, yes: string): Promise<boolean> {
   const dialog = the('dialog', HTMLDialogElement);
   setText(the('dialog-title'), title);
   setText(the('dialog-what'), what);

@@ -414,7 +414,7 @@ const ZH: Texts = {
 
 export const TEXTS: Readonly<Record<Language, Texts>> = { en: EN, zh: ZH };
 
-/** `preferred`: languages as navigator.languages lists them, best first. */
+/** @param preferred as navigator.languages lists them, best first */
 export function chooseLanguage(chosen: string | null, preferred: readonly string[]): Language {
   if (chosen === 'en' || chosen === 'zh') return chosen;
   for (const tag of preferred) {

@@ -3,20 +3,20 @@ import { append, between, firstIndex, lastRound, NO_POINTS, thin } from '../src/
 import { points } from './points.js';
 
 describe('append', () => {
-  it('puts later rounds behind and leaves out what is known already', () => {
+  it('adds later rounds and skips those that are known', () => {
     const joined = append(points(1, 5), points(4, 7));
     expect(joined.round).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect(joined.trainLoss).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect(lastRound(joined)).toBe(7);
   });
 
-  it('is the same object when nothing is new', () => {
+  it('returns the same object when nothing is new', () => {
     const known = points(1, 5);
     expect(append(known, points(2, 4))).toBe(known);
     expect(append(known, NO_POINTS)).toBe(known);
   });
 
-  it('keeps a bounded number of points over a hundred thousand rounds, first and last among them', () => {
+  it('keeps a bounded number of points over 100,000 rounds, with the first and the last', () => {
     let all = NO_POINTS;
     for (let from = 1; from < 100_000; from += 1_000) all = append(all, points(from, from + 999));
     expect(all.round.length).toBeLessThanOrEqual(6_000);
@@ -38,7 +38,7 @@ describe('thin', () => {
     expect(Math.max(...thinned.gradientNorm)).toBe(99);
   });
 
-  it('thins dense stretches and leaves sparse ones alone', () => {
+  it('thins dense stretches and leaves sparse ones as they are', () => {
     const sparse = thin(points(1, 50_000), 200);
     const joined = append(sparse, points(50_001, 55_900));
     const thinned = thin(joined, 1_000);
@@ -71,7 +71,7 @@ describe('thin', () => {
 });
 
 describe('between', () => {
-  it('counts both ends in', () => {
+  it('includes both ends', () => {
     expect(between(points(1, 10), 3, 5).round).toEqual([3, 4, 5]);
     expect(between(points(1, 10), 11, 20).round).toEqual([]);
   });
@@ -80,7 +80,7 @@ describe('between', () => {
     expect(between(points(1, 10), 3, 5).charsPerSecond).toEqual([3, 4, 5]);
   });
 
-  it('is the same object when it cuts nothing', () => {
+  it('returns the same object when it cuts nothing', () => {
     const all = points(5, 10);
     expect(between(all, 0, 10)).toBe(all);
   });

@@ -1,7 +1,7 @@
 import type { PointColumns, PointField } from '@troupe/run';
 import { NO_POINTS } from '../src/state/columns.js';
 
-/** Rounds from..to; every other column tells the round as well, but for `change`. */
+/** Points of rounds `from` to `to`; every column holds the round too, unless `change` gives another value. */
 export function points(
   from: number,
   to: number,

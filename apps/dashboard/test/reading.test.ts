@@ -12,7 +12,7 @@ import {
   stacked,
   tableRows,
   timePlot,
-  usualMost,
+  usualMax,
   valueAt,
 } from '../src/reading/curves.js';
 import { createEventStream } from '../src/reading/event-stream.js';
@@ -33,12 +33,12 @@ describe('numbers', () => {
     expect(percent(0.173)).toBe('17%');
   });
 
-  it('say when they are not known', () => {
+  it('that are unknown are shown as a dash', () => {
     expect([NaN, Infinity].map(figure)).toEqual(['–', '–']);
     expect(duration(NaN)).toBe('–');
   });
 
-  it('of time change their unit', () => {
+  it('of time have a unit that fits', () => {
     expect([0.5, 247, 3_210, 42_000].map(duration)).toEqual(['0.5ms', '247ms', '3.2s', '42s']);
     expect([59_600, 904_000, 3_599_900, 4_320_000, 183_600_000].map(duration)).toEqual(['1m', '15m 4s', '1h', '1h 12m', '2d 3h']);
   });
@@ -63,7 +63,7 @@ describe('numbers', () => {
 });
 
 describe('curves', () => {
-  it('of different rounds lie over all rounds, with gaps', () => {
+  it('of different rounds are drawn over all rounds, with gaps', () => {
     const plot = align([
       { x: [1, 2, 4], curves: [[10, 20, 40]] },
       { x: [2, 3], curves: [[2, 3]] },
@@ -75,7 +75,7 @@ describe('curves', () => {
     ]);
   });
 
-  it('of loss have validation at the rounds in which it was measured', () => {
+  it('of loss have validation only at the rounds in which it was measured', () => {
     const plot = lossPlot(points(1, 3), [{ round: 2, validationLoss: 7 }]);
     expect(plot.curves).toEqual([
       [1, 2, 3],
@@ -84,7 +84,7 @@ describe('curves', () => {
     ]);
   });
 
-  it('of the gradient mark what was clipped, and have a line where the limit is', () => {
+  it('of the gradient mark clipped rounds and the threshold', () => {
     const some = points(1, 3, { gradientNorm: (r) => r, clipScale: (r) => (r > 2 ? 0.5 : 1) });
     expect(gradientPlot(some, 2).curves.slice(1)).toEqual([
       [null, null, 3],
@@ -123,7 +123,7 @@ describe('curves', () => {
     });
   });
 
-  it('stand on each other', () => {
+  it('can be stacked', () => {
     expect(
       stacked([
         [1, 2],
@@ -137,11 +137,11 @@ describe('curves', () => {
     ]);
   });
 
-  it('have no place for zero on a logarithmic axis', () => {
+  it('have a gap at zero on a logarithmic axis', () => {
     expect(positive([1, 0, -1, null])).toEqual([1, null, null, null]);
   });
 
-  it('are read at the last value before a gap', () => {
+  it('have the last value before a gap as the value in it', () => {
     expect([0, 1, 2, 9].map((index) => valueAt([null, 5, null], index))).toEqual([null, 5, 5, 5]);
   });
 
@@ -149,19 +149,19 @@ describe('curves', () => {
     expect([-5, 1, 2.9, 3.1, 99].map((x) => nearest([1, 5, 9], x))).toEqual([0, 0, 0, 1, 2]);
   });
 
-  it('are drawn up to what is usual, whatever a rare peak comes to', () => {
-    expect(usualMost([...Array<number>(99).fill(10), 150_000])).toBe(15);
-    expect(usualMost([null])).toBe(0);
+  it('have an upper end that ignores rare peaks', () => {
+    expect(usualMax([...Array<number>(99).fill(10), 150_000])).toBe(15);
+    expect(usualMax([null])).toBe(0);
   });
 
-  it('have few lines on a logarithmic axis, however far it reaches', () => {
+  it('have few grid lines on a logarithmic axis of any length', () => {
     expect(logMarks(1, 100)).toEqual([1, 2, 5, 10, 20, 50, 100]);
     expect(logMarks(1e-6, 10)).toEqual([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]);
     expect(logMarks(1e-30, 1).length).toBeLessThanOrEqual(11);
     expect(logMarks(2, 2.5)).toEqual([2]);
   });
 
-  it('are told in a few rows, first and last among them', () => {
+  it('have a table of a few rows, with the first and the last point', () => {
     expect(tableRows(3, 12)).toEqual([0, 1, 2]);
     expect(tableRows(100, 4)).toEqual([0, 33, 66, 99]);
   });
@@ -177,20 +177,20 @@ it('the part of a round that goes into computing is one of its four parts', () =
 describe('gradient flow', () => {
   const geometric = (factor: number, length = 64): number[] => Array.from({ length }, (_, i) => factor ** i);
 
-  it('that falls vanishes, and says how far it reaches', () => {
+  it('that falls is vanishing, with its reach', () => {
     // 0.8^20 = 0.0115, 0.8^21 = 0.0092
     expect(readFlow(geometric(0.8))).toEqual({ kind: 'vanishing', reach: 21 });
   });
 
-  it('that grows explodes', () => {
+  it('that grows is exploding, with its factor', () => {
     expect(readFlow(geometric(1.1))).toEqual({ kind: 'exploding', factor: expect.closeTo(1.1 ** 63, 6) });
   });
 
-  it('that stays says what is left', () => {
+  it('that stays is steady, with what is left', () => {
     expect(readFlow(geometric(0.99))).toEqual({ kind: 'steady', left: expect.closeTo(0.99 ** 63, 6), steps: 63 });
   });
 
-  it('that dips and recovers has not vanished', () => {
+  it('that dips and recovers is not vanishing', () => {
     expect(readFlow([1, 0.5, 0.001, 0.4, 0.3]).kind).toBe('steady');
   });
 
@@ -205,19 +205,19 @@ describe('gradient flow', () => {
     expect(reachOf([100, 0.5, 2, 0.5, 0.5])).toBe(3);
   });
 
-  it('without a gradient, or of too few steps, says nothing', () => {
+  it('without a gradient, or with too few steps, is unknown', () => {
     expect([[], [1, 2], [0, 0, 0, 0, 0], [1, NaN, 1, 1, 1]].map((norms) => readFlow(norms).kind)).toEqual(
       Array(4).fill('unknown'),
     );
   });
 
-  it('is compared from 1 on', () => {
+  it('is compared on a scale that starts at 1', () => {
     expect(relative([4, 2, 0])).toEqual([1, 0.5, null]);
     expect(relative([0, 1])).toEqual([null, null]);
   });
 });
 
-it('an event stream is read wherever it was cut', () => {
+it('an event stream can be cut anywhere', () => {
   const stream = createEventStream();
   const whole = 'data: {"a":1}\n\n: comment\n\ndata: two\ndata: lines\n\nevent: x\r\ndata: last\r\n\r\n';
   expect([...whole].flatMap((letter) => stream.feed(letter))).toEqual(['{"a":1}', 'two\nlines', 'last']);
@@ -234,12 +234,12 @@ describe('the table of workers', () => {
   ];
   const ids = (list: readonly WorkerView[]): string[] => list.map(({ id }) => id);
 
-  it('is ordered by name as people count, and who left comes last', () => {
+  it('is ordered by name, with numbers in their order; workers that left come last', () => {
     expect(ids(ordered(workers, { by: 'name', ascending: true }))).toEqual(['w3', 'w1', 'w2']);
     expect(ids(ordered(workers, { by: 'name', ascending: false }))).toEqual(['w1', 'w3', 'w2']);
   });
 
-  it('keeps equals in one order, so that rows do not dance', () => {
+  it('keeps equal rows in one order', () => {
     expect(ids(ordered([...workers].reverse(), { by: 'speed', ascending: false }))).toEqual(['w1', 'w3', 'w2']);
   });
 
@@ -263,19 +263,19 @@ describe('the table of workers', () => {
     expect(SORT_KEYS.filter(firstDirection)).toEqual(['name', 'state', 'latency', 'seen', 'engine', 'device', 'kind']);
   });
 
-  it('puts the late ones on top when ordered by state', () => {
+  it('puts late workers on top when ordered by state', () => {
     expect(ids(ordered(workers, { by: 'state', ascending: true }))[0]).toBe('w3');
   });
 });
 
 describe('texts', () => {
-  /** Paths of all texts. */
+  /** The paths of all texts. */
   const paths = (part: object, before = ''): string[] =>
     Object.entries(part).flatMap(([key, value]) =>
       typeof value === 'object' ? paths(value as object, `${before}${key}.`) : [`${before}${key}`],
     );
 
-  it('are there in every language, and none is empty', () => {
+  it('exist in every language, and none is empty', () => {
     expect(paths(TEXTS.zh)).toEqual(paths(TEXTS.en));
     for (const texts of [TEXTS.en, TEXTS.zh]) {
       const flat = JSON.stringify(texts, (_, value: unknown) => (typeof value === 'function' ? 'text' : value));
@@ -283,7 +283,7 @@ describe('texts', () => {
     }
   });
 
-  it('are in the language chosen, else in one that the browser asks for, else in English', () => {
+  it('are in the chosen language, else in one that the browser prefers, else in English', () => {
     expect(chooseLanguage('en', ['zh-CN'])).toBe('en');
     expect(chooseLanguage(null, ['fr', 'zh-TW', 'en'])).toBe('zh');
     expect(chooseLanguage('xx', ['de'])).toBe('en');

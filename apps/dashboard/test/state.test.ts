@@ -1,6 +1,15 @@
 import type { LiveMessage, RunView, WorkerView } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { EMPTY, isAdmin, reduce, shownWindow, wanted, zoomed, type DashboardState, type Input } from '../src/state/state.js';
+import {
+  EMPTY,
+  isAdmin,
+  reduce,
+  shownWindow,
+  missingRounds,
+  zoomed,
+  type DashboardState,
+  type Input,
+} from '../src/state/state.js';
 import { points } from './points.js';
 
 const worker = { id: 'w1', name: 'Ada', state: 'computing' } as WorkerView;
@@ -21,13 +30,13 @@ const event = (id: number) => ({ id, at: 0, round: id, kind: 'note' as const, le
 const after = (...inputs: Input[]): DashboardState => inputs.reduce(reduce, EMPTY);
 
 describe('joining a run', () => {
-  it('takes the history and what came meanwhile, each round once', () => {
+  it('takes the history and the points that arrived meanwhile, each round once', () => {
     const state = after(hello(10), update({ points: points(11, 12) }), history(1, 11));
     expect(state.link).toEqual({ at: 'live' });
     expect(state.points.round).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   });
 
-  it('orders evaluations, samples and events, and takes none twice', () => {
+  it('orders evaluations, samples and events, and takes each once', () => {
     const state = after(
       hello(300, 5),
       update({ evaluations: [{ round: 300, validationLoss: 2 }], samples: [{ round: 300, text: 'new' }], events: [event(6)] }),
@@ -96,7 +105,7 @@ describe('an update', () => {
 });
 
 describe('a coordinator that was away', () => {
-  it('shows when it is tried again, and stays away until it has answered', () => {
+  it('shows the next attempt, and counts as away until it answers', () => {
     const away = after(hello(5), { type: 'lost', retryAt: 1234 });
     expect(away.link).toEqual({ at: 'away', retryAt: 1234 });
     expect(away.view?.runId).toBe('run');
@@ -104,7 +113,7 @@ describe('a coordinator that was away', () => {
     expect(reduce(away, hello(5)).link.at).toBe('live');
   });
 
-  it('that went back to its checkpoint takes back the rounds, samples and events after it', () => {
+  it('that went back to its checkpoint removes the rounds, samples and events after it', () => {
     const before = after(
       hello(0, 0),
       update({
@@ -128,7 +137,7 @@ describe('a coordinator that was away', () => {
     expect(reduce(back, update({ points: points(31, 32) })).points.round.at(-1)).toBe(32);
   });
 
-  it('that computed rounds anew is right about them', () => {
+  it('that computed rounds again replaces what the page had of them', () => {
     const back = after(
       hello(0),
       update({ points: points(1, 60), evaluations: [{ round: 40, validationLoss: 2 }] }),
@@ -136,11 +145,11 @@ describe('a coordinator that was away', () => {
       { type: 'lost', retryAt: 0 },
       hello(50),
       history(1, 50, [{ round: 40, validationLoss: 9 }]),
-      { type: 'samples', samples: { samples: [{ round: 40, text: 'anew' }] } },
+      { type: 'samples', samples: { samples: [{ round: 40, text: 'again' }] } },
       { type: 'flows', flows: { flows: [{ round: 40, layers: [[9]] }] } },
     );
     expect(back.evaluations).toEqual([{ round: 40, validationLoss: 9 }]);
-    expect(back.samples).toEqual([{ round: 40, text: 'anew' }]);
+    expect(back.samples).toEqual([{ round: 40, text: 'again' }]);
     expect(back.flows).toEqual([{ round: 40, layers: [[9]] }]);
   });
 
@@ -160,7 +169,7 @@ describe('a coordinator that was away', () => {
     expect(back.points).toBe(before.points);
   });
 
-  it('that wants another token says so', () => {
+  it('that refuses the token says so', () => {
     const refused = after({ type: 'refused', code: 'wrong_token', message: 'no', remedy: 'yes' });
     expect(refused.link).toMatchObject({ at: 'refused', error: { message: 'no' } });
     expect(reduce(refused, { type: 'connecting' })).toBe(refused);
@@ -170,7 +179,7 @@ describe('a coordinator that was away', () => {
 describe('zooming', () => {
   const full = after(hello(1_000), history(1, 1_000));
 
-  it('shows all rounds, the last so many, or those chosen', () => {
+  it('shows all rounds, the last ones, or those chosen', () => {
     expect(shownWindow(full)).toMatchObject({ from: 1, to: 1_000 });
     expect(shownWindow(reduce(full, { type: 'range', range: { last: 200 } }))).toMatchObject({ from: 800, to: 1_000 });
     expect(shownWindow(reduce(full, { type: 'range', range: { from: 5, to: 9 } }))).toMatchObject({ from: 5, to: 9 });
@@ -181,12 +190,12 @@ describe('zooming', () => {
     expect(shownWindow(following)).toMatchObject({ from: 810, to: 1_010 });
   });
 
-  it('goes closer and wider about the middle, up to the whole run', () => {
-    const closer = zoomed(full, 0.5);
-    expect(closer).toEqual({ from: 250, to: 751 });
-    expect(zoomed(reduce(full, { type: 'range', range: closer }), 4)).toBe('all');
-    const closest = zoomed(reduce(full, { type: 'range', range: { from: 500, to: 504 } }), 0.1);
-    expect(closest).toEqual({ from: 497, to: 507 });
+  it('zooms in and out around the middle, up to the whole run', () => {
+    const zoomedIn = zoomed(full, 0.5);
+    expect(zoomedIn).toEqual({ from: 250, to: 751 });
+    expect(zoomed(reduce(full, { type: 'range', range: zoomedIn }), 4)).toBe('all');
+    const most = zoomed(reduce(full, { type: 'range', range: { from: 500, to: 504 } }), 0.1);
+    expect(most).toEqual({ from: 497, to: 507 });
   });
 
   it('shows rounds 0 to 1 before there are any', () => {
@@ -221,27 +230,27 @@ describe('zooming', () => {
     expect(reduce(detailed, hello(1_000)).detail).toBeUndefined();
   });
 
-  it('asks for finer points once', () => {
+  it('fetches finer points once', () => {
     const everyTenth = { ...full, points: { ...points(1, 100), round: points(1, 100).round.map((r) => r * 10) } };
     const range = { from: 100, to: 200 };
     const zoomedIn = reduce(everyTenth, { type: 'range', range });
-    expect(wanted(zoomedIn)).toBeDefined();
+    expect(missingRounds(zoomedIn)).toBeDefined();
     const fine = { points: points(100, 150), evaluations: [], firstRound: 1, lastRound: 1_000, thinned: true };
-    expect(wanted(reduce(zoomedIn, { type: 'detail', range, history: fine }))).toBeUndefined();
+    expect(missingRounds(reduce(zoomedIn, { type: 'detail', range, history: fine }))).toBeUndefined();
   });
 
-  it('does not ask for rounds that are not computed yet', () => {
-    expect(wanted(reduce(full, { type: 'range', range: { from: 900, to: 1_500 } }))).toBeUndefined();
+  it('does not fetch rounds that are not computed yet', () => {
+    expect(missingRounds(reduce(full, { type: 'range', range: { from: 900, to: 1_500 } }))).toBeUndefined();
   });
 
-  it('asks for finer points only where rounds are missing', () => {
-    expect(wanted(full)).toBeUndefined();
-    expect(wanted(reduce(full, { type: 'range', range: { from: 10, to: 20 } }))).toBeUndefined();
+  it('fetches finer points only where rounds are missing', () => {
+    expect(missingRounds(full)).toBeUndefined();
+    expect(missingRounds(reduce(full, { type: 'range', range: { from: 10, to: 20 } }))).toBeUndefined();
     const everyTenth = { ...full, points: { ...points(1, 100), round: points(1, 100).round.map((r) => r * 10) } };
-    expect(wanted(reduce(everyTenth, { type: 'range', range: { from: 100, to: 200 } }))).toEqual({ from: 100, to: 200 });
+    expect(missingRounds(reduce(everyTenth, { type: 'range', range: { from: 100, to: 200 } }))).toEqual({ from: 100, to: 200 });
   });
 
-  it('takes finer points for the range that is still shown, and drops those for another', () => {
+  it('takes finer points for the range that is shown, and drops those for another', () => {
     const range = { from: 100, to: 200 };
     const zoomedIn = reduce(full, { type: 'range', range });
     const fine = { points: points(100, 200), evaluations: [], firstRound: 1, lastRound: 1_000, thinned: false };
@@ -251,7 +260,7 @@ describe('zooming', () => {
   });
 });
 
-it('steers only with admin access', () => {
+it('only admins get the controls', () => {
   expect(isAdmin(after(hello(1)))).toBe(false);
   expect(isAdmin(reduce(after(hello(1)), update({ view: view('run', ['read', 'admin']) })))).toBe(true);
 });

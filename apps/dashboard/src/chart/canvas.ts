@@ -1,6 +1,6 @@
 /** How a chart is drawn: uPlot's options and data. */
 import uPlot from 'uplot';
-import { logMarks, positive, stacked, usualMost, type Curve } from '../reading/curves.js';
+import { logMarks, positive, stacked, usualMax, type Curve } from '../reading/curves.js';
 import type { ChartSpec, SeriesSpec, Shown, Words } from './spec.js';
 
 export interface CanvasOptions {
@@ -8,10 +8,10 @@ export interface CanvasOptions {
   readonly words: Words;
   readonly shown: Shown;
   readonly log: boolean;
-  /** Charts of the same group have one crosshair. */
+  /** Charts of the same group share one crosshair. */
   readonly group: string;
   readonly onCursor: (index: number | null | undefined) => void;
-  /** A stretch of x was chosen by dragging, or all of it by a double click. Absent: neither is possible. */
+  /** The person chose a range of x by dragging, or all of it by a double click. Absent: neither is possible. */
   readonly onZoom: ((range: { from: number; to: number } | undefined) => void) | undefined;
 }
 
@@ -26,7 +26,7 @@ export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot 
       width: place.clientWidth,
       height: spec.height,
       legend: { show: false },
-      // Right of the plot half the last label of the axis stands.
+      // The last label of the x axis extends beyond the plot by half its width.
       padding: [8, 20, 0, 0],
       scales: { x: { time: false, auto: false, range: (_, min, max) => [min, max] }, y: yScale(spec, log) },
       axes: [xAxis(spec, words), yAxis(spec, log)],
@@ -45,7 +45,7 @@ export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot 
   );
 }
 
-/** Areas are drawn from the topmost down, each over the ones it stands on. */
+/** Areas are drawn from the top of the stack down, each over the ones above it. */
 export function canvasData(spec: ChartSpec, { plot }: Shown, log: boolean): uPlot.AlignedData {
   let curves: readonly Curve[] = spec.stack ? stacked(plot.curves).reverse() : plot.curves;
   if (log) curves = curves.map(positive);
@@ -59,8 +59,8 @@ function yScale(spec: ChartSpec, log: boolean): uPlot.Scale {
     range: (self, _, max) => {
       const [from, to] = self.series[0].idxs!;
       const [, top] = self.data;
-      const most = usualMost(top.slice(from, to + 1) as (number | null)[]);
-      return [0, Math.min(max, most) * 1.08 || 1];
+      const usual = usualMax(top.slice(from, to + 1) as (number | null)[]);
+      return [0, Math.min(max, usual) * 1.08 || 1];
     },
   };
 }
@@ -115,7 +115,7 @@ function yAxis({ format }: ChartSpec, log: boolean): uPlot.Axis {
   return { ...axis(), size: 52, values, ...(log && marks) };
 }
 
-/** By name; asking the browser anew at every stroke would make it work out all styles again. */
+/** By name; asking the browser at every stroke would make it compute all styles again. */
 const colours = new Map<string, string>();
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => colours.clear());
 

@@ -8,11 +8,11 @@ import type { ChartSpec, SeriesSpec, Shown, Words } from './spec.js';
 
 export interface Chart {
   readonly root: HTMLElement;
-  /** `from`..`to` is what x shows. */
+  /** Draws `plot` between the x values `from` and `to`. */
   draw(plot: Plot, from: number, to: number): void;
-  /** Other curves than before. */
+  /** Gives the chart other curves. */
   replace(series: readonly SeriesSpec[]): void;
-  /** Texts anew. */
+  /** Draws the texts again, in the current language. */
   refresh(): void;
 }
 
@@ -20,15 +20,15 @@ export interface GroupOptions {
   readonly words: Words;
   /** Unique on the page. */
   readonly name: string;
-  /** A stretch was chosen, or with undefined: all. Absent: no zooming. */
+  /** The person chose a range, or with undefined all of it. Absent: the charts cannot be zoomed. */
   readonly onZoom?: (range: { from: number; to: number } | undefined) => void;
-  /** Keys + and -: a factor of what is in sight. */
+  /** Keys + and -: the range changes by this factor. */
   readonly onStep?: (factor: number) => void;
-  /** Where the values under a crosshair that the keyboard moved are said. */
-  readonly spoken?: HTMLElement;
+  /** A live region for the values under a crosshair that the keyboard moves. */
+  readonly announcer?: HTMLElement;
 }
 
-/** Charts over the same x: one crosshair and one zoom for all. */
+/** Charts over the same x: they share one crosshair and one zoom. */
 export interface ChartGroup {
   add(spec: ChartSpec): Chart;
 }
@@ -36,7 +36,7 @@ export interface ChartGroup {
 /** A chart as its group sees it. */
 interface Member extends Chart {
   crosshair(x: number | undefined): void;
-  /** The x value `step` further, within what is in sight. */
+  /** The x value `step` points further, within the range that is shown. */
   neighbour(x: number | undefined, step: number): number | undefined;
   reading(x: number): string;
 }
@@ -53,7 +53,7 @@ export function createChartGroup(options: GroupOptions): ChartGroup {
       const member = createMember(spec, options, {
         step(by) {
           show(member.neighbour(at, by));
-          if (options.spoken && at !== undefined) setText(options.spoken, member.reading(at));
+          if (options.announcer && at !== undefined) setText(options.announcer, member.reading(at));
         },
         leave: () => show(undefined),
       });
@@ -73,7 +73,7 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
   let shown: Shown = nothing(spec.series);
   let log = spec.log ?? false;
   let canvas: uPlot | undefined;
-  /** What is out of sight is drawn when it comes into view. */
+  /** A chart out of sight is drawn when it comes into view. */
   let [visible, stale] = [false, true];
   const legend = createLegend(spec, words);
   const table = createTable(spec, words, () => shown);
@@ -95,7 +95,7 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
 
   function draw(plot: Plot, from: number, to: number): void {
     shown = { ...shown, plot, from, to };
-    frame.tell(plot.x.length === 0);
+    frame.setEmpty(plot.x.length === 0);
     stale = true;
     if (visible) paint();
   }
@@ -131,8 +131,8 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
   }
 
   function refresh(): void {
-    frame.name();
-    legend.name(shown);
+    frame.setTexts();
+    legend.setTexts(shown);
     table.update();
     rebuild();
   }
@@ -160,11 +160,11 @@ function nothing(series: readonly SeriesSpec[]): Shown {
 
 interface Frame {
   readonly root: HTMLElement;
-  /** Where the chart is drawn; has the focus. */
+  /** The chart is drawn in it; it takes the focus. */
   readonly place: HTMLElement;
   readonly logButton: HTMLButtonElement;
-  name(): void;
-  tell(isEmpty: boolean): void;
+  setTexts(): void;
+  setEmpty(isEmpty: boolean): void;
 }
 
 function createFrame(spec: ChartSpec, words: Words, [legend, table]: readonly HTMLElement[]): Frame {
@@ -188,7 +188,7 @@ function createFrame(spec: ChartSpec, words: Words, [legend, table]: readonly HT
     root,
     place,
     logButton,
-    name() {
+    setTexts() {
       setText(title, spec.title());
       setText(unit, spec.unit());
       setText(logButton, words.texts.logScale);
@@ -196,14 +196,14 @@ function createFrame(spec: ChartSpec, words: Words, [legend, table]: readonly HT
       setText(empty, words.texts.noData);
       setAttribute(place, 'aria-label', spec.title());
     },
-    tell(isEmpty) {
+    setEmpty(isEmpty) {
       setText(unit, spec.unit());
       if (empty.hidden === isEmpty) empty.hidden = !isEmpty;
     },
   };
 }
 
-/** Arrows move the crosshair by a point, with Shift by a twentieth of all. */
+/** Arrow keys move the crosshair by one point, with Shift by a twentieth of all points. */
 function listenForKeys(place: HTMLElement, { onZoom, onStep }: GroupOptions, keys: Keys, length: () => number): void {
   place.addEventListener('blur', () => keys.leave());
   place.addEventListener('keydown', (event) => {

@@ -1,13 +1,13 @@
-/** What stands around a chart in words: its legend with values, its summary, and its table. */
+/** The words around a chart: its legend with values, its summary and its table. */
 import { tableRows } from '../reading/curves.js';
 import { make, setAttribute, setText } from '../page/dom.js';
 import { valueText, type ChartSpec, type Shown, type Words } from './spec.js';
 
 export interface Legend {
   readonly root: HTMLElement;
-  /** Names the series anew. */
-  name(shown: Shown): void;
-  /** The values at an index of x; none: the newest. */
+  /** Draws the labels, in the current language. */
+  setTexts(shown: Shown): void;
+  /** Shows the values at an index of x; without one, the latest. */
   read(shown: Shown, index: number | null | undefined): void;
 }
 
@@ -17,7 +17,7 @@ export function createLegend(spec: ChartSpec, words: Words): Legend {
   let values: HTMLElement[] = [];
   return {
     root,
-    name({ series }) {
+    setTexts({ series }) {
       values = series.map(() => make('b'));
       const entries = series.map(({ label, colour, style = 'line' }, i) => {
         const swatch = make('i', { className: `swatch ${style}` });
@@ -35,7 +35,7 @@ export function createLegend(spec: ChartSpec, words: Words): Legend {
   };
 }
 
-/** "Loss, rounds 1 to 1,200. train: from 4.2 to 1.6. …" */
+/** "Loss, round 1 to 1,200. training: from 4.2 to 1.6. …" */
 export function summary(spec: ChartSpec, { series, plot, from, to }: Shown, { texts, format }: Words): string {
   const parts = series.flatMap((entry, i) => {
     const first = plot.curves[i].findIndex((value) => value !== null);
@@ -46,7 +46,7 @@ export function summary(spec: ChartSpec, { series, plot, from, to }: Shown, { te
   return texts.chartSummary(spec.title(), spec.xLabel(), format.whole(from), format.whole(to), parts.join(' '));
 }
 
-/** "round 12: train 2.31, validation 2.40" */
+/** "round 12: training 2.31, validation 2.40" */
 export function reading(spec: ChartSpec, { series, plot }: Shown, index: number, { format }: Words): string {
   const values = series.map((entry, i) => `${entry.label()} ${valueText(entry, plot.curves[i], index)}`);
   return `${spec.xLabel()} ${format.whole(plot.x[index])}: ${values.join(', ')}`;
@@ -54,7 +54,7 @@ export function reading(spec: ChartSpec, { series, plot }: Shown, index: number,
 
 const ROWS = 12;
 
-/** What the chart shows, in a dozen rows; filled while it is open. */
+/** The chart's values in a dozen rows; filled only while it is open. */
 export function createTable(spec: ChartSpec, words: Words, shown: () => Shown): { readonly root: HTMLElement; update(): void } {
   const title = make('summary');
   const table = make('table');

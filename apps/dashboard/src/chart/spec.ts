@@ -1,4 +1,4 @@
-/** What a chart is made of. */
+/** The description of a chart. */
 import { valueAt, type Curve, type Plot } from '../reading/curves.js';
 import { NOTHING, type Format } from '../reading/format.js';
 import type { Texts } from '../texts.js';
@@ -7,7 +7,7 @@ export interface SeriesSpec {
   label(): string;
   /** Name of a custom property of dashboard.css: "--series-1". */
   readonly colour: string;
-  /** `points`: single events, which have no value between them. */
+  /** `points` draws single events, without values between them. */
   readonly style?: 'line' | 'thin' | 'dashed' | 'points' | 'area';
   format(value: number): string;
 }
@@ -17,37 +17,37 @@ export interface ChartSpec {
   unit(): string;
   /** What x counts: "round". */
   xLabel(): string;
-  /** x is named at its axis too. */
+  /** The x axis also has a label. */
   readonly namesX?: boolean;
   /** CSS pixels. */
   readonly height: number;
   readonly series: readonly SeriesSpec[];
-  /** Of the y axis. */
+  /** For the labels of the y axis. */
   format(value: number): string;
-  /** Begins with a logarithmic axis; absent: has none to switch to. */
+  /** Whether the y axis is logarithmic at first; absent: it cannot be. */
   readonly log?: boolean;
-  /** Each curve stands on those before it. */
+  /** Curves are stacked. */
   readonly stack?: boolean;
-  /** Rare peaks may stand out at the top, so that the rest is seen. */
+  /** The top of the chart cuts off rare peaks, so that the rest stays visible. */
   readonly cutsPeaks?: boolean;
 }
 
-/** What a chart shows at the moment. */
+/** What a chart currently shows. */
 export interface Shown {
   readonly series: readonly SeriesSpec[];
   readonly plot: Plot;
-  /** First and last x in sight. */
+  /** First and last x shown. */
   readonly from: number;
   readonly to: number;
 }
 
-/** The words and numbers in the language chosen now. */
+/** Texts and number formats in the current language. */
 export interface Words {
   readonly texts: Texts;
   readonly format: Format;
 }
 
-/** A series' value at an index of x, as text; where it has a gap, the one before. */
+/** A series' value at an index of x, as text; in a gap, the previous value. */
 export function valueText({ style, format }: SeriesSpec, curve: Curve, index: number): string {
   const value = style === 'points' ? (curve[index] ?? null) : valueAt(curve, index);
   return value === null ? NOTHING : format(value);

@@ -12,7 +12,7 @@ import type {
   SamplesView,
 } from '@troupe/run';
 
-/** The coordinator said no, or nothing. */
+/** The coordinator refused the request, or did not answer. */
 export class RequestFailed extends Error {
   override readonly name = 'RequestFailed';
   readonly code: string;
@@ -31,7 +31,7 @@ export interface Api {
   flows(signal: AbortSignal): Promise<FlowView>;
   runs(signal: AbortSignal): Promise<RunsView>;
   control(request: ControlRequest): Promise<ControlReply>;
-  /** Each message as it comes; ends with the stream. */
+  /** Calls `onMessage` with each message of the stream; resolves at its end. */
   play(request: PlayRequest, onMessage: (message: PlayMessage) => void, signal: AbortSignal): Promise<void>;
   checkpoint(): Promise<{ readonly blob: Blob; readonly name: string }>;
 }

@@ -1,14 +1,14 @@
-/** Fetches by GET what the live link does not repeat. */
+/** Fetches what the live link does not repeat. */
 import type { Input } from '../state/state.js';
 import type { Api } from './api.js';
 import { RequestFailed } from './api.js';
 
-/** Points of the whole run at once. */
+/** At most this many points for the whole run. */
 const HISTORY_POINTS = 2_000;
-/** Points of a zoomed range. */
+/** At most this many points for a zoomed range. */
 export const DETAIL_POINTS = 2_000;
 
-/** Each part stands for itself: one that fails leaves the others be. */
+/** Requests are independent: one that fails does not affect the others. */
 export async function catchUp(api: Api, dispatch: (input: Input) => void, signal: AbortSignal): Promise<void> {
   const parts: Promise<void>[] = [
     api.history(undefined, HISTORY_POINTS, signal).then((history) => dispatch({ type: 'history', history })),
@@ -19,7 +19,7 @@ export async function catchUp(api: Api, dispatch: (input: Input) => void, signal
   ];
   for (const result of await Promise.allSettled(parts)) {
     if (result.status === 'rejected' && !signal.aborted) {
-      // A coordinator that is going away is met again by the live link, with everything asked anew.
+      // When the coordinator went away, the live link reconnects, and everything is fetched again.
       if (!(result.reason instanceof RequestFailed)) throw result.reason;
     }
   }

@@ -3,7 +3,7 @@ import type { ApiError, ControlReply, PlayMessage } from '@troupe/run';
 import { createEventStream } from '../reading/event-stream.js';
 import { RequestFailed, type Api } from './api.js';
 
-/** Until an answer must have begun. A checkpoint is written before it is answered. */
+/** An answer must begin within this time. It is long because the coordinator first writes a checkpoint that is asked for. */
 const ANSWER_MS = 30_000;
 
 /** All methods reject with RequestFailed when the coordinator refuses or cannot be reached. */
@@ -54,7 +54,7 @@ async function problem(response: Response): Promise<ApiError> {
     const { code, message, remedy } = (await response.json()) as Partial<ApiError>;
     return { code: code ?? `http_${response.status}`, message: message ?? response.statusText, remedy: remedy ?? '' };
   } catch {
-    // A proxy in between answered, in its own way.
+    // The answer is not the coordinator's but a proxy's.
     return { code: `http_${response.status}`, message: response.statusText || `HTTP ${response.status}`, remedy: '' };
   }
 }

@@ -49,7 +49,7 @@ const SILENCE_MS = 15_000;
 
 export function openLive({ ports, token, onConnecting, onMessage, onLost }: LiveOptions): Live {
   let socket: Socket | undefined;
-  let misses = 0;
+  let failures = 0;
   /** The coordinator refused the token: another attempt with the same one would fail too. */
   let refused = false;
   let cancelRetry = (): void => {};
@@ -98,7 +98,7 @@ export function openLive({ ports, token, onConnecting, onMessage, onLost }: Live
   }
 
   function take(message: LiveMessage): void {
-    if (message.type === 'hello') misses = 0;
+    if (message.type === 'hello') failures = 0;
     if (message.type === 'refused') {
       refused = true;
       drop();
@@ -108,8 +108,8 @@ export function openLive({ ports, token, onConnecting, onMessage, onLost }: Live
 
   function lose(): void {
     drop();
-    misses++;
-    const waitMs = backoffMs(misses, ports.random(), RECONNECT);
+    failures++;
+    const waitMs = backoffMs(failures, ports.random(), RECONNECT);
     cancelRetry = ports.after(waitMs, connect);
     onLost(ports.now() + waitMs);
   }

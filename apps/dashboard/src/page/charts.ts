@@ -1,4 +1,4 @@
-/** The curves of training, over one range of rounds. */
+/** The training curves, over one range of rounds. */
 import { gradientPlot, lossPlot, timePlot } from '../reading/curves.js';
 import { lastRound } from '../state/columns.js';
 import { shownWindow, zoomed, type Range } from '../state/state.js';
@@ -7,7 +7,7 @@ import type { ChartSpec, SeriesSpec } from '../chart/spec.js';
 import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
 
-/** Choices of how many of the last rounds to see. */
+/** How many of the last rounds can be shown. */
 const LAST = [1_000, 200] as const;
 
 export function createCharts(page: Page): Panel {
@@ -17,7 +17,7 @@ export function createCharts(page: Page): Panel {
     name: 'rounds',
     onZoom: (range) => choose(range ?? 'all'),
     onStep: (factor) => choose(zoomed(page.state, factor)),
-    spoken: the('reading'),
+    announcer: the('reading'),
   });
   const charts = Object.fromEntries(Object.entries(specs(page)).map(([name, spec]) => [name, group.add(spec)])) as Record<
     ChartName,
@@ -120,7 +120,7 @@ function specs(page: Page): Record<ChartName, ChartSpec> {
   };
 }
 
-/** All, the last so many, closer, wider: for who has no mouse to drag with. */
+/** Buttons for the range: the charts can then be zoomed without a mouse. */
 function createRangeButtons(page: Page, choose: (range: Range) => void): (texts: boolean) => void {
   const button = (onClick: () => void): HTMLButtonElement => {
     const made = make('button', { type: 'button', className: 'small' });
@@ -129,10 +129,10 @@ function createRangeButtons(page: Page, choose: (range: Range) => void): (texts:
   };
   const all = button(() => choose('all'));
   const last = LAST.map((count) => button(() => choose({ last: count })));
-  const closer = button(() => choose(zoomed(page.state, 0.5)));
-  const wider = button(() => choose(zoomed(page.state, 2)));
+  const zoomIn = button(() => choose(zoomed(page.state, 0.5)));
+  const zoomOut = button(() => choose(zoomed(page.state, 2)));
   const bar = the('range');
-  bar.append(all, ...last, closer, wider);
+  bar.append(all, ...last, zoomIn, zoomOut);
   return (texts) => {
     const { range, points } = page.state;
     setAttribute(all, 'aria-pressed', String(range === 'all'));
@@ -144,9 +144,9 @@ function createRangeButtons(page: Page, choose: (range: Range) => void): (texts:
     setAttribute(bar, 'aria-label', page.texts.range);
     setText(all, page.texts.rangeAll);
     LAST.forEach((count, i) => setText(last[i], page.texts.rangeLast(page.format.whole(count))));
-    setText(closer, '+');
-    setText(wider, '−');
-    setAttribute(closer, 'aria-label', page.texts.zoomIn);
-    setAttribute(wider, 'aria-label', page.texts.zoomOut);
+    setText(zoomIn, '+');
+    setText(zoomOut, '−');
+    setAttribute(zoomIn, 'aria-label', page.texts.zoomIn);
+    setAttribute(zoomOut, 'aria-label', page.texts.zoomOut);
   };
 }

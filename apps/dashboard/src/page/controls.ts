@@ -1,4 +1,4 @@
-/** What whoever holds the admin token may do; absent for everyone else. */
+/** What an admin may do; hidden from everyone else. */
 import type { ControlRequest } from '@troupe/run';
 import qrcode from 'qrcode-generator';
 import { isAdmin, type DashboardState } from '../state/state.js';
@@ -31,12 +31,12 @@ export function createControls(page: Page): Panel {
   };
 }
 
-/** As the coordinator calls whoever pauses a run from here; the run holds itself, for a validation, by other names. */
+/** The coordinator's name for a pause by an admin; pauses for a validation have other names. */
 const PERSON = 'admin';
 
 const pausedByHand = ({ view }: DashboardState): boolean => view?.pausedBy.includes(PERSON) ?? false;
 
-/** A button that is at work takes no second click. */
+/** Disables the button while its request is under way. */
 async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Promise<void> {
   button.disabled = true;
   setAttribute(button, 'aria-busy', 'true');
@@ -60,17 +60,17 @@ async function save(page: Page): Promise<undefined> {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  // The browser has taken the blob over by the next task.
+  // The browser has taken over the blob by the next task.
   setTimeout(() => URL.revokeObjectURL(link.href));
   page.announce(name);
 }
 
-/** Learning rate and clip; what a person is typing is not overwritten by what the run tells meanwhile. */
+/** Learning rate and clipping threshold. A view with the same values does not overwrite what the person types. */
 function createSettings(order: (request: ControlRequest) => Promise<boolean>): (state: DashboardState) => void {
   const rate = the('learning-rate', HTMLInputElement);
   const clip = the('clip', HTMLInputElement);
   const apply = the('apply', HTMLButtonElement);
-  let told = '';
+  let reported = '';
   the('settings', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
     void busy(apply, () => order({ action: 'set', learningRate: rate.valueAsNumber, clip: clip.valueAsNumber }));
@@ -81,8 +81,8 @@ function createSettings(order: (request: ControlRequest) => Promise<boolean>): (
     the('settings-fixed').hidden = !fixed;
     for (const field of [rate, clip, apply]) field.disabled = fixed;
     const now = JSON.stringify([learningRate, limit]);
-    if (now === told) return;
-    told = now;
+    if (now === reported) return;
+    reported = now;
     rate.value = String(learningRate);
     clip.value = String(limit);
   };

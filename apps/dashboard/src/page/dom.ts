@@ -1,6 +1,6 @@
-/** The few things every panel does to the page. Text from outside enters by textContent only. */
+/** Access to the page's elements, for every panel. Text from outside enters only as textContent. */
 
-/** The element of the page with this id. @throws Error when static/index.html lacks it, or has another kind */
+/** The element with this id. @throws Error when static/index.html has none, or one of another kind */
 export function the<T extends Element = HTMLElement>(id: string, kind?: new () => T): T {
   const found = document.getElementById(id);
   if (!found || (kind && !(found instanceof kind))) throw new Error(`static/index.html has no such #${id}`);
@@ -19,7 +19,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Leaves alone what says so already: no work for the browser, nothing said twice by a screen reader. */
+/** Does nothing when the text is the same: no work for the browser, and screen readers do not repeat it. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,4 +1,4 @@
-/** How far back the error reaches: this run's curve through the rounds, other cells beside it, and what that means. */
+/** Gradient flow: this run's curve at any round, the curves of other cells beside it, and what they mean. */
 import type { GradientFlow } from '@troupe/run';
 import { align, clippedFraction } from '../reading/curves.js';
 import { reachOf, readFlow, relative } from '../reading/flow.js';
@@ -11,7 +11,7 @@ import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
 import { runColour } from './runs.js';
 
-/** Runs side by side. */
+/** At most this many runs are compared. */
 const MAX_COMPARED = 6;
 const HEIGHT = 260;
 
@@ -92,13 +92,13 @@ export function createFlow(page: Page): Panel {
 
 interface Compared {
   readonly label: string;
-  /** [T] */
+  /** [T], of the top layer. */
   readonly norms: readonly number[];
-  /** Rounds completed by then. */
+  /** Rounds that were completed when it was computed. */
   readonly after: number;
 }
 
-/** What the curves side by side say, in figures: how far back each cell learns. */
+/** A table of how far back each cell can learn. */
 function drawCompared({ texts, format }: Page, runs: readonly Compared[]): void {
   const table = the('flow-compared', HTMLTableElement);
   table.hidden = runs.length < 2;

@@ -1,4 +1,4 @@
-/** The top of the page: how the run is doing in a dozen figures, and whether the coordinator is there. */
+/** The top of the page: the state of the run in a few figures, and whether the coordinator answers. */
 import { computeFraction } from '../reading/curves.js';
 import { NOTHING } from '../reading/format.js';
 import { lastRound } from '../state/columns.js';
@@ -22,7 +22,7 @@ export function createOverview(page: Page): Panel {
 
 function createLinkBanner(page: Page): (state: DashboardState) => void {
   const banner = the('link');
-  // Outside of what a screen reader speaks: it changes every second.
+  // Hidden from screen readers, because it changes every second.
   const wait = the('link-wait');
   let timer = 0;
   const countDown = (retryAt: number): void => {
@@ -57,7 +57,7 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
   const title = name || runId;
   setText(the('run-name'), title);
   if (document.title !== texts.documentTitle(title)) document.title = texts.documentTitle(title);
-  // That a round is being computed is no news.
+  // While the run is running, the reason says nothing new.
   const reason = phase === 'running' ? '' : phaseReason;
   setClass(the('phase'), `phase ${phase}`);
   setText(the('phase-name'), texts.phase[phase]);
@@ -73,7 +73,7 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
 
 function drawProgress({ texts, format }: Page, { view, points }: DashboardState): void {
   const { rounds, etaMs } = view!;
-  // Points come more often than views.
+  // Points arrive more often than views.
   const round = Math.max(view!.round, lastRound(points));
   setAttribute(the('progress'), 'value', String(rounds > 0 ? round / rounds : 0));
   setText(the('progress-text'), texts.roundOf(format.whole(round), format.whole(rounds)));

@@ -1,4 +1,4 @@
-/** What every panel works with. */
+/** What every panel gets. */
 import type { Api } from '../link/api.js';
 import { RequestFailed } from '../link/api.js';
 import type { Format } from '../reading/format.js';
@@ -6,29 +6,29 @@ import type { DashboardState, Input } from '../state/state.js';
 import type { Texts } from '../texts.js';
 
 export interface Page {
-  /** In the language chosen now. */
+  /** In the current language. */
   readonly texts: Texts;
   readonly format: Format;
   readonly state: DashboardState;
   readonly api: Api;
   dispatch(input: Input): void;
-  /** Said once, at the bottom of the page and by a screen reader. */
+  /** Shows a message at the bottom of the page; screen readers read it. */
   announce(text: string): void;
-  /** A question with one dangerous answer. */
+  /** Asks before a dangerous action. */
   confirm(title: string, what: string, yes: string): Promise<boolean>;
 }
 
-/** Draws what differs from `before`; undefined: everything, in the language chosen now. */
+/** Draws what differs from `before`; with undefined everything, in the current language. */
 export type Panel = (state: DashboardState, before: DashboardState | undefined) => void;
 
-/** Whether a part of the state is another one. */
+/** Whether one of these parts of the state has changed. */
 export const changed = (
   state: DashboardState,
   before: DashboardState | undefined,
   ...keys: readonly (keyof DashboardState)[]
 ): boolean => before === undefined || keys.some((key) => state[key] !== before[key]);
 
-/** Carries out what a person asked for; a refusal is announced. True when it was done. */
+/** Carries out what the person asked for, and announces a refusal. @returns whether it was done */
 export async function attempt(page: Page, action: () => Promise<string | undefined>): Promise<boolean> {
   try {
     const done = await action();

@@ -1,4 +1,4 @@
-/** The runs of the folder, and the curves of those that are ticked over each other. */
+/** The runs of the folder, and the curves of the selected ones in one chart. */
 import type { PastRun } from '@troupe/run';
 import { NOTHING } from '../reading/format.js';
 import { align } from '../reading/curves.js';
@@ -9,16 +9,16 @@ import type { SeriesSpec } from '../chart/spec.js';
 import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
 
-/** Colours that can be told apart. */
+/** The number of colours that are easy to distinguish. */
 const COLOURS = 6;
-/** Ticked at first. */
+/** The number of runs that are selected at first. */
 const COMPARED_AT_FIRST = 3;
 
 export const runColour = (index: number): string => `--series-${(index % COLOURS) + 1}`;
 
 export function createRuns(page: Page): Panel {
-  /** Folders, in the order in which they were ticked: each keeps its colour. */
-  let ticked: string[] | undefined;
+  /** Folders in the order in which they were selected, so that each keeps its colour. */
+  let selected: string[] | undefined;
   const loss = (n: number): string => page.format.loss(n);
   const chart = createChartGroup({ words: page, name: 'runs' }).add({
     title: () => page.texts.runsTitle,
@@ -38,15 +38,15 @@ export function createRuns(page: Page): Panel {
 
   function draw({ runs }: DashboardState): void {
     const known = runs ?? [];
-    if (!ticked && known.length > 0) ticked = known.slice(0, COMPARED_AT_FIRST).map(({ folder }) => folder);
+    if (!selected && known.length > 0) selected = known.slice(0, COMPARED_AT_FIRST).map(({ folder }) => folder);
     for (const id of ['runs-chart', 'runs-scroll']) the(id).hidden = known.length < 2;
     setText(the('runs-hint'), known.length > 1 ? page.texts.runsIntro : page.texts.runsNone);
-    drawTable(page, known, ticked ?? [], (folder, on) => {
-      ticked = (ticked ?? []).filter((other) => other !== folder);
-      if (on) ticked.push(folder);
+    drawTable(page, known, selected ?? [], (folder, on) => {
+      selected = (selected ?? []).filter((other) => other !== folder);
+      if (on) selected.push(folder);
       draw(page.state);
     });
-    const shown = (ticked ?? []).flatMap((folder) => known.find((run) => run.folder === folder) ?? []);
+    const shown = (selected ?? []).flatMap((folder) => known.find((run) => run.folder === folder) ?? []);
     chart.replace(shown.flatMap((run, i) => curveSpecs(runLabel(run, known, page.texts.runCurrent), page, i, loss)));
     if (shown.length === 0) return;
     const plot = align(
@@ -70,8 +70,8 @@ function curveSpecs(name: string, page: Page, index: number, format: (n: number)
 function drawTable(
   page: Page,
   runs: readonly PastRun[],
-  ticked: readonly string[],
-  onTick: (folder: string, on: boolean) => void,
+  selected: readonly string[],
+  onSelect: (folder: string, on: boolean) => void,
 ): void {
   const { texts } = page;
   const table = the('runs-table', HTMLTableElement);
@@ -79,18 +79,18 @@ function drawTable(
   setAttribute(the('runs-scroll'), 'aria-label', texts.runsTable);
   const heads = ['', texts.runName, texts.runModel, texts.runCorpus, texts.runRounds, texts.runBest, texts.runStarted];
   const head = make('tr', {}, make('td'), ...heads.slice(1).map((text) => make('th', { text, scope: 'col' })));
-  const rows = runs.map((run) => createRow(page, run, ticked.indexOf(run.folder), onTick));
+  const rows = runs.map((run) => createRow(page, run, selected.indexOf(run.folder), onSelect));
   table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
   for (const box of table.querySelectorAll('input')) if (box.dataset.folder === focused) box.focus();
 }
 
-function createRow(page: Page, run: PastRun, place: number, onTick: (folder: string, on: boolean) => void): HTMLElement {
+function createRow(page: Page, run: PastRun, place: number, onSelect: (folder: string, on: boolean) => void): HTMLElement {
   const { texts, format } = page;
   const title = run.name || run.folder;
   const box = make('input', { type: 'checkbox', checked: place >= 0 });
   box.dataset.folder = run.folder;
   box.setAttribute('aria-label', texts.runShow(title));
-  box.addEventListener('change', () => onTick(run.folder, box.checked));
+  box.addEventListener('change', () => onSelect(run.folder, box.checked));
   const swatch = make('i', { className: 'swatch' });
   if (place >= 0) swatch.style.setProperty('--colour', `var(${runColour(place)})`);
   const name = make(

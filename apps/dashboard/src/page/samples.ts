@@ -1,4 +1,4 @@
-/** What the model wrote, round by round, with a slider; and the playground, where it goes on from what a person wrote. */
+/** The model's samples by round, with a slider; and the playground, where it continues a person's text. */
 import type { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, PlayMessage, PlayRequest } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
@@ -6,38 +6,38 @@ import { RequestFailed } from '../link/api.js';
 import { setAttribute, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
-/** Between two samples while they are played. */
+/** Time between two samples while they play. */
 const PLAY_MS = 700;
 
 export function createSamples(page: Page): Panel {
   const slider = the('sample-slider', HTMLInputElement);
   const play = the('sample-play', HTMLButtonElement);
-  /** Stays with the newest until the slider is moved. */
+  /** Shows the latest sample until the slider is moved. */
   let following = true;
   let timer = 0;
-  const halt = (): void => {
+  const stopPlaying = (): void => {
     clearInterval(timer);
     timer = 0;
     setText(play, page.texts.play);
   };
   slider.addEventListener('input', () => {
-    halt();
+    stopPlaying();
     following = Number(slider.value) === page.state.samples.length - 1;
     draw(page.state);
   });
   the('sample-newest').addEventListener('click', () => {
-    halt();
+    stopPlaying();
     following = true;
     draw(page.state);
   });
   play.addEventListener('click', () => {
-    if (timer) return halt();
+    if (timer) return stopPlaying();
     const last = page.state.samples.length - 1;
     slider.value = Number(slider.value) >= last ? '0' : slider.value;
     following = false;
     setText(play, page.texts.stop);
     timer = setInterval(() => {
-      if (Number(slider.value) >= page.state.samples.length - 1) return halt();
+      if (Number(slider.value) >= page.state.samples.length - 1) return stopPlaying();
       slider.value = String(Number(slider.value) + 1);
       draw(page.state);
     }, PLAY_MS);
@@ -70,17 +70,17 @@ function caption({ texts, format }: Page, { points }: DashboardState, round: num
   return texts.sampleAt(format.whole(round), loss);
 }
 
-/** The coordinator's limits: written here once more, and held to the originals by their types, so that the page brings no library. */
+/** The coordinator's limits. Their types tie them to the originals; importing those would bundle a library with the page. */
 const MAX_CHARACTERS: typeof MAX_PLAY_CHARACTERS = 2_000;
 const MAX_PRIME: typeof MAX_PRIME_CHARACTERS = 1_000;
 
 export function createPlayground(page: Page): Panel {
-  const halt = the('halt', HTMLButtonElement);
+  const stopButton = the('stop-writing', HTMLButtonElement);
   const write = the('write', HTMLButtonElement);
   the('prime', HTMLTextAreaElement).maxLength = MAX_PRIME;
   the('length', HTMLInputElement).max = String(MAX_CHARACTERS);
   let stop: AbortController | undefined;
-  halt.addEventListener('click', () => stop?.abort());
+  stopButton.addEventListener('click', () => stop?.abort());
   the('play-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
     stop?.abort();
@@ -93,7 +93,7 @@ export function createPlayground(page: Page): Panel {
   return () => undefined;
 
   function busy(on: boolean): void {
-    halt.disabled = !on;
+    stopButton.disabled = !on;
     setAttribute(the('written'), 'aria-busy', String(on));
     write.disabled = on;
     if (!on) stop = undefined;
@@ -134,7 +134,7 @@ async function play(page: Page, asked: PlayRequest, signal: AbortSignal): Promis
   try {
     await page.api.play(asked, onMessage, signal);
   } catch (error) {
-    // Halted by the person.
+    // The person stopped it.
     if (!signal.aborted) throw error;
   }
 }

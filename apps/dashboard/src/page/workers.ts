@@ -1,4 +1,4 @@
-/** The table of workers: a row for each, its cells changed in place. */
+/** The table of workers: one row each, whose cells are updated in place. */
 import type { WorkerView } from '@troupe/run';
 import { planRows } from '../reading/rows.js';
 import { firstDirection, ordered, SORT_KEYS, type Order, type SortKey } from '../reading/table.js';
@@ -40,7 +40,7 @@ export function createWorkers(page: Page): Panel {
     if (!view) return;
     cancelAnimationFrame(waiting);
     head.draw(order, isAdmin(state));
-    removeGone(view.workers);
+    removeRows(view.workers);
     const sorted = ordered(view.workers, order);
     const plan = planRows(
       sorted.map(({ id }) => id),
@@ -63,7 +63,7 @@ export function createWorkers(page: Page): Panel {
     return row;
   }
 
-  function removeGone(workers: readonly WorkerView[]): void {
+  function removeRows(workers: readonly WorkerView[]): void {
     const present = new Set(workers.map(({ id }) => id));
     for (const [id, row] of rows) {
       if (present.has(id)) continue;
@@ -80,7 +80,7 @@ interface Sight {
   has(element: Element | undefined): boolean;
 }
 
-/** Which elements a person can see; `onCome`: there are more of them. */
+/** Tracks which elements are in view. @param onCome called when more of them are */
 function createSight(onCome: () => void): Sight {
   const seen = new Set<Element>();
   const observer = new IntersectionObserver((entries) => {
@@ -150,11 +150,11 @@ function createRow(page: Page): Row {
   const actions = make('td', { className: 'actions' });
   const root = make('tr', {}, name, ...cells, actions);
   let shown: WorkerView | undefined;
-  /** Of how many streams the share was drawn. */
+  /** The number of streams for which the share was drawn. */
   let shownOf = 0;
   const buttons = (['kick', 'ban'] as const).map((action) => {
     const button = make('button', { type: 'button', className: 'small' });
-    button.addEventListener('click', () => void expel(page, action, shown!));
+    button.addEventListener('click', () => void removeWorker(page, action, shown!));
     actions.append(button);
     return button;
   });
@@ -185,7 +185,7 @@ function createRow(page: Page): Row {
     for (const button of buttons) button.hidden = now === 'left';
   }
 
-  /** One line, so that rows keep their height; in full where the mouse rests. */
+  /** One line, so that rows keep their height; the tooltip shows all of it. */
   function drawReason(text: string): void {
     setText(reason, text);
     setAttribute(state, 'title', text);
@@ -218,10 +218,10 @@ function createRow(page: Page): Row {
   }
 }
 
-/** To the second: a column that counts milliseconds never rests. */
+/** Rounded to seconds, so that the column does not change at every update. */
 const whole = (ms: number): number => Math.round(ms / 1000) * 1000;
 
-async function expel(page: Page, action: 'kick' | 'ban', { id, name }: WorkerView): Promise<void> {
+async function removeWorker(page: Page, action: 'kick' | 'ban', { id, name }: WorkerView): Promise<void> {
   const { texts } = page;
   const [title, what, yes] =
     action === 'kick' ? [texts.kickTitle(name), texts.kickWhat, texts.kick] : [texts.banTitle(name), texts.banWhat, texts.ban];

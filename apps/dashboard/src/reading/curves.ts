@@ -1,4 +1,4 @@
-/** Columns of points turned into what a chart draws: x values and curves over them, null where a curve has none. */
+/** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
 import type { EvaluationPoint, PointColumns, RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
@@ -10,7 +10,7 @@ export interface Plot {
   readonly curves: readonly Curve[];
 }
 
-/** Curves with x values of their own, each ascending, over all x values that occur. */
+/** Puts curves with different x values, each ascending, over all x values that occur. */
 export function align(parts: readonly { readonly x: readonly number[]; readonly curves: readonly Curve[] }[]): Plot {
   const [first] = parts;
   if (parts.every(({ x }) => x === first.x)) return { x: first.x, curves: parts.flatMap(({ curves }) => curves) };
@@ -35,7 +35,7 @@ export function lossPlot(points: PointColumns, evaluations: readonly EvaluationP
   ]);
 }
 
-/** The norm, the rounds that were clipped alone, and the limit as a line; none at 0, which means: never clipped. */
+/** The norm, the norm of the clipped rounds only, and the threshold as a line. @param clip the threshold; 0: no clipping */
 export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, clip: number): Plot {
   const clipped = gradientNorm.map((norm, i) => (clipScale[i] < 1 ? norm : null));
   return { x: round, curves: [gradientNorm, clipped, round.map(() => (clip > 0 ? clip : null))] };
@@ -46,37 +46,37 @@ export function timePlot({ round, computeMs, transferMs, reduceMs, waitingMs }: 
   return { x: round, curves: [computeMs, transferMs, reduceMs, waitingMs] };
 }
 
-/** The part of a round's time that went into computing, of 1; undefined: not known. */
+/** The fraction of a round's time that went into computing; undefined: unknown. */
 export function computeFraction(timing: RoundTiming | undefined): number | undefined {
   if (!timing) return undefined;
   const { computeMs, transferMs, reduceMs, waitingMs } = timing;
-  // Not of roundMs: a worker may begin before the round before it is over everywhere.
+  // Not of roundMs: a worker may begin before the previous round is over everywhere.
   const totalMs = computeMs + transferMs + reduceMs + waitingMs;
   return totalMs > 0 ? computeMs / totalMs : undefined;
 }
 
-/** Each curve on top of the one before. */
+/** Stacks each curve on top of the previous one. */
 export function stacked(curves: readonly Curve[]): Curve[] {
   const sums: number[] = new Array<number>(curves[0]?.length ?? 0).fill(0);
   return curves.map((curve) => curve.map((value, i) => (sums[i] += value ?? 0)));
 }
 
-/** A logarithmic axis has no place for what is not above zero. */
+/** A logarithmic axis can show only values above zero. */
 export const positive = (curve: Curve): Curve => curve.map((value) => (value !== null && value > 0 ? value : null));
 
-/** The value at `index` or the last one before it: what a curve with gaps is read as there. */
+/** The value at `index`, or in a gap the last one before it. */
 export function valueAt(curve: Curve, index: number): number | null {
   for (let i = Math.min(index, curve.length - 1); i >= 0; i--) if (curve[i] !== null) return curve[i];
   return null;
 }
 
-/** How many of the rounds shown were clipped, of 1. */
+/** The fraction of these rounds that were clipped. */
 export function clippedFraction({ clipScale }: PointColumns): number {
   if (clipScale.length === 0) return 0;
   return clipScale.filter((scale) => scale < 1).length / clipScale.length;
 }
 
-/** Rows for the table that stands for a chart where it cannot be seen: `count` at most, evenly spaced, the last one among them. */
+/** Indices of the rows of a chart's table: at most `count`, evenly spaced, with the first and the last. */
 export function tableRows(length: number, count: number): number[] {
   if (length <= count) return Array.from({ length }, (_, i) => i);
   return Array.from({ length: count }, (_, i) => Math.round((i * (length - 1)) / (count - 1)));
@@ -88,13 +88,13 @@ export function nearest(x: readonly number[], value: number): number {
   return next > 0 && value - x[next - 1] <= x[next] - value ? next - 1 : next;
 }
 
-/** Of the values, the rarest high ones not counted: half as much again as nine in ten stay below, 0 without any. */
-export function usualMost(curve: Curve): number {
+/** An upper end that ignores rare peaks: 1.5 times the 90th percentile; 0 without values. */
+export function usualMax(curve: Curve): number {
   const values = curve.filter((value) => value !== null).sort((a, b) => a - b);
   return values.length === 0 ? 0 : values[Math.floor((values.length - 1) * 0.9)] * 1.5;
 }
 
-/** Where a logarithmic axis has lines: powers of ten, not more than ten of them, with 2 and 5 between where there are few. */
+/** Grid lines of a logarithmic axis: about ten powers of ten at most, with 2 and 5 between them when there are few. */
 export function logMarks(low: number, high: number): number[] {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   const stride = Math.ceil((last - first) / 10);

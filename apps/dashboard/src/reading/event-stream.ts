@@ -1,4 +1,4 @@
-/** Reads `text/event-stream` piece by piece, wherever it was cut. */
+/** Reads `text/event-stream` in pieces that may be cut anywhere. */
 export interface EventStream {
   /** @returns the data of the events that `piece` completed */
   feed(piece: string): string[];

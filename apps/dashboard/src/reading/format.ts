@@ -1,4 +1,4 @@
-/** Numbers, times and moments as people read them, in the page's language. */
+/** Formats numbers, durations and moments in the page's language. */
 import type { Language } from '../texts.js';
 
 export interface Format {
@@ -10,21 +10,21 @@ export interface Format {
   loss(nats: number): string;
   /** Three significant digits; very small and very large ones with an exponent. */
   figure(n: number): string;
-  /** Of 1: "12%", "0.3%", "<0.01%". */
+  /** Of a fraction of 1: "12%", "0.3%", "<0.01%". */
   percent(fraction: number): string;
-  /** "850ms", "3.2s", "4m 10s", "1h 12m", "2d 3h", as the language writes it. */
+  /** "850ms", "3.2s", "4m 10s", "1h 12m", "2d 3h". */
   duration(ms: number): string;
   /** Hours, minutes and seconds of a moment in ms since 1970. */
   clock(moment: number): string;
   date(moment: number): string;
 }
 
-/** What stands in place of a number that is not known. */
+/** Stands for an unknown number. */
 export const NOTHING = '–';
 
 const LOCALES: Readonly<Record<Language, string>> = { en: 'en-GB', zh: 'zh-CN' };
 
-/** What is less is told as less. */
+/** A smaller fraction is shown as "<0.01%". */
 const MIN_FRACTION = 1e-4;
 
 export function createFormat(language: Language): Format {

@@ -9,7 +9,7 @@ export interface Order {
   readonly ascending: boolean;
 }
 
-/** What needs a look comes first. */
+/** Workers that need attention come first. */
 const URGENCY: Readonly<Record<WorkerState, number>> = {
   late: 0,
   computing: 1,
@@ -47,7 +47,7 @@ function value(worker: WorkerView, by: SortKey): number | string {
   }
 }
 
-/** Those who left come last in every order; equals stay in the order of their ids, so that rows do not dance. */
+/** Workers that left come last in every order; equal ones are ordered by id, so that rows do not swap places. */
 export function ordered(workers: readonly WorkerView[], { by, ascending }: Order): WorkerView[] {
   const sign = ascending ? 1 : -1;
   return [...workers].sort(
@@ -65,6 +65,6 @@ function compare(a: number | string, b: number | string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** A text order begins at A, a number order with the largest. */
+/** Whether the first click on a column sorts it ascending: texts begin at A, most numbers with the largest. */
 export const firstDirection = (by: SortKey): boolean =>
   ['name', 'kind', 'engine', 'device', 'state', 'latency', 'seen'].includes(by);

@@ -1,9 +1,9 @@
-/** Points column by column: put together, cut and thinned, for the charts. */
+/** Joins, cuts and thins the points of the charts, which are stored in columns. */
 import type { PointColumns, PointField } from '@troupe/run';
 
-/** Of how many rounds the page remembers points before it thins them, and how many it keeps then. */
+/** With more points than this, the page thins them to `THINNED_POINTS`. */
 const MAX_POINTS = 6_000;
-const KEPT_POINTS = 3_000;
+const THINNED_POINTS = 3_000;
 
 export const NO_POINTS: PointColumns = {
   round: [],
@@ -25,16 +25,16 @@ const FIELDS = Object.keys(NO_POINTS) as PointField[];
 
 export const lastRound = (points: PointColumns): number => points.round.at(-1) ?? 0;
 
-/** `points` and after them those of `more` that are of later rounds. */
+/** `points`, followed by those of `more` that belong to later rounds. */
 export function append(points: PointColumns, more: PointColumns): PointColumns {
   const last = points.round.at(-1) ?? -1;
   const first = more.round.findIndex((round) => round > last);
   if (first < 0) return points;
   const joined = map((field) => [...points[field], ...more[field].slice(first)]);
-  return joined.round.length > MAX_POINTS ? thin(joined, KEPT_POINTS) : joined;
+  return joined.round.length > MAX_POINTS ? thin(joined, THINNED_POINTS) : joined;
 }
 
-/** The points of rounds `from` to `to`, both counted in. */
+/** The points of rounds `from` to `to`, inclusive. */
 export function between(points: PointColumns, from: number, to: number): PointColumns {
   const start = firstIndex(points.round, from);
   const end = firstIndex(points.round, to + 1);
@@ -42,26 +42,26 @@ export function between(points: PointColumns, from: number, to: number): PointCo
 }
 
 /**
- * About `count` of the points at most, evenly over the rounds, with the lowest and the highest loss, the highest norm and the longest
- * round of each stretch, so that spikes stay.
+ * Thins to about `count` points, evenly over the rounds. Of each stretch of rounds, the lowest and the highest loss, the highest norm and
+ * the longest round stay, so that spikes stay visible.
  */
 export function thin(points: PointColumns, count: number): PointColumns {
   const { round } = points;
   if (round.length <= count) return points;
   const stretches = Math.max(1, Math.floor(count / 4));
   const width = (round[round.length - 1] - round[0] + 1) / stretches;
-  const kept: number[] = [];
+  const rows: number[] = [];
   for (let start = 0; start < round.length;) {
     const until = round[0] + (Math.floor((round[start] - round[0]) / width) + 1) * width;
     let end = start + 1;
     while (end < round.length && round[end] < until) end++;
-    kept.push(...landmarks(points, start, end));
+    rows.push(...landmarks(points, start, end));
     start = end;
   }
-  return map((field) => kept.map((index) => points[field][index]));
+  return map((field) => rows.map((index) => points[field][index]));
 }
 
-/** The rows of [start, end) that stand out, ascending. */
+/** The rows of [start, end) to keep, ascending. */
 function landmarks(points: PointColumns, start: number, end: number): number[] {
   const { trainLoss, gradientNorm, roundMs } = points;
   let [low, high, steep, long] = [start, start, start, start];

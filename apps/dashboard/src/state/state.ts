@@ -1,4 +1,4 @@
-/** What the page knows of the run: a pure function of what came over the live link and from the API. */
+/** What the page knows of the run: a pure function of the messages from the live link and the API. */
 import type {
   ApiError,
   EvaluationPoint,
@@ -20,15 +20,15 @@ import { append, between, lastRound, NO_POINTS } from './columns.js';
 export type Link =
   | { readonly at: 'connecting' }
   | { readonly at: 'live' }
-  /** The coordinator does not answer; tried again at `retryAt`, a moment in ms since 1970. */
+  /** The coordinator does not answer. The next attempt is at `retryAt`, a moment in ms since 1970. */
   | { readonly at: 'away'; readonly retryAt: number }
-  /** It wants another token. */
+  /** The coordinator refused the token. */
   | { readonly at: 'refused'; readonly error: ApiError };
 
-/** Which rounds the charts show: `last` follows the run. */
+/** The rounds that the charts show; `last` follows the run. */
 export type Range = 'all' | { readonly last: number } | { readonly from: number; readonly to: number };
 
-/** Finer points of the rounds from `from` on, asked for when the charts were zoomed. */
+/** Finer points of a zoomed range. */
 export interface Detail {
   readonly range: Range;
   readonly points: PointColumns;
@@ -37,7 +37,7 @@ export interface Detail {
 export interface DashboardState {
   readonly link: Link;
   readonly view: RunView | undefined;
-  /** Of the whole run, thinned when there are many. */
+  /** Points of the whole run, thinned when there are many. */
   readonly points: PointColumns;
   readonly detail: Detail | undefined;
   readonly range: Range;
@@ -46,7 +46,7 @@ export interface DashboardState {
   readonly samples: readonly SamplePoint[];
   readonly events: readonly LoggedEvent[];
   readonly flows: readonly GradientFlow[];
-  /** Undefined until they were asked for. */
+  /** Undefined until they are fetched. */
   readonly runs: readonly PastRun[] | undefined;
 }
 
@@ -82,7 +82,7 @@ export const EMPTY: DashboardState = {
 export function reduce(state: DashboardState, input: Input): DashboardState {
   switch (input.type) {
     case 'connecting':
-      // What a person reads, or fills in, stays until there is an answer.
+      // An error message, or a form that the person fills in, stays until there is an answer.
       return state.link.at === 'live' ? { ...state, link: { at: 'connecting' } } : state;
     case 'lost':
       return { ...state, link: { at: 'away', retryAt: input.retryAt } };
@@ -105,7 +105,7 @@ export function reduce(state: DashboardState, input: Input): DashboardState {
     case 'range':
       return { ...state, range: input.range, detail: undefined };
     case 'detail':
-      // Asked for a range that is not looked at any more: of no use.
+      // The charts show another range by now.
       if (input.range !== state.range) return state;
       return { ...state, detail: { range: input.range, points: append(input.history.points, state.points) } };
     default:
@@ -113,7 +113,7 @@ export function reduce(state: DashboardState, input: Input): DashboardState {
   }
 }
 
-/** A coordinator that came back may run another run, or have gone back to its last checkpoint. */
+/** A coordinator that is back may have another run, or the same run at an earlier checkpoint. */
 function onHello(state: DashboardState, hello: Extract<LiveMessage, { type: 'hello' }>): DashboardState {
   const { view, lastRound: last, lastEvent } = hello;
   const link = { at: 'live' } as const;
@@ -147,7 +147,7 @@ function onUpdate(state: DashboardState, update: Extract<LiveMessage, { type: 'u
   };
 }
 
-/** What the live link brought while the history was on its way stays; a run that was resumed may have computed earlier rounds anew. */
+/** Points that arrived during the request stay. Evaluations are replaced: a resumed run may have computed their rounds again. */
 function onHistory(state: DashboardState, { points, evaluations }: HistoryView): DashboardState {
   return { ...state, points: append(points, state.points), evaluations: merge(state.evaluations, evaluations, byRound) };
 }
@@ -155,14 +155,14 @@ function onHistory(state: DashboardState, { points, evaluations }: HistoryView):
 const byRound = ({ round }: { readonly round: number }): number => round;
 const byId = ({ id }: { readonly id: number }): number => id;
 
-/** Both in the order of `key`; of two with the same key, that of `second` stays. The last `most` of them. */
-function merge<T>(first: readonly T[], second: readonly T[], key: (entry: T) => number, most = Infinity): readonly T[] {
+/** Merges both in the order of `key`, and keeps the last `max` entries. Of two with the same key, the one of `second` stays. */
+function merge<T>(first: readonly T[], second: readonly T[], key: (entry: T) => number, max = Infinity): readonly T[] {
   const entries = new Map([...first, ...second].map((entry) => [key(entry), entry]));
   const merged = [...entries.values()].sort((a, b) => key(a) - key(b));
-  return merged.length > most ? merged.slice(-most) : merged;
+  return merged.length > max ? merged.slice(-max) : merged;
 }
 
-/** The rounds that the charts show and the points to draw them from. */
+/** The rounds that the charts show, and the points to draw. */
 export interface Window {
   readonly from: number;
   readonly to: number;
@@ -177,7 +177,7 @@ export function shownWindow({ points, detail, range }: DashboardState): Window {
   return { from, to, points: detail?.points ?? points };
 }
 
-/** The range a zoom by `factor` (< 1: closer) about the middle comes to; never closer than 10 rounds. */
+/** The range after zooming by `factor` around the middle: below 1 zooms in, to 10 rounds at least. */
 export function zoomed(state: DashboardState, factor: number): Range {
   const { from, to } = shownWindow(state);
   const first = state.points.round[0] ?? 0;
@@ -188,8 +188,8 @@ export function zoomed(state: DashboardState, factor: number): Range {
   return range.from <= first && range.to >= last ? 'all' : range;
 }
 
-/** Rounds from..to to ask the API for when `range` shows fewer points than there are; undefined: nothing to ask. */
-export function wanted(state: DashboardState): { from: number; to: number } | undefined {
+/** The rounds to fetch, when the range shown lacks points that the API has; undefined: none. */
+export function missingRounds(state: DashboardState): { from: number; to: number } | undefined {
   if (state.range === 'all' || state.detail) return undefined;
   const { from, to, points } = shownWindow(state);
   const have = between(points, from, to).round.length;

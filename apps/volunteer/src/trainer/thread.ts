@@ -9,11 +9,11 @@ export function openEngineThread(variant: string | undefined): EngineThread {
     post: (order) => worker.postMessage(order),
     onReply: (handler) => worker.addEventListener('message', ({ data }: MessageEvent<ThreadReply>) => handler(data)),
     onEnd(handler) {
-      const tell = (why: string): void => {
+      const report = (why: string): void => {
         if (!terminated) handler(new Error(why));
       };
-      worker.addEventListener('error', ({ message }) => tell(message || 'its script did not load'));
-      worker.addEventListener('messageerror', () => tell('one of its messages could not be read'));
+      worker.addEventListener('error', ({ message }) => report(message || 'its script did not load'));
+      worker.addEventListener('messageerror', () => report('one of its messages could not be read'));
     },
     terminate() {
       terminated = true;

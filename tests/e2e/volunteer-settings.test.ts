@@ -1,4 +1,4 @@
-/** On what terms a volunteer takes part, and that the page keeps to them: in a real browser, with a real coordinator. */
+/** The volunteer page obeys the volunteer's settings: in a real browser, with a real coordinator. */
 import { once } from 'node:events';
 import net from 'node:net';
 import os from 'node:os';
@@ -9,12 +9,12 @@ import { setStage, TOKEN, type Run } from './stage.js';
 import { at, childrenOf, signal, type Line } from './troupe.js';
 
 const SOON = { timeout: 30_000 };
-/** This machine under a name that is not `localhost`, from which plain http is no secure context. */
+/** A name of this machine other than `localhost`: over plain HTTP it is not a secure context. */
 const NAME = 'lab.example';
 const stage = setStage('volunteer', [`--host-resolver-rules=MAP ${NAME} 127.0.0.1`]);
 const { coordinate, work } = stage;
 
-/** The page of a run; `prelude` runs before anything of the page does. */
+/** Opens the page of a run. @param prelude runs before the scripts of the page */
 async function join({ origin }: Pick<Run, 'origin'>, { more = '', prelude = '' } = {}): Promise<Tab> {
   const tab = await stage.visit('about:blank');
   await tab.command('Page.addScriptToEvaluateOnNewDocument', { source: prelude });
@@ -22,7 +22,7 @@ async function join({ origin }: Pick<Run, 'origin'>, { more = '', prelude = '' }
   return tab;
 }
 
-/** Why it left is not asked: a busy trainer is ended before it can say. */
+/** Does not check why a worker left: a busy trainer is terminated before it can say. */
 const changed =
   (change: string, word = '') =>
   (line: Line) =>
@@ -31,7 +31,7 @@ const count = ({ running }: Run, test: (line: Line) => boolean): number => runni
 const rounds = (run: Run): number => count(run, at(0));
 const says = (start: string): string => `document.querySelector('#state').textContent.startsWith(${JSON.stringify(start)})`;
 
-/** Until the run has come so much further. */
+/** Waits until the run has advanced by `further` rounds. */
 const goesOn = async (run: Run, further = 20): Promise<void> => {
   const before = rounds(run);
   await expect.poll(() => rounds(run), SOON).toBeGreaterThan(before + further);
@@ -42,8 +42,8 @@ const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
     `(() => { const e = document.querySelector('${selector}'); e.value = '${value}'; e.dispatchEvent(new Event('input', { bubbles: true })); })()`,
   );
 
-describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page', () => {
-  it('pauses while another tab is on top of it, when that is wished, and others go on at once', async () => {
+describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
+  it('pauses while its tab is hidden, if so set, and others continue at once', async () => {
     const run = await coordinate('hidden');
     work(run, 'stays');
     await run.running.line(changed('ready', 'stays'));
@@ -75,7 +75,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     expect(count(run, changed('ready', 'volunteer'))).toBe(2);
   });
 
-  it('pauses on battery and goes on with the charger, unless battery is fine', async () => {
+  it('pauses on battery and resumes with the charger, unless battery is allowed', async () => {
     const run = await coordinate('battery');
     const prelude = `
       window.battery = Object.assign(new EventTarget(), { charging: true });
@@ -95,9 +95,9 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await tab.until(says('Computing'));
   });
 
-  it('stops at the traffic limit, counts what truly passes, and goes on when the limit is raised', async () => {
+  it('pauses at the data limit, counts the actual traffic, and resumes when the limit is raised', async () => {
     const run = await coordinate('traffic', '--hidden', '512', '--eval-every', '0');
-    const meter = stage.keep(await createMeter(Number(run.port)));
+    const meter = stage.closeAfterTest(await createMeter(Number(run.port)));
     const tab = await join(meter);
     await choose(tab, '#cap', '100');
     await tab.click('#start');
@@ -113,7 +113,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await run.running.line(at(stood + 1));
   });
 
-  it('keeps the screen on when that is wished, and lets it go dark when it pauses', async () => {
+  it('keeps the screen on, if so set, except while it is paused', async () => {
     const run = await coordinate('awake');
     const prelude = `
       window.locks = [];
@@ -136,13 +136,13 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
     await tab.until('held() === 0');
   });
 
-  it('opens its links anew after a sleep, and only then', async () => {
+  it('opens new links after a sleep, and only then', async () => {
     const run = await coordinate('slept');
     const prelude = `window.aheadMs = 0; const now = Date.now; Date.now = () => now() + aheadMs;`;
     const tab = await join(run, { prelude });
     await tab.click('#start');
     await tab.until(says('Computing'));
-    // Somebody sets the clock right.
+    // The clock is set back.
     await tab.evaluate('aheadMs = -600000');
     await tab.evaluate(`document.dispatchEvent(new Event('resume'))`);
     await goesOn(run);
@@ -154,12 +154,12 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
   });
 
   const many = os.availableParallelism() > 8 ? ' SKIPPED: a tenth of more than 8 cores is a core' : '';
-  it.skipIf(many !== '')(`takes as much of the machine as it is given${many}`, async () => {
+  it.skipIf(many !== '')(`uses no more of the machine than its share${many}`, async () => {
     const run = await coordinate('share', '--hidden', '256', '--batch', '16', '--window', '32', '--eval-every', '0');
     const tab = await join(run, { more: '&engine=wasm' });
     const roundsIn = async (share: string): Promise<number> => {
       await choose(tab, '#share', share);
-      // What was begun on the old terms is done by then.
+      // Leases that began with the old share are done by then.
       await goesOn(run, 2);
       const before = rounds(run);
       await sleep(4_000);
@@ -173,7 +173,7 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
   });
 
   const isLinux = process.platform === 'linux';
-  it.skipIf(!isLinux)(`asks for less while the machine is markedly slower${isLinux ? '' : ' SKIPPED: needs /proc'}`, async () => {
+  it.skipIf(!isLinux)(`lowers its share while the machine is much slower${isLinux ? '' : ' SKIPPED: needs /proc'}`, async () => {
     const run = await coordinate('heat', '--hidden', '256', '--batch', '16', '--window', '32', '--eval-every', '0');
     const others = await renderers();
     const tab = await join(run, { more: '&engine=wasm' });
@@ -196,10 +196,10 @@ describe.skipIf(stage.missing !== undefined)('a volunteer has it that the page',
   });
 });
 
-describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
+describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
   it.each([
-    ['what browsers keep from pages without https, where it came without', NAME, true],
-    ['nothing of that, where it is no matter', '127.0.0.1', false],
+    ['what the browser withholds from a page without HTTPS', NAME, true],
+    ['nothing of that on the loopback address', '127.0.0.1', false],
   ])('%s', async (_, host, expected) => {
     const run = await coordinate(`secure-${expected}`, '--allow-host', NAME);
     const tab = await join({ origin: `http://${host}:${run.port}` });
@@ -211,9 +211,9 @@ describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
     expect(await tab.text('#insecure')).toMatch(/without HTTPS.*one CPU core/);
   });
 
-  it('who runs it before it starts, and that the run is paused when it is', async () => {
+  it('who organizes the run, and when the run is paused', async () => {
     const admin = 'a-token-of-admins';
-    const run = await coordinate('told', '--organizer', 'Ada, room 214', '--admin-token', admin);
+    const run = await coordinate('paused', '--organizer', 'Ada, room 214', '--admin-token', admin);
     const steer = async (action: string): Promise<void> => {
       const headers = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' };
       const answer = await fetch(`${run.origin}/api/control`, { method: 'POST', headers, body: JSON.stringify({ action }) });
@@ -232,13 +232,13 @@ describe.skipIf(stage.missing !== undefined)('a volunteer is told', () => {
 
 interface Meter {
   readonly origin: string;
-  /** By the page, and to it. */
+  /** Sent and received by the page. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
   close(): Promise<void>;
 }
 
-/** Stands in front of a port of this machine and counts. */
+/** Forwards to a port of this machine and counts the bytes. */
 async function createMeter(port: number): Promise<Meter> {
   const sockets = new Set<net.Socket>();
   let [sentBytes, receivedBytes] = [0, 0];
@@ -271,7 +271,7 @@ async function createMeter(port: number): Promise<Meter> {
   };
 }
 
-/** Processes of this test's Chromium in which pages and their workers run. */
+/** Renderer processes of this test's Chromium: pages and their workers run in them. */
 async function renderers(pid = process.pid): Promise<number[]> {
   const found = (await childrenOf(pid)).map(async (child) => [
     ...(child.command.includes('--type=renderer') ? [child.pid] : []),
@@ -280,7 +280,7 @@ async function renderers(pid = process.pid): Promise<number[]> {
   return (await Promise.all(found)).flat();
 }
 
-/** A clock at a fifth of its speed, as far as these processes can tell: they are stopped four fifths of the time. */
+/** Runs these processes at a fifth of their speed: they are stopped four fifths of the time. */
 async function slowDown(pids: readonly number[], until: AbortSignal): Promise<void> {
   while (!until.aborted) {
     for (const pid of pids) signal(pid, 'SIGSTOP');

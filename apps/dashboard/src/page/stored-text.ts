@@ -1,20 +1,20 @@
-/** One text that outlives a reload; where the browser keeps nothing it lives as long as the page. */
-export interface Kept {
+/** A text that survives a reload; where the browser stores nothing, it lasts as long as the page. */
+export interface StoredText {
   read(): string | undefined;
   write(text: string): void;
   forget(): void;
 }
 
-/** What is used of a browser's Storage. */
-interface Area {
+/** The part of a browser's Storage that is used. */
+interface StorageArea {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
 }
 
-/** @param area the storage itself may be refused, so it is looked up anew each time */
-export function keep(area: () => Area, key: string): Kept {
-  /** What storage did not take. */
+/** @param area called at each access, because the browser may refuse even to return the storage */
+export function storedText(area: () => StorageArea, key: string): StoredText {
+  /** A text that storage did not accept. */
   let unstored: string | undefined;
   return {
     read() {
@@ -38,7 +38,7 @@ export function keep(area: () => Area, key: string): Kept {
       try {
         area().removeItem(key);
       } catch {
-        // Nothing is kept there.
+        // Nothing is stored there.
       }
     },
   };
