@@ -14,7 +14,7 @@ const LAYERS = {
   engines: ['base', 'leaf', 'model', 'engine'],
   checkpoint: ['base', 'leaf', 'model'],
   scheduler: ['base', 'leaf'],
-  run: ['base', 'leaf'],
+  run: ['base', 'leaf', 'scheduler'],
   collective: ['base', 'leaf'],
   worker: ['base', 'leaf', 'model', 'collective'],
   conductor: ['base', 'leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],

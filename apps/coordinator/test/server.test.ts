@@ -210,6 +210,7 @@ describe('the run as shown', () => {
     expect(figure('troupe_round_seconds_count')).toBe(figure('troupe_rounds_total'));
     expect(figure('troupe_validation_loss')).toBeGreaterThan(1);
     expect(text).toMatch(/^troupe_workers\{state="(computing|ready)"\} 1$/m);
+    expect(text).toMatch(/^troupe_decisions_total\{kind="reopened"\} 0$/m);
   });
 });
 

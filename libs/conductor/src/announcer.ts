@@ -1,6 +1,6 @@
 /** What people and the record of the run are told of its events. */
 import type { TrainingConfig } from '@troupe/protocol';
-import type { RunEvent } from '@troupe/run';
+import { decisionText, waitingText, type RunEvent } from '@troupe/run';
 import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
 import { createProgress } from './progress.js';
 import type { Roster } from './roster.js';
@@ -84,9 +84,10 @@ function noteworthy(message: WorkerMessage): ['ready' | 'resynced', reason: stri
 }
 
 function ofOutcome(outcome: Outcome, round: number): RunEvent | undefined {
-  if (outcome.type === 'waiting') return { event: 'waiting', reason: outcome.reason };
-  if (outcome.type === 'tell') return { event: 'decision', round, text: outcome.text };
-  return undefined;
+  if (outcome.type === 'waiting') return { event: 'waiting', reason: waitingText(outcome.reason) };
+  if (outcome.type !== 'decision') return undefined;
+  const { decision } = outcome;
+  return { event: 'decision', round, text: decisionText(decision), decision };
 }
 
 /** What a run waits for that has lost its all-reduce service. */

@@ -1,6 +1,6 @@
 /** What a run is doing, and why, in plain words. */
-import type { RunPhase } from '@troupe/run';
-import { NO_WORKER, type RunState } from '@troupe/scheduler';
+import { waitingText, type RunPhase } from '@troupe/run';
+import type { RunState } from '@troupe/scheduler';
 import { reduceIsLost } from './announcer.js';
 import type { ConductorEvent, Ending } from './events.js';
 import { VALIDATION } from './follow-ups.js';
@@ -37,6 +37,6 @@ export function phaseOf(state: RunState, { lost, ending }: Standing): [RunPhase,
   const people = [...state.pausedBy].filter((by) => by !== VALIDATION);
   if (people.length > 0) return ['paused', `paused by ${people.join(', ')}`];
   if (state.pausedBy.has(VALIDATION)) return ['waiting', 'validation is behind, and a reproducible run leaves none out'];
-  if (state.waiting) return ['waiting', NO_WORKER];
+  if (state.waiting) return ['waiting', waitingText('noWorker')];
   return ['running', `round ${state.round + 1} of ${state.settings.rounds} is being computed`];
 }

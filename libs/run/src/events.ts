@@ -1,4 +1,5 @@
 import type { TrainingConfig } from '@troupe/protocol';
+import type { Decision } from '@troupe/scheduler';
 import type { RoundTiming } from './view.js';
 
 /**
@@ -58,7 +59,7 @@ export type RunEvent =
   | { event: 'sample'; round: number; text: string }
   | { event: 'checkpoint'; round: number; path: string; best: boolean }
   /** Something out of the ordinary and what was done about it: a lease dealt anew, a worker that is late. */
-  | { event: 'decision'; round: number; text: string }
+  | { event: 'decision'; round: number; text: string; decision: Decision }
   /** A person steered the run. */
   | { event: 'control'; round: number; text: string }
   /** The run stands still, and why. */

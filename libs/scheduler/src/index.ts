@@ -1,3 +1,4 @@
+export { type Decision, type Lent } from './decisions.js';
 export { type Pace } from './pace.js';
 export {
   createRunState,
@@ -6,7 +7,8 @@ export {
   type RunInput,
   type RunSettings,
   type RunState,
+  type WaitReason,
   type WorkerRecord,
   type WorkUnit,
 } from './state.js';
-export { NO_WORKER, step } from './step.js';
+export { step } from './step.js';

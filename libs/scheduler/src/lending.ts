@@ -179,21 +179,14 @@ export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   );
 }
 
-/** Deals what is neither counted nor covered by a reliable lease to workers that have nothing to do. @returns why, or why not */
-export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): string {
-  if (state.phase !== 'running') return `the run is ${state.phase}`;
-  if (state.pausedBy.size > 0) return `the run is paused by ${[...state.pausedBy].join(', ')}`;
-  if (state.uncovered.size === 0) return 'every stream is counted or lent';
+/** Deals what is neither counted nor covered by a reliable lease to workers that have nothing to do. */
+export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  if (state.phase !== 'running' || state.pausedBy.size > 0 || state.uncovered.size === 0) return;
   const idle = freeWorkers(state, nowMs);
-  if (idle.length === 0) return `${waitingStreams(state)} streams wait for a free worker`;
+  if (idle.length === 0) return;
   const whole = state.uncovered.size === state.units.length;
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
-  let streams = 0;
-  for (const { worker, units, trial } of dealt) {
-    streams += streamsOf(state, units);
-    grantAll(state, worker, units, trial, nowMs, effects);
-  }
-  return `${streams} streams lent to ${dealt.length} workers`;
+  for (const { worker, units, trial } of dealt) grantAll(state, worker, units, trial, nowMs, effects);
 }
 
 /** Parked workers are asked when nobody else is at work. */
@@ -216,11 +209,6 @@ function streamsOf({ units }: RunState, indices: Iterable<number>): number {
   let streams = 0;
   for (const index of indices) streams += units[index].streams.length;
   return streams;
-}
-
-/** Asked after every input: a sum over all would cost more than all the rest. */
-function waitingStreams({ uncovered, settings: { leaseStreams, streams } }: RunState): number {
-  return Math.min(uncovered.size * Math.max(leaseStreams, 1), streams);
 }
 
 function isAnyoneAtWork({ leases }: RunState): boolean {

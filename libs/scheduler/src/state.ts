@@ -1,4 +1,5 @@
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
+import type { Decision } from './decisions.js';
 import type { Pace } from './pace.js';
 
 /** What the run core needs to know of a run. Rounds count from 0; `rounds` of them are computed. */
@@ -161,12 +162,15 @@ export type RunEffect =
   | { readonly type: 'evaluate'; readonly round: number }
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }
-  | { readonly type: 'waiting'; readonly reason: string }
+  | { readonly type: 'waiting'; readonly reason: WaitReason }
   /** Out of the ordinary, and what follows from it: for the log and the dashboard. */
-  | { readonly type: 'tell'; readonly text: string }
+  | { readonly type: 'decision'; readonly decision: Decision }
   /** The run cannot go on: the loss has diverged. The last checkpoint stands. */
   | { readonly type: 'fail'; readonly round: number; readonly reason: string }
   | { readonly type: 'finish'; readonly round: number; readonly outcome: 'completed' | 'stopped' };
+
+/** Why the run cannot go on, though nobody holds it back: no worker is ready. */
+export type WaitReason = 'noWorker';
 
 /** A run about to compute `round` (0, or where a checkpoint stands). */
 export function createRunState(settings: RunSettings, round: number): RunState {

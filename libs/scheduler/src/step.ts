@@ -1,4 +1,5 @@
 /** The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no clock, socket or random source. */
+import type { Decision, Lent } from './decisions.js';
 import {
   answered,
   closeLease,
@@ -60,7 +61,7 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return reopen(state, nowMs, effects);
     case 'pause':
       state.pausedBy.add(input.by);
-      return tell(effects, `paused by ${input.by}: leases in flight still count, no new ones are dealt`);
+      return decided(effects, { kind: 'paused', by: input.by });
     case 'continue':
       return goOn(state, input.by, nowMs, effects);
     case 'stop':
@@ -72,8 +73,26 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
   }
 }
 
-function tell(effects: RunEffect[], text: string): void {
-  effects.push({ type: 'tell', text });
+function decided(effects: RunEffect[], decision: Decision): void {
+  effects.push({ type: 'decision', decision });
+}
+
+/** `effects`: all of the step so far. */
+function lentBy(state: RunState, effects: readonly RunEffect[]): Lent {
+  let streams = 0;
+  const workers = new Set<string>();
+  for (const effect of effects) {
+    if (effect.type !== 'lease') continue;
+    streams += effect.streams.length;
+    workers.add(effect.workerId);
+  }
+  return { streams, workers: workers.size, uncovered: uncoveredStreams(state), pausedBy: [...state.pausedBy] };
+}
+
+function uncoveredStreams({ units, uncovered }: RunState): number {
+  let streams = 0;
+  for (const index of uncovered) streams += units[index].streams.length;
+  return streams;
 }
 
 function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
@@ -125,8 +144,9 @@ function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: nu
   }
   const hadLeases = worker.leases.size > 0;
   sendSnapshot(state, worker, input.reason, effects);
-  const lent = lendUncovered(state, nowMs, effects);
-  if (hadLeases) tell(effects, `${worker.name} fetches a snapshot (${input.reason}); ${lent}`);
+  lendUncovered(state, nowMs, effects);
+  if (hadLeases)
+    decided(effects, { kind: 'workerResynced', worker: worker.name, reason: input.reason, lent: lentBy(state, effects) });
 }
 
 /** Its leases and the hidden states it holds no longer count on it. */
@@ -142,8 +162,9 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const hadLeases = worker.leases.size > 0;
   state.workers.delete(worker.id);
   releaseAll(state, worker);
-  const lent = lendUncovered(state, nowMs, effects);
-  if (hadLeases) tell(effects, `${worker.name} left (${input.reason}); ${lent}`);
+  lendUncovered(state, nowMs, effects);
+  if (hadLeases)
+    decided(effects, { kind: 'workerLeft', worker: worker.name, reason: input.reason, lent: lentBy(state, effects) });
 }
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
@@ -162,8 +183,10 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
     if (input.code === 'not_finite') suspect(state, worker, input.reason, nowMs, effects);
   }
   if (input.code === 'not_finite' && hasDiverged(state, lease)) return fail(state, input.reason, effects);
-  const lent = lendUncovered(state, nowMs, effects);
-  return tell(effects, `${worker?.name ?? input.workerId} gave a lease back (${input.reason}); ${lent}`);
+  lendUncovered(state, nowMs, effects);
+  const { code, reason } = input;
+  const name = worker?.name ?? input.workerId;
+  decided(effects, { kind: 'declined', worker: name, code, reason, lent: lentBy(state, effects) });
 }
 
 /** Until it says ready, all that it was lent is for others. What it holds it keeps. */
@@ -173,7 +196,8 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
   worker.batch.void = true;
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   refreshIdle(state, worker);
-  return tell(effects, `${worker.name} pauses (${reason}); ${lendUncovered(state, nowMs, effects)}`);
+  lendUncovered(state, nowMs, effects);
+  decided(effects, { kind: 'workerPaused', worker: worker.name, reason, lent: lentBy(state, effects) });
 }
 
 /** What a worker computed is off. Its memory may be at fault: it starts from a snapshot, and others go first for a while. */
@@ -244,8 +268,9 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   const faulty = worker !== undefined && FAULTS.has(input.result);
   if (faulty) suspect(state, worker, input.reason, nowMs, effects);
   if (own && input.result === 'not_finite' && hasDiverged(state, own)) return fail(state, input.reason, effects);
-  const lent = lendUncovered(state, nowMs, effects);
-  if (faulty) tell(effects, `what ${worker.name} computed is not counted (${input.reason}); ${lent}`);
+  lendUncovered(state, nowMs, effects);
+  const { result, reason } = input;
+  if (faulty) decided(effects, { kind: 'rejected', worker: worker.name, result, reason, lent: lentBy(state, effects) });
 }
 
 function updated(state: RunState, round: number, nowMs: number, effects: RunEffect[]): void {
@@ -281,11 +306,10 @@ function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunE
   effects.push({ type: 'finish', round: state.round, outcome });
 }
 
-/** @returns what was lent, in words */
-function openRound(state: RunState, nowMs: number, effects: RunEffect[]): string {
+function openRound(state: RunState, nowMs: number, effects: RunEffect[]): void {
   freshRound(state);
   effects.push({ type: 'openRound', round: state.round });
-  return lendUncovered(state, nowMs, effects);
+  lendUncovered(state, nowMs, effects);
 }
 
 /** Nothing counted so far in this round is in the sum any more. */
@@ -296,12 +320,14 @@ function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
     unit.holder = undefined;
     unit.nextHolder = undefined;
   }
-  return tell(effects, `the all-reduce service is back; ${openRound(state, nowMs, effects)}`);
+  openRound(state, nowMs, effects);
+  decided(effects, { kind: 'reopened', lent: lentBy(state, effects) });
 }
 
 function goOn(state: RunState, by: string, nowMs: number, effects: RunEffect[]): void {
   if (!state.pausedBy.delete(by)) return;
-  return tell(effects, `continued by ${by}; ${lendUncovered(state, nowMs, effects)}`);
+  lendUncovered(state, nowMs, effects);
+  decided(effects, { kind: 'resumed', by, lent: lentBy(state, effects) });
 }
 
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
@@ -309,21 +335,23 @@ function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
   // They start anew, and their streams are free.
   const stuck = stuckWorkers(state, nowMs);
   for (const worker of stuck) sendSnapshot(state, worker, 'no result long after the deadline of its lease', effects);
-  const lent = lendUncovered(state, nowMs, effects);
+  lendUncovered(state, nowMs, effects);
   if (late.length === 0 && stuck.length === 0) return;
-  const names = (ids: readonly string[]): string => [...new Set(ids)].map((id) => state.workers.get(id)?.name ?? id).join(', ');
-  const lateText = late.length === 0 ? [] : [`late: ${names(late.map((lease) => lease.workerId))}`];
-  const stuckText = stuck.length === 0 ? [] : [`silent, and sent a snapshot: ${names(stuck.map((worker) => worker.id))}`];
-  return tell(effects, [...lateText, ...stuckText, lent].join('; '));
+  const lent = lentBy(state, effects);
+  if (late.length > 0) decided(effects, { kind: 'late', workers: namesOf(state, late), lent });
+  if (stuck.length > 0) decided(effects, { kind: 'stuck', workers: stuck.map(({ name }) => name), lent });
 }
 
-/** What a run waits for that nothing else holds up. */
-export const NO_WORKER = 'no worker is connected; the run goes on as soon as one joins';
+/** Of the workers that hold these leases, each once. */
+function namesOf({ workers }: RunState, leases: readonly Lease[]): string[] {
+  const ids = new Set(leases.map(({ workerId }) => workerId));
+  return [...ids].map((id) => workers.get(id)?.name ?? id);
+}
 
 function announceWaiting(state: RunState, effects: RunEffect[]): void {
   const running = state.phase === 'running' && state.pausedBy.size === 0;
   const waiting = running && !hasReadyWorker(state);
-  if (waiting && !state.waiting) effects.push({ type: 'waiting', reason: NO_WORKER });
+  if (waiting && !state.waiting) effects.push({ type: 'waiting', reason: 'noWorker' });
   state.waiting = waiting;
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createRunState, step, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
+import { createRunState, step, type Decision, type Lent, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
 
 const SETTINGS: RunSettings = {
   streams: 8,
@@ -32,7 +32,9 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
 }
 type Lease = RunEffect & { type: 'lease' };
 const leases = (effects: readonly RunEffect[]): Lease[] => effects.filter((effect) => effect.type === 'lease');
-const types = (effects: readonly RunEffect[]) => effects.map((effect) => effect.type).filter((type) => type !== 'tell');
+const decisions = (effects: readonly RunEffect[]): Decision[] =>
+  effects.flatMap((effect) => (effect.type === 'decision' ? [effect.decision] : []));
+const types = (effects: readonly RunEffect[]) => effects.map((effect) => effect.type).filter((type) => type !== 'decision');
 
 /** Two workers that have each computed half of round 0. */
 function pairAtRoundOne() {
@@ -86,7 +88,9 @@ describe('a run', () => {
     const { run, opened } = pairAtRoundOne();
     const effects = run.leave(opened[1].workerId);
     expect(leases(effects)).toEqual([]);
-    expect(effects).toEqual([{ type: 'tell', text: expect.stringContaining('4 streams wait') }]);
+    expect(decisions(effects)).toEqual([
+      { kind: 'workerLeft', worker: 'b', reason: 'crashed', lent: { streams: 0, workers: 0, uncovered: 4, pausedBy: [] } },
+    ]);
     expect(leases(run.count(opened[0]))[0].streams).toEqual(opened[1].streams);
   });
 
@@ -395,8 +399,9 @@ describe('deadlines', () => {
     const [steady, frozen] = opened;
     run.count(steady);
     run.pass(frozen.deadlineMs);
-    const texts = run.feed({ type: 'tick' }).flatMap((effect) => (effect.type === 'tell' ? [effect.text] : []));
-    expect(texts).toEqual([expect.stringMatching(/late: b.*4 streams lent to 1 worker/)]);
+    expect(decisions(run.feed({ type: 'tick' }))).toEqual([
+      { kind: 'late', workers: ['b'], lent: { streams: 4, workers: 1, uncovered: 0, pausedBy: [] } },
+    ]);
   });
 
   it('are counted from when a worker is done with what it still computes for the round before', () => {
@@ -658,5 +663,82 @@ describe('a reproducible run', () => {
     run.pass(50);
     run.count(opened[1]);
     expect(run.state.workers.get('a')!.pace).toMatchObject({ measured: true, charsPerSecond: (60 * 1000) / 150 });
+  });
+});
+
+describe('a decision', () => {
+  const lent = (streams: number, workers: number, over: Partial<Lent> = {}): Lent => ({
+    ...{ streams, workers, uncovered: 0, pausedBy: [] },
+    ...over,
+  });
+  /** `a` is done with its half of the round, `b` is not. */
+  function withOneBusy() {
+    const { run, opened } = pairAtRoundOne();
+    run.count(opened[0]);
+    const { leaseId, workerId } = opened[1];
+    return { run, busy: { leaseId, workerId }, deadlineMs: opened[1].deadlineMs };
+  }
+
+  it('names who paused the run and who resumed it, and what is lent from then on', () => {
+    const { run, opened } = pairAtRoundOne();
+    expect(decisions(run.feed({ type: 'pause', by: 'you' }))).toEqual([{ kind: 'paused', by: 'you' }]);
+    expect(decisions(run.leave(opened[1].workerId))).toMatchObject([{ lent: lent(0, 0, { uncovered: 4, pausedBy: ['you'] }) }]);
+    run.count(opened[0]);
+    expect(decisions(run.feed({ type: 'continue', by: 'you' }))).toEqual([{ kind: 'resumed', by: 'you', lent: lent(4, 1) }]);
+    expect(run.feed({ type: 'continue', by: 'you' })).toEqual([]);
+  });
+
+  it('tells late workers from stuck ones', () => {
+    const { run, deadlineMs } = withOneBusy();
+    run.pass(deadlineMs);
+    expect(decisions(run.feed({ type: 'tick' }))).toEqual([{ kind: 'late', workers: ['b'], lent: lent(4, 1) }]);
+    expect(decisions(run.feed({ type: 'tick' }))).toEqual([]);
+    run.pass(60_000);
+    expect(decisions(run.feed({ type: 'tick' }))).toEqual([
+      { kind: 'late', workers: ['a'], lent: lent(0, 0, { uncovered: 4 }) },
+      { kind: 'stuck', workers: ['a', 'b'], lent: lent(0, 0, { uncovered: 4 }) },
+    ]);
+  });
+
+  it('says why a worker that had leases left, and is not made when it had none', () => {
+    const { run, busy } = withOneBusy();
+    expect(decisions(run.leave(busy.workerId))).toEqual([
+      { kind: 'workerLeft', worker: 'b', reason: 'crashed', lent: lent(4, 1) },
+    ]);
+    expect(decisions(run.leave('nobody'))).toEqual([]);
+  });
+
+  it('says why a worker that had leases fetches a snapshot, and is not made when it had none', () => {
+    const { run, busy } = withOneBusy();
+    const input = { type: 'workerSyncing', workerId: busy.workerId, reason: 'missed an update' } as const;
+    expect(decisions(run.feed(input))).toEqual([
+      { kind: 'workerResynced', worker: 'b', reason: 'missed an update', lent: lent(4, 1) },
+    ]);
+    expect(decisions(run.feed(input))).toEqual([]);
+  });
+
+  it('tells a worker that pauses from one that gives a lease back', () => {
+    const paused = withOneBusy();
+    expect(decisions(paused.run.feed({ type: 'declined', ...paused.busy, code: 'paused', reason: 'on battery' }))).toEqual([
+      { kind: 'workerPaused', worker: 'b', reason: 'on battery', lent: lent(4, 1) },
+    ]);
+    const failed = withOneBusy();
+    expect(decisions(failed.run.feed({ type: 'declined', ...failed.busy, code: 'engine', reason: 'device lost' }))).toEqual([
+      { kind: 'declined', worker: 'b', code: 'engine', reason: 'device lost', lent: lent(4, 1) },
+    ]);
+  });
+
+  it('says what was wrong with a result, and is not made for one that only came too late', () => {
+    const { run, busy } = withOneBusy();
+    const rejected = { type: 'rejected', ...busy, round: 1, reason: 'digest' } as const;
+    expect(decisions(run.feed({ ...rejected, result: 'already_counted' }))).toEqual([]);
+    expect(decisions(run.feed({ ...rejected, result: 'replica_diverged' }))).toEqual([
+      { kind: 'rejected', worker: 'b', result: 'replica_diverged', reason: 'digest', lent: lent(0, 0) },
+    ]);
+  });
+
+  it('says that the round starts over', () => {
+    const { run } = pairAtRoundOne();
+    expect(decisions(run.feed({ type: 'reopen' }))).toEqual([{ kind: 'reopened', lent: lent(8, 2) }]);
   });
 });

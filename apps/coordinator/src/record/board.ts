@@ -3,6 +3,8 @@ import path from 'node:path';
 import { modelName } from '@troupe/config';
 import { brief } from '@troupe/protocol';
 import {
+  DECISION_KINDS,
+  type DecisionKind,
   type EvaluationPoint,
   type EventKind,
   type GradientFlow,
@@ -29,6 +31,8 @@ export interface Board {
   /** The newest on disk. */
   readonly checkpoint: { readonly round: number; readonly path: string } | undefined;
   readonly corpus: Told<'started'>['corpus'] | undefined;
+  /** How many of each kind, those among them that the log leaves out as repeats. */
+  readonly decisions: ReadonlyMap<DecisionKind, number>;
   note(event: RunEvent): void;
   noteFlow(flow: GradientFlow): void;
   /** Called after everything noted. */
@@ -60,6 +64,7 @@ class RunBoard implements Board {
   best: EvaluationPoint | undefined;
   checkpoint: Board['checkpoint'];
   corpus: Told<'started'>['corpus'] | undefined;
+  readonly decisions = new Map<DecisionKind, number>(DECISION_KINDS.map((kind) => [kind, 0]));
   readonly #options: BoardOptions;
   readonly #listeners: ((entry: HistoryEntry) => void)[] = [];
   readonly #repeats = createRepeats();
@@ -175,6 +180,7 @@ class RunBoard implements Board {
           event.change === 'refused' ? 'warn' : 'info',
         );
       case 'decision':
+        this.decisions.set(event.decision.kind, this.decisions.get(event.decision.kind)! + 1);
         return this.#logUnlessRepeated({ kind: 'decision', level: 'info', text: event.text });
       case 'control':
         return this.#log('control', event.text);

@@ -28,6 +28,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   addBusy(registry);
   new Gauge({ name: 'troupe_info', help: 'The run.', labelNames: ['run'], registers: [registry] }).set({ run: options.runId }, 1);
   addGauges(registry, options);
+  addDecisions(registry, board);
   board.watch(countWith(registry, options.roundCharacters));
   return { read: async () => ({ text: await registry.metrics(), type: registry.contentType }) };
 }
@@ -82,6 +83,19 @@ function addBusy(registry: Registry): void {
     collect() {
       this.reset();
       this.inc(performance.eventLoopUtilization().active / 1000);
+    },
+  });
+}
+
+function addDecisions(registry: Registry, { decisions }: Board): void {
+  new Counter({
+    name: 'troupe_decisions_total',
+    help: 'What the scheduler decided out of the ordinary, by kind.',
+    labelNames: ['kind'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [kind, count] of decisions) this.inc({ kind }, count);
     },
   });
 }

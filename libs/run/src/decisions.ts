@@ -1,0 +1,48 @@
+/** Texts for people, of what the scheduler decides. */
+import type { Decision, Lent, WaitReason } from '@troupe/scheduler';
+
+export type DecisionKind = Decision['kind'];
+
+const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind: K }>) => string } = {
+  paused: ({ by }) => `paused by ${by}: open leases still count, no new ones are dealt`,
+  resumed: ({ by, lent }) => [`resumed by ${by}`, ...(isNothing(lent) ? [] : [lentText(lent)])].join('; '),
+  late: ({ workers, lent }) => `late: ${workers.join(', ')}; ${lentText(lent)}`,
+  stuck: ({ workers, lent }) => `silent long after the deadline, sent a snapshot: ${workers.join(', ')}; ${lentText(lent)}`,
+  workerLeft: ({ worker, reason, lent }) => `${worker} left (${reason}); ${lentText(lent)}`,
+  workerResynced: ({ worker, reason, lent }) => `${worker} fetches a snapshot (${reason}); ${lentText(lent)}`,
+  workerPaused: ({ worker, reason, lent }) => `${worker} paused (${reason}); ${lentText(lent)}`,
+  declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
+  rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
+  reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
+};
+
+export const DECISION_KINDS = Object.keys(TEXTS) as readonly DecisionKind[];
+
+/** What happened and what follows from it, in one line. */
+export function decisionText(decision: Decision): string {
+  return (TEXTS[decision.kind] as (decision: Decision) => string)(decision);
+}
+
+const WAITING: Readonly<Record<WaitReason, string>> = {
+  noWorker: 'no worker is connected; the run continues when one joins',
+};
+
+export function waitingText(reason: WaitReason): string {
+  return WAITING[reason];
+}
+
+/** A run that has not started lends nothing, and nothing in it waits. */
+function isNothing({ streams, uncovered, pausedBy }: Lent): boolean {
+  return streams === 0 && uncovered === 0 && pausedBy.length === 0;
+}
+
+function lentText({ streams, workers, uncovered, pausedBy }: Lent): string {
+  if (streams > 0) return `${counted(streams, 'stream')} lent to ${counted(workers, 'worker')}`;
+  if (pausedBy.length > 0) return `nothing is lent while the run is paused by ${pausedBy.join(', ')}`;
+  if (uncovered > 0) return `${counted(uncovered, 'stream')} ${uncovered === 1 ? 'waits' : 'wait'} for a free worker`;
+  return 'every stream is counted or lent';
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,62 @@
+import type { Decision, Lent } from '@troupe/scheduler';
+import { describe, expect, it } from 'vitest';
+import { DECISION_KINDS, decisionText, waitingText } from '../src/index.js';
+
+const lent: Lent = { streams: 4, workers: 1, uncovered: 0, pausedBy: [] };
+
+const EXAMPLES: readonly (readonly [Decision, string])[] = [
+  [{ kind: 'paused', by: 'admin' }, 'paused by admin: open leases still count, no new ones are dealt'],
+  [{ kind: 'resumed', by: 'admin', lent }, 'resumed by admin; 4 streams lent to 1 worker'],
+  [{ kind: 'late', workers: ['a', 'b'], lent }, 'late: a, b; 4 streams lent to 1 worker'],
+  [
+    { kind: 'stuck', workers: ['a', 'b'], lent },
+    'silent long after the deadline, sent a snapshot: a, b; 4 streams lent to 1 worker',
+  ],
+  [{ kind: 'workerLeft', worker: 'a', reason: 'crashed', lent }, 'a left (crashed); 4 streams lent to 1 worker'],
+  [
+    { kind: 'workerResynced', worker: 'a', reason: 'missed an update', lent },
+    'a fetches a snapshot (missed an update); 4 streams lent to 1 worker',
+  ],
+  [{ kind: 'workerPaused', worker: 'a', reason: 'on battery', lent }, 'a paused (on battery); 4 streams lent to 1 worker'],
+  [
+    { kind: 'declined', worker: 'a', code: 'engine', reason: 'device lost', lent },
+    'a returned a lease (device lost); 4 streams lent to 1 worker',
+  ],
+  [
+    { kind: 'rejected', worker: 'a', result: 'not_finite', reason: 'NaN', lent },
+    'a result of a was rejected (NaN); 4 streams lent to 1 worker',
+  ],
+  [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
+];
+
+describe('the text of a decision', () => {
+  it.each(EXAMPLES)('of %o', (decision, text) => {
+    expect(decisionText(decision)).toBe(text);
+  });
+
+  it('has an example of every kind here', () => {
+    expect(EXAMPLES.map(([{ kind }]) => kind).toSorted()).toEqual(DECISION_KINDS.toSorted());
+  });
+
+  it.each<[string, Partial<Lent>, string]>([
+    ['what was lent', { streams: 8, workers: 2 }, '8 streams lent to 2 workers'],
+    ['one stream', { streams: 1, workers: 1 }, '1 stream lent to 1 worker'],
+    ['what was lent although some is left', { streams: 8, workers: 2, uncovered: 3 }, '8 streams lent to 2 workers'],
+    ['that nobody is free', { uncovered: 3 }, '3 streams wait for a free worker'],
+    ['that nobody is free for one', { uncovered: 1 }, '1 stream waits for a free worker'],
+    ['who holds the run back', { uncovered: 3, pausedBy: ['a', 'b'] }, 'nothing is lent while the run is paused by a, b'],
+    ['that nothing is left to lend', {}, 'every stream is counted or lent'],
+  ])('says %s', (_, over, text) => {
+    const nothing: Lent = { streams: 0, workers: 0, uncovered: 0, pausedBy: [] };
+    expect(decisionText({ kind: 'reopened', lent: { ...nothing, ...over } }).split('; ')[1]).toBe(text);
+  });
+
+  it('says nothing of streams when a run is resumed before it starts', () => {
+    const nothing: Lent = { streams: 0, workers: 0, uncovered: 0, pausedBy: [] };
+    expect(decisionText({ kind: 'resumed', by: 'admin', lent: nothing })).toBe('resumed by admin');
+  });
+});
+
+it('says what a run waits for', () => {
+  expect(waitingText('noWorker')).toBe('no worker is connected; the run continues when one joins');
+});
