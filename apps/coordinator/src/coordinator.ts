@@ -11,8 +11,8 @@ import { createMemoryPair } from '@troupe/transport/memory';
 import { attachWebSocket, connectWebSocket, listenHttp, type AttachOptions } from '@troupe/transport/websocket';
 import { createCheckpointWriter } from './checkpoints.js';
 import { createGradientFlows } from './gradient-flows.js';
-import { addressesOf, isEverywhere, isLoopback, type Site } from './addresses.js';
-import { watchCertificate, type Certificate } from './certificate.js';
+import { addressesOf, isEverywhere, isLoopback, type Site } from './server/addresses.js';
+import { watchCertificate, type Certificate } from './server/certificate.js';
 import { prepare, type Preparation } from './preparation.js';
 import { createBoard, type Board } from './record/board.js';
 import { openHistory } from './record/history-file.js';
@@ -22,13 +22,13 @@ import { ofOthers, withoutFloods, type Report } from './reporter.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { createApi } from './web/api.js';
-import { createWebServer, loadPages, type WebServer, type Routes } from './web/server.js';
+import { createWebServer, loadPages, type WebServer, type Routes } from './server/server.js';
 import { createAuth } from './web/auth.js';
 import { createLiveLink } from './web/live.js';
 import { createMetrics } from './web/metrics.js';
 import { createPlayground } from './web/playground.js';
 import { joinLink, runView } from './web/views.js';
-import { createForwarded } from './web/forwarded.js';
+import { createForwarded } from './server/forwarded.js';
 
 /** Between two looks at the files of the certificate. */
 const CERTIFICATE_MS = 5_000;

@@ -5,7 +5,7 @@ import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
 import { loadCorpus } from '@troupe/corpus/node';
-import { readCertificate, type Certificate } from './certificate.js';
+import { readCertificate, type Certificate } from './server/certificate.js';
 import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
 

@@ -9,7 +9,7 @@ import type { PastRuns } from '../record/past-runs.js';
 import type { Report } from '../reporter.js';
 import { createControl, type ControlOptions } from './control.js';
 import { bearer, type Auth, type Need } from './auth.js';
-import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from './http.js';
+import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from '../server/http.js';
 import type { Metrics } from './metrics.js';
 import { openapi } from './openapi.js';
 import type { Playground } from './playground.js';

@@ -4,8 +4,8 @@ import { isIP } from 'node:net';
 import os from 'node:os';
 import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
-import { ApiFailure } from './http.js';
-import type { Forwarded } from './forwarded.js';
+import { ApiFailure } from '../server/http.js';
+import type { Forwarded } from '../server/forwarded.js';
 
 /** `worker`: joins, and sees what volunteers see. */
 export type Need = 'worker' | Access;

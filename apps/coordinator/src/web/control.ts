@@ -4,7 +4,7 @@ import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
 import type { Report } from '../reporter.js';
-import { ApiFailure } from './http.js';
+import { ApiFailure } from '../server/http.js';
 
 const reason = v.optional(v.pipe(v.string(), v.maxLength(LIMITS.reasonLength)));
 const workerId = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));

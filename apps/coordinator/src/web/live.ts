@@ -6,8 +6,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { ApiFailure } from './http.js';
-import type { Forwarded } from './forwarded.js';
+import { ApiFailure } from '../server/http.js';
+import type { Forwarded } from '../server/forwarded.js';
 
 /** Four messages a second at most. */
 const TURN_MS = 250;

@@ -3,7 +3,7 @@ import { CorpusError, type Vocabulary } from '@troupe/corpus';
 import { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, type PlayMessage } from '@troupe/run';
 import * as v from 'valibot';
 import type { PlaySettings, SideThread } from '../side-jobs.js';
-import { ApiFailure } from './http.js';
+import { ApiFailure } from '../server/http.js';
 
 /** Requests that wait for their turn. */
 const MAX_WAITING = 8;

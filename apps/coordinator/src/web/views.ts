@@ -5,7 +5,7 @@ import { modelName } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
 import type { Access, RunFacts, RunHistory, RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
-import type { Forwarded } from './forwarded.js';
+import type { Forwarded } from '../server/forwarded.js';
 
 const MAX_CURVE_POINTS = 200;
 

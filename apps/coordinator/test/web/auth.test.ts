@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { bearer, createAuth } from '../../src/web/auth.js';
-import { createForwarded } from '../../src/web/forwarded.js';
+import { createForwarded } from '../../src/server/forwarded.js';
 
 const SECRETS = {
   token: 'worker secret',

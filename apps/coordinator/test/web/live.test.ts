@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ApiFailure } from '../../src/web/http.js';
+import { ApiFailure } from '../../src/server/http.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
-import { createForwarded } from '../../src/web/forwarded.js';
+import { createForwarded } from '../../src/server/forwarded.js';
 import { openViewer } from '../running.js';
 
 let server: Server;

@@ -1,7 +1,7 @@
 /** Certificates for tests, made by openssl. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import type { CertificateFiles } from '../src/settings.js';
+import type { CertificateFiles } from '../../src/settings.js';
 
 export function hasOpenssl(): boolean {
   try {

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadSite } from '../../src/web/static-site.js';
+import { loadSite } from '../../src/server/static-site.js';
 
 let folder: string;
 let server: Server;

@@ -2,10 +2,10 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readCertificate, watchCertificate, type Certificate } from '../src/certificate.js';
-import type { CertificateFiles, SettingsError } from '../src/settings.js';
+import { readCertificate, watchCertificate, type Certificate } from '../../src/server/certificate.js';
+import type { CertificateFiles, SettingsError } from '../../src/settings.js';
 import { hasOpenssl, makeCertificate } from './certificates.js';
-import { scratch } from './running.js';
+import { scratch } from '../running.js';
 
 let folder = '';
 let lab: CertificateFiles;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addressesOf, isLoopback, type Site } from '../src/addresses.js';
+import { addressesOf, isLoopback, type Site } from '../../src/server/addresses.js';
 
 const LAN = '192.168.1.20';
 const of = (site: Partial<Site>) =>

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { createForwarded } from '../../src/web/forwarded.js';
+import { createForwarded } from '../../src/server/forwarded.js';
 
 const PROXY = '10.0.0.1';
 const request = (headers: Record<string, string>, encrypted?: boolean): IncomingMessage =>

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
-import { SettingsError, type CertificateFiles } from './settings.js';
+import { SettingsError, type CertificateFiles } from '../settings.js';
 
 export interface Certificate {
   /** PEM. */

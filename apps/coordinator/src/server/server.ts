@@ -5,12 +5,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/protocol';
-import type { Certificate } from '../certificate.js';
+import type { Certificate } from './certificate.js';
 import type { Report } from '../reporter.js';
-import { fail, type Api } from './api.js';
-import type { Auth } from './auth.js';
+import { fail, type Api } from '../web/api.js';
+import type { Auth } from '../web/auth.js';
 import { ApiFailure, sendText } from './http.js';
-import type { LiveLink } from './live.js';
+import type { LiveLink } from '../web/live.js';
 import { loadSite, type StaticSite } from './static-site.js';
 
 export interface WebServer {
