@@ -2,6 +2,8 @@
 import type { Training } from '@troupe/conductor';
 import type { Batch } from '@troupe/model';
 import type { GradientFlow } from '@troupe/run';
+import type { Board } from './record/board.js';
+import type { Report } from './reporter.js';
 import type { SideThread } from './side-jobs.js';
 
 const MAX_STREAMS = 4;
@@ -12,6 +14,25 @@ const MAX_OVERRUN = 5;
 /** Between two of them at least; and this many times as long as the last one took. */
 const REST_MS = 5_000;
 const REST_FACTOR = 20;
+
+export interface FlowWatch {
+  readonly side: Pick<SideThread, 'flow'>;
+  readonly board: Pick<Board, 'watch' | 'noteFlow'>;
+  readonly report: Report;
+  /** Aborts when the run is over. */
+  readonly over: AbortSignal;
+}
+
+/** Computes a gradient flow now and then for as long as the run goes on, and notes it on the board. */
+export function watchGradientFlow(training: Training, { side, board, report, over }: FlowWatch): void {
+  const failed = ({ message }: Error): void => {
+    if (!over.aborted) report({ event: 'note', level: 'warn', text: `the gradient flow was left out: ${message}` });
+  };
+  const flows = createGradientFlows(training, side, (flow) => board.noteFlow(flow), failed);
+  board.watch((entry) => {
+    if (entry.type === 'round') flows.onRound(entry.point.round);
+  });
+}
 
 export interface GradientFlows {
   /** A round was completed, and the next is about to be computed; never waits. */

@@ -5,7 +5,6 @@ import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
 import { loadCorpus } from '@troupe/corpus/node';
-import { readCertificate, type Certificate } from './server/certificate.js';
 import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
 
@@ -18,15 +17,12 @@ export interface Preparation {
   readonly resumedFrom: string | undefined;
   /** Where the best checkpoint so far is; after a resume. */
   readonly bestPath: string | undefined;
-  /** To be shown; undefined = plain http. */
-  readonly certificate: Certificate | undefined;
   /** Newer checkpoints that could not be read. */
   readonly warnings: readonly Error[];
 }
 
 /** @throws SettingsError, CorpusError, CheckpointError */
 export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Preparation> {
-  const certificate = settings.tls && (await readCertificate(settings.tls));
   const resumed = settings.resume ? await runToResume(settings) : undefined;
   const checkpoint = resumed?.stored.checkpoint;
   const name = checkpoint && !settings.given.has('--corpus') ? checkpoint.corpus.name : settings.corpus;
@@ -63,7 +59,6 @@ export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal
   return {
     training,
     evaluateEvery,
-    certificate,
     folder: resumed?.folder ?? (await folderForNewRun(settings)),
     resumedFrom: resumed?.stored.path,
     bestPath: resumed && (await rememberBest(training, resumed.folder)),

@@ -2,7 +2,6 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { SettingsError, type CertificateFiles } from '../settings.js';
 
@@ -18,14 +17,16 @@ export interface Certificate {
   covers(name: string): boolean;
 }
 
-type Texts = Pick<Certificate, 'cert' | 'key'>;
+/** What is in the two files. */
+export type CertificateTexts = Pick<Certificate, 'cert' | 'key'>;
 
 /** @throws SettingsError `no_certificate`, `bad_certificate`, `bad_key` or `key_mismatch` */
 export async function readCertificate(files: CertificateFiles): Promise<Certificate> {
   return parseCertificate(files, await readTexts(files));
 }
 
-async function readTexts(files: CertificateFiles): Promise<Texts> {
+/** @throws SettingsError `no_certificate` */
+export async function readTexts(files: CertificateFiles): Promise<CertificateTexts> {
   const [cert, key] = await Promise.all([readText('--tls-cert', files.cert), readText('--tls-key', files.key)]);
   return { cert, key };
 }
@@ -42,7 +43,8 @@ async function readText(flag: string, file: string): Promise<string> {
   }
 }
 
-function parseCertificate(files: CertificateFiles, { cert, key }: Texts): Certificate {
+/** @throws SettingsError `bad_certificate`, `bad_key` or `key_mismatch` */
+export function parseCertificate(files: CertificateFiles, { cert, key }: CertificateTexts): Certificate {
   const parsed = parse(cert, files.cert);
   if (!parsed.checkPrivateKey(parseKey(key, files.key))) {
     throw new SettingsError(
@@ -104,54 +106,4 @@ function namesOf({ subjectAltName = '' }: X509Certificate): string[] {
       .filter((entry) => entry.startsWith(kind))
       .map((entry) => entry.slice(kind.length).toLowerCase());
   return [...of('DNS:').filter((name) => /^[^*"\s]+$/.test(name)), ...of('IP Address:')];
-}
-
-export interface CertificateWatch {
-  readonly everyMs: number;
-  /** Aborts when nobody needs to know any more. */
-  readonly signal: AbortSignal;
-  onRenewed(certificate: Certificate): void;
-  /** What is on disk is of no use; told once for what lies there. The one in use stays. */
-  onBroken(error: SettingsError): void;
-}
-
-/**
- * Looks at the files again and again. Reading two small files beats being notified: it finds what a link leads to after it was turned,
- * and what came over a network.
- */
-export async function watchCertificate(files: CertificateFiles, first: Certificate, watch: CertificateWatch): Promise<void> {
-  let inUse = signatureOf(first);
-  let [suspect, told] = ['', ''];
-  for (;;) {
-    await sleep(watch.everyMs, undefined, { signal: watch.signal, ref: false });
-    const found = await look(files);
-    if (found.signature === inUse) continue;
-    if ('certificate' in found) {
-      inUse = found.signature;
-      watch.onRenewed(found.certificate);
-    } else if (found.signature === suspect && found.signature !== told) {
-      told = found.signature;
-      watch.onBroken(found.error);
-    }
-    // Between the writing of the one file and that of the other nothing is wrong yet.
-    suspect = found.signature;
-  }
-}
-
-type Found = { readonly signature: string } & ({ readonly certificate: Certificate } | { readonly error: SettingsError });
-
-async function look(files: CertificateFiles): Promise<Found> {
-  let signature = 'unread';
-  try {
-    const texts = await readTexts(files);
-    signature = signatureOf(texts);
-    return { signature, certificate: parseCertificate(files, texts) };
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    return { signature, error };
-  }
-}
-
-function signatureOf({ cert, key }: Texts): string {
-  return `${cert}\n${key}`;
 }

@@ -1,5 +1,6 @@
 /** What every answer of the HTTP API has in common. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { ApiError } from '@troupe/run';
@@ -103,4 +104,11 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   } catch {
     throw new ApiFailure(400, 'bad_json', 'the body is not JSON', 'Send a JSON object; see /api/openapi.json.');
   }
+}
+
+/** Answers a request to upgrade with an HTTP status, "403 Forbidden", instead of a WebSocket. */
+export function refuseUpgrade(socket: Duplex, status: string): void {
+  // The client may be gone already; then there is nobody to tell.
+  socket.on('error', () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -1,164 +1,116 @@
-/** One HTTP server for everything: pages, API, and the WebSockets of workers and viewers. */
-import { createServer, Server, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import { LIMITS } from '@troupe/protocol';
+/** The server of a coordinator: its ports, its certificate and what is mounted where. It knows nothing of runs. */
+import type { IncomingMessage } from 'node:http';
+import { addressesOf, isEverywhere, isLoopback, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
-import type { Report } from '../reporter.js';
-import { fail, type Api } from '../web/api.js';
-import type { Auth } from '../web/auth.js';
-import { ApiFailure, sendText } from './http.js';
-import type { LiveLink } from '../web/live.js';
-import { loadSite, type StaticSite } from './static-site.js';
+import { createForwarded, type Forwarded } from './forwarded.js';
+import { createMounts, type MountSlot } from './mounts.js';
+import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
+import { createSiteCheck, type SiteCheck } from './site-check.js';
 
-export interface WebServer {
-  /** To be listened with; speaks https where there is a certificate. */
-  readonly server: Server;
-  /** The same in plain, for workers that this machine alone can start: to be listened with on the loopback, or not at all. */
-  readonly local: Server;
-  /** For WebSockets of workers to be attached to: what comes in at `server` and is no viewer's arrives here. It never listens. */
-  readonly links: Server;
-  /** As shown now. */
-  readonly certificate: Certificate | undefined;
-  /** Shown from now on; links that are open go on with the one before. */
-  renew(certificate: Certificate): void;
-  /** From now on pages and API answer; until then whoever comes is asked to come again. */
-  open(routes: Routes): void;
+export interface ServerOptions {
+  /** Names of this server besides its own, in lower case; `*` allows any. */
+  readonly allowedHosts: readonly string[];
+  /** Every client is a proxy of ours, whose forwarded headers hold. */
+  readonly behindProxy: boolean;
+  /** Undefined = plain http. */
+  readonly certificate?: Certificate | undefined;
+}
+
+/** Where something is mounted, as it sees it itself. */
+export interface MountPoint {
+  /** "" at the root, else "/one": what comes before all paths of the mount. */
+  readonly prefix: string;
+  readonly forwarded: Forwarded;
+  readonly checkSite: SiteCheck;
+  /** With the prefix, and without a slash at the end. Only once the server listens. */
+  addresses(): MountAddresses;
+  /** The address of the mount for links that the sender of a request may pass on: "https://lab.example/one". */
+  addressFor(request: IncomingMessage): string;
+}
+
+export interface MountAddresses extends Addresses {
+  /** "wss://0.0.0.0:7070/one": where the server listens. */
+  readonly address: string;
+  /** The same on the port without TLS, where there is one. */
+  readonly localAddress: string | undefined;
+}
+
+export interface Mount extends MountPoint, MountSlot {}
+
+export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
+  /** Takes a path for one run, which is then reached there and nowhere else. @throws RangeError when it is malformed or taken */
+  mount(prefix: string): Mount;
+  /** @throws TransportError `port_in_use`, `refused` or `invalid_address` */
+  listen(options: ListenOptions): Promise<void>;
   close(): void;
 }
 
-export interface Routes {
-  readonly auth: Auth;
-  readonly api: Api;
-  readonly live: LiveLink;
-  readonly dashboard: StaticSite | undefined;
-  readonly volunteer: StaticSite | undefined;
-}
-
-/** Where the builds of the two pages are, seen from dist/web and src/web alike. */
-const built = (folder: string): string => fileURLToPath(new URL(`../../../${folder}`, import.meta.url));
-
-export async function loadPages(): Promise<Pick<Routes, 'dashboard' | 'volunteer'>> {
-  const [dashboard, volunteer] = await Promise.all([loadSite(built('dashboard/dist')), loadSite(built('volunteer/dist'))]);
-  return { dashboard, volunteer };
-}
-
-/** Whoever does not shake hands by then is let go. */
-const HANDSHAKE_MS = 10_000;
-
-export function createWebServer(report: Report, first?: Certificate): WebServer {
-  let routes: Routes | undefined;
-  let certificate = first;
-  const links = new Server();
-  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    const answering = routes ? answer(routes, request, response) : notYet(request, response);
-    answering.catch((error: unknown) => fail(error, request, response, report)).catch(() => response.destroy());
+export function createWebServer(options: ServerOptions): WebServer {
+  const forwarded = createForwarded(options.behindProxy);
+  const mounts = createMounts(forwarded);
+  const ports = createPorts(mounts, options.certificate);
+  const certified = (): readonly string[] => ports.certificate?.names ?? [];
+  const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
+  let listening: (Listening & { readonly host: string }) | undefined;
+  const reach = (): Reach => {
+    if (!listening) throw new Error('a server has no address before it listens');
+    const { address, localAddress, host } = listening;
+    const site = { ...options, host: withPortOf(address, host), certificate: ports.certificate };
+    return reachOf(site, address, localAddress);
   };
-  const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    if (pathOf(request) === '/live' && routes) upgrade(routes, request, socket, head);
-    else links.emit('upgrade', request, socket, head);
-  };
-  const secure = first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: HANDSHAKE_MS }, onRequest);
-  const local = createServer(onRequest);
-  const server = secure ?? createServer(onRequest);
-  const dropHandshakes = secure ? watchHandshakes(secure) : () => undefined;
-  for (const one of [server, local]) {
-    // Of every worker two, and viewers and those who look in.
-    one.maxConnections = 2 * LIMITS.workers + 2_000;
-    one.on('upgrade', onUpgrade);
-  }
   return {
-    server,
-    local,
-    links,
     get certificate() {
-      return certificate;
+      return ports.certificate;
     },
-    renew(renewed) {
-      certificate = renewed;
-      secure?.setSecureContext({ cert: renewed.cert, key: renewed.key });
+    renew: (certificate) => ports.renew(certificate),
+    mount(prefix) {
+      const { open, close } = mounts.add(prefix);
+      const addresses = (): MountAddresses => below(prefix, reach());
+      const addressFor = (request: IncomingMessage): string => originFor(request, forwarded, reach()) + prefix;
+      return { prefix, open, close, forwarded, checkSite, addresses, addressFor };
     },
-    open(opened) {
-      routes = opened;
+    async listen(how) {
+      listening = { ...(await ports.listen(how)), host: how.host };
     },
     close() {
-      routes?.live.close('the run is over');
-      for (const one of [server, local]) {
-        one.close();
-        one.closeAllConnections();
-      }
-      dropHandshakes();
+      mounts.close('the server ends');
+      ports.close();
     },
   };
 }
 
-/** A server knows no connections that have not shaken hands yet, and would be kept from its end by them. @returns what lets them go */
-function watchHandshakes(server: Server): () => void {
-  const shaking = new Map<string, Socket>();
-  const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
-  server.on('connection', (socket: Socket) => {
-    const key = keyOf(socket);
-    shaking.set(key, socket);
-    socket.once('close', () => shaking.delete(key));
-  });
-  server.on('secureConnection', (socket: Socket) => shaking.delete(keyOf(socket)));
-  return () => shaking.forEach((socket) => socket.destroy());
+/** How the server itself is reached. */
+interface Reach extends MountAddresses {
+  /** It listens on all addresses of this machine. */
+  readonly everywhere: boolean;
 }
 
-function pathOf({ url = '/' }: IncomingMessage): string {
-  return url.split('?', 1)[0];
+function reachOf(site: Site, address: string, localAddress: string | undefined): Reach {
+  return {
+    ...addressesOf(site),
+    address: `${site.certificate ? 'wss' : 'ws'}://${address}`,
+    localAddress: localAddress === undefined ? undefined : `ws://${localAddress}`,
+    everywhere: isEverywhere(withoutPort(site.host)),
+  };
 }
 
-function notYet(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const headers = { 'retry-after': '1' };
-  return sendText(request, response, 'The run is about to start.\n', { status: 503, headers });
+/** The host as it was given, which may be a name, with the port that was taken: "localhost:7070". */
+function withPortOf(address: string, host: string): string {
+  const [port] = /:\d+$/.exec(address)!;
+  return `${host.includes(':') ? `[${host}]` : host}${port}`;
 }
 
-async function answer(
-  { auth, api, dashboard, volunteer }: Routes,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const pathname = pathOf(request);
-  const query = new URLSearchParams(request.url?.slice(pathname.length) ?? '');
-  if (await api.answer(pathname, query, request, response)) return;
-  auth.checkSite(request);
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD');
-    return sendText(request, response, 'Only GET is for this path.\n', { status: 405 });
-  }
-  if (pathname === '/join') {
-    response.writeHead(308, { location: '/join/' }).end();
-    return;
-  }
-  const ofVolunteer = pathname.startsWith('/join/');
-  const site = ofVolunteer ? volunteer : dashboard;
-  const within = ofVolunteer ? pathname.slice('/join'.length) : pathname;
-  if (site?.answer(within, request, response)) return;
-  if (site === undefined && within === '/') return sendText(request, response, NOT_BUILT);
-  return sendText(request, response, 'There is nothing here. The dashboard is at /, the page for volunteers at /join/.\n', {
-    status: 404,
-  });
+function below(prefix: string, { address, localAddress, here, outside }: MountAddresses): MountAddresses {
+  return {
+    address: address + prefix,
+    localAddress: localAddress === undefined ? undefined : localAddress + prefix,
+    here: here + prefix,
+    outside: outside + prefix,
+  };
 }
 
-const NOT_BUILT = [
-  'This is a Troupe coordinator, and it is at work. Its pages were not built.',
-  '',
-  'Run "npm run build" in the folder of the project, and start the coordinator anew.',
-  'Until then /api/run says how the run stands.',
-  '',
-].join('\n');
-
-function upgrade({ auth, live }: Routes, request: IncomingMessage, socket: Duplex, head: Buffer): void {
-  try {
-    auth.checkSite(request);
-  } catch (error) {
-    if (!(error instanceof ApiFailure)) throw error;
-    socket.on('error', () => socket.destroy());
-    socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
-    return;
-  }
-  live.upgrade(request, socket, head);
+/** As the sender reached us; but "localhost" in a link leads other machines to themselves. */
+function originFor(request: IncomingMessage, forwarded: Forwarded, { everywhere, outside }: Reach): string {
+  const host = forwarded.host(request) || 'localhost';
+  return everywhere && isLoopback(withoutPort(host)) ? outside : `${forwarded.scheme(request)}://${host}`;
 }

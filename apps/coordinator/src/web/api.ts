@@ -1,17 +1,17 @@
 /** The routes of the HTTP API; openapi.ts says the same for whoever writes to it. */
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
 import type { PastRuns } from '../record/past-runs.js';
-import type { Report } from '../reporter.js';
 import { createControl, type ControlOptions } from './control.js';
 import { bearer, type Auth, type Need } from './auth.js';
-import { API_HEADERS, ApiFailure, readJson, sendFailure, sendJson, sendText } from '../server/http.js';
+import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
+import type { Exchange } from '../server/mounts.js';
+import type { MountPoint } from '../server/server.js';
 import type { Metrics } from './metrics.js';
-import { openapi } from './openapi.js';
+import { openapiAt } from './openapi.js';
 import type { Playground } from './playground.js';
 import { runFacts, type ViewSource } from './views.js';
 
@@ -21,6 +21,7 @@ const MAX_POINTS = 20_000;
 export interface ApiParts extends ViewSource, ControlOptions {
   readonly conductor: ControlOptions['conductor'];
   readonly auth: Auth;
+  readonly mount: MountPoint;
   readonly metrics: Metrics;
   readonly playground: Playground;
   readonly pastRuns: PastRuns;
@@ -28,10 +29,7 @@ export interface ApiParts extends ViewSource, ControlOptions {
   readonly over: AbortSignal;
 }
 
-interface Call {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly query: URLSearchParams;
+interface Call extends Exchange {
   readonly access: readonly Access[];
 }
 
@@ -43,57 +41,37 @@ interface Route {
 
 export interface Api {
   readonly paths: readonly string[];
-  /** @returns false when the path is none of the API's */
-  answer(pathname: string, query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<boolean>;
+  /** @returns false when the path is none of the API's. @throws ApiFailure */
+  answer(exchange: Exchange): Promise<boolean>;
 }
 
 export function createApi(parts: ApiParts): Api {
   const routes = new Map(Object.entries(routesOf(parts)));
   return {
     paths: [...routes.keys()],
-    async answer(pathname, query, request, response) {
-      const route = routes.get(pathname);
-      if (!route && pathname !== '/api' && !pathname.startsWith('/api/')) return false;
-      try {
-        if (!route) throw new ApiFailure(404, 'no_such_path', `there is nothing at ${pathname}`, 'See /api/openapi.json.');
-        await follow(route, parts.auth, { request, response, query });
-      } catch (error) {
-        await fail(error, request, response, parts.report);
+    async answer(exchange) {
+      const { path } = exchange;
+      const route = routes.get(path);
+      if (route) await follow(route, parts, exchange);
+      else if (path === '/api' || path.startsWith('/api/')) {
+        throw new ApiFailure(404, 'no_such_path', `there is nothing at ${path}`, 'See /api/openapi.json.');
       }
-      return true;
+      return route !== undefined;
     },
   };
 }
 
-async function follow(route: Route, auth: Auth, call: Omit<Call, 'access'>): Promise<void> {
+async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): Promise<void> {
   const { method = 'GET' } = call.request;
   const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
   // Whether we live is asked by whatever keeps us alive, under any name.
-  if (route.need !== 'nobody') auth.checkSite(call.request);
+  if (route.need !== 'nobody') mount.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
     throw new ApiFailure(405, 'wrong_method', `${method} is not for this path`, `Use ${allowed[0]}.`);
   }
   const access = route.need === 'nobody' ? [] : auth.admit(bearer(call.request), route.need);
   await route.answer({ ...call, access });
-}
-
-/** What was not foreseen is told without its details to whoever asked, and with them to whoever runs this. */
-export async function fail(error: unknown, request: IncomingMessage, response: ServerResponse, report: Report): Promise<void> {
-  // That someone goes away while asking is no failure.
-  const foreseen = error instanceof ApiFailure || request.destroyed || response.destroyed;
-  if (!foreseen) report({ event: 'note', level: 'warn', text: `a request failed: ${(error as Error).message}` });
-  if (response.headersSent || response.destroyed) {
-    response.destroy();
-    return;
-  }
-  const unforeseen = new ApiFailure(
-    500,
-    'internal',
-    'the coordinator could not answer',
-    'This is a bug in Troupe: please report it.',
-  );
-  await sendFailure(request, response, error instanceof ApiFailure ? error : unforeseen);
 }
 
 function routesOf(parts: ApiParts): Record<string, Route> {
@@ -112,7 +90,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
       const { text, type } = await metrics.read();
       await sendText(request, response, text, { type });
     }),
-    '/api/openapi.json': json('nobody', () => openapi),
+    '/api/openapi.json': json('nobody', () => openapiAt(parts.mount.prefix)),
     '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),
@@ -176,9 +154,9 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
   else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
 }
 
-async function streamSample({ playground, over, forwarded }: ApiParts, { request, response }: Call): Promise<void> {
+async function streamSample({ playground, over, mount }: ApiParts, { request, response }: Call): Promise<void> {
   const body = await readJson(request);
-  const caller = `${bearer(request) ?? ''} ${forwarded.address(request)}`;
+  const caller = `${bearer(request) ?? ''} ${mount.forwarded.address(request)}`;
   const write = playground.prepare(body, caller);
   const gone = new AbortController();
   const leave = (): void => gone.abort(new Error('nobody waits for it any more'));

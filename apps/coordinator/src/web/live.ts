@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { ApiFailure } from '../server/http.js';
+import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import type { Forwarded } from '../server/forwarded.js';
 
 /** Four messages a second at most. */
@@ -95,8 +95,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       const from = forwarded.address(request);
       const alike = [...strangers.values()].filter((address) => address === from);
       if (sockets.size >= MAX_VIEWERS || alike.length >= MAX_STRANGERS) {
-        socket.on('error', () => socket.destroy());
-        socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+        refuseUpgrade(socket, '503 Service Unavailable');
         return;
       }
       upgrader.handleUpgrade(request, socket, head, (open) => greet(open, request));

@@ -348,3 +348,8 @@ export const openapi = {
     },
   },
 };
+
+/** The description of an API that is mounted at that prefix. */
+export function openapiAt(prefix: string): object {
+  return prefix === '' ? openapi : { ...openapi, servers: [{ url: prefix }] };
+}

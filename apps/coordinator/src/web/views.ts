@@ -5,7 +5,7 @@ import { modelName } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
 import type { Access, RunFacts, RunHistory, RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
-import type { Forwarded } from '../server/forwarded.js';
+import type { RunLinks } from './paths.js';
 
 const MAX_CURVE_POINTS = 200;
 
@@ -16,11 +16,7 @@ export interface ViewSource {
   /** [P] */
   readonly parameters: number;
   readonly organizer: string | undefined;
-  /** Of workers. */
-  readonly token: string;
-  readonly forwarded: Forwarded;
-  /** By which other machines reach us, "http://10.0.0.1:7070"; undefined = as whoever asks does. */
-  outside(): string | undefined;
+  readonly links: Pick<RunLinks, 'joinLink'>;
 }
 
 /** @param request says by what name whoever asks has reached us, which is what the link for volunteers goes by */
@@ -49,7 +45,7 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
     ...(best === undefined ? {} : { best }),
     ...(latest === undefined ? {} : { latest }),
     ...(validated === undefined ? {} : { validated }),
-    ...(admin ? { joinLink: joinLink(pageOrigin(request, source), source.token) } : {}),
+    ...(admin ? { joinLink: source.links.joinLink(request) } : {}),
     ...(admin && checkpoint ? { checkpoint } : {}),
   };
 }
@@ -81,17 +77,4 @@ function lossCurve(history: RunHistory): RunFacts['lossHistory'] {
   const curve = round.map((at, i) => [at, smoothedLoss[i]] as const);
   curves.set(history, { lastRound, curve });
   return curve;
-}
-
-/** The token stands in the fragment, which browsers keep to themselves. */
-export function joinLink(origin: string, token: string): string {
-  return `${origin}/join/#token=${encodeURIComponent(token)}`;
-}
-
-/** A link with "localhost" in it is of no use to others, when we can be reached from outside. */
-function pageOrigin(request: IncomingMessage, { forwarded, outside }: ViewSource): string {
-  const host = forwarded.host(request) || 'localhost';
-  const name = host.replace(/:\d+$/, '');
-  const local = name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
-  return (local ? outside() : undefined) ?? `${forwarded.scheme(request)}://${host}`;
 }

@@ -1,0 +1,59 @@
+/** The record of one run: what it reports goes to whoever started it, to its history on disk and to its pages. */
+import type { Preparation } from '../preparation.js';
+import { ofOthers, withoutFloods, type Report } from '../reporter.js';
+import type { Settings } from '../settings.js';
+import { createBoard, type Board } from './board.js';
+import { openHistory, type OpenedHistory } from './history-file.js';
+import { createTensorBoard } from './tensorboard.js';
+
+export interface RunRecord {
+  readonly board: Board;
+  /** What the run itself has to say. */
+  readonly report: Report;
+  /** What goes wrong with links and requests of others, who can cause it as often as they like. */
+  readonly troubles: Report;
+}
+
+/** @param tell hears every event as well: the program that started the run */
+export async function openRecord(
+  settings: Pick<Settings, 'name' | 'tensorboard'>,
+  prepared: Preparation,
+  tell: Report,
+): Promise<RunRecord> {
+  const failed = (what: string) => (error: Error) =>
+    tell({
+      event: 'note',
+      level: 'warn',
+      text: `${what} cannot be kept on disk: ${error.message}`,
+      remedy: 'Training goes on without.',
+    });
+  const { training, folder, resumedFrom } = prepared;
+  const resumedAt = resumedFrom === undefined ? undefined : training.round;
+  const opened = await openHistory(folder, resumedAt, failed('the history of the run'));
+  const tensorboard = settings.tensorboard
+    ? createTensorBoard(folder, training.round, () => Date.now() / 1000, failed('figures for TensorBoard'))
+    : undefined;
+  const board = createBoard({ ...boardOptions(prepared, opened), name: settings.name, tensorboard });
+  const record: Report = (event) => {
+    tell(event);
+    try {
+      board.note(event);
+    } catch (error) {
+      // A record that fails is no reason to fail.
+      failed('the record of the run')(error as Error);
+    }
+  };
+  const sinceStartMs = (): number => performance.now();
+  return { board, report: withoutFloods(record, sinceStartMs), troubles: ofOthers(record, sinceStartMs) };
+}
+
+function boardOptions({ training, resumedFrom }: Preparation, { history, file }: OpenedHistory) {
+  return {
+    runId: training.runId,
+    history,
+    file,
+    best: training.history.best,
+    checkpoint: resumedFrom === undefined ? undefined : { round: training.round, path: resumedFrom },
+    now: () => Date.now(),
+  };
+}

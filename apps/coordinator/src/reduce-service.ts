@@ -1,0 +1,50 @@
+/** The all-reduce of one run: a service of its own in this process, or one that runs elsewhere. */
+import { randomBytes } from 'node:crypto';
+import type { Collective } from '@troupe/collective';
+import { createStarCollective, createStarService } from '@troupe/collective/star';
+import type { Connection } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
+import { connectWebSocket } from '@troupe/transport/websocket';
+import type { Report } from './reporter.js';
+
+export interface ReduceService {
+  /** Where workers find it; a path means: on the server by which they reached the coordinator. */
+  readonly address: string;
+  /** What its host must show. */
+  readonly token: string;
+  /** How the coordinator of the run reaches it. */
+  readonly collective: Pick<Collective, 'host'>;
+  /** Serves the link of a worker until it ends, and never rejects; undefined where workers connect elsewhere. */
+  readonly serve: ((link: Connection) => Promise<void>) | undefined;
+}
+
+/**
+ * A service for one run, which ends with it. The coordinator reaches it over a memory link and workers over WebSockets; both carry the
+ * frames that a service in a process of its own would get.
+ * @param path where workers find it
+ * @param over aborts when the run is over
+ * @param troubles hears what is wrong with links of workers
+ */
+export function embedReduceService(path: string, over: AbortSignal, troubles: Report): ReduceService {
+  const token = randomBytes(24).toString('base64url');
+  const service = createStarService({
+    token,
+    deadline: (ms) => AbortSignal.timeout(ms),
+    log: ({ level, text }) => {
+      if (level === 'warn') troubles({ event: 'note', level, text });
+    },
+  });
+  const serve = (link: Connection): Promise<void> => service.serve(link, over);
+  const connect = async (): Promise<Connection> => {
+    const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);
+    void serve(outside);
+    return inside;
+  };
+  return { address: path, token, collective: createStarCollective({ connect }), serve };
+}
+
+/** @param address "ws://10.0.0.2:7071" */
+export function remoteReduceService(address: string, token: string): ReduceService {
+  const collective = createStarCollective({ connect: (to, signal) => connectWebSocket(to, { signal }) });
+  return { address, token, collective, serve: undefined };
+}

@@ -1,0 +1,192 @@
+/** One run with everything it has of its own. A server mounts it under a path; it assumes nowhere that it is the only one. */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
+import type { Connection } from '@troupe/transport';
+import { createCheckpointWriter } from './checkpoints.js';
+import { watchGradientFlow } from './gradient-flows.js';
+import { prepare, type Preparation } from './preparation.js';
+import { openRecord, type RunRecord } from './record/run-record.js';
+import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
+import type { Report } from './reporter.js';
+import type { Pages } from './server/pages.js';
+import type { MountPoint } from './server/server.js';
+import type { Settings } from './settings.js';
+import { createSideThread, type SideThread } from './side-jobs.js';
+import { createRunLinks, PATHS } from './web/paths.js';
+import type { Routes } from './web/routes.js';
+import { createRunSite } from './web/run-site.js';
+
+export interface RunHostOptions {
+  /** Those of the run; the server's own (host, port, TLS) are not looked at. */
+  readonly settings: Settings;
+  readonly env: NodeJS.ProcessEnv;
+  /** Where the run will be reached: its links and paths follow from it. */
+  readonly mount: MountPoint;
+  readonly pages: Pages;
+  /** Hears what the run reports. */
+  readonly report: Report;
+  /** Aborted: save and stop. */
+  readonly signal: AbortSignal;
+}
+
+export interface RunHost {
+  readonly id: string;
+  readonly routes: Routes;
+  /** Serves a worker's control link until it ends. Never rejects. */
+  serveControl(link: Connection): Promise<void>;
+  /** Serves a worker's link to the run's own all-reduce until it ends, and never rejects; undefined where the all-reduce is elsewhere. */
+  readonly serveReduce: ((link: Connection) => Promise<void>) | undefined;
+  /** Adds something to the run's record. */
+  readonly report: Report;
+  /** Hears what goes wrong with links and requests of others. */
+  readonly troubles: Report;
+  /** Reports by which links people and workers get in; once the server listens. */
+  announce(): void;
+  /** Computes rounds until the last, or until the signal aborts. */
+  start(): void;
+  /**
+   * Settles when the run has ended and everything of it is closed. Rejects with what ended it: RunDiverged, NotSaved, TransportError ...
+   */
+  readonly done: Promise<void>;
+  /** Lets go of a run that will not start; one that has started ends by itself. Resolves when it is done. */
+  close(): Promise<void>;
+}
+
+/** @throws what makes the run impossible: SettingsError, CorpusError, CheckpointError, TransportError, CollectiveError */
+export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
+  const { settings, env, signal } = options;
+  const prepared = await prepare(settings, env, signal);
+  const record = await openRecord(settings, prepared, options.report);
+  for (const { message } of prepared.warnings) {
+    record.report({ event: 'note', level: 'warn', text: `a newer checkpoint is damaged and was passed over: ${message}` });
+  }
+  const side = openSide(prepared);
+  const over = new AbortController();
+  const close = async (): Promise<void> => {
+    over.abort(new Error('the run is over'));
+    await side.close();
+    await record.board.close();
+  };
+  try {
+    return await assemble({ ...options, prepared, record, side, over: over.signal, close });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Parts extends RunHostOptions {
+  readonly prepared: Preparation;
+  readonly record: RunRecord;
+  readonly side: SideThread;
+  readonly over: AbortSignal;
+  close(): Promise<void>;
+}
+
+async function assemble(parts: Parts): Promise<RunHost> {
+  const { settings, prepared, record, mount, side, over, signal } = parts;
+  const { report, troubles } = record;
+  const tokens = { token: settings.token ?? secret(12), adminToken: settings.adminToken ?? secret(18) };
+  const reduce = reduceServiceOf(parts, tokens.token);
+  const conductor = await createConductor(conductorOptions(parts, tokens.token, reduce));
+  over.addEventListener('abort', () => conductor.close(), { once: true });
+  const links = createRunLinks(mount, tokens);
+  const routes = createRunSite({ ...parts, conductor, tokens, links });
+  watchGradientFlow(prepared.training, { side, board: record.board, report, over });
+  const { runId: id } = prepared.training;
+  return {
+    id,
+    routes,
+    serveControl: (link) => conductor.serve(link),
+    serveReduce: reduce.serve,
+    report,
+    troubles,
+    announce: () => report({ event: 'listening', runId: id, out: prepared.folder, ...links.printed() }),
+    ...lifeOf(async () => {
+      reportStart(prepared, report);
+      await conductor.conduct(signal);
+    }, parts.close),
+  };
+}
+
+/** A run that is done is closed, whatever ended it; one that was never started, as well. */
+function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunHost, 'start' | 'done' | 'close'> {
+  let settle: ((ending: Promise<void>) => void) | undefined;
+  const done = new Promise<void>((resolve) => (settle = resolve));
+  // Whoever waits for it hears of a failure; where nobody does, it is no unhandled rejection.
+  done.catch(() => undefined);
+  const end = (ending: () => Promise<void>): void => {
+    settle?.(ending());
+    settle = undefined;
+  };
+  return {
+    start: () => end(() => run().finally(close)),
+    done,
+    close() {
+      end(close);
+      return done.catch(() => undefined);
+    },
+  };
+}
+
+function reduceServiceOf({ settings, mount, record, over }: Parts, token: string): ReduceService {
+  const { allreduce, allreduceToken = token } = settings;
+  if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
+  return embedReduceService(mount.prefix + PATHS.reduce, over, record.troubles);
+}
+
+function conductorOptions(parts: Parts, token: string, reduce: ReduceService): ConductorOptions {
+  const { settings, prepared, record, side } = parts;
+  return {
+    training: prepared.training,
+    cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
+    token,
+    reduceToken: reduce.token,
+    reduceAddress: reduce.address,
+    bestPath: prepared.bestPath,
+    side,
+    writer: writerOf(prepared.folder, settings.keep, record.report),
+    ports: {
+      nowMs: () => performance.now(),
+      sleep: (ms, until) => sleep(ms, undefined, { signal: until }),
+      deadline: (ms) => AbortSignal.timeout(ms),
+      timestamp: () => new Date().toISOString(),
+      secret,
+      collective: reduce.collective,
+      report: record.report,
+    },
+  };
+}
+
+function writerOf(folder: string, keep: number, report: Report): CheckpointWriter {
+  return createCheckpointWriter(folder, keep, {
+    onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
+    onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
+  });
+}
+
+function openSide({ training: { config, split } }: Preparation): SideThread {
+  return createSideThread({
+    model: config.model,
+    validation: split.validation,
+    window: config.window,
+    reproducible: isReproducible(config),
+  });
+}
+
+function reportStart({ training }: Preparation, report: Report): void {
+  const { round, config, layout, corpus, split } = training;
+  report({
+    event: 'started',
+    round,
+    config,
+    parameters: layout.size,
+    corpus: { name: corpus.name, characters: corpus.characters, train: split.train.length, validation: split.validation.length },
+  });
+}
+
+/** Text that nobody can guess, of so many random bytes. */
+function secret(bytes: number): string {
+  return randomBytes(bytes).toString('base64url');
+}

@@ -1,0 +1,107 @@
+/** Takes up a renewed certificate without a restart, and warns before one expires. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SettingsError, type CertificateFiles } from '../settings.js';
+import { parseCertificate, readTexts, type Certificate, type CertificateTexts } from './certificate.js';
+import { expiryNote, type Note } from './notes.js';
+
+/** Between two looks at the files. */
+const LOOK_MS = 5_000;
+const DAY_MS = 86_400_000;
+
+/** What shows the certificate: the server. */
+export interface CertificateHolder {
+  readonly certificate: Certificate | undefined;
+  renew(certificate: Certificate): void;
+}
+
+export interface CertificateCare {
+  readonly files: CertificateFiles;
+  readonly holder: CertificateHolder;
+  /** Aborts when the server ends. */
+  readonly signal: AbortSignal;
+  onNote(note: Note): void;
+}
+
+/** Renews the holder's certificate whenever its files change, and notes every day that it expires soon. Never rejects. */
+export async function careForCertificate({ files, holder, signal, onNote }: CertificateCare): Promise<void> {
+  if (!holder.certificate) return;
+  const noteExpiry = (): void => {
+    const note = holder.certificate && expiryNote(holder.certificate, Date.now());
+    if (note) onNote(note);
+  };
+  const watching = watchCertificate(files, holder.certificate, {
+    everyMs: LOOK_MS,
+    signal,
+    onRenewed(certificate) {
+      holder.renew(certificate);
+      onNote({ level: 'info', text: `the certificate was renewed; it expires on ${certificate.expires.toISOString()}` });
+      noteExpiry();
+    },
+    onBroken({ message, remedy }) {
+      onNote({ level: 'warn', text: `the certificate was changed, and the one before is kept: ${message}`, remedy });
+    },
+  });
+  try {
+    await Promise.all([watching, everyDay(noteExpiry, signal)]);
+  } catch (error) {
+    if (signal.aborted) return;
+    onNote({ level: 'warn', text: `the certificate is not watched any more: ${(error as Error).message}` });
+  }
+}
+
+async function everyDay(act: () => void, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await sleep(DAY_MS, undefined, { signal, ref: false });
+    act();
+  }
+}
+
+export interface CertificateWatch {
+  readonly everyMs: number;
+  /** Ends the watch, which then rejects. */
+  readonly signal: AbortSignal;
+  onRenewed(certificate: Certificate): void;
+  /** The files hold no usable certificate; called once for each content. The certificate in use stays. */
+  onBroken(error: SettingsError): void;
+}
+
+/**
+ * Reads the files again and again. Reading two small files beats file system events: it also finds what a link leads to after it was
+ * changed, and what another machine wrote.
+ */
+export async function watchCertificate(files: CertificateFiles, first: Certificate, watch: CertificateWatch): Promise<never> {
+  let inUse = signatureOf(first);
+  let [suspect, reported] = ['', ''];
+  for (;;) {
+    await sleep(watch.everyMs, undefined, { signal: watch.signal, ref: false });
+    const found = await look(files);
+    if (found.signature === inUse) continue;
+    if ('certificate' in found) {
+      inUse = found.signature;
+      watch.onRenewed(found.certificate);
+    } else if (found.signature === suspect && found.signature !== reported) {
+      reported = found.signature;
+      watch.onBroken(found.error);
+    }
+    // Seen once, it may be a renewal between the writing of the two files: it is reported when it is still there at the next look.
+    suspect = found.signature;
+  }
+}
+
+type Found = { readonly signature: string } & ({ readonly certificate: Certificate } | { readonly error: SettingsError });
+
+async function look(files: CertificateFiles): Promise<Found> {
+  let signature = 'unread';
+  try {
+    const texts = await readTexts(files);
+    signature = signatureOf(texts);
+    return { signature, certificate: parseCertificate(files, texts) };
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    return { signature, error };
+  }
+}
+
+function signatureOf({ cert, key }: CertificateTexts): string {
+  return `${cert}\n${key}`;
+}

@@ -1,0 +1,62 @@
+/** Whether a request is meant for this server: it names one of our hosts, and the page that sends it is ours. */
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import os from 'node:os';
+import type { Forwarded } from './forwarded.js';
+import { ApiFailure } from './http.js';
+
+export interface SiteCheckOptions {
+  /** Names of this server besides its own, in lower case; `*` allows any. */
+  readonly allowedHosts: readonly string[];
+  /** Names that the current certificate proves to be ours, in lower case. */
+  certified?(): readonly string[];
+  readonly forwarded: Pick<Forwarded, 'host'>;
+}
+
+/**
+ * Protects against DNS rebinding: another site's name that resolves to this server is not one of its names. A page of another site
+ * gives itself away in `origin`.
+ * @throws ApiFailure 403
+ */
+export type SiteCheck = (request: IncomingMessage) => void;
+
+export function createSiteCheck(options: SiteCheckOptions): SiteCheck {
+  const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
+  const allowed = new Set(options.allowedHosts.map(hostName));
+  const isOwn = (name: string): boolean =>
+    isIP(name) !== 0 ||
+    name.endsWith('.localhost') ||
+    [name, '*'].some((one) => allowed.has(one)) ||
+    ownNames.includes(name) ||
+    (options.certified?.().includes(name) ?? false);
+  /** A proxy may have put another name in `host` than the one by which the browser opened the page. */
+  const isOwnPage = (origin: string, host: string): boolean => {
+    const site = originHost(origin);
+    return site !== undefined && (site === host || allowed.has(hostName(site)));
+  };
+  return (request) => {
+    const { origin } = request.headers;
+    const host = options.forwarded.host(request);
+    if (!isOwn(hostName(host))) throw unknownHost(hostName(host));
+    if (origin !== undefined && !isOwnPage(origin, host)) throw otherSite();
+  };
+}
+
+function unknownHost(name: string): ApiFailure {
+  const message = `"${name.slice(0, 100)}" is no name of this coordinator`;
+  const remedy = 'Open it by its address or as localhost, or start the coordinator with --allow-host NAME.';
+  return new ApiFailure(403, 'unknown_host', message, remedy);
+}
+
+function otherSite(): ApiFailure {
+  return new ApiFailure(403, 'other_site', 'the request comes from a page of another site', 'Use the pages of this coordinator.');
+}
+
+/** Without the port and, for IPv6, the brackets. */
+function hostName(host: string): string {
+  return host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+}
+
+function originHost(origin: string): string | undefined {
+  return URL.canParse(origin) ? new URL(origin).host.toLowerCase() : undefined;
+}

@@ -1,0 +1,73 @@
+/** Everything of one run that browsers and programs see: API, pages, live link, metrics, playground. */
+import { randomBytes } from 'node:crypto';
+import { isReproducible, type Conductor } from '@troupe/conductor';
+import type { Preparation } from '../preparation.js';
+import { createPastRuns } from '../record/past-runs.js';
+import type { RunRecord } from '../record/run-record.js';
+import type { Pages } from '../server/pages.js';
+import type { MountPoint } from '../server/server.js';
+import type { Settings } from '../settings.js';
+import type { SideThread } from '../side-jobs.js';
+import { createApi } from './api.js';
+import { createAuth, type Tokens } from './auth.js';
+import { createLiveLink } from './live.js';
+import { createMetrics } from './metrics.js';
+import type { RunLinks } from './paths.js';
+import { createPlayground, type Playground } from './playground.js';
+import { createRoutes, type Routes } from './routes.js';
+import { runView, type ViewSource } from './views.js';
+
+export interface RunSiteOptions {
+  readonly settings: Pick<Settings, 'public' | 'organizer'>;
+  readonly prepared: Pick<Preparation, 'training' | 'folder'>;
+  readonly record: RunRecord;
+  readonly conductor: Conductor;
+  readonly side: SideThread;
+  readonly tokens: Tokens;
+  readonly links: RunLinks;
+  readonly mount: MountPoint;
+  readonly pages: Pages;
+  /** Aborts when the run is over. */
+  readonly over: AbortSignal;
+}
+
+export function createRunSite(options: RunSiteOptions): Routes {
+  const { settings, prepared, record, conductor, tokens, links, mount, pages, over } = options;
+  const { runId, layout, config } = prepared.training;
+  const { board, troubles } = record;
+  const auth = createAuth({ ...tokens, public: settings.public });
+  const source: ViewSource = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, links };
+  const live = createLiveLink({
+    history: board.history,
+    admit: (token) => auth.admit(token, 'read'),
+    view: (access, request) => runView(source, access, request),
+    nowMs: () => performance.now(),
+    forwarded: mount.forwarded,
+    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
+  });
+  over.addEventListener('abort', () => live.close('the run is over'), { once: true });
+  const roundCharacters = config.streams * config.window;
+  const api = createApi({
+    ...source,
+    auth,
+    mount,
+    over,
+    conductor,
+    report: record.report,
+    reproducible: isReproducible(config),
+    metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
+    playground: playgroundOf(options),
+    pastRuns: createPastRuns(prepared.folder, () => performance.now()),
+  });
+  return createRoutes({ mount, api, live, pages, report: troubles });
+}
+
+function playgroundOf({ prepared: { training }, side, conductor }: RunSiteOptions): Playground {
+  return createPlayground({
+    vocabulary: training.vocabulary,
+    side,
+    parameters: () => training.replica.parameters,
+    round: () => conductor.shell.round,
+    newSeed: () => randomBytes(4).readUInt32LE(),
+  });
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http';
+import os from 'node:os';
+import { describe, expect, it } from 'vitest';
+import { createForwarded } from '../../src/server/forwarded.js';
+import { createSiteCheck } from '../../src/server/site-check.js';
+
+const OPTIONS = {
+  allowedHosts: ['train.example.org', 'proxy.example.org:8443'],
+  forwarded: createForwarded(false),
+};
+const checkSite = createSiteCheck(OPTIONS);
+const refused = (code: string) => expect.objectContaining({ name: 'ApiFailure', code, remedy: expect.stringMatching(/./) });
+const request = (headers: Record<string, string>) => ({ headers }) as unknown as IncomingMessage;
+
+describe('a request', () => {
+  it.each([
+    '127.0.0.1:7070',
+    '[::1]:7070',
+    '10.1.2.3',
+    'localhost:7070',
+    'LOCALHOST',
+    'x.localhost',
+    `${os.hostname()}:7070`,
+    'train.example.org',
+    'proxy.example.org:8443',
+    'proxy.example.org',
+  ])('to a name of ours may come in: %s', (host) => {
+    expect(() => checkSite(request({ host }))).not.toThrow();
+  });
+
+  it.each([
+    'evil.example',
+    'evil.example:7070',
+    'localhost.evil.example',
+    '127.0.0.1.evil.example',
+    'train.example.org.evil',
+    '',
+  ])('to a name that only leads here is turned down: %s', (host) => {
+    expect(() => checkSite(request({ host }))).toThrow(refused('unknown_host'));
+  });
+
+  it('from a page of another site is turned down', () => {
+    const host = '127.0.0.1:7070';
+    for (const origin of ['http://evil.example', 'null', 'http://127.0.0.1:7071', 'nonsense']) {
+      expect(() => checkSite(request({ host, origin }))).toThrow(refused('other_site'));
+    }
+    for (const origin of ['http://127.0.0.1:7070', 'https://127.0.0.1:7070']) {
+      expect(() => checkSite(request({ host, origin }))).not.toThrow();
+    }
+  });
+
+  it('may come from a page under a name that is allowed, which a proxy has not handed on', () => {
+    const host = '127.0.0.1:7070';
+    expect(() => checkSite(request({ host, origin: 'https://train.example.org' }))).not.toThrow();
+    const lax = createSiteCheck({ ...OPTIONS, allowedHosts: ['*'] });
+    expect(() => lax(request({ host, origin: 'https://evil.example' }))).toThrow(refused('other_site'));
+  });
+
+  it('may come under a name of the certificate, as it is now', () => {
+    const names = ['lab.example'];
+    const certified = createSiteCheck({ ...OPTIONS, certified: () => names });
+    const [before, after] = ['lab.example:7070', 'new.example:7070'].map((host) => request({ host, origin: `https://${host}` }));
+    expect(() => certified(before)).not.toThrow();
+    expect(() => certified(after)).toThrow(refused('unknown_host'));
+    names.splice(0, 1, 'new.example');
+    expect(() => certified(after)).not.toThrow();
+    expect(() => certified(before)).toThrow(refused('unknown_host'));
+  });
+
+  it('is judged by the name that a proxy tells, where there is one', () => {
+    const asked = request({ host: '127.0.0.1:7070', 'x-forwarded-host': 'evil.example', origin: 'https://evil.example' });
+    const behind = createSiteCheck({ ...OPTIONS, forwarded: createForwarded(true) });
+    expect(() => behind(asked)).toThrow(refused('unknown_host'));
+    expect(() => checkSite(asked)).toThrow(refused('other_site'));
+    const headers = { host: 'coordinator:7070', origin: 'https://train.example.org' };
+    expect(() => behind(request({ ...headers, 'x-forwarded-host': 'train.example.org' }))).not.toThrow();
+    expect(() => checkSite(request({ ...headers, 'x-forwarded-host': 'train.example.org' }))).toThrow(refused('unknown_host'));
+  });
+
+  it('may come under any name where that is allowed', () => {
+    const lax = createSiteCheck({ ...OPTIONS, allowedHosts: ['*'] });
+    expect(() => lax(request({ host: 'anything.example' }))).not.toThrow();
+  });
+});
