@@ -38,7 +38,7 @@ describe('the linter', () => {
       'apps/cli/src/main.ts',
       "export { parseSettings } from '../../coordinator/src/settings.js';",
     ],
-    ['a relative path into another project', 'libs/scheduler/src/state.ts', "export * from '../../protocol/src/limits.js';"],
+    ['a relative path into another project', 'libs/scheduler/src/state.ts', "export * from '../../protocol/src/frames.js';"],
   ])('refuses %s', { timeout: 120_000 }, async (_, file, code) => {
     expect(await violations(file, code)).toContain(BOUNDARY);
   });

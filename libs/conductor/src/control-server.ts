@@ -20,8 +20,6 @@ import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } fr
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
-/** Links at once that may be open without having said hello. */
-const MAX_UNAUTHENTICATED = 256;
 
 const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
@@ -125,7 +123,7 @@ export class ControlServer {
   }
 
   async #authenticate(channel: ControlChannel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
-    if (this.#unauthenticated >= MAX_UNAUTHENTICATED)
+    if (this.#unauthenticated >= LIMITS.unauthenticatedLinks)
       throw new ProtocolError('run_full', 'too many links wait to say hello', 'Try again in a moment.');
     this.#unauthenticated++;
     try {

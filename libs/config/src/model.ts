@@ -3,7 +3,7 @@
  * place in the name of a model. Engines decide what it computes.
  */
 import type { Complete, CompleteKinds, Fields, Group, Kinds, SparseKinds } from './field.js';
-import { CONFIG_LIMITS } from './limits.js';
+import { LIMITS } from './limits.js';
 
 /**
  * - `lstm`: long short-term memory with a forget gate.
@@ -43,7 +43,7 @@ const RECURRENT_FIELDS = {
   layers: {
     type: 'whole',
     min: 1,
-    max: CONFIG_LIMITS.layers,
+    max: LIMITS.layers,
     default: 1,
     option: { flag: '--layers', placeholder: 'L', group: 'Model', help: 'recurrent layers' },
   },
@@ -51,17 +51,17 @@ const RECURRENT_FIELDS = {
   hidden: {
     type: 'whole',
     min: 1,
-    max: CONFIG_LIMITS.hidden,
+    max: LIMITS.hidden,
     default: 256,
     option: { flag: '--hidden', placeholder: 'H', group: 'Model', help: 'hidden units per layer' },
   },
   /** V, number of distinct characters. */
-  vocabulary: { type: 'whole', min: 2, max: CONFIG_LIMITS.vocabulary, from: '--corpus' },
+  vocabulary: { type: 'whole', min: 2, max: LIMITS.vocabulary, from: '--corpus' },
   /** E, length of a character's embedding. 0: characters enter one-hot. */
   embedding: {
     type: 'whole',
     min: 0,
-    max: CONFIG_LIMITS.embedding,
+    max: LIMITS.embedding,
     default: 0,
     optional: true,
     option: {

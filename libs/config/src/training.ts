@@ -1,6 +1,6 @@
 /** What a run trains and how. */
 import type { Complete, CompleteKinds, Fields, Group, Kinds } from './field.js';
-import { CONFIG_LIMITS } from './limits.js';
+import { LIMITS } from './limits.js';
 import { MODEL, type FullModelConfig } from './model.js';
 
 /** How gradients travel: float16 with a power-of-two scale per tensor, or float32. */
@@ -66,7 +66,7 @@ const SCHEDULE = {
         warmupRounds: {
           type: 'whole',
           min: 0,
-          max: CONFIG_LIMITS.rounds,
+          max: LIMITS.rounds,
           default: 20,
           option: { flag: '--warmup', placeholder: 'N', group: 'Training', help: 'cosine: rounds of linear warm-up' },
         },
@@ -91,7 +91,7 @@ const SCHEDULE = {
         everyRounds: {
           type: 'whole',
           min: 1,
-          max: CONFIG_LIMITS.rounds,
+          max: LIMITS.rounds,
           default: 500,
           option: { flag: '--lr-step', placeholder: 'N', group: 'Training', help: 'step: rounds between two decays' },
         },
@@ -115,7 +115,7 @@ const TRAINING_FIELDS = {
   streams: {
     type: 'whole',
     min: 1,
-    max: CONFIG_LIMITS.streams,
+    max: LIMITS.streams,
     default: 32,
     option: {
       flag: '--batch',
@@ -131,7 +131,7 @@ const TRAINING_FIELDS = {
   leaseStreams: {
     type: 'whole',
     min: 0,
-    max: CONFIG_LIMITS.streams,
+    max: LIMITS.streams,
     default: 0,
     optional: true,
     option: {
@@ -145,14 +145,14 @@ const TRAINING_FIELDS = {
   window: {
     type: 'whole',
     min: 1,
-    max: CONFIG_LIMITS.window,
+    max: LIMITS.window,
     default: 64,
     option: { flag: '--window', placeholder: 'T', group: 'Data', help: 'time steps of truncated back-propagation' },
   },
   rounds: {
     type: 'whole',
     min: 1,
-    max: CONFIG_LIMITS.rounds,
+    max: LIMITS.rounds,
     default: 1500,
     option: {
       flag: '--rounds',
@@ -172,7 +172,7 @@ const TRAINING_FIELDS = {
   learningRate: {
     type: 'real',
     min: 0,
-    max: CONFIG_LIMITS.learningRate,
+    max: LIMITS.learningRate,
     default: 0.01,
     tunable: true,
     option: { flag: '--lr', placeholder: 'X', group: 'Training', help: 'peak learning rate (for sgd try 1)' },
@@ -181,7 +181,7 @@ const TRAINING_FIELDS = {
   forgetBias: {
     type: 'real',
     min: 0,
-    max: CONFIG_LIMITS.forgetBias,
+    max: LIMITS.forgetBias,
     default: 1,
     optional: true,
     option: {
@@ -195,7 +195,7 @@ const TRAINING_FIELDS = {
   clip: {
     type: 'real',
     min: 0,
-    max: CONFIG_LIMITS.clip,
+    max: LIMITS.clip,
     default: 5,
     tunable: true,
     option: {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CELLS, CONFIG_LIMITS, modelConfig, parseTrainingConfig, type TrainingConfig } from '../src/index.js';
+import { CELLS, LIMITS, modelConfig, parseTrainingConfig, type TrainingConfig } from '../src/index.js';
 
 const CONFIG: TrainingConfig = {
   model: modelConfig({ cell: 'gru', layers: 2, vocabulary: 65, embedding: 64, dropout: 0.25, layerNorm: true }),
@@ -45,7 +45,7 @@ describe('a training config', () => {
     ['a tied embedding of another size', { tied: true, embedding: 64 }, 'model.embedding'],
     ['a tied embedding of none', { tied: true, embedding: 0 }, 'model.embedding'],
     ['half an embedding', { embedding: 0.5 }, 'model.embedding'],
-    ['an embedding over the limit', { embedding: CONFIG_LIMITS.embedding + 1 }, 'model.embedding'],
+    ['an embedding over the limit', { embedding: LIMITS.embedding + 1 }, 'model.embedding'],
     ['a dropout of everything', { dropout: 1 }, 'model.dropout'],
     ['a negative dropout', { dropout: -0.1 }, 'model.dropout'],
     ['a dropout that is no number', { dropout: '0.5' }, 'model.dropout'],
@@ -91,7 +91,7 @@ describe('a training config', () => {
     expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toEqual({ ok: true, config: { ...CONFIG, leaseStreams } });
   });
 
-  it.each([-1, 0.5, CONFIG.streams + 1, CONFIG_LIMITS.streams + 1, '4'])(
+  it.each([-1, 0.5, CONFIG.streams + 1, LIMITS.streams + 1, '4'])(
     'that lends %s streams at a time is turned down',
     (leaseStreams) => {
       expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toMatchObject({ ok: false, field: 'leaseStreams' });

@@ -1,7 +1,5 @@
+import { LIMITS } from '@troupe/config';
 import { CorpusError } from './errors.js';
-
-/** Ids travel as uint16. */
-const MAX_SIZE = 65_536;
 
 /** Characters (Unicode code points) and their ids 0..V-1. */
 export interface Vocabulary {
@@ -22,10 +20,10 @@ export interface Vocabulary {
  */
 export function createVocabulary(source: string | readonly string[]): Vocabulary {
   const codes = typeof source === 'string' ? distinctCodes(source) : listedCodes(source);
-  if (codes.length < 2 || codes.length > MAX_SIZE) {
+  if (codes.length < 2 || codes.length > LIMITS.vocabulary) {
     throw new CorpusError(
       'bad_vocabulary',
-      `the text has ${codes.length} distinct characters; a vocabulary has 2 to ${MAX_SIZE}`,
+      `the text has ${codes.length} distinct characters; a vocabulary has 2 to ${LIMITS.vocabulary}`,
       'Choose a text with at least two different characters, in one language or script.',
     );
   }

@@ -11,7 +11,7 @@ export {
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
-export { LIMITS, type Limits } from './limits.js';
+export { LIMITS, type Limits } from '@troupe/config';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
 export { brief, printable, printableLines, sameText } from './text.js';
 export {

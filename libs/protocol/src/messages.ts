@@ -5,7 +5,7 @@
  */
 import { GRADIENT_CODECS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
-import { LIMITS } from './limits.js';
+import { LIMITS } from '@troupe/config';
 
 /** Raised when a message or frame changes incompatibly. */
 export const PROTOCOL_VERSION = 4;

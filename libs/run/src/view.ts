@@ -3,7 +3,7 @@
  * Loss in nats/char, times in ms, moments in ms since 1970, rates in chars/s. Text that workers chose is cut and holds no control
  * characters; it is text, never markup.
  */
-import type { TrainingConfig } from '@troupe/protocol';
+import { LIMITS, type TrainingConfig } from '@troupe/protocol';
 
 /**
  * `starting`: before the first round · `running` · `paused`: by someone, `pausedBy` · `waiting`: for a worker or the all-reduce service ·
@@ -79,7 +79,7 @@ export interface RunFacts extends RunView {
 }
 
 /** More are not listed one by one. */
-export const MAX_WORKERS_SHOWN = 500;
+export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
 
 /**
  * `joining`: has said hello · `syncing`: fetches parameters · `ready`: has nothing to do at the moment · `computing` ·
@@ -305,8 +305,8 @@ export interface PlayRequest {
   readonly seed?: number;
 }
 
-export const MAX_PLAY_CHARACTERS = 2_000;
-export const MAX_PRIME_CHARACTERS = 1_000;
+export const MAX_PLAY_CHARACTERS = LIMITS.playCharacters;
+export const MAX_PRIME_CHARACTERS = LIMITS.primeCharacters;
 
 /** The data of each event (`text/event-stream`) that `POST /api/sample` answers with. */
 export type PlayMessage =

@@ -2,6 +2,7 @@
  * Byte frames over an ordered, reliable, full-duplex link. Every transport (memory, WebSocket, later WebRTC) is this one
  * interface, and one conformance suite runs against each.
  */
+import { LIMITS } from '@troupe/config';
 
 export interface CloseInfo {
   /** `clean`: a side called close(); `lost`: the link broke or the heartbeat found it dead. */
@@ -14,7 +15,7 @@ export interface CloseInfo {
  * What a frame may hold unless the opener of a transport says otherwise: the most that every WebRTC data channel carries, so
  * that a protocol built on it runs over any transport.
  */
-export const DEFAULT_FRAME_BYTES = 256 * 1024;
+export const DEFAULT_FRAME_BYTES = LIMITS.frameBytes;
 
 export type TransportErrorCode =
   | 'closed'

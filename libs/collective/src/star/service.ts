@@ -48,11 +48,6 @@ export function createStarService(options: StarServiceOptions): StarService {
   return new Service(options);
 }
 
-const MIN_BUFFERED_BYTES = 16 * 1024 ** 2;
-
-/** How long a contribution waits for its grant before it is refused. */
-const GRANT_MS = 2_000;
-
 interface Member {
   readonly workerId: string;
   readonly channel: Channel;
@@ -149,7 +144,7 @@ class Service implements StarService {
       config,
       host,
       reduction: createReduction(config),
-      bufferedBytes: this.#options.bufferedBytes ?? Math.max(MIN_BUFFERED_BYTES, 4 * updateBytes(config)),
+      bufferedBytes: this.#options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes(config)),
       tickets: new Map(),
       members: new Map(),
       waiting: new Set(),
@@ -232,7 +227,7 @@ class Service implements StarService {
   /** A contribution may overtake its grant, which travels on the host's link: it is given a moment to come. */
   async #granted(run: Run, { round, leaseId }: MessageOf<'contribution'>): Promise<void> {
     if (!run.reduction.mayBeGranted(round, leaseId)) return;
-    const deadline = this.#options.deadline(GRANT_MS);
+    const deadline = this.#options.deadline(LIMITS.grantMs);
     while (run.reduction.mayBeGranted(round, leaseId) && !deadline.aborted && this.#run === run) await nextOrder(run, deadline);
   }
 

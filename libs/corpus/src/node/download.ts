@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { LIMITS } from '@troupe/config';
 import { CorpusError } from '../errors.js';
 
 export interface DownloadOptions {
@@ -18,8 +19,6 @@ export interface Download {
   readonly sha256: string;
 }
 
-/** Larger than any corpus of the catalogue; stops a server that never ends its answer. */
-const MAX_BYTES = 256 * 1024 * 1024;
 /** A temporary file untouched for this long belongs to a process that was killed. */
 const LEFTOVER_MS = 60 * 60 * 1000;
 
@@ -73,7 +72,7 @@ async function receive(
     }
     const hash = createHash('sha256');
     const total = source.bytes ?? announcedLength(response);
-    const limit = source.bytes ?? MAX_BYTES;
+    const limit = source.bytes ?? LIMITS.corpusBytes;
     let bytes = 0;
     for await (const chunk of chunksOf(response.body, unreachable)) {
       timer.refresh();

@@ -3,6 +3,7 @@ import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { LIMITS } from '@troupe/config';
 import { CorpusError } from '../errors.js';
 import { CATALOGUE, type CorpusEntry } from './catalogue.js';
 import { cannotCache, download, type Download } from './download.js';
@@ -47,7 +48,6 @@ interface Found {
   readonly sha256: string;
 }
 
-const MAX_BYTES = 256 * 1024 * 1024;
 const EMBEDDED = fileURLToPath(new URL('../../data/sonnets.txt', import.meta.url));
 
 /** $XDG_CACHE_HOME/troupe/corpora, else ~/.cache/troupe/corpora. */
@@ -203,9 +203,9 @@ async function readFound(kind: Found['kind'], path: string, missing: () => Corpu
   try {
     const file = await stat(path);
     if (!file.isFile()) throw new CorpusError('not_a_file', `${path} is not a file`, 'Give the path of one text file.');
-    if (file.size > MAX_BYTES) {
-      const remedy = `Shorten it: head -c ${MAX_BYTES} ${path} > corpus.txt`;
-      throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${MAX_BYTES}`, remedy);
+    if (file.size > LIMITS.corpusBytes) {
+      const remedy = `Shorten it: head -c ${LIMITS.corpusBytes} ${path} > corpus.txt`;
+      throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${LIMITS.corpusBytes}`, remedy);
     }
     const bytes = await readFile(path);
     return { kind, path, bytes, sha256: digestOf(bytes) };

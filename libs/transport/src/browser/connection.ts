@@ -1,3 +1,4 @@
+import { LIMITS } from '@troupe/config';
 import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
 import type { BrowserSocket } from './socket.js';
@@ -19,9 +20,6 @@ export interface BrowserConnectionOptions {
   readonly closeTimeoutMs?: number;
 }
 
-const KEPT_BYTES = 512 * 1024 * 1024;
-const CLOSE_TIMEOUT_MS = 5_000;
-const SILENCE_MS = 20_000;
 /** Looks at silence within the time that is allowed. */
 const LOOKS = 4;
 /** Browsers do not say when a socket has sent what it was given: one has to look. */
@@ -99,7 +97,7 @@ function watchSilence(silenceMs: number, lose: (reason: string) => void): { hear
 
 /** @returns what to call when this side has begun to close */
 function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConnectionOptions): (info: CloseInfo) => void {
-  const { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = KEPT_BYTES, closeTimeoutMs = CLOSE_TIMEOUT_MS } = options;
+  const { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = LIMITS.browserReceivedBytes, closeTimeoutMs = LIMITS.closeMs } = options;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const waitToClose = (info: CloseInfo): void => {
     timer ??= setTimeout(() => state.settle(info), closeTimeoutMs);
@@ -111,7 +109,7 @@ function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConne
     socket.close(4000, closeReason(reason));
     waitToClose(info);
   };
-  const watch = watchSilence(options.silenceMs ?? SILENCE_MS, lose);
+  const watch = watchSilence(options.silenceMs ?? LIMITS.silenceMs, lose);
   void state.closed.then(watch.stop);
   socket.onmessage = ({ data }) => {
     watch.heard();

@@ -1,3 +1,4 @@
+import { LIMITS } from '@troupe/config';
 import type { WebSocket } from 'ws';
 import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
@@ -18,8 +19,6 @@ export interface WebSocketOptions {
   readonly closeTimeoutMs?: number;
 }
 
-const KEPT_BYTES = 64 * 1024 * 1024;
-const CLOSE_TIMEOUT_MS = 5_000;
 const CLEAN_CODES = new Set([1000, 1001, 1005]);
 /** A close frame's payload holds a code and at most this much text (RFC 6455, 5.5). */
 const CLOSE_REASON_BYTES = 123;
@@ -83,7 +82,7 @@ function closeInfo(code: number, reason: string): CloseInfo {
 
 /** Wires the socket's events to the link. Must run before the socket's first message can be emitted. */
 function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions): void {
-  const keptBytes = options.keptBytes ?? KEPT_BYTES;
+  const keptBytes = options.keptBytes ?? LIMITS.receivedBytes;
   const lose = (reason: string) => {
     state.shut({ kind: 'lost', reason });
     socket.terminate();
@@ -102,7 +101,7 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
   socket.on('pong', heartbeat.alive);
   socket.on('error', (error) => {
     state.shut({ kind: 'lost', reason: error.message });
-    watchClosing(socket, options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS);
+    watchClosing(socket, options.closeTimeoutMs ?? LIMITS.closeMs);
   });
   socket.on('close', (code, reason) => {
     heartbeat.stop();
@@ -113,7 +112,7 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
 /** Takes over an open socket. */
 export function createConnection(socket: WebSocket, remote: string, options: WebSocketOptions): Connection {
   const resume = () => {
-    if (socket.isPaused && state.keptBytes <= (options.keptBytes ?? KEPT_BYTES) / 2) socket.resume();
+    if (socket.isPaused && state.keptBytes <= (options.keptBytes ?? LIMITS.receivedBytes) / 2) socket.resume();
   };
   const state = createLinkState(options.frameBytes ?? DEFAULT_FRAME_BYTES, () => socket.bufferedAmount, resume);
   listenTo(socket, state, options);
@@ -136,7 +135,7 @@ export function createConnection(socket: WebSocket, remote: string, options: Web
       // Otherwise the other side's answer would never be read.
       socket.resume();
       socket.close(1000, closeReason(reason));
-      watchClosing(socket, options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS);
+      watchClosing(socket, options.closeTimeoutMs ?? LIMITS.closeMs);
     },
   };
 }
