@@ -20,7 +20,6 @@ import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } fr
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
-
 const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
 type ControlChannel = Channel<Incoming['type']>;
