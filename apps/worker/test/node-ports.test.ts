@@ -14,10 +14,10 @@ afterEach(() => {
 /** Without threads: theirs is a compiled script. */
 async function open(
   engine: EngineChoice,
-  wishes: { readonly not?: readonly string[]; readonly reproducible: boolean },
+  constraints: { readonly not?: readonly string[]; readonly reproducible: boolean },
 ): Promise<string> {
   const ports = await createNodePorts({ engine, threads: 0, gpu: false, log: () => undefined });
-  const opened = await ports.createEngine(CONFIG, LIMITS, { not: [], ...wishes });
+  const opened = await ports.createEngine(CONFIG, LIMITS, { not: [], ...constraints });
   engines.push(opened);
   return `${opened.info.name} ${opened.info.variant}`;
 }

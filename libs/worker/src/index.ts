@@ -1,3 +1,3 @@
-export { type EngineWishes, type WorkerLog, type WorkerPorts } from './ports.js';
+export { WorkerRefused } from './errors.js';
+export { type EngineConstraints, type WorkerLog, type WorkerOptions, type WorkerPorts } from './ports.js';
 export { runWorker } from './run-worker.js';
-export { WorkerRefused, type SessionOptions as WorkerOptions } from './session.js';

@@ -3,6 +3,17 @@ import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 import type { StopCode } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 
+export interface WorkerOptions {
+  /** Of the coordinator. */
+  readonly address: string;
+  readonly token: string;
+  readonly name: string;
+  readonly kind: 'node' | 'browser';
+  readonly ports: WorkerPorts;
+  /** Aborts when the worker should leave. */
+  readonly signal: AbortSignal;
+}
+
 /** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
 export interface WorkerPorts {
   /** Opens a link to a coordinator, or gives up within seconds. @throws TransportError */
@@ -13,7 +24,7 @@ export interface WorkerPorts {
    * The engine to compute with.
    * @throws EngineError
    */
-  createEngine(config: ModelConfig, limits: EngineLimits, wishes: EngineWishes): Promise<Engine>;
+  createEngine(config: ModelConfig, limits: EngineLimits, constraints: EngineConstraints): Promise<Engine>;
   /** Monotonic, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
@@ -23,7 +34,7 @@ export interface WorkerPorts {
   log(entry: WorkerLog): void;
 }
 
-export interface EngineWishes {
+export interface EngineConstraints {
   /** Engines (EngineInfo.name) that were lost in this session, to be avoided where there is another. */
   readonly not: readonly string[];
   /**

@@ -1,7 +1,8 @@
 import { CollectiveError } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { backoffMs, TransportError, type BackoffOptions } from '@troupe/transport';
-import { runSession, type SessionOptions } from './session.js';
+import type { WorkerOptions } from './ports.js';
+import { runSession } from './session.js';
 
 /** The jitter is wide: a restarted coordinator is not met by all workers at once. */
 const BACKOFF: BackoffOptions = { firstMs: 500, longestMs: 30_000, jitter: [0.5, 1] };
@@ -14,16 +15,16 @@ const STABLE_MS = 60_000;
  * @throws WorkerRefused when it is turned down (wrong token, other protocol version, run over)
  * @throws EngineError when no engine can compute this model
  */
-export async function runWorker(options: SessionOptions): Promise<void> {
+export async function runWorker(options: WorkerOptions): Promise<void> {
   const { ports, signal } = options;
   let attempt = 0;
-  const ledger = { characters: 0 };
+  const credit = { characters: 0 };
   while (!signal.aborted) {
     const startedMs = ports.nowMs();
     try {
       ports.log({ kind: 'connecting', address: options.address });
-      const farewell = await runSession(options, ledger);
-      ports.log({ kind: 'stopped', ...farewell });
+      const notice = await runSession(options, credit);
+      ports.log({ kind: 'stopped', ...notice });
       return;
     } catch (error) {
       if (signal.aborted) break;

@@ -114,8 +114,8 @@ describe('the engine', () => {
     const asked: unknown[] = [];
     await surround({
       config: { ...CONFIG, leaseStreams },
-      createEngine: async (_, of, wishes) => {
-        asked.push(of, wishes);
+      createEngine: async (_, of, constraints) => {
+        asked.push(of, constraints);
         throw new Error('enough');
       },
     });
@@ -208,9 +208,9 @@ describe('a worker that hears nothing', () => {
     const opened = new Promise<void>((resolve) => (open = resolve));
     const first = lostAt(1);
     await surround({
-      async createEngine(model, limits, wishes) {
-        if (wishes.not.length > 0) await opened;
-        return first(model, limits, wishes);
+      async createEngine(model, limits, constraints) {
+        if (constraints.not.length > 0) await opened;
+        return first(model, limits, constraints);
       },
     });
     const channel = await around.join(0);

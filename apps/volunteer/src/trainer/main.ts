@@ -56,10 +56,10 @@ function createPorts(only: EngineKind | undefined): WorkerPorts {
   return {
     connect: links.connect,
     collective: createStarCollective({ connect: links.connect }),
-    async createEngine(config, limits, wishes) {
+    async createEngine(config, limits, constraints) {
       // At least two, to know whether threads pay off when the volunteer raises the share.
       const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));
-      const choice = await chooseEngine(config, limits, { ...wishes, threads, only, nowMs });
+      const choice = await chooseEngine(config, limits, { ...constraints, threads, only, nowMs });
       const { signal } = leaving;
       const plan = (): Effort => effort(choice.threaded, choice.kind);
       const engine = await createThrottledEngine({ open: choice.open, effort: plan, onWork, nowMs, sleep: rests.sleep, signal });

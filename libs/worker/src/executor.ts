@@ -1,0 +1,154 @@
+/** Carries out what `sync.ts` decides, and holds the vectors: retained updates by round, leases by id, hidden states by stream. */
+import { applyUpdate, copyUpdate, type CollectiveMember, type ReduceUpdate } from '@troupe/collective';
+import { LIMITS, ProtocolError, type MessageOf } from '@troupe/protocol';
+import type { EngineSlot } from './engine-slot.js';
+import type { Membership } from './join.js';
+import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
+import type { WorkerPorts } from './ports.js';
+import type { SyncAction, SyncInput } from './sync.js';
+
+/** What a worker has computed in its life, characters. It outlives sessions. */
+export interface Credit {
+  characters: number;
+}
+
+export interface ExecutorParts extends Membership {
+  readonly member: CollectiveMember;
+  readonly slot: EngineSlot;
+  readonly credit: Credit;
+  readonly ports: Pick<WorkerPorts, 'nowMs' | 'log'>;
+}
+
+/** The vectors that came with an input; an update is valid until the next one is received. */
+export interface Payload {
+  readonly snapshot?: { readonly message: MessageOf<'snapshot'>; readonly body: Uint8Array };
+  readonly lease?: LeaseOrder;
+  readonly update?: ReduceUpdate;
+}
+
+type Action<T extends SyncAction['type']> = Extract<SyncAction, { type: T }>;
+
+export class SyncExecutor {
+  readonly #parts: ExecutorParts;
+  readonly #held: HeldStates = new Map();
+  readonly #leases = new Map<string, LeaseOrder>();
+  readonly #updates = new Map<number, ReduceUpdate>();
+
+  constructor(parts: ExecutorParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param payload of the input that led to the action
+   * @returns the input that follows from it, if any
+   * @throws what breaks the session
+   */
+  async perform(action: SyncAction, payload: Payload): Promise<SyncInput | undefined> {
+    if (action.type === 'computeLease') return this.#compute(this.#takeLease(action.leaseId) ?? payload.lease!);
+    if (action.type !== 'replaceEngine') this.#performNow(action, payload);
+    // What comes meanwhile waits in the inbox.
+    else await this.#parts.snapshot.pausedDuring(() => this.#parts.slot.replace());
+    return undefined;
+  }
+
+  #performNow(action: Exclude<SyncAction, Action<'computeLease' | 'replaceEngine'>>, payload: Payload): void {
+    const { control, replica, slot, ports } = this.#parts;
+    switch (action.type) {
+      case 'applyUpdate':
+        return applyUpdate(replica, payload.update!);
+      case 'loadEngine':
+        return slot.engine.setParameters(replica.parameters);
+      case 'retainUpdate':
+        return void this.#updates.set(action.round, copyUpdate(payload.update!));
+      case 'retainLease':
+        return void this.#leases.set(action.leaseId, payload.lease!);
+      case 'requestSnapshot':
+        return this.#requestSnapshot(action);
+      case 'restoreSnapshot':
+        return this.#restore(payload.snapshot!, action.updates);
+      case 'announceReady':
+        return this.#announceReady(action);
+      case 'declineLease': {
+        const { type: _type, ...decline } = action;
+        return control.send({ type: 'decline', ...decline });
+      }
+      case 'credit':
+        return this.#credit(action);
+      case 'log':
+        return ports.log(action.entry);
+      default:
+        return action satisfies never;
+    }
+  }
+
+  /** Nothing of it fits the parameters to come. */
+  #drop(): void {
+    this.#held.clear();
+    this.#leases.clear();
+    this.#updates.clear();
+  }
+
+  #takeLease(leaseId: string): LeaseOrder | undefined {
+    const order = this.#leases.get(leaseId);
+    this.#leases.delete(leaseId);
+    return order;
+  }
+
+  async #compute(order: LeaseOrder): Promise<SyncInput> {
+    const { welcome, slot, member, ports, replica } = this.#parts;
+    const context = {
+      config: welcome.config,
+      engine: slot.engine,
+      member,
+      held: this.#held,
+      nowMs: () => ports.nowMs(),
+    };
+    const outcome = await computeLease(context, order, replica.digest());
+    const { leaseId, round, streams } = order.lease;
+    if (outcome.kind === 'sent') return { type: 'computed', round, streams: streams.length, ...outcome };
+    return { type: 'failed', leaseId, round, ...outcome, engineLost: slot.lost?.message };
+  }
+
+  #requestSnapshot({ reason }: Action<'requestSnapshot'>): void {
+    this.#drop();
+    this.#parts.control.send({ type: 'resync', reason });
+    this.#parts.snapshot.begin();
+  }
+
+  #restore({ message, body }: NonNullable<Payload['snapshot']>, updates: readonly number[]): void {
+    const { replica } = this.#parts;
+    replica.restore(body);
+    if (replica.digest() !== message.parametersDigest) {
+      throw new ProtocolError(
+        'invalid_message',
+        'the snapshot does not have the digest it came with',
+        'Nothing to do: the worker joins again.',
+      );
+    }
+    for (const round of updates) applyUpdate(replica, this.#updates.get(round)!);
+    this.#drop();
+  }
+
+  #announceReady({ round }: Action<'announceReady'>): void {
+    const { control, layout, replica, slot, ports } = this.#parts;
+    const { name, variant, device } = slot.engine.info;
+    const engine = `${name} ${variant}`.slice(0, LIMITS.nameLength);
+    const { charsPerSecond } = slot;
+    control.send({
+      type: 'ready',
+      round,
+      layoutHash: layout.hash,
+      parametersDigest: replica.digest(),
+      engine,
+      device: device.slice(0, LIMITS.nameLength),
+      charsPerSecond,
+    });
+    ports.log({ kind: 'ready', round, engine, charsPerSecond });
+  }
+
+  #credit({ round, streams, computeMs, characters }: Action<'credit'>): void {
+    const { credit, ports } = this.#parts;
+    credit.characters += characters;
+    ports.log({ kind: 'computed', round, streams, computeMs, credit: credit.characters });
+  }
+}

@@ -1,0 +1,105 @@
+/** How a worker joins a run: hello and welcome with the coordinator, then its place in the all-reduce. */
+import type { CollectiveMember } from '@troupe/collective';
+import { createLayout, stateSize, type ParameterLayout } from '@troupe/model';
+import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
+import {
+  createChannel,
+  leaseBodyBytes,
+  LIMITS,
+  PROTOCOL_VERSION,
+  receiveWithin,
+  type Channel,
+  type Message,
+  type MessageOf,
+  type TrainingConfig,
+} from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import { createExpectation, type Expectation } from './deadlines.js';
+import { refusalError, unexpected, WorkerRefused } from './errors.js';
+import { leaseShape } from './lease.js';
+import type { WorkerOptions } from './ports.js';
+
+export type Welcome = MessageOf<'welcome'>;
+export type Deadline = (ms: number) => AbortSignal;
+
+/** What a session has once the coordinator has welcomed it. */
+export interface Membership {
+  readonly control: Channel;
+  readonly welcome: Welcome;
+  readonly layout: ParameterLayout;
+  readonly replica: Replica;
+  /** Met as soon as the first frame of a snapshot is there; the channel watches what follows. */
+  readonly snapshot: Expectation;
+}
+
+/** @throws WorkerRefused, ProtocolError, TransportError */
+export async function joinRun(link: Connection, options: WorkerOptions, deadline: Deadline): Promise<Membership> {
+  let bodies: (message: Message) => number = () => 0;
+  const control = createChannel(link, {
+    accepts: ['welcome', 'refuse', 'snapshot', 'lease', 'stop'],
+    bodyBytes: (message) => bodies(message),
+    deadline,
+  });
+  const welcome = await greet(control, options, deadline);
+  const { config } = welcome;
+  const layout = createLayout(config.model);
+  const snapshot = createExpectation(
+    () => deadline(LIMITS.snapshotMs),
+    () => control.close('the snapshot that was asked for does not come'),
+  );
+  bodies = (message) => {
+    if (message.type === 'snapshot') snapshot.met();
+    return bodyBytes(message, config, layout);
+  };
+  requireLayout(layout, welcome);
+  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
+  return { control, welcome, layout, replica, snapshot };
+}
+
+async function greet(control: Channel, { token, name, kind, signal }: WorkerOptions, deadline: Deadline): Promise<Welcome> {
+  control.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: name.slice(0, LIMITS.nameLength), kind });
+  const { message } = await receiveWithin(control, { deadline: deadline(LIMITS.answerMs), signal, what: 'a welcome' });
+  if (message.type === 'refuse') throw refusalError(message, 'before the welcome');
+  if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another one.');
+  if (message.type !== 'welcome') throw unexpected(message);
+  return message;
+}
+
+function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {
+  if (message.type === 'snapshot') return snapshotBytes(layout.size, config.optimizer);
+  return message.type === 'lease' ? leaseBodyBytes(leaseShape(message, config)) : 0;
+}
+
+function requireLayout(layout: ParameterLayout, { layoutHash }: Welcome): void {
+  if (layout.hash === layoutHash) return;
+  throw new WorkerRefused(
+    'layout_mismatch',
+    'the coordinator lays parameters out differently',
+    'Install the same release of Troupe on both machines.',
+  );
+}
+
+/** @throws what Collective.join does */
+export function joinCollective(
+  { welcome, layout }: Pick<Membership, 'welcome' | 'layout'>,
+  { ports, signal, address }: WorkerOptions,
+  deadline: Deadline,
+): Promise<CollectiveMember> {
+  const { config, runId, workerId, ticket, reduceAddress } = welcome;
+  return ports.collective.join({
+    address: resolveAddress(reduceAddress, address),
+    runId,
+    workerId,
+    ticket,
+    codec: config.codec,
+    tensorSizes: layout.tensors.map((tensor) => tensor.size),
+    stateFloats: stateSize(config.model),
+    signal,
+    deadline,
+  });
+}
+
+/** "/reduce" means: on the host at which the coordinator was reached. */
+function resolveAddress(address: string, control: string): string {
+  return address.startsWith('/') ? control.replace(/^(\w+:\/\/[^/]+).*$/, `$1${address}`) : address;
+}

@@ -1,0 +1,127 @@
+/** A worker's loop: it acts on one thing at a time, in the order in which things were received. */
+import type { ReduceResult, ReduceUpdate } from '@troupe/collective';
+import { brief, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { refusalError, unexpected } from './errors.js';
+import { SyncExecutor, type ExecutorParts, type Payload } from './executor.js';
+import { createInbox, type Inbox } from './inbox.js';
+import type { Deadline } from './join.js';
+import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type SyncStep } from './sync.js';
+
+/** A session that fails still listens this long for the reason: a coordinator that stops a worker closes both links at once. */
+const LAST_MESSAGE_MS = 500;
+
+/**
+ * Updates retained while a snapshot is on its way; each is as large as the parameters. With a small model more are retained: its rounds
+ * take a millisecond, and a worker that misses one while it waits would ask for snapshots for ever.
+ */
+const MISSED_UPDATES = 16;
+const MISSED_BYTES = 64 * 1024 ** 2;
+
+export interface RunLoopParts extends ExecutorParts {
+  readonly deadline: Deadline;
+  /** Aborts when the worker should leave. */
+  readonly signal: AbortSignal;
+}
+
+type Item =
+  | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
+  | { readonly from: 'collective'; readonly event: ReduceUpdate | ReduceResult };
+
+/** Fetches a snapshot, computes leases and applies updates until the coordinator stops the worker. @throws what breaks the session */
+export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
+  const { control, member, signal } = parts;
+  const inbox = createInbox<Item>();
+  const listening = new AbortController();
+  const stopListening = (): void => listening.abort(signal.reason);
+  signal.addEventListener('abort', stopListening, { once: true });
+  /** Noted as soon as it is received: nobody reads the inbox while a lease is computed. */
+  let stop: StopNotice | undefined;
+  const pumps = [
+    pump(inbox, async () => {
+      const { message, body } = await control.receive(listening.signal);
+      if (message.type === 'stop') stop = noticeOf(message);
+      return { from: 'control', message, body };
+    }),
+    pump(inbox, async () => ({ from: 'collective', event: await member.receive(listening.signal) })),
+  ];
+  try {
+    return await act(parts, inbox);
+  } catch (error) {
+    // Links fail in no particular order, and nobody reads during a lease: the notice may stand behind the failure.
+    inbox.close();
+    if (!signal.aborted) await Promise.race([pumps[0], passed(parts.deadline(LAST_MESSAGE_MS))]);
+    if (stop === undefined) throw error;
+    return stop;
+  } finally {
+    signal.removeEventListener('abort', stopListening);
+    if (signal.aborted) sayBye(control, signal);
+    listening.abort(new Error('the session is over'));
+    inbox.close();
+    await Promise.all(pumps);
+  }
+}
+
+async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice> {
+  const executor = new SyncExecutor(parts);
+  const limits: SyncLimits = { missedUpdates: Math.max(MISSED_UPDATES, Math.floor(MISSED_BYTES / (4 * parts.layout.size))) };
+  let { state, actions }: SyncStep = startSync();
+  let payload: Payload = {};
+  for (;;) {
+    let next: SyncInput | undefined;
+    for (const action of actions) next = (await executor.perform(action, payload)) ?? next;
+    if (state.phase === 'stopped') return state.notice;
+    if (next === undefined) ({ input: next, payload } = open(await inbox.next()));
+    ({ state, actions } = step(state, next, limits));
+  }
+}
+
+/** @throws WorkerRefused, ProtocolError for a message that ends the session */
+function open(item: Item): { readonly input: SyncInput; readonly payload: Payload } {
+  if (item.from === 'collective') {
+    const { event } = item;
+    if (event.kind === 'update') return { input: { type: 'update', round: event.round }, payload: { update: event } };
+    const { round, result, reason } = event;
+    return { input: { type: 'result', round, result, reason }, payload: {} };
+  }
+  const { message, body } = item;
+  switch (message.type) {
+    case 'stop':
+      return { input: { type: 'stop', ...noticeOf(message) }, payload: {} };
+    case 'refuse':
+      throw refusalError(message, 'after the welcome');
+    case 'snapshot':
+      return { input: { type: 'snapshot', round: message.round }, payload: { snapshot: { message, body } } };
+    case 'lease': {
+      const { leaseId, round } = message;
+      return { input: { type: 'lease', leaseId, round }, payload: { lease: { lease: message, body } } };
+    }
+    default:
+      throw unexpected(message);
+  }
+}
+
+function noticeOf({ code, reason }: MessageOf<'stop'>): StopNotice {
+  return { code, reason };
+}
+
+/** Never rejects: a source that fails fails the inbox. An update is valid until the next is asked for, so that waits its turn. */
+async function pump(inbox: Inbox<Item>, receive: () => Promise<Item>): Promise<void> {
+  try {
+    for (;;) await inbox.put(await receive());
+  } catch (error) {
+    inbox.fail(error as Error);
+  }
+}
+
+function sayBye(control: Channel, signal: AbortSignal): void {
+  try {
+    const { reason } = signal as { reason?: unknown };
+    control.send({ type: 'bye', reason: brief(reason instanceof Error ? reason.message : 'asked to stop') });
+  } catch {
+    // The link is closed: the coordinator knows that this worker left.
+  }
+}
+
+function passed(deadline: AbortSignal): Promise<void> {
+  return new Promise((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true }));
+}

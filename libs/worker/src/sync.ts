@@ -1,0 +1,203 @@
+/**
+ * What a worker does next. Leases and snapshots come over one link, updates over another, and each may overtake the other; this reducer
+ * puts them in order. It sees numbers only: the executor holds the vectors.
+ */
+import type { ReduceResult } from '@troupe/collective';
+import { brief, type DeclineCode, type MessageOf } from '@troupe/protocol';
+import type { WorkerLog } from './ports.js';
+
+/** Why the coordinator stops this worker. */
+export type StopNotice = Pick<MessageOf<'stop'>, 'code' | 'reason'>;
+
+export interface PendingLease {
+  readonly leaseId: string;
+  readonly round: number;
+}
+
+export type SyncState =
+  /** A snapshot was asked for; until it comes, the replica's parameters are of no defined round. */
+  | {
+      readonly phase: 'syncing';
+      /** The latest update heard of, applied or not; -1 before the first. */
+      readonly heard: number;
+      /** Rounds of the updates that came meanwhile and are retained, in order of arrival. */
+      readonly missed: readonly number[];
+    }
+  | {
+      readonly phase: 'training';
+      readonly heard: number;
+      /** The round that the replica computes next. */
+      readonly round: number;
+      /** Leases whose round or whose turn has not come, in order of arrival. */
+      readonly waiting: readonly PendingLease[];
+    }
+  | { readonly phase: 'stopped'; readonly notice: StopNotice };
+
+type Live = Exclude<SyncState, { readonly phase: 'stopped' }>;
+
+export type SyncInput =
+  | { readonly type: 'snapshot'; readonly round: number }
+  | { readonly type: 'update'; readonly round: number }
+  | { readonly type: 'lease'; readonly leaseId: string; readonly round: number }
+  /** The lease of the last `computeLease` is computed and its contribution is sent. */
+  | {
+      readonly type: 'computed';
+      readonly round: number;
+      readonly streams: number;
+      readonly computeMs: number;
+      readonly characters: number;
+    }
+  /** The lease of the last `computeLease` cannot be computed. `engineLost` says why the engine is lost, if it is. */
+  | {
+      readonly type: 'failed';
+      readonly leaseId: string;
+      readonly round: number;
+      readonly code: DeclineCode;
+      readonly reason: string;
+      readonly engineLost?: string | undefined;
+    }
+  | ({ readonly type: 'result' } & Pick<ReduceResult, 'round' | 'result' | 'reason'>)
+  | ({ readonly type: 'stop' } & StopNotice);
+
+export type SyncAction =
+  /** Also drops held states and whatever is retained: none of it fits the parameters to come. */
+  | { readonly type: 'requestSnapshot'; readonly reason: string }
+  /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
+  | { readonly type: 'restoreSnapshot'; readonly updates: readonly number[] }
+  /** Copies the update just received, which is valid until the next one only. */
+  | { readonly type: 'retainUpdate'; readonly round: number }
+  /** The update just received. */
+  | { readonly type: 'applyUpdate' }
+  /** Hands the replica's parameters to the engine. */
+  | { readonly type: 'loadEngine' }
+  | { readonly type: 'announceReady'; readonly round: number }
+  /** The lease just received. */
+  | { readonly type: 'retainLease'; readonly leaseId: string }
+  /** The lease just received, or a retained one. Always the last action; `computed` or `failed` is the next input. */
+  | { readonly type: 'computeLease'; readonly leaseId: string }
+  | {
+      readonly type: 'declineLease';
+      readonly leaseId: string;
+      readonly round: number;
+      readonly code: DeclineCode;
+      readonly reason: string;
+    }
+  | { readonly type: 'replaceEngine' }
+  /** Adds to what this worker has computed in its life, and logs it. */
+  | ({ readonly type: 'credit' } & Omit<Extract<SyncInput, { type: 'computed' }>, 'type'>)
+  | { readonly type: 'log'; readonly entry: WorkerLog };
+
+export interface SyncStep {
+  readonly state: SyncState;
+  /** To be carried out in this order, and before the next input. */
+  readonly actions: readonly SyncAction[];
+}
+
+export interface SyncLimits {
+  /** Updates retained while a snapshot is on its way. */
+  readonly missedUpdates: number;
+}
+
+/** A worker that has just joined. */
+export function startSync(): SyncStep {
+  return {
+    state: { phase: 'syncing', heard: -1, missed: [] },
+    actions: [{ type: 'requestSnapshot', reason: 'joining' }],
+  };
+}
+
+export function step(state: SyncState, input: SyncInput, limits: SyncLimits): SyncStep {
+  if (state.phase === 'stopped') return { state, actions: [] };
+  switch (input.type) {
+    case 'snapshot':
+      return onSnapshot(state, input.round);
+    case 'update':
+      return onUpdate(state, input.round, limits);
+    case 'lease':
+      return onLease(state, input);
+    case 'computed': {
+      const { type: _type, ...work } = input;
+      return computeNext(state, [{ type: 'credit', ...work }]);
+    }
+    case 'failed':
+      return onFailed(state, input);
+    case 'result': {
+      const { round, result, reason } = input;
+      return { state, actions: result === 'counted' ? [] : [{ type: 'log', entry: { kind: 'refused', round, result, reason } }] };
+    }
+    case 'stop':
+      return { state: { phase: 'stopped', notice: { code: input.code, reason: input.reason } }, actions: [] };
+    default:
+      return input satisfies never;
+  }
+}
+
+function resync({ heard }: Live, reason: string, before: readonly SyncAction[] = []): SyncStep {
+  return {
+    state: { phase: 'syncing', heard, missed: [] },
+    actions: [...before, { type: 'log', entry: { kind: 'resync', reason } }, { type: 'requestSnapshot', reason }],
+  };
+}
+
+/** The coordinator also sends one that nobody asked for, when it finds that this replica differs from its own. */
+function onSnapshot(state: Live, round: number): SyncStep {
+  const updates: number[] = [];
+  const missed = state.phase === 'syncing' ? state.missed : [];
+  for (const one of missed) if (one === round + updates.length) updates.push(one);
+  const next = round + updates.length;
+  const restore: SyncAction = { type: 'restoreSnapshot', updates };
+  // Updates came that are neither in the snapshot nor retained: this replica would wait for them for ever.
+  if (state.heard >= next) return resync(state, `the snapshot of round ${round} came too late`, [restore]);
+  return {
+    state: { phase: 'training', heard: state.heard, round: next, waiting: [] },
+    actions: [restore, { type: 'loadEngine' }, { type: 'announceReady', round: next }],
+  };
+}
+
+function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): SyncStep {
+  const heard = Math.max(state.heard, round);
+  if (state.phase === 'syncing') {
+    const { missed } = state;
+    if (missed.length >= missedUpdates || missed.includes(round)) return { state: { ...state, heard }, actions: [] };
+    return { state: { ...state, heard, missed: [...missed, round] }, actions: [{ type: 'retainUpdate', round }] };
+  }
+  // The snapshot contains it.
+  if (round < state.round) return { state: { ...state, heard }, actions: [] };
+  if (round > state.round) return resync({ ...state, heard }, `the update of round ${state.round} was missed`);
+  return computeNext({ ...state, heard, round: round + 1 }, [{ type: 'applyUpdate' }, { type: 'loadEngine' }]);
+}
+
+/** One lease at a time: what becomes of it decides about those behind it. */
+function computeNext(state: Live, actions: readonly SyncAction[]): SyncStep {
+  if (state.phase === 'syncing') return { state, actions };
+  const next = state.waiting.find(({ round }) => round === state.round);
+  if (!next) return { state, actions };
+  return {
+    state: { ...state, waiting: state.waiting.filter((lease) => lease !== next) },
+    actions: [...actions, { type: 'computeLease', leaseId: next.leaseId }],
+  };
+}
+
+function onLease(state: Live, { leaseId, round }: PendingLease): SyncStep {
+  // It was granted before our request for a snapshot, at which the coordinator took it back.
+  if (state.phase === 'syncing') return { state, actions: [] };
+  if (round < state.round) {
+    // The update of its round came first, on the other link. The coordinator waits to hear of every lease.
+    const reason = 'its round was over when it came';
+    return { state, actions: [{ type: 'declineLease', leaseId, round: state.round, code: 'no_state', reason }] };
+  }
+  if (round === state.round) return { state, actions: [{ type: 'computeLease', leaseId }] };
+  if (state.waiting.some((lease) => lease.leaseId === leaseId)) return { state, actions: [] };
+  return { state: { ...state, waiting: [...state.waiting, { leaseId, round }] }, actions: [{ type: 'retainLease', leaseId }] };
+}
+
+function onFailed(state: Live, { leaseId, round, code, reason, engineLost }: Extract<SyncInput, { type: 'failed' }>): SyncStep {
+  const decline: SyncAction = { type: 'declineLease', leaseId, round, code, reason };
+  if (engineLost === undefined) {
+    return computeNext(state, [decline, { type: 'log', entry: { kind: 'refused', round, result: code, reason } }]);
+  }
+  // The coordinator gives no leases to a worker that awaits a snapshot, and the speed of the lost engine is no measure for the next one:
+  // the snapshot is waited for until the next engine is open, and only then is the worker ready.
+  const { state: syncing, actions } = resync(state, brief(`another engine is opened: ${engineLost}`), [decline]);
+  return { state: syncing, actions: [...actions, { type: 'replaceEngine' }] };
+}

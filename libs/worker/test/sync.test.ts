@@ -1,0 +1,245 @@
+import { describe, expect, it } from 'vitest';
+import { startSync, step, type SyncAction, type SyncInput, type SyncState } from '../src/sync.js';
+
+const LIMITS = { missedUpdates: 3 };
+
+const syncing = (heard = -1, missed: number[] = []): SyncState => ({ phase: 'syncing', heard, missed });
+const training = (round: number, waiting: { leaseId: string; round: number }[] = [], heard = round - 1): SyncState => ({
+  phase: 'training',
+  heard,
+  round,
+  waiting,
+});
+
+const snapshot = (round: number): SyncInput => ({ type: 'snapshot', round });
+const update = (round: number): SyncInput => ({ type: 'update', round });
+const lease = (leaseId: string, round: number): SyncInput => ({ type: 'lease', leaseId, round });
+const failed = (leaseId: string, round: number, more: { engineLost?: string } = {}): SyncInput => ({
+  type: 'failed',
+  leaseId,
+  round,
+  code: 'no_state',
+  reason: 'why',
+  ...more,
+});
+const COMPUTED: SyncInput = { type: 'computed', round: 4, streams: 2, computeMs: 7, characters: 16 };
+const STOP: SyncInput = { type: 'stop', code: 'completed', reason: 'the run is complete' };
+
+const compute = (leaseId: string): SyncAction => ({ type: 'computeLease', leaseId });
+const restore = (...updates: number[]): SyncAction => ({ type: 'restoreSnapshot', updates });
+const ready = (round: number): SyncAction[] => [{ type: 'loadEngine' }, { type: 'announceReady', round }];
+const applied: SyncAction[] = [{ type: 'applyUpdate' }, { type: 'loadEngine' }];
+const resync = (reason: string): SyncAction[] => [
+  { type: 'log', entry: { kind: 'resync', reason } },
+  { type: 'requestSnapshot', reason },
+];
+const decline = (leaseId: string, round: number): SyncAction => ({
+  type: 'declineLease',
+  leaseId,
+  round,
+  code: 'no_state',
+  reason: 'why',
+});
+const refused = (round: number, result: string): SyncAction => ({
+  type: 'log',
+  entry: { kind: 'refused', round, result, reason: 'why' },
+});
+const { type: _type, ...work } = COMPUTED;
+const credit: SyncAction = { type: 'credit', ...work };
+
+type Row = [what: string, from: SyncState, input: SyncInput, to: SyncState, actions: SyncAction[]];
+
+function check(rows: Row[]): void {
+  it.each(rows)('%s', (_, from, input, to, actions) => {
+    expect(step(from, input, LIMITS)).toEqual({ state: to, actions });
+  });
+}
+
+it('a worker that has joined asks for a snapshot, and says nothing of it', () => {
+  expect(startSync()).toEqual({ state: syncing(), actions: [{ type: 'requestSnapshot', reason: 'joining' }] });
+});
+
+describe('a worker that waits for a snapshot', () => {
+  check([
+    ['is ready when it comes', syncing(), snapshot(4), training(4, [], -1), [restore(), ...ready(4)]],
+    ['retains an update that comes first', syncing(3), update(4), syncing(4, [4]), [{ type: 'retainUpdate', round: 4 }]],
+    [
+      'applies the updates that overtook it, in order',
+      syncing(5, [4, 5]),
+      snapshot(4),
+      training(6, [], 5),
+      [restore(4, 5), ...ready(6)],
+    ],
+    ['applies none that it contains', syncing(5, [3, 4, 5]), snapshot(5), training(6, [], 5), [restore(5), ...ready(6)]],
+    ['is ready when it contains all updates', syncing(5, [4, 5]), snapshot(6), training(6, [], 5), [restore(), ...ready(6)]],
+    ['retains no more updates than it may', syncing(6, [4, 5, 6]), update(7), syncing(7, [4, 5, 6]), []],
+    ['retains no update twice', syncing(5, [4, 5]), update(4), syncing(5, [4, 5]), []],
+    [
+      'asks again when an update is missing between it and those retained',
+      syncing(6, [5, 6]),
+      snapshot(4),
+      syncing(6),
+      [restore(), ...resync('the snapshot of round 4 came too late')],
+    ],
+    [
+      'asks again when updates came that it did not retain',
+      syncing(7, [4, 5, 6]),
+      snapshot(4),
+      syncing(7),
+      [restore(4, 5, 6), ...resync('the snapshot of round 4 came too late')],
+    ],
+    ['leaves leases alone: the coordinator took them back', syncing(3), lease('a', 4), syncing(3), []],
+  ]);
+});
+
+describe('a worker in training', () => {
+  const a = { leaseId: 'a', round: 5 };
+  const b = { leaseId: 'b', round: 5 };
+  const later = { leaseId: 'later', round: 6 };
+  check([
+    ['computes a lease of its round', training(4), lease('a', 4), training(4), [compute('a')]],
+    [
+      'retains a lease that comes before the update of the round before',
+      training(4),
+      lease('a', 5),
+      training(4, [a]),
+      [{ type: 'retainLease', leaseId: 'a' }],
+    ],
+    ['retains no lease twice', training(4, [a]), lease('a', 5), training(4, [a]), []],
+    [
+      'declines a lease that comes after the update of its round',
+      training(4),
+      lease('a', 3),
+      training(4),
+      [{ type: 'declineLease', leaseId: 'a', round: 4, code: 'no_state', reason: 'its round was over when it came' }],
+    ],
+    ['applies the update of its round', training(4), update(4), training(5), applied],
+    [
+      'then computes the first lease that waited for it',
+      training(4, [a, later, b]),
+      update(4),
+      training(5, [later, b]),
+      [...applied, compute('a')],
+    ],
+    ['leaves a lease that waits for a later update', training(4, [later]), update(4), training(5, [later]), applied],
+    ['ignores an update that its snapshot contained', training(4, [], 2), update(3), training(4), []],
+    [
+      'asks for a snapshot when it missed an update',
+      training(4, [a]),
+      update(5),
+      syncing(5),
+      resync('the update of round 4 was missed'),
+    ],
+    ['restores a snapshot that nobody asked for', training(4, [a]), snapshot(4), training(4, [], 3), [restore(), ...ready(4)]],
+    [
+      'asks for another when it is older than the last update',
+      training(4, [], 3),
+      snapshot(3),
+      syncing(3),
+      [restore(), ...resync('the snapshot of round 3 came too late')],
+    ],
+  ]);
+});
+
+describe('a lease that was computed', () => {
+  const waiting = { leaseId: 'b', round: 4 };
+  const later = { leaseId: 'c', round: 5 };
+  check([
+    ['is credited', training(4), COMPUTED, training(4), [credit]],
+    [
+      'is followed by the next of its round',
+      training(4, [later, waiting]),
+      COMPUTED,
+      training(4, [later]),
+      [credit, compute('b')],
+    ],
+    ['is not followed by one of a later round', training(4, [later]), COMPUTED, training(4, [later]), [credit]],
+    [
+      'in vain is declined, and the next is computed',
+      training(4, [waiting]),
+      failed('a', 4),
+      training(4),
+      [decline('a', 4), refused(4, 'no_state'), compute('b')],
+    ],
+    [
+      'in vain because the engine is lost is declined; another engine is opened and none of those behind it is computed',
+      training(4, [waiting, later], 3),
+      failed('a', 4, { engineLost: 'the device is gone' }),
+      syncing(3),
+      [decline('a', 4), ...resync('another engine is opened: the device is gone'), { type: 'replaceEngine' }],
+    ],
+  ]);
+
+  it('in vain tells the coordinator why in as many words as a message may have', () => {
+    const { actions } = step(training(4), failed('a', 4, { engineLost: 'x'.repeat(5_000) }), LIMITS);
+    const request = actions.find(({ type }) => type === 'requestSnapshot') as Extract<SyncAction, { type: 'requestSnapshot' }>;
+    expect(request.reason.length).toBeLessThan(1_000);
+  });
+});
+
+describe('the result of a contribution', () => {
+  const result = (what: 'counted' | 'already_counted'): SyncInput => ({ type: 'result', round: 4, result: what, reason: 'why' });
+  check([
+    ['is logged when it does not count', training(5), result('already_counted'), training(5), [refused(4, 'already_counted')]],
+    ['is logged while a snapshot is awaited', syncing(3), result('already_counted'), syncing(3), [refused(4, 'already_counted')]],
+    ['is no news when it counts', training(5), result('counted'), training(5), []],
+  ]);
+});
+
+describe('a worker that is stopped', () => {
+  const stopped: SyncState = { phase: 'stopped', notice: { code: 'completed', reason: 'the run is complete' } };
+  check([
+    ['in training has nothing left to do', training(4, [{ leaseId: 'a', round: 5 }]), STOP, stopped, []],
+    ['while it waits for a snapshot has nothing left to do', syncing(3, [3]), STOP, stopped, []],
+    ['computes nothing any more', stopped, lease('a', 4), stopped, []],
+    ['applies nothing any more', stopped, update(4), stopped, []],
+    ['restores nothing any more', stopped, snapshot(4), stopped, []],
+  ]);
+});
+
+/** Updates, a snapshot and leases of a run in every order in which two links can bring them. */
+describe('whatever overtakes what', () => {
+  const control: SyncInput[] = [snapshot(2), lease('r3', 3), lease('r4', 4)];
+  const collective: SyncInput[] = [update(1), update(2), update(3)];
+
+  function merged(first: SyncInput[], second: SyncInput[]): SyncInput[][] {
+    if (first.length === 0) return [second];
+    if (second.length === 0) return [first];
+    return [
+      ...merged(first.slice(1), second).map((rest) => [first[0], ...rest]),
+      ...merged(first, second.slice(1)).map((rest) => [second[0], ...rest]),
+    ];
+  }
+
+  const orders = merged(control, collective);
+
+  it.each(
+    orders.map(
+      (order) => [order.map((input) => `${input.type} ${'round' in input ? input.round : ''}`).join(', '), order] as const,
+    ),
+  )('%s: the replica reaches round 4, and every lease is computed in its round or declined', (_, order) => {
+    let { state } = startSync();
+    let round = NaN;
+    const answered: string[] = [];
+    const inputs = [...order];
+    for (let input = inputs.shift(); input; input = inputs.shift()) {
+      const decision = step(state, input, LIMITS);
+      ({ state } = decision);
+      for (const action of decision.actions) {
+        if (action.type === 'restoreSnapshot') round = 2 + action.updates.length;
+        if (action.type === 'applyUpdate') round++;
+        if (action.type === 'declineLease') answered.push(action.leaseId);
+        if (action.type !== 'computeLease') continue;
+        expect(action.leaseId).toBe(`r${round}`);
+        answered.push(action.leaseId);
+        if (answered.length > 2) throw new Error(`answered again: ${answered.join(', ')}`);
+        inputs.unshift({ type: 'computed', round, streams: 1, computeMs: 1, characters: 1 });
+      }
+    }
+    expect(state).toEqual(training(4, []));
+    expect(round).toBe(4);
+    expect(answered.toSorted()).toEqual(['r3', 'r4']);
+  });
+
+  it('covers twenty orders', () => expect(orders).toHaveLength(20));
+});
