@@ -1,14 +1,16 @@
-/** `troupe coordinator`: a server with one run at its root. */
-import { createRunHost, type RunHost } from './run-host.js';
+/**
+ * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
+ * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for it yet, and the page for
+ * volunteers still looks for its run at the root.
+ */
+import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
 import { readCertificate } from './server/certificate.js';
 import { careForCertificate } from './server/certificate-watch.js';
-import type { Mounted } from './server/mounts.js';
 import { securityNotes, type Note } from './server/notes.js';
 import { loadPages } from './server/pages.js';
 import { createWebServer, type WebServer } from './server/server.js';
 import type { Settings } from './settings.js';
-import { PATHS } from './web/paths.js';
 
 export interface CoordinatorOptions {
   readonly settings: Settings;
@@ -27,7 +29,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     const mount = server.mount('');
     const host = await createRunHost({ ...options, mount, pages: await loadPages() });
     try {
-      mount.open(mountedRun(host));
+      mountRun(mount, host);
       await serve(server, host, settings);
     } finally {
       await host.close();
@@ -35,15 +37,6 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   } finally {
     server.close();
   }
-}
-
-/** A run as a server mounts it: what is reached at which path. */
-export function mountedRun({ routes, serveControl, serveReduce, troubles }: RunHost): Mounted {
-  return {
-    ...routes,
-    links: { [PATHS.control]: serveControl, ...(serveReduce ? { [PATHS.reduce]: serveReduce } : {}) },
-    onLinkFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a link failed: ${message}` }),
-  };
 }
 
 /** Opens the ports, says how to get in, and waits for the end of the run. What the server has to say goes to the record of its run. */

@@ -9,6 +9,7 @@ import { prepare, type Preparation } from './preparation.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
+import type { MountSlot } from './server/mounts.js';
 import type { Pages } from './server/pages.js';
 import type { MountPoint } from './server/server.js';
 import type { Settings } from './settings.js';
@@ -74,6 +75,17 @@ export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
     await close();
     throw error;
   }
+}
+
+/** Lets a server answer for a run at `mount`, until the run is done. Other mounts are not touched. */
+export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, troubles, done }: RunHost): void {
+  mount.open({
+    ...routes,
+    links: { [PATHS.control]: serveControl, ...(serveReduce ? { [PATHS.reduce]: serveReduce } : {}) },
+    onLinkFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a link failed: ${message}` }),
+  });
+  const close = (): void => mount.close('the run is over');
+  done.then(close, close);
 }
 
 interface Parts extends RunHostOptions {

@@ -13,7 +13,7 @@ import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
 import { WebSocket } from 'ws';
 import { runCoordinator } from '../src/coordinator.js';
-import { parseSettings } from '../src/settings.js';
+import { parseSettings, type Settings } from '../src/settings.js';
 
 export const TOKEN = 'token-of-workers';
 export const ADMIN = 'token-of-admins';
@@ -67,14 +67,18 @@ export async function scratch(): Promise<string> {
   return fs.mkdtemp(path.join(os.tmpdir(), 'troupe-coordinator-'));
 }
 
-/** @throws when the side thread was not built: its script is what `npm run build` makes */
-export async function startCoordinator(...flags: string[]): Promise<RunningCoordinator> {
+/** Settings of a small run on a free port. @throws when the side thread was not built: its script is what `npm run build` makes */
+export function smallRun(flags: readonly string[], token = TOKEN, adminToken = ADMIN): Settings {
   const script = fileURLToPath(new URL('../dist/side-thread.js', import.meta.url));
   if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
+  return parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: token, TROUPE_ADMIN_TOKEN: adminToken });
+}
+
+export async function startCoordinator(...flags: string[]): Promise<RunningCoordinator> {
+  const settings = smallRun(flags);
   const events: RunEvent[] = [];
   const stop = new AbortController();
   const leavings: (() => void)[] = [];
-  const settings = parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN });
   const ended = runCoordinator({ settings, env: {}, report: (event) => events.push(event), signal: stop.signal });
   ended.catch(() => undefined);
   const event = async <K extends RunEvent['event']>(kind: K): Promise<Extract<RunEvent, { event: K }>> => {
@@ -94,7 +98,7 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
     ask,
     steer: (body) => ask('/api/control', { token: ADMIN, body }),
     join(name) {
-      const worker = startWorker(address, name);
+      const worker = startWorker(`${address}/control`, TOKEN, name);
       leavings.push(worker.leave);
       return worker;
     },
@@ -111,7 +115,7 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
   };
 }
 
-function askHttp(host: string, where: string, { token, method, body, headers }: Asking): Promise<Answer> {
+export function askHttp(host: string, where: string, { token, method, body, headers }: Asking): Promise<Answer> {
   const [hostname, port] = [host.replace(/:\d+$/, ''), host.replace(/^.*:/, '')];
   return new Promise((resolve, reject) => {
     const sent = request(
@@ -142,12 +146,13 @@ function askHttp(host: string, where: string, { token, method, body, headers }: 
   });
 }
 
-function startWorker(address: string, name: string): { done: Promise<unknown>; leave(): void } {
+/** @param address of the control links: "ws://127.0.0.1:7070/control" */
+export function startWorker(address: string, token: string, name: string): { done: Promise<unknown>; leave(): void } {
   const stop = new AbortController();
   const dial = (to: string, signal: AbortSignal) => connectWebSocket(to, { signal });
   const done = runWorker({
-    address: `${address}/control`,
-    token: TOKEN,
+    address,
+    token,
     name,
     kind: 'node',
     signal: stop.signal,
