@@ -3,7 +3,7 @@ import type { ModelConfig } from '../config.js';
 import { EngineError, type Batch, type Engine, type EngineLimits } from '../engine.js';
 import { stateSize } from '../layout.js';
 import type { Share, ThreadOrder, ThreadOwner, ThreadReply } from './port.js';
-import { FAILED, meet, sumShare, type SharedMemory } from './shared-memory.js';
+import { FAILED, barrier, sumShare, type SharedMemory } from './shared-memory.js';
 
 /** `variant`: the one to take, as EngineInfo.variant has it; undefined: the thread may choose. */
 export type CreateThreadEngine = (config: ModelConfig, limits: EngineLimits, variant: string | undefined) => Promise<Engine>;
@@ -26,11 +26,11 @@ type Work = Exclude<ThreadOrder, { kind: 'open' }>;
 export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): void {
   let thread: ThreadState | undefined;
   let queue = Promise.resolve();
-  const obey = async (order: ThreadOrder): Promise<void> => {
+  const carryOut = async (order: ThreadOrder): Promise<void> => {
     try {
       if (order.kind === 'open') {
         thread?.engine.dispose();
-        thread = await takeSeat(order, create);
+        thread = await openState(order, create);
         owner.post({ kind: 'opened', info: thread.engine.info });
       } else owner.post({ kind: 'done', lossSum: await perform(thread!, order) });
     } catch (error) {
@@ -38,11 +38,11 @@ export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): voi
     }
   };
   owner.onOrder((order) => {
-    queue = queue.then(() => obey(order));
+    queue = queue.then(() => carryOut(order));
   });
 }
 
-async function takeSeat(order: ThreadOrder & { kind: 'open' }, create: CreateThreadEngine): Promise<ThreadState> {
+async function openState(order: ThreadOrder & { kind: 'open' }, create: CreateThreadEngine): Promise<ThreadState> {
   const { config, limits, variant, index, memory } = order;
   return { engine: await create(config, limits, variant), config, index, memory, version: 0 };
 }
@@ -99,7 +99,7 @@ async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradi
     Atomics.add(memory.signals, FAILED, 1);
     throw error;
   } finally {
-    meet(memory.signals, arrivals);
+    barrier(memory.signals, arrivals);
   }
   // Whoever failed says so; what the others have is of no use.
   if (Atomics.load(memory.signals, FAILED) > 0) return lossSum;

@@ -63,7 +63,7 @@ function floats(length: number): Float32Array {
  * Waits in this thread until all members of a call have come. Everything they wrote before is visible after.
  * `arrivals`: what the count reaches with the last of them.
  */
-export function meet(signals: Int32Array, arrivals: number): void {
+export function barrier(signals: Int32Array, arrivals: number): void {
   const count = (Atomics.add(signals, ARRIVED, 1) + 1) | 0;
   if (count === arrivals) {
     Atomics.notify(signals, ARRIVED);

@@ -24,8 +24,8 @@ export async function openEngine(config: ModelConfig, limits: EngineLimits, vari
   const map = layOut(config, cell, limits, tileColumns(variant));
   const memory = allocate(map.bytes);
   const kernels = await instantiate(await compileKernels(variant.set), memory);
-  const space: Workspace = { config, cell, map, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
-  return new WasmEngine(space, limits, describeVariant(variant));
+  const workspace: Workspace = { config, cell, map, kernels, tile: variant.tile, memory: new Float32Array(memory.buffer) };
+  return new WasmEngine(workspace, limits, describeVariant(variant));
 }
 
 class WasmEngine implements Engine {
@@ -34,10 +34,10 @@ class WasmEngine implements Engine {
   #workspace: Workspace | undefined;
   #packed = { forward: false, backward: false };
 
-  constructor(space: Workspace, limits: EngineLimits, variant: string) {
+  constructor(workspace: Workspace, limits: EngineLimits, variant: string) {
     this.info = { name: 'wasm', variant, device: 'cpu' };
     this.limits = limits;
-    this.#workspace = space;
+    this.#workspace = workspace;
   }
 
   setParameters(parameters: Float32Array): void {
@@ -48,17 +48,17 @@ class WasmEngine implements Engine {
   }
 
   async gradient(batch: Batch): Promise<Gradient> {
-    const space = this.#open();
-    const { config, map, kernels } = space;
+    const workspace = this.#open();
+    const { config, map, kernels } = workspace;
     checkDropoutKey(config, batch);
     const key = config.dropout ? batch.dropout : undefined;
-    const evaluation = this.#evaluate(space, batch, key);
+    const evaluation = this.#evaluate(workspace, batch, key);
     if (!Number.isFinite(evaluation.lossSum)) throw notFinite('loss');
-    if (!this.#packed.backward) packBackward(space);
+    if (!this.#packed.backward) packBackward(workspace);
     this.#packed.backward = true;
-    backward(space, batch.streams, batch.window, key);
+    backward(workspace, batch.streams, batch.window, key);
     if (kernels.allFinite(map.size, map.flat.gradient) === 0) throw notFinite('gradient');
-    return { ...evaluation, gradient: view(space, map.flat.gradient, map.size) };
+    return { ...evaluation, gradient: view(workspace, map.flat.gradient, map.size) };
   }
 
   async evaluate(batch: Batch): Promise<Evaluation> {
@@ -66,17 +66,17 @@ class WasmEngine implements Engine {
   }
 
   async step(tokens: Uint16Array, states: Float32Array): Promise<Float32Array> {
-    const space = this.#open();
-    const { config, map, kernels, memory } = space;
+    const workspace = this.#open();
+    const { config, map, kernels, memory } = workspace;
     const { vocabulary: V } = config;
     checkStep(config, this.limits, tokens, states);
     const B = tokens.length;
     new Uint32Array(memory.buffer, map.inputs, B).set(tokens);
-    loadStates(space, B, states);
-    this.#forward(space, B, 1);
-    storeStates(space, B, 1, states);
+    loadStates(workspace, B, states);
+    this.#forward(workspace, B, 1);
+    storeStates(workspace, B, 1, states);
     kernels.copyRows(B, V, map.logits, map.paddedVocabulary, map.stepLogits, V);
-    return view(space, map.stepLogits, B * V);
+    return view(workspace, map.stepLogits, B * V);
   }
 
   dispose(): void {
@@ -88,23 +88,23 @@ class WasmEngine implements Engine {
     return this.#workspace;
   }
 
-  #evaluate(space: Workspace, batch: Batch, key?: DropoutKey): Evaluation {
-    const { config, map } = space;
+  #evaluate(workspace: Workspace, batch: Batch, key?: DropoutKey): Evaluation {
+    const { config, map } = workspace;
     checkBatch(config, this.limits, batch);
     const { streams: B, window: T, states } = batch;
-    loadTokens(space, batch);
-    loadStates(space, B, states);
-    if (key) new Uint32Array(space.memory.buffer, map.streamIds, B).set(key.streams);
-    this.#forward(space, B, T, key);
-    const endStates = view(space, map.endStates, states.length);
-    storeStates(space, B, T, endStates);
-    return { lossSum: loss(space, B, T), tokens: B * T, endStates };
+    loadTokens(workspace, batch);
+    loadStates(workspace, B, states);
+    if (key) new Uint32Array(workspace.memory.buffer, map.streamIds, B).set(key.streams);
+    this.#forward(workspace, B, T, key);
+    const endStates = view(workspace, map.endStates, states.length);
+    storeStates(workspace, B, T, endStates);
+    return { lossSum: loss(workspace, B, T), tokens: B * T, endStates };
   }
 
-  #forward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
-    if (!this.#packed.forward) packForward(space);
+  #forward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
+    if (!this.#packed.forward) packForward(workspace);
     this.#packed.forward = true;
-    forward(space, B, T, key);
+    forward(workspace, B, T, key);
   }
 }
 

@@ -6,15 +6,21 @@ import { multiplyOverRows } from './outer-products.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /** The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above layer 0. */
-export function gateGradients(space: Workspace, layer: LayerMap, below: number | undefined, B: number, T: number): void {
-  const { map, cell } = space;
+export function gateGradients(workspace: Workspace, layer: LayerMap, below: number | undefined, B: number, T: number): void {
+  const { map, cell } = workspace;
   const { panels } = map;
-  const own = { h: hiddenFactor(space, layer.h, panels.own), saved: hiddenFactor(space, layer.saved, panels.saved) };
-  const input = below === undefined ? undefined : hiddenFactor(space, below, panels.below);
+  const own = { h: hiddenFactor(workspace, layer.h, panels.own), saved: hiddenFactor(workspace, layer.saved, panels.saved) };
+  const input = below === undefined ? undefined : hiddenFactor(workspace, below, panels.below);
   const factors = [...new Set(cell.recurrent.map((part) => own[part.input])), ...(input ? [input] : [])];
-  multiplyOverRows(space, T * B, { address: layer.gates, stride: map.gateStride }, factors, gateParts(space, layer, own, input));
-  biasGradients(space, layer);
-  for (const matrix of input ? [...layer.recurrent, layer.input] : layer.recurrent) unpad(space, matrix);
+  multiplyOverRows(
+    workspace,
+    T * B,
+    { address: layer.gates, stride: map.gateStride },
+    factors,
+    gateParts(workspace, layer, own, input),
+  );
+  biasGradients(workspace, layer);
+  for (const matrix of input ? [...layer.recurrent, layer.input] : layer.recurrent) unpad(workspace, matrix);
 }
 
 function hiddenFactor({ map }: Workspace, address: number, panels: number): Factor {
@@ -63,14 +69,14 @@ function unpad({ config, map, kernels }: Workspace, { gates, width, paddedWidth,
 }
 
 /** The gradient of what a layer hands up, in map.hGradient, becomes that of h; and the gradients of its normalisation. */
-export function normGradients(space: Workspace, { h }: LayerMap, norm: NormMap, B: number, T: number): void {
-  const { config, map, kernels } = space;
+export function normGradients(workspace: Workspace, { h }: LayerMap, norm: NormMap, B: number, T: number): void {
+  const { config, map, kernels } = workspace;
   const { hidden: H } = config;
   const { paddedHidden, hGradient } = map;
   const { weight, bias } = map.normGradients;
-  fill(space, weight, paddedHidden, 0);
-  fill(space, bias, paddedHidden, 0);
-  const source = block(space, h, B, 1);
+  fill(workspace, weight, paddedHidden, 0);
+  fill(workspace, bias, paddedHidden, 0);
+  const source = block(workspace, h, B, 1);
   const { paddedWeight } = norm;
   kernels.normaliseBackward(T * B, H, paddedHidden, source, paddedWeight, hGradient, weight, bias, LAYER_NORM_EPSILON);
   kernels.copyRows(1, H, weight, H, norm.weight.gradient, H);
@@ -78,38 +84,38 @@ export function normGradients(space: Workspace, { h }: LayerMap, norm: NormMap, 
 }
 
 /** Those of linear.weight and linear.bias. `top` [T, B, H']: what the top layer hands up. */
-export function outputGradients(space: Workspace, top: number, B: number, T: number): void {
-  const { config, map, kernels } = space;
+export function outputGradients(workspace: Workspace, top: number, B: number, T: number): void {
+  const { config, map, kernels } = workspace;
   const { hidden: H, vocabulary: V } = config;
   const { paddedVocabulary, output, outputBias, logits, panels, sums } = map;
-  const factor = hiddenFactor(space, top, panels.own);
+  const factor = hiddenFactor(workspace, top, panels.own);
   const products = [{ factor, address: output.product }];
   const part = { first: 0, columns: paddedVocabulary, used: V, products };
-  multiplyOverRows(space, T * B, { address: logits, stride: paddedVocabulary }, [factor], [part]);
+  multiplyOverRows(workspace, T * B, { address: logits, stride: paddedVocabulary }, [factor], [part]);
   kernels.copyRows(1, V, sums, V, outputBias.gradient, V);
   if (output.product !== output.gradient) kernels.copyRows(V, H, output.product, output.paddedWidth, output.gradient, H);
 }
 
 /** The gradients of layer 0's weight_ih and the embedding, by way of that of its table, in which equal characters are one row. */
-export function characterGradients(space: Workspace, { gates, input }: LayerMap, B: number, T: number): void {
-  const { config, map, kernels } = space;
+export function characterGradients(workspace: Workspace, { gates, input }: LayerMap, B: number, T: number): void {
+  const { config, map, kernels } = workspace;
   const { hidden: H, vocabulary: V } = config;
   const { paddedHidden, inputWidth, gateStride, inputs, tableGradient, embedding } = map;
   kernels.sumByCharacter(T * B, V, inputWidth, gateStride, gates, inputs, tableGradient);
-  if (embedding) embeddingGradients(space, input, embedding);
+  if (embedding) embeddingGradients(workspace, input, embedding);
   else kernels.inputGradient(V, input.gates, H, paddedHidden, tableGradient, input.gradient);
 }
 
 /** The table is embedding weight_ih^T. When tied, the embedding's gradient already holds that of the output layer. */
-function embeddingGradients(space: Workspace, input: Matrix, embedding: EmbeddingMap): void {
-  const { config, map, kernels, tile } = space;
+function embeddingGradients(workspace: Workspace, input: Matrix, embedding: EmbeddingMap): void {
+  const { config, map, kernels, tile } = workspace;
   const { vocabulary: V, tied = false } = config;
   const { inputWidth, tableGradient, panels } = map;
   const { value, gradient, width, paddedWidth, product } = embedding;
   const factor = { address: value, stride: width, width, paddedWidth, panels: panels.own };
   const part = { first: 0, columns: inputWidth, used: inputWidth, products: [{ factor, address: input.product }] };
-  multiplyOverRows(space, V, { address: tableGradient, stride: inputWidth }, [factor], [part]);
-  unpad(space, input);
+  multiplyOverRows(workspace, V, { address: tableGradient, stride: inputWidth }, [factor], [part]);
+  unpad(workspace, input);
   const padded = product !== gradient;
   if (padded && tied) kernels.copyRows(V, width, gradient, width, product, paddedWidth);
   kernels.gemm(

@@ -9,18 +9,18 @@ import { fill, FLOAT, type Workspace } from './workspace.js';
  * From inputs [T, B] and the state before the window to logits and all that the backward pass needs. With `key` every layer hands the
  * one above what dropout leaves of its output.
  */
-export function forward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
-  const { map, kernels, tile } = space;
+export function forward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
+  const { map, kernels, tile } = workspace;
   const { paddedHidden, paddedVocabulary, layers, output } = map;
   for (const [l, layer] of layers.entries()) {
-    if (l > 0) project(space, T * B, outputOf(space, l - 1, B, key), layer.input, layer.gates, false);
+    if (l > 0) project(workspace, T * B, outputOf(workspace, l - 1, B, key), layer.input, layer.gates, false);
     for (let t = 0; t < T; t++) {
-      space.cell.forward(space, layer, B, t, l > 0 ? map.zeroIds : map.inputs + t * B * FLOAT, l > 0);
+      workspace.cell.forward(workspace, layer, B, t, l > 0 ? map.zeroIds : map.inputs + t * B * FLOAT, l > 0);
     }
-    if (layer.norm) normalise(space, layer, layer.norm, B, T);
-    if (drops(space, l, key)) drop(space, l, B, T, key, outputOf(space, l, B), layer.output);
+    if (layer.norm) normalise(workspace, layer, layer.norm, B, T);
+    if (drops(workspace, l, key)) drop(workspace, l, B, T, key, outputOf(workspace, l, B), layer.output);
   }
-  const top = outputOf(space, layers.length - 1, B);
+  const top = outputOf(workspace, layers.length - 1, B);
   kernels.fillRows(T * B, paddedVocabulary, map.logitsBias, map.logits);
   kernels.gemm(
     tile,
@@ -44,28 +44,28 @@ export function loss({ config, map, kernels }: Workspace, B: number, T: number):
 }
 
 /** After forward, with the same key, and loss: the gradient of every parameter, truncated at the start of the window. */
-export function backward(space: Workspace, B: number, T: number, key?: DropoutKey): void {
-  const { config, map, kernels, tile } = space;
+export function backward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
+  const { config, map, kernels, tile } = workspace;
   const { paddedHidden, paddedVocabulary, layers, output, hGradient } = map;
   const { vocabulary: V } = config;
-  outputGradients(space, outputOf(space, layers.length - 1, B), B, T);
+  outputGradients(workspace, outputOf(workspace, layers.length - 1, B), B, T);
   kernels.gemm(tile, T * B, paddedHidden, V, map.logits, paddedVocabulary, output.backward, hGradient, paddedHidden, 0, 0, 0);
   for (let l = layers.length - 1; l >= 0; l--) {
     const layer = layers[l];
-    if (drops(space, l, key)) drop(space, l, B, T, key, hGradient, hGradient);
-    if (layer.norm) normGradients(space, layer, layer.norm, B, T);
-    fill(space, map.carry, B * paddedHidden, 0);
-    for (let t = T - 1; t >= 0; t--) space.cell.backward(space, layer, B, t);
-    gateGradients(space, layer, l > 0 ? outputOf(space, l - 1, B, key) : undefined, B, T);
-    if (l > 0) projectBack(space, T * B, gatesOf(space, layer, B, 0), layer.input, hGradient, false);
-    else characterGradients(space, layer, B, T);
+    if (drops(workspace, l, key)) drop(workspace, l, B, T, key, hGradient, hGradient);
+    if (layer.norm) normGradients(workspace, layer, layer.norm, B, T);
+    fill(workspace, map.carry, B * paddedHidden, 0);
+    for (let t = T - 1; t >= 0; t--) workspace.cell.backward(workspace, layer, B, t);
+    gateGradients(workspace, layer, l > 0 ? outputOf(workspace, l - 1, B, key) : undefined, B, T);
+    if (l > 0) projectBack(workspace, T * B, gatesOf(workspace, layer, B, 0), layer.input, hGradient, false);
+    else characterGradients(workspace, layer, B, T);
   }
 }
 
 /** What layer l hands up, [T, B, H']: h or what normalisation and, with a key, dropout made of it. */
-function outputOf(space: Workspace, l: number, B: number, key?: DropoutKey): number {
-  const { norm, output, h } = space.map.layers[l];
-  return norm || drops(space, l, key) ? output : block(space, h, B, 1);
+function outputOf(workspace: Workspace, l: number, B: number, key?: DropoutKey): number {
+  const { norm, output, h } = workspace.map.layers[l];
+  return norm || drops(workspace, l, key) ? output : block(workspace, h, B, 1);
 }
 
 /** The top layer's output goes to the output layer whole. */
@@ -74,8 +74,8 @@ function drops({ config }: Workspace, l: number, key: DropoutKey | undefined): k
 }
 
 /** target = source times the mask of what layer l hands up, [T, B, H'] each. */
-function drop(space: Workspace, l: number, B: number, T: number, key: DropoutKey, source: number, target: number): void {
-  const { config, map, kernels } = space;
+function drop(workspace: Workspace, l: number, B: number, T: number, key: DropoutKey, source: number, target: number): void {
+  const { config, map, kernels } = workspace;
   const { dropout = 0 } = config;
   const { paddedHidden, streamIds } = map;
   const threshold = dropoutThreshold(dropout);
@@ -83,9 +83,9 @@ function drop(space: Workspace, l: number, B: number, T: number, key: DropoutKey
   kernels.dropout(T * B, B, paddedHidden, source, target, streamIds, key.seed, l, key.round, threshold, scale);
 }
 
-function normalise(space: Workspace, { h, output }: LayerMap, norm: NormMap, B: number, T: number): void {
-  const { config, map, kernels } = space;
+function normalise(workspace: Workspace, { h, output }: LayerMap, norm: NormMap, B: number, T: number): void {
+  const { config, map, kernels } = workspace;
   const { paddedWeight, paddedBias } = norm;
-  const source = block(space, h, B, 1);
+  const source = block(workspace, h, B, 1);
   kernels.normalise(T * B, config.hidden, map.paddedHidden, source, paddedWeight, paddedBias, output, LAYER_NORM_EPSILON);
 }

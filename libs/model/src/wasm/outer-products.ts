@@ -9,26 +9,26 @@ import { fill, FLOAT, type Workspace } from './workspace.js';
  * factors are brought into the GEMM's order block by block: x once for all parts, dG once for all products of a part.
  */
 export function multiplyOverRows(
-  space: Workspace,
+  workspace: Workspace,
   rows: number,
   dG: Cotangent,
   factors: readonly Factor[],
   parts: readonly Part[],
 ): void {
   for (const { first, columns, used, products } of parts) {
-    fill(space, space.map.sums + first * FLOAT, columns, 0);
-    for (const { factor, address } of products) fill(space, address, used * factor.paddedWidth, 0);
+    fill(workspace, workspace.map.sums + first * FLOAT, columns, 0);
+    for (const { factor, address } of products) fill(workspace, address, used * factor.paddedWidth, 0);
   }
   // A ReLU unit that never fires has gradients of exactly zero; sums of quadrants would make them noise, which Adam magnifies.
-  const large = space.config.cell !== 'rnn-relu' && dividesInQuadrants(factors, parts);
+  const large = workspace.config.cell !== 'rnn-relu' && dividesInQuadrants(factors, parts);
   let depth;
   for (let k = 0; k < rows; k += depth) {
     const left = rows - k;
     const quadrants = large && left > 1;
     depth = quadrants ? Math.min(BLOCK_DEPTH, left - (left % 2)) : Math.min(BLOCK_DEPTH, left);
     const block = { k, depth };
-    for (const factor of factors) (quadrants ? packQuadrants : pack)(space, block, factor);
-    for (const part of parts) (quadrants ? addBlockInQuadrants : addBlock)(space, block, dG, part);
+    for (const factor of factors) (quadrants ? packQuadrants : pack)(workspace, block, factor);
+    for (const part of parts) (quadrants ? addBlockInQuadrants : addBlock)(workspace, block, dG, part);
   }
 }
 

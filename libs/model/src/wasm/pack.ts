@@ -5,31 +5,31 @@ import { fill, FLOAT, type Workspace } from './workspace.js';
 const FAR_BELOW = -1e30;
 
 /** Packs what the forward pass reads; once for each new set of parameters. */
-export function packForward(space: Workspace): void {
-  const { config, map, kernels, tile } = space;
+export function packForward(workspace: Workspace): void {
+  const { config, map, kernels, tile } = workspace;
   const { hidden: H, vocabulary: V } = config;
   const { paddedVocabulary, layers, output, outputBias, logitsBias } = map;
   for (const [l, layer] of layers.entries()) {
-    if (hasWeights(space, l)) packTransposed(space, layer.input);
-    for (const part of layer.recurrent) packTransposed(space, part);
-    if (l === 0) packCharacters(space, layer);
-    else packBiases(space, layer, layer.table);
-    if (layer.norm) packNorm(space, layer.norm);
+    if (hasWeights(workspace, l)) packTransposed(workspace, layer.input);
+    for (const part of layer.recurrent) packTransposed(workspace, part);
+    if (l === 0) packCharacters(workspace, layer);
+    else packBiases(workspace, layer, layer.table);
+    if (layer.norm) packNorm(workspace, layer.norm);
   }
   kernels.packPanels(tile, output.value, 1, H, H, V, paddedVocabulary, output.forward);
-  fill(space, logitsBias + V * FLOAT, paddedVocabulary - V, FAR_BELOW);
+  fill(workspace, logitsBias + V * FLOAT, paddedVocabulary - V, FAR_BELOW);
   kernels.copyRows(1, V, outputBias.value, V, logitsBias, V);
 }
 
 /** Packs what the backward pass reads. */
-export function packBackward(space: Workspace): void {
-  const { config, map, kernels, tile } = space;
+export function packBackward(workspace: Workspace): void {
+  const { config, map, kernels, tile } = workspace;
   const { hidden: H, vocabulary: V } = config;
   const { paddedHidden, layers, output } = map;
   for (const [l, { input, recurrent }] of layers.entries()) {
-    for (const matrix of hasWeights(space, l) ? [input, ...recurrent] : recurrent) {
+    for (const matrix of hasWeights(workspace, l) ? [input, ...recurrent] : recurrent) {
       const { width, paddedWidth, gates, backward } = matrix;
-      const weights = paddedRows(space, matrix);
+      const weights = paddedRows(workspace, matrix);
       kernels.packPanels(tile, weights, width, 1, gates * paddedHidden, width, paddedWidth, backward);
     }
   }
@@ -41,23 +41,23 @@ export function hasWeights({ map }: Workspace, l: number): boolean {
   return l > 0 || map.embedding !== undefined;
 }
 
-function packTransposed(space: Workspace, matrix: Matrix): void {
-  const { map, kernels, tile } = space;
+function packTransposed(workspace: Workspace, matrix: Matrix): void {
+  const { map, kernels, tile } = workspace;
   const { width, gates, forward } = matrix;
   const columns = gates * map.paddedHidden;
-  kernels.packPanels(tile, paddedRows(space, matrix), 1, width, width, columns, columns, forward);
+  kernels.packPanels(tile, paddedRows(workspace, matrix), 1, width, width, columns, columns, forward);
 }
 
 /** W [gates * H', width]: the parameters themselves, or a copy with zero rows between the gates. */
-function paddedRows(space: Workspace, { value, gates, width }: Matrix): number {
-  const { config, map, kernels } = space;
+function paddedRows(workspace: Workspace, { value, gates, width }: Matrix): number {
+  const { config, map, kernels } = workspace;
   const { hidden: H } = config;
   const { paddedHidden, paddedWeights } = map;
   if (paddedHidden === H) return value;
   for (let gate = 0; gate < gates; gate++) {
     const target = paddedWeights + gate * paddedHidden * width * FLOAT;
     kernels.copyRows(H, width, value + gate * H * width * FLOAT, width, target, width);
-    fill(space, target + H * width * FLOAT, (paddedHidden - H) * width, 0);
+    fill(workspace, target + H * width * FLOAT, (paddedHidden - H) * width, 0);
   }
   return paddedWeights;
 }
@@ -77,13 +77,13 @@ function packNorm({ config, kernels }: Workspace, { weight, bias, paddedWeight, 
 }
 
 /** Layer 0's table: what each character adds to the gates. */
-function packCharacters(space: Workspace, layer: LayerMap): void {
-  const { config, map, kernels, tile } = space;
+function packCharacters(workspace: Workspace, layer: LayerMap): void {
+  const { config, map, kernels, tile } = workspace;
   const { hidden: H, vocabulary: V } = config;
   const { paddedHidden, gateWidth, inputWidth, embedding, sums } = map;
   const { input, table } = layer;
-  fill(space, sums, gateWidth, 0);
-  packBiases(space, layer, sums);
+  fill(workspace, sums, gateWidth, 0);
+  packBiases(workspace, layer, sums);
   kernels.fillRows(V, gateWidth, sums, table);
   if (embedding) {
     const { value, width } = embedding;

@@ -66,13 +66,13 @@ export function packQuadrants({ kernels, tile }: Workspace, { k, depth }: Block,
 }
 
 /** Adds the block to the products of a part, BLOCK_COLUMNS columns from either half of dG's at a time. */
-export function addBlockInQuadrants(space: Workspace, block: Block, dG: Cotangent, part: Part): void {
+export function addBlockInQuadrants(workspace: Workspace, block: Block, dG: Cotangent, part: Part): void {
   const half = part.columns / 2;
   for (let m = 0; m < half; m += BLOCK_COLUMNS) {
     const height = Math.min(BLOCK_COLUMNS, half - m);
     for (let p = 0; p < PRODUCTS.length; p++) {
-      transposeLeft(space, block, dG, part, p, m, height);
-      addProduct(space, block, part, p, m, height);
+      transposeLeft(workspace, block, dG, part, p, m, height);
+      addProduct(workspace, block, part, p, m, height);
     }
   }
 }

@@ -20,12 +20,12 @@ export interface Workspace {
  */
 export interface CellPasses extends CellLayout {
   /** From the state before step t to the state after it. `ids` [B] picks rows of the layer's table. */
-  forward(space: Workspace, layer: LayerMap, B: number, t: number, ids: number, above: boolean): void;
+  forward(workspace: Workspace, layer: LayerMap, B: number, t: number, ids: number, above: boolean): void;
   /**
    * Replaces what the gates hold of step t by the gradients of the pre-activations, from the whole gradient of h after it
    * (map.hGradient), and adds what reaches h before the step to that of step t - 1.
    */
-  backward(space: Workspace, layer: LayerMap, B: number, t: number): void;
+  backward(workspace: Workspace, layer: LayerMap, B: number, t: number): void;
 }
 
 export const FLOAT = 4;

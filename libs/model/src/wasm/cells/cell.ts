@@ -12,8 +12,8 @@ export function gatesOf({ map }: Workspace, { gates }: LayerMap, B: number, t: n
 }
 
 /** gates[rows] (+)= x[rows, H] W^T, in the columns that the matrix feeds. */
-export function project(space: Workspace, rows: number, x: number, matrix: Matrix, gates: number, add: boolean): void {
-  const { map, kernels, tile } = space;
+export function project(workspace: Workspace, rows: number, x: number, matrix: Matrix, gates: number, add: boolean): void {
+  const { map, kernels, tile } = workspace;
   const { paddedHidden, gateStride } = map;
   const target = gates + matrix.column * paddedHidden * FLOAT;
   const width = matrix.gates * paddedHidden;
@@ -21,8 +21,8 @@ export function project(space: Workspace, rows: number, x: number, matrix: Matri
 }
 
 /** dx[rows, H'] (+)= dG W, from the columns of gates that the matrix feeds. */
-export function projectBack(space: Workspace, rows: number, gates: number, matrix: Matrix, dx: number, add: boolean): void {
-  const { map, kernels, tile } = space;
+export function projectBack(workspace: Workspace, rows: number, gates: number, matrix: Matrix, dx: number, add: boolean): void {
+  const { map, kernels, tile } = workspace;
   const { paddedHidden, gateStride } = map;
   const source = gates + matrix.column * paddedHidden * FLOAT;
   const depth = matrix.gates * paddedHidden;

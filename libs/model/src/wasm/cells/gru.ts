@@ -11,32 +11,32 @@ export const gru: CellPasses = {
     { gates: 1, column: 2, input: 'saved' },
   ],
 
-  forward(space, layer, B, t, ids, above) {
-    const { map, kernels } = space;
+  forward(workspace, layer, B, t, ids, above) {
+    const { map, kernels } = workspace;
     const { paddedHidden, gateStride } = map;
     const [resetUpdate, candidate] = layer.recurrent;
-    const gates = gatesOf(space, layer, B, t);
-    const before = block(space, layer.h, B, t);
-    const reset = block(space, layer.saved, B, t);
-    const h = block(space, layer.h, B, t + 1);
-    project(space, B, before, resetUpdate, gates, above);
+    const gates = gatesOf(workspace, layer, B, t);
+    const before = block(workspace, layer.h, B, t);
+    const reset = block(workspace, layer.saved, B, t);
+    const h = block(workspace, layer.h, B, t + 1);
+    project(workspace, B, before, resetUpdate, gates, above);
     kernels.gruResetForward(B, paddedHidden, gateStride, gates, layer.table, ids, before, reset);
-    project(space, B, reset, candidate, gates, above);
+    project(workspace, B, reset, candidate, gates, above);
     kernels.gruCandidateForward(B, paddedHidden, gateStride, gates, layer.table, ids, before, h);
   },
 
-  backward(space, layer, B, t) {
-    const { map, kernels } = space;
+  backward(workspace, layer, B, t) {
+    const { map, kernels } = workspace;
     const { paddedHidden, gateStride, carry } = map;
     const [resetUpdate, candidate] = layer.recurrent;
-    const gates = gatesOf(space, layer, B, t);
-    const before = block(space, layer.h, B, t);
-    const dh = block(space, map.hGradient, B, t);
-    const dBefore = block(space, map.hGradient, B, t - 1);
+    const gates = gatesOf(workspace, layer, B, t);
+    const before = block(workspace, layer.h, B, t);
+    const dh = block(workspace, map.hGradient, B, t);
+    const dBefore = block(workspace, map.hGradient, B, t - 1);
     kernels.gruCandidateBackward(B, paddedHidden, gateStride, gates, before, dh, dBefore);
-    projectBack(space, B, gates, candidate, carry, false);
+    projectBack(workspace, B, gates, candidate, carry, false);
     kernels.gruResetBackward(B, paddedHidden, gateStride, gates, before, carry, dBefore);
-    if (t > 0) projectBack(space, B, gates, resetUpdate, dBefore, true);
+    if (t > 0) projectBack(workspace, B, gates, resetUpdate, dBefore, true);
   },
 };
 
@@ -50,27 +50,27 @@ export const gruResetAfter: CellPasses = {
     { gates: 1, column: 3, input: 'h' },
   ],
 
-  forward(space, layer, B, t, ids, above) {
-    const { map, kernels } = space;
+  forward(workspace, layer, B, t, ids, above) {
+    const { map, kernels } = workspace;
     const [resetUpdate, candidate] = layer.recurrent;
-    const gates = gatesOf(space, layer, B, t);
-    const before = block(space, layer.h, B, t);
-    const h = block(space, layer.h, B, t + 1);
-    project(space, B, before, resetUpdate, gates, above);
-    project(space, B, before, candidate, gates, false);
+    const gates = gatesOf(workspace, layer, B, t);
+    const before = block(workspace, layer.h, B, t);
+    const h = block(workspace, layer.h, B, t + 1);
+    project(workspace, B, before, resetUpdate, gates, above);
+    project(workspace, B, before, candidate, gates, false);
     kernels.gruAfterForward(B, map.paddedHidden, map.gateStride, gates, layer.table, ids, before, h, above ? 1 : 0);
   },
 
-  backward(space, layer, B, t) {
-    const { map, kernels } = space;
+  backward(workspace, layer, B, t) {
+    const { map, kernels } = workspace;
     const [resetUpdate, candidate] = layer.recurrent;
-    const gates = gatesOf(space, layer, B, t);
-    const before = block(space, layer.h, B, t);
-    const dh = block(space, map.hGradient, B, t);
-    const dBefore = block(space, map.hGradient, B, t - 1);
+    const gates = gatesOf(workspace, layer, B, t);
+    const before = block(workspace, layer.h, B, t);
+    const dh = block(workspace, map.hGradient, B, t);
+    const dBefore = block(workspace, map.hGradient, B, t - 1);
     kernels.gruAfterBackward(B, map.paddedHidden, map.gateStride, gates, before, dh, dBefore);
     if (t === 0) return;
-    projectBack(space, B, gates, resetUpdate, dBefore, true);
-    projectBack(space, B, gates, candidate, dBefore, true);
+    projectBack(workspace, B, gates, resetUpdate, dBefore, true);
+    projectBack(workspace, B, gates, candidate, dBefore, true);
   },
 };

@@ -8,10 +8,10 @@ export const lstm: CellPasses = {
   saved: true,
   recurrent: [{ gates: 4, column: 0, input: 'h' }],
 
-  forward(space, layer, B, t, ids, above) {
-    const { map, kernels } = space;
-    const gates = gatesOf(space, layer, B, t);
-    project(space, B, block(space, layer.h, B, t), layer.recurrent[0], gates, above);
+  forward(workspace, layer, B, t, ids, above) {
+    const { map, kernels } = workspace;
+    const gates = gatesOf(workspace, layer, B, t);
+    project(workspace, B, block(workspace, layer.h, B, t), layer.recurrent[0], gates, above);
     kernels.lstmForward(
       B,
       map.paddedHidden,
@@ -19,26 +19,26 @@ export const lstm: CellPasses = {
       gates,
       layer.table,
       ids,
-      block(space, layer.memory, B, t),
-      block(space, layer.memory, B, t + 1),
-      block(space, layer.h, B, t + 1),
-      block(space, layer.saved, B, t),
+      block(workspace, layer.memory, B, t),
+      block(workspace, layer.memory, B, t + 1),
+      block(workspace, layer.h, B, t + 1),
+      block(workspace, layer.saved, B, t),
     );
   },
 
-  backward(space, layer, B, t) {
-    const { map, kernels } = space;
-    const gates = gatesOf(space, layer, B, t);
+  backward(workspace, layer, B, t) {
+    const { map, kernels } = workspace;
+    const gates = gatesOf(workspace, layer, B, t);
     kernels.lstmBackward(
       B,
       map.paddedHidden,
       map.gateStride,
       gates,
-      block(space, layer.memory, B, t),
-      block(space, layer.saved, B, t),
-      block(space, map.hGradient, B, t),
+      block(workspace, layer.memory, B, t),
+      block(workspace, layer.saved, B, t),
+      block(workspace, map.hGradient, B, t),
       map.carry,
     );
-    if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, map.hGradient, B, t - 1), true);
+    if (t > 0) projectBack(workspace, B, gates, layer.recurrent[0], block(workspace, map.hGradient, B, t - 1), true);
   },
 };

@@ -11,20 +11,20 @@ function rnn(activation: 'Tanh' | 'Relu'): CellPasses {
     saved: false,
     recurrent: [{ gates: 1, column: 0, input: 'h' }],
 
-    forward(space, layer, B, t, ids, above) {
-      const { map, kernels } = space;
-      const gates = gatesOf(space, layer, B, t);
-      const h = block(space, layer.h, B, t + 1);
-      project(space, B, block(space, layer.h, B, t), layer.recurrent[0], gates, above);
+    forward(workspace, layer, B, t, ids, above) {
+      const { map, kernels } = workspace;
+      const gates = gatesOf(workspace, layer, B, t);
+      const h = block(workspace, layer.h, B, t + 1);
+      project(workspace, B, block(workspace, layer.h, B, t), layer.recurrent[0], gates, above);
       kernels[forwardKernel](B, map.paddedHidden, map.gateStride, gates, layer.table, ids, h);
     },
 
-    backward(space, layer, B, t) {
-      const { map, kernels } = space;
-      const gates = gatesOf(space, layer, B, t);
-      const h = block(space, layer.h, B, t + 1);
-      kernels[backwardKernel](B, map.paddedHidden, map.gateStride, gates, h, block(space, map.hGradient, B, t));
-      if (t > 0) projectBack(space, B, gates, layer.recurrent[0], block(space, map.hGradient, B, t - 1), true);
+    backward(workspace, layer, B, t) {
+      const { map, kernels } = workspace;
+      const gates = gatesOf(workspace, layer, B, t);
+      const h = block(workspace, layer.h, B, t + 1);
+      kernels[backwardKernel](B, map.paddedHidden, map.gateStride, gates, h, block(workspace, map.hGradient, B, t));
+      if (t > 0) projectBack(workspace, B, gates, layer.recurrent[0], block(workspace, map.hGradient, B, t - 1), true);
     },
   };
 }

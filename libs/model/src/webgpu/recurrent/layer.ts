@@ -17,7 +17,7 @@ export interface Layer {
   /** r * h of a GRU that resets before the product, [T, B, H], stored. */
   readonly reset: GPUBuffer | undefined;
   /** What the layer hands up, [T, B, H], when that is not h as it is. */
-  readonly up: GPUBuffer | undefined;
+  readonly output: GPUBuffer | undefined;
   /** Weight and bias of the layer's normalisation, [2, H]. */
   readonly norm: GPUBuffer | undefined;
   readonly isDropped: boolean;
@@ -40,7 +40,7 @@ export function createLayer(context: RecurrentContext, index: number): Layer {
     h: program.buffer('outputs of a layer', window * stored),
     cell: config.cell === 'lstm' ? program.buffer('cells of a layer', window * FLOAT) : undefined,
     reset: config.cell === 'gru' ? program.buffer('reset states of a layer', rows * H * stored) : undefined,
-    up: isDropped || config.layerNorm ? program.buffer('outputs of a layer', rows * H * stored) : undefined,
+    output: isDropped || config.layerNorm ? program.buffer('outputs of a layer', rows * H * stored) : undefined,
     norm: config.layerNorm ? program.buffer('weights of the normalisation', 2 * H * FLOAT) : undefined,
     isDropped,
     gates: program.buffer('gates of a layer', rows * gates.blocks * H * FLOAT),
@@ -51,8 +51,10 @@ export function createLayer(context: RecurrentContext, index: number): Layer {
 }
 
 /** What the layer hands up, [T * B, H]. */
-export function handedUp({ plan }: RecurrentContext, { h, up }: Layer): Matrix {
-  return up ? { buffer: up, columns: plan.hidden } : { buffer: h, columns: plan.hidden, fromRow: ({ streams }) => streams };
+export function outputOf({ plan }: RecurrentContext, { h, output }: Layer): Matrix {
+  return output
+    ? { buffer: output, columns: plan.hidden }
+    : { buffer: h, columns: plan.hidden, fromRow: ({ streams }) => streams };
 }
 
 /** `count` blocks of a layer's gates, from block `from`: [T * B, count * H]. */

@@ -13,7 +13,7 @@ import {
   createLayer,
   gateColumns,
   gateTensor,
-  handedUp,
+  outputOf,
   unitTensor,
   type Layer,
   type RecurrentContext,
@@ -61,7 +61,7 @@ class Recurrent {
   }
 
   get #top(): Matrix {
-    return handedUp(this.#context, this.#layers[this.#layers.length - 1]);
+    return outputOf(this.#context, this.#layers[this.#layers.length - 1]);
   }
 
   // ---- parameters in ----
@@ -120,7 +120,7 @@ class Recurrent {
   #projection(layer: Layer): Task {
     const context = this.#context;
     const { plan } = context;
-    const below = handedUp(context, this.#layers[layer.index - 1]);
+    const below = outputOf(context, this.#layers[layer.index - 1]);
     const gates = gateColumns(context, layer, 0, plan.gates.input);
     return affine(context, windowRows(plan), below, layer.input!, layer.bias, gates);
   }
@@ -163,8 +163,8 @@ class Recurrent {
   /** The kernels of a time step, bound to the layer's buffers by the names of their bindings. */
   #stepTasks(layer: Layer, kernels: ReturnType<typeof forwardKernels>, weights: GPUBuffer): Task[] {
     const { plan, buffers } = this.#context;
-    const { h, cell, reset, up, gates, bias } = layer;
-    const own = { h, cell, reset, dropped: up, gates, bias, weights };
+    const { h, cell, reset, output, gates, bias } = layer;
+    const own = { h, cell, reset, dropped: output, gates, bias, weights };
     const shared = { table: this.#table.buffer, ids: buffers.ids, dAbove: this.#dAbove.buffer, carry: this.#carry };
     const named: Readonly<Record<string, GPUBuffer | undefined>> = { ...own, ...shared };
     return kernels.map((source) => ({
@@ -242,7 +242,7 @@ class Recurrent {
   #inputWeightGradient(layer: Layer): Task[] {
     const context = this.#context;
     const { plan } = context;
-    const below = handedUp(context, this.#layers[layer.index - 1]);
+    const below = outputOf(context, this.#layers[layer.index - 1]);
     const weights = gateTensor(context, 'weight_ih', layer.index, plan.gates.inputOrder);
     return weightGradient(context, windowRows(plan), gateColumns(context, layer, 0, plan.gates.input), below, weights);
   }

@@ -8,7 +8,7 @@ import { normBackwardKernel, normKernel } from './kernels.js';
 import { unitTensor, type Layer, type RecurrentContext } from './layer.js';
 
 /** A layer whose output is normalised on its way up. */
-export type NormalisedLayer = Layer & { readonly norm: GPUBuffer; readonly up: GPUBuffer };
+export type NormalisedLayer = Layer & { readonly norm: GPUBuffer; readonly output: GPUBuffer };
 
 export const isNormalised = (layer: Layer): layer is NormalisedLayer => layer.norm !== undefined;
 
@@ -24,9 +24,9 @@ export function packNorm(context: RecurrentContext, layer: NormalisedLayer): Tas
 
 /** From h to what the layer hands up; drops out too. */
 export function normForward(context: RecurrentContext, layer: NormalisedLayer): Task {
-  const { h, norm, up, isDropped } = layer;
+  const { h, norm, output, isDropped } = layer;
   const dropout = isDropped ? [context.buffers.ids] : [];
-  return byRows(context, layer, normKernel(context.lanes, isDropped), [h, norm, up, ...dropout]);
+  return byRows(context, layer, normKernel(context.lanes, isDropped), [h, norm, output, ...dropout]);
 }
 
 /** `dAbove` [T * B, H] becomes the gradient of h; `products` [T * B, 2H] is overwritten. */
