@@ -1,4 +1,4 @@
-// Dropout masks: Philox4x32-10 (Salmon et al. 2011), four counters side by side; see src/dropout.ts for what is counted.
+// Dropout masks: Philox4x32-10 (Salmon et al. 2011), four counters in parallel; src/dropout.ts defines counters and keys.
 
 const MULTIPLIER_0: i32 = 0xd2511f53;
 const MULTIPLIER_1: i32 = 0xcd9e8d57;
@@ -9,8 +9,8 @@ const ROUNDS = 10;
 const GROUP = 16;
 
 /**
- * target[T, B, H] = source[T, B, H] times 0 or `scale`, kept where the unit's word is at least `threshold` (unsigned). Rows are time
- * steps of `streams` streams whose numbers are ids[B]; H = hidden a multiple of 8. Source and target may be the same.
+ * target[T, B, H] = source[T, B, H] times `scale` if the unit's word is at least `threshold` (unsigned), else 0. Rows are
+ * time steps of `streams` streams whose numbers are ids[B]; H = hidden, a multiple of 8. Source and target may be the same.
  */
 export function dropout(
   rows: i32, streams: i32, hidden: i32, source: usize, target: usize, ids: usize,
@@ -55,7 +55,7 @@ function maskGroup(
     seed += WEYL_0;
     layer += WEYL_1;
   }
-  // Lanes are counters and vectors words; a row wants the four words of a counter side by side.
+  // Lanes are counters and vectors are words; a row needs the four words of a counter side by side.
   const low01 = v128.shuffle<i32>(c0, c1, 0, 4, 1, 5);
   const high01 = v128.shuffle<i32>(c0, c1, 2, 6, 3, 7);
   const low23 = v128.shuffle<i32>(c2, c3, 0, 4, 1, 5);
@@ -67,7 +67,7 @@ function maskGroup(
   mask(source + 48, target + 48, v128.shuffle<i32>(high01, high23, 2, 3, 6, 7), threshold, scale);
 }
 
-/** A product, so that NaN in a dropped unit stays NaN. */
+/** Multiplies, so that NaN in a dropped unit stays NaN. */
 // @ts-ignore: decorator
 @inline
 function mask(source: usize, target: usize, words: v128, threshold: i32, scale: f32): void {

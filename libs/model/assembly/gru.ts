@@ -1,10 +1,11 @@
-// The element-wise part of both gated recurrent units. Columns of gates: r, z, n, for the reset gate behind the product also
-// q = U_n h + b_hn; each [H] floats, rows `stride` floats apart, H a multiple of 8. Two vectors at a time and side by side, as some hosts
-// pair them into wider ones.
+// The element-wise part of both gated recurrent units. Columns of gates: r, z, n and, if the reset gate acts after the product,
+// q = U_n h + b_hn; each [H] floats, rows `stride` floats apart, H a multiple of 8. Two adjacent vectors at a time, because some
+// hosts pair them into a wider one.
 import { complement, madd, sigmoid, tanh } from './vector';
 
 /**
- * Reset before the product, first half of a time step: r and z from gates + table[ids[b], 3H], and reset[B, H] = r * before[B, H].
+ * Reset before the product, first half of a time step: r and z from gates + table[ids[b], 3H], and reset[B, H] = r *
+ * before[B, H].
  */
 export function gruResetForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, reset: usize,
@@ -32,7 +33,7 @@ export function gruResetForward(
   }
 }
 
-/** Second half, when U_n (r * h) has come to the gates: n from gates + table, and h[B, H] = n + z (before - n). */
+/** Second half, after U_n (r * h) was added to the gates: n from gates + table, and h[B, H] = n + z (before - n). */
 export function gruCandidateForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, h: usize,
 ): void {
@@ -56,8 +57,8 @@ export function gruCandidateForward(
 }
 
 /**
- * One time step back, first half: from dh[B, H], the whole gradient of h, the gradients of the pre-activations of z and n replace them
- * in the gates; dBefore[B, H] += z dh.
+ * One time step back, first half: from dh[B, H], the complete gradient of h, replaces z and n in the gates by the gradients
+ * of their pre-activations; dBefore[B, H] += z dh.
  */
 export function gruCandidateBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, dh: usize, dBefore: usize,
@@ -101,8 +102,8 @@ export function gruResetBackward(
 }
 
 /**
- * Reset behind the product: one time step; table[ids[b], 4H] holds in its last column b_hn. h[B, H] = n + z (before - n). Column n is
- * read when the input was `projected` into it; else all that comes from the input stands in the table.
+ * Reset after the product: one time step. The last column of table[ids[b], 4H] holds b_hn. h[B, H] = n + z (before - n).
+ * Column n is read if the input was `projected` into it; else the table holds all that comes from the input.
  */
 export function gruAfterForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, h: usize, projected: bool,
@@ -141,7 +142,7 @@ export function gruAfterForward(
   }
 }
 
-/** One time step back: the gradients of r, z, n and q replace them in the gates; dBefore[B, H] += z dh. */
+/** One time step back: replaces r, z, n and q in the gates by their gradients; dBefore[B, H] += z dh. */
 export function gruAfterBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, dh: usize, dBefore: usize,
 ): void {

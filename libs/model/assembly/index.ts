@@ -14,7 +14,7 @@ export { normalise, normaliseBackward } from './norm';
 export { rnnReluBackward, rnnReluForward, rnnTanhBackward, rnnTanhForward } from './rnn';
 export { allFinite, fillRows, softmaxLoss } from './softmax';
 
-/** First byte that is free for the caller: below it lie constants of the compiled module. */
+/** First byte that is free for the caller, after the constants of the compiled module. */
 export function heapBase(): usize {
   return __heap_base;
 }

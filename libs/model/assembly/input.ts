@@ -1,4 +1,4 @@
-// What layer 0 adds to its gates is a look-up by character: table[V, width], of which each row holds the bias to begin with.
+// Layer 0 adds a row of a table to its gates, selected by character: table[V, width], whose rows initially hold the bias.
 
 /** table[v, gate * padded + j] += weight[gate * hidden + j, v]: the columns of weight_ih [gates * H, V], one-hot input. */
 export function addInputWeights(
@@ -10,12 +10,12 @@ export function addInputWeights(
       addColumns(vocabulary, min(8, hidden - j), weight, table + 4 * (gate * padded + j), row);
       weight += 4 * 8 * vocabulary;
     }
-    // A block that is not whole was counted as one.
+    // An incomplete block counts as one.
     weight -= 4 * ((8 - (hidden & 7)) & 7) * vocabulary;
   }
 }
 
-/** `count` rows of weight become columns of the table, all of a character together: they share its cache line. */
+/** Copies `count` rows of weight to columns of the table, all for one character at a time, because they share its cache line. */
 function addColumns(vocabulary: i32, count: i32, weight: usize, to: usize, row: usize): void {
   for (let v = 0; v < vocabulary; v++) {
     let from = weight + 4 * v;
@@ -27,7 +27,7 @@ function addColumns(vocabulary: i32, count: i32, weight: usize, to: usize, row: 
   }
 }
 
-/** sums[V, width] = for each character the sum of the rows of gates [rows, width] (`stride` floats apart) whose id it is. */
+/** sums[V, width] = for each character, the sum of the rows of gates [rows, width] (`stride` floats apart) with its id. */
 export function sumByCharacter(
   rows: i32, vocabulary: i32, width: i32, stride: i32, gates: usize, ids: usize, sums: usize,
 ): void {

@@ -1,10 +1,10 @@
 // The element-wise part of an LSTM, fused over the four gates i, f, g, o. Rows are [4H] or [H] floats, H a multiple of 8; rows of
-// gates lie `stride` floats apart. Two vectors at a time and side by side, as some hosts pair them into wider ones.
+// gates are `stride` floats apart. Two adjacent vectors at a time, because some hosts pair them into a wider one.
 import { complement, madd, sigmoid, tanh } from './vector';
 
 /**
- * One time step: gates[B, 4H] holds h W_hh (+ x W_ih above layer 0) and receives the activations; table[ids[b], 4H] is added first
- * (layer 0: bias and input weights of the character, above: the bias). Writes C, h and tanh C, each [B, H].
+ * One time step: gates[B, 4H] holds h W_hh (+ x W_ih above layer 0) and receives the activations; table[ids[b], 4H] is
+ * added first (layer 0: bias and input weights of the character, above: the bias). Writes C, h and tanh C, each [B, H].
  */
 export function lstmForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, cell: usize, h: usize, tanhCell: usize,
@@ -51,8 +51,8 @@ export function lstmForward(
 }
 
 /**
- * One time step back: gates[B, 4H] holds the activations and receives the gradient of the pre-activations; dh[B, H] is the whole
- * gradient of h, dc[B, H] that of C from the step after, replaced by that for the step before.
+ * One time step back: gates[B, 4H] holds the activations and receives the gradient of the pre-activations. dh[B, H] is the
+ * complete gradient of h. dc[B, H] is the gradient of C from the next step, replaced by that for the previous step.
  */
 export function lstmBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, tanhCell: usize, dh: usize, dc: usize,

@@ -19,7 +19,7 @@ export function normalise(
 }
 
 /**
- * gradient[rows, P] of the result becomes that of source[rows, P]; what weight and bias receive is added to their gradients [P].
+ * Replaces gradient[rows, P] of the result by that of source[rows, P]; adds to the gradients [P] of weight and bias.
  */
 export function normaliseBackward(
   rows: i32, hidden: i32, padded: i32, source: usize, weight: usize, gradient: usize,
@@ -69,14 +69,14 @@ function scaleOf(hidden: i32, row: usize, source: usize, mean: f32, epsilon: f32
   return <f32>1 / Mathf.sqrt(total(sum) / <f32>hidden + epsilon);
 }
 
-/** Four of source - mean from byte j on, zero in the padding. */
+/** Four elements of source - mean from byte j on; zero in the padding. */
 // @ts-ignore: decorator
 @inline
 function centred(hidden: i32, source: usize, j: usize, mean: f32): v128 {
   return v128.and(f32x4.sub(v128.load(source + j), f32x4.splat(mean)), within(hidden, j));
 }
 
-/** All bits set in the lanes, from byte j of a row on, that lie before H. */
+/** Mask of the lanes, from byte j of a row on, that lie before H. */
 // @ts-ignore: decorator
 @inline
 function within(hidden: i32, j: usize): v128 {

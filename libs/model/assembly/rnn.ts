@@ -28,7 +28,7 @@ export function rnnReluForward(streams: i32, hidden: i32, stride: i32, gates: us
   }
 }
 
-/** gates[B, H] = gradient of the pre-activations, from h[B, H] after the step and its whole gradient dh[B, H]. */
+/** gates[B, H] = gradient of the pre-activations, from h[B, H] after the step and its complete gradient dh[B, H]. */
 export function rnnTanhBackward(streams: i32, hidden: i32, stride: i32, gates: usize, h: usize, dh: usize): void {
   const row: usize = 4 * hidden;
   for (let b = 0; b < streams; b++) {
@@ -42,7 +42,7 @@ export function rnnTanhBackward(streams: i32, hidden: i32, stride: i32, gates: u
   }
 }
 
-/** As rnnTanhBackward; the slope is 0 where h is 0. */
+/** Like rnnTanhBackward; the slope is 0 where h is 0. */
 export function rnnReluBackward(streams: i32, hidden: i32, stride: i32, gates: usize, h: usize, dh: usize): void {
   const row: usize = 4 * hidden;
   for (let b = 0; b < streams; b++) {

@@ -7,8 +7,8 @@ import { parameterCount, stateSize } from './layout.js';
 const SHAPE_REMEDY = 'build the batch from the same model config and engine limits that the engine was created with';
 
 /**
- * @throws EngineError `bad_shape` unless `config` is a model config (libs/config) of any size, the limits are whole numbers >= 1, and
- * there are fewer than 2^31 parameters and activations, so that engines can address them.
+ * @throws EngineError `bad_shape` unless `config` is a model config (libs/config) of any size, the limits are whole numbers
+ * >= 1, and there are fewer than 2^31 parameters and activations, so that engines can address them.
  */
 export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): void {
   const wrong = modelProblem(config, Infinity);

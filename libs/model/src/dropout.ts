@@ -1,7 +1,8 @@
 /**
- * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the input of layer k + 1 from layer k
- * is multiplied by a mask of 0 and 1/(1 - p); the recurrent path and the output layer are unaffected. Whether a unit is dropped is a
- * pure function of (seed, round, stream, time step, layer, unit), so every worker uses the same mask for a stream in a round.
+ * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the input of layer k + 1 from
+ * layer k is multiplied by a mask of 0 and 1/(1 - p); the recurrent path and the output layer are unaffected. Whether a
+ * unit is dropped is a pure function of (seed, round, stream, time step, layer, unit), so every worker uses the same mask
+ * for a stream in a round.
  *
  * The function is the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy
  * as 1, 2, 3"). For k, the layer below the mask (0 <= k < L - 1):

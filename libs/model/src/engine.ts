@@ -16,7 +16,10 @@ export interface Batch {
   readonly tokens: Uint16Array;
   /** Hidden state before the window [B, L, S, H]; for an LSTM S = 2: h, then C. */
   readonly states: Float32Array;
-  /** Selects the dropout masks. gradient() needs it if the model has dropout; evaluate() and step() ignore it and drop nothing. */
+  /**
+   * Selects the dropout masks. gradient() needs it if the model has dropout; evaluate() and step() ignore it and drop
+   * nothing.
+   */
   readonly dropout?: DropoutKey;
 }
 

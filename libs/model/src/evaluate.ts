@@ -84,7 +84,10 @@ function checkOptions(total: number, { window, lanes, warmup }: EvaluateOptions)
   }
 }
 
-/** Lengths differ by at most one. A lane's warm-up and its counted part share one state: the counted part starts where the warm-up ends. */
+/**
+ * Lengths differ by at most one. A lane's warm-up and its counted part share one state: the counted part starts where the
+ * warm-up ends.
+ */
 function cutLanes(config: ModelConfig, total: number, options: EvaluateOptions): { warmups: Lane[]; counted: Lane[] } {
   const count = Math.min(options.lanes, total);
   const start = (lane: number): number => Math.floor((lane * total) / count);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { dropoutMask, dropoutScale, philox4x32, type DropoutKey } from '../src/index.js';
 
 describe('philox4x32-10', () => {
-  // The known answers published with the generator (Random123, kat_vectors).
+  // Known answers published with the generator (Random123, kat_vectors).
   const answers: [number[], number[], string][] = [
     [[0, 0, 0, 0], [0, 0], '6627e8d5 e169c58d bc57ac4c 9b00dbd8'],
     [Array<number>(4).fill(0xffffffff), Array<number>(2).fill(0xffffffff), '408f276d 41c83b0e a20bc7c6 6d5451fd'],
@@ -25,7 +25,7 @@ describe('dropout mask', () => {
     return out;
   };
 
-  it('drops about the given share and scales what it keeps so that the mean stays', () => {
+  it('drops about the given fraction and scales the rest so that the mean stays the same', () => {
     for (const p of [0.1, 0.25, 0.5, 0.9]) {
       const values = mask(p);
       const dropped = values.filter((value) => value === 0).length / values.length;
@@ -36,7 +36,7 @@ describe('dropout mask', () => {
     expect(mask(0).every((value) => value === 1)).toBe(true);
   });
 
-  it('is the same for the same seed, round, stream, time step and layer, and another for any other', () => {
+  it('is the same for the same seed, round, stream, time step and layer, and different for any other', () => {
     const first = mask(0.5);
     expect(mask(0.5)).toEqual(first);
     const others = [
@@ -49,11 +49,11 @@ describe('dropout mask', () => {
     for (const other of others) expect(other).not.toEqual(first);
   });
 
-  it("depends on a stream's number, not on its place in the batch", () => {
+  it("depends on a stream's number, not on its position in the batch", () => {
     expect(mask(0.5, { streams: Uint32Array.of(1, 7) }, 0, 1)).toEqual(mask(0.5));
   });
 
-  it('gives a unit the same fate whatever the number of units', () => {
+  it('does not depend on the number of units', () => {
     expect(mask(0.5, {}, 0, 0, 5, 13)).toEqual(mask(0.5).slice(0, 13));
   });
 });

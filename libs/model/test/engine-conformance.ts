@@ -30,7 +30,7 @@ interface Shape extends Omit<ModelConfig, 'cell'>, Partial<Pick<ModelConfig, 'ce
   readonly limits: EngineLimits;
 }
 
-/** Sizes that no vector width or cache block divides, and batches smaller than the engine was made for. */
+/** Sizes that no vector width or cache block divides, and batches smaller than the engine's limits. */
 const ODD_SHAPES: readonly Shape[] = [
   { layers: 1, hidden: 5, vocabulary: 7, streams: 1, window: 1, limits: { maxStreams: 1, maxWindow: 1 } },
   { layers: 2, hidden: 5, vocabulary: 7, streams: 3, window: 6, limits: { maxStreams: 8, maxWindow: 9 } },
@@ -87,7 +87,7 @@ const CELL_SHAPES: readonly Shape[] = CELLS.flatMap((cell) => [
   },
 ]);
 
-/** The behaviour of the Engine port. Every engine's test file calls this once. */
+/** Tests the behaviour of the Engine port. Every engine's test file calls this once. */
 export function engineConformance(name: string, createEngine: CreateEngine, tolerances: Tolerances): void {
   describe(`${name} engine`, () => {
     const engines: Engine[] = [];
@@ -155,7 +155,7 @@ function againstReference(shape: Shape, open: Open, tolerances: Tolerances): voi
   });
 }
 
-/** The rest of the port's promises are checked on this one. */
+/** Model for the tests of the port's other promises. */
 const SHAPE: Shape = { layers: 2, hidden: 9, vocabulary: 11, streams: 5, window: 6, limits: { maxStreams: 7, maxWindow: 8 } };
 
 const PURITY_SHAPES: readonly Shape[] = [
@@ -167,7 +167,7 @@ const PURITY_SHAPES: readonly Shape[] = [
 ];
 
 function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
-  it('gives for a batch the sum of the gradients and losses of its parts', async () => {
+  it('returns for a batch the sums of the gradients and losses of its parts', async () => {
     const { config, parameters, batch } = problem(SHAPE, 1);
     const engine = await open(config, SHAPE.limits, parameters);
     const whole = copyOf(await engine.gradient(batch));
@@ -183,7 +183,7 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
     expect(relativeError(whole.endStates, sum.endStates)).toBeLessThan(tolerances.states);
   });
 
-  it('evaluates to the loss and end states of the gradient pass without dropout', async () => {
+  it('evaluates to the loss and end states of a gradient pass without dropout', async () => {
     const { config, parameters, batch } = problem(SHAPE, 2);
     const plain = { ...config, dropout: 0 };
     const trainer = await open(plain, SHAPE.limits, parameters);
@@ -204,7 +204,7 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
     expect(relativeError(states, endStates)).toBeLessThan(tolerances.states);
   });
 
-  it('returns the same bits for the same call, whatever was computed between', async () => {
+  it('returns the same bits for the same call after any other calls', async () => {
     const { config, parameters, batch } = problem(SHAPE, 4);
     const engine = await open(config, SHAPE.limits, parameters);
     const first = copyOf(await engine.gradient(batch));
@@ -226,7 +226,7 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
     expect(relativeError(alone.endStates, whole.endStates.subarray(4 * size, 5 * size))).toBeLessThan(tolerances.states);
   });
 
-  it('keeps its own copy of the parameters and leaves the batch alone', async () => {
+  it('keeps its own copy of the parameters and does not modify the batch', async () => {
     const { config, parameters, batch } = problem(SHAPE, 8);
     const engine = await open(config, SHAPE.limits, parameters);
     const first = copyOf(await engine.gradient(batch));
@@ -238,7 +238,7 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
     expect(batch.states).toEqual(before.states);
   });
 
-  it('computes with the parameters it was given last', async () => {
+  it('computes with the parameters that were set last', async () => {
     const { config, parameters, batch } = problem(SHAPE, 9);
     const engine = await open(config, SHAPE.limits, parameters);
     const first = copyOf(await engine.gradient(batch));
@@ -263,7 +263,7 @@ function dropout(open: Open): void {
   const shape: Shape = { ...SHAPE, dropout: 0.5 };
   const { config, parameters, batch } = problem(shape, 12);
 
-  it('drops other units in another round or with another seed, and none in evaluate and step', async () => {
+  it('drops different units in another round or with another seed, and none in evaluate and step', async () => {
     const engine = await open(config, shape.limits, parameters);
     const key = batch.dropout!;
     const losses: number[] = [];
@@ -305,7 +305,7 @@ function errors(open: Open): void {
     ['a last target outside the vocabulary', { ...batch, tokens: batch.tokens.with(-1, 65535) }],
   ];
   for (const [what, wrong] of misshapen) {
-    it(`rejects ${what} as bad_shape and goes on`, async () => {
+    it(`rejects ${what} as bad_shape and keeps working`, async () => {
       const engine = await open(config, limits, parameters);
       await expect(engine.gradient(wrong)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
       await expect(engine.evaluate(wrong)).rejects.toMatchObject({ name: 'EngineError', code: 'bad_shape' });
@@ -352,7 +352,7 @@ function errors(open: Open): void {
     await expect(engine.gradient(poisoned)).rejects.toMatchObject({ name: 'EngineError', code: 'not_finite' });
   });
 
-  it('refuses every call after dispose, which may be called twice', async () => {
+  it('rejects every call after dispose, which may be called twice', async () => {
     const engine = await open(config, limits, parameters);
     engine.dispose();
     engine.dispose();
@@ -377,9 +377,9 @@ async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, st
   return logits;
 }
 
-/** For engines that compute gates with float32 exponentials of their own. */
+/** For engines with their own float32 exponentials for gates. */
 export function saturatedGates(name: string, createEngine: CreateEngine): void {
-  it(`${name} stays finite and right far outside the range of float32 exponentials`, async () => {
+  it(`${name} stays finite and correct far outside the range of float32 exponentials`, async () => {
     const { config, parameters, batch } = problem({ layers: 2, hidden: 12, vocabulary: 9, streams: 3, window: 5 }, 12);
     const limits = { maxStreams: batch.streams, maxWindow: batch.window };
     const large = parameters.map((value) => value * 300);
@@ -400,11 +400,11 @@ export function problem({ streams, window, ...options }: Omit<Shape, 'limits'>, 
   const { cell, hidden, vocabulary, dropout } = config;
   const random = seeded(seed);
   const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
-  // An unbounded ReLU would explode with weights as wide as the others stand.
+  // An unbounded ReLU would explode with the weights of the other cells.
   const parameters = spread(createLayout(config).size, (cell === 'rnn-relu' ? 1 : 2) / Math.sqrt(hidden));
   const tokens = Uint16Array.from({ length: streams * (window + 1) }, () => Math.floor(random() * vocabulary));
   const states = spread(streams * stateSize(config), 0.9);
-  // Numbers as in the middle of a run: streams in no order, a seed with its top bit set.
+  // As in the middle of a run: streams in arbitrary order, a seed with its top bit set.
   const key = {
     seed: 0x9e3779b9,
     round: 100 + seed,
@@ -435,7 +435,7 @@ function streamsOf(config: ModelConfig, batch: Batch, from: number, to: number):
   };
 }
 
-/** Results live in the engine's buffers only until its next call. */
+/** Copies results, which are valid only until the engine's next call. */
 function copyOf<R extends Evaluation & { readonly gradient?: Float32Array }>(result: R): R {
   const gradient = result.gradient ? { gradient: result.gradient.slice() } : {};
   return { ...result, ...gradient, endStates: result.endStates.slice() };

@@ -29,12 +29,12 @@ it('carries the hidden state over the whole text with one lane', async () => {
   expect(lossPerChar).toBe(lossSum / 802);
 });
 
-it('gives the same loss for any window', async () => {
+it('returns the same loss for any window', async () => {
   const { lossSum } = await evaluate({ window: 50 });
   for (const window of [1, 7]) expect(Math.abs((await evaluate({ window })).lossSum / lossSum - 1)).toBeLessThan(1e-7);
 });
 
-it('agrees closely between 1 lane and 8 warmed lanes, closer with more warm-up', async () => {
+it('agrees closely between 1 lane and 8 warmed lanes, and more closely with more warm-up', async () => {
   const exact = await evaluate({});
   const lanes = await Promise.all([0, 10, 100].map((warmup) => evaluate({ lanes: 8, warmup })));
   const gaps = lanes.map(({ lossPerChar }) => Math.abs(lossPerChar - exact.lossPerChar));
@@ -46,7 +46,7 @@ it('agrees closely between 1 lane and 8 warmed lanes, closer with more warm-up',
 it('counts every target exactly once for any number of lanes and any length', async () => {
   for (const length of [2, 3, 17, 100]) {
     for (const lanes of [1, 3, 8, 16]) {
-      // Warmed from the very start, so that a target counted twice or left out shows in the sum.
+      // Warmed from the very start, so that a target counted twice or omitted changes the sum.
       const part = tokens.subarray(0, length);
       const { lossSum, tokens: counted } = await evaluate({ lanes, warmup: 1000, window: 7 }, part);
       expect(counted).toBe(length - 1);
@@ -62,7 +62,7 @@ it('reports progress up to the last character', async () => {
   expect(seen).toEqual([...seen].sort((a, b) => a - b));
 });
 
-it('stops with the reason of its signal', async () => {
+it('stops with the reason of the signal', async () => {
   const controller = new AbortController();
   const reason = new Error('enough');
   const onProgress = () => controller.abort(reason);

@@ -12,7 +12,7 @@ function randomVector(length: number, seed: number): Float64Array {
   return Float64Array.from({ length }, () => random.uniform() - 0.5);
 }
 
-/** Every character once. */
+/** One of every character. */
 const tokens = Uint16Array.from({ length: T + 1 }, (_, t) => (t * 5 + 3) % 12);
 
 function batchOf(ids: Uint16Array, states: Float32Array): Batch {
@@ -21,20 +21,20 @@ function batchOf(ids: Uint16Array, states: Float32Array): Batch {
 
 const norm = (values: readonly number[]): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 
-/** Nats of the last character of `ids` alone, from `states` before the first. */
+/** Loss in nats of the last character of `ids` alone, from `states` before the first. */
 function lastLoss(config: ModelConfig, parameters: Float64Array, ids: Uint16Array, states: Float32Array): number {
   const all = referenceLoss(config, parameters, batchOf(ids, states)).lossSum;
   if (ids.length === 2) return all;
   return all - referenceLoss(config, parameters, batchOf(ids.slice(0, -1), states)).lossSum;
 }
 
-/** States are float32: on a grid of this the steps below are exact. */
+/** States are float32; on a grid of this width the steps below are exact. */
 const GRID = 2 ** -18;
 
-/** d(loss of the last character)/d(h_t) of the top layer: the window is cut behind time step t, and h is moved there. */
+/** d(loss of the last character)/d(h_t) of the top layer: splits the window after time step t and perturbs h there. */
 function byDifferences(config: ModelConfig, parameters: Float64Array, start: Float32Array, t: number): number[] {
   const { endStates } = referenceLoss(config, parameters, batchOf(tokens.slice(0, t + 2), start));
-  // Kinks lie between long steps, and rounding spoils short ones.
+  // Long steps cross kinks, and short ones suffer from rounding.
   const step = config.cell === 'rnn-relu' ? 2 ** -12 : 2 ** -6;
   const top = ((config.layers - 1) * endStates.length) / config.layers;
   const moved = (j: number, by: number): number => {
@@ -42,7 +42,7 @@ function byDifferences(config: ModelConfig, parameters: Float64Array, start: Flo
     states[top + j] += by;
     return lastLoss(config, parameters, tokens.slice(t + 1), states);
   };
-  // Of fourth order: the step may then be large.
+  // Of fourth order, so that the step may be large.
   return Array.from(
     { length: H },
     (_, j) => (8 * (moved(j, step) - moved(j, -step)) - (moved(j, 2 * step) - moved(j, -2 * step))) / (12 * step),
@@ -63,8 +63,8 @@ describe('gradientFlow', () => {
     }
   });
 
-  it('counts what a lower layer does by way of the layers above it', () => {
-    // An input of H numbers which a character has for itself moves h_t of layer 0 through 1 - h^2 alone.
+  it('includes the effect of a lower layer through the layers above it', () => {
+    // An input of H numbers for one character alone changes h_t of layer 0 only through 1 - h^2.
     const config = model({ cell: 'rnn-tanh', layers: 2, embedding: H });
     const layout = createLayout(config);
     const parameters = randomVector(layout.size, 5);

@@ -20,7 +20,7 @@ it('is uniform within 1/sqrt(H) in every tensor', () => {
   }
 });
 
-it('sets the forget-gate bias of every layer to 1 and no other', () => {
+it('sets the forget-gate bias of every layer to 1 and no other bias', () => {
   const parameters = initialParameters(config, layout, 1);
   for (const name of ['lstm.bias_ih_l0', 'lstm.bias_ih_l1']) {
     const ones = Array.from(tensor(parameters, name), (value) => value === 1);
@@ -28,7 +28,7 @@ it('sets the forget-gate bias of every layer to 1 and no other', () => {
   }
 });
 
-it('gives the same bits on every host for a seed', () => {
+it('returns the same bits on every host for a seed', () => {
   // The expected hash comes from 64-bit integers and numpy, not from this code.
   const parameters = initialParameters(config, layout, 1);
   const words = new Uint32Array(parameters.buffer);
@@ -37,14 +37,14 @@ it('gives the same bits on every host for a seed', () => {
   expect((hash >>> 0).toString(16)).toBe('b0eab3be');
 });
 
-it('gives other parameters for another seed, and different ones in every tensor', () => {
+it('returns different parameters for another seed and for every tensor', () => {
   const [one, two] = [1, 2].map((seed) => initialParameters(config, layout, seed));
   expect(one).not.toEqual(two);
   const hh = (layer: number) => tensor(one, `lstm.weight_hh_l${layer}`);
   expect(hh(0)).not.toEqual(hh(1));
 });
 
-it('starts layer normalisation with weights of 1 and biases of 0, an embedding with variance 1 unless it is tied', () => {
+it('starts layer normalisation with weights 1 and biases 0, and an untied embedding with variance 1', () => {
   const start = (change: Partial<ModelConfig>, name: string) => {
     const model = { ...config, ...change };
     const all = createLayout(model);
@@ -58,7 +58,7 @@ it('starts layer normalisation with weights of 1 and biases of 0, an embedding w
   expect(variance(start({ embedding: 24, tied: true }, 'embedding.weight'))).toBeLessThan(1 / 24);
 });
 
-it("starts an LSTM's forget gates from the bias that is asked for", () => {
+it("starts an LSTM's forget gates with the requested bias", () => {
   const { offset } = layout.tensors.find(({ name }) => name === 'lstm.bias_ih_l1')!;
   const parameters = initialParameters(config, layout, 1, 2.5);
   expect(parameters[offset + config.hidden]).toBe(2.5);

@@ -33,13 +33,13 @@ it("gives a GRU three gates, an RNN one, and a gru-reset-after the candidate's r
   expect(shapes('rnn-relu')).toEqual([['rnn.weight_ih_l0', 4, 7], ['rnn.weight_hh_l0', 4, 4], ['rnn.bias_ih_l0', 4], ...linear]);
 });
 
-it('puts an embedding first and leaves the output weight out when tied', () => {
+it('puts an embedding first and omits the output weight if tied', () => {
   const names = (change: Partial<ModelConfig>) => createLayout({ ...config, ...change }).tensors.map(({ name }) => name);
   expect(names({ embedding: 3 })[0]).toBe('embedding.weight');
   expect(names({ embedding: 4, tied: true })).not.toContain('linear.weight');
 });
 
-it('counts parameters without laying them out', () => {
+it('counts parameters without creating the layout', () => {
   for (const cell of CELLS) {
     for (const options of [{}, { embedding: 5 }, { embedding: 4, tied: true }, { layerNorm: true }]) {
       const model = { ...config, cell, ...options };
@@ -59,7 +59,7 @@ it('covers the flat vector without gap or overlap', () => {
   expect(stateSize(config)).toBe(2 * 2 * 4);
 });
 
-it('hashes alike for the same shapes and differently for any other', () => {
+it('has the same hash for the same shapes and a different one for any other', () => {
   const hash = (change: Partial<ModelConfig>) => createLayout({ ...config, ...change }).hash;
   expect(hash({})).toMatch(/^[0-9a-f]{16}$/);
   expect(hash({})).toBe(createLayout(config).hash);

@@ -3,7 +3,7 @@ import { createRandom } from '../src/index.js';
 
 const hex = (random: { uint32(): number }, count: number) => Array.from({ length: count }, () => random.uint32().toString(16));
 
-/** The same generator on 64-bit integers, as its paper writes it. */
+/** The same generator on 64-bit integers, as in its paper. */
 function* pcg32(seed: bigint, stream: bigint): Generator<number> {
   const mask = (1n << 64n) - 1n;
   const increment = (stream << 1n) | 1n;
@@ -16,7 +16,7 @@ function* pcg32(seed: bigint, stream: bigint): Generator<number> {
   }
 }
 
-it("gives the numbers published with PCG's reference implementation for seed 42, stream 54", () => {
+it("returns the numbers published with PCG's reference implementation for seed 42, stream 54", () => {
   expect(hex(createRandom(42, 54), 6)).toEqual(['a15c02b7', '7b47f409', 'ba1d3330', '83d2f293', 'bfa4784b', 'cbed606e']);
 });
 

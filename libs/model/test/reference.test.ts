@@ -4,7 +4,7 @@ import { createReferenceEngine, referenceGradient, referenceLoss } from '../src/
 import { engineConformance, problem, relativeError } from './engine-conformance.js';
 import { goldenCases } from './golden.js';
 
-// What is left is the rounding of float64 results to float32.
+// The remaining difference is the rounding of float64 results to float32.
 engineConformance('reference', createReferenceEngine, { loss: 1e-12, gradient: 1e-7, states: 2e-7, logits: 2e-7 });
 
 const OPTIONS: readonly (Pick<ModelConfig, 'layers'> & Partial<ModelConfig>)[] = [
@@ -42,7 +42,7 @@ describe('reference gradient in float64', () => {
   }
 });
 
-it('rejects a config or limits that are no whole numbers of at least 1', () => {
+it('rejects a config or limits that are not whole numbers of at least 1', () => {
   const config: ModelConfig = { cell: 'lstm', layers: 1, hidden: 4, vocabulary: 3 };
   const limits = { maxStreams: 1, maxWindow: 1 };
   const badShape = expect.objectContaining({ name: 'EngineError', code: 'bad_shape' });
@@ -55,7 +55,10 @@ it('rejects a config or limits that are no whole numbers of at least 1', () => {
   expect(() => createReferenceEngine({ ...config, dropout: NaN }, limits)).toThrow(badShape);
 });
 
-/** Central difference of sixth order, error O(h^6): h is wide enough for rounding to stay far below 1e-9 and crosses no kink of a ReLU. */
+/**
+ * Central difference of sixth order, error O(h^6). h is so large that rounding stays far below 1e-9, but crosses no kink of
+ * a ReLU.
+ */
 function derivative(loss: (values: Float64Array) => number, point: Float64Array, i: number): number {
   const h = 2e-4;
   const at = (steps: number) => loss(point.with(i, point[i] + steps * h));

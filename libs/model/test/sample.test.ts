@@ -19,14 +19,14 @@ async function collect(engine: Engine, model: ModelConfig, options: Partial<Samp
   return ids;
 }
 
-/** A model whose logits are its output bias, whatever it reads. */
+/** A model whose logits are its output bias for any input. */
 function biased(logits: number[]): Engine {
   const values = new Float32Array(parameters.length);
   values.set(logits, values.length - logits.length);
   return open(values);
 }
 
-it('takes the likeliest character at temperature 0, after having read the prime', async () => {
+it('takes the most likely character at temperature 0, after reading the prime', async () => {
   const engine = open();
   const states = new Float32Array(2 * 2 * 8);
   const expected: number[] = [];
@@ -40,13 +40,13 @@ it('takes the likeliest character at temperature 0, after having read the prime'
   expect(await collect(engine, config, { temperature: 0, length: 5 })).toEqual(expected);
 });
 
-it('draws the same text from the same seed and another from another', async () => {
+it('draws the same text from the same seed and a different one from another', async () => {
   const first = await collect(open(), config, { length: 40 });
   expect(await collect(open(), config, { length: 40 })).toEqual(first);
   expect(await collect(open(), config, { length: 40, random: createRandom(2) })).not.toEqual(first);
 });
 
-it('draws characters as often as softmax(logits / temperature) says', async () => {
+it('draws characters with the probabilities softmax(logits / temperature)', async () => {
   const logits = [0, 1, 2, -1, 0.5, -30];
   const temperature = 0.7;
   const ids = await collect(biased(logits), config, { length: 4000, temperature });
@@ -58,12 +58,12 @@ it('draws characters as often as softmax(logits / temperature) says', async () =
   });
 });
 
-it('draws among the k likeliest only', async () => {
+it('draws only from the k most likely characters', async () => {
   const ids = await collect(biased([0, 1, 2, -1, 1.5, 0]), config, { length: 300, topK: 3, temperature: 5 });
   expect(new Set(ids)).toEqual(new Set([1, 2, 4]));
 });
 
-it('goes on from the state it is given and leaves it alone', async () => {
+it('continues from the given state and does not modify it', async () => {
   const engine = open();
   const state = new Float32Array(2 * 2 * 8);
   for (const id of prime.subarray(0, 2)) await engine.step(Uint16Array.of(id), state);

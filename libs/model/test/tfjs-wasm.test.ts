@@ -17,7 +17,7 @@ engineConformance('tfjs wasm', (config, limits) => createTfjsEngine(config, limi
   logits: 1e-6,
 });
 
-it('keeps no tensor between calls but the parameters, and none after dispose', async () => {
+it('keeps only the parameters as tensors between calls, and none after dispose', async () => {
   const before = tf.memory().numTensors;
   const { config, parameters, batch } = problem({ layers: 2, hidden: 6, vocabulary: 8, dropout: 0.4, streams: 3, window: 4 }, 3);
   const engine = await createTfjsEngine(config, { maxStreams: 3, maxWindow: 4 }, tf);

@@ -7,11 +7,14 @@ import { engineConformance, problem, relativeError } from './engine-conformance.
 
 const TOLERANCES = { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 };
 
-// Without it the cpu backend advertises another one.
+// Otherwise the cpu backend prints an advertisement for another one.
 tf.enableProdMode();
 await tf.setBackend('cpu');
 
-/** The cpu backend under a name of which the engine cannot know that it is in host memory: the path of the GPU backends, without a GPU. */
+/**
+ * The cpu backend under a name that the engine does not know as host memory: it takes the code path of GPU backends,
+ * without a GPU.
+ */
 const DEVICE = 'elsewhere';
 tf.registerBackend(DEVICE, () => new (tf.findBackend('cpu').constructor as new () => ReturnType<typeof tf.findBackend>)());
 tf.copyRegisteredKernels('cpu', DEVICE);
@@ -43,7 +46,7 @@ const limits = { maxStreams: 3, maxWindow: 4 };
 describe.each(['cpu', DEVICE])('tensors on %s', (backend) => {
   beforeEach(() => tf.setBackend(backend));
 
-  it.each(CELLS)('are all given back, call by call and on dispose: %s', async (cell) => {
+  it.each(CELLS)('are all released, after each call and on dispose: %s', async (cell) => {
     const before = tf.memory().numTensors;
     const { config, parameters, batch } = problem({ ...SHAPE, cell }, 3);
     const engine = await createTfjsEngine(config, limits, tf);
@@ -60,7 +63,7 @@ describe.each(['cpu', DEVICE])('tensors on %s', (backend) => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('are given back when a call fails', async () => {
+  it('are released when a call fails', async () => {
     const before = tf.memory().numTensors;
     const { config, parameters, batch } = problem(SHAPE, 4);
     const engine = await createTfjsEngine(config, limits, failing('softmax', 'broken'));
@@ -94,7 +97,7 @@ describe('the backend', () => {
     expect(named.info.device).toBe('some GPU');
   });
 
-  it('is the one an engine was created on, whichever others were used since', async () => {
+  it('is the one on which the engine was created, even if others were used since', async () => {
     const { config, parameters, batch } = problem(SHAPE, 6);
     const engine = await createTfjsEngine(config, limits, tf);
     await tf.setBackend(DEVICE);
@@ -109,7 +112,7 @@ describe('the backend', () => {
     }
   });
 
-  it('is refused when it is webgl with 16-bit floats', async () => {
+  it('is rejected if it is webgl with 16-bit floats', async () => {
     const { config } = problem(SHAPE, 7);
     const webgl = (float32: boolean): TfjsApi => ({
       ...tf,
@@ -147,7 +150,7 @@ describe('the backend', () => {
     });
   });
 
-  it('that lost its WebGL context, and reads zeros, is reported as device_lost', async () => {
+  it('with a lost WebGL context, which reads zeros, is reported as device_lost', async () => {
     let lost = false;
     const gl = { isContextLost: () => lost, getExtension: () => null, getParameter: () => null };
     const { config, batch } = problem(SHAPE, 10);
@@ -160,7 +163,7 @@ describe('the backend', () => {
     await expect(engine.evaluate(batch)).rejects.toMatchObject({ code: 'device_lost' });
   });
 
-  it('whose WebGPU device goes away is reported as device_lost, with the reason', async () => {
+  it('whose WebGPU device is lost is reported as device_lost, with the reason', async () => {
     let lose: (info: { message: string }) => void = () => {};
     const device = { lost: new Promise<{ message: string }>((resolve) => (lose = resolve)) };
     const { config, batch } = problem(SHAPE, 11);
@@ -173,7 +176,7 @@ describe('the backend', () => {
     await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'device_lost', message: 'unplugged' });
   });
 
-  it('whose WebGPU device goes away is reported so even when the read fails before the loss is told', async () => {
+  it('whose WebGPU device is lost is reported as device_lost even if the read fails before the loss is reported', async () => {
     let lose: (info: { message: string }) => void = () => {};
     const lost = new Promise<{ message: string }>((resolve) => (lose = resolve));
     const queue = { onSubmittedWorkDone: () => new Promise<void>((resolve) => setImmediate(resolve)) };
@@ -187,7 +190,7 @@ describe('the backend', () => {
     data.mockRestore();
   });
 
-  it('that is lent is held until the engine is disposed of, or does not open', async () => {
+  it('that is shared is held until the engine is disposed, or does not open', async () => {
     const { config } = problem(SHAPE, 15);
     let held = 0;
     const hold = () => {
@@ -204,7 +207,7 @@ describe('the backend', () => {
     expect(held).toBe(0);
   });
 
-  it('of an engine that is disposed of meanwhile ends the call as disposed', async () => {
+  it('of an engine that is disposed during a call ends the call as disposed', async () => {
     const { config, batch } = problem(SHAPE, 13);
     const before = tf.memory().numTensors;
     for (const ticks of [0, 1, 3]) {
@@ -217,7 +220,7 @@ describe('the backend', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('computes nothing from NaN, which its rectifier might swallow', async () => {
+  it('does not compute from NaN, which its rectifier might swallow', async () => {
     const { config, parameters, batch } = problem({ ...SHAPE, cell: 'rnn-relu' }, 14);
     const engine = await createTfjsEngine(config, limits, tf);
     const notFinite = { name: 'EngineError', code: 'not_finite' };

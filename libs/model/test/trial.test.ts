@@ -13,7 +13,7 @@ const CONFIG: ModelConfig = {
   layerNorm: true,
 };
 
-it('makes a small problem of a large model, of the same kind, and one that an engine can compute', async () => {
+it('makes a small problem of a large model, of the same kind, that an engine can compute', async () => {
   const { config, limits, parameters, batch } = smallProblem(
     CONFIG,
     { maxStreams: 64, maxWindow: 128 },
@@ -26,13 +26,13 @@ it('makes a small problem of a large model, of the same kind, and one that an en
   expect((await engine.gradient(batch)).lossSum).toBeGreaterThan(0);
 });
 
-it('makes no problem larger than what it is for', () => {
+it('makes no problem larger than its model and limits', () => {
   const least = { ...CONFIG, layers: 1, hidden: 2, embedding: 0, tied: false };
   const { config, limits } = smallProblem(least, { maxStreams: 1, maxWindow: 1 }, { streams: 32, hidden: 512 });
   expect([config.layers, config.hidden, limits.maxStreams, limits.maxWindow]).toEqual([1, 2, 1, 1]);
 });
 
-it('takes the quickest gradient of a turn, which ends when its time is over', async () => {
+it('returns the fastest gradient of a turn, which ends when its time is over', async () => {
   const took = [3, 1, 2, 9];
   let now = 0;
   const engine = { gradient: async () => void (now += took.shift()!) } as unknown as Engine;
@@ -41,7 +41,7 @@ it('takes the quickest gradient of a turn, which ends when its time is over', as
   expect(took).toEqual([9]);
 });
 
-it('tells by what part vectors differ', () => {
+it('returns the relative difference of vectors', () => {
   expect(relativeDifference(Float32Array.of(3, 4), Float32Array.of(3, 4))).toBe(0);
   expect(relativeDifference(Float32Array.of(0, 0), Float32Array.of(3, 4))).toBe(1);
 });

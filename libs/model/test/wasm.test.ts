@@ -58,7 +58,7 @@ describe.each(variants)('blocks of the GEMM, %s', (variant) => {
     }
   });
 
-  it('gives a stream the same bits in whatever batch it comes', async () => {
+  it('gives a stream the same bits in any batch', async () => {
     const { engine, config, batch } = await open({ layers: 2, hidden: 20, vocabulary: 9, streams: 13, window: 4 }, variant);
     const together = (await engine.evaluate(batch)).endStates.slice();
     const size = stateSize(config);
@@ -81,7 +81,7 @@ function cut(batch: Batch, size: number, from: number, to: number): Batch {
 }
 
 describe('the portable instruction set', () => {
-  it.each([48, 192, 208])('gives the same bits with every tile, %i hidden units', async (hidden) => {
+  it.each([48, 192, 208])('returns the same bits with every tile, %i hidden units', async (hidden) => {
     const results: Float32Array[] = [];
     for (const variant of variants.filter((name) => name.startsWith('simd'))) {
       const { engine, batch } = await open({ layers: 2, hidden, vocabulary: 9, streams: 7, window: 5 }, variant);
@@ -97,7 +97,7 @@ describe('dropout', () => {
   const p = 0.3;
   const key = { seed: 0xfedcba98, round: 4_000_000_000, streams: Uint32Array.of(7, 0xffffffff, 0, 123_456) };
 
-  it.each(sets)('gives the masks of dropout.ts bit for bit, %s', async (set) => {
+  it.each(sets)('applies the masks of dropout.ts bit for bit, %s', async (set) => {
     const [T, B, H, layer] = [3, 4, 24, 2];
     const memory = allocate(RESERVED + 65536);
     const kernels = await instantiate(await compileKernels(set), memory);
@@ -118,7 +118,7 @@ describe('dropout', () => {
 describe('choice of the variant', () => {
   const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
   const limits = { maxStreams: 2, maxWindow: 2 };
-  /** Each candidate's turn reads the clock twice; the one at `fast` takes 6 ms, the others 10. */
+  /** A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others 10. */
   const clock = (candidates: number, fast: number) => {
     let reads = 0;
     let time = 0;
@@ -147,7 +147,7 @@ describe('choice of the variant', () => {
     expect((await createWasmEngine(config, limits)).info).toEqual({ name: 'wasm', variant: variants[0], device: 'cpu' });
   });
 
-  it('is the one that the clock finds fastest', async () => {
+  it('is the fastest one by the clock', async () => {
     const set = variants[0].split(' ')[0];
     const candidates = variants.filter((name) => name.startsWith(`${set} `));
     for (const [i, name] of candidates.entries()) {
@@ -156,7 +156,7 @@ describe('choice of the variant', () => {
     }
   });
 
-  it('rejects a variant that it does not know and names those it does', async () => {
+  it('rejects an unknown variant and names the known ones', async () => {
     await expect(createWasmEngine(config, limits, { variant: 'avx1024' })).rejects.toMatchObject({
       code: 'unsupported',
       remedy: expect.stringContaining(variants[0]) as string,
@@ -180,7 +180,7 @@ describe('memory', () => {
     await expect(createWasmEngine(config, { maxStreams: NaN, maxWindow: 1 })).rejects.toMatchObject({ code: 'bad_shape' });
   });
 
-  it('keeps clear of the constants of the compiled modules', async () => {
+  it('reserves enough memory for the constants of the compiled modules', async () => {
     for (const set of sets) {
       const kernels = await instantiate(await compileKernels(set), allocate(RESERVED));
       expect(kernels.heapBase()).toBeLessThanOrEqual(RESERVED);
@@ -189,7 +189,7 @@ describe('memory', () => {
 });
 
 describe('v8Flags', () => {
-  it('names only the switches that a version of V8 knows and profits from', () => {
+  it('returns only the flags that a version of V8 knows and benefits from', () => {
     expect(v8Flags({ node: '20.19.0', arch: 'x64' })).toEqual(['--experimental-wasm-relaxed-simd']);
     expect(v8Flags({ node: '22.23.0', arch: 'x64' })).toEqual([]);
     expect(v8Flags({ node: '24.21.0', arch: 'x64' })).toEqual(['--experimental-wasm-revectorize']);
@@ -198,7 +198,7 @@ describe('v8Flags', () => {
 });
 
 describe('sampling', () => {
-  it('gives bit for bit the states of evaluate, a character at a time', async () => {
+  it('returns the states of evaluate bit for bit, one character at a time', async () => {
     const { engine, config, batch } = await open({ layers: 2, hidden: 20, vocabulary: 9, streams: 1, window: 6 });
     const { endStates } = await engine.evaluate(batch);
     const expected = endStates.slice();
@@ -213,7 +213,7 @@ async function sampled(engine: Engine, batch: Batch, size: number): Promise<Floa
   return states;
 }
 
-it('leaves the gradients of a ReLU unit that never fires exactly zero, in large products too', async () => {
+it('keeps the gradients of a ReLU unit that never fires exactly zero, even in large products', async () => {
   const { config, parameters, batch } = problem(
     { cell: 'rnn-relu', layers: 2, hidden: 192, vocabulary: 5, streams: 4, window: 6 },
     3,

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 
-/** Drivers of software adapters: Chromium's SwiftShader as Debian and npm lay it out, Mesa's lavapipe. */
+/** Drivers of software adapters: Chromium's SwiftShader in the paths of Debian and Google, Mesa's lavapipe. */
 const DRIVERS = [
   '/usr/lib/chromium/vk_swiftshader_icd.json',
   '/opt/google/chrome/vk_swiftshader_icd.json',
@@ -10,7 +10,7 @@ const DRIVERS = [
 ];
 const LOADERS = ['/usr/lib/chromium/libvulkan.so.1', '/opt/google/chrome/libvulkan.so.1'];
 
-/** What brings a software adapter. */
+/** How to install a software adapter. */
 export const HOW_TO_GET_ONE = 'apt install chromium, or point TROUPE_VK_ICD to the ICD file (json) of a Vulkan driver';
 
 export interface TestGpu {
@@ -20,8 +20,8 @@ export interface TestGpu {
 }
 
 /**
- * WebGPU in Node on the driver of TROUPE_VK_ICD, VK_ICD_FILENAMES or a software adapter at its usual place; a sentence that says what
- * is missing otherwise. The driver must be named before Dawn is loaded.
+ * WebGPU in Node with the driver in TROUPE_VK_ICD, VK_ICD_FILENAMES or a software adapter at its usual path; otherwise a
+ * sentence that says what is missing. The driver must be named before Dawn is loaded.
  */
 export async function openTestGpu(): Promise<TestGpu | string> {
   const named = process.env['TROUPE_VK_ICD'] ?? process.env['VK_ICD_FILENAMES'];
@@ -32,7 +32,7 @@ export async function openTestGpu(): Promise<TestGpu | string> {
   preloadVulkan();
   try {
     const { create, globals } = await import('webgpu');
-    // Dawn makes its objects from the global constructors and ends the process where they are missing.
+    // Dawn creates its objects with the global constructors and aborts the process if they are missing.
     Object.assign(globalThis, globals);
     const gpu = create([]);
     if (await gpu.requestAdapter()) return { gpu, driver };
@@ -42,12 +42,12 @@ export async function openTestGpu(): Promise<TestGpu | string> {
   }
 }
 
-/** RTLD_NODELETE of <dlfcn.h>: the library stays although it is no addon. */
+/** RTLD_NODELETE of <dlfcn.h>: the library stays loaded although it is no addon. */
 const KEEP = 0x1000;
 
 /**
- * Dawn asks the system for libvulkan.so.1. Where only Chromium's copy is installed it is loaded first, and found by its name; that it
- * is no addon of Node is reported as an error, which tells nothing here.
+ * Dawn asks the system for libvulkan.so.1. If only Chromium's copy is installed, this loads it first, so that Dawn finds it
+ * by its name. Node throws an error because it is no addon; the error is ignored.
  */
 function preloadVulkan(): void {
   const loader = LOADERS.find((file) => fs.existsSync(file));

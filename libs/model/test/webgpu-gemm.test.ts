@@ -20,7 +20,7 @@ if (typeof found === 'string') {
 } else {
   const { device } = await requestDevice(found.gpu);
   afterAll(() => device.destroy());
-  describe.each([true, false])('products, shared %s', (shared) => {
+  describe.each([true, false])('products, shared: %s', (shared) => {
     it.each(TILES)('A B + bias of odd sizes in tiles of $rows x $columns', async (tile) => {
       const [m, n, k] = [77, 100, 48];
       const [a, b, bias] = [numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3)];

@@ -7,10 +7,13 @@ import { engineConformance, problem, relativeError, type Tolerances } from './en
 import { openTestGpu } from './webgpu-adapter.js';
 
 const F32: Tolerances = { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 };
-/** A float16 has 11 bits: rounding weights and outputs moves a gradient by some thousandths. */
+/** A float16 has 11 significant bits: rounding weights and outputs changes a gradient by a few thousandths. */
 const F16: Tolerances = { loss: 1e-3, gradient: 1e-2, states: 2e-3, logits: 5e-3 };
 
-/** Rounding the parameters alone, in the float64 reference, can carry a ReLU past its kink and move a small model's gradient by 5 %. */
+/**
+ * Rounding the parameters alone, in the float64 reference, can carry a ReLU past its kink and change a small model's
+ * gradient by 5 %.
+ */
 const KINK = 0.1;
 
 const found = await openTestGpu();
@@ -36,7 +39,7 @@ if (typeof found === 'string') {
   refusals(gpu, open);
 }
 
-/** What the adapter's own tiles do not reach: every way to compute, on every cell. */
+/** Tests the tiles and options that the adapter itself would not choose, on every cell. */
 function agreement(what: string, open: OpenDevice, options: WebgpuEngineOptions, tolerances: Tolerances, lacking = ''): void {
   if (lacking) {
     console.warn(`SKIPPED: webgpu ${what}, ${lacking}`);
@@ -47,7 +50,7 @@ function agreement(what: string, open: OpenDevice, options: WebgpuEngineOptions,
     const engines: Engine[] = [];
     afterEach(() => engines.splice(0).forEach((engine) => engine.dispose()));
 
-    // Of the options those that have kernels of their own; an adapter on a CPU compiles some of them for many seconds.
+    // Only the options with their own kernels: an adapter on a CPU compiles some of them for many seconds.
     const models = CELLS.map((cell) =>
       cell === 'rnn-tanh' ? { cell, layers: 2, layerNorm: true, dropout: 0.3 } : { cell, layers: cell === 'rnn-relu' ? 2 : 1 },
     );
@@ -77,14 +80,14 @@ function agreement(what: string, open: OpenDevice, options: WebgpuEngineOptions,
   });
 }
 
-/** Room for a slow compiler on a busy machine. */
+/** Timeout for a slow compiler on a busy machine. */
 const COMPILE_MS = 240_000;
 
 const SMALL = { layers: 1, hidden: 5, vocabulary: 7, streams: 2, window: 3 };
 const LIMITS = { maxStreams: 2, maxWindow: 3 };
 
 function rectifiedNaN({ device, info }: OpenDevice): void {
-  it('does not rectify NaN away: rnn-relu reports it as not_finite', async () => {
+  it('propagates NaN through the rectifier: rnn-relu reports it as not_finite', async () => {
     const { config, parameters, batch } = problem({ ...SMALL, cell: 'rnn-relu' }, 1);
     const engine = await createWebgpuEngine(config, LIMITS, device, { adapterInfo: info });
     engine.setParameters(parameters);
@@ -99,7 +102,7 @@ function rectifiedNaN({ device, info }: OpenDevice): void {
 }
 
 function deviceLoss(gpu: GPU): void {
-  describe('webgpu engine whose device goes away', () => {
+  describe('webgpu engine whose device is lost', () => {
     const lost = { name: 'EngineError', code: 'device_lost', remedy: expect.stringMatching(/new device/) };
 
     async function openOwn() {
@@ -124,7 +127,7 @@ function deviceLoss(gpu: GPU): void {
       await expect(engine.gradient(batch)).rejects.toMatchObject({ code: 'disposed' });
     });
 
-    it('says device_lost at the next call when the device went away between calls, and opens no other engine on it', async () => {
+    it('reports device_lost at the next call after the device was lost between calls, and opens no other engine on it', async () => {
       const { device, engine, config, batch } = await openOwn();
       await engine.gradient(batch);
       device.destroy();
@@ -134,16 +137,16 @@ function deviceLoss(gpu: GPU): void {
       engine.dispose();
     });
 
-    it('tells a listener that comes after the loss at once', async () => {
+    it('calls a listener that is added after the loss immediately', async () => {
       const device = { lost: Promise.resolve({ message: 'unplugged' }) } as unknown as GPUDevice;
-      const told: string[] = [];
-      onLost(device, ({ message }) => told.push(message));
+      const reported: string[] = [];
+      onLost(device, ({ message }) => reported.push(message));
       await device.lost;
-      onLost(device, ({ code }) => told.push(code));
-      expect(told).toEqual(['the device was lost: unplugged', 'device_lost']);
+      onLost(device, ({ code }) => reported.push(code));
+      expect(reported).toEqual(['the device was lost: unplugged', 'device_lost']);
     });
 
-    it('stops listening to a device on which it could not be opened', async () => {
+    it('removes its listeners from a device on which it could not be opened', async () => {
       const { device, info } = await requestDevice(gpu);
       const [added, removed] = [vi.spyOn(device, 'addEventListener'), vi.spyOn(device, 'removeEventListener')];
       vi.spyOn(device, 'createComputePipelineAsync').mockRejectedValue(new Error('the compiler gave up'));
@@ -157,7 +160,7 @@ function deviceLoss(gpu: GPU): void {
       device.destroy();
     });
 
-    it('refuses to be created on a device that is gone', async () => {
+    it('cannot be created on a lost device', async () => {
       const { device, info } = await requestDevice(gpu);
       device.destroy();
       await expect(createWebgpuEngine(problem(SMALL, 1).config, LIMITS, device, { adapterInfo: info })).rejects.toMatchObject(
@@ -165,7 +168,7 @@ function deviceLoss(gpu: GPU): void {
       );
     });
 
-    it('rejects the pending call as disposed when it is disposed of meanwhile, and leaves the device open', async () => {
+    it('rejects the pending call as disposed when it is disposed during the call, and leaves the device open', async () => {
       const { device, engine, config, parameters, batch } = await openOwn();
       const pending = engine.gradient(batch);
       engine.dispose();
@@ -179,7 +182,7 @@ function deviceLoss(gpu: GPU): void {
 }
 
 function refusals(gpu: GPU, { device, info }: OpenDevice): void {
-  describe('webgpu engine that cannot be had', () => {
+  describe('webgpu engine that cannot be created', () => {
     const { config } = problem(SMALL, 1);
 
     it('reports a host without WebGPU or without an adapter as absent, with a remedy', async () => {
@@ -188,14 +191,14 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       await expect(requestDevice({ requestAdapter: async () => null } as unknown as GPU)).rejects.toMatchObject(absent);
     });
 
-    it('reports an adapter that gives no device as unsupported', async () => {
+    it('reports an adapter without a device as unsupported', async () => {
       const busy = { features: new Set(), limits: {}, requestDevice: async () => Promise.reject(new Error('too many devices')) };
       const host = { requestAdapter: async () => busy } as unknown as GPU;
       const unsupported = { code: 'unsupported', message: expect.stringContaining('too many devices') };
       await expect(requestDevice(host)).rejects.toMatchObject(unsupported);
     });
 
-    it('names what a model takes and what to lower when the device binds less', async () => {
+    it('names the memory that a model needs and what to lower if the device binds less', async () => {
       const adapter = await gpu.requestAdapter();
       const small = await adapter!.requestDevice({ requiredLimits: { maxStorageBufferBindingSize: 2 ** 27 } });
       const wide: ModelConfig = { ...config, hidden: 512 };
@@ -208,7 +211,7 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       small.destroy();
     });
 
-    it('reports a device without room for the model as out_of_memory', async () => {
+    it('reports a device without memory for the model as out_of_memory', async () => {
       const noRoom = [null, null, { message: 'VK_ERROR_OUT_OF_DEVICE_MEMORY' }];
       const full = { pushErrorScope: () => undefined, popErrorScope: async () => noRoom.shift() } as unknown as GPUDevice;
       const outOfMemory = {
@@ -225,7 +228,7 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       ).rejects.toMatchObject(outOfMemory);
     });
 
-    it('does not take for its own what the device reports while it waits', async () => {
+    it('does not catch errors that the device reports while it waits', async () => {
       let open = 0;
       const scopes = { pushErrorScope: () => void open++, popErrorScope: async () => (open--, null) } as unknown as GPUDevice;
       const seen = await scoped(
@@ -240,7 +243,7 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       expect(seen).toEqual([3, 0]);
     });
 
-    it('refuses features that the device was not opened with', async () => {
+    it('rejects features that the device was not opened with', async () => {
       const plain = await (await gpu.requestAdapter())!.requestDevice();
       const unsupported = { code: 'unsupported', remedy: expect.stringContaining('option') };
       await expect(createWebgpuEngine(config, LIMITS, plain, { f16: true })).rejects.toMatchObject(unsupported);
@@ -248,11 +251,11 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       plain.destroy();
     });
 
-    it('refuses a model that no engine can hold', async () => {
+    it('rejects a model that no engine can hold', async () => {
       await expect(createWebgpuEngine({ ...config, hidden: 0 }, LIMITS, device)).rejects.toMatchObject({ code: 'bad_shape' });
     });
 
-    it('ends every call after an error of the device that nobody caught', async () => {
+    it('fails every call after an uncaptured error of the device', async () => {
       const own = await requestDevice(gpu);
       const { parameters, batch } = problem(SMALL, 1);
       const engine = await createWebgpuEngine(config, LIMITS, own.device);
@@ -268,7 +271,7 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       own.device.destroy();
     });
 
-    it('takes its own device with it, also when it cannot be created', async () => {
+    it('destroys its own device, even if it cannot be created', async () => {
       const [used, unused] = [await requestDevice(gpu), await requestDevice(gpu)];
       (await createWebgpuEngine(config, LIMITS, used.device, { ownsDevice: true })).dispose();
       expect(await used.device.lost).toMatchObject({ reason: 'destroyed' });
@@ -277,7 +280,7 @@ function refusals(gpu: GPU, { device, info }: OpenDevice): void {
       expect(await unused.device.lost).toMatchObject({ reason: 'destroyed' });
     });
 
-    it('tells on which device it computes and how', async () => {
+    it('names its device and variant', async () => {
       const engine = await createWebgpuEngine(config, LIMITS, device, { adapterInfo: info });
       expect(engine.info).toEqual({ name: 'webgpu', variant: 'f32', device: info.name });
       engine.dispose();

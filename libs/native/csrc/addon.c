@@ -1,6 +1,6 @@
 /*
- * Node-API bindings of the kernels. The engine in TypeScript checks shapes; this file checks only what would read or write outside
- * the arrays. There is no state outside of an engine, so several threads may load the addon.
+ * Node-API bindings of the kernels. The engine in TypeScript checks shapes; this file checks only what would read or write
+ * outside the arrays. There is no state outside of an engine, so several threads may load the addon.
  */
 #define NAPI_VERSION 8
 #include <node_api.h>

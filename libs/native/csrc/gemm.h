@@ -1,7 +1,8 @@
 /*
- * Matrix products on panels. An activation X [rows, columns] is stored as [columns / PANEL][rows][PANEL]. In this layout it serves,
- * without a copy, as the left factor of X W and as either factor of X^T Y, and a tile of a result is contiguous. Weights are packed
- * likewise; their rows are the summed dimension. `stride` is always the number of floats from one panel to the next.
+ * Matrix products on panels. An activation X [rows, columns] is stored as [columns / PANEL][rows][PANEL]. In this layout it
+ * serves, without a copy, as the left factor of X W and as either factor of X^T Y, and a tile of a result is contiguous.
+ * Weights are packed likewise; their rows are the summed dimension. `stride` is always the number of floats from one panel
+ * to the next.
  */
 #ifndef TROUPE_GEMM_H
 #define TROUPE_GEMM_H

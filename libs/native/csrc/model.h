@@ -8,10 +8,14 @@
 typedef struct {
   /* D, columns of weight_ih: H, or E in layer 0. 0: the characters enter one-hot and there are no input products. */
   int depth;
-  /* weight_ih [inputBlocks * H, D] and weight_hh, packed for the forward pass (sums over D, H) and backward (over gate columns). */
+  /*
+   * weight_ih [inputBlocks * H, D] and weight_hh, packed for the forward pass (sums over D, H) and backward (over gate
+   * columns).
+   */
   float *inputForward, *inputBackward, *recurrentForward, *recurrentBackward;
   /*
-   * What the input adds besides the products. Layer 0: [inputBlocks * H' / PANEL][V][PANEL]. Others: the bias, a table of one row.
+   * What the input adds besides the products. Layer 0: [inputBlocks * H' / PANEL][V][PANEL]. Others: the bias, a table of
+   * one row.
    */
   float *table;
   /* [H'] */

@@ -7,7 +7,10 @@
 
 #include <stdint.h>
 
-/* UNROLL_ALL: loops over the rows and vectors of a tile, so that each vector is a register. UNROLL_TWICE: the summed dimension. */
+/*
+ * UNROLL_ALL: loops over the rows and vectors of a tile, so that each vector is a register. UNROLL_TWICE: the summed
+ * dimension.
+ */
 #if defined(__clang__)
 #define UNROLL_ALL _Pragma("clang loop unroll(full)")
 #define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
@@ -71,8 +74,8 @@ INLINE vf splat(float value) { return value - (vf){0}; }
 INLINE vu splatBits(uint32_t value) { return value - (vu){0}; }
 
 /*
- * sum [VECTORS] += factor * y [VECTORS]. One block of assembly on x86, because compilers move the broadcasts of a whole tile to the
- * front and then run out of registers.
+ * sum [VECTORS] += factor * y [VECTORS]. One block of assembly on x86, because compilers move the broadcasts of a whole
+ * tile to the front and then run out of registers.
  */
 INLINE void addRow(vf *sum, const float *factor, const vf *y) {
 #if defined(__x86_64__)

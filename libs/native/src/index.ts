@@ -6,7 +6,10 @@ import { openEngine } from './engine.js';
 export interface NativeEngineOptions {
   /** One of nativeVariants(). If given, nothing is measured. */
   readonly variant?: string;
-  /** A clock in milliseconds (performance.now). If given, a trial of about 0.05 s picks the fastest variant; else the best guess. */
+  /**
+   * A clock in milliseconds (performance.now). If given, a trial of about 0.05 s picks the fastest variant; else the best
+   * guess.
+   */
   readonly now?: Clock;
 }
 

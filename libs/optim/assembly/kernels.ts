@@ -1,7 +1,8 @@
 /**
- * Flat-vector kernels in 128-bit SIMD. They use no relaxed instructions, so every lane follows IEEE 754 exactly and every host
- * computes the same bits. src/scalar-kernels.ts does the same arithmetic in TypeScript; tests compare the two. Arguments are byte
- * addresses in the imported memory; n counts elements. A tail shorter than a vector runs the same vector code, one lane at a time.
+ * Flat-vector kernels in 128-bit SIMD. They use no relaxed instructions, so every lane follows IEEE 754 exactly and every
+ * host computes the same bits. src/scalar-kernels.ts does the same arithmetic in TypeScript; tests compare the two.
+ * Arguments are byte addresses in the imported memory; n counts elements. A tail shorter than a vector runs the same vector
+ * code, one lane at a time.
  */
 
 /** Converts magnitudes below `TOO_LARGE` to halves without sign. */

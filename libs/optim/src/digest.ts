@@ -4,8 +4,8 @@ export function beginDigest(lanes: Uint32Array): void {
 }
 
 /**
- * 16 hex digits from the lanes after the last of `length` words. Every step is a bijection of each lane, so one changed word always
- * changes both halves of the digest.
+ * 16 hex digits from the lanes after the last of `length` words. Every step is a bijection of each lane, so one changed
+ * word always changes both halves of the digest.
  */
 export function foldDigest(lanes: Uint32Array, length: number): string {
   let low = mix(0x9747b28c ^ length);

@@ -4,18 +4,21 @@ import type { KernelKind } from './kernels.js';
 import { codedLength, createVectorMemory, vectorMemoryBytes, type CodedVector, type VectorMemory } from './vector-memory.js';
 
 /**
- * The model's parameters on one machine and the optimizer that updates them. Replicas that took the same steps hold the same bits
- * on all hosts: element arithmetic is float32 in the order given at VectorMemory.sgdStep and adamStep, scalars are float64 running
- * products.
+ * The model's parameters on one machine and the optimizer that updates them. Replicas that took the same steps hold the
+ * same bits on all hosts: element arithmetic is float32 in the order given at VectorMemory.sgdStep and adamStep, scalars
+ * are float64 running products.
  */
 export interface Replica {
   /** [P], valid for the replica's life. Read it; write through setParameters, importState or restore. */
   readonly parameters: Float32Array;
   /**
    * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step itself reads them.
-   * SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v. Adam: m, v as in Kingma & Ba 2015 algorithm 1,
-   * p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon), PyTorch's form of it; `adam` adds weightDecay * p to g,
-   * `adamw` multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
+   *
+   * - SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v
+   * - Adam: m, v as in Kingma & Ba 2015 algorithm 1, in PyTorch's form
+   *   p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon). `adam` adds weightDecay * p to g; `adamw`
+   *   multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
+   *
    * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then unchanged
    */
   step(update: CodedVector, learningRate: number): void;

@@ -26,10 +26,10 @@ export interface SumMeasures {
 }
 
 /**
- * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside it; the memory never grows, so
- * these views stay valid. Arguments of kernels may lie in any memory unless they must be *resident* (allocated here): others are
- * staged, at about the cost of a copy. Scales are float32. Results have the same bits on every host. Halves that are added or used
- * in a step must be finite: `load` tells.
+ * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside it; the memory never
+ * grows, so these views stay valid. Arguments of kernels may lie in any memory unless they must be *resident* (allocated
+ * here): others are staged, at about the cost of a copy. Scales are float32. Results have the same bits on every host.
+ * Halves that are added or used in a step must be finite: `load` tells.
  */
 export interface VectorMemory {
   readonly kind: KernelKind;

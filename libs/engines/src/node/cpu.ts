@@ -7,7 +7,10 @@ export type CpuEngineName = 'native' | 'wasm' | 'reference';
 export interface CpuEngineOptions {
   /** One of the engine's variants. If given, nothing is measured. */
   readonly variant?: string;
-  /** A clock in milliseconds. If given, the engine measures which of its variants is fastest; else it takes the same one every time. */
+  /**
+   * A clock in milliseconds. If given, the engine measures which of its variants is fastest; else it takes the same one
+   * every time.
+   */
   readonly now?: () => number;
 }
 
@@ -37,7 +40,7 @@ export async function createCpuEngine(
 }
 
 export function loadNative() {
-  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project is tagged for its portable entry point; this folder is Node's
+  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project's tag is portable, this folder is Node's
   return import('@troupe/native');
 }
 

@@ -6,7 +6,10 @@ import { race, trialProblem, type Runner } from '../trial.js';
 import { isMissing } from './packages.js';
 import type { Presence, SourceOptions } from './source.js';
 
-/** Whether the Linux kernel knows a GPU; if not, WebGPU offers a software-emulated one. True on other systems, which do not tell. */
+/**
+ * Whether the Linux kernel knows a GPU; if not, WebGPU offers a software-emulated one. True on other systems, which do not
+ * tell.
+ */
 export function mayHaveGpu(): boolean {
   if (process.platform !== 'linux') return true;
   return (

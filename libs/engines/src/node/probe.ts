@@ -43,7 +43,10 @@ const OPERATIONS = 1e9;
 const FEW_OPERATIONS = 5e7;
 const SLOW: ReadonlySet<EngineName> = new Set(['reference', 'tfjs-cpu']);
 
-/** Which engines this machine has and how fast they are, one after the other. An engine that fails is reported as absent, with the reason. */
+/**
+ * Which engines this machine has and how fast they are, one after the other. An engine that fails is reported as absent,
+ * with the reason.
+ */
 export async function probeEngines(options: ProbeOptions): Promise<EngineReport[]> {
   const reports: EngineReport[] = [];
   for (const name of options.engines ?? ENGINE_NAMES) reports.push(await probe(name, options));

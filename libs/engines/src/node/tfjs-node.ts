@@ -6,7 +6,10 @@ import { EngineError } from '@troupe/model';
 import type { LentTfjs, TfjsApi } from '@troupe/model/tfjs';
 import { isMissing } from './packages.js';
 
-/** `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with TensorFlow's library. */
+/**
+ * `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with
+ * TensorFlow's library.
+ */
 export type TfjsPackage = 'cpu' | 'wasm' | 'webgpu' | 'node' | 'node-gpu';
 
 /** The namespace of tfjs, its backend set and checked by a small computation. */
@@ -129,7 +132,10 @@ async function loadWithWasm(importPackage: ImportPackage): Promise<FullTfjs> {
   return tf;
 }
 
-/** Removes the handlers for uncaught errors that Emscripten's start code adds: they would end the process differently from ours. */
+/**
+ * Removes the handlers for uncaught errors that Emscripten's start code adds: they would end the process differently from
+ * ours.
+ */
 async function keepingHandlers(start: () => Promise<unknown>): Promise<void> {
   const events = ['uncaughtException', 'unhandledRejection'] as const;
   const before = events.map((event) => process.rawListeners(event));

@@ -11,8 +11,9 @@ export interface Layer {
 }
 
 /**
- * What a recurrent cell does in one time step of one stream. The layer around it multiplies by weight_ih and passes `fromInput` [G] =
- * weight_ih x + bias_ih; the cell itself does everything recurrent, because a GRU applies a gate in the middle of it.
+ * What a recurrent cell does in one time step of one stream. The layer around it multiplies by weight_ih and passes
+ * `fromInput` [G] = weight_ih x + bias_ih; the cell itself does everything recurrent, because a GRU applies a gate in the
+ * middle of it.
  */
 export interface RecurrentCell {
   /** Vectors of H that `forward` saves for `backward`. */

@@ -13,8 +13,9 @@ import { createLayout, stateSize } from '../layout.js';
 import { referencePass, referenceStep, type ReferenceResult } from './network.js';
 
 /**
- * The engine that tests compare the others with: float64, one stream and one time step after the other, without optimizations.
- * About a thousand times slower than a fast engine. Results are rounded to float32 once, at the end. Parameters are zero until set.
+ * The engine that tests compare the others with: float64, one stream and one time step after the other, without
+ * optimizations. About a thousand times slower than a fast engine. Results are rounded to float32 once, at the end.
+ * Parameters are zero until set.
  * @throws EngineError `bad_shape`
  */
 export function createReferenceEngine(config: ModelConfig, limits: EngineLimits): Engine {

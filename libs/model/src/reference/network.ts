@@ -74,7 +74,7 @@ const rows = (count: number, length: number): Float64Array[] => Array.from({ len
 export const hiddenOf = ({ states }: LayerTrace, H: number): Float64Array[] =>
   states.slice(1).map((after) => after.subarray(0, H));
 
-/** T rows of [H]: what a layer hands up, before dropout. */
+/** T rows of [H]: the layer's output before dropout. */
 export function outputsOf(trace: LayerTrace, H: number, norm: Norm | undefined): Float64Array[] {
   const hidden = hiddenOf(trace, H);
   return norm ? hidden.map((row) => normalise(row, norm)) : hidden;

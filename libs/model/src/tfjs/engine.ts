@@ -119,7 +119,10 @@ export class TfjsEngine implements Engine {
     this.#weights = undefined;
   }
 
-  /** Runs `compute` and reads its results back, concatenated. In one read, because on a GPU each read waits for all work before it. */
+  /**
+   * Runs `compute` and reads its results back, concatenated. In one read, because on a GPU each read waits for all work
+   * before it.
+   */
   async #read(compute: (network: Network) => Matrix[]): Promise<Float32Array> {
     const tf = this.#tf;
     try {

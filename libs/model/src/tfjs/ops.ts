@@ -56,8 +56,9 @@ export type { Rank } from '@tensorflow/tfjs';
 export type Rows = (t: number) => Matrix;
 
 /**
- * Operations whose best form depends on where tensors live. A backend in host memory (`cpu`, `wasm`) copies a whole tensor to slice
- * it and multiplies transposed matrices slowly, but returns values immediately; a device works best with few, large operations.
+ * Operations whose best form depends on where tensors live. A backend in host memory (`cpu`, `wasm`) copies a whole tensor
+ * to slice it and multiplies transposed matrices slowly, but returns values immediately; a device works best with few,
+ * large operations.
  */
 export interface Ops {
   readonly tf: TfjsApi;

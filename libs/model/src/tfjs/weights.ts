@@ -5,9 +5,9 @@ import type { NormWeights } from './norm.js';
 import type { Matrix, Ops, Tensor, Vector } from './ops.js';
 
 /**
- * Parameters as tensors, in the forms that the forward and backward pass need. Weights of a group of gates are whole, in PyTorch's
- * form, for the backward pass, and transposed and in parts for the forward pass: one part per gate in host memory, where slicing a
- * product by gates costs more than several products; one part for all gates on a device.
+ * Parameters as tensors, in the forms that the forward and backward pass need. Weights of a group of gates are whole, in
+ * PyTorch's form, for the backward pass, and transposed and in parts for the forward pass: one part per gate in host
+ * memory, where slicing a product by gates costs more than several products; one part for all gates on a device.
  */
 export interface Weights {
   readonly layers: readonly LayerWeights[];

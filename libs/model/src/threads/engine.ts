@@ -15,17 +15,17 @@ import type { EngineThread, Share, ThreadOrder } from './port.js';
 import { createSharedMemory, FAILED, type SharedMemory } from './shared-memory.js';
 
 export interface ThreadedEngineOptions {
-  /** N >= 1. One thread is of use too: it leaves the caller's thread free. Never more are opened than limits.maxStreams. */
+  /** N >= 1; even one thread leaves the caller's thread free. At most limits.maxStreams are opened. */
   readonly threads: number;
-  /** A new thread in which serveEngine runs. */
+  /** Starts a thread that runs serveEngine. */
   readonly openThread: () => EngineThread;
 }
 
 /**
- * An engine that deals the streams of each call out to N engine threads, in equal and contiguous parts, and adds their gradients up
- * in the order of the threads: the same call always gives the same bits. All threads take the variant that the first has chosen.
- * A thread that ends takes the engine with it: `device_lost`.
- * @throws EngineError `bad_shape`, `unsupported` where memory cannot be shared, `out_of_memory`, and what the threads' engines throw
+ * An engine that divides the streams of each call among N engine threads, in equal contiguous shares, and sums their gradients in
+ * the order of the threads, so the same call always gives the same bits. All threads use the variant that the first one chooses.
+ * If a thread ends, the whole engine fails with `device_lost`.
+ * @throws EngineError `bad_shape`, `unsupported` if memory cannot be shared, `out_of_memory`, and what the threads' engines throw
  */
 export async function createThreadedEngine(
   config: ModelConfig,
@@ -48,7 +48,7 @@ export async function createThreadedEngine(
   }
 }
 
-/** All of them or none: a process may have as many threads, or as much memory, as it can get. */
+/** Opens all threads or none, because the process may run out of threads or memory on the way. */
 function openThreads(count: number, openThread: () => EngineThread): EngineThread[] {
   const threads: EngineThread[] = [];
   try {
@@ -62,7 +62,7 @@ function openThreads(count: number, openThread: () => EngineThread): EngineThrea
   }
 }
 
-/** The first measures, if its engine does, while the others do not compute yet. */
+/** Opens the first thread alone, so that it can measure its variants while the others are idle. */
 async function openAll(pool: ThreadPool, config: ModelConfig, limits: EngineLimits, memory: SharedMemory): Promise<EngineInfo> {
   const open = (index: number, variant?: string): ThreadOrder => ({ kind: 'open', config, limits, index, variant, memory });
   const [first] = await pool.ask([open(0)]);
@@ -80,7 +80,7 @@ class ThreadedEngine implements Engine {
   readonly #pool: ThreadPool;
   readonly #memory: SharedMemory;
   #disposed = false;
-  /** What the threads' count of arrivals has come to, as they count: in 32 bits. */
+  /** The threads' count of arrivals at the barrier, in 32 bits, as they count it. */
   #arrivals = 0;
   #version = 0;
 
@@ -135,7 +135,7 @@ class ThreadedEngine implements Engine {
   }
 
   #checkAlive(): void {
-    if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
   }
 
   #take(batch: Batch): void {
@@ -145,7 +145,7 @@ class ThreadedEngine implements Engine {
     this.#memory.states.set(batch.states);
   }
 
-  /** Of fewer streams than threads each thread up to their number has one. */
+  /** Shares of nearly equal size. If there are fewer streams than threads, as many threads get one stream each. */
   #deal(streams: number): Share[] {
     const members = Math.min(this.#pool.size, streams);
     const arrivals = (this.#arrivals + members) | 0;

@@ -1,4 +1,4 @@
-/** The two ends of an engine thread, and what is said between them. Bulk data does not travel in messages: see shared.ts. */
+/** The two ends of an engine thread and their messages. Bulk data does not travel in messages; see shared-memory.ts. */
 import type { ModelConfig } from '../config.js';
 import type { DropoutKey } from '../dropout.js';
 import type { EngineError, EngineInfo, EngineLimits } from '../engine.js';
@@ -8,9 +8,9 @@ import type { SharedMemory } from './shared-memory.js';
 export interface EngineThread {
   post(order: ThreadOrder): void;
   onReply(handler: (reply: ThreadReply) => void): void;
-  /** Called at least once when the thread has ended, for whatever reason, and `terminate` had not been called. */
+  /** Called at least once when the thread ends, for any reason, unless `terminate` was called before. */
   onEnd(handler: (reason: Error) => void): void;
-  /** Ends it at once, wherever it is. May be called more than once. */
+  /** Ends it immediately, even during a computation. May be called more than once. */
   terminate(): void;
 }
 
@@ -20,15 +20,15 @@ export interface ThreadOwner {
   onOrder(handler: (order: ThreadOrder) => void): void;
 }
 
-/** A thread's part of a call. */
+/** A thread's share of a call. */
 export interface Share {
-  /** Which of the call's streams. */
+  /** First of the call's streams, and how many. */
   readonly from: number;
   readonly streams: number;
-  /** Threads that take part, and where their count of arrivals ends. */
+  /** Number of threads in the call, and the count of arrivals at which all have reached the barrier. */
   readonly members: number;
   readonly arrivals: number;
-  /** Counts the parameters that were set: another number than before, and they are read anew. */
+  /** Counts calls of setParameters: if it has changed, the thread reads the parameters again. */
   readonly version: number;
 }
 
@@ -36,10 +36,10 @@ export type ThreadOrder =
   | {
       readonly kind: 'open';
       readonly config: ModelConfig;
-      /** Of this thread. */
+      /** Limits of this thread's engine. */
       readonly limits: EngineLimits;
       readonly index: number;
-      /** What the first thread has chosen, so that all compute alike. */
+      /** The variant that the first thread chose, so that all use the same. */
       readonly variant: string | undefined;
       readonly memory: SharedMemory;
     }
@@ -51,5 +51,5 @@ export type ThreadReply =
   | { readonly kind: 'opened'; readonly info: EngineInfo }
   /** lossSum is 0 after a step. */
   | { readonly kind: 'done'; readonly lossSum: number }
-  /** No code: a fault that is no EngineError. */
+  /** Without a code: an error that is no EngineError. */
   | { readonly kind: 'failed'; readonly code?: EngineError['code']; readonly message: string; readonly remedy: string };

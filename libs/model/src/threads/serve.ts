@@ -1,11 +1,11 @@
-/** The thread's side: an engine that obeys orders, one at a time, and leaves results in shared memory. */
+/** The thread's side: an engine that carries out orders, one at a time, and writes results to shared memory. */
 import type { ModelConfig } from '../config.js';
 import { EngineError, type Batch, type Engine, type EngineLimits } from '../engine.js';
 import { stateSize } from '../layout.js';
 import type { Share, ThreadOrder, ThreadOwner, ThreadReply } from './port.js';
-import { FAILED, barrier, sumShare, type SharedMemory } from './shared-memory.js';
+import { barrier, FAILED, sumShare, type SharedMemory } from './shared-memory.js';
 
-/** `variant`: the one to take, as EngineInfo.variant has it; undefined: the thread may choose. */
+/** `variant`: the one to take, as in EngineInfo.variant; undefined: the engine chooses. */
 export type CreateThreadEngine = (config: ModelConfig, limits: EngineLimits, variant: string | undefined) => Promise<Engine>;
 
 interface ThreadState {
@@ -13,15 +13,15 @@ interface ThreadState {
   readonly config: ModelConfig;
   readonly index: number;
   readonly memory: SharedMemory;
-  /** Of the parameters that the engine has. */
+  /** Version of the engine's current parameters. */
   version: number;
 }
 
 type Work = Exclude<ThreadOrder, { kind: 'open' }>;
 
 /**
- * Serves the owner until the thread ends; the counterpart of createThreadedEngine. Call it once, before the thread's first message. A
- * thread that is opened again takes the new engine in place of the old one.
+ * Serves the owner until the thread ends; the counterpart of createThreadedEngine. Call it once, before the thread's first
+ * message. Opening a thread again replaces its engine.
  */
 export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): void {
   let thread: ThreadState | undefined;
@@ -84,7 +84,7 @@ function batchOf({ config, memory }: ThreadState, { share, window, ...rest }: Ex
   return dropout ? { ...batch, dropout } : batch;
 }
 
-/** Computes its streams, waits for the others, then adds up its share of the gradients. A failed member comes to the meeting too. */
+/** Computes its streams, waits for the others, then sums its range of the gradients. A failed thread reaches the barrier too. */
 async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradient' }): Promise<number> {
   const { engine, memory, index, config } = thread;
   const { from, members, arrivals } = order.share;
@@ -101,13 +101,13 @@ async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradi
   } finally {
     barrier(memory.signals, arrivals);
   }
-  // Whoever failed says so; what the others have is of no use.
+  // A failed thread reports its error; the others' results are not used.
   if (Atomics.load(memory.signals, FAILED) > 0) return lossSum;
   if (!sumShare(memory.gradients, members, index)) {
     throw new EngineError(
       'not_finite',
       'the gradient is not a finite number',
-      'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+      'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
     );
   }
   return lossSum;

@@ -1,34 +1,37 @@
-/** The memory that an engine's threads share with their owner: everything is written where it is read. */
+/** The memory that an engine's threads share with their owner. Data is written in the place where the other side reads it. */
 import type { ModelConfig } from '../config.js';
 import { EngineError, type EngineLimits } from '../engine.js';
 import { parameterCount, stateSize } from '../layout.js';
 
 export interface SharedMemory {
-  /** Where threads meet: see ARRIVED and FAILED. */
+  /** Counters of the barrier; see ARRIVED and FAILED. */
   readonly signals: Int32Array;
   /** [P] */
   readonly parameters: Float32Array;
-  /** [B, T+1] of the call, tightly packed; for a step [B]. */
+  /** [B, T+1] of the call, densely packed; [B] for a step. */
   readonly tokens: Uint16Array;
   /** [B, L, S, H] before and after. */
   readonly states: Float32Array;
   readonly endStates: Float32Array;
   /** [B, V] of a step. */
   readonly logits: Float32Array;
-  /** [P] of each thread; the first also takes the sum. */
+  /** [P] of each thread; the first also receives the sum. */
   readonly gradients: readonly Float32Array[];
 }
 
-/** Indices into `signals`: threads that have come to a meeting since the engine was opened (modulo 2^32); those that failed in this call. */
+/**
+ * Indices into `signals`: arrivals at the barrier since the engine was opened (modulo 2^32); threads that failed in this
+ * call.
+ */
 export const ARRIVED = 0;
 export const FAILED = 1;
 
-/** @throws EngineError `unsupported` where memory cannot be shared, `out_of_memory` */
+/** @throws EngineError `unsupported` if memory cannot be shared, `out_of_memory` */
 export function createSharedMemory(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, threads: number): SharedMemory {
   if (typeof SharedArrayBuffer === 'undefined') {
     throw new EngineError(
       'unsupported',
-      'this host shares no memory between threads (SharedArrayBuffer is absent)',
+      'this host cannot share memory between threads (SharedArrayBuffer is absent)',
       'serve the page with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, ' +
         'or use an engine without threads',
     );
@@ -48,7 +51,7 @@ export function createSharedMemory(config: ModelConfig, { maxStreams, maxWindow 
   } catch (cause) {
     throw new EngineError(
       'out_of_memory',
-      `${threads} engine threads for ${size} parameters need more memory than this host gives`,
+      `${threads} engine threads for ${size} parameters need more memory than this host can allocate`,
       'use fewer threads, or lower the hidden size or the batch',
       { cause },
     );
@@ -60,8 +63,8 @@ function floats(length: number): Float32Array {
 }
 
 /**
- * Waits in this thread until all members of a call have come. Everything they wrote before is visible after.
- * `arrivals`: what the count reaches with the last of them.
+ * Blocks this thread until all threads of a call have arrived. Everything they wrote before is visible afterwards.
+ * `arrivals`: the count after the last arrival.
  */
 export function barrier(signals: Int32Array, arrivals: number): void {
   const count = (Atomics.add(signals, ARRIVED, 1) + 1) | 0;
@@ -72,11 +75,11 @@ export function barrier(signals: Int32Array, arrivals: number): void {
   for (let seen = count; seen !== arrivals; seen = Atomics.load(signals, ARRIVED)) Atomics.wait(signals, ARRIVED, seen);
 }
 
-/** Floats of a cache line: no two threads write to the same one. */
+/** Floats in a cache line; no two threads write to the same line. */
 const LINE = 16;
 
 /**
- * Adds up this member's share of the gradients, ((first + second) + third) + ..., into the first.
+ * Sums this thread's range of the gradients, ((first + second) + third) + ..., into the first.
  * @returns whether all sums are finite
  */
 export function sumShare(gradients: readonly Float32Array[], members: number, index: number): boolean {
@@ -89,7 +92,7 @@ export function sumShare(gradients: readonly Float32Array[], members: number, in
   return finite;
 }
 
-/** 0 * x is 0 for every number and NaN for infinities and NaN. Four of a kind at a time, or each sum would wait for the one before. */
+/** 0 * x is 0 for finite x and NaN for infinities and NaN. Two sums in parallel, so that no addition waits for the one before. */
 function addTo(sum: Float32Array, part: Float32Array, from: number, to: number): boolean {
   let rest0 = 0;
   let rest1 = 0;

@@ -1,11 +1,11 @@
 import { EngineError } from '../engine.js';
 import type { EngineThread, ThreadOrder, ThreadReply } from './port.js';
 
-/** The threads of one engine. Once one has ended all are ended, and every question fails. */
+/** The threads of one engine. When one ends, all are ended and every request fails. */
 export interface ThreadPool {
   readonly size: number;
   /**
-   * Gives orders[i] to thread first + i and resolves with their replies, in that order, when the last is there.
+   * Sends orders[i] to thread first + i and resolves with their replies, in that order, when all have arrived.
    * @throws EngineError of the first thread, in that order, that failed; `device_lost`, `disposed`
    */
   ask(orders: readonly ThreadOrder[], first?: number): Promise<ThreadReply[]>;
@@ -56,7 +56,7 @@ export function createThreadPool(threads: readonly EngineThread[]): ThreadPool {
       for (const reply of replies) if (reply.kind === 'failed') throw errorOf(reply);
       return replies;
     },
-    dismiss: () => end(new EngineError('disposed', 'this engine was disposed of', 'create a new engine')),
+    dismiss: () => end(new EngineError('disposed', 'this engine was disposed', 'create a new engine')),
   };
 }
 
@@ -64,7 +64,7 @@ function lost(cause: Error): EngineError {
   return new EngineError(
     'device_lost',
     `an engine thread has ended: ${cause.message}`,
-    'go on with a new engine; if it happens again, use fewer threads or another engine',
+    'create a new engine; if it happens again, use fewer threads or another engine',
     { cause },
   );
 }

@@ -7,19 +7,20 @@ import { hostVariants, type Variant } from './variants.js';
 const TURNS = 8;
 const SMALL = { streams: 16, hidden: 256 };
 
-/** Greatest relative difference, Euclidean norm, from the portable gradient: variants differ in rounding only. */
+/** Greatest relative difference, in the Euclidean norm, from the portable gradient: variants differ only in rounding. */
 const TOLERANCE = 1e-4;
 
 interface Candidate {
   readonly variant: Variant;
   readonly engine: Engine;
-  /** Milliseconds; not a number once the candidate has failed. */
+  /** Milliseconds; NaN after the candidate has failed. */
   shortest: number;
 }
 
 /**
- * The variant that computes gradients fastest here for models like `config`: each computes those of a small batch. One that fails
- * or whose gradient is not the portable one's is out, as a host's way of widening vectors may be experimental.
+ * The variant that computes gradients of models like `config` fastest here: each computes those of a small batch. A variant
+ * is out if it fails or its gradient differs from the portable one, because hosts may have experimental ways to widen
+ * vectors.
  */
 export async function fastestVariant(config: ModelConfig, limits: EngineLimits, now: Clock): Promise<Variant> {
   const problem = smallProblem(config, limits, SMALL);
@@ -33,7 +34,7 @@ export async function fastestVariant(config: ModelConfig, limits: EngineLimits, 
   };
   try {
     const portable = await enter(variants.find(({ set }) => set === 'simd') ?? variants[0]);
-    // All, so that none still opens when the others are closed.
+    // Waits for all, so that none still opens when the others are closed.
     const entering = await Promise.allSettled(variants.filter(({ set }) => set === variants[0].set).map(enter));
     const candidates = entering.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason;
@@ -54,14 +55,14 @@ async function fastest(portable: Candidate, candidates: readonly Candidate[], ba
       candidate.shortest = Math.min(candidate.shortest, ms);
     }
   }
-  // Checked last, when the host runs the code that it has optimised.
+  // Checked last, when the host runs its optimised code.
   for (const candidate of candidates) {
     if (candidate.shortest < winner.shortest && (await agrees(candidate.engine, batch, expected))) winner = candidate;
   }
   return winner;
 }
 
-/** Not a number when the candidate traps or finds no finite gradient: the portable one has found it, so the fault is the candidate's. */
+/** NaN if the candidate traps or finds no finite gradient: the portable variant found one, so the candidate is faulty. */
 function timeOf(engine: Engine, batch: Batch, now: Clock): Promise<number> {
   return takeTurn(engine, batch, now).catch(() => NaN);
 }

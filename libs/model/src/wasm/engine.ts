@@ -84,7 +84,7 @@ class WasmEngine implements Engine {
   }
 
   #open(): Workspace {
-    if (!this.#workspace) throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+    if (!this.#workspace) throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
     return this.#workspace;
   }
 
@@ -112,7 +112,7 @@ function view({ memory }: Workspace, address: number, length: number): Float32Ar
   return memory.subarray(address / FLOAT, address / FLOAT + length);
 }
 
-/** tokens [B, T+1] to inputs and targets, [T, B] each. */
+/** Splits tokens [B, T+1] into inputs and targets, [T, B] each. */
 function loadTokens({ map, memory }: Workspace, { streams: B, window: T, tokens }: Batch): void {
   const inputs = new Uint32Array(memory.buffer, map.inputs, T * B);
   const targets = new Uint32Array(memory.buffer, map.targets, T * B);
@@ -124,7 +124,7 @@ function loadTokens({ map, memory }: Workspace, { streams: B, window: T, tokens 
   }
 }
 
-/** states [B, L, S, H] to the first blocks [B, H'] of each layer's state vectors. */
+/** Copies states [B, L, S, H] to the first blocks [B, H'] of each layer's state vectors. */
 function loadStates({ config, map, memory }: Workspace, B: number, states: Float32Array): void {
   const { hidden: H } = config;
   const { paddedHidden } = map;
@@ -141,7 +141,7 @@ function loadStates({ config, map, memory }: Workspace, B: number, states: Float
   }
 }
 
-/** The blocks of the state vectors after T time steps to states [B, L, S, H]. */
+/** Copies the blocks of the state vectors after T time steps to states [B, L, S, H]. */
 function storeStates({ config, map, memory }: Workspace, B: number, T: number, states: Float32Array): void {
   const { hidden: H } = config;
   const { paddedHidden } = map;
@@ -161,6 +161,6 @@ function notFinite(what: string): EngineError {
   return new EngineError(
     'not_finite',
     `the ${what} is not a finite number`,
-    'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+    'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
   );
 }

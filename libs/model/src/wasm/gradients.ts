@@ -5,7 +5,10 @@ import type { Factor, Part } from './operands.js';
 import { multiplyOverRows } from './outer-products.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
-/** The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above layer 0. */
+/**
+ * The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above
+ * layer 0.
+ */
 export function gateGradients(workspace: Workspace, layer: LayerMap, below: number | undefined, B: number, T: number): void {
   const { map, cell } = workspace;
   const { panels } = map;
@@ -28,7 +31,7 @@ function hiddenFactor({ map }: Workspace, address: number, panels: number): Fact
   return { address, stride: paddedHidden, width: paddedHidden, paddedWidth: paddedHidden, panels };
 }
 
-/** The columns of gates from left to right, cut where the factors change. */
+/** The columns of gates from left to right, split where the factors change. */
 function gateParts(
   { map, cell }: Workspace,
   { input, recurrent }: LayerMap,
@@ -50,7 +53,7 @@ function gateParts(
   return parts;
 }
 
-/** From the column sums of dG. */
+/** Copies the gradients of the biases from the column sums of dG. */
 function biasGradients({ config, map, kernels }: Workspace, { input, bias, candidateBias }: LayerMap): void {
   const { hidden: H } = config;
   const { paddedHidden, inputWidth, sums } = map;
@@ -58,7 +61,7 @@ function biasGradients({ config, map, kernels }: Workspace, { input, bias, candi
   if (candidateBias) kernels.copyRows(1, H, sums + inputWidth * FLOAT, H, candidateBias.gradient, H);
 }
 
-/** Brings the gradient of a matrix from where it was computed, with padding, to where it belongs. */
+/** Copies the gradient of a matrix, computed with padding, to its place in the flat gradient. */
 function unpad({ config, map, kernels }: Workspace, { gates, width, paddedWidth, product, gradient }: Matrix): void {
   if (product === gradient) return;
   const { hidden: H } = config;
@@ -68,7 +71,7 @@ function unpad({ config, map, kernels }: Workspace, { gates, width, paddedWidth,
   }
 }
 
-/** The gradient of what a layer hands up, in map.hGradient, becomes that of h; and the gradients of its normalisation. */
+/** Turns the gradient of a layer's output, in map.hGradient, into that of h; computes the gradients of its normalisation. */
 export function normGradients(workspace: Workspace, { h }: LayerMap, norm: NormMap, B: number, T: number): void {
   const { config, map, kernels } = workspace;
   const { hidden: H } = config;
@@ -83,7 +86,7 @@ export function normGradients(workspace: Workspace, { h }: LayerMap, norm: NormM
   kernels.copyRows(1, H, bias, H, norm.bias.gradient, H);
 }
 
-/** Those of linear.weight and linear.bias. `top` [T, B, H']: what the top layer hands up. */
+/** The gradients of linear.weight and linear.bias. `top` [T, B, H']: output of the top layer. */
 export function outputGradients(workspace: Workspace, top: number, B: number, T: number): void {
   const { config, map, kernels } = workspace;
   const { hidden: H, vocabulary: V } = config;
@@ -96,7 +99,7 @@ export function outputGradients(workspace: Workspace, top: number, B: number, T:
   if (output.product !== output.gradient) kernels.copyRows(V, H, output.product, output.paddedWidth, output.gradient, H);
 }
 
-/** The gradients of layer 0's weight_ih and the embedding, by way of that of its table, in which equal characters are one row. */
+/** The gradients of layer 0's weight_ih and the embedding, from that of its table, which has one row per character. */
 export function characterGradients(workspace: Workspace, { gates, input }: LayerMap, B: number, T: number): void {
   const { config, map, kernels } = workspace;
   const { hidden: H, vocabulary: V } = config;
@@ -106,7 +109,7 @@ export function characterGradients(workspace: Workspace, { gates, input }: Layer
   else kernels.inputGradient(V, input.gates, H, paddedHidden, tableGradient, input.gradient);
 }
 
-/** The table is embedding weight_ih^T. When tied, the embedding's gradient already holds that of the output layer. */
+/** The table is embedding weight_ih^T. If tied, the embedding's gradient already contains that of the output layer. */
 function embeddingGradients(workspace: Workspace, input: Matrix, embedding: EmbeddingMap): void {
   const { config, map, kernels, tile } = workspace;
   const { vocabulary: V, tied = false } = config;

@@ -9,13 +9,16 @@ import { describeVariant, hostVariants, type Variant } from './variants.js';
 export { v8Flags } from './variants.js';
 
 export interface WasmEngineOptions {
-  /** One of wasmVariants(); given, nothing is measured. */
+  /** One of wasmVariants(). If given, nothing is measured. */
   readonly variant?: string;
-  /** A clock in milliseconds (performance.now): given, a test of about 0.2 s picks the fastest variant; else the best guess. */
+  /**
+   * A clock in milliseconds (performance.now). If given, a trial of about 0.2 s picks the fastest variant; else the best
+   * guess.
+   */
   readonly now?: Clock;
 }
 
-/** What this host can run, best guess first: "relaxed-simd 6x2" (instruction set, rows x vectors of the GEMM's tile). */
+/** Variants that this host can run, best guess first: "relaxed-simd 6x2" (instruction set, rows x vectors of the GEMM's tile). */
 export function wasmVariants(): string[] {
   return hostVariants().map(describeVariant);
 }

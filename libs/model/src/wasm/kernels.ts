@@ -2,9 +2,9 @@ import { EngineError } from '../engine.js';
 import relaxed from './generated/relaxed.js';
 import simd from './generated/simd.js';
 
-/** The exports of assembly/index.ts. Addresses are bytes, lengths and strides floats; `tile` is an index into TILES. */
+/** The exports of assembly/index.ts. Addresses are in bytes, lengths and strides in floats; `tile` is an index into TILES. */
 export interface Kernels {
-  /** First byte that the module's own constants leave free. */
+  /** First byte after the module's own constants. */
   heapBase(): number;
   gemm(
     tile: number,
@@ -162,7 +162,7 @@ export interface Kernels {
   allFinite(count: number, values: number): number;
 }
 
-/** `gradient`: that of h behind the step or of r * h. */
+/** `gradient`: that of h after the step, or of r * h. */
 type GruBackward = (
   streams: number,
   hidden: number,
@@ -177,7 +177,7 @@ type RnnForward = (streams: number, hidden: number, stride: number, gates: numbe
 
 type RnnBackward = (streams: number, hidden: number, stride: number, gates: number, h: number, dh: number) => void;
 
-/** `relaxed-simd` adds fused multiply-add, whose rounding may differ between processors; `simd` gives the same bits everywhere. */
+/** `relaxed-simd` adds fused multiply-add, whose rounding may differ between CPUs; `simd` gives the same bits everywhere. */
 export type InstructionSet = 'simd' | 'relaxed-simd';
 
 const sources: Record<InstructionSet, string> = { simd, 'relaxed-simd': relaxed };
@@ -191,7 +191,7 @@ export function supported(set: InstructionSet): boolean {
   return modules.has(set) || WebAssembly.validate(decode(sources[set]));
 }
 
-/** Compiled once per process: engines share the code that the host has optimised so far. */
+/** Compiled once per process, so that engines share the code that the host has optimised. */
 export function compileKernels(set: InstructionSet): Promise<WebAssembly.Module> {
   let compiled = modules.get(set);
   if (!compiled) {
@@ -209,13 +209,13 @@ export async function instantiate(module: WebAssembly.Module, memory: WebAssembl
 const PAGE = 65536;
 const LARGEST = 65536 * PAGE;
 
-/** @throws EngineError `out_of_memory` when the host refuses, or beyond the 4 GiB that WebAssembly can address. */
+/** @throws EngineError `out_of_memory` if the host refuses, or beyond the 4 GiB that WebAssembly can address. */
 export function allocate(bytes: number): WebAssembly.Memory {
   const tooLarge = (options?: ErrorOptions) =>
     new EngineError(
       'out_of_memory',
-      `the engine needs ${Math.ceil(bytes / 2 ** 20)} MiB, which this host does not give (WebAssembly ends at 4096 MiB)`,
-      'lower the batch, the window or the hidden size, or share the batch among more workers',
+      `the engine needs ${Math.ceil(bytes / 2 ** 20)} MiB, more than this host can allocate (WebAssembly ends at 4096 MiB)`,
+      'lower the batch, the window or the hidden size, or divide the batch among more workers',
       options,
     );
   if (bytes > LARGEST) throw tooLarge();

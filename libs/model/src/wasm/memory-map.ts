@@ -4,19 +4,22 @@ import { createLayout, stateSize } from '../layout.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
 
 /**
- * Where everything lies in the engine's memory, as byte addresses; laid out once, so that no call allocates. Inside, time comes
- * first: rows are ordered [T, B], so that a time step is one block and a window one matrix. H is padded to H', V to V' and E to E',
- * multiples of the GEMM tile's width; the padding of weights and states is zero, and so is all that follows from it. C is the number
- * of columns of gates of the cell (CellLayout.columns).
+ * Byte addresses of everything in the engine's memory, laid out once, so that no call allocates. Rows are ordered [T, B],
+ * so that a time step is one block and a window one matrix. H is padded to H', V to V' and E to E', multiples of the GEMM
+ * tile's width. The padding of weights and states is zero, and so is all that is computed from it. C is the number of
+ * columns of gates of the cell (CellLayout.columns).
  */
 export interface MemoryMap {
   /** H'. */
   readonly paddedHidden: number;
   /** C * H', floats of a row of gates. */
   readonly gateWidth: number;
-  /** From one row of gates to the next: a line more than they fill, lest the rows of one column share a cache set. */
+  /**
+   * Floats from one row of gates to the next: a cache line more than a row, so that the rows of a column do not share a
+   * cache set.
+   */
   readonly gateStride: number;
-  /** G' = gates * H', those floats of a row that the input reaches. */
+  /** G' = gates * H', the floats of a row that the input adds to. */
   readonly inputWidth: number;
   /** V'. */
   readonly paddedVocabulary: number;
@@ -26,54 +29,54 @@ export interface MemoryMap {
   /** linear.weight [V, H]. */
   readonly output: Omit<Matrix, 'gates' | 'column'>;
   readonly outputBias: Pair;
-  /** All parameters, in the ParameterLayout's order, and how many there are. */
+  /** All parameters, in the ParameterLayout's order, and their number. */
   readonly flat: Pair;
   readonly size: number;
   /** Ids [T, B], unsigned 32 bits. */
   readonly inputs: number;
   readonly targets: number;
-  /** [B] numbers of the streams in the run, unsigned 32 bits. */
+  /** [B], numbers of the streams in the run, unsigned 32 bits. */
   readonly streamIds: number;
-  /** [B] zeros: picks the only row of an upper layer's table. */
+  /** [B] zeros, which select the only row of an upper layer's table. */
   readonly zeroIds: number;
-  /** [V'] linear.bias, in the padding so low that nothing is left of it after the softmax. */
+  /** [V'] linear.bias; in the padding so low that the softmax gives 0. */
   readonly logitsBias: number;
-  /** [T, B, V'], replaced by the gradient of the loss. */
+  /** [T, B, V'], later replaced by the gradient of the loss. */
   readonly logits: number;
-  /** [T, B, H'] gradient of h of the layer in work. Before it lies a block for what would reach the step before the window. */
+  /** [T, B, H'] gradient of h of the current layer. The block before it receives the gradient of the state before the window. */
   readonly hGradient: number;
-  /** [B, H'] what a cell hands from kernel to kernel while it goes back in time. */
+  /** [B, H'] that a cell passes from kernel to kernel in the backward pass. */
   readonly carry: number;
-  /** Blocks of the factors of a weight gradient: the layer's own h, what came from below and LayerMap.saved, in panels. */
+  /** Blocks of the factors of a weight gradient, in panels: the layer's own h, its input from below and LayerMap.saved. */
   readonly panels: { readonly own: number; readonly below: number; readonly saved: number };
   /** A block of the other factor, dG, transposed. */
   readonly transposed: number;
   /** Column sums, [C * H'] or [V']. */
   readonly sums: number;
-  /** [H'] each, the gradients of a layer's normalisation. */
+  /** [H'] each, gradients of a layer's normalisation. */
   readonly normGradients: { readonly weight: number; readonly bias: number };
-  /** A weight matrix with rows of zeros between the gates, on its way into panels. */
+  /** A weight matrix with rows of zeros between the gates, before it is packed into panels. */
   readonly paddedWeights: number;
-  /** [V, G'] gradient of the table of layer 0. */
+  /** [V, G'], gradient of the table of layer 0. */
   readonly tableGradient: number;
-  /** [B, L, S, H] and [B, V], for the caller. */
+  /** [B, L, S, H] and [B, V], results for the caller. */
   readonly endStates: number;
   readonly stepLogits: number;
-  /** Size of the memory. */
+  /** Size of the memory in bytes. */
   readonly bytes: number;
 }
 
 /**
- * What a kind of cell needs room for. A row of gates has `columns` columns of H'. The first G / H of them are those that the input
- * reaches, in PyTorch's order; layers above the first find its projection there.
+ * The buffers that a kind of cell needs. A row of gates has `columns` columns of H'. The input adds to the first G / H of
+ * them, in PyTorch's order; layers above the first find its projection there.
  */
 export interface CellLayout {
   readonly columns: number;
-  /** Whether a layer keeps, besides gates and h, a second state C [T+1, B, H'] (LayerMap.memory). */
+  /** Whether a layer has, besides gates and h, a second state C [T+1, B, H'] (LayerMap.memory). */
   readonly memory: boolean;
-  /** Whether it keeps one more [T, B, H'] from the forward pass for the backward pass (LayerMap.saved). */
+  /** Whether the forward pass saves another [T, B, H'] for the backward pass (LayerMap.saved). */
   readonly saved: boolean;
-  /** weight_hh in parts by rows, in order; together all of it. */
+  /** weight_hh, split by rows into parts, in order. */
   readonly recurrent: readonly RecurrentPart[];
 }
 
@@ -82,7 +85,7 @@ export interface RecurrentPart {
   readonly gates: number;
   /** First of the columns of gates that it feeds. */
   readonly column: number;
-  /** What it is multiplied with: h before the step, or LayerMap.saved. */
+  /** The factor of the part: h before the step, or LayerMap.saved. */
   readonly input: 'h' | 'saved';
 }
 
@@ -93,8 +96,8 @@ export interface Pair {
 }
 
 /**
- * A weight matrix [gates * H, width], or part of one by rows; besides, packed for GEMM, the transpose for the forward and the matrix
- * itself for the backward pass, rows padded to gates * H', columns to paddedWidth.
+ * A weight matrix [gates * H, width], or some rows of one. Also, packed for GEMM, its transpose for the forward pass and
+ * the matrix itself for the backward pass, with rows padded to gates * H' and columns to paddedWidth.
  */
 export interface Matrix extends Pair {
   readonly gates: number;
@@ -104,21 +107,21 @@ export interface Matrix extends Pair {
   readonly paddedWidth: number;
   readonly forward: number;
   readonly backward: number;
-  /** Where the gradient is computed, padded: `gradient` itself where nothing is padded. */
+  /** Where the padded gradient is computed: `gradient` itself if nothing is padded. */
   readonly product: number;
 }
 
 export interface LayerMap {
   /** [T, B, C * H'], rows gateStride apart: pre-activations, then activations, then the gradient of the pre-activations. */
   readonly gates: number;
-  /** [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM, else 0. */
+  /** [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM; 0 for other cells. */
   readonly h: number;
   readonly memory: number;
   /** h, then C: the S state vectors. */
   readonly states: readonly number[];
-  /** [T, B, H'], see CellLayout; 0 where the cell saves nothing. */
+  /** [T, B, H'], see CellLayout; 0 if the cell saves nothing. */
   readonly saved: number;
-  /** [T, B, H'] h normalised or with units dropped, for the layer above; 0 where that is never needed. */
+  /** [T, B, H'], h normalised or with units dropped, for the layer above; 0 if the model has neither. */
   readonly output: number;
   /** What is added to the gates: [V, C * H'] bias and input weights of each character in layer 0, [1, C * H'] the bias above. */
   readonly table: number;
@@ -132,7 +135,7 @@ export interface LayerMap {
   readonly norm: NormMap | undefined;
 }
 
-/** Layer normalisation of what a layer hands up. */
+/** Layer normalisation of a layer's output. */
 export interface NormMap {
   readonly weight: Pair;
   readonly bias: Pair;
@@ -148,10 +151,10 @@ export interface EmbeddingMap extends Pair {
   readonly product: number;
 }
 
-/** Columns of dG, rows of a weight gradient, that are worked on together: small enough for the second cache. */
+/** Columns of dG (rows of a weight gradient) that are computed together: few enough for the L2 cache. */
 export const BLOCK_COLUMNS = 96;
 
-/** Bytes at the start of the memory that are left to the constants of the compiled module. */
+/** Bytes at the start of the memory that are reserved for the constants of the compiled module. */
 export const RESERVED = 65536;
 
 const FLOAT = 4;
@@ -199,7 +202,7 @@ interface Place {
   readonly sizes: Sizes;
   readonly pair: Pairs;
   readonly floats: Floats;
-  /** For padded products: of weights that meet a layer's own state, and of those that meet what comes from below. */
+  /** Buffers for padded products: of weights for a layer's own state, and of weights for its input from below. */
   readonly scratch: { readonly own: number; readonly below: number };
 }
 
@@ -210,7 +213,7 @@ interface Sizes extends EngineLimits {
   readonly gateWidth: number;
   readonly inputWidth: number;
   readonly gateStride: number;
-  /** Floats of the largest padded weight matrix; 0 where none is padded. */
+  /** Floats of the largest padded weight matrix; 0 if none is padded. */
   readonly paddedWeights: number;
 }
 
@@ -334,7 +337,7 @@ function outputMatrix({ hidden: H, vocabulary: V, tied = false }: ModelConfig, p
 
 function windowBuffers({ sizes, floats }: Place) {
   const { maxStreams: B, maxWindow: T, paddedHidden, paddedVocabulary } = sizes;
-  // The block in front of hGradient.
+  // The block before hGradient.
   floats(B * paddedHidden);
   return {
     hGradient: floats(T * B * paddedHidden),
@@ -350,7 +353,7 @@ function windowBuffers({ sizes, floats }: Place) {
 
 function gradientBuffers({ vocabulary: V }: ModelConfig, { sizes, floats }: Place) {
   const { paddedHidden, paddedVocabulary, paddedEmbedding, gateWidth, inputWidth } = sizes;
-  // Strassen's seven products, each of half the width, take more room than the block itself.
+  // Strassen's seven products, each of half the width, need more room than the block itself.
   const panels = () => floats((7 / 4) * BLOCK_DEPTH * Math.max(paddedHidden, paddedEmbedding));
   return {
     panels: { own: panels(), below: panels(), saved: panels() },

@@ -6,8 +6,8 @@ import { characterGradients, gateGradients, normGradients, outputGradients } fro
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /**
- * From inputs [T, B] and the state before the window to logits and all that the backward pass needs. With `key` every layer hands the
- * one above what dropout leaves of its output.
+ * From inputs [T, B] and the state before the window to logits and all that the backward pass needs. With `key`, dropout acts on
+ * every layer's input from the layer below.
  */
 export function forward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
   const { map, kernels, tile } = workspace;
@@ -43,7 +43,7 @@ export function loss({ config, map, kernels }: Workspace, B: number, T: number):
   return kernels.softmaxLoss(T * B, config.vocabulary, map.paddedVocabulary, map.logits, map.targets);
 }
 
-/** After forward, with the same key, and loss: the gradient of every parameter, truncated at the start of the window. */
+/** The gradient of every parameter, truncated at the start of the window; after forward, with the same key, and loss. */
 export function backward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
   const { config, map, kernels, tile } = workspace;
   const { paddedHidden, paddedVocabulary, layers, output, hGradient } = map;
@@ -62,18 +62,18 @@ export function backward(workspace: Workspace, B: number, T: number, key?: Dropo
   }
 }
 
-/** What layer l hands up, [T, B, H']: h or what normalisation and, with a key, dropout made of it. */
+/** Output of layer l, [T, B, H']: h, or h after normalisation and, with a key, dropout. */
 function outputOf(workspace: Workspace, l: number, B: number, key?: DropoutKey): number {
   const { norm, output, h } = workspace.map.layers[l];
   return norm || drops(workspace, l, key) ? output : block(workspace, h, B, 1);
 }
 
-/** The top layer's output goes to the output layer whole. */
+/** Dropout does not act on the output of the top layer. */
 function drops({ config }: Workspace, l: number, key: DropoutKey | undefined): key is DropoutKey {
   return key !== undefined && l < config.layers - 1;
 }
 
-/** target = source times the mask of what layer l hands up, [T, B, H'] each. */
+/** target = source times the mask of layer l's output, [T, B, H'] each. */
 function drop(workspace: Workspace, l: number, B: number, T: number, key: DropoutKey, source: number, target: number): void {
   const { config, map, kernels } = workspace;
   const { dropout = 0 } = config;

@@ -1,9 +1,9 @@
-/** What the products dG^T x of weight gradients are computed from. */
+/** Operands of the products dG^T x of weight gradients. */
 
 /** A factor x [rows, width] of a weight gradient dG^T x. */
 export interface Factor {
   readonly address: number;
-  /** Floats from row to row. */
+  /** Floats from one row to the next. */
   readonly stride: number;
   readonly width: number;
   /** A multiple of the tile's width; columns of the product from `width` on are zero. */

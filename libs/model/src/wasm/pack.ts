@@ -1,7 +1,7 @@
 import type { LayerMap, Matrix, NormMap } from './memory-map.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
-/** A logit that leaves no probability, yet finite. */
+/** A finite logit whose probability is 0. */
 const FAR_BELOW = -1e30;
 
 /** Packs what the forward pass reads; once for each new set of parameters. */
@@ -36,7 +36,7 @@ export function packBackward(workspace: Workspace): void {
   kernels.packPanels(tile, output.value, H, 1, V, H, paddedHidden, output.backward);
 }
 
-/** Whether a layer's input is multiplied by weight_ih: one-hot characters only pick columns of it. */
+/** Whether a layer's input is multiplied by weight_ih: one-hot characters only select columns of it. */
 export function hasWeights({ map }: Workspace, l: number): boolean {
   return l > 0 || map.embedding !== undefined;
 }
@@ -76,7 +76,7 @@ function packNorm({ config, kernels }: Workspace, { weight, bias, paddedWeight, 
   kernels.copyRows(1, H, bias.value, H, paddedBias, H);
 }
 
-/** Layer 0's table: what each character adds to the gates. */
+/** Fills layer 0's table: what each character adds to the gates. */
 function packCharacters(workspace: Workspace, layer: LayerMap): void {
   const { config, map, kernels, tile } = workspace;
   const { hidden: H, vocabulary: V } = config;

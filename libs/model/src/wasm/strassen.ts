@@ -4,15 +4,16 @@ import type { Block, Cotangent, Factor, Part } from './operands.js';
 import { FLOAT, type Workspace } from './workspace.js';
 
 /**
- * Strassen's multiplication (1969), one level deep: with both factors cut in quadrants seven products do for eight. The sums of quadrants
- * cost little, because the factors are copied into the GEMM's order anyway. The error stays that of float32 in relation to the
- * whole matrix, but no longer to each element; so it serves gradients of weights, not the forward pass.
+ * Strassen's multiplication (1969), one level deep: with both factors split into quadrants, seven products replace eight.
+ * The sums of quadrants cost little, because the factors are copied into the GEMM's order anyway. The error stays that of
+ * float32 relative to the whole matrix, but no longer to each element, so it is used for gradients of weights but not in
+ * the forward pass.
  */
 
-/** Row and column half. For A = dG^T, rows are columns of dG and columns are time steps. */
+/** Half of the rows, half of the columns. For A = dG^T, rows are columns of dG and columns are time steps. */
 type Quadrant = readonly [0 | 1, 0 | 1];
 
-/** One quadrant, or it + sign * another. */
+/** One quadrant, or one + sign * other. */
 interface Sum {
   readonly one: Quadrant;
   readonly sign?: 1 | -1;
@@ -38,13 +39,13 @@ const PRODUCTS: readonly Product[] = [
   { a: { one: [0, 1], sign: -1, other: [1, 1] }, b: { one: [1, 0], sign: 1, other: [1, 1] }, to: [0, 0] },
 ];
 
-/** Below this many rows or columns of the product the sums cost what they save. */
+/** With fewer rows or columns of the product, the sums cost as much as they save. */
 const SMALLEST = 192;
 
-/** Whether it halves into whole tiles is asked for the widest tile, so that the bits do not depend on the tile. */
+/** Halves must consist of whole tiles of the widest kind, so that the bits do not depend on the tile in use. */
 const TILE_WIDTH = 4 * Math.max(...TILES.map(({ vectors }) => vectors));
 
-/** Whether all products are large enough and halve into whole tiles. */
+/** Whether all products are large enough and their halves consist of whole tiles. */
 export function dividesInQuadrants(factors: readonly Factor[], parts: readonly Part[]): boolean {
   return (
     factors.every(({ width, paddedWidth }) => width === paddedWidth && width >= SMALLEST && width % (2 * TILE_WIDTH) === 0) &&
@@ -65,7 +66,7 @@ export function packQuadrants({ kernels, tile }: Workspace, { k, depth }: Block,
   }
 }
 
-/** Adds the block to the products of a part, BLOCK_COLUMNS columns from either half of dG's at a time. */
+/** Adds the block to the products of a part, BLOCK_COLUMNS columns from each half of dG's columns at a time. */
 export function addBlockInQuadrants(workspace: Workspace, block: Block, dG: Cotangent, part: Part): void {
   const half = part.columns / 2;
   for (let m = 0; m < half; m += BLOCK_COLUMNS) {
@@ -77,7 +78,7 @@ export function addBlockInQuadrants(workspace: Workspace, block: Block, dG: Cota
   }
 }
 
-/** The left-hand side of product p. Two of them are sums over both halves of the time steps: all of dG's column sums. */
+/** Packs the left-hand side of product p. Two of these are sums over both halves of the time steps and give dG's column sums. */
 function transposeLeft(
   { map, kernels }: Workspace,
   { k, depth }: Block,

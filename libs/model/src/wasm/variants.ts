@@ -2,7 +2,7 @@ import { EngineError } from '../engine.js';
 import { TILES } from './generated/tiles.js';
 import { supported, type InstructionSet } from './kernels.js';
 
-/** A build of the kernels and a tile of its GEMM. */
+/** A build of the kernels, and a tile size of its GEMM. */
 export interface Variant {
   readonly set: InstructionSet;
   /** Index into TILES. */
@@ -10,8 +10,8 @@ export interface Variant {
 }
 
 /**
- * Best guess first. 128-bit registers like tiles of 4x2 (multiply and add) and 6x2 (fused); the tiles four vectors wide win where
- * the host has more registers or pairs vectors into 256 bits (see v8Flags).
+ * Best guess first. Tiles of 4x2 (multiply and add) and 6x2 (fused) suit 128-bit registers; tiles four vectors wide are
+ * faster if the host has more registers or pairs vectors into 256 bits (see v8Flags).
  */
 const PREFERENCE: Record<InstructionSet, readonly string[]> = {
   'relaxed-simd': ['6x2', '4x4', '4x2'],
@@ -42,15 +42,15 @@ export function hostVariants(): Variant[] {
 }
 
 /**
- * V8's switches that speed up the kernels; set them (v8.setFlagsFromString) before the first engine is created, then let the
- * engine measure which variant they favour. `node`: process.versions.node; `arch`: process.arch. A switch that V8 does not know
- * makes it complain on stderr, so only those of the given version are returned.
+ * V8 flags that speed up the kernels. Set them (v8.setFlagsFromString) before creating the first engine, then let the engine
+ * measure which variant is fastest. `node`: process.versions.node; `arch`: process.arch. V8 complains on stderr about unknown
+ * flags, so only those of the given version are returned.
  */
 export function v8Flags(host: { readonly node: string; readonly arch: string }): string[] {
   const major = Number.parseInt(host.node, 10);
   // Relaxed SIMD is on by default from Node 22.
   if (major < 22) return ['--experimental-wasm-relaxed-simd'];
-  // Pairs two 128-bit vectors in one 256-bit register. Known to Node 22 but without effect there.
+  // Pairs two 128-bit vectors in one 256-bit register. Node 22 accepts the flag, but it has no effect there.
   if (major >= 24 && host.arch === 'x64') return ['--experimental-wasm-revectorize'];
   return [];
 }

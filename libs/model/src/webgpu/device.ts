@@ -1,11 +1,11 @@
 /// <reference types="@webgpu/types" />
 import { EngineError } from '../engine.js';
 
-/** What the engine needs to know of an adapter and cannot ask the device for. */
+/** What the engine needs to know about an adapter but the device does not tell. */
 export interface DeviceInfo {
-  /** Words that name the GPU: vendor, architecture, device, whatever the host discloses. */
+  /** Name of the GPU: vendor, architecture, device, as far as the host discloses them. */
   readonly name: string;
-  /** Threads that surely stand in one subgroup; 0 if unknown. */
+  /** Smallest number of threads in a subgroup; 0 if unknown. */
   readonly subgroupMinSize: number;
   /** The adapter computes on a CPU. */
   readonly software: boolean;
@@ -14,18 +14,18 @@ export interface DeviceInfo {
 export interface OpenDevice {
   readonly device: GPUDevice;
   readonly info: DeviceInfo;
-  /** Those of shader-f16, subgroups and timestamp-query that the device has. */
+  /** The features that the device has, out of shader-f16, subgroups and timestamp-query. */
   readonly features: ReadonlySet<string>;
 }
 
 const WISHED = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
 
-/** Limits of which the default is small for a model and an adapter often offers more. */
+/** Limits whose defaults are small for a model; adapters often offer more. */
 const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
 
 /**
  * Opens the fastest adapter of `gpu` (`navigator.gpu`, or `create([])` of the npm package `webgpu`) with its greatest limits.
- * @throws EngineError `absent` without an adapter, `unsupported` when the adapter gives no device.
+ * @throws EngineError `absent` without an adapter, `unsupported` if the adapter returns no device.
  */
 export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   const adapter = await gpu?.requestAdapter({ powerPreference: 'high-performance' });
@@ -33,7 +33,7 @@ export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
     throw new EngineError(
       'absent',
       gpu ? 'WebGPU finds no adapter' : 'this host has no WebGPU',
-      'install or update the driver of the GPU (Linux: Vulkan), turn WebGPU on in the browser, or use the engine wasm',
+      "install or update the GPU's driver (Linux: Vulkan), turn on WebGPU in the browser, or use the engine wasm",
     );
   }
   const features = WISHED.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
@@ -47,7 +47,7 @@ export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   } catch (cause) {
     throw new EngineError(
       'unsupported',
-      `the adapter gives no device: ${reason(cause)}`,
+      `the adapter returns no device: ${reason(cause)}`,
       'restart the browser or use the engine wasm',
       {
         cause,
@@ -56,12 +56,12 @@ export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   }
 }
 
-/** Dawn in Node ends the process when its GPU object is collected while a device still works. */
+/** Keeps GPU objects alive: Dawn in Node aborts the process if its GPU object is collected while a device is in use. */
 const hosts = new WeakMap<GPUDevice, GPU>();
 
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
-/** `info` is absent on hosts whose devices do not know their adapter yet. */
+/** `info` is absent on hosts whose devices do not describe their adapter yet. */
 export function describe(info: GPUAdapterInfo | undefined): DeviceInfo {
   const words = [info?.vendor, info?.architecture, info?.device, info?.description].filter((word) => word);
   const name = words.join(' ') || 'unnamed GPU';
@@ -73,27 +73,27 @@ export function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Values of GPUBufferUsage and GPUMapMode, which a host of WebGPU without globals does not have. */
+/** Values of GPUBufferUsage and GPUMapMode, which hosts without WebGPU globals lack. */
 export const USAGE = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, uniform: 0x40, storage: 0x80 } as const;
 export const MAP_READ = 0x1;
 
 const MIB = 2 ** 20;
 
-/** @throws EngineError `unsupported` when a buffer is larger than the device can bind. */
+/** @throws EngineError `unsupported` if a buffer is larger than the device can bind. */
 export function checkBufferSize(device: GPUDevice, what: string, bytes: number): void {
   const most = Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize);
   if (bytes <= most) return;
   throw new EngineError(
     'unsupported',
-    `${what} take ${Math.ceil(bytes / MIB)} MiB, this device binds at most ${Math.floor(most / MIB)} MiB`,
+    `${what} take ${Math.ceil(bytes / MIB)} MiB, but this device binds at most ${Math.floor(most / MIB)} MiB`,
     'lower maxStreams, maxWindow or the hidden units of the model, or use the engine wasm',
   );
 }
 
 /**
- * Runs `create` and turns what the device reports into an EngineError; `bytes` tells how much was asked for. Whatever `create` asks of
- * the device it must ask before its first await: the scopes are the device's, and were they open any longer, the errors of others that
- * use it would fall into them.
+ * Runs `create` and turns what the device reports into an EngineError; `bytes` returns how much was requested. `create`
+ * must make all its requests to the device before its first await: error scopes belong to the device, and if they stayed
+ * open longer, they would catch the errors of other users of the device.
  */
 export async function scoped<T>(device: GPUDevice, bytes: () => number, create: () => T | Promise<T>): Promise<T> {
   device.pushErrorScope('out-of-memory');
@@ -108,8 +108,8 @@ export async function scoped<T>(device: GPUDevice, bytes: () => number, create: 
   if (memory) {
     throw new EngineError(
       'out_of_memory',
-      `the device has no ${Math.ceil(bytes() / MIB)} MiB for the model: ${memory.message}`,
-      'lower maxStreams, maxWindow or the hidden units of the model, or close what else uses the GPU',
+      `the device cannot allocate ${Math.ceil(bytes() / MIB)} MiB for the model: ${memory.message}`,
+      'lower maxStreams, maxWindow or the hidden units of the model, or close other programs that use the GPU',
     );
   }
   if (thrown instanceof EngineError) throw thrown;
@@ -136,7 +136,7 @@ function isMessage(error: unknown): error is { readonly message: string } {
 
 type LossListener = (error: EngineError) => void;
 
-/** Those who want to know that a device is gone. device.lost itself would keep every listener for as long as the device lives. */
+/** Listeners for the loss of a device. device.lost itself would keep every listener as long as the device lives. */
 interface LossWatch {
   readonly listeners: Set<LossListener>;
   loss: EngineError | undefined;
@@ -144,7 +144,7 @@ interface LossWatch {
 
 const watches = new WeakMap<GPUDevice, LossWatch>();
 
-/** Calls `listener` when the device is lost, at once when that is known already, until the returned function is called. */
+/** Calls `listener` when the device is lost, immediately if it already is; the returned function removes the listener. */
 export function onLost(device: GPUDevice, listener: LossListener): () => void {
   const watch = watches.get(device) ?? watchLoss(device);
   if (watch.loss) listener(watch.loss);
@@ -162,16 +162,16 @@ function watchLoss(device: GPUDevice): LossWatch {
   return watch;
 }
 
-/** An engine that computed and cannot go on, although the device is there: to its user the same as a lost device. */
+/** For an engine that can no longer compute although the device is present: to its user the same as a lost device. */
 export function broken(error: unknown): EngineError {
   const { message } = unusable(error);
-  return new EngineError('device_lost', message, 'go on with another engine; the work of the call is lost', { cause: error });
+  return new EngineError('device_lost', message, 'use another engine; the work of the call is lost', { cause: error });
 }
 
 export function deviceLost(message: string): EngineError {
   return new EngineError(
     'device_lost',
     `the device was lost: ${message || 'no reason given'}`,
-    'open a new device and create a new engine, or go on with the engine wasm; the work of the call is lost',
+    'open a new device and create a new engine, or use the engine wasm; the work of the call is lost',
   );
 }

@@ -20,7 +20,7 @@ import { writeIds } from './upload.js';
 import { CALL_FIELDS } from './wgsl.js';
 
 /**
- * `build` makes the network of `plan` in `program`.
+ * `build` creates the network of `plan` in `program`.
  * @throws EngineError `unsupported`, `out_of_memory`, `device_lost`.
  */
 export async function openEngine(
@@ -38,7 +38,7 @@ export async function openEngine(
       async () => {
         const network = build();
         const staging = program.buffer('results read back', stagingBytes(plan), MAP_READ | USAGE.copyTarget);
-        // Before the compiler is waited for: the engine hears what happens to the device meanwhile.
+        // Before waiting for the compiler, so that the engine notices what happens to the device in the meantime.
         const opened = new WebgpuEngine(plan, device, program, network, staging, info);
         release = () => opened.dispose();
         await program.compile(
@@ -81,7 +81,7 @@ class WebgpuEngine implements Engine {
   readonly #back: Float32Array<ArrayBuffer>;
   readonly #unwatch: () => void;
   #failure: EngineError | undefined;
-  /** Rejects the wait for the device. */
+  /** Rejects the pending wait for the device. */
   #interrupt: ((error: EngineError) => void) | undefined;
 
   constructor(plan: Plan, device: GPUDevice, program: Program, network: Network, staging: GPUBuffer, info: EngineInfo) {
@@ -156,7 +156,7 @@ class WebgpuEngine implements Engine {
 
   readonly #onError = (event: GPUUncapturedErrorEvent): void => this.#fail(broken(event.error));
 
-  /** From now on every call ends so, the pending one too. */
+  /** From now on every call fails with this error, including the pending one. */
   #fail(error: EngineError): void {
     this.#failure ??= error;
     this.#interrupt?.(this.#failure);
@@ -183,7 +183,7 @@ class WebgpuEngine implements Engine {
   #evaluation({ streams, window }: Batch, [endStates, losses, flags]: Float32Array[]): Evaluation {
     let lossSum = 0;
     for (const loss of losses) lossSum += loss;
-    // As bits: the flags are whole numbers.
+    // Reads bits: the flags are whole numbers.
     const flagged = new Uint32Array(flags.buffer, flags.byteOffset, 2);
     if (flagged[FLAG.parameters] || flagged[FLAG.call] || !Number.isFinite(lossSum)) throw notFinite();
     return { lossSum, tokens: streams * window, endStates };
@@ -243,7 +243,7 @@ class WebgpuEngine implements Engine {
     try {
       await new Promise<void>((resolve, reject) => {
         this.#interrupt = reject;
-        // Of the reasons for a refusal only the loss of the device is left: sizes are checked, and dispose() interrupts by itself.
+        // Only the loss of the device can make this fail: sizes are checked, and dispose() interrupts by itself.
         this.#staging.mapAsync(MAP_READ, 0, bytes).then(resolve, (error: unknown) => this.#fail(deviceLost(reason(error))));
       });
     } finally {
@@ -263,7 +263,7 @@ function floatBits(value: number): number {
 function notFinite(): EngineError {
   return new EngineError(
     'not_finite',
-    'the loss, the gradient or what they were computed from is not a finite number',
-    'go back to the last good parameters and states, with a lower learning rate or a tighter clipping norm',
+    'the loss, the gradient or an input of the computation is not a finite number',
+    'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
   );
 }

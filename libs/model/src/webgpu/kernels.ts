@@ -4,7 +4,7 @@ import { FINITE, GRID_INDEX, read, write, type KernelSource } from './wgsl.js';
 
 export const ELEMENTWISE_THREADS = 64;
 
-/** A kernel in which each thread takes one element; `code` knows its `index`. */
+/** A kernel in which each thread computes one element; `code` may use its `index`. */
 export const elementwise = (code: string): string => `
 ${GRID_INDEX}
 @compute @workgroup_size(${ELEMENTWISE_THREADS})
@@ -18,8 +18,9 @@ fn main(
 }`;
 
 /**
- * Where element (row, column) of a parameter tensor lies in the engine's form of it: rows in blocks of `blockRows` (a gate's H; V), of
- * which the b-th is block (order >> 4b) & 15 there, each padded to `blockStride` rows; then strides of row and column.
+ * Position of element (row, column) of a parameter tensor in the kernels' form of it. Rows are in blocks of `blockRows` (a
+ * gate's H; V); block b of the tensor becomes block (order >> 4b) & 15 of the form, each padded to `blockStride` rows. Then
+ * follow the strides of row and column.
  */
 const MAP_FIELDS = [
   'count',
@@ -41,16 +42,16 @@ fn mapped(i: u32) -> u32 {
   return p.base + engineRow * p.rowStride + i % p.columns * p.columnStride;
 }`;
 
-/** Words of the flags that a call reads back: not 0 when a parameter, or a number of this call, was not finite. */
+/** Words of the flags that a call reads back: not 0 if a parameter, or a number of this call, was not finite. */
 export const FLAG = { parameters: 0, call: 1 } as const;
 
-/** Offset of no bias. */
+/** Offset that means "no bias". */
 export const NO_BIAS = 0xffffffff;
 
 export const PACK_FIELDS = [...MAP_FIELDS, 'bias'] as const;
 export type PackFields = Record<(typeof PACK_FIELDS)[number], number>;
 
-/** A tensor of the flat parameters into the engine's form, plus a bias of its row if there is one. */
+/** Packs a tensor of the flat parameters into the kernels' form; adds a bias to each row if there is one. */
 export const packKernel = (type: 'f32' | 'storedScalar'): KernelSource => ({
   label: `pack ${type}`,
   fields: PACK_FIELDS,
@@ -88,7 +89,7 @@ ${elementwise(`
   results[p.offset + index] = sum;`)}`,
 };
 
-/** How the threads of a workgroup share a row: by 8 lanes, which exchange their sums, or one thread a row. See Plan.cooperative. */
+/** How the threads of a workgroup share a row: 8 lanes that exchange their sums, or one thread per row. See Plan.cooperative. */
 export interface RowLanes {
   readonly cooperative: boolean;
   /** Lanes exchange within their subgroup instead of through shared memory. */
@@ -100,11 +101,11 @@ const LANES = 8;
 
 const lanesOf = ({ cooperative }: RowLanes): number => (cooperative ? LANES : 1);
 
-/** Rows of a workgroup. */
+/** Rows per workgroup. */
 export const rowsPerGroup = (lanes: RowLanes): number => ROW_THREADS / lanesOf(lanes);
 
 /**
- * A kernel in which each row of [T * B] belongs to a few lanes; `code` knows `row`, `isRow`, `lane` and `lanes`, and the functions
+ * A kernel in which a few lanes share each row of [T * B]. `code` may use `row`, `isRow`, `lane` and `lanes`, and the functions
  * greatest(x) and total(x) over the lanes of a row, which all threads must call.
  */
 export function byRows(kind: RowLanes, code: string): string {
@@ -157,7 +158,7 @@ export const VECTOR_SUM = 'fn sumOf(x: vec4<f32>) -> f32 { return x.x + x.y + x.
 
 export const SOFTMAX_FIELDS = ['quads', 'offset'] as const;
 
-/** Softmax cross-entropy: logits [T * B, V] become d(loss)/d(logits), the loss of each row goes to the results. */
+/** Softmax cross-entropy: replaces logits [T * B, V] by d(loss)/d(logits) and writes the loss of each row to the results. */
 export const softmaxKernel = (kind: RowLanes): KernelSource => ({
   label: 'softmax',
   fields: SOFTMAX_FIELDS,
@@ -196,15 +197,15 @@ ${byRows(
 )}`,
 });
 
-/** Vectors of columns that a workgroup of the sums takes, and threads that share a column. */
+/** Vectors of columns per workgroup of the sums, and threads that share a column. */
 export const SUM_COLUMNS = 16;
 const SUM_LANES = 8;
 
 export const SUM_FIELDS = ['columns', 'stride', 'outStride', 'rows', 'partRows'] as const;
 
 /**
- * Sums of rows [rows, columns], one result row per workgroup.y. By `tokens`: of the rows whose character is workgroup.y, from the
- * order and starts in `ids`. By `parts`: of partRows rows from workgroup.y * partRows.
+ * Sums of rows [rows, columns], one result row per workgroup.y. By `tokens`: over the rows whose character is workgroup.y, by the
+ * order and starts in `ids`. By `parts`: over partRows rows from workgroup.y * partRows.
  */
 export function sumKernel(by: 'tokens' | 'parts', cooperative: boolean): KernelSource {
   const lanes = cooperative ? SUM_LANES : 1;

@@ -9,7 +9,7 @@ import type { Features } from './wgsl.js';
 /** Bytes of a float32. */
 export const FLOAT = 4;
 
-/** The buffers through which an engine talks to its network, whatever the network computes. */
+/** The buffers through which an engine exchanges data with its network, whatever the network computes. */
 export interface NetworkBuffers {
   /** [P] */
   readonly parameters: GPUBuffer;
@@ -17,7 +17,7 @@ export interface NetworkBuffers {
   readonly ids: GPUBuffer;
   /** [B, L, S, H] */
   readonly states: GPUBuffer;
-  /** Gradient [P], end states [B, L, S, H], loss of each character [T, B]; the offsets tell the float where each begins. */
+  /** Gradient [P], end states [B, L, S, H], loss of each character [T, B]; the latter two begin at these offsets, in floats. */
   readonly results: GPUBuffer;
   readonly statesOffset: number;
   readonly lossOffset: number;
@@ -51,7 +51,7 @@ export interface Context<P extends Plan = Plan> {
   readonly lanes: RowLanes;
 }
 
-/** @throws EngineError `unsupported` when a buffer is larger than the device can bind. */
+/** @throws EngineError `unsupported` if a buffer is larger than the device can bind. */
 export function createContext<P extends Plan>(plan: P, program: Program, features: Features): Context<P> {
   const layout = createLayout(plan.config);
   return {

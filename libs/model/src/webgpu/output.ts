@@ -8,15 +8,15 @@ import { packVector, packWeights, plainRows, unpackGradient } from './tensors.js
 /** The output layer, logits [T, B, V] = x W + b, and the loss on it. */
 export interface OutputLayer {
   pack(): Task[];
-  /** x [T * B, inputs]: what the network below hands up. */
+  /** x [T * B, inputs]: output of the network below. */
   forward(x: Matrix): Task;
-  /** Softmax cross-entropy; the logits become their gradients. */
+  /** Softmax cross-entropy; replaces the logits by their gradients. */
   loss(): Task;
   /** Gradients of weights and bias, and dx. */
   backward(x: Matrix, dx: Matrix): Task[];
 }
 
-/** `inputs`: padded width of what the network below hands up. */
+/** `inputs`: padded width of the output of the network below. */
 export function createOutputLayer(context: Context, inputs: number): OutputLayer {
   const { plan, program, buffers } = context;
   const { config, vocabulary: V } = plan;

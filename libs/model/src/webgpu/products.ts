@@ -8,11 +8,11 @@ import { unpackGradient, type GradientParts, type TensorRows } from './tensors.j
 
 /** Matrix products and column sums of a linear layer y = x W + b, forward and backward. */
 
-/** A row-major matrix, or columns of one. All sizes in numbers, padded. */
+/** A row-major matrix, or some columns of one. All sizes are in numbers, padded. */
 export interface Matrix {
   readonly buffer: GPUBuffer;
   readonly columns: number;
-  /** Numbers from row to row. Absent: columns. */
+  /** Numbers from one row to the next. Absent: columns. */
   readonly stride?: number;
   /** Its first column in a row of the buffer. Absent: 0. */
   readonly fromColumn?: number;
@@ -20,16 +20,16 @@ export interface Matrix {
   readonly fromRow?: (shape: Shape) => number;
 }
 
-/** Rows of a product: the greatest number, by which tiles are chosen, and that of a call. */
+/** Rows of a product: the greatest number, which decides the tile, and the number in a call. */
 export interface Rows {
   readonly most: number;
   readonly of: (shape: Shape) => number;
 }
 
-/** A row for every character of the call, T * B. */
+/** One row for every character of the call, T * B. */
 export const windowRows = ({ rows }: Plan): Rows => ({ most: rows, of: rowsOf });
 
-/** A row for every character of the vocabulary, V. */
+/** One row for every character of the vocabulary, V. */
 export const vocabularyRows = ({ config }: Plan): Rows => ({ most: config.vocabulary, of: () => config.vocabulary });
 
 const strideOf = ({ stride, columns }: Matrix): number => stride ?? columns;
@@ -65,7 +65,7 @@ export function inputGradient(context: Context, rows: Rows, dy: Matrix, weights:
   }));
 }
 
-/** dW = dy^T x over all rows, and its way into the flat gradient. dy is float32, x stored. */
+/** dW = dy^T x over all rows, and its unpacking into the flat gradient. dy is float32, x stored. */
 export function weightGradient(
   context: Context,
   rows: Rows,
@@ -97,7 +97,7 @@ export function weightGradient(
 
 type ProductFields = Pick<GemmFields, 'm' | 'k' | 'lda' | 'ldb' | 'ldc'> & { fromA?: number; fromB?: number };
 
-/** C [m, n] = A B; sizes in numbers, `n` padded. `mMost` is the greatest m, by which the tile is chosen. */
+/** C [m, n] = A B; sizes in numbers, `n` padded. `mMost` is the greatest m, which decides the tile. */
 function product(
   { plan }: Context,
   kind: Omit<GemmKind, 'tile' | 'shared'>,
@@ -116,7 +116,7 @@ function product(
   };
 }
 
-/** From sizes in numbers to the kernel's, in vectors. */
+/** Converts sizes in numbers to the kernel's, in vectors. */
 function gemmFields(n: number, parts: number, { m, k, lda, ldb, ldc, fromA = 0, fromB = 0 }: ProductFields): GemmFields {
   const partK = Math.ceil(k / parts / 16) * 16;
   return {
@@ -134,11 +134,11 @@ function gemmFields(n: number, parts: number, { m, k, lda, ldb, ldc, fromA = 0, 
   };
 }
 
-/** Parts of a sum over all rows, and rows that are worth one. */
+/** Greatest number of parts of a sum over all rows, and smallest number of rows per part. */
 const SUM_PARTS = 8;
 const SUM_PART_ROWS = 256;
 
-/** Sums over all rows of [T * B, columns], float32: gradients of a bias, one element a row. */
+/** Sums over all rows of [T * B, columns], float32: the gradient of a bias. */
 export function columnSums({ plan, program }: Context, values: GPUBuffer, columns: number): { task: Task; sums: GradientParts } {
   const parts = Math.max(1, Math.min(SUM_PARTS, Math.floor(plan.rows / SUM_PART_ROWS)));
   const buffer = program.buffer('parts of a bias', parts * columns * FLOAT);
@@ -158,7 +158,7 @@ export function columnSums({ plan, program }: Context, values: GPUBuffer, column
   return { task, sums: { buffer, rowStride: 1, columnStride: 0, parts, partStride: columns } };
 }
 
-/** Sums of the rows of each character: from [T * B, columns] to `sums` [V, columns], both float32. */
+/** Sums the rows of each character: from [T * B, columns] to `sums` [V, columns], both float32. */
 export function tokenSums({ plan, buffers }: Context, values: Matrix, sums: GPUBuffer): Task {
   const quads = values.columns / 4;
   const fields = { columns: quads, stride: strideOf(values) / 4, outStride: quads, rows: 0, partRows: 0 };

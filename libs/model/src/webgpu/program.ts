@@ -2,7 +2,7 @@
 import { checkBufferSize, USAGE } from './device.js';
 import { assemble, CALL_FIELDS, type Features, type KernelSource } from './wgsl.js';
 
-/** Of a call: what grids and fields depend on. */
+/** Sizes of a call, on which grids and fields depend. */
 export interface Shape {
   readonly streams: number;
   readonly window: number;
@@ -10,7 +10,7 @@ export interface Shape {
 
 export type Groups = readonly [number, number?, number?];
 
-/** One dispatch, ready to be encoded but for the shape of the call. */
+/** One dispatch, ready to be encoded for any shape of a call. */
 export interface Task {
   readonly source: KernelSource;
   readonly buffers: readonly GPUBuffer[];
@@ -18,7 +18,7 @@ export interface Task {
   readonly groups: (shape: Shape) => Groups;
 }
 
-/** Tasks that run once, or tasks that run for every time step, from the first or from the last. */
+/** A task that runs once, or tasks that run for every time step, from the first or from the last. */
 export type Stage = Task | { readonly tasks: readonly Task[]; readonly direction: 'forward' | 'backward' };
 
 interface Compiled {
@@ -27,11 +27,14 @@ interface Compiled {
   groups: Groups;
 }
 
-/** Smallest distance of uniform bindings that every device allows, bytes and words. */
+/** Distance of uniform bindings that every device allows, in bytes and words. */
 const SLOT = 256;
 const SLOT_WORDS = SLOT / 4;
 
-/** Buffers and dispatches of one engine, and its device where it owns that. Everything is made once; a call writes numbers and encodes. */
+/**
+ * Buffers and dispatches of one engine, and its device if it owns that. All are created once; a call only writes numbers
+ * and encodes.
+ */
 export class Program {
   readonly #device: GPUDevice;
   readonly #features: Features;
@@ -51,7 +54,7 @@ export class Program {
     this.#ownsDevice = ownsDevice;
   }
 
-  /** @throws EngineError `unsupported` when it is larger than the device can bind. */
+  /** @throws EngineError `unsupported` if it is larger than the device can bind. */
   buffer(label: string, bytes: number, usage: number = USAGE.storage): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
     checkBufferSize(this.#device, label, size);
@@ -61,7 +64,10 @@ export class Program {
     return buffer;
   }
 
-  /** Compiles what the tasks need; all that may fail is asked of the device before the first await. `steps`: of the longest window. */
+  /**
+   * Compiles the tasks; requests all that may fail from the device before the first await. `steps`: time steps of the
+   * longest window.
+   */
   async compile(tasks: readonly Task[], steps: number): Promise<void> {
     const uniform = USAGE.uniform | USAGE.copyTarget;
     const call = this.buffer('numbers of the call', CALL_FIELDS.length * 4, uniform);
@@ -82,7 +88,7 @@ export class Program {
     this.#fields = new Uint32Array(tasks.length * SLOT_WORDS);
     this.#tasks = tasks;
     await Promise.all(tasks.map((task, i) => this.#compileTask(task, i)));
-    // Some tasks do not depend on a call and may be encoded before the first.
+    // Some tasks do not depend on a call and may be encoded before the first one.
     this.prepare(new Uint32Array(CALL_FIELDS.length), { streams: 1, window: 1 });
   }
 
@@ -94,7 +100,7 @@ export class Program {
     this.#compiled.set(task, { pipeline: await pipeline, bindGroup, groups: [1] });
   }
 
-  /** Makes `call` (CALL_FIELDS) the numbers of what is encoded next and sets all grids for its shape. */
+  /** Sets the numbers `call` (CALL_FIELDS) and all grids for the passes that are encoded next. */
   prepare(call: Uint32Array<ArrayBuffer>, shape: Shape): void {
     this.#device.queue.writeBuffer(this.#frame.call, 0, call);
     if (shape.streams === this.#shape.streams && shape.window === this.#shape.window) return;
@@ -107,7 +113,7 @@ export class Program {
     this.#device.queue.writeBuffer(this.#frame.fields, 0, this.#fields);
   }
 
-  /** One pass over the stages, for the shape last prepared. */
+  /** Encodes one pass over the stages, for the shape last prepared. */
   encode(encoder: GPUCommandEncoder, stages: readonly Stage[]): void {
     const pass = encoder.beginComputePass();
     const { bindGroup } = this.#frame;
@@ -140,7 +146,7 @@ export class Program {
   }
 }
 
-/** Pipelines and layouts are the device's: engines of the same kind of model share them. */
+/** Pipelines and layouts belong to the device, so that engines of the same kind of model share them. */
 interface Pool {
   readonly frameLayout: GPUBindGroupLayout;
   readonly layouts: Map<string, GPUBindGroupLayout>;

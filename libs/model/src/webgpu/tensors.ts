@@ -4,20 +4,20 @@ import type { Context, Weights } from './network.js';
 import type { Task } from './program.js';
 import { spread } from './wgsl.js';
 
-/** Parameters from the flat vector into the forms that kernels read, and gradients from theirs into the flat one. */
+/** Packs parameters from the flat vector into the kernels' forms, and unpacks gradients from these into the flat vector. */
 
-/** Where the kernels have the rows of a tensor; see MAP_FIELDS. */
+/** Order and padding of a tensor's rows in the kernels' form; see MAP_FIELDS. */
 export type RowMap = Pick<PackFields, 'blockRows' | 'blockStride' | 'order'>;
 
 /** Rows in the tensor's own order. */
 export const plainRows = (rows: number): RowMap => ({ blockRows: rows, blockStride: 0, order: 0 });
 
-/** Rows in blocks of `rows`, each padded to `padded`; the tensor's i-th block is block order[i] of the kernels'. */
+/** Rows in blocks of `rows`, each padded to `padded`; the tensor's block i is block order[i] of the kernels' form. */
 export function blockedRows(order: readonly number[], rows: number, padded: number): RowMap {
   return { blockRows: rows, blockStride: padded, order: order.reduce((bits, block, i) => bits | (block << (4 * i)), 0) };
 }
 
-/** Rows of a parameter tensor and where the kernels have them. */
+/** Rows of a parameter tensor and their order in the kernels' form. */
 export interface TensorRows {
   readonly tensor: string;
   readonly rows: RowMap;
@@ -25,7 +25,7 @@ export interface TensorRows {
   readonly range?: { readonly first: number; readonly count: number };
 }
 
-/** Where a buffer holds a tensor: numbers from row to row and from column to column, and the number where it begins (default 0). */
+/** Position of a tensor in a buffer: strides of row and column, and its first element (default 0), in numbers. */
 export interface Placement {
   readonly buffer: GPUBuffer;
   readonly rowStride: number;
@@ -33,7 +33,7 @@ export interface Placement {
   readonly base?: number;
 }
 
-/** A gradient in `parts` of `partStride` numbers, to be added up in order. */
+/** A gradient in `parts`, `partStride` numbers apart, that must be added in order. */
 export interface GradientParts extends Placement {
   readonly parts: number;
   readonly partStride: number;
@@ -46,7 +46,7 @@ function mapFields({ tensors }: Context, { tensor, rows, range }: TensorRows, { 
   return { ...flat, columns, ...rows, rowStride, columnStride, base };
 }
 
-/** `bias`: name of a vector whose i-th element is added to all of row i. */
+/** `bias`: name of a vector; its element i is added to all of row i. */
 export function packTensor(
   context: Context,
   source: TensorRows,
@@ -85,7 +85,7 @@ export function packVector(context: Context, source: TensorRows, buffer: GPUBuff
   return packTensor(context, source, 'f32', { buffer, rowStride: 1, columnStride: 0, base });
 }
 
-/** The sum of the parts to its place in the flat gradient; with `add` on top of what stands there. */
+/** Writes the sum of the parts to its place in the flat gradient; with `add`, adds it there. */
 export function unpackGradient(context: Context, target: TensorRows, gradient: GradientParts, add = false): Task {
   const { parts, partStride } = gradient;
   const fields: UnpackFields = { ...mapFields(context, target, gradient), parts, partStride, add: add ? 1 : 0 };

@@ -1,8 +1,9 @@
 import type { Batch } from '../engine.js';
 
 /**
- * Writes what the kernels look up into `ids`: characters [T, B], targets [T, B], the rows in order of their character [T, B], where each
- * character's rows begin in that order [V + 1], the number of each stream in the run [B]. Returns the words written.
+ * Writes the kernels' look-up tables into `ids`: characters [T, B], targets [T, B], the rows in order of their character
+ * [T, B], the start of each character's rows in that order [V + 1], the number of each stream in the run [B]. Returns the
+ * words written.
  */
 export function writeIds(ids: Uint32Array, vocabulary: number, { streams, window, tokens, dropout }: Batch): number {
   const rows = streams * window;
@@ -20,13 +21,13 @@ export function writeIds(ids: Uint32Array, vocabulary: number, { streams, window
   return numbers + streams;
 }
 
-/** Counting sort; stable, so that sums over a character's rows have one order. */
+/** Counting sort; stable, so that sums over a character's rows have a fixed order. */
 function sortByCharacter(characters: Uint32Array, order: Uint32Array, starts: Uint32Array): void {
   starts.fill(0);
   for (const character of characters) starts[character + 1]++;
   for (let v = 1; v < starts.length; v++) starts[v] += starts[v - 1];
   characters.forEach((character, row) => (order[starts[character]++] = row));
-  // Each start has moved to the next one's place.
+  // Each start has become that of the next character.
   starts.copyWithin(1, 0, starts.length - 1);
   starts[0] = 0;
 }

@@ -1,4 +1,4 @@
-/** What a kernel is made of: the text of its body and, beside it, what the text binds, from which declarations and layout follow. */
+/** Kernels as data: the text of the body, and its bindings and fields, from which declarations and layouts follow. */
 
 export type ElementType = 'f32' | 'u32' | 'atomic<u32>' | 'vec4<f32>' | 'stored' | 'storedScalar';
 
@@ -10,7 +10,7 @@ export interface Binding {
 
 export interface KernelSource {
   readonly label: string;
-  /** Unsigned numbers of an instance of the kernel, read as `p.<name>`. */
+  /** Unsigned numbers of a task that runs the kernel, read as `p.<name>`. */
   readonly fields: readonly string[];
   /** Buffers, in the order of their bindings. */
   readonly bindings: readonly Binding[];
@@ -20,7 +20,7 @@ export interface KernelSource {
 export interface Features {
   /** Weights and activations are stored in float16; sums stay float32. */
   readonly f16: boolean;
-  /** Sums over a row go through subgroups. */
+  /** Rows are summed through subgroups. */
   readonly subgroups: boolean;
 }
 
@@ -33,10 +33,10 @@ export const each = (count: number, line: (i: number) => string): string =>
 export const list = (count: number, item: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => item(i)).join(', ');
 
-/** Numbers of a call, the same for all kernels of it; `words` of Call in engine.ts. */
+/** Numbers of a call, the same for all its kernels; the engine writes them. */
 export const CALL_FIELDS = ['streams', 'window', 'rows', 'seed', 'round', 'threshold', 'scale', 'vocabulary'] as const;
 
-/** The whole text of a shader module. */
+/** The complete text of a shader module. */
 export function assemble({ fields, bindings, body }: KernelSource, { f16, subgroups }: Features): string {
   const struct = (name: string, members: readonly string[]) =>
     `struct ${name} { ${members.map((member) => `${member}: u32`).join(', ')} }`;
@@ -58,16 +58,16 @@ export function assemble({ fields, bindings, body }: KernelSource, { f16, subgro
   ].join('\n');
 }
 
-/** The index of a thread in a grid that `spread` cut: more workgroups than one dimension holds go on in the next. */
+/** The index of a thread in a grid from `spread`, which continues in the next dimension if one holds too few workgroups. */
 export const GRID_INDEX = `
 fn gridIndex(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32, threads: u32) -> u32 {
   return (workgroup.y * workgroups.x + workgroup.x) * threads + local;
 }`;
 
-/** Smallest count of workgroups per dimension that every device allows. */
+/** Number of workgroups per dimension that every device allows. */
 const MAX_WORKGROUPS = 65535;
 
-/** Workgroups for `threads` threads and more, see GRID_INDEX. */
+/** Workgroups for at least `threads` threads; see GRID_INDEX. */
 export function spread(threads: number, workgroup: number): [number, number] {
   const groups = Math.ceil(threads / workgroup);
   const rows = Math.ceil(groups / MAX_WORKGROUPS);
@@ -75,13 +75,13 @@ export function spread(threads: number, workgroup: number): [number, number] {
 }
 
 /**
- * Bits are looked at because a shader compiler may assume that no number is infinite and none is NaN. The flag is an OR, so that the
- * order of threads does not matter.
+ * Tests bits, because a shader compiler may assume that no number is infinite or NaN. The flag is an OR, so the order of
+ * threads does not matter.
  */
 export const FINITE = `
 fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }`;
 
-/** Forms in which exp cannot overflow; NaN passes through. */
+/** Activations in forms in which exp cannot overflow; they propagate NaN. */
 export const ACTIVATIONS = `
 fn sigmoid(x: vec4<f32>) -> vec4<f32> {
   let small = exp(-abs(x));
@@ -99,12 +99,12 @@ fn rectify(x: vec4<f32>) -> vec4<f32> {
 }`;
 
 /**
- * The number in the run of stream `stream`. `ids` holds characters [T, B], targets [T, B], order [T, B], starts [V + 1] and these [B];
- * see upload.ts.
+ * The number of stream `stream` in the run. `ids` holds characters [T, B], targets [T, B], order [T, B], starts [V + 1] and these
+ * numbers [B]; see upload.ts.
  */
 export const STREAM_NUMBER = 'ids[3 * call.rows + call.vocabulary + 1 + stream]';
 
-/** See dropout.ts. WGSL has no upper half of a product, so it is put together from halves. */
+/** See dropout.ts. WGSL has no multiplication that returns the upper half of a product, so it is computed from 16-bit halves. */
 export const PHILOX = `
 fn multiplyHigh(a: u32, b: u32) -> u32 {
   let low = (a & 0xffffu) * (b & 0xffffu);

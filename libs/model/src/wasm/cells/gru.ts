@@ -1,7 +1,7 @@
 import type { CellPasses } from '../workspace.js';
 import { block, gatesOf, project, projectBack } from './cell.js';
 
-/** The reset gate before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is the gradient of r * h. */
+/** The reset gate acts before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is the gradient of r * h. */
 export const gru: CellPasses = {
   columns: 3,
   memory: false,
@@ -40,7 +40,7 @@ export const gru: CellPasses = {
   },
 };
 
-/** The reset gate behind the product. Columns r, z, n and q = U_n h + b_hn. */
+/** The reset gate acts after the product. Columns r, z, n and q = U_n h + b_hn. */
 export const gruResetAfter: CellPasses = {
   columns: 4,
   memory: false,

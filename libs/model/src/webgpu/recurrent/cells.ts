@@ -2,7 +2,7 @@ import { read, STREAM_NUMBER, write, type Binding, type KernelSource } from '../
 import type { RecurrentPlan } from './plan.js';
 import { stepKernel, type Step } from './step.js';
 
-/** What the cells do with the sums of a time step, forward and backward. */
+/** What the cells compute from the sums of a time step, forward and backward. */
 
 /** Buffers that the kernels of a time step bind. `cell` is C [T+1, B, H] of an LSTM, `reset` r * h [T, B, H] of a GRU. */
 const BINDINGS = {
@@ -21,10 +21,10 @@ const BINDINGS = {
   carry: write('carry', 'vec4<f32>'),
 };
 
-/** A step whose product is described, but not yet what it binds and what becomes of the sums. */
+/** The product of a step, without its bindings and without what is computed from the sums. */
 type StepProduct = Omit<Step, 'bindings' | 'finish'>;
 
-/** WGSL of h of the stream before the step. */
+/** WGSL of h before the step. */
 const BEFORE = 'vec4<f32>(h[n * p.quads + unit])';
 
 const gateText =
@@ -45,13 +45,13 @@ export interface ForwardKind {
 interface Forward {
   readonly kind: ForwardKind;
   readonly product: StepProduct;
-  /** Bindings that the kind of layer adds to the cell's, and of those what the input alone takes. */
+  /** Bindings that the kind of layer needs besides the cell's, and those of them that its input needs. */
   readonly extra: readonly Binding[];
   readonly inputExtra: readonly Binding[];
   /** WGSL of a block of gates, and of what the input adds to one. */
   readonly gate: (block: number) => string;
   readonly input: (block: number) => string;
-  /** WGSL that hands `after`, the new h, on. */
+  /** WGSL that stores `after`, the new h. */
   readonly emit: string;
 }
 
@@ -175,14 +175,15 @@ interface Backward {
   readonly gate: (block: number) => string;
   /** WGSL of `let dh`, without its semicolon. */
   readonly dOutput: string;
-  /** WGSL of the direct path from the next step, as a value and as a place. */
+  /** WGSL of the direct path from the next step: to read it, and to write it. */
   readonly carried: string;
   readonly carry: string;
 }
 
 /**
- * The kernels of a time step backward, in order: d(loss)/dh of the step is what comes from above plus the next step's gate gradients
- * through the recurrent weights plus the direct path in `carry` [B, H] (for an LSTM that holds dC). Gates become their gradients.
+ * The kernels of a time step backward, in order. d(loss)/dh of the step is the sum of the gradient from above, the next
+ * step's gate gradients through the recurrent weights, and the direct path in `carry` [B, H] (dC for an LSTM). Gates are
+ * replaced by their gradients.
  */
 export function backwardKernels(plan: RecurrentPlan, dropped: boolean): KernelSource[] {
   return backwardSteps(plan, backwardOf(plan, dropped)).map((step) => stepKernel(plan, step));
@@ -293,7 +294,7 @@ function gruResetBackward({ product: { left, weights }, gate, carry }: Backward)
   };
 }
 
-/** `slope`: WGSL of the activation's derivative, by its value `after`. */
+/** `slope`: WGSL of the activation's derivative, from its value `after`. */
 function rnnBackward(slope: string, { product, common, gate, dOutput }: Backward): Step {
   const finish = `
   ${dOutput};

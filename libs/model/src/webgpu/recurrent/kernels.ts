@@ -2,11 +2,11 @@ import { LAYER_NORM_EPSILON } from '../../config.js';
 import { byRows, elementwise, FLAG, VECTOR_SUM, type RowLanes } from '../kernels.js';
 import { FINITE, PHILOX, read, STREAM_NUMBER, write, type KernelSource } from '../wgsl.js';
 
-/** What surrounds the time steps: hidden states in and out, normalisation of what a layer hands up. */
+/** Kernels around the time steps: hidden states in and out, and layer normalisation. */
 
 export const STATE_FIELDS = ['layer', 'layers', 'vectors', 'units', 'quads', 'offset'] as const;
 
-/** States [B, L, S, H] to row 0 of a layer's h and C, padding included. */
+/** Copies states [B, L, S, H] to row 0 of a layer's h and C, padding included. */
 export const loadStatesKernel = (vectors: number): KernelSource => ({
   label: `load states ${vectors}`,
   fields: STATE_FIELDS,
@@ -36,7 +36,7 @@ ${elementwise(`
   ${vectors > 1 ? 'cell[index] = load(start + p.units, unit);' : ''}`)}`,
 });
 
-/** The states after the window to [B, L, S, H] in the results. */
+/** Copies the states after the window to [B, L, S, H] in the results. */
 export const storeStatesKernel = (vectors: number): KernelSource => ({
   label: `store states ${vectors}`,
   fields: STATE_FIELDS,
@@ -53,7 +53,7 @@ export const storeStatesKernel = (vectors: number): KernelSource => ({
 
 export const NORM_FIELDS = ['layer', 'quads', 'units'] as const;
 
-/** Mean and 1 / deviation of a row of h; the row after time step t is one step further in h. */
+/** Mean and 1 / standard deviation of a row of h; h begins with the state before the window, so rows are offset by one step. */
 const MOMENTS = `
   let h0 = (row + call.streams) * p.quads;
   var sums = vec4<f32>(0);
@@ -68,7 +68,7 @@ const MOMENTS = `
 
 const VALID_UNIT = 'fn valid(quad: u32) -> vec4<bool> { return vec4<u32>(0, 1, 2, 3) + quad * 4 < vec4<u32>(p.units); }';
 
-/** What a layer hands up: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H], then bias [H]. */
+/** The layer's output: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H], then bias [H]. */
 export const normKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
   label: `layer norm${dropped ? ' dropped' : ''}`,
   fields: NORM_FIELDS,
@@ -97,8 +97,8 @@ const MASK_ARGUMENTS = `
 const MASK = ' * dropoutMask(p.layer, number, t, quad)';
 
 /**
- * The way back: dAbove becomes d(loss)/dh. `products` [T * B, 2H] receives what sums up to the gradients of weight, dy times the
- * normalised h, and of bias, dy.
+ * The backward pass: replaces dAbove by d(loss)/dh. `products` [T * B, 2H] receives the summands of the gradients of weight
+ * (dy times the normalised h) and bias (dy).
  */
 export const normBackwardKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
   label: `layer norm backward${dropped ? ' dropped' : ''}`,

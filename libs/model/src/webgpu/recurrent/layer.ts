@@ -16,12 +16,12 @@ export interface Layer {
   readonly cell: GPUBuffer | undefined;
   /** r * h of a GRU that resets before the product, [T, B, H], stored. */
   readonly reset: GPUBuffer | undefined;
-  /** What the layer hands up, [T, B, H], when that is not h as it is. */
+  /** The layer's output, [T, B, H], stored, if it is not h itself. */
   readonly output: GPUBuffer | undefined;
   /** Weight and bias of the layer's normalisation, [2, H]. */
   readonly norm: GPUBuffer | undefined;
   readonly isDropped: boolean;
-  /** [T, B, blocks * H]; backward they become their gradients. */
+  /** [T, B, blocks * H]; the backward pass replaces them by their gradients. */
   readonly gates: GPUBuffer;
   readonly bias: GPUBuffer;
   readonly recurrent: Weights;
@@ -50,7 +50,7 @@ export function createLayer(context: RecurrentContext, index: number): Layer {
   };
 }
 
-/** What the layer hands up, [T * B, H]. */
+/** The layer's output, [T * B, H]. */
 export function outputOf({ plan }: RecurrentContext, { h, output }: Layer): Matrix {
   return output
     ? { buffer: output, columns: plan.hidden }
@@ -63,12 +63,12 @@ export function gateColumns({ plan }: RecurrentContext, { gates }: Layer, from: 
   return { buffer: gates, columns: count * H, stride: plan.gates.blocks * H, fromColumn: from * H };
 }
 
-/** A tensor of layer `layer` whose rows are gates, in PyTorch's order; `order` is their blocks in the kernels'. */
+/** A tensor of layer `layer` whose rows are gates in PyTorch's order; `order` lists their blocks in the kernels' form. */
 export function gateTensor({ plan }: RecurrentContext, part: string, layer: number, order: readonly number[]): TensorRows {
   return { tensor: cellTensor(plan, part, layer), rows: blockedRows(order, plan.config.hidden, plan.hidden) };
 }
 
-/** A tensor with a row for each unit. */
+/** A tensor with one row per unit. */
 export function unitTensor({ plan }: RecurrentContext, tensor: string): TensorRows {
   return { tensor, rows: plainRows(plan.config.hidden) };
 }

@@ -31,7 +31,7 @@ export function buildRecurrent(plan: RecurrentPlan, program: Program, features: 
 /** Layers between the table of characters and the output layer, and the passes over them. */
 class Recurrent {
   readonly #context: RecurrentContext;
-  /** Gradients of what a layer hands up, [T * B, H]. */
+  /** Gradients of a layer's output, [T * B, H]. */
   readonly #dAbove: Matrix;
   /** [B, H]; see backwardKernels. */
   readonly #carry: GPUBuffer;
@@ -90,7 +90,7 @@ class Recurrent {
     ];
   }
 
-  /** The bias inside the reset gate, which a `gru-reset-after` alone has: block 3 of the layer's bias. */
+  /** The bias inside the reset gate, which only a `gru-reset-after` has: block 3 of the layer's bias. */
   #resetBias(layer: number) {
     return unitTensor(this.#context, cellTensor(this.#context.plan, 'bias_hn', layer));
   }
@@ -185,7 +185,7 @@ class Recurrent {
     return [...output, ...[...this.#layers].reverse().flatMap((layer) => this.#layerBackward(layer, products))];
   }
 
-  /** `normProducts`: room for the backward pass of a normalisation. */
+  /** `normProducts`: buffer for the backward pass of a normalisation. */
   #layerBackward(layer: Layer, normProducts: GPUBuffer | undefined): Stage[] {
     const context = this.#context;
     const kernels = backwardKernels(context.plan, layer.isDropped && !layer.norm);
@@ -229,7 +229,7 @@ class Recurrent {
       const dGates = gateColumns(context, layer, recurrentFrom, blocks - recurrentFrom);
       return weightGradient(context, rows, dGates, h, weights(recurrentOrder));
     }
-    // What a GRU's candidate was multiplied with is not h but r * h. PyTorch's rows are r, z, n; the blocks of gates are n, r, z.
+    // The factor of a GRU's candidate is not h but r * h. PyTorch's rows are r, z, n; the blocks of gates are n, r, z.
     const units = plan.config.hidden;
     const gates = { ...weights([0, 1]), range: { first: 0, count: 2 * units } };
     const candidate = { ...weights([0]), range: { first: 2 * units, count: units } };

@@ -7,7 +7,7 @@ import { packVector, unpackGradient } from '../tensors.js';
 import { normBackwardKernel, normKernel } from './kernels.js';
 import { unitTensor, type Layer, type RecurrentContext } from './layer.js';
 
-/** A layer whose output is normalised on its way up. */
+/** A layer whose output is normalised. */
 export type NormalisedLayer = Layer & { readonly norm: GPUBuffer; readonly output: GPUBuffer };
 
 export const isNormalised = (layer: Layer): layer is NormalisedLayer => layer.norm !== undefined;
@@ -22,14 +22,14 @@ export function packNorm(context: RecurrentContext, layer: NormalisedLayer): Tas
   ];
 }
 
-/** From h to what the layer hands up; drops out too. */
+/** From h to the layer's output, dropout included. */
 export function normForward(context: RecurrentContext, layer: NormalisedLayer): Task {
   const { h, norm, output, isDropped } = layer;
   const dropout = isDropped ? [context.buffers.ids] : [];
   return byRows(context, layer, normKernel(context.lanes, isDropped), [h, norm, output, ...dropout]);
 }
 
-/** `dAbove` [T * B, H] becomes the gradient of h; `products` [T * B, 2H] is overwritten. */
+/** Replaces `dAbove` [T * B, H] by the gradient of h; overwrites `products` [T * B, 2H]. */
 export function normBackward(context: RecurrentContext, layer: NormalisedLayer, dAbove: GPUBuffer, products: GPUBuffer): Task[] {
   const { hidden: H } = context.plan;
   const { h, norm, isDropped } = layer;

@@ -2,10 +2,11 @@ import { ACTIVATIONS, each, list, PHILOX, type Binding, type KernelSource } from
 import { STEP_UNITS, type RecurrentPlan } from './plan.js';
 
 /**
- * Kernels of one time step: the recurrent product of the step and, in the same dispatch, all that happens to its sums. A workgroup
- * computes tile.rows streams x 16 units of every block of columns; a thread multiplies a slice of the depth for 4 streams x 4 units,
- * then one thread per stream and 4 units gathers the slices and finishes them. A loop without barriers feeds from the caches: a step's
- * operands are small and each is used by few threads, so tiles in shared memory would cost more than they spare.
+ * Kernels of one time step: the recurrent product of the step and, in the same dispatch, all that is computed from its
+ * sums. A workgroup computes tile.rows streams x 16 units of every block of columns; a thread multiplies a slice of the
+ * depth for 4 streams x 4 units, then one thread per stream and 4 units gathers the slices and finishes them. The loop has
+ * no barriers and reads through the caches: a step's operands are small and few threads use each, so tiles in shared memory
+ * would cost more than they save.
  */
 export interface Step {
   readonly label: string;
@@ -20,17 +21,20 @@ export interface Step {
   readonly weights: { readonly blocks: number; readonly row: number; readonly column: number };
   /** Guard of the product: without it the sums are 0. Must not depend on the thread. */
   readonly when?: string;
-  /** WGSL of one stream and 4 units, with `stream`, `unit`, `n` (row of the step's gates), `next` (row of h after it), s0, s1, ... */
+  /**
+   * WGSL of one stream and 4 units, with `stream`, `unit`, `n` (row of the step's gates), `next` (row of h after it), s0,
+   * s1, ...
+   */
   readonly finish: string;
 }
 
-/** Numbers of an instance: the layer, and H in vectors. */
+/** Numbers of a task: the layer, and H in vectors. */
 export const STEP_FIELDS = ['layer', 'quads'] as const;
 
 /** Shared memory that every device offers, bytes. */
 const SHARED = 16384;
 
-/** Multiplies `slices` slices of the depth; leaves c<sum>_<stream>. */
+/** Multiplies one of `slices` slices of the depth; the sums are in c<sum>_<stream>. */
 function product({ left, weights, sums, depth, when = 'true' }: Step, slices: number): string {
   return `
   ${each(sums, (s) => each(4, (r) => `var c${s}_${r} = vec4<f32>(0);`))}
@@ -48,7 +52,10 @@ function product({ left, weights, sums, depth, when = 'true' }: Step, slices: nu
   }`;
 }
 
-/** Adds the slices up through shared memory, as many sums at a time as fit; each of the first four slices ends up with one stream. */
+/**
+ * Adds the slices through shared memory, as many sums at a time as fit; the threads of each of the first four slices get
+ * one stream.
+ */
 function reduction(sums: number, slices: number, blocks: number) {
   const threads = blocks * slices;
   const perPass = Math.min(sums, Math.max(1, Math.floor(SHARED / (threads * 4 * 16))));
@@ -72,7 +79,7 @@ function reduction(sums: number, slices: number, blocks: number) {
   };
 }
 
-/** A loop, not four copies: compilers of adapters on a CPU take seconds for the text of a cell. */
+/** A loop instead of four copies, because compilers of adapters on a CPU take seconds for the text of a cell. */
 function finishAll(sums: number): string {
   const all = list(4, (r) => list(sums, (s) => `c${s}_${r}`));
   return `

@@ -8,7 +8,7 @@ import { cellTensor, gateColumns, gateTensor, type Layer, type RecurrentContext 
 /** What layer 0 adds to the gates for each character, [V, G]: a row of weights, or of embedding times weights, and the bias. */
 export interface CharacterTable {
   readonly buffer: GPUBuffer;
-  /** After the weights of layer 0. */
+  /** Runs after the packing of layer 0's weights. */
   pack(bottom: Layer): Task[];
   /** From the gradients of the gates of layer 0 to those of its input weights and of the embedding. */
   backward(bottom: Layer): Task[];
@@ -60,7 +60,10 @@ function packEmbedded(context: RecurrentContext, bottom: Layer, embedding: Matri
   ];
 }
 
-/** `sums` [V, G]: gradients of the table. With tied weights the output layer has written to the embedding's gradient before. */
+/**
+ * `sums` [V, G]: gradients of the table. With tied weights the embedding's gradient already contains that of the output
+ * layer.
+ */
 function embeddingGradients(context: RecurrentContext, bottom: Layer, embedding: Matrix, sums: Matrix): Task[] {
   const { plan, program } = context;
   const { config, embedding: E } = plan;
