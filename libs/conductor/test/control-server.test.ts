@@ -149,7 +149,7 @@ describe('a hello', () => {
   });
 
   it('is refused while too many links have not said theirs, and welcome when one of them has gone', async () => {
-    const silent = Array.from({ length: 256 }, () => connect());
+    const silent = Array.from({ length: LIMITS.unauthenticatedLinks }, () => connect());
     expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_full' });
     silent[0].close('bored');
     await silent[0].served;
@@ -157,8 +157,8 @@ describe('a hello', () => {
   });
 
   it('makes room among the links that have not said theirs', async () => {
-    for (let i = 0; i < 260; i++) await join();
-    expect(roster.connected).toBe(260);
+    for (let i = 0; i <= LIMITS.unauthenticatedLinks; i++) await join();
+    expect(roster.connected).toBe(LIMITS.unauthenticatedLinks + 1);
   });
 });
 

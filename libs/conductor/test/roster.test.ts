@@ -1,7 +1,8 @@
+import type { ReduceCounted } from '@troupe/collective';
 import { createRunState, step, type RunInput, type RunState } from '@troupe/scheduler';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { reduceEvent, type ConductorEvent, type ReduceEvent, type WorkerIdentity, type WorkerMessage } from '../src/events.js';
-import { createRoster, updateRoster, type Roster } from '../src/roster.js';
+import { createRoster, openSessions, sessionOf, updateRoster, type Roster } from '../src/roster.js';
 import { workerViews } from '../src/worker-views.js';
 
 const SETTINGS = { streams: 4, window: 8, rounds: 100, windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
@@ -123,6 +124,23 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 50, computeMs: 20, transferMs: 10, reduceMs: 0 });
   });
 
+  it('takes a lease that was taken back meanwhile as granted when its computing began', () => {
+    now = 100;
+    counted('a', 'taken back', [0], 30);
+    updated();
+    expect(roster.timing).toEqual({ waitingMs: 70, computeMs: 30, transferMs: 0, reduceMs: 0 });
+  });
+
+  it('begins with the update before, whenever the lease was granted', () => {
+    now = 50;
+    updated();
+    now = 80;
+    const contribution = { workerId: 'a', computeMs: 20, streams: [0], tokens: 8 } as ReduceCounted;
+    note({ type: 'counted', contribution, grantedAtMs: 40, charsPerSecond: undefined });
+    updated();
+    expect(roster.timing).toEqual({ waitingMs: 0, computeMs: 20, transferMs: 10, reduceMs: 0 });
+  });
+
   it('is all waiting when nobody is known to have computed', () => {
     now = 70;
     reduced({ kind: 'update', round: 0 } as ReduceEvent);
@@ -157,6 +175,79 @@ describe('the list of workers', () => {
     now = [...state.leases.values()][0].deadlineAtMs;
     feed({ type: 'tick' });
     expect(view('a')).toMatchObject({ state: 'late', reason: expect.stringMatching(/lent to others/), lastSeenMs: now });
+  });
+
+  it('keeps what is wrong with a worker until something of it counts again', () => {
+    feed({ type: 'start' });
+    const [lease] = join('a');
+    says('a', { type: 'decline', leaseId: lease.leaseId, round: 0, code: 'engine', reason: 'device lost' });
+    expect(view('a').reason).toBe('device lost');
+    now = 5;
+    const refusal = { leaseId: lease.leaseId, workerId: 'a', round: 0, result: 'replica_diverged' } as const;
+    reduced({ kind: 'rejected', ...refusal, reason: 'differs\u001b[2J' });
+    expect(view('a')).toMatchObject({ reason: 'differs\ufffd[2J', lastSeenMs: 0 });
+    counted('a', lease.leaseId, lease.streams, 1);
+    updated();
+    expect(view('a').reason).toBe('');
+  });
+
+  it('counts those that are connected, and has their links until they leave', () => {
+    for (const id of ['a', 'b']) hello(id);
+    expect([roster.connected, openSessions(roster).length]).toEqual([2, 2]);
+    leaves('a', 'bye');
+    leaves('a', 'bye again');
+    expect([roster.connected, openSessions(roster).length, sessionOf(roster, 'a')]).toEqual([1, 1, undefined]);
+    expect(sessionOf(roster, 'b')).toEqual({ channel: NO_CHANNEL });
+    expect(view('a').reason).toBe('bye');
+  });
+
+  it('has the measured speed of a worker, also when it has left', () => {
+    feed({ type: 'start' });
+    const [first] = join('a');
+    now = 64;
+    counted('a', first.leaseId, first.streams, 60);
+    const [second] = updated();
+    const measured = view('a').charsPerSecond;
+    expect(measured).toBeLessThan(1000);
+    now = 96;
+    counted('a', second.leaseId, second.streams, 30);
+    feed({ type: 'workerLeft', workerId: 'a', reason: 'gone' });
+    leaves('a', 'gone');
+    expect(view('a').charsPerSecond).toBe(measured);
+  });
+
+  it('smooths latency: link and queues, without the time in the engine', () => {
+    feed({ type: 'start' });
+    let [lease] = join('a');
+    for (const latencyMs of [10, 20]) {
+      now += 50 + latencyMs;
+      counted('a', lease.leaseId, lease.streams, 50);
+      [lease] = updated();
+    }
+    expect(view('a').latencyMs).toBe(12);
+  });
+
+  it('pays no attention to what comes from workers that it does not know', () => {
+    says('x', { type: 'resync', reason: 'joining' });
+    leaves('x', 'gone');
+    counted('x', 'l9', [0], 1);
+    reduced({ kind: 'rejected', leaseId: 'l9', workerId: 'x', round: 0, result: 'wrong_round', reason: 'late' });
+    updated();
+    expect([roster.connected, workerViews(roster, state, now)]).toEqual([0, []]);
+  });
+
+  it('says that a worker whose engine failed rests', () => {
+    feed({ type: 'start' });
+    const [lease] = join('a');
+    says('a', { type: 'decline', leaseId: lease.leaseId, round: 0, code: 'engine', reason: 'device lost' });
+    feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' });
+    expect(view('a')).toMatchObject({ state: 'ready', reason: 'rests: device lost' });
+  });
+
+  it('has at most 500 rows', () => {
+    for (let i = 0; i < 510; i++) hello(`w${i}`);
+    expect(workerViews(roster, state, now)).toHaveLength(500);
+    expect(roster.connected).toBe(510);
   });
 
   it('forgets who left long ago, and all but the last of many', () => {

@@ -1,0 +1,220 @@
+import { CollectiveError, type CollectiveHost } from '@troupe/collective';
+import { ProtocolError } from '@troupe/protocol';
+import { TransportError } from '@troupe/transport';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { ReduceEvent } from '../src/events.js';
+import { openReduceLink, type ReduceLink } from '../src/reduce-link.js';
+import { turn } from './fixture.js';
+
+const lost = (why = 'cable pulled') => new TransportError('lost', why, 'Reconnect.');
+const refused = (why: string) => new CollectiveError('refused', why, 'Ask its owner.');
+const event: ReduceEvent = {
+  kind: 'rejected',
+  leaseId: 'l1',
+  workerId: 'w',
+  round: 0,
+  result: 'late',
+  reason: 'late',
+} as unknown as ReduceEvent;
+
+interface FakeHost extends CollectiveHost {
+  readonly calls: string[];
+  readonly closedFor: string[];
+  happen(next: ReduceEvent | Error): void;
+}
+
+/** A service that tells what a test lets happen. */
+function createFakeHost(): FakeHost {
+  let settle: ((next: ReduceEvent | Error) => void) | undefined;
+  let dead = false;
+  const calls: string[] = [];
+  const closedFor: string[] = [];
+  const order = (text: string): void => {
+    if (dead) throw lost();
+    calls.push(text);
+  };
+  return {
+    calls,
+    closedFor,
+    admit: (workerId) => order(`admit ${workerId}`),
+    dismiss: (workerId) => order(`dismiss ${workerId}`),
+    openRound: ({ round }) => order(`open ${round}`),
+    grant: ({ leaseId }) => order(`grant ${leaseId}`),
+    close: (reason) => closedFor.push(reason),
+    receive: (signal) =>
+      new Promise((resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(new TransportError('aborted', 'called off', '')), { once: true });
+        settle = (next) => (next instanceof Error ? reject(next) : resolve(next));
+      }),
+    happen(next) {
+      if (next instanceof TransportError) dead = true;
+      settle!(next);
+    },
+  };
+}
+
+let over: AbortController;
+/** What each attempt to connect comes to, in turn. */
+let attempts: (FakeHost | Error)[];
+let sleeps: { readonly ms: number; end(): void }[];
+let told: string[];
+let link: ReduceLink;
+let listening: Promise<unknown>;
+
+async function connect(): Promise<CollectiveHost> {
+  const next = attempts.shift() ?? lost('nothing there');
+  if (next instanceof Error) throw next;
+  return next;
+}
+
+async function open(host: FakeHost): Promise<void> {
+  attempts = [host];
+  link = await openReduceLink(connect, over.signal, {
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        sleeps.push({ ms, end: resolve });
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      }),
+  });
+  listening = link
+    .listen({
+      onEvent: ({ kind }) => told.push(kind),
+      onLost: (reason) => told.push(`lost: ${reason}`),
+      onRefused: (reason, remedy) => told.push(`refused: ${reason} ${remedy}`),
+      onRestored: () => told.push('restored'),
+    })
+    .catch((error: unknown) => error);
+}
+
+async function wake(): Promise<void> {
+  sleeps.at(-1)!.end();
+  await turn();
+}
+
+let host: FakeHost;
+
+beforeEach(async () => {
+  [over, sleeps, told, host] = [new AbortController(), [], [], createFakeHost()];
+  await open(host);
+});
+
+const grant = { round: 0, leaseId: 'l1', workerId: 'w', streams: [0] };
+const order = { round: 0, learningRate: 1, clip: 0, parametersDigest: '0'.repeat(16) };
+
+describe('the link to the all-reduce service', () => {
+  it('hands on orders and events in order', async () => {
+    link.admit('w', 'ticket');
+    link.openRound(order);
+    link.grant(grant);
+    link.dismiss('w', 'gone');
+    expect(host.calls).toEqual(['admit w', 'open 0', 'grant l1', 'dismiss w']);
+    host.happen(event);
+    await turn();
+    host.happen(event);
+    await turn();
+    expect(told).toEqual(['rejected', 'rejected']);
+  });
+
+  it('cannot be opened to a service that is not there', async () => {
+    attempts = [];
+    await expect(openReduceLink(connect, over.signal, { sleep: async () => undefined })).rejects.toThrow('nothing there');
+  });
+
+  it('ends in silence when the run is over', async () => {
+    over.abort(new Error('the run is over'));
+    expect(await listening).toBeUndefined();
+    expect(told).toEqual([]);
+  });
+});
+
+describe('a lost service', () => {
+  it('is dialled at once and then every second until it answers; orders meanwhile are dropped', async () => {
+    const next = createFakeHost();
+    attempts = [lost(), lost(), next];
+    host.happen(lost());
+    await turn();
+    expect(told).toEqual(['lost: cable pulled']);
+    expect(host.closedFor).toEqual(['cable pulled']);
+    link.openRound(order);
+    link.grant(grant);
+    link.dismiss('w', 'gone');
+    await wake();
+    expect(sleeps.map(({ ms }) => ms)).toEqual([1_000, 1_000]);
+    await wake();
+    expect(told).toEqual(['lost: cable pulled', 'restored']);
+    expect([host.calls, next.calls]).toEqual([[], []]);
+    link.grant(grant);
+    next.happen(event);
+    await turn();
+    expect([next.calls, told.at(-1)]).toEqual([['grant l1'], 'rejected']);
+  });
+
+  it('lets no worker in: it is told so and tries again', async () => {
+    host.happen(lost());
+    await turn();
+    expect(() => link.admit('w', 'ticket')).toThrow(TransportError);
+  });
+
+  it('that answers and refuses says why once for each reason', async () => {
+    attempts = [refused('another host'), refused('another host'), refused('another run'), refused('another run')];
+    host.happen(lost());
+    await turn();
+    for (let i = 0; i < 3; i++) await wake();
+    expect(told.slice(1)).toEqual(['refused: another host Ask its owner.', 'refused: another run Ask its owner.']);
+  });
+
+  it('is not waited for when the run is over', async () => {
+    host.happen(lost());
+    await turn();
+    over.abort(new Error('the run is over'));
+    expect(await listening).toBeUndefined();
+    expect(told).toEqual(['lost: cable pulled']);
+  });
+
+  it('that answers when the run is over is let go', async () => {
+    const late = createFakeHost();
+    let answer = (): void => undefined;
+    const waits = new Promise<void>((resolve) => (answer = resolve));
+    attempts = [host];
+    const again = await openReduceLink(
+      async () => {
+        if (attempts.length > 0) return connect();
+        await waits;
+        return late;
+      },
+      over.signal,
+      { sleep: async () => undefined },
+    );
+    const ended = again.listen({
+      onEvent: () => undefined,
+      onLost: () => undefined,
+      onRefused: () => undefined,
+      onRestored: () => told.push('restored'),
+    });
+    host.happen(lost());
+    await turn();
+    over.abort(new Error('the run is over'));
+    answer();
+    await ended;
+    expect([late.closedFor, told]).toEqual([['the run is over'], []]);
+  });
+});
+
+describe('what the service sends', () => {
+  it.each([new ProtocolError('invalid_message', 'garbage', ''), refused('unknown ticket')])(
+    'is read over a fresh link when it cannot be read: %s',
+    async (error) => {
+      attempts = [createFakeHost()];
+      host.happen(error);
+      await turn();
+      expect(told).toEqual([`lost: ${error.message}`, 'restored']);
+    },
+  );
+
+  it('ends the run when it must not be applied: no fresh link mends that', async () => {
+    const fatal = new CollectiveError('not_finite', 'it holds a NaN', 'Lower the learning rate.');
+    host.happen(fatal);
+    expect(await listening).toBe(fatal);
+    expect(told).toEqual([]);
+  });
+});

@@ -1,0 +1,286 @@
+import type { ReduceUpdate } from '@troupe/collective';
+import { decodeLeaseBody, type Message, type MessageOf } from '@troupe/protocol';
+import { createRunState } from '@troupe/scheduler';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { reduceEvent, type ConductorEvent, type Outcome, type ReduceEvent, type WorkerIdentity } from '../src/events.js';
+import { RunShell } from '../src/run-shell.js';
+import type { Training } from '../src/training.js';
+import { CONFIG, smallTraining, type TrainingOptions } from './fixture.js';
+
+/** Everything that leaves the shell, in order. */
+let log: string[];
+let sent: { readonly to: string; readonly message: Message; readonly body: Uint8Array }[];
+let outcomes: { readonly outcome: Outcome; readonly round: number }[];
+let training: Training;
+let shell: RunShell;
+let now: number;
+
+interface Options extends TrainingOptions {
+  /** Instead of the replica's own step. */
+  readonly step?: () => void;
+  readonly checkpointEvery?: number;
+}
+
+function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
+  [log, sent, outcomes, now] = [[], [], [], 0];
+  training = smallTraining(options);
+  const { replica } = training;
+  const own = replica.step.bind(replica);
+  replica.step = (...given) => {
+    log.push('step');
+    (step ?? own)(...given);
+  };
+  const settings = { ...CONFIG, ...options.config, windowsPerPass: 50, evaluateEvery: 0, checkpointEvery, sampleEvery: 0 };
+  shell = new RunShell({
+    training,
+    state: createRunState(settings, training.round),
+    reduce: {
+      openRound: ({ round }) => log.push(`open ${round}`),
+      grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
+    },
+    workers: {
+      send(to, message, body = new Uint8Array()) {
+        log.push(`send ${to} ${message.type}`);
+        sent.push({ to, message, body });
+        return true;
+      },
+    },
+    put(event) {
+      if (event.type === 'outcome') outcomes.push(event);
+      log.push(event.type === 'outcome' ? event.outcome.type : event.type);
+    },
+  });
+}
+
+beforeEach(() => open());
+
+const handle = (event: ConductorEvent): void => shell.handle(event, now);
+const worker = (id: string): WorkerIdentity => ({ id, name: id.toUpperCase(), kind: 'node', remote: 'lab:1' });
+const start = (): void => handle({ type: 'order', order: { type: 'start' } });
+
+function ready(id: string): void {
+  const digests = { layoutHash: '0'.repeat(16), parametersDigest: '0'.repeat(16) };
+  const message = { type: 'ready', round: 0, ...digests, engine: 'wasm', device: 'cpu', charsPerSecond: 1000 } as const;
+  handle({ type: 'workerMessage', worker: worker(id), message });
+}
+
+function reduced(event: ReduceEvent): void {
+  const timely = reduceEvent(event, shell.state);
+  if (timely) handle(timely);
+}
+
+const leases = (): MessageOf<'lease'>[] => sent.flatMap(({ message }) => (message.type === 'lease' ? [message] : []));
+
+/** Contributions for all leases of the round count, and leave the streams with hidden states of `state`. */
+function countAll(state = 0.5): void {
+  const { round } = shell;
+  for (const { leaseId, workerId, units } of [...shell.state.leases.values()].map((lease) => ({ ...lease, leaseId: lease.id }))) {
+    const streams = [...units];
+    const endStates = new Float32Array(streams.length * training.stateFloats).fill(state);
+    const tokens = streams.length * CONFIG.window;
+    reduced({ kind: 'counted', leaseId, workerId, round, streams, tokens, lossSum: 1, computeMs: 1, endStates });
+  }
+}
+
+function update(round = shell.round): void {
+  const figures = { tokens: 12, lossSum: 30, gradientNorm: 1, clipScale: 1, learningRate: 0.5 };
+  const mean = new Float32Array(training.layout.size).fill(0.125);
+  reduced({ kind: 'update', round, ...figures, update: mean } satisfies ReduceUpdate);
+}
+
+describe('a round', () => {
+  it('is opened before anything is lent in it, and lent when a worker is ready', () => {
+    start();
+    expect(log).toEqual(['open 0', 'waiting']);
+    ready('a');
+    expect(log.slice(2)).toEqual(['grant a: 0,1,2', 'send a lease']);
+  });
+
+  it('is followed by leases that leave before the own replica steps, and are granted when the next round is open', () => {
+    start();
+    ready('a');
+    countAll();
+    log = [];
+    update();
+    expect(log).toEqual(['send a lease', 'step', 'updated', 'open 1', 'grant a: 0,1,2']);
+    expect(shell.round).toBe(1);
+  });
+
+  it('brings side jobs that are due after the update was announced, and before the next round', () => {
+    open({ checkpointEvery: 1 });
+    start();
+    ready('a');
+    countAll();
+    log = [];
+    update();
+    expect(log).toEqual(['send a lease', 'step', 'updated', 'checkpoint', 'open 1', 'grant a: 0,1,2']);
+  });
+
+  it('ends the run when it is the last', () => {
+    open({ config: { rounds: 1 } });
+    start();
+    ready('a');
+    countAll();
+    update();
+    expect(outcomes.at(-1)).toMatchObject({ outcome: { type: 'finish', outcome: 'completed', round: 1 } });
+    log = [];
+    update(1);
+    ready('b');
+    expect(log).toEqual([]);
+  });
+});
+
+describe('an update', () => {
+  it('moves the replica by what every worker applies', () => {
+    start();
+    ready('a');
+    countAll();
+    const before = training.replica.parameters.slice();
+    update();
+    expect([...training.replica.parameters]).toEqual([...before].map((value) => Math.fround(value - 0.5 * 0.125)));
+  });
+
+  it('that comes before all its contributions is refused, and nothing moves', () => {
+    start();
+    ready('a');
+    ready('b');
+    expect(() => update()).toThrow('the update of round 0 came before all its contributions');
+    expect(log).not.toContain('step');
+    expect([shell.round, shell.sound]).toEqual([0, true]);
+    expect([...training.states.current]).toEqual(Array(training.states.current.length).fill(0));
+  });
+
+  it('that cannot be applied leaves replica and round of two moments, and opens no round', () => {
+    open({
+      step() {
+        throw new Error('out of memory');
+      },
+    });
+    start();
+    ready('a');
+    countAll();
+    log = [];
+    expect(() => update()).toThrow('out of memory');
+    expect(shell.sound).toBe(false);
+    expect(log).toEqual(['send a lease', 'step']);
+  });
+
+  it('of another round is left alone', () => {
+    start();
+    ready('a');
+    countAll();
+    log = [];
+    update(3);
+    expect([log, shell.round, shell.sound]).toEqual([[], 0, true]);
+  });
+});
+
+describe('hidden states', () => {
+  /** The states [streams, L, S, H] in the body of a lease that gives them all. */
+  function given({ message, body }: (typeof sent)[number]): number[] {
+    const { streams, states } = message as MessageOf<'lease'>;
+    const shape = { streams: streams.length, window: CONFIG.window, given: states.split('g').length - 1 };
+    return [...decodeLeaseBody({ ...shape, stateFloats: training.stateFloats }, body).states];
+  }
+
+  it('are zeros in the first round, held by their worker in the next, and given to another one', () => {
+    start();
+    ready('a');
+    countAll(0.5);
+    update();
+    expect(leases().map(({ states }) => states)).toEqual(['zzz', 'hhh']);
+    ready('b');
+    handle({ type: 'workerLeft', worker: worker('a'), reason: 'gone' });
+    expect(leases().at(-1)).toMatchObject({ round: 1, states: 'ggg' });
+    expect(given(sent.at(-1)!)).toEqual(Array(3 * training.stateFloats).fill(0.5));
+  });
+
+  it('are those before the round until it is committed', () => {
+    start();
+    ready('a');
+    countAll(0.5);
+    update();
+    countAll(0.75);
+    expect([...new Set(training.states.current)]).toEqual([0.5]);
+    update();
+    expect([...new Set(training.states.current)]).toEqual([0.75]);
+  });
+});
+
+describe('a worker', () => {
+  it('is sent a snapshot of the replica when it asks for one', () => {
+    start();
+    handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining' } });
+    const { replica } = training;
+    expect(sent).toEqual([
+      {
+        to: 'a',
+        message: { type: 'snapshot', round: 0, parametersDigest: replica.digest() },
+        body: replica.snapshot(),
+      },
+    ]);
+    expect(shell.workers).toBe(0);
+    ready('a');
+    expect(shell.workers).toBe(1);
+  });
+
+  it('that leaves, declines or is refused has its streams lent to another, and people hear of it', () => {
+    const losses: Record<string, (leaseId: string) => ConductorEvent> = {
+      left: () => ({ type: 'workerLeft', worker: worker('a'), reason: 'gone' }),
+      declined: (leaseId) => {
+        const message = { type: 'decline', leaseId, round: 0, code: 'engine', reason: 'device lost' } as const;
+        return { type: 'workerMessage', worker: worker('a'), message };
+      },
+      rejected: (leaseId) => {
+        const rejection = { leaseId, workerId: 'a', round: 0, result: 'replica_diverged', reason: 'differs' } as const;
+        return { type: 'rejected', rejection: { kind: 'rejected', ...rejection } };
+      },
+    };
+    for (const [how, loss] of Object.entries(losses)) {
+      open();
+      ready('a');
+      ready('b');
+      start();
+      const [lost] = leases().filter((_, i) => sent[i].to === 'a');
+      countOthers(lost.leaseId);
+      handle(loss(lost.leaseId));
+      expect({ how, to: sent.at(-1)!.to, streams: leases().at(-1)!.streams }).toEqual({ how, to: 'b', streams: lost.streams });
+      expect(outcomes.at(-1)).toMatchObject({ outcome: { type: 'decision' }, round: 0 });
+    }
+  });
+
+  function countOthers(leaseId: string): void {
+    for (const lease of [...shell.state.leases.values()].filter(({ id }) => id !== leaseId)) {
+      const contribution = { leaseId: lease.id, workerId: lease.workerId, round: 0, streams: [...lease.units] };
+      const endStates = new Float32Array(lease.units.length * training.stateFloats);
+      reduced({ kind: 'counted', ...contribution, tokens: 4, lossSum: 1, computeMs: 1, endStates });
+    }
+  }
+});
+
+describe('the step of a round', () => {
+  it('has the rate of the schedule and of the knobs as they are when it opens, as a float32', () => {
+    const orders: { learningRate: number; clip: number; parametersDigest: string }[] = [];
+    open({ config: { schedule: { kind: 'cosine', warmupRounds: 0, finalFraction: 0.1 } } });
+    const { state } = shell;
+    shell = new RunShell({
+      training,
+      state,
+      reduce: { openRound: (order) => orders.push(order), grant: () => undefined },
+      workers: { send: () => true },
+      put: () => undefined,
+    });
+    start();
+    ready('a');
+    countAll();
+    Object.assign(training.knobs, { learningRate: 0.25, clip: 2 });
+    update();
+    const [first, second] = orders;
+    expect([first.learningRate, first.clip]).toEqual([0.5, 1]);
+    expect(second.clip).toBe(2);
+    expect(second.learningRate).toBeLessThan(0.25);
+    expect(second.learningRate).toBe(Math.fround(second.learningRate));
+    expect(second.parametersDigest).toBe(training.replica.digest());
+    expect(second.parametersDigest).not.toBe(first.parametersDigest);
+  });
+});

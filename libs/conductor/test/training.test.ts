@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { configNow, createTraining, takeCheckpoint, validationHistoryOf, validationHistoryUpTo } from '../src/training.js';
+import { CONFIG, smallTraining } from './fixture.js';
+
+const EVALUATIONS = [
+  { round: 2, validationLoss: 1.5 },
+  { round: 4, validationLoss: 1.25 },
+  { round: 6, validationLoss: 1.75 },
+];
+
+/** A run in which everything has moved since it began. */
+function moved(options: Parameters<typeof smallTraining>[0] = {}) {
+  const training = smallTraining(options);
+  const { replica, states, stateFloats, history, layout } = training;
+  for (let i = 0; i < 2; i++) replica.step(new Float32Array(layout.size).fill(0.25), 0.5);
+  states.count([0, 2], new Float32Array(2 * stateFloats).fill(0.75));
+  states.commit();
+  history.evaluations.push(...EVALUATIONS);
+  history.best = EVALUATIONS[1];
+  return training;
+}
+
+describe('a checkpoint', () => {
+  it('is a copy: what the run does next does not touch it', () => {
+    const training = moved();
+    const checkpoint = takeCheckpoint(training, 6, 'now');
+    const taken = structuredClone(checkpoint);
+    training.replica.step(new Float32Array(training.layout.size).fill(1), 1);
+    training.states.current.fill(9);
+    training.history.evaluations.push({ round: 8, validationLoss: 1 });
+    expect(checkpoint).toEqual(taken);
+    expect(checkpoint.parametersDigest).not.toBe(training.replica.digest());
+  });
+
+  it('is all that a run goes on from', () => {
+    const training = moved();
+    const checkpoint = takeCheckpoint(training, 6, 'now');
+    const resumed = smallTraining({ checkpoint });
+    expect(resumed.round).toBe(6);
+    expect(takeCheckpoint(resumed, 6, 'now')).toEqual(checkpoint);
+    for (const { replica, layout } of [training, resumed]) replica.step(new Float32Array(layout.size).fill(0.5), 0.1);
+    expect(resumed.replica.digest()).toBe(training.replica.digest());
+  });
+
+  it('has where each stream goes on reading', () => {
+    const training = smallTraining();
+    const { cursors } = takeCheckpoint(training, 5, 'now');
+    expect(cursors).toEqual([0, 1, 2].map((stream) => training.streams.cursor(stream, 5)));
+    expect(new Set(cursors).size).toBe(3);
+  });
+
+  it('has the knobs as they are turned now, and a run that resumes goes on with them', () => {
+    const training = smallTraining();
+    Object.assign(training.knobs, { learningRate: 0.125, clip: 0 });
+    const { config } = takeCheckpoint(training, 1, 'now');
+    expect(config).toEqual({ ...CONFIG, learningRate: 0.125, clip: 0 });
+    expect(configNow(training)).toEqual(config);
+    expect(training.config).toEqual(CONFIG);
+  });
+
+  it('has the time of day, except in a reproducible run', () => {
+    expect(takeCheckpoint(smallTraining(), 1, 'now').savedAt).toBe('now');
+    expect(takeCheckpoint(smallTraining({ config: { leaseStreams: 1 } }), 1, 'now')).not.toHaveProperty('savedAt');
+  });
+});
+
+describe('a new run', () => {
+  it('has parameters that follow from its seed', () => {
+    const digest = (seed: number): string => smallTraining({ config: { seed } }).replica.digest();
+    expect(digest(1)).toBe(digest(1));
+    expect(digest(1)).not.toBe(digest(2));
+  });
+
+  it('begins every stream with zeros and without validations', () => {
+    const { round, states, history } = smallTraining();
+    expect([round, [...new Set(states.current)], history]).toEqual([0, [0], { evaluations: [], best: undefined }]);
+  });
+
+  it('remembers how often it is validated when it is reproducible, since its files depend on it', () => {
+    expect(smallTraining({ config: { leaseStreams: 1 }, evaluateEvery: 3 }).history.evaluateEvery).toBe(3);
+  });
+});
+
+describe('the history of validations', () => {
+  it('up to a round has those done until then and the best of them', () => {
+    const history = { evaluateEvery: 2, evaluations: EVALUATIONS, best: EVALUATIONS[1] };
+    expect(validationHistoryUpTo(history, 3)).toEqual({
+      evaluateEvery: 2,
+      evaluations: EVALUATIONS.slice(0, 1),
+      best: EVALUATIONS[0],
+    });
+    expect(validationHistoryUpTo(history, 6)).toEqual(history);
+    expect(validationHistoryUpTo(history, 1)).toEqual({ evaluateEvery: 2, evaluations: [], best: undefined });
+  });
+
+  it('of a checkpoint that has none is empty', () => {
+    expect(validationHistoryOf(undefined)).toEqual({ evaluations: [], best: undefined });
+    for (const history of [undefined, {}, { evaluations: 'many', evaluateEvery: 'often' }]) {
+      expect(validationHistoryOf({ ...takeCheckpoint(smallTraining(), 0, ''), history })).toEqual({
+        evaluations: [],
+        best: undefined,
+      });
+    }
+  });
+
+  it('of a checkpoint is a copy', () => {
+    const checkpoint = takeCheckpoint(moved(), 6, '');
+    const training = createTraining({ ...smallTraining(), checkpoint, evaluateEvery: 2 });
+    training.history.evaluations.push({ round: 8, validationLoss: 1 });
+    expect(validationHistoryOf(checkpoint).evaluations).toEqual(EVALUATIONS);
+  });
+});
