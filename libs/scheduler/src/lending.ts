@@ -65,7 +65,7 @@ export function freshRound(state: RunState): void {
     // To clear a set makes a new table, even of an empty one.
     if (unit.failedBy.size > 0) unit.failedBy.clear();
     unit.reliableLeases = 0;
-    unit.contender = undefined;
+    unit.unreliableLease = undefined;
     refreshUncovered(state, index);
   });
 }
@@ -154,7 +154,7 @@ function markUnreliable(state: RunState, lease: Lease): void {
   lease.reliable = false;
   for (const index of lease.units) {
     state.units[index].reliableLeases--;
-    state.units[index].contender = lease.id;
+    state.units[index].unreliableLease = lease.id;
     refreshUncovered(state, index);
   }
 }
@@ -361,7 +361,7 @@ function grantAll(
   worker.dealtRound = state.round;
   const groups = new Map<string | number, number[]>();
   for (const index of units) {
-    const key = state.settings.leaseStreams > 0 ? index : (state.units[index].contender ?? '');
+    const key = state.settings.leaseStreams > 0 ? index : (state.units[index].unreliableLease ?? '');
     const group = groups.get(key);
     if (group) group.push(index);
     else groups.set(key, [index]);
@@ -407,7 +407,7 @@ function grant(
   worker.leases.add(id);
   refreshIdle(state, worker);
   for (const index of units) {
-    if (trial) state.units[index].contender = id;
+    if (trial) state.units[index].unreliableLease = id;
     else state.units[index].reliableLeases++;
     state.units[index].lent = true;
     refreshUncovered(state, index);

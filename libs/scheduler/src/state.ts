@@ -74,7 +74,7 @@ export interface WorkUnit {
   /** Leases of this round that cover the unit and are relied on. */
   reliableLeases: number;
   /** The latest lease that covers the unit and is not relied on: late, or on trial. */
-  contender: string | undefined;
+  unreliableLease: string | undefined;
   /** The worker that holds the hidden states before this round's window, if one does. */
   holder: string | undefined;
   /** The worker whose contribution counted in this round. */
@@ -182,7 +182,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
       streams: Array.from({ length: Math.min(size, streams - first) }, (__, i) => first + i),
       counted: false,
       reliableLeases: 0,
-      contender: undefined,
+      unreliableLease: undefined,
       holder: undefined,
       nextHolder: undefined,
       failures: 0,
