@@ -142,11 +142,7 @@ const COORDINATOR_FAULTS: readonly Fault[] = [
     const ms = random.between(100, 10_000);
     const { conductor } = coordinator;
     conductor?.feed({ type: 'pause', by: 'someone' });
-    clock.after(
-      ms,
-      'continue',
-      () => coordinator.conductor === conductor && conductor?.feed({ type: 'continue', by: 'someone' }),
-    );
+    clock.after(ms, 'resume', () => coordinator.conductor === conductor && conductor?.feed({ type: 'resume', by: 'someone' }));
     return `someone pauses the run for ${seconds(ms)}`;
   }),
   onCoordinator('the disk is full', ({ coordinator: { disk }, clock }, random) => {

@@ -50,7 +50,7 @@ export interface Conductor {
   /** A row for each worker that a dashboard lists, those that left lately among them. */
   workers(): WorkerView[];
   /** For who steers the run. */
-  feed(order: Extract<Order, { type: 'pause' | 'continue' | 'stop' }>): void;
+  feed(order: Extract<Order, { type: 'pause' | 'resume' | 'stop' }>): void;
   /** From the next round on. In a reproducible run nothing but config and corpus may decide: whoever asks is to be turned down. */
   tune(knobs: Partial<Knobs>): void;
   /** See ControlServer.remove. */

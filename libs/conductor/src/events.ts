@@ -56,7 +56,7 @@ export type ConductorEvent =
   /** `round`: the one being computed. */
   | { readonly type: 'outcome'; readonly outcome: Outcome; readonly round: number };
 
-export type Order = Extract<RunInput, { type: 'start' | 'tick' | 'pause' | 'continue' | 'stop' }>;
+export type Order = Extract<RunInput, { type: 'start' | 'tick' | 'pause' | 'resume' | 'stop' }>;
 
 /** A contribution counts, with what the run core knows of it before it hears this: it forgets a lease that is counted. */
 export interface CountedEvent {

@@ -154,7 +154,7 @@ export class FollowUps {
     } catch (error) {
       this.#complain(error as Error);
     }
-    if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'continue', by: VALIDATION } });
+    if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'resume', by: VALIDATION } });
     await before;
   }
 

@@ -141,7 +141,7 @@ export type RunInput =
   | { readonly type: 'reopen' }
   /** Nothing new is dealt until everyone who paused has continued. */
   | { readonly type: 'pause'; readonly by: string }
-  | { readonly type: 'continue'; readonly by: string }
+  | { readonly type: 'resume'; readonly by: string }
   | { readonly type: 'stop' }
   | { readonly type: 'tick' };
 

@@ -62,8 +62,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
     case 'pause':
       state.pausedBy.add(input.by);
       return decided(effects, { kind: 'paused', by: input.by });
-    case 'continue':
-      return goOn(state, input.by, nowMs, effects);
+    case 'resume':
+      return resume(state, input.by, nowMs, effects);
     case 'stop':
       return finish(state, 'stopped', effects);
     case 'tick':
@@ -324,7 +324,7 @@ function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
   decided(effects, { kind: 'reopened', lent: lentBy(state, effects) });
 }
 
-function goOn(state: RunState, by: string, nowMs: number, effects: RunEffect[]): void {
+function resume(state: RunState, by: string, nowMs: number, effects: RunEffect[]): void {
   if (!state.pausedBy.delete(by)) return;
   lendUncovered(state, nowMs, effects);
   decided(effects, { kind: 'resumed', by, lent: lentBy(state, effects) });

@@ -318,8 +318,8 @@ describe('a run', () => {
     run.feed({ type: 'pause', by: 'validation' });
     for (const lease of opened) run.count(lease);
     run.commit();
-    expect(leases(run.feed({ type: 'continue', by: 'you' }))).toEqual([]);
-    expect(leases(run.feed({ type: 'continue', by: 'validation' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+    expect(leases(run.feed({ type: 'resume', by: 'you' }))).toEqual([]);
+    expect(leases(run.feed({ type: 'resume', by: 'validation' })).flatMap((lease) => lease.streams)).toHaveLength(8);
   });
 
   it('deals nothing while paused and goes on where it was', () => {
@@ -327,7 +327,7 @@ describe('a run', () => {
     run.feed({ type: 'pause', by: 'you' });
     for (const lease of opened) run.count(lease);
     expect(leases(run.commit())).toEqual([]);
-    expect(leases(run.feed({ type: 'continue', by: 'you' })).flatMap((lease) => lease.streams)).toHaveLength(8);
+    expect(leases(run.feed({ type: 'resume', by: 'you' })).flatMap((lease) => lease.streams)).toHaveLength(8);
   });
 });
 
@@ -684,8 +684,8 @@ describe('a decision', () => {
     expect(decisions(run.feed({ type: 'pause', by: 'you' }))).toEqual([{ kind: 'paused', by: 'you' }]);
     expect(decisions(run.leave(opened[1].workerId))).toMatchObject([{ lent: lent(0, 0, { uncovered: 4, pausedBy: ['you'] }) }]);
     run.count(opened[0]);
-    expect(decisions(run.feed({ type: 'continue', by: 'you' }))).toEqual([{ kind: 'resumed', by: 'you', lent: lent(4, 1) }]);
-    expect(run.feed({ type: 'continue', by: 'you' })).toEqual([]);
+    expect(decisions(run.feed({ type: 'resume', by: 'you' }))).toEqual([{ kind: 'resumed', by: 'you', lent: lent(4, 1) }]);
+    expect(run.feed({ type: 'resume', by: 'you' })).toEqual([]);
   });
 
   it('tells late workers from stuck ones', () => {

@@ -78,7 +78,7 @@ function hold(action: 'pause' | 'resume', conductor: Conductor, done: Done): Con
     return done('paused: what is being computed still counts');
   }
   if (!paused) throw conflict('not_paused', 'nobody has paused the run', 'There is nothing to do.');
-  conductor.feed({ type: 'continue', by: BY });
+  conductor.feed({ type: 'resume', by: BY });
   return done('resumed');
 }
 
