@@ -186,7 +186,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   if (idle.length === 0) return;
   const whole = state.uncovered.size === state.units.length;
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
-  for (const { worker, units, trial } of dealt) grantAll(state, worker, units, trial, nowMs, effects);
+  for (const { worker, units, trial } of dealt) grantLeases(state, worker, units, trial, nowMs, effects);
 }
 
 /** Parked workers are asked when nobody else is at work. */
@@ -349,7 +349,7 @@ function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncover
  * One lease of all the units; but in a reproducible run one of each, since what a contribution adds up decides how it is rounded. Work units that
  * someone else may still come with are leased apart from others, as that one has them: a contribution counts as a whole or not at all.
  */
-function grantAll(
+function grantLeases(
   state: RunState,
   worker: WorkerRecord,
   units: readonly number[],
@@ -368,11 +368,11 @@ function grantAll(
   }
   let charactersBefore = 0;
   for (const group of groups.values())
-    charactersBefore = grant(state, worker, group, { charactersBefore, trial }, nowMs, effects);
+    charactersBefore = grantLease(state, worker, group, { charactersBefore, trial }, nowMs, effects);
 }
 
 /** @returns the characters of this lease and those before it */
-function grant(
+function grantLease(
   state: RunState,
   worker: WorkerRecord,
   units: readonly number[],
