@@ -180,7 +180,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   if (worker) {
     worker.batch.void = true;
     if (input.code === 'engine') worker.restUntilMs = nowMs + REST_MS;
-    if (input.code === 'not_finite') suspect(state, worker, input.reason, nowMs, effects);
+    if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
   if (input.code === 'not_finite' && hasDiverged(state, lease)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
@@ -201,7 +201,7 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
 }
 
 /** What a worker computed is off. Its memory may be at fault: it starts from a snapshot, and others go first for a while. */
-function suspect(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
+function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
   if (state.workers.size > 1) worker.restUntilMs = nowMs + REST_MS;
   sendSnapshot(state, worker, reason, effects);
 }
@@ -266,7 +266,7 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
     noteTrial(worker, own, nowMs);
   }
   const faulty = worker !== undefined && FAULTS.has(input.result);
-  if (faulty) suspect(state, worker, input.reason, nowMs, effects);
+  if (faulty) quarantine(state, worker, input.reason, nowMs, effects);
   if (own && input.result === 'not_finite' && hasDiverged(state, own)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
   const { result, reason } = input;
