@@ -29,7 +29,7 @@ function grainFaults(state: RunState): string[] {
 function workerFaults(state: RunState): string[] {
   const faults: string[] = [];
   for (const worker of state.workers.values()) {
-    const awaited = [...worker.unanswered.values()].some(({ late, trial }) => late || trial);
+    const awaited = [...worker.unanswered.values()].some(({ late, probe }) => late || probe);
     const free = worker.state === 'ready' && worker.leases.size === 0 && !awaited;
     const listed = state.idle.has(worker.id) !== state.parked.has(worker.id);
     if (listed !== free) faults.push(`${worker.id}: ${free ? 'not ' : ''}in idle`);

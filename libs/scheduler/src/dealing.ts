@@ -16,7 +16,7 @@ const TOLERANCE = 1.1;
 /** A newcomer starts with this part of what its word would give it: its word may be wrong, its link slow. */
 const PROBATION = 0.25;
 /** The part of a round that may be on trial at once. */
-const TRIAL_SHARE = 0.1;
+const PROBE_SHARE = 0.1;
 
 /**
  * How many of `total` units each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
@@ -52,12 +52,12 @@ export function oneForEach(quotas: readonly number[]): number[] {
  * How many of `total` units each candidate is tried with, in their order, beside workers of so many chars/s together. `word`: the
  * speed it claims; 0: it was too slow for one unit when it was measured.
  */
-export function trialQuotas(
+export function probeQuotas(
   candidates: readonly { readonly reportedCharsPerSecond: number }[],
   charsPerSecond: number,
   total: number,
 ): readonly number[] {
-  let left = Math.max(Math.floor(total * TRIAL_SHARE), total > 1 ? 1 : 0);
+  let left = Math.max(Math.floor(total * PROBE_SHARE), total > 1 ? 1 : 0);
   return candidates.map(({ reportedCharsPerSecond }) => {
     const wished = Math.max(
       Math.floor((PROBATION * total * reportedCharsPerSecond) / (charsPerSecond + reportedCharsPerSecond)),

@@ -1,5 +1,5 @@
 /** Which units are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
-import { ascending, dealUnits, dealQuotas, oneForEach, trialQuotas, type Capacity } from './dealing.js';
+import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, type Capacity } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
@@ -17,7 +17,7 @@ export function refreshIdle(state: RunState, worker: WorkerRecord): void {
   // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
   // Nor does a newcomer before its first trial is answered: trials would pile up with it.
   let awaited = false;
-  for (const { late, trial } of worker.unanswered.values()) awaited ||= late || trial;
+  for (const { late, probe } of worker.unanswered.values()) awaited ||= late || probe;
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
   if (!idle) {
     state.idle.delete(worker.id);
@@ -113,15 +113,15 @@ export function answered(state: RunState, worker: WorkerRecord, leaseId: string,
     worker.unanswered.delete(id);
     if (id === leaseId) break;
   }
-  if (lease && computed) noteTrial(worker, lease, nowMs);
+  if (lease && computed) measureProbe(worker, lease, nowMs);
   // Only now does it turn to what it was dealt since.
   if (worker.unanswered.size === 0 && worker.batch.characters === 0) worker.batch.sinceMs = nowMs;
   refreshIdle(state, worker);
 }
 
 /** What a trial is for: it tells the speed of its worker, whether it counts or someone else was quicker. */
-export function noteTrial(worker: WorkerRecord, lease: Lease, nowMs: number): void {
-  if (lease.trial) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
+export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number): void {
+  if (lease.probe) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
 }
 
 /** Marks leases that are past their deadline, with all that their workers were lent besides: they are not going to be quicker there. */
@@ -186,7 +186,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   if (idle.length === 0) return;
   const whole = state.uncovered.size === state.units.length;
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
-  for (const { worker, units, trial } of dealt) grantLeases(state, worker, units, trial, nowMs, effects);
+  for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
 }
 
 /** Parked workers are asked when nobody else is at work. */
@@ -220,7 +220,7 @@ function isAnyoneAtWork({ leases }: RunState): boolean {
 interface Assignment {
   readonly worker: WorkerRecord;
   readonly units: readonly number[];
-  readonly trial: boolean;
+  readonly probe: boolean;
 }
 
 /** The whole round: every worker keeps what it holds as far as its share goes. */
@@ -237,10 +237,10 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
   active.paces.clear();
   Object.assign(active, { charsPerSecond: 0, lost: 0, endMs: nowMs });
   const assignments = shares
-    .map(({ worker, trial }) => ({ worker, trial, units: dealt.get(worker.id)! }))
+    .map(({ worker, probe }) => ({ worker, probe, units: dealt.get(worker.id)! }))
     .filter(({ units }) => units.length > 0);
-  for (const { worker, trial, units } of assignments) {
-    if (trial) continue;
+  for (const { worker, probe, units } of assignments) {
+    if (probe) continue;
     active.paces.set(worker.id, worker.pace.charsPerSecond);
     active.charsPerSecond += worker.pace.charsPerSecond;
     const characters = streamsOf(state, units) * settings.window;
@@ -269,7 +269,7 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
       const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
-      return { worker, units: ascending(take(next, part)), trial: relied && !worker.pace.measured };
+      return { worker, units: ascending(take(next, part)), probe: relied && !worker.pace.measured };
     });
   return assignments.filter(({ units }) => units.length > 0);
 }
@@ -295,7 +295,7 @@ function take(from: Iterator<number>, count: number): number[] {
 interface Quota {
   readonly worker: WorkerRecord;
   readonly quota: number;
-  readonly trial: boolean;
+  readonly probe: boolean;
 }
 
 /** Of a whole round. Whom nobody has measured, or not for long, gets a little on trial, as long as there is anyone to rely on. */
@@ -304,20 +304,20 @@ function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered
   const tried = idle.filter(({ pace }) => pace.measured);
   if (tried.length === 0) {
     const quotas = oneForEach(dealQuotas(capacitiesOf(state, idle, uncovered), total));
-    return idle.map((worker, i) => ({ worker, quota: quotas[i], trial: false }));
+    return idle.map((worker, i) => ({ worker, quota: quotas[i], probe: false }));
   }
   const capacities = capacitiesOf(state, tried, uncovered);
   const before = dealQuotas(capacities, total);
   const slow = tried.filter((_, i) => before[i] === 0);
   for (const { id } of slow) park(state, id);
-  const trials = trialsBeside(state, idle, tried, slow, total);
-  const onTrial = trials.reduce((sum, { quota }) => sum + quota, 0);
-  const quotas = onTrial === 0 ? before : dealQuotas(capacities, total - onTrial);
-  const relied = tried.map((worker, i) => ({ worker, quota: quotas[i], trial: false })).filter(({ quota }) => quota > 0);
-  return [...relied, ...trials];
+  const probes = probesBeside(state, idle, tried, slow, total);
+  const probeUnits = probes.reduce((sum, { quota }) => sum + quota, 0);
+  const quotas = probeUnits === 0 ? before : dealQuotas(capacities, total - probeUnits);
+  const relied = tried.map((worker, i) => ({ worker, quota: quotas[i], probe: false })).filter(({ quota }) => quota > 0);
+  return [...relied, ...probes];
 }
 
-function trialsBeside(
+function probesBeside(
   state: RunState,
   idle: readonly WorkerRecord[],
   tried: readonly WorkerRecord[],
@@ -332,8 +332,8 @@ function trialsBeside(
     ...fresh.map((worker) => ({ worker, reportedCharsPerSecond: worker.pace.charsPerSecond })),
     ...again.map((worker) => ({ worker, reportedCharsPerSecond: 0 })),
   ];
-  const quotas = trialQuotas(candidates, charsPerSecond, total);
-  return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], trial: true })).filter(({ quota }) => quota > 0);
+  const quotas = probeQuotas(candidates, charsPerSecond, total);
+  return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], probe: true })).filter(({ quota }) => quota > 0);
 }
 
 function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Capacity[] {
@@ -353,7 +353,7 @@ function grantLeases(
   state: RunState,
   worker: WorkerRecord,
   units: readonly number[],
-  trial: boolean,
+  probe: boolean,
   nowMs: number,
   effects: RunEffect[],
 ): void {
@@ -368,7 +368,7 @@ function grantLeases(
   }
   let charactersBefore = 0;
   for (const group of groups.values())
-    charactersBefore = grantLease(state, worker, group, { charactersBefore, trial }, nowMs, effects);
+    charactersBefore = grantLease(state, worker, group, { charactersBefore, probe }, nowMs, effects);
 }
 
 /** @returns the characters of this lease and those before it */
@@ -376,7 +376,7 @@ function grantLease(
   state: RunState,
   worker: WorkerRecord,
   units: readonly number[],
-  { charactersBefore, trial }: { readonly charactersBefore: number; readonly trial: boolean },
+  { charactersBefore, probe }: { readonly charactersBefore: number; readonly probe: boolean },
   nowMs: number,
   effects: RunEffect[],
 ): number {
@@ -399,15 +399,15 @@ function grantLease(
     grantedAtMs: nowMs,
     deadlineAtMs: nowMs + deadlineMs,
     stuckAtMs: nowMs + Math.max(STUCK_FACTOR * deadlineMs, STUCK_MIN_MS),
-    reliable: !trial,
+    reliable: !probe,
     late: false,
-    trial,
+    probe,
   };
   state.leases.set(id, lease);
   worker.leases.add(id);
   refreshIdle(state, worker);
   for (const index of units) {
-    if (trial) state.units[index].unreliableLease = id;
+    if (probe) state.units[index].unreliableLease = id;
     else state.units[index].reliableLeases++;
     state.units[index].lent = true;
     refreshUncovered(state, index);

@@ -63,7 +63,7 @@ export interface Lease {
   /** Past its deadline. */
   late: boolean;
   /** Not relied on from the start: nobody knows how fast its worker is. */
-  readonly trial: boolean;
+  readonly probe: boolean;
 }
 
 /** What is dealt as one: a stream; in a reproducible run a fixed group of neighbouring streams. */

@@ -9,7 +9,7 @@ import {
   lendUncovered,
   markCounted,
   markLate,
-  noteTrial,
+  measureProbe,
   refreshIdle,
   stuckWorkers,
 } from './lending.js';
@@ -250,7 +250,7 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
   worker.counted++;
   worker.characters += characters;
   worker.batch.characters += characters;
-  if (lease.trial) return noteTrial(worker, lease, nowMs);
+  if (lease.probe) return measureProbe(worker, lease, nowMs);
   if (worker.leases.size > 0 || worker.batch.void) return;
   worker.pace = measuredPace(worker.pace, worker.batch.characters, nowMs - worker.batch.sinceMs);
 }
@@ -263,7 +263,7 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   if (own) closeLease(state, own);
   if (own && worker) {
     worker.batch.void = true;
-    noteTrial(worker, own, nowMs);
+    measureProbe(worker, own, nowMs);
   }
   const faulty = worker !== undefined && FAULTS.has(input.result);
   if (faulty) quarantine(state, worker, input.reason, nowMs, effects);

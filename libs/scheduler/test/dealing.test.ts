@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dealUnits, dealQuotas, oneForEach, trialQuotas } from '../src/dealing.js';
+import { dealUnits, dealQuotas, oneForEach, probeQuotas } from '../src/dealing.js';
 
 const capacity = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
 
@@ -72,15 +72,15 @@ describe('dealing units', () => {
 
 describe('trials', () => {
   it('are a small part of what a newcomer claims to be good for', () => {
-    expect(trialQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
-    expect(trialQuotas([{ reportedCharsPerSecond: 100 }], 1000, 64)).toEqual([1]);
-    expect(trialQuotas([{ reportedCharsPerSecond: 0 }], 1000, 64)).toEqual([1]);
+    expect(probeQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
+    expect(probeQuotas([{ reportedCharsPerSecond: 100 }], 1000, 64)).toEqual([1]);
+    expect(probeQuotas([{ reportedCharsPerSecond: 0 }], 1000, 64)).toEqual([1]);
   });
 
   it('are a tenth of a round at most, however many want to be tried', () => {
     const crowd = Array.from({ length: 50 }, () => ({ reportedCharsPerSecond: 1000 }));
-    const quotas = trialQuotas(crowd, 1000, 40);
+    const quotas = probeQuotas(crowd, 1000, 40);
     expect(quotas.reduce((a, b) => a + b, 0)).toBe(4);
-    expect(trialQuotas(crowd, 1000, 1).reduce((a, b) => a + b, 0)).toBe(0);
+    expect(probeQuotas(crowd, 1000, 1).reduce((a, b) => a + b, 0)).toBe(0);
   });
 });

@@ -513,21 +513,21 @@ describe('a newcomer', () => {
     const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 3);
     run.join('new', run.state.workers.get('a')!.pace.charsPerSecond);
     const next = afterRounds(run, dealt, 1);
-    return { run, mine: next.find(({ workerId }) => workerId === 'a')!, trial: next.find(({ workerId }) => workerId === 'new')! };
+    return { run, mine: next.find(({ workerId }) => workerId === 'a')!, probe: next.find(({ workerId }) => workerId === 'new')! };
   }
 
   it('holds no round back: who is done computes what it was lent as well', () => {
-    const { run, mine, trial } = withNewcomer();
+    const { run, mine, probe } = withNewcomer();
     run.pass(2900);
     const backup = leases(run.count(mine));
-    expect(backup.map(({ workerId, streams }) => ({ workerId, streams }))).toEqual([{ workerId: 'a', streams: trial.streams }]);
+    expect(backup.map(({ workerId, streams }) => ({ workerId, streams }))).toEqual([{ workerId: 'a', streams: probe.streams }]);
     run.pass(300);
     run.count(backup[0]);
     expect(types(run.commit())).toContain('openRound');
   });
 
   it('gets one trial at a time, however many rounds it takes', () => {
-    const { run, mine, trial } = withNewcomer();
+    const { run, mine, probe } = withNewcomer();
     let dealt = [mine];
     for (let round = 0; round < 5; round++) {
       run.pass(100);
@@ -535,47 +535,47 @@ describe('a newcomer', () => {
       dealt = leases(run.commit());
       expect(dealt.map(({ workerId }) => workerId)).toEqual(['a']);
     }
-    run.feed({ ...trial, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...probe, type: 'rejected', result: 'wrong_round', reason: 'late' });
     for (const lease of dealt) run.count(lease);
     expect(run.state.workers.get('new')!.unanswered.size).toBe(0);
   });
 
   it('is not measured by a trial that it gave back', () => {
-    const { run, trial } = withNewcomer();
-    const { workerId, leaseId } = trial;
+    const { run, probe } = withNewcomer();
+    const { workerId, leaseId } = probe;
     run.feed({ type: 'declined', workerId, leaseId, code: 'no_state', reason: 'gone' });
     expect(run.state.workers.get('new')!.pace.measured).toBe(false);
   });
 
   it('that overstates itself is tried with less the next time', () => {
-    const { run, mine, trial } = withNewcomer();
+    const { run, mine, probe } = withNewcomer();
     const before = run.state.workers.get('new')!.pace.charsPerSecond;
     run.pass(2900);
     for (const backup of leases(run.count(mine))) run.count(backup);
     run.commit();
-    run.pass(trial.deadlineMs);
+    run.pass(probe.deadlineMs);
     run.feed({ type: 'tick' });
     expect(run.state.workers.get('new')!.pace.charsPerSecond).toBeLessThan(before / 2);
   });
 
   it('is measured by its trial although someone else was quicker', () => {
-    const { run, mine, trial } = withNewcomer();
+    const { run, mine, probe } = withNewcomer();
     run.pass(2900);
     const [backup] = leases(run.count(mine));
     run.pass(300);
     run.count(backup);
     run.commit();
     run.pass(3200);
-    run.feed({ ...trial, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...probe, type: 'rejected', result: 'wrong_round', reason: 'late' });
     const { pace } = run.state.workers.get('new')!;
-    expect(pace).toMatchObject({ measured: true, charsPerSecond: (trial.streams.length * 10 * 1000) / 6400 });
+    expect(pace).toMatchObject({ measured: true, charsPerSecond: (probe.streams.length * 10 * 1000) / 6400 });
   });
 
   it('gets its share once it is measured', () => {
-    const { run, mine, trial } = withNewcomer();
-    run.pass(trial.streams.length * 100);
-    run.count(trial);
-    run.pass(mine.streams.length * 100 - trial.streams.length * 100);
+    const { run, mine, probe } = withNewcomer();
+    run.pass(probe.streams.length * 100);
+    run.count(probe);
+    run.pass(mine.streams.length * 100 - probe.streams.length * 100);
     run.count(mine);
     expect(leases(run.commit()).map(({ streams }) => streams.length)).toEqual([16, 16]);
   });
