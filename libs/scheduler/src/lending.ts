@@ -93,7 +93,7 @@ export function markCounted(state: RunState, index: number, holder: WorkerRecord
 export function releaseAll(state: RunState, worker: WorkerRecord): void {
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   worker.unanswered.clear();
-  worker.batch.void = true;
+  worker.measurement.void = true;
   removeActive(state, worker.id);
   for (const index of worker.held) if (state.units[index].holder === worker.id) state.units[index].holder = undefined;
   for (const index of worker.nextHeld) if (state.units[index].nextHolder === worker.id) state.units[index].nextHolder = undefined;
@@ -115,7 +115,7 @@ export function answered(state: RunState, worker: WorkerRecord, leaseId: string,
   }
   if (lease && computed) measureProbe(worker, lease, nowMs);
   // Only now does it turn to what it was dealt since.
-  if (worker.unanswered.size === 0 && worker.batch.characters === 0) worker.batch.sinceMs = nowMs;
+  if (worker.unanswered.size === 0 && worker.measurement.characters === 0) worker.measurement.sinceMs = nowMs;
   refreshIdle(state, worker);
 }
 
@@ -357,7 +357,7 @@ function grantLeases(
   nowMs: number,
   effects: RunEffect[],
 ): void {
-  worker.batch = { sinceMs: nowMs, characters: 0, void: false };
+  worker.measurement = { sinceMs: nowMs, characters: 0, void: false };
   worker.dealtRound = state.round;
   const groups = new Map<string | number, number[]>();
   for (const index of units) {

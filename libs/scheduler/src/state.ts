@@ -36,7 +36,7 @@ export interface WorkerRecord {
   /** Its leases of rounds that are over, of which nothing was heard: it may be computing them still. */
   readonly unanswered: Map<string, Lease>;
   /** What it was dealt last: since when, and how many characters of it count. Void when something else came between. */
-  batch: { sinceMs: number; characters: number; void: boolean };
+  measurement: { sinceMs: number; characters: number; void: boolean };
   /** The last round in which it was dealt something. */
   dealtRound: number;
   /** Gets no lease before this moment: its engine has just failed. */

@@ -128,7 +128,7 @@ function newcomer(id: string, name: string, reported: number, round: number, now
     held: [],
     nextHeld: [],
     unanswered: new Map(),
-    batch: { sinceMs: nowMs, characters: 0, void: true },
+    measurement: { sinceMs: nowMs, characters: 0, void: true },
     dealtRound: round,
     restUntilMs: 0,
     counted: 0,
@@ -178,7 +178,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   }
   closeLease(state, lease);
   if (worker) {
-    worker.batch.void = true;
+    worker.measurement.void = true;
     if (input.code === 'engine') worker.restUntilMs = nowMs + REST_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
@@ -193,7 +193,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
 function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
   worker.state = 'paused';
   removeActive(state, worker.id);
-  worker.batch.void = true;
+  worker.measurement.void = true;
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   refreshIdle(state, worker);
   lendUncovered(state, nowMs, effects);
@@ -249,10 +249,10 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
   const { characters } = lease;
   worker.counted++;
   worker.characters += characters;
-  worker.batch.characters += characters;
+  worker.measurement.characters += characters;
   if (lease.probe) return measureProbe(worker, lease, nowMs);
-  if (worker.leases.size > 0 || worker.batch.void) return;
-  worker.pace = measuredPace(worker.pace, worker.batch.characters, nowMs - worker.batch.sinceMs);
+  if (worker.leases.size > 0 || worker.measurement.void) return;
+  worker.pace = measuredPace(worker.pace, worker.measurement.characters, nowMs - worker.measurement.sinceMs);
 }
 
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
@@ -262,7 +262,7 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   const own = lease?.workerId === input.workerId ? lease : undefined;
   if (own) closeLease(state, own);
   if (own && worker) {
-    worker.batch.void = true;
+    worker.measurement.void = true;
     measureProbe(worker, own, nowMs);
   }
   const faulty = worker !== undefined && FAULTS.has(input.result);
