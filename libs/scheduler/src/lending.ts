@@ -56,7 +56,7 @@ function refreshUncovered(state: RunState, index: number): void {
 }
 
 /** Everything is to be computed, nothing is lent. */
-export function freshRound(state: RunState): void {
+export function resetUnits(state: RunState): void {
   unparkAll(state);
   state.units.forEach((unit, index) => {
     unit.counted = false;
@@ -106,7 +106,7 @@ export function releaseAll(state: RunState, worker: WorkerRecord): void {
  * The worker is done with a lease. It acts on leases in the order in which they were dealt, so all that is older and unanswered is settled as
  * well. `computed`: whether the time that it took says anything.
  */
-export function answered(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
+export function settle(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
   const lease = worker.unanswered.get(leaseId);
   if (worker.unanswered.size === 0 || (!lease && !worker.leases.has(leaseId))) return;
   for (const id of worker.unanswered.keys()) {

@@ -29,14 +29,14 @@ const UNMEASURED_FACTOR = 4;
 const UNMEASURED_MS = 5_000;
 const MAX_ALLOWANCE_MS = 3_600_000;
 
-function within(charsPerSecond: number): number {
+function clampSpeed(charsPerSecond: number): number {
   return Math.min(Math.max(charsPerSecond, MIN_CHARS_PER_SECOND), MAX_CHARS_PER_SECOND);
 }
 
 /** `told`: chars/s by its own word, 0 = it measured nothing. */
 export function startingPace(reported: number): Pace {
   return {
-    charsPerSecond: within(reported > 0 ? reported : UNKNOWN_CHARS_PER_SECOND),
+    charsPerSecond: clampSpeed(reported > 0 ? reported : UNKNOWN_CHARS_PER_SECOND),
     deviation: FIRST_DEVIATION,
     measured: false,
   };
@@ -44,13 +44,13 @@ export function startingPace(reported: number): Pace {
 
 /** So many characters took so long, and nothing else is known. */
 export function firstPace(characters: number, tookMs: number): Pace {
-  return { charsPerSecond: within((characters * 1000) / Math.max(tookMs, 1)), deviation: FIRST_DEVIATION, measured: true };
+  return { charsPerSecond: clampSpeed((characters * 1000) / Math.max(tookMs, 1)), deviation: FIRST_DEVIATION, measured: true };
 }
 
 /** So many characters took so long. */
 export function measuredPace(pace: Pace, characters: number, tookMs: number): Pace {
   if (!pace.measured) return firstPace(characters, tookMs);
-  const rate = within((characters * 1000) / Math.max(tookMs, 1));
+  const rate = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
   const deviation = Math.min(Math.abs(pace.charsPerSecond / rate - 1), 10);
   return {
     charsPerSecond: pace.charsPerSecond * (1 - SPEED_WEIGHT) + rate * SPEED_WEIGHT,
@@ -61,7 +61,7 @@ export function measuredPace(pace: Pace, characters: number, tookMs: number): Pa
 
 /** So many characters are not done after so long: it cannot be faster than that, whatever was measured before. */
 export function latePace(pace: Pace, characters: number, tookMs: number): Pace {
-  const most = within((characters * 1000) / Math.max(tookMs, 1));
+  const most = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
   return { ...pace, charsPerSecond: Math.min(pace.charsPerSecond, most) };
 }
 

@@ -1,10 +1,10 @@
 /** The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no clock, socket or random source. */
 import type { Decision, Lent } from './decisions.js';
 import {
-  answered,
+  settle,
   closeLease,
   releaseAll,
-  freshRound,
+  resetUnits,
   removeActive,
   lendUncovered,
   markCounted,
@@ -104,7 +104,7 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): void {
   const { workerId: id, name, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
-  if (!known) state.workers.set(id, newcomer(id, name, reported, state.round, nowMs));
+  if (!known) state.workers.set(id, createWorker(id, name, reported, state.round, nowMs));
   else {
     known.state = 'ready';
     known.unanswered.clear();
@@ -117,7 +117,7 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
   lendUncovered(state, nowMs, effects);
 }
 
-function newcomer(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
+function createWorker(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
   return {
     id,
     name,
@@ -169,7 +169,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs, false);
+  if (worker) settle(state, worker, input.leaseId, nowMs, false);
   if (worker && input.code === 'paused') return pausedWorker(state, worker, input.reason, nowMs, effects);
   const lease = state.leases.get(input.leaseId);
   if (!lease || lease.workerId !== input.workerId) {
@@ -182,7 +182,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
     if (input.code === 'engine') worker.restUntilMs = nowMs + REST_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
-  if (input.code === 'not_finite' && hasDiverged(state, lease)) return fail(state, input.reason, effects);
+  if (input.code === 'not_finite' && countFailure(state, lease)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
   const { code, reason } = input;
   const name = worker?.name ?? input.workerId;
@@ -210,7 +210,7 @@ function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs
  * A gradient is a pure function of parameters and lease: what overflowed several times, and with everyone who is there, overflows
  * everywhere. One faulty machine among sound ones is no divergence.
  */
-function hasDiverged(state: RunState, lease: Lease): boolean {
+function countFailure(state: RunState, lease: Lease): boolean {
   let diverged = false;
   for (const index of lease.units) {
     const unit = state.units[index];
@@ -229,7 +229,7 @@ function fail(state: RunState, why: string, effects: RunEffect[]): void {
 /** The streams are in the sum, even when the lease was taken back meanwhile: the worker may have left right after sending. */
 function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs, true);
+  if (worker) settle(state, worker, input.leaseId, nowMs, true);
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;
@@ -257,7 +257,7 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
 
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (worker) answered(state, worker, input.leaseId, nowMs, true);
+  if (worker) settle(state, worker, input.leaseId, nowMs, true);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
   if (own) closeLease(state, own);
@@ -267,7 +267,7 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   }
   const faulty = worker !== undefined && FAULTS.has(input.result);
   if (faulty) quarantine(state, worker, input.reason, nowMs, effects);
-  if (own && input.result === 'not_finite' && hasDiverged(state, own)) return fail(state, input.reason, effects);
+  if (own && input.result === 'not_finite' && countFailure(state, own)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
   const { result, reason } = input;
   if (faulty) decided(effects, { kind: 'rejected', worker: worker.name, result, reason, lent: lentBy(state, effects) });
@@ -307,7 +307,7 @@ function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunE
 }
 
 function openRound(state: RunState, nowMs: number, effects: RunEffect[]): void {
-  freshRound(state);
+  resetUnits(state);
   effects.push({ type: 'openRound', round: state.round });
   lendUncovered(state, nowMs, effects);
 }
