@@ -2,7 +2,7 @@
 import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
 import type { RunState } from '@troupe/scheduler';
 import { tap, type Connection } from '@troupe/transport';
-import { faultsOf } from './books.js';
+import { brokenInvariants } from './invariants.js';
 import { sha256 } from './training.js';
 
 const HEADER_BYTES = 16;
@@ -79,7 +79,7 @@ export function createAudit(truth: Truth | undefined): Audit {
         violate(`checkpoint ${name} has other bytes than that of an undisturbed run`);
     },
     onState(state) {
-      for (const fault of faultsOf(state)) violate(`round ${state.round}: ${fault}`);
+      for (const fault of brokenInvariants(state)) violate(`round ${state.round}: ${fault}`);
     },
     onFrame(from, frame) {
       const message = messageIn(frame);

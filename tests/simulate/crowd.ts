@@ -1,6 +1,6 @@
 /** The run core alone with very many workers: an event queue, no gradients, no links. */
 import { createRunState, step, type RunEffect, type RunInput } from '@troupe/scheduler';
-import { faultsOf } from './books.js';
+import { brokenInvariants } from './invariants.js';
 import type { Random } from './random.js';
 
 export interface CrowdOptions {
@@ -137,7 +137,7 @@ export function runCrowd(options: CrowdOptions): Crowd {
   function commit(): void {
     counted.clear();
     missing = streams;
-    faults.push(...faultsOf(state));
+    faults.push(...brokenInvariants(state));
     feed({ type: 'updated', round: state.round });
     change(state.round);
   }

@@ -2,12 +2,12 @@
 import type { RunState } from '@troupe/scheduler';
 
 /** @returns what is not as it should be */
-export function faultsOf(state: RunState): string[] {
+export function brokenInvariants(state: RunState): string[] {
   if (state.phase !== 'running') return [];
-  return [...grainFaults(state), ...workerFaults(state), ...leaseFaults(state)];
+  return [...unitFaults(state), ...workerFaults(state), ...leaseFaults(state)];
 }
 
-function grainFaults(state: RunState): string[] {
+function unitFaults(state: RunState): string[] {
   const faults: string[] = [];
   const reliable = new Array<number>(state.units.length).fill(0);
   for (const { reliable: relied, units } of state.leases.values()) if (relied) for (const index of units) reliable[index]++;
