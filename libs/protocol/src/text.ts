@@ -1,4 +1,4 @@
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 
 /** The text as far as a reason in a message may be long; cut where a character ends. */
 export function brief(text: string, length: number = LIMITS.reasonLength): string {
