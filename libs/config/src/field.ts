@@ -1,33 +1,33 @@
 /**
- * How a configuration is described: as tables of fields. Everything that needs to know a field (its TypeScript type, its validator, its
- * flag, its help, its meaning when it is absent) is derived from its entry in such a table.
+ * Tables of fields describe a configuration. Everything else follows from a field's entry in its table: its TypeScript type, its
+ * validator, its flag and help, and its value when it is absent.
  */
 
-/** Headings of the help of `troupe train`, in the order in which they are shown. */
+/** Headings in the help of `troupe train`, in order. */
 export const OPTION_GROUPS = ['Data', 'Model', 'Training', 'Reproducibility', 'Run', 'Network'] as const;
 export type OptionGroup = (typeof OPTION_GROUPS)[number];
 
-/** A flag in the help. */
+/** A flag as the help shows it. */
 export interface Flag {
   /** "--layers". */
   readonly flag: `--${string}`;
-  /** What stands behind the flag: "L". Absent for switches, and where the choices stand there. */
+  /** The word after the flag: "L". Switches have none. */
   readonly placeholder?: string;
   readonly group: OptionGroup;
   readonly help: string;
 }
 
 interface FieldFacts {
-  /** Absent: the field always has its default. */
+  /** The flag that sets the field. Without one the field always has its default. */
   readonly option?: Flag;
-  /** The flag that decides a field of no flag of its own: the vocabulary follows from --corpus. */
+  /** For a field without a flag of its own, the flag that determines it: --corpus determines the vocabulary. */
   readonly from?: `--${string}`;
   /**
-   * Older releases lack the field: it may be absent in their messages and checkpoints, and then has its default. Every new field is
-   * optional. Senders write all fields.
+   * The field may be absent, because older releases lack it; it then has its default. Every field added from now on is optional.
+   * Senders write all fields.
    */
   readonly optional?: true;
-  /** A person may change it while the run goes on. */
+  /** A person may change the field during the run. */
   readonly tunable?: true;
 }
 
@@ -41,9 +41,9 @@ export interface WholeField extends FieldFacts {
 export interface RealField extends FieldFacts {
   readonly type: 'real';
   readonly min: number;
-  /** Inclusive; absent where `below` is given. */
+  /** Inclusive upper bound. Absent if `below` is given. */
   readonly max?: number;
-  /** Exclusive. */
+  /** Exclusive upper bound. */
   readonly below?: number;
   readonly default?: number;
 }
@@ -59,10 +59,10 @@ export interface SwitchField extends FieldFacts {
   readonly default: false;
 }
 
-/** A number, a name out of a few, or a switch. */
+/** A number, a choice of names, or a switch. */
 export type Field = WholeField | RealField | ChoiceField | SwitchField;
 
-/** An object that comes in several kinds, each with fields of its own; its field `kind` says which one it is. */
+/** An object of one of several kinds, each with its own fields. Its field `kind` names the kind. */
 export interface Kinds {
   readonly type: 'kinds';
   readonly option?: Flag;
@@ -70,26 +70,26 @@ export interface Kinds {
   readonly kinds: Readonly<Record<string, Group>>;
   /** The kind of a new object. */
   readonly default: string;
-  /** The default kind is assumed where `kind` is absent, and is never written. */
+  /** An object without `kind` is of the default kind, and senders omit `kind` for it. */
   readonly implied?: true;
 }
 
 export type Fields = Readonly<Record<string, Field | Kinds>>;
 
-/** A condition on several fields. */
+/** A condition on several fields of an object. */
 export interface Rule {
-  /** The field that is reported when the rule is broken. */
+  /** The field to report when the condition does not hold. */
   readonly field: string;
   /** What the field must be: "must be as large as hidden when tied". */
   readonly problem: string;
   readonly holds: (config: never) => boolean;
 }
 
-/** The fields of one object. Their order is that of the keys in messages, and of the flags in the help. */
+/** The fields of one object. Their order is the order of keys in messages and of flags in the help. */
 export interface Group {
   readonly fields: Fields;
   readonly rules?: readonly Rule[];
-  /** Fields whose flag has no fixed default: without the flag they follow from the other fields, and from what other flags are given. */
+  /** Defaults that depend on the other fields and on which flags are given. They apply when the field's own flag is not given. */
   readonly derived?: Readonly<Record<string, (config: never, isGiven: (flag: string) => boolean) => number>>;
 }
 
@@ -105,12 +105,12 @@ type ValueOf<E> = E extends Kinds
       ? boolean
       : number;
 
-/** An object with all fields of a table. */
+/** An object with every field of a table. */
 export type Complete<F extends Fields> = { readonly [K in keyof F]: ValueOf<F[K]> };
 
 type IsOptional<E> = E extends { readonly optional: true } ? true : false;
 
-/** An object of a table's fields, in which optional ones may be absent. */
+/** An object with the fields of a table, where optional fields may be absent. */
 export type Sparse<F extends Fields> = {
   readonly [K in keyof F as IsOptional<F[K]> extends true ? never : K]: ValueOf<F[K]>;
 } & { readonly [K in keyof F as IsOptional<F[K]> extends true ? K : never]?: ValueOf<F[K]> };

@@ -1,4 +1,4 @@
-/** The flags of a training config, derived from the tables of fields: their list, and how their values become a config. */
+/** The flags of a training config, derived from the tables of fields, and the config that their values give. */
 import type { Field, Flag, Group, Kinds } from './field.js';
 import { TRAINING, type TrainingConfig } from './training.js';
 
@@ -6,20 +6,20 @@ import { TRAINING, type TrainingConfig } from './training.js';
 export interface RunOption extends Flag {
   readonly type: 'whole' | 'real' | 'text' | 'choice' | 'switch';
   readonly choices?: readonly string[];
-  /** Shown in the help; the default itself. Absent for switches and for flags whose absence has a meaning of its own. */
+  /** The default value, shown in the help. Absent for switches, and for flags without a fixed default. */
   readonly default?: string;
 }
 
 type Spec = Field | Kinds;
 
-/** A field of the training config that a flag decides. */
+/** A field of the training config and the flag that determines it. */
 export interface FlagField {
-  /** By dotted name: "optimizer.beta1". */
+  /** Dotted name: "optimizer.beta1". */
   readonly field: string;
   readonly flag: string;
-  /** A person may change the field while the run goes on. */
+  /** A person may change the field during the run. */
   readonly tunable: boolean;
-  /** Absent where the flag is one of another field or of no field. */
+  /** Absent if the field has no flag of its own. */
   readonly option?: RunOption;
 }
 
@@ -42,23 +42,23 @@ function* flagFieldsOf({ fields, derived = {} }: Group, prefix = ''): Generator<
   }
 }
 
-/** Every field of the training config that a flag decides, once, in the order of the tables. */
+/** Every field of the training config that a flag determines, in the order of the tables. */
 export const FLAG_FIELDS: readonly FlagField[] = [
   ...new Map([...flagFieldsOf(TRAINING)].map((each) => [each.field, each])).values(),
 ];
 
-/** The value at a dotted name; undefined where the config has no such field. */
+/** The value at a dotted name, or undefined if the config has no such field. */
 export function valueAt(config: TrainingConfig, field: string): string | number | boolean | undefined {
   const value = field.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown> | undefined)?.[key], config);
   return value as string | number | boolean | undefined;
 }
 
-/** What stands behind a flag, "true" for a switch; undefined when it is not given. */
+/** The value given for a flag, "true" for a switch; undefined if the flag is not given. */
 export type FlagText = (flag: string) => string | undefined;
 
 /**
- * The config that flags describe, for parseTrainingConfig to validate. Fields whose flag is not given have their defaults.
- * @param vocabulary number of distinct characters in the corpus
+ * The config that the given flags describe, not yet validated: pass it to parseTrainingConfig. The other fields have their defaults.
+ * @param vocabulary V, number of distinct characters in the corpus
  */
 export function configFromFlags(text: FlagText, vocabulary: number): Record<string, unknown> {
   return readGroup(TRAINING, text, { vocabulary });

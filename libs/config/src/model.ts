@@ -1,6 +1,6 @@
 /**
- * The families of models and the options of each. An option is declared here and nowhere else: its type, range, default, flag, help and
- * place in the name of a model. Engines decide what it computes.
+ * The families of models and their options. This file alone declares an option: its type, range, default, flag and help, and how it
+ * shows in the name of a model. Engines implement it.
  */
 import type { Complete, CompleteKinds, Fields, Group, Kinds, SparseKinds } from './field.js';
 import { LIMITS } from './limits.js';
@@ -11,7 +11,7 @@ import { LIMITS } from './limits.js';
  * - `gru-reset-after`: the reset gate acts after it: h~ = tanh(W x + b + r * (U h + b_hn)), the form of PyTorch and cuDNN.
  * - `rnn-tanh`, `rnn-relu`: Elman's network, h' = tanh(W x + U h + b), or max(0, ...).
  *
- * The native engine numbers cells in this order.
+ * The native engine numbers the cells in this order.
  */
 export const CELLS = ['lstm', 'gru', 'gru-reset-after', 'rnn-tanh', 'rnn-relu'] as const;
 export type Cell = (typeof CELLS)[number];
@@ -34,9 +34,7 @@ const RECURRENT_FIELDS = {
       flag: '--cell',
       placeholder: 'CELL',
       group: 'Model',
-      help:
-        'lstm: long short-term memory; gru: gated recurrent unit, reset gate before the matrix product; gru-reset-after: ' +
-        "after it, as PyTorch's GRU; rnn-tanh, rnn-relu: plain recurrence",
+      help: 'lstm, gru (reset gate before the matrix product), gru-reset-after (after it, as in PyTorch), rnn-tanh or rnn-relu (plain recurrence)',
     },
   },
   /** L. */
@@ -57,7 +55,7 @@ const RECURRENT_FIELDS = {
   },
   /** V, number of distinct characters. */
   vocabulary: { type: 'whole', min: 2, max: LIMITS.vocabulary, from: '--corpus' },
-  /** E, length of a character's embedding. 0: characters enter one-hot. */
+  /** E, length of a character's embedding. 0: characters are one-hot. */
   embedding: {
     type: 'whole',
     min: 0,
@@ -68,10 +66,10 @@ const RECURRENT_FIELDS = {
       flag: '--embedding',
       placeholder: 'E',
       group: 'Model',
-      help: 'length of a learned vector for each character; 0 = characters enter one-hot (default: 0; H with --tied)',
+      help: 'length of the learned vector for each character; 0 = one-hot characters (default: 0, or H with --tied)',
     },
   },
-  /** Embedding and output layer share one matrix [V, H]; needs E = H (Press & Wolf 2017). */
+  /** The embedding and the output layer share one matrix [V, H]. Requires E = H (Press & Wolf 2017). */
   tied: {
     type: 'switch',
     default: false,
@@ -79,10 +77,10 @@ const RECURRENT_FIELDS = {
     option: {
       flag: '--tied',
       group: 'Model',
-      help: 'embedding and output layer share one matrix; the embedding is as long as the hidden layer',
+      help: 'share one matrix between embedding and output layer; the embedding then has length H',
     },
   },
-  /** Probability that an output of a layer is dropped on its way to the layer above. See libs/model, dropout.ts. */
+  /** Probability of dropping an output of a layer before it enters the layer above. See dropout.ts in libs/model. */
   dropout: {
     type: 'real',
     min: 0,
@@ -93,12 +91,12 @@ const RECURRENT_FIELDS = {
       flag: '--dropout',
       placeholder: 'P',
       group: 'Model',
-      help: 'probability, below 1, that an output of a layer is dropped on its way to the layer above; no effect with one layer',
+      help: 'dropout probability between layers, below 1; no effect with one layer',
     },
   },
   /**
-   * The output of a layer is normalised over its H units, then scaled and shifted, before dropout, for the layer above and for the output
-   * layer (Ba, Kiros & Hinton 2016; torch.nn.LayerNorm, epsilon 1e-5). The recurrence and the hidden state are left alone.
+   * Normalise the output of each layer over its H units, then scale and shift it, before dropout (Ba, Kiros & Hinton 2016;
+   * torch.nn.LayerNorm, epsilon 1e-5). The recurrence and the hidden state are not normalised.
    */
   layerNorm: {
     type: 'switch',
@@ -107,7 +105,7 @@ const RECURRENT_FIELDS = {
     option: {
       flag: '--layer-norm',
       group: 'Model',
-      help: 'normalise what each layer hands up: learns faster, and to a lower loss, for little time',
+      help: 'normalise the output of each layer; learns faster and to a lower loss, at little cost',
     },
   },
 } as const satisfies Fields;
@@ -126,7 +124,7 @@ const RECURRENT = {
   derived: { embedding: ({ tied, hidden }: RecurrentConfig) => (tied ? hidden : 0) },
 } as const satisfies Group;
 
-/** Every family of models by the `kind` of its configs. */
+/** The families of models, by the `kind` of their configs. */
 export const MODEL = {
   type: 'kinds',
   kinds: { recurrent: RECURRENT },
@@ -134,13 +132,13 @@ export const MODEL = {
   implied: true,
 } as const satisfies Kinds;
 
-/** What a model is made of. Options may be absent, as in checkpoints of older releases. */
+/** The architecture of a model. Options may be absent, as in checkpoints of older releases. */
 export type ModelConfig = SparseKinds<typeof MODEL>;
 
-/** With every option. */
+/** The architecture of a model, with every option. */
 export type FullModelConfig = CompleteKinds<typeof MODEL>;
 
-/** What a model has besides its layers, if anything: "dropout 0.25", "embedding 64 tied". */
+/** The options of a model in words: "dropout 0.25", "embedding 64 tied". Empty if it uses none. */
 export function modelOptions({ layers, embedding, tied, dropout, layerNorm }: FullModelConfig): string[] {
   const options: string[] = [];
   if (dropout > 0) options.push(`dropout ${dropout}${layers === 1 ? ' (no effect: it acts between layers)' : ''}`);

@@ -2,8 +2,8 @@
 import { FLAG_FIELDS, type RunOption } from './flags.js';
 
 /**
- * Values arrive as text and leave validated. Those of fields of the training config come from its tables; the others concern where a run
- * lies, who reaches it and how often it reports.
+ * The flags that set a field of the training config come from its tables. The others say where a run is stored, who can reach it and how
+ * often it reports.
  */
 export const RUN_OPTIONS: readonly RunOption[] = [
   {
@@ -12,15 +12,13 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'C',
     default: 'sonnets',
     group: 'Data',
-    help: 'sonnets (built in), a named corpus (see troupe corpus list), or the path of a UTF-8 text file',
+    help: 'text to train on: sonnets (built in), a corpus name (see troupe corpus list), or the path of a UTF-8 text file',
   },
   {
     flag: '--reproducible',
     type: 'switch',
     group: 'Reproducibility',
-    help:
-      'the same bits whoever takes part, comes, goes or crashes: leases of a fixed size, sums in a fixed order, and engine wasm ' +
-      'without relaxed SIMD on every worker; slower',
+    help: 'write the same checkpoints, to the last bit, whichever workers join, leave or crash; slower, and every worker computes with the engine wasm',
   },
   ...FLAG_FIELDS.flatMap(({ option }) => option ?? []),
   {
@@ -34,7 +32,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     flag: '--resume',
     type: 'switch',
     group: 'Run',
-    help: 'go on from the last checkpoint in --out (default: the newest of runs/)',
+    help: 'continue from the last checkpoint in --out (default: the newest run in runs/)',
   },
   {
     flag: '--checkpoint-every',
@@ -44,7 +42,14 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     group: 'Run',
     help: 'rounds between checkpoints; 0 = only at the end',
   },
-  { flag: '--keep', type: 'whole', placeholder: 'N', default: '3', group: 'Run', help: 'checkpoints kept besides the best one' },
+  {
+    flag: '--keep',
+    type: 'whole',
+    placeholder: 'N',
+    default: '3',
+    group: 'Run',
+    help: 'checkpoints to keep, besides the best one',
+  },
   {
     flag: '--eval-every',
     type: 'whole',
@@ -66,14 +71,14 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     type: 'text',
     placeholder: 'TEXT',
     group: 'Run',
-    help: 'what the run is called on its pages (default: the model and the corpus)',
+    help: 'name of the run on its pages (default: the model and the corpus)',
   },
-  { flag: '--organizer', type: 'text', placeholder: 'TEXT', group: 'Run', help: 'who runs it, for volunteers to know' },
+  { flag: '--organizer', type: 'text', placeholder: 'TEXT', group: 'Run', help: 'who organizes the run; shown to volunteers' },
   {
     flag: '--tensorboard',
     type: 'switch',
     group: 'Run',
-    help: 'write event files for TensorBoard too, in the folder tensorboard beside the checkpoints',
+    help: 'also write TensorBoard event files, to the folder tensorboard beside the checkpoints',
   },
   {
     flag: '--host',
@@ -89,66 +94,60 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'P',
     default: '7070',
     group: 'Network',
-    help: 'port to listen on; 0 = any free one',
+    help: 'port to listen on; 0 = any free port',
   },
   {
     flag: '--token',
     type: 'text',
     placeholder: 'TOKEN',
     group: 'Network',
-    help: 'what workers must show to join (default: TROUPE_TOKEN, else a random one, printed)',
+    help: 'secret that workers need to join (default: TROUPE_TOKEN, or else a random one, printed)',
   },
   {
     flag: '--admin-token',
     type: 'text',
     placeholder: 'TOKEN',
     group: 'Network',
-    help: 'what the dashboard must show to see and steer the run (default: TROUPE_ADMIN_TOKEN, else a random one, printed)',
+    help: 'secret that the dashboard needs to show and control the run (default: TROUPE_ADMIN_TOKEN, or else a random one, printed)',
   },
   {
     flag: '--public',
     type: 'switch',
     group: 'Network',
-    help: 'anyone who reaches the coordinator may watch the run, without a token; steering still takes the admin token',
+    help: 'let anyone who can reach the coordinator watch the run without a token; control still needs the admin token',
   },
   {
     flag: '--allow-host',
     type: 'text',
     placeholder: 'NAMES',
     group: 'Network',
-    help:
-      'names, with commas between, under which browsers may reach the dashboard, besides localhost, this machine and bare ' +
-      'addresses: those of a proxy in front',
+    help: 'host names of a proxy in front, separated by commas, for browsers to reach the pages by; localhost, this machine and IP addresses always work',
   },
   {
     flag: '--tls-cert',
     type: 'text',
     placeholder: 'FILE',
     group: 'Network',
-    help:
-      'certificate (PEM, with those between it and the root) for https and wss instead of http and ws, with --tls-key; a renewed ' +
-      'file is taken up within seconds',
+    help: 'serve https and wss with this certificate (PEM, with its intermediate certificates) and --tls-key; a renewed file is loaded within seconds',
   },
   {
     flag: '--tls-key',
     type: 'text',
     placeholder: 'FILE',
     group: 'Network',
-    help: 'private key of that certificate (PEM, without a passphrase)',
+    help: 'private key of the certificate (PEM, without a passphrase)',
   },
   {
     flag: '--behind-proxy',
     type: 'switch',
     group: 'Network',
-    help:
-      'a proxy is in front: believe its X-Forwarded-For, -Proto and -Host, and print links that begin with https:// and the first ' +
-      'name of --allow-host; only where nobody can connect but the proxy',
+    help: 'trust the headers X-Forwarded-For, -Proto and -Host of a proxy in front, and print https:// links with the first name of --allow-host; only safe if nothing but the proxy can connect',
   },
   {
     flag: '--allreduce',
     type: 'text',
     placeholder: 'URL',
     group: 'Network',
-    help: 'an all-reduce service running elsewhere (default: inside the coordinator); its secret in TROUPE_ALLREDUCE_TOKEN if it is not the token of the run',
+    help: 'use the all-reduce service at this address (default: the one inside the coordinator); its secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
   },
 ];

@@ -1,4 +1,4 @@
-/** Validators and defaults, derived from the tables of fields. */
+/** Validators and default values, derived from the tables of fields. */
 import * as v from 'valibot';
 import { describeRange, type Field, type Fields, type Group, type Kinds } from './field.js';
 import { MODEL, type FullModelConfig, type ModelConfig } from './model.js';
@@ -8,9 +8,9 @@ type Schema = v.GenericSchema;
 type Entries = Record<string, Schema>;
 
 interface Strictness {
-  /** Unknown fields are refused. */
+  /** Refuse unknown fields. */
   readonly strict: boolean;
-  /** Upper limit of every whole number instead of its own. */
+  /** Replaces the upper limit of every whole number. */
   readonly max?: number;
 }
 
@@ -65,7 +65,7 @@ function objectSchema({ fields, rules = [] }: Group, strictness: Strictness, kin
   );
 }
 
-/** The implied kind may be named, and is left out of what is read. */
+/** The input may name the implied kind; the output omits it. */
 function kindsSchema({ kinds, default: usual, implied }: Kinds, strictness: Strictness): Schema {
   const schemas = Object.entries(kinds).map(([name, group]) => {
     if (!implied || name !== usual) return objectSchema(group, strictness, { kind: v.literal(name) });
@@ -77,10 +77,10 @@ function kindsSchema({ kinds, default: usual, implied }: Kinds, strictness: Stri
   return v.variant('kind', schemas as unknown as v.VariantOptions<'kind'>);
 }
 
-/** The schema of a message's field. */
+/** The schema of a training config, strict: unknown fields are refused. */
 export const TrainingConfigSchema = objectSchema(TRAINING, { strict: true }) as unknown as v.GenericSchema<TrainingConfig>;
 
-/** The first field that is wrong, by dotted name ("model.hidden"), and what it must be ("must be a whole number from 1 to 16384"). */
+/** The dotted name of the first wrong field ("model.hidden"), and what it must be ("must be a whole number from 1 to 16384"). */
 export interface ConfigProblem {
   readonly field: string;
   readonly problem: string;
@@ -90,7 +90,7 @@ function firstProblem([issue]: readonly [v.BaseIssue<unknown>, ...unknown[]]): C
   return { field: v.getDotPath(issue) ?? '', problem: issue.message };
 }
 
-/** Validates a training config from any source: flags, a checkpoint's JSON, a message's field. */
+/** Validates a training config from any source: flags, the JSON of a checkpoint, a field of a message. */
 export function parseTrainingConfig(
   value: unknown,
 ): { readonly ok: true; readonly config: TrainingConfig } | ({ readonly ok: false } & ConfigProblem) {
@@ -99,16 +99,15 @@ export function parseTrainingConfig(
 }
 
 /**
- * Whether a value is the config of a model, for code that sets its own limits: whole numbers may go up to `max`, whatever a run
- * allows, and unknown fields are ignored.
- * @returns undefined when it is
+ * Checks the config of a model, for code with its own limits: whole numbers may go up to `max`, and unknown fields are ignored.
+ * @returns the first problem, or undefined if there is none
  */
 export function modelProblem(value: unknown, max: number): ConfigProblem | undefined {
   const result = v.safeParse(kindsSchema(MODEL, { strict: false, max }), value);
   return result.success ? undefined : firstProblem(result.issues);
 }
 
-/** A model's config with every option, and nothing else: options that are not given have their defaults. */
+/** The config of a model with every option and no other field. Options that are not given have their defaults. */
 export function modelConfig(options: Partial<ModelConfig> & Pick<ModelConfig, 'vocabulary'>): FullModelConfig {
   const { fields } = MODEL.kinds[options.kind ?? MODEL.default];
   const given: Readonly<Record<string, unknown>> = options;

@@ -3,7 +3,7 @@ import type { Complete, CompleteKinds, Fields, Group, Kinds } from './field.js';
 import { LIMITS } from './limits.js';
 import { MODEL, type FullModelConfig } from './model.js';
 
-/** How gradients travel: float16 with a power-of-two scale per tensor, or float32. */
+/** Number format of gradients on the network: float16 with a power-of-two scale per tensor, or float32. */
 export const GRADIENT_CODECS = ['fp16', 'fp32'] as const;
 export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
@@ -12,7 +12,7 @@ const WEIGHT_DECAY = {
   min: 0,
   max: 1,
   default: 0,
-  option: { flag: '--weight-decay', placeholder: 'X', group: 'Training', help: 'L2 penalty (decoupled for adamw)' },
+  option: { flag: '--weight-decay', placeholder: 'X', group: 'Training', help: 'L2 penalty; decoupled for adamw' },
 } as const;
 
 const SGD = {
@@ -35,14 +35,14 @@ const ADAM = {
       min: 0,
       max: 0.9999,
       default: 0.9,
-      option: { flag: '--beta1', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay of the first moment' },
+      option: { flag: '--beta1', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay rate of the first moment' },
     },
     beta2: {
       type: 'real',
       min: 0,
       max: 0.999999,
       default: 0.99,
-      option: { flag: '--beta2', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay of the second moment' },
+      option: { flag: '--beta2', placeholder: 'X', group: 'Training', help: 'adam, adamw: decay rate of the second moment' },
     },
     epsilon: { type: 'real', min: 1e-12, max: 1, default: 1e-8 },
     weightDecay: WEIGHT_DECAY,
@@ -54,13 +54,13 @@ const OPTIMIZER = {
   type: 'kinds',
   kinds: { adam: ADAM, adamw: ADAM, sgd: SGD },
   default: 'adam',
-  option: { flag: '--optimizer', group: 'Training', help: 'how an update becomes a step' },
+  option: { flag: '--optimizer', placeholder: 'NAME', group: 'Training', help: 'sgd, adam or adamw' },
 } as const satisfies Kinds;
 
 const SCHEDULE = {
   type: 'kinds',
   kinds: {
-    /** Linear from 0 over `warmupRounds`, then half a cosine down to `finalFraction` of the peak at the last round. */
+    /** Rises linearly from 0 over `warmupRounds`, then falls along half a cosine to `finalFraction` of the peak in the last round. */
     cosine: {
       fields: {
         warmupRounds: {
@@ -79,13 +79,13 @@ const SCHEDULE = {
             flag: '--lr-final',
             placeholder: 'X',
             group: 'Training',
-            help: 'cosine: last learning rate, as a fraction of the peak',
+            help: 'cosine: final learning rate, as a fraction of the peak',
           },
         },
       },
     },
     constant: { fields: {} },
-    /** Multiplied by `factor` every `everyRounds` rounds. */
+    /** The rate is multiplied by `factor` every `everyRounds` rounds. */
     step: {
       fields: {
         everyRounds: {
@@ -93,7 +93,7 @@ const SCHEDULE = {
           min: 1,
           max: LIMITS.rounds,
           default: 500,
-          option: { flag: '--lr-step', placeholder: 'N', group: 'Training', help: 'step: rounds between two decays' },
+          option: { flag: '--lr-step', placeholder: 'N', group: 'Training', help: 'step: rounds between decays' },
         },
         factor: {
           type: 'real',
@@ -106,12 +106,17 @@ const SCHEDULE = {
     },
   },
   default: 'cosine',
-  option: { flag: '--schedule', group: 'Training', help: 'how the learning rate changes over the run' },
+  option: {
+    flag: '--schedule',
+    placeholder: 'NAME',
+    group: 'Training',
+    help: 'learning rate over the run: cosine, constant or step',
+  },
 } as const satisfies Kinds;
 
 const TRAINING_FIELDS = {
   model: MODEL,
-  /** B, streams: the global batch, whichever workers compute it. */
+  /** B, streams: the global batch, however many workers there are. */
   streams: {
     type: 'whole',
     min: 1,
@@ -121,12 +126,12 @@ const TRAINING_FIELDS = {
       flag: '--batch',
       placeholder: 'B',
       group: 'Data',
-      help: 'streams: parallel tracks of the corpus, the global batch, whoever computes it',
+      help: 'streams: parallel tracks of the text; together they form the global batch',
     },
   },
   /**
-   * 0: leases are cut by the workers' speeds. Otherwise the run is reproducible: a lease is always streams [k * leaseStreams,
-   * (k+1) * leaseStreams) of one k, the last one fewer, so that every sum is formed in the same way whichever workers take part.
+   * 0: the scheduler sizes leases by the workers' speeds. Otherwise the run is reproducible: each lease is streams [k * leaseStreams,
+   * (k+1) * leaseStreams) of one k (the last lease may be smaller), so sums are formed in the same way whichever workers take part.
    */
   leaseStreams: {
     type: 'whole',
@@ -138,7 +143,7 @@ const TRAINING_FIELDS = {
       flag: '--lease-streams',
       placeholder: 'N',
       group: 'Reproducibility',
-      help: 'streams of a lease in a reproducible run; part of what its result depends on (default: an eighth of the batch)',
+      help: 'streams per lease in a reproducible run; the result depends on it (default: an eighth of the batch)',
     },
   },
   /** T, time steps of truncated back-propagation. */
@@ -166,7 +171,12 @@ const TRAINING_FIELDS = {
     min: 0,
     max: 0xffffffff,
     default: 1,
-    option: { flag: '--seed', placeholder: 'S', group: 'Training', help: 'first parameters and samples follow from it' },
+    option: {
+      flag: '--seed',
+      placeholder: 'S',
+      group: 'Training',
+      help: 'seed of the initial parameters, of dropout and of samples',
+    },
   },
   /** Peak learning rate. */
   learningRate: {
@@ -177,7 +187,7 @@ const TRAINING_FIELDS = {
     tunable: true,
     option: { flag: '--lr', placeholder: 'X', group: 'Training', help: 'peak learning rate (for sgd try 1)' },
   },
-  /** The first value of an LSTM's forget-gate biases; other cells have none. */
+  /** Initial value of an LSTM's forget-gate biases. Other cells have none. */
   forgetBias: {
     type: 'real',
     min: 0,
@@ -188,10 +198,10 @@ const TRAINING_FIELDS = {
       flag: '--forget-bias',
       placeholder: 'X',
       group: 'Model',
-      help: 'lstm: what the biases of its forget gates start from',
+      help: 'lstm: initial bias of the forget gates',
     },
   },
-  /** The global norm of the mean gradient is clipped to this; 0 leaves it unclipped. */
+  /** Maximum global norm of the mean gradient; 0 turns clipping off. */
   clip: {
     type: 'real',
     min: 0,
@@ -202,7 +212,7 @@ const TRAINING_FIELDS = {
       flag: '--clip',
       placeholder: 'X',
       group: 'Training',
-      help: 'clip the global norm of the mean gradient to X; 0 = never',
+      help: 'clip the global norm of the mean gradient to X; 0 = no clipping',
     },
   },
   optimizer: OPTIMIZER,
@@ -211,11 +221,16 @@ const TRAINING_FIELDS = {
     type: 'choice',
     choices: GRADIENT_CODECS,
     default: 'fp16',
-    option: { flag: '--wire', group: 'Network', help: 'how gradients travel' },
+    option: {
+      flag: '--wire',
+      placeholder: 'FORMAT',
+      group: 'Network',
+      help: 'number format of gradients on the network: fp16 or fp32',
+    },
   },
 } as const satisfies Fields;
 
-/** Leases of a reproducible run, unless said otherwise: enough of them for eight workers to share a round. */
+/** Default number of leases in a reproducible round, so that eight workers can share it. */
 const LEASES = 8;
 
 export const TRAINING = {
@@ -235,7 +250,7 @@ export const TRAINING = {
 export type OptimizerConfig = CompleteKinds<typeof OPTIMIZER>;
 export type ScheduleConfig = CompleteKinds<typeof SCHEDULE>;
 
-/** What a run trains and how; fixed for its life and the same for every replica. */
+/** What a run trains and how. It is fixed for the life of the run and the same for every replica. */
 export interface TrainingConfig extends Complete<typeof TRAINING_FIELDS> {
   readonly model: FullModelConfig;
   readonly optimizer: OptimizerConfig;

@@ -9,7 +9,7 @@ function read(...given: [flag: string, text: string][]): TrainingConfig {
   throw new Error(`${result.field} ${result.problem}`);
 }
 
-/** A text that a flag may have and that is not its default. */
+/** A valid value of a flag other than its default. */
 function otherText(flag: string): string {
   const { type, choices, default: usual } = RUN_OPTIONS.find((option) => option.flag === flag)!;
   if (type === 'choice') return choices!.find((choice) => choice !== usual)!;
@@ -17,7 +17,7 @@ function otherText(flag: string): string {
   return type === 'whole' ? '6' : '0.25';
 }
 
-/** Without them a flag means nothing. */
+/** Other flags without which the flag of a field has no effect. */
 function needed(field: string, flag: string): [string, string][] {
   if (field === 'optimizer.momentum') return [['--optimizer', 'sgd']];
   if (/everyRounds|factor/.test(field)) return [['--schedule', 'step']];
@@ -30,7 +30,7 @@ describe('the flags of a run', () => {
     expect(new Set(flags).size).toBe(flags.length);
   });
 
-  it('give a valid config when none is given, with the defaults that the help shows', () => {
+  it('give a valid config with the defaults that the help shows when none is given', () => {
     const config = read();
     for (const { field, option } of FLAG_FIELDS) {
       const value = valueAt(config, field);
@@ -46,23 +46,23 @@ describe('the flags of a run', () => {
     expect(value).not.toBe(valueAt(read(), field));
   });
 
-  it('say which flag decides the vocabulary', () => {
+  it('include the one that determines the vocabulary', () => {
     expect(FLAG_FIELDS.find(({ field }) => field === 'model.vocabulary')?.flag).toBe('--corpus');
     expect(read().model.vocabulary).toBe(V);
   });
 
-  it('tie an embedding to the hidden layer, unless its length is given', () => {
+  it('give a tied embedding the size of the hidden layer, unless its length is given', () => {
     expect(read(['--tied', 'true'], ['--hidden', '48']).model).toMatchObject({ embedding: 48, tied: true });
     expect(() => read(['--tied', 'true'], ['--embedding', '64'])).toThrow('model.embedding must be as large as hidden when tied');
   });
 
-  it('cut a reproducible batch into eight leases, unless their size is given', () => {
+  it('split a reproducible batch into eight leases, unless their size is given', () => {
     expect(read().leaseStreams).toBe(0);
     expect(read(['--reproducible', 'true'], ['--batch', '20']).leaseStreams).toBe(3);
     expect(read(['--reproducible', 'true'], ['--lease-streams', '5']).leaseStreams).toBe(5);
   });
 
-  it('leave an optimizer that is none to the parser', () => {
+  it('leave an unknown optimizer to the parser', () => {
     expect(() => read(['--optimizer', 'toString'])).toThrow(/^optimizer\.kind/);
   });
 });

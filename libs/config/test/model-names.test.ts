@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CELL_NAMES, CELLS, modelConfig, modelName } from '../src/index.js';
 
-describe('a model is called', () => {
+describe('the name of a model', () => {
   it.each([
     [{}, '2x256 LSTM'],
     [{ cell: 'gru', dropout: 0.25, embedding: 64 }, '2x256 GRU, dropout 0.25, embedding 64'],
@@ -13,7 +13,7 @@ describe('a model is called', () => {
     expect(modelName(modelConfig({ layers: 2, vocabulary: 65, ...change }))).toBe(name);
   });
 
-  it('by another name for every cell', () => {
+  it('differs for every cell', () => {
     expect(new Set(CELLS.map((cell) => CELL_NAMES[cell])).size).toBe(CELLS.length);
   });
 });

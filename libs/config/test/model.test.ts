@@ -4,25 +4,25 @@ import { MODEL, modelConfig, modelName, modelProblem } from '../src/index.js';
 const { fields } = MODEL.kinds.recurrent;
 const SMALL = { layers: 2, hidden: 8, vocabulary: 5 };
 
-/** Values that no field has by default. */
+/** Values that differ from every default. */
 const UNUSUAL = { cell: 'gru', layers: 3, hidden: 7, vocabulary: 9, embedding: 8, tied: true };
 const unusual = (name: string, { type }: { type: string }): unknown =>
   UNUSUAL[name as keyof typeof UNUSUAL] ?? (type === 'switch' ? true : 0.5);
 
 describe('the config of a model', () => {
-  it('has every option, and nothing that is no option', () => {
+  it('has every option and no other field', () => {
     expect(Object.keys(modelConfig({ vocabulary: 5 }))).toEqual(Object.keys(fields));
     expect(modelConfig({ ...SMALL, window: 4, kind: 'recurrent' } as typeof SMALL)).toEqual(modelConfig(SMALL));
   });
 
-  it('may lack what older releases did not have, and nothing else', () => {
+  it('may lack the fields that older releases did not have, and no others', () => {
     for (const [name, field] of Object.entries(fields)) {
       const { [name as 'hidden']: _, ...rest } = modelConfig(SMALL);
       expect(modelProblem(rest, Infinity)?.field).toBe('optional' in field ? undefined : name);
     }
   });
 
-  it('may be larger than a run allows where the caller says so, and have fields of later releases', () => {
+  it('may exceed the limits of a run if the caller allows it, and may have unknown fields', () => {
     expect(modelProblem({ ...modelConfig(SMALL), hidden: 1e6, peephole: true }, Infinity)).toBeUndefined();
     expect(modelProblem({ ...modelConfig(SMALL), hidden: 1e6 }, 1000)).toEqual({
       field: 'hidden',
@@ -30,7 +30,7 @@ describe('the config of a model', () => {
     });
   });
 
-  it.each([undefined, null, 7, 'lstm', [], { kind: 'transformer' }])('is not %j', (value) => {
+  it.each([undefined, null, 7, 'lstm', [], { kind: 'transformer' }])('is never %j', (value) => {
     expect(modelProblem(value, Infinity)).toBeDefined();
   });
 });

@@ -22,7 +22,7 @@ describe('a training config', () => {
     expect(withModel({ cell })).toEqual({ ok: true, config: { ...CONFIG, model: { ...CONFIG.model, cell } } });
   });
 
-  it('of a release that knew neither embeddings nor dropout, layer normalisation, forget biases or fixed leases means a run without them', () => {
+  it('gets defaults for embedding, dropout, layer normalisation, forget bias and lease size when an older release omits them', () => {
     const { forgetBias: _, leaseStreams: __, ...older } = CONFIG;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
@@ -41,18 +41,18 @@ describe('a training config', () => {
   });
 
   it.each<[string, object, string]>([
-    ['a cell that is none', { cell: 'xlstm' }, 'model.cell'],
+    ['an unknown cell', { cell: 'xlstm' }, 'model.cell'],
     ['a tied embedding of another size', { tied: true, embedding: 64 }, 'model.embedding'],
-    ['a tied embedding of none', { tied: true, embedding: 0 }, 'model.embedding'],
-    ['half an embedding', { embedding: 0.5 }, 'model.embedding'],
+    ['a tied embedding of length 0', { tied: true, embedding: 0 }, 'model.embedding'],
+    ['a fractional embedding', { embedding: 0.5 }, 'model.embedding'],
     ['an embedding over the limit', { embedding: LIMITS.embedding + 1 }, 'model.embedding'],
-    ['a dropout of everything', { dropout: 1 }, 'model.dropout'],
+    ['a dropout of 1', { dropout: 1 }, 'model.dropout'],
     ['a negative dropout', { dropout: -0.1 }, 'model.dropout'],
-    ['a dropout that is no number', { dropout: '0.5' }, 'model.dropout'],
-    ['a tie that is a number', { tied: 1 }, 'model.tied'],
+    ['a dropout that is text', { dropout: '0.5' }, 'model.dropout'],
+    ['a switch that is a number', { tied: 1 }, 'model.tied'],
     ['a layer normalisation that is a number', { layerNorm: 1 }, 'model.layerNorm'],
-    ['a field nobody knows', { peephole: true }, 'model.peephole'],
-  ])('with %s is turned down by that field', (_, model, field) => {
+    ['an unknown field', { peephole: true }, 'model.peephole'],
+  ])('with %s is refused, naming that field', (_, model, field) => {
     expect(withModel(model)).toMatchObject({ ok: false, field, problem: expect.stringMatching(/./) });
   });
 
@@ -60,11 +60,11 @@ describe('a training config', () => {
     expect(withModel({ tied: true, embedding: 64 })).toMatchObject({ problem: 'must be as large as hidden when tied' });
   });
 
-  it('with a forget bias that is none is turned down by that field', () => {
+  it('with a negative forget bias is refused, naming that field', () => {
     expect(parseTrainingConfig({ ...CONFIG, forgetBias: -1 })).toMatchObject({ ok: false, field: 'forgetBias' });
   });
 
-  it('may name the family of its model, which is not written where it is the usual one', () => {
+  it('may name the family of its model, which the output omits for the default family', () => {
     expect(withModel({ kind: 'recurrent' })).toEqual({ ok: true, config: CONFIG });
     expect(withModel({ kind: 'transformer' })).toMatchObject({ ok: false, field: 'model.kind' });
   });
@@ -80,23 +80,20 @@ describe('a training config', () => {
   });
 
   it.each([{ kind: 'adagrad' }, { kind: 'sgd' }, { ...CONFIG.optimizer, momentum: 0.9 }, undefined])(
-    'with the optimizer %j is turned down',
+    'with the optimizer %j is refused',
     (optimizer) => {
       const result = parseTrainingConfig({ ...CONFIG, optimizer });
       expect(result).toMatchObject({ ok: false, field: expect.stringMatching(/^optimizer/) });
     },
   );
 
-  it.each([0, 1, CONFIG.streams])('may lend %i streams at a time', (leaseStreams) => {
+  it.each([0, 1, CONFIG.streams])('may have leases of %i streams', (leaseStreams) => {
     expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toEqual({ ok: true, config: { ...CONFIG, leaseStreams } });
   });
 
-  it.each([-1, 0.5, CONFIG.streams + 1, LIMITS.streams + 1, '4'])(
-    'that lends %s streams at a time is turned down',
-    (leaseStreams) => {
-      expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toMatchObject({ ok: false, field: 'leaseStreams' });
-    },
-  );
+  it.each([-1, 0.5, CONFIG.streams + 1, LIMITS.streams + 1, '4'])('with leases of %s streams is refused', (leaseStreams) => {
+    expect(parseTrainingConfig({ ...CONFIG, leaseStreams })).toMatchObject({ ok: false, field: 'leaseStreams' });
+  });
 
   it('says how many streams a lease may have', () => {
     const streams = CONFIG.streams;
