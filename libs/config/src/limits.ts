@@ -1,51 +1,60 @@
 /**
- * Every limit on what a peer may send, how much it may occupy, and how long it is waited for, in one place. A peer that exceeds one loses its
- * own link or request and nothing else.
+ * Every limit on what a peer may send, how much it may occupy and how long others wait for it. A peer
+ * that exceeds a limit loses its own link or request and nothing else.
  */
 export const LIMITS = {
   // Frames and messages.
-  /** One frame on the wire. WebRTC data channels carry no more. */
+  /** One frame. WebRTC data channels carry no larger messages. */
   frameBytes: 256 * 1024,
   /**
-   * Body bytes in one chunk that this side writes. Smaller than a frame may be: sockets hand over 64 KiB at a time, and a frame that
-   * lies within one such piece is read without copying.
+   * Body bytes in one chunk that this side writes. Smaller than the largest frame: sockets deliver
+   * 64 KiB at a time, and a frame within one such piece is read without copying.
    */
   chunkBytes: 32 * 1024,
-  /** One message's msgpack; fits in one frame, and holds a lease of every stream there can be. */
+  /** The msgpack of one message. It fits into one frame, and a lease of all streams fits into it. */
   messageBytes: 192 * 1024,
-  /** The body attached to one message: gradients, snapshots. 1 GiB. */
+  /** The body of one message, such as a gradient or a snapshot: 1 GiB. */
   bodyBytes: 1024 ** 3,
-  /** Transfers that a peer may have half sent at once. */
+  /** Incomplete transfers of one peer at a time. */
   transfersInFlight: 4,
 
   // Queues.
-  /** Bytes queued towards one peer before it counts as stuck. */
+  /** Bytes queued for one peer before it counts as stuck. */
   bufferedBytes: 2 * 1024 ** 3,
-  /** Bytes received and not yet taken, above which a socket is not read, so that TCP slows the sender. */
+  /** Unread bytes above which a socket is paused, so that TCP slows the sender. */
   receivedBytes: 64 * 1024 ** 2,
-  /** The same for a browser, which cannot stop reading: above it the link is closed. */
+  /** Unread bytes in a browser, which cannot pause a socket: above this the link is closed. */
   browserReceivedBytes: 512 * 1024 ** 2,
-  /** Bytes of updates queued towards one worker before the all-reduce service drops it, at least; else four updates. */
+  /**
+   * Bytes of updates queued for one worker before the all-reduce service drops it. If four updates are
+   * larger, they are the limit.
+   */
   updateBacklogBytes: 16 * 1024 ** 2,
-  /** Updates that a worker retains while a snapshot is on its way; each is as large as the parameters. */
+  /** Updates that a worker retains while it waits for a snapshot. Each is as large as the parameters. */
   missedUpdates: 16,
-  /** Of a small model it retains more, up to this: a round takes a millisecond, and each lost update costs another snapshot. */
+  /**
+   * For a small model it retains more updates, up to this many bytes: a round takes a millisecond, and
+   * each lost update costs another snapshot.
+   */
   missedUpdateBytes: 64 * 1024 ** 2,
 
   // Waits.
-  /** Until a new connection must have said hello. */
+  /** Time for a new connection to send its hello. */
   helloMs: 10_000,
-  /** Until a handshake must be answered; longer than the all-reduce service waits for a ticket, `helloMs`. */
+  /** Time to answer a handshake. Longer than `helloMs`, for which the all-reduce service waits for a ticket. */
   answerMs: 30_000,
-  /** Until a snapshot that was requested must begin to arrive. */
+  /** Time until a requested snapshot must begin to arrive. */
   snapshotMs: 60_000,
-  /** A started transfer that makes no progress for this long is broken off. */
+  /** A started transfer without progress for this long is aborted. */
   transferIdleMs: 60_000,
-  /** How long a contribution waits for its grant before it is refused. */
+  /** Time that a contribution waits for its grant before it is refused. */
   grantMs: 2_000,
-  /** After close(): a peer that does not answer for this long is cut off. */
+  /** After close(), a peer that does not answer for this long is disconnected. */
   closeMs: 5_000,
-  /** A browser's link on which nothing arrived for this long is lost; the coordinator sends a sign of life every 5 s. */
+  /**
+   * A browser's link counts as lost when nothing has arrived for this long. The coordinator sends a
+   * sign of life every 5 s.
+   */
   silenceMs: 20_000,
 
   // Texts and counts.
@@ -54,7 +63,7 @@ export const LIMITS = {
   tokenLength: 256,
   /** Workers in one run. */
   workers: 10_000,
-  /** Connections at once that have not said hello. */
+  /** Connections at a time that have not sent a hello. */
   unauthenticatedLinks: 256,
 
   // The largest configuration that a run may have.
@@ -71,30 +80,30 @@ export const LIMITS = {
   rounds: 100_000_000,
   learningRate: 1000,
   clip: 1e9,
-  /** A text to train on, in a file or downloaded. */
+  /** The text to train on, in a file or downloaded. */
   corpusBytes: 256 * 1024 ** 2,
 
   // The coordinator's pages and API.
   /** Body of one request. */
   requestBytes: 16 * 1024,
-  /** Until a TLS handshake must be done. */
+  /** Time to complete a TLS handshake. */
   tlsHandshakeMs: 10_000,
-  /** Dashboards connected at once. */
+  /** Dashboards connected at a time. */
   viewers: 500,
-  /** Of them, those that have not said hello. */
+  /** Dashboards among them that have not sent a hello. */
   unauthenticatedViewers: 20,
   viewerHelloMs: 1_000,
   viewerHelloBytes: 4 * 1024,
-  /** Bytes queued towards one dashboard before it is sent less. */
+  /** Bytes queued for one dashboard before it is sent fewer messages. */
   viewerBufferedBytes: 512 * 1024,
-  /** Points of one answer of /api/history. */
+  /** Points in one response of /api/history. */
   historyPoints: 20_000,
-  /** Playground requests that wait for their turn. */
+  /** Playground requests that wait. */
   playRequests: 8,
-  /** Characters of one answer of the playground, and of its opening. */
+  /** Characters in one answer of the playground, and in its opening. */
   playCharacters: 2_000,
   primeCharacters: 1_000,
-  /** Rows of workers that one answer lists. */
+  /** Rows of workers in one response. */
   workersShown: 500,
 } as const;
 

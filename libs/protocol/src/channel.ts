@@ -1,4 +1,4 @@
-/** Messages with their bodies over a link of frames; see PROTOCOL.md. */
+/** Sends and receives messages with their bodies over a link of frames; see PROTOCOL.md. */
 import { decodeMessage } from './codec.js';
 import { ProtocolError } from './errors.js';
 import { SHARED_TRANSFERS, bodyTooLarge, decodeFrame, encodeTransfer, type Body, type Frame } from './frames.js';
@@ -6,7 +6,7 @@ import { LIMITS, type Limits } from '@troupe/config';
 import type { Message, MessageOf, MessageType } from './messages.js';
 import { malformed } from './msgpack.js';
 
-/** What a channel needs of a transport's Connection. */
+/** The part of a transport's Connection that a channel uses. */
 export interface FrameLink {
   readonly remote: string;
   readonly bufferedBytes: number;
@@ -18,29 +18,29 @@ export interface FrameLink {
 }
 
 export interface ChannelOptions<K extends MessageType> {
-  /** The types that the other side may send in this conversation. */
+  /** The message types that the other side may send in this conversation. */
   readonly accepts: readonly K[];
   /**
-   * Exact length of the body that `message` must have, asked before any memory is set aside for it; may throw ProtocolError to
-   * turn the message down.
+   * The exact length of the body that `message` must have. It is called before any memory is allocated for the body, and may throw
+   * ProtocolError to refuse the message.
    */
   bodyBytes(message: MessageOf<K>): number;
   readonly limits?: Limits;
   /**
-   * Bodies of the same length lie in the same memory, each valid until the next receive: for who reads megabytes every round and is
-   * done with them at once.
+   * Bodies of the same length share memory, so each is valid only until the next receive. For readers that consume megabytes in
+   * every round at once.
    */
   readonly reuseBodies?: boolean;
   /**
-   * A signal that aborts after `ms`: AbortSignal.timeout, where there is one. With it, a transfer that has begun and makes no
-   * progress for `transferIdleMs` to twice that, while someone receives, ends the channel.
+   * Returns a signal that aborts after `ms`; AbortSignal.timeout, if the host has it. If given, the channel ends when a started
+   * transfer makes no progress for `transferIdleMs` to twice that while someone receives.
    */
   deadline?(ms: number): AbortSignal;
 }
 
 export interface Received<K extends MessageType = MessageType> {
   readonly message: MessageOf<K>;
-  /** In an ArrayBuffer of its own (see `reuseBodies`), from offset 0, so that typed arrays can be laid over it. */
+  /** Starts at offset 0 of its own ArrayBuffer (see `reuseBodies`), so typed arrays can view it. */
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
@@ -48,19 +48,20 @@ export interface Channel<K extends MessageType = MessageType> {
   readonly remote: string;
   readonly bufferedBytes: number;
   /**
-   * Queues a message and its body, which is copied.
-   * @throws ProtocolError `invalid_message`, or `limit_exceeded` also when the other side reads so slowly that `bufferedBytes`
-   * is over its limit; the link's own error when it is closed
+   * Queues a message and a copy of its body.
+   * @throws ProtocolError `invalid_message`; `limit_exceeded`, also if the other side reads so slowly that `bufferedBytes` exceeds its
+   * limit; the link's own error if the link is closed
    */
   send(message: Message, body?: Body): void;
-  /** Queues what `encodeFrames` returned; the same frames may go to many channels. */
+  /** Queues frames from `encodeFrames`. The same frames may go to many channels. */
   sendEncoded(frames: readonly Uint8Array[]): void;
   drained(maxBufferedBytes: number, signal?: AbortSignal): Promise<void>;
   /**
-   * The next whole message. A message is whole when the last byte of its body is there, so a small one sent between the chunks
-   * of a large one comes first; `send` does not interleave, and what it sends arrives in order.
-   * @throws ProtocolError when the other side breaks the protocol; then the channel is dead and says so again at every call,
-   * and its holder closes it. The link's error when it is closed, lost or aborted; after an abort it may be called again.
+   * The next complete message. A message is complete when the last byte of its body has arrived, so a small message sent between
+   * the chunks of a large one comes first. `send` does not interleave: what it sends arrives in order.
+   * @throws ProtocolError if the other side breaks the protocol. The channel is then dead: every later call throws the same error,
+   * and the holder must close it. Throws the link's error if the link is closed or lost, or if `signal` aborts; after an abort,
+   * `receive` may be called again.
    */
   receive(signal?: AbortSignal): Promise<Received<K>>;
   close(reason: string): void;
@@ -68,17 +69,17 @@ export interface Channel<K extends MessageType = MessageType> {
 }
 
 export interface Wait {
-  /** Aborts when the wait has been long enough. */
+  /** Aborts when the wait has taken too long. */
   readonly deadline: AbortSignal;
-  /** Aborts when nobody wants the message any more. */
+  /** Aborts when the message is no longer wanted. */
   readonly signal?: AbortSignal | undefined;
-  /** What is waited for, as "a welcome". */
+  /** The expected message, for the error text: "a welcome". */
   readonly what: string;
 }
 
 /**
- * The next message, if it comes in time.
- * @throws ProtocolError `limit_exceeded` when it does not, and what `receive` throws
+ * The next message, if it arrives before the deadline.
+ * @throws ProtocolError `limit_exceeded` if it does not; also what `receive` throws
  */
 export async function receiveWithin<K extends MessageType>(
   channel: Pick<Channel<K>, 'receive' | 'remote'>,
@@ -95,8 +96,8 @@ export async function receiveWithin<K extends MessageType>(
     return await channel.receive(over.signal);
   } catch (error) {
     if (!deadline.aborted || signal?.aborted || error instanceof ProtocolError) throw error;
-    const remedy = 'Check the network and that the other side is well; then connect again.';
-    throw new ProtocolError('limit_exceeded', `${what} did not come in time from ${channel.remote}`, remedy, { cause: error });
+    const remedy = 'Check the network and the other side; then connect again.';
+    throw new ProtocolError('limit_exceeded', `${what} did not arrive in time from ${channel.remote}`, remedy, { cause: error });
   } finally {
     deadline.removeEventListener('abort', expire);
     signal?.removeEventListener('abort', end);
@@ -107,11 +108,11 @@ interface Transfer<K extends MessageType> extends Received<K> {
   received: number;
 }
 
-/** Puts messages together from frames that may be anything. */
+/** Assembles messages from untrusted frames. */
 function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
   const limits = options.limits ?? LIMITS;
   const transfers = new Map<number, Transfer<K>>();
-  /** The largest body delivered, to be used again: small ones between the large must not push it out. */
+  /** The largest body delivered so far, for reuse. Smaller bodies do not replace it. */
   let spare: Uint8Array<ArrayBuffer> | undefined;
 
   function newBody(bytes: number): Uint8Array<ArrayBuffer> {
@@ -129,18 +130,18 @@ function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
       const expected = options.accepts.join(', ');
       throw new ProtocolError(
         'unexpected_message',
-        `a message "${message.type}" where ${expected} may come`,
-        'Connect to the address that is meant for this kind of process.',
+        `a message "${message.type}" where only ${expected} is accepted`,
+        'Connect to the address for this kind of process.',
       );
     }
     if (bodyBytes > limits.bodyBytes) throw bodyTooLarge(message.type, bodyBytes, limits);
     const due = options.bodyBytes(message);
     if (bodyBytes !== due) {
-      const what = `${message.type}: announces a body of ${bodyBytes} bytes, ${due} are due`;
+      const what = `${message.type}: announces a body of ${bodyBytes} bytes, expected ${due}`;
       throw new ProtocolError('invalid_message', what, 'Run the same version of Troupe, and the same run, on both sides.');
     }
     if (bodyBytes > 0 && transfers.size >= limits.transfersInFlight) {
-      const what = `more than ${limits.transfersInFlight} transfers half sent`;
+      const what = `more than ${limits.transfersInFlight} transfers at once`;
       throw new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.');
     }
     if (bodyBytes === 0) return { message, body: new Uint8Array(0) };
@@ -167,7 +168,7 @@ function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
     get pending() {
       return transfers.size > 0;
     },
-    /** @returns the message that `bytes` made whole */
+    /** @returns the message that `bytes` completed */
     add(bytes: Uint8Array): Received<K> | undefined {
       const frame = decodeFrame(bytes, limits);
       return frame.kind === 'message' ? begin(frame) : add(frame);
@@ -180,10 +181,10 @@ function accepted<K extends MessageType>(message: Message, types: readonly K[]):
 }
 
 /**
- * Watches for transfers that stand still. One deadline at a time, set anew when it strikes after progress: frames come by the thousand
- * and must not each start a timer.
+ * Detects transfers that stall. There is one deadline at a time, restarted when it expires after progress: frames arrive by the
+ * thousand, and each must not start a timer.
  */
-function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onStandstill: () => void) {
+function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onStall: () => void) {
   let armed = false;
   let progressed = false;
   let receivers = 0;
@@ -192,13 +193,13 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
   function arm(): void {
     armed = true;
     progressed = false;
-    deadline().addEventListener('abort', strike, { once: true });
+    deadline().addEventListener('abort', expire, { once: true });
   }
-  function strike(): void {
+  function expire(): void {
     armed = false;
     if (over || !isPending()) return;
     if (progressed || receivers === 0) arm();
-    else onStandstill();
+    else onStall();
   }
   return {
     async during<T>(receive: () => Promise<T>): Promise<T> {
@@ -213,14 +214,14 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
       progressed = true;
       if (!armed && isPending()) arm();
     },
-    /** Nothing can arrive any more. */
+    /** No more frames can arrive. */
     end(): void {
       over = true;
     },
   };
 }
 
-/** Speaks messages over `link`, which it owns from here on. */
+/** Sends and receives messages over `link`. The channel owns the link from then on. */
 export function createChannel<K extends MessageType>(link: FrameLink, options: ChannelOptions<K>): Channel<K> {
   const limits = options.limits ?? LIMITS;
   const assembler = createAssembler(options);
@@ -234,17 +235,17 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
       () => deadline(limits.transferIdleMs),
       () => assembler.pending,
       () => {
-        failure = new ProtocolError('limit_exceeded', 'a transfer came to a standstill', 'Check the network; then reconnect.');
+        failure = new ProtocolError('limit_exceeded', 'a transfer made no progress', 'Check the network; then reconnect.');
         link.close(failure.message);
       },
     );
-  // Half a body that will never be whole must not keep timers going, and with them itself.
+  // An incomplete body must not keep timers alive, nor be kept alive by them, once the link is closed.
   if (watch) void link.closed.then(() => watch.end());
 
   const sendEncoded = (frames: readonly Uint8Array[]) => {
     if (link.bufferedBytes > limits.bufferedBytes) {
-      const message = `${link.remote} does not read: ${link.bufferedBytes} bytes wait for it`;
-      throw new ProtocolError('limit_exceeded', message, 'Close the connection; the other side may reconnect when it is well.');
+      const message = `${link.remote} does not read: ${link.bufferedBytes} bytes are queued`;
+      throw new ProtocolError('limit_exceeded', message, 'Close the connection; the other side may reconnect later.');
     }
     for (const frame of frames) link.send(frame);
   };
@@ -273,7 +274,7 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
         }
       } catch (error) {
         if (error instanceof ProtocolError) failure = error;
-        // A link closed for a standstill reports the close; what counts is why.
+        // After a stall the link reports only that it was closed; the stall is the reason.
         throw failure ?? error;
       }
     },

@@ -6,18 +6,18 @@ import { malformed, pack, unpack } from './msgpack.js';
 
 const schemas: Readonly<Record<string, v.GenericSchema<unknown, Message>>> = MESSAGE_SCHEMAS;
 
-/** Names the field and what it should be; never repeats what it was, which may be a secret or a megabyte. */
+/** Names the field and what it should be. It never repeats the value, which may be a secret or a megabyte long. */
 function describeIssue(type: string, issue: v.BaseIssue<unknown>): string {
   const field = JSON.stringify(v.getDotPath(issue)?.slice(0, 80) ?? '');
   if (issue.kind === 'schema' && issue.expected === 'never') return `${type}: unknown field ${field}`;
   if (issue.type === 'strict_object' && issue.received === 'undefined') return `${type}: field ${field} is missing`;
-  // A rule over several fields says itself what it wants.
+  // A rule over several fields brings its own text.
   if (issue.type === 'check') return `${type}: field ${field} ${issue.message}`;
   const wanted = issue.expected ?? issue.type.replaceAll('_', ' ');
   return `${type}: field ${field} must be ${wanted.slice(0, 160)}`;
 }
 
-/** @throws ProtocolError `malformed_frame` when it is no message we know, `invalid_message` when a field breaks its schema */
+/** @throws ProtocolError `malformed_frame` if it is no known message, `invalid_message` if a field breaks its schema */
 function checkMessage(value: unknown): Message {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('a message that is no map');
   const type = Object.hasOwn(value, 'type') ? (value as { type: unknown }).type : undefined;
@@ -36,7 +36,7 @@ function checkSize(bytes: number, limits: Limits): void {
 }
 
 /**
- * The msgpack of a message. Checked against its schema here as well: a mistake is best found by the side that made it.
+ * The msgpack of a message. The sender checks the schema too, so that a mistake shows on the side that made it.
  * @throws ProtocolError `invalid_message` or `limit_exceeded`
  */
 export function encodeMessage(message: Message, limits: Limits = LIMITS): Uint8Array {
@@ -46,7 +46,7 @@ export function encodeMessage(message: Message, limits: Limits = LIMITS): Uint8A
 }
 
 /**
- * Never throws anything but ProtocolError, whatever the bytes.
+ * The message in untrusted bytes. It throws no error other than ProtocolError.
  * @throws ProtocolError `malformed_frame`, `invalid_message` or `limit_exceeded`
  */
 export function decodeMessage(bytes: Uint8Array, limits: Limits = LIMITS): Message {
@@ -55,8 +55,8 @@ export function decodeMessage(bytes: Uint8Array, limits: Limits = LIMITS): Messa
 }
 
 /**
- * The protocol version to speak with someone who offers `offered`.
- * @throws ProtocolError `version_mismatch`, which says whose software is the older
+ * The protocol version to use with a peer that offers `offered`.
+ * @throws ProtocolError `version_mismatch`, which says which side to update
  */
 export function selectVersion(offered: readonly number[]): number {
   if (offered.includes(PROTOCOL_VERSION)) return PROTOCOL_VERSION;

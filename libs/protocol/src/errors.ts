@@ -1,9 +1,9 @@
 import type { MessageOf } from './messages.js';
 import { brief } from './text.js';
 
-/** Why a peer's bytes, message or request were turned down. Sent in `refuse` and `contributionResult`. */
+/** Why a peer's bytes, message or request were refused. Sent in `refuse` and `contributionResult`. */
 export type ProtocolErrorCode =
-  /** Bytes that are no frame, no msgpack, or no message we know. */
+  /** Bytes that are no frame, no msgpack or no known message. */
   | 'malformed_frame'
   /** A message of a known type whose fields break its schema. */
   | 'invalid_message'
@@ -21,11 +21,11 @@ export type ProtocolErrorCode =
   | 'run_full'
   /** The run has ended. */
   | 'run_over'
-  /** Whoever runs the run has shut this worker out. */
+  /** The organizer has banned this worker. */
   | 'banned'
   | 'internal';
 
-/** Bytes or messages from outside that cannot be accepted. */
+/** Bytes or a message from a peer that cannot be accepted. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
   readonly code: ProtocolErrorCode;
@@ -37,7 +37,7 @@ export class ProtocolError extends Error {
   }
 }
 
-/** The message that turns a peer away for this reason, short enough to be sent. */
+/** The message that refuses a peer for this reason, cut to the length that a message may have. */
 export function refusal({ code, message, remedy }: Pick<ProtocolError, 'code' | 'message' | 'remedy'>): MessageOf<'refuse'> {
   return { type: 'refuse', code, message: brief(message), remedy: brief(remedy) };
 }

@@ -1,10 +1,10 @@
 /**
- * Frames, little-endian, a 16-byte header each so that what follows stays aligned:
+ * Frames. Little-endian, with a 16-byte header so that the payload stays aligned:
  *
  *     u8 kind | u8 frame version | u16 0 | u32 transfer | u64 number | payload
  *
- * kind 1, message: number = bytes of body to come, payload = the message in msgpack.
- * kind 2, chunk: number = its offset in the body, payload = body bytes, never empty.
+ * kind 1, message: number = bytes of the body that follows, payload = the message in msgpack.
+ * kind 2, chunk: number = offset of the chunk in the body, payload = body bytes, never empty.
  */
 import { encodeMessage } from './codec.js';
 import { ProtocolError } from './errors.js';
@@ -17,7 +17,7 @@ const CHUNK = 2;
 const FRAME_VERSION = 1;
 const HEADER_BYTES = 16;
 
-/** Transfers that a channel numbers for itself stand below, those encoded for many channels at or above: they never meet. */
+/** A channel numbers its own transfers below this, and shared transfers start here, so their numbers never collide. */
 export const SHARED_TRANSFERS = 2 ** 31;
 
 export type Body = Uint8Array | readonly Uint8Array[];
@@ -25,7 +25,7 @@ export type Body = Uint8Array | readonly Uint8Array[];
 export interface Frame {
   readonly kind: 'message' | 'chunk';
   readonly transfer: number;
-  /** Bytes of body (message), or offset in it (chunk). */
+  /** Bytes of the body (message), or offset in the body (chunk). */
   readonly number: number;
   readonly payload: Uint8Array;
 }
@@ -33,8 +33,8 @@ export interface Frame {
 let sharedTransfers = 0;
 
 /**
- * The frames of one message, to be sent in order. Encode once and send to many channels by `Channel.sendEncoded`.
- * @param body one block of bytes, or several to be sent as one; copied
+ * The frames of one message, to be sent in order. Encode once, then send to many channels with `Channel.sendEncoded`.
+ * @param body one block of bytes, or several that are sent as one; copied
  * @throws ProtocolError `invalid_message` or `limit_exceeded`
  */
 export function encodeFrames(message: Message, body: Body = [], limits: Limits = LIMITS): Uint8Array[] {
@@ -43,7 +43,7 @@ export function encodeFrames(message: Message, body: Body = [], limits: Limits =
   return encodeTransfer(transfer, message, body, limits);
 }
 
-/** As `encodeFrames`, under a transfer number of the caller's. */
+/** Like `encodeFrames`, with a transfer number from the caller. */
 export function encodeTransfer(transfer: number, message: Message, body: Body, limits: Limits): Uint8Array[] {
   const parts = body instanceof Uint8Array ? [body] : body;
   const bodyBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
@@ -83,7 +83,7 @@ function newFrame(kind: number, transfer: number, number: number, payloadBytes: 
   return frame;
 }
 
-/** @throws ProtocolError `malformed_frame`, `limit_exceeded`, or `version_mismatch` for another frame version */
+/** @throws ProtocolError `malformed_frame`; `limit_exceeded`; `version_mismatch` for an unknown frame version */
 export function decodeFrame(frame: Uint8Array, limits: Limits): Frame {
   if (frame.byteLength > limits.frameBytes) {
     const message = `a frame of ${frame.byteLength} bytes is over the limit of ${limits.frameBytes}`;

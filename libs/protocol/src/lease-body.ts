@@ -4,7 +4,7 @@ export interface LeaseShape {
   readonly streams: number;
   /** T. */
   readonly window: number;
-  /** How many streams bring their hidden state along. */
+  /** Number of streams whose hidden state is in the body. */
   readonly given: number;
   /** L*S*H. */
   readonly stateFloats: number;
@@ -28,7 +28,7 @@ export function encodeLeaseBody(shape: LeaseShape, tokens: readonly Uint16Array[
   return body;
 }
 
-/** Views into `body`, which must start at the beginning of its buffer and have `leaseBodyBytes(shape)` bytes. */
+/** Views of `body`, which must start at offset 0 of its buffer and have `leaseBodyBytes(shape)` bytes. */
 export function decodeLeaseBody(
   shape: LeaseShape,
   body: Uint8Array,

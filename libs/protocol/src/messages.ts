@@ -1,13 +1,13 @@
 /**
- * Every message, one schema each. A message may carry a body of raw bytes (little-endian), which travels behind it in chunk
- * frames (see channel.ts). Two conversations use them: control (worker <-> coordinator) and reduce (worker <-> all-reduce
- * service <-> coordinator).
+ * One schema for each message. A message may carry a body of raw bytes (little-endian), which follows it in chunk frames
+ * (see channel.ts). There are two conversations: control (worker <-> coordinator) and reduce (worker <-> all-reduce service <->
+ * coordinator).
  */
 import { GRADIENT_CODECS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 import { LIMITS } from '@troupe/config';
 
-/** Raised when a message or frame changes incompatibly. */
+/** Incremented when a message or frame changes incompatibly. */
 export const PROTOCOL_VERSION = 4;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
@@ -27,12 +27,12 @@ export const HelloSchema = v.strictObject({
   /** Protocol versions the worker speaks. */
   versions,
   token: text(LIMITS.tokenLength),
-  /** Chosen by the person; shown on the dashboard as plain text. */
+  /** Chosen by the user. The dashboard shows it as plain text. */
   name: text(LIMITS.nameLength),
   kind: v.picklist(['node', 'browser']),
 });
 
-/** The replica stands at `round` with these parameters, and leases are welcome. */
+/** The replica has these parameters at `round`, and the worker accepts leases. */
 export const ReadySchema = v.strictObject({
   type: v.literal('ready'),
   round: count,
@@ -40,13 +40,16 @@ export const ReadySchema = v.strictObject({
   parametersDigest: digest,
   /** "wasm relaxed-simd". */
   engine: text(LIMITS.nameLength),
-  /** Where it computes: "cpu, 2 threads", the name of a GPU. */
+  /** The device that computes: "cpu, 2 threads", or the name of a GPU. */
   device: text(LIMITS.nameLength),
   /** Measured on this machine with this model; 0 = not measured. */
   charsPerSecond: positive,
 });
 
-/** Why a lease comes back uncomputed. `not_finite`: loss or gradient overflowed; `engine`: the engine failed; `no_state`: a hidden state said to be held is not; `paused`: the volunteer paused. */
+/**
+ * Why a worker returns a lease uncomputed. `not_finite`: loss or gradient overflowed · `engine`: the engine failed · `no_state`: the worker
+ * does not hold a hidden state that the lease relies on · `paused`: the volunteer paused.
+ */
 export const DECLINE_CODES = ['not_finite', 'engine', 'no_state', 'paused'] as const;
 export type DeclineCode = (typeof DECLINE_CODES)[number];
 
@@ -58,10 +61,10 @@ export const DeclineSchema = v.strictObject({
   reason,
 });
 
-/** The replica missed an update or differs: send a snapshot. */
+/** Asks for a snapshot, because the replica missed an update or differs. */
 export const ResyncSchema = v.strictObject({ type: v.literal('resync'), reason });
 
-/** The worker leaves by its own will. */
+/** The worker leaves by its own decision. */
 export const ByeSchema = v.strictObject({ type: v.literal('bye'), reason });
 
 // ---- control: coordinator -> worker
@@ -73,45 +76,45 @@ export const WelcomeSchema = v.strictObject({
   workerId: id,
   config: TrainingConfigSchema,
   layoutHash: digest,
-  /** Where the all-reduce service is; a path ("/reduce") means: on the host that the worker reached the coordinator by. */
+  /** Address of the all-reduce service. A path ("/reduce") refers to the host at which the worker reached the coordinator. */
   reduceAddress: text(2048),
-  /** Admits this worker, and no other, to the all-reduce service. */
+  /** Admits only this worker to the all-reduce service. */
   ticket: text(LIMITS.tokenLength),
 });
 
 export const RefuseSchema = v.strictObject({ type: v.literal('refuse'), code: text(64), message: reason, remedy: reason });
 
-/** Body: parameters float32 [P], then the optimizer's state as `optimizerStateBytes` says (libs/optim). */
+/** Body: parameters float32 [P], then the optimizer state (see `optimizerStateBytes` in libs/optim). */
 export const SnapshotSchema = v.strictObject({
   type: v.literal('snapshot'),
-  /** The round these parameters compute next. */
+  /** The round to compute next with these parameters. */
   round: count,
   parametersDigest: digest,
 });
 
-/** Streams lent for one round. Body: their tokens and the states `given`, see lease-body.ts. */
+/** Lends streams for one round. Body: their tokens and the `given` states, see lease-body.ts. */
 export const LeaseSchema = v.strictObject({
   type: v.literal('lease'),
   leaseId: id,
   round: count,
   streams: streamIds,
   /**
-   * Where the hidden state before the window comes from, for each stream: `z` zeros (the stream starts or wraps), `h` held by
-   * this worker from the round before, `g` given in the body.
+   * One letter per stream: the source of its hidden state before the window. `z`: zeros (the stream starts or wraps around) · `h`:
+   * held by this worker from the previous round · `g`: given in the body.
    */
   states: v.pipe(v.string(), v.regex(/^[zhg]+$/), v.maxLength(LIMITS.streams)),
-  /** Until when the coordinator waits before it lends the streams to someone else as well. */
+  /** Time in ms that the coordinator waits before it also lends the streams to another worker. */
   deadlineMs: positive,
 });
 
 /**
- * Why a worker is told to go. `completed`: all rounds are computed · `stopped`: by a person, before that · `diverged`: loss or gradient
- * overflowed · `dismissed`: the run goes on without this worker.
+ * Why a worker must leave. `completed`: all rounds are computed · `stopped`: a person stopped the run before that · `diverged`: loss
+ * or gradient overflowed · `dismissed`: the run continues without this worker.
  */
 export const STOP_CODES = ['completed', 'stopped', 'diverged', 'dismissed'] as const;
 export type StopCode = (typeof STOP_CODES)[number];
 
-/** The run is over or the worker is dismissed; the connection closes. */
+/** The run is over, or the worker is dismissed. The connection then closes. */
 export const StopSchema = v.strictObject({ type: v.literal('stop'), code: v.picklist(STOP_CODES), reason });
 
 // ---- reduce: worker -> service
@@ -124,7 +127,7 @@ export const JoinSchema = v.strictObject({
   ticket: text(LIMITS.tokenLength),
 });
 
-/** Body: see libs/collective, `contributionBytes`: scales, coded gradient sum [P], end states float32 [streams, L, S, H]. */
+/** Body: scales, coded gradient sum [P], end states float32 [streams, L, S, H]; see `contributionBytes` in libs/collective. */
 export const ContributionSchema = v.strictObject({
   type: v.literal('contribution'),
   runId: id,
@@ -135,7 +138,7 @@ export const ContributionSchema = v.strictObject({
   tokens: count,
   /** Nats, summed over the tokens. */
   lossSum: positive,
-  /** Of the parameters it was computed with. */
+  /** Digest of the parameters that the gradient was computed with. */
   parametersDigest: digest,
   /** Time spent in the engine. */
   computeMs: positive,
@@ -165,29 +168,29 @@ export const ContributionResultSchema = v.strictObject({
   reason,
 });
 
-/** The clipped mean gradient of a round. To workers and to the coordinator. Body: scales, coded gradient [P]. */
+/** The clipped mean gradient of a round, sent to workers and to the coordinator. Body: scales, coded gradient [P]. */
 export const UpdateSchema = v.strictObject({
   type: v.literal('update'),
   runId: id,
   round: count,
   learningRate: positive,
-  /** Characters that the mean is over. */
+  /** Number of characters in the mean. */
   tokens: count,
   /** Nats, summed. */
   lossSum: positive,
   /** Global L2 norm of the mean gradient before clipping. */
   gradientNorm: positive,
-  /** The mean was multiplied by this: min(1, clip / gradientNorm). */
+  /** Factor applied to the mean: min(1, clip / gradientNorm). */
   clipScale: positive,
 });
 
 // ---- reduce: coordinator -> service
 
-/** All that the service knows of a model: it adds vectors and never sees a corpus. */
+/** Everything that the service knows about a model. It adds vectors and never sees a corpus. */
 export const HostSchema = v.strictObject({
   type: v.literal('host'),
   versions,
-  /** The secret the service was started with. */
+  /** The secret that the service was started with. */
   token: text(LIMITS.tokenLength),
   runId: id,
   /** B, streams of a round. */
@@ -195,9 +198,9 @@ export const HostSchema = v.strictObject({
   /** T, characters per stream and round. */
   window: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.window)),
   codec: v.picklist(GRADIENT_CODECS),
-  /** Gradients are added in the order of their first streams, whenever they come: the sum is the same bits also where it rounds. */
+  /** Add gradients in the order of their first streams, not in the order of arrival, so that rounding cannot change the sum. */
   ordered: v.boolean(),
-  /** Elements of each tensor in layout order; they sum to P. */
+  /** Number of elements of each tensor in layout order; their sum is P. */
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),
   /** Floats of end state per stream: L*S*H. */
   stateFloats: v.pipe(count, v.minValue(1)),
@@ -206,7 +209,7 @@ export const HostSchema = v.strictObject({
 export const AdmitSchema = v.strictObject({ type: v.literal('admit'), workerId: id, ticket: text(LIMITS.tokenLength) });
 export const DismissSchema = v.strictObject({ type: v.literal('dismiss'), workerId: id, reason });
 
-/** A round opens; anything counted for an earlier or the same round is dropped. */
+/** Opens a round. Contributions already counted for this round or an earlier one are dropped. */
 export const OpenRoundSchema = v.strictObject({
   type: v.literal('openRound'),
   round: count,
@@ -215,7 +218,7 @@ export const OpenRoundSchema = v.strictObject({
   parametersDigest: digest,
 });
 
-/** `workerId` may contribute for these streams under this lease in this round. */
+/** Allows `workerId` to contribute for these streams under this lease in this round. */
 export const GrantSchema = v.strictObject({
   type: v.literal('grant'),
   round: count,

@@ -1,13 +1,13 @@
 /**
- * The part of msgpack that messages use: maps with text keys, arrays, text, numbers, booleans, nil. Everything a decoder could
- * be made to build, run or allocate beyond that is turned down before the bytes reach it.
+ * The part of msgpack that messages use: maps with text keys, arrays, text, numbers, booleans and nil. Bytes with anything else are
+ * refused before the decoder sees them, so a peer cannot make it build, run or allocate more.
  */
 import { Packr, Unpackr } from 'msgpackr';
 import { ProtocolError } from './errors.js';
 
-/** Our deepest message, `welcome`, is 3 deep. */
+/** The deepest message, `welcome`, has depth 3. */
 const DEPTH = 8;
-// Records would make msgpackr compile code at run time, which a page with a strict CSP forbids.
+// With records, msgpackr would compile code at run time, which a strict content security policy forbids.
 const PLAIN = { useRecords: false, mapsAsObjects: true, moreTypes: false, int64AsType: 'number' } as const;
 const packr = new Packr({ ...PLAIN, variableMapSize: true });
 const unpackr = new Unpackr(PLAIN);
@@ -17,7 +17,7 @@ export function malformed(what: string, options?: ErrorOptions): ProtocolError {
   return new ProtocolError(
     'malformed_frame',
     what,
-    'The other side is faulty or is no Troupe process; check its version.',
+    'Check that the other side is a Troupe process of the same version.',
     options,
   );
 }
@@ -36,7 +36,7 @@ export function unpack(bytes: Uint8Array): unknown {
   }
 }
 
-/** Bytes behind the type byte of numbers. */
+/** Number of bytes after the type byte of a number. */
 const NUMBER_BYTES: Readonly<Record<number, number>> = {
   0xca: 4, // float32
   0xcb: 8, // float64
@@ -50,12 +50,12 @@ const NUMBER_BYTES: Readonly<Record<number, number>> = {
   0xd3: 8,
 };
 
-/** Walks one value without building anything. A length never exceeds the bytes that are there, so nothing over-allocates. */
+/** Checks one value without building it. No length may exceed the bytes that are left, so the decoder never over-allocates. */
 function checkPlain(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const skip = (count: number): number => {
-    if (count > bytes.byteLength - at) throw malformed('a msgpack value that ends too early');
+    if (count > bytes.byteLength - at) throw malformed('a truncated msgpack value');
     at += count;
     return at - count;
   };
@@ -102,5 +102,5 @@ function checkPlain(bytes: Uint8Array): void {
     skip(numberBytes);
   };
   value(0);
-  if (at < bytes.byteLength) throw malformed('bytes behind the msgpack value');
+  if (at < bytes.byteLength) throw malformed('bytes after the msgpack value');
 }

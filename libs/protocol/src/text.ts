@@ -1,13 +1,13 @@
 import { LIMITS } from '@troupe/config/limits';
 
-/** The text as far as a reason in a message may be long; cut where a character ends. */
+/** The text cut to `length` UTF-16 units, by default the longest reason that a message may carry. It never splits a character. */
 export function brief(text: string, length: number = LIMITS.reasonLength): string {
   if (text.length <= length) return text;
   const end = /[\ud800-\udbff]/.test(text[length - 2] ?? '') ? length - 2 : length - 1;
   return `${text.slice(0, Math.max(0, end))}…`;
 }
 
-/** Whether a secret is the one expected, in time that depends on the lengths alone. */
+/** Compares a secret with the expected one in time that depends only on the lengths. */
 export function sameText(given: string, expected: string): boolean {
   let difference = given.length ^ expected.length;
   for (let i = 0; i < given.length; i++) {
@@ -17,20 +17,20 @@ export function sameText(given: string, expected: string): boolean {
 }
 
 /**
- * Characters that can steer whatever shows a text: C0 and C1 controls (Cc), line and paragraph separators (Zl, Zp), marks and
- * overrides of the writing direction, and lone surrogates (Cs), which are no characters. Joiners, soft hyphens and private-use
- * characters stay: several scripts and emoji need them, and they steer nothing.
+ * Characters that can control the terminal or page that shows a text: C0 and C1 controls (Cc), line and paragraph separators
+ * (Zl, Zp), marks and overrides of the writing direction, and lone surrogates (Cs), which are no characters. Joiners, soft hyphens
+ * and private-use characters stay: several scripts and emoji need them, and they control nothing.
  */
-const STEERING = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
-const STEERING_BUT_LINES = /[^\P{Cc}\n\t]|[\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+const CONTROL = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+const CONTROL_BUT_LINES = /[^\P{Cc}\n\t]|[\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 const REPLACEMENT = '\u{fffd}';
 
-/** A name or a reason that a peer chose, for one line of a log, a page or a terminal: each steering character becomes U+FFFD. */
+/** A name or reason from a peer, safe for one line of a log, page or terminal: each control character becomes U+FFFD. */
 export function printable(text: string): string {
-  return text.replace(STEERING, REPLACEMENT);
+  return text.replace(CONTROL, REPLACEMENT);
 }
 
-/** The same for text of several lines, such as a sample: line feeds and tabs stay. */
+/** Like `printable`, for text of several lines such as a sample: line feeds and tabs stay. */
 export function printableLines(text: string): string {
-  return text.replace(STEERING_BUT_LINES, REPLACEMENT);
+  return text.replace(CONTROL_BUT_LINES, REPLACEMENT);
 }

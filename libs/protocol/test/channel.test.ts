@@ -11,7 +11,7 @@ import {
 } from '../src/index.js';
 import { EXAMPLES } from './examples.js';
 
-/** A link whose other end is two lists. */
+/** A link that records what is sent and delivers what the test queues. */
 function listLink(incoming: Uint8Array[] = []) {
   const sent: Uint8Array[] = [];
   const link: FrameLink = {
@@ -70,28 +70,28 @@ describe('frames', () => {
     expect([...chunk.slice(8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
   });
 
-  it('stay within the limit and leave every chunk aligned to 8 bytes', () => {
+  it('stay within the limit, with every chunk aligned to 8 bytes', () => {
     const frames = encodeFrames(snapshot, new Uint8Array(1_000_000));
     expect(frames.length).toBe(1 + Math.ceil(1_000_000 / LIMITS.chunkBytes));
     for (const frame of frames) expect(frame.byteLength).toBeLessThanOrEqual(LIMITS.frameBytes);
     expect(LIMITS.chunkBytes % 8).toBe(0);
   });
 
-  it('encode a body given in parts as one, across chunk borders', async () => {
+  it('join a body given in parts, across chunk boundaries', async () => {
     const body = pattern(600_000);
     const parts = [body.subarray(0, 3), body.subarray(3, 300_001), new Uint8Array(0), body.subarray(300_001)];
     const received = await receiver(encodeFrames(snapshot, parts), body.byteLength).receive();
     expect(Buffer.compare(received.body, body)).toBe(0);
   });
 
-  it('of a body over the limit are refused by the sender', () => {
+  it('are refused by the sender if the body exceeds the limit', () => {
     const limits = { ...LIMITS, bodyBytes: 10 };
     expect(() => encodeFrames(snapshot, new Uint8Array(11), limits)).toThrow(refused('limit_exceeded', /11 bytes/));
   });
 });
 
 describe('a channel', () => {
-  it('delivers messages with their bodies, in an ArrayBuffer of their own', async () => {
+  it('delivers messages with their bodies, each in its own ArrayBuffer', async () => {
     const { link, sent } = listLink();
     const sender = createChannel(link, { accepts: [], bodyBytes: () => 0 });
     const body = pattern(700_000);
@@ -108,13 +108,13 @@ describe('a channel', () => {
     expect((await channel.receive()).message).toEqual(bye);
   });
 
-  it('may send frames encoded once for many between transfers of its own', async () => {
+  it('can send shared frames between its own transfers', async () => {
     const { link, sent } = listLink();
     const sender = createChannel(link, { accepts: [], bodyBytes: () => 0 });
     const shared = encodeFrames(update, pattern(600_000));
     sender.send(snapshot, pattern(600_000));
     sender.sendEncoded(shared);
-    // Interleaved, as a sender with several lanes might.
+    // Interleaved, as a sender with several lanes might send them.
     const [a, b] = [sent.slice(0, shared.length), sent.slice(shared.length)];
     const interleaved = a.flatMap((frame, i) => [frame, b[i]]);
     const channel = receiver([...interleaved, ...shared], 600_000);
@@ -125,14 +125,14 @@ describe('a channel', () => {
     }
   });
 
-  it('lets a small message pass a large one that is still coming', async () => {
+  it('delivers a small message while a large one is still arriving', async () => {
     const [head, ...chunks] = encodeFrames(snapshot, pattern(300_000));
     const channel = receiver([head, chunks[0], ...encodeFrames(bye), ...chunks.slice(1)], 300_000);
     expect((await channel.receive()).message).toEqual(bye);
     expect((await channel.receive()).message).toEqual(snapshot);
   });
 
-  it('keeps what it has of a transfer when receive is aborted', async () => {
+  it('keeps a partial transfer when receive is aborted', async () => {
     const frames = encodeFrames(snapshot, pattern(300_000));
     const incoming = frames.slice(0, 2);
     const { link } = listLink(incoming);
@@ -154,7 +154,7 @@ describe('a channel', () => {
     expect(sent).toEqual([]);
   });
 
-  it('ends a transfer that has come to a standstill, but waits for a message as long as its holder does', async () => {
+  it('ends when a transfer stalls, but waits for a new message without limit', async () => {
     const [head, first] = encodeFrames(snapshot, pattern(100_000));
     const deadlines: AbortController[] = [];
     const deadline = (ms: number) => {
@@ -176,16 +176,16 @@ describe('a channel', () => {
     });
     await channel.receive();
     expect(deadlines).toEqual([]);
-    const waiting = expect(channel.receive()).rejects.toEqual(refused('limit_exceeded', /standstill/));
+    const waiting = expect(channel.receive()).rejects.toEqual(refused('limit_exceeded', /made no progress/));
     await new Promise((resolve) => setTimeout(resolve));
     expect(deadlines).toHaveLength(1);
-    deadlines[0].abort(); // There was a chunk meanwhile.
+    deadlines[0].abort(); // A chunk arrived in the meantime.
     expect(deadlines).toHaveLength(2);
     deadlines[1].abort();
     await waiting;
   });
 
-  it('uses the memory of a body again when told to, and only then', async () => {
+  it('reuses the memory of bodies only with reuseBodies', async () => {
     const frames = () => [...encodeFrames(snapshot, pattern(100)), ...encodeFrames(snapshot, pattern(100).fill(9))];
     for (const reuseBodies of [true, false]) {
       const channel = receiver(frames(), 100, { reuseBodies });
@@ -209,23 +209,23 @@ describe('a hostile peer', () => {
     ['a frame over the limit', 'limit_exceeded', [new Uint8Array(LIMITS.frameBytes + 1)]],
     ['a message over the limit', 'limit_exceeded', [setBytes(new Uint8Array(LIMITS.frameBytes), 0, 1, 1)]],
     ['a body of 2^64 - 1 bytes', 'limit_exceeded', [setBytes(head, 8, 255, 255, 255, 255, 255, 255, 255, 255)]],
-    ['a body other than the one due', 'invalid_message', [setBytes(head, 8, 0, 0, 0, 32)]],
-    ['a body where none is due', 'invalid_message', encodeFrames(bye, pattern(3))],
-    ['no body where one is due', 'invalid_message', encodeFrames(snapshot)],
-    ['a message of another conversation', 'unexpected_message', encodeFrames(EXAMPLES.hello)],
-    ['a chunk of no transfer', 'malformed_frame', [first]],
+    ['a body of the wrong length', 'invalid_message', [setBytes(head, 8, 0, 0, 0, 32)]],
+    ['an unexpected body', 'invalid_message', encodeFrames(bye, pattern(3))],
+    ['a missing body', 'invalid_message', encodeFrames(snapshot)],
+    ['a message of the other conversation', 'unexpected_message', encodeFrames(EXAMPLES.hello)],
+    ['a chunk without a transfer', 'malformed_frame', [first]],
     ['a chunk after the last', 'malformed_frame', [head, first, second, second]],
-    ['a chunk twice', 'malformed_frame', [head, first, first]],
-    ['a chunk left out', 'malformed_frame', [head, second]],
+    ['a repeated chunk', 'malformed_frame', [head, first, first]],
+    ['a missing chunk', 'malformed_frame', [head, second]],
     ['an empty chunk', 'malformed_frame', [head, first.slice(0, 16)]],
     [
       'a chunk beyond the end',
       'malformed_frame',
       [head, first, setBytes(new Uint8Array(LIMITS.frameBytes), 0, ...second.slice(0, 16))],
     ],
-    ['a transfer begun twice', 'malformed_frame', [head, head]],
+    ['a transfer started twice', 'malformed_frame', [head, head]],
     [
-      'more transfers than allowed half sent',
+      'too many transfers at once',
       'limit_exceeded',
       Array.from({ length: LIMITS.transfersInFlight + 1 }, (_, i) => setBytes(head, 4, i)),
     ],
@@ -238,47 +238,47 @@ describe('a hostile peer', () => {
     await expect(channel.receive()).rejects.toEqual(refused(code));
   });
 
-  it('gets no memory for a body before its length was checked against the message', async () => {
+  it('gets no memory for a body before its length is checked against the message', async () => {
     const asked: Message[] = [];
     const channel = receiver([setBytes(head, 8, 0, 0, 0, 63)], (message) => {
       asked.push(message);
       return 4;
     });
     await expect(channel.receive()).rejects.toEqual(
-      refused('invalid_message', /announces a body of 1056964608 bytes, 4 are due/),
+      refused('invalid_message', /announces a body of 1056964608 bytes, expected 4/),
     );
     expect(asked).toEqual([snapshot]);
   });
 });
 
-describe('a message that is awaited for so long only', () => {
+describe('receiveWithin', () => {
   const channel = () => receiver([], 4);
   const wait = () => ({ over: new AbortController(), left: new AbortController() });
 
-  it('is delivered when it comes in time', async () => {
+  it('delivers a message that arrives in time', async () => {
     const { over } = wait();
     const waiting = receiveWithin(receiver(encodeFrames(bye), 4), { deadline: over.signal, what: 'a bye' });
     expect((await waiting).message).toEqual(bye);
   });
 
-  it('is late when the deadline strikes, before or during the wait', async () => {
+  it('fails when the deadline expires, before or during the wait', async () => {
     for (const struck of [true, false]) {
       const { over } = wait();
       if (struck) over.abort();
       const waiting = receiveWithin(channel(), { deadline: over.signal, what: 'a welcome' });
       over.abort();
-      await expect(waiting).rejects.toEqual(refused('limit_exceeded', /a welcome did not come in time from test/));
+      await expect(waiting).rejects.toEqual(refused('limit_exceeded', /a welcome did not arrive in time from test/));
     }
   });
 
-  it('is not late when nobody wants it any more', async () => {
+  it('reports the abort, not the deadline, when the message is no longer wanted', async () => {
     const { over, left } = wait();
     const waiting = receiveWithin(channel(), { deadline: over.signal, signal: left.signal, what: 'a welcome' });
     left.abort();
     await expect(waiting).rejects.toThrow('aborted');
   });
 
-  it('leaves a channel that can be received from again', async () => {
+  it('leaves the channel usable', async () => {
     const { over } = wait();
     const frames: Uint8Array[] = [];
     const one = receiver(frames, 4);

@@ -35,7 +35,7 @@ describe('every message', () => {
     expect(decodeMessage(encodeMessage(EXAMPLES[type]))).toEqual(EXAMPLES[type]);
   });
 
-  it.each(types)('%s is refused without any one of its fields, or with one more', (type) => {
+  it.each(types)('%s is refused with a missing or an extra field', (type) => {
     for (const field of Object.keys(EXAMPLES[type]).filter((name) => name !== 'type')) {
       const { [field]: _, ...rest } = EXAMPLES[type] as Record<string, unknown>;
       const refusal = decodeRefusal(pack(rest));
@@ -45,7 +45,7 @@ describe('every message', () => {
     expect(decodeRefusal(pack({ ...EXAMPLES[type], extra: 1 })).message).toContain('unknown field "extra"');
   });
 
-  it.each(types)('%s is refused with a wrong value in any field, nested ones too', (type) => {
+  it.each(types)('%s is refused with a wrong value in any field, nested fields included', (type) => {
     const wrong: unknown[] = [null, true, [], {}, [[[]]], { length: 3 }, NaN, Infinity, -1, 'x'.repeat(3000), new Uint8Array(3)];
     for (const path of leavesOf(EXAMPLES[type])) {
       const right = path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], EXAMPLES[type]);
@@ -57,7 +57,7 @@ describe('every message', () => {
     }
   });
 
-  it('names the field and what is expected of it, and never repeats the value', () => {
+  it('names the field and the expected value in its refusal, and never repeats the value', () => {
     const secret = 'S'.repeat(LIMITS.tokenLength + 1);
     const tooLong = decodeRefusal(pack({ ...EXAMPLES.hello, token: secret }));
     expect(tooLong.message).toBe('hello: field "token" must be <=256');
@@ -68,13 +68,13 @@ describe('every message', () => {
     expect(untied.message).toBe('welcome: field "config.model.embedding" must be as large as hidden when tied');
   });
 
-  it('is refused before it leaves, too', () => {
+  it('is refused by the sender too', () => {
     const wrong = { ...EXAMPLES.contribution, lossSum: Number.NaN };
     expect(refusalOf(() => encodeMessage(wrong)).message).toContain('"lossSum"');
   });
 });
 
-it('a lease of every stream there can be fits into a message', () => {
+it('a lease of the largest number of streams fits into a message', () => {
   const streams = Array.from({ length: LIMITS.streams }, (_, i) => i);
   const lease: Message = { ...EXAMPLES.lease, leaseId: 'l'.repeat(64), streams, states: 'g'.repeat(LIMITS.streams) };
   const bytes = encodeMessage(lease);
@@ -92,13 +92,13 @@ describe('bytes that are no message', () => {
     ['a map without a type', pack({ round: 1 })],
     ['an unknown type', pack({ type: 'shutdown' })],
     ['a type from Object.prototype', pack({ type: 'toString' })],
-    ['a type that is no text', pack({ type: 3 })],
-    ['bytes behind the end', raw([...encodeMessage(EXAMPLES.bye)], 0xc0)],
+    ['a type that is not text', pack({ type: 3 })],
+    ['bytes after the end', raw([...encodeMessage(EXAMPLES.bye)], 0xc0)],
     ['deep arrays', deep(0x91)],
     ['deep maps', deep(0x81)],
-    ['an array said to have 4 billion items', raw(0xdd, 0xff, 0xff, 0xff, 0xff, 1, 2)],
-    ['a map said to have 4 billion keys', raw(0xdf, 0xff, 0xff, 0xff, 0xff, 0xa1, 'a', 1)],
-    ['text said to be 4 GB', raw(0xdb, 0xff, 0xff, 0xff, 0xff, 'abc')],
+    ['an array that claims 4 billion items', raw(0xdd, 0xff, 0xff, 0xff, 0xff, 1, 2)],
+    ['a map that claims 4 billion keys', raw(0xdf, 0xff, 0xff, 0xff, 0xff, 0xa1, 'a', 1)],
+    ['text that claims 4 GB', raw(0xdb, 0xff, 0xff, 0xff, 0xff, 'abc')],
     ['a map with number keys', raw(0x81, 1, 2)],
     ['text that is not UTF-8', raw(0x81, 0xa4, 'type', 0xa2, 0xc3, 0x28)],
     ['a key that is not UTF-8', raw(0x81, 0xa1, 0xff, 1)],
@@ -114,14 +114,14 @@ describe('bytes that are no message', () => {
     expect(({} as { reason?: string }).reason).toBeUndefined();
   });
 
-  it('are refused by size before they are read: a map of a million keys', () => {
+  it('are refused by size before they are read, such as a map of a million keys', () => {
     const keys = Object.fromEntries(Array.from({ length: 1_000_000 }, (_, i) => [`k${i}`, i]));
     expect(decodeRefusal(pack({ type: 'bye', ...keys })).code).toBe('limit_exceeded');
     const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`k${i}`, i]));
     expect(decodeRefusal(pack({ type: 'bye', reason: '', ...many })).code).toBe('invalid_message');
   });
 
-  it('are refused when cut off anywhere', () => {
+  it('are refused when truncated anywhere', () => {
     for (const type of types) {
       const bytes = encodeMessage(EXAMPLES[type]);
       for (let length = 0; length < bytes.byteLength; length++) {
@@ -130,7 +130,7 @@ describe('bytes that are no message', () => {
     }
   });
 
-  it('never raise anything but ProtocolError, over seeded mutations of every message', () => {
+  it('cause no error other than ProtocolError, over seeded mutations of every message', () => {
     const random = seededRandom(1609);
     let refused = 0;
     for (let trial = 0; trial < 20_000; trial++) {
@@ -143,7 +143,7 @@ describe('bytes that are no message', () => {
     expect(refused).toBeGreaterThan(10_000);
   });
 
-  it('never raise anything but ProtocolError, over seeded random bytes', () => {
+  it('cause no error other than ProtocolError, over seeded random bytes', () => {
     const random = seededRandom(1623);
     for (let trial = 0; trial < 20_000; trial++) {
       const bytes = Uint8Array.from({ length: random(64) }, () => random(256));
@@ -153,11 +153,11 @@ describe('bytes that are no message', () => {
 });
 
 describe('selectVersion', () => {
-  it('takes the version that both speak', () => {
+  it('takes the version that both sides speak', () => {
     expect(selectVersion([0, PROTOCOL_VERSION, PROTOCOL_VERSION + 5])).toBe(PROTOCOL_VERSION);
   });
 
-  it('says which side to update when there is none', () => {
+  it('says which side to update when there is no common version', () => {
     const older = refusalOf(() => selectVersion([0]));
     expect(older).toMatchObject({ code: 'version_mismatch', remedy: expect.stringContaining('worker') });
     expect(older.message).toMatch(new RegExp(`version 0.*speaks ${PROTOCOL_VERSION}`));
@@ -176,7 +176,7 @@ function decodeOrUndefined(bytes: Uint8Array): Message | undefined {
 
 type Path = readonly (string | number)[];
 
-/** Paths of everything inside a message but its type. */
+/** The paths of all values in a message except its type. */
 function leavesOf(value: unknown, path: Path = []): Path[] {
   if (typeof value !== 'object' || value === null) return [path];
   const below = Object.entries(value)

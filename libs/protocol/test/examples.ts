@@ -18,7 +18,7 @@ const config = {
   codec: 'fp16',
 } as const;
 
-/** One good message of every type. */
+/** One valid message of every type. */
 export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   hello: { type: 'hello', versions: [1, 2], token: 'secret', name: 'Ariel’s laptop 🎭', kind: 'node' },
   ready: {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes } from '../src/index.js';
 
-it('a lease body brings tokens and given states through, aligned when the tokens are odd in number', () => {
+it('a lease body carries tokens and given states, aligned even for an odd number of tokens', () => {
   const shape = { streams: 3, window: 4, given: 2, stateFloats: 2 };
   const tokens = [0, 1, 2].map((stream) => Uint16Array.from({ length: 5 }, (_, t) => stream * 30_000 + t));
   const states = [Float32Array.of(0.5, -0), Float32Array.of(1e-40, 3e38)];
@@ -13,7 +13,7 @@ it('a lease body brings tokens and given states through, aligned when the tokens
   expect([...decoded.states]).toEqual(states.flatMap((state) => [...state]));
 });
 
-it('a lease body without given states holds tokens alone', () => {
+it('a lease body without given states holds only tokens', () => {
   const shape = { streams: 1, window: 1, given: 0, stateFloats: 512 };
   const body = encodeLeaseBody(shape, [Uint16Array.of(64, 65)], []);
   expect([...body]).toEqual([64, 0, 65, 0]);

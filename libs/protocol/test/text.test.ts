@@ -1,24 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import { brief, encodeMessage, LIMITS, printable, printableLines, ProtocolError, refusal, sameText } from '../src/index.js';
 
-describe('a brief text', () => {
-  it('is the text itself where that is short enough', () => {
+describe('brief', () => {
+  it('keeps a short text', () => {
     for (const text of ['', 'the run is over', 'x'.repeat(LIMITS.reasonLength)]) expect(brief(text)).toBe(text);
   });
 
-  it('is cut to what a reason may be long, and shows that it was', () => {
+  it('cuts a text to the longest allowed reason and marks the cut', () => {
     const text = brief('x'.repeat(LIMITS.reasonLength + 1));
     expect(text).toBe(`${'x'.repeat(LIMITS.reasonLength - 1)}…`);
   });
 
-  it('is never cut within a character', () => {
+  it('never splits a character', () => {
     expect(brief('ab🎭🎭🎭', 5)).toBe('ab🎭…');
     expect(brief('ab🎭🎭🎭', 4)).toBe('ab…');
   });
 });
 
 describe('a refusal', () => {
-  it('says what the error says, as far as it can be sent', () => {
+  it('carries the message and remedy of the error, cut to the allowed length', () => {
     const error = new ProtocolError('run_full', 'm'.repeat(600), 'r'.repeat(600));
     const message = refusal(error);
     expect(message).toMatchObject({ type: 'refuse', code: 'run_full' });
@@ -33,7 +33,7 @@ describe('a refusal', () => {
 });
 
 describe('secrets', () => {
-  it('are the same only in every character', () => {
+  it('are equal only if every character is', () => {
     expect(sameText('open sesame', 'open sesame')).toBe(true);
     expect(sameText('', '')).toBe(true);
     const others = ['open sesamE', 'Open sesame', 'open sesam', 'open sesame ', '', 'open sesameopen sesame'];
@@ -64,7 +64,7 @@ describe('a text from a peer', () => {
     }
   });
 
-  it('loses line feeds and tabs where it is one line, and keeps them where it is several', () => {
+  it('loses line feeds and tabs as one line, and keeps them as several', () => {
     expect(printable('a\n\tb')).toBe('a\ufffd\ufffdb');
     expect(printableLines('a\n\tb')).toBe('a\n\tb');
   });
@@ -79,7 +79,7 @@ describe('a text from a peer', () => {
     'e\u0301',
     'soft\u00adhyphen',
     '\ue000',
-  ])('keeps what people write: %s', (text) => {
+  ])('keeps ordinary writing: %s', (text) => {
     expect(printable(text)).toBe(text);
     expect(printableLines(text)).toBe(text);
   });

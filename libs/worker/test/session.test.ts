@@ -144,7 +144,7 @@ describe('a worker that hears nothing', () => {
     await around.clock.advance(LIMITS.answerMs - 1);
     expect(lost()).toEqual([]);
     await around.clock.advance(1);
-    await expectRetry('a welcome did not come in time');
+    await expectRetry('a welcome did not arrive in time');
   });
 
   it('of the all-reduce service joins again', async () => {
@@ -184,7 +184,7 @@ describe('a worker that hears nothing', () => {
     for (let passed = 0; passed < 2 * LIMITS.transferIdleMs; passed += LIMITS.transferIdleMs) {
       await around.clock.advance(LIMITS.transferIdleMs);
     }
-    await expectRetry('standstill');
+    await expectRetry('a transfer made no progress');
   });
 
   it('waits for as long as a snapshot goes on coming', async () => {
