@@ -1,13 +1,13 @@
 import type { ModelConfig } from '@troupe/model';
 import type { OptimizerState } from '@troupe/optim';
 
-/** Everything from which a run goes on as if it had never stopped. */
+/** Everything that a run needs to continue as if it had never stopped. */
 export interface Checkpoint {
   readonly runId: string;
-  /** Rounds completed, which is also the round to compute next. */
+  /** Number of completed rounds, which is also the round to compute next. */
   readonly round: number;
   readonly model: ModelConfig;
-  /** The run's training config; any JSON value, which the reader validates. */
+  /** The run's training config: any JSON value. The reader validates it. */
   readonly config: unknown;
   /** [V] characters in the order of their ids. */
   readonly vocabulary: readonly string[];
@@ -19,13 +19,13 @@ export interface Checkpoint {
   readonly optimizer: OptimizerState;
   /** Hidden states before `round` [B, L, S, H]. */
   readonly streamStates: Float32Array;
-  /** [B] index in the training part of each stream's next input. */
+  /** [B] position of each stream's next input in the training part. */
   readonly cursors: readonly number[];
-  /** State of the random numbers; any JSON value. */
+  /** State of the random generators: any JSON value. */
   readonly rng: unknown;
-  /** Losses so far, best validation and the like; any JSON value. */
+  /** The validation history: any JSON value. */
   readonly history: unknown;
-  /** ISO 8601. Absent in a reproducible run: the same state gives the same bytes, whenever it is saved. */
+  /** ISO 8601. Absent in a reproducible run, where the same state must give the same bytes. */
   readonly savedAt?: string;
 }
 
@@ -33,7 +33,7 @@ export interface CorpusIdentity {
   readonly name: string;
   /** SHA-256 of the UTF-8 text, hex. */
   readonly sha256: string;
-  /** Code points in all. */
+  /** Number of code points. */
   readonly characters: number;
   readonly trainFraction: number;
 }

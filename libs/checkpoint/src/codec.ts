@@ -28,13 +28,13 @@ const STATE_NAMES = ['h', 'c'];
  * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the ParameterLayout;
  * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`, its c0.
  *
- * Metadata: `format` "pt", `troupe` (everything else of the checkpoint, JSON), and `sha256`: the SHA-256 of the UTF-8 JSON text
- * [tensor table, troupe, SHA-256 of the tensors' bytes], so that no bit can flip unseen. It is formed in the
- * same way in every format version. A tool that rewrites tensors leaves it out, and the file is taken as it is.
+ * Metadata: `format` "pt"; `troupe`, JSON with everything else in the checkpoint; and `sha256`, the SHA-256 of the UTF-8 JSON text
+ * [tensor table, troupe, SHA-256 of the tensors' bytes], which detects every flipped bit. All format versions compute it in the
+ * same way. A tool that rewrites tensors leaves `sha256` out, and the file is then accepted unchecked.
  *
- * Returns the bytes; nothing in them is shared with the checkpoint's arrays. Equal checkpoints give equal bytes, however their objects
- * were put together: keys are sorted.
- * @throws CheckpointError `mismatch` when the parts do not fit each other
+ * The returned bytes share no memory with the checkpoint's arrays. Equal checkpoints give equal bytes, in whatever order their objects
+ * were built, because keys are sorted.
+ * @throws CheckpointError `mismatch` if the parts do not fit together
  */
 export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
   const layout = checkParts(checkpoint);
@@ -59,7 +59,7 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
 }
 
 /**
- * The checkpoint in a file's bytes; nothing in it is shared with them.
+ * The checkpoint in the bytes of a file. It shares no memory with them.
  * @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt`, `unsupported_version`, `mismatch`
  */
 export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
@@ -83,7 +83,7 @@ export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
   return checkpoint;
 }
 
-/** The layout, unless the file is too small for it: an absurd size must not become an absurd allocation. */
+/** The layout of the model. It throws if the file is too small for it, so that a wrong size never causes a huge allocation. */
 function layoutWithin(model: ModelConfig, container: Container): ParameterLayout {
   const tensors = Object.keys(container.table).length;
   if (model.layers > tensors) throw mismatch(`${model.layers} layers but only ${tensors} tensors`);
@@ -141,7 +141,7 @@ function stateArray(model: ModelConfig, streams: number, container: Container): 
 
 // ---- checks
 
-/** Whether all that must fit does; checked before writing and after reading. */
+/** Checks that all parts fit together, before writing and after reading. */
 function checkParts(checkpoint: Checkpoint): ParameterLayout {
   const { model, parameters, optimizer, streamStates, cursors, vocabulary } = checkpoint;
   const layout = createLayout(model);
@@ -169,7 +169,7 @@ function checkParts(checkpoint: Checkpoint): ParameterLayout {
   return layout;
 }
 
-/** Of no checkpoint of ours; says what is missing where it comes close. */
+/** The error for a safetensors file that Troupe did not write. It says what is missing if the file has tensors of such a model. */
 function foreignTensors(table: TensorTable): CheckpointError {
   const names = Object.keys(table);
   const module = Object.values(CELL_SHAPES).find((shape) => names.some((name) => name.startsWith(`${shape.module}.`)))?.module;

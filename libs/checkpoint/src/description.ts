@@ -1,4 +1,4 @@
-/** What of a checkpoint is no tensor: JSON in the metadata of its file. */
+/** Everything in a checkpoint except its tensors, stored as JSON in the metadata of its file. */
 import { modelProblem } from '@troupe/config';
 import type { OptimizerState } from '@troupe/optim';
 import type { Checkpoint, CorpusIdentity } from './checkpoint.js';
@@ -8,7 +8,7 @@ import { isRecord } from './safetensors.js';
 /** 1: LSTMs of one-hot characters without dropout. 2: other cells, embeddings, dropout, layer normalisation. */
 export const FORMAT_VERSION = 2;
 
-/** What stands under `troupe` in the file's metadata, as a JSON string. */
+/** The metadata entry `troupe`, a JSON string. */
 export interface Description extends Omit<Checkpoint, 'parameters' | 'optimizer' | 'streamStates'> {
   readonly formatVersion: number;
   readonly streams: number;
@@ -25,7 +25,7 @@ function fieldsAre(value: unknown, checks: Readonly<Record<string, (field: unkno
   return Object.keys(checks).find((key) => !checks[key](value[key]));
 }
 
-/** Sizes are compared with the tensors in the file, so this need only keep them from overflowing. */
+/** This only keeps sizes from overflowing. The codec compares them with the tensors in the file. */
 const MOST_SIZE = 1 << 24;
 
 function isCorpus(value: unknown): value is CorpusIdentity {
@@ -44,14 +44,14 @@ export function parseDescription(troupe: string): Description {
   try {
     value = JSON.parse(troupe);
   } catch (cause) {
-    throw new CheckpointError('corrupt', 'the file is damaged: its metadata is no JSON', TAKE_ANOTHER, { cause });
+    throw new CheckpointError('corrupt', 'the file is damaged: its metadata is not JSON', TAKE_ANOTHER, { cause });
   }
   const version = isRecord(value) ? value.formatVersion : undefined;
   if (isCount(version) && version > FORMAT_VERSION) {
     throw new CheckpointError(
       'unsupported_version',
-      `the checkpoint has format version ${version}; this Troupe reads up to ${FORMAT_VERSION}`,
-      'Install the Troupe that wrote it, or a newer one.',
+      `the checkpoint has format version ${version}; this Troupe reads versions up to ${FORMAT_VERSION}`,
+      'Install the version of Troupe that wrote it, or a newer one.',
     );
   }
   const wrong = fieldsAre(value, {

@@ -1,14 +1,14 @@
 export type CheckpointErrorCode =
   | 'not_found'
-  /** Some other file: another format, or a safetensors file that Troupe did not write. */
+  /** A file in another format, or a safetensors file that Troupe did not write. */
   | 'not_a_checkpoint'
-  /** Bytes are missing at the end. */
+  /** The end of the file is missing. */
   | 'truncated'
-  /** The bytes contradict themselves or their SHA-256. */
+  /** The bytes contradict each other or their SHA-256. */
   | 'corrupt'
-  /** Written by a newer Troupe. */
+  /** A newer version of Troupe wrote the file. */
   | 'unsupported_version'
-  /** The parts do not fit each other: shapes, lengths, types. */
+  /** The shapes, lengths or types of the parts do not fit together. */
   | 'mismatch'
   | 'cannot_read'
   | 'cannot_write';
@@ -17,7 +17,7 @@ export type CheckpointErrorCode =
 export class CheckpointError extends Error {
   override readonly name = 'CheckpointError';
   readonly code: CheckpointErrorCode;
-  /** What the person can do about it. */
+  /** What the user can do about it. */
   readonly remedy: string;
   constructor(code: CheckpointErrorCode, message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);
@@ -26,13 +26,13 @@ export class CheckpointError extends Error {
   }
 }
 
-export const TAKE_ANOTHER = 'Use another checkpoint of the run (the one before, or best.safetensors), or copy the file again.';
+export const TAKE_ANOTHER = 'Use another checkpoint of the run (the previous one, or best.safetensors), or copy the file again.';
 
-/** Parts of a checkpoint that do not fit each other. */
+/** The error for parts of a checkpoint that do not fit together. */
 export function mismatch(what: string, cause?: unknown): CheckpointError {
   return new CheckpointError(
     'mismatch',
-    `the parts of the checkpoint do not fit: ${what}`,
+    `the parts of the checkpoint do not fit together: ${what}`,
     TAKE_ANOTHER,
     cause === undefined ? {} : { cause },
   );

@@ -1,7 +1,7 @@
 /**
- * The safetensors container (https://github.com/huggingface/safetensors): uint64 LE length of the header, a JSON header padded
- * with spaces, then the tensors without gaps. Here the data starts at a multiple of 8 bytes and every tensor is float32,
- * little-endian, which is the byte order of every host that runs this code.
+ * The safetensors container (https://github.com/huggingface/safetensors): the length of the header as uint64 LE, a JSON header padded
+ * with spaces, then the tensors without gaps. In files of Troupe the data starts at a multiple of 8 bytes. Every tensor is
+ * little-endian float32; every host that runs this code is little-endian.
  */
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 
@@ -16,7 +16,7 @@ export interface Tensor {
 export interface TensorEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** Begin and end in the data, bytes. */
+  /** First byte and end in the data. */
   readonly data_offsets: readonly [number, number];
 }
 
@@ -25,14 +25,14 @@ export type TensorTable = Readonly<Record<string, TensorEntry>>;
 export interface Container {
   readonly table: TensorTable;
   readonly metadata: Readonly<Record<string, unknown>>;
-  /** The tensors' bytes; a view of the file's. */
+  /** The bytes of the tensors, a view of the file's bytes. */
   readonly data: Uint8Array;
 }
 
-/** The limit that the safetensors library sets as well. */
+/** The safetensors library has the same limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** Where each tensor will stand. */
+/** The position of each tensor in the data. */
 export function tableOf(tensors: readonly Tensor[]): TensorTable {
   const table: Record<string, TensorEntry> = {};
   let offset = 0;
@@ -43,7 +43,7 @@ export function tableOf(tensors: readonly Tensor[]): TensorTable {
   return table;
 }
 
-/** The tensors' bytes one after the other; a copy. */
+/** A copy of the tensors' bytes, one tensor after the other. */
 export function joinData(tensors: readonly Tensor[]): Uint8Array<ArrayBuffer> {
   const data = new Uint8Array(tensors.reduce((sum, { values }) => sum + values.byteLength, 0));
   let offset = 0;
@@ -73,7 +73,7 @@ export function decodeContainer(file: Uint8Array): Container {
   if (headerBytes < 2 || headerBytes > MAX_HEADER_BYTES || (file.length > 8 && file[8] !== 0x7b)) throw foreign(file);
   if (file.length < start) throw truncated(file.length, start, 'its header');
   const { __metadata__: metadata = {}, ...table } = parseHeader(file.subarray(8, start));
-  if (!isRecord(metadata)) throw corrupt('its metadata is no JSON object');
+  if (!isRecord(metadata)) throw corrupt('its metadata is not a JSON object');
   for (const [name, entry] of Object.entries(table)) checkEntry(name, entry);
   const dataBytes = checkCoverage(table as TensorTable);
   if (file.length < start + dataBytes) throw truncated(file.length, start + dataBytes, 'its tensors');
@@ -81,7 +81,7 @@ export function decodeContainer(file: Uint8Array): Container {
   return { table: table as TensorTable, metadata, data: file.subarray(start) };
 }
 
-/** The values of one tensor; a copy. @throws CheckpointError `mismatch` when absent, not float32, or of another shape */
+/** A copy of the values of one tensor. @throws CheckpointError `mismatch` if it is absent, not float32, or of another shape */
 export function tensorOf(container: Container, name: string, shape: readonly number[]): Float32Array {
   const entry = Object.hasOwn(container.table, name) ? container.table[name] : undefined;
   const want = `float32 [${shape.join(', ')}]`;
@@ -91,7 +91,7 @@ export function tensorOf(container: Container, name: string, shape: readonly num
   }
   const [begin, end] = entry.data_offsets;
   const bytes = 4 * shape.reduce((product, dimension) => product * dimension, 1);
-  // Before anything of that size is allocated.
+  // Checked before anything of that size is allocated.
   if (end - begin !== bytes) throw corrupt(`tensor ${name}, ${want}, has ${end - begin} bytes instead of ${bytes}`);
   const values = new Float32Array(bytes / 4);
   new Uint8Array(values.buffer).set(container.data.subarray(begin, end));
@@ -107,9 +107,9 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   try {
     header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw corrupt('its header is no JSON', cause);
+    throw corrupt('its header is not JSON', cause);
   }
-  if (!isRecord(header)) throw corrupt('its header is no JSON object');
+  if (!isRecord(header)) throw corrupt('its header is not a JSON object');
   return header;
 }
 
@@ -124,24 +124,24 @@ function checkEntry(name: string, entry: unknown): void {
     entry.data_offsets.length === 2 &&
     entry.data_offsets.every(natural) &&
     (entry.data_offsets[0] as number) <= (entry.data_offsets[1] as number);
-  if (!sound) throw corrupt(`the header's entry of tensor ${JSON.stringify(name)} is malformed`);
+  if (!sound) throw corrupt(`the header entry of tensor ${JSON.stringify(name)} is malformed`);
 }
 
-/** Tensors must follow each other without gap or overlap; returns where they end. */
+/** Checks that tensors follow each other without gap or overlap. Returns where the last one ends. */
 function checkCoverage(table: TensorTable): number {
   const spans = Object.entries(table).map(([name, { data_offsets: span }]) => ({ name, begin: span[0], end: span[1] }));
   spans.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = 0;
   for (const { name, begin, end } of spans) {
     if (begin !== at)
-      throw corrupt(`tensor ${name} ${begin < at ? 'overlaps the one before' : `leaves a gap of ${begin - at} bytes`}`);
+      throw corrupt(`tensor ${name} ${begin < at ? 'overlaps the tensor before it' : `leaves a gap of ${begin - at} bytes`}`);
     at = end;
   }
   return at;
 }
 
 const FORMATS: readonly (readonly [string, string])[] = [
-  ['PK\x03\x04', 'a zip archive, which is what torch.save and numpy.savez write'],
+  ['PK\x03\x04', 'a zip archive, as torch.save and numpy.savez write'],
   ['\x80\x02', 'a Python pickle'],
   ['\x80\x04', 'a Python pickle'],
   ['\x89HDF', 'an HDF5 file, as Keras writes'],
@@ -157,7 +157,7 @@ function foreign(file: Uint8Array): CheckpointError {
     FORMATS.find(([magic]) => head.startsWith(magic))?.[1] ?? (/^[\t\n\r -~]+$/.test(head) ? 'a text file' : undefined);
   return new CheckpointError(
     'not_a_checkpoint',
-    `this is no checkpoint of Troupe${format === undefined ? ': it does not begin with a safetensors header' : `; it seems to be ${format}`}`,
+    `this is not a checkpoint of Troupe${format === undefined ? ': it does not begin with a safetensors header' : `; it seems to be ${format}`}`,
     'Give a file that Troupe wrote (round-*.safetensors or best.safetensors), or the folder of a run.',
   );
 }

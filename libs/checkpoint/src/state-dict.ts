@@ -1,19 +1,21 @@
 /**
- * The flat parameters as the state dict of a PyTorch module with `lstm = nn.LSTM` (or `gru = nn.GRU`, `rnn = nn.RNN`), `linear = nn.Linear`
- * and, where characters are embedded, `embedding = nn.Embedding`; layer normalisation is `norms = nn.ModuleList(nn.LayerNorm)`, applied to
- * what each layer hands up, which nn.LSTM does not do between its layers: load such a model layer by layer. Two things are kept once here and stand twice there:
- * - The bias of a layer. `bias_ih_l{k}` is ours and `bias_hh_l{k}` zeros, as only their sum counts. The exception is the candidate of a
- *   `gru-reset-after`, whose recurrent bias stands inside the reset gate: its `bias_hn_l{k}` is the last third of `bias_hh_l{k}`.
- * - A tied matrix, which is `embedding.weight` and `linear.weight`.
+ * Converts the flat parameters to and from the state dict of a PyTorch module with `lstm = nn.LSTM` (or `gru = nn.GRU`,
+ * `rnn = nn.RNN`), `linear = nn.Linear` and, with an embedding, `embedding = nn.Embedding`. Layer normalisation is
+ * `norms = nn.ModuleList(nn.LayerNorm)`, applied to the output of each layer. nn.LSTM cannot do that between its layers, so load such a
+ * model layer by layer. PyTorch stores two things twice that Troupe stores once:
+ * - The bias of a layer. `bias_ih_l{k}` is our bias and `bias_hh_l{k}` is zeros, because only their sum matters. The exception is the
+ *   candidate of a `gru-reset-after`, whose recurrent bias is inside the reset gate: its `bias_hn_l{k}` is the last third of
+ *   `bias_hh_l{k}`.
+ * - A tied matrix, stored as `embedding.weight` and as `linear.weight`.
  *
- * PyTorch has no GRU that resets before the product; the tensors of a `gru` are named and shaped as nn.GRU's, and nn.GRU would compute
- * something else with them.
+ * PyTorch has no GRU that resets before the product. The tensors of a `gru` have the names and shapes of nn.GRU, but nn.GRU would
+ * compute something else with them.
  */
 import type { ModelConfig, ParameterLayout } from '@troupe/model';
 import { CheckpointError } from './errors.js';
 import { tensorOf, type Container, type Tensor } from './safetensors.js';
 
-/** The tensors of a flat vector [P], their names behind `prefix`; views of it. */
+/** Views of the tensors in a flat vector [P], each named with `prefix`. */
 export function carve(layout: ParameterLayout, flat: Float32Array, prefix = ''): Tensor[] {
   return layout.tensors.map(({ name, shape, offset, size }) => ({
     name: prefix + name,
@@ -22,14 +24,14 @@ export function carve(layout: ParameterLayout, flat: Float32Array, prefix = ''):
   }));
 }
 
-/** What `carve` took apart. @throws CheckpointError `mismatch`, `corrupt` */
+/** The inverse of `carve`. @throws CheckpointError `mismatch`, `corrupt` */
 export function gather(layout: ParameterLayout, container: Container, prefix: string): Float32Array {
   const flat = new Float32Array(layout.size);
   for (const { name, shape, offset } of layout.tensors) flat.set(tensorOf(container, prefix + name, shape), offset);
   return flat;
 }
 
-/** In the order of PyTorch's state dict. */
+/** The tensors in the order of PyTorch's state dict. */
 export function stateDict({ tied }: ModelConfig, layout: ParameterLayout, parameters: Float32Array): Tensor[] {
   const tensors = carve(layout, parameters);
   const named = new Map(tensors.map((tensor) => [tensor.name, tensor]));
@@ -43,7 +45,7 @@ export function stateDict({ tied }: ModelConfig, layout: ParameterLayout, parame
 }
 
 /**
- * The flat parameters [P]. What PyTorch has trained in `bias_hh_l{k}` goes to where it has the same effect.
+ * The flat parameters [P]. Values that PyTorch has trained in `bias_hh_l{k}` are added where they have the same effect.
  * @throws CheckpointError `mismatch`, `corrupt`
  */
 export function fromStateDict({ tied }: ModelConfig, layout: ParameterLayout, container: Container): Float32Array {
@@ -58,14 +60,14 @@ export function fromStateDict({ tied }: ModelConfig, layout: ParameterLayout, co
     const candidate = specs.get(names.hn);
     const folded = size - (candidate?.size ?? 0);
     if (candidate) parameters.set(second.subarray(folded), candidate.offset);
-    // A zero is not added: -0 + 0 would change a bit.
+    // Zeros are skipped, because -0 + 0 would change a bit.
     for (let i = 0; i < folded; i++) if (second[i] !== 0) parameters[offset + i] += second[i];
   }
   if (tied) checkTie(layout, container);
   return parameters;
 }
 
-/** A layer's biases: `ih` and `hh` as in PyTorch, `hn` ours. Undefined for a tensor that is no bias of a layer. */
+/** The names of a layer's biases: `hh` as in PyTorch, `hn` as in Troupe. Undefined if the tensor is not the bias of a layer. */
 function biasNames(name: string): { readonly hh: string; readonly hn: string } | undefined {
   const [, module, layer] = /^(\w+)\.bias_(?:ih|hn)_(l\d+)$/.exec(name) ?? [];
   return module === undefined ? undefined : { hh: `${module}.bias_hh_${layer}`, hn: `${module}.bias_hn_${layer}` };
@@ -78,7 +80,7 @@ function recurrentBias(bias: Tensor, candidate: Tensor | undefined): Float32Arra
   return values;
 }
 
-/** Bit by bit: what is trained as one matrix must be one. */
+/** Checks that both copies of a tied matrix have the same bits. */
 function checkTie(layout: ParameterLayout, container: Container): void {
   const { shape } = layout.tensors.find(({ name }) => name === 'embedding.weight')!;
   const [embedding, output] = ['embedding.weight', 'linear.weight'].map(

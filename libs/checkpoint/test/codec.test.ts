@@ -5,7 +5,7 @@ import { CheckpointError, FORMAT_VERSION, decodeCheckpoint, encodeCheckpoint, ty
 import { sha256 } from '../src/node/index.js';
 import { MODEL, MODELS, bits, exampleCheckpoint } from './example.js';
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- headers are taken apart and damaged at any depth
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests change headers at any depth
 type Header = Record<string, any>;
 
 const encode = (checkpoint: Checkpoint = exampleCheckpoint()) => encodeCheckpoint(checkpoint, sha256);
@@ -17,7 +17,7 @@ function failure(file: Uint8Array): CheckpointError {
     if (error instanceof CheckpointError) return error;
     throw error;
   }
-  throw new Error('it was read');
+  throw new Error('the file was accepted');
 }
 
 function parts(file: Uint8Array): { header: Header; data: Uint8Array } {
@@ -32,7 +32,7 @@ function assemble(header: unknown, data: Uint8Array): Uint8Array {
   return Buffer.concat([length, json, data]);
 }
 
-/** A checkpoint with its header changed; without `sha256`, so that what lies behind the digest is reached. */
+/** A checkpoint with a changed header, without `sha256`, so that the later checks are reached. */
 function altered(change: (header: Header, data: Uint8Array) => unknown, of = exampleCheckpoint()): Uint8Array {
   const { header, data } = parts(encode(of));
   delete header.__metadata__.sha256;
@@ -48,12 +48,12 @@ function describedAs(change: (description: Header) => unknown, of = exampleCheck
   }, of);
 }
 
-/** With numbers to which half can be added. */
+/** A checkpoint with parameters to which 0.5 can be added. */
 function ordinary(model: ModelConfig): Checkpoint {
   return exampleCheckpoint({ parameters: Float32Array.from({ length: createLayout(model).size }, (_, i) => Math.sin(i)) }, model);
 }
 
-/** A checkpoint of `model` with one number in it changed. */
+/** A checkpoint of `model` with one changed number. */
 function poked(model: ModelConfig, tensor: string, index: number, value: number): Uint8Array {
   return altered((header, data) => {
     const [begin] = header[tensor].data_offsets;
@@ -61,7 +61,7 @@ function poked(model: ModelConfig, tensor: string, index: number, value: number)
   }, ordinary(model));
 }
 
-/** What changed in the parameters: [tensor, index, by how much]. */
+/** The changed parameters: [tensor, index, difference]. */
 function changes(model: ModelConfig, file: Uint8Array): [string, number, number][] {
   const [before, after] = [ordinary(model).parameters, decodeCheckpoint(file, sha256).parameters];
   return createLayout(model).tensors.flatMap(({ name, offset, size }) =>
@@ -75,12 +75,12 @@ const named = ({ cell, embedding = 0, tied = false, layerNorm = false }: ModelCo
   `${cell}${embedding > 0 ? `, embedding ${embedding}` : ''}${tied ? ', tied' : ''}${layerNorm ? ', layer norm' : ''}`;
 
 describe('a checkpoint', () => {
-  it('comes back bit for bit', () => {
+  it('survives encoding and decoding bit for bit', () => {
     const checkpoint = exampleCheckpoint();
     expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
   });
 
-  it('is the same bytes each time it is written, however its objects were put together', () => {
+  it('has the same bytes each time it is written, in whatever order its objects were built', () => {
     const turned = (value: unknown): unknown => {
       if (value instanceof Float32Array) return value.slice();
       if (Array.isArray(value)) return value.map(turned);
@@ -98,7 +98,7 @@ describe('a checkpoint', () => {
     expect(sha256(encode(exampleCheckpoint({ round: 1201 })))).not.toBe(written);
   });
 
-  it('need not say when it was saved, so that the same state is the same bytes at any time', () => {
+  it('may omit when it was saved, so that the same state always gives the same bytes', () => {
     const { savedAt: _, ...timeless } = exampleCheckpoint();
     const read = decodeCheckpoint(encode(timeless), sha256);
     expect(bits(read)).toEqual(bits(timeless));
@@ -107,14 +107,14 @@ describe('a checkpoint', () => {
     expect(failure(describedAs((description) => (description.savedAt = 7))).message).toContain('savedAt');
   });
 
-  it('comes back from bytes at an odd offset', () => {
+  it('can be read from bytes at an odd offset', () => {
     const file = encode();
     const shifted = new Uint8Array(file.length + 3).subarray(3);
     shifted.set(file);
     expect(bits(decodeCheckpoint(shifted, sha256))).toEqual(bits(exampleCheckpoint()));
   });
 
-  it('shares no memory with what was written, nor with what was read', () => {
+  it('shares no memory with the written checkpoint or the read file', () => {
     const checkpoint = exampleCheckpoint();
     const file = encode(checkpoint);
     checkpoint.parameters.fill(0);
@@ -123,7 +123,7 @@ describe('a checkpoint', () => {
     expect(bits(read)).toEqual(bits(exampleCheckpoint()));
   });
 
-  it('has the tensors of a PyTorch module, and data at a multiple of 8 bytes', () => {
+  it('has the tensors of a PyTorch module, and its data at a multiple of 8 bytes', () => {
     const file = encode();
     const { header, data } = parts(file);
     expect((file.length - data.length) % 8).toBe(0);
@@ -145,12 +145,15 @@ describe('a checkpoint', () => {
     expect(data.subarray(begin, end).every((byte) => byte === 0)).toBe(true);
   });
 
-  it.each(MODELS.map((model) => [named(model), model] as const))('of a model %s comes back bit for bit', (_, model) => {
-    const checkpoint = exampleCheckpoint({}, model);
-    expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
-  });
+  it.each(MODELS.map((model) => [named(model), model] as const))(
+    'of a model %s survives encoding and decoding bit for bit',
+    (_, model) => {
+      const checkpoint = exampleCheckpoint({}, model);
+      expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
+    },
+  );
 
-  it.each(['gru', 'gru-reset-after'] as const)("of a %s has the tensors of PyTorch's nn.GRU, and no others", (cell) => {
+  it.each(['gru', 'gru-reset-after'] as const)("of a %s has exactly the tensors of PyTorch's nn.GRU", (cell) => {
     const { header } = parts(encode(exampleCheckpoint({}, { ...MODEL, cell, embedding: 3, tied: true })));
     const model = Object.entries(header).filter(([name]) => !/^(optimizer\.|__metadata__)/.test(name));
     const layer = (k: number): [string, number[]][] => [
@@ -187,7 +190,7 @@ describe('a checkpoint', () => {
     ['gru', 4, 'gru.bias_ih_l0', 4],
     ['gru', 7, 'gru.bias_ih_l0', 7],
     ['gru-reset-after', 4, 'gru.bias_ih_l0', 4],
-  ])('of a %s adds what PyTorch has trained in bias_hh[%i] to %s[%i]', (cell, index, tensor, at) => {
+  ])('of a %s adds the bias that PyTorch has trained in bias_hh[%i] to %s[%i]', (cell, index, tensor, at) => {
     const model = { ...MODEL, cell };
     const module = tensor.split('.')[0];
     const [change, ...others] = changes(model, poked(model, `${module}.bias_hh_l0`, index, 0.5));
@@ -196,7 +199,7 @@ describe('a checkpoint', () => {
     expect(change[2]).toBeCloseTo(0.5, 6);
   });
 
-  it("of a gru-reset-after takes the candidate's recurrent bias from where PyTorch has trained it", () => {
+  it("of a gru-reset-after reads the candidate's recurrent bias from bias_hh", () => {
     const model: ModelConfig = { ...MODEL, cell: 'gru-reset-after' };
     const file = poked(model, 'gru.bias_hh_l0', 7, 42);
     expect(changes(model, file).map(([name, i]) => [name, i])).toEqual([['gru.bias_hn_l0', 1]]);
@@ -204,7 +207,7 @@ describe('a checkpoint', () => {
     expect(decodeCheckpoint(file, sha256).parameters[offset + 1]).toBe(42);
   });
 
-  it.each(['linear.weight', 'embedding.weight'])('with tied weights is refused when %s is changed alone', (tensor) => {
+  it.each(['linear.weight', 'embedding.weight'])('with tied weights is refused if only %s was changed', (tensor) => {
     const file = poked({ ...MODEL, cell: 'gru', embedding: 3, tied: true }, tensor, 4, 42);
     expect(failure(file)).toMatchObject({
       code: 'mismatch',
@@ -213,7 +216,7 @@ describe('a checkpoint', () => {
     });
   });
 
-  it('of format version 1, which knew LSTMs alone, is read', () => {
+  it('of format version 1, which had only LSTMs, can be read', () => {
     expect(MODEL).toEqual({ cell: 'lstm', layers: 2, hidden: 3, vocabulary: 5 });
     expect(
       bits(
@@ -231,17 +234,17 @@ describe('a checkpoint', () => {
       'an optimizer slot of another length',
       { optimizer: { slots: [{ name: 'momentum', values: new Float32Array(1) }], scalars: [] } },
     ],
-    ['a scalar that JSON cannot carry', { optimizer: { slots: [], scalars: [{ name: 'x', value: Number.NaN }] } }],
+    ['a scalar that JSON cannot represent', { optimizer: { slots: [], scalars: [{ name: 'x', value: Number.NaN }] } }],
     ['fewer cursors than states', { cursors: [0] }],
     ['a vocabulary of another size', { vocabulary: ['a', 'b'] }],
-    ['a character twice', { vocabulary: ['a', 'b', 'c', 'd', 'a'] }],
+    ['a duplicate character', { vocabulary: ['a', 'b', 'c', 'd', 'a'] }],
   ])('is not written with %s', (_, change) => {
     expect(() => encode(exampleCheckpoint(change))).toThrow(expect.objectContaining({ code: 'mismatch' }));
   });
 });
 
 describe('a damaged checkpoint', () => {
-  it('is found at every length it can be cut to', () => {
+  it('is detected at every truncated length', () => {
     const file = encode();
     for (let length = 0; length < file.length; length += length < 64 ? 1 : 97) {
       const error = failure(file.subarray(0, length));
@@ -250,7 +253,7 @@ describe('a damaged checkpoint', () => {
     }
   });
 
-  it('is found wherever a bit flips that matters', () => {
+  it('is detected wherever a relevant bit flips', () => {
     const file = encode();
     const whole = bits(exampleCheckpoint());
     let found = 0;
@@ -258,7 +261,7 @@ describe('a damaged checkpoint', () => {
       const flipped = file.slice();
       flipped[at] ^= 1 << (at % 8);
       try {
-        // A flip in the word "format" or in the padding changes nothing that is read.
+        // A flip in the word "format" or in the padding changes nothing that the reader uses.
         expect(bits(decodeCheckpoint(flipped, sha256)), `byte ${at}`).toEqual(whole);
       } catch (error) {
         if (!(error instanceof CheckpointError)) throw error;
@@ -268,7 +271,7 @@ describe('a damaged checkpoint', () => {
     expect(found).toBeGreaterThan(0.98 * Math.floor(file.length / 13));
   });
 
-  it('is found when tensors trade places', () => {
+  it('is detected when tensors are swapped', () => {
     const { header, data } = parts(encode());
     const [first, second] = ['optimizer.first_moment.linear.bias', 'optimizer.second_moment.linear.bias'];
     [header[first], header[second]] = [header[second], header[first]];
@@ -279,11 +282,11 @@ describe('a damaged checkpoint', () => {
     ['an overlap', (header) => (header['linear.bias'].data_offsets[0] -= 4), 'overlaps'],
     ['a gap', (header) => (header['linear.bias'].data_offsets[0] += 4), 'gap of 4 bytes'],
     ['an offset out of range', (header) => (header['linear.bias'].data_offsets[1] = -1), 'malformed'],
-    ['offsets the wrong way round', (header) => header['linear.bias'].data_offsets.reverse(), 'malformed'],
+    ['reversed offsets', (header) => header['linear.bias'].data_offsets.reverse(), 'malformed'],
     ['a fractional shape', (header) => (header['linear.bias'].shape = [2.5]), 'malformed'],
     ['an entry that is null', (header) => (header['linear.bias'] = null), 'malformed'],
     ['metadata that is a list', (header) => (header.__metadata__ = []), 'metadata'],
-    ['a description that is no JSON', (header) => (header.__metadata__.troupe = '{'), 'metadata'],
+    ['a description that is not JSON', (header) => (header.__metadata__.troupe = '{'), 'metadata'],
   ])('with %s is refused', (_, change, message) => {
     expect(failure(altered(change))).toMatchObject({ code: 'corrupt', message: expect.stringContaining(message) });
   });
@@ -319,26 +322,26 @@ describe('a file that does not fit its own model', () => {
     ['an absurd number of layers', describedAs((d) => (d.model.layers = 1 << 24)), 'layers'],
     ['an absurd hidden size', describedAs((d) => (d.model.hidden = 1 << 24)), 'parameters'],
     ['an absurd number of streams', describedAs((d) => (d.streams = 2 ** 50)), 'streams.h'],
-    ['a cell nobody knows', describedAs((d) => (d.model.cell = 'xlstm')), 'model'],
+    ['an unknown cell', describedAs((d) => (d.model.cell = 'xlstm')), 'model'],
     ['a negative embedding', describedAs((d) => (d.model.embedding = -1)), 'model'],
     ['a tied embedding of another size', describedAs((d) => Object.assign(d.model, { embedding: 2, tied: true })), 'model'],
-    ['a dropout of everything', describedAs((d) => (d.model.dropout = 1)), 'model'],
-    ['an embedding that is not there', describedAs((d) => (d.model.embedding = 2)), 'embedding.weight'],
+    ['a dropout of 1', describedAs((d) => (d.model.dropout = 1)), 'model'],
+    ['a missing embedding', describedAs((d) => (d.model.embedding = 2)), 'embedding.weight'],
     ['a format version of 0', describedAs((d) => (d.formatVersion = 0)), 'formatVersion'],
     ['a cell with other tensors', describedAs((d) => (d.model.cell = 'rnn-relu')), 'rnn.weight_ih_l0'],
     ['a negative round', describedAs((d) => (d.round = -1)), 'round'],
-    ['cursors that are no numbers', describedAs((d) => (d.cursors = ['0', '1', '2', '3'])), 'cursors'],
+    ['cursors that are text', describedAs((d) => (d.cursors = ['0', '1', '2', '3'])), 'cursors'],
     ['fewer cursors', describedAs((d) => d.cursors.pop()), 'streamStates'],
     ['a vocabulary of another size', describedAs((d) => d.vocabulary.pop()), 'vocabulary'],
     ['no corpus', describedAs((d) => delete d.corpus), 'corpus'],
     ['a scalar that is null', describedAs((d) => (d.optimizer.scalars[0].value = null)), 'optimizer'],
-    ['a slot that has no tensors', describedAs((d) => d.optimizer.slots.push('third_moment')), 'optimizer.third_moment'],
+    ['a slot without tensors', describedAs((d) => d.optimizer.slots.push('third_moment')), 'optimizer.third_moment'],
     ['a description that is a number', altered((header) => (header.__metadata__.troupe = '3')), 'metadata'],
-  ])('is refused for %s', (_, file, message) => {
+  ])('is refused because of %s', (_, file, message) => {
     expect(failure(file)).toMatchObject({ code: 'mismatch', message: expect.stringContaining(message) });
   });
 
-  it('is refused when a tensor has fewer bytes than its shape', () => {
+  it('is refused if a tensor has fewer bytes than its shape needs', () => {
     const file = altered((header) => {
       header['linear.bias'].data_offsets[1] -= 4;
       const next = Object.values(header).find((entry) => entry.data_offsets?.[0] === header['linear.bias'].data_offsets[1] + 4);
@@ -347,7 +350,7 @@ describe('a file that does not fit its own model', () => {
     expect(failure(file)).toMatchObject({ code: 'corrupt', message: expect.stringMatching(/has \d+ bytes instead of/) });
   });
 
-  it('is refused before an absurd tensor is allocated', () => {
+  it('is refused before a huge tensor is allocated', () => {
     const streams = 2 ** 40;
     const file = altered((header) => {
       const description = JSON.parse(header.__metadata__.troupe);
@@ -357,7 +360,7 @@ describe('a file that does not fit its own model', () => {
     expect(failure(file)).toMatchObject({ code: 'corrupt', message: expect.stringContaining('streams.h') });
   });
 
-  it('of a newer format names both versions', () => {
+  it('of a newer format is refused with both versions named', () => {
     const error = failure(describedAs((d) => (d.formatVersion = FORMAT_VERSION + 1)));
     expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 3.*up to 2/) });
   });
@@ -372,11 +375,11 @@ describe('a foreign file', () => {
     ['JSON', Buffer.from('{"a": 1, "b": [1, 2, 3]}'), 'JSON'],
     ['noise', Buffer.alloc(64, 0xfe), 'does not begin with a safetensors header'],
     ['zeros', Buffer.alloc(64), 'does not begin with a safetensors header'],
-  ])('such as %s is named', (_, file, message) => {
+  ])('of the kind %s is recognised', (_, file, message) => {
     expect(failure(file)).toMatchObject({ code: 'not_a_checkpoint', message: expect.stringContaining(message) });
   });
 
-  it('of safetensors without our metadata is named so', () => {
+  it('of safetensors without the metadata of Troupe is named as such', () => {
     const other = assemble({ 'bert.embeddings': { dtype: 'F32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4));
     expect(failure(other)).toMatchObject({ code: 'not_a_checkpoint', message: expect.stringContaining('bert.embeddings') });
     expect(failure(assemble({}, new Uint8Array()))).toMatchObject({ code: 'not_a_checkpoint' });
@@ -387,7 +390,7 @@ describe('a foreign file', () => {
     ['gru', 'GRU'],
     ['gru-reset-after', 'GRU'],
     ['rnn-tanh', 'RNN'],
-  ] as const)('of safetensors with the tensors of a character %s says what is missing', (cell, name) => {
+  ] as const)('of safetensors with the tensors of a character %s is refused with what is missing', (cell, name) => {
     const file = altered(
       (header) => {
         delete header.__metadata__;
@@ -425,7 +428,7 @@ print(json.dumps(out))
 `;
 
 describe('a second reader', () => {
-  it.skipIf(!hasNumpy)('in Python finds every tensor where the header says', () => {
+  it.skipIf(!hasNumpy)('in Python finds every tensor at the offset in the header', () => {
     const checkpoint = exampleCheckpoint();
     const output = execFileSync(python, ['-c', READER], { input: encode(checkpoint) });
     const read: Header = JSON.parse(output.toString());

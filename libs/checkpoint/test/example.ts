@@ -4,14 +4,14 @@ import type { Checkpoint } from '../src/index.js';
 export const MODEL: ModelConfig = { cell: 'lstm', layers: 2, hidden: 3, vocabulary: 5 };
 const STREAMS = 4;
 
-/** Every cell, with characters one-hot, embedded and tied. */
+/** Every cell with one-hot, embedded and tied characters. */
 export const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
   { ...MODEL, cell },
   { ...MODEL, cell, embedding: 2, dropout: 0.25 },
   { ...MODEL, cell, embedding: 3, tied: true, layerNorm: true },
 ]);
 
-/** Every bit pattern counts: negative zero, subnormals, NaN and infinities among ordinary numbers. */
+/** Ordinary numbers mixed with negative zero, a subnormal, NaN, infinity and the largest float32. */
 function awkwardFloats(length: number, seed: number): Float32Array {
   const special = [-0, 1e-45, Number.NaN, Number.POSITIVE_INFINITY, 3.4028234663852886e38];
   return Float32Array.from({ length }, (_, i) => special[i % 11] ?? Math.sin(seed + i));
@@ -48,7 +48,7 @@ export function exampleCheckpoint(change: Partial<Checkpoint> = {}, model: Model
   };
 }
 
-/** What to compare: float arrays as the bytes they are. */
+/** A checkpoint for comparison, with float arrays as their bytes. */
 export function bits(checkpoint: Checkpoint): unknown {
   const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex');
   return {

@@ -20,14 +20,14 @@ const write = (round: number, best = false) => writeCheckpoint(folder, exampleCh
 const files = async () => (await readdir(folder)).sort();
 
 describe('writeCheckpoint', () => {
-  it('makes the folder, names the file by its round, and what is read is what was written', async () => {
+  it('creates the folder, names the file by its round, and can read it back', async () => {
     const written = await write(1200);
     expect(written).toMatchObject({ path: join(folder, 'round-00001200.safetensors'), bytes: (await stat(written.path)).size });
     expect(await files()).toEqual(['round-00001200.safetensors']);
     expect(bits((await readCheckpoint(written.path)).checkpoint)).toEqual(bits(exampleCheckpoint()));
   });
 
-  it('takes the arrays as they are at the call, whatever training does to them meanwhile', async () => {
+  it('writes the arrays as they are at the call, even if training changes them meanwhile', async () => {
     const checkpoint = exampleCheckpoint();
     const writing = writeCheckpoint(folder, checkpoint);
     checkpoint.parameters.fill(7);
@@ -35,7 +35,7 @@ describe('writeCheckpoint', () => {
     expect(bits((await readCheckpoint(path)).checkpoint)).toEqual(bits(exampleCheckpoint()));
   });
 
-  it('keeps the best one under its own name until a better one comes', async () => {
+  it('keeps the best checkpoint under its own name until a better one is written', async () => {
     expect((await write(100, true)).bestPath).toBe(join(folder, 'best.safetensors'));
     await write(200);
     expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(100);
@@ -50,7 +50,7 @@ describe('writeCheckpoint', () => {
     ]);
   });
 
-  it('clears away what a process killed before the rename left behind', async () => {
+  it('removes the temporary file of a process that was killed before the rename', async () => {
     await write(100);
     await writeFile(join(folder, '.round-00000200.safetensors.tmp-12345'), 'half a checkpoint');
     expect((await latestCheckpoint(folder))?.checkpoint.round).toBe(100);
@@ -58,7 +58,7 @@ describe('writeCheckpoint', () => {
     expect(await files()).toEqual(['round-00000100.safetensors', 'round-00000300.safetensors']);
   });
 
-  it('torn off anywhere before the rename is never taken for a checkpoint, and is gone at the next start', async () => {
+  it('never reads a temporary file cut at any length as a checkpoint, and removes it at the next start', async () => {
     const whole = await readFile((await write(200)).path);
     for (let twentieth = 0; twentieth <= 20; twentieth++) {
       const torn = whole.subarray(0, Math.round((whole.length * twentieth) / 20));
@@ -71,7 +71,7 @@ describe('writeCheckpoint', () => {
     }
   });
 
-  it('torn off anywhere under its own name, as a careless copy leaves it, is passed over with a warning', async () => {
+  it('skips a checkpoint cut at any length, as by an interrupted copy, with a warning', async () => {
     const { path } = await write(200);
     const whole = await readFile(path);
     await write(100);
@@ -83,15 +83,15 @@ describe('writeCheckpoint', () => {
     }
   });
 
-  it('says so when a part of the path is a file', async () => {
+  it('reports a path that leads through a file', async () => {
     await writeFile(join(base, 'runs'), '');
     await expect(write(1)).rejects.toMatchObject({ code: 'cannot_write', remedy: expect.stringContaining('--out') });
   });
 
-  it.skipIf(!existsSync('/dev/full'))('on a full disk says so, leaves nothing, and keeps the file of before', async () => {
+  it.skipIf(!existsSync('/dev/full'))('reports a full disk, leaves no temporary file, and keeps the previous file', async () => {
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, 'x'), 'before');
-    // Whatever is written to /dev/full fails as on a full disk.
+    // Every write to /dev/full fails as on a full disk.
     await symlink('/dev/full', join(folder, `.x.tmp-${process.pid}`));
     await expect(writeWhole(folder, 'x', Buffer.from('after'))).rejects.toMatchObject({
       code: 'cannot_write',
@@ -103,14 +103,14 @@ describe('writeCheckpoint', () => {
 });
 
 describe('latestCheckpoint', () => {
-  it('finds the highest round, by number and not by spelling', async () => {
+  it('finds the highest round by number, not by name', async () => {
     await write(100_000_000);
     await write(99_999_999);
     const latest = await latestCheckpoint(folder);
     expect(latest).toMatchObject({ checkpoint: { round: 100_000_000 }, warnings: [] });
   });
 
-  it('passes over a damaged newest for the one before, and says so', async () => {
+  it('skips a damaged newest checkpoint with a warning and takes the one before it', async () => {
     await write(100);
     const { path, bytes } = await write(200);
     await truncate(path, bytes - 10);
@@ -119,12 +119,12 @@ describe('latestCheckpoint', () => {
     expect(latest?.warnings).toMatchObject([{ code: 'truncated', message: expect.stringContaining(path) }]);
   });
 
-  it('falls back to the best one when every other is damaged', async () => {
+  it('falls back to the best checkpoint if all others are damaged', async () => {
     await write(100, true);
     const { path } = await write(200);
     await writeFile(join(folder, 'round-00000100.safetensors'), 'x');
     await writeFile(path, 'x');
-    // Writing in place damaged the best one as well, where it is a link to the same file.
+    // If best.safetensors is a link to the same file, writing in place has damaged it too.
     await rm(join(folder, 'best.safetensors'));
     await expect(latestCheckpoint(folder)).rejects.toMatchObject({ code: 'truncated', message: expect.stringContaining(path) });
     await write(300, true);
@@ -132,7 +132,7 @@ describe('latestCheckpoint', () => {
     expect(await latestCheckpoint(folder)).toMatchObject({ checkpoint: { round: 300 }, warnings: [{}, {}] });
   });
 
-  it('does not go back to an older one when a newer Troupe wrote the newest', async () => {
+  it('does not fall back to an older checkpoint if a newer Troupe wrote the newest one', async () => {
     await write(100);
     const { path } = await write(200);
     const text = (await readFile(path)).toString('latin1').replace(/\\"formatVersion\\":\d/, '\\"formatVersion\\":9');
@@ -140,7 +140,7 @@ describe('latestCheckpoint', () => {
     await expect(latestCheckpoint(folder)).rejects.toMatchObject({ code: 'unsupported_version' });
   });
 
-  it('is undefined where there is none', async () => {
+  it('is undefined if there is none', async () => {
     expect(await latestCheckpoint(folder)).toBeUndefined();
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, 'notes.txt'), '');
@@ -149,7 +149,7 @@ describe('latestCheckpoint', () => {
 });
 
 describe('readCheckpoint', () => {
-  it("takes a folder's latest, or its best when asked", async () => {
+  it("reads a folder's latest checkpoint, or its best on request", async () => {
     await write(100, true);
     await write(200);
     expect((await readCheckpoint(folder)).checkpoint.round).toBe(200);
@@ -158,13 +158,13 @@ describe('readCheckpoint', () => {
     expect((await readCheckpoint(folder, { prefer: 'best' })).checkpoint.round).toBe(200);
   });
 
-  it('names what is not there', async () => {
+  it('names a missing file or folder', async () => {
     await expect(readCheckpoint(join(folder, 'x'))).rejects.toMatchObject({ code: 'not_found' });
     await mkdir(folder, { recursive: true });
     await expect(readCheckpoint(folder)).rejects.toMatchObject({ code: 'not_found', message: expect.stringContaining(folder) });
   });
 
-  it('puts the path before what is wrong with a file', async () => {
+  it('puts the path of the file before the error', async () => {
     const path = join(base, 'poem.txt');
     await writeFile(path, 'Rough winds do shake the darling buds of May');
     await expect(readCheckpoint(path)).rejects.toMatchObject({
@@ -175,7 +175,7 @@ describe('readCheckpoint', () => {
 });
 
 describe('pruneCheckpoints', () => {
-  it('keeps the newest and the best, and other files', async () => {
+  it('keeps the newest, the best, and other files', async () => {
     await write(100, true);
     for (const round of [200, 300, 400]) await write(round);
     await writeFile(join(folder, 'notes.txt'), '');
@@ -185,7 +185,7 @@ describe('pruneCheckpoints', () => {
     expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(100);
   });
 
-  it('never removes the last one', async () => {
+  it('never removes the last checkpoint', async () => {
     await write(100);
     expect(await pruneCheckpoints(folder, 0)).toEqual([]);
   });

@@ -1,4 +1,4 @@
-/** Files that are there whole or not at all, also after a crash or a power cut. */
+/** Writes files completely or not at all, even if the process crashes or the power fails. */
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -10,7 +10,7 @@ function temporaryPath(folder: string, name: string): string {
   return join(folder, `.${name}.tmp-${process.pid}`);
 }
 
-/** Temporary file, fsync, rename, fsync of the folder. @throws CheckpointError `cannot_write`; the temporary file is gone then */
+/** Writes a temporary file, syncs it, renames it and syncs the folder. @throws CheckpointError `cannot_write`, after removing the temporary file */
 export async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, name);
   const temporary = temporaryPath(folder, name);
@@ -31,7 +31,7 @@ export async function writeWhole(folder: string, name: string, bytes: Uint8Array
   return path;
 }
 
-/** A second name for a file: a hard link, or a copy where the file system has none. Replaces what has that name. */
+/** Gives a file a second name: a hard link, or a copy if the file system has no links. Replaces an existing file of that name. */
 export async function writeAlias(path: string, alias: string): Promise<string> {
   const folder = dirname(path);
   const target = join(folder, alias);
@@ -40,7 +40,7 @@ export async function writeAlias(path: string, alias: string): Promise<string> {
     await rm(temporary, { force: true });
     await link(path, temporary).catch(() => copyWhole(path, temporary));
     await rename(temporary, target);
-    // Renaming one link of a file onto another link of the same file leaves both.
+    // If both names are links to the same file, rename() leaves both.
     await rm(temporary, { force: true });
     await syncFolder(folder);
   } catch (cause) {
@@ -61,7 +61,7 @@ async function copyWhole(from: string, to: string): Promise<void> {
 }
 
 /**
- * Makes the folder, and removes temporary files that a killed process left in it; for the one process that writes there, at its start.
+ * Creates the folder and removes temporary files that a killed process left in it. Only the one process that writes there may call it.
  * @throws CheckpointError `cannot_write`
  */
 export async function prepareFolder(folder: string): Promise<void> {
@@ -74,12 +74,12 @@ export async function prepareFolder(folder: string): Promise<void> {
   }
 }
 
-/** Makes new folders last, from `folder` up to the `first` that was made. */
+/** Syncs new folders, from `folder` up to `first`, the first one that was created. */
 async function syncParents(folder: string, first: string): Promise<void> {
   for (let made = folder; made.startsWith(first); made = dirname(made)) await syncFolder(dirname(made));
 }
 
-/** Makes a rename last. Windows has no such thing. */
+/** Makes a rename durable. Windows cannot sync a folder. */
 async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
@@ -90,16 +90,16 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** For use while another error is on its way up, which says more than this one would. */
+/** Ignores errors: it is called while a more important error propagates. */
 async function removeQuietly(path: string): Promise<void> {
   await rm(path, { force: true }).catch(() => undefined);
 }
 
 const REMEDIES: Readonly<Record<string, string>> = {
-  ENOSPC: 'The disk is full: make room, or choose another folder with --out.',
-  EDQUOT: 'Your disk quota is used up: make room, or choose another folder with --out.',
-  EACCES: 'You may not write there: change its permissions, or choose another folder with --out.',
-  EPERM: 'You may not write there: change its permissions, or choose another folder with --out.',
+  ENOSPC: 'The disk is full: free some space, or choose another folder with --out.',
+  EDQUOT: 'Your disk quota is used up: free some space, or choose another folder with --out.',
+  EACCES: 'You may not write there: change the permissions, or choose another folder with --out.',
+  EPERM: 'You may not write there: change the permissions, or choose another folder with --out.',
   EROFS: 'That file system is read-only: choose another folder with --out.',
   ENOTDIR: 'A part of that path is a file, not a folder: choose another folder with --out.',
   EEXIST: 'A file of that name is in the way: choose another folder with --out.',
@@ -107,6 +107,6 @@ const REMEDIES: Readonly<Record<string, string>> = {
 
 export function cannotWrite(path: string, cause: unknown): CheckpointError {
   const { code = '', message } = cause as NodeJS.ErrnoException;
-  const remedy = REMEDIES[code] ?? 'Choose another folder with --out, or look into what the system says.';
+  const remedy = REMEDIES[code] ?? 'Fix what the system reports, or choose another folder with --out.';
   return new CheckpointError('cannot_write', `cannot write ${path}: ${message}`, remedy, { cause });
 }

@@ -9,13 +9,13 @@ import { cannotWrite, prepareFolder, writeAlias, writeWhole } from './files.js';
 export const BEST = 'best.safetensors';
 const ROUND = /^round-(\d{8,})\.safetensors$/;
 
-/** Damage to one file, which says nothing about the file before it. */
+/** Errors that concern one file only: an older file may still be good. */
 const DAMAGE: readonly CheckpointErrorCode[] = ['truncated', 'corrupt', 'not_a_checkpoint', 'mismatch'];
 
 export interface StoredCheckpoint {
   readonly path: string;
   readonly checkpoint: Checkpoint;
-  /** Newer or better files that could not be used, and why. */
+  /** Why newer or better files could not be used. */
   readonly warnings: readonly CheckpointError[];
   /** The paths of those files, in the same order. */
   readonly damaged: readonly string[];
@@ -24,7 +24,7 @@ export interface StoredCheckpoint {
 export interface WrittenCheckpoint {
   readonly path: string;
   readonly bytes: number;
-  /** Where the best one is, when this is it. */
+  /** Path of the best checkpoint, if this is the best one. */
   readonly bestPath?: string;
 }
 
@@ -39,9 +39,9 @@ export function checkpointName(round: number): string {
 }
 
 /**
- * Writes `round-<round>.safetensors` into `folder`, which is created when missing, and with `best` gives it the name
- * `best.safetensors` as well. A crash at any moment leaves the files of before whole. The checkpoint's arrays are copied
- * before the first await, so training may go on meanwhile; calls for one folder must not overlap.
+ * Writes `round-<round>.safetensors` into `folder`, which is created if missing. With `best` the file gets the second name
+ * `best.safetensors`. A crash at any moment leaves the earlier files complete. The checkpoint's arrays are copied before the first
+ * await, so training may continue in the meantime. Calls for the same folder must not overlap.
  * @throws CheckpointError `cannot_write`, `mismatch`
  */
 export async function writeCheckpoint(
@@ -57,8 +57,8 @@ export async function writeCheckpoint(
 }
 
 /**
- * The checkpoint in a file, or a folder's latest (`prefer: 'best'`: its best, else its latest).
- * @throws CheckpointError `not_found`, `cannot_read`, and all that decodeCheckpoint throws, the path in the message
+ * The checkpoint in a file, or the latest in a folder. With `prefer: 'best'`: the best in the folder, or else the latest.
+ * @throws CheckpointError `not_found`, `cannot_read`, and what decodeCheckpoint throws, with the path in the message
  */
 export async function readCheckpoint(
   path: string,
@@ -71,21 +71,20 @@ export async function readCheckpoint(
   throw new CheckpointError(
     'not_found',
     `there is no checkpoint in ${path}`,
-    'Give the folder of a run (--out of troupe train) or a file in it.',
+    'Give the folder of a run (--out of troupe train), or a file in it.',
   );
 }
 
 /**
- * The newest checkpoint in a folder that can be read; undefined when there is none, or no folder. A damaged one is passed over
- * for the one before, with a warning.
- * @throws CheckpointError the newest one's error when none can be read; `unsupported_version` and `cannot_read` at once,
- *   because going on from an older one would lose what the newer one holds
+ * The newest readable checkpoint in a folder, or undefined if there is none or no folder. A damaged file is skipped with a warning.
+ * @throws CheckpointError the error of the newest file if none can be read; `unsupported_version` and `cannot_read` immediately,
+ *   because continuing from an older file would lose the newer one's work
  */
 export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
   return firstReadable(folder, await checkpointNames(folder, 'latest'));
 }
 
-/** Removes all but the newest `keep` (at least 1) checkpoints; never the best one. Returns the paths removed. */
+/** Removes all checkpoints except the newest `keep` (at least 1) and the best. Returns the removed paths. */
 export async function pruneCheckpoints(folder: string, keep: number): Promise<string[]> {
   const rounds = (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST);
   const paths = rounds.slice(Math.max(1, keep)).map((name) => join(folder, name));
@@ -93,10 +92,10 @@ export async function pruneCheckpoints(folder: string, keep: number): Promise<st
   return paths;
 }
 
-/** The best first or last, the rounds from the newest to the oldest. */
+/** File names: rounds from newest to oldest, and the best one before or after them. */
 async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promise<string[]> {
   const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
-    // A path below a file is as empty as one that does not exist; whoever writes there is told.
+    // A path below a file counts as missing here. Writing there reports the error.
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return [];
     throw cannotRead(folder, cause);
   });
@@ -136,7 +135,7 @@ async function readFileAt(path: string): Promise<Checkpoint> {
 function cannotRead(path: string, cause: unknown): CheckpointError {
   const { code, message } = cause as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    const remedy = 'Give the folder of a run (--out of troupe train) or a file in it.';
+    const remedy = 'Give the folder of a run (--out of troupe train), or a file in it.';
     return new CheckpointError('not_found', `there is no ${path}`, remedy, { cause });
   }
   return new CheckpointError('cannot_read', `cannot read ${path}: ${message}`, 'Check its permissions and the disk.', { cause });
