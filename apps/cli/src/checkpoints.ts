@@ -5,12 +5,12 @@ import { CliError, complaintOf } from './errors.js';
 import type { Shell } from './shell.js';
 import { styleFor } from './terminal/style.js';
 
-/** Where runs go unless `--out` says otherwise. */
+/** Parent folder of runs without `--out`. */
 const RUNS = 'runs';
 
 /**
- * The checkpoint at `given`: a file, a run's folder (its best), or by default the best of the newest run. Says on standard error when a
- * damaged file had to be passed over.
+ * The checkpoint at `given`: a file, or the best in the folder of a run; by default the best of the newest run. Prints a note for each
+ * damaged file that it skips.
  * @throws CheckpointError, CliError `no_checkpoint`
  */
 export async function openCheckpoint(shell: Shell, given: string | undefined): Promise<StoredCheckpoint> {
@@ -35,6 +35,6 @@ async function newestRun(program: string): Promise<string> {
   throw new CliError(
     'no_checkpoint',
     `There is no run in ${path.resolve(RUNS)}.`,
-    `Train one first (${program} train), or say where it is with --checkpoint.`,
+    `Train one first (${program} train), or give its path with --checkpoint.`,
   );
 }

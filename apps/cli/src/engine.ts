@@ -1,4 +1,4 @@
-/** Engines as commands open them; loaded only where one is needed, since the help of a command need not wait for kernels. */
+/** Opens engines for commands. Commands import it only when they compute, so that their help need not load the kernels. */
 import type { EngineChoice } from '@troupe/engines';
 import { openEngine, probeEngines } from '@troupe/engines/node';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
@@ -6,8 +6,8 @@ import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 export { probeEngines };
 
 /**
- * An engine that takes the same variant every time, so that a seed gives the same text and a checkpoint the same loss to the last bit;
- * only `auto` measures.
+ * An engine with the same variant every time, so that a seed always gives the same text and a checkpoint the same loss, to the last
+ * bit. Only `auto` measures.
  * @throws EngineError
  */
 export function openSteadyEngine(choice: EngineChoice, model: ModelConfig, limits: EngineLimits): Promise<Engine> {
@@ -15,7 +15,7 @@ export function openSteadyEngine(choice: EngineChoice, model: ModelConfig, limit
 }
 
 /**
- * The fastest variant of an engine, on several threads where more than one is asked for.
+ * The fastest variant of an engine, with `threads` threads if more than one.
  * @throws EngineError
  */
 export function openFastEngine(

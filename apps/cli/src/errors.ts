@@ -1,4 +1,4 @@
-/** What the command line itself finds wrong. Usage errors end with exit code 2, all others with 1. */
+/** An error of the command line itself. The exit code is 2 for usage errors and 1 for all others. */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly code: 'usage' | 'not_built' | 'coordinator_failed' | 'no_workers' | 'killed' | 'no_checkpoint';
@@ -10,21 +10,21 @@ export class CliError extends Error {
   }
 }
 
-/** An error as a person and a program are told of it. */
+/** An error as users and programs see it. */
 export interface Complaint {
   readonly code: string;
   readonly message: string;
   readonly remedy: string;
 }
 
-/** Any thrown value or `error` event as a complaint; what has no `code` and `remedy` is a fault of Troupe itself. */
+/** Any thrown value or `error` event as a complaint. A value without `code` and `remedy` is a bug in Troupe. */
 export function complaintOf(error: unknown): Complaint {
   const { code, message, remedy } = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as Partial<
     Record<keyof Complaint, unknown>
   >;
   return {
     code: typeof code === 'string' ? code : 'internal',
-    message: typeof message === 'string' && message !== '' ? message : 'something failed without saying what',
-    remedy: typeof remedy === 'string' ? remedy : 'Set TROUPE_DEBUG=1 and run it again to see where it comes from.',
+    message: typeof message === 'string' && message !== '' ? message : 'something failed without a message',
+    remedy: typeof remedy === 'string' ? remedy : 'Run it again with TROUPE_DEBUG=1 to see the stack trace.',
   };
 }

@@ -14,8 +14,8 @@ import { writeComplaint } from './terminal/complaint.js';
 const USAGE_EXIT = 2;
 
 /**
- * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved), 1 error, 2 usage; a command that
- * hands over to another app ends with the code of that app. Never rejects.
+ * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved), 1 error, 2 usage error. A command
+ * that runs another app ends with the code of that app. Never rejects.
  */
 export async function main(argv: readonly string[], shell: Shell = processShell()): Promise<number> {
   let exitCode = 0;
@@ -32,13 +32,11 @@ export async function main(argv: readonly string[], shell: Shell = processShell(
 
 function createProgram(shell: Shell, ended: (exitCode: number) => void): Command {
   const program = new Command('troupe')
-    .description(
-      'Trains character-level recurrent networks together: a coordinator, workers on this and other machines, one model.',
-    )
+    .description('Trains one character-level recurrent network on many machines: a coordinator, and workers here and elsewhere.')
     .version(version(), '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
-    .showHelpAfterError('Type the command with --help for what it takes.')
+    .showHelpAfterError('Run the command with --help to see its options.')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => shell.stdout.write(text),

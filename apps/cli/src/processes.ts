@@ -5,14 +5,14 @@ import { createInterface } from 'node:readline';
 import { CliError } from './errors.js';
 import type { Shell, StopSignal } from './shell.js';
 
-/** Lines of standard error kept for the case that the process fails. */
+/** Lines of standard error to keep in case the process fails. */
 const TAIL_LINES = 12;
 const MINUTE_MS = 60_000;
 const LONGEST_DELAY_MS = 10_000;
 const RESTARTS_A_MINUTE = 5;
 
 export interface Exit {
-  /** As a shell has it: 128 + signal number for a process ended by a signal. */
+  /** The exit code; 128 + signal number if a signal ended the process, as in a shell. */
   readonly code: number;
   /** "exit code 1", "signal SIGKILL". */
   readonly how: string;
@@ -21,33 +21,33 @@ export interface Exit {
 export interface AppOptions {
   readonly args: readonly string[];
   readonly env: Shell['env'];
-  /** `inherit`: shares our terminal. `lines`: standard output goes to `onLine`. `none`: standard output is dropped. */
+  /** `inherit`: shares this terminal. `lines`: standard output goes to `onLine`. `none`: standard output is dropped. */
   readonly output: 'inherit' | 'lines' | 'none';
   readonly onLine?: (line: string) => void;
-  /** Each line of standard error as it comes (not with `inherit`). */
+  /** Called for each line of standard error (not with `inherit`). */
   readonly onErrorLine?: (line: string) => void;
 }
 
-/** An app running as a child process. */
+/** An app that runs as a child process. */
 export interface AppProcess {
-  /** Resolves, and never rejects, once the process is gone and its output read. */
+  /** Resolves when the process has ended and its output is read. Never rejects. */
   readonly exited: Promise<Exit>;
-  /** Asks it to finish what it does, save and end. */
+  /** Asks the app to save and end. */
   stop(): void;
   kill(): void;
-  /** The last lines of its standard error. */
+  /** The last lines of the app's standard error. */
   errorTail(): readonly string[];
 }
 
 /**
- * Every round moves megabytes through short-lived buffers. V8 counts them against the heap, which is tiny here, and would collect several
- * times a round, on cores that the workers need; with room from the start it hardly ever does.
+ * Every round moves megabytes through short-lived buffers. V8 counts them against the heap. With its small default heap it would
+ * collect several times a round, on cores that the workers need; with a larger one it hardly ever does.
  */
 const HEAP_FLAGS = ['--initial-heap-size=256'];
 
 /**
- * Starts an app in a process group of its own, so that Ctrl-C in the terminal reaches only us and we decide what it means. The
- * IPC channel is its lifeline: when we die, however suddenly, it closes and the app ends itself.
+ * Starts an app in its own process group, so that Ctrl-C in the terminal reaches only this process, which decides what it means.
+ * The IPC channel is the app's lifeline: if this process dies, the channel closes and the app ends itself.
  * @throws CliError `not_built`.
  */
 export function startApp(script: string, options: AppOptions): AppProcess {
@@ -86,7 +86,7 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
-/** How soon something that failed may be started again: doubling delays with jitter, five times a minute at most. */
+/** Delays for restarting something that failed: they double, with jitter, and allow five restarts a minute. */
 export class RestartLimit {
   readonly #firstDelayMs: number;
   readonly #random: () => number;
@@ -97,7 +97,7 @@ export class RestartLimit {
     this.#random = random;
   }
 
-  /** Milliseconds to wait after a failure at `nowMs`; undefined = it has failed too often, give up. */
+  /** Milliseconds to wait after a failure at `nowMs`; undefined = too many failures, give up. */
   delayAfter(nowMs: number): number | undefined {
     this.#failures = [...this.#failures.filter((at) => nowMs - at < MINUTE_MS), nowMs];
     if (this.#failures.length > RESTARTS_A_MINUTE) return undefined;
@@ -107,11 +107,11 @@ export class RestartLimit {
 }
 
 const STOP_SIGNALS: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-/** npm passes on the Ctrl-C that the terminal has sent us already: what comes this soon is the same request. */
+/** npm passes on a Ctrl-C that the terminal has also sent to this process. A signal this soon after another is the same request. */
 const SAME_REQUEST_MS = 300;
 
 /**
- * Calls `first` when the process is asked to stop and `again` when it is asked once more, until the returned function is called.
+ * Calls `first` on the first request to stop and `again` on later ones, until the returned function is called.
  */
 export function onStopRequest(shell: Pick<Shell, 'signals' | 'now'>, first: () => void, again: () => void): () => void {
   let firstAt: number | undefined;

@@ -2,17 +2,17 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where text goes: process.stdout, process.stderr, or what a test puts there. */
+/** An output for text: process.stdout, process.stderr, or a test's substitute. */
 export interface Output {
   write(text: string): unknown;
   readonly isTTY?: boolean | undefined;
-  /** Width in characters; absent where there is no terminal. */
+  /** Width in characters; absent without a terminal. */
   readonly columns?: number | undefined;
 }
 
 export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
-/** Where stop requests come from: the process. */
+/** The source of stop requests: the process. */
 export interface SignalSource {
   on(signal: StopSignal, listener: () => void): unknown;
   off(signal: StopSignal, listener: () => void): unknown;
@@ -25,16 +25,16 @@ export interface AppPaths {
   readonly allreduce: string;
 }
 
-/** All that a command sees of the world outside. */
+/** Everything that a command uses of its environment. */
 export interface Shell {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signals: SignalSource;
-  /** Aborted when nobody reads standard output any more (`troupe sample | head`). */
+  /** Aborts when the reader of standard output is gone (`troupe sample | head`). */
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
-  /** What a person types to get here: "troupe", "npx troupe". */
+  /** The command that the user typed: "troupe", "npx troupe". */
   readonly program: string;
   /** A new join token. */
   readonly newToken: () => string;
@@ -42,7 +42,7 @@ export interface Shell {
   readonly now: () => number;
   /** [0, 1). */
   readonly random: () => number;
-  /** First delay before a worker that failed is started again, ms; doubles with each failure of the last minute. */
+  /** First delay in ms before a failed worker is restarted. It doubles with each failure in the last minute. */
   readonly restartDelayMs: number;
 }
 
@@ -62,7 +62,7 @@ export function processShell(): Shell {
   };
 }
 
-/** TROUPE_DEBUG=1: stack traces, and what the child processes write. */
+/** Whether TROUPE_DEBUG is set: show stack traces and the output of child processes. */
 export function isDebugging(env: Shell['env']): boolean {
   return (env.TROUPE_DEBUG ?? '') !== '';
 }
@@ -73,7 +73,7 @@ function appPaths(): AppPaths {
   return { coordinator: entry('coordinator'), worker: entry('worker'), allreduce: entry('allreduce') };
 }
 
-/** How the hints on the screen should begin, so that they can be typed as they stand. */
+/** The first words of hints on the screen, so that users can paste them. */
 export function programName(script: string, env: Shell['env']): string {
   if (env.npm_command !== undefined) return 'npx troupe';
   if (path.basename(script) !== 'troupe.mjs') return 'troupe';
@@ -81,7 +81,7 @@ export function programName(script: string, env: Shell['env']): string {
   return `node ${relative.startsWith('..') ? script : relative}`;
 }
 
-/** Also keeps a closed pipe from ending the process in the middle of a save. */
+/** The listener also keeps a closed pipe from ending the process in the middle of a save. */
 function whenUnread(stream: NodeJS.WriteStream): AbortSignal {
   const controller = new AbortController();
   stream.on('error', (error) => controller.abort(error));

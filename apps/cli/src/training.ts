@@ -5,41 +5,41 @@ import { onStopRequest, RestartLimit, startApp, type AppOptions, type AppProcess
 import { isDebugging, type Shell } from './shell.js';
 import { shellQuoted } from './terminal/style.js';
 
-/** How long the coordinator may take to end until everything is killed: a big checkpoint on a slow disk fits in. */
+/** Time for the coordinator to end before everything is killed: enough to write a large checkpoint to a slow disk. */
 const SAVE_MS = 120_000;
-/** How long workers get to leave once the coordinator is gone. */
+/** Time for workers to leave after the coordinator has ended. */
 const LEAVE_MS = 5_000;
 const KILL_MS = 2_000;
 
 export interface LocalTrainingOptions {
-  /** Run flags for the coordinator, as typed. */
+  /** Run flags for the coordinator, as the user typed them. */
   readonly coordinatorArgs: readonly string[];
-  /** Worker processes on this machine. */
+  /** Number of worker processes on this machine. */
   readonly workers: number;
-  /** Flags for the worker of that number, from 1 on. */
+  /** Flags for the worker with this number, starting at 1. */
   readonly workerArgs: (number: number) => readonly string[];
-  /** What workers must show to join; travels in the environment, which other users cannot read. */
+  /** Join token for the workers. It is passed in the environment, which other users cannot read. */
   readonly token: string;
-  /** Every event of the run, in order; `line` is the event as the coordinator wrote it, or as we would have. */
+  /** Called for every event of the run in order. `line` is the event as one line of JSON. */
   readonly onEvent: (event: RunEvent, line: string) => void;
-  /** A line that is no event: standard error of a worker that failed, or of all children with TROUPE_DEBUG=1. */
+  /** Called for other lines: standard error of a failed worker, or of all children with TROUPE_DEBUG=1. */
   readonly onErrorLine: (source: string, line: string) => void;
-  /** The first stop request has been passed on. */
+  /** Called when the first stop request has been passed on. */
   readonly onStopping: () => void;
 }
 
 type Finished = Extract<RunEvent, { event: 'finished' }>;
 
 export interface TrainingOutcome {
-  /** 0: finished, or stopped and saved; otherwise an `error` event has said why. */
+  /** 0: finished, or stopped and saved. Otherwise an `error` event gives the reason. */
   readonly exitCode: number;
-  /** Absent when the run was stopped before it began. */
+  /** Absent if the run was stopped before it began. */
   readonly finished?: Finished;
 }
 
 /**
- * Runs a coordinator and its workers as child processes until the run has ended. A worker that fails is started again. The first
- * stop request lets the coordinator save and stop; the second kills.
+ * Runs a coordinator and its workers as child processes until the run has ended. Failed workers are restarted. The first stop request
+ * lets the coordinator save and stop; the second kills all processes.
  * @throws CliError `not_built`, `coordinator_failed`, `no_workers`, `killed`.
  */
 export async function trainLocally(shell: Shell, options: LocalTrainingOptions): Promise<TrainingOutcome> {
@@ -63,9 +63,9 @@ class LocalTraining {
   readonly #shell: Shell;
   readonly #options: LocalTrainingOptions;
   readonly #env: Shell['env'];
-  /** Aborted when the run is about to end: from then on a worker that leaves is not started again. */
+  /** Aborts when the run is about to end. Workers that leave after that are not restarted. */
   readonly #ending = new AbortController();
-  /** Aborted when nothing more has a deadline. */
+  /** Aborts at the end, to clear all timers. */
   readonly #over = new AbortController();
   readonly #workers = new Set<AppProcess>();
   readonly #keepers: Promise<void>[] = [];
@@ -75,9 +75,9 @@ class LocalTraining {
   #out: string | undefined;
   #started = false;
   #stopping = false;
-  /** Workers of the run, ours and others, as the coordinator counts them. */
+  /** Workers of the run, local and remote, as the coordinator counts them. */
   #joined = 0;
-  /** Of ours, those that failed too often. */
+  /** Local workers that failed too often. */
   #givenUp = 0;
   #finished: Finished | undefined;
   #complained = false;
@@ -146,7 +146,7 @@ class LocalTraining {
         this.#stopIfDeserted();
         break;
       case 'round':
-        // Workers are sent home after the last round, before `finished` comes.
+        // Workers disconnect after the last round, before `finished` arrives.
         if (event.round >= event.rounds) this.#ending.abort();
         break;
       case 'finished':
@@ -168,7 +168,7 @@ class LocalTraining {
     for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, address));
   }
 
-  /** Keeps one worker running until the run ends or it has failed too often. Never rejects. */
+  /** Keeps one worker running until the run ends or the worker has failed too often. Never rejects. */
   async #keepWorker(number: number, address: string): Promise<void> {
     const name = `local-${number}`;
     const shell = this.#shell;
@@ -187,7 +187,7 @@ class LocalTraining {
         this.#workers.delete(worker);
         if (ending.aborted) return;
         const delayMs = limit.delayAfter(shell.now());
-        this.#tellOfExit(name, worker, exit, delayMs);
+        this.#reportExit(name, worker, exit, delayMs);
         if (delayMs === undefined) {
           this.#givenUp++;
           this.#stopIfDeserted();
@@ -203,9 +203,9 @@ class LocalTraining {
     }
   }
 
-  #tellOfExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
+  #reportExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
     if (!isDebugging(this.#shell.env)) for (const line of worker.errorTail()) this.#options.onErrorLine(name, line);
-    const next = delayMs === undefined ? 'it fails again and again and is not started any more' : 'it is started again';
+    const next = delayMs === undefined ? 'it failed too often and is not restarted' : 'it is restarted';
     const text = `worker ${name} ended (${exit.how}); ${next}`;
     this.#announce({ event: 'note', level: 'warn', text });
   }
@@ -216,25 +216,25 @@ class LocalTraining {
 
   #resumeHint(): string {
     const out = this.#out === undefined ? '' : ` --out ${shellQuoted(this.#out)}`;
-    return `Go on from the last checkpoint: ${this.#shell.program} train --resume${out}`;
+    return `Continue from the last checkpoint: ${this.#shell.program} train --resume${out}`;
   }
 
   #debugging(source: string): Pick<AppOptions, 'onErrorLine'> {
     return isDebugging(this.#shell.env) ? { onErrorLine: (line) => this.#options.onErrorLine(source, line) } : {};
   }
 
-  /** Without our workers and without others the run would stand still for ever. */
+  /** Stops the run if no worker is left and no local one will be restarted, because it would wait for ever. */
   #stopIfDeserted(): void {
     if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
     this.#failure = new CliError(
       'no_workers',
-      'No worker is left: those on this machine failed again and again.',
+      'No worker is left: the workers on this machine failed too often.',
       `See above why they failed. ${this.#resumeHint()}`,
     );
     this.stop();
   }
 
-  /** The coordinator is gone: whoever has not left by now is asked to, then made to. */
+  /** After the coordinator has ended: stops, then kills, workers that do not leave by themselves. */
   async #dismissWorkers(): Promise<void> {
     this.#ending.abort();
     this.#after(LEAVE_MS, () => this.#workers.forEach((worker) => worker.stop()));
@@ -242,7 +242,7 @@ class LocalTraining {
     await Promise.all(this.#keepers);
   }
 
-  /** The coordinator is about to leave; it gets time to save, but not for ever. */
+  /** The coordinator is about to end. Gives it a limited time to save. */
   #expectEnd(): void {
     this.#ending.abort();
     this.#after(SAVE_MS, () => this.kill());
@@ -261,12 +261,12 @@ class LocalTraining {
     throw new CliError(
       'coordinator_failed',
       [`The coordinator ended unexpectedly (${exit.how}).`, ...(this.#coordinator?.errorTail() ?? [])].join('\n  '),
-      this.#started ? this.#resumeHint() : 'Run it again with TROUPE_DEBUG=1 to see all that it says.',
+      this.#started ? this.#resumeHint() : 'Run it again with TROUPE_DEBUG=1 to see its full output.',
     );
   }
 }
 
-/** Undefined for a line that is no event. The coordinator is our own program: its events are not checked field by field. */
+/** Undefined if the line is not an event. Fields are not checked, because the coordinator is part of Troupe. */
 function parseEvent(line: string): RunEvent | undefined {
   try {
     const value: unknown = JSON.parse(line);
@@ -278,12 +278,12 @@ function parseEvent(line: string): RunEvent | undefined {
 
 type Listening = Extract<RunEvent, { event: 'listening' }>;
 
-/** A coordinator with a certificate has a door in plain for workers on this machine. */
+/** The address for workers on this machine. A coordinator with a certificate has a plain one for them. */
 function localAddress(event: Listening): string {
   return event.localAddress ?? loopback(event.address);
 }
 
-/** Where workers on this machine find a coordinator that listens at `address`: "all interfaces" is no address to connect to. */
+/** The address at which workers on this machine reach a coordinator that listens at `address`, which may mean "all interfaces". */
 export function loopback(address: string): string {
   const url = new URL(address);
   const host = ['0.0.0.0', '[::]'].includes(url.hostname) ? '127.0.0.1' : url.hostname;

@@ -18,7 +18,7 @@ interface Shown {
 afterEach(() => vi.doUnmock('../src/engine.js'));
 
 describe('troupe doctor', () => {
-  it('shows the machine and every engine: its speed, or what is missing and what to do about it', async () => {
+  it('shows the machine and every engine, with its speed or with what is missing and a remedy', async () => {
     const { code, stdout } = await outputOf('doctor', '--json');
     expect(code).toBe(0);
     const shown = JSON.parse(stdout) as Shown;
@@ -35,7 +35,7 @@ describe('troupe doctor', () => {
     expect(speedOf('reference')).toBeGreaterThan(0);
   });
 
-  it('looks at those that were asked for alone, and says how to train with the fastest', async () => {
+  it('checks only the engines asked for, and says how to train with the fastest', async () => {
     const { code, stdout } = await outputOf('doctor', '--engine', 'wasm', '--engine', 'reference');
     expect(code).toBe(0);
     expect(stdout).toMatch(/processor .*cores\n/);
@@ -45,15 +45,15 @@ describe('troupe doctor', () => {
     expect(stdout).toContain('troupe train --engine wasm');
   });
 
-  it('ends with 1 when there is an imitated GPU alone', async () => {
-    const imitated = { name: 'webgpu', present: true, device: 'llvmpipe', features: [], software: true };
-    vi.doMock('../src/engine.js', () => ({ probeEngines: async () => [imitated] }));
+  it('ends with 1 if it finds only a software-emulated GPU', async () => {
+    const emulated = { name: 'webgpu', present: true, device: 'llvmpipe', features: [], software: true };
+    vi.doMock('../src/engine.js', () => ({ probeEngines: async () => [emulated] }));
     const { code, stdout } = await outputOf('doctor', '--engine', 'webgpu');
-    expect(stdout).toContain('Only an imitated GPU is there');
+    expect(stdout).toContain('Only a software-emulated GPU was found');
     expect(code).toBe(1);
   });
 
-  it('ends with 1 when none runs, and names the command that brings it', async ({ skip }) => {
+  it('ends with 1 if no engine runs, and names the command that installs it', async ({ skip }) => {
     const { code, stdout } = await outputOf('doctor', '--engine', 'tfjs-node-gpu');
     skip(code === 0, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
     expect(code).toBe(1);

@@ -16,12 +16,12 @@ describe('troupe --help', () => {
     for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
   });
 
-  it('is what stands there without arguments', async () => {
+  it('is printed without arguments too', async () => {
     expect(await outputOf()).toEqual(await outputOf('--help'));
   });
 
   it.each([...COMMANDS.map((name) => [name]), ['corpus', 'list'], ['corpus', 'fetch'], ['corpus', 'info']])(
-    'of %s %s has examples and says what to do next',
+    'of %s %s has examples and next steps',
     async (...command) => {
       const { code, stdout } = await outputOf(...command.filter(Boolean), '--help');
       expect(code).toBe(0);
@@ -41,14 +41,14 @@ describe('troupe --help', () => {
 });
 
 describe('wrong usage', () => {
-  it('ends with 2 and a suggestion for an unknown flag', async () => {
+  it('exits with 2 and suggests a flag for an unknown one', async () => {
     const { code, stderr } = await outputOf('train', '--layer', '2');
     expect(code).toBe(2);
     expect(stderr).toContain("unknown option '--layer'");
     expect(stderr).toContain('Did you mean --layers?');
   });
 
-  it('ends with 2 and a suggestion for an unknown command', async () => {
+  it('exits with 2 and suggests a command for an unknown one', async () => {
     const { code, stderr } = await outputOf('trian');
     expect(code).toBe(2);
     expect(stderr).toContain('Did you mean train?');
@@ -74,7 +74,7 @@ describe('wrong usage', () => {
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],
     [['train', 'extra'], 'too many arguments'],
-  ])('ends %j with 2 and says what is wrong', async (argv, message) => {
+  ])('exits with 2 for %j and says what is wrong', async (argv, message) => {
     const { code, stderr } = await outputOf(...argv);
     expect(stderr).toContain(message);
     expect(code).toBe(2);

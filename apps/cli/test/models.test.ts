@@ -1,4 +1,4 @@
-/** The commands that need no other process: sample, eval, corpus, bench, with the real engine on a small model. */
+/** The commands without child processes (sample, eval, corpus, bench), with the real engine on a small model. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -62,7 +62,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('troupe sample', () => {
-  it('writes the prime and as many characters as asked, the same for the same seed', async () => {
+  it('writes the prime and the requested number of characters, the same for the same seed', async () => {
     const argv = ['sample', '--checkpoint', checkpointFile, '--prime', 'Shall', '--length', '40', '--seed', '5'];
     const first = await outputOf(argv);
     expect(first.code).toBe(0);
@@ -79,20 +79,20 @@ describe('troupe sample', () => {
     expect(shown.text).toHaveLength(10);
   });
 
-  it('stops when nobody reads any more', async () => {
+  it('stops when its reader is gone', async () => {
     const unread = AbortSignal.abort();
     const argv = ['sample', '--checkpoint', checkpointFile, '--length', '1000000'];
     expect(await outputOf(argv, { shell: { unread } })).toMatchObject({ code: 0, stdout: '' });
   });
 
-  it('names a character that the model does not know, and those it does', async () => {
+  it('names a character that the model does not know, and the characters that it knows', async () => {
     const { code, stderr } = await outputOf(['sample', '--checkpoint', checkpointFile, '--prime', 'caf\u00e9']);
     expect(code).toBe(1);
     expect(stderr).toContain('U+00E9');
     expect(stderr).toContain('abcdefghi');
   });
 
-  it('says what to do without a run or with a wrong path', async () => {
+  it('gives a remedy for a wrong path', async () => {
     const { code, stderr } = await outputOf(['sample', '--checkpoint', path.join(folder, 'nothing')]);
     expect(code).toBe(1);
     expect(stderr.trimEnd().split('\n')).toHaveLength(2);
@@ -104,7 +104,7 @@ describe('troupe sample', () => {
 });
 
 describe('troupe eval', () => {
-  it('gives the loss of the whole validation part, on the corpus of the run by default', async () => {
+  it('measures the loss of the whole validation part, by default on the corpus of the run', async () => {
     const { code, stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--json']);
     expect(code).toBe(0);
     const result = JSON.parse(stdout) as Record<string, number>;
@@ -115,7 +115,7 @@ describe('troupe eval', () => {
     expect(result.charsPerSecond).toBeGreaterThan(0);
   });
 
-  it('says it in words, and that another text was trained on', async () => {
+  it('prints the loss for people, and notes that the model was trained on another text', async () => {
     const other = path.join(folder, 'other.txt');
     writeFileSync(other, 'the summer and the winter of the year\n'.repeat(30));
     const { code, stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--corpus', other]);
@@ -132,8 +132,8 @@ describe('troupe eval', () => {
   });
 });
 
-describe('an engine that was asked for', () => {
-  it('gives the same figure as the usual one, but for rounding, and is named', async () => {
+describe('--engine', () => {
+  it('gives the same loss as the default engine except for rounding, and names the engine', async () => {
     const argv = ['eval', '--checkpoint', checkpointFile, '--json'];
     const usual = JSON.parse((await outputOf(argv)).stdout) as Record<string, unknown>;
     const reference = JSON.parse((await outputOf([...argv, '--engine', 'reference'])).stdout) as Record<string, unknown>;
@@ -142,7 +142,7 @@ describe('an engine that was asked for', () => {
     expect(reference.lossPerChar).toBeCloseTo(usual.lossPerChar as number, 5);
   });
 
-  it('is an error in two lines when it is absent: what is missing and the command that brings it', async ({ skip }) => {
+  it('fails in two lines if the engine is absent: what is missing, and the command that installs it', async ({ skip }) => {
     const { stdout } = await outputOf(['doctor', '--engine', 'tfjs-node-gpu', '--json']);
     const { engines } = JSON.parse(stdout) as { engines: { present: boolean }[] };
     skip(engines[0].present, 'SKIPPED: @tensorflow/tfjs-node-gpu is installed here, and no other engine is sure to be absent');
@@ -162,7 +162,7 @@ describe('troupe corpus', () => {
     expect(corpora.map(({ name }) => name)).toContain('sonnets');
   });
 
-  it('says what is in a file', async () => {
+  it('describes a file', async () => {
     const { code, stdout } = await outputOf(['corpus', 'info', verses, '--json']);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
@@ -174,7 +174,7 @@ describe('troupe corpus', () => {
     });
   });
 
-  it('says what is wrong with a file in two lines', async () => {
+  it('explains what is wrong with a file in two lines', async () => {
     const latin = path.join(folder, 'latin1.txt');
     writeFileSync(latin, Buffer.from('caf\xe9', 'latin1'));
     const { code, stderr } = await outputOf(['corpus', 'info', latin]);
@@ -191,7 +191,7 @@ describe('troupe corpus', () => {
 });
 
 describe('troupe bench', () => {
-  it('measures the sizes asked for', async () => {
+  it('measures the requested sizes', async () => {
     const { code, stdout } = await outputOf(['bench', '--config', '1x8,2,4', '--config', '2x8,2,4', '--seconds', '0', '--json']);
     expect(code).toBe(0);
     const { results } = JSON.parse(stdout) as { results: Record<string, number>[] };
@@ -205,7 +205,7 @@ describe('troupe bench', () => {
     }
   });
 
-  it('measures the engine and the threads asked for', async () => {
+  it('measures the requested engine and threads', async () => {
     const argv = ['bench', '--config', '1x8,2,4', '--seconds', '0', '--json', '--engine', 'reference'];
     const { results } = JSON.parse((await outputOf(argv)).stdout) as { results: { engine: string }[] };
     expect(results).toMatchObject([{ engine: 'reference float64' }]);

@@ -1,4 +1,4 @@
-/** The command line as a process of its own: signals of the system, and what is left when it is killed. */
+/** The command line as a separate process: signals, and no orphans when it is killed. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -41,7 +41,7 @@ async function training() {
 
 describe.skipIf(process.platform === 'win32')('the process troupe', () => {
   it.each(['SIGINT', 'SIGHUP'] as const)(
-    'saves and ends with 0 on %s to its process group, as a terminal sends it',
+    'saves and exits with 0 on %s to its process group, as a terminal sends it',
     async (signal) => {
       const session = await training();
       process.kill(-session.child.pid!, signal);
@@ -51,7 +51,7 @@ describe.skipIf(process.platform === 'win32')('the process troupe', () => {
     },
   );
 
-  it('leaves no orphan when it is killed', async () => {
+  it('leaves no orphans when it is killed', async () => {
     const session = await training();
     const pids = pidsIn(session.text);
     expect(pids.filter(isAlive)).toHaveLength(3);
@@ -60,7 +60,7 @@ describe.skipIf(process.platform === 'win32')('the process troupe', () => {
     await until(() => !pids.some(isAlive), 'the end of the children');
   });
 
-  it('passes a stop request on to the app that it runs, and ends with its exit code', async () => {
+  it('passes a stop request on to the app that it runs, and exits with its code', async () => {
     const session = start('./fixtures/troupe.mjs', ['coordinator', '--hidden', '7', '--token', 't']);
     await until(() => session.text.includes('started'), `the start; so far: ${session.text}`);
     expect(session.text).toMatch(/argv --hidden=7"/);
@@ -69,7 +69,7 @@ describe.skipIf(process.platform === 'win32')('the process troupe', () => {
     expect(session.text).toContain('"reason":"stopped"');
   });
 
-  it('ends with the exit code of an app that fails', async () => {
+  it('exits with the code of an app that fails', async () => {
     const session = start('./fixtures/troupe.mjs', ['coordinator'], { TEST_COORDINATOR: 'crashes' });
     expect(await session.exit).toEqual([7, null]);
     expect(session.text).toContain('the floor is gone');

@@ -41,9 +41,9 @@ describe('onStopRequest', () => {
     return heard;
   }
 
-  it('tells the second request from the first', () => expect(requests([0, 1000])).toEqual(['first', 'again']));
+  it('distinguishes the second request from the first', () => expect(requests([0, 1000])).toEqual(['first', 'again']));
 
-  it('takes the Ctrl-C that npm passes on for the same request', () => expect(requests([0, 20])).toEqual(['first']));
+  it('treats the Ctrl-C that npm passes on as the same request', () => expect(requests([0, 20])).toEqual(['first']));
 });
 
 describe('loopback', () => {
@@ -56,7 +56,7 @@ describe('loopback', () => {
 });
 
 describe('programName', () => {
-  it('begins hints as the person began', () => {
+  it('starts hints with the command that the user typed', () => {
     expect(programName('/usr/local/bin/troupe', {})).toBe('troupe');
     expect(programName(`${process.cwd()}/apps/cli/bin/troupe.mjs`, {})).toBe('node apps/cli/bin/troupe.mjs');
     expect(programName('/x/troupe.mjs', { npm_command: 'run-script' })).toBe('npx troupe');

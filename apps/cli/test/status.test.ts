@@ -20,18 +20,18 @@ describe('renderStatus', () => {
     );
   });
 
-  it('keeps bar, losses, rate, norm and time left at 80 columns', () => {
+  it('keeps the bar, losses, rate, norm and remaining time at 80 columns', () => {
     expect(renderStatus(progress, 79, plainStyle)).toBe(
       '[==>       ]  420/1200  train 1.62  val 1.71  61.2k chars/s  |g| 0.84  ETA 0:41',
     );
   });
 
-  it('is never wider than asked', () => {
+  it('is never wider than the given width', () => {
     for (let width = 1; width <= 140; width++)
       expect(renderStatus(progress, width, plainStyle).length).toBeLessThanOrEqual(width);
   });
 
-  it('keeps the round when hardly anything fits', () => {
+  it('keeps only the round if nothing else fits', () => {
     expect(renderStatus(progress, 8, plainStyle)).toBe('420/1200');
   });
 
@@ -46,7 +46,7 @@ describe('renderStatus', () => {
     expect(renderStatus({ ...progress, round: 1200 }, 120, plainStyle)).toMatch(/^\[={24}\] {2}1200\/1200 /);
   });
 
-  it('says why the run stands still in the place of the figures', () => {
+  it('shows why the run waits instead of the figures', () => {
     const waiting = advance(progress, { event: 'waiting', reason: 'no worker has joined' });
     expect(renderStatus(waiting, 79, plainStyle)).toMatch(/420\/1200 {2}waiting: no worker has joined$/);
   });
@@ -61,25 +61,25 @@ describe('renderLogLine', () => {
 });
 
 describe('advance', () => {
-  it('takes the figures of a round and forgets that the run was waiting', () => {
+  it('takes the figures of a round and clears the waiting phase', () => {
     const figures = { trainLoss: 2, gradientNorm: 1, charsPerSecond: 1000, etaMs: 5000 };
     const rest = { clipScale: 1, learningRate: 0.01, roundMs: 10 };
     const next = advance(initialProgress, { event: 'round', round: 1, rounds: 10, workers: 3, ...figures, ...rest });
     expect(next).toEqual({ round: 1, rounds: 10, workers: 3, ...figures });
   });
 
-  it('keeps the last validation loss over the rounds that follow', () => {
+  it('keeps the last validation loss in later rounds', () => {
     const evaluated = advance(progress, { event: 'evaluation', round: 420, validationLoss: 1.5, characters: 9, best: true });
     expect(evaluated.validationLoss).toBe(1.5);
   });
 });
 
 describe('renderBar', () => {
-  it('shows the text alone while the total is unknown', () => {
+  it('shows only the text if the total is unknown', () => {
     expect(renderBar(5, undefined, '5B', 79, plainStyle)).toBe('5B');
   });
 
-  it('is half full at half', () => {
+  it('fills half the bar at half the total', () => {
     expect(renderBar(5, 10, 'half', 79, plainStyle)).toBe(`[${'='.repeat(11)}>${' '.repeat(12)}]  half`);
   });
 });

@@ -8,7 +8,7 @@ describe('Screen', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it('redraws the line in place on a terminal, and only when it has changed', () => {
+  it('redraws the line in place on a terminal, only when it has changed', () => {
     const output = new Recorder(80);
     let line = 'one';
     const screen = new Screen(output, { line: () => line });
@@ -19,7 +19,7 @@ describe('Screen', () => {
     expect(output.text).toBe('\rone\x1b[K\rtwo\x1b[K\r\x1b[K');
   });
 
-  it('prints above the line and draws it again below, in one write', () => {
+  it('prints above the line and redraws it below, in one write', () => {
     const output = new Recorder(80);
     const screen = new Screen(output, { line: () => 'status' });
     screen.refresh();
@@ -29,7 +29,7 @@ describe('Screen', () => {
     expect(write.mock.calls[0]).toEqual(['\r\x1b[Kfirst\nsecond\nstatus']);
   });
 
-  it('writes a plain line every two seconds at most without a terminal', () => {
+  it('writes a plain line at most every two seconds without a terminal', () => {
     const output = new Recorder();
     let round = 0;
     const screen = new Screen(output, { line: () => `round ${round}` });
@@ -79,7 +79,7 @@ describe('formats', () => {
     [3_300_000, '3.3M'],
   ])('writes %d as %s', (value, text) => expect(compactCount(value)).toBe(text));
 
-  it('quotes for the shell only what needs it', () => {
+  it('quotes for the shell only where needed', () => {
     expect(shellQuoted('runs/001')).toBe('runs/001');
     expect(shellQuoted("it's here")).toBe(`'it'\\''s here'`);
   });

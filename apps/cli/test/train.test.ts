@@ -11,14 +11,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const LONG = { TEST_ROUNDS: '100000' };
 
 describe('troupe train', () => {
-  it('says what it trains, shows samples and where to go from the checkpoint', async () => {
+  it('shows what it trains, samples, and next steps for the checkpoint', async () => {
     const { stdout, stderr, exitCode } = troupe(['train', '--workers', '2'], { env: { TEST_WORKERS: '2' } });
     expect(await exitCode).toBe(0);
     expect(stderr.text).toBe('');
     expect(stdout.text).toContain('Training a character LSTM on sonnets');
     expect(stdout.text).toContain('206.0k parameters');
-    expect(stdout.text).toMatch(/to watch +http:\/\/127\.0\.0\.1:\d+/);
-    expect(stdout.text).toMatch(/to join +troupe worker ws:\/\/127\.0\.0\.1:\d+ --token new-token/);
+    expect(stdout.text).toMatch(/dashboard +http:\/\/127\.0\.0\.1:\d+/);
+    expect(stdout.text).toMatch(/join with +troupe worker ws:\/\/127\.0\.0\.1:\d+ --token new-token/);
     expect(stdout.text).toMatch(/── sample at round 2 ─+\n {2}Shall I compare.*thee\n {2}to a summer\n─+\n/);
     expect(stdout.text).toContain('Finished 5 rounds');
     expect(stdout.text).toContain('Checkpoint: runs/001/round-00000005.safetensors (best: runs/001/best.safetensors)');
@@ -35,7 +35,7 @@ describe('troupe train', () => {
     expect(pids.filter(isAlive)).toEqual([]);
   });
 
-  it('hands the run flags to the coordinator as typed, and the token in the environment only', async () => {
+  it('passes the run flags to the coordinator as typed, and the token only in the environment', async () => {
     const argv = ['train', '--workers', '1', '--hidden', '5', '--resume', '--token', 'secret', '--out=a b'];
     const { stdout, exitCode } = troupe(argv);
     expect(await exitCode).toBe(0);
@@ -43,13 +43,13 @@ describe('troupe train', () => {
     expect(stdout.text).toContain('--token secret');
   });
 
-  it('hands the engine and its threads to the workers', async () => {
+  it('passes the engine and its threads to the workers', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--engine', 'wasm', '--threads', '2']);
     expect(await exitCode).toBe(0);
     expect(stdout.text).toMatch(/worker pid \d+ argv --engine=wasm --threads=2\n/);
   });
 
-  it('lets the first worker alone choose a GPU', async () => {
+  it('lets only the first worker choose a GPU', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '2'], { env: { TEST_WORKERS: '2' } });
     expect(await exitCode).toBe(0);
     expect(stdout.text.match(/argv --engine=auto --threads=1( --no-gpu)?\n/g)?.sort()).toEqual(
@@ -57,7 +57,7 @@ describe('troupe train', () => {
     );
   });
 
-  it('starts one worker for a GPU, and so many that their threads fill the cores otherwise', async () => {
+  it('starts one worker for a GPU engine, and otherwise as many as fill the cores', async () => {
     const onGpu = troupe(['train', '--engine', 'webgpu']);
     expect(await onGpu.exitCode).toBe(0);
     expect(pidsIn(onGpu.stdout.text)).toHaveLength(2);
@@ -66,7 +66,7 @@ describe('troupe train', () => {
     expect(pidsIn(wide.stdout.text)).toHaveLength(2);
   });
 
-  it('keeps a port that was given', async () => {
+  it('uses a given port', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--port', '7171']);
     await exitCode;
     expect(stdout.text).toMatch(/argv --port=7171 --json\n/);
@@ -83,13 +83,13 @@ describe('troupe train', () => {
     for (const line of drawn) expect(line.length).toBeLessThan(80);
   });
 
-  it('lets no text of other machines steer the terminal', async () => {
+  it('lets no text from other machines control the terminal', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env: { NO_COLOR: '1' }, columns: 80 });
     await exitCode;
     expect(stdout.text).not.toContain('\x1b[2J');
   });
 
-  it('with --json writes the events and nothing else', async () => {
+  it('with --json writes only the events', async () => {
     const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1', '--json']);
     expect(await exitCode).toBe(0);
     const events = stdout.text
@@ -101,7 +101,7 @@ describe('troupe train', () => {
     expect(stderr.text).toBe('');
   });
 
-  it('with --quiet writes the end only', async () => {
+  it('with --quiet writes only the end', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--quiet']);
     expect(await exitCode).toBe(0);
     expect(stdout.text).toMatch(/^\nFinished 5 rounds/);
@@ -109,38 +109,38 @@ describe('troupe train', () => {
 });
 
 describe('a worker that fails', () => {
-  it('is started again, and what it said is shown', async () => {
+  it('is restarted, and its output is shown', async () => {
     const env = { TEST_WORKER: 'dies once', TEST_MARKER: path.join(folder, 'marker') };
     const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env });
     expect(await exitCode).toBe(0);
     expect(stdout.text).toContain('local-1: the engine caught fire');
-    expect(stdout.text).toContain('worker local-1 ended (exit code 3); it is started again');
+    expect(stdout.text).toContain('worker local-1 ended (exit code 3); it is restarted');
     expect(stdout.text).toContain('Finished 5 rounds');
   });
 
-  it('ends the run, saved, when it fails again and again and nobody else is there', async () => {
+  it('ends and saves the run if it fails too often and no other worker is left', async () => {
     const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_WORKER: 'dies' } });
     expect(await exitCode).toBe(1);
     expect(stdout.text.match(/the engine caught fire/g)).toHaveLength(6);
-    expect(stdout.text).toContain('not started any more');
+    expect(stdout.text).toContain('failed too often and is not restarted');
     expect(stderr.text).toContain('No worker is left');
     expect(stderr.text).toContain('troupe train --resume');
   });
 });
 
 describe('Ctrl-C', () => {
-  it('saves and stops with 0, and says how to go on', async () => {
+  it('saves, exits with 0, and says how to continue', async () => {
     const { stdout, signals, exitCode } = troupe(['train', '--workers', '1'], { env: LONG });
     await until(() => stdout.text.includes('sample at round'), 'a sample');
     signals.emit('SIGINT');
     expect(await exitCode).toBe(0);
-    expect(stdout.text).toContain('saving, press Ctrl-C again to quit at once');
+    expect(stdout.text).toContain('saving; press Ctrl-C again to quit at once');
     expect(stdout.text).toMatch(/Stopped and saved at round \d+ of 100000/);
-    expect(stdout.text).toMatch(/go on +troupe train --resume --out runs\/001\n/);
+    expect(stdout.text).toMatch(/continue +troupe train --resume --out runs\/001\n/);
     expect(pidsIn(stdout.text).filter(isAlive)).toEqual([]);
   });
 
-  it('typed again kills a coordinator that does not stop', async () => {
+  it('kills a coordinator that does not stop when typed again', async () => {
     let now = 0;
     const options = { env: { ...LONG, TEST_COORDINATOR: 'hangs' }, shell: { now: () => now } };
     const { stdout, stderr, signals, exitCode } = troupe(['train', '--workers', '1'], options);
@@ -156,21 +156,21 @@ describe('Ctrl-C', () => {
   });
 });
 
-describe('what goes wrong', () => {
-  it('passes on what the coordinator says of wrong flags, with exit code 2', async () => {
+describe('troubles', () => {
+  it('shows the error of the coordinator about wrong flags and exits with 2', async () => {
     const { stderr, exitCode } = troupe(['train', '--hidden', '0'], { env: { TEST_COORDINATOR: 'refuses flags' } });
     expect(await exitCode).toBe(2);
     expect(stderr.text).toBe('error: --hidden 0 is too small.\nGive 1 or more.\n');
   });
 
-  it('shows the last words of a coordinator that crashed', async () => {
+  it('shows the last output of a coordinator that crashed', async () => {
     const { stderr, exitCode } = troupe(['train'], { env: { TEST_COORDINATOR: 'crashes' } });
     expect(await exitCode).toBe(1);
     expect(stderr.text).toContain('The coordinator ended unexpectedly (exit code 7).\n  the floor is gone\n');
     expect(stderr.text).not.toMatch(/^ +at /m);
   });
 
-  it('says what to do when the apps are not compiled', async () => {
+  it('gives a remedy if the apps are not compiled', async () => {
     const coordinator = path.join(folder, 'absent.js');
     expect(existsSync(coordinator)).toBe(false);
     const { stdout, stderr, exitCode } = troupe(['train', '--json'], { shell: { apps: { ...standIns, coordinator } } });

@@ -1,4 +1,4 @@
-/** `troupe coordinator`, `troupe worker`, `troupe allreduce`: the apps as they are, with our help. */
+/** `troupe coordinator`, `troupe worker` and `troupe allreduce`: run the apps with the help texts of the command line. */
 import { Option, type Command } from 'commander';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
@@ -11,27 +11,30 @@ type Ended = (exitCode: number) => void;
 export function defineCoordinator(program: Command, shell: Shell, ended: Ended): void {
   const command = program
     .command('coordinator')
-    .summary('run a coordinator alone; workers join from anywhere')
+    .summary('run only a coordinator; workers join from any machine')
     .description(
-      'Keeps a run: deals out the text to the workers that join, validates, samples and writes checkpoints. It computes no gradients ' +
-        'itself. Ctrl-C saves and stops; --resume goes on.',
+      'Runs the coordinator of a run: it assigns the text to workers, validates, samples and writes checkpoints. It computes no ' +
+        'gradients itself. Ctrl-C saves and stops; --resume continues.',
     );
   addRunOptions(command)
-    .addOption(new Option('--json', 'one JSON object a line for every event of the run').helpGroup('Output:'))
+    .addOption(new Option('--json', 'print every event of the run as one line of JSON').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
         [
           `${shell.program} coordinator --host 0.0.0.0`,
-          'waits for workers on port 7070 of every network interface and prints how they join',
+          'wait for workers on port 7070 of every network interface, and print how to join',
         ],
-        [`${shell.program} coordinator --host 0.0.0.0 --corpus tiny-shakespeare --batch 128`, 'a global batch for more workers'],
+        [
+          `${shell.program} coordinator --host 0.0.0.0 --corpus tiny-shakespeare --batch 128`,
+          'a larger global batch, for more workers',
+        ],
         [
           `${shell.program} coordinator --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key`,
-          'the same over https and wss, which browsers on other machines need for several cores and GPUs',
+          'the same over https and wss, without which browsers on other machines get neither a GPU nor more than one core',
         ],
-        [`${shell.program} coordinator --resume --out runs/001`, 'goes on with a run after a stop or a crash'],
-      ) + afterwards(`${shell.program} worker ws://HOST:7070 --token TOKEN   on every machine that takes part`),
+        [`${shell.program} coordinator --resume --out runs/001`, 'continue a run after a stop or a crash'],
+      ) + afterwards(`${shell.program} worker ws://HOST:7070 --token TOKEN   on every machine that is to compute`),
     )
     .action(async (flags: { token?: string; json?: true }) => {
       const args = [...runArguments(command, ['--token']), ...(flags.json ? ['--json'] : [])];
@@ -53,42 +56,47 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
     .command('worker')
     .summary('compute for a coordinator, here or on another machine')
     .description(
-      'Joins the run of a coordinator and computes gradients for it until the run is over. It may come and go at any time: what it ' +
-        'leaves undone is given to others. Ctrl-C leaves.',
+      'Joins the run of a coordinator and computes gradients until the run is over. A worker may join and leave at any time; its ' +
+        'unfinished work is handed to others. Ctrl-C leaves.',
     )
-    .argument('<address>', 'where the coordinator listens: ws://HOST:PORT, or wss:// where it has a certificate')
-    .addOption(new Option('--token <TOKEN>', 'what the coordinator printed (default: TROUPE_TOKEN)').helpGroup('Joining:'))
+    .argument('<address>', 'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate')
+    .addOption(new Option('--token <TOKEN>', 'token that the coordinator printed (default: TROUPE_TOKEN)').helpGroup('Joining:'))
     .addOption(
-      new Option('--name <NAME>', 'how the coordinator calls this worker (default: the name of the machine)').helpGroup(
+      new Option('--name <NAME>', 'name of this worker at the coordinator (default: the name of the machine)').helpGroup(
         'Joining:',
       ),
     )
-    .addOption(engineOption('auto', 'auto measures for a moment which is fastest here'))
+    .addOption(engineOption('auto', 'auto measures briefly which is fastest here'))
     .addOption(
       threadsOption(
-        'engine threads of this worker, which share its streams; instead of more workers on one machine: one replica, one link',
+        'threads of the engine, which share the streams; saves memory and traffic compared with several workers on one machine',
       ),
     )
-    .addOption(new Option('--no-gpu', 'auto and tfjs leave GPUs to other workers of this machine').helpGroup('Engine:'))
-    .addOption(new Option('--json', 'one JSON object a line for what happens').helpGroup('Output:'))
+    .addOption(
+      new Option(
+        '--no-gpu',
+        'use no GPU with auto or tfjs, for example because another worker on this machine uses it',
+      ).helpGroup('Engine:'),
+    )
+    .addOption(new Option('--json', 'print every event as one line of JSON').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} worker ws://192.168.1.20:7070 --token TOKEN`, 'joins the run of the machine 192.168.1.20'],
+        [`${shell.program} worker ws://192.168.1.20:7070 --token TOKEN`, 'join the run on the machine 192.168.1.20'],
         [
           `TROUPE_TOKEN=TOKEN ${shell.program} worker ws://lab:7070 --name bench-3`,
-          'keeps the token out of the list of processes',
+          'the same without the token in the process list',
         ],
-        [`${shell.program} worker ws://lab:7070 --threads 8`, 'computes on eight cores'],
+        [`${shell.program} worker ws://lab:7070 --threads 8`, 'compute on eight cores'],
         [
           `NODE_EXTRA_CA_CERTS=lab.pem ${shell.program} worker wss://lab:7070 --token TOKEN`,
-          'trusts the certificate in lab.pem, or those that its authority has signed, besides the usual ones',
+          'also trust the certificate in lab.pem, and certificates signed with it',
         ],
-        [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'computes on the GPU'],
+        [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'compute on the GPU'],
       ) +
         afterwards(
-          `${shell.program} doctor   the engines of this machine and how fast they are`,
-          'One worker with --threads N, or one per core; the coordinator shows who has joined.',
+          `${shell.program} doctor   the engines of this machine and their speeds`,
+          'Start one worker with --threads N, or one worker per core. The coordinator lists them.',
         ),
     )
     .action(async (address: string, flags: WorkerFlags) => {
@@ -96,7 +104,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         throw new CliError(
           'usage',
           'A worker needs the token of the run.',
-          'Give it with --token, or in TROUPE_TOKEN; the coordinator prints it.',
+          'Give it with --token or in TROUPE_TOKEN. The coordinator prints it.',
         );
       }
       const name = flags.name === undefined ? [] : [`--name=${flags.name}`];
@@ -109,23 +117,27 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
 export function defineAllreduce(program: Command, shell: Shell, ended: Ended): void {
   program
     .command('allreduce')
-    .summary('run the all-reduce service alone')
+    .summary('run only the all-reduce service')
     .description(
-      'Averages and clips the gradients of a run on a machine of its own. Without it the coordinator does that itself, which is right ' +
-        'for most runs.',
+      'Averages and clips the gradients of a run on a separate machine. Without it the coordinator does that itself, which suits most ' +
+        'runs.',
     )
     .addOption(
-      new Option('--host <H>', 'address to listen on; 0.0.0.0 lets other machines in (default: 127.0.0.1)').helpGroup('Network:'),
+      new Option('--host <H>', 'address to listen on; 0.0.0.0 lets other machines connect (default: 127.0.0.1)').helpGroup(
+        'Network:',
+      ),
     )
-    .addOption(new Option('--port <P>', 'port to listen on; 0 = any free one (default: its own)').helpGroup('Network:'))
-    .addOption(new Option('--token <TOKEN>', 'what the coordinator must show (default: TROUPE_TOKEN)').helpGroup('Network:'))
-    .option('--json', 'notes as one JSON object a line')
+    .addOption(
+      new Option('--port <P>', 'port to listen on; 0 = any free port (default: the port of the service)').helpGroup('Network:'),
+    )
+    .addOption(new Option('--token <TOKEN>', 'secret that the coordinator needs (default: TROUPE_TOKEN)').helpGroup('Network:'))
+    .option('--json', 'print notes as one line of JSON each')
     .addHelpText(
       'after',
       examples(
-        [`TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071`, 'serves coordinators that know the token'],
-        [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'a run that uses it'],
-      ) + afterwards('Give its address to a coordinator: --allreduce ws://HOST:PORT, with the same token.'),
+        [`TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071`, 'serve coordinators that have the token'],
+        [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
+      ) + afterwards('Start a coordinator with --allreduce ws://HOST:PORT and the same token.'),
     )
     .action(async (flags: { host?: string; port?: string; token?: string; json?: true }) => {
       const host = flags.host === undefined ? [] : [`--host=${flags.host}`];
@@ -134,7 +146,7 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
     });
 }
 
-/** Runs an app on our terminal. The first stop request is passed on, the second kills. Resolves with its exit code. */
+/** Runs an app on this terminal. Passes on the first stop request, and kills the app on the second. Resolves with its exit code. */
 async function runApp(shell: Shell, app: keyof AppPaths, args: readonly string[], token: string | undefined): Promise<number> {
   const env = token === undefined ? shell.env : { ...shell.env, TROUPE_TOKEN: token };
   const process = startApp(shell.apps[app], { args, env, output: 'inherit' });

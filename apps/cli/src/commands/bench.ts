@@ -7,9 +7,9 @@ import type { Shell } from '../shell.js';
 import { compactCount, counted, styleFor } from '../terminal/style.js';
 import { afterwards, checkThreads, engineOption, examples, realNumber, threadsOption } from './flags.js';
 
-/** V of tiny-shakespeare, the usual yardstick. */
+/** V of tiny-shakespeare, a common benchmark. */
 const VOCABULARY = 65;
-/** Steps before the clock counts: the kernels are compiled and tuned by then. */
+/** Unmeasured steps at the start, while kernels are compiled and tuned. */
 const WARMUP_STEPS = 2;
 const MIN_STEPS = 5;
 
@@ -51,36 +51,38 @@ const USUAL: readonly BenchSize[] = [
 export function defineBench(program: Command, shell: Shell): void {
   program
     .command('bench')
-    .summary('how fast this machine computes gradients')
+    .summary('measure how fast this machine computes gradients')
     .description(
-      'Measures forward and backward passes of an engine of this machine, no network, no optimizer: the median of steps over ' +
-        `some seconds, for a vocabulary of ${VOCABULARY}. Other work on the machine makes the figures smaller.`,
+      'Measures forward and backward passes of an engine on this machine, without network and optimizer: the median of the steps in a ' +
+        `few seconds, with a vocabulary of ${VOCABULARY}. Other work on the machine lowers the figures.`,
     )
     .addOption(
       new Option(
         '--config <LxH,B,T>',
-        'layers x hidden units, streams, time steps; may be given several times (default: 1x128,32,64 and 2x256,32,64)',
+        'layers x hidden units, streams, time steps; may be repeated (default: 1x128,32,64 and 2x256,32,64)',
       )
         .argParser(collectConfig)
         .helpGroup('What:'),
     )
     .addOption(new Option('--cell <CELL>', 'recurrent cell').choices(CELLS).default('lstm').helpGroup('What:'))
-    .addOption(new Option('--seconds <S>', 'measuring time of each').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'))
-    .addOption(engineOption('auto', 'auto measures for a moment which is fastest at each size'))
-    .addOption(threadsOption('engine threads; 1 = one core'))
-    .addOption(new Option('--json', 'one JSON object with all figures and the machine').helpGroup('Output:'))
+    .addOption(
+      new Option('--seconds <S>', 'measuring time of each size').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'),
+    )
+    .addOption(engineOption('auto', 'auto measures briefly which is fastest at each size'))
+    .addOption(threadsOption('threads of the engine; 1 = one core'))
+    .addOption(new Option('--json', 'print one JSON object with all figures and the machine').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} bench`, 'two usual sizes'],
-        [`${shell.program} bench --config 2x512,64,64 --config 3x512,50,50 --seconds 10`, 'bigger ones'],
-        [`${shell.program} bench --cell gru`, 'the usual sizes with another cell'],
-        [`${shell.program} bench --engine wasm --threads 2`, 'another engine, two cores'],
-        [`${shell.program} bench --json`, 'for a program'],
+        [`${shell.program} bench`, 'the two default sizes'],
+        [`${shell.program} bench --config 2x512,64,64 --config 3x512,50,50 --seconds 10`, 'larger sizes'],
+        [`${shell.program} bench --cell gru`, 'the default sizes with another cell'],
+        [`${shell.program} bench --engine wasm --threads 2`, 'another engine, on two cores'],
+        [`${shell.program} bench --json`, 'the figures as JSON'],
       ) +
         afterwards(
           `${shell.program} doctor                         all engines of this machine`,
-          `${shell.program} train --layers 2 --hidden 256   a run of the second size`,
+          `${shell.program} train --layers 2 --hidden 256   train a model of the second size`,
         ),
     )
     .action((flags: BenchFlags) => bench(shell, flags));
@@ -90,7 +92,7 @@ function collectConfig(text: string, before: BenchSize[] | undefined): BenchSize
   const match = /^(\d{1,2})x(\d{1,5}),(\d{1,5}),(\d{1,4})$/.exec(text);
   const [layers, hidden, batch, window] = (match ?? []).slice(1).map(Number);
   if (match === null || layers * hidden * batch * window === 0)
-    throw new InvalidArgumentError('It should look like 2x256,32,64: layers x hidden, streams, time steps.');
+    throw new InvalidArgumentError('It should look like 2x256,32,64: layers x hidden units, streams, time steps.');
   return [...(before ?? []), { layers, hidden, batch, window }];
 }
 
@@ -100,7 +102,7 @@ async function bench(shell: Shell, flags: BenchFlags): Promise<void> {
   const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
   if (!flags.json)
     shell.stdout.write(
-      `${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; ${counted(flags.threads, 'core')} at work, ${CELL_NAMES[flags.cell]}`)}\n`,
+      `${style('dim', `${machine.cpu}, ${machine.cores} cores, Node ${machine.node}; ${counted(flags.threads, 'core')} in use, ${CELL_NAMES[flags.cell]}`)}\n`,
     );
   const results: BenchResult[] = [];
   for (const size of flags.config ?? USUAL) {
@@ -163,7 +165,7 @@ async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, dura
   return times;
 }
 
-/** Multiplications and additions of the matrix products of a step, forward and backward: the one-hot input costs none. */
+/** Multiplications and additions in the matrix products of a step, forward and backward. The one-hot input costs none. */
 function flops({ cell, layers: L, hidden: H, batch: B, window: T }: BenchConfig): number {
   const G = CELL_SHAPES[cell].gates * H;
   return 6 * B * T * (G * H * (2 * L - 1) + H * VOCABULARY);

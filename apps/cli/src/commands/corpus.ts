@@ -11,57 +11,61 @@ interface JsonFlag {
   readonly json?: true;
 }
 
-const jsonOption = () => new Option('--json', 'the same as one JSON object').helpGroup('Output:');
+const jsonOption = () => new Option('--json', 'print one JSON object').helpGroup('Output:');
 
 export function defineCorpus(program: Command, shell: Shell): void {
   const command = program
     .command('corpus')
-    .summary('the texts that can be trained on')
+    .summary('list, fetch and describe texts to train on')
     .description(
-      'Lists the corpora that have a name, fetches those that do not come with Troupe, and says what is in one. Any UTF-8 text file is ' +
-        'a corpus too: give its path. A folder named in TROUPE_CORPUS_DIR is looked in before the network.',
+      'Lists the named corpora, fetches those that Troupe does not include, and describes a corpus. The path of any UTF-8 text file ' +
+        'is a corpus too. Troupe looks in the folder TROUPE_CORPUS_DIR before it uses the network.',
     )
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} corpus list`, 'the names'],
-        [`${shell.program} corpus fetch tiny-shakespeare`, 'downloads it once and checks its SHA-256'],
-        [`${shell.program} corpus info notes.txt`, 'characters, vocabulary and split of a file of your own'],
+        [`${shell.program} corpus list`, 'list the named corpora'],
+        [`${shell.program} corpus fetch tiny-shakespeare`, 'download it once and check its SHA-256'],
+        [`${shell.program} corpus info notes.txt`, 'show characters, vocabulary and split of your own file'],
       ) + afterwards(`${shell.program} train --corpus NAME-OR-PATH`),
     );
   command
     .command('list')
-    .description('Lists the corpora that have a name.')
+    .description('Lists the named corpora.')
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      examples([`${shell.program} corpus list --json`, 'for a program']) + afterwards(`${shell.program} corpus fetch NAME`),
+      examples([`${shell.program} corpus list --json`, 'print the list as JSON']) +
+        afterwards(`${shell.program} corpus fetch NAME`),
     )
     .action((flags: JsonFlag) => list(shell, flags));
   command
     .command('fetch')
-    .description('Downloads a corpus into the cache, unless it is there, and checks its SHA-256.')
-    .argument('<name>', 'one of troupe corpus list')
+    .description('Downloads a corpus into the cache, unless it is already there, and checks its SHA-256.')
+    .argument('<name>', 'a name from troupe corpus list')
     .addOption(
-      new Option('--sha256 <HEX>', 'accept this file of a corpus whose publisher changes it now and then').helpGroup('Data:'),
+      new Option(
+        '--sha256 <HEX>',
+        'accept the file with this SHA-256, for a corpus whose publisher changes it now and then',
+      ).helpGroup('Data:'),
     )
     .addOption(jsonOption())
     .addHelpText(
       'after',
-      examples([`${shell.program} corpus fetch tiny-shakespeare`, '1.1 MB']) +
+      examples([`${shell.program} corpus fetch tiny-shakespeare`, 'fetch 1.1 MB']) +
         afterwards(`${shell.program} train --corpus tiny-shakespeare`),
     )
     .action((name: string, flags: JsonFlag & { sha256?: string }) => fetchCorpus(shell, name, flags));
   command
     .command('info')
-    .description('Says how many characters a corpus has, how many distinct ones, and how it is split.')
-    .argument('<name-or-path>', 'a name of troupe corpus list, or the path of a UTF-8 text file')
+    .description('Shows how many characters and distinct characters a corpus has, and how it is split.')
+    .argument('<name-or-path>', 'a name from troupe corpus list, or the path of a UTF-8 text file')
     .addOption(jsonOption())
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} corpus info sonnets`, 'the built-in one'],
-        [`${shell.program} corpus info notes.txt --json`, 'one of your own'],
+        [`${shell.program} corpus info sonnets`, 'describe the built-in corpus'],
+        [`${shell.program} corpus info notes.txt --json`, 'describe your own file as JSON'],
       ) + afterwards(`${shell.program} train --corpus NAME-OR-PATH`),
     )
     .action(async (name: string, flags: JsonFlag) => showCorpus(shell, await openCorpus(shell, name), flags));
@@ -94,7 +98,7 @@ async function fetchCorpus(shell: Shell, name: string, flags: JsonFlag & { sha25
     throw new CliError(
       'usage',
       `There is no corpus named ${name}.`,
-      `Known names: ${names}. A file of your own needs no fetching: --corpus PATH.`,
+      `The names are ${names}. For your own file, give its path: --corpus PATH.`,
     );
   }
   showCorpus(shell, await openCorpus(shell, name, flags.sha256), flags);

@@ -1,4 +1,4 @@
-/** `troupe doctor`: what this machine can compute with. */
+/** `troupe doctor`: lists and measures the engines of this machine. */
 import os from 'node:os';
 import { Option, type Command } from 'commander';
 import { ENGINE_NAMES, ENGINES, type EngineName } from '@troupe/engines';
@@ -7,7 +7,7 @@ import type { Shell } from '../shell.js';
 import { compactCount, styleFor, type Style } from '../terminal/style.js';
 import { afterwards, engineName, examples } from './flags.js';
 
-/** What is computed: L layers of H units, B streams, V characters. */
+/** The measured model: L layers of H units, B streams, V characters. */
 const STANDARD = { layers: 2, hidden: 256, streams: 16, vocabulary: 65 } as const;
 
 interface DoctorFlags {
@@ -20,30 +20,28 @@ type Present = EngineReport & { readonly present: true };
 export function defineDoctor(program: Command, shell: Shell, ended: (exitCode: number) => void): void {
   program
     .command('doctor')
-    .summary('the engines of this machine, how fast they are, and what is missing')
+    .summary('list the engines of this machine, their speeds, and how to install missing ones')
     .description(
-      `Looks for every engine, measures for about a second each how fast it computes gradients of an LSTM of ${STANDARD.layers}x` +
-        `${STANDARD.hidden} with ${STANDARD.streams} streams on one core or one GPU, and says how to get those that are missing. Ends with 0 ` +
-        'when at least one engine runs; a GPU that the processor imitates is none.',
+      `Looks for every engine and measures for about a second how fast it computes gradients of a ${STANDARD.layers}x${STANDARD.hidden} LSTM ` +
+        `with ${STANDARD.streams} streams on one core or one GPU. Says how to install missing engines. The exit code is 0 if at least one ` +
+        'engine runs; software-emulated GPUs do not count.',
     )
     .addOption(
-      new Option('--engine <NAME>', `only this one; may be given several times (default: all): ${ENGINE_NAMES.join(', ')}`)
+      new Option('--engine <NAME>', `check only this engine; may be repeated (default: all): ${ENGINE_NAMES.join(', ')}`)
         .argParser((text, before: readonly EngineName[] = []) => [...before, engineName(text)])
         .helpGroup('Engine:'),
     )
-    .addOption(
-      new Option('--json', 'one JSON object with the machine and all engines, once all are measured').helpGroup('Output:'),
-    )
+    .addOption(new Option('--json', 'print one JSON object with the machine and all engines at the end').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} doctor`, 'all engines'],
-        [`${shell.program} doctor --engine webgpu`, 'is there a GPU?'],
-        [`${shell.program} doctor --json`, 'for a program'],
+        [`${shell.program} doctor`, 'check all engines'],
+        [`${shell.program} doctor --engine webgpu`, 'check for a GPU'],
+        [`${shell.program} doctor --json`, 'print the result as JSON'],
       ) +
         afterwards(
           `${shell.program} train --engine NAME   train with one of them`,
-          `${shell.program} bench --engine NAME   other sizes`,
+          `${shell.program} bench --engine NAME   measure other sizes`,
         ),
     )
     .action(async (flags: DoctorFlags) => ended(await doctor(shell, flags)));
@@ -56,7 +54,7 @@ async function doctor(shell: Shell, flags: DoctorFlags): Promise<number> {
   const { probeEngines } = await import('../engine.js');
   const { streams, ...model } = STANDARD;
   const reports: EngineReport[] = [];
-  // One by one: what is known is shown, and an engine that takes the process down is the one that is missing.
+  // One at a time: each result shows at once, and if an engine crashes the process, the missing line tells which.
   for (const name of flags.engine ?? ENGINE_NAMES) {
     const [report] = await probeEngines({ nowMs: shell.now, config: { cell: 'lstm', ...model }, streams, engines: [name] });
     reports.push(report);
@@ -89,7 +87,7 @@ function header(machine: ReturnType<typeof describeMachine>, style: Style): stri
     field('Node', [node, platform, ...nodeFlags].join(' ')),
     field(
       'measured',
-      `LSTM ${STANDARD.layers}x${STANDARD.hidden}, ${STANDARD.streams} streams, gradients on one core or one GPU`,
+      `gradients of a ${STANDARD.layers}x${STANDARD.hidden} LSTM with ${STANDARD.streams} streams, on one core or one GPU`,
     ),
   ].join('\n');
 }
@@ -110,7 +108,7 @@ function speed({ charsPerSecond }: Present): string {
 }
 
 function abilities({ variant, features, software }: Present): string {
-  if (software) return 'imitated by the processor: right, but slow, and not measured';
+  if (software) return 'emulated in software: correct, but slow, and not measured';
   const others = features.filter((feature) => variant?.split(' ')[0] !== feature);
   return [variant, others.length > 0 ? `(has ${others.join(', ')})` : ''].filter((text) => text).join(' ');
 }
@@ -118,7 +116,8 @@ function abilities({ variant, features, software }: Present): string {
 function advice(program: string, reports: readonly EngineReport[], style: Style): string {
   const measured = reports.filter((report): report is Present => report.present && report.charsPerSecond !== undefined);
   const [best] = measured.sort((a, b) => b.charsPerSecond! - a.charsPerSecond!);
-  if (!best && reports.some(({ present }) => present)) return 'Only an imitated GPU is there, which is of use for tests alone.\n';
-  if (!best) return `${style('red', 'None of these engines runs on this machine.')} See above what to install.\n`;
+  if (!best && reports.some(({ present }) => present))
+    return 'Only a software-emulated GPU was found. It is useful for tests only.\n';
+  if (!best) return `${style('red', 'None of these engines runs on this machine.')} See above how to install them.\n`;
   return `${style('bold', best.name)} is the fastest here: ${program} train --engine ${best.name}\n`;
 }

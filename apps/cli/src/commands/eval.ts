@@ -13,9 +13,9 @@ import { shownPath } from '../terminal/report.js';
 import { checkpointOption } from './sample.js';
 import { afterwards, engineOption, examples, wholeNumber } from './flags.js';
 
-/** Time steps per engine call; no result depends on it beyond rounding. */
+/** Time steps per engine call. It affects the result only through rounding. */
 const WINDOW = 128;
-/** With several lanes: characters read before each lane's first. */
+/** With several lanes: characters that each lane reads before it counts. */
 const WARMUP = 256;
 
 interface EvalFlags {
@@ -29,34 +29,39 @@ interface EvalFlags {
 export function defineEval(program: Command, shell: Shell): void {
   program
     .command('eval')
-    .summary('measure a trained model')
+    .summary('measure the validation loss of a trained model')
     .description(
       'Measures how well the model of a checkpoint predicts the validation part of a corpus (its last tenth): the mean negative ' +
-        'log-likelihood of every character given all before it, hidden state carried from the first to the last.',
+        'log-likelihood of each character given all characters before it. The hidden state is carried through the whole part.',
     )
     .addOption(checkpointOption())
     .addOption(
       new Option(
         '--corpus <C>',
-        'a corpus by name, or the path of a UTF-8 text file (default: what the model was trained on)',
+        'name of a corpus, or path of a UTF-8 text file (default: the text that the model was trained on)',
       ).helpGroup('Data:'),
     )
     .addOption(
-      new Option('--lanes <N>', 'pieces measured side by side: faster; 1 is exact, since later pieces start from a short warm-up')
+      new Option(
+        '--lanes <N>',
+        'parts to measure in parallel: faster, but only 1 is exact, because later parts start after a short warm-up',
+      )
         .argParser(wholeNumber(1, 1024))
         .default(1)
         .helpGroup('Data:'),
     )
-    .addOption(engineOption('wasm', 'the last digits of the figure may depend on it'))
+    .addOption(engineOption('wasm', 'the last digits of the loss may depend on the engine'))
     .addOption(
-      new Option('--json', 'one JSON object: lossPerChar in nats, bitsPerChar, perplexity, tokens, ...').helpGroup('Output:'),
+      new Option('--json', 'print one JSON object: lossPerChar in nats, bitsPerChar, perplexity, tokens, ...').helpGroup(
+        'Output:',
+      ),
     )
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} eval`, 'the best checkpoint of the newest run, on the corpus it was trained on'],
-        [`${shell.program} eval --checkpoint runs/001/best.safetensors --corpus sonnets --json`, 'figures for a program'],
-        [`${shell.program} eval --checkpoint runs/002 --corpus tiny-shakespeare --lanes 8`, 'faster, nearly the same figure'],
+        [`${shell.program} eval`, 'measure the best checkpoint of the newest run on its own corpus'],
+        [`${shell.program} eval --checkpoint runs/001/best.safetensors --corpus sonnets --json`, 'print the figures as JSON'],
+        [`${shell.program} eval --checkpoint runs/002 --corpus tiny-shakespeare --lanes 8`, 'faster, with nearly the same loss'],
       ) + afterwards(`${shell.program} sample         read what it writes`, `${shell.program} train --resume train it longer`),
     )
     .action((flags: EvalFlags) => evaluate(shell, flags));
@@ -75,7 +80,7 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
     round: checkpoint.round,
     corpus: corpus.name,
     corpusSha256: corpus.sha256,
-    /** False: another text, whose last tenth is no rest of what was trained on. */
+    /** False if the text differs from the training text, so its last tenth is not the run's validation part. */
     trainedOn: corpus.sha256 === checkpoint.corpus.sha256,
     lossPerChar,
     bitsPerChar: lossPerChar / Math.LN2,

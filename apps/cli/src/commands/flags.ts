@@ -24,9 +24,9 @@ export function realNumber(least: number, most: number): (text: string) => numbe
 
 const MAX_THREADS = 256;
 
-/** `--engine`, for every command that computes. `help`: what the default is good for. */
+/** `--engine`, for every command that computes. `help` explains the default. */
 export function engineOption(usual: EngineChoice, help: string): Option {
-  return new Option('--engine <NAME>', `what computes: ${ENGINE_CHOICES.join(', ')}; ${help}`)
+  return new Option('--engine <NAME>', `engine that computes: ${ENGINE_CHOICES.join(', ')}; ${help}`)
     .argParser(engineChoice)
     .default(usual)
     .helpGroup('Engine:');
@@ -36,7 +36,7 @@ function engineChoice(text: string): EngineChoice {
   return oneOf(ENGINE_CHOICES, text);
 }
 
-/** A parser for commander: an engine by its own name. */
+/** A parser for commander: the name of an engine, without `auto` and other choices. */
 export function engineName(text: string): EngineName {
   return oneOf(ENGINE_NAMES, text);
 }
@@ -52,7 +52,7 @@ export function threadsOption(help: string): Option {
   return new Option('--threads <N>', help).argParser(wholeNumber(1, MAX_THREADS)).default(1).helpGroup('Engine:');
 }
 
-/** @throws CliError when threads are given to an engine that would not use them */
+/** @throws CliError if threads are given for an engine that would not use them */
 export function checkThreads({ engine, threads }: { readonly engine: EngineChoice; readonly threads: number }): void {
   if (threads === 1 || takesThreads(engine)) return;
   throw new CliError(
@@ -62,10 +62,10 @@ export function checkThreads({ engine, threads }: { readonly engine: EngineChoic
   );
 }
 
-/** Defaults that a command changes: flag -> what its help says. */
+/** Defaults that a command changes: flag -> the default in its help. */
 export type OtherDefaults = Readonly<Record<string, string>>;
 
-/** Gives a command the flags of a run. Their values are checked by the coordinator alone. */
+/** Adds the flags of a run to a command. Only the coordinator checks their values. */
 export function addRunOptions(command: Command, others: OtherDefaults = {}): Command {
   for (const group of OPTION_GROUPS) {
     for (const option of RUN_OPTIONS) {
@@ -81,7 +81,7 @@ function helpfulOption({ flag, type, choices, placeholder, help, default: usual 
   return new Option(`${flag}${value}`, fallback === undefined ? help : `${help} (default: ${fallback})`);
 }
 
-/** The run flags that a person gave, as argv for the coordinator. */
+/** The run flags that the user gave, as argv for the coordinator. */
 export function runArguments(command: Command, leaveOut: readonly string[] = []): string[] {
   const args: string[] = [];
   for (const { flag, type } of RUN_OPTIONS) {
@@ -92,17 +92,17 @@ export function runArguments(command: Command, leaveOut: readonly string[] = [])
   return args;
 }
 
-/** "--lr-final" -> "lrFinal", as commander has it. */
+/** "--lr-final" -> "lrFinal", the key that commander uses. */
 function optionKey(flag: string): string {
   return flag.slice(2).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** Examples under the help, each a command line and what it does. */
+/** Examples for the end of the help, each a command line and what it does. */
 export function examples(...lines: readonly (readonly [command: string, effect: string])[]): string {
   return `\nExamples:\n${lines.map(([command, effect]) => `  ${command}\n      ${effect}`).join('\n')}`;
 }
 
-/** What one would do next, a line each. */
+/** The section "What next", one line each. */
 export function afterwards(...lines: readonly string[]): string {
   return `\n\nWhat next:\n${lines.map((line) => `  ${line}`).join('\n')}`;
 }

@@ -25,49 +25,49 @@ export function defineSample(program: Command, shell: Shell): void {
     .command('sample')
     .summary('write text with a trained model')
     .description(
-      'Writes text, character by character, with the model of a checkpoint. The same flags and seed give the same text.',
+      'Writes text with the model of a checkpoint, one character at a time. The same flags and seed give the same text.',
     )
     .addOption(checkpointOption())
     .addOption(
       new Option('--length <N>', 'characters to write').argParser(wholeNumber(1, 10_000_000)).default(500).helpGroup('Text:'),
     )
     .addOption(
-      new Option('--temperature <X>', 'below 1 safer, above 1 wilder; 0 always takes the likeliest character')
+      new Option('--temperature <X>', 'randomness: below 1 is safer, above 1 is wilder; 0 always takes the most likely character')
         .argParser(realNumber(0, 100))
         .default(0.8)
         .helpGroup('Text:'),
     )
     .addOption(
-      new Option('--top-k <K>', 'choose among the K likeliest characters only; 0 = among all')
+      new Option('--top-k <K>', 'choose only among the K most likely characters; 0 = among all')
         .argParser(wholeNumber(0, 65_536))
         .default(0)
         .helpGroup('Text:'),
     )
-    .addOption(new Option('--prime <TEXT>', 'what the text begins with (default: a new line)').helpGroup('Text:'))
+    .addOption(new Option('--prime <TEXT>', 'start of the text (default: a line break)').helpGroup('Text:'))
     .addOption(
-      new Option('--seed <S>', 'another seed, another text').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
+      new Option('--seed <S>', 'seed of the random choices').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
     )
-    .addOption(engineOption('wasm', 'another engine may round differently and so write another text'))
-    .addOption(new Option('--json', 'one JSON object with the text and the settings, at the end').helpGroup('Output:'))
+    .addOption(engineOption('wasm', 'another engine may round differently and write another text'))
+    .addOption(new Option('--json', 'print one JSON object with the text and the settings at the end').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} sample`, 'with the best checkpoint of the newest run in runs/'],
+        [`${shell.program} sample`, 'use the best checkpoint of the newest run in runs/'],
         [
           `${shell.program} sample --checkpoint runs/001 --prime "Shall I " --length 2000`,
-          'with the best of one run, going on from two words',
+          'use the best checkpoint of one run, and continue two given words',
         ],
-        [`${shell.program} sample --temperature 0.5 --top-k 10 --seed 7`, 'safer choices, another text'],
+        [`${shell.program} sample --temperature 0.5 --top-k 10 --seed 7`, 'safer choices, and another text'],
       ) + afterwards(`${shell.program} eval           measure the model`, `${shell.program} train --resume train it longer`),
     )
     .action((flags: SampleFlags) => writeSample(shell, flags));
 }
 
-/** `--checkpoint`, for every command that reads one. */
+/** `--checkpoint`, for every command that reads a checkpoint. */
 export function checkpointOption(): Option {
   return new Option(
     '--checkpoint <F>',
-    'a checkpoint file, or the folder of a run: its best (default: the newest run in runs/)',
+    'a checkpoint file, or the folder of a run for its best checkpoint (default: the newest run in runs/)',
   ).helpGroup('Model:');
 }
 
@@ -75,7 +75,7 @@ async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
   const vocabulary = createVocabulary(checkpoint.vocabulary);
   const prime = encodePrime(vocabulary, flags.prime);
-  // To a terminal nothing that could steer it; to a file or a pipe the text as it is.
+  // A terminal gets no characters that could control it. A file or pipe gets the text unchanged.
   const shown = shell.stdout.isTTY === true ? printableLines : (text: string) => text;
   if (!flags.json) shell.stdout.write(shown(flags.prime ?? ''));
   let text = flags.prime ?? '';
@@ -97,7 +97,7 @@ async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
 
 async function* drawnIds(checkpoint: Checkpoint, prime: Uint16Array, flags: SampleFlags): AsyncGenerator<number> {
   const { length, temperature, topK, seed } = flags;
-  // Loaded only here: the help of a command need not wait for the kernels.
+  // Imported here, so that the help of a command need not load the kernels.
   const { openSteadyEngine } = await import('../engine.js');
   const engine = await openSteadyEngine(flags.engine, checkpoint.model, { maxStreams: 1, maxWindow: 1 });
   try {

@@ -22,12 +22,12 @@ import {
 } from './flags.js';
 
 const MAX_WORKERS = 64;
-/** More local processes than this seldom help a run of the default size, and each holds a replica. */
+/** More local processes seldom speed up a run of the default size, and each holds a replica. */
 const USUAL_MOST_WORKERS = 8;
-const USUAL_WORKERS = `so many that their threads fill the cores, at most ${USUAL_MOST_WORKERS}; one with a GPU engine by name`;
+const USUAL_WORKERS = `as many as fill the cores, at most ${USUAL_MOST_WORKERS}; 1 if --engine names a GPU engine`;
 
 interface TrainFlags {
-  /** Absent: as many as suit the machine and the engine. */
+  /** Absent: a number that suits the machine and the engine. */
   readonly workers?: number;
   readonly engine: EngineChoice;
   readonly threads: number;
@@ -44,24 +44,21 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
     .command('train')
     .summary('train a model on this machine; others may join')
     .description(
-      'Trains a character-level recurrent network: starts a coordinator and worker processes on this machine, shows how ' +
-        'the run advances and writes checkpoints. Ctrl-C saves and stops; the same command with --resume goes on.',
+      'Trains a character-level recurrent network: starts a coordinator and worker processes on this machine, shows the progress and ' +
+        'writes checkpoints. Ctrl-C saves and stops; the same command with --resume continues.',
     );
-  addRunOptions(command, { '--port': '0 in this command' })
+  addRunOptions(command, { '--port': '0' })
     .addOption(
       new Option('--workers <W>', `worker processes on this machine, 1 to ${MAX_WORKERS} (default: ${USUAL_WORKERS})`)
         .argParser(wholeNumber(1, MAX_WORKERS))
         .helpGroup('Run:'),
     )
     .addOption(
-      engineOption(
-        'auto',
-        'auto measures for a moment which is fastest here; with auto and tfjs the first worker alone may take a GPU',
-      ),
+      engineOption('auto', 'auto measures briefly which is fastest here; with auto and tfjs only the first worker may use a GPU'),
     )
     .addOption(threadsOption('engine threads of each worker, which share its streams'))
-    .addOption(new Option('--json', 'one JSON object a line for every event of the run, nothing else').helpGroup('Output:'))
-    .addOption(new Option('--quiet', 'no progress, no samples: only warnings, errors and the end').helpGroup('Output:'))
+    .addOption(new Option('--json', 'print every event of the run as one line of JSON, and nothing else').helpGroup('Output:'))
+    .addOption(new Option('--quiet', 'print only warnings, errors and the end').helpGroup('Output:'))
     .addHelpText('after', helpAfter(shell.program))
     .action(async (flags: TrainFlags) => ended(await train(shell, command, flags)));
 }
@@ -69,22 +66,22 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
 function helpAfter(program: string): string {
   return (
     examples(
-      [`${program} train`, 'a few minutes on the built-in Sonnets'],
+      [`${program} train`, 'train for a few minutes on the built-in sonnets'],
       [
         `${program} train --corpus tiny-shakespeare --layers 2 --hidden 256 --rounds 4000`,
-        'a better model of a bigger text, which is fetched once',
+        'a better model of a larger text, which is fetched once',
       ],
       [
         `${program} train --corpus notes.txt --workers 2 --out runs/notes`,
-        'a text of your own, two processes, checkpoints in runs/notes',
+        'your own text, two worker processes, checkpoints in runs/notes',
       ],
-      [`${program} train --engine webgpu --hidden 1024`, 'on the GPU'],
-      [`${program} train --host 0.0.0.0 --port 7070`, 'lets other machines join, with the command that it prints'],
+      [`${program} train --engine webgpu --hidden 1024`, 'train on the GPU'],
+      [`${program} train --host 0.0.0.0 --port 7070`, 'let other machines join, with the command that it prints'],
     ) +
     afterwards(
       `${program} sample         write text with the result`,
       `${program} eval           measure it on the validation part of a corpus`,
-      `${program} train --resume go on, or train longer with more --rounds`,
+      `${program} train --resume continue, or train longer with more --rounds`,
     )
   );
 }
@@ -94,7 +91,7 @@ function usualWorkers({ engine, threads }: TrainFlags): number {
   return Math.max(1, Math.min(Math.floor(availableParallelism() / threads), USUAL_MOST_WORKERS));
 }
 
-/** Workers that choose by themselves would all choose the same GPU, and slow each other down there. */
+/** With `auto` or `tfjs` all workers would choose the same GPU and slow each other down, so only the first may use it. */
 function workerArguments({ engine, threads }: TrainFlags, number: number): string[] {
   const choosesItself = engine === 'auto' || engine === 'tfjs';
   return [`--engine=${engine}`, `--threads=${threads}`, ...(choosesItself && number > 1 ? ['--no-gpu'] : [])];
@@ -135,7 +132,7 @@ function jsonOutput(shell: Shell): Callbacks {
   };
 }
 
-/** The run as a person watches it. */
+/** The run as it appears on the terminal. */
 class TrainView {
   readonly #shell: Shell;
   readonly #flags: TrainFlags & { readonly workers: number };
@@ -161,7 +158,7 @@ class TrainView {
       onErrorLine: (source, line) => this.#screen.print(`${this.#style('dim', `${source}:`)} ${printableLines(line)}`),
       onStopping: () => {
         this.#stopping = true;
-        this.#screen.print('saving, press Ctrl-C again to quit at once');
+        this.#screen.print('saving; press Ctrl-C again to quit at once');
         this.#screen.refresh();
       },
     };
@@ -171,10 +168,10 @@ class TrainView {
     this.#screen.close();
   }
 
-  /** What to know after the run, under everything else. */
+  /** Prints the summary after the run. */
   end({ finished }: TrainingOutcome): void {
     if (finished === undefined) {
-      if (this.#stopping) this.#screen.print('Stopped before the training began; there is nothing to save.');
+      if (this.#stopping) this.#screen.print('Stopped before training began. There is nothing to save.');
       return;
     }
     const ending = {
@@ -204,17 +201,17 @@ class TrainView {
     }
     const text = this.#textOf(event);
     if (text !== undefined) this.#screen.print(text);
-    // The last round is shown however soon it comes.
+    // The last round always shows, even right after the previous one.
     if (event.event === 'round' && event.round >= event.rounds) this.#screen.refresh();
   }
 
-  /** That workers come is seen in the status line, and that they go at the end is no loss. */
+  /** The status line shows the workers that join, and at the end all workers leave. Other changes are news. */
   #isNews({ change }: Extract<RunEvent, { event: 'worker' }>): boolean {
     const { round, rounds } = this.#progress;
     return change === 'left' ? !this.#stopping && round < rounds : change !== 'joined' && change !== 'ready';
   }
 
-  /** What is printed of an event; undefined = nothing, or only the status line. */
+  /** The text to print for an event; undefined = none, or only the status line changes. */
   #textOf(event: RunEvent): string | undefined {
     const style = this.#style;
     const quiet = this.#flags.quiet === true;
@@ -237,7 +234,7 @@ class TrainView {
   }
 }
 
-/** The event with nothing in its texts that could steer the terminal: names and samples come from other machines. */
+/** The event without characters that could control the terminal: names and samples come from other machines. */
 function safeEvent(line: string): RunEvent {
   return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' ? printableLines(value) : value)) as RunEvent;
 }

@@ -3,7 +3,7 @@ import { complaintOf } from '../errors.js';
 import { isDebugging, type Shell } from '../shell.js';
 import { styleFor } from './style.js';
 
-/** An error in two lines on standard error: what happened, and what to do. With `json` also as an `error` event on standard output. */
+/** Writes an error as two lines to standard error: what happened and what to do. With `json` also as an `error` event to standard output. */
 export function writeComplaint(shell: Shell, error: unknown, json: boolean): void {
   const { code, message, remedy } = complaintOf(error);
   if (json) shell.stdout.write(`${JSON.stringify({ event: 'error', code, message, remedy })}\n`);

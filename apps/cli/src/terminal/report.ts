@@ -1,4 +1,4 @@
-/** What a run says in words: pure functions from events to text. */
+/** Pure functions that turn the events of a run into text. */
 import path from 'node:path';
 import { CELL_NAMES, modelOptions } from '@troupe/config';
 import type { RunEvent } from '@troupe/run';
@@ -6,7 +6,7 @@ import { clockTime, compactCount, counted, groupedCount, shellQuoted, type Style
 
 type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
-/** What is trained on what, how long, by whom, and how others join. */
+/** The header of a run: model, corpus, plan, workers, and how to watch and join. */
 export function describeStart(
   listening: EventOf<'listening'>,
   started: EventOf<'started'>,
@@ -16,12 +16,12 @@ export function describeStart(
 ): string {
   const { model, rounds, streams, window, optimizer, learningRate, seed, codec } = started.config;
   const { name, characters, train, validation } = started.corpus;
-  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(10))}${text}`;
+  const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}`;
   const size = [`${counted(model.layers, 'layer')} of ${counted(model.hidden, 'unit')}`, ...modelOptions(model)].join(', ');
   return [
     style(
       'bold',
-      `${started.round > 0 ? `Going on from round ${started.round} with` : 'Training'} a character ${CELL_NAMES[model.cell]} on ${name}`,
+      `${started.round > 0 ? `Continuing from round ${started.round}:` : 'Training'} a character ${CELL_NAMES[model.cell]} on ${name}`,
     ),
     field(
       'model',
@@ -35,15 +35,15 @@ export function describeStart(
       'plan',
       `${counted(rounds, 'round')} of ${streams} streams x ${window} characters, ${optimizer.kind}, learning rate ${learningRate}, seed ${seed}`,
     ),
-    field('workers', `${localWorkers} on this machine; gradients travel as ${codec}; losses below are in nats/char`),
+    field('workers', `${localWorkers} on this machine; gradients are sent as ${codec}; losses are in nats/char`),
     field('out', listening.out),
-    field('to watch', listening.dashboard ?? listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
-    field('to join', listening.joinCommand.replace(/^(npx )?troupe /, `${program} `)),
-    ...(listening.volunteer === undefined ? [] : [field('browsers', listening.volunteer)]),
+    field('dashboard', listening.dashboard ?? listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
+    field('join with', listening.joinCommand.replace(/^(npx )?troupe /, `${program} `)),
+    ...(listening.volunteer === undefined ? [] : [field('volunteers', listening.volunteer)]),
   ].join('\n');
 }
 
-/** A sample between two thin lines. */
+/** A sample between two lines. */
 export function frameSample({ round, text }: EventOf<'sample'>, width: number, style: Style): string {
   const wide = Math.min(width, 72);
   const title = `── sample at round ${round} `;
@@ -66,16 +66,16 @@ export function describeNote({ level, text, remedy }: EventOf<'note'>, style: St
 export interface Ending {
   readonly finished: EventOf<'finished'>;
   readonly program: string;
-  /** Rounds of the run's plan. */
+  /** Number of rounds in the run's config. */
   readonly rounds: number;
-  /** As the person named it, or as the run did. */
+  /** The name that the user gave, or else that of the run. */
   readonly corpus: string;
   /** The run's folder. */
   readonly out: string;
   readonly elapsedMs: number;
 }
 
-/** Where the result is and what can be typed next. */
+/** Where the result is, and commands to type next. */
 export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs }: Ending, style: Style): string {
   const { round, reason, checkpoint, bestCheckpoint, validationLoss } = finished;
   const done =
@@ -91,11 +91,11 @@ export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs 
     'Next:',
     hint('write text', `sample --checkpoint ${typedPath(best)}`),
     hint('measure', `eval --checkpoint ${typedPath(best)} --corpus ${shellQuoted(corpus)}`),
-    hint(reason === 'completed' ? 'train longer' : 'go on', `train --resume --out ${typedPath(out)}${more}`),
+    hint(reason === 'completed' ? 'train longer' : 'continue', `train --resume --out ${typedPath(out)}${more}`),
   ].join('\n');
 }
 
-/** Relative to the working folder where that is shorter to read. */
+/** The path relative to the working folder, if the file is inside it. */
 export function shownPath(file: string): string {
   const relative = path.relative('', file);
   return relative === '' || relative.startsWith('..') ? file : relative;

@@ -5,15 +5,15 @@ const LOG_MS = 2000;
 const CLEAR_TO_END = '\x1b[K';
 
 export interface ScreenOptions {
-  /** The line to keep up to date, `width` characters at most; Infinity = no terminal, a line of a log. Empty = none. */
+  /** The status line, at most `width` characters. Without a terminal `width` is Infinity and the line goes to a log. Empty = no line. */
   readonly line: (width: number) => string;
-  /** No such line at all. */
+  /** Never show the line. */
   readonly quiet?: boolean;
 }
 
 /**
- * Text that scrolls, and under it one line that is redrawn in place. Without a terminal that line is written out when it has
- * changed, every two seconds at most.
+ * Prints scrolling text above one status line that is redrawn in place. Without a terminal the line is printed when it has changed, at
+ * most every two seconds.
  */
 export class Screen {
   readonly #output: Output;
@@ -32,7 +32,7 @@ export class Screen {
     this.#timer?.unref();
   }
 
-  /** Columns that a line may fill; the last is left free, since some terminals wrap there. */
+  /** Columns that a line may fill. The last column stays free, because some terminals wrap there. */
   get width(): number {
     return Math.max(20, (this.#output.columns ?? 80) - 1);
   }
@@ -44,7 +44,7 @@ export class Screen {
       return;
     }
     this.#drawn = this.#line(this.width);
-    // In one write, or the line would flicker.
+    // One write, so that the line does not flicker.
     this.#output.write(`\r${CLEAR_TO_END}${text}\n${this.#drawn}`);
   }
 
@@ -56,7 +56,7 @@ export class Screen {
     this.#output.write(this.#live ? `\r${line}${CLEAR_TO_END}` : `${line}\n`);
   }
 
-  /** Takes the line away and stops redrawing; what follows is printed as usual. */
+  /** Removes the line and stops redrawing. Later text is printed as usual. */
   close(): void {
     clearInterval(this.#timer);
     if (this.#live && this.#drawn !== '') this.#output.write(`\r${CLEAR_TO_END}`);

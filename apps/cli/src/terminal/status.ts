@@ -1,9 +1,9 @@
 import type { RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, type Format, type Style } from './style.js';
 
-/** What the status line shows. Losses in nats/char. */
+/** The figures in the status line. Losses are in nats/char. */
 export interface Progress {
-  /** Rounds completed. */
+  /** Number of completed rounds. */
   readonly round: number;
   readonly rounds: number;
   readonly workers: number;
@@ -12,13 +12,13 @@ export interface Progress {
   readonly charsPerSecond?: number;
   readonly gradientNorm?: number;
   readonly etaMs?: number;
-  /** Stands in the place of the figures while the run does not advance: "saving ...". */
+  /** Shown instead of the figures while the run does not advance: "saving". */
   readonly phase?: string;
 }
 
 export const initialProgress: Progress = { round: 0, rounds: 0, workers: 0, phase: 'starting' };
 
-/** The progress after an event. Pure. */
+/** The progress after an event. */
 export function advance(progress: Progress, event: RunEvent): Progress {
   switch (event.event) {
     case 'started':
@@ -39,7 +39,7 @@ export function advance(progress: Progress, event: RunEvent): Progress {
   }
 }
 
-/** A plain progress bar with a text behind it; without a bar when the total is unknown. */
+/** A progress bar followed by a text. Without the bar if the total is unknown. */
 export function renderBar(done: number, total: number | undefined, text: string, width: number, style: Style): string {
   if (total === undefined || width < text.length + barLength(BAR.least)) return text.slice(0, width);
   return [bar(done, total, BAR.most < width - text.length - barLength(0) ? BAR.most : BAR.least, style), text].join(GAP);
@@ -53,15 +53,15 @@ interface Segment {
   readonly format?: Format;
 }
 
-/** What is left out first when the line is too long. */
+/** Parts to drop from a line that is too long, first to last. */
 const EXPENDABLE: readonly Part[] = ['unit', 'workers', 'norm', 'rate', 'eta', 'train'];
 const GAP = '  ';
-/** Inside the brackets. */
+/** Width inside the brackets. */
 const BAR = { least: 8, most: 24 };
 
 /**
- * The status line, at most `width` characters wide (colour codes not counted). Least important figures are left out first;
- * the bar takes what room is left.
+ * The status line, at most `width` characters wide without colour codes. The least important figures are dropped first. The bar gets the
+ * remaining room.
  */
 export function renderStatus(progress: Progress, width: number, style: Style): string {
   const all = segments(progress);
@@ -78,7 +78,7 @@ export function renderStatus(progress: Progress, width: number, style: Style): s
   ].join(GAP);
 }
 
-/** The same figures as one line of a log: no bar, nothing left out. */
+/** All figures as one line of a log, without the bar. */
 export function renderLogLine(progress: Progress): string {
   return `round ${segments(progress)
     .map(({ text }) => text)
@@ -103,7 +103,7 @@ function lengthOf(shown: readonly Segment[]): number {
   return shown.reduce((sum, { text }) => sum + text.length, GAP.length * (shown.length - 1));
 }
 
-/** With its brackets and the gap behind it. */
+/** Width of the bar with its brackets and the gap after it. */
 function barLength(inside: number): number {
   return inside + 2 + GAP.length;
 }

@@ -3,15 +3,15 @@ import type { Output, Shell } from '../shell.js';
 
 export type Format = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
-/** Puts a format around a text, or leaves it as it is where colours are unwanted. */
+/** Formats a text, or leaves it unchanged if colours are unwanted. */
 export type Style = (format: Format, text: string) => string;
 
 export const plainStyle: Style = (_format, text) => text;
 
-/** Colours on a terminal, unless NO_COLOR says no (https://no-color.org) or the terminal cannot. */
+/** Uses colours on a terminal, unless NO_COLOR is set (https://no-color.org) or the terminal has none. */
 export function styleFor(output: Output, env: Shell['env']): Style {
   if (output.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb') return plainStyle;
-  // Decided above, for this output; styleText of newer Nodes would look at process.stdout instead.
+  // The check above is for this output. By default, styleText of newer Node versions would check process.stdout.
   return (format, text) => styleText(format, text, { validateStream: false });
 }
 
@@ -40,7 +40,7 @@ export function counted(count: number, noun: string): string {
   return `${groupedCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** A path or text as it can be typed into a POSIX shell. */
+/** A path or text quoted for a POSIX shell. */
 export function shellQuoted(text: string): string {
   return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
