@@ -1,4 +1,4 @@
-/** Flags -> settings. The table of flags is RUN_OPTIONS; what a flag leaves open is filled from its default. */
+/** Turns the flags of the command line into settings. RUN_OPTIONS declares the flags and their defaults. */
 import { parseArgs } from 'node:util';
 import {
   configFromFlags,
@@ -12,7 +12,7 @@ import {
 } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
 
-/** Paths of PEM files: of the certificate, with those of the authorities between it and the root, and of its key. */
+/** Paths of PEM files: the certificate with its intermediate certificates, and its private key. */
 export interface CertificateFiles {
   readonly cert: string;
   readonly key: string;
@@ -22,26 +22,26 @@ export interface Settings {
   readonly corpus: string;
   readonly host: string;
   readonly port: number;
-  /** As given; absent = make one up. */
+  /** The join token. Undefined: generate one. */
   readonly token: string | undefined;
-  /** What whoever steers must show; absent = make one up. */
+  /** The token of admins. Undefined: generate one. */
   readonly adminToken: string | undefined;
-  /** Anyone may look on. */
+  /** Anyone may watch the run without a token. */
   readonly public: boolean;
-  /** Names of this server besides its own, in lower case. */
+  /** Additional host names of this server, in lower case. */
   readonly allowedHosts: readonly string[];
-  /** Absent = plain http. */
+  /** Undefined: serve http. */
   readonly tls: CertificateFiles | undefined;
-  /** Whatever connects is a proxy, whose headers hold. */
+  /** All connections come from a proxy, whose headers are trusted. */
   readonly behindProxy: boolean;
-  /** Whoever started us will start workers on this machine. */
+  /** The parent process starts workers on this machine. */
   readonly localWorkers: boolean;
-  /** Of the run, for people. */
+  /** Name of the run for people. */
   readonly name: string | undefined;
   readonly organizer: string | undefined;
   readonly tensorboard: boolean;
   readonly allreduce: string | undefined;
-  /** The secret of that service; absent = the run's token. */
+  /** The secret of that service. Undefined: the run's token. */
   readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
   readonly resume: boolean;
@@ -50,16 +50,16 @@ export interface Settings {
   readonly evaluateEvery: number;
   readonly sampleEvery: number;
   readonly json: boolean;
-  /** Flags that stood on the command line, "--layers", and their values, "true" for a switch. */
+  /** The given flags ("--layers") and their values, "true" for a switch. */
   readonly given: ReadonlyMap<string, string>;
-  /** The training config for a vocabulary of that many characters. @throws SettingsError */
+  /** The training config for a vocabulary of this many characters. @throws SettingsError */
   training(vocabulary: number): TrainingConfig;
 }
 
 /** Of a name on the pages. */
 const MAX_WORDS = 120;
 
-/** A flag that is unknown or has an unusable value, or names a file that is of no use. */
+/** A flag is unknown, has an unusable value, or names an unusable file. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
   readonly code: string;
@@ -114,21 +114,21 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
 
 type Tokens = Pick<Settings, 'token' | 'adminToken' | 'allreduceToken'>;
 
-/** An empty variable is none: as a token it would let in whoever shows nothing. @throws SettingsError */
+/** An empty variable counts as unset: as a token it would admit peers without one. @throws SettingsError */
 function tokensFrom(given: ReadonlyMap<string, string>, env: Readonly<Record<string, string | undefined>>): Tokens {
   const token = checkToken('--token or TROUPE_TOKEN', given.get('--token') ?? env.TROUPE_TOKEN);
   const adminToken = checkToken('--admin-token or TROUPE_ADMIN_TOKEN', given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
   const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
   if (token !== undefined && token === adminToken) {
     throw new SettingsError(
-      'the token of admins is that of workers, who could then steer the run',
-      'Give another --admin-token (or TROUPE_ADMIN_TOKEN), or none: one is made up then.',
+      'the token of admins equals the token of workers, who could then control the run',
+      'Give another --admin-token (or TROUPE_ADMIN_TOKEN), or none: then one is generated.',
     );
   }
   return { token, adminToken, allreduceToken };
 }
 
-/** @throws SettingsError when one is given without the other */
+/** @throws SettingsError if only one of both is given */
 function tlsFrom(given: ReadonlyMap<string, string>): CertificateFiles | undefined {
   const [cert, key] = [given.get('--tls-cert'), given.get('--tls-key')];
   if (cert !== undefined && key !== undefined) return { cert, key };
@@ -136,26 +136,26 @@ function tlsFrom(given: ReadonlyMap<string, string>): CertificateFiles | undefin
   const [there, missing] = cert === undefined ? ['--tls-key', '--tls-cert'] : ['--tls-cert', '--tls-key'];
   throw new SettingsError(
     `${there} is given without ${missing}`,
-    `Give ${missing} FILE too: https takes a certificate and its key.`,
+    `Give ${missing} FILE too: https needs a certificate and its key.`,
   );
 }
 
-/** It travels in headers and hellos. It is a secret: no message repeats it. */
+/** Tokens are sent in headers and hellos. They are secret, so no message repeats one. */
 function checkToken(source: string, token: string | undefined): string | undefined {
   if (!token) return undefined;
   if (token.length <= LIMITS.tokenLength && !/[^\x21-\x7e]/.test(token)) return token;
   throw new SettingsError(
-    `${source} is no token: it has a blank or a special character, or is longer than ${LIMITS.tokenLength}`,
-    'Take letters, digits and signs of ASCII only, such as what "openssl rand -hex 16" prints.',
+    `${source} is not a valid token: it has a space or a special character, or is longer than ${LIMITS.tokenLength} characters`,
+    'Use only ASCII letters, digits and punctuation, for example the output of "openssl rand -hex 16".',
   );
 }
 
-/** A flag that does nothing would be taken for one that did. */
+/** Refuses a flag without effect, because users would think that it has one. */
 function checkForgetBias({ model }: TrainingConfig, given: ReadonlyMap<string, string>): void {
   if (model.cell === 'lstm' || !given.has('--forget-bias')) return;
   throw new SettingsError(
     `--forget-bias is for --cell lstm; a cell ${model.cell} has no forget gate`,
-    'Leave --forget-bias out, or take --cell lstm.',
+    'Leave --forget-bias out, or use --cell lstm.',
   );
 }
 
@@ -179,7 +179,7 @@ function readFlags(argv: readonly string[]): Map<string, string> {
   try {
     values = parseArgs({
       args: [...argv],
-      // The second is for the command that starts us, and in no help.
+      // Only the command line passes --local-workers. No help mentions it.
       options: { ...options, json: { type: 'boolean' }, 'local-workers': { type: 'boolean' } },
       strict: true,
       allowPositionals: false,
@@ -210,7 +210,7 @@ function checkValue(option: RunOption, value: string | undefined): void {
   if (flag === '--port' && Number(value) > 65_535) throw wrong('a port from 0 to 65535');
 }
 
-/** @throws SettingsError naming the flag of the first field that breaks the schema */
+/** @throws SettingsError that names the flag of the first wrong field */
 export function checkTraining(config: unknown): TrainingConfig {
   const result = parseTrainingConfig(config);
   if (result.ok) return result.config;
@@ -222,8 +222,8 @@ export function checkTraining(config: unknown): TrainingConfig {
 }
 
 /**
- * The config a run goes on with: the checkpoint's. Only --rounds may be given anew; any other flag that says something else is an
- * error, because the trajectory would no longer be that of one run.
+ * The config with which a run continues: that of the checkpoint. Only --rounds may change. Any other flag that differs is an error,
+ * because the result would no longer be that of one run.
  * @throws SettingsError
  */
 export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
@@ -235,25 +235,25 @@ export function resumeTraining(stored: TrainingConfig, settings: Settings): Trai
 
 function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: ReadonlyMap<string, string>): void {
   const [then, now] = [valueAt(stored, field), given.get(flag)];
-  // Another --corpus is found out by its SHA-256.
+  // The SHA-256 of the text detects another --corpus.
   if (now === undefined || flag === '--rounds' || flag === '--corpus') return;
-  // A person may have set it since: the run goes on with what its checkpoint says.
+  // A person may have changed it during the run, so the checkpoint's value counts.
   if (tunable && stored.leaseStreams === 0) return;
   const [part] = field.split('.');
   if (then === undefined && (part === 'optimizer' || part === 'schedule'))
-    throw notResumed(`${flag} means nothing to the run to resume, which has ${part} ${stored[part].kind}`, flag);
+    throw notResumed(`${flag} has no effect on the run to resume, which has ${part} ${stored[part].kind}`, flag);
   if (then === undefined || (typeof then === 'number' ? then === Number(now) : String(then) === now)) return;
   if (typeof then === 'boolean') throw withoutSwitch(flag);
   throw notResumed(`${flag} ${now} differs from the run to resume, which has ${String(then)}`, flag);
 }
 
 function withoutSwitch(flag: string): SettingsError {
-  return notResumed(`the run to resume is without ${flag}`, flag);
+  return notResumed(`the run to resume was started without ${flag}`, flag);
 }
 
 function notResumed(message: string, flag: string): SettingsError {
   return new SettingsError(
     message,
-    `Leave ${flag} out to go on with that run, or start a new one with another --out and without --resume.`,
+    `Leave ${flag} out to continue that run, or start a new run with another --out and without --resume.`,
   );
 }

@@ -11,18 +11,18 @@ const refused = (message: RegExp) =>
   expect.objectContaining({ name: 'SettingsError', message: expect.stringMatching(message), remedy: expect.stringMatching(/./) });
 
 describe('the cells', () => {
-  it('of the config, of the engines and of the lines for people are the same', () => {
+  it('are the same in the config, in the engines and in the names of models', () => {
     expect(CELLS).toEqual(MODEL_CELLS);
     expect(Object.keys(CELL_NAMES)).toEqual(MODEL_CELLS);
   });
 
-  it.each(CELLS)('are what --cell takes: %s', (cell) => {
+  it.each(CELLS)('are the choices of --cell: %s', (cell) => {
     expect(training('--cell', cell).model.cell).toBe(cell);
   });
 });
 
 describe('the flags of a model', () => {
-  it('mean an LSTM of one-hot characters without dropout when none is given', () => {
+  it('give an LSTM with one-hot characters and no dropout by default', () => {
     const { model, forgetBias } = training();
     expect(model).toEqual({
       cell: 'lstm',
@@ -37,7 +37,7 @@ describe('the flags of a model', () => {
     expect(forgetBias).toBe(1);
   });
 
-  it('become the fields of its config', () => {
+  it('set the fields of its config', () => {
     const { model, forgetBias } = training('--layers=2', '--embedding=64', '--dropout=0.25', '--forget-bias=0.5');
     expect(model).toMatchObject({ layers: 2, embedding: 64, tied: false, dropout: 0.25 });
     expect(forgetBias).toBe(0.5);
@@ -49,31 +49,31 @@ describe('the flags of a model', () => {
   });
 
   it.each<[string, string[], RegExp]>([
-    ['a cell nobody knows', ['--cell', 'xlstm'], /--cell xlstm is not one of lstm, gru, gru-reset-after, rnn-tanh, rnn-relu/],
+    ['an unknown cell', ['--cell', 'xlstm'], /--cell xlstm is not one of lstm, gru, gru-reset-after, rnn-tanh, rnn-relu/],
     ['a tied embedding of another size', ['--tied', '--embedding', '64'], /^--embedding: must be as large as hidden when tied$/],
-    ['an untied embedding of half a number', ['--embedding', '1.5'], /--embedding 1\.5 is not a whole number/],
-    ['an embedding that no model has', ['--embedding', String(LIMITS.embedding + 1)], /^--embedding: /],
+    ['a fractional embedding', ['--embedding', '1.5'], /--embedding 1\.5 is not a whole number/],
+    ['an embedding over the limit', ['--embedding', String(LIMITS.embedding + 1)], /^--embedding: /],
     ['a dropout of 1', ['--dropout', '1'], /^--dropout: /],
-    ['a dropout that is no number', ['--dropout', 'much'], /--dropout much is not a number/],
+    ['a dropout that is not a number', ['--dropout', 'much'], /--dropout much is not a number/],
     ['a forget bias for a GRU', ['--cell', 'gru', '--forget-bias', '2'], /--forget-bias is for --cell lstm/],
     ['a forget bias out of range', ['--forget-bias', '1000'], /^--forget-bias: /],
-  ])('are turned down for %s, by name', (_, argv, message) => {
+  ])('are refused for %s, with the name of the flag', (_, argv, message) => {
     expect(() => training(...argv)).toThrow(refused(message));
   });
 
-  it('give only models that engines take', () => {
+  it('give only models that engines accept', () => {
     const argv = [[], ['--tied', '--cell', 'gru'], ['--embedding', '8', '--dropout', '0.99', '--layers', '2']];
     for (const { model } of argv.map((flags) => training(...flags))) checkEngineConfig(model, { maxStreams: 4, maxWindow: 8 });
   });
 });
 
 describe('the flags of the pages', () => {
-  it('are made up, closed and nameless when none is given', () => {
+  it('default to a private run without a name and without an admin token', () => {
     const given = parseSettings([], {});
     expect(given).toMatchObject({ adminToken: undefined, public: false, allowedHosts: [], name: undefined, tensorboard: false });
   });
 
-  it('come from the command line, and the token of admins from the environment too', () => {
+  it('come from the command line; the admin token also from the environment', () => {
     const argv = ['--public', '--allow-host=Train.example.org, other ,', '--name=A run', '--organizer=Ann', '--tensorboard'];
     const given = parseSettings(argv, { TROUPE_ADMIN_TOKEN: 'from-outside' });
     expect(given).toMatchObject({ public: true, name: 'A run', organizer: 'Ann', tensorboard: true, adminToken: 'from-outside' });
@@ -84,20 +84,22 @@ describe('the flags of the pages', () => {
 });
 
 describe('tokens', () => {
-  it('that are empty in the environment are none', () => {
+  it('count as unset if they are empty in the environment', () => {
     const given = parseSettings([], { TROUPE_TOKEN: '', TROUPE_ADMIN_TOKEN: '', TROUPE_ALLREDUCE_TOKEN: '' });
     expect(given).toMatchObject({ token: undefined, adminToken: undefined, allreduceToken: undefined });
   });
 
   const unfit = ['a b', 'caf\u00e9', 'line\n', 'x'.repeat(LIMITS.tokenLength + 1)];
 
-  it.each(unfit)('that cannot travel are turned down: %j', (token) => {
-    expect(() => parseSettings([`--token=${token}`], {})).toThrow(refused(/^--token .* is no token/));
-    expect(() => parseSettings([`--admin-token=${token}`], {})).toThrow(refused(/^--admin-token .* is no token/));
-    expect(() => parseSettings([], { TROUPE_ALLREDUCE_TOKEN: token })).toThrow(refused(/^TROUPE_ALLREDUCE_TOKEN is no token/));
+  it.each(unfit)('with characters that cannot be sent are refused: %j', (token) => {
+    expect(() => parseSettings([`--token=${token}`], {})).toThrow(refused(/^--token .* is not a valid token/));
+    expect(() => parseSettings([`--admin-token=${token}`], {})).toThrow(refused(/^--admin-token .* is not a valid token/));
+    expect(() => parseSettings([], { TROUPE_ALLREDUCE_TOKEN: token })).toThrow(
+      refused(/^TROUPE_ALLREDUCE_TOKEN is not a valid token/),
+    );
   });
 
-  it('of workers and admins are not the same', () => {
+  it('of workers and admins must differ', () => {
     expect(() => parseSettings(['--token=one'], { TROUPE_ADMIN_TOKEN: 'one' })).toThrow(refused(/token of admins/));
   });
 });
@@ -105,12 +107,12 @@ describe('tokens', () => {
 describe('flags beside --resume', () => {
   const stored = ['--cell', 'gru', '--hidden', '64', '--tied', '--dropout', '0.5', '--layers', '2', '--seed', '9'];
 
-  it('may repeat what the run has', () => {
+  it('may repeat the settings of the run', () => {
     expect(resume(stored)).toEqual(training(...stored));
     expect(resume(stored, '--tied', '--embedding', '64', '--dropout', '.50', '--cell=gru')).toEqual(training(...stored));
   });
 
-  it('may make it longer, and nothing else', () => {
+  it('may make the run longer, and nothing else', () => {
     expect(resume(stored, '--rounds', '9000')).toEqual({ ...training(...stored), rounds: 9000 });
     expect(() => resume(stored, '--rounds', '0')).toThrow(refused(/^--rounds: /));
   });
@@ -123,17 +125,17 @@ describe('flags beside --resume', () => {
     [['--forget-bias', '2'], /^--forget-bias 2 differs .* has 1$/],
     [['--seed', '1'], /^--seed 1 differs .* has 9$/],
     [['--optimizer', 'sgd'], /^--optimizer sgd differs .* has adam$/],
-  ])('are turned down when they change the run: %j', (argv, message) => {
+  ])('are refused if they would change the run: %j', (argv, message) => {
     expect(() => resume(stored, ...argv)).toThrow(refused(message));
   });
 
-  it('name a flag of an optimizer or a schedule that the run does not have', () => {
-    expect(() => resume([], '--momentum', '0.9')).toThrow(refused(/^--momentum means nothing .* has optimizer adam$/));
+  it('are refused for an optimizer or schedule that the run does not have', () => {
+    expect(() => resume([], '--momentum', '0.9')).toThrow(refused(/^--momentum has no effect .* has optimizer adam$/));
     expect(() => resume(['--schedule', 'constant'], '--lr-final', '0.1')).toThrow(refused(/^--lr-final .* schedule constant$/));
     expect(resume(['--optimizer', 'sgd', '--momentum', '0.9'], '--momentum', '.9').optimizer).toMatchObject({ momentum: 0.9 });
   });
 
-  it('name a switch that the run is without', () => {
-    expect(() => resume([], '--tied')).toThrow(refused(/^the run to resume is without --tied$/));
+  it('are refused for a switch that the run was started without', () => {
+    expect(() => resume([], '--tied')).toThrow(refused(/^the run to resume was started without --tied$/));
   });
 });
