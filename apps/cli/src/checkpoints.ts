@@ -9,8 +9,8 @@ import { styleFor } from './terminal/style.js';
 const RUNS = 'runs';
 
 /**
- * The checkpoint at `given`: a file, or the best in the folder of a run; by default the best of the newest run. Prints a note for each
- * damaged file that it skips.
+ * The checkpoint at `given`: a file, or the best in the folder of a run; by default the best of the
+ * newest run. Prints a note for each damaged file that it skips.
  * @throws CheckpointError, CliError `no_checkpoint`
  */
 export async function openCheckpoint(shell: Shell, given: string | undefined): Promise<StoredCheckpoint> {

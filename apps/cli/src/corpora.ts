@@ -5,7 +5,11 @@ import { Screen } from './terminal/screen.js';
 import { renderBar } from './terminal/status.js';
 import { compactCount, styleFor } from './terminal/style.js';
 
-/** Loads a corpus by name or path. A download shows its progress on a terminal and stops cleanly on Ctrl-C. @throws CorpusError */
+/**
+ * Loads a corpus by name or path. A download shows its progress on a terminal and stops cleanly on
+ * Ctrl-C.
+ * @throws CorpusError
+ */
 export async function openCorpus(shell: Shell, nameOrPath: string, sha256?: string): Promise<Corpus> {
   const style = styleFor(shell.stderr, shell.env);
   let received = 0;

@@ -1,4 +1,7 @@
-/** Opens engines for commands. Commands import it only when they compute, so that their help need not load the kernels. */
+/**
+ * Opens engines for commands. Commands import it only when they compute, so that their help need
+ * not load the kernels.
+ */
 import type { EngineChoice } from '@troupe/engines';
 import { openEngine, probeEngines } from '@troupe/engines/node';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
@@ -6,8 +9,8 @@ import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 export { probeEngines };
 
 /**
- * An engine with the same variant every time, so that a seed always gives the same text and a checkpoint the same loss, to the last
- * bit. Only `auto` measures.
+ * An engine with the same variant every time, so that a seed always gives the same text and a
+ * checkpoint the same loss, to the last bit. Only `auto` measures.
  * @throws EngineError
  */
 export function openSteadyEngine(choice: EngineChoice, model: ModelConfig, limits: EngineLimits): Promise<Engine> {

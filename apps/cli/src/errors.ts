@@ -17,7 +17,10 @@ export interface Complaint {
   readonly remedy: string;
 }
 
-/** Any thrown value or `error` event as a complaint. A value without `code` and `remedy` is a bug in Troupe. */
+/**
+ * Any thrown value or `error` event as a complaint. A value without `code` and `remedy` is a bug in
+ * Troupe.
+ */
 export function complaintOf(error: unknown): Complaint {
   const { code, message, remedy } = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as Partial<
     Record<keyof Complaint, unknown>

@@ -14,8 +14,9 @@ import { writeComplaint } from './terminal/complaint.js';
 const USAGE_EXIT = 2;
 
 /**
- * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved), 1 error, 2 usage error. A command
- * that runs another app ends with the code of that app. Never rejects.
+ * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved),
+ * 1 error, 2 usage error. A command that runs another app ends with the code of that app. Never
+ * rejects.
  */
 export async function main(argv: readonly string[], shell: Shell = processShell()): Promise<number> {
   let exitCode = 0;

@@ -21,7 +21,10 @@ export interface Exit {
 export interface AppOptions {
   readonly args: readonly string[];
   readonly env: Shell['env'];
-  /** `inherit`: shares this terminal. `lines`: standard output goes to `onLine`. `none`: standard output is dropped. */
+  /**
+   * `inherit`: shares this terminal. `lines`: standard output goes to `onLine`. `none`: standard
+   * output is dropped.
+   */
   readonly output: 'inherit' | 'lines' | 'none';
   readonly onLine?: (line: string) => void;
   /** Called for each line of standard error (not with `inherit`). */
@@ -40,14 +43,16 @@ export interface AppProcess {
 }
 
 /**
- * Every round moves megabytes through short-lived buffers. V8 counts them against the heap. With its small default heap it would
- * collect several times a round, on cores that the workers need; with a larger one it hardly ever does.
+ * Every round moves megabytes through short-lived buffers. V8 counts them against the heap. With
+ * its small default heap it would collect several times a round, on cores that the workers need;
+ * with a larger one it hardly ever does.
  */
 const HEAP_FLAGS = ['--initial-heap-size=256'];
 
 /**
- * Starts an app in its own process group, so that Ctrl-C in the terminal reaches only this process, which decides what it means.
- * The IPC channel is the app's lifeline: if this process dies, the channel closes and the app ends itself.
+ * Starts an app in its own process group, so that Ctrl-C in the terminal reaches only this process,
+ * which decides what it means. The IPC channel is the app's lifeline: if this process dies, the
+ * channel closes and the app ends itself.
  * @throws CliError `not_built`.
  */
 export function startApp(script: string, options: AppOptions): AppProcess {
@@ -86,7 +91,10 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
-/** Delays for restarting something that failed: they double, with jitter, and allow five restarts a minute. */
+/**
+ * Delays for restarting something that failed: they double, with jitter, and allow five restarts a
+ * minute.
+ */
 export class RestartLimit {
   readonly #firstDelayMs: number;
   readonly #random: () => number;
@@ -107,11 +115,15 @@ export class RestartLimit {
 }
 
 const STOP_SIGNALS: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-/** npm passes on a Ctrl-C that the terminal has also sent to this process. A signal this soon after another is the same request. */
+/**
+ * npm passes on a Ctrl-C that the terminal has also sent to this process. A signal this soon after
+ * another is the same request.
+ */
 const SAME_REQUEST_MS = 300;
 
 /**
- * Calls `first` on the first request to stop and `again` on later ones, until the returned function is called.
+ * Calls `first` on the first request to stop and `again` on later ones, until the returned function
+ * is called.
  */
 export function onStopRequest(shell: Pick<Shell, 'signals' | 'now'>, first: () => void, again: () => void): () => void {
   let firstAt: number | undefined;

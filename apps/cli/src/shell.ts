@@ -42,7 +42,10 @@ export interface Shell {
   readonly now: () => number;
   /** [0, 1). */
   readonly random: () => number;
-  /** First delay in ms before a failed worker is restarted. It doubles with each failure in the last minute. */
+  /**
+   * First delay in ms before a failed worker is restarted. It doubles with each failure in the last
+   * minute.
+   */
   readonly restartDelayMs: number;
 }
 

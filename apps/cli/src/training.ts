@@ -5,7 +5,10 @@ import { onStopRequest, RestartLimit, startApp, type AppOptions, type AppProcess
 import { isDebugging, type Shell } from './shell.js';
 import { shellQuoted } from './terminal/style.js';
 
-/** Time for the coordinator to end before everything is killed: enough to write a large checkpoint to a slow disk. */
+/**
+ * Time for the coordinator to end before everything is killed: enough to write a large checkpoint
+ * to a slow disk.
+ */
 const SAVE_MS = 120_000;
 /** Time for workers to leave after the coordinator has ended. */
 const LEAVE_MS = 5_000;
@@ -38,8 +41,9 @@ export interface TrainingOutcome {
 }
 
 /**
- * Runs a coordinator and its workers as child processes until the run has ended. Failed workers are restarted. The first stop request
- * lets the coordinator save and stop; the second kills all processes.
+ * Runs a coordinator and its workers as child processes until the run has ended. Failed workers are
+ * restarted. The first stop request lets the coordinator save and stop; the second kills all
+ * processes.
  * @throws CliError `not_built`, `coordinator_failed`, `no_workers`, `killed`.
  */
 export async function trainLocally(shell: Shell, options: LocalTrainingOptions): Promise<TrainingOutcome> {
@@ -223,7 +227,10 @@ class LocalTraining {
     return isDebugging(this.#shell.env) ? { onErrorLine: (line) => this.#options.onErrorLine(source, line) } : {};
   }
 
-  /** Stops the run if no worker is left and no local one will be restarted, because it would wait for ever. */
+  /**
+   * Stops the run if no worker is left and no local one will be restarted, because it would wait
+   * for ever.
+   */
   #stopIfDeserted(): void {
     if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
     this.#failure = new CliError(
@@ -266,7 +273,10 @@ class LocalTraining {
   }
 }
 
-/** Undefined if the line is not an event. Fields are not checked, because the coordinator is part of Troupe. */
+/**
+ * Undefined if the line is not an event. Fields are not checked, because the coordinator is part of
+ * Troupe.
+ */
 function parseEvent(line: string): RunEvent | undefined {
   try {
     const value: unknown = JSON.parse(line);
@@ -283,7 +293,10 @@ function localAddress(event: Listening): string {
   return event.localAddress ?? loopback(event.address);
 }
 
-/** The address at which workers on this machine reach a coordinator that listens at `address`, which may mean "all interfaces". */
+/**
+ * The address at which workers on this machine reach a coordinator that listens at `address`, which
+ * may mean "all interfaces".
+ */
 export function loopback(address: string): string {
   const url = new URL(address);
   const host = ['0.0.0.0', '[::]'].includes(url.hostname) ? '127.0.0.1' : url.hostname;

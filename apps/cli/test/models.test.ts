@@ -1,4 +1,7 @@
-/** The commands without child processes (sample, eval, corpus, bench), with the real engine on a small model. */
+/**
+ * The commands without child processes (sample, eval, corpus, bench), with the real engine on a
+ * small model.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

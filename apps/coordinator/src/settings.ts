@@ -222,8 +222,8 @@ export function checkTraining(config: unknown): TrainingConfig {
 }
 
 /**
- * The config with which a run continues: that of the checkpoint. Only --rounds may change. Any other flag that differs is an error,
- * because the result would no longer be that of one run.
+ * The config with which a run continues: that of the checkpoint. Only --rounds may change. Any
+ * other flag that differs is an error, because the result would no longer be that of one run.
  * @throws SettingsError
  */
 export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {

@@ -25,15 +25,18 @@ const STATE_NAMES = ['h', 'c'];
 /**
  * One safetensors file. Tensors, all float32:
  * - the model's, named and shaped as in the state dict of a PyTorch module (state-dict.ts);
- * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the ParameterLayout;
- * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`, its c0.
+ * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the
+ *   ParameterLayout;
+ * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`,
+ *   its c0.
  *
- * Metadata: `format` "pt"; `troupe`, JSON with everything else in the checkpoint; and `sha256`, the SHA-256 of the UTF-8 JSON text
- * [tensor table, troupe, SHA-256 of the tensors' bytes], which detects every flipped bit. All format versions compute it in the
- * same way. A tool that rewrites tensors leaves `sha256` out, and the file is then accepted unchecked.
+ * Metadata: `format` "pt"; `troupe`, JSON with everything else in the checkpoint; and `sha256`, the
+ * SHA-256 of the UTF-8 JSON text [tensor table, troupe, SHA-256 of the tensors' bytes], which
+ * detects every flipped bit. All format versions compute it in the same way. A tool that rewrites
+ * tensors leaves `sha256` out, and the file is then accepted unchecked.
  *
- * The returned bytes share no memory with the checkpoint's arrays. Equal checkpoints give equal bytes, in whatever order their objects
- * were built, because keys are sorted.
+ * The returned bytes share no memory with the checkpoint's arrays. Equal checkpoints give equal
+ * bytes, in whatever order their objects were built, because keys are sorted.
  * @throws CheckpointError `mismatch` if the parts do not fit together
  */
 export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
@@ -60,7 +63,8 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
 
 /**
  * The checkpoint in the bytes of a file. It shares no memory with them.
- * @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt`, `unsupported_version`, `mismatch`
+ * @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt`, `unsupported_version`,
+ * `mismatch`
  */
 export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
   const container = decodeContainer(file);
@@ -83,7 +87,10 @@ export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
   return checkpoint;
 }
 
-/** The layout of the model. It throws if the file is too small for it, so that a wrong size never causes a huge allocation. */
+/**
+ * The layout of the model. It throws if the file is too small for it, so that a wrong size never
+ * causes a huge allocation.
+ */
 function layoutWithin(model: ModelConfig, container: Container): ParameterLayout {
   const tensors = Object.keys(container.table).length;
   if (model.layers > tensors) throw mismatch(`${model.layers} layers but only ${tensors} tensors`);
@@ -169,7 +176,10 @@ function checkParts(checkpoint: Checkpoint): ParameterLayout {
   return layout;
 }
 
-/** The error for a safetensors file that Troupe did not write. It says what is missing if the file has tensors of such a model. */
+/**
+ * The error for a safetensors file that Troupe did not write. It says what is missing if the file
+ * has tensors of such a model.
+ */
 function foreignTensors(table: TensorTable): CheckpointError {
   const names = Object.keys(table);
   const module = Object.values(CELL_SHAPES).find((shape) => names.some((name) => name.startsWith(`${shape.module}.`)))?.module;

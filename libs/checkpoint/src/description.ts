@@ -5,7 +5,10 @@ import type { Checkpoint, CorpusIdentity } from './checkpoint.js';
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 import { isRecord } from './safetensors.js';
 
-/** 1: LSTMs of one-hot characters without dropout. 2: other cells, embeddings, dropout, layer normalisation. */
+/**
+ * 1: LSTMs of one-hot characters without dropout. 2: other cells, embeddings, dropout, layer
+ * normalisation.
+ */
 export const FORMAT_VERSION = 2;
 
 /** The metadata entry `troupe`, a JSON string. */

@@ -1,7 +1,8 @@
 /**
- * The safetensors container (https://github.com/huggingface/safetensors): the length of the header as uint64 LE, a JSON header padded
- * with spaces, then the tensors without gaps. In files of Troupe the data starts at a multiple of 8 bytes. Every tensor is
- * little-endian float32; every host that runs this code is little-endian.
+ * The safetensors container (https://github.com/huggingface/safetensors): the length of the header
+ * as uint64 LE, a JSON header padded with spaces, then the tensors without gaps. In files of Troupe
+ * the data starts at a multiple of 8 bytes. Every tensor is little-endian float32; every host that
+ * runs this code is little-endian.
  */
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 
@@ -81,7 +82,10 @@ export function decodeContainer(file: Uint8Array): Container {
   return { table: table as TensorTable, metadata, data: file.subarray(start) };
 }
 
-/** A copy of the values of one tensor. @throws CheckpointError `mismatch` if it is absent, not float32, or of another shape */
+/**
+ * A copy of the values of one tensor.
+ * @throws CheckpointError `mismatch` if it is absent, not float32, or of another shape
+ */
 export function tensorOf(container: Container, name: string, shape: readonly number[]): Float32Array {
   const entry = Object.hasOwn(container.table, name) ? container.table[name] : undefined;
   const want = `float32 [${shape.join(', ')}]`;

@@ -1,15 +1,16 @@
 /**
- * Converts the flat parameters to and from the state dict of a PyTorch module with `lstm = nn.LSTM` (or `gru = nn.GRU`,
- * `rnn = nn.RNN`), `linear = nn.Linear` and, with an embedding, `embedding = nn.Embedding`. Layer normalisation is
- * `norms = nn.ModuleList(nn.LayerNorm)`, applied to the output of each layer. nn.LSTM cannot do that between its layers, so load such a
- * model layer by layer. PyTorch stores two things twice that Troupe stores once:
- * - The bias of a layer. `bias_ih_l{k}` is our bias and `bias_hh_l{k}` is zeros, because only their sum matters. The exception is the
- *   candidate of a `gru-reset-after`, whose recurrent bias is inside the reset gate: its `bias_hn_l{k}` is the last third of
- *   `bias_hh_l{k}`.
+ * Converts the flat parameters to and from the state dict of a PyTorch module with `lstm = nn.LSTM`
+ * (or `gru = nn.GRU`, `rnn = nn.RNN`), `linear = nn.Linear` and, with an embedding, `embedding =
+ * nn.Embedding`. Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm)`, applied to the
+ * output of each layer. nn.LSTM cannot do that between its layers, so load such a model layer by
+ * layer. PyTorch stores two things twice that Troupe stores once:
+ * - The bias of a layer. `bias_ih_l{k}` is our bias and `bias_hh_l{k}` is zeros, because only their
+ *   sum matters. The exception is the candidate of a `gru-reset-after`, whose recurrent bias is
+ *   inside the reset gate: its `bias_hn_l{k}` is the last third of `bias_hh_l{k}`.
  * - A tied matrix, stored as `embedding.weight` and as `linear.weight`.
  *
- * PyTorch has no GRU that resets before the product. The tensors of a `gru` have the names and shapes of nn.GRU, but nn.GRU would
- * compute something else with them.
+ * PyTorch has no GRU that resets before the product. The tensors of a `gru` have the names and
+ * shapes of nn.GRU, but nn.GRU would compute something else with them.
  */
 import type { ModelConfig, ParameterLayout } from '@troupe/model';
 import { CheckpointError } from './errors.js';
@@ -45,7 +46,8 @@ export function stateDict({ tied }: ModelConfig, layout: ParameterLayout, parame
 }
 
 /**
- * The flat parameters [P]. Values that PyTorch has trained in `bias_hh_l{k}` are added where they have the same effect.
+ * The flat parameters [P]. Values that PyTorch has trained in `bias_hh_l{k}` are added where they
+ * have the same effect.
  * @throws CheckpointError `mismatch`, `corrupt`
  */
 export function fromStateDict({ tied }: ModelConfig, layout: ParameterLayout, container: Container): Float32Array {
@@ -67,7 +69,10 @@ export function fromStateDict({ tied }: ModelConfig, layout: ParameterLayout, co
   return parameters;
 }
 
-/** The names of a layer's biases: `hh` as in PyTorch, `hn` as in Troupe. Undefined if the tensor is not the bias of a layer. */
+/**
+ * The names of a layer's biases: `hh` as in PyTorch, `hn` as in Troupe. Undefined if the tensor is
+ * not the bias of a layer.
+ */
 function biasNames(name: string): { readonly hh: string; readonly hn: string } | undefined {
   const [, module, layer] = /^(\w+)\.bias_(?:ih|hn)_(l\d+)$/.exec(name) ?? [];
   return module === undefined ? undefined : { hh: `${module}.bias_hh_${layer}`, hn: `${module}.bias_hn_${layer}` };

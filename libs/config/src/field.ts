@@ -1,6 +1,6 @@
 /**
- * Tables of fields describe a configuration. Everything else follows from a field's entry in its table: its TypeScript type, its
- * validator, its flag and help, and its value when it is absent.
+ * Tables of fields describe a configuration. Everything else follows from a field's entry in its
+ * table: its TypeScript type, its validator, its flag and help, and its value when it is absent.
  */
 
 /** Headings in the help of `troupe train`, in order. */
@@ -20,11 +20,14 @@ export interface Flag {
 interface FieldFacts {
   /** The flag that sets the field. Without one the field always has its default. */
   readonly option?: Flag;
-  /** For a field without a flag of its own, the flag that determines it: --corpus determines the vocabulary. */
+  /**
+   * For a field without a flag of its own, the flag that determines it: --corpus determines the
+   * vocabulary.
+   */
   readonly from?: `--${string}`;
   /**
-   * The field may be absent, because older releases lack it; it then has its default. Every field added from now on is optional.
-   * Senders write all fields.
+   * The field may be absent, because older releases lack it; it then has its default. Every field
+   * added from now on is optional. Senders write all fields.
    */
   readonly optional?: true;
   /** A person may change the field during the run. */
@@ -89,7 +92,10 @@ export interface Rule {
 export interface Group {
   readonly fields: Fields;
   readonly rules?: readonly Rule[];
-  /** Defaults that depend on the other fields and on which flags are given. They apply when the field's own flag is not given. */
+  /**
+   * Defaults that depend on the other fields and on which flags are given. They apply when the
+   * field's own flag is not given.
+   */
   readonly derived?: Readonly<Record<string, (config: never, isGiven: (flag: string) => boolean) => number>>;
 }
 

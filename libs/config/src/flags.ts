@@ -1,4 +1,7 @@
-/** The flags of a training config, derived from the tables of fields, and the config that their values give. */
+/**
+ * The flags of a training config, derived from the tables of fields, and the config that their
+ * values give.
+ */
 import type { Field, Flag, Group, Kinds } from './field.js';
 import { TRAINING, type TrainingConfig } from './training.js';
 
@@ -57,7 +60,8 @@ export function valueAt(config: TrainingConfig, field: string): string | number 
 export type FlagText = (flag: string) => string | undefined;
 
 /**
- * The config that the given flags describe, not yet validated: pass it to parseTrainingConfig. The other fields have their defaults.
+ * The config that the given flags describe, not yet validated: pass it to parseTrainingConfig. The
+ * other fields have their defaults.
  * @param vocabulary V, number of distinct characters in the corpus
  */
 export function configFromFlags(text: FlagText, vocabulary: number): Record<string, unknown> {

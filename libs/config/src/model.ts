@@ -1,14 +1,16 @@
 /**
- * The families of models and their options. This file alone declares an option: its type, range, default, flag and help, and how it
- * shows in the name of a model. Engines implement it.
+ * The families of models and their options. This file alone declares an option: its type, range,
+ * default, flag and help, and how it shows in the name of a model. Engines implement it.
  */
 import type { Complete, CompleteKinds, Fields, Group, Kinds, SparseKinds } from './field.js';
 import { LIMITS } from './limits.js';
 
 /**
  * - `lstm`: long short-term memory with a forget gate.
- * - `gru`: gated recurrent unit whose reset gate acts before the matrix product: h~ = tanh(W x + U (r * h) + b) (Cho et al. 2014).
- * - `gru-reset-after`: the reset gate acts after it: h~ = tanh(W x + b + r * (U h + b_hn)), the form of PyTorch and cuDNN.
+ * - `gru`: gated recurrent unit whose reset gate acts before the matrix product:
+ *   h~ = tanh(W x + U (r * h) + b) (Cho et al. 2014).
+ * - `gru-reset-after`: the reset gate acts after it, as in PyTorch and cuDNN:
+ *   h~ = tanh(W x + b + r * (U h + b_hn)).
  * - `rnn-tanh`, `rnn-relu`: Elman's network, h' = tanh(W x + U h + b), or max(0, ...).
  *
  * The native engine numbers the cells in this order.
@@ -80,7 +82,10 @@ const RECURRENT_FIELDS = {
       help: 'share one matrix between embedding and output layer; the embedding then has length H',
     },
   },
-  /** Probability of dropping an output of a layer before it enters the layer above. See dropout.ts in libs/model. */
+  /**
+   * Probability of dropping an output of a layer before it enters the layer above. See dropout.ts
+   * in libs/model.
+   */
   dropout: {
     type: 'real',
     min: 0,
@@ -95,8 +100,9 @@ const RECURRENT_FIELDS = {
     },
   },
   /**
-   * Normalise the output of each layer over its H units, then scale and shift it, before dropout (Ba, Kiros & Hinton 2016;
-   * torch.nn.LayerNorm, epsilon 1e-5). The recurrence and the hidden state are not normalised.
+   * Normalise the output of each layer over its H units, then scale and shift it, before dropout
+   * (Ba, Kiros & Hinton 2016; torch.nn.LayerNorm, epsilon 1e-5). The recurrence and the hidden
+   * state are not normalised.
    */
   layerNorm: {
     type: 'switch',

@@ -2,8 +2,8 @@
 import { FLAG_FIELDS, type RunOption } from './flags.js';
 
 /**
- * The flags that set a field of the training config come from its tables. The others say where a run is stored, who can reach it and how
- * often it reports.
+ * The flags that set a field of the training config come from its tables. The others say where a
+ * run is stored, who can reach it and how often it reports.
  */
 export const RUN_OPTIONS: readonly RunOption[] = [
   {

@@ -80,7 +80,10 @@ function kindsSchema({ kinds, default: usual, implied }: Kinds, strictness: Stri
 /** The schema of a training config, strict: unknown fields are refused. */
 export const TrainingConfigSchema = objectSchema(TRAINING, { strict: true }) as unknown as v.GenericSchema<TrainingConfig>;
 
-/** The dotted name of the first wrong field ("model.hidden"), and what it must be ("must be a whole number from 1 to 16384"). */
+/**
+ * The dotted name of the first wrong field ("model.hidden"), and what it must be ("must be a whole
+ * number from 1 to 16384").
+ */
 export interface ConfigProblem {
   readonly field: string;
   readonly problem: string;
@@ -99,7 +102,8 @@ export function parseTrainingConfig(
 }
 
 /**
- * Checks the config of a model, for code with its own limits: whole numbers may go up to `max`, and unknown fields are ignored.
+ * Checks the config of a model, for code with its own limits: whole numbers may go up to `max`, and
+ * unknown fields are ignored.
  * @returns the first problem, or undefined if there is none
  */
 export function modelProblem(value: unknown, max: number): ConfigProblem | undefined {
@@ -107,7 +111,10 @@ export function modelProblem(value: unknown, max: number): ConfigProblem | undef
   return result.success ? undefined : firstProblem(result.issues);
 }
 
-/** The config of a model with every option and no other field. Options that are not given have their defaults. */
+/**
+ * The config of a model with every option and no other field. Options that are not given have their
+ * defaults.
+ */
 export function modelConfig(options: Partial<ModelConfig> & Pick<ModelConfig, 'vocabulary'>): FullModelConfig {
   const { fields } = MODEL.kinds[options.kind ?? MODEL.default];
   const given: Readonly<Record<string, unknown>> = options;

@@ -49,7 +49,10 @@ const ADAM = {
   },
 } as const satisfies Group;
 
-/** Adam (Kingma & Ba 2015, algorithm 1); `adamw` decouples weight decay (Loshchilov & Hutter 2019, algorithm 2). */
+/**
+ * Adam (Kingma & Ba 2015, algorithm 1); `adamw` decouples weight decay (Loshchilov & Hutter 2019,
+ * algorithm 2).
+ */
 const OPTIMIZER = {
   type: 'kinds',
   kinds: { adam: ADAM, adamw: ADAM, sgd: SGD },
@@ -60,7 +63,10 @@ const OPTIMIZER = {
 const SCHEDULE = {
   type: 'kinds',
   kinds: {
-    /** Rises linearly from 0 over `warmupRounds`, then falls along half a cosine to `finalFraction` of the peak in the last round. */
+    /**
+     * Rises linearly from 0 over `warmupRounds`, then falls along half a cosine to `finalFraction`
+     * of the peak in the last round.
+     */
     cosine: {
       fields: {
         warmupRounds: {
@@ -130,8 +136,9 @@ const TRAINING_FIELDS = {
     },
   },
   /**
-   * 0: the scheduler sizes leases by the workers' speeds. Otherwise the run is reproducible: each lease is streams [k * leaseStreams,
-   * (k+1) * leaseStreams) of one k (the last lease may be smaller), so sums are formed in the same way whichever workers take part.
+   * 0: the scheduler sizes leases by the workers' speeds. Otherwise the run is reproducible: each
+   * lease is streams [k * leaseStreams, (k+1) * leaseStreams) of one k (the last lease may be
+   * smaller), so sums are formed in the same way whichever workers take part.
    */
   leaseStreams: {
     type: 'whole',

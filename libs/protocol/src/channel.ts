@@ -21,19 +21,20 @@ export interface ChannelOptions<K extends MessageType> {
   /** The message types that the other side may send in this conversation. */
   readonly accepts: readonly K[];
   /**
-   * The exact length of the body that `message` must have. It is called before any memory is allocated for the body, and may throw
-   * ProtocolError to refuse the message.
+   * The exact length of the body that `message` must have. It is called before any memory is
+   * allocated for the body, and may throw ProtocolError to refuse the message.
    */
   bodyBytes(message: MessageOf<K>): number;
   readonly limits?: Limits;
   /**
-   * Bodies of the same length share memory, so each is valid only until the next receive. For readers that consume megabytes in
-   * every round at once.
+   * Bodies of the same length share memory, so each is valid only until the next receive. For
+   * readers that process megabytes every round and keep nothing.
    */
   readonly reuseBodies?: boolean;
   /**
-   * Returns a signal that aborts after `ms`; AbortSignal.timeout, if the host has it. If given, the channel ends when a started
-   * transfer makes no progress for `transferIdleMs` to twice that while someone receives.
+   * Returns a signal that aborts after `ms`; AbortSignal.timeout, if the host has it. If given, the
+   * channel ends when a started transfer makes no progress for `transferIdleMs` to twice that while
+   * someone receives.
    */
   deadline?(ms: number): AbortSignal;
 }
@@ -49,19 +50,20 @@ export interface Channel<K extends MessageType = MessageType> {
   readonly bufferedBytes: number;
   /**
    * Queues a message and a copy of its body.
-   * @throws ProtocolError `invalid_message`; `limit_exceeded`, also if the other side reads so slowly that `bufferedBytes` exceeds its
-   * limit; the link's own error if the link is closed
+   * @throws ProtocolError `invalid_message`; `limit_exceeded`, also if the other side reads so
+   * slowly that `bufferedBytes` exceeds its limit; the link's own error if the link is closed
    */
   send(message: Message, body?: Body): void;
   /** Queues frames from `encodeFrames`. The same frames may go to many channels. */
   sendEncoded(frames: readonly Uint8Array[]): void;
   drained(maxBufferedBytes: number, signal?: AbortSignal): Promise<void>;
   /**
-   * The next complete message. A message is complete when the last byte of its body has arrived, so a small message sent between
-   * the chunks of a large one comes first. `send` does not interleave: what it sends arrives in order.
-   * @throws ProtocolError if the other side breaks the protocol. The channel is then dead: every later call throws the same error,
-   * and the holder must close it. Throws the link's error if the link is closed or lost, or if `signal` aborts; after an abort,
-   * `receive` may be called again.
+   * The next complete message. A message is complete when the last byte of its body has arrived, so
+   * a small message sent between the chunks of a large one comes first. `send` does not interleave:
+   * what it sends arrives in order.
+   * @throws ProtocolError if the other side breaks the protocol. The channel is then dead: every
+   * later call throws the same error, and the holder must close it. Throws the link's error if the
+   * link is closed or lost, or if `signal` aborts; after an abort, `receive` may be called again.
    */
   receive(signal?: AbortSignal): Promise<Received<K>>;
   close(reason: string): void;
@@ -181,8 +183,8 @@ function accepted<K extends MessageType>(message: Message, types: readonly K[]):
 }
 
 /**
- * Detects transfers that stall. There is one deadline at a time, restarted when it expires after progress: frames arrive by the
- * thousand, and each must not start a timer.
+ * Detects transfers that stall. There is one deadline at a time, restarted when it expires after
+ * progress: frames arrive by the thousand, and each must not start a timer.
  */
 function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onStall: () => void) {
   let armed = false;
@@ -239,7 +241,8 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
         link.close(failure.message);
       },
     );
-  // An incomplete body must not keep timers alive, nor be kept alive by them, once the link is closed.
+  // An incomplete body must not keep timers alive, nor be kept alive by them, once the link is
+  // closed.
   if (watch) void link.closed.then(() => watch.end());
 
   const sendEncoded = (frames: readonly Uint8Array[]) => {

@@ -6,7 +6,10 @@ import { malformed, pack, unpack } from './msgpack.js';
 
 const schemas: Readonly<Record<string, v.GenericSchema<unknown, Message>>> = MESSAGE_SCHEMAS;
 
-/** Names the field and what it should be. It never repeats the value, which may be a secret or a megabyte long. */
+/**
+ * Names the field and what it should be. It never repeats the value, which may be a secret or a
+ * megabyte long.
+ */
 function describeIssue(type: string, issue: v.BaseIssue<unknown>): string {
   const field = JSON.stringify(v.getDotPath(issue)?.slice(0, 80) ?? '');
   if (issue.kind === 'schema' && issue.expected === 'never') return `${type}: unknown field ${field}`;
@@ -17,7 +20,10 @@ function describeIssue(type: string, issue: v.BaseIssue<unknown>): string {
   return `${type}: field ${field} must be ${wanted.slice(0, 160)}`;
 }
 
-/** @throws ProtocolError `malformed_frame` if it is no known message, `invalid_message` if a field breaks its schema */
+/**
+ * @throws ProtocolError `malformed_frame` if it is no known message, `invalid_message` if a field
+ * breaks its schema
+ */
 function checkMessage(value: unknown): Message {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed('a message that is no map');
   const type = Object.hasOwn(value, 'type') ? (value as { type: unknown }).type : undefined;
@@ -36,7 +42,8 @@ function checkSize(bytes: number, limits: Limits): void {
 }
 
 /**
- * The msgpack of a message. The sender checks the schema too, so that a mistake shows on the side that made it.
+ * The msgpack of a message. The sender checks the schema too, so that a mistake shows on the side
+ * that made it.
  * @throws ProtocolError `invalid_message` or `limit_exceeded`
  */
 export function encodeMessage(message: Message, limits: Limits = LIMITS): Uint8Array {

@@ -17,7 +17,10 @@ const CHUNK = 2;
 const FRAME_VERSION = 1;
 const HEADER_BYTES = 16;
 
-/** A channel numbers its own transfers below this, and shared transfers start here, so their numbers never collide. */
+/**
+ * A channel numbers its own transfers below this, and shared transfers start here, so their numbers
+ * never collide.
+ */
 export const SHARED_TRANSFERS = 2 ** 31;
 
 export type Body = Uint8Array | readonly Uint8Array[];
@@ -33,7 +36,8 @@ export interface Frame {
 let sharedTransfers = 0;
 
 /**
- * The frames of one message, to be sent in order. Encode once, then send to many channels with `Channel.sendEncoded`.
+ * The frames of one message, to be sent in order. Encode once, then send to many channels with
+ * `Channel.sendEncoded`.
  * @param body one block of bytes, or several that are sent as one; copied
  * @throws ProtocolError `invalid_message` or `limit_exceeded`
  */
@@ -83,7 +87,10 @@ function newFrame(kind: number, transfer: number, number: number, payloadBytes: 
   return frame;
 }
 
-/** @throws ProtocolError `malformed_frame`; `limit_exceeded`; `version_mismatch` for an unknown frame version */
+/**
+ * @throws ProtocolError `malformed_frame`; `limit_exceeded`; `version_mismatch` for an unknown
+ * frame version
+ */
 export function decodeFrame(frame: Uint8Array, limits: Limits): Frame {
   if (frame.byteLength > limits.frameBytes) {
     const message = `a frame of ${frame.byteLength} bytes is over the limit of ${limits.frameBytes}`;

@@ -1,4 +1,7 @@
-/** The body of a `lease`: tokens uint16 [streams, T+1], padding to 4 bytes, then states float32 [given, L*S*H]. Little-endian. */
+/**
+ * The body of a `lease`: tokens uint16 [streams, T+1], padding to 4 bytes, then states float32
+ * [given, L*S*H]. Little-endian.
+ */
 
 export interface LeaseShape {
   readonly streams: number;

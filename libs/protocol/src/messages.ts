@@ -1,7 +1,7 @@
 /**
- * One schema for each message. A message may carry a body of raw bytes (little-endian), which follows it in chunk frames
- * (see channel.ts). There are two conversations: control (worker <-> coordinator) and reduce (worker <-> all-reduce service <->
- * coordinator).
+ * One schema for each message. A message may carry a body of raw bytes (little-endian), which
+ * follows it in chunk frames (see channel.ts). There are two conversations: control (worker <->
+ * coordinator) and reduce (worker <-> all-reduce service <-> coordinator).
  */
 import { GRADIENT_CODECS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
@@ -47,8 +47,9 @@ export const ReadySchema = v.strictObject({
 });
 
 /**
- * Why a worker returns a lease uncomputed. `not_finite`: loss or gradient overflowed · `engine`: the engine failed · `no_state`: the worker
- * does not hold a hidden state that the lease relies on · `paused`: the volunteer paused.
+ * Why a worker returns a lease uncomputed. `not_finite`: loss or gradient overflowed · `engine`:
+ * the engine failed · `no_state`: the worker does not hold a hidden state that the lease relies on
+ * · `paused`: the volunteer paused.
  */
 export const DECLINE_CODES = ['not_finite', 'engine', 'no_state', 'paused'] as const;
 export type DeclineCode = (typeof DECLINE_CODES)[number];
@@ -76,7 +77,10 @@ export const WelcomeSchema = v.strictObject({
   workerId: id,
   config: TrainingConfigSchema,
   layoutHash: digest,
-  /** Address of the all-reduce service. A path ("/reduce") refers to the host at which the worker reached the coordinator. */
+  /**
+   * Address of the all-reduce service. A path ("/reduce") refers to the host at which the worker
+   * reached the coordinator.
+   */
   reduceAddress: text(2048),
   /** Admits only this worker to the all-reduce service. */
   ticket: text(LIMITS.tokenLength),
@@ -99,8 +103,9 @@ export const LeaseSchema = v.strictObject({
   round: count,
   streams: streamIds,
   /**
-   * One letter per stream: the source of its hidden state before the window. `z`: zeros (the stream starts or wraps around) · `h`:
-   * held by this worker from the previous round · `g`: given in the body.
+   * One letter per stream: the source of its hidden state before the window. `z`: zeros (the stream
+   * starts or wraps around) · `h`: held by this worker from the previous round · `g`: given in the
+   * body.
    */
   states: v.pipe(v.string(), v.regex(/^[zhg]+$/), v.maxLength(LIMITS.streams)),
   /** Time in ms that the coordinator waits before it also lends the streams to another worker. */
@@ -108,8 +113,9 @@ export const LeaseSchema = v.strictObject({
 });
 
 /**
- * Why a worker must leave. `completed`: all rounds are computed · `stopped`: a person stopped the run before that · `diverged`: loss
- * or gradient overflowed · `dismissed`: the run continues without this worker.
+ * Why a worker must leave. `completed`: all rounds are computed · `stopped`: a person stopped the
+ * run before that · `diverged`: loss or gradient overflowed · `dismissed`: the run continues
+ * without this worker.
  */
 export const STOP_CODES = ['completed', 'stopped', 'diverged', 'dismissed'] as const;
 export type StopCode = (typeof STOP_CODES)[number];
@@ -127,7 +133,10 @@ export const JoinSchema = v.strictObject({
   ticket: text(LIMITS.tokenLength),
 });
 
-/** Body: scales, coded gradient sum [P], end states float32 [streams, L, S, H]; see `contributionBytes` in libs/collective. */
+/**
+ * Body: scales, coded gradient sum [P], end states float32 [streams, L, S, H]; see
+ * `contributionBytes` in libs/collective.
+ */
 export const ContributionSchema = v.strictObject({
   type: v.literal('contribution'),
   runId: id,
@@ -168,7 +177,10 @@ export const ContributionResultSchema = v.strictObject({
   reason,
 });
 
-/** The clipped mean gradient of a round, sent to workers and to the coordinator. Body: scales, coded gradient [P]. */
+/**
+ * The clipped mean gradient of a round, sent to workers and to the coordinator. Body: scales, coded
+ * gradient [P].
+ */
 export const UpdateSchema = v.strictObject({
   type: v.literal('update'),
   runId: id,
@@ -198,7 +210,10 @@ export const HostSchema = v.strictObject({
   /** T, characters per stream and round. */
   window: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.window)),
   codec: v.picklist(GRADIENT_CODECS),
-  /** Add gradients in the order of their first streams, not in the order of arrival, so that rounding cannot change the sum. */
+  /**
+   * Add gradients in the order of their first streams, not in the order of arrival, so that
+   * rounding cannot change the sum.
+   */
   ordered: v.boolean(),
   /** Number of elements of each tensor in layout order; their sum is P. */
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),

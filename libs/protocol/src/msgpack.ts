@@ -1,13 +1,15 @@
 /**
- * The part of msgpack that messages use: maps with text keys, arrays, text, numbers, booleans and nil. Bytes with anything else are
- * refused before the decoder sees them, so a peer cannot make it build, run or allocate more.
+ * The part of msgpack that messages use: maps with text keys, arrays, text, numbers, booleans and
+ * nil. Bytes with anything else are refused before the decoder sees them, so a peer cannot make it
+ * build, run or allocate more.
  */
 import { Packr, Unpackr } from 'msgpackr';
 import { ProtocolError } from './errors.js';
 
 /** The deepest message, `welcome`, has depth 3. */
 const DEPTH = 8;
-// With records, msgpackr would compile code at run time, which a strict content security policy forbids.
+// With records, msgpackr would compile code at run time, which a strict content security policy
+// forbids.
 const PLAIN = { useRecords: false, mapsAsObjects: true, moreTypes: false, int64AsType: 'number' } as const;
 const packr = new Packr({ ...PLAIN, variableMapSize: true });
 const unpackr = new Unpackr(PLAIN);
@@ -50,7 +52,10 @@ const NUMBER_BYTES: Readonly<Record<number, number>> = {
   0xd3: 8,
 };
 
-/** Checks one value without building it. No length may exceed the bytes that are left, so the decoder never over-allocates. */
+/**
+ * Checks one value without building it. No length may exceed the bytes that are left, so the
+ * decoder never over-allocates.
+ */
 function checkPlain(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;

@@ -1,4 +1,7 @@
-/** `troupe coordinator`, `troupe worker` and `troupe allreduce`: run the apps with the help texts of the command line. */
+/**
+ * `troupe coordinator`, `troupe worker` and `troupe allreduce`: run the apps with the help texts of
+ * the command line.
+ */
 import { Option, type Command } from 'commander';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
@@ -146,7 +149,10 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
     });
 }
 
-/** Runs an app on this terminal. Passes on the first stop request, and kills the app on the second. Resolves with its exit code. */
+/**
+ * Runs an app on this terminal. Passes on the first stop request, and kills the app on the second.
+ * Resolves with its exit code.
+ */
 async function runApp(shell: Shell, app: keyof AppPaths, args: readonly string[], token: string | undefined): Promise<number> {
   const env = token === undefined ? shell.env : { ...shell.env, TROUPE_TOKEN: token };
   const process = startApp(shell.apps[app], { args, env, output: 'inherit' });

@@ -165,7 +165,10 @@ async function timeSteps(shell: Shell, engine: Engine, config: BenchConfig, dura
   return times;
 }
 
-/** Multiplications and additions in the matrix products of a step, forward and backward. The one-hot input costs none. */
+/**
+ * Multiplications and additions in the matrix products of a step, forward and backward. The one-hot
+ * input costs none.
+ */
 function flops({ cell, layers: L, hidden: H, batch: B, window: T }: BenchConfig): number {
   const G = CELL_SHAPES[cell].gates * H;
   return 6 * B * T * (G * H * (2 * L - 1) + H * VOCABULARY);

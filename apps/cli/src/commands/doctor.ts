@@ -54,7 +54,8 @@ async function doctor(shell: Shell, flags: DoctorFlags): Promise<number> {
   const { probeEngines } = await import('../engine.js');
   const { streams, ...model } = STANDARD;
   const reports: EngineReport[] = [];
-  // One at a time: each result shows at once, and if an engine crashes the process, the missing line tells which.
+  // One at a time: each result shows at once, and if an engine crashes the process, the missing
+  // line tells which.
   for (const name of flags.engine ?? ENGINE_NAMES) {
     const [report] = await probeEngines({ nowMs: shell.now, config: { cell: 'lstm', ...model }, streams, engines: [name] });
     reports.push(report);

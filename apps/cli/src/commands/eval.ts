@@ -80,7 +80,10 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
     round: checkpoint.round,
     corpus: corpus.name,
     corpusSha256: corpus.sha256,
-    /** False if the text differs from the training text, so its last tenth is not the run's validation part. */
+    /**
+     * False if the text differs from the training text, so its last tenth is not the run's
+     * validation part.
+     */
     trainedOn: corpus.sha256 === checkpoint.corpus.sha256,
     lossPerChar,
     bitsPerChar: lossPerChar / Math.LN2,

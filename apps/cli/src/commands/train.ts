@@ -91,7 +91,10 @@ function usualWorkers({ engine, threads }: TrainFlags): number {
   return Math.max(1, Math.min(Math.floor(availableParallelism() / threads), USUAL_MOST_WORKERS));
 }
 
-/** With `auto` or `tfjs` all workers would choose the same GPU and slow each other down, so only the first may use it. */
+/**
+ * With `auto` or `tfjs` all workers would choose the same GPU and slow each other down, so only the
+ * first may use it.
+ */
 function workerArguments({ engine, threads }: TrainFlags, number: number): string[] {
   const choosesItself = engine === 'auto' || engine === 'tfjs';
   return [`--engine=${engine}`, `--threads=${threads}`, ...(choosesItself && number > 1 ? ['--no-gpu'] : [])];
@@ -205,7 +208,10 @@ class TrainView {
     if (event.event === 'round' && event.round >= event.rounds) this.#screen.refresh();
   }
 
-  /** The status line shows the workers that join, and at the end all workers leave. Other changes are news. */
+  /**
+   * The status line shows the workers that join, and at the end all workers leave. Other changes
+   * are news.
+   */
   #isNews({ change }: Extract<RunEvent, { event: 'worker' }>): boolean {
     const { round, rounds } = this.#progress;
     return change === 'left' ? !this.#stopping && round < rounds : change !== 'joined' && change !== 'ready';
@@ -234,7 +240,10 @@ class TrainView {
   }
 }
 
-/** The event without characters that could control the terminal: names and samples come from other machines. */
+/**
+ * The event without characters that could control the terminal: names and samples come from other
+ * machines.
+ */
 function safeEvent(line: string): RunEvent {
   return JSON.parse(line, (_key, value: unknown) => (typeof value === 'string' ? printableLines(value) : value)) as RunEvent;
 }

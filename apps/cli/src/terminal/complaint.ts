@@ -3,7 +3,10 @@ import { complaintOf } from '../errors.js';
 import { isDebugging, type Shell } from '../shell.js';
 import { styleFor } from './style.js';
 
-/** Writes an error as two lines to standard error: what happened and what to do. With `json` also as an `error` event to standard output. */
+/**
+ * Writes an error as two lines to standard error: what happened and what to do. With `json` also as
+ * an `error` event to standard output.
+ */
 export function writeComplaint(shell: Shell, error: unknown, json: boolean): void {
   const { code, message, remedy } = complaintOf(error);
   if (json) shell.stdout.write(`${JSON.stringify({ event: 'error', code, message, remedy })}\n`);

@@ -5,15 +5,18 @@ const LOG_MS = 2000;
 const CLEAR_TO_END = '\x1b[K';
 
 export interface ScreenOptions {
-  /** The status line, at most `width` characters. Without a terminal `width` is Infinity and the line goes to a log. Empty = no line. */
+  /**
+   * The status line, at most `width` characters. Without a terminal `width` is Infinity and the
+   * line goes to a log. Empty = no line.
+   */
   readonly line: (width: number) => string;
   /** Never show the line. */
   readonly quiet?: boolean;
 }
 
 /**
- * Prints scrolling text above one status line that is redrawn in place. Without a terminal the line is printed when it has changed, at
- * most every two seconds.
+ * Prints scrolling text above one status line that is redrawn in place. Without a terminal the line
+ * is printed when it has changed, at most every two seconds.
  */
 export class Screen {
   readonly #output: Output;

@@ -60,8 +60,8 @@ const GAP = '  ';
 const BAR = { least: 8, most: 24 };
 
 /**
- * The status line, at most `width` characters wide without colour codes. The least important figures are dropped first. The bar gets the
- * remaining room.
+ * The status line, at most `width` characters wide without colour codes. The least important
+ * figures are dropped first. The bar gets the remaining room.
  */
 export function renderStatus(progress: Progress, width: number, style: Style): string {
   const all = segments(progress);

@@ -11,7 +11,8 @@ export const plainStyle: Style = (_format, text) => text;
 /** Uses colours on a terminal, unless NO_COLOR is set (https://no-color.org) or the terminal has none. */
 export function styleFor(output: Output, env: Shell['env']): Style {
   if (output.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb') return plainStyle;
-  // The check above is for this output. By default, styleText of newer Node versions would check process.stdout.
+  // The check above is for this output. By default, styleText of newer Node versions would check
+  // process.stdout.
   return (format, text) => styleText(format, text, { validateStream: false });
 }
 

@@ -10,7 +10,10 @@ function temporaryPath(folder: string, name: string): string {
   return join(folder, `.${name}.tmp-${process.pid}`);
 }
 
-/** Writes a temporary file, syncs it, renames it and syncs the folder. @throws CheckpointError `cannot_write`, after removing the temporary file */
+/**
+ * Writes a temporary file, syncs it, renames it and syncs the folder.
+ * @throws CheckpointError `cannot_write`, after removing the temporary file
+ */
 export async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, name);
   const temporary = temporaryPath(folder, name);
@@ -31,7 +34,10 @@ export async function writeWhole(folder: string, name: string, bytes: Uint8Array
   return path;
 }
 
-/** Gives a file a second name: a hard link, or a copy if the file system has no links. Replaces an existing file of that name. */
+/**
+ * Gives a file a second name: a hard link, or a copy if the file system has no links. Replaces an
+ * existing file of that name.
+ */
 export async function writeAlias(path: string, alias: string): Promise<string> {
   const folder = dirname(path);
   const target = join(folder, alias);
@@ -61,7 +67,8 @@ async function copyWhole(from: string, to: string): Promise<void> {
 }
 
 /**
- * Creates the folder and removes temporary files that a killed process left in it. Only the one process that writes there may call it.
+ * Creates the folder and removes temporary files that a killed process left in it. Only the one
+ * process that writes there may call it.
  * @throws CheckpointError `cannot_write`
  */
 export async function prepareFolder(folder: string): Promise<void> {

@@ -39,9 +39,10 @@ export function checkpointName(round: number): string {
 }
 
 /**
- * Writes `round-<round>.safetensors` into `folder`, which is created if missing. With `best` the file gets the second name
- * `best.safetensors`. A crash at any moment leaves the earlier files complete. The checkpoint's arrays are copied before the first
- * await, so training may continue in the meantime. Calls for the same folder must not overlap.
+ * Writes `round-<round>.safetensors` into `folder`, which is created if missing. With `best` the
+ * file gets the second name `best.safetensors`. A crash at any moment leaves the earlier files
+ * complete. The checkpoint's arrays are copied before the first await, so training may continue in
+ * the meantime. Calls for the same folder must not overlap.
  * @throws CheckpointError `cannot_write`, `mismatch`
  */
 export async function writeCheckpoint(
@@ -57,8 +58,10 @@ export async function writeCheckpoint(
 }
 
 /**
- * The checkpoint in a file, or the latest in a folder. With `prefer: 'best'`: the best in the folder, or else the latest.
- * @throws CheckpointError `not_found`, `cannot_read`, and what decodeCheckpoint throws, with the path in the message
+ * The checkpoint in a file, or the latest in a folder. With `prefer: 'best'`: the best in the
+ * folder, or else the latest.
+ * @throws CheckpointError `not_found`, `cannot_read`, and what decodeCheckpoint throws, with the
+ * path in the message
  */
 export async function readCheckpoint(
   path: string,
@@ -76,9 +79,11 @@ export async function readCheckpoint(
 }
 
 /**
- * The newest readable checkpoint in a folder, or undefined if there is none or no folder. A damaged file is skipped with a warning.
- * @throws CheckpointError the error of the newest file if none can be read; `unsupported_version` and `cannot_read` immediately,
- *   because continuing from an older file would lose the newer one's work
+ * The newest readable checkpoint in a folder, or undefined if there is none or no folder. A damaged
+ * file is skipped with a warning.
+ * @throws CheckpointError the error of the newest file if none can be read; `unsupported_version`
+ * and `cannot_read` immediately, because continuing from an older file would lose the newer one's
+ * work
  */
 export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
   return firstReadable(folder, await checkpointNames(folder, 'latest'));
