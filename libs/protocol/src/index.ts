@@ -1,4 +1,4 @@
-export { GRADIENT_CODECS, type GradientCodec, type TrainingConfig } from '@troupe/config';
+export { GRADIENT_CODECS, LIMITS, type GradientCodec, type Limits, type TrainingConfig } from '@troupe/config';
 export {
   createChannel,
   receiveWithin,
@@ -11,7 +11,6 @@ export {
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
-export { LIMITS, type Limits } from '@troupe/config';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
 export { brief, printable, printableLines, sameText } from './text.js';
 export {

@@ -3,9 +3,8 @@
  * follows it in chunk frames (see channel.ts). There are two conversations: control (worker <->
  * coordinator) and reduce (worker <-> all-reduce service <-> coordinator).
  */
-import { GRADIENT_CODECS, TrainingConfigSchema } from '@troupe/config';
+import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
-import { LIMITS } from '@troupe/config';
 
 /** Incremented when a message or frame changes incompatibly. */
 export const PROTOCOL_VERSION = 4;
