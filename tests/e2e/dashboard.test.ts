@@ -96,7 +96,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     expect(await tab.evaluate(`${element('#invite-code path')}.getAttribute('d').length`)).toBeGreaterThan(1_000);
     await tab.evaluate(`${element('#clip')}.value = '0.25'; ${element('#learning-rate')}.value = '0.004'`);
     await tab.click('#apply');
-    await tab.until(says('#stat-rate-note', /clipping at 0\.25/));
+    await tab.until(says('#stat-rate-note', /clip norm 0\.25/));
     await tab.click('#checkpoint');
     await tab.until(says('#event-list', /checkpoint/));
 

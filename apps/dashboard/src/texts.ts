@@ -40,18 +40,18 @@ const EN = {
   statWorkers: 'Workers',
   statWorkersNote: (most: string) => `at most ${most}`,
   statRate: 'Learning rate',
-  statRateNote: (threshold: string) => `clipping at ${threshold}`,
+  statRateNote: (clipNorm: string) => `clip norm ${clipNorm}`,
   statRateNoClip: 'no clipping',
 
   controls: 'Controls',
   pause: 'Pause',
   resume: 'Resume',
   checkpoint: 'Save checkpoint',
-  stopRun: 'Stop run',
+  stop: 'Stop',
   download: 'Download checkpoint',
   downloading: 'Downloading…',
   learningRate: 'Peak learning rate',
-  clip: 'Clipping threshold (0 = off)',
+  clip: 'Clip norm (0 = off)',
   apply: 'Apply from the next round',
   fixed: 'This run is reproducible, so its settings cannot change.',
   invite: 'Invite volunteers',
@@ -96,7 +96,7 @@ const EN = {
   gradientUnit: 'before clipping',
   norm: 'norm',
   clipped: 'clipped',
-  clipLine: 'clipping threshold',
+  clipLine: 'clip norm',
   speedTitle: 'Speed',
   speedUnit: 'characters per second',
   speed: 'all workers',
@@ -115,7 +115,6 @@ const EN = {
   sampleAt: (round: string, loss: string) =>
     loss === '' ? `after round ${round}` : `after round ${round}, training loss ${loss}`,
   play: 'Play',
-  stop: 'Stop',
   showLatest: 'Show latest',
 
   playground: 'Playground',
@@ -188,8 +187,8 @@ const EN = {
     `In ${layer} the gradient explodes: on the way back it grows to ${factor} times its size. One bad batch can wreck the weights.`,
   flowSteady: (layer: string, left: string, steps: string) =>
     `In ${layer} the gradient persists: ${steps} steps back, ${left} of it is left. The model can learn from that text.`,
-  flowClip: (threshold: string, percent: string) =>
-    `Clipping limits the step, not the flow. A gradient whose norm exceeds ${threshold} is scaled down as a whole (${percent} of the rounds shown). Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
+  flowClip: (clipNorm: string, percent: string) =>
+    `Clipping limits the step, not the flow. A gradient whose norm exceeds ${clipNorm} is scaled down as a whole (${percent} of the rounds shown). Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
   flowNoClip: 'This run does not clip gradients. One exploding gradient can undo many steps; try --clip 5.',
 
   runsIntro: 'The runs of this folder. Select runs to compare them.',
@@ -252,14 +251,14 @@ const ZH: Texts = {
   statWorkers: '工作节点',
   statWorkersNote: (most) => `最多 ${most} 个`,
   statRate: '学习率',
-  statRateNote: (threshold) => `裁剪阈值 ${threshold}`,
+  statRateNote: (clipNorm) => `裁剪阈值 ${clipNorm}`,
   statRateNoClip: '不裁剪',
 
   controls: '控制',
   pause: '暂停',
   resume: '继续',
   checkpoint: '保存检查点',
-  stopRun: '停止训练',
+  stop: '停止',
   download: '下载检查点',
   downloading: '正在下载……',
   learningRate: '学习率峰值',
@@ -324,7 +323,6 @@ const ZH: Texts = {
   samplesSlider: '样本',
   sampleAt: (round, loss) => (loss === '' ? `第 ${round} 轮之后` : `第 ${round} 轮之后，训练损失 ${loss}`),
   play: '播放',
-  stop: '停止',
   showLatest: '查看最新',
 
   playground: '试一试',
@@ -388,8 +386,8 @@ const ZH: Texts = {
   flowVanishing: (layer, reach) => `${layer}的梯度消失：倒退 ${reach} 步后剩余不到 1%。模型几乎学不到更早的内容。`,
   flowExploding: (layer, factor) => `${layer}的梯度爆炸：反向传播途中增大到 ${factor} 倍。一个坏批次就可能毁掉权重。`,
   flowSteady: (layer, left, steps) => `${layer}的梯度得以保持：倒退 ${steps} 步后仍剩余 ${left}。模型能学到那里的内容。`,
-  flowClip: (threshold, percent) =>
-    `裁剪限制的是步长，不是梯度流。范数超过 ${threshold} 的梯度会整体缩小（占所示轮次的 ${percent}）。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
+  flowClip: (clipNorm, percent) =>
+    `裁剪限制的是步长，不是梯度流。范数超过 ${clipNorm} 的梯度会整体缩小（占所示轮次的 ${percent}）。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
   flowNoClip: '本次训练不裁剪梯度。一次梯度爆炸就可能抵消许多步的成果，建议试用 --clip 5。',
 
   runsIntro: '同一文件夹中的各次训练。勾选即可比较。',

@@ -84,7 +84,7 @@ describe('curves', () => {
     ]);
   });
 
-  it('of the gradient mark clipped rounds and the threshold', () => {
+  it('of the gradient mark clipped rounds and the clip norm', () => {
     const some = points(1, 3, { gradientNorm: (r) => r, clipScale: (r) => (r > 2 ? 0.5 : 1) });
     expect(gradientPlot(some, 2).curves.slice(1)).toEqual([
       [null, null, 3],

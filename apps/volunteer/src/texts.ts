@@ -88,7 +88,7 @@ const EN = {
   statTraffic: 'Data sent / received',
   statCredit: 'Your credit on this device',
   charsPerSecond: (n: string) => `${n} characters/s`,
-  creditOf: (name: string, characters: string, rounds: string) => `${name}: ${characters} characters in ${rounds} rounds`,
+  creditOf: (name: string, characters: string, rounds: string) => `${name}, ${characters} characters in ${rounds} rounds`,
   forgetCredit: 'Reset credit',
   engine: 'Engine:',
   engines: {
@@ -211,7 +211,7 @@ const ZH: Texts = {
   statTraffic: '发送 / 接收流量',
   statCredit: '您在这台设备上的贡献',
   charsPerSecond: (n) => `${n} 字符/秒`,
-  creditOf: (name, characters, rounds) => `${name}：${characters} 个字符，${rounds} 轮`,
+  creditOf: (name, characters, rounds) => `${name}，${characters} 个字符，${rounds} 轮`,
   forgetCredit: '清除贡献',
   engine: '引擎：',
   engines: { webgpu: 'GPU（WebGPU）', 'wasm-threads': '多个 CPU 核心（WebAssembly）', wasm: '一个 CPU 核心（WebAssembly）' },

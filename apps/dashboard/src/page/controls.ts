@@ -49,8 +49,8 @@ async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Pr
 }
 
 async function confirmStop(page: Page, order: (request: ControlRequest) => Promise<boolean>): Promise<void> {
-  const { stopTitle, stopWhat, stopRun } = page.texts;
-  if (await page.confirm(stopTitle, stopWhat, stopRun)) await order({ action: 'stop' });
+  const { stopTitle, stopWhat, stop } = page.texts;
+  if (await page.confirm(stopTitle, stopWhat, stop)) await order({ action: 'stop' });
 }
 
 async function save(page: Page): Promise<undefined> {
@@ -65,7 +65,7 @@ async function save(page: Page): Promise<undefined> {
   page.announce(name);
 }
 
-/** Learning rate and clipping threshold. A view with the same values does not overwrite what the person types. */
+/** Learning rate and clip norm. A view with the same values does not overwrite what the person types. */
 function createSettings(order: (request: ControlRequest) => Promise<boolean>): (state: DashboardState) => void {
   const rate = the('learning-rate', HTMLInputElement);
   const clip = the('clip', HTMLInputElement);

@@ -35,7 +35,7 @@ export function lossPlot(points: PointColumns, evaluations: readonly EvaluationP
   ]);
 }
 
-/** The norm, the norm of the clipped rounds only, and the threshold as a line. @param clip the threshold; 0: no clipping */
+/** The norm, the norm of the clipped rounds only, and the clip norm as a line. @param clip the clip norm; 0: no clipping */
 export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, clip: number): Plot {
   const clipped = gradientNorm.map((norm, i) => (clipScale[i] < 1 ? norm : null));
   return { x: round, curves: [gradientNorm, clipped, round.map(() => (clip > 0 ? clip : null))] };
