@@ -1,6 +1,7 @@
 /**
  * Every limit on what a peer may send, how much it may occupy and how long others wait for it. A peer
- * that exceeds a limit loses its own link or request and nothing else.
+ * that exceeds a limit loses its own link or request and nothing else. Code that pages use imports
+ * this file alone, as `@troupe/config/limits`: the rest of the library brings the validator with it.
  */
 export const LIMITS = {
   // Frames and messages.

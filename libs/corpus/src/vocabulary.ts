@@ -1,4 +1,4 @@
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 import { CorpusError } from './errors.js';
 
 /** Characters (Unicode code points) and their ids 0..V-1. */

@@ -2,7 +2,7 @@
 import { decodeMessage } from './codec.js';
 import { ProtocolError } from './errors.js';
 import { SHARED_TRANSFERS, bodyTooLarge, decodeFrame, encodeTransfer, type Body, type Frame } from './frames.js';
-import { LIMITS, type Limits } from '@troupe/config';
+import { LIMITS, type Limits } from '@troupe/config/limits';
 import type { Message, MessageOf, MessageType } from './messages.js';
 import { malformed } from './msgpack.js';
 

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { ProtocolError } from './errors.js';
-import { LIMITS, type Limits } from '@troupe/config';
+import { LIMITS, type Limits } from '@troupe/config/limits';
 import { MESSAGE_SCHEMAS, PROTOCOL_VERSION, type Message } from './messages.js';
 import { malformed, pack, unpack } from './msgpack.js';
 

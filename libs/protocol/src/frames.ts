@@ -8,7 +8,7 @@
  */
 import { encodeMessage } from './codec.js';
 import { ProtocolError } from './errors.js';
-import { LIMITS, type Limits } from '@troupe/config';
+import { LIMITS, type Limits } from '@troupe/config/limits';
 import type { Message } from './messages.js';
 import { malformed } from './msgpack.js';
 

@@ -3,7 +3,8 @@
  * Loss in nats/char, times in ms, moments in ms since 1970, rates in chars/s. Text that workers chose is cut and holds no control
  * characters; it is text, never markup.
  */
-import { LIMITS, type TrainingConfig } from '@troupe/protocol';
+import { LIMITS } from '@troupe/config/limits';
+import type { TrainingConfig } from '@troupe/protocol';
 
 /**
  * `starting`: before the first round · `running` · `paused`: by someone, `pausedBy` · `waiting`: for a worker or the all-reduce service ·

@@ -2,7 +2,7 @@
  * Byte frames over an ordered, reliable, full-duplex link. Every transport (memory, WebSocket, later WebRTC) is this one
  * interface, and one conformance suite runs against each.
  */
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 
 export interface CloseInfo {
   /** `clean`: a side called close(); `lost`: the link broke or the heartbeat found it dead. */

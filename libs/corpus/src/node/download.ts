@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 import { CorpusError } from '../errors.js';
 
 export interface DownloadOptions {

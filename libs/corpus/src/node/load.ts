@@ -3,7 +3,7 @@ import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 import { CorpusError } from '../errors.js';
 import { CATALOGUE, type CorpusEntry } from './catalogue.js';
 import { cannotCache, download, type Download } from './download.js';

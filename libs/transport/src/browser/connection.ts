@@ -1,4 +1,4 @@
-import { LIMITS } from '@troupe/config';
+import { LIMITS } from '@troupe/config/limits';
 import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
 import type { BrowserSocket } from './socket.js';
