@@ -1,5 +1,6 @@
 /** A run of a few streams and characters, and stand-ins for the platform around it. No clock and no sockets. */
 import type { Checkpoint } from '@troupe/checkpoint';
+import { modelConfig } from '@troupe/config';
 import { createVocabulary, splitCorpus } from '@troupe/corpus';
 import type { TrainingConfig } from '@troupe/protocol';
 import { createTraining, type Training } from '../src/training.js';
@@ -9,16 +10,7 @@ const vocabulary = createVocabulary(TEXT);
 const tokens = vocabulary.encode(TEXT);
 
 export const CONFIG: TrainingConfig = {
-  model: {
-    cell: 'gru',
-    layers: 1,
-    hidden: 2,
-    vocabulary: vocabulary.size,
-    embedding: 0,
-    tied: false,
-    dropout: 0,
-    layerNorm: false,
-  },
+  model: modelConfig({ cell: 'gru', hidden: 2, vocabulary: vocabulary.size }),
   streams: 3,
   window: 4,
   rounds: 6,

@@ -204,7 +204,7 @@ describe('a reproducible run', () => {
     due('evaluate', 6);
     expect(orders()).toEqual(['pause by validation']);
     await endValidation(1.5);
-    expect(orders()).toEqual(['pause by validation', 'continue by validation']);
+    expect(orders()).toEqual(['pause by validation', 'resume by validation']);
     await endValidation(1.4);
     await endValidation(1.3);
     expect(training.history.evaluations.map(({ round }) => round)).toEqual([2, 4, 6]);
