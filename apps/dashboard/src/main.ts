@@ -93,7 +93,7 @@ function onMessage(received: LiveMessage): void {
   if (announces) announce(`${announces.message}. ${announces.remedy}`);
   if (message) dispatch(message);
   if (!retries) return;
-  storedToken.forget();
+  if (access.token === undefined) storedToken.forget();
   live.reconnect();
 }
 

@@ -28,6 +28,12 @@ describe('a message of the live link', () => {
     expect(reception.message).toBeUndefined();
   });
 
+  it('that came before the token did makes the page try again with it', () => {
+    const access: Access = { token: 'token', refusal: undefined };
+    const late = { ...refused('this takes a token'), code: 'no_token' };
+    expect(receive(access, late)).toEqual({ access, retries: true, announces: undefined, message: undefined });
+  });
+
   it('that also refuses the page without a token shows why the token was refused', () => {
     const { access } = receive({ token: 'guess', refusal: undefined }, refused('wrong token'));
     const reception = receive(access, refused('a token is needed'));

@@ -28,7 +28,7 @@ export interface Access {
 
 export interface Reception {
   readonly access: Access;
-  /** The token was refused: the page forgets it and connects without, because the run may be public. */
+  /** The page connects again: without the token if that was refused, because the run may be public. */
   readonly retries: boolean;
   /** The run is public, but the token that the person gave was refused. */
   readonly announces: Refusal | undefined;
@@ -41,7 +41,9 @@ export function receive({ token, refusal }: Access, message: LiveMessage): Recep
   switch (message.type) {
     case 'refused':
       if (token !== undefined) {
-        return { access: { token: undefined, refusal: message }, retries: true, announces: undefined, message: undefined };
+        // On a slow link the token may arrive after the coordinator has stopped waiting for one: the token was not refused.
+        const next = message.code === 'no_token' ? { token, refusal } : { token: undefined, refusal: message };
+        return { access: next, retries: true, announces: undefined, message: undefined };
       }
       // The refusal of the token says more than that of the attempt without one.
       return { access: { token, refusal: undefined }, retries: false, announces: undefined, message: refusal ?? message };
