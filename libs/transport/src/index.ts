@@ -1,4 +1,5 @@
 export { backoffMs, type BackoffOptions } from './backoff.js';
+export { closeReason } from './close.js';
 export {
   DEFAULT_FRAME_BYTES,
   TransportError,

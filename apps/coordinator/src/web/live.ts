@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
+import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import type { Forwarded } from '../server/forwarded.js';
@@ -106,7 +107,7 @@ export function createLiveLink(options: LiveOptions): LiveLink {
       // What came last is still told: the end of the run, above all.
       for (const viewer of viewers) viewer.viewAtMs = -Infinity;
       takeTurns();
-      for (const socket of sockets) socket.close(1001, reason.slice(0, 100));
+      for (const socket of sockets) socket.close(1001, closeReason(reason));
       setTimeout(() => sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
     },
   };

@@ -1,4 +1,5 @@
 import { LIMITS } from '@troupe/config/limits';
+import { closeInfo, closeReason } from '../close.js';
 import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
 import type { BrowserSocket } from './socket.js';
@@ -24,28 +25,6 @@ export interface BrowserConnectionOptions {
 const LOOKS = 4;
 /** Browsers do not say when a socket has sent what it was given: one has to look. */
 const LOOK_MS = 10;
-const CLEAN_CODES = new Set([1000, 1001, 1005]);
-/** A close frame's payload holds a code and at most this much text (RFC 6455, 5.5). */
-const CLOSE_REASON_BYTES = 123;
-
-/** Cut on a character's edge to what a close frame holds. */
-function closeReason(reason: string): string {
-  const encoder = new TextEncoder();
-  let text = '';
-  let bytes = 0;
-  for (const character of reason) {
-    bytes += encoder.encode(character).byteLength;
-    if (bytes > CLOSE_REASON_BYTES) break;
-    text += character;
-  }
-  return text;
-}
-
-function closeInfo(code: number, reason: string): CloseInfo {
-  if (CLEAN_CODES.has(code)) return { kind: 'clean', reason: reason || 'the other side closed' };
-  if (code === 1006) return { kind: 'lost', reason: 'the connection broke off' };
-  return { kind: 'lost', reason: `the other side broke it off with code ${code}${reason && `: ${reason}`}` };
-}
 
 /** Takes over an open socket. Must run in the turn in which it opened: a later one may already bring frames. */
 export function createConnection(socket: BrowserSocket, remote: string, options: BrowserConnectionOptions): Connection {

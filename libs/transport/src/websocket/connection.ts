@@ -1,6 +1,7 @@
 import { LIMITS } from '@troupe/config/limits';
 import type { WebSocket } from 'ws';
-import { DEFAULT_FRAME_BYTES, type CloseInfo, type Connection } from '../connection.js';
+import { closeInfo, closeReason } from '../close.js';
+import { DEFAULT_FRAME_BYTES, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
 
 export interface WebSocketOptions {
@@ -17,22 +18,6 @@ export interface WebSocketOptions {
   readonly keptBytes?: number;
   /** After close(): a peer that takes nothing for this long is cut off. Default 5 s. */
   readonly closeTimeoutMs?: number;
-}
-
-const CLEAN_CODES = new Set([1000, 1001, 1005]);
-/** A close frame's payload holds a code and at most this much text (RFC 6455, 5.5). */
-const CLOSE_REASON_BYTES = 123;
-
-/** Cut on a character's edge to what a close frame holds. */
-function closeReason(reason: string): string {
-  let text = '';
-  let bytes = 0;
-  for (const character of reason) {
-    bytes += Buffer.byteLength(character);
-    if (bytes > CLOSE_REASON_BYTES) break;
-    text += character;
-  }
-  return text;
 }
 
 /** A browser's page sees no pings: an empty text, which is no frame, tells it that this side lives. */
@@ -72,12 +57,6 @@ function watchClosing(socket: WebSocket, timeoutMs: number): void {
     else socket.terminate();
   }, timeoutMs);
   socket.once('close', () => clearInterval(timer));
-}
-
-function closeInfo(code: number, reason: string): CloseInfo {
-  if (CLEAN_CODES.has(code)) return { kind: 'clean', reason: reason || 'the other side closed' };
-  if (code === 1006) return { kind: 'lost', reason: 'the connection broke off' };
-  return { kind: 'lost', reason: `the other side broke it off with code ${code}${reason && `: ${reason}`}` };
 }
 
 /** Wires the socket's events to the link. Must run before the socket's first message can be emitted. */
