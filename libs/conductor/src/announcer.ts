@@ -1,4 +1,4 @@
-/** What people and the record of the run are told of its events. */
+/** Turns events into the news that people and the record of the run receive. */
 import type { TrainingConfig } from '@troupe/protocol';
 import { decisionText, waitingText, type RunEvent } from '@troupe/run';
 import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
@@ -11,7 +11,7 @@ export interface AnnouncerOptions {
   readonly startMs: number;
 }
 
-/** An event as people are told of it, or undefined when it is no news; `over`: the run is. */
+/** The news in an event, or undefined when it contains none. `over`: whether the run is. */
 export type Announcer = (event: ConductorEvent, nowMs: number, over: boolean) => RunEvent | undefined;
 
 export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): Announcer {
@@ -25,7 +25,7 @@ export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): 
       case 'workerMessage':
         return ofMessage(event);
       case 'workerLeft':
-        // That everyone leaves when the run is over is no news.
+        // When the run is over everyone leaves, which is no news.
         return over ? undefined : ofWorker(event.worker, 'left', event.reason);
       case 'peerRefused':
         return ofWorker({ id: '', name: event.name }, 'refused', event.reason);
@@ -90,7 +90,7 @@ function ofOutcome(outcome: Outcome, round: number): RunEvent | undefined {
   return { event: 'decision', round, text: decisionText(decision), decision };
 }
 
-/** What a run waits for that has lost its all-reduce service. */
+/** Why a run waits whose all-reduce service is lost. */
 export function reduceIsLost(reason: string): string {
   return `the all-reduce service is lost (${reason}); reconnecting`;
 }

@@ -1,16 +1,19 @@
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { CheckpointWriter } from './ports.js';
 
-/** Where checkpoints go. */
+/** Where checkpoints are written. */
 export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
-  /** Nothing is written before; never rejects. */
+  /** Nothing is written before this resolves. Never rejects. */
   readonly ready?: Promise<void>;
-  /** Whole or not at all. Resolves to the path. @throws Error that is told to `onFailed` */
+  /** Writes all of it or nothing. Resolves to the path. @throws Error, which goes to `onFailed` */
   write(checkpoint: Checkpoint, best: boolean): Promise<string>;
   onFailed(error: Error): void;
 }
 
-/** Writes to the store one at a time, in the order asked for; of those offered while one is being written, the newest. */
+/**
+ * Writes to the store one checkpoint at a time, in order. Of those offered during a write, only
+ * the newest is written.
+ */
 export function writeInTurn({ place, ready = Promise.resolve(), write, onFailed }: CheckpointStore): CheckpointWriter {
   let queue: Promise<unknown> = ready;
   let offered: Checkpoint | undefined;

@@ -1,4 +1,4 @@
-/** A run from its first round to its last: links, all-reduce, run core and follow-ups put together. */
+/** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import type { RunStatus, WorkerView } from '@troupe/run';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
@@ -14,8 +14,9 @@ import { RunShell } from './run-shell.js';
 import { configNow, type Knobs, type Training } from './training.js';
 import { workerViews } from './worker-views.js';
 
-/** Deadlines are kept to this. */
+/** The resolution of the scheduler's deadlines. */
 const TICK_MS = 100;
+/** How long workers have to receive the news that the run is over. */
 const GOODBYE_MS = 3_000;
 
 /** Rounds between validations, checkpoints and samples; 0 = only at the end. */
@@ -31,13 +32,15 @@ export interface ConductorOptions {
   readonly ports: ConductorPorts;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  /** What workers must show to join. */
+  /** The secret that workers must present to join. */
   readonly token: string;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
-  /** Where workers find that service; a path means: on the host by which they reached the coordinator. */
+  /**
+   * Where workers find that service. A path means the host at which they reached the coordinator.
+   */
   readonly reduceAddress: string;
-  /** The best checkpoint of before, in a resumed run. */
+  /** The best checkpoint so far, in a resumed run. */
   readonly bestPath?: string | undefined;
 }
 
@@ -45,21 +48,27 @@ export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
   serve(link: Connection): Promise<void>;
-  /** What the run is doing; costs next to nothing. */
+  /** What the run is doing. Cheap: its cost does not grow with the number of workers. */
   status(): ConductorStatus;
-  /** A row for each worker that a dashboard lists, those that left lately among them. */
+  /** The rows of a dashboard's table of workers, including those that left recently. */
   workers(): WorkerView[];
-  /** For who steers the run. */
+  /** Pauses, continues or stops the run. */
   feed(order: Extract<Order, { type: 'pause' | 'resume' | 'stop' }>): void;
-  /** From the next round on. In a reproducible run nothing but config and corpus may decide: whoever asks is to be turned down. */
+  /**
+   * Takes effect in the next round. A reproducible run must not be tuned: only its config and
+   * corpus may decide.
+   */
   tune(knobs: Partial<Knobs>): void;
   /** See ControlServer.remove. */
   remove(workerId: string, reason: string, ban: boolean): string | undefined;
-  /** Saves the run as it stands. @returns where, or undefined when it could not be written */
+  /** Saves the run now. @returns the path, or undefined when it could not be written */
   save(): Promise<string | undefined>;
-  /** Runs to the end; aborted: saves and stops. @throws RunDiverged, NotSaved, what no reconnecting mends */
+  /**
+   * Runs to the end. When `signal` aborts, it saves and stops.
+   * @throws RunDiverged, NotSaved, and any failure that reconnecting cannot repair
+   */
   conduct(signal: AbortSignal): Promise<void>;
-  /** Lets every link go; to be called whatever `conduct` came to. */
+  /** Closes every link. Call it however `conduct` ended. */
   close(): void;
 }
 
@@ -72,11 +81,14 @@ export class RunDiverged extends Error {
   readonly remedy: string;
   constructor(reason: string, place: string) {
     super(`the run has diverged: ${reason}`);
-    this.remedy = `Start anew with a lower --lr or a --clip; the checkpoints of before stand in ${place}.`;
+    this.remedy = `Start again with a lower --lr, or with --clip. Earlier checkpoints are in ${place}.`;
   }
 }
 
-/** Connects to the all-reduce service. @throws TransportError, CollectiveError when it cannot be reached or turns us away */
+/**
+ * Connects to the all-reduce service. @throws TransportError, CollectiveError when it cannot be
+ * reached or refuses
+ */
 export async function createConductor(options: ConductorOptions): Promise<Conductor> {
   const over = new AbortController();
   const reduce = await openReduceLink(() => host(options, over.signal), over.signal, options.ports);
@@ -109,11 +121,14 @@ class RunConductor implements Conductor {
     const state = createRunState(runSettings(options), training.round);
     this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
     this.#followUps = new FollowUps({ ...options, put: this.#put });
-    // Whoever closes without conducting hears of no failure.
+    // A conductor that is closed before it conducts must not cause an unhandled rejection.
     this.#ended.promise.catch(() => undefined);
   }
 
-  /** Every event takes this way through the parts: first the folds, so that each part that acts finds them up to date. */
+  /**
+   * The one order in which the parts receive an event. The folds come first, so that the parts
+   * that act see them up to date.
+   */
   #handle(event: ConductorEvent): void {
     const nowMs = this.#options.ports.nowMs();
     updateRoster(this.#roster, event, nowMs);
@@ -177,7 +192,10 @@ class RunConductor implements Conductor {
     }
   }
 
-  /** Until the run core is done. @throws RunDiverged, what no reconnecting mends; the run is saved then as far as it is sound */
+  /**
+   * Resolves when the scheduler is done. @throws RunDiverged, and any failure that reconnecting
+   * cannot repair, after it saved the run
+   */
   async #train(signal: AbortSignal): Promise<Extract<Ending, { type: 'finish' }>> {
     const stop = (): void => this.feed({ type: 'stop' });
     signal.addEventListener('abort', stop, { once: true });
@@ -196,32 +214,30 @@ class RunConductor implements Conductor {
     }
   }
 
-  /** The replica is sound whatever else broke, but for a step cut short: nothing trained is lost. */
+  /**
+   * Nothing trained is lost: the replica is sound whatever else failed, unless its step was
+   * interrupted.
+   */
   async #saveWhatIsSound(): Promise<void> {
-    // Workers come back by themselves should the run be resumed.
-    this.#control.closeAll('the coordinator has failed');
+    // Workers reconnect on their own if the run is resumed.
+    this.#control.closeAll('the coordinator failed');
     if (this.shell.sound) await this.save();
   }
 
   /** @throws NotSaved */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
     const saved = await this.#followUps.saveNow(ending.round);
-    // Rounds that are on no disk have to be computed again, by workers that are still there.
+    // Rounds that are not on disk have to be computed again, so workers must not be told that the
+    // run is over.
     if (saved === undefined) this.#control.closeAll('the last rounds could not be saved');
     else await this.#control.dismissAll(ending.outcome, GOODBYE_MS);
     await this.#followUps.conclude(ending, saved, signal);
   }
 
   #listen(): Promise<void> {
-    const put = this.#put;
-    return this.#reduce.listen({
-      onEvent: (event) => {
-        const timely = reduceEvent(event, this.shell.state);
-        if (timely) put(timely);
-      },
-      onLost: (reason) => put({ type: 'reduceLost', reason }),
-      onRefused: (reason, remedy) => put({ type: 'reduceRefused', reason, remedy }),
-      onRestored: () => put({ type: 'reduceRestored' }),
+    return this.#reduce.listen((event) => {
+      const timely = 'kind' in event ? reduceEvent(event, this.shell.state) : event;
+      if (timely) this.#put(timely);
     });
   }
 

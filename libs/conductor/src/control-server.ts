@@ -1,4 +1,7 @@
-/** Workers' control links: hello and token, welcome, and from then on their messages as events of the run. */
+/**
+ * The control links of workers: hello and token, welcome, and then their messages as events of the
+ * run.
+ */
 import {
   brief,
   createChannel,
@@ -16,6 +19,7 @@ import {
   type StopCode,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
+import { aborted } from './aborted.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
@@ -33,29 +37,32 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
 export interface ControlServerOptions {
   readonly token: string;
   readonly layoutHash: string;
-  /** What every welcome says, whoever is welcomed. */
+  /** The part of the welcome that is the same for every worker. */
   readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
-  /** Where the open sessions are; it follows from the events that are put here. */
+  /** Where the open sessions are. It must follow the events that this server puts. */
   readonly roster: Roster;
-  /** Lets a worker's ticket in at the all-reduce service, and out again. */
+  /** Admits and dismisses tickets at the all-reduce service. */
   readonly reduce: Pick<ReduceLink, 'admit' | 'dismiss'>;
   put(event: ConductorEvent): void;
   /** Aborts after `ms`. */
   deadline(ms: number): AbortSignal;
-  /** Text that nobody can guess, of so many random bytes. */
+  /** An unguessable text made of `bytes` random bytes. */
   secret(bytes: number): string;
 }
 
 export class ControlServer {
   readonly #options: ControlServerOptions;
-  /** Address and name of those who are not let in. */
+  /** Address and name of banned workers. */
   readonly #banned = new Set<string>();
   #joined = 0;
-  /** Links that have not said hello yet. */
+  /** Links that have not authenticated yet. */
   #unauthenticated = 0;
-  /** Why nobody can join any more: the run is over. */
+  /** Why the run is over. Nobody can join any more. */
   #over: string | undefined;
-  /** Why nobody can join now: this coordinator is on its way out; another may take up its run. */
+  /**
+   * Why this coordinator is shutting down. Nobody can join, but another coordinator may resume the
+   * run.
+   */
   #failed: string | undefined;
 
   constructor(options: ControlServerOptions) {
@@ -71,38 +78,42 @@ export class ControlServer {
       name = printable(hello.name) || connection.remote;
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      await this.#attend(channel, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
+      await this.#runSession(channel, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));
         this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
       } else if (!(error instanceof TransportError)) throw error;
     } finally {
-      channel.close('the coordinator is done with this link');
+      channel.close('the coordinator closed this connection');
     }
   }
 
-  /** @returns false when the worker is gone; `workerLeft` is on its way then */
+  /** @returns false when the worker is gone; a `workerLeft` follows */
   send(workerId: string, message: Message, body?: Uint8Array): boolean {
     const session = sessionOf(this.#options.roster, workerId);
     return session !== undefined && trySend(session.channel, message, body);
   }
 
   /**
-   * Tells one worker to go; it stays away unless a person starts it again. `ban`: whoever comes from its address under its name is
-   * refused from now on. @returns its name, or undefined when it is not there
+   * Dismisses one worker, which does not reconnect on its own. `ban`: also refuse its name at its
+   * address from now on.
+   * @returns its name, or undefined when it is not connected
    */
   remove(workerId: string, reason: string, ban: boolean): string | undefined {
     const worker = this.#options.roster.workers.get(workerId);
     if (!worker?.session) return undefined;
-    if (ban) this.#banned.add(recognizedBy(worker));
+    if (ban) this.#banned.add(banKey(worker));
     worker.session.removedFor = reason;
     trySend(worker.session.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
     worker.session.channel.close(reason);
     return worker.name;
   }
 
-  /** Tells everyone that the run is over and waits, up to `deadlineMs`, until they have heard it. */
+  /**
+   * Tells every worker that the run is over and waits, at most `deadlineMs`, until all links are
+   * closed.
+   */
   async dismissAll(code: Exclude<StopCode, 'dismissed'>, deadlineMs: number): Promise<void> {
     const reason = GOODBYES[code];
     this.#over = reason;
@@ -115,7 +126,10 @@ export class ControlServer {
     await Promise.race([everyone, aborted(this.#options.deadline(deadlineMs))]);
   }
 
-  /** Lets every link go and takes no new ones; nobody is told that the run is over. */
+  /**
+   * Closes every link and accepts no new ones. Does not tell workers that the run is over: they
+   * reconnect.
+   */
   closeAll(reason: string): void {
     this.#failed = reason;
     for (const { channel } of openSessions(this.#options.roster)) channel.close(reason);
@@ -123,7 +137,7 @@ export class ControlServer {
 
   async #authenticate(channel: ControlChannel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
     if (this.#unauthenticated >= LIMITS.unauthenticatedLinks)
-      throw new ProtocolError('run_full', 'too many links wait to say hello', 'Try again in a moment.');
+      throw new ProtocolError('run_full', 'too many connections have not said hello yet', 'Try again in a moment.');
     this.#unauthenticated++;
     try {
       const wait = { deadline: this.#options.deadline(LIMITS.helloMs), signal, what: 'a hello' };
@@ -135,43 +149,47 @@ export class ControlServer {
 
   #check(message: Incoming): MessageOf<'hello'> {
     if (message.type !== 'hello')
-      throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Say hello first.');
+      throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Send a hello first.');
     selectVersion(message.versions);
     if (!sameText(message.token, this.#options.token)) {
       throw new ProtocolError(
         'wrong_token',
-        'the token is not the one of this run',
+        'the token is not valid for this run',
         'Use the token that the coordinator printed when it started: --token TOKEN.',
       );
     }
     if (this.#failed !== undefined)
-      throw new ProtocolError('internal', this.#failed, 'Look at its log; workers try again by themselves.');
-    if (this.#over !== undefined) throw new ProtocolError('run_over', this.#over, 'Start a new run, or join another one.');
+      throw new ProtocolError('internal', this.#failed, 'See its log. Workers reconnect on their own.');
+    if (this.#over !== undefined) throw new ProtocolError('run_over', this.#over, 'Start a new run or join another one.');
     if (this.#options.roster.connected >= LIMITS.workers)
-      throw new ProtocolError('run_full', `the run has its ${LIMITS.workers} workers`, 'Try again later.');
+      throw new ProtocolError('run_full', `the run already has ${LIMITS.workers} workers`, 'Try again later.');
     return message;
   }
 
   #refuseBanned(worker: Pick<WorkerIdentity, 'name' | 'remote'>): void {
-    if (!this.#banned.has(recognizedBy(worker))) return;
-    throw new ProtocolError('banned', 'whoever runs this training has shut this worker out', 'Ask them, or join another run.');
+    if (!this.#banned.has(banKey(worker))) return;
+    throw new ProtocolError(
+      'banned',
+      'the organizer of this run has banned this worker',
+      'Ask the organizer, or join another run.',
+    );
   }
 
   #newId(): string {
     return `w${++this.#joined}-${this.#options.secret(3)}`;
   }
 
-  /** Welcomes the worker and hears it until it leaves. */
-  async #attend(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<void> {
+  /** From the welcome until the worker leaves. */
+  async #runSession(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<void> {
     const { reduce, welcome, put, secret } = this.#options;
     const ticket = secret(24);
     reduce.admit(worker.id, ticket);
     const session: ControlSession = { channel };
     put({ type: 'workerJoined', worker, session });
-    let reason = 'the link ended';
+    let reason = 'the connection ended';
     try {
       channel.send({ type: 'welcome', version: PROTOCOL_VERSION, workerId: worker.id, ticket, ...welcome });
-      reason = await this.#hear(channel, worker, signal);
+      reason = await this.#receiveUntilBye(channel, worker, signal);
     } catch (error) {
       reason = session.removedFor ?? printable((error as Error).message);
       throw error;
@@ -181,23 +199,23 @@ export class ControlServer {
     }
   }
 
-  /** @returns why the worker leaves, as it says itself */
-  async #hear(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<string> {
+  /** @returns the worker's own reason for leaving */
+  async #receiveUntilBye(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<string> {
     for (;;) {
       const { message } = await channel.receive(signal);
       if (message.type === 'bye') return printable(message.reason);
-      this.#options.put({ type: 'workerMessage', worker, message: this.#valid(message) });
+      this.#options.put({ type: 'workerMessage', worker, message: this.#checked(message) });
     }
   }
 
-  #valid(message: Exclude<Incoming, { type: 'bye' }>): WorkerMessage {
+  #checked(message: Exclude<Incoming, { type: 'bye' }>): WorkerMessage {
     switch (message.type) {
       case 'ready':
         if (message.layoutHash === this.#options.layoutHash)
           return { ...message, engine: printable(message.engine), device: printable(message.device) };
         throw new ProtocolError(
           'layout_mismatch',
-          'the worker lays parameters out differently',
+          'the parameter layout of the worker differs',
           'Install the same release of Troupe on both machines.',
         );
       case 'decline':
@@ -206,19 +224,22 @@ export class ControlServer {
       default:
         throw new ProtocolError(
           'unexpected_message',
-          `a ${message.type} came at the wrong moment`,
+          `a ${message.type} is not expected now`,
           'Run the same release of Troupe on both sides.',
         );
     }
   }
 }
 
-/** By what a banned worker is known again: the host that it comes from, and its name. */
-function recognizedBy({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
+/** A banned worker is recognized by its host and its name. */
+function banKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
   return `${remote.replace(/:\d+$/, '')} ${name}`;
 }
 
-/** A link that closed meanwhile, or whose peer reads nothing any more, is closed here: whoever reads from it hears of that. */
+/**
+ * Closes the link when it is already closed or its peer has stopped reading. Its receive loop then
+ * ends the session.
+ */
 function trySend(channel: ControlSession['channel'], message: Message, body?: Uint8Array): boolean {
   try {
     channel.send(message, body);
@@ -229,11 +250,4 @@ function trySend(channel: ControlSession['channel'], message: Message, body?: Ui
     channel.close(error.message);
     return false;
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

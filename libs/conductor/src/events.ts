@@ -1,17 +1,21 @@
 /**
- * Everything that happens in a run, as one type. Whoever learns of something puts it in the queue; `RunConductor` hands each event to the
- * parts in one stated order, and a part that causes another event puts that one in the queue too.
+ * Everything that happens in a run, as one type. Every source of events puts them in one queue.
+ * `RunConductor` passes each event to the parts in one stated order. A part that causes another
+ * event puts that one in the queue, too.
  */
 import type { ReduceCounted, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
-/** What a worker is known by from its hello until it is forgotten. Its texts hold no control characters. */
+/**
+ * Identifies a worker, from its hello until the roster forgets it. Its texts contain no control
+ * characters.
+ */
 export interface WorkerIdentity {
   readonly id: string;
   readonly name: string;
   readonly kind: 'node' | 'browser';
-  /** Address of the other end of its control link. */
+  /** The address of its control link. */
   readonly remote: string;
 }
 
@@ -22,53 +26,61 @@ export interface ControlSession {
   removedFor?: string;
 }
 
-/** What a worker says once it is welcomed. Its texts hold no control characters. */
+/** The messages of a welcomed worker. Their texts contain no control characters. */
 export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync'>;
-/** Side jobs that are due. */
-export type Due = Extract<RunEffect, { type: 'evaluate' | 'sample' | 'checkpoint' }>;
-/** Why the run core is done. */
+/** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
-/** What the run core decides that is neither for a worker nor for the all-reduce service. */
+/** The scheduler's effects that concern neither a worker nor the all-reduce service. */
 export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' }>;
 export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
+
+/** What happens to the link to the all-reduce service. */
+export type ReduceLinkEvent =
+  | { readonly type: 'reduceLost'; readonly reason: string }
+  /** The service answers, and refuses. Once for each reason. */
+  | { readonly type: 'reduceRefused'; readonly reason: string; readonly remedy: string }
+  /** The service is back, without any state of the round. */
+  | { readonly type: 'reduceRestored' };
 
 export type ConductorEvent =
   // From workers' control links.
   | { readonly type: 'workerJoined'; readonly worker: WorkerIdentity; readonly session: ControlSession }
   | { readonly type: 'workerMessage'; readonly worker: WorkerIdentity; readonly message: WorkerMessage }
   | { readonly type: 'workerLeft'; readonly worker: WorkerIdentity; readonly reason: string }
-  /** A peer that was not welcomed. */
+  /** A peer broke the protocol, or was not welcomed. */
   | { readonly type: 'peerRefused'; readonly name: string; readonly reason: string }
   // From the all-reduce service.
   | CountedEvent
   | { readonly type: 'rejected'; readonly rejection: ReduceRejected }
-  /** The update of the current round has arrived; the coordinator's replica has not applied it yet. */
+  /**
+   * The update of the current round has arrived. The coordinator's replica has not applied it yet.
+   */
   | { readonly type: 'update'; readonly update: ReduceUpdate }
-  | { readonly type: 'reduceLost'; readonly reason: string }
-  | { readonly type: 'reduceRefused'; readonly reason: string; readonly remedy: string }
-  /** The service is back and knows nothing of the round. */
-  | { readonly type: 'reduceRestored' }
-  // From people, from the clock, and from validation when it falls behind.
+  | ReduceLinkEvent
+  // From people, from the clock, and from the follow-ups when validation falls behind.
   | { readonly type: 'order'; readonly order: Order }
   // From the run shell.
-  /** The coordinator's replica has applied the update. `readyWorkers`: may be lent streams. */
+  /** The coordinator's replica has applied the update. `readyWorkers`: how many may get leases. */
   | { readonly type: 'updated'; readonly update: ReduceUpdate; readonly readyWorkers: number }
-  /** `round`: the one being computed. */
+  /** `round`: the current one. */
   | { readonly type: 'outcome'; readonly outcome: Outcome; readonly round: number };
 
 export type Order = Extract<RunInput, { type: 'start' | 'tick' | 'pause' | 'resume' | 'stop' }>;
 
-/** A contribution counts, with what the run core knows of it before it hears this: it forgets a lease that is counted. */
+/**
+ * A contribution that counts. The scheduler forgets a counted lease, so the event carries what it
+ * knew about it.
+ */
 export interface CountedEvent {
   readonly type: 'counted';
   readonly contribution: ReduceCounted;
-  /** Undefined when the lease was taken back meanwhile. */
+  /** Undefined when the lease was taken back in the meantime. */
   readonly grantedAtMs: number | undefined;
-  /** Measured speed of the worker until now; undefined when it has left. */
+  /** The worker's speed as measured so far; undefined when it has left. */
   readonly charsPerSecond: number | undefined;
 }
 
-/** @returns undefined for what comes too late to matter: the round is over, or the run is */
+/** @returns undefined when the event comes too late to matter: its round or the run is over */
 export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent | undefined {
   if (event.kind === 'rejected') return { type: 'rejected', rejection: { ...event, reason: printable(event.reason) } };
   if (state.phase === 'over' || event.round !== state.round) return undefined;
@@ -82,8 +94,9 @@ export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent
 }
 
 /**
- * Hands events to `handle` one at a time, in the order in which they were put: one that is put while another is being handled waits.
- * @returns put; throws what `handle` throws
+ * Passes events to `handle` one at a time, in order. An event that is put while another one is
+ * being handled waits.
+ * @returns put, which throws what `handle` throws
  */
 export function createEventQueue<E>(handle: (event: E) => void): (event: E) => void {
   const waiting: E[] = [];

@@ -1,25 +1,29 @@
 /** What follows a round: validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
+import { aborted } from './aborted.js';
 import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { validationHistoryUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
 
-/** Holds a reproducible run back while too many of its validations are pending. */
+/** Who pauses a reproducible run while too many of its validations are pending. */
 export const VALIDATION = 'validation';
 
 const SAMPLE_CHARS = 200;
 const FINAL_SAMPLE_CHARS = 600;
 const SAMPLE_TEMPERATURE = 0.5;
-/** Validations that may wait in a reproducible run, where none is left out; more hold the run back. */
+/**
+ * Validations that may be pending in a reproducible run, which skips none. More of them pause the
+ * run.
+ */
 const MAX_EVALUATIONS = 2;
-/** How long a reproducible run that is to be saved waits for the validations of its rounds. */
+/** How long saving a reproducible run waits for its validations. */
 const VALIDATION_MS = 60_000;
 
 export interface FollowUpParts {
   readonly training: Training;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  /** The best checkpoint of an earlier part of the run, in a resumed run. */
+  /** The best checkpoint so far, in a resumed run. */
   readonly bestPath?: string | undefined;
   readonly ports: Pick<ConductorPorts, 'report' | 'timestamp' | 'deadline'>;
   put(event: ConductorEvent): void;
@@ -35,10 +39,10 @@ export class FollowUps {
   readonly #reproducible: boolean;
   #bestPath: string | undefined;
   #concluded = false;
-  /** Validations asked for and not done, and the end of the last of them. */
+  /** How many validations are pending, and the end of the last of them. */
   #evaluations = 0;
   #evaluated: Promise<void> = Promise.resolve();
-  /** Waits for the validations of its rounds. */
+  /** The newest checkpoint that waits for its validations. */
   #offered: Checkpoint | undefined;
 
   constructor(parts: FollowUpParts) {
@@ -47,7 +51,7 @@ export class FollowUps {
     this.#bestPath = parts.bestPath;
   }
 
-  /** Starts what is due; nothing waits for it. */
+  /** Starts side jobs that are due. Nothing waits for them. */
   handle(event: ConductorEvent): void {
     if (event.type !== 'outcome') return;
     const { outcome } = event;
@@ -56,7 +60,8 @@ export class FollowUps {
       case 'checkpoint':
         return this.#offer(this.#snapshot(outcome.round));
       case 'evaluate':
-        // One that is still running when the next is due means that validation is the slower of the two: it is left out.
+        // One that still runs when the next is due means that validation is slower than training:
+        // skip this one.
         if (this.#reproducible || side.pending === 0) this.#evaluateSoon(this.#snapshot(outcome.round));
         return;
       case 'sample':
@@ -66,22 +71,25 @@ export class FollowUps {
     }
   }
 
-  /** Saves the run as it stands after `round` rounds. @returns where, or undefined when it could not be written. Never rejects. */
+  /**
+   * Saves the run after `round` rounds. @returns the path, or undefined when it was not written.
+   * Never rejects.
+   */
   saveNow(round: number): Promise<string | undefined> {
     return this.#save(this.#snapshot(round));
   }
 
   /**
-   * Says goodbye to a run that was saved at `saved` (undefined: it could not be); after the last round validates and samples first, unless
-   * `stop` is aborted, and saves once more.
+   * Ends a run that was saved at `savedFirst` (undefined: saving failed). A completed run is
+   * validated and sampled first, unless `stop` aborts, and saved once more.
    * @throws NotSaved
    */
   async conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
     const { training, writer, ports } = this.#parts;
     let saved = savedFirst;
     if (outcome === 'completed') {
-      await Promise.race([this.#lastLook(round), aborted(stop)]);
-      // Once more, with the last validation in its history.
+      await Promise.race([this.#finalEvaluation(round), aborted(stop)]);
+      // This checkpoint has the last validation in its history.
       saved = (await writer.save(this.#snapshot(round), false)) ?? saved;
     }
     this.#concluded = true;
@@ -102,40 +110,43 @@ export class FollowUps {
     return takeCheckpoint(this.#parts.training, round, this.#parts.ports.timestamp());
   }
 
-  /** In a reproducible run a checkpoint has all validations of its rounds, whenever they were done: it is written after them. */
-  async #whole(checkpoint: Checkpoint): Promise<Checkpoint> {
+  /**
+   * In a reproducible run, a checkpoint contains every validation up to its round, so it waits for
+   * them.
+   */
+  async #withValidations(checkpoint: Checkpoint): Promise<Checkpoint> {
     if (!this.#reproducible) return checkpoint;
     await this.#evaluated;
     return { ...checkpoint, history: validationHistoryUpTo(this.#parts.training.history, checkpoint.round) };
   }
 
-  /** One waits at most, the newest: each is a copy of everything. */
+  /** Only the newest waits, because each is a copy of everything. */
   #offer(checkpoint: Checkpoint): void {
     if (!this.#reproducible) return this.#parts.writer.offer(checkpoint);
-    const alone = this.#offered === undefined;
+    const first = this.#offered === undefined;
     this.#offered = checkpoint;
-    if (alone) this.#inTheBackground(this.#offerNewest());
+    if (first) this.#inTheBackground(this.#offerNewest());
   }
 
   async #offerNewest(): Promise<void> {
     await this.#evaluated;
     const newest = this.#offered!;
     this.#offered = undefined;
-    this.#parts.writer.offer(await this.#whole(newest));
+    this.#parts.writer.offer(await this.#withValidations(newest));
   }
 
-  /** @returns where, or undefined when it could not be written, or its validations do not end */
+  /** @returns the path, or undefined when writing failed or its validations took too long */
   async #save(checkpoint: Checkpoint): Promise<string | undefined> {
     const { writer, ports } = this.#parts;
-    if (!this.#reproducible || this.#evaluations === 0) return writer.save(await this.#whole(checkpoint), false);
+    if (!this.#reproducible || this.#evaluations === 0) return writer.save(await this.#withValidations(checkpoint), false);
     const tooLong = aborted(ports.deadline(VALIDATION_MS)).then(() => false);
     const inTime = await Promise.race([this.#evaluated.then(() => true), tooLong]);
-    if (inTime) return writer.save(await this.#whole(checkpoint), false);
+    if (inTime) return writer.save(await this.#withValidations(checkpoint), false);
     ports.report({
       event: 'note',
       level: 'warn',
-      text: `round ${checkpoint.round} is not saved: its validations are not done after ${VALIDATION_MS / 1000} s`,
-      remedy: 'A reproducible run saves no round without them. Go on from its last checkpoint with --resume.',
+      text: `round ${checkpoint.round} was not saved: its validations took longer than ${VALIDATION_MS / 1000} s`,
+      remedy: 'A reproducible run is only saved with its validations. Continue from the last checkpoint with --resume.',
     });
     return undefined;
   }
@@ -152,19 +163,19 @@ export class FollowUps {
     try {
       await this.#evaluate(checkpoint);
     } catch (error) {
-      this.#complain(error as Error);
+      this.#warn(error as Error);
     }
     if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'resume', by: VALIDATION } });
     await before;
   }
 
   #inTheBackground(job: Promise<void>): void {
-    job.catch((error: Error) => this.#complain(error));
+    job.catch((error: Error) => this.#warn(error));
   }
 
-  #complain({ message }: Error): void {
+  #warn({ message }: Error): void {
     if (this.#concluded) return;
-    this.#parts.ports.report({ event: 'note', level: 'warn', text: `validation or sample left out: ${message}` });
+    this.#parts.ports.report({ event: 'note', level: 'warn', text: `a validation or a sample was skipped: ${message}` });
   }
 
   async #evaluate(checkpoint: Checkpoint): Promise<void> {
@@ -185,39 +196,33 @@ export class FollowUps {
   async #sample(parameters: Float32Array, round: number, length: number): Promise<void> {
     const { training, side, ports } = this.#parts;
     const { vocabulary, config } = training;
-    // A line break is where verse begins; a text without one begins with its first character.
+    // Start at a line break, as verse does, or at the first character of a text without line
+    // breaks.
     const prime = vocabulary.encode(vocabulary.characters.includes('\n') ? '\n' : vocabulary.characters[0]);
     const seed = (config.seed + round) >>> 0;
     const ids = await side.sample(parameters, { prime, length, seed, temperature: SAMPLE_TEMPERATURE });
     ports.report({ event: 'sample', round, text: vocabulary.decode(ids) });
   }
 
-  async #lastLook(round: number): Promise<void> {
+  async #finalEvaluation(round: number): Promise<void> {
     const { history, replica } = this.#parts.training;
     try {
-      // A run that went on from its own end was validated there.
+      // A run that resumed at its last round was validated there before.
       if (!history.evaluations.some((evaluation) => evaluation.round === round)) await this.#evaluate(this.#snapshot(round));
       await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS);
     } catch (error) {
-      this.#complain(error as Error);
+      this.#warn(error as Error);
     }
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-}
-
-/** The run is over and its last state is not on disk. */
+/** The run is over, and its last round is not on disk. */
 export class NotSaved extends Error {
   override readonly name = 'NotSaved';
   readonly code = 'not_saved';
   readonly remedy: string;
   constructor(place: string, round: number) {
     super(`round ${round} could not be saved`);
-    this.remedy = `The notes above say why. Make ${place} writable, then go on from its last checkpoint with --resume.`;
+    this.remedy = `The notes above say why. Make ${place} writable, then continue from its last checkpoint with --resume.`;
   }
 }

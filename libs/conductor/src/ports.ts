@@ -1,4 +1,4 @@
-/** What a coordinator needs of its platform: a Node process, or a simulation. */
+/** What a coordinator needs from its platform, which is a Node process or a simulation. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { Collective } from '@troupe/collective';
 import type { RunEvent } from '@troupe/run';
@@ -12,17 +12,20 @@ export interface ConductorPorts {
   deadline(ms: number): AbortSignal;
   /** ISO 8601. */
   timestamp(): string;
-  /** Text that nobody can guess, of so many random bytes, in letters, digits, - and _. */
+  /** An unguessable text made of `bytes` random bytes, in letters, digits, - and _. */
   secret(bytes: number): string;
   /** How gradients are reduced. */
   readonly collective: Pick<Collective, 'host'>;
-  /** What the run tells the world. */
+  /** Receives the news of the run. */
   report(event: RunEvent): void;
 }
 
-/** Validation and samples, so that no round waits for them. One at a time, in the order asked for. */
+/**
+ * Validations and samples, outside of the rounds. They run one at a time, in the order of the
+ * calls.
+ */
 export interface SideJobs {
-  /** Jobs not done yet. */
+  /** Jobs that are waiting or running. */
   readonly pending: number;
   /** `parameters` [P] are copied. `lossPerChar` in nats. */
   evaluate(parameters: Float32Array): Promise<{ readonly lossPerChar: number; readonly tokens: number }>;
@@ -37,14 +40,17 @@ export interface SampleRequest {
   readonly temperature: number;
 }
 
-/** Writes one at a time, keeps the newest few, and never stops the run: a failure is reported and the last good one stays. */
+/**
+ * Writes one checkpoint at a time and keeps the newest few. A failure is reported and does not
+ * stop the run.
+ */
 export interface CheckpointWriter {
-  /** Where checkpoints are, for people. */
+  /** Where the checkpoints are, as text for people. */
   readonly place: string;
   /** Resolves to the path, or undefined when it could not be written. Never rejects. */
   save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
-  /** Saves when the disk has time: a newer one takes the place of one that still waits. */
+  /** Saves when the disk is free. A newer checkpoint replaces one that still waits. */
   offer(checkpoint: Checkpoint): void;
-  /** When everything asked for is written. */
+  /** Resolves when everything saved and offered so far is written. */
   settled(): Promise<void>;
 }

@@ -1,6 +1,6 @@
-/** Rates over the last seconds, for people. */
+/** The speed of a run over the last few seconds. */
 export interface Progress {
-  /** A round took this many characters. */
+  /** A round of `characters` is complete. */
   add(characters: number, nowMs: number): { readonly roundMs: number; readonly charsPerSecond: number };
 }
 

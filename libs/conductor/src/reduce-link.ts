@@ -1,24 +1,28 @@
-/** The coordinator's hold on the all-reduce service, which lives through the loss of the service. */
+/**
+ * The coordinator's link to the all-reduce service. It survives the loss of the service: it
+ * reconnects.
+ */
 import { CollectiveError, type CollectiveHost } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import type { ConductorPorts } from './ports.js';
-import type { ReduceEvent } from './events.js';
+import type { ReduceEvent, ReduceLinkEvent } from './events.js';
 
 const RETRY_MS = 1_000;
 
-export interface ReduceListener {
-  onEvent(event: ReduceEvent): void;
-  onLost(reason: string): void;
-  /** The service answers, and says no; said once for each reason. */
-  onRefused(reason: string, remedy: string): void;
-  /** The service is back and knows nothing of the round. */
-  onRestored(): void;
-}
+/** Receives what the service says, and what happens to the link. */
+export type ReduceListener = (event: ReduceEvent | ReduceLinkEvent) => void;
 
-/** While the service is lost, orders for the round are dropped: they are given anew when it is back. */
+/**
+ * While the service is lost, orders for the round are dropped: the scheduler opens the round again
+ * when it is back.
+ */
 export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | 'openRound' | 'grant' | 'close'> {
-  /** Until the run is over. @throws what no reconnecting mends: a service that turns this coordinator away */
+  /**
+   * Resolves when the run is over. A ProtocolError or TransportError that `listener` throws counts
+   * as a loss of the link.
+   * @throws what reconnecting cannot repair, such as CollectiveError `not_finite`
+   */
   listen(listener: ReduceListener): Promise<void>;
 }
 
@@ -38,7 +42,8 @@ export async function openReduceLink(
     }
   };
   return {
-    // A worker that cannot be admitted is told so, and tries again.
+    // This one throws while the service is lost: the worker's session then ends, and the worker
+    // tries again.
     admit: (workerId, ticket) => host.admit(workerId, ticket),
     dismiss: (workerId, reason) => ifOpen(() => host.dismiss(workerId, reason)),
     openRound: (order) => ifOpen(() => host.openRound(order)),
@@ -47,30 +52,33 @@ export async function openReduceLink(
     async listen(listener) {
       while (!over.aborted) {
         try {
-          for (;;) listener.onEvent(await host.receive(over));
+          for (;;) listener(await host.receive(over));
         } catch (error) {
           if (over.aborted) return;
           if (!isLoss(error)) throw error;
           host.close(error.message);
-          listener.onLost(error.message);
+          listener({ type: 'reduceLost', reason: error.message });
         }
         await reconnect(listener);
-        if (!over.aborted) listener.onRestored();
+        if (!over.aborted) listener({ type: 'reduceRestored' });
       }
     },
   };
 
   async function reconnect(listener: ReduceListener): Promise<void> {
-    let said = '';
+    let reported = '';
     while (!over.aborted) {
       try {
         host = await connect();
         if (over.aborted) host.close('the run is over');
         return;
       } catch (error) {
-        // The service's side of the old link may not have noticed yet that it is gone.
+        // The service may refuse because it has not noticed yet that the old link is gone.
         if (!isLoss(error) && !over.aborted) throw error;
-        if (error instanceof CollectiveError && error.message !== said) listener.onRefused((said = error.message), error.remedy);
+        if (error instanceof CollectiveError && error.message !== reported) {
+          reported = error.message;
+          listener({ type: 'reduceRefused', reason: error.message, remedy: error.remedy });
+        }
         await sleep(RETRY_MS, over).catch((cause: unknown) => {
           if (!over.aborted) throw cause;
         });
@@ -79,7 +87,10 @@ export async function openReduceLink(
   }
 }
 
-/** The link broke, or carried what cannot be read: a fresh one may be sound. An update that must not be applied is no such thing. */
+/**
+ * Whether a new link may help: this one broke, or carried unreadable data. It does not help with
+ * an update that must not be applied.
+ */
 function isLoss(error: unknown): error is Error {
   if (error instanceof TransportError || error instanceof ProtocolError) return true;
   return error instanceof CollectiveError && error.code === 'refused';

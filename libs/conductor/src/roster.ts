@@ -1,57 +1,58 @@
 /**
- * Who takes part in a run: one entry for each worker, and where the time of a round goes. The roster is a fold over the events of the
- * run. It decides nothing; what the scheduler knows of a worker is the run core's own.
+ * The workers of a run, one entry each, and where the time of a round goes. The roster is a fold
+ * over the events of the run. It decides nothing: the scheduler keeps its own record of each
+ * worker's leases and pace.
  */
 import type { ReduceCounted } from '@troupe/collective';
 import type { RoundTiming } from '@troupe/run';
 import type { ConductorEvent, ControlSession, CountedEvent, WorkerIdentity, WorkerMessage } from './events.js';
 
-/** How long a worker that has left is remembered, and how many of them. */
+/** How long the roster remembers workers that left, and how many of them. */
 const LEFT_MS = 180_000;
 const MAX_LEFT = 50;
 /** Weight of the newest latency. */
 const LATENCY_WEIGHT = 0.2;
 
 export interface WorkerEntry extends WorkerIdentity {
-  /** Undefined: it has left. */
+  /** Undefined once it has left. */
   session: ControlSession | undefined;
   leftAtMs: number | undefined;
-  /** When something came from it last. */
+  /** When it was last heard from. */
   seenAtMs: number;
-  /** What it reported of its engine; empty, and 0, until it is ready. */
+  /** What it reported about its engine; empty, and 0, until it is ready. */
   engine: string;
   device: string;
   reportedCharsPerSecond: number;
-  /** From lease to counted; undefined until it was measured. */
+  /** Measured from lease to counted; undefined until its first contribution counts. */
   charsPerSecond: number | undefined;
-  /** From lease to counted, less the time in its engine. */
+  /** From lease to counted, minus the time in its engine. */
   latencyMs: number | undefined;
-  /** It waits for a snapshot. */
+  /** It is waiting for a snapshot. */
   syncing: boolean;
-  /** The last thing of note that happened to it; may be empty. */
+  /** The last thing of note that happened to it; empty if nothing did. */
   reason: string;
-  /** Rounds in which something of it counted, and characters of it that count. */
+  /** Rounds to which it contributed, and the characters it contributed. */
   rounds: number;
   characters: number;
-  /** Streams in the last round in which something of it counted. */
+  /** How many streams it contributed to its last round. */
   streams: number;
 }
 
 export interface Roster {
-  /** By id, in the order of joining; those that left lately stay. */
+  /** By id, in the order in which they joined. Includes those that left recently. */
   readonly workers: Map<string, WorkerEntry>;
-  /** How many have not left. */
+  /** How many are connected. */
   connected: number;
-  /** Those that left, the first first. */
+  /** Those that left, in the order in which they left. */
   readonly left: WorkerEntry[];
-  /** By worker: what counts in the round being computed. */
+  /** By worker id: its contributions to the current round. */
   readonly work: Map<string, RoundWork>;
   lastUpdateMs: number;
-  /** Of the round whose update came last. */
+  /** Of the last completed round. */
   timing: RoundTiming;
 }
 
-/** What of one worker counts in the round being computed. */
+/** One worker's contributions to the current round. */
 interface RoundWork {
   readonly grantedAtMs: number;
   countedAtMs: number;
@@ -89,7 +90,7 @@ export function updateRoster(roster: Roster, event: ConductorEvent, nowMs: numbe
     case 'update':
       return roundEnds(roster, nowMs);
     case 'reduceRestored':
-      // Nothing counted so far in this round counts any more.
+      // The round starts over: nothing counted so far is in its sum.
       return roster.work.clear();
     case 'order':
       return forgetLongGone(roster, nowMs);
@@ -97,7 +98,7 @@ export function updateRoster(roster: Roster, event: ConductorEvent, nowMs: numbe
   }
 }
 
-/** The open link of a worker. */
+/** The session of a connected worker. */
 export function sessionOf(roster: Roster, workerId: string): ControlSession | undefined {
   return roster.workers.get(workerId)?.session;
 }
@@ -107,9 +108,9 @@ export function openSessions(roster: Roster): ControlSession[] {
 }
 
 function joined(roster: Roster, worker: WorkerIdentity, session: ControlSession, nowMs: number): void {
-  const nothingYet = { engine: '', device: '', reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
+  const unknown = { engine: '', device: '', reason: '', syncing: false, leftAtMs: undefined, latencyMs: undefined };
   const none = { reportedCharsPerSecond: 0, charsPerSecond: undefined, rounds: 0, characters: 0, streams: 0 };
-  roster.workers.set(worker.id, { ...worker, session, seenAtMs: nowMs, ...nothingYet, ...none });
+  roster.workers.set(worker.id, { ...worker, session, seenAtMs: nowMs, ...unknown, ...none });
   roster.connected++;
 }
 
@@ -184,7 +185,7 @@ function roundEnds(roster: Roster, nowMs: number): void {
 
 function credit(entry: WorkerEntry, { grantedAtMs, countedAtMs, computeMs, streams, characters }: RoundWork): void {
   entry.rounds++;
-  // What was wrong before is over.
+  // A contribution that counts ends whatever was wrong before.
   entry.reason = '';
   entry.characters += characters;
   entry.streams = streams;
@@ -192,7 +193,10 @@ function credit(entry: WorkerEntry, { grantedAtMs, countedAtMs, computeMs, strea
   entry.latencyMs = entry.latencyMs === undefined ? latencyMs : entry.latencyMs + (latencyMs - entry.latencyMs) * LATENCY_WEIGHT;
 }
 
-/** See RoundTiming. What a worker reports of its engine is believed as far as it fits in. */
+/**
+ * See RoundTiming. A worker's reported compute time counts only as far as it fits into the time
+ * between lease and count.
+ */
 function timingOf(roundWork: readonly RoundWork[], sinceMs: number, untilMs: number): RoundTiming {
   let last: RoundWork | undefined;
   for (const work of roundWork) if (!last || work.countedAtMs > last.countedAtMs) last = work;

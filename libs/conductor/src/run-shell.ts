@@ -1,6 +1,6 @@
 /**
- * Carries out what the run core decides: opens rounds, sends leases and snapshots, applies updates to the coordinator's replica. What
- * else the core decides is put among the events of the run.
+ * Carries out what the scheduler decides: opens rounds, sends leases and snapshots, and applies
+ * updates to the coordinator's replica. The scheduler's other effects become events of the run.
  */
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
 import { learningRateAt } from '@troupe/optim';
@@ -15,7 +15,7 @@ type Lease = Extract<RunEffect, { type: 'lease' }>;
 export interface ShellParts {
   /** The knobs are read when a round opens. */
   readonly training: Pick<Training, 'config' | 'knobs' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
-  /** The run core's, between two rounds; the shell owns it from here on. */
+  /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send'>;
@@ -23,11 +23,14 @@ export interface ShellParts {
 }
 
 export class RunShell {
-  /** For viewers: read it, and do not keep it. */
+  /** Read-only for everyone else. It changes with every event. */
   readonly state: RunState;
   readonly #parts: ShellParts;
-  /** The core and the states have moved on, and the replica has not: nothing of it may be saved. */
-  #between = false;
+  /**
+   * The scheduler and the hidden states have moved on, and the replica has not: the run must not
+   * be saved.
+   */
+  #midStep = false;
 
   constructor(parts: ShellParts) {
     this.#parts = parts;
@@ -39,38 +42,45 @@ export class RunShell {
     return this.state.round;
   }
 
-  /** Workers that may be lent streams. */
+  /** Workers that may get leases. */
   get workers(): number {
     return [...this.state.workers.values()].filter((worker) => worker.state === 'ready').length;
   }
 
-  /** Whether replica, states and round are of one moment; false only after a failure in mid-step. */
+  /**
+   * Whether replica, hidden states and round agree. False only after a failure in the middle of a
+   * step.
+   */
   get sound(): boolean {
-    return !this.#between;
+    return !this.#midStep;
   }
 
-  /** @throws ProtocolError when an update comes before all its contributions; what the replica throws at an update */
+  /**
+   * @throws ProtocolError when an update comes before all its contributions, and what applying an
+   * update throws
+   */
   handle(event: ConductorEvent, nowMs: number): void {
     if (event.type === 'update') return this.#update(event.update, nowMs);
-    // They count together or not at all; the core may complete the round with this contribution.
+    // Before the scheduler: a contribution and its end states count together.
     if (event.type === 'counted') this.#parts.training.states.count(event.contribution.streams, event.contribution.endStates);
     const input = inputOf(event);
     if (input) for (const effect of step(this.state, input, nowMs)) this.#perform(effect);
   }
 
   /**
-   * The workers apply the update at the same time as we do, so their next leases leave before our own replica steps. A contribution to
-   * the new round cannot arrive before it is opened: it waits for its grant at the all-reduce.
+   * The workers apply the update at the same time as the coordinator, so their next leases leave
+   * before the coordinator's own replica steps. A contribution that comes before its round is open
+   * waits for its grant at the all-reduce service.
    */
   #update(update: ReduceUpdate, nowMs: number): void {
     const { training, put } = this.#parts;
     requireWhole(this.state);
-    this.#between = true;
+    this.#midStep = true;
     training.states.commit();
     const effects = step(this.state, { type: 'updated', round: update.round }, nowMs);
     for (const effect of effects) if (effect.type === 'lease') this.#sendLease(effect);
     applyUpdate(training.replica, update);
-    this.#between = false;
+    this.#midStep = false;
     put({ type: 'updated', update, readyWorkers: this.workers });
     for (const effect of effects) {
       if (effect.type === 'lease') this.#grant(effect);
@@ -95,7 +105,8 @@ export class RunShell {
   #openRound(round: number): void {
     const { config, knobs, replica } = this.#parts.training;
     const { learningRate: peak, clip } = knobs;
-    // As a float32: the last bit of a cosine may differ between releases of V8, and would show in every parameter.
+    // A float32, because the last bit of a cosine may differ between releases of V8 and would show
+    // in every parameter.
     const learningRate = Math.fround(learningRateAt(config.schedule, peak, round, config.rounds));
     this.#parts.reduce.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
   }
@@ -121,7 +132,7 @@ export class RunShell {
   }
 }
 
-/** What the run core hears of an event; of an update it hears when that is applied. */
+/** The scheduler's input for an event. An update is no input until it is applied. */
 function inputOf(event: ConductorEvent): RunInput | undefined {
   switch (event.type) {
     case 'workerMessage':
@@ -158,12 +169,12 @@ function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMes
   }
 }
 
-/** Without the end states of every stream the next round would go on from those of the round before. */
+/** Without the end states of every stream, the next round would start from outdated ones. */
 function requireWhole({ units, round }: RunState): void {
   if (units.every(({ counted }) => counted)) return;
   throw new ProtocolError(
     'unexpected_message',
     `the update of round ${round} came before all its contributions`,
-    'Nothing to do: the coordinator connects to the all-reduce service again and computes the round anew.',
+    'No action is needed: the coordinator reconnects to the all-reduce service and computes the round again.',
   );
 }

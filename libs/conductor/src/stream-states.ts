@@ -1,13 +1,14 @@
 /**
- * The hidden state [L, S, H] of every stream before the current round's window, and the end states counted so far, which take their
- * place when the round commits: a contribution and its end states count together or not at all.
+ * The hidden state [L, S, H] of every stream before the current round's window, and the end states
+ * counted so far. The end states replace the hidden states when the round commits, so a
+ * contribution and its end states count together or not at all.
  */
 export interface StreamStates {
   /** [B, L, S, H] before the current round; a view. */
   readonly current: Float32Array;
   /** The state of one stream; a view. */
   of(stream: number): Float32Array;
-  /** End states [streams, L, S, H] of a contribution that counts. */
+  /** Takes the end states [streams, L, S, H] of a contribution that counts. */
   count(streams: readonly number[], endStates: Float32Array): void;
   commit(): void;
 }

@@ -1,4 +1,4 @@
-/** A run between two rounds: everything that its next round depends on, new or from a checkpoint. */
+/** Everything that the next round of a run depends on, new or from a checkpoint. */
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
@@ -12,15 +12,15 @@ export interface Evaluation {
   readonly validationLoss: number;
 }
 
-/** What a run remembers of its validations. */
+/** The validations of a run. */
 export interface ValidationHistory {
-  /** Rounds between validations in a reproducible run, whose files depend on it. */
+  /** Rounds between validations. Only in a reproducible run, whose files depend on it. */
   readonly evaluateEvery?: number;
   readonly evaluations: Evaluation[];
   best: Evaluation | undefined;
 }
 
-/** What a person may change while the run goes on; the rest of the config stands for its life. */
+/** What an admin may change during the run. The rest of the config never changes. */
 export interface Knobs {
   /** The peak, which the schedule scales. */
   learningRate: number;
@@ -32,7 +32,7 @@ export interface Training {
   readonly runId: string;
   /** First round to compute. */
   readonly round: number;
-  /** As the run began or was resumed; what `knobs` has goes before. */
+  /** The config with which the run started or resumed. `knobs` overrides it. */
   readonly config: TrainingConfig;
   readonly knobs: Knobs;
   readonly vocabulary: Vocabulary;
@@ -47,13 +47,13 @@ export interface Training {
 }
 
 export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 'corpus' | 'split'> & {
-  /** To go on from; absent: round 0. */
+  /** Where to resume; absent in a new run. */
   readonly checkpoint?: Checkpoint | undefined;
   /** Rounds between validations. */
   readonly evaluateEvery: number;
 };
 
-/** Whether the run's result is the same bits whoever computes it. */
+/** Whether the run gives the same bits whichever workers compute it. */
 export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
   return leaseStreams > 0;
 }
@@ -91,7 +91,7 @@ export function validationHistoryOf(checkpoint: Checkpoint | undefined): Validat
   };
 }
 
-/** The history as it stood when `round` rounds were done. */
+/** The history as of `round`. */
 export function validationHistoryUpTo({ evaluations, ...history }: ValidationHistory, round: number): ValidationHistory {
   const then = evaluations.filter((evaluation) => evaluation.round <= round);
   let best: Evaluation | undefined;
@@ -99,12 +99,15 @@ export function validationHistoryUpTo({ evaluations, ...history }: ValidationHis
   return { ...history, evaluations: then, best };
 }
 
-/** With what was changed since it began: a run that is resumed goes on with that. */
+/** The config with the changes made during the run. A resumed run continues with it. */
 export function configNow({ config, knobs }: Pick<Training, 'config' | 'knobs'>): TrainingConfig {
   return { ...config, ...knobs };
 }
 
-/** The run as it stands between two rounds; the arrays are copies. `savedAt`: absent in a reproducible run, whose files depend on no clock. */
+/**
+ * A copy of the run after `round` rounds. A reproducible run has no `savedAt`, because its files
+ * must not depend on a clock.
+ */
 export function takeCheckpoint(training: Training, round: number, timestamp: string): Checkpoint {
   const { runId, vocabulary, corpus, replica, states, streams, history } = training;
   const config = configNow(training);
@@ -120,7 +123,8 @@ export function takeCheckpoint(training: Training, round: number, timestamp: str
     optimizer: replica.exportState(),
     streamStates: states.current.slice(),
     cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
-    // Nothing random happens after the start: parameters and samples follow from the seed and the round.
+    // Nothing random happens after the start: parameters and samples follow from the seed and the
+    // round.
     rng: { seed: config.seed },
     history: { ...history, evaluations: [...history.evaluations] },
     ...(isReproducible(config) ? {} : { savedAt: timestamp }),

@@ -1,10 +1,10 @@
-/** The rows of the table of workers: what the roster and the run core know of each, for dashboards. */
+/** The rows of a dashboard's table of workers, from the roster and the scheduler's records. */
 import { LIMITS } from '@troupe/protocol';
 import { MAX_WORKERS_SHOWN, type WorkerView } from '@troupe/run';
 import type { RunState, WorkerRecord } from '@troupe/scheduler';
 import type { Roster, WorkerEntry } from './roster.js';
 
-/** The first MAX_WORKERS_SHOWN of the roster. */
+/** At most MAX_WORKERS_SHOWN rows, in the order of the roster. */
 export function workerViews(roster: Roster, state: RunState, nowMs: number): WorkerView[] {
   const shown: WorkerView[] = [];
   for (const entry of roster.workers.values()) {
@@ -50,12 +50,12 @@ function stateOf(
   nowMs: number,
 ): [WorkerView['state'], reason: string] {
   if (!entry.session) return ['left', entry.reason];
-  if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measures its engines'];
+  if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measuring its engines'];
   if (record.state !== 'ready') return [record.state, entry.reason];
   const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
-  if (late) return ['late', 'past the deadline of its lease, whose streams are lent to others too'];
+  if (late) return ['late', 'past the deadline of its lease; its streams are also lent to others'];
   if (own.length > 0) return ['computing', entry.reason];
-  if (nowMs < record.restUntilMs) return ['ready', `rests: ${entry.reason}`];
+  if (nowMs < record.restUntilMs) return ['ready', `resting: ${entry.reason}`];
   return ['ready', entry.reason];
 }

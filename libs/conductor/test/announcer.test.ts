@@ -18,8 +18,8 @@ beforeEach(() => {
 
 const told = (event: ConductorEvent, over = false) => announce(event, 0, over);
 
-describe('what people are told', () => {
-  it('of a worker: that it came, is ready, fell out of step, and left', () => {
+describe('the announcer', () => {
+  it('announces that a worker joined, is ready, resynced and left', () => {
     const channel = { send: () => undefined, close: () => undefined, closed: new Promise<never>(() => undefined) };
     expect(told({ type: 'workerJoined', worker: ann, session: { channel } })).toEqual({
       ...news,
@@ -42,14 +42,14 @@ describe('what people are told', () => {
     expect(told({ type: 'workerLeft', worker: ann, reason: 'lunch' })).toEqual({ ...news, change: 'left', reason: 'lunch' });
   });
 
-  it('not of a first snapshot, of a lease that comes back, and of those who leave a run that is over', () => {
+  it('does not announce first snapshots, declined leases, or workers that leave after the run', () => {
     const decline = { type: 'decline', leaseId: 'l', round: 0, code: 'engine', reason: 'lost' } as const;
     expect(told({ type: 'workerMessage', worker: ann, message: { type: 'resync', reason: 'joining' } })).toBeUndefined();
     expect(told({ type: 'workerMessage', worker: ann, message: decline })).toBeUndefined();
     expect(told({ type: 'workerLeft', worker: ann, reason: 'complete' }, true)).toBeUndefined();
   });
 
-  it('of a peer that was refused, why', () => {
+  it('announces a refused peer with the reason', () => {
     expect(told({ type: 'peerRefused', name: 'Eve', reason: 'wrong_token: no' })).toEqual({
       ...news,
       workerId: '',
@@ -59,7 +59,7 @@ describe('what people are told', () => {
     });
   });
 
-  it('of the all-reduce service: that it is waited for, and what it says when it refuses', () => {
+  it('announces that the all-reduce service is lost, and why it refuses', () => {
     expect(told({ type: 'reduceLost', reason: 'gone' })).toEqual({
       event: 'waiting',
       reason: 'the all-reduce service is lost (gone); reconnecting',
@@ -72,7 +72,7 @@ describe('what people are told', () => {
     });
   });
 
-  it('of what the run core decides, in which round, and that it waits', () => {
+  it("announces the scheduler's decisions with their round, and that the run waits", () => {
     const decision: Decision = { kind: 'paused', by: 'admin' };
     expect(told({ type: 'outcome', outcome: { type: 'decision', decision }, round: 3 })).toEqual({
       event: 'decision',
@@ -87,7 +87,7 @@ describe('what people are told', () => {
     expect(told({ type: 'outcome', outcome: { type: 'checkpoint', round: 3 }, round: 3 })).toBeUndefined();
   });
 
-  it('of a round: its loss per character, its speed, and when the run should end', () => {
+  it('announces a round with its loss per character, its speed and the time left', () => {
     const figures = { gradientNorm: 2, clipScale: 0.5, learningRate: 0.25 };
     const update = { round: 1, tokens: 12, lossSum: 30, ...figures } as ReduceUpdate;
     announce({ type: 'updated', update: { ...update, round: 0 }, readyWorkers: 2 }, 500, false);

@@ -2,7 +2,7 @@ import type { Checkpoint } from '@troupe/checkpoint';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { writeInTurn, type CheckpointStore, type CheckpointWriter } from '../src/index.js';
 
-/** All that a writer looks at. */
+/** The only field that a writer reads. */
 const after = (round: number): Checkpoint => ({ round }) as Checkpoint;
 
 let begun: string[];
@@ -11,7 +11,7 @@ let release: (() => void)[];
 let fail: boolean;
 let writer: CheckpointWriter;
 
-/** Writes take until the test lets go of them. */
+/** A write takes until the test releases it. */
 const store: CheckpointStore = {
   place: 'memory',
   async write({ round }, best) {
@@ -25,8 +25,8 @@ const store: CheckpointStore = {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Lets the write that has begun end, and the next one begin. */
-async function letGo(): Promise<void> {
+/** Ends the current write, so that the next one begins. */
+async function endWrite(): Promise<void> {
   await turn();
   release.shift()!();
   await turn();
@@ -37,43 +37,43 @@ beforeEach(() => {
   writer = writeInTurn(store);
 });
 
-describe('writing checkpoints in turn', () => {
-  it('writes one at a time, in the order asked for, and says where each is', async () => {
+describe('a checkpoint writer', () => {
+  it('writes one checkpoint at a time, in order, and returns the path of each', async () => {
     const first = writer.save(after(1), false);
     const second = writer.save(after(2), true);
     await turn();
     expect(begun).toEqual(['1']);
-    await letGo();
+    await endWrite();
     expect(begun).toEqual(['1', 'best 2']);
-    await letGo();
+    await endWrite();
     expect(await Promise.all([first, second])).toEqual(['memory/1', 'memory/2']);
   });
 
-  it('writes the newest of those offered while another is being written', async () => {
+  it('writes only the newest checkpoint offered during a write', async () => {
     void writer.save(after(1), false);
     for (const round of [2, 3, 4]) writer.offer(after(round));
-    await letGo();
+    await endWrite();
     expect(begun).toEqual(['1', '4']);
     writer.offer(after(5));
-    await letGo();
+    await endWrite();
     expect(begun).toEqual(['1', '4', '5']);
   });
 
-  it('tells of a failure, goes on, and never rejects', async () => {
+  it('reports a failure, continues, and never rejects', async () => {
     fail = true;
     const lost = writer.save(after(1), false);
     writer.offer(after(2));
-    await letGo();
+    await endWrite();
     expect(await lost).toBeUndefined();
     fail = false;
-    await letGo();
-    const kept = writer.save(after(3), false);
-    await letGo();
-    expect(await kept).toBe('memory/3');
+    await endWrite();
+    const third = writer.save(after(3), false);
+    await endWrite();
+    expect(await third).toBe('memory/3');
     expect(failures).toEqual(['no room for 1']);
   });
 
-  it('has settled when everything asked for is written, and what came before the first', async () => {
+  it('settles when everything is written, after the store was ready', async () => {
     let prepared = (): void => {};
     const late = writeInTurn({ ...store, ready: new Promise((resolve) => (prepared = resolve)) });
     let settled = false;
@@ -84,7 +84,7 @@ describe('writing checkpoints in turn', () => {
     prepared();
     await turn();
     expect([begun, settled]).toEqual([['1'], false]);
-    await letGo();
+    await endWrite();
     await done;
   });
 });

@@ -27,7 +27,7 @@ const READY: MessageOf<'ready'> = {
 };
 
 let events: ConductorEvent[];
-/** Tickets let in at the all-reduce service and out again. */
+/** Tickets admitted and dismissed at the all-reduce service. */
 let tickets: string[];
 let deadlines: Deadlines;
 let roster: Roster;
@@ -56,7 +56,7 @@ beforeEach(() => {
   });
 });
 
-/** A peer with a link to the server, which sees the link as `wrap` makes it. */
+/** A peer with a link to the server. `wrap` changes the server's side of it. */
 function connect(remote = '10.0.0.1:4242', wrap = (link: Connection): Connection => link) {
   const [near, far] = createMemoryPair(['coordinator', remote]);
   const served = server.serve(wrap(near), over.signal);
@@ -67,7 +67,7 @@ function connect(remote = '10.0.0.1:4242', wrap = (link: Connection): Connection
     send: (message: Message) => channel.send(message),
     close: (reason: string) => channel.close(reason),
     breakLink: (reason: string) => far.breakLink(reason),
-    /** The next message, or why none comes. */
+    /** The next message, or the error that ends the link. */
     next: () =>
       channel.receive().then(
         ({ message }): Partial<Message> & { readonly end?: string } => message,
@@ -92,7 +92,7 @@ async function join({
 const of = <T extends ConductorEvent['type']>(type: T) =>
   events.filter((event): event is Extract<ConductorEvent, { type: T }> => event.type === type);
 
-/** What the server says to a peer that says `messages`, and what the run hears of it. */
+/** The server's answer to a peer that sends `messages`, and the reason in the event. */
 async function refusalOf(...messages: Message[]) {
   const peer = connect();
   for (const message of messages) peer.send(message);
@@ -102,7 +102,7 @@ async function refusalOf(...messages: Message[]) {
 }
 
 describe('a hello', () => {
-  it('is answered with who the worker is, a ticket that was let in before, and the run', async () => {
+  it('is answered with a worker id, a ticket that is already admitted, and the run', async () => {
     const peer = connect();
     peer.send(HELLO);
     const ticket = 'secret1of24';
@@ -113,28 +113,28 @@ describe('a hello', () => {
     expect(roster.connected).toBe(1);
   });
 
-  it('gives a worker without a name that of its address, and cleans the name of others', async () => {
+  it('may lack a name: the address is then the name; control characters in names are replaced', async () => {
     await join({ name: '' });
     await join({ name: 'up\u001b[2J\u202edown' });
     expect(of('workerJoined').map(({ worker }) => worker.name)).toEqual(['10.0.0.1:4242', 'up\ufffd[2J\ufffddown']);
   });
 
-  it('with a wrong token is refused', async () => {
+  it('is refused if its token is wrong', async () => {
     const { answer, heard } = await refusalOf({ ...HELLO, token: 'open barley' });
     expect(answer).toMatchObject({ type: 'refuse', code: 'wrong_token' });
     expect(heard).toMatch(/^wrong_token: /);
     expect([of('workerJoined'), tickets, roster.connected]).toEqual([[], [], 0]);
   });
 
-  it('of another version is refused', async () => {
+  it('is refused if its version is not supported', async () => {
     expect((await refusalOf({ ...HELLO, versions: [PROTOCOL_VERSION + 1] })).answer).toMatchObject({ code: 'version_mismatch' });
   });
 
-  it('must come first', async () => {
+  it('must be the first message', async () => {
     expect((await refusalOf(READY)).answer).toMatchObject({ code: 'unexpected_message' });
   });
 
-  it('must come in time', async () => {
+  it('must arrive before the deadline', async () => {
     const peer = connect();
     deadlines.expire(LIMITS.helloMs);
     expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'limit_exceeded' });
@@ -148,7 +148,7 @@ describe('a hello', () => {
     await join();
   });
 
-  it('is refused while too many links have not said theirs, and welcome when one of them has gone', async () => {
+  it('is refused while too many links are unauthenticated, and accepted once one of them closes', async () => {
     const silent = Array.from({ length: LIMITS.unauthenticatedLinks }, () => connect());
     expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_full' });
     silent[0].close('bored');
@@ -156,14 +156,14 @@ describe('a hello', () => {
     await join();
   });
 
-  it('makes room among the links that have not said theirs', async () => {
+  it('no longer counts as unauthenticated once it is accepted', async () => {
     for (let i = 0; i <= LIMITS.unauthenticatedLinks; i++) await join();
     expect(roster.connected).toBe(LIMITS.unauthenticatedLinks + 1);
   });
 });
 
 describe('a welcomed worker', () => {
-  it('is heard in order, its texts without control characters', async () => {
+  it('has its messages delivered in order, with control characters replaced', async () => {
     const peer = await join();
     peer.send({ type: 'resync', reason: 'join\u0007ing' });
     peer.send({ ...READY, engine: 'wa\u001bsm', device: 'c\u009bpu' });
@@ -176,7 +176,7 @@ describe('a welcomed worker', () => {
     ]);
   });
 
-  it('leaves with its own reason when it says bye, and its ticket with it', async () => {
+  it('leaves with its own reason when it says bye, and its ticket is dismissed', async () => {
     const peer = await join();
     peer.send({ type: 'bye', reason: 'lunch\u0007' });
     await peer.served;
@@ -193,7 +193,7 @@ describe('a welcomed worker', () => {
     expect(of('peerRefused')).toEqual([]);
   });
 
-  it('is refused when its layout of parameters differs, before the run hears that it is ready', async () => {
+  it('is refused when its parameter layout differs, before it counts as ready', async () => {
     const peer = await join();
     peer.send({ ...READY, layoutHash: 'b'.repeat(16) });
     expect(await peer.next()).toMatchObject({ type: 'refuse', code: 'layout_mismatch' });
@@ -201,7 +201,7 @@ describe('a welcomed worker', () => {
     expect(events.map(({ type }) => type)).toEqual(['workerJoined', 'workerLeft', 'peerRefused']);
   });
 
-  it('is refused when it says hello again, or what only a coordinator says', async () => {
+  it('is refused when it says hello again or sends a message of a coordinator', async () => {
     for (const message of [HELLO, { type: 'stop', code: 'stopped', reason: 'mine now' } as const]) {
       const peer = await join();
       peer.send(message);
@@ -211,19 +211,19 @@ describe('a welcomed worker', () => {
     expect(roster.connected).toBe(0);
   });
 
-  it('is let go when the run is over', async () => {
+  it('is disconnected when the run is over', async () => {
     const peer = await join();
     over.abort(new Error('the run is over'));
     await peer.served;
     expect(roster.connected).toBe(0);
-    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('done with this link') });
+    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('closed this connection') });
   });
 });
 
 describe('a message to a worker', () => {
   const lease: MessageOf<'lease'> = { type: 'lease', leaseId: 'l1', round: 0, streams: [0], states: 'z', deadlineMs: 100 };
 
-  it('reaches the worker that it is for', async () => {
+  it('reaches its worker', async () => {
     const [ann, bob] = [await join({ name: 'Ann' }), await join({ name: 'Bob' })];
     expect(server.send(bob.id, lease, new Uint8Array(3))).toBe(true);
     expect(await bob.next()).toEqual(lease);
@@ -231,14 +231,14 @@ describe('a message to a worker', () => {
     expect(await ann.next()).toMatchObject({ leaseId: 'l2' });
   });
 
-  it('goes nowhere when the worker has left, or never was', async () => {
+  it('is not sent when the worker has left or never joined', async () => {
     const peer = await join();
     peer.close('bye');
     await peer.served;
     expect([server.send(peer.id, lease), server.send('nobody', lease)]).toEqual([false, false]);
   });
 
-  it('closes the link of a worker that reads nothing any more', async () => {
+  it('closes the link of a worker that has stopped reading', async () => {
     let stuck = false;
     const wrap = (link: Connection): Connection => ({
       ...link,
@@ -255,7 +255,7 @@ describe('a message to a worker', () => {
 });
 
 describe('removing a worker', () => {
-  it('tells it why, closes its link, and lets it come back', async () => {
+  it('sends it the reason, closes its link, and lets it come back', async () => {
     const peer = await join();
     expect(server.remove(peer.id, 'sent away by an admin', false)).toBe('Ann');
     expect(await peer.next()).toEqual({ type: 'stop', code: 'dismissed', reason: 'sent away by an admin' });
@@ -264,7 +264,7 @@ describe('removing a worker', () => {
     await join();
   });
 
-  it('for good keeps out its name at its host, from any port, and nobody else', async () => {
+  it('with a ban refuses its name at its host, from any port, and nobody else', async () => {
     const peer = await join({ remote: '10.0.0.1:4242' });
     server.remove(peer.id, 'shut out', true);
     await peer.served;
@@ -275,7 +275,7 @@ describe('removing a worker', () => {
     await join({ remote: '10.0.0.2:4242' });
   });
 
-  it('does nothing when it is not there', async () => {
+  it('does nothing when the worker is not connected', async () => {
     const peer = await join();
     peer.close('bye');
     await peer.served;
@@ -285,7 +285,7 @@ describe('removing a worker', () => {
 });
 
 describe('the end of a run', () => {
-  it('is told to every worker, and waited for until they have heard it', async () => {
+  it('is sent to every worker, and waits until their links are closed', async () => {
     const peers = [await join(), await join()];
     await server.dismissAll('completed', 3_000);
     for (const peer of peers) {
@@ -296,7 +296,7 @@ describe('the end of a run', () => {
     expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_over', message: 'the run is complete' });
   });
 
-  it('does not wait longer than it may for a link that does not close', async () => {
+  it('does not wait past its deadline for a link that stays open', async () => {
     await join({ wrap: (link) => ({ ...link, bufferedBytes: 0, close: () => undefined, closed: new Promise(() => undefined) }) });
     let done = false;
     const dismissed = server.dismissAll('stopped', 3_000).then(() => (done = true));
@@ -306,11 +306,11 @@ describe('the end of a run', () => {
     await dismissed;
   });
 
-  it('by a failure is told to nobody: links close, and a worker that comes is asked to try again', async () => {
+  it('by a failure only closes links, and asks new workers to try again', async () => {
     const peer = await join();
-    server.closeAll('the coordinator has failed');
-    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('the coordinator has failed') });
+    server.closeAll('the coordinator failed');
+    expect(await peer.next()).toMatchObject({ end: expect.stringContaining('the coordinator failed') });
     await peer.served;
-    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'internal', message: 'the coordinator has failed' });
+    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'internal', message: 'the coordinator failed' });
   });
 });

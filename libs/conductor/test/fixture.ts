@@ -1,4 +1,4 @@
-/** A run of a few streams and characters, and stand-ins for the platform around it. No clock and no sockets. */
+/** A small run, and fakes for its platform without a clock. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import { modelConfig } from '@troupe/config';
 import { createVocabulary, splitCorpus } from '@troupe/corpus';
@@ -42,17 +42,17 @@ export function smallTraining({ config = {}, checkpoint, evaluateEvery = 2 }: Tr
   });
 }
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Resolves after all pending microtasks. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export interface Deadlines {
-  /** As a port of the conductor. */
+  /** The port of the conductor. */
   readonly start: (ms: number) => AbortSignal;
-  /** Ends every deadline of `ms` that was started. */
+  /** Expires every deadline of `ms` that was started. */
   expire(ms: number): void;
 }
 
-/** Deadlines that end when a test says so. */
+/** Deadlines that expire when the test says so. */
 export function createDeadlines(): Deadlines {
   const started: { readonly ms: number; readonly over: AbortController }[] = [];
   return {

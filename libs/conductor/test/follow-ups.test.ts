@@ -7,7 +7,7 @@ import type { Evaluation, Training, ValidationHistory } from '../src/training.js
 import { CONFIG, createDeadlines, smallTraining, turn, type Deadlines } from './fixture.js';
 
 const REPRODUCIBLE = { config: { leaseStreams: 1 } };
-/** How long a reproducible run that is saved waits for its validations. */
+/** How long saving a reproducible run waits for its validations. */
 const VALIDATION_MS = 60_000;
 
 interface Saved {
@@ -24,7 +24,7 @@ let deadlines: Deadlines;
 let reports: RunEvent[];
 let put: ConductorEvent[];
 let saved: Saved[];
-/** Validations that have begun, and what ends them: a loss, or a failure. */
+/** Validations that have started. A loss or an error ends them. */
 let validations: { readonly parameter: number; end(loss: number | Error): void }[];
 let samples: { readonly length: number; readonly seed: number; readonly prime: string }[];
 let diskFull: boolean;
@@ -111,7 +111,7 @@ const told = (event: RunEvent['event']) => reports.filter((one) => one.event ===
 const never = new AbortController().signal;
 
 describe('a validation', () => {
-  it('is of the parameters of its round, whatever the run does meanwhile', async () => {
+  it('uses the parameters of its round, even if training continues', async () => {
     due('evaluate', 2);
     moveTo(3);
     await endValidation(1.5);
@@ -120,7 +120,7 @@ describe('a validation', () => {
     expect(training.history.evaluations).toEqual([{ round: 2, validationLoss: 1.5 }]);
   });
 
-  it('that is due while one still runs is left out', async () => {
+  it('is skipped while the previous one runs', async () => {
     due('evaluate', 2);
     due('evaluate', 4);
     await endValidation(1.5);
@@ -130,7 +130,7 @@ describe('a validation', () => {
     expect(orders()).toEqual([]);
   });
 
-  it('that is better than all before has its checkpoint saved as the best, and no other has', async () => {
+  it('saves its checkpoint as the best only if its loss is the lowest so far', async () => {
     for (const [round, loss] of [
       [2, 1.5],
       [4, 1.75],
@@ -147,7 +147,7 @@ describe('a validation', () => {
     expect(training.history.best).toEqual({ round: 6, validationLoss: 1.25 });
   });
 
-  it('that fails is told of, and the next is done', async () => {
+  it('is reported when it fails, and the next one runs', async () => {
     due('evaluate', 2);
     await endValidation(new Error('thread lost'));
     expect(told('note')).toMatchObject([{ level: 'warn', text: expect.stringContaining('thread lost') }]);
@@ -158,14 +158,14 @@ describe('a validation', () => {
 });
 
 describe('a sample', () => {
-  it('goes on from a line break, and its seed follows from config and round', async () => {
+  it('starts at a line break, with a seed from the config and the round', async () => {
     due('sample', 3);
     await turn();
     expect(samples).toEqual([{ length: 200, seed: CONFIG.seed + 3, prime: '\n' }]);
     expect(told('sample')).toEqual([{ event: 'sample', round: 3, text: 'why' }]);
   });
 
-  it('waits for one other job, and is left out when more are waiting', async () => {
+  it('waits for one other job, and is skipped if more are pending', async () => {
     due('evaluate', 2);
     due('sample', 3);
     due('sample', 4);
@@ -175,12 +175,12 @@ describe('a sample', () => {
 });
 
 describe('a checkpoint that is due', () => {
-  it('is offered to the writer as the run stands', () => {
+  it('is offered to the writer at once', () => {
     due('checkpoint', 2);
     expect(saved).toEqual([{ round: 2, best: false, offered: true, parameter: 2, evaluations: [] }]);
   });
 
-  it('waits in a reproducible run for the validations of its rounds; only the newest of those that wait is written', async () => {
+  it('waits for its validations in a reproducible run; only the newest one waits', async () => {
     open(REPRODUCIBLE);
     due('evaluate', 2);
     due('checkpoint', 2);
@@ -197,7 +197,7 @@ describe('a checkpoint that is due', () => {
 describe('a reproducible run', () => {
   beforeEach(() => open(REPRODUCIBLE));
 
-  it('leaves no validation out: it is held back while more than two wait', async () => {
+  it('skips no validation: it pauses while more than two are pending', async () => {
     due('evaluate', 2);
     due('evaluate', 4);
     expect(orders()).toEqual([]);
@@ -211,7 +211,7 @@ describe('a reproducible run', () => {
     expect(orders()).toHaveLength(2);
   });
 
-  it('is saved with the validations of its rounds and of none after', async () => {
+  it('is saved with the validations up to its round and none after', async () => {
     due('evaluate', 2);
     moveTo(3);
     const path = followUps.saveNow(3);
@@ -224,25 +224,25 @@ describe('a reproducible run', () => {
     expect(saved.find(({ round }) => round === 3)).toMatchObject({ parameter: 3, evaluations: [{ round: 2 }] });
   });
 
-  it('is not saved when its validations do not end, and says so', async () => {
+  it('is not saved when its validations take too long, and reports that', async () => {
     due('evaluate', 2);
     const path = followUps.saveNow(3);
     await turn();
     deadlines.expire(VALIDATION_MS);
     expect(await path).toBeUndefined();
     expect(saved).toEqual([]);
-    expect(told('note')).toMatchObject([{ level: 'warn', text: expect.stringContaining('round 3 is not saved') }]);
+    expect(told('note')).toMatchObject([{ level: 'warn', text: expect.stringContaining('round 3 was not saved') }]);
   });
 });
 
 describe('the end of a run', () => {
-  /** After 6 rounds, which are saved already. */
+  /** After 6 rounds, which are already saved. */
   async function conclude(outcome: 'completed' | 'stopped', stop = never): Promise<void> {
     moveTo(6);
     await followUps.conclude({ round: 6, outcome }, 'disk/first', stop);
   }
 
-  it('that is complete is validated and sampled, and saved once more with that', async () => {
+  it('validates, samples and saves once more if the run is completed', async () => {
     const done = conclude('completed');
     await endValidation(1.25);
     await done;
@@ -262,13 +262,13 @@ describe('the end of a run', () => {
     });
   });
 
-  it('is not validated again where it was', async () => {
+  it('does not validate the last round twice', async () => {
     training.history.evaluations.push({ round: 6, validationLoss: 1 });
     await conclude('completed');
     expect([validations, samples.length]).toEqual([[], 1]);
   });
 
-  it('does not wait for that when it is asked to stop', async () => {
+  it('does not wait for the validation after a request to stop', async () => {
     const stop = new AbortController();
     const done = conclude('completed', stop.signal);
     await turn();
@@ -277,7 +277,7 @@ describe('the end of a run', () => {
     expect(reports.at(-1)).toEqual({ event: 'finished', round: 6, reason: 'completed', checkpoint: 'disk/6' });
   });
 
-  it('that was stopped is neither validated nor saved again, and has the best checkpoint that it resumed with', async () => {
+  it('neither validates nor saves again if the run was stopped, and reports the earlier best checkpoint', async () => {
     open({}, 'disk/earlier best');
     await conclude('stopped');
     expect([validations, samples, saved]).toEqual([[], [], []]);
@@ -292,7 +292,7 @@ describe('the end of a run', () => {
     ]);
   });
 
-  it('waits until everything is written', async () => {
+  it('waits until every checkpoint is written', async () => {
     let written = (): void => undefined;
     settled = new Promise((resolve) => (written = resolve));
     const done = conclude('stopped');
@@ -303,7 +303,7 @@ describe('the end of a run', () => {
     expect(told('finished')).toHaveLength(1);
   });
 
-  it('fails when the last round is on no disk', async () => {
+  it('fails when the last round is not on disk', async () => {
     diskFull = true;
     const saving = followUps.conclude({ round: 6, outcome: 'stopped' }, undefined, never);
     await expect(saving).rejects.toMatchObject({
@@ -314,14 +314,14 @@ describe('the end of a run', () => {
     expect(told('finished')).toEqual([]);
   });
 
-  it('is where it was saved first when it cannot be saved once more', async () => {
+  it('reports the first checkpoint when the second save fails', async () => {
     training.history.evaluations.push({ round: 6, validationLoss: 1 });
     diskFull = true;
     await conclude('completed');
     expect(reports.at(-1)).toMatchObject({ event: 'finished', checkpoint: 'disk/first' });
   });
 
-  it('leaves validations that fail after it unmentioned', async () => {
+  it('does not report validations that fail afterwards', async () => {
     due('evaluate', 2);
     await conclude('stopped');
     await endValidation(new Error('thread closed'));

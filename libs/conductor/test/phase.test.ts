@@ -12,34 +12,34 @@ beforeEach(() => {
 });
 
 describe('the phase of a run', () => {
-  it('begins with starting, and then is the round that is computed', () => {
+  it('is starting at first, and then names the current round', () => {
     expect(phaseOf({ ...state, phase: 'idle' }, {})[0]).toBe('starting');
     expect(phaseOf({ ...state, round: 2 }, {})).toEqual(['running', 'round 3 of 6 is being computed']);
   });
 
-  it('names the people who paused it, before anything else that holds it back', () => {
+  it('names the people who paused the run, before any other reason', () => {
     state.pausedBy.add('validation').add('admin').add('ops');
     expect(phaseOf({ ...state, waiting: true }, {})).toEqual(['paused', 'paused by admin, ops']);
   });
 
-  it('waits for validation, or for a worker, and says for which', () => {
+  it('is waiting for validation or for a worker', () => {
     expect(phaseOf({ ...state, waiting: true }, {})).toEqual(['waiting', waitingText('noWorker')]);
     state.pausedBy.add('validation');
     expect(phaseOf(state, {})).toEqual(['waiting', expect.stringContaining('validation is behind')]);
   });
 
-  it('waits for the all-reduce service from its loss until it is back', () => {
+  it('is waiting for the all-reduce service until it is back', () => {
     const lost = standingAfter({}, { type: 'reduceLost', reason: 'cable pulled' });
     expect(phaseOf(state, lost)).toEqual(['waiting', 'the all-reduce service is lost (cable pulled); reconnecting']);
     expect(phaseOf(state, standingAfter(lost, { type: 'reduceRestored' }))[0]).toBe('running');
   });
 
-  it('is over in one of three ways, which no later event changes', () => {
+  it('is over: completed, stopped or failed, whatever happens afterwards', () => {
     const after = (outcome: Standing['ending']): [string, string] => {
       const standing = standingAfter({}, { type: 'outcome', outcome: outcome!, round: 6 });
       return phaseOf({ ...state, phase: 'over' }, standingAfter(standing, { type: 'reduceLost', reason: 'closed' }));
     };
-    expect(after({ type: 'finish', round: 6, outcome: 'completed' })).toEqual(['over', 'all rounds are computed']);
+    expect(after({ type: 'finish', round: 6, outcome: 'completed' })).toEqual(['over', 'all rounds are complete']);
     expect(after({ type: 'finish', round: 3, outcome: 'stopped' })).toEqual(['over', 'stopped']);
     expect(after({ type: 'fail', round: 3, reason: 'the loss is not finite' })).toEqual([
       'over',

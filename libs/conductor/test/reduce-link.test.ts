@@ -2,7 +2,7 @@ import { CollectiveError, type CollectiveHost } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { ReduceEvent } from '../src/events.js';
+import type { ReduceEvent, ReduceLinkEvent } from '../src/events.js';
 import { openReduceLink, type ReduceLink } from '../src/reduce-link.js';
 import { turn } from './fixture.js';
 
@@ -23,7 +23,7 @@ interface FakeHost extends CollectiveHost {
   happen(next: ReduceEvent | Error): void;
 }
 
-/** A service that tells what a test lets happen. */
+/** A service in which happens what the test says. */
 function createFakeHost(): FakeHost {
   let settle: ((next: ReduceEvent | Error) => void) | undefined;
   let dead = false;
@@ -57,7 +57,7 @@ let over: AbortController;
 /** What each attempt to connect comes to, in turn. */
 let attempts: (FakeHost | Error)[];
 let sleeps: { readonly ms: number; end(): void }[];
-let told: string[];
+let heard: string[];
 let link: ReduceLink;
 let listening: Promise<unknown>;
 
@@ -77,15 +77,27 @@ async function open(host: FakeHost): Promise<void> {
       }),
   });
   listening = link
-    .listen({
-      onEvent: ({ kind }) => told.push(kind),
-      onLost: (reason) => told.push(`lost: ${reason}`),
-      onRefused: (reason, remedy) => told.push(`refused: ${reason} ${remedy}`),
-      onRestored: () => told.push('restored'),
+    .listen((event) => {
+      if ('kind' in event) heard.push(event.kind);
+      else heard.push(lineOf(event));
     })
     .catch((error: unknown) => error);
 }
 
+function lineOf(event: ReduceLinkEvent): string {
+  switch (event.type) {
+    case 'reduceLost':
+      return `lost: ${event.reason}`;
+    case 'reduceRefused':
+      return `refused: ${event.reason} ${event.remedy}`;
+    case 'reduceRestored':
+      return 'restored';
+    default:
+      return event satisfies never;
+  }
+}
+
+/** Ends the wait for the next attempt. */
 async function wake(): Promise<void> {
   sleeps.at(-1)!.end();
   await turn();
@@ -94,7 +106,7 @@ async function wake(): Promise<void> {
 let host: FakeHost;
 
 beforeEach(async () => {
-  [over, sleeps, told, host] = [new AbortController(), [], [], createFakeHost()];
+  [over, sleeps, heard, host] = [new AbortController(), [], [], createFakeHost()];
   await open(host);
 });
 
@@ -102,7 +114,7 @@ const grant = { round: 0, leaseId: 'l1', workerId: 'w', streams: [0] };
 const order = { round: 0, learningRate: 1, clip: 0, parametersDigest: '0'.repeat(16) };
 
 describe('the link to the all-reduce service', () => {
-  it('hands on orders and events in order', async () => {
+  it('passes on orders and events in order', async () => {
     link.admit('w', 'ticket');
     link.openRound(order);
     link.grant(grant);
@@ -112,28 +124,28 @@ describe('the link to the all-reduce service', () => {
     await turn();
     host.happen(event);
     await turn();
-    expect(told).toEqual(['rejected', 'rejected']);
+    expect(heard).toEqual(['rejected', 'rejected']);
   });
 
-  it('cannot be opened to a service that is not there', async () => {
+  it('cannot be opened while the service is unreachable', async () => {
     attempts = [];
     await expect(openReduceLink(connect, over.signal, { sleep: async () => undefined })).rejects.toThrow('nothing there');
   });
 
-  it('ends in silence when the run is over', async () => {
+  it('ends without an event when the run is over', async () => {
     over.abort(new Error('the run is over'));
     expect(await listening).toBeUndefined();
-    expect(told).toEqual([]);
+    expect(heard).toEqual([]);
   });
 });
 
 describe('a lost service', () => {
-  it('is dialled at once and then every second until it answers; orders meanwhile are dropped', async () => {
+  it('is dialled at once and then every second; orders in between are dropped', async () => {
     const next = createFakeHost();
     attempts = [lost(), lost(), next];
     host.happen(lost());
     await turn();
-    expect(told).toEqual(['lost: cable pulled']);
+    expect(heard).toEqual(['lost: cable pulled']);
     expect(host.closedFor).toEqual(['cable pulled']);
     link.openRound(order);
     link.grant(grant);
@@ -141,37 +153,37 @@ describe('a lost service', () => {
     await wake();
     expect(sleeps.map(({ ms }) => ms)).toEqual([1_000, 1_000]);
     await wake();
-    expect(told).toEqual(['lost: cable pulled', 'restored']);
+    expect(heard).toEqual(['lost: cable pulled', 'restored']);
     expect([host.calls, next.calls]).toEqual([[], []]);
     link.grant(grant);
     next.happen(event);
     await turn();
-    expect([next.calls, told.at(-1)]).toEqual([['grant l1'], 'rejected']);
+    expect([next.calls, heard.at(-1)]).toEqual([['grant l1'], 'rejected']);
   });
 
-  it('lets no worker in: it is told so and tries again', async () => {
+  it('admits no worker: its session fails, and it tries again', async () => {
     host.happen(lost());
     await turn();
     expect(() => link.admit('w', 'ticket')).toThrow(TransportError);
   });
 
-  it('that answers and refuses says why once for each reason', async () => {
+  it('is reported once for each reason for which it refuses', async () => {
     attempts = [refused('another host'), refused('another host'), refused('another run'), refused('another run')];
     host.happen(lost());
     await turn();
     for (let i = 0; i < 3; i++) await wake();
-    expect(told.slice(1)).toEqual(['refused: another host Ask its owner.', 'refused: another run Ask its owner.']);
+    expect(heard.slice(1)).toEqual(['refused: another host Ask its owner.', 'refused: another run Ask its owner.']);
   });
 
-  it('is not waited for when the run is over', async () => {
+  it('is given up when the run is over', async () => {
     host.happen(lost());
     await turn();
     over.abort(new Error('the run is over'));
     expect(await listening).toBeUndefined();
-    expect(told).toEqual(['lost: cable pulled']);
+    expect(heard).toEqual(['lost: cable pulled']);
   });
 
-  it('that answers when the run is over is let go', async () => {
+  it('is left when it answers after the run is over', async () => {
     const late = createFakeHost();
     let answer = (): void => undefined;
     const waits = new Promise<void>((resolve) => (answer = resolve));
@@ -185,36 +197,33 @@ describe('a lost service', () => {
       over.signal,
       { sleep: async () => undefined },
     );
-    const ended = again.listen({
-      onEvent: () => undefined,
-      onLost: () => undefined,
-      onRefused: () => undefined,
-      onRestored: () => told.push('restored'),
+    const ended = again.listen((event) => {
+      if ('type' in event && event.type === 'reduceRestored') heard.push('restored');
     });
     host.happen(lost());
     await turn();
     over.abort(new Error('the run is over'));
     answer();
     await ended;
-    expect([late.closedFor, told]).toEqual([['the run is over'], []]);
+    expect([late.closedFor, heard]).toEqual([['the run is over'], []]);
   });
 });
 
-describe('what the service sends', () => {
+describe('data from the service', () => {
   it.each([new ProtocolError('invalid_message', 'garbage', ''), refused('unknown ticket')])(
-    'is read over a fresh link when it cannot be read: %s',
+    'that is unreadable causes a reconnect: %s',
     async (error) => {
       attempts = [createFakeHost()];
       host.happen(error);
       await turn();
-      expect(told).toEqual([`lost: ${error.message}`, 'restored']);
+      expect(heard).toEqual([`lost: ${error.message}`, 'restored']);
     },
   );
 
-  it('ends the run when it must not be applied: no fresh link mends that', async () => {
+  it('with an update that must not be applied ends the run', async () => {
     const fatal = new CollectiveError('not_finite', 'it holds a NaN', 'Lower the learning rate.');
     host.happen(fatal);
     expect(await listening).toBe(fatal);
-    expect(told).toEqual([]);
+    expect(heard).toEqual([]);
   });
 });

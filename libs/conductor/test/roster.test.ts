@@ -26,7 +26,7 @@ const identity = (id: string, name = id, kind: 'node' | 'browser' = 'node'): Wor
   remote: 'lab:1',
 });
 
-/** @returns the leases that the run core lends */
+/** @returns the leases that the scheduler grants */
 function feed(input: RunInput) {
   return step(state, input, now).flatMap((effect) => (effect.type === 'lease' ? [effect] : []));
 }
@@ -43,7 +43,7 @@ function leaves(id: string, reason: string): void {
   note({ type: 'workerLeft', worker: identity(id), reason });
 }
 
-/** The worker says ready, to the roster and to the run core. */
+/** The worker is ready, for the roster and for the scheduler. */
 function ready(id: string, name = id, charsPerSecond = 1000) {
   const digests = { layoutHash: '0'.repeat(16), parametersDigest: '0'.repeat(16) };
   says(id, { type: 'ready', round: 0, ...digests, engine: 'wasm simd', device: 'cpu', charsPerSecond });
@@ -55,7 +55,7 @@ function join(id: string) {
   return ready(id);
 }
 
-/** The all-reduce service says it, to the roster and then to the run core. */
+/** An event of the all-reduce service, for the roster. */
 function reduced(event: ReduceEvent): void {
   const timely = reduceEvent(event, state);
   if (timely) note(timely);
@@ -77,7 +77,7 @@ function updated() {
 }
 
 describe('the time of a round', () => {
-  it('is divided along its last worker, and adds up', () => {
+  it('is split along its last worker, and adds up to the round', () => {
     feed({ type: 'start' });
     now = 100;
     const [early] = join('a');
@@ -88,7 +88,7 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 100, computeMs: 40, transferMs: 20, reduceMs: 15 });
   });
 
-  it('is that of the slower of two', () => {
+  it('follows the slower of two workers', () => {
     join('a');
     join('b');
     const leases = feed({ type: 'start' });
@@ -102,7 +102,7 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 0, computeMs: 80, transferMs: 10, reduceMs: 2 });
   });
 
-  it('believes no more than fits: a worker may say anything of its engine', () => {
+  it('limits a reported compute time to the time that passed', () => {
     join('a');
     const [lease] = feed({ type: 'start' });
     now = 50;
@@ -111,7 +111,7 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 0, computeMs: 50, transferMs: 0, reduceMs: 0 });
   });
 
-  it('is counted anew when the all-reduce comes back empty', () => {
+  it('starts over when the all-reduce comes back empty', () => {
     join('a');
     const [lease] = feed({ type: 'start' });
     now = 50;
@@ -124,14 +124,14 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 50, computeMs: 20, transferMs: 10, reduceMs: 0 });
   });
 
-  it('takes a lease that was taken back meanwhile as granted when its computing began', () => {
+  it('assumes that a lease that was taken back was granted when its computing started', () => {
     now = 100;
     counted('a', 'taken back', [0], 30);
     updated();
     expect(roster.timing).toEqual({ waitingMs: 70, computeMs: 30, transferMs: 0, reduceMs: 0 });
   });
 
-  it('begins with the update before, whenever the lease was granted', () => {
+  it('starts at the previous update, even if the lease was granted before', () => {
     now = 50;
     updated();
     now = 80;
@@ -141,7 +141,7 @@ describe('the time of a round', () => {
     expect(roster.timing).toEqual({ waitingMs: 0, computeMs: 20, transferMs: 10, reduceMs: 0 });
   });
 
-  it('is all waiting when nobody is known to have computed', () => {
+  it('is all waiting when no contribution was counted', () => {
     now = 70;
     reduced({ kind: 'update', round: 0 } as ReduceEvent);
     expect(roster.timing).toEqual({ waitingMs: 70, computeMs: 0, transferMs: 0, reduceMs: 0 });
@@ -151,7 +151,7 @@ describe('the time of a round', () => {
 describe('the list of workers', () => {
   const view = (id: string) => workerViews(roster, state, now).find((worker) => worker.id === id)!;
 
-  it('follows one from its hello to its leaving', () => {
+  it('follows a worker from its hello until it leaves', () => {
     hello('a', 'Ann', 'browser');
     expect(view('a')).toMatchObject({ name: 'Ann', kind: 'browser', state: 'joining', engine: '', rounds: 0 });
     says('a', { type: 'resync', reason: 'joining' });
@@ -169,7 +169,7 @@ describe('the list of workers', () => {
     expect(view('a')).toMatchObject({ state: 'left', reason: 'the link ended', rounds: 1 });
   });
 
-  it('says who is late, and that its streams are lent to others', () => {
+  it('shows a late worker, and that its streams are also lent to others', () => {
     join('a');
     feed({ type: 'start' });
     now = [...state.leases.values()][0].deadlineAtMs;
@@ -177,7 +177,7 @@ describe('the list of workers', () => {
     expect(view('a')).toMatchObject({ state: 'late', reason: expect.stringMatching(/lent to others/), lastSeenMs: now });
   });
 
-  it('keeps what is wrong with a worker until something of it counts again', () => {
+  it('shows what is wrong with a worker until a contribution of it counts', () => {
     feed({ type: 'start' });
     const [lease] = join('a');
     says('a', { type: 'decline', leaseId: lease.leaseId, round: 0, code: 'engine', reason: 'device lost' });
@@ -191,7 +191,7 @@ describe('the list of workers', () => {
     expect(view('a').reason).toBe('');
   });
 
-  it('counts those that are connected, and has their links until they leave', () => {
+  it('counts connected workers and keeps their sessions until they leave', () => {
     for (const id of ['a', 'b']) hello(id);
     expect([roster.connected, openSessions(roster).length]).toEqual([2, 2]);
     leaves('a', 'bye');
@@ -201,7 +201,7 @@ describe('the list of workers', () => {
     expect(view('a').reason).toBe('bye');
   });
 
-  it('has the measured speed of a worker, also when it has left', () => {
+  it('shows the measured speed of a worker, also after it left', () => {
     feed({ type: 'start' });
     const [first] = join('a');
     now = 64;
@@ -216,7 +216,7 @@ describe('the list of workers', () => {
     expect(view('a').charsPerSecond).toBe(measured);
   });
 
-  it('smooths latency: link and queues, without the time in the engine', () => {
+  it('smooths the latency, which excludes the time in the engine', () => {
     feed({ type: 'start' });
     let [lease] = join('a');
     for (const latencyMs of [10, 20]) {
@@ -227,7 +227,7 @@ describe('the list of workers', () => {
     expect(view('a').latencyMs).toBe(12);
   });
 
-  it('pays no attention to what comes from workers that it does not know', () => {
+  it('ignores events of unknown workers', () => {
     says('x', { type: 'resync', reason: 'joining' });
     leaves('x', 'gone');
     counted('x', 'l9', [0], 1);
@@ -236,12 +236,12 @@ describe('the list of workers', () => {
     expect([roster.connected, workerViews(roster, state, now)]).toEqual([0, []]);
   });
 
-  it('says that a worker whose engine failed rests', () => {
+  it('shows that a worker rests after its engine failed', () => {
     feed({ type: 'start' });
     const [lease] = join('a');
     says('a', { type: 'decline', leaseId: lease.leaseId, round: 0, code: 'engine', reason: 'device lost' });
     feed({ type: 'declined', workerId: 'a', leaseId: lease.leaseId, code: 'engine', reason: 'device lost' });
-    expect(view('a')).toMatchObject({ state: 'ready', reason: 'rests: device lost' });
+    expect(view('a')).toMatchObject({ state: 'ready', reason: 'resting: device lost' });
   });
 
   it('has at most 500 rows', () => {
@@ -250,7 +250,7 @@ describe('the list of workers', () => {
     expect(roster.connected).toBe(510);
   });
 
-  it('forgets who left long ago, and all but the last of many', () => {
+  it('forgets workers that left long ago, and all but the last 50', () => {
     for (let i = 0; i < 80; i++) {
       hello(`w${i}`);
       now++;

@@ -7,7 +7,7 @@ import { RunShell } from '../src/run-shell.js';
 import type { Training } from '../src/training.js';
 import { CONFIG, smallTraining, type TrainingOptions } from './fixture.js';
 
-/** Everything that leaves the shell, in order. */
+/** All output of the shell, in order. */
 let log: string[];
 let sent: { readonly to: string; readonly message: Message; readonly body: Uint8Array }[];
 let outcomes: { readonly outcome: Outcome; readonly round: number }[];
@@ -71,7 +71,7 @@ function reduced(event: ReduceEvent): void {
 
 const leases = (): MessageOf<'lease'>[] => sent.flatMap(({ message }) => (message.type === 'lease' ? [message] : []));
 
-/** Contributions for all leases of the round count, and leave the streams with hidden states of `state`. */
+/** Counts contributions for all leases of the round, with end states filled with `state`. */
 function countAll(state = 0.5): void {
   const { round } = shell;
   for (const { leaseId, workerId, units } of [...shell.state.leases.values()].map((lease) => ({ ...lease, leaseId: lease.id }))) {
@@ -89,14 +89,14 @@ function update(round = shell.round): void {
 }
 
 describe('a round', () => {
-  it('is opened before anything is lent in it, and lent when a worker is ready', () => {
+  it('opens before its first lease, which goes to the first ready worker', () => {
     start();
     expect(log).toEqual(['open 0', 'waiting']);
     ready('a');
     expect(log.slice(2)).toEqual(['grant a: 0,1,2', 'send a lease']);
   });
 
-  it('is followed by leases that leave before the own replica steps, and are granted when the next round is open', () => {
+  it("sends the next leases before the coordinator's replica steps, and grants them when the next round is open", () => {
     start();
     ready('a');
     countAll();
@@ -106,7 +106,7 @@ describe('a round', () => {
     expect(shell.round).toBe(1);
   });
 
-  it('brings side jobs that are due after the update was announced, and before the next round', () => {
+  it('starts side jobs after the update is announced and before the next round opens', () => {
     open({ checkpointEvery: 1 });
     start();
     ready('a');
@@ -116,7 +116,7 @@ describe('a round', () => {
     expect(log).toEqual(['send a lease', 'step', 'updated', 'checkpoint', 'open 1', 'grant a: 0,1,2']);
   });
 
-  it('ends the run when it is the last', () => {
+  it('ends the run after the last one', () => {
     open({ config: { rounds: 1 } });
     start();
     ready('a');
@@ -131,7 +131,7 @@ describe('a round', () => {
 });
 
 describe('an update', () => {
-  it('moves the replica by what every worker applies', () => {
+  it('steps the replica as it steps every worker', () => {
     start();
     ready('a');
     countAll();
@@ -140,7 +140,7 @@ describe('an update', () => {
     expect([...training.replica.parameters]).toEqual([...before].map((value) => Math.fround(value - 0.5 * 0.125)));
   });
 
-  it('that comes before all its contributions is refused, and nothing moves', () => {
+  it('is refused before all its contributions are counted, and changes nothing', () => {
     start();
     ready('a');
     ready('b');
@@ -150,7 +150,7 @@ describe('an update', () => {
     expect([...training.states.current]).toEqual(Array(training.states.current.length).fill(0));
   });
 
-  it('that cannot be applied leaves replica and round of two moments, and opens no round', () => {
+  it('leaves the run unsound when it cannot be applied, and opens no round', () => {
     open({
       step() {
         throw new Error('out of memory');
@@ -165,7 +165,7 @@ describe('an update', () => {
     expect(log).toEqual(['send a lease', 'step']);
   });
 
-  it('of another round is left alone', () => {
+  it('is ignored if it belongs to another round', () => {
     start();
     ready('a');
     countAll();
@@ -183,7 +183,7 @@ describe('hidden states', () => {
     return [...decodeLeaseBody({ ...shape, stateFloats: training.stateFloats }, body).states];
   }
 
-  it('are zeros in the first round, held by their worker in the next, and given to another one', () => {
+  it('are zeros in the first round, then held by their worker, and sent to another one', () => {
     start();
     ready('a');
     countAll(0.5);
@@ -195,7 +195,7 @@ describe('hidden states', () => {
     expect(given(sent.at(-1)!)).toEqual(Array(3 * training.stateFloats).fill(0.5));
   });
 
-  it('are those before the round until it is committed', () => {
+  it('change only when the round is committed', () => {
     start();
     ready('a');
     countAll(0.5);
@@ -208,7 +208,7 @@ describe('hidden states', () => {
 });
 
 describe('a worker', () => {
-  it('is sent a snapshot of the replica when it asks for one', () => {
+  it('gets a snapshot of the replica on request', () => {
     start();
     handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining' } });
     const { replica } = training;
@@ -224,7 +224,7 @@ describe('a worker', () => {
     expect(shell.workers).toBe(1);
   });
 
-  it('that leaves, declines or is refused has its streams lent to another, and people hear of it', () => {
+  it('loses its streams to another worker when it leaves, declines or is rejected', () => {
     const losses: Record<string, (leaseId: string) => ConductorEvent> = {
       left: () => ({ type: 'workerLeft', worker: worker('a'), reason: 'gone' }),
       declined: (leaseId) => {
@@ -259,7 +259,7 @@ describe('a worker', () => {
 });
 
 describe('the step of a round', () => {
-  it('has the rate of the schedule and of the knobs as they are when it opens, as a float32', () => {
+  it('has the learning rate of the schedule and the knobs at its opening, as a float32', () => {
     const orders: { learningRate: number; clip: number; parametersDigest: string }[] = [];
     open({ config: { schedule: { kind: 'cosine', warmupRounds: 0, finalFraction: 0.1 } } });
     const { state } = shell;

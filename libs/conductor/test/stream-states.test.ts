@@ -4,7 +4,7 @@ import { createStreamStates } from '../src/stream-states.js';
 const floats = (...values: number[]): Float32Array => Float32Array.from(values);
 
 describe('the hidden states of streams', () => {
-  it('begin with zeros, or with those of a checkpoint', () => {
+  it('start with zeros or with the states of a checkpoint', () => {
     expect([...createStreamStates(2, 2).current]).toEqual([0, 0, 0, 0]);
     const initial = floats(1, 2, 3, 4);
     const states = createStreamStates(2, 2, initial);
@@ -12,7 +12,7 @@ describe('the hidden states of streams', () => {
     expect([...states.of(1)]).toEqual([3, 4]);
   });
 
-  it('are the end states that counted, once the round is committed and not before', () => {
+  it('become the counted end states when the round is committed, and not before', () => {
     const states = createStreamStates(3, 2, floats(1, 1, 2, 2, 3, 3));
     states.count([2, 0], floats(30, 31, 10, 11));
     expect([...states.current]).toEqual([1, 1, 2, 2, 3, 3]);
@@ -21,7 +21,7 @@ describe('the hidden states of streams', () => {
     expect([...states.current]).toEqual([10, 11, 20, 21, 30, 31]);
   });
 
-  it('are counted again from the start when a round is computed again', () => {
+  it('take the last end states when a round is computed twice', () => {
     const states = createStreamStates(1, 1);
     states.count([0], floats(1));
     states.count([0], floats(2));

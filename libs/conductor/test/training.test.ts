@@ -8,7 +8,7 @@ const EVALUATIONS = [
   { round: 6, validationLoss: 1.75 },
 ];
 
-/** A run in which everything has moved since it began. */
+/** A run in which every part has changed since the start. */
 function moved(options: Parameters<typeof smallTraining>[0] = {}) {
   const training = smallTraining(options);
   const { replica, states, stateFloats, history, layout } = training;
@@ -21,7 +21,7 @@ function moved(options: Parameters<typeof smallTraining>[0] = {}) {
 }
 
 describe('a checkpoint', () => {
-  it('is a copy: what the run does next does not touch it', () => {
+  it('is a copy: further training does not change it', () => {
     const training = moved();
     const checkpoint = takeCheckpoint(training, 6, 'now');
     const taken = structuredClone(checkpoint);
@@ -32,7 +32,7 @@ describe('a checkpoint', () => {
     expect(checkpoint.parametersDigest).not.toBe(training.replica.digest());
   });
 
-  it('is all that a run goes on from', () => {
+  it('contains everything that a resumed run needs', () => {
     const training = moved();
     const checkpoint = takeCheckpoint(training, 6, 'now');
     const resumed = smallTraining({ checkpoint });
@@ -42,14 +42,14 @@ describe('a checkpoint', () => {
     expect(resumed.replica.digest()).toBe(training.replica.digest());
   });
 
-  it('has where each stream goes on reading', () => {
+  it('contains the position of each stream', () => {
     const training = smallTraining();
     const { cursors } = takeCheckpoint(training, 5, 'now');
     expect(cursors).toEqual([0, 1, 2].map((stream) => training.streams.cursor(stream, 5)));
     expect(new Set(cursors).size).toBe(3);
   });
 
-  it('has the knobs as they are turned now, and a run that resumes goes on with them', () => {
+  it('contains the current knobs', () => {
     const training = smallTraining();
     Object.assign(training.knobs, { learningRate: 0.125, clip: 0 });
     const { config } = takeCheckpoint(training, 1, 'now');
@@ -58,31 +58,31 @@ describe('a checkpoint', () => {
     expect(training.config).toEqual(CONFIG);
   });
 
-  it('has the time of day, except in a reproducible run', () => {
+  it('contains the time, except in a reproducible run', () => {
     expect(takeCheckpoint(smallTraining(), 1, 'now').savedAt).toBe('now');
     expect(takeCheckpoint(smallTraining({ config: { leaseStreams: 1 } }), 1, 'now')).not.toHaveProperty('savedAt');
   });
 });
 
 describe('a new run', () => {
-  it('has parameters that follow from its seed', () => {
+  it('has parameters that depend on its seed only', () => {
     const digest = (seed: number): string => smallTraining({ config: { seed } }).replica.digest();
     expect(digest(1)).toBe(digest(1));
     expect(digest(1)).not.toBe(digest(2));
   });
 
-  it('begins every stream with zeros and without validations', () => {
+  it('starts with hidden states of zeros and without validations', () => {
     const { round, states, history } = smallTraining();
     expect([round, [...new Set(states.current)], history]).toEqual([0, [0], { evaluations: [], best: undefined }]);
   });
 
-  it('remembers how often it is validated when it is reproducible, since its files depend on it', () => {
+  it('keeps its validation interval if it is reproducible', () => {
     expect(smallTraining({ config: { leaseStreams: 1 }, evaluateEvery: 3 }).history.evaluateEvery).toBe(3);
   });
 });
 
 describe('the history of validations', () => {
-  it('up to a round has those done until then and the best of them', () => {
+  it('up to a round contains the validations until then and the best of them', () => {
     const history = { evaluateEvery: 2, evaluations: EVALUATIONS, best: EVALUATIONS[1] };
     expect(validationHistoryUpTo(history, 3)).toEqual({
       evaluateEvery: 2,
@@ -93,7 +93,7 @@ describe('the history of validations', () => {
     expect(validationHistoryUpTo(history, 1)).toEqual({ evaluateEvery: 2, evaluations: [], best: undefined });
   });
 
-  it('of a checkpoint that has none is empty', () => {
+  it('is empty for a checkpoint without one', () => {
     expect(validationHistoryOf(undefined)).toEqual({ evaluations: [], best: undefined });
     for (const history of [undefined, {}, { evaluations: 'many', evaluateEvery: 'often' }]) {
       expect(validationHistoryOf({ ...takeCheckpoint(smallTraining(), 0, ''), history })).toEqual({
@@ -103,7 +103,7 @@ describe('the history of validations', () => {
     }
   });
 
-  it('of a checkpoint is a copy', () => {
+  it('is a copy of the one in the checkpoint', () => {
     const checkpoint = takeCheckpoint(moved(), 6, '');
     const training = createTraining({ ...smallTraining(), checkpoint, evaluateEvery: 2 });
     training.history.evaluations.push({ round: 8, validationLoss: 1 });
