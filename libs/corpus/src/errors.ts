@@ -1,7 +1,10 @@
 export type CorpusErrorCode =
   /** A character that the vocabulary does not have. */
   | 'unknown_character'
-  /** Fewer than two distinct characters, more than 65,536, duplicates, or an entry that is not one character. */
+  /**
+   * Fewer than two distinct characters, more than 65,536, duplicates, or an entry that is not one
+   * character.
+   */
   | 'bad_vocabulary'
   /** Too little text for one window of every stream, or for a validation part. */
   | 'too_short'

@@ -12,7 +12,8 @@ export interface CorpusSplit {
 
 /**
  * Splits ids [n] into two contiguous parts, as nanoGPT and char-rnn do.
- * @throws CorpusError `bad_fraction`, or `too_short` if a part lacks an input and a target (two characters)
+ * @throws CorpusError `bad_fraction`, or `too_short` if a part lacks an input and a target (two
+ * characters)
  */
 export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_FRACTION): CorpusSplit {
   if (!(trainFraction > 0 && trainFraction < 1)) {
@@ -34,19 +35,24 @@ export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_F
 }
 
 /**
- * The training part as B contiguous streams of equal length, read T characters a round. Everything is a pure function of
- * (stream, round), so every computation of a round reads the same characters, on any worker.
+ * The training part as B contiguous streams of equal length, read T characters a round. Everything
+ * is a pure function of (stream, round), so every computation of a round reads the same
+ * characters, on any worker.
  *
- * Stream s covers the targets s*W*T+1 .. (s+1)*W*T, W = floor((n-1) / (B*T)) windows, so that in one pass of W rounds every
- * character is a target at most once. Two kinds of characters are never targets: the first one, which has no input before it,
- * and the `dropped` ones at the end, fewer than B*T, which do not fill another window of every stream.
+ * Stream s covers the targets s*W*T+1 .. (s+1)*W*T, W = floor((n-1) / (B*T)) windows, so that in
+ * one pass of W rounds every character is a target at most once. Two kinds of characters are never
+ * targets: the first one, which has no input before it, and the `dropped` ones at the end, fewer
+ * than B*T, which do not fill another window of every stream.
  */
 export interface Streams {
   /** B. */
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
-  /** W, rounds of one pass over the training part; the hidden state is zero before rounds 0, W, 2W, ... */
+  /**
+   * W, rounds of one pass over the training part; the hidden state is zero before rounds 0, W, 2W,
+   * ...
+   */
   readonly roundsPerPass: number;
   /** Characters at the end of the training part that are no stream's targets. */
   readonly dropped: number;
@@ -59,7 +65,8 @@ export interface Streams {
 /**
  * @param tokens the training part, ids [n]; referenced, not copied
  * @throws CorpusError `too_short` if n < B*T+1
- * @throws RangeError if B or T is not a whole number of at least 1; the methods throw it for a stream or round out of range
+ * @throws RangeError if B or T is not a whole number of at least 1; the methods throw it for a
+ * stream or round out of range
  */
 export function createStreams(tokens: Uint16Array, shape: { readonly streams: number; readonly window: number }): Streams {
   const { streams, window } = shape;

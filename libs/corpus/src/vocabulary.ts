@@ -14,8 +14,8 @@ export interface Vocabulary {
 }
 
 /**
- * From a text: its distinct code points, in code point order. From a list, as in a checkpoint: those characters, in that order;
- * each must be one code point, and no two may be equal.
+ * From a text: its distinct code points, in code point order. From a list, as in a checkpoint:
+ * those characters, in that order; each must be one code point, and no two may be equal.
  * @throws CorpusError `bad_vocabulary`
  */
 export function createVocabulary(source: string | readonly string[]): Vocabulary {
@@ -64,7 +64,10 @@ function listedCodes(characters: readonly string[]): number[] {
 
 type IdTable = (code: number) => number;
 
-/** Ids of the Basic Multilingual Plane, which covers most text, in an array; the rest in a map. -1: unknown. */
+/**
+ * Ids of the Basic Multilingual Plane, which covers most text, in an array; the rest in a map. -1:
+ * unknown.
+ */
 function idTable(codes: readonly number[]): IdTable {
   const plane = new Int32Array(0x10000).fill(-1);
   const rest = new Map<number, number>();

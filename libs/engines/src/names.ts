@@ -23,7 +23,10 @@ export function isEngineChoice(text: string): text is EngineChoice {
   return (ENGINE_CHOICES as readonly string[]).includes(text);
 }
 
-/** Engines that compute in as many threads as they are given; the others belong to one thread, which waits for them. */
+/**
+ * Engines that compute in as many threads as they are given; the others belong to one thread,
+ * which waits for them.
+ */
 const THREADED: ReadonlySet<EngineChoice> = new Set(['auto', 'native', 'wasm', 'reference']);
 
 export function takesThreads(choice: EngineChoice): boolean {

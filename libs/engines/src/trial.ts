@@ -17,8 +17,8 @@ import {
 const MAX_STREAMS = 64;
 
 /**
- * A problem of this model that takes about `operations` floating point operations: as many streams as the real problem (at most
- * 64), but fewer time steps.
+ * A problem of this model that takes about `operations` floating point operations: as many streams
+ * as the real problem (at most 64), but fewer time steps.
  */
 export function trialProblem(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, operations = 2e9): Problem {
   const streams = Math.min(maxStreams, MAX_STREAMS);
@@ -46,7 +46,10 @@ export interface Runner<Name extends string = string> {
 
 export interface RaceOptions {
   readonly nowMs: Clock;
-  /** Measuring time of all runners together, ms, without opening and the first two gradients of each. */
+  /**
+   * Measuring time of all runners together, ms, without opening and the first two gradients of
+   * each.
+   */
   readonly budgetMs: number;
   /** The runner whose gradient the others must match, to within half precision. */
   readonly trusted?: string;
@@ -65,8 +68,9 @@ interface Entrant<Name extends string = string> {
 }
 
 /**
- * The runners compute the same gradient in turns, so that other work on the machine affects all alike, and the shortest time of
- * each counts. A runner that fails or computes a wrong gradient is out.
+ * The runners compute the same gradient in turns, so that other work on the machine affects all
+ * alike, and the shortest time of each counts. A runner that fails or computes a wrong gradient is
+ * out.
  * @returns the fastest first, those that failed last
  */
 export async function race<Name extends string>(
@@ -92,7 +96,9 @@ export async function race<Name extends string>(
   }
 }
 
-/** The first gradient is not timed, because it compiles code and touches memory for the first time. */
+/**
+ * The first gradient is not timed, because it compiles code and touches memory for the first time.
+ */
 async function enter<Name extends string>(
   { config, limits, parameters, batch }: Problem,
   { name, open }: Runner<Name>,
@@ -108,7 +114,10 @@ async function enter<Name extends string>(
   }
 }
 
-/** Greatest relative difference, in the Euclidean norm; float16 with float32 sums stays far below it. */
+/**
+ * Greatest relative difference, in the Euclidean norm; float16 with float32 sums stays far below
+ * it.
+ */
 const TOLERANCE = 0.05;
 
 function compare(entrants: readonly Entrant[], trusted: string | undefined): void {
@@ -152,7 +161,10 @@ function ranking<Name extends string>({ batch }: Problem, entrants: readonly Ent
     );
 }
 
-/** An error that is no EngineError comes from a library or a driver: this engine does not work here, but others may. */
+/**
+ * An error that is no EngineError comes from a library or a driver: this engine does not work
+ * here, but others may.
+ */
 export function engineError(error: unknown): EngineError {
   if (error instanceof EngineError) return error;
   const message = error instanceof Error ? error.message : String(error);

@@ -7,7 +7,10 @@ import { createCpuEngine } from '../src/node/cpu.js';
 import { openEngine, type OpenOptions } from '../src/node/index.js';
 
 const threadScript = new URL('./fixtures/engine-thread.mjs', import.meta.url);
-/** One model whose matrices divide in quadrants, and one with padding, an embedding, dropout and layer normalisation. */
+/**
+ * One model whose matrices divide in quadrants, and one with padding, an embedding, dropout and
+ * layer normalisation.
+ */
 const MODELS: readonly ModelConfig[] = [
   { cell: 'lstm', layers: 1, hidden: 192, vocabulary: 65 },
   { cell: 'gru', layers: 2, hidden: 21, vocabulary: 30, embedding: 10, dropout: 0.3, layerNorm: true },

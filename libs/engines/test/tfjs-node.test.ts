@@ -17,7 +17,10 @@ const installed = (name: string): boolean => {
   }
 };
 
-/** import() of installed packages, as the loader itself does it, and of packages that a test provides. */
+/**
+ * import() of installed packages, as the loader itself does it, and of packages that a test
+ * provides.
+ */
 const packages =
   (provided: Readonly<Record<string, () => unknown>>) =>
   async (name: string): Promise<unknown> =>

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
 import { createThreadedEngine, type EngineThread, type ThreadReply } from '@troupe/model/threads';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- the conformance suite is no part of the model's public entry points
+// eslint-disable-next-line @nx/enforce-module-boundaries -- a shared test suite
 import { engineConformance } from '../../model/test/engine-conformance.js';
 import { createCpuEngine } from '../src/node/cpu.js';
 import { openNodeThread, type ThreadData } from '../src/node/thread.js';

@@ -1,4 +1,5 @@
-// Dropout masks: Philox4x32-10 (Salmon et al. 2011), four counters in parallel; src/dropout.ts defines counters and keys.
+// Dropout masks: Philox4x32-10 (Salmon et al. 2011), four counters in parallel; src/dropout.ts
+// defines counters and keys.
 
 const MULTIPLIER_0: i32 = 0xd2511f53;
 const MULTIPLIER_1: i32 = 0xcd9e8d57;
@@ -9,8 +10,9 @@ const ROUNDS = 10;
 const GROUP = 16;
 
 /**
- * target[T, B, H] = source[T, B, H] times `scale` if the unit's word is at least `threshold` (unsigned), else 0. Rows are
- * time steps of `streams` streams whose numbers are ids[B]; H = hidden, a multiple of 8. Source and target may be the same.
+ * target[T, B, H] = source[T, B, H] times `scale` if the unit's word is at least `threshold`
+ * (unsigned), else 0. Rows are time steps of `streams` streams whose numbers are ids[B]; H =
+ * hidden, a multiple of 8. Source and target may be the same.
  */
 export function dropout(
   rows: i32, streams: i32, hidden: i32, source: usize, target: usize, ids: usize,

@@ -1,14 +1,16 @@
-// C (+)= A B with A row-major and read in place, B packed into panels as wide as the tile. Blocks of K keep a panel in the
-// L1 cache, blocks of M keep their rows of A in the L2 cache. Every element of C is summed in the order of k within a
-// block, for any tile, height of a tile and M, so a row of C does not depend on the rows computed with it.
+// C (+)= A B with A row-major and read in place, B packed into panels as wide as the tile. Blocks
+// of K keep a panel in the L1 cache, blocks of M keep their rows of A in the L2 cache. Every
+// element of C is summed in the order of k within a block, for any tile, height of a tile and M,
+// so a row of C does not depend on the rows computed with it.
 import { K_BLOCK, microKernel, tileColumns, tileRows } from './generated/micro-kernels';
 import { madd } from './vector';
 
 const M_BLOCK: i32 = 96;
 
 /**
- * A[M, K] with row length lda, panels of B[K, N], N a multiple of tileColumns, C[M, N] with row length ldc; floats. Unless
- * `second` is 0, also adds the product times `sign` to it, a matrix like C.
+ * A[M, K] with row length lda, panels of B[K, N], N a multiple of tileColumns, C[M, N] with row
+ * length ldc; floats. Unless `second` is 0, also adds the product times `sign` to it, a matrix
+ * like C.
  */
 export function gemm(
   tile: i32, m: i32, n: i32, k: i32, a: usize, lda: i32, panels: usize, c: usize, ldc: i32, accumulate: bool,
@@ -29,7 +31,10 @@ export function gemm(
   }
 }
 
-/** Divides rows evenly (16 rows in tiles of 6: 6, 5, 5), because a tile of one or two rows cannot fill the pipelines. */
+/**
+ * Divides rows evenly (16 rows in tiles of 6: 6, 5, 5), because a tile of one or two rows cannot
+ * fill the pipelines.
+ */
 function block(
   tile: i32, m: i32, n: i32, k: i32, a: usize, lda: usize, panel: usize, c: usize, ldc: usize, accumulate: bool,
   second: usize, sign: f32,
@@ -54,8 +59,9 @@ function block(
 }
 
 /**
- * Packs B[K, N], element (k, n) at source[k * rowStride + n * columnStride], into panels of [depth, tileColumns] for each
- * block of K; columns from N to `padded` (a multiple of tileColumns) become zero. Fills 4 * K * padded bytes.
+ * Packs B[K, N], element (k, n) at source[k * rowStride + n * columnStride], into panels of
+ * [depth, tileColumns] for each block of K; columns from N to `padded` (a multiple of tileColumns)
+ * become zero. Fills 4 * K * padded bytes.
  */
 export function packPanels(
   tile: i32, source: usize, rowStride: i32, columnStride: i32, k: i32, n: i32, padded: i32, panels: usize,
@@ -82,7 +88,10 @@ function copyPanel(columns: i32, source: usize, rowStride: usize, depth: i32, pa
   }
 }
 
-/** Packs source + sign * other, both B[K, N] with rows of rowStride floats, N a multiple of tileColumns and K at most K_BLOCK. */
+/**
+ * Packs source + sign * other, both B[K, N] with rows of rowStride floats, N a multiple of
+ * tileColumns and K at most K_BLOCK.
+ */
 export function packSums(
   tile: i32, source: usize, other: usize, sign: f32, rowStride: i32, k: i32, n: i32, panels: usize,
 ): void {
@@ -151,8 +160,8 @@ function gatherPanel(columns: i32, source: usize, rowStride: usize, columnStride
 }
 
 /**
- * target[columns, depth] = transpose of source[depth, columns] (row length `stride`); adds each column's sum to sums[columns],
- * unless that is 0. Columns a multiple of 4.
+ * target[columns, depth] = transpose of source[depth, columns] (row length `stride`); adds each
+ * column's sum to sums[columns], unless that is 0. Columns a multiple of 4.
  */
 export function transpose(source: usize, stride: i32, depth: i32, columns: i32, target: usize, sums: usize): void {
   transposeRows(false, source, 0, f32x4.splat(0), stride, depth, columns, target, sums);

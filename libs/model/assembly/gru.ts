@@ -1,11 +1,11 @@
-// The element-wise part of both gated recurrent units. Columns of gates: r, z, n and, if the reset gate acts after the product,
-// q = U_n h + b_hn; each [H] floats, rows `stride` floats apart, H a multiple of 8. Two adjacent vectors at a time, because some
-// hosts pair them into a wider one.
+// The element-wise part of both gated recurrent units. Columns of gates: r, z, n and, if the reset
+// gate acts after the product, q = U_n h + b_hn; each [H] floats, rows `stride` floats apart, H a
+// multiple of 8. Two adjacent vectors at a time, because some hosts pair them into a wider one.
 import { complement, madd, sigmoid, tanh } from './vector';
 
 /**
- * Reset before the product, first half of a time step: r and z from gates + table[ids[b], 3H], and reset[B, H] = r *
- * before[B, H].
+ * Reset before the product, first half of a time step: r and z from gates + table[ids[b], 3H], and
+ * reset[B, H] = r * before[B, H].
  */
 export function gruResetForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, reset: usize,
@@ -33,7 +33,10 @@ export function gruResetForward(
   }
 }
 
-/** Second half, after U_n (r * h) was added to the gates: n from gates + table, and h[B, H] = n + z (before - n). */
+/**
+ * Second half, after U_n (r * h) was added to the gates: n from gates + table, and h[B, H] = n + z
+ * (before - n).
+ */
 export function gruCandidateForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, h: usize,
 ): void {
@@ -57,8 +60,8 @@ export function gruCandidateForward(
 }
 
 /**
- * One time step back, first half: from dh[B, H], the complete gradient of h, replaces z and n in the gates by the gradients
- * of their pre-activations; dBefore[B, H] += z dh.
+ * One time step back, first half: from dh[B, H], the complete gradient of h, replaces z and n in
+ * the gates by the gradients of their pre-activations; dBefore[B, H] += z dh.
  */
 export function gruCandidateBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, dh: usize, dBefore: usize,
@@ -81,7 +84,10 @@ export function gruCandidateBackward(
   }
 }
 
-/** Second half: dReset[B, H] is the gradient of r * before. That of r's pre-activation replaces r; dBefore += r dReset. */
+/**
+ * Second half: dReset[B, H] is the gradient of r * before. That of r's pre-activation replaces r;
+ * dBefore += r dReset.
+ */
 export function gruResetBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, dReset: usize, dBefore: usize,
 ): void {
@@ -102,8 +108,9 @@ export function gruResetBackward(
 }
 
 /**
- * Reset after the product: one time step. The last column of table[ids[b], 4H] holds b_hn. h[B, H] = n + z (before - n).
- * Column n is read if the input was `projected` into it; else the table holds all that comes from the input.
+ * Reset after the product: one time step. The last column of table[ids[b], 4H] holds b_hn. h[B, H]
+ * = n + z (before - n). Column n is read if the input was `projected` into it; else the table
+ * holds all that comes from the input.
  */
 export function gruAfterForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, h: usize, projected: bool,
@@ -142,7 +149,10 @@ export function gruAfterForward(
   }
 }
 
-/** One time step back: replaces r, z, n and q in the gates by their gradients; dBefore[B, H] += z dh. */
+/**
+ * One time step back: replaces r, z, n and q in the gates by their gradients; dBefore[B, H] += z
+ * dh.
+ */
 export function gruAfterBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, dh: usize, dBefore: usize,
 ): void {

@@ -1,6 +1,10 @@
-// Layer 0 adds a row of a table to its gates, selected by character: table[V, width], whose rows initially hold the bias.
+// Layer 0 adds a row of a table to its gates, selected by character: table[V, width], whose rows
+// initially hold the bias.
 
-/** table[v, gate * padded + j] += weight[gate * hidden + j, v]: the columns of weight_ih [gates * H, V], one-hot input. */
+/**
+ * table[v, gate * padded + j] += weight[gate * hidden + j, v]: the columns of weight_ih [gates *
+ * H, V], one-hot input.
+ */
 export function addInputWeights(
   vocabulary: i32, gates: i32, hidden: i32, padded: i32, weight: usize, table: usize, width: i32,
 ): void {
@@ -15,7 +19,10 @@ export function addInputWeights(
   }
 }
 
-/** Copies `count` rows of weight to columns of the table, all for one character at a time, because they share its cache line. */
+/**
+ * Copies `count` rows of weight to columns of the table, all for one character at a time, because
+ * they share its cache line.
+ */
 function addColumns(vocabulary: i32, count: i32, weight: usize, to: usize, row: usize): void {
   for (let v = 0; v < vocabulary; v++) {
     let from = weight + 4 * v;
@@ -27,7 +34,10 @@ function addColumns(vocabulary: i32, count: i32, weight: usize, to: usize, row: 
   }
 }
 
-/** sums[V, width] = for each character, the sum of the rows of gates [rows, width] (`stride` floats apart) with its id. */
+/**
+ * sums[V, width] = for each character, the sum of the rows of gates [rows, width] (`stride` floats
+ * apart) with its id.
+ */
 export function sumByCharacter(
   rows: i32, vocabulary: i32, width: i32, stride: i32, gates: usize, ids: usize, sums: usize,
 ): void {

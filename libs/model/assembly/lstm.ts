@@ -1,10 +1,12 @@
-// The element-wise part of an LSTM, fused over the four gates i, f, g, o. Rows are [4H] or [H] floats, H a multiple of 8; rows of
-// gates are `stride` floats apart. Two adjacent vectors at a time, because some hosts pair them into a wider one.
+// The element-wise part of an LSTM, fused over the four gates i, f, g, o. Rows are [4H] or [H]
+// floats, H a multiple of 8; rows of gates are `stride` floats apart. Two adjacent vectors at a
+// time, because some hosts pair them into a wider one.
 import { complement, madd, sigmoid, tanh } from './vector';
 
 /**
- * One time step: gates[B, 4H] holds h W_hh (+ x W_ih above layer 0) and receives the activations; table[ids[b], 4H] is
- * added first (layer 0: bias and input weights of the character, above: the bias). Writes C, h and tanh C, each [B, H].
+ * One time step: gates[B, 4H] holds h W_hh (+ x W_ih above layer 0) and receives the activations;
+ * table[ids[b], 4H] is added first (layer 0: bias and input weights of the character, above: the
+ * bias). Writes C, h and tanh C, each [B, H].
  */
 export function lstmForward(
   streams: i32, hidden: i32, stride: i32, gates: usize, table: usize, ids: usize, before: usize, cell: usize, h: usize, tanhCell: usize,
@@ -51,8 +53,9 @@ export function lstmForward(
 }
 
 /**
- * One time step back: gates[B, 4H] holds the activations and receives the gradient of the pre-activations. dh[B, H] is the
- * complete gradient of h. dc[B, H] is the gradient of C from the next step, replaced by that for the previous step.
+ * One time step back: gates[B, 4H] holds the activations and receives the gradient of the
+ * pre-activations. dh[B, H] is the complete gradient of h. dc[B, H] is the gradient of C from the
+ * next step, replaced by that for the previous step.
  */
 export function lstmBackward(
   streams: i32, hidden: i32, stride: i32, gates: usize, before: usize, tanhCell: usize, dh: usize, dc: usize,

@@ -1,15 +1,17 @@
-// Writes generated/micro-kernels.ts: one GEMM micro-kernel per tile height and width. AssemblyScript has neither templates
-// nor arrays of locals, and the order of the instructions inside a tile determines the speed, so each tile is written out.
+// Writes generated/micro-kernels.ts: one GEMM micro-kernel per tile height and width.
+// AssemblyScript has neither templates nor arrays of locals, and the order of the instructions
+// inside a tile determines the speed, so each tile is written out.
 //
-// A tile of R x C holds R rows times C vectors of four floats in registers: C[R, 4C] (+)= A[R, K] B[K, 4C]. Shorter tiles of
-// the same width finish the rows that R does not divide. `unroll` is the number of k-steps in the loop's body.
+// A tile of R x C holds R rows times C vectors of four floats in registers: C[R, 4C] (+)= A[R, K]
+// B[K, 4C]. Shorter tiles of the same width finish the rows that R does not divide. `unroll` is
+// the number of k-steps in the loop's body.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
- * Which of them is fastest depends on the CPU's registers and on how well the host allocates them, so it is measured at
- * start.
+ * Which of them is fastest depends on the CPU's registers and on how well the host allocates them,
+ * so it is measured at start.
  */
 const tiles = [
   { rows: 4, vectors: 2, unroll: 1 },
@@ -119,8 +121,8 @@ ${choice('tileRows', 'i32', (tile) => tile.rows)}
 ${choice('tileColumns', 'i32', (tile) => 4 * tile.vectors)}
 
 /**
- * C[rows, tileColumns] (+)= A[rows, k] B[k, tileColumns]; B packed, lda and ldc in bytes. The product times \`sign\` is
- * also added to \`second\`, a matrix like C, unless that is 0.
+ * C[rows, tileColumns] (+)= A[rows, k] B[k, tileColumns]; B packed, lda and ldc in bytes. The
+ * product times \`sign\` is also added to \`second\`, a matrix like C, unless that is 0.
  */
 export function microKernel(
   tile: i32, rows: i32, k: i32, a: usize, lda: usize, b: usize, c: usize, ldc: usize, accumulate: bool, second: usize, sign: f32,

@@ -1,7 +1,11 @@
-// Layer normalisation (Ba, Kiros & Hinton 2016) of rows [H] that are padded with zeros to [P]; weight and bias [P] likewise.
+// Layer normalisation (Ba, Kiros & Hinton 2016) of rows [H] that are padded with zeros to [P];
+// weight and bias [P] likewise.
 import { madd } from './vector';
 
-/** target[rows, P] = (source - mean) / sqrt(variance + epsilon) * weight + bias, mean and variance over the H of a row. */
+/**
+ * target[rows, P] = (source - mean) / sqrt(variance + epsilon) * weight + bias, mean and variance
+ * over the H of a row.
+ */
 export function normalise(
   rows: i32, hidden: i32, padded: i32, source: usize, weight: usize, bias: usize, target: usize, epsilon: f32,
 ): void {
@@ -19,7 +23,8 @@ export function normalise(
 }
 
 /**
- * Replaces gradient[rows, P] of the result by that of source[rows, P]; adds to the gradients [P] of weight and bias.
+ * Replaces gradient[rows, P] of the result by that of source[rows, P]; adds to the gradients [P]
+ * of weight and bias.
  */
 export function normaliseBackward(
   rows: i32, hidden: i32, padded: i32, source: usize, weight: usize, gradient: usize,

@@ -1,4 +1,5 @@
-// The element-wise part of Elman's network. Rows of gates are [H] floats, `stride` floats apart; H a multiple of 8.
+// The element-wise part of Elman's network. Rows of gates are [H] floats, `stride` floats apart; H
+// a multiple of 8.
 import { relu, tanh } from './vector';
 
 /** One time step: h[B, H] = tanh(gates + table[ids[b]]). */
@@ -28,7 +29,10 @@ export function rnnReluForward(streams: i32, hidden: i32, stride: i32, gates: us
   }
 }
 
-/** gates[B, H] = gradient of the pre-activations, from h[B, H] after the step and its complete gradient dh[B, H]. */
+/**
+ * gates[B, H] = gradient of the pre-activations, from h[B, H] after the step and its complete
+ * gradient dh[B, H].
+ */
 export function rnnTanhBackward(streams: i32, hidden: i32, stride: i32, gates: usize, h: usize, dh: usize): void {
   const row: usize = 4 * hidden;
   for (let b = 0; b < streams; b++) {

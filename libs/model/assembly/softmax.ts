@@ -9,8 +9,9 @@ export function fillRows(rows: i32, length: i32, row: usize, target: usize): voi
 }
 
 /**
- * Replaces logits[rows, padded] (columns from V on are far below all others) by softmax minus one-hot of targets[rows], the
- * gradient of the loss. Returns the summed negative log-likelihood, nats.
+ * Replaces logits[rows, padded] (columns from V on are far below all others) by softmax minus
+ * one-hot of targets[rows], the gradient of the loss. Returns the summed negative log-likelihood,
+ * nats.
  */
 export function softmaxLoss(rows: i32, vocabulary: i32, padded: i32, logits: usize, targets: usize): f64 {
   let loss: f64 = 0;

@@ -1,6 +1,10 @@
-// Vector arithmetic on four float32 lanes. Every function propagates NaN, so that the final check finds it.
+// Vector arithmetic on four float32 lanes. Every function propagates NaN, so that the final check
+// finds it.
 
-/** a * b + c, rounded once in the relaxed build (where the hardware has FMA), twice in the portable one. */
+/**
+ * a * b + c, rounded once in the relaxed build (where the hardware has FMA), twice in the portable
+ * one.
+ */
 // @ts-ignore: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {
@@ -8,12 +12,14 @@ export function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-// e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to a whole number and leaves n in the low
-// bits, ready to be shifted into an exponent. ln 2 is subtracted in two parts (Cody & Waite 1980) so that r keeps its digits.
-// (e^r - 1)/r is a polynomial of degree 5, Chebyshev interpolation, relative error 2.5e-8.
+// e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to a whole
+// number and leaves n in the low bits, ready to be shifted into an exponent. ln 2 is subtracted in
+// two parts (Cody & Waite 1980) so that r keeps its digits. (e^r - 1)/r is a polynomial of degree
+// 5, Chebyshev interpolation, relative error 2.5e-8.
 //
-// The constants are read from memory: V8 builds a vector constant from two general registers and an insert at each use, while a
-// broadcasting load is a single instruction (measured on Node 24: the gates take a third of the time).
+// The constants are read from memory: V8 builds a vector constant from two general registers and
+// an insert at each use, while a broadcasting load is a single instruction (measured on Node 24:
+// the gates take a third of the time).
 const CONSTANTS: usize = memory.data<f32>(
   [
     87, -87, 1.44269504, 12582912, -0.693359375, 2.1219444e-4, 0.0013933649752289057, 0.00836915522813797, 0.04166646674275398,
@@ -90,7 +96,9 @@ export function sigmoid(x: v128): v128 {
   return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
-/** tanh x = (1 - e^-2x) / (1 + e^-2x), computed from e^-2x - 1 so that nothing cancels near zero. */
+/**
+ * tanh x = (1 - e^-2x) / (1 + e^-2x), computed from e^-2x - 1 so that nothing cancels near zero.
+ */
 // @ts-ignore: decorator
 @inline
 export function tanh(x: v128): v128 {

@@ -1,4 +1,7 @@
-/** The checks of every engine before it computes. All functions throw EngineError `bad_shape` and do not modify the arrays. */
+/**
+ * The checks of every engine before it computes. All functions throw EngineError `bad_shape` and
+ * do not modify the arrays.
+ */
 import { modelProblem } from '@troupe/config';
 import { CELL_SHAPES, type ModelConfig } from './config.js';
 import { EngineError, type Batch, type EngineLimits } from './engine.js';
@@ -7,8 +10,9 @@ import { parameterCount, stateSize } from './layout.js';
 const SHAPE_REMEDY = 'build the batch from the same model config and engine limits that the engine was created with';
 
 /**
- * @throws EngineError `bad_shape` unless `config` is a model config (libs/config) of any size, the limits are whole numbers
- * >= 1, and there are fewer than 2^31 parameters and activations, so that engines can address them.
+ * @throws EngineError `bad_shape` unless `config` is a model config (libs/config) of any size, the
+ * limits are whole numbers >= 1, and there are fewer than 2^31 parameters and activations, so that
+ * engines can address them.
  */
 export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): void {
   const wrong = modelProblem(config, Infinity);
@@ -26,7 +30,9 @@ export function checkEngineConfig(config: ModelConfig, limits: EngineLimits): vo
   checkAddressable(config, limits);
 }
 
-/** Larger sizes fit no memory and would overflow an engine's addresses instead of failing cleanly. */
+/**
+ * Larger sizes fit no memory and would overflow an engine's addresses instead of failing cleanly.
+ */
 const MAX_FLOATS = 2 ** 31;
 
 function checkAddressable(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits): void {

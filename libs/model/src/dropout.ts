@@ -1,13 +1,15 @@
 /**
- * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the input of layer k + 1 from
- * layer k is multiplied by a mask of 0 and 1/(1 - p); the recurrent path and the output layer are unaffected. Whether a
- * unit is dropped is a pure function of (seed, round, stream, time step, layer, unit), so every worker uses the same mask
- * for a stream in a round.
+ * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the
+ * input of layer k + 1 from layer k is multiplied by a mask of 0 and 1/(1 - p); the recurrent path
+ * and the output layer are unaffected. Whether a unit is dropped is a pure function of (seed,
+ * round, stream, time step, layer, unit), so every worker uses the same mask for a stream in a
+ * round.
  *
- * The function is the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy
- * as 1, 2, 3"). For k, the layer below the mask (0 <= k < L - 1):
+ * The function is the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011,
+ * "Parallel random numbers: as easy as 1, 2, 3"). For k, the layer below the mask, 0 <= k < L - 1:
  *
- *   words = philox(counter = [unit >> 2, t, stream, round], key = [seed, k]),   kept if words[unit & 3] >= floor(p * 2^32)
+ *   words = philox(counter = [unit >> 2, t, stream, round], key = [seed, k])
+ *   kept if words[unit & 3] >= floor(p * 2^32)
  */
 
 /** Names the masks of a batch. */
@@ -30,7 +32,10 @@ export function dropoutScale(p: number): number {
   return Math.fround(1 / (1 - p));
 }
 
-/** The mask [H] of one layer, stream and time step: 0 or dropoutScale(p). `streams` is the stream's index in `key.streams`. */
+/**
+ * The mask [H] of one layer, stream and time step: 0 or dropoutScale(p). `streams` is the stream's
+ * index in `key.streams`.
+ */
 export function dropoutMask(p: number, key: DropoutKey, layer: number, stream: number, t: number, out: Float32Array): void {
   const threshold = dropoutThreshold(p);
   const scale = dropoutScale(p);

@@ -3,14 +3,21 @@ import { EngineError, type Engine } from './engine.js';
 import { stateSize } from './layout.js';
 
 export interface EvaluateOptions {
-  /** Time steps per engine call, at most the engine's maxWindow. Affects the result only by rounding. */
+  /**
+   * Time steps per engine call, at most the engine's maxWindow. Affects the result only by
+   * rounding.
+   */
   readonly window: number;
   /**
-   * Contiguous pieces computed in parallel, at most the engine's maxStreams. 1 is exact: one hidden state is carried over the
-   * whole text. More are faster, but each except the first starts from a state that saw only `warmup` characters.
+   * Contiguous pieces computed in parallel, at most the engine's maxStreams. 1 is exact: one
+   * hidden state is carried over the whole text. More are faster, but each except the first starts
+   * from a state that saw only `warmup` characters.
    */
   readonly lanes: number;
-  /** Characters read before the first counted one of each lane; 0 starts lanes from a state of zeros. */
+  /**
+   * Characters read before the first counted one of each lane; 0 starts lanes from a state of
+   * zeros.
+   */
   readonly warmup: number;
   /** Checked between engine calls; its reason is thrown. */
   readonly signal?: AbortSignal;
@@ -36,8 +43,10 @@ interface Lane {
 }
 
 /**
- * Negative log-likelihood of tokens[1..], each given all tokens before it (see `lanes`), from a hidden state of zeros.
- * @throws EngineError `bad_shape` for fewer than 2 tokens or options out of range, `not_finite`, and what Engine.evaluate throws;
+ * Negative log-likelihood of tokens[1..], each given all tokens before it (see `lanes`), from a
+ * hidden state of zeros.
+ * @throws EngineError `bad_shape` for fewer than 2 tokens or options out of range, `not_finite`,
+ * and what Engine.evaluate throws;
  *   the signal's reason if aborted
  */
 export async function evaluateLoss(
@@ -85,8 +94,8 @@ function checkOptions(total: number, { window, lanes, warmup }: EvaluateOptions)
 }
 
 /**
- * Lengths differ by at most one. A lane's warm-up and its counted part share one state: the counted part starts where the
- * warm-up ends.
+ * Lengths differ by at most one. A lane's warm-up and its counted part share one state: the
+ * counted part starts where the warm-up ends.
  */
 function cutLanes(config: ModelConfig, total: number, options: EvaluateOptions): { warmups: Lane[]; counted: Lane[] } {
   const count = Math.min(options.lanes, total);
@@ -100,7 +109,10 @@ function cutLanes(config: ModelConfig, total: number, options: EvaluateOptions):
   return { warmups, counted };
 }
 
-/** Runs every lane to its end, with all unfinished ones in one batch; returns the sum of their losses, nats. */
+/**
+ * Runs every lane to its end, with all unfinished ones in one batch; returns the sum of their
+ * losses, nats.
+ */
 async function advance(
   engine: Engine,
   config: ModelConfig,

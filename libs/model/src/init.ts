@@ -5,14 +5,18 @@ import { createRandom } from './random.js';
 /**
  * The initial parameters [P] of a run:
  *
- * - every tensor of the recurrent layers and the output layer: uniform(-1/sqrt(H), 1/sqrt(H)), as in PyTorch
- * - an LSTM's forget-gate bias (rows H..2H of bias_ih): `forgetBias`, by default 1, so that cells remember from the start
+ * - every tensor of the recurrent layers and the output layer: uniform(-1/sqrt(H), 1/sqrt(H)), as
+ *   in PyTorch
+ * - an LSTM's forget-gate bias (rows H..2H of bias_ih): `forgetBias`, by default 1, so that cells
+ *   remember from the start
  *   (Jozefowicz, Zaremba & Sutskever 2015)
- * - an embedding: uniform with variance 1, which is PyTorch's variance; a tied one: like the output layer
+ * - an embedding: uniform with variance 1, which is PyTorch's variance; a tied one: like the
+ *   output layer
  * - layer normalisation: weights 1, biases 0
  *
- * The same (config, seed, forgetBias) gives the same bits on every host: tensor t draws from stream t of PCG32, and only exactly
- * rounded operations (square root, division, multiplication, rounding to float32) follow.
+ * The same (config, seed, forgetBias) gives the same bits on every host: tensor t draws from
+ * stream t of PCG32, and only exactly rounded operations (square root, division, multiplication,
+ * rounding to float32) follow.
  * @param seed whole number below 2^32
  */
 export function initialParameters(config: ModelConfig, layout: ParameterLayout, seed: number, forgetBias = 1): Float32Array {

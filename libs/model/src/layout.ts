@@ -1,14 +1,15 @@
 import { CELL_SHAPES, type ModelConfig } from './config.js';
 
 /**
- * The one table that carves the flat parameter vector. Names and shapes are those of the PyTorch state dict of a module
- * with `embedding = nn.Embedding(V, E)` (if E > 0), `lstm = nn.LSTM(E or V, H, L)` (or `gru`, `rnn`) and `linear =
- * nn.Linear(H, V)`. Rows of gates are in PyTorch's order. Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm(H))`,
- * one for each layer's output.
+ * The one table that carves the flat parameter vector. Names and shapes are those of the PyTorch
+ * state dict of a module with `embedding = nn.Embedding(V, E)` (if E > 0), `lstm = nn.LSTM(E or V,
+ * H, L)` (or `gru`, `rnn`) and `linear = nn.Linear(H, V)`. Rows of gates are in PyTorch's order.
+ * Layer normalisation is `norms = nn.ModuleList(nn.LayerNorm(H))`, one for each layer's output.
  *
- * Differences: PyTorch has two biases per layer, of which only the sum matters. Here there is one, `bias_ih_l{k}`, and
- * checkpoints write `bias_hh_l{k}` as zeros. The candidate of a `gru-reset-after` is the exception, because the reset gate
- * multiplies its recurrent bias: `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights
+ * Differences: PyTorch has two biases per layer, of which only the sum matters. Here there is one,
+ * `bias_ih_l{k}`, and checkpoints write `bias_hh_l{k}` as zeros. The candidate of a
+ * `gru-reset-after` is the exception, because the reset gate multiplies its recurrent bias:
+ * `gru.bias_hn_l{k}` [H], the last third of PyTorch's `bias_hh_l{k}`. With tied weights
  * `linear.weight` is `embedding.weight` and has no entry of its own.
  */
 export interface TensorSpec {
@@ -24,14 +25,17 @@ export interface ParameterLayout {
   readonly tensors: readonly TensorSpec[];
   /** P, the number of parameters. */
   readonly size: number;
-  /** Identifies names, shapes, order and the cell that uses them; part of the handshake. 16 hex digits. */
+  /**
+   * Identifies names, shapes, order and the cell that uses them; part of the handshake. 16 hex
+   * digits.
+   */
   readonly hash: string;
 }
 
 /**
- * In this order: embedding.weight [V, E] if E > 0; per layer k weight_ih [G, k ? H : E or V], weight_hh [G, H], bias_ih
- * [G], for a gru-reset-after bias_hn [H], with layer normalisation norms.{k}.weight [H] and norms.{k}.bias [H];
- * linear.weight [V, H] unless tied; linear.bias [V].
+ * In this order: embedding.weight [V, E] if E > 0; per layer k weight_ih [G, k ? H : E or V],
+ * weight_hh [G, H], bias_ih [G], for a gru-reset-after bias_hn [H], with layer normalisation
+ * norms.{k}.weight [H] and norms.{k}.bias [H]; linear.weight [V, H] unless tied; linear.bias [V].
  */
 export function createLayout(config: ModelConfig): ParameterLayout {
   const tensors: TensorSpec[] = [];
@@ -77,7 +81,10 @@ export function stateSize({ cell, layers, hidden }: ModelConfig): number {
   return layers * CELL_SHAPES[cell].stateVectors * hidden;
 }
 
-/** FNV-1a, two lanes, over the cell, because two cells may have the same tensors, and "name:shape;" of every tensor in order. */
+/**
+ * FNV-1a, two lanes, over the cell, because two cells may have the same tensors, and "name:shape;"
+ * of every tensor in order.
+ */
 function layoutHash({ cell }: ModelConfig, tensors: readonly TensorSpec[]): string {
   let low = 0x811c9dc5;
   let high = 0x1000193;

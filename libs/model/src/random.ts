@@ -1,7 +1,8 @@
 /**
- * PCG32 (XSH-RR 64/32; O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number
- * Generation", 2014), in 32-bit integer arithmetic only, so that every host draws the same bits. The 64-bit state steps by
- * state = state * 6364136223846793005 + increment; a different odd increment is a different, independent stream.
+ * PCG32 (XSH-RR 64/32; O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good
+ * Algorithms for Random Number Generation", 2014), in 32-bit integer arithmetic only, so that
+ * every host draws the same bits. The 64-bit state steps by state = state * 6364136223846793005 +
+ * increment; a different odd increment is a different, independent stream.
  */
 
 export interface Random {
@@ -14,7 +15,10 @@ export interface Random {
 const MULTIPLIER_HIGH = 0x5851f42d;
 const MULTIPLIER_LOW = 0x4c957f2d;
 
-/** @param seed whole number below 2^32. @param stream whole number below 2^32; each stream of a seed has its own numbers. */
+/**
+ * @param seed whole number below 2^32. @param stream whole number below 2^32; each stream of a
+ * seed has its own numbers.
+ */
 export function createRandom(seed: number, stream = 0): Random {
   const random = new Pcg32(0, 0, stream >>> 31, (stream << 1) | 1);
   random.uint32();
@@ -40,7 +44,8 @@ class Pcg32 implements Random {
     const high = this.#high;
     const low = this.#low;
     this.#step();
-    // Output of the old state: bits 27..58 of (state >> 18) ^ state, rotated right by the top five bits.
+    // Output of the old state: bits 27..58 of (state >> 18) ^ state, rotated right by the top five
+    // bits.
     const mixedHigh = (high >>> 18) ^ high;
     const mixedLow = ((low >>> 18) | (high << 14)) ^ low;
     const word = (mixedLow >>> 27) | (mixedHigh << 5);

@@ -8,7 +8,10 @@ export interface SampleOptions {
   readonly prime: Uint16Array;
   /** Number of characters to draw. */
   readonly length: number;
-  /** Divides the logits: below 1 the text is more predictable, above 1 more varied; 0 always takes the most likely character. */
+  /**
+   * Divides the logits: below 1 the text is more predictable, above 1 more varied; 0 always takes
+   * the most likely character.
+   */
   readonly temperature: number;
   /** Draws only from the k most likely characters; 0: from all. */
   readonly topK: number;
@@ -19,9 +22,10 @@ export interface SampleOptions {
 }
 
 /**
- * Yields `length` character ids, each drawn from softmax(logits / temperature) and fed back. The engine is in use until the
- * generator ends; leave the loop to stop early.
- * @throws EngineError `bad_shape` for an empty prime or options out of range, `not_finite` if the logits are not, and what
+ * Yields `length` character ids, each drawn from softmax(logits / temperature) and fed back. The
+ * engine is in use until the generator ends; leave the loop to stop early.
+ * @throws EngineError `bad_shape` for an empty prime or options out of range, `not_finite` if the
+ * logits are not, and what
  *   Engine.step throws
  */
 export async function* sample(engine: Engine, config: ModelConfig, options: SampleOptions): AsyncGenerator<number, void, void> {
@@ -70,7 +74,10 @@ function likeliest(logits: Float32Array): number {
   return best;
 }
 
-/** Inverse of the cumulative distribution over the candidates, most likely first; equal logits in order of id. */
+/**
+ * Inverse of the cumulative distribution over the candidates, most likely first; equal logits in
+ * order of id.
+ */
 function draw(logits: Float32Array, temperature: number, topK: number, random: Pick<Random, 'uniform'>): number {
   const candidates = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
   if (topK > 0) candidates.length = Math.min(topK, candidates.length);

@@ -15,8 +15,9 @@ export interface Problem {
 }
 
 /**
- * A problem of a few milliseconds and megabytes, to compare variants of one engine: like the model, with at most `streams`
- * streams, 4 time steps and 2 layers of `hidden`. Without dropout, which costs all variants the same.
+ * A problem of a few milliseconds and megabytes, to compare variants of one engine: like the
+ * model, with at most `streams` streams, 4 time steps and 2 layers of `hidden`. Without dropout,
+ * which costs all variants the same.
  */
 export function smallProblem(
   full: ModelConfig,
@@ -42,8 +43,8 @@ export function smallProblem(
 const TURN_MS = 5;
 
 /**
- * Milliseconds of the fastest gradient in a turn. Candidates take turns, so that a burst of other work on the machine
- * affects all alike, and the shortest time of each counts.
+ * Milliseconds of the fastest gradient in a turn. Candidates take turns, so that a burst of other
+ * work on the machine affects all alike, and the shortest time of each counts.
  */
 export async function takeTurn(engine: Engine, batch: Batch, now: Clock): Promise<number> {
   const start = now();

@@ -30,7 +30,9 @@ interface Shape extends Omit<ModelConfig, 'cell'>, Partial<Pick<ModelConfig, 'ce
   readonly limits: EngineLimits;
 }
 
-/** Sizes that no vector width or cache block divides, and batches smaller than the engine's limits. */
+/**
+ * Sizes that no vector width or cache block divides, and batches smaller than the engine's limits.
+ */
 const ODD_SHAPES: readonly Shape[] = [
   { layers: 1, hidden: 5, vocabulary: 7, streams: 1, window: 1, limits: { maxStreams: 1, maxWindow: 1 } },
   { layers: 2, hidden: 5, vocabulary: 7, streams: 3, window: 6, limits: { maxStreams: 8, maxWindow: 9 } },
@@ -364,7 +366,10 @@ function errors(open: Open): void {
   });
 }
 
-/** Feeds the window one column at a time; returns logits [B, T, V] and leaves the end states in `states`. */
+/**
+ * Feeds the window one column at a time; returns logits [B, T, V] and leaves the end states in
+ * `states`.
+ */
 async function stepThrough(engine: Engine, config: ModelConfig, batch: Batch, states: Float32Array): Promise<Float64Array> {
   const { streams: B, window: T, tokens } = batch;
   const V = config.vocabulary;

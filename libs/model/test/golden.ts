@@ -2,7 +2,10 @@ import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createLayout, type Batch, type ModelConfig, type ParameterLayout } from '../src/index.js';
 
-/** PyTorch's results in float64 for one small model; tests/golden/make_fixtures.py writes them and documents the format. */
+/**
+ * PyTorch's results in float64 for one small model; tests/golden/make_fixtures.py writes them and
+ * documents the format.
+ */
 export interface GoldenCase {
   readonly name: string;
   readonly config: ModelConfig;

@@ -31,7 +31,10 @@ function lastLoss(config: ModelConfig, parameters: Float64Array, ids: Uint16Arra
 /** States are float32; on a grid of this width the steps below are exact. */
 const GRID = 2 ** -18;
 
-/** d(loss of the last character)/d(h_t) of the top layer: splits the window after time step t and perturbs h there. */
+/**
+ * d(loss of the last character)/d(h_t) of the top layer: splits the window after time step t and
+ * perturbs h there.
+ */
 function byDifferences(config: ModelConfig, parameters: Float64Array, start: Float32Array, t: number): number[] {
   const { endStates } = referenceLoss(config, parameters, batchOf(tokens.slice(0, t + 2), start));
   // Long steps cross kinks, and short ones suffer from rounding.

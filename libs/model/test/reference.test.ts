@@ -56,8 +56,8 @@ it('rejects a config or limits that are not whole numbers of at least 1', () => 
 });
 
 /**
- * Central difference of sixth order, error O(h^6). h is so large that rounding stays far below 1e-9, but crosses no kink of
- * a ReLU.
+ * Central difference of sixth order, error O(h^6). h is so large that rounding stays far below
+ * 1e-9, but crosses no kink of a ReLU.
  */
 function derivative(loss: (values: Float64Array) => number, point: Float64Array, i: number): number {
   const h = 2e-4;

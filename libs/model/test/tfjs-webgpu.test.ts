@@ -10,8 +10,8 @@ const found = await openTestGpu();
 const missing = typeof found === 'string' ? `SKIPPED, ${found}: ` : '';
 
 /**
- * Only a few models: the code path is that of every device, for which tfjs.test.ts runs the whole conformance suite, and a
- * software adapter needs seconds for each model.
+ * Only a few models: the code path is that of every device, for which tfjs.test.ts runs the whole
+ * conformance suite, and a software adapter needs seconds for each model.
  */
 describe.skipIf(missing !== '')(`${missing}the tfjs engine on the webgpu backend`, { timeout: 120_000 }, () => {
   afterAll(() => tf.removeBackend('webgpu'));

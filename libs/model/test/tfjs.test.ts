@@ -12,8 +12,8 @@ tf.enableProdMode();
 await tf.setBackend('cpu');
 
 /**
- * The cpu backend under a name that the engine does not know as host memory: it takes the code path of GPU backends,
- * without a GPU.
+ * The cpu backend under a name that the engine does not know as host memory: it takes the code
+ * path of GPU backends, without a GPU.
  */
 const DEVICE = 'elsewhere';
 tf.registerBackend(DEVICE, () => new (tf.findBackend('cpu').constructor as new () => ReturnType<typeof tf.findBackend>)());

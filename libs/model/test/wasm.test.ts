@@ -118,7 +118,10 @@ describe('dropout', () => {
 describe('choice of the variant', () => {
   const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
   const limits = { maxStreams: 2, maxWindow: 2 };
-  /** A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others 10. */
+  /**
+   * A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others
+   * 10.
+   */
   const clock = (candidates: number, fast: number) => {
     let reads = 0;
     let time = 0;

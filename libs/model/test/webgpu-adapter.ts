@@ -1,7 +1,10 @@
 import fs from 'node:fs';
 import os from 'node:os';
 
-/** Drivers of software adapters: Chromium's SwiftShader in the paths of Debian and Google, Mesa's lavapipe. */
+/**
+ * Drivers of software adapters: Chromium's SwiftShader in the paths of Debian and Google, Mesa's
+ * lavapipe.
+ */
 const DRIVERS = [
   '/usr/lib/chromium/vk_swiftshader_icd.json',
   '/opt/google/chrome/vk_swiftshader_icd.json',
@@ -20,8 +23,9 @@ export interface TestGpu {
 }
 
 /**
- * WebGPU in Node with the driver in TROUPE_VK_ICD, VK_ICD_FILENAMES or a software adapter at its usual path; otherwise a
- * sentence that says what is missing. The driver must be named before Dawn is loaded.
+ * WebGPU in Node with the driver in TROUPE_VK_ICD, VK_ICD_FILENAMES or a software adapter at its
+ * usual path; otherwise a sentence that says what is missing. The driver must be named before Dawn
+ * is loaded.
  */
 export async function openTestGpu(): Promise<TestGpu | string> {
   const named = process.env['TROUPE_VK_ICD'] ?? process.env['VK_ICD_FILENAMES'];
@@ -32,7 +36,8 @@ export async function openTestGpu(): Promise<TestGpu | string> {
   preloadVulkan();
   try {
     const { create, globals } = await import('webgpu');
-    // Dawn creates its objects with the global constructors and aborts the process if they are missing.
+    // Dawn creates its objects with the global constructors and aborts the process if they are
+    // missing.
     Object.assign(globalThis, globals);
     const gpu = create([]);
     if (await gpu.requestAdapter()) return { gpu, driver };
@@ -46,8 +51,9 @@ export async function openTestGpu(): Promise<TestGpu | string> {
 const KEEP = 0x1000;
 
 /**
- * Dawn asks the system for libvulkan.so.1. If only Chromium's copy is installed, this loads it first, so that Dawn finds it
- * by its name. Node throws an error because it is no addon; the error is ignored.
+ * Dawn asks the system for libvulkan.so.1. If only Chromium's copy is installed, this loads it
+ * first, so that Dawn finds it by its name. Node throws an error because it is no addon; the error
+ * is ignored.
  */
 function preloadVulkan(): void {
   const loader = LOADERS.find((file) => fs.existsSync(file));

@@ -7,12 +7,15 @@ import { engineConformance, problem, relativeError, type Tolerances } from './en
 import { openTestGpu } from './webgpu-adapter.js';
 
 const F32: Tolerances = { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 };
-/** A float16 has 11 significant bits: rounding weights and outputs changes a gradient by a few thousandths. */
+/**
+ * A float16 has 11 significant bits: rounding weights and outputs changes a gradient by a few
+ * thousandths.
+ */
 const F16: Tolerances = { loss: 1e-3, gradient: 1e-2, states: 2e-3, logits: 5e-3 };
 
 /**
- * Rounding the parameters alone, in the float64 reference, can carry a ReLU past its kink and change a small model's
- * gradient by 5 %.
+ * Rounding the parameters alone, in the float64 reference, can carry a ReLU past its kink and
+ * change a small model's gradient by 5 %.
  */
 const KINK = 0.1;
 
@@ -50,7 +53,8 @@ function agreement(what: string, open: OpenDevice, options: WebgpuEngineOptions,
     const engines: Engine[] = [];
     afterEach(() => engines.splice(0).forEach((engine) => engine.dispose()));
 
-    // Only the options with their own kernels: an adapter on a CPU compiles some of them for many seconds.
+    // Only the options with their own kernels: an adapter on a CPU compiles some of them for many
+    // seconds.
     const models = CELLS.map((cell) =>
       cell === 'rnn-tanh' ? { cell, layers: 2, layerNorm: true, dropout: 0.3 } : { cell, layers: cell === 'rnn-relu' ? 2 : 1 },
     );

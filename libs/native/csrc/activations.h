@@ -8,9 +8,10 @@
 INLINE vf clamp(vf x) { return AT_LEAST(splat(-87.0f), AT_MOST(splat(87.0f), x)); }
 
 /*
- * e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln(2) / 2; returns e^r - 1, for |x| <= 87. Adding 1.5 * 2^23 rounds to a whole
- * number and leaves n in the low bits, ready to be shifted into an exponent. ln 2 is subtracted in two parts (Cody & Waite 1980)
- * so that r keeps its digits. (e^r - 1) / r is a polynomial of degree 5, Chebyshev interpolation, relative error 2.5e-8.
+ * e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln(2) / 2; returns e^r - 1, for |x| <= 87. Adding 1.5
+ * * 2^23 rounds to a whole number and leaves n in the low bits, ready to be shifted into an
+ * exponent. ln 2 is subtracted in two parts (Cody & Waite 1980) so that r keeps its digits. (e^r -
+ * 1) / r is a polynomial of degree 5, Chebyshev interpolation, relative error 2.5e-8.
  */
 INLINE vf splitExponential(vf x, vf *power) {
   const vf round = splat(12582912.0f);
@@ -47,7 +48,10 @@ INLINE vf hyperbolicTangent(vf x) {
 
 INLINE vf rectified(vf x) { return AT_LEAST(splat(0.0f), x); }
 
-/* The slope of `rectified`, from its value: 1 where that is above 0. NaN has slope 0, but has already made the loss NaN. */
+/*
+ * The slope of `rectified`, from its value: 1 where that is above 0. NaN has slope 0, but has
+ * already made the loss NaN.
+ */
 INLINE vf slopeOfRectified(vf x) { return (vf)((vu)(x > splat(0.0f)) & splatBits(0x3f800000)); }
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * Node-API bindings of the kernels. The engine in TypeScript checks shapes; this file checks only what would read or write
- * outside the arrays. There is no state outside of an engine, so several threads may load the addon.
+ * Node-API bindings of the kernels. The engine in TypeScript checks shapes; this file checks only
+ * what would read or write outside the arrays. There is no state outside of an engine, so several
+ * threads may load the addon.
  */
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -25,8 +26,8 @@ static const TroupeVariant *const VARIANTS[] = {&troupe_neon};
 #define VARIANT_COUNT (sizeof(VARIANTS) / sizeof(VARIANTS[0]))
 
 /*
- * Arithmetic on subnormal float32 numbers is a hundred times slower, and they add nothing to the results: within a call they are
- * flushed to zero.
+ * Arithmetic on subnormal float32 numbers is a hundred times slower, and they add nothing to the
+ * results: within a call they are flushed to zero.
  */
 #if defined(__x86_64__)
 typedef unsigned int FloatMode;
@@ -85,7 +86,10 @@ static napi_value fail(napi_env env, const char *message) {
   return NULL;
 }
 
-/* Arguments of a call. After the first failure, which is recorded, the others read as zero or null. */
+/*
+ * Arguments of a call. After the first failure, which is recorded, the others read as zero or
+ * null.
+ */
 #define MOST_ARGUMENTS 10
 typedef struct {
   napi_env env;
@@ -152,8 +156,8 @@ static const TroupeVariant *variantAt(Arguments *arguments, int i) {
 }
 
 /*
- * create(variant, Int32Array [cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow], threshold,
- * scale)
+ * create(variant, Int32Array [cell, layers, hidden, vocabulary, embedding, tied, layerNorm,
+ * maxStreams, maxWindow], threshold, scale)
  */
 static TroupeConfig configOf(Arguments *arguments) {
   const int32_t *n = arrayAt(arguments, 1, napi_int32_array, 9);
@@ -261,8 +265,8 @@ static void addDropout(Arguments *arguments, const Engine *engine, TroupeBatch *
 }
 
 /*
- * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout...): the loss, undefined if the gradient is not
- * finite
+ * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout...): the loss, undefined
+ * if the gradient is not finite
  */
 static napi_value gradient(napi_env env, napi_callback_info info) {
   Arguments arguments = argumentsOf(env, info);

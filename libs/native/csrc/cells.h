@@ -1,14 +1,15 @@
 /*
- * The elementwise halves of the recurrent cells, one time step at a time. The engine has its own order of gate columns, so that
- * the columns that the input adds to, and those that the hidden state adds to, are each contiguous:
+ * The elementwise halves of the recurrent cells, one time step at a time. The engine has its own
+ * order of gate columns, so that the columns that the input adds to, and those that the hidden
+ * state adds to, are each contiguous:
  *
  *   lstm             i, f, g, o
  *   gru              n, r, z       the input adds to all; U h to r and z, U (r * h) to n
  *   gru-reset-after  n, r, z, q    the input adds to n, r, z; U h to r, z and q = U_n h + b_hn
  *   rnn              h
  *
- * Forward replaces the gates' pre-activations by the activations; backward replaces those by the gradients of the pre-activations
- * and sums them over the streams.
+ * Forward replaces the gates' pre-activations by the activations; backward replaces those by the
+ * gradients of the pre-activations and sums them over the streams.
  */
 #ifndef TROUPE_CELLS_H
 #define TROUPE_CELLS_H
@@ -37,12 +38,18 @@ static const CellPlan PLANS[] = {
     [RNN_RELU] = {1, 1, 1, 0, {0, -1, -1, -1}, {0, -1, -1, -1}},
 };
 
-/* One time step of a layer; activations [B, H'] or, for gates, [B, blocks * H'], their panels `stride` apart. */
+/*
+ * One time step of a layer; activations [B, H'] or, for gates, [B, blocks * H'], their panels
+ * `stride` apart.
+ */
 typedef struct {
   int rows, panels;
   size_t stride;
   float *gates;
-  /* What the input adds: rows of a table [blocks * H' / PANEL][tableRows][PANEL], one for each stream. */
+  /*
+   * What the input adds: rows of a table [blocks * H' / PANEL][tableRows][PANEL], one for each
+   * stream.
+   */
   const float *table;
   size_t tableRows;
   const int32_t *ids;
@@ -55,7 +62,9 @@ typedef struct {
   float *memory, *squashed;
   /* GRU with the reset gate before the product only: r * h before. */
   float *reset;
-  /* d(loss)/dh, after the step and before it (added to), d(loss)/dC (replaced), d(loss)/d(r * h). */
+  /*
+   * d(loss)/dh, after the step and before it (added to), d(loss)/dC (replaced), d(loss)/d(r * h).
+   */
   const float *dh;
   float *dhBefore, *dMemory;
   const float *dReset;
@@ -68,8 +77,8 @@ INLINE size_t gateSpan(const CellStep *s) { return s->panels * s->stride; }
 INLINE size_t tableSpan(const CellStep *s) { return (size_t)s->panels * s->tableRows * PANEL; }
 
 /*
- * Bodies are inlined. `at` is the offset of a vector in an activation [B, H'], `unit` its column, `in` what the input adds to the
- * first gate.
+ * Bodies are inlined. `at` is the offset of a vector in an activation [B, H'], `unit` its column,
+ * `in` what the input adds to the first gate.
  */
 typedef void ForwardBody(const CellStep *s, size_t at, int unit, const float *in);
 /* Adds the gradients of the pre-activations at `at` to `sums`, one for each gate. */

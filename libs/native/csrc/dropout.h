@@ -1,4 +1,7 @@
-/* The masks of libs/model/src/dropout.ts: Philox4x32-10 (Salmon et al. 2011), LANES counters at a time. */
+/*
+ * The masks of libs/model/src/dropout.ts: Philox4x32-10 (Salmon et al. 2011), LANES counters at a
+ * time.
+ */
 #ifndef TROUPE_DROPOUT_H
 #define TROUPE_DROPOUT_H
 
@@ -8,7 +11,10 @@ typedef struct {
   uint32_t c0[LANES], c1[LANES], c2[LANES], c3[LANES];
 } Counters;
 
-/* The loops over lanes are vectorised; high halves of products come from the widening multiplication. */
+/*
+ * The loops over lanes are vectorised; high halves of products come from the widening
+ * multiplication.
+ */
 static void philox(Counters *c, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; round++) {
     for (int i = 0; i < LANES; i++) {

@@ -1,8 +1,9 @@
 /*
- * Matrix products on panels. An activation X [rows, columns] is stored as [columns / PANEL][rows][PANEL]. In this layout it
- * serves, without a copy, as the left factor of X W and as either factor of X^T Y, and a tile of a result is contiguous.
- * Weights are packed likewise; their rows are the summed dimension. `stride` is always the number of floats from one panel
- * to the next.
+ * Matrix products on panels. An activation X [rows, columns] is stored as [columns /
+ * PANEL][rows][PANEL]. In this layout it serves, without a copy, as the left factor of X W and as
+ * either factor of X^T Y, and a tile of a result is contiguous. Weights are packed likewise; their
+ * rows are the summed dimension. `stride` is always the number of floats from one panel to the
+ * next.
  */
 #ifndef TROUPE_GEMM_H
 #define TROUPE_GEMM_H
@@ -11,7 +12,10 @@
 #include <stddef.h>
 #include "simd.h"
 
-/* Depth summed at a time: all tiles of a block use a panel of the right factor of this depth while it is cached. */
+/*
+ * Depth summed at a time: all tiles of a block use a panel of the right factor of this depth while
+ * it is cached.
+ */
 #define BLOCK_DEPTH 512
 /* Rows of an untransposed left factor that fit the L2 cache at that depth. */
 #define BLOCK_ROWS 112
@@ -25,7 +29,10 @@ typedef struct {
 
 INLINE int least(int a, int b) { return a < b ? a : b; }
 
-/* Goes through memory once: if a variable indexed the accumulators, they would be in memory all the time. */
+/*
+ * Goes through memory once: if a variable indexed the accumulators, they would be in memory all
+ * the time.
+ */
 INLINE void writePart(const int R, vf sum[][VECTORS], float *c, size_t rowLength, int columns, bool accumulate) {
   float values[TILE_ROWS * PANEL];
   UNROLL_ALL
@@ -42,8 +49,9 @@ INLINE void writePart(const int R, vf sum[][VECTORS], float *c, size_t rowLength
 }
 
 /*
- * C [R, columns] (+)= A B over `depth`. Untransposed A: rows are PANEL floats apart, and after PANEL columns the next panel
- * follows. Transposed A: columns are PANEL floats apart. R and `transposed` are constants, so the accumulators are registers.
+ * C [R, columns] (+)= A B over `depth`. Untransposed A: rows are PANEL floats apart, and after
+ * PANEL columns the next panel follows. Transposed A: columns are PANEL floats apart. R and
+ * `transposed` are constants, so the accumulators are registers.
  */
 INLINE void tile(const int R, const bool transposed, Factor a, const float *b, int depth, float *c, size_t rowLength, int columns,
                  bool accumulate) {
@@ -131,7 +139,8 @@ typedef struct {
 } Result;
 
 /*
- * A column of tiles of nearly equal height that covers `rows` rows of C. `apart`: floats from one row of A to the next.
+ * A column of tiles of nearly equal height that covers `rows` rows of C. `apart`: floats from one
+ * row of A to the next.
  */
 INLINE void tileColumn(Tile *const *tiles, int rows, Factor a, size_t apart, const float *b, int depth, float *c,
                        size_t rowLength, int columns, bool accumulate) {

@@ -1,4 +1,7 @@
-/* The gradient of every parameter, truncated at the start of the window; runs after forward and softmaxLoss. */
+/*
+ * The gradient of every parameter, truncated at the start of the window; runs after forward and
+ * softmaxLoss.
+ */
 #ifndef TROUPE_GRADIENTS_H
 #define TROUPE_GRADIENTS_H
 
@@ -48,8 +51,8 @@ static void backThroughTime(const Pass *pass, int k) {
 }
 
 /*
- * dW [gates * H, columns] = dGates^T x over all rows of the window, for the gates [first, end) in the engine's order; `rows` maps
- * them to PyTorch's.
+ * dW [gates * H, columns] = dGates^T x over all rows of the window, for the gates [first, end) in
+ * the engine's order; `rows` maps them to PyTorch's.
  */
 static void weightGradient(const TroupeModel *model, Factor gates, int depth, const int *rows, int first, int end, Factor x,
                            int columns, float *gradient) {
@@ -86,7 +89,10 @@ static void biasGradients(const Pass *pass, int k, float *gradient) {
   }
 }
 
-/* Sums the gradients of layer 0's pre-activations over equal characters: [inputBlocks * H' / PANEL][V][PANEL]. */
+/*
+ * Sums the gradients of layer 0's pre-activations over equal characters: [inputBlocks * H' /
+ * PANEL][V][PANEL].
+ */
 static void sumOverCharacters(const Pass *pass) {
   TroupeModel *model = pass->model;
   const size_t block = (size_t)model->config.vocabulary * PANEL;
@@ -116,7 +122,10 @@ static void oneHotGradients(const Pass *pass, float *gradient) {
   }
 }
 
-/* Gradients of weight_ih_l0 and the embeddings. With tied weights the latter already holds the gradient of the output layer. */
+/*
+ * Gradients of weight_ih_l0 and the embeddings. With tied weights the latter already holds the
+ * gradient of the output layer.
+ */
 static void embeddingGradients(const Pass *pass, float *gradient) {
   const TroupeModel *model = pass->model;
   const Layer *layer = &model->layers[0];

@@ -1,4 +1,7 @@
-/* A model in memory: its parameters packed for the products, and buffers for the activations of a window. */
+/*
+ * A model in memory: its parameters packed for the products, and buffers for the activations of a
+ * window.
+ */
 #ifndef TROUPE_MODEL_H
 #define TROUPE_MODEL_H
 
@@ -6,16 +9,19 @@
 #include "norm.h"
 
 typedef struct {
-  /* D, columns of weight_ih: H, or E in layer 0. 0: the characters enter one-hot and there are no input products. */
+  /*
+   * D, columns of weight_ih: H, or E in layer 0. 0: the characters enter one-hot and there are no
+   * input products.
+   */
   int depth;
   /*
-   * weight_ih [inputBlocks * H, D] and weight_hh, packed for the forward pass (sums over D, H) and backward (over gate
-   * columns).
+   * weight_ih [inputBlocks * H, D] and weight_hh, packed for the forward pass (sums over D, H) and
+   * backward (over gate columns).
    */
   float *inputForward, *inputBackward, *recurrentForward, *recurrentBackward;
   /*
-   * What the input adds besides the products. Layer 0: [inputBlocks * H' / PANEL][V][PANEL]. Others: the bias, a table of
-   * one row.
+   * What the input adds besides the products. Layer 0: [inputBlocks * H' / PANEL][V][PANEL].
+   * Others: the bias, a table of one row.
    */
   float *table;
   /* [H'] */
@@ -23,8 +29,8 @@ typedef struct {
   /* Of the layer's normalisation, [H'] */
   float *normWeight, *normBias;
   /*
-   * Panelled activations: gates [T, B, blocks * H'], h and C [T+1, B, H'], tanh C, r * h, and the layer's output [T, B, H'] if it
-   * is not h but h normalised or dropped out.
+   * Panelled activations: gates [T, B, blocks * H'], h and C [T+1, B, H'], tanh C, r * h, and the
+   * layer's output [T, B, H'] if it is not h but h normalised or dropped out.
    */
   float *gates, *h, *memory, *squashed, *reset, *output;
 } Layer;
@@ -48,7 +54,10 @@ struct TroupeModel {
   float *linearForward, *linearBackward, *outputBias;
   /* Panelled: [T, B, V'], then their gradients. */
   float *logits;
-  /* d(loss)/dh [T+1, B, H'], whose first block is for the state before the window; d(loss)/dC and d(loss)/d(r * h) [B, H']. */
+  /*
+   * d(loss)/dh [T+1, B, H'], whose first block is for the state before the window; d(loss)/dC and
+   * d(loss)/d(r * h) [B, H'].
+   */
   float *dh, *dMemory, *dReset;
   /* [blocks * H']; like the table of layer 0; of a normalisation's weight and bias [2, H']. */
   float *biasGradient, *tableGradient, *normGradient;
@@ -73,8 +82,8 @@ static void *carve(Arena *arena, size_t bytes) {
 static float *carveFloats(Arena *arena, size_t count) { return carve(arena, count * sizeof(float)); }
 
 /*
- * Rows from one panel of activations [T+1, B] to the next. Padded to an odd number of blocks, because panels that are a power of
- * two apart would compete for the same cache lines.
+ * Rows from one panel of activations [T+1, B] to the next. Padded to an odd number of blocks,
+ * because panels that are a power of two apart would compete for the same cache lines.
  */
 INLINE size_t rowsApart(int T, int B) { return (size_t)((T + 1) | 1) * B + 4; }
 
@@ -134,7 +143,10 @@ static Layer layOutLayer(const TroupeModel *model, Arena *arena, int k) {
   };
 }
 
-/* Carves a model from `arena`, which holds the model and its layers too; on the counting pass `model` is the caller's scratch. */
+/*
+ * Carves a model from `arena`, which holds the model and its layers too; on the counting pass
+ * `model` is the caller's scratch.
+ */
 static void layOut(TroupeModel *model, Arena *arena) {
   const TroupeConfig *config = &model->config;
   const size_t H = config->hidden, V = config->vocabulary;

@@ -25,7 +25,10 @@ INLINE size_t width(const TroupeModel *model) { return (size_t)model->hiddenPane
 
 INLINE bool dropsOut(const Pass *pass, int k) { return pass->dropoutStreams && k < pass->model->config.layers - 1; }
 
-/* The output of layer k to the layer above it, or to the output layer: its h after each step, or h normalised or dropped out. */
+/*
+ * The output of layer k to the layer above it, or to the output layer: its h after each step, or h
+ * normalised or dropped out.
+ */
 INLINE Factor outputOf(const Pass *pass, int k) {
   const Layer *layer = &pass->model->layers[k];
   const bool own = pass->model->config.layerNorm || dropsOut(pass, k);
@@ -143,7 +146,10 @@ static void handUp(const Pass *pass, int k) {
   if (dropsOut(pass, k)) dropOut(pass, k, from, layer->output);
 }
 
-/* From inputs [T, B] and the state before the window to logits without their bias, and all that the backward pass needs. */
+/*
+ * From inputs [T, B] and the state before the window to logits without their bias, and all that
+ * the backward pass needs.
+ */
 static void forward(const Pass *pass) {
   TroupeModel *model = pass->model;
   const int H = model->config.hidden, rows = pass->T * pass->B;
@@ -163,7 +169,10 @@ static void forward(const Pass *pass) {
            (Factor){model->linearForward, (size_t)H * PANEL}, (Result){model->logits, pass->stride}, false);
 }
 
-/* Turns one row of logits into the gradient of its loss; returns the negative log-likelihood of the target, nats. */
+/*
+ * Turns one row of logits into the gradient of its loss; returns the negative log-likelihood of
+ * the target, nats.
+ */
 static double softmaxRow(const TroupeModel *model, float *row, size_t stride, int target) {
   const float *bias = model->outputBias;
   vf greatest = splat(FAR_BELOW);
@@ -196,7 +205,10 @@ static double softmaxRow(const TroupeModel *model, float *row, size_t stride, in
   return log(sum) + most - logit;
 }
 
-/* Turns the logits into the gradient of the loss. Returns the summed negative log-likelihood of the targets, nats. */
+/*
+ * Turns the logits into the gradient of the loss. Returns the summed negative log-likelihood of
+ * the targets, nats.
+ */
 static double softmaxLoss(const Pass *pass) {
   TroupeModel *model = pass->model;
   double sum = 0;

@@ -1,6 +1,6 @@
 /*
- * Layer normalisation (Ba, Kiros & Hinton 2016): y = (x - mean) / sqrt(variance + epsilon) * weight + bias over the H units of a
- * row.
+ * Layer normalisation (Ba, Kiros & Hinton 2016): y = (x - mean) / sqrt(variance + epsilon) *
+ * weight + bias over the H units of a row.
  */
 #ifndef TROUPE_NORM_H
 #define TROUPE_NORM_H

@@ -7,7 +7,9 @@
 
 INLINE int panelsOf(int columns) { return (columns + PANEL - 1) / PANEL; }
 
-/* Elements of a cache line of a matrix; they are moved together, so that no line is fetched twice. */
+/*
+ * Elements of a cache line of a matrix; they are moved together, so that no line is fetched twice.
+ */
 #define STRIP 16
 
 /* Packs the transpose of W [rows, depth] as a right factor [rows / PANEL][depth][PANEL]. */

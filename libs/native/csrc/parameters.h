@@ -5,8 +5,9 @@
 #include "model.h"
 
 /*
- * Packs weight [gates * H, depth], gates in PyTorch's order, into `forward` [blocks * H' / PANEL][depth][PANEL] and `backward`
- * [D' / PANEL][blocks * H'][PANEL], gates in the engine's order: those of `rows` from `first` to `end`.
+ * Packs weight [gates * H, depth], gates in PyTorch's order, into `forward` [blocks * H' /
+ * PANEL][depth][PANEL] and `backward` [D' / PANEL][blocks * H'][PANEL], gates in the engine's
+ * order: those of `rows` from `first` to `end`.
  */
 static void packGates(const TroupeModel *model, const int *rows, int first, int end, const float *weight, int depth,
                       float *forward, float *backward) {

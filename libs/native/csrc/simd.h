@@ -1,6 +1,7 @@
 /*
- * Vectors of float32 for the instruction set that the including file targets. LANES floats make a vector, VECTORS vectors
- * a panel of PANEL columns; TILE_ROWS x PANEL is the largest tile of a product that stays in registers.
+ * Vectors of float32 for the instruction set that the including file targets. LANES floats make a
+ * vector, VECTORS vectors a panel of PANEL columns; TILE_ROWS x PANEL is the largest tile of a
+ * product that stays in registers.
  */
 #ifndef TROUPE_SIMD_H
 #define TROUPE_SIMD_H
@@ -8,8 +9,8 @@
 #include <stdint.h>
 
 /*
- * UNROLL_ALL: loops over the rows and vectors of a tile, so that each vector is a register. UNROLL_TWICE: the summed
- * dimension.
+ * UNROLL_ALL: loops over the rows and vectors of a tile, so that each vector is a register.
+ * UNROLL_TWICE: the summed dimension.
  */
 #if defined(__clang__)
 #define UNROLL_ALL _Pragma("clang loop unroll(full)")
@@ -74,8 +75,8 @@ INLINE vf splat(float value) { return value - (vf){0}; }
 INLINE vu splatBits(uint32_t value) { return value - (vu){0}; }
 
 /*
- * sum [VECTORS] += factor * y [VECTORS]. One block of assembly on x86, because compilers move the broadcasts of a whole
- * tile to the front and then run out of registers.
+ * sum [VECTORS] += factor * y [VECTORS]. One block of assembly on x86, because compilers move the
+ * broadcasts of a whole tile to the front and then run out of registers.
  */
 INLINE void addRow(vf *sum, const float *factor, const vf *y) {
 #if defined(__x86_64__)

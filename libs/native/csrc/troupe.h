@@ -1,6 +1,7 @@
 /*
- * The addon's interface to the kernels: each instruction set provides one TroupeVariant. B streams, T time steps, V vocabulary
- * size, E embedding size, H hidden units, L layers, S state vectors per layer, G = gates * H, P parameters.
+ * The addon's interface to the kernels: each instruction set provides one TroupeVariant. B
+ * streams, T time steps, V vocabulary size, E embedding size, H hidden units, L layers, S state
+ * vectors per layer, G = gates * H, P parameters.
  */
 #ifndef TROUPE_H
 #define TROUPE_H
@@ -50,13 +51,19 @@ typedef struct {
   bool (*supported)(void);
   /* Bytes that `place` needs. */
   size_t (*bytes)(const TroupeConfig *config);
-  /* Lays a model out in `memory`, which must be zero and aligned to TROUPE_ALIGNMENT; the caller owns it. Parameters are zero. */
+  /*
+   * Lays a model out in `memory`, which must be zero and aligned to TROUPE_ALIGNMENT; the caller
+   * owns it. Parameters are zero.
+   */
   TroupeModel *(*place)(const TroupeConfig *config, void *memory);
   TroupeSizes (*sizes)(const TroupeModel *model);
   void (*setParameters)(TroupeModel *model, const float *parameters);
   /* Returns the sum of negative log-likelihood, nats; writes end states [B, L, S, H]. */
   double (*evaluate)(TroupeModel *model, const TroupeBatch *batch, float *endStates);
-  /* Like evaluate; if the loss is finite, also writes the gradient [P]. `finite` says whether both are finite. */
+  /*
+   * Like evaluate; if the loss is finite, also writes the gradient [P]. `finite` says whether both
+   * are finite.
+   */
   double (*gradient)(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient, bool *finite);
   /* Tokens [B]; states [B, L, S, H] are overwritten; logits [B, V]. */
   void (*step)(TroupeModel *model, int streams, const uint16_t *tokens, float *states, float *logits);

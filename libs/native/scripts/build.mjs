@@ -1,6 +1,7 @@
-// Compiles the native engine: csrc/ to dist/troupe.node, once for each instruction set of the CPU's family. The engine is
-// optional, so a missing or failing compiler is no error: the exit code is 0 and the addon stays absent.
-// --verbose (or TROUPE_DEBUG) reports what was done, or why nothing was.
+// Compiles the native engine: csrc/ to dist/troupe.node, once for each instruction set of the
+// CPU's family. The engine is optional, so a missing or failing compiler is no error: the exit
+// code is 0 and the addon stays absent. --verbose (or TROUPE_DEBUG) reports what was done, or why
+// nothing was.
 import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -99,7 +100,10 @@ function readStamp() {
   return readFileSync(stampFile, 'utf8').split('\n');
 }
 
-/** Addon and stamp are each renamed into place as a whole; without the right stamp the next build compiles again. */
+/**
+ * Addon and stamp are each renamed into place as a whole; without the right stamp the next build
+ * compiles again.
+ */
 async function build() {
   const sets = INSTRUCTION_SETS[process.arch];
   const link = LINK[process.platform];

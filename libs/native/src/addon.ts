@@ -3,13 +3,16 @@ import { createRequire } from 'node:module';
 /** An engine in the addon's memory. */
 export type Handle = object & { readonly __handle: never };
 
-/** The exports of csrc/addon.c. The caller checks shapes; the addon throws if they would reach memory outside the arrays. */
+/**
+ * The exports of csrc/addon.c. The caller checks shapes; the addon throws if they would reach
+ * memory outside the arrays.
+ */
 export interface Addon {
   /** Instruction sets that this CPU supports, best first. */
   variants(): string[];
   /**
-   * `sizes`: cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow. If the host lacks the memory,
-   * returns the number of bytes needed instead of an engine.
+   * `sizes`: cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow.
+   * If the host lacks the memory, returns the number of bytes needed instead of an engine.
    */
   create(variant: string, sizes: Int32Array, dropoutThreshold: number, dropoutScale: number): Handle | number;
   setParameters(engine: Handle, parameters: Float32Array): void;
@@ -22,7 +25,10 @@ export interface Addon {
     states: Float32Array,
     endStates: Float32Array,
   ): number;
-  /** Returns the loss, or undefined if the gradient is not finite; writes `endStates` and, if the loss is finite, `gradient`. */
+  /**
+   * Returns the loss, or undefined if the gradient is not finite; writes `endStates` and, if the
+   * loss is finite, `gradient`.
+   */
   gradient(
     engine: Handle,
     streams: number,
@@ -50,7 +56,9 @@ const COMPILE = 'install a C compiler (apt install gcc, xcode-select --install),
 /** Valid from src and from dist. */
 const PATH = '../dist/troupe.node';
 
-/** Node caches loaded addons, so later calls cost little; an addon built in the meantime is found. */
+/**
+ * Node caches loaded addons, so later calls cost little; an addon built in the meantime is found.
+ */
 export function loadAddon(path = PATH): Addon | Absence {
   let addon: Addon;
   try {

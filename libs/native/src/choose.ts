@@ -5,7 +5,10 @@ import { openEngine } from './engine.js';
 const TURNS = 5;
 const SMALL = { streams: 32, hidden: 512 };
 
-/** The variant that computes gradients of models like `config` fastest here: wider registers can lower the CPU's clock rate. */
+/**
+ * The variant that computes gradients of models like `config` fastest here: wider registers can
+ * lower the CPU's clock rate.
+ */
 export async function fastestVariant(addon: Addon, config: ModelConfig, limits: EngineLimits, now: Clock): Promise<string> {
   const variants = addon.variants();
   if (variants.length === 1) return variants[0];

@@ -109,7 +109,10 @@ class NativeEngine implements Engine {
   }
 }
 
-/** Reuses `array` if its length is right. It is 0 after the caller has transferred the buffer to another thread. */
+/**
+ * Reuses `array` if its length is right. It is 0 after the caller has transferred the buffer to
+ * another thread.
+ */
 function sized(array: Float32Array<ArrayBuffer>, length: number): Float32Array<ArrayBuffer> {
   return array.length === length ? array : new Float32Array(length);
 }

@@ -7,8 +7,8 @@ export interface NativeEngineOptions {
   /** One of nativeVariants(). If given, nothing is measured. */
   readonly variant?: string;
   /**
-   * A clock in milliseconds (performance.now). If given, a trial of about 0.05 s picks the fastest variant; else the best
-   * guess.
+   * A clock in milliseconds (performance.now). If given, a trial of about 0.05 s picks the fastest
+   * variant; else the best guess.
    */
   readonly now?: Clock;
 }
@@ -16,22 +16,29 @@ export interface NativeEngineOptions {
 export type NativeStatus =
   { readonly present: true; readonly variants: readonly string[] } | ({ readonly present: false } & Absence);
 
-/** Whether this host has the native engine. Building Troupe compiles it if there is a C compiler. */
+/**
+ * Whether this host has the native engine. Building Troupe compiles it if there is a C compiler.
+ */
 export function nativeStatus(): NativeStatus {
   const addon = loadAddon();
   return 'reason' in addon ? { present: false, ...addon } : { present: true, variants: addon.variants() };
 }
 
-/** Instruction sets that this host can use, best guess first: "avx512", "avx2", "neon". Empty if the engine is absent. */
+/**
+ * Instruction sets that this host can use, best guess first: "avx512", "avx2", "neon". Empty if
+ * the engine is absent.
+ */
 export function nativeVariants(): string[] {
   const addon = loadAddon();
   return 'reason' in addon ? [] : addon.variants();
 }
 
 /**
- * Computes synchronously in C with vector instructions, on the calling thread. All memory except that of the results is allocated
- * here, for limits.maxStreams x limits.maxWindow characters, and freed by dispose(). Parameters are zero until set.
- * @throws EngineError `absent` (not compiled), `unsupported` (unknown variant), `out_of_memory`, `bad_shape`.
+ * Computes synchronously in C with vector instructions, on the calling thread. All memory except
+ * that of the results is allocated here, for limits.maxStreams x limits.maxWindow characters, and
+ * freed by dispose(). Parameters are zero until set.
+ * @throws EngineError `absent` (not compiled), `unsupported` (unknown variant), `out_of_memory`,
+ * `bad_shape`.
  */
 export async function createNativeEngine(
   config: ModelConfig,

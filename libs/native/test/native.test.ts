@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { CELLS, createLayout, stateSize, type Batch, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- a test suite is no entry point of its library
+// eslint-disable-next-line @nx/enforce-module-boundaries -- a shared test suite
 import {
   engineConformance,
   problem,
@@ -131,7 +131,10 @@ function cut(batch: Batch, size: number, from: number, to: number): Batch {
 function choiceTests(): void {
   const config = { cell: 'lstm', layers: 1, hidden: 8, vocabulary: 5 } as const;
   const limits = { maxStreams: 2, maxWindow: 2 };
-  /** A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others 10. */
+  /**
+   * A clock that each candidate's turn reads twice; the candidate `fast` takes 6 ms, the others
+   * 10.
+   */
   const clock = (fast: number) => {
     let reads = 0;
     let time = 0;

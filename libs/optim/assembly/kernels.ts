@@ -1,8 +1,9 @@
 /**
- * Flat-vector kernels in 128-bit SIMD. They use no relaxed instructions, so every lane follows IEEE 754 exactly and every
- * host computes the same bits. src/scalar-kernels.ts does the same arithmetic in TypeScript; tests compare the two.
- * Arguments are byte addresses in the imported memory; n counts elements. A tail shorter than a vector runs the same vector
- * code, one lane at a time.
+ * Flat-vector kernels in 128-bit SIMD. They use no relaxed instructions, so every lane follows
+ * IEEE 754 exactly and every host computes the same bits. src/scalar-kernels.ts does the same
+ * arithmetic in TypeScript; tests compare the two. Arguments are byte addresses in the imported
+ * memory; n counts elements. A tail shorter than a vector runs the same vector code, one lane at a
+ * time.
  */
 
 /** Converts magnitudes below `TOO_LARGE` to halves without sign. */
@@ -29,7 +30,10 @@ function toHalf(x: v128): v128 {
   return v128.bitselect(i32x4.splat(0x7e00), half, i32x4.gt_s(magnitude, i32x4.splat(0x7f800000)));
 }
 
-/** Converts eight floats to halves. A value too large for a half is rare, so that case takes a slower path. */
+/**
+ * Converts eight floats to halves. A value too large for a half is rare, so that case takes a
+ * slower path.
+ */
 // @ts-ignore: decorator
 @inline
 function toHalves(low: v128, high: v128): v128 {
@@ -55,7 +59,10 @@ function fromHalf(half: v128): v128 {
   return v128.or(value, sign);
 }
 
-/** Converts the lower four of eight finite halves; fromHalf without the case of infinities and NaNs. */
+/**
+ * Converts the lower four of eight finite halves; fromHalf without the case of infinities and
+ * NaNs.
+ */
 // @ts-ignore: decorator
 @inline
 function finiteLow(halves: v128): v128 {
@@ -163,7 +170,10 @@ export function storeFloat(sum: usize, source: usize, n: i32): void {
   for (; i < n; i++) store<f64>(sum + ((<usize>i) << 3), 0.0 + <f64>load<f32>(source + ((<usize>i) << 2)));
 }
 
-/** Bits of the largest |x|. As integers they are ordered like the floats, with infinity and then NaN above all others. */
+/**
+ * Bits of the largest |x|. As integers they are ordered like the floats, with infinity and then
+ * NaN above all others.
+ */
 export function maxMagnitude(source: usize, n: i32): i32 {
   const mask = i32x4.splat(0x7fffffff);
   let most = i32x4.splat(0);
@@ -187,7 +197,10 @@ export function maxMagnitudeHalf(source: usize, n: i32): i32 {
   return max(result, max(i32x4.extract_lane(wide, 2), i32x4.extract_lane(wide, 3)));
 }
 
-/** Adds x^2 of element i to partial sum i mod 4 of `squares`. Returns the largest |x|. All x are finite. */
+/**
+ * Adds x^2 of element i to partial sum i mod 4 of `squares`. Returns the largest |x|. All x are
+ * finite.
+ */
 export function measure(source: usize, n: i32, squares: usize): f64 {
   let low = v128.load(squares);
   let high = v128.load(squares, 16);
@@ -251,7 +264,10 @@ function digestFour(state: v128, words: v128): v128 {
   return i32x4.mul(v128.or(i32x4.shl(sum, 13), i32x4.shr_u(sum, 19)), i32x4.splat(0x9e3779b1));
 }
 
-/** Absorbs word i into lane i mod 16 of `state`, sixteen 32-bit lanes with the step of xxHash32 (Collet). */
+/**
+ * Absorbs word i into lane i mod 16 of `state`, sixteen 32-bit lanes with the step of xxHash32
+ * (Collet).
+ */
 export function digestWords(state: usize, source: usize, n: i32): void {
   let a = v128.load(state);
   let b = v128.load(state, 16);
@@ -396,7 +412,10 @@ function adamOne(
   v128.store32_lane(p, f32x4.sub(f32x4.mul(x, shrink), f32x4.mul(stepSize, f32x4.div(m, denominator))), 0);
 }
 
-/** `c`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon. */
+/**
+ * `c`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale,
+ * epsilon.
+ */
 export function adamStep(p: usize, first: usize, second: usize, update: usize, n: i32, c: usize): void {
   const k1 = v128.load32_splat(c);
   const t1 = v128.load32_splat(c, 4);

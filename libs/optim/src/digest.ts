@@ -4,8 +4,8 @@ export function beginDigest(lanes: Uint32Array): void {
 }
 
 /**
- * 16 hex digits from the lanes after the last of `length` words. Every step is a bijection of each lane, so one changed
- * word always changes both halves of the digest.
+ * 16 hex digits from the lanes after the last of `length` words. Every step is a bijection of each
+ * lane, so one changed word always changes both halves of the digest.
  */
 export function foldDigest(lanes: Uint32Array, length: number): string {
   let low = mix(0x9747b28c ^ length);
@@ -29,8 +29,8 @@ function mix(word: number): number {
 const LANES = 16;
 
 /**
- * Computes the digest of a vector that becomes ready in pieces of any length: words that do not fill the lanes wait for the next
- * piece.
+ * Computes the digest of a vector that becomes ready in pieces of any length: words that do not
+ * fill the lanes wait for the next piece.
  */
 export class DigestFollower {
   /** Steps the lanes over n words from word `from` on, a multiple of 16. */

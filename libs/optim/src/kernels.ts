@@ -1,8 +1,9 @@
 import kernelsBase64 from './generated/kernels.js';
 
 /**
- * The kernels under VectorMemory. Addresses are byte offsets into one memory, n counts elements. Two implementations give the
- * same bits: WebAssembly SIMD (assembly/kernels.ts) and the scalar fallback in TypeScript (scalar-kernels.ts).
+ * The kernels under VectorMemory. Addresses are byte offsets into one memory, n counts elements.
+ * Two implementations give the same bits: WebAssembly SIMD (assembly/kernels.ts) and the scalar
+ * fallback in TypeScript (scalar-kernels.ts).
  */
 export interface Kernels {
   encodeHalf(source: number, n: number, scale: number, target: number): void;
@@ -28,7 +29,10 @@ export interface Kernels {
     momentum: number,
     decay: number,
   ): void;
-  /** `coefficients`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize, rootScale, epsilon. */
+  /**
+   * `coefficients`: address of float32 keep1, take1, keep2, take2, penalty, shrink, stepSize,
+   * rootScale, epsilon.
+   */
   adamStep(p: number, first: number, second: number, update: number, n: number, coefficients: number): void;
   adamStepHalf(p: number, first: number, second: number, update: number, n: number, scale: number, coefficients: number): void;
 }

@@ -1,12 +1,16 @@
 import { OptimError } from './errors.js';
 
 /**
- * Elements per block. Vectors from another memory are staged block by block, and kernels that run over the same values one after
- * the other do so block by block: 64 KiB of float32 stay in the L2 cache. Smaller blocks cost more calls.
+ * Elements per block. Vectors from another memory are staged block by block, and kernels that run
+ * over the same values one after the other do so block by block: 64 KiB of float32 stay in the L2
+ * cache. Smaller blocks cost more calls.
  */
 const BLOCK = 16_384;
 const SLOT_BYTES = BLOCK * 4;
-/** The first KiB stays unused; then come a slot for staged reads, a slot for staged writes, and room for small states. */
+/**
+ * The first KiB stays unused; then come a slot for staged reads, a slot for staged writes, and
+ * room for small states.
+ */
 const READ_SLOT = 1024;
 const WRITE_SLOT = READ_SLOT + SLOT_BYTES;
 const STATES = WRITE_SLOT + SLOT_BYTES;
@@ -23,7 +27,10 @@ export type Vector = Float32Array | Uint16Array;
 
 export const pad = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
-/** Layout of one vector memory: allocates resident vectors, and stages other vectors in and out block by block. */
+/**
+ * Layout of one vector memory: allocates resident vectors, and stages other vectors in and out
+ * block by block.
+ */
 export class MemoryMap {
   readonly buffer: ArrayBuffer;
   readonly #bytes: Uint8Array;
@@ -58,7 +65,10 @@ export class MemoryMap {
     );
   }
 
-  /** Address of source[from, from + n): its own if it is resident, else that of a copy in the read slot. */
+  /**
+   * Address of source[from, from + n): its own if it is resident, else that of a copy in the read
+   * slot.
+   */
   stage(source: Vector, from: number, n: number): number {
     const offset = source.byteOffset + from * source.BYTES_PER_ELEMENT;
     if (source.buffer === this.buffer) return offset;
@@ -72,7 +82,10 @@ export class MemoryMap {
     this.#bytes.set(new Uint8Array(source.buffer, source.byteOffset + from * size, n * size), address);
   }
 
-  /** Where to write target[from ...): its own address if it is resident, else the write slot, from which `unstage` copies it. */
+  /**
+   * Where to write target[from ...): its own address if it is resident, else the write slot, from
+   * which `unstage` copies it.
+   */
   target(target: Vector, from: number): number {
     return target.buffer === this.buffer ? target.byteOffset + from * target.BYTES_PER_ELEMENT : WRITE_SLOT;
   }

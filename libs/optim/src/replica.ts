@@ -4,25 +4,34 @@ import type { KernelKind } from './kernels.js';
 import { codedLength, createVectorMemory, vectorMemoryBytes, type CodedVector, type VectorMemory } from './vector-memory.js';
 
 /**
- * The model's parameters on one machine and the optimizer that updates them. Replicas that took the same steps hold the
- * same bits on all hosts: element arithmetic is float32 in the order given at VectorMemory.sgdStep and adamStep, scalars
- * are float64 running products.
+ * The model's parameters on one machine and the optimizer that updates them. Replicas that took
+ * the same steps hold the same bits on all hosts: element arithmetic is float32 in the order given
+ * at VectorMemory.sgdStep and adamStep, scalars are float64 running products.
  */
 export interface Replica {
-  /** [P], valid for the replica's life. Read it; write through setParameters, importState or restore. */
+  /**
+   * [P], valid for the replica's life. Read it; write through setParameters, importState or
+   * restore.
+   */
   readonly parameters: Float32Array;
   /**
-   * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step itself reads them.
+   * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step
+   * itself reads them.
    *
    * - SGD: v = momentum * v + (g + weightDecay * p), p -= rate * v
-   * - Adam: m, v as in Kingma & Ba 2015 algorithm 1, in PyTorch's form
-   *   p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon). `adam` adds weightDecay * p to g; `adamw`
-   *   multiplies p by 1 - rate * weightDecay first (Loshchilov & Hutter 2019, algorithm 2).
+   * - Adam: m, v as in Kingma & Ba 2015, algorithm 1, and PyTorch's form of the step:
+   *   p -= (rate / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+   * - `adam` adds weightDecay * p to g; `adamw` multiplies p by 1 - rate * weightDecay first
+   *   (Loshchilov & Hutter 2019, algorithm 2)
    *
-   * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then unchanged
+   * @throws OptimError `bad_length`, or `not_finite` (update or rate); the replica is then
+   * unchanged
    */
   step(update: CodedVector, learningRate: number): void;
-  /** 16 hex digits over the parameters' bits; equal replicas have equal digests. Free after a step, which computes it. */
+  /**
+   * 16 hex digits over the parameters' bits; equal replicas have equal digests. Free after a step,
+   * which computes it.
+   */
   digest(): string;
   /** Copies [P] in; the optimizer's state is unchanged. @throws OptimError `bad_length` */
   setParameters(parameters: Float32Array): void;
@@ -87,7 +96,9 @@ class FlatReplica implements Replica {
   readonly #memory: VectorMemory;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
-  /** Halves of an update are copied here and checked before the first of them changes a parameter. */
+  /**
+   * Halves of an update are copied here and checked before the first of them changes a parameter.
+   */
   readonly #incoming: Uint16Array;
   /** Digest of the current parameters; undefined if it must be computed again. */
   #digest: string | undefined;
@@ -204,7 +215,10 @@ class FlatReplica implements Replica {
     });
   }
 
-  /** The update in a place where the step can read it, or undefined if one of its values is not finite. */
+  /**
+   * The update in a place where the step can read it, or undefined if one of its values is not
+   * finite.
+   */
   #takeIn(update: CodedVector): CodedVector | undefined {
     if (update instanceof Float32Array) return this.#memory.isFinite(update) ? update : undefined;
     let from = 0;

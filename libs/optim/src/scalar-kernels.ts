@@ -2,7 +2,10 @@ import type { Kernels } from './kernels.js';
 
 const { fround, imul } = Math;
 
-/** The kernels in plain TypeScript: the reference that tests compare the WebAssembly ones with, and the fallback without SIMD. */
+/**
+ * The kernels in plain TypeScript: the reference that tests compare the WebAssembly ones with, and
+ * the fallback without SIMD.
+ */
 export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   const f32 = new Float32Array(buffer);
   const f64 = new Float64Array(buffer);

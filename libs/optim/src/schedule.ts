@@ -1,8 +1,8 @@
 import type { ScheduleConfig } from './config.js';
 
 /**
- * Learning rate of `round` (from 0) in a run of `rounds`. Only the coordinator calls it and sends the value with each round,
- * because Math.cos and ** may differ in the last bit between hosts.
+ * Learning rate of `round` (from 0) in a run of `rounds`. Only the coordinator calls it and sends
+ * the value with each round, because Math.cos and ** may differ in the last bit between hosts.
  */
 export function learningRateAt(schedule: ScheduleConfig, peak: number, round: number, rounds: number): number {
   switch (schedule.kind) {
@@ -22,7 +22,10 @@ export function learningRateAt(schedule: ScheduleConfig, peak: number, round: nu
   }
 }
 
-/** Factor that reduces a gradient of global L2 norm `norm` to `clip`; 1 if the norm is below that, or if clip is 0. */
+/**
+ * Factor that reduces a gradient of global L2 norm `norm` to `clip`; 1 if the norm is below that,
+ * or if clip is 0.
+ */
 export function clipScale(norm: number, clip: number): number {
   return clip > 0 && norm > clip ? clip / norm : 1;
 }

@@ -7,7 +7,9 @@ import { createScalarKernels, floatOfHalf } from './scalar-kernels.js';
 const PAGE_BYTES = 65_536;
 const MAX_PAGES = 65_536;
 
-/** Part of a vector in half precision: its values are float32(values) * scale, rounded to float32. */
+/**
+ * Part of a vector in half precision: its values are float32(values) * scale, rounded to float32.
+ */
 export interface ScaledHalves {
   readonly values: Uint16Array;
   /** float32. */
@@ -26,10 +28,11 @@ export interface SumMeasures {
 }
 
 /**
- * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside it; the memory never
- * grows, so these views stay valid. Arguments of kernels may lie in any memory unless they must be *resident* (allocated
- * here): others are staged, at about the cost of a copy. Scales are float32. Results have the same bits on every host.
- * Halves that are added or used in a step must be finite: `load` tells.
+ * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside
+ * it; the memory never grows, so these views stay valid. Arguments of kernels may lie in any
+ * memory unless they must be *resident* (allocated here): others are staged, at about the cost of
+ * a copy. Scales are float32. Results have the same bits on every host. Halves that are added or
+ * used in a step must be finite: `load` tells.
  */
 export interface VectorMemory {
   readonly kind: KernelKind;
@@ -37,7 +40,10 @@ export interface VectorMemory {
   allocateFloat32(length: number): Float32Array;
   allocateFloat64(length: number): Float64Array;
   allocateUint16(length: number): Uint16Array;
-  /** target = half(source * scale), to nearest even; values too large become infinity, NaN becomes 0x7e00. */
+  /**
+   * target = half(source * scale), to nearest even; values too large become infinity, NaN becomes
+   * 0x7e00.
+   */
   encodeHalf(source: Float32Array, scale: number, target: Uint16Array): void;
   /** target = float32(source) * scale. */
   decodeHalf(source: Uint16Array, scale: number, target: Float32Array): void;
@@ -46,21 +52,36 @@ export interface VectorMemory {
   /** Largest |x|; Infinity or NaN if the vector contains one. 0 for an empty vector. */
   maxMagnitude(source: Vector): number;
   isFinite(source: Vector): boolean;
-  /** sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is resident. */
+  /**
+   * sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is
+   * resident.
+   */
   add(sum: Float64Array, addend: CodedVector, fresh: boolean): void;
-  /** Like `add`, for the last addend of a finite sum; measures the sum block by block while adding. */
+  /**
+   * Like `add`, for the last addend of a finite sum; measures the sum block by block while adding.
+   */
   addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures;
   /** target = float32(source * factor), rounded once. `source` is resident. */
   scaleToFloat(source: Float64Array, factor: number, target: Float32Array): void;
-  /** target = half(float32(source * factor) * scale): scaleToFloat and encodeHalf in one pass. `source` is resident. */
+  /**
+   * target = half(float32(source * factor) * scale): scaleToFloat and encodeHalf in one pass.
+   * `source` is resident.
+   */
   scaleToHalf(source: Float64Array, factor: number, scale: number, target: Uint16Array): void;
-  /** A hash of 64 bits over the vector's bits and length, as 16 hex digits. Detects differing replicas, not forgery. */
+  /**
+   * A hash of 64 bits over the vector's bits and length, as 16 hex digits. Detects differing
+   * replicas, not forgery.
+   */
   digest(source: Float32Array): string;
-  /** v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. @returns the digest of `p` */
+  /**
+   * v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. @returns
+   * the digest of `p`
+   */
   sgdStep(p: Float32Array, velocity: Float32Array, update: CodedVector, c: SgdCoefficients): string;
   /**
-   * g = update + penalty * p; m = keep1 * m + take1 * g; v = keep2 * v + take2 * (g * g);
-   * p = p * shrink - stepSize * (m / (sqrt(v) * rootScale + epsilon)). `p`, `m`, `v` are resident. @returns the digest of `p`
+   * g = update + penalty * p; m = keep1 * m + take1 * g; v = keep2 * v + take2 * (g * g); p = p *
+   * shrink - stepSize * (m / (sqrt(v) * rootScale + epsilon)). `p`, `m`, `v` are resident.
+   * @returns the digest of `p`
    */
   adamStep(p: Float32Array, m: Float32Array, v: Float32Array, update: CodedVector, c: AdamCoefficients): string;
 }
@@ -102,8 +123,8 @@ export function vectorMemoryBytes(vectors: {
 }
 
 /**
- * A memory with room for `bytes` (see vectorMemoryBytes) of vectors. `kind` is for tests; the default is WebAssembly if the host
- * has SIMD, else TypeScript.
+ * A memory with room for `bytes` (see vectorMemoryBytes) of vectors. `kind` is for tests; the
+ * default is WebAssembly if the host has SIMD, else TypeScript.
  * @throws OptimError `out_of_memory`
  */
 export function createVectorMemory(bytes: number, kind: KernelKind = wasmSupported() ? 'wasm' : 'typescript'): VectorMemory {
@@ -272,7 +293,10 @@ class KernelMemory implements VectorMemory {
     });
   }
 
-  /** `run` updates n parameters from byte offset `at` on; the digest is computed while they are in the cache. */
+  /**
+   * `run` updates n parameters from byte offset `at` on; the digest is computed while they are in
+   * the cache.
+   */
   #step(
     p: Float32Array,
     update: CodedVector,
@@ -317,7 +341,9 @@ function partsOf(vector: CodedVector): readonly Part[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 
-/** The bits of magnitudes are ordered like integers, with infinity and then NaN above all others. */
+/**
+ * The bits of magnitudes are ordered like integers, with infinity and then NaN above all others.
+ */
 function magnitudeOfBits(kind: Vector, bits: number): number {
   return kind instanceof Uint16Array ? floatOfHalf(bits) : new Float32Array(Uint32Array.of(bits).buffer)[0];
 }

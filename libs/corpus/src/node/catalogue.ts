@@ -8,7 +8,10 @@ export interface CorpusEntry {
   readonly url?: string;
   /** Size of the file in bytes, if it is known beforehand. */
   readonly bytes?: number;
-  /** SHA-256 of the file. Absent: the publisher revises the file now and then, and the user accepts its digest once. */
+  /**
+   * SHA-256 of the file. Absent: the publisher revises the file now and then, and the user accepts
+   * its digest once.
+   */
   readonly sha256?: string;
   /** Other names that the file may have in a corpus folder, besides `<name>.txt`. */
   readonly fileNames: readonly string[];

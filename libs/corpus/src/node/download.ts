@@ -24,7 +24,8 @@ const LEFTOVER_MS = 60 * 60 * 1000;
 
 /**
  * Streams `url` into a temporary file `.NAME.UUID.part` in `folder`, which is created if missing.
- * @throws CorpusError `unreachable`, `too_large`, `aborted`, `cannot_write`; the temporary file is then removed
+ * @throws CorpusError `unreachable`, `too_large`, `aborted`, `cannot_write`; the temporary file is
+ * then removed
  */
 export async function download(
   source: { readonly name: string; readonly url: string; readonly bytes?: number },
@@ -88,7 +89,10 @@ async function receive(
   }
 }
 
-/** Distinguishes a broken connection (an error of the iteration) from a full disk (an error of the loop's body). */
+/**
+ * Distinguishes a broken connection (an error of the iteration) from a full disk (an error of the
+ * loop's body).
+ */
 async function* chunksOf(
   body: ReadableStream<Uint8Array>,
   wrap: (cause: unknown) => CorpusError,
@@ -101,7 +105,8 @@ async function* chunksOf(
       yield value;
     }
   } finally {
-    // Does nothing if the stream has ended or failed; stops the transfer if the loop was left early.
+    // Does nothing if the stream has ended or failed; stops the transfer if the loop was left
+    // early.
     await reader.cancel().catch(() => undefined);
   }
 }

@@ -19,7 +19,10 @@ export interface Corpus {
     /** `folder` = found in corpusDir, `file` = a path was given. */
     readonly kind: 'embedded' | 'folder' | 'cache' | 'download' | 'file';
     readonly path: string;
-    /** SHA-256 of the file; differs from that of the text if a byte order mark, CRLF or a header was removed. */
+    /**
+     * SHA-256 of the file; differs from that of the text if a byte order mark, CRLF or a header
+     * was removed.
+     */
     readonly sha256: string;
   };
 }
@@ -29,7 +32,10 @@ export interface LoadOptions {
   readonly corpusDir?: string | undefined;
   /** Default: defaultCacheDir(). */
   readonly cacheDir?: string | undefined;
-  /** SHA-256 of the file, 64 hex digits; accepts a download whose digest the catalogue does not pin. */
+  /**
+   * SHA-256 of the file, 64 hex digits; accepts a download whose digest the catalogue does not
+   * pin.
+   */
   readonly sha256?: string | undefined;
   /** Called as bytes of a download arrive; `total` if known. */
   readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined;
@@ -57,9 +63,10 @@ export function defaultCacheDir(environment: Readonly<Record<string, string | un
 }
 
 /**
- * The text of a named corpus or of a UTF-8 file. A name in the catalogue takes precedence over a file of that name (write
- * `./sonnets` for the file). Named corpora come from `corpusDir`, else the cache, else the network, and are used only if their
- * SHA-256 is right. In every text a byte order mark is dropped and CRLF becomes LF.
+ * The text of a named corpus or of a UTF-8 file. A name in the catalogue takes precedence over a
+ * file of that name (write `./sonnets` for the file). Named corpora come from `corpusDir`, else
+ * the cache, else the network, and are used only if their SHA-256 is right. In every text a byte
+ * order mark is dropped and CRLF becomes LF.
  * @throws CorpusError
  */
 export async function loadCorpus(nameOrPath: string, options: LoadOptions = {}): Promise<Corpus> {
@@ -147,7 +154,10 @@ async function findInCache(
   return adopt(entry, part, path, expected);
 }
 
-/** A finished download becomes the cached file if its digest is right and it can be read as this corpus. */
+/**
+ * A finished download becomes the cached file if its digest is right and it can be read as this
+ * corpus.
+ */
 async function adopt(
   entry: CorpusEntry & { readonly url: string },
   part: Download,

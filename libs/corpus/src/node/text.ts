@@ -2,7 +2,8 @@ import { isUtf8 } from 'node:buffer';
 import { CorpusError } from '../errors.js';
 
 /**
- * Text of a UTF-8 file: a byte order mark is dropped and CRLF becomes LF, so that one text edited on two systems is one corpus.
+ * Text of a UTF-8 file: a byte order mark is dropped and CRLF becomes LF, so that one text edited
+ * on two systems is one corpus.
  * @throws CorpusError `empty`, `binary`, `not_utf8`
  */
 export function textFromBytes(bytes: Uint8Array, path: string): string {
@@ -36,7 +37,10 @@ function empty(path: string): CorpusError {
   return new CorpusError('empty', `${path} contains no text`, 'Give a text file of about 100,000 characters or more.');
 }
 
-/** Offset of the first byte of the first ill-formed sequence (Unicode 15, table 3-7); bytes.length if there is none. */
+/**
+ * Offset of the first byte of the first ill-formed sequence (Unicode 15, table 3-7); bytes.length
+ * if there is none.
+ */
 export function firstInvalidByte(bytes: Uint8Array): number {
   for (let at = 0; at < bytes.length;) {
     const length = sequenceLength(bytes, at);
@@ -61,8 +65,10 @@ function sequenceLength(bytes: Uint8Array, at: number): number {
 }
 
 /**
- * The text between Project Gutenberg's "*** START OF" and "*** END OF" lines, without blank lines around it.
- * @throws CorpusError `unexpected_content` if a line is missing: the log-in page of a network, or half a file
+ * The text between Project Gutenberg's "*** START OF" and "*** END OF" lines, without blank lines
+ * around it.
+ * @throws CorpusError `unexpected_content` if a line is missing: the log-in page of a network, or
+ * half a file
  */
 export function stripGutenberg(text: string, path: string): string {
   const start = /^\*\*\* ?START OF .*$/m.exec(text);

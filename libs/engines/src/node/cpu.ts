@@ -8,8 +8,8 @@ export interface CpuEngineOptions {
   /** One of the engine's variants. If given, nothing is measured. */
   readonly variant?: string;
   /**
-   * A clock in milliseconds. If given, the engine measures which of its variants is fastest; else it takes the same one
-   * every time.
+   * A clock in milliseconds. If given, the engine measures which of its variants is fastest; else
+   * it takes the same one every time.
    */
   readonly now?: () => number;
 }
@@ -40,13 +40,14 @@ export async function createCpuEngine(
 }
 
 export function loadNative() {
-  // eslint-disable-next-line @nx/enforce-module-boundaries -- the project's tag is portable, this folder is Node's
+  // eslint-disable-next-line @nx/enforce-module-boundaries -- tagged portable; this folder is not
   return import('@troupe/native');
 }
 
 /**
- * The wasm engine's module, after setting V8's flags. Call it before anything else compiles WebAssembly, best at the start of a
- * process: V8 reads the flags when it compiles kernels, and for all threads.
+ * The wasm engine's module, after setting V8's flags. Call it before anything else compiles
+ * WebAssembly, best at the start of a process: V8 reads the flags when it compiles kernels, and
+ * for all threads.
  */
 export async function loadWasm() {
   const module = await import('@troupe/model/wasm');
@@ -56,7 +57,9 @@ export async function loadWasm() {
 
 const HOST = { node: process.versions.node, arch: process.arch };
 
-/** Whether V8 pairs two 128-bit vectors in one 256-bit register, on a CPU that has such registers. */
+/**
+ * Whether V8 pairs two 128-bit vectors in one 256-bit register, on a CPU that has such registers.
+ */
 export async function pairsVectors(): Promise<boolean> {
   return (await loadWasm()).v8Flags(HOST).some((flag) => flag.endsWith('revectorize'));
 }

@@ -7,8 +7,8 @@ import { isMissing } from './packages.js';
 import type { Presence, SourceOptions } from './source.js';
 
 /**
- * Whether the Linux kernel knows a GPU; if not, WebGPU offers a software-emulated one. True on other systems, which do not
- * tell.
+ * Whether the Linux kernel knows a GPU; if not, WebGPU offers a software-emulated one. True on
+ * other systems, which do not tell.
  */
 export function mayHaveGpu(): boolean {
   if (process.platform !== 'linux') return true;
@@ -35,7 +35,10 @@ function filesIn(folder: string): string[] {
   }
 }
 
-/** @throws EngineError `absent` without the package or an adapter, `unsupported` if the package does not load */
+/**
+ * @throws EngineError `absent` without the package or an adapter, `unsupported` if the package
+ * does not load
+ */
 export async function findGpu(): Promise<Presence> {
   const gpu = await openGpu();
   const adapter = mayHaveDriver() ? await gpu.requestAdapter({ powerPreference: 'high-performance' }) : undefined;
@@ -55,8 +58,8 @@ export async function findGpu(): Promise<Presence> {
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
 
 /**
- * The engine belongs to the caller's thread and owns its device. It stores float32. Whether it sums through subgroups is measured
- * if the device has them and a clock is given.
+ * The engine belongs to the caller's thread and owns its device. It stores float32. Whether it
+ * sums through subgroups is measured if the device has them and a clock is given.
  * @throws EngineError
  */
 export async function openGpuEngine(config: ModelConfig, limits: EngineLimits, options: SourceOptions): Promise<Engine> {
@@ -93,11 +96,14 @@ async function fastest(
   return first.name;
 }
 
-/** The GPU is not kept in a variable, because the process does not end while anything refers to it. */
+/**
+ * The GPU is not kept in a variable, because the process does not end while anything refers to it.
+ */
 async function openGpu(): Promise<GPU> {
   try {
     const { create, globals } = await import('webgpu');
-    // Dawn creates its objects with the constructors that a browser has, and aborts the process if they are missing.
+    // Dawn creates its objects with the constructors that a browser has, and aborts the process if
+    // they are missing.
     Object.assign(globalThis, globals);
     return create([]);
   } catch (cause) {

@@ -10,11 +10,17 @@ import { SOURCES } from './sources.js';
 export interface OpenOptions extends SourceOptions {
   /** Engines that `auto` chooses from, best guess first. Absent: all that may be the fastest. */
   readonly among?: readonly EngineName[];
-  /** Engines, by EngineInfo.name, whose device was lost: `auto` takes them only if it finds no other. */
+  /**
+   * Engines, by EngineInfo.name, whose device was lost: `auto` takes them only if it finds no
+   * other.
+   */
   readonly not?: readonly string[];
   /** False: `auto` and `tfjs` use no GPU. */
   readonly gpu?: boolean;
-  /** Take only the engine that gives the same bits on every machine, even if others are faster; see REPRODUCIBLE_ENGINE. */
+  /**
+   * Take only the engine that gives the same bits on every machine, even if others are faster; see
+   * REPRODUCIBLE_ENGINE.
+   */
   readonly reproducible?: boolean;
   /** Receives a line that says what was chosen and why, unless it was chosen by name. */
   readonly log?: (line: string) => void;
@@ -30,8 +36,8 @@ const TRIAL_MS = 600;
 
 /**
  * The engine of that name, ready for this model.
- * @throws EngineError `absent` with the command that installs it, `unsupported` for a choice that is not reproducible although
- * `reproducible` is set, and what the engines throw
+ * @throws EngineError `absent` with the command that installs it, `unsupported` for a choice that
+ * is not reproducible although `reproducible` is set, and what the engines throw
  */
 export async function openEngine(
   choice: EngineChoice,
@@ -46,7 +52,10 @@ export async function openEngine(
   return SOURCES[name].open(config, limits, options);
 }
 
-/** Threads beyond the first are left idle rather than refused: without them the gradient is right, only later. */
+/**
+ * Threads beyond the first are left idle rather than refused: without them the gradient is right,
+ * only later.
+ */
 async function openReproducible(
   choice: EngineChoice,
   config: ModelConfig,
@@ -83,7 +92,10 @@ async function bestTfjs(names: readonly EngineName[]): Promise<EngineName> {
   throw failures.at(-1);
 }
 
-/** @throws EngineError if the engine is absent or would run on a software-emulated GPU, which only tests should use */
+/**
+ * @throws EngineError if the engine is absent or would run on a software-emulated GPU, which only
+ * tests should use
+ */
 async function findHardware(name: EngineName): Promise<void> {
   if ((name === 'webgpu' || name === 'tfjs-webgpu') && !mayHaveGpu()) {
     throw new EngineError('absent', 'this machine has no GPU', 'choose an engine for the CPU');
@@ -112,7 +124,8 @@ async function openFastest(config: ModelConfig, limits: EngineLimits, options: O
   const among = allowed(options.among ?? CANDIDATES, options);
   const isAvoided = (name: EngineName): boolean => options.not?.includes(name.replace(/^tfjs-.*/, 'tfjs')) === true;
   let failure: EngineError | undefined;
-  // A driver that has lost its device may hang when asked again, so those engines are tried only when no other is left.
+  // A driver that has lost its device may hang when asked again, so those engines are tried only
+  // when no other is left.
   for (const names of [among.filter((name) => !isAvoided(name)), among.filter(isAvoided)]) {
     const found = await findCandidates(names);
     const ranking = options.nowMs && found.ranked.length > 1 ? await tryOut(found, config, limits, options) : found;
@@ -123,7 +136,9 @@ async function openFastest(config: ModelConfig, limits: EngineLimits, options: O
   throw failure ?? new EngineError('absent', 'the list of engines is empty', 'name at least one engine');
 }
 
-/** The first engine of the ranking that opens, or why none does; undefined if the ranking is empty. */
+/**
+ * The first engine of the ranking that opens, or why none does; undefined if the ranking is empty.
+ */
 async function openFirst(
   { ranked, others }: Ranking,
   config: ModelConfig,
@@ -138,7 +153,8 @@ async function openFirst(
       options.log?.(explain(engine.info, choice, ranked, others));
       return engine;
     } catch (error) {
-      // The trial is smaller than the run, so the whole model may still be too large here; the next engine may hold it.
+      // The trial is smaller than the run, so the whole model may still be too large here; the
+      // next engine may hold it.
       failure ??= engineError(error);
     }
   }
@@ -177,7 +193,10 @@ async function tryOut(found: Ranking, config: ModelConfig, limits: EngineLimits,
   return { ranked, others };
 }
 
-/** "native avx512 on cpu, 52,000 chars/s in a short trial; wasm 18,000; webgpu: this machine has no GPU". */
+/**
+ * "native avx512 on cpu, 52,000 chars/s in a short trial; wasm 18,000; webgpu: this machine has no
+ * GPU".
+ */
 function explain(
   { name, variant, device }: EngineInfo,
   choice: Ranked,

@@ -1,4 +1,7 @@
-/** Whether import() failed because this package is not installed, rather than because of something inside it. */
+/**
+ * Whether import() failed because this package is not installed, rather than because of something
+ * inside it.
+ */
 export function isMissing(error: unknown, name: string): boolean {
   const { code = '', message } = error as NodeJS.ErrnoException;
   // Bundlers replace an optional package by a module that throws this.

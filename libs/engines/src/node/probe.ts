@@ -38,14 +38,17 @@ const STREAMS = 16;
 const WINDOW = 64;
 /** Measuring time of each engine, ms. */
 const EACH_MS = 500;
-/** Floating point operations of a gradient: for most engines, and for those that are hundreds of times slower. */
+/**
+ * Floating point operations of a gradient: for most engines, and for those that are hundreds of
+ * times slower.
+ */
 const OPERATIONS = 1e9;
 const FEW_OPERATIONS = 5e7;
 const SLOW: ReadonlySet<EngineName> = new Set(['reference', 'tfjs-cpu']);
 
 /**
- * Which engines this machine has and how fast they are, one after the other. An engine that fails is reported as absent,
- * with the reason.
+ * Which engines this machine has and how fast they are, one after the other. An engine that fails
+ * is reported as absent, with the reason.
  */
 export async function probeEngines(options: ProbeOptions): Promise<EngineReport[]> {
   const reports: EngineReport[] = [];

@@ -2,11 +2,14 @@ import type { Clock, Engine, EngineLimits, ModelConfig } from '@troupe/model';
 
 export interface SourceOptions {
   /**
-   * N >= 1: engines for the CPU compute in N threads of their own. 0 or absent: in the caller's thread. GPU engines and
-   * TensorFlow.js always belong to the caller's thread.
+   * N >= 1: engines for the CPU compute in N threads of their own. 0 or absent: in the caller's
+   * thread. GPU engines and TensorFlow.js always belong to the caller's thread.
    */
   readonly threads?: number;
-  /** If given, engines measure which of their variants is fastest; else they take the same one every time. */
+  /**
+   * If given, engines measure which of their variants is fastest; else they take the same one
+   * every time.
+   */
   readonly nowMs?: Clock;
   /** The variant to take, as in EngineInfo.variant. If given, nothing is measured. */
   readonly variant?: string;

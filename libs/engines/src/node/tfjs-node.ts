@@ -1,4 +1,7 @@
-/** Loads TensorFlow.js in Node. None of its packages is a dependency; users install the one they want. */
+/**
+ * Loads TensorFlow.js in Node. None of its packages is a dependency; users install the one they
+ * want.
+ */
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import util from 'node:util';
@@ -7,8 +10,8 @@ import type { LentTfjs, TfjsApi } from '@troupe/model/tfjs';
 import { isMissing } from './packages.js';
 
 /**
- * `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu` are packages with
- * TensorFlow's library.
+ * `cpu`, `wasm` and `webgpu` are backends of the package @tensorflow/tfjs; `node` and `node-gpu`
+ * are packages with TensorFlow's library.
  */
 export type TfjsPackage = 'cpu' | 'wasm' | 'webgpu' | 'node' | 'node-gpu';
 
@@ -76,11 +79,11 @@ const PROVISIONS: Readonly<Record<TfjsPackage, Provision>> = {
 };
 
 /**
- * Loads a tfjs and sets its backend; loading twice returns the same one. Its messages on the console are turned off. The GPU of
- * `webgpu` is released when its last engine is disposed of, or soon if none was opened, because Node may not end before; load it
- * again for the next engine.
- * @throws EngineError `absent` if a package is not installed, with the command that installs it; `unsupported` if it is installed
- * but does not load or compute, with the reason
+ * Loads a tfjs and sets its backend; loading twice returns the same one. Its messages on the
+ * console are turned off. The GPU of `webgpu` is released when its last engine is disposed of, or
+ * soon if none was opened, because Node may not end before; load it again for the next engine.
+ * @throws EngineError `absent` if a package is not installed, with the command that installs it;
+ * `unsupported` if it is installed but does not load or compute, with the reason
  */
 export async function loadTfjs(from: TfjsPackage, { importPackage = importNamed }: LoadTfjsOptions = {}): Promise<LoadedTfjs> {
   const provision = PROVISIONS[from];
@@ -133,8 +136,8 @@ async function loadWithWasm(importPackage: ImportPackage): Promise<FullTfjs> {
 }
 
 /**
- * Removes the handlers for uncaught errors that Emscripten's start code adds: they would end the process differently from
- * ours.
+ * Removes the handlers for uncaught errors that Emscripten's start code adds: they would end the
+ * process differently from ours.
  */
 async function keepingHandlers(start: () => Promise<unknown>): Promise<void> {
   const events = ['uncaughtException', 'unhandledRejection'] as const;
@@ -157,7 +160,9 @@ async function loadWithWebgpu(importPackage: ImportPackage): Promise<FullTfjs> {
 /** One object for every load. */
 let gpuTfjs: FullTfjs | undefined;
 
-/** The backend looks for the GPU in the globals of a browser, and registers itself if it finds one. */
+/**
+ * The backend looks for the GPU in the globals of a browser, and registers itself if it finds one.
+ */
 async function offerGpu(importPackage: ImportPackage, tf: FullTfjs): Promise<void> {
   const globals = globalThis as { navigator?: { readonly gpu?: unknown } };
   if (globals.navigator?.gpu) return;
@@ -174,7 +179,10 @@ async function offerGpu(importPackage: ImportPackage, tf: FullTfjs): Promise<voi
   };
 }
 
-/** Destroys the backend's device, so that nothing refers to the GPU any more; the next load starts the backend again. */
+/**
+ * Destroys the backend's device, so that nothing refers to the GPU any more; the next load starts
+ * the backend again.
+ */
 function closeBackend(tf: FullTfjs): void {
   const name = PROVISIONS.webgpu.backend;
   const factory = tf.findBackendFactory(name);
@@ -187,7 +195,10 @@ function closeBackend(tf: FullTfjs): void {
   if (!tf.getBackend()) void tf.setBackend('cpu');
 }
 
-/** Counts the users of the GPU (loads in progress and engines): Dawn may keep Node from ending while anything refers to it. */
+/**
+ * Counts the users of the GPU (loads in progress and engines): Dawn may keep Node from ending
+ * while anything refers to it.
+ */
 class GpuLoan {
   onReturn: (() => void) | undefined;
   #users = 0;
@@ -212,7 +223,10 @@ interface Gpu {
   requestAdapter(): Promise<unknown>;
 }
 
-/** tfjs-node 4.22 uses functions that Node 23 and 24 no longer have, not when it loads but when it first computes. */
+/**
+ * tfjs-node 4.22 uses functions that Node 23 and 24 no longer have, not when it loads but when it
+ * first computes.
+ */
 function mendNodeUtil(): void {
   const mended = util as unknown as Record<string, unknown>;
   mended['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;

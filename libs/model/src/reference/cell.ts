@@ -11,17 +11,17 @@ export interface Layer {
 }
 
 /**
- * What a recurrent cell does in one time step of one stream. The layer around it multiplies by weight_ih and passes
- * `fromInput` [G] = weight_ih x + bias_ih; the cell itself does everything recurrent, because a GRU applies a gate in the
- * middle of it.
+ * What a recurrent cell does in one time step of one stream. The layer around it multiplies by
+ * weight_ih and passes `fromInput` [G] = weight_ih x + bias_ih; the cell itself does everything
+ * recurrent, because a GRU applies a gate in the middle of it.
  */
 export interface RecurrentCell {
   /** Vectors of H that `forward` saves for `backward`. */
   readonly savedVectors: number;
   forward(layer: Layer, step: CellStep): void;
   /**
-   * d(loss)/d(after) [S, H] -> d(loss)/d(fromInput) [G] and d(loss)/d(before) [S, H], both overwritten. Adds the gradients of
-   * weight_hh and bias_hn to `gradient`.
+   * d(loss)/d(after) [S, H] -> d(loss)/d(fromInput) [G] and d(loss)/d(before) [S, H], both
+   * overwritten. Adds the gradients of weight_hh and bias_hn to `gradient`.
    */
   backward(layer: Layer, step: CellBackward, gradient: Layer): void;
 }

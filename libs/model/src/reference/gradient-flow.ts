@@ -7,10 +7,10 @@ import { carve, forward, hiddenOf, layerBackward, outputsOf, softmaxLoss, type N
 import { normaliseBackward } from './norm.js';
 
 /**
- * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), for every layer and time
- * step, as the mean over the streams of the batch; without dropout. If it shrinks step by step, the network cannot learn
- * from what lies further back; if it grows, only clipping bounds the update. For an LSTM, h_t is h alone, with its effects
- * through the memory.
+ * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), for
+ * every layer and time step, as the mean over the streams of the batch; without dropout. If it
+ * shrinks step by step, the network cannot learn from what lies further back; if it grows, only
+ * clipping bounds the update. For an LSTM, h_t is h alone, with its effects through the memory.
  *
  * @param parameters [P]
  * @returns [L][T]; index 0 is the last time step, index i is i steps before it

@@ -2,10 +2,11 @@ import { sigmoid, vectors, type RecurrentCell } from './cell.js';
 import { add, addOuter, addProduct, addTransposed } from './linear-algebra.js';
 
 /**
- * Gated recurrent unit, the reset gate before the matrix product (Cho et al. 2014). Gate rows r, z, n, where n is the
- * candidate h~ and z keeps the old state, as in PyTorch:
+ * Gated recurrent unit, the reset gate before the matrix product (Cho et al. 2014). Gate rows r,
+ * z, n, where n is the candidate h~ and z keeps the old state, as in PyTorch:
  *
- *   r = sigmoid(a_r + U_r h),  z = sigmoid(a_z + U_z h),  n = tanh(a_n + U_n (r * h)),  h' = (1 - z) * n + z * h
+ *   r = sigmoid(a_r + U_r h),  z = sigmoid(a_z + U_z h),  n = tanh(a_n + U_n (r * h))
+ *   h' = (1 - z) * n + z * h
  */
 export const gruCell: RecurrentCell = {
   /** r, z, n, r * h. */
@@ -87,7 +88,10 @@ function blend(h: Float64Array, saved: Float64Array, after: Float64Array): void 
   }
 }
 
-/** The gradients that flow back through h': to the update gate, the candidate and, by the direct path, h. */
+/**
+ * The gradients that flow back through h': to the update gate, the candidate and, by the direct
+ * path, h.
+ */
 function blendBackward(
   h: Float64Array,
   saved: Float64Array,

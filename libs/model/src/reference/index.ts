@@ -13,9 +13,9 @@ import { createLayout, stateSize } from '../layout.js';
 import { referencePass, referenceStep, type ReferenceResult } from './network.js';
 
 /**
- * The engine that tests compare the others with: float64, one stream and one time step after the other, without
- * optimizations. About a thousand times slower than a fast engine. Results are rounded to float32 once, at the end.
- * Parameters are zero until set.
+ * The engine that tests compare the others with: float64, one stream and one time step after the
+ * other, without optimizations. About a thousand times slower than a fast engine. Results are
+ * rounded to float32 once, at the end. Parameters are zero until set.
  * @throws EngineError `bad_shape`
  */
 export function createReferenceEngine(config: ModelConfig, limits: EngineLimits): Engine {
@@ -24,7 +24,8 @@ export function createReferenceEngine(config: ModelConfig, limits: EngineLimits)
 }
 
 /**
- * The gradient in float64, for finite differences: d(lossSum)/d(parameters) [P] in the layout's order.
+ * The gradient in float64, for finite differences: d(lossSum)/d(parameters) [P] in the layout's
+ * order.
  * @throws EngineError `bad_shape`
  */
 export function referenceGradient(
@@ -38,8 +39,8 @@ export function referenceGradient(
 }
 
 /**
- * Loss and end states in float64, forward pass only. It is the loss whose gradient referenceGradient returns, with dropout if the
- * batch has a dropout key.
+ * Loss and end states in float64, forward pass only. It is the loss whose gradient
+ * referenceGradient returns, with dropout if the batch has a dropout key.
  * @throws EngineError `bad_shape`
  */
 export function referenceLoss(config: ModelConfig, parameters: Float64Array, batch: Batch): ReferenceResult {

@@ -1,4 +1,7 @@
-/** Dense products on row-major matrices, in the most readable order of summation. A matrix's shape follows from its operands. */
+/**
+ * Dense products on row-major matrices, in the most readable order of summation. A matrix's shape
+ * follows from its operands.
+ */
 
 /** out [M] += W [M, N] x [N]; returns out. */
 export function addProduct(W: Float64Array, x: Float64Array, out: Float64Array): Float64Array {

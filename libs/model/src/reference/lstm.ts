@@ -2,8 +2,8 @@ import { sigmoid, type RecurrentCell } from './cell.js';
 import { addOuter, addProduct, addTransposed } from './linear-algebra.js';
 
 /**
- * Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000). Gate rows in
- * PyTorch's order i, f, g, o, where g is the candidate c~:
+ * Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber &
+ * Cummins 2000). Gate rows in PyTorch's order i, f, g, o, where g is the candidate c~:
  *
  *   C' = f * C + i * g,   h' = o * tanh(C')
  */

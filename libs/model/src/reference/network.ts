@@ -92,8 +92,9 @@ function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: re
 }
 
 /**
- * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of d(loss)/d(input) [I]. `look` receives
- * d(loss)/dh [H] of every time step, including the gradient from later time steps.
+ * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of
+ * d(loss)/d(input) [I]. `look` receives d(loss)/dh [H] of every time step, including the gradient
+ * from later time steps.
  */
 export function layerBackward(
   { cell }: ModelConfig,
@@ -175,8 +176,9 @@ export function forward(
 }
 
 /**
- * Loss and end states of `batch`, with dropout if it has a dropout key. Adds d(lossSum)/d(parameters) to `gradient` [P] if given.
- * The caller checks shapes (checkBatch, checkParameters).
+ * Loss and end states of `batch`, with dropout if it has a dropout key. Adds
+ * d(lossSum)/d(parameters) to `gradient` [P] if given. The caller checks shapes (checkBatch,
+ * checkParameters).
  */
 export function referencePass(
   config: ModelConfig,

@@ -6,7 +6,10 @@ export interface Norm {
   readonly bias: Float64Array;
 }
 
-/** Layer normalisation (Ba, Kiros & Hinton 2016): y = (x - mean) / sqrt(variance + epsilon) * weight + bias, all [H]. */
+/**
+ * Layer normalisation (Ba, Kiros & Hinton 2016): y = (x - mean) / sqrt(variance + epsilon) *
+ * weight + bias, all [H].
+ */
 export function normalise(x: Float64Array, { weight, bias }: Norm): Float64Array {
   const { values } = standardise(x);
   return values.map((value, j) => value * weight[j] + bias[j]);

@@ -2,9 +2,9 @@ import type { Cell } from '../config.js';
 import type { Matrix, Ops } from './ops.js';
 
 /**
- * What a recurrent cell does in one time step of B streams; matrices are [B, H] unless a shape is given. Gates whose
- * recurrent weights multiply the same vector form a group, and groups are in the order of PyTorch's rows: (i, f, g, o) of
- * an LSTM, (r, z) and (n) of a GRU.
+ * What a recurrent cell does in one time step of B streams; matrices are [B, H] unless a shape is
+ * given. Gates whose recurrent weights multiply the same vector form a group, and groups are in
+ * the order of PyTorch's rows: (i, f, g, o) of an LSTM, (r, z) and (n) of a GRU.
  */
 export interface TfjsCell {
   /** Gates in each group. */
@@ -44,7 +44,10 @@ export interface CellStep {
 export interface CellGradient {
   /** d(loss)/d(fromInput) for each group, [B, gates * H]. */
   readonly dInput: Matrix[];
-  /** d(loss)/d(fromHidden) for each group; the same tensors as fromInput unless the cell separates the two. */
+  /**
+   * d(loss)/d(fromHidden) for each group; the same tensors as fromInput unless the cell separates
+   * the two.
+   */
   readonly dHidden: Matrix[];
   readonly dBefore: Matrix[];
 }

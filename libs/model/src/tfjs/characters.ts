@@ -23,7 +23,10 @@ export function windowOf({ streams: B, window: T, tokens }: Batch): Window {
   return { B, T, inputs, targets };
 }
 
-/** [T*B, V]. Not with tf.oneHot, because that of the wasm backend returns integers even if asked for floats. */
+/**
+ * [T*B, V]. Not with tf.oneHot, because that of the wasm backend returns integers even if asked
+ * for floats.
+ */
 export function oneHot({ tf }: Ops, ids: Int32Array, V: number): Matrix {
   const rows = new Float32Array(ids.length * V);
   ids.forEach((id, row) => (rows[row * V + id] = 1));
@@ -34,11 +37,16 @@ export function oneHot({ tf }: Ops, ids: Int32Array, V: number): Matrix {
 export interface Characters {
   /** For each time step the table's rows of its characters, [B, N]. */
   lookUp(table: Table): Rows;
-  /** d(loss)/d(rows) [T*B, N] -> d(loss)/d(table) [V, N]: the sum of the rows of equal characters. */
+  /**
+   * d(loss)/d(rows) [T*B, N] -> d(loss)/d(table) [V, N]: the sum of the rows of equal characters.
+   */
   collect(dRows: Matrix): Matrix;
 }
 
-/** In host memory plain loops copy and add rows, whatever the vocabulary's size. A device multiplies by one-hot rows. */
+/**
+ * In host memory plain loops copy and add rows, whatever the vocabulary's size. A device
+ * multiplies by one-hot rows.
+ */
 export function createCharacters(ops: Ops, window: Window, V: number): Characters {
   return ops.inHost ? hostCharacters(ops, window, V) : deviceCharacters(ops, window, V);
 }

@@ -120,8 +120,8 @@ export class TfjsEngine implements Engine {
   }
 
   /**
-   * Runs `compute` and reads its results back, concatenated. In one read, because on a GPU each read waits for all work
-   * before it.
+   * Runs `compute` and reads its results back, concatenated. In one read, because on a GPU each
+   * read waits for all work before it.
    */
   async #read(compute: (network: Network) => Matrix[]): Promise<Float32Array> {
     const tf = this.#tf;
@@ -149,7 +149,10 @@ export class TfjsEngine implements Engine {
     if (this.#disposed) throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
   }
 
-  /** The backend is a setting of the whole process, which an engine on another backend may have changed. */
+  /**
+   * The backend is a setting of the whole process, which an engine on another backend may have
+   * changed.
+   */
   async #selectBackend(): Promise<void> {
     const { variant } = this.info;
     if (this.#tf.getBackend() === variant || (await this.#tf.setBackend(variant))) return;

@@ -6,7 +6,10 @@ const ANOTHER = 'use another engine, or create this one again';
 export interface DeviceWatch {
   /** Why the device is gone, or undefined while it is present. */
   lost(): string | undefined;
-  /** Resolves when the cause of a failure is known: a read may be rejected before the device loss behind it is reported. */
+  /**
+   * Resolves when the cause of a failure is known: a read may be rejected before the device loss
+   * behind it is reported.
+   */
   settled(): Promise<void>;
 }
 

@@ -75,7 +75,10 @@ function lossesOf({ ops: { tf } }: Network, logits: Matrix, targets: Matrix): Ma
   return tf.neg(tf.sum<Matrix>(tf.mul(tf.logSoftmax(logits), targets), 1, true));
 }
 
-/** Output of the last layer [T*B, H] -> losses, d(loss)/d(that output) and the gradients of the network's output layer. */
+/**
+ * Output of the last layer [T*B, H] -> losses, d(loss)/d(that output) and the gradients of the
+ * network's output layer.
+ */
 function outputLayer(network: Network, { targets }: Window, h: Matrix) {
   const { ops, config, weights } = network;
   const logits = logitsOf(network, h);
@@ -99,7 +102,10 @@ function normBackward({ ops, weights }: Network, k: number, { norm: trace }: Lay
   return { dH: dInput, gradients: { [`norms.${k}.weight`]: [dWeight], [`norms.${k}.bias`]: [dBias] } };
 }
 
-/** Layer k: d(loss)/dh [T*B, H] -> d(loss)/d(output of the layer below), if there is one, and the layer's gradients. */
+/**
+ * Layer k: d(loss)/dh [T*B, H] -> d(loss)/d(output of the layer below), if there is one, and the
+ * layer's gradients.
+ */
 function backThrough(
   network: Network,
   k: number,
@@ -130,7 +136,10 @@ function backThrough(
   return { gradients, dInput: [dropped(ops, below, mask)] };
 }
 
-/** Gradients of the first layer, through d(loss)/d(table) [V, gates * H], table = embedding weight_ih^T + bias. */
+/**
+ * Gradients of the first layer, through d(loss)/d(table) [V, gates * H], table = embedding
+ * weight_ih^T + bias.
+ */
 function characterGradients(
   { ops, weights: { embedding } }: Network,
   groups: readonly GroupWeights[],

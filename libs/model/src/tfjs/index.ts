@@ -13,11 +13,13 @@ export interface TfjsEngineOptions {
 }
 
 /**
- * Computes with TensorFlow.js on its current backend (call `tf.setBackend` first): cpu, wasm, webgl, webgpu, or tensorflow
- * (tfjs-node and tfjs-node-gpu). The loop over time and its backward pass are written by hand with tfjs's operations, so
- * they need no gradient functions of the backend. Parameters are zero until set.
+ * Computes with TensorFlow.js on its current backend (call `tf.setBackend` first): cpu, wasm,
+ * webgl, webgpu, or tensorflow (tfjs-node and tfjs-node-gpu). The loop over time and its backward
+ * pass are written by hand with tfjs's operations, so they need no gradient functions of the
+ * backend. Parameters are zero until set.
  * @param tf the namespace of tfjs; this library depends only on its types
- * @throws EngineError `unsupported` (webgl with 16-bit floats, a backend that does not start), `out_of_memory`, `bad_shape`
+ * @throws EngineError `unsupported` (webgl with 16-bit floats, a backend that does not start),
+ * `out_of_memory`, `bad_shape`
  */
 export async function createTfjsEngine(
   config: ModelConfig,

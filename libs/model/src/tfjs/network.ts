@@ -5,7 +5,9 @@ import { normalize, type NormTrace } from './norm.js';
 import type { Matrix, Ops, Rank, Rows } from './ops.js';
 import type { Affine, GroupWeights, LayerWeights, Weights } from './weights.js';
 
-/** Time-major throughout: a matrix over a window has a row for each time step and stream, [T*B, N]. */
+/**
+ * Time-major throughout: a matrix over a window has a row for each time step and stream, [T*B, N].
+ */
 export interface Network {
   readonly ops: Ops;
   readonly config: ModelConfig;
@@ -19,7 +21,10 @@ export interface LayerTrace {
   readonly states: readonly (readonly Matrix[])[];
   /** One per time step; empty if no backward pass follows. */
   readonly steps: readonly CellStep[];
-  /** The layer's output, [T*B, H]: h of every time step, normalised if the model has layer normalisation. */
+  /**
+   * The layer's output, [T*B, H]: h of every time step, normalised if the model has layer
+   * normalisation.
+   */
   readonly output: Matrix;
   readonly norm: NormTrace | undefined;
 }
@@ -115,7 +120,10 @@ function gateSums(ops: Ops, groups: readonly GroupWeights[], projected: readonly
   };
 }
 
-/** For each group, gradients of a layer's gate sums, [T*B, gates * H], and the factor of its recurrent weights, [T*B, H]. */
+/**
+ * For each group, gradients of a layer's gate sums, [T*B, gates * H], and the factor of its
+ * recurrent weights, [T*B, H].
+ */
 export interface LayerGradient {
   readonly dInput: Matrix[];
   readonly dHidden: Matrix[];

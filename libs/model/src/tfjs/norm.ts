@@ -23,7 +23,10 @@ export function normalize({ tf }: Ops, x: Matrix, { weight, bias }: NormWeights)
   return { unit, inverse, output: tf.add(tf.mul(unit, weight), bias) };
 }
 
-/** d(loss)/d(output) [M, H] -> d(loss)/dx [M, H], d(loss)/d(weight) and d(loss)/d(bias), [1, H] each. */
+/**
+ * d(loss)/d(output) [M, H] -> d(loss)/dx [M, H], d(loss)/d(weight) and d(loss)/d(bias), [1, H]
+ * each.
+ */
 export function normalizeBackward(ops: Ops, dOutput: Matrix, { unit, inverse }: NormTrace, { weight }: NormWeights) {
   const { tf } = ops;
   const dUnit = tf.mul<Matrix>(dOutput, weight);

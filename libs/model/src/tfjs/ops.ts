@@ -1,8 +1,9 @@
 import type * as tfjs from '@tensorflow/tfjs';
 
 /**
- * What the engine uses of TensorFlow.js. The namespace of `@tensorflow/tfjs`, `@tensorflow/tfjs-node` or `@tensorflow/tfjs-core`
- * satisfies it; take the one that registered the backend.
+ * What the engine uses of TensorFlow.js. The namespace of `@tensorflow/tfjs`,
+ * `@tensorflow/tfjs-node` or `@tensorflow/tfjs-core` satisfies it; take the one that registered
+ * the backend.
  */
 export type TfjsApi = Pick<
   typeof tfjs,
@@ -43,7 +44,10 @@ export type TfjsApi = Pick<
 
 /** A tfjs whose backend is released when nothing uses it. */
 export type LentTfjs = TfjsApi & {
-  /** Called for every engine that is opened; the returned function is called when that engine is disposed, or does not open. */
+  /**
+   * Called for every engine that is opened; the returned function is called when that engine is
+   * disposed, or does not open.
+   */
   readonly hold?: () => () => void;
 };
 
@@ -56,9 +60,9 @@ export type { Rank } from '@tensorflow/tfjs';
 export type Rows = (t: number) => Matrix;
 
 /**
- * Operations whose best form depends on where tensors live. A backend in host memory (`cpu`, `wasm`) copies a whole tensor
- * to slice it and multiplies transposed matrices slowly, but returns values immediately; a device works best with few,
- * large operations.
+ * Operations whose best form depends on where tensors live. A backend in host memory (`cpu`,
+ * `wasm`) copies a whole tensor to slice it and multiplies transposed matrices slowly, but returns
+ * values immediately; a device works best with few, large operations.
  */
 export interface Ops {
   readonly tf: TfjsApi;
@@ -72,7 +76,10 @@ export interface Ops {
   transposedProduct(a: Matrix, b: Matrix): Matrix;
   /** Sum over rows: [M, N] -> [1, N]. */
   columnSums(x: Matrix): Matrix;
-  /** [T*B, N] -> t -> [B, N], the rows of time step t. They live until the end of the tidy in which they are requested. */
+  /**
+   * [T*B, N] -> t -> [B, N], the rows of time step t. They live until the end of the tidy in which
+   * they are requested.
+   */
   unstack(x: Matrix, T: number): Rows;
 }
 
@@ -115,7 +122,10 @@ function hostOps(tf: TfjsApi, one: Tensor): Placed {
   };
 }
 
-/** tanh x = 2 sigmoid(2x) - 1, because the wasm backend vectorises sigmoid but calls the C library's tanh for each number. */
+/**
+ * tanh x = 2 sigmoid(2x) - 1, because the wasm backend vectorises sigmoid but calls the C
+ * library's tanh for each number.
+ */
 function tanhBySigmoid(tf: TfjsApi, one: Tensor, x: Matrix): Matrix {
   const half = tf.sigmoid(tf.add(x, x));
   return tf.sub(tf.add(half, half), one);

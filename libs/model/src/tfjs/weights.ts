@@ -5,9 +5,10 @@ import type { NormWeights } from './norm.js';
 import type { Matrix, Ops, Tensor, Vector } from './ops.js';
 
 /**
- * Parameters as tensors, in the forms that the forward and backward pass need. Weights of a group of gates are whole, in
- * PyTorch's form, for the backward pass, and transposed and in parts for the forward pass: one part per gate in host
- * memory, where slicing a product by gates costs more than several products; one part for all gates on a device.
+ * Parameters as tensors, in the forms that the forward and backward pass need. Weights of a group
+ * of gates are whole, in PyTorch's form, for the backward pass, and transposed and in parts for
+ * the forward pass: one part per gate in host memory, where slicing a product by gates costs more
+ * than several products; one part for all gates on a device.
  */
 export interface Weights {
   readonly layers: readonly LayerWeights[];
@@ -33,7 +34,10 @@ export interface GroupWeights {
   readonly input: Matrix;
   /** weight_hh [gates * H, H] */
   readonly hidden: Matrix;
-  /** weight_ih^T with its bias, in layers above the first; the first has a table of characters instead. */
+  /**
+   * weight_ih^T with its bias, in layers above the first; the first has a table of characters
+   * instead.
+   */
   readonly inputParts: readonly Affine[];
   readonly tables: readonly Table[];
   /** weight_hh^T, with the recurrent bias of the candidate of a gru-reset-after. */
@@ -54,7 +58,10 @@ export interface Table {
   readonly tensor?: Matrix;
 }
 
-/** The tensors live until dispose(). Some backends read `parameters` until then, so they must not change. */
+/**
+ * The tensors live until dispose(). Some backends read `parameters` until then, so they must not
+ * change.
+ */
 export function packWeights(ops: Ops, config: ModelConfig, parameters: Float32Array): Weights {
   const kept: Tensor[] = [];
   const keep = <T extends Tensor>(tensor: T): T => {

@@ -15,17 +15,21 @@ import type { EngineThread, Share, ThreadOrder } from './port.js';
 import { createSharedMemory, FAILED, type SharedMemory } from './shared-memory.js';
 
 export interface ThreadedEngineOptions {
-  /** N >= 1; even one thread leaves the caller's thread free. At most limits.maxStreams are opened. */
+  /**
+   * N >= 1; even one thread leaves the caller's thread free. At most limits.maxStreams are opened.
+   */
   readonly threads: number;
   /** Starts a thread that runs serveEngine. */
   readonly openThread: () => EngineThread;
 }
 
 /**
- * An engine that divides the streams of each call among N engine threads, in equal contiguous shares, and sums their gradients in
- * the order of the threads, so the same call always gives the same bits. All threads use the variant that the first one chooses.
- * If a thread ends, the whole engine fails with `device_lost`.
- * @throws EngineError `bad_shape`, `unsupported` if memory cannot be shared, `out_of_memory`, and what the threads' engines throw
+ * An engine that divides the streams of each call among N engine threads, in equal contiguous
+ * shares, and sums their gradients in the order of the threads, so the same call always gives the
+ * same bits. All threads use the variant that the first one chooses. If a thread ends, the whole
+ * engine fails with `device_lost`.
+ * @throws EngineError `bad_shape`, `unsupported` if memory cannot be shared, `out_of_memory`, and
+ * what the threads' engines throw
  */
 export async function createThreadedEngine(
   config: ModelConfig,
@@ -145,7 +149,10 @@ class ThreadedEngine implements Engine {
     this.#memory.states.set(batch.states);
   }
 
-  /** Shares of nearly equal size. If there are fewer streams than threads, as many threads get one stream each. */
+  /**
+   * Shares of nearly equal size. If there are fewer streams than threads, as many threads get one
+   * stream each.
+   */
   #deal(streams: number): Share[] {
     const members = Math.min(this.#pool.size, streams);
     const arrivals = (this.#arrivals + members) | 0;

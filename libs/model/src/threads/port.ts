@@ -1,14 +1,23 @@
-/** The two ends of an engine thread and their messages. Bulk data does not travel in messages; see shared-memory.ts. */
+/**
+ * The two ends of an engine thread and their messages. Bulk data does not travel in messages; see
+ * shared-memory.ts.
+ */
 import type { ModelConfig } from '../config.js';
 import type { DropoutKey } from '../dropout.js';
 import type { EngineError, EngineInfo, EngineLimits } from '../engine.js';
 import type { SharedMemory } from './shared-memory.js';
 
-/** A thread as its owner sees it: Node's worker_threads, a browser's Worker, or a simulation. Messages are structured clones. */
+/**
+ * A thread as its owner sees it: Node's worker_threads, a browser's Worker, or a simulation.
+ * Messages are structured clones.
+ */
 export interface EngineThread {
   post(order: ThreadOrder): void;
   onReply(handler: (reply: ThreadReply) => void): void;
-  /** Called at least once when the thread ends, for any reason, unless `terminate` was called before. */
+  /**
+   * Called at least once when the thread ends, for any reason, unless `terminate` was called
+   * before.
+   */
   onEnd(handler: (reason: Error) => void): void;
   /** Ends it immediately, even during a computation. May be called more than once. */
   terminate(): void;
@@ -25,7 +34,10 @@ export interface Share {
   /** First of the call's streams, and how many. */
   readonly from: number;
   readonly streams: number;
-  /** Number of threads in the call, and the count of arrivals at which all have reached the barrier. */
+  /**
+   * Number of threads in the call, and the count of arrivals at which all have reached the
+   * barrier.
+   */
   readonly members: number;
   readonly arrivals: number;
   /** Counts calls of setParameters: if it has changed, the thread reads the parameters again. */

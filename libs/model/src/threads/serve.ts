@@ -1,4 +1,7 @@
-/** The thread's side: an engine that carries out orders, one at a time, and writes results to shared memory. */
+/**
+ * The thread's side: an engine that carries out orders, one at a time, and writes results to
+ * shared memory.
+ */
 import type { ModelConfig } from '../config.js';
 import { EngineError, type Batch, type Engine, type EngineLimits } from '../engine.js';
 import { stateSize } from '../layout.js';
@@ -20,8 +23,8 @@ interface ThreadState {
 type Work = Exclude<ThreadOrder, { kind: 'open' }>;
 
 /**
- * Serves the owner until the thread ends; the counterpart of createThreadedEngine. Call it once, before the thread's first
- * message. Opening a thread again replaces its engine.
+ * Serves the owner until the thread ends; the counterpart of createThreadedEngine. Call it once,
+ * before the thread's first message. Opening a thread again replaces its engine.
  */
 export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): void {
   let thread: ThreadState | undefined;
@@ -84,7 +87,10 @@ function batchOf({ config, memory }: ThreadState, { share, window, ...rest }: Ex
   return dropout ? { ...batch, dropout } : batch;
 }
 
-/** Computes its streams, waits for the others, then sums its range of the gradients. A failed thread reaches the barrier too. */
+/**
+ * Computes its streams, waits for the others, then sums its range of the gradients. A failed
+ * thread reaches the barrier too.
+ */
 async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradient' }): Promise<number> {
   const { engine, memory, index, config } = thread;
   const { from, members, arrivals } = order.share;

@@ -1,4 +1,7 @@
-/** The memory that an engine's threads share with their owner. Data is written in the place where the other side reads it. */
+/**
+ * The memory that an engine's threads share with their owner. Data is written in the place where
+ * the other side reads it.
+ */
 import type { ModelConfig } from '../config.js';
 import { EngineError, type EngineLimits } from '../engine.js';
 import { parameterCount, stateSize } from '../layout.js';
@@ -20,8 +23,8 @@ export interface SharedMemory {
 }
 
 /**
- * Indices into `signals`: arrivals at the barrier since the engine was opened (modulo 2^32); threads that failed in this
- * call.
+ * Indices into `signals`: arrivals at the barrier since the engine was opened (modulo 2^32);
+ * threads that failed in this call.
  */
 export const ARRIVED = 0;
 export const FAILED = 1;
@@ -63,8 +66,8 @@ function floats(length: number): Float32Array {
 }
 
 /**
- * Blocks this thread until all threads of a call have arrived. Everything they wrote before is visible afterwards.
- * `arrivals`: the count after the last arrival.
+ * Blocks this thread until all threads of a call have arrived. Everything they wrote before is
+ * visible afterwards. `arrivals`: the count after the last arrival.
  */
 export function barrier(signals: Int32Array, arrivals: number): void {
   const count = (Atomics.add(signals, ARRIVED, 1) + 1) | 0;
@@ -92,7 +95,10 @@ export function sumShare(gradients: readonly Float32Array[], members: number, in
   return finite;
 }
 
-/** 0 * x is 0 for finite x and NaN for infinities and NaN. Two sums in parallel, so that no addition waits for the one before. */
+/**
+ * 0 * x is 0 for finite x and NaN for infinities and NaN. Two sums in parallel, so that no
+ * addition waits for the one before.
+ */
 function addTo(sum: Float32Array, part: Float32Array, from: number, to: number): boolean {
   let rest0 = 0;
   let rest1 = 0;

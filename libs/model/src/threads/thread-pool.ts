@@ -5,7 +5,8 @@ import type { EngineThread, ThreadOrder, ThreadReply } from './port.js';
 export interface ThreadPool {
   readonly size: number;
   /**
-   * Sends orders[i] to thread first + i and resolves with their replies, in that order, when all have arrived.
+   * Sends orders[i] to thread first + i and resolves with their replies, in that order, when all
+   * have arrived.
    * @throws EngineError of the first thread, in that order, that failed; `device_lost`, `disposed`
    */
   ask(orders: readonly ThreadOrder[], first?: number): Promise<ThreadReply[]>;

@@ -7,7 +7,10 @@ import { hostVariants, type Variant } from './variants.js';
 const TURNS = 8;
 const SMALL = { streams: 16, hidden: 256 };
 
-/** Greatest relative difference, in the Euclidean norm, from the portable gradient: variants differ only in rounding. */
+/**
+ * Greatest relative difference, in the Euclidean norm, from the portable gradient: variants differ
+ * only in rounding.
+ */
 const TOLERANCE = 1e-4;
 
 interface Candidate {
@@ -18,9 +21,9 @@ interface Candidate {
 }
 
 /**
- * The variant that computes gradients of models like `config` fastest here: each computes those of a small batch. A variant
- * is out if it fails or its gradient differs from the portable one, because hosts may have experimental ways to widen
- * vectors.
+ * The variant that computes gradients of models like `config` fastest here: each computes those of
+ * a small batch. A variant is out if it fails or its gradient differs from the portable one,
+ * because hosts may have experimental ways to widen vectors.
  */
 export async function fastestVariant(config: ModelConfig, limits: EngineLimits, now: Clock): Promise<Variant> {
   const problem = smallProblem(config, limits, SMALL);
@@ -62,7 +65,10 @@ async function fastest(portable: Candidate, candidates: readonly Candidate[], ba
   return winner;
 }
 
-/** NaN if the candidate traps or finds no finite gradient: the portable variant found one, so the candidate is faulty. */
+/**
+ * NaN if the candidate traps or finds no finite gradient: the portable variant found one, so the
+ * candidate is faulty.
+ */
 function timeOf(engine: Engine, batch: Batch, now: Clock): Promise<number> {
   return takeTurn(engine, batch, now).catch(() => NaN);
 }

@@ -6,8 +6,8 @@ import { multiplyOverRows } from './outer-products.js';
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /**
- * The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B, H']: its input, above
- * layer 0.
+ * The gradients of weight_hh, weight_ih (above layer 0) and the biases of a layer. `below` [T, B,
+ * H']: its input, above layer 0.
  */
 export function gateGradients(workspace: Workspace, layer: LayerMap, below: number | undefined, B: number, T: number): void {
   const { map, cell } = workspace;
@@ -71,7 +71,10 @@ function unpad({ config, map, kernels }: Workspace, { gates, width, paddedWidth,
   }
 }
 
-/** Turns the gradient of a layer's output, in map.hGradient, into that of h; computes the gradients of its normalisation. */
+/**
+ * Turns the gradient of a layer's output, in map.hGradient, into that of h; computes the gradients
+ * of its normalisation.
+ */
 export function normGradients(workspace: Workspace, { h }: LayerMap, norm: NormMap, B: number, T: number): void {
   const { config, map, kernels } = workspace;
   const { hidden: H } = config;
@@ -99,7 +102,10 @@ export function outputGradients(workspace: Workspace, top: number, B: number, T:
   if (output.product !== output.gradient) kernels.copyRows(V, H, output.product, output.paddedWidth, output.gradient, H);
 }
 
-/** The gradients of layer 0's weight_ih and the embedding, from that of its table, which has one row per character. */
+/**
+ * The gradients of layer 0's weight_ih and the embedding, from that of its table, which has one
+ * row per character.
+ */
 export function characterGradients(workspace: Workspace, { gates, input }: LayerMap, B: number, T: number): void {
   const { config, map, kernels } = workspace;
   const { hidden: H, vocabulary: V } = config;
@@ -109,7 +115,10 @@ export function characterGradients(workspace: Workspace, { gates, input }: Layer
   else kernels.inputGradient(V, input.gates, H, paddedHidden, tableGradient, input.gradient);
 }
 
-/** The table is embedding weight_ih^T. If tied, the embedding's gradient already contains that of the output layer. */
+/**
+ * The table is embedding weight_ih^T. If tied, the embedding's gradient already contains that of
+ * the output layer.
+ */
 function embeddingGradients(workspace: Workspace, input: Matrix, embedding: EmbeddingMap): void {
   const { config, map, kernels, tile } = workspace;
   const { vocabulary: V, tied = false } = config;

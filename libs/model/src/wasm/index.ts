@@ -12,20 +12,25 @@ export interface WasmEngineOptions {
   /** One of wasmVariants(). If given, nothing is measured. */
   readonly variant?: string;
   /**
-   * A clock in milliseconds (performance.now). If given, a trial of about 0.2 s picks the fastest variant; else the best
-   * guess.
+   * A clock in milliseconds (performance.now). If given, a trial of about 0.2 s picks the fastest
+   * variant; else the best guess.
    */
   readonly now?: Clock;
 }
 
-/** Variants that this host can run, best guess first: "relaxed-simd 6x2" (instruction set, rows x vectors of the GEMM's tile). */
+/**
+ * Variants that this host can run, best guess first: "relaxed-simd 6x2" (instruction set, rows x
+ * vectors of the GEMM's tile).
+ */
 export function wasmVariants(): string[] {
   return hostVariants().map(describeVariant);
 }
 
 /**
- * Computes on one core in WebAssembly. All memory is allocated here, for limits.maxStreams x limits.maxWindow characters.
- * @throws EngineError `unsupported` (no WebAssembly SIMD, unknown variant), `out_of_memory`, `bad_shape`.
+ * Computes on one core in WebAssembly. All memory is allocated here, for limits.maxStreams x
+ * limits.maxWindow characters.
+ * @throws EngineError `unsupported` (no WebAssembly SIMD, unknown variant), `out_of_memory`,
+ * `bad_shape`.
  */
 export async function createWasmEngine(
   config: ModelConfig,

@@ -2,7 +2,10 @@ import { EngineError } from '../engine.js';
 import relaxed from './generated/relaxed.js';
 import simd from './generated/simd.js';
 
-/** The exports of assembly/index.ts. Addresses are in bytes, lengths and strides in floats; `tile` is an index into TILES. */
+/**
+ * The exports of assembly/index.ts. Addresses are in bytes, lengths and strides in floats; `tile`
+ * is an index into TILES.
+ */
 export interface Kernels {
   /** First byte after the module's own constants. */
   heapBase(): number;
@@ -177,7 +180,10 @@ type RnnForward = (streams: number, hidden: number, stride: number, gates: numbe
 
 type RnnBackward = (streams: number, hidden: number, stride: number, gates: number, h: number, dh: number) => void;
 
-/** `relaxed-simd` adds fused multiply-add, whose rounding may differ between CPUs; `simd` gives the same bits everywhere. */
+/**
+ * `relaxed-simd` adds fused multiply-add, whose rounding may differ between CPUs; `simd` gives the
+ * same bits everywhere.
+ */
 export type InstructionSet = 'simd' | 'relaxed-simd';
 
 const sources: Record<InstructionSet, string> = { simd, 'relaxed-simd': relaxed };
@@ -209,7 +215,10 @@ export async function instantiate(module: WebAssembly.Module, memory: WebAssembl
 const PAGE = 65536;
 const LARGEST = 65536 * PAGE;
 
-/** @throws EngineError `out_of_memory` if the host refuses, or beyond the 4 GiB that WebAssembly can address. */
+/**
+ * @throws EngineError `out_of_memory` if the host refuses, or beyond the 4 GiB that WebAssembly
+ * can address.
+ */
 export function allocate(bytes: number): WebAssembly.Memory {
   const tooLarge = (options?: ErrorOptions) =>
     new EngineError(

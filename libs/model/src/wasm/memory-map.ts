@@ -4,10 +4,11 @@ import { createLayout, stateSize } from '../layout.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
 
 /**
- * Byte addresses of everything in the engine's memory, laid out once, so that no call allocates. Rows are ordered [T, B],
- * so that a time step is one block and a window one matrix. H is padded to H', V to V' and E to E', multiples of the GEMM
- * tile's width. The padding of weights and states is zero, and so is all that is computed from it. C is the number of
- * columns of gates of the cell (CellLayout.columns).
+ * Byte addresses of everything in the engine's memory, laid out once, so that no call allocates.
+ * Rows are ordered [T, B], so that a time step is one block and a window one matrix. H is padded
+ * to H', V to V' and E to E', multiples of the GEMM tile's width. The padding of weights and
+ * states is zero, and so is all that is computed from it. C is the number of columns of gates of
+ * the cell (CellLayout.columns).
  */
 export interface MemoryMap {
   /** H'. */
@@ -15,8 +16,8 @@ export interface MemoryMap {
   /** C * H', floats of a row of gates. */
   readonly gateWidth: number;
   /**
-   * Floats from one row of gates to the next: a cache line more than a row, so that the rows of a column do not share a
-   * cache set.
+   * Floats from one row of gates to the next: a cache line more than a row, so that the rows of a
+   * column do not share a cache set.
    */
   readonly gateStride: number;
   /** G' = gates * H', the floats of a row that the input adds to. */
@@ -43,11 +44,17 @@ export interface MemoryMap {
   readonly logitsBias: number;
   /** [T, B, V'], later replaced by the gradient of the loss. */
   readonly logits: number;
-  /** [T, B, H'] gradient of h of the current layer. The block before it receives the gradient of the state before the window. */
+  /**
+   * [T, B, H'] gradient of h of the current layer. The block before it receives the gradient of
+   * the state before the window.
+   */
   readonly hGradient: number;
   /** [B, H'] that a cell passes from kernel to kernel in the backward pass. */
   readonly carry: number;
-  /** Blocks of the factors of a weight gradient, in panels: the layer's own h, its input from below and LayerMap.saved. */
+  /**
+   * Blocks of the factors of a weight gradient, in panels: the layer's own h, its input from below
+   * and LayerMap.saved.
+   */
   readonly panels: { readonly own: number; readonly below: number; readonly saved: number };
   /** A block of the other factor, dG, transposed. */
   readonly transposed: number;
@@ -67,8 +74,9 @@ export interface MemoryMap {
 }
 
 /**
- * The buffers that a kind of cell needs. A row of gates has `columns` columns of H'. The input adds to the first G / H of
- * them, in PyTorch's order; layers above the first find its projection there.
+ * The buffers that a kind of cell needs. A row of gates has `columns` columns of H'. The input
+ * adds to the first G / H of them, in PyTorch's order; layers above the first find its projection
+ * there.
  */
 export interface CellLayout {
   readonly columns: number;
@@ -96,8 +104,9 @@ export interface Pair {
 }
 
 /**
- * A weight matrix [gates * H, width], or some rows of one. Also, packed for GEMM, its transpose for the forward pass and
- * the matrix itself for the backward pass, with rows padded to gates * H' and columns to paddedWidth.
+ * A weight matrix [gates * H, width], or some rows of one. Also, packed for GEMM, its transpose
+ * for the forward pass and the matrix itself for the backward pass, with rows padded to gates * H'
+ * and columns to paddedWidth.
  */
 export interface Matrix extends Pair {
   readonly gates: number;
@@ -112,18 +121,30 @@ export interface Matrix extends Pair {
 }
 
 export interface LayerMap {
-  /** [T, B, C * H'], rows gateStride apart: pre-activations, then activations, then the gradient of the pre-activations. */
+  /**
+   * [T, B, C * H'], rows gateStride apart: pre-activations, then activations, then the gradient of
+   * the pre-activations.
+   */
   readonly gates: number;
-  /** [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM; 0 for other cells. */
+  /**
+   * [T+1, B, H'] each; the first block is the state before the window. `memory`: C of an LSTM; 0
+   * for other cells.
+   */
   readonly h: number;
   readonly memory: number;
   /** h, then C: the S state vectors. */
   readonly states: readonly number[];
   /** [T, B, H'], see CellLayout; 0 if the cell saves nothing. */
   readonly saved: number;
-  /** [T, B, H'], h normalised or with units dropped, for the layer above; 0 if the model has neither. */
+  /**
+   * [T, B, H'], h normalised or with units dropped, for the layer above; 0 if the model has
+   * neither.
+   */
   readonly output: number;
-  /** What is added to the gates: [V, C * H'] bias and input weights of each character in layer 0, [1, C * H'] the bias above. */
+  /**
+   * What is added to the gates: [V, C * H'] bias and input weights of each character in layer 0,
+   * [1, C * H'] the bias above.
+   */
   readonly table: number;
   /** weight_ih; packed only above layer 0 or with an embedding. */
   readonly input: Matrix;
@@ -151,7 +172,10 @@ export interface EmbeddingMap extends Pair {
   readonly product: number;
 }
 
-/** Columns of dG (rows of a weight gradient) that are computed together: few enough for the L2 cache. */
+/**
+ * Columns of dG (rows of a weight gradient) that are computed together: few enough for the L2
+ * cache.
+ */
 export const BLOCK_COLUMNS = 96;
 
 /** Bytes at the start of the memory that are reserved for the constants of the compiled module. */
@@ -202,7 +226,10 @@ interface Place {
   readonly sizes: Sizes;
   readonly pair: Pairs;
   readonly floats: Floats;
-  /** Buffers for padded products: of weights for a layer's own state, and of weights for its input from below. */
+  /**
+   * Buffers for padded products: of weights for a layer's own state, and of weights for its input
+   * from below.
+   */
   readonly scratch: { readonly own: number; readonly below: number };
 }
 

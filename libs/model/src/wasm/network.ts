@@ -6,8 +6,8 @@ import { characterGradients, gateGradients, normGradients, outputGradients } fro
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /**
- * From inputs [T, B] and the state before the window to logits and all that the backward pass needs. With `key`, dropout acts on
- * every layer's input from the layer below.
+ * From inputs [T, B] and the state before the window to logits and all that the backward pass
+ * needs. With `key`, dropout acts on every layer's input from the layer below.
  */
 export function forward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
   const { map, kernels, tile } = workspace;
@@ -38,12 +38,18 @@ export function forward(workspace: Workspace, B: number, T: number, key?: Dropou
   );
 }
 
-/** Turns the logits into the gradient of the loss. Returns the summed negative log-likelihood of the targets, nats. */
+/**
+ * Turns the logits into the gradient of the loss. Returns the summed negative log-likelihood of
+ * the targets, nats.
+ */
 export function loss({ config, map, kernels }: Workspace, B: number, T: number): number {
   return kernels.softmaxLoss(T * B, config.vocabulary, map.paddedVocabulary, map.logits, map.targets);
 }
 
-/** The gradient of every parameter, truncated at the start of the window; after forward, with the same key, and loss. */
+/**
+ * The gradient of every parameter, truncated at the start of the window; after forward, with the
+ * same key, and loss.
+ */
 export function backward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
   const { config, map, kernels, tile } = workspace;
   const { paddedHidden, paddedVocabulary, layers, output, hGradient } = map;

@@ -5,9 +5,9 @@ import { addBlockInQuadrants, dividesInQuadrants, packQuadrants } from './strass
 import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /**
- * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the column sums of dG in
- * map.sums. Both factors are packed into the GEMM's order block by block: x once for all parts, dG once for all products of
- * a part.
+ * dG^T x for every part and its factors, [used, paddedWidth] each, as GEMMs over all rows, and the
+ * column sums of dG in map.sums. Both factors are packed into the GEMM's order block by block: x
+ * once for all parts, dG once for all products of a part.
  */
 export function multiplyOverRows(
   workspace: Workspace,
@@ -20,8 +20,8 @@ export function multiplyOverRows(
     fill(workspace, workspace.map.sums + first * FLOAT, columns, 0);
     for (const { factor, address } of products) fill(workspace, address, used * factor.paddedWidth, 0);
   }
-  // The gradients of a ReLU unit that never fires are exactly zero. Sums of quadrants would turn them into noise, which
-  // Adam amplifies.
+  // The gradients of a ReLU unit that never fires are exactly zero. Sums of quadrants would turn
+  // them into noise, which Adam amplifies.
   const large = workspace.config.cell !== 'rnn-relu' && dividesInQuadrants(factors, parts);
   let depth;
   for (let k = 0; k < rows; k += depth) {

@@ -36,7 +36,10 @@ export function packBackward(workspace: Workspace): void {
   kernels.packPanels(tile, output.value, H, 1, V, H, paddedHidden, output.backward);
 }
 
-/** Whether a layer's input is multiplied by weight_ih: one-hot characters only select columns of it. */
+/**
+ * Whether a layer's input is multiplied by weight_ih: one-hot characters only select columns of
+ * it.
+ */
 export function hasWeights({ map }: Workspace, l: number): boolean {
   return l > 0 || map.embedding !== undefined;
 }

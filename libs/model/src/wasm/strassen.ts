@@ -4,13 +4,16 @@ import type { Block, Cotangent, Factor, Part } from './operands.js';
 import { FLOAT, type Workspace } from './workspace.js';
 
 /**
- * Strassen's multiplication (1969), one level deep: with both factors split into quadrants, seven products replace eight.
- * The sums of quadrants cost little, because the factors are copied into the GEMM's order anyway. The error stays that of
- * float32 relative to the whole matrix, but no longer to each element, so it is used for gradients of weights but not in
- * the forward pass.
+ * Strassen's multiplication (1969), one level deep: with both factors split into quadrants, seven
+ * products replace eight. The sums of quadrants cost little, because the factors are copied into
+ * the GEMM's order anyway. The error stays that of float32 relative to the whole matrix, but no
+ * longer to each element, so it is used for gradients of weights but not in the forward pass.
  */
 
-/** Half of the rows, half of the columns. For A = dG^T, rows are columns of dG and columns are time steps. */
+/**
+ * Half of the rows, half of the columns. For A = dG^T, rows are columns of dG and columns are time
+ * steps.
+ */
 type Quadrant = readonly [0 | 1, 0 | 1];
 
 /** One quadrant, or one + sign * other. */
@@ -42,7 +45,10 @@ const PRODUCTS: readonly Product[] = [
 /** With fewer rows or columns of the product, the sums cost as much as they save. */
 const SMALLEST = 192;
 
-/** Halves must consist of whole tiles of the widest kind, so that the bits do not depend on the tile in use. */
+/**
+ * Halves must consist of whole tiles of the widest kind, so that the bits do not depend on the
+ * tile in use.
+ */
 const TILE_WIDTH = 4 * Math.max(...TILES.map(({ vectors }) => vectors));
 
 /** Whether all products are large enough and their halves consist of whole tiles. */
@@ -53,7 +59,10 @@ export function dividesInQuadrants(factors: readonly Factor[], parts: readonly P
   );
 }
 
-/** The right-hand sides of the seven products, one after the other, each in panels [depth / 2, width / 2]. */
+/**
+ * The right-hand sides of the seven products, one after the other, each in panels [depth / 2,
+ * width / 2].
+ */
 export function packQuadrants({ kernels, tile }: Workspace, { k, depth }: Block, factor: Factor): void {
   const { address, stride, width } = factor;
   const [rows, columns] = [depth / 2, width / 2];
@@ -66,7 +75,10 @@ export function packQuadrants({ kernels, tile }: Workspace, { k, depth }: Block,
   }
 }
 
-/** Adds the block to the products of a part, BLOCK_COLUMNS columns from each half of dG's columns at a time. */
+/**
+ * Adds the block to the products of a part, BLOCK_COLUMNS columns from each half of dG's columns
+ * at a time.
+ */
 export function addBlockInQuadrants(workspace: Workspace, block: Block, dG: Cotangent, part: Part): void {
   const half = part.columns / 2;
   for (let m = 0; m < half; m += BLOCK_COLUMNS) {
@@ -78,7 +90,10 @@ export function addBlockInQuadrants(workspace: Workspace, block: Block, dG: Cota
   }
 }
 
-/** Packs the left-hand side of product p. Two of these are sums over both halves of the time steps and give dG's column sums. */
+/**
+ * Packs the left-hand side of product p. Two of these are sums over both halves of the time steps
+ * and give dG's column sums.
+ */
 function transposeLeft(
   { map, kernels }: Workspace,
   { k, depth }: Block,

@@ -10,8 +10,9 @@ export interface Variant {
 }
 
 /**
- * Best guess first. Tiles of 4x2 (multiply and add) and 6x2 (fused) suit 128-bit registers; tiles four vectors wide are
- * faster if the host has more registers or pairs vectors into 256 bits (see v8Flags).
+ * Best guess first. Tiles of 4x2 (multiply and add) and 6x2 (fused) suit 128-bit registers; tiles
+ * four vectors wide are faster if the host has more registers or pairs vectors into 256 bits (see
+ * v8Flags).
  */
 const PREFERENCE: Record<InstructionSet, readonly string[]> = {
   'relaxed-simd': ['6x2', '4x4', '4x2'],
@@ -28,7 +29,10 @@ export function tileColumns({ tile }: Variant): number {
   return 4 * TILES[tile].vectors;
 }
 
-/** Every variant that this host can run, best guess first. @throws EngineError `unsupported` without WebAssembly SIMD. */
+/**
+ * Every variant that this host can run, best guess first. @throws EngineError `unsupported`
+ * without WebAssembly SIMD.
+ */
 export function hostVariants(): Variant[] {
   const sets = (['relaxed-simd', 'simd'] as const).filter(supported);
   if (sets.length === 0) {
@@ -42,15 +46,17 @@ export function hostVariants(): Variant[] {
 }
 
 /**
- * V8 flags that speed up the kernels. Set them (v8.setFlagsFromString) before creating the first engine, then let the engine
- * measure which variant is fastest. `node`: process.versions.node; `arch`: process.arch. V8 complains on stderr about unknown
- * flags, so only those of the given version are returned.
+ * V8 flags that speed up the kernels. Set them (v8.setFlagsFromString) before creating the first
+ * engine, then let the engine measure which variant is fastest. `node`: process.versions.node;
+ * `arch`: process.arch. V8 complains on stderr about unknown flags, so only those of the given
+ * version are returned.
  */
 export function v8Flags(host: { readonly node: string; readonly arch: string }): string[] {
   const major = Number.parseInt(host.node, 10);
   // Relaxed SIMD is on by default from Node 22.
   if (major < 22) return ['--experimental-wasm-relaxed-simd'];
-  // Pairs two 128-bit vectors in one 256-bit register. Node 22 accepts the flag, but it has no effect there.
+  // Pairs two 128-bit vectors in one 256-bit register. Node 22 accepts the flag, but it has no
+  // effect there.
   if (major >= 24 && host.arch === 'x64') return ['--experimental-wasm-revectorize'];
   return [];
 }

@@ -24,7 +24,8 @@ const WISHED = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
 const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
 
 /**
- * Opens the fastest adapter of `gpu` (`navigator.gpu`, or `create([])` of the npm package `webgpu`) with its greatest limits.
+ * Opens the fastest adapter of `gpu` (`navigator.gpu`, or `create([])` of the npm package
+ * `webgpu`) with its greatest limits.
  * @throws EngineError `absent` without an adapter, `unsupported` if the adapter returns no device.
  */
 export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
@@ -56,7 +57,10 @@ export async function requestDevice(gpu: GPU | undefined): Promise<OpenDevice> {
   }
 }
 
-/** Keeps GPU objects alive: Dawn in Node aborts the process if its GPU object is collected while a device is in use. */
+/**
+ * Keeps GPU objects alive: Dawn in Node aborts the process if its GPU object is collected while a
+ * device is in use.
+ */
 const hosts = new WeakMap<GPUDevice, GPU>();
 
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|software|basic render/i;
@@ -91,9 +95,10 @@ export function checkBufferSize(device: GPUDevice, what: string, bytes: number):
 }
 
 /**
- * Runs `create` and turns what the device reports into an EngineError; `bytes` returns how much was requested. `create`
- * must make all its requests to the device before its first await: error scopes belong to the device, and if they stayed
- * open longer, they would catch the errors of other users of the device.
+ * Runs `create` and turns what the device reports into an EngineError; `bytes` returns how much
+ * was requested. `create` must make all its requests to the device before its first await: error
+ * scopes belong to the device, and if they stayed open longer, they would catch the errors of
+ * other users of the device.
  */
 export async function scoped<T>(device: GPUDevice, bytes: () => number, create: () => T | Promise<T>): Promise<T> {
   device.pushErrorScope('out-of-memory');
@@ -136,7 +141,10 @@ function isMessage(error: unknown): error is { readonly message: string } {
 
 type LossListener = (error: EngineError) => void;
 
-/** Listeners for the loss of a device. device.lost itself would keep every listener as long as the device lives. */
+/**
+ * Listeners for the loss of a device. device.lost itself would keep every listener as long as the
+ * device lives.
+ */
 interface LossWatch {
   readonly listeners: Set<LossListener>;
   loss: EngineError | undefined;
@@ -144,7 +152,10 @@ interface LossWatch {
 
 const watches = new WeakMap<GPUDevice, LossWatch>();
 
-/** Calls `listener` when the device is lost, immediately if it already is; the returned function removes the listener. */
+/**
+ * Calls `listener` when the device is lost, immediately if it already is; the returned function
+ * removes the listener.
+ */
 export function onLost(device: GPUDevice, listener: LossListener): () => void {
   const watch = watches.get(device) ?? watchLoss(device);
   if (watch.loss) listener(watch.loss);
@@ -162,7 +173,10 @@ function watchLoss(device: GPUDevice): LossWatch {
   return watch;
 }
 
-/** For an engine that can no longer compute although the device is present: to its user the same as a lost device. */
+/**
+ * For an engine that can no longer compute although the device is present: to its user the same as
+ * a lost device.
+ */
 export function broken(error: unknown): EngineError {
   const { message } = unusable(error);
   return new EngineError('device_lost', message, 'use another engine; the work of the call is lost', { cause: error });

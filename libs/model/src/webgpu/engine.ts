@@ -38,7 +38,8 @@ export async function openEngine(
       async () => {
         const network = build();
         const staging = program.buffer('results read back', stagingBytes(plan), MAP_READ | USAGE.copyTarget);
-        // Before waiting for the compiler, so that the engine notices what happens to the device in the meantime.
+        // Before waiting for the compiler, so that the engine notices what happens to the device
+        // in the meantime.
         const opened = new WebgpuEngine(plan, device, program, network, staging, info);
         release = () => opened.dispose();
         await program.compile(
@@ -228,7 +229,10 @@ class WebgpuEngine implements Engine {
     this.#device.queue.submit([encoder.finish()]);
   }
 
-  /** Runs the stages in one submission and returns the pieces, views of memory that the next call overwrites. */
+  /**
+   * Runs the stages in one submission and returns the pieces, views of memory that the next call
+   * overwrites.
+   */
   async #compute(stages: readonly Stage[], pieces: readonly Piece[]): Promise<Float32Array[]> {
     this.#submit(stages, FLAG.call, pieces);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
@@ -243,7 +247,8 @@ class WebgpuEngine implements Engine {
     try {
       await new Promise<void>((resolve, reject) => {
         this.#interrupt = reject;
-        // Only the loss of the device can make this fail: sizes are checked, and dispose() interrupts by itself.
+        // Only the loss of the device can make this fail: sizes are checked, and dispose()
+        // interrupts by itself.
         this.#staging.mapAsync(MAP_READ, 0, bytes).then(resolve, (error: unknown) => this.#fail(deviceLost(reason(error))));
       });
     } finally {

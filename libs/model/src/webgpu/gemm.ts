@@ -1,13 +1,15 @@
 import { each, read, write, type ElementType, type KernelSource } from './wgsl.js';
 
 /**
- * C [M, N] = A B, with A [M, K] or, transposed, A [K, M]; B [K, N]; all row-major, in vectors of 4, each with its own
- * stride (`ld*`, in vectors). M and N can be any number of whole vectors; K is a multiple of 16 unless A is transposed.
- * Sums over a long K can be split into parts, one per workgroup.z, which are written one after the other; the reader adds
- * them in order, so the bits do not depend on the order of execution.
+ * C [M, N] = A B, with A [M, K] or, transposed, A [K, M]; B [K, N]; all row-major, in vectors of
+ * 4, each with its own stride (`ld*`, in vectors). M and N can be any number of whole vectors; K
+ * is a multiple of 16 unless A is transposed. Sums over a long K can be split into parts, one per
+ * workgroup.z, which are written one after the other; the reader adds them in order, so the bits
+ * do not depend on the order of execution.
  *
- * A workgroup of 8 x 8 threads computes a tile of 8 * tile.rows x 8 * tile.columns. If `shared`, it loads operands through shared
- * memory, 16 deep at a time. A thread keeps tile.rows x tile.columns sums in registers.
+ * A workgroup of 8 x 8 threads computes a tile of 8 * tile.rows x 8 * tile.columns. If `shared`,
+ * it loads operands through shared memory, 16 deep at a time. A thread keeps tile.rows x
+ * tile.columns sums in registers.
  */
 export interface GemmKind {
   readonly transposed: boolean;
@@ -40,14 +42,20 @@ export function gemmGroups({ rows, columns }: GemmTile, m: number, n: number, pa
 /** Fewer workgroups than this leave a mid-range GPU half idle. */
 const BUSY_WORKGROUPS = 128;
 
-/** Largest first: large tiles load less; small ones waste less at the edges and give more workgroups. */
+/**
+ * Largest first: large tiles load less; small ones waste less at the edges and give more
+ * workgroups.
+ */
 const TILES: readonly GemmTile[] = [
   { rows: 8, columns: 8 },
   { rows: 8, columns: 4 },
   { rows: 4, columns: 4 },
 ];
 
-/** `shared` as in GemmKind: without it there is no GPU to keep busy, and the number of workgroups does not matter. */
+/**
+ * `shared` as in GemmKind: without it there is no GPU to keep busy, and the number of workgroups
+ * does not matter.
+ */
 export function gemmTile(m: number, n: number, shared: boolean): GemmTile {
   const fits = (tile: GemmTile) => {
     const [x, y] = gemmGroups(tile, m, n);
@@ -57,7 +65,10 @@ export function gemmTile(m: number, n: number, shared: boolean): GemmTile {
   return TILES.find(fits) ?? TILES[TILES.length - 1];
 }
 
-/** Number of parts of a sum over k rows, for a product of M x N; each part is large enough to pay for its launch. */
+/**
+ * Number of parts of a sum over k rows, for a product of M x N; each part is large enough to pay
+ * for its launch.
+ */
 export function gemmParts(tile: GemmTile, m: number, n: number, k: number): number {
   const [x, y] = gemmGroups(tile, m, n);
   return Math.max(1, Math.min(Math.floor(BUSY_WORKGROUPS / (x * y)), Math.floor(k / 256), 8));
@@ -130,7 +141,9 @@ ${loadRows('B', 'b', 'p.n4', widthB, transposed)}`,
   };
 }
 
-/** Loads a tile of rows k.. that are already in the tile's order; rows past the end count as zero. */
+/**
+ * Loads a tile of rows k.. that are already in the tile's order; rows past the end count as zero.
+ */
 function loadRows(tile: 'A' | 'B', name: string, columns: string, width: number, guarded = true): string {
   const value = `vec4<f32>(${name}[p.from${tile} + (k + row) * p.ld${tile.toLowerCase()} + column])`;
   return `

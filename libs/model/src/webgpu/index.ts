@@ -13,28 +13,33 @@ export { requestDevice, type DeviceInfo, type OpenDevice } from './device.js';
 
 export interface WebgpuEngineOptions {
   /**
-   * Store weights and outputs of layers in float16; sums and gates stay float32. Needs less memory and traffic; gradients
-   * agree with those of float32 to about 1e-3 (rnn-relu: to a few per cent, if rounding carries a unit past its kink).
-   * Needs the feature shader-f16. Default: false.
+   * Store weights and outputs of layers in float16; sums and gates stay float32. Needs less memory
+   * and traffic; gradients agree with those of float32 to about 1e-3 (rnn-relu: to a few per cent,
+   * if rounding carries a unit past its kink). Needs the feature shader-f16. Default: false.
    */
   readonly f16?: boolean;
-  /** Sum rows through subgroups of 8 or more threads. Needs the feature subgroups. Default: false. */
+  /**
+   * Sum rows through subgroups of 8 or more threads. Needs the feature subgroups. Default: false.
+   */
   readonly subgroups?: boolean;
   /**
-   * From requestDevice: the GPU's name for `info`, the size of subgroups, and whether it is a real GPU. Absent: what the
-   * device tells.
+   * From requestDevice: the GPU's name for `info`, the size of subgroups, and whether it is a real
+   * GPU. Absent: what the device tells.
    */
   readonly adapterInfo?: DeviceInfo;
-  /** The engine owns the device: dispose() destroys it, and so does a failure to create the engine. Default: false. */
+  /**
+   * The engine owns the device: dispose() destroys it, and so does a failure to create the engine.
+   * Default: false.
+   */
   readonly ownsDevice?: boolean;
 }
 
 /**
- * Computes on a GPU. `device` comes from requestDevice or is the caller's own; dispose() leaves it open unless
- * `ownsDevice`. All memory is allocated here, for limits.maxStreams x limits.maxWindow characters; calls neither allocate
- * on the device nor compile.
- * @throws EngineError `unsupported` (a requested feature is missing, a buffer is larger than the device can bind),
- * `out_of_memory`, `bad_shape`.
+ * Computes on a GPU. `device` comes from requestDevice or is the caller's own; dispose() leaves it
+ * open unless `ownsDevice`. All memory is allocated here, for limits.maxStreams x limits.maxWindow
+ * characters; calls neither allocate on the device nor compile.
+ * @throws EngineError `unsupported` (a requested feature is missing, a buffer is larger than the
+ * device can bind), `out_of_memory`, `bad_shape`.
  */
 export async function createWebgpuEngine(
   config: ModelConfig,

@@ -18,9 +18,9 @@ fn main(
 }`;
 
 /**
- * Position of element (row, column) of a parameter tensor in the kernels' form of it. Rows are in blocks of `blockRows` (a
- * gate's H; V); block b of the tensor becomes block (order >> 4b) & 15 of the form, each padded to `blockStride` rows. Then
- * follow the strides of row and column.
+ * Position of element (row, column) of a parameter tensor in the kernels' form of it. Rows are in
+ * blocks of `blockRows` (a gate's H; V); block b of the tensor becomes block (order >> 4b) & 15 of
+ * the form, each padded to `blockStride` rows. Then follow the strides of row and column.
  */
 const MAP_FIELDS = [
   'count',
@@ -42,7 +42,10 @@ fn mapped(i: u32) -> u32 {
   return p.base + engineRow * p.rowStride + i % p.columns * p.columnStride;
 }`;
 
-/** Words of the flags that a call reads back: not 0 if a parameter, or a number of this call, was not finite. */
+/**
+ * Words of the flags that a call reads back: not 0 if a parameter, or a number of this call, was
+ * not finite.
+ */
 export const FLAG = { parameters: 0, call: 1 } as const;
 
 /** Offset that means "no bias". */
@@ -51,7 +54,10 @@ export const NO_BIAS = 0xffffffff;
 export const PACK_FIELDS = [...MAP_FIELDS, 'bias'] as const;
 export type PackFields = Record<(typeof PACK_FIELDS)[number], number>;
 
-/** Packs a tensor of the flat parameters into the kernels' form; adds a bias to each row if there is one. */
+/**
+ * Packs a tensor of the flat parameters into the kernels' form; adds a bias to each row if there
+ * is one.
+ */
 export const packKernel = (type: 'f32' | 'storedScalar'): KernelSource => ({
   label: `pack ${type}`,
   fields: PACK_FIELDS,
@@ -89,7 +95,10 @@ ${elementwise(`
   results[p.offset + index] = sum;`)}`,
 };
 
-/** How the threads of a workgroup share a row: 8 lanes that exchange their sums, or one thread per row. See Plan.cooperative. */
+/**
+ * How the threads of a workgroup share a row: 8 lanes that exchange their sums, or one thread per
+ * row. See Plan.cooperative.
+ */
 export interface RowLanes {
   readonly cooperative: boolean;
   /** Lanes exchange within their subgroup instead of through shared memory. */
@@ -105,8 +114,9 @@ const lanesOf = ({ cooperative }: RowLanes): number => (cooperative ? LANES : 1)
 export const rowsPerGroup = (lanes: RowLanes): number => ROW_THREADS / lanesOf(lanes);
 
 /**
- * A kernel in which a few lanes share each row of [T * B]. `code` may use `row`, `isRow`, `lane` and `lanes`, and the functions
- * greatest(x) and total(x) over the lanes of a row, which all threads must call.
+ * A kernel in which a few lanes share each row of [T * B]. `code` may use `row`, `isRow`, `lane`
+ * and `lanes`, and the functions greatest(x) and total(x) over the lanes of a row, which all
+ * threads must call.
  */
 export function byRows(kind: RowLanes, code: string): string {
   const lanes = lanesOf(kind);
@@ -158,7 +168,10 @@ export const VECTOR_SUM = 'fn sumOf(x: vec4<f32>) -> f32 { return x.x + x.y + x.
 
 export const SOFTMAX_FIELDS = ['quads', 'offset'] as const;
 
-/** Softmax cross-entropy: replaces logits [T * B, V] by d(loss)/d(logits) and writes the loss of each row to the results. */
+/**
+ * Softmax cross-entropy: replaces logits [T * B, V] by d(loss)/d(logits) and writes the loss of
+ * each row to the results.
+ */
 export const softmaxKernel = (kind: RowLanes): KernelSource => ({
   label: 'softmax',
   fields: SOFTMAX_FIELDS,
@@ -204,8 +217,9 @@ const SUM_LANES = 8;
 export const SUM_FIELDS = ['columns', 'stride', 'outStride', 'rows', 'partRows'] as const;
 
 /**
- * Sums of rows [rows, columns], one result row per workgroup.y. By `tokens`: over the rows whose character is workgroup.y, by the
- * order and starts in `ids`. By `parts`: over partRows rows from workgroup.y * partRows.
+ * Sums of rows [rows, columns], one result row per workgroup.y. By `tokens`: over the rows whose
+ * character is workgroup.y, by the order and starts in `ids`. By `parts`: over partRows rows from
+ * workgroup.y * partRows.
  */
 export function sumKernel(by: 'tokens' | 'parts', cooperative: boolean): KernelSource {
   const lanes = cooperative ? SUM_LANES : 1;

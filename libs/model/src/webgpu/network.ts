@@ -9,15 +9,24 @@ import type { Features } from './wgsl.js';
 /** Bytes of a float32. */
 export const FLOAT = 4;
 
-/** The buffers through which an engine exchanges data with its network, whatever the network computes. */
+/**
+ * The buffers through which an engine exchanges data with its network, whatever the network
+ * computes.
+ */
 export interface NetworkBuffers {
   /** [P] */
   readonly parameters: GPUBuffer;
-  /** Ids [T, B], targets [T, B], their positions in order of id [T, B], starts of ids in it [V + 1], numbers of streams [B]. */
+  /**
+   * Ids [T, B], targets [T, B], their positions in order of id [T, B], starts of ids in it [V +
+   * 1], numbers of streams [B].
+   */
   readonly ids: GPUBuffer;
   /** [B, L, S, H] */
   readonly states: GPUBuffer;
-  /** Gradient [P], end states [B, L, S, H], loss of each character [T, B]; the latter two begin at these offsets, in floats. */
+  /**
+   * Gradient [P], end states [B, L, S, H], loss of each character [T, B]; the latter two begin at
+   * these offsets, in floats.
+   */
   readonly results: GPUBuffer;
   readonly statesOffset: number;
   readonly lossOffset: number;
@@ -80,7 +89,10 @@ function createBuffers({ config, limits, rows, vocabulary }: Plan, program: Prog
   };
 }
 
-/** A weight matrix as the forward pass reads it, [in, out], and as the backward pass does, [out, in]; padded. */
+/**
+ * A weight matrix as the forward pass reads it, [in, out], and as the backward pass does, [out,
+ * in]; padded.
+ */
 export interface Weights {
   readonly forward: GPUBuffer;
   readonly backward: GPUBuffer;

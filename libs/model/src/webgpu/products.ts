@@ -97,7 +97,9 @@ export function weightGradient(
 
 type ProductFields = Pick<GemmFields, 'm' | 'k' | 'lda' | 'ldb' | 'ldc'> & { fromA?: number; fromB?: number };
 
-/** C [m, n] = A B; sizes in numbers, `n` padded. `mMost` is the greatest m, which decides the tile. */
+/**
+ * C [m, n] = A B; sizes in numbers, `n` padded. `mMost` is the greatest m, which decides the tile.
+ */
 function product(
   { plan }: Context,
   kind: Omit<GemmKind, 'tile' | 'shared'>,

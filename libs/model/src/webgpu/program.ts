@@ -18,7 +18,9 @@ export interface Task {
   readonly groups: (shape: Shape) => Groups;
 }
 
-/** A task that runs once, or tasks that run for every time step, from the first or from the last. */
+/**
+ * A task that runs once, or tasks that run for every time step, from the first or from the last.
+ */
 export type Stage = Task | { readonly tasks: readonly Task[]; readonly direction: 'forward' | 'backward' };
 
 interface Compiled {
@@ -32,8 +34,8 @@ const SLOT = 256;
 const SLOT_WORDS = SLOT / 4;
 
 /**
- * Buffers and dispatches of one engine, and its device if it owns that. All are created once; a call only writes numbers
- * and encodes.
+ * Buffers and dispatches of one engine, and its device if it owns that. All are created once; a
+ * call only writes numbers and encodes.
  */
 export class Program {
   readonly #device: GPUDevice;
@@ -65,8 +67,8 @@ export class Program {
   }
 
   /**
-   * Compiles the tasks; requests all that may fail from the device before the first await. `steps`: time steps of the
-   * longest window.
+   * Compiles the tasks; requests all that may fail from the device before the first await.
+   * `steps`: time steps of the longest window.
    */
   async compile(tasks: readonly Task[], steps: number): Promise<void> {
     const uniform = USAGE.uniform | USAGE.copyTarget;
@@ -146,7 +148,10 @@ export class Program {
   }
 }
 
-/** Pipelines and layouts belong to the device, so that engines of the same kind of model share them. */
+/**
+ * Pipelines and layouts belong to the device, so that engines of the same kind of model share
+ * them.
+ */
 interface Pool {
   readonly frameLayout: GPUBindGroupLayout;
   readonly layouts: Map<string, GPUBindGroupLayout>;

@@ -4,7 +4,10 @@ import type { Context, Weights } from './network.js';
 import type { Task } from './program.js';
 import { spread } from './wgsl.js';
 
-/** Packs parameters from the flat vector into the kernels' forms, and unpacks gradients from these into the flat vector. */
+/**
+ * Packs parameters from the flat vector into the kernels' forms, and unpacks gradients from these
+ * into the flat vector.
+ */
 
 /** Order and padding of a tensor's rows in the kernels' form; see MAP_FIELDS. */
 export type RowMap = Pick<PackFields, 'blockRows' | 'blockStride' | 'order'>;
@@ -12,7 +15,10 @@ export type RowMap = Pick<PackFields, 'blockRows' | 'blockStride' | 'order'>;
 /** Rows in the tensor's own order. */
 export const plainRows = (rows: number): RowMap => ({ blockRows: rows, blockStride: 0, order: 0 });
 
-/** Rows in blocks of `rows`, each padded to `padded`; the tensor's block i is block order[i] of the kernels' form. */
+/**
+ * Rows in blocks of `rows`, each padded to `padded`; the tensor's block i is block order[i] of the
+ * kernels' form.
+ */
 export function blockedRows(order: readonly number[], rows: number, padded: number): RowMap {
   return { blockRows: rows, blockStride: padded, order: order.reduce((bits, block, i) => bits | (block << (4 * i)), 0) };
 }
@@ -25,7 +31,10 @@ export interface TensorRows {
   readonly range?: { readonly first: number; readonly count: number };
 }
 
-/** Position of a tensor in a buffer: strides of row and column, and its first element (default 0), in numbers. */
+/**
+ * Position of a tensor in a buffer: strides of row and column, and its first element (default 0),
+ * in numbers.
+ */
 export interface Placement {
   readonly buffer: GPUBuffer;
   readonly rowStride: number;

@@ -1,9 +1,9 @@
 import type { Batch } from '../engine.js';
 
 /**
- * Writes the kernels' look-up tables into `ids`: characters [T, B], targets [T, B], the rows in order of their character
- * [T, B], the start of each character's rows in that order [V + 1], the number of each stream in the run [B]. Returns the
- * words written.
+ * Writes the kernels' look-up tables into `ids`: characters [T, B], targets [T, B], the rows in
+ * order of their character [T, B], the start of each character's rows in that order [V + 1], the
+ * number of each stream in the run [B]. Returns the words written.
  */
 export function writeIds(ids: Uint32Array, vocabulary: number, { streams, window, tokens, dropout }: Batch): number {
   const rows = streams * window;

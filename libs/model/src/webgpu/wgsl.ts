@@ -1,4 +1,7 @@
-/** Kernels as data: the text of the body, and its bindings and fields, from which declarations and layouts follow. */
+/**
+ * Kernels as data: the text of the body, and its bindings and fields, from which declarations and
+ * layouts follow.
+ */
 
 export type ElementType = 'f32' | 'u32' | 'atomic<u32>' | 'vec4<f32>' | 'stored' | 'storedScalar';
 
@@ -58,7 +61,10 @@ export function assemble({ fields, bindings, body }: KernelSource, { f16, subgro
   ].join('\n');
 }
 
-/** The index of a thread in a grid from `spread`, which continues in the next dimension if one holds too few workgroups. */
+/**
+ * The index of a thread in a grid from `spread`, which continues in the next dimension if one
+ * holds too few workgroups.
+ */
 export const GRID_INDEX = `
 fn gridIndex(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32, threads: u32) -> u32 {
   return (workgroup.y * workgroups.x + workgroup.x) * threads + local;
@@ -75,8 +81,8 @@ export function spread(threads: number, workgroup: number): [number, number] {
 }
 
 /**
- * Tests bits, because a shader compiler may assume that no number is infinite or NaN. The flag is an OR, so the order of
- * threads does not matter.
+ * Tests bits, because a shader compiler may assume that no number is infinite or NaN. The flag is
+ * an OR, so the order of threads does not matter.
  */
 export const FINITE = `
 fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }`;
@@ -99,12 +105,15 @@ fn rectify(x: vec4<f32>) -> vec4<f32> {
 }`;
 
 /**
- * The number of stream `stream` in the run. `ids` holds characters [T, B], targets [T, B], order [T, B], starts [V + 1] and these
- * numbers [B]; see upload.ts.
+ * The number of stream `stream` in the run. `ids` holds characters [T, B], targets [T, B], order
+ * [T, B], starts [V + 1] and these numbers [B]; see upload.ts.
  */
 export const STREAM_NUMBER = 'ids[3 * call.rows + call.vocabulary + 1 + stream]';
 
-/** See dropout.ts. WGSL has no multiplication that returns the upper half of a product, so it is computed from 16-bit halves. */
+/**
+ * See dropout.ts. WGSL has no multiplication that returns the upper half of a product, so it is
+ * computed from 16-bit halves.
+ */
 export const PHILOX = `
 fn multiplyHigh(a: u32, b: u32) -> u32 {
   let low = (a & 0xffffu) * (b & 0xffffu);

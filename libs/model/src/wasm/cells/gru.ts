@@ -1,7 +1,10 @@
 import type { CellPasses } from '../workspace.js';
 import { block, gatesOf, project, projectBack } from './cell.js';
 
-/** The reset gate acts before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is the gradient of r * h. */
+/**
+ * The reset gate acts before the product. Columns r, z, n; `saved` is r * h. map.carry [B, H'] is
+ * the gradient of r * h.
+ */
 export const gru: CellPasses = {
   columns: 3,
   memory: false,

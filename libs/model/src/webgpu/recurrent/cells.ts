@@ -4,7 +4,10 @@ import { stepKernel, type Step } from './step.js';
 
 /** What the cells compute from the sums of a time step, forward and backward. */
 
-/** Buffers that the kernels of a time step bind. `cell` is C [T+1, B, H] of an LSTM, `reset` r * h [T, B, H] of a GRU. */
+/**
+ * Buffers that the kernels of a time step bind. `cell` is C [T+1, B, H] of an LSTM, `reset` r * h
+ * [T, B, H] of a GRU.
+ */
 const BINDINGS = {
   h: write('h', 'stored'),
   hRead: read('h', 'stored'),
@@ -35,7 +38,10 @@ const gateText =
 const recurrentBlocks = ({ gates }: RecurrentPlan): number => gates.blocks - gates.recurrentFrom;
 
 export interface ForwardKind {
-  /** Layer 0 looks its input up by character; others find it in the gates, where the projection left it. */
+  /**
+   * Layer 0 looks its input up by character; others find it in the gates, where the projection
+   * left it.
+   */
   readonly bottom: boolean;
   /** The output goes to the layer above through a dropout mask. */
   readonly dropped: boolean;
@@ -45,7 +51,10 @@ export interface ForwardKind {
 interface Forward {
   readonly kind: ForwardKind;
   readonly product: StepProduct;
-  /** Bindings that the kind of layer needs besides the cell's, and those of them that its input needs. */
+  /**
+   * Bindings that the kind of layer needs besides the cell's, and those of them that its input
+   * needs.
+   */
   readonly extra: readonly Binding[];
   readonly inputExtra: readonly Binding[];
   /** WGSL of a block of gates, and of what the input adds to one. */
@@ -131,7 +140,10 @@ function gruResetAfterForward({ product, extra, gate, input, emit }: Forward): S
   return { ...product, bindings: [...COMMON, BINDINGS.bias, ...extra], finish };
 }
 
-/** The candidate's product needs r * h whole, so a GRU that resets before it takes two dispatches a step. */
+/**
+ * The candidate's product needs r * h whole, so a GRU that resets before it takes two dispatches a
+ * step.
+ */
 function gruForward({ product, extra, inputExtra, gate, input, emit }: Forward): Step[] {
   const gates: Step = {
     ...product,
@@ -181,9 +193,9 @@ interface Backward {
 }
 
 /**
- * The kernels of a time step backward, in order. d(loss)/dh of the step is the sum of the gradient from above, the next
- * step's gate gradients through the recurrent weights, and the direct path in `carry` [B, H] (dC for an LSTM). Gates are
- * replaced by their gradients.
+ * The kernels of a time step backward, in order. d(loss)/dh of the step is the sum of the gradient
+ * from above, the next step's gate gradients through the recurrent weights, and the direct path in
+ * `carry` [B, H] (dC for an LSTM). Gates are replaced by their gradients.
  */
 export function backwardKernels(plan: RecurrentPlan, dropped: boolean): KernelSource[] {
   return backwardSteps(plan, backwardOf(plan, dropped)).map((step) => stepKernel(plan, step));

@@ -53,7 +53,10 @@ export const storeStatesKernel = (vectors: number): KernelSource => ({
 
 export const NORM_FIELDS = ['layer', 'quads', 'units'] as const;
 
-/** Mean and 1 / standard deviation of a row of h; h begins with the state before the window, so rows are offset by one step. */
+/**
+ * Mean and 1 / standard deviation of a row of h; h begins with the state before the window, so
+ * rows are offset by one step.
+ */
 const MOMENTS = `
   let h0 = (row + call.streams) * p.quads;
   var sums = vec4<f32>(0);
@@ -68,7 +71,10 @@ const MOMENTS = `
 
 const VALID_UNIT = 'fn valid(quad: u32) -> vec4<bool> { return vec4<u32>(0, 1, 2, 3) + quad * 4 < vec4<u32>(p.units); }';
 
-/** The layer's output: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H], then bias [H]. */
+/**
+ * The layer's output: its h normalised, scaled and shifted, and dropped out. `norm` is weight [H],
+ * then bias [H].
+ */
 export const normKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
   label: `layer norm${dropped ? ' dropped' : ''}`,
   fields: NORM_FIELDS,
@@ -97,8 +103,8 @@ const MASK_ARGUMENTS = `
 const MASK = ' * dropoutMask(p.layer, number, t, quad)';
 
 /**
- * The backward pass: replaces dAbove by d(loss)/dh. `products` [T * B, 2H] receives the summands of the gradients of weight
- * (dy times the normalised h) and bias (dy).
+ * The backward pass: replaces dAbove by d(loss)/dh. `products` [T * B, 2H] receives the summands
+ * of the gradients of weight (dy times the normalised h) and bias (dy).
  */
 export const normBackwardKernel = (kind: RowLanes, dropped: boolean): KernelSource => ({
   label: `layer norm backward${dropped ? ' dropped' : ''}`,

@@ -7,7 +7,10 @@ import type { RecurrentPlan } from './plan.js';
 
 export type RecurrentContext = Context<RecurrentPlan>;
 
-/** Buffers of a layer. Activations and gates are [T, B, ...]; h and cell begin with the state before the window. */
+/**
+ * Buffers of a layer. Activations and gates are [T, B, ...]; h and cell begin with the state
+ * before the window.
+ */
 export interface Layer {
   readonly index: number;
   /** [T + 1, B, H], stored. */
@@ -63,7 +66,10 @@ export function gateColumns({ plan }: RecurrentContext, { gates }: Layer, from: 
   return { buffer: gates, columns: count * H, stride: plan.gates.blocks * H, fromColumn: from * H };
 }
 
-/** A tensor of layer `layer` whose rows are gates in PyTorch's order; `order` lists their blocks in the kernels' form. */
+/**
+ * A tensor of layer `layer` whose rows are gates in PyTorch's order; `order` lists their blocks in
+ * the kernels' form.
+ */
 export function gateTensor({ plan }: RecurrentContext, part: string, layer: number, order: readonly number[]): TensorRows {
   return { tensor: cellTensor(plan, part, layer), rows: blockedRows(order, plan.config.hidden, plan.hidden) };
 }

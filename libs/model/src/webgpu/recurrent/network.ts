@@ -90,7 +90,10 @@ class Recurrent {
     ];
   }
 
-  /** The bias inside the reset gate, which only a `gru-reset-after` has: block 3 of the layer's bias. */
+  /**
+   * The bias inside the reset gate, which only a `gru-reset-after` has: block 3 of the layer's
+   * bias.
+   */
   #resetBias(layer: number) {
     return unitTensor(this.#context, cellTensor(this.#context.plan, 'bias_hn', layer));
   }
@@ -229,7 +232,8 @@ class Recurrent {
       const dGates = gateColumns(context, layer, recurrentFrom, blocks - recurrentFrom);
       return weightGradient(context, rows, dGates, h, weights(recurrentOrder));
     }
-    // The factor of a GRU's candidate is not h but r * h. PyTorch's rows are r, z, n; the blocks of gates are n, r, z.
+    // The factor of a GRU's candidate is not h but r * h. PyTorch's rows are r, z, n; the blocks
+    // of gates are n, r, z.
     const units = plan.config.hidden;
     const gates = { ...weights([0, 1]), range: { first: 0, count: 2 * units } };
     const candidate = { ...weights([0]), range: { first: 2 * units, count: units } };

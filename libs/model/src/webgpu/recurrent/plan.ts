@@ -11,9 +11,9 @@ export interface RecurrentPlan extends Plan {
 }
 
 /**
- * Columns of a row of gates, in blocks of the padded H. The blocks that the input adds to come first, and those that the
- * recurrent product adds to are contiguous too. For that the order of a GRU is n, r, z and, if it resets after the product,
- * q = U_n h + b_hn.
+ * Columns of a row of gates, in blocks of the padded H. The blocks that the input adds to come
+ * first, and those that the recurrent product adds to are contiguous too. For that the order of a
+ * GRU is n, r, z and, if it resets after the product, q = U_n h + b_hn.
  */
 export interface GateColumns {
   /** Blocks per row. */
@@ -23,8 +23,8 @@ export interface GateColumns {
   /** First block of the recurrent product, which extends to the last one. */
   readonly recurrentFrom: number;
   /**
-   * Block of each of PyTorch's gates, in its order of rows: for weight_ih and bias_ih, and, from recurrentFrom, for
-   * weight_hh.
+   * Block of each of PyTorch's gates, in its order of rows: for weight_ih and bias_ih, and, from
+   * recurrentFrom, for weight_hh.
    */
   readonly inputOrder: readonly number[];
   readonly recurrentOrder: readonly number[];
@@ -39,9 +39,10 @@ const GATE_COLUMNS: Readonly<Record<Cell, GateColumns>> = {
 };
 
 /**
- * How a time step is divided: a workgroup computes `rows` streams x 16 units. Each thread multiplies one slice of the depth for 4
- * streams x 4 units and then finishes one of those four streams, so there are at least 4 slices; if there is 1 slice, the whole
- * depth, a thread finishes all four.
+ * How a time step is divided: a workgroup computes `rows` streams x 16 units. Each thread
+ * multiplies one slice of the depth for 4 streams x 4 units and then finishes one of those four
+ * streams, so there are at least 4 slices; if there is 1 slice, the whole depth, a thread finishes
+ * all four.
  */
 export interface StepTile {
   /** 4, 8 or 16. */
@@ -51,10 +52,16 @@ export interface StepTile {
 
 export const STEP_UNITS = 16;
 
-/** With fewer workgroups a step leaves a mid-range GPU half idle, and smaller tiles are faster in spite of more loads. */
+/**
+ * With fewer workgroups a step leaves a mid-range GPU half idle, and smaller tiles are faster in
+ * spite of more loads.
+ */
 const BUSY_WORKGROUPS = 64;
 
-/** Threads per workgroup of a step: enough to hide the latency of loads, few enough for the reduction's shared memory. */
+/**
+ * Threads per workgroup of a step: enough to hide the latency of loads, few enough for the
+ * reduction's shared memory.
+ */
 const STEP_THREADS = 128;
 
 function stepTile(hidden: number, streams: number, cooperative: boolean): StepTile {

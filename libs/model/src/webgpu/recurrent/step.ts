@@ -2,18 +2,22 @@ import { ACTIVATIONS, each, list, PHILOX, type Binding, type KernelSource } from
 import { STEP_UNITS, type RecurrentPlan } from './plan.js';
 
 /**
- * Kernels of one time step: the recurrent product of the step and, in the same dispatch, all that is computed from its
- * sums. A workgroup computes tile.rows streams x 16 units of every block of columns; a thread multiplies a slice of the
- * depth for 4 streams x 4 units, then one thread per stream and 4 units gathers the slices and finishes them. The loop has
- * no barriers and reads through the caches: a step's operands are small and few threads use each, so tiles in shared memory
- * would cost more than they save.
+ * Kernels of one time step: the recurrent product of the step and, in the same dispatch, all that
+ * is computed from its sums. A workgroup computes tile.rows streams x 16 units of every block of
+ * columns; a thread multiplies a slice of the depth for 4 streams x 4 units, then one thread per
+ * stream and 4 units gathers the slices and finishes them. The loop has no barriers and reads
+ * through the caches: a step's operands are small and few threads use each, so tiles in shared
+ * memory would cost more than they save.
  */
 export interface Step {
   readonly label: string;
   readonly bindings: readonly Binding[];
   /** Blocks of columns, H units each, that are summed. */
   readonly sums: number;
-  /** Left factor: the buffer, blocks per row, the block where its columns begin, and the row of stream 0. */
+  /**
+   * Left factor: the buffer, blocks per row, the block where its columns begin, and the row of
+   * stream 0.
+   */
   readonly left: { readonly name: string; readonly blocks: number; readonly block: number; readonly row: string };
   /** Depth of the product in blocks. */
   readonly depth: number;
@@ -22,8 +26,8 @@ export interface Step {
   /** Guard of the product: without it the sums are 0. Must not depend on the thread. */
   readonly when?: string;
   /**
-   * WGSL of one stream and 4 units, with `stream`, `unit`, `n` (row of the step's gates), `next` (row of h after it), s0,
-   * s1, ...
+   * WGSL of one stream and 4 units, with `stream`, `unit`, `n` (row of the step's gates), `next`
+   * (row of h after it), s0, s1, ...
    */
   readonly finish: string;
 }
@@ -53,8 +57,8 @@ function product({ left, weights, sums, depth, when = 'true' }: Step, slices: nu
 }
 
 /**
- * Adds the slices through shared memory, as many sums at a time as fit; the threads of each of the first four slices get
- * one stream.
+ * Adds the slices through shared memory, as many sums at a time as fit; the threads of each of the
+ * first four slices get one stream.
  */
 function reduction(sums: number, slices: number, blocks: number) {
   const threads = blocks * slices;
@@ -79,7 +83,10 @@ function reduction(sums: number, slices: number, blocks: number) {
   };
 }
 
-/** A loop instead of four copies, because compilers of adapters on a CPU take seconds for the text of a cell. */
+/**
+ * A loop instead of four copies, because compilers of adapters on a CPU take seconds for the text
+ * of a cell.
+ */
 function finishAll(sums: number): string {
   const all = list(4, (r) => list(sums, (s) => `c${s}_${r}`));
   return `

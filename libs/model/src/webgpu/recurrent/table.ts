@@ -5,12 +5,17 @@ import type { Task } from '../program.js';
 import { packTensor, plainRows, unpackGradient, type TensorRows } from '../tensors.js';
 import { cellTensor, gateColumns, gateTensor, type Layer, type RecurrentContext } from './layer.js';
 
-/** What layer 0 adds to the gates for each character, [V, G]: a row of weights, or of embedding times weights, and the bias. */
+/**
+ * What layer 0 adds to the gates for each character, [V, G]: a row of weights, or of embedding
+ * times weights, and the bias.
+ */
 export interface CharacterTable {
   readonly buffer: GPUBuffer;
   /** Runs after the packing of layer 0's weights. */
   pack(bottom: Layer): Task[];
-  /** From the gradients of the gates of layer 0 to those of its input weights and of the embedding. */
+  /**
+   * From the gradients of the gates of layer 0 to those of its input weights and of the embedding.
+   */
   backward(bottom: Layer): Task[];
 }
 
@@ -41,7 +46,10 @@ const embeddingRows = ({ plan: { config } }: RecurrentContext): TensorRows => ({
   rows: plainRows(config.vocabulary),
 });
 
-/** The weights of a one-hot character are a column of weight_ih [G, V], so the table is its transpose. */
+/**
+ * The weights of a one-hot character are a column of weight_ih [G, V], so the table is its
+ * transpose.
+ */
 function packOneHot(context: RecurrentContext, { buffer, columns }: Matrix): Task[] {
   const placement = { buffer, rowStride: 1, columnStride: columns };
   return [packTensor(context, inputRows(context), 'f32', placement, cellTensor(context.plan, 'bias_ih', 0))];
@@ -61,8 +69,8 @@ function packEmbedded(context: RecurrentContext, bottom: Layer, embedding: Matri
 }
 
 /**
- * `sums` [V, G]: gradients of the table. With tied weights the embedding's gradient already contains that of the output
- * layer.
+ * `sums` [V, G]: gradients of the table. With tied weights the embedding's gradient already
+ * contains that of the output layer.
  */
 function embeddingGradients(context: RecurrentContext, bottom: Layer, embedding: Matrix, sums: Matrix): Task[] {
   const { plan, program } = context;
