@@ -56,6 +56,6 @@ function stateOf(
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
   if (late) return ['late', 'past the deadline of its lease; its streams are also lent to others'];
   if (own.length > 0) return ['computing', entry.reason];
-  if (nowMs < record.restUntilMs) return ['ready', `resting: ${entry.reason}`];
+  if (nowMs < record.cooldownUntilMs) return ['ready', `resting: ${entry.reason}`];
   return ['ready', entry.reason];
 }

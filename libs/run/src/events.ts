@@ -3,26 +3,26 @@ import type { Decision } from '@troupe/scheduler';
 import type { RoundTiming } from './view.js';
 
 /**
- * What a run tells the world, one JSON object a line on the coordinator's standard output with `--json`, and what the terminal and
- * the dashboard are drawn from. Loss in nats/char, times in ms, rates in chars/s.
+ * What a run reports: with `--json`, one JSON object per line on the coordinator's standard output. The terminal and the dashboard show
+ * these events. Loss is in nats/char, times in ms, rates in chars/s.
  */
 export type RunEvent =
   | {
       event: 'listening';
       address: string;
-      /** Where workers on this machine come in without a certificate, if there is such a door. */
+      /** The address for workers on this machine that need no certificate, if there is one. */
       localAddress?: string;
       joinCommand: string;
       runId: string;
       out: string;
-      /** Where the run is seen and steered; its fragment holds the admin token, which no server log and no other page sees. */
+      /** The dashboard. The URL's fragment holds the admin token, because servers and other pages never see fragments. */
       dashboard?: string;
-      /** Where a browser joins; its fragment holds the token of workers. */
+      /** The page where browsers join. The URL's fragment holds the worker token. */
       volunteer?: string;
     }
   | {
       event: 'started';
-      /** First round to compute; > 0 after a resume. */
+      /** The first round to compute; more than 0 after a resume. */
       round: number;
       config: TrainingConfig;
       parameters: number;
@@ -51,18 +51,18 @@ export type RunEvent =
       /** Over the last few seconds. */
       charsPerSecond: number;
       etaMs: number;
-      /** That had joined and were ready. */
+      /** Workers that were ready. */
       workers: number;
       timing?: RoundTiming;
     }
   | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }
   | { event: 'sample'; round: number; text: string }
   | { event: 'checkpoint'; round: number; path: string; best: boolean }
-  /** Something out of the ordinary and what was done about it: a lease dealt anew, a worker that is late. */
+  /** An unusual decision of the scheduler, as text and as data. */
   | { event: 'decision'; round: number; text: string; decision: Decision }
-  /** A person steered the run. */
+  /** An admin changed something. */
   | { event: 'control'; round: number; text: string }
-  /** The run stands still, and why. */
+  /** The run makes no progress. */
   | { event: 'waiting'; reason: string }
   | { event: 'note'; level: 'info' | 'warn'; text: string; remedy?: string }
   | {

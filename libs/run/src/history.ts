@@ -1,4 +1,4 @@
-/** What a run remembers of itself for whoever looks on: in memory within bounds, and line by line as it is kept on disk. */
+/** A run's history for viewers: in memory within bounds, and as lines for the file on disk. */
 import {
   POINT_FIELDS,
   type EvaluationPoint,
@@ -11,18 +11,18 @@ import {
   type SamplePoint,
 } from './view.js';
 
-/** Rounds in memory at full detail; of more, the spikes and half the number stay. */
+/** Rounds in memory. When there are more, half of them are dropped; spikes stay. */
 const MAX_ROUNDS = 131_072;
 const MAX_EVALUATIONS = 16_384;
 const MAX_SAMPLES = 512;
 const MAX_FLOWS = 128;
-/** Numbers of all of them together, about. */
+/** About this many numbers in all flows together. */
 const MAX_FLOW_VALUES = 1e6;
 const MAX_EVENTS = 1_000;
-/** Of the exponential mean, as the mean of 50 rounds has. */
+/** Weight of the newest round in the exponential moving average: 2 / (N + 1) for N = 50 rounds. */
 const SMOOTHING = 2 / 51;
 const DIGITS = 6;
-/** Whose least and greatest values in a stretch of rounds are kept when rounds are left out. */
+/** When rounds are dropped, the minimum and maximum of these fields stay. */
 const SPIKY = ['trainLoss', 'gradientNorm', 'roundMs'] as const satisfies readonly PointField[];
 
 export type HistoryEntry =
@@ -33,7 +33,7 @@ export type HistoryEntry =
   | { readonly type: 'flow'; readonly flow: GradientFlow }
   | { readonly type: 'event'; readonly event: LoggedEvent };
 
-/** Rounds completed at the moment of the entry; -1 = before any. */
+/** Rounds completed when the entry was made; -1 = before the first one. */
 export function roundOf(entry: HistoryEntry): number {
   switch (entry.type) {
     case 'run':
@@ -53,12 +53,12 @@ export function roundOf(entry: HistoryEntry): number {
   }
 }
 
-/** One line of JSON, without its end. Rounds, of which there are many, are bare lists in the order of POINT_FIELDS. */
+/** One line of JSON without its line break. Rounds are the bulk, so they are bare lists in the order of POINT_FIELDS. */
 export function encodeEntry(entry: HistoryEntry): string {
   return JSON.stringify(entry.type === 'round' ? POINT_FIELDS.map((field) => entry.point[field]) : entry);
 }
 
-/** @returns undefined for a line that was torn, or is of a kind that this release does not know */
+/** @returns undefined for an incomplete line, or one of a type that this release does not know */
 export function decodeEntry(line: string): HistoryEntry | undefined {
   let value: unknown;
   try {
@@ -78,7 +78,7 @@ function decodePoint(values: readonly unknown[]): HistoryEntry | undefined {
   return { type: 'round', point };
 }
 
-/** As much as the reader relies on. */
+/** Checks only what readers rely on. */
 function isEntry(entry: HistoryEntry): boolean {
   switch (entry.type) {
     case 'run':
@@ -112,23 +112,23 @@ function isRound(value: unknown): boolean {
 
 export interface RunHistory {
   readonly run: RunHeader | undefined;
-  /** Rounds completed of the first and the last point; 0 without any. */
+  /** Rounds completed at the first and last point; 0 when there are none. */
   readonly firstRound: number;
   readonly lastRound: number;
   readonly lastEvent: number;
   readonly latest: RoundPoint | undefined;
-  /** Oldest first. */
+  /** This and the lists below: oldest first. */
   readonly evaluations: readonly EvaluationPoint[];
   readonly samples: readonly SamplePoint[];
   readonly flows: readonly GradientFlow[];
   readonly events: readonly LoggedEvent[];
-  /** What was read back. Rounds must ascend: one that does not is left out. */
+  /** Adds an entry that was read from disk. A round that is not after the last one is ignored. */
   add(entry: HistoryEntry): void;
-  /** A round just completed. @returns it with its smoothed loss, all figures to six digits */
+  /** Adds a round that has just completed. @returns it with its smoothed loss, rounded to six digits */
   addRound(point: Omit<RoundPoint, 'smoothedLoss'>): RoundPoint;
-  /** Something just happened. @returns it with its id */
+  /** Adds an event that has just happened. @returns it with its id */
   addEvent(event: Omit<LoggedEvent, 'id'>): LoggedEvent;
-  /** Rounds from..to, at most `most` (at least 8 are) of them: the first, the last, and those with the least and greatest values between. */
+  /** At most `most` (but up to 8) of the rounds from..to: the first, the last, and minima and maxima between them. */
   points(from: number, to: number, most: number): { readonly points: PointColumns; readonly thinned: boolean };
 }
 
@@ -146,7 +146,7 @@ class MemoryHistory implements RunHistory {
   readonly #columns = createColumns();
   #smoothed = 0;
   #weight = 0;
-  /** Whether rounds were left out to make room. */
+  /** Whether rounds were dropped to make room. */
   #lossy = false;
 
   get #rounds(): number[] {
@@ -182,10 +182,10 @@ class MemoryHistory implements RunHistory {
         this.samples = bounded(this.samples, entry.sample, MAX_SAMPLES);
         return;
       case 'flow':
-        this.flows = bounded(this.flows, entry.flow, flowsKept(entry.flow));
+        this.flows = bounded(this.flows, entry.flow, maxFlows(entry.flow));
         return;
       case 'event':
-        this.#keepEvent(entry.event);
+        this.#storeEvent(entry.event);
         return;
       default:
         entry satisfies never;
@@ -197,20 +197,20 @@ class MemoryHistory implements RunHistory {
     this.#weight += (1 - this.#weight) * SMOOTHING;
     const whole = { ...point, smoothedLoss: this.#smoothed / this.#weight };
     const rounded = Object.fromEntries(POINT_FIELDS.map((field) => [field, shortened(field, whole[field])]));
-    const kept = rounded as unknown as RoundPoint;
-    if (this.#rounds.length > 0 && kept.round <= this.lastRound) return kept;
-    for (const field of POINT_FIELDS) this.#columns[field].push(kept[field]);
+    const stored = rounded as unknown as RoundPoint;
+    if (this.#rounds.length > 0 && stored.round <= this.lastRound) return stored;
+    for (const field of POINT_FIELDS) this.#columns[field].push(stored[field]);
     if (this.#rounds.length > MAX_ROUNDS) this.#halve();
-    return kept;
+    return stored;
   }
 
   addEvent(event: Omit<LoggedEvent, 'id'>): LoggedEvent {
-    const kept = { ...event, id: this.lastEvent + 1 };
-    this.#keepEvent(kept);
-    return kept;
+    const stored = { ...event, id: this.lastEvent + 1 };
+    this.#storeEvent(stored);
+    return stored;
   }
 
-  #keepEvent(event: LoggedEvent): void {
+  #storeEvent(event: LoggedEvent): void {
     if (event.id <= this.lastEvent) return;
     this.lastEvent = event.id;
     this.events.push(event);
@@ -239,24 +239,24 @@ function createColumns(): Columns {
   return Object.fromEntries(POINT_FIELDS.map((field) => [field, []])) as unknown as Columns;
 }
 
-/** To what can be seen; a figure on disk or on the wire is then a few characters. */
+/** Rounds to what charts can show, so that figures stay short on disk and on the wire. */
 function shortened(field: PointField, value: number): number {
   return field === 'round' || field === 'workers' ? value : Number(value.toPrecision(DIGITS));
 }
 
-/** With one more; of too many every second is left out, but not the first and the last. */
+/** Adds one item. If there are then too many, every second one is dropped, but not the last. */
 function bounded<T>(list: T[], item: T, most: number): T[] {
   list.push(item);
   return list.length <= most ? list : list.filter((_, i) => i % 2 === 0 || i === list.length - 1);
 }
 
-/** How many like this one. */
-function flowsKept({ layers }: GradientFlow): number {
+/** How many flows of this size to store. */
+function maxFlows({ layers }: GradientFlow): number {
   const values = layers.reduce((sum, layer) => sum + layer.length, 0);
   return Math.max(2, Math.min(MAX_FLOWS, Math.floor(MAX_FLOW_VALUES / Math.max(values, 1))));
 }
 
-/** Index of the first of ascending `values` that is at least `least`. */
+/** Index of the first value that is at least `least`; `values` ascend. */
 function firstAtLeast(values: readonly number[], least: number): number {
   let [low, high] = [0, values.length];
   while (low < high) {
@@ -267,10 +267,7 @@ function firstAtLeast(values: readonly number[], least: number): number {
   return low;
 }
 
-/**
- * At most `most` of the rows first..end-1: the ends, and of every stretch between the rows with the least and the greatest value of
- * each spiky column, so that no spike is lost to the eye.
- */
+/** At most `most` of the rows first..end-1: both ends, and from each stretch between them the minimum and maximum of each spiky column. */
 function chooseRows(columns: Columns, first: number, end: number, most: number): number[] {
   const count = end - first;
   if (count <= Math.max(most, 8)) return Array.from({ length: count }, (_, i) => first + i);

@@ -1,76 +1,76 @@
 /**
- * What a run shows to whoever looks on: the answers of the coordinator's HTTP API and the messages of its live link, all of them JSON.
- * Loss in nats/char, times in ms, moments in ms since 1970, rates in chars/s. Text that workers chose is cut and holds no control
- * characters; it is text, never markup.
+ * What viewers see of a run: the answers of the coordinator's HTTP API and the messages of its live link, all JSON. Loss is in nats/char,
+ * durations in ms, points in time in ms since 1970, rates in chars/s. Text from workers is cut to a limit and has no control characters;
+ * show it as text, never as markup.
  */
 import { LIMITS } from '@troupe/config/limits';
 import type { TrainingConfig } from '@troupe/protocol';
 
 /**
- * `starting`: before the first round · `running` · `paused`: by someone, `pausedBy` · `waiting`: for a worker or the all-reduce service ·
+ * `starting`: before the first round · `running` · `paused`: by `pausedBy` · `waiting`: for a worker or the all-reduce service ·
  * `over`: completed, stopped or failed.
  */
 export type RunPhase = 'starting' | 'running' | 'paused' | 'waiting' | 'over';
 
-/** `read`: see the run · `admin`: steer it. */
+/** `read`: may see the run · `admin`: may control it. */
 export type Access = 'read' | 'admin';
 
 export interface CorpusView {
   readonly name: string;
-  /** In all, to train on, to validate. */
+  /** Characters in all; `train` and `validation` are its two parts. */
   readonly characters: number;
   readonly train: number;
   readonly validation: number;
 }
 
-/** What the run itself knows. */
+/** The part of a run's view that the conductor knows. */
 export interface RunStatus {
   readonly runId: string;
   readonly phase: RunPhase;
-  /** Why, in plain words. */
+  /** Why it is in this phase, in words. */
   readonly phaseReason: string;
   readonly pausedBy: readonly string[];
-  /** Rounds completed, of how many. */
+  /** Rounds completed, of `rounds` in all. */
   readonly round: number;
   readonly rounds: number;
-  /** While it runs and enough is known. */
+  /** Estimated time to the end, once the run has computed for a while. */
   readonly etaMs?: number;
-  /** As it stands now: `learningRate` (the peak) and `clip` are what was set last. */
+  /** The current configuration: `learningRate` (the peak) and `clip` hold what was set last. */
   readonly config: TrainingConfig;
-  /** "LSTM 2x256". */
+  /** For example "LSTM 2x256". */
   readonly model: string;
   readonly parameters: number;
   readonly corpus: CorpusView;
-  /** Validation, the best so far. */
+  /** The best validation so far. */
   readonly best?: EvaluationPoint;
-  /** The first MAX_WORKERS_SHOWN of them; `workerCount` counts all. Those who left stay for a few minutes. Empty for whoever may not read. */
+  /** At most MAX_WORKERS_SHOWN rows, workers that left a few minutes ago among them. Empty without read access. */
   readonly workers: readonly WorkerView[];
-  /** Joined and not left. */
+  /** All workers that have joined and not left. */
   readonly workerCount: number;
   readonly maxWorkers: number;
 }
 
 /** `GET /api/run`, and the live link's `view`. */
 export interface RunView extends RunStatus {
-  /** What whoever runs it calls it, and themselves. */
+  /** The names that the organizer gives to the run and to themselves. */
   readonly name: string;
   readonly organizer?: string;
-  /** When the run was first started. */
+  /** When the run first started. */
   readonly startedAt: number;
   readonly latest?: RoundPoint;
   /** The last validation. */
   readonly validated?: EvaluationPoint;
-  /** What whoever asked may do. */
+  /** What the client may do. */
   readonly access: readonly Access[];
-  /** To be handed to volunteers; for admins only. */
+  /** The link for volunteers; for admins only. */
   readonly joinLink?: string;
-  /** The newest on disk; for admins only. */
+  /** The newest checkpoint on disk; for admins only. */
   readonly checkpoint?: { readonly round: number; readonly path: string };
 }
 
-/** `GET /api/run` has these besides, for a page that shows no more than a small curve and what the model writes now. */
+/** `GET /api/run` adds these, for pages that show only a small curve and a sample. */
 export interface RunFacts extends RunView {
-  /** At most 200 points, [rounds completed, nats/char smoothed]. */
+  /** At most 200 points: rounds completed, smoothed loss. */
   readonly lossHistory: readonly (readonly [round: number, nats: number])[];
   readonly validation: readonly (readonly [round: number, nats: number])[];
   readonly sample?: SamplePoint;
@@ -79,12 +79,12 @@ export interface RunFacts extends RunView {
   readonly window: number;
 }
 
-/** More are not listed one by one. */
+/** A view lists at most this many workers. */
 export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
 
 /**
- * `joining`: has said hello · `syncing`: fetches parameters · `ready`: has nothing to do at the moment · `computing` ·
- * `late`: past the deadline of its lease, whose streams are lent to others too · `paused`: by its own wish · `left`.
+ * `joining`: has connected · `syncing`: fetches a snapshot · `ready`: has nothing to do · `computing` ·
+ * `late`: past the deadline of its lease, which is backed up by others · `paused`: by itself · `left`.
  */
 export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'left';
 
@@ -92,34 +92,34 @@ export interface WorkerView {
   readonly id: string;
   readonly name: string;
   readonly kind: 'node' | 'browser';
-  /** "wasm relaxed-simd"; empty until it is ready. */
+  /** For example "wasm relaxed-simd"; empty until it is ready. */
   readonly engine: string;
-  /** Where it computes, "cpu, 2 threads", when the engine says so. */
+  /** Where it computes, if the engine says so: for example "cpu, 2 threads". */
   readonly device?: string;
-  /** From lease to counted; its own word until that was measured. */
+  /** Speed from lease to counted; until that is measured, the speed that it reports. */
   readonly charsPerSecond: number;
-  /** Lent to it now, else in its last lease. */
+  /** The streams of its current leases, or of its last one. */
   readonly streams: number;
-  /** From lease to counted, less the time in its engine: link both ways, coding and queues. */
+  /** Time from lease to counted without the engine's: link both ways, coding and queues. */
   readonly latencyMs?: number;
-  /** In which something of it counted, and characters of it that count. */
+  /** Rounds in which a result of it counted, and the characters that counted. */
   readonly rounds: number;
   readonly characters: number;
-  /** How long ago the last message came from it. */
+  /** Time since its last message. */
   readonly lastSeenMs: number;
   readonly state: WorkerState;
-  /** Why it is in this state, or the last thing of note that befell it; may be empty. */
+  /** Why it is in this state, or what last happened to it; may be empty. */
   readonly reason: string;
 }
 
 /**
- * Where the time of a round went, seen along its last worker, the one whose contribution completed it; the four add up to the round:
+ * Where the time of a round went, along the worker whose contribution completed it. The four add up to the round:
  *
- *   waiting   from the update before until this worker was given its first lease that counts: nobody there, a pause, another worker
- *             that was late, or the coordinator busy
- *   compute   in its engine, by its own word (of all its leases of the round)
+ *   waiting   from the last update to this worker's first lease that counts: no worker, a pause, another worker that was late, or
+ *             a busy coordinator
+ *   compute   in its engine, as it reports, for all its leases of the round
  *   transfer  the rest until its last contribution counted: link both ways, coding and queues
- *   reduce    from there until the update had come back: mean, norm, clip, coding
+ *   reduce    from there until the update came back: mean, norm, clip, coding
  */
 export interface RoundTiming {
   readonly computeMs: number;
@@ -132,21 +132,21 @@ export interface RoundPoint extends RoundTiming {
   /** Rounds completed, counting this one. */
   readonly round: number;
   readonly trainLoss: number;
-  /** Exponential mean of trainLoss, over some 50 rounds. */
+  /** Exponential moving average of trainLoss over about 50 rounds. */
   readonly smoothedLoss: number;
   /** Before clipping. */
   readonly gradientNorm: number;
-  /** The gradient was multiplied by it; 1 = not clipped. */
+  /** The factor that clipping applied to the gradient; 1 = not clipped. */
   readonly clipScale: number;
   readonly learningRate: number;
   readonly roundMs: number;
   /** Over the last few seconds. */
   readonly charsPerSecond: number;
-  /** Ready when it ended. */
+  /** Workers that were ready when it ended. */
   readonly workers: number;
 }
 
-/** In the order in which columns are written to disk. */
+/** In the order in which history.jsonl stores them. */
 export const POINT_FIELDS = [
   'round',
   'trainLoss',
@@ -165,7 +165,7 @@ export const POINT_FIELDS = [
 
 export type PointField = (typeof POINT_FIELDS)[number];
 
-/** Points column by column, all of one length, rounds ascending. */
+/** Points by column, all of the same length, in ascending order of rounds. */
 export type PointColumns = Readonly<Record<PointField, readonly number[]>>;
 
 export interface EvaluationPoint {
@@ -178,9 +178,7 @@ export interface SamplePoint {
   readonly text: string;
 }
 
-/**
- * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), mean over a few streams, without dropout.
- */
+/** How far back a window's last loss reaches: the norm of d(loss)/d(h_t), averaged over a few streams, without dropout. */
 export interface GradientFlow {
   /** Rounds completed when it was computed. */
   readonly round: number;
@@ -189,13 +187,13 @@ export interface GradientFlow {
 }
 
 /**
- * `worker`: came, went, fell out of step · `decision`: something out of the ordinary and what was done · `control`: a person steered ·
+ * `worker`: one joined, left or resynced · `decision`: an unusual decision of the scheduler · `control`: an admin's action ·
  * `checkpoint` · `waiting` · `note`.
  */
 export type EventKind = 'worker' | 'decision' | 'control' | 'checkpoint' | 'waiting' | 'note';
 
 export interface LoggedEvent {
-  /** Ascending, unique in the run. */
+  /** Unique in the run, ascending. */
   readonly id: number;
   readonly at: number;
   readonly round: number;
@@ -205,12 +203,12 @@ export interface LoggedEvent {
   readonly remedy?: string;
 }
 
-/** `GET /api/history?from&to&points`: rounds from..to, at most so many points, chosen so that spikes stay. */
+/** `GET /api/history?from&to&points`: at most `points` of the rounds from..to, chosen so that spikes remain. */
 export interface HistoryView {
   readonly points: PointColumns;
-  /** All within from..to; of very many every second. */
+  /** All within from..to, thinned to every second one when there are very many. */
   readonly evaluations: readonly EvaluationPoint[];
-  /** Of the whole run. */
+  /** Of the whole run, not only of from..to. */
   readonly firstRound: number;
   readonly lastRound: number;
   /** Whether rounds were left out. */
@@ -222,10 +220,10 @@ export interface SamplesView {
   readonly samples: readonly SamplePoint[];
 }
 
-/** `GET /api/events?after`, oldest first; the newest MAX_EVENTS are kept. */
+/** `GET /api/events?after`, oldest first. The coordinator stores only the newest events. */
 export interface EventsView {
   readonly events: readonly LoggedEvent[];
-  /** To be asked after next. */
+  /** The `after` of the next request. */
   readonly last: number;
 }
 
@@ -234,7 +232,7 @@ export interface FlowView {
   readonly flows: readonly GradientFlow[];
 }
 
-/** What identifies a run in its history. */
+/** The first line of a run's history: what identifies the run. */
 export interface RunHeader {
   readonly runId: string;
   readonly name: string;
@@ -242,11 +240,11 @@ export interface RunHeader {
   readonly config: TrainingConfig;
   readonly corpus: string;
   readonly parameters: number;
-  /** Ms since 1970. */
+  /** When the run first started, ms since 1970. */
   readonly startedAt: number;
 }
 
-/** A run of the same folder, this one among them. */
+/** A run in the same folder, the current one included. */
 export interface PastRun extends RunHeader {
   /** Name of its folder, unique. */
   readonly folder: string;
@@ -260,7 +258,7 @@ export interface PastRun extends RunHeader {
     readonly gradientNorm: readonly number[];
   };
   readonly evaluations: readonly EvaluationPoint[];
-  /** Its last one. */
+  /** Its last gradient flow. */
   readonly flow?: GradientFlow;
   readonly current: boolean;
 }
@@ -276,33 +274,33 @@ export type ControlRequest =
   | { readonly action: 'resume' }
   | { readonly action: 'checkpoint' }
   | { readonly action: 'stop' }
-  /** It may come back. */
+  /** Disconnects the worker, which may join again. */
   | { readonly action: 'kick'; readonly workerId: string; readonly reason?: string }
-  /** Whoever comes from its address under its name is turned down until the coordinator ends. */
+  /** Disconnects the worker, and refuses its name from its address until the coordinator ends. */
   | { readonly action: 'ban'; readonly workerId: string; readonly reason?: string }
-  /** From the next round on; `learningRate` is the peak that the schedule scales, `clip` 0 = never. Not in a reproducible run. */
+  /** Takes effect in the next round. `learningRate` is the peak of the schedule; `clip` 0 = never. Refused in a reproducible run. */
   | { readonly action: 'set'; readonly learningRate?: number; readonly clip?: number };
 
-/** Its answer. */
+/** Answer to `POST /api/control`. */
 export interface ControlReply {
   readonly ok: true;
-  /** What was done, in words. */
+  /** What the coordinator did, in words. */
   readonly text: string;
-  /** Of `checkpoint`: where it is. */
+  /** After `checkpoint`: where the file is. */
   readonly path?: string;
 }
 
 /** Body of `POST /api/sample`. */
 export interface PlayRequest {
-  /** What the model goes on from; empty: a line break. */
+  /** The text that the model continues; default a line break. */
   readonly prime?: string;
-  /** Default 0.7; 0 takes the likeliest. */
+  /** Default 0.7; 0 always takes the most likely character. */
   readonly temperature?: number;
-  /** Default 0 = among all. */
+  /** Sample among the k most likely characters; default 0 = among all. */
   readonly topK?: number;
   /** Characters, default 300, at most MAX_PLAY_CHARACTERS. */
   readonly length?: number;
-  /** Default: another each time. */
+  /** Default: a new one each time. */
   readonly seed?: number;
 }
 
@@ -316,21 +314,21 @@ export type PlayMessage =
   | { readonly type: 'end' }
   | ({ readonly type: 'error' } & ApiError);
 
-/** Body of every answer of 400 and above. */
+/** Body of every answer with a status of 400 or more. */
 export interface ApiError {
   readonly code: string;
   readonly message: string;
   readonly remedy: string;
 }
 
-/** The one message of a viewer on /live: the first. Left out: as whoever may read without a token. */
+/** The first and only message of a viewer on /live. Without `token` it has the access of unauthenticated clients. */
 export interface LiveHello {
   readonly token?: string;
 }
 
 /**
- * Messages on /live, JSON as text, at most 4 a second. `hello` comes once; what the viewer has missed it fetches by GET. An `update` has
- * only what is new since the last: a viewer too slow for it loses points in between, and finds them again in /api/history.
+ * Messages on /live, JSON as text, at most 4 a second. `hello` comes once; the viewer fetches earlier data by GET. An `update` has only what
+ * is new since the last one. A slow viewer misses points in between, and can fetch them from /api/history.
  */
 export type LiveMessage =
   | { readonly type: 'hello'; readonly view: RunView; readonly lastRound: number; readonly lastEvent: number }
@@ -343,5 +341,5 @@ export type LiveMessage =
       readonly events?: readonly LoggedEvent[];
       readonly flow?: GradientFlow;
     }
-  /** The link closes after it. */
+  /** The link closes after this message. */
   | ({ readonly type: 'refused' } & ApiError);

@@ -29,34 +29,34 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 
-describe('the text of a decision', () => {
-  it.each(EXAMPLES)('of %o', (decision, text) => {
+describe('decisionText', () => {
+  it.each(EXAMPLES)('renders %o', (decision, text) => {
     expect(decisionText(decision)).toBe(text);
   });
 
-  it('has an example of every kind here', () => {
+  it('renders every kind of decision above', () => {
     expect(EXAMPLES.map(([{ kind }]) => kind).toSorted()).toEqual(DECISION_KINDS.toSorted());
   });
 
   it.each<[string, Partial<Lent>, string]>([
-    ['what was lent', { streams: 8, workers: 2 }, '8 streams lent to 2 workers'],
-    ['one stream', { streams: 1, workers: 1 }, '1 stream lent to 1 worker'],
-    ['what was lent although some is left', { streams: 8, workers: 2, uncovered: 3 }, '8 streams lent to 2 workers'],
-    ['that nobody is free', { uncovered: 3 }, '3 streams wait for a free worker'],
-    ['that nobody is free for one', { uncovered: 1 }, '1 stream waits for a free worker'],
-    ['who holds the run back', { uncovered: 3, pausedBy: ['a', 'b'] }, 'nothing is lent while the run is paused by a, b'],
-    ['that nothing is left to lend', {}, 'every stream is counted or lent'],
+    ['how many streams were lent', { streams: 8, workers: 2 }, '8 streams lent to 2 workers'],
+    ['one stream in the singular', { streams: 1, workers: 1 }, '1 stream lent to 1 worker'],
+    ['what was lent even if some streams wait', { streams: 8, workers: 2, uncovered: 3 }, '8 streams lent to 2 workers'],
+    ['that streams wait for a worker', { uncovered: 3 }, '3 streams wait for a free worker'],
+    ['that one stream waits for a worker', { uncovered: 1 }, '1 stream waits for a free worker'],
+    ['who paused the run', { uncovered: 3, pausedBy: ['a', 'b'] }, 'nothing is lent while the run is paused by a, b'],
+    ['that there is nothing to lend', {}, 'every stream is counted or lent'],
   ])('says %s', (_, over, text) => {
     const nothing: Lent = { streams: 0, workers: 0, uncovered: 0, pausedBy: [] };
     expect(decisionText({ kind: 'reopened', lent: { ...nothing, ...over } }).split('; ')[1]).toBe(text);
   });
 
-  it('says nothing of streams when a run is resumed before it starts', () => {
+  it('does not mention streams when a run is resumed before it starts', () => {
     const nothing: Lent = { streams: 0, workers: 0, uncovered: 0, pausedBy: [] };
     expect(decisionText({ kind: 'resumed', by: 'admin', lent: nothing })).toBe('resumed by admin');
   });
 });
 
-it('says what a run waits for', () => {
+it('waitingText says what a run waits for', () => {
   expect(waitingText('noWorker')).toBe('no worker is connected; the run continues when one joins');
 });

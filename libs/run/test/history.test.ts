@@ -35,7 +35,7 @@ function historyOf(rounds: number, over: (round: number) => Partial<RoundPoint> 
 }
 
 describe('a history in memory', () => {
-  it('gives back the rounds asked for, column by column', () => {
+  it('returns the requested rounds by column', () => {
     const history = historyOf(20, (round) => ({ trainLoss: round / 10 }));
     const { points, thinned } = history.points(5, 8, 100);
     expect(points.round).toEqual([5, 6, 7, 8]);
@@ -45,14 +45,14 @@ describe('a history in memory', () => {
     expect([history.firstRound, history.lastRound]).toEqual([1, 20]);
   });
 
-  it('has nothing to give before the first round, or outside of what there is', () => {
+  it('returns nothing before the first round and outside the stored rounds', () => {
     expect(createRunHistory().points(0, 100, 100).points.round).toEqual([]);
     expect(createRunHistory().latest).toBeUndefined();
     expect(historyOf(5).points(6, 9, 100).points.round).toEqual([]);
     expect(historyOf(5).points(4, 2, 100).points.round).toEqual([]);
   });
 
-  it('keeps every spike when it leaves rounds out, and never gives more than was asked for', () => {
+  it('keeps every spike when it drops rounds, and never returns more than requested', () => {
     const spikes = new Map<number, Partial<RoundPoint>>([
       [3_333, { trainLoss: 9 }],
       [50_001, { gradientNorm: 500 }],
@@ -71,7 +71,7 @@ describe('a history in memory', () => {
     }
   });
 
-  it('stays within its bounds however long the run, and spikes stay', () => {
+  it('stays within its bounds in long runs and keeps spikes', () => {
     const history = historyOf(300_000, (round) => ({ trainLoss: round === 1_234 ? 7 : 2 }));
     const { points, thinned } = history.points(0, Infinity, Infinity);
     expect(points.round.length).toBeLessThanOrEqual(131_072);
@@ -79,7 +79,7 @@ describe('a history in memory', () => {
     expect([points.round[0], points.round.at(-1), thinned]).toEqual([1, 300_000, true]);
   });
 
-  it('keeps fewer flows of a large model', () => {
+  it('stores fewer gradient flows of a large model', () => {
     const history = createRunHistory();
     const layers = [new Array<number>(100_000).fill(0)];
     for (let round = 1; round <= 50; round++) history.add({ type: 'flow', flow: { round, layers } });
@@ -87,7 +87,7 @@ describe('a history in memory', () => {
     expect(history.flows.at(-1)?.round).toBe(50);
   });
 
-  it('bounds events, samples and flows, and the newest are there', () => {
+  it('bounds events, samples and flows, and keeps the newest', () => {
     const history = createRunHistory();
     for (let i = 1; i <= 5_000; i++) {
       history.addEvent({ at: i, round: i, kind: 'note', level: 'info', text: 'x' });
@@ -104,7 +104,7 @@ describe('a history in memory', () => {
     expect(history.evaluations).toHaveLength(5_000);
   });
 
-  it('smooths the loss without favour for where it began', () => {
+  it('smooths the loss without bias towards the first rounds', () => {
     const level = historyOf(500, () => ({ trainLoss: 3 })).points(0, 500, 1000).points.smoothedLoss;
     expect(Math.max(...level) - Math.min(...level)).toBeLessThan(1e-9);
     const fallen = historyOf(500, (round) => ({ trainLoss: round <= 250 ? 4 : 1 })).points(0, 500, 1000).points.smoothedLoss;
@@ -112,14 +112,14 @@ describe('a history in memory', () => {
     expect(fallen[499]).toBeLessThan(1.01);
   });
 
-  it('leaves out a round that it has already', () => {
+  it('ignores a round that it already has', () => {
     const history = historyOf(5);
     history.add({ type: 'round', point: point(3, { trainLoss: 9 }) });
     history.add({ type: 'round', point: point(6) });
     expect(history.points(0, 9, 100).points.round).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  it('numbers events on from those it was given', () => {
+  it('continues the numbers of events that were read from disk', () => {
     const history = createRunHistory();
     const event = { at: 1, round: 0, kind: 'note', level: 'info', text: 'before' } as const;
     history.add({ type: 'event', event: { ...event, id: 41 } });
@@ -136,13 +136,13 @@ describe('a line of a history', () => {
     { type: 'event', event: { id: 1, at: 5, round: 11, kind: 'decision', level: 'info', text: 'late' } },
   ];
 
-  it.each(entries)('holds an entry whole: $type', (entry) => {
+  it.each(entries)('round-trips an entry of type $type', (entry) => {
     const line = encodeEntry(entry);
     expect(line).not.toContain('\n');
     expect(decodeEntry(line)).toEqual(entry);
   });
 
-  it('knows its round', () => {
+  it('has the round of its entry', () => {
     expect(entries.map(roundOf)).toEqual([7, 8, 9, 10, 11]);
   });
 
@@ -163,7 +163,7 @@ describe('a line of a history', () => {
     '{"type":"run","run":{"runId":"r","name":1,"model":"m","config":{}}}',
     '{"type":"event","event":{"id":1,"round":1,"text":"when"}}',
     '{"type":"of another release"}',
-  ])('that is torn or unknown is nothing: %s', (line) => {
+  ])('that is incomplete or of an unknown type decodes to nothing: %s', (line) => {
     expect(decodeEntry(line)).toBeUndefined();
   });
 });

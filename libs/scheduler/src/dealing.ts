@@ -1,26 +1,26 @@
-/** How units are dealt to workers: pure functions of speeds and of who holds what. */
+/** How units are dealt to workers: pure functions of speeds and of who holds which hidden states. */
 
 export interface Capacity {
   readonly workerId: string;
-  /** Measured speed, chars/s; only ratios matter. */
+  /** Chars/s; only ratios matter. */
   readonly charsPerSecond: number;
   /** Work units whose hidden state this worker holds from the round before. */
   readonly held: number;
 }
 
 /**
- * A deal that is up to this much slower than the best one is kept, because re-dealing moves hidden states and measured speeds are
- * noisy: two equal machines should not trade streams every round.
+ * A deal is kept if it is at most this much slower than the best one. Re-dealing moves hidden states, and measured speeds are noisy:
+ * two equal machines should not trade streams every round.
  */
 const TOLERANCE = 1.1;
-/** A newcomer starts with this part of what its word would give it: its word may be wrong, its link slow. */
+/** A new worker starts with this part of its fair share: its reported speed may be wrong, or its link slow. */
 const PROBATION = 0.25;
-/** The part of a round that may be on trial at once. */
+/** At most this part of a round goes into probes. */
 const PROBE_SHARE = 0.1;
 
 /**
- * How many of `total` units each worker gets: what it holds already, if that is near the best; else an equal share, if that is;
- * else in proportion to speed. The sum is `total`. A slow worker may get none.
+ * How many of `total` units each worker gets: the number that it holds already, if that is close to the best deal; else an equal share, if
+ * that is close; else a share in proportion to its speed. The sum is `total`. A slow worker may get none.
  */
 export function dealQuotas(capacities: readonly Capacity[], total: number): number[] {
   const best = fastestShares(
@@ -35,7 +35,7 @@ export function dealQuotas(capacities: readonly Capacity[], total: number): numb
   return makespan(capacities, equal) <= bound ? equal : best;
 }
 
-/** Takes from the richest until everyone has one, as long as there are enough: what nobody has measured may be many times too low. */
+/** Moves units from the largest quota to the empty ones, as long as there are enough: unmeasured speeds may be far too low. */
 export function oneForEach(quotas: readonly number[]): number[] {
   const fair = [...quotas];
   for (const i of fair.keys()) {
@@ -49,8 +49,9 @@ export function oneForEach(quotas: readonly number[]): number[] {
 }
 
 /**
- * How many of `total` units each candidate is tried with, in their order, beside workers of so many chars/s together. `word`: the
- * speed it claims; 0: it was too slow for one unit when it was measured.
+ * How many of `total` units each candidate's probe covers, in their order.
+ * @param candidates with the speed that each reports; 0: it was too slow for one unit when it was measured
+ * @param charsPerSecond speed of all measured workers together
  */
 export function probeQuotas(
   candidates: readonly { readonly reportedCharsPerSecond: number }[],
@@ -69,19 +70,19 @@ export function probeQuotas(
   });
 }
 
-/** Time until the last worker is done, in units of one unit at one char/s. */
+/** Time until the last worker is done; 1 is one unit at one char/s. */
 function makespan(capacities: readonly Capacity[], quotas: readonly number[]): number {
   let most = 0;
   capacities.forEach((capacity, i) => (most = Math.max(most, quotas[i] / capacity.charsPerSecond)));
   return most;
 }
 
-/** Whole shares that sum to `total` and are all done soonest at these speeds (all > 0); ties go to the first. */
+/** Whole quotas with the sum `total` that are done soonest at these speeds (all > 0). Ties go to the first. */
 function fastestShares(speeds: readonly number[], total: number): number[] {
   const sum = speeds.reduce((a, b) => a + b, 0);
   const quotas = speeds.map((speed) => Math.floor((speed / sum) * total));
   const missing = total - quotas.reduce((a, b) => a + b, 0);
-  // One unit after the other to who would be done with it first.
+  // Each further unit goes to the worker that would be done with it first.
   const doneAt = (i: number): number => (quotas[i] + 1) / speeds[i];
   const heap = createHeap(
     speeds.map((_, i) => i),
@@ -117,16 +118,16 @@ function createHeap(items: number[], compare: (a: number, b: number) => number):
   };
 }
 
-/** Sorts in place. Most of what is dealt is in order already, and sorting even that costs copies of it. */
+/** Sorts in place. Most lists are in order already, and `sort` copies even those. */
 export function ascending(units: number[]): number[] {
   for (let i = 1; i < units.length; i++) if (units[i] < units[i - 1]) return units.sort((a, b) => a - b);
   return units;
 }
 
 /**
- * Which units go to whom: every worker keeps what it holds as far as its quota goes, the rest fills up in order. What is beyond all
- * quotas goes to nobody.
- * `holder(unit)` names the worker that holds the unit's states, if any.
+ * Deals units by quotas: each worker keeps what it holds up to its quota, and the others fill up in order. What exceeds all quotas goes to
+ * nobody.
+ * @param holder names the worker that holds a unit's states, if any
  */
 export function dealUnits(
   units: readonly number[],

@@ -1,22 +1,22 @@
-/** What the scheduler decides that is out of the ordinary, as data: shells render it as text, count it and translate it. */
+/** Unusual decisions of the scheduler, as data: shells render them as text, count them or translate them. */
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 
-/** Workers go by their names; a `reason` is the text that came with the input. */
+/** Workers are given by name. `reason` is the text that came with the input. */
 export type Decision =
-  /** Someone holds the run back: open leases still count, no new ones are dealt. */
+  /** Someone paused the run: open leases still count, no new ones are granted. */
   | { readonly kind: 'paused'; readonly by: string }
   | { readonly kind: 'resumed'; readonly by: string; readonly lent: Lent }
   /** These workers' leases are past their deadlines. */
   | { readonly kind: 'late'; readonly workers: readonly string[]; readonly lent: Lent }
-  /** These workers were silent long after their deadlines, and are sent snapshots. */
+  /** These workers stayed silent long after their deadlines; each is sent a snapshot. */
   | { readonly kind: 'stuck'; readonly workers: readonly string[]; readonly lent: Lent }
   /** A worker left that had leases. */
   | { readonly kind: 'workerLeft'; readonly worker: string; readonly reason: string; readonly lent: Lent }
-  /** A worker that had leases fetches a snapshot. */
+  /** A worker that had leases needs a snapshot. */
   | { readonly kind: 'workerResynced'; readonly worker: string; readonly reason: string; readonly lent: Lent }
   /** A worker paused itself: it gets no leases until it is ready again. */
   | { readonly kind: 'workerPaused'; readonly worker: string; readonly reason: string; readonly lent: Lent }
-  /** A worker gave a lease back. */
+  /** A worker returned a lease. */
   | {
       readonly kind: 'declined';
       readonly worker: string;
@@ -24,7 +24,7 @@ export type Decision =
       readonly reason: string;
       readonly lent: Lent;
     }
-  /** A worker computed something wrong, which is not counted. */
+  /** A worker sent a wrong result, which does not count. */
   | {
       readonly kind: 'rejected';
       readonly worker: string;
@@ -35,13 +35,13 @@ export type Decision =
   /** The all-reduce service is back, empty: the round starts over. */
   | { readonly kind: 'reopened'; readonly lent: Lent };
 
-/** What was lent in the same step. */
+/** What the same step lent. */
 export interface Lent {
   readonly streams: number;
-  /** To how many workers. */
+  /** The number of workers that got these streams. */
   readonly workers: number;
-  /** Streams that are not counted, and that no reliable lease covers now. */
+  /** Streams that are not counted and that no reliable lease covers. */
   readonly uncovered: number;
-  /** Who holds the run back; nothing is lent while there is anyone. */
+  /** Who paused the run. Nothing is lent until all of them resume it. */
   readonly pausedBy: readonly string[];
 }

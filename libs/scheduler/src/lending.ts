@@ -1,21 +1,21 @@
-/** Which units are with whom: granting, taking back, lateness. What is to be done about it, step.ts decides. */
+/** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
 import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, type Capacity } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
-/** A worker is thought stuck after this many times what its lease allowed, but not before the minimum: a snapshot is not cheap. */
+/** A worker counts as stuck after this many times its deadline, and not before the minimum: snapshots are expensive. */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
-/** The part of the active workers' speed that must be lost before parked workers are asked again. */
+/** When this part of the active workers' speed is lost, parked workers are asked again. */
 const NOTABLE_LOSS = 0.1;
-/** A worker that was too slow for a single unit is tried again after so many rounds: it may have been a passing load. */
+/** A worker that was too slow for one unit is probed again after this many rounds: its load may have passed. */
 const RETRY_ROUNDS = 25;
 
-/** To be called when anything of the worker has changed that decides whether it may be dealt something. */
+/** Call it after every change that decides whether the worker may get leases. */
 export function refreshIdle(state: RunState, worker: WorkerRecord): void {
   const present = state.workers.get(worker.id) === worker;
-  // Of whom nothing is heard of a late lease gets nothing new: every round would wait for it again.
-  // Nor does a newcomer before its first trial is answered: trials would pile up with it.
+  // A silent worker gets no new leases: every round would wait for it again.
+  // A new worker gets none before it answers its first probe: probes would pile up there.
   let awaited = false;
   for (const { late, probe } of worker.unanswered.values()) awaited ||= late || probe;
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
@@ -35,7 +35,7 @@ function park(state: RunState, workerId: string): void {
   state.parked.add(workerId);
 }
 
-/** The worker is lost to this round. Who was too slow beside it may be just right without it. */
+/** This round no longer relies on the worker. Workers that were too slow beside it may be fast enough without it. */
 export function removeActive(state: RunState, workerId: string): void {
   const { active } = state;
   const pace = active.paces.get(workerId);
@@ -43,7 +43,7 @@ export function removeActive(state: RunState, workerId: string): void {
   active.paces.delete(workerId);
   active.charsPerSecond = active.paces.size === 0 ? 0 : active.charsPerSecond - pace;
   active.lost += pace;
-  // In a crowd one more or less changes nothing, and asking everyone each time costs more than all the rest.
+  // In a large run one worker changes little, and asking all of them each time costs more than everything else.
   if (active.lost < NOTABLE_LOSS * active.charsPerSecond) return;
   active.lost = 0;
   unparkAll(state);
@@ -55,14 +55,14 @@ function refreshUncovered(state: RunState, index: number): void {
   else state.uncovered.add(index);
 }
 
-/** Everything is to be computed, nothing is lent. */
+/** At the start of a round every unit is to be computed, and none is lent. */
 export function resetUnits(state: RunState): void {
   unparkAll(state);
   state.units.forEach((unit, index) => {
     unit.counted = false;
     unit.lent = false;
     unit.failures = 0;
-    // To clear a set makes a new table, even of an empty one.
+    // clear() allocates a new table even for an empty set.
     if (unit.failedBy.size > 0) unit.failedBy.clear();
     unit.reliableLeases = 0;
     unit.unreliableLease = undefined;
@@ -70,7 +70,7 @@ export function resetUnits(state: RunState): void {
   });
 }
 
-/** The lease is out of the books; its worker may be computing it still. */
+/** The scheduler forgets the lease; its worker may still compute it. */
 export function closeLease(state: RunState, lease: Lease): void {
   if (!state.leases.delete(lease.id)) return;
   for (const index of lease.units) {
@@ -89,7 +89,7 @@ export function markCounted(state: RunState, index: number, holder: WorkerRecord
   refreshUncovered(state, index);
 }
 
-/** What it was lent and what it holds no longer counts on it. */
+/** Takes back the worker's leases and forgets which hidden states it holds. */
 export function releaseAll(state: RunState, worker: WorkerRecord): void {
   for (const leaseId of [...worker.leases]) closeLease(state, state.leases.get(leaseId)!);
   worker.unanswered.clear();
@@ -103,8 +103,8 @@ export function releaseAll(state: RunState, worker: WorkerRecord): void {
 }
 
 /**
- * The worker is done with a lease. It acts on leases in the order in which they were dealt, so all that is older and unanswered is settled as
- * well. `computed`: whether the time that it took says anything.
+ * The worker has answered a lease. Workers take leases in the order in which they are granted, so all older ones are settled as well.
+ * @param computed whether it computed the lease, so that the time it took measures its speed
  */
 export function settle(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
   const lease = worker.unanswered.get(leaseId);
@@ -114,17 +114,17 @@ export function settle(state: RunState, worker: WorkerRecord, leaseId: string, n
     if (id === leaseId) break;
   }
   if (lease && computed) measureProbe(worker, lease, nowMs);
-  // Only now does it turn to what it was dealt since.
+  // It starts on its newer leases only now.
   if (worker.unanswered.size === 0 && worker.measurement.characters === 0) worker.measurement.sinceMs = nowMs;
   refreshIdle(state, worker);
 }
 
-/** What a trial is for: it tells the speed of its worker, whether it counts or someone else was quicker. */
+/** A probe measures its worker whether its result counts or another worker was faster. */
 export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number): void {
   if (lease.probe) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
 }
 
-/** Marks leases that are past their deadline, with all that their workers were lent besides: they are not going to be quicker there. */
+/** Marks leases that are past their deadlines, and all other leases of the same workers. @returns those marked now */
 export function markLate(state: RunState, nowMs: number): Lease[] {
   const overdue = [...state.leases.values()].filter((lease) => !lease.late && nowMs >= lease.deadlineAtMs);
   const marked: Lease[] = [];
@@ -170,7 +170,7 @@ function markUnanswered(state: RunState, worker: WorkerRecord, nowMs: number): v
   if (changed) refreshIdle(state, worker);
 }
 
-/** Workers that say nothing although they should have been done long ago. */
+/** Workers that stay silent long after their deadlines. */
 export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   const isStuck = (lease: Lease | undefined): boolean => lease !== undefined && nowMs >= lease.stuckAtMs;
   return [...state.workers.values()].filter(
@@ -179,7 +179,7 @@ export function stuckWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   );
 }
 
-/** Deals what is neither counted nor covered by a reliable lease to workers that have nothing to do. */
+/** Lends all uncovered units to idle workers, unless the run is paused. */
 export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (state.phase !== 'running' || state.pausedBy.size > 0 || state.uncovered.size === 0) return;
   const idle = freeWorkers(state, nowMs);
@@ -189,20 +189,20 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
 }
 
-/** Parked workers are asked when nobody else is at work. */
+/** Parked workers are asked only when nobody else is at work. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
-  const rested = (): WorkerRecord[] => {
+  const available = (): WorkerRecord[] => {
     const found: WorkerRecord[] = [];
     for (const id of state.idle) {
       const worker = state.workers.get(id)!;
-      if (nowMs >= worker.restUntilMs) found.push(worker);
+      if (nowMs >= worker.cooldownUntilMs) found.push(worker);
     }
     return found;
   };
-  const free = rested();
+  const free = available();
   if (free.length > 0 || state.parked.size === 0 || isAnyoneAtWork(state)) return free;
   unparkAll(state);
-  return rested();
+  return available();
 }
 
 function streamsOf({ units }: RunState, indices: Iterable<number>): number {
@@ -216,14 +216,14 @@ function isAnyoneAtWork({ leases }: RunState): boolean {
   return false;
 }
 
-/** What a worker gets; `trial`: it is not relied on. */
+/** The units that a worker gets. */
 interface Assignment {
   readonly worker: WorkerRecord;
   readonly units: readonly number[];
   readonly probe: boolean;
 }
 
-/** The whole round: every worker keeps what it holds as far as its share goes. */
+/** Deals a whole round: each worker keeps what it holds up to its quota. */
 function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const uncovered = [...state.units.keys()];
   const shares = quotasOfRound(state, idle, uncovered);
@@ -250,9 +250,9 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
 }
 
 /**
- * What is left of a round: each gets its part beside the others at work, who will be done soon, and at least one unit, so that what a lost
- * worker had is not heaped on whoever happens to be done first. Who would be at one unit for longer than the others at all of them is
- * parked.
+ * Deals what is left of a round. Each idle worker gets at least one unit, and its share by speed among all active workers, which will be
+ * done soon: the units of a lost worker do not all go to the worker that is done first. Workers that need longer for one unit than the
+ * others need for all of them are parked.
  */
 function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const { active, uncovered } = state;
@@ -261,14 +261,14 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   const quick = idle.filter(isQuick);
   const free = quick.length === 0 && !isAnyoneAtWork(state) ? idle : quick;
   if (free !== idle) for (const worker of idle) if (!isQuick(worker)) park(state, worker.id);
-  const together = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
-  const others = Math.max(active.charsPerSecond, together);
+  const freeCharsPerSecond = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
+  const charsPerSecond = Math.max(active.charsPerSecond, freeCharsPerSecond);
   const next = uncovered.values();
   const count = uncovered.size;
   const assignments = free
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
-      const part = Math.ceil((count * worker.pace.charsPerSecond) / others);
+      const part = Math.ceil((count * worker.pace.charsPerSecond) / charsPerSecond);
       return { worker, units: ascending(take(next, part)), probe: relied && !worker.pace.measured };
     });
   return assignments.filter(({ units }) => units.length > 0);
@@ -276,7 +276,7 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
 
 function isQuickEnough({ active, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
   const unit = Math.max(settings.leaseStreams, 1) * settings.window;
-  // Each of them has one unit of its own under way, on average.
+  // On average each active worker has one more unit of its own to finish.
   const restMs = ((uncovered.size + active.paces.size) * unit * 1000) / active.charsPerSecond;
   return nowMs + expectedMs(pace, unit) <= Math.max(active.endMs, nowMs + restMs);
 }
@@ -298,39 +298,39 @@ interface Quota {
   readonly probe: boolean;
 }
 
-/** Of a whole round. Whom nobody has measured, or not for long, gets a little on trial, as long as there is anyone to rely on. */
+/** Quotas of a whole round. If any worker is measured, the unmeasured ones get probes, as do slow ones that were not probed lately. */
 function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Quota[] {
   const total = uncovered.length;
-  const tried = idle.filter(({ pace }) => pace.measured);
-  if (tried.length === 0) {
+  const measured = idle.filter(({ pace }) => pace.measured);
+  if (measured.length === 0) {
     const quotas = oneForEach(dealQuotas(capacitiesOf(state, idle, uncovered), total));
     return idle.map((worker, i) => ({ worker, quota: quotas[i], probe: false }));
   }
-  const capacities = capacitiesOf(state, tried, uncovered);
+  const capacities = capacitiesOf(state, measured, uncovered);
   const before = dealQuotas(capacities, total);
-  const slow = tried.filter((_, i) => before[i] === 0);
+  const slow = measured.filter((_, i) => before[i] === 0);
   for (const { id } of slow) park(state, id);
-  const probes = probesBeside(state, idle, tried, slow, total);
+  const probes = probesBeside(state, idle, measured, slow, total);
   const probeUnits = probes.reduce((sum, { quota }) => sum + quota, 0);
   const quotas = probeUnits === 0 ? before : dealQuotas(capacities, total - probeUnits);
-  const relied = tried.map((worker, i) => ({ worker, quota: quotas[i], probe: false })).filter(({ quota }) => quota > 0);
+  const relied = measured.map((worker, i) => ({ worker, quota: quotas[i], probe: false })).filter(({ quota }) => quota > 0);
   return [...relied, ...probes];
 }
 
 function probesBeside(
   state: RunState,
   idle: readonly WorkerRecord[],
-  tried: readonly WorkerRecord[],
+  measured: readonly WorkerRecord[],
   slow: readonly WorkerRecord[],
   total: number,
 ): Quota[] {
-  const fresh = idle.filter(({ pace }) => !pace.measured);
-  const again = slow.filter(({ dealtRound }) => state.round - dealtRound >= RETRY_ROUNDS);
-  if (fresh.length + again.length === 0) return [];
-  const charsPerSecond = tried.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
+  const unmeasured = idle.filter(({ pace }) => !pace.measured);
+  const retried = slow.filter(({ dealtRound }) => state.round - dealtRound >= RETRY_ROUNDS);
+  if (unmeasured.length + retried.length === 0) return [];
+  const charsPerSecond = measured.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
   const candidates = [
-    ...fresh.map((worker) => ({ worker, reportedCharsPerSecond: worker.pace.charsPerSecond })),
-    ...again.map((worker) => ({ worker, reportedCharsPerSecond: 0 })),
+    ...unmeasured.map((worker) => ({ worker, reportedCharsPerSecond: worker.pace.charsPerSecond })),
+    ...retried.map((worker) => ({ worker, reportedCharsPerSecond: 0 })),
   ];
   const quotas = probeQuotas(candidates, charsPerSecond, total);
   return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], probe: true })).filter(({ quota }) => quota > 0);
@@ -346,8 +346,9 @@ function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncover
 }
 
 /**
- * One lease of all the units; but in a reproducible run one of each, since what a contribution adds up decides how it is rounded. Work units that
- * someone else may still come with are leased apart from others, as that one has them: a contribution counts as a whole or not at all.
+ * Grants one lease of all these units. In a reproducible run each unit gets a lease of its own, because rounding depends on what one
+ * contribution adds up. Units of an unreliable lease are kept together and apart from others: a contribution counts as a whole or not at
+ * all, so whichever of the two arrives first must cover the same units.
  */
 function grantLeases(
   state: RunState,
@@ -371,7 +372,7 @@ function grantLeases(
     charactersBefore = grantLease(state, worker, group, { charactersBefore, probe }, nowMs, effects);
 }
 
-/** @returns the characters of this lease and those before it */
+/** @returns the characters of this lease and of those granted before it in one go */
 function grantLease(
   state: RunState,
   worker: WorkerRecord,
@@ -416,7 +417,7 @@ function grantLease(
   return charactersSoFar;
 }
 
-/** For each stream of the unit: `z` zeros, `h` held by the worker, `g` given. */
+/** Where the hidden states of the unit come from: see `states` of the effect `lease`. */
 function stateSource({ round, settings, units }: RunState, workerId: string, index: number): string {
   const { holder, lent, streams } = units[index];
   const wraps = round % settings.windowsPerPass === 0;

@@ -1,30 +1,30 @@
-/** How fast a worker is, as seen from here: from lease to counted, link time included; and how far it can be relied on. */
+/** How fast a worker is, from grant to counted with the link included, and how much that varies. */
 
 export interface Pace {
-  /** Running estimate; only a worker's own word until it is measured. */
+  /** Running estimate; until it is measured, the speed that the worker reports. */
   readonly charsPerSecond: number;
-  /** Mean deviation of what leases took from what was expected of them, as a fraction of it. */
+  /** Mean deviation of the time that leases take, as a fraction of the expected time. */
   readonly deviation: number;
-  /** Whether any of it comes from leases of this run. */
+  /** Whether it comes from leases of this run. */
   readonly measured: boolean;
 }
 
-/** Speeds outside are nobody's: they come from a broken clock or a liar. */
+/** Speeds outside these bounds come from a broken clock or a dishonest worker. */
 const MIN_CHARS_PER_SECOND = 1;
 const MAX_CHARS_PER_SECOND = 1e12;
-/** Assumed for a worker that measured nothing, until its first lease counts. */
+/** Assumed for a worker that reports no speed, until its first lease counts. */
 const UNKNOWN_CHARS_PER_SECOND = 1_000;
 /** Weight of the newest measurement. */
 const SPEED_WEIGHT = 0.3;
-/** As of the round-trip timer of TCP (RFC 6298, 2.2 and 2.3), whose estimate of deviation this is. */
+/** As in TCP's retransmission timer (RFC 6298, 2.2 and 2.3). */
 const DEVIATION_WEIGHT = 0.25;
 const FIRST_DEVIATION = 0.5;
 const DEVIATIONS = 4;
-/** Less is no sign of trouble on machines that do other things too. */
+/** Machines that do other work as well often take this much longer. */
 const MIN_SLACK = 0.5;
-/** For what does not grow with a lease: a collection of garbage, a busy moment of the host. */
+/** For delays that do not grow with a lease, such as garbage collection. */
 const SLACK_MS = 250;
-/** A worker that was never measured may have measured itself in a better moment, or start cold. */
+/** A worker may have measured itself under better conditions, or may start cold. */
 const UNMEASURED_FACTOR = 4;
 const UNMEASURED_MS = 5_000;
 const MAX_ALLOWANCE_MS = 3_600_000;
@@ -33,7 +33,7 @@ function clampSpeed(charsPerSecond: number): number {
   return Math.min(Math.max(charsPerSecond, MIN_CHARS_PER_SECOND), MAX_CHARS_PER_SECOND);
 }
 
-/** `told`: chars/s by its own word, 0 = it measured nothing. */
+/** @param reported chars/s as the worker reports it; 0 = it reports none */
 export function startingPace(reported: number): Pace {
   return {
     charsPerSecond: clampSpeed(reported > 0 ? reported : UNKNOWN_CHARS_PER_SECOND),
@@ -42,12 +42,12 @@ export function startingPace(reported: number): Pace {
   };
 }
 
-/** So many characters took so long, and nothing else is known. */
+/** The pace of a worker of which this is the first measurement. */
 export function firstPace(characters: number, tookMs: number): Pace {
   return { charsPerSecond: clampSpeed((characters * 1000) / Math.max(tookMs, 1)), deviation: FIRST_DEVIATION, measured: true };
 }
 
-/** So many characters took so long. */
+/** The pace after one more measurement. */
 export function measuredPace(pace: Pace, characters: number, tookMs: number): Pace {
   if (!pace.measured) return firstPace(characters, tookMs);
   const rate = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
@@ -59,7 +59,7 @@ export function measuredPace(pace: Pace, characters: number, tookMs: number): Pa
   };
 }
 
-/** So many characters are not done after so long: it cannot be faster than that, whatever was measured before. */
+/** The pace of a worker that is not done with these characters yet: it cannot be faster than that. */
 export function latePace(pace: Pace, characters: number, tookMs: number): Pace {
   const most = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
   return { ...pace, charsPerSecond: Math.min(pace.charsPerSecond, most) };
@@ -69,7 +69,7 @@ export function expectedMs({ charsPerSecond }: Pace, characters: number): number
   return (characters * 1000) / charsPerSecond;
 }
 
-/** How long after its lease a worker may take for so many characters before it counts as late, ms. */
+/** How long a worker may take for these characters before it is late, ms. */
 export function allowanceMs(pace: Pace, characters: number): number {
   const expected = expectedMs(pace, characters);
   const allowed = pace.measured

@@ -2,46 +2,48 @@ import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import type { Pace } from './pace.js';
 
-/** What the run core needs to know of a run. Rounds count from 0; `rounds` of them are computed. */
+/** What the scheduler needs to know about a run. Rounds count from 0. */
 export interface RunSettings {
   /** B, streams. */
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
+  /** Rounds to compute in all. */
   readonly rounds: number;
-  /** Windows in one pass over a stream: it wraps, and its hidden state is reset, where round % windowsPerPass = 0. */
+  /** Windows in one pass over a stream. Where round % windowsPerPass = 0 the stream wraps and its hidden state is reset. */
   readonly windowsPerPass: number;
-  /** Cadences in rounds; 0 = only at the end. */
+  /** Every so many rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;
-  /** Streams of every lease in a reproducible run; 0 = leases are cut by speed. */
+  /** Streams of every lease in a reproducible run; 0 = the size of leases follows speed. */
   readonly leaseStreams: number;
 }
 
 export interface WorkerRecord {
   readonly id: string;
   readonly name: string;
-  /** `syncing`: fetching a snapshot; `paused`: by its own wish. It gets no lease until it says ready. */
+  /** `syncing`: it fetches a snapshot. `paused`: it paused itself. Only a ready worker gets leases. */
   state: 'ready' | 'syncing' | 'paused';
-  /** From lease to counted, link time included; starts as what the worker measured itself. */
+  /** Speed from grant to counted, link included. Starts as the speed that the worker reports. */
   pace: Pace;
-  /** What it measured itself, chars/s; another figure comes from another engine. */
+  /** Speed that the worker measured itself, chars/s. Another figure means another engine. */
   reportedCharsPerSecond: number;
-  /** Its leases of this round that are neither counted nor given back. */
+  /** Its leases of this round that are neither counted nor returned. */
   readonly leases: Set<string>;
-  /** Work units whose holder it is, and whose next holder: where to look when it is lost. */
+  /** Units whose `holder` it is, so that they are found when it leaves. */
   held: number[];
+  /** Units whose `nextHolder` it is. */
   nextHeld: number[];
-  /** Its leases of rounds that are over, of which nothing was heard: it may be computing them still. */
+  /** Its leases of earlier rounds that it has not answered: it may still compute them. */
   readonly unanswered: Map<string, Lease>;
-  /** What it was dealt last: since when, and how many characters of it count. Void when something else came between. */
+  /** For `pace`: when its last leases were granted, and how many of their characters count. Void if anything disturbed it. */
   measurement: { sinceMs: number; characters: number; void: boolean };
-  /** The last round in which it was dealt something. */
+  /** The last round in which it got a lease. */
   dealtRound: number;
-  /** Gets no lease before this moment: its engine has just failed. */
-  restUntilMs: number;
-  /** Contributions counted and characters in them: the worker's credit. */
+  /** It gets no lease before this time, because its engine has just failed. */
+  cooldownUntilMs: number;
+  /** The worker's credit: contributions that counted, and their characters. */
   counted: number;
   characters: number;
 }
@@ -51,58 +53,69 @@ export interface Lease {
   readonly round: number;
   readonly workerId: string;
   readonly units: readonly number[];
-  /** To compute, with those of its leases before this one that were dealt in one go. */
   readonly characters: number;
+  /** Its characters and those of the leases that were granted with it and come before it. */
   readonly charactersSoFar: number;
   readonly grantedAtMs: number;
   readonly deadlineAtMs: number;
-  /** From here on the worker is thought to wait for something that will never come. */
+  /** From this time on the worker counts as stuck. */
   readonly stuckAtMs: number;
-  /** Whether it is relied on. If not, its streams may be lent to someone else as well; the first valid result counts. */
+  /** If not, its streams may be lent to another worker as well; the first valid result counts. */
   reliable: boolean;
   /** Past its deadline. */
   late: boolean;
-  /** Not relied on from the start: nobody knows how fast its worker is. */
+  /** It measures a worker of unknown speed, and is unreliable from the start. */
   readonly probe: boolean;
 }
 
-/** What is dealt as one: a stream; in a reproducible run a fixed group of neighbouring streams. */
+/** The least that is lent: one stream, or in a reproducible run a fixed group of neighbouring streams. */
 export interface WorkUnit {
   readonly streams: readonly number[];
-  /** Counted in this round. */
+  /** Whether it is counted in this round. */
   counted: boolean;
-  /** Leases of this round that cover the unit and are relied on. */
+  /** Number of reliable leases of this round that cover it. */
   reliableLeases: number;
-  /** The latest lease that covers the unit and is not relied on: late, or on trial. */
+  /** The latest unreliable lease that covers it: a late one or a probe. */
   unreliableLease: string | undefined;
-  /** The worker that holds the hidden states before this round's window, if one does. */
+  /** The worker that holds the hidden states before this round's window, if any. */
   holder: string | undefined;
   /** The worker whose contribution counted in this round. */
   nextHolder: string | undefined;
-  /** How often its gradient came out not finite in this round, and with whom. */
+  /** How often its gradient was not finite in this round, and at which workers. */
   failures: number;
   readonly failedBy: Set<string>;
-  /** Lent in this round before: the states then travel with the lease. */
+  /** Whether it was lent in this round: its states then travel with each further lease. */
   lent: boolean;
+}
+
+export interface ActiveWorkers {
+  /** Speed of each when the round was dealt, chars/s. */
+  readonly paces: Map<string, number>;
+  /** Speed of all that are left, chars/s. */
+  charsPerSecond: number;
+  /** Speed lost since parked workers were last asked, chars/s. */
+  lost: number;
+  /** When they should be done. */
+  endMs: number;
 }
 
 export interface RunState {
   readonly settings: RunSettings;
   phase: 'idle' | 'running' | 'over';
-  /** Who or what holds the run back; while there is anyone no lease is dealt. */
+  /** Who paused the run; while there is anyone no lease is granted. */
   readonly pausedBy: Set<string>;
-  /** The round being computed = rounds completed. */
+  /** The round being computed, which is the number of rounds completed. */
   round: number;
   readonly workers: Map<string, WorkerRecord>;
   readonly units: readonly WorkUnit[];
-  /** Neither counted nor in timely hands. */
+  /** Indices of units that are not counted and that no reliable lease covers. */
   readonly uncovered: Set<number>;
-  /** Workers that have nothing to do and could. */
+  /** Ids of workers that could compute and have nothing to do. */
   readonly idle: Set<string>;
-  /** They could as well, but others will be done before they are with one unit: not asked in this round while those are at work. */
+  /** Idle as well, but too slow for even one unit: they get nothing in this round while others work. */
   readonly parked: Set<string>;
-  /** What the round relies on, as it was dealt: who, at how many chars/s each (`lost`: gone since), and when they should be done. */
-  readonly active: { readonly paces: Map<string, number>; charsPerSecond: number; lost: number; endMs: number };
+  /** The workers that the round relies on, as it was dealt. */
+  readonly active: ActiveWorkers;
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
@@ -135,11 +148,11 @@ export type RunInput =
       readonly result: ContributionRefusal;
       readonly reason: string;
     }
-  /** The update of `round` stands and the coordinator's replica has applied it. */
+  /** The update of `round` has arrived. */
   | { readonly type: 'updated'; readonly round: number }
-  /** The all-reduce service was lost and is back, empty: the round is computed again from its start. */
+  /** The all-reduce service was lost and is back, empty: the round starts over. */
   | { readonly type: 'reopen' }
-  /** Nothing new is dealt until everyone who paused has continued. */
+  /** No lease is granted until everyone who paused the run has resumed it. */
   | { readonly type: 'pause'; readonly by: string }
   | { readonly type: 'resume'; readonly by: string }
   | { readonly type: 'stop' }
@@ -153,26 +166,26 @@ export type RunEffect =
       readonly leaseId: string;
       readonly round: number;
       readonly streams: readonly number[];
-      /** For each stream: `z` zeros, `h` held by the worker, `g` given. */
+      /** One letter per stream: `z` zeros, `h` held by the worker, `g` given with the lease. */
       readonly states: string;
       readonly deadlineMs: number;
     }
-  /** Send the worker a snapshot; it says ready afterwards. */
+  /** Send the worker a snapshot; it reports ready afterwards. */
   | { readonly type: 'resync'; readonly workerId: string; readonly reason: string }
   | { readonly type: 'evaluate'; readonly round: number }
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }
   | { readonly type: 'waiting'; readonly reason: WaitReason }
-  /** Out of the ordinary, and what follows from it: for the log and the dashboard. */
+  /** For the log, the dashboard and metrics. */
   | { readonly type: 'decision'; readonly decision: Decision }
-  /** The run cannot go on: the loss has diverged. The last checkpoint stands. */
+  /** The run has diverged and is over. Its last checkpoint remains. */
   | { readonly type: 'fail'; readonly round: number; readonly reason: string }
   | { readonly type: 'finish'; readonly round: number; readonly outcome: 'completed' | 'stopped' };
 
-/** Why the run cannot go on, though nobody holds it back: no worker is ready. */
+/** Why a run that nobody paused makes no progress. `noWorker`: no worker is ready. */
 export type WaitReason = 'noWorker';
 
-/** A run about to compute `round` (0, or where a checkpoint stands). */
+/** The state of a run that is about to compute `round`: 0, or the round of a checkpoint. */
 export function createRunState(settings: RunSettings, round: number): RunState {
   const { streams, leaseStreams } = settings;
   const size = leaseStreams || 1;

@@ -16,11 +16,11 @@ import {
 import { measuredPace, startingPace } from './pace.js';
 import { unitOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
 
-/** Refusals that say that the worker computes wrongly, not that it came too late. */
+/** Refusals that mean that the worker computes wrongly, not that it is late. */
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
-/** A worker whose engine failed is left alone for this long. */
-const REST_MS = 5_000;
-/** The run is given up when the same stream's gradient is not finite this often in one round. */
+/** A worker whose engine failed gets no leases for this long. */
+const COOLDOWN_MS = 5_000;
+/** The run has diverged when a unit's gradient is not finite this often in one round. */
 const NOT_FINITE_TRIES = 3;
 
 /**
@@ -77,7 +77,7 @@ function decided(effects: RunEffect[], decision: Decision): void {
   effects.push({ type: 'decision', decision });
 }
 
-/** `effects`: all of the step so far. */
+/** @param effects all effects of this step so far */
 function lentBy(state: RunState, effects: readonly RunEffect[]): Lent {
   let streams = 0;
   const workers = new Set<string>();
@@ -108,9 +108,9 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
   else {
     known.state = 'ready';
     known.unanswered.clear();
-    // It computes with another engine: what the last one was like says nothing of it.
+    // It has another engine: the speed of the last one no longer applies.
     if (known.reportedCharsPerSecond !== reported) {
-      Object.assign(known, { reportedCharsPerSecond: reported, pace: startingPace(reported), restUntilMs: 0 });
+      Object.assign(known, { reportedCharsPerSecond: reported, pace: startingPace(reported), cooldownUntilMs: 0 });
     }
   }
   refreshIdle(state, state.workers.get(id)!);
@@ -130,7 +130,7 @@ function createWorker(id: string, name: string, reported: number, round: number,
     unanswered: new Map(),
     measurement: { sinceMs: nowMs, characters: 0, void: true },
     dealtRound: round,
-    restUntilMs: 0,
+    cooldownUntilMs: 0,
     counted: 0,
     characters: 0,
   };
@@ -149,7 +149,7 @@ function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: nu
     decided(effects, { kind: 'workerResynced', worker: worker.name, reason: input.reason, lent: lentBy(state, effects) });
 }
 
-/** Its leases and the hidden states it holds no longer count on it. */
+/** Also takes back its leases, and forgets which hidden states it holds. */
 function sendSnapshot(state: RunState, worker: WorkerRecord, reason: string, effects: RunEffect[]): void {
   worker.state = 'syncing';
   releaseAll(state, worker);
@@ -179,7 +179,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   closeLease(state, lease);
   if (worker) {
     worker.measurement.void = true;
-    if (input.code === 'engine') worker.restUntilMs = nowMs + REST_MS;
+    if (input.code === 'engine') worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
   if (input.code === 'not_finite' && countFailure(state, lease)) return fail(state, input.reason, effects);
@@ -189,7 +189,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   decided(effects, { kind: 'declined', worker: name, code, reason, lent: lentBy(state, effects) });
 }
 
-/** Until it says ready, all that it was lent is for others. What it holds it keeps. */
+/** Others get its leases until it reports ready. It keeps the hidden states that it holds. */
 function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
   worker.state = 'paused';
   removeActive(state, worker.id);
@@ -200,15 +200,16 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
   decided(effects, { kind: 'workerPaused', worker: worker.name, reason, lent: lentBy(state, effects) });
 }
 
-/** What a worker computed is off. Its memory may be at fault: it starts from a snapshot, and others go first for a while. */
+/** A worker computed something wrong, perhaps because of bad memory: it gets a snapshot, and for a while no leases. */
 function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
-  if (state.workers.size > 1) worker.restUntilMs = nowMs + REST_MS;
+  if (state.workers.size > 1) worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
   sendSnapshot(state, worker, reason, effects);
 }
 
 /**
- * A gradient is a pure function of parameters and lease: what overflowed several times, and with everyone who is there, overflows
- * everywhere. One faulty machine among sound ones is no divergence.
+ * Counts a gradient that was not finite. A gradient is a pure function of parameters and lease: if it overflows several times, and at
+ * every worker that is present, it overflows everywhere. One faulty machine among good ones does not mean divergence.
+ * @returns whether the run has diverged
  */
 function countFailure(state: RunState, lease: Lease): boolean {
   let diverged = false;
@@ -226,7 +227,7 @@ function fail(state: RunState, why: string, effects: RunEffect[]): void {
   effects.push({ type: 'fail', round: state.round, reason: why });
 }
 
-/** The streams are in the sum, even when the lease was taken back meanwhile: the worker may have left right after sending. */
+/** The streams are in the sum even if the lease was taken back: its worker may have left right after it sent the result. */
 function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (worker) settle(state, worker, input.leaseId, nowMs, true);
@@ -244,7 +245,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   lendUncovered(state, nowMs, effects);
 }
 
-/** A worker's speed is taken when all that it was dealt in one go is counted. */
+/** Measures a worker's speed once all leases that were granted together are counted. */
 function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
   const { characters } = lease;
   worker.counted++;
@@ -294,7 +295,7 @@ function updated(state: RunState, round: number, nowMs: number, effects: RunEffe
 }
 
 function pushCadences({ round, settings }: RunState, effects: RunEffect[]): void {
-  if (round >= settings.rounds) return; // the end brings its own
+  if (round >= settings.rounds) return; // the caller does all of this at the end of a run
   const due = (every: number): boolean => every > 0 && round % every === 0;
   if (due(settings.evaluateEvery)) effects.push({ type: 'evaluate', round });
   if (due(settings.sampleEvery)) effects.push({ type: 'sample', round });
@@ -312,7 +313,7 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): void {
   lendUncovered(state, nowMs, effects);
 }
 
-/** Nothing counted so far in this round is in the sum any more. */
+/** The sum of this round is lost, so everything is computed again. */
 function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (state.phase === 'idle') return;
   for (const worker of state.workers.values()) releaseAll(state, worker);
@@ -332,7 +333,6 @@ function resume(state: RunState, by: string, nowMs: number, effects: RunEffect[]
 
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const late = markLate(state, nowMs);
-  // They start anew, and their streams are free.
   const stuck = stuckWorkers(state, nowMs);
   for (const worker of stuck) sendSnapshot(state, worker, 'no result long after the deadline of its lease', effects);
   lendUncovered(state, nowMs, effects);
@@ -342,7 +342,7 @@ function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (stuck.length > 0) decided(effects, { kind: 'stuck', workers: stuck.map(({ name }) => name), lent });
 }
 
-/** Of the workers that hold these leases, each once. */
+/** Names of the workers that hold these leases, each once. */
 function namesOf({ workers }: RunState, leases: readonly Lease[]): string[] {
   const ids = new Set(leases.map(({ workerId }) => workerId));
   return [...ids].map((id) => workers.get(id)?.name ?? id);
@@ -355,7 +355,7 @@ function announceWaiting(state: RunState, effects: RunEffect[]): void {
   state.waiting = waiting;
 }
 
-/** Asked after every input: in a crowd the first worker answers it. */
+/** Runs after every input; in a large run the first worker usually decides it. */
 function hasReadyWorker({ workers }: RunState): boolean {
   for (const { state } of workers.values()) if (state === 'ready') return true;
   return false;

@@ -4,7 +4,7 @@ import { dealUnits, dealQuotas, oneForEach, probeQuotas } from '../src/dealing.j
 const capacity = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
 
 describe('dealing quotas', () => {
-  it('gives equal machines equal shares although their measured speeds differ a little', () => {
+  it('gives equal machines equal quotas although their measured speeds differ a little', () => {
     expect(dealQuotas([capacity('a', 1000), capacity('b', 1080)], 32)).toEqual([16, 16]);
   });
 
@@ -12,23 +12,23 @@ describe('dealing quotas', () => {
     expect(dealQuotas([capacity('a', 3000), capacity('b', 1000)], 32)).toEqual([24, 8]);
   });
 
-  it('keeps what each holds while that is near the best, so that states need not move', () => {
+  it('keeps what each worker holds while that is close to the best deal, so that states need not move', () => {
     expect(dealQuotas([capacity('a', 1000, 17), capacity('b', 1000, 15)], 32)).toEqual([17, 15]);
   });
 
-  it('deals anew when the held streams have become a bad deal', () => {
+  it('deals again when keeping the held streams would be much slower', () => {
     expect(dealQuotas([capacity('a', 1000, 16), capacity('b', 200, 16)], 32)).toEqual([27, 5]);
   });
 
-  it('lets an idle worker that is known have its share at once', () => {
+  it('gives a measured worker that holds nothing its share at once', () => {
     expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1000)], 32)).toEqual([16, 16]);
   });
 
-  it('gives a worker that is too slow for one stream none', () => {
+  it('gives no stream to a worker that is too slow for one', () => {
     expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1)], 32)).toEqual([32, 0]);
   });
 
-  it('can see to it that everyone gets one, as long as there are enough', () => {
+  it('can give every worker at least one, as long as there are enough', () => {
     expect(oneForEach([31, 1, 0])).toEqual([30, 1, 1]);
     expect(oneForEach([3, 0, 0, 0, 0])).toEqual([1, 1, 1, 0, 0]);
     expect(oneForEach([1, 0])).toEqual([1, 0]);
@@ -44,7 +44,7 @@ describe('dealing quotas', () => {
       total,
     );
     const span = (deal: readonly number[]): number => Math.max(...deal.map((count, i) => count / speeds[i]));
-    // One unit more or less at any two workers makes it no quicker.
+    // Moving one unit between any two workers does not make it faster.
     for (let i = 0; i < speeds.length; i++) {
       for (let j = 0; j < speeds.length; j++) {
         if (i === j || quotas[i] === 0) continue;
@@ -54,7 +54,7 @@ describe('dealing quotas', () => {
     }
   });
 
-  it('always deals every stream, with more workers than streams too', () => {
+  it('always deals every stream, even with more workers than streams', () => {
     for (let workers = 1; workers <= 40; workers++) {
       const capacities = Array.from({ length: workers }, (_, i) => capacity(`w${i}`, 1 + ((i * 37) % 11)));
       for (const total of [1, 7, 32]) expect(dealQuotas(capacities, total).reduce((a, b) => a + b, 0)).toBe(total);
@@ -70,14 +70,14 @@ describe('dealing units', () => {
   });
 });
 
-describe('trials', () => {
-  it('are a small part of what a newcomer claims to be good for', () => {
+describe('probes', () => {
+  it('are a small part of what the reported speed would give a worker', () => {
     expect(probeQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
     expect(probeQuotas([{ reportedCharsPerSecond: 100 }], 1000, 64)).toEqual([1]);
     expect(probeQuotas([{ reportedCharsPerSecond: 0 }], 1000, 64)).toEqual([1]);
   });
 
-  it('are a tenth of a round at most, however many want to be tried', () => {
+  it('are at most a tenth of a round, however many workers are unmeasured', () => {
     const crowd = Array.from({ length: 50 }, () => ({ reportedCharsPerSecond: 1000 }));
     const quotas = probeQuotas(crowd, 1000, 40);
     expect(quotas.reduce((a, b) => a + b, 0)).toBe(4);

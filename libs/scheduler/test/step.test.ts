@@ -12,7 +12,7 @@ const SETTINGS: RunSettings = {
   leaseStreams: 0,
 };
 
-/** Drives the core as a shell would, with a clock of its own. */
+/** Drives the scheduler as a shell would, with a clock of its own. */
 function createRun(settings: Partial<RunSettings> = {}, round = 0) {
   const state = createRunState({ ...SETTINGS, ...settings }, round);
   let nowMs = 0;
@@ -57,14 +57,14 @@ describe('a run', () => {
     expect(leases(effects).flatMap((lease) => lease.streams)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 
-  it('says that it waits when no worker is there, once, and goes on when one joins', () => {
+  it('says once that it waits for a worker, and continues when one joins', () => {
     const run = createRun();
     expect(types(run.feed({ type: 'start' }))).toEqual(['openRound', 'waiting']);
     expect(types(run.feed({ type: 'tick' }))).toEqual([]);
     expect(run.join('a')[0].streams).toHaveLength(8);
   });
 
-  it('starts streams from zeros, lets workers keep their states, and resets where streams wrap', () => {
+  it('starts streams from zeros, lets workers keep their states, and resets them where streams wrap', () => {
     const { run, opened } = pairAtRoundOne();
     expect(opened.map((lease) => lease.states)).toEqual(['hhhh', 'hhhh']);
     let current = opened;
@@ -75,7 +75,7 @@ describe('a run', () => {
     expect(current.map((lease) => lease.states)).toEqual(['zzzz', 'zzzz']);
   });
 
-  it('lends the streams of a worker that left to another in the same round, states given', () => {
+  it('lends the streams of a worker that left to another in the same round, with their states', () => {
     const { run, opened } = pairAtRoundOne();
     const [mine, lost] = opened;
     run.count(mine);
@@ -84,7 +84,7 @@ describe('a run', () => {
     expect(again[0]).toMatchObject({ workerId: mine.workerId, streams: lost.streams, states: 'gggg', round: 1 });
   });
 
-  it('keeps the streams of a lost worker for whoever is done first', () => {
+  it('holds the streams of a lost worker for the worker that is done first', () => {
     const { run, opened } = pairAtRoundOne();
     const effects = run.leave(opened[1].workerId);
     expect(leases(effects)).toEqual([]);
@@ -94,7 +94,7 @@ describe('a run', () => {
     expect(leases(run.count(opened[0]))[0].streams).toEqual(opened[1].streams);
   });
 
-  it('gives states again to a worker that came back: what it held is gone', () => {
+  it('sends states to a worker that came back, because it no longer holds any', () => {
     const { run, opened } = pairAtRoundOne();
     run.leave('b');
     run.join('b');
@@ -103,7 +103,7 @@ describe('a run', () => {
     for (const lease of [...late, ...run.state.leases.values()]) expect('states' in lease ? lease.states : 'gggg').toBe('gggg');
   });
 
-  it('lends late streams to someone who is done, and the first result counts', () => {
+  it('lends late streams to a worker that is done, and the first result counts', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = opened;
     run.count(fast);
@@ -115,7 +115,7 @@ describe('a run', () => {
     expect(types(run.commit())).toContain('openRound');
   });
 
-  it('deals a worker that was late less in the next round', () => {
+  it('deals fewer streams to a worker that was late', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = opened;
     run.count(fast);
@@ -128,17 +128,17 @@ describe('a run', () => {
     expect(share(slow.workerId)).toBeLessThan(share(fast.workerId));
   });
 
-  it('lends a declined lease again with its states', () => {
+  it('lends the streams of a declined lease again, with their states', () => {
     const { run, opened } = pairAtRoundOne();
     const [lease] = opened;
     const again = leases(
       run.feed({ type: 'declined', workerId: lease.workerId, leaseId: lease.leaseId, code: 'no_state', reason: 'gone' }),
     );
-    // Half of it: the other worker will be done soon.
+    // Half of them: the other worker will be done soon.
     expect(again[0]).toMatchObject({ workerId: lease.workerId, states: 'gg' });
   });
 
-  it('leaves a worker whose engine failed alone for a while', () => {
+  it('lends nothing to a worker for a while after its engine failed', () => {
     const run = createRun();
     run.join('a');
     const [lease] = leases(run.feed({ type: 'start' }));
@@ -149,7 +149,7 @@ describe('a run', () => {
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
 
-  it('lends to a worker at once that comes back from a failure with another engine, at the speed of that one', () => {
+  it('lends at once to a worker that comes back with another engine, and uses the speed of that engine', () => {
     const { run, opened } = pairAtRoundOne();
     const { leaseId } = opened[0];
     run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'engine', reason: 'device lost' });
@@ -158,7 +158,7 @@ describe('a run', () => {
     expect(run.state.workers.get('a')!.pace).toMatchObject({ charsPerSecond: 500_000, measured: false });
   });
 
-  it('tries a worker again after a while that was too slow to get streams', () => {
+  it('probes a worker again after a while if it was too slow to get streams', () => {
     const run = createRun({ rounds: 300 });
     run.join('a', 1000);
     run.join('b', 1000);
@@ -166,7 +166,7 @@ describe('a run', () => {
     const rounds: string[][] = [];
     for (let round = 0; round < 200; round++) {
       rounds.push(dealt.map(({ workerId }) => workerId));
-      // In the first round b is held up, and takes a thousand times as long as a.
+      // In the first round b takes a thousand times as long as a.
       for (const lease of dealt) {
         run.pass(round === 0 && lease.workerId === 'b' ? 9_000 : 9);
         run.count(lease);
@@ -177,7 +177,7 @@ describe('a run', () => {
     expect(rounds.slice(2).some((ids) => ids.includes('b'))).toBe(true);
   });
 
-  it('keeps what it measured of a worker that is ready again with the engine it had', () => {
+  it('keeps the measured speed of a worker that is ready again with the same engine', () => {
     const { run } = pairAtRoundOne();
     const before = run.state.workers.get('a')!.pace;
     expect(before.charsPerSecond).not.toBe(1000);
@@ -185,7 +185,7 @@ describe('a run', () => {
     expect(run.state.workers.get('a')!.pace).toEqual(before);
   });
 
-  it('gives up when a gradient is not finite again and again, with everyone who is there', () => {
+  it('fails when a gradient is not finite several times, at every worker that is present', () => {
     const run = createRun();
     run.join('a');
     let effects = run.feed({ type: 'start' });
@@ -200,7 +200,7 @@ describe('a run', () => {
     expect(effects.at(-1)).toEqual({ type: 'fail', round: 0, reason: 'the loss is not finite' });
   });
 
-  it('does not give up for one faulty machine among sound ones: it gets a snapshot and the others go on', () => {
+  it('does not fail for one faulty machine among good ones, which gets a snapshot while the others continue', () => {
     const { run, opened } = pairAtRoundOne();
     const [good, bad] = opened;
     run.count(good);
@@ -220,7 +220,7 @@ describe('a run', () => {
     expect(leases(run.commit()).map((lease) => lease.workerId)).toEqual([good.workerId]);
   });
 
-  it('takes a contribution as counted although its worker has left since', () => {
+  it('counts a contribution although its worker has left', () => {
     const { run, opened } = pairAtRoundOne();
     const [mine, theirs] = opened;
     run.leave(theirs.workerId);
@@ -229,7 +229,7 @@ describe('a run', () => {
     expect(leases(run.commit())[0]).toMatchObject({ workerId: mine.workerId, states: 'hhhhgggg' });
   });
 
-  it('starts a worker anew that gives no result in twice the time of its lease', () => {
+  it('sends a snapshot to a worker that gives no result in twice the time of its lease', () => {
     const run = createRun();
     run.join('only');
     const [lease] = leases(run.feed({ type: 'start' }));
@@ -240,7 +240,7 @@ describe('a run', () => {
     expect(run.join('only')[0].streams).toHaveLength(8);
   });
 
-  it.each([1e308, 5e-324, 1e-300])('is not led astray by a worker that claims %d chars/s', (charsPerSecond) => {
+  it.each([1e308, 5e-324, 1e-300])('deals every stream although workers report %d chars/s', (charsPerSecond) => {
     const run = createRun();
     run.join('a', charsPerSecond);
     run.join('b', charsPerSecond);
@@ -265,14 +265,14 @@ describe('a run', () => {
     expect(leases(effects)[0].workerId).toBe(good.workerId);
   });
 
-  it('answers a newcomer with a snapshot', () => {
+  it('answers a new worker with a snapshot', () => {
     const run = createRun();
     expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining' })).toEqual([
       { type: 'resync', workerId: 'new', reason: 'joining' },
     ]);
   });
 
-  it('validates and saves at its cadences and finishes after the last round', () => {
+  it('validates and saves at the set intervals and finishes after the last round', () => {
     const run = createRun();
     run.join('a');
     let effects = run.feed({ type: 'start' });
@@ -293,7 +293,7 @@ describe('a run', () => {
     expect(run.feed({ type: 'tick' })).toEqual([]);
   });
 
-  it('ignores what belongs to a round that is over', () => {
+  it('ignores inputs of rounds that are over', () => {
     const { run, opened } = pairAtRoundOne();
     expect(
       run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0, streams: opened[0].streams }),
@@ -302,7 +302,7 @@ describe('a run', () => {
     expect(run.state.round).toBe(1);
   });
 
-  it('computes the round again from its start when the all-reduce service was lost', () => {
+  it('starts the round over when the all-reduce service was lost', () => {
     const { run, opened } = pairAtRoundOne();
     run.pass(100);
     run.count(opened[0]);
@@ -312,7 +312,7 @@ describe('a run', () => {
     expect(leases(effects).map((lease) => lease.states)).toEqual(['gggg', 'gggg']);
   });
 
-  it('deals nothing before everyone who paused it has continued', () => {
+  it('deals nothing until everyone who paused it has resumed it', () => {
     const { run, opened } = pairAtRoundOne();
     run.feed({ type: 'pause', by: 'you' });
     run.feed({ type: 'pause', by: 'validation' });
@@ -322,7 +322,7 @@ describe('a run', () => {
     expect(leases(run.feed({ type: 'resume', by: 'validation' })).flatMap((lease) => lease.streams)).toHaveLength(8);
   });
 
-  it('deals nothing while paused and goes on where it was', () => {
+  it('deals nothing while it is paused, and continues in the same round', () => {
     const { run, opened } = pairAtRoundOne();
     run.feed({ type: 'pause', by: 'you' });
     for (const lease of opened) run.count(lease);
@@ -331,7 +331,7 @@ describe('a run', () => {
   });
 });
 
-/** Rounds of workers that need so long for a stream, ms. @returns the leases of the next round */
+/** Lets the workers compute rounds, at `msPerStream` each. @returns the leases of the next round */
 function afterRounds(
   run: ReturnType<typeof createRun>,
   first: Lease[],
@@ -353,7 +353,7 @@ function afterRounds(
 }
 
 describe('deadlines', () => {
-  it('come close to what leases take when that is steady', () => {
+  it('are close to the time that leases take when that time is steady', () => {
     const { run, opened } = pairAtRoundOne();
     for (const { deadlineMs } of afterRounds(run, opened, 20)) {
       expect(deadlineMs).toBeGreaterThan(400 * 1.4);
@@ -375,7 +375,7 @@ describe('deadlines', () => {
     expect(lease.deadlineMs).toBeGreaterThan(1.5 * calm.deadlineMs);
   });
 
-  it('cost a frozen worker one round, not every round', () => {
+  it('delay one round when a worker freezes, not every round', () => {
     const { run, opened } = pairAtRoundOne();
     const [steady, frozen] = afterRounds(run, opened, 5);
     run.pass(400);
@@ -387,14 +387,14 @@ describe('deadlines', () => {
     const next = leases(run.commit());
     expect(next.map(({ workerId }) => workerId)).toEqual([steady.workerId]);
     expect(next[0].streams).toHaveLength(8);
-    // It thaws: what it sends is too late, and it gets streams again.
+    // It thaws. Its result is too late, and it gets streams again.
     run.feed({ ...frozen, type: 'rejected', result: 'wrong_round', reason: 'late' });
     run.pass(800);
     run.count(next[0]);
     expect(leases(run.commit()).map(({ workerId }) => workerId)).toContain(frozen.workerId);
   });
 
-  it('tell who was late and where the streams went', () => {
+  it('produce a decision that names the late worker and says what was lent', () => {
     const { run, opened } = pairAtRoundOne();
     const [steady, frozen] = opened;
     run.count(steady);
@@ -404,7 +404,7 @@ describe('deadlines', () => {
     ]);
   });
 
-  it('are counted from when a worker is done with what it still computes for the round before', () => {
+  it('start when a worker is done with its leases of the last round', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = afterRounds(run, opened, 5);
     run.pass(400);
@@ -418,13 +418,13 @@ describe('deadlines', () => {
     const before = run.state.workers.get(backup.workerId)!.pace.charsPerSecond;
     run.pass(next.streams.length * 100);
     run.count(next);
-    // What was measured is 100 chars/s, and its weight 0.3.
+    // The new measurement is 100 chars/s, with a weight of 0.3.
     expect(run.state.workers.get(backup.workerId)!.pace.charsPerSecond).toBeCloseTo(0.7 * before + 0.3 * 100, 6);
   });
 });
 
 describe('an answer', () => {
-  it('settles what the worker was dealt before, of which nothing was heard', () => {
+  it('settles older leases of the same worker that are unanswered', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = afterRounds(run, opened, 5);
     run.pass(400);
@@ -441,7 +441,7 @@ describe('an answer', () => {
 });
 
 describe('speed', () => {
-  it('decides how streams are dealt: all are done together', () => {
+  it('decides how streams are dealt, so that all workers are done together', () => {
     const run = createRun({ streams: 44, rounds: 100 });
     run.join('a');
     run.join('b');
@@ -450,7 +450,7 @@ describe('speed', () => {
     expect([share('a'), share('b')]).toEqual([40, 4]);
   });
 
-  it('of a newcomer is taken with caution: it starts with a small lease', () => {
+  it('reported by a new worker is not trusted: the worker starts with a small lease', () => {
     const run = createRun({ streams: 32, rounds: 100 });
     run.join('a');
     const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 3);
@@ -463,8 +463,8 @@ describe('speed', () => {
 });
 
 describe('a very slow worker', () => {
-  /** `a` is a hundred times as fast as `b`: b gets nothing, and is parked. */
-  function withSnail() {
+  /** `a` is a hundred times as fast as `b`, so b is parked and gets nothing. */
+  function withSlowWorker() {
     const run = createRun({ streams: 8, rounds: 100 });
     run.join('a');
     run.join('b');
@@ -472,32 +472,32 @@ describe('a very slow worker', () => {
     return { run, dealt: afterRounds(run, leases(run.feed({ type: 'start' })), 4, msPerStream) };
   }
 
-  it('is left out while others are at work, even when streams are free', () => {
-    const { run, dealt } = withSnail();
+  it('gets nothing while others work, even when streams wait', () => {
+    const { run, dealt } = withSlowWorker();
     expect(dealt.map(({ workerId }) => workerId)).toEqual(['a']);
     run.join('c', 1000);
     expect(leases(run.feed({ type: 'tick' }))).toEqual([]);
   });
 
   it('computes everything when nobody else is left', () => {
-    const { run } = withSnail();
+    const { run } = withSlowWorker();
     const [lease] = leases(run.leave('a'));
     expect(lease).toMatchObject({ workerId: 'b' });
     expect(lease.streams).toHaveLength(8);
   });
 
-  it('is asked again when those are gone beside whom it was too slow', () => {
+  it('is asked again when the faster workers have left', () => {
     const run = createRun({ streams: 40, rounds: 100 });
-    for (const id of ['a', 'b', 'snail']) run.join(id);
-    // a is quick, b and the snail take 50 times as long.
+    for (const id of ['a', 'b', 'c']) run.join(id);
+    // b and c take 50 times as long as a.
     afterRounds(run, leases(run.feed({ type: 'start' })), 4, (id) => (id === 'a' ? 10 : 500));
     const helped = leases(run.leave('a')).map(({ workerId }) => workerId);
     expect(helped.length).toBeGreaterThan(0);
-    expect(['b', 'snail']).toEqual(expect.arrayContaining(helped));
+    expect(['b', 'c']).toEqual(expect.arrayContaining(helped));
   });
 
   it('computes everything when the others are silent', () => {
-    const { run, dealt } = withSnail();
+    const { run, dealt } = withSlowWorker();
     run.pass(dealt[0].deadlineMs);
     const [lease] = leases(run.feed({ type: 'tick' }));
     expect(lease).toMatchObject({ workerId: 'b' });
@@ -505,9 +505,9 @@ describe('a very slow worker', () => {
   });
 });
 
-describe('a newcomer', () => {
-  /** Three rounds of `a` alone, then `new` joins, which claims to be as fast. */
-  function withNewcomer() {
+describe('a new worker', () => {
+  /** After three rounds of `a` alone, `new` joins and reports the same speed. */
+  function withNewWorker() {
     const run = createRun({ streams: 32, rounds: 100 });
     run.join('a');
     const dealt = afterRounds(run, leases(run.feed({ type: 'start' })), 3);
@@ -516,8 +516,8 @@ describe('a newcomer', () => {
     return { run, mine: next.find(({ workerId }) => workerId === 'a')!, probe: next.find(({ workerId }) => workerId === 'new')! };
   }
 
-  it('holds no round back: who is done computes what it was lent as well', () => {
-    const { run, mine, probe } = withNewcomer();
+  it('delays no round: a worker that is done computes its streams as well', () => {
+    const { run, mine, probe } = withNewWorker();
     run.pass(2900);
     const backup = leases(run.count(mine));
     expect(backup.map(({ workerId, streams }) => ({ workerId, streams }))).toEqual([{ workerId: 'a', streams: probe.streams }]);
@@ -526,8 +526,8 @@ describe('a newcomer', () => {
     expect(types(run.commit())).toContain('openRound');
   });
 
-  it('gets one trial at a time, however many rounds it takes', () => {
-    const { run, mine, probe } = withNewcomer();
+  it('gets one probe at a time, however many rounds the probe takes', () => {
+    const { run, mine, probe } = withNewWorker();
     let dealt = [mine];
     for (let round = 0; round < 5; round++) {
       run.pass(100);
@@ -540,15 +540,15 @@ describe('a newcomer', () => {
     expect(run.state.workers.get('new')!.unanswered.size).toBe(0);
   });
 
-  it('is not measured by a trial that it gave back', () => {
-    const { run, probe } = withNewcomer();
+  it('is not measured by a probe that it declines', () => {
+    const { run, probe } = withNewWorker();
     const { workerId, leaseId } = probe;
     run.feed({ type: 'declined', workerId, leaseId, code: 'no_state', reason: 'gone' });
     expect(run.state.workers.get('new')!.pace.measured).toBe(false);
   });
 
-  it('that overstates itself is tried with less the next time', () => {
-    const { run, mine, probe } = withNewcomer();
+  it('gets a smaller probe next time if it reports too high a speed', () => {
+    const { run, mine, probe } = withNewWorker();
     const before = run.state.workers.get('new')!.pace.charsPerSecond;
     run.pass(2900);
     for (const backup of leases(run.count(mine))) run.count(backup);
@@ -558,8 +558,8 @@ describe('a newcomer', () => {
     expect(run.state.workers.get('new')!.pace.charsPerSecond).toBeLessThan(before / 2);
   });
 
-  it('is measured by its trial although someone else was quicker', () => {
-    const { run, mine, probe } = withNewcomer();
+  it('is measured by its probe although another worker was faster', () => {
+    const { run, mine, probe } = withNewWorker();
     run.pass(2900);
     const [backup] = leases(run.count(mine));
     run.pass(300);
@@ -572,7 +572,7 @@ describe('a newcomer', () => {
   });
 
   it('gets its share once it is measured', () => {
-    const { run, mine, probe } = withNewcomer();
+    const { run, mine, probe } = withNewWorker();
     run.pass(probe.streams.length * 100);
     run.count(probe);
     run.pass(mine.streams.length * 100 - probe.streams.length * 100);
@@ -581,8 +581,8 @@ describe('a newcomer', () => {
   });
 });
 
-describe('what a lost worker leaves', () => {
-  it('is shared by those at work, not heaped on who is done first', () => {
+describe('the streams of a lost worker', () => {
+  it('are shared by the workers that compute, instead of all going to the first one that is done', () => {
     const run = createRun({ streams: 30, rounds: 100 });
     for (const id of ['a', 'b', 'c']) run.join(id);
     const opened = afterRounds(run, leases(run.feed({ type: 'start' })), 3);
@@ -595,7 +595,7 @@ describe('what a lost worker leaves', () => {
 });
 
 describe('a worker that pauses', () => {
-  it('gets nothing until it says ready, and its streams go to others at once', () => {
+  it('gets nothing until it reports ready, and its streams go to others at once', () => {
     const { run, opened } = pairAtRoundOne();
     const [mine, theirs] = opened;
     run.pass(400);
@@ -634,13 +634,13 @@ describe('a reproducible run', () => {
     expect(opened[1].deadlineMs).toBeGreaterThan(opened[0].deadlineMs);
   });
 
-  it('deals the same units whoever is there', () => {
+  it('deals the same units to any set of workers', () => {
     const run = createRun({ leaseStreams: 3 });
     run.join('only');
     expect(leases(run.feed({ type: 'start' })).map(({ streams }) => streams)).toEqual(UNITS);
   });
 
-  it('lends what a lost worker had not sent yet, and keeps what it had', () => {
+  it('lends only those units of a lost worker that are not counted', () => {
     const { run, opened } = pair();
     run.count(opened[0]);
     run.count(opened[2]);
@@ -649,14 +649,14 @@ describe('a reproducible run', () => {
     ]);
   });
 
-  it('takes everything from a worker that is late with one', () => {
+  it('backs up all leases of a worker that is late with one', () => {
     const { run, opened } = pair();
     run.count(opened[2]);
     run.pass(opened[0].deadlineMs);
     expect(leases(run.feed({ type: 'tick' })).map(({ streams }) => streams)).toEqual(UNITS.slice(0, 2));
   });
 
-  it('measures a worker by all that it was dealt', () => {
+  it('measures a worker by all leases that it got at once', () => {
     const { run, opened } = pair();
     run.pass(100);
     run.count(opened[0]);
@@ -671,7 +671,7 @@ describe('a decision', () => {
     ...{ streams, workers, uncovered: 0, pausedBy: [] },
     ...over,
   });
-  /** `a` is done with its half of the round, `b` is not. */
+  /** `a` is done with its half of the round; `b` is not. */
   function withOneBusy() {
     const { run, opened } = pairAtRoundOne();
     run.count(opened[0]);
@@ -679,7 +679,7 @@ describe('a decision', () => {
     return { run, busy: { leaseId, workerId }, deadlineMs: opened[1].deadlineMs };
   }
 
-  it('names who paused the run and who resumed it, and what is lent from then on', () => {
+  it('names who paused and who resumed the run, and says what is lent', () => {
     const { run, opened } = pairAtRoundOne();
     expect(decisions(run.feed({ type: 'pause', by: 'you' }))).toEqual([{ kind: 'paused', by: 'you' }]);
     expect(decisions(run.leave(opened[1].workerId))).toMatchObject([{ lent: lent(0, 0, { uncovered: 4, pausedBy: ['you'] }) }]);
@@ -688,7 +688,7 @@ describe('a decision', () => {
     expect(run.feed({ type: 'resume', by: 'you' })).toEqual([]);
   });
 
-  it('tells late workers from stuck ones', () => {
+  it('distinguishes late workers from stuck ones', () => {
     const { run, deadlineMs } = withOneBusy();
     run.pass(deadlineMs);
     expect(decisions(run.feed({ type: 'tick' }))).toEqual([{ kind: 'late', workers: ['b'], lent: lent(4, 1) }]);
@@ -700,7 +700,7 @@ describe('a decision', () => {
     ]);
   });
 
-  it('says why a worker that had leases left, and is not made when it had none', () => {
+  it('says why a worker with leases left; without leases there is none', () => {
     const { run, busy } = withOneBusy();
     expect(decisions(run.leave(busy.workerId))).toEqual([
       { kind: 'workerLeft', worker: 'b', reason: 'crashed', lent: lent(4, 1) },
@@ -708,7 +708,7 @@ describe('a decision', () => {
     expect(decisions(run.leave('nobody'))).toEqual([]);
   });
 
-  it('says why a worker that had leases fetches a snapshot, and is not made when it had none', () => {
+  it('says why a worker with leases needs a snapshot; without leases there is none', () => {
     const { run, busy } = withOneBusy();
     const input = { type: 'workerSyncing', workerId: busy.workerId, reason: 'missed an update' } as const;
     expect(decisions(run.feed(input))).toEqual([
@@ -717,7 +717,7 @@ describe('a decision', () => {
     expect(decisions(run.feed(input))).toEqual([]);
   });
 
-  it('tells a worker that pauses from one that gives a lease back', () => {
+  it('distinguishes a worker that pauses from one that declines a lease', () => {
     const paused = withOneBusy();
     expect(decisions(paused.run.feed({ type: 'declined', ...paused.busy, code: 'paused', reason: 'on battery' }))).toEqual([
       { kind: 'workerPaused', worker: 'b', reason: 'on battery', lent: lent(4, 1) },
@@ -728,7 +728,7 @@ describe('a decision', () => {
     ]);
   });
 
-  it('says what was wrong with a result, and is not made for one that only came too late', () => {
+  it('says what was wrong with a result; for one that is only late there is none', () => {
     const { run, busy } = withOneBusy();
     const rejected = { type: 'rejected', ...busy, round: 1, reason: 'digest' } as const;
     expect(decisions(run.feed({ ...rejected, result: 'already_counted' }))).toEqual([]);
