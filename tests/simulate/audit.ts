@@ -1,4 +1,4 @@
-/** Looks on, and says what must never be: a stream counted twice, a replica that differs, books that do not agree. */
+/** Watches a simulation for what must never happen: a stream counted twice, a replica that differs, a broken invariant. */
 import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
 import type { RunState } from '@troupe/scheduler';
 import { tap, type Connection } from '@troupe/transport';
@@ -8,30 +8,30 @@ import { sha256 } from './training.js';
 const HEADER_BYTES = 16;
 const MESSAGE = 1;
 
-/** What an undisturbed run comes to. */
+/** The results of an undisturbed run. */
 export interface Truth {
-  /** [rounds + 1] parameters [P] after so many rounds. */
+  /** [rounds + 1] parameters [P], by rounds completed. */
   readonly parameters: readonly Float32Array[];
-  /** 0: the same bits; else how far parameters may be apart. */
+  /** How far parameters may differ; 0: the bits must be the same. */
   readonly tolerance: number;
-  /** SHA-256 of all its files by "round" and "best round", where the bits are to be the same; the last round is saved twice. */
+  /** SHA-256 of its files by "round" and "best round", if the bits must be the same. The last round is saved twice. */
   readonly files?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 export interface Audit {
-  /** What was found to be wrong; the first is what counts. */
+  /** Everything that went wrong, the cause first. */
   readonly violations: readonly string[];
   readonly parameters: ReadonlyMap<number, Float32Array>;
   readonly files: ReadonlyMap<string, ReadonlySet<string>>;
   violate(what: string): void;
-  /** Another coordinator goes on: what workers said to the last one is void. */
+  /** Another coordinator takes over: what workers reported to the last one no longer applies. */
   onBoot(): void;
-  /** The replica after so many rounds. */
+  /** The coordinator's replica after `round` rounds. */
   onCommitted(round: number, parameters: Float32Array, digest: string): void;
   onWritten(round: number, best: boolean, bytes: Uint8Array): void;
   onState(state: RunState): void;
   onFrame(from: string, frame: Uint8Array): void;
-  /** The same link, with an ear on what the all-reduce tells the coordinator. */
+  /** The same link, with the all-reduce's messages to the coordinator audited. */
   listenIn(link: Connection, streams: number): Connection;
 }
 
@@ -40,10 +40,10 @@ export function createAudit(truth: Truth | undefined): Audit {
   const violate = (what: string): void => void violations.push(what);
   const parameters = new Map<number, Float32Array>();
   const files = new Map<string, Set<string>>();
-  /** All that the coordinator's replica was after so many rounds: it may have computed them again, and rounded otherwise. */
+  /** All digests of the coordinator's replica by round: it may compute a round again and round differently. */
   const digests = new Map<number, Set<string>>();
-  /** Said by workers since the last commit. */
-  const said: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
+  /** What workers reported since the last commit. */
+  const reports: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
 
   const compare = (round: number, values: Float32Array): void => {
     const expected = truth?.parameters[round];
@@ -59,24 +59,23 @@ export function createAudit(truth: Truth | undefined): Audit {
     parameters,
     files,
     violate,
-    onBoot: () => void said.splice(0),
+    onBoot: () => void reports.splice(0),
     onCommitted(round, values, digest) {
       compare(round, values);
       parameters.set(round, values.slice());
       const known = digests.get(round) ?? new Set();
       digests.set(round, known.add(digest));
-      for (const word of said.splice(0)) {
-        if (word.round > round) said.push(word);
-        else if (!digests.get(word.round)?.has(word.digest))
-          violate(`${word.from} says ready for round ${word.round} with parameters that nobody else has`);
+      for (const report of reports.splice(0)) {
+        if (report.round > round) reports.push(report);
+        else if (!digests.get(report.round)?.has(report.digest))
+          violate(`${report.from} reports ready for round ${report.round} with parameters that nobody else has`);
       }
     },
     onWritten(round, best, bytes) {
       const name = best ? `best ${round}` : `${round}`;
       const sum = sha256(bytes);
       files.set(name, (files.get(name) ?? new Set()).add(sum));
-      if (truth?.files?.get(name)?.has(sum) === false)
-        violate(`checkpoint ${name} has other bytes than that of an undisturbed run`);
+      if (truth?.files?.get(name)?.has(sum) === false) violate(`checkpoint ${name} has other bytes than in an undisturbed run`);
     },
     onState(state) {
       for (const fault of brokenInvariants(state)) violate(`round ${state.round}: ${fault}`);
@@ -84,14 +83,14 @@ export function createAudit(truth: Truth | undefined): Audit {
     onFrame(from, frame) {
       const message = messageIn(frame);
       if (message?.type !== 'ready') return;
-      // A worker may be ahead of the coordinator, whose own replica takes the step a moment later.
-      said.push({ from, round: message.round, digest: message.parametersDigest });
+      // A worker may be ahead: the coordinator's own replica steps a moment later.
+      reports.push({ from, round: message.round, digest: message.parametersDigest });
     },
     listenIn: (link, streams) => tap(link, { received: createTally(streams, violate) }),
   };
 }
 
-/** @returns undefined for a chunk, and for what was damaged on purpose */
+/** @returns undefined for a chunk and for a frame that was damaged on purpose */
 export function messageIn(frame: Uint8Array): Message | undefined {
   if (frame[0] !== MESSAGE) return undefined;
   try {
@@ -101,7 +100,7 @@ export function messageIn(frame: Uint8Array): Message | undefined {
   }
 }
 
-/** Every stream exactly once, and then the update; as far as the link keeps its promises. */
+/** Checks that every stream counts exactly once before the update, unless the link damages frames. */
 function createTally(streams: number, violate: (what: string) => void): (frame: Uint8Array) => void {
   let counted = new Set<number>();
   const transfers = new Set<number>();

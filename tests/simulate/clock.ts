@@ -1,4 +1,4 @@
-/** Time that passes only when nothing is left to do: hours of a cluster's life in seconds, the same every time. */
+/** Simulated time, which advances only when nothing is left to do: hours of a cluster take seconds, and every run is the same. */
 
 export interface Timer {
   readonly atMs: number;
@@ -6,9 +6,9 @@ export interface Timer {
   cancel(): void;
 }
 
-/** Who owns a timer decides when it may strike: a stopped process hears of it when it goes on, a dead one never. */
+/** The owner of a timer decides when it fires: a stopped process sees it when it continues, a dead one never. */
 export interface Owner {
-  /** Runs the task, keeps it for later, or drops it. */
+  /** Runs the task, postpones it, or drops it. */
   admit(task: () => void): void;
 }
 
@@ -19,25 +19,25 @@ interface Entry extends Timer {
   cancelled: boolean;
 }
 
-/** Nothing can happen any more although the end is not reached: someone waits for what will never come. */
+/** No timer is set although the end is not reached: something waits for an event that will never come. */
 export class Deadlock extends Error {
   override readonly name = 'Deadlock';
 }
 
-/** What was waited for did not come within its time. */
+/** A condition was not met in time. */
 export class Hang extends Error {
   override readonly name = 'Hang';
 }
 
 export interface Clock {
   readonly nowMs: number;
-  /** Timers at the same time strike in the order in which they were made. */
+  /** Timers with the same time fire in the order in which they were set. */
   after(ms: number, label: string, task: () => void, owner?: Owner): Timer;
-  /** Goes on until `until` says so. @throws Deadlock, Hang after `mostMs` */
+  /** Runs until `until` returns true. @throws Deadlock, Hang after `mostMs` */
   run(until: () => boolean, mostMs: number, what: string): Promise<void>;
-  /** Labels of the timers that are set, with how many of each. */
+  /** Labels of the timers that are set, with the number of each. */
   pending(): Map<string, number>;
-  /** Called whenever everything that could happen at a moment has happened. What it throws ends `run`. */
+  /** Called when nothing is left to do at the current time. An error that it throws ends `run`. */
   onSettled(look: () => void): void;
 }
 
@@ -64,10 +64,10 @@ export function createClock(): Clock {
         for (const look of looks) look();
         if (until()) return;
         const next = heap.pop();
-        if (!next) throw new Deadlock(`nobody has anything to do, and ${what} has not come about`);
+        if (!next) throw new Deadlock(`nothing is left to do while waiting for ${what}`);
         if (next.atMs > lastMs) {
           heap.push(next);
-          throw new Hang(`${what} has not come about in ${mostMs} ms`);
+          throw new Hang(`${what} did not happen within ${mostMs} ms`);
         }
         nowMs = next.atMs;
         if (next.owner) next.owner.admit(next.task);
@@ -83,12 +83,12 @@ export function createClock(): Clock {
   };
 }
 
-/** Every promise that can go on has gone on. */
+/** Resolves once every promise that can continue has continued. */
 function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** The earliest first; cancelled ones are never handed out. */
+/** Earliest first; cancelled entries are skipped. */
 function createHeap() {
   const items: Entry[] = [];
   const before = (a: Entry, b: Entry): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);

@@ -1,4 +1,4 @@
-/** The coordinator's machine: the real conductor, a disk that outlives it, and whoever starts it again. */
+/** The coordinator's machine: the real conductor, a disk that outlives it, and a supervisor that restarts it. */
 import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
   createConductor,
@@ -20,8 +20,14 @@ import type { World } from './world.js';
 
 const RESTART_MS = 2_000;
 const EVALUATION_MS = 30;
-/** What starting it again mends. */
-const MENDED: ReadonlySet<string> = new Set(['TransportError', 'CollectiveError', 'ProtocolError', 'NotSaved', 'RunDiverged']);
+/** Errors after which the supervisor restarts it. */
+const RESTARTABLE: ReadonlySet<string> = new Set([
+  'TransportError',
+  'CollectiveError',
+  'ProtocolError',
+  'NotSaved',
+  'RunDiverged',
+]);
 export const REDUCE_TOKEN = 'secret of the all-reduce';
 
 export interface SimulatedCoordinator {
@@ -29,9 +35,9 @@ export interface SimulatedCoordinator {
   readonly disk: Disk;
   readonly running: boolean;
   readonly events: readonly RunEvent[];
-  /** What its lives ended with, but for the end of the run. */
+  /** The errors with which it ended. */
   readonly failures: readonly Error[];
-  /** The run is complete, or cannot be completed. */
+  /** The run is complete or has diverged. */
   readonly ended: boolean;
   readonly conductor: Conductor | undefined;
   /** Connections being served. */
@@ -97,7 +103,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
     running = false;
     world.trace('coordinator', () => `ended: ${error instanceof Error ? error.message : 'complete'}`);
     if (error instanceof Error) failures.push(error);
-    if (error instanceof Error && !MENDED.has(error.name)) world.audit.violate(`the coordinator ends with ${String(error)}`);
+    if (error instanceof Error && !RESTARTABLE.has(error.name)) world.audit.violate(`the coordinator ends with ${String(error)}`);
     ended = error === undefined || error instanceof RunDiverged;
     if (ended) return;
     world.network.kill(mine, false);
@@ -198,7 +204,7 @@ function embedReduce(
   };
 }
 
-/** The validation loss is any figure that follows from the parameters. */
+/** The validation loss is an arbitrary function of the parameters. */
 function createSideJobs(host: Host): SideJobs {
   let queue: Promise<unknown> = Promise.resolve();
   let pending = 0;

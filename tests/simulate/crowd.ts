@@ -1,4 +1,4 @@
-/** The run core alone with very many workers: an event queue, no gradients, no links. */
+/** The scheduler alone with very many workers: an event queue, no gradients, no links. */
 import { createRunState, step, type RunEffect, type RunInput } from '@troupe/scheduler';
 import { brokenInvariants } from './invariants.js';
 import type { Random } from './random.js';
@@ -8,27 +8,27 @@ export interface CrowdOptions {
   readonly streams: number;
   readonly window: number;
   readonly rounds: number;
-  /** Of the workers, in every round. */
+  /** Fraction of the workers that leave in each round. */
   readonly leaving: number;
-  /** Chars/s: from, to; evenly on a logarithmic scale. */
+  /** Chars/s, from and to; uniform on a logarithmic scale. */
   readonly speeds: readonly [number, number];
   readonly random: Random;
-  /** Real time, ms, to tell what the core's decisions cost. */
+  /** Real time in ms, to measure the scheduler. */
   readonly clock: () => number;
 }
 
 export interface Crowd {
   readonly rounds: number;
   readonly simulatedMs: number;
-  /** How long a round took against all characters over all speeds; after the first tenth. */
+  /** Mean time of a round as a multiple of the ideal one, all characters / all speeds; without the first tenth. */
   readonly slowdown: number;
-  /** Inputs of the core, leases dealt and workers that left before they were done, in all rounds. */
+  /** Inputs of the scheduler, leases, and workers that left with leases, in all rounds. */
   readonly inputs: number;
   readonly leases: number;
   readonly lost: number;
-  /** Real time that the core took, of all inputs. */
+  /** Real time that the scheduler took for all inputs. */
   readonly coreMs: number;
-  /** Of the books, looked at once a round. */
+  /** Broken invariants, checked once a round. */
   readonly faults: readonly string[];
 }
 
@@ -40,7 +40,7 @@ interface Event {
 
 const TICK_MS = 100;
 
-/** @throws Error when nothing can happen any more before the last round */
+/** @throws Error when nothing is left to do before the last round */
 export function runCrowd(options: CrowdOptions): Crowd {
   const { random, workers: count, rounds, streams, window } = options;
   const state = createRunState(
@@ -85,7 +85,7 @@ export function runCrowd(options: CrowdOptions): Crowd {
   queue.push(TICK_MS, { type: 'tick' });
   while (state.phase === 'running') {
     const event = queue.pop();
-    if (!event) throw new Error(`nothing happens any more in round ${state.round}`);
+    if (!event) throw new Error(`nothing is left to do in round ${state.round}`);
     nowMs = event.atMs;
     if (event.input.type === 'tick') queue.push(nowMs + TICK_MS, event.input);
     if (event.input.type === 'counted') arrive(event.input);
@@ -120,7 +120,7 @@ export function runCrowd(options: CrowdOptions): Crowd {
     queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams: ids });
   }
 
-  /** As the all-reduce does: of the living, for the open round, and each stream once. */
+  /** As the all-reduce does: counts each stream of the open round once, from workers that are present. */
   function arrive(input: Extract<RunInput, { type: 'counted' }>): void {
     const { workerId, leaseId, round, streams: ids } = input;
     if (!speeds.has(workerId)) return;
@@ -142,7 +142,7 @@ export function runCrowd(options: CrowdOptions): Crowd {
     change(state.round);
   }
 
-  /** Those who leave do so at some moment of the round, with what they were lent. */
+  /** Workers leave at random times in the round, some of them with leases. */
   function change(round: number): void {
     const sum = [...speeds.values()].reduce((a, b) => a + b, 0);
     const roundMs = (streams * window * 1000) / sum;

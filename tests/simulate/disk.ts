@@ -1,4 +1,4 @@
-/** A disk whose writes take time, may fail, and are whole or not at all. */
+/** A disk whose writes take time, may fail, and are atomic. */
 import { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '@troupe/checkpoint';
 import type { Host } from './host.js';
 import { sha256 } from './training.js';
@@ -9,9 +9,9 @@ const KEEP = 3;
 /** Outlives the processes that write to it. */
 export interface Disk {
   full: boolean;
-  /** Called with every file that is whole. */
+  /** Called with every file that is written. */
   onWritten: (round: number, best: boolean, bytes: Uint8Array) => void;
-  /** From which a run goes on. */
+  /** The checkpoint from which a run resumes. */
   latest(): Checkpoint | undefined;
   best(): Checkpoint | undefined;
   /** @throws Error when it is full */
@@ -31,7 +31,7 @@ export function createDisk(): Disk {
     best: () => bestFile && decodeCheckpoint(bestFile, sha256),
     async write(host, checkpoint, best) {
       const bytes = encodeCheckpoint(checkpoint, sha256);
-      // A process that dies meanwhile leaves what was there before.
+      // If the process dies during this time, the old files stay.
       await host.sleep(WRITE_MS);
       if (disk.full) throw new Error('no space left on device');
       const { round } = checkpoint;

@@ -3,16 +3,16 @@ import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { Host } from './host.js';
 
-/** What a machine is like now; whoever disturbs it writes here. */
+/** The current state of a machine; faults change it. */
 export interface Machine {
   charsPerSecond: number;
-  /** So many times slower than that. */
+  /** How many times slower than that it is now. */
   slowness: number;
-  /** Of the next gradients so many are lost with their device. */
+  /** This many of the next gradients lose the device. */
   deviceLosses: number;
-  /** Of the next gradients so many hold a NaN that the engine does not see. */
+  /** This many of the next gradients contain a NaN that the engine does not notice. */
   poison: number;
-  /** How many rounds were committed when it was poisoned last. */
+  /** Rounds committed when `poison` was last set. */
   poisonedAfter: number;
 }
 

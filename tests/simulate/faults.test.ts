@@ -7,11 +7,11 @@ import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
 
 const PLACES = [
-  ['inside the coordinator', false],
-  ['as a process of its own', true],
+  ['embedded in the coordinator', false],
+  ['in a separate process', true],
 ] as const;
 
-/** Strikes five times in a run of three workers, in the midst of rounds. */
+/** Lets the fault strike up to five times in a run of three workers, in the middle of rounds. */
 async function endure(fault: Fault, separate: boolean, reproducible: boolean): Promise<void> {
   const config = { ...(reproducible ? REPRODUCIBLE : BY_SPEED), rounds: 30 };
   const truth = await truthOf(config);
@@ -32,16 +32,16 @@ async function endure(fault: Fault, separate: boolean, reproducible: boolean): P
   expect(struck, told(simulation)).toBeGreaterThan(1);
 }
 
-describe.each(PLACES)('a cluster with its all-reduce %s', (_, separate) => {
+describe.each(PLACES)('a cluster with the all-reduce %s', (_, separate) => {
   const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
   it.each(possible.map((fault, i) => ({ fault, reproducible: i % 2 === Number(separate) })))(
-    'comes to the same parameters though $fault.name (reproducible: $reproducible)',
+    'reaches the same parameters although $fault.name (reproducible: $reproducible)',
     async ({ fault, reproducible }) => endure(fault, separate, reproducible),
   );
 });
 
 const TYPES = Object.keys(MESSAGE_SCHEMAS) as MessageType[];
-/** Said once and early, or only by who meets these. */
+/** Messages that are sent once and early, or only after one of these was damaged. */
 const EARLY: ReadonlySet<MessageType> = new Set([
   'hello',
   'welcome',
@@ -55,7 +55,7 @@ const EARLY: ReadonlySet<MessageType> = new Set([
   'snapshot',
 ]);
 
-/** Every kind of damage in turn; the soak takes all of them for all. */
+/** One kind of damage for each message, in turn; TROUPE_SIMULATE_EVERY=1 takes every kind for every message. */
 function damages(): { type: MessageType; part: 'head' | 'chunk'; how: Tampering }[] {
   const all = TYPES.flatMap((type) => [
     { type, part: 'head' as const },
@@ -69,8 +69,8 @@ function damages(): { type: MessageType; part: 'head' | 'chunk'; how: Tampering 
   );
 }
 
-describe('a link that breaks its promises', () => {
-  it.each(damages())('costs no bit: $type, $part, $how', async ({ type, part, how }) => {
+describe('a link that damages frames', () => {
+  it.each(damages())('does not change a bit of the result: $type, $part, $how', async ({ type, part, how }) => {
     const config = { ...REPRODUCIBLE, rounds: 14 };
     const truth = await truthOf(config);
     const options = { seed: 5, config, workers: [300, 300, 500], separate: true, truth, cadences: { checkpointEvery: 1 } };

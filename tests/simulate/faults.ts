@@ -1,4 +1,4 @@
-/** What can go wrong, each by its name; each heals by itself after a while. */
+/** Everything that can go wrong, by name. Each fault ends by itself after a while. */
 import { TAMPERINGS } from './link.js';
 import type { Random } from './random.js';
 import type { Simulation } from './simulation.js';
@@ -6,9 +6,9 @@ import type { SimulatedWorker } from './worker.js';
 
 export interface Fault {
   readonly name: string;
-  /** Only where the all-reduce is a process of its own. */
+  /** Possible only if the all-reduce is a separate process. */
   readonly separate?: boolean;
-  /** @returns what was done, or undefined when there was nobody to do it to */
+  /** @returns what happened, or undefined if the fault has no target */
   strike(simulation: Simulation, random: Random): string | undefined;
 }
 
@@ -28,7 +28,7 @@ function onWorker(name: string, act: (worker: SimulatedWorker, simulation: Simul
   };
 }
 
-function comingBack(silently: boolean) {
+function restart(silently: boolean) {
   return (worker: SimulatedWorker, { clock }: Simulation, random: Random): string => {
     const ms = random.between(50, 6_000);
     worker.crash(silently);
@@ -37,21 +37,21 @@ function comingBack(silently: boolean) {
   };
 }
 
-function standingStill(least: number, most: number, asleep: boolean) {
+function freeze(least: number, most: number, asleep: boolean) {
   return ({ host }: SimulatedWorker, { clock }: Simulation, random: Random): string => {
     const ms = random.between(least, most);
     host.freeze();
     clock.after(ms, `${host.name}: thaw`, () => host.thaw(asleep));
-    return `${asleep ? 'sleeps' : 'stands still'} for ${seconds(ms)}`;
+    return `${asleep ? 'sleeps' : 'freezes'} for ${seconds(ms)}`;
   };
 }
 
 const WORKER_FAULTS: readonly Fault[] = [
-  onWorker('a worker is killed', comingBack(false)),
-  onWorker("a worker's machine goes dark", comingBack(true)),
-  onWorker('a worker stands still for a moment', standingStill(100, 3_000, false)),
-  onWorker('a worker stands still for long', standingStill(8_000, 60_000, false)),
-  onWorker("a worker's machine sleeps", standingStill(30_000, 300_000, true)),
+  onWorker('a worker is killed', restart(false)),
+  onWorker("a worker's machine loses power", restart(true)),
+  onWorker('a worker freezes for a moment', freeze(100, 3_000, false)),
+  onWorker('a worker freezes for a long time', freeze(8_000, 60_000, false)),
+  onWorker("a worker's machine sleeps", freeze(30_000, 300_000, true)),
   onWorker('a worker is ten times slower', ({ machine }, { clock }, random) => {
     const ms = random.between(500, 8_000);
     machine.slowness *= 10;
@@ -68,9 +68,9 @@ const WORKER_FAULTS: readonly Fault[] = [
   }),
   {
     name: 'a faulty machine computes a NaN',
-    // Always the same: what everyone finds not finite is no fault of theirs.
+    // Always the same worker: a gradient that is not finite at every worker ends the run.
     strike({ workers: [{ name, machine, running }], commits }) {
-      // Nor is what is found so three times in one round by the only one who is there.
+      // Once a round at most: three times in one round, by the only worker present, would end the run too.
       if (!running || machine.poisonedAfter === commits.length) return undefined;
       machine.poisonedAfter = commits.length;
       machine.poison = 1;
@@ -127,12 +127,12 @@ function coordinatorDies(silently: boolean) {
 
 const COORDINATOR_FAULTS: readonly Fault[] = [
   onCoordinator('the coordinator is killed', coordinatorDies(false)),
-  onCoordinator("the coordinator's machine goes dark", coordinatorDies(true)),
-  onCoordinator('the coordinator stands still', ({ coordinator: { host }, clock }, random) => {
+  onCoordinator("the coordinator's machine loses power", coordinatorDies(true)),
+  onCoordinator('the coordinator freezes', ({ coordinator: { host }, clock }, random) => {
     const ms = random.between(100, 30_000);
     host.freeze();
     clock.after(ms, 'coordinator: thaw', () => host.thaw());
-    return `the coordinator stands still for ${seconds(ms)}`;
+    return `the coordinator freezes for ${seconds(ms)}`;
   }),
   onCoordinator("the coordinator's clock jumps", ({ coordinator }) => {
     coordinator.host.jump(HOUR_MS);
@@ -172,18 +172,18 @@ const REDUCE_FAULTS: readonly Fault[] = [
     clock.after(ms, 'reduce: boot', reduce!.boot);
     return `the all-reduce dies and is back in ${seconds(ms)}`;
   }),
-  onReduce("the all-reduce's machine goes dark", ({ reduce, clock }, random) => {
+  onReduce("the all-reduce's machine loses power", ({ reduce, clock }, random) => {
     const ms = random.between(100, 5_000);
     reduce!.crash(true);
     clock.after(ms, 'reduce: boot', reduce!.boot);
-    return `the all-reduce goes dark and is back in ${seconds(ms)}`;
+    return `the all-reduce's machine loses power and is back in ${seconds(ms)}`;
   }),
-  onReduce('the all-reduce stands still', ({ reduce, clock }, random) => {
+  onReduce('the all-reduce freezes', ({ reduce, clock }, random) => {
     const ms = random.between(100, 30_000);
     const { host } = reduce!;
     host.freeze();
     clock.after(ms, 'reduce: thaw', () => host.thaw());
-    return `the all-reduce stands still for ${seconds(ms)}`;
+    return `the all-reduce freezes for ${seconds(ms)}`;
   }),
   onReduce('the all-reduce is cut off', ({ network }, random) => {
     const ms = random.between(100, 45_000);
@@ -194,5 +194,5 @@ const REDUCE_FAULTS: readonly Fault[] = [
 
 export const FAULTS: readonly Fault[] = [...WORKER_FAULTS, breakLink, ...COORDINATOR_FAULTS, ...REDUCE_FAULTS];
 
-/** These break what transports promise. */
+/** Faults that break the guarantees of a transport. */
 export const BROKEN_PROMISES: readonly Fault[] = TAMPER_FAULTS;

@@ -1,24 +1,24 @@
-/** A process on a machine: what it does happens in its own time, can stand still, and ends with it. */
+/** A process on a machine, with a clock of its own. It can be frozen, and its timers end with it. */
 import type { Clock, Owner, Timer } from './clock.js';
 
 export interface Host extends Owner {
   readonly name: string;
   readonly alive: boolean;
   readonly frozen: boolean;
-  /** What it believes the time to be, ms. */
+  /** The time by its own clock, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Aborts after `ms`. */
+  /** A signal that aborts after `ms`. */
   deadline(ms: number): AbortSignal;
   after(ms: number, label: string, task: () => void): Timer;
-  /** As SIGSTOP: it computes nothing and answers nobody. */
+  /** Like SIGSTOP: it does nothing until it thaws. */
   freeze(): void;
-  /** As SIGCONT. `asleep`: the machine slept, and its monotonic clock with it. */
+  /** Like SIGCONT. `asleep`: the whole machine slept, so its monotonic clock stood still. */
   thaw(asleep?: boolean): void;
-  /** Its clock jumps by so much. */
+  /** Its clock jumps forward. */
   jump(ms: number): void;
-  /** As SIGKILL: nothing it waits for ever comes, and nothing of it runs any more. */
+  /** Like SIGKILL: none of its timers fires again. */
   kill(): void;
 }
 
@@ -26,7 +26,7 @@ export function createHost(clock: Clock, name: string, offsetMs: number): Host {
   let alive = true;
   let frozenAtMs: number | undefined;
   let offset = offsetMs;
-  /** What struck while it stood still. */
+  /** Timers that fired while it was frozen. */
   let late: (() => void)[] = [];
 
   const host: Host = {
@@ -72,7 +72,7 @@ export function createHost(clock: Clock, name: string, offsetMs: number): Host {
       frozenAtMs = undefined;
       const due = late;
       late = [];
-      // One after the other, as an event loop would: promises that one settles go on before the next.
+      // One at a time, like an event loop: promises that one task settles continue before the next task.
       for (const task of due) clock.after(0, `${name}: late`, task, host);
     },
     jump(ms) {

@@ -1,7 +1,7 @@
-/** What is always true of the run core's state: everything it keeps twice agrees. */
+/** Invariants of the scheduler's state: facts that it stores twice must agree. */
 import type { RunState } from '@troupe/scheduler';
 
-/** @returns what is not as it should be */
+/** @returns a description of each violation */
 export function brokenInvariants(state: RunState): string[] {
   if (state.phase !== 'running') return [];
   return [...unitFaults(state), ...workerFaults(state), ...leaseFaults(state)];
@@ -13,14 +13,14 @@ function unitFaults(state: RunState): string[] {
   for (const { reliable: relied, units } of state.leases.values()) if (relied) for (const index of units) reliable[index]++;
   state.units.forEach(({ counted, reliableLeases, holder, nextHolder }, index) => {
     if (reliableLeases !== reliable[index])
-      faults.push(`unit ${index}: reliableLeases ${reliableLeases}, and ${reliable[index]} are open`);
+      faults.push(`unit ${index}: reliableLeases is ${reliableLeases}, but ${reliable[index]} are open`);
     const free = !counted && reliableLeases === 0;
     if (state.uncovered.has(index) !== free) faults.push(`unit ${index}: ${free ? 'not ' : ''}in uncovered`);
-    if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder and is not counted`);
+    if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder but is not counted`);
     for (const id of [holder, nextHolder]) {
-      const keeper = id === undefined ? undefined : state.workers.get(id);
-      if (id !== undefined && (!keeper || keeper.state === 'syncing'))
-        faults.push(`unit ${index}: held by ${id}, which holds nothing`);
+      const worker = id === undefined ? undefined : state.workers.get(id);
+      if (id !== undefined && (!worker || worker.state === 'syncing'))
+        faults.push(`unit ${index}: held by ${id}, which has left or is syncing`);
     }
   });
   return faults;
@@ -34,21 +34,21 @@ function workerFaults(state: RunState): string[] {
     const listed = state.idle.has(worker.id) !== state.parked.has(worker.id);
     if (listed !== free) faults.push(`${worker.id}: ${free ? 'not ' : ''}in idle`);
     for (const id of worker.leases) {
-      if (state.leases.get(id)?.workerId !== worker.id) faults.push(`${worker.id}: lists lease ${id}, which is not its own`);
+      if (state.leases.get(id)?.workerId !== worker.id) faults.push(`${worker.id}: lists lease ${id} of another worker`);
     }
-    if (worker.state !== 'ready' && worker.leases.size > 0) faults.push(`${worker.id}: is ${worker.state} and has leases`);
+    if (worker.state !== 'ready' && worker.leases.size > 0) faults.push(`${worker.id}: is ${worker.state} but has leases`);
   }
-  for (const id of state.idle) if (!state.workers.has(id)) faults.push(`${id}: idle and gone`);
+  for (const id of state.idle) if (!state.workers.has(id)) faults.push(`${id}: idle but has left`);
   return faults;
 }
 
 function leaseFaults(state: RunState): string[] {
   const faults: string[] = [];
   for (const { id, workerId, round, units } of state.leases.values()) {
-    if (round !== state.round) faults.push(`lease ${id}: of round ${round} in round ${state.round}`);
-    if (!state.workers.get(workerId)?.leases.has(id)) faults.push(`lease ${id}: of ${workerId}, which does not list it`);
+    if (round !== state.round) faults.push(`lease ${id}: belongs to round ${round}, but the round is ${state.round}`);
+    if (!state.workers.get(workerId)?.leases.has(id)) faults.push(`lease ${id}: ${workerId} does not list it`);
     const { leaseStreams } = state.settings;
-    if (leaseStreams > 0 && units.length !== 1) faults.push(`lease ${id}: of ${units.length} units in a reproducible run`);
+    if (leaseStreams > 0 && units.length !== 1) faults.push(`lease ${id}: has ${units.length} units in a reproducible run`);
   }
   return faults;
 }

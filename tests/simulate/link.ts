@@ -1,6 +1,6 @@
 /**
- * A link between two hosts through a middlebox with latency, bandwidth and faults. Without faults it keeps what transports promise: frames
- * arrive whole and in order, and a side that hears nothing for a while finds its link dead.
+ * A link between two hosts with latency, bandwidth and faults. Without faults it gives the guarantees of a transport: frames arrive whole and
+ * in order, and a side that hears nothing for a while considers the link dead.
  */
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair, type MemoryConnection } from '@troupe/transport/memory';
@@ -8,14 +8,14 @@ import type { Clock } from './clock.js';
 import type { Host } from './host.js';
 import type { Random } from './random.js';
 
-/** As in the WebSocket transport: ticks are counted, so that a host that stood still does not take others for silent. */
+/** As in the WebSocket transport. Ticks are counted, so that a host that was frozen does not think that others were silent. */
 const HEARTBEAT_MS = 5_000;
 const HEARTBEATS_MISSED = 4;
-/** A frame that is to be overtaken waits so long for the next one. */
+/** How long a frame that is to be reordered waits for the next one. */
 const OVERTAKING_MS = 1_000;
 const HEADER_BYTES = 16;
 
-/** What a transport never does to a frame, done on purpose to the next one. */
+/** Damage that a transport never does to a frame. */
 export const TAMPERINGS = ['drop', 'duplicate', 'reorder', 'header', 'truncate', 'garbage'] as const;
 export type Tampering = (typeof TAMPERINGS)[number];
 
@@ -23,30 +23,30 @@ export interface LinkOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly name: string;
-  /** One way. */
+  /** One way, ms. */
   readonly latencyMs: number;
   readonly bytesPerMs: number;
-  /** Until when nothing passes between the hosts; may change at any time. */
+  /** Until this time nothing passes between the hosts; it may change. */
   cutUntilMs(): number;
   /** Sees every frame as it was sent. */
   onFrame(from: Host, to: Host, frame: Uint8Array): void;
-  /** What is to be done to this frame, if anything. */
+  /** How to tamper with this frame, if at all. */
   fateOf(from: Host, to: Host, frame: Uint8Array): Tampering | undefined;
   onTamper(link: string, how: Tampering): void;
 }
 
 export interface Link {
   readonly name: string;
-  /** Who dialled, and who answered. */
+  /** The host that dialled and the host that answered. */
   readonly hosts: readonly [Host, Host];
-  /** At least one side believes that it lives. */
+  /** Whether at least one side considers it open. */
   readonly open: boolean;
   readonly connections: readonly [Connection, Connection];
-  /** Both sides hear at once that the link is broken; what was under way is gone. */
+  /** Breaks the link: both sides see it at once, and frames under way are lost. */
   break(reason: string): void;
-  /** To the next frame that the host of that index sends. */
+  /** Tampers with the next frame from that host. */
   tamper(side: 0 | 1, how: Tampering): void;
-  /** The host is dead. Its system tells the other side, unless it is gone too. */
+  /** The process has died. Its operating system tells the other side, unless the whole machine is gone (`silently`). */
   forget(host: Host, silently: boolean): void;
 }
 
@@ -57,14 +57,14 @@ type Parcel =
 
 interface End {
   readonly host: Host;
-  /** The host's half of a memory link, and the middlebox's. */
+  /** The host's end of a memory link, and the simulation's. */
   readonly near: MemoryConnection;
   readonly box: MemoryConnection;
   silentTicks: number;
   over: boolean;
 }
 
-/** One direction. */
+/** One direction of a link. */
 interface Pipe {
   readonly bufferedBytes: number;
   carry(parcel: Parcel): void;
@@ -103,7 +103,7 @@ export function createLink(options: LinkOptions, hosts: readonly [Host, Host]): 
       ends.forEach((end, i) => {
         if (end.host !== host || end.over) return;
         end.over = true;
-        if (!silently) pipes[i].carry({ kind: 'reset', reason: 'the process at the other end is gone' });
+        if (!silently) pipes[i].carry({ kind: 'reset', reason: 'the process at the other end has died' });
       });
     },
   };
@@ -124,7 +124,7 @@ export function createLink(options: LinkOptions, hosts: readonly [Host, Host]): 
       if (end.over) return;
       if (++end.silentTicks > HEARTBEATS_MISSED) {
         lose(end, `no sign of life for ${(HEARTBEATS_MISSED * HEARTBEAT_MS) / 1000} s`);
-        pipe.carry({ kind: 'reset', reason: 'the other side has given the link up' });
+        pipe.carry({ kind: 'reset', reason: 'the other side gave up on the link' });
         return;
       }
       pipe.carry({ kind: 'ping' });
@@ -132,7 +132,7 @@ export function createLink(options: LinkOptions, hosts: readonly [Host, Host]): 
     });
   }
 
-  /** What the host sends goes into the pipe, until it closes. */
+  /** Passes the host's frames into the pipe until the link closes. */
   async function forward(end: End, pipe: Pipe): Promise<void> {
     try {
       for (;;) {
@@ -246,7 +246,7 @@ function createTamperer(options: LinkOptions, from: Host, to: Host): Tamperer {
   };
 }
 
-/** A bit of the header, but for the bytes that name a transfer, or a message that no longer is one. */
+/** Flips a bit of the header, outside the bytes that name a transfer, or makes a message undecodable. */
 function damaged(frame: Uint8Array, how: 'header' | 'garbage', random: Random): Uint8Array {
   const copy = frame.slice();
   if (how === 'garbage' && frame[0] === 1) copy[HEADER_BYTES] = 0xc1;

@@ -1,8 +1,9 @@
 /**
  * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed] [--separate | --embedded] [--trace]
  *
- * Storms of faults over a whole cluster in one process, in simulated time: of the seeds S, S+1 .. S+N-1, each in both modes and with the
- * all-reduce embedded and separate unless one is named. The first line of a failure says what was wrong, the last how to replay it.
+ * Runs a whole cluster in one process and in simulated time through storms of faults, with the seeds S, S+1 .. S+N-1. Each seed runs in both
+ * modes, and with the all-reduce embedded and separate, unless flags select one. The first line of a failure says what went wrong, the last one
+ * how to replay it.
  */
 import { parseArgs } from 'node:util';
 import { createViteServer } from 'vitest/node';
@@ -22,7 +23,7 @@ const { values } = parseArgs({
 });
 
 const either = (yes, no) => (yes === no ? [false, true] : [yes]);
-// TypeScript sources, as the tests see them.
+// Loads TypeScript sources, as the tests do.
 const conditions = ['@troupe/source'];
 const server = await createViteServer({
   root: new URL('../..', import.meta.url).pathname,

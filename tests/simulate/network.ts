@@ -1,4 +1,4 @@
-/** Who can be reached where, and the links there are. */
+/** The network: addresses that hosts listen on, and open links. */
 import { TransportError, type Connection } from '@troupe/transport';
 import type { Clock } from './clock.js';
 import type { Host } from './host.js';
@@ -12,31 +12,31 @@ export type Serve = (link: Connection) => Promise<void>;
 
 export interface Network {
   readonly links: readonly Link[];
-  /** "sim://HOST/PATH" from now on leads to `serve`, until the host is dead. */
+  /** Makes `serve` reachable as "sim://HOST/PATH" until the host dies. */
   listen(host: Host, path: string, serve: Serve): void;
   /** @throws TransportError */
   dial(from: Host, address: string, signal: AbortSignal): Promise<Connection>;
-  /** Nothing passes to or from the host for so long, and nobody is told. */
+  /** Silently drops the host off the network for `ms`. */
   isolate(name: string, ms: number): void;
-  /** Ends the process and its links. */
+  /** Kills the process and ends its links. */
   kill(host: Host, silently: boolean): void;
 }
 
 export interface NetworkOptions extends Pick<LinkOptions, 'bytesPerMs' | 'onFrame' | 'fateOf' | 'onTamper'> {
   readonly clock: Clock;
   readonly random: Random;
-  /** One way, from and to. */
+  /** One way, ms: from and to. */
   readonly latencyMs: readonly [number, number];
 }
 
-interface Door {
+interface Endpoint {
   readonly host: Host;
   readonly serve: Serve;
 }
 
 export function createNetwork(options: NetworkOptions): Network {
   const { clock, random } = options;
-  const doors = new Map<string, Door>();
+  const endpoints = new Map<string, Endpoint>();
   let links: Link[] = [];
   const isolatedUntilMs = new Map<string, number>();
   let made = 0;
@@ -47,7 +47,7 @@ export function createNetwork(options: NetworkOptions): Network {
     get links() {
       return links.filter(({ open }) => open);
     },
-    listen: (host, path, serve) => void doors.set(`${host.name}${path}`, { host, serve }),
+    listen: (host, path, serve) => void endpoints.set(`${host.name}${path}`, { host, serve }),
     dial,
     isolate(name, ms) {
       isolatedUntilMs.set(name, Math.max(isolatedUntilMs.get(name) ?? 0, clock.nowMs + ms));
@@ -63,20 +63,21 @@ export function createNetwork(options: NetworkOptions): Network {
     const latencyMs = random.between(...options.latencyMs);
     const pause = (ms: number): Promise<void> =>
       from.sleep(ms, signal).catch((cause: unknown) => {
-        throw new TransportError('aborted', 'connecting was called off', 'Call again if it is still needed.', { cause });
+        throw new TransportError('aborted', 'the connection attempt was cancelled', 'Connect again if needed.', { cause });
       });
     await pause(2 * latencyMs);
     for (let waitedMs = 0; waitedMs < CONNECT_MS; waitedMs += RETRY_MS) {
-      const door = doors.get(`${name}${path}`);
-      const reached = cutUntilMs(from, ...(door ? [door.host] : [])) <= clock.nowMs;
-      if (reached && !door?.host.alive) throw new TransportError('unreachable', `nobody is at ${address}`, 'Try again later.');
-      if (reached && door && !door.host.frozen) return open(from, door, latencyMs);
+      const endpoint = endpoints.get(`${name}${path}`);
+      const reached = cutUntilMs(from, ...(endpoint ? [endpoint.host] : [])) <= clock.nowMs;
+      if (reached && !endpoint?.host.alive)
+        throw new TransportError('unreachable', `nothing listens at ${address}`, 'Try again later.');
+      if (reached && endpoint && !endpoint.host.frozen) return open(from, endpoint, latencyMs);
       await pause(RETRY_MS);
     }
     throw new TransportError('timeout', `no answer from ${address} in ${CONNECT_MS} ms`, 'Try again later.');
   }
 
-  function open(from: Host, { host, serve }: Door, latencyMs: number): Connection {
+  function open(from: Host, { host, serve }: Endpoint, latencyMs: number): Connection {
     const name = `${from.name}-${host.name}-${made++}`;
     const own = { name, latencyMs, random: random.fork(name), cutUntilMs: () => cutUntilMs(from, host) };
     const link = createLink({ ...options, ...own }, [from, host]);

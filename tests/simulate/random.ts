@@ -1,12 +1,12 @@
-/** Chance that is the same for the same seed. */
+/** A seeded random source. */
 export interface Random {
   /** Uniform in [0, 1). */
   next(): number;
   /** Uniform in [least, most). */
   between(least: number, most: number): number;
-  /** One of them. */
+  /** One of the items. */
   pick<T>(items: readonly T[]): T;
-  /** Another source, which depends on this one's seed and the name, and not on what was drawn so far. */
+  /** A new source from this one's seed and the name, independent of what was drawn so far. */
   fork(name: string): Random;
 }
 

@@ -1,4 +1,4 @@
-/** The all-reduce service as a machine of its own. */
+/** The all-reduce service on a machine of its own. */
 import { createStarService } from '@troupe/collective/star';
 import { REDUCE_TOKEN } from './coordinator.js';
 import { createHost, type Host } from './host.js';

@@ -14,7 +14,7 @@ function record(simulation: Simulation, name: string) {
 const logsOf = ({ logs }: SimulatedWorker, kind: string) => logs.filter((entry) => entry.kind === kind);
 
 describe('a simulation', () => {
-  it('is the same, event for event, for the same seed', async () => {
+  it('has the same events for the same seed', async () => {
     const traces: string[][] = [];
     for (let i = 0; i < 2; i++) {
       const lines: string[] = [];
@@ -31,7 +31,7 @@ describe('a simulation', () => {
 });
 
 describe('a reproducible run', () => {
-  it('writes the same files with 1, 2 and 5 workers, with workers killed and the coordinator started again', async () => {
+  it('writes the same files with 1, 2 and 5 workers, although workers and the coordinator are killed', async () => {
     const config = { ...REPRODUCIBLE, rounds: 40 };
     const truth = await truthOf(config);
     for (const workers of [[700], [300, 90], [200, 150, 100, 400, 50]]) {
@@ -43,7 +43,7 @@ describe('a reproducible run', () => {
       clock.after(3_000, 'kill', () => coordinator.crash());
       clock.after(3_500, 'back', coordinator.boot);
       await simulation.finish();
-      // Round by round, and file by file, they were held against the undisturbed run; here against vacuity.
+      // The audit compares every round and file with the undisturbed run. This checks that there were files at all.
       expect(simulation.audit.files.size).toBeGreaterThan(3);
       expect(simulation.audit.files.get('40')).toEqual(truth.files!.get('40'));
     }
@@ -51,7 +51,7 @@ describe('a reproducible run', () => {
 });
 
 describe('a worker whose machine slept for an hour', () => {
-  it('catches up by one snapshot and computes again', async () => {
+  it('catches up with one snapshot and computes again', async () => {
     const config = { ...BY_SPEED, rounds: 300 };
     const simulation = createSimulation({ seed: 2, config, workers: [1.5, 1.5], truth: await truthOf(config) });
     const [sleeper] = simulation.workers;
@@ -68,8 +68,8 @@ describe('a worker whose machine slept for an hour', () => {
   });
 });
 
-describe('a run without any worker', () => {
-  it('says that it waits, once, and goes on when one joins', async () => {
+describe('a run without workers', () => {
+  it('reports once that it waits, and continues when a worker joins', async () => {
     const config = { ...BY_SPEED, rounds: 20 };
     const simulation = createSimulation({ seed: 3, config, workers: [200, 100], truth: await truthOf(config) });
     const { clock, coordinator, workers } = simulation;
@@ -86,7 +86,7 @@ describe('a run without any worker', () => {
 });
 
 describe('workers of mixed speeds', () => {
-  it('take rounds of at most 1.15 times the ideal, with one ten times slower', async () => {
+  it('need at most 1.15 times the ideal time per round, although one is ten times slower', async () => {
     const config = { ...BY_SPEED, streams: 112, rounds: 60 };
     const speeds = [1_000, 1_000, 1_000, 1_000, 100];
     const simulation = createSimulation({ seed: 4, config, workers: speeds, ...NEAR });
@@ -101,7 +101,7 @@ describe('workers of mixed speeds', () => {
   });
 });
 
-/** Fake ms from now until what the worker was lent is counted, or reliably leased to another worker. */
+/** Simulated ms until the worker's units are counted or reliably leased to another worker. */
 async function msUntilElsewhere(simulation: Simulation, name: string): Promise<number> {
   const { clock, coordinator } = simulation;
   const { state } = coordinator.conductor!.shell;
@@ -115,11 +115,11 @@ async function msUntilElsewhere(simulation: Simulation, name: string): Promise<n
     const covered = new Set(others.flatMap(({ units }) => units));
     return state.round > round || its.every((index) => state.units[index].counted || covered.has(index));
   };
-  await simulation.until('that others compute it', elsewhere);
+  await simulation.until('others to compute it', elsewhere);
   return clock.nowMs - startMs;
 }
 
-describe('what a worker was lent', () => {
+describe('the lease of a worker', () => {
   const setUp = async () => {
     const config = { ...BY_SPEED, streams: 42, rounds: 40 };
     const simulation = createSimulation({ seed: 5, config, workers: [60, 80, 100], truth: await truthOf(config) });
@@ -130,27 +130,27 @@ describe('what a worker was lent', () => {
     return { simulation, roundMs };
   };
 
-  it('is computed elsewhere within two rounds and a second when it is killed', async () => {
+  it('is computed elsewhere within two rounds and a second when the worker is killed', async () => {
     const { simulation, roundMs } = await setUp();
     simulation.workers[1].crash();
     expect(await msUntilElsewhere(simulation, 'w1')).toBeLessThan(2 * roundMs + 1_000);
     await simulation.finish();
   });
 
-  it('is computed elsewhere by the deadline of its lease when it stands still', async () => {
+  it('is computed elsewhere by its deadline when the worker freezes', async () => {
     const { simulation } = await setUp();
     const { state } = simulation.coordinator.conductor!.shell;
     const deadlines = [...record(simulation, 'w1')!.leases].map((id) => state.leases.get(id)!.deadlineAtMs);
     const leftMs = Math.max(...deadlines) - simulation.coordinator.host.nowMs();
     simulation.workers[1].host.freeze();
-    // A tick of the coordinator's, and whoever is still computing its own.
+    // Allows for a tick of the coordinator, and for workers that still compute leases of their own.
     expect(await msUntilElsewhere(simulation, 'w1')).toBeLessThanOrEqual(leftMs + 200);
     simulation.workers[1].host.thaw();
     await simulation.finish();
   });
 });
 
-/** Characters computed from now until the round, against what everyone who was ready could have computed. */
+/** Characters computed until the round, as a fraction of what all ready workers could have computed. */
 async function useUntil(simulation: Simulation, round: number, charsPerSecond: number): Promise<number> {
   const { clock, commits, coordinator } = simulation;
   const { state } = coordinator.conductor!.shell;
@@ -166,8 +166,8 @@ async function useUntil(simulation: Simulation, round: number, charsPerSecond: n
   return ((round - first) * state.settings.streams * state.settings.window) / capacity;
 }
 
-describe('a worker killed every 5 s, and another in its place', () => {
-  it('costs at most a twentieth of the throughput of those who are there', async () => {
+describe('a cluster in which every 5 s a worker is killed and replaced', () => {
+  it('keeps at least 95 % of the efficiency that it has without faults', async () => {
     const speed = 300;
     const config = { ...BY_SPEED, streams: 140, rounds: 80 };
     const workers = Array.from({ length: 6 }, () => speed);
@@ -184,7 +184,7 @@ describe('a worker killed every 5 s, and another in its place', () => {
     };
     kill();
     const underChurn = await useUntil(simulation, 79, speed);
-    console.log(`use of those present: ${inPeace.toFixed(3)} in peace, ${underChurn.toFixed(3)} under churn`);
+    console.log(`use of the workers present: ${inPeace.toFixed(3)} without faults, ${underChurn.toFixed(3)} under churn`);
     expect(kills).toBeGreaterThan(3);
     expect(underChurn / inPeace).toBeGreaterThan(0.95);
     await simulation.finish();

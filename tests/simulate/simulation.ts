@@ -12,27 +12,27 @@ import { createSimulatedReduce, type SimulatedReduce } from './reduce.js';
 import { createSimulatedWorker, type SimulatedWorker } from './worker.js';
 import type { World } from './world.js';
 
-// As the apps do: every link of a process waits with the same signal.
+// As in the apps, all links of a process wait on the same signal.
 setMaxListeners(0);
 
-/** Longer than any deadline that someone in a sound cluster may have to wait for. */
+/** Longer than any deadline in a healthy cluster. */
 const QUIET_MS = 7_200_000;
-/** Without a fault a round takes far less, whatever went before. */
+/** Without new faults a round takes far less than this. */
 const ROUND_MS = 300_000;
 
 export interface SimulationOptions {
   readonly seed: number;
   readonly config: TrainingConfig;
-  /** Speeds, chars/s; worker 0 is "w0". */
+  /** Speeds of the workers "w0", "w1" .., chars/s. */
   readonly workers: readonly number[];
-  /** The all-reduce is a process of its own. */
+  /** Whether the all-reduce is a separate process. */
   readonly separate?: boolean;
   readonly cadences?: Partial<Cadences>;
-  /** One way, from and to. */
+  /** One way, ms: from and to. */
   readonly latencyMs?: readonly [number, number];
   readonly bytesPerMs?: number;
   readonly truth?: Truth;
-  /** Called with every line of what happens. */
+  /** Called with a line for each event. */
   readonly trace?: ((line: string) => void) | undefined;
 }
 
@@ -44,23 +44,23 @@ export interface Simulation {
   readonly coordinator: SimulatedCoordinator;
   readonly reduce: SimulatedReduce | undefined;
   readonly workers: SimulatedWorker[];
-  /** When each round was committed, ms: [round, at]. */
+  /** When each round was committed: [round, ms]. */
   readonly commits: readonly (readonly [number, number])[];
-  /** What links did to frames. */
+  /** Frames that links tampered with. */
   readonly tampered: readonly string[];
-  /** What workers ended with, if not with the run. */
+  /** Errors with which workers ended. */
   readonly workerFailures: readonly string[];
-  /** Does so to the next frame of a message of that type, or of a body's chunk behind it; once. */
+  /** Tampers once, with the next message of that type (`head`) or with a chunk of its body. */
   tamperWith(type: MessageType, part: 'head' | 'chunk', how: Tampering): void;
-  /** Something was just done to the cluster: it may take its time again. */
+  /** Restarts the time limit of a round, because a fault has just struck. */
   touch(): void;
   trace(who: string, text: () => string): void;
-  /** Another machine, started at once. */
+  /** Adds a worker and starts it. */
   join(name: string, charsPerSecond: number): SimulatedWorker;
   boot(): void;
   /** @throws Error for a violation, Deadlock, Hang */
   until(what: string, condition: () => boolean, mostMs?: number): Promise<void>;
-  /** Runs to the end of the run, sends everyone home and looks at what is left behind. */
+  /** Waits for the end of the run, stops all workers, and checks that no link or timer is left. */
   finish(): Promise<void>;
 }
 
@@ -111,12 +111,12 @@ export function createSimulation(options: SimulationOptions): Simulation {
   return simulation;
 }
 
-/** What has happened so far. */
+/** What has happened so far in the simulation. */
 interface Chronicle {
   readonly commits: [number, number][];
   readonly tampered: string[];
   readonly workerFailures: string[];
-  /** When something was last committed or done to the cluster. */
+  /** When a round was last committed or a fault last struck. */
   touchedMs: number;
 }
 
@@ -164,7 +164,7 @@ function createWorld(
   };
 }
 
-/** @throws Error for what must never be, Hang when a cluster that could go on does not */
+/** @throws Error for a violation, Hang when a cluster that could make progress does not */
 function watch(simulation: Simulation, chronicle: Chronicle): void {
   const { clock, audit, coordinator, reduce, workers } = simulation;
   if (audit.violations.length > 0) throw new Error(`violated: ${audit.violations.slice(0, 5).join('; ')}`);
@@ -180,10 +180,10 @@ interface Plan {
   fateOf(from: string, to: string, frame: Uint8Array): Tampering | undefined;
 }
 
-/** Which frames are still to be tampered with. */
+/** The frames that are still to be tampered with. */
 function createPlan(): Plan {
   let due: { readonly type: MessageType; readonly part: 'head' | 'chunk'; readonly how: Tampering }[] = [];
-  /** Of what message the chunks on a way are. */
+  /** The message to which the chunks between two hosts belong. */
   const last = new Map<string, MessageType>();
   return {
     add: (type, part, how) => void due.push({ type, part, how }),
@@ -200,7 +200,7 @@ function createPlan(): Plan {
   };
 }
 
-/** Whatever anyone waited for comes or lapses, and nothing is left. */
+/** @throws Error when a worker, link or timer is left after the end */
 async function dissolve({ clock, network, coordinator, reduce, workers }: Simulation): Promise<void> {
   for (const worker of workers) worker.stop();
   coordinator.host.thaw();
@@ -216,20 +216,20 @@ async function dissolve({ clock, network, coordinator, reduce, workers }: Simula
     return `workers ${names.join()}, links ${links.join()}, served ${coordinator.served} and ${reduce?.served ?? 0}`;
   };
   try {
-    await clock.run(gone, QUIET_MS, 'that all have left');
+    await clock.run(gone, QUIET_MS, 'the end of all processes and links');
   } catch (error) {
-    throw new Error(`after the end are left: ${left()}`, { cause: error });
+    throw new Error(`left after the end: ${left()}`, { cause: error });
   }
   const quiet = (): boolean => clock.pending().size === 0;
   try {
-    await clock.run(quiet, QUIET_MS, 'that no timer is set');
+    await clock.run(quiet, QUIET_MS, 'the end of all timers');
   } catch (error) {
     const labels = [...clock.pending()].map(([label, count]) => `${count} x ${label}`);
-    throw new Error(`after the end these timers are set: ${labels.join(', ')}`, { cause: error });
+    throw new Error(`timers left after the end: ${labels.join(', ')}`, { cause: error });
   }
 }
 
-/** For who looks for the reason of a hang. */
+/** The state of the cluster, for finding the cause of a hang. */
 export function describe({ clock, coordinator, workers, reduce }: Simulation): string {
   const state = coordinator.conductor?.shell.state;
   const records = [...(state?.workers.values() ?? [])].map(

@@ -1,14 +1,14 @@
-/** Many storms, one after the other, and what they came to. */
+/** Runs many storms one after the other. */
 import { weather } from './storm.js';
 
 export interface SoakOptions {
-  /** The first seed; storms have this one and those after it. */
+  /** The first seed; the others follow it. */
   readonly first: number;
   readonly storms: number;
   readonly rounds: number;
-  /** Reproducible or not. */
+  /** Which of reproducible (true) and by speed (false) to run. */
   readonly modes: readonly boolean[];
-  /** With the all-reduce apart or not. */
+  /** Which of separate (true) and embedded (false) all-reduce to run. */
   readonly places: readonly boolean[];
   print(line: string): void;
   readonly trace: boolean;

@@ -1,4 +1,4 @@
-/** A run in bad weather: every fault there is, at moments and in an order that follow from a seed. */
+/** A run under many faults, whose kinds, times and order follow from a seed. */
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Truth } from './audit.js';
 import { BROKEN_PROMISES, FAULTS, type Fault } from './faults.js';
@@ -6,11 +6,11 @@ import { createRandom, type Random } from './random.js';
 import { createSimulation, describe, type Simulation } from './simulation.js';
 import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
 
-/** Then the sky clears: whatever was broken must come right by itself. */
+/** Faults strike only before this time; after it the cluster must recover by itself. */
 const STORM_MS = 120_000;
 const MAX_FAULTS = 40;
 
-/** Of so many storms one has gradients and snapshots of several chunks, on links on which they take a while. */
+/** One in so many storms has gradients and snapshots of several chunks, on slow links. */
 const LARGE_EVERY = 10;
 const LARGE: TrainingConfig['model'] = { ...BY_SPEED.model, hidden: 48 };
 
@@ -19,12 +19,12 @@ export interface StormOptions {
   readonly reproducible: boolean;
   readonly separate: boolean;
   readonly trace?: ((line: string) => void) | undefined;
-  /** Default: all of them. */
+  /** Default: chosen by the seed. */
   readonly faults?: readonly Fault[];
   readonly rounds?: number | undefined;
 }
 
-/** What an undisturbed run of one worker comes to; made once. */
+/** Results of an undisturbed run, computed once per config. */
 const truths = new Map<string, Promise<Truth>>();
 
 export function truthOf(config: TrainingConfig): Promise<Truth> {
@@ -50,11 +50,11 @@ async function computeInPeace(config: TrainingConfig): Promise<Truth> {
 
 export interface Weathered {
   readonly simulation: Simulation;
-  /** What was done to it, in order. */
+  /** The faults that struck it, in order. */
   readonly faults: readonly string[];
 }
 
-/** @throws Error whose message ends with the command that replays it */
+/** @throws Error with a message that ends with the command for a replay */
 export async function weather(options: StormOptions): Promise<Weathered> {
   const { seed, reproducible, separate, rounds = 60 } = options;
   const random = createRandom(seed);
@@ -88,7 +88,7 @@ export async function weather(options: StormOptions): Promise<Weathered> {
   }
 }
 
-/** Some kinds, most of them absent: what every storm has in it hides what only happens without it. */
+/** A random subset of the kinds: a fault that is in every storm would hide bugs that appear only without it. */
 function chooseFaults(random: Random, separate: boolean): readonly Fault[] {
   const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
   const share = random.between(0.1, 0.9);

@@ -1,4 +1,4 @@
-/** A training small enough that thousands of its rounds take seconds, and what must come out of it. */
+/** A training so small that thousands of rounds take seconds, and its expected result. */
 import { createHash } from 'node:crypto';
 import { modelConfig } from '@troupe/config';
 import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
@@ -31,10 +31,10 @@ const BASE: TrainingConfig = {
   leaseStreams: 0,
 };
 
-/** Leases are cut by speed, so sums are rounded differently from run to run. */
+/** The size of leases follows speed, so rounding differs from run to run. */
 export const BY_SPEED: TrainingConfig = BASE;
 
-/** Everything that may round differently is in it; every bit must come out the same all the same. */
+/** Contains everything that could round differently; every bit must still be the same. */
 export const REPRODUCIBLE: TrainingConfig = {
   ...BASE,
   leaseStreams: 2,
@@ -43,7 +43,7 @@ export const REPRODUCIBLE: TrainingConfig = {
   codec: 'fp16',
 };
 
-/** The same training without a cluster. @returns [rounds + 1] parameters [P] after so many rounds */
+/** The same training without a cluster. @returns [rounds + 1] parameters [P], by rounds completed */
 export async function trainAlone(config: TrainingConfig): Promise<readonly Float32Array[]> {
   const { streams: count, window } = config;
   const layout = createLayout(config.model);

@@ -1,4 +1,4 @@
-/** A worker's machine: the real loop of a worker in a process that can be stopped, killed and started again. */
+/** A worker's machine: the real worker loop in a process that can be frozen, killed and restarted. */
 import { createStarCollective } from '@troupe/collective/star';
 import type { Connection } from '@troupe/transport';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
@@ -6,7 +6,7 @@ import { createSimulatedEngine, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
 import type { World } from './world.js';
 
-/** Whoever looks after the machine starts a worker anew that ended with an error. */
+/** A supervisor restarts a worker that ended with an error. */
 const RESTART_MS = 3_000;
 
 export interface SimulatedWorker {
@@ -15,12 +15,12 @@ export interface SimulatedWorker {
   readonly host: Host;
   readonly logs: readonly WorkerLog[];
   readonly running: boolean;
-  /** How its last life ended. */
+  /** How its last process ended. */
   readonly ended: unknown;
   boot(): void;
-  /** `silently`: the whole machine is gone, and nobody tells the others. */
+  /** `silently`: the whole machine is gone, so that nothing tells its peers. */
   crash(silently?: boolean): void;
-  /** By its own wish. */
+  /** Asks it to stop, as Ctrl-C does. */
   stop(): void;
 }
 
@@ -88,7 +88,7 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
       if (!running) return;
       running = false;
       world.network.kill(host, silently);
-      // What it would have heard must not reach the dead.
+      // The next process has a signal of its own.
       asked = new AbortController();
     },
     stop() {

@@ -1,4 +1,4 @@
-/** What everything in a simulation shares. */
+/** What all parts of a simulation share. */
 import type { Cadences } from '@troupe/conductor';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Audit } from './audit.js';
@@ -13,13 +13,13 @@ export interface World {
   readonly audit: Audit;
   readonly config: TrainingConfig;
   readonly cadences: Cadences;
-  /** The all-reduce is a process of its own. */
+  /** Whether the all-reduce is a separate process. */
   readonly separate: boolean;
   readonly token: string;
-  /** The text is only made where someone reads it. */
+  /** `text` is called only if the trace is read. */
   trace(who: string, text: () => string): void;
   onRound(round: number): void;
-  /** The run was over, and its end is not on disk: whoever goes on with it starts the workers, too. */
+  /** The run was over, but its end could not be saved: the supervisor restarts the workers too. */
   onNotSaved(): void;
   onWorkerFailed(name: string, error: Error): void;
 }

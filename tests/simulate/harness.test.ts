@@ -12,21 +12,21 @@ import { createRandom } from './random.js';
 const NEVER = (): boolean => false;
 
 describe('the clock', () => {
-  it('strikes in order of time, and of making where times are the same', async () => {
+  it('fires timers in order of time, and in the order of setting for equal times', async () => {
     const clock = createClock();
-    const struck: string[] = [];
+    const fired: string[] = [];
     for (const [ms, name] of [
       [5, 'b'],
       [3, 'a'],
       [5, 'c'],
     ] as const)
-      clock.after(ms, name, () => struck.push(`${name} ${clock.nowMs}`));
-    clock.after(4, 'never', () => struck.push('never')).cancel();
-    await clock.run(() => struck.length === 3, 10, 'all');
-    expect(struck).toEqual(['a 3', 'b 5', 'c 5']);
+      clock.after(ms, name, () => fired.push(`${name} ${clock.nowMs}`));
+    clock.after(4, 'never', () => fired.push('never')).cancel();
+    await clock.run(() => fired.length === 3, 10, 'all');
+    expect(fired).toEqual(['a 3', 'b 5', 'c 5']);
   });
 
-  it('says so when nobody has anything to do, and when it takes too long', async () => {
+  it('throws when nothing is left to do, and when a condition takes too long', async () => {
     const clock = createClock();
     await expect(clock.run(NEVER, 10, 'the impossible')).rejects.toThrow(Deadlock);
     clock.after(20, 'late', () => undefined);
@@ -36,7 +36,7 @@ describe('the clock', () => {
 });
 
 describe('a host', () => {
-  it('does late what fell due while it stood still, and nothing once it is dead', async () => {
+  it('runs timers late that fired while it was frozen, and none once it is dead', async () => {
     const clock = createClock();
     const host = createHost(clock, 'h', 1_000);
     const done: number[] = [];
@@ -65,14 +65,14 @@ async function linked(bytesPerMs = 1_000) {
   });
   const [a, b]: readonly Host[] = ['a', 'b'].map((name) => createHost(clock, name, 0));
   const accepted: Parameters<Parameters<typeof network.listen>[2]>[0][] = [];
-  network.listen(b, '/door', async (link) => void accepted.push(link));
-  const dialled = network.dial(a, 'sim://b/door', new AbortController().signal);
+  network.listen(b, '/path', async (link) => void accepted.push(link));
+  const dialled = network.dial(a, 'sim://b/path', new AbortController().signal);
   await clock.run(() => accepted.length === 1, 1_000, 'a link');
   return { clock, network, hosts: [a, b] as const, near: await dialled, far: accepted[0] };
 }
 
 describe('a simulated link', () => {
-  it('brings frames in order, after latency and at the rate there is', async () => {
+  it('delivers frames in order, with latency and limited bandwidth', async () => {
     const { clock, near, far } = await linked();
     const startMs = clock.nowMs;
     const arrived: number[][] = [];
@@ -92,7 +92,7 @@ describe('a simulated link', () => {
     ]);
   });
 
-  it('is found dead by both sides when nothing passes, and brings everything late when that was short', async () => {
+  it('delivers late after a short interruption, and is dead for both sides after a long one', async () => {
     const { clock, network, near, far } = await linked();
     network.isolate('b', 15_000);
     near.send(Uint8Array.of(7));
@@ -107,7 +107,7 @@ describe('a simulated link', () => {
     expect(ends).toEqual(['lost', 'lost']);
   });
 
-  it('tells of a killed process, but not of a machine without power', async () => {
+  it('reports a killed process at once, but a machine without power only after a timeout', async () => {
     for (const silently of [false, true]) {
       const { clock, network, hosts, near } = await linked();
       const startMs = clock.nowMs;
@@ -127,7 +127,7 @@ describe('the audit', () => {
     files: new Map([['5', new Set(['another'])]]),
   };
 
-  it('notices a bit that differs, in parameters, in files and between replicas', () => {
+  it('notices a different bit in parameters, in files and between replicas', () => {
     const audit = createAudit(truth);
     audit.onCommitted(1, Float32Array.of(3, 4), '00'.repeat(8));
     expect(audit.violations).toEqual([]);
@@ -140,11 +140,11 @@ describe('the audit', () => {
     expect(audit.violations).toEqual([
       expect.stringContaining('checkpoint 5 has other bytes'),
       expect.stringContaining('round 0: parameters are off'),
-      expect.stringContaining('w0 says ready for round 1'),
+      expect.stringContaining('w0 reports ready for round 1'),
     ]);
   });
 
-  it('notices a stream that counts twice, and an update without one', async () => {
+  it('notices a stream that counts twice, and an update that lacks one', async () => {
     const audit = createAudit(truth);
     const [service, host] = createMemoryPair();
     const heard = audit.listenIn(host, 3);
@@ -167,11 +167,11 @@ describe('the audit', () => {
   });
 
   const CHEATS: readonly (readonly [string, (state: RunState) => void])[] = [
-    ['a lease that nobody lists', (state) => state.leases.delete([...state.leases.keys()][0])],
-    ['a unit that too many leases are thought to cover', (state) => void state.units[0].reliableLeases++],
-    ['a counted unit that is dealt', (state) => void state.uncovered.add(0)],
-    ['a busy worker that is thought idle', (state) => void state.idle.add('w')],
-    ['a holder that is gone', (state) => void (state.units[1].holder = 'nobody')],
+    ['a lease that no worker lists', (state) => state.leases.delete([...state.leases.keys()][0])],
+    ['a unit with too many reliable leases', (state) => void state.units[0].reliableLeases++],
+    ['a unit that is covered and listed as uncovered', (state) => void state.uncovered.add(0)],
+    ['a busy worker that is listed as idle', (state) => void state.idle.add('w')],
+    ['a holder that has left', (state) => void (state.units[1].holder = 'nobody')],
     ['a worker that fetches a snapshot and has leases', (state) => void (state.workers.get('w')!.state = 'syncing')],
   ];
   it.each(CHEATS)('notices %s', (_, cheat) => {
