@@ -1,4 +1,6 @@
-/** No circles of imports, types included: import/no-cycle of the linter does not follow `import type`. */
+/**
+ * Finds import cycles, types included: the linter's import/no-cycle does not follow `import type`.
+ */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +9,7 @@ import { describe, expect, it } from 'vitest';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 
-/** Text of each file, by its path from the root. */
+/** Text of each file, by path from the root. */
 type Sources = ReadonlyMap<string, string>;
 
 function readSources(): Sources {
@@ -21,8 +23,9 @@ function readSources(): Sources {
 }
 
 /**
- * Relative imports of each file: values, types, `import('...')` in either. Packages are left to the table of layers in
- * eslint.config.mjs, which has no circles and counts types.
+ * Relative imports of each file: values, types, and `import('...')` of either. Imports of packages
+ * cannot form cycles, because eslint.config.mjs allows only imports of lower layers, types
+ * included.
  */
 function importsOf(sources: Sources): Map<string, string[]> {
   return new Map(
@@ -36,7 +39,7 @@ function importsOf(sources: Sources): Map<string, string[]> {
   );
 }
 
-/** For each circle the files on it, in the order of their imports, found by a search in depth. */
+/** The files of each cycle, in the order of their imports, found by depth-first search. */
 function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[][] {
   const cycles: string[][] = [];
   const done = new Set<string>();
@@ -53,7 +56,7 @@ function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[][]
 describe('imports', () => {
   const sources = readSources();
 
-  it('form no circle', () => {
+  it('form no cycle', () => {
     expect(sources.size).toBeGreaterThan(300);
     expect(findCycles(importsOf(sources))).toEqual([]);
   });
@@ -61,10 +64,10 @@ describe('imports', () => {
   it.each([
     ['a value', "export { createLayout } from './layout.js';"],
     ['a type', "import type { ParameterLayout } from './layout.js';\nexport type Own = ParameterLayout;"],
-    ['a type that is exported again', "export type { ParameterLayout } from './layout.js';"],
-    ['a type at its place of use', "export type Own = import('./layout.js').ParameterLayout;"],
-    ['a module that is loaded later', "export const layout = () => import('./layout.js');"],
-  ])('are found in a circle closed by %s', (_, line) => {
+    ['a re-exported type', "export type { ParameterLayout } from './layout.js';"],
+    ['an inline import of a type', "export type Own = import('./layout.js').ParameterLayout;"],
+    ['a dynamic import', "export const layout = () => import('./layout.js');"],
+  ])('are found in a cycle that is closed by %s', (_, line) => {
     const [closing, other] = ['libs/model/src/config.ts', 'libs/model/src/layout.ts'];
     expect(sources.get(other)).toContain("from './config.js'");
     const altered = new Map([...sources, [closing, `${line}\n${sources.get(closing)}`]]);

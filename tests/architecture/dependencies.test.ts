@@ -1,4 +1,7 @@
-/** The direction of dependencies is enforced by the linter; here it is fed violations, so that the enforcement itself is tested. */
+/**
+ * The linter enforces the direction of dependencies. These tests feed it violations and expect
+ * errors.
+ */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ESLint } from 'eslint';
@@ -7,7 +10,7 @@ import { describe, expect, it } from 'vitest';
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const eslint = new ESLint({ cwd: root });
 
-/** Rules broken when `code` stands in `file`, which must exist. */
+/** The rules that `code` breaks if it is the content of `file`, which must exist. */
 async function violations(file: string, code: string): Promise<string[]> {
   const [result] = await eslint.lintText(code, { filePath: path.join(root, file) });
   return result.messages.map((message) => message.ruleId ?? message.message);
@@ -16,8 +19,8 @@ async function violations(file: string, code: string): Promise<string[]> {
 const BOUNDARY = '@nx/enforce-module-boundaries';
 
 describe('the linter', () => {
-  // First: the linter remembers the altered texts it is fed below.
-  it('accepts the scheduler as it is', { timeout: 120_000 }, async () => {
+  // This must come first: the linter caches the altered texts of the tests below.
+  it('accepts the scheduler unchanged', { timeout: 120_000 }, async () => {
     const [result] = await eslint.lintFiles([path.join(root, 'libs/scheduler/src/step.ts')]);
     expect(result.messages).toEqual([]);
   });
@@ -56,7 +59,7 @@ describe('the linter', () => {
       'no-restricted-imports',
     ],
     [
-      'the Node door of another library in a portable one',
+      'the Node entry of another library in a portable one',
       'libs/worker/src/ports.ts',
       "export * from '@troupe/transport/websocket';",
       'no-restricted-imports',

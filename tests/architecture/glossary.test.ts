@@ -1,4 +1,7 @@
-/** The glossary of ARCHITECTURE.md names every type that the run core exports, and nothing that no longer exists. */
+/**
+ * The glossary of ARCHITECTURE.md names every type that the run core exports, and nothing that no
+ * longer exists.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,7 @@
-/** Every workspace declares exactly the workspaces that it imports, in package.json and in its TypeScript references. */
+/**
+ * Each workspace declares exactly the workspaces that it imports, in package.json and tsconfig
+ * references.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +22,7 @@ interface Manifest {
 const manifestOf = (workspace: string): Manifest =>
   JSON.parse(readFileSync(path.join(root, workspace, 'package.json'), 'utf8')) as Manifest;
 
-/** Names of the workspaces imported by these source texts, without subpaths. */
+/** Names of the workspaces that these sources import, without subpaths. */
 function importedBy(sources: readonly string[]): string[] {
   const found = sources.flatMap((text) =>
     [...text.matchAll(/(?:from|import)\s*\(?\s*'(@troupe\/[^/']+)/g)].map((match) => match[1]),
@@ -36,7 +39,7 @@ function sourcesOf(workspace: string): string[] {
   });
 }
 
-/** Folders of the projects that a workspace's tsconfigs refer to, relative to the root. */
+/** Folders of the projects that a workspace's tsconfig files reference, relative to the root. */
 function referencesOf(workspace: string): string[] {
   const configs = readdirSync(path.join(root, workspace)).filter((file) => /^tsconfig.*\.json$/.test(file));
   const folders = configs.flatMap((file) => {
@@ -56,13 +59,13 @@ describe.each(WORKSPACES)('%s', (workspace) => {
     expect(declared.sort()).toEqual(importedBy(sourcesOf(workspace)).filter((one) => one !== name));
   });
 
-  it('refers the compiler to the workspaces that it declares, and no others', () => {
+  it('references the workspaces that it declares, and no others', () => {
     const folders = WORKSPACES.filter((other) => declared.includes(manifestOf(other).name));
     expect(referencesOf(workspace)).toEqual(folders.sort());
   });
 });
 
-it('finds imports of values, of types and at run time, with and without a subpath', () => {
+it('finds imports of values and types and dynamic imports, with and without a subpath', () => {
   const text =
     "import type { A } from '@troupe/a';\nexport { b } from '@troupe/b/node';\nawait import('@troupe/c');\nimport '@troupe/d';";
   expect(importedBy([text])).toEqual(['@troupe/a', '@troupe/b', '@troupe/c', '@troupe/d']);

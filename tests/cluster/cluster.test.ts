@@ -19,7 +19,7 @@ function expectSameTrajectory({ losses, parameters, ending }: Ended, expected: T
   parameters.forEach((value, i) => expect(Math.abs(value - expected.parameters[i])).toBeLessThan(1e-4));
 }
 
-/** Trains while workers come and go. Returns the run and how many of the guests computed something. */
+/** Trains while workers join and leave. `guestsAtWork`: how many of them computed something. */
 async function trainWithGuests(config: TrainingConfig): Promise<Ended & { readonly guestsAtWork: number }> {
   const guests: Joined[] = [];
   const cluster = await createCluster(config, (round) => {
@@ -34,7 +34,7 @@ async function trainWithGuests(config: TrainingConfig): Promise<Ended & { readon
   return { ...ended, guestsAtWork };
 }
 
-/** An engine that calls `before` first, as often as a gradient is asked for. */
+/** An engine that calls `before` ahead of each gradient. */
 const interrupted =
   (before: (call: number) => void | Promise<void>) =>
   (config: ModelConfig, limits: EngineLimits): Engine => {
@@ -88,7 +88,7 @@ describe('a cluster', () => {
     expect(ended.guestsAtWork).toBeGreaterThanOrEqual(2);
   });
 
-  it('drops the same outputs whoever computes them, while workers join and leave', async () => {
+  it('drops the same outputs at every worker while workers join and leave', async () => {
     const config = { ...CONFIG, model: { ...CONFIG.model, dropout: 0.4 } };
     const expected = await trainAlone(config);
     const ended = await trainWithGuests(config);
@@ -107,7 +107,7 @@ describe('a cluster', () => {
     expectSameTrajectory(await cluster.finish(), await trainAlone(config));
   });
 
-  it('says that it waits when the last worker is gone, and goes on when one joins', async () => {
+  it('reports that it waits when the last worker is gone, and continues when one joins', async () => {
     const cluster = await createCluster();
     cluster.start();
     const first = cluster.join('first', {
@@ -121,7 +121,7 @@ describe('a cluster', () => {
     expectSameTrajectory(await cluster.finish());
   });
 
-  it('hands a lease to someone else when an engine fails', async () => {
+  it('lends the streams to another worker when an engine fails', async () => {
     const cluster = await createCluster();
     cluster.join('steady');
     const shaky = cluster.join('shaky', {
@@ -135,7 +135,7 @@ describe('a cluster', () => {
     expect(shaky.logs).toContainEqual(expect.objectContaining({ kind: 'refused', result: 'engine' }));
   });
 
-  it('gives up with the reason when the gradient is not finite', async () => {
+  it('fails with the reason when the gradient is not finite', async () => {
     const cluster = await createCluster();
     cluster.join('w', {
       createEngine: interrupted((call) => {
@@ -147,7 +147,7 @@ describe('a cluster', () => {
     expect(failure).toMatchObject({ code: 'diverged', message: expect.stringContaining('not finite') as string });
   });
 
-  it('turns a wrong token away with a remedy and goes on', async () => {
+  it('refuses a wrong token with a remedy and continues', async () => {
     const cluster = await createCluster();
     const intruder = cluster.join('intruder', { token: 'guess' });
     expect(await intruder.done).toMatchObject({ code: 'wrong_token', remedy: expect.stringContaining('--token') as string });
@@ -156,7 +156,7 @@ describe('a cluster', () => {
     expectSameTrajectory(await cluster.finish());
   });
 
-  it('turns another protocol version away and says which side to update', async () => {
+  it('refuses another protocol version and says which side to update', async () => {
     const cluster = await createCluster();
     const channel = createChannel(cluster.controlLink(), { accepts: ['refuse'], bodyBytes: () => 0 });
     channel.send({ type: 'hello', versions: [999], token: TOKEN, name: 'from the future', kind: 'node' });
@@ -165,7 +165,7 @@ describe('a cluster', () => {
     expect(message.remedy).not.toBe('');
   });
 
-  it('closes a link that sends garbage and goes on', async () => {
+  it('closes a link that sends garbage and continues', async () => {
     const cluster = await createCluster();
     const garbage = cluster.controlLink();
     garbage.send(Uint8Array.of(1, 2, 3, 255));
@@ -178,7 +178,7 @@ describe('a cluster', () => {
     expect(cluster.changes().join('\n')).toContain('refused: malformed_frame');
   });
 
-  it('counts no contribution with a NaN in it, and the round goes on', async () => {
+  it('does not count a contribution with a NaN, and completes the round', async () => {
     const cluster = await createCluster();
     cluster.join('steady');
     const broken = cluster.join('broken', {
@@ -200,7 +200,7 @@ describe('a cluster', () => {
     expect(broken.logs).toContainEqual(expect.objectContaining({ kind: 'refused', result: 'not_finite' }));
   });
 
-  it('sends a worker whose replica differs a snapshot and counts nothing it computed meanwhile', async () => {
+  it('sends a snapshot to a worker whose replica differs, and does not count what it computed', async () => {
     const cluster = await createCluster();
     cluster.join('steady');
     const broken = cluster.join('broken', {
@@ -223,7 +223,7 @@ describe('a cluster', () => {
     expect(broken.logs.filter((entry) => entry.kind === 'ready')).toHaveLength(2);
   });
 
-  it('stops at a committed round when asked to', async () => {
+  it('stops after a committed round when asked to', async () => {
     const cluster = await createCluster();
     const worker = cluster.join('w', {
       createEngine: interrupted((call) => {
@@ -240,7 +240,7 @@ describe('a cluster', () => {
 });
 
 describe('a reproducible run', () => {
-  it('waits for validations that are behind, and is not paused by anyone', async () => {
+  it('waits for validations that are behind, without being paused by anyone', async () => {
     let catchUp = (): void => undefined;
     const behind = new Promise<void>((resolve) => (catchUp = resolve));
     const evaluate = () => behind.then(() => ({ lossPerChar: 1, tokens: 1 }));

@@ -1,4 +1,7 @@
-/** A whole cluster in one process: the conductor, the real worker loop, the star and memory links. No network, no disk. */
+/**
+ * A whole cluster in one process: the conductor, the real worker loop, the star and memory links.
+ * No network, no disk.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
@@ -35,7 +38,7 @@ export const CONFIG: TrainingConfig = {
 const tokens = createVocabulary(TEXT).encode(TEXT);
 
 export interface Ended {
-  /** What the conductor said last. */
+  /** The conductor's last event. */
   readonly ending: RunEvent | undefined;
   readonly failure: unknown;
   readonly losses: readonly number[];
@@ -44,18 +47,18 @@ export interface Ended {
 
 export interface Joined {
   readonly logs: WorkerLog[];
-  /** Cuts the worker's links, as a crash does. */
+  /** Breaks the worker's links, as a crash does. */
   crash(): void;
   /** Asks it to leave. */
   leave(): void;
-  /** How its loop ended. */
+  /** How its loop ended: 'ended' or an error. */
   readonly done: Promise<unknown>;
 }
 
 export type EngineMaker = (config: ModelConfig, limits: EngineLimits) => Engine;
 
 export interface ClusterOptions {
-  /** Rounds between validations; 0: only at the end. */
+  /** Rounds between validations; 0 = only at the end. */
   readonly evaluateEvery?: number;
   readonly evaluate?: SideJobs['evaluate'];
 }
@@ -128,9 +131,9 @@ export async function createCluster(
     conductor,
     events,
     saved,
-    /** "name change: reason" of every worker's comings and goings. */
+    /** Every join, leave and refusal, as "name change: reason". */
     changes: () => events.flatMap((event) => (event.event === 'worker' ? `${event.name} ${event.change}: ${event.reason}` : [])),
-    /** How often it said that it waits. */
+    /** How often the run reported that it waits. */
     waits: () => events.filter(({ event }) => event === 'waiting').length,
     controlLink,
     reduceLink,
@@ -139,9 +142,9 @@ export async function createCluster(
         failure = error;
       });
     },
-    /** As Ctrl-C does. */
+    /** Stops the run, as Ctrl-C does. */
     stop: () => asked.abort(new Error('asked to stop')),
-    /** When so many workers have said that they are ready. */
+    /** Resolves when this many workers have reported ready. */
     async ready(workers: number): Promise<void> {
       while (events.filter((event) => event.event === 'worker' && event.change === 'ready').length < workers) await delay(1);
     },
@@ -161,7 +164,7 @@ export async function createCluster(
         collective: createStarCollective({ connect: async () => noted(reduceLink()) }),
         createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
         nowMs: () => performance.now(),
-        // Backoff is cut short; deadlines are not.
+        // Backoff is shortened; deadlines are not.
         sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
         random: () => 0.5,
         log: (entry) => logs.push(entry),
@@ -198,14 +201,14 @@ export async function createCluster(
   };
 }
 
-/** Every frame after the first (the welcome) arrives so much later: the control link of a worker far away. */
+/** A control link on which the snapshot and everything after it arrives late. */
 function heldBack(link: Connection, delayMs: number): Connection {
   let frames = 0;
-  // The snapshot is the second message: its head and its chunks are the second frame and those after it.
+  // The snapshot is the second message, after the welcome.
   return tap(link, { received: () => (++frames === 2 ? delay(delayMs) : undefined) });
 }
 
-/** The same training on one machine, without any cluster: what every cluster's trajectory is held against. */
+/** The same training on one machine without a cluster: the expected trajectory of every cluster. */
 export async function trainAlone(config: TrainingConfig = CONFIG): Promise<{ losses: number[]; parameters: Float32Array }> {
   const layout = createLayout(config.model);
   const streams = createStreams(tokens, config);

@@ -16,7 +16,7 @@ function expectSameTrajectory({ losses, parameters, ending }: Ended): void {
 
 type Make = (config: ModelConfig, limits: EngineLimits) => Engine;
 
-/** Makes a reference engine, calls `before` ahead of each gradient, and says when it is disposed of. */
+/** A reference engine that calls `before` ahead of each gradient and records its disposal. */
 function disturbed(name: string, before: (call: number) => void | Promise<void>, disposed: string[] = []): Make {
   return (config, limits) => {
     const engine = createReferenceEngine(config, limits);
@@ -36,7 +36,10 @@ function disturbed(name: string, before: (call: number) => void | Promise<void>,
   };
 }
 
-/** An engine whose device is lost at that gradient; the first two only measure its speed. */
+/**
+ * An engine that loses its device at gradient `lastsFor`; the first two gradients only measure its
+ * speed.
+ */
 function mortal(name: string, lastsFor: number, disposed?: string[], code: EngineError['code'] = 'device_lost'): Make {
   const before = (call: number): void => {
     if (call >= lastsFor) throw new EngineError(code, 'the GPU fell off the bus', 'Use another engine.');
@@ -44,8 +47,8 @@ function mortal(name: string, lastsFor: number, disposed?: string[], code: Engin
   return disturbed(name, before, disposed);
 }
 
-/** Slow enough that others have time for something in every round. */
-const patient = disturbed('patient', () => new Promise((resolve) => setTimeout(resolve, 20)));
+/** Slow enough that other workers get leases in every round. */
+const slow = disturbed('slow', () => new Promise((resolve) => setTimeout(resolve, 20)));
 
 /** The engines of a worker, one after the other. */
 function successively(...makers: Make[]): Make {
@@ -53,10 +56,10 @@ function successively(...makers: Make[]): Make {
 }
 
 describe('a worker whose device is lost', () => {
-  it('gives its lease back and goes on with another engine in the same session', async () => {
+  it('declines its lease and continues with another engine in the same session', async () => {
     const cluster = await createCluster();
     const disposed: string[] = [];
-    cluster.join('patient', { createEngine: patient });
+    cluster.join('slow', { createEngine: slow });
     const shaky = cluster.join('shaky', { createEngine: successively(mortal('webgpu', 5, disposed)) });
     await cluster.ready(2);
     cluster.start();
@@ -64,7 +67,7 @@ describe('a worker whose device is lost', () => {
     expect(disposed).toEqual(['webgpu']);
     const kinds = shaky.logs.map(({ kind }) => kind);
     expect(shaky.logs).toContainEqual({ kind: 'engine_lost', engine: 'webgpu', reason: 'the GPU fell off the bus' });
-    // Until its next engine is ready it is dealt nothing.
+    // It gets no leases until its next engine is ready.
     expect(shaky.logs).toContainEqual({ kind: 'resync', reason: 'another engine is opened: the GPU fell off the bus' });
     expect(shaky.logs.filter(({ kind }) => kind === 'ready')).toMatchObject([
       { engine: 'webgpu fragile' },
@@ -74,19 +77,19 @@ describe('a worker whose device is lost', () => {
     expect(kinds).not.toContain('refused');
   });
 
-  it('loses nothing when it is the only one', async () => {
+  it('loses no rounds when it is the only worker', async () => {
     const cluster = await createCluster({ ...CONFIG, rounds: 4 });
     const only = cluster.join('only', { createEngine: successively(mortal('webgpu', 4)) });
     await cluster.ready(1);
     cluster.start();
     const { ending, losses } = await cluster.finish();
     expect(ending).toMatchObject({ reason: 'completed' });
-    // The learning rates of a shorter run differ: only the first rounds are the same.
+    // A shorter run has other learning rates, so only its first round is the same.
     expect(losses[0]).toBeCloseTo(alone.losses[0], 5);
     expect(only.logs.filter(({ kind }) => kind === 'computed')).toHaveLength(4);
   });
 
-  it('goes on in the same way when its engine runs out of memory', async () => {
+  it('also continues when its engine runs out of memory', async () => {
     const cluster = await createCluster();
     const createEngine = successively(mortal('webgpu', 5, [], 'out_of_memory'));
     const only = cluster.join('only', { createEngine });
@@ -97,7 +100,7 @@ describe('a worker whose device is lost', () => {
     expect(only.logs.filter(({ kind }) => kind === 'engine_lost')).toHaveLength(1);
   });
 
-  it('does without an engine that is lost while it is measured', async () => {
+  it('skips an engine that loses its device while it is measured', async () => {
     const cluster = await createCluster();
     const worker = cluster.join('w', { createEngine: successively(mortal('webgpu', 1)) });
     cluster.start();
@@ -106,7 +109,7 @@ describe('a worker whose device is lost', () => {
     expect(worker.logs).toContainEqual(expect.objectContaining({ kind: 'ready', engine: 'reference float64' }));
   });
 
-  it('leaves with the reason when every engine is lost', async () => {
+  it('leaves with the reason when every engine has lost its device', async () => {
     const cluster = await createCluster();
     cluster.join('steady');
     const doomed = cluster.join('doomed', { createEngine: mortal('webgpu', 0) });

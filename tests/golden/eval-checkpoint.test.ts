@@ -9,11 +9,11 @@ import { sha256 } from '@troupe/checkpoint/node';
 import { CELLS, createLayout, evaluateLoss, initialParameters, stateSize, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 
-/** The PyTorch side is optional: it is found on Debian with python3-torch, or wherever TROUPE_PYTHON points. */
+/** PyTorch is optional: Debian's python3-torch, or the Python that TROUPE_PYTHON names. */
 const python = process.env['TROUPE_PYTHON'] ?? '/usr/bin/python3';
 const hasTorch = spawnSync(python, ['-c', 'import torch']).status === 0;
 const script = fileURLToPath(new URL('eval_checkpoint.py', import.meta.url));
-if (!hasTorch) console.warn(`SKIPPED: ${python} has no PyTorch, so no second implementation reads checkpoints`);
+if (!hasTorch) console.warn(`SKIPPED: ${python} has no PyTorch, so these tests do not compare with a second implementation`);
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'troupe-golden-'));
 afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }));
 
@@ -30,11 +30,11 @@ const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
 const named = ({ cell, embedding = 0, tied = false, layerNorm = false }: ModelConfig): string =>
   `${cell}${embedding > 0 ? `, embedding ${embedding}` : ''}${tied ? ', tied' : ''}${layerNorm ? ', layer norm' : ''}`;
 
-/** Larger than a run's first ones, so that every gate matters. */
+/** Larger than initial parameters, so that every gate matters. */
 const parametersOf = (config: ModelConfig): Float32Array =>
   initialParameters(config, createLayout(config), 1).map((value) => value * (config.cell === 'rnn-relu' ? 1.5 : 4));
 
-/** A checkpoint as runs write it. */
+/** A checkpoint like those of runs. */
 function checkpointOf(model: ModelConfig): Uint8Array {
   const checkpoint = {
     runId: 'run',
@@ -55,7 +55,10 @@ function checkpointOf(model: ModelConfig): Uint8Array {
   return encodeCheckpoint(checkpoint, sha256);
 }
 
-/** The file with other numbers in every bias_hh, which runs write as zeros and PyTorch trains; unsealed, as by a tool. */
+/**
+ * The file with nonzero bias_hh tensors, which runs write as zeros and PyTorch trains; without a
+ * checksum, as other tools write it.
+ */
 function withTrainedBiases(file: Uint8Array): Uint8Array {
   const view = new DataView(file.buffer, file.byteOffset);
   const start = 8 + Number(view.getBigUint64(0, true));
@@ -86,7 +89,7 @@ describe.skipIf(!hasTorch)('eval_checkpoint.py (needs PyTorch)', () => {
     fs.writeFileSync(corpus, text);
     const paths = files.map((_, i) => path.join(scratch, `${i}.safetensors`));
     files.forEach((file, i) => fs.writeFileSync(paths[i], file));
-    // One process for all: PyTorch takes longer to load than to compute.
+    // One process for all files: loading PyTorch takes longer than computing.
     const stdout = execFileSync(python, [script, ...paths, corpus, '--json'], { encoding: 'utf8' });
     for (const line of stdout.trim().split('\n')) figures.push(JSON.parse(line) as Figure);
   });
@@ -103,12 +106,12 @@ describe.skipIf(!hasTorch)('eval_checkpoint.py (needs PyTorch)', () => {
   }
 
   it.each(MODELS.map((model, i) => [named(model), i] as const))(
-    "gives evaluateLoss's figure for the last tenth of the text, counted in code points: %s",
+    'computes the same loss as evaluateLoss for the last tenth of the text, in code points: %s',
     (_, i) => expectOurs(figures[2 * i], files[2 * i]),
   );
 
   it.each(MODELS.map((model, i) => [named(model), i] as const))(
-    'gives the same figure as here when PyTorch has trained the second biases: %s',
+    'computes the same loss as evaluateLoss when PyTorch has trained the second biases: %s',
     async (_, i) => {
       await expectOurs(figures[2 * i + 1], files[2 * i + 1]);
       expect(Math.abs(figures[2 * i + 1].lossPerChar - figures[2 * i].lossPerChar)).toBeGreaterThan(1e-3);

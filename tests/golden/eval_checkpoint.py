@@ -1,10 +1,11 @@
-"""What PyTorch says Troupe checkpoints are worth: validation loss in float64, hidden state carried over the whole part.
+"""Computes the validation loss of Troupe checkpoints with PyTorch, in float64, carrying the hidden state over the whole part.
 
     /usr/bin/python3 tests/golden/eval_checkpoint.py CHECKPOINT.safetensors [...] TEXT.txt [--json]
 
-The tensors of the model (`embedding.*`; `lstm.*`, `gru.*` or `rnn.*`; `norms.*`; `linear.*`) are loaded strictly, so names and shapes are checked
-too. Dropout acts in training alone. The validation part is the text from character floor(0.9 * n) on; the loss is the mean
-negative log-likelihood of all its characters but the first.
+The model's tensors (`embedding.*`; `lstm.*`, `gru.*` or `rnn.*`; `norms.*`; `linear.*`) are loaded
+strictly, which checks names and shapes too. Dropout is off. The validation part is the text from
+character floor(0.9 * n) on; the loss is the mean negative log-likelihood of all its characters but
+the first.
 """
 
 import argparse
@@ -28,13 +29,13 @@ def read_safetensors(path):
     for name, entry in header.items():
         if name.startswith(("embedding.", "lstm.", "gru.", "rnn.", "norms.", "linear.")):
             start, end = (8 + length + offset for offset in entry["data_offsets"])
-            # Copied, because a tensor may not start at a multiple of its element size.
+            # Copied, because a tensor may start at any offset, aligned or not.
             tensors[name] = torch.frombuffer(data[start:end], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return metadata, tensors
 
 
 class ResetFirstGRU(nn.GRU):
-    """A GRU whose reset gate works before the matrix product, n = tanh(W x + U (r * h) + b), which nn.GRU is not; one sequence."""
+    """A GRU that resets before the matrix product, n = tanh(W x + U (r * h) + b), unlike nn.GRU; one sequence."""
 
     def forward(self, inputs, state=None):
         outputs = inputs[0]
@@ -97,7 +98,7 @@ class Model(nn.Module):
         return self.linear(output[0]), state
 
     def normalised(self, inputs, states):
-        """PyTorch's modules hand up what they computed as it is, so the layers are taken one by one."""
+        """Runs the layers one by one, because PyTorch's modules do not normalise between layers."""
         ends = []
         for k, norm in enumerate(self.norms):
             output, end = self.single(k)(inputs, states[k] if states else None)
@@ -128,7 +129,7 @@ def encode(text, vocabulary):
     ids = {character: index for index, character in enumerate(vocabulary)}
     unknown = sorted(set(text) - set(ids))
     if unknown:
-        raise SystemExit(f"the text holds characters that the checkpoint's vocabulary lacks: {unknown}")
+        raise SystemExit(f"the text has characters that the checkpoint's vocabulary lacks: {unknown}")
     return torch.tensor([ids[character] for character in text])
 
 
@@ -153,10 +154,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="checkpoint")
     parser.add_argument("text")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line for each checkpoint")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per checkpoint and line")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # newline="" keeps line ends as they are in the file.
+    # newline="" keeps the line ends of the file.
     with open(arguments.text, encoding="utf-8", newline="") as file:
         text = file.read()
     for checkpoint in arguments.checkpoints:

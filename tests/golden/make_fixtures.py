@@ -1,10 +1,10 @@
-"""Writes the golden fixtures that libs/model/test/golden.ts reads: what PyTorch computes, in float64, for small models.
+"""Writes the fixtures for libs/model/test/golden.ts: results of PyTorch in float64 for small models.
 
     /usr/bin/python3 tests/golden/make_fixtures.py
 
 Each file is in the safetensors format: an 8-byte little-endian header length, a JSON header, raw little-endian tensors.
-`__metadata__` holds `cell`, `layers`, `hidden`, `vocabulary`, `embedding`, `streams`, `window` as decimal strings, `tied` and `layerNorm`
-as "true" or "false". Tensors:
+`__metadata__` holds `cell`; `layers`, `hidden`, `vocabulary`, `embedding`, `streams` and `window` as
+decimal strings; `tied` and `layerNorm` as "true" or "false". Tensors:
 
     <name>            F32, one per tensor of the parameter layout (lstm.weight_ih_l0, ..., linear.bias)
     gradient.<name>   F64, d(sum of negative log-likelihood)/d(<name>)
@@ -14,7 +14,7 @@ as "true" or "false". Tensors:
     logits            F64 [B, T, V]
     loss              F64 [1], sum of negative log-likelihood over B*T targets, nats
 
-Parameters and start states are exact in float32, so every precision starts from the same numbers.
+Parameters and start states are exact in float32, so that every precision starts from the same values.
 """
 
 import json
@@ -41,7 +41,7 @@ CASES = [
     ("rnn-relu", 2, 12, 11, 3, 6, 0, False),
     ("rnn-relu", 1, 9, 5, 2, 7, 9, True),
 ]
-# The same, with layer normalisation of what each layer hands up.
+# The same, with layer normalisation of each layer's output.
 LAYER_NORM_CASES = [
     ("lstm", 2, 14, 9, 3, 6, 0, False),
     ("gru-reset-after", 3, 10, 7, 2, 5, 6, False),
@@ -86,13 +86,13 @@ def build(cell, layers, hidden, vocabulary, embedding, tied, layer_norm):
     name, module = recurrent(cell, embedding or vocabulary, hidden, layers)
     if layer_norm:
         module = NormalisedLayers(cell, embedding or vocabulary, hidden, layers)
-    # The embedding first: a tied parameter goes by the name it is met under first.
+    # The embedding comes first, because a tied parameter gets the name under which it is found first.
     parts = {"embedding": nn.Embedding(vocabulary, embedding)} if embedding else {}
     parts |= {name: module, "linear": nn.Linear(hidden, vocabulary)}
     if tied:
         parts["linear"].weight = parts["embedding"].weight
     model = nn.ModuleDict(parts).double()
-    # Wider than at the start of training, so that gates reach their bent parts; an unbounded ReLU would only explode.
+    # Wider than initial parameters, so that gates reach their nonlinear range; a ReLU would explode.
     width = (1.5 if cell == "rnn-relu" else 3) / hidden**0.5
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
@@ -101,7 +101,7 @@ def build(cell, layers, hidden, vocabulary, embedding, tied, layer_norm):
                 if ".norms." in parameter_name and parameter_name.endswith("weight"):
                     parameter.add_(1).copy_(parameter.float())
                 continue
-            # Only the candidate of a GRU has a recurrent bias of its own.
+            # Only a GRU's candidate has a separate recurrent bias.
             parameter.zero_()
             if cell == "gru-reset-after":
                 parameter[2 * hidden :] = uniform((hidden,), width)

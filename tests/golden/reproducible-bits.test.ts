@@ -1,9 +1,10 @@
 /**
- * A few rounds of reproducible runs, from the parameters at the start over engine, reduction and optimizer to the parameters at the end,
- * held against the digests that they had when this was written: on every machine, in every version of Node and V8, they are the same.
+ * Runs a few reproducible rounds through engine, reduction and optimizer, and compares the digests
+ * of the final parameters with recorded ones. They are the same on every machine and in every
+ * version of Node and V8.
  *
- * Whoever changes a digest on purpose (another kernel, another order of sums) makes it impossible to repeat the reproducible runs of
- * earlier releases: say so in the changelog.
+ * If you change a digest on purpose (another kernel, another order of sums), reproducible runs of
+ * earlier releases can no longer be repeated: say so in the changelog.
  */
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGradientWriter, createReduction, updateBytes, createGradientReader, writerBytes } from '@troupe/collective';
@@ -18,7 +19,10 @@ const WINDOW = 9;
 const ROUNDS = 3;
 const UNITS = [[0, 1], [2, 3], [4]];
 
-/** The smallest that Strassen's method divides, and models with padding and everything else there is. */
+/**
+ * The smallest model to which Strassen's method applies, and models that cover padding and every
+ * option.
+ */
 const MODELS: Readonly<Record<string, ModelConfig>> = {
   'lstm 192': { cell: 'lstm', layers: 1, hidden: 192, vocabulary: 65 },
   'lstm 2x21, embedding, layer norm': { cell: 'lstm', layers: 2, hidden: 21, vocabulary: 30, embedding: 10, layerNorm: true },
@@ -42,7 +46,7 @@ afterEach(() => {
   for (const engine of engines.splice(0)) engine.dispose();
 });
 
-function grainOf(model: ModelConfig, round: number, streams: readonly number[], states: Float32Array) {
+function batchOf(model: ModelConfig, round: number, streams: readonly number[], states: Float32Array) {
   const windows = streams.map((stream) =>
     Array.from({ length: WINDOW + 1 }, (_, t) => ((stream + 1) * 31 + (round * WINDOW + t) ** 2 * 7 + t) % model.vocabulary),
   );
@@ -59,7 +63,10 @@ function stateOf(model: ModelConfig, states: Float32Array, stream: number): Floa
   return states.subarray(stream * stateSize(model), (stream + 1) * stateSize(model));
 }
 
-/** The digest of the parameters after all rounds; the units of a round are computed in the order given. */
+/**
+ * @param order in which the units of a round are computed.
+ * @returns the digest of the parameters after all rounds
+ */
 async function train(model: ModelConfig, codec: GradientCodec, order: readonly number[]): Promise<string> {
   const layout = createLayout(model);
   const shape = { codec, tensorSizes: layout.tensors.map(({ size }) => size), stateFloats: stateSize(model) };
@@ -79,7 +86,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
     for (const [i, k] of order.entries()) {
       const streams = UNITS[k];
       reduction.grant({ round, leaseId: `l${k}`, workerId: 'w', streams });
-      const { gradient, endStates, lossSum, tokens } = await engine.gradient(grainOf(model, round, streams, states));
+      const { gradient, endStates, lossSum, tokens } = await engine.gradient(batchOf(model, round, streams, states));
       const body = new Uint8Array(updateBytes(shape) + endStates.byteLength);
       body.set(writer.encode(gradient));
       body.set(new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength), updateBytes(shape));
@@ -95,7 +102,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
 }
 
 describe.each(Object.entries(MODELS))('a reproducible run of %s', (name, model) => {
-  it.each(GRADIENT_CODECS)('ends with the parameters that it always ended with, in %s', async (codec) => {
+  it.each(GRADIENT_CODECS)('ends with the recorded parameters in %s', async (codec) => {
     expect(await train(model, codec, [0, 1, 2])).toBe(DIGESTS[name][codec]);
     expect(await train(model, codec, [2, 0, 1])).toBe(DIGESTS[name][codec]);
   });

@@ -1,4 +1,7 @@
-/** Watches a simulation for what must never happen: a stream counted twice, a replica that differs, a broken invariant. */
+/**
+ * Watches a simulation for what must never happen: a stream counted twice, a replica that differs,
+ * a broken invariant.
+ */
 import { decodeMessage, LIMITS, type Message } from '@troupe/protocol';
 import type { RunState } from '@troupe/scheduler';
 import { tap, type Connection } from '@troupe/transport';
@@ -14,7 +17,10 @@ export interface Truth {
   readonly parameters: readonly Float32Array[];
   /** How far parameters may differ; 0: the bits must be the same. */
   readonly tolerance: number;
-  /** SHA-256 of its files by "round" and "best round", if the bits must be the same. The last round is saved twice. */
+  /**
+   * SHA-256 of its files by "round" and "best round", if the bits must be the same. The last round
+   * is saved twice.
+   */
   readonly files?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
@@ -40,7 +46,10 @@ export function createAudit(truth: Truth | undefined): Audit {
   const violate = (what: string): void => void violations.push(what);
   const parameters = new Map<number, Float32Array>();
   const files = new Map<string, Set<string>>();
-  /** All digests of the coordinator's replica by round: it may compute a round again and round differently. */
+  /**
+   * All digests of the coordinator's replica by round: it may compute a round again and round
+   * differently.
+   */
   const digests = new Map<number, Set<string>>();
   /** What workers reported since the last commit. */
   const reports: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
@@ -100,7 +109,9 @@ export function messageIn(frame: Uint8Array): Message | undefined {
   }
 }
 
-/** Checks that every stream counts exactly once before the update, unless the link damages frames. */
+/**
+ * Checks that every stream counts exactly once before the update, unless the link damages frames.
+ */
 function createTally(streams: number, violate: (what: string) => void): (frame: Uint8Array) => void {
   let counted = new Set<number>();
   const transfers = new Set<number>();

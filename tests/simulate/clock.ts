@@ -1,4 +1,7 @@
-/** Simulated time, which advances only when nothing is left to do: hours of a cluster take seconds, and every run is the same. */
+/**
+ * Simulated time, which advances only when nothing is left to do: hours of a cluster take seconds,
+ * and every run is the same.
+ */
 
 export interface Timer {
   readonly atMs: number;
@@ -6,7 +9,10 @@ export interface Timer {
   cancel(): void;
 }
 
-/** The owner of a timer decides when it fires: a stopped process sees it when it continues, a dead one never. */
+/**
+ * The owner of a timer decides when it fires: a stopped process sees it when it continues, a dead
+ * one never.
+ */
 export interface Owner {
   /** Runs the task, postpones it, or drops it. */
   admit(task: () => void): void;
@@ -19,7 +25,10 @@ interface Entry extends Timer {
   cancelled: boolean;
 }
 
-/** No timer is set although the end is not reached: something waits for an event that will never come. */
+/**
+ * No timer is set although the end is not reached: something waits for an event that will never
+ * come.
+ */
 export class Deadlock extends Error {
   override readonly name = 'Deadlock';
 }

@@ -1,4 +1,7 @@
-/** The coordinator's machine: the real conductor, a disk that outlives it, and a supervisor that restarts it. */
+/**
+ * The coordinator's machine: the real conductor, a disk that outlives it, and a supervisor that
+ * restarts it.
+ */
 import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
   createConductor,

@@ -20,7 +20,10 @@ export interface CrowdOptions {
 export interface Crowd {
   readonly rounds: number;
   readonly simulatedMs: number;
-  /** Mean time of a round as a multiple of the ideal one, all characters / all speeds; without the first tenth. */
+  /**
+   * Mean time of a round as a multiple of the ideal one, all characters / all speeds; without the
+   * first tenth.
+   */
   readonly slowdown: number;
   /** Inputs of the scheduler, leases, and workers that left with leases, in all rounds. */
   readonly inputs: number;
@@ -120,7 +123,10 @@ export function runCrowd(options: CrowdOptions): Crowd {
     queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams: ids });
   }
 
-  /** As the all-reduce does: counts each stream of the open round once, from workers that are present. */
+  /**
+   * As the all-reduce does: counts each stream of the open round once, from workers that are
+   * present.
+   */
   function arrive(input: Extract<RunInput, { type: 'counted' }>): void {
     const { workerId, leaseId, round, streams: ids } = input;
     if (!speeds.has(workerId)) return;

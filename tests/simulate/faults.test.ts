@@ -55,7 +55,10 @@ const EARLY: ReadonlySet<MessageType> = new Set([
   'snapshot',
 ]);
 
-/** One kind of damage for each message, in turn; TROUPE_SIMULATE_EVERY=1 takes every kind for every message. */
+/**
+ * One kind of damage for each message, in turn; TROUPE_SIMULATE_EVERY=1 takes every kind for every
+ * message.
+ */
 function damages(): { type: MessageType; part: 'head' | 'chunk'; how: Tampering }[] {
   const all = TYPES.flatMap((type) => [
     { type, part: 'head' as const },

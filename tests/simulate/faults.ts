@@ -70,7 +70,8 @@ const WORKER_FAULTS: readonly Fault[] = [
     name: 'a faulty machine computes a NaN',
     // Always the same worker: a gradient that is not finite at every worker ends the run.
     strike({ workers: [{ name, machine, running }], commits }) {
-      // Once a round at most: three times in one round, by the only worker present, would end the run too.
+      // Once a round at most: three times in one round, by the only worker present, would end the
+      // run too.
       if (!running || machine.poisonedAfter === commits.length) return undefined;
       machine.poisonedAfter = commits.length;
       machine.poison = 1;

@@ -1,4 +1,6 @@
-/** A process on a machine, with a clock of its own. It can be frozen, and its timers end with it. */
+/**
+ * A process on a machine, with a clock of its own. It can be frozen, and its timers end with it.
+ */
 import type { Clock, Owner, Timer } from './clock.js';
 
 export interface Host extends Owner {
@@ -72,7 +74,8 @@ export function createHost(clock: Clock, name: string, offsetMs: number): Host {
       frozenAtMs = undefined;
       const due = late;
       late = [];
-      // One at a time, like an event loop: promises that one task settles continue before the next task.
+      // One at a time, like an event loop: promises that one task settles continue before the next
+      // task.
       for (const task of due) clock.after(0, `${name}: late`, task, host);
     },
     jump(ms) {

@@ -1,6 +1,7 @@
 /**
- * A link between two hosts with latency, bandwidth and faults. Without faults it gives the guarantees of a transport: frames arrive whole and
- * in order, and a side that hears nothing for a while considers the link dead.
+ * A link between two hosts with latency, bandwidth and faults. Without faults it gives the
+ * guarantees of a transport: frames arrive whole and in order, and a side that hears nothing for a
+ * while considers the link dead.
  */
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair, type MemoryConnection } from '@troupe/transport/memory';
@@ -8,7 +9,10 @@ import type { Clock } from './clock.js';
 import type { Host } from './host.js';
 import type { Random } from './random.js';
 
-/** As in the WebSocket transport. Ticks are counted, so that a host that was frozen does not think that others were silent. */
+/**
+ * As in the WebSocket transport. Ticks are counted, so that a host that was frozen does not think
+ * that others were silent.
+ */
 const HEARTBEAT_MS = 5_000;
 const HEARTBEATS_MISSED = 4;
 /** How long a frame that is to be reordered waits for the next one. */
@@ -46,7 +50,10 @@ export interface Link {
   break(reason: string): void;
   /** Tampers with the next frame from that host. */
   tamper(side: 0 | 1, how: Tampering): void;
-  /** The process has died. Its operating system tells the other side, unless the whole machine is gone (`silently`). */
+  /**
+   * The process has died. Its operating system tells the other side, unless the whole machine is
+   * gone (`silently`).
+   */
   forget(host: Host, silently: boolean): void;
 }
 
@@ -246,7 +253,10 @@ function createTamperer(options: LinkOptions, from: Host, to: Host): Tamperer {
   };
 }
 
-/** Flips a bit of the header, outside the bytes that name a transfer, or makes a message undecodable. */
+/**
+ * Flips a bit of the header, outside the bytes that name a transfer, or makes a message
+ * undecodable.
+ */
 function damaged(frame: Uint8Array, how: 'header' | 'garbage', random: Random): Uint8Array {
   const copy = frame.slice();
   if (how === 'garbage' && frame[0] === 1) copy[HEADER_BYTES] = 0xc1;

@@ -1,8 +1,10 @@
 /**
- * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed] [--separate | --embedded] [--trace]
+ * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed]
+ * [--separate | --embedded] [--trace]
  *
- * Runs a whole cluster in one process and in simulated time through storms of faults, with the seeds S, S+1 .. S+N-1. Each seed runs in both
- * modes, and with the all-reduce embedded and separate, unless flags select one. The first line of a failure says what went wrong, the last one
+ * Runs a whole cluster in one process and in simulated time through storms of faults, with the
+ * seeds S, S+1 .. S+N-1. Each seed runs in both modes, and with the all-reduce embedded and
+ * separate, unless flags select one. The first line of a failure says what went wrong, the last one
  * how to replay it.
  */
 import { parseArgs } from 'node:util';

@@ -43,7 +43,8 @@ describe('a reproducible run', () => {
       clock.after(3_000, 'kill', () => coordinator.crash());
       clock.after(3_500, 'back', coordinator.boot);
       await simulation.finish();
-      // The audit compares every round and file with the undisturbed run. This checks that there were files at all.
+      // The audit compares every round and file with the undisturbed run. This checks that there
+      // were files at all.
       expect(simulation.audit.files.size).toBeGreaterThan(3);
       expect(simulation.audit.files.get('40')).toEqual(truth.files!.get('40'));
     }
@@ -150,7 +151,9 @@ describe('the lease of a worker', () => {
   });
 });
 
-/** Characters computed until the round, as a fraction of what all ready workers could have computed. */
+/**
+ * Characters computed until the round, as a fraction of what all ready workers could have computed.
+ */
 async function useUntil(simulation: Simulation, round: number, charsPerSecond: number): Promise<number> {
   const { clock, commits, coordinator } = simulation;
   const { state } = coordinator.conductor!.shell;

@@ -88,7 +88,10 @@ export async function weather(options: StormOptions): Promise<Weathered> {
   }
 }
 
-/** A random subset of the kinds: a fault that is in every storm would hide bugs that appear only without it. */
+/**
+ * A random subset of the kinds: a fault that is in every storm would hide bugs that appear only
+ * without it.
+ */
 function chooseFaults(random: Random, separate: boolean): readonly Fault[] {
   const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
   const share = random.between(0.1, 0.9);

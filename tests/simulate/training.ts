@@ -43,7 +43,10 @@ export const REPRODUCIBLE: TrainingConfig = {
   codec: 'fp16',
 };
 
-/** The same training without a cluster. @returns [rounds + 1] parameters [P], by rounds completed */
+/**
+ * The same training without a cluster.
+ * @returns [rounds + 1] parameters [P], by rounds completed
+ */
 export async function trainAlone(config: TrainingConfig): Promise<readonly Float32Array[]> {
   const { streams: count, window } = config;
   const layout = createLayout(config.model);

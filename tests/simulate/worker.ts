@@ -1,4 +1,6 @@
-/** A worker's machine: the real worker loop in a process that can be frozen, killed and restarted. */
+/**
+ * A worker's machine: the real worker loop in a process that can be frozen, killed and restarted.
+ */
 import { createStarCollective } from '@troupe/collective/star';
 import type { Connection } from '@troupe/transport';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';

@@ -3,8 +3,9 @@ import type { Decision } from '@troupe/scheduler';
 import type { RoundTiming } from './view.js';
 
 /**
- * What a run reports: with `--json`, one JSON object per line on the coordinator's standard output. The terminal and the dashboard show
- * these events. Loss is in nats/char, times in ms, rates in chars/s.
+ * What a run reports: with `--json`, one JSON object per line on the coordinator's standard output.
+ * The terminal and the dashboard show these events. Loss is in nats/char, times in ms, rates in
+ * chars/s.
  */
 export type RunEvent =
   | {
@@ -15,7 +16,10 @@ export type RunEvent =
       joinCommand: string;
       runId: string;
       out: string;
-      /** The dashboard. The URL's fragment holds the admin token, because servers and other pages never see fragments. */
+      /**
+       * The dashboard. The URL's fragment holds the admin token, because servers and other pages
+       * never see fragments.
+       */
       dashboard?: string;
       /** The page where browsers join. The URL's fragment holds the worker token. */
       volunteer?: string;

@@ -53,7 +53,10 @@ export function roundOf(entry: HistoryEntry): number {
   }
 }
 
-/** One line of JSON without its line break. Rounds are the bulk, so they are bare lists in the order of POINT_FIELDS. */
+/**
+ * One line of JSON without its line break. Rounds are the bulk, so they are bare lists in the order
+ * of POINT_FIELDS.
+ */
 export function encodeEntry(entry: HistoryEntry): string {
   return JSON.stringify(entry.type === 'round' ? POINT_FIELDS.map((field) => entry.point[field]) : entry);
 }
@@ -124,11 +127,17 @@ export interface RunHistory {
   readonly events: readonly LoggedEvent[];
   /** Adds an entry that was read from disk. A round that is not after the last one is ignored. */
   add(entry: HistoryEntry): void;
-  /** Adds a round that has just completed. @returns it with its smoothed loss, rounded to six digits */
+  /**
+   * Adds a round that has just completed.
+   * @returns it with its smoothed loss, rounded to six digits
+   */
   addRound(point: Omit<RoundPoint, 'smoothedLoss'>): RoundPoint;
   /** Adds an event that has just happened. @returns it with its id */
   addEvent(event: Omit<LoggedEvent, 'id'>): LoggedEvent;
-  /** At most `most` (but up to 8) of the rounds from..to: the first, the last, and minima and maxima between them. */
+  /**
+   * At most `most` (but up to 8) of the rounds from..to: the first, the last, and minima and maxima
+   * between them.
+   */
   points(from: number, to: number, most: number): { readonly points: PointColumns; readonly thinned: boolean };
 }
 
@@ -267,7 +276,10 @@ function firstAtLeast(values: readonly number[], least: number): number {
   return low;
 }
 
-/** At most `most` of the rows first..end-1: both ends, and from each stretch between them the minimum and maximum of each spiky column. */
+/**
+ * At most `most` of the rows first..end-1: both ends, and from each stretch between them the
+ * minimum and maximum of each spiky column.
+ */
 function chooseRows(columns: Columns, first: number, end: number, most: number): number[] {
   const count = end - first;
   if (count <= Math.max(most, 8)) return Array.from({ length: count }, (_, i) => first + i);

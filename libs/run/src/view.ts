@@ -1,14 +1,15 @@
 /**
- * What viewers see of a run: the answers of the coordinator's HTTP API and the messages of its live link, all JSON. Loss is in nats/char,
- * durations in ms, points in time in ms since 1970, rates in chars/s. Text from workers is cut to a limit and has no control characters;
- * show it as text, never as markup.
+ * What viewers see of a run: the answers of the coordinator's HTTP API and the messages of its live
+ * link, all JSON. Loss is in nats/char, durations in ms, points in time in ms since 1970, rates in
+ * chars/s. Text from workers is cut to a limit and has no control characters; show it as text,
+ * never as markup.
  */
 import { LIMITS } from '@troupe/config/limits';
 import type { TrainingConfig } from '@troupe/protocol';
 
 /**
- * `starting`: before the first round · `running` · `paused`: by `pausedBy` · `waiting`: for a worker or the all-reduce service ·
- * `over`: completed, stopped or failed.
+ * `starting`: before the first round · `running` · `paused`: by `pausedBy` · `waiting`: for a
+ * worker or the all-reduce service · `over`: completed, stopped or failed.
  */
 export type RunPhase = 'starting' | 'running' | 'paused' | 'waiting' | 'over';
 
@@ -43,7 +44,10 @@ export interface RunStatus {
   readonly corpus: CorpusView;
   /** The best validation so far. */
   readonly best?: EvaluationPoint;
-  /** At most MAX_WORKERS_SHOWN rows, workers that left a few minutes ago among them. Empty without read access. */
+  /**
+   * At most MAX_WORKERS_SHOWN rows, workers that left a few minutes ago among them. Empty without
+   * read access.
+   */
   readonly workers: readonly WorkerView[];
   /** All workers that have joined and not left. */
   readonly workerCount: number;
@@ -83,8 +87,9 @@ export interface RunFacts extends RunView {
 export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
 
 /**
- * `joining`: has connected · `syncing`: fetches a snapshot · `ready`: has nothing to do · `computing` ·
- * `late`: past the deadline of its lease, which is backed up by others · `paused`: by itself · `left`.
+ * `joining`: has connected · `syncing`: fetches a snapshot · `ready`: has nothing to do ·
+ * `computing` · `late`: past the deadline of its lease, which is backed up by others · `paused`: by
+ * itself · `left`.
  */
 export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'left';
 
@@ -113,10 +118,11 @@ export interface WorkerView {
 }
 
 /**
- * Where the time of a round went, along the worker whose contribution completed it. The four add up to the round:
+ * Where the time of a round went, along the worker whose contribution completed it. The four add up
+ * to the round:
  *
- *   waiting   from the last update to this worker's first lease that counts: no worker, a pause, another worker that was late, or
- *             a busy coordinator
+ *   waiting   from the last update to this worker's first lease that counts: no worker, a pause,
+ *             another worker that was late, or a busy coordinator
  *   compute   in its engine, as it reports, for all its leases of the round
  *   transfer  the rest until its last contribution counted: link both ways, coding and queues
  *   reduce    from there until the update came back: mean, norm, clip, coding
@@ -178,17 +184,23 @@ export interface SamplePoint {
   readonly text: string;
 }
 
-/** How far back a window's last loss reaches: the norm of d(loss)/d(h_t), averaged over a few streams, without dropout. */
+/**
+ * How far back a window's last loss reaches: the norm of d(loss)/d(h_t), averaged over a few
+ * streams, without dropout.
+ */
 export interface GradientFlow {
   /** Rounds completed when it was computed. */
   readonly round: number;
-  /** [L][T]; layer 0 reads the characters. Index 0 is the last time step, index i is i steps before it. */
+  /**
+   * [L][T]; layer 0 reads the characters. Index 0 is the last time step, index i is i steps before
+   * it.
+   */
   readonly layers: readonly (readonly number[])[];
 }
 
 /**
- * `worker`: one joined, left or resynced · `decision`: an unusual decision of the scheduler · `control`: an admin's action ·
- * `checkpoint` · `waiting` · `note`.
+ * `worker`: one joined, left or resynced · `decision`: an unusual decision of the scheduler ·
+ * `control`: an admin's action · `checkpoint` · `waiting` · `note`.
  */
 export type EventKind = 'worker' | 'decision' | 'control' | 'checkpoint' | 'waiting' | 'note';
 
@@ -203,7 +215,10 @@ export interface LoggedEvent {
   readonly remedy?: string;
 }
 
-/** `GET /api/history?from&to&points`: at most `points` of the rounds from..to, chosen so that spikes remain. */
+/**
+ * `GET /api/history?from&to&points`: at most `points` of the rounds from..to, chosen so that spikes
+ * remain.
+ */
 export interface HistoryView {
   readonly points: PointColumns;
   /** All within from..to, thinned to every second one when there are very many. */
@@ -278,7 +293,10 @@ export type ControlRequest =
   | { readonly action: 'kick'; readonly workerId: string; readonly reason?: string }
   /** Disconnects the worker, and refuses its name from its address until the coordinator ends. */
   | { readonly action: 'ban'; readonly workerId: string; readonly reason?: string }
-  /** Takes effect in the next round. `learningRate` is the peak of the schedule; `clip` 0 = never. Refused in a reproducible run. */
+  /**
+   * Takes effect in the next round. `learningRate` is the peak of the schedule; `clip` 0 = never.
+   * Refused in a reproducible run.
+   */
   | { readonly action: 'set'; readonly learningRate?: number; readonly clip?: number };
 
 /** Answer to `POST /api/control`. */
@@ -321,14 +339,18 @@ export interface ApiError {
   readonly remedy: string;
 }
 
-/** The first and only message of a viewer on /live. Without `token` it has the access of unauthenticated clients. */
+/**
+ * The first and only message of a viewer on /live. Without `token` it has the access of
+ * unauthenticated clients.
+ */
 export interface LiveHello {
   readonly token?: string;
 }
 
 /**
- * Messages on /live, JSON as text, at most 4 a second. `hello` comes once; the viewer fetches earlier data by GET. An `update` has only what
- * is new since the last one. A slow viewer misses points in between, and can fetch them from /api/history.
+ * Messages on /live, JSON as text, at most 4 a second. `hello` comes once; the viewer fetches
+ * earlier data by GET. An `update` has only what is new since the last one. A slow viewer misses
+ * points in between, and can fetch them from /api/history.
  */
 export type LiveMessage =
   | { readonly type: 'hello'; readonly view: RunView; readonly lastRound: number; readonly lastEvent: number }

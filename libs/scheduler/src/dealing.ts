@@ -1,4 +1,6 @@
-/** How units are dealt to workers: pure functions of speeds and of who holds which hidden states. */
+/**
+ * How units are dealt to workers: pure functions of speeds and of who holds which hidden states.
+ */
 
 export interface Capacity {
   readonly workerId: string;
@@ -9,18 +11,22 @@ export interface Capacity {
 }
 
 /**
- * A deal is kept if it is at most this much slower than the best one. Re-dealing moves hidden states, and measured speeds are noisy:
- * two equal machines should not trade streams every round.
+ * A deal is kept if it is at most this much slower than the best one. Re-dealing moves hidden
+ * states, and measured speeds are noisy: two equal machines should not trade streams every round.
  */
 const TOLERANCE = 1.1;
-/** A new worker starts with this part of its fair share: its reported speed may be wrong, or its link slow. */
+/**
+ * A new worker starts with this part of its fair share: its reported speed may be wrong, or its
+ * link slow.
+ */
 const PROBATION = 0.25;
 /** At most this part of a round goes into probes. */
 const PROBE_SHARE = 0.1;
 
 /**
- * How many of `total` units each worker gets: the number that it holds already, if that is close to the best deal; else an equal share, if
- * that is close; else a share in proportion to its speed. The sum is `total`. A slow worker may get none.
+ * How many of `total` units each worker gets: the number that it holds already, if that is close to
+ * the best deal; else an equal share, if that is close; else a share in proportion to its speed.
+ * The sum is `total`. A slow worker may get none.
  */
 export function dealQuotas(capacities: readonly Capacity[], total: number): number[] {
   const best = fastestShares(
@@ -35,7 +41,10 @@ export function dealQuotas(capacities: readonly Capacity[], total: number): numb
   return makespan(capacities, equal) <= bound ? equal : best;
 }
 
-/** Moves units from the largest quota to the empty ones, as long as there are enough: unmeasured speeds may be far too low. */
+/**
+ * Moves units from the largest quota to the empty ones, as long as there are enough: unmeasured
+ * speeds may be far too low.
+ */
 export function oneForEach(quotas: readonly number[]): number[] {
   const fair = [...quotas];
   for (const i of fair.keys()) {
@@ -50,7 +59,8 @@ export function oneForEach(quotas: readonly number[]): number[] {
 
 /**
  * How many of `total` units each candidate's probe covers, in their order.
- * @param candidates with the speed that each reports; 0: it was too slow for one unit when it was measured
+ * @param candidates with the speed that each reports; 0: it was too slow for one unit when it was
+ * measured
  * @param charsPerSecond speed of all measured workers together
  */
 export function probeQuotas(
@@ -77,7 +87,10 @@ function makespan(capacities: readonly Capacity[], quotas: readonly number[]): n
   return most;
 }
 
-/** Whole quotas with the sum `total` that are done soonest at these speeds (all > 0). Ties go to the first. */
+/**
+ * Whole quotas with the sum `total` that are done soonest at these speeds (all > 0). Ties go to the
+ * first.
+ */
 function fastestShares(speeds: readonly number[], total: number): number[] {
   const sum = speeds.reduce((a, b) => a + b, 0);
   const quotas = speeds.map((speed) => Math.floor((speed / sum) * total));
@@ -125,8 +138,8 @@ export function ascending(units: number[]): number[] {
 }
 
 /**
- * Deals units by quotas: each worker keeps what it holds up to its quota, and the others fill up in order. What exceeds all quotas goes to
- * nobody.
+ * Deals units by quotas: each worker keeps what it holds up to its quota, and the others fill up in
+ * order. What exceeds all quotas goes to nobody.
  * @param holder names the worker that holds a unit's states, if any
  */
 export function dealUnits(

@@ -1,4 +1,7 @@
-/** Unusual decisions of the scheduler, as data: shells render them as text, count them or translate them. */
+/**
+ * Unusual decisions of the scheduler, as data: shells render them as text, count them or translate
+ * them.
+ */
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 
 /** Workers are given by name. `reason` is the text that came with the input. */

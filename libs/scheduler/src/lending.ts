@@ -3,12 +3,18 @@ import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, type Capacit
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
-/** A worker counts as stuck after this many times its deadline, and not before the minimum: snapshots are expensive. */
+/**
+ * A worker counts as stuck after this many times its deadline, and not before the minimum:
+ * snapshots are expensive.
+ */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
 /** When this part of the active workers' speed is lost, parked workers are asked again. */
 const NOTABLE_LOSS = 0.1;
-/** A worker that was too slow for one unit is probed again after this many rounds: its load may have passed. */
+/**
+ * A worker that was too slow for one unit is probed again after this many rounds: its load may have
+ * passed.
+ */
 const RETRY_ROUNDS = 25;
 
 /** Call it after every change that decides whether the worker may get leases. */
@@ -35,7 +41,10 @@ function park(state: RunState, workerId: string): void {
   state.parked.add(workerId);
 }
 
-/** This round no longer relies on the worker. Workers that were too slow beside it may be fast enough without it. */
+/**
+ * This round no longer relies on the worker. Workers that were too slow beside it may be fast
+ * enough without it.
+ */
 export function removeActive(state: RunState, workerId: string): void {
   const { active } = state;
   const pace = active.paces.get(workerId);
@@ -43,7 +52,8 @@ export function removeActive(state: RunState, workerId: string): void {
   active.paces.delete(workerId);
   active.charsPerSecond = active.paces.size === 0 ? 0 : active.charsPerSecond - pace;
   active.lost += pace;
-  // In a large run one worker changes little, and asking all of them each time costs more than everything else.
+  // In a large run one worker changes little, and asking all of them each time costs more than
+  // everything else.
   if (active.lost < NOTABLE_LOSS * active.charsPerSecond) return;
   active.lost = 0;
   unparkAll(state);
@@ -103,7 +113,8 @@ export function releaseAll(state: RunState, worker: WorkerRecord): void {
 }
 
 /**
- * The worker has answered a lease. Workers take leases in the order in which they are granted, so all older ones are settled as well.
+ * The worker has answered a lease. Workers take leases in the order in which they are granted, so
+ * all older ones are settled as well.
  * @param computed whether it computed the lease, so that the time it took measures its speed
  */
 export function settle(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
@@ -124,7 +135,10 @@ export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number):
   if (lease.probe) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
 }
 
-/** Marks leases that are past their deadlines, and all other leases of the same workers. @returns those marked now */
+/**
+ * Marks leases that are past their deadlines, and all other leases of the same workers.
+ * @returns those marked now
+ */
 export function markLate(state: RunState, nowMs: number): Lease[] {
   const overdue = [...state.leases.values()].filter((lease) => !lease.late && nowMs >= lease.deadlineAtMs);
   const marked: Lease[] = [];
@@ -250,9 +264,10 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
 }
 
 /**
- * Deals what is left of a round. Each idle worker gets at least one unit, and its share by speed among all active workers, which will be
- * done soon: the units of a lost worker do not all go to the worker that is done first. Workers that need longer for one unit than the
- * others need for all of them are parked.
+ * Deals what is left of a round. Each idle worker gets at least one unit, and its share by speed
+ * among all active workers, which will be done soon: the units of a lost worker do not all go to
+ * the worker that is done first. Workers that need longer for one unit than the others need for all
+ * of them are parked.
  */
 function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const { active, uncovered } = state;
@@ -298,7 +313,10 @@ interface Quota {
   readonly probe: boolean;
 }
 
-/** Quotas of a whole round. If any worker is measured, the unmeasured ones get probes, as do slow ones that were not probed lately. */
+/**
+ * Quotas of a whole round. If any worker is measured, the unmeasured ones get probes, as do slow
+ * ones that were not probed lately.
+ */
 function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Quota[] {
   const total = uncovered.length;
   const measured = idle.filter(({ pace }) => pace.measured);
@@ -346,9 +364,10 @@ function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncover
 }
 
 /**
- * Grants one lease of all these units. In a reproducible run each unit gets a lease of its own, because rounding depends on what one
- * contribution adds up. Units of an unreliable lease are kept together and apart from others: a contribution counts as a whole or not at
- * all, so whichever of the two arrives first must cover the same units.
+ * Grants one lease of all these units. In a reproducible run each unit gets a lease of its own,
+ * because rounding depends on what one contribution adds up. Units of an unreliable lease are kept
+ * together and apart from others: a contribution counts as a whole or not at all, so whichever of
+ * the two arrives first must cover the same units.
  */
 function grantLeases(
   state: RunState,

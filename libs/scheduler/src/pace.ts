@@ -59,7 +59,9 @@ export function measuredPace(pace: Pace, characters: number, tookMs: number): Pa
   };
 }
 
-/** The pace of a worker that is not done with these characters yet: it cannot be faster than that. */
+/**
+ * The pace of a worker that is not done with these characters yet: it cannot be faster than that.
+ */
 export function latePace(pace: Pace, characters: number, tookMs: number): Pace {
   const most = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
   return { ...pace, charsPerSecond: Math.min(pace.charsPerSecond, most) };

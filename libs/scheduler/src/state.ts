@@ -10,7 +10,10 @@ export interface RunSettings {
   readonly window: number;
   /** Rounds to compute in all. */
   readonly rounds: number;
-  /** Windows in one pass over a stream. Where round % windowsPerPass = 0 the stream wraps and its hidden state is reset. */
+  /**
+   * Windows in one pass over a stream. Where round % windowsPerPass = 0 the stream wraps and its
+   * hidden state is reset.
+   */
   readonly windowsPerPass: number;
   /** Every so many rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
@@ -23,7 +26,9 @@ export interface RunSettings {
 export interface WorkerRecord {
   readonly id: string;
   readonly name: string;
-  /** `syncing`: it fetches a snapshot. `paused`: it paused itself. Only a ready worker gets leases. */
+  /**
+   * `syncing`: it fetches a snapshot. `paused`: it paused itself. Only a ready worker gets leases.
+   */
   state: 'ready' | 'syncing' | 'paused';
   /** Speed from grant to counted, link included. Starts as the speed that the worker reports. */
   pace: Pace;
@@ -37,7 +42,10 @@ export interface WorkerRecord {
   nextHeld: number[];
   /** Its leases of earlier rounds that it has not answered: it may still compute them. */
   readonly unanswered: Map<string, Lease>;
-  /** For `pace`: when its last leases were granted, and how many of their characters count. Void if anything disturbed it. */
+  /**
+   * For `pace`: when its last leases were granted, and how many of their characters count. Void if
+   * anything disturbed it.
+   */
   measurement: { sinceMs: number; characters: number; void: boolean };
   /** The last round in which it got a lease. */
   dealtRound: number;
@@ -68,7 +76,10 @@ export interface Lease {
   readonly probe: boolean;
 }
 
-/** The least that is lent: one stream, or in a reproducible run a fixed group of neighbouring streams. */
+/**
+ * The least that is lent: one stream, or in a reproducible run a fixed group of neighbouring
+ * streams.
+ */
 export interface WorkUnit {
   readonly streams: readonly number[];
   /** Whether it is counted in this round. */
@@ -112,7 +123,9 @@ export interface RunState {
   readonly uncovered: Set<number>;
   /** Ids of workers that could compute and have nothing to do. */
   readonly idle: Set<string>;
-  /** Idle as well, but too slow for even one unit: they get nothing in this round while others work. */
+  /**
+   * Idle as well, but too slow for even one unit: they get nothing in this round while others work.
+   */
   readonly parked: Set<string>;
   /** The workers that the round relies on, as it was dealt. */
   readonly active: ActiveWorkers;

@@ -1,4 +1,7 @@
-/** The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no clock, socket or random source. */
+/**
+ * The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no
+ * clock, socket or random source.
+ */
 import type { Decision, Lent } from './decisions.js';
 import {
   settle,
@@ -24,7 +27,8 @@ const COOLDOWN_MS = 5_000;
 const NOT_FINITE_TRIES = 3;
 
 /**
- * Takes one input. Mutates `state`, which holds everything that the scheduler knows; the same state and inputs give the same effects.
+ * Takes one input. Mutates `state`, which holds everything that the scheduler knows; the same state
+ * and inputs give the same effects.
  *
  * @param nowMs a clock that never goes back, ms
  * @returns what the caller is to do, in this order; nothing once the run is over
@@ -200,15 +204,19 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
   decided(effects, { kind: 'workerPaused', worker: worker.name, reason, lent: lentBy(state, effects) });
 }
 
-/** A worker computed something wrong, perhaps because of bad memory: it gets a snapshot, and for a while no leases. */
+/**
+ * A worker computed something wrong, perhaps because of bad memory: it gets a snapshot, and for a
+ * while no leases.
+ */
 function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
   if (state.workers.size > 1) worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
   sendSnapshot(state, worker, reason, effects);
 }
 
 /**
- * Counts a gradient that was not finite. A gradient is a pure function of parameters and lease: if it overflows several times, and at
- * every worker that is present, it overflows everywhere. One faulty machine among good ones does not mean divergence.
+ * Counts a gradient that was not finite. A gradient is a pure function of parameters and lease: if
+ * it overflows several times, and at every worker that is present, it overflows everywhere. One
+ * faulty machine among good ones does not mean divergence.
  * @returns whether the run has diverged
  */
 function countFailure(state: RunState, lease: Lease): boolean {
@@ -227,7 +235,10 @@ function fail(state: RunState, why: string, effects: RunEffect[]): void {
   effects.push({ type: 'fail', round: state.round, reason: why });
 }
 
-/** The streams are in the sum even if the lease was taken back: its worker may have left right after it sent the result. */
+/**
+ * The streams are in the sum even if the lease was taken back: its worker may have left right after
+ * it sent the result.
+ */
 function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (worker) settle(state, worker, input.leaseId, nowMs, true);

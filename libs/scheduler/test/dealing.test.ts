@@ -72,7 +72,8 @@ describe('dealing units', () => {
 
 describe('probes', () => {
   it('are a small part of what the reported speed would give a worker', () => {
-    expect(probeQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]); // a quarter of its half would be 8, a tenth of all is 6
+    // A quarter of its half would be 8; a tenth of all is 6.
+    expect(probeQuotas([{ reportedCharsPerSecond: 1000 }], 1000, 64)).toEqual([6]);
     expect(probeQuotas([{ reportedCharsPerSecond: 100 }], 1000, 64)).toEqual([1]);
     expect(probeQuotas([{ reportedCharsPerSecond: 0 }], 1000, 64)).toEqual([1]);
   });

@@ -430,7 +430,8 @@ describe('an answer', () => {
     run.pass(400);
     run.count(fast);
     run.pass(slow.deadlineMs);
-    const [backup] = leases(run.feed({ type: 'tick' })); // its round ends before it reaches the worker
+    // The round ends before this lease reaches the worker.
+    const [backup] = leases(run.feed({ type: 'tick' }));
     run.count(slow);
     const next = leases(run.commit()).find(({ workerId }) => workerId === backup.workerId)!;
     expect(run.state.workers.get(backup.workerId)!.unanswered.has(backup.leaseId)).toBe(true);
@@ -590,7 +591,8 @@ describe('the streams of a lost worker', () => {
     run.leave('c');
     const first = leases(run.count(opened[0]));
     const second = leases(run.count(opened[1]));
-    expect([first, second].map((dealt) => dealt.flatMap(({ streams }) => streams).length)).toEqual([5, 3]); // of what the first left
+    // b gets its share of what is left after a.
+    expect([first, second].map((dealt) => dealt.flatMap(({ streams }) => streams).length)).toEqual([5, 3]);
   });
 });
 
