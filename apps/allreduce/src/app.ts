@@ -7,14 +7,14 @@ import { listenWebSocket } from '@troupe/transport/websocket';
 
 export const USAGE = `Usage: troupe allreduce [--host H] [--port P] [--token TOKEN] [--json]
 
-Averages and clips the gradients of a run on a machine of its own.
+Averages and clips the gradients of a run, on a separate machine.
 
-  --host H       address to listen on; 0.0.0.0 lets other machines in (default: 127.0.0.1)
-  --port P       port to listen on; 0 = any free one (default: 7071)
-  --token TOKEN  what the coordinator must show (default: TROUPE_TOKEN)
-  --json         notes as one JSON object a line`;
+  --host H       address to listen on; 0.0.0.0 accepts other machines (default: 127.0.0.1)
+  --port P       port to listen on; 0 takes a free one (default: 7071)
+  --token TOKEN  the token that the coordinator must send (default: TROUPE_TOKEN)
+  --json         print one JSON object per line`;
 
-/** Where the app's lines go. */
+/** Where the app prints. */
 export interface Output {
   out(line: string): void;
   err(line: string): void;
@@ -27,7 +27,7 @@ interface Settings {
   readonly json: boolean;
 }
 
-/** @throws Error in plain words for a flag that cannot be used */
+/** @throws Error, for the user, when a flag cannot be used */
 function readSettings(args: string[], env: NodeJS.ProcessEnv): Settings {
   const { values } = parseArgs({
     args,
@@ -42,7 +42,8 @@ function readSettings(args: string[], env: NodeJS.ProcessEnv): Settings {
   if (!/^\d+$/.test(values.port) || port > 65_535)
     throw new Error(`--port ${values.port} is not a port: give a number from 0 to 65535.`);
   const token = values.token ?? env.TROUPE_TOKEN;
-  if (!token) throw new Error('Give a token for the coordinator to show: --token TOKEN, or TROUPE_TOKEN in the environment.');
+  if (!token)
+    throw new Error('Give the token that the coordinator must send: --token TOKEN, or TROUPE_TOKEN in the environment.');
   if (token.length > LIMITS.tokenLength)
     throw new Error(`The token is longer than ${LIMITS.tokenLength} characters: give a shorter one.`);
   return { host: values.host, port, token, json: values.json };
@@ -83,7 +84,7 @@ async function serveUntil({ host, port, token, json }: Settings, output: Output,
   }
 }
 
-/** Returns when `signal` aborts and every connection has been served to its end. */
+/** Returns when `signal` aborts and every connection has ended. */
 async function acceptAll(listener: Listener, service: StarService, signal: AbortSignal): Promise<void> {
   const serving = new Set<Promise<void>>();
   try {
@@ -102,12 +103,12 @@ function describe({ level, text, remedy }: ServiceNote): string {
   return `${level === 'warn' ? 'warning: ' : ''}${text}${remedy === undefined ? '' : `\n  ${remedy}`}`;
 }
 
-/** What to type at the coordinator. "0.0.0.0" is no address to connect to, so this machine's name stands in for it. */
+/** What to type at the coordinator. Nobody can connect to "0.0.0.0", so this machine's name replaces it. */
 function invitation(address: string): string {
   const reachable = address.replace(/\/\/(0\.0\.0\.0|\[::\])/, `//${os.hostname()}`);
   return [
     `All-reduce service listening on ${address}`,
-    `Use it from a coordinator, with the same token in TROUPE_TOKEN:`,
+    'Use it from a coordinator, with the same token in TROUPE_TOKEN:',
     `  troupe train --allreduce ${reachable}`,
     'Ctrl-C stops it.',
   ].join('\n');

@@ -1,14 +1,14 @@
-/** `troupe allreduce`: the star service on a port of its own. */
+/** `troupe allreduce`: the star service in its own process. */
 import { setMaxListeners } from 'node:events';
 import { runAllreduce } from './app.js';
 
-// Every link waits for the same end of the run: that many listeners are no leak.
+// Every link listens to the same signal: many listeners are not a leak.
 setMaxListeners(0);
 
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort(new Error(signal)));
-// When the process that started this one dies, however suddenly, the channel to it closes.
-process.once('disconnect', () => stop.abort(new Error('the process that started this one is gone')));
+// When the process that started this one dies, the channel to it closes.
+process.once('disconnect', () => stop.abort(new Error('the process that started this one ended')));
 
 const output = {
   out: (line: string) => void process.stdout.write(`${line}\n`),

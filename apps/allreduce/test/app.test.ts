@@ -23,7 +23,7 @@ const star = createStarCollective({ connect: (address, signal) => connectWebSock
 const soon = () => AbortSignal.timeout(5_000);
 
 describe('troupe allreduce', () => {
-  it('prints its address and what to type, reduces over real sockets, and stops cleanly', async () => {
+  it('prints its address and the command to type, reduces over real sockets, and stops cleanly', async () => {
     const app = await start(['--port', '0', '--token', 'secret']);
     const address = /listening on (ws:\/\/127\.0\.0\.1:\d+)/.exec(app.first)?.[1] ?? '';
     expect(app.first).toContain(`troupe train --allreduce ${address}`);
@@ -58,7 +58,7 @@ describe('troupe allreduce', () => {
     await expect(host.receive(soon())).rejects.toMatchObject({ code: 'closed' });
   });
 
-  it('takes the token from TROUPE_TOKEN and turns a coordinator with another away', async () => {
+  it('reads the token from TROUPE_TOKEN and refuses a coordinator with another one', async () => {
     const app = await start(['--port', '0', '--json'], { TROUPE_TOKEN: 'secret' });
     const { address } = JSON.parse(app.first) as { address: string };
     const hosting = star.host({
@@ -75,7 +75,7 @@ describe('troupe allreduce', () => {
     expect(app.lines.map((line) => (JSON.parse(line) as { event: string }).event)).toContain('note');
   });
 
-  it('says what to do when the port is in use, and exits with 1', async () => {
+  it('says what to do when the port is in use, and exits with code 1', async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     const { port } = taken.address() as AddressInfo;
@@ -91,7 +91,7 @@ describe('troupe allreduce', () => {
     [['--port', 'x', '--token', 't'], 'x'],
     [[], 'TROUPE_TOKEN'],
     [['--token', 't'.repeat(300)], 'shorter'],
-  ])('exits with 2 and the usage for %j', async (args, named) => {
+  ])('exits with code 2 and the usage for %j', async (args, named) => {
     const app = await start(args);
     expect(await app.exited).toBe(2);
     expect(app.errors[0]).toContain(named);

@@ -8,9 +8,9 @@ import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
-  /** Threads of their own in which engines for the processor compute; this one is left to the sockets. */
+  /** Number of threads in which engines for the processor compute; the main thread serves the sockets. */
   readonly threads: number;
-  /** False: GPUs are left to others. */
+  /** False: no GPU is used. */
   readonly gpu: boolean;
   log(entry: WorkerLog): void;
 }
@@ -18,13 +18,13 @@ export interface NodePortsOptions {
 const connect = (address: string, signal: AbortSignal): Promise<Connection> => connectWebSocket(address, { signal });
 
 export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): Promise<WorkerPorts> {
-  // Sets V8's switches, before a replica compiles the first module.
+  // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   return {
     connect,
     collective: createStarCollective({ connect }),
     createEngine: (config, limits, { not, reproducible }) =>
-      // Whatever was asked for, once its device is lost anything else is better than nothing; but for a run that allows one engine only.
+      // After a loss any engine is better than none, except in a reproducible run, which allows only one.
       openEngine(not.length > 0 && !reproducible ? 'auto' : engine, config, limits, {
         threads,
         gpu,

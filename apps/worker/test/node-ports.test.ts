@@ -11,7 +11,7 @@ afterEach(() => {
   for (const engine of engines.splice(0)) engine.dispose();
 });
 
-/** Without threads: theirs is a compiled script. */
+/** Without threads, whose script has to be compiled. */
 async function open(
   engine: EngineChoice,
   constraints: { readonly not?: readonly string[]; readonly reproducible: boolean },
@@ -23,11 +23,11 @@ async function open(
 }
 
 describe('the engine of a worker', () => {
-  it('is the one that was asked for', async () => {
+  it('is the requested one', async () => {
     expect(await open('reference', { reproducible: false })).toBe('reference float64');
   });
 
-  it('is another one once that was lost', async () => {
+  it('is another one after a loss', async () => {
     expect(await open('reference', { not: ['reference'], reproducible: false })).not.toContain('reference');
   });
 
@@ -38,7 +38,7 @@ describe('the engine of a worker', () => {
     },
   );
 
-  it('is refused in a reproducible run where another was asked for, also after a loss', async () => {
+  it('is refused in a reproducible run when another one is requested, also after a loss', async () => {
     for (const not of [[], ['native']]) {
       await expect(open('native', { not, reproducible: true })).rejects.toMatchObject({
         code: 'unsupported',

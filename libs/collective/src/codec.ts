@@ -2,7 +2,7 @@ import { vectorMemoryBytes, type CodedVector, type VectorMemory } from '@troupe/
 import type { GradientCodec } from '@troupe/protocol';
 import { CollectiveError } from './errors.js';
 
-/** What the bodies of a run's contributions and updates are made of. */
+/** Layout of the bodies of a run's contributions and updates. */
 export interface GradientShape {
   readonly codec: GradientCodec;
   /** Elements of each tensor in layout order; they sum to P. */
@@ -12,23 +12,23 @@ export interface GradientShape {
 }
 
 /**
- * Gradients as bytes, little-endian: with fp16 one float32 scale per tensor, then halves [P], padded to a multiple of four bytes;
- * with fp32 float32 [P]. A value is half * scale. Scales are powers of two, so decoding is exact.
+ * Reads gradients from bytes, little-endian. fp16: one float32 scale per tensor, then halves [P], padded to a multiple of four bytes.
+ * fp32: float32 [P]. A value is half * scale. Scales are powers of two, so decoding is exact.
  */
 export interface GradientReader {
-  /** The gradient [P] in `body`, as views of it: part by part the tensors with fp16, one vector of floats with fp32. */
+  /** The gradient [P] in `body`, as views of it: one part per tensor with fp16, one vector of floats with fp32. */
   read(body: Uint8Array): CodedVector;
-  /** What is wrong with the scales in `body`, in plain words; undefined when they are sound. Values are not looked at. */
+  /** What is wrong with the scales in `body`; undefined when they are valid. Values are not checked. */
   defect(body: Uint8Array): string | undefined;
 }
 
-/** Writes bodies in its own memory, each valid until the next. A value that is not finite stays so. */
+/** Writes bodies into its own memory; each is valid until the next. A value that is not finite stays so. */
 export interface GradientWriter {
   /** The gradient [P]. @throws CollectiveError `bad_length` */
   encode(gradient: Float32Array): Uint8Array<ArrayBuffer>;
   /**
-   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's space, `largest` its largest magnitude
-   * tensor by tensor with fp16.
+   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's memory; `largest` holds its largest
+   * magnitude per tensor with fp16.
    */
   encodeMean(sum: Float64Array, factor: number, largest: readonly number[]): Uint8Array<ArrayBuffer>;
 }
@@ -39,12 +39,12 @@ export function updateBytes({ codec, tensorSizes }: GradientShape): number {
   return codec === 'fp32' ? size * 4 : tensorSizes.length * 4 + Math.ceil(size / 2) * 4;
 }
 
-/** Body bytes of a contribution for so many streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
+/** Body bytes of a contribution for `streams` streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
 export function contributionBytes(shape: GradientShape, streams: number): number {
   return updateBytes(shape) + streams * shape.stateFloats * 4;
 }
 
-/** Bytes that a writer takes in its space. */
+/** Bytes that a writer takes in its memory. */
 export function writerBytes(shape: GradientShape): number {
   return vectorMemoryBytes({ float32: [updateBytes(shape) / 4] });
 }
@@ -91,7 +91,7 @@ export function parameterCount(tensorSizes: readonly number[]): number {
   return tensorSizes.reduce((total, size) => total + size, 0);
 }
 
-/** float32 view of `length` values at byte `offset` of a body; a body that starts at an odd address is copied first. */
+/** float32 view of `length` values at byte `offset` of a body; a copy where the body is not aligned. */
 export function floatsAt(body: Uint8Array, offset: number, length: number): Float32Array {
   const start = body.byteOffset + offset;
   return start % 4 === 0
@@ -111,7 +111,7 @@ function tensorRanges(sizes: readonly number[]): readonly { readonly from: numbe
   return sizes.map((size) => ({ from: to, to: (to += size) }));
 }
 
-/** Writes into the memory of a body. */
+/** Writes into one body. */
 interface BodyWriter {
   encode(gradient: Float32Array): void;
   encodeMean: (...mean: Parameters<GradientWriter['encodeMean']>) => void;
@@ -143,7 +143,7 @@ function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, memory: 
     },
     encodeMean(sum, factor, largest) {
       for (const [k, { from, to }] of tensors.entries()) {
-        // Multiplying and rounding keep the order of magnitudes, so the largest of the sum becomes the largest of the mean.
+        // Multiplying and rounding preserve the order of magnitudes: the largest of the sum becomes the largest of the mean.
         scales[k] = scaleFor(Math.fround(largest[k] * factor));
         memory.scaleToHalf(sum.subarray(from, to), factor, 1 / scales[k], parts[k]);
       }
@@ -151,13 +151,13 @@ function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, memory: 
   };
 }
 
-/** A tensor's largest magnitude is brought below 2^15, one binary place under the end of the halves' range. */
+/** The scale brings a tensor's largest magnitude below 2^15, one binary place under the largest half. */
 const LARGEST_EXPONENT = 14;
-/** Within these, half * scale is a normal float32 for every half, and therefore exact. */
+/** Between these, half * scale is a normal float32 for every half, and therefore exact. */
 const MIN_SCALE = 2 ** -100;
 const MAX_SCALE = 2 ** 111;
 
-/** The power of two whose halves reach up to `magnitude`; 1 where no scale helps (all zero, or not finite). */
+/** The power of two whose halves reach up to `magnitude`; 1 where no scale helps (all zero or not finite). */
 function scaleFor(magnitude: number): number {
   if (magnitude === 0 || !Number.isFinite(magnitude)) return 1;
   const exponent = (new Uint32Array(Float32Array.of(magnitude).buffer)[0] >>> 23) - 127;
@@ -174,6 +174,6 @@ function checkLength(gradient: Float32Array, size: number): void {
   throw new CollectiveError(
     'bad_length',
     `a gradient of ${gradient.length} values for ${size} parameters`,
-    'Check that engine and run use the same model config.',
+    'Check that the engine and the run use the same model config.',
   );
 }

@@ -1,6 +1,6 @@
 export class CollectiveError extends Error {
   override readonly name = 'CollectiveError';
-  /** `refused`: the service turned this side away; `bad_length`: a vector does not fit the model; `not_finite`: an update that must not be applied. */
+  /** `refused`: by the service; `bad_length`: a vector does not fit the model; `not_finite`: an update that must not be applied. */
   readonly code: 'refused' | 'bad_length' | 'not_finite';
   readonly remedy: string;
   constructor(code: CollectiveError['code'], message: string, remedy: string, options?: ErrorOptions) {

@@ -30,4 +30,4 @@ export {
   type RoundOrder,
   type Verdict,
 } from './reduction.js';
-export { applyUpdate, copyUpdate, requireFinite, type ReduceUpdate } from './update.js';
+export { applyUpdate, copyUpdate, type ReduceUpdate } from './update.js';

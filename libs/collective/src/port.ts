@@ -1,6 +1,6 @@
 /**
- * The port of the all-reduce: what workers and the coordinator of a run need of it, whoever does the sums. Apps choose an implementation
- * and make it with the means to open links; `test/conformance.ts` says what each must do.
+ * The port of the all-reduce: what the workers and the coordinator of a run need, independent of who computes the sums. Apps choose an
+ * implementation and give it the means to open links. `test/conformance.ts` states what every implementation does.
  */
 import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
 import type { GradientShape } from './codec.js';
@@ -22,13 +22,13 @@ export interface Collective {
 }
 
 export interface EntryOptions {
-  /** Where the all-reduce service is; one that is embedded in this process is reached without it. */
+  /** Where the all-reduce service is. A service embedded in this process is reached without it. */
   readonly address: string;
-  /** Gives up joining or hosting. It does not close what was joined. */
+  /** Aborts joining or hosting; it closes nothing afterwards. */
   readonly signal: AbortSignal;
   /**
-   * Makes a signal that aborts after `ms`. With it, an answer is awaited for LIMITS.answerMs, and a message that stops halfway ends the
-   * link.
+   * Makes a signal that aborts after `ms`. With it, this side waits LIMITS.answerMs for an answer, and a message that stops halfway ends
+   * the link.
    */
   readonly deadline?: (ms: number) => AbortSignal;
 }
@@ -53,19 +53,19 @@ export interface Contribution extends Omit<MessageOf<'contribution'>, 'type' | '
   readonly endStates: Float32Array;
 }
 
-/** What became of a contribution, for the worker: `counted`, or why not. */
+/** What the worker learns about its contribution: `counted`, or why not. */
 export interface ReduceResult extends Omit<MessageOf<'contributionResult'>, 'type'> {
   readonly kind: 'result';
 }
 
-/** A contribution that counts, for the coordinator. */
+/** What the coordinator learns about a contribution that counts. */
 export interface ReduceCounted extends Omit<MessageOf<'counted'>, 'type'> {
   readonly kind: 'counted';
   /** [streams, L, S, H], the receiver's own. */
   readonly endStates: Float32Array;
 }
 
-/** A contribution that does not count, for the coordinator. */
+/** What the coordinator learns about a contribution that does not count. */
 export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
   readonly kind: 'rejected';
   readonly result: ContributionRefusal;
@@ -79,11 +79,11 @@ export interface CollectiveMember {
    */
   contribute(contribution: Contribution): void;
   /**
-   * The next update or result, in the order they were sent. Rejects with TransportError when the link closes, CollectiveError
+   * The next update or result, in the order of sending. Rejects with TransportError when the link closes, CollectiveError
    * `refused` when the service refuses this worker, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
    */
   receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult>;
-  /** Idempotent. A `receive` that waits, and every later one, rejects with TransportError `closed`. */
+  /** Idempotent. A waiting `receive`, and every later one, rejects with TransportError `closed`. */
   close(reason: string): void;
 }
 
@@ -96,7 +96,7 @@ export interface CollectiveHost {
   openRound(order: RoundOrder): void;
   grant(grant: Grant): void;
   /**
-   * What happened next, in order; the update comes after the last contribution counted for it. Rejects with TransportError when
+   * The next event, in order; an update comes after the last contribution counted for it. Rejects with TransportError when
    * the link closes, CollectiveError when the service refuses this host (`refused`) or sends an update that must not be applied
    * (`not_finite`), ProtocolError for bad bytes.
    */

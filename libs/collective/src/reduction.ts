@@ -21,16 +21,16 @@ import {
   type GradientWriter,
 } from './codec.js';
 
-/** A run as the all-reduce sees it: vectors to add, and which streams they stand for. */
+/** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
 export interface ReductionConfig extends GradientShape {
   readonly runId: string;
   /** B, streams of a round. */
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
-  /** Gradients are added in the order of their lowest streams, whenever they come; absent: as they come. */
+  /** Adds gradients in the order of their lowest streams; absent: in order of arrival. */
   readonly ordered?: boolean;
-  /** For tests; see createVectorSpace. */
+  /** For tests; see createVectorMemory. */
   readonly kind?: KernelKind;
 }
 
@@ -53,28 +53,28 @@ export type Verdict =
       /** Present when this contribution completed the round. */
       readonly update?: EncodedUpdate;
     }
-  | { readonly result: ContributionRefusal; /** In plain words, with the numbers. */ readonly reason: string };
+  | { readonly result: ContributionRefusal; /** For people, with the numbers. */ readonly reason: string };
 
 /**
- * The all-reduce without sockets. One round is open at a time; a contribution counts when it is whole and sound, exactly once per
- * stream, and nothing unsound touches the sum. When all B streams are counted the update is the sum of the gradients divided by
- * the characters, clipped once by its global L2 norm.
+ * The all-reduce without sockets. One round is open at a time. A contribution counts when it is complete and valid, exactly once per
+ * stream, and nothing invalid touches the sum. When all B streams are counted, the update is the sum of the gradients divided by the
+ * number of characters, clipped once by its global L2 norm.
  *
- * The sum is float64. With fp16 it is exact, and so free of the order of arrival, while for each tensor the ratio of the largest to
- * the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order may
- * show in the last bits of the float64 sum. When `ordered`, gradients that come before their turn are kept as they came, at most one
- * for each stream, and added as soon as those of all lower streams are there: the same leases then give the same bits always.
+ * The sum is float64. With fp16 it is exact, and so independent of the order of arrival, as long as for each tensor the ratio of the
+ * largest to the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order
+ * may show in the last bits of the float64 sum. With `ordered`, a gradient that arrives before its turn is retained as it arrived, at
+ * most one per stream, and added when those of all lower streams are added: the same leases then always give the same bits.
  */
 export interface Reduction {
-  /** Drops whatever was counted or granted before. */
+  /** Drops everything counted or granted before. */
   openRound(order: RoundOrder): void;
   /**
    * Lets a worker contribute for these streams in the open round. Streams may be granted more than once: the first result wins.
-   * A grant for a round that is over is ignored, since it may have crossed with the update.
-   * @throws ProtocolError `invalid_message` (a stream twice or out of range), `unexpected_message` (a round not opened yet)
+   * A grant for a finished round is ignored: it may have crossed with the update.
+   * @throws ProtocolError `invalid_message` (a stream twice or out of range), `unexpected_message` (a round not yet open)
    */
   grant(grant: Grant): void;
-  /** Whether the lease is unknown yet but may still be granted: its round is open or to come. */
+  /** Whether the lease is unknown but may still be granted: its round is open or in the future. */
   mayBeGranted(round: number, leaseId: string): boolean;
   add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict;
 }
@@ -94,10 +94,10 @@ interface OpenRound extends RoundOrder {
   readonly losses: { readonly stream: number; readonly lossSum: number }[];
   /** Gradients in the sum. */
   added: number;
-  /** The lowest stream not counted yet. */
+  /** The lowest stream that is not counted. */
   missing: number;
-  /** Gradients that wait for their turn, as they came, by their lowest streams. */
-  readonly kept: Map<number, Uint8Array>;
+  /** Gradients that wait for their turn, as they arrived, by lowest stream. */
+  readonly retained: Map<number, Uint8Array>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -107,11 +107,11 @@ class StreamReduction implements Reduction {
   readonly #memory: VectorMemory;
   readonly #reader: GradientReader;
   readonly #writer: GradientWriter;
-  /** Sum of the gradients counted so far, [P]. What stands here before the first is left over from the round before. */
+  /** Sum of the gradients counted so far, [P]; before the first, values of the round before. */
   readonly #sum: Float64Array;
-  /** A gradient is checked on its way in here, and only then added: nothing unsound touches the sum. */
+  /** A gradient is checked on its way in here and then added: nothing invalid touches the sum. */
   readonly #incoming: Float32Array | Uint16Array;
-  /** Memory of gradients kept before, each of updateBytes, to be used again. */
+  /** Memory of gradients retained before, each of updateBytes, for reuse. */
   readonly #spare: Uint8Array[] = [];
   #round: OpenRound | undefined;
 
@@ -125,8 +125,8 @@ class StreamReduction implements Reduction {
   }
 
   openRound(order: RoundOrder): void {
-    this.#spare.push(...(this.#round?.kept.values() ?? []));
-    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], added: 0, missing: 0, kept: new Map() };
+    this.#spare.push(...(this.#round?.retained.values() ?? []));
+    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], added: 0, missing: 0, retained: new Map() };
   }
 
   grant(grant: Grant): void {
@@ -134,8 +134,8 @@ class StreamReduction implements Reduction {
     if (new Set(grant.streams).size !== grant.streams.length || grant.streams.some((stream) => stream >= streams)) {
       throw new ProtocolError(
         'invalid_message',
-        `the grant of lease ${grant.leaseId} names a stream twice or one beyond ${streams - 1}`,
-        'This is a fault of the coordinator: report it, and resume from the last checkpoint.',
+        `the grant of lease ${grant.leaseId} names a stream twice or a stream beyond ${streams - 1}`,
+        'This is a bug in the coordinator: report it, and resume from the last checkpoint.',
       );
     }
     const open = this.#round?.round ?? -1;
@@ -157,12 +157,12 @@ class StreamReduction implements Reduction {
   add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict {
     const round = this.#round;
     if (contribution.runId !== this.#config.runId) {
-      return refuse('wrong_run', `it is for run ${contribution.runId}; this is run ${this.#config.runId}`);
+      return refuse('wrong_run', `the contribution is for run ${contribution.runId}; this is run ${this.#config.runId}`);
     }
     if (round?.round !== contribution.round) {
       return refuse(
         'wrong_round',
-        `it is for round ${contribution.round}; ${round ? `round ${round.round}` : 'no round'} is open`,
+        `the contribution is for round ${contribution.round}; ${round ? `round ${round.round}` : 'no round'} is open`,
       );
     }
     const refusal = checkLease(round, workerId, contribution) ?? this.#checkContent(round, contribution, body);
@@ -178,7 +178,7 @@ class StreamReduction implements Reduction {
     return measures ? { ...counted, update: this.#finish(round, measures) } : counted;
   }
 
-  /** Adds the gradient, or keeps it until its turn. @returns what the sum measures once every gradient is in it */
+  /** Adds the gradient, or retains it until its turn. @returns the measures of the sum when it is complete */
   #count(
     round: OpenRound,
     { streams, lossSum }: MessageOf<'contribution'>,
@@ -190,23 +190,23 @@ class StreamReduction implements Reduction {
     for (const stream of streams) round.counted.add(stream);
     while (round.counted.has(round.missing)) round.missing++;
     round.losses.push({ stream: first, lossSum });
-    if (isNext) return this.#addWithKept(round, values);
+    if (isNext) return this.#addWithRetained(round, values);
     const copy = this.#spare.pop() ?? new Uint8Array(updateBytes(this.#config));
     copy.set(body.subarray(0, copy.length));
-    round.kept.set(first, copy);
+    round.retained.set(first, copy);
     return undefined;
   }
 
-  /** Adds the gradient and those kept whose turn comes with it. */
-  #addWithKept(round: OpenRound, values: CodedVector): SumMeasures | undefined {
-    const due = [...round.kept.keys()].filter((first) => first < round.missing).sort((a, b) => a - b);
+  /** Adds the gradient and the retained ones whose turn follows. */
+  #addWithRetained(round: OpenRound, values: CodedVector): SumMeasures | undefined {
+    const due = [...round.retained.keys()].filter((first) => first < round.missing).sort((a, b) => a - b);
     const isWhole = round.counted.size === this.#config.streams;
     let measures = this.#addNext(round, values, isWhole && due.length === 0);
     for (const [i, first] of due.entries()) {
-      const kept = round.kept.get(first)!;
-      measures = this.#addNext(round, this.#reader.read(kept), isWhole && i === due.length - 1);
-      round.kept.delete(first);
-      this.#spare.push(kept);
+      const body = round.retained.get(first)!;
+      measures = this.#addNext(round, this.#reader.read(body), isWhole && i === due.length - 1);
+      round.retained.delete(first);
+      this.#spare.push(body);
     }
     return measures;
   }
@@ -218,7 +218,7 @@ class StreamReduction implements Reduction {
     return undefined;
   }
 
-  /** The gradient in `body`, in this side's memory, or what makes it unfit to be added. */
+  /** Copies the gradient of `body` into this side's memory and says what is wrong with it, if anything. */
   #takeIn(body: Uint8Array): { readonly values: CodedVector; readonly defect?: string } {
     const values = this.#reader.read(body);
     const incoming = this.#incoming;
@@ -297,14 +297,14 @@ function checkLease(round: OpenRound, workerId: string, { leaseId, streams }: Me
     );
   }
   const done = streams.filter((stream) => round.counted.has(stream));
-  return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are counted already`) : undefined;
+  return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are already counted`) : undefined;
 }
 
 function refuse(result: ContributionRefusal, reason: string): Refusal {
   return { result, reason };
 }
 
-/** Added in stream order, so that the sum does not depend on the order of arrival. */
+/** Added in stream order, so the sum does not depend on the order of arrival. */
 function sumLosses(round: OpenRound): number {
   return round.losses.toSorted((a, b) => a.stream - b.stream).reduce((total, { lossSum }) => total + lossSum, 0);
 }

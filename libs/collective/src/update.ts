@@ -16,12 +16,12 @@ export interface ReduceUpdate {
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number;
   readonly clipScale: number;
-  /** [P], coded as it came; valid until the next receive. Whether it is finite is looked at by the step that reads it. */
+  /** [P], coded as it arrived; valid until the next receive. The optimizer step checks that it is finite. */
   readonly update: CodedVector;
 }
 
 /**
- * Takes the step.
+ * Steps the replica.
  * @throws CollectiveError `not_finite`; the replica is then unchanged
  */
 export function applyUpdate(replica: Pick<Replica, 'step'>, { round, update, learningRate }: ReduceUpdate): void {
@@ -29,19 +29,19 @@ export function applyUpdate(replica: Pick<Replica, 'step'>, { round, update, lea
     replica.step(update, learningRate);
   } catch (cause) {
     if (!(cause instanceof OptimError && cause.code === 'not_finite')) throw cause;
-    throw notToBeApplied(round, cause.message, cause);
+    throw mustNotApply(round, cause.message, cause);
   }
 }
 
 /**
- * For the host, whose run moves on before its replica steps: nothing may move for an update that the step would refuse.
+ * For the host, whose run proceeds before its replica steps: it must not proceed with an update that the step would refuse.
  * @throws CollectiveError `not_finite`
  */
 export function requireFinite(update: ReduceUpdate, memory: VectorMemory): ReduceUpdate {
   const coded = update.update;
   const vectors = coded instanceof Float32Array ? [coded] : coded.map(({ values }) => values);
   if (vectors.every((values) => memory.isFinite(values))) return update;
-  throw notToBeApplied(update.round, 'it holds a NaN or an infinity');
+  throw mustNotApply(update.round, 'it holds a NaN or an infinity');
 }
 
 /** A copy that outlives the next receive. */
@@ -52,16 +52,16 @@ export function copyUpdate(update: ReduceUpdate): ReduceUpdate {
   return { ...update, update: copy };
 }
 
-function notToBeApplied(round: number, why: string, cause?: Error): CollectiveError {
+function mustNotApply(round: number, why: string, cause?: Error): CollectiveError {
   return new CollectiveError(
     'not_finite',
-    `the update of round ${round} is not to be applied: ${why}`,
+    `the update of round ${round} must not be applied: ${why}`,
     'Lower the learning rate, or set a clip norm.',
     { cause },
   );
 }
 
-/** Makes updates of a run from messages. */
+/** Makes the updates of a run from messages. */
 export class UpdateReader {
   readonly #reader: GradientReader;
   readonly #runId: string;
@@ -81,7 +81,7 @@ export class UpdateReader {
       );
     }
     const defect = this.#reader.defect(body);
-    if (defect !== undefined) throw notToBeApplied(message.round, defect);
+    if (defect !== undefined) throw mustNotApply(message.round, defect);
     return { kind: type, ...message, update: this.#reader.read(body) };
   }
 }

@@ -1,6 +1,6 @@
 import { createVectorMemory, type CodedVector } from '@troupe/optim';
 
-/** The numbers that were coded. */
+/** Decodes a vector. */
 export function floats(coded: CodedVector): Float32Array {
   if (coded instanceof Float32Array) return coded;
   const memory = createVectorMemory(0);

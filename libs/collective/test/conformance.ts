@@ -1,4 +1,4 @@
-/** What every implementation of the Collective port must do, whoever does the sums. */
+/** What every implementation of the Collective port must do. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   copyUpdate,
@@ -13,14 +13,14 @@ import {
 import { floats } from './coded.js';
 import { contribution, DIGEST, expectMean, LEASES, openRound, ORDER, RUN, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
-/** One service without a run, and the way to it. Its own waits are short: a worker that no one admits is refused within a second. */
+/** A service without a run, and a client of it. Its timeouts are short: a worker that is not admitted is refused within a second. */
 export interface CollectiveRig {
   readonly collective: Collective;
   /** Where the service is. */
   readonly address: string;
-  /** What hosts must show. */
+  /** The secret that hosts must send. */
   readonly token: string;
-  /** Stops the service and everything that serves it. Idempotent. */
+  /** Stops the service and all its links. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ const ORDERS = [
   [0, 2, 1],
 ];
 
-/** Longer than a message takes, shorter than a service waits for what is to come. */
+/** Longer than a message takes to arrive, shorter than a service waits for a ticket or a grant. */
 const aMoment = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 export function collectiveConformance(name: string, makeRig: () => CollectiveRig | Promise<CollectiveRig>): void {
@@ -68,7 +68,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
 
     afterEach(() => rig.stop());
 
-    /** The link of this side is closed, and the other side or the service said why. */
+    /** The link is closed, and this side learns why. */
     const expectClosed = (side: CollectiveMember | CollectiveHost, why: string): Promise<void> =>
       expect(side.receive(soon())).rejects.toMatchObject({
         name: 'TransportError',
@@ -77,7 +77,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
       });
 
     describe('a round', () => {
-      it('sends every worker and the host the mean of the contributions, and the host what it needs to know', async () => {
+      it('sends the mean of the contributions to every worker and the host, and each contribution to the host', async () => {
         const members = await admitAll();
         openRound(host);
         for (const [k, member] of members.entries()) member.contribute(contribution(k));
@@ -129,7 +129,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         }
       });
 
-      it('counts a contribution that overtakes its round and its grant', async () => {
+      it('counts a contribution that arrives before its round and its grant', async () => {
         const member = await admitAndJoin(0);
         member.contribute(contribution(0));
         await aMoment();
@@ -137,7 +137,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await member.receive(soon())).toMatchObject({ result: 'counted' });
       });
 
-      it('is the same when other workers compute the streams of one that died', async () => {
+      it('gives the same update when another worker computes the streams of one that died', async () => {
         const [first, second, third] = await admitAll();
         openRound(host);
         first.contribute(contribution(0));
@@ -152,7 +152,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expectMean((await untilUpdate(host)).update);
       });
 
-      it('hands the host the end states of exactly the contributions that count', async () => {
+      it('gives the host the end states of the contributions that count, and of no others', async () => {
         const members = await admitAll();
         openRound(host);
         const wrong = { endStates: new Float32Array(8).fill(99) };
@@ -173,7 +173,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(counted.flatMap(({ streams }) => streams).toSorted()).toEqual([0, 1, 2, 3, 4, 5]);
       });
 
-      it('sends a worker that joins during it its update, and none of the rounds before', async () => {
+      it('sends its update to a worker that joins during it, and no earlier update', async () => {
         const early = await admitAndJoin(0);
         const all = { leaseId: 'all', workerId: 'w0', streams: [0, 1, 2, 3, 4, 5] };
         const compute = (round: number): void => {
@@ -192,7 +192,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
     });
 
     describe('an update', () => {
-      /** Its gradients do not sum exactly in float64 unless they are added in one order. */
+      /** Scales of gradients whose float64 sum depends on the order of addition. */
       const FAR_APART = [1e10, 1e-5, -1e10];
 
       async function updateOf(order: number[], gradientOf: (k: number) => Float32Array, changes: Partial<HostOptions>) {
@@ -212,19 +212,16 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         return updates;
       }
 
-      it('has the same bits whatever the order of arrival', async () => {
+      it('has the same bits for every order of arrival', async () => {
         const [first, ...others] = await updatesOf((k) => contribution(k).gradient);
         for (const other of others) expect(other).toEqual(first);
       });
 
-      it.each(['fp16', 'fp32'] as const)(
-        'adds gradients in the order of their streams for a host that asks for it, %s',
-        async (codec) => {
-          const farApart = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => FAR_APART[k] * Math.sin(i + (k % 2)));
-          const [first, ...others] = await updatesOf(farApart, { ordered: true, codec });
-          for (const other of others) expect(other).toEqual(first);
-        },
-      );
+      it.each(['fp16', 'fp32'] as const)('adds gradients in stream order when the host asks for it, with %s', async (codec) => {
+        const farApart = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => FAR_APART[k] * Math.sin(i + (k % 2)));
+        const [first, ...others] = await updatesOf(farApart, { ordered: true, codec });
+        for (const other of others) expect(other).toEqual(first);
+      });
     });
 
     describe('a contribution that does not count', () => {
@@ -273,14 +270,14 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         const member = await admitAndJoin(0);
         openRound(host);
         host.openRound({ ...ORDER, round: 1 });
-        // Its admission follows the order on the same way: once it is in, round 1 is open.
+        // The admission follows on the same link, so round 1 is open when this worker has joined.
         await admitAndJoin(1);
         member.contribute(contribution(0));
         expect(await member.receive(soon())).toMatchObject({ kind: 'result', leaseId: 'lease0', result: 'wrong_round' });
         expect(await host.receive(soon())).toMatchObject({ kind: 'rejected', leaseId: 'lease0', result: 'wrong_round' });
       });
 
-      it('refuses a lease that was never granted, after waiting for the grant', async () => {
+      it('refuses a lease that was not granted, after a wait for the grant', async () => {
         const member = await admitAndJoin(0);
         openRound(host);
         member.contribute(contribution(0, { leaseId: 'made-up' }));
@@ -290,7 +287,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         });
       });
 
-      it('refuses the lease of another worker, and streams other than the granted', async () => {
+      it('refuses the lease of another worker, and streams that were not granted', async () => {
         const members = await admitAll();
         openRound(host);
         members[1].contribute(contribution(0));
@@ -333,13 +330,13 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
       const refusal = (code: string): unknown =>
         expect.objectContaining({ name: 'CollectiveError', code: 'refused', message: expect.stringContaining(code) });
 
-      it('refuses a worker with a wrong ticket, and one that was never admitted', async () => {
+      it('refuses a worker with a wrong ticket, and one that was not admitted', async () => {
         host.admit('w0', 'another ticket');
         await expect(join('w0')).rejects.toThrow(refusal('wrong_token'));
         await expect(join('w8')).rejects.toThrow(refusal('wrong_token'));
       });
 
-      it('lets a worker in that came a moment before its ticket', async () => {
+      it('accepts a worker that comes a moment before its ticket', async () => {
         const joining = join('w0');
         await aMoment();
         host.admit('w0', 'ticket of w0');
@@ -357,7 +354,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         await expect(admitAndJoin(0)).resolves.toBeDefined();
       });
 
-      it('ends a host that grants a stream beyond B, with the reason', async () => {
+      it('refuses a host that grants a stream beyond B, with the reason', async () => {
         host.openRound(ORDER);
         host.grant({ round: 0, leaseId: 'x', workerId: 'w0', streams: [6] });
         await expect(host.receive(soon())).rejects.toMatchObject({
@@ -375,7 +372,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await again.receive(soon())).toMatchObject({ result: 'counted' });
       });
 
-      it('closes the workers with their host, and serves a host that comes back', async () => {
+      it('closes the links of workers when their host leaves, and serves a host that comes back', async () => {
         const member = await admitAndJoin(0);
         host.close('crashed');
         await expectClosed(member, 'coordinator left');
@@ -403,7 +400,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         await expect(join('w0')).rejects.toThrow(refusal('wrong_token'));
       });
 
-      it('tells a side that closes so, and lets it close again', async () => {
+      it('rejects what a closed side does, and allows a second close', async () => {
         const member = await admitAndJoin(0);
         for (const side of [member, host]) {
           const receiving = expectClosed(side, 'enough');
@@ -416,7 +413,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(() => host.admit('w1', 'ticket of w1')).toThrow(expect.objectContaining({ code: 'closed' }));
       });
 
-      it('loses nothing to a receive that is called off', async () => {
+      it('loses no message when a receive is aborted', async () => {
         const member = await admitAndJoin(0);
         openRound(host);
         const off = new AbortController();
@@ -428,7 +425,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await host.receive(soon())).toMatchObject({ kind: 'counted', leaseId: 'lease0' });
       });
 
-      it('gives up joining and hosting when the signal aborts', async () => {
+      it('stops joining and hosting when the signal aborts', async () => {
         const off = new AbortController();
         const joining = [join('w0', { signal: off.signal }), startHost({ signal: off.signal })];
         const settled = Promise.allSettled(joining);

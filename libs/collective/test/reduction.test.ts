@@ -50,7 +50,7 @@ function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contrib
   };
 }
 
-/** A copy in memory of its own. */
+/** In its own memory. */
 function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(updateBytes(shape) + room);
   bytes.set(createGradientWriter(shape, createVectorMemory(writerBytes(shape))).encode(gradient));
@@ -112,7 +112,7 @@ describe.each(CODECS)('a round in %s', (codec) => {
     expect(norm(clipped.update) / clip).toBeCloseTo(1, 3);
   });
 
-  it('hands on the end states of what it counted', () => {
+  it('passes on the end states of what it counts', () => {
     const [first] = reduce(config, THREE).verdicts;
     const states = first.result === 'counted' ? first.endStates : new Uint8Array();
     expect([...new Float32Array(states.slice().buffer)]).toEqual([0, 1, 2, 3, 1, 2]);
@@ -125,7 +125,7 @@ describe.each(CODECS)('a round in %s', (codec) => {
     expect(sent).toMatchObject({ gradientNorm: 0, clipScale: 1 });
   });
 
-  it('reaches the same bits with either kernels', () => {
+  it('gives the same bits with both kernels', () => {
     expect(reduce({ ...config, kind: 'typescript' }, THREE, 0.01).body).toEqual(
       reduce({ ...config, kind: 'wasm' }, THREE, 0.01).body,
     );
@@ -159,7 +159,7 @@ it('does not depend on the order of arrival with fp16, bit for bit', () => {
 
 describe.each(CODECS)('an ordered round in %s', (codec) => {
   const config: ReductionConfig = { ...CONFIG, codec, ordered: true };
-  /** Two cancel each other, and what is added between them loses its last bits to them: sums in float64 differ with the order. */
+  /** Two of them cancel, and what is added in between loses its last bits: float64 sums depend on the order. */
   const FAR_APART = [1e10, 1e-5, -1e10, 7e-3];
   const UNITS = [[0, 1], [2], [3, 4], [5]].map((streams, k) => ({
     ...work(k, streams),
@@ -170,18 +170,18 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
   const updates = (of: ReductionConfig) =>
     new Set(orders.map((order) => `${JSON.stringify(reduce(of, order, 0.01).message)} ${hex(reduce(of, order, 0.01).body)}`));
 
-  it('reaches the same bits whatever the order of arrival, where a round that is not ordered does not', () => {
+  it('gives the same bits for every order of arrival, which an unordered round does not', () => {
     expect(orders).toHaveLength(24);
     expect(updates(config).size).toBe(1);
     expect(updates({ ...config, ordered: false }).size).toBeGreaterThan(1);
   });
 
-  it('adds in the order of the streams', () => {
+  it('adds in stream order', () => {
     const expected = reduce({ ...config, ordered: false }, UNITS);
     for (const order of orders) expect(reduce(config, order).body).toEqual(expected.body);
   });
 
-  it('adds up the losses in that order too', () => {
+  it('adds the losses in that order too', () => {
     const losses = [1e17, 6, 6, 6];
     const sums = orders.map((order) => {
       const reduction = opened(config, 0, order);
@@ -196,7 +196,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
     expect(1e17 + 6 + 6 + 6).not.toBe(6 + 6 + 6 + 1e17);
   });
 
-  it('says of each contribution at once that it counts, and sums none that does not', () => {
+  it('decides at once whether a contribution counts, and adds only those that do', () => {
     const expected = reduce(config, UNITS).body;
     for (const order of orders) {
       const reduction = opened(config, 0, order);
@@ -222,7 +222,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
     }
   });
 
-  it('keeps what came too early though its bytes are written over', () => {
+  it('retains a contribution that comes too early, although its bytes are overwritten', () => {
     const [last, ...others] = UNITS.toReversed();
     const reduction = opened(config, 0, UNITS);
     const early = body(config, last);
@@ -233,7 +233,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
     expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, UNITS).body);
   });
 
-  it('takes nothing that was kept into the next round', () => {
+  it('carries nothing that was retained into the next round', () => {
     const reduction = opened(config, 0, UNITS);
     const [, , , last] = UNITS;
     reduction.add(last.workerId, message(last), body(config, { ...last, gradient: UNITS[0].gradient }));
@@ -252,18 +252,21 @@ function permutations<T>(items: readonly T[]): T[][] {
   return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map((rest) => [item, ...rest]));
 }
 
-describe('gradients as bytes', () => {
-  it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])('keep eleven bits of the largest value at magnitude %d in fp16', (magnitude) => {
-    const shape: GradientShape = { codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 };
-    const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
-    const bytes = encoded(shape, gradient);
-    const back = decoded(shape, bytes);
-    expect(createGradientReader(shape).defect(bytes)).toBeUndefined();
-    if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
-    expect([...back.subarray(2)]).toEqual([0, 1, -2]);
-  });
+describe('a coded gradient', () => {
+  it.each([1e-42, 1e-30, 1e-3, 1, 65_504, 1e30])(
+    'preserves eleven bits of the largest value at magnitude %d in fp16',
+    (magnitude) => {
+      const shape: GradientShape = { codec: 'fp16', tensorSizes: [3, 2], stateFloats: 1 };
+      const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
+      const bytes = encoded(shape, gradient);
+      const back = decoded(shape, bytes);
+      expect(createGradientReader(shape).defect(bytes)).toBeUndefined();
+      if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
+      expect([...back.subarray(2)]).toEqual([0, 1, -2]);
+    },
+  );
 
-  it.each(CODECS)('of a mean are those of its floats in %s, scales included', (codec) => {
+  it.each(CODECS)('of a mean equals that of its floats in %s, scales included', (codec) => {
     const shape: GradientShape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
     const size = 6_097;
     const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }) + 2 * writerBytes(shape));
@@ -286,21 +289,21 @@ describe('gradients as bytes', () => {
     }
   });
 
-  it('take the bytes stated, padded to four', () => {
+  it('has the stated length, padded to four bytes', () => {
     const shape = { tensorSizes: [3, 2], stateFloats: 4 };
     expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(2 * 4 + 12);
     expect(updateBytes({ ...shape, codec: 'fp32' })).toBe(20);
     expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(2 * 4 + 12 + 3 * 4 * 4);
   });
 
-  it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('are unsound with the scale %d', (scale) => {
+  it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('is invalid with the scale %d', (scale) => {
     const shape: GradientShape = { codec: 'fp16', tensorSizes: [2, 2], stateFloats: 1 };
     const bytes = encoded(shape, Float32Array.of(1, 2, 3, 4));
     new Float32Array(bytes.buffer)[1] = scale;
     expect(createGradientReader(shape).defect(bytes)).toContain('scale of tensor 1');
   });
 
-  it('are not made of a gradient of another size', () => {
+  it('is not made of a gradient of another size', () => {
     const writer = createGradientWriter(CONFIG, createVectorMemory(writerBytes(CONFIG)));
     expect(() => writer.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
   });
@@ -341,7 +344,7 @@ describe('a contribution is refused', () => {
     expect(verdict.reason).toContain(named);
   });
 
-  it('as wrong_round before any round is open', () => {
+  it('as wrong_round before a round is open', () => {
     expect(createReduction(CONFIG).add('w0', message(first), body(CONFIG, first))).toMatchObject({ result: 'wrong_round' });
   });
 
@@ -358,7 +361,7 @@ describe('a contribution is refused', () => {
     expect(reduction.add('w1', message(second), body(CONFIG, second)).result).toBe('counted');
   });
 
-  it('as not_finite when the losses would overflow', () => {
+  it('as not_finite when the sum of losses would overflow', () => {
     const reduction = opened(CONFIG);
     expect(reduction.add('w0', message(first, { lossSum: 1.7e308 }), body(CONFIG, first)).result).toBe('counted');
     expect(reduction.add('w1', message(second, { lossSum: 1.7e308 }), body(CONFIG, second)).result).toBe('not_finite');
@@ -373,7 +376,7 @@ describe('a contribution is refused', () => {
 });
 
 describe('rounds and grants', () => {
-  it('counts the granted backup when the first holder of the streams never answers', () => {
+  it('counts a backup when the first worker never answers', () => {
     const reduction = opened(CONFIG);
     const backup = { ...THREE[0], workerId: 'w2', leaseId: 'backup' };
     reduction.grant({ round: 4, leaseId: 'backup', workerId: 'w2', streams: [0, 3] });
@@ -390,7 +393,7 @@ describe('rounds and grants', () => {
     expect(reduction.mayBeGranted(3, 'lease9')).toBe(false);
   });
 
-  it('takes nothing of one round into the next', () => {
+  it('carries nothing of one round into the next', () => {
     const reduction = opened(CONFIG);
     const add = (one: Work, round: number) => reduction.add(one.workerId, message(one, { round }), body(CONFIG, one));
     THREE.forEach((one) => add(one, 4));
@@ -400,14 +403,14 @@ describe('rounds and grants', () => {
     expect(last.result === 'counted' && last.update?.body).toEqual(reduce(CONFIG, THREE).body);
   });
 
-  it('forgets what was counted when a round is opened again', () => {
+  it('drops what was counted when a round opens again', () => {
     const reduction = opened(CONFIG);
     reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0]));
     reduction.openRound({ round: 4, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
     expect(reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0])).result).toBe('unknown_lease');
   });
 
-  it('refuses a grant for a stream twice, beyond B or for a round to come, and ignores one for a round gone by', () => {
+  it('refuses a grant with a stream twice, beyond B or for a future round, and ignores one for a past round', () => {
     const reduction = opened(CONFIG);
     const grant = (changes: object) => () =>
       reduction.grant({ round: 4, leaseId: 'x', workerId: 'w0', streams: [1], ...changes });

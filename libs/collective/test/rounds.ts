@@ -1,4 +1,4 @@
-/** One small run, its leases and contributions, as any implementation of the all-reduce is tested with. */
+/** A small run with leases and contributions, to test any implementation of the all-reduce. */
 import type { CodedVector } from '@troupe/optim';
 import { expect } from 'vitest';
 import type { CollectiveHost, CollectiveMember, Contribution, GradientShape, ReduceUpdate } from '../src/index.js';
@@ -9,10 +9,10 @@ export const SIZE = 341;
 export const RUN = { runId: 'run-1', streams: 6, window: 8, ...SHAPE };
 export const DIGEST = 'fedcba9876543210';
 export const ORDER = { round: 0, learningRate: 0.1, clip: 0, parametersDigest: DIGEST };
-/** Streams of lease k, which worker wk computes. */
+/** Streams of lease k; worker wk computes them. */
 export const LEASES = [[0, 1], [2, 3, 4], [5]];
 
-/** Long enough for anything that should happen; a wait that hits it fails the test. */
+/** Long enough for everything that should happen; a test that waits longer fails. */
 export const soon = () => AbortSignal.timeout(5_000);
 
 export function contribution(k: number, changes: Partial<Contribution> = {}): Contribution {
@@ -44,7 +44,7 @@ export async function untilUpdate(side: CollectiveMember | CollectiveHost): Prom
   }
 }
 
-/** What service and clients share no code for: plain sums of plain numbers, all of them exact in a half. */
+/** Independent of the code under test: plain sums of plain numbers, each of them exact in a half. */
 function expectedMean(i: number): number {
   return LEASES.reduce((total, _, k) => total + contribution(k).gradient[i], 0) / (RUN.streams * RUN.window);
 }

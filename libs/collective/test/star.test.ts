@@ -42,13 +42,13 @@ function dial(name: string, wrap: (connection: Connection) => Connection = (conn
   return near;
 }
 
-/** A collective whose next link is `link`. */
+/** A collective that uses this link. */
 const over = (link: Connection) => createStarCollective({ connect: async () => link });
 const joinOptions = () => ({ ...SHAPE, address: '', runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
 
 collectiveConformance('the star', () => {
   startService();
-  // A real link is not opened for a signal that has aborted.
+  // As real transports do.
   const connect = async (address: string, signal: AbortSignal): Promise<Connection> => {
     signal.throwIfAborted();
     return dial(address);
@@ -56,7 +56,7 @@ collectiveConformance('the star', () => {
   return { collective: createStarCollective({ connect }), address: 'memory:star', token: 'secret', stop: stopService };
 });
 
-/** A peer that speaks frames by hand. */
+/** A peer that sends messages by hand. */
 function raw(connection: Connection) {
   const accepts: readonly MessageType[] = ['joined', 'hosted', 'refuse', 'contributionResult'];
   return createChannel(connection, { accepts, bodyBytes: () => 0 });
@@ -116,7 +116,7 @@ describe('the wire of the star', () => {
     expect(notes).toContainEqual(expect.objectContaining({ level: 'warn', text: expect.stringContaining(code) }));
   });
 
-  it('drops a worker whose link is stuck, and the others get their update', async () => {
+  it('drops a worker whose link is stuck, and updates the others', async () => {
     const [first, third] = await Promise.all([0, 2].map(admitAndJoin));
     host.admit('w1', 'ticket of w1');
     const stuck = (connection: Connection): Connection =>
@@ -137,7 +137,7 @@ describe('the wire of the star', () => {
     expect((await channel.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'version_mismatch' });
   });
 
-  it('closes a connection that says nothing, or begins with anything but join and host', async () => {
+  it('closes a connection that sends nothing, or starts with anything but join and host', async () => {
     const silent = raw(dial('silent'));
     expect((await silent.receive(soon())).message).toMatchObject({ type: 'refuse', message: expect.stringContaining('in time') });
     for (const first of [{ type: 'admit', workerId: 'w0', ticket: 'x' }, wire(contribution(0))] satisfies Message[]) {
@@ -148,8 +148,8 @@ describe('the wire of the star', () => {
   });
 });
 
-describe('a handshake that is never answered', () => {
-  /** A service that accepts links and says nothing; its deadline strikes when told to. */
+describe('a handshake without an answer', () => {
+  /** A service that accepts links and never answers; the test makes the deadline expire. */
   function silence() {
     const [near] = createMemoryPair();
     const strike = new AbortController();
@@ -162,7 +162,7 @@ describe('a handshake that is never answered', () => {
   }
   const late = { name: 'ProtocolError', code: 'limit_exceeded', remedy: expect.stringMatching(/\w/) };
 
-  it('is given up by a worker when its deadline strikes, and the link is closed', async () => {
+  it('ends for a worker at its deadline, and closes the link', async () => {
     const { near, deadline, strike, asked } = silence();
     const joining = over(near).join({ ...joinOptions(), deadline });
     strike.abort();
@@ -171,7 +171,7 @@ describe('a handshake that is never answered', () => {
     expect(await near.closed).toMatchObject({ reason: expect.stringContaining('in time') });
   });
 
-  it('is given up by a host when its deadline strikes, and the link is closed', async () => {
+  it('ends for a host at its deadline, and closes the link', async () => {
     const { near, deadline, strike } = silence();
     const hosting = over(near).host({ ...RUN, address: '', token: 'secret', signal: soon(), deadline });
     strike.abort();
@@ -179,12 +179,12 @@ describe('a handshake that is never answered', () => {
     await near.closed;
   });
 
-  it('outlasts the wait of the service for a ticket', () => {
+  it('waits longer than the service waits for a ticket', () => {
     expect(LIMITS.answerMs).toBeGreaterThan(LIMITS.helloMs);
   });
 });
 
-describe('an update that is not to be applied', () => {
+describe('an update that must not be applied', () => {
   const body = new Uint8Array(updateBytes(SHAPE));
   beforeEach(() => {
     body.fill(0);
@@ -202,12 +202,12 @@ describe('an update that is not to be applied', () => {
     return untilUpdate(await joining);
   }
 
-  it('is refused on arrival when a scale is unsound', async () => {
+  it('is refused on arrival when a scale is invalid', async () => {
     new Float32Array(body.buffer)[1] = 3;
     await expect(received()).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
   });
 
-  it('is refused by the step when a value is not finite, and nothing moves', async () => {
+  it('is refused by the step when a value is not finite, and the replica is unchanged', async () => {
     new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
     const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0 } });
     const before = replica.snapshot();
@@ -218,7 +218,7 @@ describe('an update that is not to be applied', () => {
     expect(replica.snapshot()).toEqual(before);
   });
 
-  it('is refused on arrival at the host, whose run moves on before its replica steps, when a value is not finite', async () => {
+  it('is refused on arrival at the host, which proceeds before its replica steps, when a value is not finite', async () => {
     new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
     const [near, far] = createMemoryPair();
     const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
@@ -230,7 +230,7 @@ describe('an update that is not to be applied', () => {
     await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
   });
 
-  it('is applied when it is sound, and a kept one still after others came', async () => {
+  it('is applied when it is valid, also from a copy after the next has come', async () => {
     new Uint16Array(body.buffer, 8).fill(0x3c00);
     const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
     const update = await received();

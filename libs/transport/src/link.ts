@@ -1,26 +1,26 @@
-/** What every transport does the same way: frames that wait for their reader, readers that wait, and the end of a link. */
+/** What all transports share: queues of frames, waiting readers and the end of a link. */
 import { TransportError, type CloseInfo } from './connection.js';
 
 export interface Queue<T> {
   readonly length: number;
-  /** Hands `item` to the waiting `take`, or keeps it. Dropped after `end`. */
+  /** Hands `item` to the waiting `take`, or queues it. Ignored after `end`. */
   push(item: T): void;
-  /** Items pushed before `end` are still handed out; then it rejects with the error given to `end`. */
+  /** The next item; after `end` and the last item it rejects with the error of `end`. */
   take(signal?: AbortSignal): Promise<T>;
   end(error: TransportError): void;
 }
 
 export function aborted(signal: AbortSignal): TransportError {
-  return new TransportError('aborted', 'the wait was called off', 'Call again if it is still needed.', { cause: signal.reason });
+  return new TransportError('aborted', 'the wait was aborted', 'Call again if it is still needed.', { cause: signal.reason });
 }
 
-/** The two ends that a waiting promise can have, besides an abort. */
+/** How a waiting promise ends, unless it is aborted. */
 interface Waiter<T> {
   resolve(value: T): void;
   reject(error: TransportError): void;
 }
 
-/** A promise that `register`'s waiter settles, and that an abort rejects after `unregister`. */
+/** A promise that the registered waiter settles; an abort unregisters the waiter and rejects it. */
 function wait<T>(
   signal: AbortSignal | undefined,
   register: (waiter: Waiter<T>) => void,
@@ -49,7 +49,7 @@ function wait<T>(
 
 /** First in, first out, for one reader. */
 export function createQueue<T>(): Queue<T> {
-  // A list with a moving head: shift() on a long array costs its whole length.
+  // A list with a moving head, because shift() on a long array moves every item.
   let items: T[] = [];
   let head = 0;
   let waiter: Waiter<T> | undefined;
@@ -77,7 +77,7 @@ export function createQueue<T>(): Queue<T> {
       resolve(item);
     },
     async take(signal) {
-      if (waiter) throw new TransportError('busy', 'someone is waiting here already', 'Await the first call before the next.');
+      if (waiter) throw new TransportError('busy', 'another call is already waiting', 'Await the first call before the next.');
       if (signal?.aborted) throw aborted(signal);
       if (head < items.length) return next();
       if (ended) throw ended;
@@ -95,23 +95,23 @@ export function createQueue<T>(): Queue<T> {
   };
 }
 
-/** The half of a Connection that does not depend on what carries the bytes. */
+/** The part of a Connection that is the same for every transport. */
 export interface LinkState {
   /** Set by `shut`. */
   readonly end: CloseInfo | undefined;
   readonly closed: Promise<CloseInfo>;
-  /** Bytes that came in and were not taken yet. */
-  readonly keptBytes: number;
+  /** Bytes received that no `receive` has taken. */
+  readonly unreadBytes: number;
   /** @throws TransportError `closed`, `lost` or `frame_too_large` */
   checkSend(frame: Uint8Array): void;
   deliver(frame: Uint8Array): void;
   receive(signal?: AbortSignal): Promise<Uint8Array>;
   drained(maxBufferedBytes: number, signal?: AbortSignal): Promise<void>;
-  /** To be called when `bufferedBytes` has gone down. */
+  /** Call it when `bufferedBytes` has decreased. */
   progress(): void;
-  /** Nothing is sent or delivered from here on; what was kept can still be received. The first call counts. */
+  /** Ends sending and delivery; frames that wait can still be received. Only the first call counts. */
   shut(info: CloseInfo): void;
-  /** Shuts if need be and resolves `closed`. */
+  /** Shuts the link if it is open, and resolves `closed`. */
   settle(info: CloseInfo): void;
 }
 
@@ -121,15 +121,15 @@ function endError(info: CloseInfo): TransportError {
     : new TransportError(
         'lost',
         `the connection was lost: ${info.reason}`,
-        'Check the network and the other side; then reconnect.',
+        'Check the network and the other machine, then connect again.',
       );
 }
 
-/** `bufferedBytes` as in Connection; `taken` is told when the reader took a frame. */
+/** @param bufferedBytes as in Connection. @param taken called when the reader has taken a frame */
 export function createLinkState(frameBytes: number, bufferedBytes: () => number, taken: () => void = () => {}): LinkState {
   const frames = createQueue<Uint8Array>();
   const drains = new Map<Waiter<void>, number>();
-  let keptBytes = 0;
+  let unreadBytes = 0;
   let end: CloseInfo | undefined;
   let resolveClosed: (info: CloseInfo) => void;
   const closed = new Promise<CloseInfo>((resolve) => (resolveClosed = resolve));
@@ -138,23 +138,23 @@ export function createLinkState(frameBytes: number, bufferedBytes: () => number,
     get end() {
       return end;
     },
-    get keptBytes() {
-      return keptBytes;
+    get unreadBytes() {
+      return unreadBytes;
     },
     checkSend(frame) {
       if (end) throw endError(end);
       if (frame.byteLength <= frameBytes) return;
-      const message = `a frame of ${frame.byteLength} bytes is over this link's ${frameBytes}`;
-      throw new TransportError('frame_too_large', message, 'Cut it into smaller frames.');
+      const message = `a frame of ${frame.byteLength} bytes exceeds this link's limit of ${frameBytes}`;
+      throw new TransportError('frame_too_large', message, 'Send smaller frames.');
     },
     deliver(frame) {
       if (end) return;
-      keptBytes += frame.byteLength;
+      unreadBytes += frame.byteLength;
       frames.push(frame);
     },
     async receive(signal) {
       const frame = await frames.take(signal);
-      keptBytes -= frame.byteLength;
+      unreadBytes -= frame.byteLength;
       taken();
       return frame;
     },

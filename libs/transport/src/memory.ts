@@ -1,20 +1,20 @@
-/** Both ends of a link in one process: for tests, simulations and services embedded in the process that uses them. */
+/** Both ends of a link in one process, for tests, simulations and embedded services. */
 import { DEFAULT_FRAME_BYTES, TransportError, type CloseInfo, type Connection, type Listener } from './connection.js';
 import { createLinkState, createQueue, type LinkState } from './link.js';
 
 export interface MemoryConnection extends Connection {
-  /** Breaks the link as a pulled cable would: both ends are `lost`, frames under way are gone. */
+  /** Breaks the link like a pulled cable: both ends are `lost`, and frames in flight are gone. */
   breakLink(reason: string): void;
 }
 
 export interface MemoryListener extends Listener {
-  /** The other end of a new link, whose near end `accept` returns. Rejects with `unreachable` after `close`. */
+  /** The far end of a new link, whose near end `accept` returns. Rejects with `unreachable` after `close`. */
   connect(name?: string): Promise<MemoryConnection>;
 }
 
 interface End {
   readonly state: LinkState;
-  /** Bytes sent from here and not delivered yet. */
+  /** Bytes sent from this end and not yet delivered. */
   bufferedBytes: number;
 }
 
@@ -23,7 +23,7 @@ function createEnd(frameBytes: number): End {
   return end;
 }
 
-/** Delivery takes a microtask, so that neither side ever runs inside the other's call. */
+/** Delivery takes a microtask, so neither side runs inside a call of the other. */
 function later(task: () => void): void {
   void Promise.resolve().then(task);
 }
@@ -61,8 +61,8 @@ function connectEnds(near: End, far: End, remote: string): MemoryConnection {
 }
 
 /**
- * Two ends of one link. Frames are handed over without a copy: the receiver sees the very bytes that were sent.
- * @param names what each end is called by the other: `pair[0].remote` is `names[1]`
+ * Two ends of one link. Frames are not copied: the receiver sees the same bytes that were sent.
+ * @param names of both ends, as the other one sees them: `pair[0].remote` is `names[1]`
  */
 export function createMemoryPair(
   names: readonly [string, string] = ['memory:a', 'memory:b'],
@@ -72,7 +72,7 @@ export function createMemoryPair(
   return [connectEnds(a, b, names[1]), connectEnds(b, a, names[0])];
 }
 
-/** @param name becomes the address: "memory:name" */
+/** @param name makes the address "memory:name" */
 export function createMemoryListener(name = 'listener', frameBytes: number = DEFAULT_FRAME_BYTES): MemoryListener {
   const address = `memory:${name}`;
   const incoming = createQueue<Connection>();
@@ -83,7 +83,7 @@ export function createMemoryListener(name = 'listener', frameBytes: number = DEF
     accept: (signal) => incoming.take(signal),
     async connect(from = 'connector') {
       if (!listening)
-        throw new TransportError('unreachable', `nobody listens at ${address}`, 'Connect before the listener closes.');
+        throw new TransportError('unreachable', `nothing listens at ${address}`, 'Connect before the listener closes.');
       const [near, far] = createMemoryPair([address, `memory:${from}`], frameBytes);
       open.add(near);
       void near.closed.then(() => open.delete(near));

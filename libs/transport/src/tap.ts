@@ -1,13 +1,13 @@
 import type { Connection } from './connection.js';
 
 export interface Taps {
-  /** After a frame was handed to the link. */
+  /** Called after the link has accepted a frame to send. */
   sent?(frame: Uint8Array): void;
-  /** Before a received frame is handed on, which waits for it. */
+  /** Called before a received frame is delivered; delivery waits for it. */
   received?(frame: Uint8Array): void | Promise<void>;
 }
 
-/** The same link, with somebody in between who sees every frame. */
+/** The same link, with callbacks that see every frame. */
 export function tap(link: Connection, { sent, received }: Taps): Connection {
   return {
     remote: link.remote,

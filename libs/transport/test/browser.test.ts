@@ -1,4 +1,4 @@
-/** The browser's transport with every WebSocket that Node has: the one of `ws` always, the platform's own from Node 22 on. */
+/** The browser transport with the WebSockets of Node: that of `ws`, and from Node 22 the built-in one. */
 import { createServer as createTcpServer, connect as connectTcp, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket as WsSocket } from 'ws';
@@ -10,7 +10,7 @@ import { describeTransport } from './conformance.js';
 const ofWs = WsSocket as unknown as BrowserSocketConstructor;
 const { WebSocket: ofPlatform } = globalThis as unknown as { WebSocket?: BrowserSocketConstructor };
 
-/** A relay whose links can be cut without a word, in front of a listener. */
+/** A relay in front of a listener, whose links can be cut silently. */
 async function openLink(WebSocket: BrowserSocketConstructor, options: BrowserOptions = {}, heartbeatMs = 5_000) {
   const listener = await listenWebSocket({ host: '127.0.0.1', port: 0, heartbeatMs });
   const sockets: Socket[] = [];
@@ -53,34 +53,34 @@ async function openFor(options: BrowserOptions = {}, heartbeatMs?: number) {
 }
 
 describe('a link of a browser', () => {
-  it('is cut when more comes in than is taken', async () => {
-    const { near, far } = await openFor({ keptBytes: 1 << 20 });
+  it('closes when more arrives than is read', async () => {
+    const { near, far } = await openFor({ unreadBytes: 1 << 20 });
     for (let i = 0; i < 8; i++) far.send(new Uint8Array(DEFAULT_FRAME_BYTES));
     expect(await near.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('more came in') });
     expect((await near.receive()).byteLength).toBe(DEFAULT_FRAME_BYTES);
   });
 
-  it('is cut by a frame over its limit', async () => {
+  it('closes at a frame over its limit', async () => {
     const { near, far } = await openFor({ frameBytes: 100 });
     far.send(new Uint8Array(101));
     expect(await near.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('100 bytes') });
     expect(await far.closed).toMatchObject({ kind: 'lost' });
   });
 
-  it('does not wait for ever for a peer that has stopped', async () => {
+  it('does not wait for ever for a stopped peer', async () => {
     const { near, hang } = await openFor({ closeTimeoutMs: 30 });
     hang();
     near.close('leaving');
     expect(await near.closed).toEqual({ kind: 'clean', reason: 'leaving' });
   });
 
-  it('is lost when its other side falls silent', async () => {
+  it('is lost when the other side is silent', async () => {
     const { near, hang } = await openFor({ silenceMs: 80, closeTimeoutMs: 30 }, 10);
     hang();
     expect(await near.closed).toMatchObject({ kind: 'lost', reason: 'no sign of life for 0.08 s' });
   });
 
-  it('lives on signs of life alone, which are no frames', async () => {
+  it('stays open with signs of life alone, which are not frames', async () => {
     const { near, far } = await openFor({ silenceMs: 400 }, 10);
     await new Promise((resolve) => setTimeout(resolve, 1200));
     far.send(new Uint8Array([7]));
@@ -97,11 +97,11 @@ describe('a link of a browser', () => {
 describe('connecting from a browser', () => {
   const connect = (address: string, options: BrowserOptions = {}) => connectBrowser(address, { WebSocket: ofWs, ...options });
 
-  it.each(['http://host/', 'ws://', 'host:7070', 'ws://host/#fragment'])('turns %s down', async (address) => {
+  it.each(['http://host/', 'ws://', 'host:7070', 'ws://host/#fragment'])('rejects %s', async (address) => {
     await expect(connect(address)).rejects.toMatchObject({ code: 'invalid_address', remedy: expect.stringMatching(/ws/) });
   });
 
-  it('says that nothing can be reached, whatever the cause', async () => {
+  it('reports every cause as unreachable', async () => {
     const listener = await listenWebSocket({ host: '127.0.0.1', port: 0, path: '/here' });
     const elsewhere = listener.address.replace('/here', '/nowhere');
     await expect(connect(elsewhere)).rejects.toMatchObject({ code: 'unreachable', remedy: expect.stringMatching(/coordinator/) });
@@ -109,7 +109,7 @@ describe('connecting from a browser', () => {
     await expect(connect(listener.address)).rejects.toMatchObject({ code: 'unreachable' });
   });
 
-  it('gives up on a host that does not answer, and when called off', async () => {
+  it('gives up on a host that does not answer, and when aborted', async () => {
     const mute = createTcpServer((socket) => socket.on('error', () => socket.destroy()).on('data', () => {}));
     await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
     const address = `ws://127.0.0.1:${(mute.address() as AddressInfo).port}`;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { closeInfo, closeReason } from '../src/close.js';
 
-describe('the reason in a close frame', () => {
+describe('the reason of a close frame', () => {
   it.each([
     ['one that fits', 'leaving', 'leaving'],
     ['ASCII', 'x'.repeat(200), 'x'.repeat(123)],
@@ -18,8 +18,8 @@ it.each([
   [1001, '', { kind: 'clean', reason: 'the other side closed' }],
   [1005, '', { kind: 'clean', reason: 'the other side closed' }],
   [1006, '', { kind: 'lost', reason: 'the connection broke off' }],
-  [1009, 'too large', { kind: 'lost', reason: 'the other side broke it off with code 1009: too large' }],
-  [4000, '', { kind: 'lost', reason: 'the other side broke it off with code 4000' }],
-])('a socket closed with code %i and reason "%s" ends its link accordingly', (code, reason, info) => {
+  [1009, 'too large', { kind: 'lost', reason: 'the other side closed it with code 1009: too large' }],
+  [4000, '', { kind: 'lost', reason: 'the other side closed it with code 4000' }],
+])('close code %i with reason "%s" says how the link ended', (code, reason, info) => {
   expect(closeInfo(code, reason)).toEqual(info);
 });

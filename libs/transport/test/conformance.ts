@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Connection } from '../src/index.js';
 
-/** Two open ends of one link of the transport under test. */
+/** Two open ends of a link of the transport under test. */
 export interface Harness {
   readonly near: Connection;
   readonly far: Connection;
   readonly frameBytes: number;
-  /** Cuts the link without a word to either end. */
+  /** Cuts the link silently. */
   breakLink(): void;
   dispose(): Promise<void>;
 }
@@ -42,12 +42,12 @@ function describeFrames(link: () => Harness): void {
     }
   });
 
-  it('keeps frames that came before anyone received', async () => {
+  it('delivers frames that arrived before a receive', async () => {
     const { near, far } = link();
     near.send(bytes(1));
     near.send(bytes(2));
     far.send(bytes(9));
-    // The answer shows that time has passed on both sides.
+    // The answer shows that both sides had time.
     expect(await near.receive()).toEqual(bytes(9));
     expect([await far.receive(), await far.receive()]).toEqual([bytes(1), bytes(2)]);
   });

@@ -17,7 +17,7 @@ describeTransport('memory', async () => {
   };
 });
 
-it('hands over the very bytes that were sent, without a copy', async () => {
+it('hands over the same bytes that were sent, without a copy', async () => {
   const [near, far] = createMemoryPair(['memory:here', 'memory:there']);
   const frame = Uint8Array.of(1, 2, 3);
   near.send(frame);
@@ -25,7 +25,7 @@ it('hands over the very bytes that were sent, without a copy', async () => {
   expect([near.remote, far.remote]).toEqual(['memory:there', 'memory:here']);
 });
 
-it('a listener accepts in the order of connecting, and closes what is open', async () => {
+it('a listener accepts in the order of connecting, and closes open links', async () => {
   const listener = createMemoryListener('coordinator');
   const first = await listener.connect('worker-1');
   const second = await listener.connect('worker-2');

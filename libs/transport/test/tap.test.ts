@@ -17,7 +17,7 @@ describeTransport('a tapped link', async () => {
   };
 });
 
-it('shows what is sent and what is received, and nothing that was refused', async () => {
+it('sees frames sent and received, but not rejected ones', async () => {
   const [near, far] = createMemoryPair();
   const seen: string[] = [];
   const tapped = tap(near, {
@@ -32,7 +32,7 @@ it('shows what is sent and what is received, and nothing that was refused', asyn
   expect(seen).toEqual(['sent 1', 'got 2']);
 });
 
-it('hands a frame on when whoever looks at it lets go', async () => {
+it('delivers a frame when the callback has finished', async () => {
   const [near, far] = createMemoryPair();
   let letGo = (): void => {};
   const held = new Promise<void>((resolve) => (letGo = resolve));

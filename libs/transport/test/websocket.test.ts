@@ -8,7 +8,7 @@ import { DEFAULT_FRAME_BYTES, type Connection, type Listener } from '../src/inde
 import { attachWebSocket, connectWebSocket, listenHttp, listenWebSocket, type WebSocketOptions } from '../src/websocket/index.js';
 import { describeTransport } from './conformance.js';
 
-/** A TCP relay in front of `port` whose links can be cut or made to hang. */
+/** A TCP relay in front of `port`, whose links can be cut or made to hang. */
 async function createRelay(port: number) {
   const sockets: Socket[] = [];
   const server = createTcpServer((inner) => {
@@ -67,23 +67,23 @@ const listen = async () => {
 };
 
 describe('heartbeat and flow', () => {
-  it('finds a silent link lost, from both sides', async () => {
+  it('detects a silent link, from both sides', async () => {
     const { near, far, relay } = await openFor({ heartbeatMs: 20, heartbeatTimeoutMs: 60 });
     relay.hang();
     expect(await near.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('no sign of life') });
     expect(await far.closed).toMatchObject({ kind: 'lost' });
   });
 
-  it('keeps a quiet but living link open', async () => {
+  it('leaves a quiet but healthy link open', async () => {
     const { near, far } = await openFor({ heartbeatMs: 10, heartbeatTimeoutMs: 500 });
     await new Promise((resolve) => setTimeout(resolve, 100));
     near.send(Uint8Array.of(1));
     expect(await far.receive()).toEqual(Uint8Array.of(1));
   });
 
-  it('stops reading when its reader does not take frames, and goes on when it does', async () => {
-    const { near, far } = await openFor({ keptBytes: 1 << 20, heartbeatMs: 50, heartbeatTimeoutMs: 400 });
-    // 192 MiB: more than the kernel's buffers take, which on two hops may grow to 2 x (32 + 4) MiB and more.
+  it('stops reading when its reader is too slow, and resumes when it catches up', async () => {
+    const { near, far } = await openFor({ unreadBytes: 1 << 20, heartbeatMs: 50, heartbeatTimeoutMs: 400 });
+    // 192 MiB, more than the kernel buffers: on two hops they may grow to 2 x (32 + 4) MiB and more.
     const frames = 768;
     for (let i = 0; i < frames; i++) near.send(new Uint8Array(DEFAULT_FRAME_BYTES).fill(i));
     await new Promise((resolve) => setTimeout(resolve, 800));
@@ -94,7 +94,7 @@ describe('heartbeat and flow', () => {
     await near.drained(0);
   });
 
-  it('cuts off a closed link whose peer has stopped', async () => {
+  it('terminates a closed link whose peer has stopped', async () => {
     const { near, relay } = await openFor({ closeTimeoutMs: 30 });
     relay.hang();
     near.close('leaving');
@@ -123,20 +123,20 @@ describe('hostile peers', () => {
     return [socket, await listener.accept()];
   }
 
-  it('cuts off a peer that sends a frame over the limit', async () => {
+  it('disconnects a peer that sends a frame over the limit', async () => {
     const [socket, connection] = await rawPeer(await listen());
     socket.once('open', () => socket.send(new Uint8Array(DEFAULT_FRAME_BYTES + 1)));
     expect(await connection.closed).toMatchObject({ kind: 'lost' });
     await expect(connection.receive()).rejects.toMatchObject({ code: 'lost' });
   });
 
-  it('cuts off a peer that sends text', async () => {
+  it('disconnects a peer that sends text', async () => {
     const [socket, connection] = await rawPeer(await listen());
     socket.once('open', () => socket.send('hello'));
     expect(await connection.closed).toMatchObject({ kind: 'lost', reason: expect.stringContaining('binary') });
   });
 
-  it('goes on accepting after a peer broke the WebSocket rules', async () => {
+  it('accepts further peers after one broke the WebSocket rules', async () => {
     const listener = await listen();
     const [socket, connection] = await rawPeer(listener);
     socket.once('open', () => (socket as unknown as { _socket: Socket })._socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff])));
@@ -148,7 +148,7 @@ describe('hostile peers', () => {
 });
 
 describe('connecting', () => {
-  it('says that nothing listens there', async () => {
+  it('reports that nothing listens there', async () => {
     const free = createTcpServer();
     await listenTcp(free);
     const url = `ws://127.0.0.1:${portOf(free)}`;
@@ -166,11 +166,11 @@ describe('connecting', () => {
     });
   });
 
-  it('says that a host name is unknown', async () => {
+  it('reports an unknown host name', async () => {
     await expect(connectWebSocket('ws://no-such-host.invalid:1')).rejects.toMatchObject({ code: 'unreachable' });
   });
 
-  it('gives up at the deadline when nobody answers', async () => {
+  it('gives up at the deadline without an answer', async () => {
     const mute = createTcpServer((socket) => socket.on('error', () => {}).resume());
     await listenTcp(mute);
     disposals.push(() => new Promise((resolve) => mute.close(resolve)));
@@ -178,7 +178,7 @@ describe('connecting', () => {
     await expect(connecting).rejects.toMatchObject({ code: 'timeout' });
   });
 
-  it('stops at the signal, before and while connecting', async () => {
+  it('stops when the signal aborts, before and while connecting', async () => {
     const mute = createTcpServer((socket) => socket.on('error', () => {}).resume());
     await listenTcp(mute);
     disposals.push(() => new Promise((resolve) => mute.close(resolve)));
@@ -189,7 +189,7 @@ describe('connecting', () => {
     await expect(connectWebSocket('ws://127.0.0.1:1', { signal: controller.signal })).rejects.toMatchObject({ code: 'aborted' });
   });
 
-  it('tells a web server and a foreign protocol from a coordinator', async () => {
+  it('distinguishes a web server and another protocol from a coordinator', async () => {
     const web = createHttpServer((_request, response) => response.end('hello'));
     const address = await listenHttp(web, '127.0.0.1', 0);
     const foreign = createTcpServer((socket) =>
@@ -214,13 +214,13 @@ describe('connecting', () => {
 });
 
 describe('listening', () => {
-  it('says that a port is in use and how to take another', async () => {
+  it('reports that a port is in use, and how to use another', async () => {
     const { address } = await listen();
     const again = listenWebSocket({ host: '127.0.0.1', port: Number(new URL(address).port) });
     await expect(again).rejects.toMatchObject({ code: 'port_in_use', remedy: expect.stringContaining('--port') });
   });
 
-  it('rejects a host that is not this machine, and a port that is none', async () => {
+  it('rejects a host that is not this machine, and an invalid port', async () => {
     await expect(listenWebSocket({ host: '203.0.113.1', port: 0 })).rejects.toMatchObject({ code: 'invalid_address' });
     await expect(listenWebSocket({ host: '127.0.0.1', port: 70_000 })).rejects.toMatchObject({ code: 'invalid_address' });
   });
@@ -236,7 +236,7 @@ describe('listening', () => {
     await expect(connectWebSocket(listener.address)).rejects.toMatchObject({ code: 'unreachable' });
   });
 
-  it('serves pages and several paths on one port, each its own listener, and 404 elsewhere', async () => {
+  it('serves pages and several paths on one port, each with its listener, and answers 404 elsewhere', async () => {
     const server: HttpServer = createHttpServer((_request, response) => response.end('a page'));
     const control = attachWebSocket(server, '/control');
     const reduce = attachWebSocket(server, '/reduce');
@@ -264,7 +264,7 @@ describe('listening', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  it('knows a client by the address that a proxy tells, so that a name of it can be told from a port', async () => {
+  it('names a client by the address that a proxy reports, with no doubt about where the port begins', async () => {
     const server: HttpServer = createHttpServer();
     const told = (request: IncomingMessage) => request.headers['x-client'] as string | undefined;
     const listener = attachWebSocket(server, '/', { clientAddress: told });
@@ -282,7 +282,7 @@ describe('listening', () => {
   });
 });
 
-/** Self-signed, for lab.example; undefined where there is no openssl. */
+/** Self-signed, for lab.example; undefined without openssl. */
 function makeCertificate(): { readonly cert: string; readonly key: string } | undefined {
   const what = ['req', '-x509', '-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2'];
   const made = spawnSync('openssl', [...what, '-subj', '/CN=lab', '-addext', 'subjectAltName=DNS:lab.example', '-keyout', '-'], {
@@ -309,11 +309,11 @@ describe.skipIf(!pair)('secure links', () => {
     return listener.address;
   };
 
-  it('are told apart in the address', async () => {
+  it('show in the address', async () => {
     expect(await secure()).toMatch(/^wss:\/\/127\.0\.0\.1:\d+$/);
   });
 
-  it('to a certificate that nobody known has signed fail, and say what makes them known', async () => {
+  it('fail with an unknown authority, and say how to trust it', async () => {
     await expect(connectWebSocket(await secure())).rejects.toMatchObject({
       code: 'refused',
       message: expect.stringContaining('no secure connection to 127.0.0.1:'),
@@ -321,12 +321,12 @@ describe.skipIf(!pair)('secure links', () => {
     });
   });
 
-  it('asked for in plain fail, and say how the address begins', async () => {
+  it('fail without TLS on the client, and say how the address begins', async () => {
     const plain = (await secure()).replace('wss', 'ws');
     await expect(connectWebSocket(plain)).rejects.toMatchObject({ code: 'refused', remedy: expect.stringContaining('wss://') });
   });
 
-  it('to a server in plain fail, and say how the address begins', async () => {
+  it('fail without TLS on the server, and say how the address begins', async () => {
     const { address } = await listen();
     const connecting = connectWebSocket(address.replace('ws', 'wss'));
     await expect(connecting).rejects.toMatchObject({ code: 'refused', remedy: expect.stringContaining('ws://') });

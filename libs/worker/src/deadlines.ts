@@ -1,13 +1,13 @@
-/** How long a worker waits, all by the clock and the timers of its ports. */
+/** How long a worker waits, by the clock and the timers of its ports. */
 import type { WorkerPorts } from './ports.js';
 
 type Clock = Pick<WorkerPorts, 'nowMs' | 'sleep'>;
 
-/** Of the time between two looks at the clock no more than this counts: a machine that was asleep for an hour did not wait for an hour. */
+/** A step of the clock counts at most this much: a machine that slept for an hour has not waited for an hour. */
 const SLICE_MS = 60_000;
 
-/** Resolves when `ms` have been waited for; timers may be early. Rejects with the signal's reason when it aborts. */
-export async function pass(ms: number, { nowMs, sleep }: Clock, signal: AbortSignal): Promise<void> {
+/** Resolves after `ms`, although timers may fire early. Rejects with the signal's reason when it aborts. */
+export async function elapse(ms: number, { nowMs, sleep }: Clock, signal: AbortSignal): Promise<void> {
   for (let leftMs = ms; leftMs > 0;) {
     const startMs = nowMs();
     await sleep(Math.min(leftMs, SLICE_MS), signal);
@@ -16,11 +16,11 @@ export async function pass(ms: number, { nowMs, sleep }: Clock, signal: AbortSig
   }
 }
 
-/** Makes signals that abort after so many ms; those of a session that is over never do. */
+/** Makes signals that abort after `ms`; after the end of the session they never do. */
 export function createDeadlines(clock: Clock, session: AbortSignal): (ms: number) => AbortSignal {
   return (ms) => {
     const over = new AbortController();
-    pass(ms, clock, session).then(
+    elapse(ms, clock, session).then(
       () => over.abort(new Error(`${ms} ms have passed`)),
       (error: unknown) => {
         if (!session.aborted) over.abort(error);
@@ -30,13 +30,13 @@ export function createDeadlines(clock: Clock, session: AbortSignal): (ms: number
   };
 }
 
-/** A wait for something that was asked for. */
+/** Waits for something that was requested. */
 export interface Expectation {
-  /** It was asked for. */
+  /** It was requested. */
   begin(): void;
-  /** It begins to arrive. */
+  /** It has begun to arrive. */
   met(): void;
-  /** Who is busy hears nothing: the wait starts anew when `work` is done. */
+  /** Nothing is read during `work`, so the wait starts again after it. */
   pausedDuring(work: () => Promise<void>): Promise<void>;
 }
 

@@ -1,49 +1,48 @@
 import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
-import { pass } from './deadlines.js';
+import { elapse } from './deadlines.js';
 
 export interface SlotEngine extends Engine {
-  /** An engine that takes longer than `timeoutMs` (absent, or less: 10 minutes) is lost: a stuck device never answers. */
+  /** @param timeoutMs an engine that takes longer, and longer than 10 minutes, is lost: a stuck device never answers */
   gradient(batch: Batch, timeoutMs?: number): Promise<Gradient>;
 }
 
-/** The engine of a session, and the one after it when it is of no use any more. */
+/** The engine of a session, and its replacement when it is lost. */
 export interface EngineSlot {
-  /** Always this object, whichever engine is behind it. Parameters may be set on a lost one: its successor is given them anew. */
+  /** Always this object, with any engine behind it. A lost one still accepts parameters: its replacement is given them again. */
   readonly engine: SlotEngine;
-  /** Of the engine behind it, as measured. */
+  /** Measured speed of the current engine. */
   readonly charsPerSecond: number;
-  /** Why the engine behind it is of no use any more. */
+  /** Why the current engine is lost; undefined while it works. */
   readonly lost: EngineError | undefined;
-  /** Puts another engine in its place. @throws EngineError when engines are lost again and again, and what creating throws */
+  /** Opens another engine instead. @throws EngineError when too many engines are lost, and what `create` throws */
   replace(): Promise<void>;
   dispose(): void;
 }
 
 export interface EngineSlotOptions {
-  /** Opens an engine; `not` names those (EngineInfo.name) that were lost before. */
+  /** Opens an engine; `not` names those that were lost before (EngineInfo.name). */
   create(not: readonly string[]): Promise<Engine>;
-  /** Gives it the parameters and measures its speed, characters per second. */
+  /** Hands it the parameters and measures its speed, characters per second. */
   measure(engine: Engine): Promise<number>;
   onLost(name: string, error: EngineError): void;
   /** Monotonic, ms. */
   nowMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
-  /** Of the session: nobody waits for an engine any more once it aborts. */
+  /** Aborts with the session; then nothing waits for an engine. */
   readonly signal: AbortSignal;
 }
 
-/** Longer than any sound engine needs for a gradient; and as much as timers can hold, whatever a coordinator says. */
+/** The shortest is longer than any working engine needs for a gradient; the longest is bounded by what timers can hold. */
 const MIN_TIMEOUT_MS = 600_000;
 const MAX_TIMEOUT_MS = 86_400_000;
 
-/** What an engine throws that is of no use any more. Whoever passes a wrong batch or finds no finite gradient keeps it. */
+/** Errors after which an engine is not used again. A wrong batch or a gradient that is not finite is not the engine's fault. */
 const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupported', 'out_of_memory', 'disposed']);
 
-/** Engines that may be lost in a session; more are a broken machine, and whoever started the worker should know. */
+/** Engines that may be lost in a session. With more, the machine is broken, and its owner should know. */
 const MAX_LOSSES = 5;
-const LOST_FOR_GOOD =
-  'engines fail again and again here: see what the machine lacks (memory, a driver), then start the worker anew';
+const LOST_FOR_GOOD = 'Engines keep failing on this machine. Check its memory and its drivers, then start the worker again.';
 
 /** @throws EngineError */
 export async function createEngineSlot(options: EngineSlotOptions): Promise<EngineSlot> {
@@ -73,9 +72,9 @@ export async function createEngineSlot(options: EngineSlotOptions): Promise<Engi
       }
     }
   };
-  /** Notes a loss and passes it on. */
+  /** Records a loss and throws it. */
   const noting = async <T>(compute: () => Promise<T>): Promise<T> => {
-    // It may not have the parameters that were set last.
+    // It may lack the latest parameters.
     if (lost) throw lost;
     try {
       return await compute();
@@ -126,7 +125,7 @@ function isLoss(error: unknown): error is EngineError {
   return error instanceof EngineError && LOSSES.has(error.code);
 }
 
-/** The result of the work. @throws EngineError `device_lost` when it takes too long, and the signal's reason when it aborts */
+/** @returns the result of `work`. @throws EngineError `device_lost` when it takes too long, the signal's reason when it aborts */
 async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: EngineSlotOptions): Promise<T> {
   const over = new AbortController();
   const stop = (): void => over.abort(signal.reason);
@@ -134,9 +133,9 @@ async function within<T>(work: Promise<T>, ms: number, { signal, ...clock }: Eng
   signal.addEventListener('abort', stop, { once: true });
   const timeoutMs = Math.min(Math.max(ms, MIN_TIMEOUT_MS), MAX_TIMEOUT_MS);
   const expire = async (): Promise<never> => {
-    await pass(timeoutMs, clock, over.signal);
+    await elapse(timeoutMs, clock, over.signal);
     const minutes = Math.round(timeoutMs / 60_000);
-    throw new EngineError('device_lost', `the engine gave no result in ${minutes} minutes`, 'go on with another engine');
+    throw new EngineError('device_lost', `the engine gave no result within ${minutes} minutes`, 'Use another engine.');
   };
   try {
     return await Promise.race([work, expire()]);

@@ -1,4 +1,4 @@
-/** Carries out what `sync.ts` decides, and holds the vectors: retained updates by round, leases by id, hidden states by stream. */
+/** Performs what `sync.ts` decides, and holds the vectors: retained updates by round, leases by id, hidden states by stream. */
 import { applyUpdate, copyUpdate, type CollectiveMember, type ReduceUpdate } from '@troupe/collective';
 import { LIMITS, ProtocolError, type MessageOf } from '@troupe/protocol';
 import type { EngineSlot } from './engine-slot.js';
@@ -7,7 +7,7 @@ import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
 import type { WorkerPorts } from './ports.js';
 import type { SyncAction, SyncInput } from './sync.js';
 
-/** What a worker has computed in its life, characters. It outlives sessions. */
+/** What a worker has computed since it started, characters. It outlives sessions. */
 export interface Credit {
   characters: number;
 }
@@ -19,7 +19,7 @@ export interface ExecutorParts extends Membership {
   readonly ports: Pick<WorkerPorts, 'nowMs' | 'log'>;
 }
 
-/** The vectors that came with an input; an update is valid until the next one is received. */
+/** The vectors that came with an input. An update is valid until the next one is received. */
 export interface Payload {
   readonly snapshot?: { readonly message: MessageOf<'snapshot'>; readonly body: Uint8Array };
   readonly lease?: LeaseOrder;
@@ -46,7 +46,7 @@ export class SyncExecutor {
   async perform(action: SyncAction, payload: Payload): Promise<SyncInput | undefined> {
     if (action.type === 'computeLease') return this.#compute(this.#takeLease(action.leaseId) ?? payload.lease!);
     if (action.type !== 'replaceEngine') this.#performNow(action, payload);
-    // What comes meanwhile waits in the inbox.
+    // What arrives meanwhile waits in the inbox.
     else await this.#parts.snapshot.pausedDuring(() => this.#parts.slot.replace());
     return undefined;
   }
@@ -81,7 +81,7 @@ export class SyncExecutor {
     }
   }
 
-  /** Nothing of it fits the parameters to come. */
+  /** None of this fits the next parameters. */
   #drop(): void {
     this.#held.clear();
     this.#leases.clear();
@@ -121,8 +121,8 @@ export class SyncExecutor {
     if (replica.digest() !== message.parametersDigest) {
       throw new ProtocolError(
         'invalid_message',
-        'the snapshot does not have the digest it came with',
-        'Nothing to do: the worker joins again.',
+        'the snapshot does not have the digest that was sent with it',
+        'Nothing to do: the worker joins again by itself.',
       );
     }
     for (const round of updates) applyUpdate(replica, this.#updates.get(round)!);

@@ -1,14 +1,14 @@
 /**
- * Several sources, one reader: a worker hears from the coordinator and from the all-reduce service at once and must act on one thing
+ * Several sources, one reader: a worker hears from the coordinator and from the all-reduce at the same time and must act on one message
  * at a time. Nothing is lost between two reads, and a failed source fails the reader.
  */
 export interface Inbox<T> {
-  /** Resolves when the reader is done with `item` (it asks for the next one) or has closed the inbox. */
+  /** Resolves when the reader is done with `item`, that is when it asks for the next one or closes the inbox. */
   put(item: T): Promise<void>;
-  /** Everything put before is still delivered; then `next` rejects with `error`. */
+  /** Delivers what was put before; then `next` rejects with `error`. */
   fail(error: Error): void;
   next(): Promise<T>;
-  /** Lets every source go. */
+  /** Resolves every `put`. */
   close(): void;
 }
 
@@ -22,7 +22,7 @@ export function createInbox<T>(): Inbox<T> {
   let failure: { error: Error } | undefined;
   let closed = false;
   let waiting: { resolve: (entry: Entry<T>) => void; reject: (error: Error) => void } | undefined;
-  /** With the reader now. */
+  /** The entry that the reader is working on. */
   let current: Entry<T> | undefined;
 
   const take = (): Promise<Entry<T>> => {

@@ -1,4 +1,4 @@
-/** How a worker joins a run: hello and welcome with the coordinator, then its place in the all-reduce. */
+/** How a worker joins a run: hello and welcome with the coordinator, then the all-reduce. */
 import type { CollectiveMember } from '@troupe/collective';
 import { createLayout, stateSize, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
@@ -28,7 +28,7 @@ export interface Membership {
   readonly welcome: Welcome;
   readonly layout: ParameterLayout;
   readonly replica: Replica;
-  /** Met as soon as the first frame of a snapshot is there; the channel watches what follows. */
+  /** Met by the first frame of a snapshot; the channel watches the rest. */
   readonly snapshot: Expectation;
 }
 
@@ -45,7 +45,7 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
   const layout = createLayout(config.model);
   const snapshot = createExpectation(
     () => deadline(LIMITS.snapshotMs),
-    () => control.close('the snapshot that was asked for does not come'),
+    () => control.close('the requested snapshot did not come in time'),
   );
   bodies = (message) => {
     if (message.type === 'snapshot') snapshot.met();
@@ -60,7 +60,7 @@ async function greet(control: Channel, { token, name, kind, signal }: WorkerOpti
   control.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: name.slice(0, LIMITS.nameLength), kind });
   const { message } = await receiveWithin(control, { deadline: deadline(LIMITS.answerMs), signal, what: 'a welcome' });
   if (message.type === 'refuse') throw refusalError(message, 'before the welcome');
-  if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another one.');
+  if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another run.');
   if (message.type !== 'welcome') throw unexpected(message);
   return message;
 }
@@ -74,7 +74,7 @@ function requireLayout(layout: ParameterLayout, { layoutHash }: Welcome): void {
   if (layout.hash === layoutHash) return;
   throw new WorkerRefused(
     'layout_mismatch',
-    'the coordinator lays parameters out differently',
+    'the coordinator lays out the parameters in another way',
     'Install the same release of Troupe on both machines.',
   );
 }
@@ -99,7 +99,7 @@ export function joinCollective(
   });
 }
 
-/** "/reduce" means: on the host at which the coordinator was reached. */
+/** A path such as "/reduce" is on the host of the coordinator. */
 function resolveAddress(address: string, control: string): string {
   return address.startsWith('/') ? control.replace(/^(\w+:\/\/[^/]+).*$/, `$1${address}`) : address;
 }

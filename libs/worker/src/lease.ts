@@ -3,13 +3,13 @@ import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/mod
 import { brief, decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
 import type { SlotEngine } from './engine-slot.js';
 
-/** A lease as it arrived: `body` holds tokens and the hidden states that are given. */
+/** A lease as it arrived: `body` holds its tokens and the hidden states that travel with it. */
 export interface LeaseOrder {
   readonly lease: MessageOf<'lease'>;
   readonly body: Uint8Array;
 }
 
-/** Hidden states [L, S, H] this worker computed, by stream, and the round whose window they stand before. */
+/** Hidden states [L, S, H] that this worker computed, by stream, with the round whose window they precede. */
 export type HeldStates = Map<number, { readonly round: number; readonly state: Float32Array }>;
 
 export interface LeaseContext {
@@ -24,16 +24,16 @@ export type LeaseOutcome =
   | { readonly kind: 'sent'; readonly computeMs: number; readonly characters: number }
   | { readonly kind: 'declined'; readonly code: DeclineCode; readonly reason: string };
 
-/** An engine that takes this many times the lease's deadline will never answer: long before, others were given its streams. */
+/** An engine that takes this many times the lease's deadline will never answer; its streams were backed up long before. */
 const TIMEOUT_FACTOR = 10;
 
-/** How the body behind a lease is laid out. */
+/** How the body of a lease is laid out. */
 export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, window }: TrainingConfig): LeaseShape {
   const given = [...states].filter((kind) => kind === 'g').length;
   return { streams: streams.length, window, given, stateFloats: stateSize(model) };
 }
 
-/** Computes the lease's gradient with the engine's parameters, sends the contribution and keeps the end states. */
+/** Computes the lease's gradient with the engine's parameters, sends the contribution and holds the end states. */
 export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
   const { engine, member, held, config } = context;
   const { lease } = order;
@@ -58,7 +58,7 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
   }
 }
 
-/** @returns undefined when a state that is said to be held is not. */
+/** @returns undefined when this worker does not hold a state that the lease counts on */
 function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrder): Batch | undefined {
   const shape = leaseShape(lease, config);
   const { streams, stateFloats: floats } = shape;
@@ -75,7 +75,7 @@ function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrd
   return { streams, window: config.window, tokens, states, ...dropoutOf(config, lease.round, lease.streams) };
 }
 
-/** A lease's masks follow from the run's seed, the round and the streams: the same whoever computes it. Without dropout nothing. */
+/** The key of a lease's dropout masks, the same for every worker; empty without dropout. */
 export function dropoutOf(
   { model, seed }: TrainingConfig,
   round: number,

@@ -9,7 +9,7 @@ import type { WorkerOptions } from './ports.js';
 const FEW_STREAMS = 16;
 /** With fewer, an engine of many threads or a GPU leaves much of itself idle. */
 const MANY_STREAMS = 64;
-/** Where few streams take no longer, many are measured: the worker should be ready within seconds. */
+/** When few streams take no longer than this, many are measured: the worker should be ready within seconds. */
 const CHEAP_MS = 250;
 
 /** @param parameters [P], to measure with. @throws EngineError */
@@ -44,13 +44,13 @@ async function measure(
   engine.setParameters(parameters);
   const timed = async (streams: number): Promise<number> => {
     const batch = sampleBatch(config, streams);
-    // Engines may compute for seconds without letting anything else run; between two calls the links get their turn.
+    // An engine may block the event loop for seconds; the links get their turn between two calls.
     await ports.sleep(0, signal);
     const startMs = ports.nowMs();
     await engine.gradient(batch);
     return ports.nowMs() - startMs;
   };
-  // Engines compile and allocate at the first window, and some do so again at the first window of more streams.
+  // Engines compile and allocate at the first window, and some again at the first window of more streams.
   const warm = async (streams: number): Promise<number> => {
     await timed(streams);
     return timed(streams);

@@ -4,13 +4,13 @@ import type { StopCode } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 
 export interface WorkerOptions {
-  /** Of the coordinator. */
+  /** Where the coordinator is. */
   readonly address: string;
   readonly token: string;
   readonly name: string;
   readonly kind: 'node' | 'browser';
   readonly ports: WorkerPorts;
-  /** Aborts when the worker should leave. */
+  /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
 }
 
@@ -35,23 +35,23 @@ export interface WorkerPorts {
 }
 
 export interface EngineConstraints {
-  /** Engines (EngineInfo.name) that were lost in this session, to be avoided where there is another. */
+  /** Engines that were lost in this session (EngineInfo.name); any other is preferred. */
   readonly not: readonly string[];
   /**
-   * The engine gives the same bits for the same batch on every machine and in every session, whatever it computed before: nothing
-   * about it is measured, no operation is fused, and a gradient is never divided among threads.
+   * The engine gives the same bits for the same batch on every machine and in every session: it measures nothing to choose a variant,
+   * fuses no operations and never divides a gradient among threads.
    */
   readonly reproducible: boolean;
 }
 
-/** What the worker tells whoever started it. */
+/** What the worker reports to the app that runs it. */
 export type WorkerLog =
   | { readonly kind: 'connecting'; readonly address: string }
   | { readonly kind: 'welcome'; readonly runId: string; readonly workerId: string; readonly parameters: number }
   /** Which engine was chosen, and why. */
   | { readonly kind: 'engine'; readonly text: string }
   | { readonly kind: 'ready'; readonly round: number; readonly engine: string; readonly charsPerSecond: number }
-  /** A lease is computed and sent. `credit` is what this worker has computed in its life, characters. */
+  /** A lease is computed and sent. `credit` is what this worker has computed since it started, characters. */
   | {
       readonly kind: 'computed';
       readonly round: number;
@@ -60,9 +60,9 @@ export type WorkerLog =
       readonly credit: number;
     }
   | { readonly kind: 'refused'; readonly round: number; readonly result: string; readonly reason: string }
-  /** The engine is of no use any more; another takes over and says when it is ready. */
+  /** The engine is lost; another takes over, and `ready` follows. */
   | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }
   | { readonly kind: 'resync'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }
-  /** By whoever started it, then without a code, or by the coordinator. */
+  /** By the coordinator, with a code, or by the app. */
   | { readonly kind: 'stopped'; readonly code?: StopCode; readonly reason: string };

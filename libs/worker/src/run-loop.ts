@@ -1,4 +1,4 @@
-/** A worker's loop: it acts on one thing at a time, in the order in which things were received. */
+/** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { ReduceResult, ReduceUpdate } from '@troupe/collective';
 import { brief, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { refusalError, unexpected } from './errors.js';
@@ -7,19 +7,19 @@ import { createInbox, type Inbox } from './inbox.js';
 import type { Deadline } from './join.js';
 import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type SyncStep } from './sync.js';
 
-/** A session that fails still listens this long for the reason: a coordinator that stops a worker closes both links at once. */
+/** A failed session listens this much longer for the reason: a coordinator that stops a worker closes both links at once. */
 const LAST_MESSAGE_MS = 500;
 
 /**
- * Updates retained while a snapshot is on its way; each is as large as the parameters. With a small model more are retained: its rounds
- * take a millisecond, and a worker that misses one while it waits would ask for snapshots for ever.
+ * Updates retained while a snapshot is on its way; each is as large as the parameters. A small model retains more: its rounds take a
+ * millisecond, and a worker that misses an update while it waits would request snapshots for ever.
  */
 const MISSED_UPDATES = 16;
 const MISSED_BYTES = 64 * 1024 ** 2;
 
 export interface RunLoopParts extends ExecutorParts {
   readonly deadline: Deadline;
-  /** Aborts when the worker should leave. */
+  /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
 }
 
@@ -34,7 +34,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
   const listening = new AbortController();
   const stopListening = (): void => listening.abort(signal.reason);
   signal.addEventListener('abort', stopListening, { once: true });
-  /** Noted as soon as it is received: nobody reads the inbox while a lease is computed. */
+  /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
   const pumps = [
     pump(inbox, async () => {
@@ -47,7 +47,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
   try {
     return await act(parts, inbox);
   } catch (error) {
-    // Links fail in no particular order, and nobody reads during a lease: the notice may stand behind the failure.
+    // Links fail in any order, and nothing reads during a lease: the notice may come after the failure.
     inbox.close();
     if (!signal.aborted) await Promise.race([pumps[0], passed(parts.deadline(LAST_MESSAGE_MS))]);
     if (stop === undefined) throw error;
@@ -104,7 +104,7 @@ function noticeOf({ code, reason }: MessageOf<'stop'>): StopNotice {
   return { code, reason };
 }
 
-/** Never rejects: a source that fails fails the inbox. An update is valid until the next is asked for, so that waits its turn. */
+/** Never rejects: it fails the inbox. It receives the next message only when the last is handled, because an update is valid until then. */
 async function pump(inbox: Inbox<Item>, receive: () => Promise<Item>): Promise<void> {
   try {
     for (;;) await inbox.put(await receive());
@@ -118,7 +118,7 @@ function sayBye(control: Channel, signal: AbortSignal): void {
     const { reason } = signal as { reason?: unknown };
     control.send({ type: 'bye', reason: brief(reason instanceof Error ? reason.message : 'asked to stop') });
   } catch {
-    // The link is closed: the coordinator knows that this worker left.
+    // The link is closed, so the coordinator knows that this worker left.
   }
 }
 

@@ -4,15 +4,15 @@ import { backoffMs, TransportError, type BackoffOptions } from '@troupe/transpor
 import type { WorkerOptions } from './ports.js';
 import { runSession } from './session.js';
 
-/** The jitter is wide: a restarted coordinator is not met by all workers at once. */
+/** The jitter is wide, so that workers do not all return to a restarted coordinator at once. */
 const BACKOFF: BackoffOptions = { firstMs: 500, longestMs: 30_000, jitter: [0.5, 1] };
-/** A session that lived this long starts the backoff anew. */
+/** After a session of this length the backoff starts again. */
 const STABLE_MS = 60_000;
 
 /**
  * Works for a coordinator until the run is over or `signal` aborts: joins, computes leases, applies updates, and joins again with
  * jittered exponential backoff whenever the link breaks.
- * @throws WorkerRefused when it is turned down (wrong token, other protocol version, run over)
+ * @throws WorkerRefused when the coordinator refuses it for good (wrong token, other protocol version, run over)
  * @throws EngineError when no engine can compute this model
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
@@ -40,7 +40,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   ports.log({ kind: 'stopped', reason: 'asked to stop' });
 }
 
-/** Broken links, garbled bytes and a ticket that has lapsed may be over by the next try; everything else is for a person to mend. */
+/** Broken links, garbled bytes and an expired ticket may be gone at the next attempt; a person must mend everything else. */
 function isPassing(error: unknown): error is TransportError | ProtocolError | CollectiveError {
   return error instanceof TransportError || error instanceof ProtocolError || error instanceof CollectiveError;
 }

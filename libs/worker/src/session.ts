@@ -1,4 +1,4 @@
-/** One life of a worker's links: join, then compute leases until the coordinator stops the worker or a link breaks. */
+/** One session of a worker: it joins, then computes leases until the coordinator stops it or a link breaks. */
 import type { Connection } from '@troupe/transport';
 import { createDeadlines } from './deadlines.js';
 import type { Credit } from './executor.js';

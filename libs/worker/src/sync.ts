@@ -1,6 +1,6 @@
 /**
- * What a worker does next. Leases and snapshots come over one link, updates over another, and each may overtake the other; this reducer
- * puts them in order. It sees numbers only: the executor holds the vectors.
+ * Decides what a worker does next. Leases and snapshots arrive over one link, updates over another, and each may overtake the other; this
+ * reducer puts them in order. It handles numbers only: the executor holds the vectors.
  */
 import type { ReduceResult } from '@troupe/collective';
 import { brief, type DeclineCode, type MessageOf } from '@troupe/protocol';
@@ -15,12 +15,12 @@ export interface PendingLease {
 }
 
 export type SyncState =
-  /** A snapshot was asked for; until it comes, the replica's parameters are of no defined round. */
+  /** A snapshot was requested; until it arrives, the replica belongs to no round. */
   | {
       readonly phase: 'syncing';
-      /** The latest update heard of, applied or not; -1 before the first. */
+      /** Round of the latest update received, applied or not; -1 before the first. */
       readonly heard: number;
-      /** Rounds of the updates that came meanwhile and are retained, in order of arrival. */
+      /** Rounds of the updates retained meanwhile, in order of arrival. */
       readonly missed: readonly number[];
     }
   | {
@@ -28,7 +28,7 @@ export type SyncState =
       readonly heard: number;
       /** The round that the replica computes next. */
       readonly round: number;
-      /** Leases whose round or whose turn has not come, in order of arrival. */
+      /** Leases of later rounds, and of this round behind the one being computed, in order of arrival. */
       readonly waiting: readonly PendingLease[];
     }
   | { readonly phase: 'stopped'; readonly notice: StopNotice };
@@ -60,11 +60,11 @@ export type SyncInput =
   | ({ readonly type: 'stop' } & StopNotice);
 
 export type SyncAction =
-  /** Also drops held states and whatever is retained: none of it fits the parameters to come. */
+  /** Also drops held states, retained leases and retained updates: none of them fits the next parameters. */
   | { readonly type: 'requestSnapshot'; readonly reason: string }
   /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
   | { readonly type: 'restoreSnapshot'; readonly updates: readonly number[] }
-  /** Copies the update just received, which is valid until the next one only. */
+  /** Copies the update just received, which is valid only until the next one. */
   | { readonly type: 'retainUpdate'; readonly round: number }
   /** The update just received. */
   | { readonly type: 'applyUpdate' }
@@ -83,13 +83,13 @@ export type SyncAction =
       readonly reason: string;
     }
   | { readonly type: 'replaceEngine' }
-  /** Adds to what this worker has computed in its life, and logs it. */
+  /** Adds to what this worker has computed since it started, and logs it. */
   | ({ readonly type: 'credit' } & Omit<Extract<SyncInput, { type: 'computed' }>, 'type'>)
   | { readonly type: 'log'; readonly entry: WorkerLog };
 
 export interface SyncStep {
   readonly state: SyncState;
-  /** To be carried out in this order, and before the next input. */
+  /** Performed in this order, before the next input. */
   readonly actions: readonly SyncAction[];
 }
 
@@ -139,14 +139,14 @@ function resync({ heard }: Live, reason: string, before: readonly SyncAction[] =
   };
 }
 
-/** The coordinator also sends one that nobody asked for, when it finds that this replica differs from its own. */
+/** The coordinator also sends a snapshot without a request when it finds that this replica differs from its own. */
 function onSnapshot(state: Live, round: number): SyncStep {
   const updates: number[] = [];
   const missed = state.phase === 'syncing' ? state.missed : [];
   for (const one of missed) if (one === round + updates.length) updates.push(one);
   const next = round + updates.length;
   const restore: SyncAction = { type: 'restoreSnapshot', updates };
-  // Updates came that are neither in the snapshot nor retained: this replica would wait for them for ever.
+  // An update is neither in the snapshot nor retained: this replica would wait for it for ever.
   if (state.heard >= next) return resync(state, `the snapshot of round ${round} came too late`, [restore]);
   return {
     state: { phase: 'training', heard: state.heard, round: next, waiting: [] },
@@ -161,13 +161,13 @@ function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): Sy
     if (missed.length >= missedUpdates || missed.includes(round)) return { state: { ...state, heard }, actions: [] };
     return { state: { ...state, heard, missed: [...missed, round] }, actions: [{ type: 'retainUpdate', round }] };
   }
-  // The snapshot contains it.
+  // The snapshot already contained it.
   if (round < state.round) return { state: { ...state, heard }, actions: [] };
   if (round > state.round) return resync({ ...state, heard }, `the update of round ${state.round} was missed`);
   return computeNext({ ...state, heard, round: round + 1 }, [{ type: 'applyUpdate' }, { type: 'loadEngine' }]);
 }
 
-/** One lease at a time: what becomes of it decides about those behind it. */
+/** One lease at a time: its outcome decides about the leases behind it. */
 function computeNext(state: Live, actions: readonly SyncAction[]): SyncStep {
   if (state.phase === 'syncing') return { state, actions };
   const next = state.waiting.find(({ round }) => round === state.round);
@@ -179,10 +179,10 @@ function computeNext(state: Live, actions: readonly SyncAction[]): SyncStep {
 }
 
 function onLease(state: Live, { leaseId, round }: PendingLease): SyncStep {
-  // It was granted before our request for a snapshot, at which the coordinator took it back.
+  // The coordinator took it back when it received the request for a snapshot.
   if (state.phase === 'syncing') return { state, actions: [] };
   if (round < state.round) {
-    // The update of its round came first, on the other link. The coordinator waits to hear of every lease.
+    // The update of its round came first, on the other link. The coordinator waits for an answer to every lease.
     const reason = 'its round was over when it came';
     return { state, actions: [{ type: 'declineLease', leaseId, round: state.round, code: 'no_state', reason }] };
   }
@@ -196,8 +196,8 @@ function onFailed(state: Live, { leaseId, round, code, reason, engineLost }: Ext
   if (engineLost === undefined) {
     return computeNext(state, [decline, { type: 'log', entry: { kind: 'refused', round, result: code, reason } }]);
   }
-  // The coordinator gives no leases to a worker that awaits a snapshot, and the speed of the lost engine is no measure for the next one:
-  // the snapshot is waited for until the next engine is open, and only then is the worker ready.
+  // A worker that awaits a snapshot gets no leases, least of all at the speed of the lost engine, until it reports that it is ready:
+  // that is when the next engine is open and the snapshot is handled.
   const { state: syncing, actions } = resync(state, brief(`another engine is opened: ${engineLost}`), [decline]);
   return { state: syncing, actions: [...actions, { type: 'replaceEngine' }] };
 }

@@ -1,4 +1,4 @@
-/** A worker's surroundings, played by hand: the control conversation frame by frame, the real all-reduce service, and a clock that stands. */
+/** Surroundings of a worker under test: control messages by hand, the real all-reduce service, and a clock that the test moves. */
 import type { CollectiveHost, ReduceCounted, ReduceUpdate } from '@troupe/collective';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
 import { modelConfig } from '@troupe/config';
@@ -34,7 +34,7 @@ export const CONFIG: TrainingConfig = {
   codec: 'fp32',
 };
 
-/** Time passes when the test says so. */
+/** Time passes only when the test advances it. */
 export function createClock() {
   const sleepers = new Set<{ readonly untilMs: number; readonly wake: () => void }>();
   let now = 0;
@@ -58,7 +58,7 @@ export function createClock() {
     get sleepers() {
       return sleepers.size;
     },
-    /** Lets everything happen that is due before time goes on. */
+    /** Lets everything due happen, then advances. */
     async advance(ms: number): Promise<void> {
       await settle();
       now += ms;
@@ -68,7 +68,7 @@ export function createClock() {
   };
 }
 
-/** Lets all that is on its way arrive: memory links and promises, no timers. */
+/** Lets everything in flight arrive: memory links and promises, but no timers. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -78,7 +78,7 @@ export type EngineMaker = WorkerPorts['createEngine'];
 export interface Surroundings {
   readonly config: TrainingConfig;
   readonly createEngine?: EngineMaker;
-  /** Who answers at the reduce address; absent: the real service. */
+  /** Answers at the address of the all-reduce; absent: the real service. */
   readonly reduce?: (link: Connection) => void;
 }
 
@@ -173,7 +173,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
       channel.send(surroundings.snapshotMessage(round), replica.snapshot());
       return surroundings.expectMessage(channel, 'ready');
     },
-    /** Until it is ready to compute `round`. */
+    /** Resolves when the worker is ready to compute `round`. */
     async join(round: number): Promise<Channel> {
       await settle();
       const channel = surroundings.control();
@@ -193,7 +193,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
       const body = encodeLeaseBody({ streams: ids.length, window, given: 0, stateFloats }, windows, []);
       channel.send({ type: 'lease', leaseId, round, streams: ids, states, deadlineMs: 1000 }, body);
     },
-    /** What counts next, in order; an update is stepped by here as well. */
+    /** The next contribution that counts. */
     async nextCounted(): Promise<ReduceCounted> {
       const event = await host.receive(soon());
       if (event.kind !== 'counted') throw new Error(`the service said ${event.kind}`);
@@ -204,7 +204,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
       if (event.kind !== 'update') throw new Error(`the service said ${event.kind}`);
       replica.step((event satisfies ReduceUpdate).update, event.learningRate);
     },
-    /** What these streams' window gives with the coordinator's parameters. */
+    /** End states of these streams' window with the coordinator's parameters. */
     async expectedStates(ids: number[], round: number, states: Float32Array): Promise<Float32Array> {
       const engine = createReferenceEngine(model, { maxStreams: ids.length, maxWindow: window });
       engine.setParameters(replica.parameters);
@@ -220,10 +220,10 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   return surroundings;
 }
 
-/** A window that measures a worker's speed begins with the characters 0 and 7. */
+/** The windows that measure a worker's speed start with the characters 0 and 7. */
 const measures = ({ tokens }: Batch, vocabulary: number): boolean => tokens[0] === 0 && tokens[1] === 7 % vocabulary;
 
-/** The reference engine; its gradients in earnest are not done before `until`. */
+/** The reference engine, whose gradients of leases take until `until`. */
 export function held(begun: () => void, until: Promise<void>): EngineMaker {
   return async (model, limits) => {
     const engine = createReferenceEngine(model, limits);
@@ -241,7 +241,7 @@ export function held(begun: () => void, until: Promise<void>): EngineMaker {
   };
 }
 
-/** The reference engine, until its n-th gradient in earnest takes the device away. Those that measure its speed come first. */
+/** The reference engine, which loses its device at the n-th lease. */
 export function lostAt(n: number): EngineMaker {
   let made = 0;
   return async (model, limits) => {

@@ -6,7 +6,7 @@ const lossOf = (name: string, code: EngineError['code'] = 'device_lost') =>
   new EngineError(code, `${name} is gone`, 'go on with another');
 const PARAMETERS = new Float32Array(1);
 
-/** A line of engines: each knows how many gradients it computes until its device is lost. */
+/** Engines in turn; each computes a number of gradients until its device is lost. */
 function lineOf(lives: Record<string, number>, code?: EngineError['code']) {
   const names = Object.keys(lives);
   const created: (readonly string[])[] = [];
@@ -47,7 +47,7 @@ function lineOf(lives: Record<string, number>, code?: EngineError['code']) {
 const compute = (engine: Engine) => engine.gradient({ streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS });
 
 describe('the slot of an engine', () => {
-  it('passes a lost device on, and gives the slot to the next engine, which is told whom to avoid', async () => {
+  it('reports a lost device and opens another engine, and says which to avoid', async () => {
     const { options, created, disposed, lost } = lineOf({ webgpu: 2, wasm: 99 });
     const slot = await createEngineSlot(options);
     expect(slot).toMatchObject({ charsPerSecond: 20, lost: undefined });
@@ -63,21 +63,21 @@ describe('the slot of an engine', () => {
     expect((await compute(slot.engine)).tokens).toBe(1);
   });
 
-  it('notes a loss that shows when parameters are set, without failing', async () => {
+  it('records a loss when parameters are set, and does not throw', async () => {
     const { options } = lineOf({ webgpu: 1, wasm: 9 });
     const slot = await createEngineSlot(options);
     slot.engine.setParameters(PARAMETERS);
     expect(slot.lost?.code).toBe('device_lost');
   });
 
-  it('passes over an engine that is lost while it is measured', async () => {
+  it('skips an engine that is lost while it is measured', async () => {
     const { options, lost } = lineOf({ webgpu: 0, tfjs: 0, wasm: 9 });
     const slot = await createEngineSlot(options);
     expect(lost).toEqual(['webgpu', 'tfjs']);
     expect(slot.engine.info.name).toBe('wasm');
   });
 
-  it('gives up when devices are lost again and again', async () => {
+  it('gives up when too many devices are lost', async () => {
     const { options, created, disposed } = lineOf({ wasm: 0 });
     await expect(createEngineSlot(options)).rejects.toMatchObject({ code: 'device_lost', message: 'wasm is gone' });
     expect(created.length).toBe(disposed.length);
@@ -91,7 +91,7 @@ describe('the slot of an engine', () => {
     expect(disposed).toEqual(['wasm']);
   });
 
-  it.each(['unsupported', 'out_of_memory', 'disposed'] as const)('takes %s of a working engine for a loss', async (code) => {
+  it.each(['unsupported', 'out_of_memory', 'disposed'] as const)('treats %s of a working engine as a loss', async (code) => {
     const { options, lost } = lineOf({ webgpu: 1, wasm: 9 }, code);
     const slot = await createEngineSlot(options);
     await expect(compute(slot.engine)).rejects.toMatchObject({ code });
@@ -101,7 +101,7 @@ describe('the slot of an engine', () => {
     expect((await compute(slot.engine)).tokens).toBe(1);
   });
 
-  it('computes nothing with an engine that did not take the parameters', async () => {
+  it('computes nothing with an engine that did not accept the parameters', async () => {
     const { options } = lineOf({ wasm: 9 });
     let full = false;
     const create = async (not: readonly string[]): Promise<Engine> => {
@@ -119,7 +119,7 @@ describe('the slot of an engine', () => {
 });
 
 describe('an engine that never answers', () => {
-  /** Its gradient is awaited for ever; time passes when someone sleeps. */
+  /** Its gradient never resolves; time passes with each sleep. */
   function hanging() {
     const line = lineOf({ webgpu: 99, wasm: 99 });
     let now = 0;
@@ -130,7 +130,7 @@ describe('an engine that never answers', () => {
       return 1;
     };
     const sleep = async (ms: number, signal: AbortSignal): Promise<void> => {
-      // An early timer.
+      // Timers may fire early.
       if (sleeps.length > 0) now += Math.ceil(ms / 2);
       sleeps.push(ms);
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -145,7 +145,7 @@ describe('an engine that never answers', () => {
     };
   }
 
-  it('is lost after the timeout given, and replaced', async () => {
+  it('is lost after the timeout, and replaced', async () => {
     const { options, line, elapsed } = hanging();
     const slot = await createEngineSlot(options);
     const batch = { streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS };
@@ -156,7 +156,7 @@ describe('an engine that never answers', () => {
     expect((await slot.engine.gradient(batch)).tokens).toBe(1);
   });
 
-  it('is not waited for when the session ends', async () => {
+  it('does not delay the end of the session', async () => {
     const { options, stop } = hanging();
     const slot = await createEngineSlot({ ...options, nowMs: () => 0 });
     const inFlight = compute(slot.engine);

@@ -30,7 +30,7 @@ function openAndGrant(round: number): void {
 const lost = () => around.logs.filter((entry) => entry.kind === 'lost');
 
 describe('several leases of a round', () => {
-  it('are computed in the order in which they came, each from the states it held', async () => {
+  it('are computed in order of arrival, each from the states that the worker holds', async () => {
     await surround();
     const channel = await around.join(0);
     const ends: Float32Array[] = [];
@@ -49,7 +49,7 @@ describe('several leases of a round', () => {
     expect(around.logs.filter(({ kind }) => kind === 'resync' || kind === 'lost')).toEqual([]);
   });
 
-  it('that come before the update of the round before wait for it, and keep their order', async () => {
+  it('wait for the update of the previous round, in order, when they come before it', async () => {
     await surround();
     const channel = await around.join(0);
     openAndGrant(0);
@@ -67,7 +67,7 @@ describe('several leases of a round', () => {
     }
   });
 
-  it('are computed but for the one that is declined', async () => {
+  it('are all computed except the one that is declined', async () => {
     await surround();
     const channel = await around.join(0);
     openAndGrant(0);
@@ -76,14 +76,14 @@ describe('several leases of a round', () => {
     expect((await around.nextCounted()).leaseId).toBe('r0k0');
     expect((await around.nextCounted()).leaseId).toBe('r0k2');
     expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'no_state' });
-    // It comes again, with the states that were missing.
+    // It comes again, and needs no states this time.
     around.grant('again', 0, UNITS[1]);
     around.lend(channel, 'again', 0, UNITS[1], 'zz');
     expect((await around.nextCounted()).leaseId).toBe('again');
     await around.stepped();
   });
 
-  it('are given up, all that are open, when a snapshot is asked for, and computed when they are lent anew', async () => {
+  it('are dropped when the worker requests a snapshot, and computed when they are granted again', async () => {
     await surround({ createEngine: lostAt(2) });
     const channel = await around.join(0);
     openAndGrant(0);
@@ -97,7 +97,7 @@ describe('several leases of a round', () => {
       expect((await around.nextCounted()).leaseId).toBe(`again${k}`);
     }
     await around.stepped();
-    // It holds no more states than it computed since.
+    // The worker holds only the states that it computed since.
     openAndGrant(1);
     lendAll(channel, 1, 'hh');
     expect((await around.nextCounted()).leaseId).toBe('r1k1');
@@ -110,7 +110,7 @@ describe('the engine', () => {
   it.each([
     [2, { maxStreams: 2, maxWindow: 3 }, true],
     [0, { maxStreams: 6, maxWindow: 3 }, false],
-  ])('of a run with leases of %i streams is asked for as such', async (leaseStreams, limits, reproducible) => {
+  ])('suits a run with leases of %i streams', async (leaseStreams, limits, reproducible) => {
     const asked: unknown[] = [];
     await surround({
       config: { ...CONFIG, leaseStreams },
@@ -126,8 +126,8 @@ describe('the engine', () => {
   });
 });
 
-describe('a worker that hears nothing', () => {
-  /** It has given up, says why, and tries again. */
+describe('a worker that receives nothing', () => {
+  /** The worker has ended the session, logs why, and joins again. */
   async function expectRetry(reason: string): Promise<void> {
     expect(lost()).toMatchObject([
       { reason: expect.stringContaining(reason) as string, remedy: expect.stringMatching(/\w/) as string },
@@ -139,7 +139,7 @@ describe('a worker that hears nothing', () => {
     expect(around.logs.at(-1)).toMatchObject({ kind: 'ready', round: 4 });
   }
 
-  it('of a welcome joins again', async () => {
+  it('joins again when no welcome comes', async () => {
     await surround();
     await around.clock.advance(LIMITS.answerMs - 1);
     expect(lost()).toEqual([]);
@@ -147,7 +147,7 @@ describe('a worker that hears nothing', () => {
     await expectRetry('a welcome did not arrive in time');
   });
 
-  it('of the all-reduce service joins again', async () => {
+  it('joins again when the all-reduce does not answer', async () => {
     const silent: Connection[] = [];
     await surround({ reduce: (link) => void silent.push(link) });
     await settle();
@@ -161,7 +161,7 @@ describe('a worker that hears nothing', () => {
     expect(around.links).toHaveLength(2);
   });
 
-  it('of a snapshot joins again', async () => {
+  it('joins again when no snapshot comes', async () => {
     await surround();
     await settle();
     const channel = around.control();
@@ -173,7 +173,7 @@ describe('a worker that hears nothing', () => {
     await expectRetry('snapshot');
   });
 
-  it('more of a snapshot that has begun joins again', async () => {
+  it('joins again when a snapshot stops halfway', async () => {
     await surround();
     await settle();
     const channel = around.control();
@@ -187,7 +187,7 @@ describe('a worker that hears nothing', () => {
     await expectRetry('a transfer made no progress');
   });
 
-  it('waits for as long as a snapshot goes on coming', async () => {
+  it('waits as long as parts of a snapshot arrive', async () => {
     await surround({ config: { ...CONFIG, model: { ...CONFIG.model, hidden: 48 } } });
     await settle();
     const channel = around.control();
@@ -203,7 +203,7 @@ describe('a worker that hears nothing', () => {
     expect(lost()).toEqual([]);
   });
 
-  it('because it opens another engine has all the time again once that is open', async () => {
+  it('waits the full time after it has opened another engine', async () => {
     let open: () => void = () => undefined;
     const opened = new Promise<void>((resolve) => (open = resolve));
     const first = lostAt(1);
@@ -227,30 +227,33 @@ describe('a worker that hears nothing', () => {
   });
 });
 
-describe('a worker that is told to go while it computes', () => {
-  it.each(['completed', 'dismissed'] as const)('%s: goes, although both links are closed by then', async (code) => {
-    let begun = (): void => undefined;
-    let finish = (): void => undefined;
-    const computing = new Promise<void>((resolve) => (begun = resolve));
-    const done = new Promise<void>((resolve) => (finish = resolve));
-    await surround({ createEngine: held(begun, done) });
-    const channel = await around.join(0);
-    openAndGrant(0);
-    lendAll(channel, 0, 'zz');
-    await computing;
-    channel.send({ type: 'stop', code, reason: 'go' });
-    channel.close('go');
-    around.host.dismiss('w1', 'go');
-    await settle();
-    finish();
-    expect(await around.ended).toBe('ended');
-    expect(around.logs.at(-1)).toEqual({ kind: 'stopped', code, reason: 'go' });
-    expect(around.links).toHaveLength(1);
-    expect(lost()).toEqual([]);
-  });
+describe('a worker that is stopped while it computes', () => {
+  it.each(['completed', 'dismissed'] as const)(
+    'leaves with the code %s, although both links are closed by then',
+    async (code) => {
+      let begun = (): void => undefined;
+      let finish = (): void => undefined;
+      const computing = new Promise<void>((resolve) => (begun = resolve));
+      const done = new Promise<void>((resolve) => (finish = resolve));
+      await surround({ createEngine: held(begun, done) });
+      const channel = await around.join(0);
+      openAndGrant(0);
+      lendAll(channel, 0, 'zz');
+      await computing;
+      channel.send({ type: 'stop', code, reason: 'go' });
+      channel.close('go');
+      around.host.dismiss('w1', 'go');
+      await settle();
+      finish();
+      expect(await around.ended).toBe('ended');
+      expect(around.logs.at(-1)).toEqual({ kind: 'stopped', code, reason: 'go' });
+      expect(around.links).toHaveLength(1);
+      expect(lost()).toEqual([]);
+    },
+  );
 });
 
-it('leaves no timer behind when it is told to stop', async () => {
+it('leaves no timer behind when it is stopped', async () => {
   await surround();
   const channel = await around.join(0);
   channel.send({ type: 'stop', code: 'completed', reason: 'the run is complete' });

@@ -55,14 +55,14 @@ function check(rows: Row[]): void {
   });
 }
 
-it('a worker that has joined asks for a snapshot, and says nothing of it', () => {
+it('a worker that has joined requests a snapshot, and does not log it', () => {
   expect(startSync()).toEqual({ state: syncing(), actions: [{ type: 'requestSnapshot', reason: 'joining' }] });
 });
 
 describe('a worker that waits for a snapshot', () => {
   check([
-    ['is ready when it comes', syncing(), snapshot(4), training(4, [], -1), [restore(), ...ready(4)]],
-    ['retains an update that comes first', syncing(3), update(4), syncing(4, [4]), [{ type: 'retainUpdate', round: 4 }]],
+    ['is ready when it arrives', syncing(), snapshot(4), training(4, [], -1), [restore(), ...ready(4)]],
+    ['retains an update that arrives before it', syncing(3), update(4), syncing(4, [4]), [{ type: 'retainUpdate', round: 4 }]],
     [
       'applies the updates that overtook it, in order',
       syncing(5, [4, 5]),
@@ -75,20 +75,20 @@ describe('a worker that waits for a snapshot', () => {
     ['retains no more updates than it may', syncing(6, [4, 5, 6]), update(7), syncing(7, [4, 5, 6]), []],
     ['retains no update twice', syncing(5, [4, 5]), update(4), syncing(5, [4, 5]), []],
     [
-      'asks again when an update is missing between it and those retained',
+      'requests another when an update is missing between it and the retained ones',
       syncing(6, [5, 6]),
       snapshot(4),
       syncing(6),
       [restore(), ...resync('the snapshot of round 4 came too late')],
     ],
     [
-      'asks again when updates came that it did not retain',
+      'requests another when it could not retain all updates',
       syncing(7, [4, 5, 6]),
       snapshot(4),
       syncing(7),
       [restore(4, 5, 6), ...resync('the snapshot of round 4 came too late')],
     ],
-    ['leaves leases alone: the coordinator took them back', syncing(3), lease('a', 4), syncing(3), []],
+    ['ignores leases, because the coordinator took them back', syncing(3), lease('a', 4), syncing(3), []],
   ]);
 });
 
@@ -99,7 +99,7 @@ describe('a worker in training', () => {
   check([
     ['computes a lease of its round', training(4), lease('a', 4), training(4), [compute('a')]],
     [
-      'retains a lease that comes before the update of the round before',
+      'retains a lease that arrives before the update of the previous round',
       training(4),
       lease('a', 5),
       training(4, [a]),
@@ -107,7 +107,7 @@ describe('a worker in training', () => {
     ],
     ['retains no lease twice', training(4, [a]), lease('a', 5), training(4, [a]), []],
     [
-      'declines a lease that comes after the update of its round',
+      'declines a lease that arrives after the update of its round',
       training(4),
       lease('a', 3),
       training(4),
@@ -115,24 +115,24 @@ describe('a worker in training', () => {
     ],
     ['applies the update of its round', training(4), update(4), training(5), applied],
     [
-      'then computes the first lease that waited for it',
+      'applies an update and computes the first lease that waited for it',
       training(4, [a, later, b]),
       update(4),
       training(5, [later, b]),
       [...applied, compute('a')],
     ],
-    ['leaves a lease that waits for a later update', training(4, [later]), update(4), training(5, [later]), applied],
+    ['does not compute a lease that waits for a later update', training(4, [later]), update(4), training(5, [later]), applied],
     ['ignores an update that its snapshot contained', training(4, [], 2), update(3), training(4), []],
     [
-      'asks for a snapshot when it missed an update',
+      'requests a snapshot when it missed an update',
       training(4, [a]),
       update(5),
       syncing(5),
       resync('the update of round 4 was missed'),
     ],
-    ['restores a snapshot that nobody asked for', training(4, [a]), snapshot(4), training(4, [], 3), [restore(), ...ready(4)]],
+    ['restores a snapshot that it did not request', training(4, [a]), snapshot(4), training(4, [], 3), [restore(), ...ready(4)]],
     [
-      'asks for another when it is older than the last update',
+      'requests another snapshot when one is older than the last update',
       training(4, [], 3),
       snapshot(3),
       syncing(3),
@@ -141,7 +141,7 @@ describe('a worker in training', () => {
   ]);
 });
 
-describe('a lease that was computed', () => {
+describe('a computed lease', () => {
   const waiting = { leaseId: 'b', round: 4 };
   const later = { leaseId: 'c', round: 5 };
   check([
@@ -155,14 +155,14 @@ describe('a lease that was computed', () => {
     ],
     ['is not followed by one of a later round', training(4, [later]), COMPUTED, training(4, [later]), [credit]],
     [
-      'in vain is declined, and the next is computed',
+      'is declined when it failed, and the next is computed',
       training(4, [waiting]),
       failed('a', 4),
       training(4),
       [decline('a', 4), refused(4, 'no_state'), compute('b')],
     ],
     [
-      'in vain because the engine is lost is declined; another engine is opened and none of those behind it is computed',
+      'is declined when the engine is lost; another engine opens, and the waiting leases are dropped',
       training(4, [waiting, later], 3),
       failed('a', 4, { engineLost: 'the device is gone' }),
       syncing(3),
@@ -170,7 +170,7 @@ describe('a lease that was computed', () => {
     ],
   ]);
 
-  it('in vain tells the coordinator why in as many words as a message may have', () => {
+  it('reports a lost engine with a reason that fits into a message', () => {
     const { actions } = step(training(4), failed('a', 4, { engineLost: 'x'.repeat(5_000) }), LIMITS);
     const request = actions.find(({ type }) => type === 'requestSnapshot') as Extract<SyncAction, { type: 'requestSnapshot' }>;
     expect(request.reason.length).toBeLessThan(1_000);
@@ -182,23 +182,23 @@ describe('the result of a contribution', () => {
   check([
     ['is logged when it does not count', training(5), result('already_counted'), training(5), [refused(4, 'already_counted')]],
     ['is logged while a snapshot is awaited', syncing(3), result('already_counted'), syncing(3), [refused(4, 'already_counted')]],
-    ['is no news when it counts', training(5), result('counted'), training(5), []],
+    ['is not logged when it counts', training(5), result('counted'), training(5), []],
   ]);
 });
 
 describe('a worker that is stopped', () => {
   const stopped: SyncState = { phase: 'stopped', notice: { code: 'completed', reason: 'the run is complete' } };
   check([
-    ['in training has nothing left to do', training(4, [{ leaseId: 'a', round: 5 }]), STOP, stopped, []],
-    ['while it waits for a snapshot has nothing left to do', syncing(3, [3]), STOP, stopped, []],
-    ['computes nothing any more', stopped, lease('a', 4), stopped, []],
-    ['applies nothing any more', stopped, update(4), stopped, []],
-    ['restores nothing any more', stopped, snapshot(4), stopped, []],
+    ['does nothing more, from training', training(4, [{ leaseId: 'a', round: 5 }]), STOP, stopped, []],
+    ['does nothing more, from waiting for a snapshot', syncing(3, [3]), STOP, stopped, []],
+    ['computes no lease', stopped, lease('a', 4), stopped, []],
+    ['applies no update', stopped, update(4), stopped, []],
+    ['restores no snapshot', stopped, snapshot(4), stopped, []],
   ]);
 });
 
-/** Updates, a snapshot and leases of a run in every order in which two links can bring them. */
-describe('whatever overtakes what', () => {
+/** A snapshot and leases on one link, updates on the other, in every order of arrival. */
+describe('in every order of arrival', () => {
   const control: SyncInput[] = [snapshot(2), lease('r3', 3), lease('r4', 4)];
   const collective: SyncInput[] = [update(1), update(2), update(3)];
 

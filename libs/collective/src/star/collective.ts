@@ -8,7 +8,7 @@ export interface StarOptions {
   connect(address: string, signal: AbortSignal): Promise<Connection>;
 }
 
-/** The all-reduce through a StarService: each member and the host hold one link to it. */
+/** The all-reduce through a StarService: each member and the host have one link to it. */
 export function createStarCollective({ connect }: StarOptions): Collective {
   return {
     join: async (options) => joinStar(await connect(options.address, options.signal), options),

@@ -2,7 +2,7 @@ import { LIMITS, PROTOCOL_VERSION, ProtocolError, receiveWithin, type Channel, t
 import { CollectiveError } from '../errors.js';
 import type { EntryOptions } from '../port.js';
 
-/** Sends the first message and waits for `answer`; closes the channel when there is none. */
+/** Sends the first message and waits for `answer`; closes the channel when it does not come. */
 export async function shakeHands(
   channel: Channel,
   hello: MessageOf<'join'> | MessageOf<'host'>,
@@ -26,7 +26,7 @@ export async function shakeHands(
     if (message.version === PROTOCOL_VERSION) return;
     throw new ProtocolError(
       'version_mismatch',
-      `the all-reduce service speaks protocol ${message.version}, this side ${PROTOCOL_VERSION}`,
+      `the all-reduce service speaks protocol ${message.version}, and this side ${PROTOCOL_VERSION}`,
       'Run the same version of Troupe on all machines.',
     );
   } catch (error) {

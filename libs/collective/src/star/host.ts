@@ -7,7 +7,7 @@ import type { Grant, RoundOrder } from '../reduction.js';
 import { requireFinite, UpdateReader, type ReduceUpdate } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 
-/** The host owns the connection from here on. @throws what Collective.host does */
+/** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
   const { token, runId, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
   const channel = createChannel(connection, {

@@ -7,7 +7,7 @@ import type { CollectiveMember, Contribution, JoinOptions, ReduceResult } from '
 import { UpdateReader, type ReduceUpdate } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 
-/** The member owns the connection from here on. @throws what Collective.join does */
+/** From here on the member owns the connection. @throws what Collective.join does */
 export async function joinStar(connection: Connection, options: JoinOptions): Promise<CollectiveMember> {
   const { runId, workerId, ticket, deadline } = options;
   const channel = createChannel(connection, {

@@ -15,7 +15,7 @@ import { TransportError, type Connection } from '@troupe/transport';
 import { contributionBytes, updateBytes } from '../codec.js';
 import { createReduction, type EncodedUpdate, type Reduction, type ReductionConfig } from '../reduction.js';
 
-/** Something that whoever runs the service may want to know. */
+/** A line for the log of the service. */
 export interface ServiceNote {
   readonly level: 'info' | 'warn';
   readonly text: string;
@@ -23,23 +23,23 @@ export interface ServiceNote {
 }
 
 export interface StarServiceOptions {
-  /** What a coordinator must show. */
+  /** The secret that coordinators must send. */
   readonly token: string;
   readonly log: (note: ServiceNote) => void;
-  /** A signal that aborts after so many ms: AbortSignal.timeout where the host has it. */
+  /** Makes a signal that aborts after `ms`, such as AbortSignal.timeout. */
   readonly deadline: (ms: number) => AbortSignal;
-  /** Bytes queued towards one worker before it is dropped as stuck. Default: four updates, at least 16 MiB. */
+  /** Bytes queued for one worker before it is dropped as stuck. Default: four updates, at least LIMITS.updateBacklogBytes. */
   readonly bufferedBytes?: number;
 }
 
 /**
- * The star: every worker and the coordinator hold one link to this service, which runs the reduction and sends the same update to
- * all. It serves one run at a time, for as long as the run's coordinator (host) is connected.
+ * The star: every worker and the coordinator have one link to this service, which runs the reduction and sends the same update to all.
+ * It serves one run at a time, as long as the run's coordinator (host) is connected.
  */
 export interface StarService {
   /**
-   * Serves one incoming connection to its end; the first message says whether it is a worker or a coordinator. Never rejects:
-   * what is wrong with one connection closes that one, with the reason, and is logged. An abort closes it too.
+   * Serves one incoming connection to its end; the first message says whether it is a worker or a coordinator. Never rejects: an
+   * error of one connection closes that one, with the reason, and is logged. An abort closes it too.
    */
   serve(connection: Connection, signal: AbortSignal): Promise<void>;
 }
@@ -54,7 +54,7 @@ interface Member {
   readonly connection: Connection;
 }
 
-/** One run, from its host's arrival to its leaving. */
+/** One run, while its host is connected. */
 interface Run {
   readonly config: ReductionConfig;
   readonly host: Channel;
@@ -62,11 +62,11 @@ interface Run {
   readonly bufferedBytes: number;
   readonly tickets: Map<string, string>;
   readonly members: Map<string, Member>;
-  /** Workers that are ahead of the host's word about them; called at each of its messages and when the run ends. */
+  /** Wakes those that wait for an order of the host; called at each of its messages and when the run ends. */
   readonly waiting: Set<() => void>;
 }
 
-/** What one connection has become; decides how long the body of its next message must be. */
+/** The run that a connection has joined; it decides the body length of the next message. */
 interface Session {
   run?: Run;
 }
@@ -96,7 +96,7 @@ class Service implements StarService {
       else if (message.type === 'host') await this.#serveHost(channel, message);
       else throw unexpected(message, 'a connection begins with join or host');
     } catch (error) {
-      this.#turnAway(channel, error);
+      this.#refuse(channel, error);
     } finally {
       signal.removeEventListener('abort', stop);
     }
@@ -108,7 +108,7 @@ class Service implements StarService {
       throw new ProtocolError(
         'wrong_token',
         'the token is wrong',
-        'Give the coordinator the token that the all-reduce service was started with.',
+        'Start the coordinator with the token of the all-reduce service.',
       );
     }
     const run = this.#takeRun(channel, hello);
@@ -116,7 +116,7 @@ class Service implements StarService {
       channel.send({ type: 'hosted', version });
       this.#options.log({ level: 'info', text: `run ${hello.runId}: coordinator connected from ${channel.remote}` });
       for (;;) {
-        this.#obey(run, (await channel.receive()).message);
+        this.#onOrder(run, (await channel.receive()).message);
         for (const wake of run.waiting) wake();
       }
     } finally {
@@ -135,7 +135,7 @@ class Service implements StarService {
       );
     }
     if (previous) {
-      // A coordinator that comes back may be faster than the news that its old link is dead.
+      // A coordinator may come back before this side notices that its old link is dead.
       previous.host.close('another coordinator of the same run took over');
       this.#endRun(previous);
     }
@@ -153,7 +153,7 @@ class Service implements StarService {
     return run;
   }
 
-  /** Idempotent. Workers find the run again through its coordinator, so their links close with it. */
+  /** Idempotent. Workers find the run again through its coordinator, so their links close too. */
   #endRun(run: Run): void {
     if (this.#run === run) this.#run = undefined;
     run.tickets.clear();
@@ -163,7 +163,7 @@ class Service implements StarService {
     for (const wake of run.waiting) wake();
   }
 
-  #obey(run: Run, message: Message): void {
+  #onOrder(run: Run, message: Message): void {
     switch (message.type) {
       case 'admit':
         run.tickets.set(message.workerId, message.ticket);
@@ -203,13 +203,13 @@ class Service implements StarService {
     }
   }
 
-  /** The run that this worker may join. The ticket may be a moment behind the worker: they travel on different links. */
+  /** The run that this worker may join. Its ticket travels on the host's link and may arrive a moment later than the worker. */
   async #admitted(join: MessageOf<'join'>): Promise<Run> {
     const run = this.#run;
     if (run?.config.runId !== join.runId) {
       throw new ProtocolError(
         'run_over',
-        `run ${join.runId} has no coordinator here`,
+        `run ${join.runId} has no coordinator at this service`,
         'Join the run again through its coordinator.',
       );
     }
@@ -219,12 +219,12 @@ class Service implements StarService {
     if (ticket !== undefined && sameText(ticket, join.ticket)) return run;
     throw new ProtocolError(
       'wrong_token',
-      `worker ${join.workerId} has no such ticket`,
+      `the ticket of worker ${join.workerId} is not valid`,
       'Join the run again through its coordinator.',
     );
   }
 
-  /** A contribution may overtake its grant, which travels on the host's link: it is given a moment to come. */
+  /** Waits a moment for the grant, which travels on the host's link and may arrive after the contribution. */
   async #granted(run: Run, { round, leaseId }: MessageOf<'contribution'>): Promise<void> {
     if (!run.reduction.mayBeGranted(round, leaseId)) return;
     const deadline = this.#options.deadline(LIMITS.grantMs);
@@ -262,14 +262,14 @@ class Service implements StarService {
         this.#options.log({
           level: 'warn',
           text,
-          remedy: 'Its link is too slow for this model: move it closer, or use --wire fp16.',
+          remedy: 'Its link is too slow for this model: use a faster link, or --wire fp16.',
         });
         channel.close('too slow: updates pile up; join again over a faster link');
       } else this.#deliver(channel, () => channel.sendEncoded(frames));
     }
   }
 
-  /** A link that is broken or stuck is closed here and found by its own serve(); it must not disturb the one that sends. */
+  /** A broken or stuck link is closed here, and its own serve() ends; it must not disturb the link that sends. */
   #deliver(channel: Channel, send: () => void): void {
     try {
       send();
@@ -281,14 +281,14 @@ class Service implements StarService {
     }
   }
 
-  #turnAway(channel: Channel, error: unknown): void {
+  #refuse(channel: Channel, error: unknown): void {
     if (error instanceof TransportError && error.code !== 'aborted') {
       this.#options.log({ level: 'info', text: `${channel.remote} disconnected: ${error.message}` });
       return;
     }
     const reason = explain(error);
     const { code, message, remedy } = reason;
-    this.#options.log({ level: 'warn', text: `${channel.remote} is turned away (${code}): ${message}`, remedy });
+    this.#options.log({ level: 'warn', text: `${channel.remote} is refused (${code}): ${message}`, remedy });
     this.#deliver(channel, () => channel.send(refusal(reason)));
     channel.close(message);
   }
@@ -306,11 +306,10 @@ function explain(error: unknown): Explanation {
     return {
       code: 'unexpected_message',
       message: 'no join or host message came in time',
-      remedy: 'Check that the address is that of an all-reduce service.',
+      remedy: 'Check that the address belongs to an all-reduce service.',
     };
   }
-  const remedy =
-    error instanceof Error && 'remedy' in error ? String(error.remedy) : 'This is a fault of the service: report it.';
+  const remedy = error instanceof Error && 'remedy' in error ? String(error.remedy) : 'This is a bug in the service: report it.';
   return { code: 'internal', message: error instanceof Error ? error.message : String(error), remedy };
 }
 
@@ -328,7 +327,7 @@ function bodyBytes({ run }: Session, message: Message): number {
   throw unexpected(message, 'a worker joins first');
 }
 
-/** Resolves when the host has said something, the run ends or the signal aborts. */
+/** Resolves when the host sends something, the run ends or the signal aborts. */
 function nextOrder(run: Run, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const wake = () => {

@@ -14,11 +14,11 @@ export interface BrowserOptions extends BrowserConnectionOptions {
 const ADDRESS = /^wss?:\/\/([^/?#]+)[^#]*$/;
 
 /**
- * Opens a link to `address` ("ws://host:port/path") with the WebSocket that browsers have. Why one cannot be opened they keep to
- * themselves, so that pages cannot look around in networks: `unreachable` is all there is, also where an HTTP answer came.
+ * Opens a link to `address` ("ws://host:port/path") with the WebSocket of browsers. Browsers do not say why a link cannot be opened, so that
+ * pages cannot scan networks: the error is always `unreachable`, even after an HTTP answer.
  *
- * A link whose other end vanished without a word is found out after some silence. Whoever knows that the network has changed or the
- * machine slept should close and connect anew.
+ * A link whose other end vanished is detected after some silence. A caller that knows of a network change or of a sleep should close the
+ * link and connect again.
  * @throws TransportError `invalid_address`, `unreachable`, `timeout` or `aborted`
  */
 export async function connectBrowser(address: string, options: BrowserOptions = {}): Promise<Connection> {
@@ -35,7 +35,7 @@ export async function connectBrowser(address: string, options: BrowserOptions = 
     };
     const fail = (error: TransportError): void => {
       settle();
-      // An error listener stays: where sockets are event emitters, an error that nobody hears ends the process.
+      // The error listener stays: where sockets are event emitters, an error without a listener ends the process.
       socket.onerror = () => {};
       reject(error);
       socket.close();
@@ -43,7 +43,7 @@ export async function connectBrowser(address: string, options: BrowserOptions = 
     const onAbort = (): void => fail(aborted(signal!));
     const timer = setTimeout(() => {
       const message = `${host} did not answer within ${connectTimeoutMs / 1000} s`;
-      fail(new TransportError('timeout', message, 'Check host and port, and that the coordinator is not overloaded.'));
+      fail(new TransportError('timeout', message, 'Check the host and the port, and that the coordinator is not overloaded.'));
     }, connectTimeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
     socket.onerror = () => fail(unreachable(host));
@@ -56,23 +56,23 @@ export async function connectBrowser(address: string, options: BrowserOptions = 
 }
 
 function invalid(address: string): TransportError {
-  const remedy = 'Write it as ws://HOST:PORT or wss://HOST:PORT; a page that came over https may only use wss.';
-  return new TransportError('invalid_address', `"${address}" is no WebSocket address`, remedy);
+  const remedy = 'Write it as ws://HOST:PORT or wss://HOST:PORT. A page loaded over https can only use wss.';
+  return new TransportError('invalid_address', `"${address}" is not a WebSocket address`, remedy);
 }
 
 function unreachable(host: string): TransportError {
   return new TransportError(
     'unreachable',
     `no WebSocket connection to ${host}`,
-    'Check that the coordinator is running, and that no proxy, firewall or extension of the browser blocks WebSockets.',
+    'Check that the coordinator is running, and that no proxy, firewall or browser extension blocks WebSockets.',
   );
 }
 
 function platformSocket(): BrowserSocketConstructor {
   const { WebSocket } = globalThis as { readonly WebSocket?: BrowserSocketConstructor };
   if (WebSocket) return WebSocket;
-  const remedy = 'In Node before 22 use @troupe/transport/websocket.';
-  throw new TransportError('unreachable', 'this platform has no WebSocket of its own', remedy);
+  const remedy = 'In Node before version 22, use @troupe/transport/websocket.';
+  throw new TransportError('unreachable', 'this platform has no built-in WebSocket', remedy);
 }
 
 function open(address: string, WebSocket: BrowserSocketConstructor): BrowserSocket {
@@ -81,7 +81,7 @@ function open(address: string, WebSocket: BrowserSocketConstructor): BrowserSock
     socket.binaryType = 'arraybuffer';
     return socket;
   } catch {
-    // A SyntaxError: of the address, or that a page over https must not use ws.
+    // A SyntaxError: the address is wrong, or a page loaded over https uses ws.
     throw invalid(address);
   }
 }

@@ -5,28 +5,27 @@ import { createLinkState, type LinkState } from '../link.js';
 import type { BrowserSocket } from './socket.js';
 
 export interface BrowserConnectionOptions {
-  /** The largest frame either way; a peer that sends a larger one is cut off. Default DEFAULT_FRAME_BYTES. */
+  /** The largest frame in both directions; a larger one closes the link. Default DEFAULT_FRAME_BYTES. */
   readonly frameBytes?: number;
   /**
-   * A browser reads whether or not anyone takes what came, and nothing can make it wait. Above this many bytes received and not taken
-   * the link is cut. Default 512 MiB.
+   * The link is closed above this many bytes received and not taken, because nothing can make a browser stop reading. Default 512 MiB.
    */
-  readonly keptBytes?: number;
+  readonly unreadBytes?: number;
   /**
-   * A link on which nothing came in for this long, and up to a quarter more, is `lost`. Default 20 s: the other side gives a sign of life every 5 s, as an empty text,
-   * because pages see no pings.
+   * A link that receives nothing for this long, and up to a quarter longer, is `lost`. Default 20 s: the other side sends a sign of life
+   * every 5 s, as an empty text, because pages see no pings.
    */
   readonly silenceMs?: number;
-  /** After close(): a peer that does not answer for this long is waited for no more. Default 5 s. */
+  /** After close(), wait this long for the peer's answer. Default 5 s. */
   readonly closeTimeoutMs?: number;
 }
 
-/** Looks at silence within the time that is allowed. */
+/** Checks for silence within the time allowed. */
 const LOOKS = 4;
-/** Browsers do not say when a socket has sent what it was given: one has to look. */
+/** Browsers do not report when a socket has sent its data, so `drained` polls. */
 const LOOK_MS = 10;
 
-/** Takes over an open socket. Must run in the turn in which it opened: a later one may already bring frames. */
+/** Takes over an open socket. Must run in the turn in which it opens: frames may arrive in the next. */
 export function createConnection(socket: BrowserSocket, remote: string, options: BrowserConnectionOptions): Connection {
   const state = createLinkState(options.frameBytes ?? DEFAULT_FRAME_BYTES, () => socket.bufferedAmount);
   const waitToClose = listenTo(socket, state, options);
@@ -60,7 +59,7 @@ export function createConnection(socket: BrowserSocket, remote: string, options:
   };
 }
 
-/** Looks are counted rather than time measured: whoever slept or computed was deaf, and the other side not silent. */
+/** Counts checks instead of measuring time: while this side sleeps or computes, it cannot tell that the other side is silent. */
 function watchSilence(silenceMs: number, lose: (reason: string) => void): { heard(): void; stop(): void } {
   let silentLooks = 0;
   const timer = setInterval(() => {
@@ -74,9 +73,13 @@ function watchSilence(silenceMs: number, lose: (reason: string) => void): { hear
   };
 }
 
-/** @returns what to call when this side has begun to close */
+/** @returns a function to call when this side starts to close */
 function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConnectionOptions): (info: CloseInfo) => void {
-  const { frameBytes = DEFAULT_FRAME_BYTES, keptBytes = LIMITS.browserReceivedBytes, closeTimeoutMs = LIMITS.closeMs } = options;
+  const {
+    frameBytes = DEFAULT_FRAME_BYTES,
+    unreadBytes = LIMITS.browserReceivedBytes,
+    closeTimeoutMs = LIMITS.closeMs,
+  } = options;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const waitToClose = (info: CloseInfo): void => {
     timer ??= setTimeout(() => state.settle(info), closeTimeoutMs);
@@ -84,7 +87,7 @@ function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConne
   const lose = (reason: string): void => {
     const info: CloseInfo = { kind: 'lost', reason };
     state.shut(info);
-    // 1000 and 3000 to 4999 are all that a page may say.
+    // Pages may only send the codes 1000 and 3000 to 4999.
     socket.close(4000, closeReason(reason));
     waitToClose(info);
   };
@@ -93,12 +96,12 @@ function listenTo(socket: BrowserSocket, state: LinkState, options: BrowserConne
   socket.onmessage = ({ data }) => {
     watch.heard();
     if (data === '') return;
-    if (!(data instanceof ArrayBuffer)) return lose('the other side sent text; only binary frames are spoken here');
-    if (data.byteLength > frameBytes) return lose(`the other side sent a frame over this link's ${frameBytes} bytes`);
+    if (!(data instanceof ArrayBuffer)) return lose('the other side sent text instead of binary frames');
+    if (data.byteLength > frameBytes) return lose(`the other side sent a frame larger than this link's ${frameBytes} bytes`);
     state.deliver(new Uint8Array(data));
-    if (!state.end && state.keptBytes > keptBytes) lose('more came in than was taken');
+    if (!state.end && state.unreadBytes > unreadBytes) lose('more came in than was read');
   };
-  // What it is about, browsers do not tell; a close always follows.
+  // Browsers do not say what the error is; a close always follows.
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }) => {
     clearTimeout(timer);

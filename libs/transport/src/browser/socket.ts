@@ -1,4 +1,4 @@
-/** As much of the WebSocket that browsers (and Node from 22 on) have as is used here. */
+/** The part of the WebSocket of browsers, and of Node from version 22, that is used here. */
 export interface BrowserSocket {
   binaryType: string;
   readonly bufferedAmount: number;

@@ -14,7 +14,7 @@ function parseUrl(text: string): URL {
   if (url && (url.protocol === 'ws:' || url.protocol === 'wss:') && url.hash === '') return url;
   throw new TransportError(
     'invalid_address',
-    `"${text}" is no WebSocket address`,
+    `"${text}" is not a WebSocket address`,
     'Write it as ws://HOST:PORT or wss://HOST:PORT.',
   );
 }
@@ -22,35 +22,36 @@ function parseUrl(text: string): URL {
 /** The answer was HTTP, not WebSocket. */
 function refusal(url: URL, status: number | undefined): TransportError {
   if (status === 404) {
-    const message = `${url.host} answers, but has nothing at ${url.pathname}`;
-    return new TransportError('refused', message, 'Check the path and that the port is a coordinator.');
+    const message = `${url.host} answers, but ${url.pathname} does not exist there`;
+    return new TransportError('refused', message, 'Check the path, and that a coordinator uses this port.');
   }
   const message = `${url.host} answers with HTTP ${status ?? '?'} instead of a WebSocket`;
-  return new TransportError('refused', message, 'Check that the host and port are those of a coordinator.');
+  return new TransportError('refused', message, 'Check that a coordinator uses this host and port.');
 }
 
 const TLS_CODE = /CERT|SSL|TLS|EPROTO|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/;
 const UNKNOWN_SIGNER = /SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/;
-/** What is no handshake came back. */
+/** The answer was not a TLS handshake. */
 const PLAIN_ANSWER = /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|EPROTO/;
 
-/** What is wrong with a secure link, and what the person can do about it. */
+/** What is wrong with a secure link, and what the user can do about it. */
 function insecure(url: URL, code: string, error: Error): { readonly message: string; readonly remedy: string } {
   const message = `no secure connection to ${url.host}: ${error.message}`;
   if (UNKNOWN_SIGNER.test(code)) {
     const remedy =
       'This machine does not know who signed the certificate of the coordinator. If you trust it, copy the certificate of its authority ' +
-      'here (one that signed itself is its own authority), and start again with NODE_EXTRA_CA_CERTS=FILE in the environment.';
+      'here (a self-signed certificate is its own authority), and start again with NODE_EXTRA_CA_CERTS=FILE in the environment.';
     return { message, remedy };
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    return { message, remedy: 'Connect by a name that stands in the certificate, or have one made for this one too.' };
+    return { message, remedy: 'Use a name that the certificate covers, or get a certificate that covers this name.' };
   }
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
     return { message, remedy: 'Check the clock of this machine; if it is right, the coordinator needs a new certificate.' };
   }
-  if (PLAIN_ANSWER.test(code)) return { message, remedy: 'The coordinator seems to have no certificate: try ws:// for wss://.' };
-  return { message, remedy: 'Check the certificate, or whether the coordinator speaks ws:// rather than wss://.' };
+  if (PLAIN_ANSWER.test(code))
+    return { message, remedy: 'The coordinator seems to have no certificate: try ws:// instead of wss://.' };
+  return { message, remedy: 'Check the certificate, and whether the coordinator uses ws:// instead of wss://.' };
 }
 
 function connectError(url: URL, error: Error): TransportError {
@@ -58,7 +59,7 @@ function connectError(url: URL, error: Error): TransportError {
   const fail = (kind: TransportError['code'], message: string, remedy: string) =>
     new TransportError(kind, message, remedy, { cause: error });
   if (code === 'ECONNREFUSED') {
-    const remedy = `Is the coordinator running at ${url.host}? Check host and port.`;
+    const remedy = `Is the coordinator running at ${url.host}? Check the host and the port.`;
     return fail('unreachable', `nothing listens at ${url.host}`, remedy);
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
@@ -72,17 +73,21 @@ function connectError(url: URL, error: Error): TransportError {
     return fail('refused', message, remedy);
   }
   if (code.startsWith('HPE_') || error.message.startsWith('Invalid ')) {
-    return fail('refused', `${url.host} does not speak WebSocket`, 'Check that the port is a coordinator, and ws:// or wss://.');
+    return fail(
+      'refused',
+      `${url.host} does not speak WebSocket`,
+      'Check that a coordinator uses this port, and whether it needs ws:// or wss://.',
+    );
   }
   if (url.protocol === 'ws:' && (code === 'ECONNRESET' || code === 'EPIPE')) {
     const remedy =
-      'If the coordinator has a certificate, its address begins with wss://. Else check that the port is a coordinator.';
-    return fail('refused', `${url.host} hangs up`, remedy);
+      'If the coordinator has a certificate, its address begins with wss://. Otherwise check that a coordinator uses this port.';
+    return fail('refused', `${url.host} closed the connection`, remedy);
   }
   return fail(
     'unreachable',
     `no connection to ${url.host}: ${error.message}`,
-    'Check host and port and that the coordinator is running.',
+    'Check the host and the port, and that the coordinator is running.',
   );
 }
 
@@ -109,10 +114,10 @@ export async function connectWebSocket(address: string, options: ConnectOptions 
     const onError = (error: Error) => fail(connectError(url, error));
     const timer = setTimeout(() => {
       const message = `${url.host} did not answer within ${connectTimeoutMs / 1000} s`;
-      fail(new TransportError('timeout', message, 'Check host and port, and that the coordinator is not overloaded.'));
+      fail(new TransportError('timeout', message, 'Check the host and the port, and that the coordinator is not overloaded.'));
     }, connectTimeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
-    // Stays on after a failure: the terminated socket reports its own end as an error.
+    // The listener stays after a failure, because the terminated socket reports its end as an error.
     socket.on('error', onError);
     socket.on('unexpected-response', (_request, response) => fail(refusal(url, response.statusCode)));
     socket.once('open', () => {

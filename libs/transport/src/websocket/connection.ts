@@ -5,40 +5,40 @@ import { DEFAULT_FRAME_BYTES, type Connection } from '../connection.js';
 import { createLinkState, type LinkState } from '../link.js';
 
 export interface WebSocketOptions {
-  /** The largest frame either way; a peer that sends a larger one is cut off. Default DEFAULT_FRAME_BYTES. */
+  /** The largest frame in both directions; a larger one closes the link. Default DEFAULT_FRAME_BYTES. */
   readonly frameBytes?: number;
   /** How often this side pings. Default 5 s. */
   readonly heartbeatMs?: number;
   /**
-   * A link on which nothing came in for this long is `lost`. Default 20 s: every frame, ping and pong counts as life, and engines for the
-   * processor compute in threads of their own, so that a sound worker answers within moments.
+   * A link that receives nothing for this long is `lost`. Default 20 s: every frame, ping and pong is a sign of life, and engines for the
+   * processor compute in their own threads, so a healthy worker answers within moments.
    */
   readonly heartbeatTimeoutMs?: number;
-  /** Above this many bytes received and not taken, the socket is not read, so that TCP slows the sender. Default 64 MiB. */
-  readonly keptBytes?: number;
-  /** After close(): a peer that takes nothing for this long is cut off. Default 5 s. */
+  /** Above this many bytes received and not taken, the socket is not read, and TCP slows the sender. Default 64 MiB. */
+  readonly unreadBytes?: number;
+  /** After close(), a peer that reads nothing for this long is disconnected. Default 5 s. */
   readonly closeTimeoutMs?: number;
 }
 
-/** A browser's page sees no pings: an empty text, which is no frame, tells it that this side lives. */
-function giveSign(socket: WebSocket): void {
+/** Pages see no pings, so an empty text, which is not a frame, shows them that this side is alive. */
+function sendHeartbeat(socket: WebSocket): void {
   socket.ping();
   socket.send('', () => undefined);
 }
 
-/** Drops the socket when the other side is silent for too long. @returns what to call to stop, and to note a sign of life */
+/** Drops the socket when the other side is silent for too long. `alive` records a sign of life. */
 function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (reason: string) => void) {
   const everyMs = options.heartbeatMs ?? 5_000;
   const timeoutMs = options.heartbeatTimeoutMs ?? 20_000;
   const ticksAllowed = Math.max(1, Math.ceil(timeoutMs / everyMs));
-  // Ticks are counted rather than time measured: when this process was busy for a minute, the other side was not silent, we
-  // were deaf, and a blocked event loop ticks only once.
+  // Ticks are counted instead of time: while this process is busy for a minute, it cannot tell that the other side is silent, and a
+  // blocked event loop ticks only once.
   let silentTicks = 0;
   const timer = setInterval(() => {
-    // While this side does not read, it cannot hear a pong; its own pings still tell the other side that it lives.
+    // While this side does not read, it receives no pong; its own pings still show the other side that it is alive.
     if (!socket.isPaused) silentTicks++;
     if (silentTicks > ticksAllowed) dead(`no sign of life for ${timeoutMs / 1000} s`);
-    else if (socket.readyState === socket.OPEN) giveSign(socket);
+    else if (socket.readyState === socket.OPEN) sendHeartbeat(socket);
   }, everyMs);
   timer.unref();
   return {
@@ -49,7 +49,7 @@ function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (rea
   };
 }
 
-/** Cuts a closing socket off once its queue stands still, so that a stopped peer cannot keep this process alive. */
+/** Terminates a closing socket whose queue stands still, so a stopped peer cannot keep this process alive. */
 function watchClosing(socket: WebSocket, timeoutMs: number): void {
   let left = socket.bufferedAmount;
   const timer = setInterval(() => {
@@ -59,9 +59,9 @@ function watchClosing(socket: WebSocket, timeoutMs: number): void {
   socket.once('close', () => clearInterval(timer));
 }
 
-/** Wires the socket's events to the link. Must run before the socket's first message can be emitted. */
+/** Connects the socket's events to the link. Must run before the socket can emit its first message. */
 function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions): void {
-  const keptBytes = options.keptBytes ?? LIMITS.receivedBytes;
+  const unreadBytes = options.unreadBytes ?? LIMITS.receivedBytes;
   const lose = (reason: string) => {
     state.shut({ kind: 'lost', reason });
     socket.terminate();
@@ -70,11 +70,11 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
   socket.on('message', (data, isBinary) => {
     heartbeat.alive();
     if (!isBinary && (data as Buffer).byteLength === 0) return;
-    if (!isBinary) return lose('the other side sent text; only binary frames are spoken here');
+    if (!isBinary) return lose('the other side sent text instead of binary frames');
     const buffer = data as Buffer;
-    // A plain Uint8Array: Buffer's slice() shares memory where Uint8Array's copies.
+    // A plain Uint8Array, because slice() of a Buffer shares memory and that of a Uint8Array copies.
     state.deliver(new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength));
-    if (!state.end && state.keptBytes > keptBytes) socket.pause();
+    if (!state.end && state.unreadBytes > unreadBytes) socket.pause();
   });
   socket.on('ping', heartbeat.alive);
   socket.on('pong', heartbeat.alive);
@@ -91,7 +91,7 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
 /** Takes over an open socket. */
 export function createConnection(socket: WebSocket, remote: string, options: WebSocketOptions): Connection {
   const resume = () => {
-    if (socket.isPaused && state.keptBytes <= (options.keptBytes ?? LIMITS.receivedBytes) / 2) socket.resume();
+    if (socket.isPaused && state.unreadBytes <= (options.unreadBytes ?? LIMITS.receivedBytes) / 2) socket.resume();
   };
   const state = createLinkState(options.frameBytes ?? DEFAULT_FRAME_BYTES, () => socket.bufferedAmount, resume);
   listenTo(socket, state, options);
@@ -103,7 +103,7 @@ export function createConnection(socket: WebSocket, remote: string, options: Web
     },
     send(frame) {
       state.checkSend(frame);
-      // A failed write also ends in the socket's `error` or `close`, which is where it is told.
+      // A failed write is also reported by the socket's `error` or `close`.
       socket.send(frame, { binary: true }, () => state.progress());
     },
     drained: (maxBufferedBytes, signal) => state.drained(maxBufferedBytes, signal),
@@ -111,7 +111,7 @@ export function createConnection(socket: WebSocket, remote: string, options: Web
     close(reason) {
       if (state.end) return;
       state.shut({ kind: 'clean', reason });
-      // Otherwise the other side's answer would never be read.
+      // A paused socket would never read the other side's answer.
       socket.resume();
       socket.close(1000, closeReason(reason));
       watchClosing(socket, options.closeTimeoutMs ?? LIMITS.closeMs);

@@ -8,14 +8,14 @@ import { createQueue } from '../link.js';
 import { createConnection, type WebSocketOptions } from './connection.js';
 
 export interface AttachOptions extends WebSocketOptions {
-  /** The address of the client where a proxy tells it, an IP address without a port; undefined = that of the socket is the client's. */
+  /** The client's IP address, without a port, where a proxy reports it; undefined: the socket's address is the client's. */
   clientAddress?(request: IncomingMessage): string | undefined;
 }
 
 export interface ListenOptions extends WebSocketOptions {
-  /** An address of this machine; "0.0.0.0" for all of them. */
+  /** An address of this machine; "0.0.0.0" for all. */
   readonly host: string;
-  /** 0 takes a free one; see `Listener.address`. */
+  /** 0 takes a free port; see `Listener.address`. */
   readonly port: number;
   /** Default "/". */
   readonly path?: string;
@@ -23,11 +23,11 @@ export interface ListenOptions extends WebSocketOptions {
 
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
-/** Which path of which HTTP server is whose. */
+/** The handler of each path of each HTTP server. */
 const routes = new WeakMap<Server, Map<string, Upgrade>>();
 
 function answerAndClose(socket: Duplex, status: string): void {
-  // The client may be gone already; then there is nobody to tell.
+  // The client may be gone already; then there is nothing to answer.
   socket.on('error', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
@@ -52,7 +52,7 @@ function withPort(host: string, port: number | undefined): string {
 
 function remoteOf(request: IncomingMessage, { clientAddress }: AttachOptions): string {
   const client = clientAddress?.(request);
-  // As in an address with a port, so that what comes after the last colon is never a part of the address.
+  // In brackets as before a port, so that the part after the last colon never belongs to the address.
   if (client !== undefined) return client.includes(':') ? `[${client}]` : client;
   const { remoteAddress, remotePort } = request.socket;
   return withPort(remoteAddress ?? '?', remotePort);
@@ -64,17 +64,13 @@ function addressOf(server: Server): string {
 }
 
 /**
- * Accepts WebSockets at `path` of an HTTP server that the caller owns, starts and stops. Several paths may be attached, each
- * once; an upgrade of any other path is answered with 404. Until the server listens, `address` is the path alone.
+ * Accepts WebSockets at `path` of an HTTP server that the caller owns, starts and stops. Each path can be attached once; an upgrade of
+ * any other path is answered with 404. Until the server listens, `address` is only the path.
  */
 export function attachWebSocket(server: Server, path: string, options: AttachOptions = {}): Listener {
   const table = routesOf(server);
   if (table.has(path)) {
-    throw new TransportError(
-      'port_in_use',
-      `${path} of this server has a listener already`,
-      'Close that one, or take another path.',
-    );
+    throw new TransportError('port_in_use', `${path} of this server already has a listener`, 'Close it, or use another path.');
   }
   const upgrader = new WebSocketServer({
     noServer: true,
@@ -116,7 +112,7 @@ async function closeAll(open: ReadonlySet<Connection>, reason: string): Promise<
 function listenError(host: string, port: number, error: NodeJS.ErrnoException): TransportError {
   const at = withPort(host, port);
   if (error.code === 'EADDRINUSE') {
-    const remedy = 'Use --port with another number (0 takes a free one), or stop the program that holds it.';
+    const remedy = 'Use --port with another number (0 takes a free port), or stop the program that uses it.';
     return new TransportError('port_in_use', `port ${port} is in use on ${host}`, remedy, { cause: error });
   }
   if (error.code === 'EACCES') {
@@ -126,16 +122,16 @@ function listenError(host: string, port: number, error: NodeJS.ErrnoException): 
   }
   if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') {
     const remedy = 'Use an address of this machine, 127.0.0.1 for this machine only, or 0.0.0.0 for every network.';
-    return new TransportError('invalid_address', `${host} is no address of this machine`, remedy, { cause: error });
+    return new TransportError('invalid_address', `${host} is not an address of this machine`, remedy, { cause: error });
   }
-  return new TransportError('invalid_address', `cannot listen at ${at}: ${error.message}`, 'Check host and port.', {
+  return new TransportError('invalid_address', `cannot listen at ${at}: ${error.message}`, 'Check the host and the port.', {
     cause: error,
   });
 }
 
 /**
- * Starts `server`, with errors that say what to do.
- * @returns "host:port", port filled in
+ * Starts `server`.
+ * @returns "host:port", with the port that was taken
  * @throws TransportError `port_in_use`, `refused` or `invalid_address`
  */
 export async function listenHttp(server: Server, host: string, port: number): Promise<string> {
@@ -148,7 +144,7 @@ export async function listenHttp(server: Server, host: string, port: number): Pr
         resolve();
       });
     } catch (error) {
-      // Node throws at once for a port outside 0..65535.
+      // Node throws synchronously for a port outside 0..65535.
       server.off('error', onError);
       onError(error as Error);
     }
@@ -157,14 +153,14 @@ export async function listenHttp(server: Server, host: string, port: number): Pr
 }
 
 /**
- * Listens on a port of its own.
+ * Listens on its own port.
  * @throws TransportError `port_in_use`, `refused` or `invalid_address`
  */
 export async function listenWebSocket(options: ListenOptions): Promise<Listener> {
   const server = createServer((_request, response) => response.writeHead(426, { Upgrade: 'websocket' }).end());
   const listener = attachWebSocket(server, options.path ?? '/', options);
   await listenHttp(server, options.host, options.port);
-  // Kept for after the server has closed and knows it no longer.
+  // Stored, because a closed server does not know its address.
   const { address } = listener;
   return {
     address,
