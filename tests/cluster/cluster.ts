@@ -15,7 +15,7 @@ import type { RunEvent } from '@troupe/run';
 import { tap, type Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
-import { createConductor, createTraining, type SideJobs } from '@troupe/conductor';
+import { createConductor, createTraining, type ConductorOptions, type SideJobs, type Training } from '@troupe/conductor';
 
 const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches in thy beauty\n'.repeat(12);
 export const TOKEN = 'open sesame';
@@ -63,66 +63,39 @@ export interface ClusterOptions {
   readonly evaluate?: SideJobs['evaluate'];
 }
 
+export interface JoinOptions {
+  readonly createEngine?: EngineMaker;
+  readonly token?: string;
+  /** Delays the snapshot and everything after it. */
+  readonly holdSnapshotMs?: number;
+}
+
+/** Ways to open a link to the coordinator and to the all-reduce service. */
+interface Dial {
+  control(): Connection;
+  reduce(): Connection;
+}
+
 export async function createCluster(
   config: TrainingConfig = CONFIG,
   onRound: (round: number) => void = () => undefined,
-  { evaluateEvery = 0, evaluate = async () => ({ lossPerChar: 1, tokens: 1 }) }: ClusterOptions = {},
+  options: ClusterOptions = {},
 ) {
   const over = new AbortController();
   const service = createStarService({ token: 'secret', log: () => undefined, deadline: (ms) => AbortSignal.timeout(ms) });
-  const dial = (serve: (link: Connection) => Promise<void>): Connection => {
-    const [near, far] = createMemoryPair(['near', 'far']);
-    void serve(far);
-    return near;
-  };
-  const reduceLink = (): Connection => dial((link) => service.serve(link, over.signal));
-  const vocabulary = createVocabulary(TEXT);
-  const training = createTraining({
-    runId: 'run',
-    config,
-    vocabulary,
-    corpus: { name: 'sonnet', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
-    split: { ...splitCorpus(tokens), train: tokens },
-    evaluateEvery,
-  });
+  const reduceLink = (): Connection => connectTo((link) => service.serve(link, over.signal));
+  const training = trainingOf(config, options);
   const losses: number[] = [];
   const events: RunEvent[] = [];
   const saved: Checkpoint[] = [];
-  let secrets = 0;
   const report = (event: RunEvent): void => {
     events.push(event);
     if (event.event !== 'round') return;
     losses.push(event.trainLoss);
     onRound(event.round - 1);
   };
-  const conductor = await createConductor({
-    training,
-    cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
-    token: TOKEN,
-    reduceToken: 'secret',
-    reduceAddress: '/reduce',
-    side: {
-      pending: 0,
-      evaluate,
-      sample: async () => new Uint16Array(0),
-    },
-    writer: {
-      place: 'memory',
-      save: async (checkpoint) => `memory/${saved.push(checkpoint)}`,
-      offer: (checkpoint) => void saved.push(checkpoint),
-      settled: async () => undefined,
-    },
-    ports: {
-      nowMs: () => performance.now(),
-      sleep: (ms, signal) => delay(ms, undefined, { signal }),
-      deadline: (ms) => AbortSignal.timeout(ms),
-      timestamp: () => '2026-01-01T00:00:00.000Z',
-      secret: () => `secret-${secrets++}`,
-      collective: createStarCollective({ connect: async () => reduceLink() }),
-      report,
-    },
-  });
-  const controlLink = (): Connection => dial((link) => conductor.serve(link));
+  const conductor = await createConductor(conductorOptions(training, options, saved, reduceLink, report));
+  const controlLink = (): Connection => connectTo((link) => conductor.serve(link));
   const asked = new AbortController();
   let failure: unknown;
   let conducted: Promise<void> = Promise.resolve();
@@ -148,48 +121,7 @@ export async function createCluster(
     async ready(workers: number): Promise<void> {
       while (events.filter((event) => event.event === 'worker' && event.change === 'ready').length < workers) await delay(1);
     },
-    join(name: string, options: { createEngine?: EngineMaker; token?: string; holdSnapshotMs?: number } = {}): Joined {
-      const stop = new AbortController();
-      const links: Connection[] = [];
-      const logs: WorkerLog[] = [];
-      const noted = (link: Connection): Connection => {
-        links.push(link);
-        return link;
-      };
-      const ports: WorkerPorts = {
-        async connect() {
-          const link = noted(controlLink());
-          return options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
-        },
-        collective: createStarCollective({ connect: async () => noted(reduceLink()) }),
-        createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
-        nowMs: () => performance.now(),
-        // Backoff is shortened; deadlines are not.
-        sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
-        random: () => 0.5,
-        log: (entry) => logs.push(entry),
-      };
-      const done = runWorker({
-        address: 'memory://cluster/control',
-        token: options.token ?? TOKEN,
-        name,
-        kind: 'node',
-        ports,
-        signal: stop.signal,
-      }).then(
-        () => 'ended',
-        (error: unknown) => error,
-      );
-      return {
-        logs,
-        done,
-        crash() {
-          stop.abort(new Error('crashed'));
-          for (const link of links) link.close('crashed');
-        },
-        leave: () => stop.abort(new Error('leaving')),
-      };
-    },
+    join: (name: string, join: JoinOptions = {}) => joinWorker({ control: controlLink, reduce: reduceLink }, name, join),
     async finish(): Promise<Ended> {
       await conducted;
       conductor.close();
@@ -198,6 +130,95 @@ export async function createCluster(
       over.abort(new Error('over'));
       return result;
     },
+  };
+}
+
+/** @returns the client's end of a memory link whose other end is served */
+function connectTo(serve: (link: Connection) => Promise<void>): Connection {
+  const [near, far] = createMemoryPair(['near', 'far']);
+  void serve(far);
+  return near;
+}
+
+function trainingOf(config: TrainingConfig, { evaluateEvery = 0 }: ClusterOptions): Training {
+  return createTraining({
+    runId: 'run',
+    config,
+    vocabulary: createVocabulary(TEXT),
+    corpus: { name: 'sonnet', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 1 },
+    split: { ...splitCorpus(tokens), train: tokens },
+    evaluateEvery,
+  });
+}
+
+function conductorOptions(
+  training: Training,
+  { evaluateEvery = 0, evaluate = async () => ({ lossPerChar: 1, tokens: 1 }) }: ClusterOptions,
+  saved: Checkpoint[],
+  reduceLink: () => Connection,
+  report: (event: RunEvent) => void,
+): ConductorOptions {
+  let secrets = 0;
+  return {
+    training,
+    cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
+    token: TOKEN,
+    reduceToken: 'secret',
+    reduceAddress: '/reduce',
+    side: { pending: 0, evaluate, sample: async () => new Uint16Array(0) },
+    writer: {
+      place: 'memory',
+      save: async (checkpoint) => `memory/${saved.push(checkpoint)}`,
+      offer: (checkpoint) => void saved.push(checkpoint),
+      settled: async () => undefined,
+    },
+    ports: {
+      nowMs: () => performance.now(),
+      sleep: (ms, signal) => delay(ms, undefined, { signal }),
+      deadline: (ms) => AbortSignal.timeout(ms),
+      timestamp: () => '2026-01-01T00:00:00.000Z',
+      secret: () => `secret-${secrets++}`,
+      collective: createStarCollective({ connect: async () => reduceLink() }),
+      report,
+    },
+  };
+}
+
+function joinWorker(dial: Dial, name: string, options: JoinOptions): Joined {
+  const stop = new AbortController();
+  const links: Connection[] = [];
+  const logs: WorkerLog[] = [];
+  const noted = (link: Connection): Connection => {
+    links.push(link);
+    return link;
+  };
+  const ports: WorkerPorts = {
+    async connect() {
+      const link = noted(dial.control());
+      return options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
+    },
+    collective: createStarCollective({ connect: async () => noted(dial.reduce()) }),
+    createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
+    nowMs: () => performance.now(),
+    // Backoff is shortened; deadlines are not.
+    sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
+    random: () => 0.5,
+    log: (entry) => logs.push(entry),
+  };
+  const address = 'memory://cluster/control';
+  const { token = TOKEN } = options;
+  const done = runWorker({ address, token, name, kind: 'node', ports, signal: stop.signal }).then(
+    () => 'ended',
+    (error: unknown) => error,
+  );
+  return {
+    logs,
+    done,
+    crash() {
+      stop.abort(new Error('crashed'));
+      for (const link of links) link.close('crashed');
+    },
+    leave: () => stop.abort(new Error('leaving')),
   };
 }
 

@@ -50,26 +50,53 @@ export interface SimulatedCoordinator {
 }
 
 export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
-  const disk = createDisk();
-  disk.onWritten = (...file) => world.audit.onWritten(...file);
-  const events: RunEvent[] = [];
-  const failures: Error[] = [];
-  let host = createHost(world.clock, 'coordinator', 5_000);
-  let conductor: Conductor | undefined;
-  let running = false;
-  let ended = false;
-  let served = 0;
+  return new CoordinatorMachine(world);
+}
 
-  world.clock.onSettled(() => {
-    if (conductor && running && host.alive) world.audit.onState(conductor.shell.state);
-  });
-  const serving = async (work: Promise<void>, mine: Host): Promise<void> => {
-    served++;
-    await work.catch((error: unknown) => world.audit.violate(`serving a link rejects: ${String(error)}`));
-    if (mine === host) served--;
+class CoordinatorMachine implements SimulatedCoordinator {
+  readonly disk = createDisk();
+  readonly events: RunEvent[] = [];
+  readonly failures: Error[] = [];
+  host: Host;
+  conductor: Conductor | undefined;
+  running = false;
+  ended = false;
+  served = 0;
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.host = createHost(world.clock, 'coordinator', 5_000);
+    this.disk.onWritten = (...file) => world.audit.onWritten(...file);
+    world.clock.onSettled(() => {
+      if (this.conductor && this.running && this.host.alive) world.audit.onState(this.conductor.shell.state);
+    });
+  }
+
+  // Faults pass it on as a task.
+  readonly boot = (): void => {
+    if (this.running || this.ended) return;
+    const { clock } = this.#world;
+    const mine = createHost(clock, 'coordinator', this.host.nowMs() - clock.nowMs);
+    this.host = mine;
+    this.running = true;
+    this.conductor = undefined;
+    this.served = 0;
+    this.#live(mine).then(
+      () => this.#over(mine, undefined),
+      (error: unknown) => this.#over(mine, error),
+    );
   };
 
-  async function live(mine: Host): Promise<void> {
+  crash(silently = false): void {
+    if (!this.running) return;
+    this.running = false;
+    this.#world.network.kill(this.host, silently);
+  }
+
+  /** One life of the process. */
+  async #live(mine: Host): Promise<void> {
+    const world = this.#world;
     const over = new AbortController();
     const training = createTraining({
       runId: 'run',
@@ -77,80 +104,56 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
       vocabulary,
       corpus,
       split,
-      checkpoint: disk.latest(),
+      checkpoint: this.disk.latest(),
       evaluateEvery: world.cadences.evaluateEvery,
     });
     world.audit.onBoot();
     world.audit.onCommitted(training.round, training.replica.parameters, training.replica.digest());
+    const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
-    const options = conductorOptions(world, mine, { disk, training, connectReduce, report: (event) => report(event, training) });
-    const current = await createConductor(options);
-    conductor = current;
-    world.network.listen(mine, '/control', (link) => serving(current.serve(link), mine));
+    const report = (event: RunEvent): void => this.#report(event, training);
+    const options = conductorOptions(world, mine, { disk: this.disk, training, connectReduce, report });
+    const conductor = await createConductor(options);
+    this.conductor = conductor;
+    world.network.listen(mine, '/control', (link) => serving(conductor.serve(link), mine));
     try {
-      await current.conduct(new AbortController().signal);
+      await conductor.conduct(new AbortController().signal);
     } finally {
-      current.close();
+      conductor.close();
       over.abort(new Error('the run is over'));
     }
   }
-  function report(event: RunEvent, training: Training): void {
-    events.push(event);
+
+  /** Counts a link while it is served. */
+  async #serving(work: Promise<void>, mine: Host): Promise<void> {
+    this.served++;
+    const { audit } = this.#world;
+    await work.catch((error: unknown) => audit.violate(`serving a link rejects: ${String(error)}`));
+    if (mine === this.host) this.served--;
+  }
+
+  #report(event: RunEvent, training: Training): void {
+    const world = this.#world;
+    this.events.push(event);
     world.trace('coordinator', () => JSON.stringify(event));
     if (event.event !== 'round') return;
     world.audit.onCommitted(event.round, training.replica.parameters, training.replica.digest());
     world.onRound(event.round);
   }
-  function over(mine: Host, error: unknown): void {
-    if (mine !== host || !running) return;
-    running = false;
-    world.trace('coordinator', () => `ended: ${error instanceof Error ? error.message : 'complete'}`);
-    if (error instanceof Error) failures.push(error);
-    if (error instanceof Error && !RESTARTABLE.has(error.name)) world.audit.violate(`the coordinator ends with ${String(error)}`);
-    ended = error === undefined || error instanceof RunDiverged;
-    if (ended) return;
-    world.network.kill(mine, false);
-    world.clock.after(RESTART_MS, 'coordinator: restart', boot);
-    if (error instanceof NotSaved) world.onNotSaved();
+
+  #over(mine: Host, error: unknown): void {
+    if (mine !== this.host || !this.running) return;
+    const { audit, clock, network, onNotSaved, trace } = this.#world;
+    this.running = false;
+    trace('coordinator', () => `ended: ${error instanceof Error ? error.message : 'complete'}`);
+    if (error instanceof Error) this.failures.push(error);
+    if (error instanceof Error && !RESTARTABLE.has(error.name)) audit.violate(`the coordinator ends with ${String(error)}`);
+    this.ended = error === undefined || error instanceof RunDiverged;
+    if (this.ended) return;
+    network.kill(mine, false);
+    clock.after(RESTART_MS, 'coordinator: restart', this.boot);
+    if (error instanceof NotSaved) onNotSaved();
   }
-  function boot(): void {
-    if (running || ended) return;
-    const mine = createHost(world.clock, 'coordinator', host.nowMs() - world.clock.nowMs);
-    host = mine;
-    running = true;
-    conductor = undefined;
-    served = 0;
-    live(mine).then(
-      () => over(mine, undefined),
-      (error: unknown) => over(mine, error),
-    );
-  }
-  return {
-    disk,
-    events,
-    failures,
-    boot,
-    crash(silently = false) {
-      if (!running) return;
-      running = false;
-      world.network.kill(host, silently);
-    },
-    get host() {
-      return host;
-    },
-    get running() {
-      return running;
-    },
-    get ended() {
-      return ended;
-    },
-    get conductor() {
-      return conductor;
-    },
-    get served() {
-      return served;
-    },
-  };
 }
 
 interface Parts extends Pick<ConductorOptions, 'training'> {

@@ -1,5 +1,5 @@
 /** The scheduler alone with very many workers: an event queue, no gradients, no links. */
-import { createRunState, step, type RunEffect, type RunInput } from '@troupe/scheduler';
+import { createRunState, step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import { brokenInvariants } from './invariants.js';
 import type { Random } from './random.js';
 
@@ -45,118 +45,137 @@ const TICK_MS = 100;
 
 /** @throws Error when nothing is left to do before the last round */
 export function runCrowd(options: CrowdOptions): Crowd {
-  const { random, workers: count, rounds, streams, window } = options;
-  const state = createRunState(
-    {
-      streams,
-      window,
-      rounds,
-      windowsPerPass: 1_000,
-      evaluateEvery: 0,
-      checkpointEvery: 0,
-      sampleEvery: 0,
-      leaseStreams: 0,
-    },
-    0,
-  );
-  const queue = createQueue();
-  const speeds = new Map<string, number>();
-  const busyUntilMs = new Map<string, number>();
-  let [nowMs, joined, inputs, leases, lost, missing] = [0, 0, 0, 0, 0, streams];
-  const counted = new Set<number>();
-  const faults: string[] = [];
-  let idealMs = 0;
-  let warmAtMs = 0;
-  let coreMs = 0;
+  return new CrowdRun(options).run();
+}
 
-  const join = (): void => {
-    const id = `w${joined++}`;
-    const speed = options.speeds[0] * (options.speeds[1] / options.speeds[0]) ** random.next();
-    speeds.set(id, speed);
-    feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: speed * random.between(0.5, 1.5) });
-  };
-  const replace = (id: string): void => {
-    if (!speeds.has(id)) return;
-    if ((state.workers.get(id)?.leases.size ?? 0) > 0) lost++;
-    speeds.delete(id);
-    feed({ type: 'workerLeft', workerId: id, reason: 'gone' });
-    join();
-  };
+type Lease = Extract<RunEffect, { type: 'lease' }>;
+type Counted = Extract<RunInput, { type: 'counted' }>;
 
-  for (let i = 0; i < count; i++) join();
-  feed({ type: 'start' });
-  queue.push(TICK_MS, { type: 'tick' });
-  while (state.phase === 'running') {
-    const event = queue.pop();
-    if (!event) throw new Error(`nothing is left to do in round ${state.round}`);
-    nowMs = event.atMs;
-    if (event.input.type === 'tick') queue.push(nowMs + TICK_MS, event.input);
-    if (event.input.type === 'counted') arrive(event.input);
-    else if (event.input.type === 'workerLeft') replace(event.input.workerId);
-    else feed(event.input);
-  }
-  return {
-    rounds: state.round,
-    simulatedMs: nowMs,
-    slowdown: (nowMs - warmAtMs) / idealMs,
-    inputs,
-    leases,
-    lost,
-    coreMs,
-    faults,
-  };
+class CrowdRun {
+  readonly #options: CrowdOptions;
+  readonly #state: RunState;
+  readonly #queue = createQueue();
+  /** Workers that are present, chars/s. */
+  readonly #speeds = new Map<string, number>();
+  readonly #busyUntilMs = new Map<string, number>();
+  /** Streams that are counted in this round. */
+  readonly #counted = new Set<number>();
+  readonly #faults: string[] = [];
+  #nowMs = 0;
+  #joined = 0;
+  #inputs = 0;
+  #leases = 0;
+  #lost = 0;
+  #idealMs = 0;
+  #warmAtMs = 0;
+  #coreMs = 0;
 
-  function feed(input: RunInput): void {
-    inputs++;
-    const beginMs = options.clock();
-    const effects = step(state, input, nowMs);
-    coreMs += options.clock() - beginMs;
-    for (const effect of effects) if (effect.type === 'lease') lend(effect);
+  constructor(options: CrowdOptions) {
+    const { streams, window, rounds } = options;
+    const cadences = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+    this.#options = options;
+    this.#state = createRunState({ streams, window, rounds, windowsPerPass: 1_000, leaseStreams: 0, ...cadences }, 0);
   }
 
-  function lend({ workerId, leaseId, round, streams: ids }: Extract<RunEffect, { type: 'lease' }>): void {
-    leases++;
-    const speed = speeds.get(workerId)!;
-    const startMs = Math.max(nowMs, busyUntilMs.get(workerId) ?? 0);
-    const doneMs = startMs + (ids.length * window * 1000 * random.between(0.9, 1.15)) / speed;
-    busyUntilMs.set(workerId, doneMs);
-    queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams: ids });
+  run(): Crowd {
+    for (let i = 0; i < this.#options.workers; i++) this.#join();
+    this.#feed({ type: 'start' });
+    this.#queue.push(TICK_MS, { type: 'tick' });
+    while (this.#state.phase === 'running') {
+      const event = this.#queue.pop();
+      if (!event) throw new Error(`nothing is left to do in round ${this.#state.round}`);
+      this.#nowMs = event.atMs;
+      this.#handle(event.input);
+    }
+    return {
+      rounds: this.#state.round,
+      simulatedMs: this.#nowMs,
+      slowdown: (this.#nowMs - this.#warmAtMs) / this.#idealMs,
+      inputs: this.#inputs,
+      leases: this.#leases,
+      lost: this.#lost,
+      coreMs: this.#coreMs,
+      faults: this.#faults,
+    };
+  }
+
+  #handle(input: RunInput): void {
+    if (input.type === 'tick') this.#queue.push(this.#nowMs + TICK_MS, input);
+    if (input.type === 'counted') this.#arrive(input);
+    else if (input.type === 'workerLeft') this.#replace(input.workerId);
+    else this.#feed(input);
+  }
+
+  #join(): void {
+    const { random, speeds } = this.#options;
+    const id = `w${this.#joined++}`;
+    const speed = speeds[0] * (speeds[1] / speeds[0]) ** random.next();
+    this.#speeds.set(id, speed);
+    const charsPerSecond = speed * random.between(0.5, 1.5);
+    this.#feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond });
+  }
+
+  #replace(id: string): void {
+    if (!this.#speeds.has(id)) return;
+    if ((this.#state.workers.get(id)?.leases.size ?? 0) > 0) this.#lost++;
+    this.#speeds.delete(id);
+    this.#feed({ type: 'workerLeft', workerId: id, reason: 'gone' });
+    this.#join();
+  }
+
+  #feed(input: RunInput): void {
+    this.#inputs++;
+    const beginMs = this.#options.clock();
+    const effects = step(this.#state, input, this.#nowMs);
+    this.#coreMs += this.#options.clock() - beginMs;
+    for (const effect of effects) if (effect.type === 'lease') this.#compute(effect);
+  }
+
+  #compute({ workerId, leaseId, round, streams }: Lease): void {
+    const { random, window } = this.#options;
+    this.#leases++;
+    const startMs = Math.max(this.#nowMs, this.#busyUntilMs.get(workerId) ?? 0);
+    const computeMs = (streams.length * window * 1000 * random.between(0.9, 1.15)) / this.#speeds.get(workerId)!;
+    const doneMs = startMs + computeMs;
+    this.#busyUntilMs.set(workerId, doneMs);
+    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams });
   }
 
   /**
    * As the all-reduce does: counts each stream of the open round once, from workers that are
    * present.
    */
-  function arrive(input: Extract<RunInput, { type: 'counted' }>): void {
-    const { workerId, leaseId, round, streams: ids } = input;
-    if (!speeds.has(workerId)) return;
-    if (round !== state.round || ids.some((stream) => counted.has(stream))) {
-      const result = round === state.round ? 'already_counted' : 'wrong_round';
-      return feed({ type: 'rejected', leaseId, workerId, round, result, reason: 'too late' });
+  #arrive(input: Counted): void {
+    const { workerId, leaseId, round, streams } = input;
+    if (!this.#speeds.has(workerId)) return;
+    const open = round === this.#state.round;
+    if (!open || streams.some((stream) => this.#counted.has(stream))) {
+      const result = open ? 'already_counted' : 'wrong_round';
+      return this.#feed({ type: 'rejected', leaseId, workerId, round, result, reason: 'too late' });
     }
-    for (const stream of ids) counted.add(stream);
-    missing -= ids.length;
-    feed(input);
-    if (missing === 0) commit();
+    for (const stream of streams) this.#counted.add(stream);
+    this.#feed(input);
+    if (this.#counted.size === this.#options.streams) this.#commit();
   }
 
-  function commit(): void {
-    counted.clear();
-    missing = streams;
-    faults.push(...brokenInvariants(state));
-    feed({ type: 'updated', round: state.round });
-    change(state.round);
+  #commit(): void {
+    this.#counted.clear();
+    this.#faults.push(...brokenInvariants(this.#state));
+    this.#feed({ type: 'updated', round: this.#state.round });
+    this.#change(this.#state.round);
   }
 
   /** Workers leave at random times in the round, some of them with leases. */
-  function change(round: number): void {
-    const sum = [...speeds.values()].reduce((a, b) => a + b, 0);
+  #change(round: number): void {
+    const { random, rounds, streams, window, workers, leaving } = this.#options;
+    const sum = [...this.#speeds.values()].reduce((a, b) => a + b, 0);
     const roundMs = (streams * window * 1000) / sum;
-    if (round === Math.ceil(rounds / 10)) warmAtMs = nowMs;
-    else if (round > Math.ceil(rounds / 10)) idealMs += roundMs;
-    const ids = [...speeds.keys()];
-    for (let i = 0; i < count * options.leaving; i++) {
-      queue.push(nowMs + roundMs * random.next(), { type: 'workerLeft', workerId: random.pick(ids), reason: 'gone' });
+    if (round === Math.ceil(rounds / 10)) this.#warmAtMs = this.#nowMs;
+    else if (round > Math.ceil(rounds / 10)) this.#idealMs += roundMs;
+    const ids = [...this.#speeds.keys()];
+    for (let i = 0; i < workers * leaving; i++) {
+      const atMs = this.#nowMs + roundMs * random.next();
+      this.#queue.push(atMs, { type: 'workerLeft', workerId: random.pick(ids), reason: 'gone' });
     }
   }
 }
