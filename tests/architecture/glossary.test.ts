@@ -1,5 +1,5 @@
 /**
- * The glossary of ARCHITECTURE.md names every type that the run core exports, and nothing that no
+ * The glossary of ARCHITECTURE.md names every type that the scheduler exports, and nothing that no
  * longer exists.
  */
 import { readdirSync, readFileSync } from 'node:fs';

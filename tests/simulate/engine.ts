@@ -30,7 +30,7 @@ export function createSimulatedEngine(config: ModelConfig, limits: EngineLimits,
       await host.sleep(ms);
       if (machine.deviceLosses > 0) {
         machine.deviceLosses--;
-        throw new EngineError('device_lost', 'the device fell off the bus', 'go on with another engine');
+        throw new EngineError('device_lost', 'the device fell off the bus', 'Use another engine.');
       }
       const result = await engine.gradient(batch);
       if (machine.poison > 0) {

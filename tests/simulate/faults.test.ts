@@ -2,7 +2,7 @@ import { MESSAGE_SCHEMAS, type MessageType } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { BROKEN_PROMISES, FAULTS, type Fault } from './faults.js';
 import { TAMPERINGS, type Tampering } from './link.js';
-import { createSimulation, describe as told } from './simulation.js';
+import { createSimulation, describe as describeState } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
 
@@ -29,7 +29,7 @@ async function endure(fault: Fault, separate: boolean, reproducible: boolean): P
   strike();
   simulation.boot();
   await simulation.finish();
-  expect(struck, told(simulation)).toBeGreaterThan(1);
+  expect(struck, describeState(simulation)).toBeGreaterThan(1);
 }
 
 describe.each(PLACES)('a cluster with the all-reduce %s', (_, separate) => {
