@@ -1,37 +1,34 @@
 /**
- * The live link of the dashboard. A viewer is a place in the run's history: what it has not been sent yet is looked up there when its turn
- * comes, so that a slow one costs no memory, and skips what it is too late for.
+ * The live link of dashboards. A viewer is a place in the run's history: what it has not been sent yet is looked up there when its turn
+ * comes. So a slow viewer costs no memory, and skips what it is too late for.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import type { Forwarded } from '../server/forwarded.js';
+import { ApiFailure, refuseUpgrade } from '../server/http.js';
+import { newestPlace, newsSince, type News, type Place } from './news.js';
 
-/** Four messages a second at most. */
+/** At most four messages a second. */
 const TURN_MS = 250;
-/** The view holds a row for every worker. */
+/** The view has a row for each worker, so it is sent less often. */
 const VIEW_MS = 1_000;
 const HELLO_MS = 1_000;
-/** Whoever is turned away, or told of the end, and does not close its side is cut off. */
+/** A viewer that was refused, or told of the end, and does not close its side is cut off after this time. */
 const REFUSED_MS = 1_000;
 const CLOSING_MS = 2_000;
 const PING_MS = 15_000;
 const MAX_VIEWERS = 500;
-/** Of one address, not admitted yet or turned away. */
-const MAX_STRANGERS = 20;
+/** Viewers of one address that are not admitted yet, or were refused. */
+const MAX_UNAUTHENTICATED = 20;
 const MAX_HELLO_BYTES = 4 * 1024;
-/** A viewer with more on its way gets nothing new. */
+/** A viewer with more bytes on their way gets nothing new. */
 const MAX_BUFFERED_BYTES = 512 * 1024;
-/** In one message, of each kind. */
-const MAX_POINTS = 500;
-const MAX_EVENTS = 200;
-const MAX_SAMPLES = 8;
-/** Kept for a moment, by who sees them under what name. */
+/** Views stored for a moment, by who may see what under which host name. */
 const MAX_VIEWS = 16;
-/** Closing codes of our own, 4000 and above: RFC 6455, 7.4.2. */
+/** A closing code of our own, 4000 and above: RFC 6455, 7.4.2. */
 const REFUSED = 4401;
 
 export interface LiveOptions {
@@ -41,13 +38,13 @@ export interface LiveOptions {
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
-  /** Something that was not foreseen; the viewer is let go. */
+  /** Something that was not foreseen; the viewer is disconnected. */
   onFailed(error: Error): void;
 }
 
 export interface LiveLink {
   readonly viewers: number;
-  /** Takes over a request to upgrade, which comes from a page of ours. */
+  /** Takes over a request to upgrade, which must come from a page of ours. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   close(reason: string): void;
 }
@@ -56,207 +53,160 @@ interface Viewer {
   readonly socket: WebSocket;
   readonly request: IncomingMessage;
   readonly access: readonly Access[];
-  /** What was sent last. */
-  round: number;
-  event: number;
-  evaluation: number;
-  sample: number;
-  flow: number;
+  place: Place;
   viewAtMs: number;
   alive: boolean;
 }
 
-interface News {
-  /** An update; undefined = nothing new. */
-  readonly text: string | undefined;
-  /** Who has pressed a button wants to see that it did something. */
-  readonly urgent: boolean;
+export function createLiveLink(options: LiveOptions): LiveLink {
+  return new Live(options);
 }
 
-export function createLiveLink(options: LiveOptions): LiveLink {
-  const { history, forwarded } = options;
-  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_HELLO_BYTES });
-  const viewers = new Set<Viewer>();
-  const sockets = new Set<WebSocket>();
-  const views = new Map<string, { readonly atMs: number; readonly json: string }>();
-  /** Who is not admitted, with its address. */
-  const strangers = new Map<WebSocket, string>();
-  /** Of this moment, by what a viewer was sent last. */
-  const newsFrom = new Map<string, News>();
-  const turns = setInterval(takeTurns, TURN_MS);
-  const pings = setInterval(() => viewers.forEach(ping), PING_MS);
-  turns.unref();
-  pings.unref();
+class Live implements LiveLink {
+  readonly #options: LiveOptions;
+  readonly #upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_HELLO_BYTES });
+  readonly #viewers = new Set<Viewer>();
+  readonly #sockets = new Set<WebSocket>();
+  /** Addresses of those that are not admitted. */
+  readonly #unauthenticated = new Map<WebSocket, string>();
+  readonly #views = new Map<string, { readonly atMs: number; readonly json: string }>();
+  readonly #timers = [setInterval(() => this.#takeTurns(), TURN_MS), setInterval(() => this.#pingAll(), PING_MS)];
 
-  return {
-    get viewers() {
-      return viewers.size;
-    },
-    upgrade(request, socket, head) {
-      const from = forwarded.address(request);
-      const alike = [...strangers.values()].filter((address) => address === from);
-      if (sockets.size >= MAX_VIEWERS || alike.length >= MAX_STRANGERS) {
-        refuseUpgrade(socket, '503 Service Unavailable');
-        return;
-      }
-      upgrader.handleUpgrade(request, socket, head, (open) => greet(open, request));
-    },
-    close(reason) {
-      clearInterval(turns);
-      clearInterval(pings);
-      // What came last is still told: the end of the run, above all.
-      for (const viewer of viewers) viewer.viewAtMs = -Infinity;
-      takeTurns();
-      for (const socket of sockets) socket.close(1001, closeReason(reason));
-      setTimeout(() => sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
-    },
-  };
+  constructor(options: LiveOptions) {
+    this.#options = options;
+    for (const timer of this.#timers) timer.unref();
+  }
 
-  function greet(socket: WebSocket, request: IncomingMessage): void {
-    sockets.add(socket);
-    strangers.set(socket, forwarded.address(request));
-    // What is wrong with a link ends that link, and `close` follows.
+  get viewers(): number {
+    return this.#viewers.size;
+  }
+
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const from = this.#options.forwarded.address(request);
+    const alike = [...this.#unauthenticated.values()].filter((address) => address === from);
+    if (this.#sockets.size >= MAX_VIEWERS || alike.length >= MAX_UNAUTHENTICATED) {
+      return refuseUpgrade(socket, '503 Service Unavailable');
+    }
+    this.#upgrader.handleUpgrade(request, socket, head, (open) => this.#greet(open, request));
+  }
+
+  close(reason: string): void {
+    this.#timers.forEach(clearInterval);
+    // The last news is still sent: above all, the end of the run.
+    for (const viewer of this.#viewers) viewer.viewAtMs = -Infinity;
+    this.#takeTurns();
+    for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
+    setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
+  }
+
+  #greet(socket: WebSocket, request: IncomingMessage): void {
+    this.#sockets.add(socket);
+    this.#unauthenticated.set(socket, this.#options.forwarded.address(request));
+    // An error ends its link, and `close` follows.
     socket.on('error', () => socket.terminate());
-    socket.on('close', () => {
-      clearTimeout(timer);
-      sockets.delete(socket);
-      strangers.delete(socket);
-    });
     const start = (text?: string): void => {
       clearTimeout(timer);
       socket.off('message', onHello);
-      try {
-        admit(socket, request, text);
-      } catch (error) {
-        socket.terminate();
-        options.onFailed(error as Error);
-      }
+      this.#guarded(socket, () => this.#admit(socket, request, text));
     };
     const onHello = (data: Buffer): void => start(data.toString('utf8'));
     const timer = setTimeout(start, HELLO_MS);
     socket.once('message', onHello);
+    socket.on('close', () => {
+      clearTimeout(timer);
+      this.#sockets.delete(socket);
+      this.#unauthenticated.delete(socket);
+    });
   }
 
-  function admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
-    let access: readonly Access[];
+  #admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
+    const { history, nowMs, view } = this.#options;
+    const access = this.#accessOf(socket, text);
+    if (!access) return;
+    const viewer: Viewer = { socket, request, access, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
+    const { lastRound, lastEvent } = history;
+    send(socket, { type: 'hello', view: view(access, request), lastRound, lastEvent });
+    this.#viewers.add(viewer);
+    this.#unauthenticated.delete(socket);
+    socket.on('pong', () => (viewer.alive = true));
+    socket.on('close', () => this.#viewers.delete(viewer));
+  }
+
+  /** @returns undefined for a viewer that may not read, which is told so and closed */
+  #accessOf(socket: WebSocket, text: string | undefined): readonly Access[] | undefined {
     try {
-      access = options.admit(tokenOf(text));
+      return this.#options.admit(tokenOf(text));
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error;
       const { code, message, remedy } = error;
       send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
       socket.close(REFUSED, code);
       setTimeout(() => socket.terminate(), REFUSED_MS).unref();
-      return;
+      return undefined;
     }
-    const { evaluations, samples, flows, lastRound, lastEvent } = history;
-    const viewer: Viewer = {
-      socket,
-      request,
-      access,
-      round: lastRound,
-      event: lastEvent,
-      evaluation: evaluations.at(-1)?.round ?? -1,
-      sample: samples.at(-1)?.round ?? -1,
-      flow: flows.at(-1)?.round ?? -1,
-      viewAtMs: options.nowMs(),
-      alive: true,
-    };
-    send(socket, { type: 'hello', view: options.view(access, request), lastRound, lastEvent });
-    viewers.add(viewer);
-    strangers.delete(socket);
-    socket.on('pong', () => (viewer.alive = true));
-    socket.on('close', () => viewers.delete(viewer));
   }
 
-  function ping(viewer: Viewer): void {
-    if (!viewer.alive) return viewer.socket.terminate();
-    viewer.alive = false;
-    viewer.socket.ping();
+  #pingAll(): void {
+    for (const viewer of this.#viewers) {
+      if (viewer.alive) viewer.socket.ping();
+      else viewer.socket.terminate();
+      viewer.alive = false;
+    }
   }
 
-  function takeTurns(): void {
-    newsFrom.clear();
-    viewers.forEach(takeTurn);
+  #takeTurns(): void {
+    /** Of this moment, by place. */
+    const newsFrom = new Map<string, News>();
+    for (const viewer of this.#viewers) this.#guarded(viewer.socket, () => this.#sendNews(viewer, newsFrom));
   }
 
-  /** Whatever is wrong with a view, the run goes on. */
-  function takeTurn(viewer: Viewer): void {
+  /** A failure costs a viewer its link, and does not touch the run. */
+  #guarded(socket: WebSocket, act: () => void): void {
     try {
-      sendNews(viewer);
+      act();
     } catch (error) {
-      viewer.socket.terminate();
-      options.onFailed(error as Error);
+      socket.terminate();
+      this.#options.onFailed(error as Error);
     }
   }
 
-  function sendNews(viewer: Viewer): void {
+  #sendNews(viewer: Viewer, newsFrom: Map<string, News>): void {
     if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
-    const { text, urgent } = newsFor(viewer);
+    const { text, urgent } = this.#newsFor(viewer, newsFrom);
     if (urgent) viewer.viewAtMs = -Infinity;
-    const view = viewFor(viewer);
+    const view = this.#viewFor(viewer);
     if (text === undefined && view === undefined) return;
     const update = text ?? JSON.stringify({ type: 'update' } satisfies LiveMessage);
     sendText(viewer.socket, view === undefined ? update : `${update.slice(0, -1)},"view":${view}}`);
   }
 
-  /** Put together once for all who stand at the same place, which moves on to the newest. */
-  function newsFor(viewer: Viewer): News {
-    const place = [viewer.round, viewer.event, viewer.evaluation, viewer.sample, viewer.flow].join();
-    let news = newsFrom.get(place);
-    if (!news) newsFrom.set(place, (news = newsSince(viewer)));
-    const { evaluations, samples, flows, lastRound, lastEvent } = history;
-    viewer.round = lastRound;
-    viewer.event = lastEvent;
-    viewer.evaluation = evaluations.at(-1)?.round ?? -1;
-    viewer.sample = samples.at(-1)?.round ?? -1;
-    viewer.flow = flows.at(-1)?.round ?? -1;
+  /** Put together once for all viewers at the same place, who move on to the newest. */
+  #newsFor(viewer: Viewer, newsFrom: Map<string, News>): News {
+    const { history } = this.#options;
+    const key = Object.values(viewer.place).join();
+    let news = newsFrom.get(key);
+    if (!news) newsFrom.set(key, (news = newsSince(history, viewer.place)));
+    viewer.place = newestPlace(history);
     return news;
   }
 
-  function newsSince(viewer: Viewer): News {
-    const { lastRound } = history;
-    const points = lastRound > viewer.round ? history.points(viewer.round + 1, lastRound, MAX_POINTS).points : undefined;
-    const evaluations = newest(history.evaluations, ({ round }) => round > viewer.evaluation);
-    const flow = history.flows.at(-1);
-    const events = newest(history.events, ({ id }) => id > viewer.event).slice(-MAX_EVENTS);
-    const samples = newest(history.samples, ({ round }) => round > viewer.sample).slice(-MAX_SAMPLES);
-    const news = {
-      ...(points ? { points } : {}),
-      ...(evaluations.length > 0 ? { evaluations } : {}),
-      ...(flow && flow.round > viewer.flow ? { flow } : {}),
-      ...(events.length > 0 ? { events } : {}),
-      ...(samples.length > 0 ? { samples } : {}),
-    };
-    const isNew = Object.keys(news).length > 0;
-    return {
-      text: isNew ? JSON.stringify({ type: 'update', ...news } satisfies LiveMessage) : undefined,
-      urgent: events.some(({ kind }) => kind === 'control'),
-    };
-  }
-
-  /** JSON; put together once for all who see the same. */
-  function viewFor(viewer: Viewer): string | undefined {
-    const now = options.nowMs();
+  /** As JSON, when one is due; put together once for all viewers who see the same. */
+  #viewFor(viewer: Viewer): string | undefined {
+    const { forwarded, nowMs, view } = this.#options;
+    const now = nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
     const { access, request } = viewer;
-    const key = access.includes('admin')
-      ? `${access.join()} ${forwarded.scheme(request)} ${forwarded.host(request)}`
-      : access.join();
-    const known = views.get(key);
-    if (known && now - known.atMs < TURN_MS / 2) return known.json;
-    const json = JSON.stringify(options.view(viewer.access, viewer.request));
-    if (views.size > MAX_VIEWS) views.clear();
-    views.set(key, { atMs: now, json });
+    // Admins see a link, which names the host by which they reached us.
+    const host = access.includes('admin') ? ` ${forwarded.scheme(request)} ${forwarded.host(request)}` : '';
+    const key = access.join() + host;
+    const stored = this.#views.get(key);
+    if (stored && now - stored.atMs < TURN_MS / 2) return stored.json;
+    const json = JSON.stringify(view(access, request));
+    if (this.#views.size > MAX_VIEWS) this.#views.clear();
+    this.#views.set(key, { atMs: now, json });
     return json;
   }
-}
-
-function newest<T>(list: readonly T[], isNew: (item: T) => boolean): readonly T[] {
-  let first = list.length;
-  while (first > 0 && isNew(list[first - 1])) first--;
-  return list.slice(first);
 }
 
 function send(socket: WebSocket, message: LiveMessage): void {
@@ -268,7 +218,7 @@ function sendText(socket: WebSocket, text: string): void {
   socket.send(text, () => undefined);
 }
 
-/** @returns undefined when none is given; one that fits nothing when what came is no hello */
+/** @returns undefined when none is given; an empty one, which opens nothing, when the text is no hello */
 function tokenOf(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   try {
