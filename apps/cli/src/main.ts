@@ -31,7 +31,8 @@ export async function main(argv: readonly string[], shell: Shell = processShell(
   }
 }
 
-function createProgram(shell: Shell, ended: (exitCode: number) => void): Command {
+/** The commands and their flags. */
+export function createProgram(shell: Shell, ended: (exitCode: number) => void): Command {
   const program = new Command('troupe')
     .description('Trains one character-level recurrent network on many machines: a coordinator, and workers here and elsewhere.')
     .version(version(), '--version', 'print the version')

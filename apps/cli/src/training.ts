@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { shellQuote } from '@troupe/config';
 import type { RunEvent } from '@troupe/run';
 import { CliError } from './errors.js';
 import { onStopRequest, RestartLimit, startApp, type AppOptions, type AppProcess, type Exit } from './processes.js';
 import { isDebugging, type Shell } from './shell.js';
-import { shellQuoted } from './terminal/style.js';
 
 /**
  * Time for the coordinator to end before everything is killed: enough to write a large checkpoint
@@ -219,7 +219,7 @@ class LocalTraining {
   }
 
   #resumeHint(): string {
-    const out = this.#out === undefined ? '' : ` --out ${shellQuoted(this.#out)}`;
+    const out = this.#out === undefined ? '' : ` --out ${shellQuote(this.#out)}`;
     return `Continue from the last checkpoint: ${this.#shell.program} train --resume${out}`;
   }
 

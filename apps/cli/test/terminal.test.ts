@@ -1,7 +1,7 @@
 import { printableLines } from '@troupe/protocol';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Screen } from '../src/terminal/screen.js';
-import { clockTime, compactCount, shellQuoted, styleFor } from '../src/terminal/style.js';
+import { clockTime, compactCount, styleFor } from '../src/terminal/style.js';
 import { Recorder } from './fixtures/shell.js';
 
 describe('Screen', () => {
@@ -78,9 +78,4 @@ describe('formats', () => {
     [61_234, '61.2k'],
     [3_300_000, '3.3M'],
   ])('writes %d as %s', (value, text) => expect(compactCount(value)).toBe(text));
-
-  it('quotes for the shell only where needed', () => {
-    expect(shellQuoted('runs/001')).toBe('runs/001');
-    expect(shellQuoted("it's here")).toBe(`'it'\\''s here'`);
-  });
 });

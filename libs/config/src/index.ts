@@ -3,6 +3,7 @@ export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, t
 export { LIMITS, type Limits } from './limits.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
 export { RUN_OPTIONS } from './run-options.js';
+export { shellQuote } from './shell.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
   GRADIENT_CODECS,

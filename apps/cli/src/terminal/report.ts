@@ -1,8 +1,8 @@
 /** Pure functions that turn the events of a run into text. */
 import path from 'node:path';
-import { CELL_NAMES, modelOptions } from '@troupe/config';
+import { CELL_NAMES, modelOptions, shellQuote } from '@troupe/config';
 import type { RunEvent } from '@troupe/run';
-import { clockTime, compactCount, counted, groupedCount, shellQuoted, type Style } from './style.js';
+import { clockTime, compactCount, counted, groupedCount, type Style } from './style.js';
 
 type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
@@ -90,7 +90,7 @@ export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs 
     '',
     'Next:',
     hint('write text', `sample --checkpoint ${typedPath(best)}`),
-    hint('measure', `eval --checkpoint ${typedPath(best)} --corpus ${shellQuoted(corpus)}`),
+    hint('measure', `eval --checkpoint ${typedPath(best)} --corpus ${shellQuote(corpus)}`),
     hint(reason === 'completed' ? 'train longer' : 'continue', `train --resume --out ${typedPath(out)}${more}`),
   ].join('\n');
 }
@@ -102,5 +102,5 @@ export function shownPath(file: string): string {
 }
 
 function typedPath(file: string): string {
-  return shellQuoted(shownPath(file));
+  return shellQuote(shownPath(file));
 }

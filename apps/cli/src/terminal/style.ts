@@ -40,8 +40,3 @@ export function clockTime(ms: number): string {
 export function counted(count: number, noun: string): string {
   return `${groupedCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
-
-/** A path or text quoted for a POSIX shell. */
-export function shellQuoted(text: string): string {
-  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}

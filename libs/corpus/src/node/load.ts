@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/config/limits';
+import { shellQuote } from '@troupe/config/shell';
 import { CorpusError } from '../errors.js';
 import { CATALOGUE, type CorpusEntry } from './catalogue.js';
 import { cannotCache, download, type Download } from './download.js';
@@ -124,7 +125,7 @@ async function findInFolder(entry: CorpusEntry, expected: string | undefined, fo
   throw wrongDigest(
     other,
     expected!,
-    `Replace it with the file from ${entry.url}, or remove it from the folder. To train on it as it is, give its path: --corpus ${other.path}`,
+    `Replace it with the file from ${entry.url}, or remove it from the folder. To train on it as it is, give its path: --corpus ${shellQuote(other.path)}`,
   );
 }
 
@@ -214,7 +215,7 @@ async function readFound(kind: Found['kind'], path: string, missing: () => Corpu
     const file = await stat(path);
     if (!file.isFile()) throw new CorpusError('not_a_file', `${path} is not a file`, 'Give the path of one text file.');
     if (file.size > LIMITS.corpusBytes) {
-      const remedy = `Shorten it: head -c ${LIMITS.corpusBytes} ${path} > corpus.txt`;
+      const remedy = 'Split it at line breaks into smaller files, and give the path of one of them.';
       throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${LIMITS.corpusBytes}`, remedy);
     }
     const bytes = await readFile(path);

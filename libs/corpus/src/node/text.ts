@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { shellQuote } from '@troupe/config/shell';
 import { CorpusError } from '../errors.js';
 
 /**
@@ -12,7 +13,7 @@ export function textFromBytes(bytes: Uint8Array, path: string): string {
     throw new CorpusError(
       'not_utf8',
       `${path} is UTF-16, not UTF-8`,
-      `Convert it: iconv -f UTF-16 -t UTF-8 ${path} > corpus.txt`,
+      `Convert it: iconv -f UTF-16 -t UTF-8 ${shellQuote(path)} > ${shellQuote(`${path}.utf-8.txt`)}`,
     );
   }
   const nul = bytes.indexOf(0);
@@ -25,7 +26,7 @@ export function textFromBytes(bytes: Uint8Array, path: string): string {
     throw new CorpusError(
       'not_utf8',
       `${path} is not UTF-8: byte ${at} (0x${hex}) is invalid`,
-      `Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 ${path} > corpus.txt`,
+      `Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 ${shellQuote(path)} > ${shellQuote(`${path}.utf-8.txt`)}`,
     );
   }
   const text = new TextDecoder().decode(bytes).replaceAll('\r\n', '\n');
