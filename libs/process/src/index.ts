@@ -1,1 +1,0 @@
-export { parseOptions, UsageError, type Parsed } from './options.js';
