@@ -1,7 +1,4 @@
-/**
- * Full, missing and read-only disks, and a coordinator killed while it writes: the last good
- * checkpoint survives.
- */
+/** Disks that are full, gone or read-only, and a coordinator killed while it writes: the last good checkpoint stays. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +7,7 @@ import { hashes } from './company.js';
 import { byChance, type Chance } from './mischief.js';
 import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running, type StartOptions } from './troupe.js';
 
-// Takes seconds on two idle cores.
+// Seconds on two cores that have nothing else to do.
 vi.setConfig({ testTimeout: 200_000, hookTimeout: 100_000 });
 
 let cwd = '';
@@ -42,13 +39,13 @@ interface Crash {
   readonly every?: number;
   /** The event to wait for, given the round of the first checkpoint. */
   readonly moment: (firstSaved: number) => (line: Line) => boolean;
-  /** Wait for the start of the next file too. */
+  /** After that event, first of all the next file that is begun. */
   readonly inTheAct?: boolean;
-  /** Milliseconds to wait after that. */
+  /** After all that. */
   readonly delayMs?: number;
 }
 
-/** Changes the folder of a stopped process, so that the process sees all changes at once. */
+/** So that it sees all of what is done to its folder at once. */
 async function whileFrozen(pid: number, change: () => Promise<void>): Promise<void> {
   signal(pid, 'SIGSTOP');
   try {
@@ -58,33 +55,31 @@ async function whileFrozen(pid: number, change: () => Promise<void>): Promise<vo
   }
 }
 
-/**
- * Places where not even root may create a folder: a file system of the kernel, and below a file.
- */
+/** Where nobody may make a folder, root included: in the file system of the kernel's own, and below a file. */
 const onLinux = process.platform === 'linux';
-if (!onLinux) console.warn('SKIPPED: only Linux has a folder in which root may not write (/sys).');
+if (!onLinux) console.warn('SKIPPED: a folder in which root may not write is known on Linux only (/sys).');
 const FORBIDDEN = [...(onLinux ? ['/sys/troupe'] : []), 'a-file/run'];
 
 describe('a folder that cannot be written', () => {
   it.each(FORBIDDEN)(
-    '%s is reported before the first round; the run continues, and reports at its end that it is not saved',
+    '%s is told of before the first round; the run goes on, and says at its end that it is not saved',
     async (out) => {
       await fs.writeFile(path.join(cwd, 'a-file'), 'not a folder');
       const flags = ['--rounds', '30', '--checkpoint-every', '10', '--out', out, '--json'];
       const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
       expect((await training.exited).code).toBe(1);
       const { lines } = training;
-      const noted = lines.findIndex((line) => line.event === 'note' && (line.text as string).includes(out));
-      expect(noted).toBeGreaterThanOrEqual(0);
-      expect(lines[noted].remedy).toMatch(/--out|writable/);
-      expect(lines.findIndex(named('round'))).toBeGreaterThan(noted);
+      const told = lines.findIndex((line) => line.event === 'note' && (line.text as string).includes(out));
+      expect(told).toBeGreaterThanOrEqual(0);
+      expect(lines[told].remedy).toMatch(/--out|writable/);
+      expect(lines.findIndex(named('round'))).toBeGreaterThan(told);
       expect(lines.filter(named('round')).at(-1)?.round).toBe(30);
       expect(lines.find(named('error'))).toMatchObject({ code: 'not_saved' });
       expect(lines.some(named('checkpoint'))).toBe(false);
     },
   );
 
-  it('delays no round when it disappears during a run, and is used again when it is back', async () => {
+  it('in the middle of a run stops no round, and is used again when it is back', async () => {
     const [folder, aside] = [path.join(cwd, 'lost'), path.join(cwd, 'lost-aside')];
     const flags = ['--rounds', '1000000', '--eval-every', '0', '--checkpoint-every', '5', '--out', 'lost', '--json'];
     const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
@@ -114,14 +109,14 @@ describe('a folder that cannot be written', () => {
 describe('a full disk', () => {
   const flags = [...SMALL, '--rounds', '90', '--reproducible', '--checkpoint-every', '10', '--workers', '1', '--json'];
 
-  it('costs checkpoints but no round; the last good one survives, and the run resumes from it to the same bits', async () => {
+  it('costs checkpoints but no round; the last good one stays, and the run goes on from it to the same bits', async () => {
     const first = launch(['train', ...flags, '--out', 'full']);
     await first.line(at(30));
     first.child.kill('SIGINT');
     expect((await first.exited).code).toBe(0);
     const good = await hashes(path.join(cwd, 'full'));
 
-    // No file may grow beyond 1 KiB.
+    // Files of more than a KiB cannot be written any more.
     const second = launch(['train', ...flags, '--resume', '--out', 'full'], { limits: 'ulimit -f 1' });
     expect((await second.exited).code).toBe(1);
     expect(second.lines.filter(named('round')).at(-1)?.round).toBe(90);
@@ -142,9 +137,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
   const RUNS = 2;
   const KILLS = 10;
   const ROUNDS = 160;
-  /**
-   * Little to compute and much to write, so that a checkpoint is being written nearly all the time.
-   */
+  /** Little to compute and much to write: there is nearly always a checkpoint under way. */
   const flags = (checkpointEvery: number): string[] => [
     ...['--checkpoint-every', String(checkpointEvery)],
     ...['--hidden', '384', '--batch', '2', '--window', '8', '--reproducible', '--lease-streams', '2', '--rounds', String(ROUNDS)],
@@ -154,13 +147,13 @@ describe('a coordinator killed while it writes checkpoints', () => {
   const halfWritten = async (out: string): Promise<string[]> =>
     (await fs.readdir(path.join(cwd, out))).filter((name) => name.includes('.tmp'));
 
-  it(`resumes all ${RUNS * KILLS} times without losing anything announced as saved, and ends with the same bits`, async () => {
+  it(`is resumed ${RUNS * KILLS} times of ${RUNS * KILLS} with nothing lost that was announced as saved, and ends with the same bits`, async () => {
     let torn = 0;
     await byChance(170_000, async (chance, note) => {
       const runs = Array.from({ length: RUNS }, (_, i) => crashAgainAndAgain(`torn-${i}`, chance, note));
       torn = (await Promise.all(runs)).reduce((sum, left) => sum + left, 0);
     });
-    // Otherwise no kill came at an instant that matters.
+    // Or the instants were never those that matter.
     expect(torn).toBeGreaterThan(0);
     expect((await launch(['train', ...flags(0), '--out', 'whole', '--workers', '1']).exited).code).toBe(0);
     const whole = await hashes(path.join(cwd, 'whole'));
@@ -170,7 +163,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
     }
   });
 
-  /** @returns number of kills that left a partial file */
+  /** @returns how many kills left a file half written */
   async function crashAgainAndAgain(out: string, chance: Chance, note: (what: string) => void): Promise<number> {
     let [saved, torn] = [0, 0];
     for (let kill = 0; kill < KILLS; kill++) {
@@ -180,17 +173,14 @@ describe('a coordinator killed while it writes checkpoints', () => {
       note(`${out}: killed when round ${saved} was saved`);
       if ((await halfWritten(out)).length > 0) torn++;
     }
-    // One more kill, after the last round is saved and before its validation is.
+    // Once more when the last round is saved and its validation is not.
     const lines = await crashAt(out, saved, { every: 20, moment: () => isLast });
     if (!lines.some(named('finished'))) await finish(out);
     expect(await halfWritten(out)).toEqual([]);
     return torn;
   }
 
-  /**
-   * Rounds after the first checkpoint, so that even a fast machine has rounds left for the next
-   * kill.
-   */
+  /** That many rounds after the first checkpoint: however fast the machine is, there are rounds left for the next. */
   const roundsAfter = (rounds: number) => (first: number) => at(first + rounds);
   const isLast = (line: Line): boolean => line.event === 'checkpoint' && line.round === ROUNDS;
 
@@ -200,7 +190,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
     expectResumed(last.lines, ROUNDS);
   }
 
-  /** @returns the coordinator's events until it was killed, a given time after an event */
+  /** @returns what the coordinator told, until it was killed so long after that event */
   async function crashAt(
     out: string,
     saved: number,

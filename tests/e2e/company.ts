@@ -1,4 +1,4 @@
-/** A coordinator, workers and the links between them, as real processes that tests disturb. */
+/** A coordinator, workers and the links between them: real processes, to be disturbed. */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -9,26 +9,26 @@ import { appOf, end, named, signal, start, type Line, type Running } from './tro
 export interface CompanyOptions {
   readonly cwd: string;
   readonly out: string;
-  /** Flags of the run. */
+  /** Of the run. */
   readonly flags: readonly string[];
 }
 
 export interface Company {
-  /** The coordinator that runs now. */
+  /** The one at work. */
   readonly coordinator: Running;
-  /** The workers that were not killed. */
+  /** Those that nobody has killed. */
   readonly workers: readonly Running[];
-  /** The links between the workers and the coordinator. */
+  /** Between the workers and the coordinator. */
   readonly links: readonly Link[];
-  /** The events of all coordinators so far. */
+  /** Of all coordinators so far. */
   readonly events: readonly Line[];
   /** Starts a worker. */
   hire(...flags: readonly string[]): Running;
-  /** Kills the worker and starts another one. */
+  /** SIGKILL for the worker, and another in its place. */
   replace(worker: Running, ...flags: readonly string[]): Promise<void>;
-  /** Sends SIGSTOP, and SIGCONT after `ms`. */
+  /** SIGSTOP, and SIGCONT after so many ms. */
   freeze(process: Running, ms: number): Promise<void>;
-  /** Kills the coordinator and starts another one, which resumes at once. */
+  /** SIGKILL for the coordinator, and another that resumes at once. */
   crash(): Promise<void>;
   close(): Promise<void>;
 }
@@ -102,7 +102,7 @@ export async function createCompany({ cwd, out, flags }: CompanyOptions): Promis
   };
 }
 
-/** Checks that the exit code is 128 + 9: the process did not end by itself before it was killed. */
+/** 128 + 9: it did not end by itself before we came. */
 function expectKilled(code: number | null): void {
   if (code !== 137) throw new Error(`the coordinator had ended with code ${code} before it was killed`);
 }
