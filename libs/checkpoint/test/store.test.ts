@@ -3,9 +3,12 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { latestCheckpoint, prepareFolder, pruneCheckpoints, readCheckpoint, writeCheckpoint } from '../src/node/index.js';
+import { latestCheckpoint, pruneCheckpoints, readCheckpoint, sweepTemporary, writeCheckpoint } from '../src/node/index.js';
 import { writeWhole } from '../src/node/files.js';
 import { bits, exampleCheckpoint } from './example.js';
+
+/** More than the highest process number of any system. */
+const NOBODY = 1_000_000_000;
 
 let base: string;
 let folder: string;
@@ -50,12 +53,14 @@ describe('writeCheckpoint', () => {
     ]);
   });
 
-  it('removes the temporary file of a process that was killed before the rename', async () => {
+  it('leaves the temporary file of a process that lives, and removes that of a killed one', async () => {
     await write(100);
-    await writeFile(join(folder, '.round-00000200.safetensors.tmp-12345'), 'half a checkpoint');
+    const [living, killed] = [process.ppid, NOBODY].map((pid) => `.round-00000200.safetensors.tmp-${pid}`);
+    for (const name of [living, killed]) await writeFile(join(folder, name), 'half a checkpoint');
     expect((await latestCheckpoint(folder))?.checkpoint.round).toBe(100);
     await write(300);
-    expect(await files()).toEqual(['round-00000100.safetensors', 'round-00000300.safetensors']);
+    await sweepTemporary(folder);
+    expect(await files()).toEqual([living, 'round-00000100.safetensors', 'round-00000300.safetensors']);
   });
 
   it('never reads a temporary file cut at any length as a checkpoint, and removes it at the next start', async () => {
@@ -64,9 +69,9 @@ describe('writeCheckpoint', () => {
       const torn = whole.subarray(0, Math.round((whole.length * twentieth) / 20));
       await write(100);
       await rm(join(folder, 'round-00000200.safetensors'), { force: true });
-      await writeFile(join(folder, `.round-00000200.safetensors.tmp-${99_000 + twentieth}`), torn);
+      await writeFile(join(folder, `.round-00000200.safetensors.tmp-${NOBODY + twentieth}`), torn);
       expect(await latestCheckpoint(folder)).toMatchObject({ checkpoint: { round: 100 }, warnings: [], damaged: [] });
-      await prepareFolder(folder);
+      await sweepTemporary(folder);
       expect(await files()).toEqual(['round-00000100.safetensors']);
     }
   });

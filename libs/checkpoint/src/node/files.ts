@@ -3,10 +3,12 @@ import { constants } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../errors.js';
+import { isAlive } from './process-birth.js';
 
-const TEMPORARY = /^\..*\.tmp-\d+$/;
+const TEMPORARY = /^\..*\.tmp-(\d+)$/;
 
-function temporaryPath(folder: string, name: string): string {
+/** A name beside the file that no other process uses. */
+export function temporaryPath(folder: string, name: string): string {
   return join(folder, `.${name}.tmp-${process.pid}`);
 }
 
@@ -67,15 +69,30 @@ async function copyWhole(from: string, to: string): Promise<void> {
 }
 
 /**
- * Creates the folder and removes temporary files that a killed process left in it. Only the one
- * process that writes there may call it.
+ * Creates the folder if it is missing, durably.
  * @throws CheckpointError `cannot_write`
  */
 export async function prepareFolder(folder: string): Promise<void> {
   try {
     const first = await mkdir(folder, { recursive: true });
     if (first !== undefined) await syncParents(resolve(folder), resolve(first));
-    for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(join(folder, name), { force: true });
+  } catch (cause) {
+    throw cannotWrite(folder, cause);
+  }
+}
+
+/**
+ * Removes temporary files whose processes are gone. A file of a process that lives may be complete
+ * in a moment, so it stays.
+ * @throws CheckpointError `cannot_write`
+ */
+export async function sweepTemporary(folder: string): Promise<void> {
+  try {
+    for (const name of await readdir(folder)) {
+      const owner = Number(TEMPORARY.exec(name)?.[1] ?? NaN);
+      if (Number.isNaN(owner) || (owner !== process.pid && isAlive(owner))) continue;
+      await rm(join(folder, name), { force: true });
+    }
   } catch (cause) {
     throw cannotWrite(folder, cause);
   }

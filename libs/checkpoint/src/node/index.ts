@@ -1,7 +1,9 @@
-export { prepareFolder } from './files.js';
+export { claimFolder, describeHolder, isAbandoned, LOCK, type FolderClaim, type FoundLock, type Holder } from './claim.js';
+export { prepareFolder, sweepTemporary, writeWhole } from './files.js';
 export {
   BEST,
   checkpointName,
+  hasCheckpoint,
   latestCheckpoint,
   pruneCheckpoints,
   readCheckpoint,

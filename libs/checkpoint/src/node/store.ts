@@ -89,6 +89,11 @@ export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint
   return firstReadable(folder, await checkpointNames(folder, 'latest'));
 }
 
+/** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */
+export async function hasCheckpoint(folder: string): Promise<boolean> {
+  return (await checkpointNames(folder, 'latest')).length > 0;
+}
+
 /** Removes all checkpoints except the newest `keep` (at least 1) and the best. Returns the removed paths. */
 export async function pruneCheckpoints(folder: string, keep: number): Promise<string[]> {
   const rounds = (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST);
