@@ -1,6 +1,7 @@
 /**
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
- * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
+ * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for it yet, and the page for
+ * volunteers still looks for its run at the root.
  */
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
@@ -9,7 +10,9 @@ import { careForCertificate } from './server/certificate-watch.js';
 import { securityNotes, type Note } from './server/notes.js';
 import { loadPages } from './server/pages.js';
 import { createWebServer, type WebServer } from './server/server.js';
-import type { Settings } from './settings.js';
+import { describeRecalled, readRunFlags, withStored } from './run-flags.js';
+import { folderToResume } from './run-folder.js';
+import { settingsOf, type Settings } from './settings.js';
 
 export interface CoordinatorOptions {
   readonly settings: Settings;
@@ -19,16 +22,17 @@ export interface CoordinatorOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs one training run to its end. @throws SettingsError, CorpusError, TransportError, RunDiverged ... */
+/** Runs one training run to its end. @throws what makes it impossible: SettingsError, CorpusError, TransportError, RunDiverged ... */
 export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
-  const { settings } = options;
+  const { settings, notes } = await recall(options);
   const certificate = settings.tls && (await readCertificate(settings.tls));
   const server = createWebServer({ ...settings, certificate });
   try {
     const mount = server.mount('');
-    const host = await createRunHost({ ...options, mount, pages: await loadPages() });
+    const host = await createRunHost({ ...options, settings, mount, pages: await loadPages() });
     try {
       mountRun(mount, host);
+      for (const text of notes) host.report({ event: 'note', level: 'info', text });
       await serve(server, host, settings);
     } finally {
       await host.close();
@@ -38,7 +42,20 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   }
 }
 
-/** Opens the ports, prints the links, and waits for the end of the run. Notes of the server go to the record of the run. */
+/** A resumed run has its flags again, those of the server as well. @throws SettingsError, CheckpointError */
+async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings: Settings; notes: readonly string[] }> {
+  if (!settings.resume) return { settings, notes: [] };
+  const out = await folderToResume(settings.out);
+  const stored = await readRunFlags(out);
+  const given = new Map([...withStored(stored, settings.given), ['--out', out]]);
+  const { token, adminToken, allreduceToken } = settings;
+  return {
+    settings: { ...settingsOf(given, env), token, adminToken, allreduceToken },
+    notes: describeRecalled(stored, settings.given),
+  };
+}
+
+/** Opens the ports, says how to get in, and waits for the end of the run. What the server has to say goes to the record of its run. */
 async function serve(server: WebServer, host: RunHost, settings: Settings): Promise<void> {
   const over = new AbortController();
   const onNote = (note: Note): void => host.report({ event: 'note', ...note });

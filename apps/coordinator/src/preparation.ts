@@ -1,92 +1,159 @@
-/** Everything a run needs before its first socket opens: where its files are, and its training, new or from a checkpoint. */
+/** What a run needs before its first socket opens: its folder, and its training, new or from a checkpoint. */
 import { createHash, randomBytes } from 'node:crypto';
+import path from 'node:path';
 import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
-import { loadCorpus } from '@troupe/corpus/node';
-import { bestCheckpoint, folderForNewRun, runToResume } from './checkpoints.js';
+import { loadCorpus, type Corpus } from '@troupe/corpus/node';
+import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
+import { flagsToStore, readRunFlags, type Flags } from './run-flags.js';
+import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
 
 export interface Preparation {
   readonly training: Training;
   /** Rounds between validations. */
   readonly evaluateEvery: number;
-  readonly folder: string;
-  /** The checkpoint gone on from; after a resume. */
+  /** Claimed. Whoever prepares a run releases it. */
+  readonly folder: RunFolder;
+  /** What the folder is to say of the run's flags from now on. */
+  readonly flags: Flags;
+  /** The checkpoint from which the run continues; after a resume. */
   readonly resumedFrom: string | undefined;
   /** Where the best checkpoint so far is; after a resume. */
   readonly bestPath: string | undefined;
-  /** Newer checkpoints that could not be read. */
-  readonly warnings: readonly Error[];
+  /** What people should know before the run starts. */
+  readonly notes: readonly PreparationNote[];
+}
+
+export interface PreparationNote {
+  readonly level: 'info' | 'warn';
+  readonly text: string;
+  readonly remedy?: string;
 }
 
 /** @throws SettingsError, CorpusError, CheckpointError */
-export async function prepare(settings: Settings, env: NodeJS.ProcessEnv, signal: AbortSignal): Promise<Preparation> {
-  const resumed = settings.resume ? await runToResume(settings) : undefined;
-  const checkpoint = resumed?.stored.checkpoint;
-  const name = checkpoint && !settings.given.has('--corpus') ? checkpoint.corpus.name : settings.corpus;
-  const { text, sha256 } = await loadCorpus(name, { corpusDir: env.TROUPE_CORPUS_DIR, signal });
-  if (checkpoint && checkpoint.corpus.sha256 !== sha256) {
+export async function prepare(
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+  onLost: OnLost,
+): Promise<Preparation> {
+  if (settings.resume) {
+    const folder = await claimToResume(settings, onLost);
+    return keeping(folder, prepareResumed(settings, folder, env, signal));
+  }
+  const corpus = await loadCorpus(settings.corpus, { corpusDir: env.TROUPE_CORPUS_DIR, signal });
+  const text = textOf(corpus, createVocabulary(corpus.text));
+  const config = settings.training(text.vocabulary.size);
+  const { evaluateEvery } = settings;
+  const identity = identityOf(corpus.name, text);
+  const runId = newRunId(config, identity, evaluateEvery);
+  const training = createTraining({ runId, config, ...text, corpus: identity, evaluateEvery });
+  const folder = await claimNewRun(settings, onLost);
+  return {
+    training,
+    evaluateEvery,
+    folder,
+    flags: flagsOf(new Map(), settings, corpus),
+    resumedFrom: undefined,
+    bestPath: undefined,
+    notes: folder.notes.map((note) => ({ level: 'warn', ...note })),
+  };
+}
+
+/** Frees the folder if the rest of the preparation fails. */
+async function keeping(folder: RunFolder, preparation: Promise<Preparation>): Promise<Preparation> {
+  try {
+    return await preparation;
+  } catch (error) {
+    await folder.release();
+    throw error;
+  }
+}
+
+async function prepareResumed(
+  settings: Settings,
+  folder: RunFolder,
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+): Promise<Preparation> {
+  const { checkpoint, path: resumedFrom, warnings } = await checkpointToResume(folder.path);
+  const stored = await readRunFlags(folder.path);
+  const name = settings.given.has('--corpus') ? settings.corpus : checkpoint.corpus.name;
+  const corpus = await loadCorpus(name, { corpusDir: env.TROUPE_CORPUS_DIR, signal });
+  if (checkpoint.corpus.sha256 !== corpus.sha256) {
     throw new SettingsError(
       `the corpus ${name} is not the one this run was trained on (its SHA-256 differs)`,
       'Give the same text with --corpus PATH, or start a new run without --resume.',
     );
   }
-  const vocabulary = createVocabulary(checkpoint ? checkpoint.vocabulary : text);
-  const tokens = vocabulary.encode(text);
-  const split = splitCorpus(tokens);
-  const config = checkpoint ? resumeTraining(storedConfig(checkpoint), settings) : settings.training(vocabulary.size);
-  if (checkpoint && isFinished(checkpoint, config.rounds)) {
-    throw new SettingsError(
-      `the run in ${resumed.folder} has finished its ${config.rounds} rounds`,
-      `Train longer with --resume --rounds ${config.rounds * 2}.`,
-    );
-  }
+  const { config, notes } = resumeTraining(storedConfig(checkpoint), settings, stored);
+  refuseIfFinished(checkpoint, config.rounds, folder.path);
   const evaluateEvery = cadenceOf(checkpoint, settings);
+  const text = textOf(corpus, createVocabulary(checkpoint.vocabulary));
   // Part of what a reproducible run writes, wherever the text lies now.
-  const called = (isReproducible(config) && checkpoint?.corpus.name) || name;
-  const corpus = { name: called, sha256, characters: tokens.length, trainFraction: TRAIN_FRACTION };
-  const training = createTraining({
-    runId: checkpoint?.runId ?? newRunId(config, corpus, evaluateEvery),
-    config,
-    vocabulary,
-    corpus,
-    split,
-    checkpoint,
-    evaluateEvery,
-  });
+  const identity = identityOf(isReproducible(config) ? checkpoint.corpus.name : name, text);
+  const training = createTraining({ runId: checkpoint.runId, config, ...text, corpus: identity, checkpoint, evaluateEvery });
   return {
     training,
     evaluateEvery,
-    folder: resumed?.folder ?? (await folderForNewRun(settings)),
-    resumedFrom: resumed?.stored.path,
-    bestPath: resumed && (await rememberBest(training, resumed.folder)),
-    warnings: resumed?.stored.warnings ?? [],
+    folder,
+    flags: flagsOf(stored, settings, corpus),
+    resumedFrom,
+    bestPath: await rememberBest(training, folder.path),
+    notes: [
+      ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),
+      ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
+      ...notes.map((note) => ({ level: 'info' as const, text: note })),
+    ],
   };
 }
 
-/** Nothing is left to compute, and the last validation, which follows the last checkpoint, is done as well. */
-function isFinished(checkpoint: Checkpoint, rounds: number): boolean {
-  const { round } = checkpoint;
-  return (
-    round > rounds ||
-    (round === rounds && validationHistoryOf(checkpoint).evaluations.some((evaluation) => evaluation.round === round))
-  );
+type Text = Pick<Training, 'vocabulary' | 'split'> & { readonly sha256: string; readonly characters: number };
+
+function textOf({ text, sha256 }: Corpus, vocabulary: Training['vocabulary']): Text {
+  const tokens = vocabulary.encode(text);
+  return { vocabulary, split: splitCorpus(tokens), sha256, characters: tokens.length };
 }
 
-/** A reproducible run validates in the rounds in which it began to: its files hold what came out. @throws SettingsError */
+function identityOf(name: string, { sha256, characters }: Text): CorpusIdentity {
+  return { name, sha256, characters, trainFraction: TRAIN_FRACTION };
+}
+
+/** The path of a text of one's own is stored whole, so that the run finds it from another folder. */
+function flagsOf(stored: Flags, { given }: Settings, { source }: Corpus): Flags {
+  const flags = new Map(flagsToStore(stored, given));
+  if (source.kind === 'file') flags.set('--corpus', path.resolve(source.path));
+  return flags;
+}
+
+/** @throws SettingsError */
+function refuseIfFinished(checkpoint: Checkpoint, rounds: number, folder: string): void {
+  const { round } = checkpoint;
+  if (round < rounds || (round === rounds && !isFinished(checkpoint))) return;
+  const done = round === rounds ? `has finished its ${rounds} rounds` : `is at round ${round}, beyond --rounds ${rounds}`;
+  throw new SettingsError(`the run in ${folder} ${done}`, `Train longer with --resume --rounds ${round * 2}.`);
+}
+
+/** The last validation, which follows the last checkpoint, is done as well. */
+function isFinished(checkpoint: Checkpoint): boolean {
+  return validationHistoryOf(checkpoint).evaluations.some(({ round }) => round === checkpoint.round);
+}
+
+/** The files of a reproducible run hold its validations, so their cadence is fixed. @throws SettingsError */
 function cadenceOf(checkpoint: Checkpoint | undefined, { given, evaluateEvery }: Settings): number {
   const stored = validationHistoryOf(checkpoint).evaluateEvery;
   if (stored === undefined) return evaluateEvery;
   if (!given.has('--eval-every') || evaluateEvery === stored) return stored;
   throw new SettingsError(
     `--eval-every ${evaluateEvery} differs from the reproducible run to resume, which has ${stored}`,
-    'Leave --eval-every out to go on with that run.',
+    'Leave --eval-every out to continue that run.',
   );
 }
 
-/** What a reproducible run writes depends on its config, its corpus and the rounds of its validations alone, and so does its name. */
+/** A reproducible run's id follows from its config, its corpus and its validation cadence, like its files. */
 function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity, evaluateEvery: number): string {
   if (!isReproducible(config)) return randomBytes(6).toString('hex');
   return createHash('sha256')
@@ -100,14 +167,14 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
   const result = parseTrainingConfig(checkpoint.config);
   if (result.ok) return result.config;
   throw new SettingsError(
-    `the checkpoint's training config is off at ${result.field}: ${result.problem}`,
+    `the field ${result.field} of the checkpoint's training config ${result.problem}`,
     'It was written by another release of Troupe: resume with that one.',
   );
 }
 
 /**
- * The best one may be newer than the checkpoint gone on from: a validation takes time, and is written when it is done. A reproducible
- * run comes to it again.
+ * The best checkpoint may be newer than the one from which the run continues, because a validation takes time and is written when it
+ * is done. A reproducible run computes it again.
  * @returns its path
  */
 async function rememberBest({ config, history }: Training, folder: string): Promise<string | undefined> {

@@ -6,6 +6,8 @@ import type { Connection } from '@troupe/transport';
 import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { prepare, type Preparation } from './preparation.js';
+import { writeRunFlags } from './run-flags.js';
+import type { RunFolder } from './run-folder.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
@@ -56,18 +58,31 @@ export interface RunHost {
 
 /** @throws what makes the run impossible: SettingsError, CorpusError, CheckpointError, TransportError, CollectiveError */
 export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
-  const { settings, env, signal } = options;
-  const prepared = await prepare(settings, env, signal);
-  const record = await openRecord(settings, prepared, options.report);
-  for (const { message } of prepared.warnings) {
-    record.report({ event: 'note', level: 'warn', text: `a newer checkpoint is damaged and was passed over: ${message}` });
+  const { settings, env } = options;
+  const lost = new AbortController();
+  const signal = AbortSignal.any([options.signal, lost.signal]);
+  const prepared = await prepare(settings, env, signal, (error) => {
+    options.report({ event: 'note', level: 'warn', text: `the run stops: ${error.message}`, remedy: error.remedy });
+    lost.abort(error);
+  });
+  try {
+    return await openRun({ ...options, signal }, prepared);
+  } catch (error) {
+    await prepared.folder.release();
+    throw error;
   }
+}
+
+async function openRun(options: RunHostOptions, prepared: Preparation): Promise<RunHost> {
+  const record = await openRecord(options.settings, prepared, options.report);
+  for (const note of prepared.notes) record.report({ event: 'note', ...note });
   const side = openSide(prepared);
   const over = new AbortController();
   const close = async (): Promise<void> => {
     over.abort(new Error('the run is over'));
     await side.close();
     await record.board.close();
+    await prepared.folder.release();
   };
   try {
     return await assemble({ ...options, prepared, record, side, over: over.signal, close });
@@ -114,10 +129,12 @@ async function assemble(parts: Parts): Promise<RunHost> {
     serveReduce: reduce.serve,
     report,
     troubles,
-    announce: () => report({ event: 'listening', runId: id, out: prepared.folder, ...links.printed() }),
+    announce: () => report({ event: 'listening', runId: id, out: prepared.folder.path, ...links.printed() }),
     ...lifeOf(async () => {
+      // Nothing of an earlier run in the folder changes before this one is sure to start.
+      record.begin();
       reportStart(prepared, report);
-      await conductor.conduct(signal);
+      await Promise.all([conductor.conduct(signal), storeFlags(prepared, report)]);
     }, parts.close),
   };
 }
@@ -171,11 +188,22 @@ function conductorOptions(parts: Parts, token: string, reduce: ReduceService): C
   };
 }
 
-function writerOf(folder: string, keep: number, report: Report): CheckpointWriter {
+function writerOf(folder: RunFolder, keep: number, report: Report): CheckpointWriter {
   return createCheckpointWriter(folder, keep, {
     onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
     onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
   });
+}
+
+async function storeFlags({ folder, flags }: Preparation, report: Report): Promise<void> {
+  try {
+    await folder.check();
+    await writeRunFlags(folder.path, flags);
+  } catch (error) {
+    const { message } = error as Error;
+    const remedy = 'Give them again with --resume.';
+    report({ event: 'note', level: 'warn', text: `the flags of the run are not stored: ${message}`, remedy });
+  }
 }
 
 function openSide({ training: { config, split } }: Preparation): SideThread {

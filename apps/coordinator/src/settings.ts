@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import {
   configFromFlags,
   FLAG_FIELDS,
+  negated,
   parseTrainingConfig,
   RUN_OPTIONS,
   valueAt,
@@ -71,16 +72,22 @@ export class SettingsError extends Error {
   }
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** @throws SettingsError */
-export function parseSettings(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
-  const given = readFlags(argv);
+export function parseSettings(argv: readonly string[], env: Environment): Settings {
+  return settingsOf(readFlags(argv), env);
+}
+
+/** @param given see Settings.given @throws SettingsError */
+export function settingsOf(given: ReadonlyMap<string, string>, env: Environment): Settings {
   const text = (flag: string): string | undefined =>
     given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
   const number = (flag: string): number => Number(text(flag));
   return {
     corpus: text('--corpus')!,
     host: text('--host')!,
-    port: number('--port'),
+    port: given.has('--any-port') && !given.has('--port') ? 0 : number('--port'),
     ...tokensFrom(given, env),
     public: given.has('--public'),
     allowedHosts: (text('--allow-host') ?? '')
@@ -115,7 +122,7 @@ export function parseSettings(argv: readonly string[], env: Readonly<Record<stri
 type Tokens = Pick<Settings, 'token' | 'adminToken' | 'allreduceToken'>;
 
 /** An empty variable counts as unset: as a token it would admit peers without one. @throws SettingsError */
-function tokensFrom(given: ReadonlyMap<string, string>, env: Readonly<Record<string, string | undefined>>): Tokens {
+function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Tokens {
   const token = checkToken('--token or TROUPE_TOKEN', given.get('--token') ?? env.TROUPE_TOKEN);
   const adminToken = checkToken('--admin-token or TROUPE_ADMIN_TOKEN', given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
   const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
@@ -170,17 +177,17 @@ function checkLeaseStreams(given: ReadonlyMap<string, string>): void {
 
 function readFlags(argv: readonly string[]): Map<string, string> {
   const options = Object.fromEntries(
-    RUN_OPTIONS.map(({ flag, type }) => [
-      flag.slice(2),
-      { type: type === 'switch' ? ('boolean' as const) : ('string' as const) },
-    ]),
+    RUN_OPTIONS.flatMap(({ flag, type, negatable }) => {
+      const kind = { type: type === 'switch' ? ('boolean' as const) : ('string' as const) };
+      return [flag, ...(negatable ? [negated(flag)] : [])].map((name) => [name.slice(2), kind]);
+    }),
   );
   let values: Record<string, string | boolean | undefined>;
   try {
     values = parseArgs({
       args: [...argv],
-      // Only the command line passes --local-workers. No help mentions it.
-      options: { ...options, json: { type: 'boolean' }, 'local-workers': { type: 'boolean' } },
+      // Only the command line passes the last two. No help mentions them.
+      options: { ...options, json: { type: 'boolean' }, 'local-workers': { type: 'boolean' }, 'any-port': { type: 'boolean' } },
       strict: true,
       allowPositionals: false,
     }).values;
@@ -194,7 +201,8 @@ function readFlags(argv: readonly string[]): Map<string, string> {
   return given;
 }
 
-function checkValue(option: RunOption, value: string | undefined): void {
+/** @throws SettingsError */
+export function checkValue(option: RunOption, value: string | undefined): void {
   if (value === undefined) return;
   const { flag, type, choices } = option;
   const wrong = (wanted: string): SettingsError =>
@@ -221,23 +229,75 @@ export function checkTraining(config: unknown): TrainingConfig {
   );
 }
 
+/** What a resume changes of the training config, and why a person should know. */
+export interface ResumedTraining {
+  readonly config: TrainingConfig;
+  readonly notes: readonly string[];
+}
+
 /**
- * The config with which a run continues: that of the checkpoint. Only --rounds may change. Any
- * other flag that differs is an error, because the result would no longer be that of one run.
+ * The config with which a run continues: that of the checkpoint. --rounds and --lr-rounds may change,
+ * and what a person may change during the run. Any other flag that differs is an error, because
+ * the result would no longer be that of one run.
+ * @param then the flags with which the run was started or last resumed
  * @throws SettingsError
  */
-export function resumeTraining(stored: TrainingConfig, settings: Settings): TrainingConfig {
-  for (const field of FLAG_FIELDS) checkUnchanged(field, stored, settings.given);
-  if (settings.given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
-  const rounds = settings.given.get('--rounds');
-  return rounds === undefined ? stored : checkTraining({ ...stored, rounds: Number(rounds) });
+export function resumeTraining(
+  stored: TrainingConfig,
+  { given }: Pick<Settings, 'given'>,
+  then: ReadonlyMap<string, string> = new Map(),
+): ResumedTraining {
+  for (const field of FLAG_FIELDS) checkUnchanged(field, stored, given);
+  if (given.has('--reproducible') && stored.leaseStreams === 0) throw withoutSwitch('--reproducible');
+  const tuned = tune(stored, given, then);
+  const extended = reschedule(tuned.config, given);
+  return { config: checkTraining(extended.config), notes: [...tuned.notes, ...extended.notes] };
 }
+
+/** Learning rate and clip norm, which a person may have changed during the run. */
+function tune(stored: TrainingConfig, given: ReadonlyMap<string, string>, then: ReadonlyMap<string, string>): ResumedTraining {
+  let config = stored;
+  const notes: string[] = [];
+  for (const { field, flag, tunable } of FLAG_FIELDS) {
+    const [now, value] = [given.get(flag), valueAt(stored, field)];
+    if (!tunable || now === undefined || Number(now) === value) continue;
+    // The command of the start, typed again, does not undo what a person changed since.
+    if (then.get(flag) === now) {
+      notes.push(`${flag} stays at ${value}, to which it was changed during the run; ${now} is its value of the start.`);
+    } else {
+      config = { ...config, [field]: Number(now) };
+      notes.push(`${flag} is ${now} from now on; it was ${value}.`);
+    }
+  }
+  return { config, notes };
+}
+
+/** Other --rounds change when a run ends, and not its learning rate: under a stretched cosine the rate would jump. */
+function reschedule(stored: TrainingConfig, given: ReadonlyMap<string, string>): ResumedTraining {
+  const rounds = Number(given.get('--rounds') ?? stored.rounds);
+  const { schedule } = stored;
+  if (schedule.kind !== 'cosine') return { config: { ...stored, rounds }, notes: [] };
+  const chosen = given.get('--lr-rounds');
+  const decayRounds = Number(chosen ?? (schedule.decayRounds || (rounds === stored.rounds ? 0 : stored.rounds)));
+  const config = { ...stored, rounds, schedule: { ...schedule, decayRounds } };
+  if (chosen !== undefined || rounds === stored.rounds) return { config, notes: [] };
+  const rate = `the learning rate still reaches its final value at round ${decayRounds}`;
+  const stay = rounds > decayRounds ? ' and stays there' : '';
+  return {
+    config,
+    notes: [
+      `The run now has ${rounds} rounds, and ${rate}${stay}. Add --lr-rounds ${rounds} to stretch the schedule over all rounds.`,
+    ],
+  };
+}
+
+const CHANGEABLE = ['--rounds', '--lr-rounds'];
 
 function checkUnchanged({ field, flag, tunable }: FlagField, stored: TrainingConfig, given: ReadonlyMap<string, string>): void {
   const [then, now] = [valueAt(stored, field), given.get(flag)];
   // The SHA-256 of the text detects another --corpus.
-  if (now === undefined || flag === '--rounds' || flag === '--corpus') return;
-  // A person may have changed it during the run, so the checkpoint's value counts.
+  if (now === undefined || flag === '--corpus') return;
+  if (then !== undefined && CHANGEABLE.includes(flag)) return;
   if (tunable && stored.leaseStreams === 0) return;
   const [part] = field.split('.');
   if (then === undefined && (part === 'optimizer' || part === 'schedule'))

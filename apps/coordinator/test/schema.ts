@@ -1,11 +1,11 @@
-/** A validator for the part of JSON Schema 2020-12 that the API description uses. An unknown keyword is a problem. */
+/** As much of JSON Schema 2020-12 as the API's description uses. A keyword that is not known here fails. */
 type Schema = Readonly<Record<string, Loose>>;
 type Loose = ReturnType<typeof JSON.parse>;
 
-/** Keywords that do not restrict values. */
+/** Says nothing about what is valid. */
 const NOTES = ['description', 'default', 'format'];
 
-/** @returns the problems with their places; empty if there are none */
+/** @returns what is wrong, with the place; empty when all is well */
 export function problems(schema: Schema, value: unknown, root: Schema, at = '$'): string[] {
   return Object.entries(schema).flatMap(([keyword, wanted]) => {
     if (NOTES.includes(keyword)) return [];
@@ -37,8 +37,7 @@ const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
 const number = (value: unknown): number => (typeof value === 'number' ? value : NaN);
 
 const KEYWORDS: Readonly<Record<string, (wanted: Loose, value: Loose, place: Place) => string[]>> = {
-  type: (wanted, value, place) =>
-    says(TYPES[wanted](value), place, `${JSON.stringify(value)?.slice(0, 60)} is not of type ${wanted}`),
+  type: (wanted, value, place) => says(TYPES[wanted](value), place, `${JSON.stringify(value)?.slice(0, 60)} is no ${wanted}`),
   $ref: (wanted: string, value, { root, at }) => {
     const found = wanted
       .split('/')
@@ -46,7 +45,7 @@ const KEYWORDS: Readonly<Record<string, (wanted: Loose, value: Loose, place: Pla
       .reduce((part, key) => part[key], root);
     return problems(found, value, root, at);
   },
-  enum: (wanted, value, place) => says(wanted.includes(value), place, `${JSON.stringify(value)} is not one of ${wanted}`),
+  enum: (wanted, value, place) => says(wanted.includes(value), place, `${JSON.stringify(value)} is none of ${wanted}`),
   const: (wanted, value, place) => says(value === wanted, place, `is not ${wanted}`),
   minimum: (wanted, value, place) => says(!(number(value) < wanted), place, `${value} < ${wanted}`),
   maximum: (wanted, value, place) => says(!(number(value) > wanted), place, `${value} > ${wanted}`),

@@ -55,14 +55,14 @@ const operations = Object.entries(openapi.paths).map(
 );
 const gets = operations.filter(([, method]) => method === 'get');
 
-describe('the API', () => {
-  it('describes all of its paths', () => {
+describe('the API as described', () => {
+  it('is all of it', () => {
     const board = { history: createRunHistory() };
     const { paths } = createApi({ board } as unknown as ApiParts);
     expect([...paths].sort()).toEqual(Object.keys(openapi.paths).sort());
   });
 
-  it.each(gets)('%s answers as described', async (where, _, operation) => {
+  it.each(gets)('%s answers as it says', async (where, _, operation) => {
     const [[type, { schema }]] = Object.entries(operation.responses['200'].content);
     const { status, headers, json, text } = await admin(where);
     expect(status).toBe(200);
@@ -71,13 +71,13 @@ describe('the API', () => {
     if (json !== undefined) expect(problems(schema, json, openapi).slice(0, 5)).toEqual([]);
   });
 
-  it.each(operations)('%s requires its token', async (where, method, { security }) => {
+  it.each(operations)('%s asks for its token', async (where, method, { security }) => {
     const { status, json } = await run.ask(where, method === 'post' ? { body: {} } : {});
     if (security?.length === 0) expect(status).toBe(200);
     else expect({ status, code: json.code }).toEqual({ status: 401, code: 'no_token' });
   });
 
-  it.each(operations)('%s refuses other methods and names the right one', async (where, method) => {
+  it.each(operations)('%s takes no other method, and says which', async (where, method) => {
     const { status, headers } = await run.ask(where, { token: ADMIN, method: 'DELETE' });
     expect(status).toBe(405);
     expect(headers.allow).toBe(method === 'get' ? 'GET, HEAD' : 'POST');
@@ -91,14 +91,14 @@ describe('the API', () => {
     }
   });
 
-  it('describes the body of a control request', async () => {
+  it('describes what it asks for', async () => {
     const request = openapi.components.schemas.ControlRequest;
     expect(problems(request, { action: 'set', clip: 1 }, openapi)).toEqual([]);
     expect(problems(request, { action: 'dance' }, openapi)).not.toEqual([]);
     expect((await run.steer({ action: 'dance' })).json).toMatchObject({ code: 'bad_request', remedy: /openapi/ });
   });
 
-  it('refuses wrong parameters with a reason and a remedy', async () => {
+  it('turns down wrong parameters with a reason and a remedy', async () => {
     for (const query of ['points=2', 'points=many', 'from=-1', 'to=1e3']) {
       const { status, json } = await admin(`/api/history?${query}`);
       expect(status).toBe(400);
@@ -108,8 +108,8 @@ describe('the API', () => {
   });
 });
 
-describe('access', () => {
-  it('with the token of workers shows the run, without what is for admins', async () => {
+describe('who may what', () => {
+  it('the token of workers shows the run, without what is for admins', async () => {
     const { json } = await run.ask('/api/run', { token: TOKEN });
     expect(json).toMatchObject({ name: 'A <b>run</b>', organizer: 'Ann & Co.', access: [] });
     expect(json.joinLink).toBeUndefined();
@@ -121,14 +121,14 @@ describe('access', () => {
     expect((await run.ask('/api/control', { token: TOKEN, body: { action: 'pause' } })).status).toBe(401);
   });
 
-  it('is refused to a browser that uses another host name', async () => {
+  it('a browser that was led here under another name gets nothing', async () => {
     for (const where of ['/', '/api/run', '/join/']) {
       expect((await run.ask(where, { token: ADMIN, headers: { host: 'evil.example' } })).status).toBe(403);
     }
     expect((await run.ask('/healthz', { headers: { host: 'anything' } })).status).toBe(200);
   });
 
-  it('is refused to a page of another site', async () => {
+  it('a page of another site can neither post nor watch', async () => {
     const headers = { origin: 'http://evil.example' };
     expect((await run.ask('/api/control', { token: ADMIN, body: { action: 'pause' }, headers })).json).toMatchObject({
       code: 'other_site',
@@ -138,7 +138,7 @@ describe('access', () => {
     await expect(openViewer(`ws://${run.host}/live`, { token: ADMIN }, headers).closed).rejects.toThrow(/403/);
   });
 
-  it('is refused with a body that is too long or is not JSON', async () => {
+  it('a body that is too long, or no JSON, is turned down', async () => {
     expect((await run.steer({ action: 'kick', workerId: 'x'.repeat(20_000) })).status).toBe(413);
     const headers = { 'content-type': 'application/json' };
     expect((await run.ask('/api/control', { token: ADMIN, method: 'POST', headers })).json).toMatchObject({ code: 'bad_json' });
@@ -146,13 +146,13 @@ describe('access', () => {
 });
 
 describe('the pages', () => {
-  it('have strict security headers', async () => {
+  it('come with headers that let nothing else in', async () => {
     const { headers } = await run.ask('/');
     expect(headers['content-security-policy']).toMatch(/default-src 'none'/);
     expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
   });
 
-  it('are the only files that can be requested', async () => {
+  it('are all that can be asked for', async () => {
     for (const where of [
       '/package.json',
       '/../package.json',
@@ -169,8 +169,8 @@ describe('the pages', () => {
   });
 });
 
-describe('the view of the run', () => {
-  it('has consistent figures', async () => {
+describe('the run as shown', () => {
+  it('has figures that fit together', async () => {
     const { round, latest, workers, validated, best, sample, lossHistory } = await view();
     expect(round).toBeGreaterThanOrEqual(25);
     const { roundMs, computeMs, transferMs, reduceMs, waitingMs } = latest!;
@@ -181,14 +181,14 @@ describe('the view of the run', () => {
     expect(lossHistory.length).toBeGreaterThan(10);
   });
 
-  it('has the names of workers without control characters', async () => {
+  it('names a worker as it calls itself, as text, without what steers a terminal', async () => {
     const [worker] = (await view()).workers;
     expect(worker.name).toBe('<img src=x onerror=alert(1)>\ufffd[2J\ufffd');
     const { events } = (await admin('/api/events')).json;
     expect(JSON.stringify(events)).not.toMatch(/\\u001b|\u202e/);
   });
 
-  it('has the gradient flow', async () => {
+  it('shows how far back errors reach', async () => {
     await until(async () => (await admin('/api/flow')).json.flows.length > 0);
     const [flow] = (await admin('/api/flow')).json.flows;
     expect(flow.layers).toHaveLength(1);
@@ -196,12 +196,12 @@ describe('the view of the run', () => {
     expect(Math.min(...flow.layers[0])).toBeGreaterThan(0);
   });
 
-  it('is listed among the runs of its folder', async () => {
+  it('lists itself among the runs of its folder', async () => {
     const { runs } = (await admin('/api/runs')).json;
     expect(runs.map(({ folder, current }: { folder: string; current: boolean }) => [folder, current])).toEqual([['one', true]]);
   });
 
-  it('has metrics for Prometheus', async () => {
+  it('tells Prometheus', async () => {
     const { text } = await admin('/metrics');
     const figure = (name: string): number => Number(new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]);
     expect(figure('troupe_round')).toBeGreaterThanOrEqual(25);
@@ -234,7 +234,7 @@ describe('the live link', () => {
   });
 
   it.each([{}, { token: 'guessed' }, { token: TOKEN }, 'no json', '[]', { token: 7 }, undefined])(
-    'refuses viewers that may not read and says why: %j',
+    'turns down who may not read, and says why: %j',
     async (hello) => {
       const viewer = run.live(hello);
       expect(await viewer.closed).toBe(4401);
@@ -251,7 +251,7 @@ describe('the playground', () => {
       .filter(Boolean)
       .map((event) => JSON.parse(event.replace(/^data: /, '')));
 
-  it('continues a text, in the same way for the same seed and parameters', async () => {
+  it('writes on from a text, and the same again from the same seed and parameters', async () => {
     await run.steer({ action: 'pause' });
     await until(async () => (await view()).phase === 'paused');
     const body = { prime: 'Shall I compare', temperature: 0.8, topK: 10, length: 50, seed: 3 };
@@ -267,35 +267,35 @@ describe('the playground', () => {
     expect(second).toEqual(first);
   });
 
-  it('refuses what it cannot continue', async () => {
+  it('turns down what it cannot write on from', async () => {
     expect((await play({ prime: '漢字' })).json).toMatchObject({ code: 'unknown_character' });
     expect((await play({ length: 1_000_000 })).status).toBe(400);
     expect((await play({ temperature: 'hot' })).status).toBe(400);
     expect((await play({ nonsense: 1 })).status).toBe(400);
   });
 
-  it('writes one text at a time for each client', async () => {
+  it('writes one text at a time for each', async () => {
     const answers = await Promise.all([play({ length: 2_000 }), play({ length: 2_000 }), play({ length: 2_000 })]);
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 429, 429]);
     expect((await play({ length: 5 })).status).toBe(200);
   });
 });
 
-describe('control', () => {
-  it('is shown to viewers at once', async () => {
+describe('steering', () => {
+  it('is seen at once by whoever watches', async () => {
     const viewer = run.live({ token: ADMIN });
     await viewer.message(({ type }) => type === 'hello');
     await run.steer({ action: 'pause' });
-    const news = await viewer.message(
+    const told = await viewer.message(
       (message) => message.type === 'update' && message.events?.some(({ kind }) => kind === 'control') === true,
     );
     await run.steer({ action: 'resume' });
     viewer.socket.close();
     // A validation may pause it as well.
-    expect(news).toMatchObject({ view: { pausedBy: expect.arrayContaining(['admin']) } });
+    expect(told).toMatchObject({ view: { pausedBy: expect.arrayContaining(['admin']) } });
   });
 
-  it('pauses and resumes, and says who paused', async () => {
+  it('pauses and resumes, and says who', async () => {
     expect((await run.steer({ action: 'resume' })).json).toMatchObject({ code: 'not_paused' });
     expect((await run.steer({ action: 'pause' })).json).toMatchObject({ ok: true });
     await delay(100);
@@ -315,7 +315,7 @@ describe('control', () => {
     expect(events.filter((event: { kind: string }) => event.kind === 'control').length).toBeGreaterThanOrEqual(2);
   });
 
-  it('saves on request, once for two concurrent requests, and serves the whole file', async () => {
+  it('saves when asked, once for two who ask together, and hands the file over whole', async () => {
     const [{ json }, again] = await Promise.all([run.steer({ action: 'checkpoint' }), run.steer({ action: 'checkpoint' })]);
     expect(again.json).toEqual(json);
     expect(json.ok).toBe(true);
@@ -324,7 +324,7 @@ describe('control', () => {
     expect((await fs.stat(json.path)).size).toBe(Number(headers['content-length']));
   });
 
-  it('changes learning rate and clip from the next round', async () => {
+  it('changes learning rate and clip from the next round on', async () => {
     const reply = await run.steer({ action: 'set', learningRate: 0.002, clip: 0.125 });
     expect(reply.json.text).toMatch(/learning rate 0.002, clip 0.125/);
     const { round, config } = await view();
@@ -334,10 +334,6 @@ describe('control', () => {
     expect((await learningRates())[0]).toBe(0.01);
     expect((await run.steer({ action: 'set' })).status).toBe(400);
     expect((await run.steer({ action: 'set', learningRate: 0 })).status).toBe(400);
-    expect((await run.steer({ action: 'set', learningRate: 1001 })).json.message).toBe(
-      'learningRate must be a number from 0 to 1000',
-    );
-    expect((await run.steer({ action: 'set', clip: -1 })).json.message).toBe('clip must be a number from 0 to 1000000000');
   });
 
   const workerNamed = async (name: string): Promise<WorkerView | undefined> =>
@@ -348,20 +344,20 @@ describe('control', () => {
     return { ...worker, id: (await workerNamed(name))!.id };
   };
 
-  it('removes a worker, which does not return by itself', async () => {
+  it('sends a worker away, which stays away', async () => {
     const { id, done } = await joined('guest');
     const { json } = await run.steer({ action: 'kick', workerId: id, reason: 'too\u001b loud' });
-    expect(json.text).toBe('guest was removed: too\ufffd loud');
+    expect(json.text).toBe('guest was sent away: too\ufffd loud');
     expect(await done).toBe('ended');
     const gone = (await view()).workers.find((worker) => worker.id === id);
-    expect(gone).toMatchObject({ state: 'left', reason: 'removed by an admin: too\ufffd loud' });
+    expect(gone).toMatchObject({ state: 'left', reason: 'sent away by an admin: too\ufffd loud' });
     expect((await run.steer({ action: 'kick', workerId: id })).json).toMatchObject({ code: 'no_such_worker' });
     const again = await joined('guest');
     again.leave();
     await again.done;
   });
 
-  it('bans a worker, and admits others', async () => {
+  it('shuts a worker out, and lets others in', async () => {
     const { id, done } = await joined('intruder');
     await run.steer({ action: 'ban', workerId: id });
     expect(await done).toBe('ended');
@@ -373,7 +369,7 @@ describe('control', () => {
 });
 
 describe('a run that is stopped and resumed', () => {
-  it('continues with its history, its name and its changed settings', async () => {
+  it('goes on with its history, its name and what was set', async () => {
     const before = await view();
     const viewer = run.live({ token: ADMIN });
     await viewer.message(({ type }) => type === 'hello');
@@ -384,7 +380,7 @@ describe('a run that is stopped and resumed', () => {
     expect(stored.checkpoint.config).toMatchObject({ learningRate: 0.002, clip: 0.125 });
     expect(await fs.readdir(path.join(out, 'tensorboard'))).toHaveLength(1);
 
-    // As after a crash: rounds that are in no checkpoint, and a partial line.
+    // As after a crash: rounds that no checkpoint has, and a torn line.
     const file = path.join(out, 'history.jsonl');
     const last = stored.checkpoint.round;
     const beyond = JSON.stringify({ type: 'sample', sample: { round: last + 5, text: 'never happened' } });
@@ -406,8 +402,8 @@ describe('a run that is stopped and resumed', () => {
   });
 });
 
-describe('a public run', () => {
-  it('can be read by everyone and controlled by admins; settings of a reproducible one are fixed', async () => {
+describe('a run open to the public', () => {
+  it('is read by anyone and steered by admins, and a reproducible one is left as it is', async () => {
     const folder = path.join(cwd, 'other', 'two');
     const other = await startCoordinator('--public', '--rounds=9', '--reproducible', `--out=${folder}`);
     try {
@@ -424,7 +420,7 @@ describe('a public run', () => {
     }
   });
 
-  it('prints links with the tokens in the fragment, which servers do not log', async () => {
+  it('prints links that hold the tokens where no server log sees them', async () => {
     const { dashboard, volunteer } = await run.event('listening');
     expect(dashboard).toBe(`http://${run.host}/#admin=${ADMIN}`);
     expect(volunteer).toBe(`http://${run.host}/join/#token=${TOKEN}`);

@@ -6,7 +6,11 @@ import { parseSettings, resumeTraining } from '../src/settings.js';
 
 const V = 65;
 const training = (...argv: string[]) => parseSettings(argv, {}).training(V);
-const resume = (stored: string[], ...argv: string[]) => resumeTraining(training(...stored), parseSettings(argv, {}));
+const flags = (...argv: string[]) => parseSettings(argv, {}).given;
+/** As a run resumes that was started with `stored`. */
+const resumed = (stored: string[], ...argv: string[]) =>
+  resumeTraining(training(...stored), parseSettings(argv, {}), flags(...stored));
+const resume = (stored: string[], ...argv: string[]) => resumed(stored, ...argv).config;
 const refused = (message: RegExp) =>
   expect.objectContaining({ name: 'SettingsError', message: expect.stringMatching(message), remedy: expect.stringMatching(/./) });
 
@@ -112,9 +116,46 @@ describe('flags beside --resume', () => {
     expect(resume(stored, '--tied', '--embedding', '64', '--dropout', '.50', '--cell=gru')).toEqual(training(...stored));
   });
 
-  it('may make the run longer, and nothing else', () => {
-    expect(resume(stored, '--rounds', '9000')).toEqual({ ...training(...stored), rounds: 9000 });
+  it('may make the run longer', () => {
+    const constant = [...stored, '--schedule', 'constant'];
+    expect(resumed(constant, '--rounds', '9000')).toEqual({ config: { ...training(...constant), rounds: 9000 }, notes: [] });
     expect(() => resume(stored, '--rounds', '0')).toThrow(refused(/^--rounds: /));
+  });
+
+  it('leave the learning rate as it was planned when they make the run longer or shorter, and say so', () => {
+    const decayRounds = (...argv: string[]) =>
+      (resume(['--rounds', '1000'], ...argv).schedule as { decayRounds: number }).decayRounds;
+    expect(decayRounds('--rounds', '2000')).toBe(1000);
+    expect(decayRounds('--rounds', '500')).toBe(1000);
+    expect(decayRounds('--rounds', '1000')).toBe(0);
+    expect(resumed(['--rounds', '1000'], '--rounds', '2000').notes).toEqual([
+      'The run now has 2000 rounds, and the learning rate still reaches its final value at round 1000 and stays there. Add --lr-rounds 2000 to stretch the schedule over all rounds.',
+    ]);
+  });
+
+  it('stretch the schedule when --lr-rounds says so', () => {
+    expect(resumed(['--rounds', '1000'], '--rounds', '2000', '--lr-rounds', '2000')).toMatchObject({
+      config: { rounds: 2000, schedule: { decayRounds: 2000 } },
+      notes: [],
+    });
+    expect(() => resume(['--schedule', 'constant'], '--lr-rounds', '9')).toThrow(refused(/^--lr-rounds has no effect/));
+  });
+
+  it('change the learning rate and the clip norm, and say so', () => {
+    const { config, notes } = resumed(['--lr', '0.01'], '--lr', '0.003', '--clip', '1');
+    expect(config).toMatchObject({ learningRate: 0.003, clip: 1 });
+    expect(notes).toEqual(['--lr is 0.003 from now on; it was 0.01.', '--clip is 1 from now on; it was 5.']);
+  });
+
+  it('do not undo what a person changed during the run when the command of the start is typed again', () => {
+    const stored = { ...training('--lr', '0.01'), learningRate: 0.002 };
+    const { config, notes } = resumeTraining(stored, { given: flags('--lr', '0.01') }, flags('--lr', '0.01'));
+    expect(config.learningRate).toBe(0.002);
+    expect(notes).toEqual([expect.stringMatching(/^--lr stays at 0.002/)]);
+  });
+
+  it('are refused in a reproducible run if they would change its bits', () => {
+    expect(() => resume(['--reproducible', '--lr', '0.01'], '--lr', '0.003')).toThrow(refused(/^--lr 0.003 differs/));
   });
 
   it.each<[string[], RegExp]>([

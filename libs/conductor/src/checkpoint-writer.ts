@@ -3,8 +3,6 @@ import type { CheckpointWriter } from './ports.js';
 
 /** Where checkpoints are written. */
 export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
-  /** Nothing is written before this resolves. Never rejects. */
-  readonly ready?: Promise<void>;
   /** Writes all of it or nothing. Resolves to the path. @throws Error, which goes to `onFailed` */
   write(checkpoint: Checkpoint, best: boolean): Promise<string>;
   onFailed(error: Error): void;
@@ -14,8 +12,8 @@ export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
  * Writes to the store one checkpoint at a time, in order. Of those offered during a write, only
  * the newest is written.
  */
-export function writeInTurn({ place, ready = Promise.resolve(), write, onFailed }: CheckpointStore): CheckpointWriter {
-  let queue: Promise<unknown> = ready;
+export function writeInTurn({ place, write, onFailed }: CheckpointStore): CheckpointWriter {
+  let queue: Promise<unknown> = Promise.resolve();
   let offered: Checkpoint | undefined;
   const enqueue = (next: () => Checkpoint, best: boolean): Promise<string | undefined> => {
     const written = queue

@@ -261,7 +261,7 @@ describe('a worker', () => {
 describe('the step of a round', () => {
   it('has the learning rate of the schedule and the knobs at its opening, as a float32', () => {
     const orders: { learningRate: number; clip: number; parametersDigest: string }[] = [];
-    open({ config: { schedule: { kind: 'cosine', warmupRounds: 0, finalFraction: 0.1 } } });
+    open({ config: { schedule: { kind: 'cosine', warmupRounds: 0, finalFraction: 0.1, decayRounds: 0 } } });
     const { state } = shell;
     shell = new RunShell({
       training,

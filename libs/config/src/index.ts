@@ -2,8 +2,8 @@ export { OPTION_GROUPS, type OptionGroup } from './field.js';
 export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, type RunOption } from './flags.js';
 export { LIMITS, type Limits } from './limits.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
-export { RUN_OPTIONS } from './run-options.js';
 export { shellQuote } from './shell.js';
+export { negated, RUN_OPTIONS, STORED_OPTIONS, TUNABLE_OPTIONS } from './run-options.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
   GRADIENT_CODECS,

@@ -32,7 +32,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     flag: '--resume',
     type: 'switch',
     group: 'Run',
-    help: 'continue from the last checkpoint in --out (default: the newest run in runs/)',
+    help: 'continue from the last checkpoint in --out (default: the newest run in runs/), with the flags of the run; flags that are given change them, and --no-public, --no-tensorboard and --no-behind-proxy turn those off',
   },
   {
     flag: '--checkpoint-every',
@@ -77,6 +77,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--tensorboard',
     type: 'switch',
+    negatable: true,
     group: 'Run',
     help: 'also write TensorBoard event files, to the folder tensorboard beside the checkpoints',
   },
@@ -113,6 +114,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--public',
     type: 'switch',
+    negatable: true,
     group: 'Network',
     help: 'let anyone who can reach the coordinator watch the run without a token; control still needs the admin token',
   },
@@ -140,6 +142,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--behind-proxy',
     type: 'switch',
+    negatable: true,
     group: 'Network',
     help: 'trust the headers X-Forwarded-For, -Proto and -Host of a proxy in front, and print https:// links with the first name of --allow-host; only safe if nothing but the proxy can connect',
   },
@@ -151,3 +154,23 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'use the all-reduce service at this address (default: the one inside the coordinator); its secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
   },
 ];
+
+/** "--no-public": turns off a switch that the run to resume has on. */
+export function negated(flag: string): string {
+  return flag.replace('--', '--no-');
+}
+
+/**
+ * Flags that describe how a run is stored, reported and reached. A resumed run has them again. The
+ * checkpoint holds the training config; secrets are stored nowhere; the rest concerns one start.
+ */
+export const STORED_OPTIONS: readonly RunOption[] = RUN_OPTIONS.filter(
+  ({ flag }) =>
+    !['--resume', '--out', '--token', '--admin-token', '--reproducible'].includes(flag) &&
+    !FLAG_FIELDS.some(({ option }) => option?.flag === flag),
+);
+
+/** Flags of fields that a person may change during the run: a resume that gives another value changes it as well. */
+export const TUNABLE_OPTIONS: readonly RunOption[] = FLAG_FIELDS.flatMap(({ option, tunable }) =>
+  option && tunable ? [option] : [],
+);

@@ -88,6 +88,20 @@ const SCHEDULE = {
             help: 'cosine: final learning rate, as a fraction of the peak',
           },
         },
+        /** Rounds until the final rate is reached; it then stays. 0: all rounds of the run. */
+        decayRounds: {
+          type: 'whole',
+          min: 0,
+          max: LIMITS.rounds,
+          default: 0,
+          optional: true,
+          option: {
+            flag: '--lr-rounds',
+            placeholder: 'N',
+            group: 'Training',
+            help: 'cosine: rounds until the final learning rate is reached; 0 = all --rounds',
+          },
+        },
       },
     },
     constant: { fields: {} },

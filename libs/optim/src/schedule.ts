@@ -11,10 +11,11 @@ export function learningRateAt(schedule: ScheduleConfig, peak: number, round: nu
     case 'step':
       return peak * schedule.factor ** Math.floor(round / schedule.everyRounds);
     case 'cosine': {
-      const { warmupRounds, finalFraction } = schedule;
+      const { warmupRounds, finalFraction, decayRounds } = schedule;
+      const last = (decayRounds || rounds) - 1;
       // The rate of round 0 is above 0; the last round of the warm-up reaches the peak.
       if (round < warmupRounds) return (peak * (round + 1)) / warmupRounds;
-      const progress = Math.min(1, (round - warmupRounds) / Math.max(1, rounds - 1 - warmupRounds));
+      const progress = Math.min(1, (round - warmupRounds) / Math.max(1, last - warmupRounds));
       return peak * (finalFraction + (1 - finalFraction) * 0.5 * (1 + Math.cos(Math.PI * progress)));
     }
     default:

@@ -12,7 +12,8 @@ describe('learningRateAt', () => {
   });
 
   it('warms up linearly, then falls along half a cosine to the final fraction in the last round', () => {
-    const at = (round: number) => learningRateAt({ kind: 'cosine', warmupRounds: 4, finalFraction: 0.1 }, 2, round, 105);
+    const at = (round: number) =>
+      learningRateAt({ kind: 'cosine', warmupRounds: 4, finalFraction: 0.1, decayRounds: 0 }, 2, round, 105);
     expect([0, 1, 3, 4].map(at)).toEqual([0.5, 1, 2, 2]);
     expect(at(54)).toBeCloseTo(2 * 0.55, 12);
     expect(at(104)).toBeCloseTo(0.2, 12);
@@ -20,7 +21,8 @@ describe('learningRateAt', () => {
   });
 
   it('is finite when the warm-up is longer than the run', () => {
-    const at = (round: number) => learningRateAt({ kind: 'cosine', warmupRounds: 20, finalFraction: 0 }, 1, round, 5);
+    const at = (round: number) =>
+      learningRateAt({ kind: 'cosine', warmupRounds: 20, finalFraction: 0, decayRounds: 0 }, 1, round, 5);
     expect([0, 4].map(at)).toEqual([1 / 20, 5 / 20]);
   });
 });

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { OPTION_GROUPS, RUN_OPTIONS, type RunOption } from '@troupe/config';
+import { negated, OPTION_GROUPS, RUN_OPTIONS, type RunOption } from '@troupe/config';
 import { ENGINE_CHOICES, ENGINE_NAMES, takesThreads, type EngineChoice, type EngineName } from '@troupe/engines';
 import { CliError } from '../errors.js';
 
@@ -69,7 +69,9 @@ export type OtherDefaults = Readonly<Record<string, string>>;
 export function addRunOptions(command: Command, others: OtherDefaults = {}): Command {
   for (const group of OPTION_GROUPS) {
     for (const option of RUN_OPTIONS) {
-      if (option.group === group) command.addOption(helpfulOption(option, others[option.flag]).helpGroup(`${group}:`));
+      if (option.group !== group) continue;
+      command.addOption(helpfulOption(option, others[option.flag]).helpGroup(`${group}:`));
+      if (option.negatable) command.addOption(new Option(negated(option.flag)).hideHelp());
     }
   }
   return command;
@@ -87,7 +89,8 @@ export function runArguments(command: Command, leaveOut: readonly string[] = [])
   for (const { flag, type } of RUN_OPTIONS) {
     const value = command.getOptionValue(optionKey(flag)) as string | boolean | undefined;
     if (value === undefined || leaveOut.includes(flag)) continue;
-    args.push(type === 'switch' ? flag : `${flag}=${String(value)}`);
+    if (type === 'switch') args.push(value === false ? negated(flag) : flag);
+    else args.push(`${flag}=${String(value)}`);
   }
   return args;
 }

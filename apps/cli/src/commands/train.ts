@@ -32,9 +32,7 @@ interface TrainFlags {
   readonly engine: EngineChoice;
   readonly threads: number;
   readonly token?: string;
-  readonly port?: string;
   readonly corpus?: string;
-  readonly tlsCert?: string;
   readonly json?: true;
   readonly quiet?: true;
 }
@@ -104,11 +102,9 @@ function workerArguments({ engine, threads }: TrainFlags, number: number): strin
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
   checkThreads(flags);
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
-  const port = flags.port === undefined ? ['--port=0'] : [];
-  const doors = flags.tlsCert === undefined ? [] : ['--local-workers'];
   const workers = flags.workers ?? usualWorkers(flags);
   const options = {
-    coordinatorArgs: [...runArguments(command, ['--token']), ...port, ...doors],
+    coordinatorArgs: [...runArguments(command, ['--token']), '--any-port', '--local-workers'],
     workers,
     workerArgs: (number: number) => workerArguments(flags, number),
     token,

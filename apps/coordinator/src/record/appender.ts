@@ -1,32 +1,38 @@
-/** Appends to a file in the background. The file is only a record: no run waits for it or fails because of it. */
+/** Appends to a file in the background: what is written there is a record, and no run waits for it or fails with it. */
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 
 const FLUSH_MS = 1_000;
-/** Bytes kept in memory while the disk refuses them; further ones are lost. */
+/** Kept while the disk does not take them; more are lost. */
 const MAX_PENDING_BYTES = 8 * 1024 ** 2;
 
 export interface Appender {
   append(bytes: Uint8Array): void;
-  /** Resolves when everything so far is written, or writing has failed. Never rejects. */
+  /** Nothing is written before this. */
+  begin(): void;
+  /** Resolves when everything so far is written, or was tried. Never rejects. */
   flush(): Promise<void>;
-  /** Flushes, and accepts no more. */
+  /** Flushes, and takes no more. */
   close(): Promise<void>;
 }
 
 export interface AppenderOptions {
   /** Starts with an empty file. */
   readonly truncate?: boolean;
-  /** Called once until writing works again. */
+  /** Called once, before the first bytes are written. */
+  readonly prepare?: () => Promise<void>;
+  /** Said once until writing works again. */
   onFailed(error: Error): void;
 }
 
-export function createAppender(file: string, { truncate = false, onFailed }: AppenderOptions): Appender {
+export function createAppender(file: string, { truncate = false, prepare, onFailed }: AppenderOptions): Appender {
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
   let failing = false;
+  let begun = false;
+  let unprepared = prepare;
   let fresh = truncate;
-  /** Size of the file before a failed write. */
+  /** Bytes of the file before a write that failed. */
   let good: number | undefined;
   let closed = false;
   let queue: Promise<void> = Promise.resolve();
@@ -38,6 +44,9 @@ export function createAppender(file: string, { truncate = false, onFailed }: App
       if (closed || pendingBytes > MAX_PENDING_BYTES) return;
       pending.push(bytes);
       pendingBytes += bytes.length;
+    },
+    begin() {
+      begun = true;
     },
     flush,
     async close() {
@@ -53,7 +62,10 @@ export function createAppender(file: string, { truncate = false, onFailed }: App
   }
 
   async function write(): Promise<void> {
-    if (pending.length === 0) return;
+    if (!begun || pending.length === 0) return;
+    const first = unprepared;
+    unprepared = undefined;
+    await first?.().catch(onFailed);
     const [taken, bytes] = [pending, pendingBytes];
     pending = [];
     try {
@@ -72,7 +84,7 @@ export function createAppender(file: string, { truncate = false, onFailed }: App
     const handle = await open(file, fresh ? 'w' : 'a');
     try {
       const { size } = await handle.stat();
-      // A failed write may have left a partial line, which would damage the next one.
+      // What a write that failed has left of itself would spoil what follows.
       if (good !== undefined && good < size) await handle.truncate(good);
       good ??= size;
       await handle.appendFile(whole);

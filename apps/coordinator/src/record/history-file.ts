@@ -13,6 +13,8 @@ const LINES_AT_ONCE = 1_000;
 
 export interface HistoryFile {
   append(entry: HistoryEntry): void;
+  /** The file does not change before this. */
+  begin(): void;
   flush(): Promise<void>;
   close(): Promise<void>;
 }
@@ -34,11 +36,13 @@ export async function openHistory(
 ): Promise<OpenedHistory> {
   const file = path.join(folder, HISTORY_FILE);
   const history = createRunHistory();
-  if (resumedAt !== undefined) await rewind(file, resumedAt, history).catch(onFailed);
-  const appender = createAppender(file, { truncate: resumedAt === undefined, onFailed });
+  if (resumedAt !== undefined) await readUpTo(file, resumedAt, history).catch(onFailed);
+  const prepare = resumedAt === undefined ? {} : { prepare: () => rewind(file, resumedAt) };
+  const appender = createAppender(file, { truncate: resumedAt === undefined, ...prepare, onFailed });
   return {
     history,
     file: {
+      begin: () => appender.begin(),
       append: (entry) => appender.append(Buffer.from(`${encodeEntry(entry)}\n`)),
       flush: () => appender.flush(),
       close: () => appender.close(),
@@ -46,8 +50,17 @@ export async function openHistory(
   };
 }
 
-/** Reads the file into `history` and writes it anew without what is torn or came after round `resumedAt`. */
-async function rewind(file: string, resumedAt: number, history: RunHistory): Promise<void> {
+async function readUpTo(file: string, resumedAt: number, history: RunHistory): Promise<void> {
+  try {
+    for await (const entry of readEntries(file)) if (roundOf(entry) <= resumedAt) history.add(entry);
+  } catch (error) {
+    // A run of before there was such a file.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** Writes the file again without what is torn or came after round `resumedAt`. */
+async function rewind(file: string, resumedAt: number): Promise<void> {
   const temporary = `${file}.tmp`;
   try {
     const out = await open(temporary, 'w');
@@ -59,7 +72,6 @@ async function rewind(file: string, resumedAt: number, history: RunHistory): Pro
       };
       for await (const entry of readEntries(file)) {
         if (roundOf(entry) > resumedAt) continue;
-        history.add(entry);
         lines.push(`${encodeEntry(entry)}\n`);
         if (lines.length === LINES_AT_ONCE) await write();
       }

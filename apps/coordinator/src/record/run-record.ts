@@ -12,6 +12,8 @@ export interface RunRecord {
   readonly report: Report;
   /** What goes wrong with links and requests of others, who can cause it as often as they like. */
   readonly troubles: Report;
+  /** Nothing is written before this: a run that cannot start leaves the record of an earlier one alone. */
+  begin(): void;
 }
 
 /** @param tell hears every event as well: the program that started the run */
@@ -29,9 +31,9 @@ export async function openRecord(
     });
   const { training, folder, resumedFrom } = prepared;
   const resumedAt = resumedFrom === undefined ? undefined : training.round;
-  const opened = await openHistory(folder, resumedAt, failed('the history of the run'));
+  const opened = await openHistory(folder.path, resumedAt, failed('the history of the run'));
   const tensorboard = settings.tensorboard
-    ? createTensorBoard(folder, training.round, () => Date.now() / 1000, failed('figures for TensorBoard'))
+    ? createTensorBoard(folder.path, training.round + 1, () => Date.now() / 1000, failed('figures for TensorBoard'))
     : undefined;
   const board = createBoard({ ...boardOptions(prepared, opened), name: settings.name, tensorboard });
   const record: Report = (event) => {
@@ -44,7 +46,15 @@ export async function openRecord(
     }
   };
   const sinceStartMs = (): number => performance.now();
-  return { board, report: withoutFloods(record, sinceStartMs), troubles: ofOthers(record, sinceStartMs) };
+  return {
+    board,
+    report: withoutFloods(record, sinceStartMs),
+    troubles: ofOthers(record, sinceStartMs),
+    begin() {
+      opened.file.begin();
+      tensorboard?.begin();
+    },
+  };
 }
 
 function boardOptions({ training, resumedFrom }: Preparation, { history, file }: OpenedHistory) {

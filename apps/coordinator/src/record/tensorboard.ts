@@ -1,5 +1,5 @@
 /**
- * Writes event files for TensorBoard: TFRecord framing around Event protobufs, of which it writes only scalars and texts.
+ * Event files that TensorBoard reads: TFRecord framing around Event protobufs, of which only what scalars and texts need is written here.
  * Formats: tensorflow/core/lib/io/record_writer.h, tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto.
  */
 import os from 'node:os';
@@ -9,10 +9,12 @@ import { createAppender } from './appender.js';
 export interface TensorBoardWriter {
   scalars(step: number, values: Readonly<Record<string, number>>): void;
   text(step: number, tag: string, text: string): void;
+  /** Nothing is written before this. */
+  begin(): void;
   close(): Promise<void>;
 }
 
-/** @param firstStep what older files have for this step and later ones is void */
+/** @param firstStep what older files say of this step and later ones is void */
 export function createTensorBoard(
   folder: string,
   firstStep: number,
@@ -36,6 +38,7 @@ export function createTensorBoard(
       );
     },
     text: (step, tag, text) => write(summaryEvent(nowS(), step, [textValue(tag, text)])),
+    begin: () => appender.begin(),
     close: () => appender.close(),
   };
 }
@@ -71,7 +74,7 @@ function fileVersion(wallTime: number): Buffer {
   return Buffer.concat([double(1, wallTime), bytes(3, 'brain.Event:2')]);
 }
 
-/** SessionLog.START: what older files have for this step and later ones is void. */
+/** SessionLog.START: what was written of this step and later ones before is to be forgotten. */
 function sessionStart(wallTime: number, step: number): Buffer {
   return Buffer.concat([double(1, wallTime), whole(2, step), bytes(7, whole(1, 1))]);
 }

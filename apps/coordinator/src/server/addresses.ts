@@ -1,27 +1,27 @@
-/** The addresses that a coordinator prints, by which it can be reached. */
+/** Under which addresses a coordinator is told to be reached. */
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { Certificate } from './certificate.js';
 
 export interface Site {
-  /** Where the server listens: "0.0.0.0:7070". */
+  /** "0.0.0.0:7070": where the server listens. */
   readonly host: string;
   readonly certificate: Pick<Certificate, 'names' | 'covers'> | undefined;
   readonly behindProxy: boolean;
-  /** Additional names of this server. */
+  /** Names of this server besides its own. */
   readonly allowedHosts: readonly string[];
 }
 
 export interface Addresses {
-  /** For a browser on this machine: "https://lab.example:7070". */
+  /** "https://lab.example:7070": for this machine's own browser. */
   readonly here: string;
   /** For other machines. */
   readonly outside: string;
 }
 
 /**
- * A proxy is assumed to have the first allowed name and the standard port. A certificate is valid only for its names, so the
- * result is the first address that it covers.
+ * A proxy is taken to be found under the first name that is allowed, at the usual port. A certificate is good for its names alone: of
+ * the addresses that lead here the first that it covers is told.
  */
 export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
   const { certificate, behindProxy, host } = site;
@@ -35,31 +35,31 @@ export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
   const outside = everywhere ? (lan[0] ?? 'THIS-MACHINE') : name;
   const here = everywhere ? '127.0.0.1' : name;
   if (!certificate) return { here: `http://${here}:${port}`, outside: `http://${outside}:${port}` };
-  const covered = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));
-  // If only this machine can connect, a name of the certificate may lead to an address where nothing listens.
+  const proven = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));
+  // Where nobody else gets in, a name may lead to where nothing listens.
   const guess = isLoopback(name) ? undefined : certificate.names.find((one) => !isLoopback(one));
-  const forOthers = covered(...names.map(withoutPort), ...(everywhere ? lan : [name])) ?? guess ?? outside;
-  const own = covered(here, 'localhost') ?? forOthers;
-  return { here: `https://${bracketed(own)}:${port}`, outside: `https://${bracketed(forOthers)}:${port}` };
+  const forOthers = proven(...names.map(withoutPort), ...(everywhere ? lan : [name])) ?? guess ?? outside;
+  const ours = proven(here, 'localhost') ?? forOthers;
+  return { here: `https://${bracketed(ours)}:${port}`, outside: `https://${bracketed(forOthers)}:${port}` };
 }
 
-/** Addresses by which other machines of the network may reach this one. */
+/** By which other machines of the network may reach this one. */
 function lanAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   return all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address);
 }
 
-/** The name in "lab.example:7070". */
+/** Of "lab.example:7070" the name. */
 export function withoutPort(host: string): string {
   return host.replace(/:\d+$/, '');
 }
 
-/** Whether the server listens on all interfaces, which is not an address to connect to. */
+/** "All interfaces" is no address to connect to. */
 export function isEverywhere(host: string): boolean {
   return ['0.0.0.0', '::'].includes(unbracketed(host));
 }
 
-/** Whether only this machine can reach it. */
+/** Whether only this machine reaches it. */
 export function isLoopback(host: string): boolean {
   const name = unbracketed(host).toLowerCase();
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));

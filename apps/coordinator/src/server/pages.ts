@@ -1,14 +1,14 @@
-/** The built pages, which all runs share. */
+/** The built pages that every run is shown and joined with. */
 import { fileURLToPath } from 'node:url';
 import { loadSite, type StaticSite } from './static-site.js';
 
-/** A page is undefined if `npm run build` has not built it. */
+/** Undefined where `npm run build` has not built a page. */
 export interface Pages {
   readonly dashboard: StaticSite | undefined;
   readonly volunteer: StaticSite | undefined;
 }
 
-/** The folder of a built page; the same relative to dist/server and src/server. */
+/** Where the build of a page is, seen from dist/server and src/server alike. */
 const built = (app: string): string => fileURLToPath(new URL(`../../../${app}/dist`, import.meta.url));
 
 export async function loadPages(): Promise<Pages> {

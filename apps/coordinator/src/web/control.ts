@@ -1,6 +1,5 @@
-/** The orders of a person who controls the run. */
+/** What a person who steers the run may ask for. */
 import type { Conductor } from '@troupe/conductor';
-import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
@@ -9,17 +8,18 @@ import { ApiFailure } from '../server/http.js';
 
 const reason = v.optional(v.pipe(v.string(), v.maxLength(LIMITS.reasonLength)));
 const workerId = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
-/** Ranges are those of the training config; see tune(). */
-const knob = v.optional(v.number());
+/** As TrainingConfig has them; a rate of 0 would compute for nothing. */
+const rate = v.pipe(v.number(), v.finite(), v.gtValue(0), v.maxValue(1000));
+const norm = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(1e9));
 
 const ControlSchema = v.variant('action', [
   v.strictObject({ action: v.picklist(['pause', 'resume', 'checkpoint', 'stop']) }),
   v.strictObject({ action: v.picklist(['kick', 'ban']), workerId, reason }),
-  v.strictObject({ action: v.literal('set'), learningRate: knob, clip: knob }),
+  v.strictObject({ action: v.literal('set'), learningRate: v.optional(rate), clip: v.optional(norm) }),
 ]);
 type Order = v.InferOutput<typeof ControlSchema>;
 
-/** The name under which a person pauses a run. */
+/** By whom a run is paused that a person has paused. */
 const BY = 'admin';
 
 export interface ControlOptions {
@@ -28,7 +28,7 @@ export interface ControlOptions {
   readonly report: Report;
 }
 
-/** Carries out the order in the body of a request. @throws ApiFailure 400, 404, 409, 500 */
+/** Carries out the body of a request. @throws ApiFailure 400, 404, 409, 500 */
 export type Control = (body: unknown) => Promise<ControlReply>;
 
 export function createControl({ conductor, reproducible, report }: ControlOptions): Control {
@@ -37,7 +37,7 @@ export function createControl({ conductor, reproducible, report }: ControlOption
   return async (body) => {
     const order = parse(body);
     const { phase, round } = conductor.status();
-    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Continue it with --resume and a larger --rounds.');
+    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Start it anew with --resume and more --rounds.');
     return carryOut(order, (text) => {
       report({ event: 'control', round, text });
       return { ok: true, text };
@@ -50,18 +50,18 @@ export function createControl({ conductor, reproducible, report }: ControlOption
       case 'resume':
         return hold(order.action, conductor, done);
       case 'checkpoint':
-        // A second request while a checkpoint is being written gets that checkpoint.
+        // Who asks while one is being written means that one.
         saving ??= saveNow(conductor, done).finally(() => (saving = undefined));
         return saving;
       case 'stop':
         conductor.feed({ type: 'stop' });
-        return done('stopped: the run is saved, then it ends');
+        return done('stopped: the run is saved and ends');
       case 'kick':
       case 'ban':
         return remove(order, conductor, done);
       case 'set':
         if (!reproducible) return tune(order, conductor, done);
-        throw conflict('reproducible', 'the settings of a reproducible run are fixed', 'Start another run with other settings.');
+        throw conflict('reproducible', 'a reproducible run depends on nothing but its config', 'Start another one.');
       default:
         return order satisfies never;
     }
@@ -73,11 +73,11 @@ type Done = (text: string) => ControlReply;
 function hold(action: 'pause' | 'resume', conductor: Conductor, done: Done): ControlReply {
   const paused = conductor.status().pausedBy.includes(BY);
   if (action === 'pause') {
-    if (paused) throw conflict('paused', 'the run is already paused', 'Resume it to continue training.');
+    if (paused) throw conflict('paused', 'the run is paused already', 'Resume it when it is to go on.');
     conductor.feed({ type: 'pause', by: BY });
-    return done('paused: results that are already being computed still count');
+    return done('paused: what is being computed still counts');
   }
-  if (!paused) throw conflict('not_paused', 'no admin has paused the run', 'Pause it before you resume it.');
+  if (!paused) throw conflict('not_paused', 'nobody has paused the run', 'There is nothing to do.');
   conductor.feed({ type: 'resume', by: BY });
   return done('resumed');
 }
@@ -89,7 +89,7 @@ async function saveNow(conductor: Conductor, done: Done): Promise<ControlReply> 
     500,
     'not_saved',
     'the checkpoint could not be written',
-    'See the log for the reason. Free disk space, or make the folder writable, and try again.',
+    'The log says why: make room, or make the folder writable.',
   );
 }
 
@@ -97,38 +97,25 @@ function remove(order: Extract<Order, { workerId: string }>, conductor: Conducto
   const given = printable(order.reason?.trim() ?? '');
   const why = given === '' ? '' : `: ${given}`;
   const banned = order.action === 'ban';
-  const name = conductor.remove(order.workerId, brief(`${banned ? 'banned' : 'removed'} by an admin${why}`), banned);
-  if (name !== undefined) return done(`${name} was ${banned ? 'banned' : 'removed'}${why}`);
+  const name = conductor.remove(order.workerId, brief(`${banned ? 'shut out' : 'sent away'} by an admin${why}`), banned);
+  if (name !== undefined) return done(`${name} was ${banned ? 'shut out' : 'sent away'}${why}`);
   throw new ApiFailure(
     404,
     'no_such_worker',
-    `the run has no worker ${order.workerId}`,
-    'It may have left; see the list of workers.',
+    `no worker ${order.workerId} is there`,
+    'It may have left meanwhile; see /api/run.',
   );
 }
 
-type Knobs = Pick<TrainingConfig, 'learningRate' | 'clip'>;
-
 function tune({ learningRate, clip }: Extract<Order, { action: 'set' }>, conductor: Conductor, done: Done): ControlReply {
-  const knobs: Partial<Knobs> = {
-    ...(learningRate === undefined ? {} : { learningRate }),
-    ...(clip === undefined ? {} : { clip }),
-  };
-  const changes = [
+  const knobs = { ...(learningRate === undefined ? {} : { learningRate }), ...(clip === undefined ? {} : { clip }) };
+  const told = [
     ...(learningRate === undefined ? [] : [`learning rate ${learningRate}`]),
     ...(clip === undefined ? [] : [clip === 0 ? 'no clipping' : `clip ${clip}`]),
   ];
-  if (changes.length === 0) throw bad('set needs learningRate or clip');
-  checkKnobs(knobs, conductor.status().config);
+  if (told.length === 0) throw bad('set: neither learningRate nor clip is given');
   conductor.tune(knobs);
-  return done(`from the next round: ${changes.join(', ')}`);
-}
-
-/** A learning rate of 0 is valid in a config but would train nothing. @throws ApiFailure 400 */
-function checkKnobs(knobs: Partial<Knobs>, config: TrainingConfig): void {
-  if (knobs.learningRate === 0) throw bad('learningRate must be greater than 0');
-  const result = parseTrainingConfig({ ...config, ...knobs });
-  if (!result.ok) throw bad(`${result.field} ${result.problem}`);
+  return done(`from the next round on: ${told.join(', ')}`);
 }
 
 function parse(body: unknown): Order {
@@ -139,7 +126,7 @@ function parse(body: unknown): Order {
 }
 
 function bad(message: string): ApiFailure {
-  return new ApiFailure(400, 'bad_request', message, 'See the API description, /api/openapi.json.');
+  return new ApiFailure(400, 'bad_request', message, 'See /api/openapi.json for what may be asked.');
 }
 
 function conflict(code: string, message: string, remedy: string): ApiFailure {

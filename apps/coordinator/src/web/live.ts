@@ -1,10 +1,9 @@
 /**
- * The live link of dashboards. A viewer is a place in the run's history: what it has not been sent yet is looked up there at its
- * next turn. A slow viewer therefore costs no memory, and misses what came in between.
+ * The live link of dashboards. A viewer is a place in the run's history: what it has not been sent yet is looked up there when its turn
+ * comes. So a slow viewer costs no memory, and skips what it is too late for.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { LIMITS } from '@troupe/protocol';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
@@ -16,9 +15,19 @@ import { newestPlace, newsSince, type News, type Place } from './news.js';
 const TURN_MS = 250;
 /** The view has a row for each worker, so it is sent less often. */
 const VIEW_MS = 1_000;
+const HELLO_MS = 1_000;
+/** A viewer that was refused, or told of the end, and does not close its side is cut off after this time. */
+const REFUSED_MS = 1_000;
+const CLOSING_MS = 2_000;
 const PING_MS = 15_000;
-/** Views that are stored for a moment, by access and host name. */
-const STORED_VIEWS = 16;
+const MAX_VIEWERS = 500;
+/** Viewers of one address that are not admitted yet, or were refused. */
+const MAX_UNAUTHENTICATED = 20;
+const MAX_HELLO_BYTES = 4 * 1024;
+/** A viewer with more bytes on their way gets nothing new. */
+const MAX_BUFFERED_BYTES = 512 * 1024;
+/** Views stored for a moment, by who may see what under which host name. */
+const MAX_VIEWS = 16;
 /** A closing code of our own, 4000 and above: RFC 6455, 7.4.2. */
 const REFUSED = 4401;
 
@@ -29,13 +38,13 @@ export interface LiveOptions {
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
-  /** An unexpected error. The viewer is disconnected. */
+  /** Something that was not foreseen; the viewer is disconnected. */
   onFailed(error: Error): void;
 }
 
 export interface LiveLink {
   readonly viewers: number;
-  /** Takes over an upgrade request. The caller has checked that it comes from a page of this server. */
+  /** Takes over a request to upgrade, which must come from a page of ours. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   close(reason: string): void;
 }
@@ -55,10 +64,10 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
 class Live implements LiveLink {
   readonly #options: LiveOptions;
-  readonly #upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: LIMITS.viewerHelloBytes });
+  readonly #upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_HELLO_BYTES });
   readonly #viewers = new Set<Viewer>();
   readonly #sockets = new Set<WebSocket>();
-  /** Addresses of viewers that are not admitted. */
+  /** Addresses of those that are not admitted. */
   readonly #unauthenticated = new Map<WebSocket, string>();
   readonly #views = new Map<string, { readonly atMs: number; readonly json: string }>();
   readonly #timers = [setInterval(() => this.#takeTurns(), TURN_MS), setInterval(() => this.#pingAll(), PING_MS)];
@@ -75,7 +84,7 @@ class Live implements LiveLink {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const from = this.#options.forwarded.address(request);
     const alike = [...this.#unauthenticated.values()].filter((address) => address === from);
-    if (this.#sockets.size >= LIMITS.viewers || alike.length >= LIMITS.unauthenticatedViewers) {
+    if (this.#sockets.size >= MAX_VIEWERS || alike.length >= MAX_UNAUTHENTICATED) {
       return refuseUpgrade(socket, '503 Service Unavailable');
     }
     this.#upgrader.handleUpgrade(request, socket, head, (open) => this.#greet(open, request));
@@ -87,7 +96,7 @@ class Live implements LiveLink {
     for (const viewer of this.#viewers) viewer.viewAtMs = -Infinity;
     this.#takeTurns();
     for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
-    setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), LIMITS.viewerCloseMs).unref();
+    setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
   }
 
   #greet(socket: WebSocket, request: IncomingMessage): void {
@@ -101,7 +110,7 @@ class Live implements LiveLink {
       this.#guarded(socket, () => this.#admit(socket, request, text));
     };
     const onHello = (data: Buffer): void => start(data.toString('utf8'));
-    const timer = setTimeout(start, LIMITS.viewerHelloMs);
+    const timer = setTimeout(start, HELLO_MS);
     socket.once('message', onHello);
     socket.on('close', () => {
       clearTimeout(timer);
@@ -123,7 +132,7 @@ class Live implements LiveLink {
     socket.on('close', () => this.#viewers.delete(viewer));
   }
 
-  /** @returns undefined if the viewer may not read: it is told why and closed */
+  /** @returns undefined for a viewer that may not read, which is told so and closed */
   #accessOf(socket: WebSocket, text: string | undefined): readonly Access[] | undefined {
     try {
       return this.#options.admit(tokenOf(text));
@@ -132,7 +141,7 @@ class Live implements LiveLink {
       const { code, message, remedy } = error;
       send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
       socket.close(REFUSED, code);
-      setTimeout(() => socket.terminate(), LIMITS.viewerCloseMs).unref();
+      setTimeout(() => socket.terminate(), REFUSED_MS).unref();
       return undefined;
     }
   }
@@ -146,12 +155,12 @@ class Live implements LiveLink {
   }
 
   #takeTurns(): void {
-    /** Shared by all viewers at the same place. */
+    /** Of this moment, by place. */
     const newsFrom = new Map<string, News>();
     for (const viewer of this.#viewers) this.#guarded(viewer.socket, () => this.#sendNews(viewer, newsFrom));
   }
 
-  /** An error closes the link of one viewer and does not affect the run. */
+  /** A failure costs a viewer its link, and does not touch the run. */
   #guarded(socket: WebSocket, act: () => void): void {
     try {
       act();
@@ -162,7 +171,7 @@ class Live implements LiveLink {
   }
 
   #sendNews(viewer: Viewer, newsFrom: Map<string, News>): void {
-    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > LIMITS.viewerBufferedBytes) return;
+    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
     const { text, urgent } = this.#newsFor(viewer, newsFrom);
     if (urgent) viewer.viewAtMs = -Infinity;
     const view = this.#viewFor(viewer);
@@ -171,7 +180,7 @@ class Live implements LiveLink {
     sendText(viewer.socket, view === undefined ? update : `${update.slice(0, -1)},"view":${view}}`);
   }
 
-  /** The viewer's place moves to the newest. The news is created once for all viewers at the same place. */
+  /** Put together once for all viewers at the same place, who move on to the newest. */
   #newsFor(viewer: Viewer, newsFrom: Map<string, News>): News {
     const { history } = this.#options;
     const key = Object.values(viewer.place).join();
@@ -181,20 +190,20 @@ class Live implements LiveLink {
     return news;
   }
 
-  /** The view as JSON, if one is due. It is created once for all viewers that see the same. */
+  /** As JSON, when one is due; put together once for all viewers who see the same. */
   #viewFor(viewer: Viewer): string | undefined {
     const { forwarded, nowMs, view } = this.#options;
     const now = nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
     const { access, request } = viewer;
-    // Admins see a join link, which contains the host name of their request.
+    // Admins see a link, which names the host by which they reached us.
     const host = access.includes('admin') ? ` ${forwarded.scheme(request)} ${forwarded.host(request)}` : '';
     const key = access.join() + host;
     const stored = this.#views.get(key);
     if (stored && now - stored.atMs < TURN_MS / 2) return stored.json;
     const json = JSON.stringify(view(access, request));
-    if (this.#views.size > STORED_VIEWS) this.#views.clear();
+    if (this.#views.size > MAX_VIEWS) this.#views.clear();
     this.#views.set(key, { atMs: now, json });
     return json;
   }
@@ -205,11 +214,11 @@ function send(socket: WebSocket, message: LiveMessage): void {
 }
 
 function sendText(socket: WebSocket, text: string): void {
-  // The socket's `error` and `close` handlers deal with a failed write.
+  // A failed write also ends in the socket's `error` or `close`, which is where it is dealt with.
   socket.send(text, () => undefined);
 }
 
-/** @returns undefined without a token; an empty one, which is always wrong, if the text is not a hello */
+/** @returns undefined when none is given; an empty one, which opens nothing, when the text is no hello */
 function tokenOf(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   try {

@@ -1,4 +1,4 @@
-/** What browsers and programs see of one run: API, pages, live link, metrics, playground. */
+/** Everything of one run that browsers and programs see: API, pages, live link, metrics, playground. */
 import { randomBytes } from 'node:crypto';
 import { isReproducible, type Conductor } from '@troupe/conductor';
 import type { Preparation } from '../preparation.js';
@@ -43,7 +43,7 @@ export function createRunSite(options: RunSiteOptions): Routes {
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,
-    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
+    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
   });
   over.addEventListener('abort', () => live.close('the run is over'), { once: true });
   const roundCharacters = config.streams * config.window;
@@ -57,7 +57,7 @@ export function createRunSite(options: RunSiteOptions): Routes {
     reproducible: isReproducible(config),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options),
-    pastRuns: createPastRuns(prepared.folder, () => performance.now()),
+    pastRuns: createPastRuns(prepared.folder.path, () => performance.now()),
   });
   return createRoutes({ mount, api, live, pages, report: troubles });
 }

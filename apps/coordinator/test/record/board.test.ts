@@ -2,12 +2,12 @@ import { createRunHistory, DECISION_KINDS, type RunEvent } from '@troupe/run';
 import { expect, it } from 'vitest';
 import { createBoard } from '../../src/record/board.js';
 
-it('counts decisions by kind, including repeats that the log omits', () => {
+it('counts decisions by kind, repeats that the log leaves out among them', () => {
   const board = createBoard({
     runId: 'r',
     name: undefined,
     history: createRunHistory(),
-    file: { append: () => undefined, flush: async () => undefined, close: async () => undefined },
+    file: { append: () => undefined, begin: () => undefined, flush: async () => undefined, close: async () => undefined },
     tensorboard: undefined,
     best: undefined,
     checkpoint: undefined,

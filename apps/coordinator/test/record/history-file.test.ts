@@ -4,7 +4,7 @@ import path from 'node:path';
 import { encodeEntry, type HistoryEntry, type RoundPoint } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAppender } from '../../src/record/appender.js';
-import { openHistory } from '../../src/record/history-file.js';
+import { openHistory, type OpenedHistory } from '../../src/record/history-file.js';
 import { createPastRuns } from '../../src/record/past-runs.js';
 
 let folder: string;
@@ -16,7 +16,12 @@ beforeEach(async () => {
 afterEach(() => fs.rm(folder, { recursive: true, force: true }));
 
 const file = (): string => path.join(folder, 'history.jsonl');
-const open = (resumedAt?: number) => openHistory(folder, resumedAt, (error) => failures.push(error));
+async function openAt(place: string, resumedAt?: number): Promise<OpenedHistory> {
+  const opened = await openHistory(place, resumedAt, (error) => failures.push(error));
+  opened.file.begin();
+  return opened;
+}
+const open = (resumedAt?: number) => openAt(folder, resumedAt);
 const sample = (round: number): HistoryEntry => ({ type: 'sample', sample: { round, text: `at ${round}` } });
 const flow = (round: number): HistoryEntry => ({ type: 'flow', flow: { round, layers: [[1, 0.1]] } });
 const run: HistoryEntry = {
@@ -39,7 +44,7 @@ function point(round: number): HistoryEntry {
 }
 
 describe('the history on disk', () => {
-  it('is read after a restart, up to the checkpoint that the run continues from', async () => {
+  it('is there again after a restart, up to the checkpoint gone on from', async () => {
     const { file: first } = await open();
     for (const entry of [run, ...[1, 2, 3, 4, 5].map(point), sample(2), sample(4)]) first.append(entry);
     await first.close();
@@ -55,7 +60,21 @@ describe('the history on disk', () => {
     expect(failures).toEqual([]);
   });
 
-  it('survives a partial last line and unreadable lines', async () => {
+  it('leaves the file as it is until the run begins', async () => {
+    const { file: first } = await open();
+    for (const entry of [run, ...[1, 2, 3].map(point)]) first.append(entry);
+    await first.close();
+    const before = await fs.readFile(file(), 'utf8');
+    for (const resumedAt of [1, undefined]) {
+      const { file: second } = await openHistory(folder, resumedAt, (error) => failures.push(error));
+      second.append(point(9));
+      await second.close();
+      expect(await fs.readFile(file(), 'utf8')).toBe(before);
+    }
+    expect(failures).toEqual([]);
+  });
+
+  it('survives a torn last line, and lines that are nothing', async () => {
     const lines = [run, point(1), point(2), sample(2)].map(encodeEntry);
     await fs.writeFile(file(), [lines[0], lines[1], '{"type":"of a later release"}', lines[2], lines[3].slice(0, 20)].join('\n'));
     const { history, file: again } = await open(2);
@@ -66,7 +85,7 @@ describe('the history on disk', () => {
     expect((await fs.readFile(file(), 'utf8')).split('\n')).toEqual([lines[0], lines[1], lines[2], lines[3], '']);
   });
 
-  it('of a new run replaces an older one', async () => {
+  it('of a new run replaces what lay there', async () => {
     await fs.writeFile(file(), `${encodeEntry(sample(7))}\n`);
     const { file: fresh } = await open();
     fresh.append(point(1));
@@ -74,14 +93,14 @@ describe('the history on disk', () => {
     expect(await fs.readFile(file(), 'utf8')).toBe(`${encodeEntry(point(1))}\n`);
   });
 
-  it('is empty for a resumed run that has none', async () => {
+  it('begins empty for a run of before there was such a file', async () => {
     const { history, file: fresh } = await open(10);
     await fresh.close();
     expect(history.lastRound).toBe(0);
     expect(failures).toEqual([]);
   });
 
-  it('that cannot be written reports that once, and continues when it can be written again', async () => {
+  it('that cannot be written says so once, and goes on when it can again', async () => {
     await fs.mkdir(file());
     const { file: blocked } = await open();
     blocked.append(point(1));
@@ -99,9 +118,10 @@ describe('the history on disk', () => {
 });
 
 describe('an appender', () => {
-  it('keeps many pieces in memory while the disk refuses them', async () => {
+  it('keeps very many pieces while the disk does not take them', async () => {
     await fs.mkdir(file());
     const appender = createAppender(file(), { onFailed: (error) => failures.push(error) });
+    appender.begin();
     for (let i = 0; i < 200_000; i++) appender.append(Buffer.from('x'));
     await appender.flush();
     appender.append(Buffer.from('y'));
@@ -114,7 +134,7 @@ describe('an appender', () => {
 });
 
 describe('past runs', () => {
-  it('are those in neighbouring folders, the current run first, then the newest', async () => {
+  it('are those whose folders lie beside, newest first, the one that goes on before all', async () => {
     const own = path.join(folder, 'own');
     const older = path.join(folder, 'older');
     const newer = path.join(folder, 'newer');
@@ -123,7 +143,7 @@ describe('past runs', () => {
       [newer, 5],
       [own, 2],
     ] as const) {
-      const { file: written } = await openHistory(place, undefined, (error) => failures.push(error));
+      const { file: written } = await openAt(place);
       written.append(run);
       for (let round = 1; round <= rounds; round++) written.append(point(round));
       written.append({ type: 'evaluation', evaluation: { round: 2, validationLoss: 1.5 } });
@@ -134,7 +154,7 @@ describe('past runs', () => {
     await fs.mkdir(path.join(folder, 'something else'));
     await fs.mkdir(path.join(folder, 'broken'));
     await fs.writeFile(path.join(folder, 'broken', 'history.jsonl'), 'no history\n');
-    const { history, file: current } = await openHistory(own, 9, (error) => failures.push(error));
+    const { history, file: current } = await openAt(own, 9);
     await current.close();
     const runs = await createPastRuns(own, () => 0).list(history);
     expect(runs.map((one) => [one.folder, one.round, one.current])).toEqual([
@@ -152,10 +172,10 @@ describe('past runs', () => {
     expect(failures).toEqual([]);
   });
 
-  it('are read again after a while if they have changed', async () => {
+  it('are read anew when they have changed, after a rest', async () => {
     let now = 0;
     const other = path.join(folder, 'other');
-    const { file: growing } = await openHistory(other, undefined, (error) => failures.push(error));
+    const { file: growing } = await openAt(other);
     growing.append(run);
     growing.append(point(1));
     await growing.flush();

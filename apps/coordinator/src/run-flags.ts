@@ -1,0 +1,108 @@
+/**
+ * The flags of a run, in run.json beside its checkpoints: how it is stored, reported and reached.
+ * A resumed run has them again; flags that are given change them.
+ */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { writeWhole } from '@troupe/checkpoint/node';
+import { negated, shellQuote, STORED_OPTIONS, TUNABLE_OPTIONS, type RunOption } from '@troupe/config';
+import { checkValue, SettingsError } from './settings.js';
+
+export const FLAGS_FILE = 'run.json';
+const FORMAT = 1;
+
+/** Flag ("--keep") -> value, "true" for a switch. */
+export type Flags = ReadonlyMap<string, string>;
+
+/** The flags in a run's folder; none in the folder of an older release. @throws SettingsError */
+export async function readRunFlags(folder: string): Promise<Flags> {
+  const file = path.join(folder, FLAGS_FILE);
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+    throw unreadable(file, (error as Error).message);
+  }
+  return decode(text, file);
+}
+
+/** @throws CheckpointError `cannot_write` */
+export async function writeRunFlags(folder: string, flags: Flags): Promise<void> {
+  const whole = { format: FORMAT, flags: Object.fromEntries(flags) };
+  await writeWhole(folder, FLAGS_FILE, Buffer.from(`${JSON.stringify(whole, undefined, 2)}\n`));
+}
+
+function decode(text: string, file: string): Flags {
+  let value: { readonly format?: unknown; readonly flags?: unknown } | null;
+  try {
+    value = JSON.parse(text) as typeof value;
+  } catch (error) {
+    throw unreadable(file, (error as Error).message);
+  }
+  if (value?.format !== FORMAT || typeof value.flags !== 'object' || value.flags === null)
+    throw unreadable(file, `it is not in format ${FORMAT}`);
+  const flags = new Map<string, string>();
+  for (const option of [...STORED_OPTIONS, ...TUNABLE_OPTIONS]) {
+    const stored = (value.flags as Record<string, unknown>)[option.flag];
+    if (stored === undefined) continue;
+    if (typeof stored !== 'string') throw unreadable(file, `${option.flag} is not a text`);
+    checkValue(option, stored);
+    flags.set(option.flag, stored);
+  }
+  return flags;
+}
+
+function unreadable(file: string, problem: string): SettingsError {
+  return new SettingsError(
+    `the flags of the run in ${file} cannot be read: ${problem}`,
+    'Correct the file, or move it away: the run then has only the flags that you give.',
+  );
+}
+
+/** The flags of a run that is started or resumed with `given`, where `stored` are those of before. */
+export function flagsToStore(stored: Flags, given: Flags): Flags {
+  const flags = new Map<string, string>();
+  for (const { flag } of [...STORED_OPTIONS, ...TUNABLE_OPTIONS]) {
+    const value = given.has(negated(flag)) ? undefined : (given.get(flag) ?? stored.get(flag));
+    if (value !== undefined) flags.set(flag, value);
+  }
+  return flags;
+}
+
+/** The given flags, and those of the run that are not given. The checkpoint holds the training config. */
+export function withStored(stored: Flags, given: Flags): Flags {
+  const all = new Map(given);
+  for (const { flag } of STORED_OPTIONS) {
+    const value = stored.get(flag);
+    if (value !== undefined && !given.has(flag) && !given.has(negated(flag))) all.set(flag, value);
+  }
+  return all;
+}
+
+/** What a person who resumes should know of flags that were not typed, and of those that change the run's. */
+export function describeRecalled(stored: Flags, given: Flags): readonly string[] {
+  const changes: string[] = [];
+  const recalled: string[] = [];
+  for (const option of STORED_OPTIONS) {
+    const then = stored.get(option.flag);
+    const now = given.has(negated(option.flag)) ? undefined : given.get(option.flag);
+    const isGiven = given.has(option.flag) || given.has(negated(option.flag));
+    if (!isGiven) recalled.push(...(then === undefined ? [] : [typed(option, then)]));
+    else if (then !== now) changes.push(changed(option, then, now));
+  }
+  return [
+    ...(recalled.length > 0 ? [`The run keeps its flags: ${recalled.join(' ')}`] : []),
+    ...(changes.length > 0 ? [`Changed: ${changes.join('; ')}`] : []),
+  ];
+}
+
+function typed({ flag, type }: RunOption, value: string): string {
+  return type === 'switch' ? flag : `${flag} ${shellQuote(value)}`;
+}
+
+function changed(option: RunOption, then: string | undefined, now: string | undefined): string {
+  if (option.type === 'switch') return now === undefined ? `${option.flag} is off now` : `${option.flag} is on now`;
+  const before = then ?? option.default;
+  return `${typed(option, now!)}${before === undefined ? '' : ` (was ${before})`}`;
+}
