@@ -1,7 +1,6 @@
 /**
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
- * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for it yet, and the page for
- * volunteers still looks for its run at the root.
+ * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
  */
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
@@ -22,7 +21,7 @@ export interface CoordinatorOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs one training run to its end. @throws what makes it impossible: SettingsError, CorpusError, TransportError, RunDiverged ... */
+/** Runs one training run to its end. @throws SettingsError, CorpusError, TransportError, RunDiverged ... */
 export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
   const { settings, notes } = await recall(options);
   const certificate = settings.tls && (await readCertificate(settings.tls));
@@ -55,7 +54,7 @@ async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings
   };
 }
 
-/** Opens the ports, says how to get in, and waits for the end of the run. What the server has to say goes to the record of its run. */
+/** Opens the ports, prints the links, and waits for the end of the run. Notes of the server go to the record of the run. */
 async function serve(server: WebServer, host: RunHost, settings: Settings): Promise<void> {
   const over = new AbortController();
   const onNote = (note: Note): void => host.report({ event: 'note', ...note });

@@ -1,4 +1,4 @@
-/** Has the gradient's way back through time computed now and then, in the side thread. */
+/** Computes now and then how far back in time gradients reach, in the side thread. */
 import type { Training } from '@troupe/conductor';
 import type { Batch } from '@troupe/model';
 import type { GradientFlow } from '@troupe/run';
@@ -7,11 +7,11 @@ import type { Report } from './reporter.js';
 import type { SideThread } from './side-jobs.js';
 
 const MAX_STREAMS = 4;
-/** Multiplications that one of them may take, about: some seconds of the side thread. */
+/** Approximate number of multiplications for one flow: a few seconds of the side thread. */
 const MAX_PRODUCTS = 2e9;
-/** A single stream may take so many times as long; of a model for which that is too little, none is computed. */
+/** A single stream may take this many times as much. If that is not enough for a model, it gets no flows. */
 const MAX_OVERRUN = 5;
-/** Between two of them at least; and this many times as long as the last one took. */
+/** The pause after a flow: at least this long, and at least this many times the duration of the flow. */
 const REST_MS = 5_000;
 const REST_FACTOR = 20;
 
@@ -23,10 +23,10 @@ export interface FlowWatch {
   readonly over: AbortSignal;
 }
 
-/** Computes a gradient flow now and then for as long as the run goes on, and notes it on the board. */
+/** Computes gradient flows during the run and adds them to the board. */
 export function watchGradientFlow(training: Training, { side, board, report, over }: FlowWatch): void {
   const failed = ({ message }: Error): void => {
-    if (!over.aborted) report({ event: 'note', level: 'warn', text: `the gradient flow was left out: ${message}` });
+    if (!over.aborted) report({ event: 'note', level: 'warn', text: `gradient flow not computed: ${message}` });
   };
   const flows = createGradientFlows(training, side, (flow) => board.noteFlow(flow), failed);
   board.watch((entry) => {
@@ -35,7 +35,7 @@ export function watchGradientFlow(training: Training, { side, board, report, ove
 }
 
 export interface GradientFlows {
-  /** A round was completed, and the next is about to be computed; never waits. */
+  /** Call it when a round is complete and the next one has not begun. Never waits. */
   onRound(round: number): void;
 }
 
@@ -46,7 +46,7 @@ export function createGradientFlows(
   onFailed: (error: Error) => void,
 ): GradientFlows {
   const tooLarge = productsOf(training) > MAX_OVERRUN * MAX_PRODUCTS;
-  if (tooLarge) onFailed(new Error('for a model and a window of this size it takes too long'));
+  if (tooLarge) onFailed(new Error('it takes too long for this model and window'));
   const compute = async (round: number): Promise<number[][]> => side.flow(training.replica.parameters, batchAt(training, round));
   let notBeforeMs = 0;
   let running = false;
@@ -66,12 +66,12 @@ export function createGradientFlows(
   };
 }
 
-/** Of one stream. */
+/** Multiplications for one stream. */
 function productsOf({ config, layout }: Training): number {
   return 4 * layout.size * config.window;
 }
 
-/** The first streams of the round that comes next, as many as do not take too long. */
+/** The first streams of the next round, as many as the time allows. */
 function batchAt(training: Training, round: number): Batch {
   const { config, streams, states, stateFloats } = training;
   const { window } = config;

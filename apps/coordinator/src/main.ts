@@ -4,7 +4,7 @@ import { runCoordinator } from './coordinator.js';
 import { createReporter, type Report } from './reporter.js';
 import { parseSettings, SettingsError, type Settings } from './settings.js';
 
-// Every link waits for the same end of the run: that many listeners are no leak.
+// Every link listens for the end of the run, so a large number of listeners is not a leak.
 setMaxListeners(0);
 
 interface Complaint extends Error {
@@ -37,8 +37,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const stop = new AbortController();
-  // Whoever read our events may be gone; the run is still to be saved.
-  process.stdout.on('error', () => stop.abort(new Error('nobody reads the output any more')));
+  // The reader of our events may be gone. The run must still be saved.
+  process.stdout.on('error', () => stop.abort(new Error('the reader of the output is gone')));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(signal)));
   process.on('disconnect', () => stop.abort(new Error('the process that started the coordinator is gone')));
   try {

@@ -1,4 +1,4 @@
-/** The all-reduce of one run: a service of its own in this process, or one that runs elsewhere. */
+/** The all-reduce of one run: a service in this process, or one that runs elsewhere. */
 import { randomBytes } from 'node:crypto';
 import type { Collective } from '@troupe/collective';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
@@ -8,22 +8,22 @@ import { connectWebSocket } from '@troupe/transport/websocket';
 import type { Report } from './reporter.js';
 
 export interface ReduceService {
-  /** Where workers find it; a path means: on the server by which they reached the coordinator. */
+  /** Its address for workers. A path means the server of the coordinator. */
   readonly address: string;
-  /** What its host must show. */
+  /** The secret of its host. */
   readonly token: string;
-  /** How the coordinator of the run reaches it. */
+  /** Reaches the service from the coordinator. */
   readonly collective: Pick<Collective, 'host'>;
-  /** Serves the link of a worker until it ends, and never rejects; undefined where workers connect elsewhere. */
+  /** Serves the link of a worker until it ends. Never rejects. Undefined if workers connect elsewhere. */
   readonly serve: ((link: Connection) => Promise<void>) | undefined;
 }
 
 /**
- * A service for one run, which ends with it. The coordinator reaches it over a memory link and workers over WebSockets; both carry the
- * frames that a service in a process of its own would get.
- * @param path where workers find it
+ * A service for one run, which ends with the run. The coordinator reaches it over a memory link and workers over WebSockets. Both
+ * carry the same frames as for a service in a separate process.
+ * @param path its path on the server
  * @param over aborts when the run is over
- * @param troubles hears what is wrong with links of workers
+ * @param troubles receives warnings about links of workers
  */
 export function embedReduceService(path: string, over: AbortSignal, troubles: Report): ReduceService {
   const token = randomBytes(24).toString('base64url');

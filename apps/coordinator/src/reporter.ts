@@ -1,4 +1,4 @@
-/** Run events to standard output: one JSON object a line, or lines for a person. */
+/** Writes run events as text: one JSON object a line, or lines for a person. */
 import { modelName } from '@troupe/config';
 import type { RunEvent } from '@troupe/run';
 
@@ -8,7 +8,7 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
   if (json) return (event) => write(JSON.stringify(event));
   let lastRoundMs = -Infinity;
   return (event) => {
-    // A line a round would scroll everything else away.
+    // One line per round would hide everything else.
     if (event.event === 'round') {
       const nowMs = performance.now();
       if (nowMs - lastRoundMs < 2000 && event.round < event.rounds) return;
@@ -20,17 +20,17 @@ export function createReporter(json: boolean, write: (line: string) => void): Re
 
 const MINUTE_MS = 60_000;
 
-/** Of what others can cause as often as they like: how many are told in a minute, and what the rest are called. */
+/** Events that peers can trigger: how many are reported a minute, and the name of the rest. */
 const FLOODS = {
-  refusals: { most: 30, called: 'more were refused' },
+  refusals: { most: 30, called: 'more refused connections' },
   changes: { most: 1_000, called: 'more changes of workers' },
   decisions: { most: 1_000, called: 'more decisions' },
-  troubles: { most: 30, called: 'more warnings of links and requests' },
+  troubles: { most: 30, called: 'more warnings about links and requests' },
 } as const;
 
 type Flood = keyof typeof FLOODS;
 
-/** Strangers who keep knocking, and workers that come and go, fill neither log nor disk: so many a minute are told, of the rest their number. */
+/** Limits events that peers can trigger, so that they fill neither log nor disk. Of further ones it reports the number. */
 export function withoutFloods(report: Report, nowMs: () => number): Report {
   return limited(report, nowMs, (event) => {
     if (event.event === 'worker') return event.change === 'refused' ? 'refusals' : 'changes';
@@ -38,7 +38,7 @@ export function withoutFloods(report: Report, nowMs: () => number): Report {
   });
 }
 
-/** For what goes wrong with others' links and requests. What the run itself has to say must not go by this: it would drown with theirs. */
+/** Limits warnings about links and requests of peers. Reports of the run itself must not use it: they could get lost among them. */
 export function ofOthers(report: Report, nowMs: () => number): Report {
   return limited(report, nowMs, () => 'troubles');
 }
@@ -76,7 +76,7 @@ export function describe(event: RunEvent): string[] {
         `listening on ${event.address}, checkpoints in ${event.out}`,
         `to join from another machine: ${event.joinCommand}`,
         ...(event.volunteer === undefined ? [] : [`to join from a browser: ${event.volunteer}`]),
-        ...(event.dashboard === undefined ? [] : [`to watch and steer: ${event.dashboard}`]),
+        ...(event.dashboard === undefined ? [] : [`to watch and control: ${event.dashboard}`]),
       ];
     case 'started': {
       const { model, streams, window, rounds } = event.config;
@@ -87,7 +87,7 @@ export function describe(event: RunEvent): string[] {
       ];
     }
     case 'worker':
-      return [`worker ${event.name} (${event.workerId}) ${event.change}: ${event.reason} (${event.workers} at work)`];
+      return [`worker ${event.name} (${event.workerId}) ${event.change}: ${event.reason} (${event.workers} ready)`];
     case 'round':
       return [
         `round ${event.round}/${event.rounds}  train ${event.trainLoss.toFixed(4)} nats/char  |g| ${event.gradientNorm.toFixed(3)}` +

@@ -1,14 +1,14 @@
-/** Validation, samples and what pages ask for, in a thread of its own, so that no round waits for them. */
+/** Computes validations, samples and requests of pages in a separate thread, so that no round waits for them. */
 import { Worker } from 'node:worker_threads';
 import type { SampleRequest, SideJobs } from '@troupe/conductor';
 import type { Batch, ModelConfig } from '@troupe/model';
 
 export interface SideData {
   readonly model: ModelConfig;
-  /** Validation part, ids. */
+  /** The validation part, ids. */
   readonly validation: Uint16Array;
   readonly window: number;
-  /** Whether figures must not depend on the machine. */
+  /** Results must not depend on the machine. */
   readonly reproducible: boolean;
 }
 
@@ -17,20 +17,20 @@ export interface PlaySettings extends SampleRequest {
   readonly topK: number;
 }
 
-/** `play` and `flow` run beside `evaluate` and `sample`, not after them: they are asked for by people, who wait. */
+/** `play` and `flow` run beside `evaluate` and `sample`, not after them, because people wait for them. */
 export type SideRequest =
   | { readonly id: number; readonly kind: 'evaluate'; readonly parameters: Float32Array }
   | ({ readonly id: number; readonly kind: 'sample'; readonly parameters: Float32Array } & SampleRequest)
   | ({ readonly id: number; readonly kind: 'play'; readonly parameters: Float32Array } & PlaySettings)
   | { readonly id: number; readonly kind: 'flow'; readonly parameters: Float32Array; readonly batch: Batch }
-  /** Of the job of that number. */
+  /** Cancels the job with this id. */
   | { readonly id: number; readonly kind: 'cancel' };
 export type SideJob = Exclude<SideRequest, { kind: 'cancel' }>;
 
 export type SideReply = { readonly id: number } & (
   | { readonly kind: 'evaluated'; readonly lossPerChar: number; readonly tokens: number }
   | { readonly kind: 'sampled'; readonly ids: Uint16Array }
-  /** A few characters more; `sampled` ends it, with none. */
+  /** The next few characters. An empty `sampled` follows the last of them. */
   | { readonly kind: 'drawn'; readonly ids: Uint16Array }
   | { readonly kind: 'flowed'; readonly layers: number[][] }
   | { readonly kind: 'failed'; readonly message: string }
@@ -39,7 +39,7 @@ export type SideReply = { readonly id: number } & (
 type Outcome<K extends SideReply['kind']> = Extract<SideReply, { kind: K }>;
 
 export interface SideThread extends SideJobs {
-  /** Draws characters with `parameters` [P], which are copied; hands them over as they come. An abort ends it early, and rejects. */
+  /** Samples characters with `parameters` [P], which are copied, and passes them on a few at a time. Rejects when aborted. */
   play(parameters: Float32Array, settings: PlaySettings, onIds: (ids: Uint16Array) => void, signal: AbortSignal): Promise<void>;
   /** See gradientFlow in libs/model. @returns [L][T] */
   flow(parameters: Float32Array, batch: Batch): Promise<number[][]>;
@@ -52,15 +52,15 @@ interface Waiting {
   readonly onIds?: ((ids: Uint16Array) => void) | undefined;
 }
 
-/** The thread as built, for the sources in tests too. */
+/** The built thread. Tests of the sources use it as well. */
 const SCRIPT = new URL('../dist/side-thread.js', import.meta.url);
 
 export function createSideThread(data: SideData): SideThread {
-  // What this process was started with is not for the thread: tests resolve sources, and the thread is built.
+  // Options of this process are not for the thread: tests resolve sources, and the thread is built.
   const thread = new Worker(SCRIPT, { workerData: data, execArgv: [] });
   const waiting = new Map<number, Waiting>();
   let jobs = 0;
-  /** Validations and samples of the run. */
+  /** Pending validations and samples of the run. */
   let pending = 0;
   let broken: Error | undefined;
   thread.on('message', (reply: SideReply) => {

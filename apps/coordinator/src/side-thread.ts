@@ -1,27 +1,27 @@
-/** The thread behind side-jobs.ts: the run's jobs one after the other, and beside them what people ask for. */
+/** The thread behind side-jobs.ts. It does the run's jobs one after another, and requests of people beside them. */
 import os from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { setImmediate as breathe } from 'node:timers/promises';
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { openEngine } from '@troupe/engines/node';
 import { createRandom, evaluateLoss, sample, type Engine } from '@troupe/model';
 import { gradientFlow } from '@troupe/model/reference';
 import type { SideData, SideJob, SideReply, SideRequest } from './side-jobs.js';
 
-/** Lanes of the validation part computed side by side, and characters each reads first so that its state is warm. */
+/** Lanes of the validation part that are computed side by side, and characters that warm up the state of each. */
 const LANES = 32;
 const WARMUP_CHARS = 256;
-/** Drawn before they are handed over, and others get a turn. */
+/** Characters sampled before they are passed on and other jobs get a turn. */
 const PLAY_CHARS = 8;
 
 const { model, validation, window, reproducible } = workerData as SideData;
 const port = parentPort!;
 
 try {
-  // On Linux this is the thread's own: training goes first.
+  // On Linux this is the priority of the thread alone: training goes first.
   os.setPriority(10);
 } catch {
-  // A host that refuses runs it at equal priority.
+  // If the host refuses, the thread runs at equal priority.
 }
 const engine = await openEngine(
   'auto',
@@ -29,16 +29,16 @@ const engine = await openEngine(
   { maxStreams: LANES, maxWindow: window },
   { among: ['native', 'wasm'], nowMs: () => performance.now(), reproducible },
 );
-/** Evaluates with a pause between calls, in which a person's request gets its turn. */
-const patient: Engine = {
+/** Evaluates with a pause after each call, so that requests of people get a turn. */
+const yielding: Engine = {
   ...bound(engine),
   async evaluate(batch) {
     const result = await engine.evaluate(batch);
-    await breathe();
+    await yieldTurn();
     return result;
   },
 };
-/** Of its own, because the other is in the middle of something. */
+/** A second engine, because the first may be in the middle of a validation. */
 let playEngine: Promise<Engine> | undefined;
 const cancelled = new Set<number>();
 
@@ -60,7 +60,7 @@ async function perform(request: SideJob): Promise<SideReply> {
     case 'evaluate': {
       engine.setParameters(parameters);
       const options = { window, lanes: LANES, warmup: WARMUP_CHARS };
-      const { lossPerChar, tokens } = await evaluateLoss(patient, model, validation, options);
+      const { lossPerChar, tokens } = await evaluateLoss(yielding, model, validation, options);
       return { id, kind: 'evaluated', lossPerChar, tokens };
     }
     case 'sample': {
@@ -84,7 +84,7 @@ async function openPlayEngine(): Promise<Engine> {
   try {
     return await openEngine(engine.info.name as 'native' | 'wasm', model, { maxStreams: 1, maxWindow: 1 }, { reproducible });
   } catch (error) {
-    // Whoever asks next tries again.
+    // The next request tries again.
     playEngine = undefined;
     throw error;
   }
@@ -95,30 +95,30 @@ async function play(request: SideJob & { kind: 'play' }): Promise<void> {
   const player = await playEngine;
   player.setParameters(request.parameters);
   let steps = 0;
-  /** The prime, too, is read with pauses, in which others get a turn. */
-  const unhurried: Engine = {
+  /** Reading the prime has pauses too, so that other jobs get a turn. */
+  const yieldingPlayer: Engine = {
     ...bound(player),
     async step(tokens, states) {
-      if (++steps % PLAY_CHARS === 0) await breathe();
+      if (++steps % PLAY_CHARS === 0) await yieldTurn();
       return player.step(tokens, states);
     },
   };
   let ids: number[] = [];
-  const handOver = (): void => {
+  const passOn = (): void => {
     port.postMessage({ id: request.id, kind: 'drawn', ids: Uint16Array.from(ids) } satisfies SideReply);
     ids = [];
   };
-  for await (const drawn of sample(unhurried, model, { ...request, random: createRandom(request.seed) })) {
+  for await (const drawn of sample(yieldingPlayer, model, { ...request, random: createRandom(request.seed) })) {
     ids.push(drawn);
     if (ids.length < PLAY_CHARS) continue;
-    handOver();
-    await breathe();
+    passOn();
+    await yieldTurn();
     if (cancelled.has(request.id)) return;
   }
-  if (ids.length > 0) handOver();
+  if (ids.length > 0) passOn();
 }
 
-/** Stream by stream, because each takes a while. */
+/** Computes one stream at a time, because each takes a while. */
 async function flow({ parameters, batch }: SideJob & { kind: 'flow' }): Promise<number[][]> {
   const exact = Float64Array.from(parameters);
   const { streams, window: T, tokens, states } = batch;
@@ -132,7 +132,7 @@ async function flow({ parameters, batch }: SideJob & { kind: 'flow' }): Promise<
       states: states.subarray(b * size, (b + 1) * size),
     };
     gradientFlow(model, exact, one).forEach((layer, k) => layer.forEach((value, t) => (mean[k][t] += value / streams)));
-    await breathe();
+    await yieldTurn();
   }
   return mean;
 }
@@ -146,8 +146,8 @@ async function carryOut(request: SideJob): Promise<void> {
   cancelled.delete(request.id);
 }
 
-let ofRun = Promise.resolve();
-let ofPeople = Promise.resolve();
+let runJobs = Promise.resolve();
+let personJobs = Promise.resolve();
 port.on('message', (request: SideRequest) => {
   switch (request.kind) {
     case 'cancel':
@@ -155,9 +155,9 @@ port.on('message', (request: SideRequest) => {
       return;
     case 'evaluate':
     case 'sample':
-      ofRun = ofRun.then(() => carryOut(request));
+      runJobs = runJobs.then(() => carryOut(request));
       return;
     default:
-      ofPeople = ofPeople.then(() => carryOut(request));
+      personJobs = personJobs.then(() => carryOut(request));
   }
 });

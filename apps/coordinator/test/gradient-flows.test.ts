@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createGradientFlows } from '../src/gradient-flows.js';
 
 describe('gradient flows', () => {
-  it('of a model that is too large are not computed, which is said once', () => {
+  it('of a model that is too large are not computed, and that is reported once', () => {
     const training = { config: { streams: 1, window: 256 }, layout: { size: 1e9 } } as unknown as Training;
     const failures: Error[] = [];
     let asked = 0;

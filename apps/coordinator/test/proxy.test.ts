@@ -1,4 +1,4 @@
-/** A coordinator behind a proxy, and one that somebody would like to take for one. */
+/** A coordinator behind a proxy, and one without a proxy whose clients send the headers of one. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { WebSocket } from 'ws';
 import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
 
 const NAME = 'train.example.org';
-/** As a proxy writes them that adds to what a client has sent. */
+/** Headers of a proxy that appends to what the client sent. */
 const FORWARDED = {
   'x-forwarded-for': '127.0.0.1, 203.0.113.7',
   'x-forwarded-proto': 'http, https',
@@ -28,7 +28,7 @@ afterAll(async () => {
   await fs.rm(cwd, { recursive: true, force: true });
 });
 
-/** By what name somebody is refused who knocks at the door of workers and says nothing that makes sense. */
+/** The name under which a client is refused that sends nonsense on a control link. */
 async function remoteOf({ host, event }: RunningCoordinator): Promise<string> {
   const socket = new WebSocket(`ws://${host}/control`, { headers: FORWARDED });
   socket.on('error', () => undefined);
@@ -40,11 +40,11 @@ async function remoteOf({ host, event }: RunningCoordinator): Promise<string> {
 }
 
 describe('behind a proxy', () => {
-  it('workers have the address that the proxy tells last', async () => {
+  it('workers have the last address that the proxy reports', async () => {
     expect(await remoteOf(behind)).toBe('203.0.113.7');
   });
 
-  it('links are those of the proxy: printed, and shown to whoever came through it', async () => {
+  it('links lead to the proxy, printed ones and those shown to its clients', async () => {
     const link = `https://${NAME}/join/#token=${TOKEN}`;
     expect(await behind.event('listening')).toMatchObject({
       address: `ws://${behind.host}`,
@@ -58,7 +58,7 @@ describe('behind a proxy', () => {
     viewer.socket.terminate();
   });
 
-  it('a page of the name that the proxy tells may ask, one of another may not', async () => {
+  it('only pages under the name of the proxy may send requests', async () => {
     const asking = { token: ADMIN, headers: { ...FORWARDED, origin: `https://${NAME}` } };
     expect((await behind.ask('/api/run', asking)).status).toBe(200);
     const evil = { ...FORWARDED, 'x-forwarded-host': 'evil.example' };
@@ -67,20 +67,20 @@ describe('behind a proxy', () => {
 });
 
 describe('without a proxy', () => {
-  it('what a worker says of its address changes nothing', async () => {
+  it('an address that a worker claims is ignored', async () => {
     expect(await remoteOf(alone)).toMatch(/^127\.0\.0\.1:\d+$/);
   });
 
-  it('what a browser says of how it came changes no link', async () => {
+  it('a host name that a browser claims changes no link', async () => {
     expect((await alone.ask('/api/run', { token: ADMIN, headers: FORWARDED })).json.joinLink).toBe(
       `http://${alone.host}/join/#token=${TOKEN}`,
     );
   });
 });
 
-describe('where it is told that browsers elsewhere miss something', () => {
+describe('a note on what browsers lack without https', () => {
   const notes = ({ events }: RunningCoordinator): string =>
-    events.flatMap((event) => (event.event === 'note' ? [event.text] : [])).join('\n');
+    events.flatMap((event) => (event.event === 'note' ? [`${event.text}: ${event.remedy}`] : [])).join('\n');
   let shorts = 0;
   const short = async (...flags: string[]): Promise<string> => {
     const run = await startCoordinator(`--out=${path.join(cwd, `short-${++shorts}`)}`, ...flags);
@@ -88,14 +88,14 @@ describe('where it is told that browsers elsewhere miss something', () => {
     return notes(run);
   };
 
-  it('is for others, in plain, and not behind a proxy', async () => {
+  it('is given if other machines connect without https and without a proxy', async () => {
     expect(notes(alone)).not.toMatch(/one core/);
     expect(notes(behind)).not.toMatch(/one core|--allow-host/);
     expect(await short('--host=0.0.0.0')).toMatch(/browsers on other machines .* one core .*--tls-cert .*--behind-proxy/);
     expect(await short('--host=0.0.0.0', '--behind-proxy')).not.toMatch(/one core/);
   });
 
-  it('is when nobody has said under which name the proxy is', async () => {
+  it('is replaced by one on the missing name of the proxy', async () => {
     expect(await short('--behind-proxy')).toMatch(/--allow-host NAME/);
   });
 });

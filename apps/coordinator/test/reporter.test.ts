@@ -7,7 +7,7 @@ const knock: RunEvent = { event: 'worker', workerId: 'w', name: 'stranger', chan
 const note: RunEvent = { event: 'note', level: 'info', text: 'something else' };
 
 describe('a flood', () => {
-  it('is told of up to a number a minute, and of the rest how many they were', () => {
+  it('is reported up to a number a minute, and then as a count', () => {
     let now = 0;
     const told: RunEvent[] = [];
     const report = withoutFloods(
@@ -20,10 +20,10 @@ describe('a flood', () => {
     expect(told.at(-1)).toEqual(note);
     now = 60_000;
     report(knock);
-    expect(told.slice(31)).toEqual([{ event: 'note', level: 'warn', text: '970 more were refused' }, knock]);
+    expect(told.slice(31)).toEqual([{ event: 'note', level: 'warn', text: '970 more refused connections' }, knock]);
   });
 
-  it('of one kind hides no other', () => {
+  it('of one kind does not hide other kinds', () => {
     const told: RunEvent[] = [];
     const report = withoutFloods(
       (event) => told.push(event),
@@ -35,7 +35,7 @@ describe('a flood', () => {
     expect([knock, joined, note].map(count)).toEqual([30, 1_000, 2_000]);
   });
 
-  it('of troubles with others does not hide what the run itself warns of', () => {
+  it('of warnings about peers does not hide warnings of the run itself', () => {
     const told: RunEvent[] = [];
     const report = withoutFloods(
       (event) => told.push(event),

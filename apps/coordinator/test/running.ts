@@ -1,4 +1,4 @@
-/** A real coordinator in this process, real sockets, and workers to go with it. */
+/** A real coordinator in this process, with real sockets and workers. */
 import { existsSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { request } from 'node:http';
@@ -20,7 +20,7 @@ export const ADMIN = 'token-of-admins';
 
 const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--wire=fp32', '--schedule=constant', '--port=0'];
 
-/** Of whatever shape. */
+/** Any JSON. */
 type Json = ReturnType<typeof JSON.parse>;
 
 export interface Answer {
@@ -43,22 +43,22 @@ export interface RunningCoordinator {
   readonly events: readonly RunEvent[];
   event<K extends RunEvent['event']>(kind: K): Promise<Extract<RunEvent, { event: K }>>;
   ask(path: string, asking?: Asking): Promise<Answer>;
-  /** As an admin. */
+  /** Sends an order as an admin. */
   steer(order: unknown): Promise<Answer>;
   join(name: string): { readonly done: Promise<unknown>; leave(): void };
-  /** Waits until so many rounds are completed. */
+  /** Waits until at least this many rounds are complete. */
   round(least: number): Promise<void>;
   live(hello?: unknown): Viewer;
-  /** Asks it to save and stop, and waits until it has. */
+  /** Makes it save and stop, and waits for its end. */
   stop(): Promise<void>;
-  /** Resolves when it has ended by itself; rejects with what it failed with. */
+  /** Resolves when it has ended; rejects with its error. */
   readonly ended: Promise<void>;
 }
 
 export interface Viewer {
   readonly socket: WebSocket;
   readonly messages: LiveMessage[];
-  /** The first that passes, past or to come. */
+  /** The first message that passes, received already or later. */
   message(test: (message: LiveMessage) => boolean): Promise<LiveMessage>;
   readonly closed: Promise<number>;
 }
@@ -67,7 +67,7 @@ export async function scratch(): Promise<string> {
   return fs.mkdtemp(path.join(os.tmpdir(), 'troupe-coordinator-'));
 }
 
-/** Settings of a small run on a free port. @throws when the side thread was not built: its script is what `npm run build` makes */
+/** Settings of a small run on a free port. @throws if the side thread is not built */
 export function smallRun(flags: readonly string[], token = TOKEN, adminToken = ADMIN): Settings {
   const script = fileURLToPath(new URL('../dist/side-thread.js', import.meta.url));
   if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
@@ -172,7 +172,7 @@ export function startWorker(address: string, token: string, name: string): { don
   return { done, leave: () => stop.abort(new Error('leaving')) };
 }
 
-/** `hello`: what is said first; undefined = nothing. */
+/** @param hello the first message; undefined = none */
 export function openViewer(address: string, hello: unknown, headers: Record<string, string> = {}): Viewer {
   const socket = new WebSocket(address, { headers });
   const messages: LiveMessage[] = [];

@@ -1,11 +1,11 @@
-/** As much of JSON Schema 2020-12 as the API's description uses. A keyword that is not known here fails. */
+/** A validator for the part of JSON Schema 2020-12 that the API description uses. An unknown keyword is a problem. */
 type Schema = Readonly<Record<string, Loose>>;
 type Loose = ReturnType<typeof JSON.parse>;
 
-/** Says nothing about what is valid. */
+/** Keywords that do not restrict values. */
 const NOTES = ['description', 'default', 'format'];
 
-/** @returns what is wrong, with the place; empty when all is well */
+/** @returns the problems with their places; empty if there are none */
 export function problems(schema: Schema, value: unknown, root: Schema, at = '$'): string[] {
   return Object.entries(schema).flatMap(([keyword, wanted]) => {
     if (NOTES.includes(keyword)) return [];
@@ -37,7 +37,8 @@ const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
 const number = (value: unknown): number => (typeof value === 'number' ? value : NaN);
 
 const KEYWORDS: Readonly<Record<string, (wanted: Loose, value: Loose, place: Place) => string[]>> = {
-  type: (wanted, value, place) => says(TYPES[wanted](value), place, `${JSON.stringify(value)?.slice(0, 60)} is no ${wanted}`),
+  type: (wanted, value, place) =>
+    says(TYPES[wanted](value), place, `${JSON.stringify(value)?.slice(0, 60)} is not of type ${wanted}`),
   $ref: (wanted: string, value, { root, at }) => {
     const found = wanted
       .split('/')
@@ -45,7 +46,7 @@ const KEYWORDS: Readonly<Record<string, (wanted: Loose, value: Loose, place: Pla
       .reduce((part, key) => part[key], root);
     return problems(found, value, root, at);
   },
-  enum: (wanted, value, place) => says(wanted.includes(value), place, `${JSON.stringify(value)} is none of ${wanted}`),
+  enum: (wanted, value, place) => says(wanted.includes(value), place, `${JSON.stringify(value)} is not one of ${wanted}`),
   const: (wanted, value, place) => says(value === wanted, place, `is not ${wanted}`),
   minimum: (wanted, value, place) => says(!(number(value) < wanted), place, `${value} < ${wanted}`),
   maximum: (wanted, value, place) => says(!(number(value) > wanted), place, `${value} > ${wanted}`),

@@ -55,14 +55,14 @@ const operations = Object.entries(openapi.paths).map(
 );
 const gets = operations.filter(([, method]) => method === 'get');
 
-describe('the API as described', () => {
-  it('is all of it', () => {
+describe('the API', () => {
+  it('describes all of its paths', () => {
     const board = { history: createRunHistory() };
     const { paths } = createApi({ board } as unknown as ApiParts);
     expect([...paths].sort()).toEqual(Object.keys(openapi.paths).sort());
   });
 
-  it.each(gets)('%s answers as it says', async (where, _, operation) => {
+  it.each(gets)('%s answers as described', async (where, _, operation) => {
     const [[type, { schema }]] = Object.entries(operation.responses['200'].content);
     const { status, headers, json, text } = await admin(where);
     expect(status).toBe(200);
@@ -71,13 +71,13 @@ describe('the API as described', () => {
     if (json !== undefined) expect(problems(schema, json, openapi).slice(0, 5)).toEqual([]);
   });
 
-  it.each(operations)('%s asks for its token', async (where, method, { security }) => {
+  it.each(operations)('%s requires its token', async (where, method, { security }) => {
     const { status, json } = await run.ask(where, method === 'post' ? { body: {} } : {});
     if (security?.length === 0) expect(status).toBe(200);
     else expect({ status, code: json.code }).toEqual({ status: 401, code: 'no_token' });
   });
 
-  it.each(operations)('%s takes no other method, and says which', async (where, method) => {
+  it.each(operations)('%s refuses other methods and names the right one', async (where, method) => {
     const { status, headers } = await run.ask(where, { token: ADMIN, method: 'DELETE' });
     expect(status).toBe(405);
     expect(headers.allow).toBe(method === 'get' ? 'GET, HEAD' : 'POST');
@@ -91,14 +91,14 @@ describe('the API as described', () => {
     }
   });
 
-  it('describes what it asks for', async () => {
+  it('describes the body of a control request', async () => {
     const request = openapi.components.schemas.ControlRequest;
     expect(problems(request, { action: 'set', clip: 1 }, openapi)).toEqual([]);
     expect(problems(request, { action: 'dance' }, openapi)).not.toEqual([]);
     expect((await run.steer({ action: 'dance' })).json).toMatchObject({ code: 'bad_request', remedy: /openapi/ });
   });
 
-  it('turns down wrong parameters with a reason and a remedy', async () => {
+  it('refuses wrong parameters with a reason and a remedy', async () => {
     for (const query of ['points=2', 'points=many', 'from=-1', 'to=1e3']) {
       const { status, json } = await admin(`/api/history?${query}`);
       expect(status).toBe(400);
@@ -108,8 +108,8 @@ describe('the API as described', () => {
   });
 });
 
-describe('who may what', () => {
-  it('the token of workers shows the run, without what is for admins', async () => {
+describe('access', () => {
+  it('with the token of workers shows the run, without what is for admins', async () => {
     const { json } = await run.ask('/api/run', { token: TOKEN });
     expect(json).toMatchObject({ name: 'A <b>run</b>', organizer: 'Ann & Co.', access: [] });
     expect(json.joinLink).toBeUndefined();
@@ -121,14 +121,14 @@ describe('who may what', () => {
     expect((await run.ask('/api/control', { token: TOKEN, body: { action: 'pause' } })).status).toBe(401);
   });
 
-  it('a browser that was led here under another name gets nothing', async () => {
+  it('is refused to a browser that uses another host name', async () => {
     for (const where of ['/', '/api/run', '/join/']) {
       expect((await run.ask(where, { token: ADMIN, headers: { host: 'evil.example' } })).status).toBe(403);
     }
     expect((await run.ask('/healthz', { headers: { host: 'anything' } })).status).toBe(200);
   });
 
-  it('a page of another site can neither post nor watch', async () => {
+  it('is refused to a page of another site', async () => {
     const headers = { origin: 'http://evil.example' };
     expect((await run.ask('/api/control', { token: ADMIN, body: { action: 'pause' }, headers })).json).toMatchObject({
       code: 'other_site',
@@ -138,7 +138,7 @@ describe('who may what', () => {
     await expect(openViewer(`ws://${run.host}/live`, { token: ADMIN }, headers).closed).rejects.toThrow(/403/);
   });
 
-  it('a body that is too long, or no JSON, is turned down', async () => {
+  it('is refused with a body that is too long or is not JSON', async () => {
     expect((await run.steer({ action: 'kick', workerId: 'x'.repeat(20_000) })).status).toBe(413);
     const headers = { 'content-type': 'application/json' };
     expect((await run.ask('/api/control', { token: ADMIN, method: 'POST', headers })).json).toMatchObject({ code: 'bad_json' });
@@ -146,13 +146,13 @@ describe('who may what', () => {
 });
 
 describe('the pages', () => {
-  it('come with headers that let nothing else in', async () => {
+  it('have strict security headers', async () => {
     const { headers } = await run.ask('/');
     expect(headers['content-security-policy']).toMatch(/default-src 'none'/);
     expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
   });
 
-  it('are all that can be asked for', async () => {
+  it('are the only files that can be requested', async () => {
     for (const where of [
       '/package.json',
       '/../package.json',
@@ -169,8 +169,8 @@ describe('the pages', () => {
   });
 });
 
-describe('the run as shown', () => {
-  it('has figures that fit together', async () => {
+describe('the view of the run', () => {
+  it('has consistent figures', async () => {
     const { round, latest, workers, validated, best, sample, lossHistory } = await view();
     expect(round).toBeGreaterThanOrEqual(25);
     const { roundMs, computeMs, transferMs, reduceMs, waitingMs } = latest!;
@@ -181,14 +181,14 @@ describe('the run as shown', () => {
     expect(lossHistory.length).toBeGreaterThan(10);
   });
 
-  it('names a worker as it calls itself, as text, without what steers a terminal', async () => {
+  it('has the names of workers without control characters', async () => {
     const [worker] = (await view()).workers;
     expect(worker.name).toBe('<img src=x onerror=alert(1)>\ufffd[2J\ufffd');
     const { events } = (await admin('/api/events')).json;
     expect(JSON.stringify(events)).not.toMatch(/\\u001b|\u202e/);
   });
 
-  it('shows how far back errors reach', async () => {
+  it('has the gradient flow', async () => {
     await until(async () => (await admin('/api/flow')).json.flows.length > 0);
     const [flow] = (await admin('/api/flow')).json.flows;
     expect(flow.layers).toHaveLength(1);
@@ -196,12 +196,12 @@ describe('the run as shown', () => {
     expect(Math.min(...flow.layers[0])).toBeGreaterThan(0);
   });
 
-  it('lists itself among the runs of its folder', async () => {
+  it('is listed among the runs of its folder', async () => {
     const { runs } = (await admin('/api/runs')).json;
     expect(runs.map(({ folder, current }: { folder: string; current: boolean }) => [folder, current])).toEqual([['one', true]]);
   });
 
-  it('tells Prometheus', async () => {
+  it('has metrics for Prometheus', async () => {
     const { text } = await admin('/metrics');
     const figure = (name: string): number => Number(new RegExp(`^${name} (.+)$`, 'm').exec(text)?.[1]);
     expect(figure('troupe_round')).toBeGreaterThanOrEqual(25);
@@ -234,7 +234,7 @@ describe('the live link', () => {
   });
 
   it.each([{}, { token: 'guessed' }, { token: TOKEN }, 'no json', '[]', { token: 7 }, undefined])(
-    'turns down who may not read, and says why: %j',
+    'refuses viewers that may not read and says why: %j',
     async (hello) => {
       const viewer = run.live(hello);
       expect(await viewer.closed).toBe(4401);
@@ -251,7 +251,7 @@ describe('the playground', () => {
       .filter(Boolean)
       .map((event) => JSON.parse(event.replace(/^data: /, '')));
 
-  it('writes on from a text, and the same again from the same seed and parameters', async () => {
+  it('continues a text, in the same way for the same seed and parameters', async () => {
     await run.steer({ action: 'pause' });
     await until(async () => (await view()).phase === 'paused');
     const body = { prime: 'Shall I compare', temperature: 0.8, topK: 10, length: 50, seed: 3 };
@@ -267,35 +267,35 @@ describe('the playground', () => {
     expect(second).toEqual(first);
   });
 
-  it('turns down what it cannot write on from', async () => {
+  it('refuses what it cannot continue', async () => {
     expect((await play({ prime: '漢字' })).json).toMatchObject({ code: 'unknown_character' });
     expect((await play({ length: 1_000_000 })).status).toBe(400);
     expect((await play({ temperature: 'hot' })).status).toBe(400);
     expect((await play({ nonsense: 1 })).status).toBe(400);
   });
 
-  it('writes one text at a time for each', async () => {
+  it('writes one text at a time for each client', async () => {
     const answers = await Promise.all([play({ length: 2_000 }), play({ length: 2_000 }), play({ length: 2_000 })]);
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 429, 429]);
     expect((await play({ length: 5 })).status).toBe(200);
   });
 });
 
-describe('steering', () => {
-  it('is seen at once by whoever watches', async () => {
+describe('control', () => {
+  it('is shown to viewers at once', async () => {
     const viewer = run.live({ token: ADMIN });
     await viewer.message(({ type }) => type === 'hello');
     await run.steer({ action: 'pause' });
-    const told = await viewer.message(
+    const news = await viewer.message(
       (message) => message.type === 'update' && message.events?.some(({ kind }) => kind === 'control') === true,
     );
     await run.steer({ action: 'resume' });
     viewer.socket.close();
     // A validation may pause it as well.
-    expect(told).toMatchObject({ view: { pausedBy: expect.arrayContaining(['admin']) } });
+    expect(news).toMatchObject({ view: { pausedBy: expect.arrayContaining(['admin']) } });
   });
 
-  it('pauses and resumes, and says who', async () => {
+  it('pauses and resumes, and says who paused', async () => {
     expect((await run.steer({ action: 'resume' })).json).toMatchObject({ code: 'not_paused' });
     expect((await run.steer({ action: 'pause' })).json).toMatchObject({ ok: true });
     await delay(100);
@@ -315,7 +315,7 @@ describe('steering', () => {
     expect(events.filter((event: { kind: string }) => event.kind === 'control').length).toBeGreaterThanOrEqual(2);
   });
 
-  it('saves when asked, once for two who ask together, and hands the file over whole', async () => {
+  it('saves on request, once for two concurrent requests, and serves the whole file', async () => {
     const [{ json }, again] = await Promise.all([run.steer({ action: 'checkpoint' }), run.steer({ action: 'checkpoint' })]);
     expect(again.json).toEqual(json);
     expect(json.ok).toBe(true);
@@ -324,7 +324,7 @@ describe('steering', () => {
     expect((await fs.stat(json.path)).size).toBe(Number(headers['content-length']));
   });
 
-  it('changes learning rate and clip from the next round on', async () => {
+  it('changes learning rate and clip from the next round', async () => {
     const reply = await run.steer({ action: 'set', learningRate: 0.002, clip: 0.125 });
     expect(reply.json.text).toMatch(/learning rate 0.002, clip 0.125/);
     const { round, config } = await view();
@@ -334,6 +334,10 @@ describe('steering', () => {
     expect((await learningRates())[0]).toBe(0.01);
     expect((await run.steer({ action: 'set' })).status).toBe(400);
     expect((await run.steer({ action: 'set', learningRate: 0 })).status).toBe(400);
+    expect((await run.steer({ action: 'set', learningRate: 1001 })).json.message).toBe(
+      'learningRate must be a number from 0 to 1000',
+    );
+    expect((await run.steer({ action: 'set', clip: -1 })).json.message).toBe('clip must be a number from 0 to 1000000000');
   });
 
   const workerNamed = async (name: string): Promise<WorkerView | undefined> =>
@@ -344,20 +348,20 @@ describe('steering', () => {
     return { ...worker, id: (await workerNamed(name))!.id };
   };
 
-  it('sends a worker away, which stays away', async () => {
+  it('removes a worker, which does not return by itself', async () => {
     const { id, done } = await joined('guest');
     const { json } = await run.steer({ action: 'kick', workerId: id, reason: 'too\u001b loud' });
-    expect(json.text).toBe('guest was sent away: too\ufffd loud');
+    expect(json.text).toBe('guest was removed: too\ufffd loud');
     expect(await done).toBe('ended');
     const gone = (await view()).workers.find((worker) => worker.id === id);
-    expect(gone).toMatchObject({ state: 'left', reason: 'sent away by an admin: too\ufffd loud' });
+    expect(gone).toMatchObject({ state: 'left', reason: 'removed by an admin: too\ufffd loud' });
     expect((await run.steer({ action: 'kick', workerId: id })).json).toMatchObject({ code: 'no_such_worker' });
     const again = await joined('guest');
     again.leave();
     await again.done;
   });
 
-  it('shuts a worker out, and lets others in', async () => {
+  it('bans a worker, and admits others', async () => {
     const { id, done } = await joined('intruder');
     await run.steer({ action: 'ban', workerId: id });
     expect(await done).toBe('ended');
@@ -369,7 +373,7 @@ describe('steering', () => {
 });
 
 describe('a run that is stopped and resumed', () => {
-  it('goes on with its history, its name and what was set', async () => {
+  it('continues with its history, its name and its changed settings', async () => {
     const before = await view();
     const viewer = run.live({ token: ADMIN });
     await viewer.message(({ type }) => type === 'hello');
@@ -380,7 +384,7 @@ describe('a run that is stopped and resumed', () => {
     expect(stored.checkpoint.config).toMatchObject({ learningRate: 0.002, clip: 0.125 });
     expect(await fs.readdir(path.join(out, 'tensorboard'))).toHaveLength(1);
 
-    // As after a crash: rounds that no checkpoint has, and a torn line.
+    // As after a crash: rounds that are in no checkpoint, and a partial line.
     const file = path.join(out, 'history.jsonl');
     const last = stored.checkpoint.round;
     const beyond = JSON.stringify({ type: 'sample', sample: { round: last + 5, text: 'never happened' } });
@@ -402,8 +406,8 @@ describe('a run that is stopped and resumed', () => {
   });
 });
 
-describe('a run open to the public', () => {
-  it('is read by anyone and steered by admins, and a reproducible one is left as it is', async () => {
+describe('a public run', () => {
+  it('can be read by everyone and controlled by admins; settings of a reproducible one are fixed', async () => {
     const folder = path.join(cwd, 'other', 'two');
     const other = await startCoordinator('--public', '--rounds=9', '--reproducible', `--out=${folder}`);
     try {
@@ -420,7 +424,7 @@ describe('a run open to the public', () => {
     }
   });
 
-  it('prints links that hold the tokens where no server log sees them', async () => {
+  it('prints links with the tokens in the fragment, which servers do not log', async () => {
     const { dashboard, volunteer } = await run.event('listening');
     expect(dashboard).toBe(`http://${run.host}/#admin=${ADMIN}`);
     expect(volunteer).toBe(`http://${run.host}/join/#token=${TOKEN}`);

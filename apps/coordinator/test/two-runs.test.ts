@@ -1,4 +1,4 @@
-/** One server, one process, two runs: neither knows of the other. */
+/** Two independent runs on one server, in one process. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { createWebServer, type WebServer } from '../src/server/server.js';
 import { askHttp, openViewer, scratch, smallRun, startCoordinator, startWorker, type Answer, type Asking } from './running.js';
 
 const ROUNDS = 12;
-/** What a reproducible run writes depends on its config alone. */
+/** The checkpoints of a reproducible run depend only on its config. */
 const FLAGS = ['--reproducible', `--rounds=${ROUNDS}`, '--eval-every=6', '--checkpoint-every=6', '--sample-every=0'];
 const SEEDS = { one: '--seed=1', two: '--seed=2' };
 type Name = keyof typeof SEEDS;
@@ -72,11 +72,11 @@ const changes = ({ events }: HostedRun): string[] => events.flatMap((event) => (
 const until = async (test: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await test())) await delay(10);
 };
-/** What a run of the same flags writes when it is alone at the root of a coordinator. */
+/** The last checkpoint of a run with the same flags that is alone at the root of a coordinator. */
 async function aloneCheckpoint(name: Name): Promise<Buffer> {
   const out = path.join(cwd, `${name}-alone`);
   const alone = await startCoordinator(...FLAGS, SEEDS[name], `--out=${out}`);
-  alone.join('the only one');
+  alone.join('the only worker');
   await alone.ended;
   return lastCheckpoint(out);
 }
@@ -84,7 +84,7 @@ const lastCheckpoint = (out: string): Promise<Buffer> =>
   fs.readFile(path.join(out, `round-${String(ROUNDS).padStart(8, '0')}.safetensors`));
 
 describe('two runs on one server', () => {
-  it('announce links that lead to their own mount', async () => {
+  it('print links to their own mount', async () => {
     const { token, adminToken, events } = one();
     expect(events.find(({ event }) => event === 'listening')).toMatchObject({
       address: `ws://${address}/one/control`,
@@ -97,13 +97,13 @@ describe('two runs on one server', () => {
     expect((await one().ask('/api/openapi.json')).json.servers).toEqual([{ url: '/one' }]);
   });
 
-  it('send a browser to the slash that the pages name their files by', async () => {
+  it('redirect a browser to the path with a slash, to which file names are relative', async () => {
     expect(await one().ask('')).toMatchObject({ status: 308, headers: { location: '/one/' } });
     expect(await one().ask('?a=b')).toMatchObject({ status: 308, headers: { location: '/one/?a=b' } });
     expect(await two().ask('/join')).toMatchObject({ status: 308, headers: { location: '/two/join/' } });
   });
 
-  it('answer for nothing outside their mounts', async () => {
+  it('answer only within their mounts', async () => {
     for (const where of ['/', '/api/run', '/onetwo/', '/three/api/run'])
       expect((await askHttp(address, where, {})).status).toBe(404);
     for (const where of ['/control', '/reduce', '/three/control']) {
@@ -113,7 +113,7 @@ describe('two runs on one server', () => {
     expect(() => server.mount('one/')).toThrow(RangeError);
   });
 
-  it('take only their own tokens', async () => {
+  it('accept only their own tokens', async () => {
     for (const token of [one().token, one().adminToken]) {
       expect((await two().ask('/api/run', { token })).json).toMatchObject({ code: 'wrong_token' });
     }
@@ -124,7 +124,7 @@ describe('two runs on one server', () => {
     expect(changes(one())).toEqual([]);
   });
 
-  it('train to the end with the bits of a run that is alone, and one that ends leaves the links of the other', async () => {
+  it('end with the same bits as a run alone, and the end of one leaves the links of the other open', async () => {
     const steer = (action: string) => two().ask('/api/control', { token: two().adminToken, body: { action } });
     await steer('pause');
     const others = two().work();

@@ -1,5 +1,5 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
-import type { RunStatus, WorkerView } from '@troupe/run';
+import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createAnnouncer, type Announcer } from './announcer.js';
@@ -12,7 +12,7 @@ import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRoster, updateRoster, type Roster } from './roster.js';
 import { RunShell } from './run-shell.js';
 import { configNow, type Knobs, type Training } from './training.js';
-import { workerViews } from './worker-views.js';
+import { workerStates, workerViews } from './worker-views.js';
 
 /** The resolution of the scheduler's deadlines. */
 const TICK_MS = 100;
@@ -52,6 +52,8 @@ export interface Conductor {
   status(): ConductorStatus;
   /** The rows of a dashboard's table of workers, including those that left recently. */
   workers(): WorkerView[];
+  /** Connected workers, and those that left recently, counted by state. */
+  workerStates(): ReadonlyMap<WorkerState, number>;
   /** Pauses, continues or stops the run. */
   feed(order: Extract<Order, { type: 'pause' | 'resume' | 'stop' }>): void;
   /**
@@ -159,6 +161,10 @@ class RunConductor implements Conductor {
 
   workers(): WorkerView[] {
     return workerViews(this.#roster, this.shell.state, this.#options.ports.nowMs());
+  }
+
+  workerStates(): ReadonlyMap<WorkerState, number> {
+    return workerStates(this.#roster, this.shell.state, this.#options.ports.nowMs());
   }
 
   feed(order: Order): void {

@@ -1,6 +1,6 @@
 /** The rows of a dashboard's table of workers, from the roster and the scheduler's records. */
 import { LIMITS } from '@troupe/protocol';
-import { MAX_WORKERS_SHOWN, type WorkerView } from '@troupe/run';
+import { MAX_WORKERS_SHOWN, type WorkerState, type WorkerView } from '@troupe/run';
 import type { RunState, WorkerRecord } from '@troupe/scheduler';
 import type { Roster, WorkerEntry } from './roster.js';
 
@@ -12,6 +12,16 @@ export function workerViews(roster: Roster, state: RunState, nowMs: number): Wor
     shown.push(viewOf(entry, state, nowMs));
   }
   return shown;
+}
+
+/** Counts the workers of the roster by state, all of them. */
+export function workerStates(roster: Roster, state: RunState, nowMs: number): ReadonlyMap<WorkerState, number> {
+  const counts = new Map<WorkerState, number>();
+  for (const entry of roster.workers.values()) {
+    const [of] = stateOf(entry, entry.session && state.workers.get(entry.id), state, nowMs);
+    counts.set(of, (counts.get(of) ?? 0) + 1);
+  }
+  return counts;
 }
 
 function viewOf(entry: WorkerEntry, runState: RunState, nowMs: number): WorkerView {
@@ -48,7 +58,7 @@ function stateOf(
   record: WorkerRecord | undefined,
   state: RunState,
   nowMs: number,
-): [WorkerView['state'], reason: string] {
+): [WorkerState, reason: string] {
   if (!entry.session) return ['left', entry.reason];
   if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measuring its engines'];
   if (record.state !== 'ready') return [record.state, entry.reason];

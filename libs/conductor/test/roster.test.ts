@@ -3,7 +3,7 @@ import { createRunState, step, type RunInput, type RunState } from '@troupe/sche
 import { beforeEach, describe, expect, it } from 'vitest';
 import { reduceEvent, type ConductorEvent, type ReduceEvent, type WorkerIdentity, type WorkerMessage } from '../src/events.js';
 import { createRoster, openSessions, sessionOf, updateRoster, type Roster } from '../src/roster.js';
-import { workerViews } from '../src/worker-views.js';
+import { workerStates, workerViews } from '../src/worker-views.js';
 
 const SETTINGS = { streams: 4, window: 8, rounds: 100, windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
 const NO_CHANNEL = { send: () => undefined, close: () => undefined, closed: new Promise<never>(() => undefined) };
@@ -248,6 +248,12 @@ describe('the list of workers', () => {
     for (let i = 0; i < 510; i++) hello(`w${i}`);
     expect(workerViews(roster, state, now)).toHaveLength(500);
     expect(roster.connected).toBe(510);
+  });
+
+  it('counts all workers by state, beyond the rows that it shows', () => {
+    for (let i = 0; i < 600; i++) hello(`w${i}`);
+    leaves('w0', 'bye');
+    expect(Object.fromEntries(workerStates(roster, state, now))).toEqual({ joining: 599, left: 1 });
   });
 
   it('forgets workers that left long ago, and all but the last 50', () => {

@@ -91,14 +91,18 @@ export const LIMITS = {
   tlsHandshakeMs: 10_000,
   /** Dashboards connected at a time. */
   viewers: 500,
-  /** Dashboards among them that have not sent a hello. */
+  /** Dashboards of one address that have not been admitted. */
   unauthenticatedViewers: 20,
   viewerHelloMs: 1_000,
   viewerHelloBytes: 4 * 1024,
+  /** A dashboard that was refused, or told that the run is over, and does not close for this long is disconnected. */
+  viewerCloseMs: 2_000,
   /** Bytes queued for one dashboard before it is sent fewer messages. */
   viewerBufferedBytes: 512 * 1024,
   /** Points in one response of /api/history. */
   historyPoints: 20_000,
+  /** The same for a reader without the admin token, and the default. */
+  viewerHistoryPoints: 2_000,
   /** Playground requests that wait. */
   playRequests: 8,
   /** Characters in one answer of the playground, and in its opening. */

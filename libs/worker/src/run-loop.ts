@@ -1,6 +1,6 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { ReduceResult, ReduceUpdate } from '@troupe/collective';
-import { brief, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { brief, LIMITS, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type Payload } from './executor.js';
 import { createInbox, type Inbox } from './inbox.js';
@@ -9,13 +9,6 @@ import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type
 
 /** A failed session listens this much longer for the reason: a coordinator that stops a worker closes both links at once. */
 const LAST_MESSAGE_MS = 500;
-
-/**
- * Updates retained while a snapshot is on its way; each is as large as the parameters. A small model retains more: its rounds take a
- * millisecond, and a worker that misses an update while it waits would request snapshots for ever.
- */
-const MISSED_UPDATES = 16;
-const MISSED_BYTES = 64 * 1024 ** 2;
 
 export interface RunLoopParts extends ExecutorParts {
   readonly deadline: Deadline;
@@ -63,7 +56,8 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
 
 async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice> {
   const executor = new SyncExecutor(parts);
-  const limits: SyncLimits = { missedUpdates: Math.max(MISSED_UPDATES, Math.floor(MISSED_BYTES / (4 * parts.layout.size))) };
+  const inMemory = Math.floor(LIMITS.missedUpdateBytes / (4 * parts.layout.size));
+  const limits: SyncLimits = { missedUpdates: Math.max(LIMITS.missedUpdates, inMemory) };
   let { state, actions }: SyncStep = startSync();
   let payload: Payload = {};
   for (;;) {

@@ -1,18 +1,18 @@
-/** Appends to a file in the background: what is written there is a record, and no run waits for it or fails with it. */
+/** Appends to a file in the background. The file is only a record: no run waits for it or fails because of it. */
 import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 
 const FLUSH_MS = 1_000;
-/** Kept while the disk does not take them; more are lost. */
+/** Bytes kept in memory while the disk refuses them; further ones are lost. */
 const MAX_PENDING_BYTES = 8 * 1024 ** 2;
 
 export interface Appender {
   append(bytes: Uint8Array): void;
   /** Nothing is written before this. */
   begin(): void;
-  /** Resolves when everything so far is written, or was tried. Never rejects. */
+  /** Resolves when everything so far is written, or writing has failed. Never rejects. */
   flush(): Promise<void>;
-  /** Flushes, and takes no more. */
+  /** Flushes, and accepts no more. */
   close(): Promise<void>;
 }
 
@@ -21,7 +21,7 @@ export interface AppenderOptions {
   readonly truncate?: boolean;
   /** Called once, before the first bytes are written. */
   readonly prepare?: () => Promise<void>;
-  /** Said once until writing works again. */
+  /** Called once until writing works again. */
   onFailed(error: Error): void;
 }
 
@@ -32,7 +32,7 @@ export function createAppender(file: string, { truncate = false, prepare, onFail
   let begun = false;
   let unprepared = prepare;
   let fresh = truncate;
-  /** Bytes of the file before a write that failed. */
+  /** Size of the file before a failed write. */
   let good: number | undefined;
   let closed = false;
   let queue: Promise<void> = Promise.resolve();
@@ -84,7 +84,7 @@ export function createAppender(file: string, { truncate = false, prepare, onFail
     const handle = await open(file, fresh ? 'w' : 'a');
     try {
       const { size } = await handle.stat();
-      // What a write that failed has left of itself would spoil what follows.
+      // A failed write may have left a partial line, which would damage the next one.
       if (good !== undefined && good < size) await handle.truncate(good);
       good ??= size;
       await handle.appendFile(whole);

@@ -1,4 +1,4 @@
-/** Takes note of what a run tells: in its history, on disk, for TensorBoard. What pages show of a run is put together from here. */
+/** Records what a run reports: in its history, on disk, for TensorBoard. Pages show a run from this record. */
 import path from 'node:path';
 import { modelName } from '@troupe/config';
 import { brief } from '@troupe/protocol';
@@ -15,29 +15,29 @@ import {
   type RunHistory,
 } from '@troupe/run';
 import type { HistoryFile } from './history-file.js';
-import { createRepeats, type Saying } from './repeats.js';
+import { createRepeats, type LogLine } from './repeats.js';
 import type { TensorBoardWriter } from './tensorboard.js';
 
-/** Of one event: that ten thousand workers are late need not name them all. */
+/** Length of one event's text: an event about ten thousand workers does not name them all. */
 const MAX_TEXT = 1_000;
 
-type Told<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
+type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 
 export interface Board {
   readonly history: RunHistory;
-  /** Ms until the end, as of the last round. */
+  /** Time until the end, estimated in the last round, ms. */
   readonly etaMs: number | undefined;
   readonly best: EvaluationPoint | undefined;
-  /** The newest on disk. */
+  /** The newest checkpoint on disk. */
   readonly checkpoint: { readonly round: number; readonly path: string } | undefined;
-  readonly corpus: Told<'started'>['corpus'] | undefined;
-  /** How many of each kind, those among them that the log leaves out as repeats. */
+  readonly corpus: EventOf<'started'>['corpus'] | undefined;
+  /** Number of decisions by kind, including those that the log omits as repeats. */
   readonly decisions: ReadonlyMap<DecisionKind, number>;
   note(event: RunEvent): void;
   noteFlow(flow: GradientFlow): void;
-  /** Called after everything noted. */
+  /** Calls `listener` after each entry. */
   watch(listener: (entry: HistoryEntry) => void): void;
-  /** Resolves when everything is on disk, as far as it can be. */
+  /** Resolves when everything is on disk, or could not be written. */
   close(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export interface BoardOptions {
   readonly file: HistoryFile;
   readonly tensorboard: TensorBoardWriter | undefined;
   readonly best: EvaluationPoint | undefined;
-  /** Of the checkpoint gone on from. */
+  /** The checkpoint from which the run continues. */
   readonly checkpoint: Board['checkpoint'];
   /** Ms since 1970. */
   now(): number;
@@ -63,7 +63,7 @@ class RunBoard implements Board {
   etaMs: number | undefined;
   best: EvaluationPoint | undefined;
   checkpoint: Board['checkpoint'];
-  corpus: Told<'started'>['corpus'] | undefined;
+  corpus: EventOf<'started'>['corpus'] | undefined;
   readonly decisions = new Map<DecisionKind, number>(DECISION_KINDS.map((kind) => [kind, 0]));
   readonly #options: BoardOptions;
   readonly #listeners: ((entry: HistoryEntry) => void)[] = [];
@@ -83,7 +83,7 @@ class RunBoard implements Board {
   }
 
   note(event: RunEvent): void {
-    for (const saying of this.#repeats.due(this.#options.now())) this.#say(saying);
+    for (const line of this.#repeats.due(this.#options.now())) this.#logLine(line);
     switch (event.event) {
       case 'started':
         return this.#started(event);
@@ -96,27 +96,27 @@ class RunBoard implements Board {
       case 'checkpoint':
         if (event.round >= (this.checkpoint?.round ?? 0)) this.checkpoint = { round: event.round, path: event.path };
         this.#log('checkpoint', `saved ${path.basename(event.path)} at round ${event.round}`);
-        // Lines lost in a crash are then of rounds that the run computes again.
+        // A crash then loses only lines of rounds that the run computes again.
         void this.#options.file.flush();
         return;
       default:
-        return this.#tell(event);
+        return this.#logEvent(event);
     }
   }
 
   noteFlow(flow: GradientFlow): void {
     this.history.add({ type: 'flow', flow });
-    this.#keep({ type: 'flow', flow });
+    this.#store({ type: 'flow', flow });
   }
 
   async close(): Promise<void> {
-    for (const saying of this.#repeats.due(this.#options.now(), true)) this.#say(saying);
+    for (const line of this.#repeats.due(this.#options.now(), true)) this.#logLine(line);
     await Promise.all([this.#options.file.close(), this.#options.tensorboard?.close()]);
   }
 
-  #started({ round, config, parameters, corpus: told }: Told<'started'>): void {
-    // A text of one's own is named by its path, which is nobody's business.
-    const corpus = { ...told, name: path.basename(told.name) };
+  #started({ round, config, parameters, corpus: reported }: EventOf<'started'>): void {
+    // The name of a corpus file is its path, and folders of this machine are private.
+    const corpus = { ...reported, name: path.basename(reported.name) };
     const model = modelName(config.model);
     const { runId, name } = this.#options;
     const startedAt = this.history.run?.startedAt ?? this.#options.now();
@@ -132,11 +132,11 @@ class RunBoard implements Board {
     this.corpus = corpus;
     this.#round = round;
     this.history.add({ type: 'run', run });
-    this.#keep({ type: 'run', run });
-    this.#log('note', round > 0 ? `the run goes on from round ${round}` : 'the run starts');
+    this.#store({ type: 'run', run });
+    this.#log('note', round > 0 ? `the run continues from round ${round}` : 'the run starts');
   }
 
-  #completed(event: Told<'round'>): void {
+  #completed(event: EventOf<'round'>): void {
     const { round, trainLoss, gradientNorm, clipScale, learningRate, roundMs, charsPerSecond, workers, timing } = event;
     const { computeMs = 0, transferMs = 0, reduceMs = 0, waitingMs = 0 } = timing ?? {};
     const figures = { round, trainLoss, gradientNorm, clipScale, learningRate, roundMs, charsPerSecond, workers };
@@ -153,25 +153,25 @@ class RunBoard implements Board {
       'speed/round_ms': roundMs,
       workers,
     });
-    this.#keep({ type: 'round', point });
+    this.#store({ type: 'round', point });
   }
 
-  #evaluated({ round, validationLoss, best }: Told<'evaluation'>): void {
+  #evaluated({ round, validationLoss, best }: EventOf<'evaluation'>): void {
     const evaluation = { round, validationLoss };
     if (best) this.best = evaluation;
     this.history.add({ type: 'evaluation', evaluation });
     this.#options.tensorboard?.scalars(round, { 'loss/validation': validationLoss });
-    this.#keep({ type: 'evaluation', evaluation });
+    this.#store({ type: 'evaluation', evaluation });
   }
 
-  #sampled({ round, text }: Told<'sample'>): void {
+  #sampled({ round, text }: EventOf<'sample'>): void {
     const sample = { round, text };
     this.history.add({ type: 'sample', sample });
     this.#options.tensorboard?.text(round, 'sample', text);
-    this.#keep({ type: 'sample', sample });
+    this.#store({ type: 'sample', sample });
   }
 
-  #tell(event: Exclude<RunEvent, Told<'started' | 'round' | 'evaluation' | 'sample' | 'checkpoint'>>): void {
+  #logEvent(event: Exclude<RunEvent, EventOf<'started' | 'round' | 'evaluation' | 'sample' | 'checkpoint'>>): void {
     switch (event.event) {
       case 'worker':
         return this.#log(
@@ -198,21 +198,21 @@ class RunBoard implements Board {
     }
   }
 
-  #logUnlessRepeated(saying: Saying, remedy?: string): void {
-    if (this.#repeats.admits(saying, this.#options.now())) this.#say(saying, remedy);
+  #logUnlessRepeated(line: LogLine, remedy?: string): void {
+    if (this.#repeats.admits(line, this.#options.now())) this.#logLine(line, remedy);
   }
 
-  #say({ kind, level, text }: Saying, remedy?: string): void {
+  #logLine({ kind, level, text }: LogLine, remedy?: string): void {
     this.#log(kind, text, level, remedy);
   }
 
   #log(kind: EventKind, text: string, level: LoggedEvent['level'] = 'info', remedy?: string): void {
-    const words = brief(text, MAX_TEXT);
-    const said = { at: this.#options.now(), round: this.#round, kind, level, text: words, ...(remedy ? { remedy } : {}) };
-    this.#keep({ type: 'event', event: this.history.addEvent(said) });
+    const shortened = brief(text, MAX_TEXT);
+    const entry = { at: this.#options.now(), round: this.#round, kind, level, text: shortened, ...(remedy ? { remedy } : {}) };
+    this.#store({ type: 'event', event: this.history.addEvent(entry) });
   }
 
-  #keep(entry: HistoryEntry): void {
+  #store(entry: HistoryEntry): void {
     this.#options.file.append(entry);
     for (const listener of this.#listeners) listener(entry);
   }

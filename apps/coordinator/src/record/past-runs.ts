@@ -1,4 +1,4 @@
-/** The runs whose folders lie side by side, from their histories: for comparing their curves. */
+/** Reads the histories of the runs in neighbouring folders, to compare their curves. */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { createRunHistory, type EvaluationPoint, type PastRun, type RunHistory } from '@troupe/run';
@@ -6,28 +6,28 @@ import { HISTORY_FILE, readEntries } from './history-file.js';
 
 const MAX_RUNS = 50;
 const MAX_POINTS = 300;
-/** Of a folder that may hold anything. */
+/** Entries read of the parent folder, which may contain anything. */
 const MAX_FOLDERS = 2_000;
-/** A history that has grown is read anew after so long, because it may be large. */
+/** A history that grows is read again after this time, because it may be large. */
 const REST_MS = 300_000;
 const MAX_BYTES = 256 * 1024 ** 2;
 
 export interface PastRuns {
-  /** Newest first; of the run in `own` folder, `current` is taken instead of what is on disk. */
+  /** Newest first. For the run in the `own` folder, `current` replaces its file. */
   list(current: RunHistory): Promise<PastRun[]>;
-  /** The run that goes on, alone. */
+  /** Only the current run. */
   own(current: RunHistory): PastRun[];
 }
 
 interface Found {
   readonly folder: string;
   readonly file: string;
-  /** Changes when the file does. */
+  /** Changes when the file changes. */
   readonly version: string;
   readonly modifiedMs: number;
 }
 
-/** @param own the folder of the run that goes on */
+/** @param own the folder of the current run */
 export function createPastRuns(own: string, nowMs: () => number): PastRuns {
   const parent = path.dirname(path.resolve(own));
   const ownName = path.basename(path.resolve(own));
@@ -36,7 +36,7 @@ export function createPastRuns(own: string, nowMs: () => number): PastRuns {
 
   return {
     async list(current) {
-      // One reader at a time: whoever comes meanwhile gets what it reads.
+      // One reader at a time: concurrent requests share its result.
       reading ??= readOthers().finally(() => (reading = undefined));
       const others = await reading;
       return [...ownOf(current), ...others];
@@ -45,8 +45,8 @@ export function createPastRuns(own: string, nowMs: () => number): PastRuns {
   };
 
   function ownOf(current: RunHistory): PastRun[] {
-    const mine = summary(ownName, current, true);
-    return mine ? [mine] : [];
+    const summaryOfOwn = summary(ownName, current, true);
+    return summaryOfOwn ? [summaryOfOwn] : [];
   }
 
   async function readOthers(): Promise<PastRun[]> {
@@ -82,7 +82,7 @@ async function readRun(folder: string, file: string): Promise<PastRun | undefine
     for await (const entry of readEntries(file)) history.add(entry);
     return summary(folder, history, false);
   } catch {
-    // Gone or unreadable meanwhile: it is not listed.
+    // It is gone or unreadable by now, so it is not listed.
     return undefined;
   }
 }

@@ -1,65 +1,64 @@
-/** Keeps what is told again and again out of the log: with hundreds of workers, one kind of news would push out all others. */
+/** Keeps repeated lines out of the log: with hundreds of workers, one kind of line would push out all others. */
 import type { EventKind } from '@troupe/run';
 
-/** Of a kind, in one stretch; the others are counted. */
-const TOLD = 3;
-const STRETCH_MS = 10_000;
-/** More are told as they come: they differ too much to be repeats. */
+/** Lines of one kind that are logged in one period; the others are counted. */
+const LOGGED = 3;
+const PERIOD_MS = 10_000;
+/** Beyond this number, all lines are logged: they differ too much to be repeats. */
 const MAX_SHAPES = 500;
 
-export interface Saying {
+export interface LogLine {
   readonly kind: EventKind;
   readonly level: 'info' | 'warn';
   readonly text: string;
 }
 
 export interface Repeats {
-  /** False: there was enough of its like; it will be counted in what is due later. */
-  admits(saying: Saying, nowMs: number): boolean;
-  /** How many were left out in stretches that are over (`all`: in every one), in words; each is returned once. */
-  due(nowMs: number, all?: boolean): Saying[];
+  /** @returns false for a repeat, which is counted in a line of `due` later */
+  admits(line: LogLine, nowMs: number): boolean;
+  /** Lines that say how many repeats were omitted in periods that are over (`all`: in every period). Each is returned once. */
+  due(nowMs: number, all?: boolean): LogLine[];
 }
 
-interface Stretch {
+interface Period {
   readonly sinceMs: number;
   lastMs: number;
-  told: number;
-  leftOut: number;
-  last: Saying;
+  logged: number;
+  omitted: number;
+  last: LogLine;
 }
 
 export function createRepeats(): Repeats {
-  const stretches = new Map<string, Stretch>();
+  const periods = new Map<string, Period>();
   return {
-    admits(saying, nowMs) {
-      const shape = shapeOf(saying);
-      const stretch = stretches.get(shape);
-      if (!stretch) {
-        if (stretches.size < MAX_SHAPES)
-          stretches.set(shape, { sinceMs: nowMs, lastMs: nowMs, told: 1, leftOut: 0, last: saying });
+    admits(line, nowMs) {
+      const shape = shapeOf(line);
+      const period = periods.get(shape);
+      if (!period) {
+        if (periods.size < MAX_SHAPES) periods.set(shape, { sinceMs: nowMs, lastMs: nowMs, logged: 1, omitted: 0, last: line });
         return true;
       }
-      stretch.last = saying;
-      stretch.lastMs = nowMs;
-      if (stretch.told < TOLD) return ++stretch.told > 0;
-      stretch.leftOut++;
+      period.last = line;
+      period.lastMs = nowMs;
+      if (period.logged < LOGGED) return ++period.logged > 0;
+      period.omitted++;
       return false;
     },
     due(nowMs, all = false) {
-      const sayings: Saying[] = [];
-      // In the order in which they began.
-      for (const [shape, { sinceMs, lastMs, leftOut, last }] of stretches) {
-        if (!all && nowMs - sinceMs < STRETCH_MS) break;
-        stretches.delete(shape);
+      const lines: LogLine[] = [];
+      // Periods are in the order of their beginnings.
+      for (const [shape, { sinceMs, lastMs, omitted, last }] of periods) {
+        if (!all && nowMs - sinceMs < PERIOD_MS) break;
+        periods.delete(shape);
         const seconds = Math.max(1, Math.round((lastMs - sinceMs) / 1000));
-        if (leftOut > 0) sayings.push({ ...last, text: `${leftOut} more like this within ${seconds} s, the last: ${last.text}` });
+        if (omitted > 0) lines.push({ ...last, text: `${omitted} more like this within ${seconds} s, the last: ${last.text}` });
       }
-      return sayings;
+      return lines;
     },
   };
 }
 
-/** Two that differ in figures, and in words that hold one, as ids of workers do, are alike. */
-function shapeOf({ kind, level, text }: Saying): string {
+/** Lines are repeats if they differ only in numbers and in words that contain a digit, such as ids of workers. */
+function shapeOf({ kind, level, text }: LogLine): string {
   return `${kind} ${level} ${text.replace(/\b\S*\d\S*/g, '#')}`;
 }

@@ -1,5 +1,5 @@
 /**
- * Event files that TensorBoard reads: TFRecord framing around Event protobufs, of which only what scalars and texts need is written here.
+ * Writes event files for TensorBoard: TFRecord framing around Event protobufs, of which it writes only scalars and texts.
  * Formats: tensorflow/core/lib/io/record_writer.h, tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto.
  */
 import os from 'node:os';
@@ -14,7 +14,7 @@ export interface TensorBoardWriter {
   close(): Promise<void>;
 }
 
-/** @param firstStep what older files say of this step and later ones is void */
+/** @param firstStep what older files have for this step and later ones is void */
 export function createTensorBoard(
   folder: string,
   firstStep: number,
@@ -74,7 +74,7 @@ function fileVersion(wallTime: number): Buffer {
   return Buffer.concat([double(1, wallTime), bytes(3, 'brain.Event:2')]);
 }
 
-/** SessionLog.START: what was written of this step and later ones before is to be forgotten. */
+/** SessionLog.START: what older files have for this step and later ones is void. */
 function sessionStart(wallTime: number, step: number): Buffer {
   return Buffer.concat([double(1, wallTime), whole(2, step), bytes(7, whole(1, 1))]);
 }

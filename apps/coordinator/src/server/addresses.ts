@@ -1,27 +1,27 @@
-/** Under which addresses a coordinator is told to be reached. */
+/** The addresses that a coordinator prints, by which it can be reached. */
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { Certificate } from './certificate.js';
 
 export interface Site {
-  /** "0.0.0.0:7070": where the server listens. */
+  /** Where the server listens: "0.0.0.0:7070". */
   readonly host: string;
   readonly certificate: Pick<Certificate, 'names' | 'covers'> | undefined;
   readonly behindProxy: boolean;
-  /** Names of this server besides its own. */
+  /** Additional names of this server. */
   readonly allowedHosts: readonly string[];
 }
 
 export interface Addresses {
-  /** "https://lab.example:7070": for this machine's own browser. */
+  /** For a browser on this machine: "https://lab.example:7070". */
   readonly here: string;
   /** For other machines. */
   readonly outside: string;
 }
 
 /**
- * A proxy is taken to be found under the first name that is allowed, at the usual port. A certificate is good for its names alone: of
- * the addresses that lead here the first that it covers is told.
+ * A proxy is assumed to have the first allowed name and the standard port. A certificate is valid only for its names, so the
+ * result is the first address that it covers.
  */
 export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
   const { certificate, behindProxy, host } = site;
@@ -35,31 +35,31 @@ export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
   const outside = everywhere ? (lan[0] ?? 'THIS-MACHINE') : name;
   const here = everywhere ? '127.0.0.1' : name;
   if (!certificate) return { here: `http://${here}:${port}`, outside: `http://${outside}:${port}` };
-  const proven = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));
-  // Where nobody else gets in, a name may lead to where nothing listens.
+  const covered = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));
+  // If only this machine can connect, a name of the certificate may lead to an address where nothing listens.
   const guess = isLoopback(name) ? undefined : certificate.names.find((one) => !isLoopback(one));
-  const forOthers = proven(...names.map(withoutPort), ...(everywhere ? lan : [name])) ?? guess ?? outside;
-  const ours = proven(here, 'localhost') ?? forOthers;
-  return { here: `https://${bracketed(ours)}:${port}`, outside: `https://${bracketed(forOthers)}:${port}` };
+  const forOthers = covered(...names.map(withoutPort), ...(everywhere ? lan : [name])) ?? guess ?? outside;
+  const own = covered(here, 'localhost') ?? forOthers;
+  return { here: `https://${bracketed(own)}:${port}`, outside: `https://${bracketed(forOthers)}:${port}` };
 }
 
-/** By which other machines of the network may reach this one. */
+/** Addresses by which other machines of the network may reach this one. */
 function lanAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   return all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address);
 }
 
-/** Of "lab.example:7070" the name. */
+/** The name in "lab.example:7070". */
 export function withoutPort(host: string): string {
   return host.replace(/:\d+$/, '');
 }
 
-/** "All interfaces" is no address to connect to. */
+/** Whether the server listens on all interfaces, which is not an address to connect to. */
 export function isEverywhere(host: string): boolean {
   return ['0.0.0.0', '::'].includes(unbracketed(host));
 }
 
-/** Whether only this machine reaches it. */
+/** Whether only this machine can reach it. */
 export function isLoopback(host: string): boolean {
   const name = unbracketed(host).toLowerCase();
   return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));

@@ -1,14 +1,14 @@
-/** Takes up a renewed certificate without a restart, and warns before one expires. */
+/** Loads a renewed certificate without a restart, and warns before one expires. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SettingsError, type CertificateFiles } from '../settings.js';
 import { parseCertificate, readTexts, type Certificate, type CertificateTexts } from './certificate.js';
 import { expiryNote, type Note } from './notes.js';
 
-/** Between two looks at the files. */
-const LOOK_MS = 5_000;
+/** Time between two reads of the files. */
+const READ_EVERY_MS = 5_000;
 const DAY_MS = 86_400_000;
 
-/** What shows the certificate: the server. */
+/** The server that uses the certificate. */
 export interface CertificateHolder {
   readonly certificate: Certificate | undefined;
   renew(certificate: Certificate): void;
@@ -22,7 +22,7 @@ export interface CertificateCare {
   onNote(note: Note): void;
 }
 
-/** Renews the holder's certificate whenever its files change, and notes every day that it expires soon. Never rejects. */
+/** Renews the holder's certificate whenever its files change, and warns daily if it expires soon. Never rejects. */
 export async function careForCertificate({ files, holder, signal, onNote }: CertificateCare): Promise<void> {
   if (!holder.certificate) return;
   const noteExpiry = (): void => {
@@ -30,7 +30,7 @@ export async function careForCertificate({ files, holder, signal, onNote }: Cert
     if (note) onNote(note);
   };
   const watching = watchCertificate(files, holder.certificate, {
-    everyMs: LOOK_MS,
+    everyMs: READ_EVERY_MS,
     signal,
     onRenewed(certificate) {
       holder.renew(certificate);
@@ -38,14 +38,18 @@ export async function careForCertificate({ files, holder, signal, onNote }: Cert
       noteExpiry();
     },
     onBroken({ message, remedy }) {
-      onNote({ level: 'warn', text: `the certificate was changed, and the one before is kept: ${message}`, remedy });
+      onNote({
+        level: 'warn',
+        text: `the certificate files have changed but cannot be used, so the previous certificate stays in use: ${message}`,
+        remedy,
+      });
     },
   });
   try {
     await Promise.all([watching, everyDay(noteExpiry, signal)]);
   } catch (error) {
     if (signal.aborted) return;
-    onNote({ level: 'warn', text: `the certificate is not watched any more: ${(error as Error).message}` });
+    onNote({ level: 'warn', text: `the certificate files are no longer watched: ${(error as Error).message}` });
   }
 }
 
@@ -61,20 +65,20 @@ export interface CertificateWatch {
   /** Ends the watch, which then rejects. */
   readonly signal: AbortSignal;
   onRenewed(certificate: Certificate): void;
-  /** The files hold no usable certificate; called once for each content. The certificate in use stays. */
+  /** The files contain no usable certificate. Called once for each content. The certificate in use stays. */
   onBroken(error: SettingsError): void;
 }
 
 /**
- * Reads the files again and again. Reading two small files beats file system events: it also finds what a link leads to after it was
- * changed, and what another machine wrote.
+ * Reads the files periodically. That is more reliable than file system events: it also notices a changed link and what another
+ * machine wrote.
  */
 export async function watchCertificate(files: CertificateFiles, first: Certificate, watch: CertificateWatch): Promise<never> {
   let inUse = signatureOf(first);
   let [suspect, reported] = ['', ''];
   for (;;) {
     await sleep(watch.everyMs, undefined, { signal: watch.signal, ref: false });
-    const found = await look(files);
+    const found = await readFound(files);
     if (found.signature === inUse) continue;
     if ('certificate' in found) {
       inUse = found.signature;
@@ -83,14 +87,14 @@ export async function watchCertificate(files: CertificateFiles, first: Certifica
       reported = found.signature;
       watch.onBroken(found.error);
     }
-    // Seen once, it may be a renewal between the writing of the two files: it is reported when it is still there at the next look.
+    // It may be between the writing of the two files of a renewal, so it is reported only if the next read finds the same.
     suspect = found.signature;
   }
 }
 
 type Found = { readonly signature: string } & ({ readonly certificate: Certificate } | { readonly error: SettingsError });
 
-async function look(files: CertificateFiles): Promise<Found> {
+async function readFound(files: CertificateFiles): Promise<Found> {
   let signature = 'unread';
   try {
     const texts = await readTexts(files);

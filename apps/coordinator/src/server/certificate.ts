@@ -1,8 +1,9 @@
-/** The certificate that a coordinator shows, from two files that may be renewed while it runs. */
+/** The certificate of a coordinator, from two files that may be renewed while it runs. */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
+import { shellQuote } from '@troupe/config';
 import { SettingsError, type CertificateFiles } from '../settings.js';
 
 export interface Certificate {
@@ -10,14 +11,14 @@ export interface Certificate {
   readonly cert: string;
   /** PEM, without a passphrase. */
   readonly key: string;
-  /** That it was given out for, in lower case, without those with `*`. Names first, then addresses. */
+  /** The names and then the addresses that it was issued for, in lower case, without those with `*`. */
   readonly names: readonly string[];
   readonly expires: Date;
-  /** Whether it is good for a name or an address; `*` counts. */
+  /** Whether it is valid for a name or an address; `*` counts. */
   covers(name: string): boolean;
 }
 
-/** What is in the two files. */
+/** The contents of the two files. */
 export type CertificateTexts = Pick<Certificate, 'cert' | 'key'>;
 
 /** @throws SettingsError `no_certificate`, `bad_certificate`, `bad_key` or `key_mismatch` */
@@ -37,7 +38,7 @@ async function readText(flag: string, file: string): Promise<string> {
   } catch (error) {
     throw new SettingsError(
       `${flag}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? (error as Error).message})`,
-      'Check the path, and that whoever runs the coordinator may read the file.',
+      'Check the path, and that the user who runs the coordinator may read the file.',
       'no_certificate',
     );
   }
@@ -48,8 +49,8 @@ export function parseCertificate(files: CertificateFiles, { cert, key }: Certifi
   const parsed = parse(cert, files.cert);
   if (!parsed.checkPrivateKey(parseKey(key, files.key))) {
     throw new SettingsError(
-      `the key in ${files.key} is not that of the certificate in ${files.cert}`,
-      'Give the two files that were made together; in the file of the certificate its own must come first.',
+      `the key in ${files.key} does not belong to the certificate in ${files.cert}`,
+      'Give the two files that were created together. The certificate must come first in its file, before intermediate certificates.',
       'key_mismatch',
     );
   }
@@ -57,8 +58,8 @@ export function parseCertificate(files: CertificateFiles, { cert, key }: Certifi
     createSecureContext({ cert, key });
   } catch (error) {
     throw new SettingsError(
-      `the certificate in ${files.cert} is of no use: ${(error as Error).message}`,
-      'It may be too weak, or what follows it in the file damaged: make a new one.',
+      `the certificate in ${files.cert} cannot be used: ${(error as Error).message}`,
+      'Its key may be too short, or an intermediate certificate damaged. Create a new certificate.',
       'bad_certificate',
     );
   }
@@ -76,8 +77,8 @@ function parse(text: string, file: string): X509Certificate {
     return new X509Certificate(text);
   } catch {
     throw new SettingsError(
-      `${file} holds no certificate`,
-      'Give --tls-cert a PEM file: it begins with -----BEGIN CERTIFICATE-----.',
+      `${file} contains no certificate`,
+      'Give --tls-cert a PEM file, which begins with -----BEGIN CERTIFICATE-----.',
       'bad_certificate',
     );
   }
@@ -87,12 +88,12 @@ function parseKey(text: string, file: string): KeyObject {
   try {
     return createPrivateKey(text);
   } catch {
-    const locked = text.includes('ENCRYPTED');
+    const encrypted = text.includes('ENCRYPTED');
     throw new SettingsError(
-      locked ? `the key in ${file} is locked with a passphrase` : `${file} holds no private key`,
-      locked
-        ? `Take the passphrase off: openssl pkey -in ${file} -out FILE. Let nobody else read that file.`
-        : 'Give --tls-key a PEM file: it begins with -----BEGIN PRIVATE KEY-----, or with the kind of key before PRIVATE.',
+      encrypted ? `the key in ${file} is encrypted with a passphrase` : `${file} contains no private key`,
+      encrypted
+        ? `Remove the passphrase, for example with: (umask 077 && openssl pkey -in ${shellQuote(file)} -out ${shellQuote(`${file}.decrypted`)})`
+        : 'Give --tls-key a PEM file, which begins with -----BEGIN PRIVATE KEY----- or a line like it.',
       'bad_key',
     );
   }

@@ -1,44 +1,44 @@
-/** From where a request comes and by what name it reached us: by its own word or, behind a proxy, by that of the proxy. */
+/** The client, scheme and host name of a request: its own or, behind a proxy, those that the proxy reports. */
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
 export interface Forwarded {
-  /** The address of the client as a proxy tells it, without a port; undefined where no proxy is trusted or it tells none. */
+  /** The client's address as a proxy reports it, without a port. Undefined if no proxy is trusted or it reports none. */
   forwardedFor(request: IncomingMessage): string | undefined;
-  /** The address of whoever asks, without a port. */
+  /** The client's address, without a port. */
   address(request: IncomingMessage): string;
   scheme(request: IncomingMessage): 'http' | 'https';
-  /** "lab.example:7070", in lower case; empty when the request names none. */
+  /** "lab.example:7070", in lower case. Empty if the request names no host. */
   host(request: IncomingMessage): string;
 }
 
 /**
- * @param behindProxy whatever connects is a proxy of ours, and its headers hold. Otherwise they are anybody's claim, and mean nothing.
+ * @param behindProxy all connections come from a trusted proxy. Otherwise the headers come from clients, and are ignored.
  */
 export function createForwarded(behindProxy: boolean): Forwarded {
-  const told = (request: IncomingMessage, header: string): string | undefined =>
+  const reported = (request: IncomingMessage, header: string): string | undefined =>
     behindProxy ? lastOf(request.headers[header]) : undefined;
-  const forwardedFor = (request: IncomingMessage): string | undefined => addressIn(told(request, 'x-forwarded-for'));
+  const forwardedFor = (request: IncomingMessage): string | undefined => addressIn(reported(request, 'x-forwarded-for'));
   return {
     forwardedFor,
     address: (request) => forwardedFor(request) ?? request.socket.remoteAddress ?? '',
     scheme(request) {
-      const scheme = told(request, 'x-forwarded-proto')?.toLowerCase();
+      const scheme = reported(request, 'x-forwarded-proto')?.toLowerCase();
       if (scheme === 'https' || scheme === 'http') return scheme;
       return (request.socket as Partial<TLSSocket>).encrypted === true ? 'https' : 'http';
     },
-    host: (request) => (told(request, 'x-forwarded-host') ?? request.headers.host ?? '').toLowerCase(),
+    host: (request) => (reported(request, 'x-forwarded-host') ?? request.headers.host ?? '').toLowerCase(),
   };
 }
 
-/** A proxy adds its entry at the end of what the client has sent, which may be anything. */
+/** A proxy appends its entry to what the client sent, which may be anything. */
 function lastOf(value: string | readonly string[] | undefined): string | undefined {
   const text = typeof value === 'string' ? value : value?.at(-1);
   return text?.split(',').at(-1)?.trim() || undefined;
 }
 
-/** Some proxies tell the port as well. */
+/** Some proxies report the port as well. */
 function addressIn(text: string | undefined): string | undefined {
   const address = text?.replace(/^\[([^\]]*)\](:\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1');
   return address !== undefined && isIP(address) !== 0 ? address : undefined;

@@ -1,16 +1,15 @@
-/** What every answer of the HTTP API has in common. */
+/** What all responses of the HTTP API have in common. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { LIMITS } from '@troupe/protocol';
 import type { ApiError } from '@troupe/run';
 
-/** Bodies of requests: a control order, or what the model is to go on from. */
-const MAX_BODY_BYTES = 16 * 1024;
-/** Smaller answers gain nothing. */
+/** Compressing smaller responses gains nothing. */
 const MIN_GZIP_BYTES = 2 * 1024;
 
-/** An answer of 400 or above. */
+/** A response with status 400 or above. */
 export class ApiFailure extends Error {
   override readonly name = 'ApiFailure';
   readonly status: number;
@@ -24,7 +23,7 @@ export class ApiFailure extends Error {
   }
 }
 
-/** Nothing of the API is ever run, framed or kept. */
+/** Browsers must not execute, frame or cache responses of the API. */
 export const API_HEADERS = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -42,9 +41,9 @@ export function acceptsGzip(request: IncomingMessage): boolean {
 export interface AnswerOptions {
   /** Default 200. */
   readonly status?: number;
-  /** "application/json"; default plain text. */
+  /** Such as "application/json". Default plain text. */
   readonly type?: string;
-  /** Besides API_HEADERS, and before them. */
+  /** They override API_HEADERS. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -79,36 +78,46 @@ export function sendJson(
 export function sendFailure(request: IncomingMessage, response: ServerResponse, failure: ApiFailure): Promise<void> {
   const { status, code, message, remedy } = failure;
   const headers: Record<string, string> = status === 401 ? { 'www-authenticate': 'Bearer' } : {};
-  // What is left of a body that was not read would be taken for the next request.
+  // The rest of an unread body would be taken for the next request.
   if (request.method === 'POST') headers.connection = 'close';
   return sendJson(request, response, { code, message, remedy } satisfies ApiError, { status, headers });
 }
 
 /** The body of a POST. @throws ApiFailure 413, 415, 400 */
 export async function readJson(request: IncomingMessage): Promise<unknown> {
-  // Pages of other sites cannot send this type without being asked by the browser first, which is refused.
+  // For this type, browsers first ask permission for pages of other sites, and get none.
   if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
-    throw new ApiFailure(415, 'not_json', 'the body is not declared as JSON', 'Send it with content-type: application/json.');
+    throw new ApiFailure(
+      415,
+      'not_json',
+      'the content type of the body is not JSON',
+      'Send the header content-type: application/json.',
+    );
   }
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) {
-      throw new ApiFailure(413, 'too_long', `the body has more than ${MAX_BODY_BYTES} bytes`, 'Send less.');
+    if (bytes > LIMITS.requestBytes) {
+      throw new ApiFailure(413, 'too_long', `the body has more than ${LIMITS.requestBytes} bytes`, 'Send a shorter body.');
     }
     chunks.push(chunk);
   }
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8'));
   } catch {
-    throw new ApiFailure(400, 'bad_json', 'the body is not JSON', 'Send a JSON object; see /api/openapi.json.');
+    throw new ApiFailure(
+      400,
+      'bad_json',
+      'the body is not JSON',
+      'Send a JSON object; see the API description, /api/openapi.json.',
+    );
   }
 }
 
 /** Answers a request to upgrade with an HTTP status, "403 Forbidden", instead of a WebSocket. */
 export function refuseUpgrade(socket: Duplex, status: string): void {
-  // The client may be gone already; then there is nobody to tell.
+  // If the client is already gone, nobody needs the response.
   socket.on('error', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

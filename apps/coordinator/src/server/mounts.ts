@@ -1,4 +1,4 @@
-/** What answers under which path of a server. Each mount sees paths as if it were alone, and closes without touching the others. */
+/** Maps the paths of a server to mounts. Each mount sees paths relative to itself, and closes without affecting the others. */
 import { Server, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '@troupe/protocol';
@@ -9,7 +9,7 @@ import { refuseUpgrade, sendText } from './http.js';
 
 /** A request as a mount sees it. */
 export interface Exchange {
-  /** Below the mount, "/" at its root. */
+  /** Relative to the mount; "/" at its root. */
   readonly path: string;
   readonly query: URLSearchParams;
   readonly request: IncomingMessage;
@@ -18,29 +18,29 @@ export interface Exchange {
 
 export type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
-/** What is mounted. Its paths begin at the mount: "/control". */
+/** What is mounted. Its paths are relative to the mount: "/control". */
 export interface Mounted {
   /** Answers every request. Never rejects. */
   answer(exchange: Exchange): Promise<void>;
-  /** WebSockets that it shakes hands with itself, by path. */
+  /** Handlers of upgrade requests that it answers itself, by path. */
   readonly upgrades: Readonly<Record<string, Upgrade>>;
-  /** Binary links, by path: each is served until it ends. */
+  /** Servers of binary links by path. Each serves a link until it ends. */
   readonly links: Readonly<Record<string, (link: Connection) => Promise<void>>>;
-  /** A link could not be served, for a reason that nobody foresaw. */
+  /** A link ended with an unexpected error. */
   onLinkFailed(error: Error): void;
 }
 
-/** A path of the server that is taken. Until it is opened, requests are asked to come again. */
+/** A reserved path of the server. Until it is opened, requests are answered with 503. */
 export interface MountSlot {
-  /** "" at the root, else "/one". */
+  /** "" at the root, otherwise for example "/one". */
   readonly prefix: string;
   open(mounted: Mounted): void;
-  /** Closes its binary links, and answers nothing from now on. Idempotent. */
+  /** Closes its binary links and no longer answers. Idempotent. */
   close(reason: string): void;
 }
 
 export interface Mounts {
-  /** @param prefix "" for the root, else "/one". @throws RangeError when it is malformed or taken */
+  /** @param prefix "" for the root, otherwise for example "/one". @throws RangeError if it is malformed or taken */
   add(prefix: string): MountSlot;
   onRequest(request: IncomingMessage, response: ServerResponse): void;
   onUpgrade: Upgrade;
@@ -56,15 +56,15 @@ const PREFIX = /^(\/[\w-]+)*$/;
 
 export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>): Mounts {
   const entries = new Map<string, Entry>();
-  // Never listens: the links of all mounts are attached to it, and upgrades are handed to it.
+  // This server never listens. The links of all mounts are attached to it, and it receives upgrade requests.
   const links = new Server();
   const attach = (path: string): Listener =>
     attachWebSocket(links, path, { frameBytes: LIMITS.frameBytes, clientAddress: forwarded.forwardedFor });
 
   return {
     add(prefix) {
-      if (!PREFIX.test(prefix)) throw new RangeError(`"${prefix}" is no prefix of a mount`);
-      if (entries.has(prefix)) throw new RangeError(`something is mounted at "${prefix}" already`);
+      if (!PREFIX.test(prefix)) throw new RangeError(`"${prefix}" is not a valid prefix`);
+      if (entries.has(prefix)) throw new RangeError(`the prefix "${prefix}" is already in use`);
       const entry = createEntry(prefix, attach, () => entries.delete(prefix));
       entries.set(prefix, entry);
       return entry;
@@ -113,16 +113,16 @@ function createEntry(prefix: string, attach: (path: string) => Listener, onClose
   };
 }
 
-/** Hands every incoming link to `serve` until the listener closes. */
+/** Passes every incoming link to `serve` until the listener closes. */
 function serveAll(listener: Listener, serve: (link: Connection) => Promise<void>, onFailed: (error: Error) => void): void {
   const loop = async (): Promise<never> => {
     for (;;) serve(await listener.accept()).catch(onFailed);
   };
-  // It ends when the listener is closed, and for no other reason.
+  // It ends only when the listener is closed.
   loop().catch(() => undefined);
 }
 
-/** The entry with the longest prefix of that path. */
+/** The entry with the longest matching prefix. */
 function entryAt(entries: ReadonlyMap<string, Entry>, pathname: string): Entry | undefined {
   let found: Entry | undefined;
   for (const entry of entries.values()) {
@@ -146,11 +146,11 @@ async function answer(
   if (!entry) return sendText(request, response, 'There is nothing here.\n', { status: 404 });
   if (!entry.mounted) {
     const headers = { 'retry-after': '1' };
-    return sendText(request, response, 'The run is about to start.\n', { status: 503, headers });
+    return sendText(request, response, 'The run is starting. Try again in a moment.\n', { status: 503, headers });
   }
   const path = pathname.slice(entry.prefix.length);
   const search = request.url?.slice(pathname.length) ?? '';
   if (path !== '') return entry.mounted.answer({ path, query: new URLSearchParams(search), request, response });
-  // Pages name their files relative to the slash.
+  // The pages refer to their files relative to the slash.
   response.writeHead(308, { location: `${entry.prefix}/${search}` }).end();
 }

@@ -1,4 +1,4 @@
-/** What the organizer cannot see from here: how browsers on other machines will treat this server. */
+/** Notes for the organizer on what they cannot see themselves: how browsers on other machines treat this server. */
 import { isLoopback } from './addresses.js';
 import type { Certificate } from './certificate.js';
 
@@ -8,7 +8,7 @@ export interface Note {
   readonly remedy?: string;
 }
 
-/** What decides who reaches the server, and how. */
+/** Who can reach the server, and how. */
 export interface Exposure {
   /** The address it listens on, without a port. */
   readonly host: string;
@@ -18,17 +18,17 @@ export interface Exposure {
 }
 
 const DAY_MS = 86_400_000;
-/** A certificate that expires within this time is warned about. */
+/** Time before the expiry of a certificate in which there are warnings. */
 const SOON_DAYS = 7;
 
-/** @returns undefined while there is plenty of time to renew it */
+/** @returns undefined if there is plenty of time to renew it */
 export function expiryNote({ expires }: Pick<Certificate, 'expires'>, nowMs: number): Note | undefined {
   const leftMs = expires.getTime() - nowMs;
   if (leftMs > SOON_DAYS * DAY_MS) return undefined;
   return {
     level: 'warn',
     text: `the certificate ${leftMs > 0 ? 'expires' : 'has expired'} on ${expires.toISOString()}`,
-    remedy: 'Renew it: the new one is taken up as soon as it is in its place. Browsers and workers turn an expired one down.',
+    remedy: 'Renew it and replace its files; they are loaded within seconds. Browsers and workers refuse an expired certificate.',
   };
 }
 
@@ -44,13 +44,15 @@ function proxyNotes({ host, behindProxy, allowedHosts }: Exposure): Note[] {
   if (!allowedHosts.some((name) => name !== '*')) {
     notes.push({
       level: 'warn',
-      text: 'the links above are not those of the proxy: give its name with --allow-host NAME, and browsers get in by it as well',
+      text: 'the printed links do not lead to the proxy, because its name is not known',
+      remedy: 'Add --allow-host NAME with the host name of the proxy; browsers can then use that name.',
     });
   }
   if (!isLoopback(host)) {
     notes.push({
       level: 'warn',
-      text: 'whoever reaches this port without the proxy can claim any address and any name: --host 127.0.0.1 keeps them off',
+      text: 'clients that bypass the proxy can claim any address and host name, because other machines can connect to this port',
+      remedy: 'If the proxy runs on this machine, add --host 127.0.0.1; otherwise allow only the proxy in the firewall.',
     });
   }
   return notes;
@@ -58,10 +60,11 @@ function proxyNotes({ host, behindProxy, allowedHosts }: Exposure): Note[] {
 
 function reachNotes({ host, behindProxy, certificate }: Exposure): Note[] {
   const local = isLoopback(host);
-  if (certificate && local) return [{ level: 'info', text: 'it listens for this machine only: --host 0.0.0.0 lets others in' }];
+  if (certificate && local) {
+    const text = 'only this machine can connect, although there is a certificate';
+    return [{ level: 'info', text, remedy: 'Add --host 0.0.0.0 to let other machines connect.' }];
+  }
   if (certificate || behindProxy || local) return [];
-  const text =
-    'browsers on other machines will compute on one core and without GPU, as they keep the rest for https: give --tls-cert and ' +
-    '--tls-key, or put a proxy in front (--behind-proxy)';
-  return [{ level: 'info', text }];
+  const text = 'browsers on other machines can use only one core and no GPU, because they allow more only over https';
+  return [{ level: 'info', text, remedy: 'Give --tls-cert and --tls-key, or use a proxy with https and --behind-proxy.' }];
 }

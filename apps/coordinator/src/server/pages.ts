@@ -1,14 +1,14 @@
-/** The built pages that every run is shown and joined with. */
+/** The built pages, which all runs share. */
 import { fileURLToPath } from 'node:url';
 import { loadSite, type StaticSite } from './static-site.js';
 
-/** Undefined where `npm run build` has not built a page. */
+/** A page is undefined if `npm run build` has not built it. */
 export interface Pages {
   readonly dashboard: StaticSite | undefined;
   readonly volunteer: StaticSite | undefined;
 }
 
-/** Where the build of a page is, seen from dist/server and src/server alike. */
+/** The folder of a built page; the same relative to dist/server and src/server. */
 const built = (app: string): string => fileURLToPath(new URL(`../../../${app}/dist`, import.meta.url));
 
 export async function loadPages(): Promise<Pages> {

@@ -1,4 +1,4 @@
-/** The sockets a server listens on: its port, with TLS where there is a certificate, and a plain one for workers of this machine. */
+/** The sockets of a server: its port, with TLS if there is a certificate, and a port without TLS for workers on this machine. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
@@ -9,29 +9,29 @@ import type { Certificate } from './certificate.js';
 
 export interface ListenOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 = any free port. */
   readonly port: number;
   /**
-   * Where there is a certificate, also listen without it on a free port of the loopback, for workers that are started on this
-   * machine: the certificate may not name the loopback, Node may not know who signed it, and encryption takes time of the cores
-   * that compute.
+   * If there is a certificate, also listen without TLS on a free port of the loopback, for workers that are started on this
+   * machine. The certificate may not include the loopback, Node may not know its issuer, and encryption takes time from the
+   * cores that compute.
    */
   readonly local: boolean;
-  /** The server fails later, for want of file handles for example. It goes on. */
+  /** An error while the server listens, for example too many open files. It continues. */
   onFailed(error: Error): void;
 }
 
 export interface Listening {
   /** "127.0.0.1:7070". */
   readonly address: string;
-  /** The port without TLS. */
+  /** The address without TLS. */
   readonly localAddress: string | undefined;
 }
 
 export interface Ports {
-  /** The one shown now; undefined = plain http. */
+  /** The certificate in use. Undefined: plain http. */
   readonly certificate: Certificate | undefined;
-  /** Shows this one from now on; links that are open keep the one before. */
+  /** Uses this certificate for new connections. */
   renew(certificate: Certificate): void;
   /** @throws TransportError `port_in_use`, `refused` or `invalid_address` */
   listen(options: ListenOptions): Promise<Listening>;
@@ -43,14 +43,13 @@ export interface PortHandlers {
   onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
 }
 
-/** A TLS handshake that takes longer is cut off. */
-const HANDSHAKE_MS = 10_000;
-/** Two links for each worker, and room for viewers and requests. */
+/** Two links for each worker, and the rest for viewers and requests. */
 const MAX_CONNECTIONS = 2 * LIMITS.workers + 2_000;
 
 export function createPorts({ onRequest, onUpgrade }: PortHandlers, first?: Certificate): Ports {
   let certificate = first;
-  const secure = first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: HANDSHAKE_MS }, onRequest);
+  const secure =
+    first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: LIMITS.tlsHandshakeMs }, onRequest);
   const local = createServer(onRequest);
   const server = secure ?? createServer(onRequest);
   const dropHandshakes = secure ? watchHandshakes(secure) : () => undefined;
@@ -86,15 +85,15 @@ async function open(server: Server, host: string, port: number, onFailed: (error
   return address;
 }
 
-/** A server does not know the connections whose handshake is under way, and they would delay its end. @returns what drops them */
+/** A server does not track connections during the handshake, and they would delay its end. @returns a function that drops them */
 function watchHandshakes(server: Server): () => void {
-  const shaking = new Map<string, Socket>();
+  const inHandshake = new Map<string, Socket>();
   const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
   server.on('connection', (socket: Socket) => {
     const key = keyOf(socket);
-    shaking.set(key, socket);
-    socket.once('close', () => shaking.delete(key));
+    inHandshake.set(key, socket);
+    socket.once('close', () => inHandshake.delete(key));
   });
-  server.on('secureConnection', (socket: Socket) => shaking.delete(keyOf(socket)));
-  return () => shaking.forEach((socket) => socket.destroy());
+  server.on('secureConnection', (socket: Socket) => inHandshake.delete(keyOf(socket)));
+  return () => inHandshake.forEach((socket) => socket.destroy());
 }

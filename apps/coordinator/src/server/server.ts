@@ -1,4 +1,4 @@
-/** The server of a coordinator: its ports, its certificate and what is mounted where. It knows nothing of runs. */
+/** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
 import { addressesOf, isEverywhere, isLoopback, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
@@ -8,37 +8,37 @@ import { createPorts, type Listening, type ListenOptions, type Ports } from './p
 import { createSiteCheck, type SiteCheck } from './site-check.js';
 
 export interface ServerOptions {
-  /** Names of this server besides its own, in lower case; `*` allows any. */
+  /** Additional names of this server, in lower case; `*` allows any. */
   readonly allowedHosts: readonly string[];
-  /** Every client is a proxy of ours, whose forwarded headers hold. */
+  /** All connections come from a proxy, whose headers are trusted. */
   readonly behindProxy: boolean;
-  /** Undefined = plain http. */
+  /** Undefined: serve http. */
   readonly certificate?: Certificate | undefined;
 }
 
-/** Where something is mounted, as it sees it itself. */
+/** The view that a run has of the server. */
 export interface MountPoint {
-  /** "" at the root, else "/one": what comes before all paths of the mount. */
+  /** Comes before all paths of the mount: "" at the root, otherwise for example "/one". */
   readonly prefix: string;
   readonly forwarded: Forwarded;
   readonly checkSite: SiteCheck;
-  /** With the prefix, and without a slash at the end. Only once the server listens. */
+  /** They include the prefix and have no slash at the end. Call it only when the server listens. */
   addresses(): MountAddresses;
-  /** The address of the mount for links that the sender of a request may pass on: "https://lab.example/one". */
+  /** The address of the mount, for links that the sender of a request may pass on: "https://lab.example/one". */
   addressFor(request: IncomingMessage): string;
 }
 
 export interface MountAddresses extends Addresses {
-  /** "wss://0.0.0.0:7070/one": where the server listens. */
+  /** Where the server listens: "wss://0.0.0.0:7070/one". */
   readonly address: string;
-  /** The same on the port without TLS, where there is one. */
+  /** The same on the port without TLS, if there is one. */
   readonly localAddress: string | undefined;
 }
 
 export interface Mount extends MountPoint, MountSlot {}
 
 export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
-  /** Takes a path for one run, which is then reached there and nowhere else. @throws RangeError when it is malformed or taken */
+  /** Reserves a path for one run. @throws RangeError if it is malformed or taken */
   mount(prefix: string): Mount;
   /** @throws TransportError `port_in_use`, `refused` or `invalid_address` */
   listen(options: ListenOptions): Promise<void>;
@@ -53,7 +53,7 @@ export function createWebServer(options: ServerOptions): WebServer {
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
   let listening: (Listening & { readonly host: string }) | undefined;
   const reach = (): Reach => {
-    if (!listening) throw new Error('a server has no address before it listens');
+    if (!listening) throw new Error('the server does not listen yet');
     const { address, localAddress, host } = listening;
     const site = { ...options, host: withPortOf(address, host), certificate: ports.certificate };
     return reachOf(site, address, localAddress);
@@ -79,7 +79,7 @@ export function createWebServer(options: ServerOptions): WebServer {
   };
 }
 
-/** How the server itself is reached. */
+/** The addresses of the server itself. */
 interface Reach extends MountAddresses {
   /** It listens on all addresses of this machine. */
   readonly everywhere: boolean;
@@ -94,7 +94,7 @@ function reachOf(site: Site, address: string, localAddress: string | undefined):
   };
 }
 
-/** The host as it was given, which may be a name, with the port that was taken: "localhost:7070". */
+/** The given host, which may be a name, with the actual port: "localhost:7070". */
 function withPortOf(address: string, host: string): string {
   const [port] = /:\d+$/.exec(address)!;
   return `${host.includes(':') ? `[${host}]` : host}${port}`;
@@ -109,7 +109,7 @@ function below(prefix: string, { address, localAddress, here, outside }: MountAd
   };
 }
 
-/** As the sender reached us; but "localhost" in a link leads other machines to themselves. */
+/** The host of the request, except that "localhost" in a link would lead other machines to themselves. */
 function originFor(request: IncomingMessage, forwarded: Forwarded, { everywhere, outside }: Reach): string {
   const host = forwarded.host(request) || 'localhost';
   return everywhere && isLoopback(withoutPort(host)) ? outside : `${forwarded.scheme(request)}://${host}`;

@@ -1,4 +1,4 @@
-/** Whether a request is meant for this server: it names one of our hosts, and the page that sends it is ours. */
+/** Checks that a request names a host of this server, and comes from a page of this server. */
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import os from 'node:os';
@@ -6,16 +6,16 @@ import type { Forwarded } from './forwarded.js';
 import { ApiFailure } from './http.js';
 
 export interface SiteCheckOptions {
-  /** Names of this server besides its own, in lower case; `*` allows any. */
+  /** Additional names of this server, in lower case; `*` allows any. */
   readonly allowedHosts: readonly string[];
-  /** Names that the current certificate proves to be ours, in lower case. */
+  /** Names in the current certificate, in lower case. */
   certified?(): readonly string[];
   readonly forwarded: Pick<Forwarded, 'host'>;
 }
 
 /**
- * Protects against DNS rebinding: another site's name that resolves to this server is not one of its names. A page of another site
- * gives itself away in `origin`.
+ * Protects against DNS rebinding: another site's name that resolves to this server is not one of its names. The header `origin`
+ * reveals a page of another site.
  * @throws ApiFailure 403
  */
 export type SiteCheck = (request: IncomingMessage) => void;
@@ -29,7 +29,7 @@ export function createSiteCheck(options: SiteCheckOptions): SiteCheck {
     [name, '*'].some((one) => allowed.has(one)) ||
     ownNames.includes(name) ||
     (options.certified?.().includes(name) ?? false);
-  /** A proxy may have put another name in `host` than the one by which the browser opened the page. */
+  /** A proxy may have replaced the host name by which the browser opened the page. */
   const isOwnPage = (origin: string, host: string): boolean => {
     const site = originHost(origin);
     return site !== undefined && (site === host || allowed.has(hostName(site)));
@@ -43,13 +43,18 @@ export function createSiteCheck(options: SiteCheckOptions): SiteCheck {
 }
 
 function unknownHost(name: string): ApiFailure {
-  const message = `"${name.slice(0, 100)}" is no name of this coordinator`;
-  const remedy = 'Open it by its address or as localhost, or start the coordinator with --allow-host NAME.';
+  const message = `"${name.slice(0, 100)}" is not a host name of this coordinator`;
+  const remedy = 'Use its IP address or localhost, or start the coordinator with --allow-host NAME.';
   return new ApiFailure(403, 'unknown_host', message, remedy);
 }
 
 function otherSite(): ApiFailure {
-  return new ApiFailure(403, 'other_site', 'the request comes from a page of another site', 'Use the pages of this coordinator.');
+  return new ApiFailure(
+    403,
+    'other_site',
+    'the request comes from a page of another site',
+    'Use the pages of this coordinator instead.',
+  );
 }
 
 /** Without the port and, for IPv6, the brackets. */

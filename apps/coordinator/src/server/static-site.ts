@@ -1,4 +1,4 @@
-/** A folder of built pages, read once: what is not in it then cannot be asked for. */
+/** Serves a folder of built pages. It is read once, so nothing outside it can be requested. */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -6,7 +6,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { acceptsGzip } from './http.js';
 
-/** Headers of every file, by name, as the page's build wrote them. */
+/** The page's own headers, for all of its files. The build copies this file. */
 const HEADERS_FILE = 'headers.json';
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -24,7 +24,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.woff2': 'font/woff2',
 };
 const COMPRESSIBLE = /^(text|application\/(json|wasm|manifest)|image\/svg)/;
-/** "main-K3JX9Q2A.js": another content would have another name. */
+/** A name that contains a hash of the content: "main-K3JX9Q2A.js". */
 const HASHED = /[-.][0-9A-Z]{8,}\.\w+$/;
 
 const DEFAULT_HEADERS: Readonly<Record<string, string>> = {
@@ -45,11 +45,11 @@ interface StoredFile {
 }
 
 export interface StaticSite {
-  /** `pathname` within the site, "/" for its page. @returns false when there is no such file */
+  /** @param pathname relative to the site, "/" for its page. @returns false if there is no such file */
   answer(pathname: string, request: IncomingMessage, response: ServerResponse): boolean;
 }
 
-/** @returns undefined where no page was built */
+/** @returns undefined if the page is not built */
 export async function loadSite(folder: string): Promise<StaticSite | undefined> {
   const names = await filesOf(folder);
   if (!names.includes('index.html')) return undefined;
@@ -74,7 +74,7 @@ export async function loadSite(folder: string): Promise<StaticSite | undefined> 
   };
 }
 
-/** Paths with slashes, relative to the folder; none when it is not there. */
+/** Paths with slashes, relative to the folder. Empty if the folder does not exist. */
 async function filesOf(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];

@@ -1,8 +1,9 @@
-/** The routes of the HTTP API; openapi.ts says the same for whoever writes to it. */
+/** The routes of the HTTP API. openapi.ts describes them for its users. */
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { LIMITS } from '@troupe/protocol';
 import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
 import type { PastRuns } from '../record/past-runs.js';
 import { createControl, type ControlOptions } from './control.js';
@@ -14,9 +15,6 @@ import type { Metrics } from './metrics.js';
 import { openapiAt } from './openapi.js';
 import type { Playground } from './playground.js';
 import { runFacts, type ViewSource } from './views.js';
-
-const USUAL_POINTS = 2_000;
-const MAX_POINTS = 20_000;
 
 export interface ApiParts extends ViewSource, ControlOptions {
   readonly conductor: ControlOptions['conductor'];
@@ -41,7 +39,7 @@ interface Route {
 
 export interface Api {
   readonly paths: readonly string[];
-  /** @returns false when the path is none of the API's. @throws ApiFailure */
+  /** @returns false when the path does not belong to the API. @throws ApiFailure */
   answer(exchange: Exchange): Promise<boolean>;
 }
 
@@ -54,7 +52,7 @@ export function createApi(parts: ApiParts): Api {
       const route = routes.get(path);
       if (route) await follow(route, parts, exchange);
       else if (path === '/api' || path.startsWith('/api/')) {
-        throw new ApiFailure(404, 'no_such_path', `there is nothing at ${path}`, 'See /api/openapi.json.');
+        throw new ApiFailure(404, 'no_such_path', `there is nothing at ${path}`, 'See the API description, /api/openapi.json.');
       }
       return route !== undefined;
     },
@@ -64,11 +62,11 @@ export function createApi(parts: ApiParts): Api {
 async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): Promise<void> {
   const { method = 'GET' } = call.request;
   const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
-  // Whether we live is asked by whatever keeps us alive, under any name.
+  // A supervisor asks for /healthz, and may do so under any host name.
   if (route.need !== 'nobody') mount.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
-    throw new ApiFailure(405, 'wrong_method', `${method} is not for this path`, `Use ${allowed[0]}.`);
+    throw new ApiFailure(405, 'wrong_method', `${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
   }
   const access = route.need === 'nobody' ? [] : auth.admit(bearer(call.request), route.need);
   await route.answer({ ...call, access });
@@ -100,7 +98,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     }),
     '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
     '/api/runs': json('read', async ({ access }): Promise<RunsView> => {
-      // The others of the folder were not opened to whoever looks on at this one.
+      // --public opens this run to everyone, and not the others in its folder.
       return { runs: access.includes('admin') ? await pastRuns.list(history) : pastRuns.own(history) };
     }),
     '/api/checkpoint': get('admin', (call) => sendCheckpoint(parts, call)),
@@ -117,19 +115,24 @@ function historyView({ board: { history } }: ApiParts, { query, access }: Call):
   const { firstRound, lastRound } = history;
   const from = numberIn(query, 'from', 0, 0, Number.MAX_SAFE_INTEGER);
   const to = numberIn(query, 'to', lastRound, 0, Number.MAX_SAFE_INTEGER);
-  // A great answer costs more than anyone who looks on may ask for.
-  const allowed = access.includes('admin') ? MAX_POINTS : USUAL_POINTS;
-  const most = Math.min(numberIn(query, 'points', USUAL_POINTS, 8, MAX_POINTS), allowed);
+  // Large responses are expensive, so only admins may request them.
+  const allowed = access.includes('admin') ? LIMITS.historyPoints : LIMITS.viewerHistoryPoints;
+  const most = Math.min(numberIn(query, 'points', LIMITS.viewerHistoryPoints, 8, LIMITS.historyPoints), allowed);
   const evaluations = history.evaluations.filter(({ round }) => round >= from && round <= to);
   return { ...history.points(from, to, most), evaluations, firstRound, lastRound };
 }
 
-function numberIn(query: URLSearchParams, name: string, usual: number, least: number, most: number): number {
+function numberIn(query: URLSearchParams, name: string, fallback: number, least: number, most: number): number {
   const text = query.get(name);
-  if (text === null) return usual;
+  if (text === null) return fallback;
   const value = /^\d{1,16}$/.test(text) ? Number(text) : NaN;
   if (value >= least && value <= most) return value;
-  throw new ApiFailure(400, 'bad_request', `${name} is no whole number from ${least} to ${most}`, 'See /api/openapi.json.');
+  throw new ApiFailure(
+    400,
+    'bad_request',
+    `${name} is not a whole number from ${least} to ${most}`,
+    'See the API description, /api/openapi.json.',
+  );
 }
 
 async function sendCheckpoint({ board }: ApiParts, { request, response }: Call): Promise<void> {
@@ -139,8 +142,8 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
     throw new ApiFailure(
       404,
       'no_checkpoint',
-      'no checkpoint was written yet',
-      'Ask for one: POST /api/control {"action":"checkpoint"}.',
+      'the run has no checkpoint yet',
+      'Request one with POST /api/control {"action":"checkpoint"}.',
     );
   }
   response.writeHead(200, {
@@ -150,7 +153,7 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
     'content-disposition': `attachment; filename="${path.basename(checkpoint.path)}"`,
   });
   if (request.method === 'HEAD') response.end();
-  // A reader that goes away is no failure of ours.
+  // A reader may disconnect; that is not an error.
   else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
 }
 
@@ -159,7 +162,7 @@ async function streamSample({ playground, over, mount }: ApiParts, { request, re
   const caller = `${bearer(request) ?? ''} ${mount.forwarded.address(request)}`;
   const write = playground.prepare(body, caller);
   const gone = new AbortController();
-  const leave = (): void => gone.abort(new Error('nobody waits for it any more'));
+  const leave = (): void => gone.abort(new Error('the client has disconnected'));
   response.once('close', leave);
   over.addEventListener('abort', leave, { once: true });
   try {

@@ -4,26 +4,26 @@ import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
 import { ApiFailure } from '../server/http.js';
 
-/** `worker`: joins the run, and sees what volunteers see. */
+/** `worker`: may join the run and see what volunteers see. */
 export type Need = 'worker' | Access;
 
 /** The secrets of one run. */
 export interface Tokens {
-  /** Of workers. */
+  /** The token of workers. */
   readonly token: string;
   readonly adminToken: string;
 }
 
 export interface AuthOptions extends Tokens {
-  /** Anyone may read. */
+  /** Everyone may read. */
   readonly public: boolean;
 }
 
 export interface Auth {
   /**
-   * @param token undefined where the request shows none
-   * @returns what its holder may do
-   * @throws ApiFailure 401 when that is less than `need`
+   * @param token undefined if the request has none
+   * @returns what the sender may do
+   * @throws ApiFailure 401 if that is less than `need`
    */
   admit(token: string | undefined, need: Need): readonly Access[];
 }
@@ -47,7 +47,7 @@ function grants(options: AuthOptions, token: string | undefined): readonly Need[
   const anyone: readonly Need[] = options.public ? ['worker', 'read'] : [];
   if (token === undefined) return anyone;
   if (token.length > LIMITS.tokenLength) return [];
-  // Always compared with both, so that the time taken does not tell which one it resembles.
+  // It is always compared with both, so that the time taken does not reveal which one it resembles.
   const [isAdmin, isWorker] = [sameText(token, options.adminToken), sameText(token, options.token)];
   if (isAdmin) return ['worker', 'read', 'admin'];
   return isWorker ? [...new Set<Need>(['worker', ...anyone])] : [];
@@ -55,8 +55,8 @@ function grants(options: AuthOptions, token: string | undefined): readonly Need[
 
 function refused(token: string | undefined, need: Need): ApiFailure {
   const where =
-    'Open the dashboard by the link that the coordinator printed when it started, or send authorization: Bearer TOKEN.';
-  if (token === undefined) return new ApiFailure(401, 'no_token', 'this takes a token', where);
-  const what = need === 'admin' ? 'the token is not that of an admin' : 'the token is not one of this run';
+    'Open the dashboard with the link that the coordinator printed when it started, or send authorization: Bearer TOKEN.';
+  if (token === undefined) return new ApiFailure(401, 'no_token', 'this request needs a token', where);
+  const what = need === 'admin' ? 'this request needs the admin token' : 'the token is wrong';
   return new ApiFailure(401, 'wrong_token', what, where);
 }

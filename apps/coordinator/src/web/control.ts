@@ -1,5 +1,6 @@
-/** What a person who steers the run may ask for. */
+/** The orders of a person who controls the run. */
 import type { Conductor } from '@troupe/conductor';
+import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import { brief, LIMITS, printable } from '@troupe/protocol';
 import type { ControlReply } from '@troupe/run';
 import * as v from 'valibot';
@@ -8,18 +9,17 @@ import { ApiFailure } from '../server/http.js';
 
 const reason = v.optional(v.pipe(v.string(), v.maxLength(LIMITS.reasonLength)));
 const workerId = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
-/** As TrainingConfig has them; a rate of 0 would compute for nothing. */
-const rate = v.pipe(v.number(), v.finite(), v.gtValue(0), v.maxValue(1000));
-const norm = v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(1e9));
+/** Ranges are those of the training config; see tune(). */
+const knob = v.optional(v.number());
 
 const ControlSchema = v.variant('action', [
   v.strictObject({ action: v.picklist(['pause', 'resume', 'checkpoint', 'stop']) }),
   v.strictObject({ action: v.picklist(['kick', 'ban']), workerId, reason }),
-  v.strictObject({ action: v.literal('set'), learningRate: v.optional(rate), clip: v.optional(norm) }),
+  v.strictObject({ action: v.literal('set'), learningRate: knob, clip: knob }),
 ]);
 type Order = v.InferOutput<typeof ControlSchema>;
 
-/** By whom a run is paused that a person has paused. */
+/** The name under which a person pauses a run. */
 const BY = 'admin';
 
 export interface ControlOptions {
@@ -28,7 +28,7 @@ export interface ControlOptions {
   readonly report: Report;
 }
 
-/** Carries out the body of a request. @throws ApiFailure 400, 404, 409, 500 */
+/** Carries out the order in the body of a request. @throws ApiFailure 400, 404, 409, 500 */
 export type Control = (body: unknown) => Promise<ControlReply>;
 
 export function createControl({ conductor, reproducible, report }: ControlOptions): Control {
@@ -37,7 +37,7 @@ export function createControl({ conductor, reproducible, report }: ControlOption
   return async (body) => {
     const order = parse(body);
     const { phase, round } = conductor.status();
-    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Start it anew with --resume and more --rounds.');
+    if (phase === 'over') throw conflict('run_over', 'the run is over', 'Continue it with --resume and a larger --rounds.');
     return carryOut(order, (text) => {
       report({ event: 'control', round, text });
       return { ok: true, text };
@@ -50,18 +50,18 @@ export function createControl({ conductor, reproducible, report }: ControlOption
       case 'resume':
         return hold(order.action, conductor, done);
       case 'checkpoint':
-        // Who asks while one is being written means that one.
+        // A second request while a checkpoint is being written gets that checkpoint.
         saving ??= saveNow(conductor, done).finally(() => (saving = undefined));
         return saving;
       case 'stop':
         conductor.feed({ type: 'stop' });
-        return done('stopped: the run is saved and ends');
+        return done('stopped: the run is saved, then it ends');
       case 'kick':
       case 'ban':
         return remove(order, conductor, done);
       case 'set':
         if (!reproducible) return tune(order, conductor, done);
-        throw conflict('reproducible', 'a reproducible run depends on nothing but its config', 'Start another one.');
+        throw conflict('reproducible', 'the settings of a reproducible run are fixed', 'Start another run with other settings.');
       default:
         return order satisfies never;
     }
@@ -73,11 +73,11 @@ type Done = (text: string) => ControlReply;
 function hold(action: 'pause' | 'resume', conductor: Conductor, done: Done): ControlReply {
   const paused = conductor.status().pausedBy.includes(BY);
   if (action === 'pause') {
-    if (paused) throw conflict('paused', 'the run is paused already', 'Resume it when it is to go on.');
+    if (paused) throw conflict('paused', 'the run is already paused', 'Resume it to continue training.');
     conductor.feed({ type: 'pause', by: BY });
-    return done('paused: what is being computed still counts');
+    return done('paused: results that are already being computed still count');
   }
-  if (!paused) throw conflict('not_paused', 'nobody has paused the run', 'There is nothing to do.');
+  if (!paused) throw conflict('not_paused', 'no admin has paused the run', 'Pause it before you resume it.');
   conductor.feed({ type: 'resume', by: BY });
   return done('resumed');
 }
@@ -89,7 +89,7 @@ async function saveNow(conductor: Conductor, done: Done): Promise<ControlReply> 
     500,
     'not_saved',
     'the checkpoint could not be written',
-    'The log says why: make room, or make the folder writable.',
+    'See the log for the reason. Free disk space, or make the folder writable, and try again.',
   );
 }
 
@@ -97,25 +97,38 @@ function remove(order: Extract<Order, { workerId: string }>, conductor: Conducto
   const given = printable(order.reason?.trim() ?? '');
   const why = given === '' ? '' : `: ${given}`;
   const banned = order.action === 'ban';
-  const name = conductor.remove(order.workerId, brief(`${banned ? 'shut out' : 'sent away'} by an admin${why}`), banned);
-  if (name !== undefined) return done(`${name} was ${banned ? 'shut out' : 'sent away'}${why}`);
+  const name = conductor.remove(order.workerId, brief(`${banned ? 'banned' : 'removed'} by an admin${why}`), banned);
+  if (name !== undefined) return done(`${name} was ${banned ? 'banned' : 'removed'}${why}`);
   throw new ApiFailure(
     404,
     'no_such_worker',
-    `no worker ${order.workerId} is there`,
-    'It may have left meanwhile; see /api/run.',
+    `the run has no worker ${order.workerId}`,
+    'It may have left; see the list of workers.',
   );
 }
 
+type Knobs = Pick<TrainingConfig, 'learningRate' | 'clip'>;
+
 function tune({ learningRate, clip }: Extract<Order, { action: 'set' }>, conductor: Conductor, done: Done): ControlReply {
-  const knobs = { ...(learningRate === undefined ? {} : { learningRate }), ...(clip === undefined ? {} : { clip }) };
-  const told = [
+  const knobs: Partial<Knobs> = {
+    ...(learningRate === undefined ? {} : { learningRate }),
+    ...(clip === undefined ? {} : { clip }),
+  };
+  const changes = [
     ...(learningRate === undefined ? [] : [`learning rate ${learningRate}`]),
     ...(clip === undefined ? [] : [clip === 0 ? 'no clipping' : `clip ${clip}`]),
   ];
-  if (told.length === 0) throw bad('set: neither learningRate nor clip is given');
+  if (changes.length === 0) throw bad('set needs learningRate or clip');
+  checkKnobs(knobs, conductor.status().config);
   conductor.tune(knobs);
-  return done(`from the next round on: ${told.join(', ')}`);
+  return done(`from the next round: ${changes.join(', ')}`);
+}
+
+/** A learning rate of 0 is valid in a config but would train nothing. @throws ApiFailure 400 */
+function checkKnobs(knobs: Partial<Knobs>, config: TrainingConfig): void {
+  if (knobs.learningRate === 0) throw bad('learningRate must be greater than 0');
+  const result = parseTrainingConfig({ ...config, ...knobs });
+  if (!result.ok) throw bad(`${result.field} ${result.problem}`);
 }
 
 function parse(body: unknown): Order {
@@ -126,7 +139,7 @@ function parse(body: unknown): Order {
 }
 
 function bad(message: string): ApiFailure {
-  return new ApiFailure(400, 'bad_request', message, 'See /api/openapi.json for what may be asked.');
+  return new ApiFailure(400, 'bad_request', message, 'See the API description, /api/openapi.json.');
 }
 
 function conflict(code: string, message: string, remedy: string): ApiFailure {

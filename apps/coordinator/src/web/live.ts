@@ -1,9 +1,10 @@
 /**
- * The live link of dashboards. A viewer is a place in the run's history: what it has not been sent yet is looked up there when its turn
- * comes. So a slow viewer costs no memory, and skips what it is too late for.
+ * The live link of dashboards. A viewer is a place in the run's history: what it has not been sent yet is looked up there at its
+ * next turn. A slow viewer therefore costs no memory, and misses what came in between.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { LIMITS } from '@troupe/protocol';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
@@ -15,19 +16,9 @@ import { newestPlace, newsSince, type News, type Place } from './news.js';
 const TURN_MS = 250;
 /** The view has a row for each worker, so it is sent less often. */
 const VIEW_MS = 1_000;
-const HELLO_MS = 1_000;
-/** A viewer that was refused, or told of the end, and does not close its side is cut off after this time. */
-const REFUSED_MS = 1_000;
-const CLOSING_MS = 2_000;
 const PING_MS = 15_000;
-const MAX_VIEWERS = 500;
-/** Viewers of one address that are not admitted yet, or were refused. */
-const MAX_UNAUTHENTICATED = 20;
-const MAX_HELLO_BYTES = 4 * 1024;
-/** A viewer with more bytes on their way gets nothing new. */
-const MAX_BUFFERED_BYTES = 512 * 1024;
-/** Views stored for a moment, by who may see what under which host name. */
-const MAX_VIEWS = 16;
+/** Views that are stored for a moment, by access and host name. */
+const STORED_VIEWS = 16;
 /** A closing code of our own, 4000 and above: RFC 6455, 7.4.2. */
 const REFUSED = 4401;
 
@@ -38,13 +29,13 @@ export interface LiveOptions {
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
-  /** Something that was not foreseen; the viewer is disconnected. */
+  /** An unexpected error. The viewer is disconnected. */
   onFailed(error: Error): void;
 }
 
 export interface LiveLink {
   readonly viewers: number;
-  /** Takes over a request to upgrade, which must come from a page of ours. */
+  /** Takes over an upgrade request. The caller has checked that it comes from a page of this server. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   close(reason: string): void;
 }
@@ -64,10 +55,10 @@ export function createLiveLink(options: LiveOptions): LiveLink {
 
 class Live implements LiveLink {
   readonly #options: LiveOptions;
-  readonly #upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_HELLO_BYTES });
+  readonly #upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: LIMITS.viewerHelloBytes });
   readonly #viewers = new Set<Viewer>();
   readonly #sockets = new Set<WebSocket>();
-  /** Addresses of those that are not admitted. */
+  /** Addresses of viewers that are not admitted. */
   readonly #unauthenticated = new Map<WebSocket, string>();
   readonly #views = new Map<string, { readonly atMs: number; readonly json: string }>();
   readonly #timers = [setInterval(() => this.#takeTurns(), TURN_MS), setInterval(() => this.#pingAll(), PING_MS)];
@@ -84,7 +75,7 @@ class Live implements LiveLink {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const from = this.#options.forwarded.address(request);
     const alike = [...this.#unauthenticated.values()].filter((address) => address === from);
-    if (this.#sockets.size >= MAX_VIEWERS || alike.length >= MAX_UNAUTHENTICATED) {
+    if (this.#sockets.size >= LIMITS.viewers || alike.length >= LIMITS.unauthenticatedViewers) {
       return refuseUpgrade(socket, '503 Service Unavailable');
     }
     this.#upgrader.handleUpgrade(request, socket, head, (open) => this.#greet(open, request));
@@ -96,7 +87,7 @@ class Live implements LiveLink {
     for (const viewer of this.#viewers) viewer.viewAtMs = -Infinity;
     this.#takeTurns();
     for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
-    setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), CLOSING_MS).unref();
+    setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), LIMITS.viewerCloseMs).unref();
   }
 
   #greet(socket: WebSocket, request: IncomingMessage): void {
@@ -110,7 +101,7 @@ class Live implements LiveLink {
       this.#guarded(socket, () => this.#admit(socket, request, text));
     };
     const onHello = (data: Buffer): void => start(data.toString('utf8'));
-    const timer = setTimeout(start, HELLO_MS);
+    const timer = setTimeout(start, LIMITS.viewerHelloMs);
     socket.once('message', onHello);
     socket.on('close', () => {
       clearTimeout(timer);
@@ -132,7 +123,7 @@ class Live implements LiveLink {
     socket.on('close', () => this.#viewers.delete(viewer));
   }
 
-  /** @returns undefined for a viewer that may not read, which is told so and closed */
+  /** @returns undefined if the viewer may not read: it is told why and closed */
   #accessOf(socket: WebSocket, text: string | undefined): readonly Access[] | undefined {
     try {
       return this.#options.admit(tokenOf(text));
@@ -141,7 +132,7 @@ class Live implements LiveLink {
       const { code, message, remedy } = error;
       send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
       socket.close(REFUSED, code);
-      setTimeout(() => socket.terminate(), REFUSED_MS).unref();
+      setTimeout(() => socket.terminate(), LIMITS.viewerCloseMs).unref();
       return undefined;
     }
   }
@@ -155,12 +146,12 @@ class Live implements LiveLink {
   }
 
   #takeTurns(): void {
-    /** Of this moment, by place. */
+    /** Shared by all viewers at the same place. */
     const newsFrom = new Map<string, News>();
     for (const viewer of this.#viewers) this.#guarded(viewer.socket, () => this.#sendNews(viewer, newsFrom));
   }
 
-  /** A failure costs a viewer its link, and does not touch the run. */
+  /** An error closes the link of one viewer and does not affect the run. */
   #guarded(socket: WebSocket, act: () => void): void {
     try {
       act();
@@ -171,7 +162,7 @@ class Live implements LiveLink {
   }
 
   #sendNews(viewer: Viewer, newsFrom: Map<string, News>): void {
-    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > MAX_BUFFERED_BYTES) return;
+    if (viewer.socket.readyState !== viewer.socket.OPEN || viewer.socket.bufferedAmount > LIMITS.viewerBufferedBytes) return;
     const { text, urgent } = this.#newsFor(viewer, newsFrom);
     if (urgent) viewer.viewAtMs = -Infinity;
     const view = this.#viewFor(viewer);
@@ -180,7 +171,7 @@ class Live implements LiveLink {
     sendText(viewer.socket, view === undefined ? update : `${update.slice(0, -1)},"view":${view}}`);
   }
 
-  /** Put together once for all viewers at the same place, who move on to the newest. */
+  /** The viewer's place moves to the newest. The news is created once for all viewers at the same place. */
   #newsFor(viewer: Viewer, newsFrom: Map<string, News>): News {
     const { history } = this.#options;
     const key = Object.values(viewer.place).join();
@@ -190,20 +181,20 @@ class Live implements LiveLink {
     return news;
   }
 
-  /** As JSON, when one is due; put together once for all viewers who see the same. */
+  /** The view as JSON, if one is due. It is created once for all viewers that see the same. */
   #viewFor(viewer: Viewer): string | undefined {
     const { forwarded, nowMs, view } = this.#options;
     const now = nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
     const { access, request } = viewer;
-    // Admins see a link, which names the host by which they reached us.
+    // Admins see a join link, which contains the host name of their request.
     const host = access.includes('admin') ? ` ${forwarded.scheme(request)} ${forwarded.host(request)}` : '';
     const key = access.join() + host;
     const stored = this.#views.get(key);
     if (stored && now - stored.atMs < TURN_MS / 2) return stored.json;
     const json = JSON.stringify(view(access, request));
-    if (this.#views.size > MAX_VIEWS) this.#views.clear();
+    if (this.#views.size > STORED_VIEWS) this.#views.clear();
     this.#views.set(key, { atMs: now, json });
     return json;
   }
@@ -214,11 +205,11 @@ function send(socket: WebSocket, message: LiveMessage): void {
 }
 
 function sendText(socket: WebSocket, text: string): void {
-  // A failed write also ends in the socket's `error` or `close`, which is where it is dealt with.
+  // The socket's `error` and `close` handlers deal with a failed write.
   socket.send(text, () => undefined);
 }
 
-/** @returns undefined when none is given; an empty one, which opens nothing, when the text is no hello */
+/** @returns undefined without a token; an empty one, which is always wrong, if the text is not a hello */
 function tokenOf(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   try {

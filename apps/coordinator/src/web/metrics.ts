@@ -1,4 +1,4 @@
-/** Figures for Prometheus, in a registry of this run alone. */
+/** Metrics for Prometheus. Each run has its own registry. */
 import type { Conductor } from '@troupe/conductor';
 import type { HistoryEntry, WorkerState } from '@troupe/run';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
@@ -9,14 +9,14 @@ const ROUND_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 const STATES: readonly WorkerState[] = ['joining', 'syncing', 'ready', 'computing', 'late', 'paused'];
 
 export interface Metrics {
-  /** Text exposition format, and its content type. */
+  /** The text exposition format, and its content type. */
   read(): Promise<{ readonly text: string; readonly type: string }>;
 }
 
 export interface MetricsOptions {
-  readonly conductor: Pick<Conductor, 'status' | 'workers'>;
+  readonly conductor: Pick<Conductor, 'status' | 'workerStates'>;
   readonly board: Board;
-  /** Characters of a round: B * T. */
+  /** Characters per round: B * T. */
   readonly roundCharacters: number;
   readonly runId: string;
   viewers(): number;
@@ -33,7 +33,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   return { read: async () => ({ text: await registry.metrics(), type: registry.contentType }) };
 }
 
-/** Read when somebody asks. */
+/** Their values are read when Prometheus asks. */
 function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOptions): void {
   const gauge = (name: string, help: string, value: () => number | undefined): void => {
     new Gauge({
@@ -47,38 +47,46 @@ function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOpt
   };
   const { history } = board;
   gauge('troupe_round', 'Rounds completed.', () => conductor.status().round);
-  gauge('troupe_rounds', 'Rounds to be computed in all.', () => conductor.status().config.rounds);
-  gauge('troupe_running', '1 while rounds are computed, else 0.', () => Number(conductor.status().phase === 'running'));
-  gauge('troupe_train_loss', 'Of the last round, nats per character.', () => history.latest?.trainLoss);
-  gauge('troupe_train_loss_smoothed', 'Mean of the last rounds, nats per character.', () => history.latest?.smoothedLoss);
+  gauge('troupe_rounds', 'Rounds that the run will complete.', () => conductor.status().config.rounds);
+  gauge('troupe_running', '1 while rounds are computed, otherwise 0.', () => Number(conductor.status().phase === 'running'));
+  gauge('troupe_train_loss', 'Training loss of the last round, nats per character.', () => history.latest?.trainLoss);
+  gauge(
+    'troupe_train_loss_smoothed',
+    'Mean training loss of the last rounds, nats per character.',
+    () => history.latest?.smoothedLoss,
+  );
   gauge(
     'troupe_validation_loss',
-    'Of the last validation, nats per character.',
+    'Loss of the last validation, nats per character.',
     () => history.evaluations.at(-1)?.validationLoss,
   );
-  gauge('troupe_gradient_norm', 'Before clipping.', () => history.latest?.gradientNorm);
-  gauge('troupe_learning_rate', 'Of the last round.', () => history.latest?.learningRate);
-  gauge('troupe_characters_per_second', 'Over the last seconds.', () => history.latest?.charsPerSecond);
-  gauge('troupe_eta_seconds', 'Until the last round.', () => board.etaMs && board.etaMs / 1000);
-  gauge('troupe_workers_connected', 'Workers that have joined and not left.', () => conductor.status().workerCount);
+  gauge('troupe_gradient_norm', 'Global gradient norm of the last round, before clipping.', () => history.latest?.gradientNorm);
+  gauge('troupe_learning_rate', 'Learning rate of the last round.', () => history.latest?.learningRate);
+  gauge(
+    'troupe_characters_per_second',
+    'Characters trained per second, over the last seconds.',
+    () => history.latest?.charsPerSecond,
+  );
+  gauge('troupe_eta_seconds', 'Estimated time until the last round.', () => board.etaMs && board.etaMs / 1000);
+  gauge('troupe_workers_connected', 'Workers that have joined and have not left.', () => conductor.status().workerCount);
   gauge('troupe_viewers', 'Open dashboards.', viewers);
   new Gauge({
     name: 'troupe_workers',
-    help: 'Workers by what they are doing.',
+    help: 'Connected workers by state.',
     labelNames: ['state'],
     registers: [registry],
     collect() {
-      const workers = conductor.workers();
-      for (const state of STATES) this.set({ state }, workers.filter((worker) => worker.state === state).length);
+      const states = conductor.workerStates();
+      for (const state of STATES) this.set({ state }, states.get(state) ?? 0);
     },
   });
 }
 
-/** Links, all-reduce, pages and decisions share one thread: what is left of it is what the run has in reserve. */
+/** Links, all-reduce, pages and scheduling share one thread. Its idle time is the run's reserve. */
 function addBusy(registry: Registry): void {
   new Counter({
     name: 'troupe_busy_seconds_total',
-    help: "Time that the coordinator's main thread was at work.",
+    help: "Time that the coordinator's main thread was busy.",
     registers: [registry],
     collect() {
       this.reset();
@@ -90,7 +98,7 @@ function addBusy(registry: Registry): void {
 function addDecisions(registry: Registry, { decisions }: Board): void {
   new Counter({
     name: 'troupe_decisions_total',
-    help: 'What the scheduler decided out of the ordinary, by kind.',
+    help: 'Unusual decisions of the scheduler, by kind.',
     labelNames: ['kind'],
     registers: [registry],
     collect() {
@@ -100,22 +108,26 @@ function addDecisions(registry: Registry, { decisions }: Board): void {
   });
 }
 
-/** Counted as it happens, from the start of this process. */
+/** Counts from the start of this process. */
 function countWith(registry: Registry, roundCharacters: number): (entry: HistoryEntry) => void {
   const registers = [registry];
   const rounds = new Counter({ name: 'troupe_rounds_total', help: 'Rounds completed by this coordinator.', registers });
   const characters = new Counter({ name: 'troupe_characters_total', help: 'Characters trained on.', registers });
-  const clipped = new Counter({ name: 'troupe_rounds_clipped_total', help: 'Rounds whose gradient was clipped.', registers });
+  const clipped = new Counter({
+    name: 'troupe_rounds_clipped_total',
+    help: 'Rounds in which the gradient was clipped.',
+    registers,
+  });
   const events = new Counter({
     name: 'troupe_events_total',
-    help: 'Lines of the event log.',
+    help: 'Entries of the event log.',
     labelNames: ['kind', 'level'],
     registers,
   });
   const seconds = new Histogram({ name: 'troupe_round_seconds', help: 'Duration of rounds.', buckets: ROUND_BUCKETS, registers });
   const parts = new Counter({
     name: 'troupe_round_part_seconds_total',
-    help: 'Where the time of rounds went, along the last worker of each.',
+    help: 'Time of rounds by part, along the worker that completed each round.',
     labelNames: ['part'],
     registers,
   });

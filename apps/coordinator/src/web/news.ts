@@ -1,15 +1,15 @@
-/** What a dashboard has not been sent yet, looked up in the history of the run. */
+/** Looks up in the run's history what a dashboard has not been sent yet. */
 import type { LiveMessage, RunHistory } from '@troupe/run';
 
-/** In one message, of each kind. */
+/** Entries of each kind in one message. */
 const MAX_POINTS = 500;
 const MAX_EVENTS = 200;
 const MAX_SAMPLES = 8;
 
-/** How far a dashboard has been told: the last of each kind that was sent to it. */
+/** What a dashboard has been sent: the last entry of each kind. */
 export interface Place {
   readonly round: number;
-  /** An id. */
+  /** Id of an event. */
   readonly event: number;
   /** Rounds of a validation, a sample and a gradient flow; -1 before the first. */
   readonly evaluation: number;
@@ -20,11 +20,11 @@ export interface Place {
 export interface News {
   /** An update as JSON; undefined = nothing is new. */
   readonly text: string | undefined;
-  /** It answers an order: the person who gave it wants to see that it had an effect. */
+  /** It reports an order of a person, who wants to see its effect at once. */
   readonly urgent: boolean;
 }
 
-/** The place of a dashboard that has been told everything. */
+/** The place of a dashboard that has been sent everything. */
 export function newestPlace({ lastRound, lastEvent, evaluations, samples, flows }: RunHistory): Place {
   return {
     round: lastRound,
@@ -35,7 +35,7 @@ export function newestPlace({ lastRound, lastEvent, evaluations, samples, flows 
   };
 }
 
-/** Of many events and samples the newest; of many rounds a selection. */
+/** If there are many, it has only the newest events and samples, and a selection of the rounds. */
 export function newsSince(history: RunHistory, place: Place): News {
   const { lastRound } = history;
   const points = lastRound > place.round ? history.points(place.round + 1, lastRound, MAX_POINTS).points : undefined;

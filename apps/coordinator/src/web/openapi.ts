@@ -1,6 +1,7 @@
-/** The HTTP API in OpenAPI 3.1, for whoever writes to it. The tests hold every route against it. */
+/** The HTTP API in OpenAPI 3.1. Tests compare every route with it. */
+import { TRAINING } from '@troupe/config';
+import { LIMITS } from '@troupe/protocol';
 import {
-  MAX_PLAY_CHARACTERS,
   MAX_PRIME_CHARACTERS,
   POINT_FIELDS,
   type EvaluationPoint,
@@ -11,8 +12,11 @@ import {
   type SamplePoint,
   type WorkerView,
 } from '@troupe/run';
+import { PLAY } from './playground.js';
 
 type Schema = Readonly<Record<string, unknown>>;
+
+const { learningRate: RATE, clip: CLIP } = TRAINING.fields;
 
 const text: Schema = { type: 'string' };
 const count: Schema = { type: 'integer', minimum: 0 };
@@ -20,9 +24,15 @@ const number: Schema = { type: 'number' };
 const positive: Schema = { type: 'number', minimum: 0 };
 const list = (items: Schema): Schema => ({ type: 'array', items });
 const oneOf = (...values: readonly string[]): Schema => ({ type: 'string', enum: values });
+/** Of a field with bounds and maybe a default. */
+const range = ({ min, max, ...rest }: { min: number; max: number; default?: number }): Schema => ({
+  minimum: min,
+  maximum: max,
+  ...rest,
+});
 const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` });
 
-/** All fields of `T`, those that may be absent in `optional`; the compiler compares. */
+/** The compiler checks that `fields` are all fields of `T`. `optional`: those that may be absent. */
 function object<T>(fields: { readonly [K in keyof T]-?: Schema }, optional: readonly (keyof T)[] = []): Schema {
   const required = Object.keys(fields).filter((key) => !optional.includes(key as keyof T));
   return { type: 'object', properties: fields, required, additionalProperties: false };
@@ -39,7 +49,7 @@ const RoundPointSchema: Schema = {
 };
 const PointColumnsSchema: Schema = {
   type: 'object',
-  description: 'Points column by column, all of one length, rounds ascending.',
+  description: 'Points by column. All columns have the same length; rounds ascend.',
   properties: Object.fromEntries(POINT_FIELDS.map((field) => [field, list(number)])),
   required: POINT_FIELDS,
   additionalProperties: false,
@@ -48,7 +58,7 @@ const PointColumnsSchema: Schema = {
 const WorkerSchema = object<WorkerView>(
   {
     id: text,
-    name: { ...text, description: 'As its person chose it: text, never markup.' },
+    name: { ...text, description: 'Chosen by its owner. Treat it as text, never as markup.' },
     kind: oneOf('node', 'browser'),
     engine: text,
     device: text,
@@ -152,8 +162,8 @@ const ControlRequestSchema: Schema = {
     {
       type: 'object',
       description:
-        'kick: it is told to go, and may be started again. ban: whoever comes from its address under its name is turned down as well, ' +
-        'until the coordinator ends.',
+        'kick: the worker stops; it may be started again. ban: workers of the same name and address are also refused, until the ' +
+        'coordinator ends.',
       properties: { action: oneOf('kick', 'ban'), workerId: text, reason: text },
       required: ['action', 'workerId'],
       additionalProperties: false,
@@ -161,9 +171,13 @@ const ControlRequestSchema: Schema = {
     {
       type: 'object',
       description:
-        'From the next round on, and kept in checkpoints. learningRate is the peak, which the schedule scales; clip 0 = never. ' +
-        'Turned down (409) in a reproducible run.',
-      properties: { action: oneOf('set'), learningRate: { ...number, exclusiveMinimum: 0 }, clip: positive },
+        'Takes effect in the next round and is saved in checkpoints. learningRate is the peak, which the schedule scales; clip 0 turns ' +
+        'clipping off. Refused (409) in a reproducible run.',
+      properties: {
+        action: oneOf('set'),
+        learningRate: { ...number, exclusiveMinimum: 0, maximum: RATE.max },
+        clip: { ...number, minimum: CLIP.min, maximum: CLIP.max },
+      },
       required: ['action'],
       additionalProperties: false,
     },
@@ -174,10 +188,10 @@ const PlayRequestSchema: Schema = {
   type: 'object',
   properties: {
     prime: { ...text, maxLength: MAX_PRIME_CHARACTERS, default: '' },
-    temperature: { ...number, minimum: 0, maximum: 10, default: 0.7 },
-    topK: { ...count, maximum: 65_536, default: 0, description: '0 = among all characters.' },
-    length: { type: 'integer', minimum: 1, maximum: MAX_PLAY_CHARACTERS, default: 300 },
-    seed: { ...count, maximum: 0xffffffff },
+    temperature: { ...number, ...range(PLAY.temperature) },
+    topK: { type: 'integer', ...range(PLAY.topK), description: '0 = sample among all characters.' },
+    length: { type: 'integer', ...range(PLAY.length) },
+    seed: { type: 'integer', ...range(PLAY.seed) },
   },
   additionalProperties: false,
 };
@@ -187,9 +201,9 @@ const jsonContent = (schema: Schema): Schema => ({ 'application/json': { schema 
 const anyone: Schema = { security: [] };
 const worker: Schema = { security: [{ workerToken: [] }, { adminToken: [] }] };
 const admin: Schema = { security: [{ adminToken: [] }] };
-const failure: Schema = { description: 'Why not, and what to do.', content: jsonContent(ref('Error')) };
+const failure: Schema = { description: 'What went wrong, and what to do.', content: jsonContent(ref('Error')) };
 
-function operation(summary: string, content: Schema, rest: Schema = {}, description = 'The answer.'): Schema {
+function operation(summary: string, content: Schema, rest: Schema = {}, description = 'The response.'): Schema {
   return { summary, responses: { '200': { description, content }, '4XX': failure, '5XX': failure }, ...rest };
 }
 
@@ -201,15 +215,15 @@ export const openapi = {
     title: 'Troupe coordinator',
     version: '1',
     description:
-      'See a training run and steer it. Losses are in nats per character, times in milliseconds, moments in milliseconds since 1970. ' +
-      'Tokens are sent as authorization: Bearer TOKEN. With --public, whatever the admin token may read is open to anyone. The live ' +
-      'link is a WebSocket at /live; docs/api.md describes it.',
+      'Watch a training run and control it. Losses are in nats per character, durations in milliseconds, points in time in milliseconds ' +
+      'since 1970. Send a token as authorization: Bearer TOKEN. With --public, everyone may read what needs the admin token to read ' +
+      'otherwise. The live link is a WebSocket at /live; docs/api.md describes it.',
   },
   security: [{ adminToken: [] }],
   paths: {
     '/healthz': {
       get: operation(
-        'Whether the coordinator lives',
+        'Whether the coordinator is alive',
         jsonContent({
           type: 'object',
           properties: { status: oneOf('ok'), phase: text, round: count },
@@ -219,12 +233,12 @@ export const openapi = {
         anyone,
       ),
     },
-    '/metrics': { get: operation('Figures for Prometheus', { 'text/plain': { schema: text } }) },
+    '/metrics': { get: operation('Metrics for Prometheus', { 'text/plain': { schema: text } }) },
     '/api/openapi.json': { get: operation('This document', jsonContent({ type: 'object' }), anyone) },
-    '/api/run': { get: operation('The run as it stands', jsonContent(ref('Run')), worker) },
+    '/api/run': { get: operation('The current state of the run', jsonContent(ref('Run')), worker) },
     '/api/history': {
       get: operation(
-        'Rounds from..to; of more than `points`, the ones with the least and greatest values, so that spikes stay',
+        'Rounds `from` to `to`. If they are more than `points`, the ones with the lowest and highest values, so that spikes remain',
         jsonContent({
           type: 'object',
           properties: {
@@ -239,16 +253,19 @@ export const openapi = {
         }),
         {
           parameters: [
-            query('from', 'First round, default 0.'),
-            query('to', 'Last round, default the newest.'),
-            query('points', 'Rounds at most, 8 to 20000, default 2000. Without an admin token never more than 2000 come.'),
+            query('from', 'First round. Default 0.'),
+            query('to', 'Last round. Default: the newest.'),
+            query(
+              'points',
+              `Maximum number of rounds, 8 to ${LIMITS.historyPoints}. Default ${LIMITS.viewerHistoryPoints}, which is also the maximum without the admin token.`,
+            ),
           ],
         },
       ),
     },
     '/api/samples': {
       get: operation(
-        'What the model wrote, oldest first',
+        'Samples of what the model writes, oldest first',
         jsonContent({
           type: 'object',
           properties: { samples: list(ref('SamplePoint')) },
@@ -266,12 +283,12 @@ export const openapi = {
           required: ['events', 'last'],
           additionalProperties: false,
         }),
-        { parameters: [query('after', 'Only events with a greater id, default 0.')] },
+        { parameters: [query('after', 'Only events with a greater id. Default 0.')] },
       ),
     },
     '/api/flow': {
       get: operation(
-        'How far back errors reach, oldest first',
+        'Gradient flow: how far back in time gradients reach, oldest first',
         jsonContent({
           type: 'object',
           properties: { flows: list(ref('GradientFlow')) },
@@ -282,7 +299,7 @@ export const openapi = {
     },
     '/api/runs': {
       get: operation(
-        'The runs of the same folder, newest first; without an admin token this one alone',
+        'The runs of the same folder, newest first; without the admin token only this run',
         jsonContent({
           type: 'object',
           properties: { runs: list(ref('PastRun')) },
@@ -302,7 +319,7 @@ export const openapi = {
     },
     '/api/control': {
       post: operation(
-        'Steer the run',
+        'Control the run',
         jsonContent({
           type: 'object',
           properties: { ok: { const: true }, text, path: text },
@@ -314,18 +331,18 @@ export const openapi = {
     },
     '/api/sample': {
       post: operation(
-        'Let the model write, as it stands',
+        'Write text with the current model',
         { 'text/event-stream': { schema: text } },
         takes(ref('PlayRequest')),
-        'Server-sent events, the data of each a JSON object: {type: start, round, seed}, {type: text, text} as it is written, and {type: end} ' +
-          'or {type: error, code, message, remedy}.',
+        'Server-sent events. The data of each is a JSON object: {type: start, round, seed}, then {type: text, text} as the text is ' +
+          'written, and at last {type: end} or {type: error, code, message, remedy}.',
       ),
     },
   },
   components: {
     securitySchemes: {
-      adminToken: { type: 'http', scheme: 'bearer', description: 'Sees everything and steers.' },
-      workerToken: { type: 'http', scheme: 'bearer', description: 'Lets a worker join, and see the run.' },
+      adminToken: { type: 'http', scheme: 'bearer', description: 'Reads everything and controls the run.' },
+      workerToken: { type: 'http', scheme: 'bearer', description: 'Lets a worker join and see the run.' },
     },
     schemas: {
       Run: RunSchema,
@@ -349,7 +366,7 @@ export const openapi = {
   },
 };
 
-/** The description of an API that is mounted at that prefix. */
+/** The description of an API that is mounted at a prefix. */
 export function openapiAt(prefix: string): object {
   return prefix === '' ? openapi : { ...openapi, servers: [{ url: prefix }] };
 }

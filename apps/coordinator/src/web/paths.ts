@@ -1,4 +1,4 @@
-/** Where everything of a run is, seen from its mount: the one table of these paths, but for those of the API. */
+/** The paths of a run below its mount, except those of the API, and the links that contain them. */
 import type { IncomingMessage } from 'node:http';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
@@ -6,19 +6,19 @@ import type { Tokens } from './auth.js';
 export const PATHS = {
   /** Links of workers. */
   control: '/control',
-  /** The run's own all-reduce. */
+  /** Links of workers to the run's own all-reduce. */
   reduce: '/reduce',
-  /** News for dashboards. */
+  /** Live links of dashboards. */
   live: '/live',
   /** The page for volunteers. */
   join: '/join/',
 } as const;
 
-/** Links for people, which hold the tokens of one run. */
+/** Links for people. They contain the tokens of one run. */
 export interface RunLinks {
-  /** What the run prints when it starts. */
+  /** The links that the run prints when it starts. */
   printed(): PrintedLinks;
-  /** Where a browser joins, at the address by which the sender of the request reached us. */
+  /** The link by which a browser joins. It has the host name of the request. */
   joinLink(request: IncomingMessage): string;
 }
 
@@ -46,12 +46,12 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
   };
 }
 
-/** The token stands in the fragment, which browsers send to nobody. */
+/** The token is in the fragment, which browsers do not send to servers. */
 function joinLink(address: string, token: string): string {
   return `${address}${PATHS.join}#token=${encodeURIComponent(token)}`;
 }
 
-/** An address without a path means the run at the root to a worker; elsewhere the whole path is given. */
+/** A worker adds the path to an address that has none. That is wrong for a run under a prefix, so the whole path is given. */
 function forWorkers(address: string, { prefix }: MountPoint): string {
   return prefix === '' ? address : address + PATHS.control;
 }

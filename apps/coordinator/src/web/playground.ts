@@ -1,25 +1,34 @@
-/** Lets people write with the model as it stands: one at a time, a few may wait. */
+/** Writes text with the current model: one request at a time, and a few may wait. */
 import { CorpusError, type Vocabulary } from '@troupe/corpus';
+import { LIMITS } from '@troupe/protocol';
 import { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, type PlayMessage } from '@troupe/run';
 import * as v from 'valibot';
 import type { PlaySettings, SideThread } from '../side-jobs.js';
 import { ApiFailure } from '../server/http.js';
 
-/** Requests that wait for their turn. */
-const MAX_WAITING = 8;
+/** Ranges and defaults of a request; the seed's default is a new one each time. */
+export const PLAY = {
+  temperature: { min: 0, max: 10, default: 0.7 },
+  topK: { min: 0, max: LIMITS.vocabulary, default: 0 },
+  length: { min: 1, max: MAX_PLAY_CHARACTERS, default: 300 },
+  seed: { min: 0, max: 0xffffffff },
+} as const;
+
+const real = ({ min, max }: { min: number; max: number }) => v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
+const whole = (range: { min: number; max: number }) => v.pipe(real(range), v.integer());
 
 const PlaySchema = v.strictObject({
   prime: v.optional(v.pipe(v.string(), v.maxLength(MAX_PRIME_CHARACTERS)), ''),
-  temperature: v.optional(v.pipe(v.number(), v.finite(), v.minValue(0), v.maxValue(10)), 0.7),
-  topK: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_536)), 0),
-  length: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_PLAY_CHARACTERS)), 300),
-  seed: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff))),
+  temperature: v.optional(real(PLAY.temperature), PLAY.temperature.default),
+  topK: v.optional(whole(PLAY.topK), PLAY.topK.default),
+  length: v.optional(whole(PLAY.length), PLAY.length.default),
+  seed: v.optional(whole(PLAY.seed)),
 });
 
 export interface PlaygroundOptions {
   readonly vocabulary: Vocabulary;
   readonly side: Pick<SideThread, 'play'>;
-  /** As they are now [P]. */
+  /** The current parameters [P]. */
   parameters(): Float32Array;
   /** Rounds completed. */
   round(): number;
@@ -28,8 +37,9 @@ export interface PlaygroundOptions {
 
 export interface Playground {
   /**
-   * @param caller whoever has one request under way gets no second
-   * @returns what is to be run, once its answer has begun; `tell` gets what happens. It rejects only when `signal` is aborted
+   * @param caller identifies the sender, who may have one request at a time
+   * @returns a function that writes the text and passes messages to `tell`. Call it when the response has begun. It
+   *   rejects only when `signal` is aborted
    * @throws ApiFailure 400, 429, 503
    */
   prepare(request: unknown, caller: string): (tell: (message: PlayMessage) => void, signal: AbortSignal) => Promise<void>;
@@ -43,10 +53,15 @@ export function createPlayground(options: PlaygroundOptions): Playground {
     prepare(request, caller) {
       const settings = settingsOf(request, options);
       if (callers.has(caller)) {
-        throw new ApiFailure(429, 'one_at_a_time', 'a text of yours is being written already', 'Wait for it, or stop it first.');
+        throw new ApiFailure(
+          429,
+          'one_at_a_time',
+          'your previous text is still being written',
+          'Wait until it is finished, or stop it.',
+        );
       }
-      if (callers.size > MAX_WAITING) {
-        throw new ApiFailure(503, 'busy', `${MAX_WAITING} others are waiting for their turn`, 'Try again in a moment.');
+      if (callers.size > LIMITS.playRequests) {
+        throw new ApiFailure(503, 'busy', `${LIMITS.playRequests} requests are waiting already`, 'Try again in a minute.');
       }
       callers.add(caller);
       return async (tell, signal) => {
@@ -75,7 +90,7 @@ export function createPlayground(options: PlaygroundOptions): Playground {
         type: 'error',
         code: 'not_written',
         message: (error as Error).message,
-        remedy: 'Try again; if it stays, tell who runs this.',
+        remedy: 'Try again. If it fails again, tell the organizer of the run.',
       });
     }
   }
@@ -86,13 +101,13 @@ function settingsOf(request: unknown, { vocabulary, newSeed }: PlaygroundOptions
   if (!result.success) {
     const [issue] = result.issues;
     const field = v.getDotPath(issue) ?? 'the body';
-    throw new ApiFailure(400, 'bad_request', `${field}: ${issue.message}`, 'See /api/openapi.json for what may be asked.');
+    throw new ApiFailure(400, 'bad_request', `${field}: ${issue.message}`, 'See the API description, /api/openapi.json.');
   }
   const { prime, seed = newSeed(), ...rest } = result.output;
   return { ...rest, seed, prime: encode(prime, vocabulary) };
 }
 
-/** Of nothing: a line break, where verse begins, or the text's first character. */
+/** An empty prime becomes a line break, where a verse begins, or else the first character of the vocabulary. */
 function encode(prime: string, vocabulary: Vocabulary): Uint16Array {
   const text = prime !== '' ? prime : vocabulary.characters.includes('\n') ? '\n' : vocabulary.characters[0];
   try {

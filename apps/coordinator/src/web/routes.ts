@@ -1,4 +1,4 @@
-/** What a run answers over HTTP: its API, its pages, and the live link of dashboards. */
+/** The HTTP side of a run: its API, its pages, and the live link of dashboards. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Report } from '../reporter.js';
 import { ApiFailure, refuseUpgrade, sendFailure, sendText } from '../server/http.js';
@@ -16,7 +16,7 @@ export interface RouteParts {
   readonly api: Api;
   readonly live: Pick<LiveLink, 'upgrade'>;
   readonly pages: Pages;
-  /** Hears of requests that failed for a reason that nobody foresaw. */
+  /** Receives unexpected errors of requests. */
   readonly report: Report;
 }
 
@@ -49,15 +49,15 @@ async function answerPage({ path, request, response }: Exchange, { mount, pages 
   mount.checkSite(request);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
-    return sendText(request, response, 'Only GET is for this path.\n', { status: 405 });
+    return sendText(request, response, 'This path supports only GET.\n', { status: 405 });
   }
   if (`${path}/` === PATHS.join) {
     response.writeHead(308, { location: mount.prefix + PATHS.join }).end();
     return;
   }
-  const ofVolunteer = path.startsWith(PATHS.join);
-  const site = ofVolunteer ? pages.volunteer : pages.dashboard;
-  const within = ofVolunteer ? path.slice(PATHS.join.length - 1) : path;
+  const isVolunteer = path.startsWith(PATHS.join);
+  const site = isVolunteer ? pages.volunteer : pages.dashboard;
+  const within = isVolunteer ? path.slice(PATHS.join.length - 1) : path;
   if (site?.answer(within, request, response)) return;
   if (site === undefined && within === '/') return sendText(request, response, NOT_BUILT);
   return sendText(request, response, notFound(mount.prefix), { status: 404 });
@@ -68,27 +68,27 @@ function notFound(prefix: string): string {
 }
 
 const NOT_BUILT = [
-  'This is a Troupe coordinator, and it is at work. Its pages were not built.',
+  'This is a running Troupe coordinator. Its pages are not built.',
   '',
-  'Run "npm run build" in the folder of the project, and start the coordinator again.',
-  'Until then /api/run says how the run stands.',
+  'Run "npm run build" in the project folder and restart the coordinator.',
+  'Until then, /api/run shows the state of the run.',
   '',
 ].join('\n');
 
-/** The one who asked learns nothing of an unforeseen failure but that it happened; its details go to the log. */
+/** Details of an unexpected error go to the log and not to the client. */
 async function fail(error: unknown, request: IncomingMessage, response: ServerResponse, report: Report): Promise<void> {
-  // A client that goes away while it asks is no failure.
-  const foreseen = error instanceof ApiFailure || request.destroyed || response.destroyed;
-  if (!foreseen) report({ event: 'note', level: 'warn', text: `a request failed: ${(error as Error).message}` });
+  // A client may disconnect during its request; that is not an error.
+  const expected = error instanceof ApiFailure || request.destroyed || response.destroyed;
+  if (!expected) report({ event: 'note', level: 'warn', text: `a request failed: ${(error as Error).message}` });
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
   }
-  const unforeseen = new ApiFailure(
+  const unexpected = new ApiFailure(
     500,
     'internal',
-    'the coordinator could not answer',
+    'the coordinator failed to answer',
     'This is a bug in Troupe: please report it.',
   );
-  await sendFailure(request, response, error instanceof ApiFailure ? error : unforeseen);
+  await sendFailure(request, response, error instanceof ApiFailure ? error : unexpected);
 }

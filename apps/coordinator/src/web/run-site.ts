@@ -1,4 +1,4 @@
-/** Everything of one run that browsers and programs see: API, pages, live link, metrics, playground. */
+/** What browsers and programs see of one run: API, pages, live link, metrics, playground. */
 import { randomBytes } from 'node:crypto';
 import { isReproducible, type Conductor } from '@troupe/conductor';
 import type { Preparation } from '../preparation.js';
@@ -43,7 +43,7 @@ export function createRunSite(options: RunSiteOptions): Routes {
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,
-    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was let go: ${message}` }),
+    onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
   });
   over.addEventListener('abort', () => live.close('the run is over'), { once: true });
   const roundCharacters = config.streams * config.window;

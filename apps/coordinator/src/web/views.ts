@@ -1,4 +1,4 @@
-/** What pages show of a run, put together from the conductor and the board. */
+/** The state of a run as pages show it, from the conductor and the board. */
 import type { IncomingMessage } from 'node:http';
 import type { Conductor } from '@troupe/conductor';
 import { modelName } from '@troupe/config';
@@ -19,7 +19,7 @@ export interface ViewSource {
   readonly links: Pick<RunLinks, 'joinLink'>;
 }
 
-/** @param request says by what name whoever asks has reached us, which is what the link for volunteers goes by */
+/** @param request has the host name for the volunteers' link */
 export function runView(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunView {
   const { board, organizer } = source;
   const { history, best, checkpoint, corpus, etaMs } = board;
@@ -29,7 +29,7 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
   const validated = evaluations.at(-1);
   return {
     ...status,
-    // Volunteers see how many others there are, and not who.
+    // Volunteers see the number of other workers, not their names.
     workers: access.includes('read') ? source.conductor.workers() : [],
     runId: source.runId,
     rounds: status.config.rounds,
@@ -68,11 +68,11 @@ export function runFacts(source: ViewSource, access: readonly Access[], request:
 
 const curves = new WeakMap<RunHistory, { readonly lastRound: number; readonly curve: RunFacts['lossHistory'] }>();
 
-/** Every volunteer asks for it every few seconds: it is put together anew when it has become a little longer. */
+/** Every volunteer requests it every few seconds. It is computed again when the run is a little longer. */
 function lossCurve(history: RunHistory): RunFacts['lossHistory'] {
   const { lastRound } = history;
-  const known = curves.get(history);
-  if (known && lastRound <= known.lastRound * (1 + 1 / MAX_CURVE_POINTS)) return known.curve;
+  const stored = curves.get(history);
+  if (stored && lastRound <= stored.lastRound * (1 + 1 / MAX_CURVE_POINTS)) return stored.curve;
   const { round, smoothedLoss } = history.points(0, lastRound, MAX_CURVE_POINTS).points;
   const curve = round.map((at, i) => [at, smoothedLoss[i]] as const);
   curves.set(history, { lastRound, curve });

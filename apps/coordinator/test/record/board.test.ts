@@ -2,7 +2,7 @@ import { createRunHistory, DECISION_KINDS, type RunEvent } from '@troupe/run';
 import { expect, it } from 'vitest';
 import { createBoard } from '../../src/record/board.js';
 
-it('counts decisions by kind, repeats that the log leaves out among them', () => {
+it('counts decisions by kind, including repeats that the log omits', () => {
   const board = createBoard({
     runId: 'r',
     name: undefined,

@@ -44,7 +44,7 @@ function point(round: number): HistoryEntry {
 }
 
 describe('the history on disk', () => {
-  it('is there again after a restart, up to the checkpoint gone on from', async () => {
+  it('is read after a restart, up to the checkpoint that the run continues from', async () => {
     const { file: first } = await open();
     for (const entry of [run, ...[1, 2, 3, 4, 5].map(point), sample(2), sample(4)]) first.append(entry);
     await first.close();
@@ -74,7 +74,7 @@ describe('the history on disk', () => {
     expect(failures).toEqual([]);
   });
 
-  it('survives a torn last line, and lines that are nothing', async () => {
+  it('survives a partial last line and unreadable lines', async () => {
     const lines = [run, point(1), point(2), sample(2)].map(encodeEntry);
     await fs.writeFile(file(), [lines[0], lines[1], '{"type":"of a later release"}', lines[2], lines[3].slice(0, 20)].join('\n'));
     const { history, file: again } = await open(2);
@@ -85,7 +85,7 @@ describe('the history on disk', () => {
     expect((await fs.readFile(file(), 'utf8')).split('\n')).toEqual([lines[0], lines[1], lines[2], lines[3], '']);
   });
 
-  it('of a new run replaces what lay there', async () => {
+  it('of a new run replaces an older one', async () => {
     await fs.writeFile(file(), `${encodeEntry(sample(7))}\n`);
     const { file: fresh } = await open();
     fresh.append(point(1));
@@ -93,14 +93,14 @@ describe('the history on disk', () => {
     expect(await fs.readFile(file(), 'utf8')).toBe(`${encodeEntry(point(1))}\n`);
   });
 
-  it('begins empty for a run of before there was such a file', async () => {
+  it('is empty for a resumed run that has none', async () => {
     const { history, file: fresh } = await open(10);
     await fresh.close();
     expect(history.lastRound).toBe(0);
     expect(failures).toEqual([]);
   });
 
-  it('that cannot be written says so once, and goes on when it can again', async () => {
+  it('that cannot be written reports that once, and continues when it can be written again', async () => {
     await fs.mkdir(file());
     const { file: blocked } = await open();
     blocked.append(point(1));
@@ -118,7 +118,7 @@ describe('the history on disk', () => {
 });
 
 describe('an appender', () => {
-  it('keeps very many pieces while the disk does not take them', async () => {
+  it('keeps many pieces in memory while the disk refuses them', async () => {
     await fs.mkdir(file());
     const appender = createAppender(file(), { onFailed: (error) => failures.push(error) });
     appender.begin();
@@ -134,7 +134,7 @@ describe('an appender', () => {
 });
 
 describe('past runs', () => {
-  it('are those whose folders lie beside, newest first, the one that goes on before all', async () => {
+  it('are those in neighbouring folders, the current run first, then the newest', async () => {
     const own = path.join(folder, 'own');
     const older = path.join(folder, 'older');
     const newer = path.join(folder, 'newer');
@@ -172,7 +172,7 @@ describe('past runs', () => {
     expect(failures).toEqual([]);
   });
 
-  it('are read anew when they have changed, after a rest', async () => {
+  it('are read again after a while if they have changed', async () => {
     let now = 0;
     const other = path.join(folder, 'other');
     const { file: growing } = await openAt(other);

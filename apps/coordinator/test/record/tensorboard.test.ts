@@ -4,7 +4,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createTensorBoard, encodeRecord, maskedCrc } from '../../src/record/tensorboard.js';
 
-/** Records of a TFRecord file, their checksums compared. */
+/** The records of a TFRecord file. Compares their checksums. */
 function records(file: Buffer): Buffer[] {
   const found: Buffer[] = [];
   for (let at = 0; at < file.length;) {
@@ -20,7 +20,7 @@ function records(file: Buffer): Buffer[] {
 
 type Field = { readonly field: number; readonly value: number | Buffer };
 
-/** Fields of a protobuf message, by the wire format alone. */
+/** The fields of a protobuf message, decoded by the wire format alone. */
 function fields(message: Buffer): Field[] {
   const found: Field[] = [];
   let at = 0;
@@ -85,7 +85,7 @@ async function written(firstStep: number, write: (board: ReturnType<typeof creat
 }
 
 describe('event files for TensorBoard', () => {
-  it('have the checksum of RFC 3720', () => {
+  it('use the checksum of RFC 3720', () => {
     const unmasked = (masked: number): number => {
       const rotated = (masked - 0xa282ead8) >>> 0;
       return ((rotated >>> 17) | (rotated << 15)) >>> 0;
@@ -95,7 +95,7 @@ describe('event files for TensorBoard', () => {
     expect(records(Buffer.from(encodeRecord(Buffer.from('abc'))))).toEqual([Buffer.from('abc')]);
   });
 
-  it('begin with the version, and with the step from which older files are void', async () => {
+  it('begin with the version and the step from which older files are void', async () => {
     const { name, events } = await written(4_000_000_000, () => undefined);
     expect(name).toMatch(/^events\.out\.tfevents\.1700000000\./);
     expect(text(one(events[0], 3))).toBe('brain.Event:2');
@@ -103,7 +103,7 @@ describe('event files for TensorBoard', () => {
     expect(one(one(events[1], 7) as Buffer, 1)).toBe(1);
   });
 
-  it('hold scalars with tag, step and time, and leave out what is no number', async () => {
+  it('contain scalars with tag, step and time, and omit what is not a finite number', async () => {
     const { events } = await written(0, (board) => board.scalars(300, { 'loss/train': 1.5, bad: NaN, workers: 3 }));
     const event = events[2];
     expect([one(event, 1), one(event, 2)]).toEqual([1_700_000_000.25, 300]);
@@ -114,7 +114,7 @@ describe('event files for TensorBoard', () => {
     ]);
   });
 
-  it('hold texts as a tensor of one string for the text plugin', async () => {
+  it('contain texts as a tensor of one string for the text plugin', async () => {
     const { events } = await written(0, (board) => board.text(7, 'sample', 'Shall I – “compare”'));
     const [value] = fields(one(events[2], 5) as Buffer).map((field) => field.value as Buffer);
     const tensor = one(value, 8) as Buffer;

@@ -26,7 +26,7 @@ const refused = (code: string, remedy: RegExp) =>
   expect.objectContaining({ name: 'SettingsError', code, remedy: expect.stringMatching(remedy) });
 
 describe.skipIf(!able)('a certificate', () => {
-  it('says for which names it is good, and how long', async () => {
+  it('has its names and its expiry', async () => {
     const { names, covers, expires } = await readCertificate(lab);
     expect(names.slice(0, 2)).toEqual(['lab.example', '127.0.0.1']);
     expect(['lab.example', 'x.wild.example', '127.0.0.1', '::1'].every(covers)).toBe(true);
@@ -34,7 +34,7 @@ describe.skipIf(!able)('a certificate', () => {
     expect(expires.getTime()).toBeGreaterThan(Date.now());
   });
 
-  it('is refused with a code and a remedy when its files are missing, something else, or not a pair', async () => {
+  it('is refused with a code and a remedy if its files are missing, unusable or not a pair', async () => {
     const text = path.join(folder, 'text');
     await fs.writeFile(text, 'no certificate');
     await expect(readCertificate({ ...lab, cert: path.join(folder, 'nowhere') })).rejects.toThrow(
@@ -44,16 +44,16 @@ describe.skipIf(!able)('a certificate', () => {
     await expect(readCertificate({ ...lab, cert: text })).rejects.toThrow(refused('bad_certificate', /BEGIN CERTIFICATE/));
     await expect(readCertificate({ ...lab, cert: lab.key })).rejects.toThrow(refused('bad_certificate', /BEGIN CERTIFICATE/));
     await expect(readCertificate({ ...lab, key: text })).rejects.toThrow(refused('bad_key', /PRIVATE KEY/));
-    await expect(readCertificate({ ...lab, key: other.key })).rejects.toThrow(refused('key_mismatch', /made together/));
+    await expect(readCertificate({ ...lab, key: other.key })).rejects.toThrow(refused('key_mismatch', /created together/));
     const locked = makeCertificate(folder, 'locked', 'DNS:lab.example', '-passout', 'pass:secret');
-    await expect(readCertificate(locked)).rejects.toThrow(refused('bad_key', /passphrase off/));
+    await expect(readCertificate(locked)).rejects.toThrow(refused('bad_key', /Remove the passphrase/));
   });
 
-  it('is taken up when it is renewed; while the files are no pair the one before stays, which is said once', async () => {
+  it('is loaded when it is renewed; while the files are not a pair, the previous one stays and that is reported once', async () => {
     const files = { cert: path.join(folder, 'live.pem'), key: path.join(folder, 'live.key') };
     await fs.copyFile(lab.cert, files.cert);
     await fs.copyFile(lab.key, files.key);
-    // A copy over the file would be looked at half done.
+    // A copy over the file could be read half written.
     const putInPlace = async (from: string, to: string): Promise<void> => {
       await fs.copyFile(from, `${to}.new`);
       await fs.rename(`${to}.new`, to);

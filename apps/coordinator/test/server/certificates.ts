@@ -1,4 +1,4 @@
-/** Certificates for tests, made by openssl. */
+/** Certificates for tests, created with openssl. */
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import type { CertificateFiles } from '../../src/settings.js';
@@ -12,7 +12,7 @@ export function hasOpenssl(): boolean {
   }
 }
 
-/** A self-signed one. @param names "DNS:lab.example,IP:127.0.0.1" */
+/** Creates a self-signed certificate. @param names "DNS:lab.example,IP:127.0.0.1" */
 export function makeCertificate(folder: string, name: string, names: string, ...more: string[]): CertificateFiles {
   const files = { cert: path.join(folder, `${name}.pem`), key: path.join(folder, `${name}.key`) };
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];

@@ -9,7 +9,7 @@ const request = (headers: Record<string, string>, encrypted?: boolean): Incoming
 describe('without a proxy', () => {
   const forwarded = createForwarded(false);
 
-  it('what a client claims to be changes nothing', () => {
+  it('headers of a client are ignored', () => {
     const claimed = request({
       host: 'Lab.example:7070',
       'x-forwarded-for': '203.0.113.7',
@@ -24,7 +24,7 @@ describe('without a proxy', () => {
     ]);
   });
 
-  it('a socket with a certificate is https', () => {
+  it('a TLS socket is https', () => {
     expect(forwarded.scheme(request({}, true))).toBe('https');
   });
 });
@@ -32,7 +32,7 @@ describe('without a proxy', () => {
 describe('behind a proxy', () => {
   const forwarded = createForwarded(true);
 
-  it('its word holds', () => {
+  it('its headers are trusted', () => {
     const proxied = request({
       host: '127.0.0.1:7070',
       'x-forwarded-for': '203.0.113.7',
@@ -46,7 +46,7 @@ describe('behind a proxy', () => {
     ]);
   });
 
-  it('of several entries the last one counts: those before it are claims of the client', () => {
+  it('the last of several entries counts; the others are claims of the client', () => {
     const proxied = request({
       'x-forwarded-for': '127.0.0.1, 203.0.113.7',
       'x-forwarded-proto': 'http, https',
@@ -67,11 +67,11 @@ describe('behind a proxy', () => {
     ['', PROXY],
     ['203.0.113.7, <script>', PROXY],
     ['x'.repeat(100_000), PROXY],
-  ])('an address is one, or it is that of the socket: %.20s', (header, address) => {
+  ])('an invalid address is replaced by that of the socket: %.20s', (header, address) => {
     expect(forwarded.address(request({ 'x-forwarded-for': header }))).toBe(address);
   });
 
-  it('what it does not tell is taken from the request', () => {
+  it('what it does not report is taken from the request', () => {
     const bare = request({ host: 'train.example.org', 'x-forwarded-proto': 'gopher' }, true);
     expect([forwarded.address(bare), forwarded.scheme(bare), forwarded.host(bare)]).toEqual([
       PROXY,

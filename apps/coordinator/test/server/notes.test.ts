@@ -6,7 +6,7 @@ const DAY_MS = 86_400_000;
 const expiresIn = (days: number) => ({ expires: new Date(NOW + days * DAY_MS) });
 
 describe('the expiry of a certificate', () => {
-  it('is noted from a week before, and says what to do', () => {
+  it('is noted a week before, with a remedy', () => {
     expect(expiryNote(expiresIn(8), NOW)).toBeUndefined();
     expect(expiryNote(expiresIn(6), NOW)).toMatchObject({
       level: 'warn',
@@ -19,9 +19,10 @@ describe('the expiry of a certificate', () => {
 
 describe('notes on security', () => {
   const local: Exposure = { host: '127.0.0.1', behindProxy: false, allowedHosts: [], certificate: undefined };
-  const notes = (exposure: Partial<Exposure>): string[] => securityNotes({ ...local, ...exposure }, NOW).map(({ text }) => text);
+  const notes = (exposure: Partial<Exposure>): string[] =>
+    securityNotes({ ...local, ...exposure }, NOW).map(({ text, remedy }) => `${text}: ${remedy}`);
 
-  it('are none for this machine alone, for https, and for a proxy whose name is known', () => {
+  it('are not needed for this machine alone, for https, and for a proxy with a known name', () => {
     expect(notes({})).toEqual([]);
     expect(notes({ host: '0.0.0.0', certificate: expiresIn(90) })).toEqual([]);
     expect(notes({ behindProxy: true, allowedHosts: ['lab.example'] })).toEqual([]);
@@ -31,11 +32,11 @@ describe('notes on security', () => {
     expect(notes({ host: '0.0.0.0' })).toEqual([expect.stringMatching(/one core.*--tls-cert.*--behind-proxy/)]);
   });
 
-  it('say when nobody else can use the certificate', () => {
+  it('say if no other machine can use the certificate', () => {
     expect(notes({ certificate: expiresIn(90) })).toEqual([expect.stringMatching(/--host 0\.0\.0\.0/)]);
   });
 
-  it('say when the name of the proxy is missing, and when clients can go around it', () => {
+  it('say if the name of the proxy is missing, and if clients can bypass it', () => {
     expect(notes({ behindProxy: true, allowedHosts: ['*'] })).toEqual([expect.stringMatching(/--allow-host NAME/)]);
     expect(notes({ behindProxy: true, allowedHosts: ['lab.example'], host: '0.0.0.0' })).toEqual([
       expect.stringMatching(/--host 127\.0\.0\.1/),

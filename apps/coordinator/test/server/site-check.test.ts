@@ -24,7 +24,7 @@ describe('a request', () => {
     'train.example.org',
     'proxy.example.org:8443',
     'proxy.example.org',
-  ])('to a name of ours may come in: %s', (host) => {
+  ])('to a name of this server is accepted: %s', (host) => {
     expect(() => checkSite(request({ host }))).not.toThrow();
   });
 
@@ -35,11 +35,11 @@ describe('a request', () => {
     '127.0.0.1.evil.example',
     'train.example.org.evil',
     '',
-  ])('to a name that only leads here is turned down: %s', (host) => {
+  ])('to another name that leads here is refused: %s', (host) => {
     expect(() => checkSite(request({ host }))).toThrow(refused('unknown_host'));
   });
 
-  it('from a page of another site is turned down', () => {
+  it('from a page of another site is refused', () => {
     const host = '127.0.0.1:7070';
     for (const origin of ['http://evil.example', 'null', 'http://127.0.0.1:7071', 'nonsense']) {
       expect(() => checkSite(request({ host, origin }))).toThrow(refused('other_site'));
@@ -49,14 +49,14 @@ describe('a request', () => {
     }
   });
 
-  it('may come from a page under a name that is allowed, which a proxy has not handed on', () => {
+  it('is accepted from a page under an allowed name that a proxy has not forwarded', () => {
     const host = '127.0.0.1:7070';
     expect(() => checkSite(request({ host, origin: 'https://train.example.org' }))).not.toThrow();
     const lax = createSiteCheck({ ...OPTIONS, allowedHosts: ['*'] });
     expect(() => lax(request({ host, origin: 'https://evil.example' }))).toThrow(refused('other_site'));
   });
 
-  it('may come under a name of the certificate, as it is now', () => {
+  it('is accepted under a name in the current certificate', () => {
     const names = ['lab.example'];
     const certified = createSiteCheck({ ...OPTIONS, certified: () => names });
     const [before, after] = ['lab.example:7070', 'new.example:7070'].map((host) => request({ host, origin: `https://${host}` }));
@@ -67,7 +67,7 @@ describe('a request', () => {
     expect(() => certified(before)).toThrow(refused('unknown_host'));
   });
 
-  it('is judged by the name that a proxy tells, where there is one', () => {
+  it('is checked by the name that a proxy reports', () => {
     const asked = request({ host: '127.0.0.1:7070', 'x-forwarded-host': 'evil.example', origin: 'https://evil.example' });
     const behind = createSiteCheck({ ...OPTIONS, forwarded: createForwarded(true) });
     expect(() => behind(asked)).toThrow(refused('unknown_host'));
@@ -77,7 +77,7 @@ describe('a request', () => {
     expect(() => checkSite(request({ ...headers, 'x-forwarded-host': 'train.example.org' }))).toThrow(refused('unknown_host'));
   });
 
-  it('may come under any name where that is allowed', () => {
+  it('is accepted under any name if that is allowed', () => {
     const lax = createSiteCheck({ ...OPTIONS, allowedHosts: ['*'] });
     expect(() => lax(request({ host: 'anything.example' }))).not.toThrow();
   });

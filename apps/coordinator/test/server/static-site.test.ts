@@ -38,7 +38,7 @@ afterAll(async () => {
 });
 
 describe('a folder of built pages', () => {
-  it('is answered with types, and with the headers of its build before ours', async () => {
+  it('is served with content types and with the headers of its build', async () => {
     const page = await fetch(`${origin}/`);
     expect(await page.text()).toMatch(/^<!doctype html>/);
     expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');
@@ -48,7 +48,7 @@ describe('a folder of built pages', () => {
     expect((await fetch(`${origin}/style.css`)).headers.get('content-type')).toBe('text/css; charset=utf-8');
   });
 
-  it('is kept for ever where the name says what is in it, and asked after otherwise', async () => {
+  it('is cached for ever if the name contains a hash, and revalidated otherwise', async () => {
     const caching = async (name: string) => (await fetch(`${origin}/${name}`)).headers.get('cache-control');
     expect(await caching('assets/main-K3JX9Q2A.js')).toMatch(/immutable/);
     expect(await caching('engine-threaded.js')).toBe('no-cache');
@@ -58,7 +58,7 @@ describe('a folder of built pages', () => {
     expect((await fetch(`${origin}/`, { headers: { 'if-none-match': '"other"' } })).status).toBe(200);
   });
 
-  it('is sent small to who takes it so', async () => {
+  it('is sent compressed to clients that accept that', async () => {
     const script = await fetch(`${origin}/engine-threaded.js`, { headers: { 'accept-encoding': 'gzip' } });
     expect(script.headers.get('content-encoding')).toBe('gzip');
     expect(Number(script.headers.get('content-length'))).toBeLessThan(SCRIPT.length / 4);
@@ -68,13 +68,13 @@ describe('a folder of built pages', () => {
     expect(await plain.text()).toBe(SCRIPT);
   });
 
-  it('has nothing else', async () => {
+  it('serves nothing else', async () => {
     for (const name of ['headers.json', 'notes.secret', 'assets', 'assets/', 'nothing.js']) {
       expect((await fetch(`${origin}/${name}`)).status).toBe(404);
     }
   });
 
-  it('is no site where nothing was built', async () => {
+  it('is not a site if nothing was built', async () => {
     expect(await loadSite(path.join(folder, 'not there'))).toBeUndefined();
     expect(await loadSite(path.join(folder, 'assets'))).toBeUndefined();
   });

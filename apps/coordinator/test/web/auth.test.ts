@@ -12,25 +12,25 @@ const refused = (code: string) => expect.objectContaining({ name: 'ApiFailure', 
 const request = (headers: Record<string, string>) => ({ headers }) as unknown as IncomingMessage;
 
 describe('tokens', () => {
-  it('of an admin open everything', () => {
+  it('of admins grant everything', () => {
     for (const need of ['worker', 'read', 'admin'] as const)
       expect(closed.admit('admin secret', need)).toEqual(['read', 'admin']);
   });
 
-  it('of workers open the run, and nothing else', () => {
+  it('of workers grant the run, and nothing else', () => {
     expect(closed.admit('worker secret', 'worker')).toEqual([]);
     expect(() => closed.admit('worker secret', 'read')).toThrow(refused('wrong_token'));
     expect(() => closed.admit('worker secret', 'admin')).toThrow(refused('wrong_token'));
   });
 
-  it('are not needed to read a public run, but to steer it', () => {
+  it('are not needed to read a public run, but to control it', () => {
     expect(open.admit(undefined, 'read')).toEqual(['read']);
     expect(open.admit('worker secret', 'read')).toEqual(['read']);
     expect(() => open.admit(undefined, 'admin')).toThrow(refused('no_token'));
   });
 
   it.each(['', 'admin secre', 'admin secret ', 'ADMIN SECRET', 'x'.repeat(100_000)])(
-    'that are wrong open nothing: %.20s',
+    'that are wrong grant nothing: %.20s',
     (token) => {
       for (const auth of [closed, open]) {
         for (const need of ['worker', 'read', 'admin'] as const)
@@ -39,11 +39,11 @@ describe('tokens', () => {
     },
   );
 
-  it('are missed where there is none', () => {
+  it('are required', () => {
     expect(() => closed.admit(undefined, 'worker')).toThrow(refused('no_token'));
   });
 
-  it('come as bearers', () => {
+  it('are sent as bearer tokens', () => {
     expect(bearer(request({}))).toBeUndefined();
     expect(bearer(request({ authorization: 'Bearer abc' }))).toBe('abc');
     expect(bearer(request({ authorization: 'bearer  abc ' }))).toBe('abc');

@@ -56,8 +56,8 @@ function say(text: string): void {
 const connections = (): Promise<number> =>
   new Promise((resolve, reject) => server.getConnections((error, count) => (error ? reject(error) : resolve(count))));
 
-describe('whoever is not admitted', () => {
-  it('holds few places', async () => {
+describe('an unauthenticated viewer', () => {
+  it('is one of at most 20 from one address', async () => {
     const viewers = Array.from({ length: 25 }, () => openViewer(address, undefined));
     const entered = await Promise.all(
       viewers.map(({ message }) =>
@@ -73,14 +73,14 @@ describe('whoever is not admitted', () => {
     for (const { socket } of [...viewers, later]) socket.terminate();
   });
 
-  it('is told from others that come through the same proxy', async () => {
+  it('is distinguished from others behind the same proxy', async () => {
     const from = (client: number) => ({ 'x-forwarded-for': `203.0.113.${client}` });
     const viewers = Array.from({ length: 30 }, (_, i) => openViewer(address, undefined, from(i % 2)));
     for (const { message } of viewers) await message(({ type }) => type === 'hello');
     for (const { socket } of viewers) socket.terminate();
   });
 
-  it('is cut off when it does not close its side', async () => {
+  it('is disconnected if it does not close its side after a refusal', async () => {
     admit = () => {
       throw new ApiFailure(401, 'wrong_token', 'no', 'Another.');
     };
@@ -91,18 +91,18 @@ describe('whoever is not admitted', () => {
     socket.terminate();
   });
 
-  it('for a reason that nobody foresaw is let go, and the run goes on', async () => {
+  it('is disconnected after an unexpected error', async () => {
     admit = () => {
-      throw new Error('unforeseen');
+      throw new Error('unexpected');
     };
     expect(await openViewer(address, undefined).closed).toBe(1006);
-    expect(failures.map(({ message }) => message)).toEqual(['unforeseen']);
+    expect(failures.map(({ message }) => message)).toEqual(['unexpected']);
     failures = [];
   });
 });
 
 describe('a viewer', () => {
-  it('that is absent when the run ends holds it up for no long', async () => {
+  it('that does not respond when the run ends is disconnected', async () => {
     const { socket, message } = openViewer(address, {});
     await message(({ type }) => type === 'hello');
     socket.pause();
@@ -111,7 +111,7 @@ describe('a viewer', () => {
     socket.terminate();
   });
 
-  it('gets the same news as one that stands at the same place', async () => {
+  it('gets the same news as another at the same place', async () => {
     const viewers = [openViewer(address, {}), openViewer(address, {})];
     for (const { message } of viewers) await message(({ type }) => type === 'hello');
     completeRounds(2);
@@ -123,31 +123,31 @@ describe('a viewer', () => {
     }
   });
 
-  it('that reads nothing for a while loses what is in between, and no memory is kept for it', async () => {
+  it('that reads nothing for a while misses what came in between, and costs no memory', async () => {
     const { socket, messages, message } = openViewer(address, {});
     await message(({ type }) => type === 'hello');
     socket.pause();
     const long = 'x'.repeat(20_000);
-    let told = 0;
+    let said = 0;
     for (let turn = 0; turn < 12; turn++) {
       completeRounds(2_000);
       for (let i = 0; i < 200; i++) say(long);
-      told += 200 * long.length;
+      said += 200 * long.length;
       await delay(260);
     }
     say('the last word');
     socket.resume();
     await message((update) => update.type === 'update' && update.events?.at(-1)?.text === 'the last word');
     const received = messages.reduce((sum, one) => sum + JSON.stringify(one).length, 0);
-    // What fits in the buffers of both sides' sockets comes; the rest, nobody has kept.
-    expect(received).toBeLessThan(told / 2);
+    // Only what fits into the buffers of the sockets on both sides arrives.
+    expect(received).toBeLessThan(said / 2);
     const last = messages.at(-1)!;
     expect(last.type === 'update' && (last.points?.round.at(-1) ?? history.lastRound)).toBe(history.lastRound);
     expect(last.type === 'update' && (last.points?.round.length ?? 0)).toBeLessThanOrEqual(500);
     socket.terminate();
   });
 
-  it('gets nothing while nothing happens but the view, once a second', async () => {
+  it('gets only the view, once a second, while nothing happens', async () => {
     const { socket, messages } = openViewer(address, {});
     await delay(2_500);
     socket.terminate();
@@ -156,7 +156,7 @@ describe('a viewer', () => {
     expect(messages.slice(1).every((update) => Object.keys(update).join() === 'type,view')).toBe(true);
   });
 
-  it('that has gone is forgotten', async () => {
+  it('that disconnected is forgotten', async () => {
     const viewer = openViewer(address, {});
     await viewer.message(({ type }) => type === 'hello');
     expect(live.viewers).toBe(1);
@@ -164,13 +164,13 @@ describe('a viewer', () => {
     while (live.viewers > 0) await delay(5);
   });
 
-  it('that sends more than a hello is cut off', async () => {
+  it('that sends a message longer than a hello is disconnected', async () => {
     const viewer = openViewer(address, 'x'.repeat(10_000));
     expect(await viewer.closed).toBe(1009);
     expect(live.viewers).toBe(0);
   });
 
-  it('hears the last of it when the run ends', async () => {
+  it('gets the last news when the run ends', async () => {
     const viewer = openViewer(address, {});
     await viewer.message(({ type }) => type === 'hello');
     completeRounds(3);

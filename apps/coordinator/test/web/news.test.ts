@@ -12,16 +12,16 @@ function historyOf(rounds: number): RunHistory {
   return history;
 }
 const event = (history: RunHistory, kind: 'note' | 'control'): void =>
-  void history.addEvent({ at: 0, round: history.lastRound, kind, level: 'info', text: 'said' });
+  void history.addEvent({ at: 0, round: history.lastRound, kind, level: 'info', text: 'a note' });
 const parsed = (history: RunHistory, place: Place) => JSON.parse(newsSince(history, place).text ?? '{}');
 
 describe('the news of a run', () => {
-  it('is nothing for a viewer that was told everything', () => {
+  it('is empty for a viewer that has been sent everything', () => {
     const history = historyOf(3);
     expect(newsSince(history, newestPlace(history))).toEqual({ text: undefined, urgent: false });
   });
 
-  it('is what came after the place of the viewer, of each kind', () => {
+  it('has the entries of each kind after the place of the viewer', () => {
     const history = historyOf(2);
     const place = newestPlace(history);
     history.add({ type: 'evaluation', evaluation: { round: 2, validationLoss: 1.5 } });
@@ -33,12 +33,12 @@ describe('the news of a run', () => {
       evaluations: [{ round: 2, validationLoss: 1.5 }],
       samples: [{ round: 2, text: 'Shall I' }],
       flow: { round: 2, layers: [[1]] },
-      events: [expect.objectContaining({ text: 'said' })],
+      events: [expect.objectContaining({ text: 'a note' })],
     });
     expect(parsed(history, { ...place, round: 1 }).points.round).toEqual([2]);
   });
 
-  it('is urgent when a person gave an order', () => {
+  it('is urgent if it reports an order', () => {
     const history = historyOf(1);
     event(history, 'note');
     expect(newsSince(history, START).urgent).toBe(false);
@@ -46,7 +46,7 @@ describe('the news of a run', () => {
     expect(newsSince(history, START).urgent).toBe(true);
   });
 
-  it('is a selection when a viewer is far behind', () => {
+  it('is a selection if the viewer is far behind', () => {
     const history = historyOf(5_000);
     for (let i = 0; i < 300; i++) event(history, 'note');
     const { points, events } = parsed(history, START);

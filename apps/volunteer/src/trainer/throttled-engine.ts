@@ -97,7 +97,7 @@ class ThrottledEngine implements Engine {
     const engine = await this.#options.open(threads);
     if (this.#disposed) {
       engine.dispose();
-      throw new EngineError('disposed', 'this engine was disposed of', 'create a new engine');
+      throw new EngineError('disposed', 'this engine was disposed', 'create a new engine');
     }
     this.#engine = engine;
     this.#threads = threads;
