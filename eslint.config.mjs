@@ -77,7 +77,13 @@ export default tseslint.config(
   {
     // Portable code runs in browsers and simulations too: no Node, no clock, no randomness of its own.
     files: ['libs/*/src/**/*.ts'],
-    ignores: ['libs/*/src/node/**', 'libs/native/src/**', 'libs/transport/src/websocket/**', 'libs/transport/src/browser/**'],
+    ignores: [
+      'libs/*/src/node/**',
+      'libs/native/src/**',
+      'libs/process/src/**',
+      'libs/transport/src/websocket/**',
+      'libs/transport/src/browser/**',
+    ],
     rules: {
       'no-restricted-globals': ['error', 'Date', 'performance', 'setTimeout', 'setInterval', 'process', 'Buffer', 'crypto'],
       'no-restricted-imports': [

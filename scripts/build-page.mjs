@@ -1,6 +1,7 @@
-// Bundles a page into its dist/: scripts and style sheets, the files of static/, and the licenses of third-party code. Its page.json
-// lists the files to build with the source of each (`files`), and the oldest browsers to support, as esbuild names them.
-// Usage: node scripts/build-page.mjs apps/volunteer
+// Bundles a page into its dist/: scripts and style sheets, the files of static/, and the licenses
+// of third-party code. Its page.json lists the files to build with the source of each (`files`),
+// and the oldest browsers to support, as esbuild names them. Usage: node scripts/build-page.mjs
+// apps/volunteer
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';

@@ -1,5 +1,6 @@
-// Compiles the AssemblyScript kernels and embeds each as a base64 constant, so that Node and browsers load them alike
-// (no fetch, no file system). Usage: node scripts/build-wasm.mjs [project folder ...]
+// Compiles the AssemblyScript kernels and embeds each as a base64 constant, so that Node and
+// browsers load them alike (no fetch, no file system). Usage: node scripts/build-wasm.mjs [project
+// folder ...]
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';

@@ -1,5 +1,5 @@
-// Builds what is out of date: the native engine if there is a C compiler, the WebAssembly kernels (Nx, cached), TypeScript, then the two
-// pages. Quiet unless something fails.
+// Builds what is out of date: the native engine if there is a C compiler, the WebAssembly kernels
+// (Nx, cached), TypeScript, then the two pages. Quiet unless something fails.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,7 @@
-/** Coordinator, workers and all-reduce service started by hand, as on machines of a lab. */
+/**
+ * A coordinator, workers and an all-reduce service, each started by a command of its own, as in a
+ * lab.
+ */
 import fs from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { at, childrenOf, named, scratch, SMALL, start, type Running } from './troupe.js';
@@ -25,8 +28,8 @@ async function coordinator(out: string, ...args: string[]): Promise<{ running: R
   return { running, address: address as string };
 }
 
-describe('a coordinator and workers started by hand', () => {
-  it('do the same job as train, wait for the first worker, and take in one that comes later', async () => {
+describe('a coordinator and workers started separately', () => {
+  it('do the same as train, wait for the first worker, and accept one that joins later', async () => {
     const { running, address } = await coordinator('by-hand', '--rounds', '1000000');
     await running.line(named('waiting'));
     const early = launch('worker', address, '--token', TOKEN, '--name', 'early');
@@ -48,7 +51,7 @@ describe('a coordinator and workers started by hand', () => {
     for (const worker of [early, late]) expect(await worker.exited).toMatchObject({ code: 0, stderr: '' });
   });
 
-  it('turn a worker with a wrong token away, who then says what to do', async () => {
+  it('refuse a worker with a wrong token, which then says what to do', async () => {
     const { running, address } = await coordinator('wrong-token', '--rounds', '200');
     const intruder = await launch('worker', address, '--token', 'guess').exited;
     expect(intruder.code).toBe(1);
@@ -58,7 +61,7 @@ describe('a coordinator and workers started by hand', () => {
     expect((await running.exited).code).toBe(0);
   });
 
-  it('work with an all-reduce service in a process of its own', async () => {
+  it('work with an all-reduce service in a separate process', async () => {
     const service = launch('allreduce', '--port', '0', '--token', TOKEN);
     const address = /ws:\/\/127\.0\.0\.1:\d+/;
     await expect.poll(service.text, { timeout: 20_000 }).toMatch(address);
@@ -72,7 +75,7 @@ describe('a coordinator and workers started by hand', () => {
     expect((await service.exited).code).toBe(0);
   });
 
-  it('go on when the all-reduce service is killed and started again', async () => {
+  it('continue when the all-reduce service is killed and started again', async () => {
     const first = launch('allreduce', '--port', '0', '--token', TOKEN, '--json');
     const { address } = await first.line((line) => typeof line.address === 'string');
     const { running, address: door } = await coordinator('restarted', '--rounds', '3000', '--allreduce', address as string);
@@ -86,7 +89,7 @@ describe('a coordinator and workers started by hand', () => {
     expect(await running.line(named('finished'))).toMatchObject({ round: 3000, reason: 'completed' });
   });
 
-  it('survive a coordinator that is killed: workers wait, and the resumed run goes on with them', async () => {
+  it('survive a killed coordinator: workers wait, and the resumed run continues with them', async () => {
     const first = await coordinator('crash', '--rounds', '1000', '--checkpoint-every', '10');
     const worker = launch('worker', first.address, '--token', TOKEN, '--name', 'patient', '--json');
     await first.running.line((line) => line.event === 'checkpoint' && (line.round as number) >= 20);
@@ -99,6 +102,7 @@ describe('a coordinator and workers started by hand', () => {
     expect((await second.exited).code).toBe(0);
     expect((await worker.exited).code).toBe(0);
     const credits = worker.lines.filter((line) => line.kind === 'computed').map((line) => line.credit as number);
-    expect(credits).toEqual(credits.toSorted((x, y) => x - y)); // kept across the crash
+    // The crash does not reset them.
+    expect(credits).toEqual(credits.toSorted((x, y) => x - y));
   });
 });

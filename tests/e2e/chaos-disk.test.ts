@@ -1,4 +1,7 @@
-/** Disks that are full, gone or read-only, and a coordinator killed while it writes: the last good checkpoint stays. */
+/**
+ * Full, missing and read-only disks, and a coordinator killed while it writes: the last good
+ * checkpoint survives.
+ */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +10,7 @@ import { hashes } from './company.js';
 import { byChance, type Chance } from './mischief.js';
 import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running, type StartOptions } from './troupe.js';
 
-// Seconds on two cores that have nothing else to do.
+// Takes seconds on two idle cores.
 vi.setConfig({ testTimeout: 200_000, hookTimeout: 100_000 });
 
 let cwd = '';
@@ -39,13 +42,13 @@ interface Crash {
   readonly every?: number;
   /** The event to wait for, given the round of the first checkpoint. */
   readonly moment: (firstSaved: number) => (line: Line) => boolean;
-  /** After that event, first of all the next file that is begun. */
+  /** Wait for the start of the next file too. */
   readonly inTheAct?: boolean;
-  /** After all that. */
+  /** Milliseconds to wait after that. */
   readonly delayMs?: number;
 }
 
-/** So that it sees all of what is done to its folder at once. */
+/** Changes the folder of a stopped process, so that the process sees all changes at once. */
 async function whileFrozen(pid: number, change: () => Promise<void>): Promise<void> {
   signal(pid, 'SIGSTOP');
   try {
@@ -55,31 +58,33 @@ async function whileFrozen(pid: number, change: () => Promise<void>): Promise<vo
   }
 }
 
-/** Where nobody may make a folder, root included: in the file system of the kernel's own, and below a file. */
+/**
+ * Places where not even root may create a folder: a file system of the kernel, and below a file.
+ */
 const onLinux = process.platform === 'linux';
-if (!onLinux) console.warn('SKIPPED: a folder in which root may not write is known on Linux only (/sys).');
+if (!onLinux) console.warn('SKIPPED: only Linux has a folder in which root may not write (/sys).');
 const FORBIDDEN = [...(onLinux ? ['/sys/troupe'] : []), 'a-file/run'];
 
 describe('a folder that cannot be written', () => {
   it.each(FORBIDDEN)(
-    '%s is told of before the first round; the run goes on, and says at its end that it is not saved',
+    '%s is reported before the first round; the run continues, and reports at its end that it is not saved',
     async (out) => {
       await fs.writeFile(path.join(cwd, 'a-file'), 'not a folder');
       const flags = ['--rounds', '30', '--checkpoint-every', '10', '--out', out, '--json'];
       const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
       expect((await training.exited).code).toBe(1);
       const { lines } = training;
-      const told = lines.findIndex((line) => line.event === 'note' && (line.text as string).includes(out));
-      expect(told).toBeGreaterThanOrEqual(0);
-      expect(lines[told].remedy).toMatch(/--out|writable/);
-      expect(lines.findIndex(named('round'))).toBeGreaterThan(told);
+      const noted = lines.findIndex((line) => line.event === 'note' && (line.text as string).includes(out));
+      expect(noted).toBeGreaterThanOrEqual(0);
+      expect(lines[noted].remedy).toMatch(/--out|writable/);
+      expect(lines.findIndex(named('round'))).toBeGreaterThan(noted);
       expect(lines.filter(named('round')).at(-1)?.round).toBe(30);
       expect(lines.find(named('error'))).toMatchObject({ code: 'not_saved' });
       expect(lines.some(named('checkpoint'))).toBe(false);
     },
   );
 
-  it('in the middle of a run stops no round, and is used again when it is back', async () => {
+  it('delays no round when it disappears during a run, and is used again when it is back', async () => {
     const [folder, aside] = [path.join(cwd, 'lost'), path.join(cwd, 'lost-aside')];
     const flags = ['--rounds', '1000000', '--eval-every', '0', '--checkpoint-every', '5', '--out', 'lost', '--json'];
     const training = launch(['train', ...SMALL, ...flags, '--workers', '1']);
@@ -109,14 +114,14 @@ describe('a folder that cannot be written', () => {
 describe('a full disk', () => {
   const flags = [...SMALL, '--rounds', '90', '--reproducible', '--checkpoint-every', '10', '--workers', '1', '--json'];
 
-  it('costs checkpoints but no round; the last good one stays, and the run goes on from it to the same bits', async () => {
+  it('costs checkpoints but no round; the last good one survives, and the run resumes from it to the same bits', async () => {
     const first = launch(['train', ...flags, '--out', 'full']);
     await first.line(at(30));
     first.child.kill('SIGINT');
     expect((await first.exited).code).toBe(0);
     const good = await hashes(path.join(cwd, 'full'));
 
-    // Files of more than a KiB cannot be written any more.
+    // No file may grow beyond 1 KiB.
     const second = launch(['train', ...flags, '--resume', '--out', 'full'], { limits: 'ulimit -f 1' });
     expect((await second.exited).code).toBe(1);
     expect(second.lines.filter(named('round')).at(-1)?.round).toBe(90);
@@ -137,7 +142,9 @@ describe('a coordinator killed while it writes checkpoints', () => {
   const RUNS = 2;
   const KILLS = 10;
   const ROUNDS = 160;
-  /** Little to compute and much to write: there is nearly always a checkpoint under way. */
+  /**
+   * Little to compute and much to write, so that a checkpoint is being written nearly all the time.
+   */
   const flags = (checkpointEvery: number): string[] => [
     ...['--checkpoint-every', String(checkpointEvery)],
     ...['--hidden', '384', '--batch', '2', '--window', '8', '--reproducible', '--lease-streams', '2', '--rounds', String(ROUNDS)],
@@ -147,13 +154,13 @@ describe('a coordinator killed while it writes checkpoints', () => {
   const halfWritten = async (out: string): Promise<string[]> =>
     (await fs.readdir(path.join(cwd, out))).filter((name) => name.includes('.tmp'));
 
-  it(`is resumed ${RUNS * KILLS} times of ${RUNS * KILLS} with nothing lost that was announced as saved, and ends with the same bits`, async () => {
+  it(`resumes all ${RUNS * KILLS} times without losing anything announced as saved, and ends with the same bits`, async () => {
     let torn = 0;
     await byChance(170_000, async (chance, note) => {
       const runs = Array.from({ length: RUNS }, (_, i) => crashAgainAndAgain(`torn-${i}`, chance, note));
       torn = (await Promise.all(runs)).reduce((sum, left) => sum + left, 0);
     });
-    // Or the instants were never those that matter.
+    // Otherwise no kill came at an instant that matters.
     expect(torn).toBeGreaterThan(0);
     expect((await launch(['train', ...flags(0), '--out', 'whole', '--workers', '1']).exited).code).toBe(0);
     const whole = await hashes(path.join(cwd, 'whole'));
@@ -163,7 +170,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
     }
   });
 
-  /** @returns how many kills left a file half written */
+  /** @returns number of kills that left a partial file */
   async function crashAgainAndAgain(out: string, chance: Chance, note: (what: string) => void): Promise<number> {
     let [saved, torn] = [0, 0];
     for (let kill = 0; kill < KILLS; kill++) {
@@ -173,14 +180,17 @@ describe('a coordinator killed while it writes checkpoints', () => {
       note(`${out}: killed when round ${saved} was saved`);
       if ((await halfWritten(out)).length > 0) torn++;
     }
-    // Once more when the last round is saved and its validation is not.
+    // One more kill, after the last round is saved and before its validation is.
     const lines = await crashAt(out, saved, { every: 20, moment: () => isLast });
     if (!lines.some(named('finished'))) await finish(out);
     expect(await halfWritten(out)).toEqual([]);
     return torn;
   }
 
-  /** That many rounds after the first checkpoint: however fast the machine is, there are rounds left for the next. */
+  /**
+   * Rounds after the first checkpoint, so that even a fast machine has rounds left for the next
+   * kill.
+   */
   const roundsAfter = (rounds: number) => (first: number) => at(first + rounds);
   const isLast = (line: Line): boolean => line.event === 'checkpoint' && line.round === ROUNDS;
 
@@ -190,7 +200,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
     expectResumed(last.lines, ROUNDS);
   }
 
-  /** @returns what the coordinator told, until it was killed so long after that event */
+  /** @returns the coordinator's events until it was killed, a given time after an event */
   async function crashAt(
     out: string,
     saved: number,

@@ -1,4 +1,7 @@
-/** Exact under churn: what a run computes does not depend on who comes, goes, freezes or dies, coordinator and network included. */
+/**
+ * A run computes the same whichever processes join, leave, freeze or crash, and whatever the
+ * network does.
+ */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,13 +12,13 @@ import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type R
 
 const ROUNDS = 200;
 const LAST = `round-${String(ROUNDS).padStart(8, '0')}.safetensors`;
-/** Rounds of some 15 ms, so that a worker has time to start, join and compute while the run goes on. */
+/** Rounds of about 15 ms, so that a worker has time to start, join and compute during the run. */
 const STEADY = ['--hidden', '96', '--batch', '16', '--window', '64', '--rounds', String(ROUNDS), '--wire', 'fp32'];
 const CADENCES = ['--eval-every', '50', '--sample-every', '0', '--checkpoint-every', '3'];
 const REPRODUCIBLE = ['--reproducible', '--lease-streams', '3'];
 const STORM_MS = 150_000;
 
-// Seconds on two cores that have nothing else to do.
+// Takes seconds on two idle cores.
 vi.setConfig({ testTimeout: 200_000, hookTimeout: 100_000 });
 
 let cwd = '';
@@ -43,7 +46,7 @@ async function train(out: string, flags: readonly string[]): Promise<Outcome> {
   return { events: training.lines, files: await hashes(path.join(cwd, out)) };
 }
 
-/** What all others are held against: a reproducible run of one worker that nothing disturbs. */
+/** The reference: an undisturbed reproducible run with one worker. */
 let alone: Outcome;
 beforeAll(async () => {
   alone = await train('alone', [...STEADY, ...CADENCES, ...REPRODUCIBLE, '--workers', '1']);
@@ -57,7 +60,7 @@ function expectSameFiles(files: Record<string, string>, expected: Record<string,
   for (const name of Object.keys(files)) if (name in expected) expect([name, files[name]]).toEqual([name, expected[name]]);
 }
 
-/** Every round, as often as it was computed, within a thousandth of a nat of the undisturbed run's. */
+/** The loss of every round, each time it was computed, is within 0.001 nats of the reference. */
 function expectSameLosses(events: readonly Line[], expected: readonly Line[]): void {
   const losses = new Map(expected.filter(named('round')).map((line) => [line.round, line.trainLoss as number]));
   const rounds = events.filter(named('round'));
@@ -166,7 +169,7 @@ async function open(out: string, flags: readonly string[]): Promise<Company> {
   return company;
 }
 
-/** The whole deck, in an order and at rounds that chance decides; some of it lasts while the next begins. */
+/** Every disturbance, in random order and at random rounds; some overlap. */
 async function disturb(
   company: Company,
   engines: readonly string[],
@@ -201,7 +204,9 @@ async function storm(out: string, flags: readonly string[], engines: readonly st
   return { events: company.events, files: await hashes(path.join(cwd, out)) };
 }
 
-/** Workers leave well, or were away and come back to a run that is over, or are between two tries; none has given up. */
+/**
+ * Each worker left normally, returned to a finished run, or was about to try again; none gave up.
+ */
 async function expectSound({ workers }: Company): Promise<void> {
   for (const { child, exited } of workers) {
     if (child.exitCode === null) continue;
@@ -217,7 +222,7 @@ describe('workers killed and frozen, the coordinator killed, links cut, stalled 
     expectSameLosses(events, alone.events);
   });
 
-  it('change the losses of any other run by less than a thousandth', async () => {
+  it('change the losses of any other run by less than 0.001 nats', async () => {
     const { events } = await storm('storm', [], ['auto', 'wasm']);
     expectSameLosses(events, alone.events);
   });

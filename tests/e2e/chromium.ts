@@ -1,4 +1,4 @@
-/** Drives a real Chromium over the DevTools protocol: as much of it as a person at a page needs. */
+/** Drives a real Chromium over the DevTools protocol, as far as the page tests need. */
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import fsp from 'node:fs/promises';
@@ -22,7 +22,7 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-dev-shm-usage',
-  // Pipes rather than a port: when this process ends, however, so does Chromium.
+  // Pipes instead of a port: Chromium ends with this process, even if it crashes.
   '--remote-debugging-pipe',
 ];
 
@@ -30,12 +30,18 @@ type Json = Record<string, unknown>;
 type Listener = (params: Json) => void;
 
 export interface Tab {
-  /** The value of an expression, awaited if it is a promise. @throws Error with what the page threw */
+  /**
+   * The value of an expression, awaited if it is a promise.
+   * @throws Error with what the page threw
+   */
   evaluate<T>(expression: string): Promise<T>;
-  /** Resolves with the expression's value once that is truthy. @throws Error after `timeoutMs`, with the page's text */
+  /**
+   * Resolves with the expression's value once that is truthy.
+   * @throws Error after `timeoutMs`, with the page's text
+   */
   until<T>(expression: string, timeoutMs?: number): Promise<T>;
   click(selector: string): Promise<void>;
-  /** Types into what has the focus. */
+  /** Types into the element that has the focus. */
   type(text: string): Promise<void>;
   press(key: 'Tab' | 'Enter' | 'Space' | 'ArrowLeft' | 'ArrowRight'): Promise<void>;
   text(selector: string): Promise<string>;
@@ -44,7 +50,7 @@ export interface Tab {
   resize(width: number, height: number): Promise<void>;
   screenshot(file: string): Promise<void>;
   command(method: string, params?: Json): Promise<Json>;
-  /** What the console and the browser had to complain about. */
+  /** Errors and warnings of the console and the browser. */
   readonly complaints: readonly string[];
   close(): Promise<void>;
 }
@@ -85,7 +91,7 @@ interface Wire {
   on(sessionId: string, listener: (method: string, params: Json) => void): void;
 }
 
-/** Messages are JSON, each ended by a zero. */
+/** Each message is JSON, followed by a zero byte. */
 function createWire(output: Writable, input: Readable): Wire {
   const waiting = new Map<number, { resolve: Listener; reject: (error: Error) => void }>();
   const listeners = new Map<string, (method: string, params: Json) => void>();
@@ -111,7 +117,7 @@ function createWire(output: Writable, input: Readable): Wire {
     }
     parts.push(chunk.subarray(from));
   });
-  input.on('close', () => waiting.forEach(({ reject }) => reject(new Error('Chromium is gone'))));
+  input.on('close', () => waiting.forEach(({ reject }) => reject(new Error('Chromium has ended'))));
   output.on('error', () => {});
   return {
     send: (method, params = {}, sessionId) =>
@@ -125,7 +131,8 @@ function createWire(output: Writable, input: Readable): Wire {
 }
 
 async function openTab(wire: Wire, url: string): Promise<Tab> {
-  // Windows of their own, as hidden tabs are not drawn, and profiles of their own, so that tests share no storage.
+  // A window for each, because hidden tabs are not drawn, and a profile for each, so that tests
+  // share no storage.
   const { browserContextId } = await wire.send('Target.createBrowserContext');
   const { targetId } = await wire.send('Target.createTarget', { url: 'about:blank', browserContextId, newWindow: true });
   const { sessionId } = (await wire.send('Target.attachToTarget', { targetId, flatten: true })) as { sessionId: string };
@@ -152,19 +159,19 @@ async function openTab(wire: Wire, url: string): Promise<Tab> {
     async until(expression, timeoutMs = 30_000) {
       const endMs = performance.now() + timeoutMs;
       for (;;) {
-        // A page that is being loaded has no document for a moment.
+        // While a page loads it has no document for a moment.
         const value = await evaluate(expression).catch((error: Error) =>
           performance.now() > endMs ? Promise.reject(error) : '',
         );
         if (value) return value as never;
         if (performance.now() > endMs) {
-          throw new Error(`not within ${timeoutMs} ms: ${expression}\n${await evaluate<string>('document.body.innerText')}`);
+          throw new Error(`not true within ${timeoutMs} ms: ${expression}\n${await evaluate<string>('document.body.innerText')}`);
         }
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     },
     async click(selector) {
-      // In one go: between a look and a click the page may move.
+      // In one step, because the page may move between the check and the click.
       const hit = `(() => { const e = document.querySelector(${JSON.stringify(selector)}); e.scrollIntoView({ block: 'center' });
         const r = e.getBoundingClientRect(); const top = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
         if (e.contains(top)) e.click(); return e.contains(top); })()`;
@@ -181,7 +188,7 @@ async function openTab(wire: Wire, url: string): Promise<Tab> {
     text: (selector) => evaluate<string>(`document.querySelector(${JSON.stringify(selector)}).textContent`),
     async open(to) {
       const done = new Promise<void>((resolve) => (loaded = resolve));
-      // From one #fragment to another a page would not be loaded anew.
+      // A change of the #fragment alone would not load the page again.
       await command('Page.navigate', { url: 'about:blank' });
       await done;
       const there = new Promise<void>((resolve) => (loaded = resolve));

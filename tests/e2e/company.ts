@@ -1,4 +1,4 @@
-/** A coordinator, workers and the links between them: real processes, to be disturbed. */
+/** A coordinator, workers and the links between them, as real processes that tests disturb. */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -9,26 +9,26 @@ import { appOf, end, named, signal, start, type Line, type Running } from './tro
 export interface CompanyOptions {
   readonly cwd: string;
   readonly out: string;
-  /** Of the run. */
+  /** Flags of the run. */
   readonly flags: readonly string[];
 }
 
 export interface Company {
-  /** The one at work. */
+  /** The coordinator that runs now. */
   readonly coordinator: Running;
-  /** Those that nobody has killed. */
+  /** The workers that were not killed. */
   readonly workers: readonly Running[];
-  /** Between the workers and the coordinator. */
+  /** The links between the workers and the coordinator. */
   readonly links: readonly Link[];
-  /** Of all coordinators so far. */
+  /** The events of all coordinators so far. */
   readonly events: readonly Line[];
   /** Starts a worker. */
   hire(...flags: readonly string[]): Running;
-  /** SIGKILL for the worker, and another in its place. */
+  /** Kills the worker and starts another one. */
   replace(worker: Running, ...flags: readonly string[]): Promise<void>;
-  /** SIGSTOP, and SIGCONT after so many ms. */
+  /** Sends SIGSTOP, and SIGCONT after `ms`. */
   freeze(process: Running, ms: number): Promise<void>;
-  /** SIGKILL for the coordinator, and another that resumes at once. */
+  /** Kills the coordinator and starts another one, which resumes at once. */
   crash(): Promise<void>;
   close(): Promise<void>;
 }
@@ -102,7 +102,7 @@ export async function createCompany({ cwd, out, flags }: CompanyOptions): Promis
   };
 }
 
-/** 128 + 9: it did not end by itself before we came. */
+/** Checks that the exit code is 128 + 9: the process did not end by itself before it was killed. */
 function expectKilled(code: number | null): void {
   if (code !== 137) throw new Error(`the coordinator had ended with code ${code} before it was killed`);
 }

@@ -1,10 +1,10 @@
-/** Chance that can be had again, and links that can be disturbed. */
+/** Reproducible random numbers, and links that tests disturb. */
 import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Chance {
-  /** Uniform, `most` excluded. */
+  /** Uniform in [0, most). */
   between(least: number, most: number): number;
   /** Uniform, both included. */
   whole(least: number, most: number): number;
@@ -12,7 +12,7 @@ export interface Chance {
   shuffled<T>(items: readonly T[]): T[];
 }
 
-/** By the linear congruential generator of Knuth's MMIX, of which the upper half is used. */
+/** The upper half of the linear congruential generator of Knuth's MMIX. */
 export function createChance(seed: number): Chance {
   let state = BigInt(seed);
   const fraction = (): number => {
@@ -31,7 +31,7 @@ export function createChance(seed: number): Chance {
   };
 }
 
-/** Runs what depends on chance within a deadline; a failure names the seed and what was done until then. */
+/** Runs a random test with a deadline. A failure names the seed and the steps so far. */
 export async function byChance(
   deadlineMs: number,
   run: (chance: Chance, note: (what: string) => void) => Promise<void>,
@@ -54,24 +54,24 @@ export async function byChance(
   }
 }
 
-/** A TCP link that goes through our hands. */
+/** A TCP link that passes through this process. */
 export interface Link {
   /** Resets both halves. */
   cut(): void;
-  /** Nothing passes, either way, and nobody is told. */
+  /** Drops all bytes in both directions without closing anything. */
   stall(ms: number): void;
-  /** Every piece that passes comes so much later. */
+  /** Delays every piece by `ms`. */
   delay(ms: number): void;
 }
 
 export interface Proxy {
   readonly port: number;
-  /** Those that are open. */
+  /** The open links. */
   readonly links: ReadonlySet<Link>;
   close(): void;
 }
 
-/** Passes links on to a port of this machine. */
+/** Forwards links to a port of this machine. */
 export async function createProxy(target: () => number): Promise<Proxy> {
   const links = new Set<Link>();
   const server = net.createServer((near) => {

@@ -1,4 +1,4 @@
-/** The proxies that deploy/proxy has settings for, where they are installed, in front of a coordinator. */
+/** The proxies for which deploy/proxy has settings, if installed, in front of a coordinator. */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -13,7 +13,10 @@ const [TOKEN, ADMIN] = ['a-token-of-workers', 'a-token-of-admins'];
 interface Proxy {
   readonly program: string;
   readonly settings: string;
-  /** @param text the settings as we give them out, for the name localhost; answers with a file's text that runs in `folder` on `port` */
+  /**
+   * @param text the published settings, for the name localhost; returns the text of a file for
+   * `folder` and `port`
+   */
   adapt(text: string, folder: string, port: number, unused: number): string;
   readonly args: readonly string[];
 }
@@ -133,7 +136,7 @@ describe.each(PROXIES)('behind $program', (proxy) => {
     return;
   }
 
-  it('workers join, by their own addresses; pages, texts and limits are those of the coordinator', async () => {
+  it('workers join with their own addresses; pages, texts and limits are those of the coordinator', async () => {
     const { coordinator, port } = await open(proxy);
     const flags = ['--token', TOKEN, '--name', 'far', '--engine', 'wasm'];
     launch(['worker', `wss://localhost:${port}`, ...flags], { NODE_EXTRA_CA_CERTS: path.join(cwd, 'proxy.pem') });

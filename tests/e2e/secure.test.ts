@@ -1,4 +1,7 @@
-/** A coordinator with a certificate, reached as from other machines: browsers and workers by a name that is not localhost. */
+/**
+ * A coordinator with a certificate; browsers and workers reach it by a name other than localhost,
+ * as from another machine.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -11,7 +14,7 @@ import { at, end, named, root, run as runToEnd, scratch, SMALL, start, type Line
 const NAME = 'lab.example';
 const stage = setStage('volunteer', ['--ignore-certificate-errors', `--host-resolver-rules=MAP ${NAME} 127.0.0.1`]);
 const able = spawnSync('openssl', ['version']).status === 0;
-if (!able) it.skip('https: SKIPPED, there is no openssl to make a certificate: apt install openssl', () => undefined);
+if (!able) it.skip('https: SKIPPED, openssl is missing: apt install openssl', () => undefined);
 
 interface Pair {
   readonly cert: string;
@@ -47,7 +50,7 @@ function work(address: string, env: Record<string, string> = {}): Running {
   return worker;
 }
 
-/** What a browser keeps for secure pages. */
+/** Features that a browser grants only to secure pages. */
 interface Privileges {
   readonly secure: boolean;
   readonly isolated: boolean;
@@ -68,7 +71,7 @@ async function contribute(tab: Tab, { running }: Run): Promise<string> {
 }
 
 describe.skipIf(stage.missing !== undefined || !able)('a browser on another machine', () => {
-  it('gets over https what browsers keep for secure pages, and contributes with several cores', async () => {
+  it('has over https the features of secure pages, and contributes with several cores', async () => {
     const run = await stage.coordinate('browser', ...flagsOf(lab));
     const listening = await run.running.line(named('listening'));
     expect(listening.address).toBe(`wss://${run.host}`);
@@ -79,14 +82,14 @@ describe.skipIf(stage.missing !== undefined || !able)('a browser on another mach
     expect(tab.complaints.filter((text) => /Security Policy|Mixed Content|exception/i.test(text))).toEqual([]);
   });
 
-  it('gets none of it in plain, and still contributes with one core', async () => {
+  it('has none of them over http, and still contributes with one core', async () => {
     const run = await stage.coordinate('plain', '--allow-host', NAME);
     const tab = await stage.visit(`http://${NAME}:${run.port}/join/#token=${TOKEN}`);
     expect(await privileges(tab)).toEqual({ secure: false, isolated: false, sharedMemory: false, wakeLock: false });
     expect(await contribute(tab, run)).toContain('one CPU core');
   });
 
-  it('is let in by the names of the certificate, and by no other', async () => {
+  it('is accepted under the names of the certificate, and under no other', async () => {
     const run = await stage.coordinate('names', ...flagsOf(makeCertificate('other', 'DNS:other.example')));
     const tab = await stage.visit(`https://${NAME}:${run.port}/join/`);
     expect(await tab.evaluate('document.body.innerText')).toContain('no name of this coordinator');
@@ -94,7 +97,7 @@ describe.skipIf(stage.missing !== undefined || !able)('a browser on another mach
 });
 
 describe.skipIf(!able)('a coordinator with a certificate', () => {
-  /** For a run that does not end by itself. */
+  /** Flags of a run that does not end by itself. */
   async function coordinate(
     out: string,
     pair: Pair,
@@ -118,7 +121,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
     expect(listening.dashboard).toMatch(`https://127.0.0.1:${port}/#admin=`);
   });
 
-  it('is joined by a worker that trusts it; one that does not says what to do', async () => {
+  it('accepts a worker that trusts it; a worker that does not trust it says what to do', async () => {
     const { running, address } = await coordinate('worker', lab);
     const stranger = work(address);
     const lost = await stranger.line(({ kind }) => kind === 'lost');
@@ -129,7 +132,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
     await running.line(at(5));
   });
 
-  it('shows a renewed certificate without a restart, and goes on', async () => {
+  it('serves a renewed certificate without a restart, and continues', async () => {
     const pair = makeCertificate('renewed', `DNS:${NAME},IP:127.0.0.1`);
     const { running, port } = await coordinate('renewal', pair);
     const shown = (): Promise<string> =>
@@ -150,7 +153,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
     expect(await shown()).not.toBe(before);
   });
 
-  it('trains with workers of its own, whatever name the certificate is for', async () => {
+  it('trains with its own workers, whatever name the certificate has', async () => {
     const foreign = makeCertificate('foreign', 'DNS:somewhere.else.example');
     const flags = ['--rounds', '10', '--workers', '1', '--engine', 'wasm', '--out', 'train', '--json', ...flagsOf(foreign)];
     const { code, stdout } = await runToEnd(['train', ...SMALL, ...flags], { cwd });

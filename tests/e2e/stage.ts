@@ -1,4 +1,6 @@
-/** Shared by the page tests: the built page, a Chromium, and runs and tabs that end with their test. */
+/**
+ * Shared by the page tests: the built page, a Chromium, and runs and tabs that end with their test.
+ */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -24,7 +26,10 @@ interface Closing {
 export interface Stage {
   /** Why the tests cannot run here; they are then skipped, with a message. */
   readonly missing: string | undefined;
-  /** Starts the coordinator of a small run in the folder `out` of a scratch folder. The run does not end by itself by default. */
+  /**
+   * Starts the coordinator of a small run in the folder `out` of a scratch folder. The run does not
+   * end by itself by default.
+   */
   coordinate(out: string, ...args: string[]): Promise<Run>;
   work(run: Run, name: string): Running;
   visit(url: string): Promise<Tab>;
@@ -91,7 +96,10 @@ export function setStage(app: string, flags: readonly string[]): Stage {
 
 export type Scheme = 'light' | 'dark';
 
-/** Shows the page in light or dark colours, without animations: colours in transition belong to neither. */
+/**
+ * Shows the page in light or dark colours, without animations: colours in transition belong to
+ * neither.
+ */
 export async function show(tab: Tab, scheme: Scheme): Promise<void> {
   const features = [
     { name: 'prefers-color-scheme', value: scheme },

@@ -14,7 +14,7 @@ afterAll(async () => {
 
 const losses = (lines: readonly Line[]): number[] => lines.filter(named('round')).map((line) => line.trainLoss as number);
 
-/** Trains 60 rounds undisturbed: what disturbed runs are held against. */
+/** Trains 60 rounds undisturbed: the reference for disturbed runs. */
 let undisturbed: number[] = [];
 beforeAll(async () => {
   const training = start(['train', ...SMALL, '--rounds', '60', '--workers', '2', '--out', 'undisturbed', '--json'], { cwd });
@@ -33,7 +33,7 @@ describe('troupe train', () => {
     );
   });
 
-  it('writes for people without --json: progress, a sample, and what to type next', async () => {
+  it('prints text without --json: progress, a sample, and what to type next', async () => {
     const { code, stdout } = await run(['train', ...SMALL, '--rounds', '30', '--workers', '1', '--out', 'people'], { cwd });
     expect(code).toBe(0);
     expect(stdout).toMatch(/30\/30/);
@@ -60,7 +60,7 @@ describe('troupe train', () => {
     losses(training.lines).forEach((loss, round) => expect(Math.abs(loss - undisturbed[round])).toBeLessThan(1e-3));
   });
 
-  it('saves and stops on Ctrl-C, and goes on with --resume as if it had never stopped', async () => {
+  it('saves and stops on Ctrl-C, and --resume continues as if it had never stopped', async () => {
     const first = start(['train', ...SMALL, '--rounds', '60', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
     await first.line(at(20));
     first.child.kill('SIGINT');
@@ -77,7 +77,7 @@ describe('troupe train', () => {
     all.forEach((loss, i) => expect(Math.abs(loss - undisturbed[i])).toBeLessThan(1e-3));
   });
 
-  it('resumes from the checkpoint before when the newest is damaged, and says so', async () => {
+  it('resumes from the previous checkpoint when the newest is damaged, and says so', async () => {
     const args = ['train', ...SMALL, '--workers', '1', '--out', 'damaged', '--checkpoint-every', '10', '--json'];
     expect((await run([...args, '--rounds', '30'], { cwd })).code).toBe(0);
     const newest = path.join(cwd, 'damaged', 'round-00000030.safetensors');
@@ -99,7 +99,7 @@ describe('troupe train', () => {
     await expect.poll(alive, { timeout: 20_000 }).toBe(0);
   });
 
-  it('refuses another run in a folder that holds one, and loses nothing', async () => {
+  it('refuses to start in a folder that has a run, and loses nothing', async () => {
     const { code, stdout, stderr } = await run(['train', ...SMALL, '--out', 'undisturbed', '--workers', '1'], { cwd });
     expect(code).not.toBe(0);
     expect(stdout + stderr).toMatch(/--resume/);
@@ -108,7 +108,7 @@ describe('troupe train', () => {
 });
 
 describe('troupe eval and sample', () => {
-  it('measure and use the checkpoint of a run', async () => {
+  it('measure a checkpoint and write text with it', async () => {
     const evaluated = await run(['eval', '--checkpoint', 'undisturbed', '--corpus', 'sonnets', '--json'], { cwd });
     expect(evaluated.code).toBe(0);
     const { lossPerChar, tokens } = JSON.parse(evaluated.stdout) as { lossPerChar: number; tokens: number };
@@ -122,7 +122,7 @@ describe('troupe eval and sample', () => {
     expect(sampled.stdout.length).toBeGreaterThanOrEqual(50);
   });
 
-  it('name the characters a model knows when it is primed with another', async () => {
+  it('list the characters of the model when the prime has another', async () => {
     const { code, stderr } = await run(['sample', '--checkpoint', 'undisturbed', '--prime', 'Straße'], { cwd });
     expect(code).toBe(1);
     expect(stderr).toContain('ß');

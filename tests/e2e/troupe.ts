@@ -16,7 +16,7 @@ export interface Exit {
   readonly stderr: string;
 }
 
-/** A JSON line; every event of a run has `event`. */
+/** A JSON line. Every event of a run has a field `event`. */
 export type Line = Record<string, unknown> & { event?: string };
 
 export interface Running {
@@ -25,7 +25,7 @@ export interface Running {
   readonly lines: Line[];
   /** All of standard output so far. */
   text(): string;
-  /** The first JSON line that passes, past or to come; rejects when the process ends without one. */
+  /** The first JSON line that matches, past or future. Rejects if the process ends without one. */
   line(test: (line: Line) => boolean): Promise<Line>;
   readonly exited: Promise<Exit>;
 }
@@ -33,11 +33,11 @@ export interface Running {
 export interface StartOptions {
   readonly cwd: string;
   readonly env?: Record<string, string>;
-  /** What a shell does to itself before it becomes the command: "ulimit -f 1". */
+  /** A shell command to run first: "ulimit -f 1". */
   readonly limits?: string;
 }
 
-/** `troupe ARGS`, its output read as JSON lines where it is. */
+/** Starts `troupe ARGS` and reads its output, as JSON where lines are JSON. */
 export function start(args: readonly string[], { cwd, env, limits }: StartOptions): Running {
   const command = [process.execPath, cli, ...args];
   const [program, ...rest] = limits === undefined ? command : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...command];
@@ -55,7 +55,7 @@ export function start(args: readonly string[], { cwd, env, limits }: StartOption
     try {
       lines.push(JSON.parse(text) as Line);
     } catch {
-      // Text for people.
+      // A line of text.
     }
     wake();
   });
@@ -74,7 +74,7 @@ export function start(args: readonly string[], { cwd, env, limits }: StartOption
         if (!found && !ended) return;
         waiting.delete(look);
         if (found) resolve(found);
-        else reject(new Error(`troupe ${args.join(' ')} ended without the line awaited:\n${stdout}\n${stderr}`));
+        else reject(new Error(`troupe ${args.join(' ')} ended without the expected line:\n${stdout}\n${stderr}`));
       };
       waiting.add(look);
       look();
@@ -82,7 +82,7 @@ export function start(args: readonly string[], { cwd, env, limits }: StartOption
   return { child, lines, text: () => stdout, line, exited };
 }
 
-/** Runs to the end. */
+/** Waits for the end. */
 export const run = (args: readonly string[], options: StartOptions): Promise<Exit> => start(args, options).exited;
 
 export async function scratch(): Promise<string> {
@@ -110,7 +110,7 @@ export const SMALL = [
 export const at = (round: number) => (line: Line) => line.event === 'round' && (line.round as number) >= round;
 export const named = (event: string) => (line: Line) => line.event === event;
 
-/** Children of a process, by command line, as Linux lists them. */
+/** The child processes of a process and their command lines, from /proc. */
 export async function childrenOf(pid: number): Promise<{ pid: number; command: string }[]> {
   const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found: { pid: number; command: string }[] = [];
@@ -123,13 +123,13 @@ export async function childrenOf(pid: number): Promise<{ pid: number; command: s
         command: (await fs.readFile(`/proc/${candidate}/cmdline`, 'utf8')).replaceAll('\0', ' '),
       });
     } catch {
-      // It ended while we looked.
+      // It has ended meanwhile.
     }
   }
   return found;
 }
 
-/** The process that does the work of a command, which only watches over it; of `train`, the one whose command line has that word. */
+/** The app process of a command; with `train`, the one whose command line contains `word`. */
 export async function appOf({ child, exited }: Running, word = ''): Promise<number> {
   let ended = false;
   void exited.then(() => (ended = true));
@@ -141,14 +141,14 @@ export async function appOf({ child, exited }: Running, word = ''): Promise<numb
   }
 }
 
-/** Ends a command and its app at once, also where the app is frozen. */
+/** Kills a command and its app, even if the app is frozen. */
 export async function end({ child }: Running): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   for (const { pid } of await childrenOf(child.pid!)) signal(pid, 'SIGKILL');
   child.kill('SIGKILL');
 }
 
-/** @returns whether the process was there to hear it */
+/** @returns whether the process existed */
 export function signal(pid: number, name: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, name);

@@ -1,4 +1,7 @@
-/** Serves the volunteer page from a server other than the coordinator: it records requests and can act as a bad proxy. */
+/**
+ * Serves the volunteer page from a server other than the coordinator: it records requests and can
+ * act as a bad proxy.
+ */
 import fs from 'node:fs/promises';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
@@ -23,7 +26,9 @@ export interface PageServer {
 }
 
 export interface ServeOptions {
-  /** "127.0.0.1:PORT" of a coordinator: this server forwards its links and its API, like a proxy. */
+  /**
+   * "127.0.0.1:PORT" of a coordinator: this server forwards its links and its API, like a proxy.
+   */
   readonly coordinator?: string | undefined;
   /** False: drops the header that lets threads share memory, as some proxies do. */
   readonly isolated?: boolean;

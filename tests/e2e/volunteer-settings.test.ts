@@ -1,4 +1,6 @@
-/** The volunteer page obeys the volunteer's settings: in a real browser, with a real coordinator. */
+/**
+ * The volunteer page obeys the volunteer's settings: in a real browser, with a real coordinator.
+ */
 import { once } from 'node:events';
 import net from 'node:net';
 import os from 'node:os';
@@ -43,7 +45,7 @@ const choose = (tab: Tab, selector: string, value: string): Promise<void> =>
   );
 
 describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
-  it('pauses while its tab is hidden, if so set, and others continue at once', async () => {
+  it('pauses while its tab is hidden if this is set, and others continue at once', async () => {
     const run = await coordinate('hidden');
     work(run, 'stays');
     await run.running.line(changed('ready', 'stays'));
@@ -113,7 +115,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await run.running.line(at(stood + 1));
   });
 
-  it('keeps the screen on, if so set, except while it is paused', async () => {
+  it('keeps the screen on if this is set, except while it is paused', async () => {
     const run = await coordinate('awake');
     const prelude = `
       window.locks = [];
@@ -155,7 +157,8 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
 
   const many = os.availableParallelism() > 8 ? ' SKIPPED: a tenth of more than 8 cores is a core' : '';
   it.skipIf(many !== '')(`uses no more of the machine than its share${many}`, async () => {
-    // Large enough that rounds consist of computing: what a share does not limit, links and the coordinator, hardly counts.
+    // Large, so that rounds consist of computing: the share does not limit links and the
+    // coordinator.
     const run = await coordinate('share', '--hidden', '256', '--batch', '32', '--window', '64', '--eval-every', '0');
     const tab = await join(run, { more: '&engine=wasm' });
     const roundsIn = async (share: string): Promise<number> => {

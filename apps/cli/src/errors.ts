@@ -1,4 +1,6 @@
-/** An error of the command line itself. The exit code is 2 for usage errors and 1 for all others. */
+/**
+ * An error of the command line itself. The exit code is 2 for usage errors and 1 for all others.
+ */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly code: 'usage' | 'not_built' | 'coordinator_failed' | 'no_workers' | 'killed' | 'no_checkpoint';

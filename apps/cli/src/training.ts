@@ -25,7 +25,10 @@ export interface LocalTrainingOptions {
   readonly token: string;
   /** Called for every event of the run in order. `line` is the event as one line of JSON. */
   readonly onEvent: (event: RunEvent, line: string) => void;
-  /** Called for other lines: standard error of a failed worker, or of all children with TROUPE_DEBUG=1. */
+  /**
+   * Called for other lines: standard error of a failed worker, or of all children with
+   * TROUPE_DEBUG=1.
+   */
   readonly onErrorLine: (source: string, line: string) => void;
   /** Called when the first stop request has been passed on. */
   readonly onStopping: () => void;
@@ -172,7 +175,9 @@ class LocalTraining {
     for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, address));
   }
 
-  /** Keeps one worker running until the run ends or the worker has failed too often. Never rejects. */
+  /**
+   * Keeps one worker running until the run ends or the worker has failed too often. Never rejects.
+   */
   async #keepWorker(number: number, address: string): Promise<void> {
     const name = `local-${number}`;
     const shell = this.#shell;
@@ -241,7 +246,9 @@ class LocalTraining {
     this.stop();
   }
 
-  /** After the coordinator has ended: stops, then kills, workers that do not leave by themselves. */
+  /**
+   * After the coordinator has ended: stops, then kills, workers that do not leave by themselves.
+   */
   async #dismissWorkers(): Promise<void> {
     this.#ending.abort();
     this.#after(LEAVE_MS, () => this.#workers.forEach((worker) => worker.stop()));
@@ -288,7 +295,10 @@ function parseEvent(line: string): RunEvent | undefined {
 
 type Listening = Extract<RunEvent, { event: 'listening' }>;
 
-/** The address for workers on this machine. A coordinator with a certificate has a plain one for them. */
+/**
+ * The address for workers on this machine. A coordinator with a certificate has a plain one for
+ * them.
+ */
 function localAddress(event: Listening): string {
   return event.localAddress ?? loopback(event.address);
 }

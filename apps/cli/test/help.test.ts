@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { RUN_OPTIONS } from '@troupe/config';
+import { ALLREDUCE_OPTIONS, RUN_OPTIONS, type AppOption } from '@troupe/config';
+import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { troupe } from './fixtures/shell.js';
 
 const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];
@@ -40,6 +41,19 @@ describe('troupe --help', () => {
   });
 });
 
+describe('the help of an app', () => {
+  it.each([
+    ['worker', WORKER_OPTIONS],
+    ['allreduce', ALLREDUCE_OPTIONS],
+  ] as const)('of %s explains every flag of its table', async (command, options: readonly AppOption[]) => {
+    const { stdout } = await outputOf(command, '--help');
+    for (const { flag, help, default: usual } of options) {
+      expect(stdout).toContain(`  ${flag}`);
+      expect(stdout.replace(/\s+/g, ' ')).toContain(`${help}${usual === undefined ? '' : ` (default: ${usual})`}`);
+    }
+  });
+});
+
 describe('wrong usage', () => {
   it('exits with 2 and suggests a flag for an unknown one', async () => {
     const { code, stderr } = await outputOf('train', '--layer', '2');
@@ -61,15 +75,17 @@ describe('wrong usage', () => {
     [['sample', '--temperature', 'hot'], 'number from 0 to 100'],
     [['sample', '--length', '-5'], 'whole number from 1'],
     [['bench', '--config', '2x256'], 'It should look like 2x256,32,64'],
-    [['bench', '--engine', 'cuda'], 'Engines are: auto, tfjs, native, wasm, webgpu'],
-    [['train', '--engine', 'cuda'], 'Engines are: auto'],
+    [['bench', '--engine', 'cuda'], 'one of auto, tfjs, native, wasm, webgpu'],
+    [['train', '--engine', 'cuda'], 'one of auto'],
     [['train', '--threads', '0'], 'whole number from 1 to 256'],
     [['train', '--engine', 'webgpu', '--threads', '2'], '--threads 2 is for engines that compute on the processor'],
     [['bench', '--engine', 'tfjs-wasm', '--threads', '2'], '--threads 2 is for'],
     [['worker', 'ws://localhost:7070', '--token', 't', '--engine', 'tfjs', '--threads', '8'], '--engine tfjs takes one thread'],
-    [['sample', '--engine', 'toString'], 'Engines are: auto'],
-    [['doctor', '--engine', 'auto'], 'Engines are: native'],
-    [['worker', 'ws://localhost:7070', '--token', 't', '--engine', 'gpu'], 'Engines are: auto'],
+    [['sample', '--engine', 'toString'], 'one of auto'],
+    [['doctor', '--engine', 'auto'], 'one of native'],
+    [['worker', 'ws://localhost:7070', '--token', 't', '--engine', 'gpu'], 'one of auto'],
+    [['worker', 'ws://localhost:7070', '--token', 't', '--threads', '257'], 'whole number from 1 to 256'],
+    [['allreduce', '--token', 't', '--port', '99999'], 'whole number from 0 to 65535'],
     [['worker'], "missing required argument 'address'"],
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],

@@ -1,25 +1,21 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
 import os from 'node:os';
-import { parseArgs } from 'node:util';
-import { ENGINE_CHOICES, isEngineChoice, takesThreads, type EngineChoice } from '@troupe/engines';
+import { describeOptions } from '@troupe/config';
+import type { EngineChoice } from '@troupe/engines';
+import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
+import { parseOptions, UsageError } from '@troupe/process';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
 
-const USAGE = `Usage: troupe worker ws://HOST:PORT --token TOKEN [--name NAME] [--engine NAME] [--threads N] [--no-gpu] [--json]
+const USAGE = `Usage: troupe worker ADDRESS [FLAGS]
 
-Computes gradients for the coordinator at that address until the run is over.
+Computes gradients for the coordinator at ADDRESS until the run is over. ADDRESS is ws://HOST:PORT, or wss://HOST:PORT if the
+coordinator has a certificate.
 
-  --token TOKEN   the token that the coordinator prints (default: TROUPE_TOKEN)
-  --name NAME     the worker's name on the dashboard (default: the host name)
-  --engine NAME   ${ENGINE_CHOICES.join(', ')} (default auto: the fastest one here, by measurement)
-  --threads N     threads for engines that use the processor (default 1)
-  --no-gpu        do not use GPUs
-  --json          print one JSON object per line
+${describeOptions(WORKER_OPTIONS)}
 
-The coordinator prints its address. With a certificate it begins with wss://. If a private authority signed the certificate, set
-NODE_EXTRA_CA_CERTS=FILE. In a reproducible run every worker uses the wasm engine with one thread.`;
-
-const MAX_THREADS = 256;
+If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. In a reproducible run every worker uses the wasm engine
+with one thread.`;
 
 interface Settings {
   readonly address: string;
@@ -31,41 +27,34 @@ interface Settings {
   readonly json: boolean;
 }
 
-function readSettings(argv: string[], env: NodeJS.ProcessEnv): Settings {
-  const { values, positionals } = parseArgs({
-    args: argv,
-    allowPositionals: true,
-    options: {
-      token: { type: 'string' },
-      name: { type: 'string' },
-      engine: { type: 'string', default: 'auto' },
-      threads: { type: 'string', default: '1' },
-      'no-gpu': { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-    },
-  });
-  if (positionals.length !== 1) throw new Error('Give one address: the one that the coordinator prints.');
-  const token = values.token ?? env.TROUPE_TOKEN;
-  if (!token) throw new Error('Give the token that the coordinator prints: --token TOKEN, or TROUPE_TOKEN in the environment.');
-  const { engine, json } = values;
-  if (!isEngineChoice(engine)) throw new Error(`There is no engine "${engine}". Choose one of: ${ENGINE_CHOICES.join(', ')}.`);
-  const threads = /^\d+$/.test(values.threads) ? Number(values.threads) : NaN;
-  if (!(threads >= 1 && threads <= MAX_THREADS)) {
-    throw new Error(`--threads ${values.threads} is not a whole number from 1 to ${MAX_THREADS}.`);
-  }
-  if (threads > 1 && !takesThreads(engine)) {
-    throw new Error(`--threads ${threads} works only with engines that use the processor; --engine ${engine} takes one thread.`);
-  }
-  const address = controlAddress(positionals[0]);
-  return { address, token, name: values.name ?? os.hostname(), engine, threads, gpu: !values['no-gpu'], json };
+/** @throws UsageError */
+function readSettings(args: readonly string[], env: NodeJS.ProcessEnv): Settings {
+  const { values, positionals } = parseOptions(WORKER_OPTIONS, args, env, { positionals: true });
+  if (positionals.length !== 1) throw new UsageError('A worker needs one address.', 'Give the one that the coordinator prints.');
+  const { '--engine': engine, '--threads': threads } = values;
+  const problem = threadsProblem(engine, threads);
+  if (problem !== undefined) throw new UsageError(problem.message, problem.remedy);
+  return {
+    address: controlAddress(positionals[0]),
+    token: values['--token'],
+    name: values['--name'] ?? os.hostname(),
+    engine,
+    threads,
+    gpu: !values['--no-gpu'],
+    json: values['--json'],
+  };
 }
 
-/** "host:7070", "ws://host:7070" and "ws://host:7070/control" all mean the coordinator's control link. */
+/**
+ * "host:7070", "ws://host:7070" and "ws://host:7070/control" all mean the coordinator's control
+ * link.
+ * @throws UsageError
+ */
 function controlAddress(text: string): string {
   const url = new URL(/^\w+:\/\//.test(text) ? text : `ws://${text}`);
   if (url.protocol === 'http:' || url.protocol === 'https:') url.protocol = url.protocol.replace('http', 'ws');
   if (url.protocol !== 'ws:' && url.protocol !== 'wss:')
-    throw new Error(`${text} is not a WebSocket address. Write it as ws://HOST:PORT or wss://HOST:PORT.`);
+    throw new UsageError(`${text} is not a WebSocket address.`, 'Write it as ws://HOST:PORT or wss://HOST:PORT.');
   return `${url.protocol}//${url.host}${url.pathname === '/' ? '/control' : url.pathname}`;
 }
 
@@ -98,12 +87,16 @@ function describe(entry: WorkerLog): string | undefined {
   }
 }
 
-async function main(): Promise<number> {
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${USAGE}\n`);
+    return 0;
+  }
   let settings: Settings;
   try {
-    settings = readSettings(process.argv.slice(2), process.env);
+    settings = readSettings(args, process.env);
   } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n\n${USAGE}\n`);
+    complain(error as Complaint);
     return 2;
   }
   const stop = new AbortController();
@@ -118,12 +111,18 @@ async function main(): Promise<number> {
     await runWorker({ ...settings, kind: 'node', ports: await createNodePorts({ ...settings, log }), signal: stop.signal });
     return 0;
   } catch (error) {
-    const { message, remedy, stack } = error as Error & { remedy?: string };
-    process.stderr.write(remedy === undefined || process.env.TROUPE_DEBUG ? `${stack ?? message}\n` : `${message}\n${remedy}\n`);
+    complain(error as Complaint);
     return 1;
   } finally {
     if (process.connected) process.disconnect();
   }
 }
 
-process.exitCode = await main();
+type Complaint = Error & { readonly remedy?: string };
+
+function complain({ message, remedy, stack }: Complaint): void {
+  const explained = remedy !== undefined && !process.env.TROUPE_DEBUG;
+  process.stderr.write(explained ? `${message}\n${remedy}\n` : `${stack ?? message}\n`);
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -8,7 +8,10 @@ import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
-  /** Number of threads in which engines for the processor compute; the main thread serves the sockets. */
+  /**
+   * Number of threads in which engines for the processor compute; the main thread serves the
+   * sockets.
+   */
   readonly threads: number;
   /** False: no GPU is used. */
   readonly gpu: boolean;
@@ -24,7 +27,8 @@ export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOp
     connect,
     collective: createStarCollective({ connect }),
     createEngine: (config, limits, { not, reproducible }) =>
-      // After a loss any engine is better than none, except in a reproducible run, which allows only one.
+      // After a loss any engine is better than none, except in a reproducible run, which allows
+      // only one.
       openEngine(not.length > 0 && !reproducible ? 'auto' : engine, config, limits, {
         threads,
         gpu,

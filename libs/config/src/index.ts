@@ -1,3 +1,17 @@
+export { ALLREDUCE_OPTIONS } from './allreduce-options.js';
+export {
+  defaultInWords,
+  describeOption,
+  describeOptions,
+  isOptionValue,
+  JSON_OPTION,
+  portOption,
+  readOptions,
+  tokenOption,
+  type AppOption,
+  type OptionProblem,
+  type OptionValues,
+} from './app-options.js';
 export { OPTION_GROUPS, type OptionGroup } from './field.js';
 export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, type RunOption } from './flags.js';
 export { LIMITS, type Limits } from './limits.js';

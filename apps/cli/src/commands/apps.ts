@@ -3,11 +3,13 @@
  * the command line.
  */
 import { Option, type Command } from 'commander';
+import { ALLREDUCE_OPTIONS } from '@troupe/config';
+import type { EngineChoice } from '@troupe/engines';
+import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
-import type { EngineChoice } from '@troupe/engines';
-import { addRunOptions, afterwards, checkThreads, engineOption, examples, runArguments, threadsOption } from './flags.js';
+import { addAppOptions, addRunOptions, afterwards, checkThreads, examples, givenArguments, runArguments } from './flags.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -47,41 +49,20 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
 
 interface WorkerFlags {
   readonly token?: string;
-  readonly name?: string;
-  readonly engine: EngineChoice;
-  readonly threads: number;
-  readonly gpu: boolean;
-  readonly json?: true;
+  readonly engine?: EngineChoice;
+  readonly threads?: number;
 }
 
 export function defineWorker(program: Command, shell: Shell, ended: Ended): void {
-  program
+  const command = program
     .command('worker')
     .summary('compute for a coordinator, here or on another machine')
     .description(
       'Joins the run of a coordinator and computes gradients until the run is over. A worker may join and leave at any time; its ' +
         'unfinished work is handed to others. Ctrl-C leaves.',
     )
-    .argument('<address>', 'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate')
-    .addOption(new Option('--token <TOKEN>', 'token that the coordinator printed (default: TROUPE_TOKEN)').helpGroup('Joining:'))
-    .addOption(
-      new Option('--name <NAME>', 'name of this worker at the coordinator (default: the name of the machine)').helpGroup(
-        'Joining:',
-      ),
-    )
-    .addOption(engineOption('auto', 'auto measures briefly which is fastest here'))
-    .addOption(
-      threadsOption(
-        'threads of the engine, which share the streams; saves memory and traffic compared with several workers on one machine',
-      ),
-    )
-    .addOption(
-      new Option(
-        '--no-gpu',
-        'use no GPU with auto or tfjs, for example because another worker on this machine uses it',
-      ).helpGroup('Engine:'),
-    )
-    .addOption(new Option('--json', 'print every event as one line of JSON').helpGroup('Output:'))
+    .argument('<address>', 'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate');
+  addAppOptions(command, WORKER_OPTIONS)
     .addHelpText(
       'after',
       examples(
@@ -103,38 +84,28 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         ),
     )
     .action(async (address: string, flags: WorkerFlags) => {
-      if (!flags.token && !shell.env.TROUPE_TOKEN) {
-        throw new CliError(
-          'usage',
-          'A worker needs the token of the run.',
-          'Give it with --token or in TROUPE_TOKEN. The coordinator prints it.',
-        );
-      }
-      const name = flags.name === undefined ? [] : [`--name=${flags.name}`];
-      checkThreads(flags);
-      const engine = [`--engine=${flags.engine}`, `--threads=${flags.threads}`, ...(flags.gpu ? [] : ['--no-gpu'])];
-      ended(await runApp(shell, 'worker', [address, ...name, ...engine, ...(flags.json ? ['--json'] : [])], flags.token));
+      checkToken(shell, flags.token, 'A worker needs the token of the run.', 'The coordinator prints it.');
+      checkThreads({ engine: flags.engine ?? 'auto', threads: flags.threads ?? 1 });
+      const args = [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])];
+      ended(await runApp(shell, 'worker', args, flags.token));
     });
 }
 
+/** @throws CliError */
+function checkToken(shell: Shell, flag: string | undefined, message: string, source: string): void {
+  if (flag || shell.env.TROUPE_TOKEN) return;
+  throw new CliError('usage', message, `Give it with --token or in TROUPE_TOKEN. ${source}`);
+}
+
 export function defineAllreduce(program: Command, shell: Shell, ended: Ended): void {
-  program
+  const command = program
     .command('allreduce')
     .summary('run only the all-reduce service')
     .description(
       'Averages and clips the gradients of a run on a separate machine. Without it the coordinator does that itself, which suits most ' +
         'runs.',
-    )
-    .addOption(
-      new Option('--host <H>', 'address to listen on; 0.0.0.0 lets other machines connect (default: 127.0.0.1)').helpGroup(
-        'Network:',
-      ),
-    )
-    .addOption(
-      new Option('--port <P>', 'port to listen on; 0 = any free port (default: the port of the service)').helpGroup('Network:'),
-    )
-    .addOption(new Option('--token <TOKEN>', 'secret that the coordinator needs (default: TROUPE_TOKEN)').helpGroup('Network:'))
-    .option('--json', 'print notes as one line of JSON each')
+    );
+  addAppOptions(command, ALLREDUCE_OPTIONS)
     .addHelpText(
       'after',
       examples(
@@ -142,10 +113,8 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
         [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
       ) + afterwards('Start a coordinator with --allreduce ws://HOST:PORT and the same token.'),
     )
-    .action(async (flags: { host?: string; port?: string; token?: string; json?: true }) => {
-      const host = flags.host === undefined ? [] : [`--host=${flags.host}`];
-      const port = flags.port === undefined ? [] : [`--port=${flags.port}`];
-      ended(await runApp(shell, 'allreduce', [...host, ...port, ...(flags.json ? ['--json'] : [])], flags.token));
+    .action(async (flags: { token?: string }) => {
+      ended(await runApp(shell, 'allreduce', givenArguments(command, ALLREDUCE_OPTIONS, ['--token']), flags.token));
     });
 }
 

@@ -1,6 +1,16 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { negated, OPTION_GROUPS, RUN_OPTIONS, type RunOption } from '@troupe/config';
-import { ENGINE_CHOICES, ENGINE_NAMES, takesThreads, type EngineChoice, type EngineName } from '@troupe/engines';
+import {
+  defaultInWords,
+  describeOption,
+  isOptionValue,
+  negated,
+  OPTION_GROUPS,
+  RUN_OPTIONS,
+  type AppOption,
+  type RunOption,
+} from '@troupe/config';
+import { ENGINE_CHOICES, ENGINE_NAMES, type EngineChoice, type EngineName } from '@troupe/engines';
+import { ENGINE_OPTION, THREADS_OPTION, threadsProblem } from '@troupe/engines/options';
 import { CliError } from '../errors.js';
 
 /** A parser for commander: a whole number from `least` to `most`. */
@@ -22,44 +32,48 @@ export function realNumber(least: number, most: number): (text: string) => numbe
   };
 }
 
-const MAX_THREADS = 256;
-
 /** `--engine`, for every command that computes. `help` explains the default. */
 export function engineOption(usual: EngineChoice, help: string): Option {
-  return new Option('--engine <NAME>', `engine that computes: ${ENGINE_CHOICES.join(', ')}; ${help}`)
-    .argParser(engineChoice)
-    .default(usual)
-    .helpGroup('Engine:');
-}
-
-function engineChoice(text: string): EngineChoice {
-  return oneOf(ENGINE_CHOICES, text);
-}
-
-/** A parser for commander: the name of an engine, without `auto` and other choices. */
-export function engineName(text: string): EngineName {
-  return oneOf(ENGINE_NAMES, text);
-}
-
-function oneOf<T extends string>(names: readonly T[], text: string): T {
-  const found = names.find((name) => name === text);
-  if (found === undefined) throw new InvalidArgumentError(`Engines are: ${names.join(', ')}.`);
-  return found;
+  const option = new Option('--engine <NAME>', `engine that computes: ${ENGINE_CHOICES.join(', ')}; ${help}`);
+  return option.argParser(parserOf(ENGINE_OPTION)).default(usual).helpGroup('Engine:');
 }
 
 /** `--threads`, for commands that compute gradients. */
 export function threadsOption(help: string): Option {
-  return new Option('--threads <N>', help).argParser(wholeNumber(1, MAX_THREADS)).default(1).helpGroup('Engine:');
+  return new Option('--threads <N>', help).argParser(parserOf(THREADS_OPTION)).default(1).helpGroup('Engine:');
+}
+
+/** A parser for commander by the entry of a table. */
+function parserOf(option: AppOption): (text: string) => string | number {
+  return (text) => {
+    if (!isOptionValue(option, text)) throw new InvalidArgumentError(`It should be ${describeOption(option)}.`);
+    return option.type === 'whole' || option.type === 'real' ? Number(text) : text;
+  };
+}
+
+/** A parser for commander: the name of an engine, without `auto` and other choices. */
+export function engineName(text: string): EngineName {
+  const found = ENGINE_NAMES.find((name) => name === text);
+  if (found === undefined) throw new InvalidArgumentError(`It should be one of ${ENGINE_NAMES.join(', ')}.`);
+  return found;
 }
 
 /** @throws CliError if threads are given for an engine that would not use them */
 export function checkThreads({ engine, threads }: { readonly engine: EngineChoice; readonly threads: number }): void {
-  if (threads === 1 || takesThreads(engine)) return;
-  throw new CliError(
-    'usage',
-    `--threads ${threads} is for engines that compute on the processor, and --engine ${engine} takes one thread.`,
-    'Leave --threads out, or choose native, wasm or auto.',
-  );
+  const problem = threadsProblem(engine, threads);
+  if (problem !== undefined) throw new CliError('usage', problem.message, problem.remedy);
+}
+
+/** Adds the flags of an app to a command. The values are checked here and again by the app. */
+export function addAppOptions(command: Command, options: readonly AppOption[]): Command {
+  for (const option of options) {
+    const usual = defaultInWords(option);
+    const help = usual === undefined ? option.help : `${option.help} (default: ${usual})`;
+    const added = new Option(option.type === 'switch' ? option.flag : `${option.flag} <${option.placeholder}>`, help);
+    if (option.type !== 'switch') added.argParser(parserOf(option));
+    command.addOption(added.helpGroup(`${option.group}:`));
+  }
+  return command;
 }
 
 /** Defaults that a command changes: flag -> the default in its help. */
@@ -85,19 +99,29 @@ function helpfulOption({ flag, type, choices, placeholder, help, default: usual 
 
 /** The run flags that the user gave, as argv for the coordinator. */
 export function runArguments(command: Command, leaveOut: readonly string[] = []): string[] {
+  return givenArguments(command, RUN_OPTIONS, leaveOut);
+}
+
+/** The flags of a table that the user gave, as argv for an app. */
+export function givenArguments(
+  command: Command,
+  options: readonly Pick<AppOption, 'flag' | 'type'>[],
+  leaveOut: readonly string[] = [],
+): string[] {
   const args: string[] = [];
-  for (const { flag, type } of RUN_OPTIONS) {
-    const value = command.getOptionValue(optionKey(flag)) as string | boolean | undefined;
-    if (value === undefined || leaveOut.includes(flag)) continue;
-    if (type === 'switch') args.push(value === false ? negated(flag) : flag);
-    else args.push(`${flag}=${String(value)}`);
+  for (const { flag, type } of options) {
+    const key = optionKey(flag);
+    if (command.getOptionValueSource(key) !== 'cli' || leaveOut.includes(flag)) continue;
+    const value = command.getOptionValue(key) as string | number | boolean;
+    if (type !== 'switch') args.push(`${flag}=${value}`);
+    else args.push(value === false && !flag.startsWith('--no-') ? negated(flag) : flag);
   }
   return args;
 }
 
-/** "--lr-final" -> "lrFinal", the key that commander uses. */
+/** "--lr-final" -> "lrFinal", "--no-gpu" -> "gpu": the key that commander uses. */
 function optionKey(flag: string): string {
-  return flag.slice(2).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+  return flag.replace(/^--(no-)?/, '').replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** Examples for the end of the help, each a command line and what it does. */

@@ -35,7 +35,9 @@ export class Screen {
     this.#timer?.unref();
   }
 
-  /** Columns that a line may fill. The last column stays free, because some terminals wrap there. */
+  /**
+   * Columns that a line may fill. The last column stays free, because some terminals wrap there.
+   */
   get width(): number {
     return Math.max(20, (this.#output.columns ?? 80) - 1);
   }

@@ -8,7 +8,10 @@ export type Style = (format: Format, text: string) => string;
 
 export const plainStyle: Style = (_format, text) => text;
 
-/** Uses colours on a terminal, unless NO_COLOR is set (https://no-color.org) or the terminal has none. */
+/**
+ * Uses colours on a terminal, unless NO_COLOR is set (https://no-color.org) or the terminal has
+ * none.
+ */
 export function styleFor(output: Output, env: Shell['env']): Style {
   if (output.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb') return plainStyle;
   // The check above is for this output. By default, styleText of newer Node versions would check

@@ -1,0 +1,17 @@
+/** The flags of `troupe allreduce`. */
+import { JSON_OPTION, portOption, tokenOption, type AppOption } from './app-options.js';
+import { LIMITS } from './limits.js';
+
+export const ALLREDUCE_OPTIONS = [
+  {
+    flag: '--host',
+    type: 'text',
+    placeholder: 'H',
+    group: 'Network',
+    default: '127.0.0.1',
+    help: 'address to listen on; 0.0.0.0 lets other machines connect',
+  },
+  portOption('7071'),
+  tokenOption('The coordinator must have the same one.', LIMITS.tokenLength),
+  JSON_OPTION,
+] as const satisfies readonly AppOption[];

@@ -1,0 +1,56 @@
+/** The flags that choose an engine, and those of `troupe worker`. */
+import { JSON_OPTION, LIMITS, tokenOption, type AppOption } from '@troupe/config';
+import { ENGINE_CHOICES, takesThreads, type EngineChoice } from './names.js';
+
+export const ENGINE_OPTION = {
+  flag: '--engine',
+  type: 'choice',
+  placeholder: 'NAME',
+  group: 'Engine',
+  choices: ENGINE_CHOICES,
+  default: 'auto',
+  help: `engine that computes: ${ENGINE_CHOICES.join(', ')}; auto measures briefly which is fastest here`,
+} as const satisfies AppOption;
+
+export const THREADS_OPTION = {
+  flag: '--threads',
+  type: 'whole',
+  placeholder: 'N',
+  group: 'Engine',
+  min: 1,
+  max: 256,
+  default: '1',
+  help: 'threads of the engine, which share the streams; saves memory and traffic compared with several workers on one machine',
+} as const satisfies AppOption;
+
+export const WORKER_OPTIONS = [
+  tokenOption('The coordinator prints it.', LIMITS.tokenLength),
+  {
+    flag: '--name',
+    type: 'text',
+    placeholder: 'NAME',
+    group: 'Joining',
+    help: 'name of this worker at the coordinator (default: the name of the machine)',
+  },
+  ENGINE_OPTION,
+  THREADS_OPTION,
+  {
+    flag: '--no-gpu',
+    type: 'switch',
+    group: 'Engine',
+    help: 'use no GPU with auto or tfjs, for example because another worker on this machine uses it',
+  },
+  JSON_OPTION,
+] as const satisfies readonly AppOption[];
+
+/** Why this engine cannot use that many threads, as two sentences; undefined if it can. */
+export function threadsProblem(
+  engine: EngineChoice,
+  threads: number,
+): { readonly message: string; readonly remedy: string } | undefined {
+  if (threads === 1 || takesThreads(engine)) return undefined;
+  return {
+    message: `--threads ${threads} is for engines that compute on the processor, and --engine ${engine} takes one thread.`,
+    remedy: 'Leave --threads out, or choose native, wasm or auto.',
+  };
+}

@@ -1,0 +1,1 @@
+export { parseOptions, UsageError, type Parsed } from './options.js';
