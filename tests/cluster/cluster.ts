@@ -168,6 +168,9 @@ function conductorOptions(
     side: { pending: 0, evaluate, sample: async () => new Uint16Array(0) },
     writer: {
       place: 'memory',
+      get newest() {
+        return saved.length > 0 ? `memory/${saved.length}` : undefined;
+      },
       save: async (checkpoint) => `memory/${saved.push(checkpoint)}`,
       offer: (checkpoint) => void saved.push(checkpoint),
       settled: async () => undefined,

@@ -8,6 +8,7 @@ import {
   createTraining,
   NotSaved,
   RunDiverged,
+  savedBestOf,
   writeInTurn,
   type Conductor,
   type ConductorOptions,
@@ -30,6 +31,7 @@ const RESTARTABLE: ReadonlySet<string> = new Set([
   'ProtocolError',
   'NotSaved',
   'RunDiverged',
+  'ValidationFailed',
 ]);
 export const REDUCE_TOKEN = 'secret of the all-reduce';
 
@@ -37,6 +39,8 @@ export interface SimulatedCoordinator {
   readonly host: Host;
   readonly disk: Disk;
   readonly running: boolean;
+  /** The thread for validations, in every life of the process. */
+  readonly side: { /** The next so many validations fail. */ failures: number };
   readonly events: readonly RunEvent[];
   /** The errors with which it ended. */
   readonly failures: readonly Error[];
@@ -55,6 +59,7 @@ export function createSimulatedCoordinator(world: World): SimulatedCoordinator {
 
 class CoordinatorMachine implements SimulatedCoordinator {
   readonly disk = createDisk();
+  readonly side = { failures: 0 };
   readonly events: RunEvent[] = [];
   readonly failures: Error[] = [];
   host: Host;
@@ -112,7 +117,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
-    const options = conductorOptions(world, mine, { disk: this.disk, training, connectReduce, report });
+    const options = conductorOptions(world, mine, { disk: this.disk, side: this.side, training, connectReduce, report });
     const conductor = await createConductor(options);
     this.conductor = conductor;
     world.network.listen(mine, '/control', (link) => serving(conductor.serve(link), mine));
@@ -136,9 +141,17 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const world = this.#world;
     this.events.push(event);
     world.trace('coordinator', () => JSON.stringify(event));
+    if (event.event === 'finished') this.#checkBest(event);
     if (event.event !== 'round') return;
     world.audit.onCommitted(event.round, training.replica.parameters, training.replica.digest());
     world.onRound(event.round);
+  }
+
+  /** The best model that the end of a run names is in the file of that name. */
+  #checkBest({ bestCheckpoint, validationLoss }: Extract<RunEvent, { event: 'finished' }>): void {
+    const best = savedBestOf(this.disk.best());
+    if (best?.path === bestCheckpoint && best?.validationLoss === validationLoss) return;
+    this.#world.audit.violate(`the end names ${bestCheckpoint} with ${validationLoss}, but the disk has ${JSON.stringify(best)}`);
   }
 
   #over(mine: Host, error: unknown): void {
@@ -158,11 +171,13 @@ class CoordinatorMachine implements SimulatedCoordinator {
 
 interface Parts extends Pick<ConductorOptions, 'training'> {
   readonly disk: Disk;
+  readonly side: SimulatedCoordinator['side'];
   readonly connectReduce: StarOptions['connect'];
   report(event: RunEvent): void;
 }
 
-function conductorOptions(world: World, host: Host, { disk, training, connectReduce, report }: Parts): ConductorOptions {
+function conductorOptions(world: World, host: Host, parts: Parts): ConductorOptions {
+  const { disk, side, training, connectReduce, report } = parts;
   const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
@@ -170,8 +185,8 @@ function conductorOptions(world: World, host: Host, { disk, training, connectRed
     token: world.token,
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? 'sim://reduce/reduce' : '/reduce',
-    bestPath: disk.best() && 'disk/best',
-    side: createSideJobs(host),
+    best: savedBestOf(disk.best()),
+    side: createSideJobs(host, side),
     writer: writeInTurn({ place: 'disk', write: (checkpoint, best) => disk.write(host, checkpoint, best), onFailed }),
     ports: {
       nowMs: () => host.nowMs(),
@@ -211,13 +226,13 @@ function embedReduce(
 }
 
 /** The validation loss is an arbitrary function of the parameters. */
-function createSideJobs(host: Host): SideJobs {
+function createSideJobs(host: Host, side: SimulatedCoordinator['side']): SideJobs {
   let queue: Promise<unknown> = Promise.resolve();
   let pending = 0;
   const inTurn = <T>(job: () => Promise<T>): Promise<T> => {
     pending++;
     const done = queue.then(job).finally(() => pending--);
-    queue = done;
+    queue = done.catch(() => undefined);
     return done;
   };
   return {
@@ -228,7 +243,11 @@ function createSideJobs(host: Host): SideJobs {
       const copy = parameters.slice();
       return inTurn(async () => {
         await host.sleep(EVALUATION_MS);
-        return { lossPerChar: 5 - copy.reduce((sum, value) => sum + Math.abs(value), 0) / copy.length, tokens: 100 };
+        if (side.failures > 0) {
+          side.failures--;
+          throw new Error('the side thread broke');
+        }
+        return { lossPerChar: 3 - copy.reduce((sum, value) => sum + Math.abs(value), 0) / copy.length, tokens: 100 };
       });
     },
     sample: () => inTurn(async () => new Uint16Array(3)),

@@ -13,7 +13,7 @@ export interface Disk {
   onWritten: (round: number, best: boolean, bytes: Uint8Array) => void;
   /** The checkpoint from which a run resumes. */
   latest(): Checkpoint | undefined;
-  best(): Checkpoint | undefined;
+  best(): { readonly path: string; readonly checkpoint: Checkpoint } | undefined;
   /** @throws Error when it is full */
   write(host: Host, checkpoint: Checkpoint, best: boolean): Promise<string>;
 }
@@ -28,7 +28,7 @@ export function createDisk(): Disk {
       const newest = files.toSorted((a, b) => b.round - a.round).at(0);
       return newest && decodeCheckpoint(newest.bytes, sha256);
     },
-    best: () => bestFile && decodeCheckpoint(bestFile, sha256),
+    best: () => bestFile && { path: 'disk/best', checkpoint: decodeCheckpoint(bestFile, sha256) },
     async write(host, checkpoint, best) {
       const bytes = encodeCheckpoint(checkpoint, sha256);
       // If the process dies during this time, the old files stay.

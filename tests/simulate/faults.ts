@@ -146,6 +146,11 @@ const COORDINATOR_FAULTS: readonly Fault[] = [
     clock.after(ms, 'resume', () => coordinator.conductor === conductor && conductor?.feed({ type: 'resume', by: 'someone' }));
     return `someone pauses the run for ${seconds(ms)}`;
   }),
+  onCoordinator('validations fail', ({ coordinator: { side } }, random) => {
+    // Six in a row end the run, and the supervisor restarts it.
+    side.failures = random.pick([1, 2, 6]);
+    return `the next ${side.failures} validations fail`;
+  }),
   onCoordinator('the disk is full', ({ coordinator: { disk }, clock }, random) => {
     const ms = random.between(500, 5_000);
     disk.full = true;

@@ -51,6 +51,42 @@ describe('a reproducible run', () => {
   });
 });
 
+describe('a reproducible run whose validations fail now and then', () => {
+  it('writes the same files, although the coordinator is restarted because of it', async () => {
+    const config = { ...REPRODUCIBLE, rounds: 50 };
+    const truth = await truthOf(config);
+    const simulation = createSimulation({ seed: 8, config, workers: [300, 200], truth });
+    const { coordinator } = simulation;
+    simulation.boot();
+    await simulation.until('some rounds', () => simulation.commits.length === 15);
+    coordinator.side.failures = 2;
+    await simulation.until('more rounds', () => simulation.commits.length === 35);
+    coordinator.side.failures = 6;
+    await simulation.finish();
+    expect(coordinator.failures.map(({ name }) => name)).toEqual(['ValidationFailed']);
+    for (const file of ['50', 'best 20', 'best 40', 'best 50']) {
+      expect([file, simulation.audit.files.get(file)]).toEqual([file, truth.files!.get(file)]);
+    }
+  });
+});
+
+describe('a run whose disk is full when the best model is due', () => {
+  it('has the best model on disk at the end', async () => {
+    const config = { ...BY_SPEED, rounds: 30 };
+    const simulation = createSimulation({ seed: 9, config, workers: [300, 200], truth: await truthOf(config) });
+    const { coordinator, clock } = simulation;
+    const evaluated = (): boolean => coordinator.events.some(({ event }) => event === 'evaluation');
+    simulation.boot();
+    await simulation.until('some rounds', () => simulation.commits.length === 15);
+    coordinator.disk.full = true;
+    await simulation.until('a validation', evaluated);
+    clock.after(100, 'disk: room again', () => (coordinator.disk.full = false));
+    await simulation.finish();
+    // The audit compares the figure with the file.
+    expect(coordinator.events.at(-1)).toMatchObject({ event: 'finished', bestCheckpoint: 'disk/best' });
+  });
+});
+
 describe('a worker whose machine slept for an hour', () => {
   it('catches up with one snapshot and computes again', async () => {
     const config = { ...BY_SPEED, rounds: 300 };

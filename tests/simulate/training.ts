@@ -17,7 +17,7 @@ export const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tok
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 const BASE: TrainingConfig = {
-  model: modelConfig({ hidden: 4, vocabulary: vocabulary.size }),
+  model: modelConfig({ layers: 2, hidden: 4, dropout: 0.2, vocabulary: vocabulary.size }),
   streams: 7,
   window: 6,
   rounds: 60,
@@ -55,12 +55,19 @@ export async function trainAlone(config: TrainingConfig): Promise<readonly Float
   replica.setParameters(initialParameters(config.model, layout, config.seed, config.forgetBias));
   const engine = createReferenceEngine(config.model, { maxStreams: count, maxWindow: window });
   let states = new Float32Array(count * stateSize(config.model));
+  const everyStream = Uint32Array.from({ length: count }, (_, stream) => stream);
   const trajectory = [replica.parameters.slice()];
   for (let round = 0; round < config.rounds; round++) {
     if (round % streams.roundsPerPass === 0) states.fill(0);
     const windows = Array.from({ length: count }, (_, stream) => [...streams.streamWindow(stream, round)]);
     engine.setParameters(replica.parameters);
-    const batch = { streams: count, window, tokens: Uint16Array.from(windows.flat()), states };
+    const batch = {
+      streams: count,
+      window,
+      tokens: Uint16Array.from(windows.flat()),
+      states,
+      dropout: { seed: config.seed, round, streams: everyStream },
+    };
     const { gradient, tokens: characters, endStates } = await engine.gradient(batch);
     const mean = Float64Array.from(gradient, (value) => value / characters);
     const scale = clipScale(Math.hypot(...mean), config.clip);

@@ -42,14 +42,17 @@ export interface CheckpointReport {
   readonly onFailed: (error: Error & { remedy?: string }) => void;
 }
 
+/** `newest`: the checkpoint from which the run continues. */
 export function createCheckpointWriter(
   runFolder: RunFolder,
   keep: number,
+  newest: string | undefined,
   { onSaved, onFailed }: CheckpointReport,
 ): CheckpointWriter {
   const { path: folder } = runFolder;
   return writeInTurn({
     place: folder,
+    newest,
     onFailed(error: Error & { remedy?: string }) {
       const { message, remedy = `Make room in ${folder}, or make it writable; the last good checkpoint stays.` } = error;
       onFailed(Object.assign(new Error(`training goes on without this checkpoint: ${message}`), { remedy }));

@@ -4,7 +4,14 @@ import path from 'node:path';
 import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
-import { createTraining, validationHistoryOf, isReproducible, type Training } from '@troupe/conductor';
+import {
+  createTraining,
+  isReproducible,
+  savedBestOf,
+  validationHistoryOf,
+  type SavedBest,
+  type Training,
+} from '@troupe/conductor';
 import { loadCorpus, type Corpus } from '@troupe/corpus/node';
 import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
 import { flagsToStore, readRunFlags, type Flags } from './run-flags.js';
@@ -21,8 +28,8 @@ export interface Preparation {
   readonly flags: Flags;
   /** The checkpoint from which the run continues; after a resume. */
   readonly resumedFrom: string | undefined;
-  /** Where the best checkpoint so far is; after a resume. */
-  readonly bestPath: string | undefined;
+  /** The best model on disk; after a resume. */
+  readonly best: SavedBest | undefined;
   /** What people should know before the run starts. */
   readonly notes: readonly PreparationNote[];
 }
@@ -58,7 +65,7 @@ export async function prepare(
     folder,
     flags: flagsOf(new Map(), settings, corpus),
     resumedFrom: undefined,
-    bestPath: undefined,
+    best: undefined,
     notes: folder.notes.map((note) => ({ level: 'warn', ...note })),
   };
 }
@@ -102,7 +109,7 @@ async function prepareResumed(
     folder,
     flags: flagsOf(stored, settings, corpus),
     resumedFrom,
-    bestPath: await rememberBest(training, folder.path),
+    best: await rememberBest(training, folder.path),
     notes: [
       ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),
       ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
@@ -175,12 +182,12 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
 /**
  * The best checkpoint may be newer than the one from which the run continues, because a validation takes time and is written when it
  * is done. A reproducible run computes it again.
- * @returns its path
+ * @returns the one on disk
  */
-async function rememberBest({ config, history }: Training, folder: string): Promise<string | undefined> {
+async function rememberBest({ config, history }: Training, folder: string): Promise<SavedBest | undefined> {
   const stored = await bestCheckpoint(folder);
   const { best } = validationHistoryOf(stored?.checkpoint);
   const better = best && (!history.best || best.validationLoss < history.best.validationLoss);
   if (better && !isReproducible(config)) history.best = best;
-  return stored?.path;
+  return savedBestOf(stored);
 }

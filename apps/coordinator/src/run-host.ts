@@ -7,7 +7,6 @@ import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { prepare, type Preparation } from './preparation.js';
 import { writeRunFlags } from './run-flags.js';
-import type { RunFolder } from './run-folder.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
@@ -173,9 +172,9 @@ function conductorOptions(parts: Parts, token: string, reduce: ReduceService): C
     token,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
-    bestPath: prepared.bestPath,
+    best: prepared.best,
     side,
-    writer: writerOf(prepared.folder, settings.keep, record.report),
+    writer: writerOf(prepared, settings.keep, record.report),
     ports: {
       nowMs: () => performance.now(),
       sleep: (ms, until) => sleep(ms, undefined, { signal: until }),
@@ -188,8 +187,8 @@ function conductorOptions(parts: Parts, token: string, reduce: ReduceService): C
   };
 }
 
-function writerOf(folder: RunFolder, keep: number, report: Report): CheckpointWriter {
-  return createCheckpointWriter(folder, keep, {
+function writerOf({ folder, resumedFrom }: Preparation, keep: number, report: Report): CheckpointWriter {
+  return createCheckpointWriter(folder, keep, resumedFrom, {
     onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
     onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
   });

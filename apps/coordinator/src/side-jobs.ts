@@ -46,23 +46,33 @@ export interface SideThread extends SideJobs {
   close(): Promise<void>;
 }
 
+/** A started thread. */
+export type StartedThread = Pick<Worker, 'postMessage' | 'on' | 'unref' | 'terminate'>;
+
 interface Waiting {
   readonly resolve: (reply: SideReply) => void;
   readonly reject: (error: Error) => void;
   readonly onIds?: ((ids: Uint16Array) => void) | undefined;
 }
 
+/** A thread and the jobs that wait for it. */
+interface Life {
+  ask(id: number, request: Record<string, unknown>, parameters: Float32Array, onIds?: Waiting['onIds']): Promise<SideReply>;
+  cancel(id: number): void;
+  end(): Promise<void>;
+}
+
 /** The built thread. Tests of the sources use it as well. */
 const SCRIPT = new URL('../dist/side-thread.js', import.meta.url);
 
-export function createSideThread(data: SideData): SideThread {
+function startThread(data: SideData): StartedThread {
   // Options of this process are not for the thread: tests resolve sources, and the thread is built.
-  const thread = new Worker(SCRIPT, { workerData: data, execArgv: [] });
+  return new Worker(SCRIPT, { workerData: data, execArgv: [] });
+}
+
+/** `onBroken`: nothing can be asked of this thread any more. */
+function openLife(thread: StartedThread, onBroken: () => void): Life {
   const waiting = new Map<number, Waiting>();
-  let jobs = 0;
-  /** Pending validations and samples of the run. */
-  let pending = 0;
-  let broken: Error | undefined;
   thread.on('message', (reply: SideReply) => {
     const job = waiting.get(reply.id);
     if (reply.kind === 'drawn') return job?.onIds?.(reply.ids);
@@ -71,29 +81,51 @@ export function createSideThread(data: SideData): SideThread {
     else job?.resolve(reply);
   });
   const breakOff = (error: Error): void => {
-    broken ??= error;
+    onBroken();
     for (const job of waiting.values()) job.reject(error);
     waiting.clear();
   };
   thread.on('error', breakOff);
   thread.on('exit', () => breakOff(new Error('the thread for validation and samples has ended')));
   thread.unref();
+  return {
+    ask: (id, request, parameters, onIds) =>
+      new Promise((resolve, reject) => {
+        waiting.set(id, { resolve, reject, onIds });
+        const copy = parameters.slice();
+        thread.postMessage({ ...request, id, parameters: copy }, [copy.buffer]);
+      }),
+    cancel: (id) => thread.postMessage({ id, kind: 'cancel' }),
+    async end() {
+      await thread.terminate();
+    },
+  };
+}
 
-  const ask = (
+/** A thread that broke is replaced when something is asked next; what it was asked before is rejected. */
+export function createSideThread(data: SideData, start: (data: SideData) => StartedThread = startThread): SideThread {
+  let life: Life | undefined;
+  let closed = false;
+  let jobs = 0;
+  /** Validations and samples of the run. */
+  let pending = 0;
+  const alive = (): Life => {
+    if (life) return life;
+    const mine = openLife(start(data), () => {
+      if (life === mine) life = undefined;
+    });
+    life = mine;
+    return mine;
+  };
+  const ask = async (
     id: number,
     request: Record<string, unknown>,
     parameters: Float32Array,
     onIds?: Waiting['onIds'],
-  ): Promise<SideReply> =>
-    new Promise((resolve, reject) => {
-      if (broken) {
-        reject(broken);
-        return;
-      }
-      waiting.set(id, { resolve, reject, onIds });
-      const copy = parameters.slice();
-      thread.postMessage({ ...request, id, parameters: copy }, [copy.buffer]);
-    });
+  ): Promise<SideReply> => {
+    if (closed) throw new Error('the run is over, and its validations and samples with it');
+    return alive().ask(id, request, parameters, onIds);
+  };
   const askForRun = async (request: Record<string, unknown>, parameters: Float32Array): Promise<SideReply> => {
     pending++;
     try {
@@ -102,6 +134,8 @@ export function createSideThread(data: SideData): SideThread {
       pending--;
     }
   };
+  // Opened now, so that the first validation does not wait for its engine.
+  alive();
 
   return {
     get pending() {
@@ -113,7 +147,7 @@ export function createSideThread(data: SideData): SideThread {
     async play(parameters, settings, onIds, signal) {
       signal.throwIfAborted();
       const id = jobs++;
-      const cancel = (): void => thread.postMessage({ id, kind: 'cancel' });
+      const cancel = (): void => life?.cancel(id);
       signal.addEventListener('abort', cancel, { once: true });
       try {
         await ask(id, { kind: 'play', ...settings }, parameters, onIds);
@@ -123,8 +157,9 @@ export function createSideThread(data: SideData): SideThread {
       signal.throwIfAborted();
     },
     flow: async (parameters, batch) => ((await ask(jobs++, { kind: 'flow', batch }, parameters)) as Outcome<'flowed'>).layers,
-    close: async () => {
-      await thread.terminate();
+    async close() {
+      closed = true;
+      await life?.end();
     },
   };
 }

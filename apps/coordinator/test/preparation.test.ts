@@ -85,9 +85,9 @@ describe('a resume', () => {
 
   it('remembers a best model that was found after the last checkpoint', async () => {
     await savedRun([], { round: 4, evaluations: [at(4, 2)], best: true }, { round: 5, evaluations: [at(3, 3)] });
-    const { training, bestPath } = await resume();
+    const { training, best } = await resume();
     expect([training.round, training.history.best]).toEqual([5, at(4, 2)]);
-    expect(bestPath).toBe(path.join(out, 'best.safetensors'));
+    expect(best).toEqual({ ...at(4, 2), path: path.join(out, 'best.safetensors') });
   });
 
   it('keeps the best of the checkpoint when the file of the best is of an earlier, worse one', async () => {

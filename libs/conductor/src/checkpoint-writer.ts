@@ -3,6 +3,8 @@ import type { CheckpointWriter } from './ports.js';
 
 /** Where checkpoints are written. */
 export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
+  /** The newest checkpoint there, in a resumed run. */
+  readonly newest?: string | undefined;
   /** Writes all of it or nothing. Resolves to the path. @throws Error, which goes to `onFailed` */
   write(checkpoint: Checkpoint, best: boolean): Promise<string>;
   onFailed(error: Error): void;
@@ -12,18 +14,23 @@ export interface CheckpointStore extends Pick<CheckpointWriter, 'place'> {
  * Writes to the store one checkpoint at a time, in order. Of those offered during a write, only
  * the newest is written.
  */
-export function writeInTurn({ place, write, onFailed }: CheckpointStore): CheckpointWriter {
+export function writeInTurn({ place, newest, write, onFailed }: CheckpointStore): CheckpointWriter {
   let queue: Promise<unknown> = Promise.resolve();
+  let written = newest;
   let offered: Checkpoint | undefined;
   const enqueue = (next: () => Checkpoint, best: boolean): Promise<string | undefined> => {
-    const written = queue
-      .then(() => write(next(), best))
+    const writing = queue
+      .then(async () => {
+        const path = await write(next(), best);
+        if (!best || written === undefined) written = path;
+        return path;
+      })
       .catch((error: Error) => {
         onFailed(error);
         return undefined;
       });
-    queue = written;
-    return written;
+    queue = writing;
+    return writing;
   };
   const takeOffered = (): Checkpoint => {
     const newest = offered!;
@@ -32,6 +39,9 @@ export function writeInTurn({ place, write, onFailed }: CheckpointStore): Checkp
   };
   return {
     place,
+    get newest() {
+      return written;
+    },
     save: (checkpoint, best) => enqueue(() => checkpoint, best),
     offer(checkpoint) {
       const waits = offered !== undefined;

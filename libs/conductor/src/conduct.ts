@@ -3,6 +3,7 @@ import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createAnnouncer, type Announcer } from './announcer.js';
+import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
 import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
 import { FollowUps } from './follow-ups.js';
@@ -40,8 +41,8 @@ export interface ConductorOptions {
    * Where workers find that service. A path means the host at which they reached the coordinator.
    */
   readonly reduceAddress: string;
-  /** The best checkpoint so far, in a resumed run. */
-  readonly bestPath?: string | undefined;
+  /** The best model on disk, in a resumed run. */
+  readonly best?: SavedBest | undefined;
 }
 
 export interface Conductor {
@@ -67,7 +68,7 @@ export interface Conductor {
   save(): Promise<string | undefined>;
   /**
    * Runs to the end. When `signal` aborts, it saves and stops.
-   * @throws RunDiverged, NotSaved, and any failure that reconnecting cannot repair
+   * @throws RunDiverged, NotSaved, ValidationFailed, and any failure that reconnecting cannot repair
    */
   conduct(signal: AbortSignal): Promise<void>;
   /** Closes every link. Call it however `conduct` ended. */
@@ -81,9 +82,10 @@ export class RunDiverged extends Error {
   override readonly name = 'RunDiverged';
   readonly code = 'diverged';
   readonly remedy: string;
-  constructor(reason: string, place: string) {
+  constructor(reason: string, { newest }: Pick<CheckpointWriter, 'newest'>) {
     super(`the run has diverged: ${reason}`);
-    this.remedy = `Start again with a lower --lr, or with --clip. Earlier checkpoints are in ${place}.`;
+    const last = newest === undefined ? '' : ` The last checkpoint is ${newest}.`;
+    this.remedy = `Start again with a lower --lr, or with --clip.${last}`;
   }
 }
 
@@ -122,7 +124,7 @@ class RunConductor implements Conductor {
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
     const state = createRunState(runSettings(options), training.round);
     this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
-    this.#followUps = new FollowUps({ ...options, put: this.#put });
+    this.#followUps = new FollowUps({ ...options, put: this.#put, fail: this.#ended.reject });
     // A conductor that is closed before it conducts must not cause an unhandled rejection.
     this.#ended.promise.catch(() => undefined);
   }
@@ -194,6 +196,7 @@ class RunConductor implements Conductor {
     try {
       await this.#conclude(await this.#train(signal), signal);
     } finally {
+      this.#followUps.close();
       await this.#options.writer.settled();
     }
   }
@@ -211,7 +214,7 @@ class RunConductor implements Conductor {
       const ending = await this.#ended.promise;
       if (ending.type === 'finish') return ending;
       await this.#control.dismissAll('diverged', GOODBYE_MS);
-      throw new RunDiverged(ending.reason, this.#options.writer.place);
+      throw new RunDiverged(ending.reason, this.#options.writer);
     } catch (error) {
       if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
@@ -230,7 +233,7 @@ class RunConductor implements Conductor {
     if (this.shell.sound) await this.save();
   }
 
-  /** @throws NotSaved */
+  /** @throws NotSaved, ValidationFailed */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
     const saved = await this.#followUps.saveNow(ending.round);
     // Rounds that are not on disk have to be computed again, so workers must not be told that the

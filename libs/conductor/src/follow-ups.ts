@@ -1,9 +1,17 @@
 /** What follows a round: validations, samples and checkpoints. No round waits for any of it. */
 import type { Checkpoint } from '@troupe/checkpoint';
 import { aborted } from './aborted.js';
+import { BestModel, type SavedBest } from './best-model.js';
 import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
-import { validationHistoryUpTo, isReproducible, takeCheckpoint, type Training } from './training.js';
+import {
+  isReproducible,
+  isValidated,
+  lacksValidations,
+  takeCheckpoint,
+  validationHistoryUpTo,
+  type Training,
+} from './training.js';
 
 /** Who pauses a reproducible run while too many of its validations are pending. */
 export const VALIDATION = 'validation';
@@ -18,15 +26,20 @@ const SAMPLE_TEMPERATURE = 0.5;
 const MAX_EVALUATIONS = 2;
 /** How long saving a reproducible run waits for its validations. */
 const VALIDATION_MS = 60_000;
+/** How often a reproducible run tries a validation, and its first pause between two tries. */
+const EVALUATION_TRIES = 5;
+const RETRY_MS = 1_000;
 
 export interface FollowUpParts {
   readonly training: Training;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  /** The best checkpoint so far, in a resumed run. */
-  readonly bestPath?: string | undefined;
-  readonly ports: Pick<ConductorPorts, 'report' | 'timestamp' | 'deadline'>;
+  /** The best model on disk, in a resumed run. */
+  readonly best?: SavedBest | undefined;
+  readonly ports: Pick<ConductorPorts, 'report' | 'timestamp' | 'deadline' | 'sleep'>;
   put(event: ConductorEvent): void;
+  /** Ends the run: it cannot continue as a reproducible one. */
+  fail(error: ValidationFailed): void;
 }
 
 export interface Concluding {
@@ -37,8 +50,9 @@ export interface Concluding {
 export class FollowUps {
   readonly #parts: FollowUpParts;
   readonly #reproducible: boolean;
-  #bestPath: string | undefined;
-  #concluded = false;
+  readonly #best: BestModel;
+  /** Aborts when the run is over. From then on nothing is tried, reported or offered. */
+  readonly #over = new AbortController();
   /** How many validations are pending, and the end of the last of them. */
   #evaluations = 0;
   #evaluated: Promise<void> = Promise.resolve();
@@ -48,7 +62,7 @@ export class FollowUps {
   constructor(parts: FollowUpParts) {
     this.#parts = parts;
     this.#reproducible = isReproducible(parts.training.config);
-    this.#bestPath = parts.bestPath;
+    this.#best = new BestModel(parts.writer, parts.best);
   }
 
   /** Starts side jobs that are due. Nothing waits for them. */
@@ -62,7 +76,7 @@ export class FollowUps {
       case 'evaluate':
         // One that still runs when the next is due means that validation is slower than training:
         // skip this one.
-        if (this.#reproducible || side.pending === 0) this.#evaluateSoon(this.#snapshot(outcome.round));
+        if (this.#reproducible || side.pending === 0) void this.#evaluateSoon(this.#snapshot(outcome.round));
         return;
       case 'sample':
         if (side.pending <= 1) this.#inTheBackground(this.#sample(training.replica.parameters, outcome.round, SAMPLE_CHARS));
@@ -82,28 +96,44 @@ export class FollowUps {
   /**
    * Ends a run that was saved at `savedFirst` (undefined: saving failed). A completed run is
    * validated and sampled first, unless `stop` aborts, and saved once more.
-   * @throws NotSaved
+   * @throws NotSaved, ValidationFailed
    */
   async conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
-    const { training, writer, ports } = this.#parts;
-    let saved = savedFirst;
-    if (outcome === 'completed') {
-      await Promise.race([this.#finalEvaluation(round), aborted(stop)]);
-      // This checkpoint has the last validation in its history.
-      saved = (await writer.save(this.#snapshot(round), false)) ?? saved;
-    }
-    this.#concluded = true;
+    const { writer, ports } = this.#parts;
+    const saved = outcome === 'completed' ? await this.#concludeCompleted(round, savedFirst, stop) : savedFirst;
+    await this.#best.save();
+    this.close();
     await writer.settled();
-    if (saved === undefined) throw new NotSaved(writer.place, round);
-    const { best } = training.history;
+    if (saved === undefined) throw new NotSaved(writer, round);
+    const best = this.#best.saved;
     ports.report({
       event: 'finished',
       round,
       reason: outcome,
       checkpoint: saved,
-      ...(this.#bestPath === undefined ? {} : { bestCheckpoint: this.#bestPath }),
-      ...(best === undefined ? {} : { validationLoss: best.validationLoss }),
+      ...(best === undefined ? {} : { bestCheckpoint: best.path, validationLoss: best.validationLoss }),
     });
+  }
+
+  /** Ends retries and offers. Call it before the side jobs are closed. */
+  close(): void {
+    this.#over.abort(new Error('the run is over'));
+  }
+
+  /** @returns where it is saved. @throws ValidationFailed */
+  async #concludeCompleted(round: number, savedFirst: string | undefined, stop: AbortSignal): Promise<string | undefined> {
+    const { training, writer, ports } = this.#parts;
+    const failure = await Promise.race([this.#finalEvaluation(round), aborted(stop)]);
+    const validated = isValidated(training.history, round);
+    // This checkpoint has the last validation in its history. Without it, the first one is as good,
+    // and in a reproducible run the same bytes.
+    const saved = validated || savedFirst === undefined ? await this.#save(this.#snapshot(round)) : undefined;
+    if (validated) return saved ?? savedFirst;
+    if (stop.aborted) {
+      const text = `round ${round} is saved without its validation, because the run was stopped`;
+      ports.report({ event: 'note', level: 'warn', text, remedy: 'To validate it, continue with --resume.' });
+    } else if (this.#reproducible) throw new ValidationFailed(writer, round, failure);
+    return saved ?? savedFirst;
   }
 
   #snapshot(round: number): Checkpoint {
@@ -111,13 +141,14 @@ export class FollowUps {
   }
 
   /**
-   * In a reproducible run, a checkpoint contains every validation up to its round, so it waits for
-   * them.
+   * In a reproducible run, a checkpoint contains every validation up to its round.
+   * @returns undefined when one of them is missing, because it failed
    */
-  async #withValidations(checkpoint: Checkpoint): Promise<Checkpoint> {
+  #withValidations(checkpoint: Checkpoint): Checkpoint | undefined {
     if (!this.#reproducible) return checkpoint;
-    await this.#evaluated;
-    return { ...checkpoint, history: validationHistoryUpTo(this.#parts.training.history, checkpoint.round) };
+    const { training } = this.#parts;
+    if (lacksValidations(training, checkpoint.round)) return undefined;
+    return { ...checkpoint, history: validationHistoryUpTo(training.history, checkpoint.round) };
   }
 
   /** Only the newest waits, because each is a copy of everything. */
@@ -130,43 +161,82 @@ export class FollowUps {
 
   async #offerNewest(): Promise<void> {
     await this.#evaluated;
-    const newest = this.#offered!;
+    const newest = this.#withValidations(this.#offered!);
     this.#offered = undefined;
-    this.#parts.writer.offer(await this.#withValidations(newest));
+    if (newest) this.#parts.writer.offer(newest);
   }
 
-  /** @returns the path, or undefined when writing failed or its validations took too long */
+  /** @returns the path, or undefined when writing failed or a validation is missing */
   async #save(checkpoint: Checkpoint): Promise<string | undefined> {
     const { writer, ports } = this.#parts;
-    if (!this.#reproducible || this.#evaluations === 0) return writer.save(await this.#withValidations(checkpoint), false);
-    const tooLong = aborted(ports.deadline(VALIDATION_MS)).then(() => false);
-    const inTime = await Promise.race([this.#evaluated.then(() => true), tooLong]);
-    if (inTime) return writer.save(await this.#withValidations(checkpoint), false);
+    const { round } = checkpoint;
+    if (this.#reproducible && this.#evaluations > 0) {
+      await Promise.race([this.#evaluated, aborted(ports.deadline(VALIDATION_MS))]);
+    }
+    const whole = this.#withValidations(checkpoint);
+    if (whole) return writer.save(whole, false);
+    const late = this.#evaluations > 0;
     ports.report({
       event: 'note',
       level: 'warn',
-      text: `round ${checkpoint.round} was not saved: its validations took longer than ${VALIDATION_MS / 1000} s`,
-      remedy: 'A reproducible run is only saved with its validations. Continue from the last checkpoint with --resume.',
+      text: `round ${round} was not saved: its validations ${late ? `took longer than ${VALIDATION_MS / 1000} s` : 'failed'}`,
+      remedy: `A reproducible run is only saved with its validations. ${howToContinue(writer)}`,
     });
     return undefined;
   }
 
-  #evaluateSoon(checkpoint: Checkpoint): void {
-    this.#evaluated = this.#evaluateInTurn(checkpoint);
+  #evaluateSoon(checkpoint: Checkpoint): Promise<Error | undefined> {
+    const before = this.#evaluated;
+    const evaluation = this.#reproducible ? this.#evaluateInTurn(checkpoint, before) : this.#evaluateOnce(checkpoint);
+    this.#evaluated = evaluation.then(() => undefined);
+    return evaluation;
   }
 
-  /** Never rejects. */
-  async #evaluateInTurn(checkpoint: Checkpoint): Promise<void> {
-    const { put } = this.#parts;
-    if (++this.#evaluations > MAX_EVALUATIONS) put({ type: 'order', order: { type: 'pause', by: VALIDATION } });
-    const before = this.#evaluated;
+  /** @returns why it failed. Never rejects */
+  async #evaluateOnce(checkpoint: Checkpoint): Promise<Error | undefined> {
     try {
       await this.#evaluate(checkpoint);
+      return undefined;
     } catch (error) {
       this.#warn(error as Error);
+      return error as Error;
     }
-    if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'resume', by: VALIDATION } });
+  }
+
+  /**
+   * Validations of a reproducible run are recorded in the order of their rounds, and none is left
+   * out: its files depend on them.
+   * @returns why it failed. Never rejects
+   */
+  async #evaluateInTurn(checkpoint: Checkpoint, before: Promise<void>): Promise<Error | undefined> {
+    const { put, fail, writer, training } = this.#parts;
+    if (++this.#evaluations > MAX_EVALUATIONS) put({ type: 'order', order: { type: 'pause', by: VALIDATION } });
     await before;
+    const earlier = lacksValidations(training, checkpoint.round - 1) ? new Error('an earlier validation failed') : undefined;
+    const failure = earlier ?? (await this.#evaluateWithRetries(checkpoint));
+    if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'resume', by: VALIDATION } });
+    if (failure && !earlier && !this.#over.signal.aborted) fail(new ValidationFailed(writer, checkpoint.round, failure));
+    return failure;
+  }
+
+  /** @returns the last failure if every try failed. Never rejects */
+  async #evaluateWithRetries(checkpoint: Checkpoint): Promise<Error | undefined> {
+    const { ports } = this.#parts;
+    const { signal } = this.#over;
+    for (let tries = 1; ; tries++) {
+      try {
+        signal.throwIfAborted();
+        await this.#evaluate(checkpoint);
+        return undefined;
+      } catch (error) {
+        const { message } = error as Error;
+        if (signal.aborted || tries === EVALUATION_TRIES) return error as Error;
+        const text = `the validation of round ${checkpoint.round} failed and is tried again: ${message}`;
+        ports.report({ event: 'note', level: 'warn', text });
+        // An abort ends the pause, and then the loop.
+        await ports.sleep(RETRY_MS * 2 ** (tries - 1), signal).catch(() => undefined);
+      }
+    }
   }
 
   #inTheBackground(job: Promise<void>): void {
@@ -174,15 +244,16 @@ export class FollowUps {
   }
 
   #warn({ message }: Error): void {
-    if (this.#concluded) return;
+    if (this.#over.signal.aborted) return;
     this.#parts.ports.report({ event: 'note', level: 'warn', text: `a validation or a sample was skipped: ${message}` });
   }
 
   async #evaluate(checkpoint: Checkpoint): Promise<void> {
-    const { training, side, writer, ports } = this.#parts;
+    const { training, side, ports } = this.#parts;
     const { history } = training;
     const { round } = checkpoint;
     const { lossPerChar: validationLoss, tokens } = await side.evaluate(checkpoint.parameters);
+    this.#over.signal.throwIfAborted();
     const best = !history.best || validationLoss < history.best.validationLoss;
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
@@ -190,7 +261,7 @@ export class FollowUps {
       ? validationHistoryUpTo(history, round)
       : { ...history, evaluations: [...history.evaluations] };
     ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
-    if (best) this.#bestPath = (await writer.save({ ...checkpoint, history: then }, true)) ?? this.#bestPath;
+    await this.#best.offer({ ...checkpoint, history: then }, { round, validationLoss });
   }
 
   async #sample(parameters: Float32Array, round: number, length: number): Promise<void> {
@@ -204,16 +275,22 @@ export class FollowUps {
     ports.report({ event: 'sample', round, text: vocabulary.decode(ids) });
   }
 
-  async #finalEvaluation(round: number): Promise<void> {
+  /** @returns why the validation failed. Never rejects */
+  async #finalEvaluation(round: number): Promise<Error | undefined> {
     const { history, replica } = this.#parts.training;
-    try {
-      // A run that resumed at its last round was validated there before.
-      if (!history.evaluations.some((evaluation) => evaluation.round === round)) await this.#evaluate(this.#snapshot(round));
-      await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS);
-    } catch (error) {
-      this.#warn(error as Error);
-    }
+    // A run that resumed at its last round was validated there before.
+    const failure = isValidated(history, round) ? undefined : await this.#evaluateSoon(this.#snapshot(round));
+    await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS).catch((error: Error) => this.#warn(error));
+    return failure;
   }
+}
+
+type Place = Pick<CheckpointWriter, 'place' | 'newest'>;
+
+/** A remedy: how to continue a run from what is on disk. */
+export function howToContinue({ place, newest }: Place): string {
+  if (newest === undefined) return `There is no checkpoint in ${place} yet: start the run again.`;
+  return `Continue from the last checkpoint, ${newest}, with --resume.`;
 }
 
 /** The run is over, and its last round is not on disk. */
@@ -221,8 +298,20 @@ export class NotSaved extends Error {
   override readonly name = 'NotSaved';
   readonly code = 'not_saved';
   readonly remedy: string;
-  constructor(place: string, round: number) {
+  constructor(writer: Place, round: number) {
     super(`round ${round} could not be saved`);
-    this.remedy = `The notes above say why. Make ${place} writable, then continue from its last checkpoint with --resume.`;
+    this.remedy = `The notes above say why. Make ${writer.place} writable. ${howToContinue(writer)}`;
+  }
+}
+
+/** A validation of a reproducible run failed again and again; without it the run cannot be saved. */
+export class ValidationFailed extends Error {
+  override readonly name = 'ValidationFailed';
+  readonly code = 'validation_failed';
+  readonly remedy: string;
+  constructor(writer: Place, round: number, cause: Error | void) {
+    const why = cause ? `: ${cause.message}` : '';
+    super(`the validation of round ${round} failed ${EVALUATION_TRIES} times${why}`, { cause });
+    this.remedy = `A reproducible run is only saved with its validations. ${howToContinue(writer)}`;
   }
 }

@@ -7,7 +7,8 @@ export {
   type ConductorStatus,
   type ConductorOptions,
 } from './conduct.js';
-export { NotSaved } from './follow-ups.js';
+export { savedBestOf, type SavedBest } from './best-model.js';
+export { NotSaved, ValidationFailed } from './follow-ups.js';
 export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
 export {
   createTraining,

@@ -47,6 +47,8 @@ export interface SampleRequest {
 export interface CheckpointWriter {
   /** Where the checkpoints are, as text for people. */
   readonly place: string;
+  /** The newest checkpoint there, if there is one. */
+  readonly newest: string | undefined;
   /** Resolves to the path, or undefined when it could not be written. Never rejects. */
   save(checkpoint: Checkpoint, best: boolean): Promise<string | undefined>;
   /** Saves when the disk is free. A newer checkpoint replaces one that still waits. */

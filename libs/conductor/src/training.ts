@@ -91,6 +91,25 @@ export function validationHistoryOf(checkpoint: Checkpoint | undefined): Validat
   };
 }
 
+export function isValidated({ evaluations }: ValidationHistory, round: number): boolean {
+  return evaluations.some((evaluation) => evaluation.round === round);
+}
+
+/**
+ * Whether a validation that a reproducible run owes up to `round` is not in its history. What was
+ * due before it resumed is in its checkpoint. The validation of the last round follows its
+ * checkpoint.
+ */
+export function lacksValidations({ round: first, config, history }: Training, round: number): boolean {
+  const every = history.evaluateEvery ?? 0;
+  if (every === 0) return false;
+  const last = Math.min(round, config.rounds - 1);
+  for (let due = (Math.floor(first / every) + 1) * every; due <= last; due += every) {
+    if (!isValidated(history, due)) return true;
+  }
+  return false;
+}
+
 /** The history as of `round`. */
 export function validationHistoryUpTo({ evaluations, ...history }: ValidationHistory, round: number): ValidationHistory {
   const then = evaluations.filter((evaluation) => evaluation.round <= round);

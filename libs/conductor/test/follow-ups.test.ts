@@ -1,8 +1,9 @@
 import type { Checkpoint } from '@troupe/checkpoint';
 import type { RunEvent } from '@troupe/run';
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { SavedBest } from '../src/best-model.js';
 import type { ConductorEvent } from '../src/events.js';
-import { FollowUps } from '../src/follow-ups.js';
+import { FollowUps, type ValidationFailed } from '../src/follow-ups.js';
 import type { Evaluation, Training, ValidationHistory } from '../src/training.js';
 import { CONFIG, createDeadlines, smallTraining, turn, type Deadlines } from './fixture.js';
 
@@ -28,9 +29,15 @@ let saved: Saved[];
 let validations: { readonly parameter: number; end(loss: number | Error): void }[];
 let samples: { readonly length: number; readonly seed: number; readonly prime: string }[];
 let diskFull: boolean;
+/** Fails to write the next so many best models. */
+let bestFails: number;
+/** Pauses between two tries of a validation, ms. */
+let pauses: number[];
+let failures: ValidationFailed[];
 let settled: Promise<void>;
 
-function open(options: Parameters<typeof smallTraining>[0] = {}, bestPath?: string): void {
+function open(options: Parameters<typeof smallTraining>[0] = {}, best?: SavedBest): void {
+  [bestFails, pauses, failures] = [0, [], []];
   [deadlines, reports, put, saved, validations, samples, diskFull] = [createDeadlines(), [], [], [], [], [], false];
   settled = Promise.resolve();
   training = smallTraining(options);
@@ -55,7 +62,7 @@ function open(options: Parameters<typeof smallTraining>[0] = {}, bestPath?: stri
   };
   followUps = new FollowUps({
     training,
-    bestPath,
+    best,
     side: {
       get pending() {
         return pending;
@@ -74,16 +81,23 @@ function open(options: Parameters<typeof smallTraining>[0] = {}, bestPath?: stri
     },
     writer: {
       place: 'the disk',
+      newest: 'disk/2',
       async save(checkpoint, best) {
-        if (diskFull) return undefined;
+        if (diskFull || (best && bestFails-- > 0)) return undefined;
         note(checkpoint, best, false);
         return `disk/${best ? 'best' : checkpoint.round}`;
       },
       offer: (checkpoint) => note(checkpoint, false, true),
       settled: () => settled,
     },
-    ports: { report: (event) => reports.push(event), timestamp: () => 'today', deadline: deadlines.start },
+    ports: {
+      report: (event) => reports.push(event),
+      timestamp: () => 'today',
+      deadline: deadlines.start,
+      sleep: async (ms) => void pauses.push(ms),
+    },
     put: (event) => put.push(event),
+    fail: (error) => failures.push(error),
   });
 }
 
@@ -235,6 +249,127 @@ describe('a reproducible run', () => {
   });
 });
 
+describe('a validation of a reproducible run that fails', () => {
+  beforeEach(() => open(REPRODUCIBLE));
+
+  it('is tried again, and changes nothing in what is saved', async () => {
+    due('evaluate', 2);
+    due('evaluate', 4);
+    due('checkpoint', 4);
+    await endValidation(new Error('out of memory'));
+    expect(told('note')).toMatchObject([{ level: 'warn', text: expect.stringContaining('tried again: out of memory') }]);
+    expect(pauses).toEqual([1_000]);
+    await endValidation(1.5);
+    await endValidation(1.25);
+    expect(validations.map(({ parameter }) => parameter)).toEqual([2, 2, 4]);
+    const evaluations = [
+      { round: 2, validationLoss: 1.5 },
+      { round: 4, validationLoss: 1.25 },
+    ];
+    expect(saved.at(-1)).toEqual({ round: 4, best: false, offered: true, parameter: 4, evaluations });
+    expect(failures).toEqual([]);
+  });
+
+  it('again and again ends the run, which is not saved without it', async () => {
+    due('evaluate', 2);
+    due('evaluate', 4);
+    due('checkpoint', 4);
+    for (let tries = 0; tries < 5; tries++) await endValidation(new Error('out of memory'));
+    expect(pauses).toEqual([1_000, 2_000, 4_000, 8_000]);
+    expect(failures).toMatchObject([
+      {
+        code: 'validation_failed',
+        message: 'the validation of round 2 failed 5 times: out of memory',
+        remedy: expect.stringContaining('Continue from the last checkpoint, disk/2, with --resume.'),
+      },
+    ]);
+    expect(await followUps.saveNow(4)).toBeUndefined();
+    expect(saved).toEqual([]);
+    expect(told('note').at(-1)).toMatchObject({ text: 'round 4 was not saved: its validations failed' });
+    // The next one does not run without it: which model is the best depends on both.
+    expect(validations.map(({ parameter }) => parameter)).toEqual([2, 2, 2, 2, 2]);
+  });
+
+  it('because the run is over leaves no checkpoint without it behind', async () => {
+    due('evaluate', 2);
+    due('checkpoint', 2);
+    await turn();
+    followUps.close();
+    await endValidation(new Error('the thread has ended'));
+    await turn();
+    expect([saved, failures, pauses, told('note')]).toEqual([[], [], [], []]);
+  });
+
+  it('does not count when it ends after the run', async () => {
+    due('evaluate', 2);
+    due('checkpoint', 2);
+    await turn();
+    followUps.close();
+    await endValidation(1.5);
+    await turn();
+    expect([saved, reports]).toEqual([[], []]);
+  });
+
+  it('after the last round ends the run with an error, and leaves the file of that round as it is', async () => {
+    moveTo(6);
+    training.history.evaluations.push({ round: 2, validationLoss: 1 }, { round: 4, validationLoss: 2 });
+    const done = followUps.conclude({ round: 6, outcome: 'completed' }, 'disk/first', never);
+    const ended = expect(done).rejects.toMatchObject({ code: 'validation_failed', message: expect.stringContaining('round 6') });
+    for (let tries = 0; tries < 5; tries++) await endValidation(new Error('out of memory'));
+    await ended;
+    expect([saved, told('finished')]).toEqual([[], []]);
+  });
+});
+
+describe('a best model whose file cannot be written', () => {
+  it('is written with the next validation, although that one is not better', async () => {
+    bestFails = 1;
+    due('evaluate', 2);
+    await endValidation(1.25);
+    expect(saved).toEqual([]);
+    due('evaluate', 4);
+    await endValidation(1.5);
+    expect(saved).toMatchObject([{ round: 2, best: true, parameter: 2 }]);
+  });
+
+  it('gives way to a better one', async () => {
+    bestFails = 1;
+    due('evaluate', 2);
+    await endValidation(1.25);
+    due('evaluate', 4);
+    await endValidation(1);
+    due('evaluate', 6);
+    await endValidation(2);
+    expect(saved).toMatchObject([{ round: 4, best: true }]);
+  });
+
+  it('is written at the end of the run', async () => {
+    bestFails = 1;
+    due('evaluate', 2);
+    await endValidation(1.25);
+    await followUps.conclude({ round: 3, outcome: 'stopped' }, 'disk/3', never);
+    expect(saved).toMatchObject([{ round: 2, best: true }]);
+    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/best', validationLoss: 1.25 });
+  });
+
+  it('is not named at the end: the figure there is that of the file', async () => {
+    open({}, { path: 'disk/earlier best', round: 1, validationLoss: 2 });
+    bestFails = 9;
+    due('evaluate', 2);
+    await endValidation(1.25);
+    await followUps.conclude({ round: 3, outcome: 'stopped' }, 'disk/3', never);
+    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/earlier best', validationLoss: 2 });
+  });
+
+  it('that was lost in a crash gives way to the best one that can be saved', async () => {
+    training.history.best = { round: 1, validationLoss: 1 };
+    due('evaluate', 2);
+    await endValidation(1.25);
+    expect(saved).toMatchObject([{ round: 2, best: true }]);
+    expect(told('evaluation')).toMatchObject([{ best: false }]);
+  });
+});
+
 describe('the end of a run', () => {
   /** After 6 rounds, which are already saved. */
   async function conclude(outcome: 'completed' | 'stopped', stop = never): Promise<void> {
@@ -274,11 +409,12 @@ describe('the end of a run', () => {
     await turn();
     stop.abort();
     await done;
-    expect(reports.at(-1)).toEqual({ event: 'finished', round: 6, reason: 'completed', checkpoint: 'disk/6' });
+    expect(told('note')).toMatchObject([{ text: 'round 6 is saved without its validation, because the run was stopped' }]);
+    expect(reports.at(-1)).toEqual({ event: 'finished', round: 6, reason: 'completed', checkpoint: 'disk/first' });
   });
 
   it('neither validates nor saves again if the run was stopped, and reports the earlier best checkpoint', async () => {
-    open({}, 'disk/earlier best');
+    open({}, { path: 'disk/earlier best', round: 4, validationLoss: 1.5 });
     await conclude('stopped');
     expect([validations, samples, saved]).toEqual([[], [], []]);
     expect(reports).toEqual([
@@ -288,6 +424,7 @@ describe('the end of a run', () => {
         reason: 'stopped',
         checkpoint: 'disk/first',
         bestCheckpoint: 'disk/earlier best',
+        validationLoss: 1.5,
       },
     ]);
   });
