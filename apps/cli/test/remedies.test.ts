@@ -20,7 +20,7 @@ const PLAIN = [
   'part.sha256', // Hex digits.
   'found.sha256',
   'REPRODUCIBLE_ENGINE.name',
-  'config.rounds * 2',
+  'round * 2',
   "option.default ?? choices?.[0] ?? '1'", // Of the table of flags.
 ];
 

@@ -19,7 +19,7 @@ export async function checkpointToResume(folder: string): Promise<StoredCheckpoi
   if (!stored)
     throw new CheckpointError(
       'not_found',
-      `${folder} holds no checkpoint any more`,
+      `${folder} no longer holds a checkpoint`,
       'Restore the files, or start a new run without --resume.',
     );
   // Someone may repair them; under another name no newer checkpoint replaces them.
@@ -55,7 +55,7 @@ export function createCheckpointWriter(
     newest,
     onFailed(error: Error & { remedy?: string }) {
       const { message, remedy = `Make room in ${folder}, or make it writable; the last good checkpoint stays.` } = error;
-      onFailed(Object.assign(new Error(`training goes on without this checkpoint: ${message}`), { remedy }));
+      onFailed(Object.assign(new Error(`training continues without this checkpoint: ${message}`), { remedy }));
     },
     async write(checkpoint, best) {
       await runFolder.check();

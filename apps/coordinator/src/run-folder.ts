@@ -18,7 +18,7 @@ export interface RunFolder {
   release(): Promise<void>;
 }
 
-/** Hears that another process has taken over the folder of a run that still goes on. */
+/** Hears that another process has taken over the folder of a run that still continues. */
 export type OnLost = (error: CheckpointError) => void;
 
 /** Claims --out, which must hold no checkpoint, or the next free runs/NNN. @throws SettingsError, CheckpointError `in_use` */
@@ -48,7 +48,7 @@ export async function folderToResume(out: string | undefined): Promise<string> {
   );
 }
 
-/** A folder that cannot be written to is claimed later, when it can: training goes on meanwhile. */
+/** A folder that cannot be written to is claimed later, when it can: training continues meanwhile. */
 async function claim(folder: string, onLost: OnLost, made = false): Promise<RunFolder> {
   let held: FolderClaim | undefined;
   const notes: { text: string; remedy?: string }[] = [];
@@ -58,7 +58,7 @@ async function claim(folder: string, onLost: OnLost, made = false): Promise<RunF
   } catch (error) {
     if (!(error instanceof CheckpointError) || error.code !== 'cannot_write') throw error;
     const { message, remedy } = error;
-    notes.push({ text: `training goes on, but checkpoints cannot be written: ${message}`, remedy });
+    notes.push({ text: `training continues, but checkpoints cannot be written: ${message}`, remedy });
   }
   return {
     path: folder,

@@ -1,4 +1,4 @@
-/** One run with everything it has of its own. A server mounts it under a path; it assumes nowhere that it is the only one. */
+/** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
@@ -20,13 +20,13 @@ import type { Routes } from './web/routes.js';
 import { createRunSite } from './web/run-site.js';
 
 export interface RunHostOptions {
-  /** Those of the run; the server's own (host, port, TLS) are not looked at. */
+  /** The settings of the run. Those of the server (host, port, TLS) are ignored. */
   readonly settings: Settings;
   readonly env: NodeJS.ProcessEnv;
-  /** Where the run will be reached: its links and paths follow from it. */
+  /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
-  /** Hears what the run reports. */
+  /** Receives the events of the run. */
   readonly report: Report;
   /** Aborted: save and stop. */
   readonly signal: AbortSignal;
@@ -37,21 +37,21 @@ export interface RunHost {
   readonly routes: Routes;
   /** Serves a worker's control link until it ends. Never rejects. */
   serveControl(link: Connection): Promise<void>;
-  /** Serves a worker's link to the run's own all-reduce until it ends, and never rejects; undefined where the all-reduce is elsewhere. */
+  /** Serves a worker's link to the run's own all-reduce until it ends. Never rejects. Undefined if the all-reduce is elsewhere. */
   readonly serveReduce: ((link: Connection) => Promise<void>) | undefined;
   /** Adds something to the run's record. */
   readonly report: Report;
-  /** Hears what goes wrong with links and requests of others. */
+  /** Receives failures of others' links and requests, which are rate-limited. */
   readonly troubles: Report;
-  /** Reports by which links people and workers get in; once the server listens. */
+  /** Reports the links for people and workers. Call it once the server listens. */
   announce(): void;
-  /** Computes rounds until the last, or until the signal aborts. */
+  /** Computes rounds until the last one, or until the signal aborts. */
   start(): void;
   /**
    * Settles when the run has ended and everything of it is closed. Rejects with what ended it: RunDiverged, NotSaved, TransportError ...
    */
   readonly done: Promise<void>;
-  /** Lets go of a run that will not start; one that has started ends by itself. Resolves when it is done. */
+  /** Closes a run that will not start; one that has started ends by itself. Resolves when it is done. */
   close(): Promise<void>;
 }
 
@@ -91,7 +91,7 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   }
 }
 
-/** Lets a server answer for a run at `mount`, until the run is done. Other mounts are not touched. */
+/** Makes a server serve a run at `mount` until the run is done. Other mounts do not change. */
 export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, troubles, done }: RunHost): void {
   mount.open({
     ...routes,
@@ -138,11 +138,11 @@ async function assemble(parts: Parts): Promise<RunHost> {
   };
 }
 
-/** A run that is done is closed, whatever ended it; one that was never started, as well. */
+/** A run is closed when it is done, even if it failed or was never started. */
 function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunHost, 'start' | 'done' | 'close'> {
   let settle: ((ending: Promise<void>) => void) | undefined;
   const done = new Promise<void>((resolve) => (settle = resolve));
-  // Whoever waits for it hears of a failure; where nobody does, it is no unhandled rejection.
+  // Callers that await it see a failure. If none does, it must not count as an unhandled rejection.
   done.catch(() => undefined);
   const end = (ending: () => Promise<void>): void => {
     settle?.(ending());
@@ -225,7 +225,7 @@ function reportStart({ training }: Preparation, report: Report): void {
   });
 }
 
-/** Text that nobody can guess, of so many random bytes. */
+/** A text that nobody can guess, from `bytes` random bytes. */
 function secret(bytes: number): string {
   return randomBytes(bytes).toString('base64url');
 }

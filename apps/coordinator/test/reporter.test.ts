@@ -46,7 +46,7 @@ describe('a flood', () => {
     const own: RunEvent = {
       event: 'note',
       level: 'warn',
-      text: 'training goes on without this checkpoint',
+      text: 'training continues without this checkpoint',
       remedy: 'Make room.',
     };
     for (let i = 0; i < 1_000; i++) others(warning);

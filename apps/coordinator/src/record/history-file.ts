@@ -1,4 +1,4 @@
-/** A run's history on disk: history.jsonl beside its checkpoints, one entry a line, only ever appended to while the run goes on. */
+/** A run's history on disk: history.jsonl beside its checkpoints, one entry a line. A running run only appends to it. */
 import { createReadStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry,
 import { createAppender } from './appender.js';
 
 export const HISTORY_FILE = 'history.jsonl';
-/** Longer lines are nothing that we wrote. */
+/** Troupe writes no longer lines. */
 const MAX_LINE = 1024 ** 2;
 const LINES_AT_ONCE = 1_000;
 
@@ -20,14 +20,14 @@ export interface HistoryFile {
 }
 
 export interface OpenedHistory {
-  /** What was there of the run before, up to where it goes on. */
+  /** The run's history up to the round from which it resumes. */
   readonly history: RunHistory;
   readonly file: HistoryFile;
 }
 
 /**
- * @param resumedAt rounds of the checkpoint that the run goes on from: what came after it did not happen, and is dropped; undefined: a new run
- * @param onFailed the history is not, or no longer, kept on disk; the run goes on
+ * @param resumedAt round of the checkpoint from which the run resumes; entries of later rounds are dropped. Undefined: a new run
+ * @param onFailed called if the history cannot be read or written; the run continues
  */
 export async function openHistory(
   folder: string,
@@ -54,12 +54,12 @@ async function readUpTo(file: string, resumedAt: number, history: RunHistory): P
   try {
     for await (const entry of readEntries(file)) if (roundOf(entry) <= resumedAt) history.add(entry);
   } catch (error) {
-    // A run of before there was such a file.
+    // Runs of older releases have no such file.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 
-/** Writes the file again without what is torn or came after round `resumedAt`. */
+/** Writes the file again without partial lines and without entries after round `resumedAt`. */
 async function rewind(file: string, resumedAt: number): Promise<void> {
   const temporary = `${file}.tmp`;
   try {
@@ -83,16 +83,16 @@ async function rewind(file: string, resumedAt: number): Promise<void> {
     await rename(temporary, file);
   } catch (error) {
     await rm(temporary, { force: true });
-    // A run of before there was such a file.
+    // Runs of older releases have no such file.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 
-/** Entries of a history file, in order; what cannot be read as one is passed over. @throws what the file system says */
+/** Entries of a history file, in order. Unreadable lines are skipped. @throws errors of the file system */
 export async function* readEntries(file: string): AsyncGenerator<HistoryEntry> {
   const stream = createReadStream(file, 'utf8');
   try {
-    // An error before the first line would reach nobody otherwise.
+    // Without this, an error before the first line would be lost.
     await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject));
     for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) {
       const entry = line.length > MAX_LINE ? undefined : decodeEntry(line);

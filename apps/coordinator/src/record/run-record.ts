@@ -1,4 +1,4 @@
-/** The record of one run: what it reports goes to whoever started it, to its history on disk and to its pages. */
+/** The record of one run: its events go to the program that started it, to its history on disk and to its pages. */
 import type { Preparation } from '../preparation.js';
 import { ofOthers, withoutFloods, type Report } from '../reporter.js';
 import type { Settings } from '../settings.js';
@@ -8,15 +8,15 @@ import { createTensorBoard } from './tensorboard.js';
 
 export interface RunRecord {
   readonly board: Board;
-  /** What the run itself has to say. */
+  /** For events of the run itself. */
   readonly report: Report;
-  /** What goes wrong with links and requests of others, who can cause it as often as they like. */
+  /** For failures of others' links and requests. Rate-limited, because others can cause any number of them. */
   readonly troubles: Report;
   /** Nothing is written before this: a run that cannot start leaves the record of an earlier one alone. */
   begin(): void;
 }
 
-/** @param tell hears every event as well: the program that started the run */
+/** @param tell receives every event too: the program that started the run */
 export async function openRecord(
   settings: Pick<Settings, 'name' | 'tensorboard'>,
   prepared: Preparation,
@@ -26,8 +26,8 @@ export async function openRecord(
     tell({
       event: 'note',
       level: 'warn',
-      text: `${what} cannot be kept on disk: ${error.message}`,
-      remedy: 'Training goes on without.',
+      text: `${what} cannot be written to disk: ${error.message}`,
+      remedy: 'Training continues without it.',
     });
   const { training, folder, resumedFrom } = prepared;
   const resumedAt = resumedFrom === undefined ? undefined : training.round;
@@ -41,7 +41,7 @@ export async function openRecord(
     try {
       board.note(event);
     } catch (error) {
-      // A record that fails is no reason to fail.
+      // A run does not fail because its record does.
       failed('the record of the run')(error as Error);
     }
   };
