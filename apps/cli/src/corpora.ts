@@ -1,4 +1,4 @@
-import { loadCorpus, type Corpus } from '@troupe/corpus/node';
+import { loadCorpus, type Corpus, type LoadOptions } from '@troupe/corpus/node';
 import { onStopRequest } from './processes.js';
 import type { Shell } from './shell.js';
 import { Screen } from './terminal/screen.js';
@@ -10,7 +10,11 @@ import { compactCount, styleFor } from './terminal/style.js';
  * Ctrl-C.
  * @throws CorpusError
  */
-export async function openCorpus(shell: Shell, nameOrPath: string, sha256?: string): Promise<Corpus> {
+export async function openCorpus(
+  shell: Shell,
+  nameOrPath: string,
+  { sha256, encoding }: Pick<LoadOptions, 'sha256' | 'encoding'> = {},
+): Promise<Corpus> {
   const style = styleFor(shell.stderr, shell.env);
   let received = 0;
   let expected: number | undefined;
@@ -22,10 +26,12 @@ export async function openCorpus(shell: Shell, nameOrPath: string, sha256?: stri
   const stop = new AbortController();
   const abort = () => stop.abort();
   const forget = onStopRequest(shell, abort, abort);
+  let corpus: Corpus;
   try {
-    return await loadCorpus(nameOrPath, {
+    corpus = await loadCorpus(nameOrPath, {
       corpusDir: shell.env.TROUPE_CORPUS_DIR,
       sha256,
+      encoding,
       signal: stop.signal,
       onProgress: (bytes, total) => {
         received = bytes;
@@ -36,4 +42,6 @@ export async function openCorpus(shell: Shell, nameOrPath: string, sha256?: stri
     forget();
     screen.close();
   }
+  for (const { why } of corpus.skipped) shell.stderr.write(`${style('yellow', 'note:')} ${why}; it is left out\n`);
+  return corpus;
 }

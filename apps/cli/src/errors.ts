@@ -3,7 +3,7 @@
  */
 export class CliError extends Error {
   override readonly name = 'CliError';
-  readonly code: 'usage' | 'not_built' | 'coordinator_failed' | 'no_workers' | 'killed' | 'no_checkpoint';
+  readonly code: 'usage' | 'not_built' | 'coordinator_failed' | 'no_workers' | 'killed' | 'no_checkpoint' | 'no_corpus';
   readonly remedy: string;
   constructor(code: CliError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

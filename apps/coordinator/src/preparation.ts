@@ -1,7 +1,6 @@
 /** What a run needs before its first socket opens: its folder, and its training, new or from a checkpoint. */
 import { createHash, randomBytes } from 'node:crypto';
-import path from 'node:path';
-import { createVocabulary, splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
+import { splitCorpus, TRAIN_FRACTION } from '@troupe/corpus';
 import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import {
@@ -12,11 +11,12 @@ import {
   type SavedBest,
   type Training,
 } from '@troupe/conductor';
-import { loadCorpus, type Corpus } from '@troupe/corpus/node';
+import type { Corpus } from '@troupe/corpus/node';
 import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
 import { flagsToStore, readRunFlags, type Flags } from './run-flags.js';
 import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
+import { loadNewText, loadRunText } from './training-text.js';
 
 export interface Preparation {
   readonly training: Training;
@@ -51,8 +51,8 @@ export async function prepare(
     const folder = await claimToResume(settings, onLost);
     return keeping(folder, prepareResumed(settings, folder, env, signal));
   }
-  const corpus = await loadCorpus(settings.corpus, { corpusDir: env.TROUPE_CORPUS_DIR, signal });
-  const text = textOf(corpus, createVocabulary(corpus.text));
+  const corpus = await loadNewText(settings, env, signal);
+  const text = textOf(corpus);
   const config = settings.training(text.vocabulary.size);
   const { evaluateEvery } = settings;
   const identity = identityOf(corpus.name, text);
@@ -66,7 +66,7 @@ export async function prepare(
     flags: flagsOf(new Map(), settings, corpus),
     resumedFrom: undefined,
     best: undefined,
-    notes: folder.notes.map((note) => ({ level: 'warn', ...note })),
+    notes: [...folder.notes.map((note) => ({ level: 'warn' as const, ...note })), ...notesOf(corpus)],
   };
 }
 
@@ -88,20 +88,13 @@ async function prepareResumed(
 ): Promise<Preparation> {
   const { checkpoint, path: resumedFrom, warnings } = await checkpointToResume(folder.path);
   const stored = await readRunFlags(folder.path);
-  const name = settings.given.has('--corpus') ? settings.corpus : checkpoint.corpus.name;
-  const corpus = await loadCorpus(name, { corpusDir: env.TROUPE_CORPUS_DIR, signal });
-  if (checkpoint.corpus.sha256 !== corpus.sha256) {
-    throw new SettingsError(
-      `the corpus ${name} is not the one this run was trained on (its SHA-256 differs)`,
-      'Give the same text with --corpus PATH, or start a new run without --resume.',
-    );
-  }
+  const corpus = await loadRunText(checkpoint, settings, env, signal);
   const { config, notes } = resumeTraining(storedConfig(checkpoint), settings, stored);
   refuseIfFinished(checkpoint, config.rounds, folder.path);
   const evaluateEvery = cadenceOf(checkpoint, settings);
-  const text = textOf(corpus, createVocabulary(checkpoint.vocabulary));
+  const text = textOf(corpus);
   // Part of what a reproducible run writes, wherever the text lies now.
-  const identity = identityOf(isReproducible(config) ? checkpoint.corpus.name : name, text);
+  const identity = identityOf(isReproducible(config) ? checkpoint.corpus.name : corpus.name, text);
   const training = createTraining({ runId: checkpoint.runId, config, ...text, corpus: identity, checkpoint, evaluateEvery });
   return {
     training,
@@ -113,6 +106,7 @@ async function prepareResumed(
     notes: [
       ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),
       ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
+      ...notesOf(corpus),
       ...notes.map((note) => ({ level: 'info' as const, text: note })),
     ],
   };
@@ -120,9 +114,12 @@ async function prepareResumed(
 
 type Text = Pick<Training, 'vocabulary' | 'split'> & { readonly sha256: string; readonly characters: number };
 
-function textOf({ text, sha256 }: Corpus, vocabulary: Training['vocabulary']): Text {
-  const tokens = vocabulary.encode(text);
+function textOf({ vocabulary, tokens, sha256 }: Corpus): Text {
   return { vocabulary, split: splitCorpus(tokens), sha256, characters: tokens.length };
+}
+
+function notesOf({ skipped }: Corpus): PreparationNote[] {
+  return skipped.map(({ why }) => ({ level: 'warn', text: `${why}; it is left out of the text` }));
 }
 
 function identityOf(name: string, { sha256, characters }: Text): CorpusIdentity {
@@ -130,9 +127,9 @@ function identityOf(name: string, { sha256, characters }: Text): CorpusIdentity 
 }
 
 /** The path of a text of one's own is stored whole, so that the run finds it from another folder. */
-function flagsOf(stored: Flags, { given }: Settings, { source }: Corpus): Flags {
+function flagsOf(stored: Flags, { given }: Settings, { source, location }: Corpus): Flags {
   const flags = new Map(flagsToStore(stored, given));
-  if (source.kind === 'file') flags.set('--corpus', path.resolve(source.path));
+  if (source.kind === 'file' || source.kind === 'list') flags.set('--corpus', location);
   return flags;
 }
 

@@ -21,6 +21,8 @@ export interface CertificateFiles {
 
 export interface Settings {
   readonly corpus: string;
+  /** Of the text's files. Undefined: UTF-8. */
+  readonly encoding: string | undefined;
   readonly host: string;
   readonly port: number;
   /** The join token. Undefined: generate one. */
@@ -86,6 +88,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
   const number = (flag: string): number => Number(text(flag));
   return {
     corpus: text('--corpus')!,
+    encoding: text('--encoding'),
     host: text('--host')!,
     port: given.has('--any-port') && !given.has('--port') ? 0 : number('--port'),
     ...tokensFrom(given, env),

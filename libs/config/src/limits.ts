@@ -81,8 +81,10 @@ export const LIMITS = {
   rounds: 100_000_000,
   learningRate: 1000,
   clip: 1e9,
-  /** The text to train on, in a file or downloaded. */
-  corpusBytes: 256 * 1024 ** 2,
+  /** The text to train on, decompressed. Its ids are kept in memory. */
+  corpusBytes: 2 * 1024 ** 3,
+  /** A named text that is downloaded. */
+  downloadBytes: 256 * 1024 ** 2,
 
   // The coordinator's pages and API.
   /** Body of one request. */

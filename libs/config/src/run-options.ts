@@ -12,7 +12,14 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'C',
     default: 'sonnets',
     group: 'Data',
-    help: 'text to train on: sonnets (built in), a corpus name (see troupe corpus list), or the path of a UTF-8 text file',
+    help: 'text to train on: sonnets (built in), a corpus name (see troupe corpus list), or the path of a text file or of a folder of them; several are separated by commas',
+  },
+  {
+    flag: '--encoding',
+    type: 'text',
+    placeholder: 'NAME',
+    group: 'Data',
+    help: 'encoding of the text files, for example gb18030 or windows-1252 (default: UTF-8, or what a byte order mark says)',
   },
   {
     flag: '--reproducible',

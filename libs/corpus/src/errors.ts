@@ -15,7 +15,11 @@ export type CorpusErrorCode =
   /** A folder, a device or a pipe where a file is wanted. */
   | 'not_a_file'
   | 'not_utf8'
-  /** NUL bytes: no text. */
+  /** Bytes that the given encoding does not have. */
+  | 'wrong_encoding'
+  /** No encoding has that name. */
+  | 'bad_encoding'
+  /** No text: an archive, an image, NUL bytes. */
   | 'binary'
   | 'too_large'
   | 'cannot_read'

@@ -1,12 +1,13 @@
 import { CorpusError } from './errors.js';
+import type { Tokens } from './tokens.js';
 
 /** Fraction of a corpus, from its start, that is trained on; the rest is for validation. */
 export const TRAIN_FRACTION = 0.9;
 
 export interface CorpusSplit {
   /** The first floor(trainFraction * n) ids; a view. */
-  readonly train: Uint16Array;
-  /** The ids after them; a view. */
+  readonly train: Tokens;
+  /** The ids after them; a view, or a copy of bytes. */
   readonly validation: Uint16Array;
 }
 
@@ -15,7 +16,7 @@ export interface CorpusSplit {
  * @throws CorpusError `bad_fraction`, or `too_short` if a part lacks an input and a target (two
  * characters)
  */
-export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_FRACTION): CorpusSplit {
+export function splitCorpus(tokens: Tokens, trainFraction: number = TRAIN_FRACTION): CorpusSplit {
   if (!(trainFraction > 0 && trainFraction < 1)) {
     throw new CorpusError(
       'bad_fraction',
@@ -31,7 +32,12 @@ export function splitCorpus(tokens: Uint16Array, trainFraction: number = TRAIN_F
       `Use a longer text: at least ${Math.ceil(2 / Math.min(trainFraction, 1 - trainFraction)) + 1} characters, better about 100,000.`,
     );
   }
-  return { train: tokens.subarray(0, at), validation: tokens.subarray(at) };
+  return { train: tokens.subarray(0, at), validation: asWords(tokens.subarray(at)) };
+}
+
+/** Messages and engines take ids of two bytes. */
+function asWords(tokens: Tokens): Uint16Array {
+  return tokens instanceof Uint16Array ? tokens : Uint16Array.from(tokens);
 }
 
 /**
@@ -68,7 +74,7 @@ export interface Streams {
  * @throws RangeError if B or T is not a whole number of at least 1; the methods throw it for a
  * stream or round out of range
  */
-export function createStreams(tokens: Uint16Array, shape: { readonly streams: number; readonly window: number }): Streams {
+export function createStreams(tokens: Tokens, shape: { readonly streams: number; readonly window: number }): Streams {
   const { streams, window } = shape;
   wholeFrom(1, Infinity, 'streams', streams);
   wholeFrom(1, Infinity, 'window', window);
@@ -88,7 +94,7 @@ export function createStreams(tokens: Uint16Array, shape: { readonly streams: nu
     cursor,
     streamWindow(stream, round) {
       const start = cursor(stream, round);
-      return tokens.slice(start, start + window + 1);
+      return Uint16Array.from(tokens.subarray(start, start + window + 1));
     },
   };
 }

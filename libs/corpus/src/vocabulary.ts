@@ -84,7 +84,7 @@ function encode(text: string, idOf: IdTable, characters: readonly string[]): Uin
   for (let at = 0; at < text.length;) {
     const code = text.codePointAt(at)!;
     const id = idOf(code);
-    if (id < 0) throw unknownCharacter(text, at, count, characters);
+    if (id < 0) throw unknownIn(text, at, count, characters);
     ids[count++] = id;
     at += code > 0xffff ? 2 : 1;
   }
@@ -102,16 +102,31 @@ function decode(ids: ArrayLike<number>, characters: readonly string[]): string {
   return text;
 }
 
-/** `at` counts UTF-16 code units, `position` counts characters. */
-function unknownCharacter(text: string, at: number, position: number, characters: readonly string[]): CorpusError {
-  const code = text.codePointAt(at)!;
+/** `at` counts UTF-16 code units, `count` the characters before it. */
+function unknownIn(text: string, at: number, count: number, characters: readonly string[]): CorpusError {
   const before = text.slice(0, at).split('\n');
   const column = [...before[before.length - 1]].length + 1;
-  const hex = code.toString(16).toUpperCase().padStart(4, '0');
-  const where = `character ${position + 1} (line ${before.length}, column ${column})`;
+  const character = String.fromCodePoint(text.codePointAt(at)!);
+  return unknownCharacter(character, { position: count + 1, line: before.length, column }, characters);
+}
+
+/** Where a character is; all three count from 1, in characters. */
+export interface TextPosition {
+  readonly position: number;
+  readonly line: number;
+  readonly column: number;
+}
+
+export function unknownCharacter(
+  character: string,
+  { position, line, column }: TextPosition,
+  characters: readonly string[],
+): CorpusError {
+  const hex = character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
+  const where = `character ${position} (line ${line}, column ${column})`;
   return new CorpusError(
     'unknown_character',
-    `${JSON.stringify(String.fromCodePoint(code))} (U+${hex}) at ${where} is not in the vocabulary of ${characters.length} characters`,
+    `${JSON.stringify(character)} (U+${hex}) at ${where} is not in the vocabulary of ${characters.length} characters`,
     `Use only characters that the model was trained on: ${JSON.stringify(characters.slice(0, 200).join(''))}${characters.length > 200 ? ' and more' : ''}.`,
   );
 }

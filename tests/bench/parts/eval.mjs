@@ -76,8 +76,8 @@ async function evaluate(/** @type {string} */ checkpoint, /** @type {string} */ 
 /** @returns {Promise<Loss>} */
 async function evaluateInTorch(/** @type {string} */ checkpoint, /** @type {string} */ corpus, /** @type {string} */ folder) {
   const file = path.join(folder, 'corpus.txt');
-  const { text } = await loadCorpus(corpus, { corpusDir: process.env.TROUPE_CORPUS_DIR });
-  await writeFile(file, text);
+  const { vocabulary, tokens } = await loadCorpus(corpus, { corpusDir: process.env.TROUPE_CORPUS_DIR });
+  await writeFile(file, vocabulary.decode(tokens));
   const { stdout } = await promisify(execFile)(PYTHON, [SCRIPT, checkpoint, file, '--json'], { timeout: DEADLINE_MS });
   return JSON.parse(stdout);
 }

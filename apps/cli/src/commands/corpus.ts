@@ -1,11 +1,11 @@
 import { Option, type Command } from 'commander';
-import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import { splitCorpus } from '@troupe/corpus';
 import { CATALOGUE, type Corpus } from '@troupe/corpus/node';
 import { openCorpus } from '../corpora.js';
 import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
 import { counted, groupedCount, styleFor } from '../terminal/style.js';
-import { afterwards, examples } from './flags.js';
+import { afterwards, encodingOption, examples } from './flags.js';
 
 interface JsonFlag {
   readonly json?: true;
@@ -18,8 +18,8 @@ export function defineCorpus(program: Command, shell: Shell): void {
     .command('corpus')
     .summary('list, fetch and describe texts to train on')
     .description(
-      'Lists the named corpora, fetches those that Troupe does not include, and describes a corpus. The path of any UTF-8 text file ' +
-        'is a corpus too. Troupe looks in the folder TROUPE_CORPUS_DIR before it uses the network.',
+      'Lists the named corpora, fetches those that Troupe does not include, and describes a corpus. The path of any text file or of a ' +
+        'folder of text files is a corpus too. Troupe looks in the folder TROUPE_CORPUS_DIR before it uses the network.',
     )
     .addHelpText(
       'after',
@@ -59,7 +59,8 @@ export function defineCorpus(program: Command, shell: Shell): void {
   command
     .command('info')
     .description('Shows how many characters and distinct characters a corpus has, and how it is split.')
-    .argument('<name-or-path>', 'a name from troupe corpus list, or the path of a UTF-8 text file')
+    .argument('<name-or-path>', 'a name from troupe corpus list, or the path of a text file or of a folder of them')
+    .addOption(encodingOption())
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -68,7 +69,9 @@ export function defineCorpus(program: Command, shell: Shell): void {
         [`${shell.program} corpus info notes.txt --json`, 'describe your own file as JSON'],
       ) + afterwards(`${shell.program} train --corpus NAME-OR-PATH`),
     )
-    .action(async (name: string, flags: JsonFlag) => showCorpus(shell, await openCorpus(shell, name), flags));
+    .action(async (name: string, flags: JsonFlag & { encoding?: string }) =>
+      showCorpus(shell, await openCorpus(shell, name, flags), flags),
+    );
 }
 
 function list(shell: Shell, { json }: JsonFlag): void {
@@ -101,17 +104,15 @@ async function fetchCorpus(shell: Shell, name: string, flags: JsonFlag & { sha25
       `The names are ${names}. For your own file, give its path: --corpus PATH.`,
     );
   }
-  showCorpus(shell, await openCorpus(shell, name, flags.sha256), flags);
+  showCorpus(shell, await openCorpus(shell, name, flags), flags);
 }
 
 function showCorpus(shell: Shell, corpus: Corpus, { json }: JsonFlag): void {
-  const vocabulary = createVocabulary(corpus.text);
-  const ids = vocabulary.encode(corpus.text);
-  const { train, validation } = splitCorpus(ids);
-  const { name, sha256, source } = corpus;
+  const { name, vocabulary, tokens, sha256, source, files, skipped } = corpus;
+  const { train, validation } = splitCorpus(tokens);
   if (json) {
-    const counts = { characters: ids.length, train: train.length, validation: validation.length, vocabulary: vocabulary.size };
-    shell.stdout.write(`${JSON.stringify({ name, ...counts, sha256, source })}\n`);
+    const counts = { characters: tokens.length, train: train.length, validation: validation.length, vocabulary: vocabulary.size };
+    shell.stdout.write(`${JSON.stringify({ name, ...counts, sha256, source, files, skipped })}\n`);
     return;
   }
   const style = styleFor(shell.stdout, shell.env);
@@ -120,13 +121,13 @@ function showCorpus(shell: Shell, corpus: Corpus, { json }: JsonFlag): void {
     `${style('bold', name)}\n` +
       field(
         'text',
-        `${counted(ids.length, 'character')}: ${groupedCount(train.length)} to train on, ${groupedCount(validation.length)} for validation`,
+        `${counted(tokens.length, 'character')}: ${groupedCount(train.length)} to train on, ${groupedCount(validation.length)} for validation`,
       ) +
       field(
         'vocabulary',
         `${counted(vocabulary.size, 'character')}: ${JSON.stringify(vocabulary.characters.slice(0, 120).join(''))}`,
       ) +
       field('sha256', sha256) +
-      field('from', `${source.path} (${source.kind})`),
+      field('from', `${source.path} (${source.kind}${files === 1 ? '' : `, ${counted(files, 'file')}`})`),
   );
 }

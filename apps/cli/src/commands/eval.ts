@@ -1,17 +1,19 @@
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
-import { createVocabulary, splitCorpus } from '@troupe/corpus';
+import { CorpusError, createVocabulary, splitCorpus, translateTokens } from '@troupe/corpus';
+import type { Corpus } from '@troupe/corpus/node';
 import type { EngineChoice } from '@troupe/engines';
 import { evaluateLoss } from '@troupe/model';
 import { openCheckpoint } from '../checkpoints.js';
 import { openCorpus } from '../corpora.js';
+import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
 import { Screen } from '../terminal/screen.js';
 import { renderBar } from '../terminal/status.js';
 import { compactCount, counted, groupedCount, styleFor } from '../terminal/style.js';
 import { shownPath } from '../terminal/report.js';
 import { checkpointOption } from './sample.js';
-import { afterwards, engineOption, examples, wholeNumber } from './flags.js';
+import { afterwards, encodingOption, engineOption, examples, wholeNumber } from './flags.js';
 
 /** Time steps per engine call. It affects the result only through rounding. */
 const WINDOW = 128;
@@ -21,6 +23,7 @@ const WARMUP = 256;
 interface EvalFlags {
   readonly checkpoint?: string;
   readonly corpus?: string;
+  readonly encoding?: string;
   readonly lanes: number;
   readonly engine: EngineChoice;
   readonly json?: true;
@@ -38,9 +41,10 @@ export function defineEval(program: Command, shell: Shell): void {
     .addOption(
       new Option(
         '--corpus <C>',
-        'name of a corpus, or path of a UTF-8 text file (default: the text that the model was trained on)',
+        'name of a corpus, or path of a text file or of a folder of them (default: the text that the model was trained on)',
       ).helpGroup('Data:'),
     )
+    .addOption(encodingOption())
     .addOption(
       new Option(
         '--lanes <N>',
@@ -69,8 +73,8 @@ export function defineEval(program: Command, shell: Shell): void {
 
 async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
-  const corpus = await openCorpus(shell, flags.corpus ?? checkpoint.corpus.name);
-  const ids = createVocabulary(checkpoint.vocabulary).encode(corpus.text);
+  const corpus = await corpusFor(shell, checkpoint, flags);
+  const ids = translateTokens(corpus.tokens, corpus.vocabulary, createVocabulary(checkpoint.vocabulary));
   const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
   const startedAt = shell.now();
   const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags);
@@ -95,6 +99,21 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
     charsPerSecond: tokens / seconds,
   };
   shell.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : describe(shell, result));
+}
+
+/** The corpus of --corpus, or the text that the model was trained on. @throws CliError, CorpusError */
+async function corpusFor(shell: Shell, { corpus: trained }: Checkpoint, flags: EvalFlags): Promise<Corpus> {
+  if (flags.corpus !== undefined) return openCorpus(shell, flags.corpus, flags);
+  const corpus = await openCorpus(shell, trained.name, flags).catch((error: unknown) => {
+    if (error instanceof CorpusError && error.code === 'not_found') return undefined;
+    throw error;
+  });
+  if (corpus?.sha256 === trained.sha256) return corpus;
+  throw new CliError(
+    'no_corpus',
+    `The text that the model was trained on, ${trained.name}, is not in this folder.`,
+    'Say where it is with --corpus PATH, or name another text to measure on.',
+  );
 }
 
 type Measured = { lossPerChar: number; tokens: number; engine: string };

@@ -38,6 +38,12 @@ export function engineOption(usual: EngineChoice, help: string): Option {
   return option.argParser(parserOf(ENGINE_OPTION)).default(usual).helpGroup('Engine:');
 }
 
+/** `--encoding`, for every command that reads a text. */
+export function encodingOption(): Option {
+  const { help, placeholder } = RUN_OPTIONS.find(({ flag }) => flag === '--encoding')!;
+  return new Option(`--encoding <${placeholder}>`, help).helpGroup('Data:');
+}
+
 /** `--threads`, for commands that compute gradients. */
 export function threadsOption(help: string): Option {
   return new Option('--threads <N>', help).argParser(parserOf(THREADS_OPTION)).default(1).helpGroup('Engine:');

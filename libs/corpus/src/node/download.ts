@@ -73,7 +73,7 @@ async function receive(
     }
     const hash = createHash('sha256');
     const total = source.bytes ?? announcedLength(response);
-    const limit = source.bytes ?? LIMITS.corpusBytes;
+    const limit = source.bytes ?? LIMITS.downloadBytes;
     let bytes = 0;
     for await (const chunk of chunksOf(response.body, unreachable)) {
       timer.refresh();

@@ -1,2 +1,3 @@
 export { CATALOGUE, type CorpusEntry } from './catalogue.js';
-export { defaultCacheDir, loadCorpus, type Corpus, type LoadOptions } from './load.js';
+export { loadCorpus, type Corpus, type LoadOptions } from './load.js';
+export { defaultCacheDir } from './named.js';

@@ -1,258 +1,234 @@
-import { createHash } from 'node:crypto';
-import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { createHash, type Hash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
 import { LIMITS } from '@troupe/config/limits';
-import { shellQuote } from '@troupe/config/shell';
 import { CorpusError } from '../errors.js';
+import { createTokenizer, type Tokens } from '../tokens.js';
+import type { Vocabulary } from '../vocabulary.js';
 import { CATALOGUE, type CorpusEntry } from './catalogue.js';
-import { cannotCache, download, type Download } from './download.js';
-import { stripGutenberg, textFromBytes } from './text.js';
+import { encodingNamed } from './encodings.js';
+import { filesIn, type TextFile } from './folder.js';
+import { empty } from './gutenberg.js';
+import { findNamed, textOfNamed, wrongDigest, type NamedOptions } from './named.js';
+import { readTextFile } from './text-file.js';
 
 export interface Corpus {
-  /** Name in the catalogue, or the path as given. */
+  /** For people: the name in the catalogue, or the last part of the path. */
   readonly name: string;
-  readonly text: string;
-  /** SHA-256 of the UTF-8 bytes of `text`, hex: the identity of the training text. */
+  /** The distinct characters of the text, in code point order. */
+  readonly vocabulary: Vocabulary;
+  /** The text as ids of that vocabulary [n]. */
+  readonly tokens: Tokens;
+  /** SHA-256 of the UTF-8 bytes of the text, hex: the identity of the training text. */
   readonly sha256: string;
   readonly source: {
-    /** `folder` = found in corpusDir, `file` = a path was given. */
-    readonly kind: 'embedded' | 'folder' | 'cache' | 'download' | 'file';
+    /** `folder` = found in corpusDir, `file` = a path was given, `list` = several names or paths. */
+    readonly kind: 'embedded' | 'folder' | 'cache' | 'download' | 'file' | 'list';
     readonly path: string;
     /**
-     * SHA-256 of the file; differs from that of the text if a byte order mark, CRLF or a header
-     * was removed.
+     * SHA-256 of the files' bytes, one after another; differs from that of the text if a byte order
+     * mark, CRLF or a header was removed, or the encoding is another.
      */
     readonly sha256: string;
   };
+  /** What to give loadCorpus in any folder: names, and absolute paths. */
+  readonly location: string;
+  /** Number of files that the text consists of. */
+  readonly files: number;
+  /** Files in a folder that were left out, and why. */
+  readonly skipped: readonly { readonly path: string; readonly why: string }[];
 }
 
-export interface LoadOptions {
-  /** Searched before the cache and the network; TROUPE_CORPUS_DIR. */
-  readonly corpusDir?: string | undefined;
-  /** Default: defaultCacheDir(). */
-  readonly cacheDir?: string | undefined;
+export interface LoadOptions extends NamedOptions {
   /**
    * SHA-256 of the file, 64 hex digits; accepts a download whose digest the catalogue does not
    * pin.
    */
   readonly sha256?: string | undefined;
-  /** Called as bytes of a download arrive; `total` if known. */
-  readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Milliseconds without a byte after which a download fails. Default 30,000. */
-  readonly stallMs?: number | undefined;
-  readonly fetch?: typeof globalThis.fetch | undefined;
+  /** The encoding of files that do not name theirs in a byte order mark. Default: UTF-8. */
+  readonly encoding?: string | undefined;
   readonly catalogue?: readonly CorpusEntry[] | undefined;
 }
 
-/** A file on its way to becoming a corpus. */
-interface Found {
-  readonly kind: Corpus['source']['kind'];
-  readonly path: string;
-  readonly bytes: Uint8Array;
-  readonly sha256: string;
+/** A corpus in the making. */
+interface Draft {
+  readonly add: (piece: string) => void;
+  /** The next file begins. */
+  readonly separate: () => void;
+  readonly fileHash: Hash;
+  /** Bytes read so far. */
+  bytes: number;
+  files: number;
+  readonly skipped: { path: string; why: string }[];
+  readonly finish: (path: string) => Pick<Corpus, 'vocabulary' | 'tokens' | 'sha256'>;
 }
 
-const EMBEDDED = fileURLToPath(new URL('../../data/sonnets.txt', import.meta.url));
-
-/** $XDG_CACHE_HOME/troupe/corpora, else ~/.cache/troupe/corpora. */
-export function defaultCacheDir(environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const base = environment.XDG_CACHE_HOME;
-  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'troupe', 'corpora');
-}
+/** One of the texts that make up a corpus. */
+type Part = { readonly name: string; readonly entry: CorpusEntry } | { readonly name: string; readonly path: string };
 
 /**
- * The text of a named corpus or of a UTF-8 file. A name in the catalogue takes precedence over a
- * file of that name (write `./sonnets` for the file). Named corpora come from `corpusDir`, else
- * the cache, else the network, and are used only if their SHA-256 is right. In every text a byte
- * order mark is dropped and CRLF becomes LF.
+ * The text of a named corpus, a file, all text files in a folder, or several of these, separated by
+ * commas. A name in the catalogue takes precedence over a file of that name (write `./sonnets` for
+ * the file). Named corpora come from `corpusDir`, else the cache, else the network, and are used
+ * only if their SHA-256 is right. Files may be compressed with gzip. In every text a byte order mark
+ * is dropped and CRLF becomes LF; a file that does not end with a line break gets one if another
+ * file follows.
  * @throws CorpusError
  */
 export async function loadCorpus(nameOrPath: string, options: LoadOptions = {}): Promise<Corpus> {
-  const wanted = options.sha256?.toLowerCase();
-  if (wanted !== undefined && !/^[0-9a-f]{64}$/.test(wanted)) {
-    throw new CorpusError('bad_digest', `"${options.sha256}" is not a SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
+  const wanted = checkedDigest(options.sha256);
+  const encoding = options.encoding === undefined ? undefined : encodingNamed(options.encoding);
+  const parts = await partsOf(nameOrPath, options.catalogue ?? CATALOGUE);
+  const draft = createDraft();
+  const sources: Omit<Corpus['source'], 'sha256'>[] = [];
+  for (const part of parts) {
+    if ('entry' in part) sources.push(await addNamed(draft, part.entry, wanted, options));
+    else sources.push(await addPath(draft, part.path, encoding, options.signal));
   }
-  const catalogue = options.catalogue ?? CATALOGUE;
+  const sha256 = draft.fileHash.digest('hex');
+  const [first, ...others] = sources;
+  const source = { ...(others.length === 0 ? first : { kind: 'list' as const, path: nameOrPath }), sha256 };
+  if (wanted !== undefined && sha256 !== wanted) throw wrongDigest(source, wanted, 'Check --corpus and --sha256.');
+  const { files, skipped } = draft;
+  const location = parts.map((part) => ('entry' in part ? part.name : resolve(part.path))).join(',');
+  return { name: nameOf(parts), location, ...draft.finish(nameOrPath), source, files, skipped };
+}
+
+function checkedDigest(sha256: string | undefined): string | undefined {
+  const wanted = sha256?.toLowerCase();
+  if (wanted === undefined || /^[0-9a-f]{64}$/.test(wanted)) return wanted;
+  throw new CorpusError('bad_digest', `"${sha256}" is not a SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
+}
+
+/** A path may contain commas: it is taken as a list only if there is no such file. */
+async function partsOf(nameOrPath: string, catalogue: readonly CorpusEntry[]): Promise<Part[]> {
+  const single = await partOf(nameOrPath, catalogue);
+  if (single !== undefined) return [single];
+  const names = nameOrPath.split(',').filter((name) => name !== '');
+  if (names.length < 2) throw notFound(nameOrPath, catalogue);
+  const parts: Part[] = [];
+  for (const name of names) {
+    const part = await partOf(name, catalogue);
+    if (part === undefined) throw notFound(name, catalogue);
+    parts.push(part);
+  }
+  return parts;
+}
+
+async function partOf(nameOrPath: string, catalogue: readonly CorpusEntry[]): Promise<Part | undefined> {
   const entry = catalogue.find(({ name }) => name === nameOrPath);
-  if (entry !== undefined) return corpusOf(nameOrPath, await findNamed(entry, wanted, options), entry);
-  const found = await readFound('file', nameOrPath, () => notFound(nameOrPath, catalogue));
-  if (wanted !== undefined && found.sha256 !== wanted) throw wrongDigest(found, wanted, 'Check --corpus and --sha256.');
-  return corpusOf(nameOrPath, found);
-}
-
-function corpusOf(name: string, found: Found, entry?: CorpusEntry): Corpus {
-  const decoded = textFromBytes(found.bytes, found.path);
-  const text = entry?.gutenberg ? stripGutenberg(decoded, found.path) : decoded;
-  return { name, text, sha256: digestOf(text), source: { kind: found.kind, path: found.path, sha256: found.sha256 } };
-}
-
-async function findNamed(entry: CorpusEntry, wanted: string | undefined, options: LoadOptions): Promise<Found> {
-  const { url } = entry;
-  if (url === undefined) {
-    const found = await readFound('embedded', EMBEDDED, () => notFound(EMBEDDED, []));
-    if (wanted !== undefined && found.sha256 !== wanted)
-      throw wrongDigest(found, wanted, `Leave --sha256 out for ${entry.name}.`);
-    return found;
+  if (entry !== undefined) return { name: entry.name, entry };
+  try {
+    await stat(nameOrPath);
+    return { name: basename(resolve(nameOrPath)).replace(/(?<=.)\.gz$/i, ''), path: nameOrPath };
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENAMETOOLONG') return undefined;
+    throw cannotRead(nameOrPath, cause);
   }
-  const expected = wanted ?? entry.sha256;
-  if (options.corpusDir) {
-    const found = await findInFolder(entry, expected, options.corpusDir);
-    if (found !== undefined) return found;
-  }
-  return findInCache({ ...entry, url }, expected, options);
 }
 
-/** The user chooses what lies in the folder, so an unpinned file needs no accepted digest there. */
-async function findInFolder(entry: CorpusEntry, expected: string | undefined, folder: string): Promise<Found | undefined> {
-  const present = new Set(
-    await readdir(folder).catch((cause: unknown) => {
-      const remedy = 'Correct TROUPE_CORPUS_DIR, or unset it to use the cache and the network.';
-      throw new CorpusError('not_found', `TROUPE_CORPUS_DIR names ${folder}, which cannot be listed`, remedy, { cause });
-    }),
-  );
-  let other: Found | undefined;
-  for (const fileName of [`${entry.name}.txt`, ...entry.fileNames]) {
-    if (!present.has(fileName)) continue;
-    const path = join(folder, fileName);
-    const found = await readFound('folder', path, () => notFound(path, []));
-    if (expected === undefined || found.sha256 === expected) return found;
-    other ??= found;
-  }
-  if (other === undefined) return undefined;
-  throw wrongDigest(
-    other,
-    expected!,
-    `Replace it with the file from ${entry.url}, or remove it from the folder. To train on it as it is, give its path: --corpus ${shellQuote(other.path)}`,
-  );
+const NAMES_SHOWN = 3;
+
+function nameOf(parts: readonly Part[]): string {
+  const names = parts.slice(0, NAMES_SHOWN).map(({ name }) => name);
+  const others = parts.length - names.length;
+  return names.join('+') + (others === 0 ? '' : ` and ${others} more`);
 }
 
-async function findInCache(
-  entry: CorpusEntry & { readonly url: string },
-  given: string | undefined,
+function createDraft(): Draft {
+  const tokenizer = createTokenizer();
+  const textHash = createHash('sha256');
+  let isBlank = true;
+  let last = '\n';
+  const add = (piece: string): void => {
+    if (isBlank && piece.trim() !== '') isBlank = false;
+    textHash.update(piece);
+    tokenizer.add(piece);
+    last = piece.at(-1)!;
+  };
+  return {
+    add,
+    separate: () => {
+      if (last !== '\n') add('\n');
+    },
+    fileHash: createHash('sha256'),
+    bytes: 0,
+    files: 0,
+    skipped: [],
+    finish: (path) => {
+      if (isBlank) throw empty(path);
+      return { ...tokenizer.finish(), sha256: textHash.digest('hex') };
+    },
+  };
+}
+
+async function addNamed(
+  draft: Draft,
+  entry: CorpusEntry,
+  wanted: string | undefined,
   options: LoadOptions,
-): Promise<Found> {
-  const folder = options.cacheDir ?? defaultCacheDir();
-  const path = join(folder, `${entry.name}.txt`);
-  const cached = await readIfThere('cache', path);
-  const accepted = await acceptedDigest(path);
-  const expected = given ?? accepted;
-  if (cached !== undefined && cached.sha256 === expected) {
-    // Written only if it changes: the cache may be a shared one that this user cannot write to.
-    if (entry.sha256 === undefined && accepted !== expected) await accept(path, expected);
-    return cached;
-  }
-  if (cached !== undefined && expected === undefined) throw unpinned(entry, cached);
-
-  const part = await download(entry, folder, {
-    fetch: options.fetch ?? globalThis.fetch,
-    onProgress: options.onProgress,
-    signal: options.signal,
-    stallMs: options.stallMs ?? 30_000,
-  });
-  return adopt(entry, part, path, expected);
+): Promise<Omit<Corpus['source'], 'sha256'>> {
+  const { kind, path, bytes } = await findNamed(entry, wanted, options);
+  draft.separate();
+  const text = textOfNamed(entry, bytes, path);
+  if (text !== '') draft.add(text);
+  draft.fileHash.update(bytes);
+  draft.files++;
+  return { kind, path };
 }
 
-/**
- * A finished download becomes the cached file if its digest is right and it can be read as this
- * corpus.
- */
-async function adopt(
-  entry: CorpusEntry & { readonly url: string },
-  part: Download,
+async function addPath(
+  draft: Draft,
   path: string,
-  expected: string | undefined,
-): Promise<Found> {
+  encoding: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Omit<Corpus['source'], 'sha256'>> {
   try {
-    if (expected !== undefined && part.sha256 !== expected) throw changed(entry, part, expected);
-    const { bytes } = await readFound('download', part.path, () => notFound(part.path, []));
-    corpusOf(entry.name, { kind: 'download', path: entry.url, bytes, sha256: part.sha256 }, entry);
-    await rename(part.path, path).catch((cause: unknown) => Promise.reject(cannotCache(path, cause)));
-    const found: Found = { kind: 'download', path, bytes, sha256: part.sha256 };
-    if (expected === undefined) throw unpinned(entry, found);
-    if (entry.sha256 === undefined) await accept(path, expected);
-    return found;
-  } finally {
-    await rm(part.path, { force: true });
-  }
-}
-
-function changed(entry: CorpusEntry & { readonly url: string }, part: Download, expected: string): CorpusError {
-  const remedy =
-    entry.sha256 === undefined
-      ? `To accept the file as published now: troupe corpus fetch ${entry.name} --sha256 ${part.sha256}`
-      : 'The publisher or something on the network changed it. Download it by hand, inspect it, and give its path: --corpus PATH';
-  return wrongDigest({ path: entry.url, sha256: part.sha256 }, expected, remedy);
-}
-
-/** The digest that the user accepted for an unpinned file, stored beside it. */
-async function acceptedDigest(path: string): Promise<string | undefined> {
-  const found = await readIfThere('cache', `${path}.sha256`);
-  return found === undefined ? undefined : Buffer.from(found.bytes).toString('utf8').trim();
-}
-
-async function accept(path: string, sha256: string): Promise<void> {
-  try {
-    await writeFile(`${path}.sha256`, `${sha256}\n`);
+    const found = await filesIn(path);
+    for (const file of found) await addFile(draft, file, encoding, signal);
+    if (draft.files === 0) throw empty(path);
   } catch (cause) {
-    throw cannotCache(path, cause);
+    throw cause instanceof CorpusError ? cause : cannotRead(path, cause);
   }
+  return { kind: 'file', path };
 }
 
-async function readIfThere(kind: Found['kind'], path: string): Promise<Found | undefined> {
+/** A file that is no text is left out of a folder; alone it is an error. */
+async function addFile(
+  draft: Draft,
+  file: TextFile,
+  encoding: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let begun = false;
+  const onPiece = (piece: string): void => {
+    if (!begun) draft.separate();
+    begun = true;
+    draft.add(piece);
+  };
+  const maxBytes = LIMITS.corpusBytes - draft.bytes;
   try {
-    return await readFound(kind, path, () => notFound(path, []));
+    draft.bytes += await readTextFile(file.path, { encoding, signal, hash: draft.fileHash, maxBytes, onPiece });
+    draft.files++;
   } catch (error) {
-    if (error instanceof CorpusError && error.code === 'not_found') return undefined;
-    throw error;
+    if (!(file.inFolder && !begun && error instanceof CorpusError && error.code === 'binary')) throw error;
+    draft.skipped.push({ path: file.path, why: error.message });
   }
 }
 
-async function readFound(kind: Found['kind'], path: string, missing: () => CorpusError): Promise<Found> {
-  try {
-    const file = await stat(path);
-    if (!file.isFile()) throw new CorpusError('not_a_file', `${path} is not a file`, 'Give the path of one text file.');
-    if (file.size > LIMITS.corpusBytes) {
-      const remedy = 'Split it at line breaks into smaller files, and give the path of one of them.';
-      throw new CorpusError('too_large', `${path} has ${file.size} bytes, more than ${LIMITS.corpusBytes}`, remedy);
-    }
-    const bytes = await readFile(path);
-    return { kind, path, bytes, sha256: digestOf(bytes) };
-  } catch (cause) {
-    if (cause instanceof CorpusError) throw cause;
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw missing();
-    throw new CorpusError('cannot_read', `cannot read ${path}: ${message}`, 'Check the permissions of the file and its folder.', {
-      cause,
-    });
-  }
-}
-
-function digestOf(content: string | Uint8Array): string {
-  return createHash('sha256').update(content).digest('hex');
+function cannotRead(path: string, cause: unknown): CorpusError {
+  const { message } = cause as Error;
+  return new CorpusError('cannot_read', `cannot read ${path}: ${message}`, 'Check the permissions of the file and its folder.', {
+    cause,
+  });
 }
 
 function notFound(path: string, catalogue: readonly CorpusEntry[]): CorpusError {
   const names = catalogue.map(({ name }) => name).join(', ');
   return new CorpusError(
     'not_found',
-    `there is no file ${path}${names === '' ? '' : ' and no corpus of that name'}`,
-    names === ''
-      ? 'Reinstall Troupe: the file is part of it.'
-      : `Give the path of a UTF-8 text file, or one of these names: ${names}.`,
-  );
-}
-
-function wrongDigest(found: { readonly path: string; readonly sha256: string }, expected: string, remedy: string): CorpusError {
-  return new CorpusError('wrong_digest', `${found.path} has SHA-256 ${found.sha256}; expected ${expected}`, remedy);
-}
-
-function unpinned(entry: CorpusEntry, found: Found): CorpusError {
-  return new CorpusError(
-    'unpinned',
-    `${entry.name} has no fixed SHA-256, because its publisher revises it; the downloaded file has ${found.sha256}`,
-    `Inspect ${found.path}. To accept it from now on: troupe corpus fetch ${entry.name} --sha256 ${found.sha256}`,
+    `there is no file or folder ${path} and no corpus of that name`,
+    `Give the path of a text file or of a folder of such files, or one of these names: ${names}.`,
   );
 }
