@@ -20,7 +20,6 @@ const PLAIN = [
   'part.sha256', // Hex digits.
   'found.sha256',
   'REPRODUCIBLE_ENGINE.name',
-  'round * 2',
   "option.default ?? choices?.[0] ?? '1'", // Of the table of flags.
 ];
 
@@ -74,7 +73,8 @@ function outputProblem(text: string): string | undefined {
 }
 
 function quotingProblem(text: string): string | undefined {
-  let shown = text;
+  // Arithmetic gives a number.
+  let shown = text.replaceAll(/⟨[\w.]+ [*+-] \d+⟩/g, '1');
   for (const plain of PLAIN) shown = shown.replaceAll(`⟨${plain}⟩`, 'x');
   const found = new RegExp(`(?:--[a-z-]+[ =]|${COMMAND.source}[^.]*)(${UNQUOTED.source})`).exec(shown);
   return found === null ? undefined : `${found[1]} is not quoted for the shell`;
