@@ -81,6 +81,8 @@ class LocalTraining {
   /** The run's folder. */
   #out: string | undefined;
   #started = false;
+  /** A checkpoint of the run is on disk. */
+  #saved = false;
   #stopping = false;
   /** Workers of the run, local and remote, as the coordinator counts them. */
   #joined = 0;
@@ -88,7 +90,8 @@ class LocalTraining {
   #givenUp = 0;
   #finished: Finished | undefined;
   #complained = false;
-  #failure: CliError | undefined;
+  /** Made when everything has ended: only then is known what was saved. */
+  #failure: (() => CliError) | undefined;
 
   constructor(shell: Shell, options: LocalTrainingOptions) {
     this.#shell = shell;
@@ -127,7 +130,7 @@ class LocalTraining {
   kill(): void {
     this.#ending.abort();
     if (this.#finished === undefined && !this.#complained) {
-      this.#failure ??= new CliError('killed', 'The run was ended at once, without saving.', this.#resumeHint());
+      this.#failure ??= () => new CliError('killed', 'The run was ended at once, without saving.', this.#resumeHint());
     }
     for (const worker of this.#workers) worker.kill();
     this.#coordinator?.kill();
@@ -147,6 +150,10 @@ class LocalTraining {
         break;
       case 'started':
         this.#started = true;
+        this.#saved ||= event.round > 0;
+        break;
+      case 'checkpoint':
+        this.#saved = true;
         break;
       case 'worker':
         this.#joined = event.workers;
@@ -206,8 +213,9 @@ class LocalTraining {
       }
     } catch (error) {
       if (ending.aborted) return;
-      this.#failure ??=
+      const failure =
         error instanceof CliError ? error : new CliError('no_workers', String(error), 'Run it again.', { cause: error });
+      this.#failure ??= () => failure;
       this.stop();
     }
   }
@@ -224,6 +232,7 @@ class LocalTraining {
   }
 
   #resumeHint(): string {
+    if (!this.#saved) return 'No checkpoint was saved yet: start the run again with the same command.';
     const out = this.#out === undefined ? '' : ` --out ${shellQuote(this.#out)}`;
     return `Continue from the last checkpoint: ${this.#shell.program} train --resume${out}`;
   }
@@ -238,11 +247,8 @@ class LocalTraining {
    */
   #stopIfDeserted(): void {
     if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
-    this.#failure = new CliError(
-      'no_workers',
-      'No worker is left: the workers on this machine failed too often.',
-      `See above why they failed. ${this.#resumeHint()}`,
-    );
+    const message = 'No worker is left: the workers on this machine failed too often.';
+    this.#failure = () => new CliError('no_workers', message, `See above why they failed. ${this.#resumeHint()}`);
     this.stop();
   }
 
@@ -268,7 +274,7 @@ class LocalTraining {
   }
 
   #outcome(exit: Exit): TrainingOutcome {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw this.#failure();
     if (this.#finished !== undefined) return { exitCode: exit.code === 0 ? 0 : 1, finished: this.#finished };
     if (this.#complained) return { exitCode: exit.code === 2 ? 2 : 1 };
     if (this.#stopping && !this.#started) return { exitCode: 0 };

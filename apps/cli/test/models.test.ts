@@ -2,11 +2,11 @@
  * The commands without child processes (sample, eval, corpus, bench), with the real engine on a
  * small model.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeCheckpoint } from '@troupe/checkpoint/node';
+import { readCheckpoint, writeCheckpoint } from '@troupe/checkpoint/node';
 import { splitCorpus } from '@troupe/corpus';
 import { loadCorpus } from '@troupe/corpus/node';
 import { createLayout, evaluateLoss, initialParameters } from '@troupe/model';
@@ -107,6 +107,24 @@ describe('troupe sample', () => {
 });
 
 describe('troupe eval', () => {
+  it('finds the text of the run where its folder says that it is', async () => {
+    const moved = path.join(folder, 'elsewhere', 'run');
+    mkdirSync(moved, { recursive: true });
+    const file = path.join(moved, 'best.safetensors');
+    const stored = await readCheckpoint(checkpointFile);
+    await writeCheckpoint(
+      moved,
+      { ...stored.checkpoint, corpus: { ...stored.checkpoint.corpus, name: 'verses.txt' } },
+      { best: true },
+    );
+    const lost = await outputOf(['eval', '--checkpoint', file]);
+    expect(lost.code).toBe(1);
+    expect(lost.stderr).toMatch(/verses\.txt, is not where it was\.\n.*--corpus PATH/);
+    writeFileSync(path.join(moved, 'run.json'), JSON.stringify({ format: 1, flags: { '--corpus': verses } }));
+    const found = await outputOf(['eval', '--checkpoint', file, '--json']);
+    expect(JSON.parse(found.stdout)).toMatchObject({ corpus: 'verses.txt', trainedOn: true });
+  });
+
   it('measures the loss of the whole validation part, by default on the corpus of the run', async () => {
     const { code, stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--json']);
     expect(code).toBe(0);

@@ -124,7 +124,15 @@ describe('a worker that fails', () => {
     expect(stdout.text.match(/the engine caught fire/g)).toHaveLength(6);
     expect(stdout.text).toContain('failed too often and is not restarted');
     expect(stderr.text).toContain('No worker is left');
-    expect(stderr.text).toContain('troupe train --resume');
+    expect(stderr.text).toContain('Continue from the last checkpoint: troupe train --resume --out runs/001');
+  });
+
+  it('names no checkpoint to continue from when none was saved', async () => {
+    const env = { TEST_WORKER: 'dies', TEST_COORDINATOR: 'saves nothing' };
+    const { stderr, exitCode } = troupe(['train', '--workers', '1'], { env });
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toContain('No checkpoint was saved yet: start the run again with the same command.');
+    expect(stderr.text).not.toContain('--resume');
   });
 });
 

@@ -4,19 +4,16 @@
  */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { writeWhole } from '@troupe/checkpoint/node';
+import { RUN_FILE, RUN_FILE_FORMAT, writeWhole } from '@troupe/checkpoint/node';
 import { negated, shellQuote, STORED_OPTIONS, TUNABLE_OPTIONS, type RunOption } from '@troupe/config';
 import { checkValue, SettingsError } from './settings.js';
-
-export const FLAGS_FILE = 'run.json';
-const FORMAT = 1;
 
 /** Flag ("--keep") -> value, "true" for a switch. */
 export type Flags = ReadonlyMap<string, string>;
 
 /** The flags in a run's folder; none in the folder of an older release. @throws SettingsError */
 export async function readRunFlags(folder: string): Promise<Flags> {
-  const file = path.join(folder, FLAGS_FILE);
+  const file = path.join(folder, RUN_FILE);
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -29,8 +26,8 @@ export async function readRunFlags(folder: string): Promise<Flags> {
 
 /** @throws CheckpointError `cannot_write` */
 export async function writeRunFlags(folder: string, flags: Flags): Promise<void> {
-  const whole = { format: FORMAT, flags: Object.fromEntries(flags) };
-  await writeWhole(folder, FLAGS_FILE, Buffer.from(`${JSON.stringify(whole, undefined, 2)}\n`));
+  const whole = { format: RUN_FILE_FORMAT, flags: Object.fromEntries(flags) };
+  await writeWhole(folder, RUN_FILE, Buffer.from(`${JSON.stringify(whole, undefined, 2)}\n`));
 }
 
 function decode(text: string, file: string): Flags {
@@ -40,8 +37,8 @@ function decode(text: string, file: string): Flags {
   } catch (error) {
     throw unreadable(file, (error as Error).message);
   }
-  if (value?.format !== FORMAT || typeof value.flags !== 'object' || value.flags === null)
-    throw unreadable(file, `it is not in format ${FORMAT}`);
+  if (value?.format !== RUN_FILE_FORMAT || typeof value.flags !== 'object' || value.flags === null)
+    throw unreadable(file, `it is not in format ${RUN_FILE_FORMAT}`);
   const flags = new Map<string, string>();
   for (const option of [...STORED_OPTIONS, ...TUNABLE_OPTIONS]) {
     const stored = (value.flags as Record<string, unknown>)[option.flag];

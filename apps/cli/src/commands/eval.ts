@@ -1,5 +1,7 @@
+import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
+import { runFlagsIn } from '@troupe/checkpoint/node';
 import { CorpusError, createVocabulary, splitCorpus, translateTokens } from '@troupe/corpus';
 import type { Corpus } from '@troupe/corpus/node';
 import type { EngineChoice } from '@troupe/engines';
@@ -73,7 +75,7 @@ export function defineEval(program: Command, shell: Shell): void {
 
 async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
-  const corpus = await corpusFor(shell, checkpoint, flags);
+  const corpus = await corpusFor(shell, path, checkpoint, flags);
   const ids = translateTokens(corpus.tokens, corpus.vocabulary, createVocabulary(checkpoint.vocabulary));
   const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
   const startedAt = shell.now();
@@ -101,17 +103,23 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   shell.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : describe(shell, result));
 }
 
-/** The corpus of --corpus, or the text that the model was trained on. @throws CliError, CorpusError */
-async function corpusFor(shell: Shell, { corpus: trained }: Checkpoint, flags: EvalFlags): Promise<Corpus> {
+/**
+ * The corpus of --corpus, or the text that the model was trained on. The run's folder says where that
+ * is; a checkpoint of an older release holds its path as a name.
+ * @throws CliError, CorpusError
+ */
+async function corpusFor(shell: Shell, file: string, { corpus: trained }: Checkpoint, flags: EvalFlags): Promise<Corpus> {
   if (flags.corpus !== undefined) return openCorpus(shell, flags.corpus, flags);
-  const corpus = await openCorpus(shell, trained.name, flags).catch((error: unknown) => {
+  const run = await runFlagsIn(dirname(file));
+  const encoding = flags.encoding ?? run.get('--encoding');
+  const corpus = await openCorpus(shell, run.get('--corpus') ?? trained.name, { encoding }).catch((error: unknown) => {
     if (error instanceof CorpusError && error.code === 'not_found') return undefined;
     throw error;
   });
   if (corpus?.sha256 === trained.sha256) return corpus;
   throw new CliError(
     'no_corpus',
-    `The text that the model was trained on, ${trained.name}, is not in this folder.`,
+    `The text that the model was trained on, ${trained.name}, is not where it was.`,
     'Say where it is with --corpus PATH, or name another text to measure on.',
   );
 }
