@@ -94,7 +94,7 @@ export async function createCluster(
     losses.push(event.trainLoss);
     onRound(event.round - 1);
   };
-  const conductor = await createConductor(conductorOptions(training, options, saved, reduceLink, report));
+  const conductor = await createConductor(conductorOptions(training, options, saved, reduceLink, report), over.signal);
   const controlLink = (): Connection => connectTo((link) => conductor.serve(link));
   const asked = new AbortController();
   let failure: unknown;

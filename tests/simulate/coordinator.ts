@@ -118,7 +118,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
     const options = conductorOptions(world, mine, { disk: this.disk, side: this.side, training, connectReduce, report });
-    const conductor = await createConductor(options);
+    const conductor = await createConductor(options, new AbortController().signal);
     this.conductor = conductor;
     world.network.listen(mine, '/control', (link) => serving(conductor.serve(link), mine));
     try {

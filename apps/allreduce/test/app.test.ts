@@ -30,6 +30,7 @@ describe('troupe allreduce', () => {
     const host = await star.host({
       address,
       ...RUN,
+      owner: 'it',
       streams: 2,
       window: 4,
       token: 'secret',
@@ -64,6 +65,7 @@ describe('troupe allreduce', () => {
     const hosting = star.host({
       address,
       ...RUN,
+      owner: 'it',
       streams: 2,
       window: 4,
       token: 'guess',

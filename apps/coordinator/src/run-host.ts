@@ -115,7 +115,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const { report, troubles } = record;
   const tokens = { token: settings.token ?? secret(12), adminToken: settings.adminToken ?? secret(18) };
   const reduce = reduceServiceOf(parts, tokens.token);
-  const conductor = await createConductor(conductorOptions(parts, tokens.token, reduce));
+  const conductor = await createConductor(conductorOptions(parts, tokens.token, reduce), signal);
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
   const routes = createRunSite({ ...parts, conductor, tokens, links });

@@ -1,7 +1,10 @@
 export class CollectiveError extends Error {
   override readonly name = 'CollectiveError';
-  /** `refused`: by the service; `bad_length`: a vector does not fit the model; `not_finite`: an update that must not be applied. */
-  readonly code: 'refused' | 'bad_length' | 'not_finite';
+  /**
+   * `refused`: by the service; `taken`: it is with another coordinator; `bad_length`: a vector does not fit the model; `not_finite`: an update
+   * that must not be applied.
+   */
+  readonly code: 'refused' | 'taken' | 'bad_length' | 'not_finite';
   readonly remedy: string;
   constructor(code: CollectiveError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

@@ -14,9 +14,9 @@ export interface Collective {
    */
   join(options: JoinOptions): Promise<CollectiveMember>;
   /**
-   * Takes charge of a run as its coordinator. A host of the same run takes over from the one before; the host of another run is refused
-   * while one is there.
-   * @throws CollectiveError `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
+   * Takes charge of a run as its coordinator. A host of the same run and owner takes over from the one before, whose link may be dead
+   * without anyone noticing. Any other host is refused while one is there.
+   * @throws CollectiveError `taken`, `refused`; ProtocolError, `limit_exceeded` when no answer comes in time; TransportError
    */
   host(options: HostOptions): Promise<CollectiveHost>;
 }
@@ -43,6 +43,8 @@ export interface JoinOptions extends GradientShape, EntryOptions {
 export interface HostOptions extends Omit<ReductionConfig, 'kind'>, EntryOptions {
   /** The secret the service was started with. */
   readonly token: string;
+  /** The process that hosts. It keeps its owner for its whole life; no other process has the same. */
+  readonly owner: string;
 }
 
 /** What a worker computed for a lease. */

@@ -32,6 +32,8 @@ const ORDERS = [
   [0, 2, 1],
 ];
 
+const contains = (text: string): unknown => expect.stringContaining(text);
+
 /** Longer than a message takes to arrive, shorter than a service waits for a ticket or a grant. */
 const aMoment = () => new Promise((resolve) => setTimeout(resolve, 20));
 
@@ -350,7 +352,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
       it('refuses a host with a wrong token or of another run, and leaves the run alone', async () => {
         await expect(startHost({ token: 'guess' })).rejects.toThrow(refusal('wrong_token'));
         await expect(startHost({ token: '' })).rejects.toThrow(refusal('wrong_token'));
-        await expect(startHost({ runId: 'run-2' })).rejects.toThrow(refusal('run-1'));
+        await expect(startHost({ runId: 'run-2' })).rejects.toMatchObject({ code: 'taken', message: contains('run-1') });
         await expect(admitAndJoin(0)).resolves.toBeDefined();
       });
 
@@ -381,11 +383,24 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         await expect(admitAndJoin(0)).resolves.toBeDefined();
       });
 
-      it('lets a host of the same run take over while its old link still seems alive', async () => {
+      it('refuses another coordinator of the same run, and serves it when the first is gone', async () => {
+        const member = await admitAndJoin(0);
+        const second = { owner: 'second' };
+        await expect(startHost(second)).rejects.toMatchObject({ code: 'taken', message: contains('another coordinator of run') });
+        openRound(host);
+        member.contribute(contribution(0));
+        expect(await member.receive(soon())).toMatchObject({ result: 'counted' });
+        host.close('crashed');
+        await expectClosed(member, 'coordinator left');
+        host = await startHost(second);
+        await expect(admitAndJoin(0)).resolves.toBeDefined();
+      });
+
+      it('lets the same host take over while its old link still seems alive', async () => {
         const old = host;
         const member = await admitAndJoin(0);
         host = await startHost();
-        await expectClosed(old, 'took over');
+        await expectClosed(old, 'connected again');
         await expectClosed(member, 'coordinator left');
         await expect(old.receive(soon())).rejects.toMatchObject({ code: 'closed' });
         await expect(admitAndJoin(0)).resolves.toBeDefined();

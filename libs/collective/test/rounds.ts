@@ -6,7 +6,7 @@ import { floats } from './coded.js';
 
 export const SHAPE: GradientShape = { codec: 'fp16', tensorSizes: [300, 41], stateFloats: 4 };
 export const SIZE = 341;
-export const RUN = { runId: 'run-1', streams: 6, window: 8, ...SHAPE };
+export const RUN = { runId: 'run-1', owner: 'first', streams: 6, window: 8, ...SHAPE };
 export const DIGEST = 'fedcba9876543210';
 export const ORDER = { round: 0, learningRate: 0.1, clip: 0, parametersDigest: DIGEST };
 /** Streams of lease k; worker wk computes them. */

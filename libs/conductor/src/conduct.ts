@@ -90,12 +90,17 @@ export class RunDiverged extends Error {
 }
 
 /**
- * Connects to the all-reduce service. @throws TransportError, CollectiveError when it cannot be
- * reached or refuses
+ * Connects to the all-reduce service. A service that another coordinator has is asked again for a
+ * while: that coordinator may have crashed a moment ago. `signal` ends this wait.
+ * @throws TransportError, CollectiveError when the service cannot be reached or refuses
  */
-export async function createConductor(options: ConductorOptions): Promise<Conductor> {
+export async function createConductor(options: ConductorOptions, signal: AbortSignal): Promise<Conductor> {
   const over = new AbortController();
-  const reduce = await openReduceLink(() => host(options, over.signal), over.signal, options.ports);
+  const { ports } = options;
+  const owner = ports.secret(12);
+  const onTaken = (reason: string): void => ports.report({ event: 'waiting', reason: `${reason}; asking again` });
+  const starting = { signal, onTaken };
+  const reduce = await openReduceLink(() => host(options, owner, over.signal), over.signal, ports, starting);
   return new RunConductor(options, reduce, over);
 }
 
@@ -264,12 +269,13 @@ class RunConductor implements Conductor {
   }
 }
 
-async function host({ training, ports, reduceToken, reduceAddress }: ConductorOptions, signal: AbortSignal) {
+async function host({ training, ports, reduceToken, reduceAddress }: ConductorOptions, owner: string, signal: AbortSignal) {
   const { config, runId, layout, stateFloats } = training;
   return ports.collective.host({
     address: reduceAddress,
     token: reduceToken,
     runId,
+    owner,
     streams: config.streams,
     window: config.window,
     codec: config.codec,

@@ -3,12 +3,14 @@
  * reconnects.
  */
 import { CollectiveError, type CollectiveHost } from '@troupe/collective';
-import { ProtocolError } from '@troupe/protocol';
+import { LIMITS, ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import type { ConductorPorts } from './ports.js';
 import type { ReduceEvent, ReduceLinkEvent } from './events.js';
 
 const RETRY_MS = 1_000;
+/** A coordinator whose machine is gone keeps the service for the time of silence that ends its link. */
+const TAKEN_TRIES = Math.ceil((LIMITS.silenceMs + LIMITS.closeMs) / RETRY_MS);
 
 /** Receives what the service says, and what happens to the link. */
 export type ReduceListener = (event: ReduceEvent | ReduceLinkEvent) => void;
@@ -26,13 +28,24 @@ export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | '
   listen(listener: ReduceListener): Promise<void>;
 }
 
-/** @throws TransportError, CollectiveError when the service cannot be reached at the start */
+export interface Starting {
+  /** Ends the wait for a service that another coordinator has. */
+  readonly signal: AbortSignal;
+  /** The wait begins. */
+  onTaken(reason: string): void;
+}
+
+/**
+ * @throws TransportError, CollectiveError when the service cannot be reached at the start, refuses,
+ * or stays with another coordinator
+ */
 export async function openReduceLink(
   connect: () => Promise<CollectiveHost>,
   over: AbortSignal,
   { sleep }: Pick<ConductorPorts, 'sleep'>,
+  starting: Starting,
 ): Promise<ReduceLink> {
-  let host = await connect();
+  let host = await connectFirst();
 
   const ifOpen = (order: () => void): void => {
     try {
@@ -65,6 +78,18 @@ export async function openReduceLink(
     },
   };
 
+  async function connectFirst(): Promise<CollectiveHost> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await connect();
+      } catch (error) {
+        if (!isTaken(error) || tries === TAKEN_TRIES) throw error;
+        if (tries === 1) starting.onTaken(error.message);
+        await sleep(RETRY_MS, starting.signal);
+      }
+    }
+  }
+
   async function reconnect(listener: ReduceListener): Promise<void> {
     let reported = '';
     while (!over.aborted) {
@@ -93,5 +118,9 @@ export async function openReduceLink(
  */
 function isLoss(error: unknown): error is Error {
   if (error instanceof TransportError || error instanceof ProtocolError) return true;
-  return error instanceof CollectiveError && error.code === 'refused';
+  return isTaken(error) || (error instanceof CollectiveError && error.code === 'refused');
+}
+
+function isTaken(error: unknown): error is CollectiveError {
+  return error instanceof CollectiveError && error.code === 'taken';
 }

@@ -3,10 +3,11 @@ import { ProtocolError } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ReduceEvent, ReduceLinkEvent } from '../src/events.js';
-import { openReduceLink, type ReduceLink } from '../src/reduce-link.js';
+import { openReduceLink, type ReduceLink, type Starting } from '../src/reduce-link.js';
 import { turn } from './fixture.js';
 
 const lost = (why = 'cable pulled') => new TransportError('lost', why, 'Reconnect.');
+const taken = () => new CollectiveError('taken', 'another coordinator has it', 'Stop it.');
 const refused = (why: string) => new CollectiveError('refused', why, 'Ask its owner.');
 const event: ReduceEvent = {
   kind: 'rejected',
@@ -59,6 +60,9 @@ let attempts: (FakeHost | Error)[];
 let sleeps: { readonly ms: number; end(): void }[];
 let heard: string[];
 let link: ReduceLink;
+let waits: string[];
+let asked: AbortController;
+let starting: Starting;
 let listening: Promise<unknown>;
 
 async function connect(): Promise<CollectiveHost> {
@@ -69,13 +73,18 @@ async function connect(): Promise<CollectiveHost> {
 
 async function open(host: FakeHost): Promise<void> {
   attempts = [host];
-  link = await openReduceLink(connect, over.signal, {
-    sleep: (ms, signal) =>
-      new Promise((resolve, reject) => {
-        sleeps.push({ ms, end: resolve });
-        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      }),
-  });
+  link = await openReduceLink(
+    connect,
+    over.signal,
+    {
+      sleep: (ms, signal) =>
+        new Promise((resolve, reject) => {
+          sleeps.push({ ms, end: resolve });
+          signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+        }),
+    },
+    starting,
+  );
   listening = link
     .listen((event) => {
       if ('kind' in event) heard.push(event.kind);
@@ -107,6 +116,8 @@ let host: FakeHost;
 
 beforeEach(async () => {
   [over, sleeps, heard, host] = [new AbortController(), [], [], createFakeHost()];
+  [waits, asked] = [[], new AbortController()];
+  starting = { signal: asked.signal, onTaken: (reason) => waits.push(reason) };
   await open(host);
 });
 
@@ -129,7 +140,35 @@ describe('the link to the all-reduce service', () => {
 
   it('cannot be opened while the service is unreachable', async () => {
     attempts = [];
-    await expect(openReduceLink(connect, over.signal, { sleep: async () => undefined })).rejects.toThrow('nothing there');
+    await expect(openReduceLink(connect, over.signal, { sleep: async () => undefined }, starting)).rejects.toThrow(
+      'nothing there',
+    );
+  });
+
+  it('waits for a service that another coordinator has', async () => {
+    attempts = [taken(), taken(), host];
+    const slept: number[] = [];
+    await openReduceLink(connect, over.signal, { sleep: async (ms) => void slept.push(ms) }, starting);
+    expect(slept).toEqual([1_000, 1_000]);
+    expect(waits).toEqual(['another coordinator has it']);
+  });
+
+  it('gives up when the other coordinator keeps the service for longer than a dead link lasts', async () => {
+    attempts = Array.from({ length: 60 }, taken);
+    let sleptMs = 0;
+    const opening = openReduceLink(connect, over.signal, { sleep: async (ms) => void (sleptMs += ms) }, starting);
+    await expect(opening).rejects.toMatchObject({ code: 'taken' });
+    expect(sleptMs).toBeGreaterThanOrEqual(20_000);
+    expect(sleptMs).toBeLessThan(30_000);
+  });
+
+  it('stops waiting for another coordinator when it is asked to', async () => {
+    attempts = [taken(), taken()];
+    const sleep = async (_ms: number, signal: AbortSignal): Promise<void> => {
+      asked.abort(new Error('asked to stop'));
+      signal.throwIfAborted();
+    };
+    await expect(openReduceLink(connect, over.signal, { sleep }, starting)).rejects.toThrow('asked to stop');
   });
 
   it('ends without an event when the run is over', async () => {
@@ -168,11 +207,11 @@ describe('a lost service', () => {
   });
 
   it('is reported once for each reason for which it refuses', async () => {
-    attempts = [refused('another host'), refused('another host'), refused('another run'), refused('another run')];
+    attempts = [taken(), taken(), refused('another run'), refused('another run')];
     host.happen(lost());
     await turn();
     for (let i = 0; i < 3; i++) await wake();
-    expect(heard.slice(1)).toEqual(['refused: another host Ask its owner.', 'refused: another run Ask its owner.']);
+    expect(heard.slice(1)).toEqual(['refused: another coordinator has it Stop it.', 'refused: another run Ask its owner.']);
   });
 
   it('is given up when the run is over', async () => {
@@ -196,6 +235,7 @@ describe('a lost service', () => {
       },
       over.signal,
       { sleep: async () => undefined },
+      starting,
     );
     const ended = again.listen((event) => {
       if ('type' in event && event.type === 'reduceRestored') heard.push('restored');

@@ -23,6 +23,8 @@ export type ProtocolErrorCode =
   | 'run_over'
   /** The organizer has banned this worker. */
   | 'banned'
+  /** Another coordinator has the all-reduce service. */
+  | 'taken'
   | 'internal';
 
 /** Bytes or a message from a peer that cannot be accepted. */

@@ -204,6 +204,8 @@ export const HostSchema = v.strictObject({
   /** The secret that the service was started with. */
   token: text(LIMITS.tokenLength),
   runId: id,
+  /** The coordinator's process, by a random id: two processes may have runs of the same id. */
+  owner: id,
   /** B, streams of a round. */
   streams: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.streams)),
   /** T, characters per stream and round. */

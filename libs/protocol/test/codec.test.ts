@@ -82,6 +82,24 @@ it('a lease of the largest number of streams fits into a message', () => {
   expect(LIMITS.messageBytes).toBeLessThan(LIMITS.frameBytes - 16);
 });
 
+/**
+ * The msgpack of a `bye` with this many unknown keys. Written by hand, because a packer needs
+ * seconds for a large object.
+ */
+function byeWithKeys(keys: number): Uint8Array {
+  const head = pack({ type: 'bye', reason: '' }).subarray(1);
+  const keyBytes = 9;
+  const bytes = Buffer.alloc(5 + head.length + keys * keyBytes);
+  bytes[0] = 0xdf; // a map with 32 bits of length
+  bytes.writeUInt32BE(keys + 2, 1);
+  bytes.set(head, 5);
+  for (let i = 0, at = 5 + head.length; i < keys; i++, at += keyBytes) {
+    bytes[at] = 0xa7; // a text of 7 characters; the value behind it stays 0
+    bytes.write(String(i).padStart(7, '0'), at + 1, 'latin1');
+  }
+  return bytes;
+}
+
 describe('bytes that are no message', () => {
   const deep = (type: number) => raw(...Array.from({ length: 50_000 }, () => type), 0xc0);
   it.each<[string, Uint8Array]>([
@@ -115,10 +133,8 @@ describe('bytes that are no message', () => {
   });
 
   it('are refused by size before they are read, such as a map of a million keys', () => {
-    const keys = Object.fromEntries(Array.from({ length: 1_000_000 }, (_, i) => [`k${i}`, i]));
-    expect(decodeRefusal(pack({ type: 'bye', ...keys })).code).toBe('limit_exceeded');
-    const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`k${i}`, i]));
-    expect(decodeRefusal(pack({ type: 'bye', reason: '', ...many })).code).toBe('invalid_message');
+    expect(decodeRefusal(byeWithKeys(1_000_000)).code).toBe('limit_exceeded');
+    expect(decodeRefusal(byeWithKeys(20_000)).code).toBe('invalid_message');
   });
 
   it('are refused when truncated anywhere', () => {

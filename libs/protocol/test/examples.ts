@@ -76,6 +76,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     versions: [1],
     token: 'secret',
     runId: 'run_1',
+    owner: 'c9f3a1',
     streams: 32,
     window: 64,
     codec: 'fp32',

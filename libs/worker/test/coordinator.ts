@@ -105,6 +105,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     address: '/reduce',
     token: 's',
     runId: 'run',
+    owner: 'it',
     streams,
     window,
     codec: config.codec,

@@ -36,5 +36,9 @@ export async function shakeHands(
 }
 
 export function refused({ code, message, remedy }: MessageOf<'refuse'>): CollectiveError {
-  return new CollectiveError('refused', `the all-reduce service refused (${code}): ${message}`, remedy);
+  return new CollectiveError(
+    code === 'taken' ? 'taken' : 'refused',
+    `the all-reduce service refused (${code}): ${message}`,
+    remedy,
+  );
 }

@@ -9,7 +9,7 @@ import { refused, shakeHands } from './handshake.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
-  const { token, runId, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
+  const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update'],
     reuseBodies: true,
@@ -24,6 +24,7 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
     versions: [PROTOCOL_VERSION],
     token,
     runId,
+    owner,
     streams,
     window,
     codec,

@@ -57,6 +57,7 @@ interface Member {
 /** One run, while its host is connected. */
 interface Run {
   readonly config: ReductionConfig;
+  readonly owner: string;
   readonly host: Channel;
   readonly reduction: Reduction;
   readonly bufferedBytes: number;
@@ -124,24 +125,19 @@ class Service implements StarService {
     }
   }
 
-  /** @throws ProtocolError when another run's host is connected; OptimError `out_of_memory` */
+  /** @throws ProtocolError `taken` when another host is connected; OptimError `out_of_memory` */
   #takeRun(host: Channel, hello: MessageOf<'host'>): Run {
     const previous = this.#run;
-    if (previous && previous.config.runId !== hello.runId) {
-      throw new ProtocolError(
-        'unexpected_message',
-        `this service is taken by run ${previous.config.runId}`,
-        'Stop that run first, or start a second service on another port.',
-      );
-    }
     if (previous) {
+      requireOwner(previous, hello);
       // A coordinator may come back before this side notices that its old link is dead.
-      previous.host.close('another coordinator of the same run took over');
+      previous.host.close('the same coordinator connected again');
       this.#endRun(previous);
     }
-    const { type: _type, versions: _versions, token: _token, ...config } = hello;
+    const { type: _type, versions: _versions, token: _token, owner, ...config } = hello;
     const run: Run = {
       config,
+      owner,
       host,
       reduction: createReduction(config),
       bufferedBytes: this.#options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes(config)),
@@ -292,6 +288,20 @@ class Service implements StarService {
     this.#deliver(channel, () => channel.send(refusal(reason)));
     channel.close(message);
   }
+}
+
+/**
+ * The coordinator that is connected keeps the service: if two of the same run took it from each other, neither would complete a round.
+ * @throws ProtocolError `taken`
+ */
+function requireOwner({ config, owner }: Run, hello: MessageOf<'host'>): void {
+  if (config.runId === hello.runId && owner === hello.owner) return;
+  const who = config.runId === hello.runId ? `another coordinator of run ${config.runId}` : `run ${config.runId}`;
+  throw new ProtocolError(
+    'taken',
+    `this service is taken by ${who}`,
+    'Stop that coordinator first, or start a second service on another port. If it crashed, its link ends within 20 s.',
+  );
 }
 
 interface Explanation {
