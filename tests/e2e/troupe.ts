@@ -1,5 +1,5 @@
 /** Starts the real command in real processes. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -35,11 +35,18 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
   /** A shell command to run first: "ulimit -f 1". */
   readonly limits?: string;
+  /** Run in a terminal of its own: SIGUSR1 to the child pauses it, SIGUSR2 resumes it. */
+  readonly terminal?: boolean;
 }
 
+const terminal = path.join(root, 'tests/e2e/terminal.py');
+
+/** Whether a test can run a command in a terminal. */
+export const hasTerminals = spawnSync('python3', ['-c', 'import pty']).status === 0;
+
 /** Starts `troupe ARGS` and reads its output, as JSON where lines are JSON. */
-export function start(args: readonly string[], { cwd, env, limits }: StartOptions): Running {
-  const command = [process.execPath, cli, ...args];
+export function start(args: readonly string[], { cwd, env, limits, terminal: inTerminal = false }: StartOptions): Running {
+  const command = [...(inTerminal ? ['python3', terminal] : []), process.execPath, cli, ...args];
   const [program, ...rest] = limits === undefined ? command : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...command];
   const child = spawn(program, rest, {
     cwd,

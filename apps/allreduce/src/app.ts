@@ -2,7 +2,7 @@ import os from 'node:os';
 import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
 import { createStarService, type ServiceNote, type StarService } from '@troupe/collective/star';
 import { LIMITS } from '@troupe/protocol';
-import { parseOptions, UsageError } from '@troupe/process';
+import { parseOptions, UsageError, type AppShell } from '@troupe/process';
 import { TransportError, type Listener } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
@@ -12,21 +12,15 @@ Averages and clips the gradients of a run, on a separate machine.
 
 ${describeOptions(ALLREDUCE_OPTIONS)}`;
 
-/** Where the app prints. */
-export interface Output {
-  out(line: string): void;
-  err(line: string): void;
-}
-
 type Settings = OptionValues<typeof ALLREDUCE_OPTIONS>;
 
 /**
  * Runs the service until `signal` aborts. Resolves with the exit code: 0, 1 (cannot listen) or 2
  * (usage).
  */
-export async function runAllreduce(args: string[], env: NodeJS.ProcessEnv, output: Output, signal: AbortSignal): Promise<number> {
+export async function runAllreduce({ args, env, out, err, signal }: AppShell): Promise<number> {
   if (args.includes('--help') || args.includes('-h')) {
-    output.out(USAGE);
+    out(USAGE);
     return 0;
   }
   let settings: Settings;
@@ -34,25 +28,25 @@ export async function runAllreduce(args: string[], env: NodeJS.ProcessEnv, outpu
     settings = parseOptions(ALLREDUCE_OPTIONS, args, env).values;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    output.err(`${error.message}\n${error.remedy}\n\n${USAGE}`);
+    err(`${error.message}\n${error.remedy}\n\n${USAGE}`);
     return 2;
   }
   try {
-    await serveUntil(settings, output, signal);
+    await serveUntil(settings, out, signal);
     return 0;
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
-    output.err(`${error.message}\n${error.remedy}`);
+    err(`${error.message}\n${error.remedy}`);
     return 1;
   }
 }
 
-async function serveUntil(settings: Settings, output: Output, signal: AbortSignal): Promise<void> {
+async function serveUntil(settings: Settings, out: AppShell['out'], signal: AbortSignal): Promise<void> {
   const { '--host': host, '--port': port, '--token': token, '--json': json } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-  const log = (note: ServiceNote) => output.out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
+  const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
   const service = createStarService({ token, log, deadline: (ms) => AbortSignal.timeout(ms) });
-  output.out(json ? JSON.stringify({ event: 'listening', address: listener.address }) : invitation(listener.address));
+  out(json ? JSON.stringify({ event: 'listening', address: listener.address }) : invitation(listener.address));
   try {
     await acceptAll(listener, service, signal);
   } finally {

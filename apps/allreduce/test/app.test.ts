@@ -11,8 +11,8 @@ async function start(args: string[], env: NodeJS.ProcessEnv = {}) {
   const errors: string[] = [];
   let exited: Promise<number> | undefined;
   const first = new Promise<string>((resolve) => {
-    const output = { out: (line: string) => resolve(lines[lines.push(line) - 1]), err: (line: string) => void errors.push(line) };
-    exited = runAllreduce(args, env, output, stop.signal);
+    const out = (line: string) => resolve(lines[lines.push(line) - 1]);
+    exited = runAllreduce({ args, env, out, err: (line) => void errors.push(line), signal: stop.signal });
     void exited.then(() => resolve(''));
   });
   return { stop, lines, errors, exited: exited!, first: await first };

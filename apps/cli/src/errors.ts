@@ -1,9 +1,20 @@
+import { systemProblem } from '@troupe/process';
+
 /**
  * An error of the command line itself. The exit code is 2 for usage errors and 1 for all others.
  */
 export class CliError extends Error {
   override readonly name = 'CliError';
-  readonly code: 'usage' | 'not_built' | 'coordinator_failed' | 'no_workers' | 'killed' | 'no_checkpoint' | 'no_corpus';
+  readonly code:
+    | 'usage'
+    | 'not_built'
+    | 'coordinator_failed'
+    | 'no_workers'
+    | 'killed'
+    | 'no_checkpoint'
+    | 'no_corpus'
+    | 'output_failed'
+    | 'no_memory';
   readonly remedy: string;
   constructor(code: CliError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);
@@ -24,6 +35,8 @@ export interface Complaint {
  * Troupe.
  */
 export function complaintOf(error: unknown): Complaint {
+  const system = systemProblem(error);
+  if (system !== undefined && !('remedy' in (error as Error))) return { code: (error as NodeJS.ErrnoException).code!, ...system };
   const { code, message, remedy } = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as Partial<
     Record<keyof Complaint, unknown>
   >;

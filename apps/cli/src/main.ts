@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { outputProblem } from '@troupe/process';
 import { defineAllreduce, defineCoordinator, defineWorker } from './commands/apps.js';
 import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
@@ -23,7 +24,11 @@ export async function main(argv: readonly string[], shell: Shell = processShell(
   const program = createProgram(shell, (code) => (exitCode = code));
   try {
     await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
-    return exitCode;
+    const failure = shell.outputFailure();
+    if (failure === undefined) return exitCode;
+    const { message, remedy } = outputProblem(failure);
+    writeComplaint(shell, new CliError('output_failed', message, remedy), false);
+    return exitCode || 1;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT;
     writeComplaint(shell, error, argv.includes('--json'));

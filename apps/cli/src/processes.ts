@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import { CliError } from './errors.js';
-import type { Shell, StopSignal } from './shell.js';
+import type { Shell } from './shell.js';
 
 /** Lines of standard error to keep in case the process fails. */
 const TAIL_LINES = 12;
@@ -114,7 +114,6 @@ export class RestartLimit {
   }
 }
 
-const STOP_SIGNALS: readonly StopSignal[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 /**
  * npm passes on a Ctrl-C that the terminal has also sent to this process. A signal this soon after
  * another is the same request.
@@ -125,7 +124,11 @@ const SAME_REQUEST_MS = 300;
  * Calls `first` on the first request to stop and `again` on later ones, until the returned function
  * is called.
  */
-export function onStopRequest(shell: Pick<Shell, 'signals' | 'now'>, first: () => void, again: () => void): () => void {
+export function onStopRequest(
+  shell: Pick<Shell, 'signals' | 'stopSignals' | 'now'>,
+  first: () => void,
+  again: () => void,
+): () => void {
   let firstAt: number | undefined;
   const listener = () => {
     const now = shell.now();
@@ -136,8 +139,8 @@ export function onStopRequest(shell: Pick<Shell, 'signals' | 'now'>, first: () =
       again();
     }
   };
-  for (const signal of STOP_SIGNALS) shell.signals.on(signal, listener);
+  for (const signal of shell.stopSignals) shell.signals.on(signal, listener);
   return () => {
-    for (const signal of STOP_SIGNALS) shell.signals.off(signal, listener);
+    for (const signal of shell.stopSignals) shell.signals.off(signal, listener);
   };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isReaderGone, LiveOutput as LiveText, stopSignals, type StopSignal } from '@troupe/process';
 
 /** An output for text: process.stdout, process.stderr, or a test's substitute. */
 export interface Output {
@@ -10,7 +11,13 @@ export interface Output {
   readonly columns?: number | undefined;
 }
 
-export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+/** An output that never blocks, for commands that must answer while somebody has paused the terminal. */
+export interface LiveOutput extends Output {
+  /** Text waits because nobody reads. */
+  readonly isStalled: boolean;
+  /** Resolves when all text is written. */
+  flush(): Promise<unknown>;
+}
 
 /** The source of stop requests: the process. */
 export interface SignalSource {
@@ -30,7 +37,16 @@ export interface Shell {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /**
+   * The outputs as live ones, for the rest of the command.
+   * @param missing a line that stands for `lines` lines that are lost
+   */
+  readonly live: (missing?: (lines: number) => string) => { readonly stdout: LiveOutput; readonly stderr: LiveOutput };
+  /** Why standard output could not be written although its reader is there: a full disk. */
+  readonly outputFailure: () => Error | undefined;
   readonly signals: SignalSource;
+  /** The signals that ask to stop. */
+  readonly stopSignals: readonly StopSignal[];
   /** Aborts when the reader of standard output is gone (`troupe sample | head`). */
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
@@ -50,12 +66,19 @@ export interface Shell {
 }
 
 export function processShell(): Shell {
+  const { unread, outputFailure } = watch(process.stdout);
   return {
     stdout: process.stdout,
     stderr: process.stderr,
+    live: (missing) => ({
+      stdout: new LiveText(process.stdout, missing === undefined ? {} : { missing }),
+      stderr: new LiveText(process.stderr),
+    }),
+    outputFailure,
     env: process.env,
     signals: process,
-    unread: whenUnread(process.stdout),
+    stopSignals: stopSignals(process),
+    unread,
     apps: appPaths(),
     program: programName(process.argv[1] ?? '', process.env),
     newToken: () => randomBytes(18).toString('base64url'),
@@ -85,8 +108,12 @@ export function programName(script: string, env: Shell['env']): string {
 }
 
 /** The listener also keeps a closed pipe from ending the process in the middle of a save. */
-function whenUnread(stream: NodeJS.WriteStream): AbortSignal {
-  const controller = new AbortController();
-  stream.on('error', (error) => controller.abort(error));
-  return controller.signal;
+function watch(stream: NodeJS.WriteStream): Pick<Shell, 'unread' | 'outputFailure'> {
+  const gone = new AbortController();
+  let failure: Error | undefined;
+  stream.on('error', (error: Error) => {
+    if (isReaderGone(error)) gone.abort(error);
+    else failure ??= error;
+  });
+  return { unread: gone.signal, outputFailure: () => failure };
 }

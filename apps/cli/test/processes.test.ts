@@ -31,7 +31,7 @@ describe('onStopRequest', () => {
     const heard: string[] = [];
     let now = 0;
     const forget = onStopRequest(
-      { signals, now: () => now },
+      { signals, stopSignals: ['SIGINT'], now: () => now },
       () => heard.push('first'),
       () => heard.push('again'),
     );

@@ -39,7 +39,7 @@ describe('troupe train', () => {
     const argv = ['train', '--workers', '1', '--hidden', '5', '--resume', '--token', 'secret', '--out=a b'];
     const { stdout, exitCode } = troupe(argv);
     expect(await exitCode).toBe(0);
-    expect(stdout.text).toMatch(/argv --hidden=5 --out=a b --resume --port=0 --json\n/);
+    expect(stdout.text).toMatch(/argv --hidden=5 --out=a b --resume --any-port --local-workers --json\n/);
     expect(stdout.text).toContain('--token secret');
   });
 
@@ -69,7 +69,7 @@ describe('troupe train', () => {
   it('uses a given port', async () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--port', '7171']);
     await exitCode;
-    expect(stdout.text).toMatch(/argv --port=7171 --json\n/);
+    expect(stdout.text).toMatch(/argv --port=7171 --any-port --local-workers --json\n/);
   });
 
   it('redraws one line in place on a terminal, within its width', async () => {

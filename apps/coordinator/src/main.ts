@@ -1,5 +1,7 @@
 /** `troupe coordinator`: flags -> runCoordinator, events -> standard output, signals -> save and stop. */
 import { setMaxListeners } from 'node:events';
+import { missingLines, runApp, systemProblem, type AppShell } from '@troupe/process';
+import type { RunEvent } from '@troupe/run';
 import { runCoordinator } from './coordinator.js';
 import { createReporter, type Report } from './reporter.js';
 import { parseSettings, SettingsError, type Settings } from './settings.js';
@@ -12,44 +14,39 @@ interface Complaint extends Error {
   readonly remedy?: string;
 }
 
-function complain(error: Complaint, json: boolean, report: Report): void {
-  const { code = 'internal', message, remedy, stack } = error;
-  const unexplained = remedy === undefined;
-  if (unexplained || process.env.TROUPE_DEBUG) process.stderr.write(`${stack ?? message}\n`);
-  if (json)
-    report({
-      event: 'error',
-      code: unexplained ? 'internal' : code,
-      message,
-      remedy: remedy ?? 'This is a bug in Troupe: please report it.',
-    });
-  else process.stderr.write(`${message}\n${remedy ?? 'This is a bug in Troupe: please report it.'}\n`);
+const BUG = 'This is a bug in Troupe: please report it.';
+
+function complain(error: Complaint, json: boolean, report: Report, { env, err }: AppShell): void {
+  const explained = error.remedy === undefined ? systemProblem(error) : error;
+  const { message, remedy = BUG } = explained ?? error;
+  if (explained === undefined || env.TROUPE_DEBUG) err(error.stack ?? message);
+  if (json) report({ event: 'error', code: explained === undefined ? 'internal' : (error.code ?? 'internal'), message, remedy });
+  else err(`${message}\n${remedy}`);
 }
 
-async function main(argv: readonly string[]): Promise<number> {
-  const json = argv.includes('--json');
-  const report = createReporter(json, (line) => void process.stdout.write(`${line}\n`));
+async function main(shell: AppShell): Promise<number> {
+  const { args, env, out, signal } = shell;
+  const json = args.includes('--json');
+  const report = createReporter(json, out);
   let settings: Settings;
   try {
-    settings = parseSettings(argv, process.env);
+    settings = parseSettings(args, env);
   } catch (error) {
-    complain(error as Complaint, json, report);
+    complain(error as Complaint, json, report, shell);
     return 2;
   }
-  const stop = new AbortController();
-  // The reader of our events may be gone. The run must still be saved.
-  process.stdout.on('error', () => stop.abort(new Error('the reader of the output is gone')));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(signal)));
-  process.on('disconnect', () => stop.abort(new Error('the process that started the coordinator is gone')));
   try {
-    await runCoordinator({ settings, env: process.env, report, signal: stop.signal });
+    await runCoordinator({ settings, env, report, signal });
     return 0;
   } catch (error) {
-    complain(error as Complaint, json, report);
+    complain(error as Complaint, json, report, shell);
     return error instanceof SettingsError ? 2 : 1;
-  } finally {
-    if (process.connected) process.disconnect();
   }
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const missing = (lines: number): string =>
+  JSON.stringify({ event: 'note', level: 'warn', text: missingLines(lines) } satisfies RunEvent);
+
+// Asked to stop while its output is paused: the rest of the output is dropped.
+// eslint-disable-next-line no-restricted-syntax
+if (!(await runApp(process, missing, main))) process.exit();

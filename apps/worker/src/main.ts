@@ -3,7 +3,7 @@ import os from 'node:os';
 import { describeOptions } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
 import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
-import { parseOptions, UsageError } from '@troupe/process';
+import { parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
 
@@ -28,7 +28,7 @@ interface Settings {
 }
 
 /** @throws UsageError */
-function readSettings(args: readonly string[], env: NodeJS.ProcessEnv): Settings {
+function readSettings(args: readonly string[], env: AppShell['env']): Settings {
   const { values, positionals } = parseOptions(WORKER_OPTIONS, args, env, { positionals: true });
   if (positionals.length !== 1) throw new UsageError('A worker needs one address.', 'Give the one that the coordinator prints.');
   const { '--engine': engine, '--threads': threads } = values;
@@ -87,42 +87,39 @@ function describe(entry: WorkerLog): string | undefined {
   }
 }
 
-async function main(args: readonly string[]): Promise<number> {
+async function main({ args, env, out, err, signal }: AppShell): Promise<number> {
   if (args.includes('--help') || args.includes('-h')) {
-    process.stdout.write(`${USAGE}\n`);
+    out(USAGE);
     return 0;
   }
   let settings: Settings;
   try {
-    settings = readSettings(args, process.env);
+    settings = readSettings(args, env);
   } catch (error) {
-    complain(error as Complaint);
+    err(complaintOf(error as Complaint, env));
     return 2;
   }
-  const stop = new AbortController();
-  process.stdout.on('error', () => stop.abort(new Error('the output is closed')));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort(new Error(signal)));
-  process.on('disconnect', () => stop.abort(new Error('the process that started this worker ended')));
   const log = (entry: WorkerLog): void => {
     const line = settings.json ? JSON.stringify(entry) : describe(entry);
-    if (line !== undefined) process.stdout.write(`${line}\n`);
+    if (line !== undefined) out(line);
   };
   try {
-    await runWorker({ ...settings, kind: 'node', ports: await createNodePorts({ ...settings, log }), signal: stop.signal });
+    await runWorker({ ...settings, kind: 'node', ports: await createNodePorts({ ...settings, log }), signal });
     return 0;
   } catch (error) {
-    complain(error as Complaint);
+    err(complaintOf(error as Complaint, env));
     return 1;
-  } finally {
-    if (process.connected) process.disconnect();
   }
 }
 
 type Complaint = Error & { readonly remedy?: string };
 
-function complain({ message, remedy, stack }: Complaint): void {
-  const explained = remedy !== undefined && !process.env.TROUPE_DEBUG;
-  process.stderr.write(explained ? `${message}\n${remedy}\n` : `${stack ?? message}\n`);
+function complaintOf({ message, remedy, stack }: Complaint, env: AppShell['env']): string {
+  return remedy !== undefined && !env.TROUPE_DEBUG ? `${message}\n${remedy}` : (stack ?? message);
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const missing = (lines: number): string => JSON.stringify({ kind: 'missing', lines });
+
+// Asked to stop while its output is paused: the rest of the output is dropped.
+// eslint-disable-next-line no-restricted-syntax
+if (!(await runApp(process, missing, main))) process.exit();

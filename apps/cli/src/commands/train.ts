@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
 import { GPU_ENGINES, type EngineChoice } from '@troupe/engines';
+import { missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 import type { Shell } from '../shell.js';
@@ -109,8 +110,25 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
     workerArgs: (number: number) => workerArguments(flags, number),
     token,
   };
-  if (flags.json) return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;
-  const view = new TrainView(shell, { ...flags, workers });
+  const live = shell.live(flags.json ? missingAsEvent : undefined);
+  const show = flags.json ? showJson : showText;
+  try {
+    return await show({ ...shell, ...live }, options, { ...flags, workers });
+  } finally {
+    await Promise.all([live.stdout.flush(), live.stderr.flush()]);
+  }
+}
+
+type RunOptions = Omit<LocalTrainingOptions, keyof Callbacks>;
+
+/** Runs and prints events. Resolves with the exit code. */
+async function showJson(shell: Shell, options: RunOptions): Promise<number> {
+  return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;
+}
+
+/** Runs and shows the progress. Resolves with the exit code. */
+async function showText(shell: Shell, options: RunOptions, flags: TrainFlags & { readonly workers: number }): Promise<number> {
+  const view = new TrainView(shell, flags);
   let outcome: TrainingOutcome;
   try {
     outcome = await trainLocally(shell, { ...options, ...view.callbacks() });
@@ -119,6 +137,10 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   }
   view.end(outcome);
   return outcome.exitCode;
+}
+
+function missingAsEvent(lines: number): string {
+  return JSON.stringify({ event: 'note', level: 'warn', text: missingLines(lines) } satisfies RunEvent);
 }
 
 type Callbacks = Pick<LocalTrainingOptions, 'onEvent' | 'onErrorLine' | 'onStopping'>;

@@ -1,4 +1,4 @@
-import type { Output } from '../shell.js';
+import type { LiveOutput, Output } from '../shell.js';
 
 const REDRAW_MS = 100;
 const LOG_MS = 2000;
@@ -19,14 +19,14 @@ export interface ScreenOptions {
  * is printed when it has changed, at most every two seconds.
  */
 export class Screen {
-  readonly #output: Output;
+  readonly #output: Output & Partial<Pick<LiveOutput, 'isStalled'>>;
   #live: boolean;
   readonly #quiet: boolean;
   readonly #line: (width: number) => string;
   readonly #timer: NodeJS.Timeout | undefined;
   #drawn = '';
 
-  constructor(output: Output, options: ScreenOptions) {
+  constructor(output: Output & Partial<Pick<LiveOutput, 'isStalled'>>, options: ScreenOptions) {
     this.#output = output;
     this.#quiet = options.quiet === true;
     this.#live = output.isTTY === true && !this.#quiet;
@@ -48,13 +48,15 @@ export class Screen {
       this.#output.write(`${text}\n`);
       return;
     }
-    this.#drawn = this.#line(this.width);
+    // A status line that waits would be outdated when it shows.
+    this.#drawn = this.#output.isStalled ? '' : this.#line(this.width);
     // One write, so that the line does not flicker.
     this.#output.write(`\r${CLEAR_TO_END}${text}\n${this.#drawn}`);
   }
 
   /** Redraws the line now if it has changed. */
   refresh(): void {
+    if (this.#output.isStalled) return;
     const line = this.#line(this.#live ? this.width : Infinity);
     if (this.#quiet || line === this.#drawn || (line === '' && !this.#live)) return;
     this.#drawn = line;

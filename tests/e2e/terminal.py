@@ -1,0 +1,58 @@
+"""Runs a command in a terminal of its own: terminal.py COMMAND ARG ...
+
+Copies what the terminal shows to standard output. SIGUSR1 pauses the terminal: nothing reads it, as
+after Ctrl-S or on a stalled ssh connection. SIGUSR2 resumes it. SIGINT is passed on to the command.
+"""
+
+import os
+import pty
+import select
+import signal
+import sys
+
+paused = False
+
+
+def pause(*_):
+    global paused
+    paused = True
+
+
+def resume(*_):
+    global paused
+    paused = False
+
+
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGUSR1, pause)
+signal.signal(signal.SIGUSR2, resume)
+signal.signal(signal.SIGINT, lambda *_: os.kill(pid, signal.SIGINT))
+
+ended = None
+while True:
+    if ended is None:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            ended = os.waitstatus_to_exitcode(status)
+    if paused:
+        if ended is not None:
+            break
+        select.select([], [], [], 0.05)
+        continue
+    ready, _, _ = select.select([terminal], [], [], 0.05)
+    if not ready:
+        if ended is not None:
+            break
+        continue
+    try:
+        shown = os.read(terminal, 65536)
+    except OSError:
+        shown = b""
+    if not shown:
+        if ended is None:
+            ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        break
+    os.write(1, shown)
+sys.exit(ended if ended >= 0 else 128 - ended)
