@@ -144,7 +144,7 @@ describe.skipIf(!isLinux)('a full disk behind standard output', () => {
     ];
     const child = spawn(process.execPath, command, { cwd, stdio: ['ignore', full.fd, 'pipe'] });
     let errors = '';
-    child.stderr.on('data', (data) => (errors += String(data)));
+    child.stderr!.on('data', (data) => (errors += String(data)));
     const code = await new Promise((resolve) => child.once('close', resolve));
     expect(errors).toMatch(/Standard output could not be written completely: ENOSPC/);
     expect(code).toBe(1);
