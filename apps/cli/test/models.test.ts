@@ -74,6 +74,18 @@ describe('troupe sample', () => {
     expect((await outputOf([...argv, '--seed', '6'])).stdout).not.toBe(first.stdout);
   });
 
+  it('reads the prime as the text was read, and leaves out unknown characters when asked, saying which', async () => {
+    const sample = (prime: string, ...flags: string[]) =>
+      outputOf(['sample', '--checkpoint', checkpointFile, '--length', '20', '--prime', prime, ...flags]);
+    const plain = await sample('Shall\nI');
+    expect(await sample('\ufeffShall\r\nI')).toEqual(plain);
+    const refused = await sample('Shall\nI \u00fc');
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('add --skip-unknown') as string });
+    const skipped = await sample('Sh\u{1f3ad}all\nI\u00fc', '--skip-unknown');
+    expect(skipped).toMatchObject({ code: 0, stdout: plain.stdout });
+    expect(skipped.stderr).toBe('note: the model does not know "\u{1f3ad}", "\u00fc"; left out of the prime\n');
+  });
+
   it('takes the best checkpoint of a run folder', async () => {
     const { code, stdout } = await outputOf(['sample', '--checkpoint', runFolder, '--length', '10', '--json']);
     expect(code).toBe(0);
@@ -107,6 +119,24 @@ describe('troupe sample', () => {
 });
 
 describe('troupe eval', () => {
+  it('measures a text with accents in the other form than the model knows', async () => {
+    const model = { cell: 'lstm', layers: 1, hidden: 4, vocabulary: 4 } as const;
+    const stored = await readCheckpoint(checkpointFile);
+    const file = await writeCheckpoint(path.join(folder, 'accents'), {
+      ...stored.checkpoint,
+      model,
+      vocabulary: ['\n', 'a', 'e', '\u00e9'],
+      parameters: initialParameters(model, createLayout(model), 3),
+      streamStates: new Float32Array(8),
+    });
+    const lossOf = async (name: string, text: string) => {
+      writeFileSync(path.join(folder, name), text);
+      const argv = ['eval', '--checkpoint', file.path, '--corpus', path.join(folder, name), '--json'];
+      return (JSON.parse((await outputOf(argv)).stdout) as { lossPerChar: number }).lossPerChar;
+    };
+    expect(await lossOf('nfd.txt', 'ae\u0301\n'.repeat(40))).toBe(await lossOf('nfc.txt', 'a\u00e9\n'.repeat(40)));
+  });
+
   it('finds the text of the run where its folder says that it is', async () => {
     const moved = path.join(folder, 'elsewhere', 'run');
     mkdirSync(moved, { recursive: true });

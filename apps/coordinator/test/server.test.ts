@@ -256,7 +256,9 @@ describe('the playground', () => {
     await until(async () => (await view()).phase === 'paused');
     const body = { prime: 'Shall I compare', temperature: 0.8, topK: 10, length: 50, seed: 3 };
     const [first, second] = [messages((await play(body)).text), messages((await play(body)).text)];
+    const marked = messages((await play({ ...body, prime: '\ufeffShall 漢I compare', skipUnknown: true })).text);
     await run.steer({ action: 'resume' });
+    expect(marked).toEqual(first);
     expect(first[0]).toMatchObject({ type: 'start', seed: 3 });
     expect(first.at(-1)).toEqual({ type: 'end' });
     const text = first
@@ -269,6 +271,7 @@ describe('the playground', () => {
 
   it('refuses what it cannot continue', async () => {
     expect((await play({ prime: '漢字' })).json).toMatchObject({ code: 'unknown_character' });
+    expect((await play({ prime: '漢字', skipUnknown: true })).json).toMatchObject({ code: 'unknown_character' });
     expect((await play({ length: 1_000_000 })).status).toBe(400);
     expect((await play({ temperature: 'hot' })).status).toBe(400);
     expect((await play({ nonsense: 1 })).status).toBe(400);

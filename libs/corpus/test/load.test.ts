@@ -204,6 +204,13 @@ describe('a corpus without a pinned digest', () => {
     expect(requests).toEqual(['/book']);
   });
 
+  it('is whole for everyone when several accept it at once', async () => {
+    const all = await Promise.all(Array.from({ length: 8 }, () => load('book', { sha256: digest(BOOK) })));
+    expect(new Set(all.map(({ sha256 }) => sha256)).size).toBe(1);
+    expect((await load('book')).source.kind).toBe('cache');
+    expect(await cached()).toEqual(['book.txt', 'book.txt.sha256']);
+  });
+
   it('is downloaded and used immediately when its digest is given', async () => {
     expect((await load('book', { sha256: digest(BOOK) })).source.kind).toBe('download');
     expect((await load('book')).source.kind).toBe('cache');

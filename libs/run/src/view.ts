@@ -312,6 +312,8 @@ export interface ControlReply {
 export interface PlayRequest {
   /** The text that the model continues; default a line break. */
   readonly prime?: string;
+  /** Leave out characters of the prime that the model does not know. */
+  readonly skipUnknown?: boolean;
   /** Default 0.7; 0 always takes the most likely character. */
   readonly temperature?: number;
   /** Sample among the k most likely characters; default 0 = among all. */

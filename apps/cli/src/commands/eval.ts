@@ -2,7 +2,15 @@ import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { runFlagsIn } from '@troupe/checkpoint/node';
-import { CorpusError, createVocabulary, splitCorpus, translateTokens } from '@troupe/corpus';
+import {
+  CorpusError,
+  createVocabulary,
+  knownForm,
+  splitCorpus,
+  translateTokens,
+  type Tokens,
+  type Vocabulary,
+} from '@troupe/corpus';
 import type { Corpus } from '@troupe/corpus/node';
 import type { EngineChoice } from '@troupe/engines';
 import { evaluateLoss } from '@troupe/model';
@@ -76,7 +84,7 @@ export function defineEval(program: Command, shell: Shell): void {
 async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
   const corpus = await corpusFor(shell, path, checkpoint, flags);
-  const ids = translateTokens(corpus.tokens, corpus.vocabulary, createVocabulary(checkpoint.vocabulary));
+  const ids = idsOf(corpus, createVocabulary(checkpoint.vocabulary));
   const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
   const startedAt = shell.now();
   const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags);
@@ -122,6 +130,18 @@ async function corpusFor(shell: Shell, file: string, { corpus: trained }: Checkp
     `The text that the model was trained on, ${trained.name}, is not where it was.`,
     'Say where it is with --corpus PATH, or name another text to measure on.',
   );
+}
+
+/** Accents count as known in either form, composed or decomposed. @throws CorpusError `unknown_character` */
+function idsOf({ tokens, vocabulary: own }: Corpus, vocabulary: Vocabulary): Tokens {
+  try {
+    return translateTokens(tokens, own, vocabulary);
+  } catch (error) {
+    const text = own.decode(tokens);
+    const form = knownForm(vocabulary, text);
+    if (form === text) throw error;
+    return vocabulary.encode(form);
+  }
 }
 
 type Measured = { lossPerChar: number; tokens: number; engine: string };

@@ -1,12 +1,13 @@
 import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
-import { createVocabulary, type Vocabulary } from '@troupe/corpus';
+import { CorpusError, createVocabulary, encodePrime, type Prime, type Vocabulary } from '@troupe/corpus';
 import type { EngineChoice } from '@troupe/engines';
 import { createRandom, sample } from '@troupe/model';
 import { printableLines } from '@troupe/protocol';
 import { CliError } from '../errors.js';
 import { openCheckpoint } from '../checkpoints.js';
 import type { Shell } from '../shell.js';
+import { styleFor } from '../terminal/style.js';
 import { afterwards, engineOption, examples, realNumber, wholeNumber } from './flags.js';
 
 interface SampleFlags {
@@ -15,6 +16,7 @@ interface SampleFlags {
   readonly temperature: number;
   readonly topK: number;
   readonly prime?: string;
+  readonly skipUnknown?: boolean;
   readonly seed: number;
   readonly engine: EngineChoice;
   readonly json?: true;
@@ -45,6 +47,11 @@ export function defineSample(program: Command, shell: Shell): void {
     )
     .addOption(new Option('--prime <TEXT>', 'start of the text (default: a line break)').helpGroup('Text:'))
     .addOption(
+      new Option('--skip-unknown', 'leave out characters of --prime that the model does not know, and say which').helpGroup(
+        'Text:',
+      ),
+    )
+    .addOption(
       new Option('--seed <S>', 'seed of the random choices').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
     )
     .addOption(engineOption('wasm', 'another engine may round differently and write another text'))
@@ -74,12 +81,14 @@ export function checkpointOption(): Option {
 async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
   const vocabulary = createVocabulary(checkpoint.vocabulary);
-  const prime = encodePrime(vocabulary, flags.prime);
+  const prime = primeFor(vocabulary, flags);
+  noteSkipped(shell, prime);
+  const given = flags.prime === undefined ? '' : prime.text;
   // A terminal gets no characters that could control it. A file or pipe gets the text unchanged.
   const shown = shell.stdout.isTTY === true ? printableLines : (text: string) => text;
-  if (!flags.json) shell.stdout.write(shown(flags.prime ?? ''));
-  let text = flags.prime ?? '';
-  for await (const id of drawnIds(checkpoint, prime, flags)) {
+  if (!flags.json) shell.stdout.write(shown(given));
+  let text = given;
+  for await (const id of drawnIds(checkpoint, prime.ids, flags)) {
     if (shell.unread.aborted) return;
     const character = vocabulary.characters[id];
     text += character;
@@ -108,8 +117,22 @@ async function* drawnIds(checkpoint: Checkpoint, prime: Uint16Array, flags: Samp
   }
 }
 
-function encodePrime(vocabulary: Vocabulary, prime: string | undefined): Uint16Array {
+function noteSkipped(shell: Shell, { skipped }: Prime): void {
+  if (skipped.length === 0) return;
+  const note = styleFor(shell.stderr, shell.env)('yellow', 'note:');
+  const characters = skipped.map((character) => JSON.stringify(character)).join(', ');
+  shell.stderr.write(`${note} the model does not know ${characters}; left out of the prime\n`);
+}
+
+/** @throws CliError for an empty prime, CorpusError for characters that the model does not know */
+function primeFor(vocabulary: Vocabulary, { prime, skipUnknown = false }: SampleFlags): Prime {
   if (prime === '') throw new CliError('usage', '--prime is empty.', 'Give at least one character, or leave --prime out.');
-  const { characters } = vocabulary;
-  return vocabulary.encode(prime ?? (characters.includes('\n') ? '\n' : characters[0]));
+  try {
+    return encodePrime(vocabulary, prime ?? '', skipUnknown);
+  } catch (error) {
+    if (!(error instanceof CorpusError) || skipUnknown) throw error;
+    throw new CorpusError(error.code, error.message, `${error.remedy} Or add --skip-unknown to leave the others out.`, {
+      cause: error,
+    });
+  }
 }

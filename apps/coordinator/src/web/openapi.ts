@@ -188,6 +188,11 @@ const PlayRequestSchema: Schema = {
   type: 'object',
   properties: {
     prime: { ...text, maxLength: MAX_PRIME_CHARACTERS, default: '' },
+    skipUnknown: {
+      type: 'boolean',
+      default: false,
+      description: 'Leave out characters of the prime that the model does not know.',
+    },
     temperature: { ...number, ...range(PLAY.temperature) },
     topK: { type: 'integer', ...range(PLAY.topK), description: '0 = sample among all characters.' },
     length: { type: 'integer', ...range(PLAY.length) },

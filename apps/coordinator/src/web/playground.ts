@@ -1,5 +1,5 @@
 /** Writes text with the current model: one request at a time, and a few may wait. */
-import { CorpusError, type Vocabulary } from '@troupe/corpus';
+import { CorpusError, encodePrime, type Vocabulary } from '@troupe/corpus';
 import { LIMITS } from '@troupe/protocol';
 import { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, type PlayMessage } from '@troupe/run';
 import * as v from 'valibot';
@@ -19,6 +19,7 @@ const whole = (range: { min: number; max: number }) => v.pipe(real(range), v.int
 
 const PlaySchema = v.strictObject({
   prime: v.optional(v.pipe(v.string(), v.maxLength(MAX_PRIME_CHARACTERS)), ''),
+  skipUnknown: v.optional(v.boolean(), false),
   temperature: v.optional(real(PLAY.temperature), PLAY.temperature.default),
   topK: v.optional(whole(PLAY.topK), PLAY.topK.default),
   length: v.optional(whole(PLAY.length), PLAY.length.default),
@@ -103,15 +104,13 @@ function settingsOf(request: unknown, { vocabulary, newSeed }: PlaygroundOptions
     const field = v.getDotPath(issue) ?? 'the body';
     throw new ApiFailure(400, 'bad_request', `${field}: ${issue.message}`, 'See the API description, /api/openapi.json.');
   }
-  const { prime, seed = newSeed(), ...rest } = result.output;
-  return { ...rest, seed, prime: encode(prime, vocabulary) };
+  const { prime, skipUnknown, seed = newSeed(), ...rest } = result.output;
+  return { ...rest, seed, prime: encode(prime, skipUnknown, vocabulary) };
 }
 
-/** An empty prime becomes a line break, where a verse begins, or else the first character of the vocabulary. */
-function encode(prime: string, vocabulary: Vocabulary): Uint16Array {
-  const text = prime !== '' ? prime : vocabulary.characters.includes('\n') ? '\n' : vocabulary.characters[0];
+function encode(prime: string, skipUnknown: boolean, vocabulary: Vocabulary): Uint16Array {
   try {
-    return vocabulary.encode(text);
+    return encodePrime(vocabulary, prime, skipUnknown).ids;
   } catch (error) {
     if (!(error instanceof CorpusError)) throw error;
     throw new ApiFailure(400, error.code, error.message, error.remedy);

@@ -22,6 +22,11 @@ export interface Download {
 /** A temporary file untouched for this long belongs to a process that was killed. */
 const LEFTOVER_MS = 60 * 60 * 1000;
 
+/** No two downloads, in this process or another, share a temporary file. */
+export function temporaryPath(folder: string, name: string): string {
+  return join(folder, `.${name}.${randomUUID()}.part`);
+}
+
 /**
  * Streams `url` into a temporary file `.NAME.UUID.part` in `folder`, which is created if missing.
  * @throws CorpusError `unreachable`, `too_large`, `aborted`, `cannot_write`; the temporary file is
@@ -32,7 +37,7 @@ export async function download(
   folder: string,
   options: DownloadOptions,
 ): Promise<Download> {
-  const path = join(folder, `.${source.name}.${randomUUID()}.part`);
+  const path = temporaryPath(folder, source.name);
   let file: FileHandle;
   try {
     await mkdir(folder, { recursive: true });

@@ -2,13 +2,13 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/config/limits';
 import { shellQuote } from '@troupe/config/shell';
 import { CorpusError } from '../errors.js';
 import type { CorpusEntry } from './catalogue.js';
-import { cannotCache, download, type Download } from './download.js';
+import { cannotCache, download, temporaryPath, type Download } from './download.js';
 import { stripGutenberg } from './gutenberg.js';
 import { textOfBytes } from './text-file.js';
 
@@ -149,16 +149,19 @@ function changed(entry: CorpusEntry & { readonly url: string }, part: Download, 
   return wrongDigest({ path: entry.url, sha256: part.sha256 }, expected, remedy);
 }
 
-/** The digest that the user accepted for an unpinned file, stored beside it. */
+/** The digest that the user accepted for an unpinned file, stored beside it, written whole or not at all. */
 async function acceptedDigest(path: string): Promise<string | undefined> {
   const found = await readIfThere('cache', `${path}.sha256`);
   return found === undefined ? undefined : Buffer.from(found.bytes).toString('utf8').trim();
 }
 
 async function accept(path: string, sha256: string): Promise<void> {
+  const temporary = temporaryPath(dirname(path), basename(path));
   try {
-    await writeFile(`${path}.sha256`, `${sha256}\n`);
+    await writeFile(temporary, `${sha256}\n`);
+    await rename(temporary, `${path}.sha256`);
   } catch (cause) {
+    await rm(temporary, { force: true });
     throw cannotCache(path, cause);
   }
 }
