@@ -98,15 +98,19 @@ function launch(args: readonly string[], env: Record<string, string>): Running {
 }
 
 /** @returns the coordinator, and the port of the proxy in front of it */
-async function open({ program, settings, adapt, args }: Proxy): Promise<{ coordinator: Running; port: number }> {
-  const flags = ['--port', '0', '--rounds', '1000000', '--out', program, '--json', '--behind-proxy', '--allow-host', 'localhost'];
+async function open({ program, settings, adapt, args }: Proxy, prefix: string): Promise<{ coordinator: Running; port: number }> {
+  const out = `${program}${prefix.replace('/', '-')}`;
+  const flags = ['--port', '0', '--rounds', '1000000', '--out', out, '--json', '--behind-proxy', '--allow-host', 'localhost'];
+  if (prefix !== '') flags.push('--path-prefix', prefix);
   const coordinator = launch(['coordinator', ...SMALL, ...flags], { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN });
   const { address } = await coordinator.line(named('listening'));
   const names = ['-subj', '/CN=a test', '-addext', 'subjectAltName=DNS:localhost', '-keyout', `${cwd}/proxy.key`];
   const kind = ['-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days', '2'];
   execFileSync('openssl', ['req', '-x509', ...kind, ...names, '-out', `${cwd}/proxy.pem`], { stdio: 'ignore' });
   const given = await fs.readFile(path.join(root, 'deploy/proxy', settings), 'utf8');
-  const text = given.replaceAll('train.example.org', 'localhost').replaceAll('127.0.0.1:7070', new URL(address as string).host);
+  const text = under(given, prefix)
+    .replaceAll('train.example.org', 'localhost')
+    .replaceAll('127.0.0.1:7070', new URL(address as string).host);
   const [port, unused] = [await freePort(), await freePort()];
   const file = path.join(cwd, settings);
   await fs.writeFile(file, adapt(text, cwd, port, unused));
@@ -117,7 +121,7 @@ async function open({ program, settings, adapt, args }: Proxy): Promise<{ coordi
   await expect
     .poll(
       () =>
-        ask(port, '/healthz').then(
+        ask(port, `${prefix}/healthz`).then(
           ({ status }) => status,
           () => complaints,
         ),
@@ -125,6 +129,15 @@ async function open({ program, settings, adapt, args }: Proxy): Promise<{ coordi
     )
     .toBe(200);
   return { coordinator, port };
+}
+
+/** Makes the change that the comment of the settings describes. */
+function under(settings: string, prefix: string): string {
+  if (prefix === '') return settings;
+  const line = /write "(.* \{)"/.exec(settings)![1];
+  expect(line).toContain(prefix);
+  const [directive] = line.split(' ');
+  return settings.replace(new RegExp(`^(\\s*)${directive} .*\\{$`, 'm'), `$1${line}`);
 }
 
 const isHere = (program: string): boolean => spawnSync(program, ['-h']).error === undefined;
@@ -136,26 +149,35 @@ describe.each(PROXIES)('behind $program', (proxy) => {
     return;
   }
 
-  it('workers join with their own addresses; pages, texts and limits are those of the coordinator', async () => {
-    const { coordinator, port } = await open(proxy);
+  it.each([
+    ['at the root', ''],
+    ['under a path', '/troupe'],
+  ])('%s, workers join with their own addresses; pages, texts and limits are those of the coordinator', async (_, prefix) => {
+    const { coordinator, port } = await open(proxy, prefix);
     const flags = ['--token', TOKEN, '--name', 'far', '--engine', 'wasm'];
-    launch(['worker', `wss://localhost:${port}`, ...flags], { NODE_EXTRA_CA_CERTS: path.join(cwd, 'proxy.pem') });
+    launch(['worker', `wss://localhost:${port}${prefix && `${prefix}/control`}`, ...flags], {
+      NODE_EXTRA_CA_CERTS: path.join(cwd, 'proxy.pem'),
+    });
     const joined = await coordinator.line((line) => line.event === 'worker' && line.change === 'joined');
     expect(joined.reason).toBe('from 127.0.0.1');
     await coordinator.line(at(20));
 
-    const page = await ask(port, '/join/');
+    const page = await ask(port, `${prefix}/join/`);
     expect(page.headers).toMatchObject({
       'cross-origin-opener-policy': 'same-origin',
       'cross-origin-embedder-policy': 'require-corp',
     });
     const asAdmin = { authorization: `Bearer ${ADMIN}`, origin: `https://localhost:${port}` };
     const claims = { 'x-forwarded-for': '9.9.9.9', 'x-forwarded-proto': 'http', 'x-forwarded-host': 'evil.example' };
-    const { joinLink } = JSON.parse((await ask(port, '/api/run', { ...asAdmin, ...claims })).text) as { joinLink: string };
-    expect(joinLink).toBe(`https://localhost:${port}/join/#token=${TOKEN}`);
-    const written = await ask(port, '/api/sample', asAdmin, { prime: 'Shall I', length: 200 });
+    const { joinLink } = JSON.parse((await ask(port, `${prefix}/api/run`, { ...asAdmin, ...claims })).text) as {
+      joinLink: string;
+    };
+    expect(joinLink).toBe(`https://localhost:${port}${prefix}/join/#token=${TOKEN}`);
+    const written = await ask(port, `${prefix}/api/sample`, asAdmin, { prime: 'Shall I', length: 200 });
     expect(written.headers['content-type']).toContain('text/event-stream');
     expect(written.text.match(/^data: /gm)!.length).toBeGreaterThan(1);
-    expect((await ask(port, '/api/control', asAdmin, { action: 'kick', workerId: 'x'.repeat(20_000) })).status).toBe(413);
+    expect((await ask(port, `${prefix}/api/control`, asAdmin, { action: 'kick', workerId: 'x'.repeat(20_000) })).status).toBe(
+      413,
+    );
   });
 });

@@ -37,6 +37,10 @@ export interface Settings {
   readonly tls: CertificateFiles | undefined;
   /** All connections come from a proxy, whose headers are trusted. */
   readonly behindProxy: boolean;
+  /** Number of proxies in a row, at least 1. */
+  readonly proxyHops: number;
+  /** Path under which a proxy serves the coordinator: "" or "/troupe". */
+  readonly pathPrefix: string;
   /** The parent process starts workers on this machine. */
   readonly localWorkers: boolean;
   /** Name of the run for people. */
@@ -100,6 +104,8 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
       .filter(Boolean),
     tls: tlsFrom(given),
     behindProxy: given.has('--behind-proxy'),
+    proxyHops: Math.max(1, number('--proxy-hops')),
+    pathPrefix: pathPrefixFrom(text('--path-prefix') ?? ''),
     localWorkers: given.has('--local-workers'),
     name: text('--name')?.slice(0, MAX_WORDS),
     organizer: text('--organizer')?.slice(0, MAX_WORDS),
@@ -136,6 +142,16 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
     );
   }
   return { token, adminToken, allreduceToken };
+}
+
+/** @returns "" for the root, otherwise "/troupe" without a slash at the end */
+function pathPrefixFrom(text: string): string {
+  const prefix = text.replace(/^\/*/, '/').replace(/\/+$/, '');
+  if (/^(\/[\w-]+)*$/.test(prefix)) return prefix;
+  throw new SettingsError(
+    `--path-prefix ${text} is not a path of letters, digits, "-" and "_"`,
+    'Give the path under which the proxy serves the coordinator, such as --path-prefix /troupe.',
+  );
 }
 
 /** @throws SettingsError if only one of both is given */

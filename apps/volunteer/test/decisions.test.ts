@@ -185,16 +185,23 @@ describe('what is stored on the device', () => {
 });
 
 describe('the invitation link', () => {
-  const at = (hash: string, protocol = 'http:') => readInvitation({ protocol, host: 'lab.example:7070', hash });
+  const at = (hash: string, protocol = 'http:') => readInvitation(`${protocol}//lab.example:7070/join/${hash}`);
 
   it('takes the coordinator from the page address and the token from the fragment', () => {
     expect(at('#token=a%2Bb')).toEqual({
       token: 'a+b',
       address: 'ws://lab.example:7070/control',
-      origin: 'http://lab.example:7070',
+      base: 'http://lab.example:7070',
       only: undefined,
     });
     expect(at('#token=t', 'https:')).toMatchObject({ address: 'wss://lab.example:7070/control' });
+  });
+
+  it.each(['join/', 'join/index.html'])('takes the path of a proxy from the page address: %s', (page) => {
+    expect(readInvitation(`https://lab.example/a/troupe/${page}#token=t`)).toMatchObject({
+      address: 'wss://lab.example/a/troupe/control',
+      base: 'https://lab.example/a/troupe',
+    });
   });
 
   it.each(['', '#', '#token', '#token=', '#else=1'])('%j has no token', (hash) => expect(at(hash).token).toBe(''));

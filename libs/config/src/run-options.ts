@@ -154,6 +154,21 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'trust the headers X-Forwarded-For, -Proto and -Host of a proxy in front, and print https:// links with the first name of --allow-host; only safe if nothing but the proxy can connect',
   },
   {
+    flag: '--proxy-hops',
+    type: 'whole',
+    placeholder: 'N',
+    default: '1',
+    group: 'Network',
+    help: 'with --behind-proxy: number of proxies in a row in front; each must append to or set the headers',
+  },
+  {
+    flag: '--path-prefix',
+    type: 'text',
+    placeholder: 'PATH',
+    group: 'Network',
+    help: 'path under which a proxy serves the coordinator, such as /troupe; printed links contain it, and the proxy may keep or strip it',
+  },
+  {
     flag: '--allreduce',
     type: 'text',
     placeholder: 'URL',

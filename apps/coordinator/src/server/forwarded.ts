@@ -14,11 +14,11 @@ export interface Forwarded {
 }
 
 /**
- * @param behindProxy all connections come from a trusted proxy. Otherwise the headers come from clients, and are ignored.
+ * @param hops number of trusted proxies in a row, through which all connections come. 0: the headers come from clients, and are ignored
  */
-export function createForwarded(behindProxy: boolean): Forwarded {
+export function createForwarded(hops: number): Forwarded {
   const reported = (request: IncomingMessage, header: string): string | undefined =>
-    behindProxy ? lastOf(request.headers[header]) : undefined;
+    hops > 0 ? entryOf(request.headers[header], hops) : undefined;
   const forwardedFor = (request: IncomingMessage): string | undefined => addressIn(reported(request, 'x-forwarded-for'));
   return {
     forwardedFor,
@@ -32,10 +32,13 @@ export function createForwarded(behindProxy: boolean): Forwarded {
   };
 }
 
-/** A proxy appends its entry to what the client sent, which may be anything. */
-function lastOf(value: string | readonly string[] | undefined): string | undefined {
-  const text = typeof value === 'string' ? value : value?.at(-1);
-  return text?.split(',').at(-1)?.trim() || undefined;
+/**
+ * The entry of the outermost proxy. Each proxy appends its entry to what it received, or replaces it; so there may be fewer entries
+ * than proxies. Earlier entries are claims of the client.
+ */
+function entryOf(value: string | readonly string[] | undefined, hops: number): string | undefined {
+  const entries = [value ?? []].flat().join(',').split(',');
+  return (entries.at(-hops) ?? entries[0]).trim() || undefined;
 }
 
 /** Some proxies report the port as well. */

@@ -75,9 +75,15 @@ export function sendJson(
   return sendText(request, response, JSON.stringify(value), { ...options, type: 'application/json' });
 }
 
+/** Headers that a status requires. */
+const REQUIRED_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  401: { 'www-authenticate': 'Bearer' },
+  426: { upgrade: 'websocket', connection: 'upgrade, close' },
+};
+
 export function sendFailure(request: IncomingMessage, response: ServerResponse, failure: ApiFailure): Promise<void> {
   const { status, code, message, remedy } = failure;
-  const headers: Record<string, string> = status === 401 ? { 'www-authenticate': 'Bearer' } : {};
+  const headers: Record<string, string> = { ...REQUIRED_HEADERS[status] };
   // The rest of an unread body would be taken for the next request.
   if (request.method === 'POST') headers.connection = 'close';
   return sendJson(request, response, { code, message, remedy } satisfies ApiError, { status, headers });

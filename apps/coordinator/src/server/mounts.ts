@@ -54,7 +54,8 @@ interface Entry extends MountSlot {
 
 const PREFIX = /^(\/[\w-]+)*$/;
 
-export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>): Mounts {
+/** @param pathPrefix of the server, as clients see it behind a proxy. Requests may contain it or not */
+export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, pathPrefix = ''): Mounts {
   const entries = new Map<string, Entry>();
   // This server never listens. The links of all mounts are attached to it, and it receives upgrade requests.
   const links = new Server();
@@ -70,11 +71,13 @@ export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>): Mounts
       return entry;
     },
     onRequest(request, response) {
+      stripPrefix(request, pathPrefix);
       const pathname = pathOf(request);
-      const answering = answer(entryAt(entries, pathname), pathname, request, response);
+      const answering = answer(entryAt(entries, pathname), pathname, request, response, pathPrefix);
       answering.catch(() => response.destroy());
     },
     onUpgrade(request, socket, head) {
+      stripPrefix(request, pathPrefix);
       const pathname = pathOf(request);
       const entry = entryAt(entries, pathname);
       if (entry && !entry.mounted) return refuseUpgrade(socket, '503 Service Unavailable');
@@ -133,6 +136,12 @@ function entryAt(entries: ReadonlyMap<string, Entry>, pathname: string): Entry |
   return found;
 }
 
+/** A proxy may have done it already. */
+function stripPrefix(request: IncomingMessage, pathPrefix: string): void {
+  const pathname = pathOf(request);
+  if (pathname === pathPrefix || pathname.startsWith(`${pathPrefix}/`)) request.url = request.url?.slice(pathPrefix.length);
+}
+
 function pathOf({ url = '/' }: IncomingMessage): string {
   return url.split('?', 1)[0];
 }
@@ -142,6 +151,7 @@ async function answer(
   pathname: string,
   request: IncomingMessage,
   response: ServerResponse,
+  pathPrefix: string,
 ): Promise<void> {
   if (!entry) return sendText(request, response, 'There is nothing here.\n', { status: 404 });
   if (!entry.mounted) {
@@ -152,5 +162,5 @@ async function answer(
   const search = request.url?.slice(pathname.length) ?? '';
   if (path !== '') return entry.mounted.answer({ path, query: new URLSearchParams(search), request, response });
   // The pages refer to their files relative to the slash.
-  response.writeHead(308, { location: `${entry.prefix}/${search}` }).end();
+  response.writeHead(308, { location: `${pathPrefix}${entry.prefix}/${search}` }).end();
 }

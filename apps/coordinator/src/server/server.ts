@@ -12,13 +12,17 @@ export interface ServerOptions {
   readonly allowedHosts: readonly string[];
   /** All connections come from a proxy, whose headers are trusted. */
   readonly behindProxy: boolean;
+  /** Number of proxies in a row. Default 1. */
+  readonly proxyHops?: number;
+  /** Path under which a proxy serves this server, such as "/troupe". Default "". The proxy may keep or strip it. */
+  readonly pathPrefix?: string;
   /** Undefined: serve http. */
   readonly certificate?: Certificate | undefined;
 }
 
 /** The view that a run has of the server. */
 export interface MountPoint {
-  /** Comes before all paths of the mount: "" at the root, otherwise for example "/one". */
+  /** Comes before all paths of the mount, as clients see them: "" at the root, otherwise for example "/troupe/one". */
   readonly prefix: string;
   readonly forwarded: Forwarded;
   readonly checkSite: SiteCheck;
@@ -39,15 +43,16 @@ export interface Mount extends MountPoint, MountSlot {}
 
 export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
   /** Reserves a path for one run. @throws RangeError if it is malformed or taken */
-  mount(prefix: string): Mount;
+  mount(path: string): Mount;
   /** @throws TransportError `port_in_use`, `refused` or `invalid_address` */
   listen(options: ListenOptions): Promise<void>;
   close(): void;
 }
 
 export function createWebServer(options: ServerOptions): WebServer {
-  const forwarded = createForwarded(options.behindProxy);
-  const mounts = createMounts(forwarded);
+  const forwarded = createForwarded(options.behindProxy ? (options.proxyHops ?? 1) : 0);
+  const { pathPrefix = '' } = options;
+  const mounts = createMounts(forwarded, pathPrefix);
   const ports = createPorts(mounts, options.certificate);
   const certified = (): readonly string[] => ports.certificate?.names ?? [];
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
@@ -63,8 +68,9 @@ export function createWebServer(options: ServerOptions): WebServer {
       return ports.certificate;
     },
     renew: (certificate) => ports.renew(certificate),
-    mount(prefix) {
-      const { open, close } = mounts.add(prefix);
+    mount(path) {
+      const { open, close } = mounts.add(path);
+      const prefix = pathPrefix + path;
       const addresses = (): MountAddresses => below(prefix, reach());
       const addressFor = (request: IncomingMessage): string => originFor(request, forwarded, reach()) + prefix;
       return { prefix, open, close, forwarded, checkSite, addresses, addressFor };

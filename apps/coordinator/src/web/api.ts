@@ -52,7 +52,12 @@ export function createApi(parts: ApiParts): Api {
       const route = routes.get(path);
       if (route) await follow(route, parts, exchange);
       else if (path === '/api' || path.startsWith('/api/')) {
-        throw new ApiFailure(404, 'no_such_path', `there is nothing at ${path}`, 'See the API description, /api/openapi.json.');
+        throw new ApiFailure(
+          404,
+          'no_such_path',
+          `there is nothing at ${parts.mount.prefix}${path}`,
+          'See the API description, /api/openapi.json.',
+        );
       }
       return route !== undefined;
     },
@@ -66,7 +71,7 @@ async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): 
   if (route.need !== 'nobody') mount.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
-    throw new ApiFailure(405, 'wrong_method', `${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
+    throw new ApiFailure(405, 'wrong_method', `${mount.prefix}${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
   }
   const access = route.need === 'nobody' ? [] : auth.admit(bearer(call.request), route.need);
   await route.answer({ ...call, access });

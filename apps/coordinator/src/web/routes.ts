@@ -1,5 +1,6 @@
 /** The HTTP side of a run: its API, its pages, and the live link of dashboards. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { brief, printable } from '@troupe/protocol';
 import type { Report } from '../reporter.js';
 import { ApiFailure, refuseUpgrade, sendFailure, sendText } from '../server/http.js';
 import type { Exchange, Mounted, Upgrade } from '../server/mounts.js';
@@ -35,10 +36,11 @@ export function createRoutes(parts: RouteParts): Routes {
     async answer(exchange) {
       const { request, response } = exchange;
       try {
+        if (WEB_SOCKETS.includes(exchange.path)) throw notUpgraded(request, report);
         if (await api.answer(exchange)) return;
         await answerPage(exchange, parts);
       } catch (error) {
-        await fail(error, request, response, report).catch(() => response.destroy());
+        await fail(error, request, response, parts).catch(() => response.destroy());
       }
     },
     upgrades: { [PATHS.live]: upgradeLive },
@@ -59,7 +61,7 @@ async function answerPage({ path, request, response }: Exchange, { mount, pages 
   const site = isVolunteer ? pages.volunteer : pages.dashboard;
   const within = isVolunteer ? path.slice(PATHS.join.length - 1) : path;
   if (site?.answer(within, request, response)) return;
-  if (site === undefined && within === '/') return sendText(request, response, NOT_BUILT);
+  if (site === undefined && within === '/') return sendText(request, response, notBuilt(mount.prefix));
   return sendText(request, response, notFound(mount.prefix), { status: 404 });
 }
 
@@ -67,16 +69,23 @@ function notFound(prefix: string): string {
   return `There is nothing here. The dashboard is at ${prefix}/, the page for volunteers at ${prefix}${PATHS.join}.\n`;
 }
 
-const NOT_BUILT = [
-  'This is a running Troupe coordinator. Its pages are not built.',
-  '',
-  'Run "npm run build" in the project folder and restart the coordinator.',
-  'Until then, /api/run shows the state of the run.',
-  '',
-].join('\n');
+function notBuilt(prefix: string): string {
+  return [
+    'This is a running Troupe coordinator. Its pages are not built.',
+    '',
+    'Run "npm run build" in the project folder and restart the coordinator.',
+    `Until then, ${prefix}/api/run shows the state of the run.`,
+    '',
+  ].join('\n');
+}
 
 /** Details of an unexpected error go to the log and not to the client. */
-async function fail(error: unknown, request: IncomingMessage, response: ServerResponse, report: Report): Promise<void> {
+async function fail(
+  error: unknown,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { report, mount }: RouteParts,
+): Promise<void> {
   // A client may disconnect during its request; that is not an error.
   const expected = error instanceof ApiFailure || request.destroyed || response.destroyed;
   if (!expected) report({ event: 'note', level: 'warn', text: `a request failed: ${(error as Error).message}` });
@@ -90,5 +99,27 @@ async function fail(error: unknown, request: IncomingMessage, response: ServerRe
     'the coordinator failed to answer',
     'This is a bug in Troupe: please report it.',
   );
-  await sendFailure(request, response, error instanceof ApiFailure ? error : unexpected);
+  await sendFailure(request, response, belowMount(error instanceof ApiFailure ? error : unexpected, mount.prefix));
 }
+
+/** Remedies name paths relative to the mount; clients need them with its prefix. */
+function belowMount({ status, code, message, remedy }: ApiFailure, prefix: string): ApiFailure {
+  return new ApiFailure(status, code, message, remedy.replaceAll(/(?<![\w/])(?=\/api\/)/g, prefix));
+}
+
+const WEB_SOCKETS: readonly string[] = [PATHS.control, PATHS.reduce, PATHS.live];
+
+/** A request for a WebSocket that arrived as a plain one. Browsers and workers send the key; only a proxy can remove `upgrade`. */
+function notUpgraded({ headers }: IncomingMessage, report: Report): ApiFailure {
+  if (headers['sec-websocket-key'] === undefined) {
+    return new ApiFailure(426, 'upgrade_required', 'this path accepts only WebSockets', 'Connect with a WebSocket client.');
+  }
+  const via = headers.via === undefined ? '' : ` (Via: ${brief(printable(headers.via), 100)})`;
+  const text = `a proxy${via} has removed the header Upgrade of a WebSocket request`;
+  report({ event: 'note', level: 'warn', text, remedy: FORWARD_UPGRADES });
+  return new ApiFailure(426, 'upgrade_required', text, FORWARD_UPGRADES);
+}
+
+const FORWARD_UPGRADES =
+  'Make the proxy forward WebSockets. nginx needs: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ' +
+  'proxy_set_header Connection "upgrade"; Apache needs: ProxyPass ... upgrade=websocket. See also deploy/README.md.';

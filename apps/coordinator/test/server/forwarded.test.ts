@@ -7,7 +7,7 @@ const request = (headers: Record<string, string>, encrypted?: boolean): Incoming
   ({ headers, socket: { remoteAddress: PROXY, encrypted } }) as unknown as IncomingMessage;
 
 describe('without a proxy', () => {
-  const forwarded = createForwarded(false);
+  const forwarded = createForwarded(0);
 
   it('headers of a client are ignored', () => {
     const claimed = request({
@@ -30,7 +30,7 @@ describe('without a proxy', () => {
 });
 
 describe('behind a proxy', () => {
-  const forwarded = createForwarded(true);
+  const forwarded = createForwarded(1);
 
   it('its headers are trusted', () => {
     const proxied = request({
@@ -78,5 +78,27 @@ describe('behind a proxy', () => {
       'https',
       'train.example.org',
     ]);
+  });
+});
+
+describe('behind two proxies', () => {
+  const forwarded = createForwarded(2);
+
+  it('the entries of the outer one count', () => {
+    const proxied = request({
+      'x-forwarded-for': '9.9.9.9, 203.0.113.7, 10.0.0.2',
+      'x-forwarded-proto': 'http, https, http',
+      'x-forwarded-host': 'evil.example, train.example.org, inner:8080',
+    });
+    expect([forwarded.address(proxied), forwarded.scheme(proxied), forwarded.host(proxied)]).toEqual([
+      '203.0.113.7',
+      'https',
+      'train.example.org',
+    ]);
+  });
+
+  it('an entry that the inner one replaces counts', () => {
+    const proxied = request({ 'x-forwarded-proto': 'https', 'x-forwarded-host': 'train.example.org' });
+    expect([forwarded.scheme(proxied), forwarded.host(proxied)]).toEqual(['https', 'train.example.org']);
   });
 });

@@ -6,7 +6,7 @@ import { createSiteCheck } from '../../src/server/site-check.js';
 
 const OPTIONS = {
   allowedHosts: ['train.example.org', 'proxy.example.org:8443'],
-  forwarded: createForwarded(false),
+  forwarded: createForwarded(0),
 };
 const checkSite = createSiteCheck(OPTIONS);
 const refused = (code: string) => expect.objectContaining({ name: 'ApiFailure', code, remedy: expect.stringMatching(/./) });
@@ -69,7 +69,7 @@ describe('a request', () => {
 
   it('is checked by the name that a proxy reports', () => {
     const asked = request({ host: '127.0.0.1:7070', 'x-forwarded-host': 'evil.example', origin: 'https://evil.example' });
-    const behind = createSiteCheck({ ...OPTIONS, forwarded: createForwarded(true) });
+    const behind = createSiteCheck({ ...OPTIONS, forwarded: createForwarded(1) });
     expect(() => behind(asked)).toThrow(refused('unknown_host'));
     expect(() => checkSite(asked)).toThrow(refused('other_site'));
     const headers = { host: 'coordinator:7070', origin: 'https://train.example.org' };

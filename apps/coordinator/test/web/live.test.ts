@@ -25,7 +25,7 @@ beforeEach(async () => {
     admit: () => admit(),
     view: () => view,
     nowMs: () => performance.now(),
-    forwarded: createForwarded(true),
+    forwarded: createForwarded(1),
     onFailed: (error) => failures.push(error),
   });
   server = createServer();

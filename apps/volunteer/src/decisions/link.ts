@@ -6,16 +6,20 @@ export interface Invitation {
   readonly token: string;
   /** Of the coordinator's control link, ws: or wss:. */
   readonly address: string;
-  /** http: or https:, where /api/run is. */
-  readonly origin: string;
+  /** The coordinator's http: or https: address without a slash at the end: "https://lab.example/troupe". */
+  readonly base: string;
   /** The only engine to use; undefined: the fastest. */
   readonly only: EngineKind | undefined;
 }
 
 const ENGINES: readonly EngineKind[] = ['webgpu', 'wasm-threads', 'wasm'];
 
-/** `.../join/#token=T`, with `&engine=wasm` for tests and experiments. The page comes from the coordinator. */
-export function readInvitation({ protocol, host, hash }: { protocol: string; host: string; hash: string }): Invitation {
+/**
+ * `.../join/#token=T`, with `&engine=wasm` for tests and experiments. The page comes from the coordinator, which a proxy may serve
+ * under a path.
+ */
+export function readInvitation(href: string): Invitation {
+  const { protocol, host, pathname, hash } = new URL(href);
   const given = new Map(
     hash
       .replace(/^#/, '')
@@ -25,11 +29,11 @@ export function readInvitation({ protocol, host, hash }: { protocol: string; hos
         return at < 0 ? [pair, ''] : [pair.slice(0, at), decode(pair.slice(at + 1))];
       }),
   );
-  const secure = protocol === 'https:';
+  const coordinator = host + pathname.replace(/(\/join)?\/[^/]*$/, '');
   return {
     token: given.get('token') ?? '',
-    address: `${secure ? 'wss' : 'ws'}://${host}/control`,
-    origin: `${protocol}//${host}`,
+    address: `${protocol === 'https:' ? 'wss' : 'ws'}://${coordinator}/control`,
+    base: `${protocol}//${coordinator}`,
     only: ENGINES.find((engine) => engine === given.get('engine')),
   };
 }

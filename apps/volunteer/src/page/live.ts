@@ -24,9 +24,9 @@ export function watchRun(invitation: Invitation, onFacts: (facts: RunFacts) => v
   void poll();
 }
 
-async function fetchFacts({ origin, token }: Invitation): Promise<RunFacts | undefined> {
+async function fetchFacts({ base, token }: Invitation): Promise<RunFacts | undefined> {
   try {
-    const response = await fetch(`${origin}/api/run`, {
+    const response = await fetch(`${base}/api/run`, {
       headers: token === '' ? {} : { authorization: `Bearer ${token}` },
       cache: 'no-store',
       credentials: 'omit',

@@ -17,7 +17,7 @@ import { draw, findElements } from './view.js';
 const SUSPICIOUS_ATTEMPTS = 2;
 
 const elements = findElements();
-const invitation = readInvitation(location);
+const invitation = readInvitation(location.href);
 const wakeLock = createWakeLock();
 const host = {
   webAssembly: typeof WebAssembly === 'object',
@@ -93,7 +93,7 @@ function redraw(): void {
   draw({
     ...{ language, settings, status, isOn, facts, credit, isBlocked },
     obstacle: obstacle(host, invitation.token),
-    host: new URL(invitation.origin).host,
+    host: new URL(invitation.base).host,
     isSecure: isSecureContext,
   });
 }

@@ -25,6 +25,10 @@ function refusal(url: URL, status: number | undefined): TransportError {
     const message = `${url.host} answers, but ${url.pathname} does not exist there`;
     return new TransportError('refused', message, 'Check the path, and that a coordinator uses this port.');
   }
+  if (status === 426) {
+    const message = `${url.host} answers, but a proxy in front of it has removed the header Upgrade`;
+    return new TransportError('refused', message, 'The organizer must make the proxy forward WebSockets: see deploy/README.md.');
+  }
   const message = `${url.host} answers with HTTP ${status ?? '?'} instead of a WebSocket`;
   return new TransportError('refused', message, 'Check that a coordinator uses this host and port.');
 }
