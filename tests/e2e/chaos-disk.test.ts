@@ -94,7 +94,7 @@ describe('a folder that cannot be written', () => {
       await fs.rename(folder, aside);
       await fs.writeFile(folder, 'in the way');
     });
-    await training.line((line) => line.event === 'note' && /goes on without this checkpoint/.test(line.text as string));
+    await training.line((line) => line.event === 'note' && /continues without this checkpoint/.test(line.text as string));
     const kept = Object.keys(await hashes(aside));
     expect(kept.length).toBeGreaterThan(0);
     await whileFrozen(app, async () => {
@@ -125,7 +125,7 @@ describe('a full disk', () => {
     const second = launch(['train', ...flags, '--resume', '--out', 'full'], { limits: 'ulimit -f 1' });
     expect((await second.exited).code).toBe(1);
     expect(second.lines.filter(named('round')).at(-1)?.round).toBe(90);
-    expect(notes(second.lines)).toMatch(/goes on without this checkpoint.*\n/);
+    expect(notes(second.lines)).toMatch(/continues without this checkpoint.*\n/);
     expect(second.lines.find(named('error'))).toMatchObject({ code: 'not_saved' });
     expect(second.lines.some(named('checkpoint'))).toBe(false);
     expect(await hashes(path.join(cwd, 'full'))).toEqual(good);
