@@ -47,9 +47,9 @@ async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings
   const out = await folderToResume(settings.out);
   const stored = await readRunFlags(out);
   const given = new Map([...withStored(stored, settings.given), ['--out', out]]);
-  const { token, adminToken, allreduceToken } = settings;
+  const { token, adminToken, metricsToken, allreduceToken } = settings;
   return {
-    settings: { ...settingsOf(given, env), token, adminToken, allreduceToken },
+    settings: { ...settingsOf(given, env), token, adminToken, metricsToken, allreduceToken },
     notes: describeRecalled(stored, settings.given),
   };
 }

@@ -113,7 +113,11 @@ interface Parts extends RunHostOptions {
 async function assemble(parts: Parts): Promise<RunHost> {
   const { settings, prepared, record, mount, side, over, signal } = parts;
   const { report, troubles } = record;
-  const tokens = { token: settings.token ?? secret(12), adminToken: settings.adminToken ?? secret(18) };
+  const tokens = {
+    token: settings.token ?? secret(12),
+    adminToken: settings.adminToken ?? secret(18),
+    metricsToken: settings.metricsToken,
+  };
   const reduce = reduceServiceOf(parts, tokens.token);
   const conductor = await createConductor(conductorOptions(parts, tokens.token, reduce), signal);
   over.addEventListener('abort', () => conductor.close(), { once: true });

@@ -29,6 +29,8 @@ export interface Settings {
   readonly token: string | undefined;
   /** The token of admins. Undefined: generate one. */
   readonly adminToken: string | undefined;
+  /** The token for /metrics alone. Undefined: there is none. */
+  readonly metricsToken: string | undefined;
   /** Anyone may watch the run without a token. */
   readonly public: boolean;
   /** Additional host names of this server, in lower case. */
@@ -128,12 +130,16 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
   };
 }
 
-type Tokens = Pick<Settings, 'token' | 'adminToken' | 'allreduceToken'>;
+type Tokens = Pick<Settings, 'token' | 'adminToken' | 'metricsToken' | 'allreduceToken'>;
 
 /** An empty variable counts as unset: as a token it would admit peers without one. @throws SettingsError */
 function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Tokens {
   const token = checkToken('--token or TROUPE_TOKEN', given.get('--token') ?? env.TROUPE_TOKEN);
   const adminToken = checkToken('--admin-token or TROUPE_ADMIN_TOKEN', given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
+  const metricsToken = checkToken(
+    '--metrics-token or TROUPE_METRICS_TOKEN',
+    given.get('--metrics-token') ?? env.TROUPE_METRICS_TOKEN,
+  );
   const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
   if (token !== undefined && token === adminToken) {
     throw new SettingsError(
@@ -141,7 +147,13 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
       'Give another --admin-token (or TROUPE_ADMIN_TOKEN), or none: then one is generated.',
     );
   }
-  return { token, adminToken, allreduceToken };
+  if (metricsToken !== undefined && [token, adminToken].includes(metricsToken)) {
+    throw new SettingsError(
+      'the token for metrics equals another token, so whoever reads metrics could do more',
+      'Give another --metrics-token (or TROUPE_METRICS_TOKEN), or none.',
+    );
+  }
+  return { token, adminToken, metricsToken, allreduceToken };
 }
 
 /** @returns "" for the root, otherwise "/troupe" without a slash at the end */

@@ -6,7 +6,7 @@ import { createRunHistory, type LiveMessage, type RunFacts, type WorkerView } fr
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApi, type ApiParts } from '../src/web/api.js';
 import { openapi } from '../src/web/openapi.js';
-import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
+import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type Asking, type RunningCoordinator } from './running.js';
 import { problems } from './schema.js';
 
 let cwd: string;
@@ -410,6 +410,25 @@ describe('a run that is stopped and resumed', () => {
 });
 
 describe('a public run', () => {
+  it('shows addresses of workers to admins alone', async () => {
+    const other = await startCoordinator('--public', '--rounds=9', `--out=${path.join(cwd, 'other', 'open')}`);
+    try {
+      const viewer = other.live();
+      await viewer.message(({ type }) => type === 'hello');
+      const worker = other.join('');
+      await other.event('finished');
+      await worker.done;
+      const all = async (asking: Asking) =>
+        Promise.all(['/api/events', '/api/run', '/metrics'].map(async (where) => (await other.ask(where, asking)).text));
+      const shown = [...(await all({})), ...(await all({ token: TOKEN })), JSON.stringify(viewer.messages)].join('\n');
+      expect(shown).toMatch(/joined: from \(address hidden\)/);
+      expect(shown).not.toMatch(/127\.0\.0\.1/);
+      expect((await all({ token: ADMIN })).join('\n')).toMatch(/joined: from 127\.0\.0\.1:\d+/);
+    } finally {
+      await other.stop();
+    }
+  });
+
   it('can be read by everyone and controlled by admins; settings of a reproducible one are fixed', async () => {
     const folder = path.join(cwd, 'other', 'two');
     const other = await startCoordinator('--public', '--rounds=9', '--reproducible', `--out=${folder}`);

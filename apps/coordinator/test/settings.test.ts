@@ -103,6 +103,13 @@ describe('tokens', () => {
     );
   });
 
+  it('for metrics must differ from the others, and are none by default', () => {
+    expect(parseSettings([], {}).metricsToken).toBeUndefined();
+    expect(parseSettings([], { TROUPE_METRICS_TOKEN: 'm' }).metricsToken).toBe('m');
+    for (const other of ['--token=m', '--admin-token=m'])
+      expect(() => parseSettings(['--metrics-token=m', other], {})).toThrow(/could do more/);
+  });
+
   it('of workers and admins must differ', () => {
     expect(() => parseSettings(['--token=one'], { TROUPE_ADMIN_TOKEN: 'one' })).toThrow(refused(/token of admins/));
   });

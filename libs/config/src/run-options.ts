@@ -119,11 +119,18 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'secret that the dashboard needs to show and control the run (default: TROUPE_ADMIN_TOKEN, or else a random one, printed)',
   },
   {
+    flag: '--metrics-token',
+    type: 'text',
+    placeholder: 'TOKEN',
+    group: 'Network',
+    help: 'secret that can read /metrics and nothing else, for Prometheus (default: TROUPE_METRICS_TOKEN, or else none)',
+  },
+  {
     flag: '--public',
     type: 'switch',
     negatable: true,
     group: 'Network',
-    help: 'let anyone who can reach the coordinator watch the run without a token; control still needs the admin token',
+    help: 'let anyone who can reach the coordinator watch the run without a token, except addresses of workers; control still needs the admin token',
   },
   {
     flag: '--allow-host',
@@ -188,7 +195,7 @@ export function negated(flag: string): string {
  */
 export const STORED_OPTIONS: readonly RunOption[] = RUN_OPTIONS.filter(
   ({ flag }) =>
-    !['--resume', '--out', '--token', '--admin-token', '--reproducible'].includes(flag) &&
+    !['--resume', '--out', '--token', '--admin-token', '--metrics-token', '--reproducible'].includes(flag) &&
     !FLAG_FIELDS.some(({ option }) => option?.flag === flag),
 );
 

@@ -14,6 +14,7 @@ import type { MountPoint } from '../server/server.js';
 import type { Metrics } from './metrics.js';
 import { openapiAt } from './openapi.js';
 import type { Playground } from './playground.js';
+import { eventsFor } from './redact.js';
 import { runFacts, type ViewSource } from './views.js';
 
 export interface ApiParts extends ViewSource, ControlOptions {
@@ -89,7 +90,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
       const { phase, round } = conductor.status();
       return { status: 'ok', phase, round };
     }),
-    '/metrics': get('read', async ({ request, response }) => {
+    '/metrics': get('metrics', async ({ request, response }) => {
       const { text, type } = await metrics.read();
       await sendText(request, response, text, { type });
     }),
@@ -97,9 +98,15 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),
-    '/api/events': json('read', ({ query }): EventsView => {
+    '/api/events': json('read', ({ query, access }): EventsView => {
       const after = numberIn(query, 'after', 0, 0, Number.MAX_SAFE_INTEGER);
-      return { events: history.events.filter(({ id }) => id > after), last: history.lastEvent };
+      return {
+        events: eventsFor(
+          access,
+          history.events.filter(({ id }) => id > after),
+        ),
+        last: history.lastEvent,
+      };
     }),
     '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
     '/api/runs': json('read', async ({ access }): Promise<RunsView> => {

@@ -4,14 +4,16 @@ import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
 import { ApiFailure } from '../server/http.js';
 
-/** `worker`: may join the run and see what volunteers see. */
-export type Need = 'worker' | Access;
+/** `worker`: may join the run and see what volunteers see. `metrics`: may read /metrics. */
+export type Need = 'worker' | 'metrics' | Access;
 
 /** The secrets of one run. */
 export interface Tokens {
   /** The token of workers. */
   readonly token: string;
   readonly adminToken: string;
+  /** The token for /metrics alone. Undefined: there is none. */
+  readonly metricsToken?: string | undefined;
 }
 
 export interface AuthOptions extends Tokens {
@@ -32,7 +34,7 @@ export function createAuth(options: AuthOptions): Auth {
   return {
     admit(token, need) {
       const granted = grants(options, token);
-      if (granted.includes(need)) return granted.filter((one) => one !== 'worker');
+      if (granted.includes(need)) return granted.filter((one) => one === 'read' || one === 'admin');
       throw refused(token, need);
     },
   };
@@ -44,13 +46,17 @@ export function bearer({ headers: { authorization } }: IncomingMessage): string 
 }
 
 function grants(options: AuthOptions, token: string | undefined): readonly Need[] {
-  const anyone: readonly Need[] = options.public ? ['worker', 'read'] : [];
+  const anyone: readonly Need[] = options.public ? ['worker', 'metrics', 'read'] : [];
   if (token === undefined) return anyone;
   if (token.length > LIMITS.tokenLength) return [];
-  // It is always compared with both, so that the time taken does not reveal which one it resembles.
-  const [isAdmin, isWorker] = [sameText(token, options.adminToken), sameText(token, options.token)];
-  if (isAdmin) return ['worker', 'read', 'admin'];
-  return isWorker ? [...new Set<Need>(['worker', ...anyone])] : [];
+  const { token: workers, adminToken, metricsToken } = options;
+  // It is always compared with all, so that the time taken does not reveal which one it resembles.
+  const [isAdmin, isWorker, isMetrics] = [adminToken, workers, metricsToken].map(
+    (one) => one !== undefined && sameText(token, one),
+  );
+  if (isAdmin) return ['worker', 'metrics', 'read', 'admin'];
+  if (isWorker) return ['worker', ...anyone];
+  return isMetrics ? ['metrics', ...anyone] : [];
 }
 
 function refused(token: string | undefined, need: Need): ApiFailure {

@@ -146,7 +146,7 @@ class Live implements LiveLink {
   }
 
   #takeTurns(): void {
-    /** Shared by all viewers at the same place. */
+    /** Shared by all viewers at the same place with the same access. */
     const newsFrom = new Map<string, News>();
     for (const viewer of this.#viewers) this.#guarded(viewer.socket, () => this.#sendNews(viewer, newsFrom));
   }
@@ -171,12 +171,12 @@ class Live implements LiveLink {
     sendText(viewer.socket, view === undefined ? update : `${update.slice(0, -1)},"view":${view}}`);
   }
 
-  /** The viewer's place moves to the newest. The news is created once for all viewers at the same place. */
+  /** The viewer's place moves to the newest. The news is created once for all viewers at the same place with the same access. */
   #newsFor(viewer: Viewer, newsFrom: Map<string, News>): News {
     const { history } = this.#options;
-    const key = Object.values(viewer.place).join();
+    const key = [...viewer.access, JSON.stringify(viewer.place)].join();
     let news = newsFrom.get(key);
-    if (!news) newsFrom.set(key, (news = newsSince(history, viewer.place)));
+    if (!news) newsFrom.set(key, (news = newsSince(history, viewer.place, viewer.access)));
     viewer.place = newestPlace(history);
     return news;
   }

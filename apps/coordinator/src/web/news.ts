@@ -1,5 +1,6 @@
 /** Looks up in the run's history what a dashboard has not been sent yet. */
-import type { LiveMessage, RunHistory } from '@troupe/run';
+import type { Access, LiveMessage, RunHistory } from '@troupe/run';
+import { eventsFor } from './redact.js';
 
 /** Entries of each kind in one message. */
 const MAX_POINTS = 500;
@@ -36,7 +37,7 @@ export function newestPlace({ lastRound, lastEvent, evaluations, samples, flows 
 }
 
 /** If there are many, it has only the newest events and samples, and a selection of the rounds. */
-export function newsSince(history: RunHistory, place: Place): News {
+export function newsSince(history: RunHistory, place: Place, access: readonly Access[]): News {
   const { lastRound } = history;
   const points = lastRound > place.round ? history.points(place.round + 1, lastRound, MAX_POINTS).points : undefined;
   const evaluations = newest(history.evaluations, ({ round }) => round > place.evaluation);
@@ -47,7 +48,7 @@ export function newsSince(history: RunHistory, place: Place): News {
     ...(points ? { points } : {}),
     ...(evaluations.length > 0 ? { evaluations } : {}),
     ...(flow && flow.round > place.flow ? { flow } : {}),
-    ...(events.length > 0 ? { events } : {}),
+    ...(events.length > 0 ? { events: eventsFor(access, events) } : {}),
     ...(samples.length > 0 ? { samples } : {}),
   };
   const isNew = Object.keys(news).length > 0;

@@ -205,6 +205,7 @@ const query = (name: string, description: string): Schema => ({ name, in: 'query
 const jsonContent = (schema: Schema): Schema => ({ 'application/json': { schema } });
 const anyone: Schema = { security: [] };
 const worker: Schema = { security: [{ workerToken: [] }, { adminToken: [] }] };
+const metrics: Schema = { security: [{ metricsToken: [] }, { adminToken: [] }] };
 const admin: Schema = { security: [{ adminToken: [] }] };
 const failure: Schema = { description: 'What went wrong, and what to do.', content: jsonContent(ref('Error')) };
 
@@ -222,7 +223,7 @@ export const openapi = {
     description:
       'Watch a training run and control it. Losses are in nats per character, durations in milliseconds, points in time in milliseconds ' +
       'since 1970. Send a token as authorization: Bearer TOKEN. With --public, everyone may read what needs the admin token to read ' +
-      'otherwise. The live link is a WebSocket at /live; docs/api.md describes it.',
+      'otherwise, without addresses of machines. The live link is a WebSocket at /live; docs/api.md describes it.',
   },
   security: [{ adminToken: [] }],
   paths: {
@@ -238,7 +239,7 @@ export const openapi = {
         anyone,
       ),
     },
-    '/metrics': { get: operation('Metrics for Prometheus', { 'text/plain': { schema: text } }) },
+    '/metrics': { get: operation('Metrics for Prometheus', { 'text/plain': { schema: text } }, metrics) },
     '/api/openapi.json': { get: operation('This document', jsonContent({ type: 'object' }), anyone) },
     '/api/run': { get: operation('The current state of the run', jsonContent(ref('Run')), worker) },
     '/api/history': {
@@ -347,6 +348,7 @@ export const openapi = {
   components: {
     securitySchemes: {
       adminToken: { type: 'http', scheme: 'bearer', description: 'Reads everything and controls the run.' },
+      metricsToken: { type: 'http', scheme: 'bearer', description: 'Reads /metrics.' },
       workerToken: { type: 'http', scheme: 'bearer', description: 'Lets a worker join and see the run.' },
     },
     schemas: {

@@ -5,6 +5,7 @@ import { MAX_PLAY_CHARACTERS, MAX_PRIME_CHARACTERS, type PlayMessage } from '@tr
 import * as v from 'valibot';
 import type { PlaySettings, SideThread } from '../side-jobs.js';
 import { ApiFailure } from '../server/http.js';
+import { withoutPrivateData } from './redact.js';
 
 /** Ranges and defaults of a request; the seed's default is a new one each time. */
 export const PLAY = {
@@ -90,7 +91,7 @@ export function createPlayground(options: PlaygroundOptions): Playground {
       tell({
         type: 'error',
         code: 'not_written',
-        message: (error as Error).message,
+        message: withoutPrivateData((error as Error).message),
         remedy: 'Try again. If it fails again, tell the organizer of the run.',
       });
     }

@@ -6,6 +6,7 @@ import { LIMITS } from '@troupe/protocol';
 import type { Access, RunFacts, RunHistory, RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
 import type { RunLinks } from './paths.js';
+import { withoutPrivateData, workersFor } from './redact.js';
 
 const MAX_CURVE_POINTS = 200;
 
@@ -29,8 +30,9 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
   const validated = evaluations.at(-1);
   return {
     ...status,
+    phaseReason: admin ? status.phaseReason : withoutPrivateData(status.phaseReason),
     // Volunteers see the number of other workers, not their names.
-    workers: access.includes('read') ? source.conductor.workers() : [],
+    workers: access.includes('read') ? workersFor(access, source.conductor.workers()) : [],
     runId: source.runId,
     rounds: status.config.rounds,
     model: modelName(status.config.model),

@@ -5,6 +5,7 @@ import { bearer, createAuth } from '../../src/web/auth.js';
 const SECRETS = {
   token: 'worker secret',
   adminToken: 'admin secret',
+  metricsToken: 'metrics secret',
 };
 const closed = createAuth({ ...SECRETS, public: false });
 const open = createAuth({ ...SECRETS, public: true });
@@ -13,7 +14,7 @@ const request = (headers: Record<string, string>) => ({ headers }) as unknown as
 
 describe('tokens', () => {
   it('of admins grant everything', () => {
-    for (const need of ['worker', 'read', 'admin'] as const)
+    for (const need of ['worker', 'metrics', 'read', 'admin'] as const)
       expect(closed.admit('admin secret', need)).toEqual(['read', 'admin']);
   });
 
@@ -21,6 +22,15 @@ describe('tokens', () => {
     expect(closed.admit('worker secret', 'worker')).toEqual([]);
     expect(() => closed.admit('worker secret', 'read')).toThrow(refused('wrong_token'));
     expect(() => closed.admit('worker secret', 'admin')).toThrow(refused('wrong_token'));
+  });
+
+  it('for metrics grant metrics, and nothing else', () => {
+    expect(closed.admit('metrics secret', 'metrics')).toEqual([]);
+    for (const need of ['worker', 'read', 'admin'] as const)
+      expect(() => closed.admit('metrics secret', need)).toThrow(refused('wrong_token'));
+    expect(() => closed.admit('worker secret', 'metrics')).toThrow(refused('wrong_token'));
+    const none = createAuth({ ...SECRETS, metricsToken: undefined, public: false });
+    expect(() => none.admit('', 'metrics')).toThrow(refused('wrong_token'));
   });
 
   it('are not needed to read a public run, but to control it', () => {
@@ -33,7 +43,7 @@ describe('tokens', () => {
     'that are wrong grant nothing: %.20s',
     (token) => {
       for (const auth of [closed, open]) {
-        for (const need of ['worker', 'read', 'admin'] as const)
+        for (const need of ['worker', 'metrics', 'read', 'admin'] as const)
           expect(() => auth.admit(token, need)).toThrow(refused('wrong_token'));
       }
     },

@@ -13,12 +13,12 @@ function historyOf(rounds: number): RunHistory {
 }
 const event = (history: RunHistory, kind: 'note' | 'control'): void =>
   void history.addEvent({ at: 0, round: history.lastRound, kind, level: 'info', text: 'a note' });
-const parsed = (history: RunHistory, place: Place) => JSON.parse(newsSince(history, place).text ?? '{}');
+const parsed = (history: RunHistory, place: Place) => JSON.parse(newsSince(history, place, ['read', 'admin']).text ?? '{}');
 
 describe('the news of a run', () => {
   it('is empty for a viewer that has been sent everything', () => {
     const history = historyOf(3);
-    expect(newsSince(history, newestPlace(history))).toEqual({ text: undefined, urgent: false });
+    expect(newsSince(history, newestPlace(history), ['read'])).toEqual({ text: undefined, urgent: false });
   });
 
   it('has the entries of each kind after the place of the viewer', () => {
@@ -41,9 +41,9 @@ describe('the news of a run', () => {
   it('is urgent if it reports an order', () => {
     const history = historyOf(1);
     event(history, 'note');
-    expect(newsSince(history, START).urgent).toBe(false);
+    expect(newsSince(history, START, ['read']).urgent).toBe(false);
     event(history, 'control');
-    expect(newsSince(history, START).urgent).toBe(true);
+    expect(newsSince(history, START, ['read']).urgent).toBe(true);
   });
 
   it('is a selection if the viewer is far behind', () => {
