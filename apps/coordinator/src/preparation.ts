@@ -13,6 +13,7 @@ import {
 } from '@troupe/conductor';
 import type { Corpus } from '@troupe/corpus/node';
 import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
+import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
 import { flagsToStore, readRunFlags, type Flags } from './run-flags.js';
 import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
@@ -51,13 +52,16 @@ export async function prepare(
     const folder = await claimToResume(settings, onLost);
     return keeping(folder, prepareResumed(settings, folder, env, signal));
   }
-  const corpus = await loadNewText(settings, env, signal);
+  return prepareNew(settings, await loadNewText(settings, env, signal), onLost);
+}
+
+async function prepareNew(settings: Settings, corpus: Corpus, onLost: OnLost): Promise<Preparation> {
   const text = textOf(corpus);
-  const config = settings.training(text.vocabulary.size);
+  const { config, origin, initial, note } = await startOf(settings, text.vocabulary);
   const { evaluateEvery } = settings;
   const identity = identityOf(corpus.name, text);
-  const runId = newRunId(config, identity, evaluateEvery);
-  const training = createTraining({ runId, config, ...text, corpus: identity, evaluateEvery });
+  const runId = newRunId(config, identity, evaluateEvery, origin);
+  const training = createTraining({ runId, config, ...text, corpus: identity, evaluateEvery, initial });
   const folder = await claimNewRun(settings, onLost);
   return {
     training,
@@ -66,9 +70,36 @@ export async function prepare(
     flags: flagsOf(new Map(), settings, corpus),
     resumedFrom: undefined,
     best: undefined,
-    notes: [...folder.notes.map((note) => ({ level: 'warn' as const, ...note })), ...notesOf(corpus)],
+    notes: [
+      ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),
+      ...notesOf(corpus),
+      ...(note === undefined ? [] : [{ level: 'info' as const, text: note }]),
+    ],
   };
 }
+
+interface Start {
+  readonly config: TrainingConfig;
+  /** Identifies the weights that the run starts from; '' = random ones. */
+  readonly origin: string;
+  /** [P]. */
+  readonly initial?: Float32Array;
+  readonly note?: string;
+}
+
+/** @throws SettingsError, CheckpointError */
+async function startOf(settings: Settings, { size, characters }: Training['vocabulary']): Promise<Start> {
+  if (settings.init === undefined) return { config: settings.training(size), origin: '' };
+  const model = await readInitialModel(settings.init);
+  const config = settings.training(size, modelFlags(model, settings.given));
+  const { parameters, added } = initialWeights(model, config, characters);
+  return { config, origin: model.sha256, initial: parameters, note: describeInitial(model, added) };
+}
+
+const INIT_IGNORED: PreparationNote = {
+  level: 'info',
+  text: '--init is for the start of a run; this one continues from its own checkpoint.',
+};
 
 /** Frees the folder if the rest of the preparation fails. */
 async function keeping(folder: RunFolder, preparation: Promise<Preparation>): Promise<Preparation> {
@@ -107,6 +138,7 @@ async function prepareResumed(
       ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),
       ...warnings.map(({ message }) => ({ level: 'warn' as const, text: `a damaged newer checkpoint was skipped: ${message}` })),
       ...notesOf(corpus),
+      ...(settings.init === undefined ? [] : [INIT_IGNORED]),
       ...notes.map((note) => ({ level: 'info' as const, text: note })),
     ],
   };
@@ -157,12 +189,13 @@ function cadenceOf(checkpoint: Checkpoint | undefined, { given, evaluateEvery }:
   );
 }
 
-/** A reproducible run's id follows from its config, its corpus and its validation cadence, like its files. */
-function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity, evaluateEvery: number): string {
+/** A reproducible run's id follows from its config, its corpus, its validation cadence and the model that it starts from, like its files. */
+function newRunId(config: TrainingConfig, { sha256 }: CorpusIdentity, evaluateEvery: number, origin: string): string {
   if (!isReproducible(config)) return randomBytes(6).toString('hex');
   return createHash('sha256')
     .update(JSON.stringify({ ...config, evaluateEvery }))
     .update(sha256)
+    .update(origin)
     .digest('hex')
     .slice(0, 12);
 }

@@ -23,6 +23,8 @@ export interface Settings {
   readonly corpus: string;
   /** Of the text's files. Undefined: UTF-8. */
   readonly encoding: string | undefined;
+  /** Checkpoint or folder of the model that a new run starts from. */
+  readonly init: string | undefined;
   readonly host: string;
   readonly port: number;
   /** The join token. Undefined: generate one. */
@@ -61,8 +63,12 @@ export interface Settings {
   readonly json: boolean;
   /** The given flags ("--layers") and their values, "true" for a switch. */
   readonly given: ReadonlyMap<string, string>;
-  /** The training config for a vocabulary of this many characters. @throws SettingsError */
-  training(vocabulary: number): TrainingConfig;
+  /**
+   * The training config for a vocabulary of this many characters.
+   * @param more flags that count where none is given: those of the model of --init
+   * @throws SettingsError
+   */
+  training(vocabulary: number, more?: ReadonlyMap<string, string>): TrainingConfig;
 }
 
 /** Of a name on the pages. */
@@ -95,6 +101,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
   return {
     corpus: text('--corpus')!,
     encoding: text('--encoding'),
+    init: text('--init'),
     host: text('--host')!,
     port: given.has('--any-port') && !given.has('--port') ? 0 : number('--port'),
     ...tokensFrom(given, env),
@@ -121,9 +128,9 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     sampleEvery: number('--sample-every'),
     json: given.has('--json'),
     given,
-    training: (vocabulary) => {
+    training: (vocabulary, more) => {
       checkLeaseStreams(given);
-      const config = checkTraining(configFromFlags((flag) => given.get(flag), vocabulary));
+      const config = checkTraining(configFromFlags((flag) => given.get(flag) ?? more?.get(flag), vocabulary));
       checkForgetBias(config, given);
       return config;
     },

@@ -49,6 +49,8 @@ export interface Training {
 export type TrainingSource = Pick<Training, 'runId' | 'config' | 'vocabulary' | 'corpus' | 'split'> & {
   /** Where to resume; absent in a new run. */
   readonly checkpoint?: Checkpoint | undefined;
+  /** Parameters [P] of a new run; absent: random ones. */
+  readonly initial?: Float32Array | undefined;
   /** Rounds between validations. */
   readonly evaluateEvery: number;
 };
@@ -58,7 +60,7 @@ export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
   return leaseStreams > 0;
 }
 
-export function createTraining({ checkpoint, evaluateEvery, ...source }: TrainingSource): Training {
+export function createTraining({ checkpoint, initial, evaluateEvery, ...source }: TrainingSource): Training {
   const { config, split } = source;
   const layout = createLayout(config.model);
   const stateFloats = stateSize(config.model);
@@ -69,15 +71,21 @@ export function createTraining({ checkpoint, evaluateEvery, ...source }: Trainin
     streams: createStreams(split.train, config),
     layout,
     stateFloats,
-    replica: startingReplica(config, layout, checkpoint),
+    replica: startingReplica(config, layout, checkpoint, initial),
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
     history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
   };
 }
 
-function startingReplica(config: TrainingConfig, layout: ParameterLayout, checkpoint: Checkpoint | undefined): Replica {
+function startingReplica(
+  config: TrainingConfig,
+  layout: ParameterLayout,
+  checkpoint: Checkpoint | undefined,
+  initial: Float32Array | undefined,
+): Replica {
   const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  replica.setParameters(checkpoint?.parameters ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
+  const start = checkpoint?.parameters ?? initial;
+  replica.setParameters(start ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
   if (checkpoint) replica.importState(checkpoint.optimizer);
   return replica;
 }

@@ -22,6 +22,13 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'encoding of the text files, for example gb18030 or windows-1252 (default: UTF-8, or what a byte order mark says)',
   },
   {
+    flag: '--init',
+    type: 'text',
+    placeholder: 'F',
+    group: 'Model',
+    help: 'start from the weights of this checkpoint, or of the best one in the folder of a run, instead of random ones; the model is then that of the checkpoint, and characters that it does not know start with random weights',
+  },
+  {
     flag: '--reproducible',
     type: 'switch',
     group: 'Reproducibility',
@@ -195,7 +202,7 @@ export function negated(flag: string): string {
  */
 export const STORED_OPTIONS: readonly RunOption[] = RUN_OPTIONS.filter(
   ({ flag }) =>
-    !['--resume', '--out', '--token', '--admin-token', '--metrics-token', '--reproducible'].includes(flag) &&
+    !['--resume', '--out', '--init', '--token', '--admin-token', '--metrics-token', '--reproducible'].includes(flag) &&
     !FLAG_FIELDS.some(({ option }) => option?.flag === flag),
 );
 
