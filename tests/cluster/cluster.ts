@@ -161,6 +161,7 @@ function conductorOptions(
   let secrets = 0;
   return {
     training,
+    stopRules: { maxLoss: 3, patience: 0 },
     cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
     token: TOKEN,
     reduceToken: 'secret',

@@ -148,10 +148,12 @@ class CoordinatorMachine implements SimulatedCoordinator {
   }
 
   /** The best model that the end of a run names is in the file of that name. */
-  #checkBest({ bestCheckpoint, validationLoss }: Extract<RunEvent, { event: 'finished' }>): void {
+  #checkBest({ bestCheckpoint, bestValidationLoss }: Extract<RunEvent, { event: 'finished' }>): void {
     const best = savedBestOf(this.disk.best());
-    if (best?.path === bestCheckpoint && best?.validationLoss === validationLoss) return;
-    this.#world.audit.violate(`the end names ${bestCheckpoint} with ${validationLoss}, but the disk has ${JSON.stringify(best)}`);
+    if (best?.path === bestCheckpoint && best?.validationLoss === bestValidationLoss) return;
+    this.#world.audit.violate(
+      `the end names ${bestCheckpoint} with ${bestValidationLoss}, but the disk has ${JSON.stringify(best)}`,
+    );
   }
 
   #over(mine: Host, error: unknown): void {
@@ -182,6 +184,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
   return {
     training,
     cadences: world.cadences,
+    stopRules: world.stopRules,
     token: world.token,
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? 'sim://reduce/reduce' : '/reduce',

@@ -72,7 +72,7 @@ class CrowdRun {
 
   constructor(options: CrowdOptions) {
     const { streams, window, rounds } = options;
-    const cadences = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+    const cadences = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0, chanceLoss: 3, maxLoss: 0 };
     this.#options = options;
     this.#state = createRunState({ streams, window, rounds, windowsPerPass: 1_000, leaseStreams: 0, ...cadences }, 0);
   }
@@ -161,7 +161,7 @@ class CrowdRun {
   #commit(): void {
     this.#counted.clear();
     this.#faults.push(...brokenInvariants(this.#state));
-    this.#feed({ type: 'updated', round: this.#state.round });
+    this.#feed({ type: 'updated', round: this.#state.round, trainLoss: 1 });
     this.#change(this.#state.round);
   }
 

@@ -1,6 +1,6 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
-import type { Cadences } from '@troupe/conductor';
+import type { Cadences, StopRules } from '@troupe/conductor';
 import type { MessageType, TrainingConfig } from '@troupe/protocol';
 import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
 import { createClock, Hang, type Clock } from './clock.js';
@@ -28,6 +28,7 @@ export interface SimulationOptions {
   /** Whether the all-reduce is a separate process. */
   readonly separate?: boolean;
   readonly cadences?: Partial<Cadences>;
+  readonly stopRules?: Partial<StopRules>;
   /** One way, ms: from and to. */
   readonly latencyMs?: readonly [number, number];
   readonly bytesPerMs?: number;
@@ -152,6 +153,7 @@ function createWorld(
     audit,
     config: options.config,
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
+    stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,
     token: 'open sesame',
     trace,

@@ -1,5 +1,5 @@
 /** What all parts of a simulation share. */
-import type { Cadences } from '@troupe/conductor';
+import type { Cadences, StopRules } from '@troupe/conductor';
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Audit } from './audit.js';
 import type { Clock } from './clock.js';
@@ -13,6 +13,7 @@ export interface World {
   readonly audit: Audit;
   readonly config: TrainingConfig;
   readonly cadences: Cadences;
+  readonly stopRules: StopRules;
   /** Whether the all-reduce is a separate process. */
   readonly separate: boolean;
   readonly token: string;

@@ -109,10 +109,18 @@ export function describe(event: RunEvent): string[] {
     case 'note':
       return [event.text, ...(event.remedy ? [event.remedy] : [])];
     case 'finished':
-      return [`${event.reason} at round ${event.round}; checkpoint ${event.checkpoint}`];
+      return [`${event.reason} at round ${event.round}; checkpoint ${event.checkpoint}`, ...validations(event)];
     case 'error':
       return [event.message, event.remedy];
     default:
       return event satisfies never;
   }
+}
+
+/** The validation of the last round and that of the best model, which may be an earlier one. */
+function validations(event: Extract<RunEvent, { event: 'finished' }>): string[] {
+  const { validationLoss, bestCheckpoint, bestRound, bestValidationLoss } = event;
+  const last = validationLoss === undefined ? [] : [`validation of the last round: ${validationLoss.toFixed(4)} nats/char`];
+  if (bestValidationLoss === undefined) return last;
+  return [...last, `best validation: ${bestValidationLoss.toFixed(4)} nats/char after round ${bestRound}, in ${bestCheckpoint}`];
 }

@@ -172,6 +172,7 @@ function conductorOptions(parts: Parts, token: string, reduce: ReduceService): C
   const { settings, prepared, record, side } = parts;
   return {
     training: prepared.training,
+    stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     token,
     reduceToken: reduce.token,

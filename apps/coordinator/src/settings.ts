@@ -60,6 +60,9 @@ export interface Settings {
   readonly keep: number;
   readonly evaluateEvery: number;
   readonly sampleEvery: number;
+  /** See StopRules in libs/conductor. */
+  readonly maxLoss: number;
+  readonly patience: number;
   readonly json: boolean;
   /** The given flags ("--layers") and their values, "true" for a switch. */
   readonly given: ReadonlyMap<string, string>;
@@ -126,6 +129,8 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     keep: number('--keep'),
     evaluateEvery: number('--eval-every'),
     sampleEvery: number('--sample-every'),
+    maxLoss: number('--max-loss'),
+    patience: number('--patience'),
     json: given.has('--json'),
     given,
     training: (vocabulary, more) => {

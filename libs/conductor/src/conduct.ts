@@ -12,7 +12,7 @@ import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRoster, updateRoster, type Roster } from './roster.js';
 import { RunShell } from './run-shell.js';
-import { configNow, type Knobs, type Training } from './training.js';
+import { chanceLoss, configNow, isReproducible, type Knobs, type Training } from './training.js';
 import { workerStates, workerViews } from './worker-views.js';
 
 /** The resolution of the scheduler's deadlines. */
@@ -27,8 +27,17 @@ export interface Cadences {
   readonly sampleEvery: number;
 }
 
+/** When a run stops before its last round. */
+export interface StopRules {
+  /** The run has diverged when its loss stays above this many times that of guessing; 0 = never. */
+  readonly maxLoss: number;
+  /** Stop when this many validations in a row were not better than the best; 0 = never. */
+  readonly patience: number;
+}
+
 export interface ConductorOptions {
   readonly training: Training;
+  readonly stopRules: StopRules;
   readonly cadences: Cadences;
   readonly ports: ConductorPorts;
   readonly side: SideJobs;
@@ -82,10 +91,12 @@ export class RunDiverged extends Error {
   override readonly name = 'RunDiverged';
   readonly code = 'diverged';
   readonly remedy: string;
-  constructor(reason: string, { newest }: Pick<CheckpointWriter, 'newest'>) {
+  constructor(reason: string, { newest }: Pick<CheckpointWriter, 'newest'>, training: Pick<Training, 'config'>) {
     super(`the run has diverged: ${reason}`);
-    const last = newest === undefined ? '' : ` The last checkpoint is ${newest}.`;
-    this.remedy = `Start again with a lower --lr, or with --clip.${last}`;
+    // A reproducible run keeps its learning rate.
+    const resumable = newest !== undefined && !isReproducible(training.config);
+    const resume = resumable ? `Continue from the last checkpoint, ${newest}, with --resume and a lower --lr. Or start` : 'Start';
+    this.remedy = `${resume} again with a lower --lr, or with --clip.`;
   }
 }
 
@@ -129,7 +140,12 @@ class RunConductor implements Conductor {
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
     const state = createRunState(runSettings(options), training.round);
     this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
-    this.#followUps = new FollowUps({ ...options, put: this.#put, fail: this.#ended.reject });
+    this.#followUps = new FollowUps({
+      ...options,
+      patience: options.stopRules.patience,
+      put: this.#put,
+      fail: this.#ended.reject,
+    });
     // A conductor that is closed before it conducts must not cause an unhandled rejection.
     this.#ended.promise.catch(() => undefined);
   }
@@ -215,11 +231,12 @@ class RunConductor implements Conductor {
     signal.addEventListener('abort', stop, { once: true });
     try {
       this.feed({ type: 'start' });
+      this.#followUps.checkPatience();
       if (signal.aborted) stop();
       const ending = await this.#ended.promise;
       if (ending.type === 'finish') return ending;
       await this.#control.dismissAll('diverged', GOODBYE_MS);
-      throw new RunDiverged(ending.reason, this.#options.writer);
+      throw new RunDiverged(ending.reason, this.#options.writer, this.#options.training);
     } catch (error) {
       if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
@@ -306,9 +323,10 @@ function createControlServer(
   });
 }
 
-function runSettings({ training: { config, streams }, cadences }: ConductorOptions): RunSettings {
+function runSettings({ training: { config, streams }, cadences, stopRules: { maxLoss } }: ConductorOptions): RunSettings {
   const { rounds, window, leaseStreams } = config;
-  return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...cadences };
+  const loss = { chanceLoss: chanceLoss(config), maxLoss };
+  return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...loss, ...cadences };
 }
 
 function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

@@ -5,6 +5,8 @@ import { BestModel, type SavedBest } from './best-model.js';
 import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import {
+  chanceLoss,
+  isOutOfPatience,
   isReproducible,
   isValidated,
   lacksValidations,
@@ -32,6 +34,8 @@ const RETRY_MS = 1_000;
 
 export interface FollowUpParts {
   readonly training: Training;
+  /** See StopRules. */
+  readonly patience: number;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
   /** The best model on disk, in a resumed run. */
@@ -56,6 +60,8 @@ export class FollowUps {
   /** How many validations are pending, and the end of the last of them. */
   #evaluations = 0;
   #evaluated: Promise<void> = Promise.resolve();
+  /** The run as it was when patience ended. A reproducible run ends there, wherever it is by then. */
+  #stopped: Checkpoint | undefined;
   /** The newest checkpoint that waits for its validations. */
   #offered: Checkpoint | undefined;
 
@@ -99,20 +105,39 @@ export class FollowUps {
    * @throws NotSaved, ValidationFailed
    */
   async conclude({ round, outcome }: Concluding, savedFirst: string | undefined, stop: AbortSignal): Promise<void> {
-    const { writer, ports } = this.#parts;
+    const { training, writer, ports } = this.#parts;
     const saved = outcome === 'completed' ? await this.#concludeCompleted(round, savedFirst, stop) : savedFirst;
     await this.#best.save();
     this.close();
     await writer.settled();
-    if (saved === undefined) throw new NotSaved(writer, round);
+    const last = this.#stopped?.round ?? round;
+    if (saved === undefined) throw new NotSaved(writer, last);
+    const validation = training.history.evaluations.find((evaluation) => evaluation.round === last);
     const best = this.#best.saved;
     ports.report({
       event: 'finished',
-      round,
-      reason: outcome,
+      round: last,
+      reason: this.#stopped ? 'stopped' : outcome,
       checkpoint: saved,
-      ...(best === undefined ? {} : { bestCheckpoint: best.path, validationLoss: best.validationLoss }),
+      ...(validation && { validationLoss: validation.validationLoss }),
+      ...(best && { bestCheckpoint: best.path, bestRound: best.round, bestValidationLoss: best.validationLoss }),
     });
+  }
+
+  /** Stops a run that resumes although its validation has not improved for long enough. */
+  checkPatience(): void {
+    const { training, patience } = this.#parts;
+    if (isOutOfPatience(training.history.evaluations, patience)) this.#stopAt(this.#snapshot(training.round));
+  }
+
+  #stopAt(checkpoint: Checkpoint): void {
+    const { training, patience, put, ports } = this.#parts;
+    if (this.#reproducible) this.#stopped = checkpoint;
+    const { evaluations } = training.history;
+    const { round } = evaluations.reduce((best, one) => (one.validationLoss < best.validationLoss ? one : best));
+    const text = `validation has not improved since round ${round}, for ${patience} validations: the run stops`;
+    ports.report({ event: 'note', level: 'info', text });
+    put({ type: 'order', order: { type: 'stop' } });
   }
 
   /** Ends retries and offers. Call it before the side jobs are closed. */
@@ -124,6 +149,7 @@ export class FollowUps {
   async #concludeCompleted(round: number, savedFirst: string | undefined, stop: AbortSignal): Promise<string | undefined> {
     const { training, writer, ports } = this.#parts;
     const failure = await Promise.race([this.#finalEvaluation(round), aborted(stop)]);
+    if (this.#stopped) return this.#save(this.#stopped);
     const validated = isValidated(training.history, round);
     // This checkpoint has the last validation in its history. Without it, the first one is as good,
     // and in a reproducible run the same bytes.
@@ -148,7 +174,7 @@ export class FollowUps {
     if (!this.#reproducible) return checkpoint;
     const { training } = this.#parts;
     if (lacksValidations(training, checkpoint.round)) return undefined;
-    return { ...checkpoint, history: validationHistoryUpTo(training.history, checkpoint.round) };
+    return { ...checkpoint, history: validationHistoryUpTo(training, checkpoint.round) };
   }
 
   /** Only the newest waits, because each is a copy of everything. */
@@ -163,16 +189,17 @@ export class FollowUps {
     await this.#evaluated;
     const newest = this.#withValidations(this.#offered!);
     this.#offered = undefined;
-    if (newest) this.#parts.writer.offer(newest);
+    if (newest && !this.#stopped) this.#parts.writer.offer(newest);
   }
 
   /** @returns the path, or undefined when writing failed or a validation is missing */
-  async #save(checkpoint: Checkpoint): Promise<string | undefined> {
+  async #save(current: Checkpoint): Promise<string | undefined> {
     const { writer, ports } = this.#parts;
-    const { round } = checkpoint;
     if (this.#reproducible && this.#evaluations > 0) {
       await Promise.race([this.#evaluated, aborted(ports.deadline(VALIDATION_MS))]);
     }
+    const checkpoint = this.#stopped ?? current;
+    const { round } = checkpoint;
     const whole = this.#withValidations(checkpoint);
     if (whole) return writer.save(whole, false);
     const late = this.#evaluations > 0;
@@ -212,6 +239,7 @@ export class FollowUps {
     const { put, fail, writer, training } = this.#parts;
     if (++this.#evaluations > MAX_EVALUATIONS) put({ type: 'order', order: { type: 'pause', by: VALIDATION } });
     await before;
+    if (this.#stopped) return undefined;
     const earlier = lacksValidations(training, checkpoint.round - 1) ? new Error('an earlier validation failed') : undefined;
     const failure = earlier ?? (await this.#evaluateWithRetries(checkpoint));
     if (--this.#evaluations === MAX_EVALUATIONS) put({ type: 'order', order: { type: 'resume', by: VALIDATION } });
@@ -249,19 +277,24 @@ export class FollowUps {
   }
 
   async #evaluate(checkpoint: Checkpoint): Promise<void> {
-    const { training, side, ports } = this.#parts;
+    const { training, side, ports, patience } = this.#parts;
     const { history } = training;
     const { round } = checkpoint;
     const { lossPerChar: validationLoss, tokens } = await side.evaluate(checkpoint.parameters);
     this.#over.signal.throwIfAborted();
-    const best = !history.best || validationLoss < history.best.validationLoss;
+    // NaN is not below anything.
+    const best = validationLoss < (history.best?.validationLoss ?? chanceLoss(training.config));
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
     const then = this.#reproducible
-      ? validationHistoryUpTo(history, round)
+      ? validationHistoryUpTo(training, round)
       : { ...history, evaluations: [...history.evaluations] };
     ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
-    await this.#best.offer({ ...checkpoint, history: then }, { round, validationLoss });
+    if (round < training.config.rounds && isOutOfPatience(history.evaluations, patience))
+      this.#stopAt({ ...checkpoint, history: then });
+    if (validationLoss < chanceLoss(training.config)) {
+      await this.#best.offer({ ...checkpoint, history: then }, { round, validationLoss });
+    }
   }
 
   async #sample(parameters: Float32Array, round: number, length: number): Promise<void> {
@@ -280,6 +313,7 @@ export class FollowUps {
     const { history, replica } = this.#parts.training;
     // A run that resumed at its last round was validated there before.
     const failure = isValidated(history, round) ? undefined : await this.#evaluateSoon(this.#snapshot(round));
+    if (this.#stopped) return undefined;
     await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS).catch((error: Error) => this.#warn(error));
     return failure;
   }

@@ -3,6 +3,7 @@ export {
   createConductor,
   RunDiverged,
   type Cadences,
+  type StopRules,
   type Conductor,
   type ConductorStatus,
   type ConductorOptions,

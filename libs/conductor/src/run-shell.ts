@@ -77,7 +77,7 @@ export class RunShell {
     requireWhole(this.state);
     this.#midStep = true;
     training.states.commit();
-    const effects = step(this.state, { type: 'updated', round: update.round }, nowMs);
+    const effects = step(this.state, { type: 'updated', round: update.round, trainLoss: update.lossSum / update.tokens }, nowMs);
     for (const effect of effects) if (effect.type === 'lease') this.#sendLease(effect);
     applyUpdate(training.replica, update);
     this.#midStep = false;

@@ -118,12 +118,37 @@ export function lacksValidations({ round: first, config, history }: Training, ro
   return false;
 }
 
-/** The history as of `round`. */
-export function validationHistoryUpTo({ evaluations, ...history }: ValidationHistory, round: number): ValidationHistory {
-  const then = evaluations.filter((evaluation) => evaluation.round <= round);
+/** The loss of guessing among all characters, nats/char. A model that is not better is no model. */
+export function chanceLoss({ model }: Pick<TrainingConfig, 'model'>): number {
+  return Math.log(model.vocabulary);
+}
+
+/** The best of the evaluations that are better than guessing; the first of equals. */
+export function bestOf(evaluations: readonly Evaluation[], config: Pick<TrainingConfig, 'model'>): Evaluation | undefined {
   let best: Evaluation | undefined;
-  for (const evaluation of then) if (!best || evaluation.validationLoss < best.validationLoss) best = evaluation;
-  return { ...history, evaluations: then, best };
+  for (const evaluation of evaluations) {
+    if (evaluation.validationLoss < (best?.validationLoss ?? chanceLoss(config))) best = evaluation;
+  }
+  return best;
+}
+
+/** Whether the last `patience` validations were all not better than one before them; 0 = never. */
+export function isOutOfPatience(evaluations: readonly Evaluation[], patience: number): boolean {
+  let best = 0;
+  evaluations.forEach(({ validationLoss }, i) => {
+    if (validationLoss < evaluations[best].validationLoss) best = i;
+  });
+  return patience > 0 && evaluations.length - 1 - best >= patience;
+}
+
+/** The history as of `round`. */
+export function validationHistoryUpTo(
+  { history, config }: Pick<Training, 'history' | 'config'>,
+  round: number,
+): ValidationHistory {
+  const { evaluations, ...rest } = history;
+  const then = evaluations.filter((evaluation) => evaluation.round <= round);
+  return { ...rest, evaluations: then, best: bestOf(then, config) };
 }
 
 /** The config with the changes made during the run. A resumed run continues with it. */

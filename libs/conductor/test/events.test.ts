@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createEventQueue, reduceEvent, type ReduceEvent } from '../src/events.js';
 import { CONFIG } from './fixture.js';
 
-const CADENCES = { windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+const CADENCES = { windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0, chanceLoss: 3, maxLoss: 3 };
 
 describe('the queue of events', () => {
   it('keeps an event that is put during another one until that one is handled', () => {

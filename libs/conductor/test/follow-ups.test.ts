@@ -36,7 +36,9 @@ let pauses: number[];
 let failures: ValidationFailed[];
 let settled: Promise<void>;
 
-function open(options: Parameters<typeof smallTraining>[0] = {}, best?: SavedBest): void {
+type Options = Parameters<typeof smallTraining>[0] & { readonly patience?: number };
+
+function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): void {
   [bestFails, pauses, failures] = [0, [], []];
   [deadlines, reports, put, saved, validations, samples, diskFull] = [createDeadlines(), [], [], [], [], [], false];
   settled = Promise.resolve();
@@ -63,6 +65,7 @@ function open(options: Parameters<typeof smallTraining>[0] = {}, best?: SavedBes
   followUps = new FollowUps({
     training,
     best,
+    patience,
     side: {
       get pending() {
         return pending;
@@ -349,7 +352,7 @@ describe('a best model whose file cannot be written', () => {
     await endValidation(1.25);
     await followUps.conclude({ round: 3, outcome: 'stopped' }, 'disk/3', never);
     expect(saved).toMatchObject([{ round: 2, best: true }]);
-    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/best', validationLoss: 1.25 });
+    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/best', bestValidationLoss: 1.25 });
   });
 
   it('is not named at the end: the figure there is that of the file', async () => {
@@ -358,7 +361,7 @@ describe('a best model whose file cannot be written', () => {
     due('evaluate', 2);
     await endValidation(1.25);
     await followUps.conclude({ round: 3, outcome: 'stopped' }, 'disk/3', never);
-    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/earlier best', validationLoss: 2 });
+    expect(reports.at(-1)).toMatchObject({ bestCheckpoint: 'disk/earlier best', bestValidationLoss: 2 });
   });
 
   it('that was lost in a crash gives way to the best one that can be saved', async () => {
@@ -367,6 +370,70 @@ describe('a best model whose file cannot be written', () => {
     await endValidation(1.25);
     expect(saved).toMatchObject([{ round: 2, best: true }]);
     expect(told('evaluation')).toMatchObject([{ best: false }]);
+  });
+});
+
+describe('a model that is worse than guessing', () => {
+  it('is never the best', async () => {
+    const chance = Math.log(training.vocabulary.size);
+    due('evaluate', 2);
+    await endValidation(chance + 0.01);
+    due('evaluate', 4);
+    await endValidation(NaN);
+    expect([saved, training.history.best]).toEqual([[], undefined]);
+    expect(told('evaluation')).toMatchObject([{ best: false }, { best: false }]);
+    due('evaluate', 5);
+    await endValidation(chance - 0.01);
+    expect(saved).toMatchObject([{ round: 5, best: true }]);
+  });
+});
+
+describe('patience', () => {
+  async function validate(...losses: number[]): Promise<void> {
+    for (const [i, loss] of losses.entries()) {
+      due('evaluate', i + 1);
+      await endValidation(loss);
+    }
+  }
+
+  it('ends when that many validations in a row were not better than the best', async () => {
+    open({ patience: 2 });
+    await validate(1.5, 1.25, 1.25);
+    expect(put).toEqual([]);
+    await validate(1.5);
+    due('evaluate', 5);
+    await endValidation(1.75);
+    expect(put.at(-1)).toEqual({ type: 'order', order: { type: 'stop' } });
+    expect(told('note').at(-1)).toMatchObject({ text: expect.stringContaining('not improved since round 2, for 2 validations') });
+  });
+
+  it('is endless by default', async () => {
+    await validate(1, 2, 2, 2, 2);
+    expect(put).toEqual([]);
+  });
+
+  it('of a reproducible run ends it as it was at that validation, however far it is by then', async () => {
+    open({ config: { leaseStreams: 1, rounds: 9 }, patience: 1 });
+    due('evaluate', 2);
+    await endValidation(1.5);
+    due('evaluate', 4);
+    due('checkpoint', 5);
+    due('evaluate', 6);
+    await endValidation(1.75);
+    moveTo(7);
+    const first = await followUps.saveNow(7);
+    await followUps.conclude({ round: 7, outcome: 'stopped' }, first, never);
+    expect(validations.map(({ parameter }) => parameter)).toEqual([2, 4]);
+    const evaluations = [1.5, 1.75].map((validationLoss, i) => ({ round: 2 * i + 2, validationLoss }));
+    expect(saved.filter(({ best }) => !best)).toEqual([{ round: 4, best: false, offered: false, parameter: 4, evaluations }]);
+    expect(reports.at(-1)).toMatchObject({ event: 'finished', round: 4, reason: 'stopped', bestRound: 2, validationLoss: 1.75 });
+  });
+
+  it('that has ended stops a run that resumes', () => {
+    open({ patience: 1 });
+    training.history.evaluations.push({ round: 1, validationLoss: 1 }, { round: 2, validationLoss: 2 });
+    followUps.checkPatience();
+    expect(put.at(-1)).toEqual({ type: 'order', order: { type: 'stop' } });
   });
 });
 
@@ -392,9 +459,20 @@ describe('the end of a run', () => {
       round: 6,
       reason: 'completed',
       checkpoint: 'disk/6',
-      bestCheckpoint: 'disk/best',
       validationLoss: 1.25,
+      bestCheckpoint: 'disk/best',
+      bestRound: 6,
+      bestValidationLoss: 1.25,
     });
+  });
+
+  it('tells the validation of the last round from that of the best model', async () => {
+    open({}, { path: 'disk/earlier best', round: 4, validationLoss: 1 });
+    const done = conclude('completed');
+    await endValidation(1.25);
+    await done;
+    const best = { bestCheckpoint: 'disk/earlier best', bestRound: 4, bestValidationLoss: 1 };
+    expect(reports.at(-1)).toMatchObject({ validationLoss: 1.25, ...best });
   });
 
   it('does not validate the last round twice', async () => {
@@ -424,7 +502,8 @@ describe('the end of a run', () => {
         reason: 'stopped',
         checkpoint: 'disk/first',
         bestCheckpoint: 'disk/earlier best',
-        validationLoss: 1.5,
+        bestRound: 4,
+        bestValidationLoss: 1.5,
       },
     ]);
   });

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { phaseOf, standingAfter, type Standing } from '../src/phase.js';
 import { CONFIG } from './fixture.js';
 
-const CADENCES = { windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+const CADENCES = { windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0, chanceLoss: 3, maxLoss: 3 };
 
 let state: RunState;
 beforeEach(() => {

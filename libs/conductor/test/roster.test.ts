@@ -5,7 +5,17 @@ import { reduceEvent, type ConductorEvent, type ReduceEvent, type WorkerIdentity
 import { createRoster, openSessions, sessionOf, updateRoster, type Roster } from '../src/roster.js';
 import { workerStates, workerViews } from '../src/worker-views.js';
 
-const SETTINGS = { streams: 4, window: 8, rounds: 100, windowsPerPass: 50, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+const SETTINGS = {
+  streams: 4,
+  window: 8,
+  rounds: 100,
+  windowsPerPass: 50,
+  evaluateEvery: 0,
+  checkpointEvery: 0,
+  sampleEvery: 0,
+  chanceLoss: 3,
+  maxLoss: 3,
+};
 const NO_CHANNEL = { send: () => undefined, close: () => undefined, closed: new Promise<never>(() => undefined) };
 
 let now = 0;
@@ -73,7 +83,7 @@ function counted(workerId: string, leaseId: string, streams: readonly number[], 
 function updated() {
   const { round } = state;
   reduced({ kind: 'update', round } as ReduceEvent);
-  return feed({ type: 'updated', round });
+  return feed({ type: 'updated', round, trainLoss: 1 });
 }
 
 describe('the time of a round', () => {

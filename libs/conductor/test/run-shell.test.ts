@@ -30,7 +30,16 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
     log.push('step');
     (step ?? own)(...given);
   };
-  const settings = { ...CONFIG, ...options.config, windowsPerPass: 50, evaluateEvery: 0, checkpointEvery, sampleEvery: 0 };
+  const settings = {
+    ...CONFIG,
+    ...options.config,
+    windowsPerPass: 50,
+    evaluateEvery: 0,
+    checkpointEvery,
+    sampleEvery: 0,
+    chanceLoss: 3,
+    maxLoss: 3,
+  };
   shell = new RunShell({
     training,
     state: createRunState(settings, training.round),

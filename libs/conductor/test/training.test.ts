@@ -84,13 +84,17 @@ describe('a new run', () => {
 describe('the history of validations', () => {
   it('up to a round contains the validations until then and the best of them', () => {
     const history = { evaluateEvery: 2, evaluations: EVALUATIONS, best: EVALUATIONS[1] };
-    expect(validationHistoryUpTo(history, 3)).toEqual({
+    expect(validationHistoryUpTo({ ...smallTraining(), history }, 3)).toEqual({
       evaluateEvery: 2,
       evaluations: EVALUATIONS.slice(0, 1),
       best: EVALUATIONS[0],
     });
-    expect(validationHistoryUpTo(history, 6)).toEqual(history);
-    expect(validationHistoryUpTo(history, 1)).toEqual({ evaluateEvery: 2, evaluations: [], best: undefined });
+    expect(validationHistoryUpTo({ ...smallTraining(), history }, 6)).toEqual(history);
+    expect(validationHistoryUpTo({ ...smallTraining(), history }, 1)).toEqual({
+      evaluateEvery: 2,
+      evaluations: [],
+      best: undefined,
+    });
   });
 
   it('is empty for a checkpoint without one', () => {

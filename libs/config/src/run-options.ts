@@ -81,6 +81,22 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'rounds between printed samples; 0 = only at the end',
   },
   {
+    flag: '--max-loss',
+    type: 'real',
+    placeholder: 'X',
+    default: '3',
+    group: 'Run',
+    help: 'stop as diverged when the training loss stays above X times that of guessing, the logarithm of the vocabulary, for 10 rounds; 0 = never',
+  },
+  {
+    flag: '--patience',
+    type: 'whole',
+    placeholder: 'N',
+    default: '0',
+    group: 'Run',
+    help: 'stop when N validations in a row were not better than the best one; 0 = never',
+  },
+  {
     flag: '--name',
     type: 'text',
     placeholder: 'TEXT',

@@ -13,6 +13,10 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   workerPaused: ({ worker, reason, lent }) => `${worker} paused (${reason}); ${lentText(lent)}`,
   declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
   rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
+  lossHigh: ({ trainLoss, chanceLoss, stopsAbove, rounds }) => {
+    const stop = stopsAbove > 0 ? `; the run stops if it stays above ${lossText(stopsAbove)} for ${rounds} rounds` : '';
+    return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;
+  },
   reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
 };
 
@@ -41,6 +45,10 @@ function lentText({ streams, workers, uncovered, pausedBy }: Lent): string {
   if (pausedBy.length > 0) return `nothing is lent while the run is paused by ${pausedBy.join(', ')}`;
   if (uncovered > 0) return `${counted(uncovered, 'stream')} ${uncovered === 1 ? 'waits' : 'wait'} for a free worker`;
   return 'every stream is counted or lent';
+}
+
+function lossText(loss: number): string {
+  return loss < 1000 ? loss.toFixed(2) : loss.toPrecision(3);
 }
 
 function counted(count: number, noun: string): string {

@@ -74,7 +74,11 @@ export type RunEvent =
       round: number;
       reason: 'completed' | 'stopped';
       checkpoint: string;
-      bestCheckpoint?: string;
+      /** Of the last round. Absent if it was not validated. */
       validationLoss?: number;
+      /** The best model on disk: its file, its round and its own validation. */
+      bestCheckpoint?: string;
+      bestRound?: number;
+      bestValidationLoss?: number;
     }
   | { event: 'error'; code: string; message: string; remedy: string };

@@ -26,6 +26,10 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     { kind: 'rejected', worker: 'a', result: 'not_finite', reason: 'NaN', lent },
     'a result of a was rejected (NaN); 4 streams lent to 1 worker',
   ],
+  [
+    { kind: 'lossHigh', trainLoss: 429_581, chanceLoss: 4.174, stopsAbove: 12.52, rounds: 10 },
+    'training is unstable: the loss is 4.30e+5 nats/char, and guessing has 4.17; the run stops if it stays above 12.52 for 10 rounds',
+  ],
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 

@@ -35,6 +35,17 @@ export type Decision =
       readonly reason: string;
       readonly lent: Lent;
     }
+  /**
+   * The training loss is far above that of guessing, nats/char. The run stops when it stays above
+   * `stopsAbove` for `rounds` rounds; 0 = never.
+   */
+  | {
+      readonly kind: 'lossHigh';
+      readonly trainLoss: number;
+      readonly chanceLoss: number;
+      readonly stopsAbove: number;
+      readonly rounds: number;
+    }
   /** The all-reduce service is back, empty: the round starts over. */
   | { readonly kind: 'reopened'; readonly lent: Lent };
 

@@ -1,5 +1,6 @@
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
+import { createLossWatch, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
 
 /** What the scheduler needs to know about a run. Rounds count from 0. */
@@ -19,6 +20,10 @@ export interface RunSettings {
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;
+  /** The loss of guessing among all characters, nats/char. */
+  readonly chanceLoss: number;
+  /** The run has diverged when its loss stays above this many times `chanceLoss`; 0 = never. */
+  readonly maxLoss: number;
   /** Streams of every lease in a reproducible run; 0 = the size of leases follows speed. */
   readonly leaseStreams: number;
 }
@@ -132,6 +137,7 @@ export interface RunState {
   readonly leases: Map<string, Lease>;
   leaseCount: number;
   waiting: boolean;
+  readonly loss: LossWatch;
 }
 
 export type RunInput =
@@ -161,8 +167,8 @@ export type RunInput =
       readonly result: ContributionRefusal;
       readonly reason: string;
     }
-  /** The update of `round` has arrived. */
-  | { readonly type: 'updated'; readonly round: number }
+  /** The update of `round` has arrived. `trainLoss`: nats/char. */
+  | { readonly type: 'updated'; readonly round: number; readonly trainLoss: number }
   /** The all-reduce service was lost and is back, empty: the round starts over. */
   | { readonly type: 'reopen' }
   /** No lease is granted until everyone who paused the run has resumed it. */
@@ -230,6 +236,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     leases: new Map(),
     leaseCount: 0,
     waiting: false,
+    loss: createLossWatch(),
   };
 }
 

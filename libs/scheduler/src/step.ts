@@ -16,6 +16,7 @@ import {
   refreshIdle,
   stuckWorkers,
 } from './lending.js';
+import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
 
@@ -60,7 +61,7 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
     case 'rejected':
       return rejected(state, input, nowMs, effects);
     case 'updated':
-      return updated(state, input.round, nowMs, effects);
+      return updated(state, input, nowMs, effects);
     case 'reopen':
       return reopen(state, nowMs, effects);
     case 'pause':
@@ -285,8 +286,8 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   if (faulty) decided(effects, { kind: 'rejected', worker: worker.name, result, reason, lent: lentBy(state, effects) });
 }
 
-function updated(state: RunState, round: number, nowMs: number, effects: RunEffect[]): void {
-  if (round !== state.round) return;
+function updated(state: RunState, input: Input<'updated'>, nowMs: number, effects: RunEffect[]): void {
+  if (input.round !== state.round) return;
   for (const lease of [...state.leases.values()]) {
     state.workers.get(lease.workerId)?.unanswered.set(lease.id, lease);
     closeLease(state, lease);
@@ -300,17 +301,36 @@ function updated(state: RunState, round: number, nowMs: number, effects: RunEffe
     worker.nextHeld = [];
   }
   state.round++;
+  judgeLoss(state, input.trainLoss, effects);
+  if (hasEnded(state)) return;
   pushCadences(state, effects);
   if (state.round >= state.settings.rounds) return finish(state, 'completed', effects);
   openRound(state, nowMs, effects);
 }
 
-function pushCadences({ round, settings }: RunState, effects: RunEffect[]): void {
+function judgeLoss(state: RunState, trainLoss: number, effects: RunEffect[]): void {
+  const { chanceLoss, maxLoss } = state.settings;
+  const rounds = ROUNDS_ABOVE_LIMIT;
+  const stopsAbove = maxLoss * chanceLoss;
+  const verdict = watchLoss(state.loss, trainLoss, state.settings);
+  if (verdict === 'high') decided(effects, { kind: 'lossHigh', trainLoss, chanceLoss, stopsAbove, rounds });
+  if (verdict !== 'diverged') return;
+  const limit = `${stopsAbove.toFixed(2)} nats/char, ${maxLoss} times that of guessing`;
+  fail(state, `the training loss was above ${limit}, for ${rounds} rounds; it is now ${trainLoss.toPrecision(6)}`, effects);
+}
+
+/** A function, because the compiler does not see that a call has changed the phase. */
+function hasEnded({ phase }: RunState): boolean {
+  return phase === 'over';
+}
+
+function pushCadences({ round, settings, loss }: RunState, effects: RunEffect[]): void {
   if (round >= settings.rounds) return; // the caller does all of this at the end of a run
   const due = (every: number): boolean => every > 0 && round % every === 0;
   if (due(settings.evaluateEvery)) effects.push({ type: 'evaluate', round });
   if (due(settings.sampleEvery)) effects.push({ type: 'sample', round });
-  if (due(settings.checkpointEvery)) effects.push({ type: 'checkpoint', round });
+  // The checkpoint before this loss stays the last one, so that the run can continue from there.
+  if (due(settings.checkpointEvery) && loss.aboveLimit === 0) effects.push({ type: 'checkpoint', round });
 }
 
 function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunEffect[]): void {

@@ -9,6 +9,8 @@ const SETTINGS: RunSettings = {
   evaluateEvery: 5,
   checkpointEvery: 10,
   sampleEvery: 0,
+  chanceLoss: 4,
+  maxLoss: 3,
   leaseStreams: 0,
 };
 
@@ -25,7 +27,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     join: (workerId: string, charsPerSecond = 1000) =>
       leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
     count: (lease: Lease) => run.feed({ ...lease, type: 'counted' }),
-    commit: () => run.feed({ type: 'updated', round: state.round }),
+    commit: (trainLoss = 2) => run.feed({ type: 'updated', round: state.round, trainLoss }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
   };
   return run;
@@ -298,7 +300,7 @@ describe('a run', () => {
     expect(
       run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0, streams: opened[0].streams }),
     ).toEqual([]);
-    expect(run.feed({ type: 'updated', round: 0 })).toEqual([]);
+    expect(run.feed({ type: 'updated', round: 0, trainLoss: 2 })).toEqual([]);
     expect(run.state.round).toBe(1);
   });
 
@@ -742,5 +744,53 @@ describe('a decision', () => {
   it('says that the round starts over', () => {
     const { run } = pairAtRoundOne();
     expect(decisions(run.feed({ type: 'reopen' }))).toEqual([{ kind: 'reopened', lent: lent(8, 2) }]);
+  });
+});
+
+describe('a training loss', () => {
+  /** Commits rounds with these losses. Guessing has 4, and the limit is 3 times that. */
+  function commitAll(run: ReturnType<typeof createRun>, losses: readonly number[]): RunEffect[] {
+    return losses.flatMap((loss) => {
+      for (const lease of [...run.state.leases.values()]) {
+        const { id: leaseId, workerId, round, units } = lease;
+        run.feed({ type: 'counted', leaseId, workerId, round, streams: units });
+      }
+      return [...run.commit(loss)];
+    });
+  }
+
+  function started(settings: Partial<RunSettings> = {}) {
+    const run = createRun({ rounds: 100, evaluateEvery: 0, ...settings });
+    run.join('a');
+    run.feed({ type: 'start' });
+    return run;
+  }
+
+  const high = (trainLoss: number): Decision => ({ kind: 'lossHigh', trainLoss, chanceLoss: 4, stopsAbove: 12, rounds: 10 });
+
+  it('far above that of guessing is reported at once, and again when it comes back', () => {
+    expect(decisions(commitAll(started(), [4, 6, 6.1, 7, 2, 8]))).toEqual([high(6.1), high(8)]);
+  });
+
+  it('above the limit for ten rounds in a row ends the run as diverged', () => {
+    const run = started();
+    expect(types(commitAll(run, [...Array<number>(9).fill(13), 12, ...Array<number>(9).fill(1e6)]))).not.toContain('fail');
+    const [end] = run.commit(429_581);
+    expect(end).toMatchObject({ type: 'fail', round: 20, reason: expect.stringContaining('above 12.00 nats/char, 3 times') });
+    expect(run.state.phase).toBe('over');
+    expect(run.commit(1)).toEqual([]);
+  });
+
+  it('that is not a number counts as above the limit', () => {
+    expect(types(commitAll(started(), Array<number>(10).fill(NaN)))).toContain('fail');
+  });
+
+  it('above the limit leaves the last checkpoint as it is', () => {
+    const effects = commitAll(started({ checkpointEvery: 2 }), [2, 2, 2, 13, 13, 13, 2, 2]);
+    expect(effects.flatMap((effect) => (effect.type === 'checkpoint' ? [effect.round] : []))).toEqual([2, 8]);
+  });
+
+  it('has no limit when that is 0', () => {
+    expect(types(commitAll(started({ maxLoss: 0 }), Array<number>(20).fill(1e6)))).not.toContain('fail');
   });
 });

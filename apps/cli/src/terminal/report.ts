@@ -77,16 +77,18 @@ export interface Ending {
 
 /** Where the result is, and commands to type next. */
 export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs }: Ending, style: Style): string {
-  const { round, reason, checkpoint, bestCheckpoint, validationLoss } = finished;
+  const { round, reason, checkpoint, bestCheckpoint, validationLoss, bestRound, bestValidationLoss } = finished;
   const done =
     reason === 'completed' ? `Finished ${counted(round, 'round')}` : `Stopped and saved at round ${round} of ${rounds}`;
-  const loss = validationLoss === undefined ? '' : `; validation ${validationLoss.toFixed(3)} nats/char`;
+  const loss = validationLoss === undefined ? '' : `; validation ${validationLoss.toFixed(3)} nats/char in the last round`;
+  const bestLoss =
+    bestValidationLoss === undefined ? '' : `, ${bestValidationLoss.toFixed(3)} nats/char after round ${bestRound}`;
   const best = bestCheckpoint ?? checkpoint;
   const more = reason === 'completed' ? ` --rounds ${rounds * 2}` : '';
   const hint = (label: string, command: string) => `  ${style('dim', label.padEnd(14))}${program} ${command}`;
   return [
     style('bold', `${done} in ${clockTime(elapsedMs)}${loss}.`),
-    `Checkpoint: ${shownPath(checkpoint)}${best === checkpoint ? '' : ` (best: ${shownPath(best)})`}`,
+    `Checkpoint: ${shownPath(checkpoint)}${best === checkpoint ? '' : ` (best: ${shownPath(best)}${bestLoss})`}`,
     '',
     'Next:',
     hint('write text', `sample --checkpoint ${typedPath(best)}`),

@@ -1,0 +1,36 @@
+/** Whether training has become unstable, from the training loss of each round alone. */
+import type { RunSettings } from './state.js';
+
+/** A loss above this many times that of guessing is reported. */
+const HIGH_FACTOR = 1.5;
+/** Rounds in a row above the limit after which the run has diverged. */
+export const ROUNDS_ABOVE_LIMIT = 10;
+
+export interface LossWatch {
+  /** Rounds in a row, up to the last one, whose loss was above the limit. */
+  aboveLimit: number;
+  /** The loss is high, and that is reported. */
+  high: boolean;
+}
+
+export function createLossWatch(): LossWatch {
+  return { aboveLimit: 0, high: false };
+}
+
+/**
+ * Changes `watch` by the training loss of a round, nats/char. `high` is returned once each time
+ * that the loss becomes so.
+ */
+export function watchLoss(
+  watch: LossWatch,
+  trainLoss: number,
+  { chanceLoss, maxLoss }: Pick<RunSettings, 'chanceLoss' | 'maxLoss'>,
+): 'usual' | 'high' | 'diverged' {
+  // Written so that NaN is high and above.
+  const exceeds = (factor: number): boolean => !(trainLoss <= factor * chanceLoss);
+  watch.aboveLimit = maxLoss > 0 && exceeds(maxLoss) ? watch.aboveLimit + 1 : 0;
+  if (watch.aboveLimit >= ROUNDS_ABOVE_LIMIT) return 'diverged';
+  const before = watch.high;
+  watch.high = exceeds(HIGH_FACTOR);
+  return watch.high && !before ? 'high' : 'usual';
+}
