@@ -14,8 +14,9 @@ import { createOverview } from './page/overview.js';
 import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
 import { createPlayground, createSamples } from './page/samples.js';
+import { takeFromAddress } from './page/token-source.js';
 import { createWorkers } from './page/workers.js';
-import { receive, takeToken, type Access } from './reading/access.js';
+import { receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
 import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
@@ -30,7 +31,7 @@ const ZOOM_DELAY_MS = 150;
 const RUNS_MS = 30_000;
 
 const base = new URL('.', location.href);
-let access: Access = { token: takeFromAddress(), refusal: undefined };
+let access: Access = { token: readToken(), refusal: undefined };
 let state: DashboardState = EMPTY;
 let drawn: DashboardState | undefined;
 let language: Language = chooseLanguage(storedLanguage.read() ?? null, navigator.languages);
@@ -78,13 +79,9 @@ watchBrowser(live);
 listenForToken();
 setInterval(() => void refreshRuns(), RUNS_MS);
 
-/** Moves the token from the address into this tab's storage; without one in the address, reads it from there. */
-function takeFromAddress(): string | undefined {
-  const { token: given, rest } = takeToken(location.hash);
-  if (given === undefined) return storedToken.read();
-  storedToken.write(given);
-  history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
-  return given;
+function readToken(): string | undefined {
+  const replaceFragment = (rest: string): void => history.replaceState(null, '', `${location.pathname}${location.search}${rest}`);
+  return takeFromAddress({ fragment: location.hash, replaceFragment }, storedToken);
 }
 
 function onMessage(received: LiveMessage): void {
@@ -105,7 +102,7 @@ function useToken(token: string | undefined): void {
 function listenForToken(): void {
   window.addEventListener('hashchange', () => {
     if (!location.hash.includes('admin=')) return;
-    useToken(takeFromAddress());
+    useToken(readToken());
   });
   the('token-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
@@ -114,7 +111,7 @@ function listenForToken(): void {
     const entered = field.value.trim();
     field.value = '';
     if (entered === '') return;
-    storedToken.write(entered);
+    if (!storedToken.write(entered)) announce(texts.tokenNotStored);
     useToken(entered);
   });
 }

@@ -20,6 +20,8 @@ const EN = {
   refusedTitle: 'This run is not public',
   refusedWhat: 'Open the link with #admin=… that the coordinator printed at startup, or enter its admin token here.',
   token: 'Admin token',
+  tokenNotStored:
+    'This browser stores nothing for this page. Enter the token again after a reload, or open the link that contains it.',
   signIn: 'Sign in',
 
   phase: { starting: 'Starting', running: 'Running', paused: 'Paused', waiting: 'Waiting', over: 'Over' } satisfies Record<
@@ -89,6 +91,7 @@ const EN = {
 
   lossTitle: 'Loss',
   lossUnit: 'nats per character',
+  chance: 'chance',
   train: 'training',
   smoothed: 'training, smoothed',
   validation: 'validation',
@@ -234,6 +237,7 @@ const ZH: Texts = {
   refusedTitle: '本次训练不公开',
   refusedWhat: '请打开协调器启动时打印的带 #admin=… 的链接，或在此输入管理员令牌。',
   token: '管理员令牌',
+  tokenNotStored: '此浏览器不为本页面保存数据。重新加载后请再次输入令牌，或打开包含令牌的链接。',
   signIn: '登录',
 
   phase: { starting: '正在启动', running: '运行中', paused: '已暂停', waiting: '等待中', over: '已结束' },
@@ -298,6 +302,7 @@ const ZH: Texts = {
 
   lossTitle: '损失',
   lossUnit: '奈特/字符',
+  chance: '随机猜测',
   train: '训练',
   smoothed: '训练（平滑）',
   validation: '验证',

@@ -9,7 +9,7 @@ describe('a stored text', () => {
   it('is held by the page while storage is blocked', () => {
     const text = storedText(blocked, 'key');
     expect(text.read()).toBeUndefined();
-    text.write('text');
+    expect(text.write('text')).toBe(false);
     expect(text.read()).toBe('text');
     text.forget();
     expect(text.read()).toBeUndefined();
@@ -22,7 +22,7 @@ describe('a stored text', () => {
       setItem: (key: string, text: string) => void stored.set(key, text),
       removeItem: (key: string) => void stored.delete(key),
     });
-    storedText(area, 'key').write('text');
+    expect(storedText(area, 'key').write('text')).toBe(true);
     expect(storedText(area, 'key').read()).toBe('text');
     storedText(area, 'key').forget();
     expect(storedText(area, 'key').read()).toBeUndefined();

@@ -1,7 +1,8 @@
 /** A text that survives a reload; where the browser stores nothing, it lasts as long as the page. */
 export interface StoredText {
   read(): string | undefined;
-  write(text: string): void;
+  /** @returns false if the browser did not store it, so that it lasts only as long as the page */
+  write(text: string): boolean;
   forget(): void;
 }
 
@@ -29,8 +30,10 @@ export function storedText(area: () => StorageArea, key: string): StoredText {
       try {
         area().setItem(key, text);
         unstored = undefined;
+        return true;
       } catch {
         unstored = text;
+        return false;
       }
     },
     forget() {
