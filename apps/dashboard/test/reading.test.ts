@@ -2,6 +2,7 @@ import type { RoundTiming, WorkerView } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
 import {
   align,
+  chanceInView,
   clippedFraction,
   computeFraction,
   gradientPlot,
@@ -81,7 +82,18 @@ describe('curves', () => {
       [1, 2, 3],
       [1, 2, 3],
       [null, 7, null],
+      [null, null, null],
     ]);
+  });
+
+  it('of loss have the line of chance, ln V, while a loss in view is near it', () => {
+    const falling = points(1, 4, { trainLoss: (r) => 5 - r });
+    const chance = chanceInView(falling, 1, 4, 65)!;
+    expect(chance).toBeCloseTo(4.174, 3);
+    expect(lossPlot(falling, [], chance).curves[3]).toEqual([chance, chance, chance, chance]);
+    expect(chanceInView(falling, 2, 4, 65)).toBeUndefined();
+    expect(chanceInView(points(1, 4, { trainLoss: () => 429_581 }), 1, 4, 65)).toBe(chance);
+    expect(chanceInView(falling, 1, 4, undefined)).toBeUndefined();
   });
 
   it('of the gradient mark clipped rounds and the clip norm', () => {

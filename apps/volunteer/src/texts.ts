@@ -104,7 +104,7 @@ const EN = {
   sampleNone: 'No sample yet.',
   curve: 'Loss',
   curveHint:
-    'How badly the model predicts the next character, in nats per character; lower is better. Dashed: loss on held-out text.',
+    'How badly the model predicts the next character, in nats per character; lower is better. Dashed: loss on held-out text. Dotted: guessing at random.',
   curveSummary: (first: string, last: string, round: string) =>
     `From ${first} down to ${last} nats per character at round ${round}.`,
   curveNone: 'No data yet.',
@@ -222,7 +222,7 @@ const ZH: Texts = {
   sampleAt: (round) => `第 ${round} 轮之后`,
   sampleNone: '暂无样本。',
   curve: '损失',
-  curveHint: '模型预测下一个字符的误差，单位为奈特/字符，越低越好。虚线：未用于训练的文本上的损失。',
+  curveHint: '模型预测下一个字符的误差，单位为奈特/字符，越低越好。虚线：未用于训练的文本上的损失。点线：随机猜测。',
   curveSummary: (first, last, round) => `从 ${first} 降到第 ${round} 轮的 ${last} 奈特/字符。`,
   curveNone: '暂无数据。',
   failures: {

@@ -18,6 +18,7 @@ describe('the facts of a run', () => {
       },
       ...{ validation: [[2, 3.6]], sample: { round: 2, text: 'Shall I\ncompare' } },
       latest: { computeMs: 10, transferMs: 5, reduceMs: 1, waitingMs: 4 },
+      config: { model: { vocabulary: 65 } },
     });
     expect(facts).toEqual({
       ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, elementBytes: 4 },
@@ -28,6 +29,7 @@ describe('the facts of a run', () => {
           [2, 3.5],
         ],
         validation: [[2, 3.6]],
+        chance: Math.log(65),
         sample: { round: 2, text: 'Shall I\ncompare' },
       },
     });

@@ -1,5 +1,5 @@
 /** The training curves, over one range of rounds. */
-import { gradientPlot, lossPlot, timePlot } from '../reading/curves.js';
+import { chanceInView, gradientPlot, lossPlot, timePlot } from '../reading/curves.js';
 import { lastRound } from '../state/columns.js';
 import { shownWindow, zoomed, type Range } from '../state/state.js';
 import { createChartGroup, type Chart } from '../chart/chart.js';
@@ -33,7 +33,8 @@ export function createCharts(page: Page): Panel {
     const clip = state.view?.config.clip ?? 0;
     if (!changed(state, before, 'points', 'detail', 'range', 'evaluations') && clip === before?.view?.config.clip) return;
     const { from, to, points } = shownWindow(state);
-    charts.loss.draw(lossPlot(points, state.evaluations), from, to);
+    const chance = chanceInView(points, from, to, state.view?.config.model.vocabulary);
+    charts.loss.draw(lossPlot(points, state.evaluations, chance), from, to);
     charts.gradient.draw(gradientPlot(points, clip), from, to);
     charts.time.draw(timePlot(points), from, to);
     charts.speed.draw({ x: points.round, curves: [points.charsPerSecond] }, from, to);
@@ -74,6 +75,7 @@ function specs(page: Page): Record<ChartName, ChartSpec> {
         { ...series(() => page.texts.train, 1, loss, 'thin'), colour: '--series-1-faint' },
         series(() => page.texts.smoothed, 1, loss),
         series(() => page.texts.validation, 2, loss),
+        series(() => page.texts.chance, 4, loss, 'dashed'),
       ],
     },
     gradient: {

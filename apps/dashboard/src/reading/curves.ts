@@ -27,11 +27,33 @@ export function align(parts: readonly { readonly x: readonly number[]; readonly 
   return { x, curves };
 }
 
-export function lossPlot(points: PointColumns, evaluations: readonly EvaluationPoint[]): Plot {
+/** The line of chance is shown if a loss in view reaches this fraction of it: far above the losses it would only compress them. */
+const NEAR_CHANCE = 0.8;
+
+/**
+ * The loss of a model that gives every character the same probability: ln V, in nats per character.
+ * @param vocabulary V; undefined: unknown
+ * @returns undefined if no training loss between the rounds `from` and `to` comes near it
+ */
+export function chanceInView(
+  { round, trainLoss }: PointColumns,
+  from: number,
+  to: number,
+  vocabulary: number | undefined,
+): number | undefined {
+  if (vocabulary === undefined) return undefined;
+  const chance = Math.log(vocabulary);
+  const isNear = trainLoss.some((loss, i) => round[i] >= from && round[i] <= to && loss >= NEAR_CHANCE * chance);
+  return isNear ? chance : undefined;
+}
+
+/** Training loss, smoothed loss, validation loss, and chance as a line. @param chance undefined: no line */
+export function lossPlot(points: PointColumns, evaluations: readonly EvaluationPoint[], chance?: number): Plot {
   const { round, trainLoss, smoothedLoss } = points;
   return align([
     { x: round, curves: [trainLoss, smoothedLoss] },
     { x: evaluations.map((entry) => entry.round), curves: [evaluations.map(({ validationLoss }) => validationLoss)] },
+    { x: round, curves: [round.map(() => chance ?? null)] },
   ]);
 }
 

@@ -20,6 +20,8 @@ export interface RunFacts {
   /** Mean training loss by round, ascending; nats per character. */
   readonly losses: readonly Point[];
   readonly validation: readonly Point[];
+  /** The loss of a model that gives every character the same probability: ln V, nats per character. */
+  readonly chance: number | undefined;
   /** The latest text that the model wrote. */
   readonly sample: { readonly round: number | undefined; readonly text: string } | undefined;
 }
@@ -49,6 +51,7 @@ export function readRunFacts(json: unknown): RunFacts | undefined {
     roundMs: roundMs(json.latest),
     losses: points(json.lossHistory),
     validation: points(json.validation),
+    chance: chanceOf(json.config),
     sample: sampleOf(json.sample),
   };
 }
@@ -70,6 +73,11 @@ function roundMs(latest: unknown): number | undefined {
   const parts = [latest.computeMs, latest.transferMs, latest.reduceMs, latest.waitingMs];
   const sum = parts.reduce<number>((total, part) => total + (typeof part === 'number' ? part : NaN), 0);
   return sum > 0 && Number.isFinite(sum) ? sum : undefined;
+}
+
+function chanceOf(config: unknown): number | undefined {
+  const vocabulary = isRecord(config) && isRecord(config.model) ? whole(config.model.vocabulary) : undefined;
+  return vocabulary === undefined || vocabulary < 2 ? undefined : Math.log(vocabulary);
 }
 
 function whole(value: unknown): number | undefined {

@@ -14,14 +14,19 @@ export interface CurveWords {
   round(round: number): string;
 }
 
+/** Chance is shown if a loss reaches this fraction of it: far above the losses it would only compress them. */
+const NEAR_CHANCE = 0.8;
+
 /**
- * Draws training loss and validation loss as two lines.
+ * Draws training loss and validation loss as two lines, and chance as a third.
+ * @param chance the loss of guessing at random; undefined: unknown
  * @param room width of the place where it is shown, CSS pixels; labels then have the same size on every screen
  * @returns undefined when there are too few points for a line
  */
 export function drawCurve(
   losses: readonly Point[],
   validation: readonly Point[],
+  chance: number | undefined,
   room: number,
   words: CurveWords,
 ): SVGSVGElement | undefined {
@@ -30,8 +35,9 @@ export function drawCurve(
   if (losses.length < 2) return undefined;
   const rounds = all.map(([round]) => round);
   const nats = all.map(([, value]) => value);
+  const chances = chance !== undefined && Math.max(...nats) >= NEAR_CHANCE * chance ? [chance] : [];
   const [from, to] = [Math.min(...rounds), Math.max(...rounds)];
-  const [low, high] = [Math.min(...nats), Math.max(...nats)];
+  const [low, high] = [Math.min(...nats), Math.max(...nats, ...chances)];
   const x = (round: number): number => LEFT + ((round - from) / Math.max(to - from, 1)) * (width - LEFT - 8);
   const y = (value: number): number => TOP + ((high - value) / Math.max(high - low, 1e-6)) * (HEIGHT - TOP - BOTTOM);
   const line = (points: readonly Point[], kind: string): SVGElement =>
@@ -43,6 +49,7 @@ export function drawCurve(
     label(LEFT - 6, HEIGHT - BOTTOM, 'end', words.number(low)),
     label(LEFT, HEIGHT - 4, 'start', words.round(from)),
     label(width, HEIGHT - 4, 'end', words.round(to)),
+    ...chances.map((value) => make('line', { class: 'chance', x1: LEFT, x2: width - 8, y1: y(value), y2: y(value) })),
     line(losses, 'losses'),
     line(validation, 'validation'),
   );

@@ -272,7 +272,7 @@ function drawList(list: HTMLElement, lines: readonly (readonly [string, string])
 /** What the curve shows: it is drawn again only when that changes. */
 let drawn = '';
 
-function drawLive({ sample, losses, validation }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
+function drawLive({ sample, losses, validation, chance }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
   setText(html('sample'), sample?.text ?? texts.sampleNone);
   setText(html('sample-round'), sample?.round === undefined ? '' : texts.sampleAt(numbers.whole(sample.round)));
   const width = html('curve').clientWidth;
@@ -282,7 +282,7 @@ function drawLive({ sample, losses, validation }: RunFacts, language: Language, 
   const [first, last] = [losses.at(0), losses.at(-1)];
   const summary = first && last && texts.curveSummary(numbers.loss(first[1]), numbers.loss(last[1]), numbers.whole(last[0]));
   const words = { summary: summary ?? '', number: numbers.loss, round: numbers.whole };
-  const curve = drawCurve(losses, validation, width, words);
+  const curve = drawCurve(losses, validation, chance, width, words);
   show(html('curve-hint'), curve !== undefined);
   html('curve').replaceChildren(curve ?? element('p', texts.curveNone));
 }
