@@ -115,7 +115,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
     expect(listening).toMatchObject({
       address: `wss://127.0.0.1:${port}`,
       volunteer: `https://127.0.0.1:${port}/join/#token=${TOKEN}`,
-      joinCommand: `npx troupe worker wss://127.0.0.1:${port} --token ${TOKEN}`,
+      joinCommand: `TROUPE_TOKEN=${TOKEN} npm run troupe -- worker wss://127.0.0.1:${port}`,
     });
     expect(listening).not.toHaveProperty('localAddress');
     expect(listening.dashboard).toMatch(`https://127.0.0.1:${port}/#admin=`);

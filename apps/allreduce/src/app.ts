@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
 import { createStarService, type ServiceNote, type StarService } from '@troupe/collective/star';
-import { LIMITS } from '@troupe/protocol';
+import { LIMITS, sentence } from '@troupe/protocol';
 import { parseOptions, UsageError, type AppShell } from '@troupe/process';
 import { TransportError, type Listener } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
@@ -36,7 +36,7 @@ export async function runAllreduce({ args, env, out, err, signal }: AppShell): P
     return 0;
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
-    err(`${error.message}\n${error.remedy}`);
+    err(`${sentence(error.message)}\n${error.remedy}`);
     return 1;
   }
 }

@@ -3,7 +3,7 @@ import { onStopRequest } from './processes.js';
 import type { Shell } from './shell.js';
 import { Screen } from './terminal/screen.js';
 import { renderBar } from './terminal/status.js';
-import { compactCount, styleFor } from './terminal/style.js';
+import { canRedraw, compactCount, styleFor } from './terminal/style.js';
 
 /**
  * Loads a corpus by name or path. A download shows its progress on a terminal and stops cleanly on
@@ -22,7 +22,7 @@ export async function openCorpus(
     const text = `${nameOrPath} ${compactCount(received)}B${expected === undefined ? '' : ` of ${compactCount(expected)}B`}`;
     return received === 0 ? '' : renderBar(received, expected, text, width, style);
   };
-  const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
+  const screen = new Screen(shell.stderr, { line, quiet: !canRedraw(shell.stderr, shell.env) });
   const stop = new AbortController();
   const abort = () => stop.abort();
   const forget = onStopRequest(shell, abort, abort);

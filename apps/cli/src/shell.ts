@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { realpathSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { shellQuote } from '@troupe/config';
 import { isReaderGone, LiveOutput as LiveText, stopSignals, type StopSignal } from '@troupe/process';
 
 /** An output for text: process.stdout, process.stderr, or a test's substitute. */
@@ -50,7 +54,9 @@ export interface Shell {
   /** Aborts when the reader of standard output is gone (`troupe sample | head`). */
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
-  /** The command that the user typed: "troupe", "npx troupe". */
+  /** Asks a question on the terminal, without showing the answer. Absent without a terminal. */
+  readonly ask?: (question: string) => Promise<string>;
+  /** The command to paste for this program: "npm run troupe --", "node apps/cli/bin/troupe.mjs". */
   readonly program: string;
   /** A new join token. */
   readonly newToken: () => string;
@@ -79,8 +85,9 @@ export function processShell(): Shell {
     signals: process,
     stopSignals: stopSignals(process),
     unread,
+    ...(process.stdin.isTTY === true && process.stderr.isTTY === true ? { ask: askHidden } : {}),
     apps: appPaths(),
-    program: programName(process.argv[1] ?? '', process.env),
+    program: programName(realpathSync(process.argv[1] ?? '.'), process.env),
     newToken: () => randomBytes(18).toString('base64url'),
     now: () => performance.now(),
     random: Math.random,
@@ -99,12 +106,27 @@ function appPaths(): AppPaths {
   return { coordinator: entry('coordinator'), worker: entry('worker'), allreduce: entry('allreduce') };
 }
 
-/** The first words of hints on the screen, so that users can paste them. */
-export function programName(script: string, env: Shell['env']): string {
-  if (env.npm_command !== undefined) return 'npx troupe';
-  if (path.basename(script) !== 'troupe.mjs') return 'troupe';
-  const relative = path.relative(process.cwd(), script);
-  return `node ${relative.startsWith('..') ? script : relative}`;
+/**
+ * The first words of hints on the screen, so that users can paste them. They run this copy of the
+ * program: outside its folder, "npx troupe" would fetch a package of that name from the registry.
+ */
+export function programName(script: string, env: Shell['env'], cwd = process.cwd()): string {
+  if (env.npm_command === 'run-script' || env.npm_command === 'start') return 'npm run troupe --';
+  const relative = path.relative(cwd, script);
+  return `node ${shellQuote(relative.startsWith('..') ? script : relative)}`;
+}
+
+/** Reads a line from the terminal without an echo. */
+async function askHidden(question: string): Promise<string> {
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  process.stderr.write(question);
+  const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+  try {
+    return (await lines.question('')).trim();
+  } finally {
+    lines.close();
+    process.stderr.write('\n');
+  }
 }
 
 /** The listener also keeps a closed pipe from ending the process in the middle of a save. */

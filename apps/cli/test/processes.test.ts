@@ -56,9 +56,16 @@ describe('loopback', () => {
 });
 
 describe('programName', () => {
-  it('starts hints with the command that the user typed', () => {
-    expect(programName('/usr/local/bin/troupe', {})).toBe('troupe');
-    expect(programName(`${process.cwd()}/apps/cli/bin/troupe.mjs`, {})).toBe('node apps/cli/bin/troupe.mjs');
-    expect(programName('/x/troupe.mjs', { npm_command: 'run-script' })).toBe('npx troupe');
+  const cli = '/home/a/troupe/apps/cli/bin/troupe.mjs';
+  it.each([
+    ['npm run troupe --', { npm_command: 'run-script' }, '/home/a/troupe'],
+    ['npm run troupe --', { npm_command: 'start' }, '/home/a/troupe'],
+    ['node apps/cli/bin/troupe.mjs', { npm_command: 'exec' }, '/home/a/troupe'],
+    ['node apps/cli/bin/troupe.mjs', {}, '/home/a/troupe'],
+    [`node ${cli}`, { npm_command: 'exec' }, '/home/a/texts'],
+  ])('runs this copy of Troupe: %s', (expected, env, cwd) => expect(programName(cli, env, cwd)).toBe(expected));
+
+  it('is quoted for the shell', () => {
+    expect(programName('/my files/troupe.mjs', {}, '/x')).toBe("node '/my files/troupe.mjs'");
   });
 });

@@ -18,7 +18,7 @@ describe('troupe train', () => {
     expect(stdout.text).toContain('Training a character LSTM on sonnets');
     expect(stdout.text).toContain('206.0k parameters');
     expect(stdout.text).toMatch(/dashboard +http:\/\/127\.0\.0\.1:\d+/);
-    expect(stdout.text).toMatch(/join with +troupe worker ws:\/\/127\.0\.0\.1:\d+ --token new-token/);
+    expect(stdout.text).toMatch(/join with +TROUPE_TOKEN=new-token npm run troupe -- worker ws:\/\/127\.0\.0\.1:\d+/);
     expect(stdout.text).toMatch(/── sample at round 2 ─+\n {2}Shall I compare.*thee\n {2}to a summer\n─+\n/);
     expect(stdout.text).toContain('Finished 5 rounds');
     expect(stdout.text).toContain('Checkpoint: runs/001/round-00000005.safetensors (best: runs/001/best.safetensors)');
@@ -40,7 +40,7 @@ describe('troupe train', () => {
     const { stdout, exitCode } = troupe(argv);
     expect(await exitCode).toBe(0);
     expect(stdout.text).toMatch(/argv --hidden=5 --out=a b --resume --any-port --local-workers --json\n/);
-    expect(stdout.text).toContain('--token secret');
+    expect(stdout.text).toContain('TROUPE_TOKEN=secret npm run troupe -- worker');
   });
 
   it('passes the engine and its threads to the workers', async () => {
@@ -70,6 +70,15 @@ describe('troupe train', () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1', '--port', '7171']);
     await exitCode;
     expect(stdout.text).toMatch(/argv --port=7171 --any-port --local-workers --json\n/);
+  });
+
+  it('prints lines without control sequences on a terminal that knows none', async () => {
+    const options = { env: { TEST_ROUNDS: '40', TERM: 'dumb' }, columns: 80 };
+    const { stdout, exitCode } = troupe(['train', '--workers', '1'], options);
+    await exitCode;
+    expect(stdout.text).toContain('Finished 40 rounds');
+    // eslint-disable-next-line no-control-regex -- what is looked for is the escape sequence itself
+    expect(stdout.text).not.toMatch(/\r|\x1b/);
   });
 
   it('redraws one line in place on a terminal, within its width', async () => {

@@ -1,5 +1,6 @@
 /** `troupe coordinator`: flags -> runCoordinator, events -> standard output, signals -> save and stop. */
 import { setMaxListeners } from 'node:events';
+import { sentence } from '@troupe/protocol';
 import { missingLines, runApp, systemProblem, type AppShell } from '@troupe/process';
 import type { RunEvent } from '@troupe/run';
 import { runCoordinator } from './coordinator.js';
@@ -21,7 +22,7 @@ function complain(error: Complaint, json: boolean, report: Report, { env, err }:
   const { message, remedy = BUG } = explained ?? error;
   if (explained === undefined || env.TROUPE_DEBUG) err(error.stack ?? message);
   if (json) report({ event: 'error', code: explained === undefined ? 'internal' : (error.code ?? 'internal'), message, remedy });
-  else err(`${message}\n${remedy}`);
+  else err(`${sentence(message)}\n${remedy}`);
 }
 
 async function main(shell: AppShell): Promise<number> {

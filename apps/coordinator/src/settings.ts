@@ -235,7 +235,7 @@ function readFlags(argv: readonly string[]): Map<string, string> {
       allowPositionals: false,
     }).values;
   } catch (error) {
-    throw new SettingsError((error as Error).message.split('. ')[0], 'troupe coordinator --help lists the flags.');
+    throw new SettingsError((error as Error).message.split('. ')[0], 'The help of the command (--help) lists the flags.');
   }
   const given = new Map<string, string>();
   for (const [name, value] of Object.entries(values))
@@ -266,9 +266,11 @@ export function checkTraining(config: unknown): TrainingConfig {
   const result = parseTrainingConfig(config);
   if (result.ok) return result.config;
   const { field, problem } = result;
+  const flag = FLAG_FIELDS.find((each) => each.field === field)?.flag ?? field;
+  const value = valueAt(config as TrainingConfig, field);
   throw new SettingsError(
-    `${FLAG_FIELDS.find((each) => each.field === field)?.flag ?? field}: ${problem}`,
-    'troupe coordinator --help lists the flags with usual values.',
+    `${flag} ${problem}${typeof value === 'object' ? '' : `; it is ${String(value)}`}.`,
+    `Give ${flag} another value. The help of the command (--help) shows usual ones.`,
   );
 }
 

@@ -48,7 +48,7 @@ describe('behind a proxy', () => {
     const link = `https://${NAME}/join/#token=${TOKEN}`;
     expect(await behind.event('listening')).toMatchObject({
       address: `ws://${behind.host}`,
-      joinCommand: `npx troupe worker wss://${NAME} --token ${TOKEN}`,
+      joinCommand: `TROUPE_TOKEN=${TOKEN} npm run troupe -- worker wss://${NAME}`,
       dashboard: `https://${NAME}/#admin=${ADMIN}`,
       volunteer: link,
     });

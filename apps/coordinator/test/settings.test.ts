@@ -187,3 +187,11 @@ describe('flags beside --resume', () => {
     expect(() => resume([], '--tied')).toThrow(refused(/^the run to resume was started without --tied$/));
   });
 });
+
+it.each([
+  ['--layers', '0', '--layers must be a whole number from 1 to 16; it is 0.'],
+  ['--dropout', '1', '--dropout must be a number of at least 0 and below 1; it is 1.'],
+])('%s %s is refused with a sentence that holds for every command', (flag, value, message) => {
+  const problem = () => parseSettings([flag, value], {}).training(65);
+  expect(problem).toThrow(expect.objectContaining({ message, remedy: expect.not.stringContaining('troupe coordinator') }));
+});

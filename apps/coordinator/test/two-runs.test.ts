@@ -88,7 +88,7 @@ describe('two runs on one server', () => {
     const { token, adminToken, events } = one();
     expect(events.find(({ event }) => event === 'listening')).toMatchObject({
       address: `ws://${address}/one/control`,
-      joinCommand: `npx troupe worker ws://${address}/one/control --token ${token}`,
+      joinCommand: `TROUPE_TOKEN=${token} npm run troupe -- worker ws://${address}/one/control`,
       dashboard: `http://${address}/one/#admin=${adminToken}`,
       volunteer: `http://${address}/one/join/#token=${token}`,
     });

@@ -3,14 +3,15 @@ import os from 'node:os';
 import { describeOptions } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
 import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
-import { parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
+import { joinTarget, parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
+import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
 
 const USAGE = `Usage: troupe worker ADDRESS [FLAGS]
 
 Computes gradients for the coordinator at ADDRESS until the run is over. ADDRESS is ws://HOST:PORT, or wss://HOST:PORT if the
-coordinator has a certificate.
+coordinator has a certificate; the link for volunteers works too.
 
 ${describeOptions(WORKER_OPTIONS)}
 
@@ -29,13 +30,15 @@ interface Settings {
 
 /** @throws UsageError */
 function readSettings(args: readonly string[], env: AppShell['env']): Settings {
-  const { values, positionals } = parseOptions(WORKER_OPTIONS, args, env, { positionals: true });
+  const link = args.find((arg) => !arg.startsWith('-') && arg.includes('#'));
+  const inLink = link === undefined ? {} : { TROUPE_TOKEN: joinTarget(link).token ?? env.TROUPE_TOKEN };
+  const { values, positionals } = parseOptions(WORKER_OPTIONS, args, { ...env, ...inLink }, { positionals: true });
   if (positionals.length !== 1) throw new UsageError('A worker needs one address.', 'Give the one that the coordinator prints.');
   const { '--engine': engine, '--threads': threads } = values;
   const problem = threadsProblem(engine, threads);
   if (problem !== undefined) throw new UsageError(problem.message, problem.remedy);
   return {
-    address: controlAddress(positionals[0]),
+    address: joinTarget(positionals[0]).address,
     token: values['--token'],
     name: values['--name'] ?? os.hostname(),
     engine,
@@ -43,19 +46,6 @@ function readSettings(args: readonly string[], env: AppShell['env']): Settings {
     gpu: !values['--no-gpu'],
     json: values['--json'],
   };
-}
-
-/**
- * "host:7070", "ws://host:7070" and "ws://host:7070/control" all mean the coordinator's control
- * link.
- * @throws UsageError
- */
-function controlAddress(text: string): string {
-  const url = new URL(/^\w+:\/\//.test(text) ? text : `ws://${text}`);
-  if (url.protocol === 'http:' || url.protocol === 'https:') url.protocol = url.protocol.replace('http', 'ws');
-  if (url.protocol !== 'ws:' && url.protocol !== 'wss:')
-    throw new UsageError(`${text} is not a WebSocket address.`, 'Write it as ws://HOST:PORT or wss://HOST:PORT.');
-  return `${url.protocol}//${url.host}${url.pathname === '/' ? '/control' : url.pathname}`;
 }
 
 function describe(entry: WorkerLog): string | undefined {
@@ -79,7 +69,7 @@ function describe(entry: WorkerLog): string | undefined {
     case 'resync':
       return `fetching the parameters again: ${entry.reason}`;
     case 'lost':
-      return `${entry.reason}. Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
+      return `${sentence(entry.reason)} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
     case 'stopped':
       return `stopped: ${entry.reason}`;
     default:
@@ -115,7 +105,7 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
 type Complaint = Error & { readonly remedy?: string };
 
 function complaintOf({ message, remedy, stack }: Complaint, env: AppShell['env']): string {
-  return remedy !== undefined && !env.TROUPE_DEBUG ? `${message}\n${remedy}` : (stack ?? message);
+  return remedy !== undefined && !env.TROUPE_DEBUG ? `${sentence(message)}\n${remedy}` : (stack ?? message);
 }
 
 const missing = (lines: number): string => JSON.stringify({ kind: 'missing', lines });

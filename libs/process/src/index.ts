@@ -3,3 +3,4 @@ export { parseOptions, UsageError, type Parsed } from './options.js';
 export { isReaderGone, LiveOutput, missingLines, outputProblem, type OutputOptions, type OutputStream } from './output.js';
 export { endsOnHangup, stopRequest, stopSignals, type ProcessSignals, type StopSignal } from './signals.js';
 export { systemProblem } from './system-errors.js';
+export { joinTarget, type JoinTarget } from './address.js';

@@ -12,7 +12,7 @@ export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames } from './frames.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
-export { brief, printable, printableLines, sameText } from './text.js';
+export { brief, printable, printableLines, sameText, sentence } from './text.js';
 export {
   CONTRIBUTION_REFUSALS,
   DECLINE_CODES,

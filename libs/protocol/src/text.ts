@@ -41,3 +41,8 @@ export function printable(text: string): string {
 export function printableLines(text: string): string {
   return text.replace(CONTROL_BUT_LINES, REPLACEMENT);
 }
+
+/** A message as a sentence: a text of one line gets a full stop if it has no end. */
+export function sentence(text: string): string {
+  return /\n|[.!?:…]\s*$/.test(text) ? text : `${text}.`;
+}

@@ -220,6 +220,12 @@ describe('listening', () => {
     await expect(again).rejects.toMatchObject({ code: 'port_in_use', remedy: expect.stringContaining('--port') });
   });
 
+  it('listens at an IPv6 address in brackets, as links have it', async () => {
+    const listener = await listenWebSocket({ host: '[::1]', port: 0 });
+    expect(listener.address).toMatch(/^ws:\/\/\[::1\]:\d+$/);
+    await listener.close('the test ends');
+  });
+
   it('rejects a host that is not this machine, and an invalid port', async () => {
     await expect(listenWebSocket({ host: '203.0.113.1', port: 0 })).rejects.toMatchObject({ code: 'invalid_address' });
     await expect(listenWebSocket({ host: '127.0.0.1', port: 70_000 })).rejects.toMatchObject({ code: 'invalid_address' });

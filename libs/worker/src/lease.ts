@@ -1,6 +1,14 @@
 import type { CollectiveMember } from '@troupe/collective';
 import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
-import { brief, decodeLeaseBody, type DeclineCode, type LeaseShape, type MessageOf, type TrainingConfig } from '@troupe/protocol';
+import {
+  brief,
+  decodeLeaseBody,
+  sentence,
+  type DeclineCode,
+  type LeaseShape,
+  type MessageOf,
+  type TrainingConfig,
+} from '@troupe/protocol';
 import type { SlotEngine } from './engine-slot.js';
 
 /** A lease as it arrived: `body` holds its tokens and the hidden states that travel with it. */
@@ -54,7 +62,7 @@ export async function computeLease(context: LeaseContext, order: LeaseOrder, par
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     const code = error.code === 'not_finite' ? 'not_finite' : 'engine';
-    return { kind: 'declined', code, reason: brief(`${error.message} ${error.remedy}`) };
+    return { kind: 'declined', code, reason: brief(`${sentence(error.message)} ${error.remedy}`) };
   }
 }
 

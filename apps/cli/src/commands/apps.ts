@@ -6,6 +6,7 @@ import { Option, type Command } from 'commander';
 import { ALLREDUCE_OPTIONS } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
+import { joinTarget, UsageError, type JoinTarget } from '@troupe/process';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
@@ -39,7 +40,7 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
           'the same over https and wss, without which browsers on other machines get neither a GPU nor more than one core',
         ],
         [`${shell.program} coordinator --resume --out runs/001`, 'continue a run after a stop or a crash'],
-      ) + afterwards(`${shell.program} worker ws://HOST:7070 --token TOKEN   on every machine that is to compute`),
+      ) + afterwards(`${shell.program} worker ws://HOST:7070   on every machine that is to compute; it asks for the token`),
     )
     .action(async (flags: { token?: string; json?: true }) => {
       const args = [...runArguments(command, ['--token']), ...(flags.json ? ['--json'] : [])];
@@ -61,19 +62,19 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
       'Joins the run of a coordinator and computes gradients until the run is over. A worker may join and leave at any time; its ' +
         'unfinished work is handed to others. Ctrl-C leaves.',
     )
-    .argument('<address>', 'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate');
+    .argument(
+      '<address>',
+      'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate, or its link for volunteers',
+    );
   addAppOptions(command, WORKER_OPTIONS)
     .addHelpText(
       'after',
       examples(
-        [`${shell.program} worker ws://192.168.1.20:7070 --token TOKEN`, 'join the run on the machine 192.168.1.20'],
-        [
-          `TROUPE_TOKEN=TOKEN ${shell.program} worker ws://lab:7070 --name bench-3`,
-          'the same without the token in the process list',
-        ],
+        [`${shell.program} worker ws://192.168.1.20:7070`, 'join the run on the machine 192.168.1.20; asks for the token'],
+        [`TROUPE_TOKEN=TOKEN ${shell.program} worker ws://lab:7070 --name bench-3`, 'the same in a script'],
         [`${shell.program} worker ws://lab:7070 --threads 8`, 'compute on eight cores'],
         [
-          `NODE_EXTRA_CA_CERTS=lab.pem ${shell.program} worker wss://lab:7070 --token TOKEN`,
+          `NODE_EXTRA_CA_CERTS=lab.pem ${shell.program} worker wss://lab:7070`,
           'also trust the certificate in lab.pem, and certificates signed with it',
         ],
         [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'compute on the GPU'],
@@ -83,12 +84,28 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
           'Start one worker with --threads N, or one worker per core. The coordinator lists them.',
         ),
     )
-    .action(async (address: string, flags: WorkerFlags) => {
-      checkToken(shell, flags.token, 'A worker needs the token of the run.', 'The coordinator prints it.');
+    .action(async (given: string, flags: WorkerFlags) => {
       checkThreads({ engine: flags.engine ?? 'auto', threads: flags.threads ?? 1 });
-      const args = [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])];
-      ended(await runApp(shell, 'worker', args, flags.token));
+      const { address, token: linked } = targetOf(given);
+      const token = flags.token ?? linked ?? (await askToken(shell));
+      checkToken(shell, token, 'A worker needs the token of the run.', 'The coordinator prints it.');
+      ended(await runApp(shell, 'worker', [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])], token));
     });
+}
+
+/** @throws CliError */
+function targetOf(address: string): JoinTarget {
+  try {
+    return joinTarget(address);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new CliError('usage', error.message, error.remedy, { cause: error });
+  }
+}
+
+/** The token, if it is not in the environment and somebody is there to type it. */
+async function askToken({ env, ask }: Shell): Promise<string | undefined> {
+  return env.TROUPE_TOKEN ? undefined : (await ask?.('Token of the run (the coordinator prints it): ')) || undefined;
 }
 
 /** @throws CliError */

@@ -9,7 +9,7 @@ import { writeComplaint } from '../terminal/complaint.js';
 import { describeEnd, describeNote, describeStart, describeWorker, frameSample, shownPath } from '../terminal/report.js';
 import { Screen } from '../terminal/screen.js';
 import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
-import { styleFor, type Style } from '../terminal/style.js';
+import { canRedraw, styleFor, type Style } from '../terminal/style.js';
 import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
 import {
   addRunOptions,
@@ -170,7 +170,11 @@ class TrainView {
     this.#flags = flags;
     this.#style = styleFor(shell.stdout, shell.env);
     this.#startedAt = shell.now();
-    this.#screen = new Screen(shell.stdout, { line: (width) => this.#line(width), quiet: flags.quiet === true });
+    this.#screen = new Screen(shell.stdout, {
+      line: (width) => this.#line(width),
+      quiet: flags.quiet === true,
+      redraw: canRedraw(shell.stdout, shell.env),
+    });
   }
 
   callbacks(): Callbacks {
@@ -243,7 +247,7 @@ class TrainView {
     if (quiet) return undefined;
     switch (event.event) {
       case 'started':
-        return this.#listening && describeStart(this.#listening, event, this.#flags.workers, this.#shell.program, style);
+        return this.#listening && describeStart(this.#listening, event, this.#flags.workers, style);
       case 'worker':
         return this.#isNews(event) ? describeWorker(event, style) : undefined;
       case 'decision':

@@ -1,4 +1,4 @@
-import { printableLines } from '@troupe/protocol';
+import { printableLines, sentence } from '@troupe/protocol';
 import { complaintOf } from '../errors.js';
 import { isDebugging, type Shell } from '../shell.js';
 import { styleFor } from './style.js';
@@ -11,6 +11,6 @@ export function writeComplaint(shell: Shell, error: unknown, json: boolean): voi
   const { code, message, remedy } = complaintOf(error);
   if (json) shell.stdout.write(`${JSON.stringify({ event: 'error', code, message, remedy })}\n`);
   const style = styleFor(shell.stderr, shell.env);
-  shell.stderr.write(`${style('red', 'error:')} ${printableLines(message)}\n${printableLines(remedy)}\n`);
+  shell.stderr.write(`${style('red', 'error:')} ${printableLines(sentence(message))}\n${printableLines(remedy)}\n`);
   if (isDebugging(shell.env) && error instanceof Error && error.stack !== undefined) shell.stderr.write(`${error.stack}\n`);
 }

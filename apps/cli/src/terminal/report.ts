@@ -11,7 +11,6 @@ export function describeStart(
   listening: EventOf<'listening'>,
   started: EventOf<'started'>,
   localWorkers: number,
-  program: string,
   style: Style,
 ): string {
   const { model, rounds, streams, window, optimizer, learningRate, seed, codec } = started.config;
@@ -38,7 +37,7 @@ export function describeStart(
     field('workers', `${localWorkers} on this machine; gradients are sent as ${codec}; losses are in nats/char`),
     field('out', listening.out),
     field('dashboard', listening.dashboard ?? listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
-    field('join with', listening.joinCommand.replace(/^(npx )?troupe /, `${program} `)),
+    field('join with', listening.joinCommand),
     ...(listening.volunteer === undefined ? [] : [field('volunteers', listening.volunteer)]),
   ].join('\n');
 }

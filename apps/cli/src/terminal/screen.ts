@@ -10,6 +10,8 @@ export interface ScreenOptions {
    * line goes to a log. Empty = no line.
    */
   readonly line: (width: number) => string;
+  /** False: the terminal cannot redraw a line in place, so the line goes to a log. */
+  readonly redraw?: boolean;
   /** Never show the line. */
   readonly quiet?: boolean;
 }
@@ -29,7 +31,7 @@ export class Screen {
   constructor(output: Output & Partial<Pick<LiveOutput, 'isStalled'>>, options: ScreenOptions) {
     this.#output = output;
     this.#quiet = options.quiet === true;
-    this.#live = output.isTTY === true && !this.#quiet;
+    this.#live = output.isTTY === true && options.redraw !== false && !this.#quiet;
     this.#line = options.line;
     if (!this.#quiet) this.#timer = setInterval(() => this.refresh(), this.#live ? REDRAW_MS : LOG_MS);
     this.#timer?.unref();

@@ -19,6 +19,11 @@ export function styleFor(output: Output, env: Shell['env']): Style {
   return (format, text) => styleText(format, text, { validateStream: false });
 }
 
+/** Whether a line can be redrawn in place: on a terminal that knows control sequences. */
+export function canRedraw(output: Output, env: Shell['env']): boolean {
+  return output.isTTY === true && env.TERM !== 'dumb';
+}
+
 /** 61234 -> "61.2k". */
 export function compactCount(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toFixed(1)}G`;

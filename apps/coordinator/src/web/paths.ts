@@ -1,5 +1,6 @@
 /** The paths of a run below its mount, except those of the API, and the links that contain them. */
 import type { IncomingMessage } from 'node:http';
+import { shellQuote } from '@troupe/config';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
 
@@ -36,7 +37,7 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
       const { address, localAddress, here, outside } = mount.addresses();
       return {
         address: forWorkers(address, mount),
-        joinCommand: `npx troupe worker ${forWorkers(outside.replace(/^http/, 'ws'), mount)} --token ${token}`,
+        joinCommand: joinCommand(forWorkers(outside.replace(/^http/, 'ws'), mount), token),
         dashboard: `${here}/#admin=${encodeURIComponent(adminToken)}`,
         volunteer: joinLink(outside, token),
         ...(localAddress === undefined ? {} : { localAddress: forWorkers(localAddress, mount) }),
@@ -44,6 +45,14 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
     },
     joinLink: (request) => joinLink(mount.addressFor(request), token),
   };
+}
+
+/**
+ * For the folder of Troupe on another machine. The token is in the environment, because everyone on
+ * that machine can read arguments.
+ */
+function joinCommand(address: string, token: string): string {
+  return `TROUPE_TOKEN=${shellQuote(token)} npm run troupe -- worker ${address}`;
 }
 
 /** The token is in the fragment, which browsers do not send to servers. */

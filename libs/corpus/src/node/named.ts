@@ -1,7 +1,7 @@
 /** Finds the named corpora: built in, in a folder of the user, in the cache, or on the network. */
 import { createHash } from 'node:crypto';
 import { readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LIMITS } from '@troupe/config/limits';
@@ -38,7 +38,16 @@ const EMBEDDED = fileURLToPath(new URL('../../data/sonnets.txt', import.meta.url
 /** $XDG_CACHE_HOME/troupe/corpora, else ~/.cache/troupe/corpora. */
 export function defaultCacheDir(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   const base = environment.XDG_CACHE_HOME;
-  return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.cache'), 'troupe', 'corpora');
+  return join(base !== undefined && isAbsolute(base) ? base : join(homeFolder(), '.cache'), 'troupe', 'corpora');
+}
+
+/** A user without an account entry has no home folder, and HOME may be empty. */
+function homeFolder(): string {
+  try {
+    return homedir() || tmpdir();
+  } catch {
+    return tmpdir();
+  }
 }
 
 /** @throws CorpusError if the file cannot be read as that corpus */

@@ -1,3 +1,4 @@
+import { domainToUnicode } from 'node:url';
 import { WebSocket } from 'ws';
 import { DEFAULT_FRAME_BYTES, TransportError, type Connection } from '../connection.js';
 import { aborted } from '../link.js';
@@ -67,7 +68,11 @@ function connectError(url: URL, error: Error): TransportError {
     return fail('unreachable', `nothing listens at ${url.host}`, remedy);
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
-    return fail('unreachable', `the host name ${url.hostname} cannot be resolved`, 'Check the spelling, or use the IP address.');
+    return fail(
+      'unreachable',
+      `the host name ${domainToUnicode(url.hostname)} cannot be resolved`,
+      'Check the spelling, or use the IP address.',
+    );
   }
   if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH' || code === 'ETIMEDOUT') {
     return fail('unreachable', `${url.hostname} cannot be reached (${code})`, 'Check the network and any firewall in between.');

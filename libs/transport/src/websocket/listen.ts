@@ -134,7 +134,9 @@ function listenError(host: string, port: number, error: NodeJS.ErrnoException): 
  * @returns "host:port", with the port that was taken
  * @throws TransportError `port_in_use`, `refused` or `invalid_address`
  */
-export async function listenHttp(server: Server, host: string, port: number): Promise<string> {
+export async function listenHttp(server: Server, givenHost: string, port: number): Promise<string> {
+  // Addresses in links have brackets: [::1].
+  const host = givenHost.replace(/^\[(.*)\]$/, '$1');
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error) => reject(listenError(host, port, error));
     server.once('error', onError);
