@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { readCheckpoint, type StoredCheckpoint } from '@troupe/checkpoint/node';
+import { hasCheckpoint, readCheckpoint, type StoredCheckpoint } from '@troupe/checkpoint/node';
 import { CliError, complaintOf } from './errors.js';
 import type { Shell } from './shell.js';
 import { styleFor } from './terminal/style.js';
@@ -20,21 +20,33 @@ export async function openCheckpoint(shell: Shell, given: string | undefined): P
   return stored;
 }
 
+/** The folder in runs/ that changed last, of those that hold a checkpoint. @throws CliError `no_checkpoint` */
 async function newestRun(program: string): Promise<string> {
-  const names = await readdir(RUNS).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  let newest: { folder: string; changedMs: number } | undefined;
-  for (const name of names) {
+  const found: { folder: string; changedMs: number }[] = [];
+  for (const name of await namesIn(RUNS)) {
     const folder = path.join(RUNS, name);
-    const found = await stat(folder);
-    if (found.isDirectory() && found.mtimeMs > (newest?.changedMs ?? -Infinity)) newest = { folder, changedMs: found.mtimeMs };
+    // What is removed meanwhile is no run any more.
+    const entry = await stat(folder).catch(() => undefined);
+    if (entry?.isDirectory()) found.push({ folder, changedMs: entry.mtimeMs });
   }
-  if (newest !== undefined) return newest.folder;
+  found.sort((a, b) => b.changedMs - a.changedMs);
+  for (const { folder } of found) if (await hasCheckpoint(folder)) return folder;
   throw new CliError(
     'no_checkpoint',
-    `There is no run in ${path.resolve(RUNS)}.`,
+    `There is no run with a checkpoint in ${path.resolve(RUNS)}.`,
     `Train one first (${program} train), or give its path with --checkpoint.`,
   );
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    const remedy = 'Allow reading it, or give the path of a checkpoint with --checkpoint.';
+    throw new CliError('no_checkpoint', `The folder ${path.resolve(folder)} cannot be read: ${message}`, remedy, {
+      cause: error,
+    });
+  }
 }

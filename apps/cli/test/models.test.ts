@@ -94,6 +94,25 @@ describe('troupe sample', () => {
     expect(shown.text).toHaveLength(10);
   });
 
+  it('takes by default the newest run that has a checkpoint, and says so when there is none', async () => {
+    const cwd = process.cwd();
+    const place = mkdtempSync(path.join(os.tmpdir(), 'troupe-runs-'));
+    process.chdir(place);
+    try {
+      expect(await outputOf(['sample'])).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('no run with a checkpoint') as string,
+      });
+      await writeCheckpoint(path.join(place, 'runs', '001'), (await readCheckpoint(checkpointFile)).checkpoint);
+      mkdirSync(path.join(place, 'runs', '002'));
+      const { stdout } = await outputOf(['sample', '--length', '5', '--json']);
+      expect(JSON.parse(stdout)).toMatchObject({ checkpoint: path.join('runs', '001', 'round-00000007.safetensors') });
+    } finally {
+      process.chdir(cwd);
+      rmSync(place, { recursive: true });
+    }
+  });
+
   it('stops when its reader is gone', async () => {
     const unread = AbortSignal.abort();
     const argv = ['sample', '--checkpoint', checkpointFile, '--length', '1000000'];

@@ -103,6 +103,12 @@ describe('every remedy in the sources', () => {
     expect(problemsOf(remedies, (text) => missing(text) && `there is no flag ${missing(text)}`)).toEqual([]);
   });
 
+  it('names a checkpoint by its path, or says that there may be none', () => {
+    const named = /\b(?:last|newest|earlier|best)(?: good)? checkpoints?\b/i;
+    const isKnown = (text: string) => UNQUOTED.test(text) || /\bif\b/.test(text);
+    expect(problemsOf(remedies, (text) => (named.test(text) && !isKnown(text) ? 'is there one' : undefined))).toEqual([]);
+  });
+
   it('names npm scripts that exist', () => {
     const missing = (text: string) =>
       [...text.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name).find((name) => !scripts.includes(name));

@@ -23,7 +23,7 @@ describe('troupe train', () => {
     expect(stdout.text).toContain('Finished 5 rounds');
     expect(stdout.text).toContain('Checkpoint: runs/001/round-00000005.safetensors (best: runs/001/best.safetensors)');
     expect(stdout.text).toMatch(/troupe sample --checkpoint runs\/001\/best\.safetensors\n/);
-    expect(stdout.text).toMatch(/troupe eval --checkpoint runs\/001\/best\.safetensors --corpus sonnets\n/);
+    expect(stdout.text).toMatch(/troupe eval --checkpoint runs\/001\/best\.safetensors\n/);
     expect(stdout.text).toMatch(/troupe train --resume --out runs\/001 --rounds 10\n/);
   });
 

@@ -54,7 +54,7 @@ export function createCheckpointWriter(
     place: folder,
     newest,
     onFailed(error: Error & { remedy?: string }) {
-      const { message, remedy = `Make room in ${folder}, or make it writable; the last good checkpoint stays.` } = error;
+      const { message, remedy = `Make room in ${folder}, or make it writable; earlier files stay as they are.` } = error;
       onFailed(Object.assign(new Error(`training continues without this checkpoint: ${message}`), { remedy }));
     },
     async write(checkpoint, best) {

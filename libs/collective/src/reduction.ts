@@ -135,7 +135,7 @@ class StreamReduction implements Reduction {
       throw new ProtocolError(
         'invalid_message',
         `the grant of lease ${grant.leaseId} names a stream twice or a stream beyond ${streams - 1}`,
-        'This is a bug in the coordinator: report it, and resume from the last checkpoint.',
+        'This is a bug in the coordinator: report it. If the run has saved a checkpoint, continue from it with --resume.',
       );
     }
     const open = this.#round?.round ?? -1;

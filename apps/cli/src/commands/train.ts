@@ -203,7 +203,6 @@ class TrainView {
       finished,
       program: this.#shell.program,
       rounds: this.#progress.rounds,
-      corpus: this.#flags.corpus ?? this.#started?.corpus.name ?? 'sonnets',
       out: this.#listening?.out ?? '',
       elapsedMs: this.#shell.now() - this.#startedAt,
     };

@@ -67,15 +67,13 @@ export interface Ending {
   readonly program: string;
   /** Number of rounds in the run's config. */
   readonly rounds: number;
-  /** The name that the user gave, or else that of the run. */
-  readonly corpus: string;
   /** The run's folder. */
   readonly out: string;
   readonly elapsedMs: number;
 }
 
 /** Where the result is, and commands to type next. */
-export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs }: Ending, style: Style): string {
+export function describeEnd({ finished, program, rounds, out, elapsedMs }: Ending, style: Style): string {
   const { round, reason, checkpoint, bestCheckpoint, validationLoss, bestRound, bestValidationLoss } = finished;
   const done =
     reason === 'completed' ? `Finished ${counted(round, 'round')}` : `Stopped and saved at round ${round} of ${rounds}`;
@@ -91,7 +89,8 @@ export function describeEnd({ finished, program, rounds, corpus, out, elapsedMs 
     '',
     'Next:',
     hint('write text', `sample --checkpoint ${typedPath(best)}`),
-    hint('measure', `eval --checkpoint ${typedPath(best)} --corpus ${shellQuote(corpus)}`),
+    // Without --corpus it finds the text of the run and its encoding.
+    hint('measure', `eval --checkpoint ${typedPath(best)}`),
     hint(reason === 'completed' ? 'train longer' : 'continue', `train --resume --out ${typedPath(out)}${more}`),
   ].join('\n');
 }

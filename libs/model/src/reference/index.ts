@@ -132,7 +132,7 @@ function checkFinite(lossSum: number, gradient: ArrayLike<number>): void {
     throw new EngineError(
       'not_finite',
       'the loss or gradient is not a finite number',
-      'return to the last checkpoint with a lower learning rate, or clip the gradient',
+      'Start again with a lower learning rate, or clip the gradient.',
     );
   }
 }
