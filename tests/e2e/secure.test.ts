@@ -92,7 +92,7 @@ describe.skipIf(stage.missing !== undefined || !able)('a browser on another mach
   it('is accepted under the names of the certificate, and under no other', async () => {
     const run = await stage.coordinate('names', ...flagsOf(makeCertificate('other', 'DNS:other.example')));
     const tab = await stage.visit(`https://${NAME}:${run.port}/join/`);
-    expect(await tab.evaluate('document.body.innerText')).toContain('no name of this coordinator');
+    expect(await tab.evaluate('document.body.innerText')).toContain('not a host name of this coordinator');
   });
 });
 
@@ -145,7 +145,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
       });
     const before = await shown();
     await fs.writeFile(pair.cert, 'half a certificate');
-    const broken = await running.line((line) => /changed, and the one before is kept/.test(String(line.text)));
+    const broken = await running.line((line) => /previous certificate stays in use/.test(String(line.text)));
     expect(broken.remedy).toMatch(/BEGIN CERTIFICATE/);
     expect(await shown()).toBe(before);
     makeCertificate('renewed', `DNS:${NAME},IP:127.0.0.1`);
@@ -165,7 +165,7 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
   it.each([
     ['a file is missing', ['--tls-cert', 'nowhere.pem', '--tls-key', 'nowhere.key'], 'no_certificate', /path/],
     ['it is none', ['--tls-cert', path.join(root, 'package.json'), '--tls-key', 'KEY'], 'bad_certificate', /PEM/],
-    ['the key is of another', ['--tls-cert', 'CERT', '--tls-key', 'OTHER'], 'key_mismatch', /made together/],
+    ['the key is of another', ['--tls-cert', 'CERT', '--tls-key', 'OTHER'], 'key_mismatch', /created together/],
     ['one is given alone', ['--tls-cert', 'CERT'], 'bad_flag', /--tls-key FILE/],
   ])('does not start when %s, and says what to do', async (_, flags, code, remedy) => {
     const files: Record<string, string> = { CERT: lab.cert, KEY: lab.key, OTHER: makeCertificate('strange', 'DNS:x').key };
