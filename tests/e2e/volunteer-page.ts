@@ -32,16 +32,18 @@ export interface ServeOptions {
   readonly coordinator?: string | undefined;
   /** False: drops the header that lets threads share memory, as some proxies do. */
   readonly isolated?: boolean;
+  /** Serves everything under this path, and nothing else: "/troupe". The coordinator does not see the path. Default "". */
+  readonly under?: string;
 }
 
-export async function servePage({ coordinator, isolated = true }: ServeOptions = {}): Promise<PageServer> {
+export async function servePage({ coordinator, isolated = true, under = '' }: ServeOptions = {}): Promise<PageServer> {
   const folder = builtPage('volunteer');
   const headers = JSON.parse(await fs.readFile(path.join(folder, 'headers.json'), 'utf8')) as Record<string, string>;
   if (!isolated) delete headers['cross-origin-embedder-policy'];
   const requests: string[] = [];
   const server: Server = createServer((incoming, response) => {
-    const url = incoming.url ?? '/';
-    requests.push(url);
+    requests.push(incoming.url ?? '/');
+    const url = strip(incoming, under);
     const name = url === '/join/' ? 'index.html' : path.basename(url);
     const type = TYPES[path.extname(name)];
     if (url === '/api/run' && page.facts !== undefined) {
@@ -58,6 +60,7 @@ export async function servePage({ coordinator, isolated = true }: ServeOptions =
   const links = new Set<Duplex>();
   if (coordinator !== undefined) {
     server.on('upgrade', (incoming, socket) => {
+      if (strip(incoming, under) === '') return void socket.destroy();
       links.add(socket.on('close', () => links.delete(socket)));
       forwardLink(incoming, socket, coordinator);
     });
@@ -76,6 +79,13 @@ export async function servePage({ coordinator, isolated = true }: ServeOptions =
     },
   };
   return page;
+}
+
+/** The URL without the path; "" if it is elsewhere. */
+function strip(incoming: IncomingMessage, path: string): string {
+  const { url = '' } = incoming;
+  incoming.url = url.startsWith(`${path}/`) ? url.slice(path.length) : '';
+  return incoming.url;
 }
 
 function forward(incoming: IncomingMessage, response: ServerResponse, coordinator: string): void {

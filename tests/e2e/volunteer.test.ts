@@ -48,6 +48,17 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     expect(page.requests.join('\n')).not.toContain(TOKEN);
   });
 
+  it('contributes under a path of a proxy', async () => {
+    const run = await coordinate('path', '--path-prefix', '/troupe');
+    const proxy = stage.closeAfterTest(await servePage({ coordinator: run.host, under: '/troupe' }));
+    const tab = await visit(`${proxy.origin}/troupe/join/#token=${TOKEN}`);
+    await tab.click('#start');
+    await run.running.line(at(5));
+    await tab.until(computing);
+    await tab.until(`document.querySelector('#facts').textContent.includes('sonnets')`);
+    expect(proxy.requests.filter((url) => !url.startsWith('/troupe/') && url !== '/favicon.ico')).toEqual([]);
+  });
+
   it('contributes to a real run, pauses, resumes, leaves, and keeps its credit over a reload', async () => {
     const run = await coordinate('contributes');
     const tab = await join(run);
