@@ -7,7 +7,7 @@ export const TRAIN_FRACTION = 0.9;
 export interface CorpusSplit {
   /** The first floor(trainFraction * n) ids; a view. */
   readonly train: Tokens;
-  /** The ids after them; a view, or a copy of bytes. */
+  /** The ids after them; a copy, so that a thread that gets it does not get the whole text with it. */
   readonly validation: Uint16Array;
 }
 
@@ -32,12 +32,7 @@ export function splitCorpus(tokens: Tokens, trainFraction: number = TRAIN_FRACTI
       `Use a longer text: at least ${Math.ceil(2 / Math.min(trainFraction, 1 - trainFraction)) + 1} characters, better about 100,000.`,
     );
   }
-  return { train: tokens.subarray(0, at), validation: asWords(tokens.subarray(at)) };
-}
-
-/** Messages and engines take ids of two bytes. */
-function asWords(tokens: Tokens): Uint16Array {
-  return tokens instanceof Uint16Array ? tokens : Uint16Array.from(tokens);
+  return { train: tokens.subarray(0, at), validation: Uint16Array.from(tokens.subarray(at)) };
 }
 
 /**
