@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
@@ -121,6 +122,29 @@ describe('every text in the sources', () => {
     const texts = collectTexts(sources, /\btroupe [a-z]|program⟩ [a-z]/);
     expect(texts.flatMap(({ text }) => commandsIn(text)).length).toBeGreaterThan(20);
     expect(problemsOf(texts, (text) => commandsIn(text).map(commandProblem).find(Boolean))).toEqual([]);
+  });
+});
+
+describe('every command in the documentation', () => {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const pages = ['.', 'docs', 'deploy'].flatMap((folder) =>
+    readdirSync(path.join(root, folder))
+      .filter((name) => name.endsWith('.md') && name !== 'CHANGELOG.md')
+      .map((name) => path.join(folder, name)),
+  );
+  const lines = pages.flatMap((page) =>
+    readFileSync(path.join(root, page), 'utf8')
+      .replaceAll(/\\\n\s*/g, ' ')
+      .split('\n')
+      .map((text) => ({ where: page, text: text.replaceAll('npm start -- ', 'troupe train ').replaceAll(/[`|]/g, '"') })),
+  );
+
+  it('parses', () => {
+    expect(lines.flatMap(({ text }) => commandsIn(text)).length).toBeGreaterThan(20);
+    const isName = ([first]: readonly string[]) => program.commands.some((command) => command.name() === first);
+    // Prose speaks of Troupe too.
+    const problem = (text: string) => commandsIn(text).filter(isName).map(commandProblem).find(Boolean);
+    expect(problemsOf(lines, problem)).toEqual([]);
   });
 });
 
