@@ -136,7 +136,13 @@ describe('every command in the documentation', () => {
     readFileSync(path.join(root, page), 'utf8')
       .replaceAll(/\\\n\s*/g, ' ')
       .split('\n')
-      .map((text) => ({ where: page, text: text.replaceAll('npm start -- ', 'troupe train ').replaceAll(/[`|]/g, '"') })),
+      .map((text) => ({
+        where: page,
+        text: text
+          .replaceAll('npm start -- ', 'troupe train ')
+          .replaceAll('npm run troupe -- ', 'troupe ')
+          .replaceAll(/[`|]/g, '"'),
+      })),
   );
 
   it('parses', () => {

@@ -4,12 +4,15 @@ import { CorpusError, createStreams, splitCorpus } from '../src/index.js';
 const ramp = (length: number) => Uint16Array.from({ length }, (_, i) => i);
 
 describe('splitCorpus', () => {
-  it.each([Uint8Array, Uint16Array])('copies the validation part, of bytes or words, without the rest of the text', (Ids) => {
-    const { train, validation } = splitCorpus(Ids.from({ length: 200 }, (_, i) => i));
-    expect([...validation]).toEqual(Array.from({ length: 20 }, (_, i) => 180 + i));
-    expect(validation.buffer.byteLength).toBe(40);
-    expect(train).toBeInstanceOf(Ids);
-  });
+  it.each([new Uint8Array(200), new Uint16Array(200)])(
+    'copies the validation part, of bytes or words, without the rest of the text',
+    (ids) => {
+      const { train, validation } = splitCorpus(ids.map((_, i) => i));
+      expect([...validation]).toEqual(Array.from({ length: 20 }, (_, i) => 180 + i));
+      expect(validation.buffer.byteLength).toBe(40);
+      expect(train.BYTES_PER_ELEMENT).toBe(ids.BYTES_PER_ELEMENT);
+    },
+  );
 
   it('splits tiny-shakespeare where nanoGPT does', () => {
     const { train, validation } = splitCorpus(new Uint16Array(1_115_394));
