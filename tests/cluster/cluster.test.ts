@@ -69,11 +69,14 @@ describe('a cluster', () => {
   });
 
   it('follows the same trajectory when a worker crashes in the middle of a round', async () => {
-    const cluster = await createCluster();
-    cluster.join('steady');
+    let halfway = false;
+    const cluster = await createCluster(CONFIG, (round) => (halfway = round >= 4));
+    // Slower than the other one, which therefore always has a part of the round, however busy the
+    // machine is: a number of gradients may be reached only when the run is over, or never.
+    cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 5))) });
     const doomed = cluster.join('doomed', {
-      createEngine: interrupted((call) => {
-        if (call === 9) doomed.crash();
+      createEngine: interrupted(() => {
+        if (halfway) doomed.crash();
       }),
     });
     await cluster.ready(2);
