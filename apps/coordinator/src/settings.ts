@@ -11,6 +11,7 @@ import {
   type RunOption,
   type TrainingConfig,
 } from '@troupe/config';
+import { requireFittingModel } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
 
 /** Paths of PEM files: the certificate with its intermediate certificates, and its private key. */
@@ -261,10 +262,13 @@ export function checkValue(option: RunOption, value: string | undefined): void {
   if (flag === '--port' && Number(value) > 65_535) throw wrong('a port from 0 to 65535');
 }
 
-/** @throws SettingsError that names the flag of the first wrong field */
+/** @throws SettingsError that names the flag of the first wrong field, ModelTooLarge */
 export function checkTraining(config: unknown): TrainingConfig {
   const result = parseTrainingConfig(config);
-  if (result.ok) return result.config;
+  if (result.ok) {
+    requireFittingModel(result.config);
+    return result.config;
+  }
   const { field, problem } = result;
   const flag = FLAG_FIELDS.find((each) => each.field === field)?.flag ?? field;
   const value = valueAt(config as TrainingConfig, field);

@@ -92,6 +92,8 @@ interface OpenRound extends RoundOrder {
   /** Streams whose gradient is in the sum. */
   readonly counted: Set<number>;
   readonly losses: { readonly stream: number; readonly lossSum: number }[];
+  /** Of `losses`, in order of arrival. */
+  lossTotal: number;
   /** Gradients in the sum. */
   added: number;
   /** The lowest stream that is not counted. */
@@ -126,7 +128,7 @@ class StreamReduction implements Reduction {
 
   openRound(order: RoundOrder): void {
     this.#spare.push(...(this.#round?.retained.values() ?? []));
-    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], added: 0, missing: 0, retained: new Map() };
+    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], lossTotal: 0, added: 0, missing: 0, retained: new Map() };
   }
 
   grant(grant: Grant): void {
@@ -190,6 +192,7 @@ class StreamReduction implements Reduction {
     for (const stream of streams) round.counted.add(stream);
     while (round.counted.has(round.missing)) round.missing++;
     round.losses.push({ stream: first, lossSum });
+    round.lossTotal += lossSum;
     if (isNext) return this.#addWithRetained(round, values);
     const copy = this.#spare.pop() ?? new Uint8Array(updateBytes(this.#config));
     copy.set(body.subarray(0, copy.length));
@@ -261,7 +264,7 @@ class StreamReduction implements Reduction {
     if (defect !== undefined) return refuse('not_finite', defect);
     const states = floatsAt(body, updateBytes(this.#config), streams.length * this.#config.stateFloats);
     if (!this.#memory.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
-    return Number.isFinite(sumLosses(round) + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
+    return Number.isFinite(round.lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
   }
 
   #finish(round: OpenRound, { squares, largest }: SumMeasures): EncodedUpdate {

@@ -15,6 +15,8 @@ export {
   createTraining,
   validationHistoryOf,
   isReproducible,
+  ModelTooLarge,
+  requireFittingModel,
   configNow,
   takeCheckpoint,
   type Evaluation,

@@ -1,9 +1,10 @@
 /** Everything that the next round of a run depends on, new or from a checkpoint. */
-import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
+import { CheckpointError, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
+import { contributionBytes } from '@troupe/collective';
 import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
-import { createReplica, type Replica } from '@troupe/optim';
-import type { TrainingConfig } from '@troupe/protocol';
+import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
+import { LIMITS, type TrainingConfig } from '@troupe/protocol';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
 /** A validation: nats/char after `round` rounds. */
@@ -60,21 +61,90 @@ export function isReproducible({ leaseStreams }: TrainingConfig): boolean {
   return leaseStreams > 0;
 }
 
+/**
+ * A training, new or from a checkpoint.
+ * @throws ModelTooLarge; CheckpointError `mismatch` when the checkpoint does not belong to the text
+ * and the config, or its parameters are not those that were saved
+ */
 export function createTraining({ checkpoint, initial, evaluateEvery, ...source }: TrainingSource): Training {
   const { config, split } = source;
+  requireFittingModel(config);
   const layout = createLayout(config.model);
   const stateFloats = stateSize(config.model);
+  const streams = createStreams(split.train, config);
+  const replica = startingReplica(config, layout, checkpoint, initial);
+  if (checkpoint) requireSameRun(checkpoint, source, streams, replica);
   return {
     ...source,
     knobs: { learningRate: config.learningRate, clip: config.clip },
     round: checkpoint?.round ?? 0,
-    streams: createStreams(split.train, config),
+    streams,
     layout,
     stateFloats,
-    replica: startingReplica(config, layout, checkpoint, initial),
+    replica,
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
     history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
   };
+}
+
+/**
+ * The parts of a run travel as bodies of messages, of which the largest must fit.
+ * @throws ModelTooLarge
+ */
+export function requireFittingModel({ model, optimizer, codec, streams }: TrainingConfig): void {
+  const { size, tensors } = createLayout(model);
+  const stateFloats = stateSize(model);
+  const shape = { codec, tensorSizes: tensors.map((tensor) => tensor.size), stateFloats };
+  if (snapshotBytes(size, optimizer) > LIMITS.bodyBytes) {
+    const perParameter = snapshotBytes(1, optimizer) - snapshotBytes(0, optimizer);
+    const most = Math.floor((LIMITS.bodyBytes - snapshotBytes(0, optimizer)) / perParameter);
+    throw new ModelTooLarge(
+      `the model has ${millions(size)} parameters, and with ${optimizer.kind} at most ${millions(most)} fit into a snapshot`,
+      `Use a smaller --hidden or --embedding, or fewer --layers${optimizer.kind === 'sgd' ? '' : '; --optimizer sgd allows more'}.`,
+    );
+  }
+  if (contributionBytes(shape, streams) <= LIMITS.bodyBytes) return;
+  throw new ModelTooLarge(
+    `the gradient and the hidden states of ${streams} streams do not fit into a message of ${LIMITS.bodyBytes} bytes`,
+    'Use a smaller --batch, a smaller --hidden or fewer --layers.',
+  );
+}
+
+function millions(count: number): string {
+  return `${(count / 1e6).toFixed(1)} million`;
+}
+
+/** A model that no worker could receive. */
+export class ModelTooLarge extends Error {
+  override readonly name = 'ModelTooLarge';
+  readonly code = 'model_too_large';
+  readonly remedy: string;
+  constructor(message: string, remedy: string) {
+    super(message);
+    this.remedy = remedy;
+  }
+}
+
+function requireSameRun(
+  { round, cursors, corpus, parametersDigest }: Checkpoint,
+  source: Pick<TrainingSource, 'corpus'>,
+  streams: Streams,
+  replica: Replica,
+): void {
+  const refuse = (what: string, remedy: string): never => {
+    throw new CheckpointError('mismatch', `the checkpoint does not continue this run: ${what}`, remedy);
+  };
+  if (replica.digest() !== parametersDigest) {
+    refuse('its parameters are not those that were saved', 'Continue from another checkpoint, or start a new run.');
+  }
+  const { trainFraction } = source.corpus;
+  if (corpus.trainFraction !== trainFraction) {
+    const parts = `it trains on ${corpus.trainFraction} of the text, and this release on ${trainFraction}`;
+    refuse(parts, 'Continue it with the release of Troupe that wrote it.');
+  }
+  if (cursors.some((cursor, stream) => cursor !== streams.cursor(stream, round))) {
+    refuse('its streams are at other positions of the text', 'Give the same text with --corpus PATH and the same --batch.');
+  }
 }
 
 function startingReplica(

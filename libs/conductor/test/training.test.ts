@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { configNow, createTraining, takeCheckpoint, validationHistoryOf, validationHistoryUpTo } from '../src/training.js';
+import {
+  configNow,
+  createTraining,
+  requireFittingModel,
+  takeCheckpoint,
+  validationHistoryOf,
+  validationHistoryUpTo,
+} from '../src/training.js';
 import { CONFIG, smallTraining } from './fixture.js';
 
 const EVALUATIONS = [
@@ -112,5 +119,46 @@ describe('the history of validations', () => {
     const training = createTraining({ ...smallTraining(), checkpoint, evaluateEvery: 2 });
     training.history.evaluations.push({ round: 8, validationLoss: 1 });
     expect(validationHistoryOf(checkpoint).evaluations).toEqual(EVALUATIONS);
+  });
+});
+
+describe('a model', () => {
+  const ofHidden = (hidden: number, more: Partial<typeof CONFIG> = {}) => ({
+    ...CONFIG,
+    model: { ...CONFIG.model, hidden, layers: 2 },
+    ...more,
+  });
+  const adam = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 } as const;
+
+  it('that no snapshot can hold is refused, with the largest that fits', () => {
+    const tooLarge = { name: 'ModelTooLarge', message: expect.stringContaining('at most 89.5 million') };
+    const large = ofHidden(4_000, { optimizer: adam });
+    expect(() => requireFittingModel(large)).toThrow(expect.objectContaining(tooLarge));
+    expect(() => smallTraining({ config: large })).toThrow(expect.objectContaining(tooLarge));
+    expect(() => requireFittingModel(ofHidden(3_000, { optimizer: adam }))).not.toThrow();
+    // SGD keeps one vector beside the parameters, Adam two.
+    expect(() => requireFittingModel(ofHidden(3_700))).not.toThrow();
+    expect(() => requireFittingModel(ofHidden(3_700, { optimizer: adam }))).toThrow('parameters');
+  });
+
+  it('whose hidden states and gradient no message can hold is refused', () => {
+    expect(() => requireFittingModel(ofHidden(2_500, { streams: 32_768 }))).not.toThrow();
+    expect(() => requireFittingModel(ofHidden(3_500, { streams: 32_768 }))).toThrow('32768 streams');
+  });
+});
+
+describe('a checkpoint that does not continue the run', () => {
+  const checkpoint = () => takeCheckpoint(smallTraining(), 3, 'today');
+  const resumed = (changes: object) => () => smallTraining({ checkpoint: { ...checkpoint(), ...changes } });
+
+  it.each([
+    ['parameters other than those that were saved', { parametersDigest: '0'.repeat(16) }, 'not those that were saved'],
+    ['other positions in the text', { cursors: [0, 1, 2] }, 'other positions'],
+    ['another division of the text', { corpus: { ...checkpoint().corpus, trainFraction: 0.5 } }, 'trains on 0.5 of the text'],
+  ])('is refused: %s', (_, changes, message) => {
+    expect(resumed({})).not.toThrow();
+    expect(resumed(changes)).toThrow(
+      expect.objectContaining({ name: 'CheckpointError', code: 'mismatch', message: expect.stringContaining(message) }),
+    );
   });
 });
