@@ -128,7 +128,16 @@ class StreamReduction implements Reduction {
 
   openRound(order: RoundOrder): void {
     this.#spare.push(...(this.#round?.retained.values() ?? []));
-    this.#round = { ...order, grants: new Map(), counted: new Set(), losses: [], lossTotal: 0, added: 0, missing: 0, retained: new Map() };
+    this.#round = {
+      ...order,
+      grants: new Map(),
+      counted: new Set(),
+      losses: [],
+      lossTotal: 0,
+      added: 0,
+      missing: 0,
+      retained: new Map(),
+    };
   }
 
   grant(grant: Grant): void {
