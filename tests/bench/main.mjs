@@ -6,6 +6,7 @@ import { writeDocument } from './document.mjs';
 import { interruption } from './interruption.mjs';
 import * as browser from './parts/browser.mjs';
 import * as churn from './parts/churn.mjs';
+import * as communication from './parts/communication.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
@@ -27,6 +28,7 @@ const PARTS = new Map(
     tfjs,
     gpu,
     scaling,
+    communication,
     churn,
     browser,
     curves,
@@ -39,7 +41,7 @@ const PARTS = new Map(
 const USAGE = `Usage: npm run bench -- [PART ...] [--quick] [--json] [--write]
 
 Parts (default: all):
-${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(12)}${title}`).join('\n')}
+${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n')}
 
   --quick  take tiny repetitions: checks that everything works, not how fast it is
   --json   print one JSON object with all figures on standard output

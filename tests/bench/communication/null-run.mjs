@@ -1,0 +1,162 @@
+/** A real coordinator and null workers, each a process of its own, and what they cost. */
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { createInterface } from 'node:readline';
+import { clearTimeout, setTimeout } from 'node:timers';
+import { fileURLToPath } from 'node:url';
+import { BenchError } from '../bench-error.mjs';
+import { interruption } from '../interruption.mjs';
+import { runFlags } from '../runs.mjs';
+
+/** @typedef {import('../configs.mjs').Size} Size */
+/** @typedef {{ cpuMs: number, mainMs: number, bytes: number }} Usage per round: of all threads, of the main thread, and bytes read and written */
+/**
+ * @typedef {object} NullRun
+ * @property {readonly number[]} overheadMs of each round: all but the sleep of the slowest worker
+ * @property {Usage | undefined} coordinator undefined where the system does not tell
+ * @property {Usage | undefined} worker the mean over workers
+ * @property {readonly [startUs: number, endUs: number]} window of the measured rounds, on the clock of CPU profiles
+ */
+/**
+ * @typedef {object} Plan
+ * @property {Size} size
+ * @property {number} workers
+ * @property {string} corpus
+ * @property {number} warmup rounds
+ * @property {number} rounds measured
+ * @property {readonly string[]} [flags]
+ * @property {string} [profiles] folder for a CPU profile of each process
+ */
+
+const COORDINATOR = fileURLToPath(new URL('../../../apps/coordinator/dist/main.js', import.meta.url));
+const WORKER = fileURLToPath(new URL('./null-worker.mjs', import.meta.url));
+/** As the command line starts them. */
+const NODE_FLAGS = ['--initial-heap-size=256'];
+const ENV = { ...process.env, TROUPE_TOKEN: 'bench' };
+const DEADLINE_MS = 180_000;
+const KILL_MS = 20_000;
+const CLOCK_TICK_MS = 10;
+
+/**
+ * @param {Plan} plan
+ * @param {string} out folder of the run
+ * @returns {Promise<NullRun>}
+ * @throws {BenchError} `run_failed`, `deadline`
+ */
+export async function runNullWorkers({ size, workers, corpus, warmup, rounds, flags = [], profiles }, out) {
+  const node = [...NODE_FLAGS, ...(profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`])];
+  const args = ['--json', '--port=0', '--rounds=1000000', ...runFlags(corpus, size, out), ...flags];
+  const coordinator = start([...node, COORDINATOR, ...args]);
+  /** @type {Process[]} */
+  const members = [];
+  /** @type {number[]} */
+  const overheadMs = [];
+  /** @type {Snapshot[] | undefined} */
+  let before;
+  let after = /** @type {Snapshot[]} */ ([]);
+  let startUs = 0;
+  let endUs = 0;
+  let ready = 0;
+  let warm = 0;
+  try {
+    await coordinator.read((event) => {
+      if (event.event === 'listening')
+        for (let i = 1; i <= workers; i++) members.push(start([...node, WORKER, `${event.address}/control`, `null-${i}`]));
+      if (event.event === 'worker' && event.change === 'ready') ready++;
+      if (event.event !== 'round' || ready < workers || ++warm < warmup) return false;
+      if (before === undefined) {
+        before = [coordinator, ...members].map(usageOf);
+        startUs = nowUs();
+      } else overheadMs.push(event.roundMs - event.timing.computeMs);
+      if (overheadMs.length < rounds) return false;
+      after = [coordinator, ...members].map(usageOf);
+      endUs = nowUs();
+      return true;
+    });
+  } finally {
+    await Promise.all([coordinator, ...members].map((process) => process.end()));
+  }
+  const perRound = difference(before ?? [], after, rounds);
+  return { overheadMs, coordinator: perRound[0], worker: mean(perRound.slice(1)), window: [startUs, endUs] };
+}
+
+/** V8's profiles use the monotonic clock, like process.hrtime. */
+function nowUs() {
+  return Number(process.hrtime.bigint() / 1000n);
+}
+
+/** @typedef {{ pid: number, read: (enough: (event: any) => boolean) => Promise<void>, end: () => Promise<void> }} Process */
+
+/** @param {readonly string[]} args of node @returns {Process} */
+function start(args) {
+  interruption.throwIfAborted();
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: ENV, signal: interruption });
+  let errors = '';
+  child.stderr.on('data', (text) => (errors = `${errors}${text}`.slice(-2_000)));
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  child.once('error', () => {});
+  const failed = (/** @type {string} */ how) =>
+    new BenchError('run_failed', `${args.join(' ')} ${how}:\n${errors}`, 'Run it by hand to see why.');
+  return {
+    pid: child.pid ?? 0,
+    read: (enough) =>
+      new Promise((resolve, reject) => {
+        const deadline = setTimeout(() => reject(failed(`took more than ${DEADLINE_MS / 1000} s`)), DEADLINE_MS);
+        const settle = (/** @type {() => void} */ how) => {
+          clearTimeout(deadline);
+          how();
+        };
+        void closed.then(() => settle(() => reject(failed('ended early'))));
+        createInterface({ input: child.stdout }).on('line', (line) => {
+          if (line.startsWith('{') && enough(JSON.parse(line))) settle(resolve);
+        });
+      }),
+    async end() {
+      child.kill('SIGTERM');
+      const killer = setTimeout(() => child.kill('SIGKILL'), KILL_MS);
+      await closed;
+      clearTimeout(killer);
+    },
+  };
+}
+
+/** @typedef {{ cpuMs: number, mainMs: number, bytes: number } | undefined} Snapshot since the start of the process */
+
+/** Only Linux tells it. @param {Process} process @returns {Snapshot} */
+function usageOf({ pid }) {
+  if (process.platform !== 'linux') return undefined;
+  const io = fs.readFileSync(`/proc/${pid}/io`, 'utf8');
+  const bytes = [...io.matchAll(/^[rw]char: (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+  return { cpuMs: ticks(`/proc/${pid}/stat`), mainMs: ticks(`/proc/${pid}/task/${pid}/stat`), bytes };
+}
+
+/** Time in user and kernel mode, ms. @param {string} file */
+function ticks(file) {
+  const text = fs.readFileSync(file, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
+}
+
+/**
+ * @param {readonly Snapshot[]} before
+ * @param {readonly Snapshot[]} after
+ * @param {number} rounds
+ * @returns {Snapshot[]}
+ */
+function difference(before, after, rounds) {
+  return after.map((then, i) => {
+    const first = before[i];
+    if (then === undefined || first === undefined) return undefined;
+    const each = (/** @type {'cpuMs' | 'mainMs' | 'bytes'} */ key) => (then[key] - first[key]) / rounds;
+    return { cpuMs: each('cpuMs'), mainMs: each('mainMs'), bytes: each('bytes') };
+  });
+}
+
+/** @param {readonly Snapshot[]} usages @returns {Snapshot} */
+function mean(usages) {
+  const known = usages.flatMap((usage) => usage ?? []);
+  if (known.length === 0) return undefined;
+  const of = (/** @type {'cpuMs' | 'mainMs' | 'bytes'} */ key) =>
+    known.reduce((sum, usage) => sum + usage[key], 0) / known.length;
+  return { cpuMs: of('cpuMs'), mainMs: of('mainMs'), bytes: of('bytes') };
+}

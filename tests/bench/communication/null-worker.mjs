@@ -1,0 +1,70 @@
+/**
+ * A worker whose engine computes nothing: it sleeps a little for each stream, so that streams are dealt evenly, and returns a prepared
+ * gradient. What else a round takes is communication. Arguments: the coordinator's address and a name; the token is in TROUPE_TOKEN.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { createStarCollective } from '@troupe/collective/star';
+import { loadWasm } from '@troupe/engines/node';
+import { createLayout, stateSize } from '@troupe/model';
+import { connectWebSocket } from '@troupe/transport/websocket';
+import { runWorker } from '@troupe/worker';
+
+const MS_PER_STREAM = 0.25;
+
+const [address, name] = process.argv.slice(2);
+
+/** Values of the size that gradients have, so that clipping and rounding do their usual work. */
+function preparedGradient(/** @type {number} */ length) {
+  return new Float32Array(length).map((_, i) => ((i * 2_654_435_761) % 2 ** 32) / 2 ** 32 - 0.5);
+}
+
+/**
+ * @param {import('@troupe/model').ModelConfig} config
+ * @param {import('@troupe/model').EngineLimits} limits
+ * @returns {import('@troupe/model').Engine}
+ */
+function nullEngine(config, limits) {
+  const gradient = preparedGradient(createLayout(config).size);
+  const endStates = new Float32Array(limits.maxStreams * stateSize(config));
+  const answer = async (/** @type {import('@troupe/model').Batch} */ { streams, window }) => {
+    await delay(streams * MS_PER_STREAM);
+    const tokens = streams * window;
+    const lossSum = tokens * Math.log(config.vocabulary);
+    return { gradient, lossSum, tokens, endStates: endStates.subarray(0, streams * stateSize(config)) };
+  };
+  return {
+    info: { name: 'wasm', variant: 'null', device: 'none' },
+    limits,
+    setParameters() {},
+    gradient: answer,
+    evaluate: answer,
+    step: () => Promise.reject(new Error('a null engine samples nothing')),
+    dispose() {},
+  };
+}
+
+const stop = new globalThis.AbortController();
+process.once('SIGTERM', () => stop.abort(new Error('the benchmark has ended')));
+const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });
+// Sets V8's flags, as in a real worker.
+await loadWasm();
+try {
+  await runWorker({
+    address,
+    name,
+    token: process.env.TROUPE_TOKEN ?? '',
+    kind: 'node',
+    ports: {
+      connect,
+      collective: createStarCollective({ connect }),
+      createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits)),
+      nowMs: () => performance.now(),
+      sleep: async (ms, signal) => void (await delay(ms, undefined, { signal })),
+      random: Math.random,
+      log() {},
+    },
+    signal: stop.signal,
+  });
+} catch (error) {
+  if (!stop.signal.aborted) throw error;
+}

@@ -1,0 +1,175 @@
+/** What a round costs beside its gradient. */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createLayout } from '@troupe/model';
+import { modelConfig } from '@troupe/config';
+import { BenchError } from '../bench-error.mjs';
+import { VOCABULARY } from '../configs.mjs';
+import { median } from '../contestant.mjs';
+import { runNullWorkers } from '../communication/null-run.mjs';
+import { KINDS, readProfiles } from '../communication/stages.mjs';
+import { PYTHON, whyNoTorch } from '../python.mjs';
+import { decimal, ms } from '../report.mjs';
+import { usualCorpus, withScratch } from '../runs.mjs';
+
+/** @typedef {import('../configs.mjs').Size} Size */
+/** @typedef {import('../communication/null-run.mjs').NullRun} NullRun */
+/** @typedef {{ ms: readonly number[], cpuMs: number }} Gloo */
+/** @typedef {{ size: Size, workers: number, ours: NullRun[], gloo: Gloo[] }} Case */
+
+export const title = 'Communication: what a round costs beside its gradient';
+export const about =
+  'A real coordinator and worker processes whose engine computes nothing: it sleeps 0.25 ms per stream and returns a prepared gradient. ' +
+  'The overhead of a round is its time without the sleep of the slowest worker: coding, both transfers, sum, norm and the optimizer step ' +
+  'of every replica, with gradients in fp16. Beside it, in turn: PyTorch processes that all-reduce the same number of parameters in ' +
+  'float32 with gloo and then take a step of Adam. Processor times are those of whole processes per round.';
+
+const GOAL = 1;
+const SIZES = [256, 512, 1024].map((hidden) => ({ layers: 2, hidden, streams: 32, window: 64 }));
+const WORKERS = [1, 2, 4, 8];
+const PROFILED = { size: SIZES[0], workers: 2 };
+const GLOO = fileURLToPath(new URL('../communication/gloo.py', import.meta.url));
+
+/** @param {import('../report.mjs').Options} options */
+export async function measure({ quick, progress }) {
+  const [sizes, counts] = quick ? [SIZES.slice(0, 1), WORKERS.slice(0, 2)] : [SIZES, WORKERS];
+  const plan = { corpus: usualCorpus(), warmup: quick ? 5 : 30, rounds: quick ? 5 : 60 };
+  const noTorch = whyNoTorch();
+  /** @type {Case[]} */
+  const cases = [];
+  for (const size of sizes) for (const workers of counts) cases.push({ size, workers, ours: [], gloo: [] });
+  for (let turn = 1; turn <= (quick ? 1 : 3); turn++) {
+    for (const each of cases) {
+      progress(`${millions(each.size)} parameters, ${each.workers} workers, turn ${turn}`);
+      each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each }, out)));
+      if (noTorch === undefined && each.workers > 1) each.gloo.push(gloo(each, plan));
+    }
+  }
+  progress('where the time of the main threads goes');
+  const kinds = await profile(plan);
+  return {
+    tables: [overheadTable(cases), kindsTable(kinds)],
+    goals: cases.flatMap(goalOf),
+    notes: noTorch === undefined ? [] : [`gloo is not measured: ${noTorch}.`],
+    data: { cases, kinds },
+  };
+}
+
+/** @param {Size} size */
+function parameters({ layers, hidden }) {
+  return createLayout(modelConfig({ vocabulary: VOCABULARY, layers, hidden })).size;
+}
+
+/** "3.29 M". @param {Size} size */
+function millions(size) {
+  return `${decimal(parameters(size) / 1e6, 2)} M`;
+}
+
+/**
+ * @param {{ size: Size, workers: number }} of
+ * @param {{ warmup: number, rounds: number }} plan
+ * @returns {Gloo}
+ */
+function gloo({ size, workers }, { warmup, rounds }) {
+  return withScratchSync((folder) => {
+    const args = [GLOO, parameters(size), workers, rounds, warmup, path.join(folder, 'store')].map(String);
+    const { status, stdout, stderr } = spawnSync(PYTHON, args, { encoding: 'utf8', timeout: 300_000 });
+    if (status !== 0)
+      throw new BenchError('run_failed', `gloo failed:\n${stderr.slice(-2_000)}`, `Run it by hand: ${PYTHON} ${args.join(' ')}`);
+    return /** @type {Gloo} */ (JSON.parse(stdout));
+  });
+}
+
+/** @template T @param {(folder: string) => T} use @returns {T} */
+function withScratchSync(use) {
+  const folder = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'troupe-gloo-'));
+  try {
+    return use(folder);
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * A separate run, because profiling slows it down.
+ * @param {{ corpus: string, warmup: number, rounds: number }} plan
+ * @returns {Promise<Record<string, number>[]>} coordinator, then worker: kind -> ms per round
+ */
+function profile(plan) {
+  return withScratch(async (folder) => {
+    const profiles = path.join(folder, 'profiles');
+    const { window } = await runNullWorkers({ ...plan, ...PROFILED, profiles }, path.join(folder, 'run'));
+    const [coordinator, worker] = readProfiles(profiles, window);
+    return [coordinator, worker].map((found) =>
+      Object.fromEntries(KINDS.map((kind) => [kind, (found?.[kind] ?? 0) / plan.rounds])),
+    );
+  });
+}
+
+/** The ratio of each turn. @param {Case} of */
+function ratios({ ours, gloo: theirs }) {
+  return theirs.map((gloo, turn) => median([...ours[turn].overheadMs]) / median([...gloo.ms]));
+}
+
+/** @param {readonly Case[]} cases */
+function overheadTable(cases) {
+  const usage = (/** @type {Case} */ { ours }, /** @type {'coordinator' | 'worker'} */ who) => {
+    const found = ours.flatMap((run) => run[who] ?? []);
+    if (found.length === 0) return '–';
+    const of = (/** @type {'cpuMs' | 'mainMs'} */ key) => median(found.map((each) => each[key]));
+    return `${ms(of('cpuMs'))} (${ms(of('mainMs'))})`;
+  };
+  return {
+    head: [
+      'Parameters',
+      'Workers',
+      'Overhead of a round',
+      'gloo + Adam',
+      'Ratio',
+      'MB a worker',
+      'Coordinator (main thread)',
+      'Worker (main thread)',
+    ],
+    rows: cases.map((each) => {
+      const bytes = each.ours.flatMap(({ worker }) => worker?.bytes ?? []);
+      return [
+        millions(each.size),
+        String(each.workers),
+        ms(median(each.ours.map(({ overheadMs }) => median([...overheadMs])))),
+        each.gloo.length === 0 ? '–' : ms(median(each.gloo.map((gloo) => median([...gloo.ms])))),
+        each.gloo.length === 0 ? '–' : decimal(median(ratios(each)), 2),
+        bytes.length === 0 ? '–' : decimal(median(bytes) / 1e6, 1),
+        usage(each, 'coordinator'),
+        usage(each, 'worker'),
+      ];
+    }),
+  };
+}
+
+/** @param {readonly Record<string, number>[]} kinds */
+function kindsTable([coordinator, worker]) {
+  const total = (/** @type {Record<string, number>} */ of) => Object.values(of).reduce((sum, each) => sum + each, 0);
+  return {
+    caption: `Main threads by kind of work, ms a round (${millions(PROFILED.size)} parameters, ${PROFILED.workers} workers, a separate run under the profiler)`,
+    head: ['', ...KINDS, 'total'],
+    rows: [
+      ['coordinator', ...KINDS.map((kind) => decimal(coordinator[kind], 1)), decimal(total(coordinator), 1)],
+      ['worker', ...KINDS.map((kind) => decimal(worker[kind], 1)), decimal(total(worker), 1)],
+    ],
+  };
+}
+
+/** @param {Case} of */
+function goalOf(of) {
+  if (of.gloo.length === 0 || of.size !== SIZES[1]) return [];
+  const each = ratios(of);
+  return [
+    {
+      text: `${millions(of.size)} parameters, ${of.workers} workers: the overhead of a round is ${decimal(median(each), 2)}x of gloo and Adam (turns: ${each.map((ratio) => decimal(ratio, 2)).join(', ')}; goal: at most ${GOAL.toFixed(1)}x)`,
+      met: median(each) <= GOAL,
+      binding: false,
+    },
+  ];
+}
