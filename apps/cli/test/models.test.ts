@@ -168,7 +168,7 @@ describe('troupe eval', () => {
     );
     const lost = await outputOf(['eval', '--checkpoint', file]);
     expect(lost.code).toBe(1);
-    expect(lost.stderr).toMatch(/verses\.txt, is not where it was\.\n.*--corpus PATH/);
+    expect(lost.stderr).toMatch(/verses\.txt, is not where it was, or has changed\.\n.*--corpus PATH/);
     writeFileSync(path.join(moved, 'run.json'), JSON.stringify({ format: 1, flags: { '--corpus': verses } }));
     const found = await outputOf(['eval', '--checkpoint', file, '--json']);
     expect(JSON.parse(found.stdout)).toMatchObject({ corpus: 'verses.txt', trainedOn: true });
@@ -250,7 +250,7 @@ describe('troupe corpus', () => {
     const { code, stderr } = await outputOf(['corpus', 'info', latin]);
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^error: .*not UTF-8: byte 6 \(0xe9\) is invalid\n.*as windows-1252: "un café déjà fermé".*add --encoding windows-1252.*\n$/,
+      /^error: .*not UTF-8: byte 6 \(0xe9\) is invalid\.\n.*as windows-1252: "un café déjà fermé".*add --encoding windows-1252.*\n$/,
     );
   });
 

@@ -125,6 +125,17 @@ describe('every text in the sources', () => {
   });
 });
 
+describe('every text for people in the sources', () => {
+  it('names flags that exist', () => {
+    const known = new Set([...flagsOf(program), '--install', '--no-save', '--json', '--local-workers', '--any-port']);
+    const flag = /(?<![\w(-])--[a-z][a-z-]+(?= |$|[.,;:)])/;
+    const texts = collectTexts(sources, flag).filter(({ text }) => text.includes(' '));
+    expect(texts.length).toBeGreaterThan(100);
+    const missing = (text: string) => flagsIn(text).find((each) => !known.has(each));
+    expect(problemsOf(texts, (text) => missing(text) && `there is no flag ${missing(text)}`)).toEqual([]);
+  });
+});
+
 describe('every command in the documentation', () => {
   const root = fileURLToPath(new URL('../../..', import.meta.url));
   const pages = ['.', 'docs', 'deploy'].flatMap((folder) =>

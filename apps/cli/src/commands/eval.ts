@@ -127,7 +127,7 @@ async function corpusFor(shell: Shell, file: string, { corpus: trained }: Checkp
   if (corpus?.sha256 === trained.sha256) return corpus;
   throw new CliError(
     'no_corpus',
-    `The text that the model was trained on, ${trained.name}, is not where it was.`,
+    `The text that the model was trained on, ${trained.name}, is not where it was, or has changed.`,
     'Say where it is with --corpus PATH, or name another text to measure on.',
   );
 }
