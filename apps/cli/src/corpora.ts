@@ -1,3 +1,4 @@
+import { createFetch } from '@troupe/transport/websocket';
 import { loadCorpus, type Corpus, type LoadOptions } from '@troupe/corpus/node';
 import { onStopRequest } from './processes.js';
 import type { Shell } from './shell.js';
@@ -33,6 +34,7 @@ export async function openCorpus(
       sha256,
       encoding,
       signal: stop.signal,
+      fetch: createFetch(shell.env),
       onProgress: (bytes, total) => {
         received = bytes;
         expected = total;

@@ -45,6 +45,6 @@ export function embedReduceService(path: string, over: AbortSignal, troubles: Re
 
 /** @param address "ws://10.0.0.2:7071" */
 export function remoteReduceService(address: string, token: string): ReduceService {
-  const collective = createStarCollective({ connect: (to, signal) => connectWebSocket(to, { signal }) });
+  const collective = createStarCollective({ connect: (to, signal) => connectWebSocket(to, { signal, env: process.env }) });
   return { address, token, collective, serve: undefined };
 }

@@ -2,6 +2,7 @@
 import type { Checkpoint } from '@troupe/checkpoint';
 import { CorpusError, createVocabulary, translateTokens } from '@troupe/corpus';
 import { loadCorpus, type Corpus, type LoadOptions } from '@troupe/corpus/node';
+import { createFetch } from '@troupe/transport/websocket';
 import { SettingsError, type Settings } from './settings.js';
 
 type Wanted = Pick<Settings, 'corpus' | 'encoding' | 'given'>;
@@ -40,6 +41,6 @@ export async function loadRunText(
   return { ...corpus, vocabulary, tokens: translateTokens(corpus.tokens, corpus.vocabulary, vocabulary) };
 }
 
-function optionsFrom({ encoding }: Wanted, { TROUPE_CORPUS_DIR }: NodeJS.ProcessEnv, signal: AbortSignal): LoadOptions {
-  return { corpusDir: TROUPE_CORPUS_DIR, encoding, signal };
+function optionsFrom({ encoding }: Wanted, env: NodeJS.ProcessEnv, signal: AbortSignal): LoadOptions {
+  return { corpusDir: env.TROUPE_CORPUS_DIR, encoding, signal, fetch: createFetch(env) };
 }

@@ -15,7 +15,8 @@ coordinator has a certificate; the link for volunteers works too.
 
 ${describeOptions(WORKER_OPTIONS)}
 
-If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. In a reproducible run every worker uses the wasm engine
+If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A worker connects through the proxy of HTTPS_PROXY,
+HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
 with one thread.`;
 
 interface Settings {

@@ -18,7 +18,8 @@ export interface NodePortsOptions {
   log(entry: WorkerLog): void;
 }
 
-const connect = (address: string, signal: AbortSignal): Promise<Connection> => connectWebSocket(address, { signal });
+const connect = (address: string, signal: AbortSignal): Promise<Connection> =>
+  connectWebSocket(address, { signal, env: process.env });
 
 export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): Promise<WorkerPorts> {
   // Sets V8's flags before a replica compiles the first module.

@@ -3,11 +3,14 @@ import { WebSocket } from 'ws';
 import { DEFAULT_FRAME_BYTES, TransportError, type Connection } from '../connection.js';
 import { aborted } from '../link.js';
 import { createConnection, type WebSocketOptions } from './connection.js';
+import { nameOf, openTunnel, proxyFor, type Environment, type Proxy } from './proxy.js';
 
 export interface ConnectOptions extends WebSocketOptions {
   readonly signal?: AbortSignal;
   /** Default 10 s. */
   readonly connectTimeoutMs?: number;
+  /** Names the proxies to use: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. Default: none. */
+  readonly env?: Environment;
 }
 
 function parseUrl(text: string): URL {
@@ -100,16 +103,34 @@ function connectError(url: URL, error: Error): TransportError {
   );
 }
 
+function proxyError(url: URL, proxy: Proxy, reason: string, cause?: Error): TransportError {
+  const remedy =
+    `Check ${proxy.variable}` +
+    (reason.includes('407') ? ', which needs a name and a password: http://NAME:PASSWORD@HOST:PORT.' : ' and the proxy.') +
+    ` For a connection without a proxy, add ${url.hostname} to NO_PROXY.`;
+  return new TransportError('unreachable', `no connection to ${url.host} through ${nameOf(proxy)}: ${reason}`, remedy, {
+    cause,
+  });
+}
+
 /**
  * Opens a link to `address` ("ws://host:port/path").
  * @throws TransportError `invalid_address`, `unreachable`, `refused`, `timeout` or `aborted`
  */
 export async function connectWebSocket(address: string, options: ConnectOptions = {}): Promise<Connection> {
   const url = parseUrl(address);
-  const { signal, connectTimeoutMs = 10_000 } = options;
+  const { signal, connectTimeoutMs = 10_000, env = {} } = options;
+  const proxy = proxyFor(url, env);
+  const tunnel = proxy && openTunnel(proxy);
   if (signal?.aborted) throw aborted(signal);
   return new Promise<Connection>((resolve, reject) => {
-    const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: options.frameBytes ?? DEFAULT_FRAME_BYTES });
+    const socket = new WebSocket(url, {
+      perMessageDeflate: false,
+      maxPayload: options.frameBytes ?? DEFAULT_FRAME_BYTES,
+      ...(tunnel === undefined ? {} : { agent: tunnel.agent }),
+    });
+    /** The proxy has not connected to the host, so a failure is its own. */
+    const ofProxy = (): Proxy | undefined => (tunnel?.isOpen() ? undefined : proxy);
     const settle = () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
@@ -120,15 +141,22 @@ export async function connectWebSocket(address: string, options: ConnectOptions 
       socket.terminate();
     };
     const onAbort = () => fail(aborted(signal!));
-    const onError = (error: Error) => fail(connectError(url, error));
+    const onError = (error: Error) => {
+      const own = ofProxy();
+      fail(own === undefined ? connectError(url, error) : proxyError(url, own, error.message, error));
+    };
     const timer = setTimeout(() => {
-      const message = `${url.host} did not answer within ${connectTimeoutMs / 1000} s`;
+      const through = proxy === undefined ? '' : ` through ${nameOf(proxy)}`;
+      const message = `${url.host} did not answer${through} within ${connectTimeoutMs / 1000} s`;
       fail(new TransportError('timeout', message, 'Check the host and the port, and that the coordinator is not overloaded.'));
     }, connectTimeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
     // The listener stays after a failure, because the terminated socket reports its end as an error.
     socket.on('error', onError);
-    socket.on('unexpected-response', (_request, response) => fail(refusal(url, response.statusCode)));
+    socket.on('unexpected-response', (_request, { statusCode }) => {
+      const own = ofProxy();
+      fail(own === undefined ? refusal(url, statusCode) : proxyError(url, own, `it answers with HTTP ${statusCode ?? '?'}`));
+    });
     socket.once('open', () => {
       settle();
       resolve(createConnection(socket, url.host, options));

@@ -1,3 +1,4 @@
 export { connectWebSocket, type ConnectOptions } from './connect.js';
 export { type WebSocketOptions } from './connection.js';
 export { attachWebSocket, listenHttp, listenWebSocket, type AttachOptions, type ListenOptions } from './listen.js';
+export { createFetch, proxyFor } from './proxy.js';
