@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { describeOptions, readOptions, type AppOption } from '@troupe/config';
+import { describeOptions, readOptions, type AppOption } from '../src/index.js';
 
 const TABLE = [
   { flag: '--port', type: 'whole', placeholder: 'P', group: 'Network', max: 65_535, default: '7071', help: 'a port' },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { joinTarget, UsageError } from '@troupe/process';
+import { joinTarget, UsageError } from '../src/index.js';
 
 describe('the address that a worker joins', () => {
   it.each([

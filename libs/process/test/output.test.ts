@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { LiveOutput, type OutputStream } from '@troupe/process';
+import { LiveOutput, type OutputStream } from '../src/index.js';
 
 /** A stream whose writes end when the test says so. */
 function stream() {

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { stopRequest } from '@troupe/process';
+import { stopRequest } from '../src/index.js';
 
 const processOn = (platform: string) => Object.assign(new EventEmitter(), { platform });
 

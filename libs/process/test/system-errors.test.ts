@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { systemProblem } from '@troupe/process';
+import { systemProblem } from '../src/index.js';
 
 describe('an error of the operating system', () => {
   it('names the path and the cause, and says what to do', () => {

@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { connectWebSocket, createFetch, listenWebSocket, proxyFor } from '@troupe/transport/websocket';
+import { connectWebSocket, createFetch, listenWebSocket, proxyFor } from '../src/websocket/index.js';
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
