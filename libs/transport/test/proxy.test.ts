@@ -26,8 +26,10 @@ async function createProxy(port: number, { password }: { readonly password?: str
     requests.push(request.url!);
     sockets.add(socket);
     const given = Buffer.from((request.headers['proxy-authorization'] ?? '').slice('Basic '.length), 'base64').toString();
-    if (password !== undefined && given !== `name:${password}`)
-      return socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+    if (password !== undefined && given !== `name:${password}`) {
+      socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+      return;
+    }
     const target = net.connect(port, '127.0.0.1', () => {
       socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
       target.pipe(socket).pipe(target);
