@@ -117,6 +117,19 @@ describe('a run', () => {
     expect(types(run.commit())).toContain('openRound');
   });
 
+  it('lends late streams apart from others: whichever result comes first covers the same streams', () => {
+    const run = createRun();
+    for (const id of ['a', 'b', 'c']) run.join(id);
+    const opened = leases(run.feed({ type: 'start' }));
+    const [a, b, c] = ['a', 'b', 'c'].map((id) => opened.find(({ workerId }) => workerId === id)!);
+    run.pass(Math.max(...opened.map(({ deadlineMs }) => deadlineMs)));
+    run.feed({ type: 'tick' });
+    run.leave('c');
+    const backups = leases(run.count(b));
+    expect(backups.map(({ streams }) => streams)).toEqual(expect.arrayContaining([a.streams, c.streams]));
+    expect(backups).toHaveLength(2);
+  });
+
   it('deals fewer streams to a worker that was late', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = opened;
@@ -200,6 +213,39 @@ describe('a run', () => {
       }
     }
     expect(effects.at(-1)).toEqual({ type: 'fail', round: 0, reason: 'the loss is not finite' });
+  });
+
+  /** The only ready worker declines its lease, and is ready again after its cool-down. */
+  function declineNotFinite(run: ReturnType<typeof createRun>, workerId: string): readonly RunEffect[] {
+    const [leaseId] = run.state.workers.get(workerId)!.leases;
+    const effects = run.feed({ type: 'declined', workerId, leaseId, code: 'not_finite', reason: 'NaN' });
+    run.pass(6_000);
+    run.join(workerId);
+    return effects;
+  }
+
+  it('does not fail before every worker that is present has tried, even one that fetches a snapshot', () => {
+    const run = createRun();
+    run.join('a');
+    run.join('b');
+    run.feed({ type: 'workerSyncing', workerId: 'b', reason: 'missed an update' });
+    run.feed({ type: 'start' });
+    for (let i = 0; i < 5; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
+    run.feed({ type: 'workerSyncing', workerId: 'a', reason: 'missed an update' });
+    run.join('b');
+    expect(types(declineNotFinite(run, 'b'))).toContain('fail');
+  });
+
+  it('counts gradients that are not finite for each round alone', () => {
+    const run = createRun();
+    run.join('a');
+    run.feed({ type: 'start' });
+    for (let i = 0; i < 2; i++) declineNotFinite(run, 'a');
+    const [{ id: leaseId, units }] = run.state.leases.values();
+    run.feed({ type: 'counted', leaseId, workerId: 'a', round: 0, streams: units });
+    run.commit();
+    for (let i = 0; i < 2; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
+    expect(types(declineNotFinite(run, 'a'))).toContain('fail');
   });
 
   it('does not fail for one faulty machine among good ones, which gets a snapshot while the others continue', () => {
@@ -651,6 +697,20 @@ describe('a reproducible run', () => {
     expect(leases(run.leave('a')).map(({ streams, workerId }) => ({ streams, workerId }))).toEqual([
       { streams: [3, 4, 5], workerId: 'b' },
     ]);
+  });
+
+  it('waits for each lease that a silent worker has not answered, not only for the first answer', () => {
+    const { run, opened } = pair();
+    run.count(opened[2]);
+    run.pass(opened[0].deadlineMs);
+    for (const lease of leases(run.feed({ type: 'tick' }))) run.count(lease);
+    run.commit();
+    expect(run.state.workers.get('a')!.unanswered.size).toBe(2);
+    run.count(opened[0]);
+    expect([...run.state.workers.get('a')!.unanswered.keys()]).toEqual([opened[1].leaseId]);
+    expect(run.state.idle.has('a')).toBe(false);
+    run.count(opened[1]);
+    expect(run.state.workers.get('a')!.unanswered.size).toBe(0);
   });
 
   it('backs up all leases of a worker that is late with one', () => {
