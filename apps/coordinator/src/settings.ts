@@ -162,7 +162,7 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
   }
   if (metricsToken !== undefined && [token, adminToken].includes(metricsToken)) {
     throw new SettingsError(
-      'the token for metrics equals another token, so whoever reads metrics could do more',
+      'the token for metrics equals another token, so a reader of metrics could do more',
       'Give another --metrics-token (or TROUPE_METRICS_TOKEN), or none.',
     );
   }

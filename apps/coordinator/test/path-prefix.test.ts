@@ -78,7 +78,7 @@ describe.each([{ strips: true }, { strips: false }])('under a path, behind a pro
   });
 });
 
-it('a path is in the printed links, and needed by nobody who connects directly', async () => {
+it('a path is in the printed links, and direct connections work without it', async () => {
   expect(await run.event('listening')).toMatchObject({
     address: `ws://${run.host}/troupe/control`,
     joinCommand: `npx troupe worker ws://${run.host}/troupe/control --token ${TOKEN}`,

@@ -9,36 +9,36 @@ const note: RunEvent = { event: 'note', level: 'info', text: 'something else' };
 describe('a flood', () => {
   it('is reported up to a number a minute, and then as a count', () => {
     let now = 0;
-    const told: RunEvent[] = [];
+    const reported: RunEvent[] = [];
     const report = withoutFloods(
-      (event) => told.push(event),
+      (event) => reported.push(event),
       () => now,
     );
     for (let i = 0; i < 1_000; i++) report(knock);
     report(note);
-    expect(told).toHaveLength(31);
-    expect(told.at(-1)).toEqual(note);
+    expect(reported).toHaveLength(31);
+    expect(reported.at(-1)).toEqual(note);
     now = 60_000;
     report(knock);
-    expect(told.slice(31)).toEqual([{ event: 'note', level: 'warn', text: '970 more refused connections' }, knock]);
+    expect(reported.slice(31)).toEqual([{ event: 'note', level: 'warn', text: '970 more refused connections' }, knock]);
   });
 
   it('of one kind does not hide other kinds', () => {
-    const told: RunEvent[] = [];
+    const reported: RunEvent[] = [];
     const report = withoutFloods(
-      (event) => told.push(event),
+      (event) => reported.push(event),
       () => 0,
     );
     const joined: RunEvent = { ...knock, change: 'joined' };
     for (let i = 0; i < 2_000; i++) for (const event of [knock, joined, note]) report(event);
-    const count = (event: RunEvent): number => told.filter((one) => one === event).length;
+    const count = (event: RunEvent): number => reported.filter((one) => one === event).length;
     expect([knock, joined, note].map(count)).toEqual([30, 1_000, 2_000]);
   });
 
   it('of warnings about peers does not hide warnings of the run itself', () => {
-    const told: RunEvent[] = [];
+    const reported: RunEvent[] = [];
     const report = withoutFloods(
-      (event) => told.push(event),
+      (event) => reported.push(event),
       () => 0,
     );
     const others = ofOthers(report, () => 0);
@@ -51,7 +51,7 @@ describe('a flood', () => {
     };
     for (let i = 0; i < 1_000; i++) others(warning);
     report(own);
-    expect(told).toHaveLength(31);
-    expect(told.at(-1)).toBe(own);
+    expect(reported).toHaveLength(31);
+    expect(reported.at(-1)).toBe(own);
   });
 });

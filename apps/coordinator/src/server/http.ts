@@ -123,7 +123,7 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
 
 /** Answers a request to upgrade with an HTTP status, "403 Forbidden", instead of a WebSocket. */
 export function refuseUpgrade(socket: Duplex, status: string): void {
-  // If the client is already gone, nobody needs the response.
+  // If the client is already gone, the response has no reader.
   socket.on('error', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

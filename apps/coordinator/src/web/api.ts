@@ -33,7 +33,7 @@ interface Call extends Exchange {
 }
 
 interface Route {
-  readonly need: Need | 'nobody';
+  readonly need: Need | 'none';
   readonly method: 'GET' | 'POST';
   answer(call: Call): Promise<void>;
 }
@@ -69,12 +69,12 @@ async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): 
   const { method = 'GET' } = call.request;
   const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
   // A supervisor asks for /healthz, and may do so under any host name.
-  if (route.need !== 'nobody') mount.checkSite(call.request);
+  if (route.need !== 'none') mount.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
     throw new ApiFailure(405, 'wrong_method', `${mount.prefix}${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
   }
-  const access = route.need === 'nobody' ? [] : auth.admit(bearer(call.request), route.need);
+  const access = route.need === 'none' ? [] : auth.admit(bearer(call.request), route.need);
   await route.answer({ ...call, access });
 }
 
@@ -86,7 +86,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
   const json = (need: Route['need'], value: (call: Call) => unknown): Route =>
     get(need, async (call) => sendJson(call.request, call.response, await value(call)));
   return {
-    '/healthz': json('nobody', () => {
+    '/healthz': json('none', () => {
       const { phase, round } = conductor.status();
       return { status: 'ok', phase, round };
     }),
@@ -94,7 +94,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
       const { text, type } = await metrics.read();
       await sendText(request, response, text, { type });
     }),
-    '/api/openapi.json': json('nobody', () => openapiAt(parts.mount.prefix)),
+    '/api/openapi.json': json('none', () => openapiAt(parts.mount.prefix)),
     '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),

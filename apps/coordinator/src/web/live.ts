@@ -123,7 +123,7 @@ class Live implements LiveLink {
     socket.on('close', () => this.#viewers.delete(viewer));
   }
 
-  /** @returns undefined if the viewer may not read: it is told why and closed */
+  /** @returns undefined if the viewer may not read. It is sent the reason, and closed */
   #accessOf(socket: WebSocket, text: string | undefined): readonly Access[] | undefined {
     try {
       return this.#options.admit(tokenOf(text));
