@@ -81,7 +81,7 @@ describe.each([{ strips: true }, { strips: false }])('under a path, behind a pro
 it('a path is in the printed links, and direct connections work without it', async () => {
   expect(await run.event('listening')).toMatchObject({
     address: `ws://${run.host}/troupe/control`,
-    joinCommand: `npx troupe worker ws://${run.host}/troupe/control --token ${TOKEN}`,
+    joinCommand: `TROUPE_TOKEN=${TOKEN} npm run troupe -- worker ws://${run.host}/troupe/control`,
     dashboard: `http://${run.host}/troupe/#admin=${ADMIN}`,
     volunteer: `http://${run.host}/troupe/join/#token=${TOKEN}`,
   });

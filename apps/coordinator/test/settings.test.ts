@@ -54,13 +54,17 @@ describe('the flags of a model', () => {
 
   it.each<[string, string[], RegExp]>([
     ['an unknown cell', ['--cell', 'xlstm'], /--cell xlstm is not one of lstm, gru, gru-reset-after, rnn-tanh, rnn-relu/],
-    ['a tied embedding of another size', ['--tied', '--embedding', '64'], /^--embedding: must be as large as hidden when tied$/],
+    [
+      'a tied embedding of another size',
+      ['--tied', '--embedding', '64'],
+      /^--embedding must be as large as hidden when tied; it is 64\.$/,
+    ],
     ['a fractional embedding', ['--embedding', '1.5'], /--embedding 1\.5 is not a whole number/],
-    ['an embedding over the limit', ['--embedding', String(LIMITS.embedding + 1)], /^--embedding: /],
-    ['a dropout of 1', ['--dropout', '1'], /^--dropout: /],
+    ['an embedding over the limit', ['--embedding', String(LIMITS.embedding + 1)], /^--embedding must be a whole number/],
+    ['a dropout of 1', ['--dropout', '1'], /^--dropout must be /],
     ['a dropout that is not a number', ['--dropout', 'much'], /--dropout much is not a number/],
     ['a forget bias for a GRU', ['--cell', 'gru', '--forget-bias', '2'], /--forget-bias is for --cell lstm/],
-    ['a forget bias out of range', ['--forget-bias', '1000'], /^--forget-bias: /],
+    ['a forget bias out of range', ['--forget-bias', '1000'], /^--forget-bias must be /],
   ])('are refused for %s, with the name of the flag', (_, argv, message) => {
     expect(() => training(...argv)).toThrow(refused(message));
   });
@@ -126,7 +130,7 @@ describe('flags beside --resume', () => {
   it('may make the run longer', () => {
     const constant = [...stored, '--schedule', 'constant'];
     expect(resumed(constant, '--rounds', '9000')).toEqual({ config: { ...training(...constant), rounds: 9000 }, notes: [] });
-    expect(() => resume(stored, '--rounds', '0')).toThrow(refused(/^--rounds: /));
+    expect(() => resume(stored, '--rounds', '0')).toThrow(refused(/^--rounds must be /));
   });
 
   it('leave the learning rate as it was planned when they make the run longer or shorter, and say so', () => {
