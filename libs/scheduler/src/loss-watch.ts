@@ -1,10 +1,17 @@
 /** Whether training has become unstable, from the training loss of each round alone. */
-import type { RunSettings } from './state.js';
 
 /** A loss above this many times that of guessing is reported. */
 const HIGH_FACTOR = 1.5;
 /** Rounds in a row above the limit after which the run has diverged. */
 export const ROUNDS_ABOVE_LIMIT = 10;
+
+/** What training losses are compared with. */
+export interface LossLimits {
+  /** The loss of guessing among all characters, nats/char. */
+  readonly chanceLoss: number;
+  /** The run has diverged when its loss stays above this many times `chanceLoss`; 0 = never. */
+  readonly maxLoss: number;
+}
 
 export interface LossWatch {
   /** Rounds in a row, up to the last one, whose loss was above the limit. */
@@ -24,7 +31,7 @@ export function createLossWatch(): LossWatch {
 export function watchLoss(
   watch: LossWatch,
   trainLoss: number,
-  { chanceLoss, maxLoss }: Pick<RunSettings, 'chanceLoss' | 'maxLoss'>,
+  { chanceLoss, maxLoss }: LossLimits,
 ): 'usual' | 'high' | 'diverged' {
   // Written so that NaN is high and above.
   const exceeds = (factor: number): boolean => !(trainLoss <= factor * chanceLoss);

@@ -1,10 +1,10 @@
 import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
-import { createLossWatch, type LossWatch } from './loss-watch.js';
+import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
 
 /** What the scheduler needs to know about a run. Rounds count from 0. */
-export interface RunSettings {
+export interface RunSettings extends LossLimits {
   /** B, streams. */
   readonly streams: number;
   /** T, characters per stream and round. */
@@ -20,10 +20,6 @@ export interface RunSettings {
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;
-  /** The loss of guessing among all characters, nats/char. */
-  readonly chanceLoss: number;
-  /** The run has diverged when its loss stays above this many times `chanceLoss`; 0 = never. */
-  readonly maxLoss: number;
   /** Streams of every lease in a reproducible run; 0 = the size of leases follows speed. */
   readonly leaseStreams: number;
 }
