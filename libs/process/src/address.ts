@@ -31,9 +31,10 @@ export function joinTarget(text: string): JoinTarget {
   return { address: `${scheme}//${url.host}${controlPath(url.pathname)}`, ...(token ? { token } : {}) };
 }
 
+/** A run may be under a path: "/troupe" means "/troupe/control". */
 function controlPath(path: string): string {
-  if (VOLUNTEER_PAGE.test(path)) return path.replace(VOLUNTEER_PAGE, CONTROL);
-  return path === '/' ? CONTROL : path;
+  const run = path.replace(VOLUNTEER_PAGE, '').replace(/\/+$/, '');
+  return run.endsWith(CONTROL) ? run : run + CONTROL;
 }
 
 function urlOf(text: string): URL {

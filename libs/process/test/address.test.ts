@@ -7,6 +7,8 @@ describe('the address that a worker joins', () => {
     ['ws://lab:7070', 'ws://lab:7070/control'],
     ['ws://lab:7070/control', 'ws://lab:7070/control'],
     ['ws://lab:7070/one/control', 'ws://lab:7070/one/control'],
+    ['wss://lab/troupe', 'wss://lab/troupe/control'],
+    ['https://lab/a/troupe/', 'wss://lab/a/troupe/control'],
     ['https://train.example.org', 'wss://train.example.org/control'],
     ['[::1]:7070', 'ws://[::1]:7070/control'],
     ['ws://bücher.example:7070', 'ws://xn--bcher-kva.example:7070/control'],
