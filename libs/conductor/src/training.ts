@@ -98,9 +98,10 @@ export function requireFittingModel({ model, optimizer, codec, streams }: Traini
   if (snapshotBytes(size, optimizer) > LIMITS.bodyBytes) {
     const perParameter = snapshotBytes(1, optimizer) - snapshotBytes(0, optimizer);
     const most = Math.floor((LIMITS.bodyBytes - snapshotBytes(0, optimizer)) / perParameter);
+    const sgdFits = snapshotBytes(size, { kind: 'sgd', momentum: 0, weightDecay: 0 }) <= LIMITS.bodyBytes;
     throw new ModelTooLarge(
       `the model has ${millions(size)} parameters, and with ${optimizer.kind} at most ${millions(most)} fit into a snapshot`,
-      `Use a smaller --hidden or --embedding, or fewer --layers${optimizer.kind === 'sgd' ? '' : '; --optimizer sgd allows more'}.`,
+      `Use a smaller --hidden or --embedding, or fewer --layers${sgdFits ? ', or --optimizer sgd, for which this model fits' : ''}.`,
     );
   }
   if (contributionBytes(shape, streams) <= LIMITS.bodyBytes) return;

@@ -136,9 +136,11 @@ describe('a model', () => {
     expect(() => requireFittingModel(large)).toThrow(expect.objectContaining(tooLarge));
     expect(() => smallTraining({ config: large })).toThrow(expect.objectContaining(tooLarge));
     expect(() => requireFittingModel(ofHidden(3_000, { optimizer: adam }))).not.toThrow();
+    expect(() => requireFittingModel(large)).not.toThrow(expect.objectContaining({ remedy: expect.stringContaining('sgd') }));
     // SGD keeps one vector beside the parameters, Adam two.
-    expect(() => requireFittingModel(ofHidden(3_700))).not.toThrow();
-    expect(() => requireFittingModel(ofHidden(3_700, { optimizer: adam }))).toThrow('parameters');
+    expect(() => requireFittingModel(ofHidden(3_300))).not.toThrow();
+    const withSgd = { remedy: expect.stringContaining('--optimizer sgd, for which this model fits') };
+    expect(() => requireFittingModel(ofHidden(3_300, { optimizer: adam }))).toThrow(expect.objectContaining(withSgd));
   });
 
   it('whose hidden states and gradient no message can hold is refused', () => {
