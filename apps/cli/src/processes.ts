@@ -91,6 +91,14 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
+/** How an app ends that the system ended for want of memory: killed, or aborted by Node itself. */
+export function mayLackMemory({ code }: Exit): boolean {
+  return code === 128 + constants.signals.SIGKILL || code === 128 + constants.signals.SIGABRT;
+}
+
+/** Times that a worker may be ended for want of memory: each time other work of the machine is in danger. */
+const MEMORY_FAILURES = 3;
+
 /**
  * Delays for restarting something that failed: they double, with jitter, and allow five restarts a
  * minute.
@@ -99,14 +107,19 @@ export class RestartLimit {
   readonly #firstDelayMs: number;
   readonly #random: () => number;
   #failures: number[] = [];
+  #memoryFailures = 0;
 
   constructor(firstDelayMs: number, random: () => number) {
     this.#firstDelayMs = firstDelayMs;
     this.#random = random;
   }
 
-  /** Milliseconds to wait after a failure at `nowMs`; undefined = too many failures, give up. */
-  delayAfter(nowMs: number): number | undefined {
+  /**
+   * Milliseconds to wait after a failure at `nowMs`; undefined = too many failures, give up. Failures
+   * for want of memory are counted over the whole run.
+   */
+  delayAfter(nowMs: number, lacksMemory = false): number | undefined {
+    if (lacksMemory && ++this.#memoryFailures >= MEMORY_FAILURES) return undefined;
     this.#failures = [...this.#failures.filter((at) => nowMs - at < MINUTE_MS), nowMs];
     if (this.#failures.length > RESTARTS_A_MINUTE) return undefined;
     const delay = Math.min(this.#firstDelayMs * 2 ** (this.#failures.length - 1), LONGEST_DELAY_MS);

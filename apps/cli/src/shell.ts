@@ -5,7 +5,14 @@ import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { shellQuote } from '@troupe/config';
-import { isReaderGone, LiveOutput as LiveText, stopSignals, type StopSignal } from '@troupe/process';
+import {
+  isReaderGone,
+  LiveOutput as LiveText,
+  machineMemory,
+  stopSignals,
+  type MachineMemory,
+  type StopSignal,
+} from '@troupe/process';
 
 /** An output for text: process.stdout, process.stderr, or a test's substitute. */
 export interface Output {
@@ -54,6 +61,7 @@ export interface Shell {
   /** Aborts when the reader of standard output is gone (`troupe sample | head`). */
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
+  readonly memory: () => MachineMemory;
   /** Asks a question on the terminal, without showing the answer. Absent without a terminal. */
   readonly ask?: (question: string) => Promise<string>;
   /** The command to paste for this program: "npm run troupe --", "node apps/cli/bin/troupe.mjs". */
@@ -87,6 +95,7 @@ export function processShell(): Shell {
     unread,
     ...(process.stdin.isTTY === true && process.stderr.isTTY === true ? { ask: askHidden } : {}),
     apps: appPaths(),
+    memory: machineMemory,
     program: programName(realpathSync(process.argv[1] ?? '.'), process.env),
     newToken: () => randomBytes(18).toString('base64url'),
     now: () => performance.now(),

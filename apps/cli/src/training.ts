@@ -1,8 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote } from '@troupe/config';
+import { planMemory, type Machine, type MemoryPlan } from '@troupe/engines';
 import type { RunEvent } from '@troupe/run';
 import { CliError } from './errors.js';
-import { onStopRequest, RestartLimit, startApp, type AppOptions, type AppProcess, type Exit } from './processes.js';
+import {
+  mayLackMemory,
+  onStopRequest,
+  RestartLimit,
+  startApp,
+  type AppOptions,
+  type AppProcess,
+  type Exit,
+} from './processes.js';
+import { counted } from './terminal/style.js';
 import { isDebugging, type Shell } from './shell.js';
 
 /**
@@ -13,6 +23,9 @@ const SAVE_MS = 120_000;
 /** Time for workers to leave after the coordinator has ended. */
 const LEAVE_MS = 5_000;
 const KILL_MS = 2_000;
+
+const LESS_MEMORY =
+  'Use fewer --workers with more --threads, a smaller --batch or --window, or a smaller model; or end other programs.';
 
 export interface LocalTrainingOptions {
   /** Run flags for the coordinator, as the user typed them. */
@@ -77,7 +90,10 @@ class LocalTraining {
   readonly #workers = new Set<AppProcess>();
   readonly #keepers: Promise<void>[] = [];
   #coordinator: AppProcess | undefined;
+  #address: string | undefined;
   #listening = false;
+  /** A local worker was probably ended for want of memory. */
+  #lacksMemory = false;
   /** The run's folder. */
   #out: string | undefined;
   #started = false;
@@ -146,11 +162,12 @@ class LocalTraining {
     switch (event.event) {
       case 'listening':
         this.#out = event.out;
-        this.#startWorkers(localAddress(event));
+        this.#address = localAddress(event);
         break;
       case 'started':
         this.#started = true;
         this.#saved ||= event.round > 0;
+        if (this.#checkMemory(event)) this.#startWorkers();
         break;
       case 'checkpoint':
         this.#saved = true;
@@ -176,8 +193,25 @@ class LocalTraining {
     }
   }
 
-  #startWorkers(address: string): void {
-    if (this.#listening || this.#ending.signal.aborted) return;
+  /** Whether the processes of this run may fit into the memory. Stops the run if they cannot. */
+  #checkMemory({ config: { model, streams, leaseStreams, window } }: Extract<RunEvent, { event: 'started' }>): boolean {
+    const { workers } = this.#options;
+    const machine = this.#shell.memory();
+    const plan = planMemory({ model, window, streams: leaseStreams || streams }, workers, machine);
+    if (plan.verdict === 'fits') return true;
+    const problem = memoryProblem(plan, workers, machine);
+    if (plan.verdict === 'tight') {
+      this.#announce({ event: 'note', level: 'warn', ...problem });
+      return true;
+    }
+    this.#failure = () => new CliError('no_memory', problem.text, problem.remedy);
+    this.stop();
+    return false;
+  }
+
+  #startWorkers(): void {
+    const address = this.#address;
+    if (this.#listening || address === undefined || this.#ending.signal.aborted) return;
     this.#listening = true;
     for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, address));
   }
@@ -202,7 +236,7 @@ class LocalTraining {
         const exit = await worker.exited;
         this.#workers.delete(worker);
         if (ending.aborted) return;
-        const delayMs = limit.delayAfter(shell.now());
+        const delayMs = limit.delayAfter(shell.now(), mayLackMemory(exit));
         this.#reportExit(name, worker, exit, delayMs);
         if (delayMs === undefined) {
           this.#givenUp++;
@@ -223,8 +257,11 @@ class LocalTraining {
   #reportExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
     if (!isDebugging(this.#shell.env)) for (const line of worker.errorTail()) this.#options.onErrorLine(name, line);
     const next = delayMs === undefined ? 'it failed too often and is not restarted' : 'it is restarted';
-    const text = `worker ${name} ended (${exit.how}); ${next}`;
-    this.#announce({ event: 'note', level: 'warn', text });
+    const isMemory = mayLackMemory(exit);
+    this.#lacksMemory ||= isMemory;
+    const cause = isMemory ? ', most likely because the memory of this machine ran out' : '';
+    const text = `worker ${name} ended (${exit.how})${cause}; ${next}`;
+    this.#announce({ event: 'note', level: 'warn', text, ...(isMemory ? { remedy: LESS_MEMORY } : {}) });
   }
 
   #announce(event: RunEvent): void {
@@ -248,7 +285,12 @@ class LocalTraining {
   #stopIfDeserted(): void {
     if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
     const message = 'No worker is left: the workers on this machine failed too often.';
-    this.#failure = () => new CliError('no_workers', message, `See above why they failed. ${this.#resumeHint()}`);
+    this.#failure = () =>
+      new CliError(
+        'no_workers',
+        message,
+        `${this.#lacksMemory ? LESS_MEMORY : 'See above why they failed.'} ${this.#resumeHint()}`,
+      );
     this.stop();
   }
 
@@ -278,12 +320,22 @@ class LocalTraining {
     if (this.#finished !== undefined) return { exitCode: exit.code === 0 ? 0 : 1, finished: this.#finished };
     if (this.#complained) return { exitCode: exit.code === 2 ? 2 : 1 };
     if (this.#stopping && !this.#started) return { exitCode: 0 };
+    const cause = mayLackMemory(exit) ? ', most likely because the memory of this machine ran out' : '';
     throw new CliError(
       'coordinator_failed',
-      [`The coordinator ended unexpectedly (${exit.how}).`, ...(this.#coordinator?.errorTail() ?? [])].join('\n  '),
+      [`The coordinator ended unexpectedly (${exit.how})${cause}.`, ...(this.#coordinator?.errorTail() ?? [])].join('\n  '),
       this.#started ? this.#resumeHint() : 'Run it again with TROUPE_DEBUG=1 to see its full output.',
     );
   }
+}
+
+/** What to tell about a run that needs more memory than there is. */
+function memoryProblem({ bytes, workers: fitting }: MemoryPlan, workers: number, { totalBytes, freeBytes }: Machine) {
+  const gib = (amount: number): string => `${(amount / 1024 ** 3).toFixed(1)} GiB`;
+  const place = `${gib(totalBytes)} that this machine or container has, ${gib(freeBytes)} of it free`;
+  const text = `This run needs about ${gib(bytes)} of memory for a coordinator and ${counted(workers, 'worker')}, of ${place}.`;
+  const fewer = fitting > 0 && fitting < workers ? `With --workers ${fitting} it fits. ` : '';
+  return { text, remedy: `${fewer}${LESS_MEMORY}` };
 }
 
 /**

@@ -173,6 +173,32 @@ describe('Ctrl-C', () => {
   });
 });
 
+describe('memory', () => {
+  const machine = (gib: number) => ({ shell: { memory: () => ({ totalBytes: gib * 2 ** 30, freeBytes: gib * 2 ** 30 }) } });
+
+  it('that is short is told before the run starts, with the workers that fit', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '3'], { env: { TEST_WORKERS: '3' }, ...machine(0.5) });
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toMatch(/This run needs about 0\.\d GiB of memory for a coordinator and 3 workers/);
+    expect(stdout.text).toMatch(/With --workers [12] it fits\./);
+    expect(stdout.text.indexOf('This run needs')).toBeLessThan(stdout.text.indexOf('worker pid'));
+  });
+
+  it('that cannot hold the run refuses it', async () => {
+    const { stderr, stdout, exitCode } = troupe(['train', '--workers', '2'], machine(0.001));
+    expect(await exitCode).toBe(1);
+    expect(stderr.text).toMatch(/needs about 0\.\d GiB of memory[^]*fewer --workers/);
+    expect(stdout.text).not.toContain('worker pid');
+  });
+
+  it('is named when a worker is killed, which is not restarted for ever', async () => {
+    const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_WORKER: 'is killed' } });
+    expect(await exitCode).toBe(1);
+    expect(stdout.text.match(/\(signal SIGKILL\), most likely because the memory/g)).toHaveLength(3);
+    expect(stderr.text).toMatch(/No worker is left[^]*fewer --workers/);
+  });
+});
+
 describe('troubles', () => {
   it('shows the error of the coordinator about wrong flags and exits with 2', async () => {
     const { stderr, exitCode } = troupe(['train', '--hidden', '0'], { env: { TEST_COORDINATOR: 'refuses flags' } });

@@ -8,5 +8,6 @@ export {
   type EngineChoice,
   type EngineName,
 } from './names.js';
+export { coordinatorBytes, planMemory, workerBytes, type Machine, type MemoryPlan, type RunSize } from './memory.js';
 export { REPRODUCIBLE_ENGINE, requireReproducible } from './reproducible.js';
 export { race, trialProblem, type RaceOptions, type RaceResult, type Runner } from './trial.js';
