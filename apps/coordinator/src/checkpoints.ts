@@ -60,8 +60,11 @@ export function createCheckpointWriter(
     async write(checkpoint, best) {
       await runFolder.check();
       const { path: written, bestPath = written } = await writeCheckpoint(folder, checkpoint, { best });
-      await pruneCheckpoints(folder, keep);
       onSaved(checkpoint.round, bestPath, best);
+      // The checkpoint is written, whatever becomes of older ones.
+      await pruneCheckpoints(folder, keep).catch(({ message }: Error) => {
+        onFailed(Object.assign(new Error(`old checkpoints are not removed: ${message}`), { remedy: `Make ${folder} writable.` }));
+      });
       return bestPath;
     },
   });
