@@ -46,6 +46,13 @@ export interface FollowUpParts {
   fail(error: ValidationFailed): void;
 }
 
+/** A checkpoint of a reproducible run that is due. */
+interface Offer {
+  readonly checkpoint: Checkpoint;
+  /** Resolves when the validations up to its round have ended. */
+  readonly validated: Promise<void>;
+}
+
 export interface Concluding {
   readonly round: number;
   readonly outcome: 'completed' | 'stopped';
@@ -62,8 +69,8 @@ export class FollowUps {
   #evaluated: Promise<void> = Promise.resolve();
   /** The run as it was when patience ended. A reproducible run ends there, wherever it is by then. */
   #stopped: Checkpoint | undefined;
-  /** The newest checkpoint that waits for its validations. */
-  #offered: Checkpoint | undefined;
+  /** The checkpoint that waits for its validations, and the newest one behind it. */
+  readonly #offers: Offer[] = [];
 
   constructor(parts: FollowUpParts) {
     this.#parts = parts;
@@ -177,19 +184,25 @@ export class FollowUps {
     return { ...checkpoint, history: validationHistoryUpTo(training, checkpoint.round) };
   }
 
-  /** Only the newest waits, because each is a copy of everything. */
+  /**
+   * The first one keeps its place until its validations have ended: if newer ones replaced it, a
+   * run that trains faster than it validates would never be saved. Only the newest one waits
+   * behind it, because each is a copy of everything.
+   */
   #offer(checkpoint: Checkpoint): void {
     if (!this.#reproducible) return this.#parts.writer.offer(checkpoint);
-    const first = this.#offered === undefined;
-    this.#offered = checkpoint;
-    if (first) this.#inTheBackground(this.#offerNewest());
+    const waiting = this.#offers.length;
+    this.#offers[Math.min(waiting, 1)] = { checkpoint, validated: this.#evaluated };
+    if (waiting === 0) this.#inTheBackground(this.#offerInTurn());
   }
 
-  async #offerNewest(): Promise<void> {
-    await this.#evaluated;
-    const newest = this.#withValidations(this.#offered!);
-    this.#offered = undefined;
-    if (newest && !this.#stopped) this.#parts.writer.offer(newest);
+  async #offerInTurn(): Promise<void> {
+    for (; this.#offers.length > 0; this.#offers.shift()) {
+      const [{ checkpoint, validated }] = this.#offers;
+      await validated;
+      const whole = this.#withValidations(checkpoint);
+      if (whole && !this.#stopped) this.#parts.writer.offer(whole);
+    }
   }
 
   /** @returns the path, or undefined when writing failed or a validation is missing */

@@ -197,17 +197,41 @@ describe('a checkpoint that is due', () => {
     expect(saved).toEqual([{ round: 2, best: false, offered: true, parameter: 2, evaluations: [] }]);
   });
 
-  it('waits for its validations in a reproducible run; only the newest one waits', async () => {
-    open(REPRODUCIBLE);
-    due('evaluate', 2);
-    due('checkpoint', 2);
-    due('checkpoint', 3);
+  it('waits for its validations in a reproducible run, and only the newest one waits behind it', async () => {
+    open({ ...REPRODUCIBLE, evaluateEvery: 3 });
+    due('evaluate', 3);
+    for (const round of [3, 4, 5]) due('checkpoint', round);
     await turn();
     expect(saved).toEqual([]);
     await endValidation(1.5);
-    const evaluations = [{ round: 2, validationLoss: 1.5 }];
-    expect(saved.filter(({ best }) => !best)).toEqual([{ round: 3, best: false, offered: true, parameter: 3, evaluations }]);
+    const common = { best: false, offered: true, evaluations: [{ round: 3, validationLoss: 1.5 }] };
+    expect(saved.filter(({ best }) => !best)).toEqual([3, 5].map((round) => ({ ...common, round, parameter: round })));
     expect(told('note')).toEqual([]);
+  });
+
+  it('is written with its validations although validation is slower than the cadence', async () => {
+    open({ config: { leaseStreams: 1, rounds: 20 } });
+    for (const round of [2, 4]) {
+      due('evaluate', round);
+      due('checkpoint', round);
+    }
+    // Each validation takes until the one after the next is due.
+    for (let round = 6; round <= 18; round += 2) {
+      due('evaluate', round);
+      due('checkpoint', round);
+      await endValidation(1 / round);
+    }
+    const regular = saved.filter(({ best }) => !best);
+    expect(regular.map(({ round, offered }) => [round, offered])).toEqual([
+      [2, true],
+      [6, true],
+      [10, true],
+      [14, true],
+    ]);
+    for (const { round, parameter, evaluations } of regular) {
+      expect(parameter).toBe(round);
+      expect(evaluations.map((evaluation) => evaluation.round)).toEqual(Array.from({ length: round / 2 }, (_, i) => 2 * i + 2));
+    }
   });
 });
 
