@@ -15,7 +15,8 @@ import type { Pages } from './server/pages.js';
 import type { MountPoint } from './server/server.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
-import { createRunLinks, PATHS } from './web/paths.js';
+import { PATHS } from './web/path-names.js';
+import { createRunLinks } from './web/paths.js';
 import type { Routes } from './web/routes.js';
 import { createRunSite } from './web/run-site.js';
 

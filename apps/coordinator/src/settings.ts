@@ -13,6 +13,7 @@ import {
 } from '@troupe/config';
 import { requireFittingModel } from '@troupe/conductor';
 import { LIMITS } from '@troupe/protocol';
+import { FIRST_NAMES } from './web/path-names.js';
 
 /** Paths of PEM files: the certificate with its intermediate certificates, and its private key. */
 export interface CertificateFiles {
@@ -169,9 +170,20 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
   return { token, adminToken, metricsToken, allreduceToken };
 }
 
-/** @returns "" for the root, otherwise "/troupe" without a slash at the end */
+/**
+ * @returns "" for the root, otherwise "/troupe" without a slash at the end
+ * @throws SettingsError also for a path that could be the run's own: behind a proxy that strips the
+ * prefix, nobody could tell which is meant
+ */
 function pathPrefixFrom(text: string): string {
   const prefix = text.replace(/^\/*/, '/').replace(/\/+$/, '');
+  const first = prefix.split('/')[1] ?? '';
+  if (FIRST_NAMES.includes(first)) {
+    throw new SettingsError(
+      `--path-prefix ${text} begins with /${first}, which is a path of the coordinator itself`,
+      'Serve it under another path, such as --path-prefix /troupe, and change the proxy alike.',
+    );
+  }
   if (/^(\/[\w-]+)*$/.test(prefix)) return prefix;
   throw new SettingsError(
     `--path-prefix ${text} is not a path of letters, digits, "-" and "_"`,

@@ -3,6 +3,8 @@ import { CELLS as MODEL_CELLS, checkEngineConfig } from '@troupe/model';
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { parseSettings, resumeTraining } from '../src/settings.js';
+import { openapi } from '../src/web/openapi.js';
+import { PATHS } from '../src/web/path-names.js';
 
 const V = 65;
 const training = (...argv: string[]) => parseSettings(argv, {}).training(V);
@@ -198,4 +200,19 @@ it.each([
 ])('%s %s is refused with a sentence that holds for every command', (flag, value, message) => {
   const problem = () => parseSettings([flag, value], {}).training(65);
   expect(problem).toThrow(expect.objectContaining({ message, remedy: expect.not.stringContaining('troupe coordinator') }));
+});
+
+describe('--path-prefix', () => {
+  it.each([
+    ['/troupe/', '/troupe'],
+    ['lab/joined', '/lab/joined'],
+    ['/', ''],
+  ])('%s means "%s"', (text, prefix) => expect(parseSettings(['--path-prefix', text], {}).pathPrefix).toBe(prefix));
+
+  it.each([...Object.values(PATHS), ...Object.keys(openapi.paths), '/join/ours'])(
+    'is not %s, a path of the coordinator, since a proxy may strip it',
+    (text) => {
+      expect(() => parseSettings(['--path-prefix', text], {})).toThrow(refused(/is a path of the coordinator itself$/));
+    },
+  );
 });

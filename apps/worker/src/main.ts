@@ -1,12 +1,11 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
-import os from 'node:os';
 import { describeOptions } from '@troupe/config';
-import type { EngineChoice } from '@troupe/engines';
-import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
-import { joinTarget, parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
+import { WORKER_OPTIONS } from '@troupe/engines/options';
+import { runApp, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { createNodePorts } from './node-ports.js';
+import { readSettings, type Settings } from './settings.js';
 
 const USAGE = `Usage: troupe worker ADDRESS [FLAGS]
 
@@ -18,36 +17,6 @@ ${describeOptions(WORKER_OPTIONS)}
 If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A worker connects through the proxy of HTTPS_PROXY,
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
 with one thread.`;
-
-interface Settings {
-  readonly address: string;
-  readonly token: string;
-  readonly name: string;
-  readonly engine: EngineChoice;
-  readonly threads: number;
-  readonly gpu: boolean;
-  readonly json: boolean;
-}
-
-/** @throws UsageError */
-function readSettings(args: readonly string[], env: AppShell['env']): Settings {
-  const link = args.find((arg) => !arg.startsWith('-') && arg.includes('#'));
-  const inLink = link === undefined ? {} : { TROUPE_TOKEN: joinTarget(link).token ?? env.TROUPE_TOKEN };
-  const { values, positionals } = parseOptions(WORKER_OPTIONS, args, { ...env, ...inLink }, { positionals: true });
-  if (positionals.length !== 1) throw new UsageError('A worker needs one address.', 'Give the one that the coordinator prints.');
-  const { '--engine': engine, '--threads': threads } = values;
-  const problem = threadsProblem(engine, threads);
-  if (problem !== undefined) throw new UsageError(problem.message, problem.remedy);
-  return {
-    address: joinTarget(positionals[0]).address,
-    token: values['--token'],
-    name: values['--name'] ?? os.hostname(),
-    engine,
-    threads,
-    gpu: !values['--no-gpu'],
-    json: values['--json'],
-  };
-}
 
 function describe(entry: WorkerLog): string | undefined {
   switch (entry.kind) {

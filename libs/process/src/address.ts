@@ -39,11 +39,13 @@ function controlPath(path: string): string {
 
 function urlOf(text: string): URL {
   const remedy = 'Write it as ws://HOST:PORT or wss://HOST:PORT, with an IPv6 address in brackets: ws://[::1]:7070.';
+  // What follows "#" may be a token, which no message repeats.
+  const shown = text.replace(/#.*/su, '#...');
   const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `ws://${text}`;
   const port = Number(/:(\d+)(?:[/?#]|$)/.exec(full)?.[1] ?? 0);
-  if (port > 65_535) throw new UsageError(`${text} is not an address: ports end at 65535, and this one is ${port}.`, remedy);
-  if (!URL.canParse(full)) throw new UsageError(`${text} is not an address.`, remedy);
+  if (port > 65_535) throw new UsageError(`${shown} is not an address: ports end at 65535, and this one is ${port}.`, remedy);
+  if (!URL.canParse(full)) throw new UsageError(`${shown} is not an address.`, remedy);
   const url = new URL(full);
   if (['ws:', 'wss:', 'http:', 'https:'].includes(url.protocol)) return url;
-  throw new UsageError(`${text} is not the address of a coordinator.`, remedy);
+  throw new UsageError(`${shown} is not the address of a coordinator.`, remedy);
 }

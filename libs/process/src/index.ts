@@ -1,7 +1,7 @@
 export { runApp, type AppProcess, type AppShell } from './app.js';
-export { parseOptions, UsageError, type Parsed } from './options.js';
+export { parseOptions, positionalsOf, UsageError, type Parsed } from './options.js';
 export { isReaderGone, LiveOutput, missingLines, outputProblem, type OutputOptions, type OutputStream } from './output.js';
 export { endsOnHangup, stopRequest, stopSignals, type ProcessSignals, type StopSignal } from './signals.js';
 export { systemProblem } from './system-errors.js';
 export { joinTarget, type JoinTarget } from './address.js';
-export { machineMemory, type MachineMemory, type ReadText } from './memory.js';
+export { figuresOf, machineMemory, type MachineMemory, type ReadText } from './memory.js';

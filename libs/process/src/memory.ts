@@ -21,10 +21,24 @@ const VERSIONS = {
   v2: { mount: ROOT, limit: 'memory.max', used: 'memory.current', cache: 'inactive_file' },
 } as const;
 
+const USABLE_ON_MACOS = 0.5;
+
+/**
+ * The memory of a machine by Node's figures. On macOS `free` leaves out what the kernel gives up on
+ * demand and is always small, so there at least half of the memory counts as free.
+ */
+export function figuresOf(
+  platform: NodeJS.Platform,
+  total: number,
+  free: number,
+): { readonly total: number; readonly free: number } {
+  return { total, free: platform === 'darwin' ? Math.max(free, total * USABLE_ON_MACOS) : free };
+}
+
 /** The memory of the machine, less what the control groups of this process (version 1 or 2) withhold. */
 export function machineMemory(
   read: ReadText = readOrNothing,
-  machine = { total: os.totalmem(), free: os.freemem() },
+  machine = figuresOf(process.platform, os.totalmem(), os.freemem()),
 ): MachineMemory {
   let [totalBytes, freeBytes] = [machine.total, machine.free];
   for (const { limit, free } of groupsOf(read)) {

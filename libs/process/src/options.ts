@@ -35,6 +35,14 @@ export function parseOptions<T extends readonly AppOption[]>(
   return { values: result.values, positionals: parsed.positionals };
 }
 
+/**
+ * The arguments that are neither flags nor their values.
+ * @throws UsageError
+ */
+export function positionalsOf(options: readonly AppOption[], args: readonly string[]): readonly string[] {
+  return parse(options, args, true).positionals;
+}
+
 function parse(options: readonly AppOption[], args: readonly string[], allowPositionals: boolean) {
   const types = options.map(
     ({ flag, type }) => [flag.slice(2), { type: type === 'switch' ? ('boolean' as const) : ('string' as const) }] as const,

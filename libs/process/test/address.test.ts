@@ -24,6 +24,7 @@ describe('the address that a worker joins', () => {
 
   it.each([
     ['ws://lab:99999', 'ports end at 65535, and this one is 99999'],
+    ['https://lab:99999/join/#token=secret', 'https://lab:99999/join/#... is not an address'],
     ['::1', 'is not an address'],
     ['ws://', 'is not an address'],
     ['ftp://lab', 'is not the address of a coordinator'],

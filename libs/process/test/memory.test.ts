@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { machineMemory } from '../src/index.js';
+import { figuresOf, machineMemory } from '../src/index.js';
 
 const GIB = 1024 ** 3;
 const machine = { total: 64 * GIB, free: 40 * GIB };
@@ -38,5 +38,14 @@ describe('the memory for this process', () => {
       '/sys/fs/cgroup/memory/memory.usage_in_bytes': '1\n',
     };
     expect(memory(files)).toEqual({ totalBytes: 64 * GIB, freeBytes: 40 * GIB });
+  });
+
+  it.each([
+    ['darwin', 1, 32],
+    ['darwin', 48, 48],
+    ['linux', 1, 1],
+    ['win32', 1, 1],
+  ] as const)('on %s with %d free GiB of 64 counts %d GiB as free', (platform, free, counted) => {
+    expect(figuresOf(platform, 64 * GIB, free * GIB)).toEqual({ total: 64 * GIB, free: counted * GIB });
   });
 });

@@ -62,6 +62,13 @@ describe('the proxy for an address', () => {
     ['ws://lab:7070', { ...env, NO_PROXY: 'lab:7071' }, 'http://plain:1/'],
     ['ws://lab:7071', { ...env, NO_PROXY: 'lab:7071' }, undefined],
     ['ws://[fd00::1]:7070', { ...env, NO_PROXY: 'fd00::1' }, undefined],
+    ['ws://[fd00::1]:7070', { ...env, NO_PROXY: 'fd00:0:0::1' }, undefined],
+    ['ws://10.1.2.3:7070', { ...env, NO_PROXY: 'lab,10.0.0.0/8' }, undefined],
+    ['ws://11.1.2.3:7070', { ...env, NO_PROXY: '10.0.0.0/8' }, 'http://plain:1/'],
+    ['ws://[fd00::1]:7070', { ...env, NO_PROXY: 'fd00::/8' }, undefined],
+    ['ws://[fe00::1]:7070', { ...env, NO_PROXY: '[fd00::]/8' }, 'http://plain:1/'],
+    ['ws://[fd00::1]:7070', { ...env, NO_PROXY: '10.0.0.0/8' }, 'http://plain:1/'],
+    ['ws://10.1.2.3', { ...env, NO_PROXY: '10.0.0.0/33,10.0.0/8,fd00::/129,10.1.2.3/x,/,lab/8' }, 'http://plain:1/'],
     ['ws://lab', { ...env, NO_PROXY: '*' }, undefined],
     ['ws://lab', { HTTP_PROXY: '' }, undefined],
   ])('%s with %j is %s', (address, variables, proxy) => {

@@ -1,19 +1,9 @@
-/** The paths of a run below its mount, except those of the API, and the links that contain them. */
+/** The links that contain the paths of a run. */
 import type { IncomingMessage } from 'node:http';
 import { shellQuote } from '@troupe/config';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
-
-export const PATHS = {
-  /** Links of workers. */
-  control: '/control',
-  /** Links of workers to the run's own all-reduce. */
-  reduce: '/reduce',
-  /** Live links of dashboards. */
-  live: '/live',
-  /** The page for volunteers. */
-  join: '/join/',
-} as const;
+import { PATHS } from './path-names.js';
 
 /** Links for people. They contain the tokens of one run. */
 export interface RunLinks {

@@ -8,7 +8,7 @@ import type { Pages } from '../server/pages.js';
 import type { MountPoint } from '../server/server.js';
 import type { Api } from './api.js';
 import type { LiveLink } from './live.js';
-import { PATHS } from './paths.js';
+import { PATHS } from './path-names.js';
 
 export type Routes = Pick<Mounted, 'answer' | 'upgrades'>;
 

@@ -1,7 +1,7 @@
 /** HTTP and SOCKS proxies between this machine and others, as the environment names them. */
 import http from 'node:http';
 import https from 'node:https';
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { SocksProxyAgent } from 'socks-proxy-agent';
@@ -27,15 +27,28 @@ function ipv6(entry: string): string | undefined {
   return isIP(bare) === 6 ? bare : undefined;
 }
 
+/** Whether a host is an address of a network, such as "10.0.0.0/8" or "fd00::/8". */
+function isInNetwork(host: string, entry: string): boolean {
+  const [, network, bits] = /^\[?([\da-f:.]+)\]?\/(\d{1,3})$/.exec(entry) ?? [];
+  const versions = [isIP(host), isIP(network ?? '')];
+  if (versions.includes(0) || Number(bits) > (versions[1] === 4 ? 32 : 128)) return false;
+  const [ours, theirs] = versions.map((version): 'ipv4' | 'ipv6' => (version === 4 ? 'ipv4' : 'ipv6'));
+  const members = new BlockList();
+  members.addSubnet(network, Number(bits), theirs);
+  return members.check(host, ours);
+}
+
 /**
- * Whether NO_PROXY excepts a host. It lists names, domains ("example.org", ".example.org") and
- * addresses, with or without a port, or is "*".
+ * Whether NO_PROXY excepts a host. It lists names, domains ("example.org", ".example.org"),
+ * addresses, with or without a port, and networks ("10.0.0.0/8"), or is "*". An entry that is none
+ * of these excepts nothing.
  */
 function isExcepted(list: string, host: string, port: string): boolean {
   const entries = list.toLowerCase().split(/[\s,]+/);
   return entries.filter(Boolean).some((entry) => {
     const address = ipv6(entry);
-    if (address !== undefined) return host === address;
+    if (address !== undefined) return isInNetwork(host, `${address}/128`);
+    if (entry.includes('/')) return isInNetwork(host, entry);
     const [, name, only = port] = /^(.*?)(?::(\d+))?$/.exec(entry)!;
     const domain = name.replace(/^\*?\./, '').replace(/^\[(.*)\]$/, '$1');
     return only === port && (domain === '*' || host === domain || host.endsWith(`.${domain}`));

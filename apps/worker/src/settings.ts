@@ -1,0 +1,39 @@
+/** The settings of a worker: its address, its flags and the environment. */
+import os from 'node:os';
+import type { EngineChoice } from '@troupe/engines';
+import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
+import { joinTarget, parseOptions, positionalsOf, UsageError } from '@troupe/process';
+
+export interface Settings {
+  readonly address: string;
+  readonly token: string;
+  readonly name: string;
+  readonly engine: EngineChoice;
+  readonly threads: number;
+  readonly gpu: boolean;
+  readonly json: boolean;
+}
+
+/**
+ * The token is that of --token, of the link for volunteers, or of TROUPE_TOKEN, in this order.
+ * @throws UsageError
+ */
+export function readSettings(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Settings {
+  const [given, ...more] = positionalsOf(WORKER_OPTIONS, args);
+  if (given === undefined || more.length > 0)
+    throw new UsageError('A worker needs one address.', 'Give the one that the coordinator prints.');
+  const { address, token = env.TROUPE_TOKEN } = joinTarget(given);
+  const { values } = parseOptions(WORKER_OPTIONS, args, { ...env, TROUPE_TOKEN: token }, { positionals: true });
+  const { '--engine': engine, '--threads': threads } = values;
+  const problem = threadsProblem(engine, threads);
+  if (problem !== undefined) throw new UsageError(problem.message, problem.remedy);
+  return {
+    address,
+    token: values['--token'],
+    name: values['--name'] ?? os.hostname(),
+    engine,
+    threads,
+    gpu: !values['--no-gpu'],
+    json: values['--json'],
+  };
+}
