@@ -234,15 +234,27 @@ class RunConductor implements Conductor {
       this.#followUps.checkPatience();
       if (signal.aborted) stop();
       const ending = await this.#ended.promise;
-      if (ending.type === 'finish') return ending;
-      await this.#control.dismissAll('diverged', GOODBYE_MS);
-      throw new RunDiverged(ending.reason, this.#options.writer, this.#options.training);
+      return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending);
     } catch (error) {
       if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
     } finally {
       signal.removeEventListener('abort', stop);
     }
+  }
+
+  /**
+   * How a run that has diverged ends if patience had stopped it before.
+   * @throws RunDiverged otherwise, when the last good checkpoint is written
+   */
+  async #stoppedBefore({ round, reason }: Extract<Ending, { type: 'fail' }>): Promise<Extract<Ending, { type: 'finish' }>> {
+    if (await this.#followUps.settle()) {
+      const ending = { type: 'finish', round, outcome: 'stopped' } as const;
+      this.#standing = { ...this.#standing, ending };
+      return ending;
+    }
+    await this.#control.dismissAll('diverged', GOODBYE_MS);
+    throw new RunDiverged(reason, this.#options.writer, this.#options.training);
   }
 
   /**

@@ -71,6 +71,10 @@ export class FollowUps {
   #stopped: Checkpoint | undefined;
   /** The checkpoint that waits for its validations, and the newest one behind it. */
   readonly #offers: Offer[] = [];
+  /** Resolves when nothing waits any more. */
+  #offered: Promise<void> = Promise.resolve();
+  /** The last round is complete or the run has diverged: no validation can stop it any more. */
+  #trained = false;
 
   constructor(parts: FollowUpParts) {
     this.#parts = parts;
@@ -93,6 +97,10 @@ export class FollowUps {
         return;
       case 'sample':
         if (side.pending <= 1) this.#inTheBackground(this.#sample(training.replica.parameters, outcome.round, SAMPLE_CHARS));
+        return;
+      case 'finish':
+      case 'fail':
+        this.#trained = true;
         return;
       default:
     }
@@ -129,6 +137,22 @@ export class FollowUps {
       ...(validation && { validationLoss: validation.validationLoss }),
       ...(best && { bestCheckpoint: best.path, bestRound: best.round, bestValidationLoss: best.validationLoss }),
     });
+  }
+
+  /**
+   * Waits, when the run has diverged, until everything that was due before is written. A
+   * reproducible run waits for its validations first: its outcome must not depend on their speed.
+   * @returns whether patience had stopped the run before. Never rejects
+   */
+  async settle(): Promise<boolean> {
+    const { ports, writer } = this.#parts;
+    const settled = async (): Promise<void> => {
+      if (this.#reproducible) await this.#evaluated;
+      await this.#offered.catch(() => undefined); // it is reported where it is started
+      await writer.settled();
+    };
+    await Promise.race([settled(), aborted(ports.deadline(VALIDATION_MS))]);
+    return this.#stopped !== undefined;
   }
 
   /** Stops a run that resumes although its validation has not improved for long enough. */
@@ -193,7 +217,9 @@ export class FollowUps {
     if (!this.#reproducible) return this.#parts.writer.offer(checkpoint);
     const waiting = this.#offers.length;
     this.#offers[Math.min(waiting, 1)] = { checkpoint, validated: this.#evaluated };
-    if (waiting === 0) this.#inTheBackground(this.#offerInTurn());
+    if (waiting > 0) return;
+    this.#offered = this.#offerInTurn();
+    this.#inTheBackground(this.#offered);
   }
 
   async #offerInTurn(): Promise<void> {
@@ -303,7 +329,9 @@ export class FollowUps {
       ? validationHistoryUpTo(training, round)
       : { ...history, evaluations: [...history.evaluations] };
     ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
-    if (round < training.config.rounds && isOutOfPatience(history.evaluations, patience))
+    // A reproducible run still ends where patience ended, whatever happened since.
+    const stoppable = this.#reproducible || !this.#trained;
+    if (stoppable && round < training.config.rounds && isOutOfPatience(history.evaluations, patience))
       this.#stopAt({ ...checkpoint, history: then });
     if (validationLoss < chanceLoss(training.config)) {
       await this.#best.offer({ ...checkpoint, history: then }, { round, validationLoss });

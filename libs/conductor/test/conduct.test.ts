@@ -1,10 +1,12 @@
 import { CollectiveError, type CollectiveHost, type ReduceCounted, type ReduceUpdate } from '@troupe/collective';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createConductor, type Conductor, type Training } from '../src/index.js';
-import { CONFIG, smallTraining } from './fixture.js';
+import type { RunEvent } from '@troupe/run';
+import { createConductor, writeInTurn, type Conductor, type ConductorOptions, type Training } from '../src/index.js';
+import { CONFIG, smallTraining, turn, type TrainingOptions } from './fixture.js';
 
 let training: Training;
 let saved: { readonly round: number; readonly parameter: number }[];
+let reports: RunEvent[];
 let conductor: Conductor;
 let happen: (next: ReduceCounted | ReduceUpdate | Error) => void;
 
@@ -32,29 +34,37 @@ function createHost(): CollectiveHost {
   };
 }
 
-beforeEach(async () => {
-  saved = [];
-  training = smallTraining();
+type Options = TrainingOptions & Partial<Pick<ConductorOptions, 'cadences' | 'stopRules'>> & { evaluate?(): Promise<number> };
+
+const NEVER = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
+
+async function open({ cadences = NEVER, stopRules, evaluate = async () => 1, ...options }: Options = {}): Promise<void> {
+  [saved, reports] = [[], []];
+  training = smallTraining(options);
   const unstopped = new AbortController().signal;
   conductor = await createConductor(
     {
       training,
-      stopRules: { maxLoss: 3, patience: 0 },
-      cadences: { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 },
+      stopRules: stopRules ?? { maxLoss: 3, patience: 0 },
+      cadences,
       token: 'open sesame',
       reduceToken: 'secret',
       reduceAddress: '/reduce',
-      side: { pending: 0, evaluate: async () => ({ lossPerChar: 1, tokens: 1 }), sample: async () => new Uint16Array(0) },
-      writer: {
+      side: {
+        pending: 0,
+        evaluate: async () => ({ lossPerChar: await evaluate(), tokens: 1 }),
+        sample: async () => new Uint16Array(0),
+      },
+      writer: writeInTurn({
         place: 'memory',
-        newest: undefined,
-        async save({ round, parameters }) {
-          saved.push({ round, parameter: parameters[0] });
+        async write({ round, parameters }, best) {
+          const [parameter] = parameters;
+          for (let i = 0; i < 5; i++) await turn();
+          if (!best) saved.push({ round, parameter });
           return `memory/${round}`;
         },
-        offer: () => undefined,
-        settled: async () => undefined,
-      },
+        onFailed: (error) => expect.fail(error.message),
+      }),
       ports: {
         nowMs: () => 0,
         sleep: (_, signal) =>
@@ -65,18 +75,20 @@ beforeEach(async () => {
         timestamp: () => 'today',
         secret: () => 'c0ffee',
         collective: { host: async () => createHost() },
-        report: () => undefined,
+        report: (event) => reports.push(event),
       },
     },
     unstopped,
   );
-});
+}
 
-/** All streams of the first round, and the update that follows from them. */
-function completeRound(): void {
+beforeEach(() => open());
+
+/** All streams of a round, and the update that follows from them. `trainLoss`: nats/char. */
+function completeRound(round = 0, trainLoss = 2): void {
   const { stateFloats, layout } = training;
   const tokens = CONFIG.streams * CONFIG.window;
-  const common = { round: 0, tokens, lossSum: 2 * tokens };
+  const common = { round, tokens, lossSum: trainLoss * tokens };
   const endStates = new Float32Array(CONFIG.streams * stateFloats).fill(0.5);
   happen({ kind: 'counted', leaseId: 'l', workerId: 'w', streams: [0, 1, 2], computeMs: 1, endStates, ...common });
   const figures = { gradientNorm: 1, clipScale: 1, learningRate: 0.5 };
@@ -104,5 +116,72 @@ describe('a coordinator that fails', () => {
     await conducted;
     conductor.close();
     expect(saved).toEqual([]);
+  });
+});
+
+describe('a run that diverges', () => {
+  const cadences = { evaluateEvery: 4, checkpointEvery: 4, sampleEvery: 0 };
+  const reproducible = { config: { leaseStreams: 1, rounds: 30 }, evaluateEvery: 4, cadences };
+
+  /** From the sixth round on the loss is above the limit. The tenth of these rounds is round 15. */
+  function diverge(): void {
+    for (let round = 0; round < 15; round++) completeRound(round, round < 5 ? 2 : 1e6);
+  }
+
+  /** Validations that end at once, or only when the run has diverged. */
+  function validations(speed: 'fast' | 'slow', losses: readonly number[]): { evaluate(): Promise<number>; end(): void } {
+    const left = [...losses];
+    let end = (): void => undefined;
+    const ended = speed === 'fast' ? Promise.resolve() : new Promise<void>((resolve) => (end = resolve));
+    const evaluate = async (): Promise<number> => {
+      const loss = left.shift()!;
+      await ended;
+      return loss;
+    };
+    return { evaluate, end: () => end() };
+  }
+
+  async function someTurns(): Promise<void> {
+    for (let i = 0; i < 100; i++) await turn();
+  }
+
+  it.each(['fast', 'slow'] as const)('ends where patience ended before, with %s validations', async (speed) => {
+    const { evaluate, end } = validations(speed, [1.5, 1.75, 1.25]);
+    await open({ ...reproducible, stopRules: { maxLoss: 3, patience: 1 }, evaluate });
+    const conducted = conductor.conduct(new AbortController().signal);
+    diverge();
+    await someTurns();
+    end();
+    await conducted;
+    conductor.close();
+    expect(saved.at(-1)).toMatchObject({ round: 8 });
+    expect(reports.at(-1)).toMatchObject({ event: 'finished', round: 8, reason: 'stopped', validationLoss: 1.75 });
+    expect(conductor.status()).toMatchObject({ phase: 'over', phaseReason: 'stopped' });
+  });
+
+  it.each(['fast', 'slow'] as const)(
+    'keeps the last good checkpoint of a reproducible run, with %s validations',
+    async (speed) => {
+      const { evaluate, end } = validations(speed, [1.5, 1.25, 1.125]);
+      await open({ ...reproducible, evaluate });
+      const conducted = expect(conductor.conduct(new AbortController().signal)).rejects.toMatchObject({ code: 'diverged' });
+      diverge();
+      await someTurns();
+      end();
+      await conducted;
+      conductor.close();
+      expect(saved.map(({ round }) => round)).toEqual([4]);
+    },
+  );
+
+  it('names the last checkpoint although it was still being written', async () => {
+    await open({ config: { rounds: 30 }, cadences: { ...cadences, checkpointEvery: 5 } });
+    const conducted = expect(conductor.conduct(new AbortController().signal)).rejects.toMatchObject({
+      code: 'diverged',
+      remedy: expect.stringContaining('Continue from the last checkpoint, memory/5,'),
+    });
+    diverge();
+    await conducted;
+    conductor.close();
   });
 });

@@ -453,6 +453,16 @@ describe('patience', () => {
     expect(reports.at(-1)).toMatchObject({ event: 'finished', round: 4, reason: 'stopped', bestRound: 2, validationLoss: 1.75 });
   });
 
+  it('does not stop a run whose last round is complete when the validation ends', async () => {
+    open({ patience: 1 });
+    await validate(1);
+    due('evaluate', 4);
+    followUps.handle({ type: 'outcome', outcome: { type: 'finish', round: 6, outcome: 'completed' }, round: 6 });
+    await endValidation(2);
+    expect(training.history.evaluations.map(({ round }) => round)).toEqual([1, 4]);
+    expect([put, told('note')]).toEqual([[], []]);
+  });
+
   it('that has ended stops a run that resumes', () => {
     open({ patience: 1 });
     training.history.evaluations.push({ round: 1, validationLoss: 1 }, { round: 2, validationLoss: 2 });
