@@ -14,7 +14,7 @@ import {
 import type { Corpus } from '@troupe/corpus/node';
 import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
 import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
-import { flagsToStore, readRunFlags, type Flags } from './run-flags.js';
+import { flagsToStore, readRunFlags, type Flags, type FlagsInTurn } from './run-flags.js';
 import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
 import { resumeTraining, SettingsError, type Settings } from './settings.js';
 import { loadNewText, loadRunText } from './training-text.js';
@@ -25,8 +25,8 @@ export interface Preparation {
   readonly evaluateEvery: number;
   /** Claimed. Whoever prepares a run releases it. */
   readonly folder: RunFolder;
-  /** What the folder is to say of the run's flags from now on. */
-  readonly flags: Flags;
+  /** What the folder is to say of the run's flags. */
+  readonly flags: FlagsInTurn;
   /** The checkpoint from which the run continues; after a resume. */
   readonly resumedFrom: string | undefined;
   /** The best model on disk; after a resume. */
@@ -159,10 +159,9 @@ function identityOf(name: string, { sha256, characters }: Text): CorpusIdentity 
 }
 
 /** The path of a text of one's own is stored whole, so that the run finds it from another folder. */
-function flagsOf(stored: Flags, { given }: Settings, { source, location }: Corpus): Flags {
-  const flags = new Map(flagsToStore(stored, given));
-  if (source.kind === 'file' || source.kind === 'list') flags.set('--corpus', location);
-  return flags;
+function flagsOf(stored: Flags, { given }: Settings, { source, location }: Corpus): FlagsInTurn {
+  const isFile = source.kind === 'file' || source.kind === 'list';
+  return flagsToStore(stored, isFile ? new Map([...given, ['--corpus', location]]) : given);
 }
 
 /** @throws SettingsError */

@@ -57,34 +57,70 @@ function unreadable(file: string, problem: string): SettingsError {
   );
 }
 
+/**
+ * What a checkpoint holds too must not be stored before it: a run that crashes in between would
+ * take the new value for one that a person has changed since.
+ */
+export interface FlagsInTurn {
+  /** Until the run has saved its first checkpoint. */
+  readonly untilSaved: Flags;
+  readonly afterwards: Flags;
+}
+
 /** The flags of a run that is started or resumed with `given`, where `stored` are those of before. */
-export function flagsToStore(stored: Flags, given: Flags): Flags {
-  const flags = new Map<string, string>();
-  for (const { flag } of [...STORED_OPTIONS, ...TUNABLE_OPTIONS]) {
-    const value = given.has(negated(flag)) ? undefined : (given.get(flag) ?? stored.get(flag));
-    if (value !== undefined) flags.set(flag, value);
-  }
-  return flags;
+export function flagsToStore(stored: Flags, given: Flags): FlagsInTurn {
+  const before = storedFor(given, stored);
+  const pick = (options: readonly RunOption[], of: (flag: string) => string | undefined): [string, string][] =>
+    options.flatMap(({ flag }) => {
+      const value = of(flag);
+      return value === undefined ? [] : [[flag, value]];
+    });
+  const lasting = pick(STORED_OPTIONS, (flag) => (isOff(given, flag) ? undefined : (storable(flag, given) ?? before.get(flag))));
+  const tunable = (of: Flags): [string, string][] => pick(TUNABLE_OPTIONS, (flag) => of.get(flag));
+  return {
+    untilSaved: new Map([...lasting, ...tunable(stored)]),
+    afterwards: new Map([...lasting, ...tunable(stored), ...tunable(given)]),
+  };
+}
+
+function isOff(given: Flags, flag: string): boolean {
+  return given.has(negated(flag));
+}
+
+/** Paths are stored whole, so that the run finds them from another folder. Passwords are not stored. */
+function storable(flag: string, given: Flags): string | undefined {
+  const value = given.get(flag);
+  if (value === undefined) return undefined;
+  if (['--tls-cert', '--tls-key'].includes(flag)) return path.resolve(value);
+  return URL.canParse(value) && new URL(value).password !== '' ? undefined : value;
+}
+
+/** The encoding of the run's text says nothing of another text. */
+function storedFor(given: Flags, stored: Flags): Flags {
+  const isOtherText = given.has('--corpus') && given.get('--corpus') !== stored.get('--corpus');
+  return isOtherText ? new Map([...stored].filter(([flag]) => flag !== '--encoding')) : stored;
 }
 
 /** The given flags, and those of the run that are not given. The checkpoint holds the training config. */
 export function withStored(stored: Flags, given: Flags): Flags {
   const all = new Map(given);
+  const before = storedFor(given, stored);
   for (const { flag } of STORED_OPTIONS) {
-    const value = stored.get(flag);
-    if (value !== undefined && !given.has(flag) && !given.has(negated(flag))) all.set(flag, value);
+    const value = before.get(flag);
+    if (value !== undefined && !given.has(flag) && !isOff(given, flag)) all.set(flag, value);
   }
   return all;
 }
 
 /** What a person who resumes should know of flags that were not typed, and of those that change the run's. */
 export function describeRecalled(stored: Flags, given: Flags): readonly string[] {
+  const before = storedFor(given, stored);
   const changes: string[] = [];
   const recalled: string[] = [];
   for (const option of STORED_OPTIONS) {
-    const then = stored.get(option.flag);
-    const now = given.has(negated(option.flag)) ? undefined : given.get(option.flag);
-    const isGiven = given.has(option.flag) || given.has(negated(option.flag));
+    const then = before.get(option.flag);
+    const now = isOff(given, option.flag) ? undefined : given.get(option.flag);
+    const isGiven = given.has(option.flag) || isOff(given, option.flag);
     if (!isGiven) recalled.push(...(then === undefined ? [] : [typed(option, then)]));
     else if (then !== now) changes.push(changed(option, then, now));
   }
@@ -99,7 +135,8 @@ function typed({ flag, type }: RunOption, value: string): string {
 }
 
 function changed(option: RunOption, then: string | undefined, now: string | undefined): string {
-  if (option.type === 'switch') return now === undefined ? `${option.flag} is off now` : `${option.flag} is on now`;
+  if (now === undefined) return `${option.flag} is off now`;
+  if (option.type === 'switch') return `${option.flag} is on now`;
   const before = then ?? option.default;
-  return `${typed(option, now!)}${before === undefined ? '' : ` (was ${before})`}`;
+  return `${typed(option, now)}${before === undefined ? '' : ` (was ${before})`}`;
 }

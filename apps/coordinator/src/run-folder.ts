@@ -14,6 +14,8 @@ export interface RunFolder {
   readonly notes: readonly { readonly text: string; readonly remedy?: string }[];
   /** Call before each write. @throws CheckpointError `in_use`, `cannot_write` */
   check(): Promise<void>;
+  /** Calls `then` once the folder is surely this run's: now, or when it can be written to. */
+  whenHeld(then: () => void): void;
   /** Frees the folder. Removes it if it was made for this run and holds nothing. Never rejects. */
   release(): Promise<void>;
 }
@@ -60,14 +62,29 @@ async function claim(folder: string, onLost: OnLost, made = false): Promise<RunF
     const { message, remedy } = error;
     notes.push({ text: `training continues, but checkpoints cannot be written: ${message}`, remedy });
   }
+  let waiting: (() => void)[] = [];
+  /** One at a time: a second claim would find the first one. */
+  let claiming: Promise<FolderClaim> | undefined;
+  const claimLate = async (): Promise<void> => {
+    claiming ??= claimFolder(folder, onLost);
+    try {
+      held = await claiming;
+    } finally {
+      claiming = undefined;
+    }
+    for (const then of waiting) then();
+    waiting = [];
+  };
   return {
     path: folder,
     notes,
-    async check() {
-      if (held) await held.check();
-      else held = await claimFolder(folder, onLost);
+    check: () => (held ? held.check() : claimLate()),
+    whenHeld(then) {
+      if (held) then();
+      else waiting.push(then);
     },
     async release() {
+      await claiming?.catch(() => undefined);
       await held?.release();
       // It holds something as soon as the run has begun.
       if (made) await rmdir(folder).catch(() => undefined);

@@ -6,7 +6,7 @@ import type { Connection } from '@troupe/transport';
 import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { prepare, type Preparation } from './preparation.js';
-import { writeRunFlags } from './run-flags.js';
+import { writeRunFlags, type Flags } from './run-flags.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
@@ -136,9 +136,9 @@ async function assemble(parts: Parts): Promise<RunHost> {
     announce: () => report({ event: 'listening', runId: id, out: prepared.folder.path, ...links.printed() }),
     ...lifeOf(async () => {
       // Nothing of an earlier run in the folder changes before this one is sure to start.
-      record.begin();
+      prepared.folder.whenHeld(() => record.begin());
       reportStart(prepared, report);
-      await Promise.all([conductor.conduct(signal), storeFlags(prepared, report)]);
+      await Promise.all([conductor.conduct(signal), storeFlags(prepared, prepared.flags.untilSaved, report)]);
     }, parts.close),
   };
 }
@@ -193,14 +193,20 @@ function conductorOptions(parts: Parts, token: string, reduce: ReduceService): C
   };
 }
 
-function writerOf({ folder, resumedFrom }: Preparation, keep: number, report: Report): CheckpointWriter {
+function writerOf(prepared: Preparation, keep: number, report: Report): CheckpointWriter {
+  const { folder, resumedFrom, flags } = prepared;
+  let saved = false;
   return createCheckpointWriter(folder, keep, resumedFrom, {
-    onSaved: (round, path, best) => report({ event: 'checkpoint', round, path, best }),
+    onSaved(round, path, best) {
+      report({ event: 'checkpoint', round, path, best });
+      if (!saved) void storeFlags(prepared, flags.afterwards, report);
+      saved = true;
+    },
     onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
   });
 }
 
-async function storeFlags({ folder, flags }: Preparation, report: Report): Promise<void> {
+async function storeFlags({ folder }: Preparation, flags: Flags, report: Report): Promise<void> {
   try {
     await folder.check();
     await writeRunFlags(folder.path, flags);

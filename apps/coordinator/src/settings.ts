@@ -235,7 +235,9 @@ function readFlags(argv: readonly string[]): Map<string, string> {
   const options = Object.fromEntries(
     RUN_OPTIONS.flatMap(({ flag, type, negatable }) => {
       const kind = { type: type === 'switch' ? ('boolean' as const) : ('string' as const) };
-      return [flag, ...(negatable ? [negated(flag)] : [])].map((name) => [name.slice(2), kind]);
+      const off = { type: 'boolean' as const };
+      const names = [[flag.slice(2), kind] as const];
+      return negatable ? [...names, [negated(flag).slice(2), off] as const] : names;
     }),
   );
   let values: Record<string, string | boolean | undefined>;
@@ -324,7 +326,7 @@ function tune(stored: TrainingConfig, given: ReadonlyMap<string, string>, then: 
     if (!tunable || now === undefined || Number(now) === value) continue;
     // The command of the start, typed again, does not undo what a person changed since.
     if (then.get(flag) === now) {
-      notes.push(`${flag} stays at ${value}, to which it was changed during the run; ${now} is its value of the start.`);
+      notes.push(`${flag} stays at ${value}, to which it was changed during the run. The dashboard can set it to ${now} again.`);
     } else {
       config = { ...config, [field]: Number(now) };
       notes.push(`${flag} is ${now} from now on; it was ${value}.`);

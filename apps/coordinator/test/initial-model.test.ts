@@ -104,6 +104,6 @@ describe('a run with --init', () => {
     const resumed = await start('text.txt', '--resume', `--init=${trained}`);
     expect(resumed.training.round).toBe(5);
     expect(resumed.notes).toContainEqual({ level: 'info', text: expect.stringContaining('--init is for the start') as string });
-    expect(resumed.flags.has('--init')).toBe(false);
+    expect(resumed.flags.afterwards.has('--init')).toBe(false);
   });
 });

@@ -40,7 +40,7 @@ describe('the flags of a run', () => {
 
   it('hold no secret, no training config, and nothing that concerns one start', () => {
     const all = given('--token=t', '--admin-token=a', '--out=x', '--resume', '--json', '--layers=2', '--keep=4', '--lr=0.1');
-    expect(Object.fromEntries(flagsToStore(new Map(), all))).toEqual({ '--keep': '4', '--lr': '0.1' });
+    expect(Object.fromEntries(flagsToStore(new Map(), all).afterwards)).toEqual({ '--keep': '4', '--lr': '0.1' });
   });
 
   it('apply to a resumed run unless others are given', () => {
@@ -50,13 +50,43 @@ describe('the flags of a run', () => {
   });
 
   it('change for good with those that are given', () => {
-    const now = flagsToStore(STORED, given('--keep=5', '--no-public', '--resume'));
+    const { afterwards: now } = flagsToStore(STORED, given('--keep=5', '--no-public', '--resume'));
     expect(Object.fromEntries(now)).toEqual({
       '--keep': '5',
       '--tensorboard': 'true',
       '--organizer': 'Ann & Co.',
       '--eval-every': '50',
     });
+  });
+
+  it('take a new learning rate only once a checkpoint has it', () => {
+    const { untilSaved, afterwards } = flagsToStore(given('--lr=0.01'), given('--lr=0.001', '--keep=5'));
+    expect(Object.fromEntries(untilSaved)).toEqual({ '--keep': '5', '--lr': '0.01' });
+    expect(Object.fromEntries(afterwards)).toEqual({ '--keep': '5', '--lr': '0.001' });
+  });
+
+  it('hold whole paths, and no password', () => {
+    const { afterwards } = flagsToStore(
+      new Map(),
+      given('--tls-cert=lab.pem', '--tls-key=lab.key', '--allreduce=ws://me:secret@host:7071'),
+    );
+    expect(Object.fromEntries(afterwards)).toEqual({
+      '--tls-cert': path.resolve('lab.pem'),
+      '--tls-key': path.resolve('lab.key'),
+    });
+  });
+
+  it('turn off what is gone: a service, a certificate', () => {
+    const stored = given('--allreduce=ws://gone:7071', '--tls-cert=a', '--tls-key=b');
+    const off = given('--no-allreduce', '--no-tls-cert', '--no-tls-key');
+    expect([...withStored(stored, off).keys()].filter((flag) => stored.has(flag))).toEqual([]);
+    expect([...flagsToStore(stored, off).afterwards]).toEqual([]);
+  });
+
+  it('do not apply the encoding of the text to another text', () => {
+    const stored = given('--corpus=/a/old.txt', '--encoding=gb18030');
+    expect(withStored(stored, given('--corpus=/a/new.txt')).has('--encoding')).toBe(false);
+    expect(withStored(stored, given('--corpus=/a/old.txt')).get('--encoding')).toBe('gb18030');
   });
 
   it('are named to the person who resumes, and what changes', () => {

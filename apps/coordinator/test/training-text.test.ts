@@ -84,7 +84,7 @@ describe('a folder of texts', () => {
       `--corpus=${path.relative(process.cwd(), path.join(cwd, 'book'))},sonnets`,
       ...SMALL,
     );
-    expect(flags.get('--corpus')).toBe(`${path.join(cwd, 'book')},sonnets`);
+    expect(flags.afterwards.get('--corpus')).toBe(`${path.join(cwd, 'book')},sonnets`);
     expect(notes).toEqual([{ level: 'warn', text: expect.stringMatching(/b\.png is a PNG image.*left out/) as string }]);
     expect(notes[0].text).toContain(path.relative(process.cwd(), image));
     expect(training.corpus.name).toBe('book+sonnets');

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:f
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { claimFolder, isAbandoned, LOCK, type FolderClaim, type Holder } from '../src/node/index.js';
-import { birthOf } from '../src/node/process-birth.js';
+import { claimFolder, isLiving, LOCK, type FolderClaim, type Holder } from '../src/node/index.js';
+import { birthOf, GONE, numberSpace, UNKNOWN } from '../src/node/process-birth.js';
 
 let base: string;
 let folder: string;
@@ -37,7 +37,16 @@ function living(): ChildProcess & { readonly pid: number } {
 }
 
 async function lockOf(holder: { readonly [K in keyof Holder]?: Holder[K] | undefined }, silentMs = 0): Promise<void> {
-  const whole = { id: 'other', pid: process.ppid, host: hostname(), birth: '', since: '2026-01-31T12:00:00.000Z', ...holder };
+  const space = await numberSpace();
+  const whole = {
+    id: 'other',
+    pid: process.ppid,
+    host: hostname(),
+    space,
+    birth: '',
+    since: '2026-01-31T12:00:00.000Z',
+    ...holder,
+  };
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, LOCK), JSON.stringify(whole));
   const then = new Date(Date.now() - silentMs);
@@ -84,11 +93,21 @@ describe('a claim on a folder', () => {
     expect((await claim()).takenFrom?.birth).toBe('before the machine was restarted');
   });
 
-  it('waits for a sign of life from another machine before it takes over', async () => {
-    await lockOf({ host: 'elsewhere', pid: 1 }, 30_000);
-    await expect(claim()).rejects.toMatchObject({ code: 'in_use', remedy: expect.stringContaining('60 s') });
-    await lockOf({ host: 'elsewhere', pid: 1 }, 90_000);
-    expect((await claim()).takenFrom?.host).toBe('elsewhere');
+  it.each([
+    ['another machine or container', { space: 'elsewhere', pid: 1_000_000_000 }],
+    ['a process whose birth the system does not tell', { pid: process.ppid, birth: UNKNOWN }],
+  ])('waits for a sign of life from %s before it takes over, and names no process to kill', async (_, holder) => {
+    await lockOf(holder, 30_000);
+    const refusal = { code: 'in_use', remedy: expect.stringMatching(/^Stop it first\. .* 60 s/) };
+    await expect(claim()).rejects.toMatchObject(refusal);
+    await lockOf(holder, 90_000);
+    expect((await claim()).takenFrom).toMatchObject(holder);
+  });
+
+  it('passes over leftovers that are no files', async () => {
+    await mkdir(join(folder, '.x.tmp-1000000000'), { recursive: true });
+    await claim();
+    expect(await readdir(folder)).toContain('.x.tmp-1000000000');
   });
 
   it('notices that another process has taken the folder over, and leaves it the lock', async () => {
@@ -102,7 +121,7 @@ describe('a claim on a folder', () => {
   it('is renewed when somebody removed the lock by hand', async () => {
     const held = await claim();
     await rm(join(folder, LOCK));
-    await held.check();
+    await Promise.all([held.check(), held.check(), held.check()]);
     await expect(claim()).rejects.toMatchObject({ code: 'in_use' });
   });
 
@@ -118,17 +137,17 @@ describe('a claim on a folder', () => {
   });
 });
 
-describe('isAbandoned', () => {
-  const holder: Holder = { id: 'a', pid: 7, host: 'here', birth: 'b', since: '' };
+describe('isLiving', () => {
+  const holder: Holder = { id: 'a', pid: 7, host: 'h', space: 'here', birth: 'b', since: '' };
   it.each([
-    ['its process lives', { holder, ageMs: 1e9 }, 'b', false],
-    ['there is no such process', { holder, ageMs: 0 }, undefined, true],
-    ['another process has its number', { holder, ageMs: 0 }, 'c', true],
-    ['it is fresh and cannot be understood', { holder: undefined, ageMs: 0 }, undefined, false],
-    ['it is old and cannot be understood', { holder: undefined, ageMs: 1e9 }, undefined, true],
-    ['another machine touched it lately', { holder: { ...holder, host: 'there' }, ageMs: 59_000 }, undefined, false],
-    ['another machine is silent', { holder: { ...holder, host: 'there' }, ageMs: 61_000 }, 'b', true],
-  ])('a lock when %s', (_, found, birth, abandoned) => {
-    expect(isAbandoned(found, 'here', birth)).toBe(abandoned);
+    ['its process lives', holder, 'b', true],
+    ['there is no such process', holder, GONE, false],
+    ['another process has its number', holder, 'c', false],
+    ['the system does not tell when the process began', holder, UNKNOWN, undefined],
+    ['the holder did not know when it began', { ...holder, birth: UNKNOWN }, 'b', undefined],
+    ['it cannot be understood', undefined, 'b', undefined],
+    ['the process numbers are those of another machine', { ...holder, space: 'there' }, 'b', undefined],
+  ])('the holder of a lock when %s', (_, of, birth, living) => {
+    expect(isLiving(of, 'here', birth)).toBe(living);
   });
 });

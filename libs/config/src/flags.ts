@@ -9,7 +9,7 @@ import { TRAINING, type TrainingConfig } from './training.js';
 export interface RunOption extends Flag {
   readonly type: 'whole' | 'real' | 'text' | 'choice' | 'switch';
   readonly choices?: readonly string[];
-  /** A switch that a resumed run can turn off: "--no-public". */
+  /** A resumed run can turn the flag off: "--no-public". */
   readonly negatable?: true;
   /** The default value, shown in the help. Absent for switches, and for flags without a fixed default. */
   readonly default?: string;

@@ -46,7 +46,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     flag: '--resume',
     type: 'switch',
     group: 'Run',
-    help: 'continue from the last checkpoint in --out (default: the newest run in runs/), with the flags of the run; flags that are given change them, and --no-public, --no-tensorboard and --no-behind-proxy turn those off',
+    help: 'continue from the last checkpoint in --out (default: the newest run in runs/), with the flags of the run; flags that are given change them, and --no-public, --no-tensorboard, --no-behind-proxy, --no-allreduce, --no-tls-cert and --no-tls-key turn those off',
   },
   {
     flag: '--checkpoint-every',
@@ -165,6 +165,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--tls-cert',
     type: 'text',
+    negatable: true,
     placeholder: 'FILE',
     group: 'Network',
     help: 'serve https and wss with this certificate (PEM, with its intermediate certificates) and --tls-key; a renewed file is loaded within seconds',
@@ -172,6 +173,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--tls-key',
     type: 'text',
+    negatable: true,
     placeholder: 'FILE',
     group: 'Network',
     help: 'private key of the certificate (PEM, without a passphrase)',
@@ -201,13 +203,14 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--allreduce',
     type: 'text',
+    negatable: true,
     placeholder: 'URL',
     group: 'Network',
     help: 'use the all-reduce service at this address (default: the one inside the coordinator); its secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
   },
 ];
 
-/** "--no-public": turns off a switch that the run to resume has on. */
+/** "--no-public": turns off a flag that the run to resume has. */
 export function negated(flag: string): string {
   return flag.replace('--', '--no-');
 }

@@ -119,8 +119,8 @@ export function givenArguments(
     const key = optionKey(flag);
     if (command.getOptionValueSource(key) !== 'cli' || leaveOut.includes(flag)) continue;
     const value = command.getOptionValue(key) as string | number | boolean;
-    if (type !== 'switch') args.push(`${flag}=${value}`);
-    else args.push(value === false && !flag.startsWith('--no-') ? negated(flag) : flag);
+    if (value === false && !flag.startsWith('--no-')) args.push(negated(flag));
+    else args.push(type === 'switch' ? flag : `${flag}=${value}`);
   }
   return args;
 }

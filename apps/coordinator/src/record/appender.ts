@@ -19,7 +19,7 @@ export interface Appender {
 export interface AppenderOptions {
   /** Starts with an empty file. */
   readonly truncate?: boolean;
-  /** Called once, before the first bytes are written. */
+  /** Called before the first bytes are written, again until it succeeds. */
   readonly prepare?: () => Promise<void>;
   /** Called once until writing works again. */
   onFailed(error: Error): void;
@@ -63,12 +63,11 @@ export function createAppender(file: string, { truncate = false, prepare, onFail
 
   async function write(): Promise<void> {
     if (!begun || pending.length === 0) return;
-    const first = unprepared;
-    unprepared = undefined;
-    await first?.().catch(onFailed);
     const [taken, bytes] = [pending, pendingBytes];
     pending = [];
     try {
+      await unprepared?.();
+      unprepared = undefined;
       await put(Buffer.concat(taken));
       pendingBytes -= bytes;
       failing = false;

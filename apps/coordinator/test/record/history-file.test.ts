@@ -74,6 +74,25 @@ describe('the history on disk', () => {
     expect(failures).toEqual([]);
   });
 
+  it('is rewound as soon as the disk has room, and written to only then', async () => {
+    const { file: first } = await open();
+    for (const entry of [run, ...[1, 2, 3].map(point)]) first.append(entry);
+    await first.close();
+    const before = await fs.readFile(file(), 'utf8');
+    // In the place of the temporary file nothing can be written.
+    await fs.mkdir(`${file()}.tmp`);
+    const { file: second } = await open(1);
+    second.append(point(2));
+    await second.flush();
+    expect(await fs.readFile(file(), 'utf8')).toBe(before);
+    expect(failures).toHaveLength(1);
+    await fs.rmdir(`${file()}.tmp`);
+    await second.close();
+    const { history, file: third } = await open(9);
+    await third.close();
+    expect(history.points(0, 9, 100).points.round).toEqual([1, 2]);
+  });
+
   it('survives a partial last line and unreadable lines', async () => {
     const lines = [run, point(1), point(2), sample(2)].map(encodeEntry);
     await fs.writeFile(file(), [lines[0], lines[1], '{"type":"of a later release"}', lines[2], lines[3].slice(0, 20)].join('\n'));

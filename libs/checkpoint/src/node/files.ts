@@ -88,9 +88,10 @@ export async function prepareFolder(folder: string): Promise<void> {
  */
 export async function sweepTemporary(folder: string): Promise<void> {
   try {
-    for (const name of await readdir(folder)) {
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      const { name } = entry;
       const owner = Number(TEMPORARY.exec(name)?.[1] ?? NaN);
-      if (Number.isNaN(owner) || (owner !== process.pid && isAlive(owner))) continue;
+      if (!entry.isFile() || Number.isNaN(owner) || (owner !== process.pid && isAlive(owner))) continue;
       await rm(join(folder, name), { force: true });
     }
   } catch (cause) {

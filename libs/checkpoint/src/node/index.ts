@@ -1,4 +1,4 @@
-export { claimFolder, describeHolder, isAbandoned, LOCK, type FolderClaim, type FoundLock, type Holder } from './claim.js';
+export { claimFolder, describeHolder, isLiving, LOCK, type FolderClaim, type Holder } from './claim.js';
 export { prepareFolder, sweepTemporary, writeWhole } from './files.js';
 export { RUN_FILE, RUN_FILE_FORMAT, runFlagsIn } from './run-file.js';
 export {
