@@ -23,6 +23,13 @@ export class CliError extends Error {
   }
 }
 
+/** The user has ended the command at a question. Not an error: nothing is to be told. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  /** As shells report a program that Ctrl-C has ended. */
+  readonly exitCode = 130;
+}
+
 /** An error as users and programs see it. */
 export interface Complaint {
   readonly code: string;

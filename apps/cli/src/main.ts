@@ -8,7 +8,7 @@ import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
 import { defineSample } from './commands/sample.js';
 import { defineTrain } from './commands/train.js';
-import { CliError } from './errors.js';
+import { CliError, Interrupted } from './errors.js';
 import { processShell, type Shell } from './shell.js';
 import { writeComplaint } from './terminal/complaint.js';
 
@@ -16,7 +16,7 @@ const USAGE_EXIT = 2;
 
 /**
  * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved),
- * 1 error, 2 usage error. A command that runs another app ends with the code of that app. Never
+ * 1 error, 2 usage error, 130 ended at a question. A command that runs another app ends with the code of that app. Never
  * rejects.
  */
 export async function main(argv: readonly string[], shell: Shell = processShell()): Promise<number> {
@@ -31,6 +31,7 @@ export async function main(argv: readonly string[], shell: Shell = processShell(
     return exitCode || 1;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT;
+    if (error instanceof Interrupted) return error.exitCode;
     writeComplaint(shell, error, argv.includes('--json'));
     return error instanceof CliError && error.code === 'usage' ? USAGE_EXIT : 1;
   }

@@ -13,6 +13,7 @@ import {
   type MachineMemory,
   type StopSignal,
 } from '@troupe/process';
+import { Interrupted } from './errors.js';
 
 /** An output for text: process.stdout, process.stderr, or a test's substitute. */
 export interface Output {
@@ -62,7 +63,7 @@ export interface Shell {
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
   readonly memory: () => MachineMemory;
-  /** Asks a question on the terminal, without showing the answer. Absent without a terminal. */
+  /** Asks a question on the terminal, without showing the answer. Absent without a terminal. @throws Interrupted */
   readonly ask?: (question: string) => Promise<string>;
   /** The command to paste for this program: "npm run troupe --", "node apps/cli/bin/troupe.mjs". */
   readonly program: string;
@@ -93,7 +94,9 @@ export function processShell(): Shell {
     signals: process,
     stopSignals: stopSignals(process),
     unread,
-    ...(process.stdin.isTTY === true && process.stderr.isTTY === true ? { ask: askHidden } : {}),
+    ...(process.stdin.isTTY === true && process.stderr.isTTY === true
+      ? { ask: (question: string) => askHidden(question, process.stdin, process.stderr) }
+      : {}),
     apps: appPaths(),
     memory: machineMemory,
     program: programName(realpathSync(process.argv[1] ?? '.'), process.env),
@@ -125,16 +128,24 @@ export function programName(script: string, env: Shell['env'], cwd = process.cwd
   return `node ${shellQuote(relative.startsWith('..') ? script : relative)}`;
 }
 
-/** Reads a line from the terminal without an echo. */
-async function askHidden(question: string): Promise<string> {
+/**
+ * Reads a line from a terminal without an echo.
+ * @throws Interrupted on Ctrl-C, on Ctrl-D, and when the terminal is gone
+ */
+export async function askHidden(question: string, input: NodeJS.ReadableStream, output: Pick<Output, 'write'>): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  process.stderr.write(question);
-  const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+  output.write(question);
+  const lines = createInterface({ input, output: silent, terminal: true });
+  const closed = new AbortController();
+  lines.once('close', () => closed.abort());
   try {
-    return (await lines.question('')).trim();
+    return (await lines.question('', { signal: closed.signal })).trim();
+  } catch (cause) {
+    if ((cause as Error).name !== 'AbortError') throw cause;
+    throw new Interrupted('the question is not answered', { cause });
   } finally {
     lines.close();
-    process.stderr.write('\n');
+    output.write('\n');
   }
 }
 

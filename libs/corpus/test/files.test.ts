@@ -55,6 +55,34 @@ describe('a text with a byte order mark', () => {
   });
 });
 
+describe('a text that is cut within its last character', () => {
+  it.each([
+    ['Chinese', '春眠不觉晓，处处闻啼鸟。'.repeat(500)],
+    ['long, with few such characters', `caf\u00e9\n${'Shall I compare thee?\n'.repeat(30_000)}\u20ac`],
+  ])('is damaged, and no encoding is guessed: %s', async (_, text) => {
+    const bytes = Buffer.from(text);
+    const path = await write('a.txt', bytes.subarray(0, -1));
+    await expect(load(path)).rejects.toMatchObject({
+      code: 'not_utf8',
+      message: expect.stringMatching(/: the file ends within a character$/),
+      remedy: expect.stringMatching(/^The file is damaged or cut: get it again/),
+    });
+  });
+
+  it('is damaged in another encoding too', async () => {
+    const path = await write('a.txt', GB2312.subarray(0, -2));
+    await expect(load(path, { encoding: 'gb18030' })).rejects.toMatchObject({
+      code: 'wrong_encoding',
+      remedy: expect.stringMatching(/^The file is damaged or cut: get it again/),
+    });
+  });
+
+  it('has its encoding guessed from the line before when nothing before shows one', async () => {
+    const path = await write('a.txt', Buffer.from('A table in the old caf\u00e9', 'latin1'));
+    await expect(load(path)).rejects.toMatchObject({ remedy: expect.stringContaining('"A table in the old caf\u00e9"') });
+  });
+});
+
 /** Bytes of a text in encodings that Node does not write; the samples are in iconv's output. */
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 const GB2312 = hex(
@@ -224,6 +252,25 @@ describe('several texts separated by commas', () => {
     const both = await load(`${a},sonnets`);
     expect(both.text).toBe(`A\n${sonnets.text}`);
     expect((await load(`${a},${b},${a},${b}`)).name).toBe('a.txt+b.txt+a.txt and 1 more');
+  });
+
+  it('are found again by their location when their folder has commas in its name', async () => {
+    const a = await write('a,,b,/x.txt', 'x\n');
+    const c = await write('c.txt', 'c\n');
+    for (const named of [`${a.replaceAll(',', ',,')},${c}`, `${c},${a.replaceAll(',', ',,')}`]) {
+      const corpus = await load(named);
+      expect(corpus.files).toBe(2);
+      expect((await load(corpus.location)).text).toBe(corpus.text);
+    }
+  });
+
+  it('may be named from a folder with a comma in its name, and are found again from another', async () => {
+    await write('one, two/x.txt', 'x\n');
+    await write('one, two/y.txt', 'y\n');
+    const here = process.cwd();
+    process.chdir(join(folder, 'one, two'));
+    const { location } = await load('x.txt,y.txt').finally(() => process.chdir(here));
+    expect((await load(location)).text).toBe('x\ny\n');
   });
 
   it('are not taken for a list when a file has that name', async () => {

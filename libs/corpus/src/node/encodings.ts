@@ -159,32 +159,55 @@ export function firstLine(head: Uint8Array, encoding: string): string {
   return lineAt(head, 0, encoding) ?? '';
 }
 
+/** A byte that is not UTF-8. */
+export interface InvalidByte {
+  /** The bytes around it, with those before it even if they came with an earlier piece. */
+  readonly around: Uint8Array;
+  /** Its place in `around`. */
+  readonly at: number;
+  /** Its place in the file. */
+  readonly offset: number;
+  /** Whether earlier pieces have valid characters of several bytes, which other encodings hardly have. */
+  readonly afterUtf8: boolean;
+  /** Whether the file ends within the character. */
+  readonly isLast: boolean;
+}
+
+/** Bytes of earlier pieces to keep, from which an encoding can be guessed. */
+const CONTEXT_BYTES = 32 * 1024;
+
 /**
  * Decodes UTF-8 and says which byte is wrong.
- * @param onInvalid called with the piece, the place in it and the place in the file; it must throw
+ * @param onInvalid must throw
  */
-export function utf8Decoder(onInvalid: (piece: Uint8Array, at: number, offset: number) => never): PieceDecoder {
+export function utf8Decoder(onInvalid: (invalid: InvalidByte) => never): PieceDecoder {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let held = new Uint8Array(0);
+  let context = new Uint8Array(0);
   let offset = 0;
-  const take = (bytes: Uint8Array, end: number): string => {
+  let afterUtf8 = false;
+  const take = (bytes: Uint8Array, end: number, isLast: boolean): string => {
     const whole = bytes.subarray(0, end);
     if (!isUtf8(whole)) {
       const at = firstInvalidByte(whole);
-      onInvalid(bytes, at, offset + at);
+      const around = Buffer.concat([context, bytes]);
+      onInvalid({ around, at: context.length + at, offset: offset + at, afterUtf8, isLast });
     }
     offset += end;
-    return decoder.decode(whole);
+    const text = decoder.decode(whole);
+    afterUtf8 ||= text.length < end;
+    context = Buffer.concat([context, whole.subarray(-CONTEXT_BYTES)]).subarray(-CONTEXT_BYTES);
+    return text;
   };
   return {
     decode(bytes) {
       const all = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
       const end = all.length - cutLength(all);
-      const text = take(all, end);
+      const text = take(all, end, false);
       held = all.slice(end);
       return text;
     },
-    finish: () => take(held, held.length),
+    finish: () => take(held, held.length, true),
   };
 }
 

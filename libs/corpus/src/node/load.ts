@@ -31,7 +31,7 @@ export interface Corpus {
      */
     readonly sha256: string;
   };
-  /** What to give loadCorpus in any folder: names, and absolute paths. */
+  /** What to give loadCorpus in any folder: names, and absolute paths, as it takes them. */
   readonly location: string;
   /** Number of files that the text consists of. */
   readonly files: number;
@@ -68,7 +68,7 @@ type Part = { readonly name: string; readonly entry: CorpusEntry } | { readonly 
 
 /**
  * The text of a named corpus, a file, all text files in a folder, or several of these, separated by
- * commas. A name in the catalogue takes precedence over a file of that name (write `./sonnets` for
+ * commas (a comma in one of several is written twice). A name in the catalogue takes precedence over a file of that name (write `./sonnets` for
  * the file). Named corpora come from `corpusDir`, else the cache, else the network, and are used
  * only if their SHA-256 is right. Files may be compressed with gzip. In every text a byte order mark
  * is dropped and CRLF becomes LF; a file that does not end with a line break gets one if another
@@ -90,7 +90,8 @@ export async function loadCorpus(nameOrPath: string, options: LoadOptions = {}):
   const source = { ...(others.length === 0 ? first : { kind: 'list' as const, path: nameOrPath }), sha256 };
   if (wanted !== undefined && sha256 !== wanted) throw wrongDigest(source, wanted, 'Check --corpus and --sha256.');
   const { files, skipped } = draft;
-  const location = parts.map((part) => ('entry' in part ? part.name : resolve(part.path))).join(',');
+  const places = parts.map((part) => ('entry' in part ? part.name : resolve(part.path)));
+  const location = places.length === 1 ? places[0] : listOf(places);
   return { name: nameOf(parts), location, ...draft.finish(nameOrPath), source, files, skipped };
 }
 
@@ -100,11 +101,21 @@ function checkedDigest(sha256: string | undefined): string | undefined {
   throw new CorpusError('bad_digest', `"${sha256}" is not a SHA-256`, 'Give 64 hex digits, as sha256sum prints them.');
 }
 
+/** Names and paths separated by commas; a comma in one of them is written twice. */
+function listOf(names: readonly string[]): string {
+  return names.map((name) => name.replaceAll(',', ',,')).join(',');
+}
+
+/** The names of such a list. */
+function namesIn(list: string): string[] {
+  return (list.match(/(?:,,|[^,])+/g) ?? []).map((name) => name.replaceAll(',,', ','));
+}
+
 /** A path may contain commas: it is taken as a list only if there is no such file. */
 async function partsOf(nameOrPath: string, catalogue: readonly CorpusEntry[]): Promise<Part[]> {
   const single = await partOf(nameOrPath, catalogue);
   if (single !== undefined) return [single];
-  const names = nameOrPath.split(',').filter((name) => name !== '');
+  const names = namesIn(nameOrPath);
   if (names.length < 2) throw notFound(nameOrPath, catalogue);
   const parts: Part[] = [];
   for (const name of names) {

@@ -15,6 +15,7 @@ import {
   isMostlyUtf8,
   utf8Decoder,
   type Guess,
+  type InvalidByte,
   type PieceDecoder,
 } from './encodings.js';
 import { binaryKind, isGzip } from './file-kinds.js';
@@ -32,6 +33,10 @@ export interface ReadOptions {
 
 const PIECE_BYTES = 256 * 1024;
 const SAMPLE_BYTES = 64 * 1024;
+
+const CUT = 'The file is damaged or cut: get it again, or delete the broken character at its end in an editor.';
+const DAMAGED =
+  'The file is damaged there, or holds texts in two encodings: mend that place in an editor, or get the file again.';
 
 /**
  * Hands the text over in pieces of whole characters, with LF for CRLF and without a byte order mark.
@@ -126,7 +131,7 @@ function createDecoding(path: string, { encoding, maxBytes, onPiece }: ReadOptio
     const used = mark?.encoding ?? checkedHead(chunk, path, encoding) ?? encoding ?? 'utf-8';
     wide = /^utf-(16|32)/.test(used);
     decoder =
-      used === 'utf-8' ? utf8Decoder((...place) => throwNotUtf8(path, ...place)) : namedDecoder(used, path, mark !== undefined);
+      used === 'utf-8' ? utf8Decoder((invalid) => throwNotUtf8(path, invalid)) : namedDecoder(used, path, mark !== undefined);
     return chunk.subarray(mark?.length ?? 0);
   };
   return {
@@ -162,32 +167,33 @@ function checkedHead(head: Uint8Array, path: string, encoding: string | undefine
 
 function namedDecoder(encoding: string, path: string, marked: boolean): PieceDecoder {
   const decoder = decoderOf(encoding);
-  const checked = (decode: () => string): string => {
+  const checked = (decode: () => string, message: string, remedy: string): string => {
     try {
       return decode();
     } catch (cause) {
-      const remedy = marked
-        ? 'The file is damaged or cut: get it again, or save it as UTF-8 in the program that opens it.'
-        : 'Leave --encoding out: Troupe then says which encodings the text may have.';
-      throw new CorpusError('wrong_encoding', `${path} has bytes that are no ${encoding}`, remedy, { cause });
+      throw new CorpusError('wrong_encoding', message, remedy, { cause });
     }
   };
-  return { decode: (bytes) => checked(() => decoder.decode(bytes)), finish: () => checked(() => decoder.finish()) };
+  const wrong = marked
+    ? 'The file is damaged or cut: get it again, or save it as UTF-8 in the program that opens it.'
+    : 'Leave --encoding out: Troupe then says which encodings the text may have.';
+  return {
+    decode: (bytes) => checked(() => decoder.decode(bytes), `${path} has bytes that are no ${encoding}`, wrong),
+    // All before was right, so the encoding is.
+    finish: () => checked(() => decoder.finish(), `${path} ends within a character of ${encoding}`, CUT),
+  };
 }
 
-function throwNotUtf8(path: string, piece: Uint8Array, at: number, offset: number): never {
-  const lineStart = piece.subarray(0, at).lastIndexOf(10) + 1;
-  const start = Math.max(lineStart, at - SAMPLE_BYTES / 2);
-  const sample = piece.subarray(start, start + SAMPLE_BYTES);
-  const hex = piece[at].toString(16).padStart(2, '0');
+function throwNotUtf8(path: string, { around, at, offset, afterUtf8, isLast }: InvalidByte): never {
+  const hex = around[at].toString(16).padStart(2, '0');
   const message = `${path} is not UTF-8: byte ${offset} (0x${hex}) is invalid`;
-  if (isMostlyUtf8(piece)) {
-    throw new CorpusError(
-      'not_utf8',
-      `${message}, though most of the file is UTF-8`,
-      'The file is damaged there, or holds texts in two encodings: mend that place in an editor, or get the file again.',
-    );
+  if (afterUtf8 || isMostlyUtf8(around)) {
+    if (isLast) throw new CorpusError('not_utf8', `${message}: the file ends within a character`, CUT);
+    throw new CorpusError('not_utf8', `${message}, though most of the file is UTF-8`, DAMAGED);
   }
+  const lineStart = around.subarray(0, at).lastIndexOf(10) + 1;
+  const start = Math.max(lineStart, at - SAMPLE_BYTES / 2);
+  const sample = around.subarray(start, start + SAMPLE_BYTES);
   throw new CorpusError('not_utf8', message, adviceFor(guessEncodings(sample, at - start)));
 }
 
