@@ -6,6 +6,7 @@ import type { RunEvent } from '@troupe/run';
 import { runCoordinator } from './coordinator.js';
 import { createReporter, type Report } from './reporter.js';
 import { parseSettings, SettingsError, type Settings } from './settings.js';
+import { causeOf, isEarlyStop } from './stopped.js';
 
 // Every link listens for the end of the run, so a large number of listeners is not a leak.
 setMaxListeners(0);
@@ -36,11 +37,17 @@ async function main(shell: AppShell): Promise<number> {
     complain(error as Complaint, json, report, shell);
     return 2;
   }
+  let hasStarted = false;
+  const watched: Report = (event) => {
+    hasStarted ||= event.event === 'started';
+    report(event);
+  };
   try {
-    await runCoordinator({ settings, env, report, signal });
+    await runCoordinator({ settings, env, report: watched, signal });
     return 0;
   } catch (error) {
-    complain(error as Complaint, json, report, shell);
+    if (isEarlyStop(error as Error, signal, hasStarted)) return 0;
+    complain(causeOf(error as Error), json, report, shell);
     return error instanceof SettingsError ? 2 : 1;
   }
 }
