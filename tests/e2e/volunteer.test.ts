@@ -39,7 +39,7 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     const run = await coordinate('explains');
     const page = await serve(run.host);
     const tab = await join(page);
-    expect(await tab.text('h1')).toBe('Help train a text model');
+    await tab.until(`document.querySelector('h1').textContent === 'Help train “1x32 LSTM on sonnets”'`);
     expect(await tab.text('#invite')).toMatch(/uses power.*uses data/s);
     expect(await tab.text('#facts')).toContain(`the coordinator is ${new URL(page.origin).host}`);
     await new Promise((resolve) => setTimeout(resolve, 1000));
