@@ -90,6 +90,15 @@ function ofOutcome(outcome: Outcome, round: number): RunEvent | undefined {
   return { event: 'decision', round, text: decisionText(decision), decision };
 }
 
+/** What a decision in an event warns of. It is news besides the decision itself. */
+export function warningOf(event: ConductorEvent): RunEvent | undefined {
+  if (event.type !== 'outcome' || event.outcome.type !== 'decision') return undefined;
+  const { decision } = event.outcome;
+  if (decision.kind !== 'lossHigh') return undefined;
+  const remedy = 'If the loss stays high, stop the run and start again with a lower --lr, or with --clip.';
+  return { event: 'note', level: 'warn', text: decisionText(decision), remedy };
+}
+
 /** Why a run waits whose all-reduce service is lost. */
 export function reduceIsLost(reason: string): string {
   return `the all-reduce service is lost (${reason}); reconnecting`;

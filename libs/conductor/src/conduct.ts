@@ -2,7 +2,7 @@
 import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
-import { createAnnouncer, type Announcer } from './announcer.js';
+import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
 import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
@@ -138,10 +138,11 @@ class RunConductor implements Conductor {
     this.#roster = createRoster(startMs);
     this.#announcer = createAnnouncer({ config: training.config, roster: this.#roster, startMs });
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
-    const state = createRunState(runSettings(options), training.round);
+    const state = createRunState(runSettings(options), training.round, training.roundsAboveLimit);
     this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
     this.#followUps = new FollowUps({
       ...options,
+      loss: state.loss,
       patience: options.stopRules.patience,
       put: this.#put,
       fail: this.#ended.reject,
@@ -158,8 +159,8 @@ class RunConductor implements Conductor {
     const nowMs = this.#options.ports.nowMs();
     updateRoster(this.#roster, event, nowMs);
     this.#standing = standingAfter(this.#standing, event);
-    const news = this.#announcer(event, nowMs, this.shell.state.phase === 'over');
-    if (news) this.#options.ports.report(news);
+    const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
+    for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);

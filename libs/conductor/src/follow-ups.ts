@@ -12,6 +12,7 @@ import {
   lacksValidations,
   takeCheckpoint,
   validationHistoryUpTo,
+  withValidationHistory,
   type Training,
 } from './training.js';
 
@@ -34,6 +35,8 @@ const RETRY_MS = 1_000;
 
 export interface FollowUpParts {
   readonly training: Training;
+  /** The scheduler's. */
+  readonly loss: { readonly aboveLimit: number };
   /** See StopRules. */
   readonly patience: number;
   readonly side: SideJobs;
@@ -194,7 +197,8 @@ export class FollowUps {
   }
 
   #snapshot(round: number): Checkpoint {
-    return takeCheckpoint(this.#parts.training, round, this.#parts.ports.timestamp());
+    const { training, loss, ports } = this.#parts;
+    return takeCheckpoint(training, round, ports.timestamp(), loss.aboveLimit);
   }
 
   /**
@@ -205,7 +209,7 @@ export class FollowUps {
     if (!this.#reproducible) return checkpoint;
     const { training } = this.#parts;
     if (lacksValidations(training, checkpoint.round)) return undefined;
-    return { ...checkpoint, history: validationHistoryUpTo(training, checkpoint.round) };
+    return withValidationHistory(checkpoint, validationHistoryUpTo(training, checkpoint.round));
   }
 
   /**
@@ -325,16 +329,16 @@ export class FollowUps {
     const best = validationLoss < (history.best?.validationLoss ?? chanceLoss(training.config));
     history.evaluations.push({ round, validationLoss });
     if (best) history.best = { round, validationLoss };
-    const then = this.#reproducible
-      ? validationHistoryUpTo(training, round)
-      : { ...history, evaluations: [...history.evaluations] };
+    const validated = withValidationHistory(
+      checkpoint,
+      this.#reproducible ? validationHistoryUpTo(training, round) : { ...history, evaluations: [...history.evaluations] },
+    );
     ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
     // A reproducible run still ends where patience ended, whatever happened since.
     const stoppable = this.#reproducible || !this.#trained;
-    if (stoppable && round < training.config.rounds && isOutOfPatience(history.evaluations, patience))
-      this.#stopAt({ ...checkpoint, history: then });
+    if (stoppable && round < training.config.rounds && isOutOfPatience(history.evaluations, patience)) this.#stopAt(validated);
     if (validationLoss < chanceLoss(training.config)) {
-      await this.#best.offer({ ...checkpoint, history: then }, { round, validationLoss });
+      await this.#best.offer(validated, { round, validationLoss });
     }
   }
 

@@ -21,6 +21,15 @@ export interface ValidationHistory {
   best: Evaluation | undefined;
 }
 
+/** The history in a checkpoint. */
+export interface SavedHistory extends ValidationHistory {
+  /**
+   * Rounds in a row, up to that of the checkpoint, whose training loss was above the limit. Only
+   * in a reproducible run, and only if it is not 0.
+   */
+  readonly roundsAboveLimit?: number;
+}
+
 /** What an admin may change during the run. The rest of the config never changes. */
 export interface Knobs {
   /** The peak, which the schedule scales. */
@@ -33,6 +42,8 @@ export interface Training {
   readonly runId: string;
   /** First round to compute. */
   readonly round: number;
+  /** See SavedHistory. */
+  readonly roundsAboveLimit: number;
   /** The config with which the run started or resumed. `knobs` overrides it. */
   readonly config: TrainingConfig;
   readonly knobs: Knobs;
@@ -78,6 +89,8 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
     ...source,
     knobs: { learningRate: config.learningRate, clip: config.clip },
     round: checkpoint?.round ?? 0,
+    // A run that may continue with another learning rate gets all the rounds again.
+    roundsAboveLimit: isReproducible(config) ? roundsAboveLimitOf(checkpoint) : 0,
     streams,
     layout,
     stateFloats,
@@ -170,6 +183,17 @@ export function validationHistoryOf(checkpoint: Checkpoint | undefined): Validat
   };
 }
 
+function roundsAboveLimitOf(checkpoint: Checkpoint | undefined): number {
+  const { roundsAboveLimit: rounds } = (checkpoint?.history ?? {}) as Partial<SavedHistory>;
+  return typeof rounds === 'number' && Number.isInteger(rounds) && rounds > 0 ? rounds : 0;
+}
+
+/** The checkpoint with these validations. What else is in its history stays. */
+export function withValidationHistory(checkpoint: Checkpoint, history: ValidationHistory): Checkpoint {
+  const rounds = roundsAboveLimitOf(checkpoint);
+  return { ...checkpoint, history: { ...history, ...(rounds > 0 && { roundsAboveLimit: rounds }) } };
+}
+
 export function isValidated({ evaluations }: ValidationHistory, round: number): boolean {
   return evaluations.some((evaluation) => evaluation.round === round);
 }
@@ -229,9 +253,9 @@ export function configNow({ config, knobs }: Pick<Training, 'config' | 'knobs'>)
 
 /**
  * A copy of the run after `round` rounds. A reproducible run has no `savedAt`, because its files
- * must not depend on a clock.
+ * must not depend on a clock. `roundsAboveLimit`: see SavedHistory.
  */
-export function takeCheckpoint(training: Training, round: number, timestamp: string): Checkpoint {
+export function takeCheckpoint(training: Training, round: number, timestamp: string, roundsAboveLimit = 0): Checkpoint {
   const { runId, vocabulary, corpus, replica, states, streams, history } = training;
   const config = configNow(training);
   return {
@@ -249,7 +273,11 @@ export function takeCheckpoint(training: Training, round: number, timestamp: str
     // Nothing random happens after the start: parameters and samples follow from the seed and the
     // round.
     rng: { seed: config.seed },
-    history: { ...history, evaluations: [...history.evaluations] },
+    history: {
+      ...history,
+      evaluations: [...history.evaluations],
+      ...(isReproducible(config) && roundsAboveLimit > 0 && { roundsAboveLimit }),
+    },
     ...(isReproducible(config) ? {} : { savedAt: timestamp }),
   };
 }

@@ -2,7 +2,7 @@ import type { ReduceUpdate } from '@troupe/collective';
 import { decisionText, waitingText } from '@troupe/run';
 import type { Decision } from '@troupe/scheduler';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createAnnouncer, type Announcer } from '../src/announcer.js';
+import { createAnnouncer, warningOf, type Announcer } from '../src/announcer.js';
 import type { ConductorEvent, WorkerIdentity } from '../src/events.js';
 import { CONFIG } from './fixture.js';
 
@@ -85,6 +85,18 @@ describe('the announcer', () => {
       reason: waitingText('noWorker'),
     });
     expect(told({ type: 'outcome', outcome: { type: 'checkpoint', round: 3 }, round: 3 })).toBeUndefined();
+  });
+
+  it('warns of an unstable loss once each time that it becomes so, with a remedy', () => {
+    const decision: Decision = { kind: 'lossHigh', trainLoss: 9, chanceLoss: 4, stopsAbove: 12, rounds: 10 };
+    expect(warningOf({ type: 'outcome', outcome: { type: 'decision', decision }, round: 3 })).toEqual({
+      event: 'note',
+      level: 'warn',
+      text: decisionText(decision),
+      remedy: expect.stringMatching(/--lr.*--clip/),
+    });
+    const paused: Decision = { kind: 'paused', by: 'admin' };
+    expect(warningOf({ type: 'outcome', outcome: { type: 'decision', decision: paused }, round: 3 })).toBeUndefined();
   });
 
   it('announces a round with its loss per character, its speed and the time left', () => {

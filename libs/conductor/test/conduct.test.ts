@@ -1,3 +1,4 @@
+import type { Checkpoint } from '@troupe/checkpoint';
 import { CollectiveError, type CollectiveHost, type ReduceCounted, type ReduceUpdate } from '@troupe/collective';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { RunEvent } from '@troupe/run';
@@ -5,6 +6,7 @@ import { createConductor, writeInTurn, type Conductor, type ConductorOptions, ty
 import { CONFIG, smallTraining, turn, type TrainingOptions } from './fixture.js';
 
 let training: Training;
+let checkpoint: Checkpoint | undefined;
 let saved: { readonly round: number; readonly parameter: number }[];
 let reports: RunEvent[];
 let conductor: Conductor;
@@ -57,10 +59,14 @@ async function open({ cadences = NEVER, stopRules, evaluate = async () => 1, ...
       },
       writer: writeInTurn({
         place: 'memory',
-        async write({ round, parameters }, best) {
+        async write(written, best) {
+          const { round, parameters } = written;
           const [parameter] = parameters;
           for (let i = 0; i < 5; i++) await turn();
-          if (!best) saved.push({ round, parameter });
+          if (!best) {
+            saved.push({ round, parameter });
+            checkpoint = written;
+          }
           return `memory/${round}`;
         },
         onFailed: (error) => expect.fail(error.message),
@@ -124,8 +130,8 @@ describe('a run that diverges', () => {
   const reproducible = { config: { leaseStreams: 1, rounds: 30 }, evaluateEvery: 4, cadences };
 
   /** From the sixth round on the loss is above the limit. The tenth of these rounds is round 15. */
-  function diverge(): void {
-    for (let round = 0; round < 15; round++) completeRound(round, round < 5 ? 2 : 1e6);
+  function diverge(from = 0, to = 15): void {
+    for (let round = from; round < to; round++) completeRound(round, round < 5 ? 2 : 1e6);
   }
 
   /** Validations that end at once, or only when the run has diverged. */
@@ -173,6 +179,34 @@ describe('a run that diverges', () => {
       expect(saved.map(({ round }) => round)).toEqual([4]);
     },
   );
+
+  it('does so at the same round when it was stopped and resumed while its loss was above the limit', async () => {
+    await open(reproducible);
+    const stop = new AbortController();
+    const conducted = conductor.conduct(stop.signal);
+    diverge(0, 12);
+    await someTurns();
+    stop.abort();
+    await conducted;
+    conductor.close();
+    expect(checkpoint).toMatchObject({ round: 12, history: { roundsAboveLimit: 7 } });
+    await open({ ...reproducible, checkpoint: checkpoint! });
+    const diverged = expect(conductor.conduct(new AbortController().signal)).rejects.toMatchObject({ code: 'diverged' });
+    diverge(12, 30);
+    await diverged;
+    conductor.close();
+    expect(conductor.shell.round).toBe(15);
+  });
+
+  it('is warned of once, when its loss becomes high', async () => {
+    await open(reproducible);
+    const conducted = expect(conductor.conduct(new AbortController().signal)).rejects.toMatchObject({ code: 'diverged' });
+    diverge();
+    await conducted;
+    conductor.close();
+    const kinds = reports.flatMap((event) => (event.event === 'note' && event.level === 'warn' ? [event.text] : []));
+    expect(kinds).toEqual([expect.stringContaining('training is unstable')]);
+  });
 
   it('names the last checkpoint although it was still being written', async () => {
     await open({ config: { rounds: 30 }, cadences: { ...cadences, checkpointEvery: 5 } });

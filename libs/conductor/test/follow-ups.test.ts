@@ -64,6 +64,7 @@ function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): voi
   };
   followUps = new FollowUps({
     training,
+    loss: { aboveLimit: 0 },
     best,
     patience,
     side: {

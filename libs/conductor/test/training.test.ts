@@ -6,6 +6,7 @@ import {
   takeCheckpoint,
   validationHistoryOf,
   validationHistoryUpTo,
+  withValidationHistory,
 } from '../src/training.js';
 import { CONFIG, smallTraining } from './fixture.js';
 
@@ -47,6 +48,17 @@ describe('a checkpoint', () => {
     expect(takeCheckpoint(resumed, 6, 'now')).toEqual(checkpoint);
     for (const { replica, layout } of [training, resumed]) replica.step(new Float32Array(layout.size).fill(0.5), 0.1);
     expect(resumed.replica.digest()).toBe(training.replica.digest());
+  });
+
+  it('of a reproducible run contains the rounds above the limit of the loss, and nothing of them when there are none', () => {
+    const training = moved({ config: { leaseStreams: 1 } });
+    const checkpoint = takeCheckpoint(training, 6, 'now', 7);
+    expect(smallTraining({ config: { leaseStreams: 1 }, checkpoint }).roundsAboveLimit).toBe(7);
+    const validated = withValidationHistory(checkpoint, training.history);
+    expect(validated.history).toEqual({ ...training.history, roundsAboveLimit: 7 });
+    expect(takeCheckpoint(training, 6, 'now', 0).history).not.toHaveProperty('roundsAboveLimit');
+    // A run that is not reproducible may continue with another learning rate.
+    expect(takeCheckpoint(moved(), 6, 'now', 7).history).not.toHaveProperty('roundsAboveLimit');
   });
 
   it('contains the position of each stream', () => {

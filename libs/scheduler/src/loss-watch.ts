@@ -20,8 +20,8 @@ export interface LossWatch {
   high: boolean;
 }
 
-export function createLossWatch(): LossWatch {
-  return { aboveLimit: 0, high: false };
+export function createLossWatch(aboveLimit: number): LossWatch {
+  return { aboveLimit, high: false };
 }
 
 /**

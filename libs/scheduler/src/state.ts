@@ -200,8 +200,11 @@ export type RunEffect =
 /** Why a run that nobody paused makes no progress. `noWorker`: no worker is ready. */
 export type WaitReason = 'noWorker';
 
-/** The state of a run that is about to compute `round`: 0, or the round of a checkpoint. */
-export function createRunState(settings: RunSettings, round: number): RunState {
+/**
+ * The state of a run that is about to compute `round`: 0, or the round of a checkpoint. It was
+ * `aboveLimit` rounds above the limit of the loss then, see LossWatch.
+ */
+export function createRunState(settings: RunSettings, round: number, aboveLimit = 0): RunState {
   const { streams, leaseStreams } = settings;
   const size = leaseStreams || 1;
   const units = Array.from({ length: Math.ceil(streams / size) }, (_, k): WorkUnit => {
@@ -232,7 +235,7 @@ export function createRunState(settings: RunSettings, round: number): RunState {
     leases: new Map(),
     leaseCount: 0,
     waiting: false,
-    loss: createLossWatch(),
+    loss: createLossWatch(aboveLimit),
   };
 }
 

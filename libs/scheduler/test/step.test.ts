@@ -841,6 +841,13 @@ describe('a training loss', () => {
     expect(run.commit(1)).toEqual([]);
   });
 
+  it('above the limit before a run resumes counts as well', () => {
+    const run = started();
+    Object.assign(run.state, { loss: createRunState(run.state.settings, 7, 7).loss });
+    expect(types(commitAll(run, [13, 13]))).not.toContain('fail');
+    expect(types(commitAll(run, [13]))).toContain('fail');
+  });
+
   it('that is not a number counts as above the limit', () => {
     expect(types(commitAll(started(), Array<number>(10).fill(NaN)))).toContain('fail');
   });
