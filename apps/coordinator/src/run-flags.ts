@@ -70,13 +70,15 @@ export interface FlagsInTurn {
 /** The flags of a run that is started or resumed with `given`, where `stored` are those of before. */
 export function flagsToStore(stored: Flags, given: Flags): FlagsInTurn {
   const before = storedFor(given, stored);
-  const pick = (options: readonly RunOption[], of: (flag: string) => string | undefined): [string, string][] =>
-    options.flatMap(({ flag }) => {
-      const value = of(flag);
-      return value === undefined ? [] : [[flag, value]];
+  const pick = (options: readonly RunOption[], of: (option: RunOption) => string | undefined): [string, string][] =>
+    options.flatMap((option) => {
+      const value = of(option);
+      return value === undefined ? [] : [[option.flag, value]];
     });
-  const lasting = pick(STORED_OPTIONS, (flag) => (isOff(given, flag) ? undefined : (storable(flag, given) ?? before.get(flag))));
-  const tunable = (of: Flags): [string, string][] => pick(TUNABLE_OPTIONS, (flag) => of.get(flag));
+  const lasting = pick(STORED_OPTIONS, (option) =>
+    isOff(given, option.flag) ? undefined : (storable(option, given) ?? before.get(option.flag)),
+  );
+  const tunable = (of: Flags): [string, string][] => pick(TUNABLE_OPTIONS, ({ flag }) => of.get(flag));
   return {
     untilSaved: new Map([...lasting, ...tunable(stored)]),
     afterwards: new Map([...lasting, ...tunable(stored), ...tunable(given)]),
@@ -88,10 +90,10 @@ function isOff(given: Flags, flag: string): boolean {
 }
 
 /** Paths are stored whole, so that the run finds them from another folder. Passwords are not stored. */
-function storable(flag: string, given: Flags): string | undefined {
-  const value = given.get(flag);
+function storable(option: RunOption, given: Flags): string | undefined {
+  const value = given.get(option.flag);
   if (value === undefined) return undefined;
-  if (['--tls-cert', '--tls-key'].includes(flag)) return path.resolve(value);
+  if (option.path) return path.resolve(value);
   return URL.canParse(value) && new URL(value).password !== '' ? undefined : value;
 }
 

@@ -11,6 +11,8 @@ export interface RunOption extends Flag {
   readonly choices?: readonly string[];
   /** A resumed run can turn the flag off: "--no-public". */
   readonly negatable?: true;
+  /** The value is a path, which is stored whole: a run may be resumed from another folder. */
+  readonly path?: true;
   /** The default value, shown in the help. Absent for switches, and for flags without a fixed default. */
   readonly default?: string;
 }

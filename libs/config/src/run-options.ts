@@ -165,6 +165,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--tls-cert',
     type: 'text',
+    path: true,
     negatable: true,
     placeholder: 'FILE',
     group: 'Network',
@@ -173,6 +174,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   {
     flag: '--tls-key',
     type: 'text',
+    path: true,
     negatable: true,
     placeholder: 'FILE',
     group: 'Network',
