@@ -1,6 +1,5 @@
 /** What a round costs beside its gradient. */
 import { spawnSync } from 'node:child_process';
-import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLayout } from '@troupe/model';
@@ -44,7 +43,7 @@ export async function measure({ quick, progress }) {
     for (const each of cases) {
       progress(`${millions(each.size)} parameters, ${each.workers} workers, turn ${turn}`);
       each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each }, out)));
-      if (noTorch === undefined && each.workers > 1) each.gloo.push(gloo(each, plan));
+      if (noTorch === undefined && each.workers > 1) each.gloo.push(await gloo(each, plan));
     }
   }
   progress('where the time of the main threads goes');
@@ -70,26 +69,16 @@ function millions(size) {
 /**
  * @param {{ size: Size, workers: number }} of
  * @param {{ warmup: number, rounds: number }} plan
- * @returns {Gloo}
+ * @returns {Promise<Gloo>}
  */
 function gloo({ size, workers }, { warmup, rounds }) {
-  return withScratchSync((folder) => {
+  return withScratch(async (folder) => {
     const args = [GLOO, parameters(size), workers, rounds, warmup, path.join(folder, 'store')].map(String);
     const { status, stdout, stderr } = spawnSync(PYTHON, args, { encoding: 'utf8', timeout: 300_000 });
     if (status !== 0)
       throw new BenchError('run_failed', `gloo failed:\n${stderr.slice(-2_000)}`, `Run it by hand: ${PYTHON} ${args.join(' ')}`);
     return /** @type {Gloo} */ (JSON.parse(stdout));
   });
-}
-
-/** @template T @param {(folder: string) => T} use @returns {T} */
-function withScratchSync(use) {
-  const folder = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'troupe-gloo-'));
-  try {
-    return use(folder);
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
 }
 
 /**
