@@ -40,7 +40,7 @@ export interface SimulatedCoordinator {
   readonly disk: Disk;
   readonly running: boolean;
   /** The thread for validations, in every life of the process. */
-  readonly side: { /** The next so many validations fail. */ failures: number };
+  readonly side: { /** The number of validations, from now on, that fail. */ failures: number };
   readonly events: readonly RunEvent[];
   /** The errors with which it ended. */
   readonly failures: readonly Error[];

@@ -10,7 +10,7 @@ import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
 const STORM_MS = 120_000;
 const MAX_FAULTS = 40;
 
-/** One in so many storms has gradients and snapshots of several chunks, on slow links. */
+/** One storm in this number has gradients and snapshots of several chunks, on slow links. */
 const LARGE_EVERY = 10;
 const LARGE: TrainingConfig['model'] = { ...BY_SPEED.model, hidden: 48 };
 

@@ -23,7 +23,7 @@ export interface Preparation {
   readonly training: Training;
   /** Rounds between validations. */
   readonly evaluateEvery: number;
-  /** Claimed. Whoever prepares a run releases it. */
+  /** Claimed. The caller of prepare releases it. */
   readonly folder: RunFolder;
   /** What the folder is to say of the run's flags. */
   readonly flags: FlagsInTurn;

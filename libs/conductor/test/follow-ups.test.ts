@@ -29,7 +29,7 @@ let saved: Saved[];
 let validations: { readonly parameter: number; end(loss: number | Error): void }[];
 let samples: { readonly length: number; readonly seed: number; readonly prime: string }[];
 let diskFull: boolean;
-/** Fails to write the next so many best models. */
+/** The number of best models, from now on, whose write fails. */
 let bestFails: number;
 /** Pauses between two tries of a validation, ms. */
 let pauses: number[];

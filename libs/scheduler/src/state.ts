@@ -16,7 +16,7 @@ export interface RunSettings extends LossLimits {
    * hidden state is reset.
    */
   readonly windowsPerPass: number;
-  /** Every so many rounds; 0 = only at the end. */
+  /** In rounds; 0 = only at the end. */
   readonly evaluateEvery: number;
   readonly checkpointEvery: number;
   readonly sampleEvery: number;

@@ -6,7 +6,7 @@ export const RUN_FILE = 'run.json';
 export const RUN_FILE_FORMAT = 1;
 
 /**
- * The flags of the run in a folder, as far as they can be read, for those who only look at the run:
+ * The flags of the run in a folder, as far as they can be read, for commands that only look at the run:
  * flag ("--corpus") -> value. Empty for a run of an older release.
  */
 export async function runFlagsIn(folder: string): Promise<ReadonlyMap<string, string>> {
@@ -15,7 +15,7 @@ export async function runFlagsIn(folder: string): Promise<ReadonlyMap<string, st
     const texts = Object.entries(flags).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
     return new Map(texts);
   } catch {
-    // Whoever resumes the run hears why; to look at it, its checkpoint is enough.
+    // A resume reports why the file is unreadable. To look at a run, its checkpoint is enough.
     return new Map();
   }
 }
