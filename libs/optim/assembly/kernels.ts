@@ -5,6 +5,10 @@
  * memory; n counts elements. A tail shorter than a vector runs the same vector code, one lane at a
  * time.
  */
+import { addFour, storeFour } from './sums';
+
+export { addInt8, encodeInt8, maxMagnitudeInt8, storeInt8 } from './int8';
+export { maxMagnitude } from './sums';
 
 /** Converts magnitudes below `TOO_LARGE` to halves without sign. */
 // @ts-ignore: decorator
@@ -107,18 +111,6 @@ export function decodeHalf(source: usize, n: i32, scale: f32, target: usize): vo
   }
 }
 
-function addFour(sum: usize, x: v128): void {
-  v128.store(sum, f64x2.add(v128.load(sum), f64x2.promote_low_f32x4(x)));
-  v128.store(sum, f64x2.add(v128.load(sum, 16), f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))), 16);
-}
-
-/** Like addFour to zeros, which turn -0 into 0. */
-function storeFour(sum: usize, x: v128): void {
-  const zeros = f64x2.splat(0);
-  v128.store(sum, f64x2.add(zeros, f64x2.promote_low_f32x4(x)));
-  v128.store(sum, f64x2.add(zeros, f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3))), 16);
-}
-
 /** The half at `source` times `scale`, in lane 0. */
 function oneHalf(source: usize, scale: v128): v128 {
   return f32x4.mul(fromHalf(i32x4.splat(<i32>load<u16>(source))), scale);
@@ -168,20 +160,6 @@ export function storeFloat(sum: usize, source: usize, n: i32): void {
   let i = 0;
   for (; i + 4 <= n; i += 4) storeFour(sum + ((<usize>i) << 3), v128.load(source + ((<usize>i) << 2)));
   for (; i < n; i++) store<f64>(sum + ((<usize>i) << 3), 0.0 + <f64>load<f32>(source + ((<usize>i) << 2)));
-}
-
-/**
- * Bits of the largest |x|. As integers they are ordered like the floats, with infinity and then
- * NaN above all others.
- */
-export function maxMagnitude(source: usize, n: i32): i32 {
-  const mask = i32x4.splat(0x7fffffff);
-  let most = i32x4.splat(0);
-  let i = 0;
-  for (; i + 4 <= n; i += 4) most = i32x4.max_s(most, v128.and(v128.load(source + ((<usize>i) << 2)), mask));
-  for (; i < n; i++) most = i32x4.max_s(most, v128.and(v128.load32_zero(source + ((<usize>i) << 2)), mask));
-  most = i32x4.max_s(most, v128.shuffle<i32>(most, most, 2, 3, 0, 1));
-  return max(i32x4.extract_lane(most, 0), i32x4.extract_lane(most, 1));
 }
 
 /** Like maxMagnitude, for halves. */

@@ -18,6 +18,25 @@ export interface Kernels {
   scaleToFloat(source: number, n: number, factor: number, target: number): void;
   scaleToHalf(source: number, n: number, factor: number, scale: number, target: number): void;
   digestWords(state: number, source: number, n: number): void;
+  /**
+   * `index`: place of source[0] in its segment, a multiple of 256. `state`: 416 bytes that
+   * the kernel uses during the call.
+   */
+  encodeInt8(
+    source: number,
+    n: number,
+    seed: number,
+    round: number,
+    stream: number,
+    first: number,
+    index: number,
+    exponents: number,
+    values: number,
+    state: number,
+  ): void;
+  addInt8(sum: number, exponents: number, values: number, n: number): void;
+  storeInt8(sum: number, exponents: number, values: number, n: number): void;
+  maxMagnitudeInt8(source: number, n: number): number;
   sgdStep(p: number, velocity: number, update: number, n: number, rate: number, momentum: number, decay: number): void;
   sgdStepHalf(
     p: number,

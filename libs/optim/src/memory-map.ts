@@ -1,4 +1,5 @@
 import { OptimError } from './errors.js';
+import { int8Blocks } from './int8.js';
 
 /**
  * Elements per block. Vectors from another memory are staged block by block, and kernels that run
@@ -21,9 +22,13 @@ export const DIGEST_STATE = STATES;
 export const SQUARES_STATE = STATES + STATE_BYTES;
 /** Nine float32. */
 export const COEFFICIENTS = STATES + 2 * STATE_BYTES;
-export const FIRST_FREE = STATES + 3 * STATE_BYTES;
+/** Exponents of a block's values in int8, staged beside these. */
+export const EXPONENTS_SLOT = STATES + 3 * STATE_BYTES;
+/** 416 bytes that encodeInt8 uses during a call. */
+export const INT8_STATE = EXPONENTS_SLOT + int8Blocks(BLOCK);
+export const FIRST_FREE = INT8_STATE + 416;
 
-export type Vector = Float32Array | Uint16Array;
+export type Vector = Float32Array | Uint16Array | Int8Array;
 
 export const pad = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
@@ -66,14 +71,13 @@ export class MemoryMap {
   }
 
   /**
-   * Address of source[from, from + n): its own if it is resident, else that of a copy in the read
-   * slot.
+   * Address of source[from, from + n): its own if it is resident, else that of a copy in the slot.
    */
-  stage(source: Vector, from: number, n: number): number {
+  stage(source: Vector, from: number, n: number, slot = READ_SLOT): number {
     const offset = source.byteOffset + from * source.BYTES_PER_ELEMENT;
     if (source.buffer === this.buffer) return offset;
-    this.copyIn(source, from, n, READ_SLOT);
-    return READ_SLOT;
+    this.copyIn(source, from, n, slot);
+    return slot;
   }
 
   /** Copies source[from, from + n) to `address`. */
@@ -83,19 +87,17 @@ export class MemoryMap {
   }
 
   /**
-   * Where to write target[from ...): its own address if it is resident, else the write slot, from
-   * which `unstage` copies it.
+   * Where to write target[from ...): its own address if it is resident, else the slot, from which
+   * `unstage` copies it.
    */
-  target(target: Vector, from: number): number {
-    return target.buffer === this.buffer ? target.byteOffset + from * target.BYTES_PER_ELEMENT : WRITE_SLOT;
+  target(target: Vector, from: number, slot = WRITE_SLOT): number {
+    return target.buffer === this.buffer ? target.byteOffset + from * target.BYTES_PER_ELEMENT : slot;
   }
 
-  unstage(target: Vector, from: number, n: number): void {
+  unstage(target: Vector, from: number, n: number, slot = WRITE_SLOT): void {
     if (target.buffer === this.buffer) return;
     const size = target.BYTES_PER_ELEMENT;
-    new Uint8Array(target.buffer, target.byteOffset + from * size, n * size).set(
-      this.#bytes.subarray(WRITE_SLOT, WRITE_SLOT + n * size),
-    );
+    new Uint8Array(target.buffer, target.byteOffset + from * size, n * size).set(this.#bytes.subarray(slot, slot + n * size));
   }
 }
 

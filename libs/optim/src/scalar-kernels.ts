@@ -1,4 +1,5 @@
 import type { Kernels } from './kernels.js';
+import { int8Kernels } from './scalar-int8.js';
 
 const { fround, imul } = Math;
 
@@ -11,7 +12,12 @@ export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   const f64 = new Float64Array(buffer);
   const u16 = new Uint16Array(buffer);
   const i32 = new Int32Array(buffer);
-  return { ...codecKernels(f32, f64, u16), ...reductionKernels(f64, u16, i32), ...stepKernels(f32, u16) };
+  return {
+    ...codecKernels(f32, f64, u16),
+    ...int8Kernels(buffer),
+    ...reductionKernels(f64, u16, i32),
+    ...stepKernels(f32, u16),
+  };
 }
 
 /** Rounds float32 bits to a half, to nearest even; every NaN becomes 0x7e00. */

@@ -1,6 +1,18 @@
-import { MemoryMap, blocks, COEFFICIENTS, DIGEST_STATE, FIRST_FREE, pad, SQUARES_STATE, type Vector } from './memory-map.js';
+import {
+  MemoryMap,
+  blocks,
+  COEFFICIENTS,
+  DIGEST_STATE,
+  EXPONENTS_SLOT,
+  FIRST_FREE,
+  INT8_STATE,
+  pad,
+  SQUARES_STATE,
+  type Vector,
+} from './memory-map.js';
 import { beginDigest, DigestFollower, foldDigest } from './digest.js';
 import { OptimError } from './errors.js';
+import { INT8_BLOCK, int8Blocks, type RoundingKey, type ScaledBytes } from './int8.js';
 import { instantiateWasm, wasmSupported, type KernelKind, type Kernels } from './kernels.js';
 import { createScalarKernels, floatOfHalf } from './scalar-kernels.js';
 
@@ -19,6 +31,9 @@ export interface ScaledHalves {
 /** A vector of float32, or its consecutive parts in halves. */
 export type CodedVector = Float32Array | readonly ScaledHalves[];
 
+/** A vector that can be added to a sum: as a whole in float32, or its consecutive parts. */
+export type CodedGradient = CodedVector | readonly ScaledBytes[];
+
 /** What `addLast` measures of a sum. */
 export interface SumMeasures {
   /** Sum of x^2 in float64, in an order that depends only on the lengths of the parts. */
@@ -31,15 +46,17 @@ export interface SumMeasures {
  * One block of memory and the kernels that run over it. `allocate*` returns zeroed vectors inside
  * it; the memory never grows, so these views stay valid. Arguments of kernels may lie in any
  * memory unless they must be *resident* (allocated here): others are staged, at about the cost of
- * a copy. Scales are float32. Results have the same bits on every host. Halves that are added or
- * used in a step must be finite: `load` tells.
+ * a copy. Scales are float32. Results have the same bits on every host. Values that are added or
+ * used in a step must be finite, and int8 above -128: `load` tells. So must be exponents, between
+ * MIN_INT8_EXPONENT and MAX_INT8_EXPONENT.
  */
 export interface VectorMemory {
   readonly kind: KernelKind;
-  /** @throws OptimError `out_of_memory` if the memory was created too small; so do the other two */
+  /** @throws OptimError `out_of_memory` if the memory was created too small; so do the others */
   allocateFloat32(length: number): Float32Array;
   allocateFloat64(length: number): Float64Array;
   allocateUint16(length: number): Uint16Array;
+  allocateInt8(length: number): Int8Array;
   /**
    * target = half(source * scale), to nearest even; values too large become infinity, NaN becomes
    * 0x7e00.
@@ -47,6 +64,8 @@ export interface VectorMemory {
   encodeHalf(source: Float32Array, scale: number, target: Uint16Array): void;
   /** target = float32(source) * scale. */
   decodeHalf(source: Uint16Array, scale: number, target: Float32Array): void;
+  /** Rounds `source` at random to int8; src/int8.ts says how. What is not finite stays recognisable. */
+  encodeInt8(source: Float32Array, key: RoundingKey, target: ScaledBytes): void;
   /** Copies `source` into the resident `target`. @returns its maxMagnitude, from the same pass */
   load(source: Vector, target: Vector): number;
   /** Largest |x|; Infinity or NaN if the vector contains one. 0 for an empty vector. */
@@ -56,11 +75,11 @@ export interface VectorMemory {
    * sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is
    * resident.
    */
-  add(sum: Float64Array, addend: CodedVector, fresh: boolean): void;
+  add(sum: Float64Array, addend: CodedGradient, fresh: boolean): void;
   /**
    * Like `add`, for the last addend of a finite sum; measures the sum block by block while adding.
    */
-  addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures;
+  addLast(sum: Float64Array, addend: CodedGradient, fresh: boolean): SumMeasures;
   /** target = float32(source * factor), rounded once. `source` is resident. */
   scaleToFloat(source: Float64Array, factor: number, target: Float32Array): void;
   /**
@@ -107,8 +126,8 @@ export interface AdamCoefficients {
 }
 
 /** Number of elements. */
-export function codedLength(vector: CodedVector): number {
-  return vector instanceof Float32Array ? vector.length : vector.reduce((total, { values }) => total + values.length, 0);
+export function codedLength(vector: CodedGradient): number {
+  return partsOf(vector).reduce((total, { values }) => total + values.length, 0);
 }
 
 /** Bytes that vectors of these lengths need in a vector memory, padding included. */
@@ -116,10 +135,12 @@ export function vectorMemoryBytes(vectors: {
   readonly float32?: readonly number[];
   readonly float64?: readonly number[];
   readonly uint16?: readonly number[];
+  readonly int8?: readonly number[];
 }): number {
   const padded = (bytes: number) => (total: number, length: number) => total + pad(length * bytes);
-  const { float32 = [], float64 = [], uint16 = [] } = vectors;
-  return float32.reduce(padded(4), 0) + float64.reduce(padded(8), 0) + uint16.reduce(padded(2), 0);
+  const { float32 = [], float64 = [], uint16 = [], int8 = [] } = vectors;
+  const wide = float32.reduce(padded(4), 0) + float64.reduce(padded(8), 0);
+  return wide + uint16.reduce(padded(2), 0) + int8.reduce(padded(1), 0);
 }
 
 /**
@@ -177,6 +198,10 @@ class KernelMemory implements VectorMemory {
     return new Uint16Array(this.#map.buffer, this.#map.allocate(length * 2), length);
   }
 
+  allocateInt8(length: number): Int8Array {
+    return new Int8Array(this.#map.buffer, this.#map.allocate(length), length);
+  }
+
   encodeHalf(source: Float32Array, scale: number, target: Uint16Array): void {
     sameLength(source, target);
     const map = this.#map;
@@ -192,6 +217,19 @@ class KernelMemory implements VectorMemory {
     blocks(source.length, (from, n) => {
       this.#kernels.decodeHalf(map.stage(source, from, n), n, Math.fround(scale), map.target(target, from));
       map.unstage(target, from, n);
+    });
+  }
+
+  encodeInt8(source: Float32Array, { seed, round, stream, first }: RoundingKey, { values, exponents }: ScaledBytes): void {
+    sameLength(source, values);
+    sameLength({ length: int8Blocks(source.length) }, exponents);
+    const map = this.#map;
+    blocks(source.length, (from, n) => {
+      const block = from / INT8_BLOCK;
+      const places = [map.target(exponents, block, EXPONENTS_SLOT), map.target(values, from)] as const;
+      this.#kernels.encodeInt8(map.stage(source, from, n), n, seed, round, stream, first, from, ...places, INT8_STATE);
+      map.unstage(exponents, block, int8Blocks(n), EXPONENTS_SLOT);
+      map.unstage(values, from, n);
     });
   }
 
@@ -219,7 +257,7 @@ class KernelMemory implements VectorMemory {
     return Number.isFinite(this.maxMagnitude(source));
   }
 
-  add(sum: Float64Array, addend: CodedVector, fresh: boolean): void {
+  add(sum: Float64Array, addend: CodedGradient, fresh: boolean): void {
     sameLength({ length: codedLength(addend) }, sum);
     let address = this.#map.resident(sum);
     for (const part of partsOf(addend)) {
@@ -229,7 +267,7 @@ class KernelMemory implements VectorMemory {
     }
   }
 
-  addLast(sum: Float64Array, addend: CodedVector, fresh: boolean): SumMeasures {
+  addLast(sum: Float64Array, addend: CodedGradient, fresh: boolean): SumMeasures {
     sameLength({ length: codedLength(addend) }, sum);
     this.#squares.fill(0);
     let address = this.#map.resident(sum);
@@ -319,25 +357,31 @@ class KernelMemory implements VectorMemory {
     return foldDigest(this.#lanes, base);
   }
 
-  #addBlock(sum: number, { values, scale }: Part, from: number, n: number, fresh: boolean): void {
+  #addBlock(sum: number, part: Part, from: number, n: number, fresh: boolean): void {
     const kernels = this.#kernels;
-    const staged = this.#map.stage(values, from, n);
-    if (scale === undefined) (fresh ? kernels.storeFloat : kernels.addFloat)(sum, staged, n);
-    else (fresh ? kernels.storeHalf : kernels.addHalf)(sum, staged, n, Math.fround(scale));
+    const map = this.#map;
+    const staged = map.stage(part.values, from, n);
+    if (part.exponents !== undefined) {
+      const exponents = map.stage(part.exponents, from / INT8_BLOCK, int8Blocks(n), EXPONENTS_SLOT);
+      (fresh ? kernels.storeInt8 : kernels.addInt8)(sum, exponents, staged, n);
+    } else if (part.scale === undefined) (fresh ? kernels.storeFloat : kernels.addFloat)(sum, staged, n);
+    else (fresh ? kernels.storeHalf : kernels.addHalf)(sum, staged, n, Math.fround(part.scale));
   }
 
   #maxBits(kind: Vector, address: number, n: number): number {
-    return kind instanceof Float32Array ? this.#kernels.maxMagnitude(address, n) : this.#kernels.maxMagnitudeHalf(address, n);
+    if (kind instanceof Float32Array) return this.#kernels.maxMagnitude(address, n);
+    return kind instanceof Uint16Array ? this.#kernels.maxMagnitudeHalf(address, n) : this.#kernels.maxMagnitudeInt8(address, n);
   }
 }
 
-/** Floats if there is no scale, else halves. */
+/** Int8 if there are exponents, else halves if there is a scale, else floats. */
 interface Part {
   readonly values: Vector;
   readonly scale?: number;
+  readonly exponents?: Int8Array;
 }
 
-function partsOf(vector: CodedVector): readonly Part[] {
+function partsOf(vector: CodedGradient): readonly Part[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 
@@ -345,6 +389,7 @@ function partsOf(vector: CodedVector): readonly Part[] {
  * The bits of magnitudes are ordered like integers, with infinity and then NaN above all others.
  */
 function magnitudeOfBits(kind: Vector, bits: number): number {
+  if (kind instanceof Int8Array) return bits;
   return kind instanceof Uint16Array ? floatOfHalf(bits) : new Float32Array(Uint32Array.of(bits).buffer)[0];
 }
 
