@@ -106,7 +106,7 @@ export const SMALL = [
   '8',
   '--window',
   '16',
-  '--wire',
+  '--codec',
   'fp32',
   '--eval-every',
   '20',

@@ -86,6 +86,8 @@ describe('wrong usage', () => {
     [['worker', 'ws://localhost:7070', '--token', 't', '--engine', 'gpu'], 'one of auto'],
     [['worker', 'ws://localhost:7070', '--token', 't', '--threads', '257'], 'whole number from 1 to 256'],
     [['allreduce', '--token', 't', '--port', '99999'], 'whole number from 0 to 65535'],
+    [['train', '--wire', 'fp32'], 'The flag is called --codec now: give --codec fp32.'],
+    [['coordinator', '--wire=fp32'], 'The flag is called --codec now: give --codec fp32.'],
     [['worker'], "missing required argument 'address'"],
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],

@@ -6,6 +6,7 @@ import {
   negated,
   parseTrainingConfig,
   RUN_OPTIONS,
+  shellQuote,
   valueAt,
   type FlagField,
   type RunOption,
@@ -231,7 +232,18 @@ function checkLeaseStreams(given: ReadonlyMap<string, string>): void {
   if (Number(size) === 0) throw new SettingsError('--lease-streams 0 leaves nothing to lend', 'Give at least 1.');
 }
 
+/** @throws SettingsError that names the flag as it is called now */
+function checkFormerNames(argv: readonly string[]): void {
+  for (const { flag, former } of RUN_OPTIONS) {
+    const at = former === undefined ? -1 : argv.findIndex((text) => text === former || text.startsWith(`${former}=`));
+    if (at < 0) continue;
+    const value = argv[at] === former ? (argv[at + 1] ?? '') : argv[at].slice(argv[at].indexOf('=') + 1);
+    throw new SettingsError(`the flag ${former} is called ${flag} now`, `Give ${flag} ${shellQuote(value)} instead.`);
+  }
+}
+
 function readFlags(argv: readonly string[]): Map<string, string> {
+  checkFormerNames(argv);
   const options = Object.fromEntries(
     RUN_OPTIONS.flatMap(({ flag, type, negatable }) => {
       const kind = { type: type === 'switch' ? ('boolean' as const) : ('string' as const) };

@@ -18,7 +18,7 @@ import { parseSettings, type Settings } from '../src/settings.js';
 export const TOKEN = 'token-of-workers';
 export const ADMIN = 'token-of-admins';
 
-const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--wire=fp32', '--schedule=constant', '--port=0'];
+const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--codec=fp32', '--schedule=constant', '--port=0'];
 
 /** Any JSON. */
 type Json = ReturnType<typeof JSON.parse>;

@@ -93,6 +93,14 @@ describe('the flags of the pages', () => {
   });
 });
 
+describe('a flag by its former name', () => {
+  it.each([[['--wire', 'fp32']], [['--wire=fp32']]])('is refused with the name of today: %j', (argv) => {
+    expect(() => parseSettings(argv, {})).toThrow(
+      expect.objectContaining({ message: 'the flag --wire is called --codec now', remedy: 'Give --codec fp32 instead.' }),
+    );
+  });
+});
+
 describe('tokens', () => {
   it('count as unset if they are empty in the environment', () => {
     const given = parseSettings([], { TROUPE_TOKEN: '', TROUPE_ADMIN_TOKEN: '', TROUPE_ALLREDUCE_TOKEN: '' });

@@ -11,6 +11,8 @@ export type OptionGroup = (typeof OPTION_GROUPS)[number];
 export interface Flag {
   /** "--layers". */
   readonly flag: `--${string}`;
+  /** What older releases called the flag. It is refused with the new name. */
+  readonly former?: `--${string}`;
   /** The word after the flag: "L". Switches have none. */
   readonly placeholder?: string;
   readonly group: OptionGroup;

@@ -243,7 +243,8 @@ const TRAINING_FIELDS = {
     choices: GRADIENT_CODECS,
     default: 'fp16',
     option: {
-      flag: '--wire',
+      flag: '--codec',
+      former: '--wire',
       placeholder: 'FORMAT',
       group: 'Network',
       help: 'number format of gradients on the network: fp16 or fp32',

@@ -30,6 +30,11 @@ describe('the flags of a run', () => {
     expect(new Set(flags).size).toBe(flags.length);
   });
 
+  it('are not called what another flag was called before', () => {
+    const flags: readonly string[] = RUN_OPTIONS.map(({ flag }) => flag);
+    expect(RUN_OPTIONS.flatMap(({ former }) => former ?? []).filter((former) => flags.includes(former))).toEqual([]);
+  });
+
   it('give a valid config with the defaults that the help shows when none is given', () => {
     const config = read();
     for (const { field, option } of FLAG_FIELDS) {

@@ -59,7 +59,7 @@ export async function measure({ quick, progress }) {
 /** @returns {Promise<Round[]>} one entry per round */
 async function curveOf(/** @type {number} */ workers, /** @type {number} */ wanted) {
   const { rounds } = await withScratch((out) =>
-    train([...runFlags(CORPUS, SMALL, out), `--rounds=${wanted}`, `--workers=${workers}`, '--wire=fp32'], {
+    train([...runFlags(CORPUS, SMALL, out), `--rounds=${wanted}`, `--workers=${workers}`, '--codec=fp32'], {
       deadlineMs: DEADLINE_MS,
     }),
   );

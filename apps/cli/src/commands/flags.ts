@@ -6,6 +6,7 @@ import {
   negated,
   OPTION_GROUPS,
   RUN_OPTIONS,
+  shellQuote,
   type AppOption,
   type RunOption,
 } from '@troupe/config';
@@ -91,6 +92,7 @@ export function addRunOptions(command: Command, others: OtherDefaults = {}): Com
     for (const option of RUN_OPTIONS) {
       if (option.group !== group) continue;
       command.addOption(helpfulOption(option, others[option.flag]).helpGroup(`${group}:`));
+      if (option.former !== undefined) command.addOption(formerOption(option.former, option));
       if (option.negatable) command.addOption(new Option(negated(option.flag)).hideHelp());
     }
   }
@@ -101,6 +103,14 @@ function helpfulOption({ flag, type, choices, placeholder, help, default: usual 
   const value = type === 'switch' ? '' : ` <${placeholder ?? choices?.join('|') ?? 'value'}>`;
   const fallback = otherDefault ?? usual;
   return new Option(`${flag}${value}`, fallback === undefined ? help : `${help} (default: ${fallback})`);
+}
+
+/** The former name of a flag, which is refused with the name of today. */
+function formerOption(former: string, { flag }: RunOption): Option {
+  const refuse = (value: string): never => {
+    throw new InvalidArgumentError(`The flag is called ${flag} now: give ${flag} ${shellQuote(value)}.`);
+  };
+  return new Option(`${former} <VALUE>`).argParser(refuse).hideHelp();
 }
 
 /** The run flags that the user gave, as argv for the coordinator. */

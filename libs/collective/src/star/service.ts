@@ -258,7 +258,7 @@ class Service implements StarService {
         this.#options.log({
           level: 'warn',
           text,
-          remedy: 'Its link is too slow for this model: use a faster link, or --wire fp16.',
+          remedy: 'Its link is too slow for this model: use a faster link, or --codec fp16.',
         });
         channel.close('too slow: updates pile up; join again over a faster link');
       } else this.#deliver(channel, () => channel.sendEncoded(frames));
