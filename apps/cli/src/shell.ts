@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { realpathSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
@@ -63,6 +64,8 @@ export interface Shell {
   readonly unread: AbortSignal;
   readonly apps: AppPaths;
   readonly memory: () => MachineMemory;
+  /** Processor cores that this process may use. */
+  readonly cores: number;
   /** Asks a question on the terminal, without showing the answer. Absent without a terminal. @throws Interrupted */
   readonly ask?: (question: string) => Promise<string>;
   /** The command to paste for this program: "npm run troupe --", "node apps/cli/bin/troupe.mjs". */
@@ -99,6 +102,7 @@ export function processShell(): Shell {
       : {}),
     apps: appPaths(),
     memory: machineMemory,
+    cores: availableParallelism(),
     program: programName(realpathSync(process.argv[1] ?? '.'), process.env),
     newToken: () => randomBytes(18).toString('base64url'),
     now: () => performance.now(),

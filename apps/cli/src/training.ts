@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { shellQuote } from '@troupe/config';
-import { planMemory, type Machine, type MemoryPlan } from '@troupe/engines';
+import { shellQuote, type TrainingConfig } from '@troupe/config';
+import { lessMemory, memoryProblem } from '@troupe/engines';
 import type { RunEvent } from '@troupe/run';
 import { CliError } from './errors.js';
+import type { LocalWorkers } from './local-workers.js';
 import {
   mayLackMemory,
   onStopRequest,
@@ -12,7 +13,6 @@ import {
   type AppProcess,
   type Exit,
 } from './processes.js';
-import { counted } from './terminal/style.js';
 import { isDebugging, type Shell } from './shell.js';
 
 /**
@@ -24,16 +24,13 @@ const SAVE_MS = 120_000;
 const LEAVE_MS = 5_000;
 const KILL_MS = 2_000;
 
-const LESS_MEMORY =
-  'Use fewer --workers with more --threads, a smaller --batch or --window, or a smaller model; or end other programs.';
-
 export interface LocalTrainingOptions {
   /** Run flags for the coordinator, as the user typed them. */
   readonly coordinatorArgs: readonly string[];
-  /** Number of worker processes on this machine. */
-  readonly workers: number;
+  /** The workers on this machine for a run of this size. */
+  readonly planWorkers: (config: TrainingConfig) => LocalWorkers;
   /** Flags for the worker with this number, starting at 1. */
-  readonly workerArgs: (number: number) => readonly string[];
+  readonly workerArgs: (plan: LocalWorkers, number: number) => readonly string[];
   /** Join token for the workers. It is passed in the environment, which other users cannot read. */
   readonly token: string;
   /** Called for every event of the run in order. `line` is the event as one line of JSON. */
@@ -91,7 +88,8 @@ class LocalTraining {
   readonly #keepers: Promise<void>[] = [];
   #coordinator: AppProcess | undefined;
   #address: string | undefined;
-  #listening = false;
+  /** Undefined until the run has started. */
+  #plan: LocalWorkers | undefined;
   /** A local worker was probably ended for want of memory. */
   #lacksMemory = false;
   /** The run's folder. */
@@ -167,7 +165,7 @@ class LocalTraining {
       case 'started':
         this.#started = true;
         this.#saved ||= event.round > 0;
-        if (this.#checkMemory(event)) this.#startWorkers();
+        this.#startWorkers(event.config);
         break;
       case 'checkpoint':
         this.#saved = true;
@@ -193,33 +191,33 @@ class LocalTraining {
     }
   }
 
-  /** Whether the processes of this run may fit into the memory. Stops the run if they cannot. */
-  #checkMemory({ config: { model, streams, leaseStreams, window } }: Extract<RunEvent, { event: 'started' }>): boolean {
-    const { workers } = this.#options;
-    const machine = this.#shell.memory();
-    const plan = planMemory({ model, window, streams: leaseStreams || streams }, workers, machine);
-    if (plan.verdict === 'fits') return true;
-    const problem = memoryProblem(plan, workers, machine);
-    if (plan.verdict === 'tight') {
-      this.#announce({ event: 'note', level: 'warn', ...problem });
-      return true;
-    }
-    this.#failure = () => new CliError('no_memory', problem.text, problem.remedy);
-    this.stop();
-    return false;
+  #startWorkers(config: TrainingConfig): void {
+    const address = this.#address;
+    if (this.#plan !== undefined || address === undefined || this.#ending.signal.aborted) return;
+    const plan = this.#options.planWorkers(config);
+    if (!this.#checkMemory(config, plan)) return;
+    this.#plan = plan;
+    for (let i = 1; i <= plan.workers; i++) this.#keepers.push(this.#keepWorker(i, address, plan));
   }
 
-  #startWorkers(): void {
-    const address = this.#address;
-    if (this.#listening || address === undefined || this.#ending.signal.aborted) return;
-    this.#listening = true;
-    for (let i = 1; i <= this.#options.workers; i++) this.#keepers.push(this.#keepWorker(i, address));
+  /** Whether the processes of this run may fit into the memory. Stops the run if they cannot. */
+  #checkMemory(config: TrainingConfig, plan: LocalWorkers): boolean {
+    const problem = memoryProblem(config, { coordinators: 1, ...plan }, this.#shell.memory());
+    if (problem === undefined) return true;
+    const { verdict, text, remedy } = problem;
+    if (verdict === 'tight') {
+      this.#announce({ event: 'note', level: 'warn', text, remedy });
+      return true;
+    }
+    this.#failure = () => new CliError('no_memory', text, remedy);
+    this.stop();
+    return false;
   }
 
   /**
    * Keeps one worker running until the run ends or the worker has failed too often. Never rejects.
    */
-  async #keepWorker(number: number, address: string): Promise<void> {
+  async #keepWorker(number: number, address: string, plan: LocalWorkers): Promise<void> {
     const name = `local-${number}`;
     const shell = this.#shell;
     const ending = this.#ending.signal;
@@ -227,7 +225,7 @@ class LocalTraining {
     try {
       while (!ending.aborted) {
         const worker = startApp(shell.apps.worker, {
-          args: [address, '--name', name, ...this.#options.workerArgs(number)],
+          args: [address, '--name', name, ...this.#options.workerArgs(plan, number)],
           env: this.#env,
           output: 'none',
           ...this.#debugging(name),
@@ -261,7 +259,11 @@ class LocalTraining {
     this.#lacksMemory ||= isMemory;
     const cause = isMemory ? ', most likely because the memory of this machine ran out' : '';
     const text = `worker ${name} ended (${exit.how})${cause}; ${next}`;
-    this.#announce({ event: 'note', level: 'warn', text, ...(isMemory ? { remedy: LESS_MEMORY } : {}) });
+    this.#announce({ event: 'note', level: 'warn', text, ...(isMemory ? { remedy: this.#lessMemory() } : {}) });
+  }
+
+  #lessMemory(): string {
+    return lessMemory({ coordinators: 1, ...(this.#plan ?? { workers: 1, threads: 1 }) });
   }
 
   #announce(event: RunEvent): void {
@@ -283,13 +285,13 @@ class LocalTraining {
    * for ever.
    */
   #stopIfDeserted(): void {
-    if (this.#ending.signal.aborted || this.#givenUp < this.#options.workers || this.#joined > 0) return;
+    if (this.#ending.signal.aborted || this.#givenUp < (this.#plan?.workers ?? Infinity) || this.#joined > 0) return;
     const message = 'No worker is left: the workers on this machine failed too often.';
     this.#failure = () =>
       new CliError(
         'no_workers',
         message,
-        `${this.#lacksMemory ? LESS_MEMORY : 'See above why they failed.'} ${this.#resumeHint()}`,
+        `${this.#lacksMemory ? this.#lessMemory() : 'See above why they failed.'} ${this.#resumeHint()}`,
       );
     this.stop();
   }
@@ -327,15 +329,6 @@ class LocalTraining {
       this.#started ? this.#resumeHint() : 'Run it again with TROUPE_DEBUG=1 to see its full output.',
     );
   }
-}
-
-/** What to tell about a run that needs more memory than there is. */
-function memoryProblem({ bytes, workers: fitting }: MemoryPlan, workers: number, { totalBytes, freeBytes }: Machine) {
-  const gib = (amount: number): string => `${(amount / 1024 ** 3).toFixed(1)} GiB`;
-  const place = `${gib(totalBytes)} that this machine or container has, ${gib(freeBytes)} of it free`;
-  const text = `This run needs about ${gib(bytes)} of memory for a coordinator and ${counted(workers, 'worker')}, of ${place}.`;
-  const fewer = fitting > 0 && fitting < workers ? `With --workers ${fitting} it fits. ` : '';
-  return { text, remedy: `${fewer}${LESS_MEMORY}` };
 }
 
 /**

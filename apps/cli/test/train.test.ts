@@ -57,7 +57,23 @@ describe('troupe train', () => {
     );
   });
 
-  it('starts one worker for a GPU engine, and otherwise as many as fill the cores', async () => {
+  it('starts one worker with a thread per core, and says so', async () => {
+    const { stdout, exitCode } = troupe(['train']);
+    expect(await exitCode).toBe(0);
+    expect(pidsIn(stdout.text)).toHaveLength(2);
+    expect(stdout.text).toMatch(/worker pid \d+ argv --engine=auto --threads=2\n/);
+    expect(stdout.text).toMatch(/workers +1 worker with 2 threads on this machine \(one thread per core, faster than/);
+  });
+
+  it('starts a worker per core in a reproducible run, whose workers have one thread', async () => {
+    const env = { TEST_WORKERS: '2', TEST_LEASE_STREAMS: '4' };
+    const { stdout, exitCode } = troupe(['train'], { env });
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).toMatch(/workers +2 workers on this machine \(workers of a reproducible run have one thread each\)/);
+    expect(stdout.text.match(/argv --engine=auto --threads=1/g)).toHaveLength(2);
+  });
+
+  it('starts one worker for a GPU engine, and as many as fill the cores with --threads', async () => {
     const onGpu = troupe(['train', '--engine', 'webgpu']);
     expect(await onGpu.exitCode).toBe(0);
     expect(pidsIn(onGpu.stdout.text)).toHaveLength(2);
@@ -195,7 +211,7 @@ describe('memory', () => {
     const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_WORKER: 'is killed' } });
     expect(await exitCode).toBe(1);
     expect(stdout.text.match(/\(signal SIGKILL\), most likely because the memory/g)).toHaveLength(3);
-    expect(stderr.text).toMatch(/No worker is left[^]*fewer --workers/);
+    expect(stderr.text).toMatch(/No worker is left[^]*a smaller --batch/);
   });
 });
 

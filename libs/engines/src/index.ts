@@ -8,6 +8,15 @@ export {
   type EngineChoice,
   type EngineName,
 } from './names.js';
-export { coordinatorBytes, planMemory, workerBytes, type Machine, type MemoryPlan, type RunSize } from './memory.js';
+export {
+  coordinatorBytes,
+  lessMemory,
+  memoryProblem,
+  workerBytes,
+  type Machine,
+  type MemoryProblem,
+  type Processes,
+  type RunSize,
+} from './memory.js';
 export { REPRODUCIBLE_ENGINE, requireReproducible } from './reproducible.js';
 export { race, trialProblem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

@@ -81,7 +81,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
       ) +
         afterwards(
           `${shell.program} doctor   the engines of this machine and their speeds`,
-          'Start one worker with --threads N, or one worker per core. The coordinator lists them.',
+          'Start one worker with a thread per core (--threads N), or one for the GPU. The coordinator lists them.',
         ),
     )
     .action(async (given: string, flags: WorkerFlags) => {

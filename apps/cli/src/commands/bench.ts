@@ -69,7 +69,7 @@ export function defineBench(program: Command, shell: Shell): void {
       new Option('--seconds <S>', 'measuring time of each size').argParser(realNumber(0, 3600)).default(4).helpGroup('What:'),
     )
     .addOption(engineOption('auto', 'auto measures briefly which is fastest at each size'))
-    .addOption(threadsOption('threads of the engine; 1 = one core'))
+    .addOption(threadsOption('threads of the engine; 1 = one core').default(1))
     .addOption(new Option('--json', 'print one JSON object with all figures and the machine').helpGroup('Output:'))
     .addHelpText(
       'after',

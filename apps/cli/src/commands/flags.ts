@@ -45,9 +45,9 @@ export function encodingOption(): Option {
   return new Option(`--encoding <${placeholder}>`, help).helpGroup('Data:');
 }
 
-/** `--threads`, for commands that compute gradients. */
+/** `--threads`, for commands that compute gradients. `help` explains the default. */
 export function threadsOption(help: string): Option {
-  return new Option('--threads <N>', help).argParser(parserOf(THREADS_OPTION)).default(1).helpGroup('Engine:');
+  return new Option('--threads <N>', help).argParser(parserOf(THREADS_OPTION)).helpGroup('Engine:');
 }
 
 /** A parser for commander by the entry of a table. */

@@ -1,9 +1,9 @@
-import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
-import { GPU_ENGINES, type EngineChoice } from '@troupe/engines';
+import type { EngineChoice } from '@troupe/engines';
 import { missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
+import { describeLocalWorkers, localWorkerArguments, planLocalWorkers, USUAL_MOST_WORKERS } from '../local-workers.js';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
 import { describeEnd, describeNote, describeStart, describeWorker, frameSample, shownPath } from '../terminal/report.js';
@@ -23,15 +23,17 @@ import {
 } from './flags.js';
 
 const MAX_WORKERS = 64;
-/** More local processes seldom speed up a run of the default size, and each holds a replica. */
-const USUAL_MOST_WORKERS = 8;
-const USUAL_WORKERS = `as many as fill the cores, at most ${USUAL_MOST_WORKERS}; 1 if --engine names a GPU engine`;
+const USUAL_WORKERS =
+  `1, with threads; a reproducible run, --threads and engines that take one thread: as many as fill the cores, at most ` +
+  `${USUAL_MOST_WORKERS}`;
+const USUAL_THREADS = 'one per core; 1 with --workers and in a reproducible run';
 
 interface TrainFlags {
   /** Absent: a number that suits the machine and the engine. */
   readonly workers?: number;
   readonly engine: EngineChoice;
-  readonly threads: number;
+  /** Absent: as many as are fastest. */
+  readonly threads?: number;
   readonly token?: string;
   readonly corpus?: string;
   readonly json?: true;
@@ -55,7 +57,7 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
     .addOption(
       engineOption('auto', 'auto measures briefly which is fastest here; with auto and tfjs only the first worker may use a GPU'),
     )
-    .addOption(threadsOption('engine threads of each worker, which share its streams'))
+    .addOption(threadsOption(`engine threads of each worker, which share its streams (default: ${USUAL_THREADS})`))
     .addOption(new Option('--json', 'print every event of the run as one line of JSON, and nothing else').helpGroup('Output:'))
     .addOption(new Option('--quiet', 'print only warnings, errors and the end').helpGroup('Output:'))
     .addHelpText('after', helpAfter(shell.program))
@@ -85,35 +87,20 @@ function helpAfter(program: string): string {
   );
 }
 
-function usualWorkers({ engine, threads }: TrainFlags): number {
-  if (GPU_ENGINES.some((name) => name === engine)) return 1;
-  return Math.max(1, Math.min(Math.floor(availableParallelism() / threads), USUAL_MOST_WORKERS));
-}
-
-/**
- * With `auto` or `tfjs` all workers would choose the same GPU and slow each other down, so only the
- * first may use it.
- */
-function workerArguments({ engine, threads }: TrainFlags, number: number): string[] {
-  const choosesItself = engine === 'auto' || engine === 'tfjs';
-  return [`--engine=${engine}`, `--threads=${threads}`, ...(choosesItself && number > 1 ? ['--no-gpu'] : [])];
-}
-
 /** Resolves with the exit code. */
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
-  checkThreads(flags);
+  checkThreads({ threads: 1, ...flags });
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
-  const workers = flags.workers ?? usualWorkers(flags);
-  const options = {
+  const options: RunOptions = {
     coordinatorArgs: [...runArguments(command, ['--token']), '--any-port', '--local-workers'],
-    workers,
-    workerArgs: (number: number) => workerArguments(flags, number),
+    planWorkers: (config) => planLocalWorkers(flags, shell.cores, config),
+    workerArgs: (plan, number) => localWorkerArguments(flags.engine, plan, number),
     token,
   };
   const live = shell.live(flags.json ? missingAsEvent : undefined);
   const show = flags.json ? showJson : showText;
   try {
-    return await show({ ...shell, ...live }, options, { ...flags, workers });
+    return await show({ ...shell, ...live }, options, flags);
   } finally {
     await Promise.all([live.stdout.flush(), live.stderr.flush()]);
   }
@@ -127,8 +114,8 @@ async function showJson(shell: Shell, options: RunOptions): Promise<number> {
 }
 
 /** Runs and shows the progress. Resolves with the exit code. */
-async function showText(shell: Shell, options: RunOptions, flags: TrainFlags & { readonly workers: number }): Promise<number> {
-  const view = new TrainView(shell, flags);
+async function showText(shell: Shell, options: RunOptions, flags: TrainFlags): Promise<number> {
+  const view = new TrainView(shell, flags, options.planWorkers);
   let outcome: TrainingOutcome;
   try {
     outcome = await trainLocally(shell, { ...options, ...view.callbacks() });
@@ -156,7 +143,8 @@ function jsonOutput(shell: Shell): Callbacks {
 /** The run as it appears on the terminal. */
 class TrainView {
   readonly #shell: Shell;
-  readonly #flags: TrainFlags & { readonly workers: number };
+  readonly #flags: TrainFlags;
+  readonly #planWorkers: RunOptions['planWorkers'];
   readonly #style: Style;
   readonly #screen: Screen;
   readonly #startedAt: number;
@@ -165,9 +153,10 @@ class TrainView {
   #listening: Extract<RunEvent, { event: 'listening' }> | undefined;
   #started: Extract<RunEvent, { event: 'started' }> | undefined;
 
-  constructor(shell: Shell, flags: TrainFlags & { readonly workers: number }) {
+  constructor(shell: Shell, flags: TrainFlags, planWorkers: RunOptions['planWorkers']) {
     this.#shell = shell;
     this.#flags = flags;
+    this.#planWorkers = planWorkers;
     this.#style = styleFor(shell.stdout, shell.env);
     this.#startedAt = shell.now();
     this.#screen = new Screen(shell.stdout, {
@@ -229,6 +218,10 @@ class TrainView {
     if (event.event === 'round' && event.round >= event.rounds) this.#screen.refresh();
   }
 
+  #localWorkers({ config }: Extract<RunEvent, { event: 'started' }>): string {
+    return describeLocalWorkers(this.#planWorkers(config));
+  }
+
   /**
    * The status line shows the workers that join, and at the end all workers leave. Other changes
    * are news.
@@ -246,7 +239,7 @@ class TrainView {
     if (quiet) return undefined;
     switch (event.event) {
       case 'started':
-        return this.#listening && describeStart(this.#listening, event, this.#flags.workers, style);
+        return this.#listening && describeStart(this.#listening, event, this.#localWorkers(event), style);
       case 'worker':
         return this.#isNews(event) ? describeWorker(event, style) : undefined;
       case 'decision':

@@ -10,7 +10,7 @@ type EventOf<K extends RunEvent['event']> = Extract<RunEvent, { event: K }>;
 export function describeStart(
   listening: EventOf<'listening'>,
   started: EventOf<'started'>,
-  localWorkers: number,
+  localWorkers: string,
   style: Style,
 ): string {
   const { model, rounds, streams, window, optimizer, learningRate, seed, codec } = started.config;
@@ -34,7 +34,7 @@ export function describeStart(
       'plan',
       `${counted(rounds, 'round')} of ${streams} streams x ${window} characters, ${optimizer.kind}, learning rate ${learningRate}, seed ${seed}`,
     ),
-    field('workers', `${localWorkers} on this machine; gradients are sent as ${codec}; losses are in nats/char`),
+    field('workers', `${localWorkers}; gradients are sent as ${codec}; losses are in nats/char`),
     field('out', listening.out),
     field('dashboard', listening.dashboard ?? listening.address.replace(/^ws/, 'http').replace('0.0.0.0', '127.0.0.1')),
     field('join with', listening.joinCommand),
