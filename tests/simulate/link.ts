@@ -74,6 +74,8 @@ interface End {
 /** One direction of a link. */
 interface Pipe {
   readonly bufferedBytes: number;
+  /** When at most `bytes` of what is under way now will not have departed. */
+  drainedAtMs(bytes: number): number;
   carry(parcel: Parcel): void;
   tamper(how: Tampering): void;
   clear(): void;
@@ -97,7 +99,7 @@ export function createLink(options: LinkOptions, hosts: readonly [Host, Host]): 
   return {
     name: options.name,
     hosts,
-    connections: [connectionOf(ends[0], pipes[0]), connectionOf(ends[1], pipes[1])],
+    connections: [connectionOf(ends[0], pipes[0], options.clock), connectionOf(ends[1], pipes[1], options.clock)],
     get open() {
       return ends.some(({ over }) => !over);
     },
@@ -161,7 +163,7 @@ function createEnd(host: Host, other: string): End {
   return { host, near, box, silentTicks: 0, over: false };
 }
 
-function connectionOf({ near }: End, pipe: Pipe): Connection {
+function connectionOf({ host, near }: End, pipe: Pipe, clock: Clock): Connection {
   return {
     remote: near.remote,
     closed: near.closed,
@@ -170,7 +172,13 @@ function connectionOf({ near }: End, pipe: Pipe): Connection {
     },
     send: (frame) => near.send(frame),
     receive: (signal) => near.receive(signal),
-    drained: (most, signal) => near.drained(most, signal),
+    async drained(most, signal) {
+      await near.drained(most, signal);
+      while (near.bufferedBytes + pipe.bufferedBytes > most) {
+        await host.sleep(Math.max(1, pipe.drainedAtMs(most) - clock.nowMs), signal);
+        await near.drained(most, signal);
+      }
+    },
     close: (reason) => near.close(reason),
   };
 }
@@ -205,6 +213,14 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
     get bufferedBytes() {
       const waiting = under.filter(({ departsMs }) => departsMs > clock.nowMs);
       return waiting.reduce((sum, { parcel }) => sum + (parcel.kind === 'frame' ? parcel.frame.byteLength : 0), 0);
+    },
+    drainedAtMs(bytes) {
+      let left = bytes;
+      for (const { departsMs, parcel } of under.toReversed()) {
+        if (parcel.kind === 'frame') left -= parcel.frame.byteLength;
+        if (left < 0) return departsMs;
+      }
+      return clock.nowMs;
     },
     carry(parcel) {
       if (!from.host.alive && parcel.kind !== 'reset') return;

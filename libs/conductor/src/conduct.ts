@@ -10,8 +10,9 @@ import { FollowUps } from './follow-ups.js';
 import { phaseOf, standingAfter, type Standing } from './phase.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
-import { createRoster, updateRoster, type Roster } from './roster.js';
+import { createRoster, sessionOf, updateRoster, type Roster } from './roster.js';
 import { RunShell } from './run-shell.js';
+import { SnapshotSender } from './snapshot-sender.js';
 import { chanceLoss, configNow, isReproducible, type Knobs, type Training } from './training.js';
 import { workerStates, workerViews } from './worker-views.js';
 
@@ -124,6 +125,7 @@ class RunConductor implements Conductor {
   readonly #roster: Roster;
   readonly #announcer: Announcer;
   readonly #control: ControlServer;
+  readonly #snapshots: SnapshotSender;
   readonly #followUps: FollowUps;
   readonly #ended = createPromise<Ending>();
   #standing: Standing = {};
@@ -139,7 +141,15 @@ class RunConductor implements Conductor {
     this.#announcer = createAnnouncer({ config: training.config, roster: this.#roster, startMs });
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
     const state = createRunState(runSettings(options), training.round, training.roundsAboveLimit);
-    this.shell = new RunShell({ training, state, reduce, workers: this.#control, put: this.#put });
+    this.#snapshots = this.#createSnapshots();
+    this.shell = new RunShell({
+      training,
+      state,
+      reduce,
+      workers: this.#control,
+      snapshots: this.#snapshots,
+      put: this.#put,
+    });
     this.#followUps = new FollowUps({
       ...options,
       loss: state.loss,
@@ -149,6 +159,20 @@ class RunConductor implements Conductor {
     });
     // A conductor that is closed before it conducts must not cause an unhandled rejection.
     this.#ended.promise.catch(() => undefined);
+  }
+
+  #createSnapshots(): SnapshotSender {
+    const { training, ports } = this.#options;
+    return new SnapshotSender({
+      parameters: training.layout.size,
+      round: () => this.shell.round,
+      take: () => this.shell.replicaState(),
+      workers: this.#control,
+      channelOf: (workerId) => sessionOf(this.#roster, workerId)?.channel,
+      nowMs: () => ports.nowMs(),
+      report: (event) => ports.report(event),
+      fail: this.#ended.reject,
+    });
   }
 
   /**
@@ -162,6 +186,7 @@ class RunConductor implements Conductor {
     const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
+    this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
   }

@@ -21,7 +21,7 @@ export interface WorkerIdentity {
 
 /** A worker's control link while it is open. */
 export interface ControlSession {
-  readonly channel: Pick<Channel, 'send' | 'close' | 'closed'>;
+  readonly channel: Pick<Channel, 'send' | 'sendEncoded' | 'drained' | 'bufferedBytes' | 'close' | 'closed'>;
   /** Why an admin removed the worker. */
   removedFor?: string;
 }

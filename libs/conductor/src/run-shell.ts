@@ -1,6 +1,6 @@
 /**
- * Carries out what the scheduler decides: opens rounds, sends leases and snapshots, and applies
- * updates to the coordinator's replica. The scheduler's other effects become events of the run.
+ * Carries out what the scheduler decides: opens rounds, sends leases, requests snapshots for workers, and
+ * applies updates to the coordinator's replica. The scheduler's other effects become events of the run.
  */
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
 import { learningRateAt } from '@troupe/optim';
@@ -8,6 +8,7 @@ import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
+import type { ReplicaState, SnapshotSender } from './snapshot-sender.js';
 import type { Training } from './training.js';
 
 type Lease = Extract<RunEffect, { type: 'lease' }>;
@@ -19,6 +20,7 @@ export interface ShellParts {
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send'>;
+  readonly snapshots: Pick<SnapshotSender, 'request'>;
   put(event: ConductorEvent): void;
 }
 
@@ -53,6 +55,13 @@ export class RunShell {
    */
   get sound(): boolean {
     return !this.#midStep;
+  }
+
+  /** The replica as it is, for a snapshot; undefined if it is not sound. */
+  replicaState(): ReplicaState | undefined {
+    if (!this.sound) return undefined;
+    const { replica } = this.#parts.training;
+    return { round: this.round, parametersDigest: replica.digest(), parts: replica.snapshotParts() };
   }
 
   /**
@@ -96,7 +105,7 @@ export class RunShell {
         this.#grant(effect);
         return this.#sendLease(effect);
       case 'resync':
-        return this.#sendSnapshot(effect.workerId);
+        return this.#parts.snapshots.request(effect.workerId);
       default:
         return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
@@ -123,12 +132,6 @@ export class RunShell {
     const body = encodeLeaseBody(shape, windows, given);
     const { workers } = this.#parts;
     workers.send(workerId, { type: 'lease', leaseId, round, streams: [...ids], states: sources, deadlineMs }, body);
-  }
-
-  #sendSnapshot(workerId: string): void {
-    const { training, workers } = this.#parts;
-    const { replica } = training;
-    workers.send(workerId, { type: 'snapshot', round: this.round, parametersDigest: replica.digest() }, replica.snapshot());
   }
 }
 

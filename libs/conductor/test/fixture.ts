@@ -3,6 +3,7 @@ import type { Checkpoint } from '@troupe/checkpoint';
 import { modelConfig } from '@troupe/config';
 import { createVocabulary, splitCorpus } from '@troupe/corpus';
 import type { TrainingConfig } from '@troupe/protocol';
+import type { ControlSession } from '../src/events.js';
 import { createTraining, type Training } from '../src/training.js';
 
 const TEXT = 'when forty winters shall besiege thy brow\n'.repeat(4);
@@ -41,6 +42,16 @@ export function smallTraining({ config = {}, checkpoint, evaluateEvery = 2 }: Tr
     evaluateEvery,
   });
 }
+
+/** A control link that does nothing and never closes. */
+export const NO_CHANNEL: ControlSession['channel'] = {
+  bufferedBytes: 0,
+  send: () => undefined,
+  sendEncoded: () => undefined,
+  drained: async () => undefined,
+  close: () => undefined,
+  closed: new Promise<never>(() => undefined),
+};
 
 /** Resolves after all pending microtasks. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { reduceEvent, type ConductorEvent, type ReduceEvent, type WorkerIdentity, type WorkerMessage } from '../src/events.js';
 import { createRoster, openSessions, sessionOf, updateRoster, type Roster } from '../src/roster.js';
 import { workerStates, workerViews } from '../src/worker-views.js';
+import { NO_CHANNEL } from './fixture.js';
 
 const SETTINGS = {
   streams: 4,
@@ -16,7 +17,6 @@ const SETTINGS = {
   chanceLoss: 3,
   maxLoss: 3,
 };
-const NO_CHANNEL = { send: () => undefined, close: () => undefined, closed: new Promise<never>(() => undefined) };
 
 let now = 0;
 let state: RunState;

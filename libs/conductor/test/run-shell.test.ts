@@ -54,6 +54,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
         return true;
       },
     },
+    snapshots: { request: (workerId) => log.push(`snapshot for ${workerId}`) },
     put(event) {
       if (event.type === 'outcome') outcomes.push(event);
       log.push(event.type === 'outcome' ? event.outcome.type : event.type);
@@ -171,6 +172,7 @@ describe('an update', () => {
     log = [];
     expect(() => update()).toThrow('out of memory');
     expect(shell.sound).toBe(false);
+    expect(shell.replicaState()).toBeUndefined();
     expect(log).toEqual(['send a lease', 'step']);
   });
 
@@ -219,15 +221,11 @@ describe('hidden states', () => {
 describe('a worker', () => {
   it('gets a snapshot of the replica on request', () => {
     start();
+    log = [];
     handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining' } });
+    expect(log).toEqual(['snapshot for a']);
     const { replica } = training;
-    expect(sent).toEqual([
-      {
-        to: 'a',
-        message: { type: 'snapshot', round: 0, parametersDigest: replica.digest() },
-        body: replica.snapshot(),
-      },
-    ]);
+    expect(shell.replicaState()).toEqual({ round: 0, parametersDigest: replica.digest(), parts: replica.snapshotParts() });
     expect(shell.workers).toBe(0);
     ready('a');
     expect(shell.workers).toBe(1);
@@ -277,6 +275,7 @@ describe('the step of a round', () => {
       state,
       reduce: { openRound: (order) => orders.push(order), grant: () => undefined },
       workers: { send: () => true },
+      snapshots: { request: () => undefined },
       put: () => undefined,
     });
     start();

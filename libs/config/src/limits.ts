@@ -31,6 +31,13 @@ export const LIMITS = {
    * larger, they are the limit.
    */
   updateBacklogBytes: 16 * 1024 ** 2,
+  /** Snapshots in memory at a time. Workers that begin to receive around the same round share one. */
+  snapshots: 2,
+  /** Workers that are sent a snapshot at a time. One whose turn is over is still sent the rest, and no longer counts. */
+  snapshotLinks: 4,
+  snapshotTurnMs: 10_000,
+  /** A snapshot is sent in pieces of this size; the next follows when at most this much is queued for the worker. */
+  snapshotPieceBytes: 256 * 1024,
   /** Updates that a worker retains while it waits for a snapshot. Each is as large as the parameters. */
   missedUpdates: 16,
   /**
@@ -44,8 +51,10 @@ export const LIMITS = {
   helloMs: 10_000,
   /** Time to answer a handshake. Longer than `helloMs`, for which the all-reduce service waits for a ticket. */
   answerMs: 30_000,
-  /** Time until a requested snapshot must begin to arrive. */
+  /** Time until a requested snapshot, or word that others come first, must begin to arrive. */
   snapshotMs: 60_000,
+  /** How often workers that wait for a snapshot are told that others come first. */
+  queuedMs: 20_000,
   /** A started transfer without progress for this long is aborted. */
   transferIdleMs: 60_000,
   /** Time that a contribution waits for its grant before it is refused. */
@@ -115,3 +124,11 @@ export const LIMITS = {
 } as const;
 
 export type Limits = { readonly [K in keyof typeof LIMITS]: number };
+
+/**
+ * Updates that a worker retains while it waits for a snapshot of a model with `parameters`
+ * parameters. The coordinator counts on it: an older snapshot is of no use to the worker.
+ */
+export function retainedUpdates(parameters: number): number {
+  return Math.max(LIMITS.missedUpdates, Math.floor(LIMITS.missedUpdateBytes / (4 * parameters)));
+}

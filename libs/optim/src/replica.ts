@@ -39,8 +39,10 @@ export interface Replica {
   exportState(): OptimizerState;
   /** @throws OptimError `bad_state` or `bad_length`; the replica is then unchanged */
   importState(state: OptimizerState): void;
-  /** Little-endian: parameters float32 [P], then slots float32 [P] each, then scalars float64. */
+  /** Little-endian: parameters float32 [P], then slots float32 [P] each, then scalars float64. A copy. */
   snapshot(): Uint8Array<ArrayBuffer>;
+  /** The bytes of `snapshot` in its order, without a copy: valid until the replica changes. */
+  snapshotParts(): readonly Uint8Array[];
   /** @throws OptimError `bad_length` or `bad_state`; the replica is then unchanged */
   restore(bytes: Uint8Array): void;
 }
@@ -158,14 +160,19 @@ class FlatReplica implements Replica {
   }
 
   snapshot(): Uint8Array<ArrayBuffer> {
-    const parts = [this.parameters, ...this.#slots, this.#scalars];
     const bytes = new Uint8Array(snapshotBytes(this.parameters.length, this.#optimizer));
     let offset = 0;
-    for (const part of parts) {
-      bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), offset);
+    for (const part of this.snapshotParts()) {
+      bytes.set(part, offset);
       offset += part.byteLength;
     }
     return bytes;
+  }
+
+  snapshotParts(): readonly Uint8Array[] {
+    return [this.parameters, ...this.#slots, this.#scalars].map(
+      (part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength),
+    );
   }
 
   restore(bytes: Uint8Array): void {

@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -86,6 +86,13 @@ export const WelcomeSchema = v.strictObject({
 });
 
 export const RefuseSchema = v.strictObject({ type: v.literal('refuse'), code: text(64), message: reason, remedy: reason });
+
+/** The snapshot that the worker waits for comes later, because others are served first. */
+export const QueuedSchema = v.strictObject({
+  type: v.literal('queued'),
+  /** Workers that wait before this one. */
+  ahead: count,
+});
 
 /** Body: parameters float32 [P], then the optimizer state (see `optimizerStateBytes` in libs/optim). */
 export const SnapshotSchema = v.strictObject({
@@ -276,6 +283,7 @@ export const MESSAGE_SCHEMAS = {
   bye: ByeSchema,
   welcome: WelcomeSchema,
   refuse: RefuseSchema,
+  queued: QueuedSchema,
   snapshot: SnapshotSchema,
   lease: LeaseSchema,
   stop: StopSchema,

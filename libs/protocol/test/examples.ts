@@ -44,6 +44,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     ticket: 'ticket',
   },
   refuse: { type: 'refuse', code: 'wrong_token', message: 'the token is wrong', remedy: 'copy it again' },
+  queued: { type: 'queued', ahead: 3 },
   snapshot: { type: 'snapshot', round: 2 ** 40, parametersDigest: digest },
   lease: { type: 'lease', leaseId: 'l', round: 0, streams, states: 'zhg', deadlineMs: 1500.25 },
   stop: { type: 'stop', code: 'completed', reason: 'the run is complete' },

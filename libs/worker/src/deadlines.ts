@@ -36,6 +36,8 @@ export interface Expectation {
   begin(): void;
   /** It has begun to arrive. */
   met(): void;
+  /** It comes later: if it is expected, the wait starts again. */
+  prolong(): void;
   /** Nothing is read during `work`, so the wait starts again after it. */
   pausedDuring(work: () => Promise<void>): Promise<void>;
 }
@@ -59,6 +61,9 @@ export function createExpectation(deadline: () => AbortSignal, onLate: () => voi
     met() {
       expected = false;
       running = undefined;
+    },
+    prolong() {
+      if (expected) start();
     },
     async pausedDuring(work) {
       running = undefined;

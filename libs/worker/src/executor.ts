@@ -59,7 +59,7 @@ export class SyncExecutor {
       case 'loadEngine':
         return slot.engine.setParameters(replica.parameters);
       case 'retainUpdate':
-        return void this.#updates.set(action.round, copyUpdate(payload.update!));
+        return this.#retainUpdate(action, payload.update!);
       case 'retainLease':
         return void this.#leases.set(action.leaseId, payload.lease!);
       case 'requestSnapshot':
@@ -86,6 +86,11 @@ export class SyncExecutor {
     this.#held.clear();
     this.#leases.clear();
     this.#updates.clear();
+  }
+
+  #retainUpdate({ round, drop }: Action<'retainUpdate'>, update: ReduceUpdate): void {
+    if (drop !== undefined) this.#updates.delete(drop);
+    this.#updates.set(round, copyUpdate(update));
   }
 
   #takeLease(leaseId: string): LeaseOrder | undefined {

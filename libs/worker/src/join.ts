@@ -28,7 +28,7 @@ export interface Membership {
   readonly welcome: Welcome;
   readonly layout: ParameterLayout;
   readonly replica: Replica;
-  /** Met by the first frame of a snapshot; the channel watches the rest. */
+  /** Met by the first frame of a snapshot, and prolonged while others come first; the channel watches the rest. */
   readonly snapshot: Expectation;
 }
 
@@ -36,7 +36,7 @@ export interface Membership {
 export async function joinRun(link: Connection, options: WorkerOptions, deadline: Deadline): Promise<Membership> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
-    accepts: ['welcome', 'refuse', 'snapshot', 'lease', 'stop'],
+    accepts: ['welcome', 'refuse', 'queued', 'snapshot', 'lease', 'stop'],
     bodyBytes: (message) => bodies(message),
     deadline,
   });
@@ -49,6 +49,7 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
   );
   bodies = (message) => {
     if (message.type === 'snapshot') snapshot.met();
+    if (message.type === 'queued') snapshot.prolong();
     return bodyBytes(message, config, layout);
   };
   requireLayout(layout, welcome);

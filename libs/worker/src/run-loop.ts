@@ -1,6 +1,6 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { ReduceResult, ReduceUpdate } from '@troupe/collective';
-import { brief, LIMITS, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { brief, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type Payload } from './executor.js';
 import { createInbox, type Inbox } from './inbox.js';
@@ -31,7 +31,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
   let stop: StopNotice | undefined;
   const pumps = [
     pump(inbox, async () => {
-      const { message, body } = await control.receive(listening.signal);
+      const { message, body } = await receiveNews(control, listening.signal);
       if (message.type === 'stop') stop = noticeOf(message);
       return { from: 'control', message, body };
     }),
@@ -56,8 +56,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
 
 async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice> {
   const executor = new SyncExecutor(parts);
-  const inMemory = Math.floor(LIMITS.missedUpdateBytes / (4 * parts.layout.size));
-  const limits: SyncLimits = { missedUpdates: Math.max(LIMITS.missedUpdates, inMemory) };
+  const limits: SyncLimits = { missedUpdates: retainedUpdates(parts.layout.size) };
   let { state, actions }: SyncStep = startSync();
   let payload: Payload = {};
   for (;;) {
@@ -66,6 +65,14 @@ async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice>
     if (state.phase === 'stopped') return state.notice;
     if (next === undefined) ({ input: next, payload } = open(await inbox.next()));
     ({ state, actions } = step(state, next, limits));
+  }
+}
+
+/** The next message that the worker acts on. A `queued` only prolongs its wait, see join.ts. */
+async function receiveNews(control: Channel, signal: AbortSignal): ReturnType<Channel['receive']> {
+  for (;;) {
+    const received = await control.receive(signal);
+    if (received.message.type !== 'queued') return received;
   }
 }
 

@@ -64,8 +64,8 @@ export type SyncAction =
   | { readonly type: 'requestSnapshot'; readonly reason: string }
   /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
   | { readonly type: 'restoreSnapshot'; readonly updates: readonly number[] }
-  /** Copies the update just received, which is valid only until the next one. */
-  | { readonly type: 'retainUpdate'; readonly round: number }
+  /** Copies the update just received, which is valid only until the next one. Drops the retained update of round `drop`, if given. */
+  | { readonly type: 'retainUpdate'; readonly round: number; readonly drop?: number }
   /** The update just received. */
   | { readonly type: 'applyUpdate' }
   /** Hands the replica's parameters to the engine. */
@@ -158,8 +158,12 @@ function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): Sy
   const heard = Math.max(state.heard, round);
   if (state.phase === 'syncing') {
     const { missed } = state;
-    if (missed.length >= missedUpdates || missed.includes(round)) return { state: { ...state, heard }, actions: [] };
-    return { state: { ...state, heard, missed: [...missed, round] }, actions: [{ type: 'retainUpdate', round }] };
+    if (missed.includes(round)) return { state: { ...state, heard }, actions: [] };
+    if (missed.length < missedUpdates)
+      return { state: { ...state, heard, missed: [...missed, round] }, actions: [{ type: 'retainUpdate', round }] };
+    // The snapshot is of the round in which it begins to arrive, so it lacks the newest updates.
+    const [drop, ...newer] = missed;
+    return { state: { ...state, heard, missed: [...newer, round] }, actions: [{ type: 'retainUpdate', round, drop }] };
   }
   // The snapshot already contained it.
   if (round < state.round) return { state: { ...state, heard }, actions: [] };

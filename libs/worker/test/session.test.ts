@@ -173,6 +173,26 @@ describe('a worker that receives nothing', () => {
     await expectRetry('snapshot');
   });
 
+  it('waits for its snapshot as long as it is told that others come first', async () => {
+    await surround();
+    await settle();
+    const channel = around.control();
+    await around.welcome(channel);
+    await around.expectMessage(channel, 'resync');
+    for (let ahead = 5; ahead > 0; ahead--) {
+      await around.clock.advance(LIMITS.snapshotMs - 1);
+      channel.send({ type: 'queued', ahead });
+      await settle();
+    }
+    expect(lost()).toEqual([]);
+    channel.send(around.snapshotMessage(0), around.replica.snapshot());
+    expect(await around.expectMessage(channel, 'ready')).toMatchObject({ round: 0 });
+    // Nothing is expected any more.
+    channel.send({ type: 'queued', ahead: 0 });
+    await around.clock.advance(2 * LIMITS.snapshotMs);
+    expect(lost()).toEqual([]);
+  });
+
   it('joins again when a snapshot stops halfway', async () => {
     await surround();
     await settle();

@@ -72,7 +72,13 @@ describe('a worker that waits for a snapshot', () => {
     ],
     ['applies none that it contains', syncing(5, [3, 4, 5]), snapshot(5), training(6, [], 5), [restore(5), ...ready(6)]],
     ['is ready when it contains all updates', syncing(5, [4, 5]), snapshot(6), training(6, [], 5), [restore(), ...ready(6)]],
-    ['retains no more updates than it may', syncing(6, [4, 5, 6]), update(7), syncing(7, [4, 5, 6]), []],
+    [
+      'retains the newest updates when it may retain no more',
+      syncing(6, [4, 5, 6]),
+      update(7),
+      syncing(7, [5, 6, 7]),
+      [{ type: 'retainUpdate', round: 7, drop: 4 }],
+    ],
     ['retains no update twice', syncing(5, [4, 5]), update(4), syncing(5, [4, 5]), []],
     [
       'requests another when an update is missing between it and the retained ones',
@@ -83,10 +89,10 @@ describe('a worker that waits for a snapshot', () => {
     ],
     [
       'requests another when it could not retain all updates',
-      syncing(7, [4, 5, 6]),
+      syncing(7, [5, 6, 7]),
       snapshot(4),
       syncing(7),
-      [restore(4, 5, 6), ...resync('the snapshot of round 4 came too late')],
+      [restore(), ...resync('the snapshot of round 4 came too late')],
     ],
     ['ignores leases, because the coordinator took them back', syncing(3), lease('a', 4), syncing(3), []],
   ]);

@@ -21,13 +21,13 @@ export interface WebSocketOptions {
 }
 
 /** Pages see no pings, so an empty text, which is not a frame, shows them that this side is alive. */
-function sendHeartbeat(socket: WebSocket): void {
+function sendHeartbeat(socket: WebSocket, sent: () => void): void {
   socket.ping();
-  socket.send('', () => undefined);
+  socket.send('', sent);
 }
 
 /** Drops the socket when the other side is silent for too long. `alive` records a sign of life. */
-function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (reason: string) => void) {
+function startHeartbeat(socket: WebSocket, options: WebSocketOptions, sent: () => void, dead: (reason: string) => void) {
   const everyMs = options.heartbeatMs ?? 5_000;
   const timeoutMs = options.heartbeatTimeoutMs ?? 20_000;
   const ticksAllowed = Math.max(1, Math.ceil(timeoutMs / everyMs));
@@ -38,7 +38,7 @@ function startHeartbeat(socket: WebSocket, options: WebSocketOptions, dead: (rea
     // While this side does not read, it receives no pong; its own pings still show the other side that it is alive.
     if (!socket.isPaused) silentTicks++;
     if (silentTicks > ticksAllowed) dead(`no sign of life for ${timeoutMs / 1000} s`);
-    else if (socket.readyState === socket.OPEN) sendHeartbeat(socket);
+    else if (socket.readyState === socket.OPEN) sendHeartbeat(socket, sent);
   }, everyMs);
   timer.unref();
   return {
@@ -66,7 +66,7 @@ function listenTo(socket: WebSocket, state: LinkState, options: WebSocketOptions
     state.shut({ kind: 'lost', reason });
     socket.terminate();
   };
-  const heartbeat = startHeartbeat(socket, options, lose);
+  const heartbeat = startHeartbeat(socket, options, state.progress, lose);
   socket.on('message', (data, isBinary) => {
     heartbeat.alive();
     if (!isBinary && (data as Buffer).byteLength === 0) return;

@@ -1,0 +1,226 @@
+/**
+ * Sends snapshots to workers. A snapshot is encoded once and shared by the workers that begin to
+ * receive it around the same round. A few links are served at a time, piece by piece, so that a
+ * slow link holds up little memory and small messages pass between the pieces.
+ */
+import { encodeFrames, LIMITS, ProtocolError, retainedUpdates } from '@troupe/protocol';
+import type { RunEvent } from '@troupe/run';
+import { TransportError } from '@troupe/transport';
+import type { ControlServer } from './control-server.js';
+import type { ConductorEvent, ControlSession } from './events.js';
+import {
+  hopelessTransfers,
+  mustBeTold,
+  nextStart,
+  type Hopeless,
+  type Moment,
+  type SnapshotQueue,
+  type Start,
+  type Transfer,
+} from './snapshot-queue.js';
+
+/** The replica at one moment. */
+export interface ReplicaState {
+  /** The round to compute next. */
+  readonly round: number;
+  readonly parametersDigest: string;
+  /** See Replica.snapshotParts. */
+  readonly parts: readonly Uint8Array[];
+}
+
+export interface SnapshotSenderParts {
+  /** P. */
+  readonly parameters: number;
+  /** Rounds completed. */
+  round(): number;
+  /** Undefined when a failed step has left the replica unusable. */
+  take(): ReplicaState | undefined;
+  readonly workers: Pick<ControlServer, 'send'>;
+  /** The link of a connected worker. */
+  channelOf(workerId: string): ControlSession['channel'] | undefined;
+  /** Monotonic, ms. */
+  nowMs(): number;
+  report(event: RunEvent): void;
+  /** Ends the run: an error that no link explains. */
+  readonly fail: (error: unknown) => void;
+}
+
+/** Frames that are sent together. */
+type Piece = readonly Uint8Array[];
+
+export class SnapshotSender {
+  readonly #parts: SnapshotSenderParts;
+  readonly #queue: SnapshotQueue = { waiting: new Map(), transfers: new Map() };
+  /** By round. A snapshot is held until it has left for every worker, and for a moment while its round lasts. */
+  readonly #held = new Map<number, readonly Piece[]>();
+  #lastUsedMs = 0;
+
+  constructor(parts: SnapshotSenderParts) {
+    this.#parts = parts;
+  }
+
+  /** Bytes of the snapshots in memory. */
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const frame of [...this.#held.values()].flat(2)) bytes += frame.byteLength;
+    return bytes;
+  }
+
+  /**
+   * Sends the worker a snapshot when its turn comes. Several requests before that count as one.
+   * @param notBefore the snapshot must not be older than this round. Default: the current one
+   */
+  request(workerId: string, notBefore = this.#parts.round()): void {
+    const { waiting } = this.#queue;
+    const toldMs = waiting.get(workerId)?.toldMs ?? this.#parts.nowMs();
+    // It keeps its place: a request that comes again is no reason to wait longer.
+    waiting.set(workerId, { notBefore, toldMs });
+    this.#serve();
+  }
+
+  handle(event: ConductorEvent): void {
+    switch (event.type) {
+      case 'workerLeft':
+        this.#queue.waiting.delete(event.worker.id);
+        return;
+      case 'workerMessage':
+        // It has restored a snapshot since it asked.
+        if (event.message.type === 'ready') this.#queue.waiting.delete(event.worker.id);
+        return;
+      case 'updated':
+        this.#giveUp();
+        return this.#serve();
+      case 'order':
+        return event.order.type === 'tick' ? this.#tick() : undefined;
+      default:
+    }
+  }
+
+  #moment(): Moment {
+    const { parameters, round, nowMs } = this.#parts;
+    return { round: round(), nowMs: nowMs(), retained: retainedUpdates(parameters) };
+  }
+
+  #tick(): void {
+    for (const [workerId, transfer] of this.#queue.transfers) this.#noteProgress(workerId, transfer);
+    this.#giveUp();
+    this.#serve();
+    const { nowMs } = this.#moment();
+    let ahead = 0;
+    for (const [workerId, waiting] of this.#queue.waiting) {
+      if (mustBeTold(waiting, nowMs)) {
+        waiting.toldMs = nowMs;
+        this.#parts.workers.send(workerId, { type: 'queued', ahead });
+      }
+      ahead++;
+    }
+  }
+
+  #noteProgress(workerId: string, transfer: Transfer): void {
+    const bufferedBytes = this.#parts.channelOf(workerId)?.bufferedBytes ?? 0;
+    if (bufferedBytes < transfer.bufferedBytes) transfer.progressMs = this.#parts.nowMs();
+    transfer.bufferedBytes = bufferedBytes;
+  }
+
+  /** Starts what may start. */
+  #serve(): void {
+    this.#discard();
+    for (;;) {
+      const start = nextStart(this.#queue, [...this.#held.keys()], this.#moment());
+      if (!start || !this.#begin(start)) return;
+    }
+  }
+
+  /** @returns false when there is nothing to send */
+  #begin({ workerId, round }: Start): boolean {
+    const channel = this.#parts.channelOf(workerId);
+    const pieces = channel && (this.#held.get(round) ?? this.#encode());
+    if (channel && !pieces) return false;
+    this.#queue.waiting.delete(workerId);
+    if (!channel || !pieces) return true;
+    const { nowMs } = this.#moment();
+    const transfer = { round, startedMs: nowMs, progressMs: nowMs, bufferedBytes: 0 };
+    this.#queue.transfers.set(workerId, transfer);
+    this.#lastUsedMs = nowMs;
+    this.#send(channel, pieces, transfer)
+      .then(() => {
+        if (this.#queue.transfers.get(workerId) === transfer) this.#queue.transfers.delete(workerId);
+        this.#serve();
+      })
+      .catch(this.#parts.fail);
+    return true;
+  }
+
+  #encode(): readonly Piece[] | undefined {
+    const state = this.#parts.take();
+    if (!state) return undefined;
+    const { round, parametersDigest, parts } = state;
+    const pieces = inPieces(encodeFrames({ type: 'snapshot', round, parametersDigest }, parts), LIMITS.snapshotPieceBytes);
+    this.#held.set(round, pieces);
+    return pieces;
+  }
+
+  /** Resolves when all of it has left, or the link is closed. */
+  async #send(channel: ControlSession['channel'], pieces: readonly Piece[], transfer: Transfer): Promise<void> {
+    try {
+      for (const piece of pieces) {
+        await channel.drained(LIMITS.snapshotPieceBytes);
+        channel.sendEncoded(piece);
+        transfer.progressMs = this.#parts.nowMs();
+        transfer.bufferedBytes = channel.bufferedBytes;
+      }
+      await channel.drained(0);
+    } catch (error) {
+      if (!(error instanceof TransportError || error instanceof ProtocolError)) throw error;
+      // The link's receive loop ends its session.
+      channel.close(error.message);
+    }
+  }
+
+  #giveUp(): void {
+    const moment = this.#moment();
+    for (const [workerId, why] of hopelessTransfers(this.#queue, moment)) {
+      const text = this.#explain(why, moment);
+      this.#parts.report({
+        event: 'note',
+        level: 'warn',
+        text: `worker ${workerId} is disconnected: ${text}`,
+        remedy: 'It joins again by itself. If this repeats, it needs a faster link, or the run longer rounds (a larger --batch).',
+      });
+      this.#parts.channelOf(workerId)?.close(text);
+      // Its end is noticed later; until then it must not hold the snapshot.
+      this.#queue.transfers.delete(workerId);
+    }
+  }
+
+  #explain(why: Hopeless, { retained }: Moment): string {
+    return why === 'stalled'
+      ? `it did not read its snapshot for ${LIMITS.transferIdleMs / 1000} s`
+      : `its link is too slow: it did not receive a whole snapshot within ${retained} rounds`;
+  }
+
+  /** Lets go of snapshots that nobody is being sent, unless more workers are likely to ask for them. */
+  #discard(): void {
+    const { round: current, nowMs } = this.#moment();
+    const used = new Set([...this.#queue.transfers.values()].map(({ round }) => round));
+    for (const round of this.#held.keys()) {
+      const wanted = round === current && nowMs - this.#lastUsedMs < LIMITS.snapshotTurnMs;
+      if (!used.has(round) && !wanted) this.#held.delete(round);
+    }
+  }
+}
+
+/** Frames in pieces of at most `bytes`; a larger frame is a piece of its own. */
+export function inPieces(frames: readonly Uint8Array[], bytes: number): readonly Piece[] {
+  const pieces: Uint8Array[][] = [];
+  let room = 0;
+  for (const frame of frames) {
+    if (frame.byteLength > room) {
+      pieces.push([]);
+      room = bytes;
+    }
+    pieces.at(-1)!.push(frame);
+    room -= frame.byteLength;
+  }
+  return pieces;
+}

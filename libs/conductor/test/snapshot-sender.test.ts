@@ -1,0 +1,352 @@
+import { createChannel, LIMITS, retainedUpdates, type Channel, type Message } from '@troupe/protocol';
+import type { RunEvent } from '@troupe/run';
+import type { Connection } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { ConductorEvent, WorkerIdentity } from '../src/events.js';
+import { inPieces, SnapshotSender } from '../src/snapshot-sender.js';
+import { turn } from './fixture.js';
+
+/** Of the model. Its snapshot is some 40 pieces. */
+const PARAMETERS = 900_000;
+const SNAPSHOT_BYTES = 12 * PARAMETERS;
+
+let links: Map<string, SlowLink>;
+let sender: SnapshotSender;
+let round: number;
+let now: number;
+let taken: number;
+let sound: boolean;
+let notes: RunEvent[];
+let failures: unknown[];
+
+/** A link to a worker that reads what the test lets it read. */
+interface SlowLink {
+  readonly channel: Channel;
+  /** The worker's end. */
+  readonly worker: Channel;
+  readonly queued: readonly Uint8Array[];
+  /** Most bytes queued at a time. */
+  readonly mostBytes: number;
+  closedFor: string | undefined;
+  /** The worker reads up to `bytes`; default: everything, also what comes later. */
+  read(bytes?: number): Promise<void>;
+}
+
+function connect(id: string): SlowLink {
+  const [near, far] = createMemoryPair(['coordinator', id]);
+  const queued: Uint8Array[] = [];
+  let drains: (() => void)[] = [];
+  let open = false;
+  let mostBytes = 0;
+  const bufferedBytes = (): number => queued.reduce((sum, frame) => sum + frame.byteLength, 0);
+  const pass = (bytes: number): void => {
+    for (let left = bytes; queued.length > 0 && left >= queued[0].byteLength;) {
+      left -= queued[0].byteLength;
+      near.send(queued.shift()!);
+    }
+    const waiting = drains;
+    drains = [];
+    for (const wake of waiting) wake();
+  };
+  const slow: Connection = {
+    remote: id,
+    closed: near.closed,
+    get bufferedBytes() {
+      return bufferedBytes();
+    },
+    send(frame) {
+      if (link.closedFor !== undefined) near.send(frame); // throws
+      queued.push(frame);
+      mostBytes = Math.max(mostBytes, bufferedBytes());
+      if (open) pass(Infinity);
+    },
+    async drained(most) {
+      await near.drained(0);
+      while (bufferedBytes() > most) {
+        await new Promise<void>((resolve) => drains.push(resolve));
+        await near.drained(Infinity);
+      }
+    },
+    receive: (signal) => near.receive(signal),
+    close(reason) {
+      link.closedFor ??= reason;
+      near.close(reason);
+      pass(0);
+    },
+  };
+  const link: SlowLink = {
+    channel: createChannel(slow, { accepts: ['hello'], bodyBytes: () => 0 }),
+    worker: createChannel(far, {
+      accepts: ['snapshot', 'queued', 'stop'],
+      bodyBytes: ({ type }) => (type === 'snapshot' ? SNAPSHOT_BYTES : 0),
+    }),
+    queued,
+    get mostBytes() {
+      return mostBytes;
+    },
+    closedFor: undefined,
+    async read(bytes = Infinity) {
+      open ||= bytes === Infinity;
+      pass(bytes);
+      await turn();
+    },
+  };
+  links.set(id, link);
+  return link;
+}
+
+beforeEach(() => {
+  [links, round, now, taken, sound, notes, failures] = [new Map(), 0, 0, 0, true, [], []];
+  const vectors = new Float32Array(3 * PARAMETERS);
+  sender = new SnapshotSender({
+    parameters: PARAMETERS,
+    round: () => round,
+    take() {
+      if (!sound) return undefined;
+      taken++;
+      vectors.fill(round);
+      return { round, parametersDigest: '0'.repeat(16), parts: [new Uint8Array(vectors.buffer)] };
+    },
+    workers: {
+      send(id, message: Message) {
+        links.get(id)!.channel.send(message);
+        return true;
+      },
+    },
+    channelOf: (id) => links.get(id)?.channel,
+    nowMs: () => now,
+    report: (event) => notes.push(event),
+    fail: (error) => failures.push(error),
+  });
+});
+
+const workerOf = (id: string): WorkerIdentity => ({ id, name: id, kind: 'node', remote: id });
+const tick = (ms = 0): void => {
+  now += ms;
+  sender.handle({ type: 'order', order: { type: 'tick' } });
+};
+/** The run completes rounds. */
+function complete(rounds = 1): void {
+  round += rounds;
+  sender.handle({ type: 'updated', update: {} as never, readyWorkers: 1 } satisfies ConductorEvent);
+}
+/** A worker that has asked for a snapshot. */
+function join(id: string): SlowLink {
+  const link = connect(id);
+  sender.request(id);
+  return link;
+}
+/** The round of the snapshot that a worker receives, and its first parameter. */
+async function received(link: SlowLink): Promise<[round: number, value: number]> {
+  const reading = link.worker.receive();
+  await link.read();
+  const { message, body } = await reading;
+  if (message.type !== 'snapshot') throw new Error(`it received ${message.type}`);
+  return [message.round, new Float32Array(body.buffer)[0]];
+}
+/** Bytes of different frames that are queued somewhere or held. */
+function uniqueBytes(): number {
+  const frames = new Set([...links.values()].flatMap(({ queued }) => queued));
+  const queued = [...frames].reduce((sum, frame) => sum + frame.byteLength, 0);
+  return Math.max(queued, sender.heldBytes);
+}
+
+describe('ten workers that join at once', () => {
+  it('share one snapshot of one encoding', async () => {
+    const joining = Array.from({ length: 10 }, (_, i) => join(`w${i}`));
+    await turn();
+    const all = Promise.all(joining.map(received));
+    await all;
+    expect(await all).toEqual(Array(10).fill([0, 0]));
+    expect(taken).toBe(1);
+    expect(failures).toEqual([]);
+  });
+
+  it('take no more memory than two snapshots, although their links are slow and rounds pass', async () => {
+    let most = 0;
+    const joining: SlowLink[] = [];
+    for (let i = 0; i < 10; i++) {
+      joining.push(join(`w${i}`));
+      complete();
+      for (const link of joining) await link.read(500_000);
+      tick(100);
+      most = Math.max(most, uniqueBytes());
+    }
+    for (let left = 400; left > 0 && joining.some(({ closedFor }) => closedFor === undefined); left--) {
+      for (const link of joining) await link.read(LIMITS.snapshotPieceBytes);
+      tick(100);
+      most = Math.max(most, uniqueBytes());
+    }
+    expect(most).toBeGreaterThan(SNAPSHOT_BYTES);
+    expect(most).toBeLessThan(2.01 * SNAPSHOT_BYTES);
+    for (const { mostBytes } of joining) expect(mostBytes).toBeLessThan(2.1 * LIMITS.snapshotPieceBytes);
+    expect(failures).toEqual([]);
+  });
+
+  it('are served a few at a time, in the order in which they asked', async () => {
+    const joining = Array.from({ length: 6 }, (_, i) => join(`w${i}`));
+    await turn();
+    const served = (): number[] => joining.flatMap(({ mostBytes }, i) => (mostBytes > 0 ? [i] : []));
+    expect(served()).toEqual([0, 1, 2, 3]);
+    await joining[2].read();
+    await turn();
+    expect(served()).toEqual([0, 1, 2, 3, 4]);
+    tick(LIMITS.snapshotTurnMs);
+    await turn();
+    // The slow ones have had their turn.
+    expect(served()).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+});
+
+describe('a worker that waits for its turn', () => {
+  /** Fills all places with links that do not read. */
+  const occupy = (places: number = LIMITS.snapshotLinks): void => {
+    for (let i = 0; i < places; i++) join(`slow${i}`);
+  };
+
+  it('is told that others come first', async () => {
+    const turns = 1 + LIMITS.queuedMs / LIMITS.snapshotTurnMs;
+    occupy(turns * LIMITS.snapshotLinks);
+    const [link] = [join('last'), join('later')];
+    for (let passed = 0; passed < LIMITS.queuedMs; passed += LIMITS.snapshotTurnMs) tick(LIMITS.snapshotTurnMs);
+    const told = ['last', 'later'].map((id) => links.get(id)!.worker.receive());
+    for (const id of ['last', 'later']) await links.get(id)!.read();
+    expect((await Promise.all(told)).map(({ message }) => message)).toEqual([
+      { type: 'queued', ahead: 0 },
+      { type: 'queued', ahead: 1 },
+    ]);
+    tick(LIMITS.queuedMs - 1);
+    expect(await received(link)).toEqual([0, 0]);
+  });
+
+  it('receives the snapshot of the round in which its turn comes, however many rounds it has waited', async () => {
+    occupy();
+    const link = join('last');
+    complete(retainedUpdates(PARAMETERS));
+    expect(await Promise.race([received(link), turn()])).toBeUndefined();
+    for (let i = 0; i < LIMITS.snapshotLinks; i++) void links.get(`slow${i}`)!.read();
+    await turn();
+    await turn();
+    expect(link.queued).toEqual([]);
+    expect(sender.heldBytes).toBeLessThan(1.01 * SNAPSHOT_BYTES);
+    expect(taken).toBe(2);
+  });
+
+  it('is forgotten when it leaves or is ready', async () => {
+    occupy();
+    const [left, ready] = [join('left'), join('ready')];
+    sender.handle({ type: 'workerLeft', worker: workerOf('left'), reason: 'gone' });
+    sender.handle({ type: 'workerMessage', worker: workerOf('ready'), message: { type: 'ready' } as never });
+    tick(LIMITS.snapshotTurnMs);
+    await turn();
+    expect([left.mostBytes, ready.mostBytes]).toEqual([0, 0]);
+  });
+});
+
+describe('a snapshot on its way', () => {
+  it('lets small messages pass between its pieces', async () => {
+    const link = join('a');
+    await turn();
+    const reading = link.worker.receive();
+    await link.read(LIMITS.snapshotPieceBytes);
+    link.channel.send({ type: 'stop', code: 'stopped', reason: 'now' });
+    await link.read(2 * LIMITS.snapshotPieceBytes);
+    expect((await reading).message).toMatchObject({ type: 'stop' });
+    expect(link.worker.bufferedBytes).toBe(0);
+  });
+
+  it('is given up when its link is too slow to catch up, and others get theirs', async () => {
+    const slow = join('slow');
+    await turn();
+    const held = sender.heldBytes;
+    complete(retainedUpdates(PARAMETERS));
+    expect(slow.closedFor).toBeUndefined();
+    complete();
+    expect(slow.closedFor).toMatch(/^its link is too slow: it did not receive a whole snapshot within \d+ rounds$/);
+    expect(notes).toMatchObject([{ event: 'note', level: 'warn', remedy: expect.stringContaining('a faster link') as string }]);
+    expect([held > 0, sender.heldBytes]).toEqual([true, 0]);
+    expect(await received(join('other'))).toEqual([round, round]);
+  });
+
+  it('is given up when the worker stops reading while no round passes', async () => {
+    const stuck = join('stuck');
+    await turn();
+    for (let passed = 0; passed < LIMITS.transferIdleMs; passed += 1000) {
+      expect(stuck.closedFor).toBeUndefined();
+      tick(1000);
+    }
+    expect(stuck.closedFor).toBe(`it did not read its snapshot for ${LIMITS.transferIdleMs / 1000} s`);
+  });
+
+  it('is not given up while the worker reads, however slowly', async () => {
+    const slow = join('slow');
+    await turn();
+    for (let i = 0; i < 5; i++) {
+      await slow.read(40_000);
+      tick(LIMITS.transferIdleMs - 1);
+    }
+    expect(slow.closedFor).toBeUndefined();
+  });
+
+  it('frees its memory and its place when the worker vanishes halfway', async () => {
+    const vanishing = Array.from({ length: LIMITS.snapshotLinks }, (_, i) => join(`w${i}`));
+    const next = join('next');
+    await turn();
+    for (const link of vanishing) await link.read(LIMITS.snapshotPieceBytes);
+    for (const link of vanishing) link.channel.close('gone');
+    await turn();
+    expect(await received(next)).toEqual([0, 0]);
+    complete();
+    expect(sender.heldBytes).toBe(0);
+    expect(failures).toEqual([]);
+  });
+
+  it('is held until its last byte has left', async () => {
+    const link = join('a');
+    await turn();
+    while (link.queued.length > 0 && sender.heldBytes > 0) {
+      const before = link.queued.at(-1);
+      await link.read(LIMITS.snapshotPieceBytes);
+      if (link.queued.at(-1) === before) break;
+    }
+    complete();
+    expect([link.queued.length > 0, sender.heldBytes > SNAPSHOT_BYTES]).toEqual([true, true]);
+    await link.read();
+    await turn();
+    expect(sender.heldBytes).toBe(0);
+  });
+
+  it('is followed by another when the worker asks again meanwhile, unless it has become ready', async () => {
+    const [again, ready] = [join('again'), join('ready')];
+    await turn();
+    complete();
+    for (const id of ['again', 'again', 'ready']) sender.request(id);
+    sender.handle({ type: 'workerMessage', worker: workerOf('ready'), message: { type: 'ready' } as never });
+    expect(await received(again)).toEqual([0, 0]);
+    expect(await received(again)).toEqual([1, 1]);
+    expect(await received(ready)).toEqual([0, 0]);
+    await turn();
+    expect([again.queued.length, ready.queued.length, taken]).toEqual([0, 0, 2]);
+  });
+});
+
+it('no snapshot is sent of a replica that is not sound', async () => {
+  sound = false;
+  const link = join('a');
+  await turn();
+  expect([link.mostBytes, failures]).toEqual([0, []]);
+});
+
+it('a snapshot is kept for more workers of its round, but not for long', async () => {
+  await received(join('a'));
+  await received(join('b'));
+  expect(taken).toBe(1);
+  tick(LIMITS.snapshotTurnMs);
+  expect(sender.heldBytes).toBe(0);
+});
+
+it('frames are sent in pieces of at most the given size', () => {
+  const frames = [3, 4, 4, 9, 1].map((bytes) => new Uint8Array(bytes));
+  expect(inPieces(frames, 8).map((piece) => piece.map(({ byteLength }) => byteLength))).toEqual([[3, 4], [4], [9], [1]]);
+});
