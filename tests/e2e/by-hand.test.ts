@@ -3,8 +3,9 @@
  * lab.
  */
 import fs from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { at, childrenOf, named, scratch, SMALL, start, type Running } from './troupe.js';
+import { appOf, at, childrenOf, named, scratch, SMALL, start, type Running } from './troupe.js';
 
 let cwd = '';
 const started: Running[] = [];
@@ -104,5 +105,50 @@ describe('a coordinator and workers started separately', () => {
     const credits = worker.lines.filter((line) => line.kind === 'computed').map((line) => line.credit as number);
     // The crash does not reset them.
     expect(credits).toEqual(credits.toSorted((x, y) => x - y));
+  });
+});
+
+/** Processor time of a process so far, s, from /proc. */
+async function processorSeconds(pid: number): Promise<number> {
+  const stat = await fs.readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+describe('a worker whose machine is lent in part', () => {
+  it('computes in its share of the time', async () => {
+    const { running, address } = await coordinator(
+      'share',
+      '--rounds',
+      '1000000',
+      '--hidden',
+      '192',
+      '--batch',
+      '32',
+      '--window',
+      '64',
+    );
+    const flags = ['--engine', 'wasm', '--share', '20', '--json'];
+    const worker = launch('worker', address, '--token', TOKEN, ...flags);
+    const pid = await appOf(worker);
+    await running.line(at(5));
+    const [before, startMs] = [await processorSeconds(pid), performance.now()];
+    await sleep(3_000);
+    const share = ((await processorSeconds(pid)) - before) / ((performance.now() - startMs) / 1000);
+    expect(share).toBeGreaterThan(0.02);
+    // Besides its gradients a worker takes updates in; without the flag it uses more than 0.5 even on a busy machine.
+    expect(share).toBeLessThan(0.4);
+    running.child.kill('SIGTERM');
+    expect((await running.exited).code).toBe(0);
+    expect((await worker.exited).code).toBe(0);
+  });
+
+  it('says until when it waits outside its hours, and ends when it is asked to', async () => {
+    const hour = (offset: number): string => `${String((new Date().getHours() + offset) % 24).padStart(2, '0')}:00`;
+    const worker = launch('worker', 'ws://127.0.0.1:9', '--token', TOKEN, '--hours', `${hour(2)}-${hour(3)}`, '--json');
+    const reason = `outside its hours; it continues at ${hour(2)}`;
+    expect(await worker.line(({ kind }) => kind === 'waiting')).toEqual({ kind: 'waiting', why: 'hours', reason });
+    worker.child.kill('SIGTERM');
+    expect((await worker.exited).code).toBe(0);
   });
 });

@@ -4,7 +4,9 @@ import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { runApp, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
+import { workWhenAllowed, type Waiting } from './availability.js';
 import { createNodePorts } from './node-ports.js';
+import { processorTimes } from './processor-times.js';
 import { readSettings, type Settings } from './settings.js';
 
 const USAGE = `Usage: troupe worker ADDRESS [FLAGS]
@@ -18,7 +20,7 @@ If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A w
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
 with one thread.`;
 
-function describe(entry: WorkerLog): string | undefined {
+function describe(entry: WorkerLog | Waiting): string | undefined {
   switch (entry.kind) {
     case 'connecting':
       return `joining ${entry.address}`;
@@ -40,6 +42,8 @@ function describe(entry: WorkerLog): string | undefined {
       return `fetching the parameters again: ${entry.reason}`;
     case 'lost':
       return `${sentence(entry.reason)} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
+    case 'waiting':
+      return `waiting: ${entry.reason}`;
     case 'stopped':
       return `stopped: ${entry.reason}`;
     default:
@@ -59,17 +63,30 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
     err(complaintOf(error as Complaint, env));
     return 2;
   }
-  const log = (entry: WorkerLog): void => {
+  const log = (entry: WorkerLog | Waiting): void => {
     const line = settings.json ? JSON.stringify(entry) : describe(entry);
     if (line !== undefined) out(line);
   };
   try {
-    await runWorker({ ...settings, kind: 'node', ports: await createNodePorts({ ...settings, log }), signal });
+    await work(settings, log, signal);
     return 0;
   } catch (error) {
     err(complaintOf(error as Complaint, env));
     return 1;
   }
+}
+
+async function work(settings: Settings, log: (entry: WorkerLog | Waiting) => void, signal: AbortSignal): Promise<void> {
+  const ports = await createNodePorts({ ...settings, log, signal });
+  const { lending } = settings;
+  const options = { ...settings, kind: 'node' as const, ports, signal };
+  if (lending.hours === undefined && !lending.onlyWhenIdle) {
+    await runWorker(options);
+    return;
+  }
+  const { nowMs, sleep } = ports;
+  const clock = { now: () => new Date(), nowMs, sleep, processorTimes };
+  await workWhenAllowed(lending, clock, signal, (leave) => runWorker({ ...options, leave }), log);
 }
 
 type Complaint = Error & { readonly remedy?: string };

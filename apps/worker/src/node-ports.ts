@@ -2,9 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
 import type { EngineChoice } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
+import type { Engine } from '@troupe/model';
 import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
+import { openLentEngine } from './lent-engine.js';
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
@@ -15,34 +17,66 @@ export interface NodePortsOptions {
   readonly threads: number;
   /** False: no GPU is used. */
   readonly gpu: boolean;
+  /** Share of the threads or the GPU that the engine uses, 0.1 to 1. */
+  readonly share: number;
+  /** Aborts rests of the engine. */
+  readonly signal: AbortSignal;
   log(entry: WorkerLog): void;
 }
 
-const connect = (address: string, signal: AbortSignal): Promise<Connection> =>
-  connectWebSocket(address, { signal, env: process.env });
-
-export async function createNodePorts({ engine, threads, gpu, log }: NodePortsOptions): Promise<WorkerPorts> {
+export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
+  const { engine, threads, gpu, share, signal, log } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
+  const rests = createRests();
+  const connect = async (address: string, until: AbortSignal): Promise<Connection> => {
+    const link = await connectWebSocket(address, { signal: until, env: process.env });
+    void link.closed.then(() => rests.wake());
+    return link;
+  };
+  const nowMs = (): number => performance.now();
   return {
     connect,
     collective: createStarCollective({ connect }),
-    createEngine: (config, limits, { not, reproducible }) =>
+    createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
-      openEngine(not.length > 0 && !reproducible ? 'auto' : engine, config, limits, {
-        threads,
-        gpu,
-        not,
-        reproducible,
-        nowMs: () => performance.now(),
-        log: (text) => log({ kind: 'engine', text }),
-      }),
-    nowMs: () => performance.now(),
-    sleep: async (ms, signal) => {
-      await delay(ms, undefined, { signal });
+      const choice = not.length > 0 && !reproducible ? 'auto' : engine;
+      const open = (count: number): Promise<Engine> =>
+        openEngine(choice, config, limits, {
+          threads: count,
+          gpu,
+          not,
+          reproducible,
+          nowMs,
+          log: (text) => log({ kind: 'engine', text }),
+        });
+      return openLentEngine({ choice, share, threads, reproducible, open, nowMs, sleep: rests.sleep, signal });
     },
+    nowMs,
+    sleep,
     random: Math.random,
     log,
+  };
+}
+
+async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal });
+}
+
+/** Rests between gradients. A link that ends ends them too, so that the worker hears of it at once. */
+function createRests() {
+  let over = new AbortController();
+  return {
+    async sleep(ms: number, signal: AbortSignal): Promise<void> {
+      const { signal: woken } = over;
+      await sleep(ms, AbortSignal.any([signal, woken])).catch((error: unknown) => {
+        if (signal.aborted || !woken.aborted) throw error;
+      });
+    },
+    wake(): void {
+      over.abort();
+      over = new AbortController();
+    },
   };
 }

@@ -3,6 +3,8 @@ import os from 'node:os';
 import type { EngineChoice } from '@troupe/engines';
 import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
 import { joinTarget, parseOptions, positionalsOf, UsageError } from '@troupe/process';
+import type { Lending } from './availability.js';
+import { parseHours, type Hours } from './hours.js';
 
 export interface Settings {
   readonly address: string;
@@ -11,6 +13,9 @@ export interface Settings {
   readonly engine: EngineChoice;
   readonly threads: number;
   readonly gpu: boolean;
+  /** 0.1 to 1. */
+  readonly share: number;
+  readonly lending: Lending;
   readonly json: boolean;
 }
 
@@ -34,6 +39,19 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     engine,
     threads,
     gpu: !values['--no-gpu'],
+    share: values['--share'] / 100,
+    lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
     json: values['--json'],
   };
+}
+
+/** @throws UsageError */
+function hoursOf(text: string | undefined): Hours | undefined {
+  if (text === undefined) return undefined;
+  const hours = parseHours(text);
+  if (hours !== undefined) return hours;
+  throw new UsageError(
+    `--hours ${text} ends when it begins.`,
+    'Give two different times, or leave --hours out for the whole day.',
+  );
 }

@@ -16,7 +16,14 @@ async function open(
   engine: EngineChoice,
   constraints: { readonly not?: readonly string[]; readonly reproducible: boolean },
 ): Promise<string> {
-  const ports = await createNodePorts({ engine, threads: 0, gpu: false, log: () => undefined });
+  const ports = await createNodePorts({
+    engine,
+    threads: 0,
+    gpu: false,
+    share: 1,
+    signal: new AbortController().signal,
+    log: () => undefined,
+  });
   const opened = await ports.createEngine(CONFIG, LIMITS, { not: [], ...constraints });
   engines.push(opened);
   return `${opened.info.name} ${opened.info.variant}`;

@@ -26,4 +26,21 @@ describe('the settings of a worker', () => {
   it.each([[[]], [['ws://a', 'ws://b']]])('of the addresses %j are refused', (args) => {
     expect(() => readSettings(args, { TROUPE_TOKEN: 't' })).toThrow('A worker needs one address.');
   });
+
+  it('say when and how much of the machine the owner lends', () => {
+    const lent = readSettings(['ws://a', '--share', '30', '--hours', '22:00-06:30', '--only-when-idle'], { TROUPE_TOKEN: 't' });
+    expect(lent).toMatchObject({ share: 0.3, lending: { hours: { from: 1320, to: 390 }, onlyWhenIdle: true } });
+    const all = readSettings(['ws://a'], { TROUPE_TOKEN: 't' });
+    expect(all).toMatchObject({ share: 1, lending: { hours: undefined, onlyWhenIdle: false } });
+  });
+
+  it.each([
+    [['--share', '9'], '--share 9 is not a whole number from 10 to 100.'],
+    [['--share', '30%'], '--share 30% is not a whole number'],
+    [['--hours', '22-6'], '--hours 22-6 is not hours such as 22:00-06:30.'],
+    [['--hours', '24:00-06:00'], '--hours 24:00-06:00 is not hours'],
+    [['--hours', '07:00-07:00'], '--hours 07:00-07:00 ends when it begins.'],
+  ])('refuse %j', (args, message) => {
+    expect(() => readSettings(['ws://a', ...args], { TROUPE_TOKEN: 't' })).toThrow(message);
+  });
 });

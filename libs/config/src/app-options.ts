@@ -21,6 +21,8 @@ export interface AppOption {
   readonly max?: number;
   /** Characters in a text. */
   readonly maxLength?: number;
+  /** The form of a text, and what it is in words: "hours as 22:00-06:30". */
+  readonly form?: { readonly matches: RegExp; readonly words: string };
   /** The environment variable that counts when the flag is absent. An empty one counts as absent. */
   readonly env?: string;
   /** The flag or its variable must be given. Says where the value comes from, as a sentence. */
@@ -54,7 +56,7 @@ export interface OptionProblem {
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /** What a value of the option must be: "a whole number from 1 to 256". */
-export function describeOption({ type, min = 0, max = Infinity, choices = [] }: AppOption): string {
+export function describeOption({ type, min = 0, max = Infinity, choices = [], form }: AppOption): string {
   const range = max === Infinity ? `of at least ${min}` : `from ${min} to ${max}`;
   switch (type) {
     case 'whole':
@@ -64,7 +66,7 @@ export function describeOption({ type, min = 0, max = Infinity, choices = [] }: 
     case 'choice':
       return `one of ${choices.join(', ')}`;
     case 'text':
-      return 'a text';
+      return form?.words ?? 'a text';
     case 'switch':
       return 'a switch without a value';
     default:
@@ -73,7 +75,7 @@ export function describeOption({ type, min = 0, max = Infinity, choices = [] }: 
 }
 
 /** Whether `text` is a value of the option. */
-export function isOptionValue({ type, min = 0, max = Infinity, choices = [] }: AppOption, text: string): boolean {
+export function isOptionValue({ type, min = 0, max = Infinity, choices = [], form }: AppOption, text: string): boolean {
   const value = Number(text);
   switch (type) {
     case 'whole':
@@ -83,7 +85,7 @@ export function isOptionValue({ type, min = 0, max = Infinity, choices = [] }: A
     case 'choice':
       return choices.includes(text);
     case 'text':
-      return text !== '';
+      return text !== '' && (form?.matches.test(text) ?? true);
     case 'switch':
       return true;
     default:

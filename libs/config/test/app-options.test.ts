@@ -16,6 +16,14 @@ const TABLE = [
     required: 'Ask.',
     help: 'x',
   },
+  {
+    flag: '--day',
+    type: 'text',
+    placeholder: 'D',
+    group: 'Network',
+    form: { matches: /^\d\d$/, words: 'a day as 07' },
+    help: 'a day',
+  },
   { flag: '--json', type: 'switch', group: 'Output', help: 'JSON' },
 ] as const satisfies readonly AppOption[];
 
@@ -26,7 +34,7 @@ describe('the flags of an app', () => {
   it('have the types of their table, and its defaults', () => {
     expect(read({})).toEqual({
       ok: true,
-      values: { '--port': 7071, '--rate': undefined, '--cell': undefined, '--token': 't', '--json': false },
+      values: { '--port': 7071, '--rate': undefined, '--cell': undefined, '--token': 't', '--day': undefined, '--json': false },
     });
     expect(read({ '--port': '0', '--rate': '1.5', '--cell': 'gru', '--json': 'true' })).toMatchObject({
       values: { '--port': 0, '--rate': 1.5, '--cell': 'gru', '--json': true },
@@ -45,6 +53,7 @@ describe('the flags of an app', () => {
     [{ '--port': '1e3' }, '--port 1e3 is not a whole number'],
     [{ '--rate': '' }, '--rate "" is not a number from 0.5 to 2.'],
     [{ '--rate': '3' }, '--rate 3 is not a number from 0.5 to 2.'],
+    [{ '--day': '7' }, '--day 7 is not a day as 07.'],
     [{ '--cell': 'toString' }, '--cell toString is not one of lstm, gru.'],
   ])('are refused with what they must be: %j', (given, message) => {
     expect(read(given)).toMatchObject({ ok: false, message: expect.stringContaining(message) as string });

@@ -1,3 +1,4 @@
+export { MIN_SHARE, planEffort, restMs, type Effort } from './effort.js';
 export {
   ENGINE_CHOICES,
   ENGINE_NAMES,
@@ -19,4 +20,5 @@ export {
   type RunSize,
 } from './memory.js';
 export { REPRODUCIBLE_ENGINE, requireReproducible } from './reproducible.js';
+export { createThrottledEngine, type ThrottleOptions, type Work } from './throttled-engine.js';
 export { race, trialProblem, type RaceOptions, type RaceResult, type Runner } from './trial.js';

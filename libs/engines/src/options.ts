@@ -1,5 +1,6 @@
 /** The flags that choose an engine, and those of `troupe worker`. */
 import { JSON_OPTION, LIMITS, tokenOption, type AppOption } from '@troupe/config';
+import { MIN_SHARE } from './effort.js';
 import { ENGINE_CHOICES, takesThreads, type EngineChoice } from './names.js';
 
 export const ENGINE_OPTION = {
@@ -39,6 +40,30 @@ export const WORKER_OPTIONS = [
     type: 'switch',
     group: 'Engine',
     help: 'use no GPU with auto or tfjs, for example because another worker on this machine uses it',
+  },
+  {
+    flag: '--share',
+    type: 'whole',
+    placeholder: 'PERCENT',
+    group: 'Lending',
+    min: MIN_SHARE * 100,
+    max: 100,
+    default: '100',
+    help: 'share of its threads or its GPU that this worker uses: fewer threads, and rests between gradients',
+  },
+  {
+    flag: '--hours',
+    type: 'text',
+    placeholder: 'HH:MM-HH:MM',
+    group: 'Lending',
+    form: { matches: /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, words: 'hours such as 22:00-06:30' },
+    help: 'hours of the day in which this worker computes, in local time; they may include midnight (22:00-06:30)',
+  },
+  {
+    flag: '--only-when-idle',
+    type: 'switch',
+    group: 'Lending',
+    help: 'pause while other programs use the processor of this machine',
   },
   JSON_OPTION,
 ] as const satisfies readonly AppOption[];

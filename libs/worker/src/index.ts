@@ -1,3 +1,3 @@
 export { WorkerRefused } from './errors.js';
-export { type EngineConstraints, type WorkerLog, type WorkerOptions, type WorkerPorts } from './ports.js';
+export { type EngineConstraints, type WorkerEnd, type WorkerLog, type WorkerOptions, type WorkerPorts } from './ports.js';
 export { runWorker } from './run-worker.js';

@@ -12,7 +12,12 @@ export interface WorkerOptions {
   readonly ports: WorkerPorts;
   /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
+  /** Aborts to make the worker leave as soon as what it computes is counted, so that nobody has to compute it again. */
+  readonly leave?: AbortSignal | undefined;
 }
+
+/** How a worker's part in a run ended: the coordinator ended it, or the worker left. */
+export type WorkerEnd = 'stopped' | 'left';
 
 /** What a worker needs of its platform: Node, a browser's Web Worker, or a simulation. */
 export interface WorkerPorts {

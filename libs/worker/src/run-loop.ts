@@ -14,19 +14,29 @@ export interface RunLoopParts extends ExecutorParts {
   readonly deadline: Deadline;
   /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
+  /** Aborts to make the worker leave as soon as what it computes is counted. */
+  readonly leave?: AbortSignal | undefined;
 }
 
 type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
-  | { readonly from: 'collective'; readonly event: ReduceUpdate | ReduceResult };
+  | { readonly from: 'collective'; readonly event: ReduceUpdate | ReduceResult }
+  /** Wakes the loop when the worker is asked to leave. */
+  | { readonly from: 'leave' };
 
-/** Fetches a snapshot, computes leases and applies updates until the coordinator stops the worker. @throws what breaks the session */
-export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
-  const { control, member, signal } = parts;
+/**
+ * Fetches a snapshot, computes leases and applies updates until the coordinator stops the worker.
+ * @returns undefined if the worker left
+ * @throws what breaks the session
+ */
+export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefined> {
+  const { control, member, signal, leave } = parts;
   const inbox = createInbox<Item>();
   const listening = new AbortController();
   const stopListening = (): void => listening.abort(signal.reason);
   signal.addEventListener('abort', stopListening, { once: true });
+  const wake = (): void => void inbox.put({ from: 'leave' });
+  leave?.addEventListener('abort', wake, { once: true });
   /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
   const pumps = [
@@ -47,23 +57,35 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice> {
     return stop;
   } finally {
     signal.removeEventListener('abort', stopListening);
-    if (signal.aborted) sayBye(control, signal);
+    leave?.removeEventListener('abort', wake);
+    const asked = [signal, leave].find((one) => one?.aborted);
+    if (asked) sayBye(control, asked);
     listening.abort(new Error('the session is over'));
     inbox.close();
     await Promise.all(pumps);
   }
 }
 
-async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice> {
+async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice | undefined> {
   const executor = new SyncExecutor(parts);
   const limits: SyncLimits = { missedUpdates: retainedUpdates(parts.layout.size) };
   let { state, actions }: SyncStep = startSync();
   let payload: Payload = {};
+  /** Contributions that are sent and not answered. */
+  let unanswered = 0;
   for (;;) {
     let next: SyncInput | undefined;
     for (const action of actions) next = (await executor.perform(action, payload)) ?? next;
     if (state.phase === 'stopped') return state.notice;
-    if (next === undefined) ({ input: next, payload } = open(await inbox.next()));
+    if (next === undefined) {
+      if (parts.leave?.aborted && unanswered === 0) return undefined;
+      const item = await inbox.next();
+      const opened = parts.leave?.aborted && isLease(item) ? undefined : open(item);
+      actions = [];
+      if (opened === undefined) continue;
+      ({ input: next, payload } = opened);
+    }
+    unanswered = unansweredAfter(unanswered, next);
     ({ state, actions } = step(state, next, limits));
   }
 }
@@ -76,8 +98,21 @@ async function receiveNews(control: Channel, signal: AbortSignal): ReturnType<Ch
   }
 }
 
-/** @throws WorkerRefused, ProtocolError for a message that ends the session */
-function open(item: Item): { readonly input: SyncInput; readonly payload: Payload } {
+/** The update of a round follows the answers to its contributions. */
+function unansweredAfter(before: number, { type }: SyncInput): number {
+  if (type === 'computed') return before + 1;
+  if (type === 'update') return 0;
+  return type === 'result' ? Math.max(0, before - 1) : before;
+}
+
+/** A worker that leaves begins no lease: others get them when it is gone. */
+function isLease(item: Item): boolean {
+  return item.from === 'control' && item.message.type === 'lease';
+}
+
+/** @returns undefined for what is no input. @throws WorkerRefused, ProtocolError for a message that ends the session */
+function open(item: Item): { readonly input: SyncInput; readonly payload: Payload } | undefined {
+  if (item.from === 'leave') return undefined;
   if (item.from === 'collective') {
     const { event } = item;
     if (event.kind === 'update') return { input: { type: 'update', round: event.round }, payload: { update: event } };

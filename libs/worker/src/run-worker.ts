@@ -1,7 +1,7 @@
 import { CollectiveError } from '@troupe/collective';
 import { ProtocolError } from '@troupe/protocol';
 import { backoffMs, TransportError, type BackoffOptions } from '@troupe/transport';
-import type { WorkerOptions } from './ports.js';
+import type { WorkerEnd, WorkerOptions } from './ports.js';
 import { runSession } from './session.js';
 
 /** The jitter is wide, so that workers do not all return to a restarted coordinator at once. */
@@ -10,22 +10,23 @@ const BACKOFF: BackoffOptions = { firstMs: 500, longestMs: 30_000, jitter: [0.5,
 const STABLE_MS = 60_000;
 
 /**
- * Works for a coordinator until the run is over or `signal` aborts: joins, computes leases, applies updates, and joins again with
+ * Works for a coordinator until the run is over, or `signal` or `leave` aborts: joins, computes leases, applies updates, and joins again with
  * jittered exponential backoff whenever the link breaks.
  * @throws WorkerRefused when the coordinator refuses it for good (wrong token, other protocol version, run over)
  * @throws EngineError when no engine can compute this model
  */
-export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { ports, signal } = options;
+export async function runWorker(options: WorkerOptions): Promise<WorkerEnd> {
+  const { ports, signal, leave } = options;
   let attempt = 0;
   const credit = { characters: 0 };
-  while (!signal.aborted) {
+  while (!signal.aborted && !leave?.aborted) {
     const startedMs = ports.nowMs();
     try {
       ports.log({ kind: 'connecting', address: options.address });
       const notice = await runSession(options, credit);
+      if (notice === undefined) break;
       ports.log({ kind: 'stopped', ...notice });
-      return;
+      return 'stopped';
     } catch (error) {
       if (signal.aborted) break;
       if (!isPassing(error)) throw error;
@@ -37,7 +38,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       });
     }
   }
-  ports.log({ kind: 'stopped', reason: 'asked to stop' });
+  ports.log({ kind: 'stopped', reason: signal.aborted ? 'asked to stop' : 'asked to pause' });
+  return 'left';
 }
 
 /** Broken links, garbled bytes and an expired ticket may be gone at the next attempt; a person must mend everything else. */

@@ -8,8 +8,8 @@ import type { WorkerOptions } from './ports.js';
 import { runLoop } from './run-loop.js';
 import type { StopNotice } from './sync.js';
 
-/** @throws what broke the session */
-export async function runSession(options: WorkerOptions, credit: Credit): Promise<StopNotice> {
+/** @returns why the coordinator stopped it; undefined: the worker left. @throws what broke the session */
+export async function runSession(options: WorkerOptions, credit: Credit): Promise<StopNotice | undefined> {
   const { signal, ports } = options;
   signal.throwIfAborted();
   const link = await ports.connect(options.address, signal);
@@ -25,8 +25,13 @@ export async function runSession(options: WorkerOptions, credit: Credit): Promis
   }
 }
 
-async function work(link: Connection, options: WorkerOptions, credit: Credit, deadline: Deadline): Promise<StopNotice> {
-  const { ports, signal } = options;
+async function work(
+  link: Connection,
+  options: WorkerOptions,
+  credit: Credit,
+  deadline: Deadline,
+): Promise<StopNotice | undefined> {
+  const { ports, signal, leave } = options;
   const membership = await joinRun(link, options, deadline);
   const { welcome, layout, replica } = membership;
   ports.log({ kind: 'welcome', runId: welcome.runId, workerId: welcome.workerId, parameters: layout.size });
@@ -34,7 +39,7 @@ async function work(link: Connection, options: WorkerOptions, credit: Credit, de
   try {
     const member = await joinCollective(membership, options, deadline);
     try {
-      return await runLoop({ ...membership, member, slot, credit, ports, deadline, signal });
+      return await runLoop({ ...membership, member, slot, credit, ports, deadline, signal, leave });
     } finally {
       member.close('the session is over');
     }

@@ -91,6 +91,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   const stateFloats = stateSize(model);
   const clock = createClock();
   const stop = new AbortController();
+  const leave = new AbortController();
   const over = new AbortController();
   const logs: WorkerLog[] = [];
   const links: Connection[] = [];
@@ -133,8 +134,9 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     kind: 'node',
     ports,
     signal: stop.signal,
+    leave: leave.signal,
   }).then(
-    () => 'ended',
+    (end) => (end === 'left' && leave.signal.aborted ? 'left' : 'ended'),
     (error: unknown) => error,
   );
 
@@ -146,6 +148,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     host,
     replica,
     ended,
+    leave,
     /** The newest control link, as the coordinator has it. */
     control: () => createChannel(links.at(-1)!, { accepts, bodyBytes: () => 0 }),
     async expectMessage<K extends MessageType>(channel: Channel, type: K): Promise<MessageOf<K>> {

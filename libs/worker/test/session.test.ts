@@ -280,3 +280,33 @@ it('leaves no timer behind when it is stopped', async () => {
   expect(await around.ended).toBe('ended');
   expect(around.clock.sleepers).toBe(0);
 });
+
+describe('a worker that is asked to leave', () => {
+  it('finishes the lease that it computes, begins no other, and leaves when the contribution is counted', async () => {
+    let begun = (): void => undefined;
+    let finish = (): void => undefined;
+    const computing = new Promise<void>((resolve) => (begun = resolve));
+    await surround({ createEngine: held(() => begun(), new Promise((resolve) => (finish = resolve))) });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    await computing;
+    around.leave.abort(new Error('the machine is busy'));
+    await settle();
+    finish();
+    expect((await around.nextCounted()).leaseId).toBe('r0k0');
+    expect(await around.expectMessage(channel, 'bye')).toMatchObject({ reason: 'the machine is busy' });
+    expect(await around.ended).toBe('left');
+    expect(around.logs.filter(({ kind }) => kind === 'computed')).toHaveLength(1);
+    expect(around.links).toHaveLength(1);
+  });
+
+  it('leaves at once when it computes nothing', async () => {
+    await surround();
+    const channel = await around.join(0);
+    around.leave.abort(new Error('outside its hours'));
+    expect(await around.expectMessage(channel, 'bye')).toMatchObject({ reason: 'outside its hours' });
+    expect(await around.ended).toBe('left');
+    expect(around.clock.sleepers).toBe(0);
+  });
+});

@@ -78,6 +78,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
           'also trust the certificate in lab.pem, and certificates signed with it',
         ],
         [`${shell.program} worker ws://lab:7070 --engine webgpu`, 'compute on the GPU'],
+        [`${shell.program} worker ws://lab:7070 --share 50 --hours 22:00-06:30`, 'compute at night, with half of its cores'],
       ) +
         afterwards(
           `${shell.program} doctor   the engines of this machine and their speeds`,

@@ -1,15 +1,14 @@
 /** The trainer: a Web Worker that computes this volunteer's part of the run. */
 import { createStarCollective } from '@troupe/collective/star';
+import { createThrottledEngine, planEffort, type Effort, type Work } from '@troupe/engines';
 import { EngineError } from '@troupe/model';
 import { runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { COOL, observeWork } from '../decisions/heat.js';
-import { planEffort, type Effort } from '../decisions/share.js';
 import type { EngineKind, Failure, Order, Report } from '../messages.js';
 import { chooseEngine } from './engines.js';
 import { createLinks } from './links.js';
 import { createSleeper } from './sleeper.js';
 import { createTally } from './tally.js';
-import { createThrottledEngine, type Work } from './throttled-engine.js';
 import { workerScope } from './scope.js';
 
 /** How often the trainer reports progress to the page. */

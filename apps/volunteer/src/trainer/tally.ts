@@ -1,5 +1,5 @@
+import type { Work } from '@troupe/engines';
 import type { Progress } from '../messages.js';
-import type { Work } from './throttled-engine.js';
 
 /** Sums up what is computed between two reports to the page, since a round may take only a millisecond. */
 export interface Tally {

@@ -1,4 +1,4 @@
-/** Turns the share of the machine that the volunteer lends into threads and rests. */
+/** Turns the share of the machine that its owner lends into threads and rests. */
 
 export interface Effort {
   readonly threads: number;

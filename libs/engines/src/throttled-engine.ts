@@ -1,5 +1,5 @@
 import { EngineError, type Batch, type Engine, type EngineInfo, type Gradient } from '@troupe/model';
-import { restMs, type Effort } from '../decisions/share.js';
+import { restMs, type Effort } from './effort.js';
 
 export interface Work {
   readonly characters: number;

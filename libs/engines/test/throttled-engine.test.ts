@@ -2,9 +2,7 @@
 import { createLayout, initialParameters, stateSize, type Batch, type Engine, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { describe, expect, it } from 'vitest';
-import type { Effort } from '../src/decisions/share.js';
-import { createTally } from '../src/trainer/tally.js';
-import { createThrottledEngine, type Work } from '../src/trainer/throttled-engine.js';
+import { createThrottledEngine, type Effort, type Work } from '../src/index.js';
 
 const MODEL: ModelConfig = { cell: 'lstm', layers: 1, hidden: 4, vocabulary: 5 };
 const LIMITS = { maxStreams: 2, maxWindow: 3 };
@@ -100,27 +98,11 @@ describe('a throttled engine', () => {
     expect(opened[1].disposed).toBe(true);
   });
 
-  it('ends its rest when the volunteer leaves', async () => {
+  it('ends its rest when its owner stops it', async () => {
     const { engine, effort, leaving } = await setUp();
     effort.duty = 0.1;
     await engine.gradient(BATCH);
     leaving.abort(new Error('left'));
     await expect(engine.gradient(BATCH)).rejects.toThrow('left');
-  });
-});
-
-describe('the tally', () => {
-  it('sums up leases between two reports, and reports nothing twice', () => {
-    const tally = createTally();
-    expect(tally.take(0, 0, 1)).toBeUndefined();
-    tally.worked({ characters: 6, busyMs: 10, threads: 2 });
-    tally.computed(4, 6);
-    tally.computed(4, 12);
-    tally.worked({ characters: 6, busyMs: 30, threads: 2 });
-    tally.computed(5, 18);
-    const report = { kind: 'progress', round: 5, characters: 18, rounds: 2, busyMs: 50, threads: 2 };
-    expect(tally.take(100, 7, 1)).toEqual({ ...report, sentBytes: 100, receivedBytes: 7, heatFactor: 1 });
-    expect(tally.take(100, 7, 1)).toBeUndefined();
-    expect(tally.take(101, 7, 0.7)).toMatchObject({ characters: 0, rounds: 0, sentBytes: 1, receivedBytes: 0, heatFactor: 0.7 });
   });
 });
