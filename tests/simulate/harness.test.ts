@@ -148,7 +148,7 @@ describe('the audit', () => {
     const audit = createAudit(truth);
     const [service, host] = createMemoryPair();
     const heard = audit.listenIn(host, 3);
-    const counted = { type: 'counted', round: 0, workerId: 'w', tokens: 6, lossSum: 1, computeMs: 1 } as const;
+    const counted = { type: 'counted', round: 0, workerId: 'w', tokens: 6, lossSum: 1, computeMs: 1, serviceMs: 1 } as const;
     const update = {
       type: 'update',
       runId: 'r',

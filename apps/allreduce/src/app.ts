@@ -45,7 +45,7 @@ async function serveUntil(settings: Settings, out: AppShell['out'], signal: Abor
   const { '--host': host, '--port': port, '--token': token, '--json': json } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
-  const service = createStarService({ token, log, deadline: (ms) => AbortSignal.timeout(ms) });
+  const service = createStarService({ token, log, deadline: (ms) => AbortSignal.timeout(ms), nowMs: () => performance.now() });
   out(json ? JSON.stringify({ event: 'listening', address: listener.address }) : invitation(listener.address));
   try {
     await acceptAll(listener, service, signal);

@@ -30,6 +30,7 @@ export function embedReduceService(path: string, over: AbortSignal, troubles: Re
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),
+    nowMs: () => performance.now(),
     log: ({ level, text }) => {
       if (level === 'warn') troubles({ event: 'note', level, text });
     },

@@ -40,6 +40,8 @@ function describe(entry: WorkerLog | Waiting): string | undefined {
       return `round ${entry.round}: contribution not counted (${entry.result}): ${entry.reason}`;
     case 'resync':
       return `fetching the parameters again: ${entry.reason}`;
+    case 'parked':
+      return `parked: ${entry.reason}; it computes again when it is wanted`;
     case 'lost':
       return `${sentence(entry.reason)} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
     case 'waiting':

@@ -19,7 +19,9 @@ export type {
   JoinOptions,
   ReduceCounted,
   ReduceRejected,
+  MemberEvent,
   ReduceResult,
+  ReduceSubscription,
 } from './port.js';
 export {
   createReduction,

@@ -60,6 +60,14 @@ export interface ReduceResult extends Omit<MessageOf<'contributionResult'>, 'typ
   readonly kind: 'result';
 }
 
+/** Whether the worker receives updates from here on, and from which round on. */
+export interface ReduceSubscription extends Omit<MessageOf<'subscription'>, 'type'> {
+  readonly kind: 'subscription';
+}
+
+/** What a worker receives, in the order of sending. */
+export type MemberEvent = ReduceUpdate | ReduceResult | ReduceSubscription;
+
 /** What the coordinator learns about a contribution that counts. */
 export interface ReduceCounted extends Omit<MessageOf<'counted'>, 'type'> {
   readonly kind: 'counted';
@@ -75,16 +83,18 @@ export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
 
 /** A worker's place in the all-reduce. */
 export interface CollectiveMember {
+  /** It receives the updates of this round and of all later rounds, until it is told otherwise. */
+  readonly firstRound: number;
   /**
    * Encodes and queues; the buffers are free again when it returns.
    * @throws CollectiveError `bad_length`; TransportError when the link is closed
    */
   contribute(contribution: Contribution): void;
   /**
-   * The next update or result, in the order of sending. Rejects with TransportError when the link closes, CollectiveError
+   * The next update, result or change of its subscription. Rejects with TransportError when the link closes, CollectiveError
    * `refused` when the service refuses this worker, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
    */
-  receive(signal?: AbortSignal): Promise<ReduceUpdate | ReduceResult>;
+  receive(signal?: AbortSignal): Promise<MemberEvent>;
   /** Idempotent. A waiting `receive`, and every later one, rejects with TransportError `closed`. */
   close(reason: string): void;
 }
@@ -95,6 +105,11 @@ export interface CollectiveHost {
   admit(workerId: string, ticket: string): void;
   /** Takes the ticket back and closes the worker's link. */
   dismiss(workerId: string, reason: string): void;
+  /**
+   * Whether the worker receives updates. It does when it joins. It is told each change, with the first round whose update it
+   * receives again: a snapshot of an earlier round would leave a gap.
+   */
+  subscribe(workerId: string, wanted: boolean): void;
   openRound(order: RoundOrder): void;
   grant(grant: Grant): void;
   /**

@@ -92,6 +92,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
             leaseId: `lease${k}`,
             workerId: `w${k}`,
             computeMs: 3,
+            serviceMs: expect.any(Number),
             streams,
             tokens,
             lossSum,
@@ -129,6 +130,30 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
           expect(Math.hypot(...floats(update))).toBeCloseTo(1e-3, 8);
           expect((await untilUpdate(host)).update).toEqual(update);
         }
+      });
+
+      it('sends no update to a worker that is not wanted, and says from which round on it sends them again', async () => {
+        const [working, parked] = await admitAll();
+        expect([working.firstRound, parked.firstRound]).toEqual([0, 0]);
+        const everything = { leaseId: 'all', workerId: 'w0', streams: [0, 1, 2, 3, 4, 5] };
+        const complete = async (round: number): Promise<void> => {
+          host.openRound({ ...ORDER, round });
+          host.grant({ round, ...everything });
+          const { leaseId, streams } = everything;
+          working.contribute({ ...contribution(0), leaseId, streams, round, tokens: 48, endStates: new Float32Array(24) });
+          expect((await untilUpdate(host)).round).toBe(round);
+        };
+        host.subscribe('w1', false);
+        await complete(0);
+        host.subscribe('w1', false);
+        host.subscribe('w1', true);
+        await complete(1);
+        host.subscribe('nobody', true);
+        host.admit('late', 'ticket of late');
+        expect((await join('late')).firstRound).toBe(2);
+        expect(await parked.receive(soon())).toEqual({ kind: 'subscription', wanted: false, round: 0 });
+        expect(await parked.receive(soon())).toEqual({ kind: 'subscription', wanted: true, round: 1 });
+        expect(await parked.receive(soon())).toMatchObject({ kind: 'update', round: 1 });
       });
 
       it('counts a contribution that arrives before its round and its grant', async () => {

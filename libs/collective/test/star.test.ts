@@ -196,7 +196,7 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
     const joining = over(near).join(joinOptions());
     await service.receive(soon());
-    service.send({ type: 'joined', version: PROTOCOL_VERSION });
+    service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0 });
     const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
     service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
     return untilUpdate(await joining);

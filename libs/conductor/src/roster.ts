@@ -4,6 +4,7 @@
  * worker's leases and pace.
  */
 import type { ReduceCounted } from '@troupe/collective';
+import { isLostRace, isOvertaken } from '@troupe/protocol';
 import type { RoundTiming } from '@troupe/run';
 import type { ConductorEvent, ControlSession, CountedEvent, WorkerIdentity, WorkerMessage } from './events.js';
 
@@ -84,8 +85,8 @@ export function updateRoster(roster: Roster, event: ConductorEvent, nowMs: numbe
     case 'counted':
       return counted(roster, event, nowMs);
     case 'rejected': {
-      const { workerId, reason } = event.rejection;
-      return noteRejection(roster.workers.get(workerId), reason, nowMs);
+      const { workerId, reason, result } = event.rejection;
+      return noteRejection(roster.workers.get(workerId), isLostRace(result) ? undefined : reason, nowMs);
     }
     case 'update':
       return roundEnds(roster, nowMs);
@@ -127,15 +128,16 @@ function noteMessage(entry: WorkerEntry | undefined, message: WorkerMessage, now
       Object.assign(entry, { syncing: true, reason: message.reason });
       return;
     case 'decline':
-      entry.reason = message.reason;
+      if (!isOvertaken(message.code)) entry.reason = message.reason;
       return;
     default:
       message satisfies never;
   }
 }
 
-function noteRejection(entry: WorkerEntry | undefined, reason: string, nowMs: number): void {
-  if (entry) Object.assign(entry, { seenAtMs: nowMs, reason });
+/** `reason`: what the worker did wrong, if anything. */
+function noteRejection(entry: WorkerEntry | undefined, reason: string | undefined, nowMs: number): void {
+  if (entry) Object.assign(entry, { seenAtMs: nowMs, reason: reason ?? entry.reason });
 }
 
 function left(roster: Roster, workerId: string, reason: string, nowMs: number): void {

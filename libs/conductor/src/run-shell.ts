@@ -105,7 +105,9 @@ export class RunShell {
         this.#grant(effect);
         return this.#sendLease(effect);
       case 'resync':
-        return this.#parts.snapshots.request(effect.workerId);
+        return this.#parts.snapshots.request(effect.workerId, effect.round);
+      case 'cancel':
+        return void this.#parts.workers.send(effect.workerId, { type: 'cancel', leaseId: effect.leaseId });
       default:
         return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
@@ -166,7 +168,7 @@ function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMes
     case 'decline':
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
     case 'resync':
-      return { type: 'workerSyncing', workerId, reason: message.reason };
+      return { type: 'workerSyncing', workerId, reason: message.reason, round: message.round };
     default:
       return message satisfies never;
   }

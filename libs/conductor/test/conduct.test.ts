@@ -23,6 +23,7 @@ function createHost(): CollectiveHost {
   const nothing = (): void => undefined;
   return {
     admit: nothing,
+    subscribe: nothing,
     dismiss: nothing,
     openRound: nothing,
     grant: nothing,
@@ -96,7 +97,7 @@ function completeRound(round = 0, trainLoss = 2): void {
   const tokens = CONFIG.streams * CONFIG.window;
   const common = { round, tokens, lossSum: trainLoss * tokens };
   const endStates = new Float32Array(CONFIG.streams * stateFloats).fill(0.5);
-  happen({ kind: 'counted', leaseId: 'l', workerId: 'w', streams: [0, 1, 2], computeMs: 1, endStates, ...common });
+  happen({ kind: 'counted', leaseId: 'l', workerId: 'w', streams: [0, 1, 2], computeMs: 1, serviceMs: 0, endStates, ...common });
   const figures = { gradientNorm: 1, clipScale: 1, learningRate: 0.5 };
   happen({ kind: 'update', ...common, ...figures, update: new Float32Array(layout.size).fill(0.125) });
 }

@@ -39,6 +39,7 @@ function createFakeHost(): FakeHost {
     closedFor,
     admit: (workerId) => order(`admit ${workerId}`),
     dismiss: (workerId) => order(`dismiss ${workerId}`),
+    subscribe: (workerId, wanted) => order(`subscribe ${workerId} ${wanted}`),
     openRound: ({ round }) => order(`open ${round}`),
     grant: ({ leaseId }) => order(`grant ${leaseId}`),
     close: (reason) => closedFor.push(reason),

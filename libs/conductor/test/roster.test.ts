@@ -74,7 +74,7 @@ function reduced(event: ReduceEvent): void {
 function counted(workerId: string, leaseId: string, streams: readonly number[], computeMs: number): void {
   const { round } = state;
   const tokens = streams.length * SETTINGS.window;
-  const figures = { tokens, lossSum: 1, computeMs, endStates: new Float32Array() };
+  const figures = { tokens, lossSum: 1, computeMs, serviceMs: 0, endStates: new Float32Array() };
   reduced({ kind: 'counted', workerId, leaseId, round, streams: [...streams], ...figures });
   feed({ type: 'counted', workerId, leaseId, round, streams });
 }
@@ -164,7 +164,7 @@ describe('the list of workers', () => {
   it('follows a worker from its hello until it leaves', () => {
     hello('a', 'Ann', 'browser');
     expect(view('a')).toMatchObject({ name: 'Ann', kind: 'browser', state: 'joining', engine: '', rounds: 0 });
-    says('a', { type: 'resync', reason: 'joining' });
+    says('a', { type: 'resync', reason: 'joining', round: 0 });
     expect(view('a')).toMatchObject({ state: 'syncing', reason: 'joining' });
     feed({ type: 'start' });
     const [lease] = ready('a', 'Ann');
@@ -194,7 +194,7 @@ describe('the list of workers', () => {
     expect(view('a').reason).toBe('device lost');
     now = 5;
     const refusal = { leaseId: lease.leaseId, workerId: 'a', round: 0, result: 'replica_diverged' } as const;
-    reduced({ kind: 'rejected', ...refusal, reason: 'differs\u001b[2J' });
+    reduced({ kind: 'rejected', computeMs: 1, ...refusal, reason: 'differs\u001b[2J' });
     expect(view('a')).toMatchObject({ reason: 'differs\ufffd[2J', lastSeenMs: 0 });
     counted('a', lease.leaseId, lease.streams, 1);
     updated();
@@ -238,10 +238,10 @@ describe('the list of workers', () => {
   });
 
   it('ignores events of unknown workers', () => {
-    says('x', { type: 'resync', reason: 'joining' });
+    says('x', { type: 'resync', reason: 'joining', round: 0 });
     leaves('x', 'gone');
     counted('x', 'l9', [0], 1);
-    reduced({ kind: 'rejected', leaseId: 'l9', workerId: 'x', round: 0, result: 'wrong_round', reason: 'late' });
+    reduced({ kind: 'rejected', computeMs: 1, leaseId: 'l9', workerId: 'x', round: 0, result: 'wrong_round', reason: 'late' });
     updated();
     expect([roster.connected, workerViews(roster, state, now)]).toEqual([0, []]);
   });

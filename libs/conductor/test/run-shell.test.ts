@@ -88,7 +88,7 @@ function countAll(state = 0.5): void {
     const streams = [...units];
     const endStates = new Float32Array(streams.length * training.stateFloats).fill(state);
     const tokens = streams.length * CONFIG.window;
-    reduced({ kind: 'counted', leaseId, workerId, round, streams, tokens, lossSum: 1, computeMs: 1, endStates });
+    reduced({ kind: 'counted', leaseId, workerId, round, streams, tokens, lossSum: 1, computeMs: 1, serviceMs: 0, endStates });
   }
 }
 
@@ -222,7 +222,7 @@ describe('a worker', () => {
   it('gets a snapshot of the replica on request', () => {
     start();
     log = [];
-    handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining' } });
+    handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining', round: 0 } });
     expect(log).toEqual(['snapshot for a']);
     const { replica } = training;
     expect(shell.replicaState()).toEqual({ round: 0, parametersDigest: replica.digest(), parts: replica.snapshotParts() });
@@ -240,7 +240,7 @@ describe('a worker', () => {
       },
       rejected: (leaseId) => {
         const rejection = { leaseId, workerId: 'a', round: 0, result: 'replica_diverged', reason: 'differs' } as const;
-        return { type: 'rejected', rejection: { kind: 'rejected', ...rejection } };
+        return { type: 'rejected', rejection: { kind: 'rejected', computeMs: 1, ...rejection } };
       },
     };
     for (const [how, loss] of Object.entries(losses)) {
@@ -260,7 +260,7 @@ describe('a worker', () => {
     for (const lease of [...shell.state.leases.values()].filter(({ id }) => id !== leaseId)) {
       const contribution = { leaseId: lease.id, workerId: lease.workerId, round: 0, streams: [...lease.units] };
       const endStates = new Float32Array(lease.units.length * training.stateFloats);
-      reduced({ kind: 'counted', ...contribution, tokens: 4, lossSum: 1, computeMs: 1, endStates });
+      reduced({ kind: 'counted', ...contribution, tokens: 4, lossSum: 1, computeMs: 1, serviceMs: 0, endStates });
     }
   }
 });

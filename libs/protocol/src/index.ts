@@ -16,6 +16,8 @@ export { brief, printable, printableLines, sameText, sentence } from './text.js'
 export {
   CONTRIBUTION_REFUSALS,
   DECLINE_CODES,
+  isLostRace,
+  isOvertaken,
   MESSAGE_SCHEMAS,
   PROTOCOL_VERSION,
   STOP_CODES,

@@ -48,10 +48,17 @@ export const ReadySchema = v.strictObject({
 /**
  * Why a worker returns a lease uncomputed. `not_finite`: loss or gradient overflowed · `engine`:
  * the engine failed · `no_state`: the worker does not hold a hidden state that the lease relies on
- * · `paused`: the volunteer paused.
+ * · `paused`: the volunteer paused · `cancelled`: the coordinator cancelled the lease before it was
+ * computed · `dropped`: it was computed, but its streams had been counted by then, so the result was
+ * not sent.
  */
-export const DECLINE_CODES = ['not_finite', 'engine', 'no_state', 'paused'] as const;
+export const DECLINE_CODES = ['not_finite', 'engine', 'no_state', 'paused', 'cancelled', 'dropped'] as const;
 export type DeclineCode = (typeof DECLINE_CODES)[number];
+
+/** Whether a worker returned the lease because its streams had been counted: that is no fault. */
+export function isOvertaken(code: DeclineCode): boolean {
+  return code === 'cancelled' || code === 'dropped';
+}
 
 export const DeclineSchema = v.strictObject({
   type: v.literal('decline'),
@@ -61,8 +68,11 @@ export const DeclineSchema = v.strictObject({
   reason,
 });
 
-/** Asks for a snapshot, because the replica missed an update or differs. */
-export const ResyncSchema = v.strictObject({ type: v.literal('resync'), reason });
+/**
+ * Asks for a snapshot, because the replica missed an update or differs. The snapshot must not be
+ * older than `round`: the worker will not receive the updates of earlier rounds.
+ */
+export const ResyncSchema = v.strictObject({ type: v.literal('resync'), reason, round: count });
 
 /** The worker leaves by its own decision. */
 export const ByeSchema = v.strictObject({ type: v.literal('bye'), reason });
@@ -118,6 +128,12 @@ export const LeaseSchema = v.strictObject({
   deadlineMs: positive,
 });
 
+/** The streams of this lease are counted: its result is of no use. */
+export const CancelSchema = v.strictObject({ type: v.literal('cancel'), leaseId: id });
+
+/** For people: the worker gets no leases and no updates, and why. `subscription` makes it so. */
+export const ParkedSchema = v.strictObject({ type: v.literal('parked'), reason });
+
 /**
  * Why a worker must leave. `completed`: all rounds are computed · `stopped`: a person stopped the
  * run before that · `diverged`: loss or gradient overflowed · `dismissed`: the run continues
@@ -161,7 +177,14 @@ export const ContributionSchema = v.strictObject({
 
 // ---- reduce: service -> worker
 
-export const JoinedSchema = v.strictObject({ type: v.literal('joined'), version: count });
+/** The worker receives the updates of `round` and of all later rounds. */
+export const JoinedSchema = v.strictObject({ type: v.literal('joined'), version: count, round: count });
+
+/**
+ * The worker receives no more updates; or again, those of `round` and of all later rounds. It comes
+ * in order with the updates.
+ */
+export const SubscriptionSchema = v.strictObject({ type: v.literal('subscription'), wanted: v.boolean(), round: count });
 
 export const CONTRIBUTION_REFUSALS = [
   'wrong_run',
@@ -174,6 +197,11 @@ export const CONTRIBUTION_REFUSALS = [
   'replica_diverged',
 ] as const;
 export type ContributionRefusal = (typeof CONTRIBUTION_REFUSALS)[number];
+
+/** Whether a contribution does not count because others were faster: that is no fault. */
+export function isLostRace(result: ContributionRefusal | 'counted'): boolean {
+  return result === 'already_counted' || result === 'wrong_round';
+}
 
 export const ContributionResultSchema = v.strictObject({
   type: v.literal('contributionResult'),
@@ -230,6 +258,8 @@ export const HostSchema = v.strictObject({
 });
 
 export const AdmitSchema = v.strictObject({ type: v.literal('admit'), workerId: id, ticket: text(LIMITS.tokenLength) });
+/** Whether the worker receives updates from now on. It does when it joins. */
+export const SubscribeSchema = v.strictObject({ type: v.literal('subscribe'), workerId: id, wanted: v.boolean() });
 export const DismissSchema = v.strictObject({ type: v.literal('dismiss'), workerId: id, reason });
 
 /** Opens a round. Contributions already counted for this round or an earlier one are dropped. */
@@ -264,6 +294,8 @@ export const CountedSchema = v.strictObject({
   tokens: count,
   lossSum: positive,
   computeMs: positive,
+  /** Time that the service spent on this contribution, and on sending an update to one worker. */
+  serviceMs: positive,
 });
 
 export const RejectedSchema = v.strictObject({
@@ -271,6 +303,7 @@ export const RejectedSchema = v.strictObject({
   round: count,
   leaseId: id,
   workerId: id,
+  computeMs: positive,
   result: v.picklist(CONTRIBUTION_REFUSALS),
   reason,
 });
@@ -286,14 +319,18 @@ export const MESSAGE_SCHEMAS = {
   queued: QueuedSchema,
   snapshot: SnapshotSchema,
   lease: LeaseSchema,
+  cancel: CancelSchema,
+  parked: ParkedSchema,
   stop: StopSchema,
   join: JoinSchema,
   contribution: ContributionSchema,
   joined: JoinedSchema,
+  subscription: SubscriptionSchema,
   contributionResult: ContributionResultSchema,
   update: UpdateSchema,
   host: HostSchema,
   admit: AdmitSchema,
+  subscribe: SubscribeSchema,
   dismiss: DismissSchema,
   openRound: OpenRoundSchema,
   grant: GrantSchema,

@@ -31,7 +31,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     charsPerSecond: 8123.5,
   },
   decline: { type: 'decline', leaseId: 'lease-1', round: 7, code: 'paused', reason: 'the volunteer paused' },
-  resync: { type: 'resync', reason: 'missed update 6' },
+  resync: { type: 'resync', reason: 'missed update 6', round: 7 },
   bye: { type: 'bye', reason: '' },
   welcome: {
     type: 'welcome',
@@ -47,6 +47,8 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   queued: { type: 'queued', ahead: 3 },
   snapshot: { type: 'snapshot', round: 2 ** 40, parametersDigest: digest },
   lease: { type: 'lease', leaseId: 'l', round: 0, streams, states: 'zhg', deadlineMs: 1500.25 },
+  cancel: { type: 'cancel', leaseId: 'l' },
+  parked: { type: 'parked', reason: 'the round is 12 % faster without it' },
   stop: { type: 'stop', code: 'completed', reason: 'the run is complete' },
   join: { type: 'join', versions: [1], runId: 'run_1', workerId: 'w-1', ticket: 'ticket' },
   contribution: {
@@ -60,7 +62,8 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     parametersDigest: digest,
     computeMs: 12.5,
   },
-  joined: { type: 'joined', version: 1 },
+  joined: { type: 'joined', version: 1, round: 7 },
+  subscription: { type: 'subscription', wanted: true, round: 7 },
   contributionResult: { type: 'contributionResult', leaseId: 'l', round: 7, result: 'counted', reason: '' },
   update: {
     type: 'update',
@@ -86,6 +89,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     stateFloats: 1024,
   },
   admit: { type: 'admit', workerId: 'w-1', ticket: 'ticket' },
+  subscribe: { type: 'subscribe', workerId: 'w-1', wanted: false },
   dismiss: { type: 'dismiss', workerId: 'w-1', reason: 'gone' },
   openRound: { type: 'openRound', round: 7, learningRate: 0.0123, clip: 5, parametersDigest: digest },
   grant: { type: 'grant', round: 7, leaseId: 'l', workerId: 'w-1', streams },
@@ -99,6 +103,15 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     tokens: 192,
     lossSum: 801.25,
     computeMs: 12.5,
+    serviceMs: 0.75,
   },
-  rejected: { type: 'rejected', round: 7, leaseId: 'l', workerId: 'w-1', result: 'not_finite', reason: 'NaN at 3' },
+  rejected: {
+    type: 'rejected',
+    round: 7,
+    leaseId: 'l',
+    workerId: 'w-1',
+    computeMs: 12.5,
+    result: 'not_finite',
+    reason: 'NaN at 3',
+  },
 };

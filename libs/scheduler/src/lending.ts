@@ -92,6 +92,28 @@ export function closeLease(state: RunState, lease: Lease): void {
   if (worker) refreshIdle(state, worker);
 }
 
+/**
+ * Takes back the leases that can no longer count, because these units are counted without them. A
+ * probe measures its worker all the same.
+ */
+export function cancelOvertaken(state: RunState, units: readonly number[], effects: RunEffect[]): void {
+  const contested = new Set(
+    units.filter((index) => {
+      const { reliableLeases, unreliableLease } = state.units[index];
+      return reliableLeases > 0 || (unreliableLease !== undefined && state.leases.has(unreliableLease));
+    }),
+  );
+  if (contested.size === 0) return;
+  for (const lease of [...state.leases.values()]) {
+    if (lease.probe || !lease.units.some((index) => contested.has(index))) continue;
+    const worker = state.workers.get(lease.workerId);
+    worker?.unanswered.set(lease.id, lease);
+    if (worker) worker.measurement.void = true;
+    closeLease(state, lease);
+    effects.push({ type: 'cancel', workerId: lease.workerId, leaseId: lease.id });
+  }
+}
+
 export function markCounted(state: RunState, index: number, holder: WorkerRecord | undefined): void {
   state.units[index].counted = true;
   state.units[index].nextHolder = holder?.id;

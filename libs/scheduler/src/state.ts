@@ -139,7 +139,8 @@ export interface RunState {
 export type RunInput =
   | { readonly type: 'start' }
   | { readonly type: 'workerReady'; readonly workerId: string; readonly name: string; readonly charsPerSecond: number }
-  | { readonly type: 'workerSyncing'; readonly workerId: string; readonly reason: string }
+  /** The worker asks for a snapshot that is not older than `round`. */
+  | { readonly type: 'workerSyncing'; readonly workerId: string; readonly reason: string; readonly round: number }
   | { readonly type: 'workerLeft'; readonly workerId: string; readonly reason: string }
   | {
       readonly type: 'declined';
@@ -185,8 +186,10 @@ export type RunEffect =
       readonly states: string;
       readonly deadlineMs: number;
     }
-  /** Send the worker a snapshot; it reports ready afterwards. */
-  | { readonly type: 'resync'; readonly workerId: string; readonly reason: string }
+  /** Send the worker a snapshot that is not older than `round`; it reports ready afterwards. */
+  | { readonly type: 'resync'; readonly workerId: string; readonly reason: string; readonly round: number }
+  /** The streams of the lease are counted: the worker need not compute it. */
+  | { readonly type: 'cancel'; readonly workerId: string; readonly leaseId: string }
   | { readonly type: 'evaluate'; readonly round: number }
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }

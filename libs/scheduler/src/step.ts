@@ -2,8 +2,10 @@
  * The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no
  * clock, socket or random source.
  */
+import { isOvertaken } from '@troupe/protocol';
 import type { Decision, Lent } from './decisions.js';
 import {
+  cancelOvertaken,
   settle,
   closeLease,
   releaseAll,
@@ -144,21 +146,22 @@ function createWorker(id: string, name: string, reported: number, round: number,
 function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (!worker) {
-    effects.push({ type: 'resync', workerId: input.workerId, reason: input.reason });
+    const { workerId, reason, round } = input;
+    effects.push({ type: 'resync', workerId, reason, round });
     return;
   }
   const hadLeases = worker.leases.size > 0;
-  sendSnapshot(state, worker, input.reason, effects);
+  sendSnapshot(state, worker, input.reason, effects, input.round);
   lendUncovered(state, nowMs, effects);
   if (hadLeases)
     decided(effects, { kind: 'workerResynced', worker: worker.name, reason: input.reason, lent: lentBy(state, effects) });
 }
 
 /** Also takes back its leases, and forgets which hidden states it holds. */
-function sendSnapshot(state: RunState, worker: WorkerRecord, reason: string, effects: RunEffect[]): void {
+function sendSnapshot(state: RunState, worker: WorkerRecord, reason: string, effects: RunEffect[], round = state.round): void {
   worker.state = 'syncing';
   releaseAll(state, worker);
-  effects.push({ type: 'resync', workerId: worker.id, reason });
+  effects.push({ type: 'resync', workerId: worker.id, reason, round });
 }
 
 function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, effects: RunEffect[]): void {
@@ -174,6 +177,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
+  if (isOvertaken(input.code)) return overtaken(state, input, nowMs, effects);
   if (worker) settle(state, worker, input.leaseId, nowMs, false);
   if (worker && input.code === 'paused') return pausedWorker(state, worker, input.reason, nowMs, effects);
   const lease = state.leases.get(input.leaseId);
@@ -192,6 +196,21 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   const { code, reason } = input;
   const name = worker?.name ?? input.workerId;
   decided(effects, { kind: 'declined', worker: name, code, reason, lent: lentBy(state, effects) });
+}
+
+/** Others counted the streams of the lease before its worker was done. */
+function overtaken(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
+  const { workerId, leaseId, code } = input;
+  const worker = state.workers.get(workerId);
+  const lease = state.leases.get(leaseId);
+  if (worker) settle(state, worker, leaseId, nowMs, code === 'dropped');
+  if (lease?.workerId === workerId) {
+    // The update that told the worker has not arrived here yet.
+    closeLease(state, lease);
+    if (worker) worker.measurement.void = true;
+    if (worker && code === 'dropped') measureProbe(worker, lease, nowMs);
+  }
+  lendUncovered(state, nowMs, effects);
 }
 
 /** Others get its leases until it reports ready. It keeps the hidden states that it holds. */
@@ -248,12 +267,14 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
     return;
   }
   const holder = worker?.state === 'syncing' ? undefined : worker;
-  for (const stream of input.streams) markCounted(state, unitOf(state.settings, stream), holder);
+  const units = [...new Set(input.streams.map((stream) => unitOf(state.settings, stream)))];
+  for (const index of units) markCounted(state, index, holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
     closeLease(state, lease);
     if (worker) credit(worker, lease, nowMs);
   }
+  cancelOvertaken(state, units, effects);
   lendUncovered(state, nowMs, effects);
 }
 

@@ -130,6 +130,41 @@ describe('a run', () => {
     expect(backups).toHaveLength(2);
   });
 
+  it('cancels the lease of the loser as soon as the winner of a race counts', () => {
+    const cancelled = (effects: readonly RunEffect[]) => effects.filter(({ type }) => type === 'cancel');
+    for (const winner of ['fast', 'slow'] as const) {
+      const { run, opened } = pairAtRoundOne();
+      const [fast, slow] = opened;
+      expect(cancelled(run.count(fast))).toEqual([]);
+      run.pass(slow.deadlineMs);
+      const [backup] = leases(run.feed({ type: 'tick' }));
+      const [won, lost] = winner === 'fast' ? [backup, slow] : [slow, backup];
+      const { workerId, leaseId } = lost;
+      expect(cancelled(run.count(won))).toEqual([{ type: 'cancel', workerId, leaseId }]);
+      expect(run.state.leases.size).toBe(0);
+      const answer = run.feed({ type: 'declined', workerId, leaseId, code: 'dropped', reason: 'counted' });
+      expect(decisions(answer)).toEqual([]);
+      expect(run.state.idle.has(workerId)).toBe(true);
+    }
+  });
+
+  it('lends nothing to a late worker whose lease is cancelled until it answers', () => {
+    const { run, opened } = pairAtRoundOne();
+    const [fast, slow] = opened;
+    run.count(fast);
+    run.pass(slow.deadlineMs);
+    const [backup] = leases(run.feed({ type: 'tick' }));
+    run.count(backup);
+    expect(leases(run.commit()).map(({ workerId }) => workerId)).toEqual([fast.workerId]);
+  });
+
+  it('takes no notice of a worker that heard first that its lease is of no use', () => {
+    const { run, opened } = pairAtRoundOne();
+    const { workerId, leaseId } = opened[1];
+    for (const lease of opened) run.count(lease);
+    expect(run.feed({ type: 'declined', workerId, leaseId, code: 'dropped', reason: 'counted' })).toEqual([]);
+  });
+
   it('deals fewer streams to a worker that was late', () => {
     const { run, opened } = pairAtRoundOne();
     const [fast, slow] = opened;
@@ -228,10 +263,10 @@ describe('a run', () => {
     const run = createRun();
     run.join('a');
     run.join('b');
-    run.feed({ type: 'workerSyncing', workerId: 'b', reason: 'missed an update' });
+    run.feed({ type: 'workerSyncing', workerId: 'b', reason: 'missed an update', round: 0 });
     run.feed({ type: 'start' });
     for (let i = 0; i < 5; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
-    run.feed({ type: 'workerSyncing', workerId: 'a', reason: 'missed an update' });
+    run.feed({ type: 'workerSyncing', workerId: 'a', reason: 'missed an update', round: 0 });
     run.join('b');
     expect(types(declineNotFinite(run, 'b'))).toContain('fail');
   });
@@ -315,9 +350,15 @@ describe('a run', () => {
 
   it('answers a new worker with a snapshot', () => {
     const run = createRun();
-    expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining' })).toEqual([
-      { type: 'resync', workerId: 'new', reason: 'joining' },
+    expect(run.feed({ type: 'workerSyncing', workerId: 'new', reason: 'joining', round: 0 })).toEqual([
+      { type: 'resync', workerId: 'new', reason: 'joining', round: 0 },
     ]);
+  });
+
+  it('passes on from which round on a worker receives updates, for its snapshot', () => {
+    const { run } = pairAtRoundOne();
+    const asks = (workerId: string) => run.feed({ type: 'workerSyncing', workerId, reason: 'missed an update', round: 2 })[0];
+    for (const workerId of ['new', 'a']) expect(asks(workerId)).toMatchObject({ type: 'resync', workerId, round: 2 });
   });
 
   it('validates and saves at the set intervals and finishes after the last round', () => {
@@ -774,7 +815,7 @@ describe('a decision', () => {
 
   it('says why a worker with leases needs a snapshot; without leases there is none', () => {
     const { run, busy } = withOneBusy();
-    const input = { type: 'workerSyncing', workerId: busy.workerId, reason: 'missed an update' } as const;
+    const input = { type: 'workerSyncing', workerId: busy.workerId, reason: 'missed an update', round: 0 } as const;
     expect(decisions(run.feed(input))).toEqual([
       { kind: 'workerResynced', worker: 'b', reason: 'missed an update', lent: lent(4, 1) },
     ]);

@@ -17,6 +17,8 @@ export interface ExecutorParts extends Membership {
   readonly slot: EngineSlot;
   readonly credit: Credit;
   readonly ports: Pick<WorkerPorts, 'nowMs' | 'log'>;
+  /** Whether the result of the lease is of no use any more. It changes while a lease is computed. */
+  isOvertaken(lease: MessageOf<'lease'>): boolean;
 }
 
 /** The vectors that came with an input. An update is valid until the next one is received. */
@@ -64,6 +66,9 @@ export class SyncExecutor {
         return void this.#leases.set(action.leaseId, payload.lease!);
       case 'requestSnapshot':
         return this.#requestSnapshot(action);
+      case 'park':
+        this.#parts.snapshot.met();
+        return this.#drop();
       case 'restoreSnapshot':
         return this.#restore(payload.snapshot!, action.updates);
       case 'announceReady':
@@ -107,6 +112,7 @@ export class SyncExecutor {
       member,
       held: this.#held,
       nowMs: () => ports.nowMs(),
+      isOvertaken: () => this.#parts.isOvertaken(order.lease),
     };
     const outcome = await computeLease(context, order, replica.digest());
     const { leaseId, round, streams } = order.lease;
@@ -114,9 +120,9 @@ export class SyncExecutor {
     return { type: 'failed', leaseId, round, ...outcome, engineLost: slot.lost?.message };
   }
 
-  #requestSnapshot({ reason }: Action<'requestSnapshot'>): void {
+  #requestSnapshot({ reason, round }: Action<'requestSnapshot'>): void {
     this.#drop();
-    this.#parts.control.send({ type: 'resync', reason });
+    this.#parts.control.send({ type: 'resync', reason, round });
     this.#parts.snapshot.begin();
   }
 

@@ -36,7 +36,7 @@ export interface Membership {
 export async function joinRun(link: Connection, options: WorkerOptions, deadline: Deadline): Promise<Membership> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
-    accepts: ['welcome', 'refuse', 'queued', 'snapshot', 'lease', 'stop'],
+    accepts: ['welcome', 'refuse', 'queued', 'snapshot', 'lease', 'cancel', 'parked', 'stop'],
     bodyBytes: (message) => bodies(message),
     deadline,
   });

@@ -26,6 +26,8 @@ export interface LeaseContext {
   readonly member: CollectiveMember;
   readonly held: HeldStates;
   nowMs(): number;
+  /** Whether the streams of the lease have been counted. */
+  isOvertaken(): boolean;
 }
 
 export type LeaseOutcome =
@@ -45,12 +47,14 @@ export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, win
 export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
   const { engine, member, held, config } = context;
   const { lease } = order;
+  if (context.isOvertaken()) return { kind: 'declined', code: 'cancelled', reason: 'its streams are counted' };
   const batch = assembleBatch(context, order);
   if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
   const startMs = context.nowMs();
   try {
     const result = await engine.gradient(batch, lease.deadlineMs * TIMEOUT_FACTOR);
     const computeMs = context.nowMs() - startMs;
+    if (context.isOvertaken()) return { kind: 'declined', code: 'dropped', reason: 'its streams were counted meanwhile' };
     const { leaseId, round, streams } = lease;
     const { gradient, endStates, lossSum, tokens } = result;
     member.contribute({ leaseId, round, streams, tokens, lossSum, computeMs, parametersDigest, gradient, endStates });

@@ -68,6 +68,8 @@ export type WorkerLog =
   /** The engine is lost; another takes over, and `ready` follows. */
   | { readonly kind: 'engine_lost'; readonly engine: string; readonly reason: string }
   | { readonly kind: 'resync'; readonly reason: string }
+  /** It gets no leases and no updates until it is wanted again; `resync` follows then. */
+  | { readonly kind: 'parked'; readonly reason: string }
   | { readonly kind: 'lost'; readonly reason: string; readonly remedy: string; readonly retryInMs: number }
   /** By the coordinator, with a code, or by the app. */
   | { readonly kind: 'stopped'; readonly code?: StopCode; readonly reason: string };

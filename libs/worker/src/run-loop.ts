@@ -1,5 +1,5 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
-import type { ReduceResult, ReduceUpdate } from '@troupe/collective';
+import type { MemberEvent } from '@troupe/collective';
 import { brief, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type Payload } from './executor.js';
@@ -10,7 +10,7 @@ import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type
 /** A failed session listens this much longer for the reason: a coordinator that stops a worker closes both links at once. */
 const LAST_MESSAGE_MS = 500;
 
-export interface RunLoopParts extends ExecutorParts {
+export interface RunLoopParts extends Omit<ExecutorParts, 'isOvertaken'> {
   readonly deadline: Deadline;
   /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
@@ -20,7 +20,7 @@ export interface RunLoopParts extends ExecutorParts {
 
 type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
-  | { readonly from: 'collective'; readonly event: ReduceUpdate | ReduceResult }
+  | { readonly from: 'collective'; readonly event: MemberEvent }
   /** Wakes the loop when the worker is asked to leave. */
   | { readonly from: 'leave' };
 
@@ -39,16 +39,22 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   leave?.addEventListener('abort', wake, { once: true });
   /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
+  const overtaken = createOvertaken();
   const pumps = [
     pump(inbox, async () => {
       const { message, body } = await receiveNews(control, listening.signal);
       if (message.type === 'stop') stop = noticeOf(message);
+      if (message.type === 'cancel') overtaken.cancelled.add(message.leaseId);
       return { from: 'control', message, body };
     }),
-    pump(inbox, async () => ({ from: 'collective', event: await member.receive(listening.signal) })),
+    pump(inbox, async () => {
+      const event = await member.receive(listening.signal);
+      if (event.kind === 'update') overtaken.round = event.round;
+      return { from: 'collective', event };
+    }),
   ];
   try {
-    return await act(parts, inbox);
+    return await act({ ...parts, isOvertaken: (lease) => isOvertaken(overtaken, lease) }, inbox, overtaken);
   } catch (error) {
     // Links fail in any order, and nothing reads during a lease: the notice may come after the failure.
     inbox.close();
@@ -66,10 +72,31 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   }
 }
 
-async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice | undefined> {
+/** What has arrived, but may not be handled yet: nothing reads the inbox while a lease is computed. */
+interface Overtaken {
+  /** Leases that the coordinator has cancelled. */
+  readonly cancelled: Set<string>;
+  /** The round of the latest update. */
+  round: number;
+}
+
+function createOvertaken(): Overtaken {
+  return { cancelled: new Set(), round: -1 };
+}
+
+/** Whether the streams of the lease have been counted. */
+function isOvertaken({ cancelled, round }: Overtaken, lease: MessageOf<'lease'>): boolean {
+  return cancelled.has(lease.leaseId) || lease.round <= round;
+}
+
+async function act(
+  parts: RunLoopParts & ExecutorParts,
+  inbox: Inbox<Item>,
+  { cancelled }: Overtaken,
+): Promise<StopNotice | undefined> {
   const executor = new SyncExecutor(parts);
   const limits: SyncLimits = { missedUpdates: retainedUpdates(parts.layout.size) };
-  let { state, actions }: SyncStep = startSync();
+  let { state, actions }: SyncStep = startSync(parts.member.firstRound);
   let payload: Payload = {};
   /** Contributions that are sent and not answered. */
   let unanswered = 0;
@@ -86,6 +113,7 @@ async function act(parts: RunLoopParts, inbox: Inbox<Item>): Promise<StopNotice 
       ({ input: next, payload } = opened);
     }
     unanswered = unansweredAfter(unanswered, next);
+    if (next.type === 'cancel') cancelled.delete(next.leaseId);
     ({ state, actions } = step(state, next, limits));
   }
 }
@@ -116,6 +144,10 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
   if (item.from === 'collective') {
     const { event } = item;
     if (event.kind === 'update') return { input: { type: 'update', round: event.round }, payload: { update: event } };
+    if (event.kind === 'subscription') {
+      const { wanted, round } = event;
+      return { input: { type: 'subscription', wanted, round }, payload: {} };
+    }
     const { round, result, reason } = event;
     return { input: { type: 'result', round, result, reason }, payload: {} };
   }
@@ -127,6 +159,10 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
       throw refusalError(message, 'after the welcome');
     case 'snapshot':
       return { input: { type: 'snapshot', round: message.round }, payload: { snapshot: { message, body } } };
+    case 'cancel':
+      return { input: { type: 'cancel', leaseId: message.leaseId }, payload: {} };
+    case 'parked':
+      return { input: { type: 'parked', reason: message.reason }, payload: {} };
     case 'lease': {
       const { leaseId, round } = message;
       return { input: { type: 'lease', leaseId, round }, payload: { lease: { lease: message, body } } };
@@ -140,10 +176,22 @@ function noticeOf({ code, reason }: MessageOf<'stop'>): StopNotice {
   return { code, reason };
 }
 
-/** Never rejects: it fails the inbox. It receives the next message only when the last is handled, because an update is valid until then. */
+/** What is small, and how the coordinator tells a worker that is busy what it need not compute. */
+function isReadAhead({ type }: Message): boolean {
+  return type === 'lease' || type === 'cancel';
+}
+
+/**
+ * Never rejects: it fails the inbox. It receives the next message only when the last is handled, because an update is valid until then. Leases and
+ * cancellations hold up nothing, so that they arrive while a lease is computed.
+ */
 async function pump(inbox: Inbox<Item>, receive: () => Promise<Item>): Promise<void> {
   try {
-    for (;;) await inbox.put(await receive());
+    for (;;) {
+      const item = await receive();
+      const handled = inbox.put(item);
+      if (item.from !== 'control' || !isReadAhead(item.message)) await handled;
+    }
   } catch (error) {
     inbox.fail(error as Error);
   }

@@ -3,7 +3,7 @@
  * reducer puts them in order. It handles numbers only: the executor holds the vectors.
  */
 import type { ReduceResult } from '@troupe/collective';
-import { brief, type DeclineCode, type MessageOf } from '@troupe/protocol';
+import { brief, isLostRace, isOvertaken, type DeclineCode, type MessageOf } from '@troupe/protocol';
 import type { WorkerLog } from './ports.js';
 
 /** Why the coordinator stops this worker. */
@@ -18,7 +18,7 @@ export type SyncState =
   /** A snapshot was requested; until it arrives, the replica belongs to no round. */
   | {
       readonly phase: 'syncing';
-      /** Round of the latest update received, applied or not; -1 before the first. */
+      /** The latest round whose update this worker received, applied or not, or will never receive; -1: none. */
       readonly heard: number;
       /** Rounds of the updates retained meanwhile, in order of arrival. */
       readonly missed: readonly number[];
@@ -31,6 +31,8 @@ export type SyncState =
       /** Leases of later rounds, and of this round behind the one being computed, in order of arrival. */
       readonly waiting: readonly PendingLease[];
     }
+  /** It receives no updates and no leases, so its replica is outdated. */
+  | { readonly phase: 'parked'; readonly heard: number }
   | { readonly phase: 'stopped'; readonly notice: StopNotice };
 
 type Live = Exclude<SyncState, { readonly phase: 'stopped' }>;
@@ -56,12 +58,19 @@ export type SyncInput =
       readonly reason: string;
       readonly engineLost?: string | undefined;
     }
+  /** It receives the updates of `round` and of later rounds, or none. */
+  | { readonly type: 'subscription'; readonly wanted: boolean; readonly round: number }
+  | { readonly type: 'cancel'; readonly leaseId: string }
+  /** Says why; `subscription` makes it so. */
+  | { readonly type: 'parked'; readonly reason: string }
   | ({ readonly type: 'result' } & Pick<ReduceResult, 'round' | 'result' | 'reason'>)
   | ({ readonly type: 'stop' } & StopNotice);
 
 export type SyncAction =
   /** Also drops held states, retained leases and retained updates: none of them fits the next parameters. */
-  | { readonly type: 'requestSnapshot'; readonly reason: string }
+  | { readonly type: 'requestSnapshot'; readonly reason: string; /** It must not be older. */ readonly round: number }
+  /** Drops the same, and waits for no snapshot. */
+  | { readonly type: 'park' }
   /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
   | { readonly type: 'restoreSnapshot'; readonly updates: readonly number[] }
   /** Copies the update just received, which is valid only until the next one. Drops the retained update of round `drop`, if given. */
@@ -98,11 +107,11 @@ export interface SyncLimits {
   readonly missedUpdates: number;
 }
 
-/** A worker that has just joined. */
-export function startSync(): SyncStep {
+/** A worker that has just joined and receives the updates from `firstRound` on. */
+export function startSync(firstRound: number): SyncStep {
   return {
-    state: { phase: 'syncing', heard: -1, missed: [] },
-    actions: [{ type: 'requestSnapshot', reason: 'joining' }],
+    state: { phase: 'syncing', heard: firstRound - 1, missed: [] },
+    actions: [{ type: 'requestSnapshot', reason: 'joining', round: firstRound }],
   };
 }
 
@@ -121,9 +130,16 @@ export function step(state: SyncState, input: SyncInput, limits: SyncLimits): Sy
     }
     case 'failed':
       return onFailed(state, input);
+    case 'subscription':
+      return onSubscription(state, input);
+    case 'cancel':
+      return onCancel(state, input.leaseId);
+    case 'parked':
+      return { state, actions: [{ type: 'log', entry: { kind: 'parked', reason: input.reason } }] };
     case 'result': {
       const { round, result, reason } = input;
-      return { state, actions: result === 'counted' ? [] : [{ type: 'log', entry: { kind: 'refused', round, result, reason } }] };
+      const expected = result === 'counted' || isLostRace(result);
+      return { state, actions: expected ? [] : [{ type: 'log', entry: { kind: 'refused', round, result, reason } }] };
     }
     case 'stop':
       return { state: { phase: 'stopped', notice: { code: input.code, reason: input.reason } }, actions: [] };
@@ -135,12 +151,18 @@ export function step(state: SyncState, input: SyncInput, limits: SyncLimits): Sy
 function resync({ heard }: Live, reason: string, before: readonly SyncAction[] = []): SyncStep {
   return {
     state: { phase: 'syncing', heard, missed: [] },
-    actions: [...before, { type: 'log', entry: { kind: 'resync', reason } }, { type: 'requestSnapshot', reason }],
+    actions: [
+      ...before,
+      { type: 'log', entry: { kind: 'resync', reason } },
+      { type: 'requestSnapshot', reason, round: heard + 1 },
+    ],
   };
 }
 
 /** The coordinator also sends a snapshot without a request when it finds that this replica differs from its own. */
 function onSnapshot(state: Live, round: number): SyncStep {
+  // It was requested before the worker was parked.
+  if (state.phase === 'parked') return { state, actions: [] };
   const updates: number[] = [];
   const missed = state.phase === 'syncing' ? state.missed : [];
   for (const one of missed) if (one === round + updates.length) updates.push(one);
@@ -166,14 +188,14 @@ function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): Sy
     return { state: { ...state, heard, missed: [...newer, round] }, actions: [{ type: 'retainUpdate', round, drop }] };
   }
   // The snapshot already contained it.
-  if (round < state.round) return { state: { ...state, heard }, actions: [] };
+  if (state.phase === 'parked' || round < state.round) return { state: { ...state, heard }, actions: [] };
   if (round > state.round) return resync({ ...state, heard }, `the update of round ${state.round} was missed`);
   return computeNext({ ...state, heard, round: round + 1 }, [{ type: 'applyUpdate' }, { type: 'loadEngine' }]);
 }
 
 /** One lease at a time: its outcome decides about the leases behind it. */
 function computeNext(state: Live, actions: readonly SyncAction[]): SyncStep {
-  if (state.phase === 'syncing') return { state, actions };
+  if (state.phase !== 'training') return { state, actions };
   const next = state.waiting.find(({ round }) => round === state.round);
   if (!next) return { state, actions };
   return {
@@ -183,8 +205,8 @@ function computeNext(state: Live, actions: readonly SyncAction[]): SyncStep {
 }
 
 function onLease(state: Live, { leaseId, round }: PendingLease): SyncStep {
-  // The coordinator took it back when it received the request for a snapshot.
-  if (state.phase === 'syncing') return { state, actions: [] };
+  // The coordinator took it back when it received the request for a snapshot, or parked the worker.
+  if (state.phase !== 'training') return { state, actions: [] };
   if (round < state.round) {
     // The update of its round came first, on the other link. The coordinator waits for an answer to every lease.
     const reason = 'its round was over when it came';
@@ -195,11 +217,32 @@ function onLease(state: Live, { leaseId, round }: PendingLease): SyncStep {
   return { state: { ...state, waiting: [...state.waiting, { leaseId, round }] }, actions: [{ type: 'retainLease', leaseId }] };
 }
 
+/** Both changes come over the link of the updates, so they cannot overtake each other or an update. */
+function onSubscription(state: Live, { wanted, round }: Extract<SyncInput, { type: 'subscription' }>): SyncStep {
+  if (!wanted) return { state: { phase: 'parked', heard: state.heard }, actions: [{ type: 'park' }] };
+  if (state.phase !== 'parked') return { state, actions: [] };
+  return resync({ ...state, heard: Math.max(state.heard, round - 1) }, 'it is wanted again');
+}
+
+/** A lease that is being computed is looked after by `computeLease`. */
+function onCancel(state: Live, leaseId: string): SyncStep {
+  const lease = state.phase === 'training' && state.waiting.find((one) => one.leaseId === leaseId);
+  if (!lease) return { state, actions: [] };
+  const reason = 'it was cancelled';
+  return {
+    state: { ...state, waiting: state.waiting.filter((one) => one !== lease) },
+    actions: [{ type: 'declineLease', leaseId, round: lease.round, code: 'cancelled', reason }],
+  };
+}
+
 function onFailed(state: Live, { leaseId, round, code, reason, engineLost }: Extract<SyncInput, { type: 'failed' }>): SyncStep {
   const decline: SyncAction = { type: 'declineLease', leaseId, round, code, reason };
+  if (engineLost === undefined && isOvertaken(code)) return computeNext(state, [decline]);
   if (engineLost === undefined) {
     return computeNext(state, [decline, { type: 'log', entry: { kind: 'refused', round, result: code, reason } }]);
   }
+  // It requests a snapshot when it is wanted again.
+  if (state.phase === 'parked') return { state, actions: [decline, { type: 'replaceEngine' }] };
   // A worker that awaits a snapshot gets no leases, least of all at the speed of the lost engine, until it reports that it is ready:
   // that is when the next engine is open and the snapshot is handled.
   const { state: syncing, actions } = resync(state, brief(`another engine is opened: ${engineLost}`), [decline]);

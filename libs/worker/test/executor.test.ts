@@ -35,6 +35,7 @@ beforeEach(() => {
     snapshot: { begin: () => undefined },
     credit: { characters: 0 },
     ports: { nowMs: () => 0, log: () => undefined },
+    isOvertaken: () => false,
   } as unknown as ExecutorParts);
 });
 
@@ -59,17 +60,33 @@ describe('a snapshot', () => {
 
   it('that is requested makes the worker forget the leases that it retains', async () => {
     await executor.perform({ type: 'retainLease', leaseId: 'l' }, { lease: order(0, 0, 'z') });
-    await executor.perform({ type: 'requestSnapshot', reason: 'missed an update' }, {});
+    await executor.perform({ type: 'requestSnapshot', reason: 'missed an update', round: 0 }, {});
     await executor.perform({ type: 'computeLease', leaseId: 'l' }, { lease: order(1, 0, 'z') });
     expect(contributed.map(({ streams }) => streams)).toEqual([[1]]);
-    expect(sent).toEqual([{ type: 'resync', reason: 'missed an update' }]);
+    expect(sent).toEqual([{ type: 'resync', reason: 'missed an update', round: 0 }]);
+  });
+});
+
+describe('a lease whose streams are counted', () => {
+  const compute = (isOvertaken: () => boolean) =>
+    computeLease({ config: config as never, engine, member, held: new Map(), nowMs: () => 0, isOvertaken }, order(0, 0, 'z'), '');
+
+  it('is not computed', async () => {
+    expect(await compute(() => true)).toMatchObject({ kind: 'declined', code: 'cancelled' });
+    expect(contributed).toEqual([]);
+  });
+
+  it('is computed to the end when that becomes known too late, and its result is not sent', async () => {
+    const answers = [false, true];
+    expect(await compute(() => answers.shift()!)).toMatchObject({ kind: 'declined', code: 'dropped' });
+    expect(contributed).toEqual([]);
   });
 });
 
 describe('a held hidden state', () => {
   it('of another round is not used: the lease is declined', async () => {
     const held: HeldStates = new Map([[0, { round: 4, state: new Float32Array(stateFloats) }]]);
-    const context = { config: config as never, engine, member, held, nowMs: () => 0 };
+    const context = { config: config as never, engine, member, held, nowMs: () => 0, isOvertaken: () => false };
     expect(await computeLease(context, order(0, 4, 'h'), replica.digest())).toMatchObject({ kind: 'sent' });
     // The contribution replaced it by the state before round 5.
     expect(await computeLease(context, order(0, 4, 'h'), replica.digest())).toMatchObject({ kind: 'declined', code: 'no_state' });

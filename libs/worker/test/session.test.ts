@@ -106,6 +106,58 @@ describe('several leases of a round', () => {
   });
 });
 
+describe('a lease that is cancelled while it is computed', () => {
+  it('is answered without a result, and the one behind it is not computed', async () => {
+    let begun = 0;
+    let release: () => void;
+    const until = new Promise<void>((resolve) => (release = resolve));
+    await surround({ createEngine: held(() => begun++, until) });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    await settle();
+    expect(begun).toBe(1);
+    for (const k of [0, 1]) channel.send({ type: 'cancel', leaseId: names(0)[k] });
+    await settle();
+    release!();
+    expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k0', code: 'dropped' });
+    expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'cancelled' });
+    expect((await around.nextCounted()).leaseId).toBe('r0k2');
+    expect(around.logs.filter(({ kind }) => kind === 'refused')).toEqual([]);
+  });
+});
+
+describe('a parked worker', () => {
+  it('holds its links, and asks for a snapshot of the round in which it is wanted again', async () => {
+    await surround();
+    const channel = await around.join(0);
+    around.host.subscribe('w1', false);
+    channel.send({ type: 'parked', reason: 'the round is 12 % faster without it' });
+    await settle();
+    expect(around.logs.at(-1)).toEqual({ kind: 'parked', reason: 'the round is 12 % faster without it' });
+    around.openRound(5);
+    around.host.subscribe('w1', true);
+    expect(await around.expectMessage(channel, 'resync')).toMatchObject({ round: 5 });
+    channel.send(around.snapshotMessage(5), around.replica.snapshot());
+    await around.expectMessage(channel, 'ready');
+    around.grant('again', 5, UNITS[0]);
+    around.lend(channel, 'again', 5, UNITS[0], 'zz');
+    expect((await around.nextCounted()).leaseId).toBe('again');
+  });
+
+  it('does not wait for a snapshot that it requested before', async () => {
+    await surround();
+    await settle();
+    const channel = around.control();
+    await around.welcome(channel);
+    await around.expectMessage(channel, 'resync');
+    around.host.subscribe('w1', false);
+    await settle();
+    await around.clock.advance(2 * LIMITS.snapshotMs);
+    expect(lost()).toEqual([]);
+  });
+});
+
 describe('the engine', () => {
   it.each([
     [2, { maxStreams: 2, maxWindow: 3 }, true],

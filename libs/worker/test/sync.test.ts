@@ -1,3 +1,4 @@
+import type { ReduceResult } from '@troupe/collective';
 import { describe, expect, it } from 'vitest';
 import { startSync, step, type SyncAction, type SyncInput, type SyncState } from '../src/sync.js';
 
@@ -29,9 +30,9 @@ const compute = (leaseId: string): SyncAction => ({ type: 'computeLease', leaseI
 const restore = (...updates: number[]): SyncAction => ({ type: 'restoreSnapshot', updates });
 const ready = (round: number): SyncAction[] => [{ type: 'loadEngine' }, { type: 'announceReady', round }];
 const applied: SyncAction[] = [{ type: 'applyUpdate' }, { type: 'loadEngine' }];
-const resync = (reason: string): SyncAction[] => [
+const resync = (reason: string, round: number): SyncAction[] => [
   { type: 'log', entry: { kind: 'resync', reason } },
-  { type: 'requestSnapshot', reason },
+  { type: 'requestSnapshot', reason, round },
 ];
 const decline = (leaseId: string, round: number): SyncAction => ({
   type: 'declineLease',
@@ -56,7 +57,80 @@ function check(rows: Row[]): void {
 }
 
 it('a worker that has joined requests a snapshot, and does not log it', () => {
-  expect(startSync()).toEqual({ state: syncing(), actions: [{ type: 'requestSnapshot', reason: 'joining' }] });
+  expect(startSync(0)).toEqual({ state: syncing(), actions: [{ type: 'requestSnapshot', reason: 'joining', round: 0 }] });
+});
+
+it('a worker that joins asks for a snapshot that holds every update which it will not receive', () => {
+  const { state, actions } = startSync(7);
+  expect(actions).toEqual([{ type: 'requestSnapshot', reason: 'joining', round: 7 }]);
+  expect(step(state, snapshot(6), LIMITS)).toEqual({
+    state: syncing(6),
+    actions: [restore(), ...resync('the snapshot of round 6 came too late', 7)],
+  });
+});
+
+describe('a parked worker', () => {
+  const parked = (heard: number): SyncState => ({ phase: 'parked', heard });
+  const subscription = (wanted: boolean, round: number): SyncInput => ({ type: 'subscription', wanted, round });
+  const park: SyncAction[] = [{ type: 'park' }];
+  check([
+    ['receives nothing more, from training', training(4, [{ leaseId: 'a', round: 5 }]), subscription(false, 4), parked(3), park],
+    ['receives nothing more, from waiting for a snapshot', syncing(3, [3]), subscription(false, 4), parked(3), park],
+    [
+      'reports why',
+      parked(3),
+      { type: 'parked', reason: 'why' },
+      parked(3),
+      [{ type: 'log', entry: { kind: 'parked', reason: 'why' } }],
+    ],
+    ['ignores a snapshot that it requested before', parked(3), snapshot(4), parked(3), []],
+    ['ignores a lease', parked(3), lease('a', 4), parked(3), []],
+    ['computes nothing after the lease that it was at', parked(3), COMPUTED, parked(3), [credit]],
+    [
+      'opens another engine, and requests no snapshot yet',
+      parked(3),
+      failed('a', 4, { engineLost: 'the device is gone' }),
+      parked(3),
+      [decline('a', 4), { type: 'replaceEngine' }],
+    ],
+    [
+      'requests a snapshot that holds every update which it missed when it is wanted again',
+      parked(3),
+      subscription(true, 9),
+      syncing(8),
+      resync('it is wanted again', 9),
+    ],
+    ['is stopped', parked(3), STOP, { phase: 'stopped', notice: { code: 'completed', reason: 'the run is complete' } }, []],
+  ]);
+});
+
+describe('a cancelled lease', () => {
+  const cancel = (leaseId: string): SyncInput => ({ type: 'cancel', leaseId });
+  const declined = (code: 'cancelled' | 'dropped', round: number): SyncAction => ({
+    type: 'declineLease',
+    leaseId: 'a',
+    round,
+    code,
+    reason: code === 'cancelled' ? 'it was cancelled' : 'why',
+  });
+  check([
+    [
+      'is declined when it has to wait',
+      training(4, [{ leaseId: 'a', round: 5 }]),
+      cancel('a'),
+      training(4),
+      [declined('cancelled', 5)],
+    ],
+    ['needs no answer when it is answered', training(4), cancel('a'), training(4), []],
+    ['needs no answer from a worker that waits for a snapshot', syncing(3), cancel('a'), syncing(3), []],
+    [
+      'is declined without a word in the log when it was computed for nothing',
+      training(4, [{ leaseId: 'b', round: 4 }]),
+      { type: 'failed', leaseId: 'a', round: 4, code: 'dropped', reason: 'why' },
+      training(4),
+      [declined('dropped', 4), compute('b')],
+    ],
+  ]);
 });
 
 describe('a worker that waits for a snapshot', () => {
@@ -85,14 +159,14 @@ describe('a worker that waits for a snapshot', () => {
       syncing(6, [5, 6]),
       snapshot(4),
       syncing(6),
-      [restore(), ...resync('the snapshot of round 4 came too late')],
+      [restore(), ...resync('the snapshot of round 4 came too late', 7)],
     ],
     [
       'requests another when it could not retain all updates',
       syncing(7, [5, 6, 7]),
       snapshot(4),
       syncing(7),
-      [restore(), ...resync('the snapshot of round 4 came too late')],
+      [restore(), ...resync('the snapshot of round 4 came too late', 8)],
     ],
     ['ignores leases, because the coordinator took them back', syncing(3), lease('a', 4), syncing(3), []],
   ]);
@@ -134,7 +208,7 @@ describe('a worker in training', () => {
       training(4, [a]),
       update(5),
       syncing(5),
-      resync('the update of round 4 was missed'),
+      resync('the update of round 4 was missed', 6),
     ],
     ['restores a snapshot that it did not request', training(4, [a]), snapshot(4), training(4, [], 3), [restore(), ...ready(4)]],
     [
@@ -142,7 +216,7 @@ describe('a worker in training', () => {
       training(4, [], 3),
       snapshot(3),
       syncing(3),
-      [restore(), ...resync('the snapshot of round 3 came too late')],
+      [restore(), ...resync('the snapshot of round 3 came too late', 4)],
     ],
   ]);
 });
@@ -172,7 +246,7 @@ describe('a computed lease', () => {
       training(4, [waiting, later], 3),
       failed('a', 4, { engineLost: 'the device is gone' }),
       syncing(3),
-      [decline('a', 4), ...resync('another engine is opened: the device is gone'), { type: 'replaceEngine' }],
+      [decline('a', 4), ...resync('another engine is opened: the device is gone', 4), { type: 'replaceEngine' }],
     ],
   ]);
 
@@ -184,10 +258,12 @@ describe('a computed lease', () => {
 });
 
 describe('the result of a contribution', () => {
-  const result = (what: 'counted' | 'already_counted'): SyncInput => ({ type: 'result', round: 4, result: what, reason: 'why' });
+  const result = (what: ReduceResult['result']): SyncInput => ({ type: 'result', round: 4, result: what, reason: 'why' });
   check([
-    ['is logged when it does not count', training(5), result('already_counted'), training(5), [refused(4, 'already_counted')]],
-    ['is logged while a snapshot is awaited', syncing(3), result('already_counted'), syncing(3), [refused(4, 'already_counted')]],
+    ['is logged when it is refused', training(5), result('wrong_tokens'), training(5), [refused(4, 'wrong_tokens')]],
+    ['is logged while a snapshot is awaited', syncing(3), result('wrong_tokens'), syncing(3), [refused(4, 'wrong_tokens')]],
+    ['is not logged when another worker was faster', training(5), result('already_counted'), training(5), []],
+    ['is not logged when its round was over', training(5), result('wrong_round'), training(5), []],
     ['is not logged when it counts', training(5), result('counted'), training(5), []],
   ]);
 });
@@ -224,7 +300,7 @@ describe('in every order of arrival', () => {
       (order) => [order.map((input) => `${input.type} ${'round' in input ? input.round : ''}`).join(', '), order] as const,
     ),
   )('%s: the replica reaches round 4, and every lease is computed in its round or declined', (_, order) => {
-    let { state } = startSync();
+    let { state } = startSync(0);
     let round = NaN;
     const answered: string[] = [];
     const inputs = [...order];

@@ -3,12 +3,12 @@ import { CollectiveError } from '../errors.js';
 import type { EntryOptions } from '../port.js';
 
 /** Sends the first message and waits for `answer`; closes the channel when it does not come. */
-export async function shakeHands(
+export async function shakeHands<K extends 'joined' | 'hosted'>(
   channel: Channel,
   hello: MessageOf<'join'> | MessageOf<'host'>,
-  answer: 'joined' | 'hosted',
+  answer: K,
   { signal, deadline }: Pick<EntryOptions, 'signal' | 'deadline'>,
-) {
+): Promise<MessageOf<K>> {
   try {
     channel.send(hello);
     const what = `the answer to ${hello.type}`;
@@ -23,10 +23,11 @@ export async function shakeHands(
         'Run the same version of Troupe on all machines.',
       );
     }
-    if (message.version === PROTOCOL_VERSION) return;
+    const answered = message as MessageOf<K>;
+    if (answered.version === PROTOCOL_VERSION) return answered;
     throw new ProtocolError(
       'version_mismatch',
-      `the all-reduce service speaks protocol ${message.version}, and this side ${PROTOCOL_VERSION}`,
+      `the all-reduce service speaks protocol ${answered.version}, and this side ${PROTOCOL_VERSION}`,
       'Run the same version of Troupe on all machines.',
     );
   } catch (error) {

@@ -54,6 +54,10 @@ class StarHost implements CollectiveHost {
     this.#channel.send({ type: 'dismiss', workerId, reason });
   }
 
+  subscribe(workerId: string, wanted: boolean): void {
+    this.#channel.send({ type: 'subscribe', workerId, wanted });
+  }
+
   openRound(order: RoundOrder): void {
     this.#channel.send({ type: 'openRound', ...order });
   }

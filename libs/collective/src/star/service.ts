@@ -1,6 +1,7 @@
 import {
   createChannel,
   encodeFrames,
+  isLostRace,
   LIMITS,
   ProtocolError,
   refusal,
@@ -28,6 +29,8 @@ export interface StarServiceOptions {
   readonly log: (note: ServiceNote) => void;
   /** Makes a signal that aborts after `ms`, such as AbortSignal.timeout. */
   readonly deadline: (ms: number) => AbortSignal;
+  /** A clock, ms, for `serviceMs` in `counted`; absent: that is 0. */
+  readonly nowMs?: () => number;
   /** Bytes queued for one worker before it is dropped as stuck. Default: four updates, at least LIMITS.updateBacklogBytes. */
   readonly bufferedBytes?: number;
 }
@@ -52,6 +55,8 @@ interface Member {
   readonly workerId: string;
   readonly channel: Channel;
   readonly connection: Connection;
+  /** Whether it receives updates. */
+  wanted: boolean;
 }
 
 /** One run, while its host is connected. */
@@ -63,6 +68,10 @@ interface Run {
   readonly bufferedBytes: number;
   readonly tickets: Map<string, string>;
   readonly members: Map<string, Member>;
+  /** The round of the next update. */
+  nextRound: number;
+  /** Time to send the last update to one worker, ms. */
+  sendMs: number;
   /** Wakes those that wait for an order of the host; called at each of its messages and when the run ends. */
   readonly waiting: Set<() => void>;
 }
@@ -83,7 +92,7 @@ class Service implements StarService {
   async serve(connection: Connection, signal: AbortSignal): Promise<void> {
     const session: Session = {};
     const channel = createChannel(connection, {
-      accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'openRound', 'grant'],
+      accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'subscribe', 'openRound', 'grant'],
       bodyBytes: (message) => bodyBytes(session, message),
       deadline: this.#options.deadline,
       reuseBodies: true,
@@ -143,6 +152,8 @@ class Service implements StarService {
       bufferedBytes: this.#options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes(config)),
       tickets: new Map(),
       members: new Map(),
+      nextRound: 0,
+      sendMs: 0,
       waiting: new Set(),
     };
     this.#run = run;
@@ -169,25 +180,37 @@ class Service implements StarService {
         run.members.get(message.workerId)?.channel.close(message.reason);
         run.members.delete(message.workerId);
         return;
+      case 'subscribe':
+        return this.#subscribe(run, message);
       case 'openRound':
+        run.nextRound = Math.max(run.nextRound, message.round);
         return run.reduction.openRound(message);
       case 'grant':
         return run.reduction.grant(message);
       default:
-        throw unexpected(message, 'a coordinator sends admit, dismiss, openRound and grant');
+        throw unexpected(message, 'a coordinator sends admit, dismiss, subscribe, openRound and grant');
     }
+  }
+
+  /** The worker learns on its own link, in order with the updates, from which round on it receives them. */
+  #subscribe(run: Run, { workerId, wanted }: MessageOf<'subscribe'>): void {
+    const member = run.members.get(workerId);
+    if (!member || member.wanted === wanted) return;
+    member.wanted = wanted;
+    const { channel } = member;
+    this.#deliver(channel, () => channel.send({ type: 'subscription', wanted, round: run.nextRound }));
   }
 
   async #serveWorker(channel: Channel, connection: Connection, session: Session, join: MessageOf<'join'>): Promise<void> {
     const version = selectVersion(join.versions);
     const { workerId } = join;
     const run = await this.#admitted(join);
-    const member: Member = { workerId, channel, connection };
+    const member: Member = { workerId, channel, connection, wanted: true };
     run.members.get(workerId)?.channel.close('the same worker joined again');
     run.members.set(workerId, member);
     session.run = run;
     try {
-      channel.send({ type: 'joined', version });
+      channel.send({ type: 'joined', version, round: run.nextRound });
       for (;;) {
         const { message, body } = await channel.receive();
         if (message.type !== 'contribution') throw unexpected(message, 'a worker sends contributions');
@@ -230,28 +253,34 @@ class Service implements StarService {
   #reduce(run: Run, member: Member, contribution: MessageOf<'contribution'>, body: Uint8Array): void {
     const { workerId } = member;
     const { leaseId, round, streams, tokens, lossSum, computeMs } = contribution;
+    const startMs = this.#nowMs();
     const verdict = run.reduction.add(workerId, contribution, body);
+    const serviceMs = this.#nowMs() - startMs + run.sendMs;
     const { result, reason } = verdict;
     this.#deliver(member.channel, () => member.channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
     if (verdict.result !== 'counted') {
-      this.#options.log({
-        level: 'warn',
-        text: `worker ${workerId}, round ${round}: contribution refused (${result}): ${reason}`,
-      });
+      if (!isLostRace(result)) {
+        const text = `worker ${workerId}, round ${round}: contribution refused (${result}): ${reason}`;
+        this.#options.log({ level: 'warn', text });
+      }
       this.#deliver(run.host, () =>
-        run.host.send({ type: 'rejected', round, leaseId, workerId, result: verdict.result, reason }),
+        run.host.send({ type: 'rejected', round, leaseId, workerId, computeMs, result: verdict.result, reason }),
       );
       return;
     }
-    const counted: MessageOf<'counted'> = { type: 'counted', round, leaseId, workerId, streams, tokens, lossSum, computeMs };
+    const work = { streams, tokens, lossSum, computeMs, serviceMs };
+    const counted: MessageOf<'counted'> = { type: 'counted', round, leaseId, workerId, ...work };
     this.#deliver(run.host, () => run.host.send(counted, verdict.endStates));
     if (verdict.update) this.#broadcast(run, verdict.update);
   }
 
   #broadcast(run: Run, { message, body }: EncodedUpdate): void {
     const frames = encodeFrames(message, body);
+    run.nextRound = message.round + 1;
     this.#deliver(run.host, () => run.host.sendEncoded(frames));
-    for (const { workerId, channel, connection } of run.members.values()) {
+    const startMs = this.#nowMs();
+    const wanted = [...run.members.values()].filter((member) => member.wanted);
+    for (const { workerId, channel, connection } of wanted) {
       if (connection.bufferedBytes > run.bufferedBytes) {
         run.members.delete(workerId);
         const text = `worker ${workerId} is dropped: ${connection.bufferedBytes} bytes wait for it, over ${run.bufferedBytes}`;
@@ -263,6 +292,11 @@ class Service implements StarService {
         channel.close('too slow: updates pile up; join again over a faster link');
       } else this.#deliver(channel, () => channel.sendEncoded(frames));
     }
+    run.sendMs = (this.#nowMs() - startMs) / Math.max(wanted.length, 1);
+  }
+
+  #nowMs(): number {
+    return this.#options.nowMs?.() ?? 0;
   }
 
   /** A broken or stuck link is closed here, and its own serve() ends; it must not disturb the link that sends. */
