@@ -7,7 +7,7 @@
  * earlier releases can no longer be repeated: say so in the changelog.
  */
 import { afterEach, describe, expect, it } from 'vitest';
-import { createGradientWriter, createReduction, updateBytes, createGradientReader, writerBytes } from '@troupe/collective';
+import { createReduction, createSegmentReader, createSegmentWriter, segmentsOf } from '@troupe/collective';
 import { openEngine } from '@troupe/engines/node';
 import { createLayout, initialParameters, stateSize, type Engine, type ModelConfig } from '@troupe/model';
 import { createReplica, createVectorMemory } from '@troupe/optim';
@@ -76,7 +76,9 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
   const optimizer = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 } as const;
   const replica = createReplica({ size: layout.size, optimizer });
   replica.setParameters(initialParameters(model, layout, 11));
-  const writer = createGradientWriter(shape, createVectorMemory(writerBytes(shape)));
+  const segments = segmentsOf(shape);
+  const writer = createSegmentWriter(shape, createVectorMemory(0));
+  const reader = createSegmentReader(shape, createVectorMemory(0));
   const states = new Float32Array(STREAMS * stateSize(model));
 
   for (let round = 0; round < ROUNDS; round++) {
@@ -87,15 +89,27 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
       const streams = UNITS[k];
       reduction.grant({ round, leaseId: `l${k}`, workerId: 'w', streams });
       const { gradient, endStates, lossSum, tokens } = await engine.gradient(batchOf(model, round, streams, states));
-      const body = new Uint8Array(updateBytes(shape) + endStates.byteLength);
-      body.set(writer.encode(gradient));
-      body.set(new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength), updateBytes(shape));
+      const body = reduction.intake(streams.length);
+      for (const segment of segments) {
+        const bytes = new Uint8Array(segment.bytes);
+        writer.encode(gradient, segment, bytes);
+        body.take(bytes);
+      }
+      body.take(new Uint8Array(endStates.slice().buffer));
       states.set(endStates, streams[0] * stateSize(model));
       const meta = { runId: 'run', round, leaseId: `l${k}`, streams, tokens, lossSum, parametersDigest, computeMs: 1 };
       const verdict = reduction.add('w', { type: 'contribution', ...meta }, body);
       if (verdict.result !== 'counted') throw new Error(verdict.reason);
       expect(verdict.update !== undefined).toBe(i === order.length - 1);
-      if (verdict.update) replica.step(createGradientReader(shape).read(verdict.update.body), 0.01);
+      if (verdict.update) {
+        const { chunks, encode } = verdict.update;
+        const parts = chunks.flatMap((chunk) => {
+          const payload = new Uint8Array(chunk.bytes);
+          encode(chunk, payload);
+          return chunk.segments.map((segment) => reader.read(segment, payload.subarray(segment.offset - chunk.offset)));
+        });
+        replica.step(parts, 0.01);
+      }
     }
   }
   return replica.digest();

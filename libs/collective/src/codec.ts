@@ -1,6 +1,5 @@
-import { vectorMemoryBytes, type CodedVector, type VectorMemory } from '@troupe/optim';
+import type { CodedPart, VectorMemory } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
-import { CollectiveError } from './errors.js';
 
 /** Layout of the bodies of a run's contributions and updates. */
 export interface GradientShape {
@@ -12,31 +11,72 @@ export interface GradientShape {
 }
 
 /**
- * Reads gradients from bytes, little-endian. fp16: one float32 scale per tensor, then halves [P], padded to a multiple of four bytes.
- * fp32: float32 [P]. A value is half * scale. Scales are powers of two, so decoding is exact.
+ * Parameters in a segment at most. A coded gradient consists of segments: consecutive parameters of one tensor, coded by themselves, so
+ * that each can leave, be checked and be applied before the next exists, and so that ranges of whole segments can be summed in different
+ * places with the same bits. It is also the number of elements that the vector kernels take at once.
  */
-export interface GradientReader {
-  /** The gradient [P] in `body`, as views of it: one part per tensor with fp16, one vector of floats with fp32. */
-  read(body: Uint8Array): CodedVector;
-  /** What is wrong with the scales in `body`; undefined when they are valid. Values are not checked. */
-  defect(body: Uint8Array): string | undefined;
+export const SEGMENT_PARAMETERS = 16_384;
+
+/** Where a segment lies. */
+export interface Segment {
+  /** Among all segments. */
+  readonly index: number;
+  /** Index of its tensor. */
+  readonly tensor: number;
+  /** Parameters [from, to). */
+  readonly from: number;
+  readonly to: number;
+  /** Its bytes in the body of an update or contribution. */
+  readonly offset: number;
+  readonly bytes: number;
 }
 
-/** Writes bodies into its own memory; each is valid until the next. A value that is not finite stays so. */
-export interface GradientWriter {
-  /** The gradient [P]. @throws CollectiveError `bad_length` */
-  encode(gradient: Float32Array): Uint8Array<ArrayBuffer>;
+/** The segments of a run's gradients, in layout order: a tensor is cut every SEGMENT_PARAMETERS. */
+export function segmentsOf({ codec, tensorSizes }: Pick<GradientShape, 'codec' | 'tensorSizes'>): readonly Segment[] {
+  const segments: Segment[] = [];
+  let [from, offset] = [0, 0];
+  for (const [tensor, size] of tensorSizes.entries()) {
+    const end = from + size;
+    while (from < end) {
+      const to = Math.min(end, from + SEGMENT_PARAMETERS);
+      const bytes = segmentBytes(codec, to - from);
+      segments.push({ index: segments.length, tensor, from, to, offset, bytes });
+      [from, offset] = [to, offset + bytes];
+    }
+  }
+  return segments;
+}
+
+function segmentBytes(codec: GradientCodec, length: number): number {
+  return codec === 'fp32' ? length * 4 : 4 + Math.ceil(length / 2) * 4;
+}
+
+/**
+ * Reads the bytes of one segment, little-endian. fp16: a float32 scale, then halves, padded to a multiple of four bytes; a value is half *
+ * scale, and scales are powers of two, so decoding is exact. fp32: float32.
+ */
+export interface SegmentReader {
+  /** The values, as a view of `bytes` where it is aligned. */
+  read(segment: Segment, bytes: Uint8Array): CodedPart;
+  /** What is wrong with `part`: a scale that is not allowed, a NaN or an infinity; undefined when it is sound. */
+  defect(segment: Segment, part: CodedPart): string | undefined;
+}
+
+/** Writes one segment into `bytes`, which is aligned to four. A value that is not finite stays so. */
+export interface SegmentWriter {
+  /** `gradient` [P]. */
+  encode(gradient: Float32Array, segment: Segment, bytes: Uint8Array): void;
   /**
-   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's memory; `largest` holds its largest
-   * magnitude per tensor with fp16.
+   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's memory; `largest` is its largest magnitude in
+   * the segment.
    */
-  encodeMean(sum: Float64Array, factor: number, largest: readonly number[]): Uint8Array<ArrayBuffer>;
+  encodeMean(sum: Float64Array, factor: number, largest: number, segment: Segment, bytes: Uint8Array): void;
 }
 
 /** Body bytes of an update. */
-export function updateBytes({ codec, tensorSizes }: GradientShape): number {
-  const size = parameterCount(tensorSizes);
-  return codec === 'fp32' ? size * 4 : tensorSizes.length * 4 + Math.ceil(size / 2) * 4;
+export function updateBytes(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>): number {
+  const last = segmentsOf(shape).at(-1);
+  return last ? last.offset + last.bytes : 0;
 }
 
 /** Body bytes of a contribution for `streams` streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
@@ -44,47 +84,65 @@ export function contributionBytes(shape: GradientShape, streams: number): number
   return updateBytes(shape) + streams * shape.stateFloats * 4;
 }
 
-/** Bytes that a writer takes in its memory. */
-export function writerBytes(shape: GradientShape): number {
-  return vectorMemoryBytes({ float32: [updateBytes(shape) / 4] });
-}
-
-export function createGradientReader(shape: GradientShape): GradientReader {
-  const size = parameterCount(shape.tensorSizes);
-  if (shape.codec === 'fp32') return { read: (body) => floatsAt(body, 0, size), defect: () => undefined };
-  const tensors = tensorRanges(shape.tensorSizes);
+export function createSegmentReader({ codec }: Pick<GradientShape, 'codec'>, memory: VectorMemory): SegmentReader {
   return {
-    read(body) {
-      const scales = floatsAt(body, 0, tensors.length);
-      const halves = halvesAt(body, scales.byteLength, size);
-      return tensors.map(({ from, to }, k) => ({ values: halves.subarray(from, to), scale: scales[k] }));
+    read({ from, to }, bytes) {
+      if (codec === 'fp32') return { values: floatsAt(bytes, 0, to - from) };
+      return { values: halvesAt(bytes, 4, to - from), scale: floatsAt(bytes, 0, 1)[0] };
     },
-    defect(body) {
-      const scales = floatsAt(body, 0, tensors.length);
-      const wrong = scales.findIndex((scale) => !isScale(scale));
-      if (wrong < 0) return undefined;
-      return `the scale of tensor ${wrong} is ${scales[wrong]}, not a power of two between 2^-100 and 2^111`;
+    defect({ tensor }, { values, scale }) {
+      if (scale !== undefined && !isScale(scale))
+        return `a scale of tensor ${tensor} is ${scale}, not a power of two between 2^-100 and 2^111`;
+      return memory.isFinite(values) ? undefined : `the gradient of tensor ${tensor} holds a NaN or an infinity`;
     },
   };
 }
 
-/** @throws OptimError `out_of_memory` when `memory` lacks `writerBytes` */
-export function createGradientWriter(shape: GradientShape, memory: VectorMemory): GradientWriter {
-  const storage = memory.allocateFloat32(updateBytes(shape) / 4);
-  const body = new Uint8Array(storage.buffer as ArrayBuffer, storage.byteOffset, storage.byteLength);
-  const write = shape.codec === 'fp32' ? floatWriter(storage, memory) : halfWriter(shape, storage, memory);
-  const size = parameterCount(shape.tensorSizes);
+export function createSegmentWriter({ codec }: Pick<GradientShape, 'codec'>, memory: VectorMemory): SegmentWriter {
+  if (codec === 'fp32') {
+    return {
+      encode: (gradient, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),
+      encodeMean: (sum, factor, _, { from, to }, bytes) =>
+        memory.scaleToFloat(sum.subarray(from, to), factor, floatsAt(bytes, 0, to - from)),
+    };
+  }
+  const begin = (scale: number, { from, to }: Segment, bytes: Uint8Array): Uint16Array => {
+    floatsAt(bytes, 0, 1)[0] = scale;
+    return halvesAt(bytes, 4, to - from);
+  };
   return {
-    encode(gradient) {
-      checkLength(gradient, size);
-      write.encode(gradient);
-      return body;
+    encode(gradient, segment, bytes) {
+      const values = gradient.subarray(segment.from, segment.to);
+      const scale = scaleFor(memory.maxMagnitude(values));
+      memory.encodeHalf(values, 1 / scale, begin(scale, segment, bytes));
     },
-    encodeMean(sum, factor, largest) {
-      write.encodeMean(sum, factor, largest);
-      return body;
+    encodeMean(sum, factor, largest, segment, bytes) {
+      // Multiplying and rounding preserve the order of magnitudes: the largest of the sum becomes the largest of the mean.
+      const scale = scaleFor(Math.fround(largest * factor));
+      const target = begin(scale, segment, bytes);
+      memory.scaleToHalf(sum.subarray(segment.from, segment.to), factor, 1 / scale, target);
     },
   };
+}
+
+/** Consecutive segments that travel in one chunk. */
+export interface SegmentChunk {
+  readonly segments: readonly Segment[];
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Divides segments into chunks of at most `chunkBytes`, or of one segment. */
+export function chunksOf(segments: readonly Segment[], chunkBytes: number): readonly SegmentChunk[] {
+  const chunks: { segments: Segment[]; offset: number; bytes: number }[] = [];
+  for (const segment of segments) {
+    const last = chunks.at(-1);
+    if (last && last.bytes + segment.bytes <= chunkBytes) {
+      last.segments.push(segment);
+      last.bytes += segment.bytes;
+    } else chunks.push({ segments: [segment], offset: segment.offset, bytes: segment.bytes });
+  }
+  return chunks;
 }
 
 export function parameterCount(tensorSizes: readonly number[]): number {
@@ -106,52 +164,7 @@ function halvesAt(body: Uint8Array, offset: number, length: number): Uint16Array
     : new Uint16Array(body.slice(offset, offset + length * 2).buffer, 0, length);
 }
 
-function tensorRanges(sizes: readonly number[]): readonly { readonly from: number; readonly to: number }[] {
-  let to = 0;
-  return sizes.map((size) => ({ from: to, to: (to += size) }));
-}
-
-/** Writes into one body. */
-interface BodyWriter {
-  encode(gradient: Float32Array): void;
-  encodeMean: (...mean: Parameters<GradientWriter['encodeMean']>) => void;
-}
-
-function floatWriter(body: Float32Array, memory: VectorMemory): BodyWriter {
-  return {
-    encode: (gradient) => body.set(gradient),
-    encodeMean: (sum, factor) => memory.scaleToFloat(sum, factor, body),
-  };
-}
-
-function halfWriter({ tensorSizes }: GradientShape, body: Float32Array, memory: VectorMemory): BodyWriter {
-  const tensors = tensorRanges(tensorSizes);
-  const scales = body.subarray(0, tensors.length);
-  const halves = halvesAt(
-    new Uint8Array(body.buffer, body.byteOffset, body.byteLength),
-    scales.byteLength,
-    parameterCount(tensorSizes),
-  );
-  const parts = tensors.map(({ from, to }) => halves.subarray(from, to));
-  return {
-    encode(gradient) {
-      for (const [k, { from, to }] of tensors.entries()) {
-        const tensor = gradient.subarray(from, to);
-        scales[k] = scaleFor(memory.maxMagnitude(tensor));
-        memory.encodeHalf(tensor, 1 / scales[k], parts[k]);
-      }
-    },
-    encodeMean(sum, factor, largest) {
-      for (const [k, { from, to }] of tensors.entries()) {
-        // Multiplying and rounding preserve the order of magnitudes: the largest of the sum becomes the largest of the mean.
-        scales[k] = scaleFor(Math.fround(largest[k] * factor));
-        memory.scaleToHalf(sum.subarray(from, to), factor, 1 / scales[k], parts[k]);
-      }
-    },
-  };
-}
-
-/** The scale brings a tensor's largest magnitude below 2^15, one binary place under the largest half. */
+/** The scale brings a segment's largest magnitude below 2^15, one binary place under the largest half. */
 const LARGEST_EXPONENT = 14;
 /** Between these, half * scale is a normal float32 for every half, and therefore exact. */
 const MIN_SCALE = 2 ** -100;
@@ -167,13 +180,4 @@ function scaleFor(magnitude: number): number {
 function isScale(scale: number): boolean {
   const fraction = new Uint32Array(Float32Array.of(scale).buffer)[0] & 0x7fffff;
   return scale >= MIN_SCALE && scale <= MAX_SCALE && fraction === 0;
-}
-
-function checkLength(gradient: Float32Array, size: number): void {
-  if (gradient.length === size) return;
-  throw new CollectiveError(
-    'bad_length',
-    `a gradient of ${gradient.length} values for ${size} parameters`,
-    'Check that the engine and the run use the same model config.',
-  );
 }

@@ -1,14 +1,18 @@
 export {
   contributionBytes,
-  createGradientReader,
-  createGradientWriter,
+  createSegmentReader,
+  createSegmentWriter,
+  SEGMENT_PARAMETERS,
+  segmentsOf,
   updateBytes,
-  writerBytes,
-  type GradientReader,
   type GradientShape,
-  type GradientWriter,
+  type Segment,
+  type SegmentChunk,
+  type SegmentReader,
+  type SegmentWriter,
 } from './codec.js';
 export { CollectiveError } from './errors.js';
+export { createIntake, type Intake } from './intake.js';
 export type {
   Collective,
   CollectiveHost,
@@ -32,4 +36,4 @@ export {
   type RoundOrder,
   type Verdict,
 } from './reduction.js';
-export { applyUpdate, copyUpdate, type ReduceUpdate } from './update.js';
+export { applyArriving, applyUpdate, wholeUpdate, type ArrivingUpdate, type ReduceUpdate, type UpdateHead } from './update.js';

@@ -5,7 +5,7 @@
 import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
 import type { GradientShape } from './codec.js';
 import type { Grant, ReductionConfig, RoundOrder } from './reduction.js';
-import type { ReduceUpdate } from './update.js';
+import type { ArrivingUpdate, ReduceUpdate } from './update.js';
 
 export interface Collective {
   /**
@@ -66,7 +66,7 @@ export interface ReduceSubscription extends Omit<MessageOf<'subscription'>, 'typ
 }
 
 /** What a worker receives, in the order of sending. */
-export type MemberEvent = ReduceUpdate | ReduceResult | ReduceSubscription;
+export type MemberEvent = ArrivingUpdate | ReduceResult | ReduceSubscription;
 
 /** What the coordinator learns about a contribution that counts. */
 export interface ReduceCounted extends Omit<MessageOf<'counted'>, 'type'> {
@@ -91,8 +91,9 @@ export interface CollectiveMember {
    */
   contribute(contribution: Contribution): void;
   /**
-   * The next update, result or change of its subscription. Rejects with TransportError when the link closes, CollectiveError
-   * `refused` when the service refuses this worker, `not_finite` for an update with an unsound scale, ProtocolError for bad bytes.
+   * The next update, result or change of its subscription, in the order of sending; an update as soon as it begins to arrive, and
+   * `signal` ends the wait for its parts too. Rejects with TransportError when the link closes, CollectiveError `refused` when the service
+   * refuses this worker, ProtocolError for bad bytes.
    */
   receive(signal?: AbortSignal): Promise<MemberEvent>;
   /** Idempotent. A waiting `receive`, and every later one, rejects with TransportError `closed`. */
@@ -113,7 +114,7 @@ export interface CollectiveHost {
   openRound(order: RoundOrder): void;
   grant(grant: Grant): void;
   /**
-   * The next event, in order; an update comes after the last contribution counted for it. Rejects with TransportError when
+   * The next event, in order; an update is whole and comes after the last contribution counted for it. Rejects with TransportError when
    * the link closes, CollectiveError when the service refuses this host (`refused`) or sends an update that must not be applied
    * (`not_finite`), ProtocolError for bad bytes.
    */

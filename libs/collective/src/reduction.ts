@@ -2,24 +2,25 @@ import {
   clipScale,
   createVectorMemory,
   vectorMemoryBytes,
-  type CodedVector,
+  type CodedPart,
   type KernelKind,
-  type SumMeasures,
   type VectorMemory,
 } from '@troupe/optim';
-import { ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
+import { LIMITS, ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import {
-  contributionBytes,
-  createGradientReader,
-  createGradientWriter,
+  chunksOf,
+  createSegmentReader,
+  createSegmentWriter,
   floatsAt,
   parameterCount,
-  updateBytes,
-  writerBytes,
-  type GradientReader,
+  segmentsOf,
   type GradientShape,
-  type GradientWriter,
+  type Segment,
+  type SegmentChunk,
+  type SegmentReader,
+  type SegmentWriter,
 } from './codec.js';
+import { createIntake, type Intake } from './intake.js';
 
 /** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
 export interface ReductionConfig extends GradientShape {
@@ -37,18 +38,20 @@ export interface ReductionConfig extends GradientShape {
 export type RoundOrder = Omit<MessageOf<'openRound'>, 'type'>;
 export type Grant = Omit<MessageOf<'grant'>, 'type'>;
 
-/** The update of a finished round, ready to send. */
+/** The update of a finished round. It is coded chunk by chunk, so that the first can leave before the last exists. */
 export interface EncodedUpdate {
   readonly message: MessageOf<'update'>;
-  /** Valid until the next update. */
-  readonly body: Uint8Array;
+  /** Of its body, in order. */
+  readonly chunks: readonly SegmentChunk[];
+  /** Writes a chunk into `payload`, which has its length and is aligned to four bytes. Valid until the next round opens. */
+  encode(chunk: SegmentChunk, payload: Uint8Array): void;
 }
 
 export type Verdict =
   | {
       readonly result: 'counted';
       readonly reason: string;
-      /** float32 [streams, stateFloats], a view into the contribution's body. */
+      /** float32 [streams, stateFloats], as they arrived. */
       readonly endStates: Uint8Array;
       /** Present when this contribution completed the round. */
       readonly update?: EncodedUpdate;
@@ -60,7 +63,10 @@ export type Verdict =
  * stream, and nothing invalid touches the sum. When all B streams are counted, the update is the sum of the gradients divided by the
  * number of characters, clipped once by its global L2 norm.
  *
- * The sum is float64. With fp16 it is exact, and so independent of the order of arrival, as long as for each tensor the ratio of the
+ * A contribution is checked while it arrives, and added when it is whole. Adding segments as they arrive and subtracting those of a
+ * contribution that breaks off would be exact only for sums of halves, and would add work to save less than a pass over one vector.
+ *
+ * The sum is float64. With fp16 it is exact, and so independent of the order of arrival, as long as for each segment the ratio of the
  * largest to the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order
  * may show in the last bits of the float64 sum. With `ordered`, a gradient that arrives before its turn is retained as it arrived, at
  * most one per stream, and added when those of all lower streams are added: the same leases then always give the same bits.
@@ -76,14 +82,16 @@ export interface Reduction {
   grant(grant: Grant): void;
   /** Whether the lease is unknown but may still be granted: its round is open or in the future. */
   mayBeGranted(round: number, leaseId: string): boolean;
-  add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict;
+  /** Takes in the body of a contribution for so many streams, whether it will count or not. */
+  intake(streams: number): Intake;
+  /** Decides about a contribution whose body has arrived. */
+  add(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict;
 }
 
 /** @throws OptimError `out_of_memory` */
 export function createReduction(config: ReductionConfig): Reduction {
   const size = parameterCount(config.tensorSizes);
-  const bytes = vectorMemoryBytes({ float64: [size], float32: [config.codec === 'fp32' ? size : Math.ceil(size / 2)] });
-  const memory = createVectorMemory(bytes + writerBytes(config), config.kind);
+  const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }), config.kind);
   return new StreamReduction(config, memory, size);
 }
 
@@ -99,35 +107,39 @@ interface OpenRound extends RoundOrder {
   /** The lowest stream that is not counted. */
   missing: number;
   /** Gradients that wait for their turn, as they arrived, by lowest stream. */
-  readonly retained: Map<number, Uint8Array>;
+  readonly retained: Map<number, readonly CodedPart[]>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
 
+/** The global norm of a sum, and the largest magnitude of each segment. */
+interface SumMeasures {
+  readonly squares: number;
+  readonly largest: readonly number[];
+}
+
 class StreamReduction implements Reduction {
   readonly #config: ReductionConfig;
   readonly #memory: VectorMemory;
-  readonly #reader: GradientReader;
-  readonly #writer: GradientWriter;
+  readonly #segments: readonly Segment[];
+  readonly #chunks: readonly SegmentChunk[];
+  readonly #reader: SegmentReader;
+  readonly #writer: SegmentWriter;
   /** Sum of the gradients counted so far, [P]; before the first, values of the round before. */
   readonly #sum: Float64Array;
-  /** A gradient is checked on its way in here and then added: nothing invalid touches the sum. */
-  readonly #incoming: Float32Array | Uint16Array;
-  /** Memory of gradients retained before, each of updateBytes, for reuse. */
-  readonly #spare: Uint8Array[] = [];
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, memory: VectorMemory, size: number) {
     this.#config = config;
     this.#memory = memory;
-    this.#reader = createGradientReader(config);
-    this.#writer = createGradientWriter(config, memory);
+    this.#segments = segmentsOf(config);
+    this.#chunks = chunksOf(this.#segments, LIMITS.chunkBytes);
+    this.#reader = createSegmentReader(config, memory);
+    this.#writer = createSegmentWriter(config, memory);
     this.#sum = memory.allocateFloat64(size);
-    this.#incoming = config.codec === 'fp32' ? memory.allocateFloat32(size) : memory.allocateUint16(size);
   }
 
   openRound(order: RoundOrder): void {
-    this.#spare.push(...(this.#round?.retained.values() ?? []));
     this.#round = {
       ...order,
       grants: new Map(),
@@ -138,6 +150,10 @@ class StreamReduction implements Reduction {
       missing: 0,
       retained: new Map(),
     };
+  }
+
+  intake(streams: number): Intake {
+    return createIntake(this.#config, streams, this.#reader);
   }
 
   grant(grant: Grant): void {
@@ -165,7 +181,7 @@ class StreamReduction implements Reduction {
     return round > open || (round === open && this.#round?.grants.has(leaseId) === false);
   }
 
-  add(workerId: string, contribution: MessageOf<'contribution'>, body: Uint8Array): Verdict {
+  add(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
     const round = this.#round;
     if (contribution.runId !== this.#config.runId) {
       return refuse('wrong_run', `the contribution is for run ${contribution.runId}; this is run ${this.#config.runId}`);
@@ -178,13 +194,11 @@ class StreamReduction implements Reduction {
     }
     const refusal = checkLease(round, workerId, contribution) ?? this.#checkContent(round, contribution, body);
     if (refusal) return refusal;
-    const gradient = this.#takeIn(body);
-    if (gradient.defect !== undefined) return refuse('not_finite', gradient.defect);
-    const measures = this.#count(round, contribution, gradient.values, body);
+    const measures = this.#count(round, contribution, body.gradient);
     const counted: Verdict = {
       result: 'counted',
       reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
-      endStates: body.subarray(updateBytes(this.#config)),
+      endStates: body.endStates!,
     };
     return measures ? { ...counted, update: this.#finish(round, measures) } : counted;
   }
@@ -193,8 +207,7 @@ class StreamReduction implements Reduction {
   #count(
     round: OpenRound,
     { streams, lossSum }: MessageOf<'contribution'>,
-    values: CodedVector,
-    body: Uint8Array,
+    gradient: readonly CodedPart[],
   ): SumMeasures | undefined {
     const first = streams.reduce((least, stream) => Math.min(least, stream));
     const isNext = this.#config.ordered !== true || first === round.missing;
@@ -202,56 +215,46 @@ class StreamReduction implements Reduction {
     while (round.counted.has(round.missing)) round.missing++;
     round.losses.push({ stream: first, lossSum });
     round.lossTotal += lossSum;
-    if (isNext) return this.#addWithRetained(round, values);
-    const copy = this.#spare.pop() ?? new Uint8Array(updateBytes(this.#config));
-    copy.set(body.subarray(0, copy.length));
-    round.retained.set(first, copy);
-    return undefined;
+    round.retained.set(first, gradient);
+    return isNext ? this.#addRetained(round) : undefined;
   }
 
-  /** Adds the gradient and the retained ones whose turn follows. */
-  #addWithRetained(round: OpenRound, values: CodedVector): SumMeasures | undefined {
-    const due = [...round.retained.keys()].filter((first) => first < round.missing).sort((a, b) => a - b);
+  /** Adds the retained gradients whose turn has come. */
+  #addRetained(round: OpenRound): SumMeasures | undefined {
+    const isDue = (first: number) => this.#config.ordered !== true || first < round.missing;
+    const due = [...round.retained.keys()].filter(isDue).sort((a, b) => a - b);
     const isWhole = round.counted.size === this.#config.streams;
-    let measures = this.#addNext(round, values, isWhole && due.length === 0);
+    let measures: SumMeasures | undefined;
     for (const [i, first] of due.entries()) {
-      const body = round.retained.get(first)!;
-      measures = this.#addNext(round, this.#reader.read(body), isWhole && i === due.length - 1);
+      const gradient = round.retained.get(first)!;
+      if (isWhole && i === due.length - 1) measures = this.#addLast(round, gradient);
+      else this.#addNext(round, gradient);
       round.retained.delete(first);
-      this.#spare.push(body);
     }
     return measures;
   }
 
-  #addNext(round: OpenRound, values: CodedVector, isLast: boolean): SumMeasures | undefined {
+  #addNext(round: OpenRound, gradient: readonly CodedPart[]): void {
     const fresh = round.added++ === 0;
-    if (isLast) return this.#memory.addLast(this.#sum, values, fresh);
-    this.#memory.add(this.#sum, values, fresh);
-    return undefined;
+    this.#segments.forEach(({ from, to }, k) => this.#memory.add(this.#sum.subarray(from, to), [gradient[k]], fresh));
   }
 
-  /** Copies the gradient of `body` into this side's memory and says what is wrong with it, if anything. */
-  #takeIn(body: Uint8Array): { readonly values: CodedVector; readonly defect?: string } {
-    const values = this.#reader.read(body);
-    const incoming = this.#incoming;
-    if (values instanceof Float32Array) {
-      const copy = incoming as Float32Array;
-      const sound = Number.isFinite(this.#memory.load(values, copy));
-      return { values: copy, ...(sound ? {} : { defect: 'the gradient holds a NaN or an infinity' }) };
-    }
-    let from = 0;
-    const parts = values.map(({ values: { length }, scale }) => ({
-      values: incoming.subarray(from, (from += length)) as Uint16Array,
-      scale,
-    }));
-    const unsound = parts.findIndex((part, k) => !Number.isFinite(this.#memory.load(values[k].values, part.values)));
-    return { values: parts, ...(unsound < 0 ? {} : { defect: `the gradient of tensor ${unsound} holds a NaN or an infinity` }) };
+  /** Squares are added segment by segment, so that their sum does not depend on who adds which segments. */
+  #addLast(round: OpenRound, gradient: readonly CodedPart[]): SumMeasures {
+    const fresh = round.added++ === 0;
+    const measures = this.#segments.map(({ from, to }, k) =>
+      this.#memory.addLast(this.#sum.subarray(from, to), [gradient[k]], fresh),
+    );
+    return {
+      squares: measures.reduce((total, { squares }) => total + squares, 0),
+      largest: measures.flatMap(({ largest }) => largest),
+    };
   }
 
   #checkContent(
     round: OpenRound,
     { streams, tokens, lossSum, parametersDigest }: MessageOf<'contribution'>,
-    body: Uint8Array,
+    { received, bytes, defect, endStates }: Intake,
   ): Refusal | undefined {
     const { window } = this.#config;
     if (tokens !== streams.length * window) {
@@ -266,13 +269,11 @@ class StreamReduction implements Reduction {
         `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`,
       );
     }
-    const expected = contributionBytes(this.#config, streams.length);
-    if (body.length !== expected)
-      return refuse('wrong_length', `${body.length} bytes; ${streams.length} streams make ${expected}`);
-    const defect = this.#reader.defect(body);
+    if (received !== bytes || endStates === undefined)
+      return refuse('wrong_length', `${received} bytes; ${streams.length} streams make ${bytes}`);
     if (defect !== undefined) return refuse('not_finite', defect);
-    const states = floatsAt(body, updateBytes(this.#config), streams.length * this.#config.stateFloats);
-    if (!this.#memory.isFinite(states)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
+      return refuse('not_finite', 'the end states hold a NaN or an infinity');
     return Number.isFinite(round.lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
   }
 
@@ -281,6 +282,7 @@ class StreamReduction implements Reduction {
     const tokens = streams * window;
     const gradientNorm = Math.sqrt(squares) / tokens;
     const scale = clipScale(gradientNorm, round.clip);
+    const factor = scale / tokens;
     return {
       message: {
         type: 'update',
@@ -292,7 +294,13 @@ class StreamReduction implements Reduction {
         gradientNorm,
         clipScale: scale,
       },
-      body: this.#writer.encodeMean(this.#sum, scale / tokens, largest),
+      chunks: this.#chunks,
+      encode: (chunk, payload) => {
+        for (const segment of chunk.segments) {
+          const bytes = payload.subarray(segment.offset - chunk.offset, segment.offset - chunk.offset + segment.bytes);
+          this.#writer.encodeMean(this.#sum, factor, largest[segment.index], segment, bytes);
+        }
+      },
     };
   }
 }

@@ -1,11 +1,12 @@
 /** The update of a round, as every replica receives it. */
-import { OptimError, type CodedVector, type Replica, type VectorMemory } from '@troupe/optim';
-import { ProtocolError, type MessageOf } from '@troupe/protocol';
-import { createGradientReader, type GradientReader, type GradientShape } from './codec.js';
+import { OptimError, type CodedPart, type Replica, type VectorMemory } from '@troupe/optim';
+import { ProtocolError, type BodyReader, type MessageOf } from '@troupe/protocol';
+import { createSegmentReader, segmentsOf, type GradientShape, type Segment, type SegmentReader } from './codec.js';
 import { CollectiveError } from './errors.js';
+import { createBodySplitter } from './intake.js';
 
-/** The clipped mean gradient of a round. */
-export interface ReduceUpdate {
+/** What an update says beside its values. */
+export interface UpdateHead {
   readonly kind: 'update';
   readonly round: number;
   readonly learningRate: number;
@@ -16,40 +17,58 @@ export interface ReduceUpdate {
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number;
   readonly clipScale: number;
-  /** [P], coded as it arrived; valid until the next receive. The optimizer step checks that it is finite. */
-  readonly update: CodedVector;
+}
+
+/** The clipped mean gradient of a round. */
+export interface ReduceUpdate extends UpdateHead {
+  /** [P], coded as it arrived, in consecutive parts. */
+  readonly parts: readonly CodedPart[];
+}
+
+/** An update whose values are still arriving. */
+export interface ArrivingUpdate extends UpdateHead {
+  /** [P], part by part as they arrive. May be read once, before the next receive. Throws what receiving throws. */
+  readonly arriving: AsyncIterable<CodedPart>;
 }
 
 /**
  * Steps the replica.
- * @throws CollectiveError `not_finite`; the replica is then unchanged
+ * @throws CollectiveError `not_finite`; the replica is then of no use until it is restored
  */
-export function applyUpdate(replica: Pick<Replica, 'step'>, { round, update, learningRate }: ReduceUpdate): void {
+export function applyUpdate(replica: Pick<Replica, 'beginStep'>, { round, learningRate, parts }: ReduceUpdate): void {
+  const step = sound(round, () => replica.beginStep(learningRate));
+  for (const part of parts) sound(round, () => step.add(part));
+  step.finish();
+}
+
+/**
+ * Steps the replica while the update arrives.
+ * @throws CollectiveError `not_finite`, and what receiving throws; the replica is then of no use until it is restored
+ */
+export async function applyArriving(
+  replica: Pick<Replica, 'beginStep'>,
+  { round, learningRate, arriving }: ArrivingUpdate,
+): Promise<void> {
+  const step = sound(round, () => replica.beginStep(learningRate));
+  for await (const part of arriving) sound(round, () => step.add(part));
+  step.finish();
+}
+
+/** Waits for the rest. It may be kept for as long as its parts are needed. Throws what receiving throws. */
+export async function wholeUpdate({ arriving, ...head }: ArrivingUpdate): Promise<ReduceUpdate> {
+  const parts: CodedPart[] = [];
+  for await (const part of arriving) parts.push(part);
+  return { ...head, parts };
+}
+
+/** @throws CollectiveError `not_finite` where `act` throws the OptimError */
+function sound<T>(round: number, act: () => T): T {
   try {
-    replica.step(update, learningRate);
+    return act();
   } catch (cause) {
     if (!(cause instanceof OptimError && cause.code === 'not_finite')) throw cause;
     throw mustNotApply(round, cause.message, cause);
   }
-}
-
-/**
- * For the host, whose run proceeds before its replica steps: it must not proceed with an update that the step would refuse.
- * @throws CollectiveError `not_finite`
- */
-export function requireFinite(update: ReduceUpdate, memory: VectorMemory): ReduceUpdate {
-  const coded = update.update;
-  const vectors = coded instanceof Float32Array ? [coded] : coded.map(({ values }) => values);
-  if (vectors.every((values) => memory.isFinite(values))) return update;
-  throw mustNotApply(update.round, 'it holds a NaN or an infinity');
-}
-
-/** A copy that outlives the next receive. */
-export function copyUpdate(update: ReduceUpdate): ReduceUpdate {
-  const { update: coded } = update;
-  const copy =
-    coded instanceof Float32Array ? coded.slice() : coded.map(({ values, scale }) => ({ values: values.slice(), scale }));
-  return { ...update, update: copy };
 }
 
 function mustNotApply(round: number, why: string, cause?: Error): CollectiveError {
@@ -63,16 +82,21 @@ function mustNotApply(round: number, why: string, cause?: Error): CollectiveErro
 
 /** Makes the updates of a run from messages. */
 export class UpdateReader {
-  readonly #reader: GradientReader;
+  readonly #reader: SegmentReader;
+  readonly #segments: readonly Segment[];
   readonly #runId: string;
 
-  constructor(runId: string, shape: GradientShape) {
+  constructor(runId: string, shape: GradientShape, memory: VectorMemory) {
     this.#runId = runId;
-    this.#reader = createGradientReader(shape);
+    this.#segments = segmentsOf(shape);
+    this.#reader = createSegmentReader(shape, memory);
   }
 
-  /** @throws CollectiveError `not_finite` for an unsound scale; ProtocolError `unexpected_message` for another run */
-  read({ type, runId, ...message }: MessageOf<'update'>, body: Uint8Array): ReduceUpdate {
+  /**
+   * `arriving` throws CollectiveError `not_finite` at a part that must not be applied. `signal` ends the wait for the next part.
+   * @throws ProtocolError `unexpected_message` for another run
+   */
+  read({ type, runId, ...message }: MessageOf<'update'>, body: BodyReader, signal?: AbortSignal): ArrivingUpdate {
     if (runId !== this.#runId) {
       throw new ProtocolError(
         'unexpected_message',
@@ -80,8 +104,27 @@ export class UpdateReader {
         'Join the run again.',
       );
     }
-    const defect = this.#reader.defect(body);
-    if (defect !== undefined) throw mustNotApply(message.round, defect);
-    return { kind: type, ...message, update: this.#reader.read(body) };
+    return { kind: type, ...message, arriving: this.#partsOf(message.round, body, signal) };
+  }
+
+  async *#partsOf(round: number, body: BodyReader, signal?: AbortSignal): AsyncGenerator<CodedPart> {
+    const whole: { readonly segment: Segment; readonly part: CodedPart }[] = [];
+    const splitter = createBodySplitter(
+      this.#segments.map(({ bytes }) => bytes),
+      (index, bytes) => {
+        const segment = this.#segments[index];
+        whole.push({ segment, part: this.#reader.read(segment, bytes) });
+      },
+    );
+    for (;;) {
+      const piece = await body.next(signal);
+      if (piece === undefined) return;
+      splitter.take(piece);
+      for (const { segment, part } of whole.splice(0)) {
+        const defect = this.#reader.defect(segment, part);
+        if (defect !== undefined) throw mustNotApply(round, defect);
+        yield part;
+      }
+    }
   }
 }

@@ -1,7 +1,6 @@
 /** What every implementation of the Collective port must do. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
-  copyUpdate,
   type Collective,
   type CollectiveHost,
   type CollectiveMember,
@@ -101,10 +100,10 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         }
         const update = await untilUpdate(host);
         expect(update).toMatchObject({ round: 0, learningRate: 0.1, tokens: 48, lossSum: 60, clipScale: 1 });
-        expectMean(update.update);
+        expectMean(update.parts);
         for (const member of members) {
           expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted', round: 0 });
-          expect((await untilUpdate(member)).update).toEqual(update.update);
+          expect((await untilUpdate(member)).parts).toEqual(update.parts);
         }
       });
 
@@ -124,11 +123,11 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
             tokens: 48,
             endStates: new Float32Array(24),
           });
-          const { update, clipScale, round: finished } = await untilUpdate(member);
+          const { parts: update, clipScale, round: finished } = await untilUpdate(member);
           expect(finished).toBe(round);
           expect(clipScale).toBeLessThan(1);
           expect(Math.hypot(...floats(update))).toBeCloseTo(1e-3, 8);
-          expect((await untilUpdate(host)).update).toEqual(update);
+          expect((await untilUpdate(host)).parts).toEqual(update);
         }
       });
 
@@ -174,9 +173,9 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         host.dismiss('w1', 'gone');
         host.grant({ round: 0, leaseId: 'again', workerId: 'w0', streams: LEASES[1] });
         first.contribute({ ...contribution(1), leaseId: 'again' });
-        expectMean((await untilUpdate(first)).update);
-        expectMean((await untilUpdate(third)).update);
-        expectMean((await untilUpdate(host)).update);
+        expectMean((await untilUpdate(first)).parts);
+        expectMean((await untilUpdate(third)).parts);
+        expectMean((await untilUpdate(host)).parts);
       });
 
       it('gives the host the end states of the contributions that count, and of no others', async () => {
@@ -230,7 +229,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
           members[k].contribute(contribution(k, { gradient: gradientOf(k) }));
           expect(await members[k].receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
         }
-        return copyUpdate(await untilUpdate(host));
+        return untilUpdate(host);
       }
 
       async function updatesOf(gradientOf: (k: number) => Float32Array, changes: Partial<HostOptions> = {}) {
@@ -265,7 +264,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
           reason: expect.stringContaining('tensor 0'),
         });
         for (const [k, member] of members.entries()) member.contribute(contribution(k));
-        expectMean((await untilUpdate(members[1])).update);
+        expectMean((await untilUpdate(members[1])).parts);
       });
 
       it('refuses a duplicate and counts the streams once', async () => {
@@ -277,7 +276,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await members[0].receive(soon())).toMatchObject({ result: 'already_counted' });
         members[1].contribute(contribution(1));
         members[2].contribute(contribution(2));
-        expectMean((await untilUpdate(members[2])).update);
+        expectMean((await untilUpdate(members[2])).parts);
       });
 
       it('refuses the slower of two workers that compute the same streams', async () => {
@@ -290,7 +289,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'already_counted' });
         members[1].contribute(contribution(1));
         members[2].contribute(contribution(2));
-        expectMean((await untilUpdate(members[1])).update);
+        expectMean((await untilUpdate(members[1])).parts);
       });
 
       it('refuses one that comes after its round', async () => {
@@ -322,7 +321,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         members[0].contribute(contribution(0, { streams: [0, 2] }));
         expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
         for (const [k, member] of members.entries()) member.contribute(contribution(k));
-        expectMean((await untilUpdate(host)).update);
+        expectMean((await untilUpdate(host)).parts);
       });
 
       it('refuses a wrong number of characters', async () => {

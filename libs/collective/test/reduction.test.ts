@@ -3,16 +3,18 @@ import type { MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import {
   contributionBytes,
-  createGradientReader,
-  createGradientWriter,
   createReduction,
+  createSegmentReader,
+  createSegmentWriter,
+  SEGMENT_PARAMETERS,
+  segmentsOf,
   updateBytes,
-  writerBytes,
   type GradientShape,
+  type Reduction,
   type ReductionConfig,
   type Verdict,
 } from '../src/index.js';
-import { floats } from './coded.js';
+import { arrived, bodyOf, encoded, floats, partsIn } from './coded.js';
 
 /** An odd number of parameters, so that fp16 bodies need padding. */
 const CONFIG: ReductionConfig = { runId: 'run', streams: 6, window: 5, codec: 'fp16', tensorSizes: [7, 1, 93], stateFloats: 3 };
@@ -50,14 +52,7 @@ function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contrib
   };
 }
 
-/** In its own memory. */
-function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(updateBytes(shape) + room);
-  bytes.set(createGradientWriter(shape, createVectorMemory(writerBytes(shape))).encode(gradient));
-  return bytes;
-}
-
-const decoded = (shape: GradientShape, bytes: Uint8Array) => floats(createGradientReader(shape).read(bytes));
+const decoded = (shape: GradientShape, bytes: Uint8Array) => floats(partsIn(shape, bytes));
 
 function body(config: ReductionConfig, { streams, gradient }: Work): Uint8Array<ArrayBuffer> {
   const bytes = encoded(config, gradient, streams.length * config.stateFloats * 4);
@@ -72,15 +67,27 @@ function opened(config: ReductionConfig, clip = 0, works: readonly Work[] = THRE
   return reduction;
 }
 
+function add(
+  reduction: Reduction,
+  one: Work,
+  config: ReductionConfig,
+  changes: Partial<MessageOf<'contribution'>> = {},
+): Verdict {
+  return reduction.add(one.workerId, message(one, changes), arrived(reduction, one.streams.length, body(config, one)));
+}
+
+/** The body of the update that completed a round. */
+const updateIn = (verdict: Verdict | undefined) => verdict?.result === 'counted' && verdict.update && bodyOf(verdict.update);
+
 /** Adds them in this order and returns the update. */
 function reduce(config: ReductionConfig, works: readonly Work[], clip = 0) {
   const reduction = opened(config, clip, works);
-  const verdicts = works.map((one) => reduction.add(one.workerId, message(one), body(config, one)));
+  const verdicts = works.map((one) => add(reduction, one, config));
   const last = verdicts.at(-1);
   if (last?.result !== 'counted' || !last.update)
     throw new Error(`no update: ${verdicts.map((verdict) => verdict.reason).join('; ')}`);
-  const update = decoded(config, last.update.body);
-  return { verdicts, message: last.update.message, body: last.update.body, update };
+  const sent = bodyOf(last.update);
+  return { verdicts, message: last.update.message, body: sent, update: decoded(config, sent) };
 }
 
 function directMean(works: readonly Work[], tokens: number): number[] {
@@ -134,10 +141,9 @@ describe.each(CODECS)('a round in %s', (codec) => {
   it.each([NaN, Infinity, -Infinity])('refuses a gradient with %s and keeps the sum clean', (poison) => {
     const reduction = opened(config);
     const poisoned = { ...THREE[0], gradient: THREE[0].gradient.with(SIZE - 1, poison) };
-    const verdicts = [poisoned, ...THREE].map((one) => reduction.add(one.workerId, message(one), body(config, one)));
+    const verdicts = [poisoned, ...THREE].map((one) => add(reduction, one, config));
     expect(verdicts.map(({ result }) => result)).toEqual(['not_finite', 'counted', 'counted', 'counted']);
-    const last = verdicts[3];
-    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(config, THREE).body);
+    expect(updateIn(verdicts[3])).toEqual(reduce(config, THREE).body);
   });
 });
 
@@ -187,7 +193,7 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
       const reduction = opened(config, 0, order);
       const verdicts = order.map((one) => {
         const lossSum = losses[UNITS.indexOf(one)];
-        return reduction.add(one.workerId, message(one, { lossSum }), body(config, one));
+        return add(reduction, one, config, { lossSum });
       });
       const last = verdicts[3];
       return last.result === 'counted' ? last.update?.message.lossSum : undefined;
@@ -204,17 +210,17 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
         reduction.grant({ round: 4, leaseId: `backup ${one.leaseId}`, workerId: 'w9', streams: one.streams });
       }
       const results: string[] = [];
-      let update: Uint8Array | undefined;
-      const add = (one: Work, changes = {}, workerId = one.workerId): void => {
-        const verdict = reduction.add(workerId, message(one, changes), body(config, one));
+      let update: Uint8Array | false | undefined;
+      const give = (one: Work, changes = {}): void => {
+        const verdict = add(reduction, one, config, changes);
         results.push(verdict.result);
-        if (verdict.result === 'counted') update = verdict.update?.body;
+        if (verdict.result === 'counted') update = updateIn(verdict);
       };
       for (const one of order) {
-        add({ ...one, gradient: one.gradient.with(3, NaN) });
-        add(one, { parametersDigest: 'ffffffffffffffff' });
-        add(one);
-        add({ ...one, leaseId: `backup ${one.leaseId}`, gradient: UNITS[0].gradient }, {}, 'w9');
+        give({ ...one, gradient: one.gradient.with(3, NaN) });
+        give(one, { parametersDigest: 'ffffffffffffffff' });
+        give(one);
+        give({ ...one, workerId: 'w9', leaseId: `backup ${one.leaseId}`, gradient: UNITS[0].gradient });
       }
       const each = ['not_finite', 'replica_diverged', 'counted', 'already_counted'];
       expect(results).toEqual(order.flatMap(() => each));
@@ -222,27 +228,15 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
     }
   });
 
-  it('retains a contribution that comes too early, although its bytes are overwritten', () => {
-    const [last, ...others] = UNITS.toReversed();
-    const reduction = opened(config, 0, UNITS);
-    const early = body(config, last);
-    expect(reduction.add(last.workerId, message(last), early).result).toBe('counted');
-    early.fill(0x7f);
-    const verdicts = others.map((one) => reduction.add(one.workerId, message(one), body(config, one)));
-    const whole = verdicts[2];
-    expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, UNITS).body);
-  });
-
   it('carries nothing that was retained into the next round', () => {
     const reduction = opened(config, 0, UNITS);
     const [, , , last] = UNITS;
-    reduction.add(last.workerId, message(last), body(config, { ...last, gradient: UNITS[0].gradient }));
+    add(reduction, { ...last, gradient: UNITS[0].gradient }, config);
     for (const round of [5, 6]) {
       reduction.openRound({ round, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
       for (const { workerId, leaseId, streams } of UNITS) reduction.grant({ round, workerId, leaseId, streams });
-      const verdicts = UNITS.toReversed().map((one) => reduction.add(one.workerId, message(one, { round }), body(config, one)));
-      const whole = verdicts[3];
-      expect(whole.result === 'counted' && whole.update?.body).toEqual(reduce(config, UNITS).body);
+      const verdicts = UNITS.toReversed().map((one) => add(reduction, one, config, { round }));
+      expect(updateIn(verdicts[3])).toEqual(reduce(config, UNITS).body);
     }
   });
 });
@@ -250,6 +244,13 @@ describe.each(CODECS)('an ordered round in %s', (codec) => {
 function permutations<T>(items: readonly T[]): T[][] {
   if (items.length === 0) return [[]];
   return items.flatMap((item, i) => permutations(items.toSpliced(i, 1)).map((rest) => [item, ...rest]));
+}
+
+/** Of each segment. */
+function defects(shape: GradientShape, bytes: Uint8Array): (string | undefined)[] {
+  const reader = createSegmentReader(shape, createVectorMemory(0));
+  const segments = segmentsOf(shape);
+  return partsIn(shape, bytes).map((part, k) => reader.defect(segments[k], part));
 }
 
 describe('a coded gradient', () => {
@@ -260,7 +261,7 @@ describe('a coded gradient', () => {
       const gradient = Float32Array.of(magnitude, -magnitude / 3, 0, 1, -2);
       const bytes = encoded(shape, gradient);
       const back = decoded(shape, bytes);
-      expect(createGradientReader(shape).defect(bytes)).toBeUndefined();
+      expect(defects(shape, bytes)).toEqual([undefined, undefined]);
       if (magnitude > 1e-30) expect(Math.abs(back[0] / gradient[0] - 1)).toBeLessThan(2 ** -11);
       expect([...back.subarray(2)]).toEqual([0, 1, -2]);
     },
@@ -269,43 +270,50 @@ describe('a coded gradient', () => {
   it.each(CODECS)('of a mean equals that of its floats in %s, scales included', (codec) => {
     const shape: GradientShape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
     const size = 6_097;
-    const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }) + 2 * writerBytes(shape));
-    const [direct, through] = [createGradientWriter(shape, memory), createGradientWriter(shape, memory)];
+    const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }));
+    const writer = createSegmentWriter(shape, memory);
     const sum = memory.allocateFloat64(size);
-    const halves = createGradientWriter(
-      { ...shape, codec: 'fp16' },
-      createVectorMemory(writerBytes({ ...shape, codec: 'fp16' })),
-    );
     for (const factor of [1, 1 / 3, 1 / 2048, 0.999_999_97 / 7, 1e-38, 3e-45]) {
       const gradient = Float32Array.from({ length: size }, (_, i) => Math.sin(i * factor) * 10 ** ((i % 9) - 5));
       // A largest magnitude just under a power of two may be rounded up to it, and so into the next scale.
       gradient[1_000] = 2 - 2 ** -23;
-      const last = createGradientReader({ ...shape, codec: 'fp16' }).read(halves.encode(gradient));
+      const last = partsIn({ ...shape, codec: 'fp16' }, encoded({ ...shape, codec: 'fp16' }, gradient));
       memory.add(sum, gradient, true);
       const { largest } = memory.addLast(sum, last, false);
       const mean = new Float32Array(size);
       memory.scaleToFloat(sum, factor, mean);
-      expect(direct.encodeMean(sum, factor, largest)).toEqual(through.encode(mean));
+      const direct = new Uint8Array(updateBytes(shape));
+      for (const segment of segmentsOf(shape)) {
+        const bytes = direct.subarray(segment.offset, segment.offset + segment.bytes);
+        writer.encodeMean(sum, factor, largest[segment.index], segment, bytes);
+      }
+      expect(direct).toEqual(encoded(shape, mean));
     }
+  });
+
+  it('is cut into segments of at most 16,384 parameters, none of them of two tensors', () => {
+    const segments = segmentsOf({ codec: 'fp16', tensorSizes: [3, 2 * SEGMENT_PARAMETERS + 1, 5] });
+    expect(segments.map(({ from, to, offset, bytes }) => [from, to, offset, bytes])).toEqual([
+      [0, 3, 0, 12],
+      [3, 16_387, 12, 32_772],
+      [16_387, 32_771, 32_784, 32_772],
+      [32_771, 32_772, 65_556, 8],
+      [32_772, 32_777, 65_564, 16],
+    ]);
   });
 
   it('has the stated length, padded to four bytes', () => {
     const shape = { tensorSizes: [3, 2], stateFloats: 4 };
-    expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(2 * 4 + 12);
+    expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(4 + 8 + 4 + 4);
     expect(updateBytes({ ...shape, codec: 'fp32' })).toBe(20);
-    expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(2 * 4 + 12 + 3 * 4 * 4);
+    expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(4 + 8 + 4 + 4 + 3 * 4 * 4);
   });
 
   it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('is invalid with the scale %d', (scale) => {
     const shape: GradientShape = { codec: 'fp16', tensorSizes: [2, 2], stateFloats: 1 };
     const bytes = encoded(shape, Float32Array.of(1, 2, 3, 4));
-    new Float32Array(bytes.buffer)[1] = scale;
-    expect(createGradientReader(shape).defect(bytes)).toContain('scale of tensor 1');
-  });
-
-  it('is not made of a gradient of another size', () => {
-    const writer = createGradientWriter(CONFIG, createVectorMemory(writerBytes(CONFIG)));
-    expect(() => writer.encode(new Float32Array(SIZE + 1))).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    new Float32Array(bytes.buffer)[2] = scale;
+    expect(defects(shape, bytes)).toEqual([undefined, expect.stringContaining(`scale of tensor 1 is ${scale}`)]);
   });
 
   it('may start at an odd address', () => {
@@ -318,8 +326,14 @@ describe('a coded gradient', () => {
 
 describe('a contribution is refused', () => {
   const [first, second] = THREE;
-  const add = (changes: Partial<MessageOf<'contribution'>>, bytes = body(CONFIG, first), workerId = first.workerId): Verdict =>
-    opened(CONFIG).add(workerId, message(first, changes), bytes);
+  const given = (
+    changes: Partial<MessageOf<'contribution'>>,
+    bytes = body(CONFIG, first),
+    workerId = first.workerId,
+  ): Verdict => {
+    const reduction = opened(CONFIG);
+    return reduction.add(workerId, message(first, changes), arrived(reduction, first.streams.length, bytes));
+  };
   const broken = (offset: number, value: number) => {
     const bytes = body(CONFIG, first);
     new DataView(bytes.buffer).setFloat32(offset, value, true);
@@ -327,51 +341,51 @@ describe('a contribution is refused', () => {
   };
 
   it.each([
-    ['wrong_run', 'another', add({ runId: 'another' })],
-    ['wrong_round', 'round 4 is open', add({ round: 3 })],
-    ['wrong_round', 'round 4 is open', add({ round: 5 })],
-    ['unknown_lease', 'lease9', add({ leaseId: 'lease9' })],
-    ['unknown_lease', 'w1', add({}, undefined, 'w1')],
-    ['unknown_lease', 'streams 0, 3', add({ streams: [0], tokens: 5 })],
-    ['unknown_lease', 'streams 0, 3', add({ streams: [3, 0] })],
-    ['wrong_tokens', '11 characters', add({ tokens: 11 })],
-    ['replica_diverged', 'ffffffffffffffff', add({ parametersDigest: 'ffffffffffffffff' })],
-    ['wrong_length', 'bytes', add({}, body(CONFIG, first).subarray(4))],
-    ['not_finite', 'scale of tensor 2', add({}, broken(8, NaN))],
-    ['not_finite', 'end states', add({}, broken(updateBytes(CONFIG), Infinity))],
+    ['wrong_run', 'another', given({ runId: 'another' })],
+    ['wrong_round', 'round 4 is open', given({ round: 3 })],
+    ['wrong_round', 'round 4 is open', given({ round: 5 })],
+    ['unknown_lease', 'lease9', given({ leaseId: 'lease9' })],
+    ['unknown_lease', 'w1', given({}, undefined, 'w1')],
+    ['unknown_lease', 'streams 0, 3', given({ streams: [0], tokens: 5 })],
+    ['unknown_lease', 'streams 0, 3', given({ streams: [3, 0] })],
+    ['wrong_tokens', '11 characters', given({ tokens: 11 })],
+    ['replica_diverged', 'ffffffffffffffff', given({ parametersDigest: 'ffffffffffffffff' })],
+    ['wrong_length', 'bytes', given({}, body(CONFIG, first).subarray(4))],
+    ['not_finite', 'scale of tensor 1 is NaN', given({}, broken(20, NaN))],
+    ['not_finite', 'end states', given({}, broken(updateBytes(CONFIG), Infinity))],
   ])('as %s, with a reason that names %s', (code, named, verdict) => {
     expect(verdict.result).toBe(code);
     expect(verdict.reason).toContain(named);
   });
 
   it('as wrong_round before a round is open', () => {
-    expect(createReduction(CONFIG).add('w0', message(first), body(CONFIG, first))).toMatchObject({ result: 'wrong_round' });
+    expect(add(createReduction(CONFIG), first, CONFIG)).toMatchObject({ result: 'wrong_round' });
   });
 
   it('as already_counted the second time, from the same worker or through another lease', () => {
     const reduction = opened(CONFIG);
     reduction.grant({ round: 4, leaseId: 'backup', workerId: 'w9', streams: [3, 5] });
     const backup = { ...work(9, [3, 5]), leaseId: 'backup' };
-    expect(reduction.add('w0', message(first), body(CONFIG, first)).result).toBe('counted');
-    expect(reduction.add('w0', message(first), body(CONFIG, first)).result).toBe('already_counted');
-    expect(reduction.add('w9', message(backup), body(CONFIG, backup))).toMatchObject({
+    expect(add(reduction, first, CONFIG).result).toBe('counted');
+    expect(add(reduction, first, CONFIG).result).toBe('already_counted');
+    expect(add(reduction, backup, CONFIG)).toMatchObject({
       result: 'already_counted',
       reason: expect.stringContaining('streams 3 '),
     });
-    expect(reduction.add('w1', message(second), body(CONFIG, second)).result).toBe('counted');
+    expect(add(reduction, second, CONFIG).result).toBe('counted');
   });
 
   it('as not_finite when the sum of losses would overflow', () => {
     const reduction = opened(CONFIG);
-    expect(reduction.add('w0', message(first, { lossSum: 1.7e308 }), body(CONFIG, first)).result).toBe('counted');
-    expect(reduction.add('w1', message(second, { lossSum: 1.7e308 }), body(CONFIG, second)).result).toBe('not_finite');
+    expect(add(reduction, first, CONFIG, { lossSum: 1.7e308 }).result).toBe('counted');
+    expect(add(reduction, second, CONFIG, { lossSum: 1.7e308 }).result).toBe('not_finite');
   });
 
   it('after the round is complete', () => {
     const reduction = opened(CONFIG);
-    for (const one of THREE) reduction.add(one.workerId, message(one), body(CONFIG, one));
+    for (const one of THREE) add(reduction, one, CONFIG);
     reduction.grant({ round: 4, leaseId: 'late', workerId: 'w0', streams: [0, 3] });
-    expect(reduction.add('w0', message(first, { leaseId: 'late' }), body(CONFIG, first)).result).toBe('already_counted');
+    expect(add(reduction, first, CONFIG, { leaseId: 'late' }).result).toBe('already_counted');
   });
 });
 
@@ -380,9 +394,8 @@ describe('rounds and grants', () => {
     const reduction = opened(CONFIG);
     const backup = { ...THREE[0], workerId: 'w2', leaseId: 'backup' };
     reduction.grant({ round: 4, leaseId: 'backup', workerId: 'w2', streams: [0, 3] });
-    const verdicts = [backup, THREE[1], THREE[2]].map((one) => reduction.add(one.workerId, message(one), body(CONFIG, one)));
-    const last = verdicts[2];
-    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(CONFIG, THREE).body);
+    const verdicts = [backup, THREE[1], THREE[2]].map((one) => add(reduction, one, CONFIG));
+    expect(updateIn(verdicts[2])).toEqual(reduce(CONFIG, THREE).body);
   });
 
   it('knows which leases may still be granted', () => {
@@ -395,19 +408,19 @@ describe('rounds and grants', () => {
 
   it('carries nothing of one round into the next', () => {
     const reduction = opened(CONFIG);
-    const add = (one: Work, round: number) => reduction.add(one.workerId, message(one, { round }), body(CONFIG, one));
-    THREE.forEach((one) => add(one, 4));
+    const give = (one: Work, round: number) => add(reduction, one, CONFIG, { round });
+    THREE.forEach((one) => give(one, 4));
     reduction.openRound({ round: 5, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
     for (const { workerId, leaseId, streams } of THREE) reduction.grant({ round: 5, workerId, leaseId, streams });
-    const [last] = THREE.map((one) => add(one, 5)).reverse();
-    expect(last.result === 'counted' && last.update?.body).toEqual(reduce(CONFIG, THREE).body);
+    const [last] = THREE.map((one) => give(one, 5)).reverse();
+    expect(updateIn(last)).toEqual(reduce(CONFIG, THREE).body);
   });
 
   it('drops what was counted when a round opens again', () => {
     const reduction = opened(CONFIG);
-    reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0]));
+    add(reduction, THREE[0], CONFIG);
     reduction.openRound({ round: 4, learningRate: 0.5, clip: 0, parametersDigest: DIGEST });
-    expect(reduction.add('w0', message(THREE[0]), body(CONFIG, THREE[0])).result).toBe('unknown_lease');
+    expect(add(reduction, THREE[0], CONFIG).result).toBe('unknown_lease');
   });
 
   it('refuses a grant with a stream twice, beyond B or for a future round, and ignores one for a past round', () => {

@@ -1,7 +1,14 @@
 /** A small run with leases and contributions, to test any implementation of the all-reduce. */
 import type { CodedVector } from '@troupe/optim';
 import { expect } from 'vitest';
-import type { CollectiveHost, CollectiveMember, Contribution, GradientShape, ReduceUpdate } from '../src/index.js';
+import {
+  wholeUpdate,
+  type CollectiveHost,
+  type CollectiveMember,
+  type Contribution,
+  type GradientShape,
+  type ReduceUpdate,
+} from '../src/index.js';
 import { floats } from './coded.js';
 
 export const SHAPE: GradientShape = { codec: 'fp16', tensorSizes: [300, 41], stateFloats: 4 };
@@ -40,7 +47,7 @@ export function openRound(host: CollectiveHost, changes: object = {}): void {
 export async function untilUpdate(side: CollectiveMember | CollectiveHost): Promise<ReduceUpdate> {
   for (;;) {
     const event = await side.receive(soon());
-    if (event.kind === 'update') return event;
+    if (event.kind === 'update') return 'parts' in event ? event : wholeUpdate(event);
   }
 }
 

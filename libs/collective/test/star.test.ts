@@ -1,12 +1,13 @@
 import { createReplica } from '@troupe/optim';
-import { createChannel, LIMITS, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
+import { createChannel, LIMITS, openTransfer, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   applyUpdate,
-  copyUpdate,
+  applyArriving,
   updateBytes,
+  wholeUpdate,
   type CollectiveHost,
   type CollectiveMember,
   type Contribution,
@@ -112,7 +113,7 @@ describe('the wire of the star', () => {
     others[0].contribute({ ...contribution(0), leaseId: 'again' });
     others[0].contribute(contribution(1));
     others[1].contribute(contribution(2));
-    expectMean((await untilUpdate(others[1])).update);
+    expectMean((await untilUpdate(others[1])).parts);
     expect(notes).toContainEqual(expect.objectContaining({ level: 'warn', text: expect.stringContaining(code) }));
   });
 
@@ -126,8 +127,8 @@ describe('the wire of the star', () => {
     slow.contribute(contribution(1));
     first.contribute(contribution(0));
     third.contribute(contribution(2));
-    expectMean((await untilUpdate(first)).update);
-    expectMean((await untilUpdate(host)).update);
+    expectMean((await untilUpdate(first)).parts);
+    expectMean((await untilUpdate(host)).parts);
     await expect(untilUpdate(slow)).rejects.toMatchObject({ code: 'closed', message: expect.stringContaining('too slow') });
   });
 
@@ -185,59 +186,106 @@ describe('a handshake without an answer', () => {
 });
 
 describe('an update that must not be applied', () => {
+  /** Two segments: scale and 300 halves, scale and 41 halves. */
+  const SECOND = 4 + 600;
   const body = new Uint8Array(updateBytes(SHAPE));
   beforeEach(() => {
     body.fill(0);
-    new Float32Array(body.buffer, 0, 2).set([1, 2]);
+    new Float32Array(body.buffer)[0] = 1;
+    new Float32Array(body.buffer, SECOND)[0] = 2;
   });
+  const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
+  const newReplica = () => createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
 
-  async function received() {
+  async function joined() {
     const [near, far] = createMemoryPair();
     const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
     const joining = over(near).join(joinOptions());
     await service.receive(soon());
     service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0 });
-    const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
-    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
-    return untilUpdate(await joining);
+    return { service, member: await joining };
   }
 
-  it('is refused on arrival when a scale is invalid', async () => {
-    new Float32Array(body.buffer)[1] = 3;
-    await expect(received()).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
+  async function received() {
+    const { service, member } = await joined();
+    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
+    const event = await member.receive(soon());
+    if (event.kind !== 'update') throw new Error(event.kind);
+    return event;
+  }
+
+  it('is refused when a scale is invalid', async () => {
+    new Float32Array(body.buffer, SECOND)[0] = 3;
+    const refused = { name: 'CollectiveError', code: 'not_finite', message: expect.stringContaining('round 0') };
+    await expect(applyArriving(newReplica(), await received())).rejects.toMatchObject(refused);
   });
 
-  it('is refused by the step when a value is not finite, and the replica is unchanged', async () => {
-    new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
-    const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0.9, weightDecay: 0 } });
-    const before = replica.snapshot();
-    const update = await received();
-    expect(() => applyUpdate(replica, update)).toThrow(
+  it('is refused when a value is not finite', async () => {
+    new Uint16Array(body.buffer, SECOND + 4)[40] = 0x7c00;
+    const refused = { name: 'CollectiveError', code: 'not_finite', message: expect.stringContaining('round 0') };
+    await expect(applyArriving(newReplica(), await received())).rejects.toMatchObject(refused);
+  });
+
+  it('is refused by the step when its values overflow with their scale', () => {
+    const parts = [{ values: new Uint16Array(SIZE).fill(0x7bff), scale: 2 ** 120 }];
+    expect(() => applyUpdate(newReplica(), { kind: 'update', ...numbers, parts })).toThrow(
       expect.objectContaining({ name: 'CollectiveError', code: 'not_finite', message: expect.stringContaining('round 0') }),
     );
-    expect(replica.snapshot()).toEqual(before);
   });
 
   it('is refused on arrival at the host, which proceeds before its replica steps, when a value is not finite', async () => {
-    new Uint16Array(body.buffer, 8)[SIZE - 1] = 0x7c00;
+    new Uint16Array(body.buffer, SECOND + 4)[40] = 0x7c00;
     const [near, far] = createMemoryPair();
     const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
     const hosting = over(near).host({ ...RUN, address: '', token: 't', signal: soon() });
     await service.receive(soon());
     service.send({ type: 'hosted', version: PROTOCOL_VERSION });
-    const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
     service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
     await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
   });
 
-  it('is applied when it is valid, also from a copy after the next has come', async () => {
-    new Uint16Array(body.buffer, 8).fill(0x3c00);
-    const replica = createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
-    const update = await received();
-    const kept = copyUpdate(update);
-    if (!(update.update instanceof Float32Array)) for (const { values } of update.update) values.fill(0);
-    applyUpdate(replica, kept);
-    expect(replica.parameters).toEqual(Float32Array.from({ length: SIZE }, (_, i) => (i < 300 ? -1 : -2)));
+  it('is applied when it is valid, while it arrives and after it has arrived', async () => {
+    new Uint16Array(body.buffer, 4, 300).fill(0x3c00);
+    new Uint16Array(body.buffer, SECOND + 4, 41).fill(0x3c00);
+    const [one, other] = [newReplica(), newReplica()];
+    await applyArriving(one, await received());
+    applyUpdate(other, await wholeUpdate(await received()));
+    expect(one.parameters).toEqual(Float32Array.from({ length: SIZE }, (_, i) => (i < 300 ? -1 : -2)));
+    expect([other.parameters, other.digest()]).toEqual([one.parameters, one.digest()]);
+  });
+
+  it('steps the replica before its last part has arrived', async () => {
+    const { service, member } = await joined();
+    new Uint16Array(body.buffer, 4, 300).fill(0x3c00);
+    const transfer = openTransfer({ type: 'update', runId: 'run-1', ...numbers }, body.length);
+    const send = (from: number, to: number) => {
+      const { frame, payload } = transfer.chunk(to - from);
+      payload.set(body.subarray(from, to));
+      service.sendEncoded([frame]);
+    };
+    service.sendEncoded([transfer.head]);
+    const event = await member.receive(soon());
+    if (event.kind !== 'update') throw new Error(event.kind);
+    const replica = newReplica();
+    const stepped = applyArriving(replica, event);
+    send(0, SECOND);
+    await new Promise((resolve) => setTimeout(resolve));
+    expect([...replica.parameters.subarray(298, 302)]).toEqual([-1, -1, 0, 0]);
+    send(SECOND, body.length);
+    await stepped;
+  });
+
+  it('ends with the link when it breaks off', async () => {
+    const { service, member } = await joined();
+    const transfer = openTransfer({ type: 'update', runId: 'run-1', ...numbers }, body.length);
+    const { frame, payload } = transfer.chunk(SECOND);
+    payload.set(body.subarray(0, SECOND));
+    service.sendEncoded([transfer.head, frame]);
+    const event = await member.receive(soon());
+    if (event.kind !== 'update') throw new Error(event.kind);
+    const whole = wholeUpdate(event);
+    service.close('gone');
+    await expect(whole).rejects.toMatchObject({ name: 'TransportError' });
   });
 });
 

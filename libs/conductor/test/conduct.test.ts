@@ -99,7 +99,7 @@ function completeRound(round = 0, trainLoss = 2): void {
   const endStates = new Float32Array(CONFIG.streams * stateFloats).fill(0.5);
   happen({ kind: 'counted', leaseId: 'l', workerId: 'w', streams: [0, 1, 2], computeMs: 1, serviceMs: 0, endStates, ...common });
   const figures = { gradientNorm: 1, clipScale: 1, learningRate: 0.5 };
-  happen({ kind: 'update', ...common, ...figures, update: new Float32Array(layout.size).fill(0.125) });
+  happen({ kind: 'update', ...common, ...figures, parts: [{ values: new Float32Array(layout.size).fill(0.125) }] });
 }
 
 describe('a coordinator that fails', () => {
@@ -115,7 +115,7 @@ describe('a coordinator that fails', () => {
   });
 
   it('in the middle of a step saves nothing, because hidden states and parameters are of different rounds', async () => {
-    training.replica.step = () => {
+    training.replica.beginStep = () => {
       throw new Error('out of memory');
     };
     const conducted = expect(conductor.conduct(new AbortController().signal)).rejects.toThrow('out of memory');

@@ -17,7 +17,7 @@ let now: number;
 
 interface Options extends TrainingOptions {
   /** Instead of the replica's own step. */
-  readonly step?: () => void;
+  readonly step?: () => never;
   readonly checkpointEvery?: number;
 }
 
@@ -25,10 +25,10 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
   [log, sent, outcomes, now] = [[], [], [], 0];
   training = smallTraining(options);
   const { replica } = training;
-  const own = replica.step.bind(replica);
-  replica.step = (...given) => {
+  const own = replica.beginStep.bind(replica);
+  replica.beginStep = (...given) => {
     log.push('step');
-    (step ?? own)(...given);
+    return (step ?? own)(...given);
   };
   const settings = {
     ...CONFIG,
@@ -95,7 +95,7 @@ function countAll(state = 0.5): void {
 function update(round = shell.round): void {
   const figures = { tokens: 12, lossSum: 30, gradientNorm: 1, clipScale: 1, learningRate: 0.5 };
   const mean = new Float32Array(training.layout.size).fill(0.125);
-  reduced({ kind: 'update', round, ...figures, update: mean } satisfies ReduceUpdate);
+  reduced({ kind: 'update', round, ...figures, parts: [{ values: mean }] } satisfies ReduceUpdate);
 }
 
 describe('a round', () => {

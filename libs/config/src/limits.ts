@@ -18,6 +18,8 @@ export const LIMITS = {
   bodyBytes: 1024 ** 3,
   /** Incomplete transfers of one peer at a time. */
   transfersInFlight: 4,
+  /** Messages of one peer that begin between the chunks of another, of which the reader takes one after the other. */
+  messagesAhead: 256,
 
   // Queues.
   /** Bytes queued for one peer before it counts as stuck. */

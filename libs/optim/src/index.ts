@@ -2,14 +2,23 @@ export { type OptimizerConfig, type OptimizerState, type ScheduleConfig } from '
 export { OptimError } from './errors.js';
 export { INT8_NOT_FINITE, int8Blocks, MAX_INT8_EXPONENT, MIN_INT8_EXPONENT, type RoundingKey, type ScaledBytes } from './int8.js';
 export { type KernelKind } from './kernels.js';
-export { createReplica, optimizerStateBytes, snapshotBytes, type Replica, type ReplicaOptions } from './replica.js';
+export {
+  createReplica,
+  optimizerStateBytes,
+  snapshotBytes,
+  type Replica,
+  type ReplicaOptions,
+  type ReplicaStep,
+} from './replica.js';
 export { clipScale, learningRateAt } from './schedule.js';
 export {
   createVectorMemory,
   vectorMemoryBytes,
   type CodedGradient,
+  type CodedPart,
   type CodedVector,
   type ScaledHalves,
   type SumMeasures,
   type VectorMemory,
+  type VectorStep,
 } from './vector-memory.js';

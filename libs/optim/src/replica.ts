@@ -1,12 +1,21 @@
 import type { OptimizerConfig, OptimizerState } from './config.js';
 import { OptimError } from './errors.js';
 import type { KernelKind } from './kernels.js';
-import { codedLength, createVectorMemory, vectorMemoryBytes, type CodedVector, type VectorMemory } from './vector-memory.js';
+import {
+  codedLength,
+  createVectorMemory,
+  partsOf,
+  vectorMemoryBytes,
+  type CodedPart,
+  type CodedVector,
+  type VectorMemory,
+  type VectorStep,
+} from './vector-memory.js';
 
 /**
  * The model's parameters on one machine and the optimizer that updates them. Replicas that took
  * the same steps hold the same bits on all hosts: element arithmetic is float32 in the order given
- * at VectorMemory.sgdStep and adamStep, scalars are float64 running products.
+ * at VectorMemory.beginSgdStep and beginAdamStep, scalars are float64 running products.
  */
 export interface Replica {
   /**
@@ -29,6 +38,12 @@ export interface Replica {
    */
   step(update: CodedVector, learningRate: number): void;
   /**
+   * The same for an update that arrives in parts. Until the step is finished, the replica must be
+   * neither read nor changed.
+   * @throws OptimError `not_finite` (rate); the replica is then unchanged
+   */
+  beginStep(learningRate: number): ReplicaStep;
+  /**
    * 16 hex digits over the parameters' bits; equal replicas have equal digests. Free after a step,
    * which computes it.
    */
@@ -45,6 +60,16 @@ export interface Replica {
   snapshotParts(): readonly Uint8Array[];
   /** @throws OptimError `bad_length` or `bad_state`; the replica is then unchanged */
   restore(bytes: Uint8Array): void;
+}
+
+export interface ReplicaStep {
+  /**
+   * Updates the next parameters.
+   * @throws OptimError `not_finite`, `bad_length`; the replica is then of no use until it is restored
+   */
+  add(part: CodedPart): void;
+  /** @throws OptimError `bad_length` if parts are missing; the replica is then of no use until it is restored */
+  finish(): void;
 }
 
 export interface ReplicaOptions {
@@ -88,7 +113,7 @@ export function snapshotBytes(size: number, optimizer: OptimizerConfig): number 
 /** A replica with all parameters and state zero. @throws OptimError `out_of_memory` */
 export function createReplica(options: ReplicaOptions): Replica {
   const vectors = 1 + stateShape(options.optimizer).slots.length;
-  const bytes = vectorMemoryBytes({ float32: Array.from({ length: vectors }, () => options.size), uint16: [options.size] });
+  const bytes = vectorMemoryBytes({ float32: Array.from({ length: vectors }, () => options.size) });
   return new FlatReplica(options, createVectorMemory(bytes, options.kind));
 }
 
@@ -98,10 +123,6 @@ class FlatReplica implements Replica {
   readonly #memory: VectorMemory;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
-  /**
-   * Halves of an update are copied here and checked before the first of them changes a parameter.
-   */
-  readonly #incoming: Uint16Array;
   /** Digest of the current parameters; undefined if it must be computed again. */
   #digest: string | undefined;
   /** In the order of the shape. */
@@ -113,24 +134,30 @@ class FlatReplica implements Replica {
     this.#shape = stateShape(optimizer);
     this.parameters = memory.allocateFloat32(size);
     this.#slots = this.#shape.slots.map(() => memory.allocateFloat32(size));
-    this.#incoming = memory.allocateUint16(size);
     this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
   }
 
   step(update: CodedVector, learningRate: number): void {
     this.#checkLength('update', codedLength(update));
-    const sound = this.#takeIn(update);
-    if (!Number.isFinite(learningRate) || sound === undefined) {
-      throw new OptimError(
-        'not_finite',
-        'the update or the learning rate is not finite, so the step was not taken',
-        'Lower the learning rate or the clip norm.',
-      );
-    }
+    const parts = partsOf(update);
+    // Before the first parameter changes.
+    if (!parts.every((part) => this.#memory.isSound(part))) throw notFinite();
+    const step = this.beginStep(learningRate);
+    for (const part of parts) step.add(part);
+    step.finish();
+  }
+
+  beginStep(learningRate: number): ReplicaStep {
+    if (!Number.isFinite(learningRate)) throw notFinite();
     const config = this.#optimizer;
     this.#digest = undefined;
-    this.#digest =
-      config.kind === 'sgd' ? this.#sgdStep(config, sound, learningRate) : this.#adamStep(config, sound, learningRate);
+    const step = config.kind === 'sgd' ? this.#beginSgdStep(config, learningRate) : this.#beginAdamStep(config, learningRate);
+    return {
+      add: (part) => {
+        if (!step.add(part)) throw notFinite();
+      },
+      finish: () => void (this.#digest = step.finish()),
+    };
   }
 
   digest(): string {
@@ -195,21 +222,21 @@ class FlatReplica implements Replica {
     this.#scalars = scalars;
   }
 
-  #sgdStep(config: OptimizerConfig & { kind: 'sgd' }, update: CodedVector, rate: number): string {
+  #beginSgdStep(config: OptimizerConfig & { kind: 'sgd' }, rate: number): VectorStep {
     this.#scalars[0] += 1;
-    return this.#memory.sgdStep(this.parameters, this.#slots[0], update, {
+    return this.#memory.beginSgdStep(this.parameters, this.#slots[0], {
       rate,
       momentum: config.momentum,
       decay: config.weightDecay,
     });
   }
 
-  #adamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, update: CodedVector, rate: number): string {
+  #beginAdamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, rate: number): VectorStep {
     const { kind, beta1, beta2, epsilon, weightDecay } = config;
     this.#scalars[0] += 1;
     this.#scalars[1] *= beta1;
     this.#scalars[2] *= beta2;
-    return this.#memory.adamStep(this.parameters, this.#slots[0], this.#slots[1], update, {
+    return this.#memory.beginAdamStep(this.parameters, this.#slots[0], this.#slots[1], {
       keep1: beta1,
       take1: 1 - beta1,
       keep2: beta2,
@@ -222,21 +249,6 @@ class FlatReplica implements Replica {
     });
   }
 
-  /**
-   * The update in a place where the step can read it, or undefined if one of its values is not
-   * finite.
-   */
-  #takeIn(update: CodedVector): CodedVector | undefined {
-    if (update instanceof Float32Array) return this.#memory.isFinite(update) ? update : undefined;
-    let from = 0;
-    const parts = update.map(({ values, scale }) => ({ values: this.#incoming.subarray(from, (from += values.length)), scale }));
-    // Finite halves may still overflow when multiplied by their scale.
-    const sound = parts.every(({ values, scale }, k) => {
-      return Number.isFinite(Math.fround(this.#memory.load(update[k].values, values) * Math.fround(scale)));
-    });
-    return sound ? parts : undefined;
-  }
-
   #checkLength(what: string, length: number): void {
     const size = this.parameters.length;
     if (length === size) return;
@@ -246,6 +258,14 @@ class FlatReplica implements Replica {
       'Check that both come from the same model config.',
     );
   }
+}
+
+function notFinite(): OptimError {
+  return new OptimError(
+    'not_finite',
+    'the update or the learning rate is not finite, so the step was not taken',
+    'Lower the learning rate or the clip norm.',
+  );
 }
 
 function find<T extends { readonly name: string }>(entries: readonly T[], name: string): T {

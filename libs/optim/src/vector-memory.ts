@@ -28,8 +28,11 @@ export interface ScaledHalves {
   readonly scale: number;
 }
 
-/** A vector of float32, or its consecutive parts in halves. */
-export type CodedVector = Float32Array | readonly ScaledHalves[];
+/** Part of a vector: float32, or in half precision. */
+export type CodedPart = ScaledHalves | { readonly values: Float32Array; readonly scale?: undefined };
+
+/** A vector of float32, or its consecutive parts. */
+export type CodedVector = Float32Array | readonly CodedPart[];
 
 /** A vector that can be added to a sum: as a whole in float32, or its consecutive parts. */
 export type CodedGradient = CodedVector | readonly ScaledBytes[];
@@ -71,6 +74,8 @@ export interface VectorMemory {
   /** Largest |x|; Infinity or NaN if the vector contains one. 0 for an empty vector. */
   maxMagnitude(source: Vector): number;
   isFinite(source: Vector): boolean;
+  /** Whether all values of the part are finite, multiplied by its scale. */
+  isSound(part: CodedPart): boolean;
   /**
    * sum += addend in float64. A `fresh` sum counts as zeros, whatever it contains. `sum` is
    * resident.
@@ -93,16 +98,27 @@ export interface VectorMemory {
    */
   digest(source: Float32Array): string;
   /**
-   * v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. @returns
-   * the digest of `p`
+   * v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. One step at
+   * a time; no digest is taken meanwhile.
    */
-  sgdStep(p: Float32Array, velocity: Float32Array, update: CodedVector, c: SgdCoefficients): string;
+  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients): VectorStep;
   /**
    * g = update + penalty * p; m = keep1 * m + take1 * g; v = keep2 * v + take2 * (g * g); p = p *
-   * shrink - stepSize * (m / (sqrt(v) * rootScale + epsilon)). `p`, `m`, `v` are resident.
-   * @returns the digest of `p`
+   * shrink - stepSize * (m / (sqrt(v) * rootScale + epsilon)). `p`, `m`, `v` are resident. One step at
+   * a time; no digest is taken meanwhile.
    */
-  adamStep(p: Float32Array, m: Float32Array, v: Float32Array, update: CodedVector, c: AdamCoefficients): string;
+  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients): VectorStep;
+}
+
+/** An optimizer step in progress, part by part. */
+export interface VectorStep {
+  /**
+   * Steps the next parameters. @returns false if a value is not finite; the rest of the part is then
+   * not stepped. @throws OptimError `bad_length`
+   */
+  add(part: CodedPart): boolean;
+  /** @returns the digest of `p`. @throws OptimError `bad_length` if parts are missing */
+  finish(): string;
 }
 
 export interface SgdCoefficients {
@@ -257,6 +273,10 @@ class KernelMemory implements VectorMemory {
     return Number.isFinite(this.maxMagnitude(source));
   }
 
+  isSound({ values, scale }: CodedPart): boolean {
+    return isSound(this.maxMagnitude(values), scale === undefined ? undefined : Math.fround(scale));
+  }
+
   add(sum: Float64Array, addend: CodedGradient, fresh: boolean): void {
     sameLength({ length: codedLength(addend) }, sum);
     let address = this.#map.resident(sum);
@@ -308,24 +328,22 @@ class KernelMemory implements VectorMemory {
     return foldDigest(this.#lanes, source.length);
   }
 
-  sgdStep(p: Float32Array, velocity: Float32Array, update: CodedVector, c: SgdCoefficients): string {
+  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients): VectorStep {
     const kernels = this.#kernels;
     const [pStart, vStart] = [this.#map.resident(p), this.#map.resident(velocity)];
     const [rate, momentum, decay] = [c.rate, c.momentum, c.decay].map(Math.fround);
-    return this.#step(p, update, (at, n, staged, scale) => {
+    return this.#beginStep(p, (at, n, staged, scale) => {
       if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay);
       else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, rate, momentum, decay);
     });
   }
 
-  adamStep(p: Float32Array, m: Float32Array, v: Float32Array, update: CodedVector, c: AdamCoefficients): string {
+  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients): VectorStep {
     const kernels = this.#kernels;
     const [pStart, mStart, vStart] = [p, m, v].map((vector) => this.#map.resident(vector));
-    this.#coefficients.set([
-      ...[c.keep1, c.take1, c.keep2, c.take2],
-      ...[c.penalty, c.shrink, c.stepSize, c.rootScale, c.epsilon],
-    ]);
-    return this.#step(p, update, (at, n, staged, scale) => {
+    const coefficients = [c.keep1, c.take1, c.keep2, c.take2, c.penalty, c.shrink, c.stepSize, c.rootScale, c.epsilon];
+    this.#coefficients.set(coefficients);
+    return this.#beginStep(p, (at, n, staged, scale) => {
       if (scale === undefined) kernels.adamStep(pStart + at, mStart + at, vStart + at, staged, n, COEFFICIENTS);
       else kernels.adamStepHalf(pStart + at, mStart + at, vStart + at, staged, n, scale, COEFFICIENTS);
     });
@@ -335,26 +353,33 @@ class KernelMemory implements VectorMemory {
    * `run` updates n parameters from byte offset `at` on; the digest is computed while they are in
    * the cache.
    */
-  #step(
-    p: Float32Array,
-    update: CodedVector,
-    run: (at: number, n: number, staged: number, scale: number | undefined) => void,
-  ): string {
-    sameLength({ length: codedLength(update) }, p);
+  #beginStep(p: Float32Array, run: (at: number, n: number, staged: number, scale: number | undefined) => void): VectorStep {
     const start = this.#map.resident(p);
     beginDigest(this.#lanes);
     const digest = new DigestFollower((from, n) => this.#kernels.digestWords(DIGEST_STATE, start + from * 4, n));
-    let base = 0;
-    for (const { values, scale } of partsOf(update)) {
-      const rounded = scale === undefined ? undefined : Math.fround(scale);
-      blocks(values.length, (from, n) => {
-        run((base + from) * 4, n, this.#map.stage(values, from, n), rounded);
-        digest.follow(base + from + n);
-      });
-      base += values.length;
-    }
-    digest.follow(base, true);
-    return foldDigest(this.#lanes, base);
+    let done = 0;
+    return {
+      add: (part) => {
+        const { values, scale } = part;
+        if (values.length > p.length - done) throw wrongLength(done + values.length, p.length);
+        const rounded = scale === undefined ? undefined : Math.fround(scale);
+        let sound = true;
+        blocks(values.length, (from, n) => {
+          if (!sound) return;
+          const staged = this.#map.stage(values, from, n);
+          sound = isSound(magnitudeOfBits(values, this.#maxBits(values, staged, n)), rounded);
+          if (sound) run((done + from) * 4, n, staged, rounded);
+          if (sound) digest.follow(done + from + n);
+        });
+        done += values.length;
+        return sound;
+      },
+      finish: () => {
+        if (done !== p.length) throw wrongLength(done, p.length);
+        digest.follow(done, true);
+        return foldDigest(this.#lanes, done);
+      },
+    };
   }
 
   #addBlock(sum: number, part: Part, from: number, n: number, fresh: boolean): void {
@@ -375,13 +400,12 @@ class KernelMemory implements VectorMemory {
 }
 
 /** Int8 if there are exponents, else halves if there is a scale, else floats. */
-interface Part {
-  readonly values: Vector;
-  readonly scale?: number;
-  readonly exponents?: Int8Array;
-}
+type Part = (CodedPart & { readonly exponents?: undefined }) | (ScaledBytes & { readonly scale?: undefined });
 
-function partsOf(vector: CodedGradient): readonly Part[] {
+/** A vector of floats is one part. */
+export function partsOf(vector: CodedVector): readonly CodedPart[];
+export function partsOf(vector: CodedGradient): readonly Part[];
+export function partsOf(vector: CodedGradient): readonly Part[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 
@@ -393,11 +417,19 @@ function magnitudeOfBits(kind: Vector, bits: number): number {
   return kind instanceof Uint16Array ? floatOfHalf(bits) : new Float32Array(Uint32Array.of(bits).buffer)[0];
 }
 
+/** Finite halves may still overflow when multiplied by their scale. */
+function isSound(magnitude: number, scale = 1): boolean {
+  return Number.isFinite(Math.fround(magnitude * scale));
+}
+
 function sameLength(source: { readonly length: number }, target: { readonly length: number }): void {
-  if (source.length === target.length) return;
-  throw new OptimError(
+  if (source.length !== target.length) throw wrongLength(source.length, target.length);
+}
+
+function wrongLength(length: number, expected: number): OptimError {
+  return new OptimError(
     'bad_length',
-    `the vectors have ${source.length} and ${target.length} elements, but must have the same length`,
+    `the vectors have ${length} and ${expected} elements, but must have the same length`,
     'Pass vectors of the same length.',
   );
 }

@@ -132,6 +132,26 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     expect(replica.digest()).toBe(restored(optimizer, before).digest());
   });
 
+  it('steps part by part to the same bits, and refuses a part that is not finite or too long', () => {
+    const [one, other] = [trained(optimizer, 3), trained(optimizer, 3)];
+    const parts = halved(wave(SIZE, 5));
+    one.step(parts, 0.1);
+    const step = other.beginStep(0.1);
+    for (const part of parts) step.add(part);
+    step.finish();
+    expect([other.digest(), other.snapshot()]).toEqual([one.digest(), one.snapshot()]);
+    const [head] = parts;
+    const poisoned = { ...head, values: head.values.with(0, 0x7e01) };
+    expect(() => other.beginStep(Infinity)).toThrow(expect.objectContaining({ code: 'not_finite' }));
+    expect(() => other.beginStep(0.1).add(poisoned)).toThrow(expect.objectContaining({ code: 'not_finite' }));
+    expect(() => other.beginStep(0.1).add({ values: wave(SIZE + 1, 1) })).toThrow(
+      expect.objectContaining({ code: 'bad_length' }),
+    );
+    const short = other.beginStep(0.1);
+    short.add(head);
+    expect(() => short.finish()).toThrow(expect.objectContaining({ code: 'bad_length' }));
+  });
+
   it('returns the digest of its current parameters, whatever set them', () => {
     const replica = trained(optimizer, 3);
     const check = (): void => expect(replica.digest()).toBe(createVectorMemory(0).digest(replica.parameters));

@@ -45,6 +45,22 @@ export interface Received<K extends MessageType = MessageType> {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
+/** The body of a message, read while it arrives. */
+export interface BodyReader {
+  /** Length of the whole body, bytes. */
+  readonly bytes: number;
+  /**
+   * The next piece, never empty and valid for as long as the caller keeps it; undefined after the
+   * last. Throws what `Channel.receive` throws.
+   */
+  next(signal?: AbortSignal): Promise<Uint8Array | undefined>;
+}
+
+export interface Streamed<K extends MessageType = MessageType> {
+  readonly message: MessageOf<K>;
+  readonly body: BodyReader;
+}
+
 export interface Channel<K extends MessageType = MessageType> {
   readonly remote: string;
   readonly bufferedBytes: number;
@@ -66,6 +82,12 @@ export interface Channel<K extends MessageType = MessageType> {
    * link is closed or lost, or if `signal` aborts; after an abort, `receive` may be called again.
    */
   receive(signal?: AbortSignal): Promise<Received<K>>;
+  /**
+   * The next message as soon as its first frame is here; its body is read while it arrives. The rest
+   * of a body that was not read to its end is skipped. Throws what `receive` throws. Do not call
+   * `receive` on the same channel after it.
+   */
+  receiveStreamed(signal?: AbortSignal): Promise<Streamed<K>>;
   close(reason: string): void;
   readonly closed: FrameLink['closed'];
 }
@@ -106,28 +128,28 @@ export async function receiveWithin<K extends MessageType>(
   }
 }
 
-interface Transfer<K extends MessageType> extends Received<K> {
+/** A transfer whose last byte has not arrived. */
+interface Transfer<K extends MessageType> {
+  readonly message: MessageOf<K>;
+  readonly bodyBytes: number;
   received: number;
+  /** Where an assembled body goes. */
+  readonly body?: Uint8Array<ArrayBuffer>;
+  /** Pieces of a streamed body that nobody has read yet. */
+  readonly pieces?: Uint8Array[];
 }
 
-/** Assembles messages from untrusted frames. */
-function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
-  const limits = options.limits ?? LIMITS;
-  const transfers = new Map<number, Transfer<K>>();
-  /** The largest body delivered so far, for reuse. Smaller bodies do not replace it. */
-  let spare: Uint8Array<ArrayBuffer> | undefined;
+/** Follows the transfers of an untrusted peer. `store` says where the body of a new one goes. */
+function createTransfers<K extends MessageType>(
+  options: ChannelOptions<K>,
+  limits: Limits,
+  store: (bodyBytes: number) => Pick<Transfer<K>, 'body' | 'pieces'>,
+) {
+  const open = new Map<number, Transfer<K>>();
 
-  function newBody(bytes: number): Uint8Array<ArrayBuffer> {
-    if (spare?.byteLength !== bytes) return new Uint8Array(bytes);
-    const body = spare;
-    spare = undefined;
-    return body;
-  }
-
-  function begin(frame: Frame): Received<K> | undefined {
-    const { transfer, number: bodyBytes } = frame;
-    if (transfers.has(transfer)) throw malformed(`transfer ${transfer} begins twice`);
-    const message = decodeMessage(frame.payload, limits);
+  function begin({ transfer, number: bodyBytes, payload }: Frame): Transfer<K> {
+    if (open.has(transfer)) throw malformed(`transfer ${transfer} begins twice`);
+    const message = decodeMessage(payload, limits);
     if (!accepted(message, options.accepts)) {
       const expected = options.accepts.join(', ');
       throw new ProtocolError(
@@ -142,38 +164,53 @@ function createAssembler<K extends MessageType>(options: ChannelOptions<K>) {
       const what = `${message.type}: announces a body of ${bodyBytes} bytes, expected ${due}`;
       throw new ProtocolError('invalid_message', what, 'Run the same version of Troupe, and the same run, on both sides.');
     }
-    if (bodyBytes > 0 && transfers.size >= limits.transfersInFlight) {
+    if (bodyBytes > 0 && open.size >= limits.transfersInFlight) {
       const what = `more than ${limits.transfersInFlight} transfers at once`;
       throw new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.');
     }
-    if (bodyBytes === 0) return { message, body: new Uint8Array(0) };
-    transfers.set(transfer, { message, body: newBody(bodyBytes), received: 0 });
-    return undefined;
+    const begun: Transfer<K> = { message, bodyBytes, received: 0, ...store(bodyBytes) };
+    if (bodyBytes > 0) open.set(transfer, begun);
+    return begun;
   }
 
-  function add({ transfer, number: offset, payload }: Frame): Received<K> | undefined {
-    const open = transfers.get(transfer);
-    if (!open) throw malformed(`a chunk of transfer ${transfer}, which is not open`);
-    const { message, body, received } = open;
+  function add({ transfer: id, number: offset, payload }: Frame): Transfer<K> {
+    const transfer = open.get(id);
+    if (!transfer) throw malformed(`a chunk of transfer ${id}, which is not open`);
+    const { bodyBytes, received } = transfer;
     if (offset !== received) throw malformed(`a chunk at ${offset} where ${received} is next`);
-    if (payload.byteLength > body.byteLength - received)
-      throw malformed(`a chunk beyond the end of its body of ${body.byteLength} bytes`);
-    body.set(payload, received);
-    open.received += payload.byteLength;
-    if (open.received < body.byteLength) return undefined;
-    transfers.delete(transfer);
-    if (options.reuseBodies && body.byteLength >= (spare?.byteLength ?? 0)) spare = body;
-    return { message, body };
+    if (payload.byteLength > bodyBytes - received) throw malformed(`a chunk beyond the end of its body of ${bodyBytes} bytes`);
+    transfer.body?.set(payload, received);
+    transfer.pieces?.push(payload);
+    transfer.received += payload.byteLength;
+    if (transfer.received === bodyBytes) open.delete(id);
+    return transfer;
   }
 
   return {
     get pending() {
-      return transfers.size > 0;
+      return open.size > 0;
     },
-    /** @returns the message that `bytes` completed */
-    add(bytes: Uint8Array): Received<K> | undefined {
+    /** The transfer that `bytes` began or continued. */
+    add(bytes: Uint8Array): { readonly transfer: Transfer<K>; readonly begins: boolean } {
       const frame = decodeFrame(bytes, limits);
-      return frame.kind === 'message' ? begin(frame) : add(frame);
+      return frame.kind === 'message' ? { transfer: begin(frame), begins: true } : { transfer: add(frame), begins: false };
+    },
+  };
+}
+
+/** Memory for assembled bodies. */
+function createBodies(reuse: boolean) {
+  /** The largest body delivered so far, for reuse. Smaller bodies do not replace it. */
+  let spare: Uint8Array<ArrayBuffer> | undefined;
+  return {
+    take(bytes: number): Uint8Array<ArrayBuffer> {
+      if (spare?.byteLength !== bytes) return new Uint8Array(bytes);
+      const body = spare;
+      spare = undefined;
+      return body;
+    },
+    delivered(body: Uint8Array<ArrayBuffer>): void {
+      if (reuse && body.byteLength >= (spare?.byteLength ?? 0)) spare = body;
     },
   };
 }
@@ -226,25 +263,7 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
 /** Sends and receives messages over `link`. The channel owns the link from then on. */
 export function createChannel<K extends MessageType>(link: FrameLink, options: ChannelOptions<K>): Channel<K> {
   const limits = options.limits ?? LIMITS;
-  const assembler = createAssembler(options);
   let transfers = 0;
-  let failure: ProtocolError | undefined;
-
-  const { deadline } = options;
-  const watch =
-    deadline &&
-    createWatch(
-      () => deadline(limits.transferIdleMs),
-      () => assembler.pending,
-      () => {
-        failure = new ProtocolError('limit_exceeded', 'a transfer made no progress', 'Check the network; then reconnect.');
-        link.close(failure.message);
-      },
-    );
-  // An incomplete body must not keep timers alive, nor be kept alive by them, once the link is
-  // closed.
-  if (watch) void link.closed.then(() => watch.end());
-
   const sendEncoded = (frames: readonly Uint8Array[]) => {
     if (link.bufferedBytes > limits.bufferedBytes) {
       const message = `${link.remote} does not read: ${link.bufferedBytes} bytes are queued`;
@@ -252,7 +271,6 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
     }
     for (const frame of frames) link.send(frame);
   };
-
   return {
     remote: link.remote,
     closed: link.closed,
@@ -266,21 +284,100 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
     },
     sendEncoded,
     drained: (maxBufferedBytes, signal) => link.drained(maxBufferedBytes, signal),
+    ...createReceiver(link, options, limits),
+    close: (reason) => link.close(reason),
+  };
+}
+
+function createReceiver<K extends MessageType>(
+  link: FrameLink,
+  options: ChannelOptions<K>,
+  limits: Limits,
+): Pick<Channel<K>, 'receive' | 'receiveStreamed'> {
+  const bodies = createBodies(options.reuseBodies ?? false);
+  let streams = false;
+  const transfers = createTransfers(options, limits, (bytes) => (streams ? { pieces: [] } : { body: bodies.take(bytes) }));
+  let failure: ProtocolError | undefined;
+  /** Streamed messages that began while the body of another was read. */
+  const begun: Transfer<K>[] = [];
+  let current: BodyReader | undefined;
+
+  const { deadline } = options;
+  const watch =
+    deadline &&
+    createWatch(
+      () => deadline(limits.transferIdleMs),
+      () => transfers.pending,
+      () => {
+        failure = new ProtocolError('limit_exceeded', 'a transfer made no progress', 'Check the network; then reconnect.');
+        link.close(failure.message);
+      },
+    );
+  // An incomplete body must not keep timers alive, nor be kept alive by them, once the link is
+  // closed.
+  if (watch) void link.closed.then(() => watch.end());
+
+  /** Takes one frame. */
+  async function pull(signal: AbortSignal | undefined): Promise<ReturnType<typeof transfers.add>> {
+    if (failure) throw failure;
+    try {
+      const frame = await (watch ? watch.during(() => link.receive(signal)) : link.receive(signal));
+      const added = transfers.add(frame);
+      watch?.progress();
+      return added;
+    } catch (error) {
+      if (error instanceof ProtocolError) failure = error;
+      // After a stall the link reports only that it was closed; the stall is the reason.
+      throw failure ?? error;
+    }
+  }
+
+  async function pullWhileReading(signal: AbortSignal | undefined): Promise<void> {
+    const { transfer, begins } = await pull(signal);
+    if (!begins) return;
+    if (begun.length >= limits.messagesAhead) {
+      const what = `more than ${limits.messagesAhead} messages between the chunks of another`;
+      throw (failure = new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.'));
+    }
+    begun.push(transfer);
+  }
+
+  function readerOf(transfer: Transfer<K>): BodyReader {
+    const { bodyBytes } = transfer;
+    const pieces = transfer.pieces!;
+    let read = 0;
+    return {
+      bytes: bodyBytes,
+      async next(signal) {
+        if (read === bodyBytes) return undefined;
+        while (pieces.length === 0) await pullWhileReading(signal);
+        const piece = pieces.shift()!;
+        read += piece.byteLength;
+        return piece;
+      },
+    };
+  }
+
+  return {
     async receive(signal) {
-      if (failure) throw failure;
-      try {
-        for (;;) {
-          const frame = await (watch ? watch.during(() => link.receive(signal)) : link.receive(signal));
-          const whole = assembler.add(frame);
-          watch?.progress();
-          if (whole) return whole;
-        }
-      } catch (error) {
-        if (error instanceof ProtocolError) failure = error;
-        // After a stall the link reports only that it was closed; the stall is the reason.
-        throw failure ?? error;
+      for (;;) {
+        const { transfer } = await pull(signal);
+        const { message, body, bodyBytes, received } = transfer;
+        if (received < bodyBytes) continue;
+        if (bodyBytes > 0) bodies.delivered(body!);
+        return { message, body: body! };
       }
     },
-    close: (reason) => link.close(reason),
+    async receiveStreamed(signal) {
+      streams = true;
+      while (await current?.next(signal));
+      let transfer = begun.shift();
+      while (!transfer) {
+        const added = await pull(signal);
+        if (added.begins) transfer = added.transfer;
+      }
+      current = readerOf(transfer);
+      return { message: transfer.message, body: current };
+    },
   };
 }

@@ -47,15 +47,45 @@ export function encodeFrames(message: Message, body: Body = [], limits: Limits =
   return encodeTransfer(transfer, message, body, limits);
 }
 
-/** Like `encodeFrames`, with a transfer number from the caller. */
-export function encodeTransfer(transfer: number, message: Message, body: Body, limits: Limits): Uint8Array[] {
-  const parts = body instanceof Uint8Array ? [body] : body;
-  const bodyBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+/**
+ * A message whose body leaves in pieces, as they become ready. Send `head` first, then every chunk, in
+ * order and to the last byte of the body; the same frames may go to many channels.
+ */
+export interface OpenTransfer {
+  readonly head: Uint8Array;
+  /** The next `bytes` of the body: write them to `payload`, then send `frame`. */
+  chunk(bytes: number): { readonly frame: Uint8Array; readonly payload: Uint8Array };
+}
+
+/** @throws ProtocolError `invalid_message` or `limit_exceeded` */
+export function openTransfer(message: Message, bodyBytes: number, limits: Limits = LIMITS): OpenTransfer {
+  const transfer = SHARED_TRANSFERS + sharedTransfers;
+  sharedTransfers = (sharedTransfers + 1) % SHARED_TRANSFERS;
+  let offset = 0;
+  return {
+    head: encodeHead(transfer, message, bodyBytes, limits),
+    chunk(bytes) {
+      const frame = newFrame(CHUNK, transfer, offset, bytes);
+      offset += bytes;
+      return { frame, payload: frame.subarray(HEADER_BYTES) };
+    },
+  };
+}
+
+function encodeHead(transfer: number, message: Message, bodyBytes: number, limits: Limits): Uint8Array {
   if (bodyBytes > limits.bodyBytes) throw bodyTooLarge(message.type, bodyBytes, limits);
   const packed = encodeMessage(message, limits);
   const frame = newFrame(MESSAGE, transfer, bodyBytes, packed.byteLength);
   frame.set(packed, HEADER_BYTES);
-  return [frame, ...encodeChunks(transfer, parts, bodyBytes, Math.min(limits.chunkBytes, limits.frameBytes - HEADER_BYTES))];
+  return frame;
+}
+
+/** Like `encodeFrames`, with a transfer number from the caller. */
+export function encodeTransfer(transfer: number, message: Message, body: Body, limits: Limits): Uint8Array[] {
+  const parts = body instanceof Uint8Array ? [body] : body;
+  const bodyBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  const head = encodeHead(transfer, message, bodyBytes, limits);
+  return [head, ...encodeChunks(transfer, parts, bodyBytes, Math.min(limits.chunkBytes, limits.frameBytes - HEADER_BYTES))];
 }
 
 function encodeChunks(transfer: number, parts: readonly Uint8Array[], bodyBytes: number, chunkBytes: number): Uint8Array[] {

@@ -5,12 +5,14 @@ export {
   type Channel,
   type ChannelOptions,
   type FrameLink,
+  type BodyReader,
   type Received,
+  type Streamed,
   type Wait,
 } from './channel.js';
 export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
-export { encodeFrames } from './frames.js';
+export { encodeFrames, openTransfer, type OpenTransfer } from './frames.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
 export { brief, printable, printableLines, sameText, sentence } from './text.js';
 export {

@@ -156,8 +156,8 @@ export const JoinSchema = v.strictObject({
 });
 
 /**
- * Body: scales, coded gradient sum [P], end states float32 [streams, L, S, H]; see
- * `contributionBytes` in libs/collective.
+ * Body: coded gradient sum [P], end states float32 [streams, L, S, H]; see `contributionBytes` in
+ * libs/collective.
  */
 export const ContributionSchema = v.strictObject({
   type: v.literal('contribution'),
@@ -212,8 +212,8 @@ export const ContributionResultSchema = v.strictObject({
 });
 
 /**
- * The clipped mean gradient of a round, sent to workers and to the coordinator. Body: scales, coded
- * gradient [P].
+ * The clipped mean gradient of a round, sent to workers and to the coordinator. Body: coded gradient
+ * [P].
  */
 export const UpdateSchema = v.strictObject({
   type: v.literal('update'),

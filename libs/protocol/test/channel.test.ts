@@ -3,7 +3,9 @@ import {
   LIMITS,
   createChannel,
   encodeFrames,
+  openTransfer,
   receiveWithin,
+  type BodyReader,
   type ChannelOptions,
   type FrameLink,
   type Message,
@@ -194,6 +196,66 @@ describe('a channel', () => {
       expect(other).toEqual(pattern(100).fill(9));
       expect(one.buffer === other.buffer).toBe(reuseBodies);
     }
+  });
+});
+
+describe('a streamed body', () => {
+  async function rest(body: BodyReader): Promise<Uint8Array> {
+    const pieces: number[] = [];
+    for (let piece = await body.next(); piece; piece = await body.next()) pieces.push(...piece);
+    return Uint8Array.from(pieces);
+  }
+
+  it('is read piece by piece as it arrives, and its message is there before it', async () => {
+    const frames = encodeFrames(snapshot, pattern(100_000));
+    const incoming = [frames[0]];
+    const channel = createChannel(listLink(incoming).link, { accepts: ['snapshot'], bodyBytes: () => 100_000 });
+    const { message, body } = await channel.receiveStreamed();
+    expect([message, body.bytes]).toEqual([snapshot, 100_000]);
+    incoming.push(...frames.slice(1));
+    expect(await body.next()).toEqual(frames[1].subarray(16));
+    expect(await rest(body)).toEqual(pattern(100_000).subarray(LIMITS.chunkBytes));
+    expect(await body.next()).toBeUndefined();
+  });
+
+  it('leaves the messages between its chunks to the next receive, in order', async () => {
+    const [head, ...chunks] = encodeFrames(snapshot, pattern(100_000));
+    const [other, ...more] = encodeFrames(update, pattern(100_000).fill(3));
+    const frames = [head, ...encodeFrames(bye), other, chunks[0], more[0], ...chunks.slice(1), ...more.slice(1)];
+    const channel = receiver(frames, 100_000);
+    expect(await rest((await channel.receiveStreamed()).body)).toEqual(pattern(100_000));
+    const { message, body } = await channel.receiveStreamed();
+    expect([message, await rest(body)]).toEqual([bye, new Uint8Array(0)]);
+    const last = await channel.receiveStreamed();
+    expect([last.message, await rest(last.body)]).toEqual([update, pattern(100_000).fill(3)]);
+  });
+
+  it('is skipped where it was not read to its end', async () => {
+    const channel = receiver([...encodeFrames(snapshot, pattern(100_000)), ...encodeFrames(bye)], 100_000);
+    await (await channel.receiveStreamed()).body.next();
+    expect((await channel.receiveStreamed()).message).toEqual(bye);
+  });
+
+  it('is made in pieces by a sender that has not all of it yet', async () => {
+    const transfer = openTransfer(snapshot, 5);
+    const [first, last] = [transfer.chunk(2), transfer.chunk(3)];
+    first.payload.set([1, 2]);
+    last.payload.set([3, 4, 5]);
+    const { message, body } = await receiver([transfer.head, first.frame, last.frame], 5).receiveStreamed();
+    expect([message, await rest(body)]).toEqual([snapshot, Uint8Array.of(1, 2, 3, 4, 5)]);
+  });
+
+  it('ends with an error when too many messages begin before its end', async () => {
+    const [head] = encodeFrames(snapshot, pattern(100_000));
+    const flood = Array.from({ length: LIMITS.messagesAhead + 1 }, () => encodeFrames(bye)).flat();
+    const { body } = await receiver([head, ...flood], 100_000).receiveStreamed();
+    await expect(body.next()).rejects.toEqual(refused('limit_exceeded', /between the chunks/));
+  });
+
+  it('ends with an error at a chunk out of place', async () => {
+    const [head, , second] = encodeFrames(snapshot, pattern(100_000));
+    const { body } = await receiver([head, second], 100_000).receiveStreamed();
+    await expect(body.next()).rejects.toEqual(refused('malformed_frame', /a chunk at/));
   });
 });
 

@@ -1,5 +1,12 @@
 /** Performs what `sync.ts` decides, and holds the vectors: retained updates by round, leases by id, hidden states by stream. */
-import { applyUpdate, copyUpdate, type CollectiveMember, type ReduceUpdate } from '@troupe/collective';
+import {
+  applyArriving,
+  applyUpdate,
+  wholeUpdate,
+  type ArrivingUpdate,
+  type CollectiveMember,
+  type ReduceUpdate,
+} from '@troupe/collective';
 import { LIMITS, ProtocolError, type MessageOf } from '@troupe/protocol';
 import type { EngineSlot } from './engine-slot.js';
 import type { Membership } from './join.js';
@@ -21,14 +28,15 @@ export interface ExecutorParts extends Membership {
   isOvertaken(lease: MessageOf<'lease'>): boolean;
 }
 
-/** The vectors that came with an input. An update is valid until the next one is received. */
+/** The vectors that came with an input. The values of an update may still be arriving. */
 export interface Payload {
   readonly snapshot?: { readonly message: MessageOf<'snapshot'>; readonly body: Uint8Array };
   readonly lease?: LeaseOrder;
-  readonly update?: ReduceUpdate;
+  readonly update?: ArrivingUpdate;
 }
 
 type Action<T extends SyncAction['type']> = Extract<SyncAction, { type: T }>;
+type AwaitedAction = Action<'computeLease' | 'replaceEngine' | 'applyUpdate' | 'retainUpdate'>;
 
 export class SyncExecutor {
   readonly #parts: ExecutorParts;
@@ -46,22 +54,30 @@ export class SyncExecutor {
    * @throws what breaks the session
    */
   async perform(action: SyncAction, payload: Payload): Promise<SyncInput | undefined> {
-    if (action.type === 'computeLease') return this.#compute(this.#takeLease(action.leaseId) ?? payload.lease!);
-    if (action.type !== 'replaceEngine') this.#performNow(action, payload);
     // What arrives meanwhile waits in the inbox.
-    else await this.#parts.snapshot.pausedDuring(() => this.#parts.slot.replace());
-    return undefined;
+    switch (action.type) {
+      case 'computeLease':
+        return this.#compute(this.#takeLease(action.leaseId) ?? payload.lease!);
+      case 'replaceEngine':
+        await this.#parts.snapshot.pausedDuring(() => this.#parts.slot.replace());
+        return undefined;
+      case 'applyUpdate':
+        await applyArriving(this.#parts.replica, payload.update!);
+        return undefined;
+      case 'retainUpdate':
+        await this.#retainUpdate(action, payload.update!);
+        return undefined;
+      default:
+        this.#performNow(action, payload);
+        return undefined;
+    }
   }
 
-  #performNow(action: Exclude<SyncAction, Action<'computeLease' | 'replaceEngine'>>, payload: Payload): void {
+  #performNow(action: Exclude<SyncAction, AwaitedAction>, payload: Payload): void {
     const { control, replica, slot, ports } = this.#parts;
     switch (action.type) {
-      case 'applyUpdate':
-        return applyUpdate(replica, payload.update!);
       case 'loadEngine':
         return slot.engine.setParameters(replica.parameters);
-      case 'retainUpdate':
-        return this.#retainUpdate(action, payload.update!);
       case 'retainLease':
         return void this.#leases.set(action.leaseId, payload.lease!);
       case 'requestSnapshot':
@@ -93,9 +109,9 @@ export class SyncExecutor {
     this.#updates.clear();
   }
 
-  #retainUpdate({ round, drop }: Action<'retainUpdate'>, update: ReduceUpdate): void {
+  async #retainUpdate({ round, drop }: Action<'retainUpdate'>, update: ArrivingUpdate): Promise<void> {
     if (drop !== undefined) this.#updates.delete(drop);
-    this.#updates.set(round, copyUpdate(update));
+    this.#updates.set(round, await wholeUpdate(update));
   }
 
   #takeLease(leaseId: string): LeaseOrder | undefined {

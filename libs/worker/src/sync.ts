@@ -73,7 +73,7 @@ export type SyncAction =
   | { readonly type: 'park' }
   /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
   | { readonly type: 'restoreSnapshot'; readonly updates: readonly number[] }
-  /** Copies the update just received, which is valid only until the next one. Drops the retained update of round `drop`, if given. */
+  /** Waits for the rest of the update just received, and keeps it. Drops the retained update of round `drop`, if given. */
   | { readonly type: 'retainUpdate'; readonly round: number; readonly drop?: number }
   /** The update just received. */
   | { readonly type: 'applyUpdate' }

@@ -206,7 +206,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     async stepped(): Promise<void> {
       const event = await host.receive(soon());
       if (event.kind !== 'update') throw new Error(`the service said ${event.kind}`);
-      replica.step((event satisfies ReduceUpdate).update, event.learningRate);
+      replica.step((event satisfies ReduceUpdate).parts, event.learningRate);
     },
     /** End states of these streams' window with the coordinator's parameters. */
     async expectedStates(ids: number[], round: number, states: Float32Array): Promise<Float32Array> {

@@ -1,10 +1,18 @@
-import { createVectorMemory, type VectorMemory } from '@troupe/optim';
-import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { createVectorMemory } from '@troupe/optim';
+import {
+  createChannel,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type BodyReader,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { floatsAt, updateBytes } from '../codec.js';
 import type { CollectiveHost, HostOptions, ReduceCounted, ReduceRejected } from '../port.js';
 import type { Grant, RoundOrder } from '../reduction.js';
-import { requireFinite, UpdateReader, type ReduceUpdate } from '../update.js';
+import { UpdateReader, wholeUpdate, type ReduceUpdate } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
@@ -12,7 +20,6 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
   const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update'],
-    reuseBodies: true,
     ...(deadline && { deadline }),
     bodyBytes(message: Message) {
       if (message.type === 'update') return updateBytes(options);
@@ -39,11 +46,10 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
 class StarHost implements CollectiveHost {
   readonly #channel: Channel;
   readonly #reader: UpdateReader;
-  readonly #memory: VectorMemory = createVectorMemory(0);
 
   constructor(channel: Channel, options: HostOptions) {
     this.#channel = channel;
-    this.#reader = new UpdateReader(options.runId, options);
+    this.#reader = new UpdateReader(options.runId, options, createVectorMemory(0));
   }
 
   admit(workerId: string, ticket: string): void {
@@ -67,13 +73,14 @@ class StarHost implements CollectiveHost {
   }
 
   async receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate> {
-    const { message, body } = await this.#channel.receive(signal);
+    const { message, body } = await this.#channel.receiveStreamed(signal);
     switch (message.type) {
       case 'update':
-        return requireFinite(this.#reader.read(message, body), this.#memory);
+        // The run proceeds before its replica steps, so every value is checked here.
+        return wholeUpdate(this.#reader.read(message, body, signal));
       case 'counted': {
         const { type, ...counted } = message;
-        return { kind: type, ...counted, endStates: floatsAt(body, 0, body.length / 4).slice() };
+        return { kind: type, ...counted, endStates: await readFloats(body, signal) };
       }
       case 'rejected': {
         const { type, ...rejected } = message;
@@ -93,4 +100,14 @@ class StarHost implements CollectiveHost {
   close(reason: string): void {
     this.#channel.close(reason);
   }
+}
+
+async function readFloats(body: BodyReader, signal?: AbortSignal): Promise<Float32Array> {
+  const bytes = new Uint8Array(body.bytes);
+  let at = 0;
+  for (let piece = await body.next(signal); piece; piece = await body.next(signal)) {
+    bytes.set(piece, at);
+    at += piece.byteLength;
+  }
+  return floatsAt(bytes, 0, bytes.byteLength / 4);
 }

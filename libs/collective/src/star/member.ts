@@ -1,7 +1,26 @@
 import { createVectorMemory } from '@troupe/optim';
-import { createChannel, PROTOCOL_VERSION, ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import {
+  createChannel,
+  LIMITS,
+  openTransfer,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type Channel,
+  type Message,
+  type MessageOf,
+  type OpenTransfer,
+} from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { createGradientWriter, updateBytes, writerBytes, type GradientWriter } from '../codec.js';
+import {
+  chunksOf,
+  contributionBytes,
+  createSegmentWriter,
+  parameterCount,
+  segmentsOf,
+  updateBytes,
+  type SegmentChunk,
+  type SegmentWriter,
+} from '../codec.js';
 import { CollectiveError } from '../errors.js';
 import type { CollectiveMember, Contribution, JoinOptions, MemberEvent } from '../port.js';
 import { UpdateReader } from '../update.js';
@@ -12,7 +31,6 @@ export async function joinStar(connection: Connection, options: JoinOptions): Pr
   const { runId, workerId, ticket, deadline } = options;
   const channel = createChannel(connection, {
     accepts: ['joined', 'refuse', 'contributionResult', 'subscription', 'update'],
-    reuseBodies: true,
     ...(deadline && { deadline }),
     bodyBytes: (message: Message) => (message.type === 'update' ? updateBytes(options) : 0),
   });
@@ -26,32 +44,51 @@ class StarMember implements CollectiveMember {
   readonly #channel: Channel;
   readonly #options: JoinOptions;
   readonly #reader: UpdateReader;
-  readonly #writer: GradientWriter;
+  readonly #writer: SegmentWriter;
+  readonly #chunks: readonly SegmentChunk[];
 
   constructor(channel: Channel, options: JoinOptions, firstRound: number) {
     this.firstRound = firstRound;
     this.#channel = channel;
     this.#options = options;
-    this.#reader = new UpdateReader(options.runId, options);
-    this.#writer = createGradientWriter(options, createVectorMemory(writerBytes(options)));
+    const memory = createVectorMemory(0);
+    this.#reader = new UpdateReader(options.runId, options, memory);
+    this.#writer = createSegmentWriter(options, memory);
+    this.#chunks = chunksOf(segmentsOf(options), LIMITS.chunkBytes);
   }
 
   contribute({ gradient, endStates, ...meta }: Contribution): void {
-    const expected = meta.streams.length * this.#options.stateFloats;
-    if (endStates.length !== expected) {
-      throw new CollectiveError(
-        'bad_length',
-        `${endStates.length} end state values; ${meta.streams.length} streams have ${expected}`,
-        'Check the model config of the engine.',
-      );
+    const { stateFloats, tensorSizes, runId } = this.#options;
+    const streams = meta.streams.length;
+    requireLength('gradient values', gradient, parameterCount(tensorSizes));
+    requireLength('end state values', endStates, streams * stateFloats);
+    const bytes = contributionBytes(this.#options, streams);
+    const transfer = openTransfer({ type: 'contribution', runId, ...meta }, bytes);
+    this.#channel.sendEncoded([transfer.head]);
+    for (const chunk of this.#chunks) {
+      // Each chunk leaves before the next is coded, so coding, sending and the other side's checks overlap.
+      const { frame, payload } = transfer.chunk(chunk.bytes);
+      for (const segment of chunk.segments) {
+        const at = segment.offset - chunk.offset;
+        this.#writer.encode(gradient, segment, payload.subarray(at, at + segment.bytes));
+      }
+      this.#channel.sendEncoded([frame]);
     }
-    const states = new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength);
-    this.#channel.send({ type: 'contribution', runId: this.#options.runId, ...meta }, [this.#writer.encode(gradient), states]);
+    this.#sendStates(transfer, new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength));
+  }
+
+  #sendStates(transfer: OpenTransfer, states: Uint8Array): void {
+    for (let at = 0; at < states.byteLength; at += LIMITS.chunkBytes) {
+      const piece = states.subarray(at, at + LIMITS.chunkBytes);
+      const { frame, payload } = transfer.chunk(piece.byteLength);
+      payload.set(piece);
+      this.#channel.sendEncoded([frame]);
+    }
   }
 
   async receive(signal?: AbortSignal): Promise<MemberEvent> {
-    const { message, body } = await this.#channel.receive(signal);
-    if (message.type === 'update') return this.#reader.read(message, body);
+    const { message, body } = await this.#channel.receiveStreamed(signal);
+    if (message.type === 'update') return this.#reader.read(message, body, signal);
     if (message.type === 'refuse') throw refused(message);
     if (message.type === 'contributionResult') {
       const { type: _type, ...result } = message;
@@ -71,4 +108,13 @@ class StarMember implements CollectiveMember {
   close(reason: string): void {
     this.#channel.close(reason);
   }
+}
+
+function requireLength(what: string, { length }: Float32Array, expected: number): void {
+  if (length === expected) return;
+  throw new CollectiveError(
+    'bad_length',
+    `${length} ${what}, but ${expected} are due`,
+    'Check that the engine and the run use the same model config.',
+  );
 }

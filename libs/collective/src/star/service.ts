@@ -1,8 +1,8 @@
 import {
   createChannel,
-  encodeFrames,
   isLostRace,
   LIMITS,
+  openTransfer,
   ProtocolError,
   refusal,
   sameText,
@@ -14,6 +14,7 @@ import {
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 import { contributionBytes, updateBytes } from '../codec.js';
+import type { Intake } from '../intake.js';
 import { createReduction, type EncodedUpdate, type Reduction, type ReductionConfig } from '../reduction.js';
 
 /** A line for the log of the service. */
@@ -95,7 +96,6 @@ class Service implements StarService {
       accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'subscribe', 'openRound', 'grant'],
       bodyBytes: (message) => bodyBytes(session, message),
       deadline: this.#options.deadline,
-      reuseBodies: true,
     });
     const stop = () => channel.close('the all-reduce service is stopping');
     signal.addEventListener('abort', stop, { once: true });
@@ -212,10 +212,12 @@ class Service implements StarService {
     try {
       channel.send({ type: 'joined', version, round: run.nextRound });
       for (;;) {
-        const { message, body } = await channel.receive();
+        const { message, body } = await channel.receiveStreamed();
         if (message.type !== 'contribution') throw unexpected(message, 'a worker sends contributions');
+        const intake = run.reduction.intake(message.streams.length);
+        for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
         await this.#granted(run, message);
-        this.#reduce(run, member, message, body);
+        this.#reduce(run, member, message, intake);
       }
     } finally {
       if (run.members.get(workerId) === member) run.members.delete(workerId);
@@ -250,7 +252,7 @@ class Service implements StarService {
     while (run.reduction.mayBeGranted(round, leaseId) && !deadline.aborted && this.#run === run) await nextOrder(run, deadline);
   }
 
-  #reduce(run: Run, member: Member, contribution: MessageOf<'contribution'>, body: Uint8Array): void {
+  #reduce(run: Run, member: Member, contribution: MessageOf<'contribution'>, body: Intake): void {
     const { workerId } = member;
     const { leaseId, round, streams, tokens, lossSum, computeMs } = contribution;
     const startMs = this.#nowMs();
@@ -274,40 +276,68 @@ class Service implements StarService {
     if (verdict.update) this.#broadcast(run, verdict.update);
   }
 
-  #broadcast(run: Run, { message, body }: EncodedUpdate): void {
-    const frames = encodeFrames(message, body);
+  /** Every chunk goes to all before the next is coded, so that all step at the same time. */
+  #broadcast(run: Run, { message, chunks, encode }: EncodedUpdate): void {
     run.nextRound = message.round + 1;
-    this.#deliver(run.host, () => run.host.sendEncoded(frames));
-    const startMs = this.#nowMs();
-    const wanted = [...run.members.values()].filter((member) => member.wanted);
-    for (const { workerId, channel, connection } of wanted) {
-      if (connection.bufferedBytes > run.bufferedBytes) {
-        run.members.delete(workerId);
-        const text = `worker ${workerId} is dropped: ${connection.bufferedBytes} bytes wait for it, over ${run.bufferedBytes}`;
-        this.#options.log({
-          level: 'warn',
-          text,
-          remedy: 'Its link is too slow for this model: use a faster link, or --codec fp16.',
-        });
-        channel.close('too slow: updates pile up; join again over a faster link');
-      } else this.#deliver(channel, () => channel.sendEncoded(frames));
+    const members = this.#receivers(run);
+    const receivers = new Set([run.host, ...members]);
+    const transfer = openTransfer(message, updateBytes(run.config));
+    let sendMs = 0;
+    const send = (frame: Uint8Array) => {
+      const startMs = this.#nowMs();
+      for (const channel of receivers) {
+        if (!this.#deliver(channel, () => channel.sendEncoded([frame]))) receivers.delete(channel);
+      }
+      sendMs += this.#nowMs() - startMs;
+    };
+    send(transfer.head);
+    for (const chunk of chunks) {
+      const { frame, payload } = transfer.chunk(chunk.bytes);
+      encode(chunk, payload);
+      send(frame);
     }
-    run.sendMs = (this.#nowMs() - startMs) / Math.max(wanted.length, 1);
+    run.sendMs = sendMs / Math.max(members.length, 1);
   }
 
   #nowMs(): number {
     return this.#options.nowMs?.() ?? 0;
   }
 
-  /** A broken or stuck link is closed here, and its own serve() ends; it must not disturb the link that sends. */
-  #deliver(channel: Channel, send: () => void): void {
+  /** The members that are subscribed. Drops those for which too much waits. */
+  #receivers(run: Run): Channel[] {
+    const unstuck: Channel[] = [];
+    for (const { workerId, channel, connection, wanted } of run.members.values()) {
+      if (!wanted) continue;
+      if (connection.bufferedBytes <= run.bufferedBytes) {
+        unstuck.push(channel);
+        continue;
+      }
+      run.members.delete(workerId);
+      const text = `worker ${workerId} is dropped: ${connection.bufferedBytes} bytes wait for it, over ${run.bufferedBytes}`;
+      this.#options.log({
+        level: 'warn',
+        text,
+        remedy: 'Its link is too slow for this model: use a faster link, or --codec fp16.',
+      });
+      channel.close('too slow: updates pile up; join again over a faster link');
+    }
+    return unstuck;
+  }
+
+  /**
+   * A broken or stuck link is closed here, and its own serve() ends; it must not disturb the link that sends.
+   * @returns whether it was sent
+   */
+  #deliver(channel: Channel, send: () => void): boolean {
     try {
       send();
+      return true;
     } catch (error) {
       const stuck = error instanceof ProtocolError && error.code === 'limit_exceeded';
       if (!stuck && !(error instanceof TransportError)) throw error;
       this.#options.log({ level: 'info', text: `${channel.remote} is gone: ${error.message}` });
       channel.close(error.message);
+      return false;
     }
   }
 
