@@ -1,7 +1,7 @@
 /** Reads and writes the checkpoints of a run. */
 import { rename } from 'node:fs/promises';
 import path from 'node:path';
-import { CheckpointError } from '@troupe/checkpoint';
+import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
 import {
   BEST,
   latestCheckpoint,
@@ -10,7 +10,7 @@ import {
   writeCheckpoint,
   type StoredCheckpoint,
 } from '@troupe/checkpoint/node';
-import { writeInTurn, type CheckpointWriter } from '@troupe/conductor';
+import { isAboveLimit, writeInTurn, type CheckpointWriter } from '@troupe/conductor';
 import type { RunFolder } from './run-folder.js';
 
 /** The checkpoint to continue from. The folder is claimed and holds one. @throws CheckpointError */
@@ -42,17 +42,40 @@ export interface CheckpointReport {
   readonly onFailed: (error: Error & { remedy?: string }) => void;
 }
 
-/** `newest`: the checkpoint from which the run continues. */
+/** The checkpoint from which a run continues. */
+export interface ResumedFrom {
+  readonly path: string;
+  /** Its training loss was above the limit. */
+  readonly isAboveLimit: boolean;
+}
+
+/**
+ * Files that may be removed: all but the newest, unless a training loss above the limit says that
+ * the newest are no good ones. Then the last good one is spared, and as long as none is known nothing
+ * is removed.
+ */
+function createPruning(folder: string, keep: number, resumed: ResumedFrom | undefined) {
+  let good = resumed === undefined || resumed.isAboveLimit ? undefined : { round: -1, path: resumed.path };
+  return async (checkpoint: Checkpoint, written: string): Promise<void> => {
+    const { round } = checkpoint;
+    // A run that ends before its first round saves once more what it has resumed from.
+    const isGood = !isAboveLimit(checkpoint) && written !== resumed?.path;
+    if (isGood && round > (good?.round ?? -1)) good = { round, path: written };
+    if (good !== undefined) await pruneCheckpoints(folder, keep, good.path);
+  };
+}
+
 export function createCheckpointWriter(
   runFolder: RunFolder,
   keep: number,
-  newest: string | undefined,
+  resumed: ResumedFrom | undefined,
   { onSaved, onFailed }: CheckpointReport,
 ): CheckpointWriter {
   const { path: folder } = runFolder;
+  const prune = createPruning(folder, keep, resumed);
   return writeInTurn({
     place: folder,
-    newest,
+    newest: resumed?.path,
     onFailed(error: Error & { remedy?: string }) {
       const { message, remedy = `Make room in ${folder}, or make it writable; earlier files stay as they are.` } = error;
       onFailed(Object.assign(new Error(`training continues without this checkpoint: ${message}`), { remedy }));
@@ -62,7 +85,7 @@ export function createCheckpointWriter(
       const { path: written, bestPath = written } = await writeCheckpoint(folder, checkpoint, { best });
       onSaved(checkpoint.round, bestPath, best);
       // The checkpoint is written, whatever becomes of older ones.
-      await pruneCheckpoints(folder, keep).catch(({ message }: Error) => {
+      await prune(checkpoint, written).catch(({ message }: Error) => {
         onFailed(Object.assign(new Error(`old checkpoints are not removed: ${message}`), { remedy: `Make ${folder} writable.` }));
       });
       return bestPath;

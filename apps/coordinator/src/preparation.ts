@@ -5,6 +5,7 @@ import type { Checkpoint, CorpusIdentity } from '@troupe/checkpoint';
 import { parseTrainingConfig, type TrainingConfig } from '@troupe/config';
 import {
   createTraining,
+  isAboveLimit,
   isReproducible,
   savedBestOf,
   validationHistoryOf,
@@ -12,7 +13,7 @@ import {
   type Training,
 } from '@troupe/conductor';
 import type { Corpus } from '@troupe/corpus/node';
-import { bestCheckpoint, checkpointToResume } from './checkpoints.js';
+import { bestCheckpoint, checkpointToResume, type ResumedFrom } from './checkpoints.js';
 import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
 import { flagsToStore, readRunFlags, type Flags, type FlagsInTurn } from './run-flags.js';
 import { claimNewRun, claimToResume, type OnLost, type RunFolder } from './run-folder.js';
@@ -28,7 +29,7 @@ export interface Preparation {
   /** What the folder is to say of the run's flags. */
   readonly flags: FlagsInTurn;
   /** The checkpoint from which the run continues; after a resume. */
-  readonly resumedFrom: string | undefined;
+  readonly resumedFrom: ResumedFrom | undefined;
   /** The best model on disk; after a resume. */
   readonly best: SavedBest | undefined;
   /** What people should know before the run starts. */
@@ -117,7 +118,7 @@ async function prepareResumed(
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
 ): Promise<Preparation> {
-  const { checkpoint, path: resumedFrom, warnings } = await checkpointToResume(folder.path);
+  const { checkpoint, path, warnings } = await checkpointToResume(folder.path);
   const stored = await readRunFlags(folder.path);
   const corpus = await loadRunText(checkpoint, settings, env, signal);
   const { config, notes } = resumeTraining(storedConfig(checkpoint), settings, stored);
@@ -132,7 +133,7 @@ async function prepareResumed(
     evaluateEvery,
     folder,
     flags: flagsOf(stored, settings, corpus),
-    resumedFrom,
+    resumedFrom: { path, isAboveLimit: isAboveLimit(checkpoint) },
     best: await rememberBest(training, folder.path),
     notes: [
       ...folder.notes.map((note) => ({ level: 'warn' as const, ...note })),

@@ -190,6 +190,12 @@ describe('pruneCheckpoints', () => {
     expect((await readCheckpoint(join(folder, 'best.safetensors'))).checkpoint.round).toBe(100);
   });
 
+  it('spares the file that it is told to', async () => {
+    for (const round of [100, 200, 300]) await write(round);
+    await pruneCheckpoints(folder, 1, join(folder, 'round-00000100.safetensors'));
+    expect(await files()).toEqual(['round-00000100.safetensors', 'round-00000300.safetensors']);
+  });
+
   it('never removes the last checkpoint', async () => {
     await write(100);
     expect(await pruneCheckpoints(folder, 0)).toEqual([]);

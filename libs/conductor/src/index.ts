@@ -13,6 +13,7 @@ export { NotSaved, ValidationFailed } from './follow-ups.js';
 export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
 export {
   createTraining,
+  isAboveLimit,
   validationHistoryOf,
   isReproducible,
   ModelTooLarge,

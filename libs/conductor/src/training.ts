@@ -24,8 +24,8 @@ export interface ValidationHistory {
 /** The history in a checkpoint. */
 export interface SavedHistory extends ValidationHistory {
   /**
-   * Rounds in a row, up to that of the checkpoint, whose training loss was above the limit. Only
-   * in a reproducible run, and only if it is not 0.
+   * Rounds in a row, up to that of the checkpoint, whose training loss was above the limit. Only if
+   * it is not 0: such a checkpoint is saved by hand or at a stop, and is no good one.
    */
   readonly roundsAboveLimit?: number;
 }
@@ -188,6 +188,11 @@ function roundsAboveLimitOf(checkpoint: Checkpoint | undefined): number {
   return typeof rounds === 'number' && Number.isInteger(rounds) && rounds > 0 ? rounds : 0;
 }
 
+/** Whether the training loss was above the limit when the checkpoint was taken. */
+export function isAboveLimit(checkpoint: Checkpoint): boolean {
+  return roundsAboveLimitOf(checkpoint) > 0;
+}
+
 /** The checkpoint with these validations. What else is in its history stays. */
 export function withValidationHistory(checkpoint: Checkpoint, history: ValidationHistory): Checkpoint {
   const rounds = roundsAboveLimitOf(checkpoint);
@@ -276,7 +281,7 @@ export function takeCheckpoint(training: Training, round: number, timestamp: str
     history: {
       ...history,
       evaluations: [...history.evaluations],
-      ...(isReproducible(config) && roundsAboveLimit > 0 && { roundsAboveLimit }),
+      ...(roundsAboveLimit > 0 && { roundsAboveLimit }),
     },
     ...(isReproducible(config) ? {} : { savedAt: timestamp }),
   };

@@ -63,7 +63,7 @@ function boardOptions({ training, resumedFrom }: Preparation, { history, file }:
     history,
     file,
     best: training.history.best,
-    checkpoint: resumedFrom === undefined ? undefined : { round: training.round, path: resumedFrom },
+    checkpoint: resumedFrom === undefined ? undefined : { round: training.round, path: resumedFrom.path },
     now: () => Date.now(),
   };
 }

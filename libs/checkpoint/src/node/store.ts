@@ -94,10 +94,11 @@ export async function hasCheckpoint(folder: string): Promise<boolean> {
   return (await checkpointNames(folder, 'latest')).length > 0;
 }
 
-/** Removes all checkpoints except the newest `keep` (at least 1) and the best. Returns the removed paths. */
-export async function pruneCheckpoints(folder: string, keep: number): Promise<string[]> {
+/** Removes all checkpoints except the newest `keep` (at least 1), the best, and the file `spared`. Returns the removed paths. */
+export async function pruneCheckpoints(folder: string, keep: number, spared?: string): Promise<string[]> {
   const rounds = (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST);
-  const paths = rounds.slice(Math.max(1, keep)).map((name) => join(folder, name));
+  const old = rounds.slice(Math.max(1, keep)).map((name) => join(folder, name));
+  const paths = old.filter((path) => path !== spared);
   for (const path of paths) await rm(path, { force: true }).catch((cause: unknown) => Promise.reject(cannotWrite(path, cause)));
   return paths;
 }
