@@ -149,6 +149,8 @@ describe('bad input', () => {
     ['a corpus that is not UTF-8', ['--corpus', 'latin1.txt'], 1, /UTF-8/],
     ['an empty corpus', ['--corpus', 'empty.txt'], 1, /empty/],
     ['nothing to resume', ['--resume', '--out', 'nothing-here'], 2, /nothing-here/],
+    ['a model that no worker could receive', ['--hidden', '8192'], 2, /a smaller --hidden/],
+    ['divergence', ['--optimizer', 'sgd', '--lr', '1000', '--schedule', 'constant', '--clip', '0', ...SMALL], 3, /diverged/],
   ])('%s ends with a remedy', async (_, args, code, message) => {
     await fs.writeFile(path.join(cwd, 'short.txt'), 'To be, or not to be, that is the question.');
     await fs.writeFile(

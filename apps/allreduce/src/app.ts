@@ -2,7 +2,7 @@ import os from 'node:os';
 import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
 import { createStarService, type ServiceNote, type StarService } from '@troupe/collective/star';
 import { LIMITS, sentence } from '@troupe/protocol';
-import { parseOptions, UsageError, type AppShell } from '@troupe/process';
+import { EXIT, parseOptions, UsageError, type AppShell } from '@troupe/process';
 import { TransportError, type Listener } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
@@ -21,7 +21,7 @@ type Settings = OptionValues<typeof ALLREDUCE_OPTIONS>;
 export async function runAllreduce({ args, env, out, err, signal }: AppShell): Promise<number> {
   if (args.includes('--help') || args.includes('-h')) {
     out(USAGE);
-    return 0;
+    return EXIT.ok;
   }
   let settings: Settings;
   try {
@@ -29,15 +29,15 @@ export async function runAllreduce({ args, env, out, err, signal }: AppShell): P
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     err(`${error.message}\n${error.remedy}\n\n${USAGE}`);
-    return 2;
+    return EXIT.usage;
   }
   try {
     await serveUntil(settings, out, signal);
-    return 0;
+    return EXIT.ok;
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
     err(`${sentence(error.message)}\n${error.remedy}`);
-    return 1;
+    return EXIT.failed;
   }
 }
 

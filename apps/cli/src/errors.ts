@@ -1,4 +1,4 @@
-import { systemProblem } from '@troupe/process';
+import { EXIT, systemProblem } from '@troupe/process';
 
 /**
  * An error of the command line itself. The exit code is 2 for usage errors and 1 for all others.
@@ -26,8 +26,7 @@ export class CliError extends Error {
 /** The user has ended the command at a question. Not an error: nothing is to be told. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
-  /** As shells report a program that Ctrl-C has ended. */
-  readonly exitCode = 130;
+  readonly exitCode = EXIT.interrupted;
 }
 
 /** An error as users and programs see it. */

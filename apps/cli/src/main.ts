@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { outputProblem } from '@troupe/process';
+import { EXIT, outputProblem } from '@troupe/process';
 import { defineAllreduce, defineCoordinator, defineWorker } from './commands/apps.js';
 import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
@@ -12,15 +12,13 @@ import { CliError, Interrupted } from './errors.js';
 import { processShell, type Shell } from './shell.js';
 import { writeComplaint } from './terminal/complaint.js';
 
-const USAGE_EXIT = 2;
-
 /**
  * The command line `troupe`. Resolves with the exit code: 0 done (finished, or stopped and saved),
- * 1 error, 2 usage error, 130 ended at a question. A command that runs another app ends with the code of that app. Never
- * rejects.
+ * 1 error, 2 usage error, 3 diverged, 130 ended at a question. A command that runs another app ends with the code of that
+ * app. Never rejects.
  */
 export async function main(argv: readonly string[], shell: Shell = processShell()): Promise<number> {
-  let exitCode = 0;
+  let exitCode: number = EXIT.ok;
   const program = createProgram(shell, (code) => (exitCode = code));
   try {
     await program.parseAsync(argv.length === 0 ? ['--help'] : [...argv], { from: 'user' });
@@ -28,12 +26,12 @@ export async function main(argv: readonly string[], shell: Shell = processShell(
     if (failure === undefined) return exitCode;
     const { message, remedy } = outputProblem(failure);
     writeComplaint(shell, new CliError('output_failed', message, remedy), false);
-    return exitCode || 1;
+    return exitCode || EXIT.failed;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_EXIT;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     if (error instanceof Interrupted) return error.exitCode;
     writeComplaint(shell, error, argv.includes('--json'));
-    return error instanceof CliError && error.code === 'usage' ? USAGE_EXIT : 1;
+    return error instanceof CliError && error.code === 'usage' ? EXIT.usage : EXIT.failed;
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote, type TrainingConfig } from '@troupe/config';
 import { lessMemory, memoryProblem } from '@troupe/engines';
+import { EXIT, isLastingExit } from '@troupe/process';
 import type { RunEvent } from '@troupe/run';
 import { CliError } from './errors.js';
 import type { LocalWorkers } from './local-workers.js';
@@ -47,7 +48,7 @@ export interface LocalTrainingOptions {
 type Finished = Extract<RunEvent, { event: 'finished' }>;
 
 export interface TrainingOutcome {
-  /** 0: finished, or stopped and saved. Otherwise an `error` event gives the reason. */
+  /** `ok`: finished, or stopped and saved. Otherwise an `error` event gives the reason. */
   readonly exitCode: number;
   /** Absent if the run was stopped before it began. */
   readonly finished?: Finished;
@@ -319,9 +320,10 @@ class LocalTraining {
 
   #outcome(exit: Exit): TrainingOutcome {
     if (this.#failure !== undefined) throw this.#failure();
-    if (this.#finished !== undefined) return { exitCode: exit.code === 0 ? 0 : 1, finished: this.#finished };
-    if (this.#complained) return { exitCode: exit.code === 2 ? 2 : 1 };
-    if (this.#stopping && !this.#started) return { exitCode: 0 };
+    if (this.#finished !== undefined)
+      return { exitCode: exit.code === EXIT.ok ? EXIT.ok : EXIT.failed, finished: this.#finished };
+    if (this.#complained) return { exitCode: isLastingExit(exit.code) ? exit.code : EXIT.failed };
+    if (this.#stopping && !this.#started) return { exitCode: EXIT.ok };
     const cause = mayLackMemory(exit) ? ', most likely because the memory of this machine ran out' : '';
     throw new CliError(
       'coordinator_failed',

@@ -222,6 +222,12 @@ describe('troubles', () => {
     expect(stderr.text).toBe('error: --hidden 0 is too small.\nGive 1 or more.\n');
   });
 
+  it('ends with the exit code of a run that has diverged, which no service manager should repeat', async () => {
+    const { stderr, exitCode } = troupe(['train'], { env: { TEST_COORDINATOR: 'diverges' } });
+    expect(await exitCode).toBe(3);
+    expect(stderr.text).toContain('the run has diverged');
+  });
+
   it('shows the last output of a coordinator that crashed', async () => {
     const { stderr, exitCode } = troupe(['train'], { env: { TEST_COORDINATOR: 'crashes' } });
     expect(await exitCode).toBe(1);

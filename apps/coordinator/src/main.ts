@@ -1,7 +1,8 @@
 /** `troupe coordinator`: flags -> runCoordinator, events -> standard output, signals -> save and stop. */
 import { setMaxListeners } from 'node:events';
 import { sentence } from '@troupe/protocol';
-import { missingLines, runApp, systemProblem, type AppShell } from '@troupe/process';
+import { ModelTooLarge, RunDiverged } from '@troupe/conductor';
+import { EXIT, missingLines, runApp, systemProblem, type AppShell } from '@troupe/process';
 import type { RunEvent } from '@troupe/run';
 import { runCoordinator } from './coordinator.js';
 import { createReporter, type Report } from './reporter.js';
@@ -35,7 +36,7 @@ async function main(shell: AppShell): Promise<number> {
     settings = parseSettings(args, env);
   } catch (error) {
     complain(error as Complaint, json, report, shell);
-    return 2;
+    return EXIT.usage;
   }
   let hasStarted = false;
   const watched: Report = (event) => {
@@ -44,12 +45,17 @@ async function main(shell: AppShell): Promise<number> {
   };
   try {
     await runCoordinator({ settings, env, report: watched, signal });
-    return 0;
+    return EXIT.ok;
   } catch (error) {
-    if (isEarlyStop(error as Error, signal, hasStarted)) return 0;
+    if (isEarlyStop(error as Error, signal, hasStarted)) return EXIT.ok;
     complain(causeOf(error as Error), json, report, shell);
-    return error instanceof SettingsError ? 2 : 1;
+    return exitCodeOf(error);
   }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof RunDiverged) return EXIT.diverged;
+  return error instanceof SettingsError || error instanceof ModelTooLarge ? EXIT.usage : EXIT.failed;
 }
 
 const missing = (lines: number): string =>

@@ -1,7 +1,7 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
 import { describeOptions } from '@troupe/config';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
-import { runApp, type AppShell } from '@troupe/process';
+import { EXIT, runApp, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
@@ -56,14 +56,14 @@ function describe(entry: WorkerLog | Waiting): string | undefined {
 async function main({ args, env, out, err, signal }: AppShell): Promise<number> {
   if (args.includes('--help') || args.includes('-h')) {
     out(USAGE);
-    return 0;
+    return EXIT.ok;
   }
   let settings: Settings;
   try {
     settings = readSettings(args, env);
   } catch (error) {
     err(complaintOf(error as Complaint, env));
-    return 2;
+    return EXIT.usage;
   }
   const log = (entry: WorkerLog | Waiting): void => {
     const line = settings.json ? JSON.stringify(entry) : describe(entry);
@@ -71,10 +71,10 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
   };
   try {
     await work(settings, log, signal);
-    return 0;
+    return EXIT.ok;
   } catch (error) {
     err(complaintOf(error as Complaint, env));
-    return 1;
+    return EXIT.failed;
   }
 }
 

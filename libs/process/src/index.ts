@@ -1,4 +1,5 @@
 export { runApp, type AppProcess, type AppShell } from './app.js';
+export { EXIT, isLastingExit } from './exit-codes.js';
 export { parseOptions, positionalsOf, UsageError, type Parsed } from './options.js';
 export { isReaderGone, LiveOutput, missingLines, outputProblem, type OutputOptions, type OutputStream } from './output.js';
 export { endsOnHangup, stopRequest, stopSignals, type ProcessSignals, type StopSignal } from './signals.js';
