@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { EventEmitter } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { connect as connectTcp, createServer as createTcpServer, type Server, type Socket } from 'node:net';
@@ -6,6 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { DEFAULT_FRAME_BYTES, type Connection, type Listener } from '../src/index.js';
 import { attachWebSocket, connectWebSocket, listenHttp, listenWebSocket, type WebSocketOptions } from '../src/websocket/index.js';
+import { createConnection } from '../src/websocket/connection.js';
 import { describeTransport } from './conformance.js';
 
 /** A TCP relay in front of `port`, whose links can be cut or made to hang. */
@@ -89,12 +91,35 @@ describe('heartbeat and flow', () => {
     for (let i = 0; i < frames; i++) near.send(new Uint8Array(DEFAULT_FRAME_BYTES).fill(i));
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     expect(near.bufferedBytes).toBeGreaterThan(0);
-    // Signs of life are queued behind the last frame by now.
-    const drained = near.drained(0);
     for (let i = 0; i < frames; i++) {
       if ((await far.receive())[0] !== i % 256) expect.fail(`frame ${i} is out of order`);
     }
+    await near.drained(0);
+  });
+
+  it('is drained when the sign of life behind the last frame has left', async () => {
+    const sent: (() => void)[] = [];
+    const socket = Object.assign(new EventEmitter(), {
+      OPEN: 1,
+      readyState: 1,
+      isPaused: false,
+      bufferedAmount: 0,
+      ping: () => undefined,
+      send(_data: unknown, ...rest: unknown[]) {
+        socket.bufferedAmount++;
+        sent.push(rest.at(-1) as () => void);
+      },
+    });
+    const link = createConnection(socket as unknown as WebSocket, 'fake', { heartbeatMs: 1 });
+    link.send(new Uint8Array(1));
+    const drained = link.drained(0);
+    await expect.poll(() => sent.length).toBeGreaterThan(1);
+    for (const done of sent) {
+      socket.bufferedAmount--;
+      done();
+    }
     await drained;
+    socket.emit('close', 1000, Buffer.alloc(0));
   });
 
   it('terminates a closed link whose peer has stopped', async () => {
