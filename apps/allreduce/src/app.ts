@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
 import { createStarService, type ServiceNote, type StarService } from '@troupe/collective/star';
-import { LIMITS, sentence } from '@troupe/protocol';
+import { createSendBudget, LIMITS, sentence } from '@troupe/protocol';
 import { EXIT, parseOptions, UsageError, type AppShell } from '@troupe/process';
 import { TransportError, type Listener } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
@@ -45,7 +45,14 @@ async function serveUntil(settings: Settings, out: AppShell['out'], signal: Abor
   const { '--host': host, '--port': port, '--token': token, '--json': json } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
-  const service = createStarService({ token, log, deadline: (ms) => AbortSignal.timeout(ms), nowMs: () => performance.now() });
+  const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
+  const service = createStarService({
+    token,
+    log,
+    budget,
+    deadline: (ms) => AbortSignal.timeout(ms),
+    nowMs: () => performance.now(),
+  });
   out(json ? JSON.stringify({ event: 'listening', address: listener.address }) : invitation(listener.address));
   try {
     await acceptAll(listener, service, signal);

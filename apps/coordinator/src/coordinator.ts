@@ -2,6 +2,7 @@
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
  * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
  */
+import { createSendBudget, type SendBudget } from '@troupe/protocol';
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
 import { readCertificate } from './server/certificate.js';
@@ -28,7 +29,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const server = createWebServer({ ...settings, certificate });
   try {
     const mount = server.mount('');
-    const host = await createRunHost({ ...options, settings, mount, pages: await loadPages() });
+    const host = await createRunHost({ ...options, settings, mount, budget: budgetOf(options), pages: await loadPages() });
     try {
       mountRun(mount, host);
       for (const text of notes) host.report({ event: 'note', level: 'info', text });
@@ -39,6 +40,10 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   } finally {
     server.close();
   }
+}
+
+function budgetOf({ report }: CoordinatorOptions): SendBudget {
+  return createSendBudget({ onEvicted: ({ text, remedy }) => report({ event: 'note', level: 'warn', text, remedy }) });
 }
 
 /** A resumed run has its flags again, those of the server as well. @throws SettingsError, CheckpointError */

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Collective } from '@troupe/collective';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
+import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -24,13 +25,15 @@ export interface ReduceService {
  * @param path its path on the server
  * @param over aborts when the run is over
  * @param troubles receives warnings about links of workers
+ * @param budget of the process
  */
-export function embedReduceService(path: string, over: AbortSignal, troubles: Report): ReduceService {
+export function embedReduceService(path: string, over: AbortSignal, troubles: Report, budget: SendBudget): ReduceService {
   const token = randomBytes(24).toString('base64url');
   const service = createStarService({
     token,
     deadline: (ms) => AbortSignal.timeout(ms),
     nowMs: () => performance.now(),
+    budget,
     log: ({ level, text }) => {
       if (level === 'warn') troubles({ event: 'note', level, text });
     },

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
+import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
@@ -27,6 +28,8 @@ export interface RunHostOptions {
   /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
+  /** Of the process: bounds what is queued for all links together. */
+  readonly budget: SendBudget;
   /** Receives the events of the run. */
   readonly report: Report;
   /** Aborted: save and stop. */
@@ -163,15 +166,16 @@ function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunH
   };
 }
 
-function reduceServiceOf({ settings, mount, record, over }: Parts, token: string): ReduceService {
+function reduceServiceOf({ settings, mount, record, over, budget }: Parts, token: string): ReduceService {
   const { allreduce, allreduceToken = token } = settings;
   if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
-  return embedReduceService(mount.prefix + PATHS.reduce, over, record.troubles);
+  return embedReduceService(mount.prefix + PATHS.reduce, over, record.troubles, budget);
 }
 
 function conductorOptions(parts: Parts, token: string, reduce: ReduceService): ConductorOptions {
-  const { settings, prepared, record, side } = parts;
+  const { settings, prepared, record, side, budget } = parts;
   return {
+    budget,
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },

@@ -2,6 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createSendBudget } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -52,7 +53,15 @@ async function hostRun(name: Name, mount: ReturnType<WebServer['mount']>): Promi
   const events: RunEvent[] = [];
   const settings = smallRun([...FLAGS, SEEDS[name], `--out=${path.join(cwd, name)}`], token, adminToken);
   const report = (event: RunEvent): void => void events.push(event);
-  const host = await createRunHost({ settings, env: {}, mount, pages: await loadPages(), report, signal: stop.signal });
+  const host = await createRunHost({
+    settings,
+    budget: createSendBudget({ onEvicted: () => undefined }),
+    env: {},
+    mount,
+    pages: await loadPages(),
+    report,
+    signal: stop.signal,
+  });
   mountRun(mount, host);
   host.announce();
   host.start();

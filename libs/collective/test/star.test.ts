@@ -1,5 +1,13 @@
 import { createReplica } from '@troupe/optim';
-import { createChannel, LIMITS, openTransfer, PROTOCOL_VERSION, type Message, type MessageType } from '@troupe/protocol';
+import {
+  createChannel,
+  LIMITS,
+  openTransfer,
+  PROTOCOL_VERSION,
+  type Message,
+  type MessageType,
+  type SendBudget,
+} from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -130,6 +138,18 @@ describe('the wire of the star', () => {
     expectMean((await untilUpdate(first)).parts);
     expectMean((await untilUpdate(host)).parts);
     await expect(untilUpdate(slow)).rejects.toMatchObject({ code: 'closed', message: expect.stringContaining('too slow') });
+  });
+
+  it('counts what it queues for a link in the budget of the process', async () => {
+    const queued: string[] = [];
+    const account = (remote: string) => ({ own: () => void queued.push(remote), shared: () => undefined });
+    const budget: SendBudget = { queuedBytes: 0, open: ({ remote }) => account(remote) };
+    const budgeted = createStarService({ token: 'secret', log: () => undefined, deadline: () => soon(), budget });
+    const [near, far] = createMemoryPair(['memory:service', 'memory:stranger']);
+    served.push(budgeted.serve(far, stop.signal));
+    raw(near).send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'none', workerId: 'w0', ticket: 'x' });
+    await near.closed;
+    expect(queued).toEqual([far.remote]);
   });
 
   it('refuses another protocol version', async () => {

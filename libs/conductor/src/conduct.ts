@@ -1,5 +1,6 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
+import type { SendBudget } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
@@ -51,6 +52,8 @@ export interface ConductorOptions {
    * Where workers find that service. A path means the host at which they reached the coordinator.
    */
   readonly reduceAddress: string;
+  /** Of the process: bounds what is queued for all links together. */
+  readonly budget?: SendBudget | undefined;
   /** The best model on disk, in a resumed run. */
   readonly best?: SavedBest | undefined;
 }
@@ -343,7 +346,7 @@ async function host({ training, ports, reduceToken, reduceAddress }: ConductorOp
 }
 
 function createControlServer(
-  { training, ports, token, reduceAddress }: ConductorOptions,
+  { training, ports, token, reduceAddress, budget }: ConductorOptions,
   reduce: ReduceLink,
   roster: Roster,
   put: (event: ConductorEvent) => void,
@@ -356,6 +359,7 @@ function createControlServer(
     roster,
     reduce,
     put,
+    budget,
     deadline: (ms) => ports.deadline(ms),
     secret: (bytes) => ports.secret(bytes),
   });

@@ -16,6 +16,7 @@ import {
   type Channel,
   type Message,
   type MessageOf,
+  type SendBudget,
   type StopCode,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
@@ -44,6 +45,8 @@ export interface ControlServerOptions {
   /** Admits and dismisses tickets at the all-reduce service. */
   readonly reduce: Pick<ReduceLink, 'admit' | 'dismiss'>;
   put(event: ConductorEvent): void;
+  /** Of the process: bounds what is queued for all links together. */
+  readonly budget?: SendBudget | undefined;
   /** Aborts after `ms`. */
   deadline(ms: number): AbortSignal;
   /** An unguessable text made of `bytes` random bytes. */
@@ -71,7 +74,8 @@ export class ControlServer {
 
   /** Serves one incoming link until it ends. Never rejects. */
   async serve(connection: Connection, signal: AbortSignal): Promise<void> {
-    const channel = createChannel(connection, { accepts: ACCEPTED, bodyBytes: () => 0 });
+    const { budget } = this.#options;
+    const channel = createChannel(connection, { accepts: ACCEPTED, bodyBytes: () => 0, ...(budget && { budget }) });
     let name = connection.remote;
     try {
       const hello = await this.#authenticate(channel, signal);

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { createChannel, LIMITS, PROTOCOL_VERSION, type Message, type MessageOf } from '@troupe/protocol';
+import { createChannel, createSendBudget, LIMITS, PROTOCOL_VERSION, type Message, type MessageOf } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -33,11 +33,15 @@ let deadlines: Deadlines;
 let roster: Roster;
 let server: ControlServer;
 let over: AbortController;
+/** Addresses of links that were closed because too much was queued for all. */
+let evicted: string[];
+const QUEUED_BYTES = 100_000;
 
 beforeEach(() => {
   [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
   setMaxListeners(0, over.signal);
   let secrets = 0;
+  evicted = [];
   server = new ControlServer({
     token: HELLO.token,
     layoutHash: HASH,
@@ -53,6 +57,7 @@ beforeEach(() => {
     },
     deadline: deadlines.start,
     secret: (bytes) => `secret${secrets++}of${bytes}`,
+    budget: createSendBudget({ bytes: QUEUED_BYTES, onEvicted: ({ remote }) => evicted.push(remote) }),
   });
 });
 
@@ -252,6 +257,27 @@ describe('a message to a worker', () => {
     await peer.served;
     expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('does not read') });
   });
+});
+
+it('a worker that holds most of what is queued for all is disconnected', async () => {
+  let buffered = 0;
+  const slow = await join({
+    wrap: (link) => ({
+      ...link,
+      get bufferedBytes() {
+        return buffered;
+      },
+    }),
+  });
+  const other = await join({ name: 'Bob' });
+  const lease: Message = { type: 'lease', leaseId: 'l', round: 0, streams: [0], states: 'z', deadlineMs: 1 };
+  buffered = 2 * QUEUED_BYTES;
+  server.send(slow.id, lease, new Uint8Array(QUEUED_BYTES));
+  expect(evicted).toEqual([]);
+  expect(server.send(other.id, lease, new Uint8Array(3))).toBe(true);
+  expect(evicted).toEqual(['10.0.0.1:4242']);
+  await slow.served;
+  expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('too slow') });
 });
 
 describe('removing a worker', () => {

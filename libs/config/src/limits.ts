@@ -24,6 +24,11 @@ export const LIMITS = {
   // Queues.
   /** Bytes queued for one peer before it counts as stuck. */
   bufferedBytes: 2 * 1024 ** 3,
+  /**
+   * Bytes queued for all peers of a process together before the one with most of them is disconnected.
+   * Frames that many peers share do not count: other limits bound how many of them are queued.
+   */
+  queuedBytes: 512 * 1024 ** 2,
   /** Unread bytes above which a socket is paused, so that TCP slows the sender. */
   receivedBytes: 64 * 1024 ** 2,
   /** Unread bytes in a browser, which cannot pause a socket: above this the link is closed. */

@@ -5,6 +5,7 @@ import { SHARED_TRANSFERS, bodyTooLarge, decodeFrame, encodeTransfer, type Body,
 import { LIMITS, type Limits } from '@troupe/config/limits';
 import type { Message, MessageOf, MessageType } from './messages.js';
 import { malformed } from './msgpack.js';
+import type { SendBudget } from './send-budget.js';
 
 /** The part of a transport's Connection that a channel uses. */
 export interface FrameLink {
@@ -31,6 +32,8 @@ export interface ChannelOptions<K extends MessageType> {
    * readers that process megabytes every round and keep nothing.
    */
   readonly reuseBodies?: boolean;
+  /** Shared with other channels: what is queued for all of them together is bounded. */
+  readonly budget?: SendBudget;
   /**
    * Returns a signal that aborts after `ms`; AbortSignal.timeout, if the host has it. If given, the
    * channel ends when a started transfer makes no progress for `transferIdleMs` to twice that while
@@ -65,7 +68,7 @@ export interface Channel<K extends MessageType = MessageType> {
   readonly remote: string;
   readonly bufferedBytes: number;
   /**
-   * Queues a message and a copy of its body.
+   * Queues a message and a copy of its body. It may close links that share the budget, this one included.
    * @throws ProtocolError `invalid_message`; `limit_exceeded`, also if the other side reads so
    * slowly that `bufferedBytes` exceeds its limit; the link's own error if the link is closed
    */
@@ -263,8 +266,9 @@ function createWatch(deadline: () => AbortSignal, isPending: () => boolean, onSt
 /** Sends and receives messages over `link`. The channel owns the link from then on. */
 export function createChannel<K extends MessageType>(link: FrameLink, options: ChannelOptions<K>): Channel<K> {
   const limits = options.limits ?? LIMITS;
+  const account = options.budget?.open(link);
   let transfers = 0;
-  const sendEncoded = (frames: readonly Uint8Array[]) => {
+  const sendFrames = (frames: readonly Uint8Array[]) => {
     if (link.bufferedBytes > limits.bufferedBytes) {
       const message = `${link.remote} does not read: ${link.bufferedBytes} bytes are queued`;
       throw new ProtocolError('limit_exceeded', message, 'Close the connection; the other side may reconnect later.');
@@ -280,9 +284,13 @@ export function createChannel<K extends MessageType>(link: FrameLink, options: C
     send(message, body = []) {
       const frames = encodeTransfer(transfers, message, body, limits);
       transfers = (transfers + 1) % SHARED_TRANSFERS;
-      sendEncoded(frames);
+      account?.own(bytesOf(frames));
+      sendFrames(frames);
     },
-    sendEncoded,
+    sendEncoded(frames) {
+      account?.shared(bytesOf(frames));
+      sendFrames(frames);
+    },
     drained: (maxBufferedBytes, signal) => link.drained(maxBufferedBytes, signal),
     ...createReceiver(link, options, limits),
     close: (reason) => link.close(reason),
@@ -380,4 +388,8 @@ function createReceiver<K extends MessageType>(
       return { message: transfer.message, body: current };
     },
   };
+}
+
+function bytesOf(frames: readonly Uint8Array[]): number {
+  return frames.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }

@@ -14,6 +14,7 @@ export { decodeMessage, encodeMessage, selectVersion } from './codec.js';
 export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames, openTransfer, type OpenTransfer } from './frames.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
+export { createSendBudget, type Eviction, type SendBudget, type SendBudgetOptions } from './send-budget.js';
 export { brief, printable, printableLines, sameText, sentence } from './text.js';
 export {
   CONTRIBUTION_REFUSALS,

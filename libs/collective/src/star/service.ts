@@ -11,6 +11,7 @@ import {
   type Message,
   type MessageOf,
   type ProtocolErrorCode,
+  type SendBudget,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 import { contributionBytes, updateBytes } from '../codec.js';
@@ -34,6 +35,8 @@ export interface StarServiceOptions {
   readonly nowMs?: () => number;
   /** Bytes queued for one worker before it is dropped as stuck. Default: four updates, at least LIMITS.updateBacklogBytes. */
   readonly bufferedBytes?: number;
+  /** Of the process: bounds what is queued for all links together. */
+  readonly budget?: SendBudget;
 }
 
 /**
@@ -92,10 +95,12 @@ class Service implements StarService {
 
   async serve(connection: Connection, signal: AbortSignal): Promise<void> {
     const session: Session = {};
+    const { budget } = this.#options;
     const channel = createChannel(connection, {
       accepts: ['join', 'contribution', 'host', 'admit', 'dismiss', 'subscribe', 'openRound', 'grant'],
       bodyBytes: (message) => bodyBytes(session, message),
       deadline: this.#options.deadline,
+      ...(budget && { budget }),
     });
     const stop = () => channel.close('the all-reduce service is stopping');
     signal.addEventListener('abort', stop, { once: true });
