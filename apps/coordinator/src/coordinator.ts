@@ -2,6 +2,7 @@
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
  * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
  */
+import type { MachineMemory } from '@troupe/process';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
@@ -20,6 +21,8 @@ export interface CoordinatorOptions {
   readonly report: Report;
   /** Aborted: save and stop. */
   readonly signal: AbortSignal;
+  /** The memory for this process. Absent: that of the machine. */
+  readonly memory?: (() => MachineMemory) | undefined;
 }
 
 /** Runs one training run to its end. @throws SettingsError, CorpusError, TransportError, RunDiverged ... */

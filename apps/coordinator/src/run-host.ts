@@ -2,10 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
+import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
+import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
 import { writeRunFlags, type Flags } from './run-flags.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
@@ -34,6 +36,8 @@ export interface RunHostOptions {
   readonly report: Report;
   /** Aborted: save and stop. */
   readonly signal: AbortSignal;
+  /** The memory for this process. Absent: that of the machine. */
+  readonly memory?: (() => MachineMemory) | undefined;
 }
 
 export interface RunHost {
@@ -69,7 +73,9 @@ export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
     lost.abort(error);
   });
   try {
-    return await openRun({ ...options, signal }, prepared);
+    // `troupe train` has predicted the memory of its workers as well.
+    const notes = settings.localWorkers ? [] : memoryNotes(prepared.training.config, (options.memory ?? memoryForThisProcess)());
+    return await openRun({ ...options, signal }, { ...prepared, notes: [...prepared.notes, ...notes] });
   } catch (error) {
     await prepared.folder.release();
     throw error;
@@ -81,16 +87,20 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   for (const note of prepared.notes) record.report({ event: 'note', ...note });
   const side = openSide(prepared);
   const over = new AbortController();
-  const close = async (): Promise<void> => {
+  const closeParts = async (): Promise<void> => {
     over.abort(new Error('the run is over'));
     await side.close();
     await record.board.close();
+  };
+  const close = async (): Promise<void> => {
+    await closeParts();
     await prepared.folder.release();
   };
   try {
     return await assemble({ ...options, prepared, record, side, over: over.signal, close });
   } catch (error) {
-    await close();
+    // The caller frees the folder.
+    await closeParts();
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { EXIT, runApp, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
-import { createNodePorts } from './node-ports.js';
+import { createNodePorts, type MemoryWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
 import { readSettings, type Settings } from './settings.js';
 
@@ -20,7 +20,9 @@ If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A w
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
 with one thread.`;
 
-function describe(entry: WorkerLog | Waiting): string | undefined {
+type Entry = WorkerLog | Waiting | MemoryWarning;
+
+function describe(entry: Entry): string | undefined {
   switch (entry.kind) {
     case 'connecting':
       return `joining ${entry.address}`;
@@ -44,6 +46,8 @@ function describe(entry: WorkerLog | Waiting): string | undefined {
       return `parked: ${entry.reason}; it computes again when it is wanted`;
     case 'lost':
       return `${sentence(entry.reason)} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
+    case 'memory':
+      return `${entry.text} ${entry.remedy}`;
     case 'waiting':
       return `waiting: ${entry.reason}`;
     case 'stopped':
@@ -65,7 +69,7 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
     err(complaintOf(error as Complaint, env));
     return EXIT.usage;
   }
-  const log = (entry: WorkerLog | Waiting): void => {
+  const log = (entry: Entry): void => {
     const line = settings.json ? JSON.stringify(entry) : describe(entry);
     if (line !== undefined) out(line);
   };
@@ -78,7 +82,7 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
   }
 }
 
-async function work(settings: Settings, log: (entry: WorkerLog | Waiting) => void, signal: AbortSignal): Promise<void> {
+async function work(settings: Settings, log: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
   const ports = await createNodePorts({ ...settings, log, signal });
   const { lending } = settings;
   const options = { ...settings, kind: 'node' as const, ports, signal };

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
-import type { EngineChoice } from '@troupe/engines';
+import { memoryProblem, type EngineChoice } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
-import type { Engine } from '@troupe/model';
+import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
@@ -21,11 +22,21 @@ export interface NodePortsOptions {
   readonly share: number;
   /** Aborts rests of the engine. */
   readonly signal: AbortSignal;
-  log(entry: WorkerLog): void;
+  /** The memory for this process. Absent: that of the machine. */
+  readonly memory?: () => MachineMemory;
+  log(entry: WorkerLog | MemoryWarning): void;
+}
+
+/** The worker may need more memory than is free. */
+export interface MemoryWarning {
+  readonly kind: 'memory';
+  /** Both are full sentences. */
+  readonly text: string;
+  readonly remedy: string;
 }
 
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, signal, log } = options;
+  const { engine, threads, gpu, share, signal, log, memory = memoryForThisProcess } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
@@ -42,8 +53,10 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
       const choice = not.length > 0 && !reproducible ? 'auto' : engine;
-      const open = (count: number): Promise<Engine> =>
-        openEngine(choice, config, limits, {
+      const open = async (count: number): Promise<Engine> => {
+        const warning = checkMemory(config, limits, reproducible ? 1 : count, memory());
+        if (warning !== undefined) log(warning);
+        return openEngine(choice, config, limits, {
           threads: count,
           gpu,
           not,
@@ -51,6 +64,7 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
           nowMs,
           log: (text) => log({ kind: 'engine', text }),
         });
+      };
       return openLentEngine({ choice, share, threads, reproducible, open, nowMs, sleep: rests.sleep, signal });
     },
     nowMs,
@@ -58,6 +72,21 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
     random: Math.random,
     log,
   };
+}
+
+/** @throws EngineError `out_of_memory` if the machine can never give what a worker of this run needs */
+function checkMemory(
+  model: ModelConfig,
+  { maxStreams, maxWindow }: EngineLimits,
+  threads: number,
+  machine: MachineMemory,
+): MemoryWarning | undefined {
+  const size = { model, streams: maxStreams, leaseStreams: 0, window: maxWindow };
+  const problem = memoryProblem(size, { coordinators: 0, workers: 1, threads: Math.max(1, threads) }, machine);
+  if (problem === undefined) return undefined;
+  const { verdict, text, remedy } = problem;
+  if (verdict === 'impossible') throw new EngineError('out_of_memory', text, remedy);
+  return { kind: 'memory', text, remedy };
 }
 
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {

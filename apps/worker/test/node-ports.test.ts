@@ -29,6 +29,44 @@ async function open(
   return `${opened.info.name} ${opened.info.variant}`;
 }
 
+describe('the memory of a worker', () => {
+  const GIB = 1024 ** 3;
+  const LARGE = { cell: 'lstm', layers: 2, hidden: 1024, vocabulary: 61 } as const;
+  const attempt = async (totalBytes: number, freeBytes: number) => {
+    const logs: unknown[] = [];
+    const ports = await createNodePorts({
+      ...{ engine: 'webgpu' as const, threads: 4, gpu: false, share: 1, signal: new AbortController().signal },
+      memory: () => ({ totalBytes, freeBytes }),
+      log: (entry) => logs.push(entry),
+    });
+    // It is checked before anything opens; there is no such engine here.
+    const opening = ports.createEngine(LARGE, { maxStreams: 32, maxWindow: 64 }, { not: [], reproducible: false });
+    const error = await opening.then(
+      (engine) => void engines.push(engine),
+      (failure: unknown) => failure,
+    );
+    return { logs, error };
+  };
+
+  it('that is short is told before an engine opens, with the threads that fit', async () => {
+    const { logs } = await attempt(2 * GIB, 1.2 * GIB);
+    expect(logs).toEqual([
+      {
+        kind: 'memory',
+        text: expect.stringMatching(/^This run needs about 1\.6 GiB of memory for 1 worker with 4 threads/) as string,
+        remedy: 'With --threads 2 it fits. Use fewer --threads, or a machine with more memory; or end other programs.',
+      },
+    ]);
+  });
+
+  it('that the machine does not have refuses the run', async () => {
+    const { error } = await attempt(0.2 * GIB, 0.1 * GIB);
+    expect(error).toMatchObject({ code: 'out_of_memory', message: expect.stringContaining('needs about 1.6 GiB') as string });
+  });
+
+  it('that suffices is not mentioned', async () => expect((await attempt(8 * GIB, 8 * GIB)).logs).toEqual([]));
+});
+
 describe('the engine of a worker', () => {
   it('is the requested one', async () => {
     expect(await open('reference', { reproducible: false })).toBe('reference float64');

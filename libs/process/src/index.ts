@@ -5,4 +5,4 @@ export { isReaderGone, LiveOutput, missingLines, outputProblem, type OutputOptio
 export { endsOnHangup, stopRequest, stopSignals, type ProcessSignals, type StopSignal } from './signals.js';
 export { systemProblem } from './system-errors.js';
 export { joinTarget, type JoinTarget } from './address.js';
-export { figuresOf, machineMemory, type MachineMemory, type ReadText } from './memory.js';
+export { figuresOf, machineMemory, memoryForThisProcess, type MachineMemory, type ReadText } from './memory.js';

@@ -48,6 +48,15 @@ export function machineMemory(
   return { totalBytes, freeBytes: Math.max(0, freeBytes) };
 }
 
+/** The memory that this process may fill from now on, together with what it has already. */
+export function memoryForThisProcess(
+  machine: MachineMemory = machineMemory(),
+  ownBytes = process.memoryUsage.rss(),
+): MachineMemory {
+  const { totalBytes, freeBytes } = machine;
+  return { totalBytes, freeBytes: Math.min(totalBytes, freeBytes + ownBytes) };
+}
+
 /** The limits of the control group of this process and of all groups around it. */
 function* groupsOf(read: ReadText): Generator<{ readonly limit: number; readonly free: number }> {
   for (const line of (read('/proc/self/cgroup') ?? '').split('\n')) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { figuresOf, machineMemory } from '../src/index.js';
+import { figuresOf, machineMemory, memoryForThisProcess } from '../src/index.js';
 
 const GIB = 1024 ** 3;
 const machine = { total: 64 * GIB, free: 40 * GIB };
@@ -38,6 +38,14 @@ describe('the memory for this process', () => {
       '/sys/fs/cgroup/memory/memory.usage_in_bytes': '1\n',
     };
     expect(memory(files)).toEqual({ totalBytes: 64 * GIB, freeBytes: 40 * GIB });
+  });
+
+  it.each([
+    [1, 5],
+    [9, 8],
+  ])('that has %d GiB already counts that as free for itself', (own, free) => {
+    const machine = { totalBytes: 8 * GIB, freeBytes: 4 * GIB };
+    expect(memoryForThisProcess(machine, own * GIB)).toEqual({ totalBytes: 8 * GIB, freeBytes: free * GIB });
   });
 
   it.each([
