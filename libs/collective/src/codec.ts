@@ -67,10 +67,10 @@ export interface SegmentWriter {
   /** `gradient` [P]. */
   encode(gradient: Float32Array, segment: Segment, bytes: Uint8Array): void;
   /**
-   * float32(sum * factor), as `encode` would write it. `sum` [P] is resident in the writer's memory; `largest` is its largest magnitude in
-   * the segment.
+   * float32(sum * factor), as `encode` would write it. `sum`, of the segment alone, is resident in the writer's memory; `largest` is its
+   * largest magnitude.
    */
-  encodeMean(sum: Float64Array, factor: number, largest: number, segment: Segment, bytes: Uint8Array): void;
+  encodeMean(sum: Float64Array, factor: number, largest: number, bytes: Uint8Array): void;
 }
 
 /** Body bytes of an update. */
@@ -102,25 +102,23 @@ export function createSegmentWriter({ codec }: Pick<GradientShape, 'codec'>, mem
   if (codec === 'fp32') {
     return {
       encode: (gradient, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),
-      encodeMean: (sum, factor, _, { from, to }, bytes) =>
-        memory.scaleToFloat(sum.subarray(from, to), factor, floatsAt(bytes, 0, to - from)),
+      encodeMean: (sum, factor, _, bytes) => memory.scaleToFloat(sum, factor, floatsAt(bytes, 0, sum.length)),
     };
   }
-  const begin = (scale: number, { from, to }: Segment, bytes: Uint8Array): Uint16Array => {
+  const begin = (scale: number, length: number, bytes: Uint8Array): Uint16Array => {
     floatsAt(bytes, 0, 1)[0] = scale;
-    return halvesAt(bytes, 4, to - from);
+    return halvesAt(bytes, 4, length);
   };
   return {
     encode(gradient, segment, bytes) {
       const values = gradient.subarray(segment.from, segment.to);
       const scale = scaleFor(memory.maxMagnitude(values));
-      memory.encodeHalf(values, 1 / scale, begin(scale, segment, bytes));
+      memory.encodeHalf(values, 1 / scale, begin(scale, values.length, bytes));
     },
-    encodeMean(sum, factor, largest, segment, bytes) {
+    encodeMean(sum, factor, largest, bytes) {
       // Multiplying and rounding preserve the order of magnitudes: the largest of the sum becomes the largest of the mean.
       const scale = scaleFor(Math.fround(largest * factor));
-      const target = begin(scale, segment, bytes);
-      memory.scaleToHalf(sum.subarray(segment.from, segment.to), factor, 1 / scale, target);
+      memory.scaleToHalf(sum, factor, 1 / scale, begin(scale, sum.length, bytes));
     },
   };
 }

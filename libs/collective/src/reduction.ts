@@ -18,8 +18,8 @@ import {
   type Segment,
   type SegmentChunk,
   type SegmentReader,
-  type SegmentWriter,
 } from './codec.js';
+import { createGradientSum, gradientSumFloats, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 
 /** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
@@ -91,8 +91,8 @@ export interface Reduction {
 /** @throws OptimError `out_of_memory` */
 export function createReduction(config: ReductionConfig): Reduction {
   const size = parameterCount(config.tensorSizes);
-  const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }), config.kind);
-  return new StreamReduction(config, memory, size);
+  const memory = createVectorMemory(vectorMemoryBytes({ float64: gradientSumFloats(size) }), config.kind);
+  return new StreamReduction(config, memory);
 }
 
 interface OpenRound extends RoundOrder {
@@ -102,8 +102,6 @@ interface OpenRound extends RoundOrder {
   readonly losses: { readonly stream: number; readonly lossSum: number }[];
   /** Of `losses`, in order of arrival. */
   lossTotal: number;
-  /** Gradients in the sum. */
-  added: number;
   /** The lowest stream that is not counted. */
   missing: number;
   /** Gradients that wait for their turn, as they arrived, by lowest stream. */
@@ -112,41 +110,32 @@ interface OpenRound extends RoundOrder {
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
 
-/** The global norm of a sum, and the largest magnitude of each segment. */
-interface SumMeasures {
-  readonly squares: number;
-  readonly largest: readonly number[];
-}
-
 class StreamReduction implements Reduction {
   readonly #config: ReductionConfig;
   readonly #memory: VectorMemory;
   readonly #segments: readonly Segment[];
   readonly #chunks: readonly SegmentChunk[];
   readonly #reader: SegmentReader;
-  readonly #writer: SegmentWriter;
-  /** Sum of the gradients counted so far, [P]; before the first, values of the round before. */
-  readonly #sum: Float64Array;
+  readonly #sum: GradientSum;
   #round: OpenRound | undefined;
 
-  constructor(config: ReductionConfig, memory: VectorMemory, size: number) {
+  constructor(config: ReductionConfig, memory: VectorMemory) {
     this.#config = config;
     this.#memory = memory;
     this.#segments = segmentsOf(config);
     this.#chunks = chunksOf(this.#segments, LIMITS.chunkBytes);
     this.#reader = createSegmentReader(config, memory);
-    this.#writer = createSegmentWriter(config, memory);
-    this.#sum = memory.allocateFloat64(size);
+    this.#sum = createGradientSum(this.#segments, createSegmentWriter(config, memory), memory);
   }
 
   openRound(order: RoundOrder): void {
+    this.#sum.clear();
     this.#round = {
       ...order,
       grants: new Map(),
       counted: new Set(),
       losses: [],
       lossTotal: 0,
-      added: 0,
       missing: 0,
       retained: new Map(),
     };
@@ -208,7 +197,7 @@ class StreamReduction implements Reduction {
     round: OpenRound,
     { streams, lossSum }: MessageOf<'contribution'>,
     gradient: readonly CodedPart[],
-  ): SumMeasures | undefined {
+  ): readonly SegmentMeasures[] | undefined {
     const first = streams.reduce((least, stream) => Math.min(least, stream));
     const isNext = this.#config.ordered !== true || first === round.missing;
     for (const stream of streams) round.counted.add(stream);
@@ -219,36 +208,15 @@ class StreamReduction implements Reduction {
     return isNext ? this.#addRetained(round) : undefined;
   }
 
-  /** Adds the retained gradients whose turn has come. */
-  #addRetained(round: OpenRound): SumMeasures | undefined {
+  /** Adds the retained gradients whose turn has come. @returns the measures of the sum when it is complete */
+  #addRetained(round: OpenRound): readonly SegmentMeasures[] | undefined {
     const isDue = (first: number) => this.#config.ordered !== true || first < round.missing;
     const due = [...round.retained.keys()].filter(isDue).sort((a, b) => a - b);
-    const isWhole = round.counted.size === this.#config.streams;
-    let measures: SumMeasures | undefined;
-    for (const [i, first] of due.entries()) {
-      const gradient = round.retained.get(first)!;
-      if (isWhole && i === due.length - 1) measures = this.#addLast(round, gradient);
-      else this.#addNext(round, gradient);
+    for (const first of due) {
+      this.#sum.add(round.retained.get(first)!);
       round.retained.delete(first);
     }
-    return measures;
-  }
-
-  #addNext(round: OpenRound, gradient: readonly CodedPart[]): void {
-    const fresh = round.added++ === 0;
-    this.#segments.forEach(({ from, to }, k) => this.#memory.add(this.#sum.subarray(from, to), [gradient[k]], fresh));
-  }
-
-  /** Squares are added segment by segment, so that their sum does not depend on who adds which segments. */
-  #addLast(round: OpenRound, gradient: readonly CodedPart[]): SumMeasures {
-    const fresh = round.added++ === 0;
-    const measures = this.#segments.map(({ from, to }, k) =>
-      this.#memory.addLast(this.#sum.subarray(from, to), [gradient[k]], fresh),
-    );
-    return {
-      squares: measures.reduce((total, { squares }) => total + squares, 0),
-      largest: measures.flatMap(({ largest }) => largest),
-    };
+    return round.counted.size === this.#config.streams ? this.#sum.measure() : undefined;
   }
 
   #checkContent(
@@ -277,9 +245,11 @@ class StreamReduction implements Reduction {
     return Number.isFinite(round.lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
   }
 
-  #finish(round: OpenRound, { squares, largest }: SumMeasures): EncodedUpdate {
+  #finish(round: OpenRound, measures: readonly SegmentMeasures[]): EncodedUpdate {
     const { runId, streams, window } = this.#config;
     const tokens = streams * window;
+    // Segment by segment, so that the sum does not depend on where each was summed.
+    const squares = measures.reduce((total, segment) => total + segment.squares, 0);
     const gradientNorm = Math.sqrt(squares) / tokens;
     const scale = clipScale(gradientNorm, round.clip);
     const factor = scale / tokens;
@@ -298,7 +268,7 @@ class StreamReduction implements Reduction {
       encode: (chunk, payload) => {
         for (const segment of chunk.segments) {
           const bytes = payload.subarray(segment.offset - chunk.offset, segment.offset - chunk.offset + segment.bytes);
-          this.#writer.encodeMean(this.#sum, factor, largest[segment.index], segment, bytes);
+          this.#sum.encodeMean(segment, factor, measures[segment.index].largest, bytes);
         }
       },
     };

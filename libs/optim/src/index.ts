@@ -17,6 +17,7 @@ export {
   type CodedGradient,
   type CodedPart,
   type CodedVector,
+  type GradientPart,
   type ScaledHalves,
   type SumMeasures,
   type VectorMemory,

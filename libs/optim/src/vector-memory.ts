@@ -34,8 +34,11 @@ export type CodedPart = ScaledHalves | { readonly values: Float32Array; readonly
 /** A vector of float32, or its consecutive parts. */
 export type CodedVector = Float32Array | readonly CodedPart[];
 
+/** Part of a vector that can be added to a sum: int8 if there are exponents, else halves if there is a scale, else floats. */
+export type GradientPart = (CodedPart & { readonly exponents?: undefined }) | (ScaledBytes & { readonly scale?: undefined });
+
 /** A vector that can be added to a sum: as a whole in float32, or its consecutive parts. */
-export type CodedGradient = CodedVector | readonly ScaledBytes[];
+export type CodedGradient = Float32Array | readonly GradientPart[];
 
 /** What `addLast` measures of a sum. */
 export interface SumMeasures {
@@ -382,7 +385,7 @@ class KernelMemory implements VectorMemory {
     };
   }
 
-  #addBlock(sum: number, part: Part, from: number, n: number, fresh: boolean): void {
+  #addBlock(sum: number, part: GradientPart, from: number, n: number, fresh: boolean): void {
     const kernels = this.#kernels;
     const map = this.#map;
     const staged = map.stage(part.values, from, n);
@@ -399,13 +402,10 @@ class KernelMemory implements VectorMemory {
   }
 }
 
-/** Int8 if there are exponents, else halves if there is a scale, else floats. */
-type Part = (CodedPart & { readonly exponents?: undefined }) | (ScaledBytes & { readonly scale?: undefined });
-
 /** A vector of floats is one part. */
 export function partsOf(vector: CodedVector): readonly CodedPart[];
-export function partsOf(vector: CodedGradient): readonly Part[];
-export function partsOf(vector: CodedGradient): readonly Part[] {
+export function partsOf(vector: CodedGradient): readonly GradientPart[];
+export function partsOf(vector: CodedGradient): readonly GradientPart[] {
   return vector instanceof Float32Array ? [{ values: vector }] : vector;
 }
 

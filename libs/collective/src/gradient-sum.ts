@@ -1,0 +1,81 @@
+/** The exact sum of a round's gradients, segment by segment. */
+import type { GradientPart, VectorMemory } from '@troupe/optim';
+import { SEGMENT_PARAMETERS, type Segment, type SegmentWriter } from './codec.js';
+
+/** A coded gradient that has arrived: one part per segment. */
+export type ArrivedGradient = readonly GradientPart[];
+
+export interface SegmentMeasures {
+  /** Sum of x^2, float64. */
+  readonly squares: number;
+  /** Largest |x|. */
+  readonly largest: number;
+}
+
+export interface GradientSum {
+  /** Drops everything that was added. */
+  clear(): void;
+  /** Adds a gradient, whose bytes must not change until `clear`. */
+  add(gradient: ArrivedGradient): void;
+  /** Of each segment. To be called once, when all gradients are added. */
+  measure(): readonly SegmentMeasures[];
+  /** Writes float32(sum * factor) of a segment; `measure` has been called. */
+  encodeMean(segment: Segment, factor: number, largest: number, bytes: Uint8Array): void;
+}
+
+/**
+ * So many gradients are not added until they are needed: then a segment's sum is formed twice, to measure it and to code it, and never
+ * leaves the cache. Storing the sum of P float64 costs more than that, as long as the gradients are few.
+ */
+const KEPT_GRADIENTS = 4;
+
+/** Bytes that a sum takes in its memory. */
+export const gradientSumFloats = (parameters: number): readonly number[] => [parameters, SEGMENT_PARAMETERS];
+
+/** @param memory has room for `gradientSumFloats` float64 */
+export function createGradientSum(segments: readonly Segment[], writer: SegmentWriter, memory: VectorMemory): GradientSum {
+  const [parameters, segmentFloats] = gradientSumFloats(segments.at(-1)?.to ?? 0);
+  /** The sum of what is not in `kept`, if `stored`; else values of a round before. */
+  const sum = memory.allocateFloat64(parameters);
+  const scratch = memory.allocateFloat64(segmentFloats);
+  let stored = false;
+  let kept: ArrivedGradient[] = [];
+
+  /** Adds a gradient to the stored sum. */
+  function store(gradient: ArrivedGradient): void {
+    for (const segment of segments) memory.add(sum.subarray(segment.from, segment.to), [gradient[segment.index]], !stored);
+    stored = true;
+  }
+
+  /** All but the last gradient of a segment, where the sum may be changed; `fresh`: nothing is there. */
+  function sumBeforeLast(segment: Segment): { readonly values: Float64Array; readonly fresh: boolean } {
+    if (stored) return { values: sum.subarray(segment.from, segment.to), fresh: false };
+    const values = scratch.subarray(0, segment.to - segment.from);
+    const before = kept.slice(0, -1);
+    before.forEach((gradient, i) => memory.add(values, [gradient[segment.index]], i === 0));
+    return { values, fresh: before.length === 0 };
+  }
+
+  return {
+    clear() {
+      stored = false;
+      kept = [];
+    },
+    add(gradient) {
+      kept.push(gradient);
+      // The last one is added while the sum is measured.
+      if (stored || kept.length > KEPT_GRADIENTS) for (const each of kept.splice(0, kept.length - 1)) store(each);
+    },
+    measure: () =>
+      segments.map((segment) => {
+        const { values, fresh } = sumBeforeLast(segment);
+        const { squares, largest } = memory.addLast(values, [kept.at(-1)![segment.index]], fresh);
+        return { squares, largest: largest[0] };
+      }),
+    encodeMean(segment, factor, largest, bytes) {
+      const { values, fresh } = sumBeforeLast(segment);
+      if (!stored) memory.add(values, [kept.at(-1)![segment.index]], fresh);
+      writer.encodeMean(values, factor, largest, bytes);
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { createVectorMemory, vectorMemoryBytes } from '@troupe/optim';
+import { describe, expect, it } from 'vitest';
+import { createSegmentWriter, segmentsOf, updateBytes, type GradientShape } from '../src/index.js';
+import { createGradientSum, gradientSumFloats } from '../src/gradient-sum.js';
+import { encoded, partsIn } from './coded.js';
+
+const SIZE = 20_007;
+const LAYOUT = { tensorSizes: [7, 20_000], stateFloats: 1 };
+
+const gradient = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => Math.sin(i * (k + 1)) * 10 ** ((i % 7) - 4));
+
+/** The mean of the first `count` gradients as the sum codes it, its squares and its largest magnitudes. */
+function summed(shape: GradientShape, count: number, rounds = 1) {
+  const memory = createVectorMemory(vectorMemoryBytes({ float64: gradientSumFloats(SIZE) }));
+  const segments = segmentsOf(shape);
+  const sum = createGradientSum(segments, createSegmentWriter(shape, memory), memory);
+  const body = new Uint8Array(updateBytes(shape));
+  let squares = 0;
+  for (let round = 0; round < rounds; round++) {
+    sum.clear();
+    for (let k = 0; k < count; k++) sum.add(partsIn(shape, encoded(shape, gradient(k))));
+    const measures = sum.measure();
+    squares = measures.reduce((total, each) => total + each.squares, 0);
+    for (const segment of segments) {
+      const bytes = body.subarray(segment.offset, segment.offset + segment.bytes);
+      sum.encodeMean(segment, 1 / count, measures[segment.index].largest, bytes);
+    }
+  }
+  return { body, squares };
+}
+
+/** The same with one vector of float64 that is stored whole. */
+function expected(shape: GradientShape, count: number) {
+  const memory = createVectorMemory(vectorMemoryBytes({ float64: [SIZE] }));
+  const sum = memory.allocateFloat64(SIZE);
+  for (let k = 0; k < count; k++) memory.add(sum, partsIn(shape, encoded(shape, gradient(k))), k === 0);
+  const mean = new Float32Array(SIZE);
+  memory.scaleToFloat(sum, 1 / count, mean);
+  return { body: encoded(shape, mean), squares: sum.reduce((total, x) => total + x * x, 0) };
+}
+
+describe.each(['fp16', 'fp32'] as const)('the sum of gradients in %s', (codec) => {
+  const shape = { ...LAYOUT, codec };
+
+  it.each([1, 2, 4, 5, 6, 9])(
+    'of %d gradients has the bits of a plain sum, however many of them are kept until its end',
+    (count) => {
+      const { body, squares } = summed(shape, count);
+      const plain = expected(shape, count);
+      expect(body).toEqual(plain.body);
+      expect(squares / plain.squares).toBeCloseTo(1, 12);
+    },
+  );
+
+  it.each([2, 6])('of %d gradients contains nothing of the round before', (count) => {
+    expect(summed(shape, count, 2)).toEqual(summed(shape, count));
+  });
+});
