@@ -14,7 +14,11 @@ const tokens = vocabulary.encode(TEXT);
 export const split = { ...splitCorpus(tokens), train: tokens };
 export const corpus = { name: 'winters', sha256: '0'.repeat(64), characters: tokens.length, trainFraction: 0.9 };
 
-export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) hash.update(block);
+  return hash.digest('hex');
+}
 
 const BASE: TrainingConfig = {
   model: modelConfig({ layers: 2, hidden: 4, dropout: 0.2, vocabulary: vocabulary.size }),

@@ -4,10 +4,10 @@ import type { Checkpoint } from './checkpoint.js';
 import { FORMAT_VERSION, parseDescription, type Description } from './description.js';
 import { CheckpointError, TAKE_ANOTHER, mismatch } from './errors.js';
 import {
+  dataOf,
   decodeContainer,
-  encodeContainer,
+  encodeHeader,
   isRecord,
-  joinData,
   tableOf,
   tensorOf,
   type Container,
@@ -16,8 +16,8 @@ import {
 } from './safetensors.js';
 import { carve, fromStateDict, gather, stateDict } from './state-dict.js';
 
-/** SHA-256 of bytes, 64 hex digits. */
-export type Sha256 = (bytes: Uint8Array) => string;
+/** SHA-256 of bytes, in one block or in several that follow each other; 64 hex digits. */
+export type Sha256 = (bytes: Uint8Array | readonly Uint8Array[]) => string;
 
 /** State vectors of a layer, in the order S of the flat array. */
 const STATE_NAMES = ['h', 'c'];
@@ -35,11 +35,13 @@ const STATE_NAMES = ['h', 'c'];
  * detects every flipped bit. All format versions compute it in the same way. A tool that rewrites
  * tensors leaves `sha256` out, and the file is then accepted unchecked.
  *
- * The returned bytes share no memory with the checkpoint's arrays. Equal checkpoints give equal
- * bytes, in whatever order their objects were built, because keys are sorted.
+ * Equal checkpoints give equal bytes, in whatever order their objects were built, because keys are
+ * sorted.
+ * @returns the file in blocks, most of which are views of the checkpoint's arrays: a copy of all
+ * would be as large as the file
  * @throws CheckpointError `mismatch` if the parts do not fit together
  */
-export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
+export function checkpointBlocks(checkpoint: Checkpoint, sha256: Sha256): readonly Uint8Array[] {
   const layout = checkParts(checkpoint);
   const { model, parameters, optimizer, streamStates, ...rest } = checkpoint;
   const streams = checkpoint.cursors.length;
@@ -57,8 +59,20 @@ export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8A
   };
   const troupe = JSON.stringify(description, sortedKeys);
   const table = tableOf(tensors);
-  const data = joinData(tensors);
-  return encodeContainer(table, { format: 'pt', troupe, sha256: seal(table, troupe, data, sha256) }, data);
+  const data = dataOf(tensors);
+  return [encodeHeader(table, { format: 'pt', troupe, sha256: seal(table, troupe, data, sha256) }), ...data];
+}
+
+/** The same file as one block, which shares no memory with the checkpoint's arrays. */
+export function encodeCheckpoint(checkpoint: Checkpoint, sha256: Sha256): Uint8Array {
+  const blocks = checkpointBlocks(checkpoint, sha256);
+  const file = new Uint8Array(blocks.reduce((sum, { length }) => sum + length, 0));
+  let offset = 0;
+  for (const block of blocks) {
+    file.set(block, offset);
+    offset += block.length;
+  }
+  return file;
 }
 
 /**
@@ -107,7 +121,7 @@ function sortedKeys(_key: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function seal(table: TensorTable, troupe: string, data: Uint8Array, sha256: Sha256): string {
+function seal(table: TensorTable, troupe: string, data: Uint8Array | readonly Uint8Array[], sha256: Sha256): string {
   return sha256(new TextEncoder().encode(JSON.stringify([table, troupe, sha256(data)])));
 }
 

@@ -1,5 +1,5 @@
 export type { Checkpoint, CorpusIdentity } from './checkpoint.js';
-export { decodeCheckpoint, encodeCheckpoint, type Sha256 } from './codec.js';
+export { checkpointBlocks, decodeCheckpoint, encodeCheckpoint, type Sha256 } from './codec.js';
 export { FORMAT_VERSION } from './description.js';
 export { CheckpointError, type CheckpointErrorCode } from './errors.js';
 export { transferParameters, type Transferred } from './transfer.js';

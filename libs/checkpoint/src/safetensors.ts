@@ -44,26 +44,19 @@ export function tableOf(tensors: readonly Tensor[]): TensorTable {
   return table;
 }
 
-/** A copy of the tensors' bytes, one tensor after the other. */
-export function joinData(tensors: readonly Tensor[]): Uint8Array<ArrayBuffer> {
-  const data = new Uint8Array(tensors.reduce((sum, { values }) => sum + values.byteLength, 0));
-  let offset = 0;
-  for (const { values } of tensors) {
-    data.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
-    offset += values.byteLength;
-  }
-  return data;
+/** The bytes of each tensor, as views. */
+export function dataOf(tensors: readonly Tensor[]): Uint8Array[] {
+  return tensors.map(({ values }) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
 }
 
-export function encodeContainer(table: TensorTable, metadata: Readonly<Record<string, string>>, data: Uint8Array): Uint8Array {
+/** The beginning of a file; the bytes of the tensors follow. */
+export function encodeHeader(table: TensorTable, metadata: Readonly<Record<string, string>>): Uint8Array {
   const json = new TextEncoder().encode(JSON.stringify({ __metadata__: metadata, ...table }));
   const headerBytes = Math.ceil(json.length / 8) * 8;
-  const file = new Uint8Array(8 + headerBytes + data.length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerBytes), true);
-  file.fill(0x20, 8 + json.length, 8 + headerBytes);
-  file.set(json, 8);
-  file.set(data, 8 + headerBytes);
-  return file;
+  const header = new Uint8Array(8 + headerBytes).fill(0x20, 8 + json.length);
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  header.set(json, 8);
+  return header;
 }
 
 /** @throws CheckpointError `not_a_checkpoint`, `truncated`, `corrupt` */

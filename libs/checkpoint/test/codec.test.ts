@@ -1,7 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createLayout, type ModelConfig } from '@troupe/model';
 import { describe, expect, it } from 'vitest';
-import { CheckpointError, FORMAT_VERSION, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from '../src/index.js';
+import {
+  CheckpointError,
+  FORMAT_VERSION,
+  checkpointBlocks,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  type Checkpoint,
+} from '../src/index.js';
 import { sha256 } from '../src/node/index.js';
 import { MODEL, MODELS, bits, exampleCheckpoint } from './example.js';
 
@@ -443,4 +450,11 @@ describe('a second reader', () => {
       bitsOf(checkpoint.streamStates.subarray(at, at + 3)),
     );
   });
+});
+
+it('a checkpoint is encoded without a copy of its parameters or its optimizer state', () => {
+  const checkpoint = exampleCheckpoint();
+  const arrays = [checkpoint.parameters, ...checkpoint.optimizer.slots.map(({ values }) => values)];
+  const buffers = new Set(checkpointBlocks(checkpoint, sha256).map(({ buffer }) => buffer));
+  for (const { buffer } of arrays) expect(buffers).toContain(buffer);
 });

@@ -6,6 +6,7 @@ import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import {
   chanceLoss,
+  createVectorCopies,
   isOutOfPatience,
   isReproducible,
   isValidated,
@@ -65,6 +66,8 @@ export class FollowUps {
   readonly #parts: FollowUpParts;
   readonly #reproducible: boolean;
   readonly #best: BestModel;
+  /** A validation and a checkpoint of one round share their copies. */
+  readonly #vectors: ReturnType<typeof createVectorCopies>;
   /** Aborts when the run is over. From then on nothing is tried, reported or offered. */
   readonly #over = new AbortController();
   /** How many validations are pending, and the end of the last of them. */
@@ -82,6 +85,7 @@ export class FollowUps {
   constructor(parts: FollowUpParts) {
     this.#parts = parts;
     this.#reproducible = isReproducible(parts.training.config);
+    this.#vectors = createVectorCopies(parts.training);
     this.#best = new BestModel(parts.writer, parts.best);
   }
 
@@ -198,7 +202,7 @@ export class FollowUps {
 
   #snapshot(round: number): Checkpoint {
     const { training, loss, ports } = this.#parts;
-    return takeCheckpoint(training, round, ports.timestamp(), loss.aboveLimit);
+    return takeCheckpoint(training, round, ports.timestamp(), loss.aboveLimit, this.#vectors(round));
   }
 
   /**

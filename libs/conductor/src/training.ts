@@ -256,12 +256,46 @@ export function configNow({ config, knobs }: Pick<Training, 'config' | 'knobs'>)
   return { ...config, ...knobs };
 }
 
+/** The parts of a checkpoint that are as large as the model. */
+export type CheckpointVectors = Pick<Checkpoint, 'parameters' | 'optimizer' | 'streamStates'>;
+
+export function copyVectors({ replica, states }: Pick<Training, 'replica' | 'states'>): CheckpointVectors {
+  return { parameters: replica.parameters.slice(), optimizer: replica.exportState(), streamStates: states.current.slice() };
+}
+
+/**
+ * Copies the vectors of a run once a round: checkpoints of the same round share them while anybody
+ * holds one. Nobody may change them.
+ */
+export function createVectorCopies(training: Pick<Training, 'replica' | 'states'>): (round: number) => CheckpointVectors {
+  let last: ({ readonly round: number } & { readonly [K in keyof CheckpointVectors]: WeakRef<CheckpointVectors[K]> }) | undefined;
+  return (round) => {
+    const [parameters, optimizer, streamStates] =
+      last?.round === round ? [last.parameters.deref(), last.optimizer.deref(), last.streamStates.deref()] : [];
+    if (parameters && optimizer && streamStates) return { parameters, optimizer, streamStates };
+    const copy = copyVectors(training);
+    last = {
+      round,
+      parameters: new WeakRef(copy.parameters),
+      optimizer: new WeakRef(copy.optimizer),
+      streamStates: new WeakRef(copy.streamStates),
+    };
+    return copy;
+  };
+}
+
 /**
  * A copy of the run after `round` rounds. A reproducible run has no `savedAt`, because its files
- * must not depend on a clock. `roundsAboveLimit`: see SavedHistory.
+ * must not depend on a clock. `roundsAboveLimit`: see SavedHistory. `vectors`: a copy that exists already.
  */
-export function takeCheckpoint(training: Training, round: number, timestamp: string, roundsAboveLimit = 0): Checkpoint {
-  const { runId, vocabulary, corpus, replica, states, streams, history } = training;
+export function takeCheckpoint(
+  training: Training,
+  round: number,
+  timestamp: string,
+  roundsAboveLimit = 0,
+  vectors = copyVectors(training),
+): Checkpoint {
+  const { runId, vocabulary, corpus, replica, streams, history } = training;
   const config = configNow(training);
   return {
     runId,
@@ -270,10 +304,8 @@ export function takeCheckpoint(training: Training, round: number, timestamp: str
     config,
     vocabulary: vocabulary.characters,
     corpus,
-    parameters: replica.parameters.slice(),
+    ...vectors,
     parametersDigest: replica.digest(),
-    optimizer: replica.exportState(),
-    streamStates: states.current.slice(),
     cursors: Array.from({ length: config.streams }, (_, stream) => streams.cursor(stream, round)),
     // Nothing random happens after the start: parameters and samples follow from the seed and the
     // round.

@@ -4,6 +4,7 @@ import {
   createTraining,
   requireFittingModel,
   isAboveLimit,
+  createVectorCopies,
   takeCheckpoint,
   validationHistoryOf,
   validationHistoryUpTo,
@@ -39,6 +40,21 @@ describe('a checkpoint', () => {
     training.history.evaluations.push({ round: 8, validationLoss: 1 });
     expect(checkpoint).toEqual(taken);
     expect(checkpoint.parametersDigest).not.toBe(training.replica.digest());
+  });
+
+  it('shares its vectors with another one of the same round', () => {
+    const training = moved();
+    const vectors = createVectorCopies(training);
+    const [first, second] = [
+      takeCheckpoint(training, 6, 'now', 0, vectors(6)),
+      takeCheckpoint(training, 6, 'later', 0, vectors(6)),
+    ];
+    expect([second.parameters === first.parameters, second.optimizer === first.optimizer]).toEqual([true, true]);
+    training.replica.step(new Float32Array(training.layout.size).fill(1), 1);
+    const third = takeCheckpoint(training, 7, 'now', 0, vectors(7));
+    expect(third.parameters).toEqual(training.replica.parameters);
+    expect(third.parameters).not.toEqual(first.parameters);
+    expect(third.optimizer).toEqual(training.replica.exportState());
   });
 
   it('contains everything that a resumed run needs', () => {

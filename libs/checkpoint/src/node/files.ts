@@ -13,16 +13,16 @@ export function temporaryPath(folder: string, name: string): string {
 }
 
 /**
- * Writes a temporary file, syncs it, renames it and syncs the folder.
+ * Writes bytes, in one block or in several that follow each other, to a temporary file, syncs it, renames it and syncs the folder.
  * @throws CheckpointError `cannot_write`, after removing the temporary file
  */
-export async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
+export async function writeWhole(folder: string, name: string, bytes: Uint8Array | readonly Uint8Array[]): Promise<string> {
   const path = join(folder, name);
   const temporary = temporaryPath(folder, name);
   try {
     const file = await open(temporary, 'w');
     try {
-      await file.writeFile(bytes);
+      for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) await file.writeFile(block);
       await file.sync();
     } finally {
       await file.close();

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint } from '../checkpoint.js';
-import { decodeCheckpoint, encodeCheckpoint } from '../codec.js';
+import { checkpointBlocks, decodeCheckpoint } from '../codec.js';
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js';
 import { cannotWrite, prepareFolder, writeAlias, writeWhole } from './files.js';
 
@@ -28,9 +28,11 @@ export interface WrittenCheckpoint {
   readonly bestPath?: string;
 }
 
-/** SHA-256 of bytes, hex, for encodeCheckpoint and decodeCheckpoint. */
-export function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+/** SHA-256 of bytes, hex, for checkpointBlocks, encodeCheckpoint and decodeCheckpoint. */
+export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) hash.update(block);
+  return hash.digest('hex');
 }
 
 /** round-00001200.safetensors */
@@ -41,8 +43,8 @@ export function checkpointName(round: number): string {
 /**
  * Writes `round-<round>.safetensors` into `folder`, which is created if missing. With `best` the
  * file gets the second name `best.safetensors`. A crash at any moment leaves the earlier files
- * complete. The checkpoint's arrays are copied before the first await, so training may continue in
- * the meantime. Calls for the same folder must not overlap.
+ * complete. The checkpoint's arrays must not change until it is written. Calls for the same folder
+ * must not overlap.
  * @throws CheckpointError `cannot_write`, `mismatch`
  */
 export async function writeCheckpoint(
@@ -50,11 +52,12 @@ export async function writeCheckpoint(
   checkpoint: Checkpoint,
   options: { readonly best?: boolean } = {},
 ): Promise<WrittenCheckpoint> {
-  const bytes = encodeCheckpoint(checkpoint, sha256);
+  const blocks = checkpointBlocks(checkpoint, sha256);
+  const bytes = blocks.reduce((sum, { length }) => sum + length, 0);
   await prepareFolder(folder);
-  const path = await writeWhole(folder, checkpointName(checkpoint.round), bytes);
-  if (!options.best) return { path, bytes: bytes.length };
-  return { path, bytes: bytes.length, bestPath: await writeAlias(path, BEST) };
+  const path = await writeWhole(folder, checkpointName(checkpoint.round), blocks);
+  if (!options.best) return { path, bytes };
+  return { path, bytes, bestPath: await writeAlias(path, BEST) };
 }
 
 /**
