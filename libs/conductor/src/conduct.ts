@@ -263,7 +263,7 @@ class RunConductor implements Conductor {
       this.#followUps.checkPatience();
       if (signal.aborted) stop();
       const ending = await this.#ended.promise;
-      return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending);
+      return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending, signal);
     } catch (error) {
       if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
@@ -276,8 +276,11 @@ class RunConductor implements Conductor {
    * How a run that has diverged ends if patience had stopped it before.
    * @throws RunDiverged otherwise, when the last good checkpoint is written
    */
-  async #stoppedBefore({ round, reason }: Extract<Ending, { type: 'fail' }>): Promise<Extract<Ending, { type: 'finish' }>> {
-    if (await this.#followUps.settle()) {
+  async #stoppedBefore(
+    { round, reason }: Extract<Ending, { type: 'fail' }>,
+    signal: AbortSignal,
+  ): Promise<Extract<Ending, { type: 'finish' }>> {
+    if (await this.#followUps.settle(signal)) {
       const ending = { type: 'finish', round, outcome: 'stopped' } as const;
       this.#standing = { ...this.#standing, ending };
       return ending;

@@ -148,18 +148,29 @@ export class FollowUps {
 
   /**
    * Waits, when the run has diverged, until everything that was due before is written. A
-   * reproducible run waits for its validations first: its outcome must not depend on their speed.
+   * reproducible run waits for its validations first, however long they take: its outcome must not
+   * depend on their speed. Only a person ends this wait, with `stop`.
    * @returns whether patience had stopped the run before. Never rejects
    */
-  async settle(): Promise<boolean> {
+  async settle(stop: AbortSignal): Promise<boolean> {
     const { ports, writer } = this.#parts;
-    const settled = async (): Promise<void> => {
-      if (this.#reproducible) await this.#evaluated;
+    if (this.#reproducible) {
+      this.#sayWhatIsPending();
+      await Promise.race([this.#evaluated, aborted(stop)]);
+    }
+    const written = async (): Promise<void> => {
       await this.#offered.catch(() => undefined); // it is reported where it is started
       await writer.settled();
     };
-    await Promise.race([settled(), aborted(ports.deadline(VALIDATION_MS))]);
+    await Promise.race([written(), aborted(stop), aborted(ports.deadline(VALIDATION_MS))]);
     return this.#stopped !== undefined;
+  }
+
+  #sayWhatIsPending(): void {
+    const count = this.#evaluations;
+    if (count === 0) return;
+    const text = `the loss stays above its limit; before the run ends it waits for ${count} pending validation${count > 1 ? 's' : ''}`;
+    this.#parts.ports.report({ event: 'note', level: 'info', text });
   }
 
   /** Stops a run that resumes although its validation has not improved for long enough. */

@@ -37,11 +37,22 @@ function createHost(): CollectiveHost {
   };
 }
 
-type Options = TrainingOptions & Partial<Pick<ConductorOptions, 'cadences' | 'stopRules'>> & { evaluate?(): Promise<number> };
+type Options = TrainingOptions &
+  Partial<Pick<ConductorOptions, 'cadences' | 'stopRules'>> & {
+    evaluate?(): Promise<number>;
+    /** Every deadline of a minute is over at once. */
+    readonly hurried?: boolean;
+  };
 
 const NEVER = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 };
 
-async function open({ cadences = NEVER, stopRules, evaluate = async () => 1, ...options }: Options = {}): Promise<void> {
+async function open({
+  cadences = NEVER,
+  stopRules,
+  evaluate = async () => 1,
+  hurried = false,
+  ...options
+}: Options = {}): Promise<void> {
   [saved, reports] = [[], []];
   training = smallTraining(options);
   const unstopped = new AbortController().signal;
@@ -78,7 +89,7 @@ async function open({ cadences = NEVER, stopRules, evaluate = async () => 1, ...
           new Promise((_resolve, reject) => {
             signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
           }),
-        deadline: () => unstopped,
+        deadline: (ms) => (hurried && ms === 60_000 ? AbortSignal.abort(new Error('a minute is over')) : unstopped),
         timestamp: () => 'today',
         secret: () => 'c0ffee',
         collective: { host: async () => createHost() },
@@ -129,6 +140,31 @@ describe('a coordinator that fails', () => {
 describe('a run that diverges', () => {
   const cadences = { evaluateEvery: 4, checkpointEvery: 4, sampleEvery: 0 };
   const reproducible = { config: { leaseStreams: 1, rounds: 30 }, evaluateEvery: 4, cadences };
+
+  it('waits for its validations longer than a minute if it is reproducible, and says so', async () => {
+    const { evaluate, end } = validations('slow', [1.5, 1.75, 1.25]);
+    await open({ ...reproducible, stopRules: { maxLoss: 3, patience: 1 }, evaluate, hurried: true });
+    const conducted = conductor.conduct(new AbortController().signal);
+    diverge();
+    await someTurns();
+    expect(reports).toContainEqual({ event: 'note', level: 'info', text: expect.stringContaining('3 pending valid') as string });
+    end();
+    await conducted;
+    conductor.close();
+    expect(reports.at(-1)).toMatchObject({ event: 'finished', round: 8, reason: 'stopped' });
+  });
+
+  it('ends at once, while it waits for its validations, when it is asked to stop', async () => {
+    const { evaluate } = validations('slow', [1.5, 1.75, 1.25]);
+    await open({ ...reproducible, evaluate });
+    const stop = new AbortController();
+    const conducted = expect(conductor.conduct(stop.signal)).rejects.toMatchObject({ code: 'diverged' });
+    diverge();
+    await someTurns();
+    stop.abort(new Error('asked to stop'));
+    await conducted;
+    conductor.close();
+  });
 
   /** From the sixth round on the loss is above the limit. The tenth of these rounds is round 15. */
   function diverge(from = 0, to = 15): void {
