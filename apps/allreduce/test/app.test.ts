@@ -1,3 +1,4 @@
+import { wholeUpdate } from '@troupe/collective';
 import { createStarCollective } from '@troupe/collective/star';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { createServer, type AddressInfo } from 'node:net';
@@ -37,7 +38,7 @@ describe('troupe allreduce', () => {
       signal: soon(),
     });
     host.admit('w', 'ticket');
-    const member = await star.join({ ...RUN, address, workerId: 'w', ticket: 'ticket', signal: soon() });
+    const member = await star.join({ ...RUN, seed: 1, address, workerId: 'w', ticket: 'ticket', signal: soon() });
     host.openRound({ round: 0, learningRate: 1, clip: 0, parametersDigest: '0000000000000000' });
     host.grant({ round: 0, leaseId: 'l', workerId: 'w', streams: [0, 1] });
     const numbers = {
@@ -51,7 +52,9 @@ describe('troupe allreduce', () => {
     };
     member.contribute({ ...numbers, gradient: Float32Array.of(8, -16, 24), endStates: new Float32Array(2) });
     expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
-    expect(await member.receive(soon())).toMatchObject({ kind: 'update', update: Float32Array.of(1, -2, 3) });
+    const update = await member.receive(soon());
+    if (update.kind !== 'update') throw new Error(update.kind);
+    expect((await wholeUpdate(update)).parts).toEqual([{ values: Float32Array.of(1, -2, 3) }]);
     app.stop.abort();
     expect(await app.exited).toBe(0);
     await expect(member.receive(soon())).rejects.toMatchObject({ code: 'closed' });
