@@ -7,7 +7,7 @@
  * earlier releases can no longer be repeated: say so in the changelog.
  */
 import { afterEach, describe, expect, it } from 'vitest';
-import { createReduction, createSegmentReader, createSegmentWriter, segmentsOf } from '@troupe/collective';
+import { createContributionWriter, createReduction, createSegmentReader, segmentsOf, updateShape } from '@troupe/collective';
 import { openEngine } from '@troupe/engines/node';
 import { createLayout, initialParameters, stateSize, type Engine, type ModelConfig } from '@troupe/model';
 import { createReplica, createVectorMemory } from '@troupe/optim';
@@ -33,12 +33,12 @@ const MODELS: Readonly<Record<string, ModelConfig>> = {
 };
 
 const DIGESTS: Readonly<Record<string, Readonly<Record<GradientCodec, string>>>> = {
-  'lstm 192': { fp16: '3d86b34464706bee', fp32: '0c9d8c091fabbef9' },
-  'lstm 2x21, embedding, layer norm': { fp16: '01981bf5a25f9780', fp32: '185533efbb80e322' },
-  'gru 2x24, dropout': { fp16: '015eeaa221b271f6', fp32: '1c146265ef470592' },
-  'gru-reset-after 3x20, tied': { fp16: '485d4ee473501178', fp32: '9a7392beb887bba3' },
-  'rnn-tanh 2x17': { fp16: 'ec894b0cca7055ee', fp32: '5f5ed1867118f71d' },
-  'rnn-relu 2x32': { fp16: 'b4fca22f6b5be80f', fp32: 'df594901dfcb38c3' },
+  'lstm 192': { fp16: '3d86b34464706bee', int8: 'c8dacaaa92ba0b52', fp32: '0c9d8c091fabbef9' },
+  'lstm 2x21, embedding, layer norm': { fp16: '01981bf5a25f9780', int8: '72eccf0b3929cd1b', fp32: '185533efbb80e322' },
+  'gru 2x24, dropout': { fp16: '015eeaa221b271f6', int8: '4bbf801f3901c5e2', fp32: '1c146265ef470592' },
+  'gru-reset-after 3x20, tied': { fp16: '485d4ee473501178', int8: '0e7b2482c8d0631d', fp32: '9a7392beb887bba3' },
+  'rnn-tanh 2x17': { fp16: 'ec894b0cca7055ee', int8: '519c6eacedb54afe', fp32: '5f5ed1867118f71d' },
+  'rnn-relu 2x32': { fp16: 'b4fca22f6b5be80f', int8: '67fcc9c70cb3d99a', fp32: 'df594901dfcb38c3' },
 };
 
 const engines: Engine[] = [];
@@ -77,8 +77,8 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
   const replica = createReplica({ size: layout.size, optimizer });
   replica.setParameters(initialParameters(model, layout, 11));
   const segments = segmentsOf(shape);
-  const writer = createSegmentWriter(shape, createVectorMemory(0));
-  const reader = createSegmentReader(shape, createVectorMemory(0));
+  const writer = createContributionWriter({ codec, seed: 11 }, createVectorMemory(0));
+  const reader = createSegmentReader(updateShape(shape), createVectorMemory(0));
   const states = new Float32Array(STREAMS * stateSize(model));
 
   for (let round = 0; round < ROUNDS; round++) {
@@ -92,7 +92,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
       const body = reduction.intake(streams.length);
       for (const segment of segments) {
         const bytes = new Uint8Array(segment.bytes);
-        writer.encode(gradient, segment, bytes);
+        writer.encode(gradient, { round, streams }, segment, bytes);
         body.take(bytes);
       }
       body.take(new Uint8Array(endStates.slice().buffer));

@@ -79,11 +79,11 @@ describe('the reason to pause', () => {
 });
 
 it('traffic is a gradient and an update per round, and a snapshot on joining', () => {
-  const estimate = estimateTraffic({ parameters: 1_000_000, elementBytes: 2, roundsPerHour: 1000 });
+  const estimate = estimateTraffic({ parameters: 1_000_000, exchangedBytes: 4, roundsPerHour: 1000 });
   expect(estimate.roundBytes).toBeCloseTo(4.2e6, -4);
   expect(estimate.hourBytes).toBeCloseTo(4.2e9, -7);
   expect(estimate.joinBytes).toBe(12_000_000);
-  expect(estimateTraffic({ parameters: 10, elementBytes: 4, roundsPerHour: undefined }).hourBytes).toBeUndefined();
+  expect(estimateTraffic({ parameters: 10, exchangedBytes: 8, roundsPerHour: undefined }).hourBytes).toBeUndefined();
 });
 
 describe('the end of a session', () => {

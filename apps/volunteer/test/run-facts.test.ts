@@ -21,7 +21,7 @@ describe('the facts of a run', () => {
       config: { model: { vocabulary: 65 } },
     });
     expect(facts).toEqual({
-      ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, elementBytes: 4 },
+      ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, exchangedBytes: 8 },
       ...{ round: 4, rounds: 9, workers: 2, phase: 'waiting', roundMs: 20 },
       ...{
         losses: [
@@ -33,6 +33,16 @@ describe('the facts of a run', () => {
         sample: { round: 2, text: 'Shall I\ncompare' },
       },
     });
+  });
+
+  it.each([
+    ['fp16', 4],
+    ['int8', 3],
+    ['fp32', 8],
+    ['unheard of', 4],
+    [undefined, 4],
+  ])('say what a round of the codec %s moves: %i bytes per parameter', (codec, bytes) => {
+    expect(readRunFacts({ codec })?.exchangedBytes).toBe(bytes);
   });
 
   it.each([null, 7, 'text', [], undefined])('%j holds no facts', (json) => expect(readRunFacts(json)).toBeUndefined());

@@ -1,5 +1,6 @@
 import type { CodedPart, VectorMemory } from '@troupe/optim';
 import type { GradientCodec } from '@troupe/protocol';
+import { int8Bytes } from './int8.js';
 
 /** Layout of the bodies of a run's contributions and updates. */
 export interface GradientShape {
@@ -31,6 +32,14 @@ export interface Segment {
   readonly bytes: number;
 }
 
+/** The codec of updates: with int8, only contributions are in int8. */
+export type UpdateCodec = Exclude<GradientCodec, 'int8'>;
+
+/** The shape of a run's updates; `shape` is that of its contributions. The segments are the same, but for their bytes. */
+export function updateShape<S extends Pick<GradientShape, 'codec'>>(shape: S): S & { readonly codec: UpdateCodec } {
+  return { ...shape, codec: shape.codec === 'int8' ? 'fp16' : shape.codec };
+}
+
 /** The segments of a run's gradients, in layout order: a tensor is cut every SEGMENT_PARAMETERS. */
 export function segmentsOf({ codec, tensorSizes }: Pick<GradientShape, 'codec' | 'tensorSizes'>): readonly Segment[] {
   const segments: Segment[] = [];
@@ -48,18 +57,27 @@ export function segmentsOf({ codec, tensorSizes }: Pick<GradientShape, 'codec' |
 }
 
 function segmentBytes(codec: GradientCodec, length: number): number {
-  return codec === 'fp32' ? length * 4 : 4 + Math.ceil(length / 2) * 4;
+  switch (codec) {
+    case 'fp32':
+      return length * 4;
+    case 'fp16':
+      return 4 + Math.ceil(length / 2) * 4;
+    case 'int8':
+      return int8Bytes(length);
+    default:
+      return codec satisfies never;
+  }
 }
 
 /**
  * Reads the bytes of one segment, little-endian. fp16: a float32 scale, then halves, padded to a multiple of four bytes; a value is half *
  * scale, and scales are powers of two, so decoding is exact. fp32: float32.
  */
-export interface SegmentReader {
+export interface SegmentReader<P = CodedPart> {
   /** The values, as a view of `bytes` where it is aligned. */
-  read(segment: Segment, bytes: Uint8Array): CodedPart;
+  read(segment: Segment, bytes: Uint8Array): P;
   /** What is wrong with `part`: a scale that is not allowed, a NaN or an infinity; undefined when it is sound. */
-  defect(segment: Segment, part: CodedPart): string | undefined;
+  defect(segment: Segment, part: P): string | undefined;
 }
 
 /** Writes one segment into `bytes`, which is aligned to four. A value that is not finite stays so. */
@@ -75,16 +93,11 @@ export interface SegmentWriter {
 
 /** Body bytes of an update. */
 export function updateBytes(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>): number {
-  const last = segmentsOf(shape).at(-1);
+  const last = segmentsOf(updateShape(shape)).at(-1);
   return last ? last.offset + last.bytes : 0;
 }
 
-/** Body bytes of a contribution for `streams` streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
-export function contributionBytes(shape: GradientShape, streams: number): number {
-  return updateBytes(shape) + streams * shape.stateFloats * 4;
-}
-
-export function createSegmentReader({ codec }: Pick<GradientShape, 'codec'>, memory: VectorMemory): SegmentReader {
+export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, memory: VectorMemory): SegmentReader {
   return {
     read({ from, to }, bytes) {
       if (codec === 'fp32') return { values: floatsAt(bytes, 0, to - from) };
@@ -98,7 +111,7 @@ export function createSegmentReader({ codec }: Pick<GradientShape, 'codec'>, mem
   };
 }
 
-export function createSegmentWriter({ codec }: Pick<GradientShape, 'codec'>, memory: VectorMemory): SegmentWriter {
+export function createSegmentWriter({ codec }: { readonly codec: UpdateCodec }, memory: VectorMemory): SegmentWriter {
   if (codec === 'fp32') {
     return {
       encode: (gradient, { from, to }, bytes) => floatsAt(bytes, 0, to - from).set(gradient.subarray(from, to)),

@@ -1,16 +1,24 @@
 export {
-  contributionBytes,
   createSegmentReader,
   createSegmentWriter,
   SEGMENT_PARAMETERS,
   segmentsOf,
   updateBytes,
+  updateShape,
   type GradientShape,
   type Segment,
   type SegmentChunk,
   type SegmentReader,
   type SegmentWriter,
+  type UpdateCodec,
 } from './codec.js';
+export {
+  contributionBytes,
+  createContributionReader,
+  createContributionWriter,
+  type CodedLease,
+  type ContributionWriter,
+} from './contribution.js';
 export { CollectiveError } from './errors.js';
 export { createIntake, type Intake } from './intake.js';
 export type {

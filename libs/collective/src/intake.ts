@@ -1,6 +1,7 @@
 /** What arrives of a contribution, checked while the rest is on its way. */
-import type { CodedPart } from '@troupe/optim';
-import { contributionBytes, segmentsOf, type GradientShape, type SegmentReader } from './codec.js';
+import type { GradientPart } from '@troupe/optim';
+import { segmentsOf, type GradientShape, type SegmentReader } from './codec.js';
+import { contributionBytes } from './contribution.js';
 
 /** Takes a body piece by piece, and hands over its parts as they are whole. */
 export interface BodySplitter {
@@ -56,7 +57,7 @@ export interface Intake {
   /** Of the whole body. */
   readonly bytes: number;
   /** The coded gradient, one part per segment; complete when all bytes are received. */
-  readonly gradient: readonly CodedPart[];
+  readonly gradient: readonly GradientPart[];
   /** float32 [streams, stateFloats]; undefined until they are received. */
   readonly endStates: Uint8Array | undefined;
   /** What is wrong with what has arrived so far. */
@@ -64,10 +65,10 @@ export interface Intake {
   take(piece: Uint8Array): void;
 }
 
-export function createIntake(shape: GradientShape, streams: number, reader: SegmentReader): Intake {
+export function createIntake(shape: GradientShape, streams: number, reader: SegmentReader<GradientPart>): Intake {
   const segments = segmentsOf(shape);
   const bytes = contributionBytes(shape, streams);
-  const gradient: CodedPart[] = [];
+  const gradient: GradientPart[] = [];
   let endStates: Uint8Array | undefined;
   let defect: string | undefined;
   const lengths = [...segments.map((segment) => segment.bytes), streams * shape.stateFloats * 4];

@@ -35,6 +35,8 @@ export interface EntryOptions {
 
 export interface JoinOptions extends GradientShape, EntryOptions {
   readonly runId: string;
+  /** Of the run; rounding to int8 depends on it. */
+  readonly seed: number;
   readonly workerId: string;
   /** From the coordinator's welcome. */
   readonly ticket: string;

@@ -2,23 +2,24 @@ import {
   clipScale,
   createVectorMemory,
   vectorMemoryBytes,
-  type CodedPart,
+  type GradientPart,
   type KernelKind,
   type VectorMemory,
 } from '@troupe/optim';
 import { LIMITS, ProtocolError, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import {
   chunksOf,
-  createSegmentReader,
   createSegmentWriter,
   floatsAt,
   parameterCount,
   segmentsOf,
+  updateShape,
   type GradientShape,
   type Segment,
   type SegmentChunk,
   type SegmentReader,
 } from './codec.js';
+import { createContributionReader } from './contribution.js';
 import { createGradientSum, gradientSumFloats, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 
@@ -67,9 +68,10 @@ export type Verdict =
  * contribution that breaks off would be exact only for sums of halves, and would add work to save less than a pass over one vector.
  *
  * The sum is float64. With fp16 it is exact, and so independent of the order of arrival, as long as for each segment the ratio of the
- * largest to the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With fp32 the order
- * may show in the last bits of the float64 sum. With `ordered`, a gradient that arrives before its turn is retained as it arrived, at
- * most one per stream, and added when those of all lower streams are added: the same leases then always give the same bits.
+ * largest to the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With int8 it is
+ * exact as long as that product is at most 2^46 for each block of 256 values (int8 spans 7 bits). With fp32 the order may show in the
+ * last bits of the float64 sum. With `ordered`, a gradient that arrives before its turn is retained as it arrived, at most one per
+ * stream, and added when those of all lower streams are added: the same leases then always give the same bits.
  */
 export interface Reduction {
   /** Drops everything counted or granted before. */
@@ -105,7 +107,7 @@ interface OpenRound extends RoundOrder {
   /** The lowest stream that is not counted. */
   missing: number;
   /** Gradients that wait for their turn, as they arrived, by lowest stream. */
-  readonly retained: Map<number, readonly CodedPart[]>;
+  readonly retained: Map<number, readonly GradientPart[]>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -115,17 +117,17 @@ class StreamReduction implements Reduction {
   readonly #memory: VectorMemory;
   readonly #segments: readonly Segment[];
   readonly #chunks: readonly SegmentChunk[];
-  readonly #reader: SegmentReader;
+  readonly #reader: SegmentReader<GradientPart>;
   readonly #sum: GradientSum;
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, memory: VectorMemory) {
     this.#config = config;
     this.#memory = memory;
-    this.#segments = segmentsOf(config);
+    this.#segments = segmentsOf(updateShape(config));
     this.#chunks = chunksOf(this.#segments, LIMITS.chunkBytes);
-    this.#reader = createSegmentReader(config, memory);
-    this.#sum = createGradientSum(this.#segments, createSegmentWriter(config, memory), memory);
+    this.#reader = createContributionReader(config, memory);
+    this.#sum = createGradientSum(this.#segments, createSegmentWriter(updateShape(config), memory), memory);
   }
 
   openRound(order: RoundOrder): void {
@@ -196,7 +198,7 @@ class StreamReduction implements Reduction {
   #count(
     round: OpenRound,
     { streams, lossSum }: MessageOf<'contribution'>,
-    gradient: readonly CodedPart[],
+    gradient: readonly GradientPart[],
   ): readonly SegmentMeasures[] | undefined {
     const first = streams.reduce((least, stream) => Math.min(least, stream));
     const isNext = this.#config.ordered !== true || first === round.missing;

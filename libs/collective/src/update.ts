@@ -1,7 +1,7 @@
 /** The update of a round, as every replica receives it. */
 import { OptimError, type CodedPart, type Replica, type VectorMemory } from '@troupe/optim';
 import { ProtocolError, type BodyReader, type MessageOf } from '@troupe/protocol';
-import { createSegmentReader, segmentsOf, type GradientShape, type Segment, type SegmentReader } from './codec.js';
+import { createSegmentReader, segmentsOf, updateShape, type GradientShape, type Segment, type SegmentReader } from './codec.js';
 import { CollectiveError } from './errors.js';
 import { createBodySplitter } from './intake.js';
 
@@ -88,8 +88,8 @@ export class UpdateReader {
 
   constructor(runId: string, shape: GradientShape, memory: VectorMemory) {
     this.#runId = runId;
-    this.#segments = segmentsOf(shape);
-    this.#reader = createSegmentReader(shape, memory);
+    this.#segments = segmentsOf(updateShape(shape));
+    this.#reader = createSegmentReader(updateShape(shape), memory);
   }
 
   /**

@@ -1,9 +1,12 @@
-import { createVectorMemory, type CodedPart, type CodedVector } from '@troupe/optim';
+import { createVectorMemory, type CodedPart, type CodedVector, type GradientPart } from '@troupe/optim';
 import {
+  contributionBytes,
+  createContributionReader,
+  createContributionWriter,
   createSegmentReader,
-  createSegmentWriter,
   segmentsOf,
-  updateBytes,
+  updateShape,
+  type CodedLease,
   type EncodedUpdate,
   type GradientShape,
   type Intake,
@@ -23,17 +26,27 @@ export function floats(coded: CodedVector): Float32Array {
   return Float32Array.from(parts.flat());
 }
 
-/** The body of an update with this gradient, in its own memory, with room for more behind it. */
-export function encoded(shape: GradientShape, gradient: Float32Array, room = 0): Uint8Array<ArrayBuffer> {
-  const body = new Uint8Array(updateBytes(shape) + room);
-  const writer = createSegmentWriter(shape, createVectorMemory(0));
+const LEASE: CodedLease = { round: 4, streams: [2, 0] };
+
+/** The body of a contribution with this gradient, in its own memory, with room for its end states. */
+export function encoded(shape: GradientShape, gradient: Float32Array, room = 0, lease = LEASE): Uint8Array<ArrayBuffer> {
+  const body = new Uint8Array(contributionBytes(shape, 0) + room);
+  const writer = createContributionWriter({ ...shape, seed: 5 }, createVectorMemory(0));
   for (const segment of segmentsOf(shape)) {
-    writer.encode(gradient, segment, body.subarray(segment.offset, segment.offset + segment.bytes));
+    writer.encode(gradient, lease, segment, body.subarray(segment.offset, segment.offset + segment.bytes));
   }
   return body;
 }
 
-export function partsIn(shape: GradientShape, body: Uint8Array): CodedPart[] {
+/** Of the body of a contribution. */
+export function contributionParts(shape: GradientShape, body: Uint8Array): GradientPart[] {
+  const reader = createContributionReader(shape, createVectorMemory(0));
+  return segmentsOf(shape).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
+}
+
+/** Of the body of an update. */
+export function partsIn(run: GradientShape, body: Uint8Array): CodedPart[] {
+  const shape = updateShape(run);
   const reader = createSegmentReader(shape, createVectorMemory(0));
   return segmentsOf(shape).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
 }

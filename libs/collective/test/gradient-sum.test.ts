@@ -1,8 +1,9 @@
 import { createVectorMemory, vectorMemoryBytes } from '@troupe/optim';
+import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { createSegmentWriter, segmentsOf, updateBytes, type GradientShape } from '../src/index.js';
+import { createSegmentWriter, segmentsOf, updateBytes, updateShape, type GradientShape } from '../src/index.js';
 import { createGradientSum, gradientSumFloats } from '../src/gradient-sum.js';
-import { encoded, partsIn } from './coded.js';
+import { contributionParts, encoded } from './coded.js';
 
 const SIZE = 20_007;
 const LAYOUT = { tensorSizes: [7, 20_000], stateFloats: 1 };
@@ -12,13 +13,13 @@ const gradient = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => Ma
 /** The mean of the first `count` gradients as the sum codes it, its squares and its largest magnitudes. */
 function summed(shape: GradientShape, count: number, rounds = 1) {
   const memory = createVectorMemory(vectorMemoryBytes({ float64: gradientSumFloats(SIZE) }));
-  const segments = segmentsOf(shape);
-  const sum = createGradientSum(segments, createSegmentWriter(shape, memory), memory);
+  const segments = segmentsOf(updateShape(shape));
+  const sum = createGradientSum(segments, createSegmentWriter(updateShape(shape), memory), memory);
   const body = new Uint8Array(updateBytes(shape));
   let squares = 0;
   for (let round = 0; round < rounds; round++) {
     sum.clear();
-    for (let k = 0; k < count; k++) sum.add(partsIn(shape, encoded(shape, gradient(k))));
+    for (let k = 0; k < count; k++) sum.add(contributionParts(shape, encoded(shape, gradient(k))));
     const measures = sum.measure();
     squares = measures.reduce((total, each) => total + each.squares, 0);
     for (const segment of segments) {
@@ -33,13 +34,13 @@ function summed(shape: GradientShape, count: number, rounds = 1) {
 function expected(shape: GradientShape, count: number) {
   const memory = createVectorMemory(vectorMemoryBytes({ float64: [SIZE] }));
   const sum = memory.allocateFloat64(SIZE);
-  for (let k = 0; k < count; k++) memory.add(sum, partsIn(shape, encoded(shape, gradient(k))), k === 0);
+  for (let k = 0; k < count; k++) memory.add(sum, contributionParts(shape, encoded(shape, gradient(k))), k === 0);
   const mean = new Float32Array(SIZE);
   memory.scaleToFloat(sum, 1 / count, mean);
-  return { body: encoded(shape, mean), squares: sum.reduce((total, x) => total + x * x, 0) };
+  return { body: encoded(updateShape(shape), mean), squares: sum.reduce((total, x) => total + x * x, 0) };
 }
 
-describe.each(['fp16', 'fp32'] as const)('the sum of gradients in %s', (codec) => {
+describe.each(GRADIENT_CODECS)('the sum of gradients in %s', (codec) => {
   const shape = { ...LAYOUT, codec };
 
   it.each([1, 2, 4, 5, 6, 9])(

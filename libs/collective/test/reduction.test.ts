@@ -1,26 +1,27 @@
 import { createVectorMemory, vectorMemoryBytes } from '@troupe/optim';
-import type { MessageOf } from '@troupe/protocol';
+import { GRADIENT_CODECS, type GradientCodec, type MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import {
   contributionBytes,
+  createContributionReader,
   createReduction,
-  createSegmentReader,
   createSegmentWriter,
   SEGMENT_PARAMETERS,
   segmentsOf,
   updateBytes,
+  type CodedLease,
   type GradientShape,
   type Reduction,
   type ReductionConfig,
   type Verdict,
 } from '../src/index.js';
-import { arrived, bodyOf, encoded, floats, partsIn } from './coded.js';
+import { arrived, bodyOf, contributionParts, encoded, floats, partsIn } from './coded.js';
 
 /** An odd number of parameters, so that fp16 bodies need padding. */
 const CONFIG: ReductionConfig = { runId: 'run', streams: 6, window: 5, codec: 'fp16', tensorSizes: [7, 1, 93], stateFloats: 3 };
 const SIZE = 101;
 const DIGEST = '0123456789abcdef';
-const CODECS = ['fp16', 'fp32'] as const;
+const UPDATE_CODECS = ['fp16', 'fp32'] as const;
 
 interface Work {
   readonly workerId: string;
@@ -55,8 +56,8 @@ function message({ leaseId, streams }: Work, changes: Partial<MessageOf<'contrib
 const decoded = (shape: GradientShape, bytes: Uint8Array) => floats(partsIn(shape, bytes));
 
 function body(config: ReductionConfig, { streams, gradient }: Work): Uint8Array<ArrayBuffer> {
-  const bytes = encoded(config, gradient, streams.length * config.stateFloats * 4);
-  new Float32Array(bytes.buffer, updateBytes(config)).set(streams.flatMap((stream) => [stream, 1, 2]));
+  const bytes = encoded(config, gradient, streams.length * config.stateFloats * 4, { round: 4, streams });
+  new Float32Array(bytes.buffer, contributionBytes(config, 0)).set(streams.flatMap((stream) => [stream, 1, 2]));
   return bytes;
 }
 
@@ -94,9 +95,14 @@ function directMean(works: readonly Work[], tokens: number): number[] {
   return Array.from({ length: SIZE }, (_, i) => works.reduce((total, { gradient }) => total + gradient[i], 0) / tokens);
 }
 
+/** Of a mean, relative to its largest magnitude: a few units in the last place. */
+const TOLERANCE: Readonly<Record<GradientCodec, number>> = { fp16: 2 ** -10, int8: 2 ** -4, fp32: 2 ** -23 };
+/** Of its norm. */
+const DIGITS: Readonly<Record<GradientCodec, number>> = { fp16: 3, int8: 1, fp32: 6 };
+
 const norm = (values: Iterable<number>) => Math.sqrt([...values].reduce((total, value) => total + value * value, 0));
 
-describe.each(CODECS)('a round in %s', (codec) => {
+describe.each(GRADIENT_CODECS)('a round in %s', (codec) => {
   const config = { ...CONFIG, codec };
 
   it('yields the token-weighted mean once every stream is counted', () => {
@@ -104,10 +110,9 @@ describe.each(CODECS)('a round in %s', (codec) => {
     const mean = directMean(THREE, 30);
     expect(verdicts.map((verdict) => verdict.result === 'counted' && verdict.update !== undefined)).toEqual([false, false, true]);
     expect(sent).toMatchObject({ runId: 'run', round: 4, learningRate: 0.5, tokens: 30, lossSum: 60, clipScale: 1 });
-    expect(sent.gradientNorm / norm(mean)).toBeCloseTo(1, codec === 'fp16' ? 3 : 6);
+    expect(sent.gradientNorm / norm(mean)).toBeCloseTo(1, DIGITS[codec]);
     const largest = Math.max(...mean.map(Math.abs));
-    for (let i = 0; i < SIZE; i++)
-      expect(Math.abs(update[i] - mean[i])).toBeLessThan(codec === 'fp16' ? largest * 2 ** -10 : largest * 2 ** -23);
+    for (let i = 0; i < SIZE; i++) expect(Math.abs(update[i] - mean[i])).toBeLessThan(largest * TOLERANCE[codec]);
   });
 
   it('clips the mean once, by its global norm', () => {
@@ -147,7 +152,7 @@ describe.each(CODECS)('a round in %s', (codec) => {
   });
 });
 
-it('does not depend on the order of arrival with fp16, bit for bit', () => {
+it.each(['fp16', 'int8'] as const)('does not depend on the order of arrival with %s, bit for bit', (codec) => {
   const [a, b, c] = THREE;
   const bodies = [
     [a, b, c],
@@ -156,14 +161,14 @@ it('does not depend on the order of arrival with fp16, bit for bit', () => {
     [b, c, a],
     [c, a, b],
     [c, b, a],
-  ].map((order) => reduce(CONFIG, order, 0.01));
+  ].map((order) => reduce({ ...CONFIG, codec }, order, 0.01));
   for (const one of bodies) {
     expect(one.body).toEqual(bodies[0].body);
     expect(one.message).toEqual(bodies[0].message);
   }
 });
 
-describe.each(CODECS)('an ordered round in %s', (codec) => {
+describe.each(GRADIENT_CODECS)('an ordered round in %s', (codec) => {
   const config: ReductionConfig = { ...CONFIG, codec, ordered: true };
   /** Two of them cancel, and what is added in between loses its last bits: float64 sums depend on the order. */
   const FAR_APART = [1e10, 1e-5, -1e10, 7e-3];
@@ -248,9 +253,9 @@ function permutations<T>(items: readonly T[]): T[][] {
 
 /** Of each segment. */
 function defects(shape: GradientShape, bytes: Uint8Array): (string | undefined)[] {
-  const reader = createSegmentReader(shape, createVectorMemory(0));
+  const reader = createContributionReader(shape, createVectorMemory(0));
   const segments = segmentsOf(shape);
-  return partsIn(shape, bytes).map((part, k) => reader.defect(segments[k], part));
+  return contributionParts(shape, bytes).map((part, k) => reader.defect(segments[k], part));
 }
 
 describe('a coded gradient', () => {
@@ -267,8 +272,8 @@ describe('a coded gradient', () => {
     },
   );
 
-  it.each(CODECS)('of a mean equals that of its floats in %s, scales included', (codec) => {
-    const shape: GradientShape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
+  it.each(UPDATE_CODECS)('of a mean equals that of its floats in %s, scales included', (codec) => {
+    const shape = { codec, tensorSizes: [1_000, 1, 93, 5_003], stateFloats: 1 };
     const size = 6_097;
     const memory = createVectorMemory(vectorMemoryBytes({ float64: [size] }));
     const writer = createSegmentWriter(shape, memory);
@@ -307,6 +312,13 @@ describe('a coded gradient', () => {
     expect(updateBytes({ ...shape, codec: 'fp16' })).toBe(4 + 8 + 4 + 4);
     expect(updateBytes({ ...shape, codec: 'fp32' })).toBe(20);
     expect(contributionBytes({ ...shape, codec: 'fp16' }, 3)).toBe(4 + 8 + 4 + 4 + 3 * 4 * 4);
+    const [small, large] = [
+      { ...shape, codec: 'int8' } as const,
+      { codec: 'int8', tensorSizes: [1_000], stateFloats: 1 } as const,
+    ];
+    expect(contributionBytes(small, 3)).toBe(4 + 4 + 3 * 4 * 4);
+    expect(updateBytes(small)).toBe(4 + 8 + 4 + 4);
+    expect(contributionBytes(large, 0)).toBe(4 + 1_000);
   });
 
   it.each([0, -1, 3, NaN, Infinity, 2 ** 112, 2 ** -101])('is invalid with the scale %d', (scale) => {
@@ -321,6 +333,37 @@ describe('a coded gradient', () => {
     const shifted = new Uint8Array(bytes.length + 1);
     shifted.set(bytes, 1);
     expect(decoded(CONFIG, shifted.subarray(1))).toEqual(decoded(CONFIG, bytes));
+  });
+});
+
+describe('a gradient in int8', () => {
+  const shape: GradientShape = { codec: 'int8', tensorSizes: [20_000, 700], stateFloats: 1 };
+  const gradient = Float32Array.from({ length: 20_700 }, (_, i) => Math.sin(i) * 10 ** ((i % 5) - 6));
+  const bytesOf = (lease: CodedLease) => encoded(shape, gradient, 0, lease);
+
+  it('has the same bytes for the same lease, whoever codes it, and others for another round or lowest stream', () => {
+    const bytes = bytesOf({ round: 4, streams: [3, 7] });
+    expect(bytesOf({ round: 4, streams: [7, 3] })).toEqual(bytes);
+    expect(bytesOf({ round: 5, streams: [3, 7] })).not.toEqual(bytes);
+    expect(bytesOf({ round: 4, streams: [2, 7] })).not.toEqual(bytes);
+  });
+
+  it('rounds equal values in other places in other ways, in every segment', () => {
+    const same = encoded(shape, new Float32Array(20_700).fill(0.01));
+    const values = segmentsOf(shape).map(({ offset, bytes }) => same.slice(offset + 64, offset + bytes));
+    for (const each of values) expect(new Set(each).size).toBeGreaterThan(1);
+    expect(values[0].subarray(0, 600)).not.toEqual(values[1].subarray(0, 600));
+  });
+
+  it('loses at most a unit in the last place of its block, and may be read at an odd address', () => {
+    const bytes = bytesOf({ round: 4, streams: [3] });
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    const memory = createVectorMemory(vectorMemoryBytes({ float64: [20_700] }));
+    const sum = memory.allocateFloat64(20_700);
+    memory.add(sum, contributionParts(shape, shifted.subarray(1)), true);
+    gradient.forEach((x, i) => expect(Math.abs(sum[i] - x)).toBeLessThan(1e-2 / 63));
+    expect(defects(shape, bytes)).toEqual([undefined, undefined, undefined]);
   });
 });
 
@@ -339,6 +382,13 @@ describe('a contribution is refused', () => {
     new DataView(bytes.buffer).setFloat32(offset, value, true);
     return bytes;
   };
+  const inInt8 = (offset: number, value: number): Verdict => {
+    const config = { ...CONFIG, codec: 'int8' } as const;
+    const bytes = body(config, first);
+    new DataView(bytes.buffer).setInt8(offset, value);
+    const reduction = opened(config);
+    return reduction.add(first.workerId, message(first), arrived(reduction, first.streams.length, bytes));
+  };
 
   it.each([
     ['wrong_run', 'another', given({ runId: 'another' })],
@@ -353,6 +403,10 @@ describe('a contribution is refused', () => {
     ['wrong_length', 'bytes', given({}, body(CONFIG, first).subarray(4))],
     ['not_finite', 'scale of tensor 1 is NaN', given({}, broken(20, NaN))],
     ['not_finite', 'end states', given({}, broken(updateBytes(CONFIG), Infinity))],
+    ['not_finite', 'the exponent of a block is 121, not from -100 to 120', inInt8(0, 121)],
+    ['not_finite', 'the exponent of a block is -101', inInt8(12, -101)],
+    ['not_finite', 'tensor 2, a block is marked as not finite', inInt8(12, -128)],
+    ['not_finite', 'tensor 1, a value is -128', inInt8(9, -128)],
   ])('as %s, with a reason that names %s', (code, named, verdict) => {
     expect(verdict.result).toBe(code);
     expect(verdict.reason).toContain(named);

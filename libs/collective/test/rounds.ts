@@ -11,6 +11,7 @@ import {
 } from '../src/index.js';
 import { floats } from './coded.js';
 
+export const SEED = 9;
 export const SHAPE: GradientShape = { codec: 'fp16', tensorSizes: [300, 41], stateFloats: 4 };
 export const SIZE = 341;
 export const RUN = { runId: 'run-1', owner: 'first', streams: 6, window: 8, ...SHAPE };

@@ -22,7 +22,7 @@ import {
 } from '../src/index.js';
 import { createStarCollective, createStarService, type ServiceNote, type StarService } from '../src/star/index.js';
 import { collectiveConformance } from './conformance.js';
-import { contribution, expectMean, LEASES, openRound, RUN, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
+import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
 let stop: AbortController;
 let service: StarService;
@@ -53,7 +53,7 @@ function dial(name: string, wrap: (connection: Connection) => Connection = (conn
 
 /** A collective that uses this link. */
 const over = (link: Connection) => createStarCollective({ connect: async () => link });
-const joinOptions = () => ({ ...SHAPE, address: '', runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
+const joinOptions = () => ({ ...SHAPE, seed: SEED, address: '', runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
 
 collectiveConformance('the star', () => {
   startService();
@@ -76,7 +76,15 @@ describe('the wire of the star', () => {
   const star = createStarCollective({ connect: async (address) => dial(address) });
 
   const join = (workerId: string, collective = star): Promise<CollectiveMember> =>
-    collective.join({ ...SHAPE, address: workerId, runId: 'run-1', workerId, ticket: `ticket of ${workerId}`, signal: soon() });
+    collective.join({
+      ...SHAPE,
+      seed: SEED,
+      address: workerId,
+      runId: 'run-1',
+      workerId,
+      ticket: `ticket of ${workerId}`,
+      signal: soon(),
+    });
 
   async function admitAndJoin(k: number): Promise<CollectiveMember> {
     host.admit(`w${k}`, `ticket of w${k}`);

@@ -3,8 +3,11 @@ import type { Complete, CompleteKinds, Fields, Group, Kinds } from './field.js';
 import { LIMITS } from './limits.js';
 import { MODEL, type FullModelConfig } from './model.js';
 
-/** Number format of gradients on the network: float16 with a power-of-two scale per tensor, or float32. */
-export const GRADIENT_CODECS = ['fp16', 'fp32'] as const;
+/**
+ * Number format of gradients on the network: float16 with a power-of-two scale per tensor; int8 with a power-of-two scale per 256 values
+ * for what workers send, float16 for what they receive; or float32.
+ */
+export const GRADIENT_CODECS = ['fp16', 'int8', 'fp32'] as const;
 export type GradientCodec = (typeof GRADIENT_CODECS)[number];
 
 const WEIGHT_DECAY = {
@@ -247,7 +250,7 @@ const TRAINING_FIELDS = {
       former: '--wire',
       placeholder: 'FORMAT',
       group: 'Network',
-      help: 'number format of gradients on the network: fp16 or fp32',
+      help: 'number format of gradients on the network: fp16, fp32, or int8, which halves what workers send',
     },
   },
 } as const satisfies Fields;

@@ -93,6 +93,7 @@ export function joinCollective(
     workerId,
     ticket,
     codec: config.codec,
+    seed: config.seed,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
     stateFloats: stateSize(config.model),
     signal,

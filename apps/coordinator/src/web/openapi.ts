@@ -1,5 +1,5 @@
 /** The HTTP API in OpenAPI 3.1. Tests compare every route with it. */
-import { TRAINING } from '@troupe/config';
+import { GRADIENT_CODECS, TRAINING } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
 import {
   MAX_PRIME_CHARACTERS,
@@ -106,7 +106,7 @@ const RunSchema = object<RunFacts>(
     lossHistory: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
     validation: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
     sample: ref('SamplePoint'),
-    codec: oneOf('fp16', 'fp32'),
+    codec: oneOf(...GRADIENT_CODECS),
     streams: count,
     window: count,
   },

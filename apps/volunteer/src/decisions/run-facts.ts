@@ -9,8 +9,8 @@ export interface RunFacts {
   readonly model: string | undefined;
   readonly corpus: string | undefined;
   readonly parameters: number | undefined;
-  /** Bytes per element of a gradient on the wire. */
-  readonly elementBytes: number;
+  /** Bytes per parameter that a worker sends and receives in a round. */
+  readonly exchangedBytes: number;
   readonly round: number | undefined;
   readonly rounds: number | undefined;
   readonly workers: number | undefined;
@@ -30,6 +30,13 @@ export interface RunFacts {
 export type RunPhase = 'paused' | 'waiting' | 'over';
 
 const PHASES: readonly RunPhase[] = ['paused', 'waiting', 'over'];
+/** By codec: a gradient up and an update down. */
+const EXCHANGED_BYTES: ReadonlyMap<unknown, number> = new Map([
+  ['fp16', 2 + 2],
+  ['int8', 1 + 2],
+  ['fp32', 4 + 4],
+]);
+export const USUAL_BYTES = 4;
 const MAX_WORDS = 200;
 const MAX_SAMPLE = 4_000;
 const MAX_POINTS = 2_000;
@@ -43,7 +50,7 @@ export function readRunFacts(json: unknown): RunFacts | undefined {
     model: words(json.model),
     corpus: words(isRecord(json.corpus) ? json.corpus.name : json.corpus),
     parameters: whole(json.parameters),
-    elementBytes: json.codec === 'fp32' ? 4 : 2,
+    exchangedBytes: EXCHANGED_BYTES.get(json.codec) ?? USUAL_BYTES,
     round: whole(json.round),
     rounds: whole(json.rounds),
     workers: whole(json.workerCount) ?? whole(json.workers),

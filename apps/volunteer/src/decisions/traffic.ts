@@ -2,8 +2,8 @@
 
 export interface TrafficFacts {
   readonly parameters: number;
-  /** Bytes per element of a gradient on the wire: 2 (fp16) or 4 (fp32). */
-  readonly elementBytes: number;
+  /** Bytes per parameter in a round, up and down; see RunFacts. */
+  readonly exchangedBytes: number;
   /** Undefined while unknown. */
   readonly roundsPerHour: number | undefined;
 }
@@ -19,8 +19,8 @@ export interface TrafficEstimate {
 const SLOTS_AND_PARAMETERS = 3;
 const OVERHEAD = 1.05;
 
-export function estimateTraffic({ parameters, elementBytes, roundsPerHour }: TrafficFacts): TrafficEstimate {
-  const roundBytes = 2 * parameters * elementBytes * OVERHEAD;
+export function estimateTraffic({ parameters, exchangedBytes, roundsPerHour }: TrafficFacts): TrafficEstimate {
+  const roundBytes = parameters * exchangedBytes * OVERHEAD;
   const hourBytes = roundsPerHour === undefined ? undefined : roundBytes * roundsPerHour;
   return { roundBytes, joinBytes: parameters * 4 * SLOTS_AND_PARAMETERS, hourBytes };
 }

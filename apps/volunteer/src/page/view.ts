@@ -1,7 +1,7 @@
 /** Draws the page from a scene; decides nothing. */
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
-import type { RunFacts } from '../decisions/run-facts.js';
+import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
 import { isHeldByRun, isRunOver, type Status } from '../decisions/status.js';
 import { CAPS_MB, type Settings } from '../decisions/settings.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
@@ -215,7 +215,9 @@ function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbe
   const parameters = facts?.parameters ?? status.parameters;
   const roundsPerHour = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
   const traffic =
-    parameters === undefined ? undefined : estimateTraffic({ parameters, elementBytes: facts?.elementBytes ?? 2, roundsPerHour });
+    parameters === undefined
+      ? undefined
+      : estimateTraffic({ parameters, exchangedBytes: facts?.exchangedBytes ?? USUAL_BYTES, roundsPerHour });
   const { roundBytes, hourBytes } = traffic ?? {};
   setText(
     html('what-traffic'),

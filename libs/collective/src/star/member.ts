@@ -11,16 +11,8 @@ import {
   type OpenTransfer,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import {
-  chunksOf,
-  contributionBytes,
-  createSegmentWriter,
-  parameterCount,
-  segmentsOf,
-  updateBytes,
-  type SegmentChunk,
-  type SegmentWriter,
-} from '../codec.js';
+import { chunksOf, parameterCount, segmentsOf, updateBytes, type SegmentChunk } from '../codec.js';
+import { contributionBytes, createContributionWriter, type ContributionWriter } from '../contribution.js';
 import { CollectiveError } from '../errors.js';
 import type { CollectiveMember, Contribution, JoinOptions, MemberEvent } from '../port.js';
 import { UpdateReader } from '../update.js';
@@ -44,7 +36,7 @@ class StarMember implements CollectiveMember {
   readonly #channel: Channel;
   readonly #options: JoinOptions;
   readonly #reader: UpdateReader;
-  readonly #writer: SegmentWriter;
+  readonly #writer: ContributionWriter;
   readonly #chunks: readonly SegmentChunk[];
 
   constructor(channel: Channel, options: JoinOptions, firstRound: number) {
@@ -53,7 +45,7 @@ class StarMember implements CollectiveMember {
     this.#options = options;
     const memory = createVectorMemory(0);
     this.#reader = new UpdateReader(options.runId, options, memory);
-    this.#writer = createSegmentWriter(options, memory);
+    this.#writer = createContributionWriter(options, memory);
     this.#chunks = chunksOf(segmentsOf(options), LIMITS.chunkBytes);
   }
 
@@ -70,7 +62,7 @@ class StarMember implements CollectiveMember {
       const { frame, payload } = transfer.chunk(chunk.bytes);
       for (const segment of chunk.segments) {
         const at = segment.offset - chunk.offset;
-        this.#writer.encode(gradient, segment, payload.subarray(at, at + segment.bytes));
+        this.#writer.encode(gradient, meta, segment, payload.subarray(at, at + segment.bytes));
       }
       this.#channel.sendEncoded([frame]);
     }

@@ -14,7 +14,8 @@ import {
   type SendBudget,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
-import { contributionBytes, updateBytes } from '../codec.js';
+import { updateBytes } from '../codec.js';
+import { contributionBytes } from '../contribution.js';
 import type { Intake } from '../intake.js';
 import { createReduction, type EncodedUpdate, type Reduction, type ReductionConfig } from '../reduction.js';
 
