@@ -6,6 +6,7 @@ import { writeDocument } from './document.mjs';
 import { interruption } from './interruption.mjs';
 import * as browser from './parts/browser.mjs';
 import * as churn from './parts/churn.mjs';
+import * as codec from './parts/codec.mjs';
 import * as communication from './parts/communication.mjs';
 import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
@@ -29,6 +30,7 @@ const PARTS = new Map(
     gpu,
     scaling,
     communication,
+    codec,
     churn,
     browser,
     curves,
@@ -48,7 +50,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-The exit code is 1 if a loss is wrong (churn, browser, curves, eval) or a part fails. Missing a speed goal is not a failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
 `;
 
 /** Other programs that cause more load than this disturb the figures. */
