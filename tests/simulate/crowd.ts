@@ -138,7 +138,7 @@ class CrowdRun {
     const computeMs = (streams.length * window * 1000 * random.between(0.9, 1.15)) / this.#speeds.get(workerId)!;
     const doneMs = startMs + computeMs;
     this.#busyUntilMs.set(workerId, doneMs);
-    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams });
+    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs: 0 });
   }
 
   /**
@@ -146,12 +146,12 @@ class CrowdRun {
    * present.
    */
   #arrive(input: Counted): void {
-    const { workerId, leaseId, round, streams } = input;
+    const { workerId, leaseId, round, streams, computeMs } = input;
     if (!this.#speeds.has(workerId)) return;
     const open = round === this.#state.round;
     if (!open || streams.some((stream) => this.#counted.has(stream))) {
       const result = open ? 'already_counted' : 'wrong_round';
-      return this.#feed({ type: 'rejected', leaseId, workerId, round, result, reason: 'too late' });
+      return this.#feed({ type: 'rejected', leaseId, workerId, round, computeMs, result, reason: 'too late' });
     }
     for (const stream of streams) this.#counted.add(stream);
     this.#feed(input);

@@ -19,8 +19,8 @@ function unitFaults(state: RunState): string[] {
     if (nextHolder !== undefined && !counted) faults.push(`unit ${index}: has a next holder but is not counted`);
     for (const id of [holder, nextHolder]) {
       const worker = id === undefined ? undefined : state.workers.get(id);
-      if (id !== undefined && (!worker || worker.state === 'syncing'))
-        faults.push(`unit ${index}: held by ${id}, which has left or is syncing`);
+      if (id !== undefined && (!worker || worker.state === 'syncing' || worker.state === 'parked'))
+        faults.push(`unit ${index}: held by ${id}, which has left, is syncing or is parked`);
     }
   });
   return faults;
@@ -31,7 +31,7 @@ function workerFaults(state: RunState): string[] {
   for (const worker of state.workers.values()) {
     const awaited = [...worker.unanswered.values()].some(({ late, probe }) => late || probe);
     const free = worker.state === 'ready' && worker.leases.size === 0 && !awaited;
-    const listed = state.idle.has(worker.id) !== state.parked.has(worker.id);
+    const listed = state.idle.has(worker.id) !== state.spare.has(worker.id);
     if (listed !== free) faults.push(`${worker.id}: ${free ? 'not ' : ''}in idle`);
     for (const id of worker.leases) {
       if (state.leases.get(id)?.workerId !== worker.id) faults.push(`${worker.id}: lists lease ${id} of another worker`);

@@ -30,6 +30,8 @@ export interface LinkOptions {
   /** One way, ms. */
   readonly latencyMs: number;
   readonly bytesPerMs: number;
+  /** What all links of a host have in common; absent: each link has its own bandwidth. */
+  uplinkOf?(host: Host): Uplink;
   /** Until this time nothing passes between the hosts; it may change. */
   cutUntilMs(): number;
   /** Sees every frame as it was sent. */
@@ -37,6 +39,11 @@ export interface LinkOptions {
   /** How to tamper with this frame, if at all. */
   fateOf(from: Host, to: Host, frame: Uint8Array): Tampering | undefined;
   onTamper(link: string, how: Tampering): void;
+}
+
+/** The line on which everything leaves a host. */
+export interface Uplink {
+  freeAtMs: number;
 }
 
 export interface Link {
@@ -187,7 +194,7 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
   const { clock, latencyMs, bytesPerMs } = options;
   const tamper = createTamperer(options, from.host, to.host);
   let under: { readonly atMs: number; readonly departsMs: number; readonly parcel: Parcel }[] = [];
-  let freeAtMs = 0;
+  const uplink = options.uplinkOf?.(from.host) ?? { freeAtMs: 0 };
   let pumping = false;
 
   const pump = (): void => {
@@ -205,8 +212,9 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
   const queue = (parcel: Parcel): void => {
     if (to.over || !to.host.alive) return;
     const bytes = parcel.kind === 'frame' ? parcel.frame.byteLength : HEADER_BYTES;
-    freeAtMs = Math.max(freeAtMs, clock.nowMs) + bytes / bytesPerMs;
-    under.push({ atMs: freeAtMs + latencyMs, departsMs: freeAtMs, parcel });
+    uplink.freeAtMs = Math.max(uplink.freeAtMs, clock.nowMs) + bytes / bytesPerMs;
+    const { freeAtMs: departsMs } = uplink;
+    under.push({ atMs: departsMs + latencyMs, departsMs, parcel });
     pump();
   };
   return {

@@ -2,7 +2,7 @@
 import { TransportError, type Connection } from '@troupe/transport';
 import type { Clock } from './clock.js';
 import type { Host } from './host.js';
-import { createLink, type Link, type LinkOptions } from './link.js';
+import { createLink, type Link, type LinkOptions, type Uplink } from './link.js';
 import type { Random } from './random.js';
 
 const CONNECT_MS = 10_000;
@@ -27,6 +27,8 @@ export interface NetworkOptions extends Pick<LinkOptions, 'bytesPerMs' | 'onFram
   readonly random: Random;
   /** One way, ms: from and to. */
   readonly latencyMs: readonly [number, number];
+  /** Whether all links of a host share its bandwidth. */
+  readonly sharedUplinks?: boolean;
 }
 
 interface Endpoint {
@@ -37,6 +39,12 @@ interface Endpoint {
 export function createNetwork(options: NetworkOptions): Network {
   const { clock, random } = options;
   const endpoints = new Map<string, Endpoint>();
+  const uplinks = new Map<string, Uplink>();
+  const uplinkOf = ({ name }: Host): Uplink => {
+    const uplink = uplinks.get(name) ?? { freeAtMs: 0 };
+    uplinks.set(name, uplink);
+    return uplink;
+  };
   let links: Link[] = [];
   const isolatedUntilMs = new Map<string, number>();
   let made = 0;
@@ -80,7 +88,7 @@ export function createNetwork(options: NetworkOptions): Network {
   function open(from: Host, { host, serve }: Endpoint, latencyMs: number): Connection {
     const name = `${from.name}-${host.name}-${made++}`;
     const own = { name, latencyMs, random: random.fork(name), cutUntilMs: () => cutUntilMs(from, host) };
-    const link = createLink({ ...options, ...own }, [from, host]);
+    const link = createLink({ ...options, ...own, ...(options.sharedUplinks && { uplinkOf }) }, [from, host]);
     links = [...links.filter((old) => old.open), link];
     host.after(0, 'accept', () => void serve(link.connections[1]));
     return link.connections[0];

@@ -138,6 +138,46 @@ describe('workers of mixed speeds', () => {
   });
 });
 
+describe('a run with 100 workers that are a tenth as fast', () => {
+  /** Mean time of a round once the cluster is warm. */
+  async function meanRoundMs(streams: number, slow: number, reproducible = false) {
+    const base = reproducible ? REPRODUCIBLE : BY_SPEED;
+    const config = { ...base, streams, rounds: 120 };
+    const workers = [1_000, ...Array.from({ length: slow }, () => 100)];
+    // An update for all of them takes a round on the line of the coordinator.
+    const links = { latencyMs: [1, 1], bytesPerMs: 1_000, sharedUplinks: true } as const;
+    const truth = reproducible ? await truthOf(config) : undefined;
+    const simulation = createSimulation({ seed: 7, config, workers, ...links, ...(truth && { truth }) });
+    simulation.boot();
+    await simulation.finish();
+    const warm = simulation.commits.slice(60);
+    const states = simulation.coordinator.events.filter(({ event }) => event === 'decision');
+    return { simulation, ms: (warm.at(-1)![1] - warm[0][1]) / (warm.length - 1), states };
+  }
+
+  it('takes no longer per round than without them, when they are of no use', async () => {
+    const alone = await meanRoundMs(7, 0);
+    const together = await meanRoundMs(7, 100);
+    console.log(`100 useless workers: ${(alone.ms / together.ms).toFixed(3)} times the speed without them`);
+    expect(alone.ms / together.ms).toBeGreaterThan(0.98);
+  });
+
+  it('takes no longer per round than without them, when they help', async () => {
+    const alone = await meanRoundMs(112, 0);
+    const together = await meanRoundMs(112, 100);
+    console.log(`100 slow workers: ${(alone.ms / together.ms).toFixed(3)} times the speed without them`);
+    expect(alone.ms / together.ms).toBeGreaterThan(0.98);
+  });
+
+  it('writes the same files as without them in reproducible mode', async () => {
+    const { simulation } = await meanRoundMs(7, 100, true);
+    const { state } = simulation.coordinator.conductor!.shell;
+    expect([...state.workers.values()].filter(({ state: mode }) => mode === 'parked').length).toBeGreaterThan(90);
+    // The audit compares every file with those of the undisturbed run.
+    expect(simulation.audit.files.get('120')).toBeDefined();
+  });
+});
+
 /** Simulated ms until the worker's units are counted or reliably leased to another worker. */
 async function msUntilElsewhere(simulation: Simulation, name: string): Promise<number> {
   const { clock, coordinator } = simulation;

@@ -32,6 +32,8 @@ export interface SimulationOptions {
   /** One way, ms: from and to. */
   readonly latencyMs?: readonly [number, number];
   readonly bytesPerMs?: number;
+  /** Whether all links of a host share its bandwidth. */
+  readonly sharedUplinks?: boolean;
   readonly truth?: Truth;
   /** Called with a line for each event. */
   readonly trace?: ((line: string) => void) | undefined;
@@ -137,6 +139,7 @@ function createWorld(
     random: random.fork('network'),
     latencyMs: options.latencyMs ?? [0.5, 20],
     bytesPerMs: options.bytesPerMs ?? 5_000,
+    sharedUplinks: options.sharedUplinks ?? false,
     onFrame(from, to, frame) {
       if (to.alive) audit.onFrame(from.name, frame);
     },

@@ -79,7 +79,9 @@ export function createAnnouncer({ config, roster, startMs }: AnnouncerOptions): 
 
 function noteworthy(message: WorkerMessage): ['ready' | 'resynced', reason: string] | undefined {
   if (message.type === 'ready') return ['ready', `${message.engine}, ${Math.round(message.charsPerSecond)} chars/s`];
-  if (message.type === 'resync' && message.reason !== 'joining') return ['resynced', message.reason];
+  // A decision says why a worker is fetched back.
+  const expected = ['joining', 'it is wanted again'];
+  if (message.type === 'resync' && !expected.includes(message.reason)) return ['resynced', message.reason];
   return undefined;
 }
 

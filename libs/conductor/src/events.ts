@@ -31,7 +31,7 @@ export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync'>;
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
-export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' }>;
+export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' }>;
 export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
 
 /** What happens to the link to the all-reduce service. */

@@ -24,7 +24,7 @@ export interface WorkerEntry extends WorkerIdentity {
   engine: string;
   device: string;
   reportedCharsPerSecond: number;
-  /** Measured from lease to counted; undefined until its first contribution counts. */
+  /** In its engine, measured by its leases; undefined until its first contribution counts. */
   charsPerSecond: number | undefined;
   /** From lease to counted, minus the time in its engine. */
   latencyMs: number | undefined;

@@ -5,6 +5,7 @@
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
 import { learningRateAt } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
+import { parkedText } from '@troupe/run';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
@@ -18,7 +19,7 @@ export interface ShellParts {
   readonly training: Pick<Training, 'config' | 'knobs' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
   /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
-  readonly reduce: Pick<CollectiveHost, 'openRound' | 'grant'>;
+  readonly reduce: Pick<CollectiveHost, 'subscribe' | 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send'>;
   readonly snapshots: Pick<SnapshotSender, 'request'>;
   put(event: ConductorEvent): void;
@@ -106,11 +107,21 @@ export class RunShell {
         return this.#sendLease(effect);
       case 'resync':
         return this.#parts.snapshots.request(effect.workerId, effect.round);
+      case 'park':
+        return this.#park(effect);
+      case 'unpark':
+        return this.#parts.reduce.subscribe(effect.workerId, true);
       case 'cancel':
         return void this.#parts.workers.send(effect.workerId, { type: 'cancel', leaseId: effect.leaseId });
       default:
         return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
+  }
+
+  /** The service tells the worker as well, in order with the updates. */
+  #park({ workerId, faster }: Extract<RunEffect, { type: 'park' }>): void {
+    this.#parts.reduce.subscribe(workerId, false);
+    this.#parts.workers.send(workerId, { type: 'parked', reason: parkedText(faster) });
   }
 
   #openRound(round: number): void {
@@ -145,12 +156,12 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'workerLeft':
       return { type: 'workerLeft', workerId: event.worker.id, reason: event.reason };
     case 'counted': {
-      const { leaseId, workerId, round, streams } = event.contribution;
-      return { type: 'counted', leaseId, workerId, round, streams };
+      const { leaseId, workerId, round, streams, computeMs, serviceMs } = event.contribution;
+      return { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs };
     }
     case 'rejected': {
-      const { leaseId, workerId, round, result, reason } = event.rejection;
-      return { type: 'rejected', leaseId, workerId, round, result, reason };
+      const { leaseId, workerId, round, computeMs, result, reason } = event.rejection;
+      return { type: 'rejected', leaseId, workerId, round, computeMs, result, reason };
     }
     case 'reduceRestored':
       return { type: 'reopen' };

@@ -1,6 +1,6 @@
 /** The rows of a dashboard's table of workers, from the roster and the scheduler's records. */
 import { LIMITS } from '@troupe/protocol';
-import { MAX_WORKERS_SHOWN, type WorkerState, type WorkerView } from '@troupe/run';
+import { MAX_WORKERS_SHOWN, parkedText, type WorkerState, type WorkerView } from '@troupe/run';
 import type { RunState, WorkerRecord } from '@troupe/scheduler';
 import type { Roster, WorkerEntry } from './roster.js';
 
@@ -61,6 +61,7 @@ function stateOf(
 ): [WorkerState, reason: string] {
   if (!entry.session) return ['left', entry.reason];
   if (!record) return [entry.syncing ? 'syncing' : 'joining', entry.syncing ? entry.reason : 'measuring its engines'];
+  if (record.state === 'parked') return record.wanted ? ['syncing', 'it is wanted again'] : ['parked', parkedText(record.faster)];
   if (record.state !== 'ready') return [record.state, entry.reason];
   const own = [...record.leases].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);

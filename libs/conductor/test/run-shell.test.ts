@@ -44,6 +44,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
     training,
     state: createRunState(settings, training.round),
     reduce: {
+      subscribe: (workerId, wanted) => log.push(`subscribe ${workerId} ${wanted}`),
       openRound: ({ round }) => log.push(`open ${round}`),
       grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
     },
@@ -273,7 +274,7 @@ describe('the step of a round', () => {
     shell = new RunShell({
       training,
       state,
-      reduce: { openRound: (order) => orders.push(order), grant: () => undefined },
+      reduce: { openRound: (order) => orders.push(order), subscribe: () => undefined, grant: () => undefined },
       workers: { send: () => true },
       snapshots: { request: () => undefined },
       put: () => undefined,

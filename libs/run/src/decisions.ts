@@ -11,6 +11,8 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   workerLeft: ({ worker, reason, lent }) => `${worker} left (${reason}); ${lentText(lent)}`,
   workerResynced: ({ worker, reason, lent }) => `${worker} fetches a snapshot (${reason}); ${lentText(lent)}`,
   workerPaused: ({ worker, reason, lent }) => `${worker} paused (${reason}); ${lentText(lent)}`,
+  parked: ({ workers, faster }) => `parked: ${listed(workers)}; ${parkedText(faster, workers.length)}`,
+  unparked: ({ workers, why }) => `fetched back: ${listed(workers)}; ${UNPARKED[why]}`,
   declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
   rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
   lossHigh: ({ trainLoss, chanceLoss, stopsAbove, rounds }) => {
@@ -25,6 +27,27 @@ export const DECISION_KINDS = Object.keys(TEXTS) as readonly DecisionKind[];
 /** What happened and what follows from it, in one line. */
 export function decisionText(decision: Decision): string {
   return (TEXTS[decision.kind] as (decision: Decision) => string)(decision);
+}
+
+/** Why a worker is parked. `faster`: by how much a round is faster without it, as a part of the round. */
+export function parkedText(faster: number, workers = 1): string {
+  const without = workers === 1 ? 'without it' : 'without them';
+  const percent = Math.round(faster * 100);
+  return percent >= 1 ? `the round is ${percent} % faster ${without}` : `the round is as fast ${without}`;
+}
+
+const UNPARKED: Readonly<Record<Extract<Decision, { kind: 'unparked' }>['why'], string>> = {
+  faster: 'rounds will be faster',
+  alone: 'nobody else can compute',
+  trial: 'a trial shows whether rounds have become slower without it',
+};
+
+/** At most this many names are listed. */
+const MOST_NAMES = 8;
+
+function listed(names: readonly string[]): string {
+  const rest = names.length - MOST_NAMES;
+  return rest > 0 ? `${names.slice(0, MOST_NAMES).join(', ')} and ${rest} more` : names.join(', ');
 }
 
 const WAITING: Readonly<Record<WaitReason, string>> = {

@@ -89,9 +89,9 @@ export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
 /**
  * `joining`: has connected · `syncing`: fetches a snapshot · `ready`: has nothing to do ·
  * `computing` · `late`: past the deadline of its lease, which is backed up by others · `paused`: by
- * itself · `left`.
+ * itself · `parked`: gets no work and no updates, because rounds are faster without it · `left`.
  */
-export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'left';
+export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'parked' | 'left';
 
 export interface WorkerView {
   readonly id: string;
@@ -101,7 +101,7 @@ export interface WorkerView {
   readonly engine: string;
   /** Where it computes, if the engine says so: for example "cpu, 2 threads". */
   readonly device?: string;
-  /** Speed from lease to counted; until that is measured, the speed that it reports. */
+  /** Speed in its engine, measured by its leases; before that, the speed that it reports. */
   readonly charsPerSecond: number;
   /** The streams of its current leases, or of its last one. */
   readonly streams: number;

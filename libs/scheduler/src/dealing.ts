@@ -4,10 +4,22 @@
 
 export interface Capacity {
   readonly workerId: string;
-  /** Chars/s; only ratios matter. */
+  /** In the engine, chars/s. */
   readonly charsPerSecond: number;
+  /** What a lease takes besides, ms. */
+  readonly transferMs: number;
   /** Work units whose hidden state this worker holds from the round before. */
   readonly held: number;
+}
+
+/** What a deal is about. */
+export interface Load {
+  /** Work units to deal. */
+  readonly units: number;
+  /** Characters of a unit. */
+  readonly unitCharacters: number;
+  /** Time that each worker that takes part costs the all-reduce service, ms. */
+  readonly serviceMs: number;
 }
 
 /**
@@ -15,6 +27,8 @@ export interface Capacity {
  * states, and measured speeds are noisy: two equal machines should not trade streams every round.
  */
 const TOLERANCE = 1.1;
+/** The same for a deal that leaves out a worker which helps, or includes one which does not. */
+const TEAM_TOLERANCE = 1.02;
 /**
  * A new worker starts with this part of its fair share: its reported speed may be wrong, or its
  * link slow.
@@ -24,21 +38,73 @@ const PROBATION = 0.25;
 const PROBE_SHARE = 0.1;
 
 /**
- * How many of `total` units each worker gets: the number that it holds already, if that is close to
- * the best deal; else an equal share, if that is close; else a share in proportion to its speed.
- * The sum is `total`. A slow worker may get none.
+ * How many units each worker gets: the number that it holds already, if that is close to the best
+ * deal; else an equal share, if that is close; else what is done soonest. The sum is `load.units`.
+ * A worker gets none if the round is faster without it.
  */
-export function dealQuotas(capacities: readonly Capacity[], total: number): number[] {
-  const best = fastestShares(
-    capacities.map((capacity) => capacity.charsPerSecond),
-    total,
-  );
-  const bound = makespan(capacities, best) * TOLERANCE;
+export function dealQuotas(capacities: readonly Capacity[], load: Load): number[] {
+  const team = fastestTeam(capacities, load).map((i) => capacities[i]);
+  const shares = fastestShares(team, load);
+  const best = spread(capacities, team, shares);
+  const least = roundMs(capacities, best, load);
+  const isClose = (quotas: readonly number[]): boolean => {
+    const sameTeam = quotas.every((quota, i) => quota > 0 === best[i] > 0);
+    return roundMs(capacities, quotas, load) <= least * (sameTeam ? TOLERANCE : TEAM_TOLERANCE);
+  };
   const held = capacities.map((capacity) => capacity.held);
-  const sum = held.reduce((a, b) => a + b, 0);
-  if (sum === total && makespan(capacities, held) <= bound) return held;
-  const equal = capacities.map((_, i) => Math.floor(total / capacities.length) + (i < total % capacities.length ? 1 : 0));
-  return makespan(capacities, equal) <= bound ? equal : best;
+  if (held.reduce((a, b) => a + b, 0) === load.units && isClose(held)) return held;
+  const users = team.filter((_, k) => shares[k] > 0);
+  const { length } = users;
+  const equal = users.map((_, k) => Math.floor(load.units / length) + (k < load.units % length ? 1 : 0));
+  const equalOfAll = spread(capacities, users, equal);
+  return isClose(equalOfAll) ? equalOfAll : best;
+}
+
+/** The quotas of all workers: those of `team`, and 0 for the others. */
+function spread(capacities: readonly Capacity[], team: readonly Capacity[], quotas: readonly number[]): number[] {
+  const given = new Map(team.map((capacity, k) => [capacity, quotas[k]]));
+  return capacities.map((capacity) => given.get(capacity) ?? 0);
+}
+
+/** How long a round takes with these quotas, ms. */
+export function roundMs(capacities: readonly Capacity[], quotas: readonly number[], load: Load): number {
+  let most = 0;
+  let used = 0;
+  capacities.forEach((capacity, i) => {
+    if (quotas[i] === 0) return;
+    used++;
+    most = Math.max(most, leaseMs(capacity, quotas[i], load));
+  });
+  return most + used * load.serviceMs;
+}
+
+/** How long a worker takes for so many units, ms. */
+export function leaseMs({ charsPerSecond, transferMs }: Omit<Capacity, 'held'>, units: number, load: Load): number {
+  return transferMs + (units * load.unitCharacters * 1000) / charsPerSecond;
+}
+
+/**
+ * Indices of the workers with which the round is fastest: the quick ones, as long as the next helps
+ * more than it costs the service, and as long as it would be done with one unit in time.
+ */
+export function fastestTeam(capacities: readonly Capacity[], load: Load): number[] {
+  const one = capacities.map((capacity) => leaseMs(capacity, 1, load));
+  const order = [...capacities.keys()].sort((i, j) => one[i] - one[j] || i - j);
+  let [size, least] = [0, Infinity];
+  // Units are whole: some worker has up to one more of them than it would get of a divisible load.
+  const slack = order.length === 0 ? 0 : leaseMs({ ...capacities[order[0]], transferMs: 0 }, 1, load);
+  let [perMs, offset, ms] = [0, 0, Infinity];
+  for (const [k, i] of order.entries()) {
+    if (one[i] > ms + slack) break;
+    const { charsPerSecond, transferMs } = capacities[i];
+    const speed = charsPerSecond / (load.unitCharacters * 1000);
+    perMs += speed;
+    offset += speed * transferMs;
+    ms = (load.units + offset) / perMs;
+    const cost = ms + (k + 1) * load.serviceMs;
+    if (cost < least) [size, least] = [k + 1, cost];
+  }
+  return order.slice(0, size).sort((i, j) => i - j);
 }
 
 /**
@@ -80,28 +146,20 @@ export function probeQuotas(
   });
 }
 
-/** Time until the last worker is done; 1 is one unit at one char/s. */
-function makespan(capacities: readonly Capacity[], quotas: readonly number[]): number {
-  let most = 0;
-  capacities.forEach((capacity, i) => (most = Math.max(most, quotas[i] / capacity.charsPerSecond)));
-  return most;
-}
-
-/**
- * Whole quotas with the sum `total` that are done soonest at these speeds (all > 0). Ties go to the
- * first.
- */
-function fastestShares(speeds: readonly number[], total: number): number[] {
+/** Whole quotas that are done soonest. Ties go to the first. */
+function fastestShares(team: readonly Capacity[], load: Load): number[] {
+  const speeds = team.map(({ charsPerSecond }) => charsPerSecond / (load.unitCharacters * 1000));
   const sum = speeds.reduce((a, b) => a + b, 0);
-  const quotas = speeds.map((speed) => Math.floor((speed / sum) * total));
-  const missing = total - quotas.reduce((a, b) => a + b, 0);
+  const offset = speeds.reduce((total, speed, i) => total + speed * team[i].transferMs, 0);
+  // When all would be done if units could be divided.
+  const ms = (load.units + offset) / sum;
+  const quotas = speeds.map((speed, i) => Math.floor(Math.max(0, (ms - team[i].transferMs) * speed)));
+  let missing = load.units - quotas.reduce((a, b) => a + b, 0);
+  for (; missing < 0; missing++) quotas[quotas.indexOf(Math.max(...quotas))]--;
   // Each further unit goes to the worker that would be done with it first.
-  const doneAt = (i: number): number => (quotas[i] + 1) / speeds[i];
-  const heap = createHeap(
-    speeds.map((_, i) => i),
-    (i, j) => doneAt(i) - doneAt(j) || i - j,
-  );
-  for (let k = 0; k < missing; k++) {
+  const doneMs = (i: number): number => leaseMs(team[i], quotas[i] + 1, load);
+  const heap = createHeap([...team.keys()], (i, j) => doneMs(i) - doneMs(j) || i - j);
+  for (; missing > 0; missing--) {
     quotas[heap.top]++;
     heap.settle();
   }

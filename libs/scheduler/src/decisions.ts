@@ -19,6 +19,16 @@ export type Decision =
   | { readonly kind: 'workerResynced'; readonly worker: string; readonly reason: string; readonly lent: Lent }
   /** A worker paused itself: it gets no leases until it is ready again. */
   | { readonly kind: 'workerPaused'; readonly worker: string; readonly reason: string; readonly lent: Lent }
+  /**
+   * These workers receive no updates and no leases. `faster`: by how much a round is faster without
+   * them, as a part of the round.
+   */
+  | { readonly kind: 'parked'; readonly workers: readonly string[]; readonly faster: number }
+  /**
+   * These workers are fetched back. `faster`: rounds will be faster with them · `alone`: nobody else
+   * can compute · `trial`: they may have become faster.
+   */
+  | { readonly kind: 'unparked'; readonly workers: readonly string[]; readonly why: 'faster' | 'alone' | 'trial' }
   /** A worker returned a lease. */
   | {
       readonly kind: 'declined';

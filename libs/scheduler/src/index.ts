@@ -12,3 +12,4 @@ export {
   type WorkUnit,
 } from './state.js';
 export { step } from './step.js';
+export { TRIAL_SHARE, type TrialBudget } from './trials.js';

@@ -1,5 +1,5 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
-import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, type Capacity } from './dealing.js';
+import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, roundMs, type Capacity, type Load } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 
@@ -9,13 +9,8 @@ import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
  */
 const STUCK_FACTOR = 2;
 const STUCK_MIN_MS = 10_000;
-/** When this part of the active workers' speed is lost, parked workers are asked again. */
+/** When this part of the active workers' speed is lost, spare workers are asked again. */
 const NOTABLE_LOSS = 0.1;
-/**
- * A worker that was too slow for one unit is probed again after this many rounds: its load may have
- * passed.
- */
-const RETRY_ROUNDS = 25;
 
 /** Call it after every change that decides whether the worker may get leases. */
 export function refreshIdle(state: RunState, worker: WorkerRecord): void {
@@ -27,18 +22,18 @@ export function refreshIdle(state: RunState, worker: WorkerRecord): void {
   const idle = present && worker.state === 'ready' && worker.leases.size === 0 && !awaited;
   if (!idle) {
     state.idle.delete(worker.id);
-    state.parked.delete(worker.id);
-  } else if (!state.parked.has(worker.id)) state.idle.add(worker.id);
+    state.spare.delete(worker.id);
+  } else if (!state.spare.has(worker.id)) state.idle.add(worker.id);
 }
 
-function unparkAll(state: RunState): void {
-  for (const id of state.parked) state.idle.add(id);
-  state.parked.clear();
+function askSpare(state: RunState): void {
+  for (const id of state.spare) state.idle.add(id);
+  state.spare.clear();
 }
 
-function park(state: RunState, workerId: string): void {
+function setSpare(state: RunState, workerId: string): void {
   state.idle.delete(workerId);
-  state.parked.add(workerId);
+  state.spare.add(workerId);
 }
 
 /**
@@ -56,7 +51,7 @@ export function removeActive(state: RunState, workerId: string): void {
   // everything else.
   if (active.lost < NOTABLE_LOSS * active.charsPerSecond) return;
   active.lost = 0;
-  unparkAll(state);
+  askSpare(state);
 }
 
 function refreshUncovered(state: RunState, index: number): void {
@@ -67,7 +62,7 @@ function refreshUncovered(state: RunState, index: number): void {
 
 /** At the start of a round every unit is to be computed, and none is lent. */
 export function resetUnits(state: RunState): void {
-  unparkAll(state);
+  askSpare(state);
   state.units.forEach((unit, index) => {
     unit.counted = false;
     unit.lent = false;
@@ -97,13 +92,10 @@ export function closeLease(state: RunState, lease: Lease): void {
  * probe measures its worker all the same.
  */
 export function cancelOvertaken(state: RunState, units: readonly number[], effects: RunEffect[]): void {
-  const contested = new Set(
-    units.filter((index) => {
-      const { reliableLeases, unreliableLease } = state.units[index];
-      return reliableLeases > 0 || (unreliableLease !== undefined && state.leases.has(unreliableLease));
-    }),
-  );
-  if (contested.size === 0) return;
+  let isRace = false;
+  for (const index of units) isRace ||= isContested(state, index);
+  if (!isRace) return;
+  const contested = new Set(units.filter((index) => isContested(state, index)));
   for (const lease of [...state.leases.values()]) {
     if (lease.probe || !lease.units.some((index) => contested.has(index))) continue;
     const worker = state.workers.get(lease.workerId);
@@ -112,6 +104,12 @@ export function cancelOvertaken(state: RunState, units: readonly number[], effec
     closeLease(state, lease);
     effects.push({ type: 'cancel', workerId: lease.workerId, leaseId: lease.id });
   }
+}
+
+/** Whether an open lease covers the unit. */
+function isContested({ units, leases }: RunState, index: number): boolean {
+  const { reliableLeases, unreliableLease } = units[index];
+  return reliableLeases > 0 || (unreliableLease !== undefined && leases.has(unreliableLease));
 }
 
 export function markCounted(state: RunState, index: number, holder: WorkerRecord | undefined): void {
@@ -137,24 +135,26 @@ export function releaseAll(state: RunState, worker: WorkerRecord): void {
 /**
  * The worker has answered a lease. Workers take leases in the order in which they are granted, so
  * all older ones are settled as well.
- * @param computed whether it computed the lease, so that the time it took measures its speed
+ * @param computeMs time in its engine, if it computed the lease: that measures a probe
  */
-export function settle(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computed: boolean): void {
+export function settle(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number, computeMs?: number): void {
   const lease = worker.unanswered.get(leaseId);
   if (worker.unanswered.size === 0 || (!lease && !worker.leases.has(leaseId))) return;
   for (const id of worker.unanswered.keys()) {
     worker.unanswered.delete(id);
     if (id === leaseId) break;
   }
-  if (lease && computed) measureProbe(worker, lease, nowMs);
+  if (lease && computeMs !== undefined) measureProbe(worker, lease, nowMs, computeMs);
   // It starts on its newer leases only now.
   if (worker.unanswered.size === 0 && worker.measurement.characters === 0) worker.measurement.sinceMs = nowMs;
   refreshIdle(state, worker);
 }
 
 /** A probe measures its worker whether its result counts or another worker was faster. */
-export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number): void {
-  if (lease.probe) worker.pace = firstPace(lease.charactersSoFar, nowMs - lease.grantedAtMs);
+export function measureProbe(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: number): void {
+  if (!lease.probe) return;
+  worker.pace = firstPace({ characters: lease.charactersSoFar, tookMs: nowMs - lease.grantedAtMs, computeMs });
+  if (worker.wanted === 'trial') worker.wanted = 'tried';
 }
 
 /**
@@ -225,7 +225,7 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
 }
 
-/** Parked workers are asked only when nobody else is at work. */
+/** Spare workers are asked only when nobody else is at work. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   const available = (): WorkerRecord[] => {
     const found: WorkerRecord[] = [];
@@ -236,8 +236,8 @@ function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
     return found;
   };
   const free = available();
-  if (free.length > 0 || state.parked.size === 0 || isAnyoneAtWork(state)) return free;
-  unparkAll(state);
+  if (free.length > 0 || state.spare.size === 0 || isAnyoneAtWork(state)) return free;
+  askSpare(state);
   return available();
 }
 
@@ -247,7 +247,7 @@ function streamsOf({ units }: RunState, indices: Iterable<number>): number {
   return streams;
 }
 
-function isAnyoneAtWork({ leases }: RunState): boolean {
+export function isAnyoneAtWork({ leases }: RunState): boolean {
   for (const { reliable } of leases.values()) if (reliable) return true;
   return false;
 }
@@ -289,7 +289,7 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
  * Deals what is left of a round. Each idle worker gets at least one unit, and its share by speed
  * among all active workers, which will be done soon: the units of a lost worker do not all go to
  * the worker that is done first. Workers that need longer for one unit than the others need for all
- * of them are parked.
+ * of them are spare.
  */
 function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number): Assignment[] {
   const { active, uncovered } = state;
@@ -297,7 +297,7 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   const isQuick = (worker: WorkerRecord): boolean => !relied || isQuickEnough(state, worker, nowMs);
   const quick = idle.filter(isQuick);
   const free = quick.length === 0 && !isAnyoneAtWork(state) ? idle : quick;
-  if (free !== idle) for (const worker of idle) if (!isQuick(worker)) park(state, worker.id);
+  if (free !== idle) for (const worker of idle) if (!isQuick(worker)) setSpare(state, worker.id);
   const freeCharsPerSecond = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
   const charsPerSecond = Math.max(active.charsPerSecond, freeCharsPerSecond);
   const next = uncovered.values();
@@ -306,7 +306,7 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
     .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
     .map((worker) => {
       const part = Math.ceil((count * worker.pace.charsPerSecond) / charsPerSecond);
-      return { worker, units: ascending(take(next, part)), probe: relied && !worker.pace.measured };
+      return { worker, units: ascending(take(next, part)), probe: relied && needsProbe(worker) };
     });
   return assignments.filter(({ units }) => units.length > 0);
 }
@@ -335,45 +335,52 @@ interface Quota {
   readonly probe: boolean;
 }
 
+/** Whether its pace is unknown: it has none yet, or it is on trial. */
+export function needsProbe({ pace, wanted }: WorkerRecord): boolean {
+  return !pace.measured || wanted === 'trial';
+}
+
 /**
- * Quotas of a whole round. If any worker is measured, the unmeasured ones get probes, as do slow
- * ones that were not probed lately.
+ * Quotas of a whole round. If any worker is measured, the unmeasured ones get probes, as does a
+ * parked one that is on trial.
  */
 function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered: readonly number[]): Quota[] {
-  const total = uncovered.length;
-  const measured = idle.filter(({ pace }) => pace.measured);
+  const load = loadOf(state, uncovered.length);
+  const measured = idle.filter((worker) => !needsProbe(worker));
+  state.parking.plan = { roundMs: 0, workers: 0 };
   if (measured.length === 0) {
-    const quotas = oneForEach(dealQuotas(capacitiesOf(state, idle, uncovered), total));
+    const quotas = oneForEach(dealQuotas(capacitiesOf(state, idle, uncovered), load));
     return idle.map((worker, i) => ({ worker, quota: quotas[i], probe: false }));
   }
   const capacities = capacitiesOf(state, measured, uncovered);
-  const before = dealQuotas(capacities, total);
-  const slow = measured.filter((_, i) => before[i] === 0);
-  for (const { id } of slow) park(state, id);
-  const probes = probesBeside(state, idle, measured, slow, total);
+  const before = dealQuotas(capacities, load);
+  measured.forEach(({ id }, i) => {
+    if (before[i] === 0) setSpare(state, id);
+  });
+  state.parking.plan = { roundMs: roundMs(capacities, before, load), workers: before.filter((quota) => quota > 0).length };
+  const probes = probesBeside(idle.filter(needsProbe), measured, load.units);
   const probeUnits = probes.reduce((sum, { quota }) => sum + quota, 0);
-  const quotas = probeUnits === 0 ? before : dealQuotas(capacities, total - probeUnits);
+  const quotas = probeUnits === 0 ? before : dealQuotas(capacities, { ...load, units: load.units - probeUnits });
   const relied = measured.map((worker, i) => ({ worker, quota: quotas[i], probe: false })).filter(({ quota }) => quota > 0);
   return [...relied, ...probes];
 }
 
-function probesBeside(
-  state: RunState,
-  idle: readonly WorkerRecord[],
-  measured: readonly WorkerRecord[],
-  slow: readonly WorkerRecord[],
-  total: number,
-): Quota[] {
-  const unmeasured = idle.filter(({ pace }) => !pace.measured);
-  const retried = slow.filter(({ dealtRound }) => state.round - dealtRound >= RETRY_ROUNDS);
-  if (unmeasured.length + retried.length === 0) return [];
+/** In a reproducible run the service adds as many contributions, whichever workers send them. */
+export function loadOf({ settings, parking }: RunState, units: number): Load {
+  const { leaseStreams, window } = settings;
+  return { units, unitCharacters: Math.max(leaseStreams, 1) * window, serviceMs: leaseStreams > 0 ? 0 : parking.serviceMs };
+}
+
+/** Those that report the highest speed come first: there may not be room for all. */
+function probesBeside(probed: readonly WorkerRecord[], measured: readonly WorkerRecord[], total: number): Quota[] {
+  if (probed.length === 0) return [];
   const charsPerSecond = measured.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
-  const candidates = [
-    ...unmeasured.map((worker) => ({ worker, reportedCharsPerSecond: worker.pace.charsPerSecond })),
-    ...retried.map((worker) => ({ worker, reportedCharsPerSecond: 0 })),
-  ];
+  const speedOf = ({ pace, reportedCharsPerSecond }: WorkerRecord): number =>
+    pace.measured ? reportedCharsPerSecond : pace.charsPerSecond;
+  const inOrder = probed.toSorted((a, b) => speedOf(b) - speedOf(a));
+  const candidates = inOrder.map((worker) => ({ reportedCharsPerSecond: speedOf(worker) }));
   const quotas = probeQuotas(candidates, charsPerSecond, total);
-  return candidates.map(({ worker }, i) => ({ worker, quota: quotas[i], probe: true })).filter(({ quota }) => quota > 0);
+  return inOrder.map((worker, i) => ({ worker, quota: quotas[i], probe: true })).filter(({ quota }) => quota > 0);
 }
 
 function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncovered: readonly number[]): Capacity[] {
@@ -382,7 +389,11 @@ function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncover
     const { holder } = state.units[index];
     if (holder !== undefined) held.set(holder, (held.get(holder) ?? 0) + 1);
   }
-  return workers.map(({ id, pace: { charsPerSecond } }) => ({ workerId: id, charsPerSecond, held: held.get(id) ?? 0 }));
+  return workers.map((worker) => capacityOf(worker, held.get(worker.id) ?? 0));
+}
+
+export function capacityOf({ id: workerId, pace: { charsPerSecond, transferMs } }: WorkerRecord, held: number): Capacity {
+  return { workerId, charsPerSecond, transferMs, held };
 }
 
 /**
@@ -399,7 +410,7 @@ function grantLeases(
   nowMs: number,
   effects: RunEffect[],
 ): void {
-  worker.measurement = { sinceMs: nowMs, characters: 0, void: false };
+  worker.measurement = { sinceMs: nowMs, characters: 0, computeMs: 0, void: false };
   worker.dealtRound = state.round;
   const groups = new Map<string | number, number[]>();
   for (const index of units) {

@@ -1,12 +1,25 @@
-/** How fast a worker is, from grant to counted with the link included, and how much that varies. */
+/** How fast a worker is, in its engine and on its links, and how much that varies. */
 
 export interface Pace {
-  /** Running estimate; until it is measured, the speed that the worker reports. */
+  /** In the engine. Running estimate; until it is measured, the speed that the worker reports. */
   readonly charsPerSecond: number;
+  /**
+   * From grant to counted without the time in the engine, ms: the update, the lease and the
+   * contribution on their way, and the worker's own step. 0 until it is measured.
+   */
+  readonly transferMs: number;
   /** Mean deviation of the time that leases take, as a fraction of the expected time. */
   readonly deviation: number;
   /** Whether it comes from leases of this run. */
   readonly measured: boolean;
+}
+
+/** What a worker did between grant and counted. */
+export interface Measurement {
+  readonly characters: number;
+  readonly tookMs: number;
+  /** In the engine, as the worker reports it; more than `tookMs` counts as all of it. */
+  readonly computeMs: number;
 }
 
 /** Speeds outside these bounds come from a broken clock or a dishonest worker. */
@@ -16,6 +29,12 @@ const MAX_CHARS_PER_SECOND = 1e12;
 const UNKNOWN_CHARS_PER_SECOND = 1_000;
 /** Weight of the newest measurement. */
 const SPEED_WEIGHT = 0.3;
+/**
+ * The same for the transfer, when that takes longer and when it takes less than before. Other traffic
+ * makes a link slow for a moment, and nothing makes it fast for a moment.
+ */
+const LONGER_WEIGHT = 0.1;
+const SHORTER_WEIGHT = 0.5;
 /** As in TCP's retransmission timer (RFC 6298, 2.2 and 2.3). */
 const DEVIATION_WEIGHT = 0.25;
 const FIRST_DEVIATION = 0.5;
@@ -37,24 +56,32 @@ function clampSpeed(charsPerSecond: number): number {
 export function startingPace(reported: number): Pace {
   return {
     charsPerSecond: clampSpeed(reported > 0 ? reported : UNKNOWN_CHARS_PER_SECOND),
+    transferMs: 0,
     deviation: FIRST_DEVIATION,
     measured: false,
   };
 }
 
 /** The pace of a worker of which this is the first measurement. */
-export function firstPace(characters: number, tookMs: number): Pace {
-  return { charsPerSecond: clampSpeed((characters * 1000) / Math.max(tookMs, 1)), deviation: FIRST_DEVIATION, measured: true };
+export function firstPace(measurement: Measurement): Pace {
+  return { ...ratesOf(measurement), deviation: FIRST_DEVIATION, measured: true };
+}
+
+function ratesOf({ characters, tookMs, computeMs }: Measurement): Pick<Pace, 'charsPerSecond' | 'transferMs'> {
+  const inEngineMs = Math.min(Math.max(computeMs, 0), tookMs);
+  return { charsPerSecond: clampSpeed((characters * 1000) / Math.max(inEngineMs, 1)), transferMs: tookMs - inEngineMs };
 }
 
 /** The pace after one more measurement. */
-export function measuredPace(pace: Pace, characters: number, tookMs: number): Pace {
-  if (!pace.measured) return firstPace(characters, tookMs);
-  const rate = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
-  const deviation = Math.min(Math.abs(pace.charsPerSecond / rate - 1), 10);
+export function measuredPace(pace: Pace, measurement: Measurement): Pace {
+  if (!pace.measured) return firstPace(measurement);
+  const { charsPerSecond, transferMs } = ratesOf(measurement);
+  const off = Math.abs(measurement.tookMs / expectedMs(pace, measurement.characters) - 1);
+  const weight = transferMs > pace.transferMs ? LONGER_WEIGHT : SHORTER_WEIGHT;
   return {
-    charsPerSecond: pace.charsPerSecond * (1 - SPEED_WEIGHT) + rate * SPEED_WEIGHT,
-    deviation: pace.deviation * (1 - DEVIATION_WEIGHT) + deviation * DEVIATION_WEIGHT,
+    charsPerSecond: pace.charsPerSecond * (1 - SPEED_WEIGHT) + charsPerSecond * SPEED_WEIGHT,
+    transferMs: pace.transferMs * (1 - weight) + transferMs * weight,
+    deviation: pace.deviation * (1 - DEVIATION_WEIGHT) + Math.min(off, 10) * DEVIATION_WEIGHT,
     measured: true,
   };
 }
@@ -63,12 +90,12 @@ export function measuredPace(pace: Pace, characters: number, tookMs: number): Pa
  * The pace of a worker that is not done with these characters yet: it cannot be faster than that.
  */
 export function latePace(pace: Pace, characters: number, tookMs: number): Pace {
-  const most = clampSpeed((characters * 1000) / Math.max(tookMs, 1));
+  const most = clampSpeed((characters * 1000) / Math.max(tookMs - pace.transferMs, 1));
   return { ...pace, charsPerSecond: Math.min(pace.charsPerSecond, most) };
 }
 
-export function expectedMs({ charsPerSecond }: Pace, characters: number): number {
-  return (characters * 1000) / charsPerSecond;
+export function expectedMs({ charsPerSecond, transferMs }: Pace, characters: number): number {
+  return transferMs + (characters * 1000) / charsPerSecond;
 }
 
 /** How long a worker may take for these characters before it is late, ms. */

@@ -2,6 +2,7 @@ import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
+import { createTrialBudget, type TrialBudget } from './trials.js';
 
 /** What the scheduler needs to know about a run. Rounds count from 0. */
 export interface RunSettings extends LossLimits {
@@ -28,10 +29,21 @@ export interface WorkerRecord {
   readonly id: string;
   readonly name: string;
   /**
-   * `syncing`: it fetches a snapshot. `paused`: it paused itself. Only a ready worker gets leases.
+   * `syncing`: it fetches a snapshot. `paused`: it paused itself. `parked`: it receives no updates,
+   * because rounds are faster without it. Only a ready worker gets leases.
    */
-  state: 'ready' | 'syncing' | 'paused';
-  /** Speed from grant to counted, link included. Starts as the speed that the worker reports. */
+  state: 'ready' | 'syncing' | 'paused' | 'parked';
+  /**
+   * Why it is fetched back, or was: to work, or on trial. `tried`: the trial has measured it.
+   */
+  wanted: 'work' | 'trial' | 'tried' | undefined;
+  /** Rounds in a row in which it could compute and got nothing. */
+  spareRounds: number;
+  /** When it was last parked, and by how much rounds are faster without it, as a part of a round. */
+  parkedRound: number;
+  faster: number;
+  trials: number;
+  /** From its leases. Starts as the speed that the worker reports. */
   pace: Pace;
   /** Speed that the worker measured itself, chars/s. Another figure means another engine. */
   reportedCharsPerSecond: number;
@@ -44,10 +56,10 @@ export interface WorkerRecord {
   /** Its leases of earlier rounds that it has not answered: it may still compute them. */
   readonly unanswered: Map<string, Lease>;
   /**
-   * For `pace`: when its last leases were granted, and how many of their characters count. Void if
-   * anything disturbed it.
+   * For `pace`: when its last leases were granted, how many of their characters count, and how long
+   * they took in its engine. Void if anything disturbed it.
    */
-  measurement: { sinceMs: number; characters: number; void: boolean };
+  measurement: { sinceMs: number; characters: number; computeMs: number; void: boolean };
   /** The last round in which it got a lease. */
   dealtRound: number;
   /** It gets no lease before this time, because its engine has just failed. */
@@ -105,10 +117,22 @@ export interface ActiveWorkers {
   readonly paces: Map<string, number>;
   /** Speed of all that are left, chars/s. */
   charsPerSecond: number;
-  /** Speed lost since parked workers were last asked, chars/s. */
+  /** Speed lost since spare workers were last asked, chars/s. */
   lost: number;
   /** When they should be done. */
   endMs: number;
+}
+
+export interface Parking {
+  /** What the deal of this round should take, ms, with so many workers. 0 workers: it was not dealt as a whole. */
+  plan: { readonly roundMs: number; readonly workers: number };
+  /** Time that each worker costs the all-reduce service in a round, ms. */
+  serviceMs: number;
+  /** Rounds in a row that would have been faster with parked workers. */
+  slowRounds: number;
+  /** Since when nobody computes what is left of the round, if so. */
+  stalledSinceMs: number | undefined;
+  readonly trials: TrialBudget;
 }
 
 export interface RunState {
@@ -125,9 +149,11 @@ export interface RunState {
   /** Ids of workers that could compute and have nothing to do. */
   readonly idle: Set<string>;
   /**
-   * Idle as well, but too slow for even one unit: they get nothing in this round while others work.
+   * Idle as well, but of no use to this round: they get nothing in it while others work. A worker
+   * that is spare for some rounds is parked.
    */
-  readonly parked: Set<string>;
+  readonly spare: Set<string>;
+  readonly parking: Parking;
   /** The workers that the round relies on, as it was dealt. */
   readonly active: ActiveWorkers;
   readonly leases: Map<string, Lease>;
@@ -155,12 +181,17 @@ export type RunInput =
       readonly workerId: string;
       readonly round: number;
       readonly streams: readonly number[];
+      /** In the worker's engine. */
+      readonly computeMs: number;
+      /** Of the all-reduce service. */
+      readonly serviceMs: number;
     }
   | {
       readonly type: 'rejected';
       readonly leaseId: string;
       readonly workerId: string;
       readonly round: number;
+      readonly computeMs: number;
       readonly result: ContributionRefusal;
       readonly reason: string;
     }
@@ -190,6 +221,13 @@ export type RunEffect =
   | { readonly type: 'resync'; readonly workerId: string; readonly reason: string; readonly round: number }
   /** The streams of the lease are counted: the worker need not compute it. */
   | { readonly type: 'cancel'; readonly workerId: string; readonly leaseId: string }
+  /**
+   * Send the worker no more updates. `faster`: by how much a round is faster without it, as a part
+   * of the round.
+   */
+  | { readonly type: 'park'; readonly workerId: string; readonly faster: number }
+  /** Send the worker updates again; it asks for a snapshot. */
+  | { readonly type: 'unpark'; readonly workerId: string }
   | { readonly type: 'evaluate'; readonly round: number }
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }
@@ -233,13 +271,25 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
     units,
     uncovered: new Set(),
     idle: new Set(),
-    parked: new Set(),
+    spare: new Set(),
+    parking: {
+      plan: { roundMs: 0, workers: 0 },
+      serviceMs: 0,
+      slowRounds: 0,
+      stalledSinceMs: undefined,
+      trials: createTrialBudget(),
+    },
     active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,
     waiting: false,
     loss: createLossWatch(aboveLimit),
   };
+}
+
+/** The units that these streams belong to, each once. */
+export function unitsOf(settings: RunSettings, streams: readonly number[]): readonly number[] {
+  return settings.leaseStreams > 0 ? [...new Set(streams.map((stream) => unitOf(settings, stream)))] : streams;
 }
 
 /** The unit that a stream belongs to. */

@@ -19,13 +19,17 @@ import {
   stuckWorkers,
 } from './lending.js';
 import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
+import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
-import { unitOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
+import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
+import { disturbRound, endTrial, noteRound } from './trials.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
 /** A worker whose engine failed gets no leases for this long. */
 const COOLDOWN_MS = 5_000;
+/** Weight of the newest measurement of the all-reduce service. */
+const SERVICE_WEIGHT = 0.1;
 /** The run has diverged when a unit's gradient is not finite this often in one round. */
 const NOT_FINITE_TRIES = 3;
 
@@ -40,6 +44,7 @@ export function step(state: RunState, input: RunInput, nowMs: number): readonly 
   const effects: RunEffect[] = [];
   if (state.phase === 'over') return effects;
   decide(state, input, nowMs, effects);
+  if (!hasEnded(state)) fetchWhenStalled(state, nowMs, effects);
   announceWaiting(state, effects);
   return effects;
 }
@@ -67,6 +72,7 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
     case 'reopen':
       return reopen(state, nowMs, effects);
     case 'pause':
+      disturbRound(state.parking.trials);
       state.pausedBy.add(input.by);
       return decided(effects, { kind: 'paused', by: input.by });
     case 'resume':
@@ -111,9 +117,12 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): void {
   const { workerId: id, name, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
+  // It must fetch a snapshot first: it does not receive the updates.
+  if (known?.state === 'parked') return;
   if (!known) state.workers.set(id, createWorker(id, name, reported, state.round, nowMs));
   else {
     known.state = 'ready';
+    if (known.wanted === 'work') known.wanted = undefined;
     known.unanswered.clear();
     // It has another engine: the speed of the last one no longer applies.
     if (known.reportedCharsPerSecond !== reported) {
@@ -129,13 +138,18 @@ function createWorker(id: string, name: string, reported: number, round: number,
     id,
     name,
     state: 'ready',
+    wanted: undefined,
+    spareRounds: 0,
+    parkedRound: round,
+    faster: 0,
+    trials: 0,
     pace: startingPace(reported),
     reportedCharsPerSecond: reported,
     leases: new Set(),
     held: [],
     nextHeld: [],
     unanswered: new Map(),
-    measurement: { sinceMs: nowMs, characters: 0, void: true },
+    measurement: { sinceMs: nowMs, characters: 0, computeMs: 0, void: true },
     dealtRound: round,
     cooldownUntilMs: 0,
     counted: 0,
@@ -150,6 +164,8 @@ function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: nu
     effects.push({ type: 'resync', workerId, reason, round });
     return;
   }
+  // It asked before it was parked, and asks again when it is wanted.
+  if (worker.state === 'parked' && worker.wanted === undefined) return;
   const hadLeases = worker.leases.size > 0;
   sendSnapshot(state, worker, input.reason, effects, input.round);
   lendUncovered(state, nowMs, effects);
@@ -169,6 +185,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   if (!worker) return;
   const hadLeases = worker.leases.size > 0;
   state.workers.delete(worker.id);
+  endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);
   lendUncovered(state, nowMs, effects);
   if (hadLeases)
@@ -178,7 +195,8 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
   if (isOvertaken(input.code)) return overtaken(state, input, nowMs, effects);
-  if (worker) settle(state, worker, input.leaseId, nowMs, false);
+  if (worker) settle(state, worker, input.leaseId, nowMs);
+  if (worker?.state === 'parked') return;
   if (worker && input.code === 'paused') return pausedWorker(state, worker, input.reason, nowMs, effects);
   const lease = state.leases.get(input.leaseId);
   if (!lease || lease.workerId !== input.workerId) {
@@ -203,12 +221,14 @@ function overtaken(state: RunState, input: Input<'declined'>, nowMs: number, eff
   const { workerId, leaseId, code } = input;
   const worker = state.workers.get(workerId);
   const lease = state.leases.get(leaseId);
-  if (worker) settle(state, worker, leaseId, nowMs, code === 'dropped');
+  // Nobody has measured how long it was in its engine; it was there for most of the time.
+  const computeMs = code === 'dropped' ? Infinity : undefined;
+  if (worker) settle(state, worker, leaseId, nowMs, computeMs);
   if (lease?.workerId === workerId) {
     // The update that told the worker has not arrived here yet.
     closeLease(state, lease);
     if (worker) worker.measurement.void = true;
-    if (worker && code === 'dropped') measureProbe(worker, lease, nowMs);
+    if (worker && computeMs !== undefined) measureProbe(worker, lease, nowMs, computeMs);
   }
   lendUncovered(state, nowMs, effects);
 }
@@ -261,45 +281,49 @@ function fail(state: RunState, why: string, effects: RunEffect[]): void {
  */
 function counted(state: RunState, input: Input<'counted'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (worker) settle(state, worker, input.leaseId, nowMs, true);
+  if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
+  const { parking } = state;
+  parking.serviceMs += (input.serviceMs - parking.serviceMs) * SERVICE_WEIGHT;
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;
   }
-  const holder = worker?.state === 'syncing' ? undefined : worker;
-  const units = [...new Set(input.streams.map((stream) => unitOf(state.settings, stream)))];
+  const holder = worker?.state === 'syncing' || worker?.state === 'parked' ? undefined : worker;
+  const units = unitsOf(state.settings, input.streams);
   for (const index of units) markCounted(state, index, holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
     closeLease(state, lease);
-    if (worker) credit(worker, lease, nowMs);
+    if (worker) credit(worker, lease, nowMs, input.computeMs);
   }
   cancelOvertaken(state, units, effects);
   lendUncovered(state, nowMs, effects);
 }
 
 /** Measures a worker's speed once all leases that were granted together are counted. */
-function credit(worker: WorkerRecord, lease: Lease, nowMs: number): void {
+function credit(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: number): void {
   const { characters } = lease;
   worker.counted++;
   worker.characters += characters;
   worker.measurement.characters += characters;
-  if (lease.probe) return measureProbe(worker, lease, nowMs);
+  worker.measurement.computeMs += computeMs;
+  if (lease.probe) return measureProbe(worker, lease, nowMs, computeMs);
   if (worker.leases.size > 0 || worker.measurement.void) return;
-  worker.pace = measuredPace(worker.pace, worker.measurement.characters, nowMs - worker.measurement.sinceMs);
+  const { sinceMs, characters: counted, computeMs: inEngineMs } = worker.measurement;
+  worker.pace = measuredPace(worker.pace, { characters: counted, tookMs: nowMs - sinceMs, computeMs: inEngineMs });
 }
 
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  if (worker) settle(state, worker, input.leaseId, nowMs, true);
+  if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
   if (own) closeLease(state, own);
   if (own && worker) {
     worker.measurement.void = true;
-    measureProbe(worker, own, nowMs);
+    measureProbe(worker, own, nowMs, input.computeMs);
   }
-  const faulty = worker !== undefined && FAULTS.has(input.result);
+  const faulty = worker !== undefined && worker.state !== 'parked' && FAULTS.has(input.result);
   if (faulty) quarantine(state, worker, input.reason, nowMs, effects);
   if (own && input.result === 'not_finite' && countFailure(state, own)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
@@ -322,6 +346,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
     worker.nextHeld = [];
   }
   state.round++;
+  noteRound(state.parking.trials, nowMs);
   judgeLoss(state, input.trainLoss, effects);
   if (hasEnded(state)) return;
   pushCadences(state, effects);
@@ -362,12 +387,15 @@ function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunE
 function openRound(state: RunState, nowMs: number, effects: RunEffect[]): void {
   resetUnits(state);
   effects.push({ type: 'openRound', round: state.round });
+  state.parking.plan = { roundMs: 0, workers: 0 };
   lendUncovered(state, nowMs, effects);
+  reviewParking(state, nowMs, effects);
 }
 
 /** The sum of this round is lost, so everything is computed again. */
 function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
   if (state.phase === 'idle') return;
+  disturbRound(state.parking.trials);
   for (const worker of state.workers.values()) releaseAll(state, worker);
   for (const unit of state.units) {
     unit.holder = undefined;
@@ -385,6 +413,7 @@ function resume(state: RunState, by: string, nowMs: number, effects: RunEffect[]
 
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const late = markLate(state, nowMs);
+  endLateTrial(state, effects);
   const stuck = stuckWorkers(state, nowMs);
   for (const worker of stuck) sendSnapshot(state, worker, 'no result long after the deadline of its lease', effects);
   lendUncovered(state, nowMs, effects);
@@ -409,6 +438,6 @@ function announceWaiting(state: RunState, effects: RunEffect[]): void {
 
 /** Runs after every input; in a large run the first worker usually decides it. */
 function hasReadyWorker({ workers }: RunState): boolean {
-  for (const { state } of workers.values()) if (state === 'ready') return true;
+  for (const { state, wanted } of workers.values()) if (state === 'ready' || wanted !== undefined) return true;
   return false;
 }

@@ -1,31 +1,38 @@
 import { describe, expect, it } from 'vitest';
 import { dealUnits, dealQuotas, oneForEach, probeQuotas } from '../src/dealing.js';
 
-const capacity = (workerId: string, charsPerSecond: number, held = 0) => ({ workerId, charsPerSecond, held });
+const capacity = (workerId: string, charsPerSecond: number, held = 0) => ({
+  workerId,
+  charsPerSecond,
+  transferMs: 0,
+  held,
+});
+
+const load = (units: number, serviceMs = 0) => ({ units, unitCharacters: 1000, serviceMs });
 
 describe('dealing quotas', () => {
   it('gives equal machines equal quotas although their measured speeds differ a little', () => {
-    expect(dealQuotas([capacity('a', 1000), capacity('b', 1080)], 32)).toEqual([16, 16]);
+    expect(dealQuotas([capacity('a', 1000), capacity('b', 1080)], load(32))).toEqual([16, 16]);
   });
 
   it('deals in proportion to speed when machines differ', () => {
-    expect(dealQuotas([capacity('a', 3000), capacity('b', 1000)], 32)).toEqual([24, 8]);
+    expect(dealQuotas([capacity('a', 3000), capacity('b', 1000)], load(32))).toEqual([24, 8]);
   });
 
   it('keeps what each worker holds while that is close to the best deal, so that states need not move', () => {
-    expect(dealQuotas([capacity('a', 1000, 17), capacity('b', 1000, 15)], 32)).toEqual([17, 15]);
+    expect(dealQuotas([capacity('a', 1000, 17), capacity('b', 1000, 15)], load(32))).toEqual([17, 15]);
   });
 
   it('deals again when keeping the held streams would be much slower', () => {
-    expect(dealQuotas([capacity('a', 1000, 16), capacity('b', 200, 16)], 32)).toEqual([27, 5]);
+    expect(dealQuotas([capacity('a', 1000, 16), capacity('b', 200, 16)], load(32))).toEqual([27, 5]);
   });
 
   it('gives a measured worker that holds nothing its share at once', () => {
-    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1000)], 32)).toEqual([16, 16]);
+    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1000)], load(32))).toEqual([16, 16]);
   });
 
   it('gives no stream to a worker that is too slow for one', () => {
-    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1)], 32)).toEqual([32, 0]);
+    expect(dealQuotas([capacity('a', 1000, 32), capacity('b', 1)], load(32))).toEqual([32, 0]);
   });
 
   it('can give every worker at least one, as long as there are enough', () => {
@@ -41,7 +48,7 @@ describe('dealing quotas', () => {
   ])('is as quick as any deal can be, at speeds %j', (speeds, total) => {
     const quotas = dealQuotas(
       speeds.map((speed, i) => capacity(`w${i}`, speed)),
-      total,
+      load(total),
     );
     const span = (deal: readonly number[]): number => Math.max(...deal.map((count, i) => count / speeds[i]));
     // Moving one unit between any two workers does not make it faster.
@@ -57,7 +64,7 @@ describe('dealing quotas', () => {
   it('always deals every stream, even with more workers than streams', () => {
     for (let workers = 1; workers <= 40; workers++) {
       const capacities = Array.from({ length: workers }, (_, i) => capacity(`w${i}`, 1 + ((i * 37) % 11)));
-      for (const total of [1, 7, 32]) expect(dealQuotas(capacities, total).reduce((a, b) => a + b, 0)).toBe(total);
+      for (const total of [1, 7, 32]) expect(dealQuotas(capacities, load(total)).reduce((a, b) => a + b, 0)).toBe(total);
     }
   });
 });

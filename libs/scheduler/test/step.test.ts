@@ -26,8 +26,18 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     feed: (input: RunInput) => step(state, input, nowMs),
     join: (workerId: string, charsPerSecond = 1000) =>
       leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
-    count: (lease: Lease) => run.feed({ ...lease, type: 'counted' }),
+    /** All of the time was spent in the engine. */
+    count: (lease: Lease) => run.feed({ ...lease, type: 'counted', computeMs: Infinity, serviceMs: 0 }),
     commit: (trainLoss = 2) => run.feed({ type: 'updated', round: state.round, trainLoss }),
+    /** What follows when the workers that are fetched back have their snapshots. */
+    fetched: (effects: readonly RunEffect[]): readonly RunEffect[] =>
+      effects.flatMap((effect) => {
+        if (effect.type !== 'unpark') return [];
+        const { workerId } = effect;
+        const { name, reportedCharsPerSecond: charsPerSecond } = state.workers.get(workerId)!;
+        const asked = run.feed({ type: 'workerSyncing', workerId, reason: 'wanted', round: state.round });
+        return [...asked, ...run.feed({ type: 'workerReady', workerId, name, charsPerSecond })];
+      }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
   };
   return run;
@@ -208,7 +218,7 @@ describe('a run', () => {
     expect(run.state.workers.get('a')!.pace).toMatchObject({ charsPerSecond: 500_000, measured: false });
   });
 
-  it('probes a worker again after a while if it was too slow to get streams', () => {
+  it('tries a worker again after a while if it was too slow to get streams', () => {
     const run = createRun({ rounds: 300 });
     run.join('a', 1000);
     run.join('b', 1000);
@@ -221,7 +231,8 @@ describe('a run', () => {
         run.pass(round === 0 && lease.workerId === 'b' ? 9_000 : 9);
         run.count(lease);
       }
-      dealt = leases(run.commit());
+      const effects = run.commit();
+      dealt = [...leases(effects), ...leases(run.fetched(effects))];
     }
     expect(rounds[1]).toEqual(['a']);
     expect(rounds.slice(2).some((ids) => ids.includes('b'))).toBe(true);
@@ -277,7 +288,7 @@ describe('a run', () => {
     run.feed({ type: 'start' });
     for (let i = 0; i < 2; i++) declineNotFinite(run, 'a');
     const [{ id: leaseId, units }] = run.state.leases.values();
-    run.feed({ type: 'counted', leaseId, workerId: 'a', round: 0, streams: units });
+    run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId: 'a', round: 0, streams: units });
     run.commit();
     for (let i = 0; i < 2; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
     expect(types(declineNotFinite(run, 'a'))).toContain('fail');
@@ -289,6 +300,7 @@ describe('a run', () => {
     run.count(good);
     const nan = {
       type: 'rejected',
+      computeMs: Infinity,
       leaseId: bad.leaseId,
       workerId: bad.workerId,
       round: 1,
@@ -338,6 +350,7 @@ describe('a run', () => {
     run.count(good);
     const effects = run.feed({
       type: 'rejected',
+      computeMs: Infinity,
       leaseId: bad.leaseId,
       workerId: bad.workerId,
       round: 1,
@@ -385,7 +398,15 @@ describe('a run', () => {
   it('ignores inputs of rounds that are over', () => {
     const { run, opened } = pairAtRoundOne();
     expect(
-      run.feed({ type: 'counted', leaseId: opened[0].leaseId, workerId: 'a', round: 0, streams: opened[0].streams }),
+      run.feed({
+        type: 'counted',
+        computeMs: Infinity,
+        serviceMs: 0,
+        leaseId: opened[0].leaseId,
+        workerId: 'a',
+        round: 0,
+        streams: opened[0].streams,
+      }),
     ).toEqual([]);
     expect(run.feed({ type: 'updated', round: 0, trainLoss: 2 })).toEqual([]);
     expect(run.state.round).toBe(1);
@@ -477,7 +498,7 @@ describe('deadlines', () => {
     expect(next.map(({ workerId }) => workerId)).toEqual([steady.workerId]);
     expect(next[0].streams).toHaveLength(8);
     // It thaws. Its result is too late, and it gets streams again.
-    run.feed({ ...frozen, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...frozen, type: 'rejected', computeMs: Infinity, result: 'wrong_round', reason: 'late' });
     run.pass(800);
     run.count(next[0]);
     expect(leases(run.commit()).map(({ workerId }) => workerId)).toContain(frozen.workerId);
@@ -503,7 +524,7 @@ describe('deadlines', () => {
     run.count(slow);
     const next = leases(run.commit()).find(({ workerId }) => workerId === backup.workerId)!;
     run.pass(300); // the useless backup
-    run.feed({ ...backup, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...backup, type: 'rejected', computeMs: Infinity, result: 'wrong_round', reason: 'late' });
     const before = run.state.workers.get(backup.workerId)!.pace.charsPerSecond;
     run.pass(next.streams.length * 100);
     run.count(next);
@@ -571,17 +592,19 @@ describe('a very slow worker', () => {
 
   it('computes everything when nobody else is left', () => {
     const { run } = withSlowWorker();
-    const [lease] = leases(run.leave('a'));
+    const effects = run.leave('a');
+    expect(decisions(effects).at(-1)).toEqual({ kind: 'unparked', workers: ['b'], why: 'alone' });
+    const [lease] = leases(run.fetched(effects));
     expect(lease).toMatchObject({ workerId: 'b' });
     expect(lease.streams).toHaveLength(8);
   });
 
-  it('is asked again when the faster workers have left', () => {
+  it('is fetched back when the faster workers have left', () => {
     const run = createRun({ streams: 40, rounds: 100 });
     for (const id of ['a', 'b', 'c']) run.join(id);
     // b and c take 50 times as long as a.
     afterRounds(run, leases(run.feed({ type: 'start' })), 4, (id) => (id === 'a' ? 10 : 500));
-    const helped = leases(run.leave('a')).map(({ workerId }) => workerId);
+    const helped = leases(run.fetched(run.leave('a'))).map(({ workerId }) => workerId);
     expect(helped.length).toBeGreaterThan(0);
     expect(['b', 'c']).toEqual(expect.arrayContaining(helped));
   });
@@ -589,7 +612,7 @@ describe('a very slow worker', () => {
   it('computes everything when the others are silent', () => {
     const { run, dealt } = withSlowWorker();
     run.pass(dealt[0].deadlineMs);
-    const [lease] = leases(run.feed({ type: 'tick' }));
+    const [lease] = leases(run.fetched(run.feed({ type: 'tick' })));
     expect(lease).toMatchObject({ workerId: 'b' });
     expect(lease.streams).toHaveLength(8);
   });
@@ -625,7 +648,7 @@ describe('a new worker', () => {
       dealt = leases(run.commit());
       expect(dealt.map(({ workerId }) => workerId)).toEqual(['a']);
     }
-    run.feed({ ...probe, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...probe, type: 'rejected', computeMs: Infinity, result: 'wrong_round', reason: 'late' });
     for (const lease of dealt) run.count(lease);
     expect(run.state.workers.get('new')!.unanswered.size).toBe(0);
   });
@@ -656,7 +679,7 @@ describe('a new worker', () => {
     run.count(backup);
     run.commit();
     run.pass(3200);
-    run.feed({ ...probe, type: 'rejected', result: 'wrong_round', reason: 'late' });
+    run.feed({ ...probe, type: 'rejected', computeMs: Infinity, result: 'wrong_round', reason: 'late' });
     const { pace } = run.state.workers.get('new')!;
     expect(pace).toMatchObject({ measured: true, charsPerSecond: (probe.streams.length * 10 * 1000) / 6400 });
   });
@@ -835,7 +858,7 @@ describe('a decision', () => {
 
   it('says what was wrong with a result; for one that is only late there is none', () => {
     const { run, busy } = withOneBusy();
-    const rejected = { type: 'rejected', ...busy, round: 1, reason: 'digest' } as const;
+    const rejected = { type: 'rejected', computeMs: Infinity, ...busy, round: 1, reason: 'digest' } as const;
     expect(decisions(run.feed({ ...rejected, result: 'already_counted' }))).toEqual([]);
     expect(decisions(run.feed({ ...rejected, result: 'replica_diverged' }))).toEqual([
       { kind: 'rejected', worker: 'b', result: 'replica_diverged', reason: 'digest', lent: lent(0, 0) },
@@ -854,7 +877,7 @@ describe('a training loss', () => {
     return losses.flatMap((loss) => {
       for (const lease of [...run.state.leases.values()]) {
         const { id: leaseId, workerId, round, units } = lease;
-        run.feed({ type: 'counted', leaseId, workerId, round, streams: units });
+        run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId, round, streams: units });
       }
       return [...run.commit(loss)];
     });

@@ -6,7 +6,7 @@ import type { Board } from '../record/board.js';
 
 /** Seconds. */
 const ROUND_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
-const STATES: readonly WorkerState[] = ['joining', 'syncing', 'ready', 'computing', 'late', 'paused'];
+const STATES: readonly WorkerState[] = ['joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'parked'];
 
 export interface Metrics {
   /** The text exposition format, and its content type. */

@@ -68,7 +68,7 @@ const WorkerSchema = object<WorkerView>(
     rounds: count,
     characters: count,
     lastSeenMs: number,
-    state: oneOf('joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'left'),
+    state: oneOf('joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'parked', 'left'),
     reason: text,
   },
   ['device', 'latencyMs'],

@@ -17,7 +17,8 @@ const URGENCY: Readonly<Record<WorkerState, number>> = {
   syncing: 3,
   joining: 4,
   paused: 5,
-  left: 6,
+  parked: 6,
+  left: 7,
 };
 
 function value(worker: WorkerView, by: SortKey): number | string {

@@ -14,6 +14,8 @@ export type Phase =
   | { readonly at: 'preparing' }
   | { readonly at: 'ready' }
   | { readonly at: 'computing' }
+  /** The coordinator has no work for this worker: rounds are faster without it. */
+  | { readonly at: 'parked' }
   | { readonly at: 'paused'; readonly why: PauseReason }
   | { readonly at: 'reconnecting'; readonly reason: string; readonly retryInMs: number }
   /** The run is over, or the coordinator has dismissed this worker. */
@@ -133,6 +135,8 @@ function onLog(status: Status, entry: LogEntry): Status {
       return { ...status, phase: { at: 'preparing' }, parameters: entry.parameters, failedAttempts: 0 };
     case 'ready':
       return { ...status, phase: { at: 'ready' }, round: entry.round };
+    case 'parked':
+      return { ...status, phase: { at: 'parked' } };
     case 'engine_lost':
     case 'resync':
       return { ...status, phase: { at: 'preparing' } };

@@ -1,0 +1,245 @@
+import { describe, expect, it } from 'vitest';
+import { createRunState, step, type Decision, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
+import { fastestTeam } from '../src/dealing.js';
+import { beginTrial, createTrialBudget, endTrial, mayTry, noteRound } from '../src/trials.js';
+
+const SETTINGS: RunSettings = {
+  streams: 8,
+  window: 10,
+  rounds: 10_000,
+  windowsPerPass: 4,
+  evaluateEvery: 0,
+  checkpointEvery: 0,
+  sampleEvery: 0,
+  chanceLoss: 4,
+  maxLoss: 3,
+  leaseStreams: 0,
+};
+
+interface Machine {
+  msPerStream: number;
+  transferMs?: number;
+}
+
+type Lease = Extract<RunEffect, { type: 'lease' }>;
+
+/** Runs rounds on these machines, one contribution at a time; snapshots arrive at once. */
+function createCluster(machines: Record<string, Machine>, settings: Partial<RunSettings> = {}, serviceMs = 0) {
+  const state = createRunState({ ...SETTINGS, ...settings }, 0);
+  const decisions: Decision[] = [];
+  const log: RunEffect[] = [];
+  let nowMs = 0;
+  let open: { readonly lease: Lease; readonly atMs: number }[] = [];
+  const take = (effects: readonly RunEffect[]): void => {
+    for (const effect of effects) {
+      log.push(effect);
+      if (effect.type === 'decision') decisions.push(effect.decision);
+      if (effect.type === 'unpark') {
+        const { workerId } = effect;
+        feed({ type: 'workerSyncing', workerId, reason: 'it is wanted again', round: state.round });
+        feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: 1000 });
+      }
+      if (effect.type !== 'lease') continue;
+      const { msPerStream, transferMs = 0 } = machines[effect.workerId];
+      open.push({ lease: effect, atMs: nowMs + transferMs + msPerStream * effect.streams.length });
+    }
+  };
+  const feed = (input: RunInput): void => take(step(state, input, nowMs));
+  for (const id of Object.keys(machines)) feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: 1000 });
+  feed({ type: 'start' });
+  const next = (): void => {
+    const { lease, atMs } = open.reduce((first, other) => (other.atMs < first.atMs ? other : first));
+    open = open.filter((other) => other.lease !== lease);
+    nowMs = Math.max(nowMs, atMs);
+    const computeMs = machines[lease.workerId].msPerStream * lease.streams.length;
+    const lost = lease.round !== state.round || lease.streams.some((stream) => state.units[stream].counted);
+    if (lost) feed({ ...lease, type: 'rejected', computeMs, result: 'wrong_round', reason: 'late' });
+    else feed({ ...lease, type: 'counted', computeMs, serviceMs });
+  };
+  return {
+    state,
+    decisions,
+    log,
+    feed,
+    get nowMs() {
+      return nowMs;
+    },
+    rounds(count: number): void {
+      for (let i = 0; i < count; i++) {
+        while (state.units.some(({ counted }) => !counted)) next();
+        feed({ type: 'updated', round: state.round, trainLoss: 2 });
+      }
+    },
+    stateOf: (id: string) => state.workers.get(id)!.state,
+    computing: () => new Set([...state.leases.values()].map(({ workerId }) => workerId)),
+  };
+}
+
+describe('a worker', () => {
+  it('is parked when it is too slow for one stream, with the reason as data', () => {
+    const { rounds, stateOf, decisions, log } = createCluster({ fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } });
+    rounds(8);
+    expect([stateOf('fast'), stateOf('slow')]).toEqual(['ready', 'parked']);
+    // 1,000 ms for its one stream, and 800 ms without it.
+    expect(decisions).toEqual([{ kind: 'parked', workers: ['slow'], faster: expect.closeTo(0.25, 1) }]);
+    expect(log.filter(({ type }) => type === 'park')).toEqual([
+      { type: 'park', workerId: 'slow', faster: expect.closeTo(0.25, 1) },
+    ]);
+  });
+
+  it('is parked when its links cost more than its engine gains', () => {
+    const near = createCluster({ a: { msPerStream: 100 }, b: { msPerStream: 100, transferMs: 300 } });
+    const far = createCluster({ a: { msPerStream: 100 }, b: { msPerStream: 100, transferMs: 900 } });
+    for (const { rounds } of [near, far]) rounds(8);
+    expect([near.stateOf('b'), far.stateOf('b')]).toEqual(['ready', 'parked']);
+  });
+
+  it('is parked when it costs the all-reduce service more than it gains', () => {
+    const machines = (): Record<string, Machine> => ({ a: { msPerStream: 10 }, b: { msPerStream: 40 } });
+    const cheap = createCluster(machines(), {}, 1);
+    const costly = createCluster(machines(), {}, 30);
+    for (const { rounds } of [cheap, costly]) rounds(40);
+    expect([cheap.stateOf('b'), costly.stateOf('b')]).toEqual(['ready', 'parked']);
+  });
+
+  it('that makes rounds faster takes part, however slow it is', () => {
+    const machines: Record<string, Machine> = { fast: { msPerStream: 10 } };
+    for (let i = 0; i < 8; i++) machines[`slow${i}`] = { msPerStream: 100 };
+    const { rounds, computing } = createCluster(machines, { streams: 64 });
+    rounds(8);
+    expect(computing().size).toBe(9);
+  });
+
+  it('is fetched back when rounds would be faster with it', () => {
+    const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
+    const { rounds, stateOf, decisions, computing } = createCluster(machines);
+    rounds(40);
+    expect(stateOf('slow')).toBe('parked');
+    machines.fast.msPerStream = 1_000;
+    rounds(12);
+    expect(decisions.filter(({ kind }) => kind === 'unparked')).toEqual([{ kind: 'unparked', workers: ['slow'], why: 'faster' }]);
+    expect(computing()).toEqual(new Set(['fast', 'slow']));
+  });
+
+  it('that has become faster is found by a trial', () => {
+    const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
+    const { rounds, computing, decisions } = createCluster(machines);
+    rounds(10);
+    machines.slow.msPerStream = 100;
+    rounds(300);
+    expect(decisions.filter(({ kind }) => kind === 'unparked')).toEqual([{ kind: 'unparked', workers: ['slow'], why: 'trial' }]);
+    expect(computing()).toEqual(new Set(['fast', 'slow']));
+  });
+
+  it('that is still slow is parked again after its trial', () => {
+    const { rounds, stateOf, decisions } = createCluster({ fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } });
+    rounds(400);
+    const trials = decisions.filter(({ kind }) => kind === 'unparked').length;
+    expect(trials).toBeGreaterThan(0);
+    expect(decisions.filter(({ kind }) => kind === 'parked').length - trials).toBeLessThanOrEqual(1);
+    expect(['parked', 'ready']).toContain(stateOf('slow'));
+  });
+});
+
+describe('a parked worker', () => {
+  const withParked = () => {
+    const cluster = createCluster({ fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } });
+    cluster.rounds(8);
+    expect(cluster.stateOf('slow')).toBe('parked');
+    cluster.log.length = 0;
+    return cluster;
+  };
+
+  it('gets no snapshot that it asked for before it was parked, and no leases', () => {
+    const { feed, log, stateOf } = withParked();
+    feed({ type: 'workerSyncing', workerId: 'slow', reason: 'missed an update', round: 8 });
+    feed({ type: 'workerReady', workerId: 'slow', name: 'slow', charsPerSecond: 1_000 });
+    expect(log).toEqual([]);
+    expect(stateOf('slow')).toBe('parked');
+  });
+
+  it('stays parked whatever an old lease of it comes to', () => {
+    const { feed, stateOf } = withParked();
+    const old = { workerId: 'slow', leaseId: '0-1' } as const;
+    feed({ type: 'declined', ...old, code: 'paused', reason: 'on battery' });
+    feed({ type: 'rejected', ...old, round: 7, computeMs: 1, result: 'replica_diverged', reason: 'differs' });
+    feed({ type: 'counted', ...old, round: 8, streams: [0], computeMs: 1, serviceMs: 1 });
+    expect(stateOf('slow')).toBe('parked');
+  });
+
+  it('is fetched back at once when nobody else is left, and not when another is expected in a moment', () => {
+    const alone = withParked();
+    alone.feed({ type: 'workerLeft', workerId: 'fast', reason: 'gone' });
+    expect(alone.computing()).toEqual(new Set(['slow']));
+    const soon = withParked();
+    soon.feed({ type: 'workerSyncing', workerId: 'fast', reason: 'missed an update', round: 8 });
+    expect(soon.stateOf('slow')).toBe('parked');
+  });
+
+  it('does not stop the run from seeing that nobody is there', () => {
+    const { feed, log } = withParked();
+    feed({ type: 'workerLeft', workerId: 'fast', reason: 'gone' });
+    expect(log.filter(({ type }) => type === 'waiting')).toEqual([]);
+    feed({ type: 'workerLeft', workerId: 'slow', reason: 'gone' });
+    expect(log.filter(({ type }) => type === 'waiting')).toHaveLength(1);
+  });
+});
+
+describe('trials', () => {
+  it('are charged what the rounds take longer, and wait until the run can afford the next', () => {
+    const budget = createTrialBudget();
+    let nowMs = 0;
+    const pass = (ms: number, rounds = 1): void => {
+      for (let i = 0; i < rounds; i++) noteRound(budget, (nowMs += ms));
+    };
+    pass(100, 80);
+    // A first trial may take a whole round.
+    expect(mayTry(budget)).toBe(false);
+    pass(100, 40);
+    expect(mayTry(budget)).toBe(true);
+    beginTrial(budget, 'w', nowMs);
+    expect(mayTry(budget)).toBe(false);
+    pass(300);
+    pass(90);
+    endTrial(budget, 'another');
+    endTrial(budget, 'w');
+    expect(budget).toMatchObject({ spentMs: 200, expectedMs: 150, current: undefined });
+    pass(100, 200);
+    expect(mayTry(budget)).toBe(false);
+    pass(100, 40);
+    expect(mayTry(budget)).toBe(true);
+  });
+
+  it('of a worker that never answers do not keep others from theirs', () => {
+    const budget = createTrialBudget();
+    noteRound(budget, 0);
+    beginTrial(budget, 'frozen', 0);
+    noteRound(budget, 60_000);
+    expect(budget.current).toBeDefined();
+    noteRound(budget, 121_000);
+    expect(budget.current).toBeUndefined();
+  });
+});
+
+describe('the fastest team', () => {
+  const capacity = (charsPerSecond: number, transferMs = 0) => ({ workerId: 'w', charsPerSecond, transferMs, held: 0 });
+  const load = { units: 32, unitCharacters: 1_000, serviceMs: 0 };
+  it.each([
+    ['is everyone who helps', [1_000, 1_000, 500], 0, [0, 1, 2]],
+    ['leaves out who is too slow for one unit', [1_000, 1_000, 20], 0, [0, 1]],
+    ['leaves out who costs more than it helps', [1_000, 1_000, 100], 1_000, [0, 1]],
+    ['is at least one worker', [1_000, 1_000], 100_000, [0]],
+  ])('%s', (_, speeds, serviceMs, team) => {
+    expect(
+      fastestTeam(
+        speeds.map((speed) => capacity(speed)),
+        { ...load, serviceMs },
+      ),
+    ).toEqual(team);
+  });
+
+  it('leaves out a worker whose link takes as long as the others for the whole round', () => {
+    expect(fastestTeam([capacity(1_000), capacity(1_000, 40_000)], load)).toEqual([0]);
+    expect(fastestTeam([capacity(1_000), capacity(1_000, 10_000)], load)).toEqual([0, 1]);
+  });
+});
