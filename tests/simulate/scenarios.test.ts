@@ -1,3 +1,4 @@
+import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
 import { createSimulation, type Simulation } from './simulation.js';
 import { truthOf } from './storm.js';
@@ -30,9 +31,9 @@ describe('a simulation', () => {
   });
 });
 
-describe('a reproducible run', () => {
+describe.each(GRADIENT_CODECS)('a reproducible run in %s', (codec) => {
   it('writes the same files with 1, 2 and 5 workers, although workers and the coordinator are killed', async () => {
-    const config = { ...REPRODUCIBLE, rounds: 40 };
+    const config = { ...REPRODUCIBLE, codec, rounds: 40 };
     const truth = await truthOf(config);
     for (const workers of [[700], [300, 90], [200, 150, 100, 400, 50]]) {
       const simulation = createSimulation({ seed: workers.length, config, workers, truth });
