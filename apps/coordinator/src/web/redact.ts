@@ -4,16 +4,27 @@ import type { Access, LoggedEvent, WorkerView } from '@troupe/run';
 
 /** What may be an IP address, perhaps with brackets and a port. */
 const ADDRESS = /(?<![\w.])\[?[\da-f.:]{2,45}(?:%\w+)?\]?(?::\d{1,5})?/gi;
-/** Absolute paths of POSIX and Windows, in quotes if they contain spaces. URLs and relative paths do not match. */
-const PATH = /(["'])((?:[A-Za-z]:\\|~?\/)[^"']*)\1|(?<![\w.~:/\\-])(?:[A-Za-z]:\\|~?\/)[^\s"',;()]*/g;
+/** The same directly after a letter: "node10.0.0.1", "host2001:db8::7". */
+const ATTACHED =
+  /(?<=[a-z_])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?!\w|\.\d)|(?<=[g-z_])\d[\da-f]{0,3}(?::{1,2}[\da-f]{1,4}){2,7}(?!\w)/gi;
+/** How an absolute path begins: a file's URL, a drive or a share of Windows, a home folder, the root. */
+const START = String.raw`file:\/+|[A-Za-z]:[\\/](?!\/)|\\\\|~\w*\/|\/`;
+/**
+ * Absolute paths, in quotes if they contain spaces. After a colon only one slash begins a path, so other URLs do not match;
+ * relative paths do not either.
+ */
+const PATH = new RegExp(
+  String.raw`(["'])((?:${START})[^"']*)\1|(?:(?<![\w.~:/\\-])(?:${START})|(?<=:)\/(?!\/))[^\s"',;()]*`,
+  'g',
+);
 
 /** The text without IP addresses and ports, and with the last part of each absolute path only. */
 export function withoutPrivateData(text: string): string {
-  return text.replace(PATH, lastPart).replace(ADDRESS, hideAddress);
+  return text.replace(PATH, lastPart).replace(ATTACHED, hideAddress).replace(ADDRESS, hideAddress);
 }
 
 function lastPart(path: string): string {
-  const [, end] = /([^/\\"':]*)[/\\:]*["']?$/.exec(path)!;
+  const [, end] = /([^/\\"']*)[/\\]*["']?$/.exec(path)!;
   return end;
 }
 

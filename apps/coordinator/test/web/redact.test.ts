@@ -9,6 +9,8 @@ describe('a text for viewers without the admin token', () => {
     ['a link failed: [::1]:7070 does not read.', 'a link failed: (address hidden) does not read.'],
     ['from fe80::1%eth0, or ::ffff:10.0.0.1', 'from (address hidden), or (address hidden)'],
     ['the last was 203.0.113.7.', 'the last was (address hidden).'],
+    ['node10.0.0.1 and gpu_10.0.0.2:7070 joined', 'node(address hidden) and gpu_(address hidden) joined'],
+    ['host2001:db8::7 left', 'host(address hidden) left'],
   ])('has no address: %s', (text, shown) => expect(withoutPrivateData(text)).toBe(shown));
 
   it.each([
@@ -17,6 +19,16 @@ describe('a text for viewers without the admin token', () => {
     ['see C:\\Users\\Ann\\runs\\001.', 'see 001.'],
     ['the folder ~/runs/002 is full', 'the folder 002 is full'],
     ['the folder /home/ann/ is full', 'the folder ann is full'],
+    ['imported from file:///home/ann/a.mjs', 'imported from a.mjs'],
+    ['imported from file://lab/home/ann/a.mjs:12:3', 'imported from a.mjs:12:3'],
+    ["cannot open 'file:///home/ann/my runs/a.mjs'", 'cannot open a.mjs'],
+    ['x:/home/ann is full', 'ann is full'],
+    ['lab:/home/ann/runs is full', 'lab:runs is full'],
+    ['open:/home/ann/runs', 'open:runs'],
+    ['C:/Users/Ann/runs is full', 'runs is full'],
+    ['a share \\\\lab\\ann\\runs is full', 'a share runs is full'],
+    ['~ann/runs is full', 'runs is full'],
+    ['//home/ann is full', 'ann is full'],
   ])('has no folder: %s', (text, shown) => expect(withoutPrivateData(text)).toBe(shown));
 
   it.each([
@@ -25,6 +37,8 @@ describe('a text for viewers without the admin token', () => {
     'learning rate 0.002, clip 0.125; 1.5.2 of wasm',
     'ratio 3/4, runs/001, see deploy/README.md or https://example.org/a/b',
     'Tom::Jerry, std::vector and e.g. a.b.c.d',
+    'v1.2.3 of wss://example.org:7070/a and round12:34:56; 3:4, ratio:3/4',
+    'rtx4090 at 1.2.3.4.5',
   ])('is unchanged otherwise: %s', (text) => expect(withoutPrivateData(text)).toBe(text));
 });
 
