@@ -238,6 +238,10 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(`!${element('#write')}.disabled`);
     await tab.evaluate(`${element('#prime')}.value = '☃'; ${element('#play-form')}.requestSubmit()`);
     await tab.until(says('#announcement', /☃/));
+    await tab.evaluate(`${element('#prime')}.value = '☃Shall '`);
+    await tab.click('#skip-unknown');
+    await tab.click('#write');
+    await tab.until(`${element('#written')}.textContent.length >= 87`);
   });
 
   it('zooms and reads values with the mouse and with the keyboard', async () => {

@@ -1,6 +1,6 @@
 /** Writes run events as text: one JSON object a line, or lines for a person. */
 import { modelName } from '@troupe/config';
-import type { RunEvent } from '@troupe/run';
+import { isWarnedOf, type RunEvent } from '@troupe/run';
 
 export type Report = (event: RunEvent) => void;
 
@@ -101,8 +101,9 @@ export function describe(event: RunEvent): string[] {
       return [`--- sample at round ${event.round}`, event.text, '---'];
     case 'checkpoint':
       return [`saved ${event.path}`];
-    case 'control':
     case 'decision':
+      return isWarnedOf(event.decision) ? [] : [`round ${event.round}: ${event.text}`];
+    case 'control':
       return [`round ${event.round}: ${event.text}`];
     case 'waiting':
       return [`waiting: ${event.reason}`];

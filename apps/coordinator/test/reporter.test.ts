@@ -1,6 +1,6 @@
 import type { RunEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { ofOthers, withoutFloods } from '../src/reporter.js';
+import { describe as linesOf, ofOthers, withoutFloods } from '../src/reporter.js';
 
 const reason = 'wrong token';
 const knock: RunEvent = { event: 'worker', workerId: 'w', name: 'stranger', change: 'refused', reason, workers: 0 };
@@ -54,4 +54,15 @@ describe('a flood', () => {
     expect(reported).toHaveLength(31);
     expect(reported.at(-1)).toBe(own);
   });
+});
+
+it('an unstable loss is told once, by the warning with the remedy', () => {
+  const decision = { kind: 'lossHigh', trainLoss: 9, chanceLoss: 4, stopsAbove: 12, rounds: 10 } as const;
+  const text = 'training is unstable';
+  const events: RunEvent[] = [
+    { event: 'decision', round: 3, text, decision },
+    { event: 'note', level: 'warn', text, remedy: 'Lower --lr.' },
+    { event: 'decision', round: 4, text: 'paused by admin', decision: { kind: 'paused', by: 'admin' } },
+  ];
+  expect(events.flatMap(linesOf)).toEqual([text, 'Lower --lr.', 'round 4: paused by admin']);
 });

@@ -18,6 +18,7 @@ import { takeFromAddress } from './page/token-source.js';
 import { createWorkers } from './page/workers.js';
 import { receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
+import { problemText } from './reading/problem.js';
 import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
 
@@ -87,7 +88,7 @@ function readToken(): string | undefined {
 function onMessage(received: LiveMessage): void {
   const { access: next, retries, announces, message } = receive(access, received);
   access = next;
-  if (announces) announce(`${announces.message}. ${announces.remedy}`);
+  if (announces) announce(problemText(announces.message, announces.remedy));
   if (message) dispatch(message);
   if (!retries) return;
   if (access.token === undefined) storedToken.forget();

@@ -71,7 +71,7 @@ const EN = {
   banTitle: (name: string) => `Ban ${name}?`,
   banWhat: 'It is removed, and refused until the coordinator exits.',
   cancel: 'Cancel',
-  failed: (message: string, remedy: string) => `The request failed: ${message}. ${remedy}`,
+  failed: (problem: string) => `The request failed: ${problem}`,
   unreachable: 'The coordinator does not answer.',
 
   range: 'Rounds shown',
@@ -125,6 +125,7 @@ const EN = {
   prime: 'Opening',
   temperature: 'Temperature',
   temperatureHint: 'Low temperatures give safe, repetitive text; high ones give surprising text.',
+  skipUnknown: 'Leave out characters that the model does not know',
   topK: 'Top-k (0 = off)',
   length: 'Characters',
   write: 'Write',
@@ -285,7 +286,7 @@ const ZH: Texts = {
   banTitle: (name) => `封禁 ${name}？`,
   banWhat: '它会被移除，并且在协调器退出之前不能再加入。',
   cancel: '取消',
-  failed: (message, remedy) => `请求失败：${message}。${remedy}`,
+  failed: (problem) => `请求失败：${problem}`,
   unreachable: '协调器没有响应。',
 
   range: '显示的轮次',
@@ -336,6 +337,7 @@ const ZH: Texts = {
   prime: '开头',
   temperature: '温度',
   temperatureHint: '温度低，文字稳妥但重复；温度高，文字更出人意料。',
+  skipUnknown: '略去模型不认识的字符',
   topK: 'Top-k（0 = 不限）',
   length: '字符数',
   write: '续写',

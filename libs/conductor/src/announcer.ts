@@ -1,6 +1,6 @@
 /** Turns events into the news that people and the record of the run receive. */
 import type { TrainingConfig } from '@troupe/protocol';
-import { decisionText, waitingText, type RunEvent } from '@troupe/run';
+import { decisionText, isWarnedOf, waitingText, type RunEvent } from '@troupe/run';
 import type { ConductorEvent, Outcome, WorkerMessage } from './events.js';
 import { createProgress } from './progress.js';
 import type { Roster } from './roster.js';
@@ -96,7 +96,7 @@ function ofOutcome(outcome: Outcome, round: number): RunEvent | undefined {
 export function warningOf(event: ConductorEvent): RunEvent | undefined {
   if (event.type !== 'outcome' || event.outcome.type !== 'decision') return undefined;
   const { decision } = event.outcome;
-  if (decision.kind !== 'lossHigh') return undefined;
+  if (!isWarnedOf(decision)) return undefined;
   const remedy = 'If the loss stays high, stop the run and start again with a lower --lr, or with --clip.';
   return { event: 'note', level: 'warn', text: decisionText(decision), remedy };
 }

@@ -24,6 +24,13 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
 
 export const DECISION_KINDS = Object.keys(TEXTS) as readonly DecisionKind[];
 
+/** Decisions whose text a warning repeats, with a remedy. Logs for people show the warning alone. */
+const WARNED: ReadonlySet<DecisionKind> = new Set(['lossHigh']);
+
+export function isWarnedOf({ kind }: Decision): boolean {
+  return WARNED.has(kind);
+}
+
 /** What happened and what follows from it, in one line. */
 export function decisionText(decision: Decision): string {
   return (TEXTS[decision.kind] as (decision: Decision) => string)(decision);

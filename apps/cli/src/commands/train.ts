@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import type { EngineChoice } from '@troupe/engines';
 import { missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
-import type { RunEvent } from '@troupe/run';
+import { isWarnedOf, type RunEvent } from '@troupe/run';
 import { describeLocalWorkers, localWorkerArguments, planLocalWorkers, USUAL_MOST_WORKERS } from '../local-workers.js';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
@@ -243,7 +243,7 @@ class TrainView {
       case 'worker':
         return this.#isNews(event) ? describeWorker(event, style) : undefined;
       case 'decision':
-        return style('dim', event.text);
+        return isWarnedOf(event.decision) ? undefined : style('dim', event.text);
       case 'sample':
         return frameSample(event, this.#screen.width, style);
       case 'checkpoint':

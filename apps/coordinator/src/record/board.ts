@@ -4,6 +4,7 @@ import { modelName } from '@troupe/config';
 import { brief } from '@troupe/protocol';
 import {
   DECISION_KINDS,
+  isWarnedOf,
   type DecisionKind,
   type EvaluationPoint,
   type EventKind,
@@ -181,6 +182,7 @@ class RunBoard implements Board {
         );
       case 'decision':
         this.decisions.set(event.decision.kind, this.decisions.get(event.decision.kind)! + 1);
+        if (isWarnedOf(event.decision)) return;
         return this.#logUnlessRepeated({ kind: 'decision', level: 'info', text: event.text });
       case 'control':
         return this.#log('control', event.text);

@@ -1,4 +1,5 @@
 /** The log of the run, newest entry first. */
+import { sentence } from '@troupe/protocol/text';
 import type { EventKind, LoggedEvent } from '@troupe/run';
 import { logUpdate, MAX_ENTRIES } from '../reading/log.js';
 import type { DashboardState } from '../state/state.js';
@@ -48,7 +49,7 @@ function fillFilter({ texts }: Page, filter: HTMLSelectElement, kind: EventKind 
 function createEntry({ texts, format }: Page, { at, round, kind, level, text, remedy }: LoggedEvent): HTMLElement {
   const time = make('time', { text: format.clock(at) });
   setAttribute(time, 'datetime', new Date(at).toISOString());
-  const what = make('span', { className: 'what', lang: 'en', text });
+  const what = make('span', { className: 'what', lang: 'en', text: remedy ? sentence(text) : text });
   if (remedy) what.append(make('span', { className: 'hint', text: ` ${remedy}` }));
   const label = make('span', { className: `badge ${kind}` });
   setText(label, texts.eventKinds[kind]);

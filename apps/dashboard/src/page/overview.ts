@@ -1,6 +1,7 @@
 /** The top of the page: the state of the run in a few figures, and whether the coordinator answers. */
 import { computeFraction } from '../reading/curves.js';
 import { NOTHING } from '../reading/format.js';
+import { problemText } from '../reading/problem.js';
 import { lastRound } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
 import { setAttribute, setClass, setText, the } from './dom.js';
@@ -45,7 +46,7 @@ function createLinkBanner(page: Page): (state: DashboardState) => void {
         return;
       case 'refused':
         setText(banner, '');
-        return setText(the('refused-why'), `${link.error.message} ${link.error.remedy}`);
+        return setText(the('refused-why'), problemText(link.error.message, link.error.remedy));
       default:
         return link satisfies never;
     }

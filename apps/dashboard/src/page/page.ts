@@ -2,6 +2,7 @@
 import type { Api } from '../link/api.js';
 import { RequestFailed } from '../link/api.js';
 import type { Format } from '../reading/format.js';
+import { problemText } from '../reading/problem.js';
 import type { DashboardState, Input } from '../state/state.js';
 import type { Texts } from '../texts.js';
 
@@ -36,7 +37,9 @@ export async function attempt(page: Page, action: () => Promise<string | undefin
     return true;
   } catch (error) {
     if (!(error instanceof RequestFailed)) throw error;
-    page.announce(error.code === 'unreachable' ? page.texts.unreachable : page.texts.failed(error.message, error.remedy).trim());
+    page.announce(
+      error.code === 'unreachable' ? page.texts.unreachable : page.texts.failed(problemText(error.message, error.remedy)),
+    );
     return false;
   }
 }

@@ -105,6 +105,7 @@ function request(): PlayRequest {
   const prime = the('prime', HTMLTextAreaElement).value;
   return {
     ...(prime && { prime }),
+    ...(the('skip-unknown', HTMLInputElement).checked && { skipUnknown: true }),
     temperature: number('temperature') || 0,
     topK: number('top-k') || 0,
     length: number('length') || 1,

@@ -1,4 +1,5 @@
 /** Draws the page from a scene; decides nothing. */
+import { sentence } from '@troupe/protocol/text';
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
@@ -105,7 +106,7 @@ function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
   setText(html('problem-title'), title);
   setText(html('problem-what'), what);
   // In English; known failures are explained in the volunteer's language.
-  setText(html('problem-detail'), failure && !known ? `${failure.message}. ${failure.remedy}` : '');
+  setText(html('problem-detail'), failure && !known ? `${sentence(failure.message)} ${failure.remedy}` : '');
   show(html('again'), failure !== undefined);
 }
 
