@@ -1,0 +1,52 @@
+import { expect, it } from 'vitest';
+import { messageIn } from './audit.js';
+import { FAULTS } from './faults.js';
+import { createSimulation, describe, type Simulation } from './simulation.js';
+import { truthOf } from './storm.js';
+import { BY_SPEED, REPRODUCIBLE } from './training.js';
+
+const JOINERS = 10;
+/** A snapshot takes seconds, as long as several updates, so most joiners wait for their turn. */
+const SLOW_BYTES_PER_MS = 4;
+
+/** Counts the snapshots that are sent, and those that were encoded for them. */
+function listenIn({ audit }: Simulation) {
+  const encoded = new Set<number>();
+  const news = { snapshots: 0, encoded: 0 };
+  const onFrame = audit.onFrame.bind(audit);
+  audit.onFrame = (from, frame) => {
+    if (messageIn(frame)?.type === 'snapshot') {
+      news.snapshots++;
+      // Frames of one encoding have the same transfer.
+      news.encoded = encoded.add(new DataView(frame.buffer, frame.byteOffset).getUint32(4, true)).size;
+    }
+    onFrame(from, frame);
+  };
+  return news;
+}
+
+it.each([1, 4])('ten workers join at once over slow links, while faults strike (seed %i)', async (seed) => {
+  const config = { ...(seed % 2 === 0 ? REPRODUCIBLE : BY_SPEED), rounds: 50 };
+  const options = { workers: [250, 160], separate: seed > 2, bytesPerMs: SLOW_BYTES_PER_MS, truth: await truthOf(config) };
+  const simulation = createSimulation({ seed, config, ...options });
+  const news = listenIn(simulation);
+  const faults = FAULTS.filter(({ separate }) => options.separate || separate !== true);
+  let struck = 0;
+  const strike = (): void => {
+    if (simulation.coordinator.ended || struck === 8) return;
+    if (simulation.random.pick(faults).strike(simulation, simulation.random) !== undefined) {
+      struck++;
+      simulation.touch();
+    }
+    simulation.clock.after(simulation.random.between(500, 4_000), 'strike', strike);
+  };
+  simulation.boot();
+  await simulation.until('some rounds', () => simulation.commits.length === 5);
+  const before = { ...news };
+  for (let i = 0; i < JOINERS; i++) simulation.join(`joiner${i}`, 200);
+  simulation.clock.after(1_000, 'strike', strike);
+  await simulation.finish();
+  const snapshots = news.snapshots - before.snapshots;
+  expect(snapshots, describe(simulation)).toBeGreaterThanOrEqual(JOINERS);
+  expect(news.encoded - before.encoded).toBeLessThan(snapshots / 2);
+});
