@@ -12,6 +12,7 @@ import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
 import * as gpu from './parts/gpu.mjs';
+import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
@@ -31,6 +32,7 @@ const PARTS = new Map(
     scaling,
     communication,
     codec,
+    joiners,
     churn,
     browser,
     curves,

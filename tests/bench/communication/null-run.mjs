@@ -28,11 +28,11 @@ import { runFlags } from '../runs.mjs';
  * @property {string} [profiles] folder for a CPU profile of each process
  */
 
-const COORDINATOR = fileURLToPath(new URL('../../../apps/coordinator/dist/main.js', import.meta.url));
+export const COORDINATOR = fileURLToPath(new URL('../../../apps/coordinator/dist/main.js', import.meta.url));
 const WORKER = fileURLToPath(new URL('./null-worker.mjs', import.meta.url));
 /** As the command line starts them. */
-const NODE_FLAGS = ['--initial-heap-size=256'];
-const ENV = { ...process.env, TROUPE_TOKEN: 'bench' };
+export const NODE_FLAGS = ['--initial-heap-size=256'];
+export const ENV = { ...process.env, TROUPE_TOKEN: 'bench' };
 const DEADLINE_MS = 180_000;
 const KILL_MS = 20_000;
 const CLOCK_TICK_MS = 10;
@@ -88,7 +88,7 @@ function nowUs() {
 /** @typedef {{ pid: number, read: (enough: (event: any) => boolean) => Promise<void>, end: () => Promise<void> }} Process */
 
 /** @param {readonly string[]} args of node @returns {Process} */
-function start(args) {
+export function start(args) {
   interruption.throwIfAborted();
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: ENV, signal: interruption });
   let errors = '';
