@@ -32,6 +32,11 @@ export interface Audit {
   violate(what: string): void;
   /** Another coordinator takes over: what workers reported to the last one no longer applies. */
   onBoot(): void;
+  /**
+   * A worker left, and its replica with it. It may have applied an update that never reached the
+   * coordinator, whose round then starts over.
+   */
+  onLeft(worker: string): void;
   /** The coordinator's replica after `round` rounds. */
   onCommitted(round: number, parameters: Float32Array, digest: string): void;
   onWritten(round: number, best: boolean, bytes: Uint8Array): void;
@@ -52,7 +57,7 @@ export function createAudit(truth: Truth | undefined): Audit {
    */
   const digests = new Map<number, Set<string>>();
   /** What workers reported since the last commit. */
-  const reports: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
+  let reports: { readonly from: string; readonly round: number; readonly digest: string }[] = [];
 
   const compare = (round: number, values: Float32Array): void => {
     const expected = truth?.parameters[round];
@@ -68,7 +73,12 @@ export function createAudit(truth: Truth | undefined): Audit {
     parameters,
     files,
     violate,
-    onBoot: () => void reports.splice(0),
+    onBoot() {
+      reports = [];
+    },
+    onLeft(worker) {
+      reports = reports.filter(({ from }) => from !== worker);
+    },
     onCommitted(round, values, digest) {
       compare(round, values);
       parameters.set(round, values.slice());

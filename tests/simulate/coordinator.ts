@@ -142,6 +142,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     this.events.push(event);
     world.trace('coordinator', () => JSON.stringify(event));
     if (event.event === 'finished') this.#checkBest(event);
+    if (event.event === 'worker' && event.change === 'left') world.audit.onLeft(event.name);
     if (event.event !== 'round') return;
     world.audit.onCommitted(event.round, training.replica.parameters, training.replica.digest());
     world.onRound(event.round);

@@ -144,6 +144,15 @@ describe('the audit', () => {
     ]);
   });
 
+  it('forgets what a worker reported when it leaves', () => {
+    const audit = createAudit(truth);
+    const body = { layoutHash: '00'.repeat(8), parametersDigest: 'ab'.repeat(8), engine: 'e', device: 'd', charsPerSecond: 1 };
+    for (const worker of ['w0', 'w1']) audit.onFrame(worker, encodeFrames({ type: 'ready', round: 1, ...body })[0]);
+    audit.onLeft('w0');
+    audit.onCommitted(1, Float32Array.of(3, 4), '00'.repeat(8));
+    expect(audit.violations).toEqual([expect.stringContaining('w1 reports ready for round 1')]);
+  });
+
   it('notices a stream that counts twice, and an update that lacks one', async () => {
     const audit = createAudit(truth);
     const [service, host] = createMemoryPair();
