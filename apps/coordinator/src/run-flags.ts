@@ -2,9 +2,9 @@
  * The flags of a run, in run.json beside its checkpoints: how it is stored, reported and reached.
  * A resumed run has them again; flags that are given change them.
  */
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { RUN_FILE, RUN_FILE_FORMAT, writeWhole } from '@troupe/checkpoint/node';
+import { CheckpointError } from '@troupe/checkpoint';
+import { readRunFile } from '@troupe/checkpoint/node';
 import { negated, shellQuote, STORED_OPTIONS, TUNABLE_OPTIONS, type RunOption } from '@troupe/config';
 import { checkValue, SettingsError } from './settings.js';
 
@@ -13,48 +13,18 @@ export type Flags = ReadonlyMap<string, string>;
 
 /** The flags in a run's folder; none in the folder of an older release. @throws SettingsError */
 export async function readRunFlags(folder: string): Promise<Flags> {
-  const file = path.join(folder, RUN_FILE);
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
-    throw unreadable(file, (error as Error).message);
-  }
-  return decode(text, file);
-}
-
-/** @throws CheckpointError `cannot_write` */
-export async function writeRunFlags(folder: string, flags: Flags): Promise<void> {
-  const whole = { format: RUN_FILE_FORMAT, flags: Object.fromEntries(flags) };
-  await writeWhole(folder, RUN_FILE, Buffer.from(`${JSON.stringify(whole, undefined, 2)}\n`));
-}
-
-function decode(text: string, file: string): Flags {
-  let value: { readonly format?: unknown; readonly flags?: unknown } | null;
-  try {
-    value = JSON.parse(text) as typeof value;
-  } catch (error) {
-    throw unreadable(file, (error as Error).message);
-  }
-  if (value?.format !== RUN_FILE_FORMAT || typeof value.flags !== 'object' || value.flags === null)
-    throw unreadable(file, `it is not in format ${RUN_FILE_FORMAT}`);
+  const stored = await readRunFile(folder).catch((error: unknown) => {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new SettingsError(error.message, error.remedy);
+  });
   const flags = new Map<string, string>();
   for (const option of [...STORED_OPTIONS, ...TUNABLE_OPTIONS]) {
-    const stored = (value.flags as Record<string, unknown>)[option.flag];
-    if (stored === undefined) continue;
-    if (typeof stored !== 'string') throw unreadable(file, `${option.flag} is not a text`);
-    checkValue(option, stored);
-    flags.set(option.flag, stored);
+    const value = stored.get(option.flag);
+    if (value === undefined) continue;
+    checkValue(option, value);
+    flags.set(option.flag, value);
   }
   return flags;
-}
-
-function unreadable(file: string, problem: string): SettingsError {
-  return new SettingsError(
-    `the flags of the run in ${file} cannot be read: ${problem}`,
-    'Correct the file, or move it away: the run then has only the flags that you give.',
-  );
 }
 
 /**

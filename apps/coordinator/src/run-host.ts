@@ -1,6 +1,7 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { writeRunFile } from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
@@ -9,7 +10,7 @@ import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
-import { writeRunFlags, type Flags } from './run-flags.js';
+import type { Flags } from './run-flags.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
@@ -223,7 +224,7 @@ function writerOf(prepared: Preparation, keep: number, report: Report): Checkpoi
 async function storeFlags({ folder }: Preparation, flags: Flags, report: Report): Promise<void> {
   try {
     await folder.check();
-    await writeRunFlags(folder.path, flags);
+    await writeRunFile(folder.path, flags);
   } catch (error) {
     const { message } = error as Error;
     const remedy = 'Give them again with --resume.';

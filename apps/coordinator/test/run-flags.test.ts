@@ -1,7 +1,8 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { writeRunFile } from '@troupe/checkpoint/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { describeRecalled, flagsToStore, readRunFlags, withStored, writeRunFlags } from '../src/run-flags.js';
+import { describeRecalled, flagsToStore, readRunFlags, withStored } from '../src/run-flags.js';
 import { parseSettings } from '../src/settings.js';
 import { scratch } from './running.js';
 
@@ -16,7 +17,7 @@ const STORED = given('--keep=10', '--tensorboard', '--organizer=Ann & Co.', '--p
 
 describe('the flags of a run', () => {
   it('come back from its folder as they were', async () => {
-    await writeRunFlags(folder, STORED);
+    await writeRunFile(folder, STORED);
     expect(await readRunFlags(folder)).toEqual(STORED);
   });
 

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
-import type { Checkpoint } from '@troupe/checkpoint';
-import { runFlagsIn } from '@troupe/checkpoint/node';
+import { CheckpointError, type Checkpoint } from '@troupe/checkpoint';
+import { readRunFile } from '@troupe/checkpoint/node';
 import {
   CorpusError,
   createVocabulary,
@@ -118,7 +118,7 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
  */
 async function corpusFor(shell: Shell, file: string, { corpus: trained }: Checkpoint, flags: EvalFlags): Promise<Corpus> {
   if (flags.corpus !== undefined) return openCorpus(shell, flags.corpus, flags);
-  const run = await runFlagsIn(dirname(file));
+  const run = await flagsBeside(file);
   const encoding = flags.encoding ?? run.get('--encoding');
   const corpus = await openCorpus(shell, run.get('--corpus') ?? trained.name, { encoding }).catch((error: unknown) => {
     if (error instanceof CorpusError && error.code === 'not_found') return undefined;
@@ -130,6 +130,16 @@ async function corpusFor(shell: Shell, file: string, { corpus: trained }: Checkp
     `The text that the model was trained on, ${trained.name}, is not where it was, or has changed.`,
     'Say where it is with --corpus PATH, or name another text to measure on.',
   );
+}
+
+/** The flags of the run that a checkpoint is from. A resume reports why they are unreadable; to measure, the checkpoint is enough. */
+async function flagsBeside(file: string): Promise<ReadonlyMap<string, string>> {
+  try {
+    return await readRunFile(dirname(file));
+  } catch (error) {
+    if (error instanceof CheckpointError) return new Map();
+    throw error;
+  }
 }
 
 /** Accents count as known in either form, composed or decomposed. @throws CorpusError `unknown_character` */

@@ -1,6 +1,6 @@
 export { claimFolder, describeHolder, isLiving, LOCK, type FolderClaim, type Holder } from './claim.js';
 export { prepareFolder, sweepTemporary, writeWhole } from './files.js';
-export { RUN_FILE, RUN_FILE_FORMAT, runFlagsIn } from './run-file.js';
+export { readRunFile, writeRunFile } from './run-file.js';
 export {
   BEST,
   checkpointName,
