@@ -41,10 +41,7 @@ export interface CodedLease {
 
 /** Writes segments of contributions. */
 export interface ContributionWriter {
-  /**
-   * Writes a segment of `gradient` [P] into `bytes`, which is aligned to four. A value that is not finite does not count as one when it is
-   * read.
-   */
+  /** Writes a segment of `gradient` [P] into `bytes`, which is aligned to four. The reader's `defect` tells of a value that is not finite. */
   encode(gradient: Float32Array, lease: CodedLease, segment: Segment, bytes: Uint8Array): void;
 }
 

@@ -3,6 +3,7 @@ import { contributionBytes } from '@troupe/collective';
 import { modelConfig } from '@troupe/config';
 import { createLayout, stateSize } from '@troupe/model';
 import { createVectorMemory, int8Blocks, vectorMemoryBytes } from '@troupe/optim';
+import { BenchError } from '../bench-error.mjs';
 import { describeSize, MEDIUM, VOCABULARY } from '../configs.mjs';
 import { median } from '../contestant.mjs';
 import { count, decimal } from '../report.mjs';
@@ -81,7 +82,10 @@ async function run(codec, corpus, rounds) {
   const { rounds: done, finished } = await withScratch((out) =>
     train([...runFlags(corpus, MEDIUM, out), ...flags], { deadlineMs: DEADLINE_MS }),
   );
-  return { loss: finished.validationLoss ?? NaN, roundMs: median(done.map(({ roundMs }) => roundMs)) };
+  // On a busy machine the last validation may not end in time.
+  if (finished.validationLoss === undefined)
+    throw new BenchError('run_failed', `the run in ${codec} ended without its last validation`, 'Run it on an idle machine.');
+  return { loss: finished.validationLoss, roundMs: median(done.map(({ roundMs }) => roundMs)) };
 }
 
 /** @param {number} turns @returns {Kernel[]} */
