@@ -1,7 +1,6 @@
 /** What arrives of a contribution, checked while the rest is on its way. */
 import type { GradientPart } from '@troupe/optim';
 import { segmentsOf, type GradientShape, type SegmentReader } from './codec.js';
-import { contributionBytes } from './contribution.js';
 
 /** Takes a body piece by piece, and hands over its parts as they are whole. */
 export interface BodySplitter {
@@ -58,41 +57,54 @@ export interface Intake {
   readonly bytes: number;
   /** The coded gradient, one part per segment; complete when all bytes are received. */
   readonly gradient: readonly GradientPart[];
-  /** float32 [streams, stateFloats]; undefined until they are received. */
-  readonly endStates: Uint8Array | undefined;
+  /** float32 [streams, stateFloats]; complete when all bytes are received. */
+  readonly endStates: Uint8Array;
   /** What is wrong with what has arrived so far. */
   readonly defect: string | undefined;
   take(piece: Uint8Array): void;
 }
 
-export function createIntake(shape: GradientShape, streams: number, reader: SegmentReader<GradientPart>): Intake {
+/**
+ * @param memory where the coded gradient goes, aligned to four bytes: its size is contributionBytes without streams. Pieces are copied there
+ *   at once, because the memory of many pieces that live as long as a round would make the collector work.
+ */
+export function createIntake(
+  shape: GradientShape,
+  streams: number,
+  reader: SegmentReader<GradientPart>,
+  memory: Uint8Array,
+): Intake {
   const segments = segmentsOf(shape);
-  const bytes = contributionBytes(shape, streams);
   const gradient: GradientPart[] = [];
-  let endStates: Uint8Array | undefined;
+  const endStates = new Uint8Array(streams * shape.stateFloats * 4);
+  let received = 0;
   let defect: string | undefined;
-  const lengths = [...segments.map((segment) => segment.bytes), streams * shape.stateFloats * 4];
-  const splitter = createBodySplitter(lengths, (index, part) => {
-    if (index === segments.length) {
-      endStates = part;
-      return;
+
+  function checkArrived(): void {
+    for (let next = segments[gradient.length]; next && next.offset + next.bytes <= received; next = segments[gradient.length]) {
+      const part = reader.read(next, memory.subarray(next.offset, next.offset + next.bytes));
+      gradient.push(part);
+      defect ??= reader.defect(next, part);
     }
-    const values = reader.read(segments[index], part);
-    gradient.push(values);
-    defect ??= reader.defect(segments[index], values);
-  });
+  }
+
   return {
-    bytes,
+    bytes: memory.byteLength + endStates.byteLength,
     gradient,
+    endStates,
     get received() {
-      return splitter.received;
-    },
-    get endStates() {
-      return endStates;
+      return received;
     },
     get defect() {
       return defect;
     },
-    take: (piece) => splitter.take(piece),
+    take(piece) {
+      const split = Math.max(Math.min(memory.byteLength - received, piece.byteLength), 0);
+      if (split > 0) memory.set(piece.subarray(0, split), received);
+      const at = received + split - memory.byteLength;
+      if (at >= 0 && at < endStates.byteLength) endStates.set(piece.subarray(split, split + endStates.byteLength - at), at);
+      received += piece.byteLength;
+      checkArrived();
+    },
   };
 }

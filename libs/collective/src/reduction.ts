@@ -19,7 +19,7 @@ import {
   type SegmentChunk,
   type SegmentReader,
 } from './codec.js';
-import { createContributionReader } from './contribution.js';
+import { contributionBytes, createContributionReader } from './contribution.js';
 import { createGradientSum, gradientSumFloats, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 
@@ -108,6 +108,8 @@ interface OpenRound extends RoundOrder {
   missing: number;
   /** Gradients that wait for their turn, as they arrived, by lowest stream. */
   readonly retained: Map<number, readonly GradientPart[]>;
+  /** Whose gradients are in use until the next round opens. */
+  readonly bodies: Intake[];
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -119,6 +121,10 @@ class StreamReduction implements Reduction {
   readonly #chunks: readonly SegmentChunk[];
   readonly #reader: SegmentReader<GradientPart>;
   readonly #sum: GradientSum;
+  /** Memory of coded gradients that nothing refers to. */
+  readonly #spare: Uint8Array[] = [];
+  /** Of those that arrive or wait. That of a link that broke off goes with it. */
+  readonly #inUse = new WeakMap<Intake, Uint8Array>();
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, memory: VectorMemory) {
@@ -132,6 +138,7 @@ class StreamReduction implements Reduction {
 
   openRound(order: RoundOrder): void {
     this.#sum.clear();
+    for (const body of this.#round?.bodies ?? []) this.#release(body);
     this.#round = {
       ...order,
       grants: new Map(),
@@ -140,11 +147,15 @@ class StreamReduction implements Reduction {
       lossTotal: 0,
       missing: 0,
       retained: new Map(),
+      bodies: [],
     };
   }
 
   intake(streams: number): Intake {
-    return createIntake(this.#config, streams, this.#reader);
+    const memory = this.#spare.pop() ?? new Uint8Array(contributionBytes(this.#config, 0));
+    const intake = createIntake(this.#config, streams, this.#reader, memory);
+    this.#inUse.set(intake, memory);
+    return intake;
   }
 
   grant(grant: Grant): void {
@@ -173,6 +184,20 @@ class StreamReduction implements Reduction {
   }
 
   add(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
+    const verdict = this.#decide(workerId, contribution, body);
+    if (verdict.result === 'counted') this.#round?.bodies.push(body);
+    else this.#release(body);
+    return verdict;
+  }
+
+  /** Makes its memory free for the next contribution. */
+  #release(body: Intake): void {
+    const memory = this.#inUse.get(body);
+    this.#inUse.delete(body);
+    if (memory) this.#spare.push(memory);
+  }
+
+  #decide(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
     const round = this.#round;
     if (contribution.runId !== this.#config.runId) {
       return refuse('wrong_run', `the contribution is for run ${contribution.runId}; this is run ${this.#config.runId}`);
@@ -189,7 +214,7 @@ class StreamReduction implements Reduction {
     const counted: Verdict = {
       result: 'counted',
       reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
-      endStates: body.endStates!,
+      endStates: body.endStates,
     };
     return measures ? { ...counted, update: this.#finish(round, measures) } : counted;
   }
@@ -239,8 +264,7 @@ class StreamReduction implements Reduction {
         `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`,
       );
     }
-    if (received !== bytes || endStates === undefined)
-      return refuse('wrong_length', `${received} bytes; ${streams.length} streams make ${bytes}`);
+    if (received !== bytes) return refuse('wrong_length', `${received} bytes; ${streams.length} streams make ${bytes}`);
     if (defect !== undefined) return refuse('not_finite', defect);
     if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
       return refuse('not_finite', 'the end states hold a NaN or an infinity');

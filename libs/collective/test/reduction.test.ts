@@ -152,6 +152,21 @@ describe.each(GRADIENT_CODECS)('a round in %s', (codec) => {
   });
 });
 
+it.each(GRADIENT_CODECS)('takes in a body in pieces of any size with %s, end states included', (codec) => {
+  const config = { ...CONFIG, codec };
+  for (const pieceBytes of [1, 7, 64, 300, 10_000]) {
+    const reduction = opened(config);
+    const verdicts = THREE.map((one) =>
+      reduction.add(one.workerId, message(one), arrived(reduction, one.streams.length, body(config, one), pieceBytes)),
+    );
+    expect(updateIn(verdicts[2])).toEqual(reduce(config, THREE).body);
+    const states = verdicts.map(
+      (verdict) => verdict.result === 'counted' && [...new Float32Array(verdict.endStates.slice().buffer)],
+    );
+    expect(states).toEqual(THREE.map(({ streams }) => streams.flatMap((stream) => [stream, 1, 2])));
+  }
+});
+
 it.each(['fp16', 'int8'] as const)('does not depend on the order of arrival with %s, bit for bit', (codec) => {
   const [a, b, c] = THREE;
   const bodies = [
