@@ -7,13 +7,16 @@ import type { Report } from './reporter.js';
 import type { SideThread } from './side-jobs.js';
 
 const MAX_STREAMS = 4;
-/** Approximate number of multiplications for one flow: a few seconds of the side thread. */
-const MAX_PRODUCTS = 2e9;
+/** Approximate number of multiplications for one flow: about a second of the side thread. */
+const MAX_PRODUCTS = 5e8;
 /** A single stream may take this many times as much. If that is not enough for a model, it gets no flows. */
-const MAX_OVERRUN = 5;
-/** The pause after a flow: at least this long, and at least this many times the duration of the flow. */
+const MAX_OVERRUN = 20;
+/**
+ * The pause after a flow: at least this long, and at least this many times the duration of the flow. Where the workers use all cores of
+ * this machine, a flow takes its time from them: one per cent of a core.
+ */
 const REST_MS = 5_000;
-const REST_FACTOR = 20;
+const REST_FACTOR = 100;
 
 export interface FlowWatch {
   readonly side: Pick<SideThread, 'flow'>;
