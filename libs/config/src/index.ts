@@ -14,7 +14,8 @@ export {
 } from './app-options.js';
 export { OPTION_GROUPS, type OptionGroup } from './field.js';
 export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, type RunOption } from './flags.js';
-export { LIMITS, retainedUpdates, type Limits } from './limits.js';
+export { LIMITS, type Limits } from './limits.js';
+export { retainedUpdates } from './retained-updates.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
 export { shellQuote } from './shell.js';
 export { negated, RUN_OPTIONS, STORED_OPTIONS, TUNABLE_OPTIONS } from './run-options.js';

@@ -1,0 +1,9 @@
+import { LIMITS } from './limits.js';
+
+/**
+ * Updates that a worker retains while it waits for a snapshot of a model with `parameters`
+ * parameters. The coordinator counts on it: an older snapshot is of no use to the worker.
+ */
+export function retainedUpdates(parameters: number): number {
+  return Math.max(LIMITS.missedUpdates, Math.floor(LIMITS.missedUpdateBytes / (4 * parameters)));
+}
