@@ -3,6 +3,7 @@ import os from 'node:os';
 import { Option, type Command } from 'commander';
 import { ENGINE_NAMES, ENGINES, type EngineName } from '@troupe/engines';
 import type { EngineReport } from '@troupe/engines/node';
+import { masksNatively } from '@troupe/transport/websocket';
 import type { Shell } from '../shell.js';
 import { compactCount, styleFor, type Style } from '../terminal/style.js';
 import { afterwards, engineName, examples } from './flags.js';
@@ -75,17 +76,22 @@ function describeMachine() {
     platform: `${process.platform} ${process.arch}`,
     node: process.versions.node,
     nodeFlags: process.execArgv,
+    nativeMasking: masksNatively(),
   };
 }
 
 function header(machine: ReturnType<typeof describeMachine>, style: Style): string {
-  const { cpu, cores, memoryBytes, freeMemoryBytes, platform, node, nodeFlags } = machine;
+  const { cpu, cores, memoryBytes, freeMemoryBytes, platform, node, nodeFlags, nativeMasking } = machine;
   const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);
   const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}`;
   return [
     field('processor', `${cpu}, ${cores} cores`),
     field('memory', `${gib(memoryBytes)} GiB, ${gib(freeMemoryBytes)} GiB free`),
     field('Node', [node, platform, ...nodeFlags].join(' ')),
+    field(
+      'WebSocket',
+      nativeMasking ? 'frames are masked in native code' : 'frames are masked in JavaScript, slowly: npm rebuild bufferutil',
+    ),
     field(
       'measured',
       `gradients of a ${STANDARD.layers}x${STANDARD.hidden} LSTM with ${STANDARD.streams} streams, on one core or one GPU`,
