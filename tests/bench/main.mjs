@@ -16,6 +16,7 @@ import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
+import * as slowWorkers from './parts/slow-workers.mjs';
 import * as tfjs from './parts/tfjs.mjs';
 import * as threads from './parts/threads.mjs';
 import * as torch from './parts/torch.mjs';
@@ -33,6 +34,7 @@ const PARTS = new Map(
     communication,
     codec,
     joiners,
+    'slow-workers': slowWorkers,
     churn,
     browser,
     curves,

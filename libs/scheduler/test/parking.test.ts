@@ -210,6 +210,32 @@ describe('trials', () => {
     expect(mayTry(budget)).toBe(true);
   });
 
+  it.each(Array.from({ length: 12 }, (_, seed) => seed))(
+    'cost a run at most 2 % of its time, with machines of seed %i',
+    (seed) => {
+      let state = seed + 1;
+      const random = (from: number, to: number): number => {
+        state = (state * 48_271) % 2_147_483_647;
+        return from + ((to - from) * state) / 2_147_483_647;
+      };
+      const streams = Math.round(random(4, 32));
+      const fast = { msPerStream: random(5, 50), transferMs: random(0, 50) };
+      const machines: Record<string, Machine> = { fast };
+      // None of them is done with one stream before the fast one is done with all.
+      const useless = (streams * fast.msPerStream + fast.transferMs) * 1.2;
+      for (let i = 0; i < random(1, 20); i++)
+        machines[`slow${i}`] = { msPerStream: useless * random(1, 10), transferMs: random(0, 50) };
+      const time = (who: Record<string, Machine>): number => {
+        const cluster = createCluster(who, { streams });
+        cluster.rounds(100);
+        const fromMs = cluster.nowMs;
+        cluster.rounds(1_500);
+        return cluster.nowMs - fromMs;
+      };
+      expect(time(machines) / time({ fast })).toBeLessThan(1.02);
+    },
+  );
+
   it('of a worker that never answers do not keep others from theirs', () => {
     const budget = createTrialBudget();
     noteRound(budget, 0);

@@ -12,6 +12,7 @@ import { runFlags } from '../runs.mjs';
 /** @typedef {{ cpuMs: number, mainMs: number, bytes: number }} Usage per round: of all threads, of the main thread, and bytes read and written */
 /**
  * @typedef {object} NullRun
+ * @property {readonly number[]} roundMs of each round
  * @property {readonly number[]} overheadMs of each round: all but the sleep of the slowest worker
  * @property {Usage | undefined} coordinator undefined where the system does not tell
  * @property {Usage | undefined} worker the mean over workers
@@ -21,6 +22,8 @@ import { runFlags } from '../runs.mjs';
  * @typedef {object} Plan
  * @property {Size} size
  * @property {number} workers
+ * @property {number} [slow] further workers, a tenth as fast
+ * @property {number} [msPerStream] what the engine sleeps for a stream; default: see null-worker.mjs
  * @property {string} corpus
  * @property {number} warmup rounds
  * @property {number} rounds measured
@@ -35,6 +38,8 @@ export const NODE_FLAGS = ['--initial-heap-size=256'];
 export const ENV = { ...process.env, TROUPE_TOKEN: 'bench' };
 const DEADLINE_MS = 180_000;
 const KILL_MS = 20_000;
+/** A slow worker sleeps this many times as long. */
+const SLOWNESS = 10;
 const CLOCK_TICK_MS = 10;
 
 /**
@@ -43,12 +48,17 @@ const CLOCK_TICK_MS = 10;
  * @returns {Promise<NullRun>}
  * @throws {BenchError} `run_failed`, `deadline`
  */
-export async function runNullWorkers({ size, workers, corpus, warmup, rounds, flags = [], profiles }, out) {
+export async function runNullWorkers(
+  { size, workers, slow = 0, msPerStream = 0.25, corpus, warmup, rounds, flags = [], profiles },
+  out,
+) {
   const node = [...NODE_FLAGS, ...(profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`])];
   const args = ['--json', '--port=0', '--rounds=1000000', ...runFlags(corpus, size, out), ...flags];
   const coordinator = start([...node, COORDINATOR, ...args]);
   /** @type {Process[]} */
   const members = [];
+  /** @type {number[]} */
+  const roundMs = [];
   /** @type {number[]} */
   const overheadMs = [];
   /** @type {Snapshot[] | undefined} */
@@ -61,13 +71,19 @@ export async function runNullWorkers({ size, workers, corpus, warmup, rounds, fl
   try {
     await coordinator.read((event) => {
       if (event.event === 'listening')
-        for (let i = 1; i <= workers; i++) members.push(start([...node, WORKER, `${event.address}/control`, `null-${i}`]));
+        for (let i = 1; i <= workers + slow; i++) {
+          const sleep = String(msPerStream * (i > workers ? SLOWNESS : 1));
+          members.push(start([...node, WORKER, `${event.address}/control`, `null-${i}`, sleep]));
+        }
       if (event.event === 'worker' && event.change === 'ready') ready++;
-      if (event.event !== 'round' || ready < workers || ++warm < warmup) return false;
+      if (event.event !== 'round' || ready < workers + slow || ++warm < warmup) return false;
       if (before === undefined) {
         before = [coordinator, ...members].map(usageOf);
         startUs = nowUs();
-      } else overheadMs.push(event.roundMs - event.timing.computeMs);
+      } else {
+        roundMs.push(event.roundMs);
+        overheadMs.push(event.roundMs - event.timing.computeMs);
+      }
       if (overheadMs.length < rounds) return false;
       after = [coordinator, ...members].map(usageOf);
       endUs = nowUs();
@@ -77,7 +93,7 @@ export async function runNullWorkers({ size, workers, corpus, warmup, rounds, fl
     await Promise.all([coordinator, ...members].map((process) => process.end()));
   }
   const perRound = difference(before ?? [], after, rounds);
-  return { overheadMs, coordinator: perRound[0], worker: mean(perRound.slice(1)), window: [startUs, endUs] };
+  return { roundMs, overheadMs, coordinator: perRound[0], worker: mean(perRound.slice(1)), window: [startUs, endUs] };
 }
 
 /** V8's profiles use the monotonic clock, like process.hrtime. */

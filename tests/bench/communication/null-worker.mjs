@@ -1,6 +1,7 @@
 /**
  * A worker whose engine computes nothing: it sleeps a little for each stream, so that streams are dealt evenly, and returns a prepared
- * gradient. What else a round takes is communication. Arguments: the coordinator's address and a name; the token is in TROUPE_TOKEN.
+ * gradient. What else a round takes is communication. Arguments: the coordinator's address, a name, and ms of
+ * sleep for a stream; the token is in TROUPE_TOKEN.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
@@ -9,9 +10,7 @@ import { createLayout, stateSize } from '@troupe/model';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
 
-const MS_PER_STREAM = 0.25;
-
-const [address, name] = process.argv.slice(2);
+const [address, name, msPerStream] = process.argv.slice(2);
 
 /** Values of the size that gradients have, so that clipping and rounding do their usual work. */
 function preparedGradient(/** @type {number} */ length) {
@@ -27,7 +26,7 @@ function nullEngine(config, limits) {
   const gradient = preparedGradient(createLayout(config).size);
   const endStates = new Float32Array(limits.maxStreams * stateSize(config));
   const answer = async (/** @type {import('@troupe/model').Batch} */ { streams, window }) => {
-    await delay(streams * MS_PER_STREAM);
+    await delay(streams * Number(msPerStream));
     const tokens = streams * window;
     const lossSum = tokens * Math.log(config.vocabulary);
     return { gradient, lossSum, tokens, endStates: endStates.subarray(0, streams * stateSize(config)) };
