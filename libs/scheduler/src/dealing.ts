@@ -157,7 +157,7 @@ function fastestShares(team: readonly Capacity[], load: Load): number[] {
   let missing = load.units - quotas.reduce((a, b) => a + b, 0);
   for (; missing < 0; missing++) quotas[quotas.indexOf(Math.max(...quotas))]--;
   // Each further unit goes to the worker that would be done with it first.
-  const doneMs = (i: number): number => leaseMs(team[i], quotas[i] + 1, load);
+  const doneMs = (i: number): number => team[i].transferMs + (quotas[i] + 1) / speeds[i];
   const heap = createHeap([...team.keys()], (i, j) => doneMs(i) - doneMs(j) || i - j);
   for (; missing > 0; missing--) {
     quotas[heap.top]++;
