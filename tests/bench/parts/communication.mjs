@@ -20,7 +20,8 @@ import { usualCorpus, withScratch } from '../runs.mjs';
 
 export const title = 'Communication: what a round costs beside its gradient';
 export const about =
-  'A real coordinator and worker processes whose engine computes nothing: it sleeps 0.25 ms per stream and returns a prepared gradient. ' +
+  'A real coordinator and worker processes whose engine computes nothing: it sleeps and returns a prepared gradient. It sleeps 80 ms for a ' +
+  'million parameters, however many workers share a round, so that rounds need them all and none is parked. ' +
   'The overhead of a round is its time without the sleep of the slowest worker: coding, both transfers, sum, norm and the optimizer step ' +
   'of every replica, with gradients in fp16. Beside it, in turn: PyTorch processes that all-reduce the same number of parameters in ' +
   'float32 with gloo and then take a step of Adam. Processor times are those of whole processes per round.';
@@ -28,23 +29,30 @@ export const about =
 const GOAL = 1;
 const SIZES = [256, 512, 1024].map((hidden) => ({ layers: 2, hidden, streams: 32, window: 64 }));
 const WORKERS = [1, 2, 4, 8];
+/** The largest model takes long, so it is measured once, with so many workers. */
+const LARGEST = { size: SIZES[2], workers: 2 };
+const SLEEP_MS_PER_MILLION = 80;
 const PROFILED = { size: SIZES[0], workers: 2 };
 const GLOO = fileURLToPath(new URL('../communication/gloo.py', import.meta.url));
 
 /** @param {import('../report.mjs').Options} options */
 export async function measure({ quick, progress }) {
-  const [sizes, counts] = quick ? [SIZES.slice(0, 1), WORKERS.slice(0, 2)] : [SIZES, WORKERS];
-  const plan = { corpus: usualCorpus(), warmup: quick ? 5 : 30, rounds: quick ? 5 : 60 };
+  const [sizes, counts] = quick ? [SIZES.slice(0, 1), WORKERS.slice(0, 2)] : [SIZES.slice(0, 2), WORKERS];
+  const plan = { corpus: usualCorpus(), warmup: quick ? 5 : 20, rounds: quick ? 5 : 40 };
   const noTorch = whyNoTorch();
   /** @type {Case[]} */
   const cases = [];
   for (const size of sizes) for (const workers of counts) cases.push({ size, workers, ours: [], gloo: [] });
-  for (let turn = 1; turn <= (quick ? 1 : 3); turn++) {
-    for (const each of cases) {
-      progress(`${millions(each.size)} parameters, ${each.workers} workers, turn ${turn}`);
-      each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each }, out)));
-      if (noTorch === undefined && each.workers > 1) each.gloo.push(await gloo(each, plan));
-    }
+  const take = async (/** @type {Case} */ each, /** @type {number} */ turn) => {
+    progress(`${millions(each.size)} parameters, ${each.workers} workers, turn ${turn}`);
+    const msPerStream = sleepPerStream(each);
+    each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each, msPerStream }, out)));
+    if (noTorch === undefined && each.workers > 1) each.gloo.push(await gloo(each, plan));
+  };
+  for (let turn = 1; turn <= (quick ? 1 : 3); turn++) for (const each of cases) await take(each, turn);
+  if (!quick) {
+    cases.push({ ...LARGEST, ours: [], gloo: [] });
+    await take(/** @type {Case} */ (cases.at(-1)), 1);
   }
   progress('where the time of the main threads goes');
   const kinds = await profile(plan);
@@ -59,6 +67,11 @@ export async function measure({ quick, progress }) {
 /** @param {Size} size */
 function parameters({ layers, hidden }) {
   return createLayout(modelConfig({ vocabulary: VOCABULARY, layers, hidden })).size;
+}
+
+/** @param {{ size: Size, workers: number }} of */
+function sleepPerStream({ size, workers }) {
+  return (SLEEP_MS_PER_MILLION * parameters(size) * workers) / 1e6 / size.streams;
 }
 
 /** "3.29 M". @param {Size} size */
@@ -89,7 +102,10 @@ function gloo({ size, workers }, { warmup, rounds }) {
 function profile(plan) {
   return withScratch(async (folder) => {
     const profiles = path.join(folder, 'profiles');
-    const { window } = await runNullWorkers({ ...plan, ...PROFILED, profiles }, path.join(folder, 'run'));
+    const { window } = await runNullWorkers(
+      { ...plan, ...PROFILED, msPerStream: sleepPerStream(PROFILED), profiles },
+      path.join(folder, 'run'),
+    );
     const [coordinator, worker] = readProfiles(profiles, window);
     return [coordinator, worker].map((found) =>
       Object.fromEntries(KINDS.map((kind) => [kind, (found?.[kind] ?? 0) / plan.rounds])),

@@ -1,20 +1,28 @@
-/** The speed-up from a second worker process, with the same global batch. */
+/** The speed-up from a second worker process or a second thread, with the same global batch, and what the cluster takes of it. */
 import { MEDIUM, describeSize, characters } from '../configs.mjs';
 import { BenchError } from '../bench-error.mjs';
-import { median } from '../contestant.mjs';
+import { Contestant, median } from '../contestant.mjs';
 import { count, decimal, ms } from '../report.mjs';
 import { runFlags, train, trainByHand, usualCorpus, withScratch } from '../runs.mjs';
-import { enginesHere } from './engine.mjs';
+import { enginesHere, troupe } from './engine.mjs';
 
 /** @typedef {import('../runs.mjs').Round} Round */
 
-export const title = 'Two workers against one';
+export const title = 'Two workers or two threads against one, and against no cluster';
 export const about =
   '`troupe train` with one and with two worker processes, with the same global batch. The figures include the coordinator, ' +
   'WebSockets, the all-reduce with fp16 gradients, and the optimizer. chars/s is measured over the rounds after a warm-up. ' +
-  'Runs alternate: one worker, two, one, two. The ratio is the median over pairs.';
+  'Runs alternate: one worker, two, one with two threads, and two engines that compute half the batch each beside each other, without a ' +
+  'cluster. Ratios are medians over turns.';
 
-const GOAL = 1.85;
+/** Of the chars/s of two engines without a cluster. */
+const GOAL = 0.94;
+const ONE = { name: 'one worker', flags: ['--workers=1', '--threads=1'], workers: 1 };
+const TWO = { name: 'two workers', flags: ['--workers=2', '--threads=1'], workers: 2 };
+const THREADS = { name: 'one worker, two threads', flags: ['--workers=1', '--threads=2'], workers: 1 };
+const SETUPS = [ONE, TWO, THREADS];
+const ALONE = 'two engines, no cluster';
+const STEP_DEADLINE_MS = 120_000;
 /** Rounds that do not count, until code is compiled and the streams are dealt by measured speed. */
 const WARMUP_ROUNDS = 20;
 /** More than any run reaches: runs are stopped when they have been measured long enough. */
@@ -54,31 +62,37 @@ export async function measure({ quick, progress }) {
 
 /**
  * @param {Plan} plan
- * @param {number} pairs
+ * @param {number} turns
  * @param {(text: string) => void} progress
  */
-async function compare(plan, pairs, progress) {
-  /** @type {Record<number, number[]>} */
-  const rates = { 1: [], 2: [] };
-  for (let pair = 0; pair < pairs; pair++) {
-    for (const workers of [1, 2]) {
-      progress(`${workers} of 2 workers, turn ${pair + 1}`);
-      rates[workers].push(await chars(plan, workers));
+async function compare(plan, turns, progress) {
+  /** @type {Record<string, number[]>} */
+  const rates = Object.fromEntries([...SETUPS.map(({ name }) => name), ALONE].map((name) => [name, []]));
+  for (let turn = 1; turn <= turns; turn++) {
+    for (const { name, flags, workers } of SETUPS) {
+      progress(`${name}, turn ${turn}`);
+      rates[name].push(await chars({ ...plan, flags }, workers));
     }
+    progress(`${ALONE}, turn ${turn}`);
+    rates[ALONE].push(await charsAlone(plan));
   }
   const splits = [];
   for (const workers of [1, 2]) {
     progress(`where the time goes with ${workers}`);
     splits.push({ workers, ...(await split(plan, workers)) });
   }
-  const ratios = rates[2].map((rate, i) => rate / rates[1][i]);
-  const ratio = median(ratios);
+  const times = (/** @type {string} */ name) => median(rates[name].map((rate, turn) => rate / rates[ONE.name][turn]));
   return {
     tables: [
       {
         caption: `${plan.engine}, ${describeSize(plan.size)}, ${plan.corpus}`,
-        head: ['Workers', 'chars/s', 'Each run'],
-        rows: [1, 2].map((workers) => [String(workers), count(median(rates[workers])), rates[workers].map(count).join(', ')]),
+        head: ['', 'chars/s', 'Of one worker', 'Each turn'],
+        rows: Object.entries(rates).map(([name, each]) => [
+          name,
+          count(median(each)),
+          `${decimal(times(name), 2)}x`,
+          each.map(count).join(', '),
+        ]),
       },
       {
         caption: `${plan.engine}: where the time of a round goes (a separate run for each row, medians over rounds)`,
@@ -92,15 +106,41 @@ async function compare(plan, pairs, progress) {
         ]),
       },
     ],
-    goals: [
-      {
-        text: `${plan.engine}: two workers reach ${decimal(ratio, 2)}x the chars/s of one (pairs: ${ratios.map((r) => decimal(r, 2)).join(', ')}; goal: at least ${GOAL}x)`,
-        met: ratio >= GOAL,
-        binding: false,
-      },
-    ],
-    data: { ...plan, charsPerSecond: rates, ratios, ratio, splits },
+    goals: [TWO, THREADS].map(({ name }) => goalOf(plan, name, rates)),
+    data: { ...plan, charsPerSecond: rates, splits },
   };
+}
+
+/** @param {Plan} plan @param {string} name @param {Record<string, number[]>} rates */
+function goalOf({ engine }, name, rates) {
+  const ratios = rates[name].map((rate, turn) => rate / rates[ALONE][turn]);
+  const each = ratios.map((ratio) => decimal(ratio, 2)).join(', ');
+  return {
+    text: `${engine}: ${name} reach ${decimal(median(ratios), 2)}x of ${ALONE} (turns: ${each}; goal: at least ${GOAL}x)`,
+    met: median(ratios) >= GOAL,
+    binding: false,
+  };
+}
+
+/**
+ * chars/s of two engines that compute half the batch each, at the same time.
+ * @param {Plan} plan
+ */
+async function charsAlone({ engine, size, measuredMs }) {
+  const half = { ...size, streams: size.streams / 2 };
+  const engines = [1, 2].map(() => new Contestant(troupe(engine, half, { threads: 1 })));
+  try {
+    for (const each of engines) await each.prepare(STEP_DEADLINE_MS);
+    const together = (/** @type {number} */ steps) => Promise.all(engines.map((each) => each.step(steps, STEP_DEADLINE_MS)));
+    const [warm] = await together(5);
+    const answers = await together(Math.max(1, Math.round(measuredMs / median([...warm.ms]))));
+    return answers.reduce((sum, answer) => {
+      const spentMs = answer.ms.reduce((total, each) => total + each, 0);
+      return sum + (answer.ms.length * characters(half) * 1000) / spentMs;
+    }, 0);
+  } finally {
+    for (const each of engines) each.close();
+  }
 }
 
 /**
@@ -111,7 +151,7 @@ async function compare(plan, pairs, progress) {
 export async function chars({ engine, size, corpus, warmup, measuredMs, flags = [] }, workers) {
   const clock = createRoundClock({ workers, warmup, measuredMs });
   await withScratch((out) =>
-    train([...runFlags(corpus, size, out), ...flags, `--rounds=${ROUNDS}`, `--workers=${workers}`, `--engine=${engine}`], {
+    train([...runFlags(corpus, size, out), ...flags, `--rounds=${ROUNDS}`, `--engine=${engine}`], {
       deadlineMs: OVERHEAD_MS + 3 * measuredMs,
       enough: clock.add,
     }),
