@@ -280,7 +280,7 @@ function dealRound(state: RunState, idle: readonly WorkerRecord[], nowMs: number
     active.paces.set(worker.id, worker.pace.charsPerSecond);
     active.charsPerSecond += worker.pace.charsPerSecond;
     const characters = streamsOf(state, units) * settings.window;
-    active.endMs = Math.max(active.endMs, nowMs + expectedMs(worker.pace, characters));
+    active.endMs = Math.max(active.endMs, nowMs + expectedMs(worker.pace, backlogOf(worker) + characters));
   }
   return assignments;
 }
@@ -311,11 +311,11 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   return assignments.filter(({ units }) => units.length > 0);
 }
 
-function isQuickEnough({ active, settings, uncovered }: RunState, { pace }: WorkerRecord, nowMs: number): boolean {
+function isQuickEnough({ active, settings, uncovered }: RunState, worker: WorkerRecord, nowMs: number): boolean {
   const unit = Math.max(settings.leaseStreams, 1) * settings.window;
   // On average each active worker has one more unit of its own to finish.
   const restMs = ((uncovered.size + active.paces.size) * unit * 1000) / active.charsPerSecond;
-  return nowMs + expectedMs(pace, unit) <= Math.max(active.endMs, nowMs + restMs);
+  return nowMs + expectedMs(worker.pace, backlogOf(worker) + unit) <= Math.max(active.endMs, nowMs + restMs);
 }
 
 function take(from: Iterator<number>, count: number): number[] {
@@ -392,8 +392,21 @@ function capacitiesOf(state: RunState, workers: readonly WorkerRecord[], uncover
   return workers.map((worker) => capacityOf(worker, held.get(worker.id) ?? 0));
 }
 
-export function capacityOf({ id: workerId, pace: { charsPerSecond, transferMs } }: WorkerRecord, held: number): Capacity {
-  return { workerId, charsPerSecond, transferMs, held };
+/** A worker with a backlog starts later, as if its link were slower. */
+export function capacityOf(worker: WorkerRecord, held: number): Capacity {
+  const { id: workerId, pace } = worker;
+  const { charsPerSecond } = pace;
+  return { workerId, charsPerSecond, transferMs: expectedMs(pace, backlogOf(worker)), held };
+}
+
+/**
+ * Characters of leases that no longer count and that the worker may still compute before it starts
+ * on new ones.
+ */
+function backlogOf({ unanswered }: WorkerRecord): number {
+  let characters = 0;
+  for (const lease of unanswered.values()) characters += lease.characters;
+  return characters;
 }
 
 /**
@@ -436,9 +449,7 @@ function grantLease(
   const streams = state.settings.leaseStreams > 0 ? units.flatMap((index) => state.units[index].streams) : units;
   const characters = streams.length * state.settings.window;
   const charactersSoFar = charactersBefore + characters;
-  let leftover = 0;
-  for (const { characters: open } of worker.unanswered.values()) leftover += open;
-  const deadlineMs = allowanceMs(worker.pace, charactersSoFar + leftover);
+  const deadlineMs = allowanceMs(worker.pace, charactersSoFar + backlogOf(worker));
   const id = `${state.round}-${state.leaseCount++}`;
   let states = '';
   for (const index of units) states += stateSource(state, worker.id, index);

@@ -32,7 +32,8 @@ function parkSpare(state: RunState, effects: RunEffect[]): void {
   const useless: WorkerRecord[] = [];
   for (const worker of state.workers.values()) {
     if (worker.state !== 'ready') continue;
-    const isSpare = state.spare.has(worker.id);
+    // One that has a backlog may be of use once it is done with that.
+    const isSpare = state.spare.has(worker.id) && worker.unanswered.size === 0;
     if (state.active.paces.has(worker.id)) takeOn(state, worker);
     // More workers are to be probed than a round has room for.
     const waits = needsProbe(worker) && state.idle.has(worker.id);
@@ -67,7 +68,7 @@ export function park(state: RunState, workers: readonly WorkerRecord[], effects:
 function fasterWithout(state: RunState, workers: readonly WorkerRecord[]): number {
   const { plan } = state.parking;
   const load = loadOf(state, state.units.length);
-  const slowest = Math.max(...workers.map((worker) => leaseMs(capacityOf(worker, 0), 1, load)));
+  const slowest = Math.max(...workers.map(({ id, pace }) => leaseMs({ workerId: id, ...pace }, 1, load)));
   const ownMs = plan.roundMs - plan.workers * load.serviceMs;
   const othersMs = ownMs * Math.max(0, 1 - workers.length / load.units);
   const withThem = Math.max(slowest, othersMs) + (plan.workers + workers.length) * load.serviceMs;

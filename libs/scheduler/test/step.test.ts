@@ -168,6 +168,27 @@ describe('a run', () => {
     expect(leases(run.commit()).map(({ workerId }) => workerId)).toEqual([fast.workerId]);
   });
 
+  it('relies on no worker for a new round that has a long lease of the last one to finish', () => {
+    const run = createRun({ streams: 32, rounds: 100 });
+    run.join('fast');
+    run.join('slow');
+    const msPerStream = (id: string): number => (id === 'slow' ? 200 : 1);
+    const [mine] = afterRounds(run, leases(run.feed({ type: 'start' })), 10, msPerStream);
+    expect([mine.workerId, run.state.workers.get('slow')!.state]).toEqual(['fast', 'parked']);
+    run.pass(mine.deadlineMs);
+    const [whole] = leases(run.fetched(run.feed({ type: 'tick' })));
+    expect(whole).toMatchObject({ workerId: 'slow', streams: mine.streams });
+    // It would compute for 6.4 s. The fast worker was disturbed for a moment only, and wins.
+    run.pass(600);
+    run.count(mine);
+    const next = leases(run.commit());
+    expect(next.map(({ workerId }) => workerId)).toEqual(['fast']);
+    run.feed({ ...whole, type: 'declined', code: 'cancelled', reason: 'counted' });
+    run.pass(600);
+    for (const lease of next) run.count(lease);
+    expect(new Set(leases(run.commit()).map(({ workerId }) => workerId))).toEqual(new Set(['fast', 'slow']));
+  });
+
   it('takes no notice of a worker that heard first that its lease is of no use', () => {
     const { run, opened } = pairAtRoundOne();
     const { workerId, leaseId } = opened[1];
