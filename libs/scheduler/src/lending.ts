@@ -220,7 +220,8 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   if (state.phase !== 'running' || state.pausedBy.size > 0 || state.uncovered.size === 0) return;
   const idle = freeWorkers(state, nowMs);
   if (idle.length === 0) return;
-  const whole = state.uncovered.size === state.units.length;
+  // After a failure the units are dealt anew, so that others try them.
+  const whole = state.uncovered.size === state.units.length && !state.units.some(({ failures }) => failures > 0);
   const dealt = whole ? dealRound(state, idle, nowMs) : dealRest(state, idle, nowMs);
   for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
 }
@@ -300,15 +301,15 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   if (free !== idle) for (const worker of idle) if (!isQuick(worker)) setSpare(state, worker.id);
   const freeCharsPerSecond = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
   const charsPerSecond = Math.max(active.charsPerSecond, freeCharsPerSecond);
-  const next = uncovered.values();
-  const count = uncovered.size;
-  const assignments = free
-    .toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond)
-    .map((worker) => {
-      const part = Math.ceil((count * worker.pace.charsPerSecond) / charsPerSecond);
-      return { worker, units: ascending(take(next, part)), probe: relied && needsProbe(worker) };
-    });
-  return assignments.filter(({ units }) => units.length > 0);
+  const inOrder = free.toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond);
+  const requests = inOrder.map(({ id, pace }) => ({
+    workerId: id,
+    count: Math.ceil((uncovered.size * pace.charsPerSecond) / charsPerSecond),
+  }));
+  const taken = takeUnits(state, requests);
+  return inOrder
+    .map((worker, i) => ({ worker, units: ascending(taken[i]), probe: relied && needsProbe(worker) }))
+    .filter(({ units }) => units.length > 0);
 }
 
 function isQuickEnough({ active, settings, uncovered }: RunState, worker: WorkerRecord, nowMs: number): boolean {
@@ -318,13 +319,28 @@ function isQuickEnough({ active, settings, uncovered }: RunState, worker: Worker
   return nowMs + expectedMs(worker.pace, backlogOf(worker) + unit) <= Math.max(active.endMs, nowMs + restMs);
 }
 
-function take(from: Iterator<number>, count: number): number[] {
-  const taken: number[] = [];
-  while (taken.length < count) {
-    const item = from.next();
-    if (item.done === true) break;
-    taken.push(item.value);
-  }
+/**
+ * Uncovered units for each request, in this order. A unit that has failed at a worker goes to
+ * another one if possible: whether it fails there too says whether the run has diverged.
+ */
+function takeUnits(
+  { uncovered, units }: RunState,
+  requests: readonly { readonly workerId: string; readonly count: number }[],
+): number[][] {
+  const next = uncovered.values();
+  const failed: number[] = [];
+  const taken = requests.map(({ workerId, count }) => {
+    const fits = (index: number): boolean => !units[index].failedBy.has(workerId);
+    const mine: number[] = [];
+    for (const index of failed.splice(0)) (mine.length < count && fits(index) ? mine : failed).push(index);
+    while (mine.length < count) {
+      const item = next.next();
+      if (item.done === true) break;
+      (fits(item.value) ? mine : failed).push(item.value);
+    }
+    return mine;
+  });
+  requests.forEach(({ count }, i) => taken[i].push(...failed.splice(0, count - taken[i].length)));
   return taken;
 }
 

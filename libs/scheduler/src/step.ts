@@ -21,7 +21,7 @@ import {
 import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
-import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord } from './state.js';
+import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
@@ -30,7 +30,10 @@ const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', '
 const COOLDOWN_MS = 5_000;
 /** Weight of the newest measurement of the all-reduce service. */
 const SERVICE_WEIGHT = 0.1;
-/** The run has diverged when a unit's gradient is not finite this often in one round. */
+/**
+ * The run has diverged when a unit's gradient is not finite this often in one round, at as many
+ * workers if so many take part.
+ */
 const NOT_FINITE_TRIES = 3;
 
 /**
@@ -255,8 +258,8 @@ function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs
 
 /**
  * Counts a gradient that was not finite. A gradient is a pure function of parameters and lease: if
- * it overflows several times, and at every worker that is present, it overflows everywhere. One
- * faulty machine among good ones does not mean divergence.
+ * it overflows at several workers, or at all that take part, it overflows everywhere. One faulty
+ * machine among good ones does not mean divergence.
  * @returns whether the run has diverged
  */
 function countFailure(state: RunState, lease: Lease): boolean {
@@ -265,9 +268,15 @@ function countFailure(state: RunState, lease: Lease): boolean {
     const unit = state.units[index];
     unit.failures++;
     unit.failedBy.add(lease.workerId);
-    diverged ||= unit.failures >= NOT_FINITE_TRIES && [...state.workers.keys()].every((id) => unit.failedBy.has(id));
+    diverged ||= unit.failures >= NOT_FINITE_TRIES && (unit.failedBy.size >= NOT_FINITE_TRIES || failsEverywhere(state, unit));
   }
   return diverged;
+}
+
+/** Parked workers do not count: they compute nothing until they are fetched back. */
+function failsEverywhere({ workers }: RunState, { failedBy }: WorkUnit): boolean {
+  for (const { id, state } of workers.values()) if (state !== 'parked' && !failedBy.has(id)) return false;
+  return true;
 }
 
 function fail(state: RunState, why: string, effects: RunEffect[]): void {

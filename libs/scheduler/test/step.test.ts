@@ -303,6 +303,47 @@ describe('a run', () => {
     expect(types(declineNotFinite(run, 'b'))).toContain('fail');
   });
 
+  it.each([1, 2, 3, 5, 12])('fails when gradients overflow at all of %i workers, beside a parked one', (count) => {
+    for (const leaseStreams of [0, 2]) {
+      const run = createRun({ streams: 24, rounds: 100, leaseStreams });
+      const names = Array.from({ length: count }, (_, i) => `w${i}`);
+      for (const id of [...names, 'slow']) run.join(id);
+      const msPerStream = (id: string): number => (id === 'slow' ? 100_000 : 100);
+      let open = afterRounds(run, leases(run.feed({ type: 'start' })), 5, msPerStream);
+      expect(run.state.workers.get('slow')!.state).toBe('parked');
+      let answers = 0;
+      while (run.state.phase !== 'over' && answers < 40 * count) {
+        const effects: RunEffect[] = [];
+        for (const { workerId, leaseId } of open) {
+          if (!run.state.leases.has(leaseId)) continue;
+          answers++;
+          effects.push(...run.feed({ type: 'declined', workerId, leaseId, code: 'not_finite', reason: 'NaN' }));
+          run.pass(1);
+          effects.push(...run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: 1000 }));
+        }
+        run.pass(6_000);
+        effects.push(...run.feed({ type: 'tick' }));
+        open = leases(effects);
+      }
+      expect(run.state.phase).toBe('over');
+    }
+  });
+
+  it('lends what has failed at a worker to another one first', () => {
+    const run = createRun();
+    for (const id of ['a', 'b']) run.join(id);
+    const opened = leases(run.feed({ type: 'start' }));
+    for (const { workerId, leaseId } of opened) {
+      run.feed({ type: 'declined', workerId, leaseId, code: 'not_finite', reason: 'NaN' });
+      run.join(workerId);
+    }
+    run.pass(6_000);
+    const again = leases(run.feed({ type: 'tick' }));
+    expect(again.flatMap(({ streams }) => streams).toSorted((x, y) => x - y)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    for (const { workerId, streams } of again)
+      for (const stream of streams) expect(run.state.units[stream].failedBy.has(workerId)).toBe(false);
+  });
+
   it('counts gradients that are not finite for each round alone', () => {
     const run = createRun();
     run.join('a');
