@@ -15,8 +15,11 @@ export interface SegmentMeasures {
 export interface GradientSum {
   /** Drops everything that was added. */
   clear(): void;
-  /** Adds a gradient, whose bytes must not change until `clear`. */
-  add(gradient: ArrivedGradient): void;
+  /**
+   * Adds a gradient, whose bytes must not change until it is returned, or until `clear`.
+   * @returns gradients whose bytes are no longer needed
+   */
+  add(gradient: ArrivedGradient): readonly ArrivedGradient[];
   /** Of each segment. To be called once, when all gradients are added. */
   measure(): readonly SegmentMeasures[];
   /** Writes float32(sum * factor) of a segment; `measure` has been called. */
@@ -64,7 +67,9 @@ export function createGradientSum(segments: readonly Segment[], writer: SegmentW
     add(gradient) {
       kept.push(gradient);
       // The last one is added while the sum is measured.
-      if (stored || kept.length > KEPT_GRADIENTS) for (const each of kept.splice(0, kept.length - 1)) store(each);
+      const done = stored || kept.length > KEPT_GRADIENTS ? kept.splice(0, kept.length - 1) : [];
+      for (const each of done) store(each);
+      return done;
     },
     measure: () =>
       segments.map((segment) => {

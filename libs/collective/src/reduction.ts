@@ -20,7 +20,13 @@ import {
   type SegmentReader,
 } from './codec.js';
 import { contributionBytes, createContributionReader } from './contribution.js';
-import { createGradientSum, gradientSumFloats, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
+import {
+  createGradientSum,
+  gradientSumFloats,
+  type ArrivedGradient,
+  type GradientSum,
+  type SegmentMeasures,
+} from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 
 /** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
@@ -97,6 +103,9 @@ export function createReduction(config: ReductionConfig): Reduction {
   return new StreamReduction(config, memory);
 }
 
+/** Bodies whose memory is kept for the next contributions. More are seldom under way at once, and each is as large as an update. */
+const SPARE_BODIES = 8;
+
 interface OpenRound extends RoundOrder {
   readonly grants: Map<string, Grant>;
   /** Streams whose gradient is in the sum. */
@@ -107,9 +116,9 @@ interface OpenRound extends RoundOrder {
   /** The lowest stream that is not counted. */
   missing: number;
   /** Gradients that wait for their turn, as they arrived, by lowest stream. */
-  readonly retained: Map<number, readonly GradientPart[]>;
-  /** Whose gradients are in use until the next round opens. */
-  readonly bodies: Intake[];
+  readonly retained: Map<number, ArrivedGradient>;
+  /** Bodies of the gradients that are counted and still needed, by gradient. */
+  readonly bodies: Map<ArrivedGradient, Intake>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -138,7 +147,7 @@ class StreamReduction implements Reduction {
 
   openRound(order: RoundOrder): void {
     this.#sum.clear();
-    for (const body of this.#round?.bodies ?? []) this.#release(body);
+    for (const body of this.#round?.bodies.values() ?? []) this.#release(body);
     this.#round = {
       ...order,
       grants: new Map(),
@@ -147,7 +156,7 @@ class StreamReduction implements Reduction {
       lossTotal: 0,
       missing: 0,
       retained: new Map(),
-      bodies: [],
+      bodies: new Map(),
     };
   }
 
@@ -185,8 +194,7 @@ class StreamReduction implements Reduction {
 
   add(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
     const verdict = this.#decide(workerId, contribution, body);
-    if (verdict.result === 'counted') this.#round?.bodies.push(body);
-    else this.#release(body);
+    if (verdict.result !== 'counted') this.#release(body);
     return verdict;
   }
 
@@ -194,7 +202,13 @@ class StreamReduction implements Reduction {
   #release(body: Intake): void {
     const memory = this.#inUse.get(body);
     this.#inUse.delete(body);
-    if (memory) this.#spare.push(memory);
+    if (memory && this.#spare.length < SPARE_BODIES) this.#spare.push(memory);
+  }
+
+  #releaseBodyOf(round: OpenRound, gradient: ArrivedGradient): void {
+    const body = round.bodies.get(gradient);
+    round.bodies.delete(gradient);
+    if (body) this.#release(body);
   }
 
   #decide(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
@@ -210,7 +224,7 @@ class StreamReduction implements Reduction {
     }
     const refusal = checkLease(round, workerId, contribution) ?? this.#checkContent(round, contribution, body);
     if (refusal) return refusal;
-    const measures = this.#count(round, contribution, body.gradient);
+    const measures = this.#count(round, contribution, body);
     const counted: Verdict = {
       result: 'counted',
       reason: `${round.counted.size} of ${this.#config.streams} streams are counted`,
@@ -223,7 +237,7 @@ class StreamReduction implements Reduction {
   #count(
     round: OpenRound,
     { streams, lossSum }: MessageOf<'contribution'>,
-    gradient: readonly GradientPart[],
+    body: Intake,
   ): readonly SegmentMeasures[] | undefined {
     const first = streams.reduce((least, stream) => Math.min(least, stream));
     const isNext = this.#config.ordered !== true || first === round.missing;
@@ -231,7 +245,8 @@ class StreamReduction implements Reduction {
     while (round.counted.has(round.missing)) round.missing++;
     round.losses.push({ stream: first, lossSum });
     round.lossTotal += lossSum;
-    round.retained.set(first, gradient);
+    round.retained.set(first, body.gradient);
+    round.bodies.set(body.gradient, body);
     return isNext ? this.#addRetained(round) : undefined;
   }
 
@@ -240,7 +255,7 @@ class StreamReduction implements Reduction {
     const isDue = (first: number) => this.#config.ordered !== true || first < round.missing;
     const due = [...round.retained.keys()].filter(isDue).sort((a, b) => a - b);
     for (const first of due) {
-      this.#sum.add(round.retained.get(first)!);
+      for (const done of this.#sum.add(round.retained.get(first)!)) this.#releaseBodyOf(round, done);
       round.retained.delete(first);
     }
     return round.counted.size === this.#config.streams ? this.#sum.measure() : undefined;

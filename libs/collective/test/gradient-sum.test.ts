@@ -8,7 +8,9 @@ import { contributionParts, encoded } from './coded.js';
 const SIZE = 20_007;
 const LAYOUT = { tensorSizes: [7, 20_000], stateFloats: 1 };
 
-const gradient = (k: number) => Float32Array.from({ length: SIZE }, (_, i) => Math.sin(i * (k + 1)) * 10 ** ((i % 7) - 4));
+/** Of very different size, so that in fp32 the order of the sum shows. */
+const gradient = (k: number) =>
+  Float32Array.from({ length: SIZE }, (_, i) => Math.sin(i * (k + 1)) * 10 ** ((i % 7) - 4 + 12 * (k % 3)));
 
 /** The mean of the first `count` gradients as the sum codes it, its squares and its largest magnitudes. */
 function summed(shape: GradientShape, count: number, rounds = 1) {
@@ -19,7 +21,14 @@ function summed(shape: GradientShape, count: number, rounds = 1) {
   let squares = 0;
   for (let round = 0; round < rounds; round++) {
     sum.clear();
-    for (let k = 0; k < count; k++) sum.add(contributionParts(shape, encoded(shape, gradient(k))));
+    const bodies = new Map<unknown, Uint8Array>();
+    for (let k = 0; k < count; k++) {
+      const coded = encoded(shape, gradient(k));
+      const parts = contributionParts(shape, coded);
+      bodies.set(parts, coded);
+      // What is no longer needed is used for something else.
+      for (const done of sum.add(parts)) bodies.get(done)!.fill(0x55);
+    }
     const measures = sum.measure();
     squares = measures.reduce((total, each) => total + each.squares, 0);
     for (const segment of segments) {
@@ -52,6 +61,16 @@ describe.each(GRADIENT_CODECS)('the sum of gradients in %s', (codec) => {
       expect(squares / plain.squares).toBeCloseTo(1, 12);
     },
   );
+
+  it('keeps few gradients, however many are added', () => {
+    const memory = createVectorMemory(vectorMemoryBytes({ float64: gradientSumFloats(SIZE) }));
+    const sum = createGradientSum(segmentsOf(shape), createSegmentWriter(updateShape(shape), memory), memory);
+    let kept = 0;
+    for (let k = 0; k < 9; k++) {
+      kept += 1 - sum.add(contributionParts(shape, encoded(shape, gradient(k)))).length;
+      expect(kept).toBeLessThanOrEqual(4);
+    }
+  });
 
   it.each([2, 6])('of %d gradients contains nothing of the round before', (count) => {
     expect(summed(shape, count, 2)).toEqual(summed(shape, count));

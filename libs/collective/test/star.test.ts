@@ -1,4 +1,4 @@
-import { createReplica } from '@troupe/optim';
+import { createReplica, createVectorMemory } from '@troupe/optim';
 import {
   createChannel,
   LIMITS,
@@ -14,11 +14,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   applyUpdate,
   applyArriving,
+  contributionBytes,
+  createContributionWriter,
+  segmentsOf,
   updateBytes,
   wholeUpdate,
   type CollectiveHost,
   type CollectiveMember,
   type Contribution,
+  type GradientShape,
 } from '../src/index.js';
 import { createStarCollective, createStarService, type ServiceNote, type StarService } from '../src/star/index.js';
 import { collectiveConformance } from './conformance.js';
@@ -315,6 +319,31 @@ describe('an update that must not be applied', () => {
     service.close('gone');
     await expect(whole).rejects.toMatchObject({ name: 'TransportError' });
   });
+});
+
+it.each([
+  { round: 0, lease: 1 },
+  { round: 7, lease: 2 },
+])('a member rounds to int8 by the round and the streams of its lease: round $round, lease $lease', async ({ round, lease }) => {
+  const shape: GradientShape = { ...SHAPE, codec: 'int8' };
+  const sent = contribution(lease, { round });
+  const bytes = contributionBytes(shape, sent.streams.length);
+  const [near, far] = createMemoryPair();
+  const service = createChannel(far, {
+    accepts: ['join', 'contribution'],
+    bodyBytes: (message) => (message.type === 'join' ? 0 : bytes),
+  });
+  const joining = over(near).join({ ...joinOptions(), ...shape });
+  await service.receive(soon());
+  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0 });
+  (await joining).contribute(sent);
+  const { body } = await service.receive(soon());
+  const writer = createContributionWriter({ ...shape, seed: SEED }, createVectorMemory(0));
+  const expected = new Uint8Array(contributionBytes(shape, 0));
+  for (const segment of segmentsOf(shape)) {
+    writer.encode(sent.gradient, sent, segment, expected.subarray(segment.offset, segment.offset + segment.bytes));
+  }
+  expect(body.subarray(0, expected.length)).toEqual(expected);
 });
 
 function wire({ gradient: _gradient, endStates: _endStates, ...meta }: Contribution): Extract<Message, { type: 'contribution' }> {

@@ -150,6 +150,7 @@ describe.each(OPTIMIZERS)('$kind', (optimizer) => {
     const short = other.beginStep(0.1);
     short.add(head);
     expect(() => short.finish()).toThrow(expect.objectContaining({ code: 'bad_length' }));
+    expect(other.digest()).not.toBe(one.digest());
   });
 
   it('returns the digest of its current parameters, whatever set them', () => {

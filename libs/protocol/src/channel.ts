@@ -87,8 +87,9 @@ export interface Channel<K extends MessageType = MessageType> {
   receive(signal?: AbortSignal): Promise<Received<K>>;
   /**
    * The next message as soon as its first frame is here; its body is read while it arrives. The rest
-   * of a body that was not read to its end is skipped. Throws what `receive` throws. Do not call
-   * `receive` on the same channel after it.
+   * of a body that was not read to its end is skipped. One body at a time: `limit_exceeded` if another
+   * begins before its end. Throws what `receive` throws. Do not call `receive` on the same channel
+   * after it.
    */
   receiveStreamed(signal?: AbortSignal): Promise<Streamed<K>>;
   close(reason: string): void;
@@ -343,6 +344,10 @@ function createReceiver<K extends MessageType>(
   async function pullWhileReading(signal: AbortSignal | undefined): Promise<void> {
     const { transfer, begins } = await pull(signal);
     if (!begins) return;
+    if (transfer.bodyBytes > 0) {
+      const what = 'a second body begins before the first has ended';
+      throw (failure = new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.'));
+    }
     if (begun.length >= limits.messagesAhead) {
       const what = `more than ${limits.messagesAhead} messages between the chunks of another`;
       throw (failure = new ProtocolError('limit_exceeded', what, 'Finish one transfer before the next.'));

@@ -220,8 +220,7 @@ describe('a streamed body', () => {
 
   it('leaves the messages between its chunks to the next receive, in order', async () => {
     const [head, ...chunks] = encodeFrames(snapshot, pattern(100_000));
-    const [other, ...more] = encodeFrames(update, pattern(100_000).fill(3));
-    const frames = [head, ...encodeFrames(bye), other, chunks[0], more[0], ...chunks.slice(1), ...more.slice(1)];
+    const frames = [head, ...encodeFrames(bye), ...chunks, ...encodeFrames(update, pattern(100_000).fill(3))];
     const channel = receiver(frames, 100_000);
     expect(await rest((await channel.receiveStreamed()).body)).toEqual(pattern(100_000));
     const { message, body } = await channel.receiveStreamed();
@@ -250,6 +249,12 @@ describe('a streamed body', () => {
     const flood = Array.from({ length: LIMITS.messagesAhead + 1 }, () => encodeFrames(bye)).flat();
     const { body } = await receiver([head, ...flood], 100_000).receiveStreamed();
     await expect(body.next()).rejects.toEqual(refused('limit_exceeded', /between the chunks/));
+  });
+
+  it('ends with an error when another body begins before its end, of which any number could wait', async () => {
+    const [head] = encodeFrames(snapshot, pattern(100_000));
+    const { body } = await receiver([head, ...encodeFrames(update, pattern(100_000))], 100_000).receiveStreamed();
+    await expect(body.next()).rejects.toEqual(refused('limit_exceeded', /second body/));
   });
 
   it('ends with an error at a chunk out of place', async () => {

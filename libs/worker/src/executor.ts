@@ -91,6 +91,7 @@ export class SyncExecutor {
         return this.#announceReady(action);
       case 'declineLease': {
         const { type: _type, ...decline } = action;
+        this.#leases.delete(action.leaseId);
         return control.send({ type: 'decline', ...decline });
       }
       case 'credit':
@@ -144,14 +145,15 @@ export class SyncExecutor {
 
   #restore({ message, body }: NonNullable<Payload['snapshot']>, updates: readonly number[]): void {
     const { replica } = this.#parts;
-    replica.restore(body);
-    if (replica.digest() !== message.parametersDigest) {
-      throw new ProtocolError(
-        'invalid_message',
-        'the snapshot does not have the digest that was sent with it',
-        'Nothing to do: the worker joins again by itself.',
-      );
+    const garbled = (what: string, cause?: unknown) =>
+      new ProtocolError('invalid_message', what, 'Nothing to do: the worker joins again by itself.', { cause });
+    try {
+      replica.restore(body);
+    } catch (error) {
+      throw garbled('the snapshot holds numbers that no replica has', error);
     }
+    if (replica.digest() !== message.parametersDigest)
+      throw garbled('the snapshot does not have the digest that was sent with it');
     for (const round of updates) applyUpdate(replica, this.#updates.get(round)!);
     this.#drop();
   }

@@ -403,6 +403,13 @@ function unexpected(message: Message, rule: string): ProtocolError {
 
 function bodyBytes({ run }: Session, message: Message): number {
   if (message.type !== 'contribution') return 0;
+  if (run && message.streams.length > run.config.streams) {
+    throw new ProtocolError(
+      'invalid_message',
+      `a contribution for ${message.streams.length} streams to a run of ${run.config.streams}`,
+      'Run the same version of Troupe on all machines.',
+    );
+  }
   if (run) return contributionBytes(run.config, message.streams.length);
   throw unexpected(message, 'a worker joins first');
 }
