@@ -102,7 +102,11 @@ async function act(
   let unanswered = 0;
   for (;;) {
     let next: SyncInput | undefined;
-    for (const action of actions) next = (await executor.perform(action, payload)) ?? next;
+    for (const action of actions) {
+      // Others get the leases of a worker that leaves when it is gone, those that it retained too.
+      if (parts.leave?.aborted && action.type === 'computeLease') continue;
+      next = (await executor.perform(action, payload)) ?? next;
+    }
     if (state.phase === 'stopped') return state.notice;
     if (next === undefined) {
       if (parts.leave?.aborted && unanswered === 0) return undefined;
