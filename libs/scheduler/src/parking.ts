@@ -4,7 +4,7 @@
  * else can compute, and now and then on trial.
  */
 import type { Decision } from './decisions.js';
-import { fastestTeam, leaseMs, roundMs, type Load } from './dealing.js';
+import { dealQuotas, leaseMs, roundMs, type Load } from './dealing.js';
 import { capacityOf, isAnyoneAtWork, loadOf, needsProbe, releaseAll } from './lending.js';
 import type { RunEffect, RunState, WorkerRecord } from './state.js';
 import { beginTrial, endTrial, mayTry } from './trials.js';
@@ -94,16 +94,14 @@ function fetchHelpful(state: RunState, effects: RunEffect[]): void {
   fetch(helpful, effects, 'faster');
 }
 
-/** Those of `candidates` that are in the fastest team, if the round is fast enough with it. */
+/** Those of `candidates` that would get units, if the round is fast enough with them. */
 function helpersOf(state: RunState, candidates: readonly WorkerRecord[], load: Load): WorkerRecord[] {
   const relied = [...state.active.paces.keys()].map((id) => state.workers.get(id)!);
-  const workers = [...relied, ...candidates];
-  const capacities = workers.map((worker) => capacityOf(worker, 0));
-  const team = new Set(fastestTeam(capacities, load));
-  const sum = [...team].reduce((total, i) => total + capacities[i].charsPerSecond, 0);
-  const shares = capacities.map(({ charsPerSecond }, i) => (team.has(i) ? (charsPerSecond / sum) * load.units : 0));
-  if (roundMs(capacities, shares, load) * WORTH_FETCHING > state.parking.plan.roundMs) return [];
-  return workers.filter((_, i) => i >= relied.length && team.has(i));
+  const capacities = [...relied, ...candidates].map((worker) => capacityOf(worker, 0));
+  // Units are whole: with more workers than units some would get nothing, and be parked again.
+  const quotas = dealQuotas(capacities, load);
+  if (roundMs(capacities, quotas, load) * WORTH_FETCHING > state.parking.plan.roundMs) return [];
+  return candidates.filter((_, i) => quotas[relied.length + i] > 0);
 }
 
 function fetch(
@@ -158,12 +156,10 @@ export function fetchWhenStalled(state: RunState, nowMs: number, effects: RunEff
   parking.stalledSinceMs ??= nowMs;
   const candidates = parked(state);
   if (candidates.length === 0 || (isSomeoneExpected(state) && nowMs - parking.stalledSinceMs < STALLED_MS)) return;
-  const team = fastestTeam(
-    candidates.map((worker) => capacityOf(worker, 0)),
-    loadOf(state, state.uncovered.size),
-  );
+  const capacities = candidates.map((worker) => capacityOf(worker, 0));
+  const quotas = dealQuotas(capacities, loadOf(state, state.uncovered.size));
   fetch(
-    team.map((i) => candidates[i]),
+    candidates.filter((_, i) => quotas[i] > 0),
     effects,
     'alone',
   );

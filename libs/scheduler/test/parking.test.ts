@@ -121,6 +121,19 @@ describe('a worker', () => {
     expect(computing()).toEqual(new Set(['fast', 'slow']));
   });
 
+  it.each([
+    [9, 8],
+    [20, 8],
+    [40, 3],
+  ])('is not fetched when there is no unit for it: %i equal workers, %i units', (count, streams) => {
+    const machines: Record<string, Machine> = {};
+    for (let i = 0; i < count; i++) machines[`w${i}`] = { msPerStream: 10 };
+    const { rounds, decisions, computing } = createCluster(machines, { streams });
+    rounds(400);
+    expect(decisions.filter((decision) => decision.kind === 'unparked' && decision.why !== 'trial')).toEqual([]);
+    expect(computing().size).toBeLessThanOrEqual(streams);
+  });
+
   it('that has become faster is found by a trial', () => {
     const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
     const { rounds, computing, decisions } = createCluster(machines);
@@ -174,6 +187,16 @@ describe('a parked worker', () => {
     const soon = withParked();
     soon.feed({ type: 'workerSyncing', workerId: 'fast', reason: 'missed an update', round: 8 });
     expect(soon.stateOf('slow')).toBe('parked');
+  });
+
+  it('stays parked when others are fetched for all the work that is left', () => {
+    const machines: Record<string, Machine> = { fast: { msPerStream: 10 } };
+    for (let i = 0; i < 12; i++) machines[`slow${i}`] = { msPerStream: 150 };
+    const { rounds, feed, log } = createCluster(machines);
+    rounds(60);
+    log.length = 0;
+    feed({ type: 'workerLeft', workerId: 'fast', reason: 'gone' });
+    expect(log.filter(({ type }) => type === 'unpark')).toHaveLength(8);
   });
 
   it('does not stop the run from seeing that nobody is there', () => {
