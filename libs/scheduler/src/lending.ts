@@ -226,13 +226,18 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
   for (const { worker, units, probe } of dealt) grantLeases(state, worker, units, probe, nowMs, effects);
 }
 
+/** Whether the worker may get a lease of this round now, if it has nothing else to do. */
+export function isAvailable({ round }: RunState, { cooldownUntilMs, declines }: WorkerRecord, nowMs: number): boolean {
+  return nowMs >= cooldownUntilMs && (declines.round !== round || nowMs >= declines.untilMs);
+}
+
 /** Spare workers are asked only when nobody else is at work. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
   const available = (): WorkerRecord[] => {
     const found: WorkerRecord[] = [];
     for (const id of state.idle) {
       const worker = state.workers.get(id)!;
-      if (nowMs >= worker.cooldownUntilMs) found.push(worker);
+      if (isAvailable(state, worker, nowMs)) found.push(worker);
     }
     return found;
   };

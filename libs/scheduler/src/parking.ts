@@ -5,7 +5,7 @@
  */
 import type { Decision } from './decisions.js';
 import { dealQuotas, leaseMs, roundMs, type Load } from './dealing.js';
-import { capacityOf, isAnyoneAtWork, loadOf, needsProbe, releaseAll } from './lending.js';
+import { capacityOf, isAnyoneAtWork, isAvailable, loadOf, needsProbe, releaseAll } from './lending.js';
 import type { RunEffect, RunState, WorkerRecord } from './state.js';
 import { beginTrial, endTrial, mayTry } from './trials.js';
 
@@ -167,7 +167,7 @@ export function fetchWhenStalled(state: RunState, nowMs: number, effects: RunEff
 
 function isStalled(state: RunState, nowMs: number): boolean {
   if (state.phase !== 'running' || state.pausedBy.size > 0 || state.uncovered.size === 0 || isAnyoneAtWork(state)) return false;
-  const isFree = (id: string): boolean => nowMs >= state.workers.get(id)!.cooldownUntilMs;
+  const isFree = (id: string): boolean => isAvailable(state, state.workers.get(id)!, nowMs);
   return ![...state.idle].some(isFree) && ![...state.spare].some(isFree);
 }
 

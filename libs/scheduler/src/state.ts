@@ -64,6 +64,11 @@ export interface WorkerRecord {
   dealtRound: number;
   /** It gets no lease before this time, because its engine has just failed. */
   cooldownUntilMs: number;
+  /**
+   * How many leases of `round` it has declined as useless or impossible, and until when it gets no
+   * other of that round.
+   */
+  declines: { round: number; count: number; untilMs: number };
   /** The worker's credit: contributions that counted, and their characters. */
   counted: number;
   characters: number;

@@ -28,6 +28,13 @@ import { disturbRound, endTrial, noteRound } from './trials.js';
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
 /** A worker whose engine failed gets no leases for this long. */
 const COOLDOWN_MS = 5_000;
+/**
+ * After a decline of a useless lease a worker gets no other of that round for this long: the update
+ * that it knows is under way.
+ */
+const DECLINED_MS = 250;
+/** It may hold no state the first time; the next lease brings the states with it. */
+const NO_STATE_TRIES = 2;
 /** Weight of the newest measurement of the all-reduce service. */
 const SERVICE_WEIGHT = 0.1;
 /**
@@ -155,6 +162,7 @@ function createWorker(id: string, name: string, reported: number, round: number,
     measurement: { sinceMs: nowMs, characters: 0, computeMs: 0, void: true },
     dealtRound: round,
     cooldownUntilMs: 0,
+    declines: { round, count: 0, untilMs: 0 },
     counted: 0,
     characters: 0,
   };
@@ -209,6 +217,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   closeLease(state, lease);
   if (worker) {
     worker.measurement.void = true;
+    if (input.code === 'no_state') noteDecline(state, worker, NO_STATE_TRIES, nowMs);
     if (input.code === 'engine') worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
@@ -230,10 +239,22 @@ function overtaken(state: RunState, input: Input<'declined'>, nowMs: number, eff
   if (lease?.workerId === workerId) {
     // The update that told the worker has not arrived here yet.
     closeLease(state, lease);
-    if (worker) worker.measurement.void = true;
-    if (worker && computeMs !== undefined) measureProbe(worker, lease, nowMs, computeMs);
+    if (worker) {
+      worker.measurement.void = true;
+      noteDecline(state, worker, 1, nowMs);
+      if (computeMs !== undefined) measureProbe(worker, lease, nowMs, computeMs);
+    }
   }
   lendUncovered(state, nowMs, effects);
+}
+
+/**
+ * A worker that knows more than the scheduler would decline the same lease again and again, as fast
+ * as messages travel.
+ */
+function noteDecline({ round }: RunState, { declines }: WorkerRecord, tries: number, nowMs: number): void {
+  if (declines.round !== round) Object.assign(declines, { round, count: 0, untilMs: 0 });
+  if (++declines.count >= tries) declines.untilMs = nowMs + DECLINED_MS;
 }
 
 /** Others get its leases until it reports ready. It keeps the hidden states that it holds. */

@@ -219,6 +219,31 @@ describe('a run', () => {
     expect(again[0]).toMatchObject({ workerId: lease.workerId, states: 'gg' });
   });
 
+  it.each([
+    ['cancelled', 1],
+    ['dropped', 1],
+    ['no_state', 2],
+  ] as const)('lends a worker no more of a round for a moment after it declines as %s, %i times', (code, most) => {
+    const declineAll = (run: ReturnType<typeof createRun>, first: readonly Lease[]): number => {
+      let declines = 0;
+      for (let open = first; open.length > 0 && declines < 20; declines++) {
+        const [{ workerId, leaseId }] = open;
+        open = leases(run.feed({ type: 'declined', workerId, leaseId, code, reason: 'it knows more' }));
+        run.pass(1);
+      }
+      return declines;
+    };
+    const run = createRun();
+    run.join('a');
+    expect(declineAll(run, leases(run.feed({ type: 'start' })))).toBe(most);
+    // The update has arrived.
+    const next = leases(run.commit());
+    expect(next.flatMap(({ streams }) => streams)).toHaveLength(8);
+    expect(declineAll(run, next)).toBe(most);
+    run.pass(250);
+    expect(leases(run.feed({ type: 'tick' })).flatMap(({ streams }) => streams)).toHaveLength(8);
+  });
+
   it('lends nothing to a worker for a while after its engine failed', () => {
     const run = createRun();
     run.join('a');
