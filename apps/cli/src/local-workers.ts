@@ -1,6 +1,7 @@
 /** How many workers `troupe train` starts on this machine, and with how many threads. */
 import type { TrainingConfig } from '@troupe/config';
 import { GPU_ENGINES, takesThreads, type EngineChoice } from '@troupe/engines';
+import { THREADS_OPTION } from '@troupe/engines/options';
 import { counted } from './terminal/style.js';
 
 /** More local processes seldom speed up a run of the default size, and each holds a replica. */
@@ -43,6 +44,8 @@ export function planLocalWorkers(
   if (!takesThreads(engine)) return { workers: fill(1), threads: 1, why: `${engine} takes one thread` };
   const most = Math.max(1, Math.floor(streams / STREAMS_PER_THREAD));
   if (cores === 1) return { workers: 1, threads: 1, why: 'it has one core' };
+  if (Math.min(cores, most) > THREADS_OPTION.max)
+    return { workers: 1, threads: THREADS_OPTION.max, why: 'the most that it can have' };
   if (cores <= most) return { workers: 1, threads: cores, why: 'one thread per core, faster than several workers' };
   return { workers: 1, threads: most, why: `one thread per ${STREAMS_PER_THREAD} streams: more would not be faster` };
 }

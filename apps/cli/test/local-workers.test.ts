@@ -9,6 +9,7 @@ describe('the workers of one machine', () => {
     ['auto', {}, 2, run, '1 worker with 2 threads on this machine (one thread per core, faster than several workers)'],
     ['native', {}, 8, run, '1 worker with 8 threads on this machine (one thread per core, faster than several workers)'],
     ['auto', {}, 16, run, '1 worker with 8 threads on this machine (one thread per 4 streams: more would not be faster)'],
+    ['auto', {}, 384, { ...run, streams: 4096 }, '1 worker with 256 threads on this machine (the most that it can have)'],
     ['wasm', {}, 16, { ...run, streams: 2 }, '1 worker on this machine (one thread per 4 streams: more would not be faster)'],
     ['auto', {}, 4, reproducible, '4 workers on this machine (workers of a reproducible run have one thread each)'],
     ['auto', { threads: 4 }, 16, reproducible, '8 workers with 4 threads each on this machine (workers of a reproducible'],
