@@ -169,6 +169,7 @@ class RunConductor implements Conductor {
     return new SnapshotSender({
       parameters: training.layout.size,
       round: () => this.shell.round,
+      readyWorkers: () => this.shell.workers,
       take: () => this.shell.replicaState(),
       workers: this.#control,
       channelOf: (workerId) => sessionOf(this.#roster, workerId)?.channel,

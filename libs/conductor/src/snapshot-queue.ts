@@ -33,6 +33,8 @@ export interface Moment {
   readonly nowMs: number;
   /** Updates that a worker retains while it waits; see `retainedUpdates`. */
   readonly retained: number;
+  /** Workers that may get leases. Without one, no round passes. */
+  readonly readyWorkers: number;
 }
 
 export interface Start {
@@ -45,18 +47,26 @@ export interface Start {
  * The next transfer to start, if one may start now.
  * @param held rounds of the snapshots in memory
  */
-export function nextStart(queue: SnapshotQueue, held: readonly number[], { round, nowMs, retained }: Moment): Start | undefined {
-  const { waiting, transfers } = queue;
-  if (turnsTaken(transfers, nowMs) >= LIMITS.snapshotLinks) return undefined;
-  // A link carries one snapshot at a time. A worker may have heard of an update before the coordinator has.
-  const first = [...waiting].find(([workerId, { notBefore }]) => notBefore <= round && !transfers.has(workerId));
+export function nextStart(queue: SnapshotQueue, held: readonly number[], moment: Moment): Start | undefined {
+  const first = firstInLine(queue, moment);
   if (!first) return undefined;
   const [workerId, { notBefore }] = first;
   const newest = Math.max(-1, ...held);
+  if (fits(newest, notBefore, moment)) return { workerId, round: newest };
+  return held.length < LIMITS.snapshots ? { workerId, round: moment.round } : undefined;
+}
+
+/** The worker whose turn it is, if a link may be served now. */
+function firstInLine({ waiting, transfers }: SnapshotQueue, { round, nowMs }: Moment): [string, Waiting] | undefined {
+  if (turnsTaken(transfers, nowMs) >= LIMITS.snapshotLinks) return undefined;
+  // A link carries one snapshot at a time. A worker may have heard of an update before the coordinator has.
+  return [...waiting].find(([workerId, { notBefore }]) => notBefore <= round && !transfers.has(workerId));
+}
+
+/** Whether a snapshot of the round `held` is of use to a worker. */
+function fits(held: number, notBefore: number, { round, retained }: Moment): boolean {
   // The worker must retain all updates since, also those of the rounds that the transfer takes.
-  const fresh = round - newest <= retained / 4;
-  if (newest >= notBefore && fresh) return { workerId, round: newest };
-  return held.length < LIMITS.snapshots ? { workerId, round } : undefined;
+  return held >= notBefore && round - held <= retained / 4;
 }
 
 function turnsTaken(transfers: ReadonlyMap<string, Transfer>, nowMs: number): number {
@@ -65,17 +75,47 @@ function turnsTaken(transfers: ReadonlyMap<string, Transfer>, nowMs: number): nu
   return taken;
 }
 
-/** Why a transfer is given up. `outdated`: the worker has lost updates that must follow the snapshot. */
-export type Hopeless = 'outdated' | 'stalled';
+/**
+ * Why a transfer is given up. `outdated`: the worker has lost updates that must follow the snapshot.
+ * `late`: the whole took too long. `inTheWay`: another worker needs a newer snapshot, for which there is no room.
+ */
+export type GivenUp = 'outdated' | 'stalled' | 'late' | 'inTheWay';
 
 /** The transfers to give up, by worker id. */
-export function hopelessTransfers({ transfers }: SnapshotQueue, { round, nowMs, retained }: Moment): [string, Hopeless][] {
-  const hopeless: [string, Hopeless][] = [];
-  for (const [workerId, transfer] of transfers) {
-    if (round - transfer.round > retained) hopeless.push([workerId, 'outdated']);
-    else if (nowMs - transfer.progressMs >= LIMITS.transferIdleMs) hopeless.push([workerId, 'stalled']);
+export function transfersToGiveUp(queue: SnapshotQueue, moment: Moment): [string, GivenUp][] {
+  const hopeless: [string, GivenUp][] = [];
+  for (const [workerId, transfer] of queue.transfers) {
+    const why = whyHopeless(transfer, moment);
+    if (why) hopeless.push([workerId, why]);
   }
-  return hopeless;
+  // Those may free a snapshot, and then no other has to make way.
+  return hopeless.length > 0 ? hopeless : transfersInTheWay(queue, moment).map((workerId) => [workerId, 'inTheWay']);
+}
+
+function whyHopeless(transfer: Transfer, { round, nowMs, retained }: Moment): GivenUp | undefined {
+  if (round - transfer.round > retained) return 'outdated';
+  if (nowMs - transfer.progressMs >= LIMITS.transferIdleMs) return 'stalled';
+  return nowMs - transfer.startedMs >= LIMITS.snapshotTransferMs ? 'late' : undefined;
+}
+
+/**
+ * The slow transfers of the oldest snapshot, if it must make way. While others compute, it must only when
+ * all snapshots have had long: joiners with slow links would end each other's transfers in turn. While
+ * nobody computes, no round passes, so all joiners fit the next snapshot, and none has to make way again.
+ */
+function transfersInTheWay(queue: SnapshotQueue, moment: Moment): string[] {
+  const transfers = [...queue.transfers];
+  const rounds = [...new Set(transfers.map(([, { round }]) => round))];
+  const first = firstInLine(queue, moment);
+  if (!first || rounds.length < LIMITS.snapshots || fits(Math.max(...rounds), first[1].notBefore, moment)) return [];
+  const computing = moment.readyWorkers > 0;
+  const patienceMs = computing ? LIMITS.snapshotYieldMs : LIMITS.snapshotTurnMs;
+  const recent = new Set(
+    transfers.filter(([, { startedMs }]) => moment.nowMs - startedMs < patienceMs).map(([, { round }]) => round),
+  );
+  if (computing && recent.size > 0) return [];
+  const oldest = Math.min(...rounds.filter((round) => !recent.has(round)));
+  return transfers.flatMap(([workerId, { round }]) => (round === oldest ? [workerId] : []));
 }
 
 /** Whether a worker must be told again that others come first: it gives up on a coordinator that is silent. */

@@ -9,10 +9,10 @@ import { TransportError } from '@troupe/transport';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, ControlSession } from './events.js';
 import {
-  hopelessTransfers,
   mustBeTold,
   nextStart,
-  type Hopeless,
+  transfersToGiveUp,
+  type GivenUp,
   type Moment,
   type SnapshotQueue,
   type Start,
@@ -33,6 +33,8 @@ export interface SnapshotSenderParts {
   readonly parameters: number;
   /** Rounds completed. */
   round(): number;
+  /** How many may get leases. */
+  readyWorkers(): number;
   /** Undefined when a failed step has left the replica unusable. */
   take(): ReplicaState | undefined;
   readonly workers: Pick<ControlServer, 'send'>;
@@ -75,6 +77,7 @@ export class SnapshotSender {
     const toldMs = waiting.get(workerId)?.toldMs ?? this.#parts.nowMs();
     // It keeps its place: a request that comes again is no reason to wait longer.
     waiting.set(workerId, { notBefore, toldMs });
+    this.#giveUp();
     this.#serve();
   }
 
@@ -97,8 +100,8 @@ export class SnapshotSender {
   }
 
   #moment(): Moment {
-    const { parameters, round, nowMs } = this.#parts;
-    return { round: round(), nowMs: nowMs(), retained: retainedUpdates(parameters) };
+    const { parameters, round, readyWorkers, nowMs } = this.#parts;
+    return { round: round(), nowMs: nowMs(), retained: retainedUpdates(parameters), readyWorkers: readyWorkers() };
   }
 
   #tick(): void {
@@ -179,7 +182,7 @@ export class SnapshotSender {
 
   #giveUp(): void {
     const moment = this.#moment();
-    for (const [workerId, why] of hopelessTransfers(this.#queue, moment)) {
+    for (const [workerId, why] of transfersToGiveUp(this.#queue, moment)) {
       const text = this.#explain(why, moment);
       this.#parts.report({
         event: 'note',
@@ -193,10 +196,17 @@ export class SnapshotSender {
     }
   }
 
-  #explain(why: Hopeless, { retained }: Moment): string {
-    return why === 'stalled'
-      ? `it did not read its snapshot for ${LIMITS.transferIdleMs / 1000} s`
-      : `its link is too slow: it did not receive a whole snapshot within ${retained} rounds`;
+  #explain(why: GivenUp, { retained }: Moment): string {
+    switch (why) {
+      case 'stalled':
+        return `it did not read its snapshot for ${LIMITS.transferIdleMs / 1000} s`;
+      case 'outdated':
+        return `its link is too slow: it did not receive a whole snapshot within ${retained} rounds`;
+      case 'late':
+        return `its link is too slow: it did not receive a whole snapshot within ${LIMITS.snapshotTransferMs / 60_000} minutes`;
+      case 'inTheWay':
+        return 'its link is slow, and another worker needs a newer snapshot than the one on its way';
+    }
   }
 
   /** Lets go of snapshots that nobody is being sent, unless more workers are likely to ask for them. */

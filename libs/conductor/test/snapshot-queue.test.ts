@@ -1,9 +1,9 @@
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { hopelessTransfers, mustBeTold, nextStart, type Moment, type SnapshotQueue } from '../src/snapshot-queue.js';
+import { mustBeTold, nextStart, transfersToGiveUp, type Moment, type SnapshotQueue } from '../src/snapshot-queue.js';
 
 const RETAINED = 16;
-const at = (round: number, nowMs = 0): Moment => ({ round, nowMs, retained: RETAINED });
+const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({ round, nowMs, retained: RETAINED, readyWorkers });
 
 /** `waiting`: worker -> not before. `transfers`: worker -> round of its snapshot and start. */
 function queue(waiting: Record<string, number>, transfers: Record<string, readonly [round: number, startedMs: number]> = {}) {
@@ -56,14 +56,60 @@ describe('the next snapshot', () => {
 describe('a transfer', () => {
   it('is given up when the worker cannot retain all updates since its snapshot', () => {
     const slow = queue({}, { a: [3, 0] });
-    expect(hopelessTransfers(slow, at(3 + RETAINED))).toEqual([]);
-    expect(hopelessTransfers(slow, at(4 + RETAINED))).toEqual([['a', 'outdated']]);
+    expect(transfersToGiveUp(slow, at(3 + RETAINED))).toEqual([]);
+    expect(transfersToGiveUp(slow, at(4 + RETAINED))).toEqual([['a', 'outdated']]);
   });
 
   it('is given up when nothing has left for long', () => {
     const still = queue({}, { a: [3, 50] });
-    expect(hopelessTransfers(still, at(3, 49 + LIMITS.transferIdleMs))).toEqual([]);
-    expect(hopelessTransfers(still, at(3, 50 + LIMITS.transferIdleMs))).toEqual([['a', 'stalled']]);
+    expect(transfersToGiveUp(still, at(3, 49 + LIMITS.transferIdleMs))).toEqual([]);
+    expect(transfersToGiveUp(still, at(3, 50 + LIMITS.transferIdleMs))).toEqual([['a', 'stalled']]);
+  });
+
+  it('is given up when the whole takes too long, however steadily bytes leave', () => {
+    const trickle = queue({}, { a: [3, 50] });
+    const lateMs = 50 + LIMITS.snapshotTransferMs;
+    trickle.transfers.get('a')!.progressMs = lateMs;
+    expect(transfersToGiveUp(trickle, at(3, lateMs - 1))).toEqual([]);
+    expect(transfersToGiveUp(trickle, at(3, lateMs))).toEqual([['a', 'late']]);
+  });
+});
+
+describe('two snapshots on their way, of which a worker can use neither,', () => {
+  /** The links of the slow ones read now and then. */
+  const held = (waiting: Record<string, number>, transfers: Record<string, readonly [round: number, startedMs: number]>) => {
+    const busy = queue(waiting, transfers);
+    for (const transfer of busy.transfers.values()) transfer.progressMs = 1e6;
+    return busy;
+  };
+  const { snapshotTurnMs: turnMs, snapshotYieldMs: yieldMs } = LIMITS;
+
+  it('make way as soon as one has had its turn, if nobody computes', () => {
+    const busy = held({ fast: 108 }, { x: [100, 0], x2: [100, 5], y: [103, 9] });
+    expect(transfersToGiveUp(busy, at(108, turnMs + 4, 0))).toEqual([]);
+    expect(transfersToGiveUp(busy, at(108, turnMs + 5, 0))).toEqual([
+      ['x', 'inTheWay'],
+      ['x2', 'inTheWay'],
+    ]);
+    const newer = held({ fast: 108 }, { x: [100, 9], y: [103, 0] });
+    expect(transfersToGiveUp(newer, at(108, turnMs, 0))).toEqual([['y', 'inTheWay']]);
+  });
+
+  it('make way when both have had long, if others compute', () => {
+    const busy = held({ fast: 108 }, { x: [100, 0], y: [103, 9] });
+    expect(transfersToGiveUp(busy, at(108, yieldMs + 8))).toEqual([]);
+    expect(transfersToGiveUp(busy, at(108, yieldMs + 9))).toEqual([['x', 'inTheWay']]);
+  });
+
+  it('stay while no worker waits that could be sent another', () => {
+    const slow = { x: [100, 0], y: [103, 0] } as const;
+    expect(transfersToGiveUp(held({}, slow), at(108, yieldMs, 0))).toEqual([]);
+    expect(transfersToGiveUp(held({ x: 108 }, slow), at(108, yieldMs, 0))).toEqual([]);
+    expect(transfersToGiveUp(held({ ahead: 109 }, slow), at(108, yieldMs, 0))).toEqual([]);
+    expect(transfersToGiveUp(held({ fast: 103 }, slow), at(104, yieldMs, 0))).toEqual([]);
+    expect(transfersToGiveUp(held({ fast: 108 }, { x: [100, 0], x2: [100, 0] }), at(108, yieldMs, 0))).toEqual([]);
+    const turns = Object.fromEntries(Array.from({ length: LIMITS.snapshotLinks }, (_, i) => [`y${i}`, [103, yieldMs] as const]));
+    expect(transfersToGiveUp(held({ fast: 108 }, { x: [100, 0], ...turns }), at(108, yieldMs, 0))).toEqual([]);
   });
 });
 

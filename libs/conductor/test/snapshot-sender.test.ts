@@ -14,6 +14,7 @@ const SNAPSHOT_BYTES = 12 * PARAMETERS;
 let links: Map<string, SlowLink>;
 let sender: SnapshotSender;
 let round: number;
+let ready: number;
 let now: number;
 let taken: number;
 let sound: boolean;
@@ -97,11 +98,12 @@ function connect(id: string): SlowLink {
 }
 
 beforeEach(() => {
-  [links, round, now, taken, sound, notes, failures] = [new Map(), 0, 0, 0, true, [], []];
+  [links, round, ready, now, taken, sound, notes, failures] = [new Map(), 0, 1, 0, 0, true, [], []];
   const vectors = new Float32Array(3 * PARAMETERS);
   sender = new SnapshotSender({
     parameters: PARAMETERS,
     round: () => round,
+    readyWorkers: () => ready,
     take() {
       if (!sound) return undefined;
       taken++;
@@ -287,6 +289,35 @@ describe('a snapshot on its way', () => {
       tick(LIMITS.transferIdleMs - 1);
     }
     expect(slow.closedFor).toBeUndefined();
+  });
+
+  it('is given up when it keeps the run still: nobody computes, and a fast worker needs a newer one', async () => {
+    const oldest = join('oldest');
+    complete(3);
+    const older = join('older');
+    complete(5);
+    ready = 0;
+    const fast = received(join('fast'));
+    for (let passed = 0; passed < LIMITS.snapshotTurnMs; passed += 1000) {
+      expect(oldest.closedFor).toBeUndefined();
+      for (const slow of [oldest, older]) await slow.read(LIMITS.snapshotPieceBytes);
+      tick(1000);
+    }
+    expect(await fast).toEqual([8, 8]);
+    expect(oldest.closedFor).toBe('its link is slow, and another worker needs a newer snapshot than the one on its way');
+    expect(notes).toMatchObject([{ event: 'note', remedy: expect.stringContaining('It joins again') as string }]);
+    expect([older.closedFor, failures]).toEqual([undefined, []]);
+  });
+
+  it('keeps no newer one waiting at all once its turn is over, if nobody computes', async () => {
+    for (const id of ['oldest', 'older']) {
+      join(id);
+      complete();
+    }
+    ready = 0;
+    tick(LIMITS.snapshotTurnMs);
+    expect(await received(join('fast'))).toEqual([2, 2]);
+    expect(['oldest', 'older'].map((id) => links.get(id)!.closedFor === undefined)).toEqual([false, true]);
   });
 
   it('frees its memory and its place when the worker vanishes halfway', async () => {

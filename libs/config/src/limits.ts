@@ -43,6 +43,13 @@ export const LIMITS = {
   /** Workers that are sent a snapshot at a time. One whose turn is over is still sent the rest, and no longer counts. */
   snapshotLinks: 4,
   snapshotTurnMs: 10_000,
+  /**
+   * When no snapshot fits a worker and no more may be held, the oldest makes way if its transfers have taken
+   * longer than this. If nobody computes, they only have `snapshotTurnMs`: the run stands still.
+   */
+  snapshotYieldMs: 60_000,
+  /** Time for a whole snapshot, however steadily the worker reads. */
+  snapshotTransferMs: 600_000,
   /** A snapshot is sent in pieces of this size; the next follows when at most this much is queued for the worker. */
   snapshotPieceBytes: 256 * 1024,
   /** Updates that a worker retains while it waits for a snapshot. Each is as large as the parameters. */
