@@ -46,7 +46,7 @@ export function parkedText(faster: number, workers = 1): string {
 const UNPARKED: Readonly<Record<Extract<Decision, { kind: 'unparked' }>['why'], string>> = {
   faster: 'rounds will be faster',
   alone: 'nobody else can compute',
-  trial: 'a trial shows whether rounds have become slower without it',
+  trial: 'a trial has shown that rounds are faster with it',
 };
 
 /** At most this many names are listed. */

@@ -26,10 +26,7 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
   ],
   [{ kind: 'unparked', workers: ['a', 'b'], why: 'faster' }, 'fetched back: a, b; rounds will be faster'],
   [{ kind: 'unparked', workers: ['a'], why: 'alone' }, 'fetched back: a; nobody else can compute'],
-  [
-    { kind: 'unparked', workers: ['a'], why: 'trial' },
-    'fetched back: a; a trial shows whether rounds have become slower without it',
-  ],
+  [{ kind: 'unparked', workers: ['a'], why: 'trial' }, 'fetched back: a; a trial has shown that rounds are faster with it'],
   [
     { kind: 'declined', worker: 'a', code: 'engine', reason: 'device lost', lent },
     'a returned a lease (device lost); 4 streams lent to 1 worker',

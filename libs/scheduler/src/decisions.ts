@@ -26,7 +26,7 @@ export type Decision =
   | { readonly kind: 'parked'; readonly workers: readonly string[]; readonly faster: number }
   /**
    * These workers are fetched back. `faster`: rounds will be faster with them · `alone`: nobody else
-   * can compute · `trial`: they may have become faster.
+   * can compute · `trial`: a trial has shown that rounds are faster with them.
    */
   | { readonly kind: 'unparked'; readonly workers: readonly string[]; readonly why: 'faster' | 'alone' | 'trial' }
   /** A worker returned a lease. */

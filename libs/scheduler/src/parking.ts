@@ -13,6 +13,8 @@ import { beginTrial, endTrial, mayTry } from './trials.js';
 const SPARE_ROUNDS = 3;
 /** It stays parked for so many rounds at least, unless nobody else can compute. */
 const PARKED_ROUNDS = 25;
+/** A trial that changes nothing doubles that rest before the next trial of the worker, up to this. */
+const MAX_REST_ROUNDS = 2_000;
 /** Parked workers are fetched back when they would make so many rounds in a row faster, */
 const SLOW_ROUNDS = 3;
 /** each by this factor: a snapshot is expensive, and predictions are rough. */
@@ -34,7 +36,7 @@ function parkSpare(state: RunState, effects: RunEffect[]): void {
     if (worker.state !== 'ready') continue;
     // One that has a backlog may be of use once it is done with that.
     const isSpare = state.spare.has(worker.id) && worker.unanswered.size === 0;
-    if (state.active.paces.has(worker.id)) takeOn(state, worker);
+    if (state.active.paces.has(worker.id)) takeOn(state, worker, effects);
     // More workers are to be probed than a round has room for.
     const waits = needsProbe(worker) && state.idle.has(worker.id);
     worker.spareRounds = isSpare || waits ? worker.spareRounds + 1 : 0;
@@ -44,14 +46,23 @@ function parkSpare(state: RunState, effects: RunEffect[]): void {
 }
 
 /** The worker is one of those that the round relies on. */
-function takeOn(state: RunState, worker: WorkerRecord): void {
+function takeOn(state: RunState, worker: WorkerRecord, effects: RunEffect[]): void {
   endTrial(state.parking.trials, worker.id);
+  if (isOnTrial(worker)) decide(effects, { kind: 'unparked', workers: [worker.name], why: 'trial' });
   worker.wanted = undefined;
+  worker.trials = 0;
 }
 
-/** Parks these workers, and says by how much a round is faster without them. */
+function isOnTrial({ wanted }: WorkerRecord): boolean {
+  return wanted === 'trial' || wanted === 'tried';
+}
+
+/**
+ * Parks these workers, and says by how much a round is faster without them. A trial that changes
+ * nothing is no news.
+ */
 export function park(state: RunState, workers: readonly WorkerRecord[], effects: RunEffect[]): void {
-  if (workers.length === 0) return;
+  const news = workers.filter((worker) => !isOnTrial(worker));
   for (const worker of workers) {
     const faster = fasterWithout(state, [worker]);
     effects.push({ type: 'park', workerId: worker.id, faster });
@@ -61,7 +72,7 @@ export function park(state: RunState, workers: readonly WorkerRecord[], effects:
     state.spare.delete(worker.id);
     state.idle.delete(worker.id);
   }
-  decide(effects, { kind: 'parked', workers: namesOf(workers), faster: fasterWithout(state, workers) });
+  if (news.length > 0) decide(effects, { kind: 'parked', workers: namesOf(news), faster: fasterWithout(state, news) });
 }
 
 /** By how much a round is faster than with one unit for each of these workers, as a part of the round. */
@@ -104,17 +115,15 @@ function helpersOf(state: RunState, candidates: readonly WorkerRecord[], load: L
   return candidates.filter((_, i) => quotas[relied.length + i] > 0);
 }
 
-function fetch(
-  workers: readonly WorkerRecord[],
-  effects: RunEffect[],
-  why: Extract<Decision, { kind: 'unparked' }>['why'],
-): void {
+function fetch(workers: readonly WorkerRecord[], effects: RunEffect[], why: 'faster' | 'alone'): void {
   if (workers.length === 0) return;
-  for (const worker of workers) {
-    worker.wanted = why === 'trial' ? 'trial' : 'work';
-    effects.push({ type: 'unpark', workerId: worker.id });
-  }
+  for (const worker of workers) unpark(worker, 'work', effects);
   decide(effects, { kind: 'unparked', workers: namesOf(workers), why });
+}
+
+function unpark(worker: WorkerRecord, wanted: 'work' | 'trial', effects: RunEffect[]): void {
+  worker.wanted = wanted;
+  effects.push({ type: 'unpark', workerId: worker.id });
 }
 
 /**
@@ -126,13 +135,17 @@ function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void 
   if (!mayTry(trials)) return;
   let next: WorkerRecord | undefined;
   for (const worker of parked(state)) {
-    if (state.round - worker.parkedRound < PARKED_ROUNDS) continue;
+    if (state.round - worker.parkedRound < restRounds(worker)) continue;
     if (!next || worker.trials < next.trials || (worker.trials === next.trials && isFaster(worker, next))) next = worker;
   }
   if (!next) return;
   next.trials++;
   beginTrial(trials, next.id, nowMs);
-  fetch([next], effects, 'trial');
+  unpark(next, 'trial', effects);
+}
+
+function restRounds({ trials }: WorkerRecord): number {
+  return Math.min(PARKED_ROUNDS * 2 ** trials, MAX_REST_ROUNDS);
 }
 
 function isFaster(one: WorkerRecord, other: WorkerRecord): boolean {

@@ -42,6 +42,7 @@ export interface WorkerRecord {
   /** When it was last parked, and by how much rounds are faster without it, as a part of a round. */
   parkedRound: number;
   faster: number;
+  /** Since a round last relied on it. */
   trials: number;
   /** From its leases. Starts as the speed that the worker reports. */
   pace: Pace;

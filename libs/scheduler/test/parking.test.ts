@@ -144,13 +144,32 @@ describe('a worker', () => {
     expect(computing()).toEqual(new Set(['fast', 'slow']));
   });
 
-  it('that is still slow is parked again after its trial', () => {
-    const { rounds, stateOf, decisions } = createCluster({ fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } });
-    rounds(400);
-    const trials = decisions.filter(({ kind }) => kind === 'unparked').length;
-    expect(trials).toBeGreaterThan(0);
-    expect(decisions.filter(({ kind }) => kind === 'parked').length - trials).toBeLessThanOrEqual(1);
+  it('that is still slow is parked again after its trial, without a word, and rests longer each time', () => {
+    const { rounds, stateOf, decisions, log, state } = createCluster({
+      fast: { msPerStream: 100 },
+      slow: { msPerStream: 1_000 },
+    });
+    const at: number[] = [];
+    for (let i = 0; i < 4_000; i++) {
+      const before = log.length;
+      rounds(1);
+      if (log.slice(before).some(({ type }) => type === 'unpark')) at.push(state.round);
+    }
+    expect(at.length).toBeGreaterThan(3);
+    const rests = at.slice(1).map((round, i) => round - at[i]);
+    for (const [i, rest] of rests.entries()) expect(rest).toBeGreaterThanOrEqual(25 * 2 ** (i + 1));
+    expect(decisions.map(({ kind }) => kind)).toEqual(['parked']);
     expect(['parked', 'ready']).toContain(stateOf('slow'));
+  });
+
+  it('that was of use after a trial is tried again as soon as at first', () => {
+    const machines = { fast: { msPerStream: 100 }, slow: { msPerStream: 1_000 } };
+    const { rounds, state } = createCluster(machines);
+    rounds(1_500);
+    expect(state.workers.get('slow')!.trials).toBeGreaterThan(1);
+    machines.slow.msPerStream = 100;
+    rounds(2_500);
+    expect(state.workers.get('slow')!.trials).toBe(0);
   });
 });
 
