@@ -195,6 +195,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const worker = state.workers.get(input.workerId);
   if (!worker) return;
   const hadLeases = worker.leases.size > 0;
+  if (state.active.paces.has(worker.id)) disturbRound(state.parking.trials);
   state.workers.delete(worker.id);
   endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);

@@ -1,7 +1,7 @@
 /**
  * Trials of parked workers: whether they have become faster, or the others slower. All trials of a
  * run together take at most a fixed part of its time. A trial is charged what the rounds took longer
- * than usual while it lasted, whatever the reason.
+ * than usual while it lasted, unless it is known that they had to.
  */
 
 /** At most this part of the time of a run goes into trials: half of the 2 % that they may cost. */
@@ -11,6 +11,8 @@ const ROUND_WEIGHT = 0.2;
 const TRIAL_WEIGHT = 0.5;
 /** A round counts at most this many times the usual one there: a pause is no slow round. */
 const MAX_FACTOR = 2;
+/** A trial is charged at most this many usual rounds for one: the rest has another reason. */
+const MAX_EXCESS = 10;
 /** After this time a trial no longer holds up the next: its worker may be frozen. */
 const TRIAL_MS = 120_000;
 
@@ -40,7 +42,7 @@ export function noteRound(budget: TrialBudget, nowMs: number): void {
   const tookMs = nowMs - lastMs;
   budget.elapsedMs += Math.min(tookMs, budget.usualMs);
   if (current) {
-    const excessMs = Math.max(0, tookMs - budget.usualMs);
+    const excessMs = Math.min(Math.max(0, tookMs - budget.usualMs), MAX_EXCESS * budget.usualMs);
     current.costMs += excessMs;
     budget.spentMs += excessMs;
     if (nowMs - current.sinceMs > TRIAL_MS) endTrial(budget, current.workerId);

@@ -278,6 +278,24 @@ describe('trials', () => {
     },
   );
 
+  it('are charged a part of a pause at most, and nothing of a round whose worker left', () => {
+    const budget = createTrialBudget();
+    for (let i = 0; i <= 20; i++) noteRound(budget, i * 100);
+    beginTrial(budget, 'w', 2_000);
+    noteRound(budget, 62_000);
+    expect(budget.spentMs).toBe(1_000);
+    const { rounds, feed, state } = createCluster({
+      a: { msPerStream: 100 },
+      b: { msPerStream: 100 },
+      slow: { msPerStream: 2_000 },
+    });
+    rounds(40);
+    feed({ type: 'workerLeft', workerId: 'slow', reason: 'crashed' });
+    expect(state.parking.trials.lastMs).toBeDefined();
+    feed({ type: 'workerLeft', workerId: 'a', reason: 'crashed' });
+    expect(state.parking.trials.lastMs).toBeUndefined();
+  });
+
   it('of a worker that never answers do not keep others from theirs', () => {
     const budget = createTrialBudget();
     noteRound(budget, 0);
