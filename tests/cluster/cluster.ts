@@ -63,6 +63,18 @@ export interface ClusterOptions {
   readonly evaluate?: SideJobs['evaluate'];
 }
 
+/** Each stream takes so long at least. A model as small as the tests' is computed by one worker alone as fast, and the others are parked. */
+const STREAM_MS = 2;
+
+function unhurried(engine: Engine): Engine {
+  const compute = engine.gradient.bind(engine);
+  engine.gradient = async (batch) => {
+    await delay(STREAM_MS * batch.streams);
+    return compute(batch);
+  };
+  return engine;
+}
+
 export interface JoinOptions {
   readonly createEngine?: EngineMaker;
   readonly token?: string;
@@ -202,7 +214,7 @@ function joinWorker(dial: Dial, name: string, options: JoinOptions): Joined {
       return options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
     },
     collective: createStarCollective({ connect: async () => noted(dial.reduce()) }),
-    createEngine: async (model, limits) => (options.createEngine ?? createReferenceEngine)(model, limits),
+    createEngine: async (model, limits) => unhurried(await (options.createEngine ?? createReferenceEngine)(model, limits)),
     nowMs: () => performance.now(),
     // Backoff is shortened; deadlines are not.
     sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
