@@ -214,7 +214,7 @@ function joinWorker(dial: Dial, name: string, options: JoinOptions): Joined {
       return options.holdSnapshotMs === undefined ? link : heldBack(link, options.holdSnapshotMs);
     },
     collective: createStarCollective({ connect: async () => noted(dial.reduce()) }),
-    createEngine: async (model, limits) => unhurried(await (options.createEngine ?? createReferenceEngine)(model, limits)),
+    createEngine: async (model, limits) => unhurried((options.createEngine ?? createReferenceEngine)(model, limits)),
     nowMs: () => performance.now(),
     // Backoff is shortened; deadlines are not.
     sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
