@@ -73,11 +73,12 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await tab.click('#pause-when-hidden');
     await cover();
     await run.running.line(changed('left', 'volunteer'));
+    const before = count(run, changed('ready', 'volunteer'));
     await goesOn(run);
-    expect(count(run, changed('ready', 'volunteer'))).toBe(1);
+    expect(count(run, changed('ready', 'volunteer'))).toBe(before);
     await uncover();
     await tab.until(takesPart);
-    expect(count(run, changed('ready', 'volunteer'))).toBe(2);
+    expect(count(run, changed('ready', 'volunteer'))).toBeGreaterThan(before);
   });
 
   it('pauses on battery and resumes with the charger, unless battery is allowed', async () => {
