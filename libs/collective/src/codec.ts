@@ -91,13 +91,22 @@ export interface SegmentWriter {
   encodeMean(sum: Float64Array, factor: number, largest: number, bytes: Uint8Array): void;
 }
 
-/** Body bytes of an update. */
-export function updateBytes(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>): number {
-  const last = segmentsOf(updateShape(shape)).at(-1);
-  return last ? last.offset + last.bytes : 0;
+/** Bytes of a coded gradient: of all its segments. */
+export function gradientBytes({ codec, tensorSizes }: Pick<GradientShape, 'codec' | 'tensorSizes'>): number {
+  return tensorSizes.reduce((total, size) => {
+    const rest = size % SEGMENT_PARAMETERS;
+    const whole = (size - rest) / SEGMENT_PARAMETERS;
+    return total + whole * segmentBytes(codec, SEGMENT_PARAMETERS) + (rest > 0 ? segmentBytes(codec, rest) : 0);
+  }, 0);
 }
 
-export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, memory: VectorMemory): SegmentReader {
+/** Body bytes of an update. */
+export function updateBytes(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>): number {
+  return gradientBytes(updateShape(shape));
+}
+
+/** @param memory for the check of the values; absent: `defect` checks scales alone, because the optimizer step checks the values */
+export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, memory?: VectorMemory): SegmentReader {
   return {
     read({ from, to }, bytes) {
       if (codec === 'fp32') return { values: floatsAt(bytes, 0, to - from) };
@@ -106,7 +115,9 @@ export function createSegmentReader({ codec }: { readonly codec: UpdateCodec }, 
     defect({ tensor }, { values, scale }) {
       if (scale !== undefined && !isScale(scale))
         return `a scale of tensor ${tensor} is ${scale}, not a power of two between 2^-100 and 2^111`;
-      return memory.isFinite(values) ? undefined : `the gradient of tensor ${tensor} holds a NaN or an infinity`;
+      return memory === undefined || memory.isFinite(values)
+        ? undefined
+        : `the gradient of tensor ${tensor} holds a NaN or an infinity`;
     },
   };
 }
@@ -154,6 +165,17 @@ export function chunksOf(segments: readonly Segment[], chunkBytes: number): read
     } else chunks.push({ segments: [segment], offset: segment.offset, bytes: segment.bytes });
   }
   return chunks;
+}
+
+/** The segments of a chunk, each with its bytes in the chunk's payload. */
+export function inChunk(
+  { segments, offset }: SegmentChunk,
+  payload: Uint8Array,
+): { readonly segment: Segment; readonly bytes: Uint8Array }[] {
+  return segments.map((segment) => {
+    const at = segment.offset - offset;
+    return { segment, bytes: payload.subarray(at, at + segment.bytes) };
+  });
 }
 
 export function parameterCount(tensorSizes: readonly number[]): number {

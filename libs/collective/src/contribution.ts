@@ -3,7 +3,7 @@ import type { GradientPart, VectorMemory } from '@troupe/optim';
 import {
   createSegmentReader,
   createSegmentWriter,
-  segmentsOf,
+  gradientBytes,
   updateShape,
   type GradientShape,
   type Segment,
@@ -13,8 +13,7 @@ import { int8Defect, int8In } from './int8.js';
 
 /** Body bytes of a contribution for `streams` streams: the coded gradient sum, then end states float32 [streams, stateFloats]. */
 export function contributionBytes(shape: GradientShape, streams: number): number {
-  const last = segmentsOf(shape).at(-1);
-  return (last ? last.offset + last.bytes : 0) + streams * shape.stateFloats * 4;
+  return gradientBytes(shape) + streams * shape.stateFloats * 4;
 }
 
 /** Reads segments of contributions. A part in int8 is a view of the bytes. */
@@ -33,7 +32,7 @@ export function createContributionReader(
   };
 }
 
-/** The lease whose gradient is coded. Rounding to int8 depends on it, so that whoever computes a lease sends the same bytes. */
+/** The lease whose gradient is coded. Rounding to int8 depends on it, so every worker that computes a lease sends the same bytes. */
 export interface CodedLease {
   readonly round: number;
   readonly streams: readonly number[];

@@ -2,8 +2,10 @@
 import type { GradientPart, VectorMemory } from '@troupe/optim';
 import { SEGMENT_PARAMETERS, type Segment, type SegmentWriter } from './codec.js';
 
-/** A coded gradient that has arrived: one part per segment. */
-export type ArrivedGradient = readonly GradientPart[];
+/** What a gradient arrives in: one part per segment. */
+export interface Carrier {
+  readonly gradient: readonly GradientPart[];
+}
 
 export interface SegmentMeasures {
   /** Sum of x^2, float64. */
@@ -12,14 +14,14 @@ export interface SegmentMeasures {
   readonly largest: number;
 }
 
-export interface GradientSum {
+export interface GradientSum<C extends Carrier> {
   /** Drops everything that was added. */
   clear(): void;
   /**
-   * Adds a gradient, whose bytes must not change until it is returned, or until `clear`.
-   * @returns gradients whose bytes are no longer needed
+   * Adds a gradient, whose bytes must not change until its carrier is returned, or until `clear`.
+   * @returns carriers whose gradients are no longer needed
    */
-  add(gradient: ArrivedGradient): readonly ArrivedGradient[];
+  add(carrier: C): readonly C[];
   /** Of each segment. To be called once, when all gradients are added. */
   measure(): readonly SegmentMeasures[];
   /** Writes float32(sum * factor) of a segment; `measure` has been called. */
@@ -27,25 +29,29 @@ export interface GradientSum {
 }
 
 /**
- * So many gradients are not added until they are needed: then a segment's sum is formed twice, to measure it and to code it, and never
- * leaves the cache. Storing the sum of P float64 costs more than that, as long as the gradients are few.
+ * Up to this many gradients are kept instead of added. A segment's sum is then formed twice, once to measure it and once to code it, and
+ * stays in the cache. While the gradients are few, that costs less than storing the sum of P float64.
  */
 const KEPT_GRADIENTS = 4;
 
-/** Bytes that a sum takes in its memory. */
+/** Lengths of the float64 vectors that a sum takes in its memory. */
 export const gradientSumFloats = (parameters: number): readonly number[] => [parameters, SEGMENT_PARAMETERS];
 
 /** @param memory has room for `gradientSumFloats` float64 */
-export function createGradientSum(segments: readonly Segment[], writer: SegmentWriter, memory: VectorMemory): GradientSum {
+export function createGradientSum<C extends Carrier>(
+  segments: readonly Segment[],
+  writer: SegmentWriter,
+  memory: VectorMemory,
+): GradientSum<C> {
   const [parameters, segmentFloats] = gradientSumFloats(segments.at(-1)?.to ?? 0);
   /** The sum of what is not in `kept`, if `stored`; else values of a round before. */
   const sum = memory.allocateFloat64(parameters);
   const scratch = memory.allocateFloat64(segmentFloats);
   let stored = false;
-  let kept: ArrivedGradient[] = [];
+  let kept: C[] = [];
 
   /** Adds a gradient to the stored sum. */
-  function store(gradient: ArrivedGradient): void {
+  function store({ gradient }: Carrier): void {
     for (const segment of segments) memory.add(sum.subarray(segment.from, segment.to), [gradient[segment.index]], !stored);
     stored = true;
   }
@@ -55,7 +61,7 @@ export function createGradientSum(segments: readonly Segment[], writer: SegmentW
     if (stored) return { values: sum.subarray(segment.from, segment.to), fresh: false };
     const values = scratch.subarray(0, segment.to - segment.from);
     const before = kept.slice(0, -1);
-    before.forEach((gradient, i) => memory.add(values, [gradient[segment.index]], i === 0));
+    before.forEach(({ gradient }, i) => memory.add(values, [gradient[segment.index]], i === 0));
     return { values, fresh: before.length === 0 };
   }
 
@@ -64,8 +70,8 @@ export function createGradientSum(segments: readonly Segment[], writer: SegmentW
       stored = false;
       kept = [];
     },
-    add(gradient) {
-      kept.push(gradient);
+    add(carrier) {
+      kept.push(carrier);
       // The last one is added while the sum is measured.
       const done = stored || kept.length > KEPT_GRADIENTS ? kept.splice(0, kept.length - 1) : [];
       for (const each of done) store(each);
@@ -74,12 +80,12 @@ export function createGradientSum(segments: readonly Segment[], writer: SegmentW
     measure: () =>
       segments.map((segment) => {
         const { values, fresh } = sumBeforeLast(segment);
-        const { squares, largest } = memory.addLast(values, [kept.at(-1)![segment.index]], fresh);
+        const { squares, largest } = memory.addLast(values, [kept.at(-1)!.gradient[segment.index]], fresh);
         return { squares, largest: largest[0] };
       }),
     encodeMean(segment, factor, largest, bytes) {
       const { values, fresh } = sumBeforeLast(segment);
-      if (!stored) memory.add(values, [kept.at(-1)![segment.index]], fresh);
+      if (!stored) memory.add(values, [kept.at(-1)!.gradient[segment.index]], fresh);
       writer.encodeMean(values, factor, largest, bytes);
     },
   };

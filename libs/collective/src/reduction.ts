@@ -11,6 +11,8 @@ import {
   chunksOf,
   createSegmentWriter,
   floatsAt,
+  gradientBytes,
+  inChunk,
   parameterCount,
   segmentsOf,
   updateShape,
@@ -19,14 +21,8 @@ import {
   type SegmentChunk,
   type SegmentReader,
 } from './codec.js';
-import { contributionBytes, createContributionReader } from './contribution.js';
-import {
-  createGradientSum,
-  gradientSumFloats,
-  type ArrivedGradient,
-  type GradientSum,
-  type SegmentMeasures,
-} from './gradient-sum.js';
+import { createContributionReader } from './contribution.js';
+import { createGradientSum, gradientSumFloats, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
 
 /** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
@@ -90,7 +86,7 @@ export interface Reduction {
   grant(grant: Grant): void;
   /** Whether the lease is unknown but may still be granted: its round is open or in the future. */
   mayBeGranted(round: number, leaseId: string): boolean;
-  /** Takes in the body of a contribution for so many streams, whether it will count or not. */
+  /** Takes in the body of a contribution for `streams` streams, whether or not it will count. */
   intake(streams: number): Intake;
   /** Decides about a contribution whose body has arrived. */
   add(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict;
@@ -115,10 +111,10 @@ interface OpenRound extends RoundOrder {
   lossTotal: number;
   /** The lowest stream that is not counted. */
   missing: number;
-  /** Gradients that wait for their turn, as they arrived, by lowest stream. */
-  readonly retained: Map<number, ArrivedGradient>;
-  /** Bodies of the gradients that are counted and still needed, by gradient. */
-  readonly bodies: Map<ArrivedGradient, Intake>;
+  /** Bodies of gradients that wait for their turn, by lowest stream. */
+  readonly retained: Map<number, Intake>;
+  /** Bodies of the gradients that are counted and still needed. */
+  readonly bodies: Set<Intake>;
 }
 
 type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
@@ -126,28 +122,28 @@ type Refusal = Extract<Verdict, { result: ContributionRefusal }>;
 class StreamReduction implements Reduction {
   readonly #config: ReductionConfig;
   readonly #memory: VectorMemory;
-  readonly #segments: readonly Segment[];
+  /** Of contributions as they arrive. */
+  readonly #arriving: readonly Segment[];
   readonly #chunks: readonly SegmentChunk[];
   readonly #reader: SegmentReader<GradientPart>;
-  readonly #sum: GradientSum;
+  readonly #sum: GradientSum<Intake>;
   /** Memory of coded gradients that nothing refers to. */
   readonly #spare: Uint8Array[] = [];
-  /** Of those that arrive or wait. That of a link that broke off goes with it. */
-  readonly #inUse = new WeakMap<Intake, Uint8Array>();
   #round: OpenRound | undefined;
 
   constructor(config: ReductionConfig, memory: VectorMemory) {
     this.#config = config;
     this.#memory = memory;
-    this.#segments = segmentsOf(updateShape(config));
-    this.#chunks = chunksOf(this.#segments, LIMITS.chunkBytes);
+    this.#arriving = segmentsOf(config);
+    const segments = segmentsOf(updateShape(config));
+    this.#chunks = chunksOf(segments, LIMITS.chunkBytes);
     this.#reader = createContributionReader(config, memory);
-    this.#sum = createGradientSum(this.#segments, createSegmentWriter(updateShape(config), memory), memory);
+    this.#sum = createGradientSum(segments, createSegmentWriter(updateShape(config), memory), memory);
   }
 
   openRound(order: RoundOrder): void {
     this.#sum.clear();
-    for (const body of this.#round?.bodies.values() ?? []) this.#release(body);
+    for (const body of this.#round?.bodies ?? []) this.#release(body);
     this.#round = {
       ...order,
       grants: new Map(),
@@ -156,15 +152,13 @@ class StreamReduction implements Reduction {
       lossTotal: 0,
       missing: 0,
       retained: new Map(),
-      bodies: new Map(),
+      bodies: new Set(),
     };
   }
 
   intake(streams: number): Intake {
-    const memory = this.#spare.pop() ?? new Uint8Array(contributionBytes(this.#config, 0));
-    const intake = createIntake(this.#config, streams, this.#reader, memory);
-    this.#inUse.set(intake, memory);
-    return intake;
+    const memory = this.#spare.pop() ?? new Uint8Array(gradientBytes(this.#config));
+    return createIntake(this.#arriving, this.#reader, memory, streams * this.#config.stateFloats * 4);
   }
 
   grant(grant: Grant): void {
@@ -198,17 +192,9 @@ class StreamReduction implements Reduction {
     return verdict;
   }
 
-  /** Makes its memory free for the next contribution. */
-  #release(body: Intake): void {
-    const memory = this.#inUse.get(body);
-    this.#inUse.delete(body);
-    if (memory && this.#spare.length < SPARE_BODIES) this.#spare.push(memory);
-  }
-
-  #releaseBodyOf(round: OpenRound, gradient: ArrivedGradient): void {
-    const body = round.bodies.get(gradient);
-    round.bodies.delete(gradient);
-    if (body) this.#release(body);
+  /** Makes its memory free for the next contribution. That of a link that broke off is left to the collector. */
+  #release({ memory }: Intake): void {
+    if (this.#spare.length < SPARE_BODIES) this.#spare.push(memory);
   }
 
   #decide(workerId: string, contribution: MessageOf<'contribution'>, body: Intake): Verdict {
@@ -245,8 +231,8 @@ class StreamReduction implements Reduction {
     while (round.counted.has(round.missing)) round.missing++;
     round.losses.push({ stream: first, lossSum });
     round.lossTotal += lossSum;
-    round.retained.set(first, body.gradient);
-    round.bodies.set(body.gradient, body);
+    round.retained.set(first, body);
+    round.bodies.add(body);
     return isNext ? this.#addRetained(round) : undefined;
   }
 
@@ -255,7 +241,10 @@ class StreamReduction implements Reduction {
     const isDue = (first: number) => this.#config.ordered !== true || first < round.missing;
     const due = [...round.retained.keys()].filter(isDue).sort((a, b) => a - b);
     for (const first of due) {
-      for (const done of this.#sum.add(round.retained.get(first)!)) this.#releaseBodyOf(round, done);
+      for (const done of this.#sum.add(round.retained.get(first)!)) {
+        round.bodies.delete(done);
+        this.#release(done);
+      }
       round.retained.delete(first);
     }
     return round.counted.size === this.#config.streams ? this.#sum.measure() : undefined;
@@ -307,8 +296,7 @@ class StreamReduction implements Reduction {
       },
       chunks: this.#chunks,
       encode: (chunk, payload) => {
-        for (const segment of chunk.segments) {
-          const bytes = payload.subarray(segment.offset - chunk.offset, segment.offset - chunk.offset + segment.bytes);
+        for (const { segment, bytes } of inChunk(chunk, payload)) {
           this.#sum.encodeMean(segment, factor, measures[segment.index].largest, bytes);
         }
       },

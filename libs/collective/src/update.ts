@@ -3,7 +3,6 @@ import { OptimError, type CodedPart, type Replica, type VectorMemory } from '@tr
 import { ProtocolError, type BodyReader, type MessageOf } from '@troupe/protocol';
 import { createSegmentReader, segmentsOf, updateShape, type GradientShape, type Segment, type SegmentReader } from './codec.js';
 import { CollectiveError } from './errors.js';
-import { createBodySplitter } from './intake.js';
 
 /** What an update says beside its values. */
 export interface UpdateHead {
@@ -33,7 +32,7 @@ export interface ArrivingUpdate extends UpdateHead {
 
 /**
  * Steps the replica.
- * @throws CollectiveError `not_finite`; the replica is then of no use until it is restored
+ * @throws CollectiveError `not_finite`; the replica must then be restored before it is used
  */
 export function applyUpdate(replica: Pick<Replica, 'beginStep'>, { round, learningRate, parts }: ReduceUpdate): void {
   const step = sound(round, () => replica.beginStep(learningRate));
@@ -43,7 +42,7 @@ export function applyUpdate(replica: Pick<Replica, 'beginStep'>, { round, learni
 
 /**
  * Steps the replica while the update arrives.
- * @throws CollectiveError `not_finite`, and what receiving throws; the replica is then of no use until it is restored
+ * @throws CollectiveError `not_finite`, and what receiving throws; the replica must then be restored before it is used
  */
 export async function applyArriving(
   replica: Pick<Replica, 'beginStep'>,
@@ -84,11 +83,15 @@ function mustNotApply(round: number, why: string, cause?: Error): CollectiveErro
 export class UpdateReader {
   readonly #reader: SegmentReader;
   readonly #segments: readonly Segment[];
+  /** Bytes of each. */
+  readonly #lengths: readonly number[];
   readonly #runId: string;
 
-  constructor(runId: string, shape: GradientShape, memory: VectorMemory) {
+  /** @param memory for the check of the values; absent: the step checks them */
+  constructor(runId: string, shape: GradientShape, memory?: VectorMemory) {
     this.#runId = runId;
     this.#segments = segmentsOf(updateShape(shape));
+    this.#lengths = this.#segments.map(({ bytes }) => bytes);
     this.#reader = createSegmentReader(updateShape(shape), memory);
   }
 
@@ -109,17 +112,14 @@ export class UpdateReader {
 
   async *#partsOf(round: number, body: BodyReader, signal?: AbortSignal): AsyncGenerator<CodedPart> {
     const whole: { readonly segment: Segment; readonly part: CodedPart }[] = [];
-    const splitter = createBodySplitter(
-      this.#segments.map(({ bytes }) => bytes),
-      (index, bytes) => {
-        const segment = this.#segments[index];
-        whole.push({ segment, part: this.#reader.read(segment, bytes) });
-      },
-    );
+    const take = splitBody(this.#lengths, (index, bytes) => {
+      const segment = this.#segments[index];
+      whole.push({ segment, part: this.#reader.read(segment, bytes) });
+    });
     for (;;) {
       const piece = await body.next(signal);
       if (piece === undefined) return;
-      splitter.take(piece);
+      take(piece);
       for (const { segment, part } of whole.splice(0)) {
         const defect = this.#reader.defect(segment, part);
         if (defect !== undefined) throw mustNotApply(round, defect);
@@ -127,4 +127,39 @@ export class UpdateReader {
       }
     }
   }
+}
+
+/**
+ * Cuts a body into parts of these lengths. A part within one piece is a view of that piece.
+ * @param onPart called once for each part, in order
+ * @returns takes the next piece; bytes beyond the last part are ignored
+ */
+function splitBody(lengths: readonly number[], onPart: (index: number, bytes: Uint8Array) => void): (piece: Uint8Array) => void {
+  let index = 0;
+  /** Bytes of the current part that came in earlier pieces. */
+  let partial: Uint8Array | undefined;
+  let filled = 0;
+
+  /** @returns bytes used of `piece` from `at` on */
+  function fill(piece: Uint8Array, at: number): number {
+    const missing = lengths[index] - filled;
+    const used = Math.min(missing, piece.byteLength - at);
+    const bytes = piece.subarray(at, at + used);
+    if (filled === 0 && used === missing) {
+      onPart(index++, bytes);
+      return used;
+    }
+    partial ??= new Uint8Array(lengths[index]);
+    partial.set(bytes, filled);
+    filled += used;
+    if (used < missing) return used;
+    const whole = partial;
+    [partial, filled] = [undefined, 0];
+    onPart(index++, whole);
+    return used;
+  }
+
+  return (piece) => {
+    for (let at = 0; at < piece.byteLength && index < lengths.length;) at += fill(piece, at);
+  };
 }

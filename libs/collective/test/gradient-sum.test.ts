@@ -24,7 +24,7 @@ function summed(shape: GradientShape, count: number, rounds = 1) {
     const bodies = new Map<unknown, Uint8Array>();
     for (let k = 0; k < count; k++) {
       const coded = encoded(shape, gradient(k));
-      const parts = contributionParts(shape, coded);
+      const parts = { gradient: contributionParts(shape, coded) };
       bodies.set(parts, coded);
       // What is no longer needed is used for something else.
       for (const done of sum.add(parts)) bodies.get(done)!.fill(0x55);
@@ -67,7 +67,7 @@ describe.each(GRADIENT_CODECS)('the sum of gradients in %s', (codec) => {
     const sum = createGradientSum(segmentsOf(shape), createSegmentWriter(updateShape(shape), memory), memory);
     let kept = 0;
     for (let k = 0; k < 9; k++) {
-      kept += 1 - sum.add(contributionParts(shape, encoded(shape, gradient(k)))).length;
+      kept += 1 - sum.add({ gradient: contributionParts(shape, encoded(shape, gradient(k))) }).length;
       expect(kept).toBeLessThanOrEqual(4);
     }
   });

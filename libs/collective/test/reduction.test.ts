@@ -356,7 +356,7 @@ describe('a gradient in int8', () => {
   const gradient = Float32Array.from({ length: 20_700 }, (_, i) => Math.sin(i) * 10 ** ((i % 5) - 6));
   const bytesOf = (lease: CodedLease) => encoded(shape, gradient, 0, lease);
 
-  it('has the same bytes for the same lease, whoever codes it, and others for another round or lowest stream', () => {
+  it('gives the same bytes on every worker for one lease, and different bytes for another round or lowest stream', () => {
     const bytes = bytesOf({ round: 4, streams: [3, 7] });
     expect(bytesOf({ round: 4, streams: [7, 3] })).toEqual(bytes);
     expect(bytesOf({ round: 5, streams: [3, 7] })).not.toEqual(bytes);

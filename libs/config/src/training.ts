@@ -4,7 +4,7 @@ import { LIMITS } from './limits.js';
 import { MODEL, type FullModelConfig } from './model.js';
 
 /**
- * Number format of gradients on the network: float16 with a power-of-two scale per tensor; int8 with a power-of-two scale per 256 values
+ * Number format of gradients on the network: float16 with a power-of-two scale per segment; int8 with a power-of-two scale per 256 values
  * for what workers send, float16 for what they receive; or float32.
  */
 export const GRADIENT_CODECS = ['fp16', 'int8', 'fp32'] as const;

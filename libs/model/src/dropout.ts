@@ -12,6 +12,10 @@
  *   kept if words[unit & 3] >= floor(p * 2^32)
  */
 
+import { philox4x32 } from '@troupe/optim/philox';
+
+const PHILOX_ROUNDS = 10;
+
 /** Names the masks of a batch. */
 export interface DropoutKey {
   /** The run's seed: whole number below 2^32. */
@@ -41,40 +45,7 @@ export function dropoutMask(p: number, key: DropoutKey, layer: number, stream: n
   const scale = dropoutScale(p);
   const words = new Uint32Array(4);
   for (let unit = 0; unit < out.length; unit++) {
-    if ((unit & 3) === 0) philox4x32(unit >> 2, t, key.streams[stream], key.round, key.seed, layer, words);
+    if ((unit & 3) === 0) philox4x32(PHILOX_ROUNDS, unit >> 2, t, key.streams[stream], key.round, key.seed, layer, words);
     out[unit] = words[unit & 3] >= threshold ? scale : 0;
   }
-}
-
-const MULTIPLIER_0 = 0xd2511f53;
-const MULTIPLIER_1 = 0xcd9e8d57;
-const WEYL_0 = 0x9e3779b9;
-const WEYL_1 = 0xbb67ae85;
-
-/** Philox4x32-10: maps counter [c0..c3] and key [k0, k1] to four words, all unsigned 32 bits. */
-export function philox4x32(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Uint32Array): void {
-  for (let round = 0; round < 10; round++) {
-    const high0 = multiplyHigh(MULTIPLIER_0, c0);
-    const high1 = multiplyHigh(MULTIPLIER_1, c2);
-    const low0 = Math.imul(MULTIPLIER_0, c0);
-    const low1 = Math.imul(MULTIPLIER_1, c2);
-    [c0, c1, c2, c3] = [high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0];
-    k0 = (k0 + WEYL_0) | 0;
-    k1 = (k1 + WEYL_1) | 0;
-  }
-  out[0] = c0;
-  out[1] = c1;
-  out[2] = c2;
-  out[3] = c3;
-}
-
-/** Upper 32 bits of the unsigned product. */
-function multiplyHigh(a: number, b: number): number {
-  const aLow = a & 0xffff;
-  const aHigh = a >>> 16;
-  const bLow = b & 0xffff;
-  const bHigh = b >>> 16;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  const carry = aLow * bHigh + (middle & 0xffff);
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) | 0;
 }

@@ -167,7 +167,10 @@ function decodeFour(words: v128, scale: v128): v128 {
   return f32x4.mul(f32x4.convert_i32x4_s(words), scale);
 }
 
-export function addInt8(sum: usize, exponents: usize, values: usize, n: i32): void {
+/** Adds n values to a sum; a fresh one counts as zeros. `fresh` is constant at each call. */
+// @ts-ignore: decorator
+@inline
+function sumInt8(sum: usize, exponents: usize, values: usize, n: i32, fresh: bool): void {
   let i = 0;
   while (i < n) {
     const scale = scaleOf(exponents++);
@@ -176,31 +179,28 @@ export function addInt8(sum: usize, exponents: usize, values: usize, n: i32): vo
     for (; i + 8 <= end; i += 8) {
       const words = v128.load8x8_s(values + i);
       const address = sum + ((<usize>i) << 3);
-      addFour(address, decodeFour(i32x4.extend_low_i16x8_s(words), scales));
-      addFour(address + 32, decodeFour(i32x4.extend_high_i16x8_s(words), scales));
+      const low = decodeFour(i32x4.extend_low_i16x8_s(words), scales);
+      const high = decodeFour(i32x4.extend_high_i16x8_s(words), scales);
+      if (fresh) storeFour(address, low);
+      else addFour(address, low);
+      if (fresh) storeFour(address + 32, high);
+      else addFour(address + 32, high);
     }
     for (; i < end; i++) {
       const address = sum + ((<usize>i) << 3);
-      store<f64>(address, load<f64>(address) + <f64>(<f32>load<i8>(values + i) * scale));
+      const before = fresh ? 0.0 : load<f64>(address);
+      store<f64>(address, before + <f64>(<f32>load<i8>(values + i) * scale));
     }
   }
 }
 
+export function addInt8(sum: usize, exponents: usize, values: usize, n: i32): void {
+  sumInt8(sum, exponents, values, n, false);
+}
+
 /** Like addInt8 to zeros; overwrites the sum. */
 export function storeInt8(sum: usize, exponents: usize, values: usize, n: i32): void {
-  let i = 0;
-  while (i < n) {
-    const scale = scaleOf(exponents++);
-    const scales = f32x4.splat(scale);
-    const end = min(n, i + BLOCK);
-    for (; i + 8 <= end; i += 8) {
-      const words = v128.load8x8_s(values + i);
-      const address = sum + ((<usize>i) << 3);
-      storeFour(address, decodeFour(i32x4.extend_low_i16x8_s(words), scales));
-      storeFour(address + 32, decodeFour(i32x4.extend_high_i16x8_s(words), scales));
-    }
-    for (; i < end; i++) store<f64>(sum + ((<usize>i) << 3), <f64>(<f32>load<i8>(values + i) * scale));
-  }
+  sumInt8(sum, exponents, values, n, true);
 }
 
 /** Largest |x|; 128 tells of a -128, which the format does not use. */

@@ -7,12 +7,12 @@
  * 15 random bits below 1 is added, and the sum is cut to an integer: the mean of q over all noises
  * is the number in 15 places. A number that is a whole multiple of 2^e stays as it is.
  *
- * The noise is a pure function of the key and of the value's place, so whoever encodes the same
- * gradient of the same lease writes the same bytes. For value i of a segment, in groups of 32 that
+ * The noise is a pure function of the key and of the value's place, so every worker that encodes
+ * the same gradient of the same lease writes the same bytes. For value i of a segment, in groups of 32 that
  * share four counters:
  *
  *   counter = [4 * (i >> 5) + (i & 3), first, stream, round], key = [seed, 0x696e7438]
- *   word = philox4x32(counter, key)[(i >> 2) & 3]
+ *   word = philox4x32-7(counter, key)[(i >> 2) & 3]
  *   noise = i & 16 ? word & 0x7fff : word >>> 17
  */
 

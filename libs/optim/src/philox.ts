@@ -4,17 +4,23 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 
 /**
- * The counter-based generator Philox4x32-7 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random
- * numbers: as easy as 1, 2, 3"): seven rounds are the fewest that pass BigCrush. Maps a counter and
- * a key to four words.
- * @param counter unsigned 32 bits, [4]
- * @param key unsigned 32 bits, [2]
+ * The counter-based generator Philox4x32 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random
+ * numbers: as easy as 1, 2, 3"). Maps counter [c0..c3] and key [k0, k1] to four words, all unsigned
+ * 32 bits.
+ * @param rounds 10 is the usual number; 7 are the fewest that pass BigCrush
  * @param out [4]
  */
-export function philox4x32(counter: readonly number[], key: readonly number[], out: Uint32Array): void {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
-  for (let round = 0; round < 7; round++) {
+export function philox4x32(
+  rounds: number,
+  c0: number,
+  c1: number,
+  c2: number,
+  c3: number,
+  k0: number,
+  k1: number,
+  out: Uint32Array,
+): void {
+  for (let round = 0; round < rounds; round++) {
     const high0 = multiplyHigh(MULTIPLIER_0, c0);
     const high1 = multiplyHigh(MULTIPLIER_1, c2);
     const low0 = Math.imul(MULTIPLIER_0, c0);

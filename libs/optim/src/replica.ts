@@ -65,10 +65,10 @@ export interface Replica {
 export interface ReplicaStep {
   /**
    * Updates the next parameters.
-   * @throws OptimError `not_finite`, `bad_length`; the replica is then of no use until it is restored
+   * @throws OptimError `not_finite`, `bad_length`; the replica must then be restored before it is used
    */
   add(part: CodedPart): void;
-  /** @throws OptimError `bad_length` if parts are missing; the replica is then of no use until it is restored */
+  /** @throws OptimError `bad_length` if parts are missing; the replica must then be restored before it is used */
   finish(): void;
 }
 

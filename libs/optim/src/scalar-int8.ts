@@ -1,4 +1,4 @@
-import { INT8_BLOCK, INT8_NOT_FINITE, MAX_INT8_EXPONENT, MIN_INT8_EXPONENT } from './int8.js';
+import { INT8_BLOCK, INT8_NOT_FINITE, MAX_INT8_EXPONENT, MIN_INT8_EXPONENT, type RoundingKey } from './int8.js';
 import type { Kernels } from './kernels.js';
 import { philox4x32 } from './philox.js';
 
@@ -6,6 +6,8 @@ const { fround } = Math;
 
 /** Second word of the generator's key: "int8" in ASCII. */
 const DOMAIN = 0x696e7438;
+/** Of Philox. */
+const ROUNDS = 7;
 
 type Int8Kernels = Pick<Kernels, 'encodeInt8' | 'addInt8' | 'storeInt8' | 'maxMagnitudeInt8'>;
 
@@ -16,7 +18,7 @@ export function int8Kernels(buffer: ArrayBuffer): Int8Kernels {
     i8[values + i] * 2 ** i8[exponents + Math.floor(i / INT8_BLOCK)];
   return {
     encodeInt8(source, n, seed, round, stream, first, index, exponents, values) {
-      const noise = noiseOf([first, stream, round], [seed, DOMAIN]);
+      const noise = noiseOf({ seed, round, stream, first });
       for (let from = 0; from < n; from += INT8_BLOCK) {
         const block = f32.subarray((source >>> 2) + from, (source >>> 2) + Math.min(n, from + INT8_BLOCK));
         const exponent = exponentFor(block);
@@ -56,10 +58,10 @@ function quantize(x: number, exponent: number, noise: number): number {
 }
 
 /** The 15 bits of noise for the value at an index. */
-function noiseOf(tail: readonly [number, number, number], key: readonly [number, number]): (index: number) => number {
+function noiseOf({ seed, round, stream, first }: RoundingKey): (index: number) => number {
   const words = new Uint32Array(4);
   return (index) => {
-    philox4x32([4 * (index >>> 5) + (index & 3), ...tail], key, words);
+    philox4x32(ROUNDS, 4 * (index >>> 5) + (index & 3), first, stream, round, seed, DOMAIN, words);
     const word = words[(index >>> 2) & 3];
     return index & 16 ? word & 0x7fff : word >>> 17;
   };

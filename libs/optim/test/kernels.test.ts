@@ -9,6 +9,7 @@ import {
   type VectorStep,
 } from '../src/index.js';
 import { partsOf } from '../src/vector-memory.js';
+import { randomWords } from './random-words.js';
 
 /** Longer than a staging block, with a tail that fills no vector. */
 const LENGTH = 16_384 + 4_099;
@@ -39,17 +40,6 @@ function adamStep(memory: VectorMemory, p: Float32Array, m: Float32Array, v: Flo
   return finished(memory.beginAdamStep(p, m, v, ADAM_STEP), update);
 }
 const FLOAT64_BYTES = vectorMemoryBytes({ float64: [LENGTH] });
-
-/** xorshift32, so that failures are reproducible. */
-function randomWords(seed: number): () => number {
-  let state = seed | 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
-}
 
 /** Random bit patterns: every exponent, subnormals, infinities and NaNs among them. */
 function wildFloats(length: number, seed: number): Float32Array {

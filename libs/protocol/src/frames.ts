@@ -42,9 +42,13 @@ let sharedTransfers = 0;
  * @throws ProtocolError `invalid_message` or `limit_exceeded`
  */
 export function encodeFrames(message: Message, body: Body = [], limits: Limits = LIMITS): Uint8Array[] {
+  return encodeTransfer(nextSharedTransfer(), message, body, limits);
+}
+
+function nextSharedTransfer(): number {
   const transfer = SHARED_TRANSFERS + sharedTransfers;
   sharedTransfers = (sharedTransfers + 1) % SHARED_TRANSFERS;
-  return encodeTransfer(transfer, message, body, limits);
+  return transfer;
 }
 
 /**
@@ -59,8 +63,7 @@ export interface OpenTransfer {
 
 /** @throws ProtocolError `invalid_message` or `limit_exceeded` */
 export function openTransfer(message: Message, bodyBytes: number, limits: Limits = LIMITS): OpenTransfer {
-  const transfer = SHARED_TRANSFERS + sharedTransfers;
-  sharedTransfers = (sharedTransfers + 1) % SHARED_TRANSFERS;
+  const transfer = nextSharedTransfer();
   let offset = 0;
   return {
     head: encodeHead(transfer, message, bodyBytes, limits),

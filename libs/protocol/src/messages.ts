@@ -128,7 +128,7 @@ export const LeaseSchema = v.strictObject({
   deadlineMs: positive,
 });
 
-/** The streams of this lease are counted: its result is of no use. */
+/** The streams of this lease have been counted, so its result is no longer needed. */
 export const CancelSchema = v.strictObject({ type: v.literal('cancel'), leaseId: id });
 
 /** For people: the worker gets no leases and no updates, and why. `subscription` makes it so. */

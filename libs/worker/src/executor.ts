@@ -24,7 +24,7 @@ export interface ExecutorParts extends Membership {
   readonly slot: EngineSlot;
   readonly credit: Credit;
   readonly ports: Pick<WorkerPorts, 'nowMs' | 'log'>;
-  /** Whether the result of the lease is of no use any more. It changes while a lease is computed. */
+  /** Whether the result of the lease is no longer needed. The answer can change while the lease is computed. */
   isOvertaken(lease: MessageOf<'lease'>): boolean;
 }
 

@@ -186,8 +186,8 @@ function isReadAhead({ type }: Message): boolean {
 }
 
 /**
- * Never rejects: it fails the inbox. It receives the next message only when the last is handled, because an update is valid until then. Leases and
- * cancellations hold up nothing, so that they arrive while a lease is computed.
+ * Never rejects: it fails the inbox. It receives the next message only when the last is handled, because the body of an update must be
+ * read before the next message. It does not wait for leases and cancellations to be handled, so that they arrive while a lease is computed.
  */
 async function pump(inbox: Inbox<Item>, receive: () => Promise<Item>): Promise<void> {
   try {

@@ -11,7 +11,7 @@ import {
   type OpenTransfer,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { chunksOf, parameterCount, segmentsOf, updateBytes, type SegmentChunk } from '../codec.js';
+import { chunksOf, inChunk, parameterCount, segmentsOf, updateBytes, type SegmentChunk } from '../codec.js';
 import { contributionBytes, createContributionWriter, type ContributionWriter } from '../contribution.js';
 import { CollectiveError } from '../errors.js';
 import type { CollectiveMember, Contribution, JoinOptions, MemberEvent } from '../port.js';
@@ -43,9 +43,8 @@ class StarMember implements CollectiveMember {
     this.firstRound = firstRound;
     this.#channel = channel;
     this.#options = options;
-    const memory = createVectorMemory(0);
-    this.#reader = new UpdateReader(options.runId, options, memory);
-    this.#writer = createContributionWriter(options, memory);
+    this.#reader = new UpdateReader(options.runId, options);
+    this.#writer = createContributionWriter(options, createVectorMemory(0));
     this.#chunks = chunksOf(segmentsOf(options), LIMITS.chunkBytes);
   }
 
@@ -54,16 +53,12 @@ class StarMember implements CollectiveMember {
     const streams = meta.streams.length;
     requireLength('gradient values', gradient, parameterCount(tensorSizes));
     requireLength('end state values', endStates, streams * stateFloats);
-    const bytes = contributionBytes(this.#options, streams);
-    const transfer = openTransfer({ type: 'contribution', runId, ...meta }, bytes);
+    const transfer = openTransfer({ type: 'contribution', runId, ...meta }, contributionBytes(this.#options, streams));
     this.#channel.sendEncoded([transfer.head]);
     for (const chunk of this.#chunks) {
       // Each chunk leaves before the next is coded, so coding, sending and the other side's checks overlap.
       const { frame, payload } = transfer.chunk(chunk.bytes);
-      for (const segment of chunk.segments) {
-        const at = segment.offset - chunk.offset;
-        this.#writer.encode(gradient, meta, segment, payload.subarray(at, at + segment.bytes));
-      }
+      for (const { segment, bytes } of inChunk(chunk, payload)) this.#writer.encode(gradient, meta, segment, bytes);
       this.#channel.sendEncoded([frame]);
     }
     this.#sendStates(transfer, new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength));
