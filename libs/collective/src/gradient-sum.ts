@@ -1,8 +1,8 @@
-/** The exact sum of a round's gradients, segment by segment. */
+/** The exact sum of a range of a round's gradients, segment by segment. */
 import type { GradientPart, VectorMemory } from '@troupe/optim';
 import { SEGMENT_PARAMETERS, type Segment, type SegmentWriter } from './codec.js';
 
-/** What a gradient arrives in: one part per segment. */
+/** What a range of a gradient arrives in: one part per segment, in layout order. */
 export interface Carrier {
   readonly gradient: readonly GradientPart[];
 }
@@ -37,28 +37,37 @@ const KEPT_GRADIENTS = 4;
 /** Lengths of the float64 vectors that a sum takes in its memory. */
 export const gradientSumFloats = (parameters: number): readonly number[] => [parameters, SEGMENT_PARAMETERS];
 
-/** @param memory has room for `gradientSumFloats` float64 */
+/** Parameters in the segments of a range, which are in layout order. */
+export const parametersIn = (segments: readonly Segment[]): number => (segments.at(-1)?.to ?? 0) - (segments[0]?.from ?? 0);
+
+/**
+ * @param segments of a range, in layout order
+ * @param memory has room for `gradientSumFloats` float64
+ */
 export function createGradientSum<C extends Carrier>(
   segments: readonly Segment[],
   writer: SegmentWriter,
   memory: VectorMemory,
 ): GradientSum<C> {
-  const [parameters, segmentFloats] = gradientSumFloats(segments.at(-1)?.to ?? 0);
+  const [parameters, segmentFloats] = gradientSumFloats(parametersIn(segments));
+  const first = segments[0]?.from ?? 0;
   /** The sum of what is not in `kept`, if `stored`; else values of a round before. */
   const sum = memory.allocateFloat64(parameters);
   const scratch = memory.allocateFloat64(segmentFloats);
   let stored = false;
   let kept: C[] = [];
 
+  const storedAt = ({ from, to }: Segment): Float64Array => sum.subarray(from - first, to - first);
+
   /** Adds a gradient to the stored sum. */
   function store({ gradient }: Carrier): void {
-    for (const segment of segments) memory.add(sum.subarray(segment.from, segment.to), [gradient[segment.index]], !stored);
+    for (const segment of segments) memory.add(storedAt(segment), [gradient[segment.index]], !stored);
     stored = true;
   }
 
   /** All but the last gradient of a segment, where the sum may be changed; `fresh`: nothing is there. */
   function sumBeforeLast(segment: Segment): { readonly values: Float64Array; readonly fresh: boolean } {
-    if (stored) return { values: sum.subarray(segment.from, segment.to), fresh: false };
+    if (stored) return { values: storedAt(segment), fresh: false };
     const values = scratch.subarray(0, segment.to - segment.from);
     const before = kept.slice(0, -1);
     before.forEach(({ gradient }, i) => memory.add(values, [gradient[segment.index]], i === 0));

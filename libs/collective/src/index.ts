@@ -2,8 +2,11 @@ export {
   createSegmentReader,
   createSegmentWriter,
   SEGMENT_PARAMETERS,
+  contributionRanges,
+  rangesOf,
   segmentsOf,
   updateBytes,
+  updateRanges,
   updateShape,
   type GradientShape,
   type Segment,
@@ -20,28 +23,31 @@ export {
   type ContributionWriter,
 } from './contribution.js';
 export { CollectiveError } from './errors.js';
-export { createIntake, type Intake } from './intake.js';
 export type {
   Collective,
   CollectiveHost,
   CollectiveMember,
   Contribution,
+  ContributionLease,
   EntryOptions,
   HostOptions,
   JoinOptions,
   ReduceCounted,
   ReduceRejected,
   MemberEvent,
+  OutgoingContribution,
   ReduceResult,
   ReduceSubscription,
 } from './port.js';
+export { keyOf, type ContributionKey, type Grant, type RoundOrder } from './grants.js';
 export {
-  createReduction,
-  type EncodedUpdate,
-  type Grant,
-  type Reduction,
+  createLedger,
+  type Addition,
+  type Ledger,
+  type OfferedContribution,
   type ReductionConfig,
-  type RoundOrder,
+  type Ruling,
   type Verdict,
-} from './reduction.js';
+} from './ledger.js';
+export { createRangeSum, type RangeOptions, type RangeSum } from './range-sum.js';
 export { applyArriving, applyUpdate, wholeUpdate, type ArrivingUpdate, type ReduceUpdate, type UpdateHead } from './update.js';

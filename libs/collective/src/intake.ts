@@ -1,64 +1,50 @@
-/** What arrives of a contribution, checked while the rest is on its way. */
+/** What arrives of a range of a gradient, checked while the rest is on its way. */
 import type { GradientPart } from '@troupe/optim';
 import type { Segment, SegmentReader } from './codec.js';
 
-/** A contribution whose body arrives. */
+/** A range of a coded gradient that arrives. */
 export interface Intake {
-  /** Where the coded gradient goes. */
+  /** Where its bytes go. */
   readonly memory: Uint8Array;
-  readonly received: number;
-  /** Of the whole body. */
-  readonly bytes: number;
-  /** The coded gradient, one part per segment; complete when all bytes are received. */
+  /** One part per segment, in layout order; complete when all bytes have arrived. */
   readonly gradient: readonly GradientPart[];
-  /** float32 [streams, stateFloats]; complete when all bytes are received. */
-  readonly endStates: Uint8Array;
   /** What is wrong with what has arrived so far. */
   readonly defect: string | undefined;
   take(piece: Uint8Array): void;
 }
 
 /**
- * @param segments of the gradient
- * @param memory where the coded gradient goes: gradientBytes, aligned to four. Pieces are copied there at once, because the memory of many
- *   pieces that live as long as a round would make the collector work.
- * @param stateBytes of the end states
+ * @param segments of the range, in the order in which they arrive
+ * @param memory where the bytes go: as many as the segments have, aligned to four. Pieces are copied there at once, because the memory
+ *   of many pieces that live as long as a round would make the collector work.
  */
 export function createIntake(
   segments: readonly Segment[],
   reader: SegmentReader<GradientPart>,
   memory: Uint8Array,
-  stateBytes: number,
 ): Intake {
-  const gradient: GradientPart[] = [];
-  const endStates = new Uint8Array(stateBytes);
+  const gradient = new Array<GradientPart>(segments.length);
   let received = 0;
+  let arrived = 0;
   let defect: string | undefined;
 
   function checkArrived(): void {
-    for (let next = segments[gradient.length]; next && next.offset + next.bytes <= received; next = segments[gradient.length]) {
+    for (let next = segments[arrived]; next && next.offset + next.bytes <= received; next = segments[arrived]) {
       const part = reader.read(next, memory.subarray(next.offset, next.offset + next.bytes));
-      gradient.push(part);
+      gradient[next.index] = part;
+      arrived++;
       defect ??= reader.defect(next, part);
     }
   }
 
   return {
-    bytes: memory.byteLength + endStates.byteLength,
     memory,
     gradient,
-    endStates,
-    get received() {
-      return received;
-    },
     get defect() {
       return defect;
     },
     take(piece) {
-      const split = Math.max(Math.min(memory.byteLength - received, piece.byteLength), 0);
-      if (split > 0) memory.set(piece.subarray(0, split), received);
-      const at = received + split - memory.byteLength;
-      if (at >= 0 && at < endStates.byteLength) endStates.set(piece.subarray(split, split + endStates.byteLength - at), at);
+      memory.set(piece, received);
       received += piece.byteLength;
       checkArrived();
     },

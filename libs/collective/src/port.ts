@@ -4,7 +4,8 @@
  */
 import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
 import type { GradientShape } from './codec.js';
-import type { Grant, ReductionConfig, RoundOrder } from './reduction.js';
+import type { Grant, RoundOrder } from './grants.js';
+import type { ReductionConfig } from './ledger.js';
 import type { ArrivingUpdate, ReduceUpdate } from './update.js';
 
 export interface Collective {
@@ -42,11 +43,13 @@ export interface JoinOptions extends GradientShape, EntryOptions {
   readonly ticket: string;
 }
 
-export interface HostOptions extends Omit<ReductionConfig, 'kind'>, EntryOptions {
+export interface HostOptions extends ReductionConfig, EntryOptions {
   /** The secret the service was started with. */
   readonly token: string;
   /** The process that hosts. It keeps its owner for its whole life; no other process has the same. */
   readonly owner: string;
+  /** Addresses of services that sum a range of the parameters each; absent: the service sums all, or has reducers of its own. */
+  readonly reducers?: readonly string[];
 }
 
 /** What a worker computed for a lease. */
@@ -55,6 +58,25 @@ export interface Contribution extends Omit<MessageOf<'contribution'>, 'type' | '
   readonly gradient: Float32Array;
   /** [streams, L, S, H]. */
   readonly endStates: Float32Array;
+}
+
+/** What is known of a contribution before it is computed. */
+export type ContributionLease = Pick<Contribution, 'round' | 'leaseId' | 'streams'>;
+
+/** A contribution whose gradient is still being computed. No other can be sent before it ends. */
+export interface OutgoingContribution {
+  /**
+   * Encodes and queues what is final and was not queued before: `gradient` [P] from index `from` on. The buffer is free again when it
+   * returns. @throws CollectiveError `bad_length`; TransportError when the link is closed
+   */
+  add(gradient: Float32Array, from: number): void;
+  /**
+   * Queues the rest. What was added must not have changed. The buffers are free again when it returns.
+   * @throws CollectiveError `bad_length`; TransportError when the link is closed
+   */
+  finish(contribution: Contribution): void;
+  /** It does not count: the gradient could not be computed, or is no longer needed. Idempotent; nothing after `finish`. */
+  abandon(): void;
 }
 
 /** What the worker learns about its contribution: `counted`, or why not. */
@@ -87,10 +109,9 @@ export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
 export interface CollectiveMember {
   /** It receives the updates of this round and of all later rounds, until it is told otherwise. */
   readonly firstRound: number;
-  /**
-   * Encodes and queues; the buffers are free again when it returns.
-   * @throws CollectiveError `bad_length`; TransportError when the link is closed
-   */
+  /** Begins a contribution, whose parts leave as soon as they are computed. */
+  begin(lease: ContributionLease): OutgoingContribution;
+  /** Sends a contribution that is computed: `begin` and `finish`. */
   contribute(contribution: Contribution): void;
   /**
    * The next update, result or change of its subscription, in the order of sending; an update as soon as it begins to arrive, and

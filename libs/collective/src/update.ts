@@ -1,7 +1,7 @@
 /** The update of a round, as every replica receives it. */
 import { OptimError, type CodedPart, type Replica, type VectorMemory } from '@troupe/optim';
-import { ProtocolError, type BodyReader, type MessageOf } from '@troupe/protocol';
-import { createSegmentReader, segmentsOf, updateShape, type GradientShape, type Segment, type SegmentReader } from './codec.js';
+import { ProtocolError, type MessageOf } from '@troupe/protocol';
+import { createSegmentReader, updateShape, type GradientShape, type Segment, type SegmentReader } from './codec.js';
 import { CollectiveError } from './errors.js';
 
 /** What an update says beside its values. */
@@ -79,19 +79,25 @@ function mustNotApply(round: number, why: string, cause?: Error): CollectiveErro
   );
 }
 
+/** Where the bytes of an update come from. */
+export interface UpdateSource {
+  /** The pieces of a range of the update of this round, in order. `isNamed`: the message of the update names it. */
+  range(round: number, range: number, isNamed: boolean, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
 /** Makes the updates of a run from messages. */
 export class UpdateReader {
   readonly #reader: SegmentReader;
-  readonly #segments: readonly Segment[];
-  /** Bytes of each. */
-  readonly #lengths: readonly number[];
+  readonly #ranges: readonly (readonly Segment[])[];
   readonly #runId: string;
 
-  /** @param memory for the check of the values; absent: the step checks them */
-  constructor(runId: string, shape: GradientShape, memory?: VectorMemory) {
+  /**
+   * @param ranges the segments of each range
+   * @param memory for the check of the values; absent: the step checks them
+   */
+  constructor(runId: string, shape: GradientShape, ranges: readonly (readonly Segment[])[], memory?: VectorMemory) {
     this.#runId = runId;
-    this.#segments = segmentsOf(updateShape(shape));
-    this.#lengths = this.#segments.map(({ bytes }) => bytes);
+    this.#ranges = ranges;
     this.#reader = createSegmentReader(updateShape(shape), memory);
   }
 
@@ -99,7 +105,7 @@ export class UpdateReader {
    * `arriving` throws CollectiveError `not_finite` at a part that must not be applied. `signal` ends the wait for the next part.
    * @throws ProtocolError `unexpected_message` for another run
    */
-  read({ type, runId, ...message }: MessageOf<'update'>, body: BodyReader, signal?: AbortSignal): ArrivingUpdate {
+  read({ type, runId, ranges, ...message }: MessageOf<'update'>, source: UpdateSource, signal?: AbortSignal): ArrivingUpdate {
     if (runId !== this.#runId) {
       throw new ProtocolError(
         'unexpected_message',
@@ -107,23 +113,29 @@ export class UpdateReader {
         'Join the run again.',
       );
     }
-    return { kind: type, ...message, arriving: this.#partsOf(message.round, body, signal) };
+    return { kind: type, ...message, arriving: this.#partsOf(message.round, new Set(ranges), source, signal) };
   }
 
-  async *#partsOf(round: number, body: BodyReader, signal?: AbortSignal): AsyncGenerator<CodedPart> {
-    const whole: { readonly segment: Segment; readonly part: CodedPart }[] = [];
-    const take = splitBody(this.#lengths, (index, bytes) => {
-      const segment = this.#segments[index];
-      whole.push({ segment, part: this.#reader.read(segment, bytes) });
-    });
-    for (;;) {
-      const piece = await body.next(signal);
-      if (piece === undefined) return;
-      take(piece);
-      for (const { segment, part } of whole.splice(0)) {
-        const defect = this.#reader.defect(segment, part);
-        if (defect !== undefined) throw mustNotApply(round, defect);
-        yield part;
+  async *#partsOf(
+    round: number,
+    named: ReadonlySet<number>,
+    source: UpdateSource,
+    signal?: AbortSignal,
+  ): AsyncGenerator<CodedPart, void, undefined> {
+    for (const [range, segments] of this.#ranges.entries()) {
+      const whole: { readonly segment: Segment; readonly part: CodedPart }[] = [];
+      const lengths = segments.map(({ bytes }) => bytes);
+      const take = splitBody(lengths, (index, bytes) => {
+        const segment = segments[index];
+        whole.push({ segment, part: this.#reader.read(segment, bytes) });
+      });
+      for await (const piece of source.range(round, range, named.has(range), signal)) {
+        take(piece);
+        for (const { segment, part } of whole.splice(0)) {
+          const defect = this.#reader.defect(segment, part);
+          if (defect !== undefined) throw mustNotApply(round, defect);
+          yield part;
+        }
       }
     }
   }

@@ -7,10 +7,7 @@ import {
   segmentsOf,
   updateShape,
   type CodedLease,
-  type EncodedUpdate,
   type GradientShape,
-  type Intake,
-  type Reduction,
 } from '../src/index.js';
 
 /** Decodes a vector. */
@@ -49,21 +46,4 @@ export function partsIn(run: GradientShape, body: Uint8Array): CodedPart[] {
   const shape = updateShape(run);
   const reader = createSegmentReader(shape, createVectorMemory(0));
   return segmentsOf(shape).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
-}
-
-/** The body of a finished round's update. */
-export function bodyOf({ chunks, encode }: EncodedUpdate): Uint8Array<ArrayBuffer> {
-  const parts = chunks.map((chunk) => {
-    const payload = new Uint8Array(chunk.bytes);
-    encode(chunk, payload);
-    return [...payload];
-  });
-  return Uint8Array.from(parts.flat());
-}
-
-/** A contribution that has arrived in pieces of `pieceBytes`. */
-export function arrived(reduction: Reduction, streams: number, body: Uint8Array, pieceBytes = 1000): Intake {
-  const intake = reduction.intake(streams);
-  for (let at = 0; at < body.length; at += pieceBytes) intake.take(body.slice(at, at + pieceBytes));
-  return intake;
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { createReplica, createVectorMemory } from '@troupe/optim';
 import {
   createChannel,
@@ -16,7 +17,7 @@ import {
   applyArriving,
   contributionBytes,
   createContributionWriter,
-  segmentsOf,
+  contributionRanges,
   updateBytes,
   wholeUpdate,
   type CollectiveHost,
@@ -25,7 +26,7 @@ import {
   type GradientShape,
 } from '../src/index.js';
 import { createStarCollective, createStarService, type ServiceNote, type StarService } from '../src/star/index.js';
-import { collectiveConformance } from './conformance.js';
+import { collectiveConformance, type CollectiveRig } from './conformance.js';
 import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
 let stop: AbortController;
@@ -68,6 +69,44 @@ collectiveConformance('the star', () => {
   };
   return { collective: createStarCollective({ connect }), address: 'memory:star', token: 'secret', stop: stopService };
 });
+
+/** A service whose parameters are cut into ranges, each with a reducer. Those of the hidden are reached by the service only. */
+function rigWithReducers(count: number, direct: boolean): CollectiveRig {
+  const stopAll = new AbortController();
+  setMaxListeners(0, stopAll.signal);
+  const links: Promise<void>[] = [];
+  const services = new Map<string, StarService>();
+  const connect = async (address: string, signal: AbortSignal): Promise<Connection> => {
+    signal.throwIfAborted();
+    const [near, far] = createMemoryPair([`memory:${address}`, 'memory:client']);
+    links.push(services.get(address)!.serve(far, stopAll.signal));
+    return near;
+  };
+  const options = {
+    token: 'secret',
+    log: () => undefined,
+    deadline: (ms: number) => AbortSignal.timeout(Math.min(ms, 300)),
+    connect,
+  };
+  const addresses = Array.from({ length: count }, (_, k) => `reducer ${k}`);
+  for (const address of addresses) services.set(address, createStarService(options));
+  const reducers = addresses.map((address) => ({ address, forWorkers: address }));
+  services.set('service', createStarService({ ...options, reducers }));
+  return {
+    collective: createStarCollective({ connect, direct }),
+    address: 'service',
+    token: 'secret',
+    async stop() {
+      stopAll.abort();
+      await Promise.all(links);
+    },
+  };
+}
+
+for (const count of [1, 2, 4]) {
+  collectiveConformance(`${count} reducers`, () => rigWithReducers(count, true));
+  collectiveConformance(`${count} reducers that workers do not reach`, () => rigWithReducers(count, false));
+}
 
 /** A peer that sends messages by hand. */
 function raw(connection: Connection) {
@@ -170,7 +209,7 @@ describe('the wire of the star', () => {
     expect((await channel.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'version_mismatch' });
   });
 
-  it('closes a connection that sends nothing, or starts with anything but join and host', async () => {
+  it('closes a connection that sends nothing, or starts with anything but join, host and assign', async () => {
     const silent = raw(dial('silent'));
     expect((await silent.receive(soon())).message).toMatchObject({ type: 'refuse', message: expect.stringContaining('in time') });
     for (const first of [{ type: 'admit', workerId: 'w0', ticket: 'x' }, wire(contribution(0))] satisfies Message[]) {
@@ -227,6 +266,7 @@ describe('an update that must not be applied', () => {
     new Float32Array(body.buffer, SECOND)[0] = 2;
   });
   const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
+  const range = { type: 'updateRange', round: 0, range: 0 } as const;
   const newReplica = () => createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
 
   async function joined() {
@@ -234,13 +274,14 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
     const joining = over(near).join(joinOptions());
     await service.receive(soon());
-    service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0 });
+    service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, reducers: [] });
     return { service, member: await joining };
   }
 
   async function received() {
     const { service, member } = await joined();
-    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send(range, body);
     const event = await member.receive(soon());
     if (event.kind !== 'update') throw new Error(event.kind);
     return event;
@@ -271,8 +312,9 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
     const hosting = over(near).host({ ...RUN, address: '', token: 't', signal: soon() });
     await service.receive(soon());
-    service.send({ type: 'hosted', version: PROTOCOL_VERSION });
-    service.send({ type: 'update', runId: 'run-1', ...numbers }, body);
+    service.send({ type: 'hosted', version: PROTOCOL_VERSION, ranges: 1 });
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send(range, body);
     await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
   });
 
@@ -289,7 +331,8 @@ describe('an update that must not be applied', () => {
   it('steps the replica before its last part has arrived', async () => {
     const { service, member } = await joined();
     new Uint16Array(body.buffer, 4, 300).fill(0x3c00);
-    const transfer = openTransfer({ type: 'update', runId: 'run-1', ...numbers }, body.length);
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    const transfer = openTransfer(range, body.length);
     const send = (from: number, to: number) => {
       const { frame, payload } = transfer.chunk(to - from);
       payload.set(body.subarray(from, to));
@@ -309,7 +352,8 @@ describe('an update that must not be applied', () => {
 
   it('ends with the link when it breaks off', async () => {
     const { service, member } = await joined();
-    const transfer = openTransfer({ type: 'update', runId: 'run-1', ...numbers }, body.length);
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    const transfer = openTransfer(range, body.length);
     const { frame, payload } = transfer.chunk(SECOND);
     payload.set(body.subarray(0, SECOND));
     service.sendEncoded([transfer.head, frame]);
@@ -327,23 +371,23 @@ it.each([
 ])('a member rounds to int8 by the round and the streams of its lease: round $round, lease $lease', async ({ round, lease }) => {
   const shape: GradientShape = { ...SHAPE, codec: 'int8' };
   const sent = contribution(lease, { round });
-  const bytes = contributionBytes(shape, sent.streams.length);
+  const bytes = contributionBytes(shape, 0);
   const [near, far] = createMemoryPair();
   const service = createChannel(far, {
-    accepts: ['join', 'contribution'],
+    accepts: ['join', 'gradientRange'],
     bodyBytes: (message) => (message.type === 'join' ? 0 : bytes),
   });
   const joining = over(near).join({ ...joinOptions(), ...shape });
   await service.receive(soon());
-  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0 });
+  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, reducers: [] });
   (await joining).contribute(sent);
   const { body } = await service.receive(soon());
   const writer = createContributionWriter({ ...shape, seed: SEED }, createVectorMemory(0));
   const expected = new Uint8Array(contributionBytes(shape, 0));
-  for (const segment of segmentsOf(shape)) {
+  for (const segment of contributionRanges(shape, 1)[0]) {
     writer.encode(sent.gradient, sent, segment, expected.subarray(segment.offset, segment.offset + segment.bytes));
   }
-  expect(body.subarray(0, expected.length)).toEqual(expected);
+  expect(body).toEqual(expected);
 });
 
 function wire({ gradient: _gradient, endStates: _endStates, ...meta }: Contribution): Extract<Message, { type: 'contribution' }> {

@@ -73,6 +73,13 @@ export const LIMITS = {
   transferIdleMs: 60_000,
   /** Time that a contribution waits for its grant before it is refused. */
   grantMs: 2_000,
+  /** Time to reach a reducer. */
+  reducerMs: 5_000,
+  /**
+   * Time in which the service must have the range of a lost reducer once more from the workers. Then the coordinator opens the
+   * round again.
+   */
+  repeatMs: 10_000,
   /** After close(), a peer that does not answer for this long is disconnected. */
   closeMs: 5_000,
   /**
@@ -89,6 +96,10 @@ export const LIMITS = {
   workers: 10_000,
   /** Connections at a time that have not sent a hello. */
   unauthenticatedLinks: 256,
+
+  /** Ranges that a run's parameters are cut into, each with a reducer. */
+  reducers: 64,
+  addressLength: 2_048,
 
   // The largest configuration that a run may have.
   /** B, streams. */

@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 6;
+export const PROTOCOL_VERSION = 7;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -17,6 +17,10 @@ const positive = v.pipe(finite, v.minValue(0));
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
 const reason = text(LIMITS.reasonLength);
 const streamIds = v.pipe(v.array(v.pipe(count, v.maxValue(LIMITS.streams - 1))), v.minLength(1), v.maxLength(LIMITS.streams));
+/** A range of the parameters, by its place among the ranges of the run. */
+const range = v.pipe(count, v.maxValue(LIMITS.reducers - 1));
+const ranges = v.pipe(v.array(range), v.maxLength(LIMITS.reducers));
+const address = text(LIMITS.addressLength);
 const versions = v.pipe(v.array(count), v.minLength(1), v.maxLength(16));
 
 // ---- control: worker -> coordinator
@@ -90,7 +94,7 @@ export const WelcomeSchema = v.strictObject({
    * Address of the all-reduce service. A path ("/reduce") refers to the host at which the worker
    * reached the coordinator.
    */
-  reduceAddress: text(2048),
+  reduceAddress: address,
   /** Admits only this worker to the all-reduce service. */
   ticket: text(LIMITS.tokenLength),
 });
@@ -145,7 +149,7 @@ export type StopCode = (typeof STOP_CODES)[number];
 /** The run is over, or the worker is dismissed. The connection then closes. */
 export const StopSchema = v.strictObject({ type: v.literal('stop'), code: v.picklist(STOP_CODES), reason });
 
-// ---- reduce: worker -> service
+// ---- reduce: worker -> service or reducer
 
 export const JoinSchema = v.strictObject({
   type: v.literal('join'),
@@ -156,8 +160,23 @@ export const JoinSchema = v.strictObject({
 });
 
 /**
- * Body: coded gradient sum [P], end states float32 [streams, L, S, H]; see `contributionBytes` in
- * libs/collective.
+ * A range of a coded gradient sum. It goes where the range is summed, or to the service, which passes it on. Body: the segments of the
+ * range, the last one first, see `contributionRanges` in libs/collective.
+ */
+export const GradientRangeSchema = v.strictObject({
+  type: v.literal('gradientRange'),
+  round: count,
+  leaseId: id,
+  range,
+  /** The worker that computed it. Only the service says so, when it passes the range on to a reducer. */
+  workerId: v.optional(id),
+});
+
+// ---- reduce: worker -> service
+
+/**
+ * Completes a contribution. The ranges of its gradient that go to the service come before it. Body: end states float32
+ * [streams, L, S, H].
  */
 export const ContributionSchema = v.strictObject({
   type: v.literal('contribution'),
@@ -175,10 +194,39 @@ export const ContributionSchema = v.strictObject({
   computeMs: positive,
 });
 
+/**
+ * Which ranges of updates the worker receives from the service; the others come from their reducers. At first these are all ranges. It
+ * also sends the ranges of its gradients that way.
+ */
+export const RouteSchema = v.strictObject({
+  type: v.literal('route'),
+  ranges,
+  /** The range that a reducer began to send and did not finish, or did not send, of the update of this round. */
+  lacking: v.optional(v.strictObject({ round: count, range })),
+});
+
 // ---- reduce: service -> worker
 
 /** The worker receives the updates of `round` and of all later rounds. */
-export const JoinedSchema = v.strictObject({ type: v.literal('joined'), version: count, round: count });
+export const JoinedSchema = v.strictObject({
+  type: v.literal('joined'),
+  version: count,
+  round: count,
+  /**
+   * Addresses of the reducers, one for each range of the parameters; empty while it cannot be reached. An address ":7072" is a port of
+   * the machine at which the worker reached the service. None: there is one range, which the service sums.
+   */
+  reducers: v.pipe(v.array(address), v.maxLength(LIMITS.reducers)),
+});
+
+/** The reducer of a range is here again; or, with an empty address, it is lost, and the service sums its range. */
+export const ReducerSchema = v.strictObject({
+  type: v.literal('reducer'),
+  range,
+  address,
+  /** The worker sends its range of the contributions to this round once more, to the service. */
+  round: count,
+});
 
 /**
  * The worker receives no more updates; or again, those of `round` and of all later rounds. It comes
@@ -211,10 +259,7 @@ export const ContributionResultSchema = v.strictObject({
   reason,
 });
 
-/**
- * The clipped mean gradient of a round, sent to workers and to the coordinator. Body: coded gradient
- * [P].
- */
+/** The clipped mean gradient of a round, sent to workers and to the coordinator. Its ranges follow. */
 export const UpdateSchema = v.strictObject({
   type: v.literal('update'),
   runId: id,
@@ -228,7 +273,12 @@ export const UpdateSchema = v.strictObject({
   gradientNorm: positive,
   /** Factor applied to the mean: min(1, clip / gradientNorm). */
   clipScale: positive,
+  /** The ranges that the service sends, in this order. The others come from their reducers. */
+  ranges,
 });
+
+/** A range of the update of a round, from the service or a reducer. Body: its coded segments. */
+export const UpdateRangeSchema = v.strictObject({ type: v.literal('updateRange'), round: count, range });
 
 // ---- reduce: coordinator -> service
 
@@ -255,6 +305,8 @@ export const HostSchema = v.strictObject({
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),
   /** Floats of end state per stream: L*S*H. */
   stateFloats: v.pipe(count, v.minValue(1)),
+  /** Addresses of services that become reducers of this run. They have the same token. */
+  reducers: v.pipe(v.array(address), v.maxLength(LIMITS.reducers)),
 });
 
 export const AdmitSchema = v.strictObject({ type: v.literal('admit'), workerId: id, ticket: text(LIMITS.tokenLength) });
@@ -282,7 +334,12 @@ export const GrantSchema = v.strictObject({
 
 // ---- reduce: service -> coordinator
 
-export const HostedSchema = v.strictObject({ type: v.literal('hosted'), version: count });
+export const HostedSchema = v.strictObject({
+  type: v.literal('hosted'),
+  version: count,
+  /** Ranges that the parameters are cut into. */
+  ranges: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.reducers)),
+});
 
 /** A contribution that counts. Body: end states float32 [streams, L, S, H]. */
 export const CountedSchema = v.strictObject({
@@ -308,6 +365,59 @@ export const RejectedSchema = v.strictObject({
   reason,
 });
 
+// ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound, grant and gradientRange
+
+/** Makes a service the reducer of a range. */
+export const AssignSchema = v.strictObject({
+  type: v.literal('assign'),
+  versions,
+  token: text(LIMITS.tokenLength),
+  runId: id,
+  owner: id,
+  /** Of the host. */
+  streams: HostSchema.entries.streams,
+  codec: HostSchema.entries.codec,
+  tensorSizes: HostSchema.entries.tensorSizes,
+  range,
+  /** Ranges of the run. */
+  ranges: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.reducers)),
+});
+
+/** The contribution counts: its range is added to the sum, after those named before. */
+export const AddSchema = v.strictObject({
+  type: v.literal('add'),
+  round: count,
+  leaseId: id,
+  workerId: id,
+  /** The sum is then complete. */
+  last: v.boolean(),
+});
+
+/** The contribution does not count: what is held of it is not needed. */
+export const DropSchema = v.strictObject({ type: v.literal('drop'), round: count, leaseId: id, workerId: id });
+
+/** The factor of the mean is known: the range of the update is float32(sum * factor). It is sent to workers and to the service. */
+export const FinishSchema = v.strictObject({ type: v.literal('finish'), round: count, factor: positive });
+
+// ---- reduce: reducer -> service
+
+export const AssignedSchema = v.strictObject({ type: v.literal('assigned'), version: count });
+
+/** The range of a contribution has arrived. */
+export const HeldSchema = v.strictObject({
+  type: v.literal('held'),
+  round: count,
+  leaseId: id,
+  workerId: id,
+  /** What is wrong with it; it must then not count. */
+  defect: v.optional(reason),
+  /** Time that the reducer spends on a contribution, and on sending its range of an update to one worker. */
+  serviceMs: positive,
+});
+
+/** The sum is complete. Body: the sum of x^2 of each segment, float64. */
+export const MeasuredSchema = v.strictObject({ type: v.literal('measured'), round: count });
+
 export const MESSAGE_SCHEMAS = {
   hello: HelloSchema,
   ready: ReadySchema,
@@ -323,11 +433,15 @@ export const MESSAGE_SCHEMAS = {
   parked: ParkedSchema,
   stop: StopSchema,
   join: JoinSchema,
+  gradientRange: GradientRangeSchema,
   contribution: ContributionSchema,
+  route: RouteSchema,
   joined: JoinedSchema,
   subscription: SubscriptionSchema,
   contributionResult: ContributionResultSchema,
+  reducer: ReducerSchema,
   update: UpdateSchema,
+  updateRange: UpdateRangeSchema,
   host: HostSchema,
   admit: AdmitSchema,
   subscribe: SubscribeSchema,
@@ -337,6 +451,13 @@ export const MESSAGE_SCHEMAS = {
   hosted: HostedSchema,
   counted: CountedSchema,
   rejected: RejectedSchema,
+  assign: AssignSchema,
+  assigned: AssignedSchema,
+  add: AddSchema,
+  drop: DropSchema,
+  finish: FinishSchema,
+  held: HeldSchema,
+  measured: MeasuredSchema,
 } as const;
 
 export type MessageType = keyof typeof MESSAGE_SCHEMAS;

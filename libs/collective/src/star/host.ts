@@ -3,26 +3,30 @@ import {
   createChannel,
   PROTOCOL_VERSION,
   ProtocolError,
-  type BodyReader,
   type Channel,
   type Message,
   type MessageOf,
+  type MessageType,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { floatsAt, updateBytes } from '../codec.js';
+import { bytesOf, floatsAt, updateRanges, type Segment } from '../codec.js';
+import type { Grant, RoundOrder } from '../grants.js';
 import type { CollectiveHost, HostOptions, ReduceCounted, ReduceRejected } from '../port.js';
-import type { Grant, RoundOrder } from '../reduction.js';
-import { UpdateReader, wholeUpdate, type ReduceUpdate } from '../update.js';
+import { UpdateReader, wholeUpdate, type ReduceUpdate, type UpdateSource } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
+import { ServiceInbox } from './inbox.js';
+import { readBody } from './remote-reducer.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
   const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
+  const { reducers = [] } = options;
+  let ranges: readonly (readonly Segment[])[] = [];
   const channel = createChannel(connection, {
-    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update'],
+    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update', 'updateRange'],
     ...(deadline && { deadline }),
     bodyBytes(message: Message) {
-      if (message.type === 'update') return updateBytes(options);
+      if (message.type === 'updateRange') return bytesOf(ranges.at(message.range) ?? []);
       return message.type === 'counted' ? message.streams.length * stateFloats * 4 : 0;
     },
   });
@@ -38,19 +42,27 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
     ordered,
     tensorSizes: [...tensorSizes],
     stateFloats,
+    reducers: [...reducers],
   };
-  await shakeHands(channel, hello, 'hosted', options);
-  return new StarHost(channel, options);
+  const hosted = await shakeHands(channel, hello, 'hosted', options);
+  ranges = updateRanges(options, hosted.ranges);
+  return new StarHost(channel, options, ranges);
 }
 
 class StarHost implements CollectiveHost {
   readonly #channel: Channel;
+  readonly #inbox: ServiceInbox<MessageType>;
   readonly #reader: UpdateReader;
 
-  constructor(channel: Channel, options: HostOptions) {
+  constructor(channel: Channel, options: HostOptions, ranges: readonly (readonly Segment[])[]) {
     this.#channel = channel;
-    this.#reader = new UpdateReader(options.runId, options, createVectorMemory(0));
+    this.#inbox = new ServiceInbox(channel);
+    this.#reader = new UpdateReader(options.runId, options, ranges, createVectorMemory(0));
   }
+
+  readonly #source: UpdateSource = {
+    range: (round, range, _, signal) => this.#inbox.range(round, range, signal),
+  };
 
   admit(workerId: string, ticket: string): void {
     this.#channel.send({ type: 'admit', workerId, ticket });
@@ -73,14 +85,15 @@ class StarHost implements CollectiveHost {
   }
 
   async receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate> {
-    const { message, body } = await this.#channel.receiveStreamed(signal);
+    const { message, body } = await this.#inbox.next(signal);
     switch (message.type) {
       case 'update':
         // The run proceeds before its replica steps, so every value is checked here.
-        return wholeUpdate(this.#reader.read(message, body, signal));
+        return wholeUpdate(this.#reader.read(message, this.#source, signal));
       case 'counted': {
         const { type, ...counted } = message;
-        return { kind: type, ...counted, endStates: await readFloats(body, signal) };
+        const states = await readBody(body, signal);
+        return { kind: type, ...counted, endStates: floatsAt(states, 0, states.byteLength / 4) };
       }
       case 'rejected': {
         const { type, ...rejected } = message;
@@ -100,14 +113,4 @@ class StarHost implements CollectiveHost {
   close(reason: string): void {
     this.#channel.close(reason);
   }
-}
-
-async function readFloats(body: BodyReader, signal?: AbortSignal): Promise<Float32Array> {
-  const bytes = new Uint8Array(body.bytes);
-  let at = 0;
-  for (let piece = await body.next(signal); piece; piece = await body.next(signal)) {
-    bytes.set(piece, at);
-    at += piece.byteLength;
-  }
-  return floatsAt(bytes, 0, bytes.byteLength / 4);
 }

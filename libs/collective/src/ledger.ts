@@ -1,0 +1,292 @@
+/** Decides which contributions count, without sums and without sockets. */
+import { clipScale, createVectorMemory } from '@troupe/optim';
+import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
+import { floatsAt, type GradientShape } from './codec.js';
+import { createGrants, keyOf, type ContributionKey, type Grant, type Grants, type RoundOrder } from './grants.js';
+
+/** What the all-reduce knows of a run: the vectors to add and the streams they stand for. */
+export interface ReductionConfig extends GradientShape {
+  readonly runId: string;
+  /** B, streams of a round. */
+  readonly streams: number;
+  /** T, characters per stream and round. */
+  readonly window: number;
+  /** Adds gradients in the order of their lowest streams; absent: in the order in which they count. */
+  readonly ordered?: boolean;
+}
+
+/** A contribution without its gradient. */
+export interface OfferedContribution {
+  readonly workerId: string;
+  readonly message: MessageOf<'contribution'>;
+  /** float32 [streams, stateFloats], as they arrived. */
+  readonly endStates: Uint8Array;
+}
+
+/** Whether a contribution counts, and why not. */
+export interface Verdict extends OfferedContribution {
+  readonly kind: 'verdict';
+  readonly result: 'counted' | ContributionRefusal;
+  /** For people, with the numbers. */
+  readonly reason: string;
+}
+
+/** A contribution is added to the sum of every range, after those added before. */
+export interface Addition extends ContributionKey {
+  readonly kind: 'add';
+  /** The sums are then complete. */
+  readonly last: boolean;
+}
+
+export type Ruling = Verdict | Addition;
+
+/** What the norm of a finished round decides. */
+export interface Finish {
+  readonly head: Omit<MessageOf<'update'>, 'type' | 'ranges'>;
+  /** The update is float32(sum * factor). */
+  readonly factor: number;
+}
+
+/**
+ * One round is open at a time. A contribution counts when every range of its gradient is where it is summed, and all is valid: exactly
+ * once per stream, and nothing invalid touches a sum. When all B streams are counted, the update is the sum of the gradients divided
+ * by the number of characters, clipped once by its global L2 norm.
+ *
+ * The sum is float64. With fp16 it is exact, and so independent of the order of arrival, as long as for each segment the ratio of the
+ * largest to the smallest scale in the round times the number of contributions is at most 2^13 (halves span 40 bits). With int8 it is
+ * exact as long as that product is at most 2^46 for each block of 256 values (int8 spans 7 bits). With fp32 the order may show in the
+ * last bits of the float64 sum. With `ordered`, a gradient that counts before its turn is added when those of all lower streams are:
+ * the same leases then always give the same bits.
+ */
+export interface Ledger {
+  /** The round that is open, or was the last; -1 before the first. */
+  readonly round: number;
+  /** What was added in this round, in order. */
+  readonly additions: readonly Addition[];
+  /** Drops everything granted before, and refuses what waited for its ranges. */
+  openRound(order: RoundOrder): readonly Verdict[];
+  /** Streams may be granted more than once: the first result wins. @throws what Grants.grant does */
+  grant(grant: Grant): void;
+  /** See Grants. */
+  readonly grants: Pick<Grants, 'find' | 'mayCome'>;
+  /** All but the gradient of a contribution has arrived. */
+  offer(offered: OfferedContribution): readonly Ruling[];
+  /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
+  hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[];
+  /** What was held of this range is lost. */
+  forget(range: number): void;
+  /**
+   * All streams are counted, and the sums of all ranges complete.
+   * @param squares sum of x^2 of each segment of the gradient, in layout order, so that the norm does not depend on where each was summed
+   */
+  finish(squares: readonly number[]): Finish;
+}
+
+/** @param ranges of the gradient, each of which is summed in one place */
+export function createLedger(config: ReductionConfig, ranges: number): Ledger {
+  return new StreamLedger(config, ranges);
+}
+
+/** A contribution that waits for the rest of it. */
+interface Waiting {
+  offered?: OfferedContribution;
+  readonly held: Set<number>;
+  defect?: string | undefined;
+}
+
+interface OpenRound extends RoundOrder {
+  readonly waiting: Map<string, Waiting>;
+  readonly counted: Set<number>;
+  readonly losses: { readonly stream: number; readonly lossSum: number }[];
+  /** Of `losses`, in order of arrival. */
+  lossTotal: number;
+  /** The lowest stream that is not counted. */
+  missing: number;
+  /** Contributions that count and wait for their turn, by lowest stream. */
+  readonly retained: Map<number, ContributionKey>;
+  readonly additions: Addition[];
+}
+
+interface Refusal {
+  readonly result: ContributionRefusal;
+  readonly reason: string;
+}
+
+class StreamLedger implements Ledger {
+  readonly grants: Grants;
+  readonly #config: ReductionConfig;
+  readonly #ranges: number;
+  readonly #memory = createVectorMemory(0);
+  #round: OpenRound | undefined;
+
+  constructor(config: ReductionConfig, ranges: number) {
+    this.#config = config;
+    this.#ranges = ranges;
+    this.grants = createGrants(config.streams);
+  }
+
+  get round(): number {
+    return this.grants.round;
+  }
+
+  get additions(): readonly Addition[] {
+    return this.#round?.additions ?? [];
+  }
+
+  openRound(order: RoundOrder): readonly Verdict[] {
+    const before = this.#round;
+    this.grants.openRound(order.round);
+    this.#round = {
+      ...order,
+      waiting: new Map(),
+      counted: new Set(),
+      losses: [],
+      lossTotal: 0,
+      missing: 0,
+      retained: new Map(),
+      additions: [],
+    };
+    const unfinished = [...(before?.waiting.values() ?? [])].flatMap(({ offered }) => offered ?? []);
+    const reason = `the round was over before all of its gradient had come; round ${order.round} is open`;
+    return unfinished.map((offered) => ({ kind: 'verdict', ...offered, ...refuse('wrong_round', reason) }));
+  }
+
+  grant(grant: Grant): void {
+    this.grants.grant(grant);
+  }
+
+  offer(offered: OfferedContribution): readonly Ruling[] {
+    const refusal = this.#checkRound(offered) ?? this.#check(this.#round!, offered);
+    if (refusal) return [{ kind: 'verdict', ...offered, ...refusal }];
+    const { workerId, message } = offered;
+    const waiting = this.#waitingFor({ ...message, workerId });
+    waiting.offered = offered;
+    return this.#decide(waiting);
+  }
+
+  hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
+    if (key.round !== this.round) return [];
+    const waiting = this.#waitingFor(key);
+    waiting.held.add(range);
+    waiting.defect ??= defect;
+    return this.#decide(waiting);
+  }
+
+  forget(range: number): void {
+    for (const { held } of this.#round?.waiting.values() ?? []) held.delete(range);
+  }
+
+  #waitingFor(key: ContributionKey): Waiting {
+    const { waiting } = this.#round!;
+    const found = waiting.get(keyOf(key)) ?? { held: new Set() };
+    waiting.set(keyOf(key), found);
+    return found;
+  }
+
+  #decide({ offered, held, defect }: Waiting): readonly Ruling[] {
+    if (!offered || (defect === undefined && held.size < this.#ranges)) return [];
+    const round = this.#round!;
+    const { workerId, message } = offered;
+    const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
+    round.waiting.delete(keyOf(key));
+    const refusal = checkStreams(round, message) ?? (defect === undefined ? undefined : refuse('not_finite', defect));
+    if (refusal) return [{ kind: 'verdict', ...offered, ...refusal }];
+    return [...this.#count(round, key, offered)];
+  }
+
+  *#count(round: OpenRound, key: ContributionKey, offered: OfferedContribution): Generator<Ruling> {
+    const { streams, lossSum } = offered.message;
+    const first = streams.reduce((least, stream) => Math.min(least, stream));
+    for (const stream of streams) round.counted.add(stream);
+    while (round.counted.has(round.missing)) round.missing++;
+    round.losses.push({ stream: first, lossSum });
+    round.lossTotal += lossSum;
+    round.retained.set(first, key);
+    const reason = `${round.counted.size} of ${this.#config.streams} streams are counted`;
+    yield { kind: 'verdict', ...offered, result: 'counted', reason };
+    yield* this.#addDue(round);
+  }
+
+  /** Adds the gradients whose turn has come. */
+  *#addDue(round: OpenRound): Generator<Addition> {
+    const isDue = (first: number) => this.#config.ordered !== true || first < round.missing;
+    const due = [...round.retained.keys()].filter(isDue).sort((a, b) => a - b);
+    for (const first of due) {
+      const key = round.retained.get(first)!;
+      round.retained.delete(first);
+      const last = round.counted.size === this.#config.streams && round.retained.size === 0;
+      const addition: Addition = { kind: 'add', ...key, last };
+      round.additions.push(addition);
+      yield addition;
+    }
+  }
+
+  #checkRound({ message }: OfferedContribution): Refusal | undefined {
+    const { runId } = this.#config;
+    if (message.runId !== runId) {
+      return refuse('wrong_run', `the contribution is for run ${message.runId}; this is run ${runId}`);
+    }
+    if (this.#round?.round === message.round) return undefined;
+    const open = this.#round ? `round ${this.#round.round}` : 'no round';
+    return refuse('wrong_round', `the contribution is for round ${message.round}; ${open} is open`);
+  }
+
+  #check(round: OpenRound, offered: OfferedContribution): Refusal | undefined {
+    const { workerId, message, endStates } = offered;
+    const { leaseId, streams, lossSum, parametersDigest } = message;
+    const grant = this.grants.find({ ...message, workerId });
+    if (!grant)
+      return refuse('unknown_lease', `lease ${leaseId} was not granted to worker ${workerId} in round ${round.round}`);
+    if (streams.length !== grant.streams.length || streams.some((stream, i) => stream !== grant.streams[i])) {
+      const granted = brief(grant.streams);
+      return refuse('unknown_lease', `lease ${leaseId} is for streams ${granted}, the contribution for ${brief(streams)}`);
+    }
+    const refusal = checkStreams(round, message) ?? this.#checkTokens(message);
+    if (refusal) return refusal;
+    if (parametersDigest !== round.parametersDigest) {
+      const digests = `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`;
+      return refuse('replica_diverged', digests);
+    }
+    if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
+      return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    return Number.isFinite(round.lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
+  }
+
+  #checkTokens({ streams, tokens }: MessageOf<'contribution'>): Refusal | undefined {
+    const { window } = this.#config;
+    const due = streams.length * window;
+    if (tokens === due) return undefined;
+    return refuse('wrong_tokens', `${tokens} characters; ${streams.length} streams of ${window} make ${due}`);
+  }
+
+  finish(squares: readonly number[]): Finish {
+    const { runId, streams, window } = this.#config;
+    const round = this.#round!;
+    const tokens = streams * window;
+    const gradientNorm = Math.sqrt(squares.reduce((total, each) => total + each, 0)) / tokens;
+    const scale = clipScale(gradientNorm, round.clip);
+    const { round: number, learningRate } = round;
+    return {
+      head: { runId, round: number, learningRate, tokens, lossSum: sumLosses(round), gradientNorm, clipScale: scale },
+      factor: scale / tokens,
+    };
+  }
+}
+
+function checkStreams({ counted }: OpenRound, { streams }: MessageOf<'contribution'>): Refusal | undefined {
+  const done = streams.filter((stream) => counted.has(stream));
+  return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are already counted`) : undefined;
+}
+
+function refuse(result: ContributionRefusal, reason: string): Refusal {
+  return { result, reason };
+}
+
+/** Added in stream order, so the sum does not depend on the order of arrival. */
+function sumLosses(round: OpenRound): number {
+  return round.losses.toSorted((a, b) => a.stream - b.stream).reduce((total, { lossSum }) => total + lossSum, 0);
+}
+
+function brief(streams: readonly number[]): string {
+  return streams.length <= 8 ? streams.join(', ') : `${streams.slice(0, 8).join(', ')} and ${streams.length - 8} more`;
+}

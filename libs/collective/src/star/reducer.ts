@@ -1,0 +1,164 @@
+/** The sum of one range of a run, on behalf of the service that decides what counts. */
+import {
+  LIMITS,
+  openTransfer,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type BodyReader,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
+import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
+import type { SegmentMeasures } from '../gradient-sum.js';
+import { createRangeSum, type RangeSum } from '../range-sum.js';
+import { Links, type Link, type Member } from './links.js';
+import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
+
+/** @throws OptimError `out_of_memory` */
+export function createReducer(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions): RunServer {
+  return new Reducer(assign, service, options);
+}
+
+class Reducer implements RunServer {
+  readonly hello: MessageOf<'assign'>;
+  readonly host: Channel;
+  readonly #options: ServerOptions;
+  readonly #links: Links;
+  readonly #grants: Grants;
+  readonly #sum: RangeSum;
+  /** Workers that receive no updates. The order may come before they do. */
+  readonly #unwanted = new Set<string>();
+  /** Time to add the last contribution, and to send the last update to one worker, ms. */
+  #addMs = 0;
+  #sendMs = 0;
+
+  constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions) {
+    this.hello = assign;
+    this.host = service;
+    this.#options = options;
+    this.#sum = createRangeSum(assign);
+    this.#links = new Links(options, options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * this.#sum.updateBytes));
+    this.#grants = createGrants(assign.streams);
+  }
+
+  bodyBytes(message: Message): number {
+    if (message.type !== 'gradientRange') return 0;
+    if (message.range === this.hello.range) return this.#sum.contributionBytes;
+    throw new ProtocolError(
+      'invalid_message',
+      `range ${message.range} at the reducer of range ${this.hello.range}`,
+      'Run the same version of Troupe on all machines.',
+    );
+  }
+
+  async serveHost(): Promise<void> {
+    this.host.send({ type: 'assigned', version: PROTOCOL_VERSION });
+    for (;;) {
+      const { message, body } = await this.host.receiveStreamed();
+      if (message.type === 'gradientRange') await this.#take(message.workerId ?? '', message, body);
+      else this.#onOrder(message);
+      this.#links.wake();
+    }
+  }
+
+  async serveMember({ channel, connection }: Link, join: MessageOf<'join'>): Promise<void> {
+    const { workerId } = join;
+    await this.#links.admitted(join);
+    const member: Member = { workerId, channel, connection, wanted: true };
+    const leave = this.#links.add(member);
+    try {
+      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: Math.max(this.#grants.round, 0), reducers: [] });
+      for (;;) {
+        const { message, body } = await channel.receiveStreamed();
+        if (message.type !== 'gradientRange') throw unexpected(message, 'a worker sends ranges of gradients to a reducer');
+        await this.#take(workerId, message, body);
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  end(): void {
+    this.#links.end('the service no longer uses this reducer');
+  }
+
+  async #take(workerId: string, { round, leaseId }: MessageOf<'gradientRange'>, body: BodyReader): Promise<void> {
+    const intake = this.#sum.intake();
+    for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
+    const key: ContributionKey = { round, leaseId, workerId };
+    await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
+    if (!this.#grants.find(key)) return this.#sum.release(intake);
+    const { defect } = intake;
+    this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
+    const serviceMs = this.#addMs + this.#sendMs;
+    const held: MessageOf<'held'> = { type: 'held', ...key, serviceMs, ...(defect !== undefined && { defect }) };
+    this.#links.deliver(this.host, () => this.host.send(held));
+  }
+
+  #onOrder(message: Message): void {
+    switch (message.type) {
+      case 'admit':
+        return void this.#links.tickets.set(message.workerId, message.ticket);
+      case 'dismiss':
+        this.#unwanted.delete(message.workerId);
+        return this.#links.dismiss(message);
+      case 'subscribe':
+        if (message.wanted) this.#unwanted.delete(message.workerId);
+        else this.#unwanted.add(message.workerId);
+        return;
+      case 'openRound':
+        this.#sum.clear();
+        return this.#grants.openRound(message.round);
+      case 'grant':
+        return this.#grants.grant(message);
+      case 'add':
+        return this.#add(message);
+      case 'drop':
+        return this.#sum.drop(keyOf(message));
+      case 'finish':
+        return this.#finish(message);
+      default:
+        throw unexpected(message, 'a service orders its reducers to admit, dismiss, subscribe, openRound, grant, add, drop and finish');
+    }
+  }
+
+  #add({ last, ...key }: MessageOf<'add'>): void {
+    const startMs = this.#nowMs();
+    const measures = this.#sum.add(keyOf(key), last);
+    this.#addMs = this.#nowMs() - startMs;
+    this.#sendMeasures(measures);
+  }
+
+  #sendMeasures(measures: readonly SegmentMeasures[] | undefined): void {
+    if (!measures) return;
+    const squares = Float64Array.from(measures, (segment) => segment.squares);
+    const message: MessageOf<'measured'> = { type: 'measured', round: this.#grants.round };
+    this.#links.deliver(this.host, () => this.host.send(message, new Uint8Array(squares.buffer)));
+  }
+
+  /** Every chunk goes to all before the next is coded, so that all step at the same time. */
+  #finish({ round, factor }: MessageOf<'finish'>): void {
+    const members = this.#links.receivers().filter(({ workerId }) => !this.#unwanted.has(workerId));
+    let receivers = [this.host, ...members.map(({ channel }) => channel)];
+    const { range } = this.hello;
+    const transfer = openTransfer({ type: 'updateRange', round, range }, this.#sum.updateBytes);
+    let sendMs = 0;
+    const send = (frame: Uint8Array): void => {
+      const startMs = this.#nowMs();
+      receivers = this.#links.deliverAll(receivers, [frame]);
+      sendMs += this.#nowMs() - startMs;
+    };
+    send(transfer.head);
+    for (const chunk of this.#sum.chunks) {
+      const { frame, payload } = transfer.chunk(chunk.bytes);
+      this.#sum.encode(chunk, factor, payload);
+      send(frame);
+    }
+    this.#sendMs = sendMs / Math.max(members.length, 1);
+  }
+
+  #nowMs(): number {
+    return this.#options.nowMs?.() ?? 0;
+  }
+}
