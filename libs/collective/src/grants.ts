@@ -22,8 +22,10 @@ export interface Grants {
    * @throws ProtocolError `invalid_message` (a stream twice or out of range), `unexpected_message` (a round not yet open)
    */
   grant(grant: Grant): void;
-  /** Undefined: this worker has no such lease in the open round. */
+  /** Undefined: this worker has no such lease in the open round, or has spent it. */
   find(key: ContributionKey): Grant | undefined;
+  /** A contribution was refused: what comes again under this lease does not count, because parts of the first may still be on their way. */
+  spend(key: Pick<ContributionKey, 'round' | 'leaseId'>): void;
   /** Whether the lease is unknown but may still be granted: its round is open or in the future. */
   mayCome(key: Pick<ContributionKey, 'round' | 'leaseId'>): boolean;
 }
@@ -31,6 +33,7 @@ export interface Grants {
 /** @param streams B */
 export function createGrants(streams: number): Grants {
   const grants = new Map<string, Grant>();
+  const spent = new Set<string>();
   let open = -1;
   return {
     get round() {
@@ -39,6 +42,7 @@ export function createGrants(streams: number): Grants {
     openRound(round) {
       open = round;
       grants.clear();
+      spent.clear();
     },
     grant(grant) {
       checkStreams(grant, streams);
@@ -53,7 +57,10 @@ export function createGrants(streams: number): Grants {
     },
     find({ round, leaseId, workerId }) {
       const grant = round === open ? grants.get(leaseId) : undefined;
-      return grant?.workerId === workerId ? grant : undefined;
+      return grant?.workerId === workerId && !spent.has(leaseId) ? grant : undefined;
+    },
+    spend({ round, leaseId }) {
+      if (round === open) spent.add(leaseId);
     },
     mayCome: ({ round, leaseId }) => round > open || (round === open && !grants.has(leaseId)),
   };

@@ -1,6 +1,6 @@
 /** Decides which contributions count, without sums and without sockets. */
 import { clipScale, createVectorMemory } from '@troupe/optim';
-import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
+import { isLostRace, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import { floatsAt, type GradientShape } from './codec.js';
 import { createGrants, keyOf, type ContributionKey, type Grant, type Grants, type RoundOrder } from './grants.js';
 
@@ -157,11 +157,19 @@ class StreamLedger implements Ledger {
 
   offer(offered: OfferedContribution): readonly Ruling[] {
     const refusal = this.#checkRound(offered) ?? this.#check(this.#round!, offered);
-    if (refusal) return [{ kind: 'verdict', ...offered, ...refusal }];
+    if (refusal) return [this.#refuse(offered, refusal)];
     const { workerId, message } = offered;
     const waiting = this.#waitingFor({ ...message, workerId });
+    if (waiting.offered) return [{ kind: 'verdict', ...offered, ...refuse('already_counted', 'it came before') }];
     waiting.offered = offered;
     return this.#decide(waiting);
+  }
+
+  #refuse(offered: OfferedContribution, refusal: Refusal): Verdict {
+    const { workerId, message } = offered;
+    // Not with the lease of another worker.
+    if (!isLostRace(refusal.result) && this.grants.find({ ...message, workerId })) this.grants.spend(message);
+    return { kind: 'verdict', ...offered, ...refusal };
   }
 
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
@@ -190,7 +198,7 @@ class StreamLedger implements Ledger {
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
     const refusal = checkStreams(round, message) ?? (defect === undefined ? undefined : refuse('not_finite', defect));
-    if (refusal) return [{ kind: 'verdict', ...offered, ...refusal }];
+    if (refusal) return [this.#refuse(offered, refusal)];
     return [...this.#count(round, key, offered)];
   }
 
@@ -236,7 +244,7 @@ class StreamLedger implements Ledger {
     const { leaseId, streams, lossSum, parametersDigest } = message;
     const grant = this.grants.find({ ...message, workerId });
     if (!grant)
-      return refuse('unknown_lease', `lease ${leaseId} was not granted to worker ${workerId} in round ${round.round}`);
+      return refuse('unknown_lease', `worker ${workerId} has no lease ${leaseId} in round ${round.round}, or it was refused`);
     if (streams.length !== grant.streams.length || streams.some((stream, i) => stream !== grant.streams[i])) {
       const granted = brief(grant.streams);
       return refuse('unknown_lease', `lease ${leaseId} is for streams ${granted}, the contribution for ${brief(streams)}`);

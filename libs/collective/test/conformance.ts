@@ -75,6 +75,13 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
       return join(`w${k}`, changes);
     };
 
+    /** A lease whose contribution was refused is granted again under another id. */
+    const contributeAgain = (member: CollectiveMember, k: number): void => {
+      const leaseId = `again${k}`;
+      host.grant({ round: 0, leaseId, workerId: `w${k}`, streams: LEASES[k] });
+      member.contribute(contribution(k, { leaseId }));
+    };
+
     const admitAll = (changes: Partial<JoinOptions> = {}) => Promise.all([0, 1, 2].map((k) => admitAndJoin(k, changes)));
 
     beforeEach(async () => {
@@ -200,7 +207,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         members[0].contribute(contribution(0, { ...wrong, parametersDigest: '0000000000000000' }));
         expect(await members[0].receive(soon())).toMatchObject({ result: 'replica_diverged' });
         for (const [k, member] of members.entries()) {
-          member.contribute(contribution(k));
+          contributeAgain(member, k);
           expect(await member.receive(soon())).toMatchObject({ result: 'counted' });
         }
         const counted: ReduceCounted[] = [];
@@ -278,7 +285,11 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
           result: 'not_finite',
           reason: expect.stringContaining('tensor 0'),
         });
-        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        // The same lease again is refused: parts of the first contribution may still be on their way.
+        members[0].contribute(contribution(0));
+        expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
+        contributeAgain(members[0], 0);
+        for (const k of [1, 2]) members[k].contribute(contribution(k));
         expectMean((await untilUpdate(members[1])).parts);
       });
 
@@ -335,7 +346,7 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await members[1].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
         members[0].contribute(contribution(0, { streams: [0, 2] }));
         expect(await members[0].receive(soon())).toMatchObject({ leaseId: 'lease0', result: 'unknown_lease' });
-        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        for (const [k, member] of members.entries()) contributeAgain(member, k);
         expectMean((await untilUpdate(host)).parts);
       });
 

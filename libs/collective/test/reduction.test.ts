@@ -139,7 +139,8 @@ describe.each(GRADIENT_CODECS)('a round in %s', (codec) => {
 
   it.each([NaN, Infinity, -Infinity])('refuses a gradient with %s and keeps the sum clean', (poison) => {
     const reduction = opened(config);
-    const poisoned = { ...THREE[0], gradient: THREE[0].gradient.with(SIZE - 1, poison) };
+    const poisoned = { ...THREE[0], leaseId: 'poisoned', gradient: THREE[0].gradient.with(SIZE - 1, poison) };
+    reduction.grant({ round: 4, leaseId: 'poisoned', workerId: 'w0', streams: poisoned.streams });
     const verdicts = [poisoned, ...THREE].map((one) => add(reduction, one, config));
     expect(verdicts.map(({ result }) => result)).toEqual(['not_finite', 'counted', 'counted', 'counted']);
     expect(updateIn(verdicts[3])).toEqual(reduce(config, THREE).body);
@@ -218,7 +219,8 @@ describe.each(GRADIENT_CODECS)('an ordered round in %s', (codec) => {
     for (const order of orders) {
       const reduction = opened(config, 0, order);
       for (const one of order) {
-        reduction.grant({ round: 4, leaseId: `backup ${one.leaseId}`, workerId: 'w9', streams: one.streams });
+        for (const name of ['bad', 'diverged', 'backup'])
+          reduction.grant({ round: 4, leaseId: `${name} ${one.leaseId}`, workerId: 'w9', streams: one.streams });
       }
       const results: string[] = [];
       let update: Uint8Array | undefined;
@@ -228,10 +230,11 @@ describe.each(GRADIENT_CODECS)('an ordered round in %s', (codec) => {
         if (verdict.result === 'counted') update = updateIn(verdict);
       };
       for (const one of order) {
-        give({ ...one, gradient: one.gradient.with(3, NaN) });
-        give(one, { parametersDigest: 'ffffffffffffffff' });
+        const byOther = (name: string) => ({ ...one, workerId: 'w9', leaseId: `${name} ${one.leaseId}` });
+        give({ ...byOther('bad'), gradient: one.gradient.with(3, NaN) });
+        give(byOther('diverged'), { parametersDigest: 'ffffffffffffffff' });
         give(one);
-        give({ ...one, workerId: 'w9', leaseId: `backup ${one.leaseId}`, gradient: UNITS[0].gradient });
+        give({ ...byOther('backup'), gradient: UNITS[0].gradient });
       }
       const each = ['not_finite', 'replica_diverged', 'counted', 'already_counted'];
       expect(results).toEqual(order.flatMap(() => each));
