@@ -10,10 +10,6 @@ interface AbortSignal {
   addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: 'abort', listener: () => void): void;
 }
-declare const AbortSignal: {
-  /** Aborts when one of them does. */
-  any(signals: readonly AbortSignal[]): AbortSignal;
-};
 declare class AbortController {
   readonly signal: AbortSignal;
   abort(reason?: unknown): void;

@@ -18,11 +18,7 @@ export interface Intake {
  * @param memory where the bytes go: as many as the segments have, aligned to four. Pieces are copied there at once, because the memory
  *   of many pieces that live as long as a round would make the collector work.
  */
-export function createIntake(
-  segments: readonly Segment[],
-  reader: SegmentReader<GradientPart>,
-  memory: Uint8Array,
-): Intake {
+export function createIntake(segments: readonly Segment[], reader: SegmentReader<GradientPart>, memory: Uint8Array): Intake {
   const gradient = new Array<GradientPart>(segments.length);
   let received = 0;
   let arrived = 0;

@@ -27,7 +27,9 @@ export interface FinishedUpdate {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-export type LocalVerdict = Verdict & { /** Present when this contribution completed the round. */ readonly update?: FinishedUpdate };
+export type LocalVerdict = Verdict & {
+  /** Present when this contribution completed the round. */ readonly update?: FinishedUpdate;
+};
 
 export interface LocalReduction {
   openRound(order: RoundOrder): void;
@@ -53,7 +55,11 @@ export function createLocalReduction(config: LocalConfig): LocalReduction {
     add(workerId, message, body, pieceBytes = 1000) {
       const key = { ...message, workerId };
       const measured = (sum: RangeSum, measures: ReturnType<RangeSum['add']>) =>
-        measures && squares.set(sum, measures.map((each) => each.squares));
+        measures &&
+        squares.set(
+          sum,
+          measures.map((each) => each.squares),
+        );
       const rulings = sums.flatMap((sum, range) => {
         const intake = sum.intake();
         const bytes = rangeOf(config, ranges, range, body);

@@ -151,9 +151,7 @@ it.each(GRADIENT_CODECS)('takes in a body in pieces of any size with %s, end sta
   const config = { ...CONFIG, codec };
   for (const pieceBytes of [1, 7, 64, 300, 10_000]) {
     const reduction = opened(config);
-    const verdicts = THREE.map((one) =>
-      reduction.add(one.workerId, message(one), body(config, one), pieceBytes),
-    );
+    const verdicts = THREE.map((one) => reduction.add(one.workerId, message(one), body(config, one), pieceBytes));
     expect(updateIn(verdicts[2])).toEqual(reduce(config, THREE).body);
     const states = verdicts.map(({ endStates }) => [...new Float32Array(endStates.slice().buffer)]);
     expect(states).toEqual(THREE.map(({ streams }) => streams.flatMap((stream) => [stream, 1, 2])));

@@ -29,6 +29,9 @@ import { createStarCollective, createStarService, type ServiceNote, type StarSer
 import { collectiveConformance, type CollectiveRig } from './conformance.js';
 import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
+// As in the processes that run services.
+setMaxListeners(0);
+
 let stop: AbortController;
 let service: StarService;
 let notes: ServiceNote[];
@@ -73,7 +76,6 @@ collectiveConformance('the star', () => {
 /** A service whose parameters are cut into ranges, each with a reducer. Those of the hidden are reached by the service only. */
 function rigWithReducers(count: number, direct: boolean): CollectiveRig {
   const stopAll = new AbortController();
-  setMaxListeners(0, stopAll.signal);
   const links: Promise<void>[] = [];
   const services = new Map<string, StarService>();
   const connect = async (address: string, signal: AbortSignal): Promise<Connection> => {

@@ -168,8 +168,6 @@ export const GradientRangeSchema = v.strictObject({
   round: count,
   leaseId: id,
   range,
-  /** The worker that computed it. Only the service says so, when it passes the range on to a reducer. */
-  workerId: v.optional(id),
 });
 
 // ---- reduce: worker -> service
@@ -201,9 +199,10 @@ export const ContributionSchema = v.strictObject({
 export const RouteSchema = v.strictObject({
   type: v.literal('route'),
   ranges,
-  /** The range that a reducer began to send and did not finish, or did not send, of the update of this round. */
-  lacking: v.optional(v.strictObject({ round: count, range })),
 });
+
+/** A reducer did not send its range of the update of this round, or not all of it. */
+export const LackingSchema = v.strictObject({ type: v.literal('lacking'), round: count, range });
 
 // ---- reduce: service -> worker
 
@@ -365,7 +364,7 @@ export const RejectedSchema = v.strictObject({
   reason,
 });
 
-// ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound, grant and gradientRange
+// ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound and grant
 
 /** Makes a service the reducer of a range. */
 export const AssignSchema = v.strictObject({
@@ -381,6 +380,14 @@ export const AssignSchema = v.strictObject({
   range,
   /** Ranges of the run. */
   ranges: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.reducers)),
+});
+
+/** The range of a contribution of a worker that has no link to the reducer. Body: as that of `gradientRange`. */
+export const PassedRangeSchema = v.strictObject({
+  type: v.literal('passedRange'),
+  round: count,
+  leaseId: id,
+  workerId: id,
 });
 
 /** The contribution counts: its range is added to the sum, after those named before. */
@@ -409,8 +416,8 @@ export const HeldSchema = v.strictObject({
   round: count,
   leaseId: id,
   workerId: id,
-  /** What is wrong with it; it must then not count. */
-  defect: v.optional(reason),
+  /** What is wrong with it: it must then not count. Empty: nothing. */
+  defect: reason,
   /** Time that the reducer spends on a contribution, and on sending its range of an update to one worker. */
   serviceMs: positive,
 });
@@ -436,6 +443,7 @@ export const MESSAGE_SCHEMAS = {
   gradientRange: GradientRangeSchema,
   contribution: ContributionSchema,
   route: RouteSchema,
+  lacking: LackingSchema,
   joined: JoinedSchema,
   subscription: SubscriptionSchema,
   contributionResult: ContributionResultSchema,
@@ -453,6 +461,7 @@ export const MESSAGE_SCHEMAS = {
   rejected: RejectedSchema,
   assign: AssignSchema,
   assigned: AssignedSchema,
+  passedRange: PassedRangeSchema,
   add: AddSchema,
   drop: DropSchema,
   finish: FinishSchema,

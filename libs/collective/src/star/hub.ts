@@ -78,7 +78,8 @@ class Hub implements RunServer {
       ...{ index, arriving, leaving: leaving[index] },
       ...{ sum: this.#createSum(index, count), squares: undefined, received: undefined },
     }));
-    for (const [index, address] of reducers.entries()) this.#ranges[index].remote = this.#openRemote(this.#ranges[index], address);
+    for (const [index, address] of reducers.entries())
+      this.#ranges[index].remote = this.#openRemote(this.#ranges[index], address);
   }
 
   bodyBytes(message: Message): number {
@@ -173,7 +174,7 @@ class Hub implements RunServer {
     for (const range of this.#ranges) {
       range.squares = undefined;
       range.sum?.clear();
-      if (range.sum && range.remote?.channel) this.#restore(range, range.remote);
+      if (range.sum && range.remote?.channel) this.#restore(range);
     }
     const refused = this.#ledger.openRound(order);
     this.#toReducers(order);
@@ -193,8 +194,10 @@ class Hub implements RunServer {
       }
       case 'route':
         return this.#route(member, message);
+      case 'lacking':
+        return this.#supply(member, message);
       default:
-        throw unexpected(message, 'a worker sends ranges of gradients, contributions and routes');
+        throw unexpected(message, 'a worker sends gradientRange, contribution, route and lacking');
     }
   }
 
@@ -217,22 +220,29 @@ class Hub implements RunServer {
     const { defect } = intake;
     const measures = sum.hold(keyOf(key), intake);
     this.#carryOut(this.#ledger.hold(index, key, defect));
-    if (measures) this.#onMeasured(range, measures.map(({ squares }) => squares));
+    if (measures)
+      this.#onMeasured(
+        range,
+        measures.map(({ squares }) => squares),
+      );
   }
 
   async #passOn(range: Range, key: ContributionKey, bytes: Uint8Array): Promise<void> {
     await this.#granted(key);
     const channel = range.remote?.channel;
     if (range.sum || !channel || !this.#ledger.grants.find(key)) return;
-    this.#links.deliver(channel, () => channel.send({ type: 'gradientRange', range: range.index, ...key }, bytes));
+    this.#links.deliver(channel, () => channel.send({ type: 'passedRange', ...key }, bytes));
   }
 
-  #route(member: HubMember, { ranges, lacking }: MessageOf<'route'>): void {
+  #route(member: HubMember, { ranges }: MessageOf<'route'>): void {
     const through = new Set(ranges);
     const isDirect = ({ index, remote }: Range) => remote !== undefined && !through.has(index);
     member.direct = new Set(this.#ranges.filter(isDirect).map(({ index }) => index));
-    if (lacking && !this.#updates.supply(member.channel, lacking))
-      member.channel.close(`the update of round ${lacking.round} is no longer here; join again`);
+  }
+
+  #supply({ channel }: HubMember, { round, range }: MessageOf<'lacking'>): void {
+    if (range < this.#ranges.length && this.#updates.supply(channel, { round, range })) return;
+    channel.close(`range ${range} of the update of round ${round} is no longer here; join again`);
   }
 
   // ---- what counts
@@ -263,8 +273,7 @@ class Hub implements RunServer {
     const lease = { round, leaseId, workerId, computeMs };
     if (result !== 'counted') this.#drop(lease);
     const channel = this.#links.members.get(workerId)?.channel;
-    if (channel)
-      this.#links.deliver(channel, () => channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
+    if (channel) this.#links.deliver(channel, () => channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
     if (result === 'counted') {
       const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, this.#reducerMs);
       const counted: MessageOf<'counted'> = { type: 'counted', ...lease, streams, tokens, lossSum, serviceMs };
@@ -342,10 +351,14 @@ class Hub implements RunServer {
     const who = `the reducer of range ${range.index} at ${address}`;
     const instead = 'The service sums its range meanwhile.';
     return {
-      onReady: () => this.#options.log({ level: 'info', text: `${who} is here` }),
+      onReady: () => {
+        this.#options.log({ level: 'info', text: `${who} is here` });
+        // In a round that is open, something may be summed already.
+        if (this.#ledger.round < 0) this.#restore(range);
+      },
       onHeld: ({ type: _type, defect, serviceMs, ...key }) => {
         this.#reducerMs = serviceMs;
-        if (!range.sum) this.#carryOut(this.#ledger.hold(range.index, key, defect));
+        if (!range.sum) this.#carryOut(this.#ledger.hold(range.index, key, defect === '' ? undefined : defect));
       },
       onMeasured: (round, squares) => {
         if (!range.sum && round === this.#ledger.round) this.#onMeasured(range, squares);
@@ -366,7 +379,8 @@ class Hub implements RunServer {
   }
 
   /** From this round on, the reducer sums the range. */
-  #restore(range: Range, remote: RemoteReducer): void {
+  #restore(range: Range): void {
+    const remote = range.remote!;
     range.sum = undefined;
     for (const [workerId, ticket] of this.#links.tickets) this.#toReducer(remote, { type: 'admit', workerId, ticket });
     for (const { workerId, wanted } of this.#links.members.values())

@@ -7,7 +7,7 @@ export class ServiceInbox<K extends MessageType> {
   readonly #channel: Channel<K>;
   /** Came while a range was waited for. */
   readonly #ahead: Streamed<K>[] = [];
-  #early = new Map<number, Uint8Array>();
+  readonly #early = new Map<number, Uint8Array>();
   /** Of `#early`. */
   #round = -1;
 
@@ -28,13 +28,14 @@ export class ServiceInbox<K extends MessageType> {
    * @throws ProtocolError when a later update comes first, and what the channel throws
    */
   async *range(round: number, range: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    if (this.#round !== round) [this.#round, this.#early] = [round, new Map()];
+    if (this.#round !== round) this.#early.clear();
+    this.#round = round;
     const early = this.#early.get(range);
     if (early) return yield early;
     for (;;) {
       const streamed = await this.#channel.receiveStreamed(signal);
       const { message, body } = streamed;
-      if (message.type !== 'updateRange') this.#ahead.push({ message, body: await kept(body, signal) } as Streamed<K>);
+      if (message.type !== 'updateRange') this.#ahead.push({ message, body: await kept(body, signal) });
       else if (message.round > round) throw missed(round);
       else if (message.round === round && message.range !== range) this.#early.set(message.range, await readBody(body, signal));
       else if (message.round === round) {

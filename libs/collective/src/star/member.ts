@@ -100,7 +100,13 @@ class StarMember implements CollectiveMember {
     }));
     this.#ranges = ranges;
     this.#keep = keep;
-    this.links = new ReducerLinks({ join: options, ranges, connect, onOpened: () => this.#sendRoute(), onLost: (range) => this.#onLost(range) });
+    this.links = new ReducerLinks({
+      join: options,
+      ranges,
+      connect,
+      onOpened: () => this.#sendRoute(),
+      onLost: (range) => this.#onLost(range),
+    });
     void channel.closed.then(({ reason }) => this.links.close(reason));
   }
 
@@ -189,8 +195,8 @@ class StarMember implements CollectiveMember {
     }
   }
 
-  #sendRoute(lacking?: { readonly round: number; readonly range: number }): void {
-    this.#channel.send({ type: 'route', ranges: this.links.missing, ...(lacking && { lacking }) });
+  #sendRoute(): void {
+    this.#channel.send({ type: 'route', ranges: this.links.missing });
   }
 
   async receive(signal?: AbortSignal): Promise<MemberEvent> {
@@ -237,7 +243,7 @@ class StarMember implements CollectiveMember {
       yield piece;
     }
     if (received === bytesOf(this.#ranges[range]) && received > 0) return;
-    this.#sendRoute({ round, range });
+    this.#channel.send({ type: 'lacking', round, range });
     let skip = received;
     for await (const piece of this.#inbox.range(round, range, signal)) {
       const rest = piece.subarray(Math.min(skip, piece.byteLength));

@@ -11,6 +11,7 @@ import {
 import { TransportError, type Connection } from '@troupe/transport';
 import { bytesOf, type Segment } from '../codec.js';
 import type { JoinOptions } from '../port.js';
+import { either } from './either.js';
 
 export interface ReducerLinksOptions {
   readonly join: Pick<JoinOptions, 'runId' | 'workerId' | 'ticket' | 'deadline'>;
@@ -60,7 +61,8 @@ export class ReducerLinks {
     connect: NonNullable<ReducerLinksOptions['connect']>,
   ): Promise<void> {
     const { deadline } = this.#options.join;
-    const signal = deadline ? AbortSignal.any([attempt.signal, deadline(LIMITS.reducerMs)]) : attempt.signal;
+    const soon = either(attempt.signal, deadline?.(LIMITS.reducerMs) ?? attempt.signal);
+    const { signal } = soon;
     try {
       const channel = await this.#join(range, await connect(address, signal), signal);
       if (this.#attempts.get(range) !== attempt) return channel.close('this link is no longer needed');
@@ -70,6 +72,7 @@ export class ReducerLinks {
     } catch (error) {
       if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
     } finally {
+      soon.dispose();
       if (this.#attempts.get(range) === attempt) this.#attempts.delete(range);
     }
   }

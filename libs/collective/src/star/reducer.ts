@@ -43,6 +43,7 @@ class Reducer implements RunServer {
   }
 
   bodyBytes(message: Message): number {
+    if (message.type === 'passedRange') return this.#sum.contributionBytes;
     if (message.type !== 'gradientRange') return 0;
     if (message.range === this.hello.range) return this.#sum.contributionBytes;
     throw new ProtocolError(
@@ -56,7 +57,7 @@ class Reducer implements RunServer {
     this.host.send({ type: 'assigned', version: PROTOCOL_VERSION });
     for (;;) {
       const { message, body } = await this.host.receiveStreamed();
-      if (message.type === 'gradientRange') await this.#take(message.workerId ?? '', message, body);
+      if (message.type === 'passedRange') await this.#take(message, body);
       else this.#onOrder(message);
       this.#links.wake();
     }
@@ -72,7 +73,7 @@ class Reducer implements RunServer {
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         if (message.type !== 'gradientRange') throw unexpected(message, 'a worker sends ranges of gradients to a reducer');
-        await this.#take(workerId, message, body);
+        await this.#take({ ...message, workerId }, body);
       }
     } finally {
       leave();
@@ -83,16 +84,16 @@ class Reducer implements RunServer {
     this.#links.end('the service no longer uses this reducer');
   }
 
-  async #take(workerId: string, { round, leaseId }: MessageOf<'gradientRange'>, body: BodyReader): Promise<void> {
+  async #take({ round, leaseId, workerId }: ContributionKey, body: BodyReader): Promise<void> {
     const intake = this.#sum.intake();
     for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
     const key: ContributionKey = { round, leaseId, workerId };
     await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
     if (!this.#grants.find(key)) return this.#sum.release(intake);
-    const { defect } = intake;
+    const { defect = '' } = intake;
     this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
     const serviceMs = this.#addMs + this.#sendMs;
-    const held: MessageOf<'held'> = { type: 'held', ...key, serviceMs, ...(defect !== undefined && { defect }) };
+    const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));
   }
 
@@ -119,7 +120,10 @@ class Reducer implements RunServer {
       case 'finish':
         return this.#finish(message);
       default:
-        throw unexpected(message, 'a service orders its reducers to admit, dismiss, subscribe, openRound, grant, add, drop and finish');
+        throw unexpected(
+          message,
+          'a service orders its reducers to admit, dismiss, subscribe, openRound, grant, add, drop and finish',
+        );
     }
   }
 

@@ -11,6 +11,7 @@ import {
   type MessageOf,
 } from '@troupe/protocol';
 import { backoffMs, TransportError } from '@troupe/transport';
+import { either } from './either.js';
 import type { ReducerAddress, ServerOptions } from './run-server.js';
 
 /** What a reducer says. */
@@ -77,7 +78,7 @@ class Remote implements RemoteReducer {
         this.channel = undefined;
         this.#listener.onLost(reason);
       } else if (failures++ === 0) this.#listener.onUnreachable(reason);
-      await ended(AbortSignal.any([over, deadline(backoffMs(failures, 0, BACKOFF))]));
+      await either(over, deadline(backoffMs(failures, 0, BACKOFF))).ended;
     }
   }
 
@@ -87,9 +88,9 @@ class Remote implements RemoteReducer {
     let channel: Channel | undefined;
     const stop = () => channel?.close('the run is over');
     over.addEventListener('abort', stop, { once: true });
+    const soon = either(over, deadline(LIMITS.reducerMs));
     try {
-      const soon = AbortSignal.any([over, deadline(LIMITS.reducerMs)]);
-      const connection = await connect(address.address, soon);
+      const connection = await connect(address.address, soon.signal);
       channel = createChannel(connection, {
         accepts: ['assigned', 'refuse', 'held', 'measured', 'updateRange'],
         bodyBytes: (message) => this.#bodyBytes(message),
@@ -108,6 +109,7 @@ class Remote implements RemoteReducer {
       if (!(error instanceof ProtocolError) && !(error instanceof TransportError)) throw error;
       return reason;
     } finally {
+      soon.dispose();
       over.removeEventListener('abort', stop);
     }
   }
@@ -140,7 +142,11 @@ class Remote implements RemoteReducer {
       case 'refuse':
         throw new ProtocolError('unexpected_message', `it refused (${message.code}): ${message.message}`, message.remedy);
       default:
-        throw new ProtocolError('unexpected_message', `it sent ${message.type}`, 'Run the same version of Troupe on all machines.');
+        throw new ProtocolError(
+          'unexpected_message',
+          `it sent ${message.type}`,
+          'Run the same version of Troupe on all machines.',
+        );
     }
   }
 }
@@ -154,11 +160,4 @@ export async function readBody(body: BodyReader, signal?: AbortSignal): Promise<
     at += piece.byteLength;
   }
   return bytes;
-}
-
-function ended(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

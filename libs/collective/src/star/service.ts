@@ -57,8 +57,20 @@ class Service implements StarService {
     const { budget } = this.#options;
     const channel = createChannel(connection, {
       accepts: [
-        ...(['join', 'gradientRange', 'contribution', 'route'] as const),
-        ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'openRound', 'grant', 'add', 'drop', 'finish'] as const),
+        ...(['join', 'gradientRange', 'contribution', 'route', 'lacking'] as const),
+        ...([
+          'host',
+          'assign',
+          'admit',
+          'dismiss',
+          'subscribe',
+          'openRound',
+          'grant',
+          'passedRange',
+          'add',
+          'drop',
+          'finish',
+        ] as const),
       ],
       bodyBytes: (message) => bodyBytes(session, message),
       deadline: this.#options.deadline,
@@ -79,7 +91,11 @@ class Service implements StarService {
     }
   }
 
-  async #serveWorker(link: { channel: Channel; connection: Connection }, session: Session, join: MessageOf<'join'>): Promise<void> {
+  async #serveWorker(
+    link: { channel: Channel; connection: Connection },
+    session: Session,
+    join: MessageOf<'join'>,
+  ): Promise<void> {
     selectVersion(join.versions);
     const run = this.#run;
     if (run?.hello.runId !== join.runId) {
@@ -182,6 +198,6 @@ function explain(error: unknown): Explanation {
 
 function bodyBytes({ run }: Session, message: Message): number {
   if (run) return run.bodyBytes(message);
-  if (message.type !== 'contribution' && message.type !== 'gradientRange') return 0;
+  if (!['contribution', 'gradientRange', 'passedRange'].includes(message.type)) return 0;
   throw unexpected(message, 'a worker joins first');
 }

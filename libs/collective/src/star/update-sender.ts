@@ -51,7 +51,11 @@ export class UpdateSender {
    * @param host receives all ranges
    * @param direct the workers that receive the update, each with the ranges that come from others
    */
-  begin(head: Omit<MessageOf<'update'>, 'type' | 'ranges'>, host: Channel, direct: ReadonlyMap<Channel, ReadonlySet<number>>): void {
+  begin(
+    head: Omit<MessageOf<'update'>, 'type' | 'ranges'>,
+    host: Channel,
+    direct: ReadonlyMap<Channel, ReadonlySet<number>>,
+  ): void {
     const { ranges, links } = this.#options;
     const all = Array.from({ length: ranges }, (_, range) => range);
     const receivers = all.map((): Channel[] => []);
