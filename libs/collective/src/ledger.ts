@@ -69,8 +69,11 @@ export interface Ledger {
   grant(grant: Grant): void;
   /** See Grants. */
   readonly grants: Pick<Grants, 'find' | 'mayCome'>;
-  /** All but the gradient of a contribution has arrived. */
-  offer(offered: OfferedContribution): readonly Ruling[];
+  /**
+   * All but the gradient of a contribution has arrived.
+   * @param missing ranges that should have come before it
+   */
+  offer(offered: OfferedContribution, missing?: readonly number[]): readonly Ruling[];
   /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[];
   /** What was held of this range is lost. */
@@ -155,8 +158,8 @@ class StreamLedger implements Ledger {
     this.grants.grant(grant);
   }
 
-  offer(offered: OfferedContribution): readonly Ruling[] {
-    const refusal = this.#checkRound(offered) ?? this.#check(this.#round!, offered);
+  offer(offered: OfferedContribution, missing: readonly number[] = []): readonly Ruling[] {
+    const refusal = this.#checkRound(offered) ?? this.#check(this.#round!, offered) ?? checkRanges(missing);
     if (refusal) return [this.#refuse(offered, refusal)];
     const { workerId, message } = offered;
     const waiting = this.#waitingFor({ ...message, workerId });
@@ -284,6 +287,11 @@ class StreamLedger implements Ledger {
 function checkStreams({ counted }: OpenRound, { streams }: MessageOf<'contribution'>): Refusal | undefined {
   const done = streams.filter((stream) => counted.has(stream));
   return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are already counted`) : undefined;
+}
+
+function checkRanges(missing: readonly number[]): Refusal | undefined {
+  if (missing.length === 0) return undefined;
+  return refuse('incomplete', `ranges ${brief(missing)} of its gradient did not come before it`);
 }
 
 function refuse(result: ContributionRefusal, reason: string): Refusal {

@@ -178,6 +178,26 @@ describe('the wire of the star', () => {
     expect(notes).toContainEqual(expect.objectContaining({ level: 'warn', text: expect.stringContaining(code) }));
   });
 
+  it('refuses a contribution without its gradient, and one whose range is not there', async () => {
+    const others = await Promise.all([1, 2].map(admitAndJoin));
+    host.admit('w0', 'ticket of w0');
+    const bad = raw(dial('w0'));
+    bad.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w0', ticket: 'ticket of w0' });
+    expect((await bad.receive(soon())).message.type).toBe('joined');
+    openRound(host);
+    const { endStates } = contribution(0);
+    bad.send(wire(contribution(0)), new Uint8Array(endStates.buffer));
+    const refused = { type: 'contributionResult', result: 'incomplete', reason: expect.stringContaining('ranges 0') };
+    expect((await bad.receive(soon())).message).toMatchObject(refused);
+    bad.send({ type: 'gradientRange', round: 0, leaseId: 'lease0', range: 1 }, new Uint8Array(12));
+    expect((await bad.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'invalid_message' });
+    host.grant({ round: 0, leaseId: 'again', workerId: 'w1', streams: LEASES[0] });
+    others[0].contribute({ ...contribution(0), leaseId: 'again' });
+    others[0].contribute(contribution(1));
+    others[1].contribute(contribution(2));
+    expectMean((await untilUpdate(others[1])).parts);
+  });
+
   it('drops a worker whose link is stuck, and updates the others', async () => {
     const [first, third] = await Promise.all([0, 2].map(admitAndJoin));
     host.admit('w1', 'ticket of w1');

@@ -239,7 +239,7 @@ export const CONTRIBUTION_REFUSALS = [
   'unknown_lease',
   'already_counted',
   'wrong_tokens',
-  'wrong_length',
+  'incomplete',
   'not_finite',
   'replica_diverged',
 ] as const;

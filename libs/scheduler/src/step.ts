@@ -25,7 +25,7 @@ import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type
 import { disturbRound, endTrial, noteRound } from './trials.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
-const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'wrong_length']);
+const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'incomplete']);
 /** A worker whose engine failed gets no leases for this long. */
 const COOLDOWN_MS = 5_000;
 /**

@@ -26,6 +26,8 @@ export function createHub(hello: MessageOf<'host'>, host: Channel, options: Serv
 interface HubMember extends Member {
   /** Ranges that it exchanges with their reducers. */
   direct: ReadonlySet<number>;
+  /** Ranges of its next contribution that have come. */
+  came: { readonly leaseId: string; readonly ranges: Set<number> };
 }
 
 /** A range of the parameters, and who sums it. */
@@ -115,7 +117,7 @@ class Hub implements RunServer {
   async serveMember({ channel, connection }: Link, join: MessageOf<'join'>): Promise<void> {
     const { workerId } = join;
     await this.#links.admitted(join);
-    const member: HubMember = { workerId, channel, connection, wanted: true, direct: new Set() };
+    const member: HubMember = { workerId, channel, connection, wanted: true, direct: new Set(), came: cameFor('') };
     const leave = this.#links.add(member);
     try {
       this.#toReducers({ type: 'subscribe', workerId, wanted: true });
@@ -186,11 +188,14 @@ class Hub implements RunServer {
   async #hear(member: HubMember, message: Message, body: BodyReader): Promise<void> {
     switch (message.type) {
       case 'gradientRange':
-        return this.#takeRange(member.workerId, message, body);
+        await this.#takeRange(member.workerId, message, body);
+        if (member.came.leaseId !== message.leaseId) member.came = cameFor(message.leaseId);
+        return void member.came.ranges.add(message.range);
       case 'contribution': {
         const endStates = await readBody(body);
         await this.#granted(message);
-        return this.#carryOut(this.#ledger.offer({ workerId: member.workerId, message, endStates }));
+        const offered = { workerId: member.workerId, message, endStates };
+        return this.#carryOut(this.#ledger.offer(offered, this.#missing(member, message.leaseId)));
       }
       case 'route':
         return this.#route(member, message);
@@ -225,6 +230,12 @@ class Hub implements RunServer {
         range,
         measures.map(({ squares }) => squares),
       );
+  }
+
+  /** Ranges that should have come from the worker before it completes the contribution. */
+  #missing({ direct, came }: HubMember, leaseId: string): number[] {
+    const isHere = (index: number) => direct.has(index) || (came.leaseId === leaseId && came.ranges.has(index));
+    return this.#ranges.flatMap(({ index }) => (isHere(index) ? [] : [index]));
   }
 
   async #passOn(range: Range, key: ContributionKey, bytes: Uint8Array): Promise<void> {
@@ -427,6 +438,8 @@ class Hub implements RunServer {
     return this.#options.nowMs?.() ?? 0;
   }
 }
+
+const cameFor = (leaseId: string): HubMember['came'] => ({ leaseId, ranges: new Set() });
 
 /** Of a run: those of the service, then those that its coordinator names. */
 function reducersOf({ reducers }: MessageOf<'host'>, options: ServerOptions): readonly ReducerAddress[] {
