@@ -1,4 +1,4 @@
-import { EngineError, type Batch, type Engine, type EngineInfo, type Gradient } from '@troupe/model';
+import { EngineError, type Batch, type Engine, type EngineInfo, type Gradient, type GradientProgress } from '@troupe/model';
 import { restMs, type Effort } from './effort.js';
 
 export interface Work {
@@ -62,11 +62,11 @@ class ThrottledEngine implements Engine {
     this.#engine.setParameters(parameters);
   }
 
-  async gradient(batch: Batch): Promise<Gradient> {
+  async gradient(batch: Batch, onProgress?: GradientProgress): Promise<Gradient> {
     const { nowMs, onWork } = this.#options;
     await this.#takeTurn();
     const startMs = nowMs();
-    const result = await this.#engine.gradient(batch);
+    const result = await this.#engine.gradient(batch, onProgress);
     this.#idleSinceMs = nowMs();
     this.#busyMs = this.#idleSinceMs - startMs;
     onWork({ characters: result.tokens, busyMs: this.#busyMs, threads: this.#threads });

@@ -30,8 +30,9 @@ async function setUp() {
     return {
       ...{ info: inner.info, limits: inner.limits, setParameters: (p) => inner.setParameters(p) },
       ...{ evaluate: (b) => inner.evaluate(b), step: (t, s) => inner.step(t, s) },
-      gradient(batch) {
+      gradient(batch, onProgress) {
         nowMs += 100;
+        onProgress?.(new Float32Array(1), nowMs);
         return inner.gradient(batch);
       },
       dispose() {
@@ -63,6 +64,13 @@ describe('a throttled engine', () => {
     const plain = createReferenceEngine(MODEL, LIMITS);
     plain.setParameters(parameters);
     expect((await engine.gradient(BATCH)).gradient).toEqual((await plain.gradient(BATCH)).gradient);
+  });
+
+  it('passes on how far the gradient is', async () => {
+    const { engine } = await setUp();
+    const reports: number[] = [];
+    await engine.gradient(BATCH, (_, from) => reports.push(from));
+    expect(reports).toEqual([100]);
   });
 
   it('rests before each gradient in proportion to the time of the previous one', async () => {

@@ -40,6 +40,16 @@ export interface Gradient {
   readonly endStates: Float32Array;
 }
 
+/**
+ * Receives the finished part of a gradient while the rest is still computed: the values of
+ * `gradient` [P] from index `from` on are final. The layout is in forward order, so a backward pass
+ * finishes it from its end, and `from` falls from call to call. The values may be read, not
+ * written or transferred, until the promise of `gradient` settles; if that rejects, they do not
+ * count. The engine may be disposed of, but not otherwise used. An error that is thrown here
+ * rejects the promise.
+ */
+export type GradientProgress = (gradient: Float32Array, from: number) => void;
+
 export interface Evaluation {
   readonly lossSum: number;
   readonly tokens: number;
@@ -76,10 +86,11 @@ export interface Engine {
    */
   setParameters(parameters: Float32Array): void;
   /**
-   * Forward and truncated backward pass over one window. @throws EngineError `not_finite` if loss
-   * or gradient is not.
+   * Forward and truncated backward pass over one window. `onProgress` is called any number of
+   * times, also never, and does not change a bit of the result. @throws EngineError `not_finite` if
+   * loss or gradient is not.
    */
-  gradient(batch: Batch): Promise<Gradient>;
+  gradient(batch: Batch, onProgress?: GradientProgress): Promise<Gradient>;
   /** Forward pass only. */
   evaluate(batch: Batch): Promise<Evaluation>;
   /**

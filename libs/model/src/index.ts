@@ -9,6 +9,7 @@ export {
   type EngineLimits,
   type Evaluation,
   type Gradient,
+  type GradientProgress,
 } from './engine.js';
 export { checkBatch, checkDropoutKey, checkEngineConfig, checkParameters, checkStep } from './batch.js';
 export { createRandom, type Random } from './random.js';

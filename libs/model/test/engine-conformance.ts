@@ -8,6 +8,7 @@ import {
   type Engine,
   type EngineLimits,
   type Evaluation,
+  type GradientProgress,
   type ModelConfig,
 } from '../src/index.js';
 import { createReferenceEngine } from '../src/reference/index.js';
@@ -89,8 +90,18 @@ const CELL_SHAPES: readonly Shape[] = CELLS.flatMap((cell) => [
   },
 ]);
 
+export interface ConformanceOptions {
+  /** The engine hands its gradient over while it computes: of two layers, the upper one first. */
+  readonly handsOver?: boolean;
+}
+
 /** Tests the behaviour of the Engine port. Every engine's test file calls this once. */
-export function engineConformance(name: string, createEngine: CreateEngine, tolerances: Tolerances): void {
+export function engineConformance(
+  name: string,
+  createEngine: CreateEngine,
+  tolerances: Tolerances,
+  { handsOver = false }: ConformanceOptions = {},
+): void {
   describe(`${name} engine`, () => {
     const engines: Engine[] = [];
     const open = async (config: ModelConfig, limits: EngineLimits, parameters: Float32Array): Promise<Engine> => {
@@ -106,6 +117,8 @@ export function engineConformance(name: string, createEngine: CreateEngine, tole
     for (const golden of goldenCases()) againstPyTorch(golden, open, tolerances);
     for (const shape of [...ODD_SHAPES, ...CELL_SHAPES]) againstReference(shape, open, tolerances);
     for (const shape of PURITY_SHAPES) describe(describeShape(shape), () => purity(shape, open, tolerances));
+    for (const shape of PURITY_SHAPES) progress(shape, open, handsOver);
+    failuresInProgress(open, handsOver);
     dropout(open);
     errors(open);
   });
@@ -288,6 +301,125 @@ function dropout(open: Open): void {
     await expect(engine.gradient({ ...batch, dropout: short })).rejects.toMatchObject(badShape);
     expect((await engine.gradient(batch)).lossSum).toBeGreaterThan(0);
   });
+}
+
+interface Report {
+  readonly from: number;
+  /** Copy of the gradient from there on. */
+  readonly values: Float32Array;
+}
+
+/** A listener that copies what is final. */
+function recorder() {
+  const reports: Report[] = [];
+  const onProgress: GradientProgress = (gradient, from) => reports.push({ from, values: gradient.slice(from) });
+  return { reports, onProgress };
+}
+
+function progress(shape: Shape, open: Open, handsOver: boolean): void {
+  const { config, parameters, batch } = problem(shape, 13);
+
+  it(`hands over only final values, from the end to the start, ${describeShape(shape)}`, async () => {
+    const engine = await open(config, shape.limits, parameters);
+    const plain = copyOf(await engine.gradient(batch));
+    const { reports, onProgress } = recorder();
+    // Leaves other values in the engine's memory.
+    await engine.gradient(problem(shape, 16).batch);
+    const told = copyOf(await engine.gradient(batch, onProgress));
+    expect(told).toEqual(plain);
+    let last = parameters.length;
+    for (const { from, values } of reports) {
+      expect(from).toBeLessThan(last);
+      expect(values).toEqual(plain.gradient.subarray(from));
+      last = from;
+    }
+    expect(last).toBeGreaterThanOrEqual(0);
+    expect(copyOf(await engine.gradient(batch))).toEqual(plain);
+  });
+
+  it.runIf(handsOver)(`hands over each layer above the lowest, ${describeShape(shape)}`, async () => {
+    const engine = await open(config, shape.limits, parameters);
+    const { reports, onProgress } = recorder();
+    await engine.gradient(batch, onProgress);
+    const layer = createLayout(config).tensors.find(({ name }) => name.endsWith('weight_ih_l1'))!;
+    expect(reports.map(({ from }) => from)).toContain(layer.offset);
+  });
+}
+
+function failuresInProgress(open: Open, handsOver: boolean): void {
+  const { config, parameters, batch } = problem(SHAPE, 14);
+  const { limits } = SHAPE;
+  const notFinite = { name: 'EngineError', code: 'not_finite' };
+
+  it('rejects a gradient that turns out not to be finite after a part of it was handed over', async () => {
+    const { model, infinite, good, window } = lateOverflow();
+    const engine = await open(model, limits, infinite);
+    const { reports, onProgress } = recorder();
+    await expect(engine.gradient(window, onProgress)).rejects.toMatchObject(notFinite);
+    if (handsOver) expect(reports.length).toBeGreaterThan(0);
+    engine.setParameters(good);
+    expect((await engine.gradient(window, onProgress)).tokens).toBe(window.streams * window.window);
+  });
+
+  it('rejects a gradient that fails before anything was handed over', async () => {
+    const engine = await open(config, limits, parameters);
+    const expected = copyOf(await engine.gradient(batch));
+    for (const stream of [0, batch.streams - 1]) {
+      const poisoned = { ...batch, states: batch.states.with(stream * stateSize(config), NaN) };
+      await expect(engine.gradient(poisoned, () => {})).rejects.toMatchObject(notFinite);
+    }
+    expect(copyOf(await engine.gradient(batch, () => {}))).toEqual(expected);
+  });
+
+  it.runIf(handsOver)('rejects with the error of a listener, and keeps working', async () => {
+    const engine = await open(config, limits, parameters);
+    const expected = copyOf(await engine.gradient(batch));
+    let calls = 0;
+    const failing: GradientProgress = () => {
+      calls++;
+      throw new RangeError('the listener failed');
+    };
+    await expect(engine.gradient(batch, failing)).rejects.toThrow('the listener failed');
+    expect(calls).toBe(1);
+    expect(copyOf(await engine.gradient(batch))).toEqual(expected);
+  });
+
+  it.runIf(handsOver)('may be disposed of by a listener', async () => {
+    const engine = await open(config, limits, parameters);
+    const disposed = { name: 'EngineError', code: 'disposed' };
+    await expect(engine.gradient(batch, () => engine.dispose())).rejects.toMatchObject(disposed);
+    await expect(engine.gradient(batch)).rejects.toMatchObject(disposed);
+  });
+}
+
+/**
+ * A model whose loss is finite and whose gradient overflows in the lowest layer alone: the
+ * characters are huge, the weights on them tiny.
+ */
+function lateOverflow() {
+  const { config: model, batch } = problem(
+    { cell: 'rnn-relu', layers: 2, hidden: 2, vocabulary: 2, embedding: 1, streams: 4, window: 3 },
+    15,
+  );
+  const { size, tensors } = createLayout(model);
+  const parametersWith = (scale: number): Float32Array => {
+    const parameters = new Float32Array(size);
+    const fill = (tensor: string, value: number): void => {
+      const { offset, size: length } = tensors.find(({ name }) => name === tensor)!;
+      parameters.fill(value, offset, offset + length);
+    };
+    fill('embedding.weight', scale);
+    fill('rnn.weight_ih_l0', 1 / scale);
+    fill('rnn.weight_ih_l1', 1);
+    // Confident in character 1, and always wrong.
+    fill('linear.weight', 10);
+    const { offset } = tensors.find(({ name }) => name === 'linear.weight')!;
+    parameters.fill(-10, offset, offset + model.hidden);
+    return parameters;
+  };
+  const states = new Float32Array(batch.states.length);
+  const window: Batch = { ...batch, tokens: new Uint16Array(batch.tokens.length), states };
+  return { model, infinite: parametersWith(1e37), good: parametersWith(1), window };
 }
 
 function errors(open: Open): void {

@@ -54,6 +54,8 @@ typedef struct {
   TroupeSizes sizes;
   TroupeModel *model;
   void *memory;
+  /* During a gradient, whose listener may call back into the addon; dispose then waits. */
+  bool busy, doomed;
 } Engine;
 
 /* Zeroed memory; a large block asks for large pages. */
@@ -90,7 +92,7 @@ static napi_value fail(napi_env env, const char *message) {
  * Arguments of a call. After the first failure, which is recorded, the others read as zero or
  * null.
  */
-#define MOST_ARGUMENTS 10
+#define MOST_ARGUMENTS 11
 typedef struct {
   napi_env env;
   napi_value values[MOST_ARGUMENTS];
@@ -125,7 +127,7 @@ static Engine *engineAt(Arguments *arguments, int i) {
   void *data = NULL;
   if (napi_get_value_external(arguments->env, arguments->values[i], &data) != napi_ok || !data)
     arguments->failed = true;
-  else if (!((Engine *)data)->model)
+  else if (!((Engine *)data)->model || ((Engine *)data)->busy)
     arguments->failed = true;
   return arguments->failed ? (Engine *)&none : data;
 }
@@ -194,7 +196,7 @@ static napi_value create(napi_env env, napi_callback_info info) {
     return result;
   }
   TroupeModel *model = variant->place(&config, aligned);
-  *engine = (Engine){variant, config, variant->sizes(model), model, memory};
+  *engine = (Engine){variant, config, variant->sizes(model), model, memory, false, false};
   if (napi_create_external(env, engine, finalize, NULL, &result) != napi_ok) {
     finalize(env, engine, NULL);
     return fail(env, "no handle for the engine");
@@ -264,22 +266,66 @@ static void addDropout(Arguments *arguments, const Engine *engine, TroupeBatch *
   batch->dropoutRound = (uint32_t)numberAt(arguments, 9);
 }
 
+/* A function of JavaScript that is told how far the gradient is. */
+typedef struct {
+  napi_env env;
+  napi_value function;
+  /* The caller's, for the time that the function takes. */
+  FloatMode mode;
+} Listener;
+
+/* Argument 10: a function, or undefined. */
+static Listener listenerAt(Arguments *arguments, int i) {
+  Listener listener = {.env = arguments->env};
+  napi_valuetype type = napi_undefined;
+  napi_typeof(arguments->env, arguments->values[i], &type);
+  if (type == napi_function)
+    listener.function = arguments->values[i];
+  else if (type != napi_undefined)
+    arguments->failed = true;
+  return listener;
+}
+
 /*
- * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout...): the loss, undefined
- * if the gradient is not finite
+ * An error that the function throws stays pending until the gradient is done; until then, Node-API
+ * does not call the function again.
+ */
+static void tell(void *receiver, size_t from) {
+  const Listener *listener = receiver;
+  const napi_env env = listener->env;
+  leaveFloatMode(listener->mode);
+  napi_handle_scope scope;
+  napi_value nothing, index;
+  napi_open_handle_scope(env, &scope);
+  napi_get_undefined(env, &nothing);
+  napi_create_double(env, (double)from, &index);
+  napi_call_function(env, nothing, listener->function, 1, &index, NULL);
+  napi_close_handle_scope(env, scope);
+  enterFloatMode();
+}
+
+/*
+ * gradient(engine, B, T, tokens, states, endStates, gradient [P], dropout..., listener): the loss,
+ * undefined if the gradient is not finite
  */
 static napi_value gradient(napi_env env, napi_callback_info info) {
   Arguments arguments = argumentsOf(env, info);
-  const Engine *engine = engineAt(&arguments, 0);
+  Engine *engine = engineAt(&arguments, 0);
   float *endStates = NULL;
   TroupeBatch batch = batchOf(&arguments, engine, &endStates);
   float *out = arrayAt(&arguments, 6, napi_float32_array, engine->sizes.parameters);
   addDropout(&arguments, engine, &batch);
+  Listener listener = listenerAt(&arguments, 10);
   if (!batchKnown(&arguments, engine, &batch)) return fail(env, FOREIGN);
+  const TroupeProgress progress = {tell, &listener};
   bool finite = false;
-  const FloatMode mode = enterFloatMode();
-  const double loss = engine->variant->gradient(engine->model, &batch, endStates, out, &finite);
-  leaveFloatMode(mode);
+  engine->busy = true;
+  listener.mode = enterFloatMode();
+  const double loss =
+      engine->variant->gradient(engine->model, &batch, endStates, out, listener.function ? &progress : NULL, &finite);
+  leaveFloatMode(listener.mode);
+  engine->busy = false;
+  if (engine->doomed) release(engine);
   napi_value result = NULL;
   if (finite || loss != loss || loss - loss != 0) napi_create_double(env, loss, &result);
   return result;
@@ -302,11 +348,19 @@ static napi_value step(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* dispose(engine): frees its memory immediately; the handle is garbage-collected. */
+/*
+ * dispose(engine): frees its memory immediately, or after the gradient in progress; the handle is
+ * garbage-collected.
+ */
 static napi_value dispose(napi_env env, napi_callback_info info) {
   Arguments arguments = argumentsOf(env, info);
   void *data = NULL;
-  if (napi_get_value_external(env, arguments.values[0], &data) == napi_ok && data) release(data);
+  if (napi_get_value_external(env, arguments.values[0], &data) != napi_ok || !data) return NULL;
+  Engine *engine = data;
+  if (engine->busy)
+    engine->doomed = true;
+  else
+    release(engine);
   return NULL;
 }
 

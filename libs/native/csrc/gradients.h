@@ -1,11 +1,16 @@
 /*
  * The gradient of every parameter, truncated at the start of the window; runs after forward and
- * softmaxLoss.
+ * softmaxLoss. It becomes final from its end to its start, and `handOver` says so.
  */
 #ifndef TROUPE_GRADIENTS_H
 #define TROUPE_GRADIENTS_H
 
 #include "network.h"
+
+/* All gradients from offset `from` on are final. */
+INLINE void handOver(const Pass *pass, size_t from) {
+  if (pass->progress) pass->progress->report(pass->progress->receiver, from);
+}
 
 INLINE void clear(const Pass *pass, float *activation) {
   for (int p = 0; p < pass->model->hiddenPanels; p++) memset(activation + p * pass->stride, 0, pass->step * sizeof(float));
@@ -50,16 +55,25 @@ static void backThroughTime(const Pass *pass, int k) {
   }
 }
 
+#define MOST_GATES 4
+
 /*
- * dW [gates * H, columns] = dGates^T x over all rows of the window, for the gates [first, end) in
- * the engine's order; `rows` maps them to PyTorch's.
+ * dW [gates * H, columns] = dGates^T x over all rows of the window, at offset `weight` of the
+ * gradient, for the gates [first, end) in the engine's order; `rows` maps them to PyTorch's. Hands
+ * over each gate, the last row first.
  */
-static void weightGradient(const TroupeModel *model, Factor gates, int depth, const int *rows, int first, int end, Factor x,
-                           int columns, float *gradient) {
+static void weightGradient(const Pass *pass, Factor gates, int depth, const int *rows, int first, int end, Factor x,
+                           int columns, float *gradient, size_t weight) {
+  const TroupeModel *model = pass->model;
   const int H = model->config.hidden;
-  for (int block = first; block < end; block++) {
-    const Factor dGates = {gates.data + (size_t)block * model->hiddenPanels * gates.stride, gates.stride};
-    multiplyTransposed(H, columns, depth, dGates, x, gradient + (size_t)rows[block] * H * columns, false);
+  for (int row = MOST_GATES - 1; row >= 0; row--) {
+    for (int block = first; block < end; block++) {
+      if (rows[block] != row) continue;
+      const Factor dGates = {gates.data + (size_t)block * model->hiddenPanels * gates.stride, gates.stride};
+      const size_t offset = weight + (size_t)row * H * columns;
+      multiplyTransposed(H, columns, depth, dGates, x, gradient + offset, false);
+      handOver(pass, offset);
+    }
   }
 }
 
@@ -68,12 +82,12 @@ static void recurrentGradients(const Pass *pass, int k, float *gradient) {
   const CellPlan *plan = &model->plan;
   const Layer *layer = &model->layers[k];
   const int H = model->config.hidden, rows = pass->T * pass->B;
-  float *to = gradient + model->offsets[k].recurrentWeight;
+  const size_t weight = model->offsets[k].recurrentWeight;
   const Factor gates = {layer->gates, pass->stride}, h = {layer->h, pass->stride}, reset = {layer->reset, pass->stride};
   const bool before = model->config.cell == GRU;
-  if (before) weightGradient(model, gates, rows, plan->recurrentRow, 0, 1, reset, H, to);
+  if (before) weightGradient(pass, gates, rows, plan->recurrentRow, 0, 1, reset, H, gradient, weight);
   const int first = before ? 1 : plan->firstRecurrent;
-  weightGradient(model, gates, rows, plan->recurrentRow, first, plan->blocks, h, H, to);
+  weightGradient(pass, gates, rows, plan->recurrentRow, first, plan->blocks, h, H, gradient, weight);
 }
 
 static void biasGradients(const Pass *pass, int k, float *gradient) {
@@ -134,7 +148,7 @@ static void embeddingGradients(const Pass *pass, float *gradient) {
   const size_t stride = (size_t)V * PANEL, columns = plan->inputBlocks * width(model);
   const Factor embedding = {model->embedding, stride};
   const Factor dTable = {model->tableGradient, stride};
-  weightGradient(model, dTable, V, plan->inputRow, 0, plan->inputBlocks, embedding, E, gradient + model->offsets[0].inputWeight);
+  weightGradient(pass, dTable, V, plan->inputRow, 0, plan->inputBlocks, embedding, E, gradient, model->offsets[0].inputWeight);
   multiply(V, model->embeddingPanels, (int)columns, dTable, (Factor){layer->inputBackward, columns * PANEL},
            (Result){model->embeddingGradient, stride}, false);
   unpackRows(model->embeddingGradient, stride, V, E, gradient, model->config.tied);
@@ -155,6 +169,7 @@ static void outputGradients(const Pass *pass, float *gradient) {
       for (int j = 0; j < used; j++) bias[p * PANEL + j] += from[j];
     }
   }
+  handOver(pass, model->config.tied ? model->linearBias : model->linearWeight);
   multiply(rows, model->hiddenPanels, V, dLogits, (Factor){model->linearBackward, (size_t)V * PANEL},
            (Result){model->dh + pass->step, pass->stride}, false);
 }
@@ -192,12 +207,12 @@ static void backward(const Pass *pass, float *gradient) {
   for (int k = model->config.layers - 1; k >= 0; k--) {
     if (model->config.layerNorm) throughNorm(pass, k, gradient);
     backThroughTime(pass, k);
-    recurrentGradients(pass, k, gradient);
     biasGradients(pass, k, gradient);
+    recurrentGradients(pass, k, gradient);
     if (k == 0) break;
     const Factor gates = {model->layers[k].gates, pass->stride};
-    weightGradient(model, gates, rows, plan->inputRow, 0, plan->inputBlocks, outputOf(pass, k - 1), H,
-                   gradient + model->offsets[k].inputWeight);
+    weightGradient(pass, gates, rows, plan->inputRow, 0, plan->inputBlocks, outputOf(pass, k - 1), H, gradient,
+                   model->offsets[k].inputWeight);
     throughInput(pass, k);
   }
   sumOverCharacters(pass);

@@ -15,6 +15,8 @@ typedef struct {
   /* [B]; null: nothing is dropped. */
   const uint32_t *dropoutStreams;
   uint32_t seed, round;
+  /* Null: nobody is told how far the gradient is. */
+  const TroupeProgress *progress;
 } Pass;
 
 INLINE Pass passOf(TroupeModel *model, int B, int T) {

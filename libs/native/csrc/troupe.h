@@ -38,6 +38,13 @@ typedef struct {
   uint32_t dropoutSeed, dropoutRound;
 } TroupeBatch;
 
+/* Told how far the gradient is while it is computed. */
+typedef struct {
+  /* The gradient is final from this index on, which falls from call to call. */
+  void (*report)(void *receiver, size_t from);
+  void *receiver;
+} TroupeProgress;
+
 typedef struct {
   size_t parameters;
   /* L * S * H */
@@ -61,10 +68,11 @@ typedef struct {
   /* Returns the sum of negative log-likelihood, nats; writes end states [B, L, S, H]. */
   double (*evaluate)(TroupeModel *model, const TroupeBatch *batch, float *endStates);
   /*
-   * Like evaluate; if the loss is finite, also writes the gradient [P]. `finite` says whether both
-   * are finite.
+   * Like evaluate; if the loss is finite, also writes the gradient [P] and reports to `progress`
+   * (null: to nobody). `finite` says whether both are finite.
    */
-  double (*gradient)(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient, bool *finite);
+  double (*gradient)(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient,
+                     const TroupeProgress *progress, bool *finite);
   /* Tokens [B]; states [B, L, S, H] are overwritten; logits [B, V]. */
   void (*step)(TroupeModel *model, int streams, const uint16_t *tokens, float *states, float *logits);
 } TroupeVariant;

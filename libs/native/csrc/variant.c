@@ -100,11 +100,13 @@ static bool allFinite(const float *values, size_t count) {
   return rest == 0;
 }
 
-static double gradientOf(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient, bool *finite) {
+static double gradientOf(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient,
+                         const TroupeProgress *progress, bool *finite) {
   Pass pass = passOf(model, batch->streams, batch->window);
   if (model->config.dropoutThreshold > 0) pass.dropoutStreams = batch->dropoutStreams;
   pass.seed = batch->dropoutSeed;
   pass.round = batch->dropoutRound;
+  pass.progress = progress;
   const double loss = evaluatePass(&pass, batch, endStates);
   *finite = isfinite(loss);
   if (!*finite) return loss;

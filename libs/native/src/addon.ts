@@ -27,7 +27,8 @@ export interface Addon {
   ): number;
   /**
    * Returns the loss, or undefined if the gradient is not finite; writes `endStates` and, if the
-   * loss is finite, `gradient`.
+   * loss is finite, `gradient`. `listener` is told from which index on it is final; an error that it
+   * throws is thrown when the gradient is done.
    */
   gradient(
     engine: Handle,
@@ -40,6 +41,7 @@ export interface Addon {
     dropoutStreams: Uint32Array | undefined,
     dropoutSeed: number | undefined,
     dropoutRound: number | undefined,
+    listener: ((from: number) => void) | undefined,
   ): number | undefined;
   step(engine: Handle, streams: number, tokens: Uint16Array, states: Float32Array, logits: Float32Array): void;
   dispose(engine: Handle): void;

@@ -14,6 +14,7 @@ import {
   type EngineLimits,
   type Evaluation,
   type Gradient,
+  type GradientProgress,
   type ModelConfig,
 } from '@troupe/model';
 import type { Addon, Handle } from './addon.js';
@@ -57,7 +58,7 @@ class NativeEngine implements Engine {
     this.#addon.setParameters(handle, parameters);
   }
 
-  async gradient(batch: Batch): Promise<Gradient> {
+  async gradient(batch: Batch, onProgress?: GradientProgress): Promise<Gradient> {
     const handle = this.#open();
     checkBatch(this.#config, this.limits, batch);
     checkDropoutKey(this.#config, batch);
@@ -75,7 +76,10 @@ class NativeEngine implements Engine {
       dropout?.streams,
       dropout?.seed,
       dropout?.round,
+      onProgress && ((from) => onProgress(gradient, from)),
     );
+    // The listener may have disposed of this engine.
+    this.#open();
     if (lossSum === undefined) throw notFinite('gradient');
     if (!Number.isFinite(lossSum)) throw notFinite('loss');
     return { gradient, lossSum, tokens: streams * window, endStates };

@@ -23,7 +23,7 @@ const variants = nativeVariants();
 
 for (const variant of variants) {
   const create: CreateEngine = (config, limits) => createNativeEngine(config, limits, { variant });
-  engineConformance(`native ${variant}`, create, { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 });
+  engineConformance(`native ${variant}`, create, { loss: 1e-6, gradient: 1e-5, states: 1e-6, logits: 1e-6 }, { handsOver: true });
   saturatedGates(`native ${variant}`, create);
 }
 
@@ -55,6 +55,7 @@ if (!status.present) {
   describe.each(variants)('blocks of the products, %s', (variant) => productTests(variant));
   describe('choice of the variant', choiceTests);
   describe('memory', memoryTests);
+  describe('subnormal numbers', subnormalTests);
   describe('threads', threadTests);
 }
 
@@ -247,6 +248,28 @@ const THREAD = `
   for (let i = 0; i < times; i++) loss = native.gradient(engine, streams, window, tokens, states, endStates, gradient);
   parentPort.postMessage({ loss, gradient });
 `;
+
+function subnormalTests(): void {
+  const shape = { layers: 2, hidden: 20, vocabulary: 9, streams: 5, window: 4 };
+
+  it('are not flushed to zero in a listener', async () => {
+    const { engine, batch } = await open(shape);
+    const smallest = new Float64Array(1).fill(Number.MIN_VALUE);
+    const sums: number[] = [];
+    await engine.gradient(batch, () => sums.push(smallest[0] + smallest[0]));
+    expect(new Set(sums)).toEqual(new Set([2 * Number.MIN_VALUE]));
+  });
+
+  it('are flushed to zero in the gradient, also after a listener was called', async () => {
+    const { engine, config, parameters, batch } = await open(shape);
+    const [below, above] = ['lstm.weight_hh_l0', 'lstm.weight_ih_l1'].map((name) =>
+      createLayout(config).tensors.find((tensor) => tensor.name === name)!,
+    );
+    engine.setParameters(parameters.fill(2e-38, above.offset, above.offset + above.size));
+    const { gradient } = await engine.gradient(batch, () => {});
+    expect(gradient.subarray(below.offset, below.offset + below.size).every((value) => value === 0)).toBe(true);
+  });
+}
 
 function threadTests(): void {
   it('compute in parallel in one process, each with the results of a single one', async () => {

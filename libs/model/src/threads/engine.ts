@@ -9,10 +9,11 @@ import {
   type EngineLimits,
   type Evaluation,
   type Gradient,
+  type GradientProgress,
 } from '../engine.js';
 import { createThreadPool, type ThreadPool } from './thread-pool.js';
 import type { EngineThread, Share, ThreadOrder } from './port.js';
-import { createSharedMemory, FAILED, type SharedMemory } from './shared-memory.js';
+import { createSharedMemory, type SharedMemory } from './shared-memory.js';
 
 export interface ThreadedEngineOptions {
   /**
@@ -84,8 +85,6 @@ class ThreadedEngine implements Engine {
   readonly #pool: ThreadPool;
   readonly #memory: SharedMemory;
   #disposed = false;
-  /** The threads' count of arrivals at the barrier, in 32 bits, as they count it. */
-  #arrivals = 0;
   #version = 0;
 
   constructor(config: ModelConfig, limits: EngineLimits, pool: ThreadPool, memory: SharedMemory, info: EngineInfo) {
@@ -103,17 +102,25 @@ class ThreadedEngine implements Engine {
     this.#version++;
   }
 
-  async gradient(batch: Batch): Promise<Gradient> {
+  async gradient(batch: Batch, onProgress?: GradientProgress): Promise<Gradient> {
     this.#take(batch);
+    const { streams, window, dropout } = batch;
     checkDropoutKey(this.#config, batch);
-    this.#memory.signals[FAILED] = 0;
-    const shares = this.#deal(batch.streams);
-    this.#arrivals = shares[0].arrivals;
-    const { window } = batch;
-    const lossSum = await this.#lossOf(
-      shares.map((share) => ({ kind: 'gradient', window, share, dropout: masksOf(batch.dropout, share) })),
-    );
-    return { ...this.#evaluation(batch, lossSum), gradient: this.#memory.gradients[0] };
+    const { signals, gradients } = this.#memory;
+    const [gradient] = gradients;
+    signals.fill(0);
+    const reports = onProgress !== undefined;
+    const orders = this.#deal(streams).map((share): ThreadOrder => ({
+      kind: 'gradient',
+      window,
+      share,
+      dropout: masksOf(dropout, share),
+      reports,
+    }));
+    const listener = new Listener((from) => onProgress?.(gradient, from));
+    const lossSum = await this.#lossOf(orders, listener);
+    listener.check();
+    return { ...this.#evaluation(batch, lossSum), gradient };
   }
 
   async evaluate(batch: Batch): Promise<Evaluation> {
@@ -155,24 +162,49 @@ class ThreadedEngine implements Engine {
    */
   #deal(streams: number): Share[] {
     const members = Math.min(this.#pool.size, streams);
-    const arrivals = (this.#arrivals + members) | 0;
     const start = (member: number): number => Math.floor((member * streams) / members);
     return Array.from({ length: members }, (_, i) => ({
       from: start(i),
       streams: start(i + 1) - start(i),
       members,
-      arrivals,
       version: this.#version,
     }));
   }
 
-  async #lossOf(orders: ThreadOrder[]): Promise<number> {
-    const replies = await this.#pool.ask(orders);
+  async #lossOf(orders: ThreadOrder[], listener?: Listener): Promise<number> {
+    const replies = await this.#pool.ask(orders, 0, listener && ((from) => listener.tell(from)));
     return replies.reduce((sum, reply) => sum + (reply.kind === 'done' ? reply.lossSum : NaN), 0);
   }
 
   #evaluation({ streams, window, states }: Batch, lossSum: number): Evaluation {
     return { lossSum, tokens: streams * window, endStates: this.#memory.endStates.subarray(0, states.length) };
+  }
+}
+
+/** What the caller is told of a gradient. */
+class Listener {
+  readonly #onProgress: (from: number) => void;
+  #from = Infinity;
+  #thrown: { readonly error: unknown } | undefined;
+
+  constructor(onProgress: (from: number) => void) {
+    this.#onProgress = onProgress;
+  }
+
+  /** Messages of two threads may overtake each other; the later one says more. */
+  tell(from: number): void {
+    if (from >= this.#from || this.#thrown) return;
+    this.#from = from;
+    try {
+      this.#onProgress(from);
+    } catch (error) {
+      this.#thrown = { error };
+    }
+  }
+
+  /** @throws what `onProgress` threw. */
+  check(): void {
+    if (this.#thrown) throw this.#thrown.error;
   }
 }
 

@@ -34,12 +34,8 @@ export interface Share {
   /** First of the call's streams, and how many. */
   readonly from: number;
   readonly streams: number;
-  /**
-   * Number of threads in the call, and the count of arrivals at which all have reached the
-   * barrier.
-   */
+  /** Number of threads in the call. */
   readonly members: number;
-  readonly arrivals: number;
   /** Counts calls of setParameters: if it has changed, the thread reads the parameters again. */
   readonly version: number;
 }
@@ -55,12 +51,24 @@ export type ThreadOrder =
       readonly variant: string | undefined;
       readonly memory: SharedMemory;
     }
-  | { readonly kind: 'gradient'; readonly window: number; readonly share: Share; readonly dropout: DropoutKey | undefined }
+  | {
+      readonly kind: 'gradient';
+      readonly window: number;
+      readonly share: Share;
+      readonly dropout: DropoutKey | undefined;
+      /** Whether the owner wants to know how far the gradient is. */
+      readonly reports: boolean;
+    }
   | { readonly kind: 'evaluate'; readonly window: number; readonly share: Share }
   | { readonly kind: 'step'; readonly share: Share };
 
 export type ThreadReply =
   | { readonly kind: 'opened'; readonly info: EngineInfo }
+  /**
+   * The sum of the gradients is final from index `from` on. One thread says so, before its reply to
+   * the order.
+   */
+  | { readonly kind: 'progress'; readonly from: number }
   /** lossSum is 0 after a step. */
   | { readonly kind: 'done'; readonly lossSum: number }
   /** Without a code: an error that is no EngineError. */

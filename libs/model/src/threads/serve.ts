@@ -3,10 +3,11 @@
  * shared memory.
  */
 import type { ModelConfig } from '../config.js';
-import { EngineError, type Batch, type Engine, type EngineLimits } from '../engine.js';
+import { EngineError, type Batch, type Engine, type EngineLimits, type GradientProgress } from '../engine.js';
 import { stateSize } from '../layout.js';
 import type { Share, ThreadOrder, ThreadOwner, ThreadReply } from './port.js';
-import { barrier, FAILED, sumShare, type SharedMemory } from './shared-memory.js';
+import { GradientSum } from './gradient-sum.js';
+import { abandon, type SharedMemory } from './shared-memory.js';
 
 /** `variant`: the one to take, as in EngineInfo.variant; undefined: the engine chooses. */
 export type CreateThreadEngine = (config: ModelConfig, limits: EngineLimits, variant: string | undefined) => Promise<Engine>;
@@ -21,6 +22,7 @@ interface ThreadState {
 }
 
 type Work = Exclude<ThreadOrder, { kind: 'open' }>;
+type GradientOrder = ThreadOrder & { kind: 'gradient' };
 
 /**
  * Serves the owner until the thread ends; the counterpart of createThreadedEngine. Call it once,
@@ -35,7 +37,7 @@ export function serveEngine(owner: ThreadOwner, create: CreateThreadEngine): voi
         thread?.engine.dispose();
         thread = await openState(order, create);
         owner.post({ kind: 'opened', info: thread.engine.info });
-      } else owner.post({ kind: 'done', lossSum: await perform(thread!, order) });
+      } else owner.post({ kind: 'done', lossSum: await perform(thread!, order, owner) });
     } catch (error) {
       owner.post(failure(error));
     }
@@ -58,8 +60,8 @@ function failure(error: unknown): ThreadReply {
   return { kind: 'failed', message: error instanceof Error ? (error.stack ?? error.message) : String(error), remedy: '' };
 }
 
-async function perform(thread: ThreadState, order: Work): Promise<number> {
-  if (order.kind === 'gradient') return gradient(thread, order);
+async function perform(thread: ThreadState, order: Work, owner: ThreadOwner): Promise<number> {
+  if (order.kind === 'gradient') return gradient(thread, order, owner);
   const { engine, memory } = thread;
   refresh(thread, order.share);
   if (order.kind === 'step') return step(thread, order.share);
@@ -88,35 +90,37 @@ function batchOf({ config, memory }: ThreadState, { share, window, ...rest }: Ex
 }
 
 /**
- * Computes its streams, waits for the others, then sums its range of the gradients. A failed
- * thread reaches the barrier too.
+ * Computes the gradient of its streams and sums its share of all threads' gradients, part by part
+ * while they are computed if the owner wants reports.
  */
-async function gradient(thread: ThreadState, order: ThreadOrder & { kind: 'gradient' }): Promise<number> {
+async function gradient(thread: ThreadState, order: GradientOrder, owner: ThreadOwner): Promise<number> {
   const { engine, memory, index, config } = thread;
-  const { from, members, arrivals } = order.share;
+  const { share, reports } = order;
+  const sum = new GradientSum(memory, index, share.members);
+  const onProgress: GradientProgress = (values, from) => {
+    if (sum.isDue(from) && sum.advance(values, from)) owner.post({ kind: 'progress', from });
+  };
   let lossSum: number;
   try {
-    refresh(thread, order.share);
-    const result = await engine.gradient(batchOf(thread, order));
+    refresh(thread, share);
+    const result = await engine.gradient(batchOf(thread, order), reports ? onProgress : undefined);
     lossSum = result.lossSum;
-    memory.gradients[index].set(result.gradient);
-    memory.endStates.set(result.endStates, from * stateSize(config));
+    memory.endStates.set(result.endStates, share.from * stateSize(config));
+    sum.advance(result.gradient, 0);
   } catch (error) {
-    Atomics.add(memory.signals, FAILED, 1);
+    abandon(memory.signals);
     throw error;
-  } finally {
-    barrier(memory.signals, arrivals);
   }
-  // A failed thread reports its error; the others' results are not used.
-  if (Atomics.load(memory.signals, FAILED) > 0) return lossSum;
-  if (!sumShare(memory.gradients, members, index)) {
-    throw new EngineError(
-      'not_finite',
-      'the gradient is not a finite number',
-      'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
-    );
-  }
+  if (!sum.finite) throw notFinite();
   return lossSum;
+}
+
+function notFinite(): EngineError {
+  return new EngineError(
+    'not_finite',
+    'the gradient is not a finite number',
+    'return to the last good parameters and states, with a lower learning rate or a smaller clipping norm',
+  );
 }
 
 async function step({ engine, memory, config }: ThreadState, { from, streams }: Share): Promise<number> {

@@ -7,7 +7,7 @@ import { EngineError, type EngineLimits } from '../engine.js';
 import { parameterCount, stateSize } from '../layout.js';
 
 export interface SharedMemory {
-  /** Counters of the barrier; see ARRIVED and FAILED. */
+  /** Counters of the call; see ARRIVED and SUMMED. */
   readonly signals: Int32Array;
   /** [P] */
   readonly parameters: Float32Array;
@@ -18,16 +18,16 @@ export interface SharedMemory {
   readonly endStates: Float32Array;
   /** [B, V] of a step. */
   readonly logits: Float32Array;
-  /** [P] of each thread; the first also receives the sum. */
+  /** [P] of each thread; the first also receives the sum, see GradientSum. */
   readonly gradients: readonly Float32Array[];
 }
 
 /**
- * Indices into `signals`: arrivals at the barrier since the engine was opened (modulo 2^32);
- * threads that failed in this call.
+ * Indices into `signals`, which the owner clears before each gradient: arrivals of threads at
+ * barriers; shares of the gradient that were summed.
  */
 export const ARRIVED = 0;
-export const FAILED = 1;
+export const SUMMED = 1;
 
 /** @throws EngineError `unsupported` if memory cannot be shared, `out_of_memory` */
 export function createSharedMemory(config: ModelConfig, { maxStreams, maxWindow }: EngineLimits, threads: number): SharedMemory {
@@ -65,52 +65,23 @@ function floats(length: number): Float32Array {
   return new Float32Array(new SharedArrayBuffer(4 * length));
 }
 
+/** More arrivals than a call has: what a thread adds that gives up. */
+const ABANDONED = 2 ** 22;
+
 /**
- * Blocks this thread until all threads of a call have arrived. Everything they wrote before is
- * visible afterwards. `arrivals`: the count after the last arrival.
+ * Blocks this thread until the threads of a call have arrived `passes` times, or one has given up.
+ * Everything the others wrote before is visible afterwards.
+ * @returns whether all have arrived
  */
-export function barrier(signals: Int32Array, arrivals: number): void {
-  const count = (Atomics.add(signals, ARRIVED, 1) + 1) | 0;
-  if (count === arrivals) {
-    Atomics.notify(signals, ARRIVED);
-    return;
-  }
-  for (let seen = count; seen !== arrivals; seen = Atomics.load(signals, ARRIVED)) Atomics.wait(signals, ARRIVED, seen);
+export function barrier(signals: Int32Array, passes: number): boolean {
+  let seen = Atomics.add(signals, ARRIVED, 1) + 1;
+  if (seen === passes) Atomics.notify(signals, ARRIVED);
+  for (; seen < passes; seen = Atomics.load(signals, ARRIVED)) Atomics.wait(signals, ARRIVED, seen);
+  return seen % ABANDONED >= passes;
 }
 
-/** Floats in a cache line; no two threads write to the same line. */
-const LINE = 16;
-
-/**
- * Sums this thread's range of the gradients, ((first + second) + third) + ..., into the first.
- * @returns whether all sums are finite
- */
-export function sumShare(gradients: readonly Float32Array[], members: number, index: number): boolean {
-  const [sum] = gradients;
-  const lines = Math.ceil(sum.length / LINE);
-  const from = Math.floor((index * lines) / members) * LINE;
-  const to = Math.min(Math.floor(((index + 1) * lines) / members) * LINE, sum.length);
-  let finite = true;
-  for (let member = 1; member < members; member++) finite = addTo(sum, gradients[member], from, to) && finite;
-  return finite;
-}
-
-/**
- * 0 * x is 0 for finite x and NaN for infinities and NaN. Two sums in parallel, so that no
- * addition waits for the one before.
- */
-function addTo(sum: Float32Array, part: Float32Array, from: number, to: number): boolean {
-  let rest0 = 0;
-  let rest1 = 0;
-  let i = from;
-  for (; i + 1 < to; i += 2) {
-    const value0 = sum[i] + part[i];
-    const value1 = sum[i + 1] + part[i + 1];
-    sum[i] = value0;
-    sum[i + 1] = value1;
-    rest0 += Math.fround(value0) * 0;
-    rest1 += Math.fround(value1) * 0;
-  }
-  if (i < to) rest0 += (sum[i] += part[i]) * 0;
-  return rest0 + rest1 === 0;
+/** Lets the other threads of the call through all its barriers, because this one has failed. */
+export function abandon(signals: Int32Array): void {
+  Atomics.add(signals, ARRIVED, ABANDONED);
+  Atomics.notify(signals, ARRIVED);
 }

@@ -6,10 +6,10 @@ export interface ThreadPool {
   readonly size: number;
   /**
    * Sends orders[i] to thread first + i and resolves with their replies, in that order, when all
-   * have arrived.
+   * have arrived. `onProgress` is told the index in a progress message.
    * @throws EngineError of the first thread, in that order, that failed; `device_lost`, `disposed`
    */
-  ask(orders: readonly ThreadOrder[], first?: number): Promise<ThreadReply[]>;
+  ask(orders: readonly ThreadOrder[], first?: number, onProgress?: (from: number) => void): Promise<ThreadReply[]>;
   dismiss(): void;
 }
 
@@ -17,6 +17,7 @@ interface Question {
   readonly replies: (ThreadReply | undefined)[];
   readonly first: number;
   missing: number;
+  readonly onProgress: ((from: number) => void) | undefined;
   resolve(replies: ThreadReply[]): void;
   reject(error: Error): void;
 }
@@ -34,6 +35,10 @@ export function createThreadPool(threads: readonly EngineThread[]): ThreadPool {
   };
   const onReply = (index: number, reply: ThreadReply): void => {
     if (!question) return;
+    if (reply.kind === 'progress') {
+      question.onProgress?.(reply.from);
+      return;
+    }
     question.replies[index - question.first] = reply;
     if (--question.missing > 0) return;
     const { replies, resolve } = question;
@@ -47,11 +52,11 @@ export function createThreadPool(threads: readonly EngineThread[]): ThreadPool {
 
   return {
     size: threads.length,
-    async ask(orders, first = 0) {
+    async ask(orders, first = 0, onProgress = undefined) {
       if (over) throw over;
       if (orders.length === 0) return [];
       const replies = await new Promise<ThreadReply[]>((resolve, reject) => {
-        question = { replies: [], first, missing: orders.length, resolve, reject };
+        question = { replies: [], first, missing: orders.length, onProgress, resolve, reject };
         orders.forEach((order, i) => threads[first + i].post(order));
       });
       for (const reply of replies) if (reply.kind === 'failed') throw errorOf(reply);

@@ -9,6 +9,7 @@ import {
   type EngineLimits,
   type Evaluation,
   type Gradient,
+  type GradientProgress,
 } from '../engine.js';
 import { layOut } from './memory-map.js';
 import { CELL_PASSES } from './cells/index.js';
@@ -47,7 +48,7 @@ class WasmEngine implements Engine {
     this.#packed = { forward: false, backward: false };
   }
 
-  async gradient(batch: Batch): Promise<Gradient> {
+  async gradient(batch: Batch, onProgress?: GradientProgress): Promise<Gradient> {
     const workspace = this.#open();
     const { config, map, kernels } = workspace;
     checkDropoutKey(config, batch);
@@ -56,9 +57,13 @@ class WasmEngine implements Engine {
     if (!Number.isFinite(evaluation.lossSum)) throw notFinite('loss');
     if (!this.#packed.backward) packBackward(workspace);
     this.#packed.backward = true;
-    backward(workspace, batch.streams, batch.window, key);
+    const gradient = view(workspace, map.flat.gradient, map.size);
+    const handOver = onProgress && ((address: number) => onProgress(gradient, (address - map.flat.gradient) / FLOAT));
+    backward(workspace, batch.streams, batch.window, key, handOver);
+    // The listener may have disposed of this engine.
+    this.#open();
     if (kernels.allFinite(map.size, map.flat.gradient) === 0) throw notFinite('gradient');
-    return { ...evaluation, gradient: view(workspace, map.flat.gradient, map.size) };
+    return { ...evaluation, gradient };
   }
 
   async evaluate(batch: Batch): Promise<Evaluation> {

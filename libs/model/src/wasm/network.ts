@@ -48,13 +48,21 @@ export function loss({ config, map, kernels }: Workspace, B: number, T: number):
 
 /**
  * The gradient of every parameter, truncated at the start of the window; after forward, with the
- * same key, and loss.
+ * same key, and loss. The gradient becomes final from its end to its start: `handOver` is called
+ * with the address from which on it is.
  */
-export function backward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
+export function backward(
+  workspace: Workspace,
+  B: number,
+  T: number,
+  key?: DropoutKey,
+  handOver?: (address: number) => void,
+): void {
   const { config, map, kernels, tile } = workspace;
-  const { paddedHidden, paddedVocabulary, layers, output, hGradient } = map;
-  const { vocabulary: V } = config;
+  const { paddedHidden, paddedVocabulary, layers, output, outputBias, hGradient } = map;
+  const { vocabulary: V, tied = false } = config;
   outputGradients(workspace, outputOf(workspace, layers.length - 1, B), B, T);
+  handOver?.(tied ? outputBias.gradient : output.gradient);
   kernels.gemm(tile, T * B, paddedHidden, V, map.logits, paddedVocabulary, output.backward, hGradient, paddedHidden, 0, 0, 0);
   for (let l = layers.length - 1; l >= 0; l--) {
     const layer = layers[l];
@@ -63,6 +71,7 @@ export function backward(workspace: Workspace, B: number, T: number, key?: Dropo
     fill(workspace, map.carry, B * paddedHidden, 0);
     for (let t = T - 1; t >= 0; t--) workspace.cell.backward(workspace, layer, B, t);
     gateGradients(workspace, layer, l > 0 ? outputOf(workspace, l - 1, B, key) : undefined, B, T);
+    handOver?.(l > 0 ? layer.input.gradient : layer.recurrent[0].gradient);
     if (l > 0) projectBack(workspace, T * B, gatesOf(workspace, layer, B, 0), layer.input, hGradient, false);
     else characterGradients(workspace, layer, B, T);
   }
