@@ -177,6 +177,36 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(await parked.receive(soon())).toMatchObject({ kind: 'update', round: 1 });
       });
 
+      it('takes a gradient in parts, from its end, and counts it like one that comes whole', async () => {
+        const members = await admitAll();
+        openRound(host);
+        for (const [k, member] of members.entries()) {
+          const whole = contribution(k);
+          const outgoing = member.begin(whole);
+          for (const from of [330, 300, 299, 40]) {
+            // What is not final yet may hold anything.
+            const unfinished = whole.gradient.map((value, i) => (i < from ? NaN : value));
+            outgoing.add(unfinished, from);
+          }
+          outgoing.finish(whole);
+          outgoing.abandon();
+        }
+        expectMean((await untilUpdate(host)).parts);
+      });
+
+      it('does not count a gradient that is abandoned, and takes the next contribution of the worker', async () => {
+        const members = await admitAll();
+        openRound(host);
+        host.grant({ round: 0, leaseId: 'failed', workerId: 'w0', streams: LEASES[0] });
+        const failed = members[0].begin(contribution(0, { leaseId: 'failed' }));
+        failed.add(contribution(1).gradient, 300);
+        failed.abandon();
+        failed.abandon();
+        members[0].begin(contribution(0, { leaseId: 'unused' })).abandon();
+        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        expectMean((await untilUpdate(host)).parts);
+      });
+
       it('counts a contribution that arrives before its round and its grant', async () => {
         const member = await admitAndJoin(0);
         member.contribute(contribution(0));

@@ -1,9 +1,9 @@
-import { EngineError, type Batch, type Engine, type Gradient } from '@troupe/model';
+import { EngineError, type Batch, type Engine, type Gradient, type GradientProgress } from '@troupe/model';
 import { elapse } from './deadlines.js';
 
 export interface SlotEngine extends Engine {
   /** @param timeoutMs an engine that takes longer, and longer than 10 minutes, is lost: a stuck device never answers */
-  gradient(batch: Batch, timeoutMs?: number): Promise<Gradient>;
+  gradient(batch: Batch, onProgress?: GradientProgress, timeoutMs?: number): Promise<Gradient>;
 }
 
 /** The engine of a session, and its replacement when it is lost. */
@@ -101,7 +101,8 @@ export async function createEngineSlot(options: EngineSlotOptions): Promise<Engi
           lost = error;
         }
       },
-      gradient: (batch, timeoutMs = 0) => noting(() => within(current.engine.gradient(batch), timeoutMs, options)),
+      gradient: (batch, onProgress, timeoutMs = 0) =>
+        noting(() => within(current.engine.gradient(batch, onProgress), timeoutMs, options)),
       evaluate: (batch) => noting(() => current.engine.evaluate(batch)),
       step: (tokens, states) => noting(() => current.engine.step(tokens, states)),
       dispose: () => current.engine.dispose(),

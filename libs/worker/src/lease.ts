@@ -1,5 +1,5 @@
-import type { CollectiveMember } from '@troupe/collective';
-import { EngineError, stateSize, type Batch, type DropoutKey } from '@troupe/model';
+import type { CollectiveMember, Contribution, OutgoingContribution } from '@troupe/collective';
+import { EngineError, stateSize, type Batch, type DropoutKey, type GradientProgress } from '@troupe/model';
 import {
   brief,
   decodeLeaseBody,
@@ -43,31 +43,67 @@ export function leaseShape({ streams, states }: MessageOf<'lease'>, { model, win
   return { streams: streams.length, window, given, stateFloats: stateSize(model) };
 }
 
-/** Computes the lease's gradient with the engine's parameters, sends the contribution and holds the end states. */
+/**
+ * Computes the lease's gradient with the engine's parameters, sends the contribution and holds the end states. What an engine has finished
+ * leaves while it computes the rest.
+ */
 export async function computeLease(context: LeaseContext, order: LeaseOrder, parametersDigest: string): Promise<LeaseOutcome> {
-  const { engine, member, held, config } = context;
   const { lease } = order;
   if (context.isOvertaken()) return { kind: 'declined', code: 'cancelled', reason: 'its streams are counted' };
   const batch = assembleBatch(context, order);
   if (!batch) return { kind: 'declined', code: 'no_state', reason: `a hidden state for round ${lease.round} is not held here` };
-  const startMs = context.nowMs();
+  const outgoing = createOutgoing(context, lease);
   try {
-    const result = await engine.gradient(batch, lease.deadlineMs * TIMEOUT_FACTOR);
-    const computeMs = context.nowMs() - startMs;
-    if (context.isOvertaken()) return { kind: 'declined', code: 'dropped', reason: 'its streams were counted meanwhile' };
-    const { leaseId, round, streams } = lease;
-    const { gradient, endStates, lossSum, tokens } = result;
-    member.contribute({ leaseId, round, streams, tokens, lossSum, computeMs, parametersDigest, gradient, endStates });
-    const floats = stateSize(config.model);
-    streams.forEach((stream, i) =>
-      held.set(stream, { round: round + 1, state: result.endStates.slice(i * floats, (i + 1) * floats) }),
-    );
-    return { kind: 'sent', computeMs, characters: result.tokens };
+    return await computeAndSend(context, { lease, batch, outgoing, parametersDigest });
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
     const code = error.code === 'not_finite' ? 'not_finite' : 'engine';
     return { kind: 'declined', code, reason: brief(`${sentence(error.message)} ${error.remedy}`) };
+  } finally {
+    outgoing.end();
   }
+}
+
+/** What a lease takes until it is sent. */
+interface Work {
+  readonly lease: MessageOf<'lease'>;
+  readonly batch: Batch;
+  readonly outgoing: Outgoing;
+  readonly parametersDigest: string;
+}
+
+async function computeAndSend(context: LeaseContext, { lease, batch, outgoing, ...work }: Work): Promise<LeaseOutcome> {
+  const { engine, held, config } = context;
+  const startMs = context.nowMs();
+  const result = await engine.gradient(batch, outgoing.add, lease.deadlineMs * TIMEOUT_FACTOR);
+  const computeMs = context.nowMs() - startMs;
+  if (context.isOvertaken()) return { kind: 'declined', code: 'dropped', reason: 'its streams were counted meanwhile' };
+  const { leaseId, round, streams } = lease;
+  const { gradient, endStates, lossSum, tokens } = result;
+  outgoing.finish({ leaseId, round, streams, tokens, lossSum, computeMs, ...work, gradient, endStates });
+  const floats = stateSize(config.model);
+  streams.forEach((stream, i) => held.set(stream, { round: round + 1, state: endStates.slice(i * floats, (i + 1) * floats) }));
+  return { kind: 'sent', computeMs, characters: tokens };
+}
+
+/** A contribution that begins when there is something to send. */
+interface Outgoing {
+  readonly add: GradientProgress;
+  finish(contribution: Contribution): void;
+  /** Abandons what was not finished. */
+  end(): void;
+}
+
+function createOutgoing({ member, isOvertaken }: LeaseContext, lease: MessageOf<'lease'>): Outgoing {
+  let begun: OutgoingContribution | undefined;
+  const begin = () => (begun ??= member.begin(lease));
+  return {
+    add(gradient, from) {
+      if (begun || !isOvertaken()) begin().add(gradient, from);
+    },
+    finish: (contribution) => begin().finish(contribution),
+    end: () => begun?.abandon(),
+  };
 }
 
 /** @returns undefined when this worker does not hold a state that the lease counts on */

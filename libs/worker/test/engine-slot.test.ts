@@ -149,7 +149,7 @@ describe('an engine that never answers', () => {
     const { options, line, elapsed } = hanging();
     const slot = await createEngineSlot(options);
     const batch = { streams: 1, window: 1, tokens: new Uint16Array(2), states: PARAMETERS };
-    await expect(slot.engine.gradient(batch, 3_600_000)).rejects.toMatchObject({ code: 'device_lost' });
+    await expect(slot.engine.gradient(batch, undefined, 3_600_000)).rejects.toMatchObject({ code: 'device_lost' });
     expect(elapsed()).toBeGreaterThanOrEqual(3_600_000);
     await slot.replace();
     expect(line.disposed).toEqual(['webgpu']);

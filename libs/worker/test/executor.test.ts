@@ -1,6 +1,6 @@
 import type { CollectiveMember, Contribution } from '@troupe/collective';
 import { modelConfig } from '@troupe/config';
-import { createLayout, stateSize } from '@troupe/model';
+import { createLayout, EngineError, stateSize, type Engine, type Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { createReplica } from '@troupe/optim';
 import { encodeLeaseBody, type Message, type MessageOf } from '@troupe/protocol';
@@ -18,11 +18,27 @@ let contributed: Contribution[];
 let sent: Message[];
 let executor: SyncExecutor;
 let replica: ReturnType<typeof createReplica>;
-const member = { contribute: (one: Contribution) => void contributed.push(one) } as unknown as CollectiveMember;
+/** What happened to contributions on their way: "begin", "add 3", "finish", "abandon". */
+let steps: string[];
+const member = {
+  begin() {
+    steps.push('begin');
+    let ended = false;
+    return {
+      add: (_: Float32Array, from: number) => void steps.push(`add ${from}`),
+      finish(one: Contribution) {
+        ended = true;
+        steps.push('finish');
+        contributed.push(one);
+      },
+      abandon: () => void (ended || steps.push('abandon')),
+    };
+  },
+} as unknown as CollectiveMember;
 const engine = createReferenceEngine(MODEL, { maxStreams: 2, maxWindow: WINDOW });
 
 beforeEach(() => {
-  [contributed, sent] = [[], []];
+  [contributed, sent, steps] = [[], [], []];
   replica = createReplica({ size: layout.size, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
   engine.setParameters(replica.parameters);
   executor = new SyncExecutor({
@@ -80,6 +96,49 @@ describe('a lease whose streams are counted', () => {
     const answers = [false, true];
     expect(await compute(() => answers.shift()!)).toMatchObject({ kind: 'declined', code: 'dropped' });
     expect(contributed).toEqual([]);
+  });
+});
+
+describe('a gradient that is handed over while it is computed', () => {
+  const gradient = new Float32Array(layout.size);
+  /** Hands over two parts, and then ends like this. */
+  const engineThat = (end: () => Promise<Gradient>): Engine => ({
+    ...engine,
+    gradient(_, onProgress) {
+      onProgress?.(gradient, 5);
+      onProgress?.(gradient, 2);
+      return end();
+    },
+  });
+  const result: Gradient = { gradient, lossSum: 1, tokens: 2, endStates: new Float32Array(stateFloats) };
+  const compute = (end: () => Promise<Gradient>, isOvertaken = (): boolean => false) => {
+    const context = { config: config as never, engine: engineThat(end), member, held: new Map(), nowMs: () => 0, isOvertaken };
+    return computeLease(context, order(0, 0, 'z'), '');
+  };
+
+  it('is sent part by part, and finished when it is whole', async () => {
+    expect(await compute(async () => result)).toMatchObject({ kind: 'sent' });
+    expect(steps).toEqual(['begin', 'add 5', 'add 2', 'finish']);
+  });
+
+  it('is abandoned when the engine fails', async () => {
+    const failure = new EngineError('not_finite', 'the loss is not finite', 'lower the rate');
+    expect(await compute(() => Promise.reject(failure))).toMatchObject({ kind: 'declined', code: 'not_finite' });
+    expect(steps).toEqual(['begin', 'add 5', 'add 2', 'abandon']);
+  });
+
+  it('is abandoned when its streams are counted meanwhile, and not begun when that is known before', async () => {
+    let done = false;
+    const late = async () => {
+      done = true;
+      return result;
+    };
+    expect(await compute(late, () => done)).toMatchObject({ kind: 'declined', code: 'dropped' });
+    expect(steps).toEqual(['begin', 'add 5', 'add 2', 'abandon']);
+    steps = [];
+    const answers = [false, true, true, true];
+    expect(await compute(late, () => answers.shift()!)).toMatchObject({ kind: 'declined', code: 'dropped' });
+    expect(steps).toEqual([]);
   });
 });
 
