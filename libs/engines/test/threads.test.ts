@@ -113,6 +113,24 @@ function mortal(workerData = WASM) {
   return { openThread, threads, ended: () => ended };
 }
 
+/** A thread that computes nothing and reports progress to these indices. */
+function scripted(progress: readonly number[]): EngineThread {
+  let reply: (reply: ThreadReply) => void = () => {};
+  return {
+    post({ kind }) {
+      if (kind === 'open') {
+        reply({ kind: 'opened', info: { name: 'scripted', variant: 'none', device: 'cpu' } });
+        return;
+      }
+      for (const from of progress) reply({ kind: 'progress', from });
+      reply({ kind: 'done', lossSum: 1 });
+    },
+    onReply: (handler) => void (reply = handler),
+    onEnd: () => {},
+    terminate: () => {},
+  };
+}
+
 describe('an engine of several threads', () => {
   it('sums gradients in the order of the threads, to the same bits every time', async () => {
     const engine = await open(3);
@@ -129,7 +147,16 @@ describe('an engine of several threads', () => {
       const { gradient } = await single.gradient(part(batch, from, to));
       expected = expected ? expected.map((value, i) => Math.fround(value + gradient[i])) : gradient.slice();
     }
-    for (let again = 0; again < 3; again++) expect((await engine.gradient(batch)).gradient).toEqual(expected);
+    for (const onProgress of [undefined, () => {}, undefined]) {
+      expect((await engine.gradient(batch, onProgress)).gradient).toEqual(expected);
+    }
+  });
+
+  it('reports only what is further, as messages of two threads may overtake each other', async () => {
+    const engine = await open(1, () => scripted([9, 5, 7, 5, 2]));
+    const reports: number[] = [];
+    await engine.gradient(batchOf(7), (_, from) => reports.push(from));
+    expect(reports).toEqual([9, 5, 2]);
   });
 
   it('computes batches of fewer streams than it has threads', async () => {
