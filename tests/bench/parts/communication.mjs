@@ -16,7 +16,7 @@ import { usualCorpus, withScratch } from '../runs.mjs';
 /** @typedef {import('../configs.mjs').Size} Size */
 /** @typedef {import('../communication/null-run.mjs').NullRun} NullRun */
 /** @typedef {{ ms: readonly number[], cpuMs: number }} Gloo */
-/** @typedef {{ size: Size, workers: number, ours: NullRun[], gloo: Gloo[] }} Case */
+/** @typedef {{ size: Size, workers: number, reducers: number, ours: NullRun[], gloo: Gloo[] }} Case */
 
 export const title = 'Communication: what a round costs beside its gradient';
 export const about =
@@ -24,11 +24,14 @@ export const about =
   'million parameters, however many workers share a round, so that rounds need them all and none is parked. ' +
   'The overhead of a round is its time without the sleep of the slowest worker: coding, both transfers, sum, norm and the optimizer step ' +
   'of every replica, with gradients in fp16. Beside it, in turn: PyTorch processes that all-reduce the same number of parameters in ' +
-  'float32 with gloo and then take a step of Adam. Processor times are those of whole processes per round.';
+  'float32 with gloo and then take a step of Adam. Processor times are those of whole processes per round. Without reducers the ' +
+  'coordinator sums the gradients in its main thread; each reducer is a thread that sums a range of them.';
 
 const GOAL = 1;
 const SIZES = [256, 512, 1024].map((hidden) => ({ layers: 2, hidden, streams: 32, window: 64 }));
 const WORKERS = [1, 2, 4, 8];
+/** Also measured with so many reducers. */
+const SHARDED = { size: SIZES[1], workers: 4, reducers: [1, 2, 4] };
 /** The largest model takes long, so it is measured once, with so many workers. */
 const LARGEST = { size: SIZES[2], workers: 2 };
 const SLEEP_MS_PER_MILLION = 80;
@@ -42,16 +45,19 @@ export async function measure({ quick, progress }) {
   const noTorch = whyNoTorch();
   /** @type {Case[]} */
   const cases = [];
-  for (const size of sizes) for (const workers of counts) cases.push({ size, workers, ours: [], gloo: [] });
+  for (const size of sizes) for (const workers of counts) cases.push({ size, workers, reducers: 0, ours: [], gloo: [] });
+  const { size, workers } = quick ? { size: SIZES[0], workers: 2 } : SHARDED;
+  for (const reducers of quick ? [2] : SHARDED.reducers) cases.push({ size, workers, reducers, ours: [], gloo: [] });
   const take = async (/** @type {Case} */ each, /** @type {number} */ turn) => {
-    progress(`${millions(each.size)} parameters, ${each.workers} workers, turn ${turn}`);
+    progress(`${millions(each.size)} parameters, ${each.workers} workers, ${each.reducers} reducers, turn ${turn}`);
     const msPerStream = sleepPerStream(each);
-    each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each, msPerStream }, out)));
-    if (noTorch === undefined && each.workers > 1) each.gloo.push(await gloo(each, plan));
+    const flags = [`--reducers=${each.reducers}`];
+    each.ours.push(await withScratch((out) => runNullWorkers({ ...plan, ...each, msPerStream, flags }, out)));
+    if (noTorch === undefined && each.workers > 1 && each.reducers === 0) each.gloo.push(await gloo(each, plan));
   };
   for (let turn = 1; turn <= (quick ? 1 : 3); turn++) for (const each of cases) await take(each, turn);
   if (!quick) {
-    cases.push({ ...LARGEST, ours: [], gloo: [] });
+    cases.push({ ...LARGEST, reducers: 0, ours: [], gloo: [] });
     await take(/** @type {Case} */ (cases.at(-1)), 1);
   }
   progress('where the time of the main threads goes');
@@ -130,6 +136,7 @@ function overheadTable(cases) {
     head: [
       'Parameters',
       'Workers',
+      'Reducers',
       'Overhead of a round',
       'gloo + Adam',
       'Ratio',
@@ -142,6 +149,7 @@ function overheadTable(cases) {
       return [
         millions(each.size),
         String(each.workers),
+        String(each.reducers),
         ms(median(each.ours.map(({ overheadMs }) => median([...overheadMs])))),
         each.gloo.length === 0 ? '–' : ms(median(each.gloo.map((gloo) => median([...gloo.ms])))),
         each.gloo.length === 0 ? '–' : decimal(median(ratios(each)), 2),
