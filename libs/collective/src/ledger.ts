@@ -78,6 +78,8 @@ export interface Ledger {
   offer(offered: OfferedContribution, missing?: readonly number[]): readonly Ruling[];
   /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[];
+  /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
+  needs(key: ContributionKey): boolean;
   /** What was held of this range is lost. */
   forget(range: number): void;
   /**
@@ -177,16 +179,26 @@ class StreamLedger implements Ledger {
   #refuse(offered: OfferedContribution, refusal: Refusal): Verdict {
     const { workerId, message } = offered;
     // Not with the lease of another worker.
-    if (!isLostRace(refusal.result) && this.grants.find({ ...message, workerId })) this.grants.spend(message);
+    const key = { ...message, workerId };
+    if (!isLostRace(refusal.result) && this.grants.find(key)) {
+      this.grants.spend(message);
+      this.#round!.waiting.delete(keyOf(key));
+    }
     return { kind: 'verdict', ...offered, ...refusal };
   }
 
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
-    if (key.round !== this.round) return [];
+    if (!this.grants.find(key)) return [];
     const waiting = this.#waitingFor(key);
     waiting.held.add(range);
     waiting.defect ??= defect;
     return this.#decide(waiting);
+  }
+
+  needs(key: ContributionKey): boolean {
+    const name = keyOf(key);
+    if (key.round !== this.round) return true;
+    return this.#round!.waiting.get(name)?.offered !== undefined || this.counted.some((each) => keyOf(each) === name);
   }
 
   forget(range: number): void {
@@ -206,7 +218,7 @@ class StreamLedger implements Ledger {
     const { workerId, message } = offered;
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
-    const refusal = checkStreams(round, message) ?? (defect === undefined ? undefined : refuse('not_finite', defect));
+    const refusal = checkStreams(round, message) ?? checkDefect(defect) ?? checkLoss(round, message);
     if (refusal) return [this.#refuse(offered, refusal)];
     return [...this.#count(round, key, offered)];
   }
@@ -250,7 +262,7 @@ class StreamLedger implements Ledger {
 
   #check(round: OpenRound, offered: OfferedContribution): Refusal | undefined {
     const { workerId, message, endStates } = offered;
-    const { leaseId, streams, lossSum, parametersDigest } = message;
+    const { leaseId, streams, parametersDigest } = message;
     const grant = this.grants.find({ ...message, workerId });
     if (!grant)
       return refuse('unknown_lease', `worker ${workerId} has no lease ${leaseId} in round ${round.round}, or it was refused`);
@@ -266,7 +278,7 @@ class StreamLedger implements Ledger {
     }
     if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
       return refuse('not_finite', 'the end states hold a NaN or an infinity');
-    return Number.isFinite(round.lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
+    return checkLoss(round, message);
   }
 
   #checkTokens({ streams, tokens }: MessageOf<'contribution'>): Refusal | undefined {
@@ -293,6 +305,14 @@ class StreamLedger implements Ledger {
 function checkStreams({ counted }: OpenRound, { streams }: MessageOf<'contribution'>): Refusal | undefined {
   const done = streams.filter((stream) => counted.has(stream));
   return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are already counted`) : undefined;
+}
+
+function checkDefect(defect: string | undefined): Refusal | undefined {
+  return defect === undefined ? undefined : refuse('not_finite', defect);
+}
+
+function checkLoss({ lossTotal }: OpenRound, { lossSum }: MessageOf<'contribution'>): Refusal | undefined {
+  return Number.isFinite(lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
 }
 
 function checkRanges(missing: readonly number[]): Refusal | undefined {

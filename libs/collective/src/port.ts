@@ -75,7 +75,10 @@ export interface OutgoingContribution {
    * @throws CollectiveError `bad_length`; TransportError when the link is closed
    */
   finish(contribution: Contribution): void;
-  /** It does not count: the gradient could not be computed, or is no longer needed. Idempotent; nothing after `finish`. */
+  /**
+   * It does not count: the gradient could not be computed, or is no longer needed. Idempotent; nothing after `finish`.
+   * @throws TransportError when the link is closed
+   */
   abandon(): void;
 }
 

@@ -55,7 +55,7 @@ export interface RangeSum {
   hold(key: string, intake: Intake): readonly SegmentMeasures[] | undefined;
   /** Whether the range of this contribution is here, or in the sum. */
   has(key: string): boolean;
-  /** The contribution will not count. */
+  /** The contribution will not count. One that counts already stays. */
   drop(key: string): void;
   /**
    * The contribution counts; with `last`, no more does.

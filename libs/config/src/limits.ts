@@ -38,6 +38,8 @@ export const LIMITS = {
    * larger, they are the limit.
    */
   updateBacklogBytes: 16 * 1024 ** 2,
+  /** Bytes queued for a reducer above which the service reads no more ranges for it from workers. */
+  passedBytes: 8 * 1024 ** 2,
   /** Snapshots in memory at a time. Workers that begin to receive around the same round share one. */
   snapshots: 2,
   /** Workers that are sent a snapshot at a time. One whose turn is over is still sent the rest, and no longer counts. */
@@ -71,6 +73,8 @@ export const LIMITS = {
   queuedMs: 20_000,
   /** A started transfer without progress for this long is aborted. */
   transferIdleMs: 60_000,
+  /** The same for a gradient that leaves while an engine computes the rest: as long as an engine may take. */
+  gradientIdleMs: 86_400_000,
   /** Time that a contribution waits for its grant before it is refused. */
   grantMs: 2_000,
   /** Time to reach a reducer. */

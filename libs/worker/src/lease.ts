@@ -96,13 +96,18 @@ interface Outgoing {
 
 function createOutgoing({ member, isOvertaken }: LeaseContext, lease: MessageOf<'lease'>): Outgoing {
   let begun: OutgoingContribution | undefined;
+  let ended = false;
   const begin = () => (begun ??= member.begin(lease));
   return {
     add(gradient, from) {
-      if (begun || !isOvertaken()) begin().add(gradient, from);
+      // An engine that is given up may go on for a while.
+      if (!ended && (begun || !isOvertaken())) begin().add(gradient, from);
     },
     finish: (contribution) => begin().finish(contribution),
-    end: () => begun?.abandon(),
+    end() {
+      ended = true;
+      begun?.abandon();
+    },
   };
 }
 

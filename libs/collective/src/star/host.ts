@@ -13,9 +13,9 @@ import { bytesOf, floatsAt, updateRanges, type Segment } from '../codec.js';
 import type { Grant, RoundOrder } from '../grants.js';
 import type { CollectiveHost, HostOptions, ReduceCounted, ReduceRejected } from '../port.js';
 import { UpdateReader, wholeUpdate, type ReduceUpdate, type UpdateSource } from '../update.js';
+import { readBody } from './body.js';
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';
-import { readBody } from './remote-reducer.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {

@@ -12,9 +12,13 @@ import {
 import { bytesOf, chunksOf, contributionRanges, updateRanges, type Segment } from '../codec.js';
 import { keyOf, type ContributionKey } from '../grants.js';
 import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
+import type { SegmentMeasures } from '../gradient-sum.js';
+import type { Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
+import { readBody } from './body.js';
 import { Links, type Link, type Member } from './links.js';
-import { openRemoteReducer, readBody, type ReducerListener, type RemoteReducer } from './remote-reducer.js';
+import { openRemoteReducer, type ReducerListener, type RemoteReducer } from './remote-reducer.js';
+import { TransportError } from '@troupe/transport';
 import { unexpected, type ReducerAddress, type RunServer, type ServerOptions } from './run-server.js';
 import { UpdateSender, type ReadyRange } from './update-sender.js';
 
@@ -25,9 +29,11 @@ export function createHub(hello: MessageOf<'host'>, host: Channel, options: Serv
 
 interface HubMember extends Member {
   /** Ranges that it exchanges with their reducers. */
-  direct: ReadonlySet<number>;
-  /** Ranges of its next contribution that have come. */
-  came: { readonly leaseId: string; readonly ranges: Set<number> };
+  direct: Set<number>;
+  /** Ranges of contributions to this round that have come from it: "lease range". */
+  readonly arrived: Set<string>;
+  /** Ranges of the last update that it lacked and was sent. */
+  readonly supplied: Set<string>;
 }
 
 /** A range of the parameters, and who sums it. */
@@ -44,6 +50,10 @@ interface Range {
   squares: readonly number[] | undefined;
   /** From its reducer, of the last update. */
   received: { readonly round: number; readonly bytes: Uint8Array } | undefined;
+  /** What its reducer spends on a contribution and its part of an update, ms. */
+  reducerMs: number;
+  /** Ends when the reducer's link has room for what is passed on next. */
+  passing: Promise<void>;
 }
 
 class Hub implements RunServer {
@@ -61,8 +71,6 @@ class Hub implements RunServer {
   #finish: Finish | undefined;
   /** Time to add the last contribution, ms. */
   #addMs = 0;
-  /** What the slowest reducer spends on a contribution and its part of an update, ms. */
-  #reducerMs = 0;
 
   constructor(hello: MessageOf<'host'>, host: Channel, options: ServerOptions) {
     this.hello = hello;
@@ -79,6 +87,7 @@ class Hub implements RunServer {
     this.#ranges = contributionRanges(hello, count).map((arriving, index) => ({
       ...{ index, arriving, leaving: leaving[index] },
       ...{ sum: this.#createSum(index, count), squares: undefined, received: undefined },
+      ...{ reducerMs: 0, passing: Promise.resolve() },
     }));
     for (const [index, address] of reducers.entries())
       this.#ranges[index].remote = this.#openRemote(this.#ranges[index], address);
@@ -117,7 +126,7 @@ class Hub implements RunServer {
   async serveMember({ channel, connection }: Link, join: MessageOf<'join'>): Promise<void> {
     const { workerId } = join;
     await this.#links.admitted(join);
-    const member: HubMember = { workerId, channel, connection, wanted: true, direct: new Set(), came: cameFor('') };
+    const member: HubMember = { workerId, channel, connection, wanted: true, ...newMember() };
     const leave = this.#links.add(member);
     try {
       this.#toReducers({ type: 'subscribe', workerId, wanted: true });
@@ -173,8 +182,9 @@ class Hub implements RunServer {
   #openRound(order: MessageOf<'openRound'>): void {
     this.#nextRound = Math.max(this.#nextRound, order.round);
     this.#finish = undefined;
+    for (const { arrived } of this.#links.members.values()) arrived.clear();
     for (const range of this.#ranges) {
-      range.squares = undefined;
+      [range.squares, range.received] = [undefined, undefined];
       range.sum?.clear();
       if (range.sum && range.remote?.channel) this.#restore(range);
     }
@@ -188,9 +198,8 @@ class Hub implements RunServer {
   async #hear(member: HubMember, message: Message, body: BodyReader): Promise<void> {
     switch (message.type) {
       case 'gradientRange':
-        await this.#takeRange(member.workerId, message, body);
-        if (member.came.leaseId !== message.leaseId) member.came = cameFor(message.leaseId);
-        return void member.came.ranges.add(message.range);
+        if (await this.#takeRange(member.workerId, message, body)) member.arrived.add(nameOf(message));
+        return;
       case 'contribution': {
         const endStates = await readBody(body);
         await this.#granted(message);
@@ -211,7 +220,8 @@ class Hub implements RunServer {
     return this.#links.until(() => !this.#ledger.grants.mayCome(key), LIMITS.grantMs);
   }
 
-  async #takeRange(workerId: string, message: MessageOf<'gradientRange'>, body: BodyReader): Promise<void> {
+  /** @returns whether it belongs to a lease of this round */
+  async #takeRange(workerId: string, message: MessageOf<'gradientRange'>, body: BodyReader): Promise<boolean> {
     const { round, leaseId, range: index } = message;
     const key: ContributionKey = { round, leaseId, workerId };
     const range = this.#ranges[index];
@@ -221,38 +231,62 @@ class Hub implements RunServer {
     for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
     await this.#granted(key);
     if (range.sum !== sum) return this.#passOn(range, key, intake.memory);
-    if (!this.#ledger.grants.find(key)) return sum.release(intake);
+    return this.#holdRange(range, sum, key, intake);
+  }
+
+  /** @returns whether it belongs to a lease of this round */
+  #holdRange(range: Range, sum: RangeSum, key: ContributionKey, intake: Intake): boolean {
     const { defect } = intake;
-    const measures = sum.hold(keyOf(key), intake);
-    this.#carryOut(this.#ledger.hold(index, key, defect));
-    if (measures)
-      this.#onMeasured(
-        range,
-        measures.map(({ squares }) => squares),
-      );
+    const isGranted = this.#ledger.grants.find(key) !== undefined;
+    // After a reducer was lost, the contribution may count already: what is wrong must not be added.
+    const isSound = isGranted && defect === undefined;
+    if (!isSound) sum.release(intake);
+    const measures = isSound ? sum.hold(keyOf(key), intake) : undefined;
+    this.#carryOut(this.#ledger.hold(range.index, key, defect));
+    if (measures) this.#onMeasured(range, squaresOf(measures));
+    return isGranted;
   }
 
   /** Ranges that should have come from the worker before it completes the contribution. */
-  #missing({ direct, came }: HubMember, leaseId: string): number[] {
-    const isHere = (index: number) => direct.has(index) || (came.leaseId === leaseId && came.ranges.has(index));
+  #missing({ direct, arrived }: HubMember, leaseId: string): number[] {
+    const isHere = (range: number) => direct.has(range) || arrived.has(nameOf({ leaseId, range }));
     return this.#ranges.flatMap(({ index }) => (isHere(index) ? [] : [index]));
   }
 
-  async #passOn(range: Range, key: ContributionKey, bytes: Uint8Array): Promise<void> {
+  /** @returns whether it belongs to a lease of this round */
+  async #passOn(range: Range, key: ContributionKey, bytes: Uint8Array): Promise<boolean> {
     await this.#granted(key);
-    const channel = range.remote?.channel;
-    if (range.sum || !channel || !this.#ledger.grants.find(key)) return;
-    this.#links.deliver(channel, () => channel.send({ type: 'passedRange', ...key }, bytes));
+    range.passing = range.passing.then(() => this.#roomFor(range));
+    await range.passing;
+    if (!this.#ledger.grants.find(key)) return false;
+    const channel = range.sum ? undefined : range.remote?.channel;
+    // After the reducer is lost, the worker sends the range again.
+    if (channel) this.#links.deliver(channel, () => channel.send({ type: 'passedRange', ...key }, bytes));
+    return true;
+  }
+
+  /** Workers are not read faster than the reducer reads. Never rejects. */
+  async #roomFor({ remote }: Range): Promise<void> {
+    try {
+      await remote?.channel?.drained(LIMITS.passedBytes);
+    } catch (error) {
+      if (!(error instanceof TransportError)) throw error;
+    }
   }
 
   #route(member: HubMember, { ranges }: MessageOf<'route'>): void {
     const through = new Set(ranges);
-    const isDirect = ({ index, remote }: Range) => remote !== undefined && !through.has(index);
+    const isDirect = ({ index, sum }: Range) => sum === undefined && !through.has(index);
     member.direct = new Set(this.#ranges.filter(isDirect).map(({ index }) => index));
   }
 
-  #supply({ channel }: HubMember, { round, range }: MessageOf<'lacking'>): void {
-    if (range < this.#ranges.length && this.#updates.supply(channel, { round, range })) return;
+  #supply(member: HubMember, { round, range }: MessageOf<'lacking'>): void {
+    const { channel, supplied } = member;
+    const name = `${round} ${range}`;
+    const isNew = range < this.#ranges.length && !supplied.has(name) && this.#links.isUnstuck(member);
+    if (supplied.size > this.#ranges.length) supplied.clear();
+    supplied.add(name);
+    if (isNew && this.#updates.supply(channel, { round, range })) return;
     channel.close(`range ${range} of the update of round ${round} is no longer here; join again`);
   }
 
@@ -271,7 +305,7 @@ class Hub implements RunServer {
     const complete = this.#ranges.flatMap((range) =>
       additions.flatMap((addition) => {
         const measures = range.sum?.add(keyOf(addition), addition.last);
-        return measures ? [[range, measures.map(({ squares }) => squares)] as const] : [];
+        return measures ? [[range, squaresOf(measures)] as const] : [];
       }),
     );
     if (additions.length > 0) this.#addMs = this.#nowMs() - startMs;
@@ -282,11 +316,11 @@ class Hub implements RunServer {
     const { workerId, message, result, reason, endStates } = verdict;
     const { leaseId, round, streams, tokens, lossSum, computeMs } = message;
     const lease = { round, leaseId, workerId, computeMs };
-    if (result !== 'counted') this.#drop(lease);
+    if (result !== 'counted' && !this.#ledger.needs(lease)) this.#drop(lease);
     const channel = this.#links.members.get(workerId)?.channel;
     if (channel) this.#links.deliver(channel, () => channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
     if (result === 'counted') {
-      const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, this.#reducerMs);
+      const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, ...this.#ranges.map(({ reducerMs }) => reducerMs));
       const counted: MessageOf<'counted'> = { type: 'counted', ...lease, streams, tokens, lossSum, serviceMs };
       this.#links.deliver(this.host, () => this.host.send(counted, endStates));
       return;
@@ -314,10 +348,11 @@ class Hub implements RunServer {
 
   #begin(finish: Finish): void {
     const { head, factor } = finish;
-    this.#finish = finish;
-    this.#nextRound = head.round + 1;
+    const members = this.#links.receivers();
     this.#toReducers({ type: 'finish', round: head.round, factor });
-    this.#updates.begin(head, this.host, new Map(this.#links.receivers().map(({ channel, direct }) => [channel, direct])));
+    this.#updates.begin(head, this.host, new Map(members.map(({ channel, direct }) => [channel, direct])));
+    this.#nextRound = head.round + 1;
+    this.#finish = finish;
   }
 
   #flush(): void {
@@ -368,7 +403,7 @@ class Hub implements RunServer {
         if (this.#ledger.round < 0) this.#restore(range);
       },
       onHeld: ({ type: _type, defect, serviceMs, ...key }) => {
-        this.#reducerMs = serviceMs;
+        range.reducerMs = serviceMs;
         if (!range.sum) this.#carryOut(this.#ledger.hold(range.index, key, defect === '' ? undefined : defect));
       },
       onMeasured: (round, squares) => {
@@ -380,13 +415,22 @@ class Hub implements RunServer {
       },
       onLost: (reason) => {
         this.#options.log({ level: 'warn', text: `${who} is lost: ${reason}. ${instead}` });
+        range.reducerMs = 0;
         if (!range.sum) this.#takeOver(range);
       },
+      onFailed: (error) => this.#fail(error),
       onUnreachable: (reason) => {
         const remedy = 'Check its address, and that it was started with the same token.';
         this.#options.log({ level: 'warn', text: `${who} cannot be reached: ${reason}. ${instead}`, remedy });
       },
     };
+  }
+
+  /** The coordinator connects again, and opens the round once more. */
+  #fail(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#options.log({ level: 'warn', text: `the service cannot go on: ${reason}` });
+    this.host.close(reason);
   }
 
   /** From this round on, the reducer sums the range. */
@@ -415,6 +459,7 @@ class Hub implements RunServer {
     range.sum = sum;
     range.squares = undefined;
     this.#ledger.forget(range.index);
+    for (const { direct } of this.#links.members.values()) direct.delete(range.index);
     for (const addition of additions) sum.add(keyOf(addition), addition.last);
     this.#tellMembers(range, '');
     if (counted.length > 0 && range.received?.round !== round) this.#watch(range, sum, { round, due: counted.map(keyOf) });
@@ -440,11 +485,26 @@ class Hub implements RunServer {
   }
 }
 
-const cameFor = (leaseId: string): HubMember['came'] => ({ leaseId, ranges: new Set() });
+const nameOf = ({ leaseId, range }: Pick<MessageOf<'gradientRange'>, 'leaseId' | 'range'>): string => `${leaseId} ${range}`;
 
-/** Of a run: those of the service, then those that its coordinator names. */
+const newMember = (): Pick<HubMember, 'direct' | 'arrived' | 'supplied'> => ({
+  direct: new Set(),
+  arrived: new Set(),
+  supplied: new Set(),
+});
+
+const squaresOf = (measures: readonly SegmentMeasures[]): readonly number[] => measures.map(({ squares }) => squares);
+
+/**
+ * Of a run: those of the service, then those that its coordinator names.
+ * @throws ProtocolError `limit_exceeded`, `invalid_message`
+ */
 function reducersOf({ reducers }: MessageOf<'host'>, options: ServerOptions): readonly ReducerAddress[] {
-  if (!options.connect) return [];
   const named = reducers.map((address) => ({ address, forWorkers: address }));
-  return [...(options.reducers ?? []), ...named].slice(0, LIMITS.reducers);
+  const all = [...(options.reducers ?? []), ...named];
+  if (all.length > LIMITS.reducers) {
+    throw new ProtocolError('limit_exceeded', `${all.length} reducers`, `Name at most ${LIMITS.reducers} for a run.`);
+  }
+  if (all.length === 0 || options.connect) return all;
+  throw new ProtocolError('invalid_message', 'this service cannot reach reducers', 'Name no reducers, or another service.');
 }

@@ -1,28 +1,92 @@
 /** What a member or host receives from the service: messages, and the ranges of an update between them. */
 import { ProtocolError, type BodyReader, type Channel, type Message, type MessageType, type Streamed } from '@troupe/protocol';
-import { readBody } from './remote-reducer.js';
+import { TransportError } from '@troupe/transport';
+import { readBody } from './body.js';
 
-/** Ranges that come out of turn are kept until it is theirs: one that is sent again comes after those that were not. */
+/**
+ * Reads on by itself, up to the next body that nobody has read, so that messages which must not wait are taken while the receiver does
+ * something else. Ranges that come out of turn are kept until it is theirs: one that is sent again comes after those that were not.
+ */
 export class ServiceInbox<K extends MessageType> {
   readonly #channel: Channel<K>;
+  readonly #takeNow: (message: Message) => boolean;
+  readonly #queue: Streamed<K>[] = [];
   /** Came while a range was waited for. */
   readonly #ahead: Streamed<K>[] = [];
   readonly #early = new Map<number, Uint8Array>();
   /** Of `#early`. */
   #round = -1;
-  readonly #takeNow: (message: Message) => boolean;
+  #failure: Error | undefined;
+  #wake = (): void => undefined;
+  /** Lets the next message be read: the body of the last one is no longer needed. */
+  #readOn = (): void => undefined;
 
   /** @param takeNow takes what must not wait, in the order of its arrival. @returns whether it was such a message */
   constructor(channel: Channel<K>, takeNow: (message: Message) => boolean = () => false) {
     this.#channel = channel;
     this.#takeNow = takeNow;
+    void this.#pump();
+  }
+
+  /** Never rejects: those who wait learn why it ended. */
+  async #pump(): Promise<void> {
+    try {
+      for (;;) {
+        const { message, body } = await this.#channel.receiveStreamed();
+        if (this.#takeNow(message)) continue;
+        const isRead = body.bytes > 0 ? new Promise<void>((resolve) => (this.#readOn = resolve)) : undefined;
+        this.#queue.push({ message, body: isRead ? this.#watched(body) : body });
+        this.#wake();
+        await isRead;
+      }
+    } catch (error) {
+      this.#failure = error as Error;
+      this.#wake();
+    }
+  }
+
+  #watched(body: BodyReader): BodyReader {
+    const readOn = this.#readOn;
+    let left = body.bytes;
+    return {
+      bytes: body.bytes,
+      async next(signal) {
+        const piece = left > 0 ? await body.next(signal) : undefined;
+        left -= piece?.byteLength ?? 0;
+        if (left === 0) readOn();
+        return piece;
+      },
+    };
+  }
+
+  /** The next message in the order of arrival. What is left of the body of the last one is skipped. */
+  async #take(signal?: AbortSignal): Promise<Streamed<K>> {
+    if (this.#queue.length === 0) this.#readOn();
+    while (this.#queue.length === 0) {
+      if (this.#failure) throw this.#failure;
+      await this.#news(signal);
+    }
+    return this.#queue.shift()!;
+  }
+
+  /** @throws TransportError `aborted` */
+  #news(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => reject(new TransportError('aborted', 'the wait was aborted', 'Call again if it is still needed.'));
+      if (signal?.aborted) return stop();
+      signal?.addEventListener('abort', stop, { once: true });
+      this.#wake = () => {
+        signal?.removeEventListener('abort', stop);
+        resolve();
+      };
+    });
   }
 
   /** The next message that is not a range of an update; a range that nobody waits for came twice. Throws what the channel throws. */
   async next(signal?: AbortSignal): Promise<Streamed<K>> {
     for (;;) {
-      const streamed = this.#ahead.shift() ?? (await this.#channel.receiveStreamed(signal));
-      if (streamed.message.type !== 'updateRange' && !this.#takeNow(streamed.message)) return streamed;
+      const streamed = this.#ahead.shift() ?? (await this.#take(signal));
+      if (streamed.message.type !== 'updateRange') return streamed;
     }
   }
 
@@ -36,9 +100,7 @@ export class ServiceInbox<K extends MessageType> {
     const early = this.#early.get(range);
     if (early) return yield early;
     for (;;) {
-      const streamed = await this.#channel.receiveStreamed(signal);
-      const { message, body } = streamed;
-      if (this.#takeNow(message)) continue;
+      const { message, body } = await this.#take(signal);
       if (message.type !== 'updateRange') this.#ahead.push({ message, body: await kept(body, signal) });
       else if (message.round > round) throw missed(round);
       else if (message.round === round && message.range !== range) this.#early.set(message.range, await readBody(body, signal));

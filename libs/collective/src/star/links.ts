@@ -109,10 +109,11 @@ export class Links<M extends Member = Member> {
 
   /** The members that receive updates. Drops those for which too much waits. */
   receivers(): M[] {
-    return [...this.members.values()].filter((member) => member.wanted && this.#isUnstuck(member));
+    return [...this.members.values()].filter((member) => member.wanted && this.isUnstuck(member));
   }
 
-  #isUnstuck({ workerId, connection, channel }: M): boolean {
+  /** Whether the worker reads what it is sent. Drops it otherwise. */
+  isUnstuck({ workerId, connection, channel }: M): boolean {
     const { bufferedBytes } = connection;
     if (bufferedBytes <= this.#bufferedBytes) return true;
     this.members.delete(workerId);

@@ -81,11 +81,12 @@ class StarMember implements CollectiveMember {
   readonly #outgoing: readonly OutgoingRange[];
   readonly #ranges: readonly (readonly Segment[])[];
   readonly #keep: boolean;
+  #over = false;
   #sent: Sent[] = [];
   /** The contribution that is on its way: nothing else with a body may be sent to the service meanwhile. */
   #current: Sent | undefined;
-  /** Ranges that are sent again, to the service, when it has ended. */
-  readonly #again = new Set<number>();
+  /** Ranges that are sent again, to the service, when it has ended, and from which round on. */
+  readonly #again = new Map<number, number>();
 
   constructor(channel: Channel, options: JoinOptions, { firstRound, ranges, connect, keep }: Place) {
     this.firstRound = firstRound;
@@ -105,10 +106,14 @@ class StarMember implements CollectiveMember {
       join: options,
       ranges,
       connect,
-      onOpened: () => this.#sendRoute(),
+      onOpened: () => this.#tell(() => this.#sendRoute()),
       onLost: (range) => this.#onLost(range),
+      onFailed: ({ message }) => channel.close(message),
     });
-    void channel.closed.then(({ reason }) => this.links.close(reason));
+    void channel.closed.then(({ reason }) => {
+      this.#over = true;
+      this.links.close(reason);
+    });
   }
 
   begin(lease: ContributionLease): OutgoingContribution {
@@ -117,6 +122,8 @@ class StarMember implements CollectiveMember {
     const send = (range: number, frame: Uint8Array): void => this.#sendFrame(sent, range, frame);
     const gradient = new OutgoingGradient({ lease, ranges: this.#outgoing, writer: this.#writer, send });
     const add = (values: Float32Array, from: number): void => {
+      // An engine that is given up may go on for a while.
+      if (this.#current !== sent) return;
       requireLength('gradient values', values, parameterCount(tensorSizes));
       gradient.add(values, from);
     };
@@ -131,6 +138,7 @@ class StarMember implements CollectiveMember {
       abandon: () => {
         if (this.#current !== sent) return;
         gradient.fill();
+        this.#sent = this.#sent.filter((each) => each !== sent);
         this.#end(sent);
       },
     };
@@ -169,7 +177,7 @@ class StarMember implements CollectiveMember {
   #end(sent: Sent): void {
     if (this.#current !== sent) return;
     this.#current = undefined;
-    for (const range of this.#again) this.#sendAgain(range);
+    for (const [range, round] of this.#again) this.#sendAgain(range, round);
     this.#again.clear();
   }
 
@@ -180,19 +188,27 @@ class StarMember implements CollectiveMember {
   }
 
   /** The service gives a range that a reducer has already to nobody. */
-  #sendAgain(range: number): void {
-    for (const { frames } of this.#sent) this.#channel.sendEncoded(frames[range]);
+  #sendAgain(range: number, fromRound: number): void {
+    for (const { round, frames } of this.#sent) if (round >= fromRound) this.#channel.sendEncoded(frames[range]);
   }
 
   /** What the reducer received last may be lost with its link. */
-  #onLost(range: number): void {
-    try {
+  #onLost(range: number, fromRound = 0): void {
+    this.#tell(() => {
       this.#sendRoute();
-      if (this.#current) this.#again.add(range);
-      else this.#sendAgain(range);
+      if (this.#current) this.#again.set(range, fromRound);
+      else this.#sendAgain(range, fromRound);
+    });
+  }
+
+  /** Tells the service. If its link fails, it is closed, and those that use it learn so. */
+  #tell(send: () => void): void {
+    if (this.#over) return;
+    try {
+      send();
     } catch (error) {
-      // The link to the service is closed too, and those that use it learn so.
-      if (!(error instanceof TransportError)) throw error;
+      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
+      this.#channel.close(error.message);
     }
   }
 
@@ -211,6 +227,7 @@ class StarMember implements CollectiveMember {
       }
       case 'subscription': {
         const { type: kind, ...subscription } = message;
+        if (!subscription.wanted) this.#sent = [];
         return { kind, ...subscription };
       }
       case 'refuse':
@@ -220,10 +237,10 @@ class StarMember implements CollectiveMember {
     }
   }
 
-  #onReducer({ range, address }: MessageOf<'reducer'>): true {
+  #onReducer({ range, address, round }: MessageOf<'reducer'>): true {
     if (address !== '') this.links.connect(range, address);
-    else if (this.links.get(range)) this.links.lose(range, 'its reducer is lost');
-    else this.#onLost(range);
+    // What was sent to the service is lost as well.
+    else if (!this.links.leave(range, 'its reducer is lost')) this.#onLost(range, round);
     return true;
   }
 
@@ -234,12 +251,13 @@ class StarMember implements CollectiveMember {
 
   /** From the reducer; what it does not deliver comes from the service, with the same bits. */
   async *#directly(round: number, range: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const bytes = bytesOf(this.#ranges[range]);
     let received = 0;
     for await (const piece of this.links.receive(range, round, signal)) {
       received += piece.byteLength;
       yield piece;
     }
-    if (received === bytesOf(this.#ranges[range]) && received > 0) return;
+    if (received === bytes) return;
     this.#channel.send({ type: 'lacking', round, range });
     let skip = received;
     for await (const piece of this.#inbox.range(round, range, signal)) {
@@ -250,6 +268,7 @@ class StarMember implements CollectiveMember {
   }
 
   close(reason: string): void {
+    this.#over = true;
     this.#channel.close(reason);
     this.links.close(reason);
   }

@@ -8,7 +8,7 @@ import {
   type Channel,
   type Message,
 } from '@troupe/protocol';
-import { TransportError, type Connection } from '@troupe/transport';
+import { backoffMs, TransportError, type Connection } from '@troupe/transport';
 import { bytesOf, type Segment } from '../codec.js';
 import type { JoinOptions } from '../port.js';
 import { either } from './either.js';
@@ -22,14 +22,23 @@ export interface ReducerLinksOptions {
   onOpened(range: number): void;
   /** What was sent last may not have arrived. */
   onLost(range: number): void;
+  /** A bug: no link is kept from here on. */
+  onFailed(error: Error): void;
 }
+
+interface Link {
+  readonly channel: Channel;
+  /** The reducer sends its range of the updates from this round on. */
+  readonly firstRound: number;
+}
+
+const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 export class ReducerLinks {
   readonly #options: ReducerLinksOptions;
-  readonly #open = new Map<number, Channel>();
-  /** Ends attempts to connect. */
-  readonly #attempts = new Map<number, AbortController>();
-  #over = false;
+  readonly #open = new Map<number, Link>();
+  /** The efforts to keep a link; each ends when it is aborted. */
+  readonly #efforts = new Map<number, AbortController>();
 
   constructor(options: ReducerLinksOptions) {
     this.#options = options;
@@ -41,43 +50,65 @@ export class ReducerLinks {
   }
 
   get(range: number): Channel | undefined {
-    return this.#open.get(range);
+    return this.#open.get(range)?.channel;
   }
 
-  /** Begins to connect. A reducer that cannot be reached is no fault: the service passes its range on. */
+  /** The reducer is at this address. One that cannot be reached is no fault: the service passes its range on. */
   connect(range: number, address: string): void {
-    const { connect } = this.#options;
-    this.lose(range, 'its reducer is at another place');
-    if (!connect || address === '' || this.#over) return;
-    const attempt = new AbortController();
-    this.#attempts.set(range, attempt);
-    void this.#attempt(range, address, attempt, connect);
+    this.leave(range, 'its reducer is at another place');
+    if (!this.#options.connect || address === '') return;
+    const effort = new AbortController();
+    this.#efforts.set(range, effort);
+    this.#keep(range, address, effort.signal).catch((error: unknown) => this.#options.onFailed(error as Error));
   }
 
-  async #attempt(
-    range: number,
-    address: string,
-    attempt: AbortController,
-    connect: NonNullable<ReducerLinksOptions['connect']>,
-  ): Promise<void> {
+  /** The reducer is lost: no link to it is kept. @returns whether there was one */
+  leave(range: number, reason: string): boolean {
+    this.#efforts.get(range)?.abort(new Error(reason));
+    this.#efforts.delete(range);
+    return this.lose(range, reason);
+  }
+
+  /** The link is of no use; another is opened. @returns whether there was one */
+  lose(range: number, reason: string): boolean {
+    const link = this.#open.get(range);
+    if (!link) return false;
+    this.#open.delete(range);
+    link.channel.close(reason);
+    this.#options.onLost(range);
+    return true;
+  }
+
+  async #keep(range: number, address: string, signal: AbortSignal): Promise<void> {
     const { deadline } = this.#options.join;
-    const soon = either(attempt.signal, deadline?.(LIMITS.reducerMs) ?? attempt.signal);
-    const { signal } = soon;
-    try {
-      const channel = await this.#join(range, await connect(address, signal), signal);
-      if (this.#attempts.get(range) !== attempt) return channel.close('this link is no longer needed');
-      this.#open.set(range, channel);
-      void channel.closed.then(() => this.#forget(range, channel));
-      this.#options.onOpened(range);
-    } catch (error) {
-      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
-    } finally {
-      soon.dispose();
-      if (this.#attempts.get(range) === attempt) this.#attempts.delete(range);
+    for (let failures = 0; !signal.aborted;) {
+      const link = await this.#attempt(range, address, signal);
+      if (link && !signal.aborted) {
+        failures = 0;
+        this.#open.set(range, link);
+        this.#options.onOpened(range);
+        await link.channel.closed;
+        if (this.#open.get(range) === link) this.lose(range, 'its link is lost');
+      } else link?.channel.close('this link is no longer needed');
+      if (!deadline) return;
+      await either(signal, deadline(backoffMs(++failures, 0, BACKOFF))).ended;
     }
   }
 
-  async #join(range: number, connection: Connection, signal: AbortSignal): Promise<Channel> {
+  async #attempt(range: number, address: string, stop: AbortSignal): Promise<Link | undefined> {
+    const { connect, join } = this.#options;
+    const soon = either(stop, join.deadline?.(LIMITS.reducerMs) ?? stop);
+    try {
+      return await this.#join(range, await connect!(address, soon.signal), soon.signal);
+    } catch (error) {
+      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
+      return undefined;
+    } finally {
+      soon.dispose();
+    }
+  }
+
+  async #join(range: number, connection: Connection, signal: AbortSignal): Promise<Link> {
     const { join, ranges } = this.#options;
     const { runId, workerId, ticket, deadline } = join;
     const channel: Channel = createChannel(connection, {
@@ -88,7 +119,7 @@ export class ReducerLinks {
     try {
       channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });
       const { message } = await receiveWithin(channel, { deadline: signal, what: 'the answer of a reducer' });
-      if (message.type === 'joined') return channel;
+      if (message.type === 'joined') return { channel, firstRound: message.round };
       throw new ProtocolError('unexpected_message', `a reducer answered join with ${message.type}`, 'Nothing to do.');
     } catch (error) {
       channel.close((error as Error).message);
@@ -96,31 +127,16 @@ export class ReducerLinks {
     }
   }
 
-  #forget(range: number, channel: Channel): void {
-    if (this.#open.get(range) !== channel) return;
-    this.#open.delete(range);
-    if (!this.#over) this.#options.onLost(range);
-  }
-
-  /** Without the link, if there is one. */
-  lose(range: number, reason: string): void {
-    this.#attempts.get(range)?.abort(new Error(reason));
-    this.#attempts.delete(range);
-    const channel = this.#open.get(range);
-    channel?.close(reason);
-    if (channel) this.#forget(range, channel);
-  }
-
   /**
-   * The pieces of the range of the update of this round, from its reducer. It ends early when the link is lost.
-   * @throws ProtocolError when the reducer breaks the protocol; TransportError when `signal` aborts
+   * The pieces of the range of the update of this round, from its reducer. It ends early when the link is lost or of no use.
+   * @throws TransportError when `signal` aborts
    */
   async *receive(range: number, round: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    const channel = this.#open.get(range);
-    if (!channel) return;
+    const link = this.#open.get(range);
+    if (!link || link.firstRound > round) return;
     try {
       for (;;) {
-        const { message, body } = await channel.receiveStreamed(signal);
+        const { message, body } = await link.channel.receiveStreamed(signal);
         // Those of earlier rounds came from the service.
         if (message.type !== 'updateRange' || message.round < round) continue;
         if (message.round > round) return;
@@ -128,13 +144,12 @@ export class ReducerLinks {
         return;
       }
     } catch (error) {
-      if (signal?.aborted || !(error instanceof TransportError)) throw error;
+      if (signal?.aborted || (!(error instanceof TransportError) && !(error instanceof ProtocolError))) throw error;
       this.lose(range, error.message);
     }
   }
 
   close(reason: string): void {
-    this.#over = true;
-    for (const range of this.#options.ranges.keys()) this.lose(range, reason);
+    for (const range of this.#options.ranges.keys()) this.leave(range, reason);
   }
 }

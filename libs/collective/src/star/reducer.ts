@@ -29,6 +29,8 @@ class Reducer implements RunServer {
   readonly #sum: RangeSum;
   /** Workers that receive no updates. The order may come before they do. */
   readonly #unwanted = new Set<string>();
+  /** The round of the next update. */
+  #nextRound = 0;
   /** Time to add the last contribution, and to send the last update to one worker, ms. */
   #addMs = 0;
   #sendMs = 0;
@@ -69,7 +71,7 @@ class Reducer implements RunServer {
     const member: Member = { workerId, channel, connection, wanted: true };
     const leave = this.#links.add(member);
     try {
-      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: Math.max(this.#grants.round, 0), reducers: [] });
+      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, reducers: [] });
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         if (message.type !== 'gradientRange') throw unexpected(message, 'a worker sends ranges of gradients to a reducer');
@@ -89,9 +91,12 @@ class Reducer implements RunServer {
     for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
     const key: ContributionKey = { round, leaseId, workerId };
     await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
-    if (!this.#grants.find(key)) return this.#sum.release(intake);
-    const { defect = '' } = intake;
-    this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
+    // For another round: the service knows that it is too late.
+    if (round !== this.#grants.round) return this.#sum.release(intake);
+    const isGranted = this.#grants.find(key) !== undefined;
+    const { defect = isGranted ? '' : 'its grant did not reach the reducer' } = intake;
+    if (defect === '') this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
+    else this.#sum.release(intake);
     const serviceMs = this.#addMs + this.#sendMs;
     const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));
@@ -109,6 +114,7 @@ class Reducer implements RunServer {
         else this.#unwanted.add(message.workerId);
         return;
       case 'openRound':
+        this.#nextRound = message.round;
         this.#sum.clear();
         return this.#grants.openRound(message.round);
       case 'grant':
@@ -116,7 +122,7 @@ class Reducer implements RunServer {
       case 'add':
         return this.#add(message);
       case 'drop':
-        return this.#sum.drop(keyOf(message));
+        return message.round === this.#grants.round ? this.#sum.drop(keyOf(message)) : undefined;
       case 'finish':
         return this.#finish(message);
       default:
@@ -128,6 +134,7 @@ class Reducer implements RunServer {
   }
 
   #add({ last, ...key }: MessageOf<'add'>): void {
+    if (key.round !== this.#grants.round) return;
     const startMs = this.#nowMs();
     const measures = this.#sum.add(keyOf(key), last);
     this.#addMs = this.#nowMs() - startMs;
@@ -143,6 +150,7 @@ class Reducer implements RunServer {
 
   /** Every chunk goes to all before the next is coded, so that all step at the same time. */
   #finish({ round, factor }: MessageOf<'finish'>): void {
+    this.#nextRound = round + 1;
     const members = this.#links.receivers().filter(({ workerId }) => !this.#unwanted.has(workerId));
     let receivers = [this.host, ...members.map(({ channel }) => channel)];
     const { range } = this.hello;

@@ -11,6 +11,7 @@ import {
   type MessageOf,
 } from '@troupe/protocol';
 import { backoffMs, TransportError } from '@troupe/transport';
+import { readBody } from './body.js';
 import { either } from './either.js';
 import type { ReducerAddress, ServerOptions } from './run-server.js';
 
@@ -25,6 +26,8 @@ export interface ReducerListener {
   onUpdate(round: number, bytes: Uint8Array): void;
   /** It was ready, and its link ended. */
   onLost(reason: string): void;
+  /** The service cannot go on: a bug, or no memory to sum the range itself. The link is not opened again. */
+  onFailed(error: unknown): void;
   /** It could not be reached for the first time, or for the first time since it was lost. */
   onUnreachable(reason: string): void;
 }
@@ -51,7 +54,7 @@ export interface RemoteReducer {
 /** Keeps a link to the reducer until the run is over. */
 export function openRemoteReducer(options: RemoteReducerOptions, listener: ReducerListener): RemoteReducer {
   const remote = new Remote(options, listener);
-  void remote.keep();
+  remote.keep().catch((error: unknown) => listener.onFailed(error));
   return remote;
 }
 
@@ -67,7 +70,7 @@ class Remote implements RemoteReducer {
     this.#listener = listener;
   }
 
-  /** Never rejects. */
+  /** Rejects with what no new link mends. */
   async keep(): Promise<void> {
     const { over, deadline } = this.#options;
     for (let failures = 0; !over.aborted;) {
@@ -136,7 +139,7 @@ class Remote implements RemoteReducer {
       case 'held':
         return this.#listener.onHeld(message);
       case 'measured':
-        return this.#listener.onMeasured(message.round, [...new Float64Array((await readBody(body)).buffer)]);
+        return this.#listener.onMeasured(message.round, squaresIn(await readBody(body)));
       case 'updateRange':
         return this.#listener.onUpdate(message.round, await readBody(body));
       case 'refuse':
@@ -151,13 +154,13 @@ class Remote implements RemoteReducer {
   }
 }
 
-/** The whole body, in its own memory. */
-export async function readBody(body: BodyReader, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(body.bytes);
-  let at = 0;
-  for (let piece = await body.next(signal); piece; piece = await body.next(signal)) {
-    bytes.set(piece, at);
-    at += piece.byteLength;
-  }
-  return bytes;
+/** @throws ProtocolError `invalid_message` for what no sum has */
+function squaresIn({ buffer }: Uint8Array<ArrayBuffer>): readonly number[] {
+  const squares = [...new Float64Array(buffer)];
+  if (squares.every((each) => each >= 0 && each < Infinity)) return squares;
+  throw new ProtocolError(
+    'invalid_message',
+    'it sent squares that no sum has',
+    'Run the same version of Troupe on all machines.',
+  );
 }

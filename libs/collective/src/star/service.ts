@@ -73,6 +73,8 @@ class Service implements StarService {
         ] as const),
       ],
       bodyBytes: (message) => bodyBytes(session, message),
+      // Heartbeats find links that are dead.
+      limits: { ...LIMITS, transferIdleMs: LIMITS.gradientIdleMs },
       deadline: this.#options.deadline,
       ...(budget && { budget }),
     });

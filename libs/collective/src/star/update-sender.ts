@@ -22,6 +22,13 @@ export interface UpdateSenderOptions {
   nowMs(): number;
 }
 
+interface Copy {
+  readonly round: number;
+  readonly bytes: Uint8Array;
+  /** Present when a worker lacked it: all that do share them. */
+  frames?: readonly Uint8Array[];
+}
+
 interface Sending {
   readonly round: number;
   /** By range. */
@@ -35,7 +42,7 @@ export class UpdateSender {
   sendMs = 0;
   readonly #options: UpdateSenderOptions;
   /** Of the last update, by range. */
-  readonly #copies: ({ readonly round: number; readonly bytes: Uint8Array } | undefined)[] = [];
+  readonly #copies: (Copy | undefined)[] = [];
   #sending: Sending | undefined;
 
   constructor(options: UpdateSenderOptions) {
@@ -114,7 +121,8 @@ export class UpdateSender {
     const sending = this.#sending;
     if (copy?.round === round) {
       const { links } = this.#options;
-      links.deliver(channel, () => channel.send({ type: 'updateRange', round, range }, copy.bytes));
+      copy.frames ??= encodeFrames({ type: 'updateRange', round, range }, copy.bytes);
+      links.deliverAll([channel], copy.frames);
     } else if (sending?.round === round && sending.next <= range) sending.receivers[range].push(channel);
     else return round > this.round;
     return true;
