@@ -237,7 +237,7 @@ function serviceAddress(text: string): URL {
 
 /** An address without its password, which no message repeats. */
 function shown(address: string): string {
-  return address.replace(/\/\/[^@/]*@/, '//...@');
+  return address.replace(/\/\/[^/]*@/, '//...@');
 }
 
 /** @throws SettingsError if reducers would have no effect, or if workers would reach them without the protection of TLS */

@@ -128,6 +128,7 @@ class KeptReducer {
     try {
       this.address = await first.listening;
       this.port = portIn(this.address);
+      if (this.#over.signal.aborted) throw stoppedEarly();
     } catch (error) {
       this.#over.abort();
       throw this.#explained(error);
@@ -217,8 +218,12 @@ class ReducerThread {
 }
 
 function endedEarly(reason: string, { aborted }: AbortSignal): TransportError {
-  if (aborted) return new TransportError('aborted', 'the reducer is stopped before it listens', 'Start again.');
+  if (aborted) return stoppedEarly();
   return new TransportError('refused', `the thread of a reducer has ended: ${reason}`, 'Use fewer --reducers, or none.');
+}
+
+function stoppedEarly(): TransportError {
+  return new TransportError('aborted', 'the reducer was stopped before it could be used', 'Start again.');
 }
 
 function portIn(address: string): number {
