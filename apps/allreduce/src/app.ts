@@ -51,7 +51,17 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
   const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
   try {
-    const { service, reducerPorts, close } = await startStarService({ host, port, reducers, token, log, budget, env, signal });
+    const { service, reducerPorts, close } = await startStarService({
+      host,
+      port,
+      reducers,
+      token,
+      log,
+      logThreads: log,
+      budget,
+      env,
+      signal,
+    });
     const { address } = listener;
     out(json ? JSON.stringify({ event: 'listening', address, reducerPorts }) : invitation(address, reducerPorts));
     await serveConnections(listener, service, signal).finally(close);

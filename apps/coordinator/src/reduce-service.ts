@@ -55,7 +55,18 @@ export async function embedReduceService(options: EmbeddedOptions): Promise<Redu
   const log = (note: ServiceNote): void => {
     if (note.level === 'warn') troubles({ event: 'note', ...note });
   };
-  const { service, reducerPorts, close } = await startStarService({ token, log, budget, reducers, host, port, env, signal });
+  const logThreads = (note: ServiceNote): void => report({ event: 'note', ...note });
+  const { service, reducerPorts, close } = await startStarService({
+    token,
+    log,
+    logThreads,
+    budget,
+    reducers,
+    host,
+    port,
+    env,
+    signal,
+  });
   if (reducerPorts.length > 0) report({ event: 'note', level: 'info', text: describeReducers(reducerPorts) });
   const serve = (link: Connection): Promise<void> => service.serve(link, over);
   const connect = async (): Promise<Connection> => {

@@ -75,12 +75,16 @@ export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
   });
   try {
     // `troupe train` has predicted the memory of its workers as well.
-    const notes = settings.localWorkers ? [] : memoryNotes(prepared.training.config, (options.memory ?? memoryForThisProcess)());
+    const notes = settings.localWorkers ? [] : memoryNotesOf(prepared, options);
     return await openRun({ ...options, signal }, { ...prepared, notes: [...prepared.notes, ...notes] });
   } catch (error) {
     await prepared.folder.release();
     throw error;
   }
+}
+
+function memoryNotesOf({ training }: Preparation, { settings, memory = memoryForThisProcess }: RunHostOptions) {
+  return memoryNotes(training.config, settings.reducers, memory());
 }
 
 async function openRun(options: RunHostOptions, prepared: Preparation): Promise<RunHost> {

@@ -26,6 +26,7 @@ const OPTIONS: ReducersOptions = {
   port: 0,
   token: 'secret',
   log: (note) => notes.push(note),
+  logThreads: (note) => notes.push(note),
   signal: new AbortController().signal,
 };
 

@@ -36,6 +36,10 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
           'a larger global batch, for more workers',
         ],
         [
+          `${shell.program} coordinator --host 0.0.0.0 --reducers 3`,
+          'sum the gradients of a large model on three more cores; workers also connect to the ports 7071 to 7073',
+        ],
+        [
           `${shell.program} coordinator --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key`,
           'the same over https and wss, without which browsers on other machines get neither a GPU nor more than one core',
         ],
@@ -131,7 +135,7 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
         [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
         [
           `TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071 --reducers 3`,
-          'sum large models on three more cores; workers also connect to the ports 7072 to 7074',
+          'the same, and sum on three more cores; workers also connect to the ports 7072 to 7074',
         ],
         [
           `TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071,ws://OTHER:7071`,

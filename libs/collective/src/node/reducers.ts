@@ -28,7 +28,10 @@ export interface ReducersOptions {
   /** The port of the service: they take the next ones. 0 = any free ports. */
   readonly port: number;
   readonly token: string;
+  /** Receives warnings about their links. */
   readonly log: (note: ServiceNote) => void;
+  /** Receives what happens to their threads. */
+  readonly logThreads: (note: ServiceNote) => void;
   /** Gives up the start. */
   readonly signal: AbortSignal;
 }
@@ -156,7 +159,7 @@ class KeptReducer {
       if (!(await this.#rests(reason, backoffMs(failures, 0, BACKOFF)))) return;
       thread = this.#open();
       void thread.listening.then(
-        () => this.#options.log({ level: 'info', text: `the reducer on port ${this.port} listens again` }),
+        () => this.#options.logThreads({ level: 'info', text: `the reducer on port ${this.port} listens again` }),
         () => undefined,
       );
     }
@@ -165,7 +168,7 @@ class KeptReducer {
   /** @returns whether it shall start again */
   async #rests(reason: string, ms: number): Promise<boolean> {
     const text = `the reducer on port ${this.port} has ended: ${reason}. It starts again in ${ms / 1000} s.`;
-    this.#options.log({ level: 'warn', text });
+    this.#options.logThreads({ level: 'warn', text });
     await sleep(ms, undefined, { signal: this.#over.signal }).catch(() => undefined);
     return !this.#over.signal.aborted;
   }

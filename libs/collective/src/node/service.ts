@@ -10,6 +10,8 @@ export interface NodeServiceOptions {
   /** The secret that coordinators must send. */
   readonly token: string;
   readonly log: (note: ServiceNote) => void;
+  /** Receives what happens to the threads of reducers. */
+  readonly logThreads: (note: ServiceNote) => void;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
   /** Reducers to start. */
