@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashes } from './company.js';
-import { appOf, at, childrenOf, end, named, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
+import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
 
 const TOKEN = 'a-token-of-this-test';
 const ADMIN = 'a-token-of-admins';
@@ -84,9 +84,6 @@ async function portsOf(pid: number): Promise<number[]> {
   return connected.map(([, , remote]) => parseInt(remote.split(':')[1], 16));
 }
 
-const workersOf = ({ child }: Running) =>
-  childrenOf(child.pid!).then((all) => all.filter(({ command }) => /worker/.test(command)));
-
 /** Without reducers. */
 let expected: Record<string, string>;
 beforeAll(async () => {
@@ -99,8 +96,8 @@ describe('a reproducible run', () => {
     const note = await running.line(says('2 reducers'));
     const ports = (note.text as string).match(/\d{4,}/g)!.map(Number);
     await running.line(at(1));
-    const [worker] = await workersOf(running);
-    await expect.poll(() => portsOf(worker.pid), { interval: 10 }).toEqual(expect.arrayContaining(ports));
+    const worker = await appOf(running, 'worker/dist/main');
+    await expect.poll(() => portsOf(worker), { interval: 10 }).toEqual(expect.arrayContaining(ports));
     expect(await filesOf(running, 'threads')).toEqual(expected);
   });
 
