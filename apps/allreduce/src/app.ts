@@ -1,9 +1,10 @@
 import os from 'node:os';
 import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
-import { createStarService, type ServiceNote, type StarService } from '@troupe/collective/star';
+import { serveConnections, startStarService } from '@troupe/collective/node';
+import type { ServiceNote } from '@troupe/collective/star';
 import { createSendBudget, LIMITS, sentence } from '@troupe/protocol';
 import { EXIT, parseOptions, UsageError, type AppShell } from '@troupe/process';
-import { TransportError, type Listener } from '@troupe/transport';
+import { TransportError } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
 export const USAGE = `Usage: troupe allreduce [FLAGS]
@@ -18,7 +19,8 @@ type Settings = OptionValues<typeof ALLREDUCE_OPTIONS>;
  * Runs the service until `signal` aborts. Resolves with the exit code: 0, 1 (cannot listen) or 2
  * (usage).
  */
-export async function runAllreduce({ args, env, out, err, signal }: AppShell): Promise<number> {
+export async function runAllreduce(shell: AppShell): Promise<number> {
+  const { args, env, out, err, signal } = shell;
   if (args.includes('--help') || args.includes('-h')) {
     out(USAGE);
     return EXIT.ok;
@@ -32,47 +34,39 @@ export async function runAllreduce({ args, env, out, err, signal }: AppShell): P
     return EXIT.usage;
   }
   try {
-    await serveUntil(settings, out, signal);
+    await serveUntil(settings, shell);
     return EXIT.ok;
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
+    // Asked to stop before its reducers listened.
+    if (signal.aborted && error.code === 'aborted') return EXIT.ok;
     err(`${sentence(error.message)}\n${error.remedy}`);
     return EXIT.failed;
   }
 }
 
-async function serveUntil(settings: Settings, out: AppShell['out'], signal: AbortSignal): Promise<void> {
-  const { '--host': host, '--port': port, '--token': token, '--json': json } = settings;
+async function serveUntil(settings: Settings, { env, out, signal }: AppShell): Promise<void> {
+  const { '--host': host, '--port': port, '--reducers': reducers, '--token': token, '--json': json } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
   const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
-  const service = createStarService({
-    token,
-    log,
-    budget,
-    deadline: (ms) => AbortSignal.timeout(ms),
-    nowMs: () => performance.now(),
-  });
-  out(json ? JSON.stringify({ event: 'listening', address: listener.address }) : invitation(listener.address));
   try {
-    await acceptAll(listener, service, signal);
+    const { service, reducerPorts, close } = await startStarService({
+      host,
+      port,
+      reducers,
+      token,
+      log,
+      logThreads: log,
+      budget,
+      env,
+      signal,
+    });
+    const { address } = listener;
+    out(json ? JSON.stringify({ event: 'listening', address, reducerPorts }) : invitation(address, reducerPorts));
+    await serveConnections(listener, service, signal).finally(close);
   } finally {
     await listener.close('the all-reduce service is stopping');
-  }
-}
-
-/** Returns when `signal` aborts and every connection has ended. */
-async function acceptAll(listener: Listener, service: StarService, signal: AbortSignal): Promise<void> {
-  const serving = new Set<Promise<void>>();
-  try {
-    for (;;) {
-      const connection = await listener.accept(signal);
-      const served = service.serve(connection, signal).finally(() => serving.delete(served));
-      serving.add(served);
-    }
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    await Promise.all(serving);
   }
 }
 
@@ -84,10 +78,11 @@ function describe({ level, text, remedy }: ServiceNote): string {
  * What to type at the coordinator. Nobody can connect to "0.0.0.0", so this machine's name replaces
  * it.
  */
-function invitation(address: string): string {
+function invitation(address: string, reducerPorts: readonly number[]): string {
   const reachable = address.replace(/\/\/(0\.0\.0\.0|\[::\])/, `//${os.hostname()}`);
   return [
     `All-reduce service listening on ${address}`,
+    ...(reducerPorts.length > 0 ? [`Its reducers listen on the ports ${reducerPorts.join(', ')}.`] : []),
     'Use it from a coordinator, with the same token in TROUPE_TOKEN:',
     `  troupe train --allreduce ${reachable}`,
     'Ctrl-C stops it.',

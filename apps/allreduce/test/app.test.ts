@@ -62,6 +62,47 @@ describe('troupe allreduce', () => {
     await expect(host.receive(soon())).rejects.toMatchObject({ code: 'closed' });
   });
 
+  it('sums in threads with --reducers, to which workers connect as well', async () => {
+    const app = await start(['--port', '0', '--token', 'secret', '--reducers', '2', '--json']);
+    const { address, reducerPorts } = JSON.parse(app.first) as { address: string; reducerPorts: number[] };
+    expect(reducerPorts).toHaveLength(2);
+    const dialled: string[] = [];
+    const watched = createStarCollective({
+      connect(to, signal) {
+        dialled.push(to);
+        return connectWebSocket(to, { signal });
+      },
+    });
+    const run = { ...RUN, tensorSizes: [3, 2] };
+    const host = await star.host({ ...run, address, owner: 'it', streams: 1, window: 4, token: 'secret', signal: soon() });
+    await expect.poll(() => app.lines.filter((line) => line.includes('is here')).length).toBe(2);
+    host.admit('w', 'ticket');
+    const member = await watched.join({ ...run, seed: 1, address, workerId: 'w', ticket: 'ticket', signal: soon() });
+    const order = { learningRate: 1, clip: 0, parametersDigest: '0000000000000000' };
+    const contribution = { streams: [0], tokens: 4, lossSum: 1, computeMs: 1, parametersDigest: order.parametersDigest };
+    // The threads sum from the first round on, and the worker has its links to them in the next one.
+    for (const round of [0, 1]) {
+      host.openRound({ round, ...order });
+      const lease = { round, leaseId: `l${round}` };
+      host.grant({ ...lease, workerId: 'w', streams: [0] });
+      member.contribute({
+        ...contribution,
+        ...lease,
+        gradient: Float32Array.of(8, -16, 24, 4, 0),
+        endStates: Float32Array.of(1),
+      });
+      expect(await member.receive(soon())).toMatchObject({ kind: 'result', result: 'counted' });
+      const update = await member.receive(soon());
+      if (update.kind !== 'update') throw new Error(update.kind);
+      const { parts } = await wholeUpdate(update);
+      expect(parts).toEqual([{ values: Float32Array.of(2, -4, 6) }, { values: Float32Array.of(1, 0) }]);
+      await expect.poll(() => dialled).toEqual([address, ...reducerPorts.map((port) => `ws://127.0.0.1:${port}`)]);
+    }
+    app.stop.abort();
+    expect(await app.exited).toBe(0);
+    for (const port of reducerPorts) await expect(connectWebSocket(`ws://127.0.0.1:${port}`)).rejects.toThrow(/nothing listens/);
+  });
+
   it('reads the token from TROUPE_TOKEN and refuses a coordinator with another one', async () => {
     const app = await start(['--port', '0', '--json'], { TROUPE_TOKEN: 'secret' });
     const { address } = JSON.parse(app.first) as { address: string };
@@ -90,7 +131,18 @@ describe('troupe allreduce', () => {
     taken.close();
   });
 
+  it('names the port that a reducer cannot have, and exits with code 1', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const app = await start(['--port', String(port - 1), '--token', 't', '--reducers', '1']);
+    expect(await app.exited).toBe(1);
+    expect(app.errors[0]).toMatch(new RegExp(`port ${port} is in use[^]*reducer[^]*--port`));
+    taken.close();
+  });
+
   it.each([
+    [['--reducers', '65', '--token', 't'], '--reducers 65'],
     [['--bogus', '--token', 't'], '--bogus'],
     [['--port', '70000', '--token', 't'], '70000'],
     [['--port', 'x', '--token', 't'], 'x'],

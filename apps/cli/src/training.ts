@@ -28,6 +28,8 @@ const KILL_MS = 2_000;
 export interface LocalTrainingOptions {
   /** Run flags for the coordinator, as the user typed them. */
   readonly coordinatorArgs: readonly string[];
+  /** Threads of the coordinator that sum gradients, as far as the flags say. */
+  readonly reducers: number;
   /** The workers on this machine for a run of this size. */
   readonly planWorkers: (config: TrainingConfig) => LocalWorkers;
   /** Flags for the worker with this number, starting at 1. */
@@ -203,7 +205,7 @@ class LocalTraining {
 
   /** Whether the processes of this run may fit into the memory. Stops the run if they cannot. */
   #checkMemory(config: TrainingConfig, plan: LocalWorkers): boolean {
-    const problem = memoryProblem(config, { coordinators: 1, ...plan }, this.#shell.memory());
+    const problem = memoryProblem(config, { coordinators: 1, reducers: this.#options.reducers, ...plan }, this.#shell.memory());
     if (problem === undefined) return true;
     const { verdict, text, remedy } = problem;
     if (verdict === 'tight') {

@@ -6,10 +6,11 @@ import { SettingsError } from './settings.js';
 
 /**
  * What to tell of the memory that the coordinator of this run needs; nothing if it fits.
+ * @param reducers threads of this process that sum gradients
  * @throws SettingsError if the machine can never give it
  */
-export function memoryNotes(config: TrainingConfig, machine: MachineMemory): readonly PreparationNote[] {
-  const problem = memoryProblem(config, { coordinators: 1, workers: 0, threads: 1 }, machine);
+export function memoryNotes(config: TrainingConfig, reducers: number, machine: MachineMemory): readonly PreparationNote[] {
+  const problem = memoryProblem(config, { coordinators: 1, reducers, workers: 0, threads: 1 }, machine);
   if (problem === undefined) return [];
   const { verdict, text, remedy } = problem;
   if (verdict === 'impossible') throw new SettingsError(text, remedy);

@@ -64,7 +64,11 @@ function storable(option: RunOption, given: Flags): string | undefined {
   const value = given.get(option.flag);
   if (value === undefined) return undefined;
   if (option.path) return path.resolve(value);
-  return URL.canParse(value) && new URL(value).password !== '' ? undefined : value;
+  return value.split(',').some(hasPassword) ? undefined : value;
+}
+
+function hasPassword(text: string): boolean {
+  return URL.canParse(text) && new URL(text).password !== '';
 }
 
 /** The encoding of the run's text says nothing of another text. */

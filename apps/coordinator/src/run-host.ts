@@ -25,7 +25,7 @@ import type { Routes } from './web/routes.js';
 import { createRunSite } from './web/run-site.js';
 
 export interface RunHostOptions {
-  /** The settings of the run. Those of the server (host, port, TLS) are ignored. */
+  /** The settings of the run. Those of the server (host, port, TLS) are ignored, but reducers listen beside its port. */
   readonly settings: Settings;
   readonly env: NodeJS.ProcessEnv;
   /** The run's address, from which its links and paths follow. */
@@ -75,7 +75,7 @@ export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
   });
   try {
     // `troupe train` has predicted the memory of its workers as well.
-    const notes = settings.localWorkers ? [] : memoryNotes(prepared.training.config, (options.memory ?? memoryForThisProcess)());
+    const notes = settings.localWorkers ? [] : memoryNotesOf(prepared, options);
     return await openRun({ ...options, signal }, { ...prepared, notes: [...prepared.notes, ...notes] });
   } catch (error) {
     await prepared.folder.release();
@@ -83,14 +83,19 @@ export async function createRunHost(options: RunHostOptions): Promise<RunHost> {
   }
 }
 
+function memoryNotesOf({ training }: Preparation, { settings, memory = memoryForThisProcess }: RunHostOptions) {
+  return memoryNotes(training.config, settings.reducers, memory());
+}
+
 async function openRun(options: RunHostOptions, prepared: Preparation): Promise<RunHost> {
   const record = await openRecord(options.settings, prepared, options.report);
   for (const note of prepared.notes) record.report({ event: 'note', ...note });
   const side = openSide(prepared);
   const over = new AbortController();
+  let reduce: ReduceService | undefined;
   const closeParts = async (): Promise<void> => {
     over.abort(new Error('the run is over'));
-    await side.close();
+    await Promise.all([side.close(), reduce?.close()]);
     await record.board.close();
   };
   const close = async (): Promise<void> => {
@@ -98,7 +103,9 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
     await prepared.folder.release();
   };
   try {
-    return await assemble({ ...options, prepared, record, side, over: over.signal, close });
+    const tokens = tokensOf(options.settings);
+    reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
+    return await assemble({ ...options, prepared, record, side, tokens, reduce, over: over.signal, close });
   } catch (error) {
     // The caller frees the folder.
     await closeParts();
@@ -121,20 +128,16 @@ interface Parts extends RunHostOptions {
   readonly prepared: Preparation;
   readonly record: RunRecord;
   readonly side: SideThread;
+  readonly tokens: RunTokens;
+  readonly reduce: ReduceService;
   readonly over: AbortSignal;
   close(): Promise<void>;
 }
 
 async function assemble(parts: Parts): Promise<RunHost> {
-  const { settings, prepared, record, mount, side, over, signal } = parts;
+  const { prepared, record, mount, side, tokens, reduce, over, signal } = parts;
   const { report, troubles } = record;
-  const tokens = {
-    token: settings.token ?? secret(12),
-    adminToken: settings.adminToken ?? secret(18),
-    metricsToken: settings.metricsToken,
-  };
-  const reduce = reduceServiceOf(parts, tokens.token);
-  const conductor = await createConductor(conductorOptions(parts, tokens.token, reduce), signal);
+  const conductor = await createConductor(conductorOptions(parts), signal);
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
   const routes = createRunSite({ ...parts, conductor, tokens, links });
@@ -177,22 +180,34 @@ function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunH
   };
 }
 
-function reduceServiceOf({ settings, mount, record, over, budget }: Parts, token: string): ReduceService {
-  const { allreduce, allreduceToken = token } = settings;
-  if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
-  return embedReduceService(mount.prefix + PATHS.reduce, over, record.troubles, budget);
+type RunTokens = ReturnType<typeof tokensOf>;
+
+function tokensOf({ token, adminToken, metricsToken }: Settings) {
+  return { token: token ?? secret(12), adminToken: adminToken ?? secret(18), metricsToken };
 }
 
-function conductorOptions(parts: Parts, token: string, reduce: ReduceService): ConductorOptions {
-  const { settings, prepared, record, side, budget } = parts;
+async function reduceServiceOf(
+  options: RunHostOptions,
+  token: string,
+  { report, troubles }: RunRecord,
+  over: AbortSignal,
+): Promise<ReduceService> {
+  const { allreduce, allreduceToken = token } = options.settings;
+  if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
+  return embedReduceService({ ...options, path: options.mount.prefix + PATHS.reduce, report, troubles, over });
+}
+
+function conductorOptions(parts: Parts): ConductorOptions {
+  const { settings, prepared, record, side, tokens, reduce, budget } = parts;
   return {
     budget,
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
-    token,
+    token: tokens.token,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
+    reducers: reduce.reducers,
     best: prepared.best,
     side,
     writer: writerOf(prepared, settings.keep, record.report),

@@ -54,8 +54,11 @@ export interface Settings {
   readonly name: string | undefined;
   readonly organizer: string | undefined;
   readonly tensorboard: boolean;
-  readonly allreduce: string | undefined;
-  /** The secret of that service. Undefined: the run's token. */
+  /** Addresses of services: the first decides, the others sum a part of the parameters each. Undefined: the coordinator's own. */
+  readonly allreduce: readonly string[] | undefined;
+  /** Threads that sum a part of the parameters each for the coordinator's own service. */
+  readonly reducers: number;
+  /** The secret of those services. Undefined: the run's token. */
   readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
   readonly resume: boolean;
@@ -104,6 +107,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
   const text = (flag: string): string | undefined =>
     given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
   const number = (flag: string): number => Number(text(flag));
+  checkReducers(number('--reducers'), given);
   return {
     corpus: text('--corpus')!,
     encoding: text('--encoding'),
@@ -125,7 +129,8 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     name: text('--name')?.slice(0, MAX_WORDS),
     organizer: text('--organizer')?.slice(0, MAX_WORDS),
     tensorboard: given.has('--tensorboard'),
-    allreduce: text('--allreduce'),
+    allreduce: servicesFrom(text('--allreduce')),
+    reducers: number('--reducers'),
     out: text('--out'),
     resume: given.has('--resume'),
     checkpointEvery: number('--checkpoint-every'),
@@ -201,6 +206,55 @@ function tlsFrom(given: ReadonlyMap<string, string>): CertificateFiles | undefin
   throw new SettingsError(
     `${there} is given without ${missing}`,
     `Give ${missing} FILE too: https needs a certificate and its key.`,
+  );
+}
+
+/** @throws SettingsError that names the first wrong address */
+function servicesFrom(text: string | undefined): readonly string[] | undefined {
+  if (text === undefined) return undefined;
+  const addresses = text.split(',').map((address) => address.trim());
+  const known = new Set<string>();
+  for (const address of addresses) {
+    const { host, pathname } = serviceAddress(address);
+    if (known.has(host + pathname))
+      throw new SettingsError(`--allreduce names ${shown(address)} twice`, 'Name each all-reduce service once.');
+    known.add(host + pathname);
+  }
+  if (addresses.length <= 1 + LIMITS.reducers) return addresses;
+  const many = `--allreduce names ${addresses.length} services`;
+  throw new SettingsError(many, `Name one that decides and at most ${LIMITS.reducers} that sum.`);
+}
+
+/** @throws SettingsError */
+function serviceAddress(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url && /^wss?:$/.test(url.protocol) && url.hash === '' && text.length <= LIMITS.addressLength) return url;
+  throw new SettingsError(
+    `--allreduce: ${text === '' ? 'one address is empty' : `${shown(text)} is not the address of a service`}`,
+    'Write each as ws://HOST:PORT or wss://HOST:PORT, separated by commas.',
+  );
+}
+
+/** An address without its password, which no message repeats. */
+function shown(address: string): string {
+  return address.replace(/\/\/[^/]*@/, '//...@');
+}
+
+/** @throws SettingsError if reducers would have no effect, or if workers would reach them without the protection of TLS */
+function checkReducers(reducers: number, given: ReadonlyMap<string, string>): void {
+  if (reducers === 0) return;
+  if (reducers > LIMITS.reducers)
+    throw new SettingsError(`--reducers ${reducers} is too many`, `Give a number up to ${LIMITS.reducers}.`);
+  if (given.has('--allreduce')) {
+    throw new SettingsError(
+      '--reducers is for the all-reduce inside the coordinator, and --allreduce names another one',
+      'Give --reducers 0, and further services instead: --allreduce URL,URL. Or start "troupe allreduce" with --reducers.',
+    );
+  }
+  if (!given.has('--tls-cert')) return;
+  throw new SettingsError(
+    '--reducers listen without TLS, and --tls-cert asks for it',
+    'Give --reducers 0. Or start "troupe allreduce" services, each behind a proxy with https, and name them: --allreduce wss://HOST,wss://HOST.',
   );
 }
 

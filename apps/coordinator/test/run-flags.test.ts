@@ -77,6 +77,13 @@ describe('the flags of a run', () => {
     });
   });
 
+  it('hold the services of the run and its number of reducers, but no list with a password', () => {
+    const lasting = (...argv: string[]) => Object.fromEntries(flagsToStore(new Map(), given(...argv)).afterwards);
+    expect(lasting('--allreduce=ws://a:1,ws://b:2')).toEqual({ '--allreduce': 'ws://a:1,ws://b:2' });
+    expect(lasting('--allreduce=ws://a:1,ws://me:secret@b:2')).toEqual({});
+    expect(lasting('--reducers=2')).toEqual({ '--reducers': '2' });
+  });
+
   it('turn off what is gone: a service, a certificate', () => {
     const stored = given('--allreduce=ws://gone:7071', '--tls-cert=a', '--tls-key=b');
     const off = given('--no-allreduce', '--no-tls-cert', '--no-tls-key');

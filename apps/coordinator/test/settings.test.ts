@@ -129,6 +129,36 @@ describe('tokens', () => {
   });
 });
 
+describe('--allreduce and --reducers', () => {
+  it('name services, and count threads', () => {
+    expect(parseSettings([], {})).toMatchObject({ allreduce: undefined, reducers: 0 });
+    expect(parseSettings(['--allreduce', 'ws://a:1, wss://b/sum'], {}).allreduce).toEqual(['ws://a:1', 'wss://b/sum']);
+    expect(parseSettings(['--reducers', '3', '--behind-proxy'], {}).reducers).toBe(3);
+  });
+
+  const many = Array.from({ length: 2 + LIMITS.reducers }, (_, k) => `ws://host:${k + 1}`).join();
+
+  it.each<[string[], RegExp]>([
+    [['--allreduce', 'ws://a:1,http://b:2'], /http:\/\/b:2 is not the address of a service$/],
+    [['--allreduce', 'ws://a:1,b:2'], / b:2 is not/],
+    [['--allreduce', 'ws://a:1,ws://b:99999'], / ws:\/\/b:99999 is not/],
+    [['--allreduce', 'ws://a:1,'], /one address is empty/],
+    [['--allreduce', 'ws://a:1,ws://A:1/'], /names ws:\/\/A:1\/ twice/],
+    [['--allreduce', many], /66 services/],
+    [['--reducers', 'x'], /--reducers x is not a whole number/],
+    [['--reducers', String(LIMITS.reducers + 1)], /--reducers 65 is too many/],
+    [['--reducers', '1', '--allreduce', 'ws://a:1'], /--allreduce names another one/],
+    [['--reducers', '1', '--tls-cert', 'a', '--tls-key', 'b'], /--tls-cert asks for it/],
+  ])('are refused with a remedy: %j', (argv, message) => {
+    expect(() => parseSettings(argv, {})).toThrow(refused(message));
+  });
+
+  it('are refused without the password in an address', () => {
+    const problem = () => parseSettings(['--allreduce', 'ws://a:1,http://me:secret@b:2'], {});
+    expect(problem).toThrow(expect.objectContaining({ message: expect.not.stringContaining('secret') }));
+  });
+});
+
 describe('flags beside --resume', () => {
   const stored = ['--cell', 'gru', '--hidden', '64', '--tied', '--dropout', '0.5', '--layers', '2', '--seed', '9'];
 

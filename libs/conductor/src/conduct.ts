@@ -52,6 +52,8 @@ export interface ConductorOptions {
    * Where workers find that service. A path means the host at which they reached the coordinator.
    */
   readonly reduceAddress: string;
+  /** Addresses of further services, which sum a range of the parameters each for that one. They have the same secret. */
+  readonly reducers?: readonly string[] | undefined;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget?: SendBudget | undefined;
   /** The best model on disk, in a resumed run. */
@@ -331,7 +333,8 @@ class RunConductor implements Conductor {
   }
 }
 
-async function host({ training, ports, reduceToken, reduceAddress }: ConductorOptions, owner: string, signal: AbortSignal) {
+async function host(options: ConductorOptions, owner: string, signal: AbortSignal) {
+  const { training, ports, reduceToken, reduceAddress, reducers = [] } = options;
   const { config, runId, layout, stateFloats } = training;
   return ports.collective.host({
     address: reduceAddress,
@@ -344,6 +347,7 @@ async function host({ training, ports, reduceToken, reduceAddress }: ConductorOp
     ordered: config.leaseStreams > 0,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
     stateFloats,
+    reducers,
     deadline: (ms) => ports.deadline(ms),
     signal,
   });

@@ -1,5 +1,11 @@
 import type { Checkpoint } from '@troupe/checkpoint';
-import { CollectiveError, type CollectiveHost, type ReduceCounted, type ReduceUpdate } from '@troupe/collective';
+import {
+  CollectiveError,
+  type CollectiveHost,
+  type HostOptions,
+  type ReduceCounted,
+  type ReduceUpdate,
+} from '@troupe/collective';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { RunEvent } from '@troupe/run';
 import { createConductor, writeInTurn, type Conductor, type ConductorOptions, type Training } from '../src/index.js';
@@ -10,6 +16,7 @@ let checkpoint: Checkpoint | undefined;
 let saved: { readonly round: number; readonly parameter: number }[];
 let reports: RunEvent[];
 let conductor: Conductor;
+let hosted: HostOptions;
 let happen: (next: ReduceCounted | ReduceUpdate | Error) => void;
 
 /** An all-reduce in which happens what the test says. */
@@ -64,6 +71,7 @@ async function open({
       token: 'open sesame',
       reduceToken: 'secret',
       reduceAddress: '/reduce',
+      reducers: ['ws://sums:7071'],
       side: {
         pending: 0,
         evaluate: async () => ({ lossPerChar: await evaluate(), tokens: 1 }),
@@ -92,7 +100,12 @@ async function open({
         deadline: (ms) => (hurried && ms === 60_000 ? AbortSignal.abort(new Error('a minute is over')) : unstopped),
         timestamp: () => 'today',
         secret: () => 'c0ffee',
-        collective: { host: async () => createHost() },
+        collective: {
+          async host(options) {
+            hosted = options;
+            return createHost();
+          },
+        },
         report: (event) => reports.push(event),
       },
     },
@@ -101,6 +114,10 @@ async function open({
 }
 
 beforeEach(() => open());
+
+it('tells the all-reduce service its secret and its reducers', () => {
+  expect(hosted).toMatchObject({ address: '/reduce', token: 'secret', reducers: ['ws://sums:7071'] });
+});
 
 /** All streams of a round, and the update that follows from them. `trainLoss`: nats/char. */
 function completeRound(round = 0, trainLoss = 2): void {

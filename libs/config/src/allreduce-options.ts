@@ -12,6 +12,15 @@ export const ALLREDUCE_OPTIONS = [
     help: 'address to listen on; 0.0.0.0 lets other machines connect',
   },
   portOption('7071'),
+  {
+    flag: '--reducers',
+    type: 'whole',
+    placeholder: 'N',
+    group: 'Network',
+    max: LIMITS.reducers,
+    default: '0',
+    help: 'threads that sum a part of the parameters each; they listen on the N ports after --port, or on any free ones if that is 0',
+  },
   tokenOption('The coordinator must have the same one.', LIMITS.tokenLength),
   JSON_OPTION,
 ] as const satisfies readonly AppOption[];

@@ -1,5 +1,6 @@
 /** The flags of a run, one table for `troupe train`, `troupe coordinator` and their help. */
 import { FLAG_FIELDS, type RunOption } from './flags.js';
+import { LIMITS } from './limits.js';
 
 /**
  * The flags that set a field of the training config come from its tables. The others say where a
@@ -206,9 +207,17 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     flag: '--allreduce',
     type: 'text',
     negatable: true,
-    placeholder: 'URL',
+    placeholder: 'URLS',
     group: 'Network',
-    help: 'use the all-reduce service at this address (default: the one inside the coordinator); its secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
+    help: 'use the all-reduce service at this address (default: the one inside the coordinator); further addresses, separated by commas, are services that sum a part of the parameters each for the first one. Their secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
+  },
+  {
+    flag: '--reducers',
+    type: 'whole',
+    placeholder: 'N',
+    default: '0',
+    group: 'Network',
+    help: `threads that sum a part of the parameters each for the all-reduce inside the coordinator, at most ${LIMITS.reducers}; they listen on the N ports after --port, or on any free ones if that is 0. For workers that cannot connect to these ports, such as browsers and those behind a proxy, the coordinator passes on what they send`,
   },
 ];
 

@@ -18,6 +18,13 @@ const WORKER_COPIES = 12.5;
 const COORDINATOR_COPIES = 28;
 /** Copies in each thread after the first: its gradient, and its engine's packed and transposed parameters. */
 const THREAD_COPIES = 5;
+/**
+ * Copies that the reducers of a coordinator hold together, measured with three: sums in float64, the contributions of a round, and an
+ * update. The service has its own besides, for reducers that it loses.
+ */
+const REDUCER_COPIES = 4;
+/** A reducer's own Node environment, with its links. */
+const REDUCER_BYTES = 20 * MIB;
 /** Parameters and two moments. */
 const CHECKPOINT_COPIES = 3;
 /**
@@ -72,6 +79,11 @@ export function coordinatorBytes({ model, streams, leaseStreams, window }: RunSi
   return BASE_BYTES + copies(COORDINATOR_COPIES, model) + 2 * states + waiting * checkpoint + validation;
 }
 
+/** Bytes that reducers, however many, add to those of the coordinator. */
+function reducerBytes(reducers: number, model: ModelConfig): number {
+  return reducers === 0 ? 0 : reducers * REDUCER_BYTES + copies(REDUCER_COPIES, model);
+}
+
 export interface Machine {
   /** Bytes that this process may ever have: of the machine or its control group, whichever is less. */
   readonly totalBytes: number;
@@ -83,6 +95,8 @@ export interface Machine {
 export interface Processes {
   /** 0 or 1. */
   readonly coordinators: number;
+  /** Threads of the coordinator that sum. Default 0. */
+  readonly reducers?: number;
   readonly workers: number;
   /** Engine threads of each worker. */
   readonly threads: number;
@@ -96,8 +110,8 @@ export interface MemoryProblem {
   readonly remedy: string;
 }
 
-function neededBytes(run: RunSize, { coordinators, workers, threads }: Processes): number {
-  return coordinators * coordinatorBytes(run) + workers * workerBytes(run, threads);
+function neededBytes(run: RunSize, { coordinators, reducers = 0, workers, threads }: Processes): number {
+  return coordinators * coordinatorBytes(run) + reducerBytes(reducers, run.model) + workers * workerBytes(run, threads);
 }
 
 /** What to tell about processes that need more memory than a machine has; undefined if they fit. */
@@ -129,7 +143,7 @@ function fewerOf(processes: Processes): { readonly flag: string; readonly proces
     // A worker alone is one process; `troupe train` starts several.
     ...(coordinators > 0 ? down(workers) : []).map((few) => ({
       flag: `--workers ${few}${threads > 1 ? ' --threads 1' : ''}`,
-      processes: { coordinators, workers: few, threads: 1 },
+      processes: { ...processes, workers: few, threads: 1 },
     })),
   ];
 }
@@ -143,10 +157,11 @@ export function lessMemory({ coordinators, workers, threads }: Processes): strin
   return `Use ${[...fewer, smaller].join(', ')}; or end other programs.`;
 }
 
-function inWords({ coordinators, workers, threads }: Processes): string {
+function inWords({ coordinators, reducers = 0, workers, threads }: Processes): string {
+  const summing = reducers === 0 ? '' : ` with ${reducers} ${reducers === 1 ? 'reducer' : 'reducers'}`;
   const each = threads > 1 ? `, each with ${threads} threads` : '';
   const computing = workers === 1 ? `1 worker${threads > 1 ? ` with ${threads} threads` : ''}` : `${workers} workers${each}`;
-  return [...(coordinators > 0 ? ['a coordinator'] : []), ...(workers > 0 ? [computing] : [])].join(' and ');
+  return [...(coordinators > 0 ? [`a coordinator${summing}`] : []), ...(workers > 0 ? [computing] : [])].join(' and ');
 }
 
 function gib(bytes: number): string {

@@ -67,6 +67,13 @@ describe('the memory of a run', () => {
     expect(problem?.remedy ?? '').toContain(remedy);
   });
 
+  it('counts and names the reducers of a coordinator', () => {
+    const text = (reducers: number) =>
+      memoryProblem(run, { coordinators: 1, reducers, workers: 0, threads: 1 }, machine(50))!.text;
+    expect(text(0)).toMatch(/^This run needs about 1\.7 GiB of memory for a coordinator, of/);
+    expect(text(3)).toMatch(/^This run needs about 2\.0 GiB of memory for a coordinator with 3 reducers, of/);
+  });
+
   it('names the processes and the machine in its problem', () => {
     const { text } = memoryProblem(run, { coordinators: 1, workers: 1, threads: 8 }, machine(2_048))!;
     expect(text).toMatch(

@@ -36,6 +36,10 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
           'a larger global batch, for more workers',
         ],
         [
+          `${shell.program} coordinator --host 0.0.0.0 --reducers 3`,
+          'sum the gradients of a large model on three more cores; workers also connect to the ports 7071 to 7073',
+        ],
+        [
           `${shell.program} coordinator --host 0.0.0.0 --tls-cert lab.pem --tls-key lab.key`,
           'the same over https and wss, without which browsers on other machines get neither a GPU nor more than one core',
         ],
@@ -129,6 +133,14 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
       examples(
         [`TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071`, 'serve coordinators that have the token'],
         [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
+        [
+          `TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071 --reducers 3`,
+          'the same, and sum on three more cores; workers also connect to the ports 7072 to 7074',
+        ],
+        [
+          `TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071,ws://OTHER:7071`,
+          'start a run that uses services on two machines: the first decides, the second sums',
+        ],
       ) + afterwards('Start a coordinator with --allreduce ws://HOST:PORT and the same token.'),
     )
     .action(async (flags: { token?: string }) => {

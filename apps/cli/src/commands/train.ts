@@ -35,6 +35,7 @@ interface TrainFlags {
   /** Absent: as many as are fastest. */
   readonly threads?: number;
   readonly token?: string;
+  readonly reducers?: string;
   readonly corpus?: string;
   readonly json?: true;
   readonly quiet?: true;
@@ -93,6 +94,7 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
   const options: RunOptions = {
     coordinatorArgs: [...runArguments(command, ['--token']), '--any-port', '--local-workers'],
+    reducers: Number(flags.reducers ?? 0),
     planWorkers: (config) => planLocalWorkers(flags, shell.cores, config),
     workerArgs: (plan, number) => localWorkerArguments(flags.engine, plan, number),
     token,

@@ -54,7 +54,8 @@ const effort = (threaded: boolean, kind: EngineKind): Effort =>
 function createPorts(only: EngineKind | undefined): WorkerPorts {
   return {
     connect: links.connect,
-    collective: createStarCollective({ connect: links.connect }),
+    // A page may connect to its own origin only, and pauses its links together.
+    collective: createStarCollective({ connect: links.connect, direct: false }),
     async createEngine(config, limits, constraints) {
       // At least two, to know whether threads pay off when the volunteer raises the share.
       const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));

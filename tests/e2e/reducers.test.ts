@@ -1,0 +1,125 @@
+/** Reducers change who sums, and no bit of the result: not their number, not where they run, not the loss of one. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hashes } from './company.js';
+import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
+
+const TOKEN = 'a-token-of-this-test';
+const ADMIN = 'a-token-of-admins';
+/** Long enough for a process to end and start again in between. */
+const FLAGS = [
+  ...SMALL,
+  '--rounds',
+  '250',
+  '--eval-every',
+  '0',
+  '--checkpoint-every',
+  '0',
+  '--reproducible',
+  '--lease-streams',
+  '4',
+];
+
+let cwd = '';
+const started: Running[] = [];
+beforeAll(async () => {
+  cwd = await scratch();
+});
+afterAll(async () => {
+  await Promise.all(started.map(end));
+  await fs.rm(cwd, { recursive: true, force: true });
+});
+
+function launch(...args: string[]): Running {
+  const running = start(args, { cwd, env: { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN } });
+  started.push(running);
+  return running;
+}
+
+async function filesOf({ exited }: Running, out: string): Promise<Record<string, string>> {
+  const { code, stderr } = await exited;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return hashes(path.join(cwd, out));
+}
+
+function train(out: string, ...flags: string[]): Running {
+  return launch('train', ...FLAGS, ...flags, '--workers', '1', '--out', out, '--json');
+}
+
+interface Service {
+  readonly running: Running;
+  readonly address: string;
+  readonly port: number;
+}
+
+async function serve(port = 0): Promise<Service> {
+  const running = launch('allreduce', '--port', String(port), '--json');
+  const address = (await running.line(named('listening'))).address as string;
+  return { running, address, port: Number(new URL(address).port) };
+}
+
+async function coordinate(out: string, services: readonly Service[]) {
+  const allreduce = services.map(({ address }) => address).join();
+  const running = launch('coordinator', ...FLAGS, '--port', '0', '--out', out, '--json', '--allreduce', allreduce);
+  const address = (await running.line(named('listening'))).address as string;
+  const steer = async (action: string): Promise<void> => {
+    const headers = { authorization: `Bearer ${ADMIN}`, 'content-type': 'application/json' };
+    const url = `${address.replace('ws', 'http')}/api/control`;
+    const { ok } = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ action }) });
+    expect(ok).toBe(true);
+  };
+  return { running, address, steer };
+}
+
+const says = (text: string) => (line: Line) => line.event === 'note' && (line.text as string).includes(text);
+
+/** Ports to which a process is connected, from /proc. */
+async function portsOf(pid: number): Promise<number[]> {
+  const fds = await fs.readdir(`/proc/${pid}/fd`);
+  const targets = await Promise.all(fds.map((fd) => fs.readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+  const own = new Set(targets.flatMap((target) => /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []));
+  const table = (await fs.readFile('/proc/net/tcp', 'utf8')).split('\n').map((row) => row.trim().split(/\s+/));
+  const connected = table.filter(([, , , state, , , , , , inode]) => state === '01' && own.has(inode));
+  return connected.map(([, , remote]) => parseInt(remote.split(':')[1], 16));
+}
+
+/** Without reducers. */
+let expected: Record<string, string>;
+beforeAll(async () => {
+  expected = await filesOf(train('alone'), 'alone');
+});
+
+describe('a reproducible run', () => {
+  it('gives the same checkpoint with two threads that sum, to which its workers connect', async () => {
+    const running = train('threads', '--reducers', '2');
+    const note = await running.line(says('2 reducers'));
+    const ports = (note.text as string).match(/\d{4,}/g)!.map(Number);
+    await running.line(at(1));
+    const worker = await appOf(running, 'worker/dist/main');
+    await expect.poll(() => portsOf(worker), { interval: 10 }).toEqual(expect.arrayContaining(ports));
+    expect(await filesOf(running, 'threads')).toEqual(expected);
+  });
+
+  it('gives the same checkpoint with three services, when one is killed and started again', async () => {
+    const services = await Promise.all([serve(), serve(), serve()]);
+    const [hub, , lost] = services;
+    const { running, address, steer } = await coordinate('services', services);
+    const worker = await appOf(launch('worker', address, '--name', 'a'));
+    const direct = services.slice(1).map(({ port }) => port);
+    await expect.poll(() => portsOf(worker), { interval: 10, timeout: 20_000 }).toEqual(expect.arrayContaining(direct));
+
+    signal(await appOf(lost.running), 'SIGKILL');
+    await hub.running.line(says(`${lost.address} is lost`));
+    const { length } = running.lines.filter(named('round'));
+    await running.line(at(length + 20));
+    await steer('pause');
+    await serve(lost.port);
+    const isBack = () => hub.running.lines.filter(says(`${lost.address} is here`)).length === 2;
+    await expect.poll(isBack, { timeout: 20_000 }).toBe(true);
+    expect(await portsOf(worker)).not.toContain(lost.port);
+    await steer('resume');
+    await expect.poll(() => portsOf(worker), { interval: 10 }).toContain(lost.port);
+    expect(await filesOf(running, 'services')).toEqual(expected);
+  });
+});
