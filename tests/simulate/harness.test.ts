@@ -1,4 +1,4 @@
-import { encodeFrames } from '@troupe/protocol';
+import { encodeFrames, type MessageOf } from '@troupe/protocol';
 import { createRunState, step, type RunState } from '@troupe/scheduler';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { describe, expect, it } from 'vitest';
@@ -158,7 +158,7 @@ describe('the audit', () => {
     const [service, host] = createMemoryPair();
     const heard = audit.listenIn(host, 3);
     const counted = { type: 'counted', round: 0, workerId: 'w', tokens: 6, lossSum: 1, computeMs: 1, serviceMs: 1 } as const;
-    const update = {
+    const update: MessageOf<'update'> = {
       type: 'update',
       runId: 'r',
       round: 0,
@@ -167,7 +167,8 @@ describe('the audit', () => {
       lossSum: 1,
       gradientNorm: 1,
       clipScale: 1,
-    } as const;
+      ranges: [0],
+    };
     for (const message of [{ ...counted, leaseId: 'a', streams: [0, 1] }, { ...counted, leaseId: 'b', streams: [1] }, update]) {
       service.send(encodeFrames(message)[0]);
       await heard.receive();

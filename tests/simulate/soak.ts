@@ -10,12 +10,14 @@ export interface SoakOptions {
   readonly modes: readonly boolean[];
   /** Which of separate (true) and embedded (false) all-reduce to run. */
   readonly places: readonly boolean[];
+  /** Numbers of reducers; the seeds take turns. */
+  readonly reducers: readonly number[];
   print(line: string): void;
   readonly trace: boolean;
 }
 
 /** @returns how many failed */
-export async function soak({ first, storms, rounds, modes, places, print, trace }: SoakOptions): Promise<number> {
+export async function soak({ first, storms, rounds, modes, places, reducers, print, trace }: SoakOptions): Promise<number> {
   let failed = 0;
   let committed = 0;
   let faults = 0;
@@ -24,7 +26,7 @@ export async function soak({ first, storms, rounds, modes, places, print, trace 
   for (let seed = first; seed < first + storms; seed++) {
     for (const cell of cells) {
       try {
-        const storm = await weather({ seed, rounds, ...cell, trace: trace ? print : undefined });
+        const storm = await weather({ seed, rounds, ...cell, reducers: reducers[seed % reducers.length], trace: trace ? print : undefined });
         committed += storm.simulation.commits.length;
         faults += storm.faults.length;
         simulatedMs += storm.simulation.clock.nowMs;
