@@ -63,6 +63,8 @@ export interface Ledger {
   readonly round: number;
   /** What was added in this round, in order. */
   readonly additions: readonly Addition[];
+  /** What counts in this round: what was added, and what waits for its turn. */
+  readonly counted: readonly ContributionKey[];
   /** Drops everything granted before, and refuses what waited for its ranges. */
   openRound(order: RoundOrder): readonly Verdict[];
   /** Streams may be granted more than once: the first result wins. @throws what Grants.grant does */
@@ -131,6 +133,10 @@ class StreamLedger implements Ledger {
 
   get additions(): readonly Addition[] {
     return this.#round?.additions ?? [];
+  }
+
+  get counted(): readonly ContributionKey[] {
+    return [...this.additions, ...(this.#round?.retained.values() ?? [])];
   }
 
   openRound(order: RoundOrder): readonly Verdict[] {

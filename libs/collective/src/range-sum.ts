@@ -42,8 +42,6 @@ export interface RangeSum {
   readonly updateBytes: number;
   /** Of the range in an update, in order. */
   readonly chunks: readonly SegmentChunk[];
-  /** Whether everything that counts has been added. */
-  readonly isSettled: boolean;
   /** Drops everything that was held or added. */
   clear(): void;
   /** Takes in the range of a contribution, whether or not it will count. */
@@ -55,6 +53,8 @@ export interface RangeSum {
    * @returns the measures of the segments when the sum is complete
    */
   hold(key: string, intake: Intake): readonly SegmentMeasures[] | undefined;
+  /** Whether the range of this contribution is here, or in the sum. */
+  has(key: string): boolean;
   /** The contribution will not count. */
   drop(key: string): void;
   /**
@@ -101,10 +101,6 @@ class Sum implements RangeSum {
     this.#sum = createGradientSum(segments, createSegmentWriter(updateShape(shape), memory), memory);
   }
 
-  get isSettled(): boolean {
-    return this.#added.size === this.#counting.length;
-  }
-
   clear(): void {
     this.#sum.clear();
     for (const intake of [...this.#held.values(), ...this.#inSum]) this.release(intake);
@@ -123,12 +119,16 @@ class Sum implements RangeSum {
   }
 
   hold(key: string, intake: Intake): readonly SegmentMeasures[] | undefined {
-    if (this.#held.has(key) || this.#added.has(key)) {
+    if (this.has(key)) {
       this.release(intake);
       return undefined;
     }
     this.#held.set(key, intake);
     return this.#advance();
+  }
+
+  has(key: string): boolean {
+    return this.#held.has(key) || this.#added.has(key);
   }
 
   drop(key: string): void {
@@ -155,7 +155,7 @@ class Sum implements RangeSum {
         this.release(done);
       }
     }
-    if (!this.#last || !this.isSettled || this.#measures) return undefined;
+    if (!this.#last || this.#added.size < this.#counting.length || this.#measures) return undefined;
     return (this.#measures = this.#sum.measure());
   }
 

@@ -385,21 +385,22 @@ class Hub implements RunServer {
 
   /** The service sums the range, for which workers send their part of this round again. */
   #takeOver(range: Range): void {
-    const { round, additions } = this.#ledger;
+    const { round, additions, counted } = this.#ledger;
     const sum = this.#createSum(range.index, this.#ranges.length);
     range.sum = sum;
     range.squares = undefined;
     this.#ledger.forget(range.index);
     for (const addition of additions) sum.add(keyOf(addition), addition.last);
     this.#tellMembers(range, '');
-    if (additions.length > 0 && range.received?.round !== round) this.#watch(range, sum, round);
+    if (counted.length > 0 && range.received?.round !== round) this.#watch(range, sum, { round, due: counted.map(keyOf) });
   }
 
   /** A worker that left cannot send its part again. The coordinator then opens the round again. */
-  #watch(range: Range, sum: RangeSum, round: number): void {
+  #watch(range: Range, sum: RangeSum, { round, due }: { readonly round: number; readonly due: readonly string[] }): void {
     const deadline = this.#options.deadline(LIMITS.repeatMs);
     deadline.addEventListener('abort', () => {
-      if (this.#over.signal.aborted || range.sum !== sum || this.#ledger.round !== round || sum.isSettled) return;
+      if (this.#over.signal.aborted || range.sum !== sum || this.#ledger.round !== round) return;
+      if (due.every((key) => sum.has(key))) return;
       this.host.close(`range ${range.index} of round ${round} is lost with its reducer: the round begins again`);
     });
   }
