@@ -1,5 +1,5 @@
 /** What a member or host receives from the service: messages, and the ranges of an update between them. */
-import { ProtocolError, type BodyReader, type Channel, type MessageType, type Streamed } from '@troupe/protocol';
+import { ProtocolError, type BodyReader, type Channel, type Message, type MessageType, type Streamed } from '@troupe/protocol';
 import { readBody } from './remote-reducer.js';
 
 /** Ranges that come out of turn are kept until it is theirs: one that is sent again comes after those that were not. */
@@ -10,16 +10,19 @@ export class ServiceInbox<K extends MessageType> {
   #early = new Map<number, Uint8Array>();
   /** Of `#early`. */
   #round = -1;
+  readonly #takeNow: (message: Message) => boolean;
 
-  constructor(channel: Channel<K>) {
+  /** @param takeNow takes what must not wait, in the order of its arrival. @returns whether it was such a message */
+  constructor(channel: Channel<K>, takeNow: (message: Message) => boolean = () => false) {
     this.#channel = channel;
+    this.#takeNow = takeNow;
   }
 
   /** The next message that is not a range of an update; a range that nobody waits for came twice. Throws what the channel throws. */
   async next(signal?: AbortSignal): Promise<Streamed<K>> {
     for (;;) {
       const streamed = this.#ahead.shift() ?? (await this.#channel.receiveStreamed(signal));
-      if (streamed.message.type !== 'updateRange') return streamed;
+      if (streamed.message.type !== 'updateRange' && !this.#takeNow(streamed.message)) return streamed;
     }
   }
 
@@ -34,6 +37,7 @@ export class ServiceInbox<K extends MessageType> {
     for (;;) {
       const streamed = await this.#channel.receiveStreamed(signal);
       const { message, body } = streamed;
+      if (this.#takeNow(message)) continue;
       if (message.type !== 'updateRange') this.#ahead.push({ message, body: await kept(body, signal) } as Streamed<K>);
       else if (message.round > round) throw missed(round);
       else if (message.round === round && message.range !== range) this.#early.set(message.range, await readBody(body, signal));

@@ -90,7 +90,8 @@ class StarMember implements CollectiveMember {
   constructor(channel: Channel, options: JoinOptions, { firstRound, ranges, connect, keep }: Place) {
     this.firstRound = firstRound;
     this.#channel = channel;
-    this.#inbox = new ServiceInbox(channel);
+    // The update that is being received may wait for what a lost reducer had.
+    this.#inbox = new ServiceInbox(channel, (message) => message.type === 'reducer' && this.#onReducer(message));
     this.#options = options;
     this.#reader = new UpdateReader(options.runId, options, ranges);
     this.#writer = createContributionWriter(options, createVectorMemory(0));
@@ -194,34 +195,30 @@ class StarMember implements CollectiveMember {
   }
 
   async receive(signal?: AbortSignal): Promise<MemberEvent> {
-    for (;;) {
-      const { message } = await this.#inbox.next(signal);
-      switch (message.type) {
-        case 'update':
-          return this.#reader.read(message, this.#source, signal);
-        case 'contributionResult': {
-          const { type: _type, ...result } = message;
-          return { kind: 'result', ...result };
-        }
-        case 'subscription': {
-          const { type: kind, ...subscription } = message;
-          return { kind, ...subscription };
-        }
-        case 'reducer':
-          this.#onReducer(message);
-          break;
-        case 'refuse':
-          throw refused(message);
-        default:
-          throw unexpected(message);
+    const { message } = await this.#inbox.next(signal);
+    switch (message.type) {
+      case 'update':
+        return this.#reader.read(message, this.#source, signal);
+      case 'contributionResult': {
+        const { type: _type, ...result } = message;
+        return { kind: 'result', ...result };
       }
+      case 'subscription': {
+        const { type: kind, ...subscription } = message;
+        return { kind, ...subscription };
+      }
+      case 'refuse':
+        throw refused(message);
+      default:
+        throw unexpected(message);
     }
   }
 
-  #onReducer({ range, address }: MessageOf<'reducer'>): void {
-    if (address !== '') return this.links.connect(range, address);
-    if (this.links.get(range)) this.links.lose(range, 'its reducer is lost');
+  #onReducer({ range, address }: MessageOf<'reducer'>): true {
+    if (address !== '') this.links.connect(range, address);
+    else if (this.links.get(range)) this.links.lose(range, 'its reducer is lost');
     else this.#onLost(range);
+    return true;
   }
 
   readonly #source: UpdateSource = {
