@@ -287,6 +287,9 @@ export const FAULTS: readonly Fault[] = [...WORKER_FAULTS, breakLink, ...COORDIN
 export const BROKEN_PROMISES: readonly Fault[] = TAMPER_FAULTS;
 
 /** Those that have a target in such a cluster. */
-export function possibleIn(cluster: { readonly separate: boolean; readonly reducers: number }, faults: readonly Fault[]): Fault[] {
+export function possibleIn(
+  cluster: { readonly separate: boolean; readonly reducers: number },
+  faults: readonly Fault[],
+): Fault[] {
   return faults.filter(({ separate, reducers }) => (cluster.separate || !separate) && (cluster.reducers > 0 || !reducers));
 }

@@ -58,7 +58,8 @@ export function createNetwork(options: NetworkOptions): Network {
   const pairOf = (a: string, b: string): string => [a, b].sort().join(' ');
   const cut = (what: string, ms: number): void =>
     void cutsUntilMs.set(what, Math.max(cutsUntilMs.get(what) ?? 0, clock.nowMs + ms));
-  const cutUntilMs = (a: string, b: string): number => Math.max(...[a, b, pairOf(a, b)].map((what) => cutsUntilMs.get(what) ?? 0));
+  const cutUntilMs = (a: string, b: string): number =>
+    Math.max(...[a, b, pairOf(a, b)].map((what) => cutsUntilMs.get(what) ?? 0));
   const slownessOf = ({ name }: Host): number => {
     const found = slowed.get(name);
     return found && found.untilMs > clock.nowMs ? found.times : 1;

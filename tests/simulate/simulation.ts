@@ -63,6 +63,8 @@ export interface Simulation {
   readonly workers: SimulatedWorker[];
   /** When each round was committed: [round, ms]. */
   readonly commits: readonly (readonly [number, number])[];
+  /** The longest time without a round or a new fault, while the cluster could make progress. */
+  readonly longestWait: { readonly ms: number };
   /** Frames that links tampered with. */
   readonly tampered: readonly string[];
   /** Errors with which workers ended. */
@@ -103,6 +105,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
   };
   options.workers.forEach((speed, i) => addWorker(`w${i}`, speed));
 
+  const longestWait = { ms: 0 };
   const simulation: Simulation = {
     clock,
     random,
@@ -113,6 +116,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     reducers,
     serviceName: (reduce ?? coordinator).host.name,
     workers,
+    longestWait,
     ...chronicle,
     trace,
     tamperWith: plan.add,
@@ -136,7 +140,10 @@ export function createSimulation(options: SimulationOptions): Simulation {
       await dissolve(simulation);
     },
   };
-  clock.onSettled(() => watch(simulation, chronicle));
+  clock.onSettled(() => {
+    watch(simulation, chronicle);
+    longestWait.ms = Math.max(longestWait.ms, clock.nowMs - chronicle.touchedMs);
+  });
   return simulation;
 }
 
