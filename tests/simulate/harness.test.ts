@@ -52,6 +52,18 @@ describe('a host', () => {
   });
 });
 
+describe('a sleep', () => {
+  it('moves the clock of its host, however short it is', async () => {
+    const clock = createClock();
+    const host = createHost(clock, 'h', 1e7);
+    const before = host.nowMs();
+    let over = false;
+    void host.sleep(1e-12).then(() => (over = true));
+    await clock.run(() => over, 1, 'the end of the sleep');
+    expect(host.nowMs()).toBeGreaterThan(before);
+  });
+});
+
 async function linked(bytesPerMs = 1_000) {
   const clock = createClock();
   const network = createNetwork({
