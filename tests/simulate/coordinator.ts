@@ -2,6 +2,7 @@
  * The coordinator's machine: the real conductor, a disk that outlives it, and a supervisor that
  * restarts it.
  */
+import type { Collective } from '@troupe/collective';
 import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
   createConductor,
@@ -19,6 +20,7 @@ import type { RunEvent } from '@troupe/run';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
+import { REDUCE_TOKEN, reduceAddress, serviceOptions } from './reduce.js';
 import { corpus, split, vocabulary } from './training.js';
 import type { World } from './world.js';
 
@@ -33,7 +35,6 @@ const RESTARTABLE: ReadonlySet<string> = new Set([
   'RunDiverged',
   'ValidationFailed',
 ]);
-export const REDUCE_TOKEN = 'secret of the all-reduce';
 
 export interface SimulatedCoordinator {
   readonly host: Host;
@@ -188,7 +189,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     stopRules: world.stopRules,
     token: world.token,
     reduceToken: REDUCE_TOKEN,
-    reduceAddress: world.separate ? 'sim://reduce/reduce' : '/reduce',
+    reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',
     best: savedBestOf(disk.best()),
     side: createSideJobs(host, side),
     writer: writeInTurn({ place: 'disk', write: (checkpoint, best) => disk.write(host, checkpoint, best), onFailed }),
@@ -198,12 +199,19 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
       deadline: (ms) => host.deadline(ms),
       timestamp: () => '2026-01-01T00:00:00.000Z',
       secret: (bytes) => Array.from({ length: bytes }, () => Math.floor(world.random.next() * 36).toString(36)).join(''),
-      collective: createStarCollective({
-        connect: async (address, signal) => world.audit.listenIn(await connectReduce(address, signal), world.config.streams),
-      }),
+      collective: collectiveOf(world, connectReduce),
       report,
     },
   };
+}
+
+/** The conductor hosts it; the machines of the reducers are named here. */
+function collectiveOf({ audit, config, separate, reducers }: World, connect: Parts['connectReduce']): Collective {
+  const star = createStarCollective({
+    connect: async (address, signal) => audit.listenIn(await connect(address, signal), config.streams),
+  });
+  const named = separate ? reducers.map(reduceAddress) : [];
+  return { join: (options) => star.join(options), host: (options) => star.host({ ...options, reducers: named }) };
 }
 
 function dialReduce(world: World, host: Host): Parts['connectReduce'] {
@@ -216,11 +224,8 @@ function embedReduce(
   over: AbortSignal,
   serving: (work: Promise<void>, host: Host) => Promise<void>,
 ): Parts['connectReduce'] {
-  const service = createStarService({
-    token: REDUCE_TOKEN,
-    deadline: (ms) => host.deadline(ms),
-    log: (note) => world.trace('all-reduce', () => note.text),
-  });
+  const reducers = world.reducers.map((name) => ({ address: reduceAddress(name), forWorkers: reduceAddress(name) }));
+  const service = createStarService({ ...serviceOptions(world, host), reducers });
   world.network.listen(host, '/reduce', (link) => serving(service.serve(link, over), host));
   return async () => {
     const [inside, outside] = createMemoryPair(['coordinator', 'all-reduce']);

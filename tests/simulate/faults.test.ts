@@ -1,6 +1,6 @@
 import { MESSAGE_SCHEMAS, type MessageType } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { BROKEN_PROMISES, FAULTS, type Fault } from './faults.js';
+import { BROKEN_PROMISES, FAULTS, possibleIn, type Fault } from './faults.js';
 import { TAMPERINGS, type Tampering } from './link.js';
 import { createSimulation, describe as describeState } from './simulation.js';
 import { truthOf } from './storm.js';
@@ -33,7 +33,7 @@ async function endure(fault: Fault, separate: boolean, reproducible: boolean): P
 }
 
 describe.each(PLACES)('a cluster with the all-reduce %s', (_, separate) => {
-  const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
+  const possible = possibleIn({ separate, reducers: 0 }, [...FAULTS, ...BROKEN_PROMISES]);
   it.each(possible.map((fault, i) => ({ fault, reproducible: i % 2 === Number(separate) })))(
     'reaches the same parameters although $fault.name (reproducible: $reproducible)',
     async ({ fault, reproducible }) => endure(fault, separate, reproducible),

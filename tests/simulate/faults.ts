@@ -1,13 +1,17 @@
 /** Everything that can go wrong, by name. Each fault ends by itself after a while. */
+import type { MessageType } from '@troupe/protocol';
 import { TAMPERINGS } from './link.js';
 import type { Random } from './random.js';
-import type { Simulation } from './simulation.js';
+import type { SimulatedReduce } from './reduce.js';
+import type { Departure, Simulation } from './simulation.js';
 import type { SimulatedWorker } from './worker.js';
 
 export interface Fault {
   readonly name: string;
   /** Possible only if the all-reduce is a separate process. */
   readonly separate?: boolean;
+  /** Possible only if there are reducers. */
+  readonly reducers?: boolean;
   /** @returns what happened, or undefined if the fault has no target */
   strike(simulation: Simulation, random: Random): string | undefined;
 }
@@ -28,22 +32,31 @@ function onWorker(name: string, act: (worker: SimulatedWorker, simulation: Simul
   };
 }
 
+/** A process that its supervisor starts again. */
+type Process = Pick<SimulatedWorker, 'name' | 'host' | 'boot' | 'crash'>;
+
 function restart(silently: boolean) {
-  return (worker: SimulatedWorker, { clock }: Simulation, random: Random): string => {
+  return (process: Process, { clock }: Simulation, random: Random): string => {
     const ms = random.between(50, 6_000);
-    worker.crash(silently);
-    clock.after(ms, `${worker.name}: boot`, worker.boot);
+    process.crash(silently);
+    clock.after(ms, `${process.name}: boot`, process.boot);
     return `dies${silently ? ' silently' : ''} and is back in ${seconds(ms)}`;
   };
 }
 
 function freeze(least: number, most: number, asleep: boolean) {
-  return ({ host }: SimulatedWorker, { clock }: Simulation, random: Random): string => {
+  return ({ host }: Process, { clock }: Simulation, random: Random): string => {
     const ms = random.between(least, most);
     host.freeze();
     clock.after(ms, `${host.name}: thaw`, () => host.thaw(asleep));
     return `${asleep ? 'sleeps' : 'freezes'} for ${seconds(ms)}`;
   };
+}
+
+function cutOff({ name }: Process, { network }: Simulation, random: Random): string {
+  const ms = random.between(100, 45_000);
+  network.isolate(name, ms);
+  return `is cut off for ${seconds(ms)}`;
 }
 
 const WORKER_FAULTS: readonly Fault[] = [
@@ -78,11 +91,7 @@ const WORKER_FAULTS: readonly Fault[] = [
       return `${name} will compute a NaN`;
     },
   },
-  onWorker('a worker is cut off', ({ name }, { network }, random) => {
-    const ms = random.between(100, 45_000);
-    network.isolate(name, ms);
-    return `is cut off for ${seconds(ms)}`;
-  }),
+  onWorker('a worker is cut off', cutOff),
 ];
 
 const breakLink: Fault = {
@@ -198,7 +207,89 @@ const REDUCE_FAULTS: readonly Fault[] = [
   }),
 ];
 
-export const FAULTS: readonly Fault[] = [...WORKER_FAULTS, breakLink, ...COORDINATOR_FAULTS, ...REDUCE_FAULTS];
+function onReducer(name: string, act: (reducer: SimulatedReduce, simulation: Simulation, random: Random) => string): Fault {
+  return {
+    name,
+    reducers: true,
+    strike(simulation, random) {
+      const up = simulation.reducers.filter(({ running, host }) => running && !host.frozen);
+      if (up.length === 0) return undefined;
+      const reducer = random.pick(up);
+      return `${reducer.name} ${act(reducer, simulation, random)}`;
+    },
+  };
+}
+
+/** Between them, a reducer can die at every step of a round and of the beginning of its service. */
+const STEPS: readonly MessageType[] = [
+  ...(['assign', 'assigned', 'admit', 'join', 'joined', 'route', 'reducer'] as const),
+  ...(['openRound', 'grant', 'gradientRange', 'held', 'add', 'drop', 'measured', 'finish', 'updateRange'] as const),
+];
+
+/** The reducer dies just before the message leaves, or soon after it has arrived. */
+function dieAtStep(reducer: SimulatedReduce, simulation: Simulation, random: Random): string {
+  const step = random.pick(STEPS);
+  const delayMs = random.pick([0, 1, 30]);
+  const die = restart(random.next() < 0.3);
+  const isAbout = ({ message, from, to }: Departure): boolean =>
+    message.type === step && (from === reducer.name || to === reducer.name || step === 'route' || step === 'reducer');
+  const strike = (): void => {
+    if (!reducer.running) return;
+    simulation.trace('FAULT', () => `${reducer.name} ${die(reducer, simulation, random)}`);
+    simulation.touch();
+  };
+  simulation.before(isAbout, () => {
+    if (delayMs === 0) strike();
+    else simulation.clock.after(delayMs, `${reducer.name} dies`, strike);
+  });
+  return `will die ${delayMs} ms after the next ${step}`;
+}
+
+function separateFrom(name: string, { network }: Simulation, random: Random) {
+  return (reducer: SimulatedReduce): string => {
+    const ms = random.between(100, 45_000);
+    network.separate([reducer.name, name], ms);
+    return `is cut off from ${name} for ${seconds(ms)}`;
+  };
+}
+
+const REDUCER_FAULTS: readonly Fault[] = [
+  onReducer('a reducer is killed', restart(false)),
+  onReducer("a reducer's machine loses power", restart(true)),
+  onReducer('a reducer dies at a step of a round', dieAtStep),
+  onReducer('a reducer freezes', freeze(100, 40_000, false)),
+  onReducer('a reducer is cut off', cutOff),
+  onReducer('a reducer is cut off from the service', (reducer, simulation, random) =>
+    separateFrom(simulation.serviceName, simulation, random)(reducer),
+  ),
+  onReducer('a reducer is cut off from a worker', (reducer, simulation, random) =>
+    separateFrom(random.pick(simulation.workers).name, simulation, random)(reducer),
+  ),
+  onReducer('a reducer sends slowly', ({ name }, { network }, random) => {
+    const ms = random.between(500, 20_000);
+    network.slow(name, 20, ms);
+    return `sends twenty times slower for ${seconds(ms)}`;
+  }),
+  onReducer('a reducer and a worker die', (reducer, simulation, random) => {
+    const worker = random.pick(simulation.workers);
+    restart(random.next() < 0.3)(worker, simulation, random);
+    return `${restart(random.next() < 0.3)(reducer, simulation, random)}, and ${worker.name} dies`;
+  }),
+  onReducer('all reducers die', (_, simulation, random) => {
+    for (const reducer of simulation.reducers) restart(false)(reducer, simulation, random);
+    return 'dies with all others';
+  }),
+];
+
+export const FAULTS: readonly Fault[] = [...WORKER_FAULTS, breakLink, ...COORDINATOR_FAULTS, ...REDUCE_FAULTS, ...REDUCER_FAULTS];
 
 /** Faults that break the guarantees of a transport. */
 export const BROKEN_PROMISES: readonly Fault[] = TAMPER_FAULTS;
+
+/** Those that have a target in such a cluster. */
+export function possibleIn(
+  cluster: { readonly separate: boolean; readonly reducers: number },
+  faults: readonly Fault[],
+): Fault[] {
+  return faults.filter(({ separate, reducers }) => (cluster.separate || !separate) && (cluster.reducers > 0 || !reducers));
+}

@@ -1,4 +1,4 @@
-import { encodeFrames } from '@troupe/protocol';
+import { encodeFrames, type MessageOf } from '@troupe/protocol';
 import { createRunState, step, type RunState } from '@troupe/scheduler';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { describe, expect, it } from 'vitest';
@@ -49,6 +49,18 @@ describe('a host', () => {
     await clock.run(() => clock.nowMs >= 60, 100, 'the end');
     expect(done).toEqual([30]);
     expect(host.nowMs()).toBe(1_030);
+  });
+});
+
+describe('a sleep', () => {
+  it('moves the clock of its host, however short it is', async () => {
+    const clock = createClock();
+    const host = createHost(clock, 'h', 1e7);
+    const before = host.nowMs();
+    let over = false;
+    void host.sleep(1e-12).then(() => (over = true));
+    await clock.run(() => over, 1, 'the end of the sleep');
+    expect(host.nowMs()).toBeGreaterThan(before);
   });
 });
 
@@ -158,7 +170,7 @@ describe('the audit', () => {
     const [service, host] = createMemoryPair();
     const heard = audit.listenIn(host, 3);
     const counted = { type: 'counted', round: 0, workerId: 'w', tokens: 6, lossSum: 1, computeMs: 1, serviceMs: 1 } as const;
-    const update = {
+    const update: MessageOf<'update'> = {
       type: 'update',
       runId: 'r',
       round: 0,
@@ -167,7 +179,8 @@ describe('the audit', () => {
       lossSum: 1,
       gradientNorm: 1,
       clipScale: 1,
-    } as const;
+      ranges: [0],
+    };
     for (const message of [{ ...counted, leaseId: 'a', streams: [0, 1] }, { ...counted, leaseId: 'b', streams: [1] }, update]) {
       service.send(encodeFrames(message)[0]);
       await heard.receive();

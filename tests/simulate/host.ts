@@ -24,6 +24,9 @@ export interface Host extends Owner {
   kill(): void;
 }
 
+/** A shorter sleep might not move a clock that shows a late time: who sleeps until then would never wake. */
+const LEAST_MS = 0.001;
+
 export function createHost(clock: Clock, name: string, offsetMs: number): Host {
   let alive = true;
   let frozenAtMs: number | undefined;
@@ -53,7 +56,7 @@ export function createHost(clock: Clock, name: string, offsetMs: number): Host {
           timer.cancel();
           reject(signal?.reason as Error);
         };
-        const timer = host.after(ms, 'sleep', () => {
+        const timer = host.after(Math.max(ms, LEAST_MS), 'sleep', () => {
           signal?.removeEventListener('abort', giveUp);
           resolve();
         });

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { messageIn } from './audit.js';
-import { FAULTS } from './faults.js';
+import { FAULTS, possibleIn } from './faults.js';
 import { createSimulation, describe, type Simulation } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
@@ -30,7 +30,7 @@ it.each([1, 4])('ten workers join at once over slow links, while faults strike (
   const options = { workers: [250, 160], separate: seed > 2, bytesPerMs: SLOW_BYTES_PER_MS, truth: await truthOf(config) };
   const simulation = createSimulation({ seed, config, ...options });
   const news = listenIn(simulation);
-  const faults = FAULTS.filter(({ separate }) => options.separate || separate !== true);
+  const faults = possibleIn({ separate: options.separate, reducers: 0 }, FAULTS);
   let struck = 0;
   const strike = (): void => {
     if (simulation.coordinator.ended || struck === 8) return;

@@ -30,6 +30,8 @@ export interface LinkOptions {
   /** One way, ms. */
   readonly latencyMs: number;
   readonly bytesPerMs: number;
+  /** How many times slower the host sends now. */
+  slownessOf(host: Host): number;
   /** What all links of a host have in common; absent: each link has its own bandwidth. */
   uplinkOf?(host: Host): Uplink;
   /** Until this time nothing passes between the hosts; it may change. */
@@ -212,7 +214,7 @@ function createPipe(options: LinkOptions, from: End, to: End, arrive: (parcel: P
   const queue = (parcel: Parcel): void => {
     if (to.over || !to.host.alive) return;
     const bytes = parcel.kind === 'frame' ? parcel.frame.byteLength : HEADER_BYTES;
-    uplink.freeAtMs = Math.max(uplink.freeAtMs, clock.nowMs) + bytes / bytesPerMs;
+    uplink.freeAtMs = Math.max(uplink.freeAtMs, clock.nowMs) + (bytes * options.slownessOf(from.host)) / bytesPerMs;
     const { freeAtMs: departsMs } = uplink;
     under.push({ atMs: departsMs + latencyMs, departsMs, parcel });
     pump();

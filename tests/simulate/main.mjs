@@ -1,11 +1,12 @@
 /**
  * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed]
- * [--separate | --embedded] [--trace]
+ * [--separate | --embedded] [--reducers N] [--faults TEXT] [--trace]
  *
  * Runs a whole cluster in one process and in simulated time through storms of faults, with the
  * seeds S, S+1 .. S+N-1. Each seed runs in both modes, and with the all-reduce embedded and
- * separate, unless flags select one. The first line of a failure says what went wrong, the last one
+ * separate, unless flags select one; the seeds take turns with 0, 1, 2 and 4 reducers. The first line of a failure says what went wrong, the last one
  * how to replay it.
+ * --faults takes the faults whose names contain the text, such as "reducer", instead of a choice by the seed.
  */
 import { parseArgs } from 'node:util';
 import { createViteServer } from 'vitest/node';
@@ -20,6 +21,8 @@ const { values } = parseArgs({
     'by-speed': flag,
     separate: flag,
     embedded: flag,
+    reducers: { type: 'string' },
+    faults: { type: 'string' },
     trace: flag,
   },
 });
@@ -44,6 +47,8 @@ try {
     rounds: Number(values.rounds),
     modes: either(values.reproducible, values['by-speed']),
     places: either(values.separate, values.embedded),
+    reducers: values.reducers === undefined ? [0, 1, 2, 4] : [Number(values.reducers)],
+    only: values.faults,
     print: (line) => console.log(line),
     trace: values.trace,
   });

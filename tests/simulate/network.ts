@@ -18,6 +18,10 @@ export interface Network {
   dial(from: Host, address: string, signal: AbortSignal): Promise<Connection>;
   /** Silently drops the host off the network for `ms`. */
   isolate(name: string, ms: number): void;
+  /** Silently drops what passes between the two hosts for `ms`. */
+  separate(names: readonly [string, string], ms: number): void;
+  /** Everything that leaves the host, on links of now and later, takes that many times longer for `ms`. */
+  slow(name: string, times: number, ms: number): void;
   /** Kills the process and ends its links. */
   kill(host: Host, silently: boolean): void;
 }
@@ -46,10 +50,20 @@ export function createNetwork(options: NetworkOptions): Network {
     return uplink;
   };
   let links: Link[] = [];
-  const isolatedUntilMs = new Map<string, number>();
+  /** By a host, or by two of them. */
+  const cutsUntilMs = new Map<string, number>();
+  const slowed = new Map<string, { readonly times: number; readonly untilMs: number }>();
   let made = 0;
 
-  const cutUntilMs = (...hosts: readonly Host[]): number => Math.max(...hosts.map(({ name }) => isolatedUntilMs.get(name) ?? 0));
+  const pairOf = (a: string, b: string): string => [a, b].sort().join(' ');
+  const cut = (what: string, ms: number): void =>
+    void cutsUntilMs.set(what, Math.max(cutsUntilMs.get(what) ?? 0, clock.nowMs + ms));
+  const cutUntilMs = (a: string, b: string): number =>
+    Math.max(...[a, b, pairOf(a, b)].map((what) => cutsUntilMs.get(what) ?? 0));
+  const slownessOf = ({ name }: Host): number => {
+    const found = slowed.get(name);
+    return found && found.untilMs > clock.nowMs ? found.times : 1;
+  };
 
   return {
     get links() {
@@ -57,9 +71,9 @@ export function createNetwork(options: NetworkOptions): Network {
     },
     listen: (host, path, serve) => void endpoints.set(`${host.name}${path}`, { host, serve }),
     dial,
-    isolate(name, ms) {
-      isolatedUntilMs.set(name, Math.max(isolatedUntilMs.get(name) ?? 0, clock.nowMs + ms));
-    },
+    isolate: cut,
+    separate: (names, ms) => cut(pairOf(...names), ms),
+    slow: (name, times, ms) => void slowed.set(name, { times, untilMs: clock.nowMs + ms }),
     kill(host, silently) {
       host.kill();
       for (const link of links) link.forget(host, silently);
@@ -76,7 +90,7 @@ export function createNetwork(options: NetworkOptions): Network {
     await pause(2 * latencyMs);
     for (let waitedMs = 0; waitedMs < CONNECT_MS; waitedMs += RETRY_MS) {
       const endpoint = endpoints.get(`${name}${path}`);
-      const reached = cutUntilMs(from, ...(endpoint ? [endpoint.host] : [])) <= clock.nowMs;
+      const reached = cutUntilMs(from.name, name) <= clock.nowMs;
       if (reached && !endpoint?.host.alive)
         throw new TransportError('unreachable', `nothing listens at ${address}`, 'Try again later.');
       if (reached && endpoint && !endpoint.host.frozen) return open(from, endpoint, latencyMs);
@@ -87,7 +101,7 @@ export function createNetwork(options: NetworkOptions): Network {
 
   function open(from: Host, { host, serve }: Endpoint, latencyMs: number): Connection {
     const name = `${from.name}-${host.name}-${made++}`;
-    const own = { name, latencyMs, random: random.fork(name), cutUntilMs: () => cutUntilMs(from, host) };
+    const own = { name, latencyMs, random: random.fork(name), slownessOf, cutUntilMs: () => cutUntilMs(from.name, host.name) };
     const link = createLink({ ...options, ...own, ...(options.sharedUplinks && { uplinkOf }) }, [from, host]);
     links = [...links.filter((old) => old.open), link];
     host.after(0, 'accept', () => void serve(link.connections[1]));

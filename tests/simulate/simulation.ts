@@ -1,7 +1,7 @@
 /** A whole cluster in one process, in simulated time. */
 import { setMaxListeners } from 'node:events';
 import type { Cadences, StopRules } from '@troupe/conductor';
-import type { MessageType, TrainingConfig } from '@troupe/protocol';
+import type { Message, MessageType, TrainingConfig } from '@troupe/protocol';
 import { createAudit, messageIn, type Audit, type Truth } from './audit.js';
 import { createClock, Hang, type Clock } from './clock.js';
 import { createSimulatedCoordinator, type SimulatedCoordinator } from './coordinator.js';
@@ -27,6 +27,10 @@ export interface SimulationOptions {
   readonly workers: readonly number[];
   /** Whether the all-reduce is a separate process. */
   readonly separate?: boolean;
+  /** How many machines "reducer0", "reducer1" .. sum a range of the parameters each. */
+  readonly reducers?: number;
+  /** Whether the workers reach the reducers; absent: the seed chooses those that do. */
+  readonly direct?: boolean;
   readonly cadences?: Partial<Cadences>;
   readonly stopRules?: Partial<StopRules>;
   /** One way, ms: from and to. */
@@ -39,6 +43,13 @@ export interface SimulationOptions {
   readonly trace?: ((line: string) => void) | undefined;
 }
 
+/** A message that is about to leave its sender. */
+export interface Departure {
+  readonly message: Message;
+  readonly from: string;
+  readonly to: string;
+}
+
 export interface Simulation {
   readonly clock: Clock;
   readonly random: Random;
@@ -46,15 +57,22 @@ export interface Simulation {
   readonly audit: Audit;
   readonly coordinator: SimulatedCoordinator;
   readonly reduce: SimulatedReduce | undefined;
+  readonly reducers: readonly SimulatedReduce[];
+  /** The machine of the service that decides what counts. */
+  readonly serviceName: string;
   readonly workers: SimulatedWorker[];
   /** When each round was committed: [round, ms]. */
   readonly commits: readonly (readonly [number, number])[];
+  /** The longest time without a round or a new fault, while the cluster could make progress. */
+  readonly longestWait: { readonly ms: number };
   /** Frames that links tampered with. */
   readonly tampered: readonly string[];
   /** Errors with which workers ended. */
   readonly workerFailures: readonly string[];
   /** Tampers once, with the next message of that type (`head`) or with a chunk of its body. */
   tamperWith(type: MessageType, part: 'head' | 'chunk', how: Tampering): void;
+  /** Calls `act` once, when a message that fits is about to leave: it is lost if its sender dies now. */
+  before(fits: (departure: Departure) => boolean, act: (departure: Departure) => void): void;
   /** Restarts the time limit of a round, because a fault has just struck. */
   touch(): void;
   trace(who: string, text: () => string): void;
@@ -70,16 +88,24 @@ export interface Simulation {
 export function createSimulation(options: SimulationOptions): Simulation {
   const chronicle: Chronicle = { commits: [], tampered: [], workerFailures: [], touchedMs: 0 };
   const plan = createPlan();
+  const alarms = createAlarms();
   const random = createRandom(options.seed);
   const workers: SimulatedWorker[] = [];
-  const world = createWorld(options, random, plan, chronicle, () => {
+  const world = createWorld(options, random, { plan, alarms, chronicle }, () => {
     for (const worker of workers) worker.boot();
   });
   const { clock, network, audit, trace } = world;
   const coordinator = createSimulatedCoordinator(world);
-  const reduce = world.separate ? createSimulatedReduce(world) : undefined;
-  options.workers.forEach((speed, i) => workers.push(createSimulatedWorker(world, `w${i}`, speed)));
+  const reduce = world.separate ? createSimulatedReduce(world, 'reduce') : undefined;
+  const reducers = world.reducers.map((name) => createSimulatedReduce(world, name));
+  const addWorker = (name: string, charsPerSecond: number): SimulatedWorker => {
+    const worker = createSimulatedWorker(world, name, charsPerSecond, options.direct);
+    workers.push(worker);
+    return worker;
+  };
+  options.workers.forEach((speed, i) => addWorker(`w${i}`, speed));
 
+  const longestWait = { ms: 0 };
   const simulation: Simulation = {
     clock,
     random,
@@ -87,18 +113,22 @@ export function createSimulation(options: SimulationOptions): Simulation {
     audit,
     coordinator,
     reduce,
+    reducers,
+    serviceName: (reduce ?? coordinator).host.name,
     workers,
+    longestWait,
     ...chronicle,
     trace,
     tamperWith: plan.add,
+    before: alarms.add,
     touch: () => (chronicle.touchedMs = clock.nowMs),
     join(name, charsPerSecond) {
-      const worker = createSimulatedWorker(world, name, charsPerSecond);
-      workers.push(worker);
+      const worker = addWorker(name, charsPerSecond);
       worker.boot();
       return worker;
     },
     boot() {
+      for (const reducer of reducers) reducer.boot();
       reduce?.boot();
       coordinator.boot();
       for (const worker of workers) worker.boot();
@@ -110,7 +140,10 @@ export function createSimulation(options: SimulationOptions): Simulation {
       await dissolve(simulation);
     },
   };
-  clock.onSettled(() => watch(simulation, chronicle));
+  clock.onSettled(() => {
+    watch(simulation, chronicle);
+    longestWait.ms = Math.max(longestWait.ms, clock.nowMs - chronicle.touchedMs);
+  });
   return simulation;
 }
 
@@ -123,11 +156,16 @@ interface Chronicle {
   touchedMs: number;
 }
 
+interface Hooks {
+  readonly plan: Plan;
+  readonly alarms: Alarms;
+  readonly chronicle: Chronicle;
+}
+
 function createWorld(
   options: SimulationOptions,
   random: Random,
-  plan: Plan,
-  chronicle: Chronicle,
+  { plan, alarms, chronicle }: Hooks,
   startWorkers: () => void,
 ): World {
   const clock = createClock();
@@ -141,6 +179,7 @@ function createWorld(
     bytesPerMs: options.bytesPerMs ?? 5_000,
     sharedUplinks: options.sharedUplinks ?? false,
     onFrame(from, to, frame) {
+      alarms.onFrame(from.name, to.name, frame);
       if (to.alive) audit.onFrame(from.name, frame);
     },
     fateOf: (from, to, frame) => plan.fateOf(from.name, to.name, frame),
@@ -158,6 +197,7 @@ function createWorld(
     cadences: { evaluateEvery: 20, checkpointEvery: 5, sampleEvery: 0, ...options.cadences },
     stopRules: { maxLoss: 3, patience: 0, ...options.stopRules },
     separate: options.separate ?? false,
+    reducers: Array.from({ length: options.reducers ?? 0 }, (_, i) => `reducer${i}`),
     token: 'open sesame',
     trace,
     onRound(round) {
@@ -205,20 +245,42 @@ function createPlan(): Plan {
   };
 }
 
+interface Alarms {
+  add(fits: (departure: Departure) => boolean, act: (departure: Departure) => void): void;
+  onFrame(from: string, to: string, frame: Uint8Array): void;
+}
+
+/** Those who wait for a message. */
+function createAlarms(): Alarms {
+  let set: { readonly fits: (departure: Departure) => boolean; readonly act: (departure: Departure) => void }[] = [];
+  return {
+    add: (fits, act) => void set.push({ fits, act }),
+    onFrame(from, to, frame) {
+      if (set.length === 0) return;
+      const message = messageIn(frame);
+      if (!message) return;
+      const departure = { message, from, to };
+      const due = set.filter(({ fits }) => fits(departure));
+      set = set.filter((alarm) => !due.includes(alarm));
+      for (const { act } of due) act(departure);
+    },
+  };
+}
+
 /** @throws Error when a worker, link or timer is left after the end */
-async function dissolve({ clock, network, coordinator, reduce, workers }: Simulation): Promise<void> {
+async function dissolve({ clock, network, coordinator, reduce, reducers, workers }: Simulation): Promise<void> {
+  const services = [...(reduce ? [reduce] : []), ...reducers];
   for (const worker of workers) worker.stop();
-  coordinator.host.thaw();
-  reduce?.host.thaw();
+  for (const { host } of [coordinator, ...services]) host.thaw();
   const gone = (): boolean =>
     workers.every(({ running }) => !running) &&
     coordinator.served === 0 &&
-    (reduce?.served ?? 0) === 0 &&
+    services.every(({ running, served }) => !running || served === 0) &&
     network.links.length === 0;
   const left = (): string => {
     const names = workers.filter(({ running }) => running).map(({ name }) => name);
     const links = network.links.map(({ name }) => name);
-    return `workers ${names.join()}, links ${links.join()}, served ${coordinator.served} and ${reduce?.served ?? 0}`;
+    return `workers ${names.join()}, links ${links.join()}, served ${[coordinator, ...services].map(({ served }) => served).join()}`;
   };
   try {
     await clock.run(gone, QUIET_MS, 'the end of all processes and links');
@@ -235,12 +297,14 @@ async function dissolve({ clock, network, coordinator, reduce, workers }: Simula
 }
 
 /** The state of the cluster, for finding the cause of a hang. */
-export function describe({ clock, coordinator, workers, reduce }: Simulation): string {
+export function describe({ clock, coordinator, workers, reduce, reducers }: Simulation): string {
   const state = coordinator.conductor?.shell.state;
   const records = [...(state?.workers.values() ?? [])].map(
     ({ name, state: mode, leases, unanswered }) => `${name} ${mode} ${leases.size} leases ${unanswered.size} unanswered`,
   );
-  const machines = workers.map(({ name, running, host }) => `${name} ${running ? (host.frozen ? 'frozen' : 'up') : 'down'}`);
+  const machines = [...workers, ...reducers].map(
+    ({ name, running, host }) => `${name} ${running ? (host.frozen ? 'frozen' : 'up') : 'down'}`,
+  );
   return [
     `at ${clock.nowMs} ms, coordinator ${coordinator.running ? 'up' : 'down'}, all-reduce ${reduce ? (reduce.running ? 'up' : 'down') : 'inside'}`,
     `round ${state?.round} ${state?.phase}, paused by ${[...(state?.pausedBy ?? [])].join() || 'nobody'}, ${state?.uncovered.size} units uncovered`,

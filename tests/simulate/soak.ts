@@ -1,5 +1,6 @@
 /** Runs many storms one after the other. */
-import { weather } from './storm.js';
+import { FAULTS, possibleIn } from './faults.js';
+import { weather, type StormOptions } from './storm.js';
 
 export interface SoakOptions {
   /** The first seed; the others follow it. */
@@ -10,31 +11,49 @@ export interface SoakOptions {
   readonly modes: readonly boolean[];
   /** Which of separate (true) and embedded (false) all-reduce to run. */
   readonly places: readonly boolean[];
+  /** Numbers of reducers; the seeds take turns. */
+  readonly reducers: readonly number[];
+  /** Part of the names of the faults that strike; absent: the seed chooses them. */
+  readonly only?: string | undefined;
   print(line: string): void;
   readonly trace: boolean;
 }
 
 /** @returns how many failed */
-export async function soak({ first, storms, rounds, modes, places, print, trace }: SoakOptions): Promise<number> {
-  let failed = 0;
-  let committed = 0;
-  let faults = 0;
-  let simulatedMs = 0;
+export async function soak(options: SoakOptions): Promise<number> {
+  const { first, storms, modes, places, print } = options;
+  const totals = { failed: 0, committed: 0, faults: 0, simulatedMs: 0, longestWaitMs: 0 };
   const cells = modes.flatMap((reproducible) => places.map((separate) => ({ reproducible, separate })));
   for (let seed = first; seed < first + storms; seed++) {
     for (const cell of cells) {
       try {
-        const storm = await weather({ seed, rounds, ...cell, trace: trace ? print : undefined });
-        committed += storm.simulation.commits.length;
-        faults += storm.faults.length;
-        simulatedMs += storm.simulation.clock.nowMs;
+        const { simulation, faults } = await weather(stormOf(options, seed, cell));
+        totals.committed += simulation.commits.length;
+        totals.faults += faults.length;
+        totals.simulatedMs += simulation.clock.nowMs;
+        totals.longestWaitMs = Math.max(totals.longestWaitMs, simulation.longestWait.ms);
       } catch (error) {
-        failed++;
-        print(`FAILED: ${(error as Error).message}`);
+        totals.failed++;
+        print(
+          `FAILED: ${(error as Error).message}${options.only === undefined ? '' : ` --faults ${JSON.stringify(options.only)}`}`,
+        );
       }
     }
   }
-  const hours = (simulatedMs / 3_600_000).toFixed(1);
-  print(`${storms * cells.length} storms: ${failed} failed; ${committed} rounds, ${faults} faults, ${hours} simulated hours`);
+  const { failed, committed, faults, simulatedMs, longestWaitMs } = totals;
+  const time = `${(simulatedMs / 3_600_000).toFixed(1)} simulated hours, ${(longestWaitMs / 1000).toFixed(0)} s the longest wait`;
+  print(`${storms * cells.length} storms: ${failed} failed; ${committed} rounds, ${faults} faults, ${time}`);
   return failed;
+}
+
+function stormOf(
+  { rounds, reducers: counts, only, print, trace }: SoakOptions,
+  seed: number,
+  cell: Pick<StormOptions, 'reproducible' | 'separate'>,
+): StormOptions {
+  const reducers = counts[seed % counts.length];
+  const storm = { seed, rounds, ...cell, reducers, trace: trace ? print : undefined };
+  if (only === undefined) return storm;
+  const faults = possibleIn({ ...cell, reducers }, FAULTS).filter(({ name }) => name.includes(only));
+  return faults.length > 0 ? { ...storm, faults } : storm;
 }

@@ -1,7 +1,7 @@
 /** A run under many faults, whose kinds, times and order follow from a seed. */
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Truth } from './audit.js';
-import { BROKEN_PROMISES, FAULTS, type Fault } from './faults.js';
+import { BROKEN_PROMISES, FAULTS, possibleIn, type Fault } from './faults.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulation, describe, type Simulation } from './simulation.js';
 import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
@@ -18,6 +18,8 @@ export interface StormOptions {
   readonly seed: number;
   readonly reproducible: boolean;
   readonly separate: boolean;
+  /** Default: none. */
+  readonly reducers?: number | undefined;
   readonly trace?: ((line: string) => void) | undefined;
   /** Default: chosen by the seed. */
   readonly faults?: readonly Fault[];
@@ -61,7 +63,7 @@ function codecOf(seed: number): TrainingConfig['codec'] {
 
 /** @throws Error with a message that ends with the command for a replay */
 export async function weather(options: StormOptions): Promise<Weathered> {
-  const { seed, reproducible, separate, rounds = 60 } = options;
+  const { seed, reproducible, separate, reducers = 0, rounds = 60 } = options;
   const random = createRandom(seed);
   const base = reproducible ? { ...REPRODUCIBLE, codec: codecOf(seed) } : BY_SPEED;
   const large = seed % LARGE_EVERY === 0;
@@ -73,19 +75,20 @@ export async function weather(options: StormOptions): Promise<Weathered> {
     config,
     workers: speeds,
     separate,
+    reducers,
     truth,
     latencyMs: [0.2, 10 ** random.between(0, 2.3)],
     bytesPerMs: 10 ** random.between(large ? 2 : 0.7, 4),
     trace: options.trace,
   });
   const faults: string[] = [];
-  brew(simulation, random.fork('storm'), options.faults ?? chooseFaults(random, separate), faults);
+  brew(simulation, random.fork('storm'), options.faults ?? chooseFaults(random, { separate, reducers }), faults);
   simulation.boot();
   try {
     await simulation.finish();
     return { simulation, faults };
   } catch (error) {
-    const command = `npm run simulate -- --seed ${seed} --rounds ${rounds} ${reproducible ? '--reproducible' : '--by-speed'} ${separate ? '--separate' : '--embedded'} --trace`;
+    const command = `npm run simulate -- --seed ${seed} --rounds ${rounds} ${reproducible ? '--reproducible' : '--by-speed'} ${separate ? '--separate' : '--embedded'} --reducers ${reducers} --trace`;
     const last = faults.slice(-8).join('\n  ');
     throw new Error(`${(error as Error).message}\n${describe(simulation)}\nlast faults:\n  ${last}\nreplay: ${command}`, {
       cause: error,
@@ -97,8 +100,8 @@ export async function weather(options: StormOptions): Promise<Weathered> {
  * A random subset of the kinds: a fault that is in every storm would hide bugs that appear only
  * without it.
  */
-function chooseFaults(random: Random, separate: boolean): readonly Fault[] {
-  const possible = [...FAULTS, ...BROKEN_PROMISES].filter((fault) => separate || fault.separate !== true);
+function chooseFaults(random: Random, cluster: { readonly separate: boolean; readonly reducers: number }): readonly Fault[] {
+  const possible = possibleIn(cluster, [...FAULTS, ...BROKEN_PROMISES]);
   const share = random.between(0.1, 0.9);
   const chosen = possible.filter(() => random.next() < share);
   return chosen.length > 0 ? chosen : possible;

@@ -10,6 +10,8 @@ import type { World } from './world.js';
 
 /** A supervisor restarts a worker that ended with an error. */
 const RESTART_MS = 3_000;
+/** Of the workers that reach the reducers; the others only reach the service. */
+const DIRECT_SHARE = 0.7;
 
 export interface SimulatedWorker {
   readonly name: string;
@@ -26,9 +28,11 @@ export interface SimulatedWorker {
   stop(): void;
 }
 
-export function createSimulatedWorker(world: World, name: string, charsPerSecond: number): SimulatedWorker {
+/** @param direct whether it reaches the reducers; absent: chosen by the seed */
+export function createSimulatedWorker(world: World, name: string, charsPerSecond: number, direct?: boolean): SimulatedWorker {
   const machine: Machine = { charsPerSecond, slowness: 1, deviceLosses: 0, poison: 0, poisonedAfter: -1 };
   const random = world.random.fork(name);
+  const reaches = direct ?? world.random.fork(`links of ${name}`).next() < DIRECT_SHARE;
   const logs: WorkerLog[] = [];
   let host = createHost(world.clock, name, random.between(0, 1e7));
   let asked = new AbortController();
@@ -41,7 +45,7 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
       world.network.dial(mine, address, signal);
   const ports = (mine: Host): WorkerPorts => ({
     connect: dialFrom(mine),
-    collective: createStarCollective({ connect: dialFrom(mine) }),
+    collective: createStarCollective({ connect: dialFrom(mine), direct: reaches }),
     createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),

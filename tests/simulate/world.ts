@@ -16,6 +16,8 @@ export interface World {
   readonly stopRules: StopRules;
   /** Whether the all-reduce is a separate process. */
   readonly separate: boolean;
+  /** The machines of its reducers. */
+  readonly reducers: readonly string[];
   readonly token: string;
   /** `text` is called only if the trace is read. */
   trace(who: string, text: () => string): void;
