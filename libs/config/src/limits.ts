@@ -71,10 +71,8 @@ export const LIMITS = {
   snapshotMs: 60_000,
   /** How often workers that wait for a snapshot are told that others come first. */
   queuedMs: 20_000,
-  /** A started transfer without progress for this long is aborted. */
+  /** A started transfer without progress for this long is aborted; but not one of a gradient, which leaves while it is computed. */
   transferIdleMs: 60_000,
-  /** The same for a gradient that leaves while an engine computes the rest: as long as an engine may take. */
-  gradientIdleMs: 86_400_000,
   /** Time that a contribution waits for its grant before it is refused. */
   grantMs: 2_000,
   /** Time to reach a reducer. */

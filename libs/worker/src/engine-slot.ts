@@ -1,5 +1,4 @@
 import { EngineError, type Batch, type Engine, type Gradient, type GradientProgress } from '@troupe/model';
-import { LIMITS } from '@troupe/protocol';
 import { elapse } from './deadlines.js';
 
 export interface SlotEngine extends Engine {
@@ -36,7 +35,7 @@ export interface EngineSlotOptions {
 
 /** The shortest is longer than any working engine needs for a gradient; the longest is bounded by what timers can hold. */
 const MIN_TIMEOUT_MS = 600_000;
-const MAX_TIMEOUT_MS = LIMITS.gradientIdleMs;
+const MAX_TIMEOUT_MS = 86_400_000;
 
 /** Errors after which an engine is not used again. A wrong batch or a gradient that is not finite is not the engine's fault. */
 const LOSSES: ReadonlySet<EngineError['code']> = new Set(['device_lost', 'unsupported', 'out_of_memory', 'disposed']);

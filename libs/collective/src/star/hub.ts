@@ -28,7 +28,9 @@ export function createHub(hello: MessageOf<'host'>, host: Channel, options: Serv
 }
 
 interface HubMember extends Member {
-  /** Ranges that it exchanges with their reducers. */
+  /** Ranges that it says it exchanges with their reducers. It may not know yet that one is lost; it then sends its range again. */
+  claimed: ReadonlySet<number>;
+  /** Those of them that it receives from there. */
   direct: Set<number>;
   /** Ranges of contributions to this round that have come from it: "lease range". */
   readonly arrived: Set<string>;
@@ -248,8 +250,8 @@ class Hub implements RunServer {
   }
 
   /** Ranges that should have come from the worker before it completes the contribution. */
-  #missing({ direct, arrived }: HubMember, leaseId: string): number[] {
-    const isHere = (range: number) => direct.has(range) || arrived.has(nameOf({ leaseId, range }));
+  #missing({ claimed, arrived }: HubMember, leaseId: string): number[] {
+    const isHere = (range: number) => claimed.has(range) || arrived.has(nameOf({ leaseId, range }));
     return this.#ranges.flatMap(({ index }) => (isHere(index) ? [] : [index]));
   }
 
@@ -276,8 +278,9 @@ class Hub implements RunServer {
 
   #route(member: HubMember, { ranges }: MessageOf<'route'>): void {
     const through = new Set(ranges);
-    const isDirect = ({ index, sum }: Range) => sum === undefined && !through.has(index);
-    member.direct = new Set(this.#ranges.filter(isDirect).map(({ index }) => index));
+    const claimed = this.#ranges.filter(({ index, remote }) => remote !== undefined && !through.has(index));
+    member.claimed = new Set(claimed.map(({ index }) => index));
+    member.direct = new Set(claimed.flatMap(({ index, sum }) => (sum ? [] : [index])));
   }
 
   #supply(member: HubMember, { round, range }: MessageOf<'lacking'>): void {
@@ -487,7 +490,8 @@ class Hub implements RunServer {
 
 const nameOf = ({ leaseId, range }: Pick<MessageOf<'gradientRange'>, 'leaseId' | 'range'>): string => `${leaseId} ${range}`;
 
-const newMember = (): Pick<HubMember, 'direct' | 'arrived' | 'supplied'> => ({
+const newMember = (): Pick<HubMember, 'claimed' | 'direct' | 'arrived' | 'supplied'> => ({
+  claimed: new Set(),
   direct: new Set(),
   arrived: new Set(),
   supplied: new Set(),

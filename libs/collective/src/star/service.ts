@@ -73,9 +73,7 @@ class Service implements StarService {
         ] as const),
       ],
       bodyBytes: (message) => bodyBytes(session, message),
-      // Heartbeats find links that are dead.
-      limits: { ...LIMITS, transferIdleMs: LIMITS.gradientIdleMs },
-      deadline: this.#options.deadline,
+      // No deadline for transfers: a gradient may leave while the engine computes the rest of it, and heartbeats find dead links.
       ...(budget && { budget }),
     });
     const stop = () => channel.close('the all-reduce service is stopping');
