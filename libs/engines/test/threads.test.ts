@@ -94,6 +94,21 @@ async function open(threads: number, openThread: () => EngineThread = () => thre
   return engine;
 }
 
+it('hands over nothing where it is told that it gains nothing, and computes the same', async () => {
+  const gradientOf = async (handsOver: boolean) => {
+    const engine = await createThreadedEngine(CONFIG, LIMITS, { threads: 2, openThread: () => thread(WASM), handsOver });
+    engines.push(engine);
+    engine.setParameters(initialParameters(CONFIG, createLayout(CONFIG), 5));
+    let calls = 0;
+    const { gradient } = await engine.gradient(batchOf(6), () => calls++);
+    return { gradient: gradient.slice(), calls };
+  };
+  const [told, other] = [await gradientOf(false), await gradientOf(true)];
+  expect(told.gradient).toEqual(other.gradient);
+  expect(told.calls).toBe(0);
+  expect(other.calls).toBeGreaterThan(0);
+});
+
 /** Threads of an engine that a test can kill, and the number of those that have ended. */
 function mortal(workerData = WASM) {
   const threads: EngineThread[] = [];

@@ -84,7 +84,8 @@ function opener(kind: EngineKind, variant: string | undefined, { nowMs }: Choose
     // A separate thread, even a single one, keeps the links alive while a gradient takes seconds.
     if (!hasThreads()) return createWasmEngine(config, limits, choice);
     const count = kind === 'wasm' ? 1 : threads;
-    return createThreadedEngine(config, limits, { threads: count, openThread: () => openEngineThread(variant) });
+    const handsOver = count < navigator.hardwareConcurrency;
+    return createThreadedEngine(config, limits, { threads: count, openThread: () => openEngineThread(variant), handsOver });
   };
 }
 

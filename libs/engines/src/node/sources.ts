@@ -1,4 +1,5 @@
 /** Finds and opens each engine on this machine. */
+import { availableParallelism } from 'node:os';
 import { EngineError } from '@troupe/model';
 import { createThreadedEngine } from '@troupe/model/threads';
 import type { EngineName } from '../names.js';
@@ -43,7 +44,8 @@ function processorOpener(engine: CpuEngineName): Source['open'] {
   return (config, limits, { threads = 0, nowMs, variant, threadScript }) => {
     if (threads > 0) {
       const data = { engine, measured: nowMs !== undefined, variant };
-      return createThreadedEngine(config, limits, { threads, openThread: () => openNodeThread(data, threadScript) });
+      const openThread = () => openNodeThread(data, threadScript);
+      return createThreadedEngine(config, limits, { threads, openThread, handsOver: threads < availableParallelism() });
     }
     return createCpuEngine(engine, config, limits, variant !== undefined ? { variant } : nowMs ? { now: nowMs } : {});
   };

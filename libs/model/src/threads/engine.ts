@@ -22,6 +22,12 @@ export interface ThreadedEngineOptions {
   readonly threads: number;
   /** Starts a thread that runs serveEngine. */
   readonly openThread: () => EngineThread;
+  /**
+   * Whether gradients are handed over while they are computed; default: yes. Coding and sending a part
+   * then takes time of a core: where the threads have them all, it gains nothing, and waking the caller
+   * costs some per cent of a gradient.
+   */
+  readonly handsOver?: boolean;
 }
 
 /**
@@ -35,7 +41,7 @@ export interface ThreadedEngineOptions {
 export async function createThreadedEngine(
   config: ModelConfig,
   limits: EngineLimits,
-  { threads, openThread }: ThreadedEngineOptions,
+  { threads, openThread, handsOver = true }: ThreadedEngineOptions,
 ): Promise<Engine> {
   checkEngineConfig(config, limits);
   if (!Number.isInteger(threads) || threads < 1) {
@@ -46,7 +52,8 @@ export async function createThreadedEngine(
   const pool = createThreadPool(openThreads(count, openThread));
   try {
     const info = await openAll(pool, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, memory);
-    return new ThreadedEngine(config, limits, pool, memory, info);
+    const engine = new ThreadedEngine(config, limits, pool, memory, info);
+    return handsOver ? engine : handingOverNothing(engine);
   } catch (error) {
     pool.dismiss();
     throw error;
@@ -76,6 +83,19 @@ async function openAll(pool: ThreadPool, config: ModelConfig, limits: EngineLimi
   const others = Array.from({ length: pool.size - 1 }, (_, i) => open(i + 1, variant));
   await pool.ask(others, 1);
   return { name, variant, device: pool.size === 1 ? device : `${device}, ${pool.size} threads` };
+}
+
+/** The engine without progress. */
+function handingOverNothing(engine: Engine): Engine {
+  return {
+    info: engine.info,
+    limits: engine.limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: (batch) => engine.gradient(batch),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose: () => engine.dispose(),
+  };
 }
 
 class ThreadedEngine implements Engine {
