@@ -397,7 +397,8 @@ class Hub implements RunServer {
   }
 
   #listenerOf(range: Range, { address }: ReducerAddress): ReducerListener {
-    const who = `the reducer of range ${range.index} at ${address}`;
+    // Without a password, which no log repeats.
+    const who = `the reducer of range ${range.index} at ${address.replace(/\/\/[^/@]*@/, '//')}`;
     const instead = 'The service sums its range meanwhile.';
     return {
       onReady: () => {
