@@ -125,6 +125,8 @@ class StreamLedger implements Ledger {
   readonly #ranges: number;
   readonly #memory = createVectorMemory(0);
   #round: OpenRound | undefined;
+  /** What is wrong with contributions to the next round, whose grants come late. Each took its worker the wait for the grant. */
+  #early: { readonly range: number; readonly key: ContributionKey; readonly defect: string }[] = [];
 
   constructor(config: ReductionConfig, ranges: number) {
     this.#config = config;
@@ -157,6 +159,7 @@ class StreamLedger implements Ledger {
       retained: new Map(),
       additions: [],
     };
+    for (const { range, key, defect } of this.#early.splice(0)) this.hold(range, key, defect);
     const unfinished = [...(before?.waiting.values() ?? [])].flatMap(({ offered }) => offered ?? []);
     const reason = `the round was over before all of its gradient had come; round ${order.round} is open`;
     return unfinished.map((offered) => ({ kind: 'verdict', ...offered, ...refuse('wrong_round', reason) }));
@@ -188,7 +191,8 @@ class StreamLedger implements Ledger {
   }
 
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
-    if (!this.grants.find(key)) return [];
+    if (key.round === this.round + 1 && defect !== undefined) this.#early.push({ range, key, defect });
+    if (key.round !== this.round || !(this.grants.find(key) ?? this.grants.mayCome(key))) return [];
     const waiting = this.#waitingFor(key);
     waiting.held.add(range);
     waiting.defect ??= defect;

@@ -91,8 +91,8 @@ class Reducer implements RunServer {
     for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
     const key: ContributionKey = { round, leaseId, workerId };
     await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
-    // For another round: the service knows that it is too late.
-    if (round !== this.#grants.round) return this.#sum.release(intake);
+    // The service knows that it is too late.
+    if (round < this.#grants.round) return this.#sum.release(intake);
     const isGranted = this.#grants.find(key) !== undefined;
     const { defect = isGranted ? '' : 'its grant did not reach the reducer' } = intake;
     if (defect === '') this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
