@@ -192,7 +192,7 @@ class StreamLedger implements Ledger {
 
   hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
     if (key.round === this.round + 1 && defect !== undefined) this.#early.push({ range, key, defect });
-    if (key.round !== this.round || !(this.grants.find(key) ?? this.grants.mayCome(key))) return [];
+    if (key.round !== this.round || (!this.grants.find(key) && !this.grants.mayCome(key))) return [];
     const waiting = this.#waitingFor(key);
     waiting.held.add(range);
     waiting.defect ??= defect;

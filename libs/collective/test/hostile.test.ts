@@ -37,7 +37,7 @@ class Peer {
   readonly #k: number;
   readonly #channels = new Map<string, Channel<(typeof ACCEPTS)[number]>>();
 
-  /** It is worker k of a run with so many ranges. */
+  /** As worker k of a run whose parameters are cut into `ranges`. */
   constructor(k: number, ranges: number) {
     this.#k = k;
     this.#ranges = ranges;
@@ -122,7 +122,7 @@ async function expectComplete(): Promise<void> {
 
 const grantAgain = (leaseId: string): void => run.host.grant({ round: 0, leaseId, workerId: 'w1', streams: LEASES[1] });
 
-/** Signals that abort when the test says so, for waits of so many ms; other waits are short. */
+/** For waits of these lengths, signals that abort when the test says so; other waits are short. */
 function handMade(ms: number) {
   const waits: AbortController[] = [];
   return {

@@ -30,7 +30,7 @@ export const about =
 const GOAL = 1;
 const SIZES = [256, 512, 1024].map((hidden) => ({ layers: 2, hidden, streams: 32, window: 64 }));
 const WORKERS = [1, 2, 4, 8];
-/** Also measured with so many reducers. */
+/** This case is measured with each of these numbers of reducers, too. */
 const SHARDED = { size: SIZES[1], workers: 4, reducers: [1, 2, 4] };
 /** The largest model takes long, so it is measured once, with so many workers. */
 const LARGEST = { size: SIZES[2], workers: 2 };

@@ -9,16 +9,16 @@ import {
   type Message,
   type MessageOf,
 } from '@troupe/protocol';
-import { bytesOf, chunksOf, contributionRanges, updateRanges, type Segment } from '../codec.js';
+import { TransportError } from '@troupe/transport';
+import { bytesOf, chunksOf, contributionRanges, updateRanges, type Segment, type SegmentChunk } from '../codec.js';
 import { keyOf, type ContributionKey } from '../grants.js';
 import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import type { Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
-import { readBody } from './body.js';
+import { readBody, takeBody } from './body.js';
 import { Links, type Link, type Member } from './links.js';
 import { openRemoteReducer, type ReducerListener, type RemoteReducer } from './remote-reducer.js';
-import { TransportError } from '@troupe/transport';
 import { unexpected, type ReducerAddress, type RunServer, type ServerOptions } from './run-server.js';
 import { UpdateSender, type ReadyRange } from './update-sender.js';
 
@@ -44,6 +44,8 @@ interface Range {
   /** As they arrive in contributions, and as they leave in updates. */
   readonly arriving: readonly Segment[];
   readonly leaving: readonly Segment[];
+  /** Of `leaving`. */
+  readonly chunks: readonly SegmentChunk[];
   /** Absent in a run without reducers. */
   remote?: RemoteReducer;
   /** The service's own sum; absent while the reducer sums the range. */
@@ -83,11 +85,11 @@ class Hub implements RunServer {
     const leaving = updateRanges(hello, count);
     const updateBytes = leaving.reduce((total, segments) => total + bytesOf(segments), 0);
     this.#ledger = createLedger(hello, count);
-    this.#links = new Links(options, options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes));
+    this.#links = new Links(options, updateBytes);
     const nowMs = () => this.#nowMs();
     this.#updates = new UpdateSender({ ranges: count, links: this.#links, keepCopies: reducers.length > 0, nowMs });
     this.#ranges = contributionRanges(hello, count).map((arriving, index) => ({
-      ...{ index, arriving, leaving: leaving[index] },
+      ...{ index, arriving, leaving: leaving[index], chunks: chunksOf(leaving[index], LIMITS.chunkBytes) },
       ...{ sum: this.#createSum(index, count), squares: undefined, received: undefined },
       ...{ reducerMs: 0, passing: Promise.resolve() },
     }));
@@ -230,7 +232,7 @@ class Hub implements RunServer {
     if (!range.sum) return this.#passOn(range, key, await readBody(body));
     const { sum } = range;
     const intake = sum.intake();
-    for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
+    await takeBody(body, (piece) => intake.take(piece));
     await this.#granted(key);
     if (range.sum !== sum) return this.#passOn(range, key, intake.memory);
     return this.#holdRange(range, sum, key, intake);
@@ -362,29 +364,24 @@ class Hub implements RunServer {
     this.#updates.flush((index) => this.#readyRange(this.#ranges[index]));
   }
 
-  #readyRange({ sum, squares, received, leaving }: Range): ReadyRange | undefined {
+  #readyRange({ index: range, sum, squares, received, leaving, chunks }: Range): ReadyRange | undefined {
     const { head, factor } = this.#finish!;
-    const bytes = bytesOf(leaving);
+    const ready = { round: head.round, range, bytes: bytesOf(leaving), chunks };
     if (received?.round === head.round) {
-      const chunks = chunksOf(leaving, LIMITS.chunkBytes);
       const encode = (index: number, payload: Uint8Array) => {
-        const { offset, bytes: length } = chunks[index];
-        payload.set(received.bytes.subarray(offset, offset + length));
+        const { offset, bytes } = chunks[index];
+        payload.set(received.bytes.subarray(offset, offset + bytes));
       };
-      return { bytes, chunks, encode, whole: received.bytes };
+      return { ...ready, encode, whole: received.bytes };
     }
     if (!sum || !squares) return undefined;
-    const { chunks } = sum;
-    return { bytes, chunks, encode: (index, payload) => sum.encode(chunks[index], factor, payload) };
+    return { ...ready, encode: (index, payload) => sum.encode(chunks[index], factor, payload) };
   }
 
   // ---- reducers
 
   #toReducers(message: Message): void {
-    for (const { sum, remote } of this.#ranges) {
-      const channel = sum ? undefined : remote?.channel;
-      if (channel) this.#links.deliver(channel, () => channel.send(message));
-    }
+    for (const { sum, remote } of this.#ranges) if (!sum && remote) this.#toReducer(remote, message);
   }
 
   #openRemote(range: Range, address: ReducerAddress): RemoteReducer {

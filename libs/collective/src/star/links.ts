@@ -25,6 +25,8 @@ export interface LinksOptions {
   readonly log: (note: ServiceNote) => void;
   /** Makes a signal that aborts after `ms`, such as AbortSignal.timeout. */
   readonly deadline: (ms: number) => AbortSignal;
+  /** Bytes queued for one worker before it is dropped as stuck. Default: four updates, at least LIMITS.updateBacklogBytes. */
+  readonly bufferedBytes?: number;
 }
 
 /** The tickets and members of a run. */
@@ -38,9 +40,10 @@ export class Links<M extends Member = Member> {
   readonly #waiting = new Set<() => void>();
   #over = false;
 
-  constructor(options: LinksOptions, bufferedBytes: number) {
+  /** @param updateBytes what this place sends of an update */
+  constructor(options: LinksOptions, updateBytes: number) {
     this.#options = options;
-    this.#bufferedBytes = bufferedBytes;
+    this.#bufferedBytes = options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes);
   }
 
   dismiss({ workerId, reason }: MessageOf<'dismiss'>): void {

@@ -69,7 +69,7 @@ export class ReducerLinks {
     return this.lose(range, reason);
   }
 
-  /** The link is of no use; another is opened. @returns whether there was one */
+  /** Closes a link that does not work, and opens another. @returns whether there was one */
   lose(range: number, reason: string): boolean {
     const link = this.#open.get(range);
     if (!link) return false;

@@ -1,7 +1,6 @@
 /** The sum of one range of a run, on behalf of the service that decides what counts. */
 import {
   LIMITS,
-  openTransfer,
   PROTOCOL_VERSION,
   ProtocolError,
   type BodyReader,
@@ -12,8 +11,10 @@ import {
 import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
+import { takeBody } from './body.js';
 import { Links, type Link, type Member } from './links.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
+import { sendRange } from './update-sender.js';
 
 /** @throws OptimError `out_of_memory` */
 export function createReducer(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions): RunServer {
@@ -40,7 +41,7 @@ class Reducer implements RunServer {
     this.host = service;
     this.#options = options;
     this.#sum = createRangeSum(assign);
-    this.#links = new Links(options, options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * this.#sum.updateBytes));
+    this.#links = new Links(options, this.#sum.updateBytes);
     this.#grants = createGrants(assign.streams);
   }
 
@@ -88,7 +89,7 @@ class Reducer implements RunServer {
 
   async #take({ round, leaseId, workerId }: ContributionKey, body: BodyReader): Promise<void> {
     const intake = this.#sum.intake();
-    for (let piece = await body.next(); piece; piece = await body.next()) intake.take(piece);
+    await takeBody(body, (piece) => intake.take(piece));
     const key: ContributionKey = { round, leaseId, workerId };
     await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
     // The service knows that it is too late.
@@ -148,25 +149,14 @@ class Reducer implements RunServer {
     this.#links.deliver(this.host, () => this.host.send(message, new Uint8Array(squares.buffer)));
   }
 
-  /** Every chunk goes to all before the next is coded, so that all step at the same time. */
   #finish({ round, factor }: MessageOf<'finish'>): void {
     this.#nextRound = round + 1;
     const members = this.#links.receivers().filter(({ workerId }) => !this.#unwanted.has(workerId));
-    let receivers = [this.host, ...members.map(({ channel }) => channel)];
-    const { range } = this.hello;
-    const transfer = openTransfer({ type: 'updateRange', round, range }, this.#sum.updateBytes);
-    let sendMs = 0;
-    const send = (frame: Uint8Array): void => {
-      const startMs = this.#nowMs();
-      receivers = this.#links.deliverAll(receivers, [frame]);
-      sendMs += this.#nowMs() - startMs;
-    };
-    send(transfer.head);
-    for (const chunk of this.#sum.chunks) {
-      const { frame, payload } = transfer.chunk(chunk.bytes);
-      this.#sum.encode(chunk, factor, payload);
-      send(frame);
-    }
+    const { updateBytes: bytes, chunks } = this.#sum;
+    const encode = (index: number, payload: Uint8Array): void => this.#sum.encode(chunks[index], factor, payload);
+    const ready = { round, range: this.hello.range, bytes, chunks, encode };
+    const place = { links: this.#links, nowMs: () => this.#nowMs() };
+    const sendMs = sendRange(place, ready, [this.host, ...members.map(({ channel }) => channel)]);
     this.#sendMs = sendMs / Math.max(members.length, 1);
   }
 

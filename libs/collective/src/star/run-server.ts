@@ -8,8 +8,6 @@ export interface ServerOptions extends LinksOptions {
   readonly token: string;
   /** A clock, ms, for `serviceMs` in `counted`; absent: that is 0. */
   readonly nowMs?: () => number;
-  /** Bytes queued for one worker before it is dropped as stuck. Default: four updates, at least LIMITS.updateBacklogBytes. */
-  readonly bufferedBytes?: number;
   /** The reducers of this service; those that a host names come after them. */
   readonly reducers?: readonly ReducerAddress[];
   /** Opens a link to a reducer, or gives up within seconds. Absent: there are none. @throws TransportError */

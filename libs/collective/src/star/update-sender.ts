@@ -5,6 +5,8 @@ import type { Links } from './links.js';
 
 /** A range of an update that can be sent. */
 export interface ReadyRange {
+  readonly round: number;
+  readonly range: number;
   readonly bytes: number;
   readonly chunks: readonly Pick<SegmentChunk, 'bytes'>[];
   /** Writes a chunk into `payload`, which has its length. */
@@ -13,13 +15,46 @@ export interface ReadyRange {
   readonly whole?: Uint8Array;
 }
 
-export interface UpdateSenderOptions {
+/** The links to send over, and a clock, ms. */
+export interface SendingPlace {
+  readonly links: Pick<Links, 'deliver' | 'deliverAll'>;
+  nowMs(): number;
+}
+
+/**
+ * Every chunk goes to all before the next is coded, so that all step at the same time.
+ * @param onChunk sees each when it is coded
+ * @returns ms that sending took
+ */
+export function sendRange(
+  { links, nowMs }: SendingPlace,
+  { round, range, bytes, chunks, encode }: ReadyRange,
+  channels: readonly Channel[],
+  onChunk: (payload: Uint8Array) => void = () => undefined,
+): number {
+  const transfer = openTransfer({ type: 'updateRange', round, range }, bytes);
+  let receivers = channels;
+  let sendMs = 0;
+  const send = (frame: Uint8Array): void => {
+    const startMs = nowMs();
+    receivers = links.deliverAll(receivers, [frame]);
+    sendMs += nowMs() - startMs;
+  };
+  send(transfer.head);
+  for (const [index, chunk] of chunks.entries()) {
+    const { frame, payload } = transfer.chunk(chunk.bytes);
+    encode(index, payload);
+    onChunk(payload);
+    send(frame);
+  }
+  return sendMs;
+}
+
+export interface UpdateSenderOptions extends SendingPlace {
   /** Ranges of the run. */
   readonly ranges: number;
-  readonly links: Pick<Links, 'deliver' | 'deliverAll'>;
   /** Whether others send ranges too, and so a worker may lack one of them. */
   readonly keepCopies: boolean;
-  nowMs(): number;
 }
 
 interface Copy {
@@ -86,29 +121,22 @@ export class UpdateSender {
       const ready = find(sending.next);
       if (!ready) return;
       const receivers = sending.receivers[sending.next];
-      this.sendMs += this.#send(sending.round, sending.next, ready, receivers) / Math.max(receivers.length, 1);
+      this.sendMs += this.#send(ready, receivers) / Math.max(receivers.length, 1);
       sending.next++;
     }
   }
 
-  /** Every chunk goes to all before the next is coded, so that all step at the same time. @returns ms that sending took */
-  #send(round: number, range: number, { bytes, chunks, encode, whole }: ReadyRange, channels: readonly Channel[]): number {
-    const { links, keepCopies, nowMs } = this.#options;
-    const transfer = openTransfer({ type: 'updateRange', round, range }, bytes);
-    const copy = keepCopies ? (whole ?? new Uint8Array(bytes)) : undefined;
-    let receivers = links.deliverAll(channels, [transfer.head]);
-    let sendMs = 0;
+  /** Keeps a copy. @returns ms that sending took */
+  #send(ready: ReadyRange, receivers: readonly Channel[]): number {
+    const { round, range, bytes, whole } = ready;
+    if (!this.#options.keepCopies) return sendRange(this.#options, ready, receivers);
+    const copy = whole ?? new Uint8Array(bytes);
     let at = 0;
-    for (const [index, chunk] of chunks.entries()) {
-      const { frame, payload } = transfer.chunk(chunk.bytes);
-      encode(index, payload);
-      if (copy !== whole) copy?.set(payload, at);
-      at += chunk.bytes;
-      const startMs = nowMs();
-      receivers = links.deliverAll(receivers, [frame]);
-      sendMs += nowMs() - startMs;
-    }
-    if (copy) this.#copies[range] = { round, bytes: copy };
+    const sendMs = sendRange(this.#options, ready, receivers, (payload) => {
+      if (!whole) copy.set(payload, at);
+      at += payload.byteLength;
+    });
+    this.#copies[range] = { round, bytes: copy };
     return sendMs;
   }
 

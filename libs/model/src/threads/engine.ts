@@ -52,8 +52,7 @@ export async function createThreadedEngine(
   const pool = createThreadPool(openThreads(count, openThread));
   try {
     const info = await openAll(pool, config, { ...limits, maxStreams: Math.ceil(limits.maxStreams / count) }, memory);
-    const engine = new ThreadedEngine(config, limits, pool, memory, info);
-    return handsOver ? engine : handingOverNothing(engine);
+    return new ThreadedEngine(config, limits, { pool, memory, info, handsOver });
   } catch (error) {
     pool.dismiss();
     throw error;
@@ -85,17 +84,11 @@ async function openAll(pool: ThreadPool, config: ModelConfig, limits: EngineLimi
   return { name, variant, device: pool.size === 1 ? device : `${device}, ${pool.size} threads` };
 }
 
-/** The engine without progress. */
-function handingOverNothing(engine: Engine): Engine {
-  return {
-    info: engine.info,
-    limits: engine.limits,
-    setParameters: (parameters) => engine.setParameters(parameters),
-    gradient: (batch) => engine.gradient(batch),
-    evaluate: (batch) => engine.evaluate(batch),
-    step: (tokens, states) => engine.step(tokens, states),
-    dispose: () => engine.dispose(),
-  };
+interface Parts {
+  readonly pool: ThreadPool;
+  readonly memory: SharedMemory;
+  readonly info: EngineInfo;
+  readonly handsOver: boolean;
 }
 
 class ThreadedEngine implements Engine {
@@ -104,14 +97,16 @@ class ThreadedEngine implements Engine {
   readonly #config: ModelConfig;
   readonly #pool: ThreadPool;
   readonly #memory: SharedMemory;
+  readonly #handsOver: boolean;
   #disposed = false;
   #version = 0;
 
-  constructor(config: ModelConfig, limits: EngineLimits, pool: ThreadPool, memory: SharedMemory, info: EngineInfo) {
+  constructor(config: ModelConfig, limits: EngineLimits, { pool, memory, info, handsOver }: Parts) {
     this.#config = config;
     this.limits = limits;
     this.#pool = pool;
     this.#memory = memory;
+    this.#handsOver = handsOver;
     this.info = info;
   }
 
@@ -129,7 +124,7 @@ class ThreadedEngine implements Engine {
     const { signals, gradients } = this.#memory;
     const [gradient] = gradients;
     signals.fill(0);
-    const reports = onProgress !== undefined;
+    const reports = this.#handsOver && onProgress !== undefined;
     const orders = this.#deal(streams).map((share): ThreadOrder => ({
       kind: 'gradient',
       window,

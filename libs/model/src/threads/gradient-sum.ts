@@ -4,8 +4,8 @@ import { barrier, SUMMED, type SharedMemory } from './shared-memory.js';
 const LINE = 16;
 
 /**
- * A step has at least so many values, or this part of the gradient if that is less. It takes about
- * 0.1 ms, because threads wait for each other and the caller's thread is woken.
+ * The fewest values that a step sums: STEP_VALUES, or STEP_PART of the gradient if that is less. Each
+ * step takes about 0.1 ms, because threads wait for each other and the caller's thread is woken.
  */
 const STEP_VALUES = 2 ** 18;
 const STEP_PART = 1 / 4;
