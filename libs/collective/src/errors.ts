@@ -1,3 +1,6 @@
+import { ProtocolError } from '@troupe/protocol';
+import { TransportError } from '@troupe/transport';
+
 export class CollectiveError extends Error {
   override readonly name = 'CollectiveError';
   /**
@@ -11,4 +14,9 @@ export class CollectiveError extends Error {
     this.code = code;
     this.remedy = remedy;
   }
+}
+
+/** Whether a link broke, or its other side broke the protocol: both end the link, and nothing else. */
+export function isLinkFailure(error: unknown): error is TransportError | ProtocolError {
+  return error instanceof TransportError || error instanceof ProtocolError;
 }

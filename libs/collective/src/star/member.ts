@@ -9,10 +9,10 @@ import {
   type MessageOf,
   type MessageType,
 } from '@troupe/protocol';
-import { TransportError, type Connection } from '@troupe/transport';
+import type { Connection } from '@troupe/transport';
 import { bytesOf, chunksOf, contributionRanges, parameterCount, updateRanges, type Segment } from '../codec.js';
 import { createContributionWriter, type ContributionWriter } from '../contribution.js';
-import { CollectiveError } from '../errors.js';
+import { CollectiveError, isLinkFailure } from '../errors.js';
 import type {
   CollectiveMember,
   Contribution,
@@ -169,7 +169,7 @@ class StarMember implements CollectiveMember {
     try {
       path.sendEncoded([frame]);
     } catch (error) {
-      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
+      if (!isLinkFailure(error)) throw error;
       this.links.lose(range, error.message);
     }
   }
@@ -207,7 +207,7 @@ class StarMember implements CollectiveMember {
     try {
       send();
     } catch (error) {
-      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
+      if (!isLinkFailure(error)) throw error;
       this.#channel.close(error.message);
     }
   }

@@ -8,7 +8,8 @@ import {
   type Channel,
   type Message,
 } from '@troupe/protocol';
-import { backoffMs, TransportError, type Connection } from '@troupe/transport';
+import { backoffMs, type Connection } from '@troupe/transport';
+import { isLinkFailure } from '../errors.js';
 import { bytesOf, type Segment } from '../codec.js';
 import type { JoinOptions } from '../port.js';
 import { either } from './either.js';
@@ -101,7 +102,7 @@ export class ReducerLinks {
     try {
       return await this.#join(range, await connect!(address, soon.signal), soon.signal);
     } catch (error) {
-      if (!(error instanceof TransportError) && !(error instanceof ProtocolError)) throw error;
+      if (!isLinkFailure(error)) throw error;
       return undefined;
     } finally {
       soon.dispose();
@@ -144,7 +145,7 @@ export class ReducerLinks {
         return;
       }
     } catch (error) {
-      if (signal?.aborted || (!(error instanceof TransportError) && !(error instanceof ProtocolError))) throw error;
+      if (signal?.aborted || !isLinkFailure(error)) throw error;
       this.lose(range, error.message);
     }
   }

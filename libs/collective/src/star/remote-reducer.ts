@@ -10,7 +10,8 @@ import {
   type Message,
   type MessageOf,
 } from '@troupe/protocol';
-import { backoffMs, TransportError } from '@troupe/transport';
+import { backoffMs } from '@troupe/transport';
+import { isLinkFailure } from '../errors.js';
 import { readBody } from './body.js';
 import { either } from './either.js';
 import type { ReducerAddress, ServerOptions } from './run-server.js';
@@ -109,7 +110,7 @@ class Remote implements RemoteReducer {
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       channel?.close(reason);
-      if (!(error instanceof ProtocolError) && !(error instanceof TransportError)) throw error;
+      if (!isLinkFailure(error)) throw error;
       return reason;
     } finally {
       soon.dispose();

@@ -12,6 +12,7 @@ import {
   type SendBudget,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
+import { isLinkFailure } from '../errors.js';
 import { createHub } from './hub.js';
 import { createReducer } from './reducer.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
@@ -155,7 +156,7 @@ class Service implements StarService {
     try {
       channel.send(refusal(reason));
     } catch (cause) {
-      if (!(cause instanceof TransportError) && !(cause instanceof ProtocolError)) throw cause;
+      if (!isLinkFailure(cause)) throw cause;
     }
     channel.close(message);
   }
