@@ -8,13 +8,14 @@
  */
 import { afterEach, describe, expect, it } from 'vitest';
 import {
-  contributionRanges,
   createContributionWriter,
   createLedger,
+  createRangeLayout,
   createRangeSum,
   createSegmentReader,
   keyOf,
-  updateRanges,
+  evenRanges,
+  nameOf,
   updateShape,
 } from '@troupe/collective';
 import { openEngine } from '@troupe/engines/node';
@@ -82,10 +83,10 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
   const shape = { codec, tensorSizes: layout.tensors.map(({ size }) => size), stateFloats: stateSize(model) };
   const engine = await openEngine('auto', model, { maxStreams: LEASE_STREAMS, maxWindow: WINDOW }, { reproducible: true });
   engines.push(engine);
-  const ledger = createLedger({ ...shape, runId: 'run', streams: STREAMS, window: WINDOW, ordered: true }, ranges);
-  const sums = Array.from({ length: ranges }, (_, range) => createRangeSum({ ...shape, range, ranges }));
-  const arriving = contributionRanges(shape, ranges);
-  const leaving = updateRanges(shape, ranges);
+  const ledger = createLedger({ ...shape, runId: 'run', streams: STREAMS, window: WINDOW, ordered: true });
+  const places = createRangeLayout(shape);
+  const cut = evenRanges(shape, ranges);
+  const sums = cut.map((range) => createRangeSum({ ...shape, layout: places, range }));
   const optimizer = { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 } as const;
   const replica = createReplica({ size: layout.size, optimizer });
   replica.setParameters(initialParameters(model, layout, 11));
@@ -95,7 +96,7 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
 
   for (let round = 0; round < ROUNDS; round++) {
     const parametersDigest = replica.digest();
-    ledger.openRound({ round, learningRate: 0.01, clip: 1, parametersDigest });
+    ledger.openRound({ round, learningRate: 0.01, clip: 1, parametersDigest }, cut.length);
     for (const sum of sums) sum.clear();
     engine.setParameters(replica.parameters);
     for (const k of order) {
@@ -103,15 +104,15 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
       const key = { round, leaseId: `l${k}`, workerId: 'w' };
       ledger.grant({ ...key, streams });
       const { gradient, endStates, lossSum, tokens } = await engine.gradient(batchOf(model, round, streams, states));
-      for (const [range, sum] of sums.entries()) {
+      for (const [index, sum] of sums.entries()) {
         const intake = sum.intake();
-        for (const segment of arriving[range]) {
+        for (const segment of places.arriving(cut[index])) {
           const bytes = new Uint8Array(segment.bytes);
           writer.encode(gradient, { round, streams }, segment, bytes);
           intake.take(bytes);
         }
         sum.hold(keyOf(key), intake);
-        ledger.hold(range, key, intake.defect);
+        ledger.hold(nameOf(cut[index]), key, intake.defect);
       }
       states.set(endStates, streams[0] * stateSize(model));
       const meta = { runId: 'run', streams, tokens, lossSum, parametersDigest, computeMs: 1 };
@@ -123,10 +124,10 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
       return each.at(-1)!;
     });
     const { factor } = ledger.finish(measures.map(({ squares }) => squares));
-    const parts = sums.flatMap((sum, range) => {
+    const parts = sums.flatMap((sum, index) => {
       const body = new Uint8Array(sum.updateBytes);
       for (const chunk of sum.chunks) sum.encode(chunk, factor, body.subarray(chunk.offset, chunk.offset + chunk.bytes));
-      return leaving[range].map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
+      return places.leaving(cut[index]).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
     });
     replica.step(parts, 0.01);
   }

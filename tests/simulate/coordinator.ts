@@ -187,6 +187,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     training,
     cadences: world.cadences,
     stopRules: world.stopRules,
+    topology: world.peers ? 'peers' : 'auto',
     token: world.token,
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',

@@ -207,12 +207,19 @@ const REDUCE_FAULTS: readonly Fault[] = [
   }),
 ];
 
-function onReducer(name: string, act: (reducer: SimulatedReduce, simulation: Simulation, random: Random) => string): Fault {
+/** A process that sums a range. */
+type Summing = Process & Pick<SimulatedReduce, 'running'>;
+
+function summing({ reducers, workers, peers }: Simulation): readonly Summing[] {
+  return peers ? workers : reducers;
+}
+
+function onReducer(name: string, act: (reducer: Summing, simulation: Simulation, random: Random) => string): Fault {
   return {
     name,
     reducers: true,
     strike(simulation, random) {
-      const up = simulation.reducers.filter(({ running, host }) => running && !host.frozen);
+      const up = summing(simulation).filter(({ running, host }) => running && !host.frozen);
       if (up.length === 0) return undefined;
       const reducer = random.pick(up);
       return `${reducer.name} ${act(reducer, simulation, random)}`;
@@ -222,17 +229,17 @@ function onReducer(name: string, act: (reducer: SimulatedReduce, simulation: Sim
 
 /** Between them, a reducer can die at every step of a round and of the beginning of its service. */
 const STEPS: readonly MessageType[] = [
-  ...(['assign', 'assigned', 'admit', 'join', 'joined', 'route', 'reducer'] as const),
+  ...(['assign', 'assigned', 'admit', 'join', 'joined', 'linked', 'reducer', 'partition', 'range'] as const),
   ...(['openRound', 'grant', 'gradientRange', 'held', 'add', 'drop', 'measured', 'finish', 'updateRange'] as const),
 ];
 
 /** The reducer dies just before the message leaves, or soon after it has arrived. */
-function dieAtStep(reducer: SimulatedReduce, simulation: Simulation, random: Random): string {
+function dieAtStep(reducer: Summing, simulation: Simulation, random: Random): string {
   const step = random.pick(STEPS);
   const delayMs = random.pick([0, 1, 30]);
   const die = restart(random.next() < 0.3);
   const isAbout = ({ message, from, to }: Departure): boolean =>
-    message.type === step && (from === reducer.name || to === reducer.name || step === 'route' || step === 'reducer');
+    message.type === step && (from === reducer.name || to === reducer.name || step === 'linked' || step === 'reducer');
   const strike = (): void => {
     if (!reducer.running) return;
     simulation.trace('FAULT', () => `${reducer.name} ${die(reducer, simulation, random)}`);
@@ -246,7 +253,7 @@ function dieAtStep(reducer: SimulatedReduce, simulation: Simulation, random: Ran
 }
 
 function separateFrom(name: string, { network }: Simulation, random: Random) {
-  return (reducer: SimulatedReduce): string => {
+  return (reducer: Summing): string => {
     const ms = random.between(100, 45_000);
     network.separate([reducer.name, name], ms);
     return `is cut off from ${name} for ${seconds(ms)}`;
@@ -276,7 +283,7 @@ const REDUCER_FAULTS: readonly Fault[] = [
     return `${restart(random.next() < 0.3)(reducer, simulation, random)}, and ${worker.name} dies`;
   }),
   onReducer('all reducers die', (_, simulation, random) => {
-    for (const reducer of simulation.reducers) restart(false)(reducer, simulation, random);
+    for (const reducer of summing(simulation)) restart(false)(reducer, simulation, random);
     return 'dies with all others';
   }),
 ];
@@ -286,10 +293,15 @@ export const FAULTS: readonly Fault[] = [...WORKER_FAULTS, breakLink, ...COORDIN
 /** Faults that break the guarantees of a transport. */
 export const BROKEN_PROMISES: readonly Fault[] = TAMPER_FAULTS;
 
+export interface Cluster {
+  readonly separate: boolean;
+  readonly reducers: number;
+  /** Whether workers sum. */
+  readonly peers?: boolean;
+}
+
 /** Those that have a target in such a cluster. */
-export function possibleIn(
-  cluster: { readonly separate: boolean; readonly reducers: number },
-  faults: readonly Fault[],
-): Fault[] {
-  return faults.filter(({ separate, reducers }) => (cluster.separate || !separate) && (cluster.reducers > 0 || !reducers));
+export function possibleIn(cluster: Cluster, faults: readonly Fault[]): Fault[] {
+  const hasReducers = cluster.reducers > 0 || cluster.peers === true;
+  return faults.filter(({ separate, reducers }) => (cluster.separate || !separate) && (hasReducers || !reducers));
 }

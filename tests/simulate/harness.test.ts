@@ -179,7 +179,7 @@ describe('the audit', () => {
       lossSum: 1,
       gradientNorm: 1,
       clipScale: 1,
-      ranges: [0],
+      ranges: [{ from: 0, to: 1 }],
     };
     for (const message of [{ ...counted, leaseId: 'a', streams: [0, 1] }, { ...counted, leaseId: 'b', streams: [1] }, update]) {
       service.send(encodeFrames(message)[0]);

@@ -1,10 +1,10 @@
 /**
  * npm run simulate -- [--seed S] [--storms N] [--rounds N] [--reproducible | --by-speed]
- * [--separate | --embedded] [--reducers N] [--faults TEXT] [--trace]
+ * [--separate | --embedded] [--reducers N | --peers] [--faults TEXT] [--trace]
  *
  * Runs a whole cluster in one process and in simulated time through storms of faults, with the
  * seeds S, S+1 .. S+N-1. Each seed runs in both modes, and with the all-reduce embedded and
- * separate, unless flags select one; the seeds take turns with 0, 1, 2 and 4 reducers. The first line of a failure says what went wrong, the last one
+ * separate, unless flags select one; the seeds take turns with 0, 1, 2 and 4 reducers, and with workers that sum (--peers). The first line of a failure says what went wrong, the last one
  * how to replay it.
  * --faults takes the faults whose names contain the text, such as "reducer", instead of a choice by the seed.
  */
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     separate: flag,
     embedded: flag,
     reducers: { type: 'string' },
+    peers: flag,
     faults: { type: 'string' },
     trace: flag,
   },
@@ -47,7 +48,7 @@ try {
     rounds: Number(values.rounds),
     modes: either(values.reproducible, values['by-speed']),
     places: either(values.separate, values.embedded),
-    reducers: values.reducers === undefined ? [0, 1, 2, 4] : [Number(values.reducers)],
+    reducers: values.peers ? ['peers'] : values.reducers === undefined ? [0, 1, 2, 4, 'peers'] : [Number(values.reducers)],
     only: values.faults,
     print: (line) => console.log(line),
     trace: values.trace,

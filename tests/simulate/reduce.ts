@@ -57,6 +57,7 @@ export function createSimulatedReduce(world: World, name: string): SimulatedRedu
 export function serviceOptions(world: World, host: Host): StarServiceOptions {
   return {
     token: REDUCE_TOKEN,
+    secret: world.ticket,
     deadline: (ms) => host.deadline(ms),
     connect: (address, signal) => world.network.dial(host, address, signal),
     log: (note) => world.trace(host.name === 'coordinator' ? 'all-reduce' : host.name, () => note.text),

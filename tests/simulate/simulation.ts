@@ -29,6 +29,8 @@ export interface SimulationOptions {
   readonly separate?: boolean;
   /** How many machines "reducer0", "reducer1" .. sum a range of the parameters each. */
   readonly reducers?: number;
+  /** Whether the workers that reach others also sum for them. */
+  readonly peers?: boolean;
   /** Whether the workers reach the reducers; absent: the seed chooses those that do. */
   readonly direct?: boolean;
   readonly cadences?: Partial<Cadences>;
@@ -58,6 +60,8 @@ export interface Simulation {
   readonly coordinator: SimulatedCoordinator;
   readonly reduce: SimulatedReduce | undefined;
   readonly reducers: readonly SimulatedReduce[];
+  /** Whether workers sum. */
+  readonly peers: boolean;
   /** The machine of the service that decides what counts. */
   readonly serviceName: string;
   readonly workers: SimulatedWorker[];
@@ -114,6 +118,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     coordinator,
     reduce,
     reducers,
+    peers: world.peers,
     serviceName: (reduce ?? coordinator).host.name,
     workers,
     longestWait,
@@ -188,8 +193,12 @@ function createWorld(
       trace(link, () => how);
     },
   });
+  let tickets = 0;
   return {
     clock,
+    peers: options.peers ?? false,
+    // Of one length, so that links take as long whatever ran before.
+    ticket: () => `ticket-${String(tickets++).padStart(9, '0')}`,
     random: random.fork('world'),
     network,
     audit,

@@ -11,8 +11,8 @@ export interface SoakOptions {
   readonly modes: readonly boolean[];
   /** Which of separate (true) and embedded (false) all-reduce to run. */
   readonly places: readonly boolean[];
-  /** Numbers of reducers; the seeds take turns. */
-  readonly reducers: readonly number[];
+  /** Numbers of reducers, or workers that sum; the seeds take turns. */
+  readonly reducers: readonly (number | 'peers')[];
   /** Part of the names of the faults that strike; absent: the seed chooses them. */
   readonly only?: string | undefined;
   print(line: string): void;
@@ -51,9 +51,10 @@ function stormOf(
   seed: number,
   cell: Pick<StormOptions, 'reproducible' | 'separate'>,
 ): StormOptions {
-  const reducers = counts[seed % counts.length];
-  const storm = { seed, rounds, ...cell, reducers, trace: trace ? print : undefined };
+  const turn = counts[seed % counts.length];
+  const [reducers, peers] = turn === 'peers' ? [0, true] : [turn, false];
+  const storm = { seed, rounds, ...cell, reducers, peers, trace: trace ? print : undefined };
   if (only === undefined) return storm;
-  const faults = possibleIn({ ...cell, reducers }, FAULTS).filter(({ name }) => name.includes(only));
+  const faults = possibleIn({ ...cell, reducers, peers }, FAULTS).filter(({ name }) => name.includes(only));
   return faults.length > 0 ? { ...storm, faults } : storm;
 }

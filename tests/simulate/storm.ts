@@ -1,7 +1,7 @@
 /** A run under many faults, whose kinds, times and order follow from a seed. */
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Truth } from './audit.js';
-import { BROKEN_PROMISES, FAULTS, possibleIn, type Fault } from './faults.js';
+import { BROKEN_PROMISES, FAULTS, possibleIn, type Cluster, type Fault } from './faults.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulation, describe, type Simulation } from './simulation.js';
 import { BY_SPEED, REPRODUCIBLE, trainAlone } from './training.js';
@@ -20,6 +20,8 @@ export interface StormOptions {
   readonly separate: boolean;
   /** Default: none. */
   readonly reducers?: number | undefined;
+  /** Whether the workers that reach others also sum for them. */
+  readonly peers?: boolean | undefined;
   readonly trace?: ((line: string) => void) | undefined;
   /** Default: chosen by the seed. */
   readonly faults?: readonly Fault[];
@@ -63,7 +65,7 @@ function codecOf(seed: number): TrainingConfig['codec'] {
 
 /** @throws Error with a message that ends with the command for a replay */
 export async function weather(options: StormOptions): Promise<Weathered> {
-  const { seed, reproducible, separate, reducers = 0, rounds = 60 } = options;
+  const { seed, reproducible, separate, reducers = 0, peers = false, rounds = 60 } = options;
   const random = createRandom(seed);
   const base = reproducible ? { ...REPRODUCIBLE, codec: codecOf(seed) } : BY_SPEED;
   const large = seed % LARGE_EVERY === 0;
@@ -76,19 +78,20 @@ export async function weather(options: StormOptions): Promise<Weathered> {
     workers: speeds,
     separate,
     reducers,
+    peers,
     truth,
     latencyMs: [0.2, 10 ** random.between(0, 2.3)],
     bytesPerMs: 10 ** random.between(large ? 2 : 0.7, 4),
     trace: options.trace,
   });
   const faults: string[] = [];
-  brew(simulation, random.fork('storm'), options.faults ?? chooseFaults(random, { separate, reducers }), faults);
+  brew(simulation, random.fork('storm'), options.faults ?? chooseFaults(random, { separate, reducers, peers }), faults);
   simulation.boot();
   try {
     await simulation.finish();
     return { simulation, faults };
   } catch (error) {
-    const command = `npm run simulate -- --seed ${seed} --rounds ${rounds} ${reproducible ? '--reproducible' : '--by-speed'} ${separate ? '--separate' : '--embedded'} --reducers ${reducers} --trace`;
+    const command = `npm run simulate -- --seed ${seed} --rounds ${rounds} ${reproducible ? '--reproducible' : '--by-speed'} ${separate ? '--separate' : '--embedded'} ${peers ? '--peers' : `--reducers ${reducers}`} --trace`;
     const last = faults.slice(-8).join('\n  ');
     throw new Error(`${(error as Error).message}\n${describe(simulation)}\nlast faults:\n  ${last}\nreplay: ${command}`, {
       cause: error,
@@ -100,7 +103,7 @@ export async function weather(options: StormOptions): Promise<Weathered> {
  * A random subset of the kinds: a fault that is in every storm would hide bugs that appear only
  * without it.
  */
-function chooseFaults(random: Random, cluster: { readonly separate: boolean; readonly reducers: number }): readonly Fault[] {
+function chooseFaults(random: Random, cluster: Cluster): readonly Fault[] {
   const possible = possibleIn(cluster, [...FAULTS, ...BROKEN_PROMISES]);
   const share = random.between(0.1, 0.9);
   const chosen = possible.filter(() => random.next() < share);

@@ -1,16 +1,18 @@
 /**
  * A worker's machine: the real worker loop in a process that can be frozen, killed and restarted.
  */
-import { createStarCollective } from '@troupe/collective/star';
+import { createStarCollective, createStarService, type StarPeer } from '@troupe/collective/star';
 import type { Connection } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { createSimulatedEngine, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
+import { serviceOptions } from './reduce.js';
 import type { World } from './world.js';
 
 /** A supervisor restarts a worker that ended with an error. */
 const RESTART_MS = 3_000;
-/** Of the workers that reach the reducers; the others only reach the service. */
+/** Of the workers that reach the reducers, and sum for others if they may; the others only reach the service. */
 const DIRECT_SHARE = 0.7;
 
 export interface SimulatedWorker {
@@ -26,6 +28,25 @@ export interface SimulatedWorker {
   crash(silently?: boolean): void;
   /** Asks it to stop, as Ctrl-C does. */
   stop(): void;
+}
+
+/** As the worker's process does it. */
+function listenAsPeer(world: World, host: Host): StarPeer {
+  const service = createStarService({ ...serviceOptions(world, host), token: world.ticket() });
+  const never = new AbortController().signal;
+  const fail = (error: unknown): void => world.audit.violate(`${host.name} cannot sum for others: ${String(error)}`);
+  const serve = (link: Connection): Promise<void> => service.serve(link, never).catch(fail);
+  world.network.listen(host, '/peer', serve);
+  return {
+    address: `sim://${host.name}/peer`,
+    service,
+    connect() {
+      const [near, far] = createMemoryPair([host.name, `${host.name} itself`]);
+      void serve(far);
+      return near;
+    },
+    onFailed: fail,
+  };
 }
 
 /** @param direct whether it reaches the reducers; absent: chosen by the seed */
@@ -45,7 +66,11 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
       world.network.dial(mine, address, signal);
   const ports = (mine: Host): WorkerPorts => ({
     connect: dialFrom(mine),
-    collective: createStarCollective({ connect: dialFrom(mine), direct: reaches }),
+    collective: createStarCollective({
+      connect: dialFrom(mine),
+      direct: reaches,
+      ...(world.peers && reaches && { peer: listenAsPeer(world, mine) }),
+    }),
     createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),

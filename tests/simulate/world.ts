@@ -18,6 +18,10 @@ export interface World {
   readonly separate: boolean;
   /** The machines of its reducers. */
   readonly reducers: readonly string[];
+  /** Whether the workers that reach others also sum for them. */
+  readonly peers: boolean;
+  /** A new one each time. */
+  ticket(): string;
   readonly token: string;
   /** `text` is called only if the trace is read. */
   trace(who: string, text: () => string): void;

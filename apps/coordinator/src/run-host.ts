@@ -208,6 +208,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,
+    topology: settings.topology,
     best: prepared.best,
     side,
     writer: writerOf(prepared, settings.keep, record.report),

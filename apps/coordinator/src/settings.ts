@@ -13,7 +13,7 @@ import {
   type TrainingConfig,
 } from '@troupe/config';
 import { requireFittingModel } from '@troupe/conductor';
-import { LIMITS } from '@troupe/protocol';
+import { LIMITS, type Topology } from '@troupe/protocol';
 import { FIRST_NAMES } from './web/path-names.js';
 
 /** Paths of PEM files: the certificate with its intermediate certificates, and its private key. */
@@ -58,6 +58,8 @@ export interface Settings {
   readonly allreduce: readonly string[] | undefined;
   /** Threads that sum a part of the parameters each for the coordinator's own service. */
   readonly reducers: number;
+  /** Who may sum the gradients. */
+  readonly topology: Topology;
   /** The secret of those services. Undefined: the run's token. */
   readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
@@ -130,6 +132,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     organizer: text('--organizer')?.slice(0, MAX_WORDS),
     tensorboard: given.has('--tensorboard'),
     allreduce: servicesFrom(text('--allreduce')),
+    topology: text('--topology') as Topology,
     reducers: number('--reducers'),
     out: text('--out'),
     resume: given.has('--resume'),

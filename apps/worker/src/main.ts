@@ -5,7 +5,7 @@ import { EXIT, runApp, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
-import { createNodePorts, type MemoryWarning } from './node-ports.js';
+import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
 import { readSettings, type Settings } from './settings.js';
 
@@ -20,7 +20,7 @@ If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A w
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
 with one thread.`;
 
-type Entry = WorkerLog | Waiting | MemoryWarning;
+type Entry = WorkerLog | Waiting | MemoryWarning | PeerWarning;
 
 function describe(entry: Entry): string | undefined {
   switch (entry.kind) {
@@ -48,6 +48,8 @@ function describe(entry: Entry): string | undefined {
       return `${sentence(entry.reason)} Trying again in ${(entry.retryInMs / 1000).toFixed(1)} s. ${entry.remedy}`;
     case 'memory':
       return `${entry.text} ${entry.remedy}`;
+    case 'peer':
+      return [entry.text, entry.remedy].filter((part) => part !== undefined).join('\n  ');
     case 'waiting':
       return `waiting: ${entry.reason}`;
     case 'stopped':

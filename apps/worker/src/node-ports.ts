@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { createStarCollective } from '@troupe/collective/star';
+import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
 import { memoryProblem, type EngineChoice } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
@@ -8,6 +8,7 @@ import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
+import { listenAsPeer, type Listen } from './peer.js';
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
@@ -22,9 +23,11 @@ export interface NodePortsOptions {
   readonly share: number;
   /** Aborts rests of the engine. */
   readonly signal: AbortSignal;
+  /** Where other workers reach this one, which sums for them; absent: it does not. */
+  readonly listen?: Listen | undefined;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: () => MachineMemory;
-  log(entry: WorkerLog | MemoryWarning): void;
+  log(entry: WorkerLog | MemoryWarning | PeerWarning): void;
 }
 
 /** The worker may need more memory than is free. */
@@ -35,8 +38,16 @@ export interface MemoryWarning {
   readonly remedy: string;
 }
 
+/** Something is wrong with the links of other workers to this one. */
+export interface PeerWarning {
+  readonly kind: 'peer';
+  readonly text: string;
+  readonly remedy: string | undefined;
+}
+
+/** @throws TransportError when it cannot listen */
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, signal, log, memory = memoryForThisProcess } = options;
+  const { engine, threads, gpu, share, listen, signal, log, memory = memoryForThisProcess } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
@@ -46,9 +57,11 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
     return link;
   };
   const nowMs = (): number => performance.now();
+  const warn = ({ text, remedy }: ServiceNote): void => log({ kind: 'peer', text, remedy });
+  const peer = listen && (await listenAsPeer(listen, { log: warn, signal }));
   return {
     connect,
-    collective: createStarCollective({ connect }),
+    collective: createStarCollective({ connect, ...(peer && { peer }) }),
     createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.

@@ -5,6 +5,7 @@ import { threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
 import { joinTarget, parseOptions, positionalsOf, UsageError } from '@troupe/process';
 import type { Lending } from './availability.js';
 import { parseHours, type Hours } from './hours.js';
+import type { Listen } from './peer.js';
 
 export interface Settings {
   readonly address: string;
@@ -16,6 +17,7 @@ export interface Settings {
   /** 0.1 to 1. */
   readonly share: number;
   readonly lending: Lending;
+  readonly listen: Listen | undefined;
   readonly json: boolean;
 }
 
@@ -41,8 +43,31 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     gpu: !values['--no-gpu'],
     share: values['--share'] / 100,
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
+    listen: listenOf(address, values),
     json: values['--json'],
   };
+}
+
+/** @throws UsageError */
+function listenOf(
+  address: string,
+  values: Readonly<Record<'--listen' | '--tls-cert' | '--tls-key', string | undefined>>,
+): Listen | undefined {
+  const { '--listen': listen, '--tls-cert': cert, '--tls-key': key } = values;
+  if ((cert === undefined) !== (key === undefined))
+    throw new UsageError('--tls-cert and --tls-key belong together.', 'Give both, or neither.');
+  if (listen === undefined) {
+    if (cert === undefined) return undefined;
+    throw new UsageError('--tls-cert is for workers that listen.', 'Give --listen as well, or leave --tls-cert and --tls-key out.');
+  }
+  const [, host, port] = /^(?:(.+):)?(\d+)$/.exec(listen)!;
+  if (Number(port) > 65_535) throw new UsageError(`--listen ${listen} names a port above 65535.`, 'Give a port up to 65535.');
+  const tls = cert !== undefined && key !== undefined ? { cert, key } : undefined;
+  if (tls || !address.startsWith('wss:')) return { host, port: Number(port), tls };
+  throw new UsageError(
+    'The coordinator has a certificate, so links between workers need one as well.',
+    'Give --tls-cert FILE and --tls-key FILE of this machine, or leave --listen out.',
+  );
 }
 
 /** @throws UsageError */

@@ -56,45 +56,6 @@ export function segmentsOf({ codec, tensorSizes }: Pick<GradientShape, 'codec' |
   return segments;
 }
 
-/**
- * Cuts the segments into ranges of about as many parameters, in layout order. There are as many ranges as segments at most; a range
- * beyond that is empty.
- */
-export function rangesOf(shape: Pick<GradientShape, 'codec' | 'tensorSizes'>, ranges: number): readonly (readonly Segment[])[] {
-  const size = parameterCount(shape.tensorSizes);
-  const cut: Segment[][] = Array.from({ length: ranges }, () => []);
-  // By its middle, so that the cuts depend on nothing but the layout.
-  for (const segment of segmentsOf(shape)) cut[Math.floor((((segment.from + segment.to) / 2) * ranges) / size)].push(segment);
-  return cut.map(placed);
-}
-
-/** The segments in this order in a body of their own. */
-function placed(segments: readonly Segment[]): readonly Segment[] {
-  const first = segments.reduce((least, { index }) => Math.min(least, index), Infinity);
-  let offset = 0;
-  return segments.map((segment) => {
-    const at = offset;
-    offset += segment.bytes;
-    return { ...segment, index: segment.index - first, offset: at };
-  });
-}
-
-/** Ranges as workers send them: the last segment first, because the backward pass finishes it first. */
-export function contributionRanges(
-  shape: Pick<GradientShape, 'codec' | 'tensorSizes'>,
-  ranges: number,
-): readonly (readonly Segment[])[] {
-  return rangesOf(shape, ranges).map((range) => placed([...range].reverse()));
-}
-
-/** Ranges as workers receive them. */
-export function updateRanges(
-  shape: Pick<GradientShape, 'codec' | 'tensorSizes'>,
-  ranges: number,
-): readonly (readonly Segment[])[] {
-  return rangesOf(updateShape(shape), ranges);
-}
-
 /** Bytes of a body with these segments. */
 export function bytesOf(range: readonly Segment[]): number {
   return range.reduce((total, { bytes }) => total + bytes, 0);

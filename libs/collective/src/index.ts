@@ -2,11 +2,8 @@ export {
   createSegmentReader,
   createSegmentWriter,
   SEGMENT_PARAMETERS,
-  contributionRanges,
-  rangesOf,
   segmentsOf,
   updateBytes,
-  updateRanges,
   updateShape,
   type GradientShape,
 } from './codec.js';
@@ -19,9 +16,12 @@ export type {
   Contribution,
   ContributionLease,
   EntryOptions,
+  HostEvent,
   HostOptions,
   JoinOptions,
+  PeerChoice,
   ReduceCounted,
+  ReducePeer,
   ReduceRejected,
   MemberEvent,
   OutgoingContribution,
@@ -31,4 +31,5 @@ export type {
 export { keyOf, type Grant, type RoundOrder } from './grants.js';
 export { createLedger, type ReductionConfig, type Verdict } from './ledger.js';
 export { createRangeSum, type RangeSum } from './range-sum.js';
+export { createRangeLayout, evenRanges, nameOf, type RangeLayout, type SegmentRange } from './ranges.js';
 export { applyArriving, applyUpdate, wholeUpdate, type ArrivingUpdate, type ReduceUpdate } from './update.js';

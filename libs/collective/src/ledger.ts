@@ -65,8 +65,11 @@ export interface Ledger {
   readonly additions: readonly Addition[];
   /** What counts in this round: what was added, and what waits for its turn. */
   readonly counted: readonly ContributionKey[];
-  /** Drops everything granted before, and refuses what waited for its ranges. */
-  openRound(order: RoundOrder): readonly Verdict[];
+  /**
+   * Drops everything granted before, and refuses what waited for its ranges.
+   * @param ranges of the gradient in this round, each of which is summed in one place
+   */
+  openRound(order: RoundOrder, ranges: number): readonly Verdict[];
   /** Streams may be granted more than once: the first result wins. @throws what Grants.grant does */
   grant(grant: Grant): void;
   /** See Grants. */
@@ -75,13 +78,17 @@ export interface Ledger {
    * All but the gradient of a contribution has arrived.
    * @param missing ranges that should have come before it
    */
-  offer(offered: OfferedContribution, missing?: readonly number[]): readonly Ruling[];
+  offer(offered: OfferedContribution, missing?: readonly string[]): readonly Ruling[];
   /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
-  hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[];
+  hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[];
   /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
   needs(key: ContributionKey): boolean;
+  /** Whether a contribution waits for nothing but its ranges, this one among them. */
+  waitsFor(range: string): boolean;
+  /** Whether all gradients of the round are added. */
+  readonly isComplete: boolean;
   /** What was held of this range is lost. */
-  forget(range: number): void;
+  forget(range: string): void;
   /**
    * All streams are counted, and the sums of all ranges complete.
    * @param squares sum of x^2 of each segment of the gradient, in layout order, so that the norm does not depend on where each was summed
@@ -89,19 +96,20 @@ export interface Ledger {
   finish(squares: readonly number[]): Finish;
 }
 
-/** @param ranges of the gradient, each of which is summed in one place */
-export function createLedger(config: ReductionConfig, ranges: number): Ledger {
-  return new StreamLedger(config, ranges);
+export function createLedger(config: ReductionConfig): Ledger {
+  return new StreamLedger(config);
 }
 
 /** A contribution that waits for the rest of it. */
 interface Waiting {
   offered?: OfferedContribution;
-  readonly held: Set<number>;
+  /** Names of ranges. */
+  readonly held: Set<string>;
   defect?: string | undefined;
 }
 
 interface OpenRound extends RoundOrder {
+  readonly ranges: number;
   readonly waiting: Map<string, Waiting>;
   readonly counted: Set<number>;
   readonly losses: { readonly stream: number; readonly lossSum: number }[];
@@ -122,15 +130,13 @@ interface Refusal {
 class StreamLedger implements Ledger {
   readonly grants: Grants;
   readonly #config: ReductionConfig;
-  readonly #ranges: number;
   readonly #memory = createVectorMemory(0);
   #round: OpenRound | undefined;
   /** What is wrong with contributions to the next round, whose grants come late. Each took its worker the wait for the grant. */
-  #early: { readonly range: number; readonly key: ContributionKey; readonly defect: string }[] = [];
+  #early: { readonly range: string; readonly key: ContributionKey; readonly defect: string }[] = [];
 
-  constructor(config: ReductionConfig, ranges: number) {
+  constructor(config: ReductionConfig) {
     this.#config = config;
-    this.#ranges = ranges;
     this.grants = createGrants(config.streams);
   }
 
@@ -146,11 +152,12 @@ class StreamLedger implements Ledger {
     return [...this.additions, ...(this.#round?.retained.values() ?? [])];
   }
 
-  openRound(order: RoundOrder): readonly Verdict[] {
+  openRound(order: RoundOrder, ranges: number): readonly Verdict[] {
     const before = this.#round;
     this.grants.openRound(order.round);
     this.#round = {
       ...order,
+      ranges,
       waiting: new Map(),
       counted: new Set(),
       losses: [],
@@ -169,7 +176,7 @@ class StreamLedger implements Ledger {
     this.grants.grant(grant);
   }
 
-  offer(offered: OfferedContribution, missing: readonly number[] = []): readonly Ruling[] {
+  offer(offered: OfferedContribution, missing: readonly string[] = []): readonly Ruling[] {
     const refusal = this.#checkRound(offered) ?? this.#check(this.#round!, offered) ?? checkRanges(missing);
     if (refusal) return [this.#refuse(offered, refusal)];
     const { workerId, message } = offered;
@@ -190,7 +197,7 @@ class StreamLedger implements Ledger {
     return { kind: 'verdict', ...offered, ...refusal };
   }
 
-  hold(range: number, key: ContributionKey, defect?: string): readonly Ruling[] {
+  hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[] {
     if (key.round === this.round + 1 && defect !== undefined) this.#early.push({ range, key, defect });
     if (key.round !== this.round || (!this.grants.find(key) && !this.grants.mayCome(key))) return [];
     const waiting = this.#waitingFor(key);
@@ -205,7 +212,15 @@ class StreamLedger implements Ledger {
     return this.#round!.waiting.get(name)?.offered !== undefined || this.counted.some((each) => keyOf(each) === name);
   }
 
-  forget(range: number): void {
+  waitsFor(range: string): boolean {
+    return [...(this.#round?.waiting.values() ?? [])].some(({ offered, held }) => offered !== undefined && !held.has(range));
+  }
+
+  get isComplete(): boolean {
+    return this.additions.at(-1)?.last === true;
+  }
+
+  forget(range: string): void {
     for (const { held } of this.#round?.waiting.values() ?? []) held.delete(range);
   }
 
@@ -217,8 +232,8 @@ class StreamLedger implements Ledger {
   }
 
   #decide({ offered, held, defect }: Waiting): readonly Ruling[] {
-    if (!offered || (defect === undefined && held.size < this.#ranges)) return [];
     const round = this.#round!;
+    if (!offered || (defect === undefined && held.size < round.ranges)) return [];
     const { workerId, message } = offered;
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
@@ -319,7 +334,7 @@ function checkLoss({ lossTotal }: OpenRound, { lossSum }: MessageOf<'contributio
   return Number.isFinite(lossTotal + lossSum) ? undefined : refuse('not_finite', `a loss of ${lossSum} nats`);
 }
 
-function checkRanges(missing: readonly number[]): Refusal | undefined {
+function checkRanges(missing: readonly string[]): Refusal | undefined {
   if (missing.length === 0) return undefined;
   return refuse('incomplete', `ranges ${brief(missing)} of its gradient did not come before it`);
 }
@@ -333,6 +348,6 @@ function sumLosses(round: OpenRound): number {
   return round.losses.toSorted((a, b) => a.stream - b.stream).reduce((total, { lossSum }) => total + lossSum, 0);
 }
 
-function brief(streams: readonly number[]): string {
-  return streams.length <= 8 ? streams.join(', ') : `${streams.slice(0, 8).join(', ')} and ${streams.length - 8} more`;
+function brief(items: readonly (number | string)[]): string {
+  return items.length <= 8 ? items.join(', ') : `${items.slice(0, 8).join(', ')} and ${items.length - 8} more`;
 }

@@ -108,6 +108,17 @@ export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
   readonly result: ContributionRefusal;
 }
 
+/** What the coordinator learns about a worker that can sum ranges for the others. */
+export interface ReducePeer extends Omit<MessageOf<'peer'>, 'type'> {
+  readonly kind: 'peer';
+}
+
+/** Workers that sum ranges: see the message `peers`. */
+export type PeerChoice = Readonly<Record<'candidates' | 'reducers', readonly string[]>>;
+
+/** An update is whole and comes after the last contribution counted for it. */
+export type HostEvent = ReduceCounted | ReduceRejected | ReducePeer | ReduceUpdate;
+
 /** A worker's place in the all-reduce. */
 export interface CollectiveMember {
   /** It receives the updates of this round and of all later rounds, until it is told otherwise. */
@@ -137,14 +148,16 @@ export interface CollectiveHost {
    * receives again: a snapshot of an earlier round would leave a gap.
    */
   subscribe(workerId: string, wanted: boolean): void;
+  /** Has these workers sum from the next round on that nobody has begun; those that are lost are left out. */
+  usePeers(choice: PeerChoice): void;
   openRound(order: RoundOrder): void;
   grant(grant: Grant): void;
   /**
-   * The next event, in order; an update is whole and comes after the last contribution counted for it. Rejects with TransportError when
+   * The next event, in order. Rejects with TransportError when
    * the link closes, CollectiveError when the service refuses this host (`refused`) or sends an update that must not be applied
    * (`not_finite`), ProtocolError for bad bytes.
    */
-  receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate>;
+  receive(signal?: AbortSignal): Promise<HostEvent>;
   /** The service closes the links of all workers with it. Idempotent. */
   close(reason: string): void;
 }

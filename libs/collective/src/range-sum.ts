@@ -4,10 +4,8 @@ import { LIMITS } from '@troupe/protocol';
 import {
   bytesOf,
   chunksOf,
-  contributionRanges,
   createSegmentWriter,
   inChunk,
-  updateRanges,
   updateShape,
   type GradientShape,
   type Segment,
@@ -17,14 +15,14 @@ import {
 import { createContributionReader } from './contribution.js';
 import { createGradientSum, gradientSumFloats, parametersIn, type GradientSum, type SegmentMeasures } from './gradient-sum.js';
 import { createIntake, type Intake } from './intake.js';
+import type { RangeLayout, SegmentRange } from './ranges.js';
 
 /** Bodies whose memory is kept for the next contributions. More are seldom under way at once. */
 const SPARE_BODIES = 8;
 
 export interface RangeOptions extends Pick<GradientShape, 'codec' | 'tensorSizes'> {
-  /** Which range, of how many. */
-  readonly range: number;
-  readonly ranges: number;
+  readonly layout: RangeLayout;
+  readonly range: SegmentRange;
   /** For tests; see createVectorMemory. */
   readonly kind?: KernelKind;
 }
@@ -90,9 +88,9 @@ class Sum implements RangeSum {
   #last = false;
   #measures: readonly SegmentMeasures[] | undefined;
 
-  constructor({ range, ranges, kind, ...shape }: RangeOptions) {
-    this.#arriving = contributionRanges(shape, ranges)[range];
-    const segments = updateRanges(shape, ranges)[range];
+  constructor({ layout, range, kind, ...shape }: RangeOptions) {
+    this.#arriving = layout.arriving(range);
+    const segments = layout.leaving(range);
     this.contributionBytes = bytesOf(this.#arriving);
     this.updateBytes = bytesOf(segments);
     this.chunks = chunksOf(segments, LIMITS.chunkBytes);

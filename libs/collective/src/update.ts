@@ -3,6 +3,7 @@ import { OptimError, type CodedPart, type Replica, type VectorMemory } from '@tr
 import { ProtocolError, type MessageOf } from '@troupe/protocol';
 import { createSegmentReader, updateShape, type GradientShape, type Segment, type SegmentReader } from './codec.js';
 import { CollectiveError } from './errors.js';
+import { nameOf, type RangeLayout, type SegmentRange } from './ranges.js';
 
 /** What an update says beside its values. */
 export interface UpdateHead {
@@ -80,32 +81,35 @@ function mustNotApply(round: number, why: string, cause?: Error): CollectiveErro
 }
 
 /** Where the bytes of an update come from. */
-export interface UpdateSource {
+export interface UpdateSource<R extends SegmentRange = SegmentRange> {
   /** The pieces of a range of the update of this round, in order. `isNamed`: the message of the update names it. */
-  range(round: number, range: number, isNamed: boolean, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  range(round: number, range: R, isNamed: boolean, signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 /** Makes the updates of a run from messages. */
 export class UpdateReader {
   readonly #reader: SegmentReader;
-  readonly #ranges: readonly (readonly Segment[])[];
+  readonly #layout: RangeLayout;
   readonly #runId: string;
 
-  /**
-   * @param ranges the segments of each range
-   * @param memory for the check of the values; absent: the step checks them
-   */
-  constructor(runId: string, shape: GradientShape, ranges: readonly (readonly Segment[])[], memory?: VectorMemory) {
+  /** @param memory for the check of the values; absent: the step checks them */
+  constructor(runId: string, shape: GradientShape, layout: RangeLayout, memory?: VectorMemory) {
     this.#runId = runId;
-    this.#ranges = ranges;
+    this.#layout = layout;
     this.#reader = createSegmentReader(updateShape(shape), memory);
   }
 
   /**
    * `arriving` throws CollectiveError `not_finite` at a part that must not be applied. `signal` ends the wait for the next part.
+   * @param all ranges of the update, in layout order
    * @throws ProtocolError `unexpected_message` for another run
    */
-  read({ type, runId, ranges, ...message }: MessageOf<'update'>, source: UpdateSource, signal?: AbortSignal): ArrivingUpdate {
+  read<R extends SegmentRange>(
+    { type, runId, ranges, ...message }: MessageOf<'update'>,
+    all: readonly R[],
+    source: UpdateSource<R>,
+    signal?: AbortSignal,
+  ): ArrivingUpdate {
     if (runId !== this.#runId) {
       throw new ProtocolError(
         'unexpected_message',
@@ -113,23 +117,25 @@ export class UpdateReader {
         'Join the run again.',
       );
     }
-    return { kind: type, ...message, arriving: this.#partsOf(message.round, new Set(ranges), source, signal) };
+    const named = new Set(ranges.map(nameOf));
+    const pieces = (range: R): AsyncIterable<Uint8Array> => source.range(message.round, range, named.has(nameOf(range)), signal);
+    return { kind: type, ...message, arriving: this.#partsOf(message.round, all, pieces) };
   }
 
-  async *#partsOf(
+  async *#partsOf<R extends SegmentRange>(
     round: number,
-    named: ReadonlySet<number>,
-    source: UpdateSource,
-    signal?: AbortSignal,
+    ranges: readonly R[],
+    pieces: (range: R) => AsyncIterable<Uint8Array>,
   ): AsyncGenerator<CodedPart, void, undefined> {
-    for (const [range, segments] of this.#ranges.entries()) {
+    for (const range of ranges) {
+      const segments = this.#layout.leaving(range);
       const whole: { readonly segment: Segment; readonly part: CodedPart }[] = [];
       const lengths = segments.map(({ bytes }) => bytes);
       const take = splitBody(lengths, (index, bytes) => {
         const segment = segments[index];
         whole.push({ segment, part: this.#reader.read(segment, bytes) });
       });
-      for await (const piece of source.range(round, range, named.has(range), signal)) {
+      for await (const piece of pieces(range)) {
         take(piece);
         for (const { segment, part } of whole.splice(0)) {
           const defect = this.#reader.defect(segment, part);

@@ -13,7 +13,14 @@ import {
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { contributionRanges, createContributionWriter, updateRanges, type CodedLease, type Contribution } from '../src/index.js';
+import {
+  createContributionWriter,
+  createRangeLayout,
+  evenRanges,
+  type CodedLease,
+  type Contribution,
+  type SegmentRange,
+} from '../src/index.js';
 import { createStarCollective, createStarService } from '../src/star/index.js';
 import { aMoment, ALL, expected, gradientOf, isMessage, Network, Rounds, TENSORS } from './network.js';
 import { contribution, DIGEST, LEASES, ORDER, RUN, SEED, SIZE, soon } from './rounds.js';
@@ -28,31 +35,45 @@ afterEach(() => network.stop());
 
 const ACCEPTS = [
   ...(['joined', 'refuse', 'contributionResult', 'subscription'] as const),
-  ...(['reducer', 'update', 'updateRange'] as const),
+  ...(['partition', 'reducer', 'update', 'updateRange'] as const),
 ];
+
+const LAYOUT = createRangeLayout(TENSORS);
+/** With two reducers. */
+const HALVES = evenRanges(TENSORS, 2);
+const ALL_LINKED: Message = { type: 'linked', reducers: ['reducer-0', 'reducer-1'] };
 
 /** A worker whose messages the test sends by hand. */
 class Peer {
-  readonly #ranges: number;
+  readonly #ranges: readonly SegmentRange[];
+  readonly #tickets = new Map<string, string>();
   readonly #k: number;
   readonly #channels = new Map<string, Channel<(typeof ACCEPTS)[number]>>();
 
   /** As worker k of a run whose parameters are cut into `ranges`. */
   constructor(k: number, ranges: number) {
     this.#k = k;
-    this.#ranges = ranges;
+    this.#ranges = evenRanges(TENSORS, ranges);
   }
 
   async join(place: string): Promise<void> {
     const workerId = `w${this.#k}`;
-    const bytes = updateRanges(TENSORS, this.#ranges).map((segments) => segments.reduce((total, each) => total + each.bytes, 0));
     const channel = createChannel(await network.connect(workerId, place), {
       accepts: ACCEPTS,
-      bodyBytes: (message: Message) => (message.type === 'updateRange' ? bytes[message.range] : 0),
+      bodyBytes: (message: Message) => (message.type === 'updateRange' ? LAYOUT.leavingBytes(message) : 0),
     });
-    channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId, ticket: `ticket ${this.#k}` });
+    const ticket = place === 'service' ? `ticket ${this.#k}` : await this.#ticketFor(place);
+    channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId, ticket });
     expect((await channel.receive(soon())).message.type).toBe('joined');
     this.#channels.set(place, channel);
+  }
+
+  async #ticketFor(place: string): Promise<string> {
+    for (let ticket = this.#tickets.get(place); ; ticket = this.#tickets.get(place)) {
+      if (ticket !== undefined) return ticket;
+      const { address, ticket: given } = await this.until('reducer');
+      this.#tickets.set(address, given);
+    }
   }
 
   send(message: Message, body?: Uint8Array): void {
@@ -62,11 +83,12 @@ class Peer {
   /** Its range of its gradient of round 0. */
   sendRange(range: number, place = 'service', gradient = gradientOf(0, this.#k), leaseId = `lease${this.#k}`): void {
     const lease: CodedLease = { round: 0, streams: LEASES[this.#k] };
-    const segments = contributionRanges(TENSORS, this.#ranges)[range];
-    const body = new Uint8Array(segments.reduce((total, each) => total + each.bytes, 0));
+    const { from, to } = this.#ranges[range];
+    const segments = LAYOUT.arriving({ from, to });
+    const body = new Uint8Array(LAYOUT.arrivingBytes({ from, to }));
     const writer = createContributionWriter({ ...TENSORS, seed: SEED }, createVectorMemory(0));
     for (const each of segments) writer.encode(gradient, lease, each, body.subarray(each.offset, each.offset + each.bytes));
-    this.#channels.get(place)!.send({ type: 'gradientRange', round: 0, leaseId, range }, body);
+    this.#channels.get(place)!.send({ type: 'gradientRange', round: 0, leaseId, from, to }, body);
   }
 
   /** All but its gradient. */
@@ -160,7 +182,7 @@ describe('a second contribution under a lease leaves the first alone', () => {
 
   it.each(SECONDS)('%s, while it waits for a range', async (_, changes, result) => {
     const peer = await beginWithPeer(2, { deadline: within(100) });
-    peer.send({ type: 'route', ranges: [] });
+    peer.send(ALL_LINKED);
     peer.sendRange(1, 'reducer1');
     peer.sendRest();
     await aMoment();
@@ -173,7 +195,7 @@ describe('a second contribution under a lease leaves the first alone', () => {
 
   it('unless it is wrong: then the lease is spent, the first does not count either, and the streams are granted again', async () => {
     const peer = await beginWithPeer(2);
-    peer.send({ type: 'route', ranges: [] });
+    peer.send(ALL_LINKED);
     peer.sendRange(1, 'reducer1');
     peer.sendRest();
     await aMoment();
@@ -229,7 +251,7 @@ it('refuses one of two contributions whose losses overflow together, and counts 
   run.workers[2].member.close('replaced');
   for (const place of ['service', 'reducer0', 'reducer1']) await other.join(place);
   for (const each of [peer, other]) {
-    each.send({ type: 'route', ranges: [] });
+    each.send(ALL_LINKED);
     each.sendRange(1, 'reducer1');
     each.sendRest({ lossSum: 1.7e308 });
   }
@@ -254,7 +276,7 @@ describe('when a reducer is lost', () => {
     peer.sendRest();
     expect(await peer.result()).toMatchObject({ result: 'counted' });
     network.kill('reducer1');
-    expect(await peer.until('reducer')).toMatchObject({ range: 1, address: '', round: 0 });
+    expect(await peer.until('reducer')).toMatchObject({ reducer: 'reducer-1', address: '', round: 0 });
     return peer;
   };
   const WRONG = new Float32Array(SIZE).fill(NaN);
@@ -278,7 +300,7 @@ describe('when a reducer is lost', () => {
 
   it('the service waits for the range of a worker that does not know yet', async () => {
     const peer = await beginWithPeer(2);
-    peer.send({ type: 'route', ranges: [] });
+    peer.send(ALL_LINKED);
     for (const range of [1, 0]) peer.sendRange(range, `reducer${range}`);
     await aMoment();
     network.kill('reducer1');
@@ -330,7 +352,7 @@ describe('when a reducer is lost', () => {
     network.places.get('reducer1')!.service = {
       async serve(link) {
         const channel = createChannel(link, { accepts: ['join', 'gradientRange'], bodyBytes: ({ type }) => bodyBytes(type) });
-        channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, reducers: [] });
+        channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, ranges: [] });
         void link.closed.then(({ reason }) => ended.push(reason));
         for (;;) {
           const { message } = await channel.receive(soon()).catch(() => ({ message: undefined }));
@@ -348,7 +370,7 @@ describe('when a reducer is lost', () => {
   });
 
   const bodyBytes = (type: MessageType): number =>
-    type === 'join' ? 0 : contributionRanges(TENSORS, 2)[1].reduce((total, { bytes }) => total + bytes, 0);
+    type === 'join' ? 0 : LAYOUT.arrivingBytes(HALVES[1]);
 
   it('a worker that is computing, and receives nothing, sends its range again', async () => {
     network = new Network(2);
@@ -389,7 +411,7 @@ describe('a grant that comes late', () => {
   const begin = async (reducers: number, direct: boolean, isOpen = true) => {
     const waits = handMade(LIMITS.grantMs);
     const peer = await beginWithPeer(reducers, { deadline: waits.deadline, isOpen });
-    if (direct) peer.send({ type: 'route', ranges: [] });
+    if (direct) peer.send(ALL_LINKED);
     const sendRange = (leaseId: string, range: number): void =>
       peer.sendRange(range, direct ? `reducer${range}` : 'service', gradientOf(0, 1), leaseId);
     const send = (leaseId: string): void => {
@@ -438,7 +460,7 @@ describe('a worker that lacks a range of an update', () => {
   /** Frames of ranges that the service sent to worker 1. */
   const begin = async (): Promise<{ peer: Peer; ranges: Uint8Array[] }> => {
     const peer = await beginWithPeer(2);
-    peer.send({ type: 'route', ranges: [] });
+    peer.send(ALL_LINKED);
     for (const range of [1, 0]) peer.sendRange(range, `reducer${range}`);
     peer.sendRest();
     await expectComplete();
@@ -451,22 +473,22 @@ describe('a worker that lacks a range of an update', () => {
 
   it('is sent each once, and loses its link when it asks again, however often', async () => {
     const { peer, ranges } = await begin();
-    for (const range of [0, 1]) {
-      peer.send({ type: 'lacking', round: 0, range });
-      expect(await peer.until('updateRange')).toMatchObject({ round: 0, range });
+    for (const range of HALVES) {
+      peer.send({ type: 'lacking', round: 0, ...range });
+      expect(await peer.until('updateRange')).toMatchObject({ round: 0, ...range });
     }
-    for (let i = 0; i < 100; i++) peer.send({ type: 'lacking', round: 0, range: 1 });
+    for (let i = 0; i < 100; i++) peer.send({ type: 'lacking', round: 0, ...HALVES[1] });
     await expect(peer.until('updateRange')).rejects.toMatchObject({
       code: 'closed',
-      message: expect.stringContaining('range 1'),
+      message: expect.stringContaining('segments 2 to 3'),
     });
     expect(ranges).toHaveLength(2);
   });
 
   it.each([
-    { round: 0, range: 2 },
-    { round: 7, range: 63 },
-  ])('loses its link when it asks for range $range of round $round, which is none', async (asked) => {
+    { round: 0, from: 1, to: 3 },
+    { round: 7, from: 0, to: 63 },
+  ])('loses its link when it asks for segments $from to $to of round $round, which are none', async (asked) => {
     const { peer, ranges } = await begin();
     peer.send({ type: 'lacking', ...asked });
     await expect(peer.until('updateRange')).rejects.toMatchObject({ code: 'closed' });
@@ -492,7 +514,7 @@ describe('a worker that lacks a range of an update', () => {
     peer.sendRest();
     await expectComplete();
     queued = 2 ** 30;
-    peer.send({ type: 'lacking', round: 0, range: 1 });
+    peer.send({ type: 'lacking', round: 0, ...HALVES[1] });
     await expect(peer.until('subscription')).rejects.toMatchObject({
       code: 'closed',
       message: expect.stringContaining('too slow'),
@@ -503,7 +525,7 @@ describe('a worker that lacks a range of an update', () => {
 describe('reducers that a host names', () => {
   const host = (reducers: number, changes: object) => {
     network = new Network(0);
-    const service = createStarService({ token: 'secret', log: () => undefined, deadline: () => soon(), ...changes });
+    const service = createStarService({ token: 'secret', secret: () => 'x', log: () => undefined, deadline: () => soon(), ...changes });
     const stop = new AbortController();
     const [near, far] = createMemoryPair();
     const served = service.serve(far, stop.signal);

@@ -2,14 +2,16 @@
 import type { KernelKind } from '@troupe/optim';
 import type { MessageOf } from '@troupe/protocol';
 import {
-  contributionRanges,
   createLedger,
+  createRangeLayout,
   createRangeSum,
+  evenRanges,
   keyOf,
-  rangesOf,
+  nameOf,
   segmentsOf,
   type Grant,
   type RangeSum,
+  type SegmentRange,
   type ReductionConfig,
   type RoundOrder,
   type Verdict,
@@ -40,13 +42,14 @@ export interface LocalReduction {
 }
 
 export function createLocalReduction(config: LocalConfig): LocalReduction {
-  const { ranges = 1 } = config;
-  const ledger = createLedger(config, ranges);
-  const sums = Array.from({ length: ranges }, (_, range) => createRangeSum({ ...config, range, ranges }));
+  const ranges = evenRanges(config, config.ranges ?? 1);
+  const ledger = createLedger(config);
+  const layout = createRangeLayout(config);
+  const sums = ranges.map((range) => createRangeSum({ ...config, layout, range }));
   const squares = new Map<RangeSum, readonly number[]>();
   return {
     openRound(order) {
-      ledger.openRound(order);
+      ledger.openRound(order, ranges.length);
       for (const sum of sums) sum.clear();
       squares.clear();
     },
@@ -60,12 +63,12 @@ export function createLocalReduction(config: LocalConfig): LocalReduction {
           sum,
           measures.map((each) => each.squares),
         );
-      const rulings = sums.flatMap((sum, range) => {
+      const rulings = sums.flatMap((sum, index) => {
         const intake = sum.intake();
-        const bytes = rangeOf(config, ranges, range, body);
+        const bytes = rangeOf(config, ranges[index], body);
         for (let at = 0; at < bytes.length; at += pieceBytes) intake.take(bytes.slice(at, at + pieceBytes));
         measured(sum, sum.hold(keyOf(key), intake));
-        return ledger.hold(range, key, intake.defect);
+        return ledger.hold(nameOf(ranges[index]), key, intake.defect);
       });
       const endStates = body.slice(body.length - message.streams.length * config.stateFloats * 4);
       rulings.push(...ledger.offer({ workerId, message, endStates }));
@@ -93,11 +96,11 @@ export function createLocalReduction(config: LocalConfig): LocalReduction {
 }
 
 /** A range as it arrives, of a gradient in layout order. */
-function rangeOf(config: ReductionConfig, ranges: number, range: number, body: Uint8Array): Uint8Array {
+function rangeOf(config: ReductionConfig, range: SegmentRange, body: Uint8Array): Uint8Array {
   const whole = new Map(segmentsOf(config).map((segment) => [segment.from, segment]));
-  const arriving = contributionRanges(config, ranges)[range];
-  const bytes = new Uint8Array(rangesOf(config, ranges)[range].reduce((total, segment) => total + segment.bytes, 0));
-  for (const { from, offset, bytes: length } of arriving) {
+  const layout = createRangeLayout(config);
+  const bytes = new Uint8Array(layout.arrivingBytes(range));
+  for (const { from, offset, bytes: length } of layout.arriving(range)) {
     const at = whole.get(from)!.offset;
     bytes.set(body.subarray(at, at + length), offset);
   }

@@ -16,7 +16,7 @@ import {
   type MemberEvent,
   type ReduceUpdate,
 } from '../src/index.js';
-import { createStarCollective, createStarService, type ServiceNote, type StarService } from '../src/star/index.js';
+import { createStarCollective, createStarService, type ServiceNote, type StarPeer, type StarService } from '../src/star/index.js';
 import { contribution, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
 /** Enough tensors for four ranges. */
@@ -35,6 +35,8 @@ interface Place {
 /** A service, its reducers and all the links between them and their clients. */
 export class Network {
   readonly notes: ServiceNote[] = [];
+  /** Of workers that sum for others. */
+  readonly failures: unknown[] = [];
   readonly places = new Map<string, Place>();
   /** Called when a place has sent a frame to a client; see `isMessage`. */
   onSent: (from: string, client: string, frame: Uint8Array) => void = () => undefined;
@@ -47,6 +49,7 @@ export class Network {
   readonly #served: Promise<void>[] = [];
   readonly #reducers: readonly string[];
   readonly #deadline: (ms: number) => AbortSignal;
+  #tickets = 0;
 
   /** @param deadline of the services; the default shortens long waits */
   constructor(reducers: number, deadline = (ms: number) => AbortSignal.timeout(Math.min(ms, 400))) {
@@ -60,6 +63,7 @@ export class Network {
     const stop = new AbortController();
     const service = createStarService({
       token: 'secret',
+      secret: () => `ticket ${this.#tickets++}`,
       log: (note) => this.notes.push(note),
       deadline: this.#deadline,
       connect: (address) => this.connect('service', address),
@@ -84,15 +88,34 @@ export class Network {
     await this.delayed.get(`${client} ${name}`);
     const place = this.places.get(name);
     if (!place || this.blocked.has(`${client} ${name}`)) throw new TransportError('unreachable', `${name} is away`, 'Wait.');
+    return this.#open(client, name, place.service);
+  }
+
+  #open(client: string, name: string, service: Pick<StarService, 'serve'>): Connection {
+    const { links, stop } = this.places.get(name)!;
     const [near, far] = createMemoryPair([client, name]);
-    place.links.add(far);
+    links.add(far);
     const watched = tap(this.onLink(name, client, far), { sent: (frame) => this.onSent(name, client, frame) });
-    this.#served.push(place.service.serve(watched, place.stop.signal));
+    this.#served.push(service.serve(watched, stop.signal));
     return near;
   }
 
-  collective(client: string, direct = true) {
-    return createStarCollective({ connect: (address) => this.connect(client, address), direct });
+  collective(client: string, direct = true, peer?: StarPeer) {
+    return createStarCollective({ connect: (address) => this.connect(client, address), direct, ...(peer && { peer }) });
+  }
+
+  /** The part of a worker that sums for others, at the place "of CLIENT". */
+  listen(client: string): StarPeer {
+    const name = `of ${client}`;
+    const service = createStarService({
+      token: 'unknown',
+      secret: () => 'unused',
+      log: (note) => this.notes.push(note),
+      deadline: this.#deadline,
+    });
+    const stop = new AbortController();
+    this.places.set(name, { service, stop, links: new Set() });
+    return { address: name, service, connect: () => this.#open(client, name, service), onFailed: (error) => this.failures.push(error) };
   }
 
   async stop(): Promise<void> {

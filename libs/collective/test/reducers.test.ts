@@ -1,7 +1,8 @@
 /** Reducers that are lost, in every phase of a round: it completes with the bits of the star. */
 import { setMaxListeners } from 'node:events';
-import { createChannel, PROTOCOL_VERSION } from '@troupe/protocol';
+import { createChannel, PROTOCOL_VERSION, type Message } from '@troupe/protocol';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { createRangeLayout, evenRanges } from '../src/index.js';
 import { aMoment, ALL, expected, isChunk, isMessage, Network, Rounds, TENSORS } from './network.js';
 import { RUN, soon } from './rounds.js';
 
@@ -85,7 +86,7 @@ describe('a run with reducers', () => {
       expect(network.notes).toContainEqual(
         expect.objectContaining({
           level: 'warn',
-          text: expect.stringContaining(`reducer of range ${lost} at reducer${lost} is lost`),
+          text: expect.stringContaining(`reducer at reducer${lost} is lost`),
         }),
       );
       await restart(`reducer${lost}`);
@@ -174,22 +175,54 @@ describe('a run with reducers', () => {
 
   it('refuses what a worker sends wrongly to a reducer, and the round completes', async () => {
     await begin(2);
-    const updates = await expected(1);
+    const updates = await expected(2);
     run.host.admit('w9', 'ticket 9');
-    for (const [message, body, code] of [
-      [{ type: 'gradientRange', round: 0, leaseId: 'x', range: 0 }, 8, 'invalid_message'],
-      [{ type: 'gradientRange', round: 0, leaseId: 'x', range: 1 }, 8, 'invalid_message'],
-      [{ type: 'route', ranges: [] }, 0, 'unexpected_message'],
-    ] as const) {
-      await aMoment();
-      const rude = createChannel(await network.connect('w9', 'reducer1'), { accepts: ['joined', 'refuse'], bodyBytes: () => 0 });
-      rude.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w9', ticket: 'ticket 9' });
-      expect((await rude.receive(soon())).message.type).toBe('joined');
-      if (message.type === 'route') rude.send({ ...message, ranges: [...message.ranges] });
-      else rude.send(message, new Uint8Array(body));
+    expect(await run.round(0)).toEqual(updates[0]);
+    run.open(1);
+    const [other, own] = evenRanges(TENSORS, 2);
+    const range = { type: 'gradientRange', round: 1, leaseId: 'x' } as const;
+    const wrongs: readonly (readonly [message: Message, body: number, code: string])[] = [
+      [{ ...range, ...own }, 8, 'invalid_message'],
+      [{ ...range, from: 2, to: 7 }, 8, 'invalid_message'],
+      [{ ...range, from: 3, to: 3 }, 0, 'invalid_message'],
+      [{ ...range, ...other }, createRangeLayout(TENSORS).arrivingBytes(other), 'invalid_message'],
+      [{ type: 'linked', reducers: [] }, 0, 'unexpected_message'],
+    ];
+    for (const [message, body, code] of wrongs) {
+      const { rude } = await joinRudely('reducer1');
+      rude.send(message, new Uint8Array(body));
       expect((await rude.receive(soon())).message).toMatchObject({ type: 'refuse', code });
     }
-    expect(await run.round(0)).toEqual(updates[0]);
+    for (const k of ALL) run.contribute(1, k);
+    expect(await run.updates(1)).toEqual(updates[1]);
+  });
+
+  /** A link of worker 9 to the reducer, and the ticket that was for it. */
+  const joinRudely = async (place: string) => {
+    const entry = { type: 'join' as const, versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w9' };
+    const service = createChannel(await network.connect('w9', 'service'), { accepts: ['joined', 'reducer'], bodyBytes: () => 0 });
+    service.send({ ...entry, ticket: 'ticket 9' });
+    for (;;) {
+      const { message } = await service.receive(soon());
+      if (message.type !== 'reducer' || message.address !== place) continue;
+      const { ticket } = message;
+      const rude = createChannel(await network.connect('w9', place), { accepts: ['joined', 'refuse'], bodyBytes: () => 0 });
+      rude.send({ ...entry, ticket });
+      expect((await rude.receive(soon())).message.type).toBe('joined');
+      return { rude, ticket };
+    }
+  };
+
+  it('lets a ticket in once, and only its own worker', async () => {
+    await begin(2);
+    run.host.admit('w9', 'ticket 9');
+    const { ticket } = await joinRudely('reducer1');
+    for (const workerId of ['w9', 'w1']) {
+      const thief = createChannel(await network.connect('w9', 'reducer1'), { accepts: ['joined', 'refuse'], bodyBytes: () => 0 });
+      thief.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId, ticket });
+      expect((await thief.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'wrong_token' });
+    }
+    expect(await run.round(0)).toEqual((await expected(1))[0]);
   });
 
   it('is refused by a service that another part of the run has', async () => {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { createReplica, createVectorMemory } from '@troupe/optim';
 import {
@@ -17,15 +18,16 @@ import {
   applyArriving,
   contributionBytes,
   createContributionWriter,
-  contributionRanges,
+  createRangeLayout,
   updateBytes,
   wholeUpdate,
   type CollectiveHost,
   type CollectiveMember,
   type Contribution,
   type GradientShape,
+  type HostEvent,
 } from '../src/index.js';
-import { createStarCollective, createStarService, type ServiceNote, type StarService } from '../src/star/index.js';
+import { createStarCollective, createStarService, type ServiceNote, type StarOptions, type StarService } from '../src/star/index.js';
 import { collectiveConformance, type CollectiveRig } from './conformance.js';
 import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
@@ -43,6 +45,7 @@ function startService(): void {
   served = [];
   service = createStarService({
     token: 'secret',
+    secret: () => randomUUID(),
     log: (note) => notes.push(note),
     deadline: (ms) => AbortSignal.timeout(Math.min(ms, 300)),
   });
@@ -59,6 +62,10 @@ function dial(name: string, wrap: (connection: Connection) => Connection = (conn
   return near;
 }
 
+/** The segments of the model, in one range that the service sums. */
+const ALL = { from: 0, to: 2 };
+const WHOLE = [{ to: 2, reducer: '' }];
+
 /** A collective that uses this link. */
 const over = (link: Connection) => createStarCollective({ connect: async () => link });
 const joinOptions = () => ({ ...SHAPE, seed: SEED, address: '', runId: 'run-1', workerId: 'w0', ticket: 't', signal: soon() });
@@ -74,7 +81,7 @@ collectiveConformance('the star', () => {
 });
 
 /** A service whose parameters are cut into ranges, each with a reducer. Those of the hidden are reached by the service only. */
-function rigWithReducers(count: number, direct: boolean): CollectiveRig {
+function rigWithReducers(count: number, direct: boolean): CollectiveRig & { connect: StarOptions['connect'] } {
   const stopAll = new AbortController();
   const links: Promise<void>[] = [];
   const services = new Map<string, StarService>();
@@ -86,6 +93,7 @@ function rigWithReducers(count: number, direct: boolean): CollectiveRig {
   };
   const options = {
     token: 'secret',
+    secret: () => randomUUID(),
     log: () => undefined,
     deadline: (ms: number) => AbortSignal.timeout(Math.min(ms, 300)),
     connect,
@@ -95,6 +103,7 @@ function rigWithReducers(count: number, direct: boolean): CollectiveRig {
   const reducers = addresses.map((address) => ({ address, forWorkers: address }));
   services.set('service', createStarService({ ...options, reducers }));
   return {
+    connect,
     collective: createStarCollective({ connect, direct }),
     address: 'service',
     token: 'secret',
@@ -104,6 +113,65 @@ function rigWithReducers(count: number, direct: boolean): CollectiveRig {
     },
   };
 }
+
+/** A service whose workers sum as soon as they offer to. */
+function rigWithPeers(): CollectiveRig {
+  const rig = rigWithReducers(0, true);
+  const { collective, address } = rig;
+  const stopAll = new AbortController();
+  const peers = new Map<string, StarService>();
+  const links: Promise<void>[] = [];
+  const dialPeer = (name: string): Connection => {
+    const [near, far] = createMemoryPair([`memory:${name}`, 'memory:client']);
+    links.push(peers.get(name)!.serve(far, stopAll.signal));
+    return near;
+  };
+  const deadline = (ms: number): AbortSignal => AbortSignal.timeout(Math.min(ms, 1_000));
+  const options = { token: 'unknown', secret: () => '', log: () => undefined, deadline };
+  return {
+    ...rig,
+    collective: {
+      join(given) {
+        const name = `peer ${given.workerId}`;
+        peers.set(name, createStarService(options));
+        const peer = {
+          ...{ address: name, service: peers.get(name)!, connect: () => dialPeer(name) },
+          onFailed: (error: unknown) => expect.unreachable(String(error)),
+        };
+        const connect = async (to: string, signal: AbortSignal): Promise<Connection> =>
+          peers.has(to) ? dialPeer(to) : rig.connect(to, signal);
+        return createStarCollective({ connect, peer }).join({ deadline, ...given });
+      },
+      async host(given) {
+        const host = await collective.host(given);
+        const offers = new Set<string>();
+        const receive = async (signal?: AbortSignal): Promise<HostEvent> => {
+          for (;;) {
+            const event = await host.receive(signal);
+            if (event.kind !== 'peer') return event;
+            if (event.offered) offers.add(event.workerId);
+            else offers.delete(event.workerId);
+            const names = [...offers];
+            host.usePeers({ candidates: names, reducers: names });
+          }
+        };
+        return new Proxy(host, { get: (target, key) => (key === 'receive' ? receive : bound(target, key)) });
+      },
+    },
+    address,
+    async stop() {
+      stopAll.abort();
+      await Promise.all([rig.stop(), ...links]);
+    },
+  };
+}
+
+const bound = (target: object, key: string | symbol): unknown => {
+  const value: unknown = Reflect.get(target, key);
+  return typeof value === 'function' ? value.bind(target) : value;
+};
+
+collectiveConformance('workers that sum', rigWithPeers);
 
 for (const count of [1, 2, 4]) {
   collectiveConformance(`${count} reducers`, () => rigWithReducers(count, true));
@@ -187,9 +255,9 @@ describe('the wire of the star', () => {
     openRound(host);
     const { endStates } = contribution(0);
     bad.send(wire(contribution(0)), new Uint8Array(endStates.buffer));
-    const refused = { type: 'contributionResult', result: 'incomplete', reason: expect.stringContaining('ranges 0') };
+    const refused = { type: 'contributionResult', result: 'incomplete', reason: expect.stringContaining('segments 0 to 1') };
     expect((await bad.receive(soon())).message).toMatchObject(refused);
-    bad.send({ type: 'gradientRange', round: 0, leaseId: 'lease0', range: 1 }, new Uint8Array(12));
+    bad.send({ type: 'gradientRange', round: 0, leaseId: 'lease0', from: 1, to: 3 }, new Uint8Array(12));
     expect((await bad.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'invalid_message' });
     host.grant({ round: 0, leaseId: 'again', workerId: 'w1', streams: LEASES[0] });
     others[0].contribute({ ...contribution(0), leaseId: 'again' });
@@ -217,7 +285,7 @@ describe('the wire of the star', () => {
     const queued: string[] = [];
     const account = (remote: string) => ({ own: () => void queued.push(remote), shared: () => undefined });
     const budget: SendBudget = { queuedBytes: 0, open: ({ remote }) => account(remote) };
-    const budgeted = createStarService({ token: 'secret', log: () => undefined, deadline: () => soon(), budget });
+    const budgeted = createStarService({ token: 'secret', secret: () => randomUUID(), log: () => undefined, deadline: () => soon(), budget });
     const [near, far] = createMemoryPair(['memory:service', 'memory:stranger']);
     served.push(budgeted.serve(far, stop.signal));
     raw(near).send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'none', workerId: 'w0', ticket: 'x' });
@@ -288,7 +356,7 @@ describe('an update that must not be applied', () => {
     new Float32Array(body.buffer, SECOND)[0] = 2;
   });
   const numbers = { round: 0, learningRate: 1, tokens: 1, lossSum: 1, gradientNorm: 1, clipScale: 1 };
-  const range = { type: 'updateRange', round: 0, range: 0 } as const;
+  const range = { type: 'updateRange', round: 0, ...ALL } as const;
   const newReplica = () => createReplica({ size: SIZE, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
 
   async function joined() {
@@ -296,13 +364,13 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['join'], bodyBytes: () => 0 });
     const joining = over(near).join(joinOptions());
     await service.receive(soon());
-    service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, reducers: [] });
+    service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, ranges: WHOLE });
     return { service, member: await joining };
   }
 
   async function received() {
     const { service, member } = await joined();
-    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [ALL] });
     service.send(range, body);
     const event = await member.receive(soon());
     if (event.kind !== 'update') throw new Error(event.kind);
@@ -334,8 +402,8 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
     const hosting = over(near).host({ ...RUN, address: '', token: 't', signal: soon() });
     await service.receive(soon());
-    service.send({ type: 'hosted', version: PROTOCOL_VERSION, ranges: 1 });
-    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send({ type: 'hosted', version: PROTOCOL_VERSION, });
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [ALL] });
     service.send(range, body);
     await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });
   });
@@ -353,7 +421,7 @@ describe('an update that must not be applied', () => {
   it('steps the replica before its last part has arrived', async () => {
     const { service, member } = await joined();
     new Uint16Array(body.buffer, 4, 300).fill(0x3c00);
-    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [ALL] });
     const transfer = openTransfer(range, body.length);
     const send = (from: number, to: number) => {
       const { frame, payload } = transfer.chunk(to - from);
@@ -374,7 +442,7 @@ describe('an update that must not be applied', () => {
 
   it('ends with the link when it breaks off', async () => {
     const { service, member } = await joined();
-    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [0] });
+    service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [ALL] });
     const transfer = openTransfer(range, body.length);
     const { frame, payload } = transfer.chunk(SECOND);
     payload.set(body.subarray(0, SECOND));
@@ -401,12 +469,12 @@ it.each([
   });
   const joining = over(near).join({ ...joinOptions(), ...shape });
   await service.receive(soon());
-  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, reducers: [] });
+  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, ranges: WHOLE });
   (await joining).contribute(sent);
   const { body } = await service.receive(soon());
   const writer = createContributionWriter({ ...shape, seed: SEED }, createVectorMemory(0));
   const expected = new Uint8Array(contributionBytes(shape, 0));
-  for (const segment of contributionRanges(shape, 1)[0]) {
+  for (const segment of createRangeLayout(shape).arriving(ALL)) {
     writer.encode(sent.gradient, sent, segment, expected.subarray(segment.offset, segment.offset + segment.bytes));
   }
   expect(body).toEqual(expected);

@@ -1,6 +1,6 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
-import type { SendBudget } from '@troupe/protocol';
+import type { SendBudget, Topology } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
@@ -54,6 +54,8 @@ export interface ConductorOptions {
   readonly reduceAddress: string;
   /** Addresses of further services, which sum a range of the parameters each for that one. They have the same secret. */
   readonly reducers?: readonly string[] | undefined;
+  /** Who may sum the gradients. Default: auto. */
+  readonly topology?: Topology;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget?: SendBudget | undefined;
   /** The best model on disk, in a resumed run. */
@@ -373,10 +375,10 @@ function createControlServer(
   });
 }
 
-function runSettings({ training: { config, streams }, cadences, stopRules: { maxLoss } }: ConductorOptions): RunSettings {
+function runSettings({ training: { config, streams }, cadences, stopRules: { maxLoss }, topology }: ConductorOptions): RunSettings {
   const { rounds, window, leaseStreams } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
-  return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...loss, ...cadences };
+  return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...loss, ...cadences, topology: topology ?? 'auto' };
 }
 
 function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

@@ -3,7 +3,7 @@
  * `RunConductor` passes each event to the parts in one stated order. A part that causes another
  * event puts that one in the queue, too.
  */
-import type { ReduceCounted, ReduceRejected, ReduceUpdate } from '@troupe/collective';
+import type { HostEvent, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
@@ -31,8 +31,8 @@ export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync'>;
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
-export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' }>;
-export type ReduceEvent = ReduceCounted | ReduceRejected | ReduceUpdate;
+export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' }>;
+export type ReduceEvent = HostEvent;
 
 /** What happens to the link to the all-reduce service. */
 export type ReduceLinkEvent =
@@ -52,6 +52,7 @@ export type ConductorEvent =
   // From the all-reduce service.
   | CountedEvent
   | { readonly type: 'rejected'; readonly rejection: ReduceRejected }
+  | { readonly type: 'peer'; readonly peer: ReducePeer }
   /**
    * The update of the current round has arrived. The coordinator's replica has not applied it yet.
    */
@@ -83,6 +84,7 @@ export interface CountedEvent {
 /** @returns undefined when the event comes too late to matter: its round or the run is over */
 export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent | undefined {
   if (event.kind === 'rejected') return { type: 'rejected', rejection: { ...event, reason: printable(event.reason) } };
+  if (event.kind === 'peer') return { type: 'peer', peer: event };
   if (state.phase === 'over' || event.round !== state.round) return undefined;
   if (event.kind === 'update') return { type: 'update', update: event };
   return {

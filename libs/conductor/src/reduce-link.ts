@@ -19,7 +19,7 @@ export type ReduceListener = (event: ReduceEvent | ReduceLinkEvent) => void;
  * While the service is lost, orders for the round are dropped: the scheduler opens the round again
  * when it is back.
  */
-export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | 'subscribe' | 'openRound' | 'grant' | 'close'> {
+export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | 'subscribe' | 'usePeers' | 'openRound' | 'grant' | 'close'> {
   /**
    * Resolves when the run is over. A ProtocolError or TransportError that `listener` throws counts
    * as a loss of the link.
@@ -60,6 +60,7 @@ export async function openReduceLink(
     admit: (workerId, ticket) => host.admit(workerId, ticket),
     dismiss: (workerId, reason) => ifOpen(() => host.dismiss(workerId, reason)),
     subscribe: (workerId, wanted) => ifOpen(() => host.subscribe(workerId, wanted)),
+    usePeers: (choice) => ifOpen(() => host.usePeers(choice)),
     openRound: (order) => ifOpen(() => host.openRound(order)),
     grant: (grant) => ifOpen(() => host.grant(grant)),
     close: (reason) => host.close(reason),

@@ -19,7 +19,7 @@ export interface ShellParts {
   readonly training: Pick<Training, 'config' | 'knobs' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
   /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
-  readonly reduce: Pick<CollectiveHost, 'subscribe' | 'openRound' | 'grant'>;
+  readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send'>;
   readonly snapshots: Pick<SnapshotSender, 'request'>;
   put(event: ConductorEvent): void;
@@ -111,6 +111,8 @@ export class RunShell {
         return this.#park(effect);
       case 'unpark':
         return this.#parts.reduce.subscribe(effect.workerId, true);
+      case 'usePeers':
+        return this.#parts.reduce.usePeers(effect);
       case 'cancel':
         return void this.#parts.workers.send(effect.workerId, { type: 'cancel', leaseId: effect.leaseId });
       default:
@@ -162,6 +164,10 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'rejected': {
       const { leaseId, workerId, round, computeMs, result, reason } = event.rejection;
       return { type: 'rejected', leaseId, workerId, round, computeMs, result, reason };
+    }
+    case 'peer': {
+      const { workerId, offered, members, linked } = event.peer;
+      return { type: 'peer', workerId, offered, members, linked };
     }
     case 'reduceRestored':
       return { type: 'reopen' };

@@ -32,6 +32,7 @@ function createHost(): CollectiveHost {
     admit: nothing,
     subscribe: nothing,
     dismiss: nothing,
+    usePeers: nothing,
     openRound: nothing,
     grant: nothing,
     close: nothing,

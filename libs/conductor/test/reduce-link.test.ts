@@ -40,6 +40,7 @@ function createFakeHost(): FakeHost {
     admit: (workerId) => order(`admit ${workerId}`),
     dismiss: (workerId) => order(`dismiss ${workerId}`),
     subscribe: (workerId, wanted) => order(`subscribe ${workerId} ${wanted}`),
+    usePeers: ({ reducers }) => order(`use ${reducers.join()}`),
     openRound: ({ round }) => order(`open ${round}`),
     grant: ({ leaseId }) => order(`grant ${leaseId}`),
     close: (reason) => closedFor.push(reason),

@@ -45,6 +45,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
     state: createRunState(settings, training.round),
     reduce: {
       subscribe: (workerId, wanted) => log.push(`subscribe ${workerId} ${wanted}`),
+      usePeers: ({ reducers }) => log.push(`use ${reducers.join()}`),
       openRound: ({ round }) => log.push(`open ${round}`),
       grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
     },
@@ -274,7 +275,7 @@ describe('the step of a round', () => {
     shell = new RunShell({
       training,
       state,
-      reduce: { openRound: (order) => orders.push(order), subscribe: () => undefined, grant: () => undefined },
+      reduce: { openRound: (order) => orders.push(order), subscribe: () => undefined, usePeers: () => undefined, grant: () => undefined },
       workers: { send: () => true },
       snapshots: { request: () => undefined },
       put: () => undefined,

@@ -18,7 +18,7 @@ export { LIMITS, type Limits } from './limits.js';
 export { retainedUpdates } from './retained-updates.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
 export { shellQuote } from './shell.js';
-export { negated, RUN_OPTIONS, STORED_OPTIONS, TUNABLE_OPTIONS } from './run-options.js';
+export { negated, RUN_OPTIONS, STORED_OPTIONS, TOPOLOGIES, TUNABLE_OPTIONS, type Topology } from './run-options.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {
   GRADIENT_CODECS,

@@ -77,6 +77,8 @@ export const LIMITS = {
   grantMs: 2_000,
   /** Time to reach a reducer. */
   reducerMs: 5_000,
+  /** A reducer that owes an answer and says nothing for this long is no longer used. */
+  reducerStallMs: 15_000,
   /**
    * Time in which the service must have the range of a lost reducer once more from the workers. Then the coordinator opens the
    * round again.
@@ -101,6 +103,10 @@ export const LIMITS = {
 
   /** Ranges that a run's parameters are cut into, each with a reducer. */
   reducers: 64,
+  /** Workers that sum ranges for the others: each has a link to each. */
+  peers: 16,
+  /** Segments of a run's parameters: as many as the largest body holds, and one for each tensor. */
+  segments: 65_536,
   addressLength: 2_048,
 
   // The largest configuration that a run may have.

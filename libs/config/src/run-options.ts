@@ -2,6 +2,10 @@
 import { FLAG_FIELDS, type RunOption } from './flags.js';
 import { LIMITS } from './limits.js';
 
+/** Who sums the gradients. `auto`: workers when they pay · `star`: the all-reduce service · `peers`: workers whenever two can. */
+export const TOPOLOGIES = ['auto', 'star', 'peers'] as const;
+export type Topology = (typeof TOPOLOGIES)[number];
+
 /**
  * The flags that set a field of the training config come from its tables. The others say where a
  * run is stored, who can reach it and how often it reports.
@@ -210,6 +214,15 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     placeholder: 'URLS',
     group: 'Network',
     help: 'use the all-reduce service at this address (default: the one inside the coordinator); further addresses, separated by commas, are services that sum a part of the parameters each for the first one. Their secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
+  },
+  {
+    flag: '--topology',
+    type: 'choice',
+    placeholder: 'NAME',
+    choices: TOPOLOGIES,
+    default: 'auto',
+    group: 'Network',
+    help: 'who sums the gradients: star, the all-reduce service; peers, the workers that have --listen, each a part of the parameters, as soon as two can reach each other; auto, peers when there are three. The result is the same',
   },
   {
     flag: '--reducers',

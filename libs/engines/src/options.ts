@@ -33,6 +33,28 @@ export const WORKER_OPTIONS = [
     group: 'Joining',
     help: 'name of this worker at the coordinator (default: the name of the machine)',
   },
+  {
+    flag: '--listen',
+    type: 'text',
+    placeholder: '[HOST:]PORT',
+    group: 'Network',
+    form: { matches: /^(?:[^\s:/]+:|\[[0-9a-fA-F:.]+\]:)?\d{1,5}$/, words: 'a port, or a host and a port such as 10.0.0.5:7080' },
+    help: 'listen here for links of other workers, and sum a part of the parameters for them, if the run decides so; without it, this worker only connects to others. Nobody else is let in',
+  },
+  {
+    flag: '--tls-cert',
+    type: 'text',
+    placeholder: 'FILE',
+    group: 'Network',
+    help: 'with --listen: certificate (PEM) for the links of other workers; needed when the address of the coordinator begins with wss://',
+  },
+  {
+    flag: '--tls-key',
+    type: 'text',
+    placeholder: 'FILE',
+    group: 'Network',
+    help: 'private key of that certificate (PEM, without a passphrase)',
+  },
   ENGINE_OPTION,
   THREADS_OPTION,
   {

@@ -1,4 +1,4 @@
-export { GRADIENT_CODECS, LIMITS, retainedUpdates, type GradientCodec, type Limits, type TrainingConfig } from '@troupe/config';
+export { GRADIENT_CODECS, LIMITS, retainedUpdates, type GradientCodec, type Limits, type Topology, type TrainingConfig } from '@troupe/config';
 export {
   createChannel,
   receiveWithin,

@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -17,10 +17,15 @@ const positive = v.pipe(finite, v.minValue(0));
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
 const reason = text(LIMITS.reasonLength);
 const streamIds = v.pipe(v.array(v.pipe(count, v.maxValue(LIMITS.streams - 1))), v.minLength(1), v.maxLength(LIMITS.streams));
-/** A range of the parameters, by its place among the ranges of the run. */
-const range = v.pipe(count, v.maxValue(LIMITS.reducers - 1));
-const ranges = v.pipe(v.array(range), v.maxLength(LIMITS.reducers));
+const segment = v.pipe(count, v.maxValue(LIMITS.segments));
+/** A range of the parameters: the segments [from, to), by their index in layout order. See `segmentsOf` in libs/collective. */
+const range = { from: segment, to: segment };
 const address = text(LIMITS.addressLength);
+/** The ranges of all parameters, one after the other; each ends before segment `to`. */
+const ranges = v.pipe(
+  v.array(v.strictObject({ to: segment, /** Who sums it; empty: the service. */ reducer: v.union([id, v.literal('')]) })),
+  v.maxLength(LIMITS.reducers),
+);
 const versions = v.pipe(v.array(count), v.minLength(1), v.maxLength(16));
 
 // ---- control: worker -> coordinator
@@ -161,13 +166,13 @@ export const JoinSchema = v.strictObject({
 
 /**
  * A range of a coded gradient sum. It goes where the range is summed, or to the service, which passes it on. Body: the segments of the
- * range, the last one first, see `contributionRanges` in libs/collective.
+ * range, the last one first.
  */
 export const GradientRangeSchema = v.strictObject({
   type: v.literal('gradientRange'),
   round: count,
   leaseId: id,
-  range,
+  ...range,
 });
 
 // ---- reduce: worker -> service
@@ -193,16 +198,33 @@ export const ContributionSchema = v.strictObject({
 });
 
 /**
- * Which ranges of updates the worker receives from the service; the others come from their reducers. At first these are all ranges. It
- * also sends the ranges of its gradients that way.
+ * The reducers to which the worker has a link; at first none. It sends their ranges of its gradients to them, and receives their ranges
+ * of updates from them.
  */
-export const RouteSchema = v.strictObject({
-  type: v.literal('route'),
-  ranges,
+export const LinkedSchema = v.strictObject({
+  type: v.literal('linked'),
+  reducers: v.pipe(v.array(id), v.maxLength(LIMITS.reducers)),
 });
 
+/** Asks for another `reducer` message: the link to it is lost, or could not be opened, and a ticket admits one link. */
+export const IntroduceSchema = v.strictObject({ type: v.literal('introduce'), reducer: id });
+
 /** A reducer did not send its range of the update of this round, or not all of it. */
-export const LackingSchema = v.strictObject({ type: v.literal('lacking'), round: count, range });
+export const LackingSchema = v.strictObject({ type: v.literal('lacking'), round: count, ...range });
+
+/** First message of a link whose worker sums ranges for the others. The service answers with `assign`. */
+export const OfferSchema = v.strictObject({
+  type: v.literal('offer'),
+  versions,
+  runId: id,
+  workerId: id,
+  /** That of `join`. */
+  ticket: text(LIMITS.tokenLength),
+  /**
+   * Where it waits for the links of other workers. An address ":7072" is a port of the machine from which this link comes.
+   */
+  address,
+});
 
 // ---- reduce: service -> worker
 
@@ -211,19 +233,22 @@ export const JoinedSchema = v.strictObject({
   type: v.literal('joined'),
   version: count,
   round: count,
-  /**
-   * Addresses of the reducers, one for each range of the parameters; empty while it cannot be reached. An address ":7072" is a port of
-   * the machine at which the worker reached the service. None: there is one range, which the service sums.
-   */
-  reducers: v.pipe(v.array(address), v.maxLength(LIMITS.reducers)),
+  /** Of this round. None in the answer of a reducer. */
+  ranges,
 });
 
-/** The reducer of a range is here again; or, with an empty address, it is lost, and the service sums its range. */
+/** How the parameters are divided from this round on, and who sums what. It comes before the update of the round before. */
+export const PartitionSchema = v.strictObject({ type: v.literal('partition'), round: count, ranges });
+
+/** A reducer that the worker may link to; or, with an empty address, one that is lost: the service sums its ranges. */
 export const ReducerSchema = v.strictObject({
   type: v.literal('reducer'),
-  range,
+  reducer: id,
+  /** An address ":7072" is a port of the machine at which the worker reached the service. */
   address,
-  /** The worker sends its range of the contributions to this round once more, to the service. */
+  /** Admits one link of this worker to this reducer. */
+  ticket: text(LIMITS.tokenLength),
+  /** When it is lost, the worker sends its ranges of the contributions to this round, and to later ones, once more, to the service. */
   round: count,
 });
 
@@ -273,11 +298,11 @@ export const UpdateSchema = v.strictObject({
   /** Factor applied to the mean: min(1, clip / gradientNorm). */
   clipScale: positive,
   /** The ranges that the service sends, in this order. The others come from their reducers. */
-  ranges,
+  ranges: v.pipe(v.array(v.strictObject(range)), v.maxLength(LIMITS.reducers)),
 });
 
 /** A range of the update of a round, from the service or a reducer. Body: its coded segments. */
-export const UpdateRangeSchema = v.strictObject({ type: v.literal('updateRange'), round: count, range });
+export const UpdateRangeSchema = v.strictObject({ type: v.literal('updateRange'), round: count, ...range });
 
 // ---- reduce: coordinator -> service
 
@@ -311,6 +336,17 @@ export const HostSchema = v.strictObject({
 export const AdmitSchema = v.strictObject({ type: v.literal('admit'), workerId: id, ticket: text(LIMITS.tokenLength) });
 /** Whether the worker receives updates from now on. It does when it joins. */
 export const SubscribeSchema = v.strictObject({ type: v.literal('subscribe'), workerId: id, wanted: v.boolean() });
+/**
+ * The workers that sum ranges from the next round on that has not begun, as far as they are there. None: the service does, or reducers of
+ * its own.
+ */
+export const PeersSchema = v.strictObject({
+  type: v.literal('peers'),
+  /** Those that others shall link to. */
+  candidates: v.pipe(v.array(id), v.maxLength(LIMITS.peers)),
+  /** Those of them that sum. */
+  reducers: v.pipe(v.array(id), v.maxLength(LIMITS.peers)),
+});
 export const DismissSchema = v.strictObject({ type: v.literal('dismiss'), workerId: id, reason });
 
 /** Opens a round. Contributions already counted for this round or an earlier one are dropped. */
@@ -333,11 +369,16 @@ export const GrantSchema = v.strictObject({
 
 // ---- reduce: service -> coordinator
 
-export const HostedSchema = v.strictObject({
-  type: v.literal('hosted'),
-  version: count,
-  /** Ranges that the parameters are cut into. */
-  ranges: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.reducers)),
+export const HostedSchema = v.strictObject({ type: v.literal('hosted'), version: count });
+
+/** A worker offers to sum ranges, or no longer does, or links to it have opened or ended. */
+export const PeerSchema = v.strictObject({
+  type: v.literal('peer'),
+  workerId: id,
+  offered: v.boolean(),
+  /** Workers that receive updates, and those of them that have a link to this one. */
+  members: count,
+  linked: count,
 });
 
 /** A contribution that counts. Body: end states float32 [streams, L, S, H]. */
@@ -366,7 +407,7 @@ export const RejectedSchema = v.strictObject({
 
 // ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound and grant
 
-/** Makes a service the reducer of a range. */
+/** Makes a service, or a worker that offered it, a reducer. */
 export const AssignSchema = v.strictObject({
   type: v.literal('assign'),
   versions,
@@ -377,10 +418,10 @@ export const AssignSchema = v.strictObject({
   streams: HostSchema.entries.streams,
   codec: HostSchema.entries.codec,
   tensorSizes: HostSchema.entries.tensorSizes,
-  range,
-  /** Ranges of the run. */
-  ranges: v.pipe(count, v.minValue(1), v.maxValue(LIMITS.reducers)),
 });
+
+/** The range that the reducer sums from this round on. */
+export const RangeSchema = v.strictObject({ type: v.literal('range'), round: count, ...range });
 
 /** The range of a contribution of a worker that has no link to the reducer. Body: as that of `gradientRange`. */
 export const PassedRangeSchema = v.strictObject({
@@ -388,6 +429,7 @@ export const PassedRangeSchema = v.strictObject({
   round: count,
   leaseId: id,
   workerId: id,
+  ...range,
 });
 
 /** The contribution counts: its range is added to the sum, after those named before. */
@@ -423,7 +465,7 @@ export const HeldSchema = v.strictObject({
 });
 
 /** The sum is complete. Body: the sum of x^2 of each segment, float64. */
-export const MeasuredSchema = v.strictObject({ type: v.literal('measured'), round: count });
+export const MeasuredSchema = v.strictObject({ type: v.literal('measured'), round: count, ...range });
 
 export const MESSAGE_SCHEMAS = {
   hello: HelloSchema,
@@ -442,9 +484,12 @@ export const MESSAGE_SCHEMAS = {
   join: JoinSchema,
   gradientRange: GradientRangeSchema,
   contribution: ContributionSchema,
-  route: RouteSchema,
+  linked: LinkedSchema,
+  introduce: IntroduceSchema,
+  offer: OfferSchema,
   lacking: LackingSchema,
   joined: JoinedSchema,
+  partition: PartitionSchema,
   subscription: SubscriptionSchema,
   contributionResult: ContributionResultSchema,
   reducer: ReducerSchema,
@@ -454,13 +499,16 @@ export const MESSAGE_SCHEMAS = {
   admit: AdmitSchema,
   subscribe: SubscribeSchema,
   dismiss: DismissSchema,
+  peers: PeersSchema,
   openRound: OpenRoundSchema,
   grant: GrantSchema,
   hosted: HostedSchema,
+  peer: PeerSchema,
   counted: CountedSchema,
   rejected: RejectedSchema,
   assign: AssignSchema,
   assigned: AssignedSchema,
+  range: RangeSchema,
   passedRange: PassedRangeSchema,
   add: AddSchema,
   drop: DropSchema,

@@ -19,6 +19,7 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
     const stop = stopsAbove > 0 ? `; the run stops if it stays above ${lossText(stopsAbove)} for ${rounds} rounds` : '';
     return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;
   },
+  topology: ({ reducers, able }) => topologyText(reducers, able),
   reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
 };
 
@@ -41,6 +42,12 @@ export function parkedText(faster: number, workers = 1): string {
   const without = workers === 1 ? 'without it' : 'without them';
   const percent = Math.round(faster * 100);
   return percent >= 1 ? `the round is ${percent} % faster ${without}` : `the round is as fast ${without}`;
+}
+
+function topologyText(reducers: readonly string[], able: number): string {
+  if (reducers.length > 0) return `${listed(reducers)} sum the gradients, each a part of the parameters`;
+  const why = able === 0 ? 'no worker can' : `only ${counted(able, 'worker')} can be reached by the others`;
+  return `the all-reduce service sums the gradients: ${why}`;
 }
 
 const UNPARKED: Readonly<Record<Extract<Decision, { kind: 'unparked' }>['why'], string>> = {

@@ -56,6 +56,11 @@ export type Decision =
       readonly stopsAbove: number;
       readonly rounds: number;
     }
+  /**
+   * These workers sum the gradients from here on; none: the all-reduce service does. `able`: workers that could, if enough others could
+   * as well.
+   */
+  | { readonly kind: 'topology'; readonly reducers: readonly string[]; readonly able: number }
   /** The all-reduce service is back, empty: the round starts over. */
   | { readonly kind: 'reopened'; readonly lent: Lent };
 

@@ -1,4 +1,4 @@
-import type { ContributionRefusal, DeclineCode } from '@troupe/protocol';
+import type { ContributionRefusal, DeclineCode, Topology } from '@troupe/protocol';
 import type { Decision } from './decisions.js';
 import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
@@ -23,6 +23,8 @@ export interface RunSettings extends LossLimits {
   readonly sampleEvery: number;
   /** Streams of every lease in a reproducible run; 0 = the size of leases follows speed. */
   readonly leaseStreams: number;
+  /** Who may sum the gradients. Default: auto. */
+  readonly topology?: Topology;
 }
 
 export interface WorkerRecord {
@@ -141,6 +143,22 @@ export interface Parking {
   readonly trials: TrialBudget;
 }
 
+/** How many of the workers that receive updates have a link to a worker that offers to sum. */
+export interface Offer {
+  readonly members: number;
+  readonly linked: number;
+}
+
+/** Which workers may sum the gradients, and which do. */
+export interface TopologyState {
+  readonly offers: Map<string, Offer>;
+  /** Workers that were lost while they summed: how often, and the round from which on they are used again. */
+  readonly losses: Map<string, { readonly count: number; readonly untilRound: number }>;
+  /** Those that the others shall link to, and those of them that sum. */
+  candidates: readonly string[];
+  reducers: readonly string[];
+}
+
 export interface RunState {
   readonly settings: RunSettings;
   phase: 'idle' | 'running' | 'over';
@@ -160,6 +178,7 @@ export interface RunState {
    */
   readonly spare: Set<string>;
   readonly parking: Parking;
+  readonly topology: TopologyState;
   /** The workers that the round relies on, as it was dealt. */
   readonly active: ActiveWorkers;
   readonly leases: Map<string, Lease>;
@@ -201,6 +220,14 @@ export type RunInput =
       readonly result: ContributionRefusal;
       readonly reason: string;
     }
+  /** A worker offers to sum gradients, or no longer does; or the number of its links has changed. */
+  | {
+      readonly type: 'peer';
+      readonly workerId: string;
+      readonly offered: boolean;
+      readonly members: number;
+      readonly linked: number;
+    }
   /** The update of `round` has arrived. `trainLoss`: nats/char. */
   | { readonly type: 'updated'; readonly round: number; readonly trainLoss: number }
   /** The all-reduce service was lost and is back, empty: the round starts over. */
@@ -234,6 +261,8 @@ export type RunEffect =
   | { readonly type: 'park'; readonly workerId: string; readonly faster: number }
   /** Send the worker updates again; it asks for a snapshot. */
   | { readonly type: 'unpark'; readonly workerId: string }
+  /** Have the others link to `candidates`, and `reducers` sum from the next round on. */
+  | { readonly type: 'usePeers'; readonly candidates: readonly string[]; readonly reducers: readonly string[] }
   | { readonly type: 'evaluate'; readonly round: number }
   | { readonly type: 'sample'; readonly round: number }
   | { readonly type: 'checkpoint'; readonly round: number }
@@ -285,6 +314,7 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
       stalledSinceMs: undefined,
       trials: createTrialBudget(),
     },
+    topology: { offers: new Map(), losses: new Map(), candidates: [], reducers: [] },
     active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,

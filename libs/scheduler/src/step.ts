@@ -22,6 +22,7 @@ import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
+import { noteOffer, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
@@ -55,9 +56,12 @@ export function step(state: RunState, input: RunInput, nowMs: number): readonly 
   if (state.phase === 'over') return effects;
   decide(state, input, nowMs, effects);
   if (!hasEnded(state)) fetchWhenStalled(state, nowMs, effects);
+  if (!hasEnded(state) && MAY_CHANGE_TOPOLOGY.has(input.type)) reviewTopology(state, effects);
   announceWaiting(state, effects);
   return effects;
 }
+
+const MAY_CHANGE_TOPOLOGY: ReadonlySet<RunInput['type']> = new Set(['workerReady', 'workerLeft', 'peer', 'updated']);
 
 type Input<T extends RunInput['type']> = Extract<RunInput, { type: T }>;
 
@@ -79,6 +83,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return rejected(state, input, nowMs, effects);
     case 'updated':
       return updated(state, input, nowMs, effects);
+    case 'peer':
+      return noteOffer(state, input.workerId, input.offered ? input : undefined);
     case 'reopen':
       return reopen(state, nowMs, effects);
     case 'pause':
@@ -425,6 +431,7 @@ function openRound(state: RunState, nowMs: number, effects: RunEffect[]): void {
 
 /** The sum of this round is lost, so everything is computed again. */
 function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  resetTopology(state);
   if (state.phase === 'idle') return;
   disturbRound(state.parking.trials);
   for (const worker of state.workers.values()) releaseAll(state, worker);

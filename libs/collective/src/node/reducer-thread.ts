@@ -1,4 +1,5 @@
 /** The thread of a reducer, which reducers.ts starts: a service that listens until it is told to stop. */
+import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -27,6 +28,7 @@ async function serve(): Promise<void> {
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const service = createStarService({
     token,
+    secret: () => randomBytes(24).toString('base64url'),
     log,
     budget: createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) }),
     deadline: (ms) => AbortSignal.timeout(ms),

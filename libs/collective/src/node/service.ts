@@ -1,4 +1,5 @@
 /** The star service of a Node process, with reducers in threads of their own. */
+import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
@@ -39,6 +40,7 @@ export async function startStarService(options: NodeServiceOptions): Promise<Nod
   const reducers = await startReducers(options);
   const service = createStarService({
     token,
+    secret: () => randomBytes(24).toString('base64url'),
     log,
     budget,
     deadline: (ms) => AbortSignal.timeout(ms),

@@ -1,28 +1,80 @@
-import type { Connection } from '@troupe/transport';
-import type { Collective } from '../port.js';
+import { LIMITS, type MessageOf } from '@troupe/protocol';
+import { backoffMs, type Connection } from '@troupe/transport';
+import { CollectiveError, isLinkFailure } from '../errors.js';
+import type { Collective, CollectiveMember, JoinOptions } from '../port.js';
+import { either } from './either.js';
 import { hostStar } from './host.js';
 import { joinStar } from './member.js';
+import type { Introduction } from './reducer-links.js';
+import type { StarService } from './service.js';
 
 export interface StarOptions {
   /** Opens a link to the service or reducer at `address`, or gives up within seconds. @throws TransportError */
   connect(address: string, signal: AbortSignal): Promise<Connection>;
   /** Whether workers may exchange ranges with reducers directly; else all goes through the service. Default: true. */
   readonly direct?: boolean;
+  /** With it, workers that join offer to sum ranges for the others. */
+  readonly peer?: StarPeer;
+}
+
+/** How this process sums for others. */
+export interface StarPeer {
+  /** Where workers reach it; see the message `offer`. */
+  readonly address: string;
+  /** Serves their links, and no others. */
+  readonly service: Pick<StarService, 'offer'>;
+  /** Opens a link to it within this process. */
+  connect(): Connection;
+  /** It can no longer sum: a bug, or no memory. */
+  onFailed(error: unknown): void;
 }
 
 /** The all-reduce through a StarService: each member and the host have one link to it, and members one to each of its reducers. */
-export function createStarCollective({ connect, direct = true }: StarOptions): Collective {
-  const reach = (service: string) => (address: string, signal: AbortSignal) => connect(addressFrom(service, address), signal);
+export function createStarCollective({ connect, direct = true, peer }: StarOptions): Collective {
+  const reach =
+    (options: JoinOptions) =>
+    async ({ reducer, address }: Introduction, signal: AbortSignal): Promise<Connection> =>
+      peer && reducer === options.workerId ? peer.connect() : connect(addressFrom(options.address, address), signal);
   return {
-    join: async (options) =>
-      joinStar(await connect(options.address, options.signal), options, direct ? reach(options.address) : undefined),
+    async join(options): Promise<CollectiveMember> {
+      const member = await joinStar(await connect(options.address, options.signal), options, direct ? reach(options) : undefined);
+      if (peer) keepOffering(peer, options, connect, member.closed).catch(peer.onFailed);
+      return member;
+    },
     host: async (options) => hostStar(await connect(options.address, options.signal), options),
   };
 }
 
 /** ":7072" is a port of the machine at which `service` was reached. */
 function addressFrom(service: string, address: string): string {
-  if (!address.startsWith(':')) return address;
+  const [, scheme = '', port] = /^(wss?:\/\/)?(:\d+)$/.exec(address) ?? [];
+  if (port === undefined) return address;
   const machine = /^\w+:\/\/(\[[^\]]*\]|[^:/]+)/.exec(service)?.[0] ?? service;
-  return machine + address;
+  return (scheme === '' ? machine : machine.replace(/^\w+:\/\//, scheme)) + port;
+}
+
+const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
+
+/** Until the worker has left. Rejects with what no new link mends; without it, this worker sums for nobody. */
+async function keepOffering(
+  { address, service }: StarPeer,
+  { runId, workerId, ticket, deadline, address: to }: JoinOptions,
+  connect: StarOptions['connect'],
+  closed: Promise<unknown>,
+): Promise<void> {
+  const left = new AbortController();
+  void closed.then(() => left.abort(new Error('the worker has left')));
+  const offer: Omit<MessageOf<'offer'>, 'type' | 'versions'> = { runId, workerId, ticket, address };
+  for (let failures = 1; !left.signal.aborted && deadline; failures++) {
+    const soon = either(left.signal, deadline(LIMITS.reducerMs));
+    try {
+      const connection = await connect(to, soon.signal);
+      await service.offer(connection, offer, left.signal);
+    } catch (error) {
+      if (!isLinkFailure(error) && !(error instanceof CollectiveError)) throw error;
+    } finally {
+      soon.dispose();
+    }
+    await either(left.signal, deadline(backoffMs(failures, 0, BACKOFF))).ended;
+  }
 }

@@ -9,10 +9,11 @@ import {
   type MessageType,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { bytesOf, floatsAt, updateRanges, type Segment } from '../codec.js';
+import { floatsAt } from '../codec.js';
 import type { Grant, RoundOrder } from '../grants.js';
-import type { CollectiveHost, HostOptions, ReduceCounted, ReduceRejected } from '../port.js';
-import { UpdateReader, wholeUpdate, type ReduceUpdate, type UpdateSource } from '../update.js';
+import type { CollectiveHost, HostEvent, HostOptions, PeerChoice } from '../port.js';
+import { createRangeLayout, requireWhole, type RangeLayout } from '../ranges.js';
+import { UpdateReader, wholeUpdate, type UpdateSource } from '../update.js';
 import { readBody } from './body.js';
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';
@@ -21,12 +22,12 @@ import { ServiceInbox } from './inbox.js';
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
   const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
   const { reducers = [] } = options;
-  let ranges: readonly (readonly Segment[])[] = [];
+  const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
-    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'update', 'updateRange'],
+    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'peer', 'update', 'updateRange'],
     ...(deadline && { deadline }),
     bodyBytes(message: Message) {
-      if (message.type === 'updateRange') return bytesOf(ranges.at(message.range) ?? []);
+      if (message.type === 'updateRange') return layout.leavingBytes(message);
       return message.type === 'counted' ? message.streams.length * stateFloats * 4 : 0;
     },
   });
@@ -44,20 +45,21 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
     stateFloats,
     reducers: [...reducers],
   };
-  const hosted = await shakeHands(channel, hello, 'hosted', options);
-  ranges = updateRanges(options, hosted.ranges);
-  return new StarHost(channel, options, ranges);
+  await shakeHands(channel, hello, 'hosted', options);
+  return new StarHost(channel, options, layout);
 }
 
 class StarHost implements CollectiveHost {
   readonly #channel: Channel;
   readonly #inbox: ServiceInbox<MessageType>;
+  readonly #layout: RangeLayout;
   readonly #reader: UpdateReader;
 
-  constructor(channel: Channel, options: HostOptions, ranges: readonly (readonly Segment[])[]) {
+  constructor(channel: Channel, options: HostOptions, layout: RangeLayout) {
     this.#channel = channel;
+    this.#layout = layout;
     this.#inbox = new ServiceInbox(channel);
-    this.#reader = new UpdateReader(options.runId, options, ranges, createVectorMemory(0));
+    this.#reader = new UpdateReader(options.runId, options, layout, createVectorMemory(0));
   }
 
   readonly #source: UpdateSource = {
@@ -76,6 +78,10 @@ class StarHost implements CollectiveHost {
     this.#channel.send({ type: 'subscribe', workerId, wanted });
   }
 
+  usePeers({ candidates, reducers }: PeerChoice): void {
+    this.#channel.send({ type: 'peers', candidates: [...candidates], reducers: [...reducers] });
+  }
+
   openRound(order: RoundOrder): void {
     this.#channel.send({ type: 'openRound', ...order });
   }
@@ -84,16 +90,20 @@ class StarHost implements CollectiveHost {
     this.#channel.send({ type: 'grant', ...grant });
   }
 
-  async receive(signal?: AbortSignal): Promise<ReduceCounted | ReduceRejected | ReduceUpdate> {
+  async receive(signal?: AbortSignal): Promise<HostEvent> {
     const { message, body } = await this.#inbox.next(signal);
     switch (message.type) {
       case 'update':
         // The run proceeds before its replica steps, so every value is checked here.
-        return wholeUpdate(this.#reader.read(message, this.#source, signal));
+        return wholeUpdate(this.#reader.read(message, requireWhole(message.ranges, this.#layout), this.#source, signal));
       case 'counted': {
         const { type, ...counted } = message;
         const states = await readBody(body, signal);
         return { kind: type, ...counted, endStates: floatsAt(states, 0, states.byteLength / 4) };
+      }
+      case 'peer': {
+        const { type: kind, ...peer } = message;
+        return { kind, ...peer };
       }
       case 'rejected': {
         const { type, ...rejected } = message;

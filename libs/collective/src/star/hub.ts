@@ -1,25 +1,19 @@
 /** Decides what counts in a run, sums the ranges that no reducer sums, and sends the updates. */
-import {
-  isLostRace,
-  LIMITS,
-  PROTOCOL_VERSION,
-  ProtocolError,
-  type BodyReader,
-  type Channel,
-  type Message,
-  type MessageOf,
-} from '@troupe/protocol';
+import { encodeFrames, isLostRace, LIMITS, PROTOCOL_VERSION, ProtocolError, type BodyReader, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
-import { bytesOf, chunksOf, contributionRanges, updateRanges, type Segment, type SegmentChunk } from '../codec.js';
-import { keyOf, type ContributionKey } from '../grants.js';
-import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
+import { chunksOf, type Segment, type SegmentChunk } from '../codec.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
+import { keyOf, type ContributionKey } from '../grants.js';
 import type { Intake } from '../intake.js';
+import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
+import { createRangeLayout, describeRanges, evenRanges, nameOf, type PartitionRange, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { readBody, takeBody } from './body.js';
-import { Links, type Link, type Member } from './links.js';
-import { openRemoteReducer, type ReducerListener, type RemoteReducer } from './remote-reducer.js';
-import { unexpected, type ReducerAddress, type RunServer, type ServerOptions } from './run-server.js';
+import { either } from './either.js';
+import { Links, type Link } from './links.js';
+import { ReducerPool, type PoolMember } from './reducer-pool.js';
+import { wrong, type ReducerListener, type RemoteReducer, type RoundRange } from './remote-reducer.js';
+import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 import { UpdateSender, type ReadyRange } from './update-sender.js';
 
 /** @throws OptimError `out_of_memory` */
@@ -27,86 +21,92 @@ export function createHub(hello: MessageOf<'host'>, host: Channel, options: Serv
   return new Hub(hello, host, options);
 }
 
-interface HubMember extends Member {
-  /** Ranges that it says it exchanges with their reducers. It may not know yet that one is lost; it then sends its range again. */
-  claimed: ReadonlySet<number>;
-  /** Those of them that it receives from there. */
-  direct: Set<number>;
+interface HubMember extends PoolMember {
   /** Ranges of contributions to this round that have come from it: "lease range". */
   readonly arrived: Set<string>;
   /** Ranges of the last update that it lacked and was sent. */
   readonly supplied: Set<string>;
 }
 
-/** A range of the parameters, and who sums it. */
-interface Range {
-  readonly index: number;
-  /** As they arrive in contributions, and as they leave in updates. */
-  readonly arriving: readonly Segment[];
+/** A range of the parameters in a round, and who sums it. */
+interface Range extends PartitionRange {
+  readonly name: string;
   readonly leaving: readonly Segment[];
   /** Of `leaving`. */
   readonly chunks: readonly SegmentChunk[];
-  /** Absent in a run without reducers. */
-  remote?: RemoteReducer;
+  /** To whom workers send it; absent: to the service. */
+  readonly remote: RemoteReducer | undefined;
   /** The service's own sum; absent while the reducer sums the range. */
   sum: RangeSum | undefined;
   /** Of its segments in this round; absent until its sum is complete. */
   squares: readonly number[] | undefined;
   /** From its reducer, of the last update. */
   received: { readonly round: number; readonly bytes: Uint8Array } | undefined;
-  /** What its reducer spends on a contribution and its part of an update, ms. */
-  reducerMs: number;
-  /** Ends when the reducer's link has room for what is passed on next. */
-  passing: Promise<void>;
+}
+
+/** The ranges from a round on. */
+interface Division {
+  readonly round: number;
+  readonly ranges: readonly Range[];
 }
 
 class Hub implements RunServer {
   readonly hello: MessageOf<'host'>;
   readonly host: Channel;
   readonly #options: ServerOptions;
+  readonly #layout: RangeLayout;
   readonly #links: Links<HubMember>;
   readonly #ledger: Ledger;
-  readonly #ranges: readonly Range[];
   readonly #updates: UpdateSender;
   readonly #over = new AbortController();
+  readonly #pool: ReducerPool<HubMember>;
+  #now: Division;
+  /** Of the round after, once workers are told. */
+  #next: Division | undefined;
   /** The round of the next update. */
   #nextRound = 0;
   /** The finish of this round. */
   #finish: Finish | undefined;
   /** Time to add the last contribution, ms. */
   #addMs = 0;
+  /** Runs from the first reducer on. */
+  #stalls: Promise<void> | undefined;
 
   constructor(hello: MessageOf<'host'>, host: Channel, options: ServerOptions) {
     this.hello = hello;
     this.host = host;
     this.#options = options;
-    const reducers = reducersOf(hello, options);
-    const count = Math.max(1, reducers.length);
-    const leaving = updateRanges(hello, count);
-    const updateBytes = leaving.reduce((total, segments) => total + bytesOf(segments), 0);
-    this.#ledger = createLedger(hello, count);
-    this.#links = new Links(options, updateBytes);
-    const nowMs = () => this.#nowMs();
-    this.#updates = new UpdateSender({ ranges: count, links: this.#links, keepCopies: reducers.length > 0, nowMs });
-    this.#ranges = contributionRanges(hello, count).map((arriving, index) => ({
-      ...{ index, arriving, leaving: leaving[index], chunks: chunksOf(leaving[index], LIMITS.chunkBytes) },
-      ...{ sum: this.#createSum(index, count), squares: undefined, received: undefined },
-      ...{ reducerMs: 0, passing: Promise.resolve() },
-    }));
-    for (const [index, address] of reducers.entries())
-      this.#ranges[index].remote = this.#openRemote(this.#ranges[index], address);
+    this.#layout = createRangeLayout(hello);
+    this.#ledger = createLedger(hello);
+    this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }));
+    this.#updates = new UpdateSender({ links: this.#links, nowMs: () => this.#nowMs() });
+    this.#pool = new ReducerPool({
+      ...{ options, links: this.#links },
+      host: { hello, send: (message) => void this.#links.deliver(host, () => host.send(message)) },
+      round: () => this.#ledger.round,
+      bodyBytes: (message) => this.bodyBytes(message),
+      listenerOf: (remote) => this.#listenerOf(remote),
+      onFailed: (error) => this.#fail(error),
+    });
+    this.#now = { round: 0, ranges: this.#divide().map((range) => this.#createRange(range)) };
+    for (const range of this.#now.ranges) range.sum = this.#createSum(range);
   }
 
   bodyBytes(message: Message): number {
-    if (message.type === 'contribution') return this.#stateBytes(message);
-    if (message.type !== 'gradientRange') return 0;
-    const range = this.#ranges.at(message.range);
-    if (range) return bytesOf(range.arriving);
-    throw new ProtocolError(
-      'invalid_message',
-      `range ${message.range} of a run with ${this.#ranges.length}`,
-      'Run the same version of Troupe on all machines.',
-    );
+    switch (message.type) {
+      case 'contribution':
+        return this.#stateBytes(message);
+      case 'gradientRange':
+        return this.#layout.arrivingBytes(message);
+      case 'updateRange':
+        return this.#layout.leavingBytes(message);
+      case 'measured':
+        // Checks the range.
+        this.#layout.leavingBytes(message);
+        return (message.to - message.from) * Float64Array.BYTES_PER_ELEMENT;
+      default:
+        return 0;
+    }
   }
 
   #stateBytes({ streams }: MessageOf<'contribution'>): number {
@@ -120,7 +120,7 @@ class Hub implements RunServer {
   }
 
   async serveHost(): Promise<void> {
-    this.host.send({ type: 'hosted', version: PROTOCOL_VERSION, ranges: this.#ranges.length });
+    this.host.send({ type: 'hosted', version: PROTOCOL_VERSION });
     for (;;) {
       this.#onOrder((await this.host.receive()).message);
       this.#links.wake();
@@ -133,20 +133,28 @@ class Hub implements RunServer {
     const member: HubMember = { workerId, channel, connection, wanted: true, ...newMember() };
     const leave = this.#links.add(member);
     try {
-      this.#toReducers({ type: 'subscribe', workerId, wanted: true });
-      const reducers = this.#ranges.flatMap(({ remote, sum }) => (remote ? [sum ? '' : remote.forWorkers] : []));
-      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, reducers });
+      const ranges = this.#divisionOf(this.#nextRound).ranges.map((range) => ({ ...range, reducer: range.sum ? '' : range.reducer }));
+      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: describeRanges(ranges) });
+      this.#pool.introduceAll(member);
+      this.#pool.report();
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         await this.#hear(member, message, body);
       }
     } finally {
       leave();
+      this.#pool.report();
     }
+  }
+
+  async servePeer(link: Link, offer: MessageOf<'offer'>): Promise<void> {
+    await this.#links.admitted(offer);
+    await this.#pool.serve(link, offer);
   }
 
   end(): void {
     this.#over.abort(new Error('the coordinator left'));
+    this.#pool.end('the coordinator left the all-reduce service');
     this.#links.end('the coordinator left the all-reduce service; join again through it');
   }
 
@@ -155,20 +163,21 @@ class Hub implements RunServer {
   #onOrder(message: Message): void {
     switch (message.type) {
       case 'admit':
-        this.#toReducers(message);
         return void this.#links.tickets.set(message.workerId, message.ticket);
       case 'dismiss':
-        this.#toReducers(message);
+        this.#pool.dismiss(message);
         return this.#links.dismiss(message);
       case 'subscribe':
         return this.#subscribe(message);
+      case 'peers':
+        return this.#pool.choose(message);
       case 'openRound':
         return this.#openRound(message);
       case 'grant':
         this.#ledger.grant(message);
         return this.#toReducers(message);
       default:
-        throw unexpected(message, 'a coordinator sends admit, dismiss, subscribe, openRound and grant');
+        throw unexpected(message, 'a coordinator sends admit, dismiss, subscribe, peers, openRound and grant');
     }
   }
 
@@ -178,21 +187,24 @@ class Hub implements RunServer {
     const member = this.#links.members.get(workerId);
     if (!member || member.wanted === wanted) return;
     member.wanted = wanted;
-    this.#toReducers(order);
+    this.#pool.tell(order);
     const { channel } = member;
     this.#links.deliver(channel, () => channel.send({ type: 'subscription', wanted, round: this.#nextRound }));
+    this.#pool.report();
   }
 
   #openRound(order: MessageOf<'openRound'>): void {
     this.#nextRound = Math.max(this.#nextRound, order.round);
     this.#finish = undefined;
     for (const { arrived } of this.#links.members.values()) arrived.clear();
-    for (const range of this.#ranges) {
+    if (this.#next) this.#beginDivision(this.#next);
+    this.#next = undefined;
+    const { ranges } = this.#now;
+    for (const range of ranges) {
       [range.squares, range.received] = [undefined, undefined];
       range.sum?.clear();
-      if (range.sum && range.remote?.channel) this.#restore(range);
     }
-    const refused = this.#ledger.openRound(order);
+    const refused = this.#ledger.openRound(order, ranges.length);
     this.#toReducers(order);
     for (const verdict of refused) this.#announce(verdict);
   }
@@ -202,7 +214,7 @@ class Hub implements RunServer {
   async #hear(member: HubMember, message: Message, body: BodyReader): Promise<void> {
     switch (message.type) {
       case 'gradientRange':
-        if (await this.#takeRange(member.workerId, message, body)) member.arrived.add(nameOf(message));
+        if (await this.#takeRange(member.workerId, message, body)) member.arrived.add(arrivalOf(message.leaseId, message));
         return;
       case 'contribution': {
         const endStates = await readBody(body);
@@ -210,12 +222,15 @@ class Hub implements RunServer {
         const offered = { workerId: member.workerId, message, endStates };
         return this.#carryOut(this.#ledger.offer(offered, this.#missing(member, message.leaseId)));
       }
-      case 'route':
-        return this.#route(member, message);
+      case 'linked':
+        member.linked = new Set(message.reducers);
+        return this.#pool.report();
+      case 'introduce':
+        return this.#pool.introduceAgain(member, message.reducer);
       case 'lacking':
         return this.#supply(member, message);
       default:
-        throw unexpected(message, 'a worker sends gradientRange, contribution, route and lacking');
+        throw unexpected(message, 'a worker sends gradientRange, contribution, linked, introduce and lacking');
     }
   }
 
@@ -226,16 +241,25 @@ class Hub implements RunServer {
 
   /** @returns whether it belongs to a lease of this round */
   async #takeRange(workerId: string, message: MessageOf<'gradientRange'>, body: BodyReader): Promise<boolean> {
-    const { round, leaseId, range: index } = message;
+    const { round, leaseId } = message;
     const key: ContributionKey = { round, leaseId, workerId };
-    const range = this.#ranges[index];
-    if (!range.sum) return this.#passOn(range, key, await readBody(body));
-    const { sum } = range;
-    const intake = sum.intake();
-    await takeBody(body, (piece) => intake.take(piece));
+    // That of the round that is open, or of the next if the ranges stay the same. They may still be divided otherwise.
+    const sum = this.#find(message)?.sum;
+    const intake = sum?.intake();
+    if (intake) await takeBody(body, (piece) => intake.take(piece));
+    const bytes = intake?.memory ?? (await readBody(body));
     await this.#granted(key);
-    if (range.sum !== sum) return this.#passOn(range, key, intake.memory);
-    return this.#holdRange(range, sum, key, intake);
+    const range = this.#find(message);
+    if (!this.#ledger.grants.find(key) && (!range?.sum || range.sum !== sum)) return false;
+    if (!range) throw wrong(`${describe(message)} is no range of round ${round}`);
+    if (!range.sum) return this.#passOn(range, key, bytes);
+    return this.#holdRange(range, range.sum, key, intake && range.sum === sum ? intake : filled(range.sum.intake(), bytes));
+  }
+
+  /** In the round that is open. */
+  #find(range: SegmentRange): Range | undefined {
+    const name = nameOf(range);
+    return this.#now.ranges.find((each) => each.name === name);
   }
 
   /** @returns whether it belongs to a lease of this round */
@@ -246,53 +270,40 @@ class Hub implements RunServer {
     const isSound = isGranted && defect === undefined;
     if (!isSound) sum.release(intake);
     const measures = isSound ? sum.hold(keyOf(key), intake) : undefined;
-    this.#carryOut(this.#ledger.hold(range.index, key, defect));
+    this.#carryOut(this.#ledger.hold(range.name, key, defect));
     if (measures) this.#onMeasured(range, squaresOf(measures));
     return isGranted;
   }
 
   /** Ranges that should have come from the worker before it completes the contribution. */
-  #missing({ claimed, arrived }: HubMember, leaseId: string): number[] {
-    const isHere = (range: number) => claimed.has(range) || arrived.has(nameOf({ leaseId, range }));
-    return this.#ranges.flatMap(({ index }) => (isHere(index) ? [] : [index]));
+  #missing({ linked, arrived }: HubMember, leaseId: string): string[] {
+    const isHere = (range: Range) =>
+      (range.remote !== undefined && linked.has(range.remote.id)) || arrived.has(arrivalOf(leaseId, range));
+    return this.#now.ranges.flatMap((range) => (isHere(range) ? [] : [describe(range)]));
   }
 
   /** @returns whether it belongs to a lease of this round */
   async #passOn(range: Range, key: ContributionKey, bytes: Uint8Array): Promise<boolean> {
-    await this.#granted(key);
-    range.passing = range.passing.then(() => this.#roomFor(range));
-    await range.passing;
+    const remote = range.remote!;
+    remote.passing = remote.passing.then(() => roomFor(remote));
+    await remote.passing;
     if (!this.#ledger.grants.find(key)) return false;
-    const channel = range.sum ? undefined : range.remote?.channel;
+    const channel = range.sum ? undefined : remote.channel;
+    const { from, to } = range;
     // After the reducer is lost, the worker sends the range again.
-    if (channel) this.#links.deliver(channel, () => channel.send({ type: 'passedRange', ...key }, bytes));
+    if (channel) this.#links.deliver(channel, () => channel.send({ type: 'passedRange', ...key, from, to }, bytes));
     return true;
   }
 
-  /** Workers are not read faster than the reducer reads. Never rejects. */
-  async #roomFor({ remote }: Range): Promise<void> {
-    try {
-      await remote?.channel?.drained(LIMITS.passedBytes);
-    } catch (error) {
-      if (!(error instanceof TransportError)) throw error;
-    }
-  }
-
-  #route(member: HubMember, { ranges }: MessageOf<'route'>): void {
-    const through = new Set(ranges);
-    const claimed = this.#ranges.filter(({ index, remote }) => remote !== undefined && !through.has(index));
-    member.claimed = new Set(claimed.map(({ index }) => index));
-    member.direct = new Set(claimed.flatMap(({ index, sum }) => (sum ? [] : [index])));
-  }
-
-  #supply(member: HubMember, { round, range }: MessageOf<'lacking'>): void {
+  #supply(member: HubMember, { round, from, to }: MessageOf<'lacking'>): void {
+    this.#layout.leavingBytes({ from, to });
     const { channel, supplied } = member;
-    const name = `${round} ${range}`;
-    const isNew = range < this.#ranges.length && !supplied.has(name) && this.#links.isUnstuck(member);
-    if (supplied.size > this.#ranges.length) supplied.clear();
+    const name = `${round} ${nameOf({ from, to })}`;
+    const isNew = !supplied.has(name) && this.#links.isUnstuck(member);
+    if (supplied.size > LIMITS.reducers) supplied.clear();
     supplied.add(name);
-    if (isNew && this.#updates.supply(channel, { round, range })) return;
-    channel.close(`range ${range} of the update of round ${round} is no longer here; join again`);
+    if (isNew && this.#updates.supply(channel, { round, from, to })) return;
+    channel.close(`${describe({ from, to })} of the update of round ${round} are no longer here; join again`);
   }
 
   // ---- what counts
@@ -307,7 +318,7 @@ class Hub implements RunServer {
   #add(additions: readonly Addition[]): readonly (readonly [Range, readonly number[]])[] {
     for (const { kind: type, ...addition } of additions) this.#toReducers({ type, ...addition });
     const startMs = this.#nowMs();
-    const complete = this.#ranges.flatMap((range) =>
+    const complete = this.#now.ranges.flatMap((range) =>
       additions.flatMap((addition) => {
         const measures = range.sum?.add(keyOf(addition), addition.last);
         return measures ? [[range, squaresOf(measures)] as const] : [];
@@ -325,7 +336,8 @@ class Hub implements RunServer {
     const channel = this.#links.members.get(workerId)?.channel;
     if (channel) this.#links.deliver(channel, () => channel.send({ type: 'contributionResult', leaseId, round, result, reason }));
     if (result === 'counted') {
-      const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, ...this.#ranges.map(({ reducerMs }) => reducerMs));
+      const reducersMs = this.#now.ranges.map(({ remote }) => remote?.serviceMs ?? 0);
+      const serviceMs = Math.max(this.#addMs + this.#updates.sendMs, ...reducersMs);
       const counted: MessageOf<'counted'> = { type: 'counted', ...lease, streams, tokens, lossSum, serviceMs };
       this.#links.deliver(this.host, () => this.host.send(counted, endStates));
       return;
@@ -339,34 +351,43 @@ class Hub implements RunServer {
 
   #drop({ round, leaseId, workerId }: ContributionKey): void {
     const key = { round, leaseId, workerId };
-    for (const { sum } of this.#ranges) sum?.drop(keyOf(key));
+    for (const { sum } of this.#now.ranges) sum?.drop(keyOf(key));
     this.#toReducers({ type: 'drop', ...key });
   }
 
   #onMeasured(range: Range, squares: readonly number[]): void {
     range.squares = squares;
-    const complete = this.#ranges.flatMap(({ squares: known }) => (known ? [known] : []));
+    const { ranges } = this.#now;
+    const complete = ranges.flatMap(({ squares: known }) => (known ? [known] : []));
     // After a reducer is lost, its range is measured once more.
-    if (!this.#finish && complete.length === this.#ranges.length) this.#begin(this.#ledger.finish(complete.flat()));
+    if (!this.#finish && complete.length === ranges.length) this.#begin(this.#ledger.finish(complete.flat()));
     if (this.#finish) this.#flush();
   }
 
   #begin(finish: Finish): void {
     const { head, factor } = finish;
+    const { ranges } = this.#now;
     const members = this.#links.receivers();
     this.#toReducers({ type: 'finish', round: head.round, factor });
-    this.#updates.begin(head, this.host, new Map(members.map(({ channel, direct }) => [channel, direct])));
+    // Before the update: who has it may send contributions to the next round.
+    this.#redivide(head.round + 1);
+    const isDirect = ({ linked }: HubMember, { sum, remote }: Range) => !sum && remote !== undefined && linked.has(remote.id);
+    const direct = members.map((member) => {
+      return [member.channel, new Set(ranges.filter((range) => isDirect(member, range)))] as const;
+    });
+    this.#updates.begin(head, ranges, this.host, new Map(direct));
     this.#nextRound = head.round + 1;
     this.#finish = finish;
   }
 
   #flush(): void {
-    this.#updates.flush((index) => this.#readyRange(this.#ranges[index]));
+    this.#updates.flush((index) => this.#readyRange(this.#now.ranges[index]));
   }
 
-  #readyRange({ index: range, sum, squares, received, leaving, chunks }: Range): ReadyRange | undefined {
+  #readyRange(range: Range): ReadyRange | undefined {
     const { head, factor } = this.#finish!;
-    const ready = { round: head.round, range, bytes: bytesOf(leaving), chunks };
+    const { sum, squares, received, chunks } = range;
+    const ready = { round: head.round, range, bytes: this.#layout.leavingBytes(range), chunks };
     if (received?.round === head.round) {
       const encode = (index: number, payload: Uint8Array) => {
         const { offset, bytes } = chunks[index];
@@ -378,53 +399,108 @@ class Hub implements RunServer {
     return { ...ready, encode: (index, payload) => sum.encode(chunks[index], factor, payload) };
   }
 
+  // ---- who sums what
+
+  /** From the next round on. */
+  #divide(): PartitionRange[] {
+    const { peers, own } = this.#pool;
+    const owners = peers.length > 0 ? peers : own.map(({ id, channel }) => (channel ? id : ''));
+    return evenRanges(this.hello, Math.max(1, owners.length)).map((range, index) => ({ ...range, reducer: owners[index] ?? '' }));
+  }
+
+  #divisionOf(round: number): Division {
+    return this.#next && round >= this.#next.round ? this.#next : this.#now;
+  }
+
+  /** Tells workers and reducers who sums what from this round on, if that is something else than before. */
+  #redivide(round: number): void {
+    const ranges = this.#divide();
+    const before = this.#now.ranges.map((range) => `${range.name} ${ownerOf(range)}`);
+    if (ranges.every((range, index) => before[index] === `${nameOf(range)} ${range.reducer}`) && ranges.length === before.length) return;
+    this.#next = { round, ranges: ranges.map((range) => this.#createRange(range)) };
+    for (const { remote, from, to } of this.#next.ranges) if (remote) this.#pool.send(remote, { type: 'range', round, from, to });
+    const message: MessageOf<'partition'> = { type: 'partition', round, ranges: describeRanges(ranges) };
+    const channels = [...this.#links.members.values()].map(({ channel }) => channel);
+    this.#links.deliverAll(channels, encodeFrames(message));
+  }
+
+  /** Own sums stay where the range stays. */
+  #beginDivision({ round, ranges }: Division): void {
+    for (const range of ranges) if (range.reducer === '') range.sum = this.#find(range)?.sum ?? this.#createSum(range);
+    this.#now = { round, ranges };
+  }
+
+  #createRange({ from, to, reducer }: PartitionRange): Range {
+    const leaving = this.#layout.leaving({ from, to });
+    return {
+      ...{ from, to, reducer, name: nameOf({ from, to }), leaving, chunks: chunksOf(leaving, LIMITS.chunkBytes) },
+      ...{ remote: this.#pool.find(reducer), sum: undefined, squares: undefined, received: undefined },
+    };
+  }
+
+  #createSum(range: SegmentRange): RangeSum {
+    const { codec, tensorSizes } = this.hello;
+    return createRangeSum({ codec, tensorSizes, layout: this.#layout, range });
+  }
+
   // ---- reducers
 
+  /** To those that sum in this round. */
   #toReducers(message: Message): void {
-    for (const { sum, remote } of this.#ranges) if (!sum && remote) this.#toReducer(remote, message);
+    for (const { sum, remote } of this.#now.ranges) if (!sum && remote) this.#pool.send(remote, message);
   }
 
-  #openRemote(range: Range, address: ReducerAddress): RemoteReducer {
-    const { runId, owner, streams, codec, tensorSizes } = this.hello;
-    const { deadline, token, connect } = this.#options;
-    const assign = { runId, owner, streams, codec, tensorSizes, range: range.index, ranges: this.#ranges.length };
-    const { length: segments } = range.leaving;
-    const options = { deadline, token, connect: connect!, address, assign, segments, updateBytes: bytesOf(range.leaving) };
-    return openRemoteReducer({ ...options, over: this.#over.signal }, this.#listenerOf(range, address));
-  }
-
-  #listenerOf(range: Range, { address }: ReducerAddress): ReducerListener {
-    // Without a password, which no log repeats.
-    const who = `the reducer of range ${range.index} at ${address.replace(/\/\/[^/@]*@/, '//')}`;
-    const instead = 'The service sums its range meanwhile.';
+  #listenerOf(remote: () => RemoteReducer): ReducerListener {
+    const who = (): string => remote().label;
+    const log = this.#options.log;
     return {
       onReady: () => {
-        this.#options.log({ level: 'info', text: `${who} is here` });
-        // In a round that is open, something may be summed already.
-        if (this.#ledger.round < 0) this.#restore(range);
+        log({ level: 'info', text: `${who()} is here` });
+        this.#onReady(remote());
       },
-      onHeld: ({ type: _type, defect, serviceMs, ...key }) => {
-        range.reducerMs = serviceMs;
-        if (!range.sum) this.#carryOut(this.#ledger.hold(range.index, key, defect === '' ? undefined : defect));
+      onHeld: ({ type: _type, defect, serviceMs: _ms, ...key }) => {
+        for (const range of this.#rangesOf(remote()))
+          this.#carryOut(this.#ledger.hold(range.name, key, defect === '' ? undefined : defect));
       },
-      onMeasured: (round, squares) => {
-        if (!range.sum && round === this.#ledger.round) this.#onMeasured(range, squares);
+      onMeasured: (message, squares) => {
+        const range = this.#rangeOf(remote(), message);
+        if (range) this.#onMeasured(range, squares);
       },
-      onUpdate: (round, bytes) => {
-        range.received = { round, bytes };
+      onUpdate: (message, bytes) => {
+        const range = this.#rangeOf(remote(), message);
+        if (range) range.received = { round: message.round, bytes };
         if (this.#finish) this.#flush();
       },
       onLost: (reason) => {
-        this.#options.log({ level: 'warn', text: `${who} is lost: ${reason}. ${instead}` });
-        range.reducerMs = 0;
-        if (!range.sum) this.#takeOver(range);
-      },
-      onFailed: (error) => this.#fail(error),
-      onUnreachable: (reason) => {
-        const remedy = 'Check its address, and that it was started with the same token.';
-        this.#options.log({ level: 'warn', text: `${who} cannot be reached: ${reason}. ${instead}`, remedy });
+        const instead = 'The service sums its range meanwhile.';
+        if (!this.#over.signal.aborted) log({ level: 'warn', text: `${who()} is lost: ${reason}. ${instead}` });
+        this.#onLost(remote());
       },
     };
+  }
+
+  #onReady(remote: RemoteReducer): void {
+    if (this.#pool.isCandidate(remote)) this.#pool.introduceToAll(remote);
+    this.#pool.report();
+    void (this.#stalls ??= this.#watchStalls());
+    if (this.#ledger.round >= 0) return;
+    // Nothing is summed yet.
+    this.#redivide(this.#nextRound);
+    if (this.#next) this.#beginDivision(this.#next);
+    this.#next = undefined;
+  }
+
+  /** What it sums in this round. */
+  #rangesOf(remote: RemoteReducer): Range[] {
+    return this.#now.ranges.filter((range) => range.remote === remote && !range.sum);
+  }
+
+  /** @throws ProtocolError `invalid_message` when it is not the reducer's range of the open round; undefined: that round is over */
+  #rangeOf(remote: RemoteReducer, message: RoundRange): Range | undefined {
+    if (message.round !== this.#ledger.round) return undefined;
+    const range = this.#rangesOf(remote).find(({ name }) => name === nameOf(message));
+    if (range) return range;
+    throw wrong(`it sent ${describe(message)} of round ${message.round}, which are not its own`);
   }
 
   /** The coordinator connects again, and opens the round once more. */
@@ -434,51 +510,67 @@ class Hub implements RunServer {
     this.host.close(reason);
   }
 
-  /** From this round on, the reducer sums the range. */
-  #restore(range: Range): void {
-    const remote = range.remote!;
-    range.sum = undefined;
-    for (const [workerId, ticket] of this.#links.tickets) this.#toReducer(remote, { type: 'admit', workerId, ticket });
-    for (const { workerId, wanted } of this.#links.members.values())
-      if (!wanted) this.#toReducer(remote, { type: 'subscribe', workerId, wanted });
-    this.#tellMembers(range, remote.forWorkers);
+  #onLost(remote: RemoteReducer): void {
+    if (this.#over.signal.aborted) return;
+    try {
+      const ranges = this.#rangesOf(remote);
+      for (const range of ranges) this.#takeOver(range);
+      this.#withdraw(remote);
+      this.#pool.announceLoss(remote);
+      for (const range of ranges) this.#watchRepeat(range);
+      this.#pool.report();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
-  #toReducer({ channel }: RemoteReducer, message: Message): void {
-    if (channel) this.#links.deliver(channel, () => channel.send(message));
-  }
-
-  #tellMembers({ index }: Range, address: string): void {
-    const message: MessageOf<'reducer'> = { type: 'reducer', range: index, address, round: Math.max(this.#ledger.round, 0) };
-    for (const { channel } of this.#links.members.values()) this.#links.deliver(channel, () => channel.send(message));
+  /** From the division of the next round. Workers may have sent it their part already, and send it again. */
+  #withdraw(remote: RemoteReducer): void {
+    if (!this.#next) return;
+    const without = (range: Range): Range => (range.remote === remote ? { ...range, reducer: '' } : range);
+    this.#next = { ...this.#next, ranges: this.#next.ranges.map(without) };
   }
 
   /** The service sums the range, for which workers send their part of this round again. */
   #takeOver(range: Range): void {
-    const { round, additions, counted } = this.#ledger;
-    const sum = this.#createSum(range.index, this.#ranges.length);
+    const sum = this.#createSum(range);
     range.sum = sum;
     range.squares = undefined;
-    this.#ledger.forget(range.index);
-    for (const { direct } of this.#links.members.values()) direct.delete(range.index);
-    for (const addition of additions) sum.add(keyOf(addition), addition.last);
-    this.#tellMembers(range, '');
-    if (counted.length > 0 && range.received?.round !== round) this.#watch(range, sum, { round, due: counted.map(keyOf) });
+    this.#ledger.forget(range.name);
+    for (const addition of this.#ledger.additions) sum.add(keyOf(addition), addition.last);
   }
 
   /** A worker that left cannot send its part again. The coordinator then opens the round again. */
-  #watch(range: Range, sum: RangeSum, { round, due }: { readonly round: number; readonly due: readonly string[] }): void {
+  #watchRepeat({ name, sum, received }: Range): void {
+    const { round, counted } = this.#ledger;
+    if (counted.length === 0 || received?.round === round) return;
+    const due = counted.map(keyOf);
     const deadline = this.#options.deadline(LIMITS.repeatMs);
     deadline.addEventListener('abort', () => {
-      if (this.#over.signal.aborted || range.sum !== sum || this.#ledger.round !== round) return;
-      if (due.every((key) => sum.has(key))) return;
-      this.host.close(`range ${range.index} of round ${round} is lost with its reducer: the round begins again`);
+      if (this.#over.signal.aborted || this.#ledger.round !== round) return;
+      if (due.every((key) => sum!.has(key))) return;
+      this.host.close(`segments ${name} of round ${round} are lost with their reducer: the round begins again`);
     });
   }
 
-  #createSum(range: number, ranges: number): RangeSum {
-    const { codec, tensorSizes } = this.hello;
-    return createRangeSum({ codec, tensorSizes, range, ranges });
+  /** A reducer that answers pings but does not do its work holds up the round: its link is closed. */
+  async #watchStalls(): Promise<void> {
+    const over = this.#over.signal;
+    let before = new Map<RemoteReducer, number>();
+    for (let round = -1; !over.aborted; round = this.#ledger.round) {
+      await either(over, this.#options.deadline(LIMITS.reducerStallMs)).ended;
+      const owing = [...new Set(this.#now.ranges.flatMap((range) => (this.#isOwed(range) ? [range.remote!] : [])))];
+      const stalled = round === this.#ledger.round ? owing.filter((remote) => before.get(remote) === remote.progress) : [];
+      before = new Map(owing.map((remote) => [remote, remote.progress]));
+      for (const { channel } of stalled) channel?.close(`it owed an answer for ${LIMITS.reducerStallMs / 1000} s`);
+    }
+  }
+
+  /** Whether the round waits for the reducer of the range. */
+  #isOwed({ name, remote, sum, squares, received }: Range): boolean {
+    if (!remote || sum) return false;
+    if (this.#finish) return received?.round !== this.#ledger.round;
+    return (this.#ledger.isComplete && !squares) || this.#ledger.waitsFor(name);
   }
 
   #nowMs(): number {
@@ -486,27 +578,32 @@ class Hub implements RunServer {
   }
 }
 
-const nameOf = ({ leaseId, range }: Pick<MessageOf<'gradientRange'>, 'leaseId' | 'range'>): string => `${leaseId} ${range}`;
+const arrivalOf = (leaseId: string, range: SegmentRange): string => `${leaseId} ${nameOf(range)}`;
 
-const newMember = (): Pick<HubMember, 'claimed' | 'direct' | 'arrived' | 'supplied'> => ({
-  claimed: new Set(),
-  direct: new Set(),
+/** For people. */
+const describe = ({ from, to }: SegmentRange): string => `segments ${from} to ${to - 1}`;
+
+/** Who sums the range now. */
+const ownerOf = ({ sum, remote }: Range): string => (sum || !remote ? '' : remote.id);
+
+const newMember = (): Pick<HubMember, 'linked' | 'arrived' | 'supplied'> => ({
+  linked: new Set(),
   arrived: new Set(),
   supplied: new Set(),
 });
 
 const squaresOf = (measures: readonly SegmentMeasures[]): readonly number[] => measures.map(({ squares }) => squares);
 
-/**
- * Of a run: those of the service, then those that its coordinator names.
- * @throws ProtocolError `limit_exceeded`, `invalid_message`
- */
-function reducersOf({ reducers }: MessageOf<'host'>, options: ServerOptions): readonly ReducerAddress[] {
-  const named = reducers.map((address) => ({ address, forWorkers: address }));
-  const all = [...(options.reducers ?? []), ...named];
-  if (all.length > LIMITS.reducers) {
-    throw new ProtocolError('limit_exceeded', `${all.length} reducers`, `Name at most ${LIMITS.reducers} for a run.`);
+function filled(intake: Intake, bytes: Uint8Array): Intake {
+  intake.take(bytes);
+  return intake;
+}
+
+/** Workers are not read faster than the reducer reads. Never rejects. */
+async function roomFor({ channel }: RemoteReducer): Promise<void> {
+  try {
+    await channel?.drained(LIMITS.passedBytes);
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
   }
-  if (all.length === 0 || options.connect) return all;
-  throw new ProtocolError('invalid_message', 'this service cannot reach reducers', 'Name no reducers, or another service.');
 }

@@ -1,6 +1,7 @@
 /** What a member or host receives from the service: messages, and the ranges of an update between them. */
 import { ProtocolError, type BodyReader, type Channel, type Message, type MessageType, type Streamed } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
+import { nameOf, type SegmentRange } from '../ranges.js';
 import { readBody } from './body.js';
 
 /**
@@ -13,7 +14,7 @@ export class ServiceInbox<K extends MessageType> {
   readonly #queue: Streamed<K>[] = [];
   /** Came while a range was waited for. */
   readonly #ahead: Streamed<K>[] = [];
-  readonly #early = new Map<number, Uint8Array>();
+  readonly #early = new Map<string, Uint8Array>();
   /** Of `#early`. */
   #round = -1;
   #failure: Error | undefined;
@@ -94,16 +95,17 @@ export class ServiceInbox<K extends MessageType> {
    * The pieces of a range of the update of this round, as they arrive.
    * @throws ProtocolError when a later update comes first, and what the channel throws
    */
-  async *range(round: number, range: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  async *range(round: number, range: SegmentRange, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     if (this.#round !== round) this.#early.clear();
     this.#round = round;
-    const early = this.#early.get(range);
+    const early = this.#early.get(nameOf(range));
     if (early) return yield early;
     for (;;) {
       const { message, body } = await this.#take(signal);
       if (message.type !== 'updateRange') this.#ahead.push({ message, body: await kept(body, signal) });
       else if (message.round > round) throw missed(round);
-      else if (message.round === round && message.range !== range) this.#early.set(message.range, await readBody(body, signal));
+      else if (message.round === round && nameOf(message) !== nameOf(range))
+        this.#early.set(nameOf(message), await readBody(body, signal));
       else if (message.round === round) {
         for (let piece = await body.next(signal); piece; piece = await body.next(signal)) yield piece;
         return;

@@ -1,4 +1,4 @@
-export { createStarCollective, type StarOptions } from './collective.js';
+export { createStarCollective, type StarOptions, type StarPeer } from './collective.js';
 export type { ServiceNote } from './links.js';
 export type { ReducerAddress } from './run-server.js';
 export { createStarService, type StarService, type StarServiceOptions } from './service.js';

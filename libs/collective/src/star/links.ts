@@ -34,15 +34,20 @@ export class Links<M extends Member = Member> {
   readonly members = new Map<string, M>();
   readonly tickets = new Map<string, string>();
   readonly #options: LinksOptions;
+  readonly #once: boolean;
   /** Bytes queued for one worker before it is dropped as stuck. */
   readonly #bufferedBytes: number;
   /** Wakes those that wait for an order. */
   readonly #waiting = new Set<() => void>();
   #over = false;
 
-  /** @param updateBytes what this place sends of an update */
-  constructor(options: LinksOptions, updateBytes: number) {
+  /**
+   * @param updateBytes what this place sends of an update at most
+   * @param tickets whether a ticket admits one link, or all of its worker
+   */
+  constructor(options: LinksOptions, updateBytes: number, { tickets }: { readonly tickets: 'once' | 'always' } = { tickets: 'always' }) {
     this.#options = options;
+    this.#once = tickets === 'once';
     this.#bufferedBytes = options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes);
   }
 
@@ -56,13 +61,15 @@ export class Links<M extends Member = Member> {
    * Resolves when the worker may join. Its ticket travels on another link and may arrive a moment later than the worker.
    * @throws ProtocolError `wrong_token`
    */
-  async admitted({ workerId, ticket: given }: MessageOf<'join'>): Promise<void> {
+  async admitted({ workerId, ticket: given }: Pick<MessageOf<'join'>, 'workerId' | 'ticket'>): Promise<void> {
     await this.until(() => this.tickets.has(workerId), LIMITS.helloMs);
     const ticket = this.tickets.get(workerId);
-    if (ticket !== undefined && sameText(ticket, given)) return;
+    const isValid = ticket !== undefined && sameText(ticket, given);
+    if (isValid && this.#once) this.tickets.delete(workerId);
+    if (isValid) return;
     throw new ProtocolError(
       'wrong_token',
-      `the ticket of worker ${workerId} is not valid`,
+      `the ticket of worker ${workerId} is not valid${this.#once ? ', or was used' : ''}`,
       'Join the run again through its coordinator.',
     );
   }

@@ -10,7 +10,7 @@ import {
   type MessageType,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { bytesOf, chunksOf, contributionRanges, parameterCount, updateRanges, type Segment } from '../codec.js';
+import { chunksOf, parameterCount } from '../codec.js';
 import { createContributionWriter, type ContributionWriter } from '../contribution.js';
 import { CollectiveError, isLinkFailure } from '../errors.js';
 import type {
@@ -21,7 +21,8 @@ import type {
   MemberEvent,
   OutgoingContribution,
 } from '../port.js';
-import { UpdateReader, type UpdateSource } from '../update.js';
+import { createRangeLayout, readRanges, type Partition, type PartitionRange, type RangeLayout, type SegmentRange } from '../ranges.js';
+import { UpdateReader, type ArrivingUpdate, type UpdateSource } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';
 import { OutgoingGradient, type OutgoingRange } from './outgoing.js';
@@ -36,91 +37,103 @@ export async function joinStar(
   connection: Connection,
   options: JoinOptions,
   connect?: ReducerLinksOptions['connect'],
-): Promise<CollectiveMember> {
+): Promise<StarMember> {
   const { runId, workerId, ticket, deadline } = options;
-  let ranges: readonly (readonly Segment[])[] = [];
+  const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
-    accepts: ['joined', 'refuse', 'contributionResult', 'subscription', 'reducer', 'update', 'updateRange'],
+    accepts: [
+      ...(['joined', 'refuse', 'contributionResult', 'subscription'] as const),
+      ...(['partition', 'reducer', 'update', 'updateRange'] as const),
+    ],
     ...(deadline && { deadline }),
-    bodyBytes: (message: Message) => (message.type === 'updateRange' ? bytesOf(ranges.at(message.range) ?? []) : 0),
+    bodyBytes: (message: Message) => (message.type === 'updateRange' ? layout.leavingBytes(message) : 0),
   });
   const join: MessageOf<'join'> = { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket };
-  const { round, reducers } = await shakeHands(channel, join, 'joined', options);
-  ranges = updateRanges(options, Math.max(1, reducers.length));
-  const member = new StarMember(channel, options, { firstRound: round, ranges, connect, keep: reducers.length > 0 });
-  for (const [range, address] of reducers.entries()) member.links.connect(range, address);
-  return member;
+  const { round, ranges } = await shakeHands(channel, join, 'joined', options);
+  try {
+    return new StarMember(channel, options, { layout, partition: { round, ranges: readRanges(ranges, layout) }, connect });
+  } catch (error) {
+    channel.close((error as Error).message);
+    throw error;
+  }
 }
 
 interface Place {
-  readonly firstRound: number;
-  /** Of updates. */
-  readonly ranges: readonly (readonly Segment[])[];
+  readonly layout: RangeLayout;
+  /** Of the first round. */
+  readonly partition: Partition;
   readonly connect: ReducerLinksOptions['connect'];
-  /** Whether what was sent is kept, because a reducer may be lost with it. */
-  readonly keep: boolean;
 }
 
 /** What is sent for a lease. */
 interface Sent {
   readonly round: number;
-  /** Of each range; kept until a later round begins. */
-  readonly frames: Uint8Array[][];
-  /** Where each range goes: to its reducer, or to the service. */
-  readonly paths: Channel[];
+  /** Of the gradient; who sums them may change. */
+  readonly ranges: readonly SentRange[];
 }
 
-class StarMember implements CollectiveMember {
+interface SentRange extends SegmentRange {
+  reducer: string;
+  /** Kept until a later round begins, because a reducer may be lost with what was sent to it. */
+  readonly frames: Uint8Array[];
+  /** Where the range goes: to its reducer, or to the service. */
+  path: Channel | undefined;
+}
+
+export class StarMember implements CollectiveMember {
   readonly firstRound: number;
-  readonly links: ReducerLinks;
   readonly #channel: Channel;
+  readonly #links: ReducerLinks;
   readonly #inbox: ServiceInbox<MessageType>;
   readonly #options: JoinOptions;
+  readonly #layout: RangeLayout;
   readonly #reader: UpdateReader;
   readonly #writer: ContributionWriter;
-  readonly #outgoing: readonly OutgoingRange[];
-  readonly #ranges: readonly (readonly Segment[])[];
-  readonly #keep: boolean;
+  /** Of the updates that are still to come, in the order of their rounds. */
+  #partitions: Partition[];
   #over = false;
   #sent: Sent[] = [];
   /** The contribution that is on its way: nothing else with a body may be sent to the service meanwhile. */
   #current: Sent | undefined;
-  /** Ranges that are sent again, to the service, when it has ended, and from which round on. */
-  readonly #again = new Map<number, number>();
+  /** Reducers whose ranges are sent again, to the service, when it has ended, and from which round on. */
+  readonly #again = new Map<string, number>();
 
-  constructor(channel: Channel, options: JoinOptions, { firstRound, ranges, connect, keep }: Place) {
-    this.firstRound = firstRound;
+  constructor(channel: Channel, options: JoinOptions, { layout, partition, connect }: Place) {
+    this.firstRound = partition.round;
     this.#channel = channel;
-    // The update that is being received may wait for what a lost reducer had.
-    this.#inbox = new ServiceInbox(channel, (message) => message.type === 'reducer' && this.#onReducer(message));
     this.#options = options;
-    this.#reader = new UpdateReader(options.runId, options, ranges);
+    this.#layout = layout;
+    this.#partitions = [partition];
+    this.#reader = new UpdateReader(options.runId, options, layout);
     this.#writer = createContributionWriter(options, createVectorMemory(0));
-    this.#outgoing = contributionRanges(options, ranges.length).map((segments) => ({
-      segments,
-      chunks: chunksOf(segments, LIMITS.chunkBytes),
-    }));
-    this.#ranges = ranges;
-    this.#keep = keep;
-    this.links = new ReducerLinks({
+    this.#links = new ReducerLinks({
       join: options,
-      ranges,
+      layout,
       connect,
-      onOpened: () => this.#tell(() => this.#sendRoute()),
-      onLost: (range) => this.#onLost(range),
+      onOpened: () => this.#tell(() => this.#sendLinked()),
+      onLost: (reducer) => this.#onLost(reducer),
+      onWanted: (reducer) => this.#tell(() => channel.send({ type: 'introduce', reducer })),
       onFailed: ({ message }) => channel.close(message),
     });
+    // The update that is being received may wait for what a lost reducer had.
+    this.#inbox = new ServiceInbox(channel, (message) => this.#takeNow(message));
     void channel.closed.then(({ reason }) => {
       this.#over = true;
-      this.links.close(reason);
+      this.#links.close(reason);
     });
+  }
+
+  /** Resolves when the link to the service has ended. */
+  get closed(): Promise<unknown> {
+    return this.#channel.closed;
   }
 
   begin(lease: ContributionLease): OutgoingContribution {
     const { tensorSizes, stateFloats } = this.#options;
     const sent = this.#beginSending(lease.round);
-    const send = (range: number, frame: Uint8Array): void => this.#sendFrame(sent, range, frame);
-    const gradient = new OutgoingGradient({ lease, ranges: this.#outgoing, writer: this.#writer, send });
+    const send = (index: number, frame: Uint8Array): void => this.#sendFrame(sent.ranges[index], frame);
+    const ranges = sent.ranges.map((range) => this.#outgoing(range));
+    const gradient = new OutgoingGradient({ lease, ranges, writer: this.#writer, send });
     const add = (values: Float32Array, from: number): void => {
       // An engine that is given up may go on for a while.
       if (this.#current !== sent) return;
@@ -144,6 +157,11 @@ class StarMember implements CollectiveMember {
     };
   }
 
+  #outgoing({ from, to }: SegmentRange): OutgoingRange {
+    const segments = this.#layout.arriving({ from, to });
+    return { from, to, segments, chunks: chunksOf(segments, LIMITS.chunkBytes) };
+  }
+
   contribute(contribution: Contribution): void {
     const outgoing = this.begin(contribution);
     try {
@@ -155,29 +173,35 @@ class StarMember implements CollectiveMember {
 
   #beginSending(round: number): Sent {
     if (this.#sent.some((earlier) => earlier.round < round)) this.#sent = [];
-    const sent: Sent = { round, frames: this.#outgoing.map(() => []), paths: [] };
-    if (this.#keep) this.#sent.push(sent);
+    const ranges = this.#partitionOf(round).map((range) => ({ ...range, frames: [], path: undefined }));
+    const sent: Sent = { round, ranges };
+    if (ranges.some(({ reducer }) => reducer !== '')) this.#sent.push(sent);
     return (this.#current = sent);
   }
 
-  #sendFrame({ frames, paths }: Sent, range: number, frame: Uint8Array): void {
-    if (this.#keep) frames[range].push(frame);
+  #partitionOf(round: number): readonly PartitionRange[] {
+    return (this.#partitions.findLast((partition) => partition.round <= round) ?? this.#partitions[0]).ranges;
+  }
+
+  #sendFrame(range: SentRange, frame: Uint8Array): void {
+    const { reducer, frames } = range;
+    if (reducer !== '') frames.push(frame);
     // A range takes one way, whatever opens or breaks meanwhile; one that broke is sent again at the end.
-    const path = (paths[range] ??= this.links.get(range) ?? this.#channel);
+    const path = (range.path ??= this.#links.get(reducer) ?? this.#channel);
     if (path === this.#channel) return path.sendEncoded([frame]);
-    if (this.links.get(range) !== path) return;
+    if (this.#links.get(reducer) !== path) return;
     try {
       path.sendEncoded([frame]);
     } catch (error) {
       if (!isLinkFailure(error)) throw error;
-      this.links.lose(range, error.message);
+      this.#links.lose(reducer, error.message);
     }
   }
 
   #end(sent: Sent): void {
     if (this.#current !== sent) return;
     this.#current = undefined;
-    for (const [range, round] of this.#again) this.#sendAgain(range, round);
+    for (const [reducer, round] of this.#again) this.#sendAgain(reducer, round);
     this.#again.clear();
   }
 
@@ -188,16 +212,17 @@ class StarMember implements CollectiveMember {
   }
 
   /** The service gives a range that a reducer has already to nobody. */
-  #sendAgain(range: number, fromRound: number): void {
-    for (const { round, frames } of this.#sent) if (round >= fromRound) this.#channel.sendEncoded(frames[range]);
+  #sendAgain(lost: string, fromRound: number): void {
+    const due = this.#sent.filter(({ round }) => round >= fromRound).flatMap(({ ranges }) => ranges);
+    for (const { reducer, frames } of due) if (reducer === lost) this.#channel.sendEncoded(frames);
   }
 
   /** What the reducer received last may be lost with its link. */
-  #onLost(range: number, fromRound = 0): void {
+  #onLost(reducer: string, fromRound = 0): void {
     this.#tell(() => {
-      this.#sendRoute();
-      if (this.#current) this.#again.set(range, fromRound);
-      else this.#sendAgain(range, fromRound);
+      this.#sendLinked();
+      if (this.#current) this.#again.set(reducer, fromRound);
+      else this.#sendAgain(reducer, fromRound);
     });
   }
 
@@ -212,15 +237,15 @@ class StarMember implements CollectiveMember {
     }
   }
 
-  #sendRoute(): void {
-    this.#channel.send({ type: 'route', ranges: this.links.missing });
+  #sendLinked(): void {
+    this.#channel.send({ type: 'linked', reducers: this.#links.reducers });
   }
 
   async receive(signal?: AbortSignal): Promise<MemberEvent> {
     const { message } = await this.#inbox.next(signal);
     switch (message.type) {
       case 'update':
-        return this.#reader.read(message, this.#source, signal);
+        return this.#read(message, signal);
       case 'contributionResult': {
         const { type: _type, ...result } = message;
         return { kind: 'result', ...result };
@@ -237,28 +262,48 @@ class StarMember implements CollectiveMember {
     }
   }
 
-  #onReducer({ range, address, round }: MessageOf<'reducer'>): true {
-    if (address !== '') this.links.connect(range, address);
-    // What was sent to the service is lost as well.
-    else if (!this.links.leave(range, 'its reducer is lost')) this.#onLost(range, round);
+  #read(message: MessageOf<'update'>, signal?: AbortSignal): ArrivingUpdate {
+    const ranges = this.#partitionOf(message.round);
+    const next = this.#partitions.findLastIndex(({ round }) => round <= message.round);
+    if (next > 0) this.#partitions = this.#partitions.slice(next);
+    return this.#reader.read(message, ranges, this.#source, signal);
+  }
+
+  /** @returns whether it was such a message */
+  #takeNow(message: Message): boolean {
+    if (message.type === 'partition') {
+      this.#partitions.push({ round: message.round, ranges: readRanges(message.ranges, this.#layout) });
+      return true;
+    }
+    if (message.type !== 'reducer') return false;
+    if (message.address !== '') this.#links.connect(message);
+    else this.#forget(message);
     return true;
   }
 
-  readonly #source: UpdateSource = {
+  /** The service sums the ranges of a lost reducer. What was sent to the service for it is lost as well. */
+  #forget({ reducer: lost, round }: MessageOf<'reducer'>): void {
+    const without = (range: PartitionRange): PartitionRange => (range.reducer === lost ? { ...range, reducer: '' } : range);
+    this.#partitions = this.#partitions.map((partition) => ({ ...partition, ranges: partition.ranges.map(without) }));
+    if (!this.#links.leave(lost, 'it is lost')) this.#onLost(lost, round);
+  }
+
+  readonly #source: UpdateSource<PartitionRange> = {
     range: (round, range, isNamed, signal) =>
       isNamed ? this.#inbox.range(round, range, signal) : this.#directly(round, range, signal),
   };
 
   /** From the reducer; what it does not deliver comes from the service, with the same bits. */
-  async *#directly(round: number, range: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    const bytes = bytesOf(this.#ranges[range]);
+  async *#directly(round: number, range: PartitionRange, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const bytes = this.#layout.leavingBytes(range);
+    const { from, to } = range;
     let received = 0;
-    for await (const piece of this.links.receive(range, round, signal)) {
+    for await (const piece of this.#links.receive(range.reducer, range, round, signal)) {
       received += piece.byteLength;
       yield piece;
     }
     if (received === bytes) return;
-    this.#channel.send({ type: 'lacking', round, range });
+    this.#channel.send({ type: 'lacking', round, from, to });
     let skip = received;
     for await (const piece of this.#inbox.range(round, range, signal)) {
       const rest = piece.subarray(Math.min(skip, piece.byteLength));
@@ -270,7 +315,7 @@ class StarMember implements CollectiveMember {
   close(reason: string): void {
     this.#over = true;
     this.#channel.close(reason);
-    this.links.close(reason);
+    this.#links.close(reason);
   }
 }
 

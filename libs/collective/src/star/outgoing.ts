@@ -1,10 +1,11 @@
 /** A contribution on its way: its gradient leaves range by range, as far as it is final. */
 import { openTransfer, type OpenTransfer } from '@troupe/protocol';
 import { bytesOf, inChunk, type Segment, type SegmentChunk } from '../codec.js';
+import type { SegmentRange } from '../ranges.js';
 import type { CodedLease, ContributionWriter } from '../contribution.js';
 
 /** A range as it is sent. */
-export interface OutgoingRange {
+export interface OutgoingRange extends SegmentRange {
   readonly segments: readonly Segment[];
   /** Of the segments, in order. */
   readonly chunks: readonly SegmentChunk[];
@@ -65,9 +66,10 @@ export class OutgoingGradient {
     if (this.#transfer) return this.#transfer;
     const { lease, ranges, send } = this.#options;
     const { round, leaseId } = lease;
-    const range = this.#range;
-    this.#transfer = openTransfer({ type: 'gradientRange', round, leaseId, range }, bytesOf(ranges[range].segments));
-    send(range, this.#transfer.head);
+    const index = this.#range;
+    const { from, to, segments } = ranges[index];
+    this.#transfer = openTransfer({ type: 'gradientRange', round, leaseId, from, to }, bytesOf(segments));
+    send(index, this.#transfer.head);
     return this.#transfer;
   }
 }

@@ -10,19 +10,27 @@ import {
 } from '@troupe/protocol';
 import { backoffMs, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
-import { bytesOf, type Segment } from '../codec.js';
 import type { JoinOptions } from '../port.js';
+import { nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { either } from './either.js';
 
+/** Where a reducer is, and what admits one link to it. */
+export interface Introduction {
+  readonly reducer: string;
+  readonly address: string;
+  readonly ticket: string;
+}
+
 export interface ReducerLinksOptions {
-  readonly join: Pick<JoinOptions, 'runId' | 'workerId' | 'ticket' | 'deadline'>;
-  /** Segments of each range in an update. */
-  readonly ranges: readonly (readonly Segment[])[];
+  readonly join: Pick<JoinOptions, 'runId' | 'workerId' | 'deadline'>;
+  readonly layout: RangeLayout;
   /** Opens a link to a reducer. Absent: this worker only uses the service. */
-  readonly connect: ((address: string, signal: AbortSignal) => Promise<Connection>) | undefined;
-  onOpened(range: number): void;
+  readonly connect: ((introduction: Introduction, signal: AbortSignal) => Promise<Connection>) | undefined;
+  onOpened(): void;
   /** What was sent last may not have arrived. */
-  onLost(range: number): void;
+  onLost(reducer: string): void;
+  /** Another link to the reducer needs another introduction. */
+  onWanted(reducer: string): void;
   /** A bug: no link is kept from here on. */
   onFailed(error: Error): void;
 }
@@ -33,74 +41,84 @@ interface Link {
   readonly firstRound: number;
 }
 
+/** The effort to have a link to a reducer, until it is given up. */
+interface Effort {
+  readonly stop: AbortController;
+  failures: number;
+}
+
 const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 export class ReducerLinks {
   readonly #options: ReducerLinksOptions;
-  readonly #open = new Map<number, Link>();
-  /** The efforts to keep a link; each ends when it is aborted. */
-  readonly #efforts = new Map<number, AbortController>();
+  readonly #open = new Map<string, Link>();
+  readonly #efforts = new Map<string, Effort>();
 
   constructor(options: ReducerLinksOptions) {
     this.#options = options;
   }
 
-  /** Ranges without a link to their reducer. */
-  get missing(): number[] {
-    return this.#options.ranges.flatMap((_, range) => (this.#open.has(range) ? [] : [range]));
+  /** The reducers to which there is a link. */
+  get reducers(): string[] {
+    return [...this.#open.keys()];
   }
 
-  get(range: number): Channel | undefined {
-    return this.#open.get(range)?.channel;
+  get(reducer: string): Channel | undefined {
+    return this.#open.get(reducer)?.channel;
   }
 
-  /** The reducer is at this address. One that cannot be reached is no fault: the service passes its range on. */
-  connect(range: number, address: string): void {
-    this.leave(range, 'its reducer is at another place');
-    if (!this.#options.connect || address === '') return;
-    const effort = new AbortController();
-    this.#efforts.set(range, effort);
-    this.#keep(range, address, effort.signal).catch((error: unknown) => this.#options.onFailed(error as Error));
+  /** One that cannot be reached is no fault: the service passes its range on. */
+  connect(introduction: Introduction): void {
+    const { reducer } = introduction;
+    const { connect, onFailed } = this.#options;
+    if (!connect || this.#open.has(reducer)) return;
+    const failures = this.#efforts.get(reducer)?.failures ?? 0;
+    this.#efforts.get(reducer)?.stop.abort(new Error('it was introduced again'));
+    const effort: Effort = { stop: new AbortController(), failures };
+    this.#efforts.set(reducer, effort);
+    this.#keep(introduction, effort).catch((error: unknown) => onFailed(error as Error));
   }
 
   /** The reducer is lost: no link to it is kept. @returns whether there was one */
-  leave(range: number, reason: string): boolean {
-    this.#efforts.get(range)?.abort(new Error(reason));
-    this.#efforts.delete(range);
-    return this.lose(range, reason);
+  leave(reducer: string, reason: string): boolean {
+    this.#efforts.get(reducer)?.stop.abort(new Error(reason));
+    this.#efforts.delete(reducer);
+    return this.lose(reducer, reason);
   }
 
   /** Closes a link that does not work, and opens another. @returns whether there was one */
-  lose(range: number, reason: string): boolean {
-    const link = this.#open.get(range);
+  lose(reducer: string, reason: string): boolean {
+    const link = this.#open.get(reducer);
     if (!link) return false;
-    this.#open.delete(range);
+    this.#open.delete(reducer);
     link.channel.close(reason);
-    this.#options.onLost(range);
+    this.#options.onLost(reducer);
     return true;
   }
 
-  async #keep(range: number, address: string, signal: AbortSignal): Promise<void> {
+  /** From one introduction to the wish for the next. */
+  async #keep(introduction: Introduction, effort: Effort): Promise<void> {
+    const { reducer } = introduction;
+    const { signal } = effort.stop;
+    const link = await this.#attempt(introduction, signal);
+    if (link && !signal.aborted) {
+      effort.failures = 0;
+      this.#open.set(reducer, link);
+      this.#options.onOpened();
+      await link.channel.closed;
+      if (this.#open.get(reducer) === link) this.lose(reducer, 'its link is lost');
+    } else link?.channel.close('this link is no longer needed');
     const { deadline } = this.#options.join;
-    for (let failures = 0; !signal.aborted;) {
-      const link = await this.#attempt(range, address, signal);
-      if (link && !signal.aborted) {
-        failures = 0;
-        this.#open.set(range, link);
-        this.#options.onOpened(range);
-        await link.channel.closed;
-        if (this.#open.get(range) === link) this.lose(range, 'its link is lost');
-      } else link?.channel.close('this link is no longer needed');
-      if (!deadline) return;
-      await either(signal, deadline(backoffMs(++failures, 0, BACKOFF))).ended;
-    }
+    if (!deadline || signal.aborted) return;
+    await either(signal, deadline(backoffMs(++effort.failures, 0, BACKOFF))).ended;
+    if (!signal.aborted) this.#options.onWanted(reducer);
   }
 
-  async #attempt(range: number, address: string, stop: AbortSignal): Promise<Link | undefined> {
+  async #attempt(introduction: Introduction, stop: AbortSignal): Promise<Link | undefined> {
     const { connect, join } = this.#options;
     const soon = either(stop, join.deadline?.(LIMITS.reducerMs) ?? stop);
     try {
-      return await this.#join(range, await connect!(address, soon.signal), soon.signal);
+      return await this.#join(introduction, await connect!(introduction, soon.signal), soon.signal);
     } catch (error) {
       if (!isLinkFailure(error)) throw error;
       return undefined;
@@ -109,13 +127,13 @@ export class ReducerLinks {
     }
   }
 
-  async #join(range: number, connection: Connection, signal: AbortSignal): Promise<Link> {
-    const { join, ranges } = this.#options;
-    const { runId, workerId, ticket, deadline } = join;
+  async #join({ ticket }: Introduction, connection: Connection, signal: AbortSignal): Promise<Link> {
+    const { join, layout } = this.#options;
+    const { runId, workerId, deadline } = join;
     const channel: Channel = createChannel(connection, {
       accepts: ['joined', 'refuse', 'updateRange'],
       ...(deadline && { deadline }),
-      bodyBytes: (message: Message) => (message.type === 'updateRange' ? bytesOf(ranges[range]) : 0),
+      bodyBytes: (message: Message) => (message.type === 'updateRange' ? layout.leavingBytes(message) : 0),
     });
     try {
       channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });
@@ -132,25 +150,45 @@ export class ReducerLinks {
    * The pieces of the range of the update of this round, from its reducer. It ends early when the link is lost or of no use.
    * @throws TransportError when `signal` aborts
    */
-  async *receive(range: number, round: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    const link = this.#open.get(range);
+  async *receive(
+    reducer: string,
+    range: SegmentRange,
+    round: number,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const link = this.#open.get(reducer);
     if (!link || link.firstRound > round) return;
     try {
       for (;;) {
-        const { message, body } = await link.channel.receiveStreamed(signal);
+        const { message, body } = await this.#within(signal, (soon) => link.channel.receiveStreamed(soon));
         // Those of earlier rounds came from the service.
         if (message.type !== 'updateRange' || message.round < round) continue;
-        if (message.round > round) return;
-        for (let piece = await body.next(signal); piece; piece = await body.next(signal)) yield piece;
-        return;
+        if (message.round > round || nameOf(message) !== nameOf(range)) return;
+        for (;;) {
+          const piece = await this.#within(signal, (soon) => body.next(soon));
+          if (!piece) return;
+          yield piece;
+        }
       }
     } catch (error) {
       if (signal?.aborted || !isLinkFailure(error)) throw error;
-      this.lose(range, error.message);
+      this.lose(reducer, error.message);
+    }
+  }
+
+  /** A reducer that pauses for long in the middle of an update holds up this worker: the service sends the rest. */
+  async #within<T>(signal: AbortSignal | undefined, wait: (soon: AbortSignal | undefined) => Promise<T>): Promise<T> {
+    const deadline = this.#options.join.deadline?.(LIMITS.reducerMs);
+    if (!deadline || !signal) return wait(deadline ?? signal);
+    const soon = either(signal, deadline);
+    try {
+      return await wait(soon.signal);
+    } finally {
+      soon.dispose();
     }
   }
 
   close(reason: string): void {
-    for (const range of this.#options.ranges.keys()) this.leave(range, reason);
+    for (const reducer of [...this.#efforts.keys(), ...this.#open.keys()]) this.leave(reducer, reason);
   }
 }

@@ -1,4 +1,4 @@
-/** The sum of one range of a run, on behalf of the service that decides what counts. */
+/** The sum of a range of a run, on behalf of the service that decides what counts. */
 import {
   LIMITS,
   PROTOCOL_VERSION,
@@ -10,8 +10,10 @@ import {
 } from '@troupe/protocol';
 import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
+import type { Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
-import { takeBody } from './body.js';
+import { createRangeLayout, nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
+import { readBody, takeBody } from './body.js';
 import { Links, type Link, type Member } from './links.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 import { sendRange } from './update-sender.js';
@@ -21,13 +23,23 @@ export function createReducer(assign: MessageOf<'assign'>, service: Channel, opt
   return new Reducer(assign, service, options);
 }
 
+const NO_GRANT = 'its grant did not reach the reducer';
+
+/** What this reducer sums. */
+interface Place extends SegmentRange {
+  readonly sum: RangeSum;
+}
+
 class Reducer implements RunServer {
   readonly hello: MessageOf<'assign'>;
   readonly host: Channel;
   readonly #options: ServerOptions;
   readonly #links: Links;
   readonly #grants: Grants;
-  readonly #sum: RangeSum;
+  readonly #layout: RangeLayout;
+  #place: Place | undefined;
+  /** From a later round on. */
+  #next: (SegmentRange & { readonly round: number }) | undefined;
   /** Workers that receive no updates. The order may come before they do. */
   readonly #unwanted = new Set<string>();
   /** The round of the next update. */
@@ -40,20 +52,13 @@ class Reducer implements RunServer {
     this.hello = assign;
     this.host = service;
     this.#options = options;
-    this.#sum = createRangeSum(assign);
-    this.#links = new Links(options, this.#sum.updateBytes);
+    this.#layout = createRangeLayout(assign);
+    this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }), { tickets: 'once' });
     this.#grants = createGrants(assign.streams);
   }
 
   bodyBytes(message: Message): number {
-    if (message.type === 'passedRange') return this.#sum.contributionBytes;
-    if (message.type !== 'gradientRange') return 0;
-    if (message.range === this.hello.range) return this.#sum.contributionBytes;
-    throw new ProtocolError(
-      'invalid_message',
-      `range ${message.range} at the reducer of range ${this.hello.range}`,
-      'Run the same version of Troupe on all machines.',
-    );
+    return message.type === 'passedRange' || message.type === 'gradientRange' ? this.#layout.arrivingBytes(message) : 0;
   }
 
   async serveHost(): Promise<void> {
@@ -72,7 +77,7 @@ class Reducer implements RunServer {
     const member: Member = { workerId, channel, connection, wanted: true };
     const leave = this.#links.add(member);
     try {
-      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, reducers: [] });
+      channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: [] });
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         if (message.type !== 'gradientRange') throw unexpected(message, 'a worker sends ranges of gradients to a reducer');
@@ -87,20 +92,54 @@ class Reducer implements RunServer {
     this.#links.end('the service no longer uses this reducer');
   }
 
-  async #take({ round, leaseId, workerId }: ContributionKey, body: BodyReader): Promise<void> {
-    const intake = this.#sum.intake();
-    await takeBody(body, (piece) => intake.take(piece));
+  servePeer(_link: Link, offer: MessageOf<'offer'>): Promise<void> {
+    return Promise.reject(unexpected(offer, 'a reducer has no reducers'));
+  }
+
+  async #take({ round, leaseId, workerId, ...range }: ContributionKey & SegmentRange, body: BodyReader): Promise<void> {
     const key: ContributionKey = { round, leaseId, workerId };
+    const place = this.#at(range);
+    // What comes before the order to sum it has no place yet.
+    const early = place?.sum.intake();
+    if (early) await takeBody(body, (piece) => early.take(piece));
+    const bytes = early?.memory ?? (await readBody(body));
     await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
     // The service knows that it is too late.
-    if (round < this.#grants.round) return this.#sum.release(intake);
+    if (round < this.#grants.round) return early && place === this.#place ? place?.sum.release(early) : undefined;
+    if (round > this.#grants.round) return this.#tell(key, NO_GRANT);
+    const { sum } = this.#requirePlace(range, round);
+    const intake = early && place === this.#place ? early : filled(sum.intake(), bytes);
+    this.#hold(sum, key, intake);
+  }
+
+  #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
     const isGranted = this.#grants.find(key) !== undefined;
-    const { defect = isGranted ? '' : 'its grant did not reach the reducer' } = intake;
-    if (defect === '') this.#sendMeasures(this.#sum.hold(keyOf(key), intake));
-    else this.#sum.release(intake);
+    const { defect = isGranted ? '' : NO_GRANT } = intake;
+    if (defect === '') this.#sendMeasures(sum.hold(keyOf(key), intake));
+    else sum.release(intake);
+    this.#tell(key, defect);
+  }
+
+  #tell(key: ContributionKey, defect: string): void {
     const serviceMs = this.#addMs + this.#sendMs;
     const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));
+  }
+
+  #at(range: SegmentRange): Place | undefined {
+    return this.#place && nameOf(this.#place) === nameOf(range) ? this.#place : undefined;
+  }
+
+  /** @throws ProtocolError `invalid_message` */
+  #requirePlace(range: SegmentRange, round: number): Place {
+    const place = this.#at(range);
+    if (place) return place;
+    const own = this.#place ? `segments ${this.#place.from} to ${this.#place.to - 1}` : 'nothing';
+    throw new ProtocolError(
+      'invalid_message',
+      `segments ${range.from} to ${range.to - 1} at a reducer that sums ${own} in round ${round}`,
+      'Run the same version of Troupe on all machines.',
+    );
   }
 
   #onOrder(message: Message): void {
@@ -114,47 +153,62 @@ class Reducer implements RunServer {
         if (message.wanted) this.#unwanted.delete(message.workerId);
         else this.#unwanted.add(message.workerId);
         return;
+      case 'range':
+        this.#next = message;
+        return;
       case 'openRound':
-        this.#nextRound = message.round;
-        this.#sum.clear();
-        return this.#grants.openRound(message.round);
+        return this.#openRound(message);
       case 'grant':
         return this.#grants.grant(message);
       case 'add':
         return this.#add(message);
       case 'drop':
-        return message.round === this.#grants.round ? this.#sum.drop(keyOf(message)) : undefined;
+        return message.round === this.#grants.round ? this.#place?.sum.drop(keyOf(message)) : undefined;
       case 'finish':
         return this.#finish(message);
       default:
         throw unexpected(
           message,
-          'a service orders its reducers to admit, dismiss, subscribe, openRound, grant, add, drop and finish',
+          'a service orders its reducers to admit, dismiss, subscribe, range, openRound, grant, add, drop and finish',
         );
     }
+  }
+
+  #openRound({ round }: MessageOf<'openRound'>): void {
+    this.#nextRound = round;
+    const next = this.#next && round >= this.#next.round ? this.#next : undefined;
+    if (next && !this.#at(next)) {
+      const { from, to } = next;
+      const { codec, tensorSizes } = this.hello;
+      this.#place = { from, to, sum: createRangeSum({ codec, tensorSizes, layout: this.#layout, range: next }) };
+    } else this.#place?.sum.clear();
+    this.#grants.openRound(round);
   }
 
   #add({ last, ...key }: MessageOf<'add'>): void {
     if (key.round !== this.#grants.round) return;
     const startMs = this.#nowMs();
-    const measures = this.#sum.add(keyOf(key), last);
+    const measures = this.#place?.sum.add(keyOf(key), last);
     this.#addMs = this.#nowMs() - startMs;
     this.#sendMeasures(measures);
   }
 
   #sendMeasures(measures: readonly SegmentMeasures[] | undefined): void {
-    if (!measures) return;
+    if (!measures || !this.#place) return;
     const squares = Float64Array.from(measures, (segment) => segment.squares);
-    const message: MessageOf<'measured'> = { type: 'measured', round: this.#grants.round };
+    const { from, to } = this.#place;
+    const message: MessageOf<'measured'> = { type: 'measured', round: this.#grants.round, from, to };
     this.#links.deliver(this.host, () => this.host.send(message, new Uint8Array(squares.buffer)));
   }
 
   #finish({ round, factor }: MessageOf<'finish'>): void {
+    if (!this.#place || round !== this.#grants.round) return;
     this.#nextRound = round + 1;
+    const { sum } = this.#place;
     const members = this.#links.receivers().filter(({ workerId }) => !this.#unwanted.has(workerId));
-    const { updateBytes: bytes, chunks } = this.#sum;
-    const encode = (index: number, payload: Uint8Array): void => this.#sum.encode(chunks[index], factor, payload);
-    const ready = { round, range: this.hello.range, bytes, chunks, encode };
+    const { updateBytes: bytes, chunks } = sum;
+    const encode = (index: number, payload: Uint8Array): void => sum.encode(chunks[index], factor, payload);
+    const ready = { round, range: this.#place, bytes, chunks, encode };
     const place = { links: this.#links, nowMs: () => this.#nowMs() };
     const sendMs = sendRange(place, ready, [this.host, ...members.map(({ channel }) => channel)]);
     this.#sendMs = sendMs / Math.max(members.length, 1);
@@ -163,4 +217,9 @@ class Reducer implements RunServer {
   #nowMs(): number {
     return this.#options.nowMs?.() ?? 0;
   }
+}
+
+function filled(intake: Intake, bytes: Uint8Array): Intake {
+  intake.take(bytes);
+  return intake;
 }

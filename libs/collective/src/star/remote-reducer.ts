@@ -1,4 +1,4 @@
-/** A service's link to the reducer of a range. It survives the loss of the reducer: it connects again. */
+/** A reducer of a run, as the service that decides sees it. */
 import {
   createChannel,
   LIMITS,
@@ -12,156 +12,182 @@ import {
 } from '@troupe/protocol';
 import { backoffMs } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
-import { readBody } from './body.js';
+import type { SegmentRange } from '../ranges.js';
+import { takeBody } from './body.js';
 import { either } from './either.js';
-import type { ReducerAddress, ServerOptions } from './run-server.js';
+import type { ServerOptions } from './run-server.js';
 
-/** What a reducer says. */
+/** What a reducer says. What it throws ends the link. */
 export interface ReducerListener {
   /** It waits for orders. */
   onReady(): void;
   onHeld(message: MessageOf<'held'>): void;
   /** @param squares of each segment */
-  onMeasured(round: number, squares: readonly number[]): void;
+  onMeasured(message: RoundRange, squares: readonly number[]): void;
   /** @param bytes of its range of an update */
-  onUpdate(round: number, bytes: Uint8Array): void;
+  onUpdate(message: RoundRange, bytes: Uint8Array): void;
   /** It was ready, and its link ended. */
   onLost(reason: string): void;
-  /** The service cannot go on: a bug, or no memory to sum the range itself. The link is not opened again. */
-  onFailed(error: unknown): void;
-  /** It could not be reached for the first time, or for the first time since it was lost. */
-  onUnreachable(reason: string): void;
 }
 
-export interface RemoteReducerOptions extends Pick<ServerOptions, 'deadline' | 'token'> {
-  readonly connect: NonNullable<ServerOptions['connect']>;
-  readonly address: ReducerAddress;
-  readonly assign: Omit<MessageOf<'assign'>, 'type' | 'versions' | 'token'>;
-  /** Segments of its range, and bytes of it in an update. */
-  readonly segments: number;
-  readonly updateBytes: number;
-  /** Aborts when the run is over. */
-  readonly over: AbortSignal;
+export interface RoundRange extends SegmentRange {
+  readonly round: number;
 }
 
-const BACKOFF = { firstMs: 500, longestMs: 10_000, jitter: [1, 1] } as const;
+export type Assignment = Omit<MessageOf<'assign'>, 'type' | 'versions' | 'token'>;
 
-export interface RemoteReducer {
-  readonly forWorkers: string;
+export class RemoteReducer {
+  /** Among the reducers of the run. */
+  readonly id: string;
+  /** For logs. */
+  readonly label: string;
+  /** For workers; see the message `reducer`. */
+  readonly address: string;
   /** Present while the reducer follows orders. */
-  readonly channel: Channel | undefined;
-}
-
-/** Keeps a link to the reducer until the run is over. */
-export function openRemoteReducer(options: RemoteReducerOptions, listener: ReducerListener): RemoteReducer {
-  const remote = new Remote(options, listener);
-  remote.keep().catch((error: unknown) => listener.onFailed(error));
-  return remote;
-}
-
-class Remote implements RemoteReducer {
-  readonly forWorkers: string;
   channel: Channel | undefined;
-  readonly #options: RemoteReducerOptions;
+  /** What it spends on a contribution and its part of an update, ms. */
+  serviceMs = 0;
+  /** Grows with all that it says. */
+  progress = 0;
+  /** Ends when its link has room for what is passed on next. */
+  passing: Promise<void> = Promise.resolve();
   readonly #listener: ReducerListener;
 
-  constructor(options: RemoteReducerOptions, listener: ReducerListener) {
-    this.forWorkers = options.address.forWorkers;
-    this.#options = options;
+  constructor(id: string, label: string, address: string, listener: ReducerListener) {
+    this.id = id;
+    this.label = label;
+    this.address = address;
     this.#listener = listener;
   }
 
-  /** Rejects with what no new link mends. */
-  async keep(): Promise<void> {
-    const { over, deadline } = this.#options;
-    for (let failures = 0; !over.aborted;) {
-      const reason = await this.#serve();
-      if (over.aborted) return;
-      if (this.channel) {
-        failures = 0;
-        this.channel = undefined;
-        this.#listener.onLost(reason);
-      } else if (failures++ === 0) this.#listener.onUnreachable(reason);
-      await either(over, deadline(backoffMs(failures, 0, BACKOFF))).ended;
-    }
-  }
-
-  /** Serves one link to its end. @returns why it ended */
-  async #serve(): Promise<string> {
-    const { connect, address, deadline, over } = this.#options;
-    let channel: Channel | undefined;
-    const stop = () => channel?.close('the run is over');
-    over.addEventListener('abort', stop, { once: true });
-    const soon = either(over, deadline(LIMITS.reducerMs));
+  /**
+   * Makes the other side of this link the reducer, and serves it to its end. Rejects with what ended it.
+   * @param token that the other side was started with; one that offered itself needs none
+   */
+  async serve(channel: Channel, assignment: Assignment, token: string, { deadline }: Pick<ServerOptions, 'deadline'>): Promise<void> {
+    let reason = '';
     try {
-      const connection = await connect(address.address, soon.signal);
-      channel = createChannel(connection, {
-        accepts: ['assigned', 'refuse', 'held', 'measured', 'updateRange'],
-        bodyBytes: (message) => this.#bodyBytes(message),
-        deadline,
-      });
-      await this.#assign(channel);
+      channel.send({ type: 'assign', versions: [PROTOCOL_VERSION], token, ...assignment });
+      await answered(channel, deadline(LIMITS.answerMs));
       this.channel = channel;
+      this.progress++;
       this.#listener.onReady();
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         await this.#hear(message, body);
       }
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      channel?.close(reason);
-      if (!isLinkFailure(error)) throw error;
-      return reason;
+      reason = error instanceof Error ? error.message : String(error);
+      throw error;
     } finally {
-      soon.dispose();
-      over.removeEventListener('abort', stop);
+      if (this.channel === channel) {
+        this.channel = undefined;
+        this.serviceMs = 0;
+        this.#listener.onLost(reason);
+      }
     }
-  }
-
-  async #assign(channel: Channel): Promise<void> {
-    const { assign, token, deadline, over } = this.#options;
-    channel.send({ type: 'assign', versions: [PROTOCOL_VERSION], token, ...assign });
-    const what = 'the answer to assign';
-    const { message } = await receiveWithin(channel, { deadline: deadline(LIMITS.answerMs), signal: over, what });
-    if (message.type === 'assigned') return;
-    const reason = message.type === 'refuse' ? `it refused (${message.code}): ${message.message}` : `it answered ${message.type}`;
-    const remedy = message.type === 'refuse' ? message.remedy : 'Run the same version of Troupe on all machines.';
-    throw new ProtocolError('unexpected_message', reason, remedy);
-  }
-
-  #bodyBytes(message: Message): number {
-    const { segments, updateBytes } = this.#options;
-    if (message.type === 'measured') return segments * Float64Array.BYTES_PER_ELEMENT;
-    return message.type === 'updateRange' ? updateBytes : 0;
   }
 
   async #hear(message: Message, body: BodyReader): Promise<void> {
+    this.progress++;
     switch (message.type) {
       case 'held':
+        this.serviceMs = message.serviceMs;
         return this.#listener.onHeld(message);
       case 'measured':
-        return this.#listener.onMeasured(message.round, squaresIn(await readBody(body)));
+        return this.#listener.onMeasured(message, squaresIn(await this.#read(body)));
       case 'updateRange':
-        return this.#listener.onUpdate(message.round, await readBody(body));
+        return this.#listener.onUpdate(message, await this.#read(body));
       case 'refuse':
         throw new ProtocolError('unexpected_message', `it refused (${message.code}): ${message.message}`, message.remedy);
       default:
-        throw new ProtocolError(
-          'unexpected_message',
-          `it sent ${message.type}`,
-          'Run the same version of Troupe on all machines.',
-        );
+        throw wrong(`it sent ${message.type}`, 'unexpected_message');
     }
   }
+
+  async #read(body: BodyReader): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(body.bytes);
+    let at = 0;
+    await takeBody(body, (piece) => {
+      bytes.set(piece, at);
+      at += piece.byteLength;
+      this.progress++;
+    });
+    return bytes;
+  }
+}
+
+async function answered(channel: Channel, deadline: AbortSignal): Promise<void> {
+  const { message } = await receiveWithin(channel, { deadline, what: 'the answer to assign' });
+  if (message.type === 'assigned') return;
+  if (message.type !== 'refuse') throw wrong(`it answered ${message.type}`, 'unexpected_message');
+  throw new ProtocolError('unexpected_message', `it refused (${message.code}): ${message.message}`, message.remedy);
+}
+
+export function wrong(what: string, code: 'invalid_message' | 'unexpected_message' = 'invalid_message'): ProtocolError {
+  return new ProtocolError(code, what, 'Run the same version of Troupe on all machines.');
 }
 
 /** @throws ProtocolError `invalid_message` for what no sum has */
 function squaresIn({ buffer }: Uint8Array<ArrayBuffer>): readonly number[] {
   const squares = [...new Float64Array(buffer)];
   if (squares.every((each) => each >= 0 && each < Infinity)) return squares;
-  throw new ProtocolError(
-    'invalid_message',
-    'it sent squares that no sum has',
-    'Run the same version of Troupe on all machines.',
-  );
+  throw wrong('it sent squares that no sum has');
+}
+
+export interface KeepOptions extends Pick<ServerOptions, 'deadline' | 'token'> {
+  readonly connect: NonNullable<ServerOptions['connect']>;
+  /** For the service. */
+  readonly address: string;
+  readonly assignment: Assignment;
+  /** Body bytes of a message from it. @throws ProtocolError for a message that must not come */
+  bodyBytes(message: Message): number;
+  /** Aborts when the run is over. */
+  readonly over: AbortSignal;
+  /** It could not be reached for the first time, or for the first time since it was lost. */
+  onUnreachable(reason: string): void;
+}
+
+const BACKOFF = { firstMs: 500, longestMs: 10_000, jitter: [1, 1] } as const;
+
+/** Keeps a link to a reducer until the run is over. Rejects with what no new link mends. */
+export async function keepReducer(remote: RemoteReducer, options: KeepOptions): Promise<void> {
+  const { over, deadline, onUnreachable } = options;
+  for (let failures = 0; !over.aborted;) {
+    const { reason, wasReady } = await serveOnce(remote, options);
+    if (over.aborted) return;
+    if (wasReady) failures = 0;
+    else if (failures++ === 0) onUnreachable(reason);
+    await either(over, deadline(backoffMs(failures, 0, BACKOFF))).ended;
+  }
+}
+
+async function serveOnce(
+  remote: RemoteReducer,
+  { connect, address, assignment, token, deadline, over, bodyBytes }: KeepOptions,
+): Promise<{ readonly reason: string; readonly wasReady: boolean }> {
+  const { progress } = remote;
+  let channel: Channel | undefined;
+  const stop = () => channel?.close('the run is over');
+  over.addEventListener('abort', stop, { once: true });
+  const soon = either(over, deadline(LIMITS.reducerMs));
+  try {
+    const connection = await connect(address, soon.signal);
+    channel = createChannel(connection, {
+      accepts: ['assigned', 'refuse', 'held', 'measured', 'updateRange'],
+      bodyBytes,
+      deadline,
+    });
+    if (over.aborted) stop();
+    await remote.serve(channel, assignment, token, { deadline });
+    return { reason: '', wasReady: true };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    channel?.close(reason);
+    if (!isLinkFailure(error)) throw error;
+    return { reason, wasReady: remote.progress > progress };
+  } finally {
+    soon.dispose();
+    over.removeEventListener('abort', stop);
+  }
 }

@@ -8,6 +8,8 @@ export interface ServerOptions extends LinksOptions {
   readonly token: string;
   /** A clock, ms, for `serviceMs` in `counted`; absent: that is 0. */
   readonly nowMs?: () => number;
+  /** An unguessable text in letters, digits, - and _. */
+  readonly secret: () => string;
   /** The reducers of this service; those that a host names come after them. */
   readonly reducers?: readonly ReducerAddress[];
   /** Opens a link to a reducer, or gives up within seconds. Absent: there are none. @throws TransportError */
@@ -32,6 +34,8 @@ export interface RunServer {
   serveHost(): Promise<void>;
   /** Serves a worker until its link ends. Rejects with what ends it. */
   serveMember(link: Link, join: MessageOf<'join'>): Promise<void>;
+  /** Has a worker sum ranges that offered it, until its link ends. Rejects with what ends it. */
+  servePeer(link: Link, offer: MessageOf<'offer'>): Promise<void>;
   /** The host is gone. Workers find the run again through its coordinator, so their links close too. Idempotent. */
   end(): void;
 }

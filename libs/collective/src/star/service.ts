@@ -1,7 +1,9 @@
 import {
   createChannel,
   LIMITS,
+  PROTOCOL_VERSION,
   ProtocolError,
+  receiveWithin,
   refusal,
   sameText,
   selectVersion,
@@ -13,6 +15,7 @@ import {
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
+import { refused } from './handshake.js';
 import { createHub } from './hub.js';
 import { createReducer } from './reducer.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
@@ -34,11 +37,22 @@ export interface StarService {
    * it too.
    */
   serve(connection: Connection, signal: AbortSignal): Promise<void>;
+  /**
+   * Offers the service at the other end of this link to sum ranges of its run, and does so until the link ends or `signal` aborts. Workers
+   * that it admits are then served. Rejects with what ends the link: CollectiveError `refused`, TransportError, ProtocolError.
+   */
+  offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void>;
 }
 
 export function createStarService(options: StarServiceOptions): StarService {
   return new Service(options);
 }
+
+/** What a host, or the service of a reducer, says. */
+const ORDERS = [
+  ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'peers', 'range', 'openRound', 'grant'] as const),
+  ...(['passedRange', 'add', 'drop', 'finish'] as const),
+];
 
 /** The run that a connection has joined; it decides the body length of the next message. */
 interface Session {
@@ -58,20 +72,9 @@ class Service implements StarService {
     const { budget } = this.#options;
     const channel = createChannel(connection, {
       accepts: [
-        ...(['join', 'gradientRange', 'contribution', 'route', 'lacking'] as const),
-        ...([
-          'host',
-          'assign',
-          'admit',
-          'dismiss',
-          'subscribe',
-          'openRound',
-          'grant',
-          'passedRange',
-          'add',
-          'drop',
-          'finish',
-        ] as const),
+        ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'lacking'] as const),
+        ...(['offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
+        ...ORDERS,
       ],
       bodyBytes: (message) => bodyBytes(session, message),
       // No deadline for transfers: a gradient may leave while the engine computes the rest of it, and heartbeats find dead links.
@@ -82,11 +85,41 @@ class Service implements StarService {
     if (signal.aborted) stop();
     try {
       const { message } = await channel.receive(this.#options.deadline(LIMITS.helloMs));
-      if (message.type === 'join') await this.#serveWorker({ channel, connection }, session, message);
+      if (message.type === 'join' || message.type === 'offer') await this.#serveWorker({ channel, connection }, session, message);
       else if (message.type === 'host' || message.type === 'assign') await this.#serveHost(channel, session, message);
-      else throw unexpected(message, 'a connection begins with join, host or assign');
+      else throw unexpected(message, 'a connection begins with join, offer, host or assign');
     } catch (error) {
       this.#refuse(channel, error);
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  async offer(
+    connection: Connection,
+    offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const session: Session = {};
+    const { budget, deadline } = this.#options;
+    const channel = createChannel(connection, {
+      accepts: ['refuse', ...ORDERS],
+      bodyBytes: (message) => bodyBytes(session, message),
+      ...(budget && { budget }),
+    });
+    const stop = () => channel.close('this worker no longer sums');
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      channel.send({ type: 'offer', versions: [PROTOCOL_VERSION], ...offer });
+      const { message } = await receiveWithin(channel, { deadline: deadline(LIMITS.answerMs), signal, what: 'the answer to offer' });
+      if (message.type === 'refuse') throw refused(message);
+      if (message.type !== 'assign') throw unexpected(message, 'a service answers offer with assign');
+      selectVersion(message.versions);
+      await this.#follow(channel, session, message);
+    } catch (error) {
+      channel.close(error instanceof Error ? error.message : String(error));
+      throw error;
     } finally {
       signal.removeEventListener('abort', stop);
     }
@@ -95,7 +128,7 @@ class Service implements StarService {
   async #serveWorker(
     link: { channel: Channel; connection: Connection },
     session: Session,
-    join: MessageOf<'join'>,
+    join: MessageOf<'join'> | MessageOf<'offer'>,
   ): Promise<void> {
     selectVersion(join.versions);
     const run = this.#run;
@@ -107,7 +140,7 @@ class Service implements StarService {
       );
     }
     session.run = run;
-    await run.serveMember(link, join);
+    await (join.type === 'join' ? run.serveMember(link, join) : run.servePeer(link, join));
   }
 
   async #serveHost(channel: Channel, session: Session, hello: RunServer['hello']): Promise<void> {
@@ -119,10 +152,15 @@ class Service implements StarService {
         'Start the coordinator with the token of the all-reduce service.',
       );
     }
+    if (this.#run) requireOwner(this.#run, hello);
+    await this.#follow(channel, session, hello);
+  }
+
+  async #follow(channel: Channel, session: Session, hello: RunServer['hello']): Promise<void> {
     const run = this.#takeRun(channel, hello);
     session.run = run;
     try {
-      const what = hello.type === 'host' ? 'coordinator connected' : `assigned range ${hello.range}`;
+      const what = hello.type === 'host' ? 'coordinator connected' : 'reducer';
       this.#options.log({ level: 'info', text: `run ${hello.runId}: ${what} from ${channel.remote}` });
       await run.serveHost();
     } finally {
@@ -131,11 +169,10 @@ class Service implements StarService {
     }
   }
 
-  /** @throws ProtocolError `taken` when another host is connected; OptimError `out_of_memory` */
+  /** @throws OptimError `out_of_memory` */
   #takeRun(host: Channel, hello: RunServer['hello']): RunServer {
     const previous = this.#run;
     if (previous) {
-      requireOwner(previous, hello);
       // A coordinator may come back before this side notices that its old link is dead.
       previous.host.close('the same coordinator connected again');
       this.#run = undefined;
@@ -166,9 +203,8 @@ class Service implements StarService {
  * The coordinator that is connected keeps the service: if two of the same run took it from each other, neither would complete a round.
  * @throws ProtocolError `taken`
  */
-function requireOwner({ hello: { type, runId, owner, ...rest } }: RunServer, hello: RunServer['hello']): void {
-  const sameRange = ('range' in rest ? rest.range : undefined) === ('range' in hello ? hello.range : undefined);
-  if (runId === hello.runId && owner === hello.owner && type === hello.type && sameRange) return;
+function requireOwner({ hello: { type, runId, owner } }: RunServer, hello: RunServer['hello']): void {
+  if (runId === hello.runId && owner === hello.owner && type === hello.type) return;
   const other = owner === hello.owner ? `another part of run ${runId}` : `another coordinator of run ${runId}`;
   const who = runId === hello.runId ? other : `run ${runId}`;
   const remedy =
@@ -199,6 +235,6 @@ function explain(error: unknown): Explanation {
 
 function bodyBytes({ run }: Session, message: Message): number {
   if (run) return run.bodyBytes(message);
-  if (!['contribution', 'gradientRange', 'passedRange'].includes(message.type)) return 0;
+  if (!['contribution', 'gradientRange', 'passedRange', 'measured', 'updateRange'].includes(message.type)) return 0;
   throw unexpected(message, 'a worker joins first');
 }

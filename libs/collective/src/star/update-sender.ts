@@ -1,12 +1,13 @@
 /** Sends the updates of a run, range by range and in order, however the ranges come about. */
 import { encodeFrames, openTransfer, type Channel, type MessageOf } from '@troupe/protocol';
 import type { SegmentChunk } from '../codec.js';
+import { nameOf, type SegmentRange } from '../ranges.js';
 import type { Links } from './links.js';
 
 /** A range of an update that can be sent. */
 export interface ReadyRange {
   readonly round: number;
-  readonly range: number;
+  readonly range: SegmentRange;
   readonly bytes: number;
   readonly chunks: readonly Pick<SegmentChunk, 'bytes'>[];
   /** Writes a chunk into `payload`, which has its length. */
@@ -32,7 +33,7 @@ export function sendRange(
   channels: readonly Channel[],
   onChunk: (payload: Uint8Array) => void = () => undefined,
 ): number {
-  const transfer = openTransfer({ type: 'updateRange', round, range }, bytes);
+  const transfer = openTransfer({ type: 'updateRange', round, ...placeOf(range) }, bytes);
   let receivers = channels;
   let sendMs = 0;
   const send = (frame: Uint8Array): void => {
@@ -50,12 +51,8 @@ export function sendRange(
   return sendMs;
 }
 
-export interface UpdateSenderOptions extends SendingPlace {
-  /** Ranges of the run. */
-  readonly ranges: number;
-  /** Whether others send ranges too, and so a worker may lack one of them. */
-  readonly keepCopies: boolean;
-}
+/** A range may know more than where it is. */
+const placeOf = ({ from, to }: SegmentRange): SegmentRange => ({ from, to });
 
 interface Copy {
   readonly round: number;
@@ -66,8 +63,11 @@ interface Copy {
 
 interface Sending {
   readonly round: number;
-  /** By range. */
+  readonly ranges: readonly SegmentRange[];
+  /** Of each range. */
   readonly receivers: readonly Channel[][];
+  /** Whether others send ranges too, and so a worker may lack one of them. */
+  readonly keepsCopies: boolean;
   /** The range whose turn it is. */
   next: number;
 }
@@ -75,13 +75,13 @@ interface Sending {
 export class UpdateSender {
   /** Time to send the last update to one receiver, ms. */
   sendMs = 0;
-  readonly #options: UpdateSenderOptions;
+  readonly #place: SendingPlace;
   /** Of the last update, by range. */
-  readonly #copies: (Copy | undefined)[] = [];
+  readonly #copies = new Map<string, Copy>();
   #sending: Sending | undefined;
 
-  constructor(options: UpdateSenderOptions) {
-    this.#options = options;
+  constructor(place: SendingPlace) {
+    this.#place = place;
   }
 
   /** The round of the last update that was begun; -1 before the first. */
@@ -90,53 +90,56 @@ export class UpdateSender {
   }
 
   /**
-   * @param host receives all ranges
+   * @param ranges of all parameters, in layout order
+   * @param host receives all of them
    * @param direct the workers that receive the update, each with the ranges that come from others
    */
   begin(
     head: Omit<MessageOf<'update'>, 'type' | 'ranges'>,
+    ranges: readonly SegmentRange[],
     host: Channel,
-    direct: ReadonlyMap<Channel, ReadonlySet<number>>,
+    direct: ReadonlyMap<Channel, ReadonlySet<SegmentRange>>,
   ): void {
-    const { ranges, links } = this.#options;
-    const all = Array.from({ length: ranges }, (_, range) => range);
-    const receivers = all.map((): Channel[] => []);
+    const { links } = this.#place;
+    const receivers = ranges.map((): Channel[] => []);
     const heads = new Map<string, readonly Uint8Array[]>();
-    for (const [channel, theirs] of [[host, new Set<number>()] as const, ...direct]) {
-      const mine = all.filter((range) => !theirs.has(range));
-      const name = mine.join();
-      const frames = heads.get(name) ?? encodeFrames({ type: 'update', ...head, ranges: mine });
+    for (const [channel, theirs] of [[host, new Set<SegmentRange>()] as const, ...direct]) {
+      const mine = ranges.filter((range) => !theirs.has(range));
+      const name = mine.map(nameOf).join();
+      const frames = heads.get(name) ?? encodeFrames({ type: 'update', ...head, ranges: mine.map(placeOf) });
       heads.set(name, frames);
       if (!links.deliver(channel, () => channel.sendEncoded(frames))) continue;
-      for (const range of mine) receivers[range].push(channel);
+      for (const [index, range] of ranges.entries()) if (!theirs.has(range)) receivers[index].push(channel);
     }
+    const keepsCopies = [...direct.values()].some(({ size }) => size > 0);
+    this.#copies.clear();
     this.sendMs = 0;
-    this.#sending = { round: head.round, receivers, next: 0 };
+    this.#sending = { round: head.round, ranges, receivers, keepsCopies, next: 0 };
   }
 
   /** Sends the ranges that can be sent. */
-  flush(find: (range: number) => ReadyRange | undefined): void {
+  flush(find: (index: number) => ReadyRange | undefined): void {
     const sending = this.#sending;
     while (sending && sending.next < sending.receivers.length) {
       const ready = find(sending.next);
       if (!ready) return;
       const receivers = sending.receivers[sending.next];
-      this.sendMs += this.#send(ready, receivers) / Math.max(receivers.length, 1);
+      const sendMs = sending.keepsCopies ? this.#sendAndKeep(ready, receivers) : sendRange(this.#place, ready, receivers);
+      this.sendMs += sendMs / Math.max(receivers.length, 1);
       sending.next++;
     }
   }
 
-  /** Keeps a copy. @returns ms that sending took */
-  #send(ready: ReadyRange, receivers: readonly Channel[]): number {
+  /** @returns ms that sending took */
+  #sendAndKeep(ready: ReadyRange, receivers: readonly Channel[]): number {
     const { round, range, bytes, whole } = ready;
-    if (!this.#options.keepCopies) return sendRange(this.#options, ready, receivers);
     const copy = whole ?? new Uint8Array(bytes);
     let at = 0;
-    const sendMs = sendRange(this.#options, ready, receivers, (payload) => {
+    const sendMs = sendRange(this.#place, ready, receivers, (payload) => {
       if (!whole) copy.set(payload, at);
       at += payload.byteLength;
     });
-    this.#copies[range] = { round, bytes: copy };
+    this.#copies.set(nameOf(range), { round, bytes: copy });
     return sendMs;
   }
 
@@ -144,14 +147,14 @@ export class UpdateSender {
    * A worker lacks a range that did not come from its reducer. It is sent now, or in its turn.
    * @returns false: it is no longer here
    */
-  supply(channel: Channel, { round, range }: { readonly round: number; readonly range: number }): boolean {
-    const copy = this.#copies[range];
+  supply(channel: Channel, { round, ...range }: SegmentRange & { readonly round: number }): boolean {
+    const copy = this.#copies.get(nameOf(range));
     const sending = this.#sending;
+    const index = sending?.ranges.findIndex((each) => nameOf(each) === nameOf(range)) ?? -1;
     if (copy?.round === round) {
-      const { links } = this.#options;
-      copy.frames ??= encodeFrames({ type: 'updateRange', round, range }, copy.bytes);
-      links.deliverAll([channel], copy.frames);
-    } else if (sending?.round === round && sending.next <= range) sending.receivers[range].push(channel);
+      copy.frames ??= encodeFrames({ type: 'updateRange', round, ...placeOf(range) }, copy.bytes);
+      this.#place.links.deliverAll([channel], copy.frames);
+    } else if (sending?.round === round && sending.next <= index) sending.receivers[index].push(channel);
     else return round > this.round;
     return true;
   }

@@ -1,0 +1,96 @@
+/** A worker that sums a part of the parameters for the others: it listens for their links. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { serveConnections } from '@troupe/collective/node';
+import { createStarService, type ServiceNote, type StarPeer } from '@troupe/collective/star';
+import { createSendBudget, LIMITS } from '@troupe/protocol';
+import { TransportError, type Listener } from '@troupe/transport';
+import { createMemoryPair } from '@troupe/transport/memory';
+import { attachWebSocket, listenHttp, listenWebSocket } from '@troupe/transport/websocket';
+
+export interface Listen {
+  /** Address of this machine; undefined: all of them. */
+  readonly host: string | undefined;
+  /** 0 = any free one. */
+  readonly port: number;
+  /** PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface PeerOptions {
+  /** Receives warnings about the links of other workers. */
+  readonly log: (note: ServiceNote) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Listens until `signal` aborts. Only workers that the all-reduce service has introduced are let in.
+ * @throws TransportError when it cannot listen
+ */
+export async function listenAsPeer(listen: Listen, { log, signal }: PeerOptions): Promise<StarPeer> {
+  const listener = await open(listen);
+  const secret = (): string => randomBytes(24).toString('base64url');
+  const warn = (note: ServiceNote): void => (note.level === 'warn' ? log(note) : undefined);
+  const service = createStarService({
+    // Nobody knows it: this service decides nothing.
+    token: secret(),
+    secret,
+    log: warn,
+    budget: createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) }),
+    deadline: (ms) => AbortSignal.timeout(ms),
+    nowMs: () => performance.now(),
+  });
+  void serveConnections(listener, service, signal)
+    .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
+    .finally(() => void listener.close('the worker is stopping'));
+  return {
+    address: addressOf(listen, listener),
+    service,
+    connect() {
+      const [near, far] = createMemoryPair(['this worker', 'its own part']);
+      void service.serve(far, signal);
+      return near;
+    },
+    onFailed: (error) => log({ level: 'warn', text: `this worker no longer sums for others: ${(error as Error).message}` }),
+  };
+}
+
+/** Without a host: the others know under which address this machine is reached. */
+function addressOf({ host, tls }: Listen, { address }: Listener): string {
+  const port = /:(\d+)(?:\/.*)?$/.exec(address)![1];
+  const scheme = tls ? 'wss' : 'ws';
+  if (host !== undefined && !['0.0.0.0', '::', '[::]'].includes(host)) return `${scheme}://${host}:${port}`;
+  return tls ? `wss://:${port}` : `:${port}`;
+}
+
+async function open({ host = '0.0.0.0', port, tls }: Listen): Promise<Listener> {
+  try {
+    if (!tls) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
+    const server = createServer({ cert: readPem(tls.cert), key: readPem(tls.key) });
+    const listener = attachWebSocket(server, '/', { frameBytes: LIMITS.frameBytes });
+    await listenHttp(server, host, port);
+    const { address } = listener;
+    const close = async (reason: string): Promise<void> => {
+      await listener.close(reason);
+      server.close();
+    };
+    return { address, accept: (signal) => listener.accept(signal), close };
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
+    const { code, message, remedy } = error;
+    throw new TransportError(code, message, remedy.replace('--port', '--listen'), { cause: error });
+  }
+}
+
+/** @throws TransportError `invalid_address` */
+function readPem(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const message = `the certificate for --listen cannot be read: ${(cause as Error).message}`;
+    throw new TransportError('invalid_address', message, 'Check --tls-cert and --tls-key, and the permissions of the files.', {
+      cause,
+    });
+  }
+}
