@@ -250,8 +250,9 @@ describe('a reproducible run', () => {
     const cluster = await createCluster({ ...CONFIG, leaseStreams: 1 }, undefined, { evaluateEvery: 2, evaluate });
     cluster.join('w');
     cluster.start();
-    await vi.waitFor(() =>
-      expect(cluster.conductor.status()).toMatchObject({ phase: 'waiting', phaseReason: expect.stringContaining('validation') }),
+    await vi.waitFor(
+      () => expect(cluster.conductor.status()).toMatchObject({ phase: 'waiting', phaseReason: expect.stringContaining('validation') }),
+      { timeout: 20_000 },
     );
     catchUp();
     expect((await cluster.finish()).ending).toMatchObject({ reason: 'completed' });

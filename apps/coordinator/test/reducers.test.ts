@@ -27,7 +27,7 @@ it('a run goes on without a reducer whose thread has ended, and with it again', 
   // The first thread validates and samples.
   expect(threads).toHaveLength(3);
   await threads[1].terminate();
-  const lost = new RegExp(`reducer of range 0 at ws://127\\.0\\.0\\.1:${port} is lost`);
+  const lost = new RegExp(`the reducer at ws://127\\.0\\.0\\.1:${port} is lost`);
   await expect.poll(notes, { timeout: 20_000 }).toContainEqual(expect.stringMatching(lost));
   await running.round(running.events.filter(({ event }) => event === 'round').length + 5);
   await expect.poll(notes, { timeout: 20_000 }).toContain(`the reducer on port ${port} listens again`);

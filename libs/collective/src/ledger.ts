@@ -34,6 +34,8 @@ export interface Verdict extends OfferedContribution {
 /** A contribution is added to the sum of every range, after those added before. */
 export interface Addition extends ContributionKey {
   readonly kind: 'add';
+  /** Additions of this round before it. */
+  readonly index: number;
   /** The sums are then complete. */
   readonly last: boolean;
 }
@@ -263,7 +265,7 @@ class StreamLedger implements Ledger {
       const key = round.retained.get(first)!;
       round.retained.delete(first);
       const last = round.counted.size === this.#config.streams && round.retained.size === 0;
-      const addition: Addition = { kind: 'add', ...key, last };
+      const addition: Addition = { kind: 'add', ...key, index: round.additions.length, last };
       round.additions.push(addition);
       yield addition;
     }

@@ -436,6 +436,8 @@ export const PassedRangeSchema = v.strictObject({
 export const AddSchema = v.strictObject({
   type: v.literal('add'),
   round: count,
+  /** Contributions of this round that were added before. */
+  index: count,
   leaseId: id,
   workerId: id,
   /** The sum is then complete. */

@@ -119,7 +119,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   assigned: { type: 'assigned', version: 1 },
   range: { type: 'range', round: 7, from: 3, to: 5 },
   passedRange: { type: 'passedRange', round: 7, leaseId: 'l', workerId: 'w-1', from: 3, to: 5 },
-  add: { type: 'add', round: 7, leaseId: 'l', workerId: 'w-1', last: true },
+  add: { type: 'add', round: 7, index: 0, leaseId: 'l', workerId: 'w-1', last: true },
   drop: { type: 'drop', round: 7, leaseId: 'l', workerId: 'w-1' },
   finish: { type: 'finish', round: 7, factor: 0.000488 },
   held: {

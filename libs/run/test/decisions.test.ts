@@ -39,6 +39,12 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     { kind: 'lossHigh', trainLoss: 429_581, chanceLoss: 4.174, stopsAbove: 12.52, rounds: 10 },
     'training is unstable: the loss is 4.30e+5 nats/char, and guessing has 4.17; the run stops if it stays above 12.52 for 10 rounds',
   ],
+  [{ kind: 'topology', reducers: ['lab-1', 'lab-2'], able: 2 }, 'lab-1, lab-2 sum the gradients, each a part of the parameters'],
+  [
+    { kind: 'topology', reducers: [], able: 1 },
+    'the all-reduce service sums the gradients: only 1 worker can be reached by the others',
+  ],
+  [{ kind: 'topology', reducers: [], able: 0 }, 'the all-reduce service sums the gradients: no worker can'],
   [{ kind: 'reopened', lent }, 'the all-reduce service is back, and the round starts over; 4 streams lent to 1 worker'],
 ];
 

@@ -44,6 +44,8 @@ class Reducer implements RunServer {
   readonly #unwanted = new Set<string>();
   /** The round of the next update. */
   #nextRound = 0;
+  /** Contributions of this round. */
+  #added = 0;
   /** Time to add the last contribution, and to send the last update to one worker, ms. */
   #addMs = 0;
   #sendMs = 0;
@@ -182,11 +184,15 @@ class Reducer implements RunServer {
       const { codec, tensorSizes } = this.hello;
       this.#place = { from, to, sum: createRangeSum({ codec, tensorSizes, layout: this.#layout, range: next }) };
     } else this.#place?.sum.clear();
+    this.#added = 0;
     this.#grants.openRound(round);
   }
 
-  #add({ last, ...key }: MessageOf<'add'>): void {
+  #add(message: MessageOf<'add'>): void {
+    const { index, last, ...key } = message;
     if (key.round !== this.#grants.round) return;
+    // A sum that lacks a contribution looks like any other.
+    if (index !== this.#added++) throw unexpected(message, `${this.#added - 1} were added before`);
     const startMs = this.#nowMs();
     const measures = this.#place?.sum.add(keyOf(key), last);
     this.#addMs = this.#nowMs() - startMs;
