@@ -1,4 +1,4 @@
-/** Reducers change who sums, and no bit of the result: not their number, not where they run, not the loss of one. */
+/** Reducers and workers that sum change no bit of the result: not their number, not where they run, not the loss of one. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -59,9 +59,8 @@ async function serve(port = 0): Promise<Service> {
   return { running, address, port: Number(new URL(address).port) };
 }
 
-async function coordinate(out: string, services: readonly Service[]) {
-  const allreduce = services.map(({ address }) => address).join();
-  const running = launch('coordinator', ...FLAGS, '--port', '0', '--out', out, '--json', '--allreduce', allreduce);
+async function coordinate(out: string, ...flags: readonly string[]) {
+  const running = launch('coordinator', ...FLAGS, '--port', '0', '--out', out, '--json', ...flags);
   const address = (await running.line(named('listening'))).address as string;
   const steer = async (action: string): Promise<void> => {
     const headers = { authorization: `Bearer ${ADMIN}`, 'content-type': 'application/json' };
@@ -104,7 +103,7 @@ describe('a reproducible run', () => {
   it('gives the same checkpoint with three services, when one is killed and started again', async () => {
     const services = await Promise.all([serve(), serve(), serve()]);
     const [hub, , lost] = services;
-    const { running, address, steer } = await coordinate('services', services);
+    const { running, address, steer } = await coordinate('services', '--allreduce', services.map(({ address: each }) => each).join());
     const worker = await appOf(launch('worker', address, '--name', 'a'));
     const direct = services.slice(1).map(({ port }) => port);
     await expect.poll(() => portsOf(worker), { interval: 10, timeout: 20_000 }).toEqual(expect.arrayContaining(direct));
@@ -117,9 +116,27 @@ describe('a reproducible run', () => {
     await serve(lost.port);
     const isBack = () => hub.running.lines.filter(says(`${lost.address} is here`)).length === 2;
     await expect.poll(isBack, { timeout: 20_000 }).toBe(true);
-    expect(await portsOf(worker)).not.toContain(lost.port);
-    await steer('resume');
+    // It links to the reducer before the reducer sums again.
     await expect.poll(() => portsOf(worker), { interval: 10 }).toContain(lost.port);
+    await steer('resume');
     expect(await filesOf(running, 'services')).toEqual(expected);
+  });
+
+  it('gives the same checkpoint when its workers sum for each other, and one of them is killed', async () => {
+    const { running, address } = await coordinate('peers', '--topology', 'peers');
+    const [a, b] = ['a', 'b'].map((name) => launch('worker', address, '--name', name, '--listen', '127.0.0.1:0'));
+    const chosen = (names: number) => (line: Line) =>
+      line.event === 'decision' &&
+      (line.decision as { kind: string; reducers?: readonly string[] }).reducers?.length === names;
+    await running.line(chosen(2));
+    const { length } = running.lines.filter(named('round'));
+    await running.line(at(length + 20));
+    // Nobody else listens on loopback addresses of its own: each has a link to the other beside those to the coordinator.
+    const coordinator = Number(new URL(address).port);
+    const others = async (worker: Running) => (await portsOf(await appOf(worker))).filter((port) => port !== coordinator);
+    expect(await others(b)).not.toEqual([]);
+    signal(await appOf(a), 'SIGKILL');
+    await running.line(chosen(0));
+    expect(await filesOf(running, 'peers')).toEqual(expected);
   });
 });

@@ -43,8 +43,8 @@ function makeCertificate(name: string, names: string): Pair {
 
 const flagsOf = ({ cert, key }: Pair): string[] => ['--tls-cert', cert, '--tls-key', key];
 
-function work(address: string, env: Record<string, string> = {}): Running {
-  const flags = ['--token', TOKEN, '--name', 'far', '--engine', 'wasm', '--json'];
+function work(address: string, env: Record<string, string> = {}, ...more: readonly string[]): Running {
+  const flags = ['--token', TOKEN, '--name', 'far', '--engine', 'wasm', '--json', ...more];
   const worker = start(['worker', address, ...flags], { cwd, env });
   started.push(worker);
   return worker;
@@ -101,8 +101,9 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
   async function coordinate(
     out: string,
     pair: Pair,
+    ...more: readonly string[]
   ): Promise<{ running: Running; listening: Line; address: string; port: number }> {
-    const flags = ['--port', '0', '--rounds', '1000000', '--token', TOKEN, '--out', out, '--json', ...flagsOf(pair)];
+    const flags = ['--port', '0', '--rounds', '1000000', '--token', TOKEN, '--out', out, '--json', ...flagsOf(pair), ...more];
     const running = start(['coordinator', ...SMALL, ...flags], { cwd });
     started.push(running);
     const listening = await running.line(named('listening'));
@@ -130,6 +131,16 @@ describe.skipIf(!able)('a coordinator with a certificate', () => {
     expect(running.lines.filter(named('worker'))).toEqual([]);
     work(address, { NODE_EXTRA_CA_CERTS: lab.cert });
     await running.line(at(5));
+  });
+
+  it('lets workers sum for each other over links with a certificate', async () => {
+    const { running, address } = await coordinate('peers', lab, '--topology', 'peers');
+    const listen = ['--listen', '127.0.0.1:0', ...flagsOf(lab)];
+    for (let k = 0; k < 2; k++) work(address, { NODE_EXTRA_CA_CERTS: lab.cert }, ...listen);
+    const chosen = await running.line((line) => JSON.stringify(line).includes('"topology"'));
+    expect(chosen.text).toBe('far, far sum the gradients, each a part of the parameters');
+    const { length } = running.lines.filter(named('round'));
+    await running.line(at(length + 5));
   });
 
   it('serves a renewed certificate without a restart, and continues', async () => {

@@ -1,7 +1,7 @@
 /** A worker that sums a part of the parameters for the others: it listens for their links. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:https';
+import { createServer, type Server } from 'node:https';
 import { serveConnections } from '@troupe/collective/node';
 import { createStarService, type ServiceNote, type StarPeer } from '@troupe/collective/star';
 import { createSendBudget, LIMITS } from '@troupe/protocol';
@@ -67,7 +67,7 @@ function addressOf({ host, tls }: Listen, { address }: Listener): string {
 async function open({ host = '0.0.0.0', port, tls }: Listen): Promise<Listener> {
   try {
     if (!tls) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-    const server = createServer({ cert: readPem(tls.cert), key: readPem(tls.key) });
+    const server = secureServer(tls);
     const listener = attachWebSocket(server, '/', { frameBytes: LIMITS.frameBytes });
     await listenHttp(server, host, port);
     const { address } = listener;
@@ -83,14 +83,13 @@ async function open({ host = '0.0.0.0', port, tls }: Listen): Promise<Listener> 
   }
 }
 
-/** @throws TransportError `invalid_address` */
-function readPem(file: string): Buffer {
+/** @throws TransportError `invalid_address` when the files cannot be read, or are no certificate and its key */
+function secureServer({ cert, key }: NonNullable<Listen['tls']>): Server {
   try {
-    return readFileSync(file);
+    return createServer({ cert: readFileSync(cert), key: readFileSync(key) });
   } catch (cause) {
-    const message = `the certificate for --listen cannot be read: ${(cause as Error).message}`;
-    throw new TransportError('invalid_address', message, 'Check --tls-cert and --tls-key, and the permissions of the files.', {
-      cause,
-    });
+    const message = `the certificate for --listen cannot be used: ${(cause as Error).message}`;
+    const remedy = 'Check --tls-cert and --tls-key: two PEM files that belong together, which this user can read.';
+    throw new TransportError('invalid_address', message, remedy, { cause });
   }
 }

@@ -34,6 +34,30 @@ describe('the settings of a worker', () => {
     expect(all).toMatchObject({ share: 1, lending: { hours: undefined, onlyWhenIdle: false } });
   });
 
+  const TLS = { cert: 'a.pem', key: 'b.pem' };
+  const WITH_TLS = ['--tls-cert', 'a.pem', '--tls-key', 'b.pem'];
+
+  it.each([
+    ['ws://a', ['--listen', '7080'], { host: undefined, port: 7080, tls: undefined }],
+    ['ws://a', ['--listen', '10.0.0.5:0'], { host: '10.0.0.5', port: 0, tls: undefined }],
+    ['ws://a', ['--listen', '[::1]:7080'], { host: '[::1]', port: 7080, tls: undefined }],
+    ['wss://a', ['--listen', 'lab-1.example:7080', ...WITH_TLS], { host: 'lab-1.example', port: 7080, tls: TLS }],
+    ['wss://a', [], undefined],
+  ])('of %s with %j say where other workers reach it', (address, args, listen) => {
+    expect(readSettings([address, ...args], { TROUPE_TOKEN: 't' }).listen).toEqual(listen);
+  });
+
+  it.each([
+    ['ws://a', ['--listen', 'lab-1'], '--listen lab-1 is not a port, or a host and a port such as 10.0.0.5:7080.'],
+    ['ws://a', ['--listen', '65536'], '--listen 65536 names a port above 65535.'],
+    ['ws://a', ['--listen', '7080', '--tls-cert', 'a.pem'], '--tls-cert and --tls-key belong together.'],
+    ['ws://a', WITH_TLS, '--tls-cert is for workers that listen.'],
+    ['wss://a', ['--listen', '7080'], 'The coordinator has a certificate, so links between workers need one as well.'],
+    [LINK, ['--listen', '7080'], 'The coordinator has a certificate, so links between workers need one as well.'],
+  ])('of %s refuse %j', (address, args, message) => {
+    expect(() => readSettings([address, ...args], { TROUPE_TOKEN: 't' })).toThrow(message);
+  });
+
   it.each([
     [['--share', '9'], '--share 9 is not a whole number from 10 to 100.'],
     [['--share', '30%'], '--share 30% is not a whole number'],

@@ -136,14 +136,12 @@ class Hub implements RunServer {
       const ranges = this.#divisionOf(this.#nextRound).ranges.map((range) => ({ ...range, reducer: range.sum ? '' : range.reducer }));
       channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: describeRanges(ranges) });
       this.#pool.introduceAll(member);
-      this.#pool.report();
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         await this.#hear(member, message, body);
       }
     } finally {
       leave();
-      this.#pool.report();
     }
   }
 
@@ -190,7 +188,6 @@ class Hub implements RunServer {
     this.#pool.tell(order);
     const { channel } = member;
     this.#links.deliver(channel, () => channel.send({ type: 'subscription', wanted, round: this.#nextRound }));
-    this.#pool.report();
   }
 
   #openRound(order: MessageOf<'openRound'>): void {
@@ -224,7 +221,7 @@ class Hub implements RunServer {
       }
       case 'linked':
         member.linked = new Set(message.reducers);
-        return this.#pool.report();
+        return;
       case 'introduce':
         return this.#pool.introduceAgain(member, message.reducer);
       case 'lacking':
@@ -378,6 +375,7 @@ class Hub implements RunServer {
     this.#updates.begin(head, ranges, this.host, new Map(direct));
     this.#nextRound = head.round + 1;
     this.#finish = finish;
+    this.#pool.report();
   }
 
   #flush(): void {
@@ -518,7 +516,6 @@ class Hub implements RunServer {
       this.#withdraw(remote);
       this.#pool.announceLoss(remote);
       for (const range of ranges) this.#watchRepeat(range);
-      this.#pool.report();
     } catch (error) {
       this.#fail(error);
     }

@@ -121,10 +121,12 @@ export class ReducerPool<M extends PoolMember> {
       const remote = this.#peers.get(id);
       if (remote?.channel && !before.has(id)) this.introduceToAll(remote);
     }
-    this.report();
   }
 
-  /** Tells the coordinator which workers offer themselves, and how many can reach each. */
+  /**
+   * Tells the coordinator which workers offer themselves, and how many can reach each, as far as that is news. It goes through all
+   * members, so it is for once a round.
+   */
   report(): void {
     const members = [...this.#place.links.members.values()].filter(({ wanted }) => wanted);
     for (const id of new Set([...this.#reported.keys(), ...this.#peers.keys()])) {
@@ -161,7 +163,8 @@ export class ReducerPool<M extends PoolMember> {
     const { links, options, round } = this.#place;
     const ticket = options.secret();
     this.send(remote, { type: 'admit', workerId, ticket });
-    if (!wanted) this.send(remote, { type: 'subscribe', workerId, wanted });
+    // It may know an older state: it is only told changes while others link to it.
+    this.send(remote, { type: 'subscribe', workerId, wanted });
     const { id: reducer, address } = remote;
     const message: MessageOf<'reducer'> = { type: 'reducer', reducer, address, ticket, round: Math.max(round(), 0) };
     links.deliver(channel, () => channel.send(message));
