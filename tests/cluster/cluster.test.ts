@@ -251,7 +251,11 @@ describe('a reproducible run', () => {
     cluster.join('w');
     cluster.start();
     await vi.waitFor(
-      () => expect(cluster.conductor.status()).toMatchObject({ phase: 'waiting', phaseReason: expect.stringContaining('validation') }),
+      () =>
+        expect(cluster.conductor.status()).toMatchObject({
+          phase: 'waiting',
+          phaseReason: expect.stringContaining('validation'),
+        }),
       { timeout: 20_000 },
     );
     catchUp();

@@ -94,7 +94,12 @@ export async function createCluster(
   options: ClusterOptions = {},
 ) {
   const over = new AbortController();
-  const service = createStarService({ token: 'secret', secret: () => crypto.randomUUID(), log: () => undefined, deadline: (ms) => AbortSignal.timeout(ms) });
+  const service = createStarService({
+    token: 'secret',
+    secret: () => crypto.randomUUID(),
+    log: () => undefined,
+    deadline: (ms) => AbortSignal.timeout(ms),
+  });
   const reduceLink = (): Connection => connectTo((link) => service.serve(link, over.signal));
   const training = trainingOf(config, options);
   const losses: number[] = [];

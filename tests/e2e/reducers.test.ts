@@ -103,7 +103,11 @@ describe('a reproducible run', () => {
   it('gives the same checkpoint with three services, when one is killed and started again', async () => {
     const services = await Promise.all([serve(), serve(), serve()]);
     const [hub, , lost] = services;
-    const { running, address, steer } = await coordinate('services', '--allreduce', services.map(({ address: each }) => each).join());
+    const { running, address, steer } = await coordinate(
+      'services',
+      '--allreduce',
+      services.map(({ address: each }) => each).join(),
+    );
     const worker = await appOf(launch('worker', address, '--name', 'a'));
     const direct = services.slice(1).map(({ port }) => port);
     await expect.poll(() => portsOf(worker), { interval: 10, timeout: 20_000 }).toEqual(expect.arrayContaining(direct));
@@ -126,8 +130,7 @@ describe('a reproducible run', () => {
     const { running, address } = await coordinate('peers', '--topology', 'peers');
     const [a, b] = ['a', 'b'].map((name) => launch('worker', address, '--name', name, '--listen', '127.0.0.1:0'));
     const chosen = (names: number) => (line: Line) =>
-      line.event === 'decision' &&
-      (line.decision as { kind: string; reducers?: readonly string[] }).reducers?.length === names;
+      line.event === 'decision' && (line.decision as { kind: string; reducers?: readonly string[] }).reducers?.length === names;
     await running.line(chosen(2));
     const { length } = running.lines.filter(named('round'));
     await running.line(at(length + 20));

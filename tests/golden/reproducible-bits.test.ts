@@ -127,7 +127,9 @@ async function train(model: ModelConfig, codec: GradientCodec, order: readonly n
     const parts = sums.flatMap((sum, index) => {
       const body = new Uint8Array(sum.updateBytes);
       for (const chunk of sum.chunks) sum.encode(chunk, factor, body.subarray(chunk.offset, chunk.offset + chunk.bytes));
-      return places.leaving(cut[index]).map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
+      return places
+        .leaving(cut[index])
+        .map((segment) => reader.read(segment, body.subarray(segment.offset, segment.offset + segment.bytes)));
     });
     replica.step(parts, 0.01);
   }

@@ -79,7 +79,10 @@ describe('a worker that sums', () => {
   });
 
   it('and is lost is not used for a while, and then again', async () => {
-    const simulation = await cluster({ config: { ...BY_SPEED, rounds: 160 }, truth: await truthOf({ ...BY_SPEED, rounds: 160 }) });
+    const simulation = await cluster({
+      config: { ...BY_SPEED, rounds: 160 },
+      truth: await truthOf({ ...BY_SPEED, rounds: 160 }),
+    });
     const nameOf = (id: string) => simulation.coordinator.conductor!.shell.state.workers.get(id)?.name;
     const names = () => summing(simulation).map(nameOf);
     expect(names()).toContain('w1');

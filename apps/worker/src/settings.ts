@@ -58,7 +58,10 @@ function listenOf(
     throw new UsageError('--tls-cert and --tls-key belong together.', 'Give both, or neither.');
   if (listen === undefined) {
     if (cert === undefined) return undefined;
-    throw new UsageError('--tls-cert is for workers that listen.', 'Give --listen as well, or leave --tls-cert and --tls-key out.');
+    throw new UsageError(
+      '--tls-cert is for workers that listen.',
+      'Give --listen as well, or leave --tls-cert and --tls-key out.',
+    );
   }
   const [, host, port] = /^(?:(.+):)?(\d+)$/.exec(listen)!;
   if (Number(port) > 65_535) throw new UsageError(`--listen ${listen} names a port above 65535.`, 'Give a port up to 65535.');

@@ -40,6 +40,13 @@ describe('a worker that listens', () => {
     stranger.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'r', workerId: 'w', ticket: 't' });
     expect((await stranger.receive()).message).toMatchObject({ type: 'refuse', code: 'run_over' });
     stop.abort(new Error('stopped'));
-    await expect.poll(() => connectWebSocket(address).then(() => 'open', ({ code }: { code: string }) => code)).toBe('unreachable');
+    await expect
+      .poll(() =>
+        connectWebSocket(address).then(
+          () => 'open',
+          ({ code }: { code: string }) => code,
+        ),
+      )
+      .toBe('unreachable');
   });
 });

@@ -369,8 +369,7 @@ describe('when a reducer is lost', () => {
     expect(sent).not.toContain('gradientRange');
   });
 
-  const bodyBytes = (type: MessageType): number =>
-    type === 'join' ? 0 : LAYOUT.arrivingBytes(HALVES[1]);
+  const bodyBytes = (type: MessageType): number => (type === 'join' ? 0 : LAYOUT.arrivingBytes(HALVES[1]));
 
   it('a worker that is computing, and receives nothing, sends its range again', async () => {
     network = new Network(2);
@@ -525,7 +524,13 @@ describe('a worker that lacks a range of an update', () => {
 describe('reducers that a host names', () => {
   const host = (reducers: number, changes: object) => {
     network = new Network(0);
-    const service = createStarService({ token: 'secret', secret: () => 'x', log: () => undefined, deadline: () => soon(), ...changes });
+    const service = createStarService({
+      token: 'secret',
+      secret: () => 'x',
+      log: () => undefined,
+      deadline: () => soon(),
+      ...changes,
+    });
     const stop = new AbortController();
     const [near, far] = createMemoryPair();
     const served = service.serve(far, stop.signal);

@@ -115,7 +115,12 @@ export class Network {
     });
     const stop = new AbortController();
     this.places.set(name, { service, stop, links: new Set() });
-    return { address: name, service, connect: () => this.#open(client, name, service), onFailed: (error) => this.failures.push(error) };
+    return {
+      address: name,
+      service,
+      connect: () => this.#open(client, name, service),
+      onFailed: (error) => this.failures.push(error),
+    };
   }
 
   async stop(): Promise<void> {

@@ -196,7 +196,10 @@ describe('a peer that is lost', () => {
     await run.first(0, 1, 2);
     run.breakOffer(1);
     expect(await run.round(1)).toEqual(updates[1]);
-    await vi.waitUntil(() => network.notes.filter(({ text }) => text.includes('w1') && text.endsWith('is here')).length > 1, 5_000);
+    await vi.waitUntil(
+      () => network.notes.filter(({ text }) => text.includes('w1') && text.endsWith('is here')).length > 1,
+      5_000,
+    );
     await aMoment();
     expect(await run.round(2)).toEqual(updates[2]);
     await aMoment();
@@ -211,7 +214,14 @@ describe('a peer that misbehaves', () => {
   const layout = createRangeLayout(TENSORS);
   const offerRudely = async () => {
     run.host.admit('w9', 'ticket 9');
-    const offer = { type: 'offer' as const, versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w9', address: 'of w9', ticket: 'ticket 9' } satisfies Message;
+    const offer = {
+      type: 'offer' as const,
+      versions: [PROTOCOL_VERSION],
+      runId: 'run-1',
+      workerId: 'w9',
+      address: 'of w9',
+      ticket: 'ticket 9',
+    } satisfies Message;
     const channel = createChannel(await network.connect('w9', 'service'), {
       accepts: ['refuse', 'assign', 'admit', 'subscribe', 'range', 'openRound', 'grant', 'passedRange', 'add', 'drop', 'finish'],
       bodyBytes: (message) => (message.type === 'passedRange' ? layout.arrivingBytes(message) : 0),
@@ -228,7 +238,11 @@ describe('a peer that misbehaves', () => {
   const NONSENSE: readonly (readonly [what: string, message: Message, body: Uint8Array])[] = [
     ['claims a range that is not its own', { type: 'measured', round: 1, from: 1, to: 3 }, SQUARES.subarray(0, 16)],
     ['names a range that does not exist', { type: 'measured', round: 1, from: 2, to: 9 }, SQUARES],
-    ['sends squares that no sum has', { type: 'measured', round: 1, from: 0, to: 4 }, new Uint8Array(Float64Array.of(1, -1, 0, 0).buffer)],
+    [
+      'sends squares that no sum has',
+      { type: 'measured', round: 1, from: 0, to: 4 },
+      new Uint8Array(Float64Array.of(1, -1, 0, 0).buffer),
+    ],
     ['sends a message of a worker', { type: 'linked', reducers: [] }, new Uint8Array(0)],
     ['claims an update before it is due', { type: 'updateRange', round: 1, from: 1, to: 2 }, new Uint8Array(164)],
   ];
@@ -252,7 +266,9 @@ describe('a peer that misbehaves', () => {
     await offerRudely();
     await run.round(0);
     expect(await run.round(1)).toEqual(updates[1]);
-    expect(network.notes).toContainEqual(expect.objectContaining({ text: expect.stringContaining(`owed an answer for ${LIMITS.reducerStallMs / 1000} s`) }));
+    expect(network.notes).toContainEqual(
+      expect.objectContaining({ text: expect.stringContaining(`owed an answer for ${LIMITS.reducerStallMs / 1000} s`) }),
+    );
   });
 
   it('is refused without its ticket, and a coordinator or a service is refused by every peer', async () => {
@@ -262,7 +278,15 @@ describe('a peer that misbehaves', () => {
     thief.send({ ...offer, ticket: 'ticket 0' });
     expect((await thief.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'wrong_token' });
     const { codec, tensorSizes } = TENSORS;
-    const assign = { type: 'assign' as const, versions: [PROTOCOL_VERSION], token: '', runId: 'r', owner: 'o', streams: 1, codec };
+    const assign = {
+      type: 'assign' as const,
+      versions: [PROTOCOL_VERSION],
+      token: '',
+      runId: 'r',
+      owner: 'o',
+      streams: 1,
+      codec,
+    };
     const usurper = createChannel(await network.connect('x', 'of w0'), { accepts: ['refuse', 'assigned'], bodyBytes: () => 0 });
     usurper.send({ ...assign, tensorSizes: [...tensorSizes] });
     expect((await usurper.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'wrong_token' });

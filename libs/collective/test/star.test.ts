@@ -27,7 +27,13 @@ import {
   type GradientShape,
   type HostEvent,
 } from '../src/index.js';
-import { createStarCollective, createStarService, type ServiceNote, type StarOptions, type StarService } from '../src/star/index.js';
+import {
+  createStarCollective,
+  createStarService,
+  type ServiceNote,
+  type StarOptions,
+  type StarService,
+} from '../src/star/index.js';
 import { collectiveConformance, type CollectiveRig } from './conformance.js';
 import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
@@ -285,7 +291,13 @@ describe('the wire of the star', () => {
     const queued: string[] = [];
     const account = (remote: string) => ({ own: () => void queued.push(remote), shared: () => undefined });
     const budget: SendBudget = { queuedBytes: 0, open: ({ remote }) => account(remote) };
-    const budgeted = createStarService({ token: 'secret', secret: () => randomUUID(), log: () => undefined, deadline: () => soon(), budget });
+    const budgeted = createStarService({
+      token: 'secret',
+      secret: () => randomUUID(),
+      log: () => undefined,
+      deadline: () => soon(),
+      budget,
+    });
     const [near, far] = createMemoryPair(['memory:service', 'memory:stranger']);
     served.push(budgeted.serve(far, stop.signal));
     raw(near).send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'none', workerId: 'w0', ticket: 'x' });
@@ -402,7 +414,7 @@ describe('an update that must not be applied', () => {
     const service = createChannel(far, { accepts: ['host'], bodyBytes: () => 0 });
     const hosting = over(near).host({ ...RUN, address: '', token: 't', signal: soon() });
     await service.receive(soon());
-    service.send({ type: 'hosted', version: PROTOCOL_VERSION, });
+    service.send({ type: 'hosted', version: PROTOCOL_VERSION });
     service.send({ type: 'update', runId: 'run-1', ...numbers, ranges: [ALL] });
     service.send(range, body);
     await expect((await hosting).receive(soon())).rejects.toMatchObject({ name: 'CollectiveError', code: 'not_finite' });

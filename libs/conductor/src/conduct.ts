@@ -375,10 +375,24 @@ function createControlServer(
   });
 }
 
-function runSettings({ training: { config, streams }, cadences, stopRules: { maxLoss }, topology }: ConductorOptions): RunSettings {
+function runSettings({
+  training: { config, streams },
+  cadences,
+  stopRules: { maxLoss },
+  topology,
+}: ConductorOptions): RunSettings {
   const { rounds, window, leaseStreams } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
-  return { streams: config.streams, window, rounds, leaseStreams, windowsPerPass: streams.roundsPerPass, ...loss, ...cadences, topology: topology ?? 'auto' };
+  return {
+    streams: config.streams,
+    window,
+    rounds,
+    leaseStreams,
+    windowsPerPass: streams.roundsPerPass,
+    ...loss,
+    ...cadences,
+    topology: topology ?? 'auto',
+  };
 }
 
 function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

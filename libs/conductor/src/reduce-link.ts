@@ -19,7 +19,10 @@ export type ReduceListener = (event: ReduceEvent | ReduceLinkEvent) => void;
  * While the service is lost, orders for the round are dropped: the scheduler opens the round again
  * when it is back.
  */
-export interface ReduceLink extends Pick<CollectiveHost, 'admit' | 'dismiss' | 'subscribe' | 'usePeers' | 'openRound' | 'grant' | 'close'> {
+export interface ReduceLink extends Pick<
+  CollectiveHost,
+  'admit' | 'dismiss' | 'subscribe' | 'usePeers' | 'openRound' | 'grant' | 'close'
+> {
   /**
    * Resolves when the run is over. A ProtocolError or TransportError that `listener` throws counts
    * as a loss of the link.

@@ -275,7 +275,12 @@ describe('the step of a round', () => {
     shell = new RunShell({
       training,
       state,
-      reduce: { openRound: (order) => orders.push(order), subscribe: () => undefined, usePeers: () => undefined, grant: () => undefined },
+      reduce: {
+        openRound: (order) => orders.push(order),
+        subscribe: () => undefined,
+        usePeers: () => undefined,
+        grant: () => undefined,
+      },
       workers: { send: () => true },
       snapshots: { request: () => undefined },
       put: () => undefined,

@@ -1,4 +1,12 @@
-export { GRADIENT_CODECS, LIMITS, retainedUpdates, type GradientCodec, type Limits, type Topology, type TrainingConfig } from '@troupe/config';
+export {
+  GRADIENT_CODECS,
+  LIMITS,
+  retainedUpdates,
+  type GradientCodec,
+  type Limits,
+  type Topology,
+  type TrainingConfig,
+} from '@troupe/config';
 export {
   createChannel,
   receiveWithin,

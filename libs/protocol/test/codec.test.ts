@@ -32,7 +32,15 @@ const decodeRefusal = (bytes: Uint8Array) => refusalOf(() => decodeMessage(bytes
 
 /** Lists that say something when they are empty; the others may not be. */
 const MAY_BE_EMPTY: ReadonlySet<string> = new Set([
-  ...['linked.reducers', 'joined.ranges', 'partition.ranges', 'update.ranges', 'host.reducers', 'peers.candidates', 'peers.reducers'],
+  ...[
+    'linked.reducers',
+    'joined.ranges',
+    'partition.ranges',
+    'update.ranges',
+    'host.reducers',
+    'peers.candidates',
+    'peers.reducers',
+  ],
 ]);
 const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
 

@@ -67,7 +67,15 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     parametersDigest: digest,
     computeMs: 12.5,
   },
-  joined: { type: 'joined', version: 1, round: 7, ranges: [{ to: 5, reducer: 'w-2' }, { to: 9, reducer: '' }] },
+  joined: {
+    type: 'joined',
+    version: 1,
+    round: 7,
+    ranges: [
+      { to: 5, reducer: 'w-2' },
+      { to: 9, reducer: '' },
+    ],
+  },
   partition: { type: 'partition', round: 7, ranges: [{ to: 9, reducer: 'w-2' }] },
   reducer: { type: 'reducer', reducer: 'w-2', address: ':7073', ticket: 'T', round: 7 },
   updateRange: { type: 'updateRange', round: 7, from: 3, to: 5 },

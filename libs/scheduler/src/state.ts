@@ -157,6 +157,8 @@ export interface TopologyState {
   /** Those that the others shall link to, and those of them that sum. */
   candidates: readonly string[];
   reducers: readonly string[];
+  /** Those that people were told of last. */
+  told: readonly string[];
 }
 
 export interface RunState {
@@ -314,7 +316,7 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
       stalledSinceMs: undefined,
       trials: createTrialBudget(),
     },
-    topology: { offers: new Map(), losses: new Map(), candidates: [], reducers: [] },
+    topology: { offers: new Map(), losses: new Map(), candidates: [], reducers: [], told: [] },
     active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,

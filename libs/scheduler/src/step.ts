@@ -56,7 +56,7 @@ export function step(state: RunState, input: RunInput, nowMs: number): readonly 
   if (state.phase === 'over') return effects;
   decide(state, input, nowMs, effects);
   if (!hasEnded(state)) fetchWhenStalled(state, nowMs, effects);
-  if (!hasEnded(state) && MAY_CHANGE_TOPOLOGY.has(input.type)) reviewTopology(state, effects);
+  if (!hasEnded(state) && MAY_CHANGE_TOPOLOGY.has(input.type)) reviewTopology(state, input.type === 'updated', effects);
   announceWaiting(state, effects);
   return effects;
 }

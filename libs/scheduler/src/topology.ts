@@ -32,18 +32,25 @@ export function resetTopology({ topology }: RunState): void {
   [topology.candidates, topology.reducers] = [[], []];
 }
 
-/** Call it when an offer or a worker's state has changed, and once a round. */
-export function reviewTopology(state: RunState, effects: RunEffect[]): void {
+/**
+ * Call it when an offer or a worker's state has changed, and once a round. Only then others are chosen to sum: several at once cost no
+ * more than one, and those that are lost meanwhile are left out by the service.
+ */
+export function reviewTopology(state: RunState, isBetweenRounds: boolean, effects: RunEffect[]): void {
   const { topology, settings, workers } = state;
   const { candidates: before, reducers: summed } = topology;
   for (const id of topology.losses.keys()) if (!workers.has(id)) topology.losses.delete(id);
   const candidates = settings.topology === 'star' ? [] : candidatesOf(state);
   const able = candidates.filter((id) => isReached(topology, id));
-  const reducers = able.length >= MIN_PEERS[settings.topology ?? 'auto'] ? able : [];
-  if (isSame(candidates, before) && isSame(reducers, summed)) return;
-  [topology.candidates, topology.reducers] = [candidates, reducers];
-  effects.push({ type: 'usePeers', candidates, reducers });
-  if (!isSame(reducers, summed)) effects.push({ type: 'decision', decision: describe(state, reducers, able.length) });
+  const enough = able.length >= MIN_PEERS[settings.topology ?? 'auto'] ? able : [];
+  const reducers = isBetweenRounds ? enough : summed.filter((id) => candidates.includes(id));
+  if (!isSame(candidates, before) || !isSame(reducers, summed)) {
+    [topology.candidates, topology.reducers] = [candidates, reducers];
+    effects.push({ type: 'usePeers', candidates, reducers });
+  }
+  if (!isBetweenRounds || isSame(reducers, topology.told)) return;
+  topology.told = reducers;
+  effects.push({ type: 'decision', decision: describe(state, reducers, able.length) });
 }
 
 /** The fastest that offer to; those that are candidates already come first, so that links are kept. */

@@ -95,7 +95,12 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   const over = new AbortController();
   const logs: WorkerLog[] = [];
   const links: Connection[] = [];
-  const service = createStarService({ token: 's', secret: () => crypto.randomUUID(), log: () => undefined, deadline: (ms) => AbortSignal.timeout(ms) });
+  const service = createStarService({
+    token: 's',
+    secret: () => crypto.randomUUID(),
+    log: () => undefined,
+    deadline: (ms) => AbortSignal.timeout(ms),
+  });
   const serve = (link: Connection): void => void service.serve(link, over.signal);
   const dial = (answer: (link: Connection) => void): Connection => {
     const [near, far] = createMemoryPair(['near', 'far']);

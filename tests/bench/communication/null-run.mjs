@@ -19,6 +19,15 @@ import { runFlags } from '../runs.mjs';
  * @property {readonly [startUs: number, endUs: number]} window of the measured rounds, on the clock of CPU profiles
  */
 /**
+ * Where the processes run. The coordinator is machine 0, and worker k machine k.
+ * @typedef {object} Network
+ * @property {(machine: number) => readonly string[]} command that runs the rest of a command line on this machine
+ * @property {(machine: number) => string} host its address
+ */
+/** @type {Network} */
+const LOOPBACK = { command: () => [], host: () => '127.0.0.1' };
+
+/**
  * @typedef {object} Plan
  * @property {Size} size
  * @property {number} workers
@@ -27,6 +36,8 @@ import { runFlags } from '../runs.mjs';
  * @property {string} corpus
  * @property {number} warmup rounds
  * @property {number} rounds measured
+ * @property {boolean} [peers] whether the workers sum for each other
+ * @property {Network} [network] default: this machine's loopback
  * @property {readonly string[]} [flags]
  * @property {string} [profiles] folder for a CPU profile of each process
  */
@@ -49,12 +60,25 @@ const CLOCK_TICK_MS = 10;
  * @throws {BenchError} `run_failed`, `deadline`
  */
 export async function runNullWorkers(
-  { size, workers, slow = 0, msPerStream = 0.25, corpus, warmup, rounds, flags = [], profiles },
+  {
+    size,
+    workers,
+    slow = 0,
+    msPerStream = 0.25,
+    corpus,
+    warmup,
+    rounds,
+    peers = false,
+    network = LOOPBACK,
+    flags = [],
+    profiles,
+  },
   out,
 ) {
   const node = [...NODE_FLAGS, ...(profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`])];
-  const args = ['--json', '--port=0', '--rounds=1000000', ...runFlags(corpus, size, out), ...flags];
-  const coordinator = start([...node, COORDINATOR, ...args]);
+  const topology = `--topology=${peers ? 'peers' : 'star'}`;
+  const args = ['--json', '--port=0', `--host=${network.host(0)}`, '--rounds=1000000', topology, ...runFlags(corpus, size, out)];
+  const coordinator = start([...node, COORDINATOR, ...args, ...flags], network.command(0));
   /** @type {Process[]} */
   const members = [];
   /** @type {number[]} */
@@ -67,16 +91,19 @@ export async function runNullWorkers(
   let startUs = 0;
   let endUs = 0;
   let ready = 0;
+  let summing = 0;
   let warm = 0;
   try {
     await coordinator.read((event) => {
       if (event.event === 'listening')
         for (let i = 1; i <= workers + slow; i++) {
           const sleep = String(msPerStream * (i > workers ? SLOWNESS : 1));
-          members.push(start([...node, WORKER, `${event.address}/control`, `null-${i}`, sleep]));
+          const listen = peers ? [network.host(i)] : [];
+          members.push(start([...node, WORKER, `${event.address}/control`, `null-${i}`, sleep, ...listen], network.command(i)));
         }
       if (event.event === 'worker' && event.change === 'ready') ready++;
-      if (event.event !== 'round' || ready < workers + slow || ++warm < warmup) return false;
+      if (event.event === 'decision' && event.decision.kind === 'topology') summing = event.decision.reducers.length;
+      if (event.event !== 'round' || ready < workers + slow || summing < (peers ? workers : 0) || ++warm < warmup) return false;
       if (before === undefined) {
         before = [coordinator, ...members].map(usageOf);
         startUs = nowUs();
@@ -103,10 +130,11 @@ function nowUs() {
 
 /** @typedef {{ pid: number, read: (enough: (event: any) => boolean) => Promise<void>, end: () => Promise<void> }} Process */
 
-/** @param {readonly string[]} args of node @returns {Process} */
-export function start(args) {
+/** @param {readonly string[]} args of node @param {readonly string[]} prefix runs what follows elsewhere @returns {Process} */
+export function start(args, prefix = []) {
   interruption.throwIfAborted();
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: ENV, signal: interruption });
+  const [program, ...rest] = [...prefix, process.execPath, ...args];
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: ENV, signal: interruption });
   let errors = '';
   child.stderr.on('data', (text) => (errors = `${errors}${text}`.slice(-2_000)));
   const closed = new Promise((resolve) => child.once('close', resolve));

@@ -1,7 +1,7 @@
 /**
  * A worker whose engine computes nothing: it sleeps a little for each stream, so that streams are dealt evenly, and returns a prepared
- * gradient. What else a round takes is communication. Arguments: the coordinator's address, a name, and ms of
- * sleep for a stream; the token is in TROUPE_TOKEN.
+ * gradient. What else a round takes is communication. Arguments: the coordinator's address, a name, ms of
+ * sleep for a stream, and the address at which it listens for others, if it sums for them; the token is in TROUPE_TOKEN.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
@@ -9,8 +9,9 @@ import { loadWasm } from '@troupe/engines/node';
 import { createLayout, stateSize } from '@troupe/model';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
+import { listenAsPeer } from '../../../apps/worker/dist/peer.js';
 
-const [address, name, msPerStream] = process.argv.slice(2);
+const [address, name, msPerStream, host] = process.argv.slice(2);
 
 /** Values of the size that gradients have, so that clipping and rounding do their usual work. */
 function preparedGradient(/** @type {number} */ length) {
@@ -47,6 +48,8 @@ process.once('SIGTERM', () => stop.abort(new Error('the benchmark has ended')));
 const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });
 // Sets V8's flags, as in a real worker.
 await loadWasm();
+const log = (/** @type {{ text: string }} */ { text }) => console.error(text);
+const peer = host === undefined ? undefined : await listenAsPeer({ host, port: 0, tls: undefined }, { log, signal: stop.signal });
 try {
   await runWorker({
     address,
@@ -55,7 +58,7 @@ try {
     kind: 'node',
     ports: {
       connect,
-      collective: createStarCollective({ connect }),
+      collective: createStarCollective({ connect, ...(peer && { peer }) }),
       createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits)),
       nowMs: () => performance.now(),
       sleep: async (ms, signal) => void (await delay(ms, undefined, { signal })),

@@ -1,21 +1,16 @@
 /** What a round costs beside its gradient. */
-import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { createLayout } from '@troupe/model';
-import { modelConfig } from '@troupe/config';
-import { BenchError } from '../bench-error.mjs';
-import { VOCABULARY } from '../configs.mjs';
 import { median } from '../contestant.mjs';
+import { gloo, parameters, sleepPerStream } from '../communication/gloo.mjs';
 import { runNullWorkers } from '../communication/null-run.mjs';
 import { KINDS, readProfiles } from '../communication/stages.mjs';
-import { PYTHON, whyNoTorch } from '../python.mjs';
+import { whyNoTorch } from '../python.mjs';
 import { decimal, ms } from '../report.mjs';
 import { usualCorpus, withScratch } from '../runs.mjs';
 
 /** @typedef {import('../configs.mjs').Size} Size */
 /** @typedef {import('../communication/null-run.mjs').NullRun} NullRun */
-/** @typedef {{ ms: readonly number[], cpuMs: number }} Gloo */
+/** @typedef {import('../communication/gloo.mjs').Gloo} Gloo */
 /** @typedef {{ size: Size, workers: number, reducers: number, ours: NullRun[], gloo: Gloo[] }} Case */
 
 export const title = 'Communication: what a round costs beside its gradient';
@@ -34,9 +29,7 @@ const WORKERS = [1, 2, 4, 8];
 const SHARDED = { size: SIZES[1], workers: 4, reducers: [1, 2, 4] };
 /** The largest model takes long, so it is measured once, with so many workers. */
 const LARGEST = { size: SIZES[2], workers: 2 };
-const SLEEP_MS_PER_MILLION = 80;
 const PROFILED = { size: SIZES[0], workers: 2 };
-const GLOO = fileURLToPath(new URL('../communication/gloo.py', import.meta.url));
 
 /** @param {import('../report.mjs').Options} options */
 export async function measure({ quick, progress }) {
@@ -70,34 +63,9 @@ export async function measure({ quick, progress }) {
   };
 }
 
-/** @param {Size} size */
-function parameters({ layers, hidden }) {
-  return createLayout(modelConfig({ vocabulary: VOCABULARY, layers, hidden })).size;
-}
-
-/** @param {{ size: Size, workers: number }} of */
-function sleepPerStream({ size, workers }) {
-  return (SLEEP_MS_PER_MILLION * parameters(size) * workers) / 1e6 / size.streams;
-}
-
 /** "3.29 M". @param {Size} size */
 function millions(size) {
   return `${decimal(parameters(size) / 1e6, 2)} M`;
-}
-
-/**
- * @param {{ size: Size, workers: number }} of
- * @param {{ warmup: number, rounds: number }} plan
- * @returns {Promise<Gloo>}
- */
-function gloo({ size, workers }, { warmup, rounds }) {
-  return withScratch(async (folder) => {
-    const args = [GLOO, parameters(size), workers, rounds, warmup, path.join(folder, 'store')].map(String);
-    const { status, stdout, stderr } = spawnSync(PYTHON, args, { encoding: 'utf8', timeout: 300_000 });
-    if (status !== 0)
-      throw new BenchError('run_failed', `gloo failed:\n${stderr.slice(-2_000)}`, `Run it by hand: ${PYTHON} ${args.join(' ')}`);
-    return /** @type {Gloo} */ (JSON.parse(stdout));
-  });
 }
 
 /**

@@ -1,5 +1,15 @@
 /** Decides what counts in a run, sums the ranges that no reducer sums, and sends the updates. */
-import { encodeFrames, isLostRace, LIMITS, PROTOCOL_VERSION, ProtocolError, type BodyReader, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import {
+  encodeFrames,
+  isLostRace,
+  LIMITS,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type BodyReader,
+  type Channel,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { chunksOf, type Segment, type SegmentChunk } from '../codec.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
@@ -7,7 +17,15 @@ import { keyOf, type ContributionKey } from '../grants.js';
 import type { Intake } from '../intake.js';
 import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
-import { createRangeLayout, describeRanges, evenRanges, nameOf, type PartitionRange, type RangeLayout, type SegmentRange } from '../ranges.js';
+import {
+  createRangeLayout,
+  describeRanges,
+  evenRanges,
+  nameOf,
+  type PartitionRange,
+  type RangeLayout,
+  type SegmentRange,
+} from '../ranges.js';
 import { readBody, takeBody } from './body.js';
 import { either } from './either.js';
 import { Links, type Link } from './links.js';
@@ -133,7 +151,10 @@ class Hub implements RunServer {
     const member: HubMember = { workerId, channel, connection, wanted: true, ...newMember() };
     const leave = this.#links.add(member);
     try {
-      const ranges = this.#divisionOf(this.#nextRound).ranges.map((range) => ({ ...range, reducer: range.sum ? '' : range.reducer }));
+      const ranges = this.#divisionOf(this.#nextRound).ranges.map((range) => ({
+        ...range,
+        reducer: range.sum ? '' : range.reducer,
+      }));
       channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: describeRanges(ranges) });
       this.#pool.introduceAll(member);
       for (;;) {
@@ -414,7 +435,8 @@ class Hub implements RunServer {
   #redivide(round: number): void {
     const ranges = this.#divide();
     const before = this.#now.ranges.map((range) => `${range.name} ${ownerOf(range)}`);
-    if (ranges.every((range, index) => before[index] === `${nameOf(range)} ${range.reducer}`) && ranges.length === before.length) return;
+    if (ranges.every((range, index) => before[index] === `${nameOf(range)} ${range.reducer}`) && ranges.length === before.length)
+      return;
     this.#next = { round, ranges: ranges.map((range) => this.#createRange(range)) };
     for (const { remote, from, to } of this.#next.ranges) if (remote) this.#pool.send(remote, { type: 'range', round, from, to });
     const message: MessageOf<'partition'> = { type: 'partition', round, ranges: describeRanges(ranges) };

@@ -45,7 +45,11 @@ export class Links<M extends Member = Member> {
    * @param updateBytes what this place sends of an update at most
    * @param tickets whether a ticket admits one link, or all of its worker
    */
-  constructor(options: LinksOptions, updateBytes: number, { tickets }: { readonly tickets: 'once' | 'always' } = { tickets: 'always' }) {
+  constructor(
+    options: LinksOptions,
+    updateBytes: number,
+    { tickets }: { readonly tickets: 'once' | 'always' } = { tickets: 'always' },
+  ) {
     this.#options = options;
     this.#once = tickets === 'once';
     this.#bufferedBytes = options.bufferedBytes ?? Math.max(LIMITS.updateBacklogBytes, 4 * updateBytes);

@@ -21,7 +21,14 @@ import type {
   MemberEvent,
   OutgoingContribution,
 } from '../port.js';
-import { createRangeLayout, readRanges, type Partition, type PartitionRange, type RangeLayout, type SegmentRange } from '../ranges.js';
+import {
+  createRangeLayout,
+  readRanges,
+  type Partition,
+  type PartitionRange,
+  type RangeLayout,
+  type SegmentRange,
+} from '../ranges.js';
 import { UpdateReader, type ArrivingUpdate, type UpdateSource } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';

@@ -74,7 +74,12 @@ export class ReducerPool<M extends PoolMember> {
   }
 
   #create(id: string, label: string, forWorkers: string): RemoteReducer {
-    const remote: RemoteReducer = new RemoteReducer(id, label, forWorkers, this.#place.listenerOf(() => remote));
+    const remote: RemoteReducer = new RemoteReducer(
+      id,
+      label,
+      forWorkers,
+      this.#place.listenerOf(() => remote),
+    );
     return remote;
   }
 

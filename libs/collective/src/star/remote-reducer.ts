@@ -64,7 +64,12 @@ export class RemoteReducer {
    * Makes the other side of this link the reducer, and serves it to its end. Rejects with what ended it.
    * @param token that the other side was started with; one that offered itself needs none
    */
-  async serve(channel: Channel, assignment: Assignment, token: string, { deadline }: Pick<ServerOptions, 'deadline'>): Promise<void> {
+  async serve(
+    channel: Channel,
+    assignment: Assignment,
+    token: string,
+    { deadline }: Pick<ServerOptions, 'deadline'>,
+  ): Promise<void> {
     let reason = '';
     try {
       channel.send({ type: 'assign', versions: [PROTOCOL_VERSION], token, ...assignment });

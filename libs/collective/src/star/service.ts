@@ -95,11 +95,7 @@ class Service implements StarService {
     }
   }
 
-  async offer(
-    connection: Connection,
-    offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void> {
     const session: Session = {};
     const { budget, deadline } = this.#options;
     const channel = createChannel(connection, {
@@ -112,7 +108,11 @@ class Service implements StarService {
     if (signal.aborted) stop();
     try {
       channel.send({ type: 'offer', versions: [PROTOCOL_VERSION], ...offer });
-      const { message } = await receiveWithin(channel, { deadline: deadline(LIMITS.answerMs), signal, what: 'the answer to offer' });
+      const { message } = await receiveWithin(channel, {
+        deadline: deadline(LIMITS.answerMs),
+        signal,
+        what: 'the answer to offer',
+      });
       if (message.type === 'refuse') throw refused(message);
       if (message.type !== 'assign') throw unexpected(message, 'a service answers offer with assign');
       selectVersion(message.versions);

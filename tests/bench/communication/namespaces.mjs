@@ -1,0 +1,58 @@
+/** Machines in network namespaces on one switch, each with a link of its own: Linux, as root, with ip and tc. */
+import { spawnSync } from 'node:child_process';
+import { BenchError } from '../bench-error.mjs';
+
+const SWITCH = 'troupe-bench';
+const SUBNET = '10.213.77';
+
+/** @param {string} command */
+function run(command) {
+  const [program, ...args] = command.split(' ');
+  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
+  if (status !== 0) throw new BenchError('run_failed', `${command}: ${error?.message ?? stderr}`, 'It needs root, ip and tc.');
+}
+
+/** @returns {string | undefined} */
+export function whyNoNamespaces() {
+  try {
+    run(`ip netns add ${SWITCH}-probe`);
+    run(`ip netns del ${SWITCH}-probe`);
+    run('tc -V');
+    return undefined;
+  } catch (error) {
+    return /** @type {Error} */ (error).message;
+  }
+}
+
+/**
+ * @template T
+ * @param {{ machines: number, megabits: number, oneWayMs: number }} options of each link: what it carries each way, and the latency from one machine to another
+ * @param {(network: import('./null-run.mjs').Network) => Promise<T>} act
+ * @returns {Promise<T>}
+ * @throws {BenchError} `run_failed`
+ */
+export async function withMachines({ machines, megabits, oneWayMs }, act) {
+  const name = (/** @type {number} */ k) => `${SWITCH}-${k}`;
+  const host = (/** @type {number} */ k) => `${SUBNET}.${k + 1}`;
+  // Half of the latency at each end. The queue holds what a second carries: no packet is lost.
+  const shape = `netem rate ${megabits}mbit delay ${oneWayMs / 2}ms limit ${Math.ceil((megabits * 1e6) / 8 / 1500)}`;
+  try {
+    run(`ip link add ${SWITCH} type bridge`);
+    run(`ip link set ${SWITCH} up`);
+    for (let k = 0; k < machines; k++) {
+      run(`ip netns add ${name(k)}`);
+      run(`ip link add tb${k} type veth peer name eth0 netns ${name(k)}`);
+      run(`ip link set tb${k} master ${SWITCH}`);
+      run(`ip link set tb${k} up`);
+      run(`ip -n ${name(k)} addr add ${host(k)}/24 dev eth0`);
+      run(`ip -n ${name(k)} link set eth0 up`);
+      run(`ip -n ${name(k)} link set lo up`);
+      run(`tc qdisc add dev tb${k} root ${shape}`);
+      run(`ip netns exec ${name(k)} tc qdisc add dev eth0 root ${shape}`);
+    }
+    return await act({ command: (k) => ['ip', 'netns', 'exec', name(k)], host });
+  } finally {
+    for (let k = 0; k < machines; k++) spawnSync('ip', ['netns', 'del', name(k)]);
+    spawnSync('ip', ['link', 'del', SWITCH]);
+  }
+}
