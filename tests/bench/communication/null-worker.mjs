@@ -9,9 +9,10 @@ import { loadWasm } from '@troupe/engines/node';
 import { createLayout, stateSize } from '@troupe/model';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
-import { listenAsPeer } from '../../../apps/worker/dist/peer.js';
 
 const [address, name, msPerStream, host] = process.argv.slice(2);
+/** As a real worker listens. The linter looks for its sources where they are built. */
+const PEER = new URL('../../../apps/worker/dist/peer.js', import.meta.url).href;
 
 /** Values of the size that gradients have, so that clipping and rounding do their usual work. */
 function preparedGradient(/** @type {number} */ length) {
@@ -43,13 +44,19 @@ function nullEngine(config, limits) {
   };
 }
 
+/** @param {string} where @returns {Promise<import('@troupe/collective/star').StarPeer>} */
+async function listen(where) {
+  const { listenAsPeer } = await import(PEER);
+  const log = (/** @type {{ text: string }} */ { text }) => console.error(text);
+  return listenAsPeer({ host: where, port: 0, tls: undefined }, { log, signal: stop.signal });
+}
+
 const stop = new globalThis.AbortController();
 process.once('SIGTERM', () => stop.abort(new Error('the benchmark has ended')));
 const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });
 // Sets V8's flags, as in a real worker.
 await loadWasm();
-const log = (/** @type {{ text: string }} */ { text }) => console.error(text);
-const peer = host === undefined ? undefined : await listenAsPeer({ host, port: 0, tls: undefined }, { log, signal: stop.signal });
+const peer = host === undefined ? undefined : await listen(host);
 try {
   await runWorker({
     address,
