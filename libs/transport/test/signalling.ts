@@ -4,6 +4,7 @@ import { createQueue } from '../src/link.js';
 import type { Signal, Signalling } from '../src/webrtc/index.js';
 
 export interface SignallingEnd extends Signalling {
+  receive: Signalling['receive'];
   /** Puts a value before the other side as if this side had sent it. */
   inject(value: unknown): void;
   /** All that this side has sent. */

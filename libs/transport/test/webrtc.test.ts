@@ -1,4 +1,5 @@
 /** The WebRTC transport on peers and a clock that the test controls. */
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '@troupe/config/limits';
 import { DEFAULT_FRAME_BYTES } from '../src/index.js';
@@ -14,7 +15,7 @@ const candidate = (text: string, generation = 1): Signal => ({
   sdpMid: '0',
   sdpMLineIndex: 0,
 });
-const [PART, LAST, HELLO, CLOSE] = [0, 1, 2, 4];
+const [PART, LAST, HELLO, CLOSE, CLOSED] = [0, 1, 2, 4, 5];
 const greeting = Uint8Array.of(HELLO, 1, 1);
 
 type Settings = Partial<Pick<RtcOptions, 'iceServers' | 'iceTransportPolicy' | 'signal' | 'frameBytes' | 'unreadBytes'>> & {
@@ -22,10 +23,19 @@ type Settings = Partial<Pick<RtcOptions, 'iceServers' | 'iceTransportPolicy' | '
 };
 
 /** One real side, as the offerer or the answerer, and the signalling of the other side, which the test plays. */
-function openOne(role: 'offerer' | 'answerer', { restartsIce = true, ...options }: Settings = {}) {
+function openOne(
+  role: 'offerer' | 'answerer',
+  { restartsIce = true, ...options }: Settings = {},
+  onReceive: (abort: AbortSignal) => void = () => {},
+) {
   const clock = createClock();
   const rtc = createFakeRtc(clock, { restartsIce });
   const [signalling, other] = createSignallingPair();
+  const { receive } = signalling;
+  signalling.receive = (abort) => {
+    onReceive(abort);
+    return receive(abort);
+  };
   const open = role === 'offerer' ? offerRtc : answerRtc;
   const opening = open({ rtc, signalling, remote: 'worker-3', ...options });
   // Tests look at it later.
@@ -47,8 +57,8 @@ async function openBoth(options: Settings = {}, farOptions: Settings = options) 
 }
 
 /** An offerer's link whose other end is a channel that the test plays. */
-async function openAgainst(options: Settings = {}) {
-  const one = openOne('offerer', options);
+async function openAgainst(options: Settings = {}, onReceive?: (abort: AbortSignal) => void) {
+  const one = openOne('offerer', options, onReceive);
   await settle();
   one.other.send({ type: 'answer', generation: 1, sdp: SDP });
   await settle();
@@ -65,8 +75,8 @@ async function openAgainst(options: Settings = {}) {
   return { ...one, channel, wire, send };
 }
 
-async function greeted(options: Settings = {}) {
-  const one = await openAgainst(options);
+async function greeted(options: Settings = {}, onReceive?: (abort: AbortSignal) => void) {
+  const one = await openAgainst(options, onReceive);
   await one.send(greeting);
   return { ...one, link: await one.opening };
 }
@@ -143,6 +153,18 @@ describe('opening a link', () => {
     await expect(openOne('offerer', { signal: controller.signal }).opening).rejects.toMatchObject({ code: 'aborted' });
   });
 
+  it('leaves nothing behind: no listener while the link is open, and no wait for signals after its end', async () => {
+    const { signal } = new AbortController();
+    const aborts: AbortSignal[] = [];
+    const { link, signalling, clock } = await greeted({ signal }, (abort) => aborts.push(abort));
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+    expect(aborts.at(-1)!.aborted).toBe(false);
+    link.close('done');
+    await clock.advance(5_000);
+    expect(aborts.at(-1)!.aborted).toBe(true);
+    expect(signalling.sent.map(({ type }) => type)).toEqual(['offer']);
+  });
+
   it.each(['offerer', 'answerer'] as const)('as the %s it says so when the signalling is lost on the way', async (role) => {
     const { opening, signalling, peer } = openOne(role);
     await settle();
@@ -207,6 +229,27 @@ describe('TURN servers', () => {
     peer.iceGatheringState = 'complete';
     peer.onicegatheringstatechange?.();
     await expect(opening).rejects.toMatchObject({ code: 'unreachable', message: expect.stringMatching(/no TURN server gave/) });
+  });
+
+  it('that cannot be reached are not said to refuse', async () => {
+    const { opening, peer } = openOne('offerer', { iceServers, iceTransportPolicy: 'relay' });
+    peer.onicecandidateerror?.({ errorCode: 701, url: 'turn:turn.example.org' });
+    peer.iceGatheringState = 'complete';
+    peer.onicegatheringstatechange?.();
+    await expect(opening).rejects.toMatchObject({ message: expect.stringMatching(/out of reach over UDP/) });
+  });
+
+  it.each([
+    ['other paths are allowed', 'all', 'host'],
+    ['one gives an address', 'relay', 'relay'],
+  ] as const)('do not end the wait when %s', async (_, iceTransportPolicy, type) => {
+    const { clock, opening, peer } = openOne('offerer', { iceServers, iceTransportPolicy });
+    await settle();
+    peer.localDescription = { type: 'offer', sdp: `${SDP}a=${CANDIDATE.replace('host', type)}\r\n` };
+    peer.iceGatheringState = 'complete';
+    peer.onicegatheringstatechange?.();
+    await clock.advance(15_000);
+    await expect(opening).rejects.toMatchObject({ code: 'timeout' });
   });
 
   it('that give an address but no path are said to be closed', async () => {
@@ -315,6 +358,35 @@ describe('signals', () => {
     expect(peer.remote).toHaveLength(LIMITS.signalsPerLink);
   });
 
+  it('may come in full number again after each connection, but do not pile up', async () => {
+    const { opening, other, peer } = openOne('answerer');
+    other.send({ type: 'offer', generation: 1, sdp: SDP });
+    await settle();
+    answerGreeted(peer);
+    const link = await opening;
+    const flood = async (generation: number): Promise<void> => {
+      peer.change('connected');
+      for (let i = 0; i < LIMITS.signalsPerLink - 1; i++) other.inject(candidate(CANDIDATE, generation));
+      await settle();
+    };
+    for (let i = 0; i < 3; i++) await flood(1);
+    expect(peer.candidates).toHaveLength(3 * (LIMITS.signalsPerLink - 1));
+    for (let i = 0; i < 2; i++) await flood(2);
+    expect(await link.closed).toEqual(lost(/too many candidates before/));
+  });
+
+  it('of a later offer wait for it, and not for the one before', async () => {
+    const { other, peer } = openOne('answerer');
+    const later = CANDIDATE.replace('192.168.1.7', '192.168.1.8');
+    for (const signal of [candidate(later, 2), candidate(CANDIDATE)]) other.send(signal);
+    other.send({ type: 'offer', generation: 1, sdp: SDP });
+    await settle();
+    expect(peer.candidates).toEqual([CANDIDATE]);
+    other.send({ type: 'offer', generation: 2, sdp: SDP });
+    await settle();
+    expect(peer.candidates).toEqual([CANDIDATE, later]);
+  });
+
   it('that break the rules end an open link', async () => {
     const { near, far, nearSignalling } = await openBoth();
     nearSignalling.inject({ type: 'answer', generation: 1, sdp: SDP });
@@ -350,7 +422,7 @@ describe('messages', () => {
   it.each<[string, Uint8Array, RegExp]>([
     ['a frame', Uint8Array.of(LAST, 1), /did not introduce/],
     ['another version', Uint8Array.of(HELLO, 2, 0), /another version/],
-    ['half a greeting', Uint8Array.of(HELLO), /another version/],
+    ['half a greeting', Uint8Array.of(HELLO, 1), /another version/],
   ])('that begin with %s refuse the link', async (_, first, message) => {
     const { opening, send } = await openAgainst();
     await send(first);
@@ -368,13 +440,36 @@ describe('messages', () => {
   });
 
   it('of a frame that waits leave before the close, whose reason the other side learns', async () => {
-    const { near, far } = await openBoth();
+    const { near, far, clock } = await openBoth();
     const frame = new Uint8Array(DEFAULT_FRAME_BYTES).map((_, i) => i * 7);
     for (let i = 0; i < 4; i++) near.send(frame);
     near.close('done');
     for (let i = 0; i < 4; i++) expect(Buffer.compare(await far.receive(), frame)).toBe(0);
     expect(await far.closed).toEqual({ kind: 'clean', reason: 'done' });
     expect(await near.closed).toEqual({ kind: 'clean', reason: 'done' });
+    expect(clock.waiting).toBe(0);
+  });
+
+  it('that wait are dropped when the other side closes, whose close is answered', async () => {
+    const { link, channel, send, clock } = await greeted();
+    channel.held = true;
+    for (let i = 0; i < 10; i++) link.send(new Uint8Array(DEFAULT_FRAME_BYTES));
+    await send(Uint8Array.of(CLOSE, 120));
+    expect(link.bufferedBytes).toBe(256 * 1024);
+    channel.flush();
+    expect(channel.messages.at(-1)).toEqual(Uint8Array.of(CLOSED));
+    channel.flush();
+    expect(link.bufferedBytes).toBe(0);
+    await clock.advance(5_000);
+    expect(await link.closed).toEqual({ kind: 'clean', reason: 'x' });
+  });
+
+  it('say once that the link is closed, with a reason that is cut', async () => {
+    const { link, channel } = await greeted();
+    link.close('y'.repeat(2_000));
+    link.close('again');
+    const closes = channel.messages.filter(([kind]) => kind === CLOSE);
+    expect(closes).toEqual([Uint8Array.of(CLOSE, ...Buffer.from('y'.repeat(LIMITS.reasonLength)))]);
   });
 
   it('cut a reason that is too long', async () => {
@@ -514,6 +609,36 @@ describe('a path that breaks', () => {
     expect(offers(nearSignalling.sent)).toBe(3);
   });
 
+  it('is not looked for again while the answer of the other side is due', async () => {
+    const { peer, signalling, other } = await greeted();
+    for (const state of ['disconnected', 'failed', 'disconnected']) await breakPath(peer, state);
+    expect(offers(signalling.sent)).toBe(2);
+    other.send({ type: 'answer', generation: 2, sdp: SDP });
+    other.send({ type: 'restart', generation: 1 });
+    await settle();
+    expect(offers(signalling.sent)).toBe(2);
+    other.send({ type: 'restart', generation: 2 });
+    await settle();
+    expect(offers(signalling.sent)).toBe(3);
+  });
+
+  it('that is found anew is a sign of life', async () => {
+    const { near, nearPeer, farPeer, clock } = await openBoth();
+    cutSilently(nearPeer, farPeer);
+    await clock.advance(24_000);
+    nearPeer.change('connected');
+    await clock.advance(19_000);
+    expect(await Promise.race([near.closed, settle()])).toBe(undefined);
+    await clock.advance(6_000);
+    expect(await near.closed).toEqual(lost(/no sign of life/));
+  });
+
+  it('ends the link when the platform closes', async () => {
+    const { near, nearPeer } = await openBoth();
+    nearPeer.change('closed');
+    expect(await near.closed).toEqual(lost(/broke off/));
+  });
+
   it('is waited for until the silence ends the link', async () => {
     const { near, nearPeer, farPeer, clock } = await openBoth();
     cutSilently(nearPeer, farPeer);
@@ -532,6 +657,7 @@ describe('a path that breaks', () => {
     const { near, nearPeer, nearSignalling } = await openBoth(nearOptions, farOptions);
     await breakPath(nearPeer);
     expect(offers(nearSignalling.sent)).toBe(1);
+    expect(await Promise.race([near.closed, settle()])).toBe(undefined);
     await breakPath(nearPeer, 'failed');
     expect(await near.closed).toEqual(lost(/path to the other side is gone/));
   });

@@ -50,7 +50,7 @@ export function createLink(channel: RtcChannel, options: RtcLinkOptions, ports: 
   const end = createEnding(channel, outbox, state, options, ports);
   const sender = createSender(channel, outbox, state, end.lose);
   const heartbeat = createHeartbeat(options, ports, end.lose, () => {
-    if (outbox.bytes === 0) sender.control(KIND.alive, NOTHING);
+    if (!state.end && outbox.bytes === 0) sender.control(KIND.alive, NOTHING);
   });
   void state.closed.then(heartbeat.stop);
   const receive = createReceiver(state, options, {

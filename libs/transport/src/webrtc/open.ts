@@ -123,9 +123,10 @@ function start(session: Session): void {
 }
 
 function watchPeer(session: Session): void {
-  const { peer, role } = session;
+  const { peer } = session;
   peer.ondatachannel = ({ channel }) => {
-    if (role === 'answerer' && !session.link && channel.label === LABEL) takeOver(session, channel);
+    // The offerer has its channel already.
+    if (!session.link && channel.label === LABEL) takeOver(session, channel);
     else breakOff(session, violation('the other side opened a data channel too many'));
   };
   peer.onconnectionstatechange = () => onStateChange(session, peer.connectionState);
