@@ -15,6 +15,8 @@ const PACKAGE: string = 'node-datachannel';
 /**
  * WebRTC, or undefined where the package is not installed or has no build for this platform. The library supports one thread per process:
  * call this in the main thread, or in one worker thread, and nowhere else.
+ *
+ * The library does not restart ICE, so a link whose path breaks is lost. It reaches TURN servers over UDP alone, and the first two of them.
  * @param load imports a package by name; for tests
  */
 export async function findNodeRtc(

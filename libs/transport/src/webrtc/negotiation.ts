@@ -41,12 +41,7 @@ export function negotiate(
   failed: (error: TransportError) => void,
 ): Negotiation {
   const state: State = { generation: 0, remote: 0, early: [], received: 0, signalling: true };
-  const stopping = new AbortController();
-  const stop = (): void => {
-    state.signalling = false;
-    peer.onicecandidate = null;
-    stopping.abort();
-  };
+  const { stop, stopped } = createStop(peer, state);
   const fail = (error: unknown): void => {
     if (!state.signalling) return;
     stop();
@@ -57,13 +52,30 @@ export function negotiate(
   };
   const inTurn = createTurns();
   const offer = (): Promise<void> => makeOffer(peer, state, send);
+  const apply = role === 'offerer' ? createOfferer(peer, state, offer) : createAnswerer(peer, state, send);
   peer.onicecandidate = ({ candidate }) => {
-    if (!candidate || candidate.candidate === '') return;
-    attempt(() => send(candidateSignal(state.generation, candidate)), fail);
+    if (candidate && candidate.candidate !== '') attempt(() => send(candidateSignal(state.generation, candidate)), fail);
   };
   if (role === 'offerer') inTurn(offer).catch(fail);
-  const apply = role === 'offerer' ? createOfferer(peer, state, offer) : createAnswerer(peer, state, send);
-  listen(signalling, state, stopping.signal, (signal) => inTurn(() => apply(signal))).catch(fail);
+  listen(signalling, state, stopped, (signal) => inTurn(() => apply(signal))).catch(fail);
+  const restartIce = (): void => {
+    if (role === 'answerer') attempt(() => send({ type: 'restart', generation: state.generation }), fail);
+    else inTurn(() => restart(state, offer)).catch(fail);
+  };
+  return createHandle(state, restartIce, stop);
+}
+
+function createStop(peer: RtcPeer, state: State): { readonly stop: () => void; readonly stopped: AbortSignal } {
+  const stopping = new AbortController();
+  const stop = (): void => {
+    state.signalling = false;
+    peer.onicecandidate = null;
+    stopping.abort();
+  };
+  return { stop, stopped: stopping.signal };
+}
+
+function createHandle(state: State, restart: () => void, stop: () => void): Negotiation {
   return {
     get described() {
       return state.remote > 0;
@@ -71,10 +83,7 @@ export function negotiate(
     get signalling() {
       return state.signalling;
     },
-    restart() {
-      if (role === 'answerer') attempt(() => send({ type: 'restart', generation: state.generation }), fail);
-      else inTurn(() => restart(state, offer)).catch(fail);
-    },
+    restart,
     connected() {
       state.received = 0;
     },
