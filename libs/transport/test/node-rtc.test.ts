@@ -39,6 +39,58 @@ describe('WebRTC in Node', () => {
   });
 });
 
+describe('a peer in Node', () => {
+  type Callback = (...args: unknown[]) => void;
+
+  /** A peer whose library records calls, and whose callbacks the test makes. */
+  async function openPeer() {
+    const calls: unknown[][] = [];
+    const callbacks = new Map<string, Callback>();
+    const record = (answers: Readonly<Record<string, unknown>>): unknown =>
+      new Proxy(class {}, {
+        construct: () => record(answers) as object,
+        get: (_, name: string) => (argument: unknown, more?: unknown) => {
+          if (typeof argument === 'function') callbacks.set(name, argument as Callback);
+          else calls.push([name, argument, more]);
+          return answers[name];
+        },
+      });
+    const channel = record({ getLabel: 'troupe', isOpen: true, bufferedAmount: 7 });
+    const rtc = await findNodeRtc(async () => ({ PeerConnection: record({ createDataChannel: channel }) }));
+    const peer = rtc!.createPeer({ iceServers: [], iceTransportPolicy: 'all' });
+    return { peer, calls, callbacks };
+  }
+
+  it('hands out candidates as browsers do, and takes all but the empty one', async () => {
+    const { peer, calls, callbacks } = await openPeer();
+    const seen: unknown[] = [];
+    peer.onicecandidate = ({ candidate }) => seen.push(candidate);
+    callbacks.get('onLocalCandidate')!('a=candidate:1 1 UDP 1 192.0.2.2 5 typ host', '0');
+    expect(seen).toEqual([{ candidate: 'candidate:1 1 UDP 1 192.0.2.2 5 typ host', sdpMid: '0', sdpMLineIndex: 0 }]);
+    await peer.addIceCandidate({ candidate: '', sdpMid: '0', sdpMLineIndex: 0 });
+    await peer.addIceCandidate({ candidate: 'candidate:2', sdpMid: null, sdpMLineIndex: 0 });
+    expect(calls.filter(([name]) => name === 'addRemoteCandidate')).toEqual([['addRemoteCandidate', 'candidate:2', '0']]);
+  });
+
+  it('hands out messages as buffers of their own, and text as text', async () => {
+    const { peer, callbacks } = await openPeer();
+    const channel = peer.createDataChannel('troupe');
+    const seen: unknown[] = [];
+    channel.onmessage = ({ data }) => seen.push(data instanceof ArrayBuffer ? new Uint8Array(data) : data);
+    const shared = Buffer.from(new Uint8Array([9, 1, 2, 9]).buffer, 1, 2);
+    for (const message of [shared, 'text']) callbacks.get('onMessage')!(message);
+    expect(seen).toEqual([Uint8Array.of(1, 2), 'text']);
+  });
+
+  it('tells the library of the threshold when it changes', async () => {
+    const { peer, calls } = await openPeer();
+    const channel = peer.createDataChannel('troupe');
+    for (const bytes of [0, 5, 5, 0]) channel.bufferedAmountLowThreshold = bytes;
+    expect(channel.bufferedAmountLowThreshold).toBe(0);
+    expect(calls.flatMap(([name, bytes]) => (name === 'setBufferedAmountLowThreshold' ? [bytes] : []))).toEqual([5, 0]);
+  });
+});
+
 describe('ICE servers in Node', () => {
   /** What the library gets for these servers. */
   async function nativeServers(servers: readonly IceServer[]): Promise<unknown> {
