@@ -1,13 +1,16 @@
 /** The WebRTC transport in a real Chromium: with Node at the other end, and between two pages. */
+import fs from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { build } from 'esbuild';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { answerRtc, offerRtc, type Signalling } from '@troupe/transport/webrtc';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { answerRtc, offerRtc, turnCredentials, type Signalling } from '@troupe/transport/webrtc';
 import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
-import { root } from './troupe.js';
+import { hasCoturn, HOW_TO_GET_COTURN, startCoturn } from './coturn.js';
+import { root, scratch } from './troupe.js';
 import { makeBytes, receiveDigest, sendBytes } from './webrtc-page.js';
 
 const BYTES = 8 * 1024 * 1024;
@@ -154,5 +157,36 @@ describe.skipIf(absent)(`a WebRTC link between Node and a page${absent ? ` (SKIP
     expect(await call(tab, 'remote', 'c')).toBe('webrtc:other');
     await tab.close();
     expect(await link.closed).toMatchObject({ kind: 'lost' });
+  });
+});
+
+const own = Object.values(os.networkInterfaces())
+  .flatMap((addresses) => addresses ?? [])
+  .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+const without = missing ?? (!hasCoturn ? HOW_TO_GET_COTURN : own === undefined ? 'a network interface' : undefined);
+
+describe.skipIf(without)(`a page and a TURN server${without ? ` (SKIPPED: ${without})` : ''}`, () => {
+  it('connects through it, and names it when it refuses the credentials', async () => {
+    const folder = await scratch();
+    const server = await startCoturn({ folder, secret: 'right', listen: own!, relay: own!, lines: [`allowed-peer-ip=${own}`] });
+    onTestFinished(async () => {
+      await server.stop();
+      await fs.rm(folder, { recursive: true, force: true });
+    });
+    const urls = `turn:${own}:${server.port}`;
+    const optionsWith = async (secret: string) => ({
+      iceServers: [{ urls, ...(await turnCredentials({ secret, user: 'w', nowMs: Date.now() }, crypto.subtle)) }],
+      iceTransportPolicy: 'relay',
+    });
+    const tab = await openPage();
+    await call(tab, 'open', 'wrong', 'offer', await optionsWith('wrong'));
+    await expect(call(tab, 'remote', 'wrong')).rejects.toThrow(`the TURN server ${urls}?transport=udp refuses the credentials`);
+    for (const role of ['offer', 'answer']) await call(tab, 'open', role, role, await optionsWith('right'));
+    begin(carry(tab, 'offer', (signal) => call(tab, 'give', 'answer', signal)));
+    begin(carry(tab, 'answer', (signal) => call(tab, 'give', 'offer', signal)));
+    const bytes = 256 * 1024;
+    const digests = await Promise.all(['offer', 'answer'].map((name) => call(tab, 'exchange', name, SEED, bytes)));
+    const digest = await crypto.subtle.digest('SHA-256', makeBytes(SEED, bytes));
+    expect(digests).toEqual(Array(2).fill(Buffer.from(digest).toString('hex')));
   });
 });
