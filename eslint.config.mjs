@@ -82,6 +82,7 @@ export default tseslint.config(
       'libs/native/src/**',
       'libs/process/src/**',
       'libs/transport/src/websocket/**',
+      'libs/transport/src/webrtc-node/**',
       'libs/transport/src/browser/**',
     ],
     rules: {
@@ -91,7 +92,7 @@ export default tseslint.config(
         {
           patterns: [
             {
-              group: ['node:*', 'ws', '@troupe/*/node', '@troupe/transport/websocket'],
+              group: ['node:*', 'ws', '@troupe/*/node', '@troupe/transport/websocket', '@troupe/transport/webrtc-node'],
               message: 'Portable libraries run in browsers too: take what Node offers as a parameter.',
             },
             {

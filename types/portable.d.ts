@@ -22,3 +22,4 @@ declare class TextDecoder {
   decode(bytes: Uint8Array): string;
 }
 declare function atob(base64: string): string;
+declare function btoa(binary: string): string;

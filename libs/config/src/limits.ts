@@ -92,6 +92,18 @@ export const LIMITS = {
    */
   silenceMs: 20_000,
 
+  // WebRTC links.
+  /** The text of one offer or answer (SDP). With all of its candidates it has about 4 KiB. */
+  signalBytes: 16 * 1024,
+  /** The text of one ICE candidate. */
+  candidateLength: 512,
+  /** Signals from the other side until the link is open, and again until an ICE restart has succeeded. */
+  signalsPerLink: 256,
+  /** Time to open a link, with its signalling. */
+  rtcConnectMs: 15_000,
+  /** Time for which TURN credentials are valid. They only have to last until a link has its relay. */
+  turnCredentialsS: 600,
+
   // Texts and counts.
   nameLength: 64,
   reasonLength: 500,

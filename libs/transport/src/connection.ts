@@ -1,5 +1,5 @@
 /**
- * Byte frames over an ordered, reliable, full-duplex link. Every transport (memory, WebSocket, later WebRTC) is this one
+ * Byte frames over an ordered, reliable, full-duplex link. Every transport (memory, WebSocket, WebRTC) is this one
  * interface, and one conformance suite runs against each.
  */
 import { LIMITS } from '@troupe/config/limits';

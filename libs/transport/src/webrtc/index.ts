@@ -1,0 +1,12 @@
+export { answerRtc, offerRtc, type RtcOptions } from './open.js';
+export {
+  type IceServer,
+  type Rtc,
+  type RtcCandidate,
+  type RtcChannel,
+  type RtcConfig,
+  type RtcDescription,
+  type RtcPeer,
+} from './rtc.js';
+export { readSignal, type Signal, type Signalling } from './signals.js';
+export { turnCredentials, type HmacCrypto, type TurnAccess } from './turn.js';
