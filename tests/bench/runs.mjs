@@ -70,8 +70,8 @@ export function startTroupe(args, { onMessage, deadlineMs, env = {}, under = [] 
       clearTimeout(killer);
       interruption.removeEventListener('abort', stop);
       if (late) reject(new BenchError('deadline', `${name} took more than ${deadlineMs / 1000} s`, 'Run it by hand to see why.'));
-      // A process that is about to end by itself no longer handles the signal.
-      else if (code === 0 || (killer !== undefined && signal === 'SIGTERM')) resolve(undefined);
+      // A process that is about to end by itself no longer handles the signal; `troupe` then ends with its code, 128 + 15.
+      else if (code === 0 || (killer !== undefined && (signal === 'SIGTERM' || code === 143))) resolve(undefined);
       else
         reject(
           new BenchError(

@@ -13,6 +13,8 @@ import { beginTrial, endTrial, mayTry } from './trials.js';
 const SPARE_ROUNDS = 3;
 /** It stays parked for so many rounds at least, unless nobody else can compute. */
 const PARKED_ROUNDS = 25;
+/** A worker that reports so many times what one reports that the round relies on is tried soon: its few leases may have been disturbed. */
+const PROMISING = 2;
 /** A trial that changes nothing doubles that rest before the next trial of the worker, up to this. */
 const MAX_REST_ROUNDS = 2_000;
 /** Parked workers are fetched back when they would make so many rounds in a row faster, */
@@ -132,10 +134,15 @@ function unpark(worker: WorkerRecord, wanted: 'work' | 'trial', effects: RunEffe
  */
 function startTrial(state: RunState, nowMs: number, effects: RunEffect[]): void {
   const { trials } = state.parking;
-  if (!mayTry(trials)) return;
+  if (trials.current || trials.usualMs === 0) return;
+  const affordable = mayTry(trials);
+  const reported = [...state.active.paces.keys()].map((id) => state.workers.get(id)?.reportedCharsPerSecond ?? Infinity);
+  const slowest = Math.min(...reported);
   let next: WorkerRecord | undefined;
   for (const worker of parked(state)) {
-    if (state.round - worker.parkedRound < restRounds(worker)) continue;
+    const isPromising = worker.trials === 0 && worker.reportedCharsPerSecond >= PROMISING * slowest;
+    const rest = isPromising ? SPARE_ROUNDS : restRounds(worker);
+    if (!(affordable || isPromising) || state.round - worker.parkedRound < rest) continue;
     if (!next || worker.trials < next.trials || (worker.trials === next.trials && isFaster(worker, next))) next = worker;
   }
   if (!next) return;

@@ -19,6 +19,8 @@ const SETTINGS: RunSettings = {
 interface Machine {
   msPerStream: number;
   transferMs?: number;
+  /** chars/s that it reports. Default: 1,000. */
+  reports?: number;
 }
 
 type Lease = Extract<RunEffect, { type: 'lease' }>;
@@ -37,7 +39,7 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
       if (effect.type === 'unpark') {
         const { workerId } = effect;
         feed({ type: 'workerSyncing', workerId, reason: 'it is wanted again', round: state.round });
-        feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: 1000 });
+        feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: machines[workerId].reports ?? 1000 });
       }
       if (effect.type !== 'lease') continue;
       const { msPerStream, transferMs = 0 } = machines[effect.workerId];
@@ -45,7 +47,8 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
     }
   };
   const feed = (input: RunInput): void => take(step(state, input, nowMs));
-  for (const id of Object.keys(machines)) feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: 1000 });
+  for (const [id, { reports = 1000 }] of Object.entries(machines))
+    feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: reports });
   feed({ type: 'start' });
   const next = (): void => {
     const { lease, atMs } = open.reduce((first, other) => (other.atMs < first.atMs ? other : first));
@@ -160,6 +163,22 @@ describe('a worker', () => {
     for (const [i, rest] of rests.entries()) expect(rest).toBeGreaterThanOrEqual(25 * 2 ** (i + 1));
     expect(decisions.map(({ kind }) => kind)).toEqual(['parked']);
     expect(['parked', 'ready']).toContain(stateOf('slow'));
+  });
+
+  it('that reports a much higher speed than the others is tried soon after disturbed leases, once', () => {
+    const machines = () => ({ steady: { msPerStream: 100 }, disturbed: { msPerStream: 1_000, reports: 10_000 } });
+    const still = createCluster(machines());
+    still.rounds(30);
+    expect(still.log.filter(({ type }) => type === 'unpark')).toHaveLength(1);
+    expect(still.decisions.map(({ kind }) => kind)).toEqual(['parked']);
+    expect(still.computing()).toEqual(new Set(['steady']));
+
+    const calm = machines();
+    const later = createCluster(calm);
+    while (later.stateOf('disturbed') !== 'parked') later.rounds(1);
+    calm.disturbed.msPerStream = 10;
+    later.rounds(12);
+    expect(later.computing()).toContain('disturbed');
   });
 
   it('that was of use after a trial is tried again as soon as at first', () => {
