@@ -1,4 +1,5 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
+import { setMaxListeners } from 'node:events';
 import { describeOptions } from '@troupe/config';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { EXIT, runApp, type AppShell } from '@troupe/process';
@@ -8,6 +9,9 @@ import { workWhenAllowed, type Waiting } from './availability.js';
 import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
 import { readSettings, type Settings } from './settings.js';
+
+// Every link and wait listens to the same signals: many listeners are not a leak.
+setMaxListeners(0);
 
 const USAGE = `Usage: troupe worker ADDRESS [FLAGS]
 

@@ -1,6 +1,5 @@
 /** A worker that sums a part of the parameters for the others: it listens for their links. */
 import { randomBytes } from 'node:crypto';
-import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import { serveConnections } from '@troupe/collective/node';
@@ -31,8 +30,6 @@ export interface PeerOptions {
  */
 export async function listenAsPeer(listen: Listen, { log, signal }: PeerOptions): Promise<StarPeer> {
   const listener = await open(listen);
-  // Every link listens to it: many listeners are not a leak.
-  setMaxListeners(0, signal);
   const secret = (): string => randomBytes(24).toString('base64url');
   const warn = (note: ServiceNote): void => (note.level === 'warn' ? log(note) : undefined);
   const service = createStarService({

@@ -24,6 +24,17 @@ export function whyNoNamespaces() {
   }
 }
 
+/** Whether the kernel can delay packets; not all can, and all can limit their rate. */
+export function hasLatency() {
+  const link = 'troupe-try';
+  try {
+    run(`ip link add ${link} type veth peer name ${link}b`);
+    return spawnSync('tc', `qdisc add dev ${link} root netem delay 1ms`.split(' ')).status === 0;
+  } finally {
+    spawnSync('ip', ['link', 'del', link]);
+  }
+}
+
 /**
  * @template T
  * @param {{ machines: number, megabits: number, oneWayMs: number }} options of each link: what it carries each way, and the latency from one machine to another
@@ -35,7 +46,9 @@ export async function withMachines({ machines, megabits, oneWayMs }, act) {
   const name = (/** @type {number} */ k) => `${SWITCH}-${k}`;
   const host = (/** @type {number} */ k) => `${SUBNET}.${k + 1}`;
   // Half of the latency at each end. The queue holds what a second carries: no packet is lost.
-  const shape = `netem rate ${megabits}mbit delay ${oneWayMs / 2}ms limit ${Math.ceil((megabits * 1e6) / 8 / 1500)}`;
+  const shape = hasLatency()
+    ? `netem rate ${megabits}mbit delay ${oneWayMs / 2}ms limit ${Math.ceil((megabits * 1e6) / 8 / 1500)}`
+    : `tbf rate ${megabits}mbit burst 64kb latency 1000ms`;
   try {
     run(`ip link add ${SWITCH} type bridge`);
     run(`ip link set ${SWITCH} up`);

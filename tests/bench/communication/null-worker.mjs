@@ -3,6 +3,7 @@
  * gradient. What else a round takes is communication. Arguments: the coordinator's address, a name, ms of
  * sleep for a stream, and the address at which it listens for others, if it sums for them; the token is in TROUPE_TOKEN.
  */
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
 import { loadWasm } from '@troupe/engines/node';
@@ -51,6 +52,8 @@ async function listen(where) {
   return listenAsPeer({ host: where, port: 0, tls: undefined }, { log, signal: stop.signal });
 }
 
+// As a real worker does.
+setMaxListeners(0);
 const stop = new globalThis.AbortController();
 process.once('SIGTERM', () => stop.abort(new Error('the benchmark has ended')));
 const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });

@@ -1,5 +1,5 @@
 /** Workers that sum for each other, against the service that sums for all. */
-import { withMachines, whyNoNamespaces } from '../communication/namespaces.mjs';
+import { hasLatency, withMachines, whyNoNamespaces } from '../communication/namespaces.mjs';
 import { gloo, sleepPerStream } from '../communication/gloo.mjs';
 import { runNullWorkers } from '../communication/null-run.mjs';
 import { median } from '../contestant.mjs';
@@ -15,7 +15,7 @@ export const about =
   'The workers of the part "communication", with 3.32 M parameters in fp16. With a star, the coordinator sums; with peers, each worker sums a ' +
   'range of the parameters and sends it to the others and to the coordinator, whose replica needs the update as well. First on the ' +
   'loopback of this machine, in turn with PyTorch processes that all-reduce as many parameters in float32 with gloo and then take a step of Adam; then ' +
-  'with every process in a network namespace of its own, whose link carries 100 Mbit/s each way, and 10 ms from one to another.';
+  'with every process in a network namespace of its own, whose link carries 100 Mbit/s each way with 10 ms from one to another.';
 
 const SIZE = { layers: 2, hidden: 512, streams: 32, window: 64 };
 const WORKERS = [4, 8];
@@ -50,6 +50,9 @@ export async function measure({ quick, progress }) {
     notes: [
       ...(noTorch === undefined ? [] : [`gloo is not measured: ${noTorch}.`]),
       ...(noNetwork === undefined ? [] : [`Links are not measured: ${noNetwork}.`]),
+      ...(link && !hasLatency()
+        ? ['The kernel of this machine cannot delay packets (netem): links have their rate, and no latency.']
+        : []),
     ],
     data: { cases, link },
   };

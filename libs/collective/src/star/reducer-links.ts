@@ -39,6 +39,11 @@ interface Link {
   readonly channel: Channel;
   /** The reducer sends its range of the updates from this round on. */
   readonly firstRound: number;
+  /** Ends the wait for its part of an update; present while there is one. */
+  waiting: AbortController | undefined;
+  /** A piece has come since the watch began, which runs while `watched`. */
+  progressed: boolean;
+  watched: boolean;
 }
 
 /** The effort to have a link to a reducer, until it is given up. */
@@ -138,7 +143,7 @@ export class ReducerLinks {
     try {
       channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });
       const { message } = await receiveWithin(channel, { deadline: signal, what: 'the answer of a reducer' });
-      if (message.type === 'joined') return { channel, firstRound: message.round };
+      if (message.type === 'joined') return { channel, firstRound: message.round, waiting: undefined, progressed: false, watched: false };
       throw new ProtocolError('unexpected_message', `a reducer answered join with ${message.type}`, 'Nothing to do.');
     } catch (error) {
       channel.close((error as Error).message);
@@ -158,34 +163,45 @@ export class ReducerLinks {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const link = this.#open.get(reducer);
     if (!link || link.firstRound > round) return;
+    const patience = new AbortController();
+    const soon = signal ? either(signal, patience.signal) : patience;
+    link.waiting = patience;
+    this.#watch(link);
     try {
       for (;;) {
-        const { message, body } = await this.#within(signal, (soon) => link.channel.receiveStreamed(soon));
+        const { message, body } = await link.channel.receiveStreamed(soon.signal);
         // Those of earlier rounds came from the service.
         if (message.type !== 'updateRange' || message.round < round) continue;
         if (message.round > round || nameOf(message) !== nameOf(range)) return;
-        for (;;) {
-          const piece = await this.#within(signal, (soon) => body.next(soon));
-          if (!piece) return;
+        for (let piece = await body.next(soon.signal); piece; piece = await body.next(soon.signal)) {
+          link.progressed = true;
           yield piece;
         }
+        return;
       }
     } catch (error) {
       if (signal?.aborted || !isLinkFailure(error)) throw error;
       this.lose(reducer, error.message);
+    } finally {
+      link.waiting = undefined;
+      if ('dispose' in soon) soon.dispose();
     }
   }
 
-  /** A reducer that pauses for long in the middle of an update holds up this worker: the service sends the rest. */
-  async #within<T>(signal: AbortSignal | undefined, wait: (soon: AbortSignal | undefined) => Promise<T>): Promise<T> {
-    const deadline = this.#options.join.deadline?.(LIMITS.reducerMs);
-    if (!deadline || !signal) return wait(deadline ?? signal);
-    const soon = either(signal, deadline);
-    try {
-      return await wait(soon.signal);
-    } finally {
-      soon.dispose();
-    }
+  /** A reducer that pauses for long in the middle of an update holds up this worker: the service sends the rest. One timer at a time. */
+  #watch(link: Link): void {
+    const { deadline } = this.#options.join;
+    link.progressed = true;
+    if (!deadline || link.watched) return;
+    link.watched = true;
+    const expire = (): void => {
+      link.watched = false;
+      if (!link.waiting) return;
+      if (!link.progressed) return link.waiting.abort(new Error('its reducer pauses'));
+      this.#watch(link);
+      link.progressed = false;
+    };
+    deadline(LIMITS.reducerMs).addEventListener('abort', expire, { once: true });
   }
 
   close(reason: string): void {
