@@ -64,7 +64,18 @@ function addressOf({ host, tls }: Listen, { address }: Listener): string {
   return tls ? `wss://:${port}` : `:${port}`;
 }
 
-async function open({ host = '0.0.0.0', port, tls }: Listen): Promise<Listener> {
+/** Without a host, on all addresses: those of IPv6 as well, where the machine has them. */
+async function open({ host, port, tls }: Listen): Promise<Listener> {
+  if (host !== undefined) return openAt({ host, port, tls });
+  try {
+    return await openAt({ host: '::', port, tls });
+  } catch (error) {
+    if (!(error instanceof TransportError && error.code === 'invalid_address')) throw error;
+    return openAt({ host: '0.0.0.0', port, tls });
+  }
+}
+
+async function openAt({ host, port, tls }: Listen & { readonly host: string }): Promise<Listener> {
   try {
     if (!tls) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
     const server = secureServer(tls);

@@ -85,8 +85,8 @@ export interface Ledger {
   hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[];
   /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
   needs(key: ContributionKey): boolean;
-  /** Whether a contribution waits for nothing but its ranges, this one among them. */
-  waitsFor(range: string): boolean;
+  /** How many workers' contributions wait for nothing but their ranges, this one among them. */
+  waitingFor(range: string): number;
   /** Whether all gradients of the round are added. */
   readonly isComplete: boolean;
   /** What was held of this range is lost. */
@@ -214,8 +214,9 @@ class StreamLedger implements Ledger {
     return this.#round!.waiting.get(name)?.offered !== undefined || this.counted.some((each) => keyOf(each) === name);
   }
 
-  waitsFor(range: string): boolean {
-    return [...(this.#round?.waiting.values() ?? [])].some(({ offered, held }) => offered !== undefined && !held.has(range));
+  waitingFor(range: string): number {
+    const waiting = [...(this.#round?.waiting.values() ?? [])];
+    return new Set(waiting.flatMap(({ offered, held }) => (offered && !held.has(range) ? [offered.workerId] : []))).size;
   }
 
   get isComplete(): boolean {

@@ -152,7 +152,10 @@ export class UpdateReader {
  * @param onPart called once for each part, in order
  * @returns takes the next piece; bytes beyond the last part are ignored
  */
-function splitBody(lengths: readonly number[], onPart: (index: number, bytes: Uint8Array) => void): (piece: Uint8Array) => void {
+export function splitBody(
+  lengths: readonly number[],
+  onPart: (index: number, bytes: Uint8Array) => void,
+): (piece: Uint8Array) => void {
   let index = 0;
   /** Bytes of the current part that came in earlier pieces. */
   let partial: Uint8Array | undefined;

@@ -66,6 +66,7 @@ export class Network {
       secret: () => `ticket ${this.#tickets++}`,
       log: (note) => this.notes.push(note),
       deadline: this.#deadline,
+      nowMs: () => performance.now(),
       connect: (address) => this.connect('service', address),
       ...(name === 'service' && { reducers: this.#reducers.map((address) => ({ address, forWorkers: address })) }),
     });

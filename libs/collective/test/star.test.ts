@@ -481,7 +481,7 @@ it.each([
   });
   const joining = over(near).join({ ...joinOptions(), ...shape });
   await service.receive(soon());
-  service.send({ type: 'joined', version: PROTOCOL_VERSION, round: 0, ranges: WHOLE });
+  service.send({ type: 'joined', version: PROTOCOL_VERSION, round, ranges: WHOLE });
   (await joining).contribute(sent);
   const { body } = await service.receive(soon());
   const writer = createContributionWriter({ ...shape, seed: SEED }, createVectorMemory(0));

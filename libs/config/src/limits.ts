@@ -77,8 +77,11 @@ export const LIMITS = {
   grantMs: 2_000,
   /** Time to reach a reducer. */
   reducerMs: 5_000,
-  /** A reducer that owes an answer and says nothing for this long is no longer used. */
+  /** A reducer that owes an answer, and sends less than `reducerStallBytes` of it in this time, is no longer used. */
   reducerStallMs: 15_000,
+  reducerStallBytes: 64 * 1024,
+  /** Between two introductions of a worker to a reducer, and between two offers of a worker to sum. */
+  introduceMs: 500,
   /**
    * Time in which the service must have the range of a lost reducer once more from the workers. Then the coordinator opens the
    * round again.

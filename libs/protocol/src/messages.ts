@@ -203,7 +203,7 @@ export const ContributionSchema = v.strictObject({
  */
 export const LinkedSchema = v.strictObject({
   type: v.literal('linked'),
-  reducers: v.pipe(v.array(id), v.maxLength(LIMITS.reducers)),
+  reducers: v.pipe(v.array(id), v.maxLength(LIMITS.reducers + LIMITS.peers)),
 });
 
 /** Asks for another `reducer` message: the link to it is lost, or could not be opened, and a ticket admits one link. */
@@ -420,7 +420,7 @@ export const AssignSchema = v.strictObject({
   tensorSizes: HostSchema.entries.tensorSizes,
 });
 
-/** The range that the reducer sums from this round on. */
+/** The range that the reducer sums from this round on; an empty one: none any more. */
 export const RangeSchema = v.strictObject({ type: v.literal('range'), round: count, ...range });
 
 /** The range of a contribution of a worker that has no link to the reducer. Body: as that of `gradientRange`. */

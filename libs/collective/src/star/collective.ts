@@ -53,6 +53,8 @@ function addressFrom(service: string, address: string): string {
   return (scheme === '' ? machine : machine.replace(/^\w+:\/\//, scheme)) + port;
 }
 
+/** After an offer that was good for this long, the next comes after the shortest pause. */
+const STEADY_MS = 60_000;
 const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 /** Until the worker has left. Rejects with what no new link mends; without it, this worker sums for nobody. */
@@ -66,6 +68,7 @@ async function keepOffering(
   void closed.then(() => left.abort(new Error('the worker has left')));
   const offer: Omit<MessageOf<'offer'>, 'type' | 'versions'> = { runId, workerId, ticket, address };
   for (let failures = 1; !left.signal.aborted && deadline; failures++) {
+    const steady = deadline(STEADY_MS);
     const soon = either(left.signal, deadline(LIMITS.reducerMs));
     try {
       const connection = await connect(to, soon.signal);
@@ -75,6 +78,7 @@ async function keepOffering(
     } finally {
       soon.dispose();
     }
+    if (steady.aborted) failures = 0;
     await either(left.signal, deadline(backoffMs(failures, 0, BACKOFF))).ended;
   }
 }

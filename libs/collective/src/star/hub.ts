@@ -11,7 +11,8 @@ import {
   type MessageOf,
 } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
-import { chunksOf, type Segment, type SegmentChunk } from '../codec.js';
+import { createVectorMemory } from '@troupe/optim';
+import { chunksOf, createSegmentReader, updateShape, type Segment, type SegmentChunk, type SegmentReader } from '../codec.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import { keyOf, type ContributionKey } from '../grants.js';
 import type { Intake } from '../intake.js';
@@ -75,6 +76,8 @@ class Hub implements RunServer {
   readonly #layout: RangeLayout;
   readonly #links: Links<HubMember>;
   readonly #ledger: Ledger;
+  /** Checks what peers send. */
+  readonly #reader: SegmentReader;
   readonly #updates: UpdateSender;
   readonly #over = new AbortController();
   readonly #pool: ReducerPool<HubMember>;
@@ -96,6 +99,7 @@ class Hub implements RunServer {
     this.#options = options;
     this.#layout = createRangeLayout(hello);
     this.#ledger = createLedger(hello);
+    this.#reader = createSegmentReader(updateShape(hello), createVectorMemory(0));
     this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }));
     this.#updates = new UpdateSender({ links: this.#links, nowMs: () => this.#nowMs() });
     this.#pool = new ReducerPool({
@@ -103,6 +107,7 @@ class Hub implements RunServer {
       host: { hello, send: (message) => void this.#links.deliver(host, () => host.send(message)) },
       round: () => this.#ledger.round,
       bodyBytes: (message) => this.bodyBytes(message),
+      isSumming: (remote) => this.#isSumming(remote),
       listenerOf: (remote) => this.#listenerOf(remote),
       onFailed: (error) => this.#fail(error),
     });
@@ -163,6 +168,7 @@ class Hub implements RunServer {
       }
     } finally {
       leave();
+      this.#pool.forget(workerId);
     }
   }
 
@@ -216,7 +222,6 @@ class Hub implements RunServer {
     this.#finish = undefined;
     for (const { arrived } of this.#links.members.values()) arrived.clear();
     if (this.#next) this.#beginDivision(this.#next);
-    this.#next = undefined;
     const { ranges } = this.#now;
     for (const range of ranges) {
       [range.squares, range.received] = [undefined, undefined];
@@ -396,7 +401,7 @@ class Hub implements RunServer {
     this.#updates.begin(head, ranges, this.host, new Map(direct));
     this.#nextRound = head.round + 1;
     this.#finish = finish;
-    this.#pool.report();
+    this.#pool.reportLinks();
   }
 
   #flush(): void {
@@ -447,7 +452,16 @@ class Hub implements RunServer {
   /** Own sums stay where the range stays. */
   #beginDivision({ round, ranges }: Division): void {
     for (const range of ranges) if (range.reducer === '') range.sum = this.#find(range)?.sum ?? this.#createSum(range);
+    const before = this.#now.ranges;
     this.#now = { round, ranges };
+    this.#next = undefined;
+    for (const { remote } of before) if (remote && !ranges.some((range) => range.remote === remote)) this.#release(remote);
+    this.#pool.retire();
+  }
+
+  /** It sums nothing more: its memory is free. */
+  #release(remote: RemoteReducer): void {
+    this.#pool.send(remote, { type: 'range', round: this.#now.round, from: 0, to: 0 });
   }
 
   #createRange({ from, to, reducer }: PartitionRange): Range {
@@ -478,36 +492,61 @@ class Hub implements RunServer {
         log({ level: 'info', text: `${who()} is here` });
         this.#onReady(remote());
       },
-      onHeld: ({ type: _type, defect, serviceMs: _ms, ...key }) => {
-        for (const range of this.#rangesOf(remote()))
-          this.#carryOut(this.#ledger.hold(range.name, key, defect === '' ? undefined : defect));
-      },
+      onHeld: ({ type: _type, defect, serviceMs: _ms, ...key }) => this.#onHeld(remote(), key, defect),
       onMeasured: (message, squares) => {
         const range = this.#rangeOf(remote(), message);
+        if (range && !this.#ledger.isComplete) throw wrong('it measured a sum that is not complete');
         if (range) this.#onMeasured(range, squares);
       },
       onUpdate: (message, bytes) => {
         const range = this.#rangeOf(remote(), message);
-        if (range) range.received = { round: message.round, bytes };
-        if (this.#finish) this.#flush();
+        if (!range) return;
+        if (!this.#finish) throw wrong('it sent its part of an update before the norm was known');
+        if (remote().isPeer) this.#check(range, bytes);
+        range.received = { round: message.round, bytes };
+        this.#flush();
       },
       onLost: (reason) => {
-        const instead = 'The service sums its range meanwhile.';
-        if (!this.#over.signal.aborted) log({ level: 'warn', text: `${who()} is lost: ${reason}. ${instead}` });
+        const instead = this.#isSumming(remote()) ? ' The service sums its range meanwhile.' : '';
+        const level = instead === '' && remote().isPeer ? 'info' : 'warn';
+        if (!this.#over.signal.aborted) log({ level, text: `${who()} is lost: ${reason}.${instead}` });
         this.#onLost(remote());
       },
     };
   }
 
+  #onHeld(remote: RemoteReducer, key: ContributionKey, defect: string): void {
+    if (!this.#ledger.grants.find(key)) return;
+    // Nobody need believe a worker that another one's work is worth nothing: the service sums the range, and looks for itself.
+    if (remote.isPeer && defect !== '') throw wrong(`it holds a defective gradient: ${defect}`);
+    for (const range of this.#rangesOf(remote)) {
+      const before = this.#ledger.waitingFor(range.name);
+      this.#carryOut(this.#ledger.hold(range.name, key, defect === '' ? undefined : defect));
+      if (this.#ledger.waitingFor(range.name) < before) remote.progress += LIMITS.reducerStallBytes;
+    }
+  }
+
+  /** @throws ProtocolError `invalid_message` when an update with these bytes must not be applied */
+  #check({ leaving }: Range, bytes: Uint8Array): void {
+    for (const segment of leaving) {
+      const part = this.#reader.read(segment, bytes.subarray(segment.offset, segment.offset + segment.bytes));
+      const defect = this.#reader.defect(segment, part);
+      if (defect !== undefined) throw wrong(`its part of an update must not be applied: ${defect}`);
+    }
+  }
+
   #onReady(remote: RemoteReducer): void {
-    if (this.#pool.isCandidate(remote)) this.#pool.introduceToAll(remote);
-    this.#pool.report();
+    this.#pool.begin(remote);
     void (this.#stalls ??= this.#watchStalls());
     if (this.#ledger.round >= 0) return;
     // Nothing is summed yet.
     this.#redivide(this.#nextRound);
     if (this.#next) this.#beginDivision(this.#next);
-    this.#next = undefined;
+  }
+
+  /** In this round, or in the next. */
+  #isSumming(remote: RemoteReducer): boolean {
+    return [this.#now, this.#next].some((division) => division?.ranges.some((range) => range.remote === remote) === true);
   }
 
   /** What it sums in this round. */
@@ -579,17 +618,18 @@ class Hub implements RunServer {
     for (let round = -1; !over.aborted; round = this.#ledger.round) {
       await either(over, this.#options.deadline(LIMITS.reducerStallMs)).ended;
       const owing = [...new Set(this.#now.ranges.flatMap((range) => (this.#isOwed(range) ? [range.remote!] : [])))];
-      const stalled = round === this.#ledger.round ? owing.filter((remote) => before.get(remote) === remote.progress) : [];
+      const isStalled = (remote: RemoteReducer) => remote.progress - (before.get(remote) ?? -Infinity) < LIMITS.reducerStallBytes;
+      const stalled = round === this.#ledger.round ? owing.filter(isStalled) : [];
       before = new Map(owing.map((remote) => [remote, remote.progress]));
       for (const { channel } of stalled) channel?.close(`it owed an answer for ${LIMITS.reducerStallMs / 1000} s`);
     }
   }
 
-  /** Whether the round waits for the reducer of the range. */
+  /** Whether the round waits for the reducer of the range. A contribution may wait for its own worker; those of two hardly do. */
   #isOwed({ name, remote, sum, squares, received }: Range): boolean {
     if (!remote || sum) return false;
     if (this.#finish) return received?.round !== this.#ledger.round;
-    return (this.#ledger.isComplete && !squares) || this.#ledger.waitsFor(name);
+    return (this.#ledger.isComplete && !squares) || this.#ledger.waitingFor(name) > 1;
   }
 
   #nowMs(): number {

@@ -88,11 +88,11 @@ export class Links<M extends Member = Member> {
     };
   }
 
-  /** Resolves when `test` holds, when the time is over, or when the run is. */
-  async until(test: () => boolean, ms: number): Promise<void> {
+  /** Resolves when `test` holds, when the time is over, or when the run is. Without a time: another order, or the end of the run, ends it. */
+  async until(test: () => boolean, ms?: number): Promise<void> {
     if (test()) return;
-    const deadline = this.#options.deadline(ms);
-    while (!test() && !deadline.aborted && !this.#over) await this.#nextOrder(deadline);
+    const deadline = ms === undefined ? undefined : this.#options.deadline(ms);
+    while (!test() && deadline?.aborted !== true && !this.#over) await this.#nextOrder(deadline);
   }
 
   /** An order has come. */
@@ -100,15 +100,15 @@ export class Links<M extends Member = Member> {
     for (const wake of this.#waiting) wake();
   }
 
-  #nextOrder(signal: AbortSignal): Promise<void> {
+  #nextOrder(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
         this.#waiting.delete(wake);
-        signal.removeEventListener('abort', wake);
+        signal?.removeEventListener('abort', wake);
         resolve();
       };
       this.#waiting.add(wake);
-      signal.addEventListener('abort', wake, { once: true });
+      signal?.addEventListener('abort', wake, { once: true });
     });
   }
 

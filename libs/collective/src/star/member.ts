@@ -10,7 +10,7 @@ import {
   type MessageType,
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
-import { chunksOf, parameterCount } from '../codec.js';
+import { chunksOf, createSegmentReader, parameterCount, updateShape, type SegmentReader } from '../codec.js';
 import { createContributionWriter, type ContributionWriter } from '../contribution.js';
 import { CollectiveError, isLinkFailure } from '../errors.js';
 import type {
@@ -29,7 +29,7 @@ import {
   type RangeLayout,
   type SegmentRange,
 } from '../ranges.js';
-import { UpdateReader, type ArrivingUpdate, type UpdateSource } from '../update.js';
+import { splitBody, UpdateReader, type ArrivingUpdate, type UpdateSource } from '../update.js';
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';
 import { OutgoingGradient, type OutgoingRange } from './outgoing.js';
@@ -95,9 +95,17 @@ export class StarMember implements CollectiveMember {
   readonly #options: JoinOptions;
   readonly #layout: RangeLayout;
   readonly #reader: UpdateReader;
+  /** Of what reducers send. */
+  readonly #checker: SegmentReader;
   readonly #writer: ContributionWriter;
   /** Of the updates that are still to come, in the order of their rounds. */
   #partitions: Partition[];
+  /** From the service; in order with the divisions. */
+  #isParked = false;
+  /** The last round whose division is known. */
+  #known: number;
+  /** Contributions to later rounds. */
+  #waiting: Contribution[] = [];
   #over = false;
   #sent: Sent[] = [];
   /** The contribution that is on its way: nothing else with a body may be sent to the service meanwhile. */
@@ -111,7 +119,9 @@ export class StarMember implements CollectiveMember {
     this.#options = options;
     this.#layout = layout;
     this.#partitions = [partition];
+    this.#known = partition.round;
     this.#reader = new UpdateReader(options.runId, options, layout);
+    this.#checker = createSegmentReader(updateShape(options), createVectorMemory(0));
     this.#writer = createContributionWriter(options, createVectorMemory(0));
     this.#links = new ReducerLinks({
       join: options,
@@ -136,7 +146,42 @@ export class StarMember implements CollectiveMember {
   }
 
   begin(lease: ContributionLease): OutgoingContribution {
+    return lease.round <= this.#known ? this.#beginNow(lease) : this.#beginLater();
+  }
+
+  /**
+   * The worker has a snapshot that is newer than what it has heard of the updates: how the round is divided is still on its way. What it
+   * computes waits for that.
+   */
+  #beginLater(): OutgoingContribution {
+    return {
+      add: () => undefined,
+      finish: (contribution) => {
+        const { gradient, endStates } = contribution;
+        this.#requireLengths(contribution);
+        this.#waiting.push({ ...contribution, gradient: gradient.slice(), endStates: endStates.slice() });
+      },
+      abandon: () => undefined,
+    };
+  }
+
+  /** The division of this round is known. */
+  #learn(round: number): void {
+    this.#known = Math.max(this.#known, round);
+    const due = this.#waiting.filter((contribution) => contribution.round <= this.#known);
+    this.#waiting = this.#waiting.filter((contribution) => contribution.round > this.#known);
+    // What another contribution has begun must end first: it is of a later round, and these no longer matter.
+    if (!this.#current) for (const contribution of due) this.#tell(() => this.contribute(contribution));
+  }
+
+  #requireLengths({ gradient, endStates, streams }: Pick<Contribution, 'gradient' | 'endStates' | 'streams'>): void {
     const { tensorSizes, stateFloats } = this.#options;
+    requireLength('gradient values', gradient, parameterCount(tensorSizes));
+    requireLength('end state values', endStates, streams.length * stateFloats);
+  }
+
+  #beginNow(lease: ContributionLease): OutgoingContribution {
+    const { tensorSizes } = this.#options;
     const sent = this.#beginSending(lease.round);
     const send = (index: number, frame: Uint8Array): void => this.#sendFrame(sent.ranges[index], frame);
     const ranges = sent.ranges.map((range) => this.#outgoing(range));
@@ -150,7 +195,7 @@ export class StarMember implements CollectiveMember {
     return {
       add,
       finish: (contribution) => {
-        requireLength('end state values', contribution.endStates, contribution.streams.length * stateFloats);
+        this.#requireLengths(contribution);
         add(contribution.gradient, 0);
         this.#end(sent);
         this.#complete(contribution);
@@ -259,7 +304,8 @@ export class StarMember implements CollectiveMember {
       }
       case 'subscription': {
         const { type: kind, ...subscription } = message;
-        if (!subscription.wanted) this.#sent = [];
+        if (subscription.wanted) this.#learn(subscription.round);
+        else [this.#sent, this.#waiting] = [[], []];
         return { kind, ...subscription };
       }
       case 'refuse':
@@ -273,15 +319,19 @@ export class StarMember implements CollectiveMember {
     const ranges = this.#partitionOf(message.round);
     const next = this.#partitions.findLastIndex(({ round }) => round <= message.round);
     if (next > 0) this.#partitions = this.#partitions.slice(next);
+    this.#learn(message.round + 1);
     return this.#reader.read(message, ranges, this.#source, signal);
   }
 
   /** @returns whether it was such a message */
   #takeNow(message: Message): boolean {
     if (message.type === 'partition') {
-      this.#partitions.push({ round: message.round, ranges: readRanges(message.ranges, this.#layout) });
+      const partition = { round: message.round, ranges: readRanges(message.ranges, this.#layout) };
+      // A parked worker receives no updates that the earlier ones are for.
+      this.#partitions = this.#isParked ? [partition] : [...this.#partitions, partition];
       return true;
     }
+    if (message.type === 'subscription') this.#isParked = !message.wanted;
     if (message.type !== 'reducer') return false;
     if (message.address !== '') this.#links.connect(message);
     else this.#forget(message);
@@ -305,7 +355,7 @@ export class StarMember implements CollectiveMember {
     const bytes = this.#layout.leavingBytes(range);
     const { from, to } = range;
     let received = 0;
-    for await (const piece of this.#links.receive(range.reducer, range, round, signal)) {
+    for await (const piece of this.#sound(range, this.#links.receive(range.reducer, range, round, signal))) {
       received += piece.byteLength;
       yield piece;
     }
@@ -316,6 +366,27 @@ export class StarMember implements CollectiveMember {
       const rest = piece.subarray(Math.min(skip, piece.byteLength));
       skip -= piece.byteLength - rest.byteLength;
       if (rest.byteLength > 0) yield rest;
+    }
+  }
+
+  /** Whole segments, as far as they may be applied: a reducer that sends others is left, and the service sends what it has. */
+  async *#sound(range: PartitionRange, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    const segments = this.#layout.leaving(range);
+    let defect: string | undefined;
+    const sound: Uint8Array[] = [];
+    const take = splitBody(
+      segments.map(({ bytes }) => bytes),
+      (index, bytes) => {
+        defect ??= this.#checker.defect(segments[index], this.#checker.read(segments[index], bytes));
+        if (defect === undefined) sound.push(bytes);
+      },
+    );
+    for await (const piece of pieces) {
+      take(piece);
+      yield* sound.splice(0);
+      if (defect === undefined) continue;
+      this.#links.lose(range.reducer, `its part of an update must not be applied: ${defect}`);
+      return;
     }
   }
 

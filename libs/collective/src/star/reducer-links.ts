@@ -52,6 +52,10 @@ interface Effort {
   failures: number;
 }
 
+/** Links in a row that brought nothing; then the worker waits for the service to name the reducer again. */
+const MAX_FAILURES = 8;
+/** The service tells of those that no longer matter: more than these it never names at a time. */
+const MAX_LINKS = LIMITS.reducers + LIMITS.peers;
 const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 export class ReducerLinks {
@@ -77,8 +81,10 @@ export class ReducerLinks {
     const { reducer } = introduction;
     const { connect, onFailed } = this.#options;
     if (!connect || this.#open.has(reducer)) return;
-    const failures = this.#efforts.get(reducer)?.failures ?? 0;
-    this.#efforts.get(reducer)?.stop.abort(new Error('it was introduced again'));
+    const before = this.#efforts.get(reducer);
+    if (!before && this.#efforts.size >= MAX_LINKS) return;
+    const failures = before?.failures ?? 0;
+    before?.stop.abort(new Error('it was introduced again'));
     const effort: Effort = { stop: new AbortController(), failures };
     this.#efforts.set(reducer, effort);
     this.#keep(introduction, effort).catch((error: unknown) => onFailed(error as Error));
@@ -107,15 +113,14 @@ export class ReducerLinks {
     const { signal } = effort.stop;
     const link = await this.#attempt(introduction, signal);
     if (link && !signal.aborted) {
-      effort.failures = 0;
       this.#open.set(reducer, link);
       this.#options.onOpened();
       await link.channel.closed;
       if (this.#open.get(reducer) === link) this.lose(reducer, 'its link is lost');
     } else link?.channel.close('this link is no longer needed');
     const { deadline } = this.#options.join;
-    if (!deadline || signal.aborted) return;
-    await either(signal, deadline(backoffMs(++effort.failures, 0, BACKOFF))).ended;
+    if (!deadline || signal.aborted || ++effort.failures > MAX_FAILURES) return;
+    await either(signal, deadline(backoffMs(effort.failures, 0, BACKOFF))).ended;
     if (!signal.aborted) this.#options.onWanted(reducer);
   }
 
@@ -143,7 +148,8 @@ export class ReducerLinks {
     try {
       channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });
       const { message } = await receiveWithin(channel, { deadline: signal, what: 'the answer of a reducer' });
-      if (message.type === 'joined') return { channel, firstRound: message.round, waiting: undefined, progressed: false, watched: false };
+      if (message.type === 'joined')
+        return { channel, firstRound: message.round, waiting: undefined, progressed: false, watched: false };
       throw new ProtocolError('unexpected_message', `a reducer answered join with ${message.type}`, 'Nothing to do.');
     } catch (error) {
       channel.close((error as Error).message);
@@ -177,6 +183,9 @@ export class ReducerLinks {
           link.progressed = true;
           yield piece;
         }
+        // Only one that does its work is called again soon.
+        const effort = this.#efforts.get(reducer);
+        if (effort) effort.failures = 0;
         return;
       }
     } catch (error) {

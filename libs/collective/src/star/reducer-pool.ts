@@ -1,7 +1,14 @@
 /** The reducers of a run: those of its service, those that its coordinator names, and workers that offered themselves. */
 import { LIMITS, ProtocolError, type Message, type MessageOf } from '@troupe/protocol';
 import type { Link, Links, Member } from './links.js';
-import { keepReducer, RemoteReducer, type Assignment, type ReducerListener } from './remote-reducer.js';
+import {
+  keepReducer,
+  RemoteReducer,
+  wrong,
+  type Assignment,
+  type ReducerIdentity,
+  type ReducerListener,
+} from './remote-reducer.js';
 import type { ReducerAddress, ServerOptions } from './run-server.js';
 
 export interface PoolMember extends Member {
@@ -17,6 +24,8 @@ export interface PoolPlace<M extends PoolMember> {
   /** The round that is open. */
   round(): number;
   bodyBytes(message: Message): number;
+  /** Whether it has a range of this round or of the next. */
+  isSumming(remote: RemoteReducer): boolean;
   listenerOf(remote: () => RemoteReducer): ReducerListener;
   /** The service cannot go on. */
   onFailed(error: unknown): void;
@@ -31,6 +40,10 @@ export class ReducerPool<M extends PoolMember> {
   /** Workers that offer to sum ranges. */
   readonly #peers = new Map<string, RemoteReducer>();
   #chosen: Peers = { candidates: [], reducers: [] };
+  /** Those that workers have been told of, and not of their end. */
+  readonly #introduced = new Set<RemoteReducer>();
+  /** When a worker was last introduced to a reducer, or offered itself, ms: "worker reducer". */
+  readonly #introducedMs = new Map<string, number>();
   /** What the coordinator was told last of each worker. */
   readonly #reported = new Map<string, string>();
   readonly #assignment: Assignment;
@@ -44,7 +57,10 @@ export class ReducerPool<M extends PoolMember> {
     const addresses = reducersOf(place.host.hello, place.options);
     this.own = addresses.map(({ forWorkers, address }, index) =>
       // Without a password, which no log repeats.
-      this.#create(`reducer-${index}`, `the reducer at ${address.replace(/\/\/[^/@]*@/, '//')}`, forWorkers),
+      this.#create({
+        ...{ id: `reducer-${index}`, isPeer: false, address: forWorkers },
+        label: `the reducer at ${address.replace(/\/\/[^/@]*@/, '//')}`,
+      }),
     );
     for (const [index, { address }] of addresses.entries()) this.#keep(this.own[index], address);
   }
@@ -58,9 +74,9 @@ export class ReducerPool<M extends PoolMember> {
     return this.#peers.get(id) ?? this.own.find((remote) => remote.id === id);
   }
 
-  /** To all reducers, whether or not they sum in this round. */
+  /** To all reducers that workers know of, whether or not they sum in this round. */
   tell(message: Message): void {
-    for (const remote of this.#all()) this.send(remote, message);
+    for (const remote of this.#introduced) this.send(remote, message);
   }
 
   send({ channel }: RemoteReducer, message: Message): void {
@@ -73,11 +89,9 @@ export class ReducerPool<M extends PoolMember> {
     return [...this.own, ...candidates].filter(({ channel }) => channel);
   }
 
-  #create(id: string, label: string, forWorkers: string): RemoteReducer {
+  #create(identity: ReducerIdentity): RemoteReducer {
     const remote: RemoteReducer = new RemoteReducer(
-      id,
-      label,
-      forWorkers,
+      identity,
       this.#place.listenerOf(() => remote),
     );
     return remote;
@@ -102,21 +116,40 @@ export class ReducerPool<M extends PoolMember> {
 
   /** Rejects with what ends the link. */
   async serve({ channel, connection }: Link, { workerId, address }: MessageOf<'offer'>): Promise<void> {
-    const remote = this.#create(workerId, `worker ${workerId}, which sums for others,`, addressFrom(connection.remote, address));
+    if (address === '') throw wrong('a worker that offers to sum without an address');
+    if (!this.#isDue(`${workerId} itself`)) throw tooOften('offers itself');
+    const label = `worker ${workerId}, which sums for others,`;
+    const remote = this.#create({ id: workerId, label, isPeer: true, address: addressFrom(connection.remote, address) });
     // It may come back before the end of its old link is noticed.
-    this.#peers.get(workerId)?.channel?.close('the same worker offered itself again');
+    this.#peers.get(workerId)?.link?.close('the same worker offered itself again');
     this.#peers.set(workerId, remote);
     try {
       await remote.serve(channel, this.#assignment, '', this.#place.options);
     } finally {
+      this.#introduced.delete(remote);
       if (this.#peers.get(workerId) === remote) this.#peers.delete(workerId);
-      this.report();
+      this.#report(workerId);
     }
+  }
+
+  /** Whether it may happen again. Without a clock it always may. */
+  #isDue(what: string): boolean {
+    const nowMs = this.#place.options.nowMs?.();
+    if (nowMs === undefined) return true;
+    const isDue = nowMs - (this.#introducedMs.get(what) ?? -Infinity) >= LIMITS.introduceMs;
+    if (isDue) this.#introducedMs.set(what, nowMs);
+    return isDue;
+  }
+
+  /** The worker has left. */
+  forget(workerId: string): void {
+    for (const { id } of this.#introduced) this.#introducedMs.delete(`${workerId} ${id}`);
   }
 
   dismiss(order: MessageOf<'dismiss'>): void {
     this.tell(order);
-    this.#peers.get(order.workerId)?.channel?.close(order.reason);
+    this.#peers.get(order.workerId)?.link?.close(order.reason);
+    this.#introducedMs.delete(`${order.workerId} itself`);
   }
 
   choose({ candidates, reducers }: MessageOf<'peers'>): void {
@@ -126,29 +159,45 @@ export class ReducerPool<M extends PoolMember> {
       const remote = this.#peers.get(id);
       if (remote?.channel && !before.has(id)) this.introduceToAll(remote);
     }
+    this.retire();
   }
 
-  /**
-   * Tells the coordinator which workers offer themselves, and how many can reach each, as far as that is news. It goes through all
-   * members, so it is for once a round.
-   */
-  report(): void {
-    const members = [...this.#place.links.members.values()].filter(({ wanted }) => wanted);
-    for (const id of new Set([...this.#reported.keys(), ...this.#peers.keys()])) {
-      const offered = this.#peers.get(id)?.channel !== undefined;
-      const linked = members.filter((member) => member.linked.has(id)).length;
-      const message: MessageOf<'peer'> = { type: 'peer', workerId: id, offered, members: members.length, linked };
-      const text = JSON.stringify(message);
-      if (this.#reported.get(id) === text) continue;
-      if (offered) this.#reported.set(id, text);
-      else this.#reported.delete(id);
-      this.#place.host.send(message);
+  /** Has workers end their links to peers that are no longer candidates, once they sum nothing. */
+  retire(): void {
+    for (const remote of this.#introduced) {
+      if (remote.isPeer && !this.#chosen.candidates.includes(remote.id) && !this.#place.isSumming(remote))
+        this.announceLoss(remote);
     }
+  }
+
+  /** Tells the coordinator how many workers reach each candidate. It goes through all members, so it is for once a round. */
+  reportLinks(): void {
+    for (const id of this.#chosen.candidates) this.#report(id);
+  }
+
+  /** As far as it is news. */
+  #report(id: string): void {
+    const offered = this.#peers.get(id)?.channel !== undefined;
+    const wanted = offered ? [...this.#place.links.members.values()].filter((member) => member.wanted) : [];
+    const linked = wanted.filter((member) => member.linked.has(id)).length;
+    const message: MessageOf<'peer'> = { type: 'peer', workerId: id, offered, members: wanted.length, linked };
+    const text = JSON.stringify(message);
+    if (this.#reported.get(id) === text || (!offered && !this.#reported.has(id))) return;
+    if (offered) this.#reported.set(id, text);
+    else this.#reported.delete(id);
+    this.#place.host.send(message);
   }
 
   // ---- introductions
 
+  /** The reducer follows orders now. */
+  begin(remote: RemoteReducer): void {
+    if (remote.isPeer) this.#report(remote.id);
+    if (!remote.isPeer || this.#chosen.candidates.includes(remote.id)) this.introduceToAll(remote);
+  }
+
   introduceToAll(remote: RemoteReducer): void {
+    this.#introduced.add(remote);
     for (const member of this.#place.links.members.values()) this.#introduce(member, remote);
   }
 
@@ -160,7 +209,7 @@ export class ReducerPool<M extends PoolMember> {
   /** The worker asks for another ticket. */
   introduceAgain(member: M, id: string): void {
     const remote = this.#all().find((each) => each.id === id);
-    if (remote) this.#introduce(member, remote);
+    if (remote && this.#isDue(`${member.workerId} ${id}`)) this.#introduce(member, remote);
   }
 
   #introduce(member: M, remote: RemoteReducer): void {
@@ -175,20 +224,18 @@ export class ReducerPool<M extends PoolMember> {
     links.deliver(channel, () => channel.send(message));
   }
 
-  /** Workers send its ranges of this round again. */
-  announceLoss({ id: reducer }: RemoteReducer): void {
+  /** Workers end their links to it, and send its ranges of this round again. */
+  announceLoss(remote: RemoteReducer): void {
+    if (!this.#introduced.delete(remote)) return;
+    const { id: reducer } = remote;
     const { links, round } = this.#place;
     const message: MessageOf<'reducer'> = { type: 'reducer', reducer, address: '', ticket: '', round: Math.max(round(), 0) };
     for (const { channel } of links.members.values()) links.deliver(channel, () => channel.send(message));
   }
 
-  isCandidate({ id }: RemoteReducer): boolean {
-    return this.#chosen.candidates.includes(id) || this.own.some((remote) => remote.id === id);
-  }
-
   end(reason: string): void {
     this.#over.abort(new Error(reason));
-    for (const { channel } of this.#peers.values()) channel?.close(reason);
+    for (const { link } of this.#peers.values()) link?.close(reason);
   }
 }
 
@@ -204,6 +251,10 @@ function reducersOf({ reducers }: MessageOf<'host'>, options: ServerOptions): re
   }
   if (all.length === 0 || options.connect) return all;
   throw new ProtocolError('invalid_message', 'this service cannot reach reducers', 'Name no reducers, or another service.');
+}
+
+function tooOften(what: string): ProtocolError {
+  return new ProtocolError('limit_exceeded', `a worker ${what} too often`, `Wait ${LIMITS.introduceMs / 1000} s in between.`);
 }
 
 /** The loopback and memory links: the worker is on the machine of the service. */

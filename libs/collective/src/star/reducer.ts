@@ -1,13 +1,5 @@
 /** The sum of a range of a run, on behalf of the service that decides what counts. */
-import {
-  LIMITS,
-  PROTOCOL_VERSION,
-  ProtocolError,
-  type BodyReader,
-  type Channel,
-  type Message,
-  type MessageOf,
-} from '@troupe/protocol';
+import { PROTOCOL_VERSION, ProtocolError, type BodyReader, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import type { Intake } from '../intake.js';
@@ -22,8 +14,6 @@ import { sendRange } from './update-sender.js';
 export function createReducer(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions): RunServer {
   return new Reducer(assign, service, options);
 }
-
-const NO_GRANT = 'its grant did not reach the reducer';
 
 /** What this reducer sums. */
 interface Place extends SegmentRange {
@@ -105,24 +95,19 @@ class Reducer implements RunServer {
     const early = place?.sum.intake();
     if (early) await takeBody(body, (piece) => early.take(piece));
     const bytes = early?.memory ?? (await readBody(body));
-    await this.#links.until(() => !this.#grants.mayCome(key), LIMITS.grantMs);
-    // The service knows that it is too late.
-    if (round < this.#grants.round) return early && place === this.#place ? place?.sum.release(early) : undefined;
-    if (round > this.#grants.round) return this.#tell(key, NO_GRANT);
+    if (round === this.#grants.round) this.#requirePlace(range, round);
+    // The service waits for the grant as well, and knows how long; a link that carries much is no fault of the worker.
+    await this.#links.until(() => !this.#grants.mayCome(key));
+    if (!this.#grants.find(key)) return early && place === this.#place ? place?.sum.release(early) : undefined;
     const { sum } = this.#requirePlace(range, round);
     const intake = early && place === this.#place ? early : filled(sum.intake(), bytes);
     this.#hold(sum, key, intake);
   }
 
   #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
-    const isGranted = this.#grants.find(key) !== undefined;
-    const { defect = isGranted ? '' : NO_GRANT } = intake;
+    const { defect = '' } = intake;
     if (defect === '') this.#sendMeasures(sum.hold(keyOf(key), intake));
     else sum.release(intake);
-    this.#tell(key, defect);
-  }
-
-  #tell(key: ContributionKey, defect: string): void {
     const serviceMs = this.#addMs + this.#sendMs;
     const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));
@@ -156,8 +141,7 @@ class Reducer implements RunServer {
         else this.#unwanted.add(message.workerId);
         return;
       case 'range':
-        this.#next = message;
-        return;
+        return this.#setRange(message);
       case 'openRound':
         return this.#openRound(message);
       case 'grant':
@@ -174,6 +158,13 @@ class Reducer implements RunServer {
           'a service orders its reducers to admit, dismiss, subscribe, range, openRound, grant, add, drop and finish',
         );
     }
+  }
+
+  /** From a later round on; an empty one: it sums nothing any more, and its last update has left. */
+  #setRange(message: MessageOf<'range'>): void {
+    const isEmpty = message.from === message.to;
+    this.#next = isEmpty ? undefined : message;
+    if (isEmpty) this.#place = undefined;
   }
 
   #openRound({ round }: MessageOf<'openRound'>): void {

@@ -36,6 +36,11 @@ export interface RoundRange extends SegmentRange {
 
 export type Assignment = Omit<MessageOf<'assign'>, 'type' | 'versions' | 'token'>;
 
+export type ReducerIdentity = Pick<RemoteReducer, 'id' | 'label' | 'isPeer' | 'address'>;
+
+/** One that says it takes longer does not decide whom the run uses. */
+const MAX_SERVICE_MS = 1_000;
+
 export class RemoteReducer {
   /** Among the reducers of the run. */
   readonly id: string;
@@ -43,18 +48,25 @@ export class RemoteReducer {
   readonly label: string;
   /** For workers; see the message `reducer`. */
   readonly address: string;
+  /** Whether it is a worker: what it says is checked. */
+  readonly isPeer: boolean;
+  /** Of the link that is served; the reducer may not follow orders yet. */
+  link: Channel | undefined;
   /** Present while the reducer follows orders. */
   channel: Channel | undefined;
+  /** How often it began to follow orders. */
+  timesReady = 0;
   /** What it spends on a contribution and its part of an update, ms. */
   serviceMs = 0;
-  /** Grows with all that it says. */
+  /** Bytes of what it owed and sent. What nobody waits for does not count. */
   progress = 0;
   /** Ends when its link has room for what is passed on next. */
   passing: Promise<void> = Promise.resolve();
   readonly #listener: ReducerListener;
 
-  constructor(id: string, label: string, address: string, listener: ReducerListener) {
+  constructor({ id, label, isPeer, address }: ReducerIdentity, listener: ReducerListener) {
     this.id = id;
+    this.isPeer = isPeer;
     this.label = label;
     this.address = address;
     this.#listener = listener;
@@ -71,11 +83,12 @@ export class RemoteReducer {
     { deadline }: Pick<ServerOptions, 'deadline'>,
   ): Promise<void> {
     let reason = '';
+    this.link = channel;
     try {
       channel.send({ type: 'assign', versions: [PROTOCOL_VERSION], token, ...assignment });
       await answered(channel, deadline(LIMITS.answerMs));
       this.channel = channel;
-      this.progress++;
+      this.timesReady++;
       this.#listener.onReady();
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
@@ -85,6 +98,7 @@ export class RemoteReducer {
       reason = error instanceof Error ? error.message : String(error);
       throw error;
     } finally {
+      if (this.link === channel) this.link = undefined;
       if (this.channel === channel) {
         this.channel = undefined;
         this.serviceMs = 0;
@@ -94,10 +108,9 @@ export class RemoteReducer {
   }
 
   async #hear(message: Message, body: BodyReader): Promise<void> {
-    this.progress++;
     switch (message.type) {
       case 'held':
-        this.serviceMs = message.serviceMs;
+        this.serviceMs = Math.min(message.serviceMs, MAX_SERVICE_MS);
         return this.#listener.onHeld(message);
       case 'measured':
         return this.#listener.onMeasured(message, squaresIn(await this.#read(body)));
@@ -116,7 +129,7 @@ export class RemoteReducer {
     await takeBody(body, (piece) => {
       bytes.set(piece, at);
       at += piece.byteLength;
-      this.progress++;
+      this.progress += piece.byteLength;
     });
     return bytes;
   }
@@ -171,7 +184,7 @@ async function serveOnce(
   remote: RemoteReducer,
   { connect, address, assignment, token, deadline, over, bodyBytes }: KeepOptions,
 ): Promise<{ readonly reason: string; readonly wasReady: boolean }> {
-  const { progress } = remote;
+  const { timesReady } = remote;
   let channel: Channel | undefined;
   const stop = () => channel?.close('the run is over');
   over.addEventListener('abort', stop, { once: true });
@@ -190,7 +203,7 @@ async function serveOnce(
     const reason = error instanceof Error ? error.message : String(error);
     channel?.close(reason);
     if (!isLinkFailure(error)) throw error;
-    return { reason, wasReady: remote.progress > progress };
+    return { reason, wasReady: remote.timesReady > timesReady };
   } finally {
     soon.dispose();
     over.removeEventListener('abort', stop);
