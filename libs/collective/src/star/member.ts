@@ -304,8 +304,7 @@ export class StarMember implements CollectiveMember {
       }
       case 'subscription': {
         const { type: kind, ...subscription } = message;
-        if (subscription.wanted) this.#learn(subscription.round);
-        else [this.#sent, this.#waiting] = [[], []];
+        if (!subscription.wanted) [this.#sent, this.#waiting] = [[], []];
         return { kind, ...subscription };
       }
       case 'refuse':
@@ -319,8 +318,13 @@ export class StarMember implements CollectiveMember {
     const ranges = this.#partitionOf(message.round);
     const next = this.#partitions.findLastIndex(({ round }) => round <= message.round);
     if (next > 0) this.#partitions = this.#partitions.slice(next);
-    this.#learn(message.round + 1);
     return this.#reader.read(message, ranges, this.#source, signal);
+  }
+
+  /** Its round is divided as the service has said before. */
+  #onSubscription({ wanted, round }: MessageOf<'subscription'>): void {
+    this.#isParked = !wanted;
+    if (wanted) this.#learn(round);
   }
 
   /** @returns whether it was such a message */
@@ -331,7 +335,8 @@ export class StarMember implements CollectiveMember {
       this.#partitions = this.#isParked ? [partition] : [...this.#partitions, partition];
       return true;
     }
-    if (message.type === 'subscription') this.#isParked = !message.wanted;
+    if (message.type === 'update') this.#learn(message.round + 1);
+    if (message.type === 'subscription') this.#onSubscription(message);
     if (message.type !== 'reducer') return false;
     if (message.address !== '') this.#links.connect(message);
     else this.#forget(message);
