@@ -8,6 +8,8 @@ import { decimal, ms } from '../report.mjs';
 import { usualCorpus, withScratch } from '../runs.mjs';
 
 /** @typedef {import('../communication/null-run.mjs').NullRun} NullRun */
+/** @typedef {{ roundMs: number, overheadMs: number }} Times medians */
+/** @typedef {{ star: Times, peers: Times }} Link */
 /** @typedef {{ workers: number, star: NullRun[], peers: NullRun[], gloo: number[] }} Case gloo: the median of each turn, ms */
 
 export const title = 'Peers: workers that sum for each other';
@@ -20,6 +22,8 @@ export const about =
 const SIZE = { layers: 2, hidden: 512, streams: 32, window: 64 };
 const WORKERS = [4, 8];
 const LINK = { megabits: 100, oneWayMs: 10, workers: 4 };
+/** One worker alone would take 6 s for a round: with a star, all of them are worth their transfers. */
+const LINK_MS_PER_STREAM = 190;
 const GLOO_GOAL = 1;
 const BYTES_GOAL = 0.05;
 const LINK_GOAL = 0.5;
@@ -62,17 +66,17 @@ export async function measure({ quick, progress }) {
  * @param {{ size: typeof SIZE, corpus: string }} plan
  * @param {boolean} quick
  * @param {(text: string) => void} progress
- * @returns {Promise<{ star: number, peers: number }>} the median round, ms
+ * @returns {Promise<Link>}
  */
 async function shaped(plan, quick, progress) {
   const { workers, ...link } = LINK;
-  const short = { ...plan, workers, warmup: 3, rounds: quick ? 3 : 15, msPerStream: 1 };
+  const short = { ...plan, workers, warmup: 3, rounds: quick ? 3 : 10, msPerStream: LINK_MS_PER_STREAM };
   const round = async (/** @type {boolean} */ peers) => {
     progress(`links of ${link.megabits} Mbit/s, ${peers ? 'peers' : 'star'}`);
     const run = await withMachines({ ...link, machines: workers + 1 }, (network) =>
       withScratch((out) => runNullWorkers({ ...short, peers, network }, out)),
     );
-    return median([...run.roundMs]);
+    return { roundMs: median([...run.roundMs]), overheadMs: median([...run.overheadMs]) };
   };
   return { star: await round(false), peers: await round(true) };
 }
@@ -112,14 +116,14 @@ function loopbackTable(cases) {
   };
 }
 
-/** @param {{ star: number, peers: number }} link */
+/** @param {Link} link */
 function linkTable({ star, peers }) {
   return {
     caption: `${LINK.workers} workers and a coordinator on links of ${LINK.megabits} Mbit/s, ${LINK.oneWayMs} ms from one to another`,
-    head: ['Who sums', 'A round'],
+    head: ['Who sums', 'A round', 'Overhead of a round'],
     rows: [
-      ['star', ms(star)],
-      ['peers', ms(peers)],
+      ['star', ms(star.roundMs), ms(star.overheadMs)],
+      ['peers', ms(peers.roundMs), ms(peers.overheadMs)],
     ],
   };
 }
@@ -147,11 +151,11 @@ function bytesGoal({ workers, star, peers }) {
   };
 }
 
-/** @param {{ star: number, peers: number }} link */
+/** @param {Link} link */
 function linkGoal({ star, peers }) {
   return {
-    text: `on links of ${LINK.megabits} Mbit/s, a round with peers takes ${decimal(peers / star, 2)}x of one with a star (goal: at most ${LINK_GOAL}x)`,
-    met: peers / star <= LINK_GOAL,
+    text: `on links of ${LINK.megabits} Mbit/s, a round with peers takes ${decimal(peers.roundMs / star.roundMs, 2)}x of one with a star, and its overhead ${decimal(peers.overheadMs / star.overheadMs, 2)}x (goal: at most ${LINK_GOAL}x)`,
+    met: peers.roundMs / star.roundMs <= LINK_GOAL,
     binding: false,
   };
 }
