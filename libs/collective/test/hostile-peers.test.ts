@@ -290,6 +290,31 @@ describe('a worker keeps its session', () => {
   });
 });
 
+it('a peer that sends a worker another sum than the service is found, and sums no longer', async () => {
+  await run.beginListening([0, 1]);
+  await run.first(0, 1);
+  await aMoment();
+  // The lowest bit of a value: nothing is wrong with it but the sum.
+  tamper('of w0', 'w2', (frame) => {
+    if (frame[0] !== 2) return frame;
+    const changed = frame.slice();
+    changed[16 + 8] ^= 1;
+    return changed;
+  });
+  run.open(1);
+  for (const k of ALL) run.contribute(1, k);
+  await run.updates(1, [0, 1]);
+  await run.workers[2].until('update');
+  run.open(2);
+  run.contribute(2, 2, { parametersDigest: 'ffffffffffffffff' });
+  expect(await run.workers[2].until('result')).toMatchObject({ result: 'replica_diverged' });
+  await aMoment();
+  expect(warnings()).toContainEqual(
+    expect.stringMatching(/worker w0, which sums for others, is lost: .*it sent worker w2 another part of the update of round 1/),
+  );
+  expect(warnings()).not.toContainEqual(expect.stringContaining('worker w1, which sums'));
+});
+
 it('a worker that is wanted again gets the part of a peer that is about to be replaced', async () => {
   await run.beginListening([0, 1]);
   await run.first(0, 1);

@@ -212,6 +212,16 @@ export const IntroduceSchema = v.strictObject({ type: v.literal('introduce'), re
 /** A reducer did not send its range of the update of this round, or not all of it. */
 export const LackingSchema = v.strictObject({ type: v.literal('lacking'), round: count, ...range });
 
+/**
+ * What the worker received from reducers of the update of this round. Sent when its parameters turn out to differ, so that a reducer is
+ * found that sends others than it sends to the service.
+ */
+export const ReceivedSchema = v.strictObject({
+  type: v.literal('received'),
+  round: count,
+  ranges: v.pipe(v.array(v.strictObject({ ...range, digest })), v.maxLength(LIMITS.reducers)),
+});
+
 /** First message of a link whose worker sums ranges for the others. The service answers with `assign`. */
 export const OfferSchema = v.strictObject({
   type: v.literal('offer'),
@@ -488,6 +498,7 @@ export const MESSAGE_SCHEMAS = {
   contribution: ContributionSchema,
   linked: LinkedSchema,
   introduce: IntroduceSchema,
+  received: ReceivedSchema,
   offer: OfferSchema,
   lacking: LackingSchema,
   joined: JoinedSchema,

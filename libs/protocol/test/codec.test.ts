@@ -33,6 +33,7 @@ const decodeRefusal = (bytes: Uint8Array) => refusalOf(() => decodeMessage(bytes
 /** Lists that say something when they are empty; the others may not be. */
 const MAY_BE_EMPTY: ReadonlySet<string> = new Set([
   ...[
+    'received.ranges',
     'linked.reducers',
     'joined.ranges',
     'partition.ranges',

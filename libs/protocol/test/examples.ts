@@ -53,6 +53,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   join: { type: 'join', versions: [1], runId: 'run_1', workerId: 'w-1', ticket: 'ticket' },
   gradientRange: { type: 'gradientRange', round: 7, leaseId: 'l', from: 3, to: 5 },
   linked: { type: 'linked', reducers: ['reducer-0', 'w3'] },
+  received: { type: 'received', round: 7, ranges: [{ from: 3, to: 5, digest }] },
   offer: { type: 'offer', versions: [1], runId: 'r', workerId: 'w-1', ticket: 'T', address: ':7073' },
   introduce: { type: 'introduce', reducer: 'w3' },
   lacking: { type: 'lacking', round: 7, from: 3, to: 5 },

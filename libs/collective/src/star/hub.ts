@@ -18,6 +18,7 @@ import { keyOf, type ContributionKey } from '../grants.js';
 import type { Intake } from '../intake.js';
 import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
+import { rangeDigest } from '../range-digest.js';
 import {
   createRangeLayout,
   describeRanges,
@@ -76,12 +77,15 @@ class Hub implements RunServer {
   readonly #layout: RangeLayout;
   readonly #links: Links<HubMember>;
   readonly #ledger: Ledger;
+  readonly #memory = createVectorMemory(0);
   /** Checks what peers send. */
   readonly #reader: SegmentReader;
   readonly #updates: UpdateSender;
   readonly #over = new AbortController();
   readonly #pool: ReducerPool<HubMember>;
   #now: Division;
+  /** Of the division before. */
+  #before: readonly Range[] = [];
   /** Of the round after, once workers are told. */
   #next: Division | undefined;
   /** The round of the next update. */
@@ -99,7 +103,7 @@ class Hub implements RunServer {
     this.#options = options;
     this.#layout = createRangeLayout(hello);
     this.#ledger = createLedger(hello);
-    this.#reader = createSegmentReader(updateShape(hello), createVectorMemory(0));
+    this.#reader = createSegmentReader(updateShape(hello), this.#memory);
     this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }));
     this.#updates = new UpdateSender({ links: this.#links, nowMs: () => this.#nowMs() });
     this.#pool = new ReducerPool({
@@ -252,8 +256,10 @@ class Hub implements RunServer {
         return this.#pool.introduceAgain(member, message.reducer);
       case 'lacking':
         return this.#supply(member, message);
+      case 'received':
+        return this.#compare(member, message);
       default:
-        throw unexpected(message, 'a worker sends gradientRange, contribution, linked, introduce and lacking');
+        throw unexpected(message, 'a worker sends gradientRange, contribution, linked, introduce, lacking and received');
     }
   }
 
@@ -327,6 +333,16 @@ class Hub implements RunServer {
     supplied.add(name);
     if (isNew && this.#updates.supply(channel, { round, from, to })) return;
     channel.close(`${describe({ from, to })} of the update of round ${round} are no longer here; join again`);
+  }
+
+  /** Replicas that received the same bytes are the same: a peer that sent others than it sent here sums no longer. */
+  #compare({ workerId }: HubMember, { round, ranges }: MessageOf<'received'>): void {
+    for (const { from, to, digest } of ranges) {
+      const copy = this.#updates.copyOf(round, { from, to });
+      const remote = [...this.#now.ranges, ...this.#before].find(({ name }) => name === nameOf({ from, to }))?.remote;
+      if (!copy || !remote?.isPeer || rangeDigest(this.#memory, this.#layout.leaving({ from, to }), copy) === digest) continue;
+      remote.link?.close(`it sent worker ${workerId} another part of the update of round ${round} than the service`);
+    }
   }
 
   // ---- what counts
@@ -453,6 +469,7 @@ class Hub implements RunServer {
   #beginDivision({ round, ranges }: Division): void {
     for (const range of ranges) if (range.reducer === '') range.sum = this.#find(range)?.sum ?? this.#createSum(range);
     const before = this.#now.ranges;
+    this.#before = before;
     this.#now = { round, ranges };
     this.#next = undefined;
     for (const { remote } of before) if (remote && !ranges.some((range) => range.remote === remote)) this.#release(remote);

@@ -21,6 +21,7 @@ import type {
   MemberEvent,
   OutgoingContribution,
 } from '../port.js';
+import { foldDigests, segmentDigest } from '../range-digest.js';
 import {
   createRangeLayout,
   readRanges,
@@ -97,6 +98,9 @@ export class StarMember implements CollectiveMember {
   readonly #reader: UpdateReader;
   /** Of what reducers send. */
   readonly #checker: SegmentReader;
+  readonly #memory = createVectorMemory(0);
+  /** From reducers, of the last update. */
+  #received: Omit<MessageOf<'received'>, 'type'> = { round: 0, ranges: [] };
   readonly #writer: ContributionWriter;
   /** Of the updates that are still to come, in the order of their rounds. */
   #partitions: Partition[];
@@ -121,8 +125,8 @@ export class StarMember implements CollectiveMember {
     this.#partitions = [partition];
     this.#known = partition.round;
     this.#reader = new UpdateReader(options.runId, options, layout);
-    this.#checker = createSegmentReader(updateShape(options), createVectorMemory(0));
-    this.#writer = createContributionWriter(options, createVectorMemory(0));
+    this.#checker = createSegmentReader(updateShape(options), this.#memory);
+    this.#writer = createContributionWriter(options, this.#memory);
     this.#links = new ReducerLinks({
       join: options,
       layout,
@@ -300,6 +304,7 @@ export class StarMember implements CollectiveMember {
         return this.#read(message, signal);
       case 'contributionResult': {
         const { type: _type, ...result } = message;
+        if (result.result === 'replica_diverged') this.#channel.send({ type: 'received', ...this.#received });
         return { kind: 'result', ...result };
       }
       case 'subscription': {
@@ -318,6 +323,7 @@ export class StarMember implements CollectiveMember {
     const ranges = this.#partitionOf(message.round);
     const next = this.#partitions.findLastIndex(({ round }) => round <= message.round);
     if (next > 0) this.#partitions = this.#partitions.slice(next);
+    this.#received = { round: message.round, ranges: [] };
     return this.#reader.read(message, ranges, this.#source, signal);
   }
 
@@ -379,11 +385,14 @@ export class StarMember implements CollectiveMember {
     const segments = this.#layout.leaving(range);
     let defect: string | undefined;
     const sound: Uint8Array[] = [];
+    const digests: string[] = [];
     const take = splitBody(
       segments.map(({ bytes }) => bytes),
       (index, bytes) => {
         defect ??= this.#checker.defect(segments[index], this.#checker.read(segments[index], bytes));
-        if (defect === undefined) sound.push(bytes);
+        if (defect !== undefined) return;
+        sound.push(bytes);
+        digests.push(segmentDigest(this.#memory, bytes));
       },
     );
     for await (const piece of pieces) {
@@ -393,6 +402,8 @@ export class StarMember implements CollectiveMember {
       this.#links.lose(range.reducer, `its part of an update must not be applied: ${defect}`);
       return;
     }
+    const { from, to } = range;
+    if (digests.length === segments.length) this.#received.ranges.push({ from, to, digest: foldDigests(this.#memory, digests) });
   }
 
   close(reason: string): void {

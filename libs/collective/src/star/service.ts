@@ -72,7 +72,7 @@ class Service implements StarService {
     const { budget } = this.#options;
     const channel = createChannel(connection, {
       accepts: [
-        ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'lacking'] as const),
+        ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'lacking', 'received'] as const),
         ...(['offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
         ...ORDERS,
       ],

@@ -143,6 +143,12 @@ export class UpdateSender {
     return sendMs;
   }
 
+  /** The bytes of a range of the update of this round, if it was the last and others sent ranges of it. */
+  copyOf(round: number, range: SegmentRange): Uint8Array | undefined {
+    const copy = this.#copies.get(nameOf(range));
+    return copy?.round === round ? copy.bytes : undefined;
+  }
+
   /**
    * A worker lacks a range that did not come from its reducer. It is sent now, or in its turn.
    * @returns false: it is no longer here
