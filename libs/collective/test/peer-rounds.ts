@@ -145,7 +145,7 @@ export class RudePeer {
   async until<K extends MessageType>(type: K): Promise<MessageOf<K>> {
     for (;;) {
       const { message } = await this.channel.receive(soon());
-      if (message.type === type) return message as MessageOf<K>;
+      if (message.type === type) return message;
     }
   }
 
