@@ -1,6 +1,6 @@
 /** Workers that sum for each other, and die, freeze or lose their links at every step of a round. */
-import type { MessageType } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
+import { from, longestRoundMs, to } from './phases.js';
 import { createSimulation, type Departure, type Simulation, type SimulationOptions } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
@@ -31,18 +31,6 @@ const summing = ({ coordinator }: Simulation): readonly string[] => coordinator.
 function roundsOf({ coordinator }: Simulation): number {
   const chosen = coordinator.events.findLastIndex((event) => event.event === 'decision' && event.decision.kind === 'topology');
   return coordinator.events.slice(chosen).filter(({ event }) => event === 'round').length;
-}
-
-const from = (type: MessageType, who: string) => (departure: Departure) =>
-  departure.message.type === type && departure.from === who;
-const to = (type: MessageType, who: string) => (departure: Departure) => departure.message.type === type && departure.to === who;
-
-/** The longest time between two commits from now on. */
-async function longestRoundMs(simulation: Simulation): Promise<number> {
-  const first = simulation.commits.length - 1;
-  await simulation.finish();
-  const times = simulation.commits.slice(first).map(([, ms]) => ms);
-  return Math.max(...times.slice(1).map((ms, i) => ms - times[i]));
 }
 
 const PHASES: readonly (readonly [string, (departure: Departure) => boolean])[] = [

@@ -1,5 +1,6 @@
-import type { MessageOf, MessageType } from '@troupe/protocol';
+import type { MessageOf } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
+import { from, longestRoundMs, to } from './phases.js';
 import { createSimulation, type Departure, type Simulation, type SimulationOptions } from './simulation.js';
 import { truthOf } from './storm.js';
 import { BY_SPEED, REPRODUCIBLE } from './training.js';
@@ -33,18 +34,6 @@ function countOf({ before }: Simulation, fits: (departure: Departure) => boolean
     });
   next();
   return count;
-}
-
-const from = (type: MessageType, who: string) => (departure: Departure) =>
-  departure.message.type === type && departure.from === who;
-const to = (type: MessageType, who: string) => (departure: Departure) => departure.message.type === type && departure.to === who;
-
-/** The longest time between two commits from now on. */
-async function longestRoundMs(simulation: Simulation): Promise<number> {
-  const first = simulation.commits.length - 1;
-  await simulation.finish();
-  const times = simulation.commits.slice(first).map(([, ms]) => ms);
-  return Math.max(...times.slice(1).map((ms, i) => ms - times[i]));
 }
 
 const reconnects = ({ coordinator }: Simulation): number =>

@@ -1,7 +1,8 @@
 /** A worker that sums a part of the parameters for the others: it listens for their links. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:https';
+import { createServer } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import { serveConnections } from '@troupe/collective/node';
 import { createStarService, type ServiceNote, type StarPeer } from '@troupe/collective/star';
 import { createSendBudget, LIMITS } from '@troupe/protocol';
@@ -64,21 +65,31 @@ function addressOf({ host, tls }: Listen, { address }: Listener): string {
   return tls ? `wss://:${port}` : `:${port}`;
 }
 
-/** Without a host, on all addresses: those of IPv6 as well, where the machine has them. */
+/**
+ * Without a host, on all addresses: those of IPv6 as well, where the machine has them. So does a host that is no address of this machine:
+ * others may reach it by one of a router, or of the machine that a container runs on.
+ */
 async function open({ host, port, tls }: Listen): Promise<Listener> {
-  if (host !== undefined) return openAt({ host, port, tls });
-  try {
-    return await openAt({ host: '::', port, tls });
-  } catch (error) {
-    if (!(error instanceof TransportError && error.code === 'invalid_address')) throw error;
-    return openAt({ host: '0.0.0.0', port, tls });
+  const certificate = tls && readCertificate(tls);
+  for (const each of [...(host === undefined ? [] : [host]), '::']) {
+    try {
+      return await openAt(each, port, certificate);
+    } catch (error) {
+      if (!(error instanceof TransportError && error.code === 'invalid_address')) throw error;
+    }
   }
+  return openAt('0.0.0.0', port, certificate);
 }
 
-async function openAt({ host, port, tls }: Listen & { readonly host: string }): Promise<Listener> {
+interface Certificate {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+async function openAt(host: string, port: number, certificate: Certificate | undefined): Promise<Listener> {
   try {
-    if (!tls) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-    const server = secureServer(tls);
+    if (!certificate) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
+    const server = createServer(certificate);
     const listener = attachWebSocket(server, '/', { frameBytes: LIMITS.frameBytes });
     await listenHttp(server, host, port);
     const { address } = listener;
@@ -95,9 +106,11 @@ async function openAt({ host, port, tls }: Listen & { readonly host: string }): 
 }
 
 /** @throws TransportError `invalid_address` when the files cannot be read, or are no certificate and its key */
-function secureServer({ cert, key }: NonNullable<Listen['tls']>): Server {
+function readCertificate({ cert, key }: NonNullable<Listen['tls']>): Certificate {
   try {
-    return createServer({ cert: readFileSync(cert), key: readFileSync(key) });
+    const certificate = { cert: readFileSync(cert), key: readFileSync(key) };
+    createSecureContext(certificate);
+    return certificate;
   } catch (cause) {
     const message = `the certificate for --listen cannot be used: ${(cause as Error).message}`;
     const remedy = 'Check --tls-cert and --tls-key: two PEM files that belong together, which this user can read.';

@@ -16,9 +16,16 @@ describe('a worker that listens', () => {
   it.each([
     ['127.0.0.1', /^ws:\/\/127\.0\.0\.1:\d+$/],
     ['0.0.0.0', /^:\d+$/],
+    ['203.0.113.7', /^ws:\/\/203\.0\.113\.7:\d+$/],
     [undefined, /^:\d+$/],
   ])('at %s is announced as %s', async (host, address) => {
     expect((await listen({ host })).address).toMatch(address);
+  });
+
+  it('at an address of another machine is reached at its own', async () => {
+    const { address } = await listen({ host: '203.0.113.7' });
+    const link = await connectWebSocket(address.replace('203.0.113.7', '127.0.0.1'));
+    link.close('done');
   });
 
   it('says which flag to change when its port is taken', async () => {

@@ -1,20 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createRunState, step, type Decision, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
+import { SETTINGS } from './settings.js';
 import { fastestTeam } from '../src/dealing.js';
 import { beginTrial, createTrialBudget, endTrial, mayTry, noteRound } from '../src/trials.js';
-
-const SETTINGS: RunSettings = {
-  streams: 8,
-  window: 10,
-  rounds: 10_000,
-  windowsPerPass: 4,
-  evaluateEvery: 0,
-  checkpointEvery: 0,
-  sampleEvery: 0,
-  chanceLoss: 4,
-  maxLoss: 3,
-  leaseStreams: 0,
-};
 
 interface Machine {
   msPerStream: number;

@@ -1,22 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { createRunState, step, type Decision, type RunEffect, type RunInput, type RunSettings } from '../src/index.js';
-
-const SETTINGS: RunSettings = {
-  streams: 64,
-  window: 10,
-  rounds: 10_000,
-  windowsPerPass: 4,
-  evaluateEvery: 0,
-  checkpointEvery: 0,
-  sampleEvery: 0,
-  chanceLoss: 4,
-  maxLoss: 3,
-  leaseStreams: 0,
-};
+import { SETTINGS } from './settings.js';
 
 /** A run with these workers, of which the later ones are faster. */
 function createCluster(names: readonly string[], settings: Partial<RunSettings> = {}) {
-  const state = createRunState({ ...SETTINGS, ...settings }, 0);
+  const state = createRunState({ ...SETTINGS, streams: 64, ...settings }, 0);
   const uses: Extract<RunEffect, { type: 'usePeers' }>[] = [];
   const decisions: Decision[] = [];
   const feed = (input: RunInput): void => {
