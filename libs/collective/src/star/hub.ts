@@ -337,9 +337,10 @@ class Hub implements RunServer {
 
   /** Replicas that received the same bytes are the same: a peer that sent others than it sent here sums no longer. */
   #compare({ workerId }: HubMember, { round, ranges }: MessageOf<'received'>): void {
+    const then = round >= this.#now.round ? this.#now.ranges : this.#before;
     for (const { from, to, digest } of ranges) {
       const copy = this.#updates.copyOf(round, { from, to });
-      const remote = [...this.#now.ranges, ...this.#before].find(({ name }) => name === nameOf({ from, to }))?.remote;
+      const remote = then.find(({ name }) => name === nameOf({ from, to }))?.remote;
       if (!copy || !remote?.isPeer || rangeDigest(this.#memory, this.#layout.leaving({ from, to }), copy) === digest) continue;
       remote.link?.close(`it sent worker ${workerId} another part of the update of round ${round} than the service`);
     }
