@@ -186,6 +186,7 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     const tab = await visit(run.origin);
     await run.running.line(at(50));
     await tab.until(lossShown);
+    await run.running.line(named('checkpoint'));
     // The coordinator is a child process of the command.
     for (const { pid } of await childrenOf(run.running.child.pid!)) process.kill(pid, 'SIGKILL');
     await run.running.exited;
