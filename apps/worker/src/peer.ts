@@ -1,14 +1,12 @@
 /** A worker that sums a part of the parameters for the others: it listens for their links. */
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:https';
 import { createSecureContext } from 'node:tls';
-import { serveConnections } from '@troupe/collective/node';
-import { createStarService, type ServiceNote, type StarPeer } from '@troupe/collective/star';
-import { createSendBudget, LIMITS } from '@troupe/protocol';
+import { createListeningService, newSecret, serveConnections } from '@troupe/collective/node';
+import type { ServiceNote, StarPeer } from '@troupe/collective/star';
+import { LIMITS } from '@troupe/protocol';
 import { TransportError, type Listener } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
-import { attachWebSocket, listenHttp, listenWebSocket } from '@troupe/transport/websocket';
+import { listenWebSocket } from '@troupe/transport/websocket';
 
 export interface Listen {
   /** Address of this machine; undefined: all of them. */
@@ -31,17 +29,8 @@ export interface PeerOptions {
  */
 export async function listenAsPeer(listen: Listen, { log, signal }: PeerOptions): Promise<StarPeer> {
   const listener = await open(listen);
-  const secret = (): string => randomBytes(24).toString('base64url');
-  const warn = (note: ServiceNote): void => (note.level === 'warn' ? log(note) : undefined);
-  const service = createStarService({
-    // Nobody knows it: this service decides nothing.
-    token: secret(),
-    secret,
-    log: warn,
-    budget: createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) }),
-    deadline: (ms) => AbortSignal.timeout(ms),
-    nowMs: () => performance.now(),
-  });
+  // Nobody knows its token: this service decides nothing.
+  const service = createListeningService({ token: newSecret(), warn: log });
   void serveConnections(listener, service, signal)
     .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
     .finally(() => void listener.close('the worker is stopping'));
@@ -88,16 +77,7 @@ interface Certificate {
 
 async function openAt(host: string, port: number, certificate: Certificate | undefined): Promise<Listener> {
   try {
-    if (!certificate) return await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
-    const server = createServer(certificate);
-    const listener = attachWebSocket(server, '/', { frameBytes: LIMITS.frameBytes });
-    await listenHttp(server, host, port);
-    const { address } = listener;
-    const close = async (reason: string): Promise<void> => {
-      await listener.close(reason);
-      server.close();
-    };
-    return { address, accept: (signal) => listener.accept(signal), close };
+    return await listenWebSocket({ host, port, certificate, frameBytes: LIMITS.frameBytes });
   } catch (error) {
     if (!(error instanceof TransportError)) throw error;
     const { code, message, remedy } = error;

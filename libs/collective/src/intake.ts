@@ -46,3 +46,9 @@ export function createIntake(segments: readonly Segment[], reader: SegmentReader
     },
   };
 }
+
+/** The intake, when all of its bytes are here already. */
+export function filled(intake: Intake, bytes: Uint8Array): Intake {
+  intake.take(bytes);
+  return intake;
+}

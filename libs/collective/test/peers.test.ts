@@ -1,4 +1,4 @@
-/** Workers that sum for the others: the bits are those of the star, whoever is lost, stalls or sends nonsense. */
+/** Peers sum for each other and give the same bits as the star, even when one of them is lost. */
 import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { aMoment, ALL, expected, isMessage, Network } from './network.js';

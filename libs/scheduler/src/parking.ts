@@ -13,7 +13,7 @@ import { beginTrial, endTrial, mayTry } from './trials.js';
 const SPARE_ROUNDS = 3;
 /** It stays parked for so many rounds at least, unless nobody else can compute. */
 const PARKED_ROUNDS = 25;
-/** A worker that reports so many times what one reports that the round relies on is tried soon: its few leases may have been disturbed. */
+/** A parked worker that reports this many times the speed of one in use is tried soon: something may have disturbed its first leases. */
 const PROMISING = 2;
 /** A trial that changes nothing doubles that rest before the next trial of the worker, up to this. */
 const MAX_REST_ROUNDS = 2_000;

@@ -11,7 +11,7 @@ const MIN_PEERS: Readonly<Record<Topology, number>> = { auto: 3, star: Infinity,
 /** A worker begins to sum when this part of the others can reach it, and stops when fewer than the other part can. */
 const REACH = 0.75;
 const KEPT_REACH = 0.5;
-/** A worker that was lost while it summed rests for so many rounds, and for twice as many after each further loss. */
+/** A worker that is lost while it sums is not used for this many rounds. Each further loss doubles the number. */
 const REST_ROUNDS = 50;
 const MAX_REST_ROUNDS = 10_000;
 

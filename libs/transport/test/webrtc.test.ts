@@ -622,7 +622,7 @@ describe('a path that breaks', () => {
     expect(offers(signalling.sent)).toBe(3);
   });
 
-  it('that is found anew is a sign of life', async () => {
+  it('counts as a sign of life when it is found again', async () => {
     const { near, nearPeer, farPeer, clock } = await openBoth();
     cutSilently(nearPeer, farPeer);
     await clock.advance(24_000);

@@ -1,2 +1,3 @@
 export { serveConnections } from './accept.js';
+export { createListeningService, newSecret } from './listening-service.js';
 export { startStarService, type NodeServiceOptions, type NodeStarService } from './service.js';

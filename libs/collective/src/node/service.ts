@@ -1,10 +1,10 @@
 /** The star service of a Node process, with reducers in threads of their own. */
-import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { createStarService, type ServiceNote, type StarService } from '../star/index.js';
+import { newSecret } from './listening-service.js';
 import { startReducers, type Reducers } from './reducers.js';
 
 export interface NodeServiceOptions {
@@ -40,7 +40,7 @@ export async function startStarService(options: NodeServiceOptions): Promise<Nod
   const reducers = await startReducers(options);
   const service = createStarService({
     token,
-    secret: () => randomBytes(24).toString('base64url'),
+    secret: newSecret,
     log,
     budget,
     deadline: (ms) => AbortSignal.timeout(ms),

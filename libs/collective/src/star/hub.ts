@@ -15,7 +15,7 @@ import { createVectorMemory } from '@troupe/optim';
 import { chunksOf, createSegmentReader, updateShape, type Segment, type SegmentChunk, type SegmentReader } from '../codec.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import { keyOf, type ContributionKey } from '../grants.js';
-import type { Intake } from '../intake.js';
+import { filled, type Intake } from '../intake.js';
 import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { rangeDigest } from '../range-digest.js';
@@ -670,11 +670,6 @@ const newMember = (): Pick<HubMember, 'linked' | 'arrived' | 'supplied'> => ({
 });
 
 const squaresOf = (measures: readonly SegmentMeasures[]): readonly number[] => measures.map(({ squares }) => squares);
-
-function filled(intake: Intake, bytes: Uint8Array): Intake {
-  intake.take(bytes);
-  return intake;
-}
 
 /** Workers are not read faster than the reducer reads. Never rejects. */
 async function roomFor({ channel }: RemoteReducer): Promise<void> {

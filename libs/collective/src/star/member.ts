@@ -81,7 +81,7 @@ interface Sent {
 }
 
 interface SentRange extends SegmentRange {
-  reducer: string;
+  readonly reducer: string;
   /** Kept until a later round begins, because a reducer may be lost with what was sent to it. */
   readonly frames: Uint8Array[];
   /** Where the range goes: to its reducer, or to the service. */

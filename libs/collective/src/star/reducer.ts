@@ -2,7 +2,7 @@
 import { PROTOCOL_VERSION, ProtocolError, type BodyReader, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
-import type { Intake } from '../intake.js';
+import { filled, type Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { createRangeLayout, nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { readBody, takeBody } from './body.js';
@@ -214,9 +214,4 @@ class Reducer implements RunServer {
   #nowMs(): number {
     return this.#options.nowMs?.() ?? 0;
   }
-}
-
-function filled(intake: Intake, bytes: Uint8Array): Intake {
-  intake.take(bytes);
-  return intake;
 }

@@ -13,7 +13,7 @@ import {
 import { backoffMs } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
 import type { SegmentRange } from '../ranges.js';
-import { takeBody } from './body.js';
+import { readBody } from './body.js';
 import { either } from './either.js';
 import type { ServerOptions } from './run-server.js';
 
@@ -117,21 +117,14 @@ export class RemoteReducer {
       case 'updateRange':
         return this.#listener.onUpdate(message, await this.#read(body));
       case 'refuse':
-        throw new ProtocolError('unexpected_message', `it refused (${message.code}): ${message.message}`, message.remedy);
+        throw refusedBy(message);
       default:
         throw wrong(`it sent ${message.type}`, 'unexpected_message');
     }
   }
 
-  async #read(body: BodyReader): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(body.bytes);
-    let at = 0;
-    await takeBody(body, (piece) => {
-      bytes.set(piece, at);
-      at += piece.byteLength;
-      this.progress += piece.byteLength;
-    });
-    return bytes;
+  #read(body: BodyReader): Promise<Uint8Array<ArrayBuffer>> {
+    return readBody(body, undefined, ({ byteLength }) => (this.progress += byteLength));
   }
 }
 
@@ -139,7 +132,11 @@ async function answered(channel: Channel, deadline: AbortSignal): Promise<void> 
   const { message } = await receiveWithin(channel, { deadline, what: 'the answer to assign' });
   if (message.type === 'assigned') return;
   if (message.type !== 'refuse') throw wrong(`it answered ${message.type}`, 'unexpected_message');
-  throw new ProtocolError('unexpected_message', `it refused (${message.code}): ${message.message}`, message.remedy);
+  throw refusedBy(message);
+}
+
+function refusedBy({ code, message, remedy }: MessageOf<'refuse'>): ProtocolError {
+  return new ProtocolError('unexpected_message', `it refused (${code}): ${message}`, remedy);
 }
 
 export function wrong(what: string, code: 'invalid_message' | 'unexpected_message' = 'invalid_message'): ProtocolError {

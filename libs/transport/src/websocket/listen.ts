@@ -1,5 +1,5 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { Server as HttpsServer } from 'node:https';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -19,6 +19,8 @@ export interface ListenOptions extends WebSocketOptions {
   readonly port: number;
   /** Default "/". */
   readonly path?: string;
+  /** PEM. With it, links are wss. */
+  readonly certificate?: { readonly cert: Buffer; readonly key: Buffer } | undefined;
 }
 
 type Upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -159,7 +161,9 @@ export async function listenHttp(server: Server, givenHost: string, port: number
  * @throws TransportError `port_in_use`, `refused` or `invalid_address`
  */
 export async function listenWebSocket(options: ListenOptions): Promise<Listener> {
-  const server = createServer((_request, response) => response.writeHead(426, { Upgrade: 'websocket' }).end());
+  const { certificate } = options;
+  const answer: RequestListener = (_request, response) => void response.writeHead(426, { Upgrade: 'websocket' }).end();
+  const server = certificate ? createHttpsServer(certificate, answer) : createServer(answer);
   const listener = attachWebSocket(server, options.path ?? '/', options);
   await listenHttp(server, options.host, options.port);
   // Stored, because a closed server does not know its address.

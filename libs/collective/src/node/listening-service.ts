@@ -1,0 +1,28 @@
+/** The star service of a thread or process that only listens: it sums, and decides nothing. */
+import { randomBytes } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { createSendBudget } from '@troupe/protocol';
+import { createStarService, type ServiceNote, type StarService } from '../star/index.js';
+
+/** An unguessable text in letters, digits, - and _. */
+export function newSecret(): string {
+  return randomBytes(24).toString('base64url');
+}
+
+/** @param warn receives what is wrong with a link; which links come and go is no news */
+export function createListeningService({
+  token,
+  warn,
+}: {
+  readonly token: string;
+  readonly warn: (note: ServiceNote) => void;
+}): StarService {
+  return createStarService({
+    token,
+    secret: newSecret,
+    log: (note) => (note.level === 'warn' ? warn(note) : undefined),
+    budget: createSendBudget({ onEvicted: ({ text, remedy }) => warn({ level: 'warn', text, remedy }) }),
+    deadline: (ms) => AbortSignal.timeout(ms),
+    nowMs: () => performance.now(),
+  });
+}
