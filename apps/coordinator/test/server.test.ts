@@ -171,10 +171,14 @@ describe('the pages', () => {
 
 describe('the view of the run', () => {
   it('has consistent figures', async () => {
-    const { round, latest, workers, validated, best, sample, lossHistory } = await view();
+    const { round, workers, validated, best, sample, lossHistory } = await view();
     expect(round).toBeGreaterThanOrEqual(25);
-    const { roundMs, computeMs, transferMs, reduceMs, waitingMs } = latest!;
-    expect(Math.abs(computeMs + transferMs + reduceMs + waitingMs - roundMs)).toBeLessThan(5 + roundMs / 10);
+    // Parts end with the update, and a round with the coordinator's own step: a single slow step shows as a difference.
+    const differenceMs = async (): Promise<number> => {
+      const { roundMs, computeMs, transferMs, reduceMs, waitingMs } = (await view()).latest!;
+      return Math.abs(computeMs + transferMs + reduceMs + waitingMs - roundMs) - roundMs / 100;
+    };
+    await expect.poll(differenceMs, { timeout: 10_000 }).toBeLessThan(1);
     expect(workers[0]).toMatchObject({ kind: 'node', engine: 'reference float64', streams: 4 });
     expect(validated!.validationLoss).toBeGreaterThanOrEqual(best!.validationLoss);
     expect(sample!.text.length).toBeGreaterThan(100);
