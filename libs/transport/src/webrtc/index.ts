@@ -1,3 +1,4 @@
+export { createRtcLinks, type RtcLinks, type RtcRequest } from './links.js';
 export { answerRtc, offerRtc, type RtcOptions } from './open.js';
 export {
   type IceServer,
