@@ -22,6 +22,8 @@ export interface Output {
   readonly isTTY?: boolean | undefined;
   /** Width in characters; absent without a terminal. */
   readonly columns?: number | undefined;
+  /** Height in lines; absent without a terminal. */
+  readonly rows?: number | undefined;
 }
 
 /** An output that never blocks, for commands that must answer while somebody has paused the terminal. */
@@ -117,7 +119,7 @@ export function isDebugging(env: Shell['env']): boolean {
 }
 
 /** apps/NAME/dist/main.js, seen from apps/cli/dist (or src). */
-function appPaths(): AppPaths {
+export function appPaths(): AppPaths {
   const entry = (app: string) => fileURLToPath(new URL(`../../${app}/dist/main.js`, import.meta.url));
   return { coordinator: entry('coordinator'), worker: entry('worker'), allreduce: entry('allreduce') };
 }
