@@ -10,7 +10,7 @@ import { ENGINE_OPTION } from '@troupe/engines/options';
 import { EXIT, missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import { CliError, complaintOf } from '../errors.js';
-import { advanceBoard, createBoard, describeEvent, renderBoard, type Board } from '../launch/board.js';
+import { advanceBoard, createBoard, createRepeats, describeEvent, renderBoard, type Board } from '../launch/board.js';
 import type { LaunchEvent } from '../launch/events.js';
 import type { ReleaseBytes } from '../launch/host-keeper.js';
 import { EXAMPLE, localHost, parseHosts, type Host, type HostDefaults } from '../launch/hosts.js';
@@ -24,6 +24,8 @@ import { addAppOptions, afterwards, checkThreads, examples } from './flags.js';
 import { askToken, targetOf } from './joining.js';
 
 const EXAMPLE_FILE = 'hosts.txt';
+/** Of a terminal that does not tell its height. */
+const USUAL_ROWS = 24;
 
 interface LaunchFlags {
   readonly hosts?: string;
@@ -196,6 +198,7 @@ class LaunchView {
   readonly #shell: Shell;
   readonly #json: boolean;
   readonly #screen: Screen;
+  readonly #isRepeat = createRepeats();
   #board: Board;
 
   constructor(shell: Shell, hosts: readonly Host[], json: boolean) {
@@ -204,7 +207,7 @@ class LaunchView {
     this.#board = createBoard(hosts.flatMap(({ slots }) => slots.map(({ name }) => name)));
     const style = styleFor(shell.stdout, shell.env);
     this.#screen = new Screen(shell.stdout, {
-      line: (width) => renderBoard(this.#board, width, shell.stdout.rows ?? 24, style),
+      line: (width) => renderBoard(this.#board, width, shell.stdout.rows || USUAL_ROWS, style),
       quiet: json || !canRedraw(shell.stdout, shell.env),
     });
   }
@@ -238,6 +241,7 @@ class LaunchView {
 
   /** The table shows states; beside it only news that are longer than a row scroll. */
   #textOf(event: LaunchEvent): string | undefined {
+    if (this.#isRepeat(event)) return undefined;
     const { stdout, env } = this.#shell;
     const hasTable = canRedraw(stdout, env);
     if (hasTable && event.event === 'state' && event.remedy === undefined && !event.text?.includes('\n')) return undefined;

@@ -33,15 +33,21 @@ export function advanceBoard(board: Board, event: LaunchEvent, nowMs: number): B
     if (row !== undefined) next.set(row.slot, progressed(row, event.credit, nowMs));
     return next;
   }
-  const { state, text = '', remedy = '' } = event;
   for (const slot of event.slots) {
     const row = board.get(slot);
-    if (row === undefined) continue;
-    const { charsPerSecond, seen, ...rest } = row;
-    const speed = state === 'running' && row.state === 'running' ? { charsPerSecond, seen } : {};
-    next.set(slot, { ...rest, ...speed, state, text, remedy });
+    if (row !== undefined) next.set(slot, changed(row, event));
   }
   return next;
+}
+
+/** Another attempt does not hide why the last one failed. */
+const RETRYING: ReadonlySet<SlotState> = new Set(['waiting', 'connecting']);
+
+function changed(row: Row, { state, text, remedy }: Extract<LaunchEvent, { event: 'state' }>): Row {
+  const { charsPerSecond, seen, ...rest } = row;
+  const speed = state === 'running' && row.state === 'running' ? { charsPerSecond, seen } : {};
+  const isRetry = text === undefined && RETRYING.has(state) && RETRYING.has(row.state);
+  return isRetry ? { ...rest, state } : { ...rest, ...speed, state, text: text ?? '', remedy: remedy ?? '' };
 }
 
 function progressed(row: Row, credit: number, atMs: number): Row {
@@ -100,23 +106,46 @@ function renderRow({ slot, state, charsPerSecond, text, remedy }: Row, name: num
   return `${start}${format === undefined ? shown : style(format, shown)}${GAP}${cut(rest, room)}`;
 }
 
-/** "6 of 8 workers run, 12.3k chars/s together; 2 more rows". */
+/** "6 of 8 workers run, 12.3k chars/s together, 1 failed; 2 more rows". */
 export function summary(rows: readonly Row[], shown = rows.length): string {
   const running = rows.filter(({ state }) => state === 'running');
+  const failed = rows.filter(({ state }) => state === 'failed').length;
   const speed = running.reduce((sum, { charsPerSecond = 0 }) => sum + charsPerSecond, 0);
+  const parts = [
+    `${running.length} of ${counted(rows.length, 'worker')} ${rows.length === 1 ? 'runs' : 'run'}`,
+    ...(speed > 0 ? [`${compactCount(speed)} chars/s together`] : []),
+    ...(failed > 0 ? [`${failed} failed`] : []),
+  ];
   const hidden = rows.length - shown;
-  return (
-    `${running.length} of ${counted(rows.length, 'worker')} ${rows.length === 1 ? 'runs' : 'run'}` +
-    (speed > 0 ? `, ${compactCount(speed)} chars/s together` : '') +
-    (hidden > 0 ? `; ${counted(hidden, 'more row')}` : '')
-  );
+  return parts.join(', ') + (hidden > 0 ? `; ${counted(hidden, 'more row')}` : '');
 }
 
 function cut(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
 
-/** An event as lines of a log; undefined if there is nothing new for a reader. */
+/**
+ * Whether an event tells a reader nothing new: the same trouble of the same host, the attempts between, and what a worker that runs
+ * goes through.
+ */
+export function createRepeats(): (event: LaunchEvent) => boolean {
+  const troubles = new Map<string, string>();
+  const running = new Set<string>();
+  return (event) => {
+    if (event.event !== 'state') return false;
+    const { who, state, text } = event;
+    const [wasRunning, last] = [running.has(who), troubles.get(who)];
+    if (state === 'running') running.add(who);
+    else for (const name of [who, ...event.slots]) running.delete(name);
+    if (state === 'running' && wasRunning) return true;
+    if (state === 'connecting') return last !== undefined;
+    if (state !== 'waiting') troubles.delete(who);
+    else if (text !== undefined) troubles.set(who, text);
+    return state === 'waiting' && last === text;
+  };
+}
+
+/** An event as lines of a log; undefined if there is nothing to read. */
 export function describeEvent(event: LaunchEvent, style: Style): string | undefined {
   if (event.event === 'progress') return undefined;
   if (event.event === 'note') return withRemedy(style('yellow', `note: ${event.text}`), event.remedy);

@@ -153,7 +153,7 @@ function destinationProblem(text: string): HostsProblem | undefined {
   const message = `${text} is not a host.`;
   const [, host, port] = /^([\w.@-]+):(\d{1,5})$/.exec(text) ?? [];
   if (host !== undefined && !host.startsWith('-')) return { message, remedy: `Write the port as ssh://${host}:${port}.` };
-  if (text.includes('=')) return { message, remedy: `Write the name of the host first: lab-01 ${text}.` };
+  if (/^\w+=/.test(text)) return { message, remedy: `Write the name of the host first: lab-01 ${text}.` };
   return {
     message,
     remedy:

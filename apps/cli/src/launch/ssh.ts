@@ -190,7 +190,10 @@ export function explainFault(code: HostFault, detail: string, host: Pick<Host, '
     case 'other_release':
       return trouble('the release has no part that starts workers', 'Leave --release out, or make it again with this version.');
     case 'cannot_install':
-      return trouble(`the release cannot be installed: ${detail}`, 'Remove ~/.cache/troupe there, and start again.');
+      return trouble(
+        `the release cannot be installed: ${detail}`,
+        'Make sure that ~/.cache there is a folder of yours; if it is, remove ~/.cache/troupe/launch, and start again.',
+      );
     default:
       return code satisfies never;
   }
