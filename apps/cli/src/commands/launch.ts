@@ -176,8 +176,10 @@ function notesOf(address: string, hosts: readonly Host[]): LaunchEvent[] {
   return [{ event: 'note', text, remedy: 'Give the address by which the hosts reach the coordinator, unless it runs on them.' }];
 }
 
-async function readRelease(file: string | undefined, signal: AbortSignal): Promise<ReleaseBytes> {
-  if (file === undefined) throw new CliError('usage', 'no release', 'Give --release FILE.');
+/** The tarball that a person gave, or this copy of Troupe. @throws CliError */
+async function readRelease(given: string | undefined, signal: AbortSignal): Promise<ReleaseBytes> {
+  // Only hosts need it, so the help need not load it.
+  const file = given ?? (await (await import('../release.js')).releaseTarball(signal)).path;
   const bytes = await readFile(file, { signal });
   return { bytes, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
