@@ -65,6 +65,8 @@ class HostKeeper {
   /** The present link has reached a supervisor. */
   #isUp = false;
   #fault: HostTrouble | undefined;
+  /** What is copied to a host that lacks it. */
+  #release: Buffer = Buffer.alloc(0);
 
   constructor(host: Host, ports: KeeperPorts, stop: AbortSignal, kill: AbortSignal) {
     this.#host = host;
@@ -101,28 +103,30 @@ class HostKeeper {
     this.report('waiting');
     const next = await this.#ports.turn(this.#stop);
     try {
-      const preamble = this.#host.destination === undefined ? [] : await this.#preamble();
-      this.#stop.throwIfAborted();
       this.report('connecting');
-      return await this.#converse(preamble, next);
+      return await this.#converse(next);
     } finally {
       next();
     }
   }
 
-  async #converse(preamble: readonly string[], connected: () => void): Promise<ChannelEnd> {
+  async #converse(connected: () => void): Promise<ChannelEnd> {
     const channel: Channel = new Channel(this.#command(), (message) => {
       if (message.at === 'installed' || message.at === 'supervising' || message.at === 'failed') connected();
-      void this.#receive(channel, message);
+      this.#receive(channel, message);
     });
-    for (const line of preamble) channel.write(line);
     const stop = (): void => channel.stop();
     const kill = (): void => channel.close('ended at once');
     this.#stop.addEventListener('abort', stop, { once: true });
     this.#kill.addEventListener('abort', kill, { once: true });
-    if (this.#stop.aborted) stop();
     try {
+      // The release is packed while ssh connects.
+      if (this.#host.destination !== undefined) await this.#introduce(channel);
       return await channel.ended;
+    } catch (error) {
+      channel.close('there is no release');
+      await channel.ended;
+      throw error;
     } finally {
       this.#stop.removeEventListener('abort', stop);
       this.#kill.removeEventListener('abort', kill);
@@ -138,14 +142,15 @@ class HostKeeper {
     return { program: this.#ports.ssh.program, args, env: { ...env, LC_ALL: 'C' } };
   }
 
-  /** The installer, and what it needs to know. */
-  async #preamble(): Promise<string[]> {
+  /** Sends the installer, and what it needs to know. */
+  async #introduce(channel: Channel): Promise<void> {
     const { sha256, bytes } = await this.#ports.release();
-    const installer = readFileSync(compiled('installer')).toString('base64');
-    return [`${installer}\n`, encode({ sha256, bytes: bytes.length, entry: ENTRY })];
+    this.#release = bytes;
+    channel.write(`${readFileSync(compiled('installer')).toString('base64')}\n`);
+    channel.write(encode({ sha256, bytes: bytes.length, entry: ENTRY }));
   }
 
-  async #receive(channel: Channel, message: FromHost): Promise<void> {
+  #receive(channel: Channel, message: FromHost): void {
     switch (message.at) {
       case 'host':
       case 'beat':
@@ -153,7 +158,7 @@ class HostKeeper {
         return;
       case 'wanted':
         this.report('copying');
-        return channel.write((await this.#ports.release()).bytes);
+        return channel.write(this.#release);
       case 'installing':
         return this.report('installing');
       case 'failed':
