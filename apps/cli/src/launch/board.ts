@@ -9,7 +9,7 @@ export interface Row {
   /** The engine of one that runs, or what is wrong with one that does not. */
   readonly text: string;
   readonly remedy: string;
-  /** The last progress: when, in ms, and characters so far. */
+  /** The last progress since it runs: when, in ms, and characters so far. */
   readonly seen?: { readonly atMs: number; readonly credit: number } | undefined;
 }
 
@@ -52,8 +52,7 @@ function changed(row: Row, { state, text, remedy }: Extract<LaunchEvent, { event
 
 function progressed(row: Row, credit: number, atMs: number): Row {
   const { seen, charsPerSecond } = row;
-  // A worker that has started again counts from zero.
-  if (seen === undefined || credit < seen.credit) return { ...row, seen: { atMs, credit } };
+  if (seen === undefined) return { ...row, seen: { atMs, credit } };
   const ms = atMs - seen.atMs;
   if (ms < SPEED_MS) return row;
   const speed = ((credit - seen.credit) * 1000) / ms;

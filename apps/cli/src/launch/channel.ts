@@ -39,6 +39,8 @@ export class Channel {
   #deadline: NodeJS.Timeout | undefined;
   #closedFor: string | undefined;
   #stopping = false;
+  /** A supervisor answers; until then it is ssh, the shell of the user or the installer. */
+  #supervises = false;
   readonly ended: Promise<ChannelEnd>;
 
   constructor({ program, args, env }: ChannelCommand, onMessage: (message: FromHost) => void) {
@@ -72,12 +74,12 @@ export class Channel {
     if (this.#child.stdin.writable) this.#child.stdin.write(bytes);
   }
 
-  /** Lets the workers leave, and then ends. */
+  /** Lets the workers leave, and then ends. Before there are any, it ends at once. */
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
-    if (this.#supervises) this.write(encode({ do: 'stop' }));
-    else this.#child.stdin.end();
+    if (!this.#supervises) return this.close('it was stopped');
+    this.write(encode({ do: 'stop' }));
     this.#giveTime(STOP_MS, 'it did not stop in time');
   }
 
@@ -86,8 +88,6 @@ export class Channel {
     this.#closedFor ??= why;
     this.#child.kill('SIGKILL');
   }
-
-  #supervises = false;
 
   /** Each message says how soon the next one must come. */
   #await({ at }: FromHost): void {

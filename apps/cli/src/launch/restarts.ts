@@ -1,4 +1,5 @@
 /** What a host does with its workers: how many threads each has, and whether one that has ended starts again. */
+import { LIMITS } from '@troupe/config';
 import { GPU_ENGINES, takesThreads } from '@troupe/engines';
 import { THREADS_OPTION } from '@troupe/engines/options';
 import { EXIT, isLastingExit } from '@troupe/process';
@@ -55,5 +56,7 @@ export function threadsFor({ engine, threads, sharedBy }: Slot, cores: number): 
 /** The arguments of `troupe worker` for a slot. The token is not among them. */
 export function workerArguments(slot: Slot, address: string, threads: number): string[] {
   const gpu = slot.gpu ? [] : ['--no-gpu'];
-  return [address, `--name=${slot.name}`, `--engine=${slot.engine}`, `--threads=${threads}`, ...gpu, '--json'];
+  // Of a long name the end tells more.
+  const name = slot.name.slice(-LIMITS.nameLength);
+  return [address, `--name=${name}`, `--engine=${slot.engine}`, `--threads=${threads}`, ...gpu, '--json'];
 }

@@ -49,10 +49,11 @@ export async function lockSlot(
   }
 }
 
-/** Linux has sockets without files, which the system removes with their process. */
+/** Linux and Windows have sockets without files, which the system removes with their process. */
 function placeOf(key: string): string {
   const name = `troupe-${process.getuid?.() ?? ''}-${createHash('sha256').update(key).digest('hex').slice(0, 24)}`;
-  return process.platform === 'linux' ? `\0${name}` : path.join(os.tmpdir(), `${name}.sock`);
+  if (process.platform === 'linux') return `\0${name}`;
+  return process.platform === 'win32' ? `\\\\?\\pipe\\${name}` : path.join(os.tmpdir(), `${name}.sock`);
 }
 
 /** @returns undefined if somebody has the place, dead or alive */
@@ -93,7 +94,7 @@ function ask(place: string, launch: string): Promise<string | undefined> {
 
 /** Removes the file of a holder that was killed. */
 async function clear(place: string): Promise<void> {
-  if (place.startsWith('\0')) return;
+  if (!place.endsWith('.sock')) return;
   // Another claimant may have removed it.
   await unlink(place).catch(() => undefined);
 }

@@ -54,7 +54,7 @@ describe('a supervisor', () => {
     const { orders, ended, start } = host();
     start();
     await until(() => joined.length === 1, 'a worker');
-    expect(joined[0]).toMatchObject({ token: 'the-token', args: ['--engine=wasm', '--threads=3', '--json'].slice(-2) });
+    expect(joined[0]).toMatchObject({ token: 'the-token', args: ['--threads=3', '--json'] });
     orders.end();
     await ended;
     expect(isAlive(joined[0].pid)).toBe(false);
@@ -65,8 +65,11 @@ describe('a supervisor', () => {
     start();
     await until(() => joined.length === 1, 'a worker');
     orders.end();
+    const endedAtMs = performance.now();
     await ended;
     expect(isAlive(joined[0].pid)).toBe(false);
+    // Silence would end them too, but much later.
+    expect(performance.now() - endedAtMs).toBeLessThan(SILENCE_MS / 2);
   });
 
   it('ends workers when nothing comes from the launcher, and not while something does', async () => {
