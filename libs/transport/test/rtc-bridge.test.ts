@@ -276,6 +276,7 @@ describe('a page that ends its bridge', () => {
     const [inner, far] = createMemoryPair();
     const { bridge, links } = build(
       linksBy(async () => {
+        await Promise.resolve();
         bridge.end('the trainer was ended');
         return inner;
       }),
