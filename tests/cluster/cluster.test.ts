@@ -26,8 +26,7 @@ async function trainWithGuests(config: TrainingConfig): Promise<Ended & { readon
     if (round % 6 === 2) guests.push(cluster.join(`guest-${round}`));
     if (round % 6 === 0) guests.at(-1)?.leave();
   });
-  // Slow enough that guests have time to join within a few rounds.
-  cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 10))) });
+  cluster.join('steady', { createEngine: slow });
   cluster.start();
   const ended = await cluster.finish();
   const guestsAtWork = guests.filter(({ logs }) => logs.some((entry) => entry.kind === 'computed')).length;
@@ -55,6 +54,12 @@ const interrupted =
     };
   };
 
+/**
+ * Slow enough that other workers have time to join within a few rounds, and are always needed: of two that are as fast, one may be parked,
+ * however busy the machine is, before it has computed what a test counts.
+ */
+const slow = interrupted(() => new Promise((resolve) => setTimeout(resolve, 20)));
+
 describe('a cluster', () => {
   it.each([1, 2, 3])('of %i workers follows the trajectory of one machine', async (workers) => {
     const cluster = await createCluster();
@@ -71,9 +76,7 @@ describe('a cluster', () => {
   it('follows the same trajectory when a worker crashes in the middle of a round', async () => {
     let halfway = false;
     const cluster = await createCluster(CONFIG, (round) => (halfway = round >= 4));
-    // Slower than the other one, which therefore always has a part of the round, however busy the
-    // machine is: a number of gradients may be reached only when the run is over, or never.
-    cluster.join('steady', { createEngine: interrupted(() => new Promise((resolve) => setTimeout(resolve, 5))) });
+    cluster.join('steady', { createEngine: slow });
     const doomed = cluster.join('doomed', {
       createEngine: interrupted(() => {
         if (halfway) doomed.crash();
@@ -126,7 +129,7 @@ describe('a cluster', () => {
 
   it('lends the streams to another worker when an engine fails', async () => {
     const cluster = await createCluster();
-    cluster.join('steady');
+    cluster.join('steady', { createEngine: slow });
     const shaky = cluster.join('shaky', {
       createEngine: interrupted((call) => {
         if (call === 5) throw new EngineError('bad_shape', 'the batch is not for this engine', 'Use another engine.');
@@ -183,7 +186,7 @@ describe('a cluster', () => {
 
   it('does not count a contribution with a NaN, and completes the round', async () => {
     const cluster = await createCluster();
-    cluster.join('steady');
+    cluster.join('steady', { createEngine: slow });
     const broken = cluster.join('broken', {
       createEngine: (config, limits) => {
         const engine = createReferenceEngine(config, limits);
@@ -205,7 +208,7 @@ describe('a cluster', () => {
 
   it('sends a snapshot to a worker whose replica differs, and does not count what it computed', async () => {
     const cluster = await createCluster();
-    cluster.join('steady');
+    cluster.join('steady', { createEngine: slow });
     const broken = cluster.join('broken', {
       createEngine: (config, limits) => {
         const engine = createReferenceEngine(config, limits);

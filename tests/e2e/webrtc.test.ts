@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { hmacSha1 } from '@troupe/collective/node';
 import { answerRtc, offerRtc, turnCredentials, type Signalling } from '@troupe/transport/webrtc';
 import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { findChromium, HOW_TO_GET_ONE, openChromium, type Chromium, type Tab } from './chromium.js';
@@ -174,14 +175,14 @@ describe.skipIf(without)(`a page and a TURN server${without ? ` (SKIPPED: ${with
       await fs.rm(folder, { recursive: true, force: true });
     });
     const urls = `turn:${own}:${server.port}`;
-    const optionsWith = async (secret: string) => ({
-      iceServers: [{ urls, ...(await turnCredentials({ secret, user: 'w', nowMs: Date.now() }, crypto.subtle)) }],
+    const optionsWith = (secret: string) => ({
+      iceServers: [{ urls, ...turnCredentials({ secret, user: 'w', nowMs: Date.now() }, hmacSha1) }],
       iceTransportPolicy: 'relay',
     });
     const tab = await openPage();
-    await call(tab, 'open', 'wrong', 'offer', await optionsWith('wrong'));
+    await call(tab, 'open', 'wrong', 'offer', optionsWith('wrong'));
     await expect(call(tab, 'remote', 'wrong')).rejects.toThrow(`the TURN server ${urls}?transport=udp refuses the credentials`);
-    for (const role of ['offer', 'answer']) await call(tab, 'open', role, role, await optionsWith('right'));
+    for (const role of ['offer', 'answer']) await call(tab, 'open', role, role, optionsWith('right'));
     begin(carry(tab, 'offer', (signal) => call(tab, 'give', 'answer', signal)));
     begin(carry(tab, 'answer', (signal) => call(tab, 'give', 'offer', signal)));
     const bytes = 256 * 1024;

@@ -38,7 +38,7 @@ function listenAsPeer(world: World, host: Host): StarPeer {
   const serve = (link: Connection): Promise<void> => service.serve(link, never).catch(fail);
   world.network.listen(host, '/peer', serve);
   return {
-    address: `sim://${host.name}/peer`,
+    addresses: [`sim://${host.name}/peer`],
     service,
     connect() {
       const [near, far] = createMemoryPair([host.name, `${host.name} itself`]);

@@ -1,5 +1,5 @@
 import os from 'node:os';
-import { ALLREDUCE_OPTIONS, describeOptions, type OptionValues } from '@troupe/config';
+import { ALLREDUCE_OPTIONS, describeOptions, readIceServers, type IceAccess, type OptionValues } from '@troupe/config';
 import { serveConnections, startStarService } from '@troupe/collective/node';
 import type { ServiceNote } from '@troupe/collective/star';
 import { createSendBudget, LIMITS, sentence } from '@troupe/protocol';
@@ -13,7 +13,15 @@ Averages and clips the gradients of a run, on a separate machine.
 
 ${describeOptions(ALLREDUCE_OPTIONS)}`;
 
-type Settings = OptionValues<typeof ALLREDUCE_OPTIONS>;
+type Settings = OptionValues<typeof ALLREDUCE_OPTIONS> & { readonly ice: IceAccess | undefined };
+
+/** @throws UsageError */
+function readSettings(args: AppShell['args'], env: AppShell['env']): Settings {
+  const { values } = parseOptions(ALLREDUCE_OPTIONS, args, env);
+  const result = readIceServers(values['--ice-servers'], env.TROUPE_TURN_SECRET);
+  if (!result.ok) throw new UsageError(result.message, result.remedy);
+  return { ...values, ice: result.ice };
+}
 
 /**
  * Runs the service until `signal` aborts. Resolves with the exit code: 0, 1 (cannot listen) or 2
@@ -27,7 +35,7 @@ export async function runAllreduce(shell: AppShell): Promise<number> {
   }
   let settings: Settings;
   try {
-    settings = parseOptions(ALLREDUCE_OPTIONS, args, env).values;
+    settings = readSettings(args, env);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     err(`${error.message}\n${error.remedy}\n\n${USAGE}`);
@@ -46,7 +54,7 @@ export async function runAllreduce(shell: AppShell): Promise<number> {
 }
 
 async function serveUntil(settings: Settings, { env, out, signal }: AppShell): Promise<void> {
-  const { '--host': host, '--port': port, '--reducers': reducers, '--token': token, '--json': json } = settings;
+  const { '--host': host, '--port': port, '--reducers': reducers, '--token': token, '--json': json, ice } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
   const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
@@ -59,6 +67,7 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
       log,
       logThreads: log,
       budget,
+      ice,
       env,
       signal,
     });

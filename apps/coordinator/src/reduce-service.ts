@@ -29,7 +29,7 @@ export interface EmbeddedOptions {
   /** Its path on the server. */
   readonly path: string;
   /** How many reducers to start, and beside which port. */
-  readonly settings: Pick<Settings, 'reducers' | 'host' | 'port'>;
+  readonly settings: Pick<Settings, 'reducers' | 'host' | 'port' | 'ice'>;
   readonly env: NodeJS.ProcessEnv;
   /** Of the process. */
   readonly budget: SendBudget;
@@ -50,7 +50,7 @@ export interface EmbeddedOptions {
  */
 export async function embedReduceService(options: EmbeddedOptions): Promise<ReduceService> {
   const { path, report, troubles, over, env, budget, signal } = options;
-  const { reducers, host, port } = options.settings;
+  const { reducers, host, port, ice } = options.settings;
   const token = randomBytes(24).toString('base64url');
   const log = (note: ServiceNote): void => {
     if (note.level === 'warn') troubles({ event: 'note', ...note });
@@ -64,6 +64,7 @@ export async function embedReduceService(options: EmbeddedOptions): Promise<Redu
     reducers,
     host,
     port,
+    ice,
     env,
     signal,
   });

@@ -3,12 +3,15 @@ import { parseArgs } from 'node:util';
 import {
   configFromFlags,
   FLAG_FIELDS,
+  ICE_SERVERS_OPTION,
   negated,
   parseTrainingConfig,
+  readIceServers,
   RUN_OPTIONS,
   shellQuote,
   valueAt,
   type FlagField,
+  type IceAccess,
   type RunOption,
   type TrainingConfig,
 } from '@troupe/config';
@@ -58,6 +61,8 @@ export interface Settings {
   readonly allreduce: readonly string[] | undefined;
   /** Threads that sum a part of the parameters each for the coordinator's own service. */
   readonly reducers: number;
+  /** STUN and TURN servers for workers that exchange gradients over WebRTC. */
+  readonly ice: IceAccess | undefined;
   /** Who may sum the gradients. */
   readonly topology: Topology;
   /** The secret of those services. Undefined: the run's token. */
@@ -134,6 +139,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     allreduce: servicesFrom(text('--allreduce')),
     topology: text('--topology') as Topology,
     reducers: number('--reducers'),
+    ice: iceFrom(given, env),
     out: text('--out'),
     resume: given.has('--resume'),
     checkpointEvery: number('--checkpoint-every'),
@@ -259,6 +265,21 @@ function checkReducers(reducers: number, given: ReadonlyMap<string, string>): vo
     '--reducers listen without TLS, and --tls-cert asks for it',
     'Give --reducers 0. Or start "troupe allreduce" services, each behind a proxy with https, and name them: --allreduce wss://HOST,wss://HOST.',
   );
+}
+
+/** @throws SettingsError */
+function iceFrom(given: ReadonlyMap<string, string>, env: Environment): IceAccess | undefined {
+  const { flag } = ICE_SERVERS_OPTION;
+  const text = given.get(flag);
+  if (text !== undefined && given.has('--allreduce')) {
+    throw new SettingsError(
+      `${flag} is for the all-reduce inside the coordinator, and --allreduce names another one`,
+      `Give ${flag} to "troupe allreduce" instead, and leave it out here.`,
+    );
+  }
+  const result = readIceServers(text, env.TROUPE_TURN_SECRET);
+  if (result.ok) return result.ice;
+  throw new SettingsError(result.message.replace(/\.$/, ''), result.remedy);
 }
 
 /** Tokens are sent in headers and hellos. They are secret, so no message repeats one. */

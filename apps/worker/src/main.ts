@@ -2,8 +2,10 @@
 import { setMaxListeners } from 'node:events';
 import { describeOptions } from '@troupe/config';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
-import { EXIT, runApp, type AppShell } from '@troupe/process';
+import { EXIT, runApp, UsageError, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
+import { createRtcLinks, type RtcLinks } from '@troupe/transport/webrtc';
+import { findNodeRtc, type NodeRtc } from '@troupe/transport/webrtc-node';
 import { runWorker, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
 import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
@@ -89,7 +91,31 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
 }
 
 async function work(settings: Settings, log: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
-  const ports = await createNodePorts({ ...settings, log, signal });
+  const rtc = settings.webrtc ? await openRtc() : undefined;
+  try {
+    await workWith(settings, rtc && createRtcLinks(rtc), log, signal);
+  } finally {
+    rtc?.close();
+  }
+}
+
+/** @throws UsageError */
+async function openRtc(): Promise<NodeRtc> {
+  const rtc = await findNodeRtc();
+  if (rtc) return rtc;
+  throw new UsageError(
+    '--webrtc needs the package node-datachannel, which is not installed, or has no build for this machine.',
+    'Install it beside Troupe (npm install node-datachannel), or leave --webrtc out: gradients then go through the coordinator.',
+  );
+}
+
+async function workWith(
+  settings: Settings,
+  rtc: RtcLinks | undefined,
+  log: (entry: Entry) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const ports = await createNodePorts({ ...settings, rtc, log, signal });
   const { lending } = settings;
   const options = { ...settings, kind: 'node' as const, ports, signal };
   if (lending.hours === undefined && !lending.onlyWhenIdle) {

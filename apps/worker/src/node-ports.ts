@@ -5,10 +5,11 @@ import { loadWasm, openEngine } from '@troupe/engines/node';
 import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { Connection } from '@troupe/transport';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
-import { listenAsPeer, type Listen } from './peer.js';
+import { openPeer, type Listen } from './peer.js';
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
@@ -25,6 +26,8 @@ export interface NodePortsOptions {
   readonly signal: AbortSignal;
   /** Where other workers reach this one, which sums for them; absent: it does not. */
   readonly listen?: Listen | undefined;
+  /** Links to other workers over WebRTC, and from them; absent: there are none. */
+  readonly rtc?: RtcLinks | undefined;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: () => MachineMemory;
   log(entry: WorkerLog | MemoryWarning | PeerWarning): void;
@@ -47,7 +50,7 @@ export interface PeerWarning {
 
 /** @throws TransportError when it cannot listen */
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, listen, signal, log, memory = memoryForThisProcess } = options;
+  const { engine, threads, gpu, share, listen, rtc, signal, log, memory = memoryForThisProcess } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
@@ -58,10 +61,10 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
   };
   const nowMs = (): number => performance.now();
   const warn = ({ text, remedy }: ServiceNote): void => log({ kind: 'peer', text, remedy });
-  const peer = listen && (await listenAsPeer(listen, { log: warn, signal }));
+  const peer = listen || rtc ? await openPeer({ listen, rtc, log: warn, signal }) : undefined;
   return {
     connect,
-    collective: createStarCollective({ connect, ...(peer && { peer }) }),
+    collective: createStarCollective({ connect, ...(peer && { peer }), ...(rtc && { rtc }) }),
     createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.

@@ -1,11 +1,12 @@
-/** A worker that sums a part of the parameters for the others: it listens for their links. */
+/** A worker that sums a part of the parameters for the others: it listens for their links, or answers those over WebRTC. */
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { createListeningService, newSecret, serveConnections } from '@troupe/collective/node';
-import type { ServiceNote, StarPeer } from '@troupe/collective/star';
+import { RTC_ADDRESS, type ServiceNote, type StarPeer } from '@troupe/collective/star';
 import { LIMITS } from '@troupe/protocol';
 import { TransportError, type Listener } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
 export interface Listen {
@@ -18,24 +19,30 @@ export interface Listen {
 }
 
 export interface PeerOptions {
+  /** Where it listens for WebSockets; absent: nowhere. */
+  readonly listen?: Listen | undefined;
+  /** Answers links over WebRTC; absent: none are answered. */
+  readonly rtc?: RtcLinks | undefined;
   /** Receives warnings about the links of other workers. */
   readonly log: (note: ServiceNote) => void;
   readonly signal: AbortSignal;
 }
 
 /**
- * Listens until `signal` aborts. Only workers that the all-reduce service has introduced are let in.
+ * Can be reached until `signal` aborts. Only workers that the all-reduce service has introduced are let in.
  * @throws TransportError when it cannot listen
  */
-export async function listenAsPeer(listen: Listen, { log, signal }: PeerOptions): Promise<StarPeer> {
-  const listener = await open(listen);
+export async function openPeer({ listen, rtc, log, signal }: PeerOptions): Promise<StarPeer> {
+  const listener = listen && (await open(listen));
   // Nobody knows its token: this service decides nothing.
-  const service = createListeningService({ token: newSecret(), warn: log });
-  void serveConnections(listener, service, signal)
-    .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
-    .finally(() => void listener.close('the worker is stopping'));
+  const service = createListeningService({ token: newSecret(), warn: log, ...(rtc && { rtc }) });
+  if (listener) {
+    void serveConnections(listener, service, signal)
+      .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
+      .finally(() => void listener.close('the worker is stopping'));
+  }
   return {
-    address: addressOf(listen, listener),
+    addresses: [...(listen && listener ? [addressOf(listen, listener)] : []), ...(rtc ? [RTC_ADDRESS] : [])],
     service,
     connect() {
       const [near, far] = createMemoryPair(['this worker', 'its own part']);

@@ -18,6 +18,8 @@ export interface Settings {
   readonly share: number;
   readonly lending: Lending;
   readonly listen: Listen | undefined;
+  /** Links to other workers over WebRTC. */
+  readonly webrtc: boolean;
   readonly json: boolean;
 }
 
@@ -44,6 +46,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     share: values['--share'] / 100,
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
     listen: listenOf(address, values),
+    webrtc: values['--webrtc'],
     json: values['--json'],
   };
 }

@@ -2,14 +2,15 @@ import { createServer, type AddressInfo } from 'node:net';
 import { createChannel, PROTOCOL_VERSION } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { afterEach, describe, expect, it } from 'vitest';
-import { listenAsPeer, type Listen } from '../src/peer.js';
+import { openPeer, type Listen } from '../src/peer.js';
 
 let stop = new AbortController();
 afterEach(() => stop.abort(new Error('the test is over')));
 
 function listen(options: Partial<Listen>) {
   stop = new AbortController();
-  return listenAsPeer({ host: '127.0.0.1', port: 0, tls: undefined, ...options }, { log: () => undefined, signal: stop.signal });
+  const where = { host: '127.0.0.1', port: 0, tls: undefined, ...options };
+  return openPeer({ listen: where, log: () => undefined, signal: stop.signal });
 }
 
 describe('a worker that listens', () => {
@@ -19,11 +20,14 @@ describe('a worker that listens', () => {
     ['203.0.113.7', /^ws:\/\/203\.0\.113\.7:\d+$/],
     [undefined, /^:\d+$/],
   ])('at %s is announced as %s', async (host, address) => {
-    expect((await listen({ host })).address).toMatch(address);
+    const { addresses } = await listen({ host });
+    expect(addresses).toEqual([expect.stringMatching(address)]);
   });
 
   it('at an address of another machine is reached at its own', async () => {
-    const { address } = await listen({ host: '203.0.113.7' });
+    const {
+      addresses: [address],
+    } = await listen({ host: '203.0.113.7' });
     const link = await connectWebSocket(address.replace('203.0.113.7', '127.0.0.1'));
     link.close('done');
   });
@@ -42,7 +46,9 @@ describe('a worker that listens', () => {
   });
 
   it('lets in nobody whom no service has introduced, and stops with its worker', async () => {
-    const { address } = await listen({});
+    const {
+      addresses: [address],
+    } = await listen({});
     const stranger = createChannel(await connectWebSocket(address), { accepts: ['refuse', 'joined'], bodyBytes: () => 0 });
     stranger.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'r', workerId: 'w', ticket: 't' });
     expect((await stranger.receive()).message).toMatchObject({ type: 'refuse', code: 'run_over' });

@@ -349,14 +349,11 @@ describe('offers and introductions', () => {
     expect(messages).toBe(0);
   });
 
-  it.each([
-    ['again at once', 'of w9', 'limit_exceeded'],
-    ['without an address', '', 'invalid_message'],
-  ])('are refused %s', async (_, address, code) => {
+  it('are refused again at once', async () => {
     await run.beginListening([]);
-    if (code === 'limit_exceeded') await (await RudePeer.connect(run)).until('assign');
-    const rude = await RudePeer.connect(run, address);
-    expect(await rude.until('refuse')).toMatchObject({ code, remedy: expect.stringMatching(/\w/) });
+    await (await RudePeer.connect(run)).until('assign');
+    const rude = await RudePeer.connect(run);
+    expect(await rude.until('refuse')).toMatchObject({ code: 'limit_exceeded', remedy: expect.stringMatching(/\w/) });
   });
 
   it('that are unanswered end when the worker offers itself again, and when it is dismissed', async () => {
@@ -410,7 +407,14 @@ describe('offers and introductions', () => {
   it('need the ticket of the worker; and a peer follows no coordinator and no other service', async () => {
     await run.beginListening([0]);
     const thief = createChannel(await network.connect('w1', 'service'), { accepts: ['refuse', 'assign'], bodyBytes: () => 0 });
-    thief.send({ type: 'offer', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w1', address: 'x', ticket: 'ticket 0' });
+    thief.send({
+      type: 'offer',
+      versions: [PROTOCOL_VERSION],
+      runId: 'run-1',
+      workerId: 'w1',
+      addresses: ['x'],
+      ticket: 'ticket 0',
+    });
     expect((await thief.receive(soon())).message).toMatchObject({ type: 'refuse', code: 'wrong_token' });
     const { codec, tensorSizes } = TENSORS;
     const model = { streams: 1, codec, tensorSizes: [...tensorSizes] };

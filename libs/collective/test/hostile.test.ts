@@ -71,8 +71,8 @@ class Peer {
   async #ticketFor(place: string): Promise<string> {
     for (let ticket = this.#tickets.get(place); ; ticket = this.#tickets.get(place)) {
       if (ticket !== undefined) return ticket;
-      const { address, ticket: given } = await this.until('reducer');
-      this.#tickets.set(address, given);
+      const { addresses, ticket: given } = await this.until('reducer');
+      this.#tickets.set(addresses[0], given);
     }
   }
 
@@ -276,7 +276,7 @@ describe('when a reducer is lost', () => {
     peer.sendRest();
     expect(await peer.result()).toMatchObject({ result: 'counted' });
     network.kill('reducer1');
-    expect(await peer.until('reducer')).toMatchObject({ reducer: 'reducer-1', address: '', round: 0 });
+    expect(await peer.until('reducer')).toMatchObject({ reducer: 'reducer-1', addresses: [], round: 0 });
     return peer;
   };
   const WRONG = new Float32Array(SIZE).fill(NaN);

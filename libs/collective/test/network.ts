@@ -2,6 +2,7 @@
 import type { CodedPart } from '@troupe/optim';
 import type { MessageType } from '@troupe/protocol';
 import { tap, TransportError, type Connection } from '@troupe/transport';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import { createMemoryPair, type MemoryConnection } from '@troupe/transport/memory';
 import { expect } from 'vitest';
 import {
@@ -68,6 +69,7 @@ export class Network {
       deadline: this.#deadline,
       nowMs: () => performance.now(),
       connect: (address) => this.connect('service', address),
+      iceServers: (workerId) => [{ urls: ['turn:relay'], username: workerId, credential: 'secret' }],
       ...(name === 'service' && { reducers: this.#reducers.map((address) => ({ address, forWorkers: address })) }),
     });
     this.places.set(name, { service, stop, links: new Set() });
@@ -101,23 +103,26 @@ export class Network {
     return near;
   }
 
-  collective(client: string, direct = true, peer?: StarPeer) {
-    return createStarCollective({ connect: (address) => this.connect(client, address), direct, ...(peer && { peer }) });
+  /** @param rtc its links over WebRTC; see `RtcExchange` */
+  collective(client: string, direct = true, peer?: StarPeer, rtc?: RtcLinks) {
+    const connect = (address: string): Promise<Connection> => this.connect(client, address);
+    return createStarCollective({ connect, direct, ...(peer && { peer }), ...(rtc && { rtc }) });
   }
 
   /** The part of a worker that sums for others, at the place "of CLIENT". */
-  listen(client: string): StarPeer {
+  listen(client: string, addresses = [`of ${client}`], rtc?: RtcLinks): StarPeer {
     const name = `of ${client}`;
     const service = createStarService({
       token: 'unknown',
       secret: () => 'unused',
       log: (note) => this.notes.push(note),
       deadline: this.#deadline,
+      ...(rtc && { rtc }),
     });
     const stop = new AbortController();
     this.places.set(name, { service, stop, links: new Set() });
     return {
-      address: name,
+      addresses,
       service,
       connect: () => this.#open(client, name, service),
       onFailed: (error) => this.failures.push(error),

@@ -1,7 +1,7 @@
 /** Runs whose workers sum for each other, and peers for which a test speaks. */
 import { createChannel, PROTOCOL_VERSION, type Channel, type Message, type MessageOf, type MessageType } from '@troupe/protocol';
 import { expect } from 'vitest';
-import { createRangeLayout, type CollectiveHost, type HostEvent, type ReducePeer } from '../src/index.js';
+import { createRangeLayout, type Collective, type CollectiveHost, type HostEvent, type ReducePeer } from '../src/index.js';
 import { aMoment, ALL, Listener, Rounds, TENSORS } from './network.js';
 import { SEED, soon } from './rounds.js';
 
@@ -18,15 +18,23 @@ export class PeerRounds extends Rounds {
   readonly waits: number[] = [];
 
   async beginListening(listening: readonly number[] = ALL): Promise<void> {
-    await this.beginAlone();
-    this.host = this.#watched(this.host);
+    await this.beginWatched();
     for (const k of ALL) await this.joinAs(k, listening.includes(k));
   }
 
+  /** Without workers. */
+  async beginWatched(): Promise<void> {
+    await this.beginAlone();
+    this.host = this.#watched(this.host);
+  }
+
   async joinAs(k: number, listens: boolean): Promise<void> {
+    await this.joinBy(k, this.network.collective(`w${k}`, true, listens ? this.network.listen(`w${k}`) : undefined));
+  }
+
+  async joinBy(k: number, collective: Pick<Collective, 'join'>): Promise<void> {
     const [workerId, ticket] = [`w${k}`, `ticket ${k}`];
     this.host.admit(workerId, ticket);
-    const collective = this.network.collective(workerId, true, listens ? this.network.listen(workerId) : undefined);
     const entry = { runId: 'run-1', workerId, ticket, address: 'service', signal: soon() };
     const deadline = (ms: number): AbortSignal => {
       this.waits.push(ms);
@@ -94,7 +102,7 @@ export class RudePeer {
     this.channel = channel;
   }
 
-  static async connect(run: PeerRounds, address = 'of w9'): Promise<RudePeer> {
+  static async connect(run: PeerRounds, addresses = ['of w9']): Promise<RudePeer> {
     run.host.admit('w9', 'ticket 9');
     const channel: Channel = createChannel(await run.network.connect('w9', 'service'), {
       accepts: [
@@ -110,11 +118,13 @@ export class RudePeer {
         'add',
         'drop',
         'finish',
+        'iceServers',
+        'signal',
       ],
       bodyBytes: (message: Message) => (message.type === 'passedRange' ? LAYOUT.arrivingBytes(message) : 0),
     });
     const peer = new RudePeer(run, channel);
-    peer.send({ type: 'offer', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w9', address, ticket: 'ticket 9' });
+    peer.send({ type: 'offer', versions: [PROTOCOL_VERSION], runId: 'run-1', workerId: 'w9', addresses, ticket: 'ticket 9' });
     return peer;
   }
 

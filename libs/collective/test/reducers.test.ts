@@ -204,7 +204,7 @@ describe('a run with reducers', () => {
     service.send({ ...entry, ticket: 'ticket 9' });
     for (;;) {
       const { message } = await service.receive(soon());
-      if (message.type !== 'reducer' || message.address !== place) continue;
+      if (message.type !== 'reducer' || !message.addresses.includes(place)) continue;
       const { ticket } = message;
       const rude = createChannel(await network.connect('w9', place), { accepts: ['joined', 'refuse'], bodyBytes: () => 0 });
       rude.send({ ...entry, ticket });

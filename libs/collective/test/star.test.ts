@@ -35,6 +35,7 @@ import {
   type StarService,
 } from '../src/star/index.js';
 import { collectiveConformance, type CollectiveRig } from './conformance.js';
+import { RtcExchange } from './rtc-exchange.js';
 import { contribution, expectMean, LEASES, openRound, RUN, SEED, SHAPE, SIZE, soon, untilUpdate } from './rounds.js';
 
 // As in the processes that run services.
@@ -120,8 +121,8 @@ function rigWithReducers(count: number, direct: boolean): CollectiveRig & { conn
   };
 }
 
-/** A service whose workers sum as soon as they offer to. */
-function rigWithPeers(): CollectiveRig {
+/** A service whose workers sum as soon as they offer to. @param over how they reach each other */
+function rigWithPeers(over: 'memory' | 'rtc'): CollectiveRig {
   const rig = rigWithReducers(0, true);
   const { collective, address } = rig;
   const stopAll = new AbortController();
@@ -133,20 +134,21 @@ function rigWithPeers(): CollectiveRig {
     return near;
   };
   const deadline = (ms: number): AbortSignal => AbortSignal.timeout(Math.min(ms, 1_000));
-  const options = { token: 'unknown', secret: () => '', log: () => undefined, deadline };
+  const exchange = new RtcExchange();
   return {
     ...rig,
     collective: {
       join(given) {
         const name = `peer ${given.workerId}`;
-        peers.set(name, createStarService(options));
+        const rtc = over === 'rtc' ? { rtc: exchange.of(given.workerId) } : {};
+        peers.set(name, createStarService({ token: 'unknown', secret: () => '', log: () => undefined, deadline, ...rtc }));
         const peer = {
-          ...{ address: name, service: peers.get(name)!, connect: () => dialPeer(name) },
+          ...{ addresses: [over === 'rtc' ? 'rtc:' : name], service: peers.get(name)!, connect: () => dialPeer(name) },
           onFailed: (error: unknown) => expect.unreachable(String(error)),
         };
         const connect = async (to: string, signal: AbortSignal): Promise<Connection> =>
           peers.has(to) ? dialPeer(to) : rig.connect(to, signal);
-        return createStarCollective({ connect, peer }).join({ deadline, ...given });
+        return createStarCollective({ connect, peer, ...rtc }).join({ deadline, ...given });
       },
       async host(given) {
         const host = await collective.host(given);
@@ -177,7 +179,8 @@ const bound = (target: object, key: string | symbol): unknown => {
   return typeof value === 'function' ? value.bind(target) : value;
 };
 
-collectiveConformance('workers that sum', rigWithPeers);
+collectiveConformance('workers that sum', () => rigWithPeers('memory'));
+collectiveConformance('workers that sum and reach each other over WebRTC', () => rigWithPeers('rtc'));
 
 for (const count of [1, 2, 4]) {
   collectiveConformance(`${count} reducers`, () => rigWithReducers(count, true));

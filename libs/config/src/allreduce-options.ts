@@ -1,5 +1,6 @@
 /** The flags of `troupe allreduce`. */
 import { JSON_OPTION, portOption, tokenOption, type AppOption } from './app-options.js';
+import { ICE_SERVERS_OPTION } from './ice-servers.js';
 import { LIMITS } from './limits.js';
 
 export const ALLREDUCE_OPTIONS = [
@@ -21,6 +22,7 @@ export const ALLREDUCE_OPTIONS = [
     default: '0',
     help: 'threads that sum a part of the parameters each; they listen on the N ports after --port, or on any free ones if that is 0',
   },
+  ICE_SERVERS_OPTION,
   tokenOption('The coordinator must have the same one.', LIMITS.tokenLength),
   JSON_OPTION,
 ] as const satisfies readonly AppOption[];

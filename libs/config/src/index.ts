@@ -14,6 +14,7 @@ export {
 } from './app-options.js';
 export { OPTION_GROUPS, type OptionGroup } from './field.js';
 export { configFromFlags, FLAG_FIELDS, valueAt, type FlagField, type FlagText, type RunOption } from './flags.js';
+export { ICE_SERVERS_OPTION, readIceServers, type IceAccess } from './ice-servers.js';
 export { LIMITS, type Limits } from './limits.js';
 export { retainedUpdates } from './retained-updates.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';

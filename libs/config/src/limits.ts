@@ -102,6 +102,15 @@ export const LIMITS = {
   candidateLength: 512,
   /** Signals from the other side until the link is open, and again until an ICE restart has succeeded. */
   signalsPerLink: 256,
+  /** What the all-reduce service passes on for one worker in `signalWindowMs`: signals, and their characters. The rest is dropped. */
+  signalsPerWorker: 2_048,
+  signalCharacters: 4 * 1024 ** 2,
+  signalWindowMs: 10_000,
+  /** Links that a worker answers at a time. */
+  rtcAnswers: 32,
+  /** STUN and TURN servers, and addresses of one of them. */
+  iceServers: 4,
+  iceUrls: 4,
   /** Time to open a link, with its signalling. */
   rtcConnectMs: 15_000,
   /** Time for which TURN credentials are valid. They only have to last until a link has its relay. */
@@ -120,6 +129,8 @@ export const LIMITS = {
   reducers: 64,
   /** Workers that sum ranges for the others: each has a link to each. */
   peers: 16,
+  /** Addresses of one reducer: for WebSockets and for WebRTC. */
+  reducerAddresses: 4,
   /** Segments of a run's parameters: as many as the largest body holds, and one for each tensor. */
   segments: 65_536,
   addressLength: 2_048,

@@ -1,5 +1,6 @@
 /** The flags of a run, one table for `troupe train`, `troupe coordinator` and their help. */
 import { FLAG_FIELDS, type RunOption } from './flags.js';
+import { ICE_SERVERS_OPTION } from './ice-servers.js';
 import { LIMITS } from './limits.js';
 
 /** Who sums the gradients. `auto`: workers when they pay · `star`: the all-reduce service · `peers`: workers whenever two can. */
@@ -51,7 +52,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     flag: '--resume',
     type: 'switch',
     group: 'Run',
-    help: 'continue from the last checkpoint in --out (default: the newest run in runs/), with the flags of the run; flags that are given change them, and --no-public, --no-tensorboard, --no-behind-proxy, --no-allreduce, --no-tls-cert and --no-tls-key turn those off',
+    help: 'continue from the last checkpoint in --out (default: the newest run in runs/), with the flags of the run; flags that are given change them, and --no-public, --no-tensorboard, --no-behind-proxy, --no-allreduce, --no-ice-servers, --no-tls-cert and --no-tls-key turn those off',
   },
   {
     flag: '--checkpoint-every',
@@ -222,8 +223,9 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     choices: TOPOLOGIES,
     default: 'auto',
     group: 'Network',
-    help: 'who sums the gradients: star, the all-reduce service; peers, the workers that have --listen, each a part of the parameters, as soon as two can reach each other; auto, peers when there are three. The result is the same',
+    help: 'who sums the gradients: star, the all-reduce service; peers, the workers that have --listen or --webrtc, each a part of the parameters, as soon as two can reach each other; auto, peers when there are three. The result is the same',
   },
+  { ...ICE_SERVERS_OPTION, negatable: true },
   {
     flag: '--reducers',
     type: 'whole',

@@ -55,6 +55,12 @@ export const WORKER_OPTIONS = [
     group: 'Network',
     help: 'private key of that certificate (PEM, without a passphrase)',
   },
+  {
+    flag: '--webrtc',
+    type: 'switch',
+    group: 'Network',
+    help: 'also exchange gradients with other workers over WebRTC, and sum for them, if the run decides so: for machines that cannot listen, because they are behind a router, and for volunteers who allow direct links',
+  },
   ENGINE_OPTION,
   THREADS_OPTION,
   {

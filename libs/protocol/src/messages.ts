@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 8;
+export const PROTOCOL_VERSION = 9;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -21,6 +21,7 @@ const segment = v.pipe(count, v.maxValue(LIMITS.segments));
 /** A range of the parameters: the segments [from, to), by their index in layout order. See `segmentsOf` in libs/collective. */
 const range = { from: segment, to: segment };
 const address = text(LIMITS.addressLength);
+const reducerAddresses = v.pipe(v.array(v.pipe(address, v.minLength(1))), v.maxLength(LIMITS.reducerAddresses));
 /** The ranges of all parameters, one after the other; each ends before segment `to`. */
 const ranges = v.pipe(
   v.array(v.strictObject({ to: segment, /** Who sums it; empty: the service. */ reducer: v.union([id, v.literal('')]) })),
@@ -222,6 +223,19 @@ export const ReceivedSchema = v.strictObject({
   ranges: v.pipe(v.array(v.strictObject({ ...range, digest })), v.maxLength(LIMITS.reducers)),
 });
 
+/**
+ * A signal of a WebRTC link between a worker and a reducer, which the service passes on: it comes with the id of the one it is for, and
+ * leaves with that of its sender.
+ */
+export const SignalSchema = v.strictObject({
+  type: v.literal('signal'),
+  peer: id,
+  /** Of this worker's links to this reducer, numbered by the worker. A later one replaces those before it. */
+  link: count,
+  /** JSON; see `Signal` in libs/transport. */
+  signal: text(2 * LIMITS.signalBytes),
+});
+
 /** First message of a link whose worker sums ranges for the others. The service answers with `assign`. */
 export const OfferSchema = v.strictObject({
   type: v.literal('offer'),
@@ -231,9 +245,10 @@ export const OfferSchema = v.strictObject({
   /** That of `join`. */
   ticket: text(LIMITS.tokenLength),
   /**
-   * Where it waits for the links of other workers. An address ":7072" is a port of the machine from which this link comes.
+   * Where it waits for the links of other workers. An address ":7072" is a port of the machine from which this link comes; "rtc:" stands for
+   * WebRTC.
    */
-  address,
+  addresses: v.pipe(reducerAddresses, v.minLength(1)),
 });
 
 // ---- reduce: service -> worker
@@ -250,16 +265,32 @@ export const JoinedSchema = v.strictObject({
 /** How the parameters are divided from this round on, and who sums what. It comes before the update of the round before. */
 export const PartitionSchema = v.strictObject({ type: v.literal('partition'), round: count, ranges });
 
-/** A reducer that the worker may link to; or, with an empty address, one that is lost: the service sums its ranges. */
+/** A reducer that the worker may link to; or, without an address, one that is lost: the service sums its ranges. */
 export const ReducerSchema = v.strictObject({
   type: v.literal('reducer'),
   reducer: id,
-  /** An address ":7072" is a port of the machine at which the worker reached the service. */
-  address,
+  /** As in `offer`; an address ":7072" is a port of the machine at which the worker reached the service. */
+  addresses: reducerAddresses,
   /** Admits one link of this worker to this reducer. */
   ticket: text(LIMITS.tokenLength),
   /** When it is lost, the worker sends its ranges of the contributions to this round, and to later ones, once more, to the service. */
   round: count,
+});
+
+/** For the WebRTC links that this worker opens or answers from now on. Credentials are good for minutes, so they come with each introduction. */
+export const IceServersSchema = v.strictObject({
+  type: v.literal('iceServers'),
+  servers: v.pipe(
+    v.array(
+      v.strictObject({
+        urls: v.pipe(v.array(address), v.minLength(1), v.maxLength(LIMITS.iceUrls)),
+        /** Both empty: the server asks for none. */
+        username: text(LIMITS.tokenLength),
+        credential: text(LIMITS.tokenLength),
+      }),
+    ),
+    v.maxLength(LIMITS.iceServers),
+  ),
 });
 
 /**
@@ -499,6 +530,7 @@ export const MESSAGE_SCHEMAS = {
   linked: LinkedSchema,
   introduce: IntroduceSchema,
   received: ReceivedSchema,
+  signal: SignalSchema,
   offer: OfferSchema,
   lacking: LackingSchema,
   joined: JoinedSchema,
@@ -506,6 +538,7 @@ export const MESSAGE_SCHEMAS = {
   subscription: SubscriptionSchema,
   contributionResult: ContributionResultSchema,
   reducer: ReducerSchema,
+  iceServers: IceServersSchema,
   update: UpdateSchema,
   updateRange: UpdateRangeSchema,
   host: HostSchema,

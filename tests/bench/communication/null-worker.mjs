@@ -47,9 +47,9 @@ function nullEngine(config, limits) {
 
 /** @param {string} where @returns {Promise<import('@troupe/collective/star').StarPeer>} */
 async function listen(where) {
-  const { listenAsPeer } = await import(PEER);
+  const { openPeer } = await import(PEER);
   const log = (/** @type {{ text: string }} */ { text }) => console.error(text);
-  return listenAsPeer({ host: where, port: 0, tls: undefined }, { log, signal: stop.signal });
+  return openPeer({ listen: { host: where, port: 0, tls: undefined }, log, signal: stop.signal });
 }
 
 // As a real worker does.

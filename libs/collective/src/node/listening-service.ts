@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { createSendBudget } from '@troupe/protocol';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import { createStarService, type ServiceNote, type StarService } from '../star/index.js';
 
 /** An unguessable text in letters, digits, - and _. */
@@ -9,14 +10,15 @@ export function newSecret(): string {
   return randomBytes(24).toString('base64url');
 }
 
-/** @param warn receives what is wrong with a link; which links come and go is no news */
-export function createListeningService({
-  token,
-  warn,
-}: {
+export interface ListeningServiceOptions {
   readonly token: string;
+  /** Receives what is wrong with a link; which links come and go is no news. */
   readonly warn: (note: ServiceNote) => void;
-}): StarService {
+  /** Answers links over WebRTC; absent: none are answered. */
+  readonly rtc?: RtcLinks;
+}
+
+export function createListeningService({ token, warn, rtc }: ListeningServiceOptions): StarService {
   return createStarService({
     token,
     secret: newSecret,
@@ -24,5 +26,6 @@ export function createListeningService({
     budget: createSendBudget({ onEvicted: ({ text, remedy }) => warn({ level: 'warn', text, remedy }) }),
     deadline: (ms) => AbortSignal.timeout(ms),
     nowMs: () => performance.now(),
+    ...(rtc && { rtc }),
   });
 }

@@ -1,9 +1,11 @@
 /** The star service of a Node process, with reducers in threads of their own. */
 import { performance } from 'node:perf_hooks';
+import type { IceAccess } from '@troupe/config';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { createStarService, type ServiceNote, type StarService } from '../star/index.js';
+import { iceServersFor } from './ice-servers.js';
 import { newSecret } from './listening-service.js';
 import { startReducers, type Reducers } from './reducers.js';
 
@@ -20,6 +22,8 @@ export interface NodeServiceOptions {
   /** Where workers reach the service. Its reducers take the next ports of the same address, or any free ports if this one is 0. */
   readonly host: string;
   readonly port: number;
+  /** For workers that exchange gradients over WebRTC; absent: none. */
+  readonly ice?: IceAccess | undefined;
   /** Names the proxies to reducers on other machines, which coordinators name. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Gives up the start. */
@@ -36,7 +40,7 @@ export interface NodeStarService {
 
 /** @throws TransportError `port_in_use`, `refused` or `invalid_address` when a reducer cannot listen; `aborted` */
 export async function startStarService(options: NodeServiceOptions): Promise<NodeStarService> {
-  const { token, log, budget } = options;
+  const { token, log, budget, ice } = options;
   const reducers = await startReducers(options);
   const service = createStarService({
     token,
@@ -47,6 +51,7 @@ export async function startStarService(options: NodeServiceOptions): Promise<Nod
     nowMs: () => performance.now(),
     reducers: reducers.addresses,
     connect: connectorTo(reducers, options.env),
+    ...(ice && { iceServers: (workerId: string) => iceServersFor(ice, workerId, Date.now()) }),
   });
   return { service, reducerPorts: reducers.ports, close: () => reducers.close() };
 }

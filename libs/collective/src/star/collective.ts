@@ -5,14 +5,10 @@ import type { Collective, CollectiveMember, JoinOptions } from '../port.js';
 import { either } from './either.js';
 import { hostStar } from './host.js';
 import { joinStar } from './member.js';
-import type { Introduction } from './reducer-links.js';
+import { reachOf, type ReachOptions } from './reach.js';
 import type { StarService } from './service.js';
 
-export interface StarOptions {
-  /** Opens a link to the service or reducer at `address`, or gives up within seconds. @throws TransportError */
-  connect(address: string, signal: AbortSignal): Promise<Connection>;
-  /** Whether workers may exchange ranges with reducers directly; else all goes through the service. Default: true. */
-  readonly direct?: boolean;
+export interface StarOptions extends ReachOptions {
   /** With it, workers that join offer to sum ranges for the others. */
   readonly peer?: StarPeer;
 }
@@ -20,7 +16,7 @@ export interface StarOptions {
 /** How this process sums for others. */
 export interface StarPeer {
   /** Where workers reach it; see the message `offer`. */
-  readonly address: string;
+  readonly addresses: readonly string[];
   /** Serves their links, and no others. */
   readonly service: Pick<StarService, 'offer'>;
   /** Opens a link to it within this process. */
@@ -30,27 +26,16 @@ export interface StarPeer {
 }
 
 /** The all-reduce through a StarService: each member and the host have one link to it, and members one to each of its reducers. */
-export function createStarCollective({ connect, direct = true, peer }: StarOptions): Collective {
-  const reach =
-    (options: JoinOptions) =>
-    async ({ reducer, address }: Introduction, signal: AbortSignal): Promise<Connection> =>
-      peer && reducer === options.workerId ? peer.connect() : connect(addressFrom(options.address, address), signal);
+export function createStarCollective(star: StarOptions): Collective {
+  const { connect, peer } = star;
   return {
     async join(options): Promise<CollectiveMember> {
-      const member = await joinStar(await connect(options.address, options.signal), options, direct ? reach(options) : undefined);
+      const member = await joinStar(await connect(options.address, options.signal), options, reachOf(star, options));
       if (peer) keepOffering(peer, options, connect, member.closed).catch(peer.onFailed);
       return member;
     },
     host: async (options) => hostStar(await connect(options.address, options.signal), options),
   };
-}
-
-/** ":7072" is a port of the machine at which `service` was reached. */
-function addressFrom(service: string, address: string): string {
-  const [, scheme = '', port] = /^(wss?:\/\/)?(:\d+)$/.exec(address) ?? [];
-  if (port === undefined) return address;
-  const machine = /^\w+:\/\/(\[[^\]]*\]|[^:/]+)/.exec(service)?.[0] ?? service;
-  return (scheme === '' ? machine : machine.replace(/^\w+:\/\//, scheme)) + port;
 }
 
 /** After an offer that was good for this long, the next comes after the shortest pause. */
@@ -59,14 +44,14 @@ const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 /** Until the worker has left. Rejects with what no new link mends; without it, this worker sums for nobody. */
 async function keepOffering(
-  { address, service }: StarPeer,
+  { addresses, service }: StarPeer,
   { runId, workerId, ticket, deadline, address: to }: JoinOptions,
   connect: StarOptions['connect'],
   closed: Promise<unknown>,
 ): Promise<void> {
   const left = new AbortController();
   void closed.then(() => left.abort(new Error('the worker has left')));
-  const offer: Omit<MessageOf<'offer'>, 'type' | 'versions'> = { runId, workerId, ticket, address };
+  const offer: Omit<MessageOf<'offer'>, 'type' | 'versions'> = { runId, workerId, ticket, addresses: [...addresses] };
   for (let failures = 1; !left.signal.aborted && deadline; failures++) {
     const steady = deadline(STEADY_MS);
     const soon = either(left.signal, deadline(LIMITS.reducerMs));

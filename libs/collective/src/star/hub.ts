@@ -254,12 +254,14 @@ class Hub implements RunServer {
         return;
       case 'introduce':
         return this.#pool.introduceAgain(member, message.reducer);
+      case 'signal':
+        return this.#pool.signalTo(member, message);
       case 'lacking':
         return this.#supply(member, message);
       case 'received':
         return this.#compare(member, message);
       default:
-        throw unexpected(message, 'a worker sends gradientRange, contribution, linked, introduce, lacking and received');
+        throw unexpected(message, 'a worker sends gradientRange, contribution, linked, introduce, signal, lacking and received');
     }
   }
 
@@ -524,6 +526,7 @@ class Hub implements RunServer {
         range.received = { round: message.round, bytes };
         this.#flush();
       },
+      onSignal: (message) => this.#pool.signalFrom(remote(), message),
       onLost: (reason) => {
         const instead = this.#isSumming(remote()) ? ' The service sums its range meanwhile.' : '';
         const level = instead === '' && remote().isPeer ? 'info' : 'warn';

@@ -34,24 +34,22 @@ import { splitBody, UpdateReader, type ArrivingUpdate, type UpdateSource } from 
 import { refused, shakeHands } from './handshake.js';
 import { ServiceInbox } from './inbox.js';
 import { OutgoingGradient, type OutgoingRange } from './outgoing.js';
-import { ReducerLinks, type ReducerLinksOptions } from './reducer-links.js';
+import type { Reach } from './reach.js';
+import { ReducerLinks } from './reducer-links.js';
+import { Signals } from './signals.js';
 
 /**
  * From here on the member owns the connection.
- * @param connect opens a link to a reducer; absent: the member only uses the service
+ * @param reach opens links to reducers; absent: the member only uses the service
  * @throws what Collective.join does
  */
-export async function joinStar(
-  connection: Connection,
-  options: JoinOptions,
-  connect?: ReducerLinksOptions['connect'],
-): Promise<StarMember> {
+export async function joinStar(connection: Connection, options: JoinOptions, reach?: Reach): Promise<StarMember> {
   const { runId, workerId, ticket, deadline } = options;
   const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
     accepts: [
       ...(['joined', 'refuse', 'contributionResult', 'subscription'] as const),
-      ...(['partition', 'reducer', 'update', 'updateRange'] as const),
+      ...(['partition', 'reducer', 'iceServers', 'signal', 'update', 'updateRange'] as const),
     ],
     ...(deadline && { deadline }),
     bodyBytes: (message: Message) => (message.type === 'updateRange' ? layout.leavingBytes(message) : 0),
@@ -59,7 +57,7 @@ export async function joinStar(
   const join: MessageOf<'join'> = { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket };
   const { round, ranges } = await shakeHands(channel, join, 'joined', options);
   try {
-    return new StarMember(channel, options, { layout, partition: { round, ranges: readRanges(ranges, layout) }, connect });
+    return new StarMember(channel, options, { layout, partition: { round, ranges: readRanges(ranges, layout) }, reach });
   } catch (error) {
     channel.close((error as Error).message);
     throw error;
@@ -70,7 +68,7 @@ interface Place {
   readonly layout: RangeLayout;
   /** Of the first round. */
   readonly partition: Partition;
-  readonly connect: ReducerLinksOptions['connect'];
+  readonly reach: Reach | undefined;
 }
 
 /** What is sent for a lease. */
@@ -92,6 +90,9 @@ export class StarMember implements CollectiveMember {
   readonly firstRound: number;
   readonly #channel: Channel;
   readonly #links: ReducerLinks;
+  readonly #signals = new Signals((signal) => this.#channel.send({ type: 'signal', ...signal }));
+  /** Links to reducers that were begun over WebRTC. */
+  #calls = 0;
   readonly #inbox: ServiceInbox<MessageType>;
   readonly #options: JoinOptions;
   readonly #layout: RangeLayout;
@@ -117,7 +118,7 @@ export class StarMember implements CollectiveMember {
   /** Reducers whose ranges are sent again, to the service, when it has ended, and from which round on. */
   readonly #again = new Map<string, number>();
 
-  constructor(channel: Channel, options: JoinOptions, { layout, partition, connect }: Place) {
+  constructor(channel: Channel, options: JoinOptions, { layout, partition, reach }: Place) {
     this.firstRound = partition.round;
     this.#channel = channel;
     this.#options = options;
@@ -130,7 +131,8 @@ export class StarMember implements CollectiveMember {
     this.#links = new ReducerLinks({
       join: options,
       layout,
-      connect,
+      reach,
+      openSignalling: (reducer) => this.#signals.open(reducer, this.#calls++),
       onOpened: () => this.#tell(() => this.#sendLinked()),
       onLost: (reducer) => this.#onLost(reducer),
       onWanted: (reducer) => this.#tell(() => channel.send({ type: 'introduce', reducer })),
@@ -141,6 +143,7 @@ export class StarMember implements CollectiveMember {
     void channel.closed.then(({ reason }) => {
       this.#over = true;
       this.#links.close(reason);
+      this.#signals.end();
     });
   }
 
@@ -343,10 +346,25 @@ export class StarMember implements CollectiveMember {
     }
     if (message.type === 'update') this.#learn(message.round + 1);
     if (message.type === 'subscription') this.#onSubscription(message);
-    if (message.type !== 'reducer') return false;
-    if (message.address !== '') this.#links.connect(message);
-    else this.#forget(message);
-    return true;
+    return this.#takeNews(message);
+  }
+
+  /** Of reducers. @returns whether it was such a message */
+  #takeNews(message: Message): boolean {
+    switch (message.type) {
+      case 'reducer':
+        if (message.addresses.length > 0) this.#links.connect(message);
+        else this.#forget(message);
+        return true;
+      case 'iceServers':
+        this.#links.iceServers = message.servers;
+        return true;
+      case 'signal':
+        this.#signals.take(message);
+        return true;
+      default:
+        return false;
+    }
   }
 
   /** The service sums the ranges of a lost reducer. What was sent to the service for it is lost as well. */

@@ -7,25 +7,27 @@ import {
   receiveWithin,
   type Channel,
   type Message,
+  type MessageOf,
 } from '@troupe/protocol';
 import { backoffMs, type Connection } from '@troupe/transport';
+import type { IceServer } from '@troupe/transport/webrtc';
 import { isLinkFailure } from '../errors.js';
 import type { JoinOptions } from '../port.js';
 import { nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { either } from './either.js';
+import type { Reach } from './reach.js';
+import { RTC_ADDRESS, type OpenSignalling } from './signals.js';
 
 /** Where a reducer is, and what admits one link to it. */
-export interface Introduction {
-  readonly reducer: string;
-  readonly address: string;
-  readonly ticket: string;
-}
+export type Introduction = Pick<MessageOf<'reducer'>, 'reducer' | 'addresses' | 'ticket'>;
 
 export interface ReducerLinksOptions {
   readonly join: Pick<JoinOptions, 'runId' | 'workerId' | 'deadline'>;
   readonly layout: RangeLayout;
-  /** Opens a link to a reducer. Absent: this worker only uses the service. */
-  readonly connect: ((introduction: Introduction, signal: AbortSignal) => Promise<Connection>) | undefined;
+  /** Absent: this worker only uses the service. */
+  readonly reach: Reach | undefined;
+  /** Signals of one link of this worker to a reducer. */
+  openSignalling(reducer: string): OpenSignalling;
   onOpened(): void;
   /** What was sent last may not have arrived. */
   onLost(reducer: string): void;
@@ -59,6 +61,8 @@ const MAX_LINKS = LIMITS.reducers + LIMITS.peers;
 const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 export class ReducerLinks {
+  /** For the links that are opened from now on. */
+  iceServers: readonly IceServer[] = [];
   readonly #options: ReducerLinksOptions;
   readonly #open = new Map<string, Link>();
   readonly #efforts = new Map<string, Effort>();
@@ -79,15 +83,16 @@ export class ReducerLinks {
   /** One that cannot be reached is no fault: the service passes its range on. */
   connect(introduction: Introduction): void {
     const { reducer } = introduction;
-    const { connect, onFailed } = this.#options;
-    if (!connect || this.#open.has(reducer)) return;
+    const { reach, onFailed } = this.#options;
+    const addresses = introduction.addresses.filter((address) => reach?.reaches(address));
+    if (addresses.length === 0 || this.#open.has(reducer)) return;
     const before = this.#efforts.get(reducer);
     if (!before && this.#efforts.size >= MAX_LINKS) return;
     const failures = before?.failures ?? 0;
     before?.stop.abort(new Error('it was introduced again'));
     const effort: Effort = { stop: new AbortController(), failures };
     this.#efforts.set(reducer, effort);
-    this.#keep(introduction, effort).catch((error: unknown) => onFailed(error as Error));
+    this.#keep({ ...introduction, addresses }, effort).catch((error: unknown) => onFailed(error as Error));
   }
 
   /** The reducer is lost: no link to it is kept. @returns whether there was one */
@@ -111,7 +116,7 @@ export class ReducerLinks {
   async #keep(introduction: Introduction, effort: Effort): Promise<void> {
     const { reducer } = introduction;
     const { signal } = effort.stop;
-    const link = await this.#attempt(introduction, signal);
+    const link = await this.#attempt(introduction, effort.failures, signal);
     if (link && !signal.aborted) {
       this.#open.set(reducer, link);
       this.#options.onOpened();
@@ -124,11 +129,15 @@ export class ReducerLinks {
     if (!signal.aborted) this.#options.onWanted(reducer);
   }
 
-  async #attempt(introduction: Introduction, stop: AbortSignal): Promise<Link | undefined> {
-    const { connect, join } = this.#options;
-    const soon = either(stop, join.deadline?.(LIMITS.reducerMs) ?? stop);
+  /** One address after the other, each with a ticket of its own. */
+  async #attempt({ reducer, addresses, ticket }: Introduction, failures: number, stop: AbortSignal): Promise<Link | undefined> {
+    const { reach, join, openSignalling } = this.#options;
+    const address = addresses[failures % addresses.length];
+    const deadlineMs = address === RTC_ADDRESS ? LIMITS.rtcConnectMs : LIMITS.reducerMs;
+    const soon = either(stop, join.deadline?.(deadlineMs) ?? stop);
+    const call = { reducer, address, iceServers: this.iceServers, openSignalling: () => openSignalling(reducer) };
     try {
-      return await this.#join(introduction, await connect!(introduction, soon.signal), soon.signal);
+      return await this.#join(ticket, await reach!.connect(call, soon.signal), soon.signal);
     } catch (error) {
       if (!isLinkFailure(error)) throw error;
       return undefined;
@@ -137,7 +146,7 @@ export class ReducerLinks {
     }
   }
 
-  async #join({ ticket }: Introduction, connection: Connection, signal: AbortSignal): Promise<Link> {
+  async #join(ticket: string, connection: Connection, signal: AbortSignal): Promise<Link> {
     const { join, layout } = this.#options;
     const { runId, workerId, deadline } = join;
     const channel: Channel = createChannel(connection, {

@@ -1,14 +1,9 @@
 /** The reducers of a run: those of its service, those that its coordinator names, and workers that offered themselves. */
 import { LIMITS, ProtocolError, type Message, type MessageOf } from '@troupe/protocol';
 import type { Link, Links, Member } from './links.js';
-import {
-  keepReducer,
-  RemoteReducer,
-  wrong,
-  type Assignment,
-  type ReducerIdentity,
-  type ReducerListener,
-} from './remote-reducer.js';
+import { SignalBudget } from './signal-budget.js';
+import { RTC_ADDRESS } from './signals.js';
+import { keepReducer, RemoteReducer, type Assignment, type ReducerIdentity, type ReducerListener } from './remote-reducer.js';
 import type { ReducerAddress, ServerOptions } from './run-server.js';
 
 export interface PoolMember extends Member {
@@ -47,18 +42,20 @@ export class ReducerPool<M extends PoolMember> {
   /** What the coordinator was told last of each worker. */
   readonly #reported = new Map<string, string>();
   readonly #assignment: Assignment;
+  readonly #signals: SignalBudget;
   readonly #over = new AbortController();
 
   /** @throws ProtocolError `limit_exceeded`, `invalid_message` when the coordinator names reducers that cannot be used */
   constructor(place: PoolPlace<M>) {
     this.#place = place;
+    this.#signals = new SignalBudget(place.options.nowMs);
     const { runId, owner, streams, codec, tensorSizes } = place.host.hello;
     this.#assignment = { runId, owner, streams, codec, tensorSizes };
     const addresses = reducersOf(place.host.hello, place.options);
     this.own = addresses.map(({ forWorkers, address }, index) =>
       // Without a password, which no log repeats.
       this.#create({
-        ...{ id: `reducer-${index}`, isPeer: false, address: forWorkers },
+        ...{ id: `reducer-${index}`, isPeer: false, addresses: [forWorkers] },
         label: `the reducer at ${address.replace(/\/\/[^/@]*@/, '//')}`,
       }),
     );
@@ -115,11 +112,11 @@ export class ReducerPool<M extends PoolMember> {
   // ---- workers that offer themselves
 
   /** Rejects with what ends the link. */
-  async serve({ channel, connection }: Link, { workerId, address }: MessageOf<'offer'>): Promise<void> {
-    if (address === '') throw wrong('a worker that offers to sum without an address');
+  async serve({ channel, connection }: Link, { workerId, addresses: given }: MessageOf<'offer'>): Promise<void> {
     if (!this.#isDue(`${workerId} itself`)) throw tooOften('offers itself');
     const label = `worker ${workerId}, which sums for others,`;
-    const remote = this.#create({ id: workerId, label, isPeer: true, address: addressFrom(connection.remote, address) });
+    const addresses = given.map((address) => addressFrom(connection.remote, address));
+    const remote = this.#create({ id: workerId, label, isPeer: true, addresses });
     // It may come back before the end of its old link is noticed.
     this.#peers.get(workerId)?.link?.close('the same worker offered itself again');
     this.#peers.set(workerId, remote);
@@ -127,6 +124,7 @@ export class ReducerPool<M extends PoolMember> {
       await remote.serve(channel, this.#assignment, '', this.#place.options);
     } finally {
       this.#introduced.delete(remote);
+      this.#signals.forget(`reducer ${workerId}`);
       if (this.#peers.get(workerId) === remote) this.#peers.delete(workerId);
       this.#report(workerId);
     }
@@ -143,6 +141,7 @@ export class ReducerPool<M extends PoolMember> {
 
   /** The worker has left. */
   forget(workerId: string): void {
+    this.#signals.forget(workerId);
     for (const { id } of this.#introduced) this.#introducedMs.delete(`${workerId} ${id}`);
   }
 
@@ -219,9 +218,37 @@ export class ReducerPool<M extends PoolMember> {
     this.send(remote, { type: 'admit', workerId, ticket });
     // It may know an older state: it is only told changes while others link to it.
     this.send(remote, { type: 'subscribe', workerId, wanted });
-    const { id: reducer, address } = remote;
-    const message: MessageOf<'reducer'> = { type: 'reducer', reducer, address, ticket, round: Math.max(round(), 0) };
+    const { id: reducer, addresses } = remote;
+    if (addresses.includes(RTC_ADDRESS)) this.#sendIceServers(remote, member);
+    const message: MessageOf<'reducer'> = {
+      ...{ type: 'reducer', reducer, addresses: [...addresses], ticket },
+      round: Math.max(round(), 0),
+    };
     links.deliver(channel, () => channel.send(message));
+  }
+
+  #sendIceServers(remote: RemoteReducer, { workerId, channel }: M): void {
+    const { options, links } = this.#place;
+    const { iceServers = () => [] } = options;
+    this.send(remote, { type: 'iceServers', servers: iceServers(remote.id) });
+    links.deliver(channel, () => channel.send({ type: 'iceServers', servers: iceServers(workerId) }));
+  }
+
+  // ---- signals of WebRTC links
+
+  /** To a reducer that the worker was introduced to. */
+  signalTo({ workerId }: M, { peer, link, signal }: MessageOf<'signal'>): void {
+    const remote = this.#peers.get(peer);
+    if (!remote || !this.#introduced.has(remote) || !this.#signals.allows(workerId, signal)) return;
+    this.send(remote, { type: 'signal', peer: workerId, link, signal });
+  }
+
+  signalFrom({ id }: RemoteReducer, { peer, link, signal }: MessageOf<'signal'>): void {
+    const { links } = this.#place;
+    const member = links.members.get(peer);
+    if (!member || !this.#signals.allows(`reducer ${id}`, signal) || !links.isUnstuck(member)) return;
+    const { channel } = member;
+    links.deliver(channel, () => channel.send({ type: 'signal', peer: id, link, signal }));
   }
 
   /** Workers end their links to it, and send its ranges of this round again. */
@@ -229,7 +256,7 @@ export class ReducerPool<M extends PoolMember> {
     if (!this.#introduced.delete(remote)) return;
     const { id: reducer } = remote;
     const { links, round } = this.#place;
-    const message: MessageOf<'reducer'> = { type: 'reducer', reducer, address: '', ticket: '', round: Math.max(round(), 0) };
+    const message: MessageOf<'reducer'> = { type: 'reducer', reducer, addresses: [], ticket: '', round: Math.max(round(), 0) };
     for (const { channel } of links.members.values()) links.deliver(channel, () => channel.send(message));
   }
 

@@ -7,12 +7,18 @@ import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { createRangeLayout, nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { readBody, takeBody } from './body.js';
 import { Links, type Link, type Member } from './links.js';
+import { RtcAnswers, type RtcAnswersOptions } from './rtc-answers.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 import { sendRange } from './update-sender.js';
 
 /** @throws OptimError `out_of_memory` */
-export function createReducer(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions): RunServer {
-  return new Reducer(assign, service, options);
+export function createReducer(
+  assign: MessageOf<'assign'>,
+  service: Channel,
+  options: ServerOptions,
+  serve: RtcAnswersOptions['serve'],
+): RunServer {
+  return new Reducer(assign, service, options, serve);
 }
 
 /** What this reducer sums. */
@@ -26,6 +32,7 @@ class Reducer implements RunServer {
   readonly #options: ServerOptions;
   readonly #links: Links;
   readonly #grants: Grants;
+  readonly #answers: RtcAnswers;
   readonly #layout: RangeLayout;
   #place: Place | undefined;
   /** From a later round on. */
@@ -40,13 +47,18 @@ class Reducer implements RunServer {
   #addMs = 0;
   #sendMs = 0;
 
-  constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions) {
+  constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions, serve: RtcAnswersOptions['serve']) {
     this.hello = assign;
     this.host = service;
     this.#options = options;
     this.#layout = createRangeLayout(assign);
     this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }), { tickets: 'once' });
     this.#grants = createGrants(assign.streams);
+    this.#answers = new RtcAnswers({
+      ...{ serve, rtc: options.rtc, log: options.log },
+      isExpected: (workerId) => this.#links.tickets.has(workerId),
+      send: (signal) => this.#links.deliver(service, () => service.send({ type: 'signal', ...signal })),
+    });
   }
 
   bodyBytes(message: Message): number {
@@ -81,6 +93,7 @@ class Reducer implements RunServer {
   }
 
   end(): void {
+    this.#answers.end();
     this.#links.end('the service no longer uses this reducer');
   }
 
@@ -152,10 +165,15 @@ class Reducer implements RunServer {
         return message.round === this.#grants.round ? this.#place?.sum.drop(keyOf(message)) : undefined;
       case 'finish':
         return this.#finish(message);
+      case 'iceServers':
+        this.#answers.iceServers = message.servers;
+        return;
+      case 'signal':
+        return this.#answers.take(message);
       default:
         throw unexpected(
           message,
-          'a service orders its reducers to admit, dismiss, subscribe, range, openRound, grant, add, drop and finish',
+          'a service sends its reducers admit, dismiss, subscribe, range, openRound, grant, add, drop, finish, iceServers and signal',
         );
     }
   }

@@ -26,6 +26,8 @@ export interface ReducerListener {
   onMeasured(message: RoundRange, squares: readonly number[]): void;
   /** @param bytes of its range of an update */
   onUpdate(message: RoundRange, bytes: Uint8Array): void;
+  /** For a worker that opens a link to it. */
+  onSignal(message: MessageOf<'signal'>): void;
   /** It was ready, and its link ended. */
   onLost(reason: string): void;
 }
@@ -36,7 +38,7 @@ export interface RoundRange extends SegmentRange {
 
 export type Assignment = Omit<MessageOf<'assign'>, 'type' | 'versions' | 'token'>;
 
-export type ReducerIdentity = Pick<RemoteReducer, 'id' | 'label' | 'isPeer' | 'address'>;
+export type ReducerIdentity = Pick<RemoteReducer, 'id' | 'label' | 'isPeer' | 'addresses'>;
 
 /** One that says it takes longer does not decide whom the run uses. */
 const MAX_SERVICE_MS = 1_000;
@@ -47,7 +49,7 @@ export class RemoteReducer {
   /** For logs. */
   readonly label: string;
   /** For workers; see the message `reducer`. */
-  readonly address: string;
+  readonly addresses: readonly string[];
   /** Whether it is a worker: what it says is checked. */
   readonly isPeer: boolean;
   /** Of the link that is served; the reducer may not follow orders yet. */
@@ -64,11 +66,11 @@ export class RemoteReducer {
   passing: Promise<void> = Promise.resolve();
   readonly #listener: ReducerListener;
 
-  constructor({ id, label, isPeer, address }: ReducerIdentity, listener: ReducerListener) {
+  constructor({ id, label, isPeer, addresses }: ReducerIdentity, listener: ReducerListener) {
     this.id = id;
     this.isPeer = isPeer;
     this.label = label;
-    this.address = address;
+    this.addresses = addresses;
     this.#listener = listener;
   }
 
@@ -116,6 +118,8 @@ export class RemoteReducer {
         return this.#listener.onMeasured(message, squaresIn(await this.#read(body)));
       case 'updateRange':
         return this.#listener.onUpdate(message, await this.#read(body));
+      case 'signal':
+        return this.#listener.onSignal(message);
       case 'refuse':
         throw refusedBy(message);
       default:

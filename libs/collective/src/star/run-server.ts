@@ -1,6 +1,7 @@
 /** What a service does for one run: it decides what counts, or sums a range. */
 import { ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import type { Link, LinksOptions } from './links.js';
 
 export interface ServerOptions extends LinksOptions {
@@ -14,6 +15,10 @@ export interface ServerOptions extends LinksOptions {
   readonly reducers?: readonly ReducerAddress[];
   /** Opens a link to a reducer, or gives up within seconds. Absent: there are none. @throws TransportError */
   readonly connect?: (address: string, signal: AbortSignal) => Promise<Connection>;
+  /** STUN and TURN servers for WebRTC links of this worker, with credentials for it. Absent: none. */
+  readonly iceServers?: (workerId: string) => MessageOf<'iceServers'>['servers'];
+  /** Answers workers that open a link to this reducer over WebRTC. Absent: it does not. */
+  readonly rtc?: RtcLinks;
 }
 
 /** Where a reducer is. */

@@ -51,7 +51,7 @@ export function createStarService(options: StarServiceOptions): StarService {
 /** What a host, or the service of a reducer, says. */
 const ORDERS = [
   ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'peers', 'range', 'openRound', 'grant'] as const),
-  ...(['passedRange', 'add', 'drop', 'finish'] as const),
+  ...(['passedRange', 'add', 'drop', 'finish', 'iceServers', 'signal'] as const),
 ];
 
 /** The run that a connection has joined; it decides the body length of the next message. */
@@ -72,7 +72,7 @@ class Service implements StarService {
     const { budget } = this.#options;
     const channel = createChannel(connection, {
       accepts: [
-        ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'lacking', 'received'] as const),
+        ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'signal', 'lacking', 'received'] as const),
         ...(['offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
         ...ORDERS,
       ],
@@ -178,7 +178,9 @@ class Service implements StarService {
       this.#run = undefined;
       previous.end();
     }
-    this.#run = hello.type === 'host' ? createHub(hello, host, this.#options) : createReducer(hello, host, this.#options);
+    const answered = (connection: Connection, signal: AbortSignal): Promise<void> => this.serve(connection, signal);
+    this.#run =
+      hello.type === 'host' ? createHub(hello, host, this.#options) : createReducer(hello, host, this.#options, answered);
     return this.#run;
   }
 

@@ -10,4 +10,4 @@ export {
   type RtcPeer,
 } from './rtc.js';
 export { readSignal, type Signal, type Signalling } from './signals.js';
-export { turnCredentials, type HmacCrypto, type TurnAccess } from './turn.js';
+export { turnCredentials, type TurnAccess } from './turn.js';
