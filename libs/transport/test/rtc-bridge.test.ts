@@ -259,7 +259,6 @@ describe('a page that ends its bridge', () => {
   it('closes links and attempts of a worker that no longer answers', async () => {
     const { far, atNear, clock, nearPeer } = await openOverRtc();
     const pending = createFakeRtc(clock);
-    atNear.workerPort.onmessage = null;
     atNear.workerPort.close();
     atNear.bridge.end('the trainer was ended');
     expect(await far.closed).toEqual({ kind: 'clean', reason: 'the trainer was ended' });

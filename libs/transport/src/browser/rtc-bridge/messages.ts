@@ -8,7 +8,9 @@ import type { IceServer } from '../../webrtc/index.js';
 /** The part of a MessagePort that is used here. */
 export interface BridgePort {
   postMessage(message: unknown, transfer: ArrayBuffer[]): void;
-  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  addEventListener(type: 'message', listener: (event: { readonly data: unknown }) => void): void;
+  /** Messages queue until then. */
+  start(): void;
   close(): void;
 }
 

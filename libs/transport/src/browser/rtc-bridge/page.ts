@@ -15,16 +15,19 @@ type Post = (message: ToWorker, transfer?: ArrayBuffer[]) => void;
 export function serveRtcBridge(port: BridgePort, links: RtcLinks): RtcBridge {
   const served = new Map<number, ServedLink>();
   const post: Post = (message, transfer = []) => port.postMessage(message, transfer);
-  port.onmessage = ({ data }) => {
-    const message = data as ToPage;
+  let ended = false;
+  const take = (message: ToPage): void => {
     if (message.kind !== 'open') return served.get(message.link)?.take(message);
+    if (ended) return;
     const link = serveLink(message, links, post);
     served.set(message.link, link);
     void link.over.then(() => served.delete(message.link));
   };
+  port.addEventListener('message', ({ data }) => take(data as ToPage));
+  port.start();
   return {
     end(reason) {
-      port.onmessage = null;
+      ended = true;
       post({ kind: 'ended', reason });
       port.close();
       for (const link of served.values()) link.end(reason);

@@ -13,12 +13,13 @@ export function bridgeRtcLinks(port: BridgePort): RtcLinks {
   const post: Post = (message, transfer = []) => port.postMessage(message, transfer);
   let count = 0;
   let ended: string | undefined;
-  port.onmessage = ({ data }) => {
-    const message = data as ToWorker;
+  const take = (message: ToWorker): void => {
     if (message.kind !== 'ended') return links.get(message.link)?.take(message);
     ended = message.reason;
     for (const link of links.values()) link.end(ended);
   };
+  port.addEventListener('message', ({ data }) => take(data as ToWorker));
+  port.start();
   const open = async (role: Role, request: RtcRequest): Promise<Connection> => {
     if (request.signal.aborted) throw aborted(request.signal);
     if (ended !== undefined) throw noBridge(ended);
