@@ -27,7 +27,7 @@ const host = {
 };
 
 let language = chooseLanguage(store.language(), navigator.languages);
-let settings = store.settings();
+let settings = usable(store.settings());
 let credit = store.credit();
 let facts: RunFacts | undefined;
 let isBlocked = false;
@@ -86,6 +86,11 @@ function redraw(): void {
     host: new URL(invitation.base).host,
     isSecure: isSecureContext,
   });
+}
+
+/** Direct links may have been turned on before an extension or a setting took WebRTC from this browser. */
+function usable(stored: Settings): Settings {
+  return { ...stored, directLinks: stored.directLinks && hasDirectLinks };
 }
 
 function applySettings(next: Settings): void {

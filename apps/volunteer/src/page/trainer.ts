@@ -26,7 +26,7 @@ export function openTrainer(direct: boolean, onReport: (report: Report) => void)
     },
     terminate() {
       worker.terminate();
-      bridge?.served.end('the volunteer has paused or left');
+      bridge?.served.end('its trainer has ended');
     },
   };
 }
