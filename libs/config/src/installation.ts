@@ -10,6 +10,8 @@ export interface Installation {
   readonly program: string;
   /** A sentence for missing files: how to get them back. */
   readonly restore: string;
+  /** The command that compiles the native engine, which `script` does. */
+  compile(script: string): string;
   /** The command that installs npm packages where this copy finds them. */
   install(...packages: readonly string[]): string;
 }
@@ -24,6 +26,7 @@ const CLONE: Installation = {
   kind: 'clone',
   program: 'npm run troupe --',
   restore: 'Run "npm run build" in the folder of the project.',
+  compile: () => 'npm run build',
   install: (...packages) => `npm install --no-save ${packages.join(' ')}`,
 };
 
@@ -34,6 +37,7 @@ function packageIn(parent: string): Installation {
     kind: 'package',
     program: 'troupe',
     restore: 'Install Troupe again from its tarball: files are missing.',
+    compile: (script) => `node ${shellQuote(script)} --verbose`,
     install: (...packages) => `npm install ${where} ${packages.join(' ')}`,
   };
 }
