@@ -17,6 +17,8 @@ export {
   type FlowView,
   type GradientFlow,
   type HistoryView,
+  type IceServerView,
+  type NetworkView,
   type LiveHello,
   type LiveMessage,
   type LoggedEvent,
