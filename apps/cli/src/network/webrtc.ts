@@ -22,8 +22,11 @@ export async function measureChannel(
   const options = { rtc, remote: 'this machine', connectTimeoutMs: timeoutMs, signal };
   const ends = await Promise.allSettled([offerRtc({ ...options, signalling: near }), answerRtc({ ...options, signalling: far })]);
   const ms = nowMs() - startedMs;
-  for (const end of ends) if (end.status === 'fulfilled') end.value.close('only a check of the network');
-  const failed = ends.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined;
+  const open = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []));
+  // The other end answers that, and is closed too.
+  open[0]?.close('only a check of the network');
+  await Promise.all(open.map((end) => end.closed));
+  const failed = ends.find((end) => end.status === 'rejected');
   if (!failed) return { ms, addresses: [...addresses] };
   signal.throwIfAborted();
   const message = `no data channel opened within this machine: ${(failed.reason as Error).message}`;
