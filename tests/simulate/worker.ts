@@ -1,13 +1,15 @@
 /**
  * A worker's machine: the real worker loop in a process that can be frozen, killed and restarted.
  */
-import { createStarCollective, createStarService, type StarPeer } from '@troupe/collective/star';
+import { createStarCollective, createStarService, type StarOptions, type StarPeer } from '@troupe/collective/star';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
+import type { RtcLinks } from '@troupe/transport/webrtc';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { createSimulatedEngine, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
 import { serviceOptions } from './reduce.js';
+import { simulatedRtc } from './rtc.js';
 import type { World } from './world.js';
 
 /** A supervisor restarts a worker that ended with an error. */
@@ -30,15 +32,21 @@ export interface SimulatedWorker {
   stop(): void;
 }
 
+/** Where others reach a worker that sums: by addresses, over WebRTC, or either way. The seed chooses. */
+function addressesOf({ random }: World, { name }: Host): readonly string[] {
+  const [address, rtc] = [`sim://${name}/peer`, 'rtc:'];
+  return [[address], [rtc], [address, rtc]][Math.floor(random.fork(`addresses of ${name}`).next() * 3)];
+}
+
 /** As the worker's process does it. */
-function listenAsPeer(world: World, host: Host): StarPeer {
-  const service = createStarService({ ...serviceOptions(world, host), token: world.ticket() });
+function openPeer(world: World, host: Host, rtc: RtcLinks): StarPeer {
+  const service = createStarService({ ...serviceOptions(world, host), token: world.ticket(), rtc });
   const never = new AbortController().signal;
   const fail = (error: unknown): void => world.audit.violate(`${host.name} cannot sum for others: ${String(error)}`);
   const serve = (link: Connection): Promise<void> => service.serve(link, never).catch(fail);
   world.network.listen(host, '/peer', serve);
   return {
-    addresses: [`sim://${host.name}/peer`],
+    addresses: addressesOf(world, host),
     service,
     connect() {
       const [near, far] = createMemoryPair([host.name, `${host.name} itself`]);
@@ -64,12 +72,16 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
     (mine: Host) =>
     (address: string, signal: AbortSignal): Promise<Connection> =>
       world.network.dial(mine, address, signal);
+  const summing = (mine: Host): Pick<StarOptions, 'rtc' | 'peer'> => {
+    const rtc = simulatedRtc(world, mine);
+    return { rtc, peer: openPeer(world, mine, rtc) };
+  };
   const ports = (mine: Host): WorkerPorts => ({
     connect: dialFrom(mine),
     collective: createStarCollective({
       connect: dialFrom(mine),
       direct: reaches,
-      ...(world.peers && reaches && { peer: listenAsPeer(world, mine) }),
+      ...(world.peers && reaches && summing(mine)),
     }),
     createEngine: async (config, limits) => createSimulatedEngine(config, limits, mine, machine),
     nowMs: () => mine.nowMs(),

@@ -1,5 +1,5 @@
 import { createServer, type AddressInfo } from 'node:net';
-import { createChannel, PROTOCOL_VERSION } from '@troupe/protocol';
+import { createChannel, LIMITS, PROTOCOL_VERSION } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openPeer, type Listen } from '../src/peer.js';
@@ -61,5 +61,23 @@ describe('a worker that listens', () => {
         ),
       )
       .toBe('unreachable');
+  });
+
+  it('keeps so many strangers waiting at a time, and no more', async () => {
+    const {
+      addresses: [address],
+    } = await listen({});
+    const strangers = await Promise.all(Array.from({ length: LIMITS.unauthenticatedLinks }, () => connectWebSocket(address)));
+    const channel = createChannel(await connectWebSocket(address), { accepts: ['refuse'], bodyBytes: () => 0 });
+    expect((await channel.receive()).message).toMatchObject({ code: 'run_full' });
+    strangers[0].close('left');
+    await expect
+      .poll(async () => {
+        const next = createChannel(await connectWebSocket(address), { accepts: ['refuse'], bodyBytes: () => 0 });
+        next.send({ type: 'join', versions: [PROTOCOL_VERSION], runId: 'r', workerId: 'w', ticket: 't' });
+        return (await next.receive()).message.code;
+      })
+      .toBe('run_over');
+    for (const stranger of strangers) stranger.close('done');
   });
 });

@@ -3,7 +3,7 @@ import { FLAG_FIELDS, type RunOption } from './flags.js';
 import { ICE_SERVERS_OPTION } from './ice-servers.js';
 import { LIMITS } from './limits.js';
 
-/** Who sums the gradients. `auto`: workers when they pay · `star`: the all-reduce service · `peers`: workers whenever two can. */
+/** Who sums the gradients. `auto`: what is faster · `star`: the all-reduce service · `peers`: workers whenever two can. */
 export const TOPOLOGIES = ['auto', 'star', 'peers'] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
 
@@ -223,7 +223,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     choices: TOPOLOGIES,
     default: 'auto',
     group: 'Network',
-    help: 'who sums the gradients: star, the all-reduce service; peers, the workers that have --listen or --webrtc, each a part of the parameters, as soon as two can reach each other; auto, peers when there are three. The result is the same',
+    help: 'who sums the gradients: star, the all-reduce service; peers, the workers that have --listen or --webrtc, each a part of the parameters, as soon as two can reach each other; auto, whichever has the shorter rounds, which is tried now and then. The result is the same',
   },
   { ...ICE_SERVERS_OPTION, negatable: true },
   {

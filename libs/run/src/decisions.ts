@@ -19,7 +19,7 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
     const stop = stopsAbove > 0 ? `; the run stops if it stays above ${lossText(stopsAbove)} for ${rounds} rounds` : '';
     return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;
   },
-  topology: ({ reducers, able }) => topologyText(reducers, able),
+  topology: topologyText,
   reopened: ({ lent }) => `the all-reduce service is back, and the round starts over; ${lentText(lent)}`,
 };
 
@@ -44,10 +44,20 @@ export function parkedText(faster: number, workers = 1): string {
   return percent >= 1 ? `the round is ${percent} % faster ${without}` : `the round is as fast ${without}`;
 }
 
-function topologyText(reducers: readonly string[], able: number): string {
-  if (reducers.length > 0) return `${listed(reducers)} sum the gradients, each a part of the parameters`;
-  const why = able === 0 ? 'no worker can' : `only ${counted(able, 'worker')} can be reached by the others`;
+function topologyText({ reducers, able, compared }: Extract<Decision, { kind: 'topology' }>): string {
+  const [peers, star] = compared ? [compared.peersMs, compared.starMs].map(durationText) : [];
+  if (reducers.length > 0) {
+    const because = compared ? `: a round takes ${peers} instead of ${star}` : '';
+    return `${listed(reducers)} sum the gradients, each a part of the parameters${because}`;
+  }
+  const few = able === 0 ? 'no worker can' : `only ${counted(able, 'worker')} can be reached by the others`;
+  const why = compared ? `a round takes ${star}, and ${peers} when ${counted(able, 'worker')} sum` : few;
   return `the all-reduce service sums the gradients: ${why}`;
+}
+
+/** "12 ms", "3.4 s". */
+function durationText(ms: number): string {
+  return ms < 1_000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
 }
 
 const UNPARKED: Readonly<Record<Extract<Decision, { kind: 'unparked' }>['why'], string>> = {

@@ -58,9 +58,14 @@ export type Decision =
     }
   /**
    * These workers sum the gradients from here on; none: the all-reduce service does. `able`: workers that could, if enough others could
-   * as well.
+   * as well. `compared`: how long a round took with workers that sum and with the service, ms, if both were tried.
    */
-  | { readonly kind: 'topology'; readonly reducers: readonly string[]; readonly able: number }
+  | {
+      readonly kind: 'topology';
+      readonly reducers: readonly string[];
+      readonly able: number;
+      readonly compared?: { readonly peersMs: number; readonly starMs: number };
+    }
   /** The all-reduce service is back, empty: the round starts over. */
   | { readonly kind: 'reopened'; readonly lent: Lent };
 

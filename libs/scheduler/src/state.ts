@@ -1,4 +1,5 @@
 import type { ContributionRefusal, DeclineCode, Topology } from '@troupe/protocol';
+import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
 import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
@@ -159,6 +160,11 @@ export interface TopologyState {
   reducers: readonly string[];
   /** Those that people were told of last. */
   told: readonly string[];
+  /** Who sums, or would if there were enough workers that can; `auto` changes it, also for trials. */
+  way: 'star' | 'peers';
+  readonly comparison: Comparison;
+  /** Time of the last round, ms, unless something has disturbed it. */
+  tookMs: number | undefined;
 }
 
 export interface RunState {
@@ -316,7 +322,16 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
       stalledSinceMs: undefined,
       trials: createTrialBudget(),
     },
-    topology: { offers: new Map(), losses: new Map(), candidates: [], reducers: [], told: [] },
+    topology: {
+      offers: new Map(),
+      losses: new Map(),
+      candidates: [],
+      reducers: [],
+      told: [],
+      way: 'star',
+      comparison: createComparison(),
+      tookMs: undefined,
+    },
     active: { paces: new Map(), charsPerSecond: 0, lost: 0, endMs: 0 },
     leases: new Map(),
     leaseCount: 0,

@@ -22,7 +22,7 @@ import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
-import { noteOffer, resetTopology, reviewTopology } from './topology.js';
+import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
@@ -383,7 +383,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
     worker.nextHeld = [];
   }
   state.round++;
-  noteRound(state.parking.trials, nowMs);
+  noteRoundTime(state, noteRound(state.parking.trials, nowMs));
   judgeLoss(state, input.trainLoss, effects);
   if (hasEnded(state)) return;
   pushCadences(state, effects);

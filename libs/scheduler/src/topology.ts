@@ -1,13 +1,14 @@
 /**
- * Who sums the gradients: the all-reduce service, or workers that offer to, each a range of the parameters. Peers halve what a slow
- * service has to send, but send twice as much themselves as for a star; and a worker that cannot reach them goes through the service.
+ * Who sums the gradients: the all-reduce service, or workers that offer to, each a range of the parameters. Peers relieve the service, but
+ * send twice as much themselves as for a star; and a worker that cannot reach them goes through the service. So both are tried.
  */
 import { LIMITS, type Topology } from '@troupe/protocol';
+import { compare, restart } from './comparison.js';
 import type { Decision } from './decisions.js';
 import type { Offer, RunEffect, RunState, TopologyState, WorkerRecord } from './state.js';
 
-/** Two peers send more together than a star does, and each waits for the other. */
-const MIN_PEERS: Readonly<Record<Topology, number>> = { auto: 3, star: Infinity, peers: 2 };
+/** One worker that sums is a star whose service is elsewhere. */
+const MIN_PEERS: Readonly<Record<Topology, number>> = { auto: 2, star: Infinity, peers: 2 };
 /** A worker begins to sum when this part of the others can reach it, and stops when fewer than the other part can. */
 const REACH = 0.75;
 const KEPT_REACH = 0.5;
@@ -30,6 +31,13 @@ export function noteOffer(state: RunState, workerId: string, offer: Offer | unde
 export function resetTopology({ topology }: RunState): void {
   topology.offers.clear();
   [topology.candidates, topology.reducers] = [[], []];
+  topology.way = 'star';
+  restart(topology.comparison);
+}
+
+/** A round has ended. @param tookMs undefined: something has disturbed it */
+export function noteRoundTime({ topology }: RunState, tookMs: number | undefined): void {
+  topology.tookMs = tookMs;
 }
 
 /**
@@ -42,15 +50,47 @@ export function reviewTopology(state: RunState, isBetweenRounds: boolean, effect
   for (const id of topology.losses.keys()) if (!workers.has(id)) topology.losses.delete(id);
   const candidates = settings.topology === 'star' ? [] : candidatesOf(state);
   const able = candidates.filter((id) => isReached(topology, id));
-  const enough = able.length >= MIN_PEERS[settings.topology ?? 'auto'] ? able : [];
-  const reducers = isBetweenRounds ? enough : summed.filter((id) => candidates.includes(id));
+  const choice = isBetweenRounds ? choose(state, able) : undefined;
+  const reducers = choice?.reducers ?? summed.filter((id) => candidates.includes(id));
   if (!isSame(candidates, before) || !isSame(reducers, summed)) {
     [topology.candidates, topology.reducers] = [candidates, reducers];
     effects.push({ type: 'usePeers', candidates, reducers });
   }
-  if (!isBetweenRounds || isSame(reducers, topology.told)) return;
+  if (!choice?.isNews) return;
   topology.told = reducers;
-  effects.push({ type: 'decision', decision: describe(state, reducers, able.length) });
+  effects.push({ type: 'decision', decision: describe(state, choice, able.length) });
+}
+
+interface Choice {
+  readonly reducers: readonly string[];
+  /** Whether people are told. A trial is no news, but its first outcome is. */
+  readonly isNews: boolean;
+  readonly compared?: { readonly peersMs: number; readonly starMs: number };
+}
+
+/** For the next round, of the workers that could sum. */
+function choose({ topology, settings }: RunState, able: readonly string[]): Choice {
+  const mode = settings.topology ?? 'auto';
+  const { comparison, tookMs } = topology;
+  const isPossible = able.length >= MIN_PEERS[mode];
+  if (mode !== 'auto') return tell(topology, isPossible ? able : []);
+  if (!isPossible && topology.way === 'peers') restart(comparison);
+  if (!isPossible) topology.way = 'star';
+  const verdict = compare(comparison, tookMs, isPossible);
+  if (verdict.kind === 'try' || verdict.kind === 'return') topology.way = otherThan(topology.way);
+  const reducers = topology.way === 'peers' ? able : [];
+  if (comparison.trial) return { reducers, isNews: false };
+  if (!('triedMs' in verdict)) return tell(topology, reducers);
+  const { kind, triedMs, usualMs } = verdict;
+  const isTried = kind === 'change';
+  const [peersMs, starMs] = (topology.way === 'peers') === isTried ? [triedMs, usualMs] : [usualMs, triedMs];
+  return { reducers, isNews: isTried || comparison.vain === 1, compared: { peersMs, starMs } };
+}
+
+const otherThan = (way: TopologyState['way']): TopologyState['way'] => (way === 'star' ? 'peers' : 'star');
+
+function tell({ told }: TopologyState, reducers: readonly string[]): Choice {
+  return { reducers, isNews: !isSame(reducers, told) };
 }
 
 /** The fastest that offer to; those that are candidates already come first, so that links are kept. */
@@ -73,7 +113,7 @@ function isSame(one: readonly string[], other: readonly string[]): boolean {
   return one.length === other.length && one.every((id) => other.includes(id));
 }
 
-function describe({ workers }: RunState, reducers: readonly string[], able: number): Decision {
+function describe({ workers }: RunState, { reducers, compared }: Choice, able: number): Decision {
   const names = reducers.map((id) => workers.get(id)!.name);
-  return { kind: 'topology', reducers: names, able };
+  return { kind: 'topology', reducers: names, able, ...(compared && { compared }) };
 }

@@ -34,11 +34,11 @@ export function createTrialBudget(): TrialBudget {
   return { lastMs: undefined, elapsedMs: 0, spentMs: 0, usualMs: 0, expectedMs: undefined, current: undefined };
 }
 
-/** A round has ended. */
-export function noteRound(budget: TrialBudget, nowMs: number): void {
+/** A round has ended. @returns its time, ms; undefined: something has disturbed it */
+export function noteRound(budget: TrialBudget, nowMs: number): number | undefined {
   const { lastMs, current } = budget;
   budget.lastMs = nowMs;
-  if (lastMs === undefined) return;
+  if (lastMs === undefined) return undefined;
   const tookMs = nowMs - lastMs;
   budget.elapsedMs += Math.min(tookMs, budget.usualMs);
   if (current) {
@@ -48,6 +48,7 @@ export function noteRound(budget: TrialBudget, nowMs: number): void {
     if (nowMs - current.sinceMs > TRIAL_MS) endTrial(budget, current.workerId);
   } else if (budget.usualMs === 0) budget.usualMs = tookMs;
   else budget.usualMs += (Math.min(tookMs, MAX_FACTOR * budget.usualMs) - budget.usualMs) * ROUND_WEIGHT;
+  return tookMs;
 }
 
 /** The time of the round that is being computed says nothing. */

@@ -4,11 +4,12 @@ import { SETTINGS } from './settings.js';
 
 /** A run with these workers, of which the later ones are faster. */
 function createCluster(names: readonly string[], settings: Partial<RunSettings> = {}) {
-  const state = createRunState({ ...SETTINGS, streams: 64, ...settings }, 0);
+  const state = createRunState({ ...SETTINGS, streams: 64, topology: 'peers', ...settings }, 0);
+  let nowMs = 0;
   const uses: Extract<RunEffect, { type: 'usePeers' }>[] = [];
   const decisions: Decision[] = [];
   const feed = (input: RunInput): void => {
-    for (const effect of step(state, input, state.round * 1_000)) {
+    for (const effect of step(state, input, nowMs)) {
       if (effect.type === 'usePeers') uses.push(effect);
       if (effect.type === 'decision' && effect.decision.kind === 'topology') decisions.push(effect.decision);
     }
@@ -23,9 +24,10 @@ function createCluster(names: readonly string[], settings: Partial<RunSettings> 
     decisions,
     feed,
     join,
-    /** Counts everything of a round. */
-    rounds(count: number): void {
+    /** Counts everything of so many rounds. @param roundMs while the service sums, and while workers do */
+    rounds(count: number, { starMs = 1_000, peersMs = 1_000 } = {}): void {
       for (let i = 0; i < count; i++) {
+        nowMs += state.topology.reducers.length > 0 ? peersMs : starMs;
         for (const { id, workerId, round, units } of [...state.leases.values()]) {
           const streams = units.flatMap((unit) => state.units[unit].streams).filter((stream) => !state.units[stream].counted);
           if (streams.length > 0) feed({ type: 'counted', leaseId: id, workerId, round, streams, computeMs: 1, serviceMs: 0 });
@@ -53,17 +55,17 @@ describe('who sums', () => {
     for (const id of THREE) offer(id, 0);
     expect(uses.at(-1)).toMatchObject({ candidates: expect.arrayContaining(THREE), reducers: [] });
     expect(decisions).toEqual([]);
-    for (const id of ['a', 'b']) offer(id, 3);
+    offer('a', 3);
     rounds(1);
     expect(decisions).toEqual([]);
-    offer('c', 3);
+    for (const id of ['b', 'c']) offer(id, 3);
     rounds(1);
     expect(uses.at(-1)!.reducers.toSorted()).toEqual(THREE);
     expect(decisions).toEqual([{ kind: 'topology', reducers: expect.arrayContaining(['the a', 'the b', 'the c']), able: 3 }]);
   });
 
   it.each([
-    ['auto', 2, []],
+    ['auto', 3, []],
     ['peers', 2, ['a', 'b']],
     ['peers', 1, []],
     ['star', 3, []],
@@ -76,15 +78,15 @@ describe('who sums', () => {
 
   it('needs three quarters of the others to reach a worker, and half of them to keep it', () => {
     const cluster = createCluster([...THREE, 'd']);
-    for (const id of ['a', 'b']) cluster.offer(id, 4);
+    cluster.offer('a', 4);
     const links: readonly (readonly [linked: number, reducers: readonly string[]])[] = [
       ...([
         [2, []],
-        [3, THREE],
-        [2, THREE],
+        [3, ['a', 'c']],
+        [2, ['a', 'c']],
         [1, []],
         [2, []],
-        [3, THREE],
+        [3, ['a', 'c']],
       ] as const),
     ];
     for (const [linked, reducers] of links) {
@@ -92,7 +94,7 @@ describe('who sums', () => {
       cluster.rounds(1);
       expect(cluster.reducers).toEqual(reducers);
     }
-    expect(cluster.decisions[1]).toEqual({ kind: 'topology', reducers: [], able: 2 });
+    expect(cluster.decisions[1]).toEqual({ kind: 'topology', reducers: [], able: 1 });
   });
 
   it('are at most sixteen, the fastest, and those that are chosen stay', () => {
@@ -120,9 +122,10 @@ describe('who sums', () => {
     expect(cluster.reducers).toEqual(['b', 'c', 'd']);
     cluster.feed({ type: 'workerLeft', workerId: 'b', reason: 'gone' });
     expect(cluster.reducers).toEqual(['c', 'd']);
+    cluster.feed({ type: 'workerLeft', workerId: 'c', reason: 'gone' });
     cluster.rounds(1);
     expect(cluster.reducers).toEqual([]);
-    expect(cluster.candidates).toEqual(['c', 'd']);
+    expect(cluster.candidates).toEqual(['d']);
   });
 
   it('tells nothing while nothing changes', () => {
@@ -169,5 +172,93 @@ describe('a worker that was lost while it summed', () => {
     cluster.offer('a', 3);
     cluster.rounds(1);
     expect(cluster.reducers).toEqual(THREE);
+  });
+});
+
+describe('a run that may choose', () => {
+  /** So many rounds before something is compared. */
+  const COMPARED = 9;
+  const TRIAL = COMPARED + 3;
+
+  function choosing() {
+    const cluster = createCluster(THREE, { topology: 'auto', rounds: 100_000 });
+    for (const id of THREE) cluster.offer(id, 3);
+    // The first one only starts the clock.
+    cluster.rounds(1);
+    return cluster;
+  }
+  const told = (reducers: readonly string[], peersMs: number, starMs: number): Decision =>
+    expect.objectContaining({ kind: 'topology', reducers, compared: { peersMs, starMs } }) as Decision;
+
+  it('has workers sum once a trial has shown that rounds are shorter by a tenth', () => {
+    const cluster = choosing();
+    cluster.rounds(COMPARED - 1, { starMs: 100 });
+    expect(cluster.reducers).toEqual([]);
+    cluster.rounds(1, { starMs: 100 });
+    expect(cluster.reducers).toEqual(THREE);
+    expect(cluster.decisions).toEqual([]);
+    cluster.rounds(TRIAL, { peersMs: 90 });
+    expect(cluster.reducers).toEqual(THREE);
+    expect(cluster.decisions).toEqual([told(['the a', 'the b', 'the c'], 90, 100)]);
+  });
+
+  it('goes back to the service when they are not, and says so once', () => {
+    const cluster = choosing();
+    cluster.rounds(COMPARED, { starMs: 100 });
+    cluster.rounds(TRIAL, { peersMs: 91, starMs: 100 });
+    expect(cluster.reducers).toEqual([]);
+    expect(cluster.decisions).toEqual([told([], 91, 100)]);
+    cluster.rounds(5_000, { peersMs: 91, starMs: 100 });
+    expect(cluster.decisions).toHaveLength(1);
+  });
+
+  it('gives up a trial that makes rounds much longer, and rests until it has paid for itself a hundred times', () => {
+    const cluster = choosing();
+    const times = { starMs: 100, peersMs: 1_000 };
+    cluster.rounds(COMPARED, times);
+    cluster.rounds(5, times);
+    expect(cluster.reducers).toEqual([]);
+    const { length } = cluster.uses;
+    // Five rounds of 900 ms too many.
+    cluster.rounds(4_490, times);
+    expect(cluster.uses).toHaveLength(length);
+    cluster.rounds(20, times);
+    expect(cluster.uses.length).toBeGreaterThan(length);
+  });
+
+  it('tries the service again later, for example because links have become slow', () => {
+    const cluster = choosing();
+    cluster.rounds(COMPARED + TRIAL, { starMs: 100, peersMs: 50 });
+    expect(cluster.reducers).toEqual(THREE);
+    cluster.rounds(2_000, { starMs: 100, peersMs: 300 });
+    expect(cluster.reducers).toEqual([]);
+    expect(cluster.decisions.at(-1)).toEqual(told([], 300, 100));
+  });
+
+  it('spends no more than a hundredth of its time on trials', () => {
+    const cluster = choosing();
+    const times = { starMs: 100, peersMs: 195 };
+    let tried = 0;
+    const rounds = 20_000;
+    for (let i = 0; i < rounds; i++) {
+      if (cluster.reducers.length > 0) tried++;
+      cluster.rounds(1, times);
+    }
+    expect(tried).toBeGreaterThan(TRIAL);
+    expect(tried * 0.95).toBeLessThan(rounds * 0.011);
+  });
+
+  it('ends a trial without an outcome when too few workers can sum, and does not count what disturbs rounds', () => {
+    const cluster = choosing();
+    cluster.rounds(COMPARED + 2, { starMs: 100, peersMs: 10 });
+    for (const id of ['a', 'b']) cluster.lose(id);
+    cluster.rounds(30, { starMs: 100 });
+    expect(cluster.reducers).toEqual([]);
+    expect(cluster.decisions).toEqual([]);
+    for (const id of THREE) cluster.offer(id, 3);
+    // Those that were lost rest.
+    cluster.rounds(100, { starMs: 100, peersMs: 10 });
+    expect(cluster.reducers).toEqual(THREE);
+    expect(cluster.decisions).toEqual([told(expect.any(Array) as string[], 10, 100)]);
   });
 });

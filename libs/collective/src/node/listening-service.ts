@@ -1,7 +1,7 @@
 /** The star service of a thread or process that only listens: it sums, and decides nothing. */
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { createSendBudget } from '@troupe/protocol';
+import { createSendBudget, LIMITS } from '@troupe/protocol';
 import type { RtcLinks } from '@troupe/transport/webrtc';
 import { createStarService, type ServiceNote, type StarService } from '../star/index.js';
 
@@ -26,6 +26,7 @@ export function createListeningService({ token, warn, rtc }: ListeningServiceOpt
     budget: createSendBudget({ onEvicted: ({ text, remedy }) => warn({ level: 'warn', text, remedy }) }),
     deadline: (ms) => AbortSignal.timeout(ms),
     nowMs: () => performance.now(),
+    strangers: LIMITS.unauthenticatedLinks,
     ...(rtc && { rtc }),
   });
 }

@@ -30,7 +30,7 @@ import {
 } from '../ranges.js';
 import { readBody, takeBody } from './body.js';
 import { either } from './either.js';
-import { Links, type Link } from './links.js';
+import { Links, type NewLink } from './links.js';
 import { ReducerPool, type PoolMember } from './reducer-pool.js';
 import { wrong, type ReducerListener, type RemoteReducer, type RoundRange } from './remote-reducer.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
@@ -154,9 +154,10 @@ class Hub implements RunServer {
     }
   }
 
-  async serveMember({ channel, connection }: Link, join: MessageOf<'join'>): Promise<void> {
+  async serveMember(link: NewLink, join: MessageOf<'join'>): Promise<void> {
+    const { channel, connection } = link;
     const { workerId } = join;
-    await this.#links.admitted(join);
+    await this.#links.admitted(link, join);
     const member: HubMember = { workerId, channel, connection, wanted: true, ...newMember() };
     const leave = this.#links.add(member);
     try {
@@ -176,8 +177,8 @@ class Hub implements RunServer {
     }
   }
 
-  async servePeer(link: Link, offer: MessageOf<'offer'>): Promise<void> {
-    await this.#links.admitted(offer);
+  async servePeer(link: NewLink, offer: MessageOf<'offer'>): Promise<void> {
+    await this.#links.admitted(link, offer);
     await this.#pool.serve(link, offer);
   }
 
@@ -402,8 +403,10 @@ class Hub implements RunServer {
     const { ranges } = this.#now;
     const complete = ranges.flatMap(({ squares: known }) => (known ? [known] : []));
     // After a reducer is lost, its range is measured once more.
-    if (!this.#finish && complete.length === ranges.length) this.#begin(this.#ledger.finish(complete.flat()));
+    const isNew = !this.#finish && complete.length === ranges.length;
+    if (isNew) this.#begin(this.#ledger.finish(complete.flat()));
     if (this.#finish) this.#flush();
+    if (isNew) this.#pool.reportLinks();
   }
 
   #begin(finish: Finish): void {
@@ -420,7 +423,6 @@ class Hub implements RunServer {
     this.#updates.begin(head, ranges, this.host, new Map(direct));
     this.#nextRound = head.round + 1;
     this.#finish = finish;
-    this.#pool.reportLinks();
   }
 
   #flush(): void {

@@ -14,6 +14,12 @@ export interface Link {
   readonly connection: Connection;
 }
 
+/** A link whose other side has said who it is. */
+export interface NewLink extends Link {
+  /** It has shown that it is expected. */
+  onAdmitted(): void;
+}
+
 /** A worker that has joined. */
 export interface Member extends Link {
   readonly workerId: string;
@@ -65,12 +71,12 @@ export class Links<M extends Member = Member> {
    * Resolves when the worker may join. Its ticket travels on another link and may arrive a moment later than the worker.
    * @throws ProtocolError `wrong_token`
    */
-  async admitted({ workerId, ticket: given }: Pick<MessageOf<'join'>, 'workerId' | 'ticket'>): Promise<void> {
+  async admitted(link: NewLink, { workerId, ticket: given }: Pick<MessageOf<'join'>, 'workerId' | 'ticket'>): Promise<void> {
     await this.until(() => this.tickets.has(workerId), LIMITS.helloMs);
     const ticket = this.tickets.get(workerId);
     const isValid = ticket !== undefined && sameText(ticket, given);
     if (isValid && this.#once) this.tickets.delete(workerId);
-    if (isValid) return;
+    if (isValid) return link.onAdmitted();
     throw new ProtocolError(
       'wrong_token',
       `the ticket of worker ${workerId} is not valid${this.#once ? ', or was used' : ''}`,

@@ -6,7 +6,7 @@ import { filled, type Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { createRangeLayout, nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { readBody, takeBody } from './body.js';
-import { Links, type Link, type Member } from './links.js';
+import { Links, type Member, type NewLink } from './links.js';
 import { RtcAnswers, type RtcAnswersOptions } from './rtc-answers.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 import { sendRange } from './update-sender.js';
@@ -75,9 +75,10 @@ class Reducer implements RunServer {
     }
   }
 
-  async serveMember({ channel, connection }: Link, join: MessageOf<'join'>): Promise<void> {
+  async serveMember(link: NewLink, join: MessageOf<'join'>): Promise<void> {
+    const { channel, connection } = link;
     const { workerId } = join;
-    await this.#links.admitted(join);
+    await this.#links.admitted(link, join);
     const member: Member = { workerId, channel, connection, wanted: true };
     const leave = this.#links.add(member);
     try {
@@ -97,7 +98,7 @@ class Reducer implements RunServer {
     this.#links.end('the service no longer uses this reducer');
   }
 
-  servePeer(_link: Link, offer: MessageOf<'offer'>): Promise<void> {
+  servePeer(_link: NewLink, offer: MessageOf<'offer'>): Promise<void> {
     return Promise.reject(unexpected(offer, 'a reducer has no reducers'));
   }
 

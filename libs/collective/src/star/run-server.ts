@@ -2,7 +2,7 @@
 import { ProtocolError, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import type { RtcLinks } from '@troupe/transport/webrtc';
-import type { Link, LinksOptions } from './links.js';
+import type { LinksOptions, NewLink } from './links.js';
 
 export interface ServerOptions extends LinksOptions {
   /** The secret that coordinators, and the services of reducers, must send. */
@@ -38,9 +38,9 @@ export interface RunServer {
   /** Follows the orders of the host until its link ends. Rejects with what ends it. */
   serveHost(): Promise<void>;
   /** Serves a worker until its link ends. Rejects with what ends it. */
-  serveMember(link: Link, join: MessageOf<'join'>): Promise<void>;
+  serveMember(link: NewLink, join: MessageOf<'join'>): Promise<void>;
   /** Has a worker sum ranges that offered it, until its link ends. Rejects with what ends it. */
-  servePeer(link: Link, offer: MessageOf<'offer'>): Promise<void>;
+  servePeer(link: NewLink, offer: MessageOf<'offer'>): Promise<void>;
   /** The host is gone. Workers find the run again through its coordinator, so their links close too. Idempotent. */
   end(): void;
 }

@@ -17,12 +17,15 @@ import { TransportError, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
 import { refused } from './handshake.js';
 import { createHub } from './hub.js';
+import type { NewLink } from './links.js';
 import { createReducer } from './reducer.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 
 export interface StarServiceOptions extends ServerOptions {
   /** Of the process: bounds what is queued for all links together. */
   readonly budget?: SendBudget;
+  /** Links at a time that nobody has been admitted on. Default: any number. */
+  readonly strangers?: number;
 }
 
 /**
@@ -62,6 +65,8 @@ interface Session {
 class Service implements StarService {
   readonly #options: StarServiceOptions;
   #run: RunServer | undefined;
+  /** Links that nobody has been admitted on. */
+  readonly #strangers = new Set<Connection>();
 
   constructor(options: StarServiceOptions) {
     this.#options = options;
@@ -84,15 +89,26 @@ class Service implements StarService {
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     try {
+      this.#receiveStranger(connection);
       const { message } = await channel.receive(this.#options.deadline(LIMITS.helloMs));
-      if (message.type === 'join' || message.type === 'offer') await this.#serveWorker({ channel, connection }, session, message);
-      else if (message.type === 'host' || message.type === 'assign') await this.#serveHost(channel, session, message);
+      const link = { channel, connection, onAdmitted: () => void this.#strangers.delete(connection) };
+      if (message.type === 'join' || message.type === 'offer') await this.#serveWorker(link, session, message);
+      else if (message.type === 'host' || message.type === 'assign') await this.#serveHost(link, session, message);
       else throw unexpected(message, 'a connection begins with join, offer, host or assign');
     } catch (error) {
       this.#refuse(channel, error);
     } finally {
+      this.#strangers.delete(connection);
       signal.removeEventListener('abort', stop);
     }
+  }
+
+  /** @throws ProtocolError `run_full` */
+  #receiveStranger(connection: Connection): void {
+    const { strangers = Infinity } = this.#options;
+    if (this.#strangers.size >= strangers)
+      throw new ProtocolError('run_full', `${strangers} links have not been admitted yet`, 'Try again later.');
+    this.#strangers.add(connection);
   }
 
   async offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void> {
@@ -125,11 +141,7 @@ class Service implements StarService {
     }
   }
 
-  async #serveWorker(
-    link: { channel: Channel; connection: Connection },
-    session: Session,
-    join: MessageOf<'join'> | MessageOf<'offer'>,
-  ): Promise<void> {
+  async #serveWorker(link: NewLink, session: Session, join: MessageOf<'join'> | MessageOf<'offer'>): Promise<void> {
     selectVersion(join.versions);
     const run = this.#run;
     if (run?.hello.runId !== join.runId) {
@@ -143,7 +155,7 @@ class Service implements StarService {
     await (join.type === 'join' ? run.serveMember(link, join) : run.servePeer(link, join));
   }
 
-  async #serveHost(channel: Channel, session: Session, hello: RunServer['hello']): Promise<void> {
+  async #serveHost({ channel, onAdmitted }: NewLink, session: Session, hello: RunServer['hello']): Promise<void> {
     selectVersion(hello.versions);
     if (!sameText(hello.token, this.#options.token)) {
       throw new ProtocolError(
@@ -153,6 +165,7 @@ class Service implements StarService {
       );
     }
     if (this.#run) requireOwner(this.#run, hello);
+    onAdmitted();
     await this.#follow(channel, session, hello);
   }
 

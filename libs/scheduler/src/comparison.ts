@@ -1,0 +1,85 @@
+/**
+ * Which of two ways to do a round is faster. Bandwidths, latencies and busy processors all count, and none of them can be known from
+ * outside: so now and then some rounds go the other way, and the times of both are compared.
+ */
+
+/** Rounds of each way that are compared, by their median. */
+const COMPARED_ROUNDS = 9;
+/** After a change, so many rounds still belong to the old way, or pay for the change. */
+const SETTLING_ROUNDS = 3;
+/** The other way is taken when its rounds take this part of the time. */
+const WORTH_CHANGING = 0.9;
+/** A trial ends early after so many rounds that take so many times as long as before. */
+const SLOW_ROUNDS = 2;
+const SLOW_FACTOR = 2;
+/** All trials together may make a run this much slower. */
+const TRIAL_SHARE = 0.01;
+/** Rounds until the next trial, at least. Each trial that changes nothing doubles them. */
+const REST_ROUNDS = 200;
+const MAX_REST_ROUNDS = 10_000;
+
+export interface Comparison {
+  /** Of the last rounds this way, ms, the newest last. */
+  times: readonly number[];
+  /** Rounds that do not count yet. */
+  settling: number;
+  /** Rounds until the next trial may begin. */
+  restRounds: number;
+  /** Trials in a row that changed nothing. */
+  vain: number;
+  /** Present while the other way is tried: the usual time of a round before, ms, and what the trial cost so far. */
+  trial: { readonly usualMs: number; costMs: number } | undefined;
+}
+
+/** What follows from the last round: go on, try the other way, or the outcome of a trial. */
+export type Verdict =
+  | { readonly kind: 'go on' | 'try' }
+  /** Medians of a round: on trial, and before it. */
+  | { readonly kind: 'change' | 'return'; readonly triedMs: number; readonly usualMs: number };
+
+export function createComparison(): Comparison {
+  return { times: [], settling: 0, restRounds: 0, vain: 0, trial: undefined };
+}
+
+/** Nothing that was measured applies any more. A trial ends without an outcome. */
+export function restart(comparison: Comparison): void {
+  Object.assign(comparison, { times: [], settling: SETTLING_ROUNDS, trial: undefined });
+}
+
+/**
+ * A round has ended.
+ * @param tookMs its time; undefined: something has disturbed it
+ * @param mayTry whether the other way is possible
+ */
+export function compare(comparison: Comparison, tookMs: number | undefined, mayTry: boolean): Verdict {
+  const { trial } = comparison;
+  comparison.restRounds = Math.max(0, comparison.restRounds - 1);
+  if (trial && tookMs !== undefined) trial.costMs += Math.max(0, tookMs - trial.usualMs);
+  if (comparison.settling > 0) comparison.settling--;
+  else if (tookMs !== undefined) comparison.times = [...comparison.times, tookMs].slice(-COMPARED_ROUNDS);
+  if (trial) return judge(comparison, trial);
+  if (!mayTry || comparison.restRounds > 0 || comparison.times.length < COMPARED_ROUNDS) return { kind: 'go on' };
+  const usualMs = median(comparison.times);
+  restart(comparison);
+  comparison.trial = { usualMs, costMs: 0 };
+  return { kind: 'try' };
+}
+
+function judge(comparison: Comparison, { usualMs, costMs }: NonNullable<Comparison['trial']>): Verdict {
+  const { times } = comparison;
+  const isSlow = times.filter((ms) => ms > SLOW_FACTOR * usualMs).length >= SLOW_ROUNDS;
+  if (!isSlow && times.length < COMPARED_ROUNDS) return { kind: 'go on' };
+  const triedMs = median(times);
+  const isFaster = !isSlow && triedMs <= WORTH_CHANGING * usualMs;
+  comparison.vain = isFaster ? 0 : comparison.vain + 1;
+  const roundMs = isFaster ? triedMs : usualMs;
+  const paidOff = costMs / Math.max(roundMs * TRIAL_SHARE, Number.MIN_VALUE);
+  comparison.restRounds = Math.ceil(Math.min(Math.max(REST_ROUNDS * 2 ** comparison.vain, paidOff), MAX_REST_ROUNDS));
+  if (isFaster) comparison.trial = undefined;
+  else restart(comparison);
+  return { kind: isFaster ? 'change' : 'return', triedMs, usualMs };
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+}
