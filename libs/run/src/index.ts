@@ -23,6 +23,7 @@ export {
   type LiveMessage,
   type LoggedEvent,
   type PastRun,
+  type PeerView,
   type PlayMessage,
   type PlayRequest,
   type PointColumns,

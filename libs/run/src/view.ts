@@ -93,6 +93,15 @@ export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
  */
 export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'parked' | 'left';
 
+/** A worker that offers to sum a part of the gradients for the others. */
+export interface PeerView {
+  /** Whether it sums in the rounds to come. */
+  readonly sums: boolean;
+  /** How many workers have a link to it, of all that receive updates. It counts as one of both. */
+  readonly reachedBy: number;
+  readonly workers: number;
+}
+
 export interface WorkerView {
   readonly id: string;
   readonly name: string;
@@ -115,6 +124,8 @@ export interface WorkerView {
   readonly state: WorkerState;
   /** Why it is in this state, or what last happened to it; may be empty. */
   readonly reason: string;
+  /** Absent: it does not offer to sum. */
+  readonly peer?: PeerView;
 }
 
 /**

@@ -71,8 +71,16 @@ const WorkerSchema = object<WorkerView>(
     lastSeenMs: number,
     state: oneOf('joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'parked', 'left'),
     reason: text,
+    peer: {
+      type: 'object',
+      description:
+        'Of a worker that offers to sum for the others: whether it does, and how many of the workers that receive updates have a link to it. It counts as one of both.',
+      properties: { sums: { type: 'boolean' }, reachedBy: count, workers: count },
+      required: ['sums', 'reachedBy', 'workers'],
+      additionalProperties: false,
+    },
   },
-  ['device', 'latencyMs'],
+  ['device', 'latencyMs', 'peer'],
 );
 
 const RunSchema = object<RunFacts>(
