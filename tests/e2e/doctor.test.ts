@@ -85,10 +85,9 @@ describe('the way to a coordinator', () => {
   });
 
   it('ends at a wrong token, and at a port where nothing listens', async () => {
-    const wrong = await doctor(`ws://127.0.0.1:${port}`, 'guessed');
+    const [wrong, nobody] = await Promise.all([doctor(`ws://127.0.0.1:${port}`, 'guessed'), doctor('ws://127.0.0.1:1')]);
     expect(wrong).toMatchObject({ code: 1, verdict: { canJoin: false, text: expect.stringContaining('refuses the token') } });
     expect(levels(wrong)).toMatchObject({ WebSocket: 'ok', token: 'fault' });
-    const nobody = await doctor('ws://127.0.0.1:1');
     expect(nobody).toMatchObject({ code: 1, verdict: { canJoin: false, text: expect.stringContaining('nothing listens at') } });
     expect(levels(nobody)).toEqual({ connection: 'fault' });
   });

@@ -1,8 +1,8 @@
 /** `troupe doctor --network`: prints what stands between this machine and a run. */
-import { joinTarget, UsageError } from '@troupe/process';
+import { EXIT, joinTarget, UsageError, type JoinTarget } from '@troupe/process';
 import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { CliError } from '../errors.js';
-import { checkNetwork, type NetworkReport } from '../network/check.js';
+import { checkNetwork, type NetworkReport, type NetworkTarget } from '../network/check.js';
 import type { Finding, Level } from '../network/facts.js';
 import type { Shell } from '../shell.js';
 import { styleFor, type Format, type Style } from '../terminal/style.js';
@@ -16,23 +16,35 @@ export interface NetworkFlags {
 /** @returns the exit code: 1 if a worker could not join. @throws CliError for an address that is none */
 export async function doctorNetwork(shell: Shell, { network, token: flag, json }: NetworkFlags): Promise<number> {
   const { address, token: linked } = targetOf(network);
-  const style = styleFor(shell.stdout, shell.env);
-  if (!json) shell.stdout.write(`${style('bold', address)}\n\n`);
-  const report = await checkNetwork(
-    { address, token: flag ?? linked ?? (shell.env.TROUPE_TOKEN || undefined) },
-    {
-      env: shell.env,
-      signal: shell.unread,
-      nowMs: shell.now,
-      findRtc: findNodeRtc,
-      onFinding: (finding) => void (json ?? shell.stdout.write(line(finding, style))),
-    },
-  );
-  shell.stdout.write(json ? `${JSON.stringify({ address, ...report })}\n` : `\n${closing(report, style)}`);
-  return report.verdict.canJoin ? 0 : 1;
+  const token = flag ?? linked ?? (shell.env.TROUPE_TOKEN || undefined);
+  try {
+    return await printReport(shell, { address, token }, json === true);
+  } catch (error) {
+    // Nobody reads on (troupe doctor --network URL | head).
+    if (shell.unread.aborted) return EXIT.ok;
+    throw error;
+  }
 }
 
-function targetOf(text: string) {
+async function printReport(shell: Shell, target: NetworkTarget, json: boolean): Promise<number> {
+  const { address } = target;
+  const style = styleFor(shell.stdout, shell.env);
+  if (!json) shell.stdout.write(`${style('bold', address)}\n\n`);
+  const report = await checkNetwork(target, {
+    env: shell.env,
+    signal: shell.unread,
+    nowMs: shell.now,
+    findRtc: findNodeRtc,
+    onFinding(finding) {
+      if (!json) shell.stdout.write(line(finding, style));
+    },
+  });
+  shell.stdout.write(json ? `${JSON.stringify({ address, ...report })}\n` : `\n${closing(report, style)}`);
+  return report.verdict.canJoin ? EXIT.ok : EXIT.failed;
+}
+
+/** @throws CliError */
+function targetOf(text: string): JoinTarget {
   try {
     return joinTarget(text);
   } catch (error) {

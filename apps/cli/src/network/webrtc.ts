@@ -40,23 +40,46 @@ function addressOf(signal: Signal): string | undefined {
 
 /** @param heard called with what either end says */
 function createSignalling(heard: (signal: Signal) => void): [near: Signalling, far: Signalling] {
-  const [toNear, toFar] = [new TransformStream<Signal, Signal>(), new TransformStream<Signal, Signal>()];
-  const end = (incoming: typeof toNear, outgoing: typeof toNear): Signalling => {
-    const [reader, writer] = [incoming.readable.getReader(), outgoing.writable.getWriter()];
-    return {
-      send(signal) {
-        heard(signal);
-        void writer.write(signal);
-      },
-      async receive(abort) {
-        const stopped = new Promise<never>((_, reject) =>
-          abort.addEventListener('abort', () => reject(abort.reason as Error), { once: true }),
-        );
-        return (await Promise.race([reader.read(), stopped])).value;
-      },
-    };
-  };
+  const [toNear, toFar] = [createMailbox(), createMailbox()];
+  const end = (incoming: Mailbox, outgoing: Mailbox): Signalling => ({
+    send(signal) {
+      heard(signal);
+      outgoing.put(signal);
+    },
+    receive: incoming.take,
+  });
   return [end(toNear, toFar), end(toFar, toNear)];
+}
+
+interface Mailbox {
+  put(signal: Signal): void;
+  /** The next one. Rejects when aborted. One at a time may wait. */
+  take(abort: AbortSignal): Promise<Signal>;
+}
+
+function createMailbox(): Mailbox {
+  const waiting: Signal[] = [];
+  let wake = (): void => {};
+  return {
+    put(signal) {
+      waiting.push(signal);
+      wake();
+    },
+    async take(abort) {
+      const stop = (): void => wake();
+      abort.addEventListener('abort', stop);
+      try {
+        for (;;) {
+          abort.throwIfAborted();
+          const signal = waiting.shift();
+          if (signal) return signal;
+          await new Promise<void>((resolve) => (wake = resolve));
+        }
+      } finally {
+        abort.removeEventListener('abort', stop);
+      }
+    },
+  };
 }
 
 type Asked = Pick<IceServerView, 'username' | 'credential'>;

@@ -118,35 +118,44 @@ function createExchange(
   until: AbortSignal,
   random: (bytes: number) => Uint8Array,
 ): Exchange {
-  return (request) =>
-    new Promise((resolve, reject) => {
-      const transaction = random(TRANSACTION_BYTES);
-      const message = writeRequest({ ...request, transaction });
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const end = (): void => {
-        clearTimeout(timer);
-        until.removeEventListener('abort', fail);
-      };
-      const fail = (): void => {
-        end();
-        reject(until.reason as Error);
-      };
-      const send = (waitMs: number): void => {
-        socket.send(message);
-        if (resends) timer = setTimeout(send, waitMs, waitMs * 2);
-      };
+  return async (request) => {
+    until.throwIfAborted();
+    const transaction = random(TRANSACTION_BYTES);
+    const message = writeRequest({ ...request, transaction });
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const send = (waitMs: number): void => {
+      socket.send(message);
+      if (resends) timer = setTimeout(send, waitMs, waitMs * 2);
+    };
+    const isMine = ({ method, transaction: theirs }: StunAnswer): boolean =>
+      method === request.method && Buffer.compare(theirs, transaction) === 0;
+    const answer = waitForAnswer(socket, until, isMine);
+    send(RESEND_MS);
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
+
+async function waitForAnswer(
+  socket: StunSocket,
+  until: AbortSignal,
+  isMine: (answer: StunAnswer) => boolean,
+): Promise<StunAnswer> {
+  let stop = (): void => {};
+  try {
+    return await new Promise((resolve, reject) => {
+      stop = () => reject(until.reason as Error);
+      until.addEventListener('abort', stop, { once: true });
+      socket.onerror = reject;
       socket.onmessage = (bytes) => {
         const answer = readAnswer(bytes);
-        if (answer?.method !== request.method || Buffer.compare(answer.transaction, transaction) !== 0) return;
-        end();
-        resolve(answer);
+        if (answer && isMine(answer)) resolve(answer);
       };
-      socket.onerror = (error) => {
-        end();
-        reject(error);
-      };
-      until.addEventListener('abort', fail, { once: true });
-      if (until.aborted) fail();
-      else send(RESEND_MS);
     });
+  } finally {
+    until.removeEventListener('abort', stop);
+  }
 }
