@@ -135,6 +135,7 @@ export default tseslint.config(
           'exports',
           'performance',
           'URL',
+          'AbortController',
           'setTimeout',
           'clearTimeout',
           'setInterval',

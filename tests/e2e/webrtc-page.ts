@@ -1,7 +1,19 @@
-/** What the page of webrtc.test.ts runs: links over WebRTC whose signals the test carries. Bundled for the browser. */
+/**
+ * What the page of webrtc.test.ts runs, and its Web Worker: links over WebRTC whose signals the test carries. Bundled for the browser.
+ */
 import type { Connection } from '@troupe/transport';
-import { browserRtc } from '@troupe/transport/browser';
-import { answerRtc, offerRtc, type Rtc, type RtcOptions, type RtcPeer, type Signal } from '@troupe/transport/webrtc';
+import { bridgeRtcLinks, browserRtc, serveRtcBridge, type BridgePort, type RtcBridge } from '@troupe/transport/browser';
+import {
+  answerRtc,
+  createRtcLinks,
+  offerRtc,
+  type Rtc,
+  type RtcLinks,
+  type RtcOptions,
+  type RtcPeer,
+  type Signal,
+  type Signalling,
+} from '@troupe/transport/webrtc';
 
 const FRAME_BYTES = 256 * 1024;
 
@@ -32,6 +44,8 @@ export async function receiveDigest(link: Connection, bytes: number): Promise<st
   return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+const scope = globalThis as unknown as Scope;
+
 interface PageLink {
   readonly incoming: unknown[];
   readonly outgoing: Signal[];
@@ -50,8 +64,45 @@ function observe(rtc: Rtc, name: string): Rtc {
   };
 }
 
+type Signalled = Partial<RtcOptions> & Pick<RtcOptions, 'signalling'>;
+
+function openHere(name: string, role: 'offer' | 'answer', options: Signalled): Promise<Connection> {
+  const open = role === 'offer' ? offerRtc : answerRtc;
+  return open({ rtc: observe(browserRtc()!, name), remote: 'other', ...options });
+}
+
+/** In the worker: the links of its page. */
+let bridged: RtcLinks | undefined;
+const requestOf = (signalling: Signalling) => ({
+  ...{ signalling, remote: 'other', iceServers: [], signal: new AbortController().signal },
+});
+
+/** The worker of this page, and the way to call it. */
+let worker: { readonly thread: Thread; readonly bridge: RtcBridge; readonly answers: Map<number, (answer: unknown) => void> };
+let calls = 0;
+
 const page = {
   links,
+  /** Starts a Web Worker with the same functions as this page, whose links this page holds. */
+  startWorker(): void {
+    const { port1, port2 } = new MessageChannel();
+    const answers = new Map<number, (answer: unknown) => void>();
+    const thread = new scope.Worker('/page.js', { type: 'module' });
+    thread.onmessage = ({ data: [call, answer] }) => answers.get(call as number)?.(answer);
+    const bridge = serveRtcBridge(port1 as unknown as BridgePort, createRtcLinks(browserRtc()!));
+    worker = { thread, bridge, answers };
+    thread.postMessage(port2, [port2]);
+  },
+  /** Calls a function of the worker. */
+  inWorker(method: string, ...args: unknown[]): Promise<unknown> {
+    const call = ++calls;
+    worker.thread.postMessage([call, method, ...args]);
+    return new Promise((resolve) => worker.answers.set(call, resolve));
+  },
+  endWorker(reason: string): void {
+    worker.thread.terminate();
+    worker.bridge.end(reason);
+  },
   /** Begins to open a link. */
   open(name: string, role: 'offer' | 'answer', options: Partial<RtcOptions> = {}): void {
     const incoming: unknown[] = [];
@@ -69,8 +120,7 @@ const page = {
         return incoming.shift();
       },
     };
-    const open = role === 'offer' ? offerRtc : answerRtc;
-    opened(open({ rtc: observe(browserRtc()!, name), signalling, remote: 'other', ...options }));
+    opened(bridged ? bridged[role](requestOf(signalling)) : openHere(name, role, { signalling, ...options }));
   },
   give: (name: string, signal: unknown): void => void links.get(name)!.incoming.push(signal),
   take: (name: string): Signal[] => links.get(name)!.outgoing.splice(0),
@@ -93,3 +143,32 @@ const page = {
 };
 export type Page = typeof page;
 Object.assign(globalThis, { page });
+
+/** The part of a Web Worker that is used. */
+interface Thread {
+  postMessage(message: unknown, transfer?: unknown[]): void;
+  onmessage: ((event: { readonly data: unknown[] }) => void) | null;
+  terminate(): void;
+}
+
+/** What the page's scope, or the worker's, has beyond that of Node. */
+interface Scope {
+  readonly Worker: new (address: string, options: { readonly type: 'module' }) => Thread;
+  readonly document?: unknown;
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  postMessage(message: unknown): void;
+}
+
+/** The first message brings the port to the page; the others are calls. */
+function serveCalls(): void {
+  scope.onmessage = ({ data }) => {
+    if (!Array.isArray(data)) {
+      bridged = bridgeRtcLinks(data as BridgePort);
+      return;
+    }
+    const [call, method, ...args] = data as [number, keyof Page, ...unknown[]];
+    const answer = (page[method] as (...given: unknown[]) => unknown)(...args);
+    void Promise.resolve(answer).then((value) => scope.postMessage([call, value]));
+  };
+}
+if (!scope.document) serveCalls();

@@ -73,9 +73,9 @@ const call = <T>(tab: Tab, method: string, ...args: unknown[]): Promise<T> =>
   tab.evaluate<T>(`page.${method}(${args.map((arg) => JSON.stringify(arg)).join(', ')})`);
 
 /** Carries signals from a page until the tests are over. */
-async function carry(tab: Tab, name: string, deliver: (signal: unknown) => unknown): Promise<void> {
+async function carry(tab: Tab, name: string, deliver: (signal: unknown) => unknown, ask = call): Promise<void> {
   while (!bridges.signal.aborted) {
-    for (const signal of await call<unknown[]>(tab, 'take', name)) await deliver(signal);
+    for (const signal of await ask<unknown[]>(tab, 'take', name)) await deliver(signal);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -123,6 +123,27 @@ describe.skipIf(missing)(`a WebRTC link between two pages${missing ? ` (SKIPPED:
     await call(near, 'close', 'a', 'done');
     expect(await call(far, 'closed', 'a')).toEqual({ kind: 'clean', reason: 'done' });
     expect(near.complaints).toEqual([]);
+  });
+});
+
+describe.skipIf(missing)(`a link between the Web Workers of two pages${missing ? ` (SKIPPED: ${missing})` : ''}`, () => {
+  it('carries 8 MB each way, and ends with its page', async () => {
+    const tabs = [await openPage(), await openPage()];
+    const inWorker = <T>(tab: Tab, method: string, ...args: unknown[]) => call<T>(tab, 'inWorker', method, ...args);
+    const [near, far] = tabs;
+    for (const [tab, role] of [[near, 'offer'] as const, [far, 'answer'] as const]) {
+      await call(tab, 'startWorker');
+      await inWorker(tab, 'open', 'a', role);
+    }
+    begin(carry(near, 'a', (signal) => inWorker(far, 'give', 'a', signal), inWorker));
+    begin(carry(far, 'a', (signal) => inWorker(near, 'give', 'a', signal), inWorker));
+    const exchanged = [inWorker(near, 'exchange', 'a', SEED, BYTES), inWorker(far, 'exchange', 'a', OTHER_SEED, BYTES)];
+    expect(await Promise.all(exchanged)).toEqual([DIGEST[OTHER_SEED], DIGEST[SEED]]);
+    expect(await inWorker(near, 'remote', 'a')).toBe('webrtc:other');
+    const closed = inWorker(far, 'closed', 'a');
+    await call(near, 'endWorker', 'the volunteer paused');
+    expect(await closed).toEqual({ kind: 'clean', reason: 'the volunteer paused' });
+    expect(tabs.flatMap(({ complaints }) => complaints)).toEqual([]);
   });
 });
 

@@ -6,6 +6,7 @@ import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
 import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
+import { defineLaunch } from './commands/launch.js';
 import { defineSample } from './commands/sample.js';
 import { defineTrain } from './commands/train.js';
 import { CliError, Interrupted } from './errors.js';
@@ -56,6 +57,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   defineTrain(program, shell, ended);
   defineCoordinator(program, shell, ended);
   defineWorker(program, shell, ended);
+  defineLaunch(program, shell, ended);
   defineAllreduce(program, shell, ended);
   defineSample(program, shell);
   defineEval(program, shell);

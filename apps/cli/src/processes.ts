@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
+import { installationAt } from '@troupe/config/installation';
 import { CliError } from './errors.js';
 import type { Shell } from './shell.js';
 
@@ -56,8 +57,7 @@ const HEAP_FLAGS = ['--initial-heap-size=256'];
  * @throws CliError `not_built`.
  */
 export function startApp(script: string, options: AppOptions): AppProcess {
-  if (!existsSync(script))
-    throw new CliError('not_built', `${script} is missing.`, 'Run "npm run build" in the folder of the project.');
+  if (!existsSync(script)) throw new CliError('not_built', `${script} is missing.`, installationAt(import.meta.url).restore);
   const { output } = options;
   const stdio =
     output === 'inherit'

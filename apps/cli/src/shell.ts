@@ -4,8 +4,9 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { shellQuote } from '@troupe/config';
+import { installationAt } from '@troupe/config/installation';
 import {
   isReaderGone,
   LiveOutput as LiveText,
@@ -22,6 +23,8 @@ export interface Output {
   readonly isTTY?: boolean | undefined;
   /** Width in characters; absent without a terminal. */
   readonly columns?: number | undefined;
+  /** Height in lines; absent without a terminal. */
+  readonly rows?: number | undefined;
 }
 
 /** An output that never blocks, for commands that must answer while somebody has paused the terminal. */
@@ -68,7 +71,7 @@ export interface Shell {
   readonly cores: number;
   /** Asks a question on the terminal, without showing the answer. Absent without a terminal. @throws Interrupted */
   readonly ask?: (question: string) => Promise<string>;
-  /** The command to paste for this program: "npm run troupe --", "node apps/cli/bin/troupe.mjs". */
+  /** The command to paste for this program: "npm run troupe --", "troupe", "node apps/cli/bin/troupe.mjs". */
   readonly program: string;
   /** A new join token. */
   readonly newToken: () => string;
@@ -103,7 +106,7 @@ export function processShell(): Shell {
     apps: appPaths(),
     memory: machineMemory,
     cores: availableParallelism(),
-    program: programName(realpathSync(process.argv[1] ?? '.'), process.env),
+    program: programName(process.argv[1] ?? '.', process.env),
     newToken: () => randomBytes(18).toString('base64url'),
     now: () => performance.now(),
     random: Math.random,
@@ -117,19 +120,44 @@ export function isDebugging(env: Shell['env']): boolean {
 }
 
 /** apps/NAME/dist/main.js, seen from apps/cli/dist (or src). */
-function appPaths(): AppPaths {
+export function appPaths(): AppPaths {
   const entry = (app: string) => fileURLToPath(new URL(`../../${app}/dist/main.js`, import.meta.url));
   return { coordinator: entry('coordinator'), worker: entry('worker'), allreduce: entry('allreduce') };
 }
 
 /**
  * The first words of hints on the screen, so that users can paste them. They run this copy of the
- * program: outside its folder, "npx troupe" would fetch a package of that name from the registry.
+ * program: "troupe" may be another one or none, and "npx troupe" may fetch a package of that name.
+ * @param typed process.argv[1]: the script, or a link to it
+ * @param realPath undefined if there is no such file
  */
-export function programName(script: string, env: Shell['env'], cwd = process.cwd()): string {
-  if (env.npm_command === 'run-script' || env.npm_command === 'start') return 'npm run troupe --';
-  const relative = path.relative(cwd, script);
-  return `node ${shellQuote(relative.startsWith('..') ? script : relative)}`;
+export function programName(typed: string, env: Shell['env'], cwd = process.cwd(), realPath = realPathOf): string {
+  const script = realPath(typed) ?? typed;
+  const { kind, program } = installationAt(pathToFileURL(script).href);
+  const isClone = kind === 'clone';
+  if (isClone && (env.npm_command === 'run-script' || env.npm_command === 'start')) return program;
+  const relative = (file: string) => shellQuote(path.relative(cwd, file).startsWith('..') ? file : path.relative(cwd, file));
+  if (isClone) return `node ${relative(script)}`;
+  if (firstOnPath(program, env.PATH, realPath) === script) return program;
+  return typed === script ? `node ${relative(script)}` : relative(typed);
+}
+
+/** The file that a shell runs for a command. */
+function firstOnPath(command: string, folders = '', realPath: typeof realPathOf): string | undefined {
+  for (const folder of folders.split(path.delimiter)) {
+    const found = realPath(path.join(folder, command));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function realPathOf(file: string): string | undefined {
+  try {
+    return realpathSync(file);
+  } catch {
+    // There is none, or it cannot be reached.
+    return undefined;
+  }
 }
 
 /**

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { ALLREDUCE_OPTIONS, RUN_OPTIONS, type AppOption } from '@troupe/config';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
+import { LAUNCH_OPTIONS } from '../src/launch/options.js';
 import { troupe } from './fixtures/shell.js';
 
-const COMMANDS = ['train', 'coordinator', 'worker', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];
+const COMMANDS = ['train', 'coordinator', 'worker', 'launch', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];
 
 async function outputOf(...argv: string[]) {
   const session = troupe(argv);
@@ -44,6 +45,7 @@ describe('troupe --help', () => {
 describe('the help of an app', () => {
   it.each([
     ['worker', WORKER_OPTIONS],
+    ['launch', LAUNCH_OPTIONS],
     ['allreduce', ALLREDUCE_OPTIONS],
   ] as const)('of %s explains every flag of its table', async (command, options: readonly AppOption[]) => {
     const { stdout } = await outputOf(command, '--help');
@@ -90,6 +92,13 @@ describe('wrong usage', () => {
     [['coordinator', '--wire=fp32'], 'The flag is called --codec now: give --codec fp32.'],
     [['worker'], "missing required argument 'address'"],
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
+    [['launch', 'ws://lab:7070'], 'There are no hosts to launch workers on.'],
+    [['launch', '--local', '1'], 'A launch needs the address of a coordinator.'],
+    [['launch', 'ws://lab:7070', '--local', '1'], 'Workers need the token of the run.'],
+    [['launch', 'https://lab:7070/join/#token=t', '--local', '1'], 'This link contains the token'],
+    [['launch', 'ws://lab:7070', '--local', '65'], 'whole number from 1 to 64'],
+    [['launch', 'ws://lab:7070', '--hosts', '/missing.txt'], 'The hosts file /missing.txt cannot be read'],
+    [['launch', 'ws://lab:7070', '--local', '1', '--engine', 'webgpu', '--threads', '2'], '--engine webgpu takes one thread'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],
     [['train', 'extra'], 'too many arguments'],
   ])('exits with 2 for %j and says what is wrong', async (argv, message) => {

@@ -65,6 +65,27 @@ describe('programName', () => {
     [`node ${cli}`, { npm_command: 'exec' }, '/home/a/texts'],
   ])('runs this copy of Troupe: %s', (expected, env, cwd) => expect(programName(cli, env, cwd)).toBe(expected));
 
+  it('is troupe only where the shell finds this installation by that name', () => {
+    const installed = '/opt/lab/lib/node_modules/troupe/apps/cli/bin/troupe.mjs';
+    const links = new Map([
+      ['/opt/lab/bin/troupe', installed],
+      ['/usr/bin/troupe', '/usr/lib/node_modules/troupe/apps/cli/bin/troupe.mjs'],
+      [installed, installed],
+    ]);
+    const typed = (file: string, PATH?: string) => programName(file, { PATH }, '/home/a', (path) => links.get(path));
+    expect(typed('/opt/lab/bin/troupe', '/bin:/opt/lab/bin:/usr/bin')).toBe('troupe');
+    expect(typed('/opt/lab/bin/troupe', '/usr/bin:/opt/lab/bin')).toBe('/opt/lab/bin/troupe');
+    expect(typed('/opt/lab/bin/troupe')).toBe('/opt/lab/bin/troupe');
+    expect(typed(installed)).toBe(`node ${installed}`);
+  });
+
+  it('is no script of npm in an installation', () => {
+    const installed = '/home/a/texts/node_modules/troupe/apps/cli/bin/troupe.mjs';
+    expect(programName(installed, { npm_command: 'run-script' }, '/home/a/texts')).toBe(
+      'node node_modules/troupe/apps/cli/bin/troupe.mjs',
+    );
+  });
+
   it('is quoted for the shell', () => {
     expect(programName('/my files/troupe.mjs', {}, '/x')).toBe("node '/my files/troupe.mjs'");
   });

@@ -15,6 +15,9 @@ const scripts = Object.keys(
     .scripts,
 );
 
+/** Flags of npm, and of the script that compiles the native engine. */
+const NPM_FLAGS = ['--no-save', '--global', '--prefix', '--verbose'];
+
 /** Interpolated after a flag or in a command, though not quoted: none can hold more than digits and plain names. */
 const PLAIN = [
   'entry.name', // Of the catalogue.
@@ -99,7 +102,7 @@ describe('every remedy in the sources', () => {
   });
 
   it('names flags that exist', () => {
-    const known = new Set([...flagsOf(program), '--install', '--no-save']);
+    const known = new Set([...flagsOf(program), '--install', ...NPM_FLAGS]);
     const missing = (text: string) => flagsIn(text).find((flag) => !known.has(flag));
     expect(problemsOf(remedies, (text) => missing(text) && `there is no flag ${missing(text)}`)).toEqual([]);
   });
@@ -126,8 +129,14 @@ describe('every text in the sources', () => {
 });
 
 describe('every text for people in the sources', () => {
+  it('leaves to one function what is typed in a clone and what in an installation', () => {
+    const texts = collectTexts(sources, /\bnpm (?:run|start|ci|install|exec)\b/);
+    const files = texts.map(({ where }) => where.split(':')[0]);
+    expect([...new Set(files)]).toEqual(['libs/config/src/installation.ts']);
+  });
+
   it('names flags that exist', () => {
-    const known = new Set([...flagsOf(program), '--install', '--no-save', '--json', '--local-workers', '--any-port']);
+    const known = new Set([...flagsOf(program), '--install', ...NPM_FLAGS, '--json', '--local-workers', '--any-port']);
     const flag = /(?<![\w(-])--[a-z][a-z-]+(?= |$|[.,;:)])/;
     const texts = collectTexts(sources, flag).filter(({ text }) => text.includes(' '));
     expect(texts.length).toBeGreaterThan(100);

@@ -38,6 +38,24 @@ describe('Screen', () => {
     expect(output.text).toBe('round 19\nround 39\n');
   });
 
+  it('redraws several lines in place, and clears what a longer table leaves', () => {
+    const output = new Recorder(80);
+    let lines = 'one\ntwo\nthree';
+    const screen = new Screen(output, { line: () => lines });
+    screen.refresh();
+    lines = 'ONE\nTWO';
+    screen.refresh();
+    screen.print('text');
+    screen.close();
+    const [first, second, printed, closed] = [
+      '\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K',
+      '\r\x1b[2AONE\x1b[K\nTWO\x1b[J',
+      '\r\x1b[1A\x1b[Jtext\nONE\nTWO',
+      '\r\x1b[1A\x1b[J',
+    ];
+    expect(output.text).toBe(first + second + printed + closed);
+  });
+
   it('shows no line when quiet', () => {
     const output = new Recorder(80);
     const screen = new Screen(output, { line: () => 'status', quiet: true });

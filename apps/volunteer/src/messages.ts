@@ -1,4 +1,6 @@
 /** Messages between the page and its trainer, a Web Worker. */
+import type { TransportErrorCode } from '@troupe/transport';
+import type { BridgePort } from '@troupe/transport/browser';
 import type { WorkerLog } from '@troupe/worker';
 
 /** `wasm-threads` uses several threads, `wasm` one. */
@@ -15,12 +17,30 @@ export type Order =
       readonly share: number;
       /** The only engine to use, for tests and experiments. */
       readonly only?: EngineKind | undefined;
+      /** Absent: gradients go through the coordinator. */
+      readonly direct?: DirectLinks | undefined;
     }
   | { readonly kind: 'share'; readonly share: number }
   /** Leave the run; the trainer answers `ended` and may then be terminated. */
   | { readonly kind: 'leave'; readonly reason: string }
   /** The network changed, or the machine slept: open new links now. */
   | { readonly kind: 'reconnect'; readonly reason: string };
+
+/** What a trainer needs to exchange gradients with other machines directly. */
+export interface DirectLinks {
+  /** To the page, which opens the links: only pages have WebRTC. Transferred with the order. */
+  readonly port: BridgePort;
+  /** This device also sums for other machines, if they choose it. */
+  readonly sums: boolean;
+}
+
+/** The other machines, as far as direct links to them were opened or tried since the trainer has started. */
+export interface DirectState {
+  /** Machines with which gradients are exchanged directly. */
+  readonly linked: number;
+  /** Why the last attempt failed, for each machine without a link. */
+  readonly failures: readonly TransportErrorCode[];
+}
 
 /** An engine's speed as measured on this machine, or why it cannot be used. */
 export interface EngineTrial {
@@ -66,4 +86,6 @@ export type Report =
     }
   /** Counts since the last such report; sent at most a few times a second, however short the rounds. */
   | Progress
+  /** Direct links are on; sent at the start and at each change. */
+  | { readonly kind: 'direct'; readonly state: DirectState }
   | { readonly kind: 'ended'; readonly failure: Failure | undefined };

@@ -28,6 +28,8 @@ export interface Session {
   setShare(share: number): void;
   note(circumstances: Partial<Omit<Circumstances, 'trafficBytes'>>): void;
   reconnect(reason: string): void;
+  /** Replaces the trainer, if there is one, so that it starts with the present introduction. */
+  restart(reason: string): void;
 }
 
 /**
@@ -122,6 +124,10 @@ export function createSession(ports: SessionPorts): Session {
     },
     note(news) {
       circumstances = { ...circumstances, ...news };
+      applyPauses();
+    },
+    restart(reason) {
+      releaseTrainer(reason);
       applyPauses();
     },
     reconnect(reason) {

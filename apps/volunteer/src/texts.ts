@@ -1,5 +1,6 @@
 /** All texts of the page, in all its languages. */
 import type { EngineKind } from './messages.js';
+import type { DirectObstacle } from './decisions/direct.js';
 import type { PauseReason } from './decisions/pause.js';
 import type { RunPhase } from './decisions/run-facts.js';
 import type { StopCode } from './decisions/status.js';
@@ -29,10 +30,10 @@ const EN = {
   whatTrafficUnknown:
     'It uses data: parameters and gradients are exchanged every round. The page shows the amount while it computes.',
   organizer: 'Organizer',
-  whatOrganizer: (organizer: string, host: string) =>
-    `The organizer of this run is ${organizer}. The numbers go to ${host} and nowhere else.`,
-  whatOrganizerUnknown: (host: string) =>
-    `The organizer of this run is the person who gave you the link. The numbers go to ${host} and nowhere else.`,
+  whatOrganizer: (organizer: string) => `The organizer of this run is ${organizer}. `,
+  whatOrganizerUnknown: 'The organizer of this run is the person who gave you the link. ',
+  whatGoes: (host: string) => `The numbers go to ${host} and nowhere else.`,
+  whatGoesDirect: (host: string) => `The numbers go to ${host} and, over direct links, to other machines of the run.`,
   organizerHost: (host: string) => `the person who gave you the link; the coordinator is ${host}`,
   model: 'Model',
   corpus: 'Corpus',
@@ -51,6 +52,9 @@ const EN = {
   pauseOnBattery: 'Pause on battery power',
   pauseWhenHidden: 'Pause while this tab is hidden',
   keepAwake: 'Keep the screen on while computing',
+  directLinks: 'Direct links to other machines of the run',
+  directHint:
+    "Gradients then take a shorter way. The other machines see this device's network address. If they choose this device to add up their gradients, it uploads more data than estimated here.",
   start: 'Start helping',
   pause: 'Pause',
   resume: 'Resume',
@@ -83,6 +87,15 @@ const EN = {
     `This device has become slower: it is hot, or busy with something else. Your share is lowered to ${percent}% for now.`,
   blocked:
     'This page loads, but WebSocket connections fail. A proxy, a firewall or a browser extension may block them: try another network, or allow them for this page.',
+  directLinked: (count: number, machines: string) =>
+    `Exchanging gradients directly with ${machines} ${count === 1 ? 'machine' : 'machines'}.`,
+  direct: {
+    none: 'No direct links yet: they open when machines of the run add up gradients for the others.',
+    blocked:
+      'A network blocks direct links, yours or that of the others; gradients go through the coordinator, and nothing is lost.',
+    unanswered: 'Other machines do not answer over direct links; gradients go through the coordinator, and nothing is lost.',
+    unusable: 'Direct links do not work in this browser; gradients go through the coordinator, and nothing is lost.',
+  } satisfies Record<DirectObstacle, string>,
   statSpeed: 'Speed',
   statRound: 'Round',
   statSession: 'Characters this session',
@@ -158,8 +171,10 @@ const ZH: Texts = {
     hour === undefined ? `它会消耗流量：每轮约 ${round}。` : `它会消耗流量：按目前速度每小时约 ${hour}。`,
   whatTrafficUnknown: '它会消耗流量：每一轮都要交换参数和梯度。计算时页面会显示用量。',
   organizer: '组织者',
-  whatOrganizer: (organizer, host) => `本次训练的组织者是 ${organizer}。数据只发往 ${host}。`,
-  whatOrganizerUnknown: (host) => `本次训练的组织者是给您链接的人。数据只发往 ${host}。`,
+  whatOrganizer: (organizer) => `本次训练的组织者是 ${organizer}。`,
+  whatOrganizerUnknown: '本次训练的组织者是给您链接的人。',
+  whatGoes: (host) => `数据只发往 ${host}。`,
+  whatGoesDirect: (host) => `数据发往 ${host}，并通过直连发往参与本次训练的其他机器。`,
   organizerHost: (host) => `给您链接的人；协调器位于 ${host}`,
   model: '模型',
   corpus: '语料',
@@ -177,6 +192,9 @@ const ZH: Texts = {
   pauseOnBattery: '使用电池时暂停',
   pauseWhenHidden: '标签页隐藏时暂停',
   keepAwake: '计算时保持屏幕常亮',
+  directLinks: '与参与训练的其他机器直连',
+  directHint:
+    '梯度可以少绕路。其他机器会看到这台设备的网络地址。如果它们选择由这台设备累加梯度，这台设备上传的数据会比这里估计的多。',
   start: '开始参与',
   pause: '暂停',
   resume: '继续',
@@ -207,6 +225,13 @@ const ZH: Texts = {
   closing: '您可以随时关闭本页面，不会有任何损失。',
   heat: (percent) => `设备变慢了：它可能发热，或正忙于其他任务。占用比例暂时降到 ${percent}%。`,
   blocked: '页面可以打开，但 WebSocket 连接失败。可能是代理、防火墙或浏览器扩展拦截了连接：请换一个网络，或为本页面放行。',
+  directLinked: (_count, machines) => `正在与 ${machines} 台机器直接交换梯度。`,
+  direct: {
+    none: '还没有直连：当训练中有机器为其他机器累加梯度时，才会建立直连。',
+    blocked: '网络阻止了直连（您的网络或对方的网络）；梯度经由协调器传输，不会有任何损失。',
+    unanswered: '其他机器没有响应直连；梯度经由协调器传输，不会有任何损失。',
+    unusable: '直连在这个浏览器中无法使用；梯度经由协调器传输，不会有任何损失。',
+  },
   statSpeed: '速度',
   statRound: '轮次',
   statSession: '本次会话的字符数',

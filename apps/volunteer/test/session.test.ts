@@ -135,6 +135,21 @@ describe('a session', () => {
     expect(session.status).toMatchObject({ phase: { at: 'preparing' }, failedAttempts: 0, parameters: 12 });
   });
 
+  it('replaces a running trainer when asked, and opens none otherwise', () => {
+    const { session, trainers, passTime } = play();
+    session.restart('direct links were turned on');
+    expect(trainers).toEqual([]);
+    session.start();
+    session.restart('direct links were turned off');
+    expect(trainers[0].orders.at(-1)).toEqual({ kind: 'leave', reason: 'direct links were turned off' });
+    expect(trainers[1].orders.at(-1)).toMatchObject({ kind: 'start' });
+    passTime();
+    expect(trainers.map(({ terminated }) => terminated)).toEqual([true, false]);
+    session.note({ pausedByPerson: true });
+    session.restart('direct links were turned on');
+    expect(trainers).toHaveLength(2);
+  });
+
   it('keeps its counts when the volunteer leaves and comes back', () => {
     const { session, trainers } = play();
     session.start();

@@ -1,6 +1,7 @@
 /** `troupe worker`: flags -> runWorker with Node's ports. */
 import { setMaxListeners } from 'node:events';
 import { describeOptions } from '@troupe/config';
+import { installationAt } from '@troupe/config/installation';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { EXIT, runApp, UsageError, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
@@ -105,7 +106,7 @@ async function openRtc(): Promise<NodeRtc> {
   if (rtc) return rtc;
   throw new UsageError(
     '--webrtc needs the package node-datachannel, which is not installed, or has no build for this machine.',
-    'Install it beside Troupe (npm install node-datachannel), or leave --webrtc out: gradients then go through the coordinator.',
+    `Install it (${installationAt(import.meta.url).install('node-datachannel')}), or leave --webrtc out: gradients then go through the coordinator.`,
   );
 }
 

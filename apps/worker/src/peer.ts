@@ -2,10 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { createListeningService, newSecret, serveConnections } from '@troupe/collective/node';
-import { RTC_ADDRESS, type ServiceNote, type StarPeer } from '@troupe/collective/star';
+import { createPeer, RTC_ADDRESS, type ServiceNote, type StarPeer } from '@troupe/collective/star';
 import { LIMITS } from '@troupe/protocol';
 import { TransportError, type Listener } from '@troupe/transport';
-import { createMemoryPair } from '@troupe/transport/memory';
 import type { RtcLinks } from '@troupe/transport/webrtc';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
@@ -41,16 +40,8 @@ export async function openPeer({ listen, rtc, log, signal }: PeerOptions): Promi
       .catch(({ message }: Error) => log({ level: 'warn', text: `other workers can no longer reach this one: ${message}` }))
       .finally(() => void listener.close('the worker is stopping'));
   }
-  return {
-    addresses: [...(listen && listener ? [addressOf(listen, listener)] : []), ...(rtc ? [RTC_ADDRESS] : [])],
-    service,
-    connect() {
-      const [near, far] = createMemoryPair(['this worker', 'its own part']);
-      void service.serve(far, signal);
-      return near;
-    },
-    onFailed: (error) => log({ level: 'warn', text: `this worker no longer sums for others: ${(error as Error).message}` }),
-  };
+  const addresses = [...(listen && listener ? [addressOf(listen, listener)] : []), ...(rtc ? [RTC_ADDRESS] : [])];
+  return createPeer({ addresses, service, warn: log, signal });
 }
 
 /** Without a host: the others know under which address this machine is reached. */

@@ -60,7 +60,7 @@ function headers() {
   try {
     return createRequire(import.meta.url)('node-api-headers').include_dir;
   } catch {
-    throw new Unavailable('the package node-api-headers is not installed: run npm install with development dependencies');
+    throw new Unavailable('the package node-api-headers is not installed: install Troupe again');
   }
 }
 

@@ -1,4 +1,6 @@
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { installationAt } from '@troupe/config/installation';
 
 /** An engine in the addon's memory. */
 export type Handle = object & { readonly __handle: never };
@@ -53,7 +55,8 @@ export interface Absence {
   readonly remedy: string;
 }
 
-const COMPILE = 'install a C compiler (apt install gcc, xcode-select --install), then npm run build; or use the wasm engine';
+const script = fileURLToPath(new URL('../scripts/build.mjs', import.meta.url));
+const COMPILE = `install a C compiler (apt install gcc, xcode-select --install), then ${installationAt(import.meta.url).compile(script)}; or use the wasm engine`;
 
 /** Valid from src and from dist. */
 const PATH = '../dist/troupe.node';

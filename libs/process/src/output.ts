@@ -12,7 +12,7 @@ const CHUNK_CHARACTERS = 64 * 1024;
 const GRACE_MS = 2_000;
 
 /** What an output needs of a stream: process.stdout or process.stderr. */
-export type OutputStream = Pick<WriteStream, 'write' | 'on' | 'isTTY' | 'columns'>;
+export type OutputStream = Pick<WriteStream, 'write' | 'on' | 'isTTY' | 'columns' | 'rows'>;
 
 export interface OutputOptions {
   /** A line that stands for `lines` lines that are lost, without the line break. */
@@ -54,6 +54,10 @@ export class LiveOutput {
 
   get columns(): number | undefined {
     return this.#stream.columns;
+  }
+
+  get rows(): number | undefined {
+    return this.#stream.rows;
   }
 
   /** Text waits because nobody reads. Leave out what is worth showing only now. */

@@ -1,3 +1,4 @@
+export { createDeadlines } from './deadlines.js';
 export { WorkerRefused } from './errors.js';
 export { type EngineConstraints, type WorkerEnd, type WorkerLog, type WorkerOptions, type WorkerPorts } from './ports.js';
 export { runWorker } from './run-worker.js';

@@ -6,11 +6,11 @@ import { Option, type Command } from 'commander';
 import { ALLREDUCE_OPTIONS } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
-import { joinTarget, UsageError, type JoinTarget } from '@troupe/process';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
 import { addAppOptions, addRunOptions, afterwards, checkThreads, examples, givenArguments, runArguments } from './flags.js';
+import { askToken, targetOf } from './joining.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -96,21 +96,6 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
       checkToken(shell, token, 'A worker needs the token of the run.', 'The coordinator prints it.');
       ended(await runApp(shell, 'worker', [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])], token));
     });
-}
-
-/** @throws CliError */
-function targetOf(address: string): JoinTarget {
-  try {
-    return joinTarget(address);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new CliError('usage', error.message, error.remedy, { cause: error });
-  }
-}
-
-/** The token, if it is not in the environment and somebody is there to type it. */
-async function askToken({ env, ask }: Shell): Promise<string | undefined> {
-  return env.TROUPE_TOKEN ? undefined : (await ask?.('Token of the run (the coordinator prints it): ')) || undefined;
 }
 
 /** @throws CliError */

@@ -1,6 +1,7 @@
 /** `troupe doctor`: lists and measures the engines of this machine, or checks the way to a coordinator. */
 import os from 'node:os';
 import { Option, type Command } from 'commander';
+import { installationAt } from '@troupe/config/installation';
 import { ENGINE_NAMES, ENGINES, type EngineName } from '@troupe/engines';
 import type { EngineReport } from '@troupe/engines/node';
 import { masksNatively } from '@troupe/transport/websocket';
@@ -115,7 +116,7 @@ function header(machine: ReturnType<typeof describeMachine>, style: Style): stri
     field('Node', [node, platform, ...nodeFlags].join(' ')),
     field(
       'WebSocket',
-      nativeMasking ? 'frames are masked in native code' : 'frames are masked in JavaScript, slowly: npm rebuild bufferutil',
+      nativeMasking ? 'frames are masked in native code' : `frames are masked in JavaScript, slowly${MEND_MASKING}`,
     ),
     field(
       'measured',
@@ -123,6 +124,9 @@ function header(machine: ReturnType<typeof describeMachine>, style: Style): stri
     ),
   ].join('\n');
 }
+
+/** The package has bufferutil inside, so where that does not load there is nothing to type. */
+const MEND_MASKING = installationAt(import.meta.url).kind === 'clone' ? ': npm rebuild bufferutil' : '';
 
 const NAME_WIDTH = Math.max(...ENGINE_NAMES.map((name) => name.length)) + 2;
 

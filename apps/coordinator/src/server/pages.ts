@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { loadSite, type StaticSite } from './static-site.js';
 
-/** A page is undefined if `npm run build` has not built it. */
+/** A page is undefined if it is not built. */
 export interface Pages {
   readonly dashboard: StaticSite | undefined;
   readonly volunteer: StaticSite | undefined;

@@ -1,6 +1,7 @@
 /** The links that contain the paths of a run. */
 import type { IncomingMessage } from 'node:http';
 import { shellQuote } from '@troupe/config';
+import { installationAt } from '@troupe/config/installation';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
 import { PATHS } from './path-names.js';
@@ -38,11 +39,11 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
 }
 
 /**
- * For the folder of Troupe on another machine. The token is in the environment, because everyone on
+ * For another machine, which has Troupe as this one has it: in a clone's folder, or installed. The token is in the environment, because everyone on
  * that machine can read arguments.
  */
 function joinCommand(address: string, token: string): string {
-  return `TROUPE_TOKEN=${shellQuote(token)} npm run troupe -- worker ${address}`;
+  return `TROUPE_TOKEN=${shellQuote(token)} ${installationAt(import.meta.url).program} worker ${address}`;
 }
 
 /** The token is in the fragment, which browsers do not send to servers. */

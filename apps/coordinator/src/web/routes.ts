@@ -1,5 +1,6 @@
 /** The HTTP side of a run: its API, its pages, and the live link of dashboards. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { installationAt } from '@troupe/config/installation';
 import { brief, printable } from '@troupe/protocol';
 import type { Report } from '../reporter.js';
 import { ApiFailure, refuseUpgrade, sendFailure, sendText } from '../server/http.js';
@@ -73,7 +74,7 @@ function notBuilt(prefix: string): string {
   return [
     'This is a running Troupe coordinator. Its pages are not built.',
     '',
-    'Run "npm run build" in the project folder and restart the coordinator.',
+    `${installationAt(import.meta.url).restore} Then restart the coordinator.`,
     `Until then, ${prefix}/api/run shows the state of the run.`,
     '',
   ].join('\n');

@@ -8,6 +8,8 @@ export interface Settings {
   readonly pauseOnBattery: boolean;
   readonly pauseWhenHidden: boolean;
   readonly keepAwake: boolean;
+  /** Exchange gradients with other machines directly: they learn the address of this one. */
+  readonly directLinks: boolean;
 }
 
 export const DEFAULT_SETTINGS: Settings = {
@@ -17,6 +19,7 @@ export const DEFAULT_SETTINGS: Settings = {
   pauseOnBattery: true,
   pauseWhenHidden: false,
   keepAwake: false,
+  directLinks: false,
 };
 
 /** Limits to choose from, MB. */
@@ -33,11 +36,12 @@ export function parseSettings(stored: string | null): Settings {
   }
 }
 
+type Flag = 'pauseOnBattery' | 'pauseWhenHidden' | 'keepAwake' | 'directLinks';
+
 function readSettings(value: unknown): Settings {
   if (typeof value !== 'object' || value === null) return DEFAULT_SETTINGS;
   const given = value as Readonly<Record<string, unknown>>;
-  const flag = (key: 'pauseOnBattery' | 'pauseWhenHidden' | 'keepAwake'): boolean =>
-    typeof given[key] === 'boolean' ? given[key] : DEFAULT_SETTINGS[key];
+  const flag = (key: Flag): boolean => (typeof given[key] === 'boolean' ? given[key] : DEFAULT_SETTINGS[key]);
   const { name, share, capMb } = given;
   return {
     name: typeof name === 'string' ? name.slice(0, NAME_LENGTH) : '',
@@ -46,5 +50,6 @@ function readSettings(value: unknown): Settings {
     pauseOnBattery: flag('pauseOnBattery'),
     pauseWhenHidden: flag('pauseWhenHidden'),
     keepAwake: flag('keepAwake'),
+    directLinks: flag('directLinks'),
   };
 }

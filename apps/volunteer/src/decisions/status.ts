@@ -1,5 +1,5 @@
 /** The state of the session as the page shows it: a pure function of what the trainer reports. */
-import type { EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
+import type { DirectState, EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
 import type { RunFacts } from './run-facts.js';
 
@@ -42,6 +42,8 @@ export interface Status {
   readonly heatFactor: number;
   /** Attempts to connect that failed in a row. */
   readonly failedAttempts: number;
+  /** Undefined: the trainer has no direct links. */
+  readonly direct: DirectState | undefined;
 }
 
 export const IDLE: Status = {
@@ -59,6 +61,7 @@ export const IDLE: Status = {
   rounds: 0,
   heatFactor: 1,
   failedAttempts: 0,
+  direct: undefined,
 };
 
 export type StatusInput =
@@ -73,11 +76,13 @@ export type StatusInput =
 export function advance(status: Status, input: StatusInput): Status {
   switch (input.kind) {
     case 'started':
-      return { ...status, phase: { at: 'connecting' }, failedAttempts: 0, heatFactor: 1 };
+      return { ...status, phase: { at: 'connecting' }, failedAttempts: 0, heatFactor: 1, direct: undefined };
     case 'paused':
-      return { ...status, phase: { at: 'paused', why: input.why } };
+      return { ...status, phase: { at: 'paused', why: input.why }, direct: undefined };
     case 'left':
-      return { ...status, phase: { at: 'idle' } };
+      return { ...status, phase: { at: 'idle' }, direct: undefined };
+    case 'direct':
+      return { ...status, direct: input.state };
     case 'engine':
       return { ...status, engine: input.engine, variant: input.variant, trials: input.trials };
     case 'progress':
@@ -85,12 +90,16 @@ export function advance(status: Status, input: StatusInput): Status {
     case 'final':
       return { ...onProgress(status, { ...input, kind: 'progress' }), phase: status.phase };
     case 'ended':
-      return input.failure ? { ...status, phase: { at: 'failed', failure: input.failure } } : status;
+      return onEnded({ ...status, direct: undefined }, input.failure);
     case 'log':
       return onLog(status, input.entry);
     default:
       return input satisfies never;
   }
+}
+
+function onEnded(status: Status, failure: Failure | undefined): Status {
+  return failure ? { ...status, phase: { at: 'failed', failure } } : status;
 }
 
 /** The run itself is over, not only this worker's session. */

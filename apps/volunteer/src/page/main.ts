@@ -4,13 +4,13 @@ import { readInvitation } from '../decisions/link.js';
 import type { RunFacts } from '../decisions/run-facts.js';
 import type { Status } from '../decisions/status.js';
 import type { Settings } from '../decisions/settings.js';
-import type { Report } from '../messages.js';
-import { createSession, type TrainerHandle } from '../session.js';
+import { createSession } from '../session.js';
 import { chooseLanguage, TEXTS } from '../texts.js';
 import { createWakeLock, watchBattery, watchNetwork, watchVisibility } from './devices.js';
 import { byId, show } from './dom.js';
 import { isReachable, watchRun } from './live.js';
 import { store } from './store.js';
+import { hasDirectLinks, openTrainer } from './trainer.js';
 import { draw, findElements } from './view.js';
 
 /** After this many failed attempts the page checks whether only WebSockets fail. */
@@ -27,13 +27,13 @@ const host = {
 };
 
 let language = chooseLanguage(store.language(), navigator.languages);
-let settings = store.settings();
+let settings = usable(store.settings());
 let credit = store.credit();
 let facts: RunFacts | undefined;
 let isBlocked = false;
 
 const session = createSession({
-  openTrainer,
+  openTrainer: (onReport) => openTrainer(settings.directLinks, onReport),
   after(ms, action) {
     const timer = setTimeout(action, ms);
     return () => clearTimeout(timer);
@@ -46,16 +46,6 @@ const session = createSession({
   }),
   onStatus,
 });
-
-function openTrainer(onReport: (report: Report) => void): TrainerHandle {
-  const worker = new Worker(new URL('./trainer.js', import.meta.url), { type: 'module' });
-  worker.addEventListener('message', ({ data }: MessageEvent<Report>) => onReport(data));
-  worker.addEventListener('error', ({ message }) => {
-    const failure = { code: 'internal', message: message || 'the trainer script did not load', remedy: '' };
-    onReport({ kind: 'ended', failure });
-  });
-  return { post: (order) => worker.postMessage(order), terminate: () => worker.terminate() };
-}
 
 /** The part of the session's counts that is in the credit already. */
 let credited = { characters: 0, rounds: 0 };
@@ -98,7 +88,13 @@ function redraw(): void {
   });
 }
 
+/** Direct links may have been turned on before an extension or a setting took WebRTC from this browser. */
+function usable(stored: Settings): Settings {
+  return { ...stored, directLinks: stored.directLinks && hasDirectLinks };
+}
+
 function applySettings(next: Settings): void {
+  const isOtherTrainer = next.directLinks !== settings.directLinks;
   settings = next;
   store.saveSettings(settings);
   session.setShare(settings.share / 100);
@@ -107,11 +103,12 @@ function applySettings(next: Settings): void {
     pauseOnBattery: settings.pauseOnBattery,
     pauseWhenHidden: settings.pauseWhenHidden,
   });
+  if (isOtherTrainer) session.restart(`direct links were turned ${settings.directLinks ? 'on' : 'off'}`);
   redrawSoon();
 }
 
 function readForm(): Settings {
-  const { name, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake } = elements;
+  const { name, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake, directLinks } = elements;
   return {
     name: name.value,
     share: Number(share.value),
@@ -119,6 +116,7 @@ function readForm(): Settings {
     pauseOnBattery: pauseOnBattery.checked,
     pauseWhenHidden: pauseWhenHidden.checked,
     keepAwake: keepAwake.checked,
+    directLinks: directLinks.checked,
   };
 }
 
@@ -128,6 +126,8 @@ function fillForm(): void {
   elements.pauseOnBattery.checked = settings.pauseOnBattery;
   elements.pauseWhenHidden.checked = settings.pauseWhenHidden;
   elements.keepAwake.checked = settings.keepAwake;
+  elements.directLinks.checked = settings.directLinks;
+  show(byId('direct-field', HTMLElement), hasDirectLinks);
   show(byId('awake-field', HTMLElement), wakeLock.isOffered);
   // Decided before the battery answers, so that nothing moves later.
   show(byId('battery-field', HTMLElement), 'getBattery' in navigator);

@@ -1,5 +1,6 @@
 /** Draws the page from a scene; decides nothing. */
 import { sentence } from '@troupe/protocol/text';
+import { explainDirect } from '../decisions/direct.js';
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
@@ -36,6 +37,7 @@ export interface Elements {
   readonly pauseOnBattery: HTMLInputElement;
   readonly pauseWhenHidden: HTMLInputElement;
   readonly keepAwake: HTMLInputElement;
+  readonly directLinks: HTMLInputElement;
   readonly pause: HTMLButtonElement;
   readonly leave: HTMLButtonElement;
   readonly again: HTMLButtonElement;
@@ -53,6 +55,7 @@ export function findElements(): Elements {
     pauseOnBattery: byId('pause-on-battery', HTMLInputElement),
     pauseWhenHidden: byId('pause-when-hidden', HTMLInputElement),
     keepAwake: byId('keep-awake', HTMLInputElement),
+    directLinks: byId('direct-links', HTMLInputElement),
     pause: byId('pause', HTMLButtonElement),
     leave: byId('leave', HTMLButtonElement),
     again: byId('again', HTMLButtonElement),
@@ -126,6 +129,7 @@ function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
   show(html('pause'), isOn);
   show(html('leave'), isOn);
   show(html('closing'), isOn);
+  drawDirect(scene, texts, numbers);
   drawEngine(scene, texts, numbers);
 }
 
@@ -160,6 +164,16 @@ function notice({ status, settings: { share }, isBlocked }: Scene, texts: Texts)
   const { heatFactor, phase } = status;
   if (isBlocked && phase.at === 'reconnecting') return texts.blocked;
   return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
+}
+
+function drawDirect({ status: { direct } }: Scene, texts: Texts, numbers: Numbers): void {
+  show(html('direct'), direct !== undefined);
+  if (!direct) return;
+  const outcome = explainDirect(direct);
+  setText(
+    html('direct'),
+    typeof outcome === 'number' ? texts.directLinked(outcome, numbers.whole(outcome)) : texts.direct[outcome],
+  );
 }
 
 function drawEngine({ status, isSecure }: Scene, texts: Texts, numbers: Numbers): void {
@@ -212,7 +226,7 @@ function drawSettings({ settings, isOn, obstacle, language, status }: Scene, tex
   cap.value = String(settings.capMb);
 }
 
-function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbers: Numbers): void {
+function drawFacts({ facts, host, language, status, settings }: Scene, texts: Texts, numbers: Numbers): void {
   const parameters = facts?.parameters ?? status.parameters;
   const roundsPerHour = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
   const traffic =
@@ -227,10 +241,8 @@ function drawFacts({ facts, host, language, status }: Scene, texts: Texts, numbe
       : texts.whatTraffic(numbers.bytes(roundBytes), hourBytes === undefined ? undefined : numbers.bytes(hourBytes)),
   );
   const { organizer } = facts ?? {};
-  setText(
-    html('what-organizer'),
-    organizer === undefined ? texts.whatOrganizerUnknown(host) : texts.whatOrganizer(organizer, host),
-  );
+  const who = organizer === undefined ? texts.whatOrganizerUnknown : texts.whatOrganizer(organizer);
+  setText(html('what-organizer'), `${who}${settings.directLinks ? texts.whatGoesDirect(host) : texts.whatGoes(host)}`);
   setText(html('run-title'), facts?.name ?? texts.progress);
   drawList(html('facts'), factLines(facts, host, texts, numbers));
   // Empty frames would only push the text down.

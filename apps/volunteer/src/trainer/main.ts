@@ -1,11 +1,13 @@
 /** The trainer: a Web Worker that computes this volunteer's part of the run. */
-import { createStarCollective } from '@troupe/collective/star';
+import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
 import { createThrottledEngine, planEffort, type Effort, type Work } from '@troupe/engines';
 import { EngineError } from '@troupe/model';
-import { runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
+import { bridgeRtcLinks } from '@troupe/transport/browser';
+import { createDeadlines, runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { COOL, observeWork } from '../decisions/heat.js';
-import type { EngineKind, Failure, Order, Report } from '../messages.js';
+import type { DirectLinks, EngineKind, Failure, Order, Report } from '../messages.js';
 import { chooseEngine } from './engines.js';
+import { directOptions, watchLinks } from './direct.js';
 import { createLinks } from './links.js';
 import { createSleeper } from './sleeper.js';
 import { createTally } from './tally.js';
@@ -13,6 +15,8 @@ import { workerScope } from './scope.js';
 
 /** How often the trainer reports progress to the page. */
 const REPORT_MS = 250;
+
+type StartOrder = Order & { readonly kind: 'start' };
 
 const scope = workerScope<Order, Report>();
 const report = (message: Report): void => scope.postMessage(message);
@@ -51,11 +55,20 @@ const cores = (): number => navigator.hardwareConcurrency || 1;
 const effort = (threaded: boolean, kind: EngineKind): Effort =>
   planEffort(share * heat.factor, kind === 'webgpu' ? 1 : cores(), threaded);
 
-function createPorts(only: EngineKind | undefined): WorkerPorts {
+function openDirect({ port, sums }: DirectLinks): ReturnType<typeof directOptions> {
+  const rtc = watchLinks(links.adopt(bridgeRtcLinks(port)), (state) => report({ kind: 'direct', state }));
+  const { signal } = leaving;
+  const deadline = createDeadlines({ nowMs, sleep: waits.sleep }, signal);
+  // For those who look into the browser's console: to a volunteer, the links of others mean nothing.
+  const warn = ({ text, remedy = '' }: ServiceNote): void => console.warn(text, remedy);
+  return directOptions(rtc, sums, { deadline, nowMs, warn, signal });
+}
+
+function createPorts({ only, direct }: StartOrder): WorkerPorts {
   return {
     connect: links.connect,
-    // A page may connect to its own origin only, and pauses its links together.
-    collective: createStarCollective({ connect: links.connect, direct: false }),
+    // A page opens WebSockets to its own origin only.
+    collective: createStarCollective({ connect: links.connect, direct: false, ...(direct && openDirect(direct)) }),
     async createEngine(config, limits, constraints) {
       // At least two, to know whether threads pay off when the volunteer raises the share.
       const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));
@@ -74,11 +87,12 @@ function createPorts(only: EngineKind | undefined): WorkerPorts {
   };
 }
 
-async function start({ address, token, name, only }: Order & { kind: 'start' }): Promise<void> {
+async function start(order: StartOrder): Promise<void> {
+  const { address, token, name } = order;
   const timer = setInterval(reportProgress, REPORT_MS);
   let failure: Failure | undefined;
   try {
-    await runWorker({ address, token, name, kind: 'browser', ports: createPorts(only), signal: leaving.signal });
+    await runWorker({ address, token, name, kind: 'browser', ports: createPorts(order), signal: leaving.signal });
   } catch (error) {
     failure = failureOf(error);
   } finally {

@@ -72,6 +72,7 @@ class Conversation implements Signalling {
 
   /** One that sends more than a link needs is not read further. */
   take(signal: string): void {
+    if (this.#isOver) return;
     if (this.#received.push(signal) > LIMITS.signalsPerLink) return this.end();
     this.#wake();
   }
@@ -81,7 +82,6 @@ class Conversation implements Signalling {
       if (this.#isOver || abort.aborted) throw ended();
       await this.#news(abort);
     }
-    if (this.#isOver) throw ended();
     return parsed(this.#received.shift()!);
   }
 
@@ -97,6 +97,7 @@ class Conversation implements Signalling {
 
   end(): void {
     this.#isOver = true;
+    this.#received.length = 0;
     this.#wake();
   }
 }

@@ -1,6 +1,7 @@
 /// <reference types="@webgpu/types" />
 /** WebGPU in Node: Dawn, from the npm package `webgpu`. */
 import { readdirSync } from 'node:fs';
+import { installationAt } from '@troupe/config/installation';
 import { EngineError, type Clock, type Engine, type EngineLimits, type ModelConfig, type Problem } from '@troupe/model';
 import { race, trialProblem, type Runner } from '../trial.js';
 import { isMissing } from './packages.js';
@@ -108,7 +109,7 @@ async function openGpu(): Promise<GPU> {
     return create([]);
   } catch (cause) {
     if (isMissing(cause, 'webgpu')) {
-      const remedy = 'npm install --no-save webgpu';
+      const remedy = installationAt(import.meta.url).install('webgpu');
       throw new EngineError('absent', 'the npm package webgpu is not installed', remedy, { cause });
     }
     const why = `the npm package webgpu does not load: ${(cause as Error).message}`;

@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import util from 'node:util';
+import { installationAt } from '@troupe/config/installation';
 import { EngineError } from '@troupe/model';
 import type { LentTfjs, TfjsApi } from '@troupe/model/tfjs';
 import { isMissing } from './packages.js';
@@ -53,7 +54,7 @@ const TFJS = '@tensorflow/tfjs';
 const WASM = '@tensorflow/tfjs-backend-wasm';
 const WEBGPU = '@tensorflow/tfjs-backend-webgpu';
 
-const install = (...packages: string[]): string => `npm install --no-save ${packages.join(' ')}`;
+const { install } = installationAt(import.meta.url);
 
 const PROVISIONS: Readonly<Record<TfjsPackage, Provision>> = {
   cpu: {

@@ -1,0 +1,60 @@
+/** The flags of `troupe launch`. */
+import type { AppOption } from '@troupe/config';
+import { ENGINE_OPTION, THREADS_OPTION } from '@troupe/engines/options';
+import { MAX_SLOTS } from './hosts.js';
+
+const { default: _one, ...threads } = THREADS_OPTION;
+
+export const LAUNCH_OPTIONS = [
+  {
+    flag: '--hosts',
+    type: 'text',
+    placeholder: 'FILE',
+    group: 'Hosts',
+    help: 'file with one host a line, by the name that you give to ssh, and how many workers it gets',
+  },
+  { flag: '--init', type: 'switch', group: 'Hosts', help: 'write an example of that file, by default hosts.txt, and end' },
+  {
+    flag: '--local',
+    type: 'whole',
+    placeholder: 'N',
+    group: 'Hosts',
+    min: 1,
+    max: MAX_SLOTS,
+    help: 'workers on this machine, with or without other hosts',
+  },
+  { ...ENGINE_OPTION, help: `${ENGINE_OPTION.help}; for hosts that name none` },
+  {
+    ...threads,
+    help: 'threads of each worker, for hosts that do not say (default: the cores of the host, divided among its workers)',
+  },
+  {
+    flag: '--ssh',
+    type: 'text',
+    placeholder: 'PROGRAM',
+    group: 'ssh',
+    default: 'ssh',
+    help: 'the ssh program; it reads your ~/.ssh/config and uses your agent',
+  },
+  { flag: '--ssh-config', type: 'text', placeholder: 'FILE', group: 'ssh', help: 'settings of ssh in place of ~/.ssh/config' },
+  {
+    flag: '--release',
+    type: 'text',
+    placeholder: 'FILE',
+    group: 'Hosts',
+    help: 'tarball to install on the hosts, made with "npm run pack" (default: this copy of Troupe)',
+  },
+  {
+    flag: '--logs',
+    type: 'text',
+    placeholder: 'DIR',
+    group: 'Output',
+    help: 'folder for the logs of the workers (default: the folder hosts of the run, if its coordinator runs in this folder, else runs/hosts)',
+  },
+  {
+    flag: '--json',
+    type: 'switch',
+    group: 'Output',
+    help: 'print every event of the launch as one line of JSON, and nothing else',
+  },
+] as const satisfies readonly AppOption[];

@@ -1,0 +1,204 @@
+/** `troupe launch` over a real sshd: workers that are killed, launchers that are killed, lost links, and hosts where something is missing. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { freePort, hasSshd, HOW_TO_GET_SSHD, startLab, type Lab } from './sshd.js';
+import { childrenOf, end, named, run, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
+
+const TOKEN = 'a-token-that-nobody-may-see';
+const canRun = hasSshd && process.platform === 'linux';
+if (!canRun) it.skip(`launch: SKIPPED, it needs Linux and sshd (${HOW_TO_GET_SSHD})`, () => undefined);
+
+const is = (state: string, who: string) => (line: Line) => line.event === 'state' && line.state === state && line.who === who;
+const computes = (slot: string) => (line: Line) => line.event === 'progress' && line.slot === slot && (line.credit as number) > 0;
+
+/** Process ids whose command line contains `text`. */
+async function processesWith(text: string): Promise<number[]> {
+  const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const commands = await Promise.all(pids.map((pid) => fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  return pids.filter((_, i) => commands[i].includes(text)).map(Number);
+}
+
+async function noneLeft(text: string, withinMs: number): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    const left = await processesWith(text);
+    if (left.length === 0) return;
+    if (Date.now() > deadline) throw new Error(`left behind: ${left.join(', ')}`);
+    await sleep(50);
+  }
+}
+
+describe.runIf(canRun)('troupe launch', () => {
+  let folder = '';
+  let lab: Lab;
+  let coordinator: Running;
+  let address = '';
+  const launches: Running[] = [];
+
+  beforeAll(async () => {
+    folder = await scratch();
+    const env = { HOME: folder, XDG_CACHE_HOME: path.join(folder, 'cache') };
+    const bare = await pathWithoutNode();
+    lab = await startLab(folder, [
+      { name: 'lab-01', env },
+      { name: 'lab-02', env },
+      { name: 'no-node', env: { ...env, PATH: bare } },
+      { name: 'no-cache', env: { ...env, XDG_CACHE_HOME: '/dev/null/cache' } },
+      { name: 'unknown-key', env, settings: [`UserKnownHostsFile ${path.join(folder, 'no-keys')}`] },
+      { name: 'no-login', env, key: 'stranger' },
+      { name: 'is-down', env, settings: [`Port ${await freePort()}`] },
+    ]);
+    const port = await freePort();
+    address = `ws://127.0.0.1:${port}`;
+    coordinator = start(['coordinator', '--port', `${port}`, ...SMALL, '--batch', '64', '--rounds', '10000000', '--json'], {
+      cwd: folder,
+      env: { TROUPE_TOKEN: TOKEN },
+    });
+    await coordinator.line(named('listening'));
+  });
+  afterEach(async () => {
+    for (const launch of launches.splice(0)) await end(launch);
+    await noneLeft(`${address}/control`, 15_000);
+  });
+  afterAll(async () => {
+    await end(coordinator);
+    await lab.stop();
+    await fs.rm(folder, { recursive: true, force: true });
+  });
+
+  /** A folder of programs without Node, which may lie beside sh. */
+  async function pathWithoutNode(): Promise<string> {
+    const bare = path.join(folder, 'bare');
+    await fs.mkdir(bare);
+    for (const tool of ['sh', 'uname']) await fs.symlink(`/bin/${tool}`, path.join(bare, tool));
+    return bare;
+  }
+
+  async function launch(hosts: string, ...flags: readonly string[]): Promise<Running> {
+    const file = path.join(folder, 'hosts.txt');
+    await fs.writeFile(file, hosts);
+    const args = [
+      'launch',
+      address,
+      '--hosts',
+      file,
+      '--ssh-config',
+      lab.config,
+      '--release',
+      '/tmp/lt/fake.tgz',
+      '--json',
+      ...flags,
+    ];
+    const running = start(args, { cwd: folder, env: { TROUPE_TOKEN: TOKEN } });
+    launches.push(running);
+    return running;
+  }
+
+  const HOSTS = 'lab-01 slots=2 threads=1 engine=wasm\nlab-02 threads=1 engine=wasm\n';
+  const SLOTS = ['lab-01/1', 'lab-01/2', 'lab-02/1'];
+  const allCompute = (running: Running) => Promise.all(SLOTS.map((slot) => running.line(computes(slot))));
+
+  it('installs the release, computes, starts again what dies, and leaves nothing behind when it is killed', async () => {
+    const running = await launch(HOSTS);
+    await allCompute(running);
+    expect(running.lines.some(({ state }) => state === 'copying')).toBe(true);
+    expect(await processesWith(TOKEN)).toEqual([]);
+
+    const [worker] = await processesWith('--name=lab-01/2');
+    signal(worker, 'SIGKILL');
+    await running.line(is('restarting', 'lab-01/2'));
+    const restarted = running.lines.findIndex(is('restarting', 'lab-01/2'));
+    await running.line((line) => running.lines.indexOf(line) > restarted && is('running', 'lab-01/2')(line));
+
+    const log = await fs.readFile(path.join(folder, 'runs/001/hosts/lab-01-2.jsonl'), 'utf8');
+    expect(log).toContain('"kind":"ready"');
+    expect(log).toContain('signal SIGKILL');
+    expect(log).not.toContain(TOKEN);
+
+    running.child.kill('SIGKILL');
+    await noneLeft('--name=lab-0', 10_000);
+    await noneLeft(lab.config, 10_000);
+  });
+
+  it('copies nothing a second time, refuses workers that another launch has, and lets all leave on Ctrl-C', async () => {
+    const first = await launch(HOSTS);
+    await allCompute(first);
+    expect(first.lines.filter(({ state }) => state === 'copying')).toEqual([]);
+
+    const second = await launch(HOSTS);
+    const { code, stderr } = await second.exited;
+    expect(code).toBe(1);
+    expect(
+      second.lines
+        .filter(({ state }) => state === 'failed')
+        .map(({ who }) => who)
+        .sort(),
+    ).toEqual(SLOTS);
+    expect(second.lines.find(is('failed', 'lab-01/1'))!.text).toContain(`process ${first.child.pid}`);
+    expect(stderr).toContain('None of 3 workers');
+
+    first.child.kill('SIGINT');
+    expect((await first.exited).code).toBe(0);
+    expect(await processesWith('--name=lab-0')).toEqual([]);
+  });
+
+  it('connects again when a link is lost, and takes over from the supervisor there', async () => {
+    const running = await launch('lab-02 threads=1 engine=wasm\n');
+    await running.line(computes('lab-02/1'));
+    const ssh = (await childrenOf(running.child.pid!)).find(({ command }) => command.includes('lab-02'))!;
+    signal(ssh.pid, 'SIGKILL');
+    await running.line(is('waiting', 'lab-02'));
+    const lost = running.lines.findLastIndex(is('waiting', 'lab-02'));
+    await running.line((line) => running.lines.indexOf(line) > lost && computes('lab-02/1')(line));
+    expect(await processesWith('--name=lab-02/1')).toHaveLength(1);
+  });
+
+  it('tells what is wrong with each host and what to do, while the others compute', async () => {
+    const running = await launch(
+      'no-node\nno-cache\nunknown-key\nno-login\nis-down\nno.such.host.invalid\nlab-02 threads=1 engine=wasm\n',
+    );
+    const because = async (state: string, who: string) => {
+      const { text, remedy } = await running.line((line) => is(state, who)(line) && line.text !== undefined);
+      return `${text as string}: ${remedy as string}`;
+    };
+    expect(await because('failed', 'no-node')).toMatch(/no Node.*nodejs\.org/s);
+    expect(await because('failed', 'no-cache')).toMatch(/ENOTDIR/);
+    expect(await because('failed', 'unknown-key')).toContain(`host key is not known here: Type this once`);
+    expect(await because('failed', 'no-login')).toMatch(/accepts none of your keys.*ssh-add/s);
+    expect(await because('failed', 'no.such.host.invalid')).toContain('line 6');
+    expect(await because('waiting', 'is-down')).toMatch(/no ssh server answers.*tried again/s);
+    await running.line(computes('lab-02/1'));
+    running.child.kill('SIGINT');
+    expect((await running.exited).code).toBe(0);
+  });
+
+  it('refuses a hosts file with mistakes, and writes an example of a right one', async () => {
+    const wrong = await launch('lab-01 thread=4\n');
+    const { code, stderr } = await wrong.exited;
+    expect(code).toBe(2);
+    expect(stderr).toContain('line 1: thread is not a setting');
+    const example = await run(['launch', '--init', '--hosts', 'example.txt'], { cwd: folder });
+    expect(example.code).toBe(0);
+    const again = await run(['launch', '--init', '--hosts', 'example.txt'], { cwd: folder });
+    expect(again.code).toBe(2);
+    expect(await fs.readFile(path.join(folder, 'example.txt'), 'utf8')).toContain('lab-01');
+  });
+
+  it('keeps workers on this machine, and ends when the run is over', async () => {
+    const cwd = path.join(folder, 'short');
+    await fs.mkdir(cwd);
+    const port = await freePort();
+    const short = start(['coordinator', '--port', `${port}`, ...SMALL, '--rounds', '200', '--json'], {
+      cwd,
+      env: { TROUPE_TOKEN: TOKEN },
+    });
+    await short.line(named('listening'));
+    const args = ['launch', `ws://127.0.0.1:${port}`, '--local', '2', '--threads', '1', '--engine', 'wasm', '--json'];
+    const local = await run(args, { cwd, env: { TROUPE_TOKEN: TOKEN } });
+    expect(local.code).toBe(0);
+    expect(local.stdout).toContain('"state":"done"');
+    expect((await short.exited).code).toBe(0);
+  });
+});
