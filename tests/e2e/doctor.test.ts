@@ -77,7 +77,7 @@ describe('the way to a coordinator', () => {
     expect(stdout).toMatch(new RegExp(steps.join('')));
     expect(stdout).toMatch(/latency +[\d.]+ ms for a request/);
     expect(stdout).toMatch(/\n\nA worker on this machine can join\. /);
-    expect(stdout).toContain(rtc ? '--ice-servers stun:HOST:3478' : 'npm install node-datachannel');
+    expect(stdout).toContain(rtc ? '--ice-servers stun:HOST:3478' : 'node-datachannel');
     // The token is a secret.
     expect(stdout).not.toContain(TOKEN);
     expect(code).toBe(0);

@@ -1,4 +1,5 @@
 /** What was measured, in words. */
+import { installationAt } from '@troupe/config/installation';
 import { PROTOCOL_VERSION } from '@troupe/protocol';
 import type { NetworkView } from '@troupe/run';
 import type { IceAnswer } from '@troupe/transport/webrtc-node';
@@ -76,6 +77,9 @@ function versionFinding({ protocolVersion: theirs }: NetworkView): Finding {
   };
 }
 
+/** In the way of this copy of Troupe. */
+export const INSTALL_WEBRTC = installationAt(import.meta.url).install('node-datachannel');
+
 /** @param outcome undefined: the library is not installed */
 export function channelFinding(outcome: Outcome<ChannelFacts> | undefined): Finding {
   if (outcome === undefined) {
@@ -83,7 +87,7 @@ export function channelFinding(outcome: Outcome<ChannelFacts> | undefined): Find
       check: 'WebRTC',
       level: 'limit',
       text: 'the package node-datachannel is not installed, or has no build for this machine',
-      remedy: 'Install it in the folder of Troupe: npm install node-datachannel',
+      remedy: `Install it: ${INSTALL_WEBRTC}`,
     };
   }
   return finding(

@@ -1,6 +1,6 @@
 /** What the findings mean for a worker on this machine. It claims no more than was measured. */
 import type { DirectFacts, Finding, ServerFacts } from './facts.js';
-import { hasAnswered } from './findings.js';
+import { hasAnswered, INSTALL_WEBRTC } from './findings.js';
 
 /**
  * How gradients reach workers of other networks. `unused`: the run has no direct links · `noWebRtc`: not from this machine · `unknown`:
@@ -51,7 +51,7 @@ function judgePath({ topology, channel, servers }: DirectFacts): Path {
     return {
       direct: 'noWebRtc',
       text: `It cannot open direct links over WebRTC, because the package node-datachannel is missing. ${THROUGH_COORDINATOR}`,
-      remedy: 'For direct links, install it in the folder of Troupe: npm install node-datachannel',
+      remedy: `For direct links, install it: ${INSTALL_WEBRTC}`,
     };
   }
   if (!channel.ok) {
