@@ -35,6 +35,8 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
   /** A shell command to run first: "ulimit -f 1". */
   readonly limits?: string;
+  /** The command to run instead of the one of this clone. */
+  readonly command?: string;
   /** Run in a terminal of its own: SIGUSR1 to the child pauses it, SIGUSR2 resumes it. */
   readonly terminal?: boolean;
 }
@@ -45,9 +47,12 @@ const terminal = path.join(root, 'tests/e2e/terminal.py');
 export const hasTerminals = spawnSync('python3', ['-c', 'import pty']).status === 0;
 
 /** Starts `troupe ARGS` and reads its output, as JSON where lines are JSON. */
-export function start(args: readonly string[], { cwd, env, limits, terminal: inTerminal = false }: StartOptions): Running {
-  const command = [...(inTerminal ? ['python3', terminal] : []), process.execPath, cli, ...args];
-  const [program, ...rest] = limits === undefined ? command : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...command];
+export function start(
+  args: readonly string[],
+  { cwd, env, limits, command = cli, terminal: inTerminal = false }: StartOptions,
+): Running {
+  const words = [...(inTerminal ? ['python3', terminal] : []), process.execPath, command, ...args];
+  const [program, ...rest] = limits === undefined ? words : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...words];
   const child = spawn(program, rest, {
     cwd,
     env: { ...process.env, NO_COLOR: '1', ...env },

@@ -88,6 +88,24 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
     await tab.until(`document.querySelector('#direct').hidden`);
   });
 
+  it(
+    'are told when a network blocks them, and compute all the same',
+    async () => {
+      const run = await coordinate('blocked', '--topology', 'peers');
+      // Without a TURN server there is no path left.
+      const blocked = `window.RTCPeerConnection = class extends RTCPeerConnection {
+      constructor(config) { super({ ...config, iceTransportPolicy: 'relay' }); } };`;
+      const phone = `Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true } });`;
+      const tabs = [await join(run, `${blocked} ${phone} ${SLOW}`), await join(run, SLOW), await join(run, SLOW)];
+      for (const tab of tabs) await tab.click('#start');
+      await tabs[0].until(`/^A network blocks direct links/.test(document.querySelector('#direct').textContent)`, 60_000);
+      const rounds = (): number => run.running.lines.filter(named('round')).length;
+      const before = rounds();
+      await expect.poll(rounds, SOON).toBeGreaterThan(before);
+    },
+    TIMEOUT_MS,
+  );
+
   it('are not offered them where the browser has no WebRTC', async () => {
     const run = await coordinate('without');
     const tab = await join(run, `delete window.RTCPeerConnection; ${SLOW}`);

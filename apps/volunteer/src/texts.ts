@@ -54,7 +54,7 @@ const EN = {
   keepAwake: 'Keep the screen on while computing',
   directLinks: 'Direct links to other machines of the run',
   directHint:
-    "Gradients then take a shorter way. The other machines see this device's network address. If they choose this device to add up their gradients, it uploads more data than estimated here.",
+    "Gradients then take a shorter path. The other machines see this device's network address. If they choose this device to add up their gradients, it uploads more data.",
   start: 'Start helping',
   pause: 'Pause',
   resume: 'Resume',
@@ -193,8 +193,7 @@ const ZH: Texts = {
   pauseWhenHidden: '标签页隐藏时暂停',
   keepAwake: '计算时保持屏幕常亮',
   directLinks: '与参与训练的其他机器直连',
-  directHint:
-    '梯度可以少绕路。其他机器会看到这台设备的网络地址。如果它们选择由这台设备累加梯度，这台设备上传的数据会比这里估计的多。',
+  directHint: '梯度可以少绕路。其他机器会看到这台设备的网络地址。如果它们选择由这台设备累加梯度，这台设备会上传更多数据。',
   start: '开始参与',
   pause: '暂停',
   resume: '继续',

@@ -18,7 +18,7 @@ export { ICE_SERVERS_OPTION, readIceServers, type IceAccess } from './ice-server
 export { LIMITS, type Limits } from './limits.js';
 export { retainedUpdates } from './retained-updates.js';
 export { CELL_NAMES, CELLS, MODEL, modelName, modelOptions, type Cell, type FullModelConfig, type ModelConfig } from './model.js';
-export { shellQuote } from './shell.js';
+export { shellAssignment, shellQuote } from './shell.js';
 export { negated, RUN_OPTIONS, STORED_OPTIONS, TOPOLOGIES, TUNABLE_OPTIONS, type Topology } from './run-options.js';
 export { modelConfig, modelProblem, parseTrainingConfig, TrainingConfigSchema, type ConfigProblem } from './schema.js';
 export {

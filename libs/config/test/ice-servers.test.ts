@@ -21,7 +21,11 @@ describe('STUN and TURN servers', () => {
     ['turn:a?transport=sctp', 'turn:a?transport=sctp is not the address'],
     ['stun:a,stun:b,stun:c,stun:d,stun:e', 'names 5 servers'],
   ])('"%s" are refused', (text, message) => {
-    expect(readIceServers(text, 'secret')).toMatchObject({ ok: false, message: expect.stringContaining(message), remedy: expect.stringMatching(/\w/) });
+    expect(readIceServers(text, 'secret')).toMatchObject({
+      ok: false,
+      message: expect.stringContaining(message),
+      remedy: expect.stringMatching(/\w/),
+    });
   });
 
   it('that relay need their secret', () => {

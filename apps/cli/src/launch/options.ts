@@ -42,7 +42,7 @@ export const LAUNCH_OPTIONS = [
     type: 'text',
     placeholder: 'FILE',
     group: 'Hosts',
-    help: 'tarball to install on the hosts, made with "npm run pack" (default: this copy of Troupe)',
+    help: 'tarball of the release to install on the hosts, such as troupe-0.1.0.tgz (default: this copy of Troupe)',
   },
   {
     flag: '--logs',

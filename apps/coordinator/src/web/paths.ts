@@ -1,6 +1,6 @@
 /** The links that contain the paths of a run. */
 import type { IncomingMessage } from 'node:http';
-import { shellQuote } from '@troupe/config';
+import { shellAssignment } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
@@ -43,7 +43,7 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
  * that machine can read arguments.
  */
 function joinCommand(address: string, token: string): string {
-  return `TROUPE_TOKEN=${shellQuote(token)} ${installationAt(import.meta.url).program} worker ${address}`;
+  return `${shellAssignment('TROUPE_TOKEN', token)} ${installationAt(import.meta.url).program} worker ${address}`;
 }
 
 /** The token is in the fragment, which browsers do not send to servers. */

@@ -133,7 +133,8 @@ export class ReducerLinks {
   async #attempt({ reducer, addresses, ticket }: Introduction, failures: number, stop: AbortSignal): Promise<Link | undefined> {
     const { reach, join, openSignalling } = this.#options;
     const address = addresses[failures % addresses.length];
-    const deadlineMs = address === RTC_ADDRESS ? LIMITS.rtcConnectMs : LIMITS.reducerMs;
+    // An attempt over WebRTC has a deadline of its own, after which it says why there is no path; then the reducer has to answer.
+    const deadlineMs = LIMITS.reducerMs + (address === RTC_ADDRESS ? LIMITS.rtcConnectMs : 0);
     const soon = either(stop, join.deadline?.(deadlineMs) ?? stop);
     const call = { reducer, address, iceServers: this.iceServers, openSignalling: () => openSignalling(reducer) };
     try {
