@@ -126,6 +126,9 @@ describe('access', () => {
       expect((await run.ask(where, { token: ADMIN, headers: { host: 'evil.example' } })).status).toBe(403);
     }
     expect((await run.ask('/healthz', { headers: { host: 'anything' } })).status).toBe(200);
+    // Workers join under any name.
+    const network = (token: string) => run.ask('/api/network', { token, headers: { host: 'anything' } });
+    expect([(await network(TOKEN)).status, (await network('guessed')).status]).toEqual([200, 401]);
   });
 
   it('is refused to a page of another site', async () => {
@@ -445,6 +448,8 @@ describe('a public run', () => {
       const viewer = other.live();
       expect(await viewer.message(({ type }) => type === 'hello')).toMatchObject({ view: { access: ['read'] } });
       expect((await other.ask('/api/control', { body: { action: 'pause' } })).json).toMatchObject({ code: 'no_token' });
+      // It may hold passwords of TURN servers.
+      expect((await other.ask('/api/network')).json).toMatchObject({ code: 'no_token' });
       expect((await other.steer({ action: 'set', clip: 1 })).json).toMatchObject({ code: 'reproducible' });
       expect((await other.ask('/api/checkpoint', { token: ADMIN })).json).toMatchObject({ code: 'no_checkpoint' });
     } finally {

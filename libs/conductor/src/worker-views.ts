@@ -42,7 +42,14 @@ function viewOf(entry: WorkerEntry, runState: RunState, nowMs: number): WorkerVi
     lastSeenMs: Math.round(nowMs - entry.seenAtMs),
     state,
     reason: why,
+    ...(entry.session && peerOf(id, runState)),
   };
+}
+
+function peerOf(id: string, { topology }: RunState): Pick<WorkerView, 'peer'> {
+  const offer = topology.offers.get(id);
+  if (!offer) return {};
+  return { peer: { sums: topology.reducers.includes(id), reachedBy: offer.linked, workers: offer.members } };
 }
 
 function streamsLent({ leases }: WorkerRecord, state: RunState): number {

@@ -187,6 +187,21 @@ describe('the list of workers', () => {
     expect(view('a')).toMatchObject({ state: 'late', reason: expect.stringMatching(/lent to others/), lastSeenMs: now });
   });
 
+  it('shows who offers to sum, who does, and how many workers reach them', () => {
+    feed({ type: 'start' });
+    for (const id of ['a', 'b', 'c']) join(id);
+    expect(view('a')).not.toHaveProperty('peer');
+    feed({ type: 'peer', workerId: 'a', offered: true, members: 3, linked: 2 });
+    feed({ type: 'peer', workerId: 'b', offered: true, members: 3, linked: 3 });
+    state.topology.reducers = ['b'];
+    expect(view('a').peer).toEqual({ sums: false, reachedBy: 2, workers: 3 });
+    expect(view('b').peer).toEqual({ sums: true, reachedBy: 3, workers: 3 });
+    expect(view('c')).not.toHaveProperty('peer');
+    feed({ type: 'peer', workerId: 'a', offered: false, members: 0, linked: 0 });
+    leaves('b', 'gone');
+    for (const id of ['a', 'b']) expect(view(id)).not.toHaveProperty('peer');
+  });
+
   it('shows what is wrong with a worker until a contribution of it counts', () => {
     feed({ type: 'start' });
     const [lease] = join('a');

@@ -5,7 +5,7 @@
  * never as markup.
  */
 import { LIMITS } from '@troupe/config/limits';
-import type { TrainingConfig } from '@troupe/protocol';
+import type { Topology, TrainingConfig } from '@troupe/protocol';
 
 /**
  * `starting`: before the first round · `running` · `paused`: by `pausedBy` · `waiting`: for a
@@ -93,6 +93,15 @@ export const MAX_WORKERS_SHOWN = LIMITS.workersShown;
  */
 export type WorkerState = 'joining' | 'syncing' | 'ready' | 'computing' | 'late' | 'paused' | 'parked' | 'left';
 
+/** A worker that offers to sum a part of the gradients for the others. */
+export interface PeerView {
+  /** Whether it sums in the rounds to come. */
+  readonly sums: boolean;
+  /** How many workers have a link to it, of all that receive updates. It counts as one of both. */
+  readonly reachedBy: number;
+  readonly workers: number;
+}
+
 export interface WorkerView {
   readonly id: string;
   readonly name: string;
@@ -115,6 +124,8 @@ export interface WorkerView {
   readonly state: WorkerState;
   /** Why it is in this state, or what last happened to it; may be empty. */
   readonly reason: string;
+  /** Absent: it does not offer to sum. */
+  readonly peer?: PeerView;
 }
 
 /**
@@ -245,6 +256,24 @@ export interface EventsView {
 /** `GET /api/flow`, oldest first. */
 export interface FlowView {
   readonly flows: readonly GradientFlow[];
+}
+
+/** A STUN or TURN server. The credentials are empty for STUN, and expire within minutes for TURN. */
+export interface IceServerView {
+  readonly urls: readonly string[];
+  readonly username: string;
+  readonly credential: string;
+}
+
+/** `GET /api/network`: what a machine needs to find out whether it could take part, without joining. */
+export interface NetworkView {
+  /** Workers must speak the same version. */
+  readonly protocolVersion: number;
+  readonly topology: Topology;
+  /** Where workers find the all-reduce service. A path is at the host by which they reach the coordinator. */
+  readonly reduceAddress: string;
+  /** Absent: a separate all-reduce service has them, and gives them to workers alone. */
+  readonly iceServers?: readonly IceServerView[];
 }
 
 /** The first line of a run's history: what identifies the run. */

@@ -1,12 +1,14 @@
-/** `troupe doctor`: lists and measures the engines of this machine. */
+/** `troupe doctor`: lists and measures the engines of this machine, or checks the way to a coordinator. */
 import os from 'node:os';
 import { Option, type Command } from 'commander';
 import { installationAt } from '@troupe/config/installation';
 import { ENGINE_NAMES, ENGINES, type EngineName } from '@troupe/engines';
 import type { EngineReport } from '@troupe/engines/node';
 import { masksNatively } from '@troupe/transport/websocket';
+import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
 import { compactCount, styleFor, type Style } from '../terminal/style.js';
+import { doctorNetwork } from './doctor-network.js';
 import { afterwards, engineName, examples } from './flags.js';
 
 /** The measured model: L layers of H units, B streams, V characters. */
@@ -14,6 +16,8 @@ const STANDARD = { layers: 2, hidden: 256, streams: 16, vocabulary: 65 } as cons
 
 interface DoctorFlags {
   readonly engine?: readonly EngineName[];
+  readonly network?: string;
+  readonly token?: string;
   readonly json?: true;
 }
 
@@ -22,31 +26,52 @@ type Present = EngineReport & { readonly present: true };
 export function defineDoctor(program: Command, shell: Shell, ended: (exitCode: number) => void): void {
   program
     .command('doctor')
-    .summary('list the engines of this machine, their speeds, and how to install missing ones')
+    .summary('list the engines of this machine and their speeds, or check its way to a coordinator')
     .description(
       `Looks for every engine and measures for about a second how fast it computes gradients of a ${STANDARD.layers}x${STANDARD.hidden} LSTM ` +
         `with ${STANDARD.streams} streams on one core or one GPU. Says how to install missing engines. The exit code is 0 if at least one ` +
-        'engine runs; software-emulated GPUs do not count.',
+        'engine runs; software-emulated GPUs do not count.\n\n' +
+        'With --network, checks instead step by step whether a worker on this machine could join a run, and whether it could exchange ' +
+        'gradients with other workers directly. It does not join. The exit code is 1 if a worker could not join.',
     )
     .addOption(
       new Option('--engine <NAME>', `check only this engine; may be repeated (default: all): ${ENGINE_NAMES.join(', ')}`)
         .argParser((text, before: readonly EngineName[] = []) => [...before, engineName(text)])
         .helpGroup('Engine:'),
     )
-    .addOption(new Option('--json', 'print one JSON object with the machine and all engines at the end').helpGroup('Output:'))
+    .addOption(
+      new Option(
+        '--network <ADDRESS>',
+        'check the way to the coordinator at this address: ws://HOST:PORT, wss://HOST:PORT, or its link for volunteers',
+      ).helpGroup('Network:'),
+    )
+    .addOption(
+      new Option('--token <TOKEN>', 'the token of the run (default: that of the link, or TROUPE_TOKEN)').helpGroup('Network:'),
+    )
+    .addOption(new Option('--json', 'print the result as one JSON object at the end').helpGroup('Output:'))
     .addHelpText(
       'after',
       examples(
         [`${shell.program} doctor`, 'check all engines'],
         [`${shell.program} doctor --engine webgpu`, 'check for a GPU'],
         [`${shell.program} doctor --json`, 'print the result as JSON'],
+        [`TROUPE_TOKEN=TOKEN ${shell.program} doctor --network ws://HOST:7070`, 'check the way to the coordinator on HOST'],
       ) +
         afterwards(
           `${shell.program} train --engine NAME   train with one of them`,
           `${shell.program} bench --engine NAME   measure other sizes`,
         ),
     )
-    .action(async (flags: DoctorFlags) => ended(await doctor(shell, flags)));
+    .action(async (flags: DoctorFlags) => ended(await choose(shell, flags)));
+}
+
+async function choose(shell: Shell, flags: DoctorFlags): Promise<number> {
+  const { network, token, engine } = flags;
+  if (network === undefined && token === undefined) return doctor(shell, flags);
+  if (network === undefined)
+    throw new CliError('usage', '--token is for --network.', 'Add --network ADDRESS, or leave --token out.');
+  if (engine === undefined) return doctorNetwork(shell, { ...flags, network });
+  throw new CliError('usage', '--network checks no engines.', 'Leave out --engine, or --network.');
 }
 
 async function doctor(shell: Shell, flags: DoctorFlags): Promise<number> {

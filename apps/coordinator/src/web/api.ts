@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, EventsView, FlowView, HistoryView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
+import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
 import type { PastRuns } from '../record/past-runs.js';
 import { createControl, type ControlOptions } from './control.js';
 import { bearer, type Auth, type Need } from './auth.js';
@@ -24,6 +24,8 @@ export interface ApiParts extends ViewSource, ControlOptions {
   readonly metrics: Metrics;
   readonly playground: Playground;
   readonly pastRuns: PastRuns;
+  /** For a machine that looks whether it could join. */
+  network(): NetworkView;
   /** Aborts when the run is over. */
   readonly over: AbortSignal;
 }
@@ -68,8 +70,8 @@ export function createApi(parts: ApiParts): Api {
 async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): Promise<void> {
   const { method = 'GET' } = call.request;
   const allowed = route.method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
-  // A supervisor asks for /healthz, and may do so under any host name.
-  if (route.need !== 'none') mount.checkSite(call.request);
+  // A supervisor asks for /healthz, and may do so under any host name. Workers join under any name too, and always with a token.
+  if (route.need !== 'none' && route.need !== 'join') mount.checkSite(call.request);
   if (!allowed.includes(method)) {
     call.response.setHeader('allow', allowed.join(', '));
     throw new ApiFailure(405, 'wrong_method', `${mount.prefix}${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
@@ -96,6 +98,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     }),
     '/api/openapi.json': json('none', () => openapiAt(parts.mount.prefix)),
     '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
+    '/api/network': json('join', () => parts.network()),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),
     '/api/events': json('read', ({ query, access }): EventsView => {

@@ -4,8 +4,11 @@ import { LIMITS, sameText } from '@troupe/protocol';
 import type { Access } from '@troupe/run';
 import { ApiFailure } from '../server/http.js';
 
-/** `worker`: may join the run and see what volunteers see. `metrics`: may read /metrics. */
-export type Need = 'worker' | 'metrics' | Access;
+/**
+ * `worker`: may see what volunteers see. `join`: may join the run, which takes a token even if the run is public. `metrics`: may read
+ * /metrics.
+ */
+export type Need = 'worker' | 'join' | 'metrics' | Access;
 
 /** The secrets of one run. */
 export interface Tokens {
@@ -54,8 +57,8 @@ function grants(options: AuthOptions, token: string | undefined): readonly Need[
   const [isAdmin, isWorker, isMetrics] = [adminToken, workers, metricsToken].map(
     (one) => one !== undefined && sameText(token, one),
   );
-  if (isAdmin) return ['worker', 'metrics', 'read', 'admin'];
-  if (isWorker) return ['worker', ...anyone];
+  if (isAdmin) return ['worker', 'join', 'metrics', 'read', 'admin'];
+  if (isWorker) return ['worker', 'join', ...anyone];
   return isMetrics ? ['metrics', ...anyone] : [];
 }
 

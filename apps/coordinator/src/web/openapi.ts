@@ -1,5 +1,5 @@
 /** The HTTP API in OpenAPI 3.1. Tests compare every route with it. */
-import { GRADIENT_CODECS, TRAINING } from '@troupe/config';
+import { GRADIENT_CODECS, TOPOLOGIES, TRAINING } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
 import {
   MAX_PRIME_CHARACTERS,
@@ -7,6 +7,7 @@ import {
   type EvaluationPoint,
   type GradientFlow,
   type LoggedEvent,
+  type NetworkView,
   type PastRun,
   type RunFacts,
   type SamplePoint,
@@ -70,8 +71,16 @@ const WorkerSchema = object<WorkerView>(
     lastSeenMs: number,
     state: oneOf('joining', 'syncing', 'ready', 'computing', 'late', 'paused', 'parked', 'left'),
     reason: text,
+    peer: {
+      type: 'object',
+      description:
+        'Of a worker that offers to sum for the others: whether it does, and how many of the workers that receive updates have a link to it. It counts as one of both.',
+      properties: { sums: { type: 'boolean' }, reachedBy: count, workers: count },
+      required: ['sums', 'reachedBy', 'workers'],
+      additionalProperties: false,
+    },
   },
-  ['device', 'latencyMs'],
+  ['device', 'latencyMs', 'peer'],
 );
 
 const RunSchema = object<RunFacts>(
@@ -111,6 +120,26 @@ const RunSchema = object<RunFacts>(
     window: count,
   },
   ['organizer', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'checkpoint', 'sample'],
+);
+
+const NetworkSchema = object<NetworkView>(
+  {
+    protocolVersion: { ...count, description: 'Workers must speak the same version.' },
+    topology: oneOf(...TOPOLOGIES),
+    reduceAddress: { ...text, description: 'A path is at the host by which the client reaches the coordinator.' },
+    iceServers: {
+      type: 'array',
+      description:
+        'STUN servers, and TURN servers with credentials that expire within minutes. Absent: a separate all-reduce service has them.',
+      items: {
+        type: 'object',
+        properties: { urls: list(text), username: text, credential: text },
+        required: ['urls', 'username', 'credential'],
+        additionalProperties: false,
+      },
+    },
+  },
+  ['iceServers'],
 );
 
 const EventSchema = object<LoggedEvent>(
@@ -205,6 +234,7 @@ const query = (name: string, description: string): Schema => ({ name, in: 'query
 const jsonContent = (schema: Schema): Schema => ({ 'application/json': { schema } });
 const anyone: Schema = { security: [] };
 const worker: Schema = { security: [{ workerToken: [] }, { adminToken: [] }] };
+const join: Schema = { security: [{ workerToken: [] }, { adminToken: [] }] };
 const metrics: Schema = { security: [{ metricsToken: [] }, { adminToken: [] }] };
 const admin: Schema = { security: [{ adminToken: [] }] };
 const failure: Schema = { description: 'What went wrong, and what to do.', content: jsonContent(ref('Error')) };
@@ -242,6 +272,13 @@ export const openapi = {
     '/metrics': { get: operation('Metrics for Prometheus', { 'text/plain': { schema: text } }, metrics) },
     '/api/openapi.json': { get: operation('This document', jsonContent({ type: 'object' }), anyone) },
     '/api/run': { get: operation('The current state of the run', jsonContent(ref('Run')), worker) },
+    '/api/network': {
+      get: operation(
+        'What a machine needs to find out whether it could join: with --public too, it takes a token',
+        jsonContent(ref('Network')),
+        join,
+      ),
+    },
     '/api/history': {
       get: operation(
         'Rounds `from` to `to`. If they are more than `points`, the ones with the lowest and highest values, so that spikes remain',
@@ -354,6 +391,7 @@ export const openapi = {
     schemas: {
       Run: RunSchema,
       Worker: WorkerSchema,
+      Network: NetworkSchema,
       RoundPoint: RoundPointSchema,
       PointColumns: PointColumnsSchema,
       EvaluationPoint: EvaluationPointSchema,

@@ -4,6 +4,7 @@ import { isReproducible, type Conductor } from '@troupe/conductor';
 import type { Preparation } from '../preparation.js';
 import { createPastRuns } from '../record/past-runs.js';
 import type { RunRecord } from '../record/run-record.js';
+import type { ReduceService } from '../reduce-service.js';
 import type { Pages } from '../server/pages.js';
 import type { MountPoint } from '../server/server.js';
 import type { Settings } from '../settings.js';
@@ -12,18 +13,20 @@ import { createApi } from './api.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
+import { createNetworkView } from './network.js';
 import type { RunLinks } from './paths.js';
 import { createPlayground, type Playground } from './playground.js';
 import { createRoutes, type Routes } from './routes.js';
 import { runView, type ViewSource } from './views.js';
 
 export interface RunSiteOptions {
-  readonly settings: Pick<Settings, 'public' | 'organizer'>;
+  readonly settings: Pick<Settings, 'public' | 'organizer' | 'topology' | 'ice'>;
   readonly prepared: Pick<Preparation, 'training' | 'folder'>;
   readonly record: RunRecord;
   readonly conductor: Conductor;
   readonly side: SideThread;
   readonly tokens: Tokens;
+  readonly reduce: Pick<ReduceService, 'address' | 'serve'>;
   readonly links: RunLinks;
   readonly mount: MountPoint;
   readonly pages: Pages;
@@ -57,6 +60,7 @@ export function createRunSite(options: RunSiteOptions): Routes {
     reproducible: isReproducible(config),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options),
+    network: createNetworkView(settings, options.reduce, () => Date.now()),
     pastRuns: createPastRuns(prepared.folder.path, () => performance.now()),
   });
   return createRoutes({ mount, api, live, pages, report: troubles });

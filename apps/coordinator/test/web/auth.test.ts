@@ -14,19 +14,20 @@ const request = (headers: Record<string, string>) => ({ headers }) as unknown as
 
 describe('tokens', () => {
   it('of admins grant everything', () => {
-    for (const need of ['worker', 'metrics', 'read', 'admin'] as const)
+    for (const need of ['worker', 'join', 'metrics', 'read', 'admin'] as const)
       expect(closed.admit('admin secret', need)).toEqual(['read', 'admin']);
   });
 
   it('of workers grant the run, and nothing else', () => {
     expect(closed.admit('worker secret', 'worker')).toEqual([]);
+    expect(closed.admit('worker secret', 'join')).toEqual([]);
     expect(() => closed.admit('worker secret', 'read')).toThrow(refused('wrong_token'));
     expect(() => closed.admit('worker secret', 'admin')).toThrow(refused('wrong_token'));
   });
 
   it('for metrics grant metrics, and nothing else', () => {
     expect(closed.admit('metrics secret', 'metrics')).toEqual([]);
-    for (const need of ['worker', 'read', 'admin'] as const)
+    for (const need of ['worker', 'join', 'read', 'admin'] as const)
       expect(() => closed.admit('metrics secret', need)).toThrow(refused('wrong_token'));
     expect(() => closed.admit('worker secret', 'metrics')).toThrow(refused('wrong_token'));
     const none = createAuth({ ...SECRETS, metricsToken: undefined, public: false });
@@ -39,11 +40,17 @@ describe('tokens', () => {
     expect(() => open.admit(undefined, 'admin')).toThrow(refused('no_token'));
   });
 
+  it('are needed to join a public run', () => {
+    expect(open.admit('worker secret', 'join')).toEqual(['read']);
+    expect(() => open.admit(undefined, 'join')).toThrow(refused('no_token'));
+    expect(() => open.admit('metrics secret', 'join')).toThrow(refused('wrong_token'));
+  });
+
   it.each(['', 'admin secre', 'admin secret ', 'ADMIN SECRET', 'x'.repeat(100_000)])(
     'that are wrong grant nothing: %.20s',
     (token) => {
       for (const auth of [closed, open]) {
-        for (const need of ['worker', 'metrics', 'read', 'admin'] as const)
+        for (const need of ['worker', 'join', 'metrics', 'read', 'admin'] as const)
           expect(() => auth.admit(token, need)).toThrow(refused('wrong_token'));
       }
     },

@@ -1,5 +1,6 @@
 /** The table of workers: one row each, whose cells are updated in place. */
 import type { WorkerView } from '@troupe/run';
+import { peerMark, summingText } from '../reading/peers.js';
 import { planRows } from '../reading/rows.js';
 import { firstDirection, ordered, SORT_KEYS, type Order, type SortKey } from '../reading/table.js';
 import { NOTHING } from '../reading/format.js';
@@ -106,7 +107,9 @@ function drawCount({ texts, format }: Page, { view }: DashboardState): void {
   const count = (state: WorkerView['state']): string => format.whole(workers.filter((worker) => worker.state === state).length);
   setText(
     the('workers-count'),
-    workerCount === 0 ? '' : texts.workersCount(format.whole(workerCount), count('computing'), count('late')),
+    workerCount === 0
+      ? ''
+      : texts.workersCount(format.whole(workerCount), count('computing'), count('late')) + summingText(workers, texts, format),
   );
   const listed = workers.filter(({ state }) => state !== 'left').length;
   const more = workerCount - listed;
@@ -145,8 +148,9 @@ function createRow(page: Page): Row {
   const shareText = make('span');
   share.append(bar, shareText);
   const badge = make('span', { className: 'badge' });
+  const summing = make('span', { className: 'badge', hidden: true });
   const reason = make('span', { className: 'hint reason', lang: 'en' });
-  state.append(make('div', { className: 'doing' }, badge, reason));
+  state.append(make('div', { className: 'doing' }, badge, summing, reason));
   const actions = make('td', { className: 'actions' });
   const root = make('tr', {}, name, ...cells, actions);
   let shown: WorkerView | undefined;
@@ -172,6 +176,7 @@ function createRow(page: Page): Row {
       if (differs('kind')) setText(kind, page.texts.kinds[worker.kind]);
       if (differs('engine')) setText(engine, worker.engine || NOTHING);
       if (differs('device')) setText(device, worker.device ?? NOTHING);
+      drawPeer(worker);
       if (differs('reason')) drawReason(worker.reason);
       if (differs('streams') || differs('state') || shownOf !== streams) drawShare(worker, (shownOf = streams));
       drawFigures(worker, differs);
@@ -183,6 +188,14 @@ function createRow(page: Page): Row {
     setClass(badge, `badge ${now}`);
     setText(badge, page.texts.states[now]);
     for (const button of buttons) button.hidden = now === 'left';
+  }
+
+  /** Its tooltip says how many workers reach it. */
+  function drawPeer(worker: WorkerView): void {
+    const { label: text, what } = peerMark(worker, page.texts, page.format);
+    summing.hidden = text === '';
+    setText(summing, text);
+    setAttribute(summing, 'title', what);
   }
 
   /** One line, so that rows keep their height; the tooltip shows all of it. */

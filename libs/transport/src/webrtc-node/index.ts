@@ -3,6 +3,8 @@ import type { Rtc } from '../webrtc/index.js';
 import type { NativeModule } from './native.js';
 import { createPeer } from './peer.js';
 
+export { placeOfIceUrl, probeIceServer, type IceAnswer, type IceProbeOptions, type IceTransport, type IceUrl } from './probe.js';
+
 export interface NodeRtc extends Rtc {
   /**
    * Ends all links of this process and the library's threads, without which the process does not end. Call it last; it blocks for up to 10 s.

@@ -62,7 +62,7 @@ function insecure(url: URL, code: string, error: Error): { readonly message: str
   return { message, remedy: 'Check the certificate, and whether the coordinator uses ws:// instead of wss://.' };
 }
 
-function connectError(url: URL, error: Error): TransportError {
+export function connectError(url: URL, error: Error): TransportError {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const fail = (kind: TransportError['code'], message: string, remedy: string) =>
     new TransportError(kind, message, remedy, { cause: error });
@@ -103,7 +103,7 @@ function connectError(url: URL, error: Error): TransportError {
   );
 }
 
-function proxyError(url: URL, proxy: Proxy, reason: string, cause?: Error): TransportError {
+export function proxyError(url: URL, proxy: Proxy, reason: string, cause?: Error): TransportError {
   const remedy =
     `Check ${proxy.variable}` +
     (reason.includes('407') ? ', which needs a name and a password: http://NAME:PASSWORD@HOST:PORT.' : ' and the proxy.') +
