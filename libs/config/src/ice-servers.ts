@@ -18,8 +18,15 @@ export interface IceAccess {
   readonly turnSecret: string | undefined;
 }
 
-const STUN = /^stuns?:[^\s:/?]+(:\d{1,5})?$/;
-const TURN = /^turns?:[^\s:/?]+(:\d{1,5})?(\?transport=(udp|tcp))?$/;
+/** A name, an IPv4 address or an IPv6 address in brackets, and a port. */
+const PLACE = String.raw`(?:[^\s:/?[\]]+|\[[\da-fA-F:.]+\])(?::(?<port>\d{1,5}))?`;
+const STUN = new RegExp(`^stuns?:${PLACE}$`);
+const TURN = new RegExp(`^turns?:${PLACE}(?:\\?transport=(?:udp|tcp))?$`);
+
+function isServer(form: RegExp, url: string): boolean {
+  const found = form.exec(url);
+  return found !== null && Number(found.groups?.port ?? 1) <= 65_535;
+}
 
 /** @param text the value of --ice-servers */
 export function readIceServers(
@@ -28,7 +35,7 @@ export function readIceServers(
 ): { readonly ok: true; readonly ice: IceAccess | undefined } | OptionProblem {
   if (text === undefined) return { ok: true, ice: undefined };
   const urls = text.split(',').map((url) => url.trim());
-  const wrong = urls.find((url) => !STUN.test(url) && !TURN.test(url));
+  const wrong = urls.find((url) => !isServer(STUN, url) && !isServer(TURN, url));
   if (wrong !== undefined) {
     return problem(
       `--ice-servers: ${wrong === '' ? 'one address is empty' : `${wrong} is not the address of a STUN or TURN server`}.`,

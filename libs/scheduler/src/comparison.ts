@@ -9,12 +9,13 @@ const COMPARED_ROUNDS = 9;
 const SETTLING_ROUNDS = 3;
 /** The other way is taken when its rounds take this part of the time. */
 const WORTH_CHANGING = 0.9;
-/** A trial ends early after so many rounds that take so many times as long as before. */
+/** A trial ends early after so many rounds that take so many times as long as before, or when it has cost so many rounds in all. */
 const SLOW_ROUNDS = 2;
 const SLOW_FACTOR = 2;
+const MAX_COST_ROUNDS = 20;
 /** All trials together may make a run this much slower. */
 const TRIAL_SHARE = 0.01;
-/** Rounds until the next trial, at least. Each trial that changes nothing doubles them. */
+/** Rounds until the next trial, at least. Each trial that changes nothing doubles them, up to a limit. */
 const REST_ROUNDS = 200;
 const MAX_REST_ROUNDS = 10_000;
 
@@ -41,8 +42,13 @@ export function createComparison(): Comparison {
   return { times: [], settling: 0, restRounds: 0, vain: 0, trial: undefined };
 }
 
-/** Nothing that was measured applies any more. A trial ends without an outcome. */
-export function restart(comparison: Comparison): void {
+/** Nothing that was measured applies any more. A trial ends without an outcome, and is paid for like one that changed nothing. */
+export function interrupt(comparison: Comparison): void {
+  if (comparison.trial) payFor(comparison, comparison.trial, comparison.trial.usualMs, false);
+  restart(comparison);
+}
+
+function restart(comparison: Comparison): void {
   Object.assign(comparison, { times: [], settling: SETTLING_ROUNDS, trial: undefined });
 }
 
@@ -57,7 +63,7 @@ export function compare(comparison: Comparison, tookMs: number | undefined, mayT
   if (trial && tookMs !== undefined) trial.costMs += Math.max(0, tookMs - trial.usualMs);
   if (comparison.settling > 0) comparison.settling--;
   else if (tookMs !== undefined) comparison.times = [...comparison.times, tookMs].slice(-COMPARED_ROUNDS);
-  if (trial) return judge(comparison, trial);
+  if (trial) return judge(comparison, trial, tookMs);
   if (!mayTry || comparison.restRounds > 0 || comparison.times.length < COMPARED_ROUNDS) return { kind: 'go on' };
   const usualMs = median(comparison.times);
   restart(comparison);
@@ -65,19 +71,27 @@ export function compare(comparison: Comparison, tookMs: number | undefined, mayT
   return { kind: 'try' };
 }
 
-function judge(comparison: Comparison, { usualMs, costMs }: NonNullable<Comparison['trial']>): Verdict {
+type Trial = NonNullable<Comparison['trial']>;
+
+function judge(comparison: Comparison, trial: Trial, tookMs = 0): Verdict {
   const { times } = comparison;
-  const isSlow = times.filter((ms) => ms > SLOW_FACTOR * usualMs).length >= SLOW_ROUNDS;
+  const { usualMs, costMs } = trial;
+  const isSlow = costMs >= MAX_COST_ROUNDS * usualMs || times.filter((ms) => ms > SLOW_FACTOR * usualMs).length >= SLOW_ROUNDS;
   if (!isSlow && times.length < COMPARED_ROUNDS) return { kind: 'go on' };
-  const triedMs = median(times);
+  const triedMs = times.length > 0 ? median(times) : tookMs;
   const isFaster = !isSlow && triedMs <= WORTH_CHANGING * usualMs;
-  comparison.vain = isFaster ? 0 : comparison.vain + 1;
-  const roundMs = isFaster ? triedMs : usualMs;
-  const paidOff = costMs / Math.max(roundMs * TRIAL_SHARE, Number.MIN_VALUE);
-  comparison.restRounds = Math.ceil(Math.min(Math.max(REST_ROUNDS * 2 ** comparison.vain, paidOff), MAX_REST_ROUNDS));
+  payFor(comparison, trial, isFaster ? triedMs : usualMs, isFaster);
   if (isFaster) comparison.trial = undefined;
   else restart(comparison);
   return { kind: isFaster ? 'change' : 'return', triedMs, usualMs };
+}
+
+/** The next trial comes when this one has paid for itself. @param roundMs from here on */
+function payFor(comparison: Comparison, { costMs }: Trial, roundMs: number, hasChanged: boolean): void {
+  comparison.vain = hasChanged ? 0 : comparison.vain + 1;
+  const usualRest = Math.min(REST_ROUNDS * 2 ** comparison.vain, MAX_REST_ROUNDS);
+  const paidOff = costMs / Math.max(roundMs * TRIAL_SHARE, Number.MIN_VALUE);
+  comparison.restRounds = Math.ceil(Math.max(usualRest, paidOff));
 }
 
 function median(values: readonly number[]): number {

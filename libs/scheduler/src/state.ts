@@ -160,7 +160,7 @@ export interface TopologyState {
   reducers: readonly string[];
   /** Those that people were told of last. */
   told: readonly string[];
-  /** Who sums, or would if there were enough workers that can; `auto` changes it, also for trials. */
+  /** Who sums if that is possible, and no trial is under way: `auto` changes it. */
   way: 'star' | 'peers';
   readonly comparison: Comparison;
   /** Time of the last round, ms, unless something has disturbed it. */

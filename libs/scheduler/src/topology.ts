@@ -3,7 +3,7 @@
  * send twice as much themselves as for a star; and a worker that cannot reach them goes through the service. So both are tried.
  */
 import { LIMITS, type Topology } from '@troupe/protocol';
-import { compare, restart } from './comparison.js';
+import { compare, interrupt, type Verdict } from './comparison.js';
 import type { Decision } from './decisions.js';
 import type { Offer, RunEffect, RunState, TopologyState, WorkerRecord } from './state.js';
 
@@ -31,8 +31,7 @@ export function noteOffer(state: RunState, workerId: string, offer: Offer | unde
 export function resetTopology({ topology }: RunState): void {
   topology.offers.clear();
   [topology.candidates, topology.reducers] = [[], []];
-  topology.way = 'star';
-  restart(topology.comparison);
+  interrupt(topology.comparison);
 }
 
 /** A round has ended. @param tookMs undefined: something has disturbed it */
@@ -74,17 +73,22 @@ function choose({ topology, settings }: RunState, able: readonly string[]): Choi
   const { comparison, tookMs } = topology;
   const isPossible = able.length >= MIN_PEERS[mode];
   if (mode !== 'auto') return tell(topology, isPossible ? able : []);
-  if (!isPossible && topology.way === 'peers') restart(comparison);
-  if (!isPossible) topology.way = 'star';
-  const verdict = compare(comparison, tookMs, isPossible);
-  if (verdict.kind === 'try' || verdict.kind === 'return') topology.way = otherThan(topology.way);
-  const reducers = topology.way === 'peers' ? able : [];
+  // A way that has won is taken again as soon as it is possible.
+  if (!isPossible && (comparison.trial || topology.way === 'peers')) interrupt(comparison);
+  else return compareWays(topology, able, compare(comparison, tookMs, isPossible));
+  return tell(topology, []);
+}
+
+function compareWays(topology: TopologyState, able: readonly string[], verdict: Verdict): Choice {
+  const { comparison, way: before } = topology;
+  if (verdict.kind === 'change') topology.way = otherThan(before);
+  const { way } = topology;
+  const reducers = (comparison.trial ? otherThan(way) : way) === 'peers' ? able : [];
   if (comparison.trial) return { reducers, isNews: false };
   if (!('triedMs' in verdict)) return tell(topology, reducers);
-  const { kind, triedMs, usualMs } = verdict;
-  const isTried = kind === 'change';
-  const [peersMs, starMs] = (topology.way === 'peers') === isTried ? [triedMs, usualMs] : [usualMs, triedMs];
-  return { reducers, isNews: isTried || comparison.vain === 1, compared: { peersMs, starMs } };
+  const { triedMs, usualMs } = verdict;
+  const [peersMs, starMs] = before === 'star' ? [triedMs, usualMs] : [usualMs, triedMs];
+  return { reducers, isNews: way !== before || comparison.vain === 1, compared: { peersMs, starMs } };
 }
 
 const otherThan = (way: TopologyState['way']): TopologyState['way'] => (way === 'star' ? 'peers' : 'star');

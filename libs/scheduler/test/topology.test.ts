@@ -216,11 +216,11 @@ describe('a run that may choose', () => {
     const cluster = choosing();
     const times = { starMs: 100, peersMs: 1_000 };
     cluster.rounds(COMPARED, times);
-    cluster.rounds(5, times);
+    cluster.rounds(3, times);
     expect(cluster.reducers).toEqual([]);
     const { length } = cluster.uses;
-    // Five rounds of 900 ms too many.
-    cluster.rounds(4_490, times);
+    // Three rounds, each 900 ms too long.
+    cluster.rounds(2_690, times);
     expect(cluster.uses).toHaveLength(length);
     cluster.rounds(20, times);
     expect(cluster.uses.length).toBeGreaterThan(length);
@@ -248,17 +248,48 @@ describe('a run that may choose', () => {
     expect(tried * 0.95).toBeLessThan(rounds * 0.011);
   });
 
-  it('ends a trial without an outcome when too few workers can sum, and does not count what disturbs rounds', () => {
+  const cut = (cluster: ReturnType<typeof choosing>): void => THREE.slice(1).forEach((id) => cluster.offer(id, 1));
+  const mend = (cluster: ReturnType<typeof choosing>): void => THREE.forEach((id) => cluster.offer(id, 3));
+
+  it('has a trial that becomes impossible rest like one that changed nothing', () => {
     const cluster = choosing();
-    cluster.rounds(COMPARED + 2, { starMs: 100, peersMs: 10 });
-    for (const id of ['a', 'b']) cluster.lose(id);
-    cluster.rounds(30, { starMs: 100 });
-    expect(cluster.reducers).toEqual([]);
+    const times = { starMs: 100, peersMs: 199 };
+    for (let i = 0; i < 300; i++) {
+      if (cluster.reducers.length > 0) cut(cluster);
+      else mend(cluster);
+      cluster.rounds(1, times);
+    }
     expect(cluster.decisions).toEqual([]);
-    for (const id of THREE) cluster.offer(id, 3);
-    // Those that were lost rest.
-    cluster.rounds(100, { starMs: 100, peersMs: 10 });
+    expect(cluster.uses.filter(({ reducers }) => reducers.length > 0)).toHaveLength(1);
+    cluster.rounds(400, { starMs: 100, peersMs: 50 });
     expect(cluster.reducers).toEqual(THREE);
-    expect(cluster.decisions).toEqual([told(expect.any(Array) as string[], 10, 100)]);
+  });
+
+  it.each(['a moment without links', 'the loss of the service'])(
+    'has the workers sum again after %s, without another trial',
+    (what) => {
+      const cluster = choosing();
+      const times = { starMs: 100, peersMs: 50 };
+      cluster.rounds(COMPARED + TRIAL + 500, times);
+      expect(cluster.reducers).toEqual(THREE);
+      if (what === 'the loss of the service') cluster.feed({ type: 'reopen' });
+      else cut(cluster);
+      cluster.rounds(2, times);
+      expect(cluster.reducers).toEqual([]);
+      mend(cluster);
+      cluster.rounds(1, times);
+      expect(cluster.reducers).toEqual(THREE);
+    },
+  );
+
+  it('never has one worker sum alone, also when the others are lost during a trial of the service', () => {
+    const cluster = choosing();
+    cluster.rounds(COMPARED + TRIAL, { starMs: 100, peersMs: 50 });
+    while (cluster.reducers.length > 0) cluster.rounds(1, { starMs: 100, peersMs: 50 });
+    cut(cluster);
+    for (let i = 0; i < 30; i++) {
+      cluster.rounds(1, { starMs: 100, peersMs: 50 });
+      expect(cluster.reducers.length).not.toBe(1);
+    }
   });
 });
