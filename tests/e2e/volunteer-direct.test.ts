@@ -39,7 +39,7 @@ const chosen = (count: number) => (line: Line) =>
 const changed = (change: string, word: string) => (line: Line) =>
   line.event === 'worker' && line.change === change && JSON.stringify(line).includes(word);
 const linkedTo = (machines: string): string =>
-  `document.querySelector('#direct').textContent === 'Exchanging gradients directly with ${machines}.'`;
+  `document.querySelector('#direct').textContent === 'Linked directly to ${machines} of the run.'`;
 
 describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () => {
   it(

@@ -88,7 +88,7 @@ const EN = {
   blocked:
     'This page loads, but WebSocket connections fail. A proxy, a firewall or a browser extension may block them: try another network, or allow them for this page.',
   directLinked: (count: number, machines: string) =>
-    `Exchanging gradients directly with ${machines} ${count === 1 ? 'machine' : 'machines'}.`,
+    `Linked directly to ${machines} ${count === 1 ? 'machine' : 'machines'} of the run.`,
   direct: {
     none: 'No direct links yet: they open when machines of the run add up gradients for the others.',
     blocked:
@@ -224,7 +224,7 @@ const ZH: Texts = {
   closing: '您可以随时关闭本页面，不会有任何损失。',
   heat: (percent) => `设备变慢了：它可能发热，或正忙于其他任务。占用比例暂时降到 ${percent}%。`,
   blocked: '页面可以打开，但 WebSocket 连接失败。可能是代理、防火墙或浏览器扩展拦截了连接：请换一个网络，或为本页面放行。',
-  directLinked: (_count, machines) => `正在与 ${machines} 台机器直接交换梯度。`,
+  directLinked: (_count, machines) => `已与本次训练的 ${machines} 台机器直连。`,
   direct: {
     none: '还没有直连：当训练中有机器为其他机器累加梯度时，才会建立直连。',
     blocked: '网络阻止了直连（您的网络或对方的网络）；梯度经由协调器传输，不会有任何损失。',

@@ -54,8 +54,10 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
+  const connectReducer = (address: string, until: AbortSignal): Promise<Connection> =>
+    connectWebSocket(address, { signal: until, env: process.env });
   const connect = async (address: string, until: AbortSignal): Promise<Connection> => {
-    const link = await connectWebSocket(address, { signal: until, env: process.env });
+    const link = await connectReducer(address, until);
     void link.closed.then(() => rests.wake());
     return link;
   };
@@ -64,7 +66,7 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
   const peer = listen || rtc ? await openPeer({ listen, rtc, log: warn, signal }) : undefined;
   return {
     connect,
-    collective: createStarCollective({ connect, ...(peer && { peer }), ...(rtc && { rtc }) }),
+    collective: createStarCollective({ connect, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
     createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
@@ -109,7 +111,7 @@ async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal });
 }
 
-/** Rests between gradients. A link that ends ends them too, so that the worker hears of it at once. */
+/** Rests between gradients. A link to the coordinator or the service that ends ends them too, so that the worker hears of it at once. */
 function createRests() {
   let over = new AbortController();
   return {

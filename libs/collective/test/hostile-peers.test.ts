@@ -372,6 +372,15 @@ describe('offers and introductions', () => {
     expect(network.notes.filter(({ text }) => text.includes('w9') && text.includes('is here'))).toEqual([]);
   });
 
+  it('learn of a worker that is dismissed also when they sum nothing now: they may again', async () => {
+    const rude = await RudePeer.begin(run);
+    run.host.usePeers({ candidates: [], reducers: [] });
+    rude.contribute();
+    await aMoment();
+    run.host.dismiss('w1', 'banned');
+    expect(await rude.until('dismiss')).toMatchObject({ workerId: 'w1', reason: 'banned' });
+  });
+
   it('are limited, however often a worker asks', async () => {
     await run.beginListening([0]);
     await aMoment();

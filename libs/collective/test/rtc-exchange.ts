@@ -29,7 +29,7 @@ export class RtcExchange {
         this.requests.push({ what: `${name} answers ${remote}`, signalling, iceServers });
         const id = await expectSignal(signalling, signal, 'offer');
         this.#send(signalling, name, remote, 'answer', id);
-        return this.#far.get(id)!;
+        return this.#far.get(id) ?? neverOpened(signal);
       },
     };
   }
@@ -37,6 +37,13 @@ export class RtcExchange {
   #send(signalling: Signalling, from: string, to: string, type: 'offer' | 'answer', sdp: string): void {
     if (!this.lost.has(`${type} of ${from} to ${to}`)) signalling.send({ type, generation: 1, sdp });
   }
+}
+
+/** The other side signals, and no path is found. */
+function neverOpened(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new TransportError('aborted', 'the attempt was given up', 'Try again.')));
+  });
 }
 
 async function expectSignal(signalling: Signalling, signal: AbortSignal, type: string): Promise<string> {

@@ -198,7 +198,7 @@ describe('a worker that misuses signals', () => {
     await run.first(0);
   });
 
-  it('by beginning links without end has one attempt at a time, and no more than its budget is passed on', async () => {
+  it('by beginning links without end has one for each introduction, and no more than its budget is passed on', async () => {
     await begin({}, { at: [] }, { at: [] });
     await run.first(0);
     const rude = await joinRudely();
@@ -213,6 +213,7 @@ describe('a worker that misuses signals', () => {
     }
     await aMoment();
     expect(passed).toBe(LIMITS.signalsPerWorker);
+    expect(answersTo('w9')).toBe(1);
     const updates = await expected(2);
     expect(await run.round(1)).toEqual(updates[1]);
   });
@@ -230,6 +231,19 @@ describe('a worker that misuses signals', () => {
     expect(answersTo('w9')).toBeGreaterThan(0);
     const updates = await expected(2);
     expect(await run.round(1)).toEqual(updates[1]);
+  });
+
+  it('by what it makes a peer answer costs no other worker its link', async () => {
+    await begin({}, { at: [] }, { at: [] });
+    await run.first(0);
+    const rude = await joinRudely();
+    await until(rude, 'reducer');
+    rude.send(offer(0));
+    await vi.waitUntil(() => answersTo('w9') === 1, 5_000);
+    const { signalling } = exchange.requests.find(({ what }) => what === 'w0 answers w9')!;
+    for (let i = 0; i < 2 * LIMITS.signalsPerWorker; i++) signalling.send({ type: 'restart', generation: i + 1 });
+    exchange.links.find(({ what }) => what === 'w1 offers w0')!.near.breakLink('the path is gone');
+    await vi.waitUntil(() => exchange.links.filter(({ what }) => what === 'w1 offers w0').length === 2, 5_000);
   });
 
   it('as a peer, by signals to workers that never called it, is not heard', async () => {

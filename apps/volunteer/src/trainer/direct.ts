@@ -11,6 +11,9 @@ import { TransportError, type Connection, type TransportErrorCode } from '@troup
 import type { RtcLinks, RtcRequest } from '@troupe/transport/webrtc';
 import type { DirectState } from '../messages.js';
 
+/** Machines without a link of which the last failure is known: those that left long ago say nothing of the network now. */
+const KNOWN_FAILURES = 8;
+
 /** Reports what becomes of the links. @param onChange called at once, and after each change */
 export function watchLinks(rtc: RtcLinks, onChange: (state: DirectState) => void): RtcLinks {
   const linked = new Map<string, number>();
@@ -33,7 +36,10 @@ export function watchLinks(rtc: RtcLinks, onChange: (state: DirectState) => void
     } catch (error) {
       // An attempt that is given up says nothing.
       if (!(error instanceof TransportError) || error.code === 'aborted') throw error;
+      failures.delete(remote);
       if (!linked.has(remote)) failures.set(remote, error.code);
+      const [oldest] = failures.keys();
+      if (failures.size > KNOWN_FAILURES) failures.delete(oldest);
       report();
       throw error;
     }

@@ -13,24 +13,25 @@ export interface Links {
   breakOff(reason: string): void;
 }
 
-/** @param onEnd called when a link has ended, from either side */
+/** @param onEnd called when a link to the coordinator has ended, from either side; those to other machines may come and go */
 export function createLinks(onEnd: () => void): Links {
   const open = new Set<Connection>();
   let sentBytes = 0;
   let receivedBytes = 0;
   const keep = (link: Connection): Connection => {
     open.add(link);
-    void link.closed.then(() => {
-      open.delete(link);
-      onEnd();
-    });
+    void link.closed.then(() => open.delete(link));
     return tap(link, {
       sent: ({ byteLength }) => (sentBytes += byteLength),
       received: ({ byteLength }) => void (receivedBytes += byteLength),
     });
   };
   return {
-    connect: async (address, signal) => keep(await connectBrowser(address, { signal })),
+    async connect(address, signal) {
+      const link = await connectBrowser(address, { signal });
+      void link.closed.then(onEnd);
+      return keep(link);
+    },
     adopt: (rtc) => ({
       offer: async (request) => keep(await rtc.offer(request)),
       answer: async (request) => keep(await rtc.answer(request)),

@@ -23,7 +23,7 @@ const report = (message: Report): void => scope.postMessage(message);
 const nowMs = (): number => performance.now();
 const leaving = new AbortController();
 const waits = createSleeper();
-/** Rests between gradients; a link that ends ends them too, so that the worker hears of it at once. */
+/** Rests between gradients; a link to the coordinator that ends ends them too, so that the worker hears of it at once. */
 const rests = createSleeper();
 const links = createLinks(() => rests.wake());
 const tally = createTally();

@@ -34,7 +34,7 @@ export function createPeer({ addresses, service, warn, signal }: PeerOptions): S
     service,
     connect() {
       const [near, far] = createMemoryPair(['this worker', 'its own part']);
-      void service.serve(far, signal);
+      void service.serve(far, signal, { isExpected: true });
       return near;
     },
     onFailed: (error) => warn({ level: 'warn', text: `this worker no longer sums for others: ${(error as Error).message}` }),

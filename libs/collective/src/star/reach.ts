@@ -26,13 +26,18 @@ export interface ReachOptions {
   connect(address: string, signal: AbortSignal): Promise<Connection>;
   /** Whether workers may open WebSockets to reducers. Default: true. */
   readonly direct?: boolean;
+  /** The same as `connect`, for links to reducers. Default: `connect`. */
+  connectReducer?(address: string, signal: AbortSignal): Promise<Connection>;
   /** With it, workers open links over WebRTC. */
   readonly rtc?: RtcLinks;
   readonly peer?: { connect(): Connection };
 }
 
 /** Undefined: this worker uses the service alone. */
-export function reachOf({ connect, direct = true, rtc, peer }: ReachOptions, join: JoinOptions): Reach | undefined {
+export function reachOf(
+  { connect, connectReducer = connect, direct = true, rtc, peer }: ReachOptions,
+  join: JoinOptions,
+): Reach | undefined {
   if (!direct && !rtc) return undefined;
   return {
     reaches: (address) => (address === RTC_ADDRESS ? rtc !== undefined : direct),
@@ -40,7 +45,7 @@ export function reachOf({ connect, direct = true, rtc, peer }: ReachOptions, joi
       const { reducer, address } = call;
       if (peer && reducer === join.workerId) return peer.connect();
       if (address === RTC_ADDRESS) return callOverRtc(rtc!, call, signal);
-      return connect(addressFrom(join.address, address), signal);
+      return connectReducer(addressFrom(join.address, address), signal);
     },
   };
 }

@@ -54,6 +54,8 @@ interface Effort {
   failures: number;
 }
 
+/** A link that lasted for this long was good, also if nobody had a use for it. */
+const STEADY_MS = 60_000;
 /** Links in a row that brought nothing; then the worker waits for the service to name the reducer again. */
 const MAX_FAILURES = 8;
 /** The service tells of those that no longer matter: more than these it never names at a time. */
@@ -120,7 +122,9 @@ export class ReducerLinks {
     if (link && !signal.aborted) {
       this.#open.set(reducer, link);
       this.#options.onOpened();
+      const steady = this.#options.join.deadline?.(STEADY_MS);
       await link.channel.closed;
+      if (steady?.aborted) effort.failures = 0;
       if (this.#open.get(reducer) === link) this.lose(reducer, 'its link is lost');
     } else link?.channel.close('this link is no longer needed');
     const { deadline } = this.#options.join;

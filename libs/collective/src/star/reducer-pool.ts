@@ -39,16 +39,21 @@ export class ReducerPool<M extends PoolMember> {
   readonly #introduced = new Set<RemoteReducer>();
   /** When a worker was last introduced to a reducer, or offered itself, ms: "worker reducer". */
   readonly #introducedMs = new Map<string, number>();
+  /** Ids of the reducers that a worker was ever introduced to. */
+  readonly #introducedTo = new Map<string, Set<string>>();
   /** What the coordinator was told last of each worker. */
   readonly #reported = new Map<string, string>();
   readonly #assignment: Assignment;
+  /** Of what workers signal, and of what reducers answer: "reducer worker". */
   readonly #signals: SignalBudget;
+  readonly #answers: SignalBudget;
   readonly #over = new AbortController();
 
   /** @throws ProtocolError `limit_exceeded`, `invalid_message` when the coordinator names reducers that cannot be used */
   constructor(place: PoolPlace<M>) {
     this.#place = place;
     this.#signals = new SignalBudget(place.options.nowMs);
+    this.#answers = new SignalBudget(place.options.nowMs);
     const { runId, owner, streams, codec, tensorSizes } = place.host.hello;
     this.#assignment = { runId, owner, streams, codec, tensorSizes };
     const addresses = reducersOf(place.host.hello, place.options);
@@ -124,7 +129,6 @@ export class ReducerPool<M extends PoolMember> {
       await remote.serve(channel, this.#assignment, '', this.#place.options);
     } finally {
       this.#introduced.delete(remote);
-      this.#signals.forget(`reducer ${workerId}`);
       if (this.#peers.get(workerId) === remote) this.#peers.delete(workerId);
       this.#report(workerId);
     }
@@ -142,11 +146,16 @@ export class ReducerPool<M extends PoolMember> {
   /** The worker has left. */
   forget(workerId: string): void {
     this.#signals.forget(workerId);
-    for (const { id } of this.#introduced) this.#introducedMs.delete(`${workerId} ${id}`);
+    for (const id of this.#introducedTo.get(workerId) ?? []) {
+      this.#introducedMs.delete(`${workerId} ${id}`);
+      this.#answers.forget(`${id} ${workerId}`);
+    }
+    this.#introducedTo.delete(workerId);
   }
 
   dismiss(order: MessageOf<'dismiss'>): void {
-    this.tell(order);
+    // Also those that sum nothing now: they have admitted the worker, and may sum again.
+    for (const remote of new Set([...this.#introduced, ...this.#peers.values()])) this.send(remote, order);
     this.#peers.get(order.workerId)?.link?.close(order.reason);
     this.#introducedMs.delete(`${order.workerId} itself`);
   }
@@ -219,6 +228,7 @@ export class ReducerPool<M extends PoolMember> {
     // It may know an older state: it is only told changes while others link to it.
     this.send(remote, { type: 'subscribe', workerId, wanted });
     const { id: reducer, addresses } = remote;
+    this.#introducedTo.set(workerId, (this.#introducedTo.get(workerId) ?? new Set()).add(reducer));
     if (addresses.includes(RTC_ADDRESS)) this.#sendIceServers(remote, member);
     const message: MessageOf<'reducer'> = {
       ...{ type: 'reducer', reducer, addresses: [...addresses], ticket },
@@ -246,7 +256,8 @@ export class ReducerPool<M extends PoolMember> {
   signalFrom({ id }: RemoteReducer, { peer, link, signal }: MessageOf<'signal'>): void {
     const { links } = this.#place;
     const member = links.members.get(peer);
-    if (!member || !this.#signals.allows(`reducer ${id}`, signal) || !links.isUnstuck(member)) return;
+    // For each pair: what one worker makes a reducer answer must cost no other worker its link.
+    if (!member || !this.#answers.allows(`${id} ${peer}`, signal) || !links.isUnstuck(member)) return;
     const { channel } = member;
     links.deliver(channel, () => channel.send({ type: 'signal', peer: id, link, signal }));
   }

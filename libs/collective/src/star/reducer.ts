@@ -55,8 +55,7 @@ class Reducer implements RunServer {
     this.#links = new Links(options, this.#layout.leavingBytes({ from: 0, to: this.#layout.segments }), { tickets: 'once' });
     this.#grants = createGrants(assign.streams);
     this.#answers = new RtcAnswers({
-      ...{ serve, rtc: options.rtc, log: options.log },
-      isExpected: (workerId) => this.#links.tickets.has(workerId),
+      ...{ serve, rtc: options.rtc, log: options.log, deadline: options.deadline },
       send: (signal) => this.#links.deliver(service, () => service.send({ type: 'signal', ...signal })),
     });
   }
@@ -146,9 +145,11 @@ class Reducer implements RunServer {
   #onOrder(message: Message): void {
     switch (message.type) {
       case 'admit':
-        return void this.#links.tickets.set(message.workerId, message.ticket);
+        this.#links.tickets.set(message.workerId, message.ticket);
+        return this.#answers.expect(message.workerId);
       case 'dismiss':
         this.#unwanted.delete(message.workerId);
+        this.#answers.forget(message.workerId);
         return this.#links.dismiss(message);
       case 'subscribe':
         if (message.wanted) this.#unwanted.delete(message.workerId);

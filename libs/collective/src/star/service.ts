@@ -39,12 +39,17 @@ export interface StarService {
    * one sums a range for. Never rejects: an error of one connection closes that one, with the reason, and is logged. An abort closes
    * it too.
    */
-  serve(connection: Connection, signal: AbortSignal): Promise<void>;
+  serve(connection: Connection, signal: AbortSignal, origin?: LinkOrigin): Promise<void>;
   /**
    * Offers the service at the other end of this link to sum ranges of its run, and does so until the link ends or `signal` aborts. Workers
    * that it admits are then served. Rejects with what ends the link: CollectiveError `refused`, TransportError, ProtocolError.
    */
   offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void>;
+}
+
+/** Whether this side knows whose link it is; it then is no stranger's. Default: it does not. */
+export interface LinkOrigin {
+  readonly isExpected: boolean;
 }
 
 export function createStarService(options: StarServiceOptions): StarService {
@@ -72,7 +77,7 @@ class Service implements StarService {
     this.#options = options;
   }
 
-  async serve(connection: Connection, signal: AbortSignal): Promise<void> {
+  async serve(connection: Connection, signal: AbortSignal, origin?: LinkOrigin): Promise<void> {
     const session: Session = {};
     const { budget } = this.#options;
     const channel = createChannel(connection, {
@@ -89,7 +94,7 @@ class Service implements StarService {
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     try {
-      this.#receiveStranger(connection);
+      if (!origin?.isExpected) this.#receiveStranger(connection);
       const { message } = await channel.receive(this.#options.deadline(LIMITS.helloMs));
       const link = { channel, connection, onAdmitted: () => void this.#strangers.delete(connection) };
       if (message.type === 'join' || message.type === 'offer') await this.#serveWorker(link, session, message);
@@ -191,7 +196,8 @@ class Service implements StarService {
       this.#run = undefined;
       previous.end();
     }
-    const answered = (connection: Connection, signal: AbortSignal): Promise<void> => this.serve(connection, signal);
+    const answered = (connection: Connection, signal: AbortSignal): Promise<void> =>
+      this.serve(connection, signal, { isExpected: true });
     this.#run =
       hello.type === 'host' ? createHub(hello, host, this.#options) : createReducer(hello, host, this.#options, answered);
     return this.#run;
@@ -204,7 +210,9 @@ class Service implements StarService {
     }
     const reason = explain(error);
     const { code, message, remedy } = reason;
-    this.#options.log({ level: 'warn', text: `${channel.remote} is refused (${code}): ${message}`, remedy });
+    // A crowd of strangers shall not fill the log as well.
+    const level = code === 'run_full' ? 'info' : 'warn';
+    this.#options.log({ level, text: `${channel.remote} is refused (${code}): ${message}`, remedy });
     try {
       channel.send(refusal(reason));
     } catch (cause) {
