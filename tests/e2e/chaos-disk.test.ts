@@ -11,7 +11,7 @@ import { byChance, type Chance } from './mischief.js';
 import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type Running, type StartOptions } from './troupe.js';
 
 // Takes seconds on two idle cores.
-vi.setConfig({ testTimeout: 200_000, hookTimeout: 100_000 });
+vi.setConfig({ testTimeout: 400_000, hookTimeout: 100_000 });
 
 let cwd = '';
 const started: Running[] = [];
@@ -156,7 +156,7 @@ describe('a coordinator killed while it writes checkpoints', () => {
 
   it(`resumes all ${RUNS * KILLS} times without losing anything announced as saved, and ends with the same bits`, async () => {
     let torn = 0;
-    await byChance(170_000, async (chance, note) => {
+    await byChance(350_000, async (chance, note) => {
       const runs = Array.from({ length: RUNS }, (_, i) => crashAgainAndAgain(`torn-${i}`, chance, note));
       torn = (await Promise.all(runs)).reduce((sum, left) => sum + left, 0);
     });

@@ -31,7 +31,7 @@ export interface Stage {
    * end by itself by default.
    */
   coordinate(out: string, ...args: string[]): Promise<Run>;
-  work(run: Run, name: string): Running;
+  work(run: Run, name: string, ...flags: readonly string[]): Running;
   visit(url: string): Promise<Tab>;
   /** Closes `thing` after the test. */
   closeAfterTest<T extends Closing>(thing: T): T;
@@ -88,8 +88,8 @@ export function setStage(app: string, flags: readonly string[]): Stage {
       const { origin, host, port } = new URL((address as string).replace(/^ws/, 'http'));
       return { running, origin, host, port };
     },
-    work: ({ host }, name) =>
-      launch('worker', `ws://${host}`, '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1'),
+    work: ({ host }, name, ...flags) =>
+      launch('worker', `ws://${host}`, '--token', TOKEN, '--name', name, '--engine', 'wasm', '--threads', '1', ...flags),
     visit: async (url) => closeAfterTest(await chromium.tab(url)),
   };
 }

@@ -1,12 +1,14 @@
 /** Volunteers who allow direct links: their browsers exchange gradients over WebRTC, and sum for each other. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { findNodeRtc } from '@troupe/transport/webrtc-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Tab } from './chromium.js';
 import { hashes } from './company.js';
 import { setStage, TOKEN, type Run } from './stage.js';
 import { at, named, scratch, type Line } from './troupe.js';
 
+const rtc = await findNodeRtc();
 const SOON = { timeout: 30_000 };
 const ADMIN = 'a-token-of-admins';
 const stage = setStage('volunteer', []);
@@ -25,7 +27,7 @@ const SLOW = `if (location.protocol === 'http:')
   localStorage.setItem('troupe.terms', JSON.stringify({ share: 20, directLinks: true, pauseOnBattery: false }));`;
 /** Rounds in which computing takes longer than the links. */
 const LARGE = ['--hidden', '96', '--window', '64', '--rounds', '60'];
-/** The machine is shared by three browsers, a coordinator and other tests. */
+/** The machine is shared by three browsers, a worker, a coordinator and other tests. */
 const TIMEOUT_MS = 180_000;
 
 const steer = async ({ origin }: Run, action: string): Promise<void> => {
@@ -42,8 +44,9 @@ const linkedTo = (machines: string): string =>
   `document.querySelector('#direct').textContent === 'Linked directly to ${machines} of the run.'`;
 
 describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () => {
+  const others = rtc ? 'a worker in Node' : 'nobody else (SKIPPED: npm install node-datachannel)';
   it(
-    'sum for each other, with the same result as a star, and go on when one leaves',
+    `sum for each other and for ${others}, with the same result as a star, and go on when one leaves`,
     async () => {
       const folder = await scratch();
       onTestFinished(() => fs.rm(folder, { recursive: true, force: true }));
@@ -55,13 +58,15 @@ describe.skipIf(stage.missing !== undefined)('volunteers with direct links', () 
       await steer(run, 'pause');
       const tabs = [await join(run, SLOW), await join(run, SLOW), await join(run, SLOW)];
       for (const tab of tabs) await tab.click('#start');
-      for (const tab of tabs) await tab.until(linkedTo('2 machines'));
+      if (rtc) stage.work(run, 'node', '--webrtc', '--share', '20');
+      const members = rtc ? 4 : 3;
+      for (const tab of tabs) await tab.until(linkedTo(`${members - 1} machines`));
       expect(await star.running.exited).toMatchObject({ code: 0 });
       await steer(run, 'resume');
-      await run.running.line(chosen(3));
+      await run.running.line(chosen(members));
       await run.running.line(at(run.running.lines.filter(named('round')).length + 20));
       await tabs[2].click('#leave');
-      for (const tab of tabs.slice(0, 2)) await tab.until(linkedTo('1 machine'));
+      for (const tab of tabs.slice(0, 2)) await tab.until(linkedTo(rtc ? '2 machines' : '1 machine'));
       expect(await tabs[2].evaluate(`document.querySelector('#direct').hidden`)).toBe(true);
       expect(await run.running.exited).toMatchObject({ code: 0 });
       expect(await hashes(path.join(folder, 'peers'))).toEqual(await hashes(path.join(folder, 'star')));
