@@ -113,6 +113,7 @@ describe('the direct links of the trainer', () => {
     expect([links.sentBytes, links.receivedBytes]).toEqual([10, 5]);
     links.breakOff('the volunteer paused');
     for (const end of ends) expect(await end.closed).toEqual({ kind: 'clean', reason: 'the volunteer paused' });
-    await expect.poll(() => ended).toBe(2);
+    // Other machines come and go: that is no reason to end a rest.
+    expect(ended).toBe(0);
   });
 });
