@@ -8,7 +8,7 @@ import { childrenOf, end, named, run, scratch, signal, SMALL, start, type Line, 
 
 const TOKEN = 'a-token-that-nobody-may-see';
 const canRun = hasSshd && process.platform === 'linux';
-if (!canRun) it.skip(`launch: SKIPPED, it needs Linux and sshd (${HOW_TO_GET_SSHD})`, () => undefined);
+const missing = canRun ? '' : ` (SKIPPED: it needs Linux and sshd: ${HOW_TO_GET_SSHD})`;
 
 const is = (state: string, who: string) => (line: Line) => line.event === 'state' && line.state === state && line.who === who;
 const computes = (slot: string) => (line: Line) => line.event === 'progress' && line.slot === slot && (line.credit as number) > 0;
@@ -30,7 +30,7 @@ async function noneLeft(text: string, withinMs: number): Promise<void> {
   }
 }
 
-describe.runIf(canRun)('troupe launch', () => {
+describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   let folder = '';
   let lab: Lab;
   let coordinator: Running;

@@ -63,7 +63,7 @@ describe('a worker that listens', () => {
       .toBe('unreachable');
   });
 
-  it('keeps so many strangers waiting at a time, and no more', async () => {
+  it('refuses strangers once the limit of those that wait is reached', async () => {
     const {
       addresses: [address],
     } = await listen({});

@@ -5,11 +5,14 @@
 
 /** Rounds of each way that are compared, by their median. */
 const COMPARED_ROUNDS = 9;
-/** After a change, so many rounds still belong to the old way, or pay for the change. */
+/** The first rounds after a change are not counted: they may still go the old way, or be slow because of the change. */
 const SETTLING_ROUNDS = 3;
 /** The other way is taken when its rounds take this part of the time. */
 const WORTH_CHANGING = 0.9;
-/** A trial ends early after so many rounds that take so many times as long as before, or when it has cost so many rounds in all. */
+/**
+ * A trial ends early after SLOW_ROUNDS rounds that take more than SLOW_FACTOR times as long as before, or when it has cost as much time as
+ * MAX_COST_ROUNDS usual rounds.
+ */
 const SLOW_ROUNDS = 2;
 const SLOW_FACTOR = 2;
 const MAX_COST_ROUNDS = 20;

@@ -24,7 +24,7 @@ function createCluster(names: readonly string[], settings: Partial<RunSettings> 
     decisions,
     feed,
     join,
-    /** Counts everything of so many rounds. @param roundMs while the service sums, and while workers do */
+    /** Completes rounds. @param times of a round: starMs while the service sums, peersMs while workers do */
     rounds(count: number, { starMs = 1_000, peersMs = 1_000 } = {}): void {
       for (let i = 0; i < count; i++) {
         nowMs += state.topology.reducers.length > 0 ? peersMs : starMs;
@@ -176,7 +176,7 @@ describe('a worker that was lost while it summed', () => {
 });
 
 describe('a run that may choose', () => {
-  /** So many rounds before something is compared. */
+  /** Rounds of each way that are compared. */
   const COMPARED = 9;
   const TRIAL = COMPARED + 3;
 

@@ -46,7 +46,7 @@ export function reconnectMs(failures: number, random: number): number {
   return Math.round(backoffMs(failures, random, { firstMs: 1_000, longestMs: 60_000, jitter: [0.5, 1] }));
 }
 
-/** Threads of a worker on a machine with so many cores. */
+/** How many threads a worker gets. @param cores of its machine */
 export function threadsFor({ engine, threads, sharedBy }: Slot, cores: number): number {
   if (threads !== undefined) return threads;
   if (GPU_ENGINES.some((name) => name === engine) || !takesThreads(engine)) return 1;

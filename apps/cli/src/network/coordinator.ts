@@ -80,7 +80,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Whoever answers is no coordinator.
+    // Something other than a coordinator has answered.
     return undefined;
   }
 }

@@ -138,7 +138,7 @@ describe('logs', () => {
 });
 
 describe('turns', () => {
-  it('are given to so many at a time, and wait no longer than the launch lasts', async () => {
+  it('are given to a limited number of hosts at a time, and end with the launch', async () => {
     const turn = createTurns(2);
     const stop = new AbortController();
     const [first] = [await turn(stop.signal), await turn(stop.signal)];

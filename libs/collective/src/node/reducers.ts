@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { LIMITS } from '@troupe/protocol';
 import { backoffMs, TransportError } from '@troupe/transport';
+import { SERVICE_BACKOFF, STEADY_MS } from '../retries.js';
 import type { ReducerAddress, ServiceNote } from '../star/index.js';
 
 /** What a thread is given. The token is in no argument and no environment, which other users could read. */
@@ -56,9 +57,6 @@ function startThread(data: ReducerData): StartedThread {
 }
 
 const MAX_PORT = 65_535;
-const BACKOFF = { firstMs: 500, longestMs: 10_000, jitter: [1, 1] } as const;
-/** A thread that lived this long begins again with the shortest delay. */
-const STEADY_MS = 60_000;
 
 /** @throws TransportError `port_in_use`, `refused` or `invalid_address` when one cannot listen; `aborted` */
 export async function startReducers(options: ReducersOptions, start: Start = startThread): Promise<Reducers> {
@@ -156,7 +154,7 @@ class KeptReducer {
       const reason = await thread.ended;
       if (this.#over.signal.aborted) return;
       if (performance.now() - startMs > STEADY_MS) failures = 1;
-      if (!(await this.#rests(reason, backoffMs(failures, 0, BACKOFF)))) return;
+      if (!(await this.#rests(reason, backoffMs(failures, 0, SERVICE_BACKOFF)))) return;
       thread = this.#open();
       void thread.listening.then(
         () => this.#options.logThreads({ level: 'info', text: `the reducer on port ${this.port} listens again` }),

@@ -2,6 +2,7 @@ import { LIMITS, type MessageOf } from '@troupe/protocol';
 import { backoffMs, type Connection } from '@troupe/transport';
 import { CollectiveError, isLinkFailure } from '../errors.js';
 import type { Collective, CollectiveMember, JoinOptions } from '../port.js';
+import { STEADY_MS, WORKER_BACKOFF } from '../retries.js';
 import { either } from './either.js';
 import { hostStar } from './host.js';
 import { joinStar } from './member.js';
@@ -38,10 +39,6 @@ export function createStarCollective(star: StarOptions): Collective {
   };
 }
 
-/** After an offer that was good for this long, the next comes after the shortest pause. */
-const STEADY_MS = 60_000;
-const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
-
 /** Until the worker has left. Rejects with what no new link mends; without it, this worker sums for nobody. */
 async function keepOffering(
   { addresses, service }: StarPeer,
@@ -64,6 +61,6 @@ async function keepOffering(
       soon.dispose();
     }
     if (steady.aborted) failures = 0;
-    await either(left.signal, deadline(backoffMs(failures, 0, BACKOFF))).ended;
+    await either(left.signal, deadline(backoffMs(failures, 0, WORKER_BACKOFF))).ended;
   }
 }

@@ -14,6 +14,7 @@ import type { IceServer } from '@troupe/transport/webrtc';
 import { isLinkFailure } from '../errors.js';
 import type { JoinOptions } from '../port.js';
 import { nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
+import { STEADY_MS, WORKER_BACKOFF } from '../retries.js';
 import { either } from './either.js';
 import type { Reach } from './reach.js';
 import { RTC_ADDRESS, type OpenSignalling } from './signals.js';
@@ -54,13 +55,10 @@ interface Effort {
   failures: number;
 }
 
-/** A link that lasted for this long was good, also if nobody had a use for it. */
-const STEADY_MS = 60_000;
 /** Links in a row that brought nothing; then the worker waits for the service to name the reducer again. */
 const MAX_FAILURES = 8;
 /** The service tells of those that no longer matter: more than these it never names at a time. */
 const MAX_LINKS = LIMITS.reducers + LIMITS.peers;
-const BACKOFF = { firstMs: 1_000, longestMs: 30_000, jitter: [1, 1] } as const;
 
 export class ReducerLinks {
   /** For the links that are opened from now on. */
@@ -129,7 +127,7 @@ export class ReducerLinks {
     } else link?.channel.close('this link is no longer needed');
     const { deadline } = this.#options.join;
     if (!deadline || signal.aborted || ++effort.failures > MAX_FAILURES) return;
-    await either(signal, deadline(backoffMs(effort.failures, 0, BACKOFF))).ended;
+    await either(signal, deadline(backoffMs(effort.failures, 0, WORKER_BACKOFF))).ended;
     if (!signal.aborted) this.#options.onWanted(reducer);
   }
 

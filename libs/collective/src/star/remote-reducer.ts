@@ -13,6 +13,7 @@ import {
 import { backoffMs } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
 import type { SegmentRange } from '../ranges.js';
+import { SERVICE_BACKOFF } from '../retries.js';
 import { readBody } from './body.js';
 import { either } from './either.js';
 import type { ServerOptions } from './run-server.js';
@@ -167,8 +168,6 @@ export interface KeepOptions extends Pick<ServerOptions, 'deadline' | 'token'> {
   onUnreachable(reason: string): void;
 }
 
-const BACKOFF = { firstMs: 500, longestMs: 10_000, jitter: [1, 1] } as const;
-
 /** Keeps a link to a reducer until the run is over. Rejects with what no new link mends. */
 export async function keepReducer(remote: RemoteReducer, options: KeepOptions): Promise<void> {
   const { over, deadline, onUnreachable } = options;
@@ -177,7 +176,7 @@ export async function keepReducer(remote: RemoteReducer, options: KeepOptions): 
     if (over.aborted) return;
     if (wasReady) failures = 0;
     else if (failures++ === 0) onUnreachable(reason);
-    await either(over, deadline(backoffMs(failures, 0, BACKOFF))).ended;
+    await either(over, deadline(backoffMs(failures, 0, SERVICE_BACKOFF))).ended;
   }
 }
 
