@@ -79,18 +79,7 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   async function launch(hosts: string, ...flags: readonly string[]): Promise<Running> {
     const file = path.join(folder, 'hosts.txt');
     await fs.writeFile(file, hosts);
-    const args = [
-      'launch',
-      address,
-      '--hosts',
-      file,
-      '--ssh-config',
-      lab.config,
-      '--release',
-      '/tmp/lt/fake.tgz',
-      '--json',
-      ...flags,
-    ];
+    const args = ['launch', address, '--hosts', file, '--ssh-config', lab.config, '--json', ...flags];
     const running = start(args, { cwd: folder, env: { TROUPE_TOKEN: TOKEN } });
     launches.push(running);
     return running;
