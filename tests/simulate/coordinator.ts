@@ -21,7 +21,7 @@ import { createMemoryPair } from '@troupe/transport/memory';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
 import { REDUCE_TOKEN, reduceAddress, serviceOptions } from './reduce.js';
-import { corpus, split, vocabulary } from './training.js';
+import { corpus, sha256, split, vocabulary } from './training.js';
 import type { World } from './world.js';
 
 const RESTART_MS = 2_000;
@@ -200,6 +200,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
       deadline: (ms) => host.deadline(ms),
       timestamp: () => '2026-01-01T00:00:00.000Z',
       secret: (bytes) => Array.from({ length: bytes }, () => Math.floor(world.random.next() * 36).toString(36)).join(''),
+      sha256: (parts) => Buffer.from(sha256(parts), 'hex'),
       collective: collectiveOf(world, connectReduce),
       report,
     },

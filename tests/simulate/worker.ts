@@ -10,6 +10,7 @@ import { createSimulatedEngine, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
 import { serviceOptions } from './reduce.js';
 import { simulatedRtc } from './rtc.js';
+import { sha256 } from './training.js';
 import type { World } from './world.js';
 
 /** A supervisor restarts a worker that ended with an error. */
@@ -87,6 +88,7 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
     nowMs: () => mine.nowMs(),
     sleep: (ms, signal) => mine.sleep(ms, signal),
     random: () => random.next(),
+    sha256: async (bytes) => Buffer.from(sha256(bytes), 'hex'),
     log(entry) {
       logs.push(entry);
       world.trace(name, () => JSON.stringify(entry));

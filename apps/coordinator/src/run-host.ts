@@ -1,5 +1,5 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeRunFile } from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
@@ -218,6 +218,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
       deadline: (ms) => AbortSignal.timeout(ms),
       timestamp: () => new Date().toISOString(),
       secret,
+      sha256,
       collective: reduce.collective,
       report: record.report,
     },
@@ -266,6 +267,12 @@ function reportStart({ training }: Preparation, report: Report): void {
     parameters: layout.size,
     corpus: { name: corpus.name, characters: corpus.characters, train: split.train.length, validation: split.validation.length },
   });
+}
+
+function sha256(parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
 }
 
 /** A text that nobody can guess, from `bytes` random bytes. */

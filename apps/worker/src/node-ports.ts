@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
 import { memoryProblem, type EngineChoice } from '@troupe/engines';
@@ -88,6 +89,7 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
     nowMs,
     sleep,
     random: Math.random,
+    sha256: async (bytes) => createHash('sha256').update(bytes).digest(),
     log,
   };
 }

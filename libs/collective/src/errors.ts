@@ -20,3 +20,7 @@ export class CollectiveError extends Error {
 export function isLinkFailure(error: unknown): error is TransportError | ProtocolError {
   return error instanceof TransportError || error instanceof ProtocolError;
 }
+
+export function abortedWait(): TransportError {
+  return new TransportError('aborted', 'the wait was aborted', 'Call again if it is still needed.');
+}

@@ -19,6 +19,7 @@ export type {
   HostEvent,
   HostOptions,
   JoinOptions,
+  KeptSnapshot,
   PeerChoice,
   ReduceCounted,
   ReducePeer,
@@ -27,6 +28,8 @@ export type {
   OutgoingContribution,
   ReduceResult,
   ReduceSubscription,
+  SnapshotPiece,
+  SnapshotSource,
 } from './port.js';
 export { keyOf, type Grant, type RoundOrder } from './grants.js';
 export { createLedger, type ReductionConfig, type Verdict } from './ledger.js';

@@ -119,6 +119,24 @@ export type PeerChoice = Readonly<Record<'candidates' | 'reducers', readonly str
 /** An update is whole and comes after the last contribution counted for it. */
 export type HostEvent = ReduceCounted | ReduceRejected | ReducePeer | ReduceUpdate;
 
+/** Bytes of a snapshot: `bytes` from `offset` on, of the one that is to compute `round` next. */
+export type SnapshotPiece = Omit<MessageOf<'wantPiece'>, 'type'>;
+
+/** A snapshot that this worker keeps for others. */
+export interface KeptSnapshot {
+  readonly round: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Another worker, to which there is a link. */
+export interface SnapshotSource {
+  /**
+   * A piece of the snapshot that it keeps, unchecked; undefined if it keeps none, has sent this worker enough of it, or its link ends, or when
+   * `signal` aborts.
+   */
+  fetch(piece: SnapshotPiece, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined>;
+}
+
 /** A worker's place in the all-reduce. */
 export interface CollectiveMember {
   /** It receives the updates of this round and of all later rounds, until it is told otherwise. */
@@ -133,6 +151,10 @@ export interface CollectiveMember {
    * refuses this worker, ProtocolError for bad bytes.
    */
   receive(signal?: AbortSignal): Promise<MemberEvent>;
+  /** Other workers that have links to this one may take pieces of this snapshot. It replaces the one before; undefined: they may take none. */
+  keep(snapshot: KeptSnapshot | undefined): void;
+  /** The worker with this id, once there is a link to it; undefined when none is being opened, or `signal` aborts before. */
+  source(workerId: string, signal: AbortSignal): Promise<SnapshotSource | undefined>;
   /** Idempotent. A waiting `receive`, and every later one, rejects with TransportError `closed`. */
   close(reason: string): void;
 }

@@ -175,6 +175,8 @@ class RunConductor implements Conductor {
       round: () => this.shell.round,
       readyWorkers: () => this.shell.workers,
       take: () => this.shell.replicaState(),
+      seeds: () => this.shell.seeds,
+      sha256: (parts) => ports.sha256(parts),
       workers: this.#control,
       channelOf: (workerId) => sessionOf(this.#roster, workerId)?.channel,
       nowMs: () => ports.nowMs(),

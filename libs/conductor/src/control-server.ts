@@ -25,7 +25,7 @@ import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } fr
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
-const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'bye'] as const;
+const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'seeded', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
 type ControlChannel = Channel<Incoming['type']>;
 
@@ -222,6 +222,8 @@ export class ControlServer {
           'the parameter layout of the worker differs',
           'Install the same release of Troupe on both machines.',
         );
+      case 'seeded':
+        return message;
       case 'decline':
       case 'resync':
         return { ...message, reason: printable(message.reason) };

@@ -27,7 +27,7 @@ export interface ControlSession {
 }
 
 /** The messages of a welcomed worker. Their texts contain no control characters. */
-export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync'>;
+export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync' | 'seeded'>;
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */

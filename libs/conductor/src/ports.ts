@@ -14,6 +14,8 @@ export interface ConductorPorts {
   timestamp(): string;
   /** An unguessable text made of `bytes` random bytes, in letters, digits, - and _. */
   secret(bytes: number): string;
+  /** SHA-256 of these bytes, one after the other. */
+  sha256(parts: readonly Uint8Array[]): Uint8Array;
   /** How gradients are reduced. */
   readonly collective: Pick<Collective, 'host'>;
   /** Receives the news of the run. */

@@ -130,6 +130,8 @@ function noteMessage(entry: WorkerEntry | undefined, message: WorkerMessage, now
     case 'decline':
       if (!isOvertaken(message.code)) entry.reason = message.reason;
       return;
+    case 'seeded':
+      return;
     default:
       message satisfies never;
   }

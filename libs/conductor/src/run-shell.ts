@@ -9,7 +9,8 @@ import { parkedText } from '@troupe/run';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
-import type { ReplicaState, SnapshotSender } from './snapshot-sender.js';
+import type { ReplicaState } from './seeding.js';
+import type { SnapshotSender } from './snapshot-sender.js';
 import type { Training } from './training.js';
 
 type Lease = Extract<RunEffect, { type: 'lease' }>;
@@ -48,6 +49,12 @@ export class RunShell {
   /** Workers that may get leases. */
   get workers(): number {
     return [...this.state.workers.values()].filter((worker) => worker.state === 'ready').length;
+  }
+
+  /** Workers that compute, and to which others have links. */
+  get seeds(): string[] {
+    const { topology, workers } = this.state;
+    return topology.candidates.filter((id) => workers.get(id)?.state === 'ready' && (topology.offers.get(id)?.linked ?? 0) > 0);
   }
 
   /**
@@ -178,7 +185,7 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
   }
 }
 
-function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMessage): RunInput {
+function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMessage): RunInput | undefined {
   switch (message.type) {
     case 'ready':
       return { type: 'workerReady', workerId, name, charsPerSecond: message.charsPerSecond };
@@ -186,6 +193,8 @@ function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMes
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
     case 'resync':
       return { type: 'workerSyncing', workerId, reason: message.reason, round: message.round };
+    case 'seeded':
+      return undefined;
     default:
       return message satisfies never;
   }

@@ -7,6 +7,8 @@ export interface Waiting {
   readonly notBefore: number;
   /** When it was last told that others come first, or asked. */
   toldMs: number;
+  /** Whether it can take its snapshot from other workers. */
+  fromPeers: boolean;
 }
 
 /** A snapshot on its way to a worker. */
@@ -64,12 +66,12 @@ function firstInLine({ waiting, transfers }: SnapshotQueue, { round, nowMs }: Mo
 }
 
 /** Whether a snapshot of the round `held` is of use to a worker. */
-function fits(held: number, notBefore: number, { round, retained }: Moment): boolean {
+export function fits(held: number, notBefore: number, { round, retained }: Moment): boolean {
   // The worker must retain all updates since, also those of the rounds that the transfer takes.
   return held >= notBefore && round - held <= retained / 4;
 }
 
-function turnsTaken(transfers: ReadonlyMap<string, Transfer>, nowMs: number): number {
+export function turnsTaken(transfers: ReadonlyMap<string, Transfer>, nowMs: number): number {
   let taken = 0;
   for (const { startedMs } of transfers.values()) if (nowMs - startedMs < LIMITS.snapshotTurnMs) taken++;
   return taken;

@@ -6,8 +6,8 @@
 import { encodeFrames, LIMITS, ProtocolError, retainedUpdates } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 import { TransportError } from '@troupe/transport';
-import type { ControlServer } from './control-server.js';
-import type { ConductorEvent, ControlSession } from './events.js';
+import type { ConductorEvent, ControlSession, WorkerMessage } from './events.js';
+import { Seeding, type SeedingParts } from './seeding.js';
 import {
   mustBeTold,
   nextStart,
@@ -19,25 +19,13 @@ import {
   type Transfer,
 } from './snapshot-queue.js';
 
-/** The replica at one moment. */
-export interface ReplicaState {
-  /** The round to compute next. */
-  readonly round: number;
-  readonly parametersDigest: string;
-  /** See Replica.snapshotParts. */
-  readonly parts: readonly Uint8Array[];
-}
-
-export interface SnapshotSenderParts {
+export interface SnapshotSenderParts extends SeedingParts {
   /** P. */
   readonly parameters: number;
   /** Rounds completed. */
   round(): number;
   /** How many may get leases. */
   readyWorkers(): number;
-  /** Undefined when a failed step has left the replica unusable. */
-  take(): ReplicaState | undefined;
-  readonly workers: Pick<ControlServer, 'send'>;
   /** The link of a connected worker. */
   channelOf(workerId: string): ControlSession['channel'] | undefined;
   /** Monotonic, ms. */
@@ -55,10 +43,12 @@ export class SnapshotSender {
   readonly #queue: SnapshotQueue = { waiting: new Map(), transfers: new Map() };
   /** By round. A snapshot is held until it has left for every worker, and for a moment while its round lasts. */
   readonly #held = new Map<number, readonly Piece[]>();
+  readonly #seeding: Seeding;
   #lastUsedMs = 0;
 
   constructor(parts: SnapshotSenderParts) {
     this.#parts = parts;
+    this.#seeding = new Seeding(parts, this.#queue);
   }
 
   /** Bytes of the snapshots in memory. */
@@ -74,9 +64,9 @@ export class SnapshotSender {
    */
   request(workerId: string, notBefore = this.#parts.round()): void {
     const { waiting } = this.#queue;
-    const toldMs = waiting.get(workerId)?.toldMs ?? this.#parts.nowMs();
+    const { toldMs = this.#parts.nowMs(), fromPeers = false } = waiting.get(workerId) ?? {};
     // It keeps its place: a request that comes again is no reason to wait longer.
-    waiting.set(workerId, { notBefore, toldMs });
+    waiting.set(workerId, { notBefore, toldMs, fromPeers });
     this.#giveUp();
     this.#serve();
   }
@@ -85,11 +75,9 @@ export class SnapshotSender {
     switch (event.type) {
       case 'workerLeft':
         this.#queue.waiting.delete(event.worker.id);
-        return;
+        return this.#seeding.forget(event.worker.id);
       case 'workerMessage':
-        // It has restored a snapshot since it asked.
-        if (event.message.type === 'ready') this.#queue.waiting.delete(event.worker.id);
-        return;
+        return this.#onMessage(event.worker.id, event.message);
       case 'updated':
         this.#giveUp();
         return this.#serve();
@@ -97,6 +85,22 @@ export class SnapshotSender {
         return event.order.type === 'tick' ? this.#tick() : undefined;
       default:
     }
+  }
+
+  #onMessage(workerId: string, message: WorkerMessage): void {
+    const { waiting } = this.#queue;
+    if (message.type === 'seeded') this.#seeding.onSeeded(workerId, message);
+    if (message.type === 'resync') {
+      this.#seeding.forget(workerId);
+      const request = waiting.get(workerId);
+      if (request) request.fromPeers = message.fromPeers;
+    }
+    if (message.type === 'ready') {
+      // It has restored a snapshot since it asked.
+      waiting.delete(workerId);
+      this.#seeding.forget(workerId);
+    }
+    this.#seeding.review(this.#moment());
   }
 
   #moment(): Moment {
@@ -127,6 +131,7 @@ export class SnapshotSender {
 
   /** Starts what may start. */
   #serve(): void {
+    this.#seeding.review(this.#moment());
     this.#discard();
     for (;;) {
       const start = nextStart(this.#queue, [...this.#held.keys()], this.#moment());

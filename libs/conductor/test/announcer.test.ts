@@ -32,7 +32,7 @@ describe('the announcer', () => {
       change: 'ready',
       reason: 'wasm simd, 1235 chars/s',
     });
-    const resync = { type: 'resync', reason: 'missed round 3', round: 0 } as const;
+    const resync = { type: 'resync', reason: 'missed round 3', round: 0, fromPeers: false } as const;
     expect(told({ type: 'workerMessage', worker: ann, message: resync })).toEqual({
       ...news,
       change: 'resynced',
@@ -44,7 +44,7 @@ describe('the announcer', () => {
   it('does not announce first snapshots, declined leases, or workers that leave after the run', () => {
     const decline = { type: 'decline', leaseId: 'l', round: 0, code: 'engine', reason: 'lost' } as const;
     expect(
-      told({ type: 'workerMessage', worker: ann, message: { type: 'resync', reason: 'joining', round: 0 } }),
+      told({ type: 'workerMessage', worker: ann, message: { type: 'resync', reason: 'joining', round: 0, fromPeers: false } }),
     ).toBeUndefined();
     expect(told({ type: 'workerMessage', worker: ann, message: decline })).toBeUndefined();
     expect(told({ type: 'workerLeft', worker: ann, reason: 'complete' }, true)).toBeUndefined();

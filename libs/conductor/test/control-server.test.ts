@@ -170,12 +170,12 @@ describe('a hello', () => {
 describe('a welcomed worker', () => {
   it('has its messages delivered in order, with control characters replaced', async () => {
     const peer = await join();
-    peer.send({ type: 'resync', reason: 'join\u0007ing', round: 0 });
+    peer.send({ type: 'resync', reason: 'join\u0007ing', round: 0, fromPeers: false });
     peer.send({ ...READY, engine: 'wa\u001bsm', device: 'c\u009bpu' });
     peer.send({ type: 'decline', leaseId: 'l1', round: 0, code: 'engine', reason: 'lost\u202e' });
     await turn();
     expect(of('workerMessage').map(({ worker, message }) => [worker.id, message])).toMatchObject([
-      [peer.id, { type: 'resync', reason: 'join\ufffding', round: 0 }],
+      [peer.id, { type: 'resync', reason: 'join\ufffding', round: 0, fromPeers: false }],
       [peer.id, { type: 'ready', engine: 'wa\ufffdsm', device: 'c\ufffdpu', charsPerSecond: 1000 }],
       [peer.id, { type: 'decline', leaseId: 'l1', code: 'engine', reason: 'lost\ufffd' }],
     ]);

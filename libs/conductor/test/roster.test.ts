@@ -164,7 +164,7 @@ describe('the list of workers', () => {
   it('follows a worker from its hello until it leaves', () => {
     hello('a', 'Ann', 'browser');
     expect(view('a')).toMatchObject({ name: 'Ann', kind: 'browser', state: 'joining', engine: '', rounds: 0 });
-    says('a', { type: 'resync', reason: 'joining', round: 0 });
+    says('a', { type: 'resync', reason: 'joining', round: 0, fromPeers: false });
     expect(view('a')).toMatchObject({ state: 'syncing', reason: 'joining' });
     feed({ type: 'start' });
     const [lease] = ready('a', 'Ann');
@@ -253,7 +253,7 @@ describe('the list of workers', () => {
   });
 
   it('ignores events of unknown workers', () => {
-    says('x', { type: 'resync', reason: 'joining', round: 0 });
+    says('x', { type: 'resync', reason: 'joining', round: 0, fromPeers: false });
     leaves('x', 'gone');
     counted('x', 'l9', [0], 1);
     reduced({ kind: 'rejected', computeMs: 1, leaseId: 'l9', workerId: 'x', round: 0, result: 'wrong_round', reason: 'late' });

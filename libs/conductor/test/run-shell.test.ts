@@ -224,7 +224,11 @@ describe('a worker', () => {
   it('gets a snapshot of the replica on request', () => {
     start();
     log = [];
-    handle({ type: 'workerMessage', worker: worker('a'), message: { type: 'resync', reason: 'joining', round: 0 } });
+    handle({
+      type: 'workerMessage',
+      worker: worker('a'),
+      message: { type: 'resync', reason: 'joining', round: 0, fromPeers: false },
+    });
     expect(log).toEqual(['snapshot for a']);
     const { replica } = training;
     expect(shell.replicaState()).toEqual({ round: 0, parametersDigest: replica.digest(), parts: replica.snapshotParts() });

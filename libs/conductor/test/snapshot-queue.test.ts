@@ -8,7 +8,7 @@ const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({ round, now
 /** `waiting`: worker -> not before. `transfers`: worker -> round of its snapshot and start. */
 function queue(waiting: Record<string, number>, transfers: Record<string, readonly [round: number, startedMs: number]> = {}) {
   return {
-    waiting: new Map(Object.entries(waiting).map(([id, notBefore]) => [id, { notBefore, toldMs: 0 }])),
+    waiting: new Map(Object.entries(waiting).map(([id, notBefore]) => [id, { notBefore, toldMs: 0, fromPeers: false }])),
     transfers: new Map(
       Object.entries(transfers).map(([id, [round, startedMs]]) => [
         id,
@@ -115,6 +115,6 @@ describe('two snapshots on their way, of which a worker can use neither,', () =>
 
 it('a worker that waits is told so well before it gives up', () => {
   expect(LIMITS.queuedMs).toBeLessThan(LIMITS.snapshotMs / 2);
-  expect(mustBeTold({ notBefore: 0, toldMs: 5 }, 4 + LIMITS.queuedMs)).toBe(false);
-  expect(mustBeTold({ notBefore: 0, toldMs: 5 }, 5 + LIMITS.queuedMs)).toBe(true);
+  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false }, 4 + LIMITS.queuedMs)).toBe(false);
+  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false }, 5 + LIMITS.queuedMs)).toBe(true);
 });

@@ -10,6 +10,7 @@ import { turn } from './fixture.js';
 /** Of the model. Its snapshot is some 40 pieces. */
 const PARAMETERS = 900_000;
 const SNAPSHOT_BYTES = 12 * PARAMETERS;
+const PIECES = Math.ceil(SNAPSHOT_BYTES / LIMITS.snapshotPieceBytes);
 
 let links: Map<string, SlowLink>;
 let sender: SnapshotSender;
@@ -20,6 +21,8 @@ let taken: number;
 let sound: boolean;
 let notes: RunEvent[];
 let failures: unknown[];
+/** Workers that may seed. */
+let able: string[];
 
 /** A link to a worker that reads what the test lets it read. */
 interface SlowLink {
@@ -79,8 +82,11 @@ function connect(id: string): SlowLink {
   const link: SlowLink = {
     channel: createChannel(slow, { accepts: ['hello'], bodyBytes: () => 0 }),
     worker: createChannel(far, {
-      accepts: ['snapshot', 'queued', 'stop'],
-      bodyBytes: ({ type }) => (type === 'snapshot' ? SNAPSHOT_BYTES : 0),
+      accepts: ['snapshot', 'queued', 'stop', 'seed', 'sources'],
+      bodyBytes({ type }) {
+        if (type === 'sources') return 32 * PIECES;
+        return type === 'snapshot' ? SNAPSHOT_BYTES : 0;
+      },
     }),
     queued,
     get mostBytes() {
@@ -98,7 +104,7 @@ function connect(id: string): SlowLink {
 }
 
 beforeEach(() => {
-  [links, round, ready, now, taken, sound, notes, failures] = [new Map(), 0, 1, 0, 0, true, [], []];
+  [links, round, ready, now, taken, sound, notes, failures, able] = [new Map(), 0, 1, 0, 0, true, [], [], []];
   const vectors = new Float32Array(3 * PARAMETERS);
   sender = new SnapshotSender({
     parameters: PARAMETERS,
@@ -110,9 +116,20 @@ beforeEach(() => {
       vectors.fill(round);
       return { round, parametersDigest: '0'.repeat(16), parts: [new Uint8Array(vectors.buffer)] };
     },
+    seeds: () => able,
+    // A stand-in: the sum of the bytes, and their number.
+    sha256: (parts) => {
+      const digest = new Uint8Array(32);
+      for (const byte of parts.flatMap((part) => [part.at(0)!, part.at(-1)!])) digest[0] += byte;
+      new DataView(digest.buffer).setUint32(
+        4,
+        parts.reduce((bytes, part) => bytes + part.byteLength, 0),
+      );
+      return digest;
+    },
     workers: {
-      send(id, message: Message) {
-        links.get(id)!.channel.send(message);
+      send(id, message: Message, body?: Uint8Array) {
+        links.get(id)!.channel.send(message, body);
         return true;
       },
     },
@@ -380,4 +397,139 @@ it('a snapshot is kept for more workers of its round, but not for long', async (
 it('frames are sent in pieces of at most the given size', () => {
   const frames = [3, 4, 4, 9, 1].map((bytes) => new Uint8Array(bytes));
   expect(inPieces(frames, 8).map((piece) => piece.map(({ byteLength }) => byteLength))).toEqual([[3, 4], [4], [9], [1]]);
+});
+
+describe('a crowd', () => {
+  /** A worker that can take its snapshot from others asks for one. */
+  function ask(id: string): SlowLink {
+    const link = join(id);
+    sender.handle({ type: 'workerMessage', worker: workerOf(id), message: resync });
+    return link;
+  }
+  const resync = { type: 'resync', reason: 'joining', round: 0, fromPeers: true } as const;
+  const seeded = (id: string, kept: boolean, of = round): void =>
+    sender.handle({ type: 'workerMessage', worker: workerOf(id), message: { type: 'seeded', round: of, kept } });
+  const seeds = (...ids: string[]): SlowLink[] => {
+    able = ids;
+    return ids.map(connect);
+  };
+  async function next(link: SlowLink) {
+    const reading = link.worker.receive();
+    await link.read();
+    return reading;
+  }
+  /** What has come, and what comes now, of no interest here. */
+  async function told(link: SlowLink): Promise<Message[]> {
+    const messages: Message[] = [];
+    const reading = (async () => {
+      for (;;) messages.push((await link.worker.receive()).message);
+    })().catch(() => undefined);
+    await link.read();
+    await turn();
+    link.channel.close('the test is over');
+    await reading;
+    return messages;
+  }
+  /** As many as are served at a time, and these. */
+  const crowd = (...ids: string[]): SlowLink[] => {
+    for (let i = 0; i < LIMITS.snapshotLinks; i++) join(`busy${i}`);
+    return ids.map(ask);
+  };
+
+  it('is told which workers keep the snapshot of a round that is to come, with the digests of its pieces', async () => {
+    const [seed, other] = seeds('seed', 'other');
+    const [one, two] = crowd('one', 'two');
+    for (const link of [seed, other]) expect((await next(link)).message).toEqual({ type: 'seed', round: 2, wanted: true });
+    complete();
+    seeded('seed', true, 2);
+    complete();
+    seeded('other', false, 2);
+    for (const link of [one, two]) {
+      const { message, body } = await next(link);
+      expect(message).toEqual({ type: 'sources', round: 2, parametersDigest: '0'.repeat(16), workers: ['seed'] });
+      const sizes = Array.from({ length: PIECES }, (_, i) => new DataView(body.buffer).getUint32(32 * i + 4));
+      expect(sizes.slice(0, -1).every((bytes) => bytes === LIMITS.snapshotPieceBytes)).toBe(true);
+      expect(sizes.reduce((sum, bytes) => sum + bytes)).toBe(SNAPSHOT_BYTES);
+    }
+    // Nobody is sent a snapshot twice.
+    await links.get('busy0')!.read();
+    expect(one.queued).toEqual([]);
+  });
+
+  it('goes without a seed that has left or does not answer', async () => {
+    const [, , silent] = seeds('seed', 'gone', 'silent');
+    const [one] = crowd('one', 'two');
+    complete(1);
+    complete(1);
+    seeded('seed', true, 2);
+    sender.handle({ type: 'workerLeft', worker: workerOf('gone'), reason: '' });
+    tick(LIMITS.seedAnswerMs - 1);
+    expect(one.queued).toEqual([]);
+    tick(1);
+    expect((await next(one)).message).toMatchObject({ type: 'sources', workers: ['seed'] });
+    expect(silent.closedFor).toBeUndefined();
+  });
+
+  it('is served by the coordinator when no worker keeps a snapshot, and no more are asked for a while', async () => {
+    const [seed] = seeds('seed');
+    const [one] = crowd('one', 'two');
+    complete();
+    complete();
+    seeded('seed', false, 2);
+    tick();
+    tick();
+    for (let i = 0; i < LIMITS.snapshotLinks; i++) await links.get(`busy${i}`)!.read();
+    await turn();
+    expect((await next(one)).message).toMatchObject({ type: 'snapshot' });
+    expect(await told(seed)).toEqual([{ type: 'seed', round: 2, wanted: true }]);
+  });
+
+  it('has seeds let go of the snapshot once all that took it are ready', async () => {
+    const [seed] = seeds('seed');
+    const [one] = crowd('one', 'two');
+    complete();
+    complete();
+    seeded('seed', true, 2);
+    await next(one);
+    tick(LIMITS.seedMs);
+    const ready = {
+      type: 'ready',
+      round: 2,
+      layoutHash: '',
+      parametersDigest: '',
+      engine: '',
+      device: '',
+      charsPerSecond: 1,
+    } as const;
+    for (const id of ['one', 'two']) {
+      expect(seed.queued).toHaveLength(1);
+      sender.handle({ type: 'workerMessage', worker: workerOf(id), message: ready });
+    }
+    expect((await told(seed)).at(-1)).toEqual({ type: 'seed', round: 2, wanted: false });
+  });
+
+  it('that could not take it from others is served by the coordinator', async () => {
+    seeds('seed');
+    const [one] = crowd('one', 'two');
+    complete();
+    complete();
+    seeded('seed', true, 2);
+    await next(one);
+    sender.handle({ type: 'workerMessage', worker: workerOf('one'), message: { ...resync, fromPeers: false } });
+    sender.request('one');
+    for (let i = 0; i < LIMITS.snapshotLinks; i++) await links.get(`busy${i}`)!.read();
+    expect((await next(one)).message).toMatchObject({ type: 'snapshot' });
+  });
+
+  it('of workers that cannot check digests, or of fewer than a crowd, asks no worker to seed', async () => {
+    const [seed] = seeds('seed');
+    for (let i = 0; i < LIMITS.snapshotLinks; i++) join(`busy${i}`);
+    join('one');
+    join('two');
+    ask('three');
+    tick();
+    expect(seed.queued).toEqual([]);
+    ask('four');
+    expect(seed.queued).toHaveLength(1);
+  });
 });

@@ -54,6 +54,18 @@ export const LIMITS = {
   snapshotTransferMs: 600_000,
   /** A snapshot is sent in pieces of this size; the next follows when at most this much is queued for the worker. */
   snapshotPieceBytes: 256 * 1024,
+  /** So many workers must wait for a turn before other workers are asked to seed a snapshot: it costs each of them a copy. */
+  seedCrowd: 2,
+  /** Workers that seed a snapshot at a time. */
+  seeds: 8,
+  /** Once the snapshot exists, joiners are told of it when all seeds have answered, or one has and this time is over. */
+  seedAnswerMs: 1_000,
+  /** Seeds have this long to answer, and keep the snapshot this long at least. */
+  seedMs: 10_000,
+  /** A seed sends one worker at most this many times the bytes of the snapshot. */
+  seedShares: 2,
+  /** Time for one piece to arrive from a seed. */
+  pieceMs: 15_000,
   /** Updates that a worker retains while it waits for a snapshot. Each is as large as the parameters. */
   missedUpdates: 16,
   /**

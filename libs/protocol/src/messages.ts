@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 9;
+export const PROTOCOL_VERSION = 10;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -20,6 +20,8 @@ const streamIds = v.pipe(v.array(v.pipe(count, v.maxValue(LIMITS.streams - 1))),
 const segment = v.pipe(count, v.maxValue(LIMITS.segments));
 /** A range of the parameters: the segments [from, to), by their index in layout order. See `segmentsOf` in libs/collective. */
 const range = { from: segment, to: segment };
+/** Of a snapshot: `bytes` from `offset` on. */
+const piece = { round: count, offset: count, bytes: v.pipe(count, v.maxValue(LIMITS.snapshotPieceBytes)) };
 const address = text(LIMITS.addressLength);
 const reducerAddresses = v.pipe(v.array(v.pipe(address, v.minLength(1))), v.maxLength(LIMITS.reducerAddresses));
 /** The ranges of all parameters, one after the other; each ends before segment `to`. */
@@ -82,7 +84,16 @@ export const DeclineSchema = v.strictObject({
  * Asks for a snapshot, because the replica missed an update or differs. The snapshot must not be
  * older than `round`: the worker will not receive the updates of earlier rounds.
  */
-export const ResyncSchema = v.strictObject({ type: v.literal('resync'), reason, round: count });
+export const ResyncSchema = v.strictObject({
+  type: v.literal('resync'),
+  reason,
+  round: count,
+  /** Whether the worker can take the snapshot from other workers and check it; see `sources`. */
+  fromPeers: v.boolean(),
+});
+
+/** Answers `seed`: whether the worker keeps the snapshot of this round. */
+export const SeededSchema = v.strictObject({ type: v.literal('seeded'), round: count, kept: v.boolean() });
 
 /** The worker leaves by its own decision. */
 export const ByeSchema = v.strictObject({ type: v.literal('bye'), reason });
@@ -120,6 +131,24 @@ export const SnapshotSchema = v.strictObject({
   /** The round to compute next with these parameters. */
   round: count,
   parametersDigest: digest,
+});
+
+/**
+ * Asks a worker that sums for others to keep a copy of its replica as it is before this round, which others may then take from it in
+ * pieces; or, with `wanted` false, to keep none. The worker answers the former with `seeded`.
+ */
+export const SeedSchema = v.strictObject({ type: v.literal('seed'), round: count, wanted: v.boolean() });
+
+/**
+ * The snapshot that the worker waits for is at other workers: it takes the pieces from those to which it has links. If that fails, it
+ * sends `resync` again. Body: the SHA-256 of each piece, 32 bytes each; all pieces but the last have LIMITS.snapshotPieceBytes.
+ */
+export const SourcesSchema = v.strictObject({
+  type: v.literal('sources'),
+  round: count,
+  parametersDigest: digest,
+  /** Workers that keep it. */
+  workers: v.pipe(v.array(id), v.minLength(1), v.maxLength(LIMITS.seeds)),
 });
 
 /** Lends streams for one round. Body: their tokens and the `given` states, see lease-body.ts. */
@@ -175,6 +204,14 @@ export const GradientRangeSchema = v.strictObject({
   leaseId: id,
   ...range,
 });
+
+// ---- reduce: worker -> worker that sums
+
+/** Asks for a part of the snapshot that the other worker keeps. */
+export const WantPieceSchema = v.strictObject({ type: v.literal('wantPiece'), ...piece });
+
+/** Body: the bytes of the snapshot from `offset` on. With `bytes` 0: the worker does not keep it, or has sent enough of it. */
+export const PieceSchema = v.strictObject({ type: v.literal('piece'), ...piece });
 
 // ---- reduce: worker -> service
 
@@ -515,17 +552,22 @@ export const MESSAGE_SCHEMAS = {
   ready: ReadySchema,
   decline: DeclineSchema,
   resync: ResyncSchema,
+  seeded: SeededSchema,
   bye: ByeSchema,
   welcome: WelcomeSchema,
   refuse: RefuseSchema,
   queued: QueuedSchema,
   snapshot: SnapshotSchema,
+  seed: SeedSchema,
+  sources: SourcesSchema,
   lease: LeaseSchema,
   cancel: CancelSchema,
   parked: ParkedSchema,
   stop: StopSchema,
   join: JoinSchema,
   gradientRange: GradientRangeSchema,
+  wantPiece: WantPieceSchema,
+  piece: PieceSchema,
   contribution: ContributionSchema,
   linked: LinkedSchema,
   introduce: IntroduceSchema,

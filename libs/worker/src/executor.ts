@@ -7,11 +7,13 @@ import {
   type CollectiveMember,
   type ReduceUpdate,
 } from '@troupe/collective';
+import { snapshotBytes } from '@troupe/optim';
 import { LIMITS, ProtocolError, type MessageOf } from '@troupe/protocol';
 import type { EngineSlot } from './engine-slot.js';
-import type { Membership } from './join.js';
+import type { Deadline, Membership } from './join.js';
 import { computeLease, type HeldStates, type LeaseOrder } from './lease.js';
 import type { WorkerPorts } from './ports.js';
+import { fetchSnapshot } from './sources.js';
 import type { SyncAction, SyncInput } from './sync.js';
 
 /** What a worker has computed since it started, characters. It outlives sessions. */
@@ -23,14 +25,29 @@ export interface ExecutorParts extends Membership {
   readonly member: CollectiveMember;
   readonly slot: EngineSlot;
   readonly credit: Credit;
-  readonly ports: Pick<WorkerPorts, 'nowMs' | 'log'>;
+  readonly ports: Pick<WorkerPorts, 'nowMs' | 'log' | 'sha256'>;
+  readonly deadline: Deadline;
+  /** Receives the outcome of a fetch that was not abandoned. */
+  onFetched(outcome: FetchOutcome): void;
   /** Whether the result of the lease is no longer needed. The answer can change while the lease is computed. */
   isOvertaken(lease: MessageOf<'lease'>): boolean;
 }
 
+type ReceivedSnapshot = {
+  readonly message: Pick<MessageOf<'snapshot'>, 'round' | 'parametersDigest'>;
+  readonly body: Uint8Array;
+};
+
+/** A snapshot from other workers, or why there is none. An error is a bug. */
+export type FetchOutcome =
+  | { readonly kind: 'fetched'; readonly snapshot: ReceivedSnapshot }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'broken'; readonly error: Error };
+
 /** The vectors that came with an input. The values of an update may still be arriving. */
 export interface Payload {
-  readonly snapshot?: { readonly message: MessageOf<'snapshot'>; readonly body: Uint8Array };
+  readonly snapshot?: ReceivedSnapshot;
+  readonly sources?: { readonly message: MessageOf<'sources'>; readonly body: Uint8Array };
   readonly lease?: LeaseOrder;
   readonly update?: ArrivingUpdate;
 }
@@ -43,6 +60,8 @@ export class SyncExecutor {
   readonly #held: HeldStates = new Map();
   readonly #leases = new Map<string, LeaseOrder>();
   readonly #updates = new Map<number, ReduceUpdate>();
+  /** Ends the fetching of a snapshot from other workers. */
+  #fetching: AbortController | undefined;
 
   constructor(parts: ExecutorParts) {
     this.#parts = parts;
@@ -87,6 +106,15 @@ export class SyncExecutor {
         return this.#drop();
       case 'restoreSnapshot':
         return this.#restore(payload.snapshot!, action.updates);
+      case 'fetchSnapshot':
+        return this.#fetchSnapshot(payload.sources!);
+      case 'keepSnapshot':
+        this.#parts.member.keep({ round: action.round, bytes: replica.snapshot() });
+        return control.send({ type: 'seeded', round: action.round, kept: true });
+      case 'dropSnapshot':
+        return this.#parts.member.keep(undefined);
+      case 'declineSeed':
+        return control.send({ type: 'seeded', round: action.round, kept: false });
       case 'announceReady':
         return this.#announceReady(action);
       case 'declineLease': {
@@ -108,6 +136,15 @@ export class SyncExecutor {
     this.#held.clear();
     this.#leases.clear();
     this.#updates.clear();
+    this.end();
+    // This replica may differ from those of others.
+    this.#parts.member.keep(undefined);
+  }
+
+  /** What it does in the background is no longer needed. */
+  end(): void {
+    this.#fetching?.abort(new Error('another snapshot is needed'));
+    this.#fetching = undefined;
   }
 
   async #retainUpdate({ round, drop }: Action<'retainUpdate'>, update: ArrivingUpdate): Promise<void> {
@@ -137,10 +174,27 @@ export class SyncExecutor {
     return { type: 'failed', leaseId, round, ...outcome, engineLost: slot.lost?.message };
   }
 
-  #requestSnapshot({ reason, round }: Action<'requestSnapshot'>): void {
+  #requestSnapshot({ reason, round, fromPeers }: Action<'requestSnapshot'>): void {
     this.#drop();
-    this.#parts.control.send({ type: 'resync', reason, round });
+    const canCheck = this.#parts.ports.sha256 !== undefined;
+    this.#parts.control.send({ type: 'resync', reason, round, fromPeers: fromPeers && canCheck });
     this.#parts.snapshot.begin();
+  }
+
+  /** In the background: updates arrive meanwhile, and must be retained. */
+  #fetchSnapshot({ message, body }: NonNullable<Payload['sources']>): void {
+    const { welcome, layout, member, ports, deadline, onFetched } = this.#parts;
+    this.end();
+    const fetching = new AbortController();
+    this.#fetching = fetching;
+    const { round, workers } = message;
+    const sources = { round, workers, digests: body, bytes: snapshotBytes(layout.size, welcome.config.optimizer) };
+    // A worker that cannot check digests does not say that it can use sources.
+    const fetch = (): Promise<Uint8Array | undefined> =>
+      fetchSnapshot(sources, { member, sha256: ports.sha256!.bind(ports), deadline }, fetching.signal);
+    void outcomeOf(fetch, message).then((outcome) => {
+      if (!fetching.signal.aborted) onFetched(outcome);
+    });
   }
 
   #restore({ message, body }: NonNullable<Payload['snapshot']>, updates: readonly number[]): void {
@@ -179,5 +233,20 @@ export class SyncExecutor {
     const { credit, ports } = this.#parts;
     credit.characters += characters;
     ports.log({ kind: 'computed', round, streams, computeMs, credit: credit.characters });
+  }
+}
+
+/** Never rejects. */
+async function outcomeOf(
+  fetch: () => Promise<Uint8Array | undefined>,
+  message: ReceivedSnapshot['message'],
+): Promise<FetchOutcome> {
+  try {
+    const body = await fetch();
+    return body
+      ? { kind: 'fetched', snapshot: { message, body } }
+      : { kind: 'failed', reason: 'no other worker sent the snapshot' };
+  } catch (error) {
+    return { kind: 'broken', error: error as Error };
   }
 }

@@ -17,6 +17,7 @@ import type { Connection } from '@troupe/transport';
 import { createExpectation, type Expectation } from './deadlines.js';
 import { refusalError, unexpected, WorkerRefused } from './errors.js';
 import { leaseShape } from './lease.js';
+import { piecesOf, SHA256_BYTES } from './sources.js';
 import type { WorkerOptions } from './ports.js';
 
 export type Welcome = MessageOf<'welcome'>;
@@ -36,7 +37,7 @@ export interface Membership {
 export async function joinRun(link: Connection, options: WorkerOptions, deadline: Deadline): Promise<Membership> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
-    accepts: ['welcome', 'refuse', 'queued', 'snapshot', 'lease', 'cancel', 'parked', 'stop'],
+    accepts: ['welcome', 'refuse', 'queued', 'snapshot', 'sources', 'seed', 'lease', 'cancel', 'parked', 'stop'],
     bodyBytes: (message) => bodies(message),
     deadline,
   });
@@ -48,7 +49,7 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
     () => control.close('the requested snapshot did not come in time'),
   );
   bodies = (message) => {
-    if (message.type === 'snapshot') snapshot.met();
+    if (message.type === 'snapshot' || message.type === 'sources') snapshot.met();
     if (message.type === 'queued') snapshot.prolong();
     return bodyBytes(message, config, layout);
   };
@@ -67,7 +68,9 @@ async function greet(control: Channel, { token, name, kind, signal }: WorkerOpti
 }
 
 function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {
-  if (message.type === 'snapshot') return snapshotBytes(layout.size, config.optimizer);
+  const bytes = snapshotBytes(layout.size, config.optimizer);
+  if (message.type === 'snapshot') return bytes;
+  if (message.type === 'sources') return piecesOf(bytes) * SHA256_BYTES;
   return message.type === 'lease' ? leaseBodyBytes(leaseShape(message, config)) : 0;
 }
 

@@ -36,6 +36,8 @@ export interface WorkerPorts {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   /** Uniform in [0, 1), for jitter only: no result depends on it. */
   random(): number;
+  /** Absent where the platform has none: a browser's page that came over plain http. Snapshots then come from the coordinator alone. */
+  sha256?(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
   log(entry: WorkerLog): void;
 }
 

@@ -2,16 +2,14 @@
 import type { MemberEvent } from '@troupe/collective';
 import { brief, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { refusalError, unexpected } from './errors.js';
-import { SyncExecutor, type ExecutorParts, type Payload } from './executor.js';
+import { SyncExecutor, type ExecutorParts, type FetchOutcome, type Payload } from './executor.js';
 import { createInbox, type Inbox } from './inbox.js';
-import type { Deadline } from './join.js';
 import { startSync, step, type StopNotice, type SyncInput, type SyncLimits, type SyncStep } from './sync.js';
 
 /** A failed session listens this much longer for the reason: a coordinator that stops a worker closes both links at once. */
 const LAST_MESSAGE_MS = 500;
 
-export interface RunLoopParts extends Omit<ExecutorParts, 'isOvertaken'> {
-  readonly deadline: Deadline;
+export interface RunLoopParts extends Omit<ExecutorParts, 'isOvertaken' | 'onFetched'> {
   /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
   /** Aborts to make the worker leave as soon as what it computes is counted. */
@@ -21,6 +19,7 @@ export interface RunLoopParts extends Omit<ExecutorParts, 'isOvertaken'> {
 type Item =
   | { readonly from: 'control'; readonly message: Message; readonly body: Uint8Array }
   | { readonly from: 'collective'; readonly event: MemberEvent }
+  | { readonly from: 'peers'; readonly outcome: FetchOutcome }
   /** Wakes the loop when the worker is asked to leave. */
   | { readonly from: 'leave' };
 
@@ -54,7 +53,8 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
     }),
   ];
   try {
-    return await act({ ...parts, isOvertaken: (lease) => isOvertaken(overtaken, lease) }, inbox, overtaken);
+    const onFetched = (outcome: FetchOutcome): void => void inbox.put({ from: 'peers', outcome });
+    return await act({ ...parts, onFetched, isOvertaken: (lease) => isOvertaken(overtaken, lease) }, inbox, overtaken);
   } catch (error) {
     // Links fail in any order, and nothing reads during a lease: the notice may come after the failure.
     inbox.close();
@@ -92,9 +92,22 @@ function isOvertaken({ cancelled, round }: Overtaken, lease: MessageOf<'lease'>)
 async function act(
   parts: RunLoopParts & ExecutorParts,
   inbox: Inbox<Item>,
-  { cancelled }: Overtaken,
+  overtaken: Overtaken,
 ): Promise<StopNotice | undefined> {
   const executor = new SyncExecutor(parts);
+  try {
+    return await actWith(executor, parts, inbox, overtaken);
+  } finally {
+    executor.end();
+  }
+}
+
+async function actWith(
+  executor: SyncExecutor,
+  parts: RunLoopParts,
+  inbox: Inbox<Item>,
+  { cancelled }: Overtaken,
+): Promise<StopNotice | undefined> {
   const limits: SyncLimits = { missedUpdates: retainedUpdates(parts.layout.size) };
   let { state, actions }: SyncStep = startSync(parts.member.firstRound);
   let payload: Payload = {};
@@ -155,6 +168,7 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
     const { round, result, reason } = event;
     return { input: { type: 'result', round, result, reason }, payload: {} };
   }
+  if (item.from === 'peers') return openFetched(item.outcome);
   const { message, body } = item;
   switch (message.type) {
     case 'stop':
@@ -163,6 +177,10 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
       throw refusalError(message, 'after the welcome');
     case 'snapshot':
       return { input: { type: 'snapshot', round: message.round }, payload: { snapshot: { message, body } } };
+    case 'sources':
+      return { input: { type: 'sources' }, payload: { sources: { message, body } } };
+    case 'seed':
+      return { input: message, payload: {} };
     case 'cancel':
       return { input: { type: 'cancel', leaseId: message.leaseId }, payload: {} };
     case 'parked':
@@ -174,6 +192,14 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
     default:
       throw unexpected(message);
   }
+}
+
+/** @throws the bug that broke it */
+function openFetched(outcome: FetchOutcome): { readonly input: SyncInput; readonly payload: Payload } {
+  if (outcome.kind === 'broken') throw outcome.error;
+  if (outcome.kind === 'failed') return { input: { type: 'sourcesFailed', reason: outcome.reason }, payload: {} };
+  const { snapshot } = outcome;
+  return { input: { type: 'snapshot', round: snapshot.message.round }, payload: { snapshot } };
 }
 
 function noticeOf({ code, reason }: MessageOf<'stop'>): StopNotice {

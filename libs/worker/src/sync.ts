@@ -30,6 +30,8 @@ export type SyncState =
       readonly round: number;
       /** Leases of later rounds, and of this round behind the one being computed, in order of arrival. */
       readonly waiting: readonly PendingLease[];
+      /** The round before which others want a copy of this replica; absent: they want none. */
+      readonly seedRound?: number | undefined;
     }
   /** It receives no updates and no leases, so its replica is outdated. */
   | { readonly phase: 'parked'; readonly heard: number }
@@ -39,6 +41,12 @@ type Live = Exclude<SyncState, { readonly phase: 'stopped' }>;
 
 export type SyncInput =
   | { readonly type: 'snapshot'; readonly round: number }
+  /** Other workers have the snapshot. */
+  | { readonly type: 'sources' }
+  /** It could not be taken from them. */
+  | { readonly type: 'sourcesFailed'; readonly reason: string }
+  /** Others want a copy of this replica as it is before `round`; or, if not wanted, none. */
+  | { readonly type: 'seed'; readonly round: number; readonly wanted: boolean }
   | { readonly type: 'update'; readonly round: number }
   | { readonly type: 'lease'; readonly leaseId: string; readonly round: number }
   /** The lease of the last `computeLease` is computed and its contribution is sent. */
@@ -68,7 +76,21 @@ export type SyncInput =
 
 export type SyncAction =
   /** Also drops held states, retained leases and retained updates: none of them fits the next parameters. */
-  | { readonly type: 'requestSnapshot'; readonly reason: string; /** It must not be older. */ readonly round: number }
+  | {
+      readonly type: 'requestSnapshot';
+      readonly reason: string;
+      /** It must not be older. */
+      readonly round: number;
+      /** Whether it may come from other workers. */
+      readonly fromPeers: boolean;
+    }
+  /** From the workers just named, in the background; `snapshot` or `sourcesFailed` follows. */
+  | { readonly type: 'fetchSnapshot' }
+  /** Keeps a copy of the replica for others, as it is now, or none. */
+  | { readonly type: 'keepSnapshot'; readonly round: number }
+  | { readonly type: 'dropSnapshot' }
+  /** The copy that was asked for cannot be made. */
+  | { readonly type: 'declineSeed'; readonly round: number }
   /** Drops the same, and waits for no snapshot. */
   | { readonly type: 'park' }
   /** The snapshot just received, then the retained updates of these rounds, in this order; drops the same as `requestSnapshot`. */
@@ -111,7 +133,7 @@ export interface SyncLimits {
 export function startSync(firstRound: number): SyncStep {
   return {
     state: { phase: 'syncing', heard: firstRound - 1, missed: [] },
-    actions: [{ type: 'requestSnapshot', reason: 'joining', round: firstRound }],
+    actions: [{ type: 'requestSnapshot', reason: 'joining', round: firstRound, fromPeers: true }],
   };
 }
 
@@ -120,6 +142,13 @@ export function step(state: SyncState, input: SyncInput, limits: SyncLimits): Sy
   switch (input.type) {
     case 'snapshot':
       return onSnapshot(state, input.round);
+    case 'sources':
+      // Otherwise it was requested before the worker was parked, or came by itself meanwhile.
+      return { state, actions: state.phase === 'syncing' ? [{ type: 'fetchSnapshot' }] : [] };
+    case 'sourcesFailed':
+      return state.phase === 'syncing' ? resync(state, input.reason, { fromPeers: false }) : { state, actions: [] };
+    case 'seed':
+      return onSeed(state, input);
     case 'update':
       return onUpdate(state, input.round, limits);
     case 'lease':
@@ -148,13 +177,18 @@ export function step(state: SyncState, input: SyncInput, limits: SyncLimits): Sy
   }
 }
 
-function resync({ heard }: Live, reason: string, before: readonly SyncAction[] = []): SyncStep {
+interface ResyncOptions {
+  readonly before?: readonly SyncAction[];
+  readonly fromPeers?: boolean;
+}
+
+function resync({ heard }: Live, reason: string, { before = [], fromPeers = true }: ResyncOptions = {}): SyncStep {
   return {
     state: { phase: 'syncing', heard, missed: [] },
     actions: [
       ...before,
       { type: 'log', entry: { kind: 'resync', reason } },
-      { type: 'requestSnapshot', reason, round: heard + 1 },
+      { type: 'requestSnapshot', reason, round: heard + 1, fromPeers },
     ],
   };
 }
@@ -169,7 +203,8 @@ function onSnapshot(state: Live, round: number): SyncStep {
   const next = round + updates.length;
   const restore: SyncAction = { type: 'restoreSnapshot', updates };
   // An update is neither in the snapshot nor retained: this replica would wait for it for ever.
-  if (state.heard >= next) return resync(state, `the snapshot of round ${round} came too late`, [restore]);
+  if (state.heard >= next)
+    return resync(state, `the snapshot of round ${round} came too late`, { before: [restore], fromPeers: false });
   return {
     state: { phase: 'training', heard: state.heard, round: next, waiting: [] },
     actions: [restore, { type: 'loadEngine' }, { type: 'announceReady', round: next }],
@@ -190,7 +225,21 @@ function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): Sy
   // The snapshot already contained it.
   if (state.phase === 'parked' || round < state.round) return { state: { ...state, heard }, actions: [] };
   if (round > state.round) return resync({ ...state, heard }, `the update of round ${state.round} was missed`);
-  return computeNext({ ...state, heard, round: round + 1 }, [{ type: 'applyUpdate' }, { type: 'loadEngine' }]);
+  const { state: updated, actions } = seed({ ...state, heard, round: round + 1 });
+  return computeNext(updated, [{ type: 'applyUpdate' }, { type: 'loadEngine' }, ...actions]);
+}
+
+function onSeed(state: Live, { round, wanted }: Extract<SyncInput, { type: 'seed' }>): SyncStep {
+  if (state.phase !== 'training') return { state, actions: wanted ? [{ type: 'declineSeed', round }] : [] };
+  if (wanted) return seed({ ...state, seedRound: round });
+  return { state: { ...state, seedRound: undefined }, actions: [{ type: 'dropSnapshot' }] };
+}
+
+/** The replica is in the round that others want, or before or after it. */
+function seed(state: Extract<Live, { phase: 'training' }>): SyncStep & { readonly state: Live } {
+  const { seedRound: round, ...rest } = state;
+  if (round === undefined || round > state.round) return { state, actions: [] };
+  return { state: rest, actions: [{ type: round === state.round ? 'keepSnapshot' : 'declineSeed', round }] };
 }
 
 /** One lease at a time: its outcome decides about the leases behind it. */
@@ -245,6 +294,6 @@ function onFailed(state: Live, { leaseId, round, code, reason, engineLost }: Ext
   if (state.phase === 'parked') return { state, actions: [decline, { type: 'replaceEngine' }] };
   // A worker that awaits a snapshot gets no leases, least of all at the speed of the lost engine, until it reports that it is ready:
   // that is when the next engine is open and the snapshot is handled.
-  const { state: syncing, actions } = resync(state, brief(`another engine is opened: ${engineLost}`), [decline]);
+  const { state: syncing, actions } = resync(state, brief(`another engine is opened: ${engineLost}`), { before: [decline] });
   return { state: syncing, actions: [...actions, { type: 'replaceEngine' }] };
 }

@@ -1,4 +1,4 @@
-import type { CollectiveMember, Contribution } from '@troupe/collective';
+import type { CollectiveMember, Contribution, KeptSnapshot } from '@troupe/collective';
 import { modelConfig } from '@troupe/config';
 import { createLayout, EngineError, stateSize, type Engine, type Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
@@ -16,11 +16,14 @@ const config = { model: MODEL, window: WINDOW, seed: 1 };
 
 let contributed: Contribution[];
 let sent: Message[];
+/** What this worker keeps for others, as it changes. */
+let kept: (KeptSnapshot | undefined)[];
 let executor: SyncExecutor;
 let replica: ReturnType<typeof createReplica>;
 /** What happened to contributions on their way: "begin", "add 3", "finish", "abandon". */
 let steps: string[];
 const member = {
+  keep: (snapshot) => void kept.push(snapshot),
   begin() {
     steps.push('begin');
     let ended = false;
@@ -34,11 +37,11 @@ const member = {
       abandon: () => void (ended || steps.push('abandon')),
     };
   },
-} as unknown as CollectiveMember;
+} as Partial<CollectiveMember> as CollectiveMember;
 const engine = createReferenceEngine(MODEL, { maxStreams: 2, maxWindow: WINDOW });
 
 beforeEach(() => {
-  [contributed, sent, steps] = [[], [], []];
+  [contributed, sent, steps, kept] = [[], [], [], []];
   replica = createReplica({ size: layout.size, optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 } });
   engine.setParameters(replica.parameters);
   executor = new SyncExecutor({
@@ -76,11 +79,28 @@ describe('a snapshot', () => {
 
   it('that is requested makes the worker forget the leases that it retains', async () => {
     await executor.perform({ type: 'retainLease', leaseId: 'l' }, { lease: order(0, 0, 'z') });
-    await executor.perform({ type: 'requestSnapshot', reason: 'missed an update', round: 0 }, {});
+    await executor.perform({ type: 'requestSnapshot', reason: 'missed an update', round: 0, fromPeers: false }, {});
     await executor.perform({ type: 'computeLease', leaseId: 'l' }, { lease: order(1, 0, 'z') });
     expect(contributed.map(({ streams }) => streams)).toEqual([[1]]);
-    expect(sent).toEqual([{ type: 'resync', reason: 'missed an update', round: 0 }]);
+    expect(sent).toEqual([{ type: 'resync', reason: 'missed an update', round: 0, fromPeers: false }]);
   });
+});
+
+it('keeps a copy of its replica for others, until its parameters may differ from theirs', async () => {
+  replica.setParameters(new Float32Array(layout.size).fill(2));
+  await executor.perform({ type: 'keepSnapshot', round: 3 }, {});
+  const bytes = replica.snapshot();
+  replica.setParameters(new Float32Array(layout.size));
+  expect(kept).toEqual([{ round: 3, bytes }]);
+  await executor.perform({ type: 'declineSeed', round: 4 }, {});
+  await executor.perform({ type: 'requestSnapshot', reason: 'missed an update', round: 0, fromPeers: true }, {});
+  expect(kept.at(-1)).toBeUndefined();
+  expect(sent).toEqual([
+    { type: 'seeded', round: 3, kept: true },
+    { type: 'seeded', round: 4, kept: false },
+    // It has no means to check what others send.
+    { type: 'resync', reason: 'missed an update', round: 0, fromPeers: false },
+  ]);
 });
 
 describe('a lease whose streams are counted', () => {

@@ -30,9 +30,9 @@ const compute = (leaseId: string): SyncAction => ({ type: 'computeLease', leaseI
 const restore = (...updates: number[]): SyncAction => ({ type: 'restoreSnapshot', updates });
 const ready = (round: number): SyncAction[] => [{ type: 'loadEngine' }, { type: 'announceReady', round }];
 const applied: SyncAction[] = [{ type: 'applyUpdate' }, { type: 'loadEngine' }];
-const resync = (reason: string, round: number): SyncAction[] => [
+const resync = (reason: string, round: number, fromPeers = !reason.endsWith('too late')): SyncAction[] => [
   { type: 'log', entry: { kind: 'resync', reason } },
-  { type: 'requestSnapshot', reason, round },
+  { type: 'requestSnapshot', reason, round, fromPeers },
 ];
 const decline = (leaseId: string, round: number): SyncAction => ({
   type: 'declineLease',
@@ -57,12 +57,15 @@ function check(rows: Row[]): void {
 }
 
 it('a worker that has joined requests a snapshot, and does not log it', () => {
-  expect(startSync(0)).toEqual({ state: syncing(), actions: [{ type: 'requestSnapshot', reason: 'joining', round: 0 }] });
+  expect(startSync(0)).toEqual({
+    state: syncing(),
+    actions: [{ type: 'requestSnapshot', reason: 'joining', round: 0, fromPeers: true }],
+  });
 });
 
 it('a worker that joins asks for a snapshot that holds every update which it will not receive', () => {
   const { state, actions } = startSync(7);
-  expect(actions).toEqual([{ type: 'requestSnapshot', reason: 'joining', round: 7 }]);
+  expect(actions).toEqual([{ type: 'requestSnapshot', reason: 'joining', round: 7, fromPeers: true }]);
   expect(step(state, snapshot(6), LIMITS)).toEqual({
     state: syncing(6),
     actions: [restore(), ...resync('the snapshot of round 6 came too late', 7)],
@@ -324,4 +327,65 @@ describe('in every order of arrival', () => {
   });
 
   it('covers twenty orders', () => expect(orders).toHaveLength(20));
+});
+
+describe('a snapshot at other workers', () => {
+  const parked = (heard: number): SyncState => ({ phase: 'parked', heard });
+  const keep = (round: number): SyncAction => ({ type: 'keepSnapshot', round });
+  check([
+    ['is fetched while one is waited for', syncing(4), { type: 'sources' }, syncing(4), [{ type: 'fetchSnapshot' }]],
+    ['is of no use to a worker that has one', training(4), { type: 'sources' }, training(4), []],
+    ['is of no use to a parked worker', parked(4), { type: 'sources' }, parked(4), []],
+    [
+      'that cannot be fetched is requested from the coordinator',
+      syncing(4, [3, 4]),
+      { type: 'sourcesFailed', reason: 'why' },
+      syncing(4),
+      resync('why', 5, false),
+    ],
+    ['does not matter once another has come', training(4), { type: 'sourcesFailed', reason: 'why' }, training(4), []],
+    ['is kept at once by a worker in its round', training(4), { type: 'seed', round: 4, wanted: true }, training(4), [keep(4)]],
+    [
+      'is kept later by a worker in an earlier round',
+      training(4),
+      { type: 'seed', round: 5, wanted: true },
+      { ...training(4), seedRound: 5 },
+      [],
+    ],
+    [
+      'is kept when its round has come, before the next lease',
+      { ...training(4, [{ leaseId: 'a', round: 5 }]), seedRound: 5 },
+      { type: 'update', round: 4 },
+      training(5),
+      [...applied, keep(5), compute('a')],
+    ],
+    [
+      'is not kept before its round',
+      { ...training(4), seedRound: 6 },
+      { type: 'update', round: 4 },
+      { ...training(5), seedRound: 6 },
+      applied,
+    ],
+    [
+      'cannot be kept by a worker in a later round',
+      training(4),
+      { type: 'seed', round: 3, wanted: true },
+      training(4),
+      [{ type: 'declineSeed', round: 3 }],
+    ],
+    [
+      'cannot be kept by a worker without parameters',
+      syncing(4),
+      { type: 'seed', round: 5, wanted: true },
+      syncing(4),
+      [{ type: 'declineSeed', round: 5 }],
+    ],
+    [
+      'is dropped when nobody wants it',
+      { ...training(4), seedRound: 5 },
+      { type: 'seed', round: 5, wanted: false },
+      { ...training(4), seedRound: undefined },
+      [{ type: 'dropSnapshot' }],
+    ],
+  ]);
 });

@@ -64,6 +64,12 @@ function openDirect({ port, sums }: DirectLinks): ReturnType<typeof directOption
   return directOptions(rtc, sums, { deadline, nowMs, warn, signal });
 }
 
+/** Browsers have it on secure pages only. */
+const { subtle } = crypto as { readonly subtle?: SubtleCrypto };
+const sha256 =
+  subtle &&
+  (async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> => new Uint8Array(await subtle.digest('SHA-256', bytes)));
+
 function createPorts({ only, direct }: StartOrder): WorkerPorts {
   return {
     connect: links.connect,
@@ -83,6 +89,7 @@ function createPorts({ only, direct }: StartOrder): WorkerPorts {
     nowMs,
     sleep: waits.sleep,
     random: Math.random,
+    ...(sha256 && { sha256 }),
     log: onLog,
   };
 }

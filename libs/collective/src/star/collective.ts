@@ -19,7 +19,7 @@ export interface StarPeer {
   /** Where workers reach it; see the message `offer`. */
   readonly addresses: readonly string[];
   /** Serves their links, and no others. */
-  readonly service: Pick<StarService, 'offer'>;
+  readonly service: Pick<StarService, 'offer' | 'keep'>;
   /** Opens a link to it within this process. */
   connect(): Connection;
   /** It can no longer sum: a bug, or no memory. */
@@ -31,7 +31,8 @@ export function createStarCollective(star: StarOptions): Collective {
   const { connect, peer } = star;
   return {
     async join(options): Promise<CollectiveMember> {
-      const member = await joinStar(await connect(options.address, options.signal), options, reachOf(star, options));
+      const parts = { reach: reachOf(star, options), ...(peer && { keep: peer.service.keep.bind(peer.service) }) };
+      const member = await joinStar(await connect(options.address, options.signal), options, parts);
       if (peer) keepOffering(peer, options, connect, member.closed).catch(peer.onFailed);
       return member;
     },

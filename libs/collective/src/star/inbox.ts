@@ -1,6 +1,6 @@
 /** What a member or host receives from the service: messages, and the ranges of an update between them. */
 import { ProtocolError, type BodyReader, type Channel, type Message, type MessageType, type Streamed } from '@troupe/protocol';
-import { TransportError } from '@troupe/transport';
+import { abortedWait } from '../errors.js';
 import { nameOf, type SegmentRange } from '../ranges.js';
 import { readBody } from './body.js';
 
@@ -73,7 +73,7 @@ export class ServiceInbox<K extends MessageType> {
   /** @throws TransportError `aborted` */
   #news(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const stop = (): void => reject(new TransportError('aborted', 'the wait was aborted', 'Call again if it is still needed.'));
+      const stop = (): void => reject(abortedWait());
       if (signal?.aborted) return stop();
       signal?.addEventListener('abort', stop, { once: true });
       this.#wake = () => {

@@ -18,8 +18,10 @@ import type {
   Contribution,
   ContributionLease,
   JoinOptions,
+  KeptSnapshot,
   MemberEvent,
   OutgoingContribution,
+  SnapshotSource,
 } from '../port.js';
 import { foldDigests, segmentDigest } from '../range-digest.js';
 import {
@@ -38,12 +40,18 @@ import type { Reach } from './reach.js';
 import { ReducerLinks } from './reducer-links.js';
 import { Signals } from './signals.js';
 
+export interface MemberParts {
+  /** Opens links to reducers; absent: the member only uses the service. */
+  readonly reach?: Reach | undefined;
+  /** Lets others that have links to this worker take a snapshot; absent: none have. */
+  keep?(snapshot: KeptSnapshot | undefined): void;
+}
+
 /**
  * From here on the member owns the connection.
- * @param reach opens links to reducers; absent: the member only uses the service
  * @throws what Collective.join does
  */
-export async function joinStar(connection: Connection, options: JoinOptions, reach?: Reach): Promise<StarMember> {
+export async function joinStar(connection: Connection, options: JoinOptions, parts: MemberParts = {}): Promise<StarMember> {
   const { runId, workerId, ticket, deadline } = options;
   const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
@@ -57,18 +65,17 @@ export async function joinStar(connection: Connection, options: JoinOptions, rea
   const join: MessageOf<'join'> = { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket };
   const { round, ranges } = await shakeHands(channel, join, 'joined', options);
   try {
-    return new StarMember(channel, options, { layout, partition: { round, ranges: readRanges(ranges, layout) }, reach });
+    return new StarMember(channel, options, { layout, partition: { round, ranges: readRanges(ranges, layout) }, ...parts });
   } catch (error) {
     channel.close((error as Error).message);
     throw error;
   }
 }
 
-interface Place {
+interface Place extends MemberParts {
   readonly layout: RangeLayout;
   /** Of the first round. */
   readonly partition: Partition;
-  readonly reach: Reach | undefined;
 }
 
 /** What is sent for a lease. */
@@ -83,7 +90,7 @@ interface SentRange extends SegmentRange {
   /** Kept until a later round begins, because a reducer may be lost with what was sent to it. */
   readonly frames: Uint8Array[];
   /** Where the range goes: to its reducer, or to the service. */
-  path: Channel | undefined;
+  path: Pick<Channel, 'sendEncoded'> | undefined;
 }
 
 export class StarMember implements CollectiveMember {
@@ -118,7 +125,10 @@ export class StarMember implements CollectiveMember {
   /** Reducers whose ranges are sent again, to the service, when it has ended, and from which round on. */
   readonly #again = new Map<string, number>();
 
-  constructor(channel: Channel, options: JoinOptions, { layout, partition, reach }: Place) {
+  readonly #keep: NonNullable<MemberParts['keep']>;
+
+  constructor(channel: Channel, options: JoinOptions, { layout, partition, reach, keep = () => undefined }: Place) {
+    this.#keep = keep;
     this.firstRound = partition.round;
     this.#channel = channel;
     this.#options = options;
@@ -424,8 +434,17 @@ export class StarMember implements CollectiveMember {
     if (digests.length === segments.length) this.#received.ranges.push({ from, to, digest: foldDigests(this.#memory, digests) });
   }
 
+  keep(snapshot: KeptSnapshot | undefined): void {
+    this.#keep(snapshot);
+  }
+
+  source(workerId: string, signal: AbortSignal): Promise<SnapshotSource | undefined> {
+    return this.#links.source(workerId, signal);
+  }
+
   close(reason: string): void {
     this.#over = true;
+    this.#keep(undefined);
     this.#channel.close(reason);
     this.#links.close(reason);
   }

@@ -6,16 +6,16 @@ import {
   ProtocolError,
   receiveWithin,
   type Channel,
-  type Message,
   type MessageOf,
 } from '@troupe/protocol';
 import { backoffMs, type Connection } from '@troupe/transport';
 import type { IceServer } from '@troupe/transport/webrtc';
 import { isLinkFailure } from '../errors.js';
-import type { JoinOptions } from '../port.js';
+import type { JoinOptions, SnapshotSource } from '../port.js';
 import { nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
 import { STEADY_MS, WORKER_BACKOFF } from '../retries.js';
 import { either } from './either.js';
+import { LinkReader, type FromReducer } from './link-reader.js';
 import type { Reach } from './reach.js';
 import { RTC_ADDRESS, type OpenSignalling } from './signals.js';
 
@@ -39,7 +39,8 @@ export interface ReducerLinksOptions {
 }
 
 interface Link {
-  readonly channel: Channel;
+  readonly channel: Channel<FromReducer>;
+  readonly reader: LinkReader;
   /** The reducer sends its range of the updates from this round on. */
   readonly firstRound: number;
   /** Ends the wait for its part of an update; present while there is one. */
@@ -66,6 +67,8 @@ export class ReducerLinks {
   readonly #options: ReducerLinksOptions;
   readonly #open = new Map<string, Link>();
   readonly #efforts = new Map<string, Effort>();
+  /** Whoever waits for a link to open. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: ReducerLinksOptions) {
     this.#options = options;
@@ -76,7 +79,7 @@ export class ReducerLinks {
     return [...this.#open.keys()];
   }
 
-  get(reducer: string): Channel | undefined {
+  get(reducer: string): Pick<Channel, 'sendEncoded'> | undefined {
     return this.#open.get(reducer)?.channel;
   }
 
@@ -99,6 +102,7 @@ export class ReducerLinks {
   leave(reducer: string, reason: string): boolean {
     this.#efforts.get(reducer)?.stop.abort(new Error(reason));
     this.#efforts.delete(reducer);
+    this.#wakeWaiting();
     return this.lose(reducer, reason);
   }
 
@@ -120,6 +124,7 @@ export class ReducerLinks {
     if (link && !signal.aborted) {
       this.#open.set(reducer, link);
       this.#options.onOpened();
+      this.#wakeWaiting();
       const steady = this.#options.join.deadline?.(STEADY_MS);
       await link.channel.closed;
       if (steady?.aborted) effort.failures = 0;
@@ -152,16 +157,21 @@ export class ReducerLinks {
   async #join(ticket: string, connection: Connection, signal: AbortSignal): Promise<Link> {
     const { join, layout } = this.#options;
     const { runId, workerId, deadline } = join;
-    const channel: Channel = createChannel(connection, {
-      accepts: ['joined', 'refuse', 'updateRange'],
+    const channel = createChannel<FromReducer>(connection, {
+      accepts: ['joined', 'refuse', 'updateRange', 'piece'],
       ...(deadline && { deadline }),
-      bodyBytes: (message: Message) => (message.type === 'updateRange' ? layout.leavingBytes(message) : 0),
+      bodyBytes: (message) => {
+        if (message.type === 'updateRange') return layout.leavingBytes(message);
+        return message.type === 'piece' ? message.bytes : 0;
+      },
     });
     try {
       channel.send({ type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });
       const { message } = await receiveWithin(channel, { deadline: signal, what: 'the answer of a reducer' });
-      if (message.type === 'joined')
-        return { channel, firstRound: message.round, waiting: undefined, progressed: false, watched: false };
+      if (message.type === 'joined') {
+        const reader = new LinkReader(channel);
+        return { channel, reader, firstRound: message.round, waiting: undefined, progressed: false, watched: false };
+      }
       throw new ProtocolError('unexpected_message', `a reducer answered join with ${message.type}`, 'Nothing to do.');
     } catch (error) {
       channel.close((error as Error).message);
@@ -187,7 +197,7 @@ export class ReducerLinks {
     this.#watch(link);
     try {
       for (;;) {
-        const { message, body } = await link.channel.receiveStreamed(soon.signal);
+        const { message, body } = await link.reader.receive(soon.signal);
         // Those of earlier rounds came from the service.
         if (message.type !== 'updateRange' || message.round < round) continue;
         if (message.round > round || nameOf(message) !== nameOf(range)) return;
@@ -206,6 +216,46 @@ export class ReducerLinks {
     } finally {
       link.waiting = undefined;
       if ('dispose' in soon) soon.dispose();
+    }
+  }
+
+  /** The reducer as a source of snapshots, once there is a link to it; undefined when none is being opened, or `signal` aborts before. */
+  async source(reducer: string, signal: AbortSignal): Promise<SnapshotSource | undefined> {
+    while (!signal.aborted && this.#efforts.has(reducer)) {
+      const link = this.#open.get(reducer);
+      if (link) return { fetch: (piece, abort) => this.#fetch(reducer, link, () => link.reader.piece(piece, abort)) };
+      await this.#anyChange(signal);
+    }
+    return undefined;
+  }
+
+  #wakeWaiting(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  #anyChange(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+
+  async #fetch(
+    reducer: string,
+    link: Link,
+    fetch: () => ReturnType<SnapshotSource['fetch']>,
+  ): ReturnType<SnapshotSource['fetch']> {
+    try {
+      return await fetch();
+    } catch (error) {
+      if (!isLinkFailure(error)) throw error;
+      if (this.#open.get(reducer) === link) this.lose(reducer, error.message);
+      return undefined;
     }
   }
 

@@ -5,10 +5,12 @@ import type { SegmentMeasures } from '../gradient-sum.js';
 import { filled, type Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { createRangeLayout, nameOf, type RangeLayout, type SegmentRange } from '../ranges.js';
+import type { KeptSnapshot } from '../port.js';
 import { readBody, takeBody } from './body.js';
 import { Links, type Member, type NewLink } from './links.js';
 import { RtcAnswers, type RtcAnswersOptions } from './rtc-answers.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
+import { createSeed } from './seed.js';
 import { sendRange } from './update-sender.js';
 
 /** @throws OptimError `out_of_memory` */
@@ -16,9 +18,14 @@ export function createReducer(
   assign: MessageOf<'assign'>,
   service: Channel,
   options: ServerOptions,
-  serve: RtcAnswersOptions['serve'],
+  parts: ReducerParts,
 ): RunServer {
-  return new Reducer(assign, service, options, serve);
+  return new Reducer(assign, service, options, parts);
+}
+
+export interface ReducerParts extends Pick<RtcAnswersOptions, 'serve'> {
+  /** The snapshot that the worker of this reducer keeps for others. */
+  kept(): KeptSnapshot | undefined;
 }
 
 /** What this reducer sums. */
@@ -47,7 +54,10 @@ class Reducer implements RunServer {
   #addMs = 0;
   #sendMs = 0;
 
-  constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions, serve: RtcAnswersOptions['serve']) {
+  readonly #kept: ReducerParts['kept'];
+
+  constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions, { serve, kept }: ReducerParts) {
+    this.#kept = kept;
     this.hello = assign;
     this.host = service;
     this.#options = options;
@@ -82,10 +92,12 @@ class Reducer implements RunServer {
     const leave = this.#links.add(member);
     try {
       channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: [] });
+      const seed = createSeed(this.#kept, channel);
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
-        if (message.type !== 'gradientRange') throw unexpected(message, 'a worker sends ranges of gradients to a reducer');
-        await this.#take({ ...message, workerId }, body);
+        if (message.type === 'gradientRange') await this.#take({ ...message, workerId }, body);
+        else if (message.type === 'wantPiece') await seed.send(message);
+        else throw unexpected(message, 'a worker sends a reducer ranges of gradients, or asks it for pieces of a snapshot');
       }
     } finally {
       leave();

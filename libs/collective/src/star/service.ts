@@ -15,10 +15,11 @@ import {
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
+import type { KeptSnapshot } from '../port.js';
 import { refused } from './handshake.js';
 import { createHub } from './hub.js';
 import type { NewLink } from './links.js';
-import { createReducer } from './reducer.js';
+import { createReducer, type ReducerParts } from './reducer.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
 
 export interface StarServiceOptions extends ServerOptions {
@@ -45,6 +46,8 @@ export interface StarService {
    * that it admits are then served. Rejects with what ends the link: CollectiveError `refused`, TransportError, ProtocolError.
    */
   offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void>;
+  /** Workers that have links to this service, which sums for them, may take pieces of this snapshot; undefined: of none. */
+  keep(snapshot: KeptSnapshot | undefined): void;
 }
 
 /** Whether this side knows whose link it is; it then is no stranger's. Default: it does not. */
@@ -72,6 +75,7 @@ class Service implements StarService {
   #run: RunServer | undefined;
   /** Links that nobody has been admitted on. */
   readonly #strangers = new Set<Connection>();
+  #kept: KeptSnapshot | undefined;
 
   constructor(options: StarServiceOptions) {
     this.#options = options;
@@ -83,7 +87,7 @@ class Service implements StarService {
     const channel = createChannel(connection, {
       accepts: [
         ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'signal', 'lacking', 'received'] as const),
-        ...(['offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
+        ...(['wantPiece', 'offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
         ...ORDERS,
       ],
       bodyBytes: (message) => bodyBytes(session, message),
@@ -114,6 +118,10 @@ class Service implements StarService {
     if (this.#strangers.size >= strangers)
       throw new ProtocolError('run_full', `${strangers} links have not been admitted yet`, 'Try again later.');
     this.#strangers.add(connection);
+  }
+
+  keep(snapshot: KeptSnapshot | undefined): void {
+    this.#kept = snapshot;
   }
 
   async offer(connection: Connection, offer: Omit<MessageOf<'offer'>, 'type' | 'versions'>, signal: AbortSignal): Promise<void> {
@@ -196,10 +204,11 @@ class Service implements StarService {
       this.#run = undefined;
       previous.end();
     }
-    const answered = (connection: Connection, signal: AbortSignal): Promise<void> =>
-      this.serve(connection, signal, { isExpected: true });
-    this.#run =
-      hello.type === 'host' ? createHub(hello, host, this.#options) : createReducer(hello, host, this.#options, answered);
+    const parts: ReducerParts = {
+      serve: (connection, signal) => this.serve(connection, signal, { isExpected: true }),
+      kept: () => this.#kept,
+    };
+    this.#run = hello.type === 'host' ? createHub(hello, host, this.#options) : createReducer(hello, host, this.#options, parts);
     return this.#run;
   }
 
