@@ -14,6 +14,7 @@ import * as evaluation from './parts/eval.mjs';
 import * as gpu from './parts/gpu.mjs';
 import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
+import * as crowd from './parts/crowd.mjs';
 import * as peers from './parts/peers.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
@@ -34,6 +35,7 @@ const PARTS = new Map(
     scaling,
     communication,
     peers,
+    crowd,
     codec,
     joiners,
     'slow-workers': slowWorkers,

@@ -7,8 +7,8 @@ import { LIMITS, type MessageOf } from '@troupe/protocol';
 import type { ControlServer } from './control-server.js';
 import { fits, turnsTaken, type Moment, type SnapshotQueue } from './snapshot-queue.js';
 
-/** Seeds copy their replicas before this round from the current one on: the order must reach them first. */
-const AHEAD_ROUNDS = 2;
+/** The order may find seeds in a later round already. Then the next one is for a round that is so many rounds ahead. */
+const MOST_AHEAD = 2;
 
 /** The replica at one moment. */
 export interface ReplicaState {
@@ -46,6 +46,7 @@ export class Seeding {
   readonly #parts: SeedingParts;
   readonly #queue: SnapshotQueue;
   #order: Order | undefined;
+  #aheadRounds = 0;
   /** When the last order ended, ms. */
   #endedMs = -Infinity;
 
@@ -56,12 +57,19 @@ export class Seeding {
 
   /** Call it when the queue, a worker or the round has changed, and from time to time. */
   review(moment: Moment): void {
+    const isDue = isCrowded(this.#queue, moment) && moment.nowMs - this.#endedMs >= LIMITS.snapshotTurnMs;
+    if (!this.#order && isDue) this.#begin(moment);
     const order = this.#order;
-    if (order) {
-      this.#digest(order, moment);
-      this.#refer(order, moment);
-      if (isOver(order, this.#queue, moment)) this.#end(order, moment);
-    } else if (isCrowded(this.#queue, moment) && moment.nowMs - this.#endedMs >= LIMITS.snapshotTurnMs) this.#begin(moment);
+    if (!order) return;
+    this.#digest(order, moment);
+    this.#refer(order, moment);
+    if (isOver(order, this.#queue, moment)) this.#end(order, moment);
+  }
+
+  /** Whether those that wait will soon be told where to take the snapshot, unless the seeds are too late. */
+  isImminent(nowMs: number): boolean {
+    const { snapshot, asked } = this.#order ?? {};
+    return snapshot !== undefined && asked!.size > 0 && nowMs - snapshot.takenMs < LIMITS.seedAnswerMs;
   }
 
   onSeeded(workerId: string, { round, kept }: MessageOf<'seeded'>): void {
@@ -79,7 +87,7 @@ export class Seeding {
   #begin({ round }: Moment): void {
     const asked = this.#parts.seeds().slice(0, LIMITS.seeds);
     if (asked.length === 0) return;
-    const order: Order = { round: round + AHEAD_ROUNDS, asked: new Set(asked), seeds: new Set(), takers: new Map() };
+    const order: Order = { round: round + this.#aheadRounds, asked: new Set(asked), seeds: new Set(), takers: new Map() };
     this.#order = order;
     for (const id of asked) this.#parts.workers.send(id, { type: 'seed', round: order.round, wanted: true });
   }
@@ -109,7 +117,9 @@ export class Seeding {
 
   #end({ round, asked, seeds }: Order, { nowMs }: Moment): void {
     this.#order = undefined;
-    this.#endedMs = nowMs;
+    const isTooLate = seeds.size === 0 && this.#aheadRounds < MOST_AHEAD;
+    this.#aheadRounds = isTooLate ? this.#aheadRounds + 1 : 0;
+    if (!isTooLate) this.#endedMs = nowMs;
     for (const id of [...asked, ...seeds]) this.#parts.workers.send(id, { type: 'seed', round, wanted: false });
   }
 }
@@ -139,8 +149,8 @@ function isOver(order: Order, queue: SnapshotQueue, moment: Moment): boolean {
   if ([...takers.values()].some((sinceMs) => nowMs - sinceMs < LIMITS.snapshotTransferMs)) return false;
   if (!snapshot) return moment.round > round;
   // Those that come now fit it as well.
-  if (nowMs - snapshot.takenMs < LIMITS.seedMs) return false;
-  return takersOf(order, queue, moment).length === 0 || seeds.size === 0;
+  if (seeds.size === 0) return nowMs - snapshot.takenMs >= LIMITS.seedAnswerMs;
+  return nowMs - snapshot.takenMs >= LIMITS.seedMs && takersOf(order, queue, moment).length === 0;
 }
 
 /** Bytes that lie one after the other, cut every `bytes`. */

@@ -37,6 +37,8 @@ export interface Moment {
   readonly retained: number;
   /** Workers that may get leases. Without one, no round passes. */
   readonly readyWorkers: number;
+  /** Whether those that can take their snapshot from other workers soon will. */
+  readonly isSeeding: boolean;
 }
 
 export interface Start {
@@ -59,10 +61,12 @@ export function nextStart(queue: SnapshotQueue, held: readonly number[], moment:
 }
 
 /** The worker whose turn it is, if a link may be served now. */
-function firstInLine({ waiting, transfers }: SnapshotQueue, { round, nowMs }: Moment): [string, Waiting] | undefined {
+function firstInLine({ waiting, transfers }: SnapshotQueue, { round, nowMs, isSeeding }: Moment): [string, Waiting] | undefined {
   if (turnsTaken(transfers, nowMs) >= LIMITS.snapshotLinks) return undefined;
   // A link carries one snapshot at a time. A worker may have heard of an update before the coordinator has.
-  return [...waiting].find(([workerId, { notBefore }]) => notBefore <= round && !transfers.has(workerId));
+  return [...waiting].find(
+    ([workerId, { notBefore, fromPeers }]) => notBefore <= round && !transfers.has(workerId) && !(fromPeers && isSeeding),
+  );
 }
 
 /** Whether a snapshot of the round `held` is of use to a worker. */

@@ -104,8 +104,10 @@ export class SnapshotSender {
   }
 
   #moment(): Moment {
-    const { parameters, round, readyWorkers, nowMs } = this.#parts;
-    return { round: round(), nowMs: nowMs(), retained: retainedUpdates(parameters), readyWorkers: readyWorkers() };
+    const { parameters, round, readyWorkers } = this.#parts;
+    const nowMs = this.#parts.nowMs();
+    const isSeeding = this.#seeding.isImminent(nowMs);
+    return { round: round(), nowMs, retained: retainedUpdates(parameters), readyWorkers: readyWorkers(), isSeeding };
   }
 
   #tick(): void {

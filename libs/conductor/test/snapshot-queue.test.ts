@@ -3,7 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { mustBeTold, nextStart, transfersToGiveUp, type Moment, type SnapshotQueue } from '../src/snapshot-queue.js';
 
 const RETAINED = 16;
-const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({ round, nowMs, retained: RETAINED, readyWorkers });
+const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({
+  round,
+  nowMs,
+  retained: RETAINED,
+  readyWorkers,
+  isSeeding: false,
+});
 
 /** `waiting`: worker -> not before. `transfers`: worker -> round of its snapshot and start. */
 function queue(waiting: Record<string, number>, transfers: Record<string, readonly [round: number, startedMs: number]> = {}) {

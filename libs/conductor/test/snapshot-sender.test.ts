@@ -436,17 +436,15 @@ describe('a crowd', () => {
     return ids.map(ask);
   };
 
-  it('is told which workers keep the snapshot of a round that is to come, with the digests of its pieces', async () => {
+  it('is told which workers keep the snapshot of this round, with the digests of its pieces', async () => {
     const [seed, other] = seeds('seed', 'other');
     const [one, two] = crowd('one', 'two');
-    for (const link of [seed, other]) expect((await next(link)).message).toEqual({ type: 'seed', round: 2, wanted: true });
-    complete();
-    seeded('seed', true, 2);
-    complete();
-    seeded('other', false, 2);
+    for (const link of [seed, other]) expect((await next(link)).message).toEqual({ type: 'seed', round: 0, wanted: true });
+    seeded('seed', true);
+    seeded('other', false);
     for (const link of [one, two]) {
       const { message, body } = await next(link);
-      expect(message).toEqual({ type: 'sources', round: 2, parametersDigest: '0'.repeat(16), workers: ['seed'] });
+      expect(message).toEqual({ type: 'sources', round: 0, parametersDigest: '0'.repeat(16), workers: ['seed'] });
       const sizes = Array.from({ length: PIECES }, (_, i) => new DataView(body.buffer).getUint32(32 * i + 4));
       expect(sizes.slice(0, -1).every((bytes) => bytes === LIMITS.snapshotPieceBytes)).toBe(true);
       expect(sizes.reduce((sum, bytes) => sum + bytes)).toBe(SNAPSHOT_BYTES);
@@ -456,12 +454,26 @@ describe('a crowd', () => {
     expect(one.queued).toEqual([]);
   });
 
+  it('is told of a later round when the order came too late for this one', async () => {
+    const [seed] = seeds('seed');
+    const [one] = crowd('one', 'two');
+    for (const late of [0, 1]) {
+      seeded('seed', false, late);
+      tick();
+    }
+    complete();
+    seeded('seed', true, 2);
+    expect(one.queued).toEqual([]);
+    complete();
+    expect((await next(one)).message).toMatchObject({ type: 'sources', round: 2, workers: ['seed'] });
+    const rounds = (await told(seed)).map((message) => (message.type === 'seed' ? [message.round, message.wanted] : []));
+    expect(rounds.filter(([, wanted]) => wanted).map(([of]) => of)).toEqual([0, 1, 2]);
+  });
+
   it('goes without a seed that has left or does not answer', async () => {
     const [, , silent] = seeds('seed', 'gone', 'silent');
     const [one] = crowd('one', 'two');
-    complete(1);
-    complete(1);
-    seeded('seed', true, 2);
+    seeded('seed', true);
     sender.handle({ type: 'workerLeft', worker: workerOf('gone'), reason: '' });
     tick(LIMITS.seedAnswerMs - 1);
     expect(one.queued).toEqual([]);
@@ -470,31 +482,27 @@ describe('a crowd', () => {
     expect(silent.closedFor).toBeUndefined();
   });
 
-  it('is served by the coordinator when no worker keeps a snapshot, and no more are asked for a while', async () => {
+  it('waits for the answers, and is served by the coordinator when no worker keeps a snapshot', async () => {
     const [seed] = seeds('seed');
     const [one] = crowd('one', 'two');
-    complete();
-    complete();
-    seeded('seed', false, 2);
-    tick();
-    tick();
     for (let i = 0; i < LIMITS.snapshotLinks; i++) await links.get(`busy${i}`)!.read();
     await turn();
+    expect(one.queued).toEqual([]);
+    seeded('seed', false);
+    tick();
     expect((await next(one)).message).toMatchObject({ type: 'snapshot' });
-    expect(await told(seed)).toEqual([{ type: 'seed', round: 2, wanted: true }]);
+    expect(seed.closedFor).toBeUndefined();
   });
 
   it('has seeds let go of the snapshot once all that took it are ready', async () => {
     const [seed] = seeds('seed');
     const [one] = crowd('one', 'two');
-    complete();
-    complete();
-    seeded('seed', true, 2);
+    seeded('seed', true);
     await next(one);
     tick(LIMITS.seedMs);
     const ready = {
       type: 'ready',
-      round: 2,
+      round: 0,
       layoutHash: '',
       parametersDigest: '',
       engine: '',
@@ -505,15 +513,13 @@ describe('a crowd', () => {
       expect(seed.queued).toHaveLength(1);
       sender.handle({ type: 'workerMessage', worker: workerOf(id), message: ready });
     }
-    expect((await told(seed)).at(-1)).toEqual({ type: 'seed', round: 2, wanted: false });
+    expect((await told(seed)).at(-1)).toEqual({ type: 'seed', round: 0, wanted: false });
   });
 
   it('that could not take it from others is served by the coordinator', async () => {
     seeds('seed');
     const [one] = crowd('one', 'two');
-    complete();
-    complete();
-    seeded('seed', true, 2);
+    seeded('seed', true);
     await next(one);
     sender.handle({ type: 'workerMessage', worker: workerOf('one'), message: { ...resync, fromPeers: false } });
     sender.request('one');

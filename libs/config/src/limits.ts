@@ -58,9 +58,9 @@ export const LIMITS = {
   seedCrowd: 2,
   /** Workers that seed a snapshot at a time. */
   seeds: 8,
-  /** Once the snapshot exists, joiners are told of it when all seeds have answered, or one has and this time is over. */
+  /** Time for the seeds to answer, from the round of the snapshot on. */
   seedAnswerMs: 1_000,
-  /** Seeds have this long to answer, and keep the snapshot this long at least. */
+  /** Seeds keep the snapshot this long at least, for those that come a little later. */
   seedMs: 10_000,
   /** A seed sends one worker at most this many times the bytes of the snapshot. */
   seedShares: 2,

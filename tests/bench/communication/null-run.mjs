@@ -43,7 +43,7 @@ const LOOPBACK = { command: () => [], host: () => '127.0.0.1' };
  */
 
 export const COORDINATOR = fileURLToPath(new URL('../../../apps/coordinator/dist/main.js', import.meta.url));
-const WORKER = fileURLToPath(new URL('./null-worker.mjs', import.meta.url));
+export const WORKER = fileURLToPath(new URL('./null-worker.mjs', import.meta.url));
 /** As the command line starts them. */
 export const NODE_FLAGS = ['--initial-heap-size=256'];
 export const ENV = { ...process.env, TROUPE_TOKEN: 'bench' };

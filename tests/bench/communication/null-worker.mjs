@@ -1,8 +1,10 @@
 /**
  * A worker whose engine computes nothing: it sleeps a little for each stream, so that streams are dealt evenly, and returns a prepared
  * gradient. What else a round takes is communication. Arguments: the coordinator's address, a name, ms of
- * sleep for a stream, and the address at which it listens for others, if it sums for them; the token is in TROUPE_TOKEN.
+ * sleep for a stream, and the address at which it listens for others, if it sums for them; the token is in TROUPE_TOKEN. "joins" stands for none, and "alone"
+ * for none either: the worker then takes its snapshot from the coordinator only.
  */
+import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
@@ -59,7 +61,8 @@ process.once('SIGTERM', () => stop.abort(new Error('the benchmark has ended')));
 const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });
 // Sets V8's flags, as in a real worker.
 await loadWasm();
-const peer = host === undefined ? undefined : await listen(host);
+const peer = host === undefined || host === 'alone' || host === 'joins' ? undefined : await listen(host);
+const sha256 = async (/** @type {Uint8Array} */ bytes) => createHash('sha256').update(bytes).digest();
 try {
   await runWorker({
     address,
@@ -73,6 +76,7 @@ try {
       nowMs: () => performance.now(),
       sleep: async (ms, signal) => void (await delay(ms, undefined, { signal })),
       random: Math.random,
+      ...(host !== 'alone' && { sha256 }),
       log() {},
     },
     signal: stop.signal,

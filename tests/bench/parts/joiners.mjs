@@ -145,7 +145,7 @@ async function connect(address, name) {
   bytes = snapshotBytes(parameters, optimizer);
   return {
     parameters,
-    ask: () => channel.send({ type: 'resync', reason: 'joining', round: 0 }),
+    ask: () => channel.send({ type: 'resync', reason: 'joining', round: 0, fromPeers: false }),
     async read() {
       for (;;) {
         const { message, body } = await receive('a snapshot');
