@@ -203,6 +203,8 @@ async function openSignedTokens(
   const signed = createSignedTokens({ caps: traffic.caps, now: Date.now, nowMs: () => traffic.nowMs(), program });
   await openAccessFile({
     file: settings.accessFile,
+    isNamed: settings.given.has('--access-file'),
+    program,
     tokens: signed,
     signal: over,
     onNote: (note) => report({ event: 'note', ...note }),

@@ -1,6 +1,6 @@
 /** The access file: signing keys and tokens as JSON, readable by its owner alone. */
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote } from '@troupe/config/shell';
@@ -182,8 +182,6 @@ async function writeWhole(file: string, text: string): Promise<void> {
     } finally {
       await handle.close();
     }
-    // The umask may have taken bits away, and nothing adds any.
-    await chmod(temporary, 0o600);
     await rename(temporary, file);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);

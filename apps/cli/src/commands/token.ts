@@ -23,20 +23,20 @@ import type { Shell } from '../shell.js';
 import { counted, styleFor } from '../terminal/style.js';
 import { afterwards, examples, wholeNumber } from './flags.js';
 
-const FILE_OPTION = RUN_OPTIONS.find(({ flag }) => flag === '--access-file')!;
+const USUAL_FILE = RUN_OPTIONS.find(({ flag }) => flag === '--access-file')!.default!;
 const USUAL_PERIOD = '7d';
 
 interface CommonFlags {
-  readonly accessFile: string;
+  readonly accessFile?: string;
   readonly json?: true;
 }
 
 interface CreateFlags extends CommonFlags {
   readonly scope: Scope;
   /** ms. */
-  readonly expires: number;
+  readonly expires?: number;
   readonly maxLinks?: number;
-  readonly label: string;
+  readonly label?: string;
 }
 
 export function defineToken(program: Command, shell: Shell): void {
@@ -67,10 +67,8 @@ function subcommand(command: Command, name: string, description: string): Comman
     .addOption(
       new Option(
         '--access-file <FILE>',
-        `file with the keys and revocations, the same as for the coordinator (default: ${FILE_OPTION.default})`,
-      )
-        .default(FILE_OPTION.default, '')
-        .helpGroup('File:'),
+        `file with the keys and revocations, the same as for the coordinator (default: ${USUAL_FILE})`,
+      ).helpGroup('File:'),
     )
     .addOption(new Option('--json', 'print one JSON object').helpGroup('Output:'));
 }
@@ -81,7 +79,6 @@ function defineCreate(command: Command, shell: Shell): void {
     .addOption(
       new Option('--expires <PERIOD>', `when it expires: ${PERIOD_IN_WORDS} (default: ${USUAL_PERIOD})`)
         .argParser(period)
-        .default(parsePeriod(USUAL_PERIOD), '')
         .helpGroup('Token:'),
     )
     .addOption(
@@ -89,9 +86,7 @@ function defineCreate(command: Command, shell: Shell): void {
         .argParser(wholeNumber(1, MAX_LINKS))
         .helpGroup('Token:'),
     )
-    .addOption(
-      new Option('--label <NAME>', 'what it is for, shown in the list').argParser(label).default('', '').helpGroup('Token:'),
-    )
+    .addOption(new Option('--label <NAME>', 'what it is for, shown in the list').argParser(label).helpGroup('Token:'))
     .addHelpText(
       'after',
       examples(
@@ -161,7 +156,8 @@ function label(text: string): string {
 
 const chance = () => ({ nowMs: Date.now(), random: randomBytes });
 
-async function create(shell: Shell, { scope, expires, maxLinks, label, accessFile, json }: CreateFlags): Promise<void> {
+async function create(shell: Shell, { scope, maxLinks, json, ...flags }: CreateFlags): Promise<void> {
+  const { label = '', expires = parsePeriod(USUAL_PERIOD)!, accessFile = USUAL_FILE } = flags;
   const request = { scope, label, lifetimeMs: expires, maxLinks };
   const { token, entry } = await changeAccess(accessFile, (before) => createToken(before, request, chance()));
   const file = path.resolve(accessFile);
@@ -194,7 +190,7 @@ function usageOf(scope: Scope, program: string): string {
   }
 }
 
-async function list(shell: Shell, { accessFile, json }: CommonFlags): Promise<void> {
+async function list(shell: Shell, { accessFile = USUAL_FILE, json }: CommonFlags): Promise<void> {
   const { tokens } = await readAccess(accessFile);
   const file = path.resolve(accessFile);
   const views = tokens.map(viewOf);
@@ -225,7 +221,7 @@ function viewOf(entry: TokenEntry) {
   };
 }
 
-async function revoke(shell: Shell, ids: readonly string[], { accessFile, json }: CommonFlags): Promise<void> {
+async function revoke(shell: Shell, ids: readonly string[], { accessFile = USUAL_FILE, json }: CommonFlags): Promise<void> {
   await changeAccess(accessFile, (before) => ({ state: revokeTokens(before, ids, Date.now()) }));
   if (json) shell.stdout.write(`${JSON.stringify({ revoked: ids })}\n`);
   else
@@ -236,7 +232,7 @@ async function revoke(shell: Shell, ids: readonly string[], { accessFile, json }
 
 async function rotate(
   shell: Shell,
-  { accessFile, json, revokeOld = false }: CommonFlags & { revokeOld?: boolean },
+  { accessFile = USUAL_FILE, json, revokeOld = false }: CommonFlags & { revokeOld?: boolean },
 ): Promise<void> {
   const { state } = await changeAccess(accessFile, (before) => ({ state: rotateKeys(before, revokeOld, chance()) }));
   const keyId = state.keys.find((key) => key.state === 'signing')!.id;

@@ -11,6 +11,10 @@ const READ_EVERY_MS = 1_000;
 
 export interface AccessWatch {
   readonly file: string;
+  /** A person has named the file, and may have mistyped it. */
+  readonly isNamed: boolean;
+  /** The command to paste for this program: "troupe". */
+  readonly program: string;
   readonly tokens: Pick<SignedTokens, 'use' | 'sweep'>;
   /** Ends the watch. */
   readonly signal: AbortSignal;
@@ -38,9 +42,13 @@ export async function openAccessFile(watch: AccessWatch): Promise<void> {
 }
 
 /** @returns the text, if there is a file @throws AccessError */
-async function load({ file, tokens, onNote }: AccessWatch): Promise<string | undefined> {
+async function load({ file, isNamed, program, tokens, onNote }: AccessWatch): Promise<string | undefined> {
   const { text, isExposed } = await readAccessText(file);
-  if (text === undefined) return undefined;
+  if (text === undefined) {
+    const remedy = `The first token makes it: ${program} token create --scope worker --access-file ${shellQuote(file)}`;
+    if (isNamed) onNote({ level: 'info', text: `the access file ${file} does not exist yet`, remedy });
+    return undefined;
+  }
   tokens.use(parseAccess(text, file));
   if (isExposed) {
     const remedy = `Type: chmod 600 ${shellQuote(file)}`;

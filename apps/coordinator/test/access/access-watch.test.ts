@@ -31,7 +31,16 @@ afterEach(async () => {
   await fs.rm(folder, { recursive: true, force: true });
 });
 
-const open = () => openAccessFile({ file, tokens, signal: over.signal, onNote: (note) => notes.push(note), everyMs: 20 });
+const open = (isNamed = false) =>
+  openAccessFile({
+    file,
+    isNamed,
+    program: 'troupe',
+    tokens,
+    signal: over.signal,
+    onNote: (note) => notes.push(note),
+    everyMs: 20,
+  });
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
 const make = async (lifetimeMs = 60_000) => {
   const request = { scope: 'worker', label: '', lifetimeMs } as const;
@@ -62,6 +71,17 @@ describe('the access file of a coordinator', () => {
     const { token } = await make();
     await until(token, 'worker');
     expect(texts()).toBe('the access file has changed (tokens: 1, valid: 1)');
+  });
+
+  it('that is missing although somebody has named it is mentioned', async () => {
+    await open(true);
+    expect(notes).toEqual([
+      {
+        level: 'info',
+        text: `the access file ${file} does not exist yet`,
+        remedy: `The first token makes it: troupe token create --scope worker --access-file ${file}`,
+      },
+    ]);
   });
 
   it('is read again when a token is revoked, and its links end', async () => {

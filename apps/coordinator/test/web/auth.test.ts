@@ -58,6 +58,11 @@ describe('tokens', () => {
     },
   );
 
+  it('that are empty grant nothing, not even where a secret is empty by mistake', () => {
+    const careless = createAuth({ token: '', adminToken: '', metricsToken: '', signed, public: false });
+    for (const need of NEEDS) expect(() => careless.admit('', need)).toThrow(refused('wrong_token'));
+  });
+
   it('are required', () => {
     expect(() => closed.admit(undefined, 'worker')).toThrow(refused('no_token'));
   });
