@@ -80,6 +80,7 @@ export default tseslint.config(
     ignores: [
       'libs/*/src/node/**',
       'libs/native/src/**',
+      'libs/access/src/**',
       'libs/process/src/**',
       'libs/transport/src/websocket/**',
       'libs/transport/src/webrtc-node/**',

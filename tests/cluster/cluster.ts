@@ -16,7 +16,14 @@ import type { RunEvent } from '@troupe/run';
 import { tap, type Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
-import { createConductor, createTraining, type ConductorOptions, type SideJobs, type Training } from '@troupe/conductor';
+import {
+  createConductor,
+  createTokenGate,
+  createTraining,
+  type ConductorOptions,
+  type SideJobs,
+  type Training,
+} from '@troupe/conductor';
 
 const TEXT = 'When forty winters shall besiege thy brow, and dig deep trenches in thy beauty\n'.repeat(12);
 export const TOKEN = 'open sesame';
@@ -181,7 +188,7 @@ function conductorOptions(
     training,
     stopRules: { maxLoss: 3, patience: 0 },
     cadences: { evaluateEvery, checkpointEvery: 0, sampleEvery: 0 },
-    token: TOKEN,
+    gate: createTokenGate(TOKEN),
     reduceToken: 'secret',
     reduceAddress: '/reduce',
     side: { pending: 0, evaluate, sample: async () => new Uint16Array(0) },

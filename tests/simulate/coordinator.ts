@@ -6,6 +6,7 @@ import type { Collective } from '@troupe/collective';
 import { createStarCollective, createStarService, type StarOptions } from '@troupe/collective/star';
 import {
   createConductor,
+  createTokenGate,
   createTraining,
   NotSaved,
   RunDiverged,
@@ -188,7 +189,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     cadences: world.cadences,
     stopRules: world.stopRules,
     topology: world.peers ? 'peers' : 'auto',
-    token: world.token,
+    gate: createTokenGate(world.token),
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',
     best: savedBestOf(disk.best()),

@@ -8,6 +8,7 @@ import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
 import { defineLaunch } from './commands/launch.js';
 import { defineSample } from './commands/sample.js';
+import { defineToken } from './commands/token.js';
 import { defineTrain } from './commands/train.js';
 import { CliError, Interrupted } from './errors.js';
 import { processShell, type Shell } from './shell.js';
@@ -59,6 +60,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   defineWorker(program, shell, ended);
   defineLaunch(program, shell, ended);
   defineAllreduce(program, shell, ended);
+  defineToken(program, shell);
   defineSample(program, shell);
   defineEval(program, shell);
   defineCorpus(program, shell);

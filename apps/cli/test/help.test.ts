@@ -4,7 +4,19 @@ import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { LAUNCH_OPTIONS } from '../src/launch/options.js';
 import { troupe } from './fixtures/shell.js';
 
-const COMMANDS = ['train', 'coordinator', 'worker', 'launch', 'allreduce', 'sample', 'eval', 'corpus', 'bench', 'doctor'];
+const COMMANDS = [
+  'train',
+  'coordinator',
+  'worker',
+  'launch',
+  'allreduce',
+  'token',
+  'sample',
+  'eval',
+  'corpus',
+  'bench',
+  'doctor',
+];
 
 async function outputOf(...argv: string[]) {
   const session = troupe(argv);
@@ -22,16 +34,17 @@ describe('troupe --help', () => {
     expect(await outputOf()).toEqual(await outputOf('--help'));
   });
 
-  it.each([...COMMANDS.map((name) => [name]), ['corpus', 'list'], ['corpus', 'fetch'], ['corpus', 'info']])(
-    'of %s %s has examples and next steps',
-    async (...command) => {
-      const { code, stdout } = await outputOf(...command.filter(Boolean), '--help');
-      expect(code).toBe(0);
-      expect(stdout).toContain(`Usage: troupe ${command.filter(Boolean).join(' ')}`);
-      expect(stdout).toMatch(/Examples:\n {2}\S/);
-      expect(stdout).toMatch(/What next:\n {2}\S/);
-    },
-  );
+  const SUBCOMMANDS = [
+    ...['list', 'fetch', 'info'].map((name) => ['corpus', name]),
+    ...['create', 'list', 'revoke', 'rotate'].map((name) => ['token', name]),
+  ];
+  it.each([...COMMANDS.map((name) => [name]), ...SUBCOMMANDS])('of %s %s has examples and next steps', async (...command) => {
+    const { code, stdout } = await outputOf(...command.filter(Boolean), '--help');
+    expect(code).toBe(0);
+    expect(stdout).toContain(`Usage: troupe ${command.filter(Boolean).join(' ')}`);
+    expect(stdout).toMatch(/Examples:\n {2}\S/);
+    expect(stdout).toMatch(/What next:\n {2}\S/);
+  });
 
   it.each(['train', 'coordinator'])('of %s explains every flag of a run', async (command) => {
     const { stdout } = await outputOf(command, '--help');
@@ -100,6 +113,12 @@ describe('wrong usage', () => {
     [['launch', 'ws://lab:7070', '--hosts', '/missing.txt'], 'The hosts file /missing.txt cannot be read'],
     [['launch', 'ws://lab:7070', '--local', '1', '--engine', 'webgpu', '--threads', '2'], '--engine webgpu takes one thread'],
     [['corpus', 'fetch', 'hamlet'], 'There is no corpus named hamlet.'],
+    [['token', 'create'], "required option '--scope <SCOPE>' not specified"],
+    [['token', 'create', '--scope', 'root'], 'Allowed choices are worker, volunteer, viewer, admin'],
+    [['token', 'create', '--scope', 'worker', '--expires', 'never'], 'It should be a period such as 90m, 12h, 7d or 4w'],
+    [['token', 'create', '--scope', 'worker', '--max-links', '0'], 'whole number from 1 to'],
+    [['token', 'create', '--scope', 'worker', '--label', 'two\nlines'], 'at most 64 characters, on one line'],
+    [['token', 'revoke'], "missing required argument 'id'"],
     [['train', 'extra'], 'too many arguments'],
   ])('exits with 2 for %j and says what is wrong', async (argv, message) => {
     const { code, stderr } = await outputOf(...argv);

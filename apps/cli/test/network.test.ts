@@ -166,6 +166,9 @@ describe('the answer of a coordinator', () => {
   it.each([
     [200, JSON.stringify(view), 'accepted'],
     [401, '{"code":"wrong_token","message":"m","remedy":"r"}', 'refused'],
+    [401, '{"code":"token_expired","message":"m","remedy":"r"}', 'refused'],
+    [401, 'sign in', 'refused'],
+    [403, '{"code":"wrong_scope","message":"m","remedy":"r"}', 'refused'],
     [404, '{"code":"no_such_path","message":"m","remedy":"r"}', 'unknown'],
     [503, '{"code":"starting","message":"the run is about to start","remedy":"Wait."}', 'unknown'],
     [200, '<html>sign in to the hotel</html>', 'unknown'],
@@ -176,6 +179,8 @@ describe('the answer of a coordinator', () => {
   it('keeps the words of the coordinator, without control characters', () => {
     const answer = JSON.stringify({ code: 'x', message: 'wait\u001b[2J', remedy: 'Later.' });
     expect(membershipOf(503, answer)).toEqual({ kind: 'unknown', message: 'wait\ufffd[2J', remedy: 'Later.' });
+    const expired = JSON.stringify({ code: 'token_expired', message: 'it has expired', remedy: 'Ask for another.' });
+    expect(membershipOf(401, expired)).toEqual({ kind: 'refused', message: 'it has expired', remedy: 'Ask for another.' });
   });
 
   it.each([

@@ -3,9 +3,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeRunFile } from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
+import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
+import { openAccessFile } from './access/access-watch.js';
+import { createGate } from './access/gate.js';
+import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
 import { createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
@@ -104,8 +108,9 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   };
   try {
     const tokens = tokensOf(options.settings);
+    const signed = await openSignedTokens(options, record, over.signal);
     reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
-    return await assemble({ ...options, prepared, record, side, tokens, reduce, over: over.signal, close });
+    return await assemble({ ...options, prepared, record, side, tokens, signed, reduce, over: over.signal, close });
   } catch (error) {
     // The caller frees the folder.
     await closeParts();
@@ -129,6 +134,7 @@ interface Parts extends RunHostOptions {
   readonly record: RunRecord;
   readonly side: SideThread;
   readonly tokens: RunTokens;
+  readonly signed: SignedTokens;
   readonly reduce: ReduceService;
   readonly over: AbortSignal;
   close(): Promise<void>;
@@ -183,7 +189,27 @@ function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunH
 type RunTokens = ReturnType<typeof tokensOf>;
 
 function tokensOf({ token, adminToken, metricsToken }: Settings) {
-  return { token: token ?? secret(12), adminToken: adminToken ?? secret(18), metricsToken };
+  // An empty one would admit everybody.
+  return { token: token || secret(12), adminToken: adminToken || secret(18), metricsToken: metricsToken || undefined };
+}
+
+/** @throws SettingsError if there is an access file and it cannot be used */
+async function openSignedTokens(
+  { settings, mount: { traffic } }: RunHostOptions,
+  { report }: RunRecord,
+  over: AbortSignal,
+): Promise<SignedTokens> {
+  const { program } = installationAt(import.meta.url);
+  const signed = createSignedTokens({ caps: traffic.caps, now: Date.now, nowMs: () => traffic.nowMs(), program });
+  await openAccessFile({
+    file: settings.accessFile,
+    isNamed: settings.given.has('--access-file'),
+    program,
+    tokens: signed,
+    signal: over,
+    onNote: (note) => report({ event: 'note', ...note }),
+  });
+  return signed;
 }
 
 async function reduceServiceOf(
@@ -198,13 +224,13 @@ async function reduceServiceOf(
 }
 
 function conductorOptions(parts: Parts): ConductorOptions {
-  const { settings, prepared, record, side, tokens, reduce, budget } = parts;
+  const { settings, prepared, record, side, tokens, signed, reduce, budget, mount } = parts;
   return {
     budget,
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
-    token: tokens.token,
+    gate: createGate({ token: tokens.token, signed, traffic: mount.traffic }),
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,

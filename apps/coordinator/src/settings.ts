@@ -15,6 +15,7 @@ import {
   type RunOption,
   type TrainingConfig,
 } from '@troupe/config';
+import { isSigned } from '@troupe/access';
 import { requireFittingModel } from '@troupe/conductor';
 import { LIMITS, type Topology } from '@troupe/protocol';
 import { FIRST_NAMES } from './web/path-names.js';
@@ -39,6 +40,10 @@ export interface Settings {
   readonly adminToken: string | undefined;
   /** The token for /metrics alone. Undefined: there is none. */
   readonly metricsToken: string | undefined;
+  /** Keys and revocations of signed tokens. It need not exist. */
+  readonly accessFile: string;
+  /** Multiplies what one address or signed token may have open and send; 0: there are no caps. */
+  readonly capScale: number;
   /** Anyone may watch the run without a token. */
   readonly public: boolean;
   /** Additional host names of this server, in lower case. */
@@ -122,6 +127,8 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     host: text('--host')!,
     port: given.has('--any-port') && !given.has('--port') ? 0 : number('--port'),
     ...tokensFrom(given, env),
+    accessFile: text('--access-file')!,
+    capScale: number('--cap-scale'),
     public: given.has('--public'),
     allowedHosts: (text('--allow-host') ?? '')
       .toLowerCase()
@@ -285,6 +292,12 @@ function iceFrom(given: ReadonlyMap<string, string>, env: Environment): IceAcces
 /** Tokens are sent in headers and hellos. They are secret, so no message repeats one. */
 function checkToken(source: string, token: string | undefined): string | undefined {
   if (!token) return undefined;
+  if (isSigned(token)) {
+    throw new SettingsError(
+      `${source} is a signed token, which is for workers and viewers: as a secret of the run it could neither expire nor be revoked`,
+      'Leave it out, and the coordinator makes a secret up. Or use another one, for example the output of "openssl rand -hex 16".',
+    );
+  }
   if (token.length <= LIMITS.tokenLength && !/[^\x21-\x7e]/.test(token)) return token;
   throw new SettingsError(
     `${source} is not a valid token: it has a space or a special character, or is longer than ${LIMITS.tokenLength} characters`,

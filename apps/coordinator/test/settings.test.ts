@@ -117,6 +117,13 @@ describe('tokens', () => {
     );
   });
 
+  it('of a run are not signed ones, which could then neither expire nor be revoked', () => {
+    const signed = 'troupe_v1.e30.c2lnbmF0dXJl';
+    for (const name of ['TROUPE_TOKEN', 'TROUPE_ADMIN_TOKEN', 'TROUPE_METRICS_TOKEN', 'TROUPE_ALLREDUCE_TOKEN'])
+      expect(() => parseSettings([], { [name]: signed })).toThrow(refused(new RegExp(`${name} is a signed token`)));
+    expect(() => parseSettings([`--token=${signed}`], {})).toThrow(refused(/^(?!.*e30)/));
+  });
+
   it('for metrics must differ from the others, and are none by default', () => {
     expect(parseSettings([], {}).metricsToken).toBeUndefined();
     expect(parseSettings([], { TROUPE_METRICS_TOKEN: 'm' }).metricsToken).toBe('m');
@@ -126,6 +133,18 @@ describe('tokens', () => {
 
   it('of workers and admins must differ', () => {
     expect(() => parseSettings(['--token=one'], { TROUPE_ADMIN_TOKEN: 'one' })).toThrow(refused(/token of admins/));
+  });
+});
+
+describe('--access-file and --cap-scale', () => {
+  it('have defaults, and a scale of 0 turns the caps off', () => {
+    expect(parseSettings([], {})).toMatchObject({ accessFile: 'runs/access.json', capScale: 1 });
+    expect(parseSettings(['--access-file=keys.json', '--cap-scale=0'], {})).toMatchObject({
+      accessFile: 'keys.json',
+      capScale: 0,
+    });
+    for (const wrong of ['--access-file=', '--cap-scale=-1', '--cap-scale=many'])
+      expect(() => parseSettings([wrong], {})).toThrow(refused(/is not a/));
   });
 });
 

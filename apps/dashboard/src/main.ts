@@ -16,7 +16,7 @@ import { createRuns } from './page/runs.js';
 import { createPlayground, createSamples } from './page/samples.js';
 import { takeFromAddress } from './page/token-source.js';
 import { createWorkers } from './page/workers.js';
-import { receive, type Access } from './reading/access.js';
+import { hasToken, receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
 import { problemText } from './reading/problem.js';
 import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
@@ -102,7 +102,7 @@ function useToken(token: string | undefined): void {
 
 function listenForToken(): void {
   window.addEventListener('hashchange', () => {
-    if (!location.hash.includes('admin=')) return;
+    if (!hasToken(location.hash)) return;
     useToken(readToken());
   });
   the('token-form', HTMLFormElement).addEventListener('submit', (event) => {

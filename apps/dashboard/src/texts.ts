@@ -18,8 +18,9 @@ const EN = {
   awayNow: 'Reconnecting…',
   awayOver: 'The run is over and its coordinator has exited. If the run is resumed, this page continues automatically.',
   refusedTitle: 'This run is not public',
-  refusedWhat: 'Open the link with #admin=… that the coordinator printed at startup, or enter its admin token here.',
-  token: 'Admin token',
+  refusedWhat:
+    'Open the link with #admin=… that the coordinator printed at startup, or enter the token of an admin or viewer here.',
+  token: 'Token',
   tokenNotStored:
     'This browser stores nothing for this page. Enter the token again after a reload, or open the link that contains it.',
   signIn: 'Sign in',
@@ -245,8 +246,8 @@ const ZH: Texts = {
   awayNow: '正在重连……',
   awayOver: '训练已结束，协调器已退出。如果训练恢复，本页面会自动继续。',
   refusedTitle: '本次训练不公开',
-  refusedWhat: '请打开协调器启动时打印的带 #admin=… 的链接，或在此输入管理员令牌。',
-  token: '管理员令牌',
+  refusedWhat: '请打开协调器启动时打印的带 #admin=… 的链接，或在此输入管理员或观看者的令牌。',
+  token: '令牌',
   tokenNotStored: '此浏览器不为本页面保存数据。重新加载后请再次输入令牌，或打开包含令牌的链接。',
   signIn: '登录',
 

@@ -1,12 +1,23 @@
 import type { LiveMessage, RunView } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { receive, takeToken, type Access } from '../src/reading/access.js';
+import { hasToken, receive, takeToken, type Access } from '../src/reading/access.js';
 
 describe('the admin token', () => {
   it('is taken out of the fragment, and the rest stays', () => {
     expect(takeToken('#admin=abc')).toEqual({ token: 'abc', rest: '' });
     expect(takeToken('#workers&admin=a%2Bb')).toEqual({ token: 'a+b', rest: '#workers' });
     expect(takeToken('#admin=100%')).toEqual({ token: '100%', rest: '' });
+  });
+
+  it('may be that of a viewer', () => {
+    expect(takeToken('#token=troupe_v1.abc.def')).toEqual({ token: 'troupe_v1.abc.def', rest: '' });
+    expect(takeToken('#token=viewer&admin=abc')).toEqual({ token: 'abc', rest: '' });
+    expect([hasToken('#token=abc'), hasToken('#admin=abc'), hasToken('#charts'), hasToken('')]).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
   });
 
   it('is absent when there is none', () => {

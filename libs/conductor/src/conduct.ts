@@ -8,6 +8,7 @@ import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
 import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
 import { FollowUps } from './follow-ups.js';
+import type { Gate } from './gate.js';
 import { phaseOf, standingAfter, type Standing } from './phase.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
@@ -44,8 +45,8 @@ export interface ConductorOptions {
   readonly ports: ConductorPorts;
   readonly side: SideJobs;
   readonly writer: CheckpointWriter;
-  /** The secret that workers must present to join. */
-  readonly token: string;
+  /** Decides who may join. */
+  readonly gate: Gate;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
   /**
@@ -358,14 +359,14 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
 }
 
 function createControlServer(
-  { training, ports, token, reduceAddress, budget }: ConductorOptions,
+  { training, ports, gate, reduceAddress, budget }: ConductorOptions,
   reduce: ReduceLink,
   roster: Roster,
   put: (event: ConductorEvent) => void,
 ): ControlServer {
   const { runId, config, layout } = training;
   return new ControlServer({
-    token,
+    gate,
     layoutHash: layout.hash,
     welcome: { runId, config, layoutHash: layout.hash, reduceAddress },
     roster,

@@ -11,7 +11,6 @@ import {
   ProtocolError,
   receiveWithin,
   refusal,
-  sameText,
   selectVersion,
   type Channel,
   type Message,
@@ -22,6 +21,7 @@ import {
 import { TransportError, type Connection } from '@troupe/transport';
 import { aborted } from './aborted.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
+import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
 
@@ -36,7 +36,8 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
 };
 
 export interface ControlServerOptions {
-  readonly token: string;
+  /** Checks tokens. */
+  readonly gate: Gate;
   readonly layoutHash: string;
   /** The part of the welcome that is the same for every worker. */
   readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
@@ -77,18 +78,22 @@ export class ControlServer {
     const { budget } = this.#options;
     const channel = createChannel(connection, { accepts: ACCEPTED, bodyBytes: () => 0, ...(budget && { budget }) });
     let name = connection.remote;
+    let pass: Pass | undefined;
     try {
       const hello = await this.#authenticate(channel, signal);
       name = printable(hello.name) || connection.remote;
+      pass = this.#options.gate.admit(hello, connection);
+      this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      await this.#runSession(channel, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
+      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));
         this.#options.put({ type: 'peerRefused', name, reason: printable(`${error.code}: ${error.message}`) });
       } else if (!(error instanceof TransportError)) throw error;
     } finally {
+      pass?.release();
       channel.close('the coordinator closed this connection');
     }
   }
@@ -96,7 +101,9 @@ export class ControlServer {
   /** @returns false when the worker is gone; a `workerLeft` follows */
   send(workerId: string, message: Message, body?: Uint8Array): boolean {
     const session = sessionOf(this.#options.roster, workerId);
-    return session !== undefined && trySend(session.channel, message, body);
+    if (!session) return false;
+    if (message.type === 'lease') session.pass.countLease();
+    return trySend(session.channel, message, body);
   }
 
   /**
@@ -155,19 +162,16 @@ export class ControlServer {
     if (message.type !== 'hello')
       throw new ProtocolError('unexpected_message', `a ${message.type} came before the hello`, 'Send a hello first.');
     selectVersion(message.versions);
-    if (!sameText(message.token, this.#options.token)) {
-      throw new ProtocolError(
-        'wrong_token',
-        'the token is not valid for this run',
-        'Use the token that the coordinator printed when it started: --token TOKEN.',
-      );
-    }
+    return message;
+  }
+
+  /** @throws ProtocolError if nobody can join now */
+  #refuseLate(): void {
     if (this.#failed !== undefined)
       throw new ProtocolError('internal', this.#failed, 'See its log. Workers reconnect on their own.');
     if (this.#over !== undefined) throw new ProtocolError('run_over', this.#over, 'Start a new run or join another one.');
     if (this.#options.roster.connected >= LIMITS.workers)
       throw new ProtocolError('run_full', `the run already has ${LIMITS.workers} workers`, 'Try again later.');
-    return message;
   }
 
   #refuseBanned(worker: Pick<WorkerIdentity, 'name' | 'remote'>): void {
@@ -184,11 +188,13 @@ export class ControlServer {
   }
 
   /** From the welcome until the worker leaves. */
-  async #runSession(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<void> {
+  async #runSession(channel: ControlChannel, pass: Pass, worker: WorkerIdentity, signal: AbortSignal): Promise<void> {
     const { reduce, welcome, put, secret } = this.#options;
     const ticket = secret(24);
     reduce.admit(worker.id, ticket);
-    const session: ControlSession = { channel };
+    const session: ControlSession = { channel, pass };
+    const end = (): void => endSession(session, pass.ended.reason as ProtocolError);
+    pass.ended.addEventListener('abort', end, { once: true });
     put({ type: 'workerJoined', worker, session });
     let reason = 'the connection ended';
     try {
@@ -198,6 +204,7 @@ export class ControlServer {
       reason = session.removedFor ?? printable((error as Error).message);
       throw error;
     } finally {
+      pass.ended.removeEventListener('abort', end);
       put({ type: 'workerLeft', worker, reason });
       reduce.dismiss(worker.id, brief(reason));
     }
@@ -235,6 +242,13 @@ export class ControlServer {
         );
     }
   }
+}
+
+/** Tells the worker why, and closes its link. Its receive loop then ends the session. */
+function endSession(session: ControlSession, error: ProtocolError): void {
+  session.removedFor = error.message;
+  trySend(session.channel, refusal(error));
+  session.channel.close(error.message);
 }
 
 /** A banned worker is recognized by its host and its name. */

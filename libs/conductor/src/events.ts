@@ -5,6 +5,7 @@
  */
 import type { HostEvent, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
+import type { Pass } from './gate.js';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
 /**
@@ -22,7 +23,8 @@ export interface WorkerIdentity {
 /** A worker's control link while it is open. */
 export interface ControlSession {
   readonly channel: Pick<Channel, 'send' | 'sendEncoded' | 'drained' | 'bufferedBytes' | 'close' | 'closed'>;
-  /** Why an admin removed the worker. */
+  readonly pass: Pick<Pass, 'countLease'>;
+  /** Why the coordinator ended it: an admin removed the worker, or its token ended. */
   removedFor?: string;
 }
 

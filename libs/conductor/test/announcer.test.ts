@@ -4,7 +4,7 @@ import type { Decision } from '@troupe/scheduler';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createAnnouncer, warningOf, type Announcer } from '../src/announcer.js';
 import type { ConductorEvent, WorkerIdentity } from '../src/events.js';
-import { CONFIG, NO_CHANNEL } from './fixture.js';
+import { CONFIG, NO_SESSION } from './fixture.js';
 
 const ann: WorkerIdentity = { id: 'w1', name: 'Ann', kind: 'node', remote: 'lab:1' };
 const timing = { computeMs: 1, transferMs: 2, reduceMs: 3, waitingMs: 4 };
@@ -20,7 +20,7 @@ const told = (event: ConductorEvent, over = false) => announce(event, 0, over);
 
 describe('the announcer', () => {
   it('announces that a worker joined, is ready, resynced and left', () => {
-    expect(told({ type: 'workerJoined', worker: ann, session: { channel: NO_CHANNEL } })).toEqual({
+    expect(told({ type: 'workerJoined', worker: ann, session: NO_SESSION })).toEqual({
       ...news,
       change: 'joined',
       reason: 'from lab:1',

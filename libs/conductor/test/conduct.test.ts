@@ -8,7 +8,14 @@ import {
 } from '@troupe/collective';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { RunEvent } from '@troupe/run';
-import { createConductor, writeInTurn, type Conductor, type ConductorOptions, type Training } from '../src/index.js';
+import {
+  createConductor,
+  createTokenGate,
+  writeInTurn,
+  type Conductor,
+  type ConductorOptions,
+  type Training,
+} from '../src/index.js';
 import { CONFIG, smallTraining, turn, type TrainingOptions } from './fixture.js';
 
 let training: Training;
@@ -69,7 +76,7 @@ async function open({
       training,
       stopRules: stopRules ?? { maxLoss: 3, patience: 0 },
       cadences,
-      token: 'open sesame',
+      gate: createTokenGate('open sesame'),
       reduceToken: 'secret',
       reduceAddress: '/reduce',
       reducers: ['ws://sums:7071'],

@@ -1,10 +1,19 @@
 import { setMaxListeners } from 'node:events';
-import { createChannel, createSendBudget, LIMITS, PROTOCOL_VERSION, type Message, type MessageOf } from '@troupe/protocol';
+import {
+  createChannel,
+  createSendBudget,
+  LIMITS,
+  PROTOCOL_VERSION,
+  ProtocolError,
+  type Message,
+  type MessageOf,
+} from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ControlServer } from '../src/control-server.js';
 import type { ConductorEvent } from '../src/events.js';
+import { createTokenGate, type Pass } from '../src/gate.js';
 import { createRoster, updateRoster, type Roster } from '../src/roster.js';
 import { CONFIG, createDeadlines, turn, type Deadlines } from './fixture.js';
 
@@ -33,6 +42,8 @@ let deadlines: Deadlines;
 let roster: Roster;
 let server: ControlServer;
 let over: AbortController;
+/** Those that the gate has given. */
+let passes: ReturnType<typeof createPasses>;
 /** Addresses of links that were closed because too much was queued for all. */
 let evicted: string[];
 const QUEUED_BYTES = 100_000;
@@ -41,9 +52,9 @@ beforeEach(() => {
   [events, tickets, deadlines, roster, over] = [[], [], createDeadlines(), createRoster(0), new AbortController()];
   setMaxListeners(0, over.signal);
   let secrets = 0;
-  evicted = [];
+  [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
-    token: HELLO.token,
+    gate: { admit: (hello, link) => passes.admit(hello, link) },
     layoutHash: HASH,
     welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
     roster,
@@ -60,6 +71,20 @@ beforeEach(() => {
     budget: createSendBudget({ bytes: QUEUED_BYTES, onEvicted: ({ remote }) => evicted.push(remote) }),
   });
 });
+
+/** A gate whose passes a test can end. */
+function createPasses() {
+  const gate = createTokenGate(HELLO.token);
+  const given: { readonly ends: AbortController; readonly link: Connection; leases: number; released: boolean }[] = [];
+  const admit = (...[hello, link]: Parameters<typeof gate.admit>): Pass => {
+    gate.admit(hello, link);
+    const pass = { ends: new AbortController(), link, leases: 0, released: false };
+    given.push(pass);
+    const countLease = (): void => void pass.leases++;
+    return { ended: pass.ends.signal, countLease, release: () => (pass.released = true) };
+  };
+  return { given, admit };
+}
 
 /** A peer with a link to the server. `wrap` changes the server's side of it. */
 function connect(remote = '10.0.0.1:4242', wrap = (link: Connection): Connection => link) {
@@ -278,6 +303,54 @@ it('a worker that holds most of what is queued for all is disconnected', async (
   expect(evicted).toEqual(['10.0.0.1:4242']);
   await slow.served;
   expect(events.at(-1)).toMatchObject({ type: 'workerLeft', reason: expect.stringContaining('too slow') });
+});
+
+describe('a pass', () => {
+  const revoked = new ProtocolError('token_revoked', 'the token has been revoked', 'Ask for another.');
+
+  it('that ends is told to the worker, which leaves; the others stay', async () => {
+    const [ann, bob] = [await join({ name: 'Ann' }), await join({ name: 'Bob' })];
+    passes.given[0].ends.abort(revoked);
+    const { code, message, remedy } = revoked;
+    expect(await ann.next()).toEqual({ type: 'refuse', code, message, remedy });
+    await ann.served;
+    expect(events.at(-1)).toMatchObject({ type: 'workerLeft', worker: { id: ann.id }, reason: 'the token has been revoked' });
+    expect(tickets.at(-1)).toBe(`${ann.id} out: the token has been revoked`);
+    expect(of('peerRefused')).toEqual([]);
+    expect(roster.connected).toBe(1);
+    expect(server.send(bob.id, { type: 'cancel', leaseId: 'l' })).toBe(true);
+  });
+
+  it('that ends after its worker has left has no effect', async () => {
+    const peer = await join();
+    peer.close('bye');
+    await peer.served;
+    const before = events.length;
+    passes.given[0].ends.abort(revoked);
+    expect(events).toHaveLength(before);
+  });
+
+  it('counts the leases that are sent, and nothing else', async () => {
+    const peer = await join();
+    const lease: Message = { type: 'lease', leaseId: 'l', round: 0, streams: [0], states: 'z', deadlineMs: 1 };
+    server.send(peer.id, lease, new Uint8Array(3));
+    server.send(peer.id, { type: 'cancel', leaseId: 'l' });
+    expect(passes.given[0].leases).toBe(1);
+  });
+
+  it('is released however the link ends, also if the worker is not welcomed', async () => {
+    const [left, lost] = [await join(), await join()];
+    left.send({ type: 'bye', reason: 'lunch' });
+    lost.breakLink('cable pulled');
+    await Promise.all([left.served, lost.served]);
+    roster.connected = LIMITS.workers;
+    await refusalOf(HELLO);
+    expect(passes.given.map(({ released }) => released)).toEqual([true, true, true]);
+  });
+});
+
+it('no gate has an empty token', () => {
+  expect(() => createTokenGate('')).toThrow(RangeError);
 });
 
 describe('removing a worker', () => {

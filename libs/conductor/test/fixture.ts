@@ -44,13 +44,16 @@ export function smallTraining({ config = {}, checkpoint, evaluateEvery = 2 }: Tr
 }
 
 /** A control link that does nothing and never closes. */
-export const NO_CHANNEL: ControlSession['channel'] = {
-  bufferedBytes: 0,
-  send: () => undefined,
-  sendEncoded: () => undefined,
-  drained: async () => undefined,
-  close: () => undefined,
-  closed: new Promise<never>(() => undefined),
+export const NO_SESSION: ControlSession = {
+  pass: { countLease: () => undefined },
+  channel: {
+    bufferedBytes: 0,
+    send: () => undefined,
+    sendEncoded: () => undefined,
+    drained: async () => undefined,
+    close: () => undefined,
+    closed: new Promise<never>(() => undefined),
+  },
 };
 
 /** Resolves after all pending microtasks. */

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { reduceEvent, type ConductorEvent, type ReduceEvent, type WorkerIdentity, type WorkerMessage } from '../src/events.js';
 import { createRoster, openSessions, sessionOf, updateRoster, type Roster } from '../src/roster.js';
 import { workerStates, workerViews } from '../src/worker-views.js';
-import { NO_CHANNEL } from './fixture.js';
+import { NO_SESSION } from './fixture.js';
 
 const SETTINGS = {
   streams: 4,
@@ -42,7 +42,7 @@ function feed(input: RunInput) {
 }
 
 function hello(id: string, name = id, kind: 'node' | 'browser' = 'node'): void {
-  note({ type: 'workerJoined', worker: identity(id, name, kind), session: { channel: NO_CHANNEL } });
+  note({ type: 'workerJoined', worker: identity(id, name, kind), session: NO_SESSION });
 }
 
 function says(id: string, message: WorkerMessage): void {
@@ -222,7 +222,7 @@ describe('the list of workers', () => {
     leaves('a', 'bye');
     leaves('a', 'bye again');
     expect([roster.connected, openSessions(roster).length, sessionOf(roster, 'a')]).toEqual([1, 1, undefined]);
-    expect(sessionOf(roster, 'b')).toEqual({ channel: NO_CHANNEL });
+    expect(sessionOf(roster, 'b')).toBe(NO_SESSION);
     expect(view('a').reason).toBe('bye');
   });
 

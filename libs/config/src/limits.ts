@@ -137,6 +137,22 @@ export const LIMITS = {
   /** Connections at a time that have not sent a hello. */
   unauthenticatedLinks: 256,
 
+  // What one address, and one signed token, may have open and send; `--cap-scale` multiplies it. A school may be behind one address, so the
+  // caps are above what 2,000 workers need, and below what keeps all others out.
+  /** Links at a time: two for each of 2,048 workers. The server has room for five times as many. */
+  cappedLinks: 4_096,
+  /** Links opened in a window: all of them three times, as when the coordinator restarts twice. */
+  cappedOpenings: 12_288,
+  /** Frames in a window: 100,000 a second, about what one coordinator can take in from all. */
+  cappedFrames: 6_000_000,
+  /** Bytes in a window: what a network of 10 Gbit/s carries. */
+  cappedBytes: 75e9,
+  /** Leases in a window: 50,000 a second. */
+  cappedLeases: 3_000_000,
+  capWindowMs: 60_000,
+  /** Addresses and tokens whose counts are kept although they have no link open. */
+  cappedIdle: 65_536,
+
   /** Ranges that a run's parameters are cut into, each with a reducer. */
   reducers: 64,
   /** Workers that sum ranges for the others: each has a link to each. */

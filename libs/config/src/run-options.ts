@@ -155,6 +155,23 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'secret that can read /metrics and nothing else, for Prometheus (default: TROUPE_METRICS_TOKEN, or else none)',
   },
   {
+    flag: '--access-file',
+    type: 'text',
+    path: true,
+    placeholder: 'FILE',
+    default: 'runs/access.json',
+    group: 'Network',
+    help: 'keys and revocations of the tokens that troupe token makes; the file need not exist, and changes take effect within seconds',
+  },
+  {
+    flag: '--cap-scale',
+    type: 'real',
+    placeholder: 'X',
+    default: '1',
+    group: 'Network',
+    help: 'multiply what one address or one signed token may have open and may send a minute; 0 = no caps',
+  },
+  {
     flag: '--public',
     type: 'switch',
     negatable: true,

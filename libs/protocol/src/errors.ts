@@ -15,10 +15,20 @@ export type ProtocolErrorCode =
   | 'version_mismatch'
   /** The join token is wrong. */
   | 'wrong_token'
+  /** The token was valid, and its time is over. */
+  | 'token_expired'
+  /** The organizer has revoked the token. */
+  | 'token_revoked'
+  /** The token is valid, but not for this. */
+  | 'wrong_scope'
   /** The parameter layout differs. */
   | 'layout_mismatch'
   /** The run takes no more workers. */
   | 'run_full'
+  /** The token, or the address, has as many links as it may have. */
+  | 'too_many_links'
+  /** The address or the token has sent more within a minute than it may. */
+  | 'rate_limited'
   /** The run has ended. */
   | 'run_over'
   /** The organizer has banned this worker. */

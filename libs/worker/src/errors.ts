@@ -13,7 +13,10 @@ export class WorkerRefused extends Error {
 }
 
 /** Another attempt would be refused again with these codes. All others pass, such as a full run or a garbled frame. */
-const LASTING: ReadonlySet<string> = new Set(['wrong_token', 'run_over', 'layout_mismatch', 'banned']);
+const LASTING: ReadonlySet<string> = new Set([
+  ...['wrong_token', 'token_expired', 'token_revoked', 'wrong_scope'],
+  ...['run_over', 'layout_mismatch', 'banned'],
+]);
 
 export function refusalError(
   { code, message, remedy }: MessageOf<'refuse'>,

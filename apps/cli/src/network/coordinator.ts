@@ -55,10 +55,12 @@ export function membershipOf(status: number, text: string): Membership {
     if (view) return { kind: 'accepted', view };
   }
   const { code, message, remedy } = (answer ?? {}) as Partial<Record<string, unknown>>;
-  if (status === 401) return { kind: 'refused', ...WRONG_TOKEN };
   if (code === 'no_such_path') return { kind: 'unknown', ...OTHER_RELEASE };
-  if (typeof message === 'string' && typeof remedy === 'string')
-    return { kind: 'unknown', message: brief(printable(message)), remedy: brief(printable(remedy)) };
+  const isRefused = status === 401 || code === 'wrong_scope';
+  // The coordinator knows more about a signed token: it has expired, for example.
+  if (typeof message === 'string' && typeof remedy === 'string' && code !== 'wrong_token')
+    return { kind: isRefused ? 'refused' : 'unknown', message: brief(printable(message)), remedy: brief(printable(remedy)) };
+  if (isRefused) return { kind: 'refused', ...WRONG_TOKEN };
   return {
     kind: 'unknown',
     message: `not checked: /api/network is answered with HTTP ${status}, and not by a coordinator`,

@@ -54,8 +54,14 @@ interface Entry extends MountSlot {
 
 const PREFIX = /^(\/[\w-]+)*$/;
 
-/** @param pathPrefix of the server, as clients see it behind a proxy. Requests may contain it or not */
-export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, pathPrefix = ''): Mounts {
+export interface MountsOptions {
+  /** Of the server, as clients see it behind a proxy. Requests may contain it or not. */
+  readonly pathPrefix?: string;
+  /** Counts what comes over an incoming link. */
+  meter(link: Connection): Connection;
+}
+
+export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, { pathPrefix = '', meter }: MountsOptions): Mounts {
   const entries = new Map<string, Entry>();
   // This server never listens. The links of all mounts are attached to it, and it receives upgrade requests.
   const links = new Server();
@@ -66,7 +72,7 @@ export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, pathPre
     add(prefix) {
       if (!PREFIX.test(prefix)) throw new RangeError(`"${prefix}" is not a valid prefix`);
       if (entries.has(prefix)) throw new RangeError(`the prefix "${prefix}" is already in use`);
-      const entry = createEntry(prefix, attach, () => entries.delete(prefix));
+      const entry = createEntry(prefix, attach, meter, () => entries.delete(prefix));
       entries.set(prefix, entry);
       return entry;
     },
@@ -91,7 +97,12 @@ export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, pathPre
   };
 }
 
-function createEntry(prefix: string, attach: (path: string) => Listener, onClosed: () => void): Entry {
+function createEntry(
+  prefix: string,
+  attach: (path: string) => Listener,
+  meter: MountsOptions['meter'],
+  onClosed: () => void,
+): Entry {
   let mounted: Mounted | undefined;
   let listeners: readonly Listener[] = [];
   return {
@@ -104,7 +115,11 @@ function createEntry(prefix: string, attach: (path: string) => Listener, onClose
       mounted = opened;
       listeners = Object.entries(opened.links).map(([path, serve]) => {
         const listener = attach(prefix + path);
-        serveAll(listener, serve, (error) => opened.onLinkFailed(error));
+        serveAll(
+          listener,
+          (link) => serve(meter(link)),
+          (error) => opened.onLinkFailed(error),
+        );
         return listener;
       });
     },

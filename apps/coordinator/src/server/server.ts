@@ -5,7 +5,9 @@ import type { Certificate } from './certificate.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
+import { capTable, createCaps } from './caps.js';
 import { createSiteCheck, type SiteCheck } from './site-check.js';
+import { createTraffic, type Traffic } from './traffic.js';
 
 export interface ServerOptions {
   /** Additional names of this server, in lower case; `*` allows any. */
@@ -16,6 +18,8 @@ export interface ServerOptions {
   readonly proxyHops?: number;
   /** Path under which a proxy serves this server, such as "/troupe". Default "". The proxy may keep or strip it. */
   readonly pathPrefix?: string;
+  /** Multiplies what one address may have open and send. Default 1; 0: there are no caps. */
+  readonly capScale?: number;
   /** Undefined: serve http. */
   readonly certificate?: Certificate | undefined;
 }
@@ -26,6 +30,8 @@ export interface MountPoint {
   readonly prefix: string;
   readonly forwarded: Forwarded;
   readonly checkSite: SiteCheck;
+  /** Counts what the addresses of all mounts have open and send. */
+  readonly traffic: Traffic;
   /** They include the prefix and have no slash at the end. Call it only when the server listens. */
   addresses(): MountAddresses;
   /** The address of the mount, for links that the sender of a request may pass on: "https://lab.example/one". */
@@ -52,7 +58,8 @@ export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
 export function createWebServer(options: ServerOptions): WebServer {
   const forwarded = createForwarded(options.behindProxy ? (options.proxyHops ?? 1) : 0);
   const { pathPrefix = '' } = options;
-  const mounts = createMounts(forwarded, pathPrefix);
+  const traffic = createTraffic(createCaps(capTable(options.capScale ?? 1)), () => performance.now());
+  const mounts = createMounts(forwarded, { pathPrefix, meter: (link) => traffic.meter(link) });
   const ports = createPorts(mounts, options.certificate);
   const certified = (): readonly string[] => ports.certificate?.names ?? [];
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
@@ -73,7 +80,7 @@ export function createWebServer(options: ServerOptions): WebServer {
       const prefix = pathPrefix + path;
       const addresses = (): MountAddresses => below(prefix, reach());
       const addressFor = (request: IncomingMessage): string => originFor(request, forwarded, reach()) + prefix;
-      return { prefix, open, close, forwarded, checkSite, addresses, addressFor };
+      return { prefix, open, close, forwarded, checkSite, traffic, addresses, addressFor };
     },
     async listen(how) {
       listening = { ...(await ports.listen(how)), host: how.host };

@@ -8,8 +8,11 @@ import { LIMITS } from '@troupe/protocol';
 import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { addressKey, type Account } from '../server/caps.js';
 import type { Forwarded } from '../server/forwarded.js';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
+import { excessError, type Traffic } from '../server/traffic.js';
+import type { Admission } from './auth.js';
 import { newestPlace, newsSince, type News, type Place } from './news.js';
 
 /** At most four messages a second. */
@@ -25,7 +28,9 @@ const REFUSED = 4401;
 export interface LiveOptions {
   readonly history: RunHistory;
   /** @throws ApiFailure when the token does not let its holder read */
-  admit(token: string | undefined): readonly Access[];
+  admit(token: string | undefined): Admission;
+  /** Counts what an address has open and sends. */
+  readonly traffic: Pick<Traffic, 'caps' | 'nowMs'>;
   view(access: readonly Access[], request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
@@ -78,7 +83,15 @@ class Live implements LiveLink {
     if (this.#sockets.size >= LIMITS.viewers || alike.length >= LIMITS.unauthenticatedViewers) {
       return refuseUpgrade(socket, '503 Service Unavailable');
     }
-    this.#upgrader.handleUpgrade(request, socket, head, (open) => this.#greet(open, request));
+    const { caps, nowMs } = this.#options.traffic;
+    const key = addressKey(from);
+    const account = key === undefined ? undefined : caps.account(key);
+    if (account?.open(nowMs())) return refuseUpgrade(socket, '429 Too Many Requests');
+    socket.once('close', () => account?.close());
+    this.#upgrader.handleUpgrade(request, socket, head, (open) => {
+      this.#greet(open, request);
+      if (account) this.#count(open, account);
+    });
   }
 
   close(reason: string): void {
@@ -88,6 +101,16 @@ class Live implements LiveLink {
     this.#takeTurns();
     for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
     setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), LIMITS.viewerCloseMs).unref();
+  }
+
+  /** A viewer sends one message. One that sends on is stopped by the caps of its address. */
+  #count(socket: WebSocket, account: Account): void {
+    socket.on('message', (data: Buffer) => {
+      const excess = account.frame(data.byteLength, this.#options.traffic.nowMs());
+      if (!excess) return;
+      const { code, message, remedy } = excessError(excess, 'this address');
+      this.#refuse(socket, new ApiFailure(429, code, message, remedy));
+    });
   }
 
   #greet(socket: WebSocket, request: IncomingMessage): void {
@@ -112,29 +135,43 @@ class Live implements LiveLink {
 
   #admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
     const { history, nowMs, view } = this.#options;
-    const access = this.#accessOf(socket, text);
-    if (!access) return;
+    const admission = this.#admissionOf(socket, text);
+    if (!admission) return;
+    const { access, ended, release } = admission;
     const viewer: Viewer = { socket, request, access, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
+    ended?.addEventListener('abort', () => this.#expel(viewer, ended.reason as ApiFailure), { once: true });
+    socket.on('close', () => {
+      this.#viewers.delete(viewer);
+      release();
+    });
     const { lastRound, lastEvent } = history;
     send(socket, { type: 'hello', view: view(access, request), lastRound, lastEvent });
     this.#viewers.add(viewer);
     this.#unauthenticated.delete(socket);
     socket.on('pong', () => (viewer.alive = true));
-    socket.on('close', () => this.#viewers.delete(viewer));
   }
 
   /** @returns undefined if the viewer may not read. It is sent the reason, and closed */
-  #accessOf(socket: WebSocket, text: string | undefined): readonly Access[] | undefined {
+  #admissionOf(socket: WebSocket, text: string | undefined): Admission | undefined {
     try {
       return this.#options.admit(tokenOf(text));
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error;
-      const { code, message, remedy } = error;
-      send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
-      socket.close(REFUSED, code);
-      setTimeout(() => socket.terminate(), LIMITS.viewerCloseMs).unref();
+      this.#refuse(socket, error);
       return undefined;
     }
+  }
+
+  /** Its token is no longer valid. It is sent nothing more but the reason. */
+  #expel(viewer: Viewer, failure: ApiFailure): void {
+    this.#viewers.delete(viewer);
+    this.#refuse(viewer.socket, failure);
+  }
+
+  #refuse(socket: WebSocket, { code, message, remedy }: ApiFailure): void {
+    send(socket, { type: 'refused', code, message, remedy } satisfies { type: 'refused' } & ApiError);
+    socket.close(REFUSED, code);
+    setTimeout(() => socket.terminate(), LIMITS.viewerCloseMs).unref();
   }
 
   #pingAll(): void {

@@ -252,8 +252,9 @@ export const openapi = {
     version: '1',
     description:
       'Watch a training run and control it. Losses are in nats per character, durations in milliseconds, points in time in milliseconds ' +
-      'since 1970. Send a token as authorization: Bearer TOKEN. With --public, everyone may read what needs the admin token to read ' +
-      'otherwise, without addresses of machines. The live link is a WebSocket at /live; docs/api.md describes it.',
+      'since 1970. Send a token as authorization: Bearer TOKEN. A signed token replaces those below as far as its scope allows; ' +
+      'docs/access.md describes them. With --public, everyone may read what needs the admin token to read otherwise, without addresses of ' +
+      'machines. The live link is a WebSocket at /live; docs/api.md describes it.',
   },
   security: [{ adminToken: [] }],
   paths: {

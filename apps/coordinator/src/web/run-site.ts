@@ -10,6 +10,7 @@ import type { MountPoint } from '../server/server.js';
 import type { Settings } from '../settings.js';
 import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
+import type { SignedTokens } from '../access/signed-tokens.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
@@ -26,6 +27,7 @@ export interface RunSiteOptions {
   readonly conductor: Conductor;
   readonly side: SideThread;
   readonly tokens: Tokens;
+  readonly signed: SignedTokens;
   readonly reduce: Pick<ReduceService, 'address' | 'serve'>;
   readonly links: RunLinks;
   readonly mount: MountPoint;
@@ -35,14 +37,15 @@ export interface RunSiteOptions {
 }
 
 export function createRunSite(options: RunSiteOptions): Routes {
-  const { settings, prepared, record, conductor, tokens, links, mount, pages, over } = options;
+  const { settings, prepared, record, conductor, tokens, signed, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
-  const auth = createAuth({ ...tokens, public: settings.public });
+  const auth = createAuth({ ...tokens, signed, public: settings.public });
   const source: ViewSource = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, links };
   const live = createLiveLink({
     history: board.history,
-    admit: (token) => auth.admit(token, 'read'),
+    admit: (token) => auth.hold(token, 'read'),
+    traffic: mount.traffic,
     view: (access, request) => runView(source, access, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,

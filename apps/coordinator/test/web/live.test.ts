@@ -4,7 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createRunHistory, type RunHistory, type RunView } from '@troupe/run';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiFailure } from '../../src/server/http.js';
+import type { Admission } from '../../src/web/auth.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
+import { capTable, createCaps } from '../../src/server/caps.js';
+import { createTraffic, type Traffic } from '../../src/server/traffic.js';
 import { createForwarded } from '../../src/server/forwarded.js';
 import { openViewer } from '../running.js';
 
@@ -13,16 +16,19 @@ let history: RunHistory;
 let live: LiveLink;
 let address: string;
 let failures: Error[];
-let admit: () => readonly ['read'];
+let admit: () => Admission;
+let traffic: Traffic;
 
 beforeEach(async () => {
   history = createRunHistory();
   failures = [];
-  admit = () => ['read'];
+  admit = () => ({ access: ['read'], release: () => undefined });
+  traffic = createTraffic(createCaps({ ...capTable(1), links: 40, frames: 50 }), () => 0);
   const view = { runId: 'r', workers: [] } as unknown as RunView;
   live = createLiveLink({
     history,
     admit: () => admit(),
+    traffic,
     view: () => view,
     nowMs: () => performance.now(),
     forwarded: createForwarded(1),
@@ -102,6 +108,50 @@ describe('an unauthenticated viewer', () => {
 });
 
 describe('a viewer', () => {
+  it('whose token ends is told why, and disconnected; the others stay', async () => {
+    const ends = new AbortController();
+    const released: string[] = [];
+    admit = () => ({ access: ['read'], ended: ends.signal, release: () => released.push('the link') });
+    const guest = openViewer(address, {});
+    await guest.message(({ type }) => type === 'hello');
+    admit = () => ({ access: ['read'], release: () => undefined });
+    const other = openViewer(address, {});
+    await other.message(({ type }) => type === 'hello');
+    ends.abort(new ApiFailure(401, 'token_revoked', 'the token was revoked', 'Ask for another.'));
+    expect(await guest.closed).toBe(4401);
+    expect(guest.messages.at(-1)).toEqual({
+      ...{ type: 'refused', code: 'token_revoked', message: 'the token was revoked', remedy: 'Ask for another.' },
+    });
+    await expect.poll(() => released).toEqual(['the link']);
+    expect(live.viewers).toBe(1);
+    expect(other.socket.readyState).toBe(other.socket.OPEN);
+    other.socket.terminate();
+  });
+
+  it('may have so many links from its address', async () => {
+    const from = { 'x-forwarded-for': '203.0.113.9' };
+    const viewers = [];
+    for (let i = 0; i < 40; i++) {
+      const viewer = openViewer(address, {}, from);
+      await viewer.message(({ type }) => type === 'hello');
+      viewers.push(viewer);
+    }
+    await expect(openViewer(address, {}, from).closed).rejects.toThrow(/429/);
+    viewers[0].socket.terminate();
+    await expect.poll(() => live.viewers).toBe(39);
+    const again = openViewer(address, {}, from);
+    await again.message(({ type }) => type === 'hello');
+    for (const { socket } of [...viewers, again]) socket.terminate();
+  });
+
+  it('that does not stop sending is told so, and disconnected', async () => {
+    const viewer = openViewer(address, {}, { 'x-forwarded-for': '203.0.113.9' });
+    await viewer.message(({ type }) => type === 'hello');
+    for (let i = 0; i < 50; i++) viewer.socket.send('more');
+    expect(await viewer.closed).toBe(4401);
+    expect(viewer.messages.at(-1)).toMatchObject({ type: 'refused', code: 'rate_limited' });
+  });
+
   it('that does not respond when the run ends is disconnected', async () => {
     const { socket, message } = openViewer(address, {});
     await message(({ type }) => type === 'hello');

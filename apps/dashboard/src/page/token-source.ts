@@ -1,10 +1,10 @@
-/** Where the admin token comes from: the page's address, or this tab's storage. */
+/** Where the token comes from: the page's address, or this tab's storage. */
 import { takeToken } from '../reading/access.js';
 import type { StoredText } from './stored-text.js';
 
 /** The part of the page's address that is used. */
 export interface Address {
-  /** "#admin=TOKEN". */
+  /** "#admin=TOKEN" or "#token=TOKEN". */
   readonly fragment: string;
   replaceFragment(fragment: string): void;
 }

@@ -1,12 +1,20 @@
-/** The admin token: where it comes from, and what happens when the coordinator refuses it. */
+/** The token of an admin or a viewer: where it comes from, and what happens when the coordinator refuses it. */
 import type { LiveMessage } from '@troupe/run';
 
-/** "#admin=TOKEN" taken apart; `rest` is the fragment without it, "" when nothing remains. No server ever sees a fragment. */
+/** How a fragment names the token: that of an admin, or that of a viewer. */
+const NAMES = ['admin=', 'token='];
+
+/** "#admin=TOKEN" or "#token=TOKEN" taken apart; `rest` is the fragment without, "" when nothing remains. No server ever sees a fragment. */
 export function takeToken(fragment: string): { token: string | undefined; rest: string } {
   const parts = fragment.replace(/^#/, '').split('&');
-  const found = parts.find((part) => part.startsWith('admin='));
-  const rest = parts.filter((part) => part !== found && part !== '').join('&');
-  return { token: found ? decoded(found.slice('admin='.length)) || undefined : undefined, rest: rest && `#${rest}` };
+  const [text] = NAMES.flatMap((name) => parts.filter((part) => part.startsWith(name)).map((part) => part.slice(name.length)));
+  const rest = parts.filter((part) => part !== '' && !NAMES.some((name) => part.startsWith(name))).join('&');
+  return { token: text === undefined ? undefined : decoded(text) || undefined, rest: rest && `#${rest}` };
+}
+
+/** Whether a fragment contains a token. */
+export function hasToken(fragment: string): boolean {
+  return takeToken(fragment).token !== undefined;
 }
 
 function decoded(text: string): string {

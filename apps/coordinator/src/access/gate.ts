@@ -1,0 +1,78 @@
+/** Lets workers in: by the token of the run, or by a signed one. */
+import { isSigned, type KnownToken } from '@troupe/access';
+import { createTokenGate, type Gate, type Pass } from '@troupe/conductor';
+import { ProtocolError } from '@troupe/protocol';
+import { excessError, type Traffic } from '../server/traffic.js';
+import { TokenRefused, type SignedTokens } from './signed-tokens.js';
+
+export interface GateOptions {
+  /** The token of the run, which everybody may share. */
+  readonly token: string;
+  readonly signed: SignedTokens;
+  readonly traffic: Traffic;
+}
+
+export function createGate({ token: shared, signed, traffic }: GateOptions): Gate {
+  const plain = createTokenGate(shared);
+  return {
+    admit(hello, link) {
+      if (!isSigned(hello.token)) return withLeases(plain.admit(hello, link));
+      return asProtocolErrors(() => {
+        const token = signed.check(hello.token);
+        refuseOthers(token, hello.kind);
+        const { account, ended, release } = signed.hold(token);
+        traffic.charges(link).push({ account, whose: 'this token' });
+        return withLeases({ ended, release });
+      });
+
+      function withLeases({ ended, release }: Pick<Pass, 'ended' | 'release'>): Pass {
+        return countingLeases(ended, release, link, traffic);
+      }
+    },
+  };
+
+  /** A volunteer says that it is a browser, and nobody can check that: the scope is for order, not against attackers. */
+  function refuseOthers(token: KnownToken, kind: 'node' | 'browser'): void {
+    if (token.scope === 'viewer') signed.refuseScope(token, 'join as a worker', 'worker');
+    if (token.scope === 'volunteer' && kind === 'node')
+      signed.refuseScope(token, 'join outside the page for volunteers', 'worker');
+  }
+}
+
+/** A pass that also ends when the address or the token is given too many leases. */
+function countingLeases(
+  ended: AbortSignal,
+  release: () => void,
+  link: Parameters<Traffic['charges']>[0],
+  traffic: Traffic,
+): Pass {
+  const ends = new AbortController();
+  const end = (): void => ends.abort(protocolErrorOf(ended.reason));
+  ended.addEventListener('abort', end, { once: true });
+  const charges = traffic.charges(link);
+  return {
+    ended: ends.signal,
+    countLease() {
+      for (const { account, whose } of charges) {
+        const excess = account.lease(traffic.nowMs());
+        if (excess) return ends.abort(excessError(excess, whose));
+      }
+    },
+    release() {
+      ended.removeEventListener('abort', end);
+      release();
+    },
+  };
+}
+
+function asProtocolErrors<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw protocolErrorOf(error);
+  }
+}
+
+function protocolErrorOf(error: unknown): unknown {
+  return error instanceof TokenRefused ? new ProtocolError(error.code, error.message, error.remedy) : error;
+}

@@ -1,0 +1,104 @@
+/** Binary links whose traffic counts for the address that they come from, and for their token. */
+import { ProtocolError } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+import { addressKey, type Account, type Caps, type Excess } from './caps.js';
+
+/** Whose caps are exceeded, in words. */
+type Whose = 'this address' | 'this token';
+
+/** An account that a link counts for. */
+export interface Charge {
+  readonly account: Account;
+  readonly whose: Whose;
+}
+
+export interface Traffic {
+  readonly caps: Caps;
+  nowMs(): number;
+  /** The same link, counted. If it is too much, what it receives is refused: its server answers with the reason. */
+  meter(link: Connection): Connection;
+  /** What the link counts for. More may be added, and counts from then on. Empty for a link that is not metered. */
+  charges(link: Connection): Charge[];
+}
+
+/** @param nowMs monotonic, ms */
+export function createTraffic(caps: Caps, nowMs: () => number): Traffic {
+  const charged = new WeakMap<Connection, Charge[]>();
+  return {
+    caps,
+    nowMs,
+    meter(link) {
+      const charges: Charge[] = [];
+      const failure = openAt(addressKey(addressOf(link)), link, charges);
+      const metered = counted(link, charges, nowMs, failure);
+      charged.set(metered, charges);
+      return metered;
+    },
+    charges: (link) => charged.get(link) ?? [],
+  };
+
+  function openAt(key: string | undefined, link: Connection, charges: Charge[]): ProtocolError | undefined {
+    if (key === undefined) return undefined;
+    const account = caps.account(key);
+    const excess = account.open(nowMs());
+    if (excess) return excessError(excess, 'this address');
+    charges.push({ account, whose: 'this address' });
+    void link.closed.then(() => account.close());
+    return undefined;
+  }
+}
+
+/** The address of a link from "10.0.0.1:4242", "[2001:db8::1]:4242", or either without the port. */
+function addressOf({ remote }: Connection): string {
+  return /^\[([^\]]*)\]/.exec(remote)?.[1] ?? remote.replace(/:\d+$/, '');
+}
+
+/** @param failure why nothing is received at all */
+function counted(
+  link: Connection,
+  charges: readonly Charge[],
+  nowMs: () => number,
+  failure: ProtocolError | undefined,
+): Connection {
+  let refused = failure;
+  return {
+    remote: link.remote,
+    closed: link.closed,
+    get bufferedBytes() {
+      return link.bufferedBytes;
+    },
+    send: (frame) => link.send(frame),
+    drained: (most, signal) => link.drained(most, signal),
+    close: (reason) => link.close(reason),
+    async receive(signal) {
+      if (refused) throw refused;
+      const frame = await link.receive(signal);
+      for (const { account, whose } of charges) {
+        const excess = account.frame(frame.byteLength, nowMs());
+        if (excess) throw (refused = excessError(excess, whose));
+      }
+      return frame;
+    },
+  };
+}
+
+const PLACES = new Intl.NumberFormat('en');
+
+/** What has been exceeded; {} is the cap. */
+const EXCESSES: Readonly<Record<Excess['kind'], string>> = {
+  links: 'already has {} links, which is as many as it may have',
+  openings: 'has opened more than {} links within a minute',
+  frames: 'has sent more than {} messages within a minute',
+  bytes: 'has sent more than {} bytes within a minute',
+  leases: 'has been given more than {} leases within a minute',
+};
+
+export function excessError({ kind, cap }: Excess, whose: Whose): ProtocolError {
+  const message = `${whose} ${EXCESSES[kind].replace('{}', PLACES.format(cap))}`;
+  const wait = kind === 'links' ? 'Try again when another link has closed.' : 'Try again in a minute.';
+  const remedy =
+    whose === 'this token' && kind === 'links'
+      ? `${wait} For more links at a time, ask the organizer for another token.`
+      : `${wait} The organizer can start the coordinator with --cap-scale 4 to allow four times as much.`;
+  return new ProtocolError(kind === 'links' ? 'too_many_links' : 'rate_limited', message, remedy);
+}

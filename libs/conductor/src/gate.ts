@@ -1,0 +1,41 @@
+/** Who may join a run. */
+import { ProtocolError, sameText, type MessageOf } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
+
+export interface Gate {
+  /**
+   * Lets in the sender of a hello.
+   * @throws ProtocolError `wrong_token`, `token_expired`, `token_revoked`, `wrong_scope`, `too_many_links`
+   */
+  admit(hello: Pick<MessageOf<'hello'>, 'token' | 'kind'>, link: Connection): Pass;
+}
+
+/** Of one link, as long as it is open. */
+export interface Pass {
+  /** Aborts, with a ProtocolError as its reason, when the link must end: its token expires, for example. */
+  readonly ended: AbortSignal;
+  /** A lease is sent over the link. */
+  countLease(): void;
+  /** The link has ended. */
+  release(): void;
+}
+
+/** A gate for one secret, which everybody shares and which never ends. @throws RangeError if it is empty: that would admit everybody */
+export function createTokenGate(expected: string): Gate {
+  if (expected === '') throw new RangeError('the token is empty');
+  return {
+    admit({ token }) {
+      if (sameText(token, expected)) return createPass();
+      throw new ProtocolError(
+        'wrong_token',
+        'the token is not valid for this run',
+        'Use the token that the coordinator printed when it started: --token TOKEN.',
+      );
+    },
+  };
+}
+
+/** A pass that nothing ends or counts. */
+function createPass(): Pass {
+  return { ended: new AbortController().signal, countLease: () => undefined, release: () => undefined };
+}
