@@ -2,10 +2,12 @@ import type { ReduceResult } from '@troupe/collective';
 import { describe, expect, it } from 'vitest';
 import { startSync, step, type SyncAction, type SyncInput, type SyncState } from '../src/sync.js';
 
+type Training = Extract<SyncState, { phase: 'training' }>;
+
 const LIMITS = { missedUpdates: 3 };
 
 const syncing = (heard = -1, missed: number[] = []): SyncState => ({ phase: 'syncing', heard, missed });
-const training = (round: number, waiting: { leaseId: string; round: number }[] = [], heard = round - 1): SyncState => ({
+const training = (round: number, waiting: { leaseId: string; round: number }[] = [], heard = round - 1): Training => ({
   phase: 'training',
   heard,
   round,
