@@ -41,14 +41,14 @@ const FLAGS: readonly { readonly file: string; readonly words: string; readonly 
     const text = read(file);
     const lines = (pattern: RegExp) => [...text.matchAll(pattern)].map(([, words]) => words.replaceAll(/[[\],'"]/g, ' '));
     return [
-      ...lines(/(?:\[coordinator,|coordinator\/dist\/main\.js|(?:troupe|--) coordinator|TROUPE_FLAGS=)([^\n]*)/g).map(
+      ...lines(/(?:\[coordinator,|coordinator\/dist\/main\.js|(?:troupe|--) coordinator|TROUPE_FLAGS=)((?:\\\n|[^\n])*)/g).map(
         (words) => ({
           file,
           words,
           options: RUN_OPTIONS,
         }),
       ),
-      ...lines(/(?:\[worker,|worker\/dist\/main\.js|(?:troupe|--) worker|TROUPE_WORKER_FLAGS=)([^\n]*(?:\\\n[^\n]*)?)/g).map(
+      ...lines(/(?:\[worker,|worker\/dist\/main\.js|(?:troupe|--) worker|TROUPE_WORKER_FLAGS=)((?:\\\n|[^\n])*)/g).map(
         (words) => ({
           file,
           words,
