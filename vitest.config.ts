@@ -7,7 +7,7 @@ export default defineConfig({
     include: [
       'libs/*/test/**/*.test.ts',
       'apps/*/test/**/*.test.ts',
-      'tests/{architecture,golden,cluster,simulate,e2e}/**/*.test.ts',
+      'tests/{architecture,golden,cluster,deploy,simulate,e2e}/**/*.test.ts',
     ],
     pool: 'forks',
     maxWorkers: 2,

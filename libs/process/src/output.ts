@@ -152,7 +152,7 @@ export class LiveOutput {
 /**
  * Node sets terminals to blocking writes and has no public way back. Pipes are non-blocking on POSIX
  * systems already. On Windows consoles and pipes always block, so there a paused console may pause the
- * run; docs/operating.md says so.
+ * run; docs/operate.md says so.
  */
 function writeWithoutBlocking(stream: OutputStream): void {
   if (stream.isTTY !== true) return;
