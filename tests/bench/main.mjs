@@ -15,6 +15,7 @@ import * as gpu from './parts/gpu.mjs';
 import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as crowd from './parts/crowd.mjs';
+import * as manyWorkers from './parts/many-workers.mjs';
 import * as peers from './parts/peers.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
@@ -38,6 +39,7 @@ const PARTS = new Map(
     crowd,
     codec,
     joiners,
+    'many-workers': manyWorkers,
     'slow-workers': slowWorkers,
     churn,
     browser,
