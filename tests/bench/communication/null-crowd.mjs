@@ -8,10 +8,10 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
 import { loadWasm } from '@troupe/engines/node';
-import { createLayout, stateSize } from '@troupe/model';
 import { createChannel, PROTOCOL_VERSION, receiveWithin } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
+import { nullEngine } from './null-engine.mjs';
 
 const [address, idle, active, sleepMs, probeMs] = process.argv.slice(2);
 const PROBE_EVERY_MS = 50;
@@ -20,43 +20,25 @@ const WAIT_MS = 30_000;
 const AT_ONCE = 50;
 const stop = new globalThis.AbortController();
 let lost = 0;
+/** @type {Set<{ close: (reason: string) => void }>} */
+const idlers = new Set();
 
 /** @param {string} name */
 async function joinIdle(name) {
   const link = await connectWebSocket(address, { signal: stop.signal });
   const channel = createChannel(link, { accepts: ['welcome', 'queued', 'parked', 'stop'], bodyBytes: () => 0 });
   channel.send({ type: 'hello', versions: [PROTOCOL_VERSION], token: process.env.TROUPE_TOKEN ?? '', name, kind: 'node' });
-  await receiveWithin(channel, { deadline: AbortSignal.timeout(WAIT_MS), what: 'a welcome' });
+  await receiveWithin(channel, { deadline: globalThis.AbortSignal.timeout(WAIT_MS), what: 'a welcome' });
   return channel;
 }
 
 /** @param {string} name */
 async function idleWorker(name) {
   const channel = await joinIdle(name);
+  idlers.add(channel);
   void channel.closed.then(() => {
     if (!stop.signal.aborted) lost++;
   });
-}
-
-/** @param {import('@troupe/model').ModelConfig} config @param {import('@troupe/model').EngineLimits} limits @returns {import('@troupe/model').Engine} */
-function nullEngine(config, limits) {
-  const gradient = new Float32Array(createLayout(config).size).fill(1e-6);
-  const endStates = new Float32Array(limits.maxStreams * stateSize(config));
-  const answer = async (/** @type {import('@troupe/model').Batch} */ { streams, window }) => {
-    await delay(Number(sleepMs));
-    const tokens = streams * window;
-    const lossSum = tokens * Math.log(config.vocabulary);
-    return { gradient, lossSum, tokens, endStates: endStates.subarray(0, streams * stateSize(config)) };
-  };
-  return {
-    info: { name: 'wasm', variant: 'null', device: 'none' },
-    limits,
-    setParameters() {},
-    gradient: answer,
-    evaluate: answer,
-    step: () => Promise.reject(new Error('a null engine samples nothing')),
-    dispose() {},
-  };
 }
 
 const connect = (/** @type {string} */ where, /** @type {AbortSignal} */ signal) => connectWebSocket(where, { signal });
@@ -72,7 +54,7 @@ function activeWorker(name) {
       ports: {
         connect,
         collective: createStarCollective({ connect }),
-        createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits)),
+        createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits, () => Number(sleepMs))),
         nowMs: () => performance.now(),
         sleep: async (ms, signal) => void (await delay(ms, undefined, { signal })),
         random: Math.random,
@@ -111,8 +93,7 @@ async function probe() {
 setMaxListeners(0);
 process.once('SIGTERM', () => {
   stop.abort(new Error('the benchmark has ended'));
-  process.exitCode = 0;
-  setTimeout(() => process.exit(), 2_000).unref();
+  for (const channel of idlers) channel.close('the benchmark has ended');
 });
 await loadWasm();
 await joinAll(Number(idle), (k) => idleWorker(`idle-${k}`));

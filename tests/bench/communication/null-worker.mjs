@@ -9,43 +9,13 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
 import { loadWasm } from '@troupe/engines/node';
-import { createLayout, stateSize } from '@troupe/model';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { runWorker } from '@troupe/worker';
+import { nullEngine } from './null-engine.mjs';
 
 const [address, name, msPerStream, host] = process.argv.slice(2);
 /** As a real worker listens. The linter looks for its sources where they are built. */
 const PEER = new URL('../../../apps/worker/dist/peer.js', import.meta.url).href;
-
-/** Values of the size that gradients have, so that clipping and rounding do their usual work. */
-function preparedGradient(/** @type {number} */ length) {
-  return new Float32Array(length).map((_, i) => ((i * 2_654_435_761) % 2 ** 32) / 2 ** 32 - 0.5);
-}
-
-/**
- * @param {import('@troupe/model').ModelConfig} config
- * @param {import('@troupe/model').EngineLimits} limits
- * @returns {import('@troupe/model').Engine}
- */
-function nullEngine(config, limits) {
-  const gradient = preparedGradient(createLayout(config).size);
-  const endStates = new Float32Array(limits.maxStreams * stateSize(config));
-  const answer = async (/** @type {import('@troupe/model').Batch} */ { streams, window }) => {
-    await delay(streams * Number(msPerStream));
-    const tokens = streams * window;
-    const lossSum = tokens * Math.log(config.vocabulary);
-    return { gradient, lossSum, tokens, endStates: endStates.subarray(0, streams * stateSize(config)) };
-  };
-  return {
-    info: { name: 'wasm', variant: 'null', device: 'none' },
-    limits,
-    setParameters() {},
-    gradient: answer,
-    evaluate: answer,
-    step: () => Promise.reject(new Error('a null engine samples nothing')),
-    dispose() {},
-  };
-}
 
 /** @param {string} where @returns {Promise<import('@troupe/collective/star').StarPeer>} */
 async function listen(where) {
@@ -72,7 +42,7 @@ try {
     ports: {
       connect,
       collective: createStarCollective({ connect, ...(peer && { peer }) }),
-      createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits)),
+      createEngine: (config, limits) => Promise.resolve(nullEngine(config, limits, (streams) => streams * Number(msPerStream))),
       nowMs: () => performance.now(),
       sleep: async (ms, signal) => void (await delay(ms, undefined, { signal })),
       random: Math.random,
