@@ -56,6 +56,12 @@ describe('a worker that keeps a snapshot', () => {
     }
   });
 
+  it('sends pieces between two rounds', async () => {
+    await run.round(1);
+    const sent = await Promise.all([0, 1, 2, 3].map((i) => source.fetch(piece(i * 1000), never)));
+    expect(sent).toEqual([0, 1, 2, 3].map((i) => BYTES.slice(i * 1000, (i + 1) * 1000)));
+  });
+
   it('that is lost, or has no link to the worker, sends nothing', async () => {
     run.killPeer(0);
     await aMoment();
@@ -135,6 +141,49 @@ describe('the link to a reducer', () => {
     await expect(last).rejects.toMatchObject({ name: 'TransportError' });
   });
 
+  it('carries pieces when a range is read, without another range behind it', async () => {
+    const { reader, reducer } = open();
+    reducer.send(RANGE, new Uint8Array(4));
+    const { body } = await reader.receive();
+    const wanted = reader.piece(piece(1, 2), never);
+    send(reducer, 1);
+    await body.next();
+    expect(await wanted).toEqual(Uint8Array.of(1, 1));
+    // Also when its reader stops in the middle.
+    reducer.send({ ...RANGE, round: 4 }, new Uint8Array(4));
+    await reader.receive();
+    const another = reader.piece(piece(2, 2), never);
+    send(reducer, 2);
+    reader.done();
+    expect(await another).toEqual(Uint8Array.of(2, 1));
+  });
+
+  it('carries pieces past a range that nobody has begun to read, and keeps the newest of those', async () => {
+    const { reader, reducer } = open();
+    reducer.send(RANGE, new Uint8Array(4));
+    await aMoment();
+    const wanted = [1, 2].map((offset) => reader.piece(piece(offset, 2), never));
+    send(reducer, 1);
+    reducer.send({ ...RANGE, round: 4 }, Uint8Array.of(4, 4, 4, 4));
+    send(reducer, 2);
+    expect(await Promise.all(wanted)).toEqual([Uint8Array.of(1, 1), Uint8Array.of(2, 1)]);
+    const { message, body } = await reader.receive();
+    expect(message).toMatchObject({ round: 4 });
+    expect(await body.next()).toEqual(Uint8Array.of(4, 4, 4, 4));
+    expect(await body.next()).toBeUndefined();
+    reducer.send({ ...RANGE, round: 5 }, new Uint8Array(4));
+    expect((await reader.receive()).message).toMatchObject({ round: 5 });
+  });
+
+  it('gives no piece when it ends while a range waits for its reader', async () => {
+    const { reader, reducer } = open();
+    reducer.send(RANGE, new Uint8Array(4));
+    await reader.receive();
+    const wanted = reader.piece(piece(1, 2), never);
+    reducer.close('over');
+    expect(await wanted).toBeUndefined();
+  });
+
   it('skips what nobody has read of a range', async () => {
     const { reader, reducer } = open();
     reducer.send(RANGE, new Uint8Array(4));
@@ -165,6 +214,7 @@ describe('the link to a reducer', () => {
     send(reducer, 1);
     channel.close('over');
     expect(await wanted).toBeUndefined();
+    await aMoment();
     expect(await reader.piece(piece(3, 2), never)).toBeUndefined();
     await expect(reader.receive()).rejects.toMatchObject({ name: 'TransportError' });
   });

@@ -1,30 +1,42 @@
 /** Reads what a reducer sends to a worker: its ranges of updates, and between them the pieces of a snapshot. */
-import type { Channel, MessageOf, Streamed } from '@troupe/protocol';
+import type { BodyReader, Channel, MessageOf, Streamed } from '@troupe/protocol';
 import { abortedWait } from '../errors.js';
 import type { SnapshotPiece } from '../port.js';
 import { readBody } from './body.js';
 
 /** What a worker accepts over its link to a reducer. */
 export type FromReducer = 'joined' | 'refuse' | 'updateRange' | 'piece';
+type Piece = Uint8Array<ArrayBuffer> | undefined;
+
+/** A message with a body, which the pump has begun to receive. */
+interface Offer extends Streamed<FromReducer> {
+  isTaken: boolean;
+  /** It is read to its end, or will not be. */
+  end(): void;
+}
 
 /**
- * Pieces are taken as they come. Anything else waits for its reader, and so does all that comes after it: the rest stays in the link, which
- * slows the reducer down.
+ * Pieces are taken as they come. Anything else waits for its reader, and so does what comes after it: the rest stays in the link, which
+ * slows the reducer down. But while pieces are waited for, nothing holds them up: a range that nobody has begun to read is kept in memory.
  */
 export class LinkReader {
-  readonly #channel: Pick<Channel<FromReducer>, 'receiveStreamed' | 'send'>;
-  /** Waits for its reader. */
-  #next: Streamed<FromReducer> | undefined;
-  /** Lets what comes after it be read. */
-  #release = (): void => undefined;
+  readonly #channel: Pick<Channel<FromReducer>, 'receiveStreamed' | 'send' | 'closed'>;
+  #offered: Offer | undefined;
+  /** The last one that nobody had begun to read. */
+  #kept: Streamed<FromReducer> | undefined;
+  /** What is being read is not read further. */
+  #end = (): void => undefined;
+  /** The pump looks whether it has to wait for a reader any longer. */
+  #nudge = (): void => undefined;
   #failure: { readonly error: unknown } | undefined;
   #wake = (): void => undefined;
   /** By `nameOf`: whoever waits for the piece. */
-  readonly #wanted = new Map<string, (bytes: Uint8Array<ArrayBuffer> | undefined) => void>();
+  readonly #wanted = new Map<string, (bytes: Piece) => void>();
 
-  constructor(channel: Pick<Channel<FromReducer>, 'receiveStreamed' | 'send'>) {
+  constructor(channel: Pick<Channel<FromReducer>, 'receiveStreamed' | 'send' | 'closed'>) {
     this.#channel = channel;
     void this.#pump();
+    void channel.closed.then(() => this.#giveUp());
   }
 
   /** Never rejects: `receive` does, and pieces that are waited for do not come. */
@@ -37,9 +49,13 @@ export class LinkReader {
       }
     } catch (error) {
       this.#failure = { error };
-      for (const settle of this.#wanted.values()) settle(undefined);
+      this.#giveUp();
       this.#wake();
     }
+  }
+
+  #giveUp(): void {
+    for (const settle of this.#wanted.values()) settle(undefined);
   }
 
   async #take({ message, body }: Streamed<'piece'>): Promise<void> {
@@ -47,24 +63,48 @@ export class LinkReader {
     this.#wanted.get(nameOf(message))?.(bytes);
   }
 
-  #offer(received: Streamed<FromReducer>): Promise<void> {
-    return new Promise((resolve) => {
-      [this.#next, this.#release] = [received, resolve];
-      this.#wake();
-    });
+  async #offer({ message, body }: Streamed<FromReducer>): Promise<void> {
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const offer: Offer = { message, body, isTaken: false, end };
+    this.#offered = offer;
+    this.#wake();
+    // One that waits for it takes it first.
+    await Promise.resolve();
+    while (!offer.isTaken && this.#wanted.size === 0) await new Promise<void>((resolve) => (this.#nudge = resolve));
+    if (offer.isTaken) return ended;
+    this.#offered = undefined;
+    this.#kept = { message, body: bodyOf(await readBody(body)) };
+    this.#wake();
   }
 
   /** The next message that is no piece, with a body that arrives. Throws what `Channel.receiveStreamed` does. One at a time. */
   async receive(signal?: AbortSignal): Promise<Streamed<FromReducer>> {
-    // Its reader has taken the last one: what it has not read of that is skipped.
-    if (!this.#next) this.#release();
-    while (!this.#next) {
+    // What its reader has not read of the last one is skipped.
+    this.done();
+    for (;;) {
+      const next = this.#takeNext();
+      if (next) return next;
       if (this.#failure) throw this.#failure.error;
       await this.#news(signal);
     }
-    const next = this.#next;
-    this.#next = undefined;
-    return next;
+  }
+
+  #takeNext(): Streamed<FromReducer> | undefined {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    if (kept || !this.#offered) return kept;
+    const { message, body, end } = this.#offered;
+    this.#offered.isTaken = true;
+    this.#offered = undefined;
+    this.#end = end;
+    this.#nudge();
+    return { message, body: endingWith(body, end) };
+  }
+
+  /** What was received last is not read further. */
+  done(): void {
+    this.#end();
   }
 
   /** @throws TransportError `aborted` */
@@ -81,13 +121,14 @@ export class LinkReader {
   }
 
   /** @returns undefined if the reducer does not keep the snapshot, or the link ends, or `signal` aborts. @throws TransportError, ProtocolError */
-  async piece(piece: SnapshotPiece, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async piece(piece: SnapshotPiece, signal: AbortSignal): Promise<Piece> {
     if (this.#failure || signal.aborted) return undefined;
     const name = nameOf(piece);
-    const arrived = new Promise<Uint8Array<ArrayBuffer> | undefined>((resolve) => {
+    const arrived = new Promise<Piece>((resolve) => {
       this.#wanted.set(name, resolve);
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
+    this.#nudge();
     try {
       this.#channel.send({ type: 'wantPiece', ...piece });
       return await arrived;
@@ -98,3 +139,22 @@ export class LinkReader {
 }
 
 const nameOf = ({ round, offset }: Pick<MessageOf<'piece'>, 'round' | 'offset'>): string => `${round}:${offset}`;
+
+/** The same body; calls `onEnd` when its last byte has been read. */
+function endingWith(body: BodyReader, onEnd: () => void): BodyReader {
+  let left = body.bytes;
+  return {
+    bytes: body.bytes,
+    async next(signal) {
+      const piece = await body.next(signal);
+      left -= piece?.byteLength ?? left;
+      if (left <= 0) onEnd();
+      return piece;
+    },
+  };
+}
+
+function bodyOf(bytes: Uint8Array): BodyReader {
+  const pieces = bytes.byteLength > 0 ? [bytes] : [];
+  return { bytes: bytes.byteLength, next: async () => pieces.shift() };
+}

@@ -215,6 +215,7 @@ export class ReducerLinks {
       this.lose(reducer, error.message);
     } finally {
       link.waiting = undefined;
+      link.reader.done();
       if ('dispose' in soon) soon.dispose();
     }
   }
