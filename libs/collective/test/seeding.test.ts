@@ -1,13 +1,14 @@
 /** Workers take pieces of a snapshot from others that keep one, over the links on which those sum for them. */
 import { setMaxListeners } from 'node:events';
-import { createChannel, LIMITS, type Channel } from '@troupe/protocol';
+import { createChannel, LIMITS, type Channel, type Message } from '@troupe/protocol';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SnapshotSource } from '../src/index.js';
 import { LinkReader, type FromReducer } from '../src/star/link-reader.js';
-import { createSeed } from '../src/star/seed.js';
+import { Seed } from '../src/star/seed.js';
 import { aMoment, expected, Network } from './network.js';
 import { PeerRounds } from './peer-rounds.js';
+import { soon } from './rounds.js';
 
 // As in the processes that run services.
 setMaxListeners(0);
@@ -96,13 +97,34 @@ it('the wait for a link ends when it is no longer needed', async () => {
 it('a seed sends one worker no more than its due', async () => {
   const snapshot = { round: 5, bytes: new Uint8Array(1000) };
   const sent: number[] = [];
-  const channel: Pick<Channel, 'send' | 'drained'> = {
-    send: (message) => void sent.push((message as { bytes: number }).bytes),
+  const open = () => ({
+    remote: 'w1',
+    send: (message: Message) => void sent.push((message as { bytes: number }).bytes),
     drained: async () => undefined,
-  };
-  const seed = createSeed(() => snapshot, channel);
-  for (let i = 0; i < 2 * LIMITS.seedShares + 1; i++) await seed.send({ type: 'wantPiece', ...piece(0, 500) });
+  });
+  const seed = new Seed(() => snapshot, soon);
+  // Also over several links.
+  for (let i = 0; i < 2 * LIMITS.seedShares + 1; i++) await seed.send('w1', open(), { type: 'wantPiece', ...piece(0, 500) });
   expect(sent).toEqual([...Array<number>(2 * LIMITS.seedShares).fill(500), 0]);
+  await seed.send('w2', open(), { type: 'wantPiece', ...piece(0, 500) });
+  expect(sent.at(-1)).toBe(500);
+});
+
+it('a seed gives up a worker that does not read', async () => {
+  const over = new AbortController();
+  const seed = new Seed(
+    () => undefined,
+    () => over.signal,
+  );
+  const drained = (_: number, signal?: AbortSignal): Promise<void> =>
+    new Promise((_resolve, reject) => signal!.addEventListener('abort', () => reject(new Error('aborted')), { once: true }));
+  const sending = seed.send(
+    'w1',
+    { remote: 'w1', send: () => expect.unreachable(), drained },
+    { type: 'wantPiece', ...piece(0) },
+  );
+  over.abort();
+  await expect(sending).rejects.toMatchObject({ name: 'ProtocolError', code: 'limit_exceeded' });
 });
 
 describe('the link to a reducer', () => {

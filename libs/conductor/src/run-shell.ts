@@ -22,7 +22,7 @@ export interface ShellParts {
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
   readonly workers: Pick<ControlServer, 'send'>;
-  readonly snapshots: Pick<SnapshotSender, 'request'>;
+  readonly snapshots: Pick<SnapshotSender, 'request' | 'forget'>;
   put(event: ConductorEvent): void;
 }
 
@@ -130,6 +130,7 @@ export class RunShell {
   /** The service tells the worker as well, in order with the updates. */
   #park({ workerId, faster }: Extract<RunEffect, { type: 'park' }>): void {
     this.#parts.reduce.subscribe(workerId, false);
+    this.#parts.snapshots.forget(workerId);
     this.#parts.workers.send(workerId, { type: 'parked', reason: parkedText(faster) });
   }
 

@@ -72,12 +72,15 @@ export class Seeding {
     return snapshot !== undefined && asked!.size > 0 && nowMs - snapshot.takenMs < LIMITS.seedAnswerMs;
   }
 
-  onSeeded(workerId: string, { round, kept }: MessageOf<'seeded'>): void {
+  /** @returns whether it was asked */
+  onSeeded(workerId: string, { round, kept }: MessageOf<'seeded'>): boolean {
     const order = this.#order;
-    if (order?.round === round && order.asked.delete(workerId) && kept) order.seeds.add(workerId);
+    if (order?.round !== round || !order.asked.delete(workerId)) return false;
+    if (kept) order.seeds.add(workerId);
+    return true;
   }
 
-  /** The worker has left, has a snapshot, or asks for one: it takes none, and as a seed it keeps none any more. */
+  /** The worker has left, is parked, has a snapshot, or asks for one: it takes none, and as a seed it keeps none any more. */
   forget(workerId: string): void {
     this.#order?.takers.delete(workerId);
     this.#order?.asked.delete(workerId);
@@ -146,7 +149,9 @@ function isOver(order: Order, queue: SnapshotQueue, moment: Moment): boolean {
   const { round, asked, seeds, snapshot, takers } = order;
   const { nowMs } = moment;
   if (asked.size + seeds.size === 0) return true;
-  if ([...takers.values()].some((sinceMs) => nowMs - sinceMs < LIMITS.snapshotTransferMs)) return false;
+  // Those who have not taken it after so many rounds have lost updates that must follow it.
+  const isOutdated = moment.round - round > moment.retained;
+  if (!isOutdated && [...takers.values()].some((sinceMs) => nowMs - sinceMs < LIMITS.snapshotTransferMs)) return false;
   if (!snapshot) return moment.round > round;
   // Those that come now fit it as well.
   if (seeds.size === 0) return nowMs - snapshot.takenMs >= LIMITS.seedAnswerMs;

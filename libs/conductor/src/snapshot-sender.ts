@@ -64,6 +64,7 @@ export class SnapshotSender {
    */
   request(workerId: string, notBefore = this.#parts.round()): void {
     const { waiting } = this.#queue;
+    this.#seeding.forget(workerId);
     const { toldMs = this.#parts.nowMs(), fromPeers = false } = waiting.get(workerId) ?? {};
     // It keeps its place: a request that comes again is no reason to wait longer.
     waiting.set(workerId, { notBefore, toldMs, fromPeers });
@@ -71,11 +72,16 @@ export class SnapshotSender {
     this.#serve();
   }
 
+  /** The worker needs no snapshot: it has one, is parked, or has left. One that is on its way is sent to its end. */
+  forget(workerId: string): void {
+    this.#queue.waiting.delete(workerId);
+    this.#seeding.forget(workerId);
+  }
+
   handle(event: ConductorEvent): void {
     switch (event.type) {
       case 'workerLeft':
-        this.#queue.waiting.delete(event.worker.id);
-        return this.#seeding.forget(event.worker.id);
+        return this.forget(event.worker.id);
       case 'workerMessage':
         return this.#onMessage(event.worker.id, event.message);
       case 'updated':
@@ -88,17 +94,23 @@ export class SnapshotSender {
   }
 
   #onMessage(workerId: string, message: WorkerMessage): void {
-    const { waiting } = this.#queue;
-    if (message.type === 'seeded') this.#seeding.onSeeded(workerId, message);
-    if (message.type === 'resync') {
-      this.#seeding.forget(workerId);
-      const request = waiting.get(workerId);
-      if (request) request.fromPeers = message.fromPeers;
-    }
-    if (message.type === 'ready') {
-      // It has restored a snapshot since it asked.
-      waiting.delete(workerId);
-      this.#seeding.forget(workerId);
+    switch (message.type) {
+      case 'decline':
+        return;
+      case 'seeded':
+        if (!this.#seeding.onSeeded(workerId, message)) return;
+        break;
+      case 'resync': {
+        const request = this.#queue.waiting.get(workerId);
+        if (request) request.fromPeers = message.fromPeers;
+        break;
+      }
+      case 'ready':
+        // It has restored a snapshot since it asked.
+        this.forget(workerId);
+        break;
+      default:
+        return message satisfies never;
     }
     this.#seeding.review(this.#moment());
   }

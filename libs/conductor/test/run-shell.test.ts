@@ -56,7 +56,10 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
         return true;
       },
     },
-    snapshots: { request: (workerId) => log.push(`snapshot for ${workerId}`) },
+    snapshots: {
+      request: (workerId) => log.push(`snapshot for ${workerId}`),
+      forget: (workerId) => log.push(`no snapshot for ${workerId}`),
+    },
     put(event) {
       if (event.type === 'outcome') outcomes.push(event);
       log.push(event.type === 'outcome' ? event.outcome.type : event.type);
@@ -286,7 +289,7 @@ describe('the step of a round', () => {
         grant: () => undefined,
       },
       workers: { send: () => true },
-      snapshots: { request: () => undefined },
+      snapshots: { request: () => undefined, forget: () => undefined },
       put: () => undefined,
     });
     start();

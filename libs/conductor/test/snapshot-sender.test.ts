@@ -516,6 +516,22 @@ describe('a crowd', () => {
     expect((await told(seed)).at(-1)).toEqual({ type: 'seed', round: 0, wanted: false });
   });
 
+  it.each<[string, () => void]>([
+    ['is parked', () => sender.forget('one')],
+    ['has lost the updates that must follow', () => complete(retainedUpdates(PARAMETERS) + 1)],
+  ])('does not keep seeds waiting for a worker that %s', async (_, happens) => {
+    const [seed] = seeds('seed');
+    const [one] = crowd('one', 'two');
+    seeded('seed', true);
+    await next(one);
+    sender.handle({ type: 'workerLeft', worker: workerOf('two'), reason: '' });
+    tick(LIMITS.seedMs);
+    expect(seed.queued).toHaveLength(1);
+    happens();
+    tick();
+    expect((await told(seed)).at(-1)).toMatchObject({ type: 'seed', wanted: false });
+  });
+
   it('that could not take it from others is served by the coordinator', async () => {
     seeds('seed');
     const [one] = crowd('one', 'two');

@@ -109,8 +109,7 @@ export class SyncExecutor {
       case 'fetchSnapshot':
         return this.#fetchSnapshot(payload.sources!);
       case 'keepSnapshot':
-        this.#parts.member.keep({ round: action.round, bytes: replica.snapshot() });
-        return control.send({ type: 'seeded', round: action.round, kept: true });
+        return control.send({ type: 'seeded', round: action.round, kept: this.#keep(action.round) });
       case 'dropSnapshot':
         return this.#parts.member.keep(undefined);
       case 'declineSeed':
@@ -139,6 +138,17 @@ export class SyncExecutor {
     this.end();
     // This replica may differ from those of others.
     this.#parts.member.keep(undefined);
+  }
+
+  /** @returns false if there is no memory for a copy: that is no reason to end the session */
+  #keep(round: number): boolean {
+    try {
+      this.#parts.member.keep({ round, bytes: this.#parts.replica.snapshot() });
+      return true;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      return false;
+    }
   }
 
   /** What it does in the background is no longer needed. */

@@ -178,7 +178,7 @@ function open(item: Item): { readonly input: SyncInput; readonly payload: Payloa
     case 'snapshot':
       return { input: { type: 'snapshot', round: message.round }, payload: { snapshot: { message, body } } };
     case 'sources':
-      return { input: { type: 'sources' }, payload: { sources: { message, body } } };
+      return { input: { type: 'sources', round: message.round }, payload: { sources: { message, body } } };
     case 'seed':
       return { input: message, payload: {} };
     case 'cancel':

@@ -36,6 +36,7 @@ export async function fetchSnapshot(sources: Sources, ports: SourcesPorts, signa
   const stop = (): void => board.stop();
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
+  ports.deadline(LIMITS.snapshotTransferMs).addEventListener('abort', stop, { once: true });
   // A link over WebRTC may take this long to open.
   ports.deadline(LIMITS.rtcConnectMs).addEventListener('abort', () => board.stopWaiting(), { once: true });
   const snapshot = new Uint8Array(sources.bytes);
@@ -58,43 +59,75 @@ interface Fetching extends SourcesPorts {
 async function fetchFrom(worker: string, fetching: Fetching): Promise<void> {
   const { board, member } = fetching;
   const source = await member.source(worker, board.waiting);
-  let isSound = source !== undefined;
+  if (!source) return;
+  const asking = createAsking(fetching);
   const lane = async (): Promise<void> => {
-    while (isSound) {
+    while (!asking.signal.aborted) {
       const index = await board.take();
       if (index === undefined) return;
-      const arrived = isSound && (await fetchPiece(source!, index, fetching));
-      if (arrived) board.arrived();
-      else board.giveBack(index);
-      isSound &&= arrived;
+      const isSound = await asking.during(() => fetchPiece(source, index, fetching, asking.signal));
+      if (isSound) board.arrived();
+      else {
+        board.giveBack(index);
+        asking.end();
+      }
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
+  asking.end();
+}
+
+interface Asking {
+  /** Aborts when nothing more is wanted of this worker. */
+  readonly signal: AbortSignal;
+  /** @returns whether the piece arrived, and is sound */
+  during(fetch: () => Promise<boolean>): Promise<boolean>;
+  end(): void;
+}
+
+/** Ends when a piece was asked for, and none has come, for `pieceMs` to twice that. One timer at a time: pieces come by the thousand. */
+function createAsking({ board, deadline }: Fetching): Asking {
+  const over = new AbortController();
+  const end = (): void => {
+    over.abort(new Error('this worker is asked no more'));
+    board.over.removeEventListener('abort', end);
+  };
+  let asked = 0;
+  let isProgressing = true;
+  const expire = (): void => {
+    if (over.signal.aborted) return;
+    if (asked > 0 && !isProgressing) return end();
+    isProgressing = false;
+    deadline(LIMITS.pieceMs).addEventListener('abort', expire, { once: true });
+  };
+  board.over.addEventListener('abort', end, { once: true });
+  expire();
+  const during = async (fetch: () => Promise<boolean>): Promise<boolean> => {
+    asked++;
+    const isSound = !over.signal.aborted && (await fetch());
+    asked--;
+    isProgressing = true;
+    return isSound;
+  };
+  return { signal: over.signal, during, end };
 }
 
 /** @returns whether it arrived, with the right bytes */
 async function fetchPiece(
   source: SnapshotSource,
   index: number,
-  { sources, snapshot, board, ...ports }: Fetching,
+  { sources, snapshot, sha256 }: Fetching,
+  signal: AbortSignal,
 ): Promise<boolean> {
   const offset = index * LIMITS.snapshotPieceBytes;
   const bytes = Math.min(LIMITS.snapshotPieceBytes, sources.bytes - offset);
-  const late = new AbortController();
-  const expire = (): void => late.abort(new Error('the piece did not come in time'));
-  board.over.addEventListener('abort', expire, { once: true });
-  ports.deadline(LIMITS.pieceMs).addEventListener('abort', expire, { once: true });
-  try {
-    const piece = await source.fetch({ round: sources.round, offset, bytes }, late.signal);
-    if (piece?.byteLength !== bytes) return false;
-    const due = sources.digests.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
-    const digest = await ports.sha256(piece);
-    if (!due.every((byte, i) => byte === digest[i])) return false;
-    snapshot.set(piece, offset);
-    return true;
-  } finally {
-    board.over.removeEventListener('abort', expire);
-  }
+  const piece = await source.fetch({ round: sources.round, offset, bytes }, signal);
+  if (piece?.byteLength !== bytes) return false;
+  const due = sources.digests.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
+  const digest = await sha256(piece);
+  if (!due.every((byte, i) => byte === digest[i])) return false;
+  snapshot.set(piece, offset);
+  return true;
 }
 
 /** Which pieces are still missing. */

@@ -22,6 +22,8 @@ export type SyncState =
       readonly heard: number;
       /** Rounds of the updates retained meanwhile, in order of arrival. */
       readonly missed: readonly number[];
+      /** Of the snapshot that is being taken from other workers; absent: none is. */
+      readonly sourcesRound?: number;
     }
   | {
       readonly phase: 'training';
@@ -42,7 +44,7 @@ type Live = Exclude<SyncState, { readonly phase: 'stopped' }>;
 export type SyncInput =
   | { readonly type: 'snapshot'; readonly round: number }
   /** Other workers have the snapshot. */
-  | { readonly type: 'sources' }
+  | { readonly type: 'sources'; readonly round: number }
   /** It could not be taken from them. */
   | { readonly type: 'sourcesFailed'; readonly reason: string }
   /** Others want a copy of this replica as it is before `round`; or, if not wanted, none. */
@@ -144,7 +146,8 @@ export function step(state: SyncState, input: SyncInput, limits: SyncLimits): Sy
       return onSnapshot(state, input.round);
     case 'sources':
       // Otherwise it was requested before the worker was parked, or came by itself meanwhile.
-      return { state, actions: state.phase === 'syncing' ? [{ type: 'fetchSnapshot' }] : [] };
+      if (state.phase !== 'syncing') return { state, actions: [] };
+      return { state: { ...state, sourcesRound: input.round }, actions: [{ type: 'fetchSnapshot' }] };
     case 'sourcesFailed':
       return state.phase === 'syncing' ? resync(state, input.reason, { fromPeers: false }) : { state, actions: [] };
     case 'seed':
@@ -220,6 +223,8 @@ function onUpdate(state: Live, round: number, { missedUpdates }: SyncLimits): Sy
       return { state: { ...state, heard, missed: [...missed, round] }, actions: [{ type: 'retainUpdate', round }] };
     // The snapshot is of the round in which it begins to arrive, so it lacks the newest updates.
     const [drop, ...newer] = missed;
+    if (drop >= (state.sourcesRound ?? Infinity))
+      return resync({ ...state, heard }, 'other workers send the snapshot too slowly', { fromPeers: false });
     return { state: { ...state, heard, missed: [...newer, round] }, actions: [{ type: 'retainUpdate', round, drop }] };
   }
   // The snapshot already contained it.

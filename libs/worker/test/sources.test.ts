@@ -23,7 +23,8 @@ beforeEach(() => {
 
 /** Waits of this length are over. */
 function expire(length: number): void {
-  for (const { ms, over } of deadlines) if (ms === length) over.abort();
+  // Some begin another when they are over.
+  for (const { ms, over } of [...deadlines]) if (ms === length) over.abort();
 }
 
 /** Quicker than toEqual for a megabyte. */
@@ -78,7 +79,9 @@ it('comes from the others when one of them sends nothing in time', async () => {
   const silent: Answer = (_, signal) =>
     new Promise((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
-      queueMicrotask(() => expire(LIMITS.pieceMs));
+      // It takes two, because the first may have begun long before.
+      setImmediate(() => expire(LIMITS.pieceMs));
+      setImmediate(() => expire(LIMITS.pieceMs));
     });
   expect(await fetchFrom({ a: silent })).toBeUndefined();
   expect(await fetchFrom({ a: silent, b: honest })).toSatisfy(isSnapshot);
@@ -94,6 +97,20 @@ it('is not there when nobody sends it, or no link opens in time', async () => {
   await new Promise((resolve) => setImmediate(resolve));
   expire(LIMITS.rtcConnectMs);
   expect(await fetching).toBeUndefined();
+});
+
+it('is not there when it takes longer than a snapshot may, however steadily it comes', async () => {
+  let stopped = false;
+  const slow: Answer = (piece, signal) =>
+    new Promise((resolve) => {
+      signal.addEventListener('abort', () => resolve(undefined), { once: true });
+      if (!stopped) setImmediate(() => resolve(slice(piece)));
+      if (piece.offset <= PIECE) {
+        stopped = true;
+        setImmediate(() => expire(LIMITS.snapshotTransferMs));
+      }
+    });
+  expect(await fetchFrom({ a: slow })).toBeUndefined();
 });
 
 it('is abandoned when it is no longer needed', async () => {

@@ -2,11 +2,12 @@ import type { ReduceResult } from '@troupe/collective';
 import { describe, expect, it } from 'vitest';
 import { startSync, step, type SyncAction, type SyncInput, type SyncState } from '../src/sync.js';
 
+type Syncing = Extract<SyncState, { phase: 'syncing' }>;
 type Training = Extract<SyncState, { phase: 'training' }>;
 
 const LIMITS = { missedUpdates: 3 };
 
-const syncing = (heard = -1, missed: number[] = []): SyncState => ({ phase: 'syncing', heard, missed });
+const syncing = (heard = -1, missed: number[] = []): Syncing => ({ phase: 'syncing', heard, missed });
 const training = (round: number, waiting: { leaseId: string; round: number }[] = [], heard = round - 1): Training => ({
   phase: 'training',
   heard,
@@ -335,9 +336,29 @@ describe('a snapshot at other workers', () => {
   const parked = (heard: number): SyncState => ({ phase: 'parked', heard });
   const keep = (round: number): SyncAction => ({ type: 'keepSnapshot', round });
   check([
-    ['is fetched while one is waited for', syncing(4), { type: 'sources' }, syncing(4), [{ type: 'fetchSnapshot' }]],
-    ['is of no use to a worker that has one', training(4), { type: 'sources' }, training(4), []],
-    ['is of no use to a parked worker', parked(4), { type: 'sources' }, parked(4), []],
+    [
+      'is fetched while one is waited for',
+      syncing(4),
+      { type: 'sources', round: 4 },
+      { ...syncing(4), sourcesRound: 4 },
+      [{ type: 'fetchSnapshot' }],
+    ],
+    [
+      'is given up when an update is dropped that must follow it',
+      { ...syncing(6, [4, 5, 6]), sourcesRound: 4 },
+      update(7),
+      syncing(7),
+      resync('other workers send the snapshot too slowly', 8, false),
+    ],
+    [
+      'is not given up for an update that it contains',
+      { ...syncing(6, [4, 5, 6]), sourcesRound: 5 },
+      update(7),
+      { ...syncing(7, [5, 6, 7]), sourcesRound: 5 },
+      [{ type: 'retainUpdate', round: 7, drop: 4 }],
+    ],
+    ['is of no use to a worker that has one', training(4), { type: 'sources', round: 4 }, training(4), []],
+    ['is of no use to a parked worker', parked(4), { type: 'sources', round: 4 }, parked(4), []],
     [
       'that cannot be fetched is requested from the coordinator',
       syncing(4, [3, 4]),

@@ -10,7 +10,7 @@ import { readBody, takeBody } from './body.js';
 import { Links, type Member, type NewLink } from './links.js';
 import { RtcAnswers, type RtcAnswersOptions } from './rtc-answers.js';
 import { unexpected, type RunServer, type ServerOptions } from './run-server.js';
-import { createSeed } from './seed.js';
+import { Seed } from './seed.js';
 import { sendRange } from './update-sender.js';
 
 /** @throws OptimError `out_of_memory` */
@@ -54,10 +54,10 @@ class Reducer implements RunServer {
   #addMs = 0;
   #sendMs = 0;
 
-  readonly #kept: ReducerParts['kept'];
+  readonly #seed: Seed;
 
   constructor(assign: MessageOf<'assign'>, service: Channel, options: ServerOptions, { serve, kept }: ReducerParts) {
-    this.#kept = kept;
+    this.#seed = new Seed(kept, options.deadline);
     this.hello = assign;
     this.host = service;
     this.#options = options;
@@ -92,11 +92,10 @@ class Reducer implements RunServer {
     const leave = this.#links.add(member);
     try {
       channel.send({ type: 'joined', version: PROTOCOL_VERSION, round: this.#nextRound, ranges: [] });
-      const seed = createSeed(this.#kept, channel);
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         if (message.type === 'gradientRange') await this.#take({ ...message, workerId }, body);
-        else if (message.type === 'wantPiece') await seed.send(message);
+        else if (message.type === 'wantPiece') await this.#seed.send(workerId, channel, message);
         else throw unexpected(message, 'a worker sends a reducer ranges of gradients, or asks it for pieces of a snapshot');
       }
     } finally {
