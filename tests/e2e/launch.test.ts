@@ -163,6 +163,21 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
     expect((await running.exited).code).toBe(0);
   });
 
+  it('gives up workers that the coordinator refuses, at the first answer, and says what to do', async () => {
+    const args = ['launch', address, '--local', '2', '--threads', '1', '--engine', 'wasm', '--json'];
+    const { code, stdout, stderr } = await run(args, { cwd: folder, env: { TROUPE_TOKEN: 'a-guess' } });
+    expect(code).toBe(1);
+    const states = stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Line);
+    expect(states.filter(({ state }) => state === 'starting')).toHaveLength(2);
+    const failed = states.filter(({ state }) => state === 'failed');
+    const why = { text: 'the token is not valid for this run', remedy: expect.stringContaining('in TROUPE_TOKEN') };
+    expect(failed).toEqual([expect.objectContaining(why), expect.objectContaining(why)]);
+    expect(stderr).toContain('None of 2 workers');
+  });
+
   it('refuses a hosts file with mistakes, and writes an example of a right one', async () => {
     const wrong = await launch('lab-01 thread=4\n');
     const { code, stderr } = await wrong.exited;

@@ -14,6 +14,11 @@ import { encode, WIRE, type FromHost, type ToHost, type WorkerEntry } from './wi
 const ENTRY = 'apps/cli/dist/launch/host-process.js';
 const compiled = (name: string): string => fileURLToPath(new URL(`../../dist/launch/${name}.js`, import.meta.url));
 
+/** In place of the remedies of a worker that a person has started: a launch has other flags. */
+const LAUNCH_REMEDIES: Readonly<Record<string, string>> = {
+  wrong_token: 'Start the launch again with the token that the coordinator prints, in TROUPE_TOKEN.',
+};
+
 /** A release in memory. */
 export interface ReleaseBytes {
   readonly sha256: string;
@@ -198,10 +203,12 @@ class HostKeeper {
         return report('failed', { text, remedy: 'Stop that launch first, or leave this host out.' });
       }
       case 'ended': {
-        const { next, how, why, retryInMs } = message;
+        const { next, how, why, code, retryInMs } = message;
+        const remedy = LAUNCH_REMEDIES[code ?? ''] ?? message.remedy;
         log(slot, { kind: 'ended', reason: [how, why].filter(Boolean).join('\n') });
         if (next !== 'restarts') this.#over.add(slot);
         if (next === 'done') return report('done', {});
+        if (next === 'failed' && remedy !== undefined) return report('failed', { text: why, remedy });
         const text = `it ended (${how})${why === '' ? '' : `: ${why}`}`;
         return report(next === 'failed' ? 'failed' : 'restarting', { text, ...(retryInMs > 0 ? { retryInMs } : {}) });
       }

@@ -7,7 +7,7 @@ import type { Slot } from './hosts.js';
 /** Lines of a host that count begin with this: the shell of a user may print anything before them. */
 export const MARK = 'troupe:';
 /** Changes with these messages. A release of another version may be on the other side. */
-export const WIRE = 1;
+export const WIRE = 2;
 /** Each side sends something this often ... */
 export const BEAT_MS = 5_000;
 /** ... and takes the other for lost after this much silence. */
@@ -38,15 +38,18 @@ export type FromHost =
       readonly slot: string;
       readonly how: string;
       readonly next: 'done' | 'failed' | 'restarts';
-      /** Why it is not restarted, or what the last lines of its standard error say. */
+      /** What it says itself, or why it is not restarted and the last lines of its standard error. */
       readonly why: string;
+      /** What the worker says that helps, and the code of its failure. */
+      readonly remedy?: string | undefined;
+      readonly code?: string | undefined;
       readonly retryInMs: number;
     };
 
 /** Of the log of a worker, the fields that the launcher reads. */
 export interface WorkerEntry {
   readonly kind: string;
-  /** Of `stopped`: why the coordinator let the worker go. */
+  /** Of `stopped`: why the coordinator let the worker go. Of `failed`: what the worker ends with. */
   readonly code?: string;
   readonly round?: number;
   readonly credit?: number;

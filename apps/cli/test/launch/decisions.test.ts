@@ -37,6 +37,10 @@ describe('a worker that has ended', () => {
     expect(afterEnding(ending({ code: 2 }), 0)).toMatchObject({ next: 'failed' });
   });
 
+  it('is given up if the coordinator has refused it for good, although it has joined before', () => {
+    expect(afterEnding(ending({ code: 4 }), 0)).toMatchObject({ next: 'failed' });
+  });
+
   it('is given up after five failures without ever joining; one that has joined never is', () => {
     expect(afterEnding(ending({ hasJoined: false, failures: 3 }), 0)).toMatchObject({ next: 'restarts' });
     expect(afterEnding(ending({ hasJoined: false, failures: 4 }), 0)).toMatchObject({ next: 'failed' });
