@@ -1,5 +1,6 @@
 /** `troupe launch` over a real sshd: workers that are killed, launchers that are killed, lost links, and hosts where something is missing. */
 import fs from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -18,6 +19,13 @@ async function processesWith(text: string): Promise<number[]> {
   const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const commands = await Promise.all(pids.map((pid) => fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
   return pids.filter((_, i) => commands[i].includes(text)).map(Number);
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const link = net.connect(port, '127.0.0.1', () => link.destroy()).on('error', () => resolve(false));
+    link.on('connect', () => resolve(true));
+  });
 }
 
 async function noneLeft(text: string, withinMs: number): Promise<void> {
@@ -112,8 +120,10 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   });
 
   it('copies nothing a second time, refuses workers that another launch has, and lets all leave on Ctrl-C', async () => {
-    const first = await launch(HOSTS);
+    const port = await freePort();
+    const first = await launch(`${HOSTS.trimEnd()} listen=127.0.0.1:${port}\n`);
     await allCompute(first);
+    expect(await accepts(port)).toBe(true);
     expect(first.lines.filter(({ state }) => state === 'copying')).toEqual([]);
 
     const second = await launch(HOSTS);

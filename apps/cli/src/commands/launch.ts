@@ -88,6 +88,7 @@ function writeExample(shell: Shell, file: string): number {
 async function launch(shell: Shell, given: string | undefined, flags: LaunchFlags): Promise<number> {
   const hosts = hostsOf(flags);
   const address = addressOf(given);
+  checkListening(address, hosts);
   const token = await tokenOf(shell);
   const live = shell.live(flags.json ? (lines) => JSON.stringify({ event: 'note', text: missingLines(lines) }) : undefined);
   const view = new LaunchView({ ...shell, ...live }, hosts, flags.json === true);
@@ -158,6 +159,18 @@ function addressOf(given: string | undefined): string {
   if (token === undefined) return address;
   const remedy = `Give ${address.replace(/\/control$/, '')} as the address, and the token in TROUPE_TOKEN.`;
   throw new CliError('usage', 'This link contains the token, and others on this machine can read command lines.', remedy);
+}
+
+/** @throws CliError if workers would have to listen without a certificate, which browsers and workers of a secure run refuse */
+function checkListening(address: string, hosts: readonly Host[]): void {
+  if (!address.startsWith('wss:')) return;
+  const host = hosts.find(({ slots }) => slots.some(({ listen }) => listen !== undefined && listen.tls === undefined));
+  if (host === undefined) return;
+  throw new CliError(
+    'usage',
+    `${host.where}: the coordinator has a certificate, so links between workers need one as well.`,
+    'Give tls-cert=FILE and tls-key=FILE, which are files on that host, or leave listen out.',
+  );
 }
 
 /** @throws CliError */

@@ -75,6 +75,15 @@ describe('the threads of a worker', () => {
     const args = workerArguments({ ...slot, gpu: false }, 'ws://lab:7070/control', 4);
     expect(args).toEqual(['ws://lab:7070/control', '--name=local/1', '--engine=auto', '--threads=4', '--no-gpu', '--json']);
   });
+
+  it('come with the port on which it listens', () => {
+    const listen = { at: 'lab-01:7081', tls: { cert: 'a.pem', key: 'a.key' } };
+    const args = workerArguments({ ...slot, listen }, 'wss://lab:7070/control', 4);
+    expect(args.slice(4)).toEqual(['--listen=lab-01:7081', '--tls-cert=a.pem', '--tls-key=a.key', '--json']);
+    expect(workerArguments({ ...slot, listen: { at: '7080', tls: undefined } }, 'ws://lab/control', 4)).toContain(
+      '--listen=7080',
+    );
+  });
 });
 
 describe('logs', () => {
