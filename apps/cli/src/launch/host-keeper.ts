@@ -1,31 +1,20 @@
 /** Keeps the workers of one host going: connects, has the release installed, starts them, and connects again when the link is lost. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Shell } from '../shell.js';
 import { Channel, type ChannelCommand, type ChannelEnd } from './channel.js';
-import type { LaunchEvent, SlotState } from './events.js';
+import type { SlotState } from './events.js';
 import type { Host } from './hosts.js';
+import { compiled, inRelease, type ReleaseBytes } from './release-bytes.js';
 import { reconnectMs } from './restarts.js';
 import { explainFault, explainSsh, remoteCommand, sshArguments, type HostTrouble, type SshSettings } from './ssh.js';
-import { encode, WIRE, type FromHost, type ToHost, type WorkerEntry } from './wire.js';
+import { SlotNews, type Details, type NewsPorts } from './slot-news.js';
+import { encode, WIRE, type FromHost, type ToHost } from './wire.js';
 
-/** The module of a release that supervises, and the place of the same module in this copy. */
-const ENTRY = 'apps/cli/dist/launch/host-process.js';
-const compiled = (name: string): string => fileURLToPath(new URL(`../../dist/launch/${name}.js`, import.meta.url));
+/** The module of a release that supervises. */
+const ENTRY = inRelease('host-process');
 
-/** In place of the remedies of a worker that a person has started: a launch has other flags. */
-const LAUNCH_REMEDIES: Readonly<Record<string, string>> = {
-  wrong_token: 'Start the launch again with the token that the coordinator prints, in TROUPE_TOKEN.',
-};
-
-/** A release in memory. */
-export interface ReleaseBytes {
-  readonly sha256: string;
-  readonly bytes: Buffer;
-}
-
-export interface KeeperPorts {
+export interface KeeperPorts extends NewsPorts {
   readonly shell: Pick<Shell, 'env' | 'random'>;
   readonly ssh: SshSettings;
   /** Packed at the first call, for all hosts. */
@@ -34,9 +23,6 @@ export interface KeeperPorts {
   readonly order: Omit<Extract<ToHost, { do: 'start' }>, 'do' | 'slots'>;
   /** Resolves when a host may connect, with a function that lets the next one. @throws when the signal aborts */
   readonly turn: (signal: AbortSignal) => Promise<() => void>;
-  readonly emit: (event: LaunchEvent) => void;
-  /** Every line that a worker logs. */
-  readonly log: (slot: string, entry: WorkerEntry) => void;
 }
 
 /**
@@ -53,20 +39,12 @@ export async function keepHost(host: Host, ports: KeeperPorts, stop: AbortSignal
   if (stop.aborted) keeper.report('stopped');
 }
 
-/** What a state event tells beside the state. */
-interface Details {
-  readonly text?: string | undefined;
-  readonly remedy?: string | undefined;
-  readonly retryInMs?: number | undefined;
-}
-
 class HostKeeper {
   readonly #host: Host;
   readonly #ports: KeeperPorts;
   readonly #stop: AbortSignal;
   readonly #kill: AbortSignal;
-  /** Slots that do not start again. */
-  readonly #over = new Set<string>();
+  readonly #news: SlotNews;
   /** The present link has reached a supervisor. */
   #isUp = false;
   #fault: HostTrouble | undefined;
@@ -76,6 +54,7 @@ class HostKeeper {
   constructor(host: Host, ports: KeeperPorts, stop: AbortSignal, kill: AbortSignal) {
     this.#host = host;
     this.#ports = ports;
+    this.#news = new SlotNews(ports);
     this.#stop = stop;
     this.#kill = kill;
   }
@@ -172,7 +151,7 @@ class HostKeeper {
       case 'supervising':
         return this.#start(channel, message.wire);
       default:
-        return this.#follow(message);
+        return this.#news.receive(message);
     }
   }
 
@@ -185,49 +164,8 @@ class HostKeeper {
     channel.send({ do: 'start', ...this.#ports.order, slots: this.#open() });
   }
 
-  #follow(message: Extract<FromHost, { slot: string }>): void {
-    const { slot } = message;
-    const { emit, log } = this.#ports;
-    const report = (state: SlotState, more: Details): void => emit({ event: 'state', who: slot, slots: [slot], state, ...more });
-    switch (message.at) {
-      case 'starting':
-        return report('starting', { text: `${message.threads} ${message.threads === 1 ? 'thread' : 'threads'}` });
-      case 'log':
-        log(slot, message.entry);
-        return this.#progress(slot, message.entry, report);
-      case 'error':
-        return log(slot, { kind: 'stderr', reason: message.line });
-      case 'held': {
-        this.#over.add(slot);
-        const text = `another launch has this worker for the same coordinator: ${message.by}`;
-        return report('failed', { text, remedy: 'Stop that launch first, or leave this host out.' });
-      }
-      case 'ended': {
-        const { next, how, why, code, retryInMs } = message;
-        const remedy = LAUNCH_REMEDIES[code ?? ''] ?? message.remedy;
-        log(slot, { kind: 'ended', reason: [how, why].filter(Boolean).join('\n') });
-        if (next !== 'restarts') this.#over.add(slot);
-        if (next === 'done') return report('done', {});
-        if (next === 'failed' && remedy !== undefined) return report('failed', { text: why, remedy });
-        const text = `it ended (${how})${why === '' ? '' : `: ${why}`}`;
-        return report(next === 'failed' ? 'failed' : 'restarting', { text, ...(retryInMs > 0 ? { retryInMs } : {}) });
-      }
-      default:
-        return message satisfies never;
-    }
-  }
-
-  #progress(slot: string, entry: WorkerEntry, report: (state: SlotState, more: Details) => void): void {
-    if (entry.kind === 'ready') return report('running', { text: `${entry.engine ?? ''}` });
-    if (entry.kind === 'lost') return report('waiting', { text: entry.reason, remedy: entry.remedy });
-    if (entry.kind === 'parked') return report('running', { text: `parked: ${entry.reason ?? ''}` });
-    if (entry.kind !== 'computed') return;
-    const { round = 0, credit = 0 } = entry;
-    this.#ports.emit({ event: 'progress', slot, round, credit });
-  }
-
   #open() {
-    return this.#host.slots.filter(({ name }) => !this.#over.has(name));
+    return this.#host.slots.filter(({ name }) => !this.#news.isOver(name));
   }
 
   #explain({ notStarted, errors, closedFor }: ChannelEnd): HostTrouble {

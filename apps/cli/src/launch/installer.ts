@@ -10,7 +10,6 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { FromHost, HostFault, InstallPlan } from './wire.js';
 
-const OLDEST_NODE = [20, 19] as const;
 /** Releases that stay, at least. */
 const KEEP = 3;
 const HOUR_MS = 3_600_000;
@@ -176,29 +175,23 @@ function faultOf(error: unknown): Fault {
   return new Fault('cannot_install', message);
 }
 
-function checkNode(): void {
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1]))
-    throw new Fault('old_node', `${process.versions.node} ${process.execPath}`);
-}
-
-/** @returns the module to run; undefined if the launcher is gone */
+/** @returns the module to run; undefined if the launcher is gone, or only wants the release in place */
 async function prepare(): Promise<string | undefined> {
   const line = await readLine();
   if (line === undefined) return undefined;
-  checkNode();
   say({ at: 'host', platform: process.platform, arch: process.arch, node: process.versions.node });
   const plan = JSON.parse(line) as InstallPlan;
-  const cache = path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'troupe', 'launch');
+  const cache = plan.cache ?? path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'troupe', 'launch');
   const folder = path.join(cache, plan.sha256);
   const module = path.join(folder, PACKAGE, plan.entry);
   mkdirSync(cache, { recursive: true, mode: 0o700 });
   if (!isFile(module) && !(await install(cache, plan))) return undefined;
   if (!isFile(module)) throw new Fault('other_release', plan.entry);
   mark(folder);
-  setInterval(() => mark(folder), HOUR_MS).unref();
   prune(cache, plan.sha256);
-  say({ at: 'installed' });
+  say({ at: 'installed', module });
+  if (plan.only) return undefined;
+  setInterval(() => mark(folder), HOUR_MS).unref();
   return module;
 }
 

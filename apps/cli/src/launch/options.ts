@@ -2,6 +2,7 @@
 import type { AppOption } from '@troupe/config';
 import { ENGINE_OPTION, THREADS_OPTION } from '@troupe/engines/options';
 import { MAX_SLOTS } from './hosts.js';
+import { MAX_TASKS } from './slurm.js';
 
 const { default: _one, ...threads } = THREADS_OPTION;
 
@@ -22,6 +23,35 @@ export const LAUNCH_OPTIONS = [
     min: 1,
     max: MAX_SLOTS,
     help: 'workers on this machine, with or without other hosts',
+  },
+  {
+    flag: '--slurm',
+    type: 'switch',
+    group: 'Slurm',
+    help: 'workers in a job that this command submits to Slurm, with or without other hosts',
+  },
+  {
+    flag: '--tasks',
+    type: 'whole',
+    placeholder: 'N',
+    group: 'Slurm',
+    min: 1,
+    max: MAX_TASKS,
+    help: 'workers of the job, each in a task of an array (default: 1); --threads sets the cores of each',
+  },
+  {
+    flag: '--slurm-args',
+    type: 'text',
+    placeholder: "'ARGS'",
+    group: 'Slurm',
+    help: 'more options for sbatch, such as "--partition=lab --time=8:00:00 --gres=gpu:1"',
+  },
+  {
+    flag: '--slurm-dir',
+    type: 'text',
+    placeholder: 'DIR',
+    group: 'Slurm',
+    help: 'folder that all nodes see, for the release and what the tasks write (default: ~/.cache/troupe)',
   },
   { ...ENGINE_OPTION, help: `${ENGINE_OPTION.help}; for hosts that name none` },
   {

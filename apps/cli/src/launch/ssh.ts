@@ -39,19 +39,23 @@ const LOADER =
   'const i=b.indexOf(10);if(i>=0){s.off("readable",f);s.unshift(b.subarray(i+1));' +
   'import("data:text/javascript;base64,"+b.subarray(0,i));return}}})';
 
+/** The oldest version of Node that runs Troupe: major and minor. */
+const OLDEST_NODE = [20, 19] as const;
+
 /** Places of Node that are often missing in the PATH of a shell without a terminal. */
 const NODES = ['node', '"$HOME"/.local/bin/node', '"$HOME"/.volta/bin/node', '"$HOME"/.nvm/versions/node/*/bin/node'];
 
 /**
- * Runs the loader ($1) with the node program $2 or, if that is empty, with the first of the usual places that is new enough. One line
- * without single quotes, backslashes and exclamation marks: it passes through the user's own shell, which may be csh or fish.
+ * Runs the loader ($1) with the node program $2 or, if that is empty, with the first of the following words and the usual places that is new
+ * enough. One line without single quotes, backslashes and exclamation marks: it passes through the user's own shell, which may be csh or fish.
  */
 const FIND_NODE = [
-  'l=$1; if [ -n "$2" ]; then set -- "$2"; else set --',
+  'l=$1; m=$2; shift 2; if [ -n "$m" ]; then set -- "$m"; else set -- "$@"',
   NODES.join(' '),
-  '; fi; o=; for n in "$@"; do v=$("$n" -p process.versions.node 2>/dev/null) || continue;',
-  'if [ "${v%%.*}" -ge 20 ] 2>/dev/null; then exec "$n" -e "$l"; fi; o="$v $n"; done;',
-  'if [ -n "$o" ]; then echo "troupe:old_node $o"; else echo "troupe:no_node $(uname -sm)"; fi',
+  '; fi; o=; for n in "$@"; do v=$("$n" -p process.versions.node 2>/dev/null) || continue; a=${v%%.*}; b=${v#*.}; b=${b%%.*};',
+  `if { [ "$a" -gt ${OLDEST_NODE[0]} ] || { [ "$a" -eq ${OLDEST_NODE[0]} ] && [ "$b" -ge ${OLDEST_NODE[1]} ]; }; } 2>/dev/null;`,
+  'then exec "$n" -e "$l"; fi; o="$v $n"; done; u=$(uname -sm); for f in /lib/ld-musl-*; do [ -e "$f" ] && u="$u musl"; done;',
+  'if [ -n "$o" ]; then echo "troupe:old_node $o on $u"; else echo "troupe:no_node $u"; fi',
 ].join(' ');
 
 /** A word of a command line that any shell of a user takes as it stands. */
@@ -59,9 +63,18 @@ function quoteForShell(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/**
+ * A shell command that runs a program of Node.
+ * @param node the node program; undefined = look for it
+ * @param first places to look for it before the usual ones
+ */
+export function findNode(program: string, node: string | undefined, first: readonly string[] = []): string {
+  return `sh -c ${[FIND_NODE, 'troupe', program, node ?? '', ...first].map(quoteForShell).join(' ')}`;
+}
+
 /** What the shell of the user runs on the host. @param node the node program; undefined = look for it */
 export function remoteCommand(node: string | undefined): string {
-  return `exec sh -c ${[FIND_NODE, 'troupe', LOADER, node ?? ''].map(quoteForShell).join(' ')}`;
+  return `exec ${findNode(LOADER, node)}`;
 }
 
 /** Arguments for ssh. @param destination checked when the hosts file was read */

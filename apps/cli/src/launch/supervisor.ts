@@ -2,7 +2,6 @@
  * The supervisor of a host: starts the workers of a launch, starts again what dies, and ends them all when the launcher says so, when its
  * channel closes, or when nothing has come through it for too long. It runs in a process of its own, on a host or on the launcher's machine.
  */
-import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
@@ -27,6 +26,8 @@ export interface SupervisorPorts {
   /** The worker app. */
   readonly worker: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Cores for the workers of one launch. */
+  readonly cores: number;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
   /** [0, 1). */
@@ -156,7 +157,7 @@ class Supervisor {
 
   #start(slot: Slot, { address, token }: Order): Life {
     const { say, worker, env } = this.#ports;
-    const threads = threadsFor(slot, availableParallelism());
+    const threads = threadsFor(slot, this.#ports.cores);
     say({ at: 'starting', slot: slot.name, threads });
     let hasJoined = false;
     let failure: WorkerEntry | undefined;

@@ -17,12 +17,13 @@ export type HostFault =
   'no_node' | 'old_node' | 'disk_full' | 'no_permission' | 'no_tar' | 'bad_copy' | 'cannot_install' | 'other_release';
 
 export type FromHost =
-  | { readonly at: 'host'; readonly platform: string; readonly arch: string; readonly node: string }
+  | { readonly at: 'host'; readonly platform: string; readonly arch: string; readonly node: string; readonly name?: string }
   /** The release is not installed: its bytes are wanted. */
   | { readonly at: 'wanted' }
   /** They have arrived. The native engine is compiled, if there is a compiler. */
   | { readonly at: 'installing' }
-  | { readonly at: 'installed' }
+  /** `module`: the one to run. */
+  | { readonly at: 'installed'; readonly module: string }
   /** `detail`: what the system says, or the version that was found. */
   | { readonly at: 'failed'; readonly code: HostFault; readonly detail: string }
   | { readonly at: 'supervising'; readonly wire: number }
@@ -80,6 +81,10 @@ export interface InstallPlan {
   readonly bytes: number;
   /** The module of the release that supervises, relative to its folder. */
   readonly entry: string;
+  /** The folder of all releases, in place of the one in the user's cache. */
+  readonly cache?: string;
+  /** Installs, and runs nothing. */
+  readonly only?: boolean;
 }
 
 export function encode(message: ToHost | InstallPlan): string {

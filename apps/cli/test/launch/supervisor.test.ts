@@ -40,6 +40,7 @@ function host(env: Record<string, string> = {}, launch = 'one') {
     say: (message) => said.push(message),
     worker: standIns.worker,
     env: { PATH: process.env.PATH, ...env },
+    cores: 2,
     now: () => performance.now(),
     random: () => 0,
     signal: stop.signal,
