@@ -30,6 +30,7 @@ export interface Cluster {
 }
 
 const READY_MS = 30_000;
+const STOP_MS = 5_000;
 
 export async function startSlurm(folder: string): Promise<Cluster> {
   const config = path.join(folder, 'slurm.conf');
@@ -70,8 +71,10 @@ export async function startSlurm(folder: string): Promise<Cluster> {
     slurm,
     async stop() {
       const ended = children.map((child) => new Promise((resolve) => child.once('exit', resolve)));
-      for (const child of [...children].reverse()) child.kill('SIGKILL');
+      for (const child of children) child.kill('SIGTERM');
+      const late = setTimeout(() => children.forEach((child) => child.kill('SIGKILL')), STOP_MS);
       await Promise.all(ended);
+      clearTimeout(late);
     },
   };
 }
