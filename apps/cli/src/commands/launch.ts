@@ -14,6 +14,7 @@ import type { LaunchEvent } from '../launch/events.js';
 import { EXAMPLE, localHost, parseHosts, type Host, type HostDefaults } from '../launch/hosts.js';
 import { launchWorkers, type LaunchEnd, type LaunchOptions } from '../launch/launch.js';
 import { defaultLogFolder, SlotLogs } from '../launch/logs.js';
+import type { NodeSource } from '../launch/node-source.js';
 import { LAUNCH_OPTIONS } from '../launch/options.js';
 import type { ReleaseBytes } from '../launch/release-bytes.js';
 import type { SlurmPlan } from '../launch/slurm-keeper.js';
@@ -35,6 +36,8 @@ interface LaunchFlags extends SlurmFlags {
   readonly ssh?: string;
   readonly sshConfig?: string;
   readonly release?: string;
+  readonly withNode?: true;
+  readonly nodeFrom?: string;
   readonly logs?: string;
   readonly json?: true;
 }
@@ -94,6 +97,7 @@ async function launch(shell: Shell, given: string | undefined, flags: LaunchFlag
   checkListening(address, hosts);
   const folder = flags.logs ?? defaultLogFolder();
   const slurm = await planSlurm(shell, flags, address, folder);
+  const nodes = await nodesOf(flags);
   const token = await tokenOf(shell);
   const live = shell.live(flags.json ? (lines) => JSON.stringify({ event: 'note', text: missingLines(lines) }) : undefined);
   const slots = [...hosts.flatMap((host) => host.slots), ...(slurm?.slots ?? [])].map(({ name }) => name);
@@ -104,6 +108,7 @@ async function launch(shell: Shell, given: string | undefined, flags: LaunchFlag
     const end = await launchWorkers(shell, {
       hosts,
       slurm,
+      nodes,
       ssh: { program: flags.ssh ?? 'ssh', config: flags.sshConfig },
       order: { token, address, launch: shell.newToken(), by: `troupe launch on ${os.hostname()}, process ${process.pid}` },
       release: (signal) => readRelease(flags.release, signal),
@@ -167,6 +172,15 @@ function addressOf(given: string | undefined): string {
   if (token === undefined) return address;
   const remedy = `Give ${address.replace(/\/control$/, '')} as the address, and the token in TROUPE_TOKEN.`;
   throw new CliError('usage', 'This link contains the token, and others on this machine can read command lines.', remedy);
+}
+
+/** @throws CliError */
+async function nodesOf({ withNode, nodeFrom }: LaunchFlags): Promise<NodeSource | undefined> {
+  if (!withNode && nodeFrom === undefined) return undefined;
+  // Few launches need it, so others need not load it.
+  const { findTarballs, NodeSource, ownNode } = await import('../launch/node-source.js');
+  if (withNode) return new NodeSource(nodeFrom === undefined ? [] : findTarballs(nodeFrom), ownNode());
+  throw new CliError('usage', '--node-from is for --with-node.', 'Give --with-node as well, or leave --node-from out.');
 }
 
 /** @throws CliError if workers would have to listen without a certificate, which browsers and workers of a secure run refuse */

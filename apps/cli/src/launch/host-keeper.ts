@@ -7,7 +7,17 @@ import type { SlotState } from './events.js';
 import type { Host } from './hosts.js';
 import { compiled, inRelease, type ReleaseBytes } from './release-bytes.js';
 import { reconnectMs } from './restarts.js';
-import { explainFault, explainSsh, remoteCommand, sshArguments, type HostTrouble, type SshSettings } from './ssh.js';
+import { platformOf } from './node-platforms.js';
+import type { NodeProgram, NodeSource } from './node-source.js';
+import {
+  explainFault,
+  explainSsh,
+  receiveNodeCommand,
+  remoteCommand,
+  sshArguments,
+  type HostTrouble,
+  type SshSettings,
+} from './ssh.js';
 import { SlotNews, type Details, type NewsPorts } from './slot-news.js';
 import { encode, WIRE, type FromHost, type ToHost } from './wire.js';
 
@@ -21,6 +31,8 @@ export interface KeeperPorts extends NewsPorts {
   readonly release: () => Promise<ReleaseBytes>;
   /** Everything that a host needs to start, but its slots. */
   readonly order: Omit<Extract<ToHost, { do: 'start' }>, 'do' | 'slots'>;
+  /** For hosts that lack Node; undefined: they are told to install it. */
+  readonly nodes: NodeSource | undefined;
   /** Resolves when a host may connect, with a function that lets the next one. @throws when the signal aborts */
   readonly turn: (signal: AbortSignal) => Promise<() => void>;
 }
@@ -48,6 +60,9 @@ class HostKeeper {
   /** The present link has reached a supervisor. */
   #isUp = false;
   #fault: HostTrouble | undefined;
+  /** What a host without a Node that can be used says of itself. */
+  #lacksNode: string | undefined;
+  #hasBrought = false;
   /** What is copied to a host that lacks it. */
   #release: Buffer = Buffer.alloc(0);
 
@@ -70,8 +85,16 @@ class HostKeeper {
     for (;;) {
       this.#fault = undefined;
       this.#isUp = false;
-      const end = await this.#connect();
+      this.#lacksNode = undefined;
+      let end = await this.#connect((next) => this.#converse(next));
       if (this.#stop.aborted || this.#open().length === 0) return;
+      const program = await this.#nodeToBring();
+      if (program !== undefined) {
+        this.#fault = undefined;
+        end = await this.#connect((next) => this.#bring(program, next));
+        if (this.#hasBrought) continue;
+      }
+      if (this.#stop.aborted) return;
       failures = this.#isUp ? 1 : failures + 1;
       hasBeenUp ||= this.#isUp;
       const { why, remedy, lasting } = this.#fault ?? this.#explain(end);
@@ -83,12 +106,12 @@ class HostKeeper {
     }
   }
 
-  async #connect(): Promise<ChannelEnd> {
+  async #connect(talk: (connected: () => void) => Promise<ChannelEnd>): Promise<ChannelEnd> {
     this.report('waiting');
     const next = await this.#ports.turn(this.#stop);
     try {
       this.report('connecting');
-      return await this.#converse(next);
+      return await talk(next);
     } finally {
       next();
     }
@@ -99,13 +122,20 @@ class HostKeeper {
       if (message.at === 'installed' || message.at === 'supervising' || message.at === 'failed') connected();
       this.#receive(channel, message);
     });
+    return this.#attend(channel, async () => {
+      // The release is packed while ssh connects.
+      if (this.#host.destination !== undefined) await this.#introduce(channel);
+    });
+  }
+
+  /** Waits for the end of a channel, which the end of the launch brings about. */
+  async #attend(channel: Channel, begin: () => Promise<void>): Promise<ChannelEnd> {
     const stop = (): void => channel.stop();
     const kill = (): void => channel.close('ended at once');
     this.#stop.addEventListener('abort', stop, { once: true });
     this.#kill.addEventListener('abort', kill, { once: true });
     try {
-      // The release is packed while ssh connects.
-      if (this.#host.destination !== undefined) await this.#introduce(channel);
+      await begin();
       return await channel.ended;
     } catch (error) {
       channel.close('there is no release');
@@ -117,12 +147,43 @@ class HostKeeper {
     }
   }
 
+  /** The Node for a host that lacks one, if there is one to bring. Sets the fault if there is none for its platform. */
+  async #nodeToBring(): Promise<NodeProgram | undefined> {
+    const { nodes } = this.#ports;
+    const platform = platformOf(this.#lacksNode ?? '');
+    if (nodes === undefined || platform === undefined || this.#hasBrought || this.#host.node !== undefined) return undefined;
+    const program = await nodes.programFor(platform);
+    if ('digest' in program) return program;
+    this.#fault = { code: 'no_node', ...program, lasting: true };
+    return undefined;
+  }
+
+  async #bring({ digest, version, archive }: NodeProgram, connected: () => void): Promise<ChannelEnd> {
+    const command = this.#ssh(receiveNodeCommand(digest));
+    const channel: Channel = new Channel(command, (message) => {
+      connected();
+      if (message.at === 'node_wanted') {
+        this.report('copying', { text: `Node ${version}` });
+        channel.writeLast(archive);
+      }
+      if (message.at === 'node_ready') this.#hasBrought = true;
+      if (message.at === 'failed')
+        this.#fault = explainFault(message.code, `${message.detail} on ${this.#lacksNode}`, this.#host);
+    });
+    return this.#attend(channel, () => Promise.resolve());
+  }
+
   #command(): ChannelCommand {
     const { destination, node } = this.#host;
     const { TROUPE_TOKEN: _secret, ...env } = this.#ports.shell.env;
     if (destination === undefined) return { program: process.execPath, args: [compiled('host-process')], env };
+    return this.#ssh(remoteCommand(node));
+  }
+
+  #ssh(command: string): ChannelCommand {
+    const { TROUPE_TOKEN: _secret, ...env } = this.#ports.shell.env;
+    const args = sshArguments(this.#ports.ssh, this.#host.destination!, command);
     // What ssh writes must be English to be understood.
-    const args = sshArguments(this.#ports.ssh, destination, remoteCommand(node));
     return { program: this.#ports.ssh.program, args, env: { ...env, LC_ALL: 'C' } };
   }
 
@@ -137,6 +198,8 @@ class HostKeeper {
   #receive(channel: Channel, message: FromHost): void {
     switch (message.at) {
       case 'host':
+      case 'node_wanted':
+      case 'node_ready':
       case 'beat':
       case 'installed':
         return;
@@ -147,6 +210,7 @@ class HostKeeper {
         return this.report('installing');
       case 'failed':
         this.#fault = explainFault(message.code, message.detail, this.#host);
+        if (message.code === 'no_node' || message.code === 'old_node') this.#lacksNode = message.detail.replace(/^.* on /, '');
         return;
       case 'supervising':
         return this.#start(channel, message.wire);

@@ -136,16 +136,18 @@ function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() === true;
 }
 
-/** Removes releases that nobody has used for hours, except the newest. What cannot be removed stays. */
-function prune(cache: string, used: string): void {
+/** Removes releases and programs of Node that nobody has used for hours, except the newest. What cannot be removed stays. */
+function prune(cache: string, used: readonly string[]): void {
   const now = Date.now();
   const found = readdirSync(cache).flatMap((name) => {
     const changedMs = statSync(path.join(cache, name), { throwIfNoEntry: false })?.mtimeMs;
-    return changedMs === undefined || name === used ? [] : [{ name, changedMs }];
+    return changedMs === undefined || used.includes(name) ? [] : [{ name, changedMs }];
   });
-  const releases = found.filter(({ name }) => /^[0-9a-f]{64}$/.test(name)).sort((a, b) => b.changedMs - a.changedMs);
+  const newest = found.sort((a, b) => b.changedMs - a.changedMs);
+  const releases = newest.filter(({ name }) => /^[0-9a-f]{64}$/.test(name));
+  const nodes = newest.filter(({ name }) => /^node-[0-9a-f]{64}$/.test(name));
   const parts = found.filter(({ name }) => name.startsWith(UNFINISHED));
-  for (const { name, changedMs } of [...releases.slice(KEEP - 1), ...parts]) {
+  for (const { name, changedMs } of [...releases.slice(KEEP - 1), ...nodes.slice(1), ...parts]) {
     if (now - changedMs < UNUSED_MS) continue;
     // First away from its place, so that nobody uses half of it.
     const away = path.join(cache, `${UNFINISHED}old-${randomBytes(4).toString('hex')}`);
@@ -156,6 +158,12 @@ function prune(cache: string, used: string): void {
       // Another host removes it, or its owner has changed.
     }
   }
+}
+
+/** The folder of the Node that runs this, if a launch has brought it. */
+function nodeIn(cache: string): readonly string[] {
+  const folder = path.dirname(path.dirname(process.execPath));
+  return path.dirname(folder) === cache ? [folder] : [];
 }
 
 /** Shows other installers that this release is in use. */
@@ -187,11 +195,15 @@ async function prepare(): Promise<string | undefined> {
   mkdirSync(cache, { recursive: true, mode: 0o700 });
   if (!isFile(module) && !(await install(cache, plan))) return undefined;
   if (!isFile(module)) throw new Fault('other_release', plan.entry);
-  mark(folder);
-  prune(cache, plan.sha256);
+  const used = [folder, ...nodeIn(cache)];
+  used.forEach(mark);
+  prune(
+    cache,
+    used.map((each) => path.basename(each)),
+  );
   say({ at: 'installed', module });
   if (plan.only) return undefined;
-  setInterval(() => mark(folder), HOUR_MS).unref();
+  setInterval(() => used.forEach(mark), HOUR_MS).unref();
   return module;
 }
 

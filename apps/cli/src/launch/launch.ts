@@ -5,6 +5,7 @@ import type { Shell } from '../shell.js';
 import { isOver, type LaunchEvent, type SlotState } from './events.js';
 import { keepHost, type KeeperPorts } from './host-keeper.js';
 import type { Host } from './hosts.js';
+import type { NodeSource } from './node-source.js';
 import type { ReleaseBytes } from './release-bytes.js';
 import { keepSlurm, type SlurmPlan } from './slurm-keeper.js';
 import type { SshSettings } from './ssh.js';
@@ -26,6 +27,7 @@ export interface LaunchOptions {
   readonly slurm?: SlurmPlan | undefined;
   readonly ssh: SshSettings;
   readonly order: KeeperPorts['order'];
+  readonly nodes: NodeSource | undefined;
   /** Called at most once. */
   readonly release: (signal: AbortSignal) => Promise<ReleaseBytes>;
   readonly onEvent: (event: LaunchEvent) => void;
@@ -87,11 +89,12 @@ class Launch {
   };
 
   async run(): Promise<LaunchEnd> {
-    const { hosts, slurm, ssh, order } = this.#options;
+    const { hosts, slurm, ssh, order, nodes } = this.#options;
     const ports: KeeperPorts = {
       shell: this.#shell,
       ssh,
       order,
+      nodes,
       release: () => (this.#release ??= this.#options.release(this.#ending.signal)),
       turn: createTurns(CONNECTING),
       emit: (event) => this.#emit(event),

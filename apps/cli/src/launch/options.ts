@@ -75,6 +75,19 @@ export const LAUNCH_OPTIONS = [
     help: 'tarball of the release to install on the hosts, such as troupe-0.1.0.tgz (default: this copy of Troupe)',
   },
   {
+    flag: '--with-node',
+    type: 'switch',
+    group: 'Hosts',
+    help: 'bring Node to hosts that lack it: the Node that runs this command, if they are of the same kind',
+  },
+  {
+    flag: '--node-from',
+    type: 'text',
+    placeholder: 'PATH',
+    group: 'Hosts',
+    help: 'with --with-node: tarball of Node from nodejs.org, or a folder of them, for hosts of other kinds',
+  },
+  {
     flag: '--logs',
     type: 'text',
     placeholder: 'DIR',

@@ -9,6 +9,7 @@ import { complaintOf } from '../errors.js';
 import type { SlotState } from './events.js';
 import type { Slot } from './hosts.js';
 import { installHere } from './install-here.js';
+import type { NodeSource } from './node-source.js';
 import { inRelease, MARK_MS, markUsed, type ReleaseBytes } from './release-bytes.js';
 import { lockSlot } from './slot-lock.js';
 import { SlotNews, type Details, type NewsPorts } from './slot-news.js';
@@ -59,6 +60,8 @@ export interface SlurmPorts extends NewsPorts {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly release: () => Promise<ReleaseBytes>;
   readonly order: SlurmOrder['order'];
+  /** To put Node beside the release; undefined: nodes have it. */
+  readonly nodes: NodeSource | undefined;
 }
 
 /** Resolves when no worker of the job is to start again, or `stop` has aborted and the job is cancelled. `kill` hurries that. */
@@ -149,9 +152,10 @@ class SlurmKeeper {
   async #submit(): Promise<string | undefined> {
     try {
       const module = await this.#install();
-      if (module === undefined) return undefined;
+      const nodes = module === undefined ? undefined : await this.#findNodes();
+      if (module === undefined || nodes === undefined) return undefined;
       this.report('starting', { text: 'submitting' });
-      const script = this.#write(module);
+      const script = this.#write(module, nodes);
       const answer = await this.#plan.cluster.submit(script);
       if ('id' in answer) return answer.id;
       this.report('failed', explainRefusal(answer.refusal));
@@ -179,13 +183,25 @@ class SlurmKeeper {
     return undefined;
   }
 
+  /** Programs that nodes may have at the same place as this machine. */
+  async #findNodes(): Promise<readonly string[] | undefined> {
+    const { nodes } = this.#ports;
+    if (nodes === undefined) return [process.execPath];
+    this.report('copying', { text: 'Node' });
+    const { ownNode, placeNode } = await import('./node-source.js');
+    const program = await nodes.programFor(ownNode().platform);
+    if ('digest' in program) return [process.execPath, await placeNode(program, this.#plan.cache)];
+    this.report('failed', { text: program.why, remedy: program.remedy });
+    return undefined;
+  }
+
   /** Writes what the tasks read, and the script. @returns the arguments of sbatch */
-  #write(module: string): readonly string[] {
+  #write(module: string, nodes: readonly string[]): readonly string[] {
     const { name, folder, slots, threads, args, script } = this.#plan;
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     this.#writeOrder({ order: this.#ports.order, slots, patienceMs: PATIENCE_MS, release: releaseOf(module) });
-    const job: JobPlan = { name, tasks: slots.length, threads, folder, entry: module, nodes: [process.execPath] };
+    const job: JobPlan = { name, tasks: slots.length, threads, folder, entry: module, nodes };
     mkdirSync(path.dirname(script), { recursive: true });
     writeFileSync(script, sbatchScript(job), { mode: 0o700 });
     // Variables such as SBATCH_ARRAY_INX count more than the script, and the command line more than these.

@@ -1,6 +1,7 @@
 /** The ssh command of a launch, and its failures in words. */
 import { shellQuote } from '@troupe/config';
 import type { Host } from './hosts.js';
+import { fetchRemedy, OLDEST_NODE, platformOf } from './node-platforms.js';
 import type { HostFault } from './wire.js';
 
 export interface SshSettings {
@@ -39,11 +40,16 @@ const LOADER =
   'const i=b.indexOf(10);if(i>=0){s.off("readable",f);s.unshift(b.subarray(i+1));' +
   'import("data:text/javascript;base64,"+b.subarray(0,i));return}}})';
 
-/** The oldest version of Node that runs Troupe: major and minor. */
-const OLDEST_NODE = [20, 19] as const;
+const CACHE = '"${XDG_CACHE_HOME:-$HOME/.cache}"/troupe/launch';
 
-/** Places of Node that are often missing in the PATH of a shell without a terminal. */
-const NODES = ['node', '"$HOME"/.local/bin/node', '"$HOME"/.volta/bin/node', '"$HOME"/.nvm/versions/node/*/bin/node'];
+/** Places of Node that are often missing in the PATH of a shell without a terminal, and last of all what a launch has brought. */
+const NODES = [
+  'node',
+  '"$HOME"/.local/bin/node',
+  '"$HOME"/.volta/bin/node',
+  '"$HOME"/.nvm/versions/node/*/bin/node',
+  `${CACHE}/node-*/bin/node`,
+];
 
 /**
  * Runs the loader ($1) with the node program $2 or, if that is empty, with the first of the following words and the usual places that is new
@@ -57,6 +63,27 @@ const FIND_NODE = [
   'then exec "$n" -e "$l"; fi; o="$v $n"; done; u=$(uname -sm); for f in /lib/ld-musl-*; do [ -e "$f" ] && u="$u musl"; done;',
   'if [ -n "$o" ]; then echo "troupe:old_node $o on $u"; else echo "troupe:no_node $u"; fi',
 ].join(' ');
+
+/**
+ * Receives a tarball of Node on standard input, until its end, and puts it into the cache as node-$1. $2 prints the SHA-256 of the program that
+ * runs it, so the host needs no other tool for that. One line without single quotes, backslashes and exclamation marks, like FIND_NODE.
+ */
+const RECEIVE_NODE = [
+  `set -f; c=${CACHE}; n="$c/node-$1"; t="$c/.incoming-node-$$"; if [ -x "$n/bin/node" ]; then echo "troupe:node_ready"; exit; fi; umask 077;`,
+  'e=$(mkdir -p "$t" 2>&1) || { echo troupe:no_permission $e; exit; }; echo "troupe:node_wanted";',
+  'if e=$(tar -xzf - -C "$t" 2>&1); then :; else r=$?; rm -rf "$t"; case "$r $e" in 127*) f=no_tar;; *space*|*uota*) f=disk_full;;',
+  '*) f=cannot_install;; esac; echo troupe:$f $e; exit; fi;',
+  'v=$("$t/bin/node" --version 2>&1) || { rm -rf "$t"; echo troupe:bad_node $v; exit; };',
+  'v=$("$t/bin/node" -p "$2" 2>&1); if [ "$v" != "$1" ]; then rm -rf "$t"; echo troupe:bad_copy $v; exit; fi;',
+  'if [ -e "$n" ]; then rm -rf "$t"; else mv "$t" "$n"; fi; echo "troupe:node_ready"',
+].join(' ');
+
+const OWN_DIGEST = 'crypto.createHash("sha256").update(fs.readFileSync(process.execPath)).digest("hex")';
+
+/** What the shell of the user runs on a host to receive Node. @param digest of the program */
+export function receiveNodeCommand(digest: string): string {
+  return `exec sh -c ${[RECEIVE_NODE, 'troupe', digest, OWN_DIGEST].map(quoteForShell).join(' ')}`;
+}
 
 /** A word of a command line that any shell of a user takes as it stands. */
 function quoteForShell(word: string): string {
@@ -183,12 +210,17 @@ function lastLine(text: string): string {
 /** What a host that answers lacks. @param detail what the host says */
 export function explainFault(code: HostFault, detail: string, host: Pick<Host, 'node' | 'where'>): HostTrouble {
   const trouble = (why: string, remedy: string): HostTrouble => ({ code, why, remedy, lasting: true });
-  const install = `Install Node 22 there from https://nodejs.org, without administrator rights too, and name its program as node=PATH in the hosts file.`;
+  const install =
+    host.node === undefined
+      ? 'Give --with-node, which brings Node along, or install Node 22 there from https://nodejs.org.'
+      : 'Correct node=PATH in the hosts file, or leave it out and give --with-node, which brings Node along.';
   switch (code) {
     case 'no_node':
       return trouble(host.node === undefined ? 'it has no Node' : `it has no node program ${host.node}`, install);
     case 'old_node':
-      return trouble(`its Node is too old: ${detail.replace(' ', ', ')}; 20.19 or later is needed`, install);
+      return trouble(`its Node is too old: ${detail.replace(' ', ', ')}; ${OLDEST_NODE.join('.')} or later is needed`, install);
+    case 'bad_node':
+      return trouble(`the Node that was brought does not run there: ${detail}`, otherNodeRemedy(detail));
     case 'disk_full':
       return trouble(`its disk is full: ${detail}`, 'Free some space in ~/.cache there, or set XDG_CACHE_HOME for your logins.');
     case 'no_permission':
@@ -210,4 +242,13 @@ export function explainFault(code: HostFault, detail: string, host: Pick<Host, '
     default:
       return code satisfies never;
   }
+}
+
+/** @param detail what the Node wrote that does not run, and what its machine is: "... on Linux x86_64" */
+function otherNodeRemedy(detail: string): string {
+  const platform = platformOf(/ on (\w+ \w+(?: musl)?)$/.exec(detail)?.[1] ?? '') ?? 'linux-x64';
+  // The builds of nodejs.org need the C library of 2018 or later.
+  if (platform === 'linux-x64' && /GLIBC_/.test(detail))
+    return `Its C library is too old for it. ${fetchRemedy(`${platform}-glibc-217`)}`;
+  return `It needs libraries that this host lacks. ${fetchRemedy(platform)}`;
 }

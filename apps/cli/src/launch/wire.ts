@@ -14,10 +14,20 @@ export const BEAT_MS = 5_000;
 export const SILENCE_MS = 30_000;
 
 export type HostFault =
-  'no_node' | 'old_node' | 'disk_full' | 'no_permission' | 'no_tar' | 'bad_copy' | 'cannot_install' | 'other_release';
+  | 'no_node'
+  | 'old_node'
+  | 'bad_node'
+  | 'disk_full'
+  | 'no_permission'
+  | 'no_tar'
+  | 'bad_copy'
+  | 'cannot_install'
+  | 'other_release';
 
 export type FromHost =
   | { readonly at: 'host'; readonly platform: string; readonly arch: string; readonly node: string; readonly name?: string }
+  /** To a shell that is to receive Node: its tarball is wanted; it is in place. */
+  | { readonly at: 'node_wanted' | 'node_ready' }
   /** The release is not installed: its bytes are wanted. */
   | { readonly at: 'wanted' }
   /** They have arrived. The native engine is compiled, if there is a compiler. */
@@ -91,13 +101,27 @@ export function encode(message: ToHost | InstallPlan): string {
   return `${JSON.stringify(message)}\n`;
 }
 
+/** What the shell of a host can find wrong before there is a Node. */
+const SHELL_FAULTS: ReadonlySet<string> = new Set<HostFault>([
+  'no_node',
+  'old_node',
+  'bad_node',
+  'bad_copy',
+  'no_tar',
+  'no_permission',
+  'disk_full',
+  'cannot_install',
+]);
+
 /** The message in a line of a host; undefined for any other line. */
 export function decode(line: string): FromHost | undefined {
   const at = line.indexOf(MARK);
   if (at < 0) return undefined;
   const text = line.slice(at + MARK.length);
-  const [, code, detail] = /^(no_node|old_node)\b ?(.*)$/.exec(text) ?? [];
-  if (code !== undefined) return { at: 'failed', code: code as HostFault, detail };
+  // A shell has no JSON.
+  const [, word, detail] = /^([a-z]+_[a-z]+)\b ?(.*)$/.exec(text) ?? [];
+  if (word === 'node_wanted' || word === 'node_ready') return { at: word };
+  if (word !== undefined && SHELL_FAULTS.has(word)) return { at: 'failed', code: word as HostFault, detail };
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && 'at' in value ? (value as FromHost) : undefined;
