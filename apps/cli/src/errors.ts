@@ -15,7 +15,8 @@ export class CliError extends Error {
     | 'no_corpus'
     | 'output_failed'
     | 'no_memory'
-    | 'no_slurm';
+    | 'no_slurm'
+    | 'not_found';
   readonly remedy: string;
   constructor(code: CliError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

@@ -208,7 +208,9 @@ describe('a task', () => {
     let text = '';
     task.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
     const code = await new Promise((resolve) => task.on('close', resolve));
-    const said = text.split('\n').flatMap((line): FromHost[] => decode(line) ?? []);
+    const said = text
+      .split('\n')
+      .flatMap((line): readonly FromHost[] => [decode(line)].filter((message) => message !== undefined));
     expect(code).toBe(1);
     expect(said.find(({ at }) => at === 'starting')).toMatchObject({ slot: 'slurm/2', threads: 1 });
     const ended = { at: 'ended', next: 'failed', why: expect.stringContaining('the node was given back') };
