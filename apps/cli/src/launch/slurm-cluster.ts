@@ -63,20 +63,20 @@ export class SlurmCluster {
     throw new SlurmSilent(lastLine(errors));
   }
 
-  #run(program: string, args: readonly string[]): Promise<Said> {
+  #run(tool: string, args: readonly string[]): Promise<Said> {
     return new Promise((resolve, reject) => {
-      execFile(program, args, { env: { ...this.#env }, timeout: ANSWER_MS, maxBuffer: 2 ** 24 }, (error, out, errors) => {
-        if (error?.code === 'ENOENT') return reject(noSlurm(program));
-        const late = error?.killed ? `${program} did not answer within ${ANSWER_MS / 1000} s` : '';
+      execFile(tool, args, { env: { ...this.#env }, timeout: ANSWER_MS, maxBuffer: 2 ** 24 }, (error, out, errors) => {
+        if (error?.code === 'ENOENT') return reject(noSlurm(tool));
+        const late = error?.killed ? `${tool} did not answer within ${ANSWER_MS / 1000} s` : '';
         resolve({ code: error === null ? 0 : 1, out, errors: errors || late || (error?.message ?? '') });
       });
     });
   }
 }
 
-function noSlurm(program: string): CliError {
+function noSlurm(tool: string): CliError {
   const remedy = 'Give --slurm on a machine of the cluster where that command works, usually its login node.';
-  return new CliError('no_slurm', `There is no Slurm here: ${program} is not found.`, remedy);
+  return new CliError('no_slurm', `There is no Slurm here: ${tool} is not found.`, remedy);
 }
 
 function lastLine(text: string): string {

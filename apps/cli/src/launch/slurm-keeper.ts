@@ -329,7 +329,7 @@ class SlurmKeeper {
       await this.#pause(LEAVING_READ_MS, this.#kill);
     }
     if (this.#kill.aborted) await this.#plan.cluster.cancel(id, 'KILL').catch(() => undefined);
-    else this.#ports.emit({ event: 'note', text: `job ${id} has not ended yet`, remedy: `See: squeue --jobs=${id}` });
+    else this.#ports.emit({ event: 'note', text: `job ${id} has not ended yet`, remedy: `See: squeue -j ${id}` });
     this.#forget();
   }
 
