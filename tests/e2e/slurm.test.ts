@@ -19,7 +19,7 @@ async function processesWith(text: string): Promise<number[]> {
   return pids.filter((_, i) => commands[i].includes(text)).map(Number);
 }
 
-describe.skipIf(!canRun)(`troupe launch --slurm${missing}`, { timeout: 120_000 }, () => {
+describe.skipIf(!canRun)(`troupe launch --slurm${missing}`, { timeout: 180_000 }, () => {
   let folder = '';
   let cluster: Cluster;
   const started: Running[] = [];
