@@ -16,7 +16,7 @@ export class CliError extends Error {
     | 'output_failed'
     | 'no_memory'
     | 'no_slurm'
-    | 'not_found';
+    | 'no_coordinator';
   readonly remedy: string;
   constructor(code: CliError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

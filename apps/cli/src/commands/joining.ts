@@ -49,7 +49,7 @@ function nothingFound({ asked, problems }: Discovery, { program }: Shell): CliEr
     `Give its address: ${program} worker ws://HOST:7070\n` +
     'Only coordinators with --discoverable are found, and only on the same subnet. Many wireless networks and firewalls block multicast ' +
     '(UDP port 5353).';
-  return new CliError('not_found', message, remedy);
+  return new CliError('no_coordinator', message, remedy);
 }
 
 /** One line for each run: its number, its name, who runs it, and its address. */
