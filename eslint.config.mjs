@@ -84,6 +84,7 @@ export default tseslint.config(
       'libs/process/src/**',
       'libs/transport/src/websocket/**',
       'libs/transport/src/webrtc-node/**',
+      'libs/transport/src/discovery/**',
       'libs/transport/src/browser/**',
     ],
     rules: {
@@ -93,7 +94,14 @@ export default tseslint.config(
         {
           patterns: [
             {
-              group: ['node:*', 'ws', '@troupe/*/node', '@troupe/transport/websocket', '@troupe/transport/webrtc-node'],
+              group: [
+                'node:*',
+                'ws',
+                '@troupe/*/node',
+                '@troupe/transport/websocket',
+                '@troupe/transport/webrtc-node',
+                '@troupe/transport/discovery',
+              ],
               message: 'Portable libraries run in browsers too: take what Node offers as a parameter.',
             },
             {

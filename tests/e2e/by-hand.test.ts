@@ -55,7 +55,7 @@ describe('a coordinator and workers started separately', () => {
   it('refuse a worker with a wrong token, which then says what to do', async () => {
     const { running, address } = await coordinator('wrong-token', '--rounds', '200');
     const intruder = await launch('worker', address, '--token', 'guess').exited;
-    expect(intruder.code).toBe(1);
+    expect(intruder.code).toBe(4);
     expect(intruder.stderr).toMatch(/token/);
     expect(await running.line((line) => line.event === 'worker' && line.change === 'refused')).toBeDefined();
     running.child.kill('SIGTERM');

@@ -1,5 +1,7 @@
 /** `troupe launch` over a real sshd: workers that are killed, launchers that are killed, lost links, and hosts where something is missing. */
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs/promises';
+import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -10,6 +12,9 @@ const TOKEN = 'a-token-that-nobody-may-see';
 const canRun = hasSshd && process.platform === 'linux';
 const missing = canRun ? '' : ` (SKIPPED: it needs Linux and sshd: ${HOW_TO_GET_SSHD})`;
 
+/** What a host without Node has at least. */
+const BASIC_TOOLS = ['sh', 'uname', 'mkdir', 'tar', 'gzip', 'rm', 'mv'];
+
 const is = (state: string, who: string) => (line: Line) => line.event === 'state' && line.state === state && line.who === who;
 const computes = (slot: string) => (line: Line) => line.event === 'progress' && line.slot === slot && (line.credit as number) > 0;
 
@@ -18,6 +23,13 @@ async function processesWith(text: string): Promise<number[]> {
   const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const commands = await Promise.all(pids.map((pid) => fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
   return pids.filter((_, i) => commands[i].includes(text)).map(Number);
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const link = net.connect(port, '127.0.0.1', () => link.destroy()).on('error', () => resolve(false));
+    link.on('connect', () => resolve(true));
+  });
 }
 
 async function noneLeft(text: string, withinMs: number): Promise<void> {
@@ -30,7 +42,7 @@ async function noneLeft(text: string, withinMs: number): Promise<void> {
   }
 }
 
-describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
+describe.skipIf(!canRun)(`troupe launch${missing}`, { timeout: 120_000 }, () => {
   let folder = '';
   let lab: Lab;
   let coordinator: Running;
@@ -40,11 +52,12 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   beforeAll(async () => {
     folder = await scratch();
     const env = { HOME: folder, XDG_CACHE_HOME: path.join(folder, 'cache') };
-    const bare = await pathWithoutNode();
+    const [bare, tools] = [await folderOf('bare', ['sh', 'uname']), await folderOf('tools', BASIC_TOOLS)];
     lab = await startLab(folder, [
       { name: 'lab-01', env },
       { name: 'lab-02', env },
       { name: 'no-node', env: { ...env, PATH: bare } },
+      { name: 'only-tools', env: { ...env, XDG_CACHE_HOME: path.join(folder, 'cache-of-tools'), PATH: tools } },
       { name: 'no-cache', env: { ...env, XDG_CACHE_HOME: '/dev/null/cache' } },
       { name: 'unknown-key', env, settings: [`UserKnownHostsFile ${path.join(folder, 'no-keys')}`] },
       { name: 'no-login', env, key: 'stranger' },
@@ -69,11 +82,11 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   });
 
   /** A folder of programs without Node, which may lie beside sh. */
-  async function pathWithoutNode(): Promise<string> {
-    const bare = path.join(folder, 'bare');
-    await fs.mkdir(bare);
-    for (const tool of ['sh', 'uname']) await fs.symlink(`/bin/${tool}`, path.join(bare, tool));
-    return bare;
+  async function folderOf(name: string, tools: readonly string[]): Promise<string> {
+    const bin = path.join(folder, name);
+    await fs.mkdir(bin);
+    for (const tool of tools) await fs.symlink(`/bin/${tool}`, path.join(bin, tool));
+    return bin;
   }
 
   async function launch(hosts: string, ...flags: readonly string[]): Promise<Running> {
@@ -112,8 +125,10 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
   });
 
   it('copies nothing a second time, refuses workers that another launch has, and lets all leave on Ctrl-C', async () => {
-    const first = await launch(HOSTS);
+    const port = await freePort();
+    const first = await launch(`${HOSTS.trimEnd()} listen=127.0.0.1:${port}\n`);
     await allCompute(first);
+    expect(await accepts(port)).toBe(true);
     expect(first.lines.filter(({ state }) => state === 'copying')).toEqual([]);
 
     const second = await launch(HOSTS);
@@ -161,6 +176,45 @@ describe.skipIf(!canRun)(`troupe launch${missing}`, () => {
     await running.line(computes('lab-02/1'));
     running.child.kill('SIGINT');
     expect((await running.exited).code).toBe(0);
+  });
+
+  it('brings Node to a host that lacks it, once, and says what to do if that Node does not run there', async () => {
+    const archive = path.join(folder, `node-v22.99.0-linux-${process.arch}.tar.gz`);
+    await fs.mkdir(path.join(folder, 'node/bin'), { recursive: true });
+    await fs.writeFile(path.join(folder, 'node/bin/node'), '#!/bin/sh\necho GLIBC_2.99 not found\nexit 1\n', { mode: 0o755 });
+    execFileSync('tar', ['-czf', archive, '-C', folder, 'node']);
+    const unfit = await launch('only-tools threads=1 engine=wasm\n', '--with-node', '--node-from', archive);
+    expect((await unfit.exited).code).toBe(1);
+    const { text, remedy } = unfit.lines.find(is('failed', 'only-tools'))!;
+    expect(`${text as string}. ${remedy as string}`).toMatch(/does not run there: GLIBC_2\.99 not found.*--node-from FILE/);
+
+    const first = await launch('only-tools threads=1 engine=wasm\n', '--with-node');
+    expect(await first.line(is('copying', 'only-tools'))).toMatchObject({ text: `Node ${process.versions.node}` });
+    await first.line(computes('only-tools/1'));
+    first.child.kill('SIGINT');
+    expect((await first.exited).code).toBe(0);
+
+    const second = await launch('only-tools threads=1 engine=wasm\n');
+    await second.line(computes('only-tools/1'));
+    expect(second.lines.filter(({ state }) => state === 'copying')).toEqual([]);
+    const cache = await fs.readdir(path.join(folder, 'cache-of-tools/troupe/launch'));
+    expect(cache.filter((name) => name.startsWith('node-'))).toHaveLength(1);
+    expect(cache.filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('gives up workers that the coordinator refuses, at the first answer, and says what to do', async () => {
+    const args = ['launch', address, '--local', '2', '--threads', '1', '--engine', 'wasm', '--json'];
+    const { code, stdout, stderr } = await run(args, { cwd: folder, env: { TROUPE_TOKEN: 'a-guess' } });
+    expect(code).toBe(1);
+    const states = stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Line);
+    expect(states.filter(({ state }) => state === 'starting')).toHaveLength(2);
+    const failed = states.filter(({ state }) => state === 'failed');
+    const why = { text: 'the token is not valid for this run', remedy: expect.stringContaining('in TROUPE_TOKEN') };
+    expect(failed).toEqual([expect.objectContaining(why), expect.objectContaining(why)]);
+    expect(stderr).toContain('None of 2 workers');
   });
 
   it('refuses a hosts file with mistakes, and writes an example of a right one', async () => {

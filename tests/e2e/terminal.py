@@ -1,6 +1,6 @@
 """Runs a command in a terminal of its own: terminal.py COMMAND ARG ...
 
-Copies what the terminal shows to standard output. SIGUSR1 pauses the terminal: nothing reads it, as
+Copies what the terminal shows to standard output, and types what comes on standard input. SIGUSR1 pauses the terminal: nothing reads it, as
 after Ctrl-S or on a stalled ssh connection. SIGUSR2 resumes it. SIGINT is passed on to the command.
 """
 
@@ -31,6 +31,7 @@ signal.signal(signal.SIGUSR2, resume)
 signal.signal(signal.SIGINT, lambda *_: os.kill(pid, signal.SIGINT))
 
 ended = None
+inputs = [terminal, 0]
 while True:
     if ended is None:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -41,8 +42,14 @@ while True:
             break
         select.select([], [], [], 0.05)
         continue
-    ready, _, _ = select.select([terminal], [], [], 0.05)
-    if not ready:
+    ready, _, _ = select.select(inputs, [], [], 0.05)
+    if 0 in ready:
+        typed = os.read(0, 65536)
+        if typed:
+            os.write(terminal, typed)
+        else:
+            inputs.remove(0)
+    if terminal not in ready:
         if ended is not None:
             break
         continue

@@ -39,6 +39,10 @@ export interface StartOptions {
   readonly command?: string;
   /** Run in a terminal of its own: SIGUSR1 to the child pauses it, SIGUSR2 resumes it. */
   readonly terminal?: boolean;
+  /** Words of a command that runs this one: ["ip", "netns", "exec", "lab"]. */
+  readonly within?: readonly string[];
+  /** Standard input is a pipe to write to; otherwise it is empty. */
+  readonly hasInput?: boolean;
 }
 
 const terminal = path.join(root, 'tests/e2e/terminal.py');
@@ -49,15 +53,16 @@ export const hasTerminals = spawnSync('python3', ['-c', 'import pty']).status ==
 /** Starts `troupe ARGS` and reads its output, as JSON where lines are JSON. */
 export function start(
   args: readonly string[],
-  { cwd, env, limits, command = cli, terminal: inTerminal = false }: StartOptions,
+  { cwd, env, limits, command = cli, terminal: inTerminal = false, within = [], hasInput = false }: StartOptions,
 ): Running {
-  const words = [...(inTerminal ? ['python3', terminal] : []), process.execPath, command, ...args];
+  const words = [...within, ...(inTerminal ? ['python3', terminal] : []), process.execPath, command, ...args];
   const [program, ...rest] = limits === undefined ? words : ['bash', '-c', `${limits} && exec "$@"`, 'bash', ...words];
   const child = spawn(program, rest, {
     cwd,
     env: { ...process.env, NO_COLOR: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
+  if (!hasInput) child.stdin.end();
   const lines: Line[] = [];
   const waiting = new Set<() => void>();
   let [stdout, stderr, ended] = ['', '', false];

@@ -14,7 +14,9 @@ export class CliError extends Error {
     | 'no_checkpoint'
     | 'no_corpus'
     | 'output_failed'
-    | 'no_memory';
+    | 'no_memory'
+    | 'no_slurm'
+    | 'no_coordinator';
   readonly remedy: string;
   constructor(code: CliError['code'], message: string, remedy: string, options?: ErrorOptions) {
     super(message, options);

@@ -15,6 +15,7 @@ import {
   type MachineMemory,
   type StopSignal,
 } from '@troupe/process';
+import type { Discovery } from '@troupe/transport/discovery';
 import { Interrupted } from './errors.js';
 
 /** An output for text: process.stdout, process.stderr, or a test's substitute. */
@@ -71,6 +72,10 @@ export interface Shell {
   readonly cores: number;
   /** Asks a question on the terminal, without showing the answer. Absent without a terminal. @throws Interrupted */
   readonly ask?: (question: string) => Promise<string>;
+  /** The same, and shows the answer. */
+  readonly prompt?: (question: string) => Promise<string>;
+  /** Looks for coordinators on the local network. */
+  readonly discover: (forMs: number) => Promise<Discovery>;
   /** The command to paste for this program: "npm run troupe --", "troupe", "node apps/cli/bin/troupe.mjs". */
   readonly program: string;
   /** A new join token. */
@@ -101,8 +106,13 @@ export function processShell(): Shell {
     stopSignals: stopSignals(process),
     unread,
     ...(process.stdin.isTTY === true && process.stderr.isTTY === true
-      ? { ask: (question: string) => askHidden(question, process.stdin, process.stderr) }
+      ? {
+          ask: (question: string) => askHidden(question, process.stdin, process.stderr),
+          prompt: (question: string) => askAloud(question, process.stdin, process.stderr),
+        }
       : {}),
+    // Few commands need it, so others need not load it.
+    discover: async (forMs) => (await import('@troupe/transport/discovery')).discover({ forMs }),
     apps: appPaths(),
     memory: machineMemory,
     cores: availableParallelism(),
@@ -167,17 +177,29 @@ function realPathOf(file: string): string | undefined {
 export async function askHidden(question: string, input: NodeJS.ReadableStream, output: Pick<Output, 'write'>): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   output.write(question);
-  const lines = createInterface({ input, output: silent, terminal: true });
+  try {
+    return await answerTo('', input, silent);
+  } finally {
+    output.write('\n');
+  }
+}
+
+/** Reads a line from a terminal. @throws Interrupted as above */
+export async function askAloud(question: string, input: NodeJS.ReadableStream, output: NodeJS.WritableStream): Promise<string> {
+  return answerTo(question, input, output);
+}
+
+async function answerTo(question: string, input: NodeJS.ReadableStream, output: NodeJS.WritableStream): Promise<string> {
+  const lines = createInterface({ input, output, terminal: true });
   const closed = new AbortController();
   lines.once('close', () => closed.abort());
   try {
-    return (await lines.question('', { signal: closed.signal })).trim();
+    return (await lines.question(question, { signal: closed.signal })).trim();
   } catch (cause) {
     if ((cause as Error).name !== 'AbortError') throw cause;
     throw new Interrupted('the question is not answered', { cause });
   } finally {
     lines.close();
-    output.write('\n');
   }
 }
 

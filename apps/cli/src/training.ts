@@ -237,7 +237,7 @@ class LocalTraining {
         const exit = await worker.exited;
         this.#workers.delete(worker);
         if (ending.aborted) return;
-        const delayMs = limit.delayAfter(shell.now(), mayLackMemory(exit));
+        const delayMs = isLastingExit(exit.code) ? undefined : limit.delayAfter(shell.now(), mayLackMemory(exit));
         this.#reportExit(name, worker, exit, delayMs);
         if (delayMs === undefined) {
           this.#givenUp++;
@@ -257,7 +257,11 @@ class LocalTraining {
 
   #reportExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
     if (!isDebugging(this.#shell.env)) for (const line of worker.errorTail()) this.#options.onErrorLine(name, line);
-    const next = delayMs === undefined ? 'it failed too often and is not restarted' : 'it is restarted';
+    const next = isLastingExit(exit.code)
+      ? 'it would fail again and is not restarted'
+      : delayMs === undefined
+        ? 'it failed too often and is not restarted'
+        : 'it is restarted';
     const isMemory = mayLackMemory(exit);
     this.#lacksMemory ||= isMemory;
     const cause = isMemory ? ', most likely because the memory of this machine ran out' : '';
@@ -289,7 +293,7 @@ class LocalTraining {
    */
   #stopIfDeserted(): void {
     if (this.#ending.signal.aborted || this.#givenUp < (this.#plan?.workers ?? Infinity) || this.#joined > 0) return;
-    const message = 'No worker is left: the workers on this machine failed too often.';
+    const message = 'No worker is left: the workers on this machine failed and are not restarted.';
     this.#failure = () =>
       new CliError(
         'no_workers',

@@ -103,7 +103,6 @@ describe('wrong usage', () => {
     [['allreduce', '--token', 't', '--port', '99999'], 'whole number from 0 to 65535'],
     [['train', '--wire', 'fp32'], 'The flag is called --codec now: give --codec fp32.'],
     [['coordinator', '--wire=fp32'], 'The flag is called --codec now: give --codec fp32.'],
-    [['worker'], "missing required argument 'address'"],
     [['worker', 'ws://localhost:7070'], 'A worker needs the token of the run.'],
     [['launch', 'ws://lab:7070'], 'There are no hosts to launch workers on.'],
     [['launch', '--local', '1'], 'A launch needs the address of a coordinator.'],

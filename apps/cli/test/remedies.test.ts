@@ -15,8 +15,11 @@ const scripts = Object.keys(
     .scripts,
 );
 
-/** Flags of npm, and of the script that compiles the native engine. */
-const NPM_FLAGS = ['--no-save', '--global', '--prefix', '--verbose'];
+/** Flags of npm, of the script that compiles the native engine, and of sbatch. */
+const FOREIGN_FLAGS = [
+  ...['--no-save', '--global', '--prefix', '--verbose'],
+  ...['--partition', '--time', '--account', '--qos', '--mem', '--gres', '--comment'],
+];
 
 /** Interpolated after a flag or in a command, though not quoted: none can hold more than digits and plain names. */
 const PLAIN = [
@@ -102,7 +105,7 @@ describe('every remedy in the sources', () => {
   });
 
   it('names flags that exist', () => {
-    const known = new Set([...flagsOf(program), '--install', ...NPM_FLAGS]);
+    const known = new Set([...flagsOf(program), '--install', ...FOREIGN_FLAGS]);
     const missing = (text: string) => flagsIn(text).find((flag) => !known.has(flag));
     expect(problemsOf(remedies, (text) => missing(text) && `there is no flag ${missing(text)}`)).toEqual([]);
   });
@@ -136,7 +139,7 @@ describe('every text for people in the sources', () => {
   });
 
   it('names flags that exist', () => {
-    const known = new Set([...flagsOf(program), '--install', ...NPM_FLAGS, '--json', '--local-workers', '--any-port']);
+    const known = new Set([...flagsOf(program), '--install', ...FOREIGN_FLAGS, '--json', '--local-workers', '--any-port']);
     const flag = /(?<![\w(-])--[a-z][a-z-]+(?= |$|[.,;:)])/;
     const texts = collectTexts(sources, flag).filter(({ text }) => text.includes(' '));
     expect(texts.length).toBeGreaterThan(100);

@@ -139,7 +139,7 @@ describe('a worker that fails', () => {
     const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env });
     expect(await exitCode).toBe(0);
     expect(stdout.text).toContain('local-1: the engine caught fire');
-    expect(stdout.text).toContain('worker local-1 ended (exit code 3); it is restarted');
+    expect(stdout.text).toContain('worker local-1 ended (exit code 1); it is restarted');
     expect(stdout.text).toContain('Finished 5 rounds');
   });
 
@@ -213,6 +213,14 @@ describe('memory', () => {
     expect(stdout.text.match(/\(signal SIGKILL\), most likely because the memory/g)).toHaveLength(3);
     expect(stderr.text).toMatch(/No worker is left[^]*a smaller --batch/);
   });
+});
+
+it('does not start a worker again that the coordinator refuses for good', async () => {
+  const { stdout, stderr, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_WORKER: 'is refused' } });
+  expect(await exitCode).toBe(1);
+  expect(stdout.text.match(/The token is wrong/g)).toHaveLength(1);
+  expect(stdout.text).toContain('worker local-1 ended (exit code 4); it would fail again and is not restarted');
+  expect(stderr.text).toContain('No worker is left');
 });
 
 describe('troubles', () => {

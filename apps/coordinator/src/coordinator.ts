@@ -4,13 +4,14 @@
  */
 import type { MachineMemory } from '@troupe/process';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
+import { checkDiscoverable, makeDiscoverable } from './discoverable.js';
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
 import { readCertificate } from './server/certificate.js';
 import { careForCertificate } from './server/certificate-watch.js';
 import { securityNotes, type Note } from './server/notes.js';
 import { loadPages } from './server/pages.js';
-import { createWebServer, type WebServer } from './server/server.js';
+import { createWebServer, type Mount, type WebServer } from './server/server.js';
 import { describeRecalled, readRunFlags, withStored } from './run-flags.js';
 import { folderToResume } from './run-folder.js';
 import { settingsOf, type Settings } from './settings.js';
@@ -28,6 +29,7 @@ export interface CoordinatorOptions {
 /** Runs one training run to its end. @throws SettingsError, CorpusError, TransportError, RunDiverged ... */
 export async function runCoordinator(options: CoordinatorOptions): Promise<void> {
   const { settings, notes } = await recall(options);
+  checkDiscoverable(settings);
   const certificate = settings.tls && (await readCertificate(settings.tls));
   const server = createWebServer({ ...settings, certificate });
   try {
@@ -36,7 +38,7 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
     try {
       mountRun(mount, host);
       for (const text of notes) host.report({ event: 'note', level: 'info', text });
-      await serve(server, host, settings);
+      await serve(server, mount, host, settings);
     } finally {
       await host.close();
     }
@@ -63,10 +65,11 @@ async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings
 }
 
 /** Opens the ports, prints the links, and waits for the end of the run. Notes of the server go to the record of the run. */
-async function serve(server: WebServer, host: RunHost, settings: Settings): Promise<void> {
+async function serve(server: WebServer, mount: Mount, host: RunHost, settings: Settings): Promise<void> {
   const over = new AbortController();
   const onNote = (note: Note): void => host.report({ event: 'note', ...note });
   const { tls: files, localWorkers: local } = settings;
+  let told: Promise<void> | undefined;
   try {
     await server.listen({
       host: settings.host,
@@ -77,9 +80,11 @@ async function serve(server: WebServer, host: RunHost, settings: Settings): Prom
     host.announce();
     securityNotes({ ...settings, certificate: server.certificate }, Date.now()).forEach(onNote);
     if (files) void careForCertificate({ files, holder: server, signal: over.signal, onNote });
+    if (settings.discoverable) told = makeDiscoverable({ runId: host.id, mount, settings, signal: over.signal, onNote });
     host.start();
     await host.done;
   } finally {
     over.abort(new Error('the run is over'));
+    await told;
   }
 }

@@ -46,6 +46,8 @@ export interface Settings {
   readonly capScale: number;
   /** Anyone may watch the run without a token. */
   readonly public: boolean;
+  /** Tells the local network about the run. */
+  readonly discoverable: boolean;
   /** Additional host names of this server, in lower case. */
   readonly allowedHosts: readonly string[];
   /** Undefined: serve http. */
@@ -130,6 +132,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     accessFile: text('--access-file')!,
     capScale: number('--cap-scale'),
     public: given.has('--public'),
+    discoverable: given.has('--discoverable'),
     allowedHosts: (text('--allow-host') ?? '')
       .toLowerCase()
       .split(',')

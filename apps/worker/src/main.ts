@@ -5,9 +5,10 @@ import { installationAt } from '@troupe/config/installation';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { EXIT, runApp, UsageError, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
+import { TransportError } from '@troupe/transport';
 import { createRtcLinks, type RtcLinks } from '@troupe/transport/webrtc';
 import { findNodeRtc, type NodeRtc } from '@troupe/transport/webrtc-node';
-import { runWorker, type WorkerLog } from '@troupe/worker';
+import { runWorker, WorkerRefused, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
 import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
@@ -25,7 +26,15 @@ ${describeOptions(WORKER_OPTIONS)}
 
 If a private authority signed the certificate, set NODE_EXTRA_CA_CERTS=FILE. A worker connects through the proxy of HTTPS_PROXY,
 HTTP_PROXY or ALL_PROXY, except to the hosts of NO_PROXY. In a reproducible run every worker uses the wasm engine
-with one thread.`;
+with one thread. The exit code is ${EXIT.refused} if the coordinator refuses the worker for good, and ${EXIT.usage} if the flags are wrong.`;
+
+/** With --json, the last line of a worker that fails. For people standard error says the same. */
+interface Failure {
+  readonly kind: 'failed';
+  readonly code: string;
+  readonly reason: string;
+  readonly remedy?: string | undefined;
+}
 
 type Entry = WorkerLog | Waiting | MemoryWarning | PeerWarning;
 
@@ -86,9 +95,21 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
     await work(settings, log, signal);
     return EXIT.ok;
   } catch (error) {
-    err(complaintOf(error as Complaint, env));
-    return EXIT.failed;
+    const complaint = error as Complaint;
+    if (settings.json) out(JSON.stringify(failureOf(complaint)));
+    err(complaintOf(complaint, env));
+    return exitCodeOf(complaint);
   }
+}
+
+function exitCodeOf(error: Complaint): number {
+  if (error instanceof WorkerRefused) return EXIT.refused;
+  const isWrongAddress = error instanceof TransportError && error.code === 'invalid_address';
+  return isWrongAddress || error instanceof UsageError ? EXIT.usage : EXIT.failed;
+}
+
+function failureOf({ code = 'internal', message, remedy }: Complaint): Failure {
+  return { kind: 'failed', code, reason: message, remedy };
 }
 
 async function work(settings: Settings, log: (entry: Entry) => void, signal: AbortSignal): Promise<void> {
@@ -128,7 +149,7 @@ async function workWith(
   await workWhenAllowed(lending, clock, signal, (leave) => runWorker({ ...options, leave }), log);
 }
 
-type Complaint = Error & { readonly remedy?: string };
+type Complaint = Error & { readonly code?: string; readonly remedy?: string };
 
 function complaintOf({ message, remedy, stack }: Complaint, env: AppShell['env']): string {
   return remedy !== undefined && !env.TROUPE_DEBUG ? `${sentence(message)}\n${remedy}` : (stack ?? message);

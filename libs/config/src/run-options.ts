@@ -179,6 +179,13 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     help: 'let anyone who can reach the coordinator watch the run without a token, except addresses of workers; control still needs the admin token',
   },
   {
+    flag: '--discoverable',
+    type: 'switch',
+    negatable: true,
+    group: 'Network',
+    help: 'tell the local network about the run, so that "troupe worker" without an address finds it; tokens are not told',
+  },
+  {
     flag: '--allow-host',
     type: 'text',
     placeholder: 'NAMES',

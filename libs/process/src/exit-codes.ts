@@ -6,11 +6,13 @@ export const EXIT = {
   usage: 2,
   /** The loss overflowed or stayed above its limit. The same command diverges again. */
   diverged: 3,
+  /** The coordinator refused a worker for good: wrong token, ban, another version, or a run that is over. */
+  refused: 4,
   /** As shells report a program that Ctrl-C has ended. */
   interrupted: 130,
 } as const;
 
-const LASTING: ReadonlySet<number> = new Set([EXIT.usage, EXIT.diverged]);
+const LASTING: ReadonlySet<number> = new Set([EXIT.usage, EXIT.diverged, EXIT.refused]);
 
 /** Whether the same command would end in the same way, so that a service manager should not repeat it. */
 export function isLastingExit(code: number): boolean {

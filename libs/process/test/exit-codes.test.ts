@@ -8,13 +8,17 @@ function preventedBy(unit: string): number[] {
   return [.../^RestartPreventExitStatus=(.*)$/m.exec(text)![1].matchAll(/\d+/g)].map(Number);
 }
 
-describe('the service of a coordinator', () => {
-  it.each(Object.entries(EXIT))('%s (%i) is not repeated if the same command would end in the same way', (name, code) => {
-    expect(isLastingExit(code)).toBe(name === 'usage' || name === 'diverged');
-    expect(preventedBy('troupe-coordinator.service').includes(code)).toBe(isLastingExit(code));
+describe('services', () => {
+  it('of a coordinator do not repeat wrong flags, nor a run that has diverged', () => {
+    expect(preventedBy('troupe-coordinator.service')).toEqual([EXIT.usage, EXIT.diverged]);
   });
-});
 
-it('the service of a worker is not repeated with wrong flags', () => {
-  expect(preventedBy('troupe-worker@.service')).toEqual([EXIT.usage]);
+  it('of a worker do not repeat wrong flags, nor what the coordinator has refused for good', () => {
+    expect(preventedBy('troupe-worker@.service')).toEqual([EXIT.usage, EXIT.refused]);
+  });
+
+  it.each(Object.entries(EXIT))('%s (%i) is repeated unless one of them does not', (_, code) => {
+    const prevented = ['troupe-coordinator.service', 'troupe-worker@.service'].some((unit) => preventedBy(unit).includes(code));
+    expect(isLastingExit(code)).toBe(prevented);
+  });
 });

@@ -14,6 +14,7 @@ const STABLE_MS = 60_000;
  * jittered exponential backoff whenever the link breaks.
  * @throws WorkerRefused when the coordinator refuses it for good (wrong token, other protocol version, run over)
  * @throws EngineError when no engine can compute this model
+ * @throws TransportError `invalid_address` when the address, or that of a proxy, is none
  */
 export async function runWorker(options: WorkerOptions): Promise<WorkerEnd> {
   const { ports, signal, leave } = options;
@@ -44,5 +45,6 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerEnd> {
 
 /** Broken links, garbled bytes and an expired ticket may be gone at the next attempt; a person must mend everything else. */
 function isPassing(error: unknown): error is TransportError | ProtocolError | CollectiveError {
+  if (error instanceof TransportError && error.code === 'invalid_address') return false;
   return error instanceof TransportError || error instanceof ProtocolError || error instanceof CollectiveError;
 }

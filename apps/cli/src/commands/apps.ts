@@ -10,7 +10,7 @@ import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
 import type { AppPaths, Shell } from '../shell.js';
 import { addAppOptions, addRunOptions, afterwards, checkThreads, examples, givenArguments, runArguments } from './flags.js';
-import { askToken, targetOf } from './joining.js';
+import { askToken, findOnNetwork, targetOf } from './joining.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -67,8 +67,9 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
         'unfinished work is handed to others. Ctrl-C leaves.',
     )
     .argument(
-      '<address>',
-      'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate, or its link for volunteers',
+      '[address]',
+      'address of the coordinator: ws://HOST:PORT, or wss://HOST:PORT if it has a certificate, or its link for volunteers; without it, ' +
+        'coordinators on this network that allow it are found, and you are asked',
     );
   addAppOptions(command, WORKER_OPTIONS)
     .addHelpText(
@@ -76,6 +77,7 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
       examples(
         [`${shell.program} worker ws://192.168.1.20:7070`, 'join the run on the machine 192.168.1.20; asks for the token'],
         [`TROUPE_TOKEN=TOKEN ${shell.program} worker ws://lab:7070 --name bench-3`, 'the same in a script'],
+        [`${shell.program} worker`, 'look for coordinators on this network that were started with --discoverable'],
         [`${shell.program} worker ws://lab:7070 --threads 8`, 'compute on eight cores'],
         [
           `NODE_EXTRA_CA_CERTS=lab.pem ${shell.program} worker wss://lab:7070`,
@@ -89,9 +91,9 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
           'Start one worker with a thread per core (--threads N), or one for the GPU. The coordinator lists them.',
         ),
     )
-    .action(async (given: string, flags: WorkerFlags) => {
+    .action(async (given: string | undefined, flags: WorkerFlags) => {
       checkThreads({ engine: flags.engine ?? 'auto', threads: flags.threads ?? 1 });
-      const { address, token: linked } = targetOf(given);
+      const { address, token: linked } = targetOf(given ?? (await findOnNetwork(shell)));
       const token = flags.token ?? linked ?? (await askToken(shell));
       checkToken(shell, token, 'A worker needs the token of the run.', 'The coordinator prints it.');
       ended(await runApp(shell, 'worker', [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])], token));

@@ -5,37 +5,39 @@ import { readFile } from 'node:fs/promises';
 import os from 'node:os';
 import type { Command } from 'commander';
 import { shellQuote } from '@troupe/config';
-import type { EngineChoice } from '@troupe/engines';
 import { ENGINE_OPTION } from '@troupe/engines/options';
 import { EXIT, missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import { CliError, complaintOf } from '../errors.js';
 import { advanceBoard, createBoard, createRepeats, describeEvent, renderBoard, type Board } from '../launch/board.js';
 import type { LaunchEvent } from '../launch/events.js';
-import type { ReleaseBytes } from '../launch/host-keeper.js';
 import { EXAMPLE, localHost, parseHosts, type Host, type HostDefaults } from '../launch/hosts.js';
 import { launchWorkers, type LaunchEnd, type LaunchOptions } from '../launch/launch.js';
 import { defaultLogFolder, SlotLogs } from '../launch/logs.js';
+import type { NodeSource } from '../launch/node-source.js';
 import { LAUNCH_OPTIONS } from '../launch/options.js';
+import type { ReleaseBytes } from '../launch/release-bytes.js';
+import type { SlurmPlan } from '../launch/slurm-keeper.js';
 import type { Shell } from '../shell.js';
 import { Screen } from '../terminal/screen.js';
 import { canRedraw, counted, styleFor } from '../terminal/style.js';
 import { addAppOptions, afterwards, checkThreads, examples } from './flags.js';
 import { askToken, targetOf } from './joining.js';
+import { planSlurm, type SlurmFlags } from './launch-slurm.js';
 
 const EXAMPLE_FILE = 'hosts.txt';
 /** Of a terminal that does not tell its height. */
 const USUAL_ROWS = 24;
 
-interface LaunchFlags {
+interface LaunchFlags extends SlurmFlags {
   readonly hosts?: string;
   readonly init?: true;
   readonly local?: number;
-  readonly engine?: EngineChoice;
-  readonly threads?: number;
   readonly ssh?: string;
   readonly sshConfig?: string;
   readonly release?: string;
+  readonly withNode?: true;
+  readonly nodeFrom?: string;
   readonly logs?: string;
   readonly json?: true;
 }
@@ -63,6 +65,10 @@ export function defineLaunch(program: Command, shell: Shell, ended: (exitCode: n
           `TROUPE_TOKEN=TOKEN ${shell.program} launch ws://192.168.1.20:7070 --hosts ${EXAMPLE_FILE} --json`,
           'the same in a script',
         ],
+        [
+          `${shell.program} launch ws://login:7070 --slurm --tasks 8 --threads 16 --slurm-args "--partition=lab --time=8:00:00"`,
+          'submit an array of eight workers to Slurm and follow it; Ctrl-C cancels it',
+        ],
         [`${shell.program} launch ws://127.0.0.1:7070 --local 2`, 'keep two workers running on this machine'],
       ) + afterwards(`${shell.program} coordinator --host 0.0.0.0   start the run that they compute for, and print its token`),
     )
@@ -88,14 +94,21 @@ function writeExample(shell: Shell, file: string): number {
 async function launch(shell: Shell, given: string | undefined, flags: LaunchFlags): Promise<number> {
   const hosts = hostsOf(flags);
   const address = addressOf(given);
+  checkListening(address, hosts);
+  const folder = flags.logs ?? defaultLogFolder();
+  const slurm = await planSlurm(shell, flags, address, folder);
+  const nodes = await nodesOf(flags);
   const token = await tokenOf(shell);
   const live = shell.live(flags.json ? (lines) => JSON.stringify({ event: 'note', text: missingLines(lines) }) : undefined);
-  const view = new LaunchView({ ...shell, ...live }, hosts, flags.json === true);
-  const logs = openLogs(flags.logs ?? defaultLogFolder(), view);
+  const slots = [...hosts.flatMap((host) => host.slots), ...(slurm?.slots ?? [])].map(({ name }) => name);
+  const view = new LaunchView({ ...shell, ...live }, slots, flags.json === true);
+  const logs = openLogs(folder, view);
   try {
-    for (const note of notesOf(address, hosts)) view.show(note);
+    for (const note of notesOf(address, hosts, slurm)) view.show(note);
     const end = await launchWorkers(shell, {
       hosts,
+      slurm,
+      nodes,
       ssh: { program: flags.ssh ?? 'ssh', config: flags.sshConfig },
       order: { token, address, launch: shell.newToken(), by: `troupe launch on ${os.hostname()}, process ${process.pid}` },
       release: (signal) => readRelease(flags.release, signal),
@@ -122,11 +135,12 @@ function exitCodeOf({ wasStopped, states }: LaunchEnd): number {
 }
 
 /** @throws CliError */
-function hostsOf({ hosts: file, local, engine = ENGINE_OPTION.default, threads }: LaunchFlags): readonly Host[] {
+function hostsOf({ hosts: file, local, slurm, engine = ENGINE_OPTION.default, threads }: LaunchFlags): readonly Host[] {
   const defaults = { engine, threads };
   checkThreads({ engine, threads: threads ?? 1 });
-  const remedy = 'Give --hosts FILE, of which --init writes an example, or --local N for workers on this machine.';
-  if (file === undefined && local === undefined) throw new CliError('usage', 'There are no hosts to launch workers on.', remedy);
+  const remedy = 'Give --hosts FILE, of which --init writes an example, --slurm, or --local N for workers on this machine.';
+  if (file === undefined && local === undefined && !slurm)
+    throw new CliError('usage', 'There are no hosts to launch workers on.', remedy);
   return [...(file === undefined ? [] : readHosts(file, defaults)), ...(local === undefined ? [] : [localHost(local, defaults)])];
 }
 
@@ -161,6 +175,27 @@ function addressOf(given: string | undefined): string {
 }
 
 /** @throws CliError */
+async function nodesOf({ withNode, nodeFrom }: LaunchFlags): Promise<NodeSource | undefined> {
+  if (!withNode && nodeFrom === undefined) return undefined;
+  // Few launches need it, so others need not load it.
+  const { findTarballs, NodeSource, ownNode } = await import('../launch/node-source.js');
+  if (withNode) return new NodeSource(nodeFrom === undefined ? [] : findTarballs(nodeFrom), ownNode());
+  throw new CliError('usage', '--node-from is for --with-node.', 'Give --with-node as well, or leave --node-from out.');
+}
+
+/** @throws CliError if workers would have to listen without a certificate, which browsers and workers of a secure run refuse */
+function checkListening(address: string, hosts: readonly Host[]): void {
+  if (!address.startsWith('wss:')) return;
+  const host = hosts.find(({ slots }) => slots.some(({ listen }) => listen !== undefined && listen.tls === undefined));
+  if (host === undefined) return;
+  throw new CliError(
+    'usage',
+    `${host.where}: the coordinator has a certificate, so links between workers need one as well.`,
+    'Give tls-cert=FILE and tls-key=FILE, which are files on that host, or leave listen out.',
+  );
+}
+
+/** @throws CliError */
 async function tokenOf(shell: Shell): Promise<string> {
   const token = (await askToken(shell)) ?? shell.env.TROUPE_TOKEN;
   if (token) return token;
@@ -168,10 +203,11 @@ async function tokenOf(shell: Shell): Promise<string> {
 }
 
 /** What a person may not have meant. */
-function notesOf(address: string, hosts: readonly Host[]): LaunchEvent[] {
+function notesOf(address: string, hosts: readonly Host[], slurm: SlurmPlan | undefined): LaunchEvent[] {
   const { hostname } = new URL(address);
   const isLoopback = /^(localhost|127\..*|\[::1\])$/.test(hostname);
-  if (!isLoopback || !hosts.some(({ destination }) => destination !== undefined)) return [];
+  const hasOthers = slurm !== undefined || hosts.some(({ destination }) => destination !== undefined);
+  if (!isLoopback || !hasOthers) return [];
   const text = `${hostname} means each host itself`;
   return [{ event: 'note', text, remedy: 'Give the address by which the hosts reach the coordinator, unless it runs on them.' }];
 }
@@ -203,10 +239,10 @@ class LaunchView {
   readonly #isRepeat = createRepeats();
   #board: Board;
 
-  constructor(shell: Shell, hosts: readonly Host[], json: boolean) {
+  constructor(shell: Shell, slots: readonly string[], json: boolean) {
     this.#shell = shell;
     this.#json = json;
-    this.#board = createBoard(hosts.flatMap(({ slots }) => slots.map(({ name }) => name)));
+    this.#board = createBoard(slots);
     const style = styleFor(shell.stdout, shell.env);
     this.#screen = new Screen(shell.stdout, {
       line: (width) => renderBoard(this.#board, width, shell.stdout.rows || USUAL_ROWS, style),

@@ -26,7 +26,7 @@ export function createBoard(slots: readonly string[]): Board {
 }
 
 export function advanceBoard(board: Board, event: LaunchEvent, nowMs: number): Board {
-  if (event.event === 'note') return board;
+  if (event.event === 'note' || event.event === 'job') return board;
   const next = new Map(board);
   if (event.event === 'progress') {
     const row = board.get(event.slot);
@@ -148,12 +148,19 @@ export function createRepeats(): (event: LaunchEvent) => boolean {
 export function describeEvent(event: LaunchEvent, style: Style): string | undefined {
   if (event.event === 'progress') return undefined;
   if (event.event === 'note') return withRemedy(style('yellow', `note: ${event.text}`), event.remedy);
+  if (event.event === 'job') return describeJob(event);
   const { who, state, text, remedy, retryInMs } = event;
   if (state === 'waiting' && text === undefined) return undefined;
   const format = FORMATS[state];
   const what = format === undefined ? state : style(format, state);
   const again = retryInMs === undefined ? '' : `; next attempt in ${(retryInMs / 1000).toFixed(1)} s`;
   return withRemedy(`${who}: ${what}${text ? `: ${text.replaceAll('\n', '\n  ')}` : ''}${again}`, remedy);
+}
+
+function describeJob({ id, tasks, isAdopted, script }: Extract<LaunchEvent, { event: 'job' }>): string {
+  if (isAdopted)
+    return `following Slurm job ${id} of an earlier launch, with ${counted(tasks, 'worker')}; to start another, first type: scancel ${id}`;
+  return `submitted Slurm job ${id} for ${counted(tasks, 'worker')}; its script is ${script}`;
 }
 
 function withRemedy(line: string, remedy: string | undefined): string {

@@ -15,6 +15,8 @@ const INSTALL_MS = 15 * 60_000;
 /** Time for the workers to leave and for the channel to close. */
 const STOP_MS = 8_000;
 
+const INSTALLING: ReadonlySet<FromHost['at']> = new Set(['node_wanted', 'wanted', 'installing']);
+
 export interface ChannelCommand {
   readonly program: string;
   readonly args: readonly string[];
@@ -74,6 +76,11 @@ export class Channel {
     if (this.#child.stdin.writable) this.#child.stdin.write(bytes);
   }
 
+  /** The last bytes: the other side reads to the end of its input. */
+  writeLast(bytes: Buffer): void {
+    if (this.#child.stdin.writable) this.#child.stdin.end(bytes);
+  }
+
   /** Lets the workers leave, and then ends. Before there are any, it ends at once. */
   stop(): void {
     if (this.#stopping) return;
@@ -94,8 +101,7 @@ export class Channel {
     if (at === 'supervising') this.#supervises = true;
     if (this.#stopping) return;
     if (this.#supervises) this.#giveTime(SILENCE_MS, 'nothing came from it for 30 s');
-    else
-      this.#giveTime(at === 'wanted' || at === 'installing' ? INSTALL_MS : ANSWER_MS, 'it took too long to install the release');
+    else this.#giveTime(INSTALLING.has(at) ? INSTALL_MS : ANSWER_MS, 'it took too long to install what was sent');
   }
 
   #giveTime(ms: number, why: string): void {

@@ -33,6 +33,8 @@ export type LaunchEvent =
     }
   /** About once a second for each slot that computes. `credit`: characters since it started. */
   | { readonly event: 'progress'; readonly slot: string; readonly round: number; readonly credit: number }
+  /** The Slurm job that runs the workers: submitted now, or by an earlier launch. */
+  | { readonly event: 'job'; readonly id: string; readonly tasks: number; readonly isAdopted: boolean; readonly script: string }
   | { readonly event: 'note'; readonly text: string; readonly remedy?: string };
 
 /** Nothing more happens to a slot in these states. */

@@ -1,37 +1,40 @@
 /** Keeps the workers of one host going: connects, has the release installed, starts them, and connects again when the link is lost. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Shell } from '../shell.js';
 import { Channel, type ChannelCommand, type ChannelEnd } from './channel.js';
-import type { LaunchEvent, SlotState } from './events.js';
+import type { SlotState } from './events.js';
 import type { Host } from './hosts.js';
+import { compiled, inRelease, type ReleaseBytes } from './release-bytes.js';
 import { reconnectMs } from './restarts.js';
-import { explainFault, explainSsh, remoteCommand, sshArguments, type HostTrouble, type SshSettings } from './ssh.js';
-import { encode, WIRE, type FromHost, type ToHost, type WorkerEntry } from './wire.js';
+import { platformOf } from './node-platforms.js';
+import type { NodeProgram, NodeSource } from './node-source.js';
+import {
+  explainFault,
+  explainSsh,
+  receiveNodeCommand,
+  remoteCommand,
+  sshArguments,
+  type HostTrouble,
+  type SshSettings,
+} from './ssh.js';
+import { SlotNews, type Details, type NewsPorts } from './slot-news.js';
+import { encode, WIRE, type FromHost, type ToHost } from './wire.js';
 
-/** The module of a release that supervises, and the place of the same module in this copy. */
-const ENTRY = 'apps/cli/dist/launch/host-process.js';
-const compiled = (name: string): string => fileURLToPath(new URL(`../../dist/launch/${name}.js`, import.meta.url));
+/** The module of a release that supervises. */
+const ENTRY = inRelease('host-process');
 
-/** A release in memory. */
-export interface ReleaseBytes {
-  readonly sha256: string;
-  readonly bytes: Buffer;
-}
-
-export interface KeeperPorts {
+export interface KeeperPorts extends NewsPorts {
   readonly shell: Pick<Shell, 'env' | 'random'>;
   readonly ssh: SshSettings;
   /** Packed at the first call, for all hosts. */
   readonly release: () => Promise<ReleaseBytes>;
   /** Everything that a host needs to start, but its slots. */
   readonly order: Omit<Extract<ToHost, { do: 'start' }>, 'do' | 'slots'>;
+  /** For hosts that lack Node; undefined: they are told to install it. */
+  readonly nodes: NodeSource | undefined;
   /** Resolves when a host may connect, with a function that lets the next one. @throws when the signal aborts */
   readonly turn: (signal: AbortSignal) => Promise<() => void>;
-  readonly emit: (event: LaunchEvent) => void;
-  /** Every line that a worker logs. */
-  readonly log: (slot: string, entry: WorkerEntry) => void;
 }
 
 /**
@@ -48,29 +51,25 @@ export async function keepHost(host: Host, ports: KeeperPorts, stop: AbortSignal
   if (stop.aborted) keeper.report('stopped');
 }
 
-/** What a state event tells beside the state. */
-interface Details {
-  readonly text?: string | undefined;
-  readonly remedy?: string | undefined;
-  readonly retryInMs?: number | undefined;
-}
-
 class HostKeeper {
   readonly #host: Host;
   readonly #ports: KeeperPorts;
   readonly #stop: AbortSignal;
   readonly #kill: AbortSignal;
-  /** Slots that do not start again. */
-  readonly #over = new Set<string>();
+  readonly #news: SlotNews;
   /** The present link has reached a supervisor. */
   #isUp = false;
   #fault: HostTrouble | undefined;
+  /** What a host without a Node that can be used says of itself. */
+  #lacksNode: string | undefined;
+  #hasBrought = false;
   /** What is copied to a host that lacks it. */
   #release: Buffer = Buffer.alloc(0);
 
   constructor(host: Host, ports: KeeperPorts, stop: AbortSignal, kill: AbortSignal) {
     this.#host = host;
     this.#ports = ports;
+    this.#news = new SlotNews(ports);
     this.#stop = stop;
     this.#kill = kill;
   }
@@ -86,8 +85,16 @@ class HostKeeper {
     for (;;) {
       this.#fault = undefined;
       this.#isUp = false;
-      const end = await this.#connect();
+      this.#lacksNode = undefined;
+      let end = await this.#connect((next) => this.#converse(next));
       if (this.#stop.aborted || this.#open().length === 0) return;
+      const program = await this.#nodeToBring();
+      if (program !== undefined) {
+        this.#fault = undefined;
+        end = await this.#connect((next) => this.#bring(program, next));
+        if (this.#hasBrought) continue;
+      }
+      if (this.#stop.aborted) return;
       failures = this.#isUp ? 1 : failures + 1;
       hasBeenUp ||= this.#isUp;
       const { why, remedy, lasting } = this.#fault ?? this.#explain(end);
@@ -99,12 +106,12 @@ class HostKeeper {
     }
   }
 
-  async #connect(): Promise<ChannelEnd> {
+  async #connect(talk: (connected: () => void) => Promise<ChannelEnd>): Promise<ChannelEnd> {
     this.report('waiting');
     const next = await this.#ports.turn(this.#stop);
     try {
       this.report('connecting');
-      return await this.#converse(next);
+      return await talk(next);
     } finally {
       next();
     }
@@ -115,13 +122,20 @@ class HostKeeper {
       if (message.at === 'installed' || message.at === 'supervising' || message.at === 'failed') connected();
       this.#receive(channel, message);
     });
+    return this.#attend(channel, async () => {
+      // The release is packed while ssh connects.
+      if (this.#host.destination !== undefined) await this.#introduce(channel);
+    });
+  }
+
+  /** Waits for the end of a channel, which the end of the launch brings about. */
+  async #attend(channel: Channel, begin: () => Promise<void>): Promise<ChannelEnd> {
     const stop = (): void => channel.stop();
     const kill = (): void => channel.close('ended at once');
     this.#stop.addEventListener('abort', stop, { once: true });
     this.#kill.addEventListener('abort', kill, { once: true });
     try {
-      // The release is packed while ssh connects.
-      if (this.#host.destination !== undefined) await this.#introduce(channel);
+      await begin();
       return await channel.ended;
     } catch (error) {
       channel.close('there is no release');
@@ -133,12 +147,43 @@ class HostKeeper {
     }
   }
 
+  /** The Node for a host that lacks one, if there is one to bring. Sets the fault if there is none for its platform. */
+  async #nodeToBring(): Promise<NodeProgram | undefined> {
+    const { nodes } = this.#ports;
+    const platform = platformOf(this.#lacksNode ?? '');
+    if (nodes === undefined || platform === undefined || this.#hasBrought || this.#host.node !== undefined) return undefined;
+    const program = await nodes.programFor(platform);
+    if ('digest' in program) return program;
+    this.#fault = { code: 'no_node', ...program, lasting: true };
+    return undefined;
+  }
+
+  async #bring({ digest, version, archive }: NodeProgram, connected: () => void): Promise<ChannelEnd> {
+    const command = this.#ssh(receiveNodeCommand(digest));
+    const channel: Channel = new Channel(command, (message) => {
+      connected();
+      if (message.at === 'node_wanted') {
+        this.report('copying', { text: `Node ${version}` });
+        channel.writeLast(archive);
+      }
+      if (message.at === 'node_ready') this.#hasBrought = true;
+      if (message.at === 'failed')
+        this.#fault = explainFault(message.code, `${message.detail} on ${this.#lacksNode}`, this.#host);
+    });
+    return this.#attend(channel, () => Promise.resolve());
+  }
+
   #command(): ChannelCommand {
     const { destination, node } = this.#host;
     const { TROUPE_TOKEN: _secret, ...env } = this.#ports.shell.env;
     if (destination === undefined) return { program: process.execPath, args: [compiled('host-process')], env };
+    return this.#ssh(remoteCommand(node));
+  }
+
+  #ssh(command: string): ChannelCommand {
+    const { TROUPE_TOKEN: _secret, ...env } = this.#ports.shell.env;
+    const args = sshArguments(this.#ports.ssh, this.#host.destination!, command);
     // What ssh writes must be English to be understood.
-    const args = sshArguments(this.#ports.ssh, destination, remoteCommand(node));
     return { program: this.#ports.ssh.program, args, env: { ...env, LC_ALL: 'C' } };
   }
 
@@ -153,6 +198,8 @@ class HostKeeper {
   #receive(channel: Channel, message: FromHost): void {
     switch (message.at) {
       case 'host':
+      case 'node_wanted':
+      case 'node_ready':
       case 'beat':
       case 'installed':
         return;
@@ -163,11 +210,12 @@ class HostKeeper {
         return this.report('installing');
       case 'failed':
         this.#fault = explainFault(message.code, message.detail, this.#host);
+        if (message.code === 'no_node' || message.code === 'old_node') this.#lacksNode = message.detail.replace(/^.* on /, '');
         return;
       case 'supervising':
         return this.#start(channel, message.wire);
       default:
-        return this.#follow(message);
+        return this.#news.receive(message);
     }
   }
 
@@ -180,47 +228,8 @@ class HostKeeper {
     channel.send({ do: 'start', ...this.#ports.order, slots: this.#open() });
   }
 
-  #follow(message: Extract<FromHost, { slot: string }>): void {
-    const { slot } = message;
-    const { emit, log } = this.#ports;
-    const report = (state: SlotState, more: Details): void => emit({ event: 'state', who: slot, slots: [slot], state, ...more });
-    switch (message.at) {
-      case 'starting':
-        return report('starting', { text: `${message.threads} ${message.threads === 1 ? 'thread' : 'threads'}` });
-      case 'log':
-        log(slot, message.entry);
-        return this.#progress(slot, message.entry, report);
-      case 'error':
-        return log(slot, { kind: 'stderr', reason: message.line });
-      case 'held': {
-        this.#over.add(slot);
-        const text = `another launch has this worker for the same coordinator: ${message.by}`;
-        return report('failed', { text, remedy: 'Stop that launch first, or leave this host out.' });
-      }
-      case 'ended': {
-        const { next, how, why, retryInMs } = message;
-        log(slot, { kind: 'ended', reason: [how, why].filter(Boolean).join('\n') });
-        if (next !== 'restarts') this.#over.add(slot);
-        if (next === 'done') return report('done', {});
-        const text = `it ended (${how})${why === '' ? '' : `: ${why}`}`;
-        return report(next === 'failed' ? 'failed' : 'restarting', { text, ...(retryInMs > 0 ? { retryInMs } : {}) });
-      }
-      default:
-        return message satisfies never;
-    }
-  }
-
-  #progress(slot: string, entry: WorkerEntry, report: (state: SlotState, more: Details) => void): void {
-    if (entry.kind === 'ready') return report('running', { text: `${entry.engine ?? ''}` });
-    if (entry.kind === 'lost') return report('waiting', { text: entry.reason, remedy: entry.remedy });
-    if (entry.kind === 'parked') return report('running', { text: `parked: ${entry.reason ?? ''}` });
-    if (entry.kind !== 'computed') return;
-    const { round = 0, credit = 0 } = entry;
-    this.#ports.emit({ event: 'progress', slot, round, credit });
-  }
-
   #open() {
-    return this.#host.slots.filter(({ name }) => !this.#over.has(name));
+    return this.#host.slots.filter(({ name }) => !this.#news.isOver(name));
   }
 
   #explain({ notStarted, errors, closedFor }: ChannelEnd): HostTrouble {

@@ -1,4 +1,5 @@
 /** The process that supervises on a host: standard input and output are the channel of the launcher. */
+import { availableParallelism } from 'node:os';
 import { stopRequest } from '@troupe/process';
 import { appPaths } from '../shell.js';
 import { supervise } from './supervisor.js';
@@ -12,6 +13,7 @@ await supervise({
   say: (message) => process.stdout.write(`${MARK}${JSON.stringify(message)}\n`),
   worker: appPaths().worker,
   env: process.env,
+  cores: availableParallelism(),
   now: () => performance.now(),
   random: Math.random,
   signal: stop.signal,

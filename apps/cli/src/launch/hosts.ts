@@ -1,17 +1,27 @@
 /** The hosts file of `troupe launch`: which machines, how many workers on each, and how they compute. */
 import { describeOption, isOptionValue, type AppOption } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
-import { ENGINE_OPTION, THREADS_OPTION, threadsProblem } from '@troupe/engines/options';
+import { ENGINE_OPTION, threadsProblem, WORKER_OPTIONS } from '@troupe/engines/options';
+import {
+  listenOf,
+  listenProblem,
+  takePorts,
+  type HostsProblem,
+  type ListenSettings,
+  type SlotListen,
+  type TakenPorts,
+} from './listening.js';
 
 /** Workers on one host. More of them seldom compute more than one with threads. */
 export const MAX_SLOTS = 64;
 
-const FIELDS = [
+/** Settings of a line that a worker has as flags. */
+const OF_WORKERS: readonly string[] = ['--threads', '--engine', '--listen', '--tls-cert', '--tls-key'];
+const FIELDS: readonly AppOption[] = [
   { flag: '--slots', type: 'whole', group: '', help: '', min: 1, max: MAX_SLOTS },
-  { ...THREADS_OPTION },
-  { ...ENGINE_OPTION },
+  ...WORKER_OPTIONS.filter(({ flag }) => OF_WORKERS.includes(flag)),
   { flag: '--node', type: 'text', group: '', help: '' },
-] as const satisfies readonly AppOption[];
+];
 
 /** One worker of a launch. */
 export interface Slot {
@@ -24,6 +34,8 @@ export interface Slot {
   readonly sharedBy: number;
   /** False: another slot of the host has the GPU. */
   readonly gpu: boolean;
+  /** Where it listens for the other workers, to sum for them; absent: nowhere. */
+  readonly listen: SlotListen | undefined;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -46,17 +58,12 @@ export interface HostDefaults {
   readonly threads: number | undefined;
 }
 
-/** Two full sentences. */
-export interface HostsProblem {
-  readonly message: string;
-  readonly remedy: string;
-}
-
 export const EXAMPLE = `# Hosts for "troupe launch": one host a line, by the name that you give to ssh.
 #
 #   slots=N       workers on the host (default: 1)
 #   threads=N     threads of each worker (default: the cores of the host, divided among its workers)
 #   engine=NAME   ${ENGINE_OPTION.choices.join(', ')} (default: auto)
+#   listen=PORT   let other workers connect, and sum for them; the workers of a line have consecutive ports
 #   node=PATH     the node program of the host, if it is not in PATH
 #   NAME=VALUE    a variable in the environment of the workers
 #
@@ -82,6 +89,7 @@ export function parseHosts(
   const hosts: Host[] = [];
   const problems: HostsProblem[] = [];
   const taken = new Map<string, number>();
+  const ports: TakenPorts = new Map();
   for (const [i, line] of text
     .replace(/^\uFEFF/, '')
     .split(/\r?\n/)
@@ -93,7 +101,8 @@ export function parseHosts(
     if (destination === undefined) continue;
     const where = `${file}, line ${i + 1}`;
     const problem = destinationProblem(destination) ?? settingsProblem(settings);
-    const entry = problem ?? readSettings(settings, defaults);
+    const read = problem ?? readSettings(settings, defaults);
+    const entry = 'message' in read ? read : (takePorts(labelOf(destination), read, read.slots, where, ports) ?? read);
     if ('message' in entry) problems.push({ ...entry, message: `${where}: ${entry.message}` });
     else hosts.push(hostOf(destination, where, entry, taken));
   }
@@ -105,11 +114,12 @@ export function parseHosts(
 
 /** Workers on this machine. */
 export function localHost(workers: number, { engine, threads }: HostDefaults): Host {
-  const line = { slots: workers, engine, threads, node: undefined, env: {} };
+  const silent = { listen: undefined, tlsCert: undefined, tlsKey: undefined };
+  const line = { slots: workers, engine, threads, node: undefined, env: {}, ...silent };
   return { ...hostOf('local', '', line, new Map()), destination: undefined, where: undefined };
 }
 
-interface Line {
+interface Line extends ListenSettings {
   readonly slots: number;
   readonly engine: EngineChoice;
   readonly threads: number | undefined;
@@ -129,6 +139,7 @@ function hostOf(destination: string, where: string, line: Line, taken: Map<strin
     sharedBy: line.slots,
     // With these engines every worker would take the same GPU.
     gpu: i === 0 || !['auto', 'tfjs'].includes(line.engine),
+    listen: listenOf(line, i),
     env: line.env,
   }));
   return { label, destination, where, node: line.node, slots };
@@ -162,7 +173,8 @@ function destinationProblem(text: string): HostsProblem | undefined {
 }
 
 const VARIABLE = /^[A-Z_][A-Z0-9_]*$/;
-const SETTINGS = 'Use slots=N, threads=N, engine=NAME, node=PATH, or a variable in capitals such as OMP_NUM_THREADS=1.';
+const SETTINGS =
+  'Use slots=N, threads=N, engine=NAME, listen=PORT, node=PATH, or a variable in capitals such as OMP_NUM_THREADS=1.';
 
 function settingsProblem(settings: readonly string[]): HostsProblem | undefined {
   const seen = new Set<string>();
@@ -185,7 +197,7 @@ function settingProblem(setting: string, name: string, value: string | undefined
     const remedy = 'Leave it out, and give it to this command in the environment: it reaches the hosts through ssh.';
     return { message: 'The token does not belong in this file, where others may read it.', remedy };
   }
-  const option: AppOption | undefined = FIELDS.find(({ flag }) => flag.slice(2) === name);
+  const option = FIELDS.find(({ flag }) => flag.slice(2) === name);
   if (option === undefined) {
     return VARIABLE.test(name) ? undefined : { message: `${name} is not a setting of a host.`, remedy: SETTINGS };
   }
@@ -204,8 +216,10 @@ function readSettings(settings: readonly string[], defaults: HostDefaults): Line
     const message = `threads=${threads} is for engines that compute on the processor, and engine=${engine} takes one thread.`;
     return { message, remedy: 'Leave threads out, or choose native, wasm or auto.' };
   }
+  const slots = number('slots') ?? 1;
+  const listening = { listen: values.get('listen'), tlsCert: values.get('tls-cert'), tlsKey: values.get('tls-key') };
   const env = Object.fromEntries([...values].filter(([name]) => VARIABLE.test(name)));
-  return { slots: number('slots') ?? 1, engine, threads, node: values.get('node'), env };
+  return listenProblem(listening, slots) ?? { slots, engine, threads, node: values.get('node'), env, ...listening };
 }
 
 /** "threads=4" -> ["threads", "4"]; the value is undefined without "=". */

@@ -10,7 +10,6 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { FromHost, HostFault, InstallPlan } from './wire.js';
 
-const OLDEST_NODE = [20, 19] as const;
 /** Releases that stay, at least. */
 const KEEP = 3;
 const HOUR_MS = 3_600_000;
@@ -137,16 +136,18 @@ function isFile(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false })?.isFile() === true;
 }
 
-/** Removes releases that nobody has used for hours, except the newest. What cannot be removed stays. */
-function prune(cache: string, used: string): void {
+/** Removes releases and programs of Node that nobody has used for hours, except the newest. What cannot be removed stays. */
+function prune(cache: string, used: readonly string[]): void {
   const now = Date.now();
   const found = readdirSync(cache).flatMap((name) => {
     const changedMs = statSync(path.join(cache, name), { throwIfNoEntry: false })?.mtimeMs;
-    return changedMs === undefined || name === used ? [] : [{ name, changedMs }];
+    return changedMs === undefined || used.includes(name) ? [] : [{ name, changedMs }];
   });
-  const releases = found.filter(({ name }) => /^[0-9a-f]{64}$/.test(name)).sort((a, b) => b.changedMs - a.changedMs);
+  const newest = found.sort((a, b) => b.changedMs - a.changedMs);
+  const releases = newest.filter(({ name }) => /^[0-9a-f]{64}$/.test(name));
+  const nodes = newest.filter(({ name }) => /^node-[0-9a-f]{64}$/.test(name));
   const parts = found.filter(({ name }) => name.startsWith(UNFINISHED));
-  for (const { name, changedMs } of [...releases.slice(KEEP - 1), ...parts]) {
+  for (const { name, changedMs } of [...releases.slice(KEEP - 1), ...nodes.slice(1), ...parts]) {
     if (now - changedMs < UNUSED_MS) continue;
     // First away from its place, so that nobody uses half of it.
     const away = path.join(cache, `${UNFINISHED}old-${randomBytes(4).toString('hex')}`);
@@ -157,6 +158,12 @@ function prune(cache: string, used: string): void {
       // Another host removes it, or its owner has changed.
     }
   }
+}
+
+/** The folder of the Node that runs this, if a launch has brought it. */
+function nodeIn(cache: string): readonly string[] {
+  const folder = path.dirname(path.dirname(process.execPath));
+  return path.dirname(folder) === cache ? [folder] : [];
 }
 
 /** Shows other installers that this release is in use. */
@@ -176,29 +183,27 @@ function faultOf(error: unknown): Fault {
   return new Fault('cannot_install', message);
 }
 
-function checkNode(): void {
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1]))
-    throw new Fault('old_node', `${process.versions.node} ${process.execPath}`);
-}
-
-/** @returns the module to run; undefined if the launcher is gone */
+/** @returns the module to run; undefined if the launcher is gone, or only wants the release in place */
 async function prepare(): Promise<string | undefined> {
   const line = await readLine();
   if (line === undefined) return undefined;
-  checkNode();
   say({ at: 'host', platform: process.platform, arch: process.arch, node: process.versions.node });
   const plan = JSON.parse(line) as InstallPlan;
-  const cache = path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'troupe', 'launch');
+  const cache = plan.cache ?? path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'troupe', 'launch');
   const folder = path.join(cache, plan.sha256);
   const module = path.join(folder, PACKAGE, plan.entry);
   mkdirSync(cache, { recursive: true, mode: 0o700 });
   if (!isFile(module) && !(await install(cache, plan))) return undefined;
   if (!isFile(module)) throw new Fault('other_release', plan.entry);
-  mark(folder);
-  setInterval(() => mark(folder), HOUR_MS).unref();
-  prune(cache, plan.sha256);
-  say({ at: 'installed' });
+  const used = [folder, ...nodeIn(cache)];
+  used.forEach(mark);
+  prune(
+    cache,
+    used.map((each) => path.basename(each)),
+  );
+  say({ at: 'installed', module });
+  if (plan.only) return undefined;
+  setInterval(() => used.forEach(mark), HOUR_MS).unref();
   return module;
 }
 

@@ -3,8 +3,11 @@ import { setMaxListeners } from 'node:events';
 import { onStopRequest } from '../processes.js';
 import type { Shell } from '../shell.js';
 import { isOver, type LaunchEvent, type SlotState } from './events.js';
-import { keepHost, type KeeperPorts, type ReleaseBytes } from './host-keeper.js';
+import { keepHost, type KeeperPorts } from './host-keeper.js';
 import type { Host } from './hosts.js';
+import type { NodeSource } from './node-source.js';
+import type { ReleaseBytes } from './release-bytes.js';
+import { keepSlurm, type SlurmPlan } from './slurm-keeper.js';
 import type { SshSettings } from './ssh.js';
 import type { WorkerEntry } from './wire.js';
 
@@ -20,8 +23,11 @@ const RUN_OVER: ReadonlySet<string> = new Set(['completed', 'stopped', 'diverged
 
 export interface LaunchOptions {
   readonly hosts: readonly Host[];
+  /** Workers in a Slurm job, beside those of the hosts. */
+  readonly slurm?: SlurmPlan | undefined;
   readonly ssh: SshSettings;
   readonly order: KeeperPorts['order'];
+  readonly nodes: NodeSource | undefined;
   /** Called at most once. */
   readonly release: (signal: AbortSignal) => Promise<ReleaseBytes>;
   readonly onEvent: (event: LaunchEvent) => void;
@@ -83,26 +89,30 @@ class Launch {
   };
 
   async run(): Promise<LaunchEnd> {
-    const { hosts, ssh, order } = this.#options;
+    const { hosts, slurm, ssh, order, nodes } = this.#options;
     const ports: KeeperPorts = {
       shell: this.#shell,
       ssh,
       order,
+      nodes,
       release: () => (this.#release ??= this.#options.release(this.#ending.signal)),
       turn: createTurns(CONNECTING),
       emit: (event) => this.#emit(event),
       log: (slot, entry) => this.#log(slot, entry),
     };
-    await Promise.all(hosts.map((host) => this.#keep(host, ports)));
+    const [stop, kill] = [this.#ending.signal, this.#killing.signal];
+    const keepers = hosts.map((host) => () => keepHost(host, ports, stop, kill));
+    if (slurm !== undefined) keepers.push(() => keepSlurm(slurm, { ...ports, env: this.#shell.env }, stop, kill));
+    await Promise.all(keepers.map((keep) => this.#keep(keep)));
     clearTimeout(this.#farewell);
     if (this.#failure !== undefined) throw this.#failure;
     return { wasStopped: this.#wasStopped, states: this.#states };
   }
 
   /** What stops one host stops that host; without a release none can work. */
-  async #keep(host: Host, ports: KeeperPorts): Promise<void> {
+  async #keep(keep: () => Promise<void>): Promise<void> {
     try {
-      await keepHost(host, ports, this.#ending.signal, this.#killing.signal);
+      await keep();
       this.#endIfOver();
     } catch (error) {
       this.#failure ??= error as Error;

@@ -2,6 +2,7 @@
 import type { AppOption } from '@troupe/config';
 import { ENGINE_OPTION, THREADS_OPTION } from '@troupe/engines/options';
 import { MAX_SLOTS } from './hosts.js';
+import { MAX_TASKS } from './slurm.js';
 
 const { default: _one, ...threads } = THREADS_OPTION;
 
@@ -23,6 +24,35 @@ export const LAUNCH_OPTIONS = [
     max: MAX_SLOTS,
     help: 'workers on this machine, with or without other hosts',
   },
+  {
+    flag: '--slurm',
+    type: 'switch',
+    group: 'Slurm',
+    help: 'workers in a job that this command submits to Slurm, with or without other hosts',
+  },
+  {
+    flag: '--tasks',
+    type: 'whole',
+    placeholder: 'N',
+    group: 'Slurm',
+    min: 1,
+    max: MAX_TASKS,
+    help: 'workers of the job, each in a task of an array (default: 1); --threads sets the cores of each',
+  },
+  {
+    flag: '--slurm-args',
+    type: 'text',
+    placeholder: "'ARGS'",
+    group: 'Slurm',
+    help: 'more options for sbatch, such as "--partition=lab --time=8:00:00 --gres=gpu:1"',
+  },
+  {
+    flag: '--slurm-dir',
+    type: 'text',
+    placeholder: 'DIR',
+    group: 'Slurm',
+    help: 'folder that all nodes see, for the release and what the tasks write (default: ~/.cache/troupe)',
+  },
   { ...ENGINE_OPTION, help: `${ENGINE_OPTION.help}; for hosts that name none` },
   {
     ...threads,
@@ -43,6 +73,19 @@ export const LAUNCH_OPTIONS = [
     placeholder: 'FILE',
     group: 'Hosts',
     help: 'tarball of the release to install on the hosts, such as troupe-0.1.0.tgz (default: this copy of Troupe)',
+  },
+  {
+    flag: '--with-node',
+    type: 'switch',
+    group: 'Hosts',
+    help: 'bring Node to hosts that lack it: the Node that runs this command, if they are of the same kind',
+  },
+  {
+    flag: '--node-from',
+    type: 'text',
+    placeholder: 'PATH',
+    group: 'Hosts',
+    help: 'with --with-node: tarball of Node from nodejs.org, or a folder of them, for hosts of other kinds',
   },
   {
     flag: '--logs',

@@ -5,6 +5,7 @@ import { THREADS_OPTION } from '@troupe/engines/options';
 import { EXIT, isLastingExit } from '@troupe/process';
 import { backoffMs, type BackoffOptions } from '@troupe/transport';
 import type { Slot } from './hosts.js';
+import type { SlotListen } from './listening.js';
 
 const BACKOFF: BackoffOptions = { firstMs: 500, longestMs: 30_000, jitter: [0.5, 1] };
 /** After running for this long a worker counts as healthy: what ends it then is something new. */
@@ -58,5 +59,10 @@ export function workerArguments(slot: Slot, address: string, threads: number): s
   const gpu = slot.gpu ? [] : ['--no-gpu'];
   // Of a long name the end tells more.
   const name = slot.name.slice(-LIMITS.nameLength);
-  return [address, `--name=${name}`, `--engine=${slot.engine}`, `--threads=${threads}`, ...gpu, '--json'];
+  const listen = slot.listen === undefined ? [] : listenArguments(slot.listen);
+  return [address, `--name=${name}`, `--engine=${slot.engine}`, `--threads=${threads}`, ...gpu, ...listen, '--json'];
+}
+
+function listenArguments({ at, tls }: SlotListen): string[] {
+  return [`--listen=${at}`, ...(tls === undefined ? [] : [`--tls-cert=${tls.cert}`, `--tls-key=${tls.key}`])];
 }

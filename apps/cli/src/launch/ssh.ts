@@ -1,6 +1,7 @@
 /** The ssh command of a launch, and its failures in words. */
 import { shellQuote } from '@troupe/config';
 import type { Host } from './hosts.js';
+import { fetchRemedy, OLDEST_NODE, platformOf } from './node-platforms.js';
 import type { HostFault } from './wire.js';
 
 export interface SshSettings {
@@ -39,29 +40,68 @@ const LOADER =
   'const i=b.indexOf(10);if(i>=0){s.off("readable",f);s.unshift(b.subarray(i+1));' +
   'import("data:text/javascript;base64,"+b.subarray(0,i));return}}})';
 
-/** Places of Node that are often missing in the PATH of a shell without a terminal. */
-const NODES = ['node', '"$HOME"/.local/bin/node', '"$HOME"/.volta/bin/node', '"$HOME"/.nvm/versions/node/*/bin/node'];
+const CACHE = '"${XDG_CACHE_HOME:-$HOME/.cache}"/troupe/launch';
+
+/** Places of Node that are often missing in the PATH of a shell without a terminal, and last of all what a launch has brought. */
+const NODES = [
+  'node',
+  '"$HOME"/.local/bin/node',
+  '"$HOME"/.volta/bin/node',
+  '"$HOME"/.nvm/versions/node/*/bin/node',
+  `${CACHE}/node-*/bin/node`,
+];
 
 /**
- * Runs the loader ($1) with the node program $2 or, if that is empty, with the first of the usual places that is new enough. One line
- * without single quotes, backslashes and exclamation marks: it passes through the user's own shell, which may be csh or fish.
+ * Runs the loader ($1) with the node program $2 or, if that is empty, with the first of the following words and the usual places that is new
+ * enough. One line without single quotes, backslashes and exclamation marks: it passes through the user's own shell, which may be csh or fish.
  */
 const FIND_NODE = [
-  'l=$1; if [ -n "$2" ]; then set -- "$2"; else set --',
+  'l=$1; m=$2; shift 2; if [ -n "$m" ]; then set -- "$m"; else set -- "$@"',
   NODES.join(' '),
-  '; fi; o=; for n in "$@"; do v=$("$n" -p process.versions.node 2>/dev/null) || continue;',
-  'if [ "${v%%.*}" -ge 20 ] 2>/dev/null; then exec "$n" -e "$l"; fi; o="$v $n"; done;',
-  'if [ -n "$o" ]; then echo "troupe:old_node $o"; else echo "troupe:no_node $(uname -sm)"; fi',
+  '; fi; o=; for n in "$@"; do v=$("$n" -p process.versions.node 2>/dev/null) || continue; a=${v%%.*}; b=${v#*.}; b=${b%%.*};',
+  `if { [ "$a" -gt ${OLDEST_NODE[0]} ] || { [ "$a" -eq ${OLDEST_NODE[0]} ] && [ "$b" -ge ${OLDEST_NODE[1]} ]; }; } 2>/dev/null;`,
+  'then exec "$n" -e "$l"; fi; o="$v $n"; done; u=$(uname -sm); for f in /lib/ld-musl-*; do [ -e "$f" ] && u="$u musl"; done;',
+  'if [ -n "$o" ]; then echo "troupe:old_node $o on $u"; else echo "troupe:no_node $u"; fi',
 ].join(' ');
+
+/**
+ * Receives a tarball of Node on standard input, until its end, and puts it into the cache as node-$1. $2 prints the SHA-256 of the program that
+ * runs it, so the host needs no other tool for that. One line without single quotes, backslashes and exclamation marks, like FIND_NODE.
+ */
+const RECEIVE_NODE = [
+  `set -f; c=${CACHE}; n="$c/node-$1"; t="$c/.incoming-node-$$"; if [ -x "$n/bin/node" ]; then echo "troupe:node_ready"; exit; fi; umask 077;`,
+  'e=$(mkdir -p "$t" 2>&1) || { echo troupe:no_permission $e; exit; }; echo "troupe:node_wanted";',
+  'if e=$(tar -xzf - -C "$t" 2>&1); then :; else r=$?; rm -rf "$t"; case "$r $e" in 127*) f=no_tar;; *space*|*uota*) f=disk_full;;',
+  '*) f=cannot_install;; esac; echo troupe:$f $e; exit; fi;',
+  'v=$("$t/bin/node" --version 2>&1) || { rm -rf "$t"; echo troupe:bad_node $v; exit; };',
+  'v=$("$t/bin/node" -p "$2" 2>&1); if [ "$v" != "$1" ]; then rm -rf "$t"; echo troupe:bad_copy $v; exit; fi;',
+  'if [ -e "$n" ]; then rm -rf "$t"; else mv "$t" "$n"; fi; echo "troupe:node_ready"',
+].join(' ');
+
+const OWN_DIGEST = 'crypto.createHash("sha256").update(fs.readFileSync(process.execPath)).digest("hex")';
+
+/** What the shell of the user runs on a host to receive Node. @param digest of the program */
+export function receiveNodeCommand(digest: string): string {
+  return `exec sh -c ${[RECEIVE_NODE, 'troupe', digest, OWN_DIGEST].map(quoteForShell).join(' ')}`;
+}
 
 /** A word of a command line that any shell of a user takes as it stands. */
 function quoteForShell(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
+/**
+ * A shell command that runs a program of Node.
+ * @param node the node program; undefined = look for it
+ * @param first places to look for it before the usual ones
+ */
+export function findNode(program: string, node: string | undefined, first: readonly string[] = []): string {
+  return `sh -c ${[FIND_NODE, 'troupe', program, node ?? '', ...first].map(quoteForShell).join(' ')}`;
+}
+
 /** What the shell of the user runs on the host. @param node the node program; undefined = look for it */
 export function remoteCommand(node: string | undefined): string {
-  return `exec sh -c ${[FIND_NODE, 'troupe', LOADER, node ?? ''].map(quoteForShell).join(' ')}`;
+  return `exec ${findNode(LOADER, node)}`;
 }
 
 /** Arguments for ssh. @param destination checked when the hosts file was read */
@@ -170,12 +210,17 @@ function lastLine(text: string): string {
 /** What a host that answers lacks. @param detail what the host says */
 export function explainFault(code: HostFault, detail: string, host: Pick<Host, 'node' | 'where'>): HostTrouble {
   const trouble = (why: string, remedy: string): HostTrouble => ({ code, why, remedy, lasting: true });
-  const install = `Install Node 22 there from https://nodejs.org, without administrator rights too, and name its program as node=PATH in the hosts file.`;
+  const install =
+    host.node === undefined
+      ? 'Give --with-node, which brings Node along, or install Node 22 there from https://nodejs.org.'
+      : 'Correct node=PATH in the hosts file, or leave it out and give --with-node, which brings Node along.';
   switch (code) {
     case 'no_node':
       return trouble(host.node === undefined ? 'it has no Node' : `it has no node program ${host.node}`, install);
     case 'old_node':
-      return trouble(`its Node is too old: ${detail.replace(' ', ', ')}; 20.19 or later is needed`, install);
+      return trouble(`its Node is too old: ${detail.replace(' ', ', ')}; ${OLDEST_NODE.join('.')} or later is needed`, install);
+    case 'bad_node':
+      return trouble(`the Node that was brought does not run there: ${detail}`, otherNodeRemedy(detail));
     case 'disk_full':
       return trouble(`its disk is full: ${detail}`, 'Free some space in ~/.cache there, or set XDG_CACHE_HOME for your logins.');
     case 'no_permission':
@@ -197,4 +242,13 @@ export function explainFault(code: HostFault, detail: string, host: Pick<Host, '
     default:
       return code satisfies never;
   }
+}
+
+/** @param detail what the Node wrote that does not run, and what its machine is: "... on Linux x86_64" */
+function otherNodeRemedy(detail: string): string {
+  const platform = platformOf(/ on (\w+ \w+(?: musl)?)$/.exec(detail)?.[1] ?? '') ?? 'linux-x64';
+  // The builds of nodejs.org need the C library of 2018 or later.
+  if (platform === 'linux-x64' && /GLIBC_/.test(detail))
+    return `Its C library is too old for it. ${fetchRemedy(`${platform}-glibc-217`)}`;
+  return `It needs libraries that this host lacks. ${fetchRemedy(platform)}`;
 }

@@ -2,13 +2,12 @@
  * The supervisor of a host: starts the workers of a launch, starts again what dies, and ends them all when the launcher says so, when its
  * channel closes, or when nothing has come through it for too long. It runs in a process of its own, on a host or on the launcher's machine.
  */
-import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import { mayLackMemory, startApp, type AppProcess, type Exit } from '../processes.js';
 import type { Slot } from './hosts.js';
-import { afterEnding, threadsFor, workerArguments } from './restarts.js';
+import { afterEnding, threadsFor, workerArguments, type Next } from './restarts.js';
 import { lockSlot, type SlotLock } from './slot-lock.js';
 import { BEAT_MS, SILENCE_MS, WIRE, type FromHost, type ToHost, type WorkerEntry } from './wire.js';
 
@@ -18,6 +17,7 @@ const LEAVE_MS = 3_000;
 const PROGRESS_MS = 1_000;
 
 type Order = Extract<ToHost, { do: 'start' }>;
+type WorkerEnding = Extract<FromHost, { at: 'ended' }>;
 
 export interface SupervisorPorts {
   /** What the launcher says, line by line. Its end is the end of the launcher, or of the link to it. */
@@ -26,6 +26,8 @@ export interface SupervisorPorts {
   /** The worker app. */
   readonly worker: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Cores for the workers of one launch. */
+  readonly cores: number;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
   /** [0, 1). */
@@ -42,6 +44,21 @@ export async function supervise(ports: SupervisorPorts): Promise<void> {
   } finally {
     supervisor.close();
   }
+}
+
+/** A worker from its start to its end. */
+interface Life {
+  readonly process: AppProcess;
+  readonly hasJoined: () => boolean;
+  /** Its last words, if it had the time to say what failed. */
+  readonly failure: () => WorkerEntry | undefined;
+}
+
+/** Why a worker has ended, and what helps: in its own words, if it is not to start again and has said so. */
+function accountOf({ next, why }: Next, { process, failure }: Life): Pick<WorkerEnding, 'why' | 'remedy' | 'code'> {
+  const { code, reason, remedy } = failure() ?? {};
+  if (next === 'failed' && reason !== undefined && remedy !== undefined) return { why: reason, remedy, code };
+  return { why: [why, ...process.errorTail()].filter(Boolean).join('\n') };
 }
 
 class Supervisor {
@@ -132,18 +149,18 @@ class Supervisor {
       const ending = { code: exit.code, wasKilled: mayLackMemory(exit), hasJoined, ranMs: now() - startedMs, failures };
       const next = afterEnding(ending, random());
       ({ failures } = next);
-      const why = [next.why, ...life.process.errorTail()].filter(Boolean).join('\n');
-      say({ at: 'ended', slot: slot.name, how: exit.how, next: next.next, why, retryInMs: next.retryInMs });
+      say({ at: 'ended', slot: slot.name, how: exit.how, next: next.next, retryInMs: next.retryInMs, ...accountOf(next, life) });
       if (next.next !== 'restarts') return;
       await sleep(next.retryInMs, undefined, { signal });
     }
   }
 
-  #start(slot: Slot, { address, token }: Order): { readonly process: AppProcess; readonly hasJoined: () => boolean } {
+  #start(slot: Slot, { address, token }: Order): Life {
     const { say, worker, env } = this.#ports;
-    const threads = threadsFor(slot, availableParallelism());
+    const threads = threadsFor(slot, this.#ports.cores);
     say({ at: 'starting', slot: slot.name, threads });
     let hasJoined = false;
+    let failure: WorkerEntry | undefined;
     const progress = this.#progress(slot.name);
     const process = startApp(worker, {
       args: workerArguments(slot, address, threads),
@@ -152,12 +169,13 @@ class Supervisor {
       onLine: (line) => {
         const entry = entryOf(line);
         hasJoined ||= entry.kind === 'ready';
+        if (entry.kind === 'failed') failure = entry;
         progress(entry);
       },
       onErrorLine: (line) => say({ at: 'error', slot: slot.name, line }),
     });
     this.#workers.add(process);
-    return { process, hasJoined: () => hasJoined };
+    return { process, hasJoined: () => hasJoined, failure: () => failure };
   }
 
   /** Passes on what a worker logs, and of its leases one a second. */

@@ -7,22 +7,33 @@ import type { Slot } from './hosts.js';
 /** Lines of a host that count begin with this: the shell of a user may print anything before them. */
 export const MARK = 'troupe:';
 /** Changes with these messages. A release of another version may be on the other side. */
-export const WIRE = 1;
+export const WIRE = 2;
 /** Each side sends something this often ... */
 export const BEAT_MS = 5_000;
 /** ... and takes the other for lost after this much silence. */
 export const SILENCE_MS = 30_000;
 
 export type HostFault =
-  'no_node' | 'old_node' | 'disk_full' | 'no_permission' | 'no_tar' | 'bad_copy' | 'cannot_install' | 'other_release';
+  | 'no_node'
+  | 'old_node'
+  | 'bad_node'
+  | 'disk_full'
+  | 'no_permission'
+  | 'no_tar'
+  | 'bad_copy'
+  | 'cannot_install'
+  | 'other_release';
 
 export type FromHost =
-  | { readonly at: 'host'; readonly platform: string; readonly arch: string; readonly node: string }
+  | { readonly at: 'host'; readonly platform: string; readonly arch: string; readonly node: string; readonly name?: string }
+  /** To a shell that is to receive Node: its tarball is wanted; it is in place. */
+  | { readonly at: 'node_wanted' | 'node_ready' }
   /** The release is not installed: its bytes are wanted. */
   | { readonly at: 'wanted' }
   /** They have arrived. The native engine is compiled, if there is a compiler. */
   | { readonly at: 'installing' }
-  | { readonly at: 'installed' }
+  /** `module`: the one to run. */
+  | { readonly at: 'installed'; readonly module: string }
   /** `detail`: what the system says, or the version that was found. */
   | { readonly at: 'failed'; readonly code: HostFault; readonly detail: string }
   | { readonly at: 'supervising'; readonly wire: number }
@@ -38,15 +49,18 @@ export type FromHost =
       readonly slot: string;
       readonly how: string;
       readonly next: 'done' | 'failed' | 'restarts';
-      /** Why it is not restarted, or what the last lines of its standard error say. */
+      /** What it says itself, or why it is not restarted and the last lines of its standard error. */
       readonly why: string;
+      /** What the worker says that helps, and the code of its failure. */
+      readonly remedy?: string | undefined;
+      readonly code?: string | undefined;
       readonly retryInMs: number;
     };
 
 /** Of the log of a worker, the fields that the launcher reads. */
 export interface WorkerEntry {
   readonly kind: string;
-  /** Of `stopped`: why the coordinator let the worker go. */
+  /** Of `stopped`: why the coordinator let the worker go. Of `failed`: what the worker ends with. */
   readonly code?: string;
   readonly round?: number;
   readonly credit?: number;
@@ -77,19 +91,37 @@ export interface InstallPlan {
   readonly bytes: number;
   /** The module of the release that supervises, relative to its folder. */
   readonly entry: string;
+  /** The folder of all releases, in place of the one in the user's cache. */
+  readonly cache?: string;
+  /** Installs, and runs nothing. */
+  readonly only?: boolean;
 }
 
 export function encode(message: ToHost | InstallPlan): string {
   return `${JSON.stringify(message)}\n`;
 }
 
+/** What the shell of a host can find wrong before there is a Node. */
+const SHELL_FAULTS: ReadonlySet<string> = new Set<HostFault>([
+  'no_node',
+  'old_node',
+  'bad_node',
+  'bad_copy',
+  'no_tar',
+  'no_permission',
+  'disk_full',
+  'cannot_install',
+]);
+
 /** The message in a line of a host; undefined for any other line. */
 export function decode(line: string): FromHost | undefined {
   const at = line.indexOf(MARK);
   if (at < 0) return undefined;
   const text = line.slice(at + MARK.length);
-  const [, code, detail] = /^(no_node|old_node)\b ?(.*)$/.exec(text) ?? [];
-  if (code !== undefined) return { at: 'failed', code: code as HostFault, detail };
+  // A shell has no JSON.
+  const [, word, detail] = /^([a-z]+_[a-z]+)\b ?(.*)$/.exec(text) ?? [];
+  if (word === 'node_wanted' || word === 'node_ready') return { at: word };
+  if (word !== undefined && SHELL_FAULTS.has(word)) return { at: 'failed', code: word as HostFault, detail };
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && 'at' in value ? (value as FromHost) : undefined;

@@ -37,6 +37,10 @@ describe('a worker that has ended', () => {
     expect(afterEnding(ending({ code: 2 }), 0)).toMatchObject({ next: 'failed' });
   });
 
+  it('is given up if the coordinator has refused it for good, although it has joined before', () => {
+    expect(afterEnding(ending({ code: 4 }), 0)).toMatchObject({ next: 'failed' });
+  });
+
   it('is given up after five failures without ever joining; one that has joined never is', () => {
     expect(afterEnding(ending({ hasJoined: false, failures: 3 }), 0)).toMatchObject({ next: 'restarts' });
     expect(afterEnding(ending({ hasJoined: false, failures: 4 }), 0)).toMatchObject({ next: 'failed' });
@@ -70,6 +74,15 @@ describe('the threads of a worker', () => {
   it('reach it with its name and its engine', () => {
     const args = workerArguments({ ...slot, gpu: false }, 'ws://lab:7070/control', 4);
     expect(args).toEqual(['ws://lab:7070/control', '--name=local/1', '--engine=auto', '--threads=4', '--no-gpu', '--json']);
+  });
+
+  it('come with the port on which it listens', () => {
+    const listen = { at: 'lab-01:7081', tls: { cert: 'a.pem', key: 'a.key' } };
+    const args = workerArguments({ ...slot, listen }, 'wss://lab:7070/control', 4);
+    expect(args.slice(4)).toEqual(['--listen=lab-01:7081', '--tls-cert=a.pem', '--tls-key=a.key', '--json']);
+    expect(workerArguments({ ...slot, listen: { at: '7080', tls: undefined } }, 'ws://lab/control', 4)).toContain(
+      '--listen=7080',
+    );
   });
 });
 

@@ -67,6 +67,12 @@ describe('a hosts file', () => {
     ['lab-01 engine=webgpu threads=8', 'Leave threads out, or choose native, wasm or auto.'],
     ['lab-01 threads=8 threads=4', 'Leave one of them out.'],
     ['lab-01 TROUPE_TOKEN=secret', 'in the environment'],
+    ['lab-01 listen=yes', 'Give listen a port, or a host and a port such as 10.0.0.5:7080.'],
+    ['lab-01 listen=a:b:7080', 'Give listen a port, or a host and a port'],
+    ['lab-01 listen=70000', 'Give a port up to 65535'],
+    ['lab-01 slots=3 listen=10.0.0.5:65534', 'Give a port up to 65533: listen=10.0.0.5:7080.'],
+    ['lab-01 tls-cert=a.pem tls-key=a.key', 'Give listen=PORT as well'],
+    ['lab-01 listen=7080 tls-cert=a.pem', 'Give both, or neither.'],
   ])('refuses the line "%s" and says what is right', (line, remedy) => {
     const { hosts, problems } = parse(`ok\n${line}\nalso-ok`);
     expect(problems).toHaveLength(1);
@@ -74,6 +80,32 @@ describe('a hosts file', () => {
     expect(problems[0].remedy).toContain(remedy);
     expect(problems[0].message + problems[0].remedy).not.toContain('secret');
     expect(hosts).toHaveLength(2);
+  });
+
+  it('gives the workers of a line consecutive ports to listen on', () => {
+    const [one, two, any, none] = hostsOf(
+      'a slots=2 listen=7080\nb slots=2 listen=[fe80::1]:7080 tls-cert=b.pem tls-key=b.key\nc slots=2 listen=0\nd',
+    );
+    const places = ({ slots }: typeof one) => slots.map(({ listen }) => listen?.at);
+    expect([one, two, any, none].map(places)).toEqual([
+      ['7080', '7081'],
+      ['[fe80::1]:7080', '[fe80::1]:7081'],
+      ['0', '0'],
+      [undefined],
+    ]);
+    expect(two.slots[1].listen!.tls).toEqual({ cert: 'b.pem', key: 'b.key' });
+  });
+
+  it('refuses ports that two lines of a host would share, and names both', () => {
+    const { hosts, problems } = parse('a slots=3 listen=7080\nb listen=7081\nme@a engine=webgpu listen=7082\na listen=7083');
+    expect(problems).toEqual([
+      {
+        message:
+          'lab.txt, line 3: port 7082 of a is taken already by lab.txt, line 1; the workers of a line have consecutive ports.',
+        remedy: 'Give another port: listen=7083.',
+      },
+    ]);
+    expect(hosts).toHaveLength(3);
   });
 
   it('tells of every wrong line', () => {

@@ -40,6 +40,7 @@ function host(env: Record<string, string> = {}, launch = 'one') {
     say: (message) => said.push(message),
     worker: standIns.worker,
     env: { PATH: process.env.PATH, ...env },
+    cores: 2,
     now: () => performance.now(),
     random: () => 0,
     signal: stop.signal,
@@ -89,12 +90,22 @@ describe('a supervisor', () => {
     expect(isAlive(joined[0].pid)).toBe(false);
   });
 
-  it('gives up a worker whose flags are wrong, and says what it wrote', async () => {
-    const { said, ended, start } = host({ TEST_WORKER: 'dies' });
+  it('starts a worker again that fails, and says what it wrote', async () => {
+    const { said, orders, ended, start } = host({ TEST_WORKER: 'dies' });
     start();
+    await until(() => said.some(({ at }) => at === 'ended'), 'an end');
+    orders.end();
     await ended;
     const end = said.find(({ at }) => at === 'ended');
-    expect(end).toMatchObject({ next: 'failed', how: 'exit code 3', why: expect.stringContaining('the engine caught fire') });
+    expect(end).toMatchObject({ next: 'restarts', how: 'exit code 1', why: 'the engine caught fire' });
+  });
+
+  it('gives up a worker that is refused, and passes on its reason and remedy', async () => {
+    const { said, ended, start } = host({ TEST_WORKER: 'is refused' });
+    start();
+    await ended;
+    const ends = said.filter(({ at }) => at === 'ended');
+    expect(ends).toEqual([expect.objectContaining({ next: 'failed', why: 'the token is wrong', remedy: 'Use another.' })]);
   });
 
   it('takes the workers over from an earlier link of the same launch, and leaves those of another', async () => {
