@@ -10,6 +10,7 @@ import { defineLaunch } from './commands/launch.js';
 import { defineSample } from './commands/sample.js';
 import { defineToken } from './commands/token.js';
 import { defineTrain } from './commands/train.js';
+import { defineView } from './commands/view.js';
 import { CliError, Interrupted } from './errors.js';
 import { processShell, type Shell } from './shell.js';
 import { writeComplaint } from './terminal/complaint.js';
@@ -61,6 +62,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   defineLaunch(program, shell, ended);
   defineAllreduce(program, shell, ended);
   defineToken(program, shell);
+  defineView(program, shell, ended);
   defineSample(program, shell);
   defineEval(program, shell);
   defineCorpus(program, shell);

@@ -33,8 +33,8 @@ export interface RunHostOptions {
   /** The settings of the run. Those of the server (host, port, TLS) are ignored, but reducers listen beside its port. */
   readonly settings: Settings;
   readonly env: NodeJS.ProcessEnv;
-  /** What happens when the run is finished. */
-  readonly whenDone: WhenDone;
+  /** What happens when the run is finished. Default: it is closed. */
+  readonly whenDone?: WhenDone;
   /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
@@ -182,7 +182,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
 }
 
 /** The pages of a finished run stay open, if they are to. Nobody who asks the run to stop waits for that. */
-async function stayOpen({ prepared, whenDone, free, report, signal }: Parts, links: RunLinks, site: RunSite): Promise<void> {
+async function stayOpen({ prepared, whenDone = 'exit', free, report, signal }: Parts, links: RunLinks, site: RunSite): Promise<void> {
   if (whenDone === 'exit' || signal.aborted) return;
   await free();
   const best = await readBest(prepared);

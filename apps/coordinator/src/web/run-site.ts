@@ -11,6 +11,7 @@ import type { Settings } from '../settings.js';
 import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
+import { createControl } from './control.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
@@ -72,19 +73,19 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   over.addEventListener('abort', () => live.close('the run is over'), { once: true });
   let fixed: PlayModel | undefined;
   const current = (): PlayModel => fixed ?? { round: conductor.shell.round, parameters: prepared.training.replica.parameters };
+  const pastRuns = createPastRuns(prepared.folder.path, () => performance.now());
   const roundCharacters = config.streams * config.window;
   const api = createApi({
     ...source,
     auth,
     mount,
     over,
-    conductor,
-    report: record.report,
-    reproducible: isReproducible(config),
+    control: createControl({ conductor, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
     network: createNetworkView(settings, options.reduce, () => Date.now()),
-    pastRuns: createPastRuns(prepared.folder.path, () => performance.now()),
+    // --public opens this run to everyone, and not the others in its folder.
+    runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
   });
   const routes = createRoutes({ mount, api, live, pages, report: troubles });
   let lookedMs = -Infinity;
