@@ -7,6 +7,7 @@ import { defineCorpus } from './commands/corpus.js';
 import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
 import { defineLaunch } from './commands/launch.js';
+import { definePlot } from './commands/plot.js';
 import { defineSample } from './commands/sample.js';
 import { defineToken } from './commands/token.js';
 import { defineTrain } from './commands/train.js';
@@ -63,6 +64,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   defineAllreduce(program, shell, ended);
   defineToken(program, shell);
   defineView(program, shell, ended);
+  definePlot(program, shell);
   defineSample(program, shell);
   defineEval(program, shell);
   defineCorpus(program, shell);
