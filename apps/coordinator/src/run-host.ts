@@ -182,7 +182,11 @@ async function assemble(parts: Parts): Promise<RunHost> {
 }
 
 /** The pages of a finished run stay open, if they are to. Nobody who asks the run to stop waits for that. */
-async function stayOpen({ prepared, whenDone = 'exit', free, report, signal }: Parts, links: RunLinks, site: RunSite): Promise<void> {
+async function stayOpen(
+  { prepared, whenDone = 'exit', free, report, signal }: Parts,
+  links: RunLinks,
+  site: RunSite,
+): Promise<void> {
   if (whenDone === 'exit' || signal.aborted) return;
   await free();
   const best = await readBest(prepared);
