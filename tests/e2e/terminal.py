@@ -1,14 +1,17 @@
 """Runs a command in a terminal of its own: terminal.py COMMAND ARG ...
 
-Copies what the terminal shows to standard output, and types what comes on standard input. SIGUSR1 pauses the terminal: nothing reads it, as
-after Ctrl-S or on a stalled ssh connection. SIGUSR2 resumes it. SIGINT is passed on to the command.
+The terminal has 24 lines of 80 columns. Copies what the terminal shows to standard output, and types what comes on standard input. SIGUSR1 pauses
+the terminal: nothing reads it, as after Ctrl-S or on a stalled ssh connection. SIGUSR2 resumes it. SIGINT is passed on to the command.
 """
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import sys
+import termios
 
 paused = False
 
@@ -26,6 +29,7 @@ def resume(*_):
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 signal.signal(signal.SIGUSR1, pause)
 signal.signal(signal.SIGUSR2, resume)
 signal.signal(signal.SIGINT, lambda *_: os.kill(pid, signal.SIGINT))

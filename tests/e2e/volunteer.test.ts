@@ -238,13 +238,23 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await run.running.exited;
   });
 
-  it('says thank you when the run is over', async () => {
-    const run = await coordinate('over', '--rounds', '60');
+  it('says thank you when the run is over, how much it has computed, and what the model writes, also to those who come later', async () => {
+    const run = await coordinate('over', '--rounds', '60', '--keep-serving');
     const tab = await join(run);
     await tab.click('#start');
-    expect((await run.running.exited).code).toBe(0);
+    await run.running.line(named('serving'));
     await tab.until(`/The run is complete/.test(document.querySelector('#state').textContent)`);
+    await tab.until(`/60 of 60, over/.test(document.querySelector('#facts').textContent)`);
+    expect(await tab.until(visible('#notice'))).toMatch(/This device computed about [\d.]+% of it/);
     expect(await tab.evaluate(`document.querySelector('#pause').checkVisibility()`)).toBe(false);
+
+    const late = await join(run);
+    await late.until(`/The run is complete/.test(document.querySelector('#state').textContent)`);
+    await late.until(`document.querySelector('#sample').textContent.length > 20`);
+    expect(await late.evaluate(`document.querySelector('#start').checkVisibility()`)).toBe(false);
+    expect(await late.evaluate(`document.querySelector('#problem').checkVisibility()`)).toBe(false);
+    run.running.child.kill('SIGTERM');
+    expect((await run.running.exited).code).toBe(0);
   });
 
   it('ends when an admin removes it, says so, and does not come back by itself', async () => {

@@ -12,6 +12,7 @@ export class CliError extends Error {
     | 'no_workers'
     | 'killed'
     | 'no_checkpoint'
+    | 'no_history'
     | 'no_corpus'
     | 'output_failed'
     | 'no_memory'

@@ -47,6 +47,7 @@ export interface AppPaths {
   readonly coordinator: string;
   readonly worker: string;
   readonly allreduce: string;
+  readonly viewer: string;
 }
 
 /** Everything that a command uses of its environment. */
@@ -131,8 +132,13 @@ export function isDebugging(env: Shell['env']): boolean {
 
 /** apps/NAME/dist/main.js, seen from apps/cli/dist (or src). */
 export function appPaths(): AppPaths {
-  const entry = (app: string) => fileURLToPath(new URL(`../../${app}/dist/main.js`, import.meta.url));
-  return { coordinator: entry('coordinator'), worker: entry('worker'), allreduce: entry('allreduce') };
+  const entry = (app: string, script = 'main.js') => fileURLToPath(new URL(`../../${app}/dist/${script}`, import.meta.url));
+  return {
+    coordinator: entry('coordinator'),
+    worker: entry('worker'),
+    allreduce: entry('allreduce'),
+    viewer: entry('coordinator', 'view/main.js'),
+  };
 }
 
 /**

@@ -34,8 +34,12 @@ export interface LocalTrainingOptions {
   readonly planWorkers: (config: TrainingConfig) => LocalWorkers;
   /** Flags for the worker with this number, starting at 1. */
   readonly workerArgs: (plan: LocalWorkers, number: number) => readonly string[];
-  /** Join token for the workers. It is passed in the environment, which other users cannot read. */
-  readonly token: string;
+  /**
+   * Join token for the workers. It is passed in the environment, which other users cannot read. Undefined: the coordinator has one.
+   */
+  readonly token: string | undefined;
+  /** The coordinator goes on when the run is finished, until it is asked to stop. */
+  readonly staysOpen: boolean;
   /** Called for every event of the run in order. `line` is the event as one line of JSON. */
   readonly onEvent: (event: RunEvent, line: string) => void;
   /**
@@ -82,7 +86,8 @@ export async function trainLocally(shell: Shell, options: LocalTrainingOptions):
 class LocalTraining {
   readonly #shell: Shell;
   readonly #options: LocalTrainingOptions;
-  readonly #env: Shell['env'];
+  /** With the join token, once it is known. */
+  #env: Shell['env'];
   /** Aborts when the run is about to end. Workers that leave after that are not restarted. */
   readonly #ending = new AbortController();
   /** Aborts at the end, to clear all timers. */
@@ -113,7 +118,7 @@ class LocalTraining {
   constructor(shell: Shell, options: LocalTrainingOptions) {
     this.#shell = shell;
     this.#options = options;
-    this.#env = { ...shell.env, TROUPE_TOKEN: options.token };
+    this.#env = withToken(shell.env, options.token);
   }
 
   async run(): Promise<TrainingOutcome> {
@@ -137,10 +142,17 @@ class LocalTraining {
   }
 
   stop(): void {
+    if (this.#finished !== undefined && this.#options.staysOpen) return this.#close();
     if (this.#stopping || this.#finished !== undefined) return;
     this.#stopping = true;
     this.#coordinator?.stop();
     this.#options.onStopping();
+    this.#expectEnd();
+  }
+
+  /** The run is finished, and its pages close. */
+  #close(): void {
+    this.#coordinator?.stop();
     this.#expectEnd();
   }
 
@@ -164,6 +176,7 @@ class LocalTraining {
       case 'listening':
         this.#out = event.out;
         this.#address = localAddress(event);
+        this.#env = withToken(this.#env, event.token);
         break;
       case 'started':
         this.#started = true;
@@ -183,7 +196,8 @@ class LocalTraining {
         break;
       case 'finished':
         this.#finished = event;
-        this.#expectEnd();
+        if (this.#options.staysOpen && !this.#stopping) this.#ending.abort();
+        else this.#expectEnd();
         break;
       case 'error':
         this.#complained = true;
@@ -350,6 +364,10 @@ function parseEvent(line: string): RunEvent | undefined {
   } catch {
     return undefined;
   }
+}
+
+function withToken(env: Shell['env'], token: string | undefined): Shell['env'] {
+  return token === undefined ? env : { ...env, TROUPE_TOKEN: token };
 }
 
 type Listening = Extract<RunEvent, { event: 'listening' }>;

@@ -18,13 +18,53 @@ describe('troupe train', () => {
     expect(stdout.text).toContain('Training a character LSTM on sonnets');
     expect(stdout.text).toContain('206.0k parameters');
     expect(stdout.text).toMatch(/dashboard +http:\/\/127\.0\.0\.1:\d+/);
-    expect(stdout.text).toMatch(/join with +TROUPE_TOKEN=new-token npm run troupe -- worker ws:\/\/127\.0\.0\.1:\d+/);
+    expect(stdout.text).toMatch(/join with +TROUPE_TOKEN=made-up-token npm run troupe -- worker ws:\/\/127\.0\.0\.1:\d+/);
     expect(stdout.text).toMatch(/── sample at round 2 ─+\n {2}Shall I compare.*thee\n {2}to a summer\n─+\n/);
     expect(stdout.text).toContain('Finished 5 rounds');
-    expect(stdout.text).toContain('Checkpoint: runs/001/round-00000005.safetensors (best: runs/001/best.safetensors)');
+    expect(stdout.text).toContain('validation    best 1.610 nats/char, after round 2; last 1.710');
+    expect(stdout.text).toMatch(/training +2\.00 [▁-█]+ 0\.67 nats\/char/);
+    expect(stdout.text).toMatch(/best model +runs\/001\/best\.safetensors\n/);
+    expect(stdout.text.match(/round-00000005\.safetensors/g)).toHaveLength(1);
+    expect(stdout.text).not.toContain('The pages stay open');
     expect(stdout.text).toMatch(/troupe sample --checkpoint runs\/001\/best\.safetensors\n/);
     expect(stdout.text).toMatch(/troupe eval --checkpoint runs\/001\/best\.safetensors\n/);
     expect(stdout.text).toMatch(/troupe train --resume --out runs\/001 --rounds 10\n/);
+  });
+
+  it('stays open in a terminal when the run is finished, says so, and ends with 0 on Ctrl-C', async () => {
+    const { stdout, signals, exitCode } = troupe(['train', '--workers', '1'], { columns: 80, env: { NO_COLOR: '1' } });
+    await until(() => stdout.text.includes('The pages stay open'), 'the end of the run');
+    expect(stdout.text).toContain('Finished 5 rounds');
+    expect(stdout.text).toMatch(/dashboard +http:\/\/127\.0\.0\.1:1\/#admin=a\n/);
+    expect(stdout.text).toContain('--linger');
+    signals.emit('SIGINT');
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).not.toContain('saving');
+    expect(pidsIn(stdout.text).filter(isAlive)).toEqual([]);
+  });
+
+  it.each([
+    ['--exit-when-done in a terminal', ['--exit-when-done'], { columns: 80 }],
+    ['--json in a terminal', ['--json'], { columns: 80 }],
+    ['no terminal', [], {}],
+  ])('ends with the run: %s', async (_, flags, options) => {
+    const { exitCode } = troupe(['train', '--workers', '1', ...flags], options);
+    expect(await exitCode).toBe(0);
+  });
+
+  it('stays open without a terminal if it is told to', async () => {
+    const { stdout, signals, exitCode } = troupe(['train', '--workers', '1', '--keep-serving', '--json']);
+    await until(() => stdout.text.includes('"serving"'), 'the end of the run');
+    expect(stdout.text).not.toContain('--linger');
+    signals.emit('SIGTERM');
+    expect(await exitCode).toBe(0);
+  });
+
+  it('does not offer a loopback address to other machines', async () => {
+    const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env: { TEST_COORDINATOR: 'loopback' } });
+    expect(await exitCode).toBe(0);
+    expect(stdout.text).not.toContain('join with');
+    expect(stdout.text).toMatch(/others +only this machine can join; start with --host 0\.0\.0\.0/);
   });
 
   it('leaves no child running', async () => {
@@ -90,7 +130,7 @@ describe('troupe train', () => {
 
   it('prints lines without control sequences on a terminal that knows none', async () => {
     const options = { env: { TEST_ROUNDS: '40', TERM: 'dumb' }, columns: 80 };
-    const { stdout, exitCode } = troupe(['train', '--workers', '1'], options);
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--exit-when-done'], options);
     await exitCode;
     expect(stdout.text).toContain('Finished 40 rounds');
     // eslint-disable-next-line no-control-regex -- what is looked for is the escape sequence itself
@@ -99,7 +139,7 @@ describe('troupe train', () => {
 
   it('redraws one line in place on a terminal, within its width', async () => {
     const options = { env: { TEST_ROUNDS: '40', NO_COLOR: '1' }, columns: 80 };
-    const { stdout, exitCode } = troupe(['train', '--workers', '1'], options);
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--exit-when-done'], options);
     await exitCode;
     // eslint-disable-next-line no-control-regex -- what is looked for is the escape sequence itself
     const drawn = [...stdout.text.matchAll(/\r(\[[^\r\n]*?\] {2}\d+\/40.*?)\x1b\[K/g)].map(([, line]) => line);
@@ -109,7 +149,7 @@ describe('troupe train', () => {
   });
 
   it('lets no text from other machines control the terminal', async () => {
-    const { stdout, exitCode } = troupe(['train', '--workers', '1'], { env: { NO_COLOR: '1' }, columns: 80 });
+    const { stdout, exitCode } = troupe(['train', '--workers', '1', '--exit-when-done'], { env: { NO_COLOR: '1' }, columns: 80 });
     await exitCode;
     expect(stdout.text).not.toContain('\x1b[2J');
   });

@@ -2,8 +2,10 @@
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
  * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
  */
+import { TransportError } from '@troupe/transport';
 import type { MachineMemory } from '@troupe/process';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
+import { whenDoneOf } from './afterwards.js';
 import { checkDiscoverable, makeDiscoverable } from './discoverable.js';
 import { createRunHost, mountRun, type RunHost } from './run-host.js';
 import type { Report } from './reporter.js';
@@ -22,6 +24,8 @@ export interface CoordinatorOptions {
   readonly report: Report;
   /** Aborted: save and stop. */
   readonly signal: AbortSignal;
+  /** A person reads what this process prints: when the run is finished, its pages stay open. Default: false. */
+  readonly isTerminal?: boolean;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: (() => MachineMemory) | undefined;
 }
@@ -34,7 +38,15 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const server = createWebServer({ ...settings, certificate });
   try {
     const mount = server.mount('');
-    const host = await createRunHost({ ...options, settings, mount, budget: budgetOf(options), pages: await loadPages() });
+    const whenDone = whenDoneOf(options.settings.given, options.isTerminal ?? false);
+    const host = await createRunHost({
+      ...options,
+      settings,
+      whenDone,
+      mount,
+      budget: budgetOf(options),
+      pages: await loadPages(),
+    });
     try {
       mountRun(mount, host);
       for (const text of notes) host.report({ event: 'note', level: 'info', text });
@@ -70,13 +82,19 @@ async function serve(server: WebServer, mount: Mount, host: RunHost, settings: S
   const onNote = (note: Note): void => host.report({ event: 'note', ...note });
   const { tls: files, localWorkers: local } = settings;
   let told: Promise<void> | undefined;
+  const onFailed = ({ message }: Error): void => onNote({ level: 'warn', text: `the server failed: ${message}` });
+  /** @param wanted where the run listened before, so that open pages find it again */
+  const listen = async (wanted: number | undefined): Promise<void> => {
+    try {
+      await server.listen({ host: settings.host, port: wanted ?? settings.port, local, onFailed });
+    } catch (error) {
+      if (wanted === undefined || !(error instanceof TransportError)) throw error;
+      onNote({ level: 'warn', text: `open pages of this run will not find it again: ${error.message}` });
+      await listen(undefined);
+    }
+  };
   try {
-    await server.listen({
-      host: settings.host,
-      port: settings.port,
-      local,
-      onFailed: ({ message }) => onNote({ level: 'warn', text: `the server failed: ${message}` }),
-    });
+    await listen(settings.port === 0 ? host.lastPort : undefined);
     host.announce();
     securityNotes({ ...settings, certificate: server.certificate }, Date.now()).forEach(onNote);
     if (files) void careForCertificate({ files, holder: server, signal: over.signal, onNote });

@@ -44,7 +44,7 @@ async function main(shell: AppShell): Promise<number> {
     report(event);
   };
   try {
-    await runCoordinator({ settings, env, report: watched, signal });
+    await runCoordinator({ settings, env, report: watched, signal, isTerminal: process.stdout.isTTY && !json });
     return EXIT.ok;
   } catch (error) {
     if (isEarlyStop(error as Error, signal, hasStarted)) return EXIT.ok;

@@ -122,7 +122,7 @@ async function prepareResumed(
   const stored = await readRunFlags(folder.path);
   const corpus = await loadRunText(checkpoint, settings, env, signal);
   const { config, notes } = resumeTraining(storedConfig(checkpoint), settings, stored);
-  refuseIfFinished(checkpoint, config.rounds, folder.path);
+  refuseIfFinished(checkpoint, config.rounds, folder.path, settings.given.has('--keep-serving'));
   const evaluateEvery = cadenceOf(checkpoint, settings);
   const text = textOf(corpus);
   // Part of what a reproducible run writes, wherever the text lies now.
@@ -165,10 +165,13 @@ function flagsOf(stored: Flags, { given }: Settings, { source, location }: Corpu
   return flagsToStore(stored, isFile ? new Map([...given, ['--corpus', location]]) : given);
 }
 
-/** @throws SettingsError */
-function refuseIfFinished(checkpoint: Checkpoint, rounds: number, folder: string): void {
+/**
+ * @param serves a finished run has nothing left to compute, but its pages open again
+ * @throws SettingsError
+ */
+function refuseIfFinished(checkpoint: Checkpoint, rounds: number, folder: string, serves: boolean): void {
   const { round } = checkpoint;
-  if (round < rounds || (round === rounds && !isFinished(checkpoint))) return;
+  if (round < rounds || (round === rounds && (serves || !isFinished(checkpoint)))) return;
   const done = round === rounds ? `has finished its ${rounds} rounds` : `is at round ${round}, beyond --rounds ${rounds}`;
   throw new SettingsError(`the run in ${folder} ${done}`, `Train longer with --resume --rounds ${round * 2}.`);
 }

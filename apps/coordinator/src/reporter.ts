@@ -74,7 +74,9 @@ export function describe(event: RunEvent): string[] {
     case 'listening':
       return [
         `listening on ${event.address}, checkpoints in ${event.out}`,
-        `to join from another machine: ${event.joinCommand}`,
+        event.isLoopback
+          ? `to join from this machine (others need --host 0.0.0.0): ${event.joinCommand}`
+          : `to join from another machine: ${event.joinCommand}`,
         ...(event.volunteer === undefined ? [] : [`to join from a browser: ${event.volunteer}`]),
         ...(event.dashboard === undefined ? [] : [`to watch and control: ${event.dashboard}`]),
       ];
@@ -111,6 +113,12 @@ export function describe(event: RunEvent): string[] {
       return [event.text, ...(event.remedy ? [event.remedy] : [])];
     case 'finished':
       return [`${event.reason} at round ${event.round}; checkpoint ${event.checkpoint}`, ...validations(event)];
+    case 'serving':
+      return [
+        'the run is finished; its pages stay open until you press Ctrl-C',
+        `to watch it: ${event.dashboard}`,
+        `for volunteers: ${event.volunteer}`,
+      ];
     case 'error':
       return [event.message, event.remedy];
     default:

@@ -1,7 +1,7 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { writeRunFile } from '@troupe/checkpoint/node';
+import { readRunSecrets, writeRunFile, writeRunSecrets, type RunSecrets } from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
@@ -10,7 +10,8 @@ import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
 import { createGate } from './access/gate.js';
 import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
-import { createCheckpointWriter } from './checkpoints.js';
+import { keepOpen, type WhenDone } from './afterwards.js';
+import { bestCheckpoint, createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
@@ -24,14 +25,16 @@ import type { MountPoint } from './server/server.js';
 import type { Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { PATHS } from './web/path-names.js';
-import { createRunLinks } from './web/paths.js';
+import { createRunLinks, type RunLinks } from './web/paths.js';
 import type { Routes } from './web/routes.js';
-import { createRunSite } from './web/run-site.js';
+import { createRunSite, type RunSite } from './web/run-site.js';
 
 export interface RunHostOptions {
   /** The settings of the run. Those of the server (host, port, TLS) are ignored, but reducers listen beside its port. */
   readonly settings: Settings;
   readonly env: NodeJS.ProcessEnv;
+  /** What happens when the run is finished. Default: it is closed. */
+  readonly whenDone?: WhenDone;
   /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
@@ -47,6 +50,8 @@ export interface RunHostOptions {
 
 export interface RunHost {
   readonly id: string;
+  /** Where the run listened before it was resumed. */
+  readonly lastPort: number | undefined;
   readonly routes: Routes;
   /** Serves a worker's control link until it ends. Never rejects. */
   serveControl(link: Connection): Promise<void>;
@@ -58,7 +63,7 @@ export interface RunHost {
   readonly troubles: Report;
   /** Reports the links for people and workers. Call it once the server listens. */
   announce(): void;
-  /** Computes rounds until the last one, or until the signal aborts. */
+  /** Computes rounds until the last one, or until the signal aborts. Then the pages stay open, if they are to. */
   start(): void;
   /**
    * Settles when the run has ended and everything of it is closed. Rejects with what ended it: RunDiverged, NotSaved, TransportError ...
@@ -102,15 +107,19 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
     await Promise.all([side.close(), reduce?.close()]);
     await record.board.close();
   };
+  let freed: Promise<void> | undefined;
+  /** From then on the folder is another coordinator's to resume, and nothing is written to it. */
+  const free = (): Promise<void> => (freed ??= record.board.close().then(() => prepared.folder.release()));
   const close = async (): Promise<void> => {
     await closeParts();
-    await prepared.folder.release();
+    await free();
   };
   try {
-    const tokens = tokensOf(options.settings);
+    const last = options.settings.resume ? await readRunSecrets(prepared.folder.path) : {};
+    const tokens = tokensOf(options.settings, last);
     const signed = await openSignedTokens(options, record, over.signal);
     reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
-    return await assemble({ ...options, prepared, record, side, tokens, signed, reduce, over: over.signal, close });
+    return await assemble({ ...options, prepared, record, side, tokens, last, signed, reduce, over: over.signal, free, close });
   } catch (error) {
     // The caller frees the folder.
     await closeParts();
@@ -136,7 +145,10 @@ interface Parts extends RunHostOptions {
   readonly tokens: RunTokens;
   readonly signed: SignedTokens;
   readonly reduce: ReduceService;
+  /** What a resumed run had. */
+  readonly last: RunSecrets;
   readonly over: AbortSignal;
+  free(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -146,12 +158,13 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const conductor = await createConductor(conductorOptions(parts), signal);
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
-  const routes = createRunSite({ ...parts, conductor, tokens, links });
+  const site = createRunSite({ ...parts, conductor, tokens, links });
   watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
   return {
     id,
-    routes,
+    lastPort: parts.last.port,
+    routes: site.routes,
     serveControl: (link) => conductor.serve(link),
     serveReduce: reduce.serve,
     report,
@@ -161,9 +174,26 @@ async function assemble(parts: Parts): Promise<RunHost> {
       // Nothing of an earlier run in the folder changes before this one is sure to start.
       prepared.folder.whenHeld(() => record.begin());
       reportStart(prepared, report);
-      await Promise.all([conductor.conduct(signal), storeFlags(prepared, prepared.flags.untilSaved, report)]);
+      const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
+      await Promise.all([conductor.conduct(signal), stored]);
+      await stayOpen(parts, links, site);
     }, parts.close),
   };
+}
+
+/** The pages of a finished run stay open, if they are to. Nobody who asks the run to stop waits for that. */
+async function stayOpen(
+  { prepared, whenDone = 'exit', free, report, signal }: Parts,
+  links: RunLinks,
+  site: RunSite,
+): Promise<void> {
+  if (whenDone === 'exit' || signal.aborted) return;
+  await free();
+  const best = await readBest(prepared);
+  if (best) site.play(best);
+  const { dashboard, volunteer } = links.printed();
+  report({ event: 'serving', dashboard, volunteer });
+  await keepOpen(whenDone, { lastLookMs: site.lastLookMs, nowMs: () => performance.now() }, signal);
 }
 
 /** A run is closed when it is done, even if it failed or was never started. */
@@ -188,9 +218,14 @@ function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunH
 
 type RunTokens = ReturnType<typeof tokensOf>;
 
-function tokensOf({ token, adminToken, metricsToken }: Settings) {
+/** @param last those of a resumed run, so that links that people have go on working */
+function tokensOf({ token, adminToken, metricsToken }: Settings, last: RunSecrets) {
   // An empty one would admit everybody.
-  return { token: token || secret(12), adminToken: adminToken || secret(18), metricsToken: metricsToken || undefined };
+  return {
+    token: token || last.token || secret(12),
+    adminToken: adminToken || last.adminToken || secret(18),
+    metricsToken: metricsToken || undefined,
+  };
 }
 
 /** @throws SettingsError if there is an access file and it cannot be used */
@@ -236,6 +271,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     reducers: reduce.reducers,
     topology: settings.topology,
     best: prepared.best,
+    readBest: () => readBest(prepared),
     side,
     writer: writerOf(prepared, settings.keep, record.report),
     ports: {
@@ -249,6 +285,11 @@ function conductorOptions(parts: Parts): ConductorOptions {
       report: record.report,
     },
   };
+}
+
+/** The best model on disk, which may be that of an earlier round. */
+async function readBest({ folder }: Preparation): Promise<{ round: number; parameters: Float32Array } | undefined> {
+  return (await bestCheckpoint(folder.path))?.checkpoint;
 }
 
 function writerOf(prepared: Preparation, keep: number, report: Report): CheckpointWriter {
@@ -272,6 +313,23 @@ async function storeFlags({ folder }: Preparation, flags: Flags, report: Report)
     const { message } = error as Error;
     const remedy = 'Give them again with --resume.';
     report({ event: 'note', level: 'warn', text: `the flags of the run are not stored: ${message}`, remedy });
+  }
+}
+
+/** Tokens that a person chose are not stored: the person gives them again. */
+async function storeSecrets({ prepared: { folder }, settings, tokens, mount, record }: Parts): Promise<void> {
+  const { address } = mount.addresses();
+  try {
+    await folder.check();
+    await writeRunSecrets(folder.path, {
+      port: Number(new URL(address).port) || undefined,
+      token: settings.token ? undefined : tokens.token,
+      adminToken: settings.adminToken ? undefined : tokens.adminToken,
+    });
+  } catch (error) {
+    const { message } = error as Error;
+    const text = `the links of the run will be other ones after a resume: ${message}`;
+    record.report({ event: 'note', level: 'warn', text });
   }
 }
 

@@ -122,6 +122,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     given.get(flag) ?? RUN_OPTIONS.find((option) => option.flag === flag)?.default;
   const number = (flag: string): number => Number(text(flag));
   checkReducers(number('--reducers'), given);
+  checkWhenDone(given);
   return {
     corpus: text('--corpus')!,
     encoding: text('--encoding'),
@@ -278,6 +279,12 @@ function checkReducers(reducers: number, given: ReadonlyMap<string, string>): vo
 }
 
 /** @throws SettingsError */
+function checkWhenDone(given: ReadonlyMap<string, string>): void {
+  if (!given.has('--keep-serving') || !given.has('--exit-when-done')) return;
+  throw new SettingsError('--keep-serving and --exit-when-done exclude each other', 'Give one of them.');
+}
+
+/** @throws SettingsError */
 function iceFrom(given: ReadonlyMap<string, string>, env: Environment): IceAccess | undefined {
   const { flag } = ICE_SERVERS_OPTION;
   const text = given.get(flag);
@@ -350,8 +357,14 @@ function readFlags(argv: readonly string[]): Map<string, string> {
   try {
     values = parseArgs({
       args: [...argv],
-      // Only the command line passes the last two. No help mentions them.
-      options: { ...options, json: { type: 'boolean' }, 'local-workers': { type: 'boolean' }, 'any-port': { type: 'boolean' } },
+      // Only the command line passes the last three. No help mentions them.
+      options: {
+        ...options,
+        json: { type: 'boolean' },
+        'local-workers': { type: 'boolean' },
+        'any-port': { type: 'boolean' },
+        linger: { type: 'boolean' },
+      },
       strict: true,
       allowPositionals: false,
     }).values;

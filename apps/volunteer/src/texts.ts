@@ -20,6 +20,8 @@ const EN = {
   lead: 'Many machines are training a small text model together. This browser can be one of them.',
   titleNamed: (run: string) => `Help train “${run}”`,
   title: 'Help train a text model',
+  titleFinishedNamed: (run: string) => `“${run}” is finished`,
+  titleFinished: 'This run is finished',
   whatTitle: 'What happens when you start',
   whatComputes:
     "This page computes on your device's CPU or GPU: it receives pieces of text and sends numbers back. It installs nothing and reads none of your files.",
@@ -76,6 +78,7 @@ const EN = {
     diverged: 'The run is over: training became unstable; the organizer must restart it. Thank you!',
     dismissed: 'The coordinator has ended your session. Thank you!',
   } satisfies Record<NonNullable<StopCode>, string>,
+  computedShare: (percent: string) => `This device computed about ${percent} of it.`,
   paused: {
     person: 'Paused. Your unfinished work was handed to others.',
     cap: 'Paused: the data limit is reached. Raise it to resume.',
@@ -166,6 +169,8 @@ const ZH: Texts = {
   lead: '许多机器正在一起训练一个小型文本模型，这个浏览器也可以加入。',
   titleNamed: (run) => `参与训练“${run}”`,
   title: '参与训练一个文本模型',
+  titleFinishedNamed: (run) => `“${run}”已完成训练`,
+  titleFinished: '训练已完成',
   whatTitle: '开始之后会发生什么',
   whatComputes: '本页面使用您设备的 CPU 或 GPU 进行计算：接收文本片段，送回数字。它不安装任何东西，也不读取您的任何文件。',
   whatPower: '它会耗电，大约相当于在浏览器里玩游戏。您可以在下面设置它最多占用多少设备性能。',
@@ -218,6 +223,7 @@ const ZH: Texts = {
     diverged: '训练已结束：训练变得不稳定，组织者需要重新开始。谢谢！',
     dismissed: '协调器结束了您的会话。谢谢！',
   },
+  computedShare: (percent) => `其中约 ${percent} 由这台设备计算。`,
   paused: {
     person: '已暂停。您未完成的任务已交给其他人。',
     cap: '已暂停：已达到流量上限。提高上限即可继续。',

@@ -4,6 +4,7 @@ import { readRunFacts } from '../src/decisions/run-facts.js';
 describe('the facts of a run', () => {
   it('are read as the coordinator sends them', () => {
     const facts = readRunFacts({
+      ...{ runId: 'r1', streams: 32, window: 64 },
       ...{ name: 'sonnets', model: 'LSTM 2x256', corpus: { name: 'Sonnets', characters: 9 }, parameters: 10, codec: 'fp32' },
       ...{
         round: 4,
@@ -21,6 +22,7 @@ describe('the facts of a run', () => {
       config: { model: { vocabulary: 65 } },
     });
     expect(facts).toEqual({
+      ...{ runId: 'r1', roundCharacters: 2048 },
       ...{ name: 'sonnets', organizer: undefined, model: 'LSTM 2x256', corpus: 'Sonnets', parameters: 10, exchangedBytes: 8 },
       ...{ round: 4, rounds: 9, workers: 2, phase: 'waiting', roundMs: 20 },
       ...{

@@ -12,6 +12,7 @@ import { runWorker, WorkerRefused, type WorkerLog } from '@troupe/worker';
 import { workWhenAllowed, type Waiting } from './availability.js';
 import { createNodePorts, type MemoryWarning, type PeerWarning } from './node-ports.js';
 import { processorTimes } from './processor-times.js';
+import { createProgress } from './progress.js';
 import { readSettings, type Settings } from './settings.js';
 
 // Every link and wait listens to the same signals: many listeners are not a leak.
@@ -38,7 +39,8 @@ interface Failure {
 
 type Entry = WorkerLog | Waiting | MemoryWarning | PeerWarning;
 
-function describe(entry: Entry): string | undefined {
+/** @param progress gives the line for a computed lease, if one is due */
+function describe(entry: Entry, progress: ReturnType<typeof createProgress>): string | undefined {
   switch (entry.kind) {
     case 'connecting':
       return `joining ${entry.address}`;
@@ -51,9 +53,7 @@ function describe(entry: Entry): string | undefined {
     case 'ready':
       return `ready at round ${entry.round} with ${entry.engine}, ${Math.round(entry.charsPerSecond).toLocaleString('en')} chars/s`;
     case 'computed':
-      return entry.round % 100 === 0
-        ? `round ${entry.round}: ${entry.credit.toLocaleString('en')} characters computed so far`
-        : undefined;
+      return progress(entry);
     case 'refused':
       return `round ${entry.round}: contribution not counted (${entry.result}): ${entry.reason}`;
     case 'resync':
@@ -87,8 +87,9 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
     err(complaintOf(error as Complaint, env));
     return EXIT.usage;
   }
+  const progress = createProgress(() => performance.now());
   const log = (entry: Entry): void => {
-    const line = settings.json ? JSON.stringify(entry) : describe(entry);
+    const line = settings.json ? JSON.stringify(entry) : describe(entry, progress);
     if (line !== undefined) out(line);
   };
   try {

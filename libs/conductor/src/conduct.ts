@@ -7,7 +7,7 @@ import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
 import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
-import { FollowUps } from './follow-ups.js';
+import { FollowUps, type BestParameters } from './follow-ups.js';
 import type { Gate } from './gate.js';
 import { phaseOf, standingAfter, type Standing } from './phase.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
@@ -61,6 +61,8 @@ export interface ConductorOptions {
   readonly budget?: SendBudget | undefined;
   /** The best model on disk, in a resumed run. */
   readonly best?: SavedBest | undefined;
+  /** Reads the best model from disk; undefined if there is none. */
+  readBest?(): Promise<BestParameters | undefined>;
 }
 
 export interface Conductor {
@@ -85,7 +87,8 @@ export interface Conductor {
   /** Saves the run now. @returns the path, or undefined when it could not be written */
   save(): Promise<string | undefined>;
   /**
-   * Runs to the end. When `signal` aborts, it saves and stops.
+   * Runs to the end. When `signal` aborts, it saves and stops. Afterwards the all-reduce is released, and workers that come late
+   * hear that the run is over until `close`.
    * @throws RunDiverged, NotSaved, ValidationFailed, and any failure that reconnecting cannot repair
    */
   conduct(signal: AbortSignal): Promise<void>;
@@ -128,7 +131,10 @@ class RunConductor implements Conductor {
   readonly shell: RunShell;
   readonly #options: ConductorOptions;
   readonly #reduce: ReduceLink;
+  /** Aborts when the training is over. */
   readonly #over: AbortController;
+  /** Aborts when nobody is answered any more. */
+  readonly #closed = new AbortController();
   readonly #put: (event: ConductorEvent) => void;
   readonly #roster: Roster;
   readonly #announcer: Announcer;
@@ -203,7 +209,7 @@ class RunConductor implements Conductor {
   }
 
   serve(link: Connection): Promise<void> {
-    return this.#control.serve(link, this.#over.signal);
+    return this.#control.serve(link, this.#closed.signal);
   }
 
   status(): ConductorStatus {
@@ -244,6 +250,11 @@ class RunConductor implements Conductor {
   }
 
   close(): void {
+    this.#endTraining();
+    this.#closed.abort(new Error('the run is over'));
+  }
+
+  #endTraining(): void {
     this.#reduce.close('the run is over');
     this.#over.abort(new Error('the run is over'));
   }
@@ -256,6 +267,7 @@ class RunConductor implements Conductor {
     } finally {
       this.#followUps.close();
       await this.#options.writer.settled();
+      this.#endTraining();
     }
   }
 

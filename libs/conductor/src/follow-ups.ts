@@ -44,10 +44,18 @@ export interface FollowUpParts {
   readonly writer: CheckpointWriter;
   /** The best model on disk, in a resumed run. */
   readonly best?: SavedBest | undefined;
+  /** Reads the best model from disk. It writes the sample at the end of the run. Absent: that of the last round does. */
+  readBest?(): Promise<BestParameters | undefined>;
   readonly ports: Pick<ConductorPorts, 'report' | 'timestamp' | 'deadline' | 'sleep'>;
   put(event: ConductorEvent): void;
   /** Ends the run: it cannot continue as a reproducible one. */
   fail(error: ValidationFailed): void;
+}
+
+export interface BestParameters {
+  readonly round: number;
+  /** [P]. */
+  readonly parameters: Float32Array;
 }
 
 /** A checkpoint of a reproducible run that is due. */
@@ -357,7 +365,7 @@ export class FollowUps {
     }
   }
 
-  async #sample(parameters: Float32Array, round: number, length: number): Promise<void> {
+  async #sample(parameters: Float32Array, round: number, length: number, bestRound?: number): Promise<void> {
     const { training, side, ports } = this.#parts;
     const { vocabulary, config } = training;
     // Start at a line break, as verse does, or at the first character of a text without line
@@ -365,7 +373,7 @@ export class FollowUps {
     const prime = vocabulary.encode(vocabulary.characters.includes('\n') ? '\n' : vocabulary.characters[0]);
     const seed = (config.seed + round) >>> 0;
     const ids = await side.sample(parameters, { prime, length, seed, temperature: SAMPLE_TEMPERATURE });
-    ports.report({ event: 'sample', round, text: vocabulary.decode(ids) });
+    ports.report({ event: 'sample', round, text: vocabulary.decode(ids), ...(bestRound !== undefined && { bestRound }) });
   }
 
   /** @returns why the validation failed. Never rejects */
@@ -374,8 +382,15 @@ export class FollowUps {
     // A run that resumed at its last round was validated there before.
     const failure = isValidated(history, round) ? undefined : await this.#evaluateSoon(this.#snapshot(round));
     if (this.#stopped) return undefined;
-    await this.#sample(replica.parameters, round, FINAL_SAMPLE_CHARS).catch((error: Error) => this.#warn(error));
+    await this.#finalSample(replica.parameters, round).catch((error: Error) => this.#warn(error));
     return failure;
+  }
+
+  /** By the best model: that of the last round may have learned its text by heart. */
+  async #finalSample(last: Float32Array, round: number): Promise<void> {
+    await this.#best.save();
+    const best = this.#best.saved?.round === round ? undefined : await this.#parts.readBest?.();
+    await this.#sample(best?.parameters ?? last, round, FINAL_SAMPLE_CHARS, best?.round);
   }
 }
 

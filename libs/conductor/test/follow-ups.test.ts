@@ -27,7 +27,7 @@ let put: ConductorEvent[];
 let saved: Saved[];
 /** Validations that have started. A loss or an error ends them. */
 let validations: { readonly parameter: number; end(loss: number | Error): void }[];
-let samples: { readonly length: number; readonly seed: number; readonly prime: string }[];
+let samples: { readonly parameter: number; readonly length: number; readonly seed: number; readonly prime: string }[];
 let diskFull: boolean;
 /** The number of best models, from now on, whose write fails. */
 let bestFails: number;
@@ -66,6 +66,10 @@ function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): voi
     training,
     loss: { aboveLimit: 0 },
     best,
+    async readBest() {
+      const onDisk = saved.filter((one) => one.best).at(-1);
+      return onDisk && { round: onDisk.round, parameters: new Float32Array([onDisk.parameter]) };
+    },
     patience,
     side: {
       get pending() {
@@ -77,9 +81,9 @@ function open({ patience = 0, ...options }: Options = {}, best?: SavedBest): voi
           if (loss instanceof Error) throw loss;
           return { lossPerChar: loss, tokens: 40 };
         }),
-      sample: (_, { prime, length, seed }) =>
+      sample: ([parameter], { prime, length, seed }) =>
         inTurn(async () => {
-          samples.push({ length, seed, prime: training.vocabulary.decode(prime) });
+          samples.push({ parameter, length, seed, prime: training.vocabulary.decode(prime) });
           return training.vocabulary.encode('why');
         }),
     },
@@ -179,7 +183,7 @@ describe('a sample', () => {
   it('starts at a line break, with a seed from the config and the round', async () => {
     due('sample', 3);
     await turn();
-    expect(samples).toEqual([{ length: 200, seed: CONFIG.seed + 3, prime: '\n' }]);
+    expect(samples).toEqual([{ parameter: 3, length: 200, seed: CONFIG.seed + 3, prime: '\n' }]);
     expect(told('sample')).toEqual([{ event: 'sample', round: 3, text: 'why' }]);
   });
 
@@ -479,11 +483,24 @@ describe('the end of a run', () => {
     await followUps.conclude({ round: 6, outcome }, 'disk/first', stop);
   }
 
+  it.each([
+    ['the best model, if that is an earlier one', 1.2, 1.8, { round: 6, bestRound: 2 }, 2],
+    ['the last model, if that is the best one', 1.8, 1.2, { round: 6 }, 6],
+  ])('ends with a sample of %s', async (_, early, late, expected, parameter) => {
+    due('evaluate', 2);
+    await endValidation(early);
+    const done = conclude('completed');
+    await endValidation(late);
+    await done;
+    expect(told('sample')).toEqual([{ event: 'sample', text: 'why', ...expected }]);
+    expect(samples.at(-1)).toMatchObject({ parameter });
+  });
+
   it('validates, samples and saves once more if the run is completed', async () => {
     const done = conclude('completed');
     await endValidation(1.25);
     await done;
-    expect(samples).toEqual([{ length: 600, seed: CONFIG.seed + 6, prime: '\n' }]);
+    expect(samples).toEqual([{ parameter: 6, length: 600, seed: CONFIG.seed + 6, prime: '\n' }]);
     expect(saved.map(({ round, best }) => [round, best])).toEqual([
       [6, true],
       [6, false],

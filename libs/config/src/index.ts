@@ -1,4 +1,5 @@
 export { ALLREDUCE_OPTIONS } from './allreduce-options.js';
+export { VIEW_OPTIONS } from './view-options.js';
 export {
   defaultInWords,
   describeOption,

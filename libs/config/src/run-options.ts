@@ -109,6 +109,18 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     group: 'Run',
     help: 'name of the run on its pages (default: the model and the corpus)',
   },
+  {
+    flag: '--keep-serving',
+    type: 'switch',
+    group: 'Run',
+    help: 'keep the pages, the playground and the downloads open when the run is finished, until the process is told to stop (default in a terminal)',
+  },
+  {
+    flag: '--exit-when-done',
+    type: 'switch',
+    group: 'Run',
+    help: 'end as soon as the run is finished (default without a terminal, and with --json)',
+  },
   { flag: '--organizer', type: 'text', placeholder: 'TEXT', group: 'Run', help: 'who organizes the run; shown to volunteers' },
   {
     flag: '--tensorboard',
@@ -265,14 +277,18 @@ export function negated(flag: string): string {
   return flag.replace('--', '--no-');
 }
 
+/** Flags that concern one start, and secrets. */
+const ONE_START: readonly string[] = [
+  ...['--resume', '--out', '--init', '--reproducible', '--keep-serving', '--exit-when-done'],
+  ...['--token', '--admin-token', '--metrics-token'],
+];
+
 /**
  * Flags that describe how a run is stored, reported and reached. A resumed run has them again. The
  * checkpoint holds the training config; secrets are stored nowhere; the rest concerns one start.
  */
 export const STORED_OPTIONS: readonly RunOption[] = RUN_OPTIONS.filter(
-  ({ flag }) =>
-    !['--resume', '--out', '--init', '--token', '--admin-token', '--metrics-token', '--reproducible'].includes(flag) &&
-    !FLAG_FIELDS.some(({ option }) => option?.flag === flag),
+  ({ flag }) => !ONE_START.includes(flag) && !FLAG_FIELDS.some(({ option }) => option?.flag === flag),
 );
 
 /** Flags of fields that a person may change during the run: a resume that gives another value changes it as well. */

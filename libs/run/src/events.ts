@@ -23,6 +23,10 @@ export type RunEvent =
       dashboard?: string;
       /** The page where browsers join. The URL's fragment holds the worker token. */
       volunteer?: string;
+      /** The secret of workers, for a program that starts some. */
+      token?: string;
+      /** Only this machine can reach the coordinator. */
+      isLoopback?: boolean;
     }
   | {
       event: 'started';
@@ -60,7 +64,8 @@ export type RunEvent =
       timing?: RoundTiming;
     }
   | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }
-  | { event: 'sample'; round: number; text: string }
+  /** `bestRound`: the best model wrote it, that of this round; otherwise the model of `round`. */
+  | { event: 'sample'; round: number; text: string; bestRound?: number }
   | { event: 'checkpoint'; round: number; path: string; best: boolean }
   /** An unusual decision of the scheduler, as text and as data. */
   | { event: 'decision'; round: number; text: string; decision: Decision }
@@ -81,4 +86,6 @@ export type RunEvent =
       bestRound?: number;
       bestValidationLoss?: number;
     }
+  /** The run is finished, and its pages stay open for those who come later. */
+  | { event: 'serving'; dashboard: string; volunteer: string }
   | { event: 'error'; code: string; message: string; remedy: string };

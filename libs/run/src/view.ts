@@ -191,8 +191,11 @@ export interface EvaluationPoint {
 }
 
 export interface SamplePoint {
+  /** When it was written. */
   readonly round: number;
   readonly text: string;
+  /** The best model wrote it, that of this round. Absent: the model of `round`. */
+  readonly bestRound?: number;
 }
 
 /**

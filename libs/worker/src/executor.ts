@@ -60,6 +60,7 @@ export class SyncExecutor {
   readonly #held: HeldStates = new Map();
   readonly #leases = new Map<string, LeaseOrder>();
   readonly #updates = new Map<number, ReduceUpdate>();
+  #trainLoss: number | undefined;
   /** Ends the fetching of a snapshot from other workers. */
   #fetching: AbortController | undefined;
 
@@ -82,6 +83,7 @@ export class SyncExecutor {
         return undefined;
       case 'applyUpdate':
         await applyArriving(this.#parts.replica, payload.update!);
+        this.#trainLoss = payload.update!.lossSum / payload.update!.tokens;
         return undefined;
       case 'retainUpdate':
         await this.#retainUpdate(action, payload.update!);
@@ -240,9 +242,11 @@ export class SyncExecutor {
   }
 
   #credit({ round, streams, computeMs, characters }: Action<'credit'>): void {
-    const { credit, ports } = this.#parts;
+    const { credit, ports, welcome } = this.#parts;
     credit.characters += characters;
-    ports.log({ kind: 'computed', round, streams, computeMs, credit: credit.characters });
+    const { rounds } = welcome.config;
+    const known = this.#trainLoss === undefined ? {} : { trainLoss: this.#trainLoss };
+    ports.log({ kind: 'computed', round, rounds, ...known, streams, computeMs, credit: credit.characters });
   }
 }
 

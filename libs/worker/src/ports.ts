@@ -62,6 +62,10 @@ export type WorkerLog =
   | {
       readonly kind: 'computed';
       readonly round: number;
+      /** Of the run. */
+      readonly rounds: number;
+      /** Mean loss of the last round that this worker has followed, nats/char. Absent before the first. */
+      readonly trainLoss?: number;
       readonly streams: number;
       readonly computeMs: number;
       readonly credit: number;

@@ -139,7 +139,12 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
  * Runs an app on this terminal. Passes on the first stop request, and kills the app on the second.
  * Resolves with its exit code.
  */
-async function runApp(shell: Shell, app: keyof AppPaths, args: readonly string[], token: string | undefined): Promise<number> {
+export async function runApp(
+  shell: Shell,
+  app: keyof AppPaths,
+  args: readonly string[],
+  token: string | undefined,
+): Promise<number> {
   const env = token === undefined ? shell.env : { ...shell.env, TROUPE_TOKEN: token };
   const process = startApp(shell.apps[app], { args, env, output: 'inherit' });
   const forget = onStopRequest(shell, process.stop, process.kill);

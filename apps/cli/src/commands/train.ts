@@ -6,8 +6,17 @@ import { isWarnedOf, type RunEvent } from '@troupe/run';
 import { describeLocalWorkers, localWorkerArguments, planLocalWorkers, USUAL_MOST_WORKERS } from '../local-workers.js';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
-import { describeEnd, describeNote, describeStart, describeWorker, frameSample, shownPath } from '../terminal/report.js';
+import {
+  describeEnd,
+  describeNote,
+  describeServing,
+  describeStart,
+  describeWorker,
+  frameSample,
+  shownPath,
+} from '../terminal/report.js';
 import { Screen } from '../terminal/screen.js';
+import { createTrace } from '../terminal/sparkline.js';
 import { advance, initialProgress, renderLogLine, renderStatus, type Progress } from '../terminal/status.js';
 import { canRedraw, styleFor, type Style } from '../terminal/style.js';
 import { trainLocally, type LocalTrainingOptions, type TrainingOutcome } from '../training.js';
@@ -39,6 +48,8 @@ interface TrainFlags {
   readonly corpus?: string;
   readonly json?: true;
   readonly quiet?: true;
+  readonly keepServing?: true;
+  readonly exitWhenDone?: true;
 }
 
 export function defineTrain(program: Command, shell: Shell, ended: (exitCode: number) => void): void {
@@ -91,13 +102,18 @@ function helpAfter(program: string): string {
 /** Resolves with the exit code. */
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
   checkThreads({ threads: 1, ...flags });
-  const token = flags.token ?? (shell.env.TROUPE_TOKEN || shell.newToken());
+  const staysOpen = staysOpenAfterwards(shell, flags);
   const options: RunOptions = {
-    coordinatorArgs: [...runArguments(command, ['--token']), '--any-port', '--local-workers'],
+    coordinatorArgs: [
+      ...runArguments(command, ['--token']),
+      ...(staysOpen && !flags.keepServing ? ['--linger'] : []),
+      ...['--any-port', '--local-workers'],
+    ],
     reducers: Number(flags.reducers ?? 0),
     planWorkers: (config) => planLocalWorkers(flags, shell.cores, config),
     workerArgs: (plan, number) => localWorkerArguments(flags.engine, plan, number),
-    token,
+    token: flags.token ?? (shell.env.TROUPE_TOKEN || undefined),
+    staysOpen,
   };
   const live = shell.live(flags.json ? missingAsEvent : undefined);
   const show = flags.json ? showJson : showText;
@@ -106,6 +122,11 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   } finally {
     await Promise.all([live.stdout.flush(), live.stderr.flush()]);
   }
+}
+
+/** In a terminal, people look at the pages when the run is finished. A script waits for the end of the command. */
+function staysOpenAfterwards({ stdout }: Shell, { json, quiet, keepServing, exitWhenDone }: TrainFlags): boolean {
+  return keepServing === true || (exitWhenDone !== true && stdout.isTTY === true && !json && !quiet);
 }
 
 type RunOptions = Omit<LocalTrainingOptions, keyof Callbacks>;
@@ -152,6 +173,9 @@ class TrainView {
   readonly #startedAt: number;
   #progress: Progress = initialProgress;
   #stopping = false;
+  readonly #losses = createTrace();
+  /** The checkpoint that was printed last: the last round is saved again with its validation. */
+  #saved = '';
   #listening: Extract<RunEvent, { event: 'listening' }> | undefined;
   #started: Extract<RunEvent, { event: 'started' }> | undefined;
 
@@ -184,18 +208,21 @@ class TrainView {
     this.#screen.close();
   }
 
-  /** Prints the summary after the run. */
+  /** Says so if a run was stopped before it began. */
   end({ finished }: TrainingOutcome): void {
-    if (finished === undefined) {
-      if (this.#stopping) this.#screen.print('Stopped before training began. There is nothing to save.');
-      return;
-    }
+    if (finished !== undefined || !this.#stopping) return;
+    this.#screen.print('Stopped before training began. There is nothing to save.');
+  }
+
+  #finish(finished: Extract<RunEvent, { event: 'finished' }>): void {
+    this.#screen.close();
     const ending = {
       finished,
       program: this.#shell.program,
       rounds: this.#progress.rounds,
       out: this.#listening?.out ?? '',
       elapsedMs: this.#shell.now() - this.#startedAt,
+      losses: this.#losses.values,
     };
     this.#screen.print(`\n${describeEnd(ending, this.#style)}`);
   }
@@ -210,6 +237,8 @@ class TrainView {
     this.#progress = advance(this.#progress, event);
     if (event.event === 'listening') this.#listening = event;
     if (event.event === 'started') this.#started = event;
+    if (event.event === 'round') this.#losses.add(event.trainLoss);
+    if (event.event === 'finished') this.#finish(event);
     if (event.event === 'error') {
       this.#screen.close();
       writeComplaint(this.#shell, event, false);
@@ -220,8 +249,21 @@ class TrainView {
     if (event.event === 'round' && event.round >= event.rounds) this.#screen.refresh();
   }
 
+  /** Where texts are broken. A log keeps its lines whole. */
+  get #width(): number {
+    return this.#shell.stdout.isTTY === true ? this.#screen.width : Infinity;
+  }
+
   #localWorkers({ config }: Extract<RunEvent, { event: 'started' }>): string {
     return describeLocalWorkers(this.#planWorkers(config));
+  }
+
+  /** The summary names the last one. */
+  #savedText(file: string): string | undefined {
+    const { round, rounds } = this.#progress;
+    if (file === this.#saved || round >= rounds) return undefined;
+    this.#saved = file;
+    return this.#style('dim', `saved ${shownPath(file)}`);
   }
 
   /**
@@ -241,15 +283,17 @@ class TrainView {
     if (quiet) return undefined;
     switch (event.event) {
       case 'started':
-        return this.#listening && describeStart(this.#listening, event, this.#localWorkers(event), style);
+        return this.#listening && describeStart(this.#listening, event, this.#localWorkers(event), style, this.#width);
       case 'worker':
         return this.#isNews(event) ? describeWorker(event, style) : undefined;
       case 'decision':
         return isWarnedOf(event.decision) ? undefined : style('dim', event.text);
       case 'sample':
-        return frameSample(event, this.#screen.width, style);
+        return frameSample(event, this.#width, style);
       case 'checkpoint':
-        return event.best ? undefined : style('dim', `saved ${shownPath(event.path)}`);
+        return event.best ? undefined : this.#savedText(event.path);
+      case 'serving':
+        return `\n${describeServing(event, this.#flags.keepServing !== true, style, this.#width)}`;
       default:
         return undefined;
     }

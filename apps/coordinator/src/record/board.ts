@@ -165,8 +165,8 @@ class RunBoard implements Board {
     this.#store({ type: 'evaluation', evaluation });
   }
 
-  #sampled({ round, text }: EventOf<'sample'>): void {
-    const sample = { round, text };
+  #sampled({ round, text, bestRound }: EventOf<'sample'>): void {
+    const sample = { round, text, ...(bestRound === undefined ? {} : { bestRound }) };
     this.history.add({ type: 'sample', sample });
     this.#options.tensorboard?.text(round, 'sample', text);
     this.#store({ type: 'sample', sample });
@@ -193,6 +193,7 @@ class RunBoard implements Board {
       case 'finished':
         return this.#log('note', `${event.reason} at round ${event.round}`);
       case 'listening':
+      case 'serving':
       case 'error':
         return;
       default:

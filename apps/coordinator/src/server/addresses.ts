@@ -3,6 +3,9 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { Certificate } from './certificate.js';
 
+/** Stands for the address of a machine that is in no network. */
+export const UNKNOWN_HOST = 'THIS-MACHINE';
+
 export interface Site {
   /** Where the server listens: "0.0.0.0:7070". */
   readonly host: string;
@@ -32,7 +35,7 @@ export function addressesOf(site: Site, lan = lanAddresses()): Addresses {
     return { here: proxy, outside: proxy };
   }
   const everywhere = isEverywhere(name);
-  const outside = everywhere ? (lan[0] ?? 'THIS-MACHINE') : name;
+  const outside = everywhere ? (lan[0] ?? UNKNOWN_HOST) : name;
   const here = everywhere ? '127.0.0.1' : name;
   if (!certificate) return { here: `http://${here}:${port}`, outside: `http://${outside}:${port}` };
   const covered = (...wanted: string[]): string | undefined => wanted.find((one) => certificate.covers(unbracketed(one)));

@@ -5,8 +5,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { LIMITS } from '@troupe/protocol';
 import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
-import type { PastRuns } from '../record/past-runs.js';
-import { createControl, type ControlOptions } from './control.js';
+import type { Control } from './control.js';
 import { bearer, type Auth, type Need } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
 import type { Exchange } from '../server/mounts.js';
@@ -17,13 +16,14 @@ import type { Playground } from './playground.js';
 import { eventsFor } from './redact.js';
 import { runFacts, type ViewSource } from './views.js';
 
-export interface ApiParts extends ViewSource, ControlOptions {
-  readonly conductor: ControlOptions['conductor'];
+export interface ApiParts extends ViewSource {
+  readonly control: Control;
   readonly auth: Auth;
   readonly mount: MountPoint;
   readonly metrics: Metrics;
   readonly playground: Playground;
-  readonly pastRuns: PastRuns;
+  /** The runs to compare with that the client may see, this one included. */
+  runs(access: readonly Access[]): Promise<RunsView['runs']>;
   /** For a machine that looks whether it could join. */
   network(): NetworkView;
   /** Aborts when the run is over. */
@@ -81,8 +81,7 @@ async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): 
 }
 
 function routesOf(parts: ApiParts): Record<string, Route> {
-  const { board, conductor, pastRuns, metrics } = parts;
-  const control = createControl(parts);
+  const { board, conductor, control, metrics } = parts;
   const { history } = board;
   const get = (need: Route['need'], answer: Route['answer']): Route => ({ need, method: 'GET', answer });
   const json = (need: Route['need'], value: (call: Call) => unknown): Route =>
@@ -112,10 +111,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
       };
     }),
     '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
-    '/api/runs': json('read', async ({ access }): Promise<RunsView> => {
-      // --public opens this run to everyone, and not the others in its folder.
-      return { runs: access.includes('admin') ? await pastRuns.list(history) : pastRuns.own(history) };
-    }),
+    '/api/runs': json('read', async ({ access }): Promise<RunsView> => ({ runs: await parts.runs(access) })),
     '/api/checkpoint': get('admin', (call) => sendCheckpoint(parts, call)),
     '/api/control': {
       need: 'admin',

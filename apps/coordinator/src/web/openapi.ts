@@ -40,7 +40,10 @@ function object<T>(fields: { readonly [K in keyof T]-?: Schema }, optional: read
 }
 
 const EvaluationPointSchema = object<EvaluationPoint>({ round: count, validationLoss: number });
-const SamplePointSchema = object<SamplePoint>({ round: count, text });
+const SamplePointSchema = object<SamplePoint>(
+  { round: count, text, bestRound: { ...count, description: 'The best model wrote it, that of this round.' } },
+  ['bestRound'],
+);
 const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)) });
 const RoundPointSchema: Schema = {
   type: 'object',

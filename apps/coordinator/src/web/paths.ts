@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { shellAssignment } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
+import { isLoopback, UNKNOWN_HOST } from '../server/addresses.js';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
 import { PATHS } from './path-names.js';
@@ -18,6 +19,9 @@ export interface PrintedLinks {
   readonly address: string;
   readonly localAddress?: string;
   readonly joinCommand: string;
+  readonly token: string;
+  /** Only this machine can reach the coordinator. */
+  readonly isLoopback: boolean;
   readonly dashboard: string;
   readonly volunteer: string;
 }
@@ -29,8 +33,10 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
       return {
         address: forWorkers(address, mount),
         joinCommand: joinCommand(forWorkers(outside.replace(/^http/, 'ws'), mount), token),
-        dashboard: `${here}/#admin=${encodeURIComponent(adminToken)}`,
+        dashboard: `${outside.includes(UNKNOWN_HOST) ? here : outside}/#admin=${encodeURIComponent(adminToken)}`,
         volunteer: joinLink(outside, token),
+        token,
+        isLoopback: isLoopback(new URL(outside).hostname),
         ...(localAddress === undefined ? {} : { localAddress: forWorkers(localAddress, mount) }),
       };
     },

@@ -30,10 +30,8 @@ const PlaySchema = v.strictObject({
 export interface PlaygroundOptions {
   readonly vocabulary: Vocabulary;
   readonly side: Pick<SideThread, 'play'>;
-  /** The current parameters [P]. */
-  parameters(): Float32Array;
-  /** Rounds completed. */
-  round(): number;
+  /** Writes the text: its parameters [P] after so many rounds. */
+  model(): { readonly round: number; readonly parameters: Float32Array };
   newSeed(): number;
 }
 
@@ -81,10 +79,11 @@ export function createPlayground(options: PlaygroundOptions): Playground {
 
   async function write(settings: PlaySettings, tell: (message: PlayMessage) => void, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
-    tell({ type: 'start', round: options.round(), seed: settings.seed });
+    const { round, parameters } = options.model();
+    tell({ type: 'start', round, seed: settings.seed });
     const { vocabulary, side } = options;
     try {
-      await side.play(options.parameters(), settings, (ids) => tell({ type: 'text', text: vocabulary.decode(ids) }), signal);
+      await side.play(parameters, settings, (ids) => tell({ type: 'text', text: vocabulary.decode(ids) }), signal);
       tell({ type: 'end' });
     } catch (error) {
       if (signal.aborted) return;

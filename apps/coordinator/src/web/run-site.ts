@@ -11,6 +11,7 @@ import type { Settings } from '../settings.js';
 import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
+import { createControl } from './control.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
@@ -36,7 +37,25 @@ export interface RunSiteOptions {
   readonly over: AbortSignal;
 }
 
-export function createRunSite(options: RunSiteOptions): Routes {
+export interface RunSite {
+  readonly routes: Routes;
+  /** When somebody last looked at a page, by performance.now(); -Infinity: never. */
+  lastLookMs(): number;
+  /** The playground writes with this model from now on. */
+  play(model: PlayModel): void;
+}
+
+export interface PlayModel {
+  /** Rounds completed. */
+  readonly round: number;
+  /** [P]. */
+  readonly parameters: Float32Array;
+}
+
+/** Requests of programs that watch the coordinator, not of people. */
+const SUPERVISION: readonly string[] = ['/healthz', '/metrics'];
+
+export function createRunSite(options: RunSiteOptions): RunSite {
   const { settings, prepared, record, conductor, tokens, signed, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
@@ -52,29 +71,42 @@ export function createRunSite(options: RunSiteOptions): Routes {
     onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
   });
   over.addEventListener('abort', () => live.close('the run is over'), { once: true });
+  let fixed: PlayModel | undefined;
+  const current = (): PlayModel => fixed ?? { round: conductor.shell.round, parameters: prepared.training.replica.parameters };
+  const pastRuns = createPastRuns(prepared.folder.path, () => performance.now());
   const roundCharacters = config.streams * config.window;
   const api = createApi({
     ...source,
     auth,
     mount,
     over,
-    conductor,
-    report: record.report,
-    reproducible: isReproducible(config),
+    control: createControl({ conductor, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
-    playground: playgroundOf(options),
+    playground: playgroundOf(options, current),
     network: createNetworkView(settings, options.reduce, () => Date.now()),
-    pastRuns: createPastRuns(prepared.folder.path, () => performance.now()),
+    // --public opens this run to everyone, and not the others in its folder.
+    runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
   });
-  return createRoutes({ mount, api, live, pages, report: troubles });
+  const routes = createRoutes({ mount, api, live, pages, report: troubles });
+  let lookedMs = -Infinity;
+  return {
+    routes: {
+      ...routes,
+      answer(exchange) {
+        if (!SUPERVISION.includes(exchange.path)) lookedMs = performance.now();
+        return routes.answer(exchange);
+      },
+    },
+    play: (model) => void (fixed = model),
+    lastLookMs: () => (live.viewers > 0 ? performance.now() : lookedMs),
+  };
 }
 
-function playgroundOf({ prepared: { training }, side, conductor }: RunSiteOptions): Playground {
+function playgroundOf({ prepared: { training }, side }: RunSiteOptions, model: () => PlayModel): Playground {
   return createPlayground({
     vocabulary: training.vocabulary,
     side,
-    parameters: () => training.replica.parameters,
-    round: () => conductor.shell.round,
+    model,
     newSeed: () => randomBytes(4).readUInt32LE(),
   });
 }

@@ -12,7 +12,7 @@ const MAX_CURVE_POINTS = 200;
 
 export interface ViewSource {
   readonly conductor: Pick<Conductor, 'status' | 'workers'>;
-  readonly board: Board;
+  readonly board: Pick<Board, 'history' | 'best' | 'checkpoint' | 'corpus' | 'etaMs'>;
   readonly runId: string;
   /** [P] */
   readonly parameters: number;

@@ -4,6 +4,7 @@ import { printableLines } from '@troupe/protocol/text';
 export type Point = readonly [round: number, nats: number];
 
 export interface RunFacts {
+  readonly runId: string | undefined;
   readonly name: string | undefined;
   readonly organizer: string | undefined;
   readonly model: string | undefined;
@@ -13,6 +14,8 @@ export interface RunFacts {
   readonly exchangedBytes: number;
   readonly round: number | undefined;
   readonly rounds: number | undefined;
+  /** Characters that all workers together compute in a round. */
+  readonly roundCharacters: number | undefined;
   readonly workers: number | undefined;
   readonly phase: RunPhase | undefined;
   /** Time of the last round. */
@@ -45,6 +48,7 @@ const MAX_POINTS = 2_000;
 export function readRunFacts(json: unknown): RunFacts | undefined {
   if (!isRecord(json)) return undefined;
   return {
+    runId: words(json.runId),
     name: words(json.name),
     organizer: words(json.organizer),
     model: words(json.model),
@@ -53,6 +57,7 @@ export function readRunFacts(json: unknown): RunFacts | undefined {
     exchangedBytes: EXCHANGED_BYTES.get(json.codec) ?? USUAL_BYTES,
     round: whole(json.round),
     rounds: whole(json.rounds),
+    roundCharacters: product(whole(json.streams), whole(json.window)),
     workers: whole(json.workerCount) ?? whole(json.workers),
     phase: PHASES.find((phase) => phase === json.phase),
     roundMs: roundMs(json.latest),
@@ -89,6 +94,10 @@ function chanceOf(config: unknown): number | undefined {
 
 function whole(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+}
+
+function product(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? undefined : a * b;
 }
 
 function points(value: unknown): Point[] {

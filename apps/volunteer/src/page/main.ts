@@ -1,8 +1,9 @@
 /** The page: connects the volunteer's actions and the device's reports to a session, and draws the result. */
 import { obstacle, SIMD_MODULE } from '../decisions/capability.js';
 import { readInvitation } from '../decisions/link.js';
+import { factsAtEnd, type RunCredit } from '../decisions/finish.js';
 import type { RunFacts } from '../decisions/run-facts.js';
-import type { Status } from '../decisions/status.js';
+import { isRunOver, type Status } from '../decisions/status.js';
 import type { Settings } from '../decisions/settings.js';
 import { createSession } from '../session.js';
 import { chooseLanguage, TEXTS } from '../texts.js';
@@ -30,6 +31,8 @@ let language = chooseLanguage(store.language(), navigator.languages);
 let settings = usable(store.settings());
 let credit = store.credit();
 let facts: RunFacts | undefined;
+/** What this device has computed for the run of the facts. */
+let runCredit: RunCredit | undefined;
 let isBlocked = false;
 
 const session = createSession({
@@ -47,17 +50,28 @@ const session = createSession({
   onStatus,
 });
 
-/** The part of the session's counts that is in the credit already. */
+/** The part of the session's counts that is in the credit already, and in that of the run. */
 let credited = { characters: 0, rounds: 0 };
+let creditedToRun = 0;
 
 function onStatus(status: Status): void {
   if (status.characters > credited.characters) {
     credit = store.addCredit(status.characters - credited.characters, status.rounds - credited.rounds);
     credited = { characters: status.characters, rounds: status.rounds };
   }
+  creditRun();
   if (status.failedAttempts === 0) isBlocked = false;
   if (status.failedAttempts === SUSPICIOUS_ATTEMPTS && status.phase.at === 'reconnecting') void suspectBlocking();
   redrawSoon();
+}
+
+/** The facts say which run it is; what is computed before they come counts once they do. */
+function creditRun(): void {
+  const { runId } = facts ?? {};
+  if (runId === undefined) return;
+  const more = session.status.characters - creditedToRun;
+  runCredit = more > 0 ? store.addRunCredit(runId, more) : store.runCredit(runId);
+  creditedToRun += more;
 }
 
 async function suspectBlocking(): Promise<void> {
@@ -81,7 +95,8 @@ function redraw(): void {
   const { status, isOn } = session;
   wakeLock.setWanted(isOn && settings.keepAwake && status.phase.at !== 'paused');
   draw({
-    ...{ language, settings, status, isOn, facts, credit, isBlocked },
+    ...{ language, settings, status, isOn, credit, runCredit, isBlocked },
+    facts: factsAtEnd(status, facts),
     obstacle: obstacle(host, invitation.token),
     host: new URL(invitation.base).host,
     isSecure: isSecureContext,
@@ -173,7 +188,10 @@ async function watch(): Promise<void> {
   watchVisibility((hidden) => session.note({ hidden }));
   watchNetwork(Date.now, (reason) => session.reconnect(reason));
   watchRun(invitation, (news) => {
+    // The run is resumed: the volunteer may help again.
+    if (facts?.phase === 'over' && news.phase !== 'over' && isRunOver(session.status)) session.leave();
     facts = news;
+    creditRun();
     redrawSoon();
   });
   show(byId('battery-field', HTMLElement), await watchBattery((battery) => session.note({ battery })));

@@ -5,6 +5,8 @@ export interface Numbers {
   short(value: number): string;
   bytes(value: number): string;
   loss(value: number): string;
+  /** 0.031 -> "3.1%". */
+  percent(fraction: number): string;
 }
 
 export function createNumbers(language: string): Numbers {
@@ -12,7 +14,9 @@ export function createNumbers(language: string): Numbers {
   const short = new Intl.NumberFormat(language, { notation: 'compact', maximumSignificantDigits: 3 });
   const few = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
   const loss = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const percent = new Intl.NumberFormat(language, { style: 'percent', maximumSignificantDigits: 2 });
   return {
+    percent: (fraction) => percent.format(fraction),
     whole: (value) => whole.format(value),
     short: (value) => short.format(value),
     bytes(value) {

@@ -1,9 +1,15 @@
 /** What is stored on the device. Where storage is turned off or full, the page holds it until it is closed. */
 import { addCredit, NO_CREDIT, parseCredit, type Credit } from '../decisions/credit.js';
+import { parseRunCredit, type RunCredit } from '../decisions/finish.js';
 import { parseSettings, type Settings } from '../decisions/settings.js';
 
 // The key of the settings is older than their name; another one would lose what is stored.
-const KEYS = { settings: 'troupe.terms', credit: 'troupe.credit', language: 'troupe.language' } as const;
+const KEYS = {
+  settings: 'troupe.terms',
+  credit: 'troupe.credit',
+  runCredit: 'troupe.run-credit',
+  language: 'troupe.language',
+} as const;
 
 /** The part of a browser's localStorage that is used. Reading the property throws where storage is turned off. */
 interface Area {
@@ -45,6 +51,13 @@ export const store = {
     const credit = addCredit(parseCredit(read(KEYS.credit)), characters, rounds);
     write(KEYS.credit, JSON.stringify(credit));
     return credit;
+  },
+  runCredit: (runId: string): RunCredit => parseRunCredit(read(KEYS.runCredit), runId),
+  addRunCredit(runId: string, more: number): RunCredit {
+    const credit = parseRunCredit(read(KEYS.runCredit), runId);
+    const sum = { runId, characters: credit.characters + more };
+    write(KEYS.runCredit, JSON.stringify(sum));
+    return sum;
   },
   resetCredit(): Credit {
     write(KEYS.credit, JSON.stringify(NO_CREDIT));

@@ -4,6 +4,7 @@ import { explainDirect } from '../decisions/direct.js';
 import { estimateTraffic } from '../decisions/traffic.js';
 import type { Credit } from '../decisions/credit.js';
 import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
+import { finishOf, shareOf, type RunCredit } from '../decisions/finish.js';
 import { isHeldByRun, isRunOver, type Status } from '../decisions/status.js';
 import { CAPS_MB, type Settings } from '../decisions/settings.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
@@ -19,6 +20,7 @@ export interface Scene {
   readonly isOn: boolean;
   readonly facts: RunFacts | undefined;
   readonly credit: Credit;
+  readonly runCredit: RunCredit | undefined;
   /** Why this browser cannot take part: a code that texts.ts explains. */
   readonly obstacle: string | undefined;
   /** HTTP works, but WebSockets do not. */
@@ -80,8 +82,10 @@ export function draw(scene: Scene): void {
 /** The language of the fixed texts that are drawn. */
 let drawnLanguage: Language | undefined;
 
-function drawWords({ language, facts }: Scene, texts: Texts): void {
-  setText(html('title'), facts?.name === undefined ? texts.title : texts.titleNamed(facts.name));
+function drawWords({ language, facts, status }: Scene, texts: Texts): void {
+  const isComplete = finishOf(status, facts) === 'completed';
+  setText(html('title'), titleOf(facts?.name, isComplete, texts));
+  show(html('lead'), !isComplete);
   if (drawnLanguage === language) return;
   drawnLanguage = language;
   document.documentElement.lang = language;
@@ -97,10 +101,17 @@ function drawWords({ language, facts }: Scene, texts: Texts): void {
   select.value = language;
 }
 
-function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
+function titleOf(name: string | undefined, isComplete: boolean, texts: Texts): string {
+  if (isComplete) return name === undefined ? texts.titleFinished : texts.titleFinishedNamed(name);
+  return name === undefined ? texts.title : texts.titleNamed(name);
+}
+
+function drawProblem({ status, facts, obstacle }: Scene, texts: Texts): void {
   const { phase } = status;
+  const isFinished = finishOf(status, facts) !== undefined;
   const failure = phase.at === 'failed' ? phase.failure : undefined;
-  const code = obstacle ?? failure?.code;
+  // What is needed to compute does not matter any more.
+  const code = isFinished ? undefined : (obstacle ?? failure?.code);
   show(html('problem'), code !== undefined);
   if (code === undefined) return;
   // Not `in` or a plain lookup: the code comes from outside.
@@ -115,10 +126,12 @@ function drawProblem({ status, obstacle }: Scene, texts: Texts): void {
 
 function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
   const { status, isOn } = scene;
-  const isOver = status.phase.at === 'over';
-  show(html('session'), isOn || isOver);
+  const finish = finishOf(status, scene.facts);
+  show(html('session'), isOn || status.phase.at === 'over' || finish !== undefined);
+  // Who comes after the end has computed nothing in this session.
+  show(html('stats'), finish === undefined || status.characters > 0);
   setText(html('state'), phaseText(scene, texts));
-  drawNotice(scene, texts);
+  drawNotice(scene, texts, numbers);
   const { charsPerSecond, round, characters, sentBytes, receivedBytes } = status;
   setText(html('stat-speed'), charsPerSecond === undefined ? '–' : texts.charsPerSecond(numbers.short(charsPerSecond)));
   setText(html('stat-round'), round === undefined ? '–' : numbers.whole(round));
@@ -135,6 +148,8 @@ function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
 
 function phaseText({ status, facts, language }: Scene, texts: Texts): string {
   const { phase } = status;
+  const finish = finishOf(status, facts);
+  if (finish !== undefined) return texts.over[finish];
   if (isHeldByRun(status, facts)) return texts.phase.runPaused;
   switch (phase.at) {
     case 'paused':
@@ -144,24 +159,30 @@ function phaseText({ status, facts, language }: Scene, texts: Texts): string {
     case 'failed':
       return '';
     case 'over':
-      return texts.over[phase.code ?? 'dismissed'];
+      return texts.over.dismissed;
     default:
       return texts.phase[phase.at];
   }
 }
 
-function drawNotice(scene: Scene, texts: Texts): void {
+function drawNotice(scene: Scene, texts: Texts, numbers: Numbers): void {
   const { phase } = scene.status;
   const place = html('notice');
   // The coordinator's own reason, in English; for the other ends the page has texts.
-  const words = phase.at === 'over' && !isRunOver(scene.status) ? phase.reason : undefined;
+  const words = phase.at === 'over' && !isRunOver(scene.status) && scene.facts?.phase !== 'over' ? phase.reason : undefined;
   if (words === undefined) place.removeAttribute('lang');
   else place.lang = 'en';
-  setText(place, words ?? notice(scene, texts));
+  setText(place, words ?? notice(scene, texts, numbers));
 }
 
-function notice({ status, settings: { share }, isBlocked }: Scene, texts: Texts): string {
+function notice(scene: Scene, texts: Texts, numbers: Numbers): string {
+  const { status, facts, runCredit, isBlocked } = scene;
+  const { share } = scene.settings;
   const { heatFactor, phase } = status;
+  if (facts && finishOf(status, facts) !== undefined) {
+    const part = runCredit && shareOf(runCredit, facts);
+    return part === undefined ? '' : texts.computedShare(numbers.percent(part));
+  }
   if (isBlocked && phase.at === 'reconnecting') return texts.blocked;
   return heatFactor < 1 ? texts.heat(String(Math.round(share * heatFactor))) : '';
 }
@@ -204,8 +225,8 @@ function placeLive(isOn: boolean): void {
   if (live.previousElementSibling !== before) before.after(live);
 }
 
-function drawSettings({ settings, isOn, obstacle, language, status }: Scene, texts: Texts, numbers: Numbers): void {
-  const isOver = status.phase.at === 'over' && status.phase.code === 'completed';
+function drawSettings({ settings, isOn, obstacle, language, status, facts }: Scene, texts: Texts, numbers: Numbers): void {
+  const isOver = finishOf(status, facts) === 'completed' && !isOn;
   placeLive(isOn || isOver);
   show(html('invite'), !isOn && !isOver);
   show(html('settings'), !isOver);

@@ -14,14 +14,22 @@ export function temporaryPath(folder: string, name: string): string {
 
 /**
  * Writes bytes, in one block or in several that follow each other, to a temporary file, syncs it, renames it and syncs the folder.
+ * @param mode its permissions; by default those that the process's umask leaves
  * @throws CheckpointError `cannot_write`, after removing the temporary file
  */
-export async function writeWhole(folder: string, name: string, bytes: Uint8Array | readonly Uint8Array[]): Promise<string> {
+export async function writeWhole(
+  folder: string,
+  name: string,
+  bytes: Uint8Array | readonly Uint8Array[],
+  mode?: number,
+): Promise<string> {
   const path = join(folder, name);
   const temporary = temporaryPath(folder, name);
   try {
-    const file = await open(temporary, 'w');
+    const file = await open(temporary, 'w', mode);
     try {
+      // One that a crash has left behind may have other permissions.
+      if (mode !== undefined) await file.chmod(mode);
       for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) await file.writeFile(block);
       await file.sync();
     } finally {
