@@ -115,6 +115,7 @@ const EN = {
 
   samplesHint: 'Text that the model wrote during training. Move the slider to compare rounds.',
   samplesNone: 'No sample yet.',
+  sampleText: 'Text of the sample',
   samplesSlider: 'Sample',
   sampleAt: (round: string, loss: string) =>
     loss === '' ? `after round ${round}` : `after round ${round}, training loss ${loss}`,
@@ -129,6 +130,7 @@ const EN = {
   skipUnknown: 'Leave out characters that the model does not know',
   topK: 'Top-k (0 = off)',
   length: 'Characters',
+  writtenText: 'Text that the model writes',
   write: 'Write',
   writing: (round: string) => `The model of round ${round} writes:`,
 
@@ -336,6 +338,7 @@ const ZH: Texts = {
 
   samplesHint: '模型在训练过程中写出的文字。移动滑块可比较不同轮次。',
   samplesNone: '暂无样本。',
+  sampleText: '样本内容',
   samplesSlider: '样本',
   sampleAt: (round, loss) => (loss === '' ? `第 ${round} 轮之后` : `第 ${round} 轮之后，训练损失 ${loss}`),
   play: '播放',
@@ -349,6 +352,7 @@ const ZH: Texts = {
   skipUnknown: '略去模型不认识的字符',
   topK: 'Top-k（0 = 不限）',
   length: '字符数',
+  writtenText: '模型写出的文字',
   write: '续写',
   writing: (round) => `第 ${round} 轮的模型写道：`,
 

@@ -101,7 +101,9 @@ interface Compared {
 /** A table of how far back each cell can learn. */
 function drawCompared({ texts, format }: Page, runs: readonly Compared[]): void {
   const table = the('flow-compared', HTMLTableElement);
-  table.hidden = runs.length < 2;
+  const scroll = the('flow-scroll');
+  scroll.hidden = runs.length < 2;
+  setAttribute(scroll, 'aria-label', texts.flowCompare);
   const heads = [texts.runName, texts.flowAfter, texts.flowReach, texts.flowLeft];
   const rows = runs.map(({ label, norms, after }, i) => {
     const swatch = make('i', { className: 'swatch' });
