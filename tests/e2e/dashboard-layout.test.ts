@@ -90,6 +90,54 @@ describe.skipIf(stage.missing !== undefined)('the layout of the dashboard', () =
   });
 });
 
+describe.skipIf(stage.missing !== undefined)('the charts of the dashboard', () => {
+  const choose = (tab: Tab, id: string, value: string, event: string): Promise<void> =>
+    tab.evaluate(`(() => { const field = document.getElementById('${id}'); field.value = '${value}';
+      field.dispatchEvent(new Event('${event}')); })()`);
+  /** The first and the last x in the table of the loss. */
+  const ENDS = `(() => { const details = document.querySelector('#chart-grid details'); details.open = true;
+    const rows = [...details.querySelectorAll('tbody tr')].map((row) => row.firstElementChild.textContent);
+    return [rows[0], rows.at(-1)].join(' '); })()`;
+
+  it('count rounds, characters or time, and keep their zoom in each', async () => {
+    const tab = await open('finished');
+    await tab.resize(1_280, 1_600);
+    await tab.until(`${ENDS} === '1 2,000'`);
+    await choose(tab, 'x-kind', 'characters', 'change');
+    await tab.until(`${ENDS} === '2.05k 4.1m'`);
+    await choose(tab, 'x-kind', 'clock', 'change');
+    await tab.until(`${ENDS} === '0ms 6m'`);
+    await tab.click('#range button:nth-child(3)');
+    await choose(tab, 'x-kind', 'rounds', 'change');
+    await tab.until(`${ENDS} === '1,800 2,000'`);
+  });
+
+  it('smooth the training loss over as many rounds as the person chooses', async () => {
+    const tab = await open('running');
+    await tab.resize(1_280, 1_600);
+    const value = `document.querySelector('#chart-grid .legend li:nth-child(2) b').textContent`;
+    await tab.until(`/^1\\.4/.test(${value})`);
+    await choose(tab, 'smoothing', '4', 'input');
+    await tab.until(`Number(${value}) > 1.5`);
+  });
+
+  it('are saved as CSV, SVG and PNG', async () => {
+    const tab = await open('running');
+    await tab.resize(1_280, 1_600);
+    await tab.until(`${ENDS} === '1 1,500'`);
+    await tab.evaluate(`globalThis.saved = []; URL.createObjectURL = (blob) => (saved.push(blob), 'blob:none');
+      for (const button of document.querySelectorAll('#chart-grid details[open] .segments button')) button.click()`);
+    await tab.until('saved.length === 3');
+    const types = await tab.evaluate<string[]>('saved.map(({ type }) => type).sort()');
+    expect(types).toEqual(['image/png', 'image/svg+xml', 'text/csv']);
+    const csv = await tab.evaluate<string>(`saved.find(({ type }) => type === 'text/csv').text()`);
+    expect(csv.split('\n')).toHaveLength(1_502);
+    const svg = await tab.evaluate<string>(`saved.find(({ type }) => type === 'image/svg+xml').text()`);
+    expect(svg).toMatch(/^<svg[\s\S]*training, smoothed[\s\S]*<path d="M/);
+    expect(await tab.evaluate(`saved.find(({ type }) => type === 'image/png').size`)).toBeGreaterThan(5_000);
+  });
+});
+
 describe('the first load of the dashboard', () => {
   let files: string[];
   beforeAll(() => {

@@ -1,5 +1,7 @@
 /** All texts of the page, in all its languages. */
 import type { EventKind, RunPhase, WorkerState } from '@troupe/run';
+import type { MarkerKind } from './reading/markers.js';
+import type { XKind } from './reading/round-axis.js';
 import type { SortKey } from './reading/table.js';
 
 export type Language = 'en' | 'zh';
@@ -83,8 +85,25 @@ const EN = {
   logScale: 'Log scale',
   chartHint:
     'Drag over a chart to zoom in; double-click to show all rounds. With the keyboard, the arrow keys move the crosshair, + and − zoom, and 0 shows all rounds.',
+  xAxis: 'Horizontal axis',
+  xKinds: { rounds: 'rounds', characters: 'characters', clock: 'time since the start' } satisfies Record<XKind, string>,
+  xLabels: { rounds: 'round', characters: 'characters', clock: 'time' } satisfies Record<XKind, string>,
+  smoothing: 'Smoothing',
+  smoothingOver: (rounds: string) => `${rounds} rounds`,
+  lossFrom: 'Loss from',
+  lossTo: 'to',
+  automatic: 'auto',
+  markers: {
+    joined: 'worker joined',
+    paused: 'paused',
+    resumed: 'resumed',
+    rate: 'learning rate changed',
+    continued: 'continued from a checkpoint',
+  } satisfies Record<MarkerKind, string>,
+  saveAs: 'Save the chart as',
+  saveChart: (title: string, format: string) => `Save ${title} as ${format}`,
   noData: 'No data yet.',
-  asTable: 'Table of values',
+  asTable: 'Values and files',
   round: 'round',
   chartSummary: (title: string, x: string, from: string, to: string, series: string) =>
     `${title}, ${x} ${from} to ${to}. ${series}`,
@@ -131,6 +150,7 @@ const EN = {
   topK: 'Top-k (0 = off)',
   length: 'Characters',
   writtenText: 'Text that the model writes',
+  writtenNone: 'The text appears here.',
   write: 'Write',
   writing: (round: string) => `The model of round ${round} writes:`,
 
@@ -307,8 +327,19 @@ const ZH: Texts = {
   zoomOut: '缩小',
   logScale: '对数坐标',
   chartHint: '在图上拖动可放大，双击显示全部轮次。键盘操作：方向键移动十字线，+ 和 − 缩放，0 显示全部轮次。',
+  xAxis: '横轴',
+  xKinds: { rounds: '轮次', characters: '字符数', clock: '开始以来的时间' },
+  xLabels: { rounds: '轮次', characters: '字符数', clock: '时间' },
+  smoothing: '平滑',
+  smoothingOver: (rounds) => `${rounds} 轮`,
+  lossFrom: '损失从',
+  lossTo: '到',
+  automatic: '自动',
+  markers: { joined: '节点加入', paused: '暂停', resumed: '继续', rate: '学习率更改', continued: '从检查点继续' },
+  saveAs: '图表另存为',
+  saveChart: (title, format) => `将${title}保存为 ${format}`,
   noData: '暂无数据。',
-  asTable: '数据表',
+  asTable: '数据与文件',
   round: '轮次',
   chartSummary: (title, x, from, to, series) => `${title}，${x} ${from} 至 ${to}。${series}`,
   seriesSummary: (label, first, last) => `${label}：从 ${first} 到 ${last}。`,
@@ -353,6 +384,7 @@ const ZH: Texts = {
   topK: 'Top-k（0 = 不限）',
   length: '字符数',
   writtenText: '模型写出的文字',
+  writtenNone: '文字将显示在这里。',
   write: '续写',
   writing: (round) => `第 ${round} 轮的模型写道：`,
 

@@ -94,7 +94,9 @@ export function createPlayground(page: Page): Panel {
     busy(true);
   });
   return (_, before) => {
-    if (!before) setAttribute(the('written'), 'aria-label', page.texts.writtenText);
+    if (before) return;
+    setAttribute(the('written'), 'aria-label', page.texts.writtenText);
+    setAttribute(the('written'), 'data-empty', page.texts.writtenNone);
   };
 
   function busy(on: boolean): void {
