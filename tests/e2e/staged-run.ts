@@ -128,7 +128,7 @@ const samplesOf = (situation: Situation): SamplePoint[] =>
 
 function flowsOf(situation: Situation): GradientFlow[] {
   const layer = Array.from({ length: WINDOW }, (_, i) => Number((0.03 * 0.97 ** i).toPrecision(4)));
-  return evaluationsOf(situation).map(({ round }) => ({ round, layers: [layer] }));
+  return evaluationsOf(situation).map(({ round }) => ({ round, layers: [layer], state: 'hc' }));
 }
 
 function workersOf(situation: Situation): WorkerView[] {

@@ -147,7 +147,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
   const routes = createRunSite({ ...parts, conductor, tokens, links });
-  watchGradientFlow(prepared.training, { side, board: record.board, report, over });
+  const flows = watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
   return {
     id,
@@ -162,6 +162,8 @@ async function assemble(parts: Parts): Promise<RunHost> {
       prepared.folder.whenHeld(() => record.begin());
       reportStart(prepared, report);
       await Promise.all([conductor.conduct(signal), storeFlags(prepared, prepared.flags.untilSaved, report)]);
+      // That of the last round. A person who stops the run does not wait for it.
+      if (!signal.aborted) await flows.settled();
     }, parts.close),
   };
 }

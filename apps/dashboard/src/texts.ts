@@ -1,5 +1,5 @@
 /** All texts of the page, in all its languages. */
-import type { EventKind, RunPhase, WorkerState } from '@troupe/run';
+import type { EventKind, FlowState, RunPhase, WorkerState } from '@troupe/run';
 import type { MarkerKind } from './reading/markers.js';
 import type { XKind } from './reading/round-axis.js';
 import type { SortKey } from './reading/table.js';
@@ -198,16 +198,19 @@ const EN = {
 
   flowIntro:
     'How far back can the model learn? The curve follows the error of the last character in a window back in time. It shows the norm ' +
-    'of the gradient with respect to the hidden state at each earlier step; the last character is on the left.',
+    'of the gradient with respect to the state that a layer carries from step to step: h, and for an LSTM h and c together. ' +
+    'The last character is on the left.',
   flowHow:
     'Where the curve falls to zero, the gradient has vanished: the model cannot learn from text further back. ' +
     'Where it rises, the gradient explodes: one bad batch can wreck the weights.',
   flowNow: 'This run',
-  flowAt: (round: string) => `after round ${round}`,
+  flowAt: (round: string, state: string) => `${state}, after round ${round}`,
+  flowStates: { h: 'state h', hc: 'states h and c' } satisfies Record<FlowState, string>,
+  flowState: 'Measured',
   flowSlider: 'Round of the gradient flow',
   flowCompare: 'Comparison of runs',
   flowCompareHint:
-    'The top layer of each run in this folder, scaled to 1 at the last character. The flatter the curve, the longer the memory that the model can learn.',
+    'The top layer of each run in this folder, scaled to 1 at the last character. This run is shown at the round nearest to those of the others. The flatter the curve, the longer the memory that the model can learn.',
   flowCompareNone: 'To compare cells, train another one in the same folder (--cell rnn-tanh, gru or lstm).',
   flowNone: 'No data yet. The first curve appears after a few rounds.',
   flowAfter: 'After round',
@@ -223,6 +226,8 @@ const EN = {
     `In ${layer} the gradient explodes: on the way back it grows to ${factor} times its size. One bad batch can wreck the weights.`,
   flowSteady: (layer: string, left: string, steps: string) =>
     `In ${layer} the gradient persists: ${steps} steps back, ${left} of it is left. The model can learn from that text.`,
+  flowHidden: (layer: string) =>
+    `In ${layer} little gradient is left in h. This older measurement leaves out the cell c, in which an LSTM remembers, so it does not tell how far back the model can learn.`,
   flowClip: (clipNorm: string, percent: string) =>
     `Clipping limits the step, not the flow. A gradient whose norm exceeds ${clipNorm} is scaled down as a whole (${percent} of the rounds shown). Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
   flowNoClip: 'This run does not clip gradients. One exploding gradient can undo many steps; try --clip 5.',
@@ -427,13 +432,16 @@ const ZH: Texts = {
   seenAgo: (time) => `${time}前`,
 
   flowIntro:
-    '模型能学到多远之前的内容？曲线从窗口的最后一个字符开始，沿时间反向跟踪它的误差，显示该误差对之前每一步隐藏状态的梯度范数。最左边是最后一个字符。',
+    '模型能学到多远之前的内容？曲线从窗口的最后一个字符开始，沿时间反向跟踪它的误差，显示该误差对该层逐步传递的状态（h；LSTM 为 h 和 c）的梯度范数。最左边是最后一个字符。',
   flowHow: '曲线降到零，说明梯度消失：模型学不到更早的内容。曲线上升，说明梯度爆炸：一个坏批次就可能毁掉权重。',
   flowNow: '本次训练',
-  flowAt: (round) => `第 ${round} 轮之后`,
+  flowAt: (round, state) => `${state}，第 ${round} 轮之后`,
+  flowStates: { h: '状态 h', hc: '状态 h 和 c' },
+  flowState: '测量对象',
   flowSlider: '梯度流的轮次',
   flowCompare: '各次训练对比',
-  flowCompareHint: '同一文件夹中各次训练的最上层，以最后一个字符处为 1。曲线越平，模型能学到的记忆越长。',
+  flowCompareHint:
+    '同一文件夹中各次训练的最上层，以最后一个字符处为 1。本次训练取与其他训练最接近的轮次。曲线越平，模型能学到的记忆越长。',
   flowCompareNone: '要比较不同的单元，请在同一文件夹中再训练一种（--cell rnn-tanh、gru 或 lstm）。',
   flowNone: '暂无数据。几轮之后会出现第一条曲线。',
   flowAfter: '轮次',
@@ -446,6 +454,7 @@ const ZH: Texts = {
   flowVanishing: (layer, reach) => `${layer}的梯度消失：倒退 ${reach} 步后剩余不到 1%。模型几乎学不到更早的内容。`,
   flowExploding: (layer, factor) => `${layer}的梯度爆炸：反向传播途中增大到 ${factor} 倍。一个坏批次就可能毁掉权重。`,
   flowSteady: (layer, left, steps) => `${layer}的梯度得以保持：倒退 ${steps} 步后仍剩余 ${left}。模型能学到那里的内容。`,
+  flowHidden: (layer) => `${layer}的 h 中剩余的梯度很少。这次较早的测量不包括 LSTM 用来记忆的 c，因此不能说明模型能学到多远。`,
   flowClip: (clipNorm, percent) =>
     `裁剪限制的是步长，不是梯度流。范数超过 ${clipNorm} 的梯度会整体缩小（占所示轮次的 ${percent}）。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
   flowNoClip: '本次训练不裁剪梯度。一次梯度爆炸就可能抵消许多步的成果，建议试用 --clip 5。',

@@ -41,7 +41,9 @@ function object<T>(fields: { readonly [K in keyof T]-?: Schema }, optional: read
 
 const EvaluationPointSchema = object<EvaluationPoint>({ round: count, validationLoss: number });
 const SamplePointSchema = object<SamplePoint>({ round: count, text });
-const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)) });
+const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)), state: oneOf('h', 'hc') }, [
+  'state',
+]);
 const RoundPointSchema: Schema = {
   type: 'object',
   properties: Object.fromEntries(POINT_FIELDS.map((field) => [field, number])),
