@@ -6,6 +6,7 @@ import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
 import { createCharts } from './page/charts.js';
 import { createControls } from './page/controls.js';
+import { createDoctor } from './page/doctor.js';
 import { make, setText, the } from './page/dom.js';
 import { createEvents } from './page/events.js';
 import { createFlow } from './page/flow.js';
@@ -59,6 +60,7 @@ const page: Page = {
 };
 const panels: readonly Panel[] = [
   createOverview(page),
+  createDoctor(page),
   createControls(page),
   createCharts(page),
   createSamples(page),

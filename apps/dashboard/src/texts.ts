@@ -39,14 +39,33 @@ const EN = {
   statLoss: 'Training loss',
   statLossNote: 'smoothed, nats/char',
   statValidation: 'Validation loss',
-  statValidationNote: (best: string, round: string) => `best ${best} at round ${round}`,
+  statValidationNote: (last: string, best: string, round: string) => `at round ${last}; best ${best} at ${round}`,
+  statValidationBest: (last: string) => `at round ${last}, the best so far`,
   statSpeed: 'Speed',
-  statSpeedNote: 'characters per second',
+  statSpeedNote: 'chars/s, all workers together',
   statWorkers: 'Workers',
-  statWorkersNote: (most: string) => `at most ${most}`,
+  statWorkersNote: (computing: string) => `${computing} computing`,
   statRate: 'Learning rate',
   statRateNote: (clipNorm: string) => `clip norm ${clipNorm}`,
   statRateNoClip: 'no clipping',
+
+  doctor: {
+    none: 'Nothing is wrong with this run.',
+    lastCheckpoint: 'the last checkpoint',
+    checkpointOf: (round: string) => `the checkpoint of round ${round}`,
+    diverged: (from: string, rate: string) =>
+      `Training diverged. To continue from ${from} at half the learning rate, start the run again with --resume --lr ${rate}.`,
+    aboveChance: (loss: string, chance: string) =>
+      `The loss is ${loss}, above chance (${chance}): the learning rate is probably too high.`,
+    halve: (rate: string) => `Halve the rate to ${rate}`,
+    noWorker: 'No worker is connected. The run continues when one joins.',
+    overfitting: (round: string, best: string, now: string, then: string) =>
+      `Overfitting since round ${round}: the validation loss rose from ${best} to ${now} while the training loss fell. ${then}`,
+    bestIsSaved: 'The model of that round is saved as best.safetensors.',
+    stopNow: 'The model of that round is saved as best.safetensors, so the run can stop.',
+    network: (percent: string) =>
+      `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
+  },
 
   controls: 'Controls',
   pause: 'Pause',
@@ -165,7 +184,7 @@ const EN = {
     kind: 'Kind',
     engine: 'Engine',
     device: 'Device',
-    speed: 'Chars/s',
+    speed: 'Engine chars/s',
     share: 'Streams',
     latency: 'Latency',
     rounds: 'Rounds',
@@ -222,6 +241,8 @@ const EN = {
   layer: (n: string) => `layer ${n}`,
   flowVanishing: (layer: string, reach: string) =>
     `In ${layer} the gradient vanishes: ${reach} steps back, less than 1% of it is left. The model learns almost nothing from earlier text.`,
+  flowFading: (layer: string, reach: string) =>
+    `In ${layer} the gates let go of older text: ${reach} steps back, less than 1% of the gradient is left. That is usual early on; gates learn to hold more.`,
   flowExploding: (layer: string, factor: string) =>
     `In ${layer} the gradient explodes: on the way back it grows to ${factor} times its size. One bad batch can wreck the weights.`,
   flowSteady: (layer: string, left: string, steps: string) =>
@@ -287,14 +308,30 @@ const ZH: Texts = {
   statLoss: '训练损失',
   statLossNote: '平滑后，奈特/字符',
   statValidation: '验证损失',
-  statValidationNote: (best, round) => `最低 ${best}，第 ${round} 轮`,
+  statValidationNote: (last, best, round) => `第 ${last} 轮；最低 ${best}，第 ${round} 轮`,
+  statValidationBest: (last) => `第 ${last} 轮，目前最低`,
   statSpeed: '速度',
-  statSpeedNote: '字符/秒',
+  statSpeedNote: '字符/秒，所有节点合计',
   statWorkers: '工作节点',
-  statWorkersNote: (most) => `最多 ${most} 个`,
+  statWorkersNote: (computing) => `${computing} 个计算中`,
   statRate: '学习率',
   statRateNote: (clipNorm) => `裁剪阈值 ${clipNorm}`,
   statRateNoClip: '不裁剪',
+
+  doctor: {
+    none: '本次训练没有问题。',
+    lastCheckpoint: '最后一个检查点',
+    checkpointOf: (round) => `第 ${round} 轮的检查点`,
+    diverged: (from, rate) => `训练已发散。要从${from}以一半的学习率继续，请在启动命令后加上 --resume --lr ${rate} 重新启动。`,
+    aboveChance: (loss, chance) => `损失为 ${loss}，高于随机猜测（${chance}）：学习率可能过高。`,
+    halve: (rate) => `将学习率减半为 ${rate}`,
+    noWorker: '没有工作节点在线。有节点加入后训练会继续。',
+    overfitting: (round, best, now, then) =>
+      `自第 ${round} 轮起过拟合：验证损失从 ${best} 升到 ${now}，而训练损失在下降。${then}`,
+    bestIsSaved: '该轮的模型已保存为 best.safetensors。',
+    stopNow: '该轮的模型已保存为 best.safetensors，可以停止训练。',
+    network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
+  },
 
   controls: '控制',
   pause: '暂停',
@@ -402,7 +439,7 @@ const ZH: Texts = {
     kind: '类型',
     engine: '引擎',
     device: '设备',
-    speed: '字符/秒',
+    speed: '引擎字符/秒',
     share: '流数',
     latency: '延迟',
     rounds: '轮数',
@@ -452,6 +489,8 @@ const ZH: Texts = {
   stepsBack: '倒退的步数',
   layer: (n) => `第 ${n} 层`,
   flowVanishing: (layer, reach) => `${layer}的梯度消失：倒退 ${reach} 步后剩余不到 1%。模型几乎学不到更早的内容。`,
+  flowFading: (layer, reach) =>
+    `${layer}的门放开了更早的内容：倒退 ${reach} 步后剩余不到 1%。训练初期通常如此，门会逐渐学会保留更多。`,
   flowExploding: (layer, factor) => `${layer}的梯度爆炸：反向传播途中增大到 ${factor} 倍。一个坏批次就可能毁掉权重。`,
   flowSteady: (layer, left, steps) => `${layer}的梯度得以保持：倒退 ${steps} 步后仍剩余 ${left}。模型能学到那里的内容。`,
   flowHidden: (layer) => `${layer}的 h 中剩余的梯度很少。这次较早的测量不包括 LSTM 用来记忆的 c，因此不能说明模型能学到多远。`,

@@ -208,9 +208,10 @@ describe('gradient flow', () => {
     expect(readFlow([1, 0.5, 0.001, 0.4, 0.3], RNN).kind).toBe('steady');
   });
 
-  it('does not call the flow of an LSTM vanishing when only h was measured', () => {
+  it('does not call the flow through gates vanishing, and says when only h of an LSTM was measured', () => {
     expect(readFlow(geometric(0.8), { cell: 'lstm', state: undefined })).toEqual({ kind: 'hidden' });
-    expect(readFlow(geometric(0.8), { cell: 'lstm', state: 'hc' }).kind).toBe('vanishing');
+    expect(readFlow(geometric(0.8), { cell: 'lstm', state: 'hc' })).toEqual({ kind: 'fading', reach: 21 });
+    expect(readFlow(geometric(0.8), { cell: 'gru', state: 'h' }).kind).toBe('fading');
     expect(readFlow(geometric(0.99), { cell: 'lstm', state: 'h' }).kind).toBe('steady');
   });
 

@@ -158,6 +158,8 @@ function lesson({ texts, format }: Page, norms: readonly number[], measured: Mea
   switch (reading.kind) {
     case 'vanishing':
       return [texts.flowVanishing(layer, format.whole(reading.reach))];
+    case 'fading':
+      return [texts.flowFading(layer, format.whole(reading.reach))];
     case 'exploding':
       return [texts.flowExploding(layer, format.whole(reading.factor))];
     case 'steady':

@@ -4,6 +4,8 @@ import type { FlowState } from '@troupe/run';
 export type FlowReading =
   /** From `reach` steps back on, less than 1% of the gradient is left. */
   | { readonly kind: 'vanishing'; readonly reach: number }
+  /** The same in a cell with gates, which decide what to forget: that is no fault, and may change as they learn. */
+  | { readonly kind: 'fading'; readonly reach: number }
   /** It grows to `factor` times its norm at the end of the window. */
   | { readonly kind: 'exploding'; readonly factor: number }
   /** The fraction `left` of it reaches the start of the window, `steps` back. */
@@ -31,7 +33,7 @@ export function readFlow(norms: readonly number[], { cell, state }: Measured): F
   if (highest >= EXPLODED * start) return { kind: 'exploding', factor: highest / start };
   const reach = reachOf(norms);
   if (reach !== undefined && cell === 'lstm' && state !== 'hc') return { kind: 'hidden' };
-  if (reach !== undefined) return { kind: 'vanishing', reach };
+  if (reach !== undefined) return { kind: cell.startsWith('rnn') ? 'vanishing' : 'fading', reach };
   return { kind: 'steady', left: norms[norms.length - 1] / start, steps: norms.length - 1 };
 }
 
