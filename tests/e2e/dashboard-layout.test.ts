@@ -72,7 +72,7 @@ const settled = (tab: Tab): Promise<void> =>
 async function open(situation: Situation, query = ''): Promise<Tab> {
   const run = stage.closeAfterTest(await stageRun(situation));
   const tab = await stage.visit(`${run.origin}/${query}#admin=any`);
-  await tab.until(`document.querySelector('#run').checkVisibility()`);
+  await tab.until(`!document.querySelector('#run').hidden`);
   return tab;
 }
 
@@ -135,6 +135,39 @@ describe.skipIf(stage.missing !== undefined)('the charts of the dashboard', () =
     const svg = await tab.evaluate<string>(`saved.find(({ type }) => type === 'image/svg+xml').text()`);
     expect(svg).toMatch(/^<svg[\s\S]*training, smoothed[\s\S]*<path d="M/);
     expect(await tab.evaluate(`saved.find(({ type }) => type === 'image/png').size`)).toBeGreaterThan(5_000);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('the dashboard on a wall', () => {
+  it('shows large figures, a sample and a dot for each worker, and fits every screen', async () => {
+    const tab = await open('running', '?wall');
+    await tab.until(`document.querySelectorAll('#wall-ring circle').length === 3`);
+    await tab.until(`/summer's day/.test(document.querySelector('#wall-sample').textContent)`);
+    for (const width of WIDTHS) {
+      await tab.resize(width, width === 2_560 ? 1_440 : 1_000);
+      await settled(tab);
+      expect(await faults(tab), `${width} px`).toEqual([]);
+    }
+    expect(await tab.evaluate('document.documentElement.scrollHeight')).toBeLessThanOrEqual(1_440);
+    const size = `parseFloat(getComputedStyle(document.querySelector('#wall-loss')).fontSize)`;
+    expect(await tab.evaluate(size)).toBeGreaterThan(80);
+    expect(await violations(tab)).toEqual([]);
+    expect(tab.complaints).toEqual([]);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('the run doctor', () => {
+  it('copies the invitation with one click when no worker is connected', async () => {
+    const tab = await open('waiting');
+    await tab.until(`/No worker is connected/.test(document.querySelector('#doctor-what').textContent)`);
+    await tab.click('#doctor-do');
+    await tab.until(`document.querySelector('#announcement').textContent !== ''`);
+  });
+
+  it('says what to type where the coordinator can do nothing', async () => {
+    const tab = await open('diverged');
+    await tab.until(`/round 380 .* --resume --lr 0\\.005/.test(document.querySelector('#doctor-what').textContent)`);
+    expect(await tab.evaluate(`document.querySelector('#doctor-do').checkVisibility()`)).toBe(false);
   });
 });
 

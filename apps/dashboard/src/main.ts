@@ -16,6 +16,7 @@ import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
 import { createPlayground, createSamples } from './page/samples.js';
 import { takeFromAddress } from './page/token-source.js';
+import { createWall, isWall } from './page/wall.js';
 import { createWorkers } from './page/workers.js';
 import { hasToken, receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
@@ -69,6 +70,7 @@ const panels: readonly Panel[] = [
   createFlow(page),
   createRuns(page),
   createEvents(page),
+  ...(isWall(location.search) ? [createWall(page)] : []),
 ];
 chooseTexts();
 const live = openLive({

@@ -67,6 +67,8 @@ const EN = {
       `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
   },
 
+  wallWorkers: (count: string) => `${count} workers on a ring`,
+
   controls: 'Controls',
   pause: 'Pause',
   resume: 'Resume',
@@ -332,6 +334,8 @@ const ZH: Texts = {
     stopNow: '该轮的模型已保存为 best.safetensors，可以停止训练。',
     network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
   },
+
+  wallWorkers: (count) => `环上有 ${count} 个工作节点`,
 
   controls: '控制',
   pause: '暂停',
