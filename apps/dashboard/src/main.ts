@@ -21,6 +21,7 @@ import { createWorkers } from './page/workers.js';
 import { hasToken, receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
 import { problemText } from './reading/problem.js';
+import { langOf } from './reading/translate.js';
 import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
 
@@ -45,6 +46,9 @@ let [zoomTimer, announcementTimer] = [0, 0];
 
 const api = createApi(base, () => access.token);
 const page: Page = {
+  get language() {
+    return language;
+  },
   get texts() {
     return texts;
   },
@@ -179,7 +183,7 @@ function chooseTexts(): void {
 
 /** Draws the texts of index.html, and then those of every panel. */
 function drawTexts(): void {
-  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  document.documentElement.lang = langOf(language);
   for (const element of document.querySelectorAll<HTMLElement>('[data-text]')) {
     const found = element.dataset.text!.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown>)[key], texts);
     setText(element, found as string);

@@ -4,6 +4,7 @@ import { computeFraction } from '../reading/curves.js';
 import { figuresOf } from '../reading/figures.js';
 import { NOTHING } from '../reading/format.js';
 import { problemText } from '../reading/problem.js';
+import { langOf, translated } from '../reading/translate.js';
 import { lastRound } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
 import { setAttribute, setClass, setText, the } from './dom.js';
@@ -55,7 +56,7 @@ function createLinkBanner(page: Page): (state: DashboardState) => void {
   };
 }
 
-function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
+function drawTitle({ texts, format, language }: Page, { view }: DashboardState): void {
   const { name, runId, phase, phaseReason, organizer, model, parameters, corpus } = view!;
   const title = name || runId;
   setText(the('run-name'), title);
@@ -64,7 +65,9 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
   const reason = phase === 'running' ? '' : phaseReason;
   setClass(the('phase'), `phase ${phase}`);
   setText(the('phase-name'), texts.phase[phase]);
-  setText(the('phase-reason'), reason ? ` · ${reason}` : '');
+  const shown = translated(reason, language);
+  setText(the('phase-reason'), reason ? ` · ${shown.text}` : '');
+  setAttribute(the('phase-reason'), 'lang', langOf(shown.language));
   const facts = [
     model,
     texts.parameters(format.compact(parameters)),
