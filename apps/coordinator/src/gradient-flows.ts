@@ -14,11 +14,16 @@ const MAX_STREAM_PRODUCTS = 1e10;
 /** Flows are spread evenly over the run, so that runs can be compared at like rounds. */
 const FLOWS = 25;
 /**
- * Where the workers use all cores of this machine, a flow takes its time from them: one per cent of a core, and this much at once so
- * that short runs have flows as well.
+ * Where the workers use all cores of this machine, a flow takes its time from them: one per cent of a core, and this much over
+ * the whole run so that short ones have flows as well.
  */
 const SHARE = 0.01;
 const ALLOWANCE_MS = 2_000;
+/**
+ * For the cost of a flow, measured on one core of AMD Zen 3. How long one takes says little: the thread has a low priority, and waits where
+ * workers use all cores.
+ */
+const PRODUCTS_PER_MS = 5e5;
 
 export interface FlowWatch {
   readonly side: Pick<SideThread, 'flow'>;
@@ -61,11 +66,10 @@ export function createGradientFlows(training: Training, { side, nowMs, onFlow, o
   const { rounds, model } = training.config;
   const state = model?.cell === 'lstm' ? 'hc' : 'h';
   const beganMs = nowMs();
-  // All flows are the same work, and the thread has a low priority: the shortest one says best what that costs.
-  let [count, costMs, nextRound] = [0, Infinity, 0];
+  const costMs = (streamsOf(training) * productsOf(training)) / PRODUCTS_PER_MS;
+  let [count, nextRound] = [0, 0];
   let running: Promise<void> | undefined;
   const compute = async (round: number): Promise<void> => {
-    const startedMs = nowMs();
     try {
       const layers = await side.flow(training.replica.parameters, batchAt(training, round));
       onFlow({ round, layers: layers.map((layer) => layer.map((value) => Number(value.toPrecision(4)))), state });
@@ -73,14 +77,13 @@ export function createGradientFlows(training: Training, { side, nowMs, onFlow, o
       onFailed(error as Error);
     }
     count++;
-    costMs = Math.min(costMs, nowMs() - startedMs);
     running = undefined;
   };
   const isDue = (round: number): boolean => {
     // The last one is what people look at afterwards, and no round waits for it.
     if (round >= rounds) return true;
-    const isAffordable = count === 0 || (count + 1) * costMs <= ALLOWANCE_MS + SHARE * (nowMs() - beganMs);
-    return round >= nextRound && isAffordable;
+    const budgetMs = ALLOWANCE_MS * (round / rounds) + SHARE * (nowMs() - beganMs);
+    return round >= nextRound && (count === 0 || (count + 1) * costMs <= budgetMs);
   };
   return {
     onRound(round) {
@@ -97,12 +100,16 @@ function productsOf({ config, layout }: Training): number {
   return 4 * layout.size * config.window;
 }
 
-/** The first streams of the next round, as many as the time allows. */
+/** As many streams as the time allows. */
+function streamsOf(training: Training): number {
+  return Math.max(1, Math.min(MAX_STREAMS, training.config.streams, Math.floor(MAX_PRODUCTS / productsOf(training))));
+}
+
+/** The first streams of the next round. */
 function batchAt(training: Training, round: number): Batch {
   const { config, streams, states, stateFloats } = training;
   const { window } = config;
-  const products = productsOf(training);
-  const count = Math.max(1, Math.min(MAX_STREAMS, config.streams, Math.floor(MAX_PRODUCTS / products)));
+  const count = streamsOf(training);
   const tokens = new Uint16Array(count * (window + 1));
   const before = new Float32Array(count * stateFloats);
   for (let stream = 0; stream < count; stream++) {
