@@ -90,6 +90,21 @@ describe.skipIf(stage.missing !== undefined)('the layout of the dashboard', () =
   });
 });
 
+describe.skipIf(stage.missing !== undefined)('buttons under the pointer', () => {
+  it('stay where they are while samples change and the model writes', async () => {
+    const tab = await open('running');
+    await tab.resize(1_280, 1_600);
+    await tab.until(`Number(document.querySelector('#sample-slider').max) > 2`);
+    const tops = `['#sample-play', '#sample-newest', '#write', '#apply', '#workers'].map((id) => document.querySelector(id).getBoundingClientRect().top)`;
+    const before = await tab.evaluate<number[]>(tops);
+    await tab.evaluate(`(() => { const slider = document.querySelector('#sample-slider');
+      for (const value of ['0', '1', '2']) { slider.value = value; slider.dispatchEvent(new Event('input')); } })()`);
+    await tab.evaluate(`document.querySelector('#written').append('many words '.repeat(200))`);
+    await settled(tab);
+    expect(await tab.evaluate(tops)).toEqual(before);
+  });
+});
+
 describe.skipIf(stage.missing !== undefined)('the charts of the dashboard', () => {
   const choose = (tab: Tab, id: string, value: string, event: string): Promise<void> =>
     tab.evaluate(`(() => { const field = document.getElementById('${id}'); field.value = '${value}';
