@@ -77,7 +77,12 @@ export function createGradientFlows(training: Training, { side, nowMs, onFlow, o
       onFailed(error as Error);
     }
     count++;
-    running = undefined;
+  };
+  const begin = (flow: Promise<void>): void => {
+    const mine = flow.then(() => {
+      if (running === mine) running = undefined;
+    });
+    running = mine;
   };
   const isDue = (round: number): boolean => {
     // The last one is what people look at afterwards, and no round waits for it.
@@ -87,11 +92,18 @@ export function createGradientFlows(training: Training, { side, nowMs, onFlow, o
   };
   return {
     onRound(round) {
-      if (tooLarge || running || !isDue(round)) return;
+      if (tooLarge || !isDue(round)) return;
+      // After the last round the parameters stay, so that flow may wait for the one before it.
+      if (running) {
+        if (round >= rounds) begin(running.then(() => compute(round)));
+        return;
+      }
       nextRound = round + Math.max(1, Math.floor(rounds / FLOWS));
-      running = compute(round);
+      begin(compute(round));
     },
-    settled: async () => running,
+    async settled() {
+      while (running) await running;
+    },
   };
 }
 

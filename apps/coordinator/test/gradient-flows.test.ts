@@ -64,6 +64,19 @@ describe('gradient flows', () => {
     expect(flows.length).toBeGreaterThan(2);
   });
 
+  it('of the last round is computed even when another one is under way', async () => {
+    const found: number[] = [];
+    const flows = createGradientFlows(trainingOf(3), {
+      side: { flow: async () => [[1]] },
+      nowMs: () => 0,
+      onFlow: ({ round }) => found.push(round),
+      onFailed: (error) => expect.fail(error.message),
+    });
+    for (const round of [1, 2, 3]) flows.onRound(round);
+    await flows.settled();
+    expect(found).toEqual([1, 3]);
+  });
+
   it('say which state they are of', async () => {
     expect((await train(1, 1, 1, 'lstm'))[0]).toEqual({ round: 1, layers: [[0.1235]], state: 'hc' });
     expect((await train(1, 1, 1, 'gru'))[0].state).toBe('h');
