@@ -159,7 +159,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
   const site = createRunSite({ ...parts, conductor, tokens, links });
-  watchGradientFlow(prepared.training, { side, board: record.board, report, over });
+  const flows = watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
   return {
     id,
@@ -176,6 +176,8 @@ async function assemble(parts: Parts): Promise<RunHost> {
       reportStart(prepared, report);
       const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
       await Promise.all([conductor.conduct(signal), stored]);
+      // That of the last round. A person who stops the run does not wait for it.
+      if (!signal.aborted) await flows.settled();
       await stayOpen(parts, links, site);
     }, parts.close),
   };

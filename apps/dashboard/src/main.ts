@@ -6,6 +6,7 @@ import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
 import { createCharts } from './page/charts.js';
 import { createControls } from './page/controls.js';
+import { createDoctor } from './page/doctor.js';
 import { make, setText, the } from './page/dom.js';
 import { createEvents } from './page/events.js';
 import { createFlow } from './page/flow.js';
@@ -15,10 +16,12 @@ import type { Page, Panel } from './page/page.js';
 import { createRuns } from './page/runs.js';
 import { createPlayground, createSamples } from './page/samples.js';
 import { takeFromAddress } from './page/token-source.js';
+import { createWall, isWall } from './page/wall.js';
 import { createWorkers } from './page/workers.js';
 import { hasToken, receive, type Access } from './reading/access.js';
 import { createFormat, type Format } from './reading/format.js';
 import { problemText } from './reading/problem.js';
+import { langOf } from './reading/translate.js';
 import { EMPTY, reduce, missingRounds, type DashboardState, type Input } from './state/state.js';
 import { chooseLanguage, LANGUAGES, TEXTS, type Language, type Texts } from './texts.js';
 
@@ -43,6 +46,9 @@ let [zoomTimer, announcementTimer] = [0, 0];
 
 const api = createApi(base, () => access.token);
 const page: Page = {
+  get language() {
+    return language;
+  },
   get texts() {
     return texts;
   },
@@ -59,6 +65,7 @@ const page: Page = {
 };
 const panels: readonly Panel[] = [
   createOverview(page),
+  createDoctor(page),
   createControls(page),
   createCharts(page),
   createSamples(page),
@@ -67,6 +74,7 @@ const panels: readonly Panel[] = [
   createFlow(page),
   createRuns(page),
   createEvents(page),
+  ...(isWall(location.search) ? [createWall(page)] : []),
 ];
 chooseTexts();
 const live = openLive({
@@ -175,7 +183,7 @@ function chooseTexts(): void {
 
 /** Draws the texts of index.html, and then those of every panel. */
 function drawTexts(): void {
-  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  document.documentElement.lang = langOf(language);
   for (const element of document.querySelectorAll<HTMLElement>('[data-text]')) {
     const found = element.dataset.text!.split('.').reduce<unknown>((part, key) => (part as Record<string, unknown>)[key], texts);
     setText(element, found as string);

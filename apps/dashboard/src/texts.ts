@@ -1,5 +1,7 @@
 /** All texts of the page, in all its languages. */
-import type { EventKind, RunPhase, WorkerState } from '@troupe/run';
+import type { EventKind, FlowState, RunPhase, WorkerState } from '@troupe/run';
+import type { MarkerKind } from './reading/markers.js';
+import type { XKind } from './reading/round-axis.js';
 import type { SortKey } from './reading/table.js';
 
 export type Language = 'en' | 'zh';
@@ -37,14 +39,35 @@ const EN = {
   statLoss: 'Training loss',
   statLossNote: 'smoothed, nats/char',
   statValidation: 'Validation loss',
-  statValidationNote: (best: string, round: string) => `best ${best} at round ${round}`,
+  statValidationNote: (last: string, best: string, round: string) => `at round ${last}; best ${best} at ${round}`,
+  statValidationBest: (last: string) => `at round ${last}, the best so far`,
   statSpeed: 'Speed',
-  statSpeedNote: 'characters per second',
+  statSpeedNote: 'chars/s, all workers together',
   statWorkers: 'Workers',
-  statWorkersNote: (most: string) => `at most ${most}`,
+  statWorkersNote: (computing: string) => `${computing} computing`,
   statRate: 'Learning rate',
   statRateNote: (clipNorm: string) => `clip norm ${clipNorm}`,
   statRateNoClip: 'no clipping',
+
+  doctor: {
+    none: 'Nothing is wrong with this run.',
+    lastCheckpoint: 'the last checkpoint',
+    checkpointOf: (round: string) => `the checkpoint of round ${round}`,
+    diverged: (from: string, rate: string) =>
+      `Training diverged. To continue from ${from} at half the learning rate, start the run again with --resume --lr ${rate}.`,
+    aboveChance: (loss: string, chance: string) =>
+      `The loss is ${loss}, above chance (${chance}): the learning rate is probably too high.`,
+    halve: (rate: string) => `Halve the rate to ${rate}`,
+    noWorker: 'No worker is connected. The run continues when one joins.',
+    overfitting: (round: string, best: string, now: string, then: string) =>
+      `Overfitting since round ${round}: the validation loss rose from ${best} to ${now} while the training loss fell. ${then}`,
+    bestIsSaved: 'The model of that round is saved as best.safetensors.',
+    stopNow: 'The model of that round is saved as best.safetensors, so the run can stop.',
+    network: (percent: string) =>
+      `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
+  },
+
+  wallWorkers: (count: string) => `${count} workers on a ring`,
 
   controls: 'Controls',
   pause: 'Pause',
@@ -83,8 +106,25 @@ const EN = {
   logScale: 'Log scale',
   chartHint:
     'Drag over a chart to zoom in; double-click to show all rounds. With the keyboard, the arrow keys move the crosshair, + and − zoom, and 0 shows all rounds.',
+  xAxis: 'Horizontal axis',
+  xKinds: { rounds: 'rounds', characters: 'characters', clock: 'time since the start' } satisfies Record<XKind, string>,
+  xLabels: { rounds: 'round', characters: 'characters', clock: 'time' } satisfies Record<XKind, string>,
+  smoothing: 'Smoothing',
+  smoothingOver: (rounds: string) => `${rounds} rounds`,
+  lossFrom: 'Loss from',
+  lossTo: 'to',
+  automatic: 'auto',
+  markers: {
+    joined: 'worker joined',
+    paused: 'paused',
+    resumed: 'resumed',
+    rate: 'learning rate changed',
+    continued: 'continued from a checkpoint',
+  } satisfies Record<MarkerKind, string>,
+  saveAs: 'Save the chart as',
+  saveChart: (title: string, format: string) => `Save ${title} as ${format}`,
   noData: 'No data yet.',
-  asTable: 'Table of values',
+  asTable: 'Values and files',
   round: 'round',
   chartSummary: (title: string, x: string, from: string, to: string, series: string) =>
     `${title}, ${x} ${from} to ${to}. ${series}`,
@@ -115,6 +155,7 @@ const EN = {
 
   samplesHint: 'Text that the model wrote during training. Move the slider to compare rounds.',
   samplesNone: 'No sample yet.',
+  sampleText: 'Text of the sample',
   samplesSlider: 'Sample',
   sampleAt: (round: string, loss: string) =>
     loss === '' ? `after round ${round}` : `after round ${round}, training loss ${loss}`,
@@ -129,6 +170,8 @@ const EN = {
   skipUnknown: 'Leave out characters that the model does not know',
   topK: 'Top-k (0 = off)',
   length: 'Characters',
+  writtenText: 'Text that the model writes',
+  writtenNone: 'The text appears here.',
   write: 'Write',
   writing: (round: string) => `The model of round ${round} writes:`,
 
@@ -143,7 +186,7 @@ const EN = {
     kind: 'Kind',
     engine: 'Engine',
     device: 'Device',
-    speed: 'Chars/s',
+    speed: 'Engine chars/s',
     share: 'Streams',
     latency: 'Latency',
     rounds: 'Rounds',
@@ -176,16 +219,19 @@ const EN = {
 
   flowIntro:
     'How far back can the model learn? The curve follows the error of the last character in a window back in time. It shows the norm ' +
-    'of the gradient with respect to the hidden state at each earlier step; the last character is on the left.',
+    'of the gradient with respect to the state that a layer carries from step to step: h, and for an LSTM h and c together. ' +
+    'The last character is on the left.',
   flowHow:
     'Where the curve falls to zero, the gradient has vanished: the model cannot learn from text further back. ' +
     'Where it rises, the gradient explodes: one bad batch can wreck the weights.',
   flowNow: 'This run',
-  flowAt: (round: string) => `after round ${round}`,
+  flowAt: (round: string, state: string) => `${state}, after round ${round}`,
+  flowStates: { h: 'state h', hc: 'states h and c' } satisfies Record<FlowState, string>,
+  flowState: 'Measured',
   flowSlider: 'Round of the gradient flow',
   flowCompare: 'Comparison of runs',
   flowCompareHint:
-    'The top layer of each run in this folder, scaled to 1 at the last character. The flatter the curve, the longer the memory that the model can learn.',
+    'The top layer of each run in this folder, scaled to 1 at the last character. This run is shown at the round nearest to those of the others. The flatter the curve, the longer the memory that the model can learn.',
   flowCompareNone: 'To compare cells, train another one in the same folder (--cell rnn-tanh, gru or lstm).',
   flowNone: 'No data yet. The first curve appears after a few rounds.',
   flowAfter: 'After round',
@@ -197,10 +243,14 @@ const EN = {
   layer: (n: string) => `layer ${n}`,
   flowVanishing: (layer: string, reach: string) =>
     `In ${layer} the gradient vanishes: ${reach} steps back, less than 1% of it is left. The model learns almost nothing from earlier text.`,
+  flowFading: (layer: string, reach: string) =>
+    `In ${layer} the gates let go of older text: ${reach} steps back, less than 1% of the gradient is left. That is usual early on; gates learn to hold more.`,
   flowExploding: (layer: string, factor: string) =>
     `In ${layer} the gradient explodes: on the way back it grows to ${factor} times its size. One bad batch can wreck the weights.`,
   flowSteady: (layer: string, left: string, steps: string) =>
     `In ${layer} the gradient persists: ${steps} steps back, ${left} of it is left. The model can learn from that text.`,
+  flowHidden: (layer: string) =>
+    `In ${layer} little gradient is left in h. This older measurement leaves out the cell c, in which an LSTM remembers, so it does not tell how far back the model can learn.`,
   flowClip: (clipNorm: string, percent: string) =>
     `Clipping limits the step, not the flow. A gradient whose norm exceeds ${clipNorm} is scaled down as a whole (${percent} of the rounds shown). Clipping tames exploding gradients but cannot restore vanished ones; the gates of LSTM and GRU keep gradients from vanishing.`,
   flowNoClip: 'This run does not clip gradients. One exploding gradient can undo many steps; try --clip 5.',
@@ -260,14 +310,32 @@ const ZH: Texts = {
   statLoss: '训练损失',
   statLossNote: '平滑后，奈特/字符',
   statValidation: '验证损失',
-  statValidationNote: (best, round) => `最低 ${best}，第 ${round} 轮`,
+  statValidationNote: (last, best, round) => `第 ${last} 轮；最低 ${best}，第 ${round} 轮`,
+  statValidationBest: (last) => `第 ${last} 轮，目前最低`,
   statSpeed: '速度',
-  statSpeedNote: '字符/秒',
+  statSpeedNote: '字符/秒，所有节点合计',
   statWorkers: '工作节点',
-  statWorkersNote: (most) => `最多 ${most} 个`,
+  statWorkersNote: (computing) => `${computing} 个计算中`,
   statRate: '学习率',
   statRateNote: (clipNorm) => `裁剪阈值 ${clipNorm}`,
   statRateNoClip: '不裁剪',
+
+  doctor: {
+    none: '本次训练没有问题。',
+    lastCheckpoint: '最后一个检查点',
+    checkpointOf: (round) => `第 ${round} 轮的检查点`,
+    diverged: (from, rate) => `训练已发散。要从${from}以一半的学习率继续，请在启动命令后加上 --resume --lr ${rate} 重新启动。`,
+    aboveChance: (loss, chance) => `损失为 ${loss}，高于随机猜测（${chance}）：学习率可能过高。`,
+    halve: (rate) => `将学习率减半为 ${rate}`,
+    noWorker: '没有工作节点在线。有节点加入后训练会继续。',
+    overfitting: (round, best, now, then) =>
+      `自第 ${round} 轮起过拟合：验证损失从 ${best} 升到 ${now}，而训练损失在下降。${then}`,
+    bestIsSaved: '该轮的模型已保存为 best.safetensors。',
+    stopNow: '该轮的模型已保存为 best.safetensors，可以停止训练。',
+    network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
+  },
+
+  wallWorkers: (count) => `环上有 ${count} 个工作节点`,
 
   controls: '控制',
   pause: '暂停',
@@ -305,8 +373,19 @@ const ZH: Texts = {
   zoomOut: '缩小',
   logScale: '对数坐标',
   chartHint: '在图上拖动可放大，双击显示全部轮次。键盘操作：方向键移动十字线，+ 和 − 缩放，0 显示全部轮次。',
+  xAxis: '横轴',
+  xKinds: { rounds: '轮次', characters: '字符数', clock: '开始以来的时间' },
+  xLabels: { rounds: '轮次', characters: '字符数', clock: '时间' },
+  smoothing: '平滑',
+  smoothingOver: (rounds) => `${rounds} 轮`,
+  lossFrom: '损失从',
+  lossTo: '到',
+  automatic: '自动',
+  markers: { joined: '节点加入', paused: '暂停', resumed: '继续', rate: '学习率更改', continued: '从检查点继续' },
+  saveAs: '图表另存为',
+  saveChart: (title, format) => `将${title}保存为 ${format}`,
   noData: '暂无数据。',
-  asTable: '数据表',
+  asTable: '数据与文件',
   round: '轮次',
   chartSummary: (title, x, from, to, series) => `${title}，${x} ${from} 至 ${to}。${series}`,
   seriesSummary: (label, first, last) => `${label}：从 ${first} 到 ${last}。`,
@@ -336,6 +415,7 @@ const ZH: Texts = {
 
   samplesHint: '模型在训练过程中写出的文字。移动滑块可比较不同轮次。',
   samplesNone: '暂无样本。',
+  sampleText: '样本内容',
   samplesSlider: '样本',
   sampleAt: (round, loss) => (loss === '' ? `第 ${round} 轮之后` : `第 ${round} 轮之后，训练损失 ${loss}`),
   play: '播放',
@@ -349,6 +429,8 @@ const ZH: Texts = {
   skipUnknown: '略去模型不认识的字符',
   topK: 'Top-k（0 = 不限）',
   length: '字符数',
+  writtenText: '模型写出的文字',
+  writtenNone: '文字将显示在这里。',
   write: '续写',
   writing: (round) => `第 ${round} 轮的模型写道：`,
 
@@ -361,7 +443,7 @@ const ZH: Texts = {
     kind: '类型',
     engine: '引擎',
     device: '设备',
-    speed: '字符/秒',
+    speed: '引擎字符/秒',
     share: '流数',
     latency: '延迟',
     rounds: '轮数',
@@ -391,13 +473,16 @@ const ZH: Texts = {
   seenAgo: (time) => `${time}前`,
 
   flowIntro:
-    '模型能学到多远之前的内容？曲线从窗口的最后一个字符开始，沿时间反向跟踪它的误差，显示该误差对之前每一步隐藏状态的梯度范数。最左边是最后一个字符。',
+    '模型能学到多远之前的内容？曲线从窗口的最后一个字符开始，沿时间反向跟踪它的误差，显示该误差对该层逐步传递的状态（h；LSTM 为 h 和 c）的梯度范数。最左边是最后一个字符。',
   flowHow: '曲线降到零，说明梯度消失：模型学不到更早的内容。曲线上升，说明梯度爆炸：一个坏批次就可能毁掉权重。',
   flowNow: '本次训练',
-  flowAt: (round) => `第 ${round} 轮之后`,
+  flowAt: (round, state) => `${state}，第 ${round} 轮之后`,
+  flowStates: { h: '状态 h', hc: '状态 h 和 c' },
+  flowState: '测量对象',
   flowSlider: '梯度流的轮次',
   flowCompare: '各次训练对比',
-  flowCompareHint: '同一文件夹中各次训练的最上层，以最后一个字符处为 1。曲线越平，模型能学到的记忆越长。',
+  flowCompareHint:
+    '同一文件夹中各次训练的最上层，以最后一个字符处为 1。本次训练取与其他训练最接近的轮次。曲线越平，模型能学到的记忆越长。',
   flowCompareNone: '要比较不同的单元，请在同一文件夹中再训练一种（--cell rnn-tanh、gru 或 lstm）。',
   flowNone: '暂无数据。几轮之后会出现第一条曲线。',
   flowAfter: '轮次',
@@ -408,8 +493,11 @@ const ZH: Texts = {
   stepsBack: '倒退的步数',
   layer: (n) => `第 ${n} 层`,
   flowVanishing: (layer, reach) => `${layer}的梯度消失：倒退 ${reach} 步后剩余不到 1%。模型几乎学不到更早的内容。`,
+  flowFading: (layer, reach) =>
+    `${layer}的门放开了更早的内容：倒退 ${reach} 步后剩余不到 1%。训练初期通常如此，门会逐渐学会保留更多。`,
   flowExploding: (layer, factor) => `${layer}的梯度爆炸：反向传播途中增大到 ${factor} 倍。一个坏批次就可能毁掉权重。`,
   flowSteady: (layer, left, steps) => `${layer}的梯度得以保持：倒退 ${steps} 步后仍剩余 ${left}。模型能学到那里的内容。`,
+  flowHidden: (layer) => `${layer}的 h 中剩余的梯度很少。这次较早的测量不包括 LSTM 用来记忆的 c，因此不能说明模型能学到多远。`,
   flowClip: (clipNorm, percent) =>
     `裁剪限制的是步长，不是梯度流。范数超过 ${clipNorm} 的梯度会整体缩小（占所示轮次的 ${percent}）。裁剪能抑制梯度爆炸，但不能恢复已消失的梯度；LSTM 和 GRU 的门可以防止梯度消失。`,
   flowNoClip: '本次训练不裁剪梯度。一次梯度爆炸就可能抵消许多步的成果，建议试用 --clip 5。',

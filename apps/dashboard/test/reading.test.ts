@@ -186,29 +186,38 @@ it('the part of a round that goes into computing is one of its four parts', () =
   expect(computeFraction(undefined)).toBeUndefined();
 });
 
+const RNN = { cell: 'rnn-tanh', state: 'h' } as const;
+
 describe('gradient flow', () => {
   const geometric = (factor: number, length = 64): number[] => Array.from({ length }, (_, i) => factor ** i);
 
   it('that falls is vanishing, with its reach', () => {
     // 0.8^20 = 0.0115, 0.8^21 = 0.0092
-    expect(readFlow(geometric(0.8))).toEqual({ kind: 'vanishing', reach: 21 });
+    expect(readFlow(geometric(0.8), RNN)).toEqual({ kind: 'vanishing', reach: 21 });
   });
 
   it('that grows is exploding, with its factor', () => {
-    expect(readFlow(geometric(1.1))).toEqual({ kind: 'exploding', factor: expect.closeTo(1.1 ** 63, 6) });
+    expect(readFlow(geometric(1.1), RNN)).toEqual({ kind: 'exploding', factor: expect.closeTo(1.1 ** 63, 6) });
   });
 
   it('that stays is steady, with what is left', () => {
-    expect(readFlow(geometric(0.99))).toEqual({ kind: 'steady', left: expect.closeTo(0.99 ** 63, 6), steps: 63 });
+    expect(readFlow(geometric(0.99), RNN)).toEqual({ kind: 'steady', left: expect.closeTo(0.99 ** 63, 6), steps: 63 });
   });
 
   it('that dips and recovers is not vanishing', () => {
-    expect(readFlow([1, 0.5, 0.001, 0.4, 0.3]).kind).toBe('steady');
+    expect(readFlow([1, 0.5, 0.001, 0.4, 0.3], RNN).kind).toBe('steady');
+  });
+
+  it('does not call the flow through gates vanishing, and says when only h of an LSTM was measured', () => {
+    expect(readFlow(geometric(0.8), { cell: 'lstm', state: undefined })).toEqual({ kind: 'hidden' });
+    expect(readFlow(geometric(0.8), { cell: 'lstm', state: 'hc' })).toEqual({ kind: 'fading', reach: 21 });
+    expect(readFlow(geometric(0.8), { cell: 'gru', state: 'h' }).kind).toBe('fading');
+    expect(readFlow(geometric(0.99), { cell: 'lstm', state: 'h' }).kind).toBe('steady');
   });
 
   it('grows ten times or more before it counts as exploding', () => {
-    expect(readFlow([1, 2, 4, 9.9]).kind).toBe('steady');
-    expect(readFlow([1, 2, 4, 10]).kind).toBe('exploding');
+    expect(readFlow([1, 2, 4, 9.9], RNN).kind).toBe('steady');
+    expect(readFlow([1, 2, 4, 10], RNN).kind).toBe('exploding');
   });
 
   it('reaches as far back as a hundredth of it is left', () => {
@@ -218,7 +227,7 @@ describe('gradient flow', () => {
   });
 
   it('without a gradient, or with too few steps, is unknown', () => {
-    expect([[], [1, 2], [0, 0, 0, 0, 0], [1, NaN, 1, 1, 1]].map((norms) => readFlow(norms).kind)).toEqual(
+    expect([[], [1, 2], [0, 0, 0, 0, 0], [1, NaN, 1, 1, 1]].map((norms) => readFlow(norms, RNN).kind)).toEqual(
       Array(4).fill('unknown'),
     );
   });

@@ -40,18 +40,24 @@ describe('the label of a run', () => {
 
 describe('the comparison of gradient flows', () => {
   it('takes the top layer of each run that has a flow', () => {
-    const compared = comparableFlows([run('001', { flow: flow(50, [1, 2], [3, 4]) }), run('002')], undefined);
+    const compared = comparableFlows([run('001', { flow: flow(50, [1, 2], [3, 4]) }), run('002')], []);
     expect(compared.map(({ run: { folder }, norms, round }) => [folder, norms, round])).toEqual([['001', [3, 4], 50]]);
   });
 
-  it('takes the newest flow of the current run, and no other', () => {
+  it('takes the flow of the current run at the round nearest to those of the others', () => {
     const runs = [run('001', { current: true, flow: flow(10, [1]) }), run('002', { model: 'GRU', flow: flow(20, [2]) })];
-    expect(comparableFlows(runs, flow(99, [9])).map(({ round }) => round)).toEqual([99, 20]);
-    expect(comparableFlows(runs, undefined).map(({ round }) => round)).toEqual([10, 20]);
+    const own = [flow(1, [9]), flow(22, [9]), flow(99, [9])];
+    expect(comparableFlows(runs, own).map(({ round }) => round)).toEqual([22, 20]);
+    expect(comparableFlows(runs, []).map(({ round }) => round)).toEqual([10, 20]);
+  });
+
+  it('takes the newest flow of the current run when there is no other run', () => {
+    const compared = comparableFlows([run('001', { current: true })], [flow(1, [9]), flow(99, [9])]);
+    expect(compared.map(({ round, state }) => [round, state])).toEqual([[99, 'h']]);
   });
 
   it('takes one run of each model, the first', () => {
     const runs = [run('003', { flow: flow(3, [3]) }), run('002', { flow: flow(2, [2]) })];
-    expect(comparableFlows(runs, undefined).map(({ run: { folder } }) => folder)).toEqual(['003']);
+    expect(comparableFlows(runs, []).map(({ run: { folder } }) => folder)).toEqual(['003']);
   });
 });

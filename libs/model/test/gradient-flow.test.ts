@@ -32,8 +32,8 @@ function lastLoss(config: ModelConfig, parameters: Float64Array, ids: Uint16Arra
 const GRID = 2 ** -18;
 
 /**
- * d(loss of the last character)/d(h_t) of the top layer: splits the window after time step t and
- * perturbs h there.
+ * d(loss of the last character)/d(state_t) of the top layer: splits the window after time step t and
+ * perturbs the state there, of an LSTM both h and c.
  */
 function byDifferences(config: ModelConfig, parameters: Float64Array, start: Float32Array, t: number): number[] {
   const { endStates } = referenceLoss(config, parameters, batchOf(tokens.slice(0, t + 2), start));
@@ -47,7 +47,7 @@ function byDifferences(config: ModelConfig, parameters: Float64Array, start: Flo
   };
   // Of fourth order, so that the step may be large.
   return Array.from(
-    { length: H },
+    { length: stateSize(config) / config.layers },
     (_, j) => (8 * (moved(j, step) - moved(j, -step)) - (moved(j, 2 * step) - moved(j, -2 * step))) / (12 * step),
   );
 }
@@ -55,7 +55,7 @@ function byDifferences(config: ModelConfig, parameters: Float64Array, start: Flo
 describe('gradientFlow', () => {
   const cases = CELLS.flatMap((cell) => [model({ cell }), model({ cell, layers: 2, layerNorm: cell === 'gru' })]);
 
-  it.each(cases)('is the norm of d(last loss)/d(h_t) by finite differences: $cell, $layers layers', (config) => {
+  it.each(cases)('is the norm of d(last loss)/d(state_t) by finite differences: $cell, $layers layers', (config) => {
     const parameters = randomVector(createLayout(config).size, 3);
     const start = Float32Array.from(randomVector(stateSize(config), 4));
     const flow = gradientFlow(config, parameters, batchOf(tokens, start));

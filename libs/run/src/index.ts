@@ -14,6 +14,7 @@ export {
   type EvaluationPoint,
   type EventKind,
   type EventsView,
+  type FlowState,
   type FlowView,
   type GradientFlow,
   type HistoryView,

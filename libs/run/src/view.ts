@@ -199,7 +199,7 @@ export interface SamplePoint {
 }
 
 /**
- * How far back a window's last loss reaches: the norm of d(loss)/d(h_t), averaged over a few
+ * How far back a window's last loss reaches: the norm of d(loss)/d(state_t), averaged over a few
  * streams, without dropout.
  */
 export interface GradientFlow {
@@ -210,7 +210,11 @@ export interface GradientFlow {
    * it.
    */
   readonly layers: readonly (readonly number[])[];
+  /** Which state: `h`, or `hc` for h and c of an LSTM as one vector. Absent in older files: h. */
+  readonly state?: FlowState;
 }
+
+export type FlowState = 'h' | 'hc';
 
 /**
  * `worker`: one joined, left or resynced · `decision`: an unusual decision of the scheduler ·

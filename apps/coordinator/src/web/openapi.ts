@@ -44,7 +44,9 @@ const SamplePointSchema = object<SamplePoint>(
   { round: count, text, bestRound: { ...count, description: 'The best model wrote it, that of this round.' } },
   ['bestRound'],
 );
-const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)) });
+const GradientFlowSchema = object<GradientFlow>({ round: count, layers: list(list(positive)), state: oneOf('h', 'hc') }, [
+  'state',
+]);
 const RoundPointSchema: Schema = {
   type: 'object',
   properties: Object.fromEntries(POINT_FIELDS.map((field) => [field, number])),

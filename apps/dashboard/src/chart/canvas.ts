@@ -38,7 +38,11 @@ export function createCanvas(options: CanvasOptions, place: HTMLElement): uPlot 
         sync: { key: group, scales: ['x', null], setSeries: false, filters: { pub: (type) => /move|leave/.test(type) } },
         bind: { dblclick: () => () => (onZoom?.(undefined), null) },
       },
-      hooks: { setCursor: [(self) => onCursor(self.cursor.idx)], setSelect: [(self) => choose(self, onZoom)] },
+      hooks: {
+        draw: [(self) => drawMarks(self, spec)],
+        setCursor: [(self) => onCursor(self.cursor.idx)],
+        setSelect: [(self) => choose(self, onZoom)],
+      },
     },
     canvasData(spec, shown, log),
     place,
@@ -54,6 +58,16 @@ export function canvasData(spec: ChartSpec, { plot }: Shown, log: boolean): uPlo
 
 function yScale(spec: ChartSpec, log: boolean): uPlot.Scale {
   if (log) return { distr: 3 };
+  if (spec.limits) {
+    return {
+      range: (_, min, max) => {
+        const { low, high } = spec.limits!();
+        const pad = (max - min) * 0.05 || 0.1;
+        const [bottom, top] = [low ?? min - pad, high ?? max + pad];
+        return bottom < top ? [bottom, top] : [min - pad, max + pad];
+      },
+    };
+  }
   if (!spec.cutsPeaks) return { range: { min: { pad: 0.05, soft: 0, mode: 2 }, max: { pad: 0.08 } } };
   return {
     range: (self, _, max) => {
@@ -65,12 +79,39 @@ function yScale(spec: ChartSpec, log: boolean): uPlot.Scale {
   };
 }
 
+/** A sign needs this much room, in CSS pixels; marks that are closer share one. */
+const SIGN_PX = 10;
+
+function drawMarks(self: uPlot, { marks }: ChartSpec): void {
+  const { ctx } = self;
+  const { left, top, width, height } = self.bbox;
+  let free = -Infinity;
+  ctx.save();
+  ctx.strokeStyle = css('--quiet');
+  ctx.fillStyle = css('--quiet');
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+  ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = 'center';
+  for (const { x, sign } of marks?.() ?? []) {
+    const at = Math.round(self.valToPos(x, 'x', true));
+    if (at < left || at > left + width || at < free) continue;
+    free = at + SIGN_PX * devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(at, top + SIGN_PX * devicePixelRatio * 1.3);
+    ctx.lineTo(at, top + height);
+    ctx.stroke();
+    ctx.fillText(sign, at, top + SIGN_PX * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
 function choose(self: uPlot, onZoom: CanvasOptions['onZoom']): void {
   const { left, width } = self.select;
   self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   if (width < MIN_DRAG) return;
   const [from, to] = [left, left + width].map((pixel) => Math.round(self.posToVal(pixel, 'x')));
-  onZoom?.({ from: Math.max(0, from), to: Math.max(to, from + 2) });
+  onZoom?.({ from: Math.max(0, from), to: Math.max(to, from + 1) });
 }
 
 function drawn({ label, colour, style = 'line' }: SeriesSpec): uPlot.Series {
@@ -102,11 +143,16 @@ function axis(): uPlot.Axis {
   };
 }
 
+/** 1, 2 and 5 times the powers of ten. */
+const STEPS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((factor) => Number(`${factor}e${power}`))).flat();
+
 const FONT = '12px system-ui, sans-serif';
 
-function xAxis({ namesX, xLabel }: ChartSpec, { format }: Words): uPlot.Axis {
-  const values: uPlot.Axis['values'] = (_, splits) => splits.map((x) => (Number.isInteger(x) ? format.compact(x) : ''));
-  return { ...axis(), size: 28, values, ...(namesX && { label: xLabel(), labelSize: 18, labelFont: FONT }) };
+function xAxis({ namesX, xLabel, xFormat, xSteps }: ChartSpec, { format }: Words): uPlot.Axis {
+  const values: uPlot.Axis['values'] = (_, splits) =>
+    splits.map((x) => (Number.isInteger(x) ? (xFormat?.(x) ?? format.compact(x)) : ''));
+  const incrs: uPlot.Axis['incrs'] = () => xSteps?.() ?? STEPS;
+  return { ...axis(), size: 28, values, incrs, ...(namesX && { label: xLabel(), labelSize: 18, labelFont: FONT }) };
 }
 
 function yAxis({ format }: ChartSpec, log: boolean): uPlot.Axis {
@@ -119,7 +165,7 @@ function yAxis({ format }: ChartSpec, log: boolean): uPlot.Axis {
 const colours = new Map<string, string>();
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => colours.clear());
 
-function css(name: string): string {
+export function css(name: string): string {
   let colour = colours.get(name);
   if (colour === undefined) {
     colour = getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -1,9 +1,11 @@
 /** A chart with its legend, its crosshair, its keys and its text alternative. */
 import type uPlot from 'uplot';
 import { nearest, type Plot } from '../reading/curves.js';
-import { make, setAttribute, setText } from '../page/dom.js';
-import { canvasData, createCanvas } from './canvas.js';
-import { createLegend, createTable, reading, summary } from './legend.js';
+import { make, saveFile, setAttribute, setText } from '../page/dom.js';
+import { canvasData, createCanvas, css } from './canvas.js';
+import { pictureHeight, toCsv, toSvg } from './export.js';
+import { createLegend, createTable, reading, summary, type FileFormat } from './legend.js';
+import { toPng } from './png.js';
 import type { ChartSpec, SeriesSpec, Shown, Words } from './spec.js';
 
 export interface Chart {
@@ -76,7 +78,12 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
   /** A chart out of sight is drawn when it comes into view. */
   let [visible, stale] = [false, true];
   const legend = createLegend(spec, words);
-  const table = createTable(spec, words, () => shown);
+  const table = createTable(
+    spec,
+    words,
+    () => shown,
+    (format) => void save(format),
+  );
   const frame = createFrame(spec, words, [legend.root, table.root]);
 
   frame.logButton.addEventListener('click', () => {
@@ -111,6 +118,16 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
     onCursor(canvas?.cursor.idx);
     setAttribute(frame.place, 'aria-label', summary(spec, shown, words));
     table.update();
+  }
+
+  async function save(format: FileFormat): Promise<void> {
+    const { min, max } = canvas?.scales.y ?? {};
+    const [low, high] = [min ?? 0, max ?? 1];
+    const width = Math.max(MIN_PICTURE, frame.place.clientWidth);
+    const picture = (): string => toSvg(spec, shown, { width, log, low, high, colour: css });
+    if (format === 'csv') return download(new Blob([toCsv(spec, shown)], { type: 'text/csv' }), spec, format);
+    if (format === 'svg') return download(new Blob([picture()], { type: 'image/svg+xml' }), spec, format);
+    return download(await toPng(picture(), width, pictureHeight(spec)), spec, format);
   }
 
   function onCursor(index: number | null | undefined): void {
@@ -152,6 +169,13 @@ function createMember(spec: ChartSpec, options: GroupOptions, keys: Keys): Membe
   function read(x: number): string {
     return reading(spec, shown, nearest(shown.plot.x, x), words);
   }
+}
+
+/** CSS pixels: a narrower picture would have no room for its legend. */
+const MIN_PICTURE = 640;
+
+function download(blob: Blob, spec: ChartSpec, format: FileFormat): void {
+  saveFile(blob, `${spec.title().toLowerCase().replaceAll(' ', '-')}.${format}`);
 }
 
 function nothing(series: readonly SeriesSpec[]): Shown {

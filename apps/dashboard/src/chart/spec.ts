@@ -17,6 +17,10 @@ export interface ChartSpec {
   unit(): string;
   /** What x counts: "round". */
   xLabel(): string;
+  /** An x value; absent: a whole number. */
+  xFormat?(x: number): string;
+  /** Distances between labels of the x axis that may be chosen; absent: round numbers. */
+  xSteps?(): number[] | undefined;
   /** The x axis also has a label. */
   readonly namesX?: boolean;
   /** CSS pixels. */
@@ -30,6 +34,10 @@ export interface ChartSpec {
   readonly stack?: boolean;
   /** The top of the chart cuts off rare peaks, so that the rest stays visible. */
   readonly cutsPeaks?: boolean;
+  /** The y axis begins and ends where the curves do, instead of at zero, or at what the person has chosen. */
+  limits?(): { readonly low?: number; readonly high?: number };
+  /** Vertical lines at x values, each with a sign above it. */
+  marks?(): readonly { readonly x: number; readonly sign: string }[];
 }
 
 /** What a chart currently shows. */
@@ -46,6 +54,9 @@ export interface Words {
   readonly texts: Texts;
   readonly format: Format;
 }
+
+/** An x value for the axis. */
+export const xText = (spec: ChartSpec, x: number): string => spec.xFormat?.(x) ?? String(x);
 
 /** A series' value at an index of x, as text; in a gap, the previous value. */
 export function valueText({ style, format }: SeriesSpec, curve: Curve, index: number): string {

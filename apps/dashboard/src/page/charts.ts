@@ -1,9 +1,13 @@
 /** The training curves, over one range of rounds. */
-import { chanceInView, gradientPlot, lossPlot, timePlot } from '../reading/curves.js';
+import { chanceInView, gradientPlot, lossPlot, timePlot, type Plot } from '../reading/curves.js';
+import { MARKER_KINDS, markersOf, SIGNS } from '../reading/markers.js';
+import { ROUND_AXIS, type RoundAxis, type XKind } from '../reading/round-axis.js';
+import { COORDINATORS, smoothed } from '../reading/smoothing.js';
 import { lastRound } from '../state/columns.js';
-import { shownWindow, zoomed, type Range } from '../state/state.js';
+import { shownWindow, zoomed, type DashboardState, type Range } from '../state/state.js';
 import { createChartGroup, type Chart } from '../chart/chart.js';
 import type { ChartSpec, SeriesSpec } from '../chart/spec.js';
+import { axisFor, createChartTools, xWords, type ChartSettings } from './chart-tools.js';
 import { make, setAttribute, setText, the } from './dom.js';
 import { changed, type Page, type Panel } from './page.js';
 
@@ -12,17 +16,21 @@ const LAST = [1_000, 200] as const;
 
 export function createCharts(page: Page): Panel {
   const choose = (range: Range): void => page.dispatch({ type: 'range', range });
+  let axis: RoundAxis = ROUND_AXIS;
+  const tools = createChartTools(page, (change) => {
+    if (change === 'xKind') for (const chart of Object.values(charts)) chart.refresh();
+    draw(page.state);
+  });
   const group = createChartGroup({
     words: page,
     name: 'rounds',
-    onZoom: (range) => choose(range ?? 'all'),
+    onZoom: (range) => choose(range ? roundsOf(range, axis) : 'all'),
     onStep: (factor) => choose(zoomed(page.state, factor)),
     announcer: the('reading'),
   });
-  const charts = Object.fromEntries(Object.entries(specs(page)).map(([name, spec]) => [name, group.add(spec)])) as Record<
-    ChartName,
-    Chart
-  >;
+  const charts = Object.fromEntries(
+    Object.entries(specs(page, tools.settings, () => axis)).map(([name, spec]) => [name, group.add(spec)]),
+  ) as Record<ChartName, Chart>;
   charts.loss.root.classList.add('wide');
   the('chart-grid').append(...Object.values(charts).map(({ root }) => root));
   const buttons = createRangeButtons(page, choose);
@@ -30,28 +38,55 @@ export function createCharts(page: Page): Panel {
   return (state, before) => {
     if (!before) for (const chart of Object.values(charts)) chart.refresh();
     buttons(before === undefined);
-    const clip = state.view?.config.clip ?? 0;
-    if (!changed(state, before, 'points', 'detail', 'range', 'evaluations') && clip === before?.view?.config.clip) return;
-    const { from, to, points } = shownWindow(state);
-    const chance = chanceInView(points, from, to, state.view?.config.model.vocabulary);
-    charts.loss.draw(lossPlot(points, state.evaluations, chance), from, to);
-    charts.gradient.draw(gradientPlot(points, clip), from, to);
-    charts.time.draw(timePlot(points), from, to);
-    charts.speed.draw({ x: points.round, curves: [points.charsPerSecond] }, from, to);
-    charts.rate.draw({ x: points.round, curves: [points.learningRate] }, from, to);
+    if (!before) tools.refresh();
+    if (changed(state, before, 'events')) drawMarkers(page);
+    const clipChanged = state.view?.config.clip !== before?.view?.config.clip;
+    if (changed(state, before, 'points', 'detail', 'range', 'evaluations', 'events') || clipChanged) draw(state);
   };
+
+  function draw(state: DashboardState): void {
+    const { from, to, points } = shownWindow(state);
+    const clip = state.view?.config.clip ?? 0;
+    const { smoothing, xKind } = tools.settings;
+    axis = axisFor(xKind, state);
+    const over = ({ x, curves }: Plot): Plot => ({ x: x.map(axis.toX), curves });
+    const show = (chart: Chart, plot: Plot): void => chart.draw(over(plot), axis.toX(from), axis.toX(to));
+    const chance = chanceInView(points, from, to, state.view?.config.model.vocabulary);
+    const own = smoothing === COORDINATORS ? points.smoothedLoss : smoothed(points.round, points.trainLoss, smoothing);
+    show(charts.loss, lossPlot({ ...points, smoothedLoss: own }, state.evaluations, chance));
+    show(charts.gradient, gradientPlot(points, clip));
+    show(charts.time, timePlot(points));
+    show(charts.speed, { x: points.round, curves: [points.charsPerSecond] });
+    show(charts.rate, { x: points.round, curves: [points.learningRate] });
+  }
+}
+
+/** At least two rounds. */
+function roundsOf(range: { from: number; to: number }, axis: RoundAxis): { from: number; to: number } {
+  const [from, to] = [range.from, range.to].map((x) => Math.max(0, Math.round(axis.toRound(x))));
+  return { from, to: Math.max(to, from + 2) };
+}
+
+/** What the signs in the chart mean; only of those that occur. */
+function drawMarkers({ state, texts }: Page): void {
+  const kinds = new Set(markersOf(state.events).map(({ kind }) => kind));
+  const items = MARKER_KINDS.filter((kind) => kinds.has(kind)).map((kind) =>
+    make('li', {}, make('b', { text: SIGNS[kind] }), make('span', { text: texts.markers[kind] })),
+  );
+  the('markers').replaceChildren(...items);
+  the('markers').hidden = items.length === 0;
 }
 
 type ChartName = 'loss' | 'gradient' | 'time' | 'speed' | 'rate';
 
-function specs(page: Page): Record<ChartName, ChartSpec> {
+function specs(page: Page, settings: ChartSettings, axis: () => RoundAxis): Record<ChartName, ChartSpec> {
   const { figure, loss, compact, duration } = {
     figure: (n: number) => page.format.figure(n),
     loss: (n: number) => page.format.loss(n),
     compact: (n: number) => page.format.compact(n),
     duration: (n: number) => page.format.duration(n),
   };
-  const xLabel = (): string => page.texts.round;
+  const x = xWords(page, () => settings.xKind satisfies XKind);
   const series = (
     label: () => string,
     colour: number,
@@ -62,13 +97,15 @@ function specs(page: Page): Record<ChartName, ChartSpec> {
     ...series(label, 1, duration, 'area'),
     colour: `--area-${colour}`,
   });
-  const small = { xLabel, height: 215 };
+  const small = { ...x, height: 215 };
   return {
     loss: {
       title: () => page.texts.lossTitle,
       unit: () => page.texts.lossUnit,
-      xLabel,
+      ...x,
       height: 340,
+      limits: () => settings.limits,
+      marks: () => markersOf(page.state.events).map(({ round, kind }) => ({ x: axis().toX(round), sign: SIGNS[kind] })),
       format: figure,
       log: false,
       series: [

@@ -2,7 +2,7 @@
 import type { ControlRequest } from '@troupe/run';
 import qrcode from 'qrcode-generator';
 import { isAdmin, type DashboardState } from '../state/state.js';
-import { setAttribute, setText, the } from './dom.js';
+import { saveFile, setAttribute, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
 export function createControls(page: Page): Panel {
@@ -56,12 +56,7 @@ async function confirmStop(page: Page, order: (request: ControlRequest) => Promi
 async function save(page: Page): Promise<undefined> {
   page.announce(page.texts.downloading);
   const { blob, name } = await page.api.checkpoint();
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  // The browser has taken over the blob by the next task.
-  setTimeout(() => URL.revokeObjectURL(link.href));
+  saveFile(blob, name);
   page.announce(name);
 }
 

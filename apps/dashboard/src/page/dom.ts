@@ -24,6 +24,14 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Gives the person a file. */
+export function saveFile(blob: Blob, name: string): void {
+  const link = make('a', { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  // The browser has taken over the blob by the next task.
+  setTimeout(() => URL.revokeObjectURL(link.href));
+}
+
 export function setAttribute(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }

@@ -1,6 +1,7 @@
 /** The log of the run, newest entry first. */
 import { sentence } from '@troupe/protocol/text';
 import type { EventKind, LoggedEvent } from '@troupe/run';
+import { langOf, translated } from '../reading/translate.js';
 import { logUpdate, MAX_ENTRIES } from '../reading/log.js';
 import type { DashboardState } from '../state/state.js';
 import { make, setAttribute, setText, the } from './dom.js';
@@ -46,11 +47,16 @@ function fillFilter({ texts }: Page, filter: HTMLSelectElement, kind: EventKind 
   filter.value = kind ?? '';
 }
 
-function createEntry({ texts, format }: Page, { at, round, kind, level, text, remedy }: LoggedEvent): HTMLElement {
+function createEntry({ texts, format, language }: Page, { at, round, kind, level, text, remedy }: LoggedEvent): HTMLElement {
   const time = make('time', { text: format.clock(at) });
   setAttribute(time, 'datetime', new Date(at).toISOString());
-  const what = make('span', { className: 'what', lang: 'en', text: remedy ? sentence(text) : text });
-  if (remedy) what.append(make('span', { className: 'hint', text: ` ${remedy}` }));
+  const shown = translated(text, language);
+  const what = make('span', {
+    className: 'what',
+    lang: langOf(shown.language),
+    text: remedy ? sentence(shown.text) : shown.text,
+  });
+  if (remedy) what.append(make('span', { className: 'hint', lang: 'en', text: ` ${remedy}` }));
   const label = make('span', { className: `badge ${kind}` });
   setText(label, texts.eventKinds[kind]);
   return make(

@@ -1,7 +1,10 @@
 /** The top of the page: the state of the run in a few figures, and whether the coordinator answers. */
+import type { EvaluationPoint } from '@troupe/run';
 import { computeFraction } from '../reading/curves.js';
+import { figuresOf } from '../reading/figures.js';
 import { NOTHING } from '../reading/format.js';
 import { problemText } from '../reading/problem.js';
+import { langOf, translated } from '../reading/translate.js';
 import { lastRound } from '../state/columns.js';
 import type { DashboardState } from '../state/state.js';
 import { setAttribute, setClass, setText, the } from './dom.js';
@@ -53,7 +56,7 @@ function createLinkBanner(page: Page): (state: DashboardState) => void {
   };
 }
 
-function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
+function drawTitle({ texts, format, language }: Page, { view }: DashboardState): void {
   const { name, runId, phase, phaseReason, organizer, model, parameters, corpus } = view!;
   const title = name || runId;
   setText(the('run-name'), title);
@@ -62,7 +65,9 @@ function drawTitle({ texts, format }: Page, { view }: DashboardState): void {
   const reason = phase === 'running' ? '' : phaseReason;
   setClass(the('phase'), `phase ${phase}`);
   setText(the('phase-name'), texts.phase[phase]);
-  setText(the('phase-reason'), reason ? ` · ${reason}` : '');
+  const shown = translated(reason, language);
+  setText(the('phase-reason'), reason ? ` · ${shown.text}` : '');
+  setAttribute(the('phase-reason'), 'lang', langOf(shown.language));
   const facts = [
     model,
     texts.parameters(format.compact(parameters)),
@@ -81,23 +86,32 @@ function drawProgress({ texts, format }: Page, { view, points }: DashboardState)
   setText(the('progress-eta'), etaMs === undefined ? '' : texts.eta(format.duration(etaMs)));
 }
 
+type Words = Pick<Page, 'texts' | 'format'>;
+
+function validationNote({ texts, format }: Words, last: EvaluationPoint, best: EvaluationPoint): string {
+  const round = format.whole(last.round);
+  if (last.validationLoss <= best.validationLoss) return texts.statValidationBest(round);
+  return texts.statValidationNote(round, format.loss(best.validationLoss), format.whole(best.round));
+}
+
 function drawFigures({ texts, format }: Page, { view, points, evaluations }: DashboardState): void {
-  const { best, validated, workerCount, maxWorkers, config, latest } = view!;
+  const { best, validated, workers, workerCount, phase, config, latest } = view!;
   const newest = <K extends keyof typeof points>(field: K): number | undefined => points[field].at(-1) ?? latest?.[field];
   const show = (id: string, value: number | undefined, write: (n: number) => string): void =>
     setText(the(id), value === undefined ? NOTHING : write(value));
   show('stat-loss', newest('smoothedLoss'), format.loss);
-  show('stat-validation', (evaluations.at(-1) ?? validated)?.validationLoss, format.loss);
-  setText(
-    the('stat-validation-note'),
-    best ? texts.statValidationNote(format.loss(best.validationLoss), format.whole(best.round)) : '',
-  );
-  show('stat-speed', newest('charsPerSecond'), format.compact);
-  show('stat-round', newest('roundMs'), format.duration);
+  const last = evaluations.at(-1) ?? validated;
+  show('stat-validation', last?.validationLoss, format.loss);
+  setText(the('stat-validation-note'), best && last ? validationNote({ texts, format }, last, best) : '');
+  // Of a run that stands still, the speed of its last rounds would be wrong.
+  const figures = phase === 'paused' || phase === 'waiting' ? undefined : figuresOf(points, config.streams * config.window);
+  show('stat-speed', figures?.charsPerSecond, format.compact);
+  show('stat-round', figures?.roundMs, format.duration);
   const fraction = computeFraction(latest);
   setText(the('stat-round-note'), fraction === undefined ? '' : `${format.percent(fraction)} ${texts.compute}`);
   setText(the('stat-workers'), format.whole(workerCount));
-  setText(the('stat-workers-note'), texts.statWorkersNote(format.whole(maxWorkers)));
+  const computing = workers.filter(({ state }) => state === 'computing' || state === 'late').length;
+  setText(the('stat-workers-note'), workerCount > 0 ? texts.statWorkersNote(format.whole(computing)) : '');
   show('stat-rate', newest('learningRate'), format.figure);
   setText(the('stat-rate-note'), config.clip > 0 ? texts.statRateNote(format.figure(config.clip)) : texts.statRateNoClip);
 }

@@ -4,9 +4,10 @@ import { RequestFailed } from '../link/api.js';
 import type { Format } from '../reading/format.js';
 import { problemText } from '../reading/problem.js';
 import type { DashboardState, Input } from '../state/state.js';
-import type { Texts } from '../texts.js';
+import type { Language, Texts } from '../texts.js';
 
 export interface Page {
+  readonly language: Language;
   /** In the current language. */
   readonly texts: Texts;
   readonly format: Format;

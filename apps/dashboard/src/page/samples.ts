@@ -45,7 +45,10 @@ export function createSamples(page: Page): Panel {
   });
 
   return (state, before) => {
-    if (!before) setText(play, timer ? page.texts.stop : page.texts.play);
+    if (!before) {
+      setText(play, timer ? page.texts.stop : page.texts.play);
+      setAttribute(the('sample'), 'aria-label', page.texts.sampleText);
+    }
     if (changed(state, before, 'samples') || (before && before.points.round.length === 0)) draw(state);
   };
 
@@ -90,7 +93,11 @@ export function createPlayground(page: Page): Panel {
     });
     busy(true);
   });
-  return () => undefined;
+  return (_, before) => {
+    if (before) return;
+    setAttribute(the('written'), 'aria-label', page.texts.writtenText);
+    setAttribute(the('written'), 'data-empty', page.texts.writtenNone);
+  };
 
   function busy(on: boolean): void {
     stopButton.disabled = !on;
@@ -114,7 +121,6 @@ function request(): PlayRequest {
 
 async function play(page: Page, asked: PlayRequest, signal: AbortSignal): Promise<undefined> {
   const written = the('written');
-  written.hidden = false;
   const prime = document.createElement('b');
   prime.textContent = asked.prime ?? '';
   written.replaceChildren(prime);

@@ -1,5 +1,5 @@
 /** The runs of the folder: their names, and those whose gradient flow can be compared. */
-import type { GradientFlow, PastRun } from '@troupe/run';
+import type { FlowState, GradientFlow, PastRun } from '@troupe/run';
 
 /**
  * Names a run in a chart that also shows others of `runs`: its name, else its folder; the model unless the name contains it; the folder
@@ -20,19 +20,27 @@ export interface ComparableFlow {
   readonly norms: readonly number[];
   /** Rounds that were completed when it was computed. */
   readonly round: number;
+  readonly state: FlowState;
 }
 
 /**
  * The gradient flow of each run that has one; of runs with the same model only the first.
- * @param newest the latest of the current run, whose entry in `runs` may be older
+ * @param own the flows of the current run, oldest first. Of other runs only the last is known, so the current run shows the flow whose
+ * round is nearest to the earliest of those: cells are compared after like training
  */
-export function comparableFlows(runs: readonly PastRun[], newest: GradientFlow | undefined): ComparableFlow[] {
+export function comparableFlows(runs: readonly PastRun[], own: readonly GradientFlow[]): ComparableFlow[] {
   const seen = new Set<string>();
+  const others = runs.flatMap(({ current, flow }) => (current || !flow ? [] : [flow.round]));
+  const like = others.length > 0 ? nearestTo(own, Math.min(...others)) : own.at(-1);
   return runs.flatMap((run) => {
-    const flow = run.current ? (newest ?? run.flow) : run.flow;
+    const flow = run.current ? (like ?? run.flow) : run.flow;
     const norms = flow?.layers.at(-1);
     if (!flow || !norms || seen.has(run.model)) return [];
     seen.add(run.model);
-    return [{ run, norms, round: flow.round }];
+    return [{ run, norms, round: flow.round, state: flow.state ?? 'h' }];
   });
+}
+
+function nearestTo(flows: readonly GradientFlow[], round: number): GradientFlow | undefined {
+  return flows.toSorted((a, b) => Math.abs(a.round - round) - Math.abs(b.round - round))[0];
 }

@@ -7,10 +7,11 @@ import { carve, forward, hiddenOf, layerBackward, outputsOf, softmaxLoss, type N
 import { normaliseBackward } from './norm.js';
 
 /**
- * How far back the error of a window's last character reaches: the norm of d(its loss)/d(h_t), for
+ * How far back the error of a window's last character reaches: the norm of d(its loss)/d(state_t), for
  * every layer and time step, as the mean over the streams of the batch; without dropout. If it
  * shrinks step by step, the network cannot learn from what lies further back; if it grows, only
- * clipping bounds the update. For an LSTM, h_t is h alone, with its effects through the memory.
+ * clipping bounds the update. The state is what a layer hands to its next step: h, and for an LSTM h and c
+ * as one vector. Of an LSTM, h alone says little: what it remembers travels in c.
  *
  * @param parameters [P]
  * @returns [L][T]; index 0 is the last time step, index i is i steps before it
@@ -54,8 +55,8 @@ function streamFlow(
       const hidden = hiddenOf(traces[k], config.hidden);
       dOutputs = dOutputs.map((row, t) => normaliseBackward(hidden[t], row, norm, scratch.norms[k]));
     }
-    dOutputs = layerBackward(config, network.layers[k], traces[k], dOutputs, scratch.layers[k], (t, dHidden) =>
-      add(k, t, Math.sqrt(dHidden.reduce((sum, value) => sum + value * value, 0))),
+    dOutputs = layerBackward(config, network.layers[k], traces[k], dOutputs, scratch.layers[k], (t, dState) =>
+      add(k, t, Math.sqrt(dState.reduce((sum, value) => sum + value * value, 0))),
     );
   }
 }

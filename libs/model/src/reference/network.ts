@@ -93,8 +93,8 @@ function layerForward({ cell, hidden: H }: ModelConfig, layer: Layer, inputs: re
 
 /**
  * Adds to `gradient`; `dOutputs` are T rows of d(loss)/dh [H] from above. Returns T rows of
- * d(loss)/d(input) [I]. `look` receives d(loss)/dh [H] of every time step, including the gradient
- * from later time steps.
+ * d(loss)/d(input) [I]. `look` receives d(loss)/d(state) of every time step, [H], or [2H] where the
+ * cell carries c too, including the gradient from later time steps.
  */
 export function layerBackward(
   { cell }: ModelConfig,
@@ -102,7 +102,7 @@ export function layerBackward(
   { inputs, states, saved }: LayerTrace,
   dOutputs: readonly Float64Array[],
   gradient: Layer,
-  look: (t: number, dHidden: Float64Array) => void = () => {},
+  look: (t: number, dState: Float64Array) => void = () => {},
 ): Float64Array[] {
   const dInputs = rows(inputs.length, inputs[0].length);
   const dFromInput = new Float64Array(layer.biasIh.length);
@@ -111,7 +111,7 @@ export function layerBackward(
   let dBefore = new Float64Array(states[0].length);
   for (let t = inputs.length - 1; t >= 0; t--) {
     add(dOutputs[t], dAfter.subarray(0, dOutputs[t].length));
-    look(t, dAfter.subarray(0, dOutputs[t].length));
+    look(t, dAfter);
     const step = { before: states[t], after: states[t + 1], saved: saved[t], dAfter, dFromInput, dBefore };
     cells[cell].backward(layer, step, gradient);
     addTransposed(layer.weightIh, dFromInput, dInputs[t]);
