@@ -13,13 +13,14 @@ const LAYERS = {
   engine: ['base', 'leaf', 'model'],
   engines: ['base', 'leaf', 'model', 'engine'],
   checkpoint: ['base', 'leaf', 'model'],
+  export: ['base', 'leaf', 'model', 'checkpoint'],
   scheduler: ['base', 'leaf'],
   run: ['base', 'leaf', 'scheduler'],
   collective: ['base', 'leaf'],
   worker: ['base', 'leaf', 'model', 'collective'],
   conductor: ['base', 'leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],
-  app: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
-  tests: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
+  app: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'export', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
+  tests: ['base', 'leaf', 'model', 'engine', 'engines', 'checkpoint', 'export', 'scheduler', 'run', 'collective', 'worker', 'conductor'],
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({

@@ -6,6 +6,7 @@ import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
 import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
+import { defineExport } from './commands/export.js';
 import { defineLaunch } from './commands/launch.js';
 import { defineSample } from './commands/sample.js';
 import { defineToken } from './commands/token.js';
@@ -63,6 +64,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   defineToken(program, shell);
   defineSample(program, shell);
   defineEval(program, shell);
+  defineExport(program, shell);
   defineCorpus(program, shell);
   defineBench(program, shell);
   defineDoctor(program, shell, ended);
