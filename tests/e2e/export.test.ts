@@ -12,9 +12,11 @@ import { writeCheckpoint } from '@troupe/checkpoint/node';
 import { createLayout, initialParameters, stateSize, type ModelConfig } from '@troupe/model';
 import type { Tab } from './chromium.js';
 import { setStage } from './stage.js';
-import { root, scratch } from './troupe.js';
+import { root, run, scratch, SMALL } from './troupe.js';
 
 const call = promisify(execFile);
+/** Each test starts several processes, on machines that others use as well. */
+const SLOW = { timeout: 240_000 };
 const MAX_PAGE_BYTES = 3e6;
 /** What tiny-shakespeare has. */
 const VOCABULARY = [..."\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"].sort();
@@ -87,7 +89,7 @@ async function open(file: string): Promise<Tab> {
   return tab;
 }
 
-describe.skipIf(stage.missing !== undefined)('an exported page of 2x256', () => {
+describe.skipIf(stage.missing !== undefined)('an exported page of 2x256', SLOW, () => {
   let checkpoint = '';
   let page = '';
   beforeAll(async () => {
@@ -197,7 +199,7 @@ describe.skipIf(stage.missing !== undefined)('an exported page of 2x256', () => 
   });
 });
 
-describe.skipIf(stage.missing !== undefined)('an exported page', () => {
+describe.skipIf(stage.missing !== undefined)('an exported page', SLOW, () => {
   it.each(OTHERS.map((model) => [model.cell, model] as const))(
     'of a %s writes what troupe sample writes',
     async (name, model) => {
@@ -207,4 +209,47 @@ describe.skipIf(stage.missing !== undefined)('an exported page', () => {
       expect(`${shown}\n`).toBe(await troupe('sample', '--checkpoint', checkpoint, '--length', '400', '--precision', 'float16'));
     },
   );
+});
+
+describe('an export of the weights only', SLOW, () => {
+  const train = (...flags: string[]) =>
+    run(['train', ...SMALL, '--workers', '1', '--corpus', 'words.txt', '--rounds', '8', '--port', '0', ...flags], {
+      cwd: folder,
+    });
+
+  it('starts a new run, and continues none', async () => {
+    await fs.writeFile(path.join(folder, 'words.txt'), 'To be or not to be, that is the question.\n'.repeat(200));
+    expect((await train('--out', 'first')).code).toBe(0);
+    await fs.mkdir(path.join(folder, 'home'));
+    await troupe('export', '--weights-only', 'first', '--out', 'home/best.safetensors');
+    const resumed = await run(['train', '--resume', '--out', 'home', '--rounds', '20', '--port', '0'], { cwd: folder });
+    expect(resumed.code).toBe(1);
+    expect(resumed.stderr).toContain('holds the weights of a model and nothing else');
+    expect(resumed.stderr).toContain('leave --resume out and add --init');
+    // As the remedy says.
+    const started = await run(
+      [
+        'train',
+        '--init',
+        'home/best.safetensors',
+        '--workers',
+        '1',
+        '--batch',
+        '4',
+        '--window',
+        '8',
+        '--corpus',
+        'words.txt',
+        '--rounds',
+        '4',
+        '--port',
+        '0',
+        '--out',
+        'second',
+      ],
+      { cwd: folder },
+    );
+    expect(started.code).toBe(0);
+    expect((await fs.readdir(path.join(folder, 'second'))).join()).toContain('round-00000004.safetensors');
+  });
 });

@@ -86,6 +86,43 @@ describe('troupe export', () => {
   });
 });
 
+describe('troupe export --weights-only', () => {
+  const out = inFolder('weights.safetensors');
+  beforeAll(async () => {
+    expect(await outputOf('export', '--weights-only', run, '--out', out)).toMatchObject({ code: 0 });
+  });
+
+  it('writes a file without the moments of Adam', () => {
+    const size = createLayout(model).size;
+    expect(statSync(checkpoint).size).toBeGreaterThan(3 * 4 * size);
+    expect(statSync(out).size).toBeLessThan(4 * size + 2500);
+  });
+
+  it('writes a file that sample reads like the checkpoint', async () => {
+    const sample = (file: string) => outputOf('sample', '--checkpoint', file, '--length', '200');
+    expect(await sample(out)).toEqual(await sample(checkpoint));
+  });
+
+  it('writes a file that eval reads like the checkpoint', async () => {
+    const letters = inFolder('letters.txt');
+    writeFileSync(letters, 'abcd\n'.repeat(200));
+    const loss = async (file: string) => {
+      const { stdout } = await outputOf('eval', '--checkpoint', file, '--corpus', letters, '--json');
+      return (JSON.parse(stdout) as { lossPerChar: number }).lossPerChar;
+    };
+    expect(await loss(out)).toBe(await loss(checkpoint));
+  });
+
+  it('writes a file from which a page can be made', async () => {
+    const pages = [out, checkpoint].map(async (file, i) => {
+      await outputOf('export', '--web', file, '--out', inFolder(`again-${i}.html`));
+      return readFileSync(inFolder(`again-${i}.html`), 'utf8');
+    });
+    const [again, first] = await Promise.all(pages);
+    expect(again).toBe(first);
+  });
+});
+
 describe('troupe sample', () => {
   it('rounds the weights when asked, which changes the text sooner or later', async () => {
     const sample = async (...flags: string[]) =>

@@ -2,8 +2,9 @@ import { stat, readFile, readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Argument, Option, type Command } from 'commander';
-import { type Checkpoint } from '@troupe/checkpoint';
+import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoint';
 import { prepareFolder, sha256, writeWhole } from '@troupe/checkpoint/node';
+import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import { webPage, type Player, type Precision } from '@troupe/export';
 import { openCheckpoint } from '../checkpoints.js';
@@ -17,6 +18,7 @@ import { checkpointOption } from './sample.js';
 interface ExportFlags {
   readonly checkpoint?: string;
   readonly web?: true;
+  readonly weightsOnly?: true;
   readonly out?: string;
   readonly precision: Precision;
   readonly force?: true;
@@ -38,8 +40,8 @@ interface Format {
   readonly isFolder: boolean;
   /** @throws CliError, ExportError */
   files(checkpoint: Checkpoint, flags: ExportFlags): Promise<readonly OutputFile[]>;
-  /** What to do with it, in a few lines. */
-  next(out: string): readonly string[];
+  /** What to do with it, in a few lines. `out` is quoted for the shell. */
+  next(out: string, shell: Shell): readonly string[];
 }
 
 const FORMATS: readonly Format[] = [
@@ -53,6 +55,14 @@ const FORMATS: readonly Format[] = [
       return [{ name: '', bytes: new TextEncoder().encode(page) }];
     },
     next: () => ['Open it in a browser. It needs no network and no server.'],
+  },
+  {
+    flag: 'weightsOnly',
+    help: 'a checkpoint without optimizer, hidden states and history: a third of the size after training with Adam',
+    out: 'weights.safetensors',
+    isFolder: false,
+    files: async (checkpoint) => [{ name: '', bytes: checkpointBlocks(weightsOnly(checkpoint), sha256) }],
+    next: (out, { program }) => [`${program} sample --checkpoint ${out}`, `${program} train --init ${out}`],
   },
 ];
 
@@ -82,6 +92,10 @@ export function defineExport(program: Command, shell: Shell): void {
       examples(
         [`${shell.program} export --web`, 'make model.html from the best checkpoint of the newest run in runs/'],
         [`${shell.program} export --web runs/001 --out sonnets.html`, 'from the best checkpoint of one run'],
+        [
+          `${shell.program} export --weights-only runs/001 --out sonnets.safetensors`,
+          'keep the model, without what only a run needs',
+        ],
       ) + afterwards(`${shell.program} sample         write text here`, `${shell.program} eval           measure the model`),
     )
     .action((given: string | undefined, flags: ExportFlags) => exportModel(shell, given, flags));
@@ -166,7 +180,7 @@ function describe(shell: Shell, format: Format, { path: out, files, bytes, check
     style('bold', `${shownPath(out)}\n`),
     field('size', `${(bytes / 1e6).toFixed(2)} MB${format.isFolder ? ` in ${files.length} files` : ''}`),
     field('from', `${shownPath(checkpoint)}, round ${round}`),
-    ...format.next(out).map((line) => field('next', line)),
+    ...format.next(shellQuote(shownPath(out)), shell).map((line, i) => field(i === 0 ? 'next' : '', line)),
   ].join('');
 }
 
