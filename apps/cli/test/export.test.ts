@@ -86,6 +86,21 @@ describe('troupe export', () => {
   });
 });
 
+describe('troupe export --pytorch', () => {
+  it('writes a folder, whose weights sample reads', async () => {
+    const out = inFolder('pytorch');
+    const { code, stdout } = await outputOf('export', '--pytorch', run, '--out', out);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`python3 ${out}/sample.py`);
+    expect(readdirSync(out).sort()).toEqual(['README.md', 'model.py', 'sample.py', 'vocabulary.json', 'weights.safetensors']);
+    expect(JSON.parse(readFileSync(path.join(out, 'vocabulary.json'), 'utf8'))).toEqual(['\n', 'a', 'b', 'c', 'd']);
+    const sample = (file: string) => outputOf('sample', '--checkpoint', file, '--length', '50');
+    expect(await sample(path.join(out, 'weights.safetensors'))).toEqual(await sample(checkpoint));
+    expect(await outputOf('export', '--pytorch', run, '--out', out)).toMatchObject({ code: 2 });
+    expect(await outputOf('export', '--pytorch', run, '--out', out, '--force')).toMatchObject({ code: 0 });
+  });
+});
+
 describe('troupe export --weights-only', () => {
   const out = inFolder('weights.safetensors');
   beforeAll(async () => {

@@ -6,7 +6,7 @@ import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoi
 import { prepareFolder, sha256, writeWhole } from '@troupe/checkpoint/node';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
-import { webPage, type Player, type Precision } from '@troupe/export';
+import { pytorchFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
 import { openCheckpoint } from '../checkpoints.js';
 import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
@@ -18,17 +18,12 @@ import { checkpointOption } from './sample.js';
 interface ExportFlags {
   readonly checkpoint?: string;
   readonly web?: true;
+  readonly pytorch?: true;
   readonly weightsOnly?: true;
   readonly out?: string;
   readonly precision: Precision;
   readonly force?: true;
   readonly json?: true;
-}
-
-/** A file of an export; its name is relative to --out if that is a folder. */
-interface OutputFile {
-  readonly name: string;
-  readonly bytes: Uint8Array | readonly Uint8Array[];
 }
 
 /** One of the things that the command can make. */
@@ -38,8 +33,8 @@ interface Format {
   /** Where it goes without --out: a file, or a folder. */
   readonly out: string;
   readonly isFolder: boolean;
-  /** @throws CliError, ExportError */
-  files(checkpoint: Checkpoint, flags: ExportFlags): Promise<readonly OutputFile[]>;
+  /** Without names if --out is a file. @throws CliError, ExportError */
+  files(checkpoint: Checkpoint, flags: ExportFlags): Promise<readonly ExportedFile[]>;
   /** What to do with it, in a few lines. `out` is quoted for the shell. */
   next(out: string, shell: Shell): readonly string[];
 }
@@ -57,14 +52,26 @@ const FORMATS: readonly Format[] = [
     next: () => ['Open it in a browser. It needs no network and no server.'],
   },
   {
+    flag: 'pytorch',
+    help: 'a folder for PyTorch: model.py, weights (safetensors), vocabulary, and a script that samples',
+    out: 'model-pytorch',
+    isFolder: true,
+    files: async (checkpoint) => pytorchFolder(checkpoint, weightsBlocks(checkpoint)),
+    next: (out) => [`python3 ${out}/sample.py`],
+  },
+  {
     flag: 'weightsOnly',
     help: 'a checkpoint without optimizer, hidden states and history: a third of the size after training with Adam',
     out: 'weights.safetensors',
     isFolder: false,
-    files: async (checkpoint) => [{ name: '', bytes: checkpointBlocks(weightsOnly(checkpoint), sha256) }],
+    files: async (checkpoint) => [{ name: '', bytes: weightsBlocks(checkpoint) }],
     next: (out, { program }) => [`${program} sample --checkpoint ${out}`, `${program} train --init ${out}`],
   },
 ];
+
+function weightsBlocks(checkpoint: Checkpoint): readonly Uint8Array[] {
+  return checkpointBlocks(weightsOnly(checkpoint), sha256);
+}
 
 export function defineExport(program: Command, shell: Shell): void {
   const command = program
@@ -153,7 +160,7 @@ async function checkTarget(out: string, source: string, { isFolder }: Format, { 
   refuse(`${out} is there already.`, 'Give another path with --out, or replace it with --force.');
 }
 
-async function writeFiles(out: string, files: readonly OutputFile[], { isFolder }: Format): Promise<readonly string[]> {
+async function writeFiles(out: string, files: readonly ExportedFile[], { isFolder }: Format): Promise<readonly string[]> {
   const folder = isFolder ? out : path.dirname(out);
   await prepareFolder(folder);
   const written: string[] = [];
@@ -161,7 +168,7 @@ async function writeFiles(out: string, files: readonly OutputFile[], { isFolder 
   return written;
 }
 
-function sizeOf({ bytes }: OutputFile): number {
+function sizeOf({ bytes }: ExportedFile): number {
   return (bytes instanceof Uint8Array ? [bytes] : bytes).reduce((sum, { length }) => sum + length, 0);
 }
 
