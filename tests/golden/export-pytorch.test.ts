@@ -5,7 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pytorchFolder } from '@troupe/export';
-import { checkpointOf, difference, expectedLogits, IDS, MODELS, named, weightsOf } from './exported.js';
+import { checkpointOf, difference, expectedLogits, IDS, MODELS, named, weightsOf, writeFolder } from './exported.js';
 
 /** PyTorch is optional: Debian's python3-torch, or the Python that TROUPE_PYTHON names. */
 const python = process.env['TROUPE_PYTHON'] ?? '/usr/bin/python3';
@@ -16,14 +16,9 @@ const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'troupe-pytorch-'));
 afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }));
 
 const checkpoints = MODELS.map(checkpointOf);
-const folders = checkpoints.map((checkpoint, i) => {
-  const folder = path.join(scratch, `${i}`);
-  fs.mkdirSync(folder);
-  for (const { name, bytes } of pytorchFolder(checkpoint, weightsOf(checkpoint))) {
-    fs.writeFileSync(path.join(folder, name), Buffer.concat(bytes instanceof Uint8Array ? [bytes] : bytes));
-  }
-  return folder;
-});
+const folders = checkpoints.map((checkpoint, i) =>
+  writeFolder(path.join(scratch, `${i}`), pytorchFolder(checkpoint, weightsOf(checkpoint))),
+);
 
 describe.skipIf(!hasTorch)('a folder for PyTorch (needs PyTorch)', () => {
   const logits: number[][] = [];

@@ -1,6 +1,9 @@
 /** Models for the tests of exports, and what the reference engine computes with them. */
+import fs from 'node:fs';
+import path from 'node:path';
 import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoint';
 import { sha256 } from '@troupe/checkpoint/node';
+import type { ExportedFile } from '@troupe/export';
 import { CELLS, createLayout, initialParameters, stateSize, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 
@@ -71,4 +74,13 @@ export function difference(logits: ArrayLike<number>, expected: Float32Array): n
   if (logits.length !== expected.length) return Infinity;
   const greatest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   return expected.reduce((most, value, i) => Math.max(most, Math.abs(value - logits[i])), 0) / greatest;
+}
+
+/** Writes the files of an export. @returns the folder */
+export function writeFolder(folder: string, files: readonly ExportedFile[]): string {
+  fs.mkdirSync(folder);
+  for (const { name, bytes } of files) {
+    fs.writeFileSync(path.join(folder, name), Buffer.concat(bytes instanceof Uint8Array ? [bytes] : bytes));
+  }
+  return folder;
 }

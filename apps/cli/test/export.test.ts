@@ -101,6 +101,16 @@ describe('troupe export --pytorch', () => {
   });
 });
 
+describe.each([['onnx', ['README.md', 'model.onnx', 'sample.mjs', 'vocabulary.json']]])('troupe export --%s', (form, files) => {
+  it('writes a folder', async () => {
+    const out = inFolder(form);
+    const { code, stdout } = await outputOf('export', `--${form}`, run, '--out', out);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`node ${out}/sample.mjs`);
+    expect(readdirSync(out).sort()).toEqual(files);
+  });
+});
+
 describe('troupe export --weights-only', () => {
   const out = inFolder('weights.safetensors');
   beforeAll(async () => {

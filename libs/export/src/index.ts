@@ -1,5 +1,6 @@
 export { ExportError, type ExportErrorCode } from './errors.js';
 export type { ExportedFile } from './folder.js';
+export { onnxFolder } from './onnx.js';
 export { PRECISIONS, roundedTo, type Precision } from './precision.js';
 export { pytorchFolder } from './pytorch.js';
 export { decodeWebModel, type TrainedModel, type WebFacts, type WebModel } from './web-model.js';

@@ -6,7 +6,7 @@ import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoi
 import { prepareFolder, sha256, writeWhole } from '@troupe/checkpoint/node';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
-import { pytorchFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
+import { onnxFolder, pytorchFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
 import { openCheckpoint } from '../checkpoints.js';
 import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
@@ -19,6 +19,7 @@ interface ExportFlags {
   readonly checkpoint?: string;
   readonly web?: true;
   readonly pytorch?: true;
+  readonly onnx?: true;
   readonly weightsOnly?: true;
   readonly out?: string;
   readonly precision: Precision;
@@ -58,6 +59,14 @@ const FORMATS: readonly Format[] = [
     isFolder: true,
     files: async (checkpoint) => pytorchFolder(checkpoint, weightsBlocks(checkpoint)),
     next: (out) => [`python3 ${out}/sample.py`],
+  },
+  {
+    flag: 'onnx',
+    help: 'a folder for ONNX Runtime and others: model.onnx, vocabulary, and a script that samples',
+    out: 'model-onnx',
+    isFolder: true,
+    files: async (checkpoint) => onnxFolder(checkpoint),
+    next: (out) => [`node ${out}/sample.mjs`],
   },
   {
     flag: 'weightsOnly',
