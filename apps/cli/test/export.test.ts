@@ -101,7 +101,10 @@ describe('troupe export --pytorch', () => {
   });
 });
 
-describe.each([['onnx', ['README.md', 'model.onnx', 'sample.mjs', 'vocabulary.json']]])('troupe export --%s', (form, files) => {
+describe.each([
+  ['onnx', ['README.md', 'model.onnx', 'sample.mjs', 'vocabulary.json']],
+  ['tfjs', ['README.md', 'model.json', 'sample.mjs', 'vocabulary.json', 'weights.bin']],
+])('troupe export --%s', (form, files) => {
   it('writes a folder', async () => {
     const out = inFolder(form);
     const { code, stdout } = await outputOf('export', `--${form}`, run, '--out', out);

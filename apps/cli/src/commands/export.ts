@@ -6,7 +6,7 @@ import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoi
 import { prepareFolder, sha256, writeWhole } from '@troupe/checkpoint/node';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
-import { onnxFolder, pytorchFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
+import { onnxFolder, pytorchFolder, tfjsFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
 import { openCheckpoint } from '../checkpoints.js';
 import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
@@ -20,6 +20,7 @@ interface ExportFlags {
   readonly web?: true;
   readonly pytorch?: true;
   readonly onnx?: true;
+  readonly tfjs?: true;
   readonly weightsOnly?: true;
   readonly out?: string;
   readonly precision: Precision;
@@ -66,6 +67,14 @@ const FORMATS: readonly Format[] = [
     out: 'model-onnx',
     isFolder: true,
     files: async (checkpoint) => onnxFolder(checkpoint),
+    next: (out) => [`node ${out}/sample.mjs`],
+  },
+  {
+    flag: 'tfjs',
+    help: 'a folder for TensorFlow.js: a graph model of one time step, vocabulary, and a script that samples',
+    out: 'model-tfjs',
+    isFolder: true,
+    files: async (checkpoint) => tfjsFolder(checkpoint),
     next: (out) => [`node ${out}/sample.mjs`],
   },
   {
