@@ -179,9 +179,8 @@ function readme({ cell, layers, hidden }: ModelConfig): string {
 | output | \`logits\` | float32 [B, T, V] | of the character that follows each |
 ${rows.join('\n')}
 
-To sample in Node (\`onnxruntime-web\` works as well):
+To sample in Node, install the package \`onnxruntime-node\` from npm (\`onnxruntime-web\` works as well), and type
 
-    npm install onnxruntime-node
     node sample.mjs --length 500
 `;
 }

@@ -67,9 +67,8 @@ In a browser:
     const model = await tf.loadGraphModel('model.json');
     const [logits, next] = model.execute({ ids, state }, ['logits', 'next_state']);
 
-To sample in Node:
+To sample in Node, install the package \`@tensorflow/tfjs\` from npm, and type
 
-    npm install @tensorflow/tfjs
     node sample.mjs --length 500
 `;
 }
