@@ -19,7 +19,7 @@ async function logitsOf({ model }: Checkpoint, file: string): Promise<Float32Arr
   const { layers, hidden, vocabulary: V } = model;
   const states = session.inputNames.filter((name) => name !== 'ids');
   const zeros = () => new Tensor('float32', new Float32Array(layers * STREAMS * hidden), [layers, STREAMS, hidden]);
-  let state = Object.fromEntries(states.map((name) => [name, zeros()]));
+  let state: Record<string, Tensor> = Object.fromEntries(states.map((name) => [name, zeros()]));
   const logits = new Float32Array(STREAMS * WINDOW * V);
   const parts = [IDS.map((ids) => ids.slice(0, 5)), IDS.map((ids) => ids.slice(5))];
   let done = 0;
