@@ -1,5 +1,5 @@
 // Builds what is out of date: the native engine if there is a C compiler, the WebAssembly kernels
-// (Nx, cached), TypeScript, then the two pages. Quiet unless something fails.
+// (Nx, cached), TypeScript, then the pages. Quiet unless something fails.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -55,7 +55,7 @@ function buildAll() {
   run('libs/native/scripts/build.mjs');
   run('node_modules/nx/dist/bin/nx.js', ['run-many', '-t', 'wasm', '--outputStyle=static']);
   run('node_modules/typescript/bin/tsc', ['-b']);
-  for (const page of ['volunteer', 'dashboard']) run('scripts/build-page.mjs', [`apps/${page}`]);
+  for (const page of ['volunteer', 'dashboard', 'player']) run('scripts/build-page.mjs', [`apps/${page}`]);
   process.stderr.write(`built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 }
 

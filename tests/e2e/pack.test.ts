@@ -98,6 +98,8 @@ describe('an installed release', () => {
 
     expect((await type('troupe sample --length 40')).stdout.trim().length).toBeGreaterThan(20);
     expect((await type('troupe eval --json')).stdout).toContain('"lossPerChar"');
+    await type('troupe export --web --out home/page.html');
+    expect(await fs.readFile(path.join(cwd, 'home/page.html'), 'utf8')).toContain('A model trained on');
   });
 
   it('makes the same release of itself', async () => {

@@ -2,7 +2,7 @@
  * Opens engines for commands. Commands import it only when they compute, so that their help need
  * not load the kernels.
  */
-import type { EngineChoice } from '@troupe/engines';
+import { REPRODUCIBLE_ENGINE, type EngineChoice } from '@troupe/engines';
 import { openEngine, probeEngines } from '@troupe/engines/node';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 
@@ -15,6 +15,16 @@ export { probeEngines };
  */
 export function openSteadyEngine(choice: EngineChoice, model: ModelConfig, limits: EngineLimits): Promise<Engine> {
   return openEngine(choice, model, limits, choice === 'auto' ? { nowMs: () => performance.now() } : {});
+}
+
+/**
+ * An engine for text that a seed gives again: `wasm` computes the same bits on every machine, as the
+ * page of an exported model does. Other engines are steady on this machine.
+ * @throws EngineError
+ */
+export function openPortableEngine(choice: EngineChoice, model: ModelConfig, limits: EngineLimits): Promise<Engine> {
+  if (choice !== REPRODUCIBLE_ENGINE.name) return openSteadyEngine(choice, model, limits);
+  return openEngine(choice, model, limits, { reproducible: true });
 }
 
 /**

@@ -6,6 +6,7 @@ import { defineBench } from './commands/bench.js';
 import { defineCorpus } from './commands/corpus.js';
 import { defineDoctor } from './commands/doctor.js';
 import { defineEval } from './commands/eval.js';
+import { defineExport } from './commands/export.js';
 import { defineLaunch } from './commands/launch.js';
 import { definePlot } from './commands/plot.js';
 import { defineSample } from './commands/sample.js';
@@ -67,6 +68,7 @@ export function createProgram(shell: Shell, ended: (exitCode: number) => void): 
   definePlot(program, shell);
   defineSample(program, shell);
   defineEval(program, shell);
+  defineExport(program, shell);
   defineCorpus(program, shell);
   defineBench(program, shell);
   defineDoctor(program, shell, ended);

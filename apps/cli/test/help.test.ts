@@ -13,6 +13,7 @@ const COMMANDS = [
   'token',
   'sample',
   'eval',
+  'export',
   'corpus',
   'bench',
   'doctor',

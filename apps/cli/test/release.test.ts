@@ -76,6 +76,7 @@ describe('a release', () => {
         'apps/cli/bin/troupe.mjs',
         'apps/coordinator/dist/side-thread.js',
         'apps/dashboard/dist/index.html',
+        'apps/player/dist/player.js',
         'apps/volunteer/dist/trainer.js',
         'node_modules/@troupe/corpus/data/sonnets.txt',
         'node_modules/@troupe/engines/dist/node/engine-thread.js',

@@ -28,7 +28,7 @@ const STATE_NAMES = ['h', 'c'];
  * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the
  *   ParameterLayout;
  * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`,
- *   its c0.
+ *   its c0. A file with weights only has neither these nor an optimizer.
  *
  * Metadata: `format` "pt"; `troupe`, JSON with everything else in the checkpoint; and `sha256`, the
  * SHA-256 of the UTF-8 JSON text [tensor table, troupe, SHA-256 of the tensors' bytes], which
@@ -131,6 +131,8 @@ function seal(table: TensorTable, troupe: string, data: Uint8Array | readonly Ui
 function stateTensors(model: ModelConfig, streams: number, states: Float32Array): Tensor[] {
   const { layers: L, hidden: H } = model;
   const S = CELL_SHAPES[model.cell].stateVectors;
+  // Weights only: some readers of safetensors refuse a tensor without elements.
+  if (streams === 0) return [];
   return STATE_NAMES.slice(0, S).map((name, s) => {
     const values = new Float32Array(L * streams * H);
     for (let b = 0; b < streams; b++) {
@@ -147,6 +149,7 @@ function stateTensors(model: ModelConfig, streams: number, states: Float32Array)
 function stateArray(model: ModelConfig, streams: number, container: Container): Float32Array {
   const { layers: L, hidden: H } = model;
   const S = CELL_SHAPES[model.cell].stateVectors;
+  if (streams === 0) return new Float32Array(0);
   const tensors = STATE_NAMES.slice(0, S).map((name) => tensorOf(container, `streams.${name}`, [L, streams, H]));
   const states = new Float32Array(streams * L * S * H);
   for (const [s, values] of tensors.entries()) {

@@ -72,6 +72,7 @@ export function parseDescription(troupe: string): Description {
     rng: isAnything,
     history: isAnything,
     savedAt: (field) => field === undefined || isText(field),
+    weightsOnly: (field) => field === undefined || field === true,
   });
   if (wrong !== undefined) throw mismatch(`metadata field ${wrong === '' ? '(all)' : wrong} is missing or malformed`);
   return value as Description;

@@ -7,6 +7,7 @@ import {
   checkpointBlocks,
   decodeCheckpoint,
   encodeCheckpoint,
+  weightsOnly,
   type Checkpoint,
 } from '../src/index.js';
 import { sha256 } from '../src/node/index.js';
@@ -457,4 +458,21 @@ it('a checkpoint is encoded without a copy of its parameters or its optimizer st
   const arrays = [checkpoint.parameters, ...checkpoint.optimizer.slots.map(({ values }) => values)];
   const buffers = new Set(checkpointBlocks(checkpoint, sha256).map(({ buffer }) => buffer));
   for (const { buffer } of arrays) expect(buffers).toContain(buffer);
+});
+
+describe('weightsOnly', () => {
+  it.each(MODELS)('keeps the model, its text and its config, and nothing of the run: %o', (model) => {
+    const checkpoint = exampleCheckpoint({}, model);
+    const file = encode(weightsOnly(checkpoint));
+    const read = decodeCheckpoint(file, sha256);
+    const { runId, round, config, vocabulary, corpus, parametersDigest } = checkpoint;
+    expect(read).toMatchObject({ runId, round, model, config, vocabulary, corpus, parametersDigest, weightsOnly: true });
+    expect(Buffer.from(read.parameters.buffer)).toEqual(Buffer.from(checkpoint.parameters.buffer));
+    expect(Object.keys(parts(file).header).filter((name) => /^(optimizer|streams)\./.test(name))).toEqual([]);
+  });
+
+  it('is refused if it says so in another way', () => {
+    const file = describedAs((description) => (description.weightsOnly = 'yes'), weightsOnly(exampleCheckpoint()));
+    expect(failure(file)).toMatchObject({ code: 'mismatch', message: expect.stringContaining('weightsOnly') as string });
+  });
 });

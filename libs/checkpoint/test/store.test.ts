@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkpointBlocks } from '../src/index.js';
+import { checkpointBlocks, weightsOnly } from '../src/index.js';
 import {
   latestCheckpoint,
   pruneCheckpoints,
@@ -150,6 +150,16 @@ describe('latestCheckpoint', () => {
     const text = (await readFile(path)).toString('latin1').replace(/\\"formatVersion\\":\d/, '\\"formatVersion\\":9');
     await writeFile(path, Buffer.from(text.replace(/,"sha256":"[0-9a-f]{64}"\}/, `}${' '.repeat(76)}`), 'latin1'));
     await expect(latestCheckpoint(folder)).rejects.toMatchObject({ code: 'unsupported_version' });
+  });
+
+  it('refuses a file with weights only, and says how to start from it', async () => {
+    const { path } = await writeCheckpoint(folder, weightsOnly(exampleCheckpoint()));
+    await expect(latestCheckpoint(folder)).rejects.toMatchObject({
+      code: 'weights_only',
+      message: expect.stringContaining(path) as string,
+      remedy: expect.stringContaining(`--init ${path}`) as string,
+    });
+    expect((await readCheckpoint(path)).checkpoint.weightsOnly).toBe(true);
   });
 
   it('is undefined if there is none', async () => {

@@ -1,3 +1,4 @@
+import { floatOfHalf, halfOfFloat } from './half.js';
 import type { Kernels } from './kernels.js';
 import { int8Kernels } from './scalar-int8.js';
 
@@ -20,45 +21,16 @@ export function createScalarKernels(buffer: ArrayBuffer): Kernels {
   };
 }
 
-/** Rounds float32 bits to a half, to nearest even; every NaN becomes 0x7e00. */
-function halfOfBits(bits: number): number {
-  const magnitude = bits & 0x7fffffff;
-  const sign = (bits >>> 16) & 0x8000;
-  if (magnitude > 0x7f800000) return 0x7e00;
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
-  // The last bit of a subnormal half stands for 2^-24.
-  const value = magnitude >>> 23 === 0 ? 0 : ((magnitude & 0x7fffff) | 0x800000) * 2 ** ((magnitude >>> 23) - 150 + 24);
-  const down = Math.floor(value);
-  const rest = value - down;
-  const up = rest > 0.5 || (rest === 0.5 && (down & 1) === 1);
-  return sign | (down + (up ? 1 : 0));
-}
-
-export function floatOfHalf(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >>> 10) & 31;
-  const fraction = half & 0x3ff;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (0x400 + fraction) * 2 ** (exponent - 25);
-}
-
 type CodecKernels = Pick<
   Kernels,
   'encodeHalf' | 'decodeHalf' | 'addHalf' | 'addFloat' | 'storeHalf' | 'storeFloat' | 'scaleToFloat' | 'scaleToHalf'
 >;
 
 function codecKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array): CodecKernels {
-  const cell = new Float32Array(1);
-  const bits = new Int32Array(cell.buffer);
-  const toHalf = (value: number): number => {
-    cell[0] = value;
-    return halfOfBits(bits[0]);
-  };
   const decoded = (source: number, i: number, scale: number): number => fround(floatOfHalf(u16[(source >>> 1) + i]) * scale);
   return {
     encodeHalf(source, n, scale, target) {
-      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = toHalf(f32[(source >>> 2) + i] * scale);
+      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = halfOfFloat(f32[(source >>> 2) + i] * scale);
     },
     decodeHalf(source, n, scale, target) {
       for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = decoded(source, i, scale);
@@ -79,7 +51,7 @@ function codecKernels(f32: Float32Array, f64: Float64Array, u16: Uint16Array): C
       for (let i = 0; i < n; i++) f32[(target >>> 2) + i] = f64[(source >>> 3) + i] * factor;
     },
     scaleToHalf(source, n, factor, scale, target) {
-      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = toHalf(fround(f64[(source >>> 3) + i] * factor) * scale);
+      for (let i = 0; i < n; i++) u16[(target >>> 1) + i] = halfOfFloat(fround(f64[(source >>> 3) + i] * factor) * scale);
     },
   };
 }

@@ -12,9 +12,10 @@ import {
 } from './memory-map.js';
 import { beginDigest, DigestFollower, foldDigest } from './digest.js';
 import { OptimError } from './errors.js';
+import { floatOfHalf } from './half.js';
 import { INT8_BLOCK, int8Blocks, type RoundingKey, type ScaledBytes } from './int8.js';
 import { instantiateWasm, wasmSupported, type KernelKind, type Kernels } from './kernels.js';
-import { createScalarKernels, floatOfHalf } from './scalar-kernels.js';
+import { createScalarKernels } from './scalar-kernels.js';
 
 const PAGE_BYTES = 65_536;
 const MAX_PAGES = 65_536;

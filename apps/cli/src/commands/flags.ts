@@ -12,6 +12,7 @@ import {
 } from '@troupe/config';
 import { ENGINE_CHOICES, ENGINE_NAMES, type EngineChoice, type EngineName } from '@troupe/engines';
 import { ENGINE_OPTION, THREADS_OPTION, threadsProblem } from '@troupe/engines/options';
+import { PRECISIONS, type Precision } from '@troupe/export';
 import { CliError } from '../errors.js';
 
 /** A parser for commander: a whole number from `least` to `most`. */
@@ -37,6 +38,11 @@ export function realNumber(least: number, most: number): (text: string) => numbe
 export function engineOption(usual: EngineChoice, help: string): Option {
   const option = new Option('--engine <NAME>', `engine that computes: ${ENGINE_CHOICES.join(', ')}; ${help}`);
   return option.argParser(parserOf(ENGINE_OPTION)).default(usual).helpGroup('Engine:');
+}
+
+/** `--precision`, for commands that use the weights of a model. */
+export function precisionOption(usual: Precision, help: string): Option {
+  return new Option('--precision <FORMAT>', help).choices(PRECISIONS).default(usual);
 }
 
 /** `--encoding`, for every command that reads a text. */

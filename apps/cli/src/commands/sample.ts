@@ -2,13 +2,14 @@ import { Option, type Command } from 'commander';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { CorpusError, createVocabulary, encodePrime, type Prime, type Vocabulary } from '@troupe/corpus';
 import type { EngineChoice } from '@troupe/engines';
+import { roundedTo, type Precision } from '@troupe/export';
 import { createRandom, sample } from '@troupe/model';
 import { printableLines } from '@troupe/protocol';
 import { CliError } from '../errors.js';
 import { openCheckpoint } from '../checkpoints.js';
 import type { Shell } from '../shell.js';
 import { styleFor } from '../terminal/style.js';
-import { afterwards, engineOption, examples, realNumber, wholeNumber } from './flags.js';
+import { afterwards, engineOption, examples, precisionOption, realNumber, wholeNumber } from './flags.js';
 
 interface SampleFlags {
   readonly checkpoint?: string;
@@ -19,6 +20,7 @@ interface SampleFlags {
   readonly skipUnknown?: boolean;
   readonly seed: number;
   readonly engine: EngineChoice;
+  readonly precision: Precision;
   readonly json?: true;
 }
 
@@ -55,6 +57,9 @@ export function defineSample(program: Command, shell: Shell): void {
       new Option('--seed <S>', 'seed of the random choices').argParser(wholeNumber(0, 0xffffffff)).default(1).helpGroup('Text:'),
     )
     .addOption(engineOption('wasm', 'another engine may round differently and write another text'))
+    .addOption(
+      precisionOption('float32', 'number format of the weights; float16 rounds them as export --web does').helpGroup('Engine:'),
+    )
     .addOption(new Option('--json', 'print one JSON object with the text and the settings at the end').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -106,11 +111,12 @@ async function writeSample(shell: Shell, flags: SampleFlags): Promise<void> {
 
 async function* drawnIds(checkpoint: Checkpoint, prime: Uint16Array, flags: SampleFlags): AsyncGenerator<number> {
   const { length, temperature, topK, seed } = flags;
+  const parameters = roundedTo(flags.precision, checkpoint.parameters);
   // Imported here, so that the help of a command need not load the kernels.
-  const { openSteadyEngine } = await import('../engine.js');
-  const engine = await openSteadyEngine(flags.engine, checkpoint.model, { maxStreams: 1, maxWindow: 1 });
+  const { openPortableEngine } = await import('../engine.js');
+  const engine = await openPortableEngine(flags.engine, checkpoint.model, { maxStreams: 1, maxWindow: 1 });
   try {
-    engine.setParameters(checkpoint.parameters);
+    engine.setParameters(parameters);
     yield* sample(engine, checkpoint.model, { prime, length, temperature, topK, random: createRandom(seed) });
   } finally {
     engine.dispose();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { shellQuote } from '@troupe/config';
 import type { Checkpoint } from '../checkpoint.js';
 import { checkpointBlocks, decodeCheckpoint } from '../codec.js';
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js';
@@ -82,14 +83,20 @@ export async function readCheckpoint(
 }
 
 /**
- * The newest readable checkpoint in a folder, or undefined if there is none or no folder. A damaged
- * file is skipped with a warning.
+ * The newest readable checkpoint in a folder, from which its run continues, or undefined if there is
+ * none or no folder. A damaged file is skipped with a warning.
  * @throws CheckpointError the error of the newest file if none can be read; `unsupported_version`
  * and `cannot_read` immediately, because continuing from an older file would lose the newer one's
- * work
+ * work; `weights_only`
  */
 export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint | undefined> {
-  return firstReadable(folder, await checkpointNames(folder, 'latest'));
+  const stored = await firstReadable(folder, await checkpointNames(folder, 'latest'));
+  if (stored?.checkpoint.weightsOnly !== true) return stored;
+  throw new CheckpointError(
+    'weights_only',
+    `${stored.path} holds the weights of a model and nothing else, so its run cannot continue`,
+    `Start a new run from these weights: leave --resume out and add --init ${shellQuote(stored.path)}.`,
+  );
 }
 
 /** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */
