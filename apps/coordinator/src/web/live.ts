@@ -49,6 +49,8 @@ interface Viewer {
   readonly socket: WebSocket;
   readonly request: IncomingMessage;
   readonly access: readonly Access[];
+  /** The account of its address; see `addressKey`. */
+  readonly from: string | undefined;
   place: Place;
   viewAtMs: number;
   alive: boolean;
@@ -84,7 +86,7 @@ class Live implements LiveLink {
       return refuseUpgrade(socket, '503 Service Unavailable');
     }
     const { caps, nowMs } = this.#options.traffic;
-    const key = addressKey(from);
+    const key = this.#keyOf(request);
     const account = key === undefined ? undefined : caps.account(key);
     if (account?.open(nowMs())) return refuseUpgrade(socket, '429 Too Many Requests');
     socket.once('close', () => account?.close());
@@ -101,6 +103,11 @@ class Live implements LiveLink {
     this.#takeTurns();
     for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
     setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), LIMITS.viewerCloseMs).unref();
+  }
+
+  #keyOf(request: IncomingMessage): string | undefined {
+    const { forwarded } = this.#options;
+    return addressKey(forwarded.address(request), forwarded.forwardedFor(request) !== undefined);
   }
 
   /** A viewer sends one message. One that sends on is stopped by the caps of its address. */
@@ -135,10 +142,11 @@ class Live implements LiveLink {
 
   #admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
     const { history, nowMs, view } = this.#options;
-    const admission = this.#admissionOf(socket, text);
+    const from = this.#keyOf(request);
+    const admission = this.#admissionOf(socket, text, from);
     if (!admission) return;
     const { access, ended, release } = admission;
-    const viewer: Viewer = { socket, request, access, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
+    const viewer: Viewer = { socket, request, access, from, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
     ended?.addEventListener('abort', () => this.#expel(viewer, ended.reason as ApiFailure), { once: true });
     socket.on('close', () => {
       this.#viewers.delete(viewer);
@@ -152,9 +160,13 @@ class Live implements LiveLink {
   }
 
   /** @returns undefined if the viewer may not read. It is sent the reason, and closed */
-  #admissionOf(socket: WebSocket, text: string | undefined): Admission | undefined {
+  #admissionOf(socket: WebSocket, text: string | undefined, from: string | undefined): Admission | undefined {
     try {
-      return this.#options.admit(tokenOf(text));
+      const admission = this.#options.admit(tokenOf(text));
+      const crowd = admission.access.includes('admin') ? undefined : crowdAt(this.#viewers, from);
+      if (!crowd) return admission;
+      admission.release();
+      throw crowd;
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error;
       this.#refuse(socket, error);
@@ -235,6 +247,22 @@ class Live implements LiveLink {
     this.#views.set(key, { atMs: now, json });
     return json;
   }
+}
+
+/** Why there is no place for one more who is no admin. @param from undefined: an address of this machine, which may have all places */
+function crowdAt(viewers: Iterable<Pick<Viewer, 'access' | 'from'>>, from: string | undefined): ApiFailure | undefined {
+  const others = [...viewers].filter(({ access }) => !access.includes('admin'));
+  const alike = from === undefined ? 0 : others.filter((other) => other.from === from).length;
+  const full = (whose: string, cap: number): ApiFailure =>
+    new ApiFailure(
+      429,
+      'too_many_links',
+      `${whose} already has ${cap} dashboards, which is as many as it may have`,
+      'Try again when another has closed. Admins can connect even now.',
+    );
+  if (alike >= LIMITS.viewersOfAddress) return full('this address', LIMITS.viewersOfAddress);
+  const most = LIMITS.viewers - LIMITS.viewersKeptForAdmins;
+  return others.length >= most ? full('this run', most) : undefined;
 }
 
 function send(socket: WebSocket, message: LiveMessage): void {
