@@ -55,23 +55,26 @@ describe('the access file', () => {
     expect((await fs.stat(file)).mode & 0o777).toBe(0o600);
   });
 
-  it.skipIf(process.platform === 'win32')('is known to be exposed if others can read it, or replace it in its folder', async () => {
-    const exposure = async (at = file) => (await readAccessText(at)).exposure;
-    await create(file);
-    expect(await exposure()).toBeUndefined();
-    await fs.chmod(file, 0o640);
-    expect(await exposure()).toEqual({ what: 'file', path: file });
-    await fs.chmod(file, 0o600);
-    for (const mode of [0o770, 0o707]) {
-      await fs.chmod(path.dirname(file), mode);
-      expect(await exposure()).toEqual({ what: 'folder', path: path.dirname(file) });
-    }
-    const link = path.join(folder, 'link.json');
-    await fs.symlink(file, link);
-    expect(await exposure(link)).toEqual({ what: 'folder', path: await fs.realpath(path.dirname(file)) });
-    await fs.chmod(path.dirname(file), 0o1777);
-    expect(await exposure()).toBeUndefined();
-  });
+  it.skipIf(process.platform === 'win32')(
+    'is known to be exposed if others can read it, or replace it in its folder',
+    async () => {
+      const exposure = async (at = file) => (await readAccessText(at)).exposure;
+      await create(file);
+      expect(await exposure()).toBeUndefined();
+      await fs.chmod(file, 0o640);
+      expect(await exposure()).toEqual({ what: 'file', path: file });
+      await fs.chmod(file, 0o600);
+      for (const mode of [0o770, 0o707]) {
+        await fs.chmod(path.dirname(file), mode);
+        expect(await exposure()).toEqual({ what: 'folder', path: path.dirname(file) });
+      }
+      const link = path.join(folder, 'link.json');
+      await fs.symlink(file, link);
+      expect(await exposure(link)).toEqual({ what: 'folder', path: await fs.realpath(path.dirname(file)) });
+      await fs.chmod(path.dirname(file), 0o1777);
+      expect(await exposure()).toBeUndefined();
+    },
+  );
 
   it('has a stamp that differs when it has changed, and none while that cannot be told', async () => {
     await create(file);
@@ -85,12 +88,15 @@ describe('the access file', () => {
     expect(await stampOf(`${file}.gone`, later())).toBeUndefined();
   });
 
-  it.skipIf(process.platform === 'win32')('can still be read by its group if that could read it, and by nobody else', async () => {
-    await create(file);
-    await fs.chmod(file, 0o644);
-    await create(file);
-    expect((await fs.stat(file)).mode & 0o777).toBe(0o640);
-  });
+  it.skipIf(process.platform === 'win32')(
+    'can still be read by its group if that could read it, and by nobody else',
+    async () => {
+      await create(file);
+      await fs.chmod(file, 0o644);
+      await create(file);
+      expect((await fs.stat(file)).mode & 0o777).toBe(0o640);
+    },
+  );
 
   it.skipIf(process.getuid?.() !== 0)('keeps its owner when root changes it [needs root]', async () => {
     await create(file);
@@ -205,7 +211,11 @@ describe('the access file', () => {
   });
 
   it('can be read with as many tokens as there may be, and the longest labels', async () => {
-    const { state } = createToken(NO_ACCESS, { ...WORKER, maxLinks: MAX_LINKS, label: '\u0001'.repeat(MAX_LABEL_LENGTH) }, chanceAt());
+    const { state } = createToken(
+      NO_ACCESS,
+      { ...WORKER, maxLinks: MAX_LINKS, label: '\u0001'.repeat(MAX_LABEL_LENGTH) },
+      chanceAt(),
+    );
     const token: TokenEntry = { ...state.tokens[0], expiresAtMs: Number.MAX_SAFE_INTEGER, revokedAtMs: Number.MAX_SAFE_INTEGER };
     const full = { ...state, tokens: Array<TokenEntry>(MAX_TOKENS).fill({ ...token, scope: 'volunteer' }) };
     await changeAccess(file, () => ({ state: full }));

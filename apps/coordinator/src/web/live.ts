@@ -5,14 +5,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
+import type { ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { addressKey, type Account } from '../server/caps.js';
 import type { Forwarded } from '../server/forwarded.js';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import { excessError, type Traffic } from '../server/traffic.js';
-import type { Admission } from './auth.js';
+import type { Admission, Reader } from './auth.js';
 import { newestPlace, newsSince, type News, type Place } from './news.js';
 
 /** At most four messages a second. */
@@ -31,7 +31,7 @@ export interface LiveOptions {
   admit(token: string | undefined): Admission;
   /** Counts what an address has open and sends. */
   readonly traffic: Pick<Traffic, 'caps' | 'nowMs'>;
-  view(access: readonly Access[], request: IncomingMessage): RunView;
+  view(reader: Reader, request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
   /** An unexpected error. The viewer is disconnected. */
@@ -45,10 +45,9 @@ export interface LiveLink {
   close(reason: string): void;
 }
 
-interface Viewer {
+interface Viewer extends Reader {
   readonly socket: WebSocket;
   readonly request: IncomingMessage;
-  readonly access: readonly Access[];
   /** The account of its address; see `addressKey`. */
   readonly from: string | undefined;
   place: Place;
@@ -145,15 +144,24 @@ class Live implements LiveLink {
     const from = this.#keyOf(request);
     const admission = this.#admissionOf(socket, text, from);
     if (!admission) return;
-    const { access, ended, release } = admission;
-    const viewer: Viewer = { socket, request, access, from, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
+    const { access, isSigned, ended, release } = admission;
+    const viewer: Viewer = {
+      socket,
+      request,
+      access,
+      isSigned,
+      from,
+      place: newestPlace(history),
+      viewAtMs: nowMs(),
+      alive: true,
+    };
     ended?.addEventListener('abort', () => this.#expel(viewer, ended.reason as ApiFailure), { once: true });
     socket.on('close', () => {
       this.#viewers.delete(viewer);
       release();
     });
     const { lastRound, lastEvent } = history;
-    send(socket, { type: 'hello', view: view(access, request), lastRound, lastEvent });
+    send(socket, { type: 'hello', view: view(viewer, request), lastRound, lastEvent });
     this.#viewers.add(viewer);
     this.#unauthenticated.delete(socket);
     socket.on('pong', () => (viewer.alive = true));
@@ -236,13 +244,13 @@ class Live implements LiveLink {
     const now = nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
-    const { access, request } = viewer;
+    const { access, isSigned, request } = viewer;
     // Admins see a join link, which contains the host name of their request.
     const host = access.includes('admin') ? ` ${forwarded.scheme(request)} ${forwarded.host(request)}` : '';
-    const key = access.join() + host;
+    const key = `${access.join()} ${isSigned}${host}`;
     const stored = this.#views.get(key);
     if (stored && now - stored.atMs < TURN_MS / 2) return stored.json;
-    const json = JSON.stringify(view(access, request));
+    const json = JSON.stringify(view(viewer, request));
     if (this.#views.size > STORED_VIEWS) this.#views.clear();
     this.#views.set(key, { atMs: now, json });
     return json;

@@ -75,13 +75,16 @@ describe('a metered link', () => {
     }
   });
 
-  it.each(['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'])('that is of this machine only as a proxy reports it is counted: %s', async (remote) => {
-    const { connect } = rig({ links: 1 });
-    connect(remote);
-    const { link, far } = connect(remote);
-    far.send(new Uint8Array(1));
-    expect(await next(link)).toBe('too_many_links');
-  });
+  it.each(['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'])(
+    'that is of this machine only as a proxy reports it is counted: %s',
+    async (remote) => {
+      const { connect } = rig({ links: 1 });
+      connect(remote);
+      const { link, far } = connect(remote);
+      far.send(new Uint8Array(1));
+      expect(await next(link)).toBe('too_many_links');
+    },
+  );
 
   it('also counts for a token from the moment on at which that is known', async () => {
     const { traffic, connect } = rig({ frames: 2 });
@@ -119,6 +122,7 @@ describe('a socket', () => {
 
   it('of this machine is not counted', () => {
     const accepts = createSocketCount(createCaps(TABLE), () => 0);
-    for (const address of ['127.0.0.1', '127.0.0.1', '127.0.0.1', '::1', '::1', '::1']) expect(accepts(socket(address))).toBe(true);
+    for (const address of ['127.0.0.1', '127.0.0.1', '127.0.0.1', '::1', '::1', '::1'])
+      expect(accepts(socket(address))).toBe(true);
   });
 });

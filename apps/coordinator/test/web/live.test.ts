@@ -25,7 +25,7 @@ beforeEach(() => open({ links: 40, frames: 50 }));
 async function open(table: Partial<CapTable>): Promise<void> {
   history = createRunHistory();
   failures = [];
-  admit = () => ({ access: ['read'], release: () => undefined });
+  admit = () => ({ access: ['read'], isSigned: false, release: () => undefined });
   traffic = createTraffic(createCaps({ ...capTable(1), ...table }), () => 0);
   const view = { runId: 'r', workers: [] } as unknown as RunView;
   live = createLiveLink({
@@ -129,13 +129,15 @@ describe('the places of viewers', () => {
     await open({});
     const school = await enter(LIMITS.viewersOfAddress, (i) => `2001:db8::${i + 1}`);
     let released = 0;
-    admit = () => ({ access: ['read'], release: () => released++ });
+    admit = () => ({ access: ['read'], isSigned: false, release: () => released++ });
     const [refused] = [openViewer(address, {}, { 'x-forwarded-for': '2001:db8::ffff' })];
     expect(await refused.closed).toBe(4401);
-    expect(refused.messages).toMatchObject([{ type: 'refused', code: 'too_many_links', message: expect.stringMatching(/this address already has 100/) }]);
+    expect(refused.messages).toMatchObject([
+      { type: 'refused', code: 'too_many_links', message: expect.stringMatching(/this address already has 100/) },
+    ]);
     expect(released).toBe(1);
     const elsewhere = await enter(1, () => '2001:db8:1::1');
-    admit = () => ({ access: ['read', 'admin'], release: () => undefined });
+    admit = () => ({ access: ['read', 'admin'], isSigned: false, release: () => undefined });
     const admin = await enter(1, () => '2001:db8::ffff');
     expect(live.viewers).toBe(LIMITS.viewersOfAddress + 2);
     leave([...school, ...elsewhere, ...admin]);
@@ -147,7 +149,7 @@ describe('the places of viewers', () => {
     const refused = openViewer(address, {}, { 'x-forwarded-for': '198.51.100.1' });
     expect(await refused.closed).toBe(4401);
     expect(refused.messages).toMatchObject([{ message: expect.stringMatching(/this run already has 450/) }]);
-    admit = () => ({ access: ['read', 'admin'], release: () => undefined });
+    admit = () => ({ access: ['read', 'admin'], isSigned: false, release: () => undefined });
     const admin = await enter(1, () => '198.51.100.1');
     leave([...others, ...admin]);
   });
@@ -157,10 +159,10 @@ describe('a viewer', () => {
   it('whose token ends is told why, and disconnected; the others stay', async () => {
     const ends = new AbortController();
     const released: string[] = [];
-    admit = () => ({ access: ['read'], ended: ends.signal, release: () => released.push('the link') });
+    admit = () => ({ access: ['read'], isSigned: true, ended: ends.signal, release: () => released.push('the link') });
     const guest = openViewer(address, {});
     await guest.message(({ type }) => type === 'hello');
-    admit = () => ({ access: ['read'], release: () => undefined });
+    admit = () => ({ access: ['read'], isSigned: false, release: () => undefined });
     const other = openViewer(address, {});
     await other.message(({ type }) => type === 'hello');
     ends.abort(new ApiFailure(401, 'token_revoked', 'the token was revoked', 'Ask for another.'));
