@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { changeAccess, createToken, revokeTokens, type Scope } from '@troupe/access';
 import { createChannel, PROTOCOL_VERSION } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
+import type { RunView } from '@troupe/run';
 import { WebSocket } from 'ws';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openapi } from '../src/web/openapi.js';
@@ -98,6 +99,32 @@ describe('the routes', () => {
     const { json } = await run.ask('/api/run', { token });
     expect(json.access).toEqual(['read']);
     expect(json.joinLink).toBeUndefined();
+  });
+
+  it('show the permanent link for volunteers only to whom the coordinator has given the admin token of the run', async () => {
+    const { token } = await make('admin');
+    const views = async (shown: string) => {
+      const viewer = run.live({ token: shown });
+      const hello = await viewer.message(({ type }) => type === 'hello');
+      // Views are shared by those who see the same, and this comes from there.
+      const later = await viewer.message((one) => one.type === 'update' && one.view !== undefined);
+      viewer.socket.close();
+      return [
+        (await run.ask('/api/run', { token: shown })).json,
+        (hello as { view: RunView }).view,
+        (later as { view: RunView }).view,
+      ];
+    };
+    const [own, signed] = await Promise.all([views(ADMIN), views(token)]);
+    for (const view of own) {
+      expect(view.joinLink).toContain(`#token=${TOKEN}`);
+      expect(view.inviteCommand).toBeUndefined();
+    }
+    for (const view of signed) {
+      expect(view.access).toEqual(['read', 'admin']);
+      expect(JSON.stringify(view)).not.toContain(TOKEN);
+      expect(view.inviteCommand).toMatch(new RegExp(`token create --scope volunteer --access-file ${file}$`));
+    }
   });
 
   it('refuse a token that is revoked', async () => {

@@ -82,6 +82,8 @@ const EN = {
   fixed: 'This run is reproducible, so its settings cannot change.',
   invite: 'Invite volunteers',
   inviteWhat: 'Anyone who opens this link can lend their browser to the run.',
+  inviteHow:
+    'You use a signed token, so the permanent link of the run is not shown. To invite volunteers, make a token for them where the coordinator runs:',
   inviteCode: 'QR code of the invitation link',
   copy: 'Copy link',
   copied: 'Link copied.',
@@ -350,6 +352,7 @@ const ZH: Texts = {
   fixed: '本次训练要求可复现，设置不能更改。',
   invite: '邀请志愿者',
   inviteWhat: '任何人打开此链接，都可以用自己的浏览器参与训练。',
+  inviteHow: '您使用的是签名令牌，因此不显示本次训练的永久链接。如需邀请志愿者，请在协调器所在的机器上为他们生成令牌：',
   inviteCode: '邀请链接的二维码',
   copy: '复制链接',
   copied: '链接已复制。',

@@ -105,22 +105,33 @@ export function revokeTokens({ keys, tokens }: AccessState, ids: readonly string
 
 /**
  * Signs with a new key from now on.
- * @param revokeOld tokens that are signed with earlier keys are no longer valid
+ * @param revokeOld tokens that are signed with earlier keys are no longer valid. This is never refused
  * @throws AccessError `too_many_keys`
  */
 export function rotateKeys(before: AccessState, revokeOld: boolean, chance: Chance): AccessState {
-  const { keys, tokens } = prune(before, chance.nowMs);
+  const { keys: needed, tokens } = prune(before, chance.nowMs);
+  const keys = withRoom(needed, revokeOld);
   if (keys.length >= MAX_KEYS) {
     throw new AccessError(
       'too_many_keys',
       `${MAX_KEYS} signing keys still have tokens that have not expired`,
-      'Wait until some have expired, or begin another access file: --access-file FILE.',
+      'Wait until some have expired, add --revoke-old, which ends all of them, or begin another access file: --access-file FILE.',
     );
   }
   return {
     keys: [...keys.map((key) => retired(key, revokeOld)), newKey(chance)],
     tokens: revokeOld ? tokens.map((token) => revoked(token, chance.nowMs)) : tokens,
   };
+}
+
+/** Without as many of the oldest revoked keys as a new key needs room for: their tokens are then unknown instead of revoked. */
+function withRoom(keys: readonly SigningKey[], revokeOld: boolean): readonly SigningKey[] {
+  const revokedFirst = [
+    ...keys.filter(({ state }) => state === 'revoked'),
+    ...(revokeOld ? keys.filter(({ state }) => state !== 'revoked') : []),
+  ];
+  const dropped = new Set(revokedFirst.slice(0, Math.max(0, keys.length - (MAX_KEYS - 1))));
+  return keys.filter((key) => !dropped.has(key));
 }
 
 function retired(key: SigningKey, revoke: boolean): SigningKey {

@@ -1,6 +1,7 @@
 /** The access file: signing keys and tokens as JSON, readable by its owner alone. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { mkdir, open, readFile, readlink, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { shellQuote } from '@troupe/config/shell';
@@ -9,7 +10,8 @@ import { AccessError, KEY_STATES, MAX_KEYS, MAX_TOKENS, NO_ACCESS, type AccessSt
 import { idSchema, maxLinksSchema, scopeSchema, SECRET_BYTES } from './token.js';
 
 const VERSION = 1;
-const MAX_FILE_BYTES = 4 * 1024 ** 2;
+/** Above what MAX_TOKENS tokens take, each with the longest label, all of it escaped. */
+export const MAX_FILE_BYTES = 8 * 1024 ** 2;
 export const MAX_LABEL_LENGTH = 64;
 
 const timeMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -83,8 +85,14 @@ export function printAccess({ keys, tokens }: AccessState): string {
 export interface AccessFile {
   /** Undefined: there is no file. */
   readonly text: string | undefined;
-  /** Others than its owner may read or change it. */
-  readonly isExposed: boolean;
+  /** How other users than its owner can get at the keys. Undefined: they cannot. */
+  readonly exposure?: Exposure | undefined;
+}
+
+/** `file`: others may read or change the file · `folder`: they may put another file in its place. */
+export interface Exposure {
+  readonly what: 'file' | 'folder';
+  readonly path: string;
 }
 
 /** @throws AccessError `bad_access_file` if it cannot be read */
@@ -92,13 +100,11 @@ export async function readAccessText(file: string): Promise<AccessFile> {
   try {
     const { size, mode } = await stat(file);
     if (size > MAX_FILE_BYTES) throw broken(file, `it has more than ${MAX_FILE_BYTES} bytes`);
-    // Windows has no such modes.
-    const isExposed = process.platform !== 'win32' && (mode & 0o077) !== 0;
-    return { text: await readFile(file, 'utf8'), isExposed };
+    return { text: await readFile(file, 'utf8'), exposure: await exposureOf(file, mode) };
   } catch (cause) {
     if (cause instanceof AccessError) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return { text: undefined, isExposed: false };
+    if (code === 'ENOENT') return { text: undefined };
     throw new AccessError(
       'bad_access_file',
       `the access file ${file} cannot be read: ${message}`,
@@ -108,6 +114,36 @@ export async function readAccessText(file: string): Promise<AccessFile> {
   }
 }
 
+const STICKY = 0o1000;
+
+/** Only the file and the folders of it and of the file that it links to are looked at, not the folders above. */
+async function exposureOf(file: string, mode: number): Promise<Exposure | undefined> {
+  // Windows has no such modes.
+  if (process.platform === 'win32') return undefined;
+  if ((mode & 0o077) !== 0) return { what: 'file', path: file };
+  for (const folder of new Set([path.dirname(file), path.dirname(await realpath(file))])) {
+    const { mode: folderMode } = await stat(folder);
+    // In a folder such as /tmp, only its owner may replace a file.
+    if ((folderMode & 0o022) !== 0 && (folderMode & STICKY) === 0) return { what: 'folder', path: folder };
+  }
+  return undefined;
+}
+
+/** How long a file system may give two changes the same time. */
+const SAME_TIME_MS = 2_000;
+
+/**
+ * A text that differs whenever the file has changed, without reading it.
+ * @param now Unix time, ms
+ * @returns undefined if that cannot be told: the file has only just changed, or cannot be found
+ */
+export async function stampOf(file: string, now: number): Promise<string | undefined> {
+  const found = await stat(file, { bigint: true }).catch(() => undefined);
+  if (!found || now - Number(found.ctimeMs) < SAME_TIME_MS) return undefined;
+  // The inode's own time also changes with the mode and the owner.
+  return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join();
+}
+
 /** The state in the file; an empty one if there is no file. @throws AccessError `bad_access_file` */
 export async function readAccess(file: string): Promise<AccessState> {
   const { text } = await readAccessText(file);
@@ -115,24 +151,68 @@ export async function readAccess(file: string): Promise<AccessState> {
 }
 
 /**
- * Changes the file. Two changes at the same time follow each other. A crash leaves the old file or the new one.
+ * Changes the file. Two changes at the same time follow each other. A crash leaves the old file or the new one. The owner and the group
+ * stay, so a coordinator that could read the old file can read the new one. A new file belongs to the caller.
  * @param change may throw: the file then stays as it is
- * @throws AccessError `bad_access_file`, `cannot_write`; and what `change` throws
+ * @throws AccessError `bad_access_file`, `cannot_write`, `too_many_tokens`; and what `change` throws
  */
 export async function changeAccess<T extends { readonly state: AccessState }>(
   file: string,
   change: (before: AccessState) => T,
 ): Promise<T> {
-  // A link stays a link, and the file that it names is replaced.
-  const target = await realpath(file).catch(() => path.resolve(file));
+  const target = await targetOf(file);
   const release = await lock(target);
   try {
     const changed = change(await readAccess(target));
-    await writeWhole(target, printAccess(changed.state));
+    const text = printAccess(changed.state);
+    if (Buffer.byteLength(text) > MAX_FILE_BYTES) throw tooLarge(file);
+    await writeWhole(target, text);
     return changed;
   } finally {
     await release();
   }
+}
+
+function tooLarge(file: string): AccessError {
+  return new AccessError(
+    'too_many_tokens',
+    `the access file ${file} would have more than ${MAX_FILE_BYTES} bytes`,
+    'Use shorter labels, or another access file: --access-file FILE.',
+  );
+}
+
+/** As many as Linux follows. */
+const MAX_SYMLINKS = 40;
+
+/**
+ * The file to replace: a link stays a link, and the file that it names is replaced, or made.
+ * @throws AccessError `cannot_write`
+ */
+async function targetOf(file: string): Promise<string> {
+  let target = path.resolve(file);
+  try {
+    for (let links = 0; links <= MAX_SYMLINKS; links++) {
+      const named = await readlink(target).catch(noLink);
+      if (named === undefined) return path.join(await realFolder(target), path.basename(target));
+      target = path.resolve(await realpath(path.dirname(target)), named);
+    }
+  } catch (cause) {
+    throw cannotWrite(file, cause as Error);
+  }
+  throw cannotWrite(file, new Error('its links lead to each other'));
+}
+
+/** So that two paths to one file have one lock. */
+async function realFolder(file: string): Promise<string> {
+  const folder = path.dirname(file);
+  return realpath(folder).catch(() => folder);
+}
+
+/** @returns undefined if the error says that there is no link: a file, or nothing. @throws the error otherwise */
+function noLink(error: NodeJS.ErrnoException): undefined {
+  // A file as a folder is reported when the file is written.
+  if (['EINVAL', 'ENOENT', 'ENOTDIR', 'UNKNOWN'].includes(error.code ?? '')) return undefined;
+  throw error;
 }
 
 const LOCK_WAIT_MS = 50;
@@ -175,8 +255,10 @@ async function createLock(name: string): Promise<boolean> {
 async function writeWhole(file: string, text: string): Promise<void> {
   const temporary = `${file}.${randomUUID()}.tmp`;
   try {
+    const old = await stat(file).catch(() => undefined);
     const handle = await open(temporary, 'wx', 0o600);
     try {
+      if (old) await keepReaders(handle, old);
       await handle.writeFile(text);
       await handle.sync();
     } finally {
@@ -185,8 +267,42 @@ async function writeWhole(file: string, text: string): Promise<void> {
     await rename(temporary, file);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw cannotWrite(file, cause as Error);
+    throw cause instanceof NotOwner ? foreign(file, cause) : cannotWrite(file, cause as Error);
   }
+}
+
+/** The caller may not give a file to the owner of the old one. */
+class NotOwner extends Error {
+  override readonly name = 'NotOwner';
+  /** Of the old file. */
+  readonly uid: number;
+  constructor(uid: number, options: ErrorOptions) {
+    super('only its owner can replace it', options);
+    this.uid = uid;
+  }
+}
+
+/** With the owner and group of the old file. The group may read the new file if it could read the old one; everybody else may not. */
+async function keepReaders(handle: FileHandle, old: Stats): Promise<void> {
+  // Windows has no such owners.
+  if (process.platform === 'win32') return;
+  const { uid, gid } = await handle.stat();
+  try {
+    if (uid !== old.uid || gid !== old.gid) await handle.chown(old.uid, old.gid);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EPERM') throw cause;
+    throw new NotOwner(old.uid, { cause });
+  }
+  await handle.chmod(0o600 | (old.mode & 0o040));
+}
+
+function foreign(file: string, cause: NotOwner): AccessError {
+  return new AccessError(
+    'cannot_write',
+    `the access file ${file} belongs to another user, who could not read it any more if you changed it`,
+    `Run the same command as its owner: write sudo -u '#${cause.uid}' before it.`,
+    { cause },
+  );
 }
 
 function cannotWrite(file: string, cause: Error): AccessError {

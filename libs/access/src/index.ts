@@ -14,5 +14,14 @@ export {
   type Validity,
 } from './access.js';
 export { parsePeriod, PERIOD_IN_WORDS } from './duration.js';
-export { changeAccess, MAX_LABEL_LENGTH, parseAccess, readAccess, readAccessText, type AccessFile } from './file.js';
+export {
+  changeAccess,
+  MAX_LABEL_LENGTH,
+  parseAccess,
+  readAccess,
+  readAccessText,
+  stampOf,
+  type AccessFile,
+  type Exposure,
+} from './file.js';
 export { isSigned, MAX_LINKS, SCOPES, type Scope } from './token.js';

@@ -109,6 +109,35 @@ describe('a rotation', () => {
     expect(state.keys).toHaveLength(MAX_KEYS);
     expect(() => rotateKeys(create(state).state, false, chanceAt())).toThrow(expect.objectContaining({ code: 'too_many_keys' }));
   });
+
+  it('that revokes is never refused: beyond so many keys, tokens of the oldest are unknown instead of revoked', () => {
+    const made: string[] = [];
+    let state: AccessState = NO_ACCESS;
+    for (let i = 0; i < MAX_KEYS; i++) {
+      const { token, state: next } = create(state);
+      made.push(token);
+      state = i < MAX_KEYS - 1 ? rotateKeys(next, false, chanceAt()) : next;
+    }
+    expect(state.keys).toHaveLength(MAX_KEYS);
+    const rotated = rotateKeys(state, true, chanceAt());
+    expect(rotated.keys.map((key) => key.state)).toEqual([...Array(MAX_KEYS - 1).fill('revoked'), 'signing']);
+    expect(made.map((token) => validity(rotated, token))).toEqual([undefined, ...Array(MAX_KEYS - 1).fill('revoked')]);
+    // The revoked keys are also the first to make room for a rotation that revokes nothing.
+    const { state: again, token } = create(rotated);
+    expect(validity(rotateKeys(again, false, chanceAt()), token)).toBe('valid');
+  });
+
+  it('drops keys that were revoked earlier before those that it revokes itself', () => {
+    const old = create(NO_ACCESS);
+    let state = rotateKeys(old.state, false, chanceAt());
+    for (let i = 0; i < MAX_KEYS - 2; i++) state = rotateKeys(create(state).state, false, chanceAt());
+    const { state: full } = create(state);
+    // The second key alone is revoked already.
+    const mixed = { ...full, keys: full.keys.map((key, i) => (i === 1 ? { ...key, state: 'revoked' as const } : key)) };
+    const kept = rotateKeys(mixed, true, chanceAt()).keys.map(({ id }) => id);
+    expect(kept).toContain(full.keys[0].id);
+    expect(kept).not.toContain(full.keys[1].id);
+  });
 });
 
 it('a token whose key somebody removed from the file is revoked', () => {

@@ -24,6 +24,7 @@ import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } fr
 import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
+import { Strangers } from './strangers.js';
 
 const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'seeded', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
@@ -59,8 +60,7 @@ export class ControlServer {
   /** Address and name of banned workers. */
   readonly #banned = new Set<string>();
   #joined = 0;
-  /** Links that have not authenticated yet. */
-  #unauthenticated = 0;
+  readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
   /** Why the run is over. Nobody can join any more. */
   #over: string | undefined;
   /**
@@ -80,7 +80,7 @@ export class ControlServer {
     let name = connection.remote;
     let pass: Pass | undefined;
     try {
-      const hello = await this.#authenticate(channel, signal);
+      const hello = await this.#authenticate(channel, this.#options.gate.addressOf(connection), signal);
       name = printable(hello.name) || connection.remote;
       pass = this.#options.gate.admit(hello, connection);
       this.#refuseLate();
@@ -146,15 +146,15 @@ export class ControlServer {
     for (const { channel } of openSessions(this.#options.roster)) channel.close(reason);
   }
 
-  async #authenticate(channel: ControlChannel, signal: AbortSignal): Promise<MessageOf<'hello'>> {
-    if (this.#unauthenticated >= LIMITS.unauthenticatedLinks)
-      throw new ProtocolError('run_full', 'too many connections have not said hello yet', 'Try again in a moment.');
-    this.#unauthenticated++;
+  async #authenticate(channel: ControlChannel, address: string, signal: AbortSignal): Promise<MessageOf<'hello'>> {
+    const stranger = this.#strangers.enter(address, this.#options.deadline(LIMITS.helloMs));
     try {
-      const wait = { deadline: this.#options.deadline(LIMITS.helloMs), signal, what: 'a hello' };
+      const wait = { deadline: stranger.ended, signal, what: 'a hello' };
       return this.#check((await receiveWithin(channel, wait)).message);
+    } catch (error) {
+      throw stranger.ended.reason instanceof ProtocolError ? stranger.ended.reason : error;
     } finally {
-      this.#unauthenticated--;
+      stranger.leave();
     }
   }
 

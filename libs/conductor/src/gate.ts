@@ -8,6 +8,8 @@ export interface Gate {
    * @throws ProtocolError `wrong_token`, `token_expired`, `token_revoked`, `wrong_scope`, `too_many_links`
    */
   admit(hello: Pick<MessageOf<'hello'>, 'token' | 'kind'>, link: Connection): Pass;
+  /** Links with the same answer count together until they have said hello. */
+  addressOf(link: Connection): string;
 }
 
 /** Of one link, as long as it is open. */
@@ -24,6 +26,7 @@ export interface Pass {
 export function createTokenGate(expected: string): Gate {
   if (expected === '') throw new RangeError('the token is empty');
   return {
+    addressOf: ({ remote }) => remote.replace(/:\d+$/, ''),
     admit({ token }) {
       if (sameText(token, expected)) return createPass();
       throw new ProtocolError(

@@ -54,7 +54,7 @@ beforeEach(() => {
   let secrets = 0;
   [evicted, passes] = [[], createPasses()];
   server = new ControlServer({
-    gate: { admit: (hello, link) => passes.admit(hello, link) },
+    gate: { admit: (hello, link) => passes.admit(hello, link), addressOf: createTokenGate(HELLO.token).addressOf },
     layoutHash: HASH,
     welcome: { runId: 'run', config: CONFIG, layoutHash: HASH, reduceAddress: '/reduce' },
     roster,
@@ -178,12 +178,31 @@ describe('a hello', () => {
     await join();
   });
 
-  it('is refused while too many links are unauthenticated, and accepted once one of them closes', async () => {
-    const silent = Array.from({ length: LIMITS.unauthenticatedLinks }, () => connect());
-    expect((await refusalOf(HELLO)).answer).toMatchObject({ code: 'run_full' });
-    silent[0].close('bored');
+  it('is accepted however many links of another address are silent: the oldest of those makes room', async () => {
+    const silent = Array.from({ length: LIMITS.unauthenticatedLinks - 1 }, (_, port) => connect(`10.0.0.9:${port}`));
+    const patient = connect('10.0.0.2:1');
+    const others = [await join(), await join({ name: 'Bob', remote: '10.0.0.3:1' })];
+    expect(await silent[0].next()).toMatchObject({ type: 'refuse', code: 'run_full' });
     await silent[0].served;
+    expect(of('peerRefused').map(({ reason }) => reason)).toEqual([expect.stringMatching(/^run_full: /)]);
+    // The first to join left before the second came, and the one that waits at another address has not had to make room.
+    patient.send({ ...HELLO, name: 'Eve' });
+    expect(await patient.next()).toMatchObject({ type: 'welcome' });
+    silent[1].send({ ...HELLO, name: 'Late' });
+    expect(await silent[1].next()).toMatchObject({ type: 'welcome' });
+    expect(roster.connected).toBe(others.length + 2);
+  });
+
+  it('is accepted from an address that has too many silent links itself', async () => {
+    const silent = Array.from({ length: LIMITS.unauthenticatedLinks }, () => connect());
     await join();
+    expect(await silent[0].next()).toMatchObject({ type: 'refuse', code: 'run_full' });
+    // There is room again, so no other is closed.
+    silent[1].close('bored');
+    await silent[1].served;
+    await join();
+    silent[2].send(HELLO);
+    expect(await silent[2].next()).toMatchObject({ type: 'welcome' });
   });
 
   it('no longer counts as unauthenticated once it is accepted', async () => {

@@ -149,6 +149,8 @@ export const LIMITS = {
   cappedBytes: 75e9,
   /** Leases in a window: 50,000 a second. */
   cappedLeases: 3_000_000,
+  /** Sockets for each link that an address may have: a page that is opened loads its files over several. */
+  cappedSocketsPerLink: 2,
   capWindowMs: 60_000,
   /** Addresses and tokens whose counts are kept although they have no link open. */
   cappedIdle: 65_536,
@@ -189,6 +191,10 @@ export const LIMITS = {
   tlsHandshakeMs: 10_000,
   /** Dashboards connected at a time. */
   viewers: 500,
+  /** How many of them only admins may have. */
+  viewersKeptForAdmins: 50,
+  /** Dashboards of one address, without those of admins: of a school, for example. */
+  viewersOfAddress: 100,
   /** Dashboards of one address that have not been admitted. */
   unauthenticatedViewers: 20,
   viewerHelloMs: 1_000,

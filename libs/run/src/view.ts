@@ -66,8 +66,10 @@ export interface RunView extends RunStatus {
   readonly validated?: EvaluationPoint;
   /** What the client may do. */
   readonly access: readonly Access[];
-  /** The link for volunteers; for admins only. */
+  /** The link for volunteers; for admins only. It has the token of the run, so holders of a signed token do not get it. */
   readonly joinLink?: string;
+  /** For admins without `joinLink`: the command that makes a token for volunteers, where the coordinator runs. */
+  readonly inviteCommand?: string;
   /** The newest checkpoint on disk; for admins only. */
   readonly checkpoint?: { readonly round: number; readonly path: string };
 }

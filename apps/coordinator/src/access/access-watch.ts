@@ -1,12 +1,21 @@
 /** Reads the access file at the start, and again whenever it changes. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AccessError, NO_ACCESS, parseAccess, readAccessText, validityOf, type AccessState } from '@troupe/access';
+import {
+  AccessError,
+  NO_ACCESS,
+  parseAccess,
+  readAccessText,
+  stampOf,
+  validityOf,
+  type AccessState,
+  type Exposure,
+} from '@troupe/access';
 import { shellQuote } from '@troupe/config';
 import type { Note } from '../server/notes.js';
 import { SettingsError } from '../settings.js';
 import type { SignedTokens } from './signed-tokens.js';
 
-/** Time between two reads of the file: within it, and once more if the file is broken, a change takes effect. */
+/** Time between two looks at the file: within it, and once more if the file is broken, a change takes effect. */
 const READ_EVERY_MS = 1_000;
 
 export interface AccessWatch {
@@ -28,54 +37,73 @@ export interface AccessWatch {
  * @throws SettingsError if there is a file and it cannot be used: a coordinator must not start without revocations that it should know
  */
 export async function openAccessFile(watch: AccessWatch): Promise<void> {
-  let text: string | undefined;
+  const warn = createExposureNote(watch);
+  let first: Found;
   try {
-    text = await load(watch);
+    first = await load(watch, warn);
   } catch (error) {
     if (!(error instanceof AccessError)) throw error;
     throw new SettingsError(error.message, error.remedy, error.code);
   }
-  keepReading(watch, text).catch((error: unknown) => {
+  keepReading(watch, first, warn).catch((error: unknown) => {
     if (watch.signal.aborted) return;
     watch.onNote({ level: 'warn', text: `the access file is no longer watched: ${(error as Error).message}` });
   });
 }
 
-/** @returns the text, if there is a file @throws AccessError */
-async function load({ file, isNamed, program, tokens, onNote }: AccessWatch): Promise<string | undefined> {
-  const { text, isExposed } = await readAccessText(file);
+/** @throws AccessError */
+async function load({ file, isNamed, program, tokens, onNote }: AccessWatch, warn: ExposureNote): Promise<Found> {
+  const stamp = await stampOf(file, Date.now());
+  const { text, exposure } = await readAccessText(file);
   if (text === undefined) {
     const remedy = `The first token makes it: ${program} token create --scope worker --access-file ${shellQuote(file)}`;
     if (isNamed) onNote({ level: 'info', text: `the access file ${file} does not exist yet`, remedy });
-    return undefined;
+    return { text, state: NO_ACCESS, stamp };
   }
-  tokens.use(parseAccess(text, file));
-  if (isExposed) {
-    const remedy = `Type: chmod 600 ${shellQuote(file)}`;
-    onNote({ level: 'warn', text: `other users of this machine may read the access file ${file} and make tokens`, remedy });
+  const state = parseAccess(text, file);
+  tokens.use(state);
+  warn(exposure);
+  return { text, state, stamp };
+}
+
+type ExposureNote = (exposure: Exposure | undefined) => void;
+
+/** Warns when the exposure is another one than before. */
+function createExposureNote({ onNote }: AccessWatch): ExposureNote {
+  let before: string | undefined;
+  return (exposure) => {
+    const now = exposure && `${exposure.what} ${exposure.path}`;
+    if (exposure && now !== before) onNote(exposureNote(exposure));
+    before = now;
+  };
+}
+
+function exposureNote({ what, path }: Exposure): Note {
+  if (what === 'file') {
+    const text = `other users of this machine may read the access file ${path} and make tokens`;
+    return { level: 'warn', text, remedy: `Type: chmod 600 ${shellQuote(path)}` };
   }
-  return text;
+  const text = `other users of this machine may put another access file into the folder ${path}`;
+  return { level: 'warn', text, remedy: `Type: chmod go-w ${shellQuote(path)}` };
 }
 
 /** Periodically, for the same reasons as the certificate: see certificate-watch.ts. */
-async function keepReading(watch: AccessWatch, first: string | undefined): Promise<never> {
-  const { file, tokens, signal, onNote, everyMs = READ_EVERY_MS } = watch;
-  let inUse = first;
+async function keepReading(watch: AccessWatch, first: Found, warn: ExposureNote): Promise<never> {
+  const { tokens, signal, onNote, everyMs = READ_EVERY_MS } = watch;
+  let found = first;
+  let inUse = first.text;
   let [suspect, reported] = ['', ''];
   for (;;) {
     await sleep(everyMs, undefined, { signal, ref: false });
-    const found = await find(file, inUse);
+    found = await find(watch, found, inUse, warn);
     if ('error' in found) {
-      // An editor may be writing the file, so it is reported only if the next read finds the same.
-      if (found.what === suspect && found.what !== reported && found.what !== inUse) {
-        reported = found.what;
-        onNote({
-          level: 'warn',
-          text: `${found.error.message}; the tokens and revocations from before stay`,
-          remedy: found.error.remedy,
-        });
+      const { what, error } = found;
+      // An editor may be writing the file, so it is reported only if the next look finds the same.
+      if (what === suspect && what !== reported && what !== inUse) {
+        reported = what;
+        onNote({ level: 'warn', text: `${error.message}; the tokens and revocations from before stay`, remedy: error.remedy });
       }
-      suspect = found.what;
+      suspect = what;
     } else if (found.text !== inUse) {
       [inUse, suspect, reported] = [found.text, '', ''];
       tokens.use(found.state);
@@ -85,20 +113,41 @@ async function keepReading(watch: AccessWatch, first: string | undefined): Promi
   }
 }
 
-type Found =
-  | { readonly text: string | undefined; readonly state: AccessState }
+/** What is in the file, or why it cannot be used. */
+type Found = {
+  /** Undefined: there is no file, or it could not be read. */
+  readonly text: string | undefined;
+  /** Of the file before it was read. Undefined: the file must be read again, even if it seems to be the same. */
+  readonly stamp: string | undefined;
+} & (
+  | { readonly state: AccessState }
   /** `what` tells two defects apart. */
-  | { readonly what: string; readonly error: Pick<AccessError, 'message' | 'remedy'> };
+  | { readonly what: string; readonly error: Pick<AccessError, 'message' | 'remedy'> }
+);
 
-async function find(file: string, inUse: string | undefined): Promise<Found> {
-  let what = 'unread';
+/** Reads the file only if it may have changed, and parses the text only if it has: thousands of tokens take long. */
+async function find({ file }: AccessWatch, before: Found, inUse: string | undefined, warn: ExposureNote): Promise<Found> {
+  const stamp = await stampOf(file, Date.now());
+  if (stamp !== undefined && stamp === before.stamp) return before;
   try {
-    const { text } = await readAccessText(file);
-    if (text === undefined) return inUse === undefined ? { text, state: NO_ACCESS } : { what: 'missing', error: missing(file) };
-    what = text;
-    return { text, state: parseAccess(text, file) };
+    const { text, exposure } = await readAccessText(file);
+    warn(exposure);
+    if (text === undefined) {
+      return inUse === undefined ? { text, stamp, state: NO_ACCESS } : { text, stamp, what: 'missing', error: missing(file) };
+    }
+    return text === before.text ? { ...before, stamp } : parsed(text, file, stamp);
   } catch (error) {
-    if (error instanceof AccessError) return { what, error };
+    // It may become readable without a change.
+    if (error instanceof AccessError) return { text: undefined, stamp: undefined, what: 'unread', error };
+    throw error;
+  }
+}
+
+function parsed(text: string, file: string, stamp: string | undefined): Found {
+  try {
+    return { text, stamp, state: parseAccess(text, file) };
+  } catch (error) {
+    if (error instanceof AccessError) return { text, stamp, what: text, error };
     throw error;
   }
 }

@@ -15,6 +15,7 @@ export interface GateOptions {
 export function createGate({ token: shared, signed, traffic }: GateOptions): Gate {
   const plain = createTokenGate(shared);
   return {
+    addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
     admit(hello, link) {
       if (!isSigned(hello.token)) return withLeases(plain.admit(hello, link));
       return asProtocolErrors(() => {

@@ -41,12 +41,14 @@ export interface Ports {
 export interface PortHandlers {
   readonly onRequest: RequestListener;
   onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** @returns whether the connection may stay. It is asked before a TLS handshake */
+  accepts(socket: Socket): boolean;
 }
 
 /** Two links for each worker, and the rest for viewers and requests. */
 const MAX_CONNECTIONS = 2 * LIMITS.workers + 2_000;
 
-export function createPorts({ onRequest, onUpgrade }: PortHandlers, first?: Certificate): Ports {
+export function createPorts({ onRequest, onUpgrade, accepts }: PortHandlers, first?: Certificate): Ports {
   let certificate = first;
   const secure =
     first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: LIMITS.tlsHandshakeMs }, onRequest);
@@ -56,6 +58,9 @@ export function createPorts({ onRequest, onUpgrade }: PortHandlers, first?: Cert
   for (const one of [server, local]) {
     one.maxConnections = MAX_CONNECTIONS;
     one.on('upgrade', onUpgrade);
+    one.on('connection', (socket: Socket) => {
+      if (!accepts(socket)) socket.destroy();
+    });
   }
   return {
     get certificate() {

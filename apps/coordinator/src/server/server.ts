@@ -1,5 +1,6 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
+import { LIMITS } from '@troupe/protocol';
 import { addressesOf, isEverywhere, isLoopback, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
@@ -7,7 +8,7 @@ import { createMounts, type MountSlot } from './mounts.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
 import { capTable, createCaps } from './caps.js';
 import { createSiteCheck, type SiteCheck } from './site-check.js';
-import { createTraffic, type Traffic } from './traffic.js';
+import { createSocketCount, createTraffic, type Traffic } from './traffic.js';
 
 export interface ServerOptions {
   /** Additional names of this server, in lower case; `*` allows any. */
@@ -58,9 +59,15 @@ export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
 export function createWebServer(options: ServerOptions): WebServer {
   const forwarded = createForwarded(options.behindProxy ? (options.proxyHops ?? 1) : 0);
   const { pathPrefix = '' } = options;
-  const traffic = createTraffic(createCaps(capTable(options.capScale ?? 1)), () => performance.now());
+  const { capScale = 1 } = options;
+  const nowMs = (): number => performance.now();
+  const traffic = createTraffic(createCaps(capTable(capScale)), nowMs);
+  // Behind a proxy all sockets come from it.
+  const accepts = options.behindProxy
+    ? () => true
+    : createSocketCount(createCaps(capTable(capScale * LIMITS.cappedSocketsPerLink)), nowMs);
   const mounts = createMounts(forwarded, { pathPrefix, meter: (link) => traffic.meter(link) });
-  const ports = createPorts(mounts, options.certificate);
+  const ports = createPorts({ ...mounts, accepts }, options.certificate);
   const certified = (): readonly string[] => ports.certificate?.names ?? [];
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
   let listening: (Listening & { readonly host: string }) | undefined;

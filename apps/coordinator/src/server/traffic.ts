@@ -1,4 +1,5 @@
-/** Binary links whose traffic counts for the address that they come from, and for their token. */
+/** Sockets, and binary links with their traffic, that count for the address that they come from, and for their token. */
+import type { Socket } from 'node:net';
 import { ProtocolError } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { addressKey, type Account, type Caps, type Excess } from './caps.js';
@@ -17,8 +18,26 @@ export interface Traffic {
   nowMs(): number;
   /** The same link, counted. If it is too much, what it receives is refused: its server answers with the reason. */
   meter(link: Connection): Connection;
+  /** The key of the account that a link counts for because of its address; see `addressKey`. */
+  keyOf(link: Connection): string | undefined;
   /** What the link counts for. More may be added, and counts from then on. Empty for a link that is not metered. */
   charges(link: Connection): Charge[];
+}
+
+/**
+ * Counts the sockets of each address, whatever they are used for: most of them may never send a request.
+ * @param nowMs monotonic, ms
+ * @returns says whether a new socket may stay, and counts it until it closes
+ */
+export function createSocketCount(caps: Caps, nowMs: () => number): (socket: Pick<Socket, 'remoteAddress' | 'once'>) => boolean {
+  return (socket) => {
+    const key = addressKey(socket.remoteAddress ?? '?', false);
+    if (key === undefined) return true;
+    const account = caps.account(key);
+    if (account.open(nowMs())) return false;
+    socket.once('close', () => account.close());
+    return true;
+  };
 }
 
 /** @param nowMs monotonic, ms */
@@ -27,9 +46,10 @@ export function createTraffic(caps: Caps, nowMs: () => number): Traffic {
   return {
     caps,
     nowMs,
+    keyOf,
     meter(link) {
       const charges: Charge[] = [];
-      const failure = openAt(addressKey(addressOf(link)), link, charges);
+      const failure = openAt(keyOf(link), link, charges);
       const metered = counted(link, charges, nowMs, failure);
       charged.set(metered, charges);
       return metered;
@@ -48,9 +68,10 @@ export function createTraffic(caps: Caps, nowMs: () => number): Traffic {
   }
 }
 
-/** The address of a link from "10.0.0.1:4242", "[2001:db8::1]:4242", or either without the port. */
-function addressOf({ remote }: Connection): string {
-  return /^\[([^\]]*)\]/.exec(remote)?.[1] ?? remote.replace(/:\d+$/, '');
+/** From "10.0.0.1:4242" or "[2001:db8::1]:4242". An address without a port is one that a proxy has reported. */
+function keyOf({ remote }: Connection): string | undefined {
+  const address = /^\[([^\]]*)\]/.exec(remote)?.[1] ?? remote.replace(/:\d+$/, '');
+  return addressKey(address, !/:\d+$/.test(remote));
 }
 
 /** @param failure why nothing is received at all */

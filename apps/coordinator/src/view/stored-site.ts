@@ -36,9 +36,9 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
   const source = sourceOf(run);
   const live = createLiveLink({
     history,
-    admit: () => ({ access: ['read'], release: () => undefined }),
+    admit: () => ({ access: ['read'], isSigned: false, release: () => undefined }),
     traffic: mount.traffic,
-    view: (access, request) => runView(source, access, request),
+    view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,
     onFailed: ({ message }) => report({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
@@ -75,7 +75,7 @@ const READERS: Auth = {
     if (!READABLE.includes(need)) throw readOnly();
     return ['read'];
   },
-  hold: (token, need) => ({ access: READERS.admit(token, need), release: () => undefined }),
+  hold: (token, need) => ({ access: READERS.admit(token, need), isSigned: false, release: () => undefined }),
 };
 const READABLE: readonly Need[] = ['read', 'worker', 'join', 'metrics'];
 
@@ -96,6 +96,8 @@ function sourceOf(run: StoredRun): ViewSource {
   const { history } = run;
   const { runId, parameters, config } = history.run!;
   return {
+    // Nobody is invited to a run that is only looked at.
+    inviteCommand: '',
     conductor: {
       status() {
         const [phase, phaseReason] = run.phase();

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { LIMITS } from '@troupe/protocol';
 import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
 import type { Control } from './control.js';
-import { bearer, type Auth, type Need } from './auth.js';
+import { bearer, holdsSigned, type Auth, type Need, type Reader } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
 import type { Exchange } from '../server/mounts.js';
 import type { MountPoint } from '../server/server.js';
@@ -30,9 +30,7 @@ export interface ApiParts extends ViewSource {
   readonly over: AbortSignal;
 }
 
-interface Call extends Exchange {
-  readonly access: readonly Access[];
-}
+interface Call extends Exchange, Reader {}
 
 interface Route {
   readonly need: Need | 'none';
@@ -76,8 +74,9 @@ async function follow(route: Route, { auth, mount }: ApiParts, call: Exchange): 
     call.response.setHeader('allow', allowed.join(', '));
     throw new ApiFailure(405, 'wrong_method', `${mount.prefix}${call.path} does not support ${method}`, `Use ${allowed[0]}.`);
   }
-  const access = route.need === 'none' ? [] : auth.admit(bearer(call.request), route.need);
-  await route.answer({ ...call, access });
+  const token = bearer(call.request);
+  const access = route.need === 'none' ? [] : auth.admit(token, route.need);
+  await route.answer({ ...call, access, isSigned: holdsSigned(token) });
 }
 
 function routesOf(parts: ApiParts): Record<string, Route> {
@@ -96,7 +95,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
       await sendText(request, response, text, { type });
     }),
     '/api/openapi.json': json('none', () => openapiAt(parts.mount.prefix)),
-    '/api/run': json('worker', ({ access, request }) => runFacts(parts, access, request)),
+    '/api/run': json('worker', (call) => runFacts(parts, call, call.request)),
     '/api/network': json('join', () => parts.network()),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),

@@ -27,9 +27,15 @@ export interface AuthOptions extends Tokens {
   readonly signed: SignedTokens;
 }
 
-/** What the holder of a token may do, for as long as a link is open. */
-export interface Admission {
+/** Who reads the state of a run. */
+export interface Reader {
   readonly access: readonly Access[];
+  /** By a signed token: it ends, so its holder is not told the tokens of the run, which do not. */
+  readonly isSigned: boolean;
+}
+
+/** What the holder of a token may do, for as long as a link is open. */
+export interface Admission extends Reader {
   /** Aborts, with an ApiFailure as its reason, when the token is no longer valid. Undefined: it never ends. */
   readonly ended?: AbortSignal;
   /** The link has closed. */
@@ -62,19 +68,23 @@ export function createAuth(options: AuthOptions): Auth {
   };
   return {
     admit(token, need) {
-      if (token === undefined || !isSigned(token)) return admitPlain(token, need);
+      if (!holdsSigned(token)) return admitPlain(token, need);
       return withFailures(() => admitSigned(signed.check(token), need));
     },
     hold(token, need) {
-      if (token === undefined || !isSigned(token)) return { access: admitPlain(token, need), release: () => undefined };
+      if (!holdsSigned(token)) return { access: admitPlain(token, need), isSigned: false, release: () => undefined };
       return withFailures(() => {
         const known = signed.check(token);
         const access = admitSigned(known, need);
         const { ended, release } = signed.hold(known);
-        return { access, release, ended: mapped(ended) };
+        return { access, isSigned: true, release, ended: mapped(ended) };
       });
     },
   };
+}
+
+export function holdsSigned(token: string | undefined): token is string {
+  return token !== undefined && isSigned(token);
 }
 
 /** What the scopes of signed tokens allow. */

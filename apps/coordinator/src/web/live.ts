@@ -5,14 +5,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
+import type { ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { addressKey, type Account } from '../server/caps.js';
 import type { Forwarded } from '../server/forwarded.js';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
 import { excessError, type Traffic } from '../server/traffic.js';
-import type { Admission } from './auth.js';
+import type { Admission, Reader } from './auth.js';
 import { newestPlace, newsSince, type News, type Place } from './news.js';
 
 /** At most four messages a second. */
@@ -31,7 +31,7 @@ export interface LiveOptions {
   admit(token: string | undefined): Admission;
   /** Counts what an address has open and sends. */
   readonly traffic: Pick<Traffic, 'caps' | 'nowMs'>;
-  view(access: readonly Access[], request: IncomingMessage): RunView;
+  view(reader: Reader, request: IncomingMessage): RunView;
   nowMs(): number;
   readonly forwarded: Forwarded;
   /** An unexpected error. The viewer is disconnected. */
@@ -45,10 +45,11 @@ export interface LiveLink {
   close(reason: string): void;
 }
 
-interface Viewer {
+interface Viewer extends Reader {
   readonly socket: WebSocket;
   readonly request: IncomingMessage;
-  readonly access: readonly Access[];
+  /** The account of its address; see `addressKey`. */
+  readonly from: string | undefined;
   place: Place;
   viewAtMs: number;
   alive: boolean;
@@ -84,7 +85,7 @@ class Live implements LiveLink {
       return refuseUpgrade(socket, '503 Service Unavailable');
     }
     const { caps, nowMs } = this.#options.traffic;
-    const key = addressKey(from);
+    const key = this.#keyOf(request);
     const account = key === undefined ? undefined : caps.account(key);
     if (account?.open(nowMs())) return refuseUpgrade(socket, '429 Too Many Requests');
     socket.once('close', () => account?.close());
@@ -101,6 +102,11 @@ class Live implements LiveLink {
     this.#takeTurns();
     for (const socket of this.#sockets) socket.close(1001, closeReason(reason));
     setTimeout(() => this.#sockets.forEach((socket) => socket.terminate()), LIMITS.viewerCloseMs).unref();
+  }
+
+  #keyOf(request: IncomingMessage): string | undefined {
+    const { forwarded } = this.#options;
+    return addressKey(forwarded.address(request), forwarded.forwardedFor(request) !== undefined);
   }
 
   /** A viewer sends one message. One that sends on is stopped by the caps of its address. */
@@ -135,26 +141,40 @@ class Live implements LiveLink {
 
   #admit(socket: WebSocket, request: IncomingMessage, text: string | undefined): void {
     const { history, nowMs, view } = this.#options;
-    const admission = this.#admissionOf(socket, text);
+    const from = this.#keyOf(request);
+    const admission = this.#admissionOf(socket, text, from);
     if (!admission) return;
-    const { access, ended, release } = admission;
-    const viewer: Viewer = { socket, request, access, place: newestPlace(history), viewAtMs: nowMs(), alive: true };
+    const { access, isSigned, ended, release } = admission;
+    const viewer: Viewer = {
+      socket,
+      request,
+      access,
+      isSigned,
+      from,
+      place: newestPlace(history),
+      viewAtMs: nowMs(),
+      alive: true,
+    };
     ended?.addEventListener('abort', () => this.#expel(viewer, ended.reason as ApiFailure), { once: true });
     socket.on('close', () => {
       this.#viewers.delete(viewer);
       release();
     });
     const { lastRound, lastEvent } = history;
-    send(socket, { type: 'hello', view: view(access, request), lastRound, lastEvent });
+    send(socket, { type: 'hello', view: view(viewer, request), lastRound, lastEvent });
     this.#viewers.add(viewer);
     this.#unauthenticated.delete(socket);
     socket.on('pong', () => (viewer.alive = true));
   }
 
   /** @returns undefined if the viewer may not read. It is sent the reason, and closed */
-  #admissionOf(socket: WebSocket, text: string | undefined): Admission | undefined {
+  #admissionOf(socket: WebSocket, text: string | undefined, from: string | undefined): Admission | undefined {
     try {
-      return this.#options.admit(tokenOf(text));
+      const admission = this.#options.admit(tokenOf(text));
+      const crowd = admission.access.includes('admin') ? undefined : crowdAt(this.#viewers, from);
+      if (!crowd) return admission;
+      admission.release();
+      throw crowd;
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error;
       this.#refuse(socket, error);
@@ -224,17 +244,33 @@ class Live implements LiveLink {
     const now = nowMs();
     if (now - viewer.viewAtMs < VIEW_MS) return undefined;
     viewer.viewAtMs = now;
-    const { access, request } = viewer;
+    const { access, isSigned, request } = viewer;
     // Admins see a join link, which contains the host name of their request.
     const host = access.includes('admin') ? ` ${forwarded.scheme(request)} ${forwarded.host(request)}` : '';
-    const key = access.join() + host;
+    const key = `${access.join()} ${isSigned}${host}`;
     const stored = this.#views.get(key);
     if (stored && now - stored.atMs < TURN_MS / 2) return stored.json;
-    const json = JSON.stringify(view(access, request));
+    const json = JSON.stringify(view(viewer, request));
     if (this.#views.size > STORED_VIEWS) this.#views.clear();
     this.#views.set(key, { atMs: now, json });
     return json;
   }
+}
+
+/** Why there is no place for one more who is no admin. @param from undefined: an address of this machine, which may have all places */
+function crowdAt(viewers: Iterable<Pick<Viewer, 'access' | 'from'>>, from: string | undefined): ApiFailure | undefined {
+  const others = [...viewers].filter(({ access }) => !access.includes('admin'));
+  const alike = from === undefined ? 0 : others.filter((other) => other.from === from).length;
+  const full = (whose: string, cap: number): ApiFailure =>
+    new ApiFailure(
+      429,
+      'too_many_links',
+      `${whose} already has ${cap} dashboards, which is as many as it may have`,
+      'Try again when another has closed. Admins can connect even now.',
+    );
+  if (alike >= LIMITS.viewersOfAddress) return full('this address', LIMITS.viewersOfAddress);
+  const most = LIMITS.viewers - LIMITS.viewersKeptForAdmins;
+  return others.length >= most ? full('this run', most) : undefined;
 }
 
 function send(socket: WebSocket, message: LiveMessage): void {

@@ -115,7 +115,8 @@ const RunSchema = object<RunFacts>(
     workerCount: count,
     maxWorkers: count,
     access: list(oneOf('read', 'admin')),
-    joinLink: { ...text, description: 'For admins only.' },
+    joinLink: { ...text, description: 'For holders of the admin token of the run only.' },
+    inviteCommand: { ...text, description: 'For holders of a signed admin token, in place of joinLink.' },
     checkpoint: { type: 'object', properties: { round: count, path: text }, required: ['round', 'path'] },
     lossHistory: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
     validation: list({ type: 'array', prefixItems: [count, number], minItems: 2, maxItems: 2 }),
@@ -124,7 +125,7 @@ const RunSchema = object<RunFacts>(
     streams: count,
     window: count,
   },
-  ['organizer', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'checkpoint', 'sample'],
+  ['organizer', 'etaMs', 'latest', 'best', 'validated', 'joinLink', 'inviteCommand', 'checkpoint', 'sample'],
 );
 
 const NetworkSchema = object<NetworkView>(

@@ -1,6 +1,9 @@
 /** What browsers and programs see of one run: API, pages, live link, metrics, playground. */
 import { randomBytes } from 'node:crypto';
+import path from 'node:path';
 import { isReproducible, type Conductor } from '@troupe/conductor';
+import { shellQuote } from '@troupe/config';
+import { installationAt } from '@troupe/config/installation';
 import type { Preparation } from '../preparation.js';
 import { createPastRuns } from '../record/past-runs.js';
 import type { RunRecord } from '../record/run-record.js';
@@ -22,7 +25,7 @@ import { createRoutes, type Routes } from './routes.js';
 import { runView, type ViewSource } from './views.js';
 
 export interface RunSiteOptions {
-  readonly settings: Pick<Settings, 'public' | 'organizer' | 'topology' | 'ice'>;
+  readonly settings: Pick<Settings, 'public' | 'organizer' | 'topology' | 'ice' | 'accessFile'>;
   readonly prepared: Pick<Preparation, 'training' | 'folder'>;
   readonly record: RunRecord;
   readonly conductor: Conductor;
@@ -60,12 +63,15 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
   const auth = createAuth({ ...tokens, signed, public: settings.public });
-  const source: ViewSource = { conductor, board, runId, parameters: layout.size, organizer: settings.organizer, links };
+  const source: ViewSource = {
+    ...{ conductor, board, runId, parameters: layout.size, organizer: settings.organizer, links },
+    inviteCommand: inviteCommand(settings.accessFile),
+  };
   const live = createLiveLink({
     history: board.history,
     admit: (token) => auth.hold(token, 'read'),
     traffic: mount.traffic,
-    view: (access, request) => runView(source, access, request),
+    view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,
     onFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a dashboard was disconnected: ${message}` }),
@@ -100,6 +106,11 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     play: (model) => void (fixed = model),
     lastLookMs: () => (live.viewers > 0 ? performance.now() : lookedMs),
   };
+}
+
+function inviteCommand(accessFile: string): string {
+  const { program } = installationAt(import.meta.url);
+  return `${program} token create --scope volunteer --access-file ${shellQuote(path.resolve(accessFile))}`;
 }
 
 function playgroundOf({ prepared: { training }, side }: RunSiteOptions, model: () => PlayModel): Playground {

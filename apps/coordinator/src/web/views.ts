@@ -3,8 +3,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Conductor } from '@troupe/conductor';
 import { modelName } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, RunFacts, RunHistory, RunView } from '@troupe/run';
+import type { RunFacts, RunHistory, RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
+import type { Reader } from './auth.js';
 import type { RunLinks } from './paths.js';
 import { withoutPrivateData, workersFor } from './redact.js';
 
@@ -18,10 +19,12 @@ export interface ViewSource {
   readonly parameters: number;
   readonly organizer: string | undefined;
   readonly links: Pick<RunLinks, 'joinLink'>;
+  /** Makes a token for volunteers, where the coordinator runs. */
+  readonly inviteCommand: string;
 }
 
 /** @param request has the host name for the volunteers' link */
-export function runView(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunView {
+export function runView(source: ViewSource, { access, isSigned }: Reader, request: IncomingMessage): RunView {
   const { board, organizer } = source;
   const { history, best, checkpoint, corpus, etaMs } = board;
   const { run, latest, evaluations } = history;
@@ -47,13 +50,22 @@ export function runView(source: ViewSource, access: readonly Access[], request: 
     ...(best === undefined ? {} : { best }),
     ...(latest === undefined ? {} : { latest }),
     ...(validated === undefined ? {} : { validated }),
-    ...(admin ? { joinLink: source.links.joinLink(request) } : {}),
+    ...(admin ? inviteFor(source, isSigned, request) : {}),
     ...(admin && checkpoint ? { checkpoint } : {}),
   };
 }
 
-export function runFacts(source: ViewSource, access: readonly Access[], request: IncomingMessage): RunFacts {
-  const view = runView(source, access, request);
+/** The link has the token of the run, which is valid even when a signed token has ended. */
+function inviteFor(
+  { links, inviteCommand }: ViewSource,
+  isSigned: boolean,
+  request: IncomingMessage,
+): Pick<RunView, 'joinLink' | 'inviteCommand'> {
+  return isSigned ? { inviteCommand } : { joinLink: links.joinLink(request) };
+}
+
+export function runFacts(source: ViewSource, reader: Reader, request: IncomingMessage): RunFacts {
+  const view = runView(source, reader, request);
   const { history } = source.board;
   const sample = history.samples.at(-1);
   const { codec, streams, window } = view.config;

@@ -1,13 +1,19 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { changeAccess, createToken, revokeTokens, rotateKeys } from '@troupe/access';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { changeAccess, createToken, parseAccess, readAccessText, revokeTokens, rotateKeys } from '@troupe/access';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openAccessFile } from '../../src/access/access-watch.js';
 import { createSignedTokens, type SignedTokens } from '../../src/access/signed-tokens.js';
 import { capTable, createCaps } from '../../src/server/caps.js';
 import type { Note } from '../../src/server/notes.js';
 import { scratch } from '../running.js';
+
+// As they are, and counted.
+vi.mock('@troupe/access', async (original) => {
+  const real = await original<Record<'parseAccess' | 'readAccessText', (...args: unknown[]) => unknown>>();
+  return { ...real, parseAccess: vi.fn(real.parseAccess), readAccessText: vi.fn(real.readAccessText) };
+});
 
 let folder = '';
 let file = '';
@@ -147,6 +153,66 @@ describe('the access file of a coordinator', () => {
   it('that is broken at the start ends it: revocations would be forgotten', async () => {
     await fs.writeFile(file, 'nonsense');
     await expect(open()).rejects.toMatchObject({ name: 'SettingsError', code: 'bad_access_file', remedy: /rm -- / });
+  });
+
+  it('is parsed only if it has changed', async () => {
+    const { token } = await make();
+    await open();
+    vi.mocked(parseAccess).mockClear();
+    vi.mocked(readAccessText).mockClear();
+    // It is so new that only its text can tell.
+    await expect.poll(() => vi.mocked(readAccessText).mock.calls.length, { timeout: 10_000 }).toBeGreaterThan(3);
+    expect(parseAccess).not.toHaveBeenCalled();
+    expect(verdict(token)).toBe('worker');
+  });
+
+  it('is not even read unless it has changed since a while ago', async () => {
+    const { entry, token } = await make();
+    const now = Date.now.bind(Date);
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 30_000);
+    try {
+      await open();
+      vi.mocked(readAccessText).mockClear();
+      await delay(200);
+      expect(readAccessText).not.toHaveBeenCalled();
+      await changeAccess(file, (before) => ({ state: revokeTokens(before, [entry.id], now()) }));
+      await until(token, 'token_revoked');
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
+  it('that is broken is reported although it is read only once', async () => {
+    await make();
+    const now = Date.now.bind(Date);
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 30_000);
+    try {
+      await open();
+      await fs.writeFile(file, 'nonsense');
+      await expect.poll(texts, { timeout: 10_000 }).toMatch(/not JSON/);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
+  it.skipIf(process.platform === 'win32')('that others can read later is warned of, once', async () => {
+    const { token } = await make();
+    await open();
+    await fs.chmod(file, 0o644);
+    await expect.poll(texts, { timeout: 10_000 }).toMatch(/other users/);
+    await delay(100);
+    expect(notes).toHaveLength(1);
+    expect(verdict(token)).toBe('worker');
+  });
+
+  it.skipIf(process.platform === 'win32')('in a folder where others can replace it is used, with a warning', async () => {
+    const { token } = await make();
+    await fs.chmod(folder, 0o777);
+    await open();
+    expect(verdict(token)).toBe('worker');
+    expect(notes).toEqual([
+      { level: 'warn', text: expect.stringMatching(/another access file/), remedy: `Type: chmod go-w ${folder}` },
+    ]);
   });
 
   it.skipIf(process.platform === 'win32')('that others can read is used, with a warning', async () => {

@@ -18,7 +18,7 @@ function open(table: Partial<CapTable> = {}) {
     const link = traffic.meter(near);
     return { ...gate.admit({ token, kind }, link), link, far };
   };
-  return { ...rig, enter };
+  return { ...rig, enter, gate, traffic };
 }
 const refusal = (code: string) => expect.objectContaining({ name: 'ProtocolError', code, remedy: expect.stringMatching(/./) });
 
@@ -27,6 +27,15 @@ describe('the gate for workers', () => {
     const { enter } = open();
     for (let i = 0; i < 50; i++) expect(enter(PLAIN, kind).ended.aborted).toBe(false);
     for (const wrong of ['', 'guess', `${PLAIN} `]) expect(() => enter(wrong, kind)).toThrow(refusal('wrong_token'));
+  });
+
+  it('counts links that have not said hello as it counts all others', () => {
+    const { gate, traffic } = open();
+    const addressOf = (remote: string) => gate.addressOf(traffic.meter(createMemoryPair(['server', remote])[0]));
+    expect(addressOf('[2001:db8::1]:1')).toBe(addressOf('[2001:db8::ffff]:2'));
+    expect(addressOf('10.0.0.1:1')).not.toBe(addressOf('10.0.0.2:1'));
+    expect(addressOf('127.0.0.1:1')).toBe(addressOf('[::1]:2'));
+    expect(addressOf('127.0.0.1')).not.toBe(addressOf('127.0.0.1:1'));
   });
 
   it('admits a scope from where it may join', () => {

@@ -88,14 +88,19 @@ describe('an address counts', () => {
     ['2001:db8::1', '2001:db8:0:0::/64'],
     ['2001:0DB8:0000:0000:ffff::1', '2001:db8:0:0::/64'],
     ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0:0:0:0:1'],
+    ['FE80::1:0:0:2', 'fe80:0:0:0:1:0:0:2'],
+    ['febf::3', 'febf:0:0:0:0:0:0:3'],
+    ['fec0::3', 'fec0:0:0:0::/64'],
     ['::2', '0:0:0:0::/64'],
     ['?', '?'],
   ])('%s as %s', (address, key) => {
-    expect(addressKey(address)).toBe(key);
+    for (const reported of [false, true]) expect(addressKey(address, reported)).toBe(key);
   });
 
   it.each(['127.0.0.1', '127.3.2.1', '::1', '::ffff:127.0.0.1'])('not if it is of this machine: %s', (address) => {
-    expect(addressKey(address)).toBeUndefined();
+    expect(addressKey(address, false)).toBeUndefined();
+    // A client may have made that up.
+    expect(addressKey(address, true)).toBeDefined();
   });
 });

@@ -1,8 +1,9 @@
+import { EventEmitter } from 'node:events';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { describe, expect, it } from 'vitest';
 import { createCaps, type CapTable } from '../../src/server/caps.js';
-import { createTraffic } from '../../src/server/traffic.js';
+import { createSocketCount, createTraffic } from '../../src/server/traffic.js';
 
 const TABLE: CapTable = { links: 2, openings: 100, frames: 3, bytes: 1_000, leases: 2 };
 
@@ -67,12 +68,23 @@ describe('a metered link', () => {
 
   it('of this machine is not counted', async () => {
     const { connect } = rig({ links: 1, frames: 1 });
-    for (const remote of ['127.0.0.1:1', '127.0.0.1', '[::1]:3', '[::ffff:127.0.0.1]:4']) {
+    for (const remote of ['127.0.0.1:1', '127.0.0.1:2', '[::1]:3', '[::ffff:127.0.0.1]:4']) {
       const { link, far } = connect(remote);
       for (let i = 0; i < 5; i++) far.send(new Uint8Array(1));
       for (let i = 0; i < 5; i++) expect(await next(link)).toBe(1);
     }
   });
+
+  it.each(['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'])(
+    'that is of this machine only as a proxy reports it is counted: %s',
+    async (remote) => {
+      const { connect } = rig({ links: 1 });
+      connect(remote);
+      const { link, far } = connect(remote);
+      far.send(new Uint8Array(1));
+      expect(await next(link)).toBe('too_many_links');
+    },
+  );
 
   it('also counts for a token from the moment on at which that is known', async () => {
     const { traffic, connect } = rig({ frames: 2 });
@@ -93,5 +105,24 @@ describe('a metered link', () => {
     expect([link.remote, link.bufferedBytes]).toEqual(['10.0.0.1:1', 0]);
     link.close('enough');
     expect(await far.closed).toMatchObject({ reason: 'enough' });
+  });
+});
+
+describe('a socket', () => {
+  const socket = (remoteAddress: string | undefined) => Object.assign(new EventEmitter(), { remoteAddress });
+
+  it('counts for its address until it closes, whatever it is used for', () => {
+    const accepts = createSocketCount(createCaps(TABLE), () => 0);
+    const [one, two] = [socket('10.0.0.1'), socket('::ffff:10.0.0.1')];
+    expect([one, two, socket('10.0.0.1')].map(accepts)).toEqual([true, true, false]);
+    expect(accepts(socket('10.0.0.2'))).toBe(true);
+    one.emit('close');
+    expect([socket('10.0.0.1'), socket('10.0.0.1')].map(accepts)).toEqual([true, false]);
+  });
+
+  it('of this machine is not counted', () => {
+    const accepts = createSocketCount(createCaps(TABLE), () => 0);
+    for (const address of ['127.0.0.1', '127.0.0.1', '127.0.0.1', '::1', '::1', '::1'])
+      expect(accepts(socket(address))).toBe(true);
   });
 });

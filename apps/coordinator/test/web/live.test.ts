@@ -6,10 +6,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiFailure } from '../../src/server/http.js';
 import type { Admission } from '../../src/web/auth.js';
 import { createLiveLink, type LiveLink } from '../../src/web/live.js';
-import { capTable, createCaps } from '../../src/server/caps.js';
+import { capTable, createCaps, type CapTable } from '../../src/server/caps.js';
 import { createTraffic, type Traffic } from '../../src/server/traffic.js';
 import { createForwarded } from '../../src/server/forwarded.js';
-import { openViewer } from '../running.js';
+import { openViewer, type Viewer } from '../running.js';
+import { LIMITS } from '@troupe/protocol';
 
 let server: Server;
 let history: RunHistory;
@@ -19,11 +20,13 @@ let failures: Error[];
 let admit: () => Admission;
 let traffic: Traffic;
 
-beforeEach(async () => {
+beforeEach(() => open({ links: 40, frames: 50 }));
+
+async function open(table: Partial<CapTable>): Promise<void> {
   history = createRunHistory();
   failures = [];
-  admit = () => ({ access: ['read'], release: () => undefined });
-  traffic = createTraffic(createCaps({ ...capTable(1), links: 40, frames: 50 }), () => 0);
+  admit = () => ({ access: ['read'], isSigned: false, release: () => undefined });
+  traffic = createTraffic(createCaps({ ...capTable(1), ...table }), () => 0);
   const view = { runId: 'r', workers: [] } as unknown as RunView;
   live = createLiveLink({
     history,
@@ -38,14 +41,16 @@ beforeEach(async () => {
   server.on('upgrade', (request, socket, head) => live.upgrade(request, socket, head));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   address = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/live`;
-});
+}
 
-afterEach(() => {
+afterEach(close);
+
+function close(): void {
   live.close('over');
   server.closeAllConnections();
   server.close();
   expect(failures).toEqual([]);
-});
+}
 
 function completeRounds(count: number): void {
   for (let i = 0; i < count; i++) {
@@ -107,14 +112,57 @@ describe('an unauthenticated viewer', () => {
   });
 });
 
+describe('the places of viewers', () => {
+  const enter = async (count: number, addressOf: (i: number) => string): Promise<Viewer[]> => {
+    const viewers: Viewer[] = [];
+    for (let i = 0; i < count; i++) {
+      const viewer = openViewer(address, {}, { 'x-forwarded-for': addressOf(i) });
+      await viewer.message(({ type }) => type === 'hello');
+      viewers.push(viewer);
+    }
+    return viewers;
+  };
+  const leave = (viewers: readonly Viewer[]): void => viewers.forEach(({ socket }) => socket.terminate());
+
+  it('are not all for one address, but admins there still get in', { timeout: 60_000 }, async () => {
+    close();
+    await open({});
+    const school = await enter(LIMITS.viewersOfAddress, (i) => `2001:db8::${i + 1}`);
+    let released = 0;
+    admit = () => ({ access: ['read'], isSigned: false, release: () => released++ });
+    const [refused] = [openViewer(address, {}, { 'x-forwarded-for': '2001:db8::ffff' })];
+    expect(await refused.closed).toBe(4401);
+    expect(refused.messages).toMatchObject([
+      { type: 'refused', code: 'too_many_links', message: expect.stringMatching(/this address already has 100/) },
+    ]);
+    expect(released).toBe(1);
+    const elsewhere = await enter(1, () => '2001:db8:1::1');
+    admit = () => ({ access: ['read', 'admin'], isSigned: false, release: () => undefined });
+    const admin = await enter(1, () => '2001:db8::ffff');
+    expect(live.viewers).toBe(LIMITS.viewersOfAddress + 2);
+    leave([...school, ...elsewhere, ...admin]);
+  });
+
+  it('are kept for admins, however many addresses the others have', { timeout: 60_000 }, async () => {
+    const most = LIMITS.viewers - LIMITS.viewersKeptForAdmins;
+    const others = await enter(most, (i) => `203.0.113.${i % 250}`);
+    const refused = openViewer(address, {}, { 'x-forwarded-for': '198.51.100.1' });
+    expect(await refused.closed).toBe(4401);
+    expect(refused.messages).toMatchObject([{ message: expect.stringMatching(/this run already has 450/) }]);
+    admit = () => ({ access: ['read', 'admin'], isSigned: false, release: () => undefined });
+    const admin = await enter(1, () => '198.51.100.1');
+    leave([...others, ...admin]);
+  });
+});
+
 describe('a viewer', () => {
   it('whose token ends is told why, and disconnected; the others stay', async () => {
     const ends = new AbortController();
     const released: string[] = [];
-    admit = () => ({ access: ['read'], ended: ends.signal, release: () => released.push('the link') });
+    admit = () => ({ access: ['read'], isSigned: true, ended: ends.signal, release: () => released.push('the link') });
     const guest = openViewer(address, {});
     await guest.message(({ type }) => type === 'hello');
-    admit = () => ({ access: ['read'], release: () => undefined });
+    admit = () => ({ access: ['read'], isSigned: false, release: () => undefined });
     const other = openViewer(address, {});
     await other.message(({ type }) => type === 'hello');
     ends.abort(new ApiFailure(401, 'token_revoked', 'the token was revoked', 'Ask for another.'));
@@ -142,6 +190,21 @@ describe('a viewer', () => {
     const again = openViewer(address, {}, from);
     await again.message(({ type }) => type === 'hello');
     for (const { socket } of [...viewers, again]) socket.terminate();
+  });
+
+  it('has its address counted, whatever a proxy reports: also one that looks like this machine', async () => {
+    const from = { 'x-forwarded-for': '127.0.0.1' };
+    const viewers = [];
+    for (let i = 0; i < 40; i++) {
+      const viewer = openViewer(address, {}, from);
+      await viewer.message(({ type }) => type === 'hello');
+      viewers.push(viewer);
+    }
+    await expect(openViewer(address, {}, from).closed).rejects.toThrow(/429/);
+    // One that no proxy reports is of this machine.
+    const here = openViewer(address, {});
+    await here.message(({ type }) => type === 'hello');
+    for (const { socket } of [...viewers, here]) socket.terminate();
   });
 
   it('that does not stop sending is told so, and disconnected', async () => {

@@ -93,8 +93,11 @@ function createInvite(page: Page): (state: DashboardState) => void {
     );
   });
   return ({ view }) => {
-    const joinLink = view!.joinLink;
-    the('invite').hidden = joinLink === undefined;
+    const { joinLink, inviteCommand } = view!;
+    the('invite').hidden = joinLink === undefined && inviteCommand === undefined;
+    for (const id of ['invite-what', 'invite-by-link']) the(id).hidden = joinLink === undefined;
+    the('invite-how').hidden = inviteCommand === undefined;
+    setText(the('invite-command'), inviteCommand ?? '');
     setAttribute(the('invite-code'), 'aria-label', page.texts.inviteCode);
     if (joinLink === undefined || joinLink === shown) return;
     shown = joinLink;
