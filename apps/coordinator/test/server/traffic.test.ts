@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { describe, expect, it } from 'vitest';
@@ -109,7 +110,7 @@ describe('a metered link', () => {
 });
 
 describe('a socket', () => {
-  const socket = (remoteAddress: string | undefined) => Object.assign(new EventEmitter(), { remoteAddress });
+  const socket = (remoteAddress: string | undefined) => Object.assign(new EventEmitter(), { remoteAddress }) as unknown as Socket;
 
   it('counts for its address until it closes, whatever it is used for', () => {
     const accepts = createSocketCount(createCaps(TABLE), () => 0);
