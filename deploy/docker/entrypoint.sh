@@ -10,7 +10,7 @@ case ${1:-} in
     shift
     # The flags of the environment are words, as in the systemd unit.
     # shellcheck disable=SC2086
-    set -- coordinator --out "$run" ${TROUPE_FLAGS:-} "$@"
+    set -- coordinator --keep-serving --out "$run" ${TROUPE_FLAGS:-} "$@"
     for checkpoint in "$run"/*.safetensors; do
       if [ -e "$checkpoint" ]; then
         set -- "$@" --resume
