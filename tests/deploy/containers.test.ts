@@ -244,8 +244,9 @@ describe('the Compose file', () => {
     await mkdir(bin);
     await writeFile(path.join(bin, 'turnserver'), '#!/bin/sh\ncat "$2"\n', { mode: 0o755 });
     const here = script
-      .replaceAll('/etc/coturn/troupe.conf', path.join(deploy, 'coturn/turnserver.conf'))
-      .replaceAll('/tmp/', `${bin}/`);
+      .replaceAll('/tmp/', `${bin}/`)
+      // Last: the clone may be in /tmp as well.
+      .replaceAll('/etc/coturn/troupe.conf', path.join(deploy, 'coturn/turnserver.conf'));
     const start = (secret: string) =>
       call('sh', ['-ec', here], { env: { PATH: `${bin}:${process.env.PATH}`, TROUPE_TURN_SECRET: secret } });
     const secrets = start('abc').output.match(/^static-auth-secret=.*$/gm);
