@@ -82,25 +82,30 @@ describe('an installed release', () => {
     expect(stdout).toMatch(/First steps:\n {2}troupe train\n/);
   });
 
-  it('trains with two workers that are started with the printed command, serves its pages, and lets the model write', async () => {
-    await fs.writeFile(path.join(cwd, 'text.txt'), 'The quick brown fox jumps over the lazy dog.\n'.repeat(200));
-    const args = ['coordinator', ...SMALL, '--corpus', 'text.txt', '--rounds', '60', '--port', '0', '--json'];
-    const training = start(args, { cwd, env, command });
-    const listening = await training.line(named('listening'));
-    await checkPages(listening);
+  // Takes seconds on two idle cores.
+  it(
+    'trains with two workers that are started with the printed command, serves its pages, and lets the model write',
+    { timeout: 240_000 },
+    async () => {
+      await fs.writeFile(path.join(cwd, 'text.txt'), 'The quick brown fox jumps over the lazy dog.\n'.repeat(200));
+      const args = ['coordinator', ...SMALL, '--corpus', 'text.txt', '--rounds', '60', '--port', '0', '--json'];
+      const training = start(args, { cwd, env, command });
+      const listening = await training.line(named('listening'));
+      await checkPages(listening);
 
-    expect(listening.joinCommand).toMatch(/^TROUPE_TOKEN=\S+ troupe worker ws:/);
-    await Promise.all(['one', 'two'].map((name) => type(`${String(listening.joinCommand)} --name ${name}`)));
-    expect((await training.exited).code).toBe(0);
-    const joined = training.lines.filter(({ event, change }) => event === 'worker' && change === 'joined');
-    expect(joined.map(({ name }) => name).sort()).toEqual(['one', 'two']);
-    expect(await training.line(named('finished'))).toMatchObject({ round: 60 });
+      expect(listening.joinCommand).toMatch(/^TROUPE_TOKEN=\S+ troupe worker ws:/);
+      await Promise.all(['one', 'two'].map((name) => type(`${String(listening.joinCommand)} --name ${name}`)));
+      expect((await training.exited).code).toBe(0);
+      const joined = training.lines.filter(({ event, change }) => event === 'worker' && change === 'joined');
+      expect(joined.map(({ name }) => name).sort()).toEqual(['one', 'two']);
+      expect(await training.line(named('finished'))).toMatchObject({ round: 60 });
 
-    expect((await type('troupe sample --length 40')).stdout.trim().length).toBeGreaterThan(20);
-    expect((await type('troupe eval --json')).stdout).toContain('"lossPerChar"');
-    await type('troupe export --web --out home/page.html');
-    expect(await fs.readFile(path.join(cwd, 'home/page.html'), 'utf8')).toContain('A model trained on');
-  });
+      expect((await type('troupe sample --length 40')).stdout.trim().length).toBeGreaterThan(20);
+      expect((await type('troupe eval --json')).stdout).toContain('"lossPerChar"');
+      await type('troupe export --web --out home/page.html');
+      expect(await fs.readFile(path.join(cwd, 'home/page.html'), 'utf8')).toContain('A model trained on');
+    },
+  );
 
   it('makes the same release of itself', async () => {
     const again = await releaseOf(path.join(prefix, 'lib/node_modules/troupe'));

@@ -32,6 +32,8 @@ export interface SeedingParts {
 /** What seeds keep. */
 interface Order {
   readonly round: number;
+  /** How long it waits for the first answer, from that round on. */
+  readonly patienceMs: number;
   /** Those that have not answered. */
   readonly asked: Set<string>;
   /** Those that keep it. */
@@ -90,7 +92,12 @@ export class Seeding {
   #begin({ round }: Moment): void {
     const asked = this.#parts.seeds().slice(0, LIMITS.seeds);
     if (asked.length === 0) return;
-    const order: Order = { round: round + this.#aheadRounds, asked: new Set(asked), seeds: new Set(), takers: new Map() };
+    // The last attempt has time: meanwhile the coordinator serves those that wait.
+    const patienceMs = this.#aheadRounds < MOST_AHEAD ? LIMITS.seedAnswerMs : LIMITS.seedMs;
+    const order: Order = {
+      ...{ round: round + this.#aheadRounds, patienceMs },
+      ...{ asked: new Set(asked), seeds: new Set(), takers: new Map() },
+    };
     this.#order = order;
     for (const id of asked) this.#parts.workers.send(id, { type: 'seed', round: order.round, wanted: true });
   }
@@ -154,7 +161,7 @@ function isOver(order: Order, queue: SnapshotQueue, moment: Moment): boolean {
   if (!isOutdated && [...takers.values()].some((sinceMs) => nowMs - sinceMs < LIMITS.snapshotTransferMs)) return false;
   if (!snapshot) return moment.round > round;
   // Those that come now fit it as well.
-  if (seeds.size === 0) return nowMs - snapshot.takenMs >= LIMITS.seedAnswerMs;
+  if (seeds.size === 0) return nowMs - snapshot.takenMs >= order.patienceMs;
   return nowMs - snapshot.takenMs >= LIMITS.seedMs && takersOf(order, queue, moment).length === 0;
 }
 
