@@ -123,7 +123,7 @@ describe('the entry point of the image', () => {
   it('starts a run with the flags of the environment, and continues it where a checkpoint is', async () => {
     const run = path.join(folder, 'run');
     const env = { TROUPE_RUN: run, TROUPE_FLAGS: '--layers 2  --name x' };
-    const expected = ['coordinator', '--out', run, '--layers', '2', '--name', 'x', '--host', '0.0.0.0'];
+    const expected = ['coordinator', '--keep-serving', '--out', run, '--layers', '2', '--name', 'x', '--host', '0.0.0.0'];
     expect(words(['coordinator', '--host', '0.0.0.0'], env)).toEqual(expected);
     await mkdir(run);
     await writeFile(path.join(run, 'history.jsonl'), '');
