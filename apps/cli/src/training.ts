@@ -251,7 +251,7 @@ class LocalTraining {
         const exit = await worker.exited;
         this.#workers.delete(worker);
         if (ending.aborted) return;
-        const delayMs = failsAgain(exit) ? undefined : limit.delayAfter(shell.now(), mayLackMemory(exit));
+        const delayMs = isLastingExit(exit.code) ? undefined : limit.delayAfter(shell.now(), mayLackMemory(exit));
         this.#reportExit(name, worker, exit, delayMs);
         if (delayMs === undefined) {
           this.#givenUp++;
@@ -271,7 +271,7 @@ class LocalTraining {
 
   #reportExit(name: string, worker: AppProcess, exit: Exit, delayMs: number | undefined): void {
     if (!isDebugging(this.#shell.env)) for (const line of worker.errorTail()) this.#options.onErrorLine(name, line);
-    const next = failsAgain(exit)
+    const next = isLastingExit(exit.code)
       ? 'it would fail again and is not restarted'
       : delayMs === undefined
         ? 'it failed too often and is not restarted'
@@ -389,12 +389,4 @@ export function loopback(address: string): string {
   const host = ['0.0.0.0', '[::]'].includes(url.hostname) ? '127.0.0.1' : url.hostname;
   const scheme = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss' : 'ws';
   return `${scheme}://${host}:${url.port || (scheme === 'wss' ? '443' : '80')}`;
-}
-
-/**
- * Whether a worker would end in the same way again. It has the token and the release of its coordinator, so one that is refused came when
- * the run was about to end: it is no reason to end the run, which may still have to be validated.
- */
-function failsAgain({ code }: Exit): boolean {
-  return code !== EXIT.refused && isLastingExit(code);
 }

@@ -104,7 +104,8 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
 }
 
 function exitCodeOf(error: Complaint): number {
-  if (error instanceof WorkerRefused) return EXIT.refused;
+  // A run that is over may be continued, and may only be about to end: its last round may still have to be validated.
+  if (error instanceof WorkerRefused) return error.code === 'run_over' ? EXIT.failed : EXIT.refused;
   const isWrongAddress = error instanceof TransportError && error.code === 'invalid_address';
   return isWrongAddress || error instanceof UsageError ? EXIT.usage : EXIT.failed;
 }

@@ -6,7 +6,7 @@ export const EXIT = {
   usage: 2,
   /** The loss overflowed or stayed above its limit. The same command diverges again. */
   diverged: 3,
-  /** The coordinator refused a worker for good: wrong token, ban, another version, or a run that is over. */
+  /** The coordinator refused a worker for good: wrong token, ban, or another version. */
   refused: 4,
   /** As shells report a program that Ctrl-C has ended. */
   interrupted: 130,
