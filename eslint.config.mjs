@@ -5,6 +5,21 @@ import nx from '@nx/eslint-plugin';
 import imports from 'eslint-plugin-import';
 import tseslint from 'typescript-eslint';
 
+const EVERY_LAYER = [
+  'base',
+  'leaf',
+  'model',
+  'engine',
+  'engines',
+  'checkpoint',
+  'export',
+  'scheduler',
+  'run',
+  'collective',
+  'worker',
+  'conductor',
+];
+
 /** A layer may import these layers and nothing else. Apps never import each other: the CLI starts them as processes. */
 const LAYERS = {
   base: [],
@@ -19,34 +34,8 @@ const LAYERS = {
   collective: ['base', 'leaf'],
   worker: ['base', 'leaf', 'model', 'collective'],
   conductor: ['base', 'leaf', 'model', 'checkpoint', 'scheduler', 'run', 'collective'],
-  app: [
-    'base',
-    'leaf',
-    'model',
-    'engine',
-    'engines',
-    'checkpoint',
-    'export',
-    'scheduler',
-    'run',
-    'collective',
-    'worker',
-    'conductor',
-  ],
-  tests: [
-    'base',
-    'leaf',
-    'model',
-    'engine',
-    'engines',
-    'checkpoint',
-    'export',
-    'scheduler',
-    'run',
-    'collective',
-    'worker',
-    'conductor',
-  ],
+  app: EVERY_LAYER,
+  tests: EVERY_LAYER,
 };
 
 const layerConstraints = Object.entries(LAYERS).map(([layer, allowed]) => ({

@@ -2,9 +2,9 @@
  * A whole cluster in one process: the conductor, the real worker loop, the star and memory links.
  * No network, no disk.
  */
-import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Checkpoint } from '@troupe/checkpoint';
+import { sha256 } from '@troupe/checkpoint/node';
 import { createStarCollective, createStarService } from '@troupe/collective/star';
 import { modelConfig } from '@troupe/config';
 import { createStreams, createVocabulary, splitCorpus } from '@troupe/corpus';
@@ -207,17 +207,11 @@ function conductorOptions(
       deadline: (ms) => AbortSignal.timeout(ms),
       timestamp: () => '2026-01-01T00:00:00.000Z',
       secret: () => `secret-${secrets++}`,
-      sha256: (parts) => sha256(parts),
+      sha256: (parts) => Buffer.from(sha256(parts), 'hex'),
       collective: createStarCollective({ connect: async () => reduceLink() }),
       report,
     },
   };
-}
-
-function sha256(parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
 }
 
 function joinWorker(dial: Dial, name: string, options: JoinOptions): Joined {
@@ -239,7 +233,7 @@ function joinWorker(dial: Dial, name: string, options: JoinOptions): Joined {
     // Backoff is shortened; deadlines are not.
     sleep: (ms, signal) => delay(ms > 5_000 ? ms : 5, undefined, { signal }),
     random: () => 0.5,
-    sha256: async (bytes) => sha256([bytes]),
+    sha256: async (bytes) => Buffer.from(sha256(bytes), 'hex'),
     log: (entry) => logs.push(entry),
   };
   const address = 'memory://cluster/control';

@@ -1,7 +1,7 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readRunSecrets, writeRunFile, writeRunSecrets, type RunSecrets } from '@troupe/checkpoint/node';
+import { readRunSecrets, sha256, writeRunFile, writeRunSecrets, type RunSecrets } from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
@@ -282,7 +282,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
       deadline: (ms) => AbortSignal.timeout(ms),
       timestamp: () => new Date().toISOString(),
       secret,
-      sha256,
+      sha256: (parts) => Buffer.from(sha256(parts), 'hex'),
       collective: reduce.collective,
       report: record.report,
     },
@@ -353,12 +353,6 @@ function reportStart({ training }: Preparation, report: Report): void {
     parameters: layout.size,
     corpus: { name: corpus.name, characters: corpus.characters, train: split.train.length, validation: split.validation.length },
   });
-}
-
-function sha256(parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
 }
 
 /** A text that nobody can guess, from `bytes` random bytes. */

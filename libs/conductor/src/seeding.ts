@@ -7,7 +7,7 @@ import { LIMITS, type MessageOf } from '@troupe/protocol';
 import type { ControlServer } from './control-server.js';
 import { fits, turnsTaken, type Moment, type SnapshotQueue } from './snapshot-queue.js';
 
-/** The order may find seeds in a later round already. Then the next one is for a round that is so many rounds ahead. */
+/** An order may reach seeds when they are in a later round already. The next one is then for a later round, up to this many ahead. */
 const MOST_AHEAD = 2;
 
 /** The replica at one moment. */
@@ -94,12 +94,9 @@ export class Seeding {
     if (asked.length === 0) return;
     // The last attempt has time: meanwhile the coordinator serves those that wait.
     const patienceMs = this.#aheadRounds < MOST_AHEAD ? LIMITS.seedAnswerMs : LIMITS.seedMs;
-    const order: Order = {
-      ...{ round: round + this.#aheadRounds, patienceMs },
-      ...{ asked: new Set(asked), seeds: new Set(), takers: new Map() },
-    };
-    this.#order = order;
-    for (const id of asked) this.#parts.workers.send(id, { type: 'seed', round: order.round, wanted: true });
+    const dueRound = round + this.#aheadRounds;
+    this.#order = { round: dueRound, patienceMs, asked: new Set(asked), seeds: new Set(), takers: new Map() };
+    for (const id of asked) this.#parts.workers.send(id, { type: 'seed', round: dueRound, wanted: true });
   }
 
   /** Its own replica is in the round. */
@@ -109,7 +106,7 @@ export class Seeding {
     if (!state) return;
     const { parts, parametersDigest } = state;
     const digests = piecesOf(parts, LIMITS.snapshotPieceBytes).map((piece) => this.#parts.sha256(piece));
-    order.snapshot = { takenMs: nowMs, parametersDigest, digests: joined(digests) };
+    order.snapshot = { takenMs: nowMs, parametersDigest, digests: Uint8Array.from(digests.flatMap((digest) => [...digest])) };
   }
 
   /** Tells those that wait where the snapshot is. */
@@ -156,7 +153,7 @@ function isOver(order: Order, queue: SnapshotQueue, moment: Moment): boolean {
   const { round, asked, seeds, snapshot, takers } = order;
   const { nowMs } = moment;
   if (asked.size + seeds.size === 0) return true;
-  // Those who have not taken it after so many rounds have lost updates that must follow it.
+  // A worker that has not taken it by now has lost updates that must follow it.
   const isOutdated = moment.round - round > moment.retained;
   if (!isOutdated && [...takers.values()].some((sinceMs) => nowMs - sinceMs < LIMITS.snapshotTransferMs)) return false;
   if (!snapshot) return moment.round > round;
@@ -182,14 +179,4 @@ function piecesOf(parts: readonly Uint8Array[], bytes: number): Uint8Array[][] {
     }
   }
   return pieces;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.byteLength;
-  }
-  return bytes;
 }

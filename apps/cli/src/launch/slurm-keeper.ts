@@ -265,7 +265,7 @@ class SlurmKeeper {
     this.#news.report(name, 'failed', { text: why, remedy });
   }
 
-  async #ask(id: string): Promise<readonly QueuedTask[] | undefined> {
+  async #ask(id: string): Promise<void> {
     try {
       const queued = await this.#plan.cluster.tasksOf(id);
       this.#isSilent = false;
@@ -273,13 +273,11 @@ class SlurmKeeper {
       for (const [i, task] of this.#tasks.entries()) {
         if (!this.#news.isOver(task.slot.name)) this.#see(task, byIndex.get(i + 1), id);
       }
-      return queued;
     } catch (error) {
       if (!(error instanceof SlurmSilent)) throw error;
       const text = `Slurm does not answer: ${error.message}`;
       if (!this.#isSilent) this.#ports.emit({ event: 'note', text, remedy: 'Workers go on. It is asked again.' });
       this.#isSilent = true;
-      return undefined;
     }
   }
 
