@@ -5,6 +5,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { computes, is, processesWith } from './launched.js';
 import { freePort, hasSshd, HOW_TO_GET_SSHD, startLab, type Lab } from './sshd.js';
 import { childrenOf, end, named, run, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
 
@@ -14,16 +15,6 @@ const missing = canRun ? '' : ` (SKIPPED: it needs Linux and sshd: ${HOW_TO_GET_
 
 /** What a host without Node has at least. */
 const BASIC_TOOLS = ['sh', 'uname', 'mkdir', 'tar', 'gzip', 'rm', 'mv'];
-
-const is = (state: string, who: string) => (line: Line) => line.event === 'state' && line.state === state && line.who === who;
-const computes = (slot: string) => (line: Line) => line.event === 'progress' && line.slot === slot && (line.credit as number) > 0;
-
-/** Process ids whose command line contains `text`. */
-async function processesWith(text: string): Promise<number[]> {
-  const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const commands = await Promise.all(pids.map((pid) => fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
-  return pids.filter((_, i) => commands[i].includes(text)).map(Number);
-}
 
 function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -2,6 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { computes, is, processesWith } from './launched.js';
 import { hasSlurm, HOW_TO_GET_SLURM, startSlurm, type Cluster } from './slurm.js';
 import { freePort } from './sshd.js';
 import { end, named, run, scratch, signal, SMALL, start, type Line, type Running } from './troupe.js';
@@ -9,15 +10,6 @@ import { end, named, run, scratch, signal, SMALL, start, type Line, type Running
 const TOKEN = 'a-token-that-no-job-may-show';
 const canRun = hasSlurm && process.platform === 'linux';
 const missing = canRun ? '' : ` (SKIPPED: it needs Linux and Slurm: ${HOW_TO_GET_SLURM})`;
-
-const is = (state: string, who: string) => (line: Line) => line.event === 'state' && line.state === state && line.who === who;
-const computes = (slot: string) => (line: Line) => line.event === 'progress' && line.slot === slot && (line.credit as number) > 0;
-
-async function processesWith(text: string): Promise<number[]> {
-  const pids = (await fs.readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const commands = await Promise.all(pids.map((pid) => fs.readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
-  return pids.filter((_, i) => commands[i].includes(text)).map(Number);
-}
 
 describe.skipIf(!canRun)(`troupe launch --slurm${missing}`, { timeout: 180_000 }, () => {
   let folder = '';

@@ -164,6 +164,11 @@ export function start(args, prefix = []) {
   };
 }
 
+/** Memory of another process; Linux only. The peak that Linux keeps includes the start of the process. @param {number} pid */
+export function residentBytes(pid) {
+  return 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
 /** @typedef {{ cpuMs: number, mainMs: number, bytes: number } | undefined} Snapshot since the start of the process */
 
 /** Only Linux tells it. @param {Process} process @returns {Snapshot} */

@@ -1,5 +1,4 @@
 /** What ten workers that join at once cost a coordinator. */
-import fs from 'node:fs';
 import { clearInterval, setInterval, setTimeout } from 'node:timers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLayout } from '@troupe/model';
@@ -7,7 +6,7 @@ import { snapshotBytes } from '@troupe/optim';
 import { createChannel, PROTOCOL_VERSION, receiveWithin } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import { BenchError } from '../bench-error.mjs';
-import { COORDINATOR, ENV, NODE_FLAGS, start } from '../communication/null-run.mjs';
+import { COORDINATOR, ENV, NODE_FLAGS, residentBytes, start } from '../communication/null-run.mjs';
 import { decimal, ms } from '../report.mjs';
 import { runFlags, usualCorpus, withScratch } from '../runs.mjs';
 
@@ -113,11 +112,6 @@ async function settledBytes(pid) {
     if (Math.abs(now - bytes) > SETTLED_BYTES) [bytes, sinceMs] = [now, performance.now()];
   }
   return residentBytes(pid);
-}
-
-/** The peak that Linux keeps includes the start of the process. @param {number} pid */
-function residentBytes(pid) {
-  return 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 /** @typedef {{ parameters: number, ask: () => void, read: () => Promise<number>, leave: () => void }} Joiner */

@@ -1,9 +1,8 @@
 /** One coordinator with thousands of workers: whether it loses any, how soon it answers, and what an idle worker costs it. */
-import fs from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
-import { COORDINATOR, NODE_FLAGS, start } from '../communication/null-run.mjs';
+import { COORDINATOR, NODE_FLAGS, residentBytes, start } from '../communication/null-run.mjs';
 import { decimal, ms } from '../report.mjs';
 import { runFlags, usualCorpus, withScratch } from '../runs.mjs';
 
@@ -78,17 +77,19 @@ async function crowd(idle, active, probeMs, out) {
     const rounds = roundMs.slice(warm).sort((a, b) => a - b);
     const sorted = [...probesMs].sort((a, b) => a - b);
     const at = (/** @type {number} */ part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
-    let lost = 0;
-    for (const worker of [idlers, ...actives]) {
-      const answer = answerOf(worker, 'lost');
-      process.kill(worker.pid, 'SIGUSR1');
-      ({ lost } = { lost: lost + (await answer).lost });
-    }
+    const lost = (await Promise.all([idlers, ...actives].map(lostBy))).reduce((sum, each) => sum + each, 0);
     const roundMedian = rounds[Math.floor(rounds.length / 2)];
     return { lost, p50Ms: at(0.5), p99Ms: at(0.99), worstMs: at(1), bytesPerIdle, roundMs: roundMedian, rounds: rounds.length };
   } finally {
     await Promise.all([...others, coordinator].map((process) => process.end()));
   }
+}
+
+/** Workers of this process that have lost a link. @param {ReturnType<typeof start>} worker @returns {Promise<number>} */
+async function lostBy(worker) {
+  const answer = answerOf(worker, 'lost');
+  process.kill(worker.pid, 'SIGUSR1');
+  return (await answer).lost;
 }
 
 /** @param {ReturnType<typeof start>} process @param {string} key @returns {Promise<any>} */
@@ -100,11 +101,6 @@ async function answerOf(process, key) {
     return answer !== undefined;
   });
   return answer;
-}
-
-/** @param {number} pid */
-function residentBytes(pid) {
-  return 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 /** @param {number} idle @param {number} active @param {Crowd} result */

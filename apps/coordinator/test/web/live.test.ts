@@ -176,15 +176,21 @@ describe('a viewer', () => {
     other.socket.terminate();
   });
 
-  it('may have so many links from its address', async () => {
-    const from = { 'x-forwarded-for': '203.0.113.9' };
-    const viewers = [];
+  /** Viewers from one address, which then may have no more. */
+  async function asManyAsMayBe(from: Readonly<Record<string, string>>): Promise<Viewer[]> {
+    const viewers: Viewer[] = [];
     for (let i = 0; i < 40; i++) {
       const viewer = openViewer(address, {}, from);
       await viewer.message(({ type }) => type === 'hello');
       viewers.push(viewer);
     }
     await expect(openViewer(address, {}, from).closed).rejects.toThrow(/429/);
+    return viewers;
+  }
+
+  it('is refused when its address has as many links as it may, until another one closes', async () => {
+    const from = { 'x-forwarded-for': '203.0.113.9' };
+    const viewers = await asManyAsMayBe(from);
     viewers[0].socket.terminate();
     await expect.poll(() => live.viewers).toBe(39);
     const again = openViewer(address, {}, from);
@@ -194,13 +200,7 @@ describe('a viewer', () => {
 
   it('has its address counted, whatever a proxy reports: also one that looks like this machine', async () => {
     const from = { 'x-forwarded-for': '127.0.0.1' };
-    const viewers = [];
-    for (let i = 0; i < 40; i++) {
-      const viewer = openViewer(address, {}, from);
-      await viewer.message(({ type }) => type === 'hello');
-      viewers.push(viewer);
-    }
-    await expect(openViewer(address, {}, from).closed).rejects.toThrow(/429/);
+    const viewers = await asManyAsMayBe(from);
     // One that no proxy reports is of this machine.
     const here = openViewer(address, {});
     await here.message(({ type }) => type === 'hello');
