@@ -110,7 +110,7 @@ describe('a rotation', () => {
     expect(() => rotateKeys(create(state).state, false, chanceAt())).toThrow(expect.objectContaining({ code: 'too_many_keys' }));
   });
 
-  it('that revokes is never refused: beyond so many keys, tokens of the oldest are unknown instead of revoked', () => {
+  it('that revokes is never refused: once there is no room for another key, tokens of the oldest are unknown instead of revoked', () => {
     const made: string[] = [];
     let state: AccessState = NO_ACCESS;
     for (let i = 0; i < MAX_KEYS; i++) {

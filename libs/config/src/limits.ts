@@ -54,7 +54,7 @@ export const LIMITS = {
   snapshotTransferMs: 600_000,
   /** A snapshot is sent in pieces of this size; the next follows when at most this much is queued for the worker. */
   snapshotPieceBytes: 256 * 1024,
-  /** So many workers must wait for a turn before other workers are asked to seed a snapshot: it costs each of them a copy. */
+  /** Other workers are asked to seed a snapshot once this many wait for a turn: it costs each seed a copy. */
   seedCrowd: 2,
   /** Workers that seed a snapshot at a time. */
   seeds: 8,

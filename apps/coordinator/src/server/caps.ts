@@ -52,7 +52,7 @@ export function createCaps(table: CapTable, idle: number = LIMITS.cappedIdle): C
     account(key) {
       const known = accounts.get(key);
       if (known) return known;
-      // Connections are bounded, so most of so many accounts have none, and one pass frees them all.
+      // The server bounds connections, so nearly all of these accounts have no link, and one pass makes room.
       if (accounts.size >= idle) for (const [other, { links }] of accounts) if (links === 0) accounts.delete(other);
       const counts = new Counts(table);
       accounts.set(key, counts);

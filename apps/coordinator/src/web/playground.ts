@@ -30,7 +30,7 @@ const PlaySchema = v.strictObject({
 export interface PlaygroundOptions {
   readonly vocabulary: Vocabulary;
   readonly side: Pick<SideThread, 'play'>;
-  /** Writes the text: its parameters [P] after so many rounds. */
+  /** The model that writes the text: its parameters [P], and how many rounds trained them. */
   model(): { readonly round: number; readonly parameters: Float32Array };
   newSeed(): number;
 }

@@ -7,7 +7,7 @@ const MINUTE = LIMITS.capWindowMs;
 const account = (table = TABLE) => createCaps(table).account('10.0.0.1');
 
 describe('an account', () => {
-  it('has so many links at a time, and another when one has closed', () => {
+  it('refuses a link beyond its cap, until another one closes', () => {
     const one = account();
     expect([one.open(0), one.open(0)]).toEqual([undefined, undefined]);
     expect(one.open(0)).toEqual({ kind: 'links', cap: 2 });
@@ -23,7 +23,7 @@ describe('an account', () => {
     expect([one.open(0, 1), one.open(0, 1)]).toEqual([undefined, { kind: 'links', cap: 1 }]);
   });
 
-  it('opens so many links in a minute', () => {
+  it('refuses to open more links in a minute than its cap', () => {
     const one = account();
     for (let i = 0; i < 5; i++) {
       expect(one.open(i)).toBeUndefined();
@@ -33,7 +33,7 @@ describe('an account', () => {
     expect(one.open(MINUTE)).toBeUndefined();
   });
 
-  it('sends so many frames and bytes in a minute', () => {
+  it('refuses frames and bytes beyond its caps for a minute', () => {
     const one = account();
     expect([one.frame(1, 0), one.frame(1, 1), one.frame(1, 2)]).toEqual([undefined, undefined, undefined]);
     expect(one.frame(1, 3)).toEqual({ kind: 'frames', cap: 3 });
@@ -42,7 +42,7 @@ describe('an account', () => {
     expect(one.frame(1, 2 * MINUTE)).toBeUndefined();
   });
 
-  it('is given so many leases in a minute', () => {
+  it('refuses leases beyond its cap for a minute', () => {
     const one = account();
     expect([one.lease(0), one.lease(0), one.lease(0)]).toEqual([undefined, undefined, { kind: 'leases', cap: 2 }]);
     expect(one.lease(MINUTE)).toBeUndefined();

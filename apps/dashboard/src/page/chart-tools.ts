@@ -81,7 +81,7 @@ const CLOCK_STEPS = [
   ...[1, 2, 5, 10, 20, 50, 100].map((n) => n * DAY),
 ];
 
-/** How charts write their x values. Fields are read anew at each use, because the kind changes. */
+/** How charts write their x values. Each call asks for the kind again, because people change it. */
 export function xWords(page: Page, kind: () => XKind): Pick<ChartSpec, 'xLabel' | 'xFormat' | 'xSteps'> {
   return {
     xLabel: () => page.texts.xLabels[kind()],
