@@ -30,6 +30,7 @@ const BASE: TrainingConfig = {
   forgetBias: 1,
   clip: 0.5,
   optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 },
+  ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 3, finalFraction: 0.1, decayRounds: 0 },
   codec: 'fp32',
   leaseStreams: 0,

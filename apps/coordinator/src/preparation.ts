@@ -13,6 +13,7 @@ import {
   type Training,
 } from '@troupe/conductor';
 import type { Corpus } from '@troupe/corpus/node';
+import { lossOf } from '@troupe/run';
 import { bestCheckpoint, checkpointToResume, type ResumedFrom } from './checkpoints.js';
 import { describeInitial, initialWeights, modelFlags, readInitialModel } from './initial-model.js';
 import { flagsToStore, readRunFlags, type Flags, type FlagsInTurn } from './run-flags.js';
@@ -220,7 +221,7 @@ function storedConfig(checkpoint: Checkpoint): TrainingConfig {
 async function rememberBest({ config, history }: Training, folder: string): Promise<SavedBest | undefined> {
   const stored = await bestCheckpoint(folder);
   const { best } = validationHistoryOf(stored?.checkpoint);
-  const better = best && (!history.best || best.validationLoss < history.best.validationLoss);
+  const better = best && (!history.best || lossOf(best) < lossOf(history.best));
   if (better && !isReproducible(config)) history.best = best;
   return savedBestOf(stored);
 }

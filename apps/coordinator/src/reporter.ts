@@ -96,9 +96,7 @@ export function describe(event: RunEvent): string[] {
           `${event.clipScale < 1 ? ' clipped' : ''}  ${number(event.charsPerSecond)} chars/s  ETA ${Math.ceil(event.etaMs / 1000)} s`,
       ];
     case 'evaluation':
-      return [
-        `round ${event.round}  validation ${event.validationLoss.toFixed(4)} nats/char${event.best ? ' (best so far)' : ''}`,
-      ];
+      return [`round ${event.round}  validation ${losses(event)}${event.best ? ' (best so far)' : ''}`];
     case 'sample':
       return [`--- sample at round ${event.round}`, event.text, '---'];
     case 'checkpoint':
@@ -126,10 +124,25 @@ export function describe(event: RunEvent): string[] {
   }
 }
 
+/** "1.4712 nats/char", or "1.4712 nats/char, with averaged parameters 1.4101". */
+function losses({
+  validationLoss,
+  averageLoss,
+}: {
+  readonly validationLoss: number;
+  readonly averageLoss?: number | undefined;
+}): string {
+  const average = averageLoss === undefined ? '' : `, with averaged parameters ${averageLoss.toFixed(4)}`;
+  return `${validationLoss.toFixed(4)} nats/char${average}`;
+}
+
 /** The validation of the last round and that of the best model, which may be an earlier one. */
 function validations(event: Extract<RunEvent, { event: 'finished' }>): string[] {
-  const { validationLoss, bestCheckpoint, bestRound, bestValidationLoss } = event;
-  const last = validationLoss === undefined ? [] : [`validation of the last round: ${validationLoss.toFixed(4)} nats/char`];
+  const { validationLoss, averageLoss, bestCheckpoint, bestRound, bestValidationLoss, bestIsAverage } = event;
+  const last = validationLoss === undefined ? [] : [`validation of the last round: ${losses({ validationLoss, averageLoss })}`];
   if (bestValidationLoss === undefined) return last;
-  return [...last, `best validation: ${bestValidationLoss.toFixed(4)} nats/char after round ${bestRound}, in ${bestCheckpoint}`];
+  return [
+    ...last,
+    `best validation: ${bestValidationLoss.toFixed(4)} nats/char after round ${bestRound}${bestIsAverage ? ' with averaged parameters' : ''}, in ${bestCheckpoint}`,
+  ];
 }

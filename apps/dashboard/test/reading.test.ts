@@ -76,13 +76,17 @@ describe('curves', () => {
     ]);
   });
 
-  it('of loss have validation only at the rounds in which it was measured', () => {
-    const plot = lossPlot(points(1, 3), [{ round: 2, validationLoss: 7 }]);
+  it('of loss have validation only at the rounds in which it was measured, with the average of the parameters if there is one', () => {
+    const plot = lossPlot(points(1, 3), [
+      { round: 2, validationLoss: 7 },
+      { round: 3, validationLoss: 6, averageLoss: 5 },
+    ]);
     expect(plot.curves).toEqual([
       [1, 2, 3],
       [1, 2, 3],
-      [null, 7, null],
+      [null, 7, 6],
       [null, null, null],
+      [null, null, 5],
     ]);
   });
 

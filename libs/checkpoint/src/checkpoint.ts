@@ -12,9 +12,16 @@ export interface Checkpoint {
   /** [V] characters in the order of their ids. */
   readonly vocabulary: readonly string[];
   readonly corpus: CorpusIdentity;
-  /** [P], carved by the model's ParameterLayout. */
+  /** [P], the model, carved by its ParameterLayout. */
   readonly parameters: Float32Array;
-  /** The digest of `parameters` that replicas compare. */
+  /**
+   * `parameters` are the moving average of those that the run trains: it was the better model.
+   * Absent: they are those that the run trains.
+   */
+  readonly averaged?: true;
+  /** [P], the other ones, in a run that averages its parameters. Absent with weights only. */
+  readonly twin?: Float32Array;
+  /** The digest of the parameters that the run trains, which replicas compare. */
   readonly parametersDigest: string;
   readonly optimizer: OptimizerState;
   /** Hidden states before `round` [B, L, S, H]. */
@@ -36,8 +43,9 @@ export interface Checkpoint {
  * file is a third of the size.
  */
 export function weightsOnly(checkpoint: Checkpoint): Checkpoint {
+  const { twin: _, ...rest } = checkpoint;
   return {
-    ...checkpoint,
+    ...rest,
     optimizer: { slots: [], scalars: [] },
     streamStates: new Float32Array(0),
     cursors: [],
@@ -45,6 +53,24 @@ export function weightsOnly(checkpoint: Checkpoint): Checkpoint {
     history: null,
     weightsOnly: true,
   };
+}
+
+/** The parameters [P] that the run trains, and their moving average, if it keeps one. */
+export function trainedParameters({ parameters, averaged, twin }: Checkpoint): {
+  readonly parameters: Float32Array;
+  readonly average: Float32Array | undefined;
+} {
+  return averaged && twin ? { parameters: twin, average: parameters } : { parameters, average: twin };
+}
+
+/** The same moment of the run, with the parameters that it trains or their moving average as the model. */
+export function asModel(checkpoint: Checkpoint, which: 'trained' | 'average'): Checkpoint {
+  const { averaged, ...rest } = checkpoint;
+  const { parameters, average } = trainedParameters(checkpoint);
+  if ((which === 'average') === (averaged === true) || average === undefined) return checkpoint;
+  return which === 'average'
+    ? { ...rest, averaged: true, parameters: average, twin: parameters }
+    : { ...rest, parameters, twin: average };
 }
 
 export interface CorpusIdentity {

@@ -27,6 +27,8 @@ const STATE_NAMES = ['h', 'c'];
  * - the model's, named and shaped as in the state dict of a PyTorch module (state-dict.ts);
  * - `optimizer.<slot>.<tensor>` for every slot of the optimizer and every tensor of the
  *   ParameterLayout;
+ * - `average.<tensor>` in a run that averages its parameters; or `trained.<tensor>`, those that it
+ *   trains, if the model's are the average (`averaged` in the metadata);
  * - `streams.h` [L, B, H], as nn.LSTM, nn.GRU and nn.RNN take their h0; for an LSTM `streams.c`,
  *   its c0. A file with weights only has neither these nor an optimizer.
  *
@@ -43,10 +45,11 @@ const STATE_NAMES = ['h', 'c'];
  */
 export function checkpointBlocks(checkpoint: Checkpoint, sha256: Sha256): readonly Uint8Array[] {
   const layout = checkParts(checkpoint);
-  const { model, parameters, optimizer, streamStates, ...rest } = checkpoint;
+  const { model, parameters, twin, optimizer, streamStates, ...rest } = checkpoint;
   const streams = checkpoint.cursors.length;
   const tensors = [
     ...stateDict(model, layout, parameters),
+    ...(twin ? carve(layout, twin, twinPrefix(checkpoint)) : []),
     ...optimizer.slots.flatMap((slot) => carve(layout, slot.values, `optimizer.${slot.name}.`)),
     ...stateTensors(model, streams, streamStates),
   ];
@@ -94,6 +97,7 @@ export function decodeCheckpoint(file: Uint8Array, sha256: Sha256): Checkpoint {
   const checkpoint: Checkpoint = {
     ...description,
     parameters: fromStateDict(model, layout, container),
+    ...twinOf(description, layout, container),
     optimizer: { slots, scalars: optimizer.scalars },
     streamStates: stateArray(model, streams, container),
   };
@@ -113,6 +117,20 @@ function layoutWithin(model: ModelConfig, container: Container): ParameterLayout
     throw mismatch(`the model has ${layout.size} parameters, the file ${container.data.length / 4} numbers`);
   }
   return layout;
+}
+
+function twinPrefix({ averaged }: Pick<Checkpoint, 'averaged'>): string {
+  return averaged ? 'trained.' : 'average.';
+}
+
+function twinOf(
+  description: Pick<Checkpoint, 'averaged'>,
+  layout: ParameterLayout,
+  container: Container,
+): { twin?: Float32Array } {
+  const prefix = twinPrefix(description);
+  const present = layout.tensors.some(({ name }) => Object.hasOwn(container.table, prefix + name));
+  return present ? { twin: gather(layout, container, prefix) } : {};
 }
 
 /** For JSON.stringify. */
@@ -167,10 +185,11 @@ function stateArray(model: ModelConfig, streams: number, container: Container): 
 
 /** Checks that all parts fit together, before writing and after reading. */
 function checkParts(checkpoint: Checkpoint): ParameterLayout {
-  const { model, parameters, optimizer, streamStates, cursors, vocabulary } = checkpoint;
+  const { model, parameters, twin = parameters, optimizer, streamStates, cursors, vocabulary } = checkpoint;
   const layout = createLayout(model);
   const lengths: [string, number, number][] = [
     ['parameters', parameters.length, layout.size],
+    ['the other parameters', twin.length, layout.size],
     ['vocabulary', vocabulary.length, model.vocabulary],
     ['streamStates', streamStates.length, cursors.length * stateSize(model)],
     ...optimizer.slots.map(({ name, values }): [string, number, number] => [

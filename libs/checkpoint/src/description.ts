@@ -7,12 +7,12 @@ import { isRecord } from './safetensors.js';
 
 /**
  * 1: LSTMs of one-hot characters without dropout. 2: other cells, embeddings, dropout, layer
- * normalisation.
+ * normalisation. 3: dropout on the output, a moving average of the parameters.
  */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 
 /** The metadata entry `troupe`, a JSON string. */
-export interface Description extends Omit<Checkpoint, 'parameters' | 'optimizer' | 'streamStates'> {
+export interface Description extends Omit<Checkpoint, 'parameters' | 'twin' | 'optimizer' | 'streamStates'> {
   readonly formatVersion: number;
   readonly streams: number;
   readonly optimizer: { readonly slots: readonly string[]; readonly scalars: OptimizerState['scalars'] };
@@ -72,6 +72,7 @@ export function parseDescription(troupe: string): Description {
     rng: isAnything,
     history: isAnything,
     savedAt: (field) => field === undefined || isText(field),
+    averaged: (field) => field === undefined || field === true,
     weightsOnly: (field) => field === undefined || field === true,
   });
   if (wrong !== undefined) throw mismatch(`metadata field ${wrong === '' ? '(all)' : wrong} is missing or malformed`);

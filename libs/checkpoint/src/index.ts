@@ -1,4 +1,4 @@
-export { weightsOnly, type Checkpoint, type CorpusIdentity } from './checkpoint.js';
+export { asModel, trainedParameters, weightsOnly, type Checkpoint, type CorpusIdentity } from './checkpoint.js';
 export { checkpointBlocks, decodeCheckpoint, encodeCheckpoint, type Sha256 } from './codec.js';
 export { FORMAT_VERSION } from './description.js';
 export { CheckpointError, type CheckpointErrorCode } from './errors.js';

@@ -370,7 +370,7 @@ describe('a file that does not fit its own model', () => {
 
   it('of a newer format is refused with both versions named', () => {
     const error = failure(describedAs((d) => (d.formatVersion = FORMAT_VERSION + 1)));
-    expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 3.*up to 2/) });
+    expect(error).toMatchObject({ code: 'unsupported_version', message: expect.stringMatching(/version 4.*up to 3/) });
   });
 });
 

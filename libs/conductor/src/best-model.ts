@@ -1,5 +1,6 @@
 /** The best model of a run: the validation that it is from, and the file that holds it. */
 import type { Checkpoint } from '@troupe/checkpoint';
+import { lossOf } from '@troupe/run';
 import type { CheckpointWriter } from './ports.js';
 import { validationHistoryOf, type Evaluation } from './training.js';
 
@@ -41,7 +42,7 @@ export class BestModel {
   /** Saves the model if it is better than all models before it. Never rejects. */
   offer(checkpoint: Checkpoint, evaluation: Evaluation): Promise<void> {
     const before = this.#unsaved?.evaluation ?? this.#saved;
-    if (!before || evaluation.validationLoss < before.validationLoss) this.#unsaved = { checkpoint, evaluation };
+    if (!before || lossOf(evaluation) < lossOf(before)) this.#unsaved = { checkpoint, evaluation };
     return this.save();
   }
 

@@ -1,5 +1,6 @@
 /** What follows a round: validations, samples and checkpoints. No round waits for any of it. */
-import type { Checkpoint } from '@troupe/checkpoint';
+import { asModel, type Checkpoint } from '@troupe/checkpoint';
+import { isAverageBetter, lossOf } from '@troupe/run';
 import { aborted } from './aborted.js';
 import { BestModel, type SavedBest } from './best-model.js';
 import type { ConductorEvent } from './events.js';
@@ -7,6 +8,7 @@ import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import {
   chanceLoss,
   createVectorCopies,
+  currentModel,
   isOutOfPatience,
   isReproducible,
   isValidated,
@@ -14,6 +16,7 @@ import {
   takeCheckpoint,
   validationHistoryUpTo,
   withValidationHistory,
+  type Evaluation,
   type Training,
 } from './training.js';
 
@@ -111,7 +114,7 @@ export class FollowUps {
         if (this.#reproducible || side.pending === 0) void this.#evaluateSoon(this.#snapshot(outcome.round));
         return;
       case 'sample':
-        if (side.pending <= 1) this.#inTheBackground(this.#sample(training.replica.parameters, outcome.round, SAMPLE_CHARS));
+        if (side.pending <= 1) this.#inTheBackground(this.#sample(currentModel(training), outcome.round, SAMPLE_CHARS));
         return;
       case 'finish':
       case 'fail':
@@ -149,8 +152,13 @@ export class FollowUps {
       round: last,
       reason: this.#stopped ? 'stopped' : outcome,
       checkpoint: saved,
-      ...(validation && { validationLoss: validation.validationLoss }),
-      ...(best && { bestCheckpoint: best.path, bestRound: best.round, bestValidationLoss: best.validationLoss }),
+      ...(validation && lossesOf(validation)),
+      ...(best && {
+        bestCheckpoint: best.path,
+        bestRound: best.round,
+        bestValidationLoss: lossOf(best),
+        ...(isAverageBetter(best) && { bestIsAverage: true }),
+      }),
     });
   }
 
@@ -191,7 +199,7 @@ export class FollowUps {
     const { training, patience, put, ports } = this.#parts;
     if (this.#reproducible) this.#stopped = checkpoint;
     const { evaluations } = training.history;
-    const { round } = evaluations.reduce((best, one) => (one.validationLoss < best.validationLoss ? one : best));
+    const { round } = evaluations.reduce((best, one) => (lossOf(one) < lossOf(best) ? one : best));
     const text = `validation has not improved since round ${round}, for ${patience} validations: the run stops`;
     ports.report({ event: 'note', level: 'info', text });
     put({ type: 'order', order: { type: 'stop' } });
@@ -347,21 +355,23 @@ export class FollowUps {
     const { history } = training;
     const { round } = checkpoint;
     const { lossPerChar: validationLoss, tokens } = await side.evaluate(checkpoint.parameters);
+    const averageLoss = checkpoint.twin && (await side.evaluate(checkpoint.twin)).lossPerChar;
     this.#over.signal.throwIfAborted();
+    const evaluation = { round, validationLoss, ...(averageLoss !== undefined && { averageLoss }) };
     // NaN is not below anything.
-    const best = validationLoss < (history.best?.validationLoss ?? chanceLoss(training.config));
-    history.evaluations.push({ round, validationLoss });
-    if (best) history.best = { round, validationLoss };
+    const best = lossOf(evaluation) < (history.best ? lossOf(history.best) : chanceLoss(training.config));
+    history.evaluations.push(evaluation);
+    if (best) history.best = evaluation;
     const validated = withValidationHistory(
       checkpoint,
       this.#reproducible ? validationHistoryUpTo(training, round) : { ...history, evaluations: [...history.evaluations] },
     );
-    ports.report({ event: 'evaluation', round, validationLoss, characters: tokens, best });
+    ports.report({ event: 'evaluation', ...evaluation, characters: tokens, best });
     // A reproducible run still ends where patience ended, whatever happened since.
     const stoppable = this.#reproducible || !this.#trained;
     if (stoppable && round < training.config.rounds && isOutOfPatience(history.evaluations, patience)) this.#stopAt(validated);
-    if (validationLoss < chanceLoss(training.config)) {
-      await this.#best.offer(validated, { round, validationLoss });
+    if (lossOf(evaluation) < chanceLoss(training.config)) {
+      await this.#best.offer(asModel(validated, isAverageBetter(evaluation) ? 'average' : 'trained'), evaluation);
     }
   }
 
@@ -378,11 +388,11 @@ export class FollowUps {
 
   /** @returns why the validation failed. Never rejects */
   async #finalEvaluation(round: number): Promise<Error | undefined> {
-    const { history, replica } = this.#parts.training;
+    const { training } = this.#parts;
     // A run that resumed at its last round was validated there before.
-    const failure = isValidated(history, round) ? undefined : await this.#evaluateSoon(this.#snapshot(round));
+    const failure = isValidated(training.history, round) ? undefined : await this.#evaluateSoon(this.#snapshot(round));
     if (this.#stopped) return undefined;
-    await this.#finalSample(replica.parameters, round).catch((error: Error) => this.#warn(error));
+    await this.#finalSample(currentModel(training), round).catch((error: Error) => this.#warn(error));
     return failure;
   }
 
@@ -392,6 +402,11 @@ export class FollowUps {
     const best = this.#best.saved?.round === round ? undefined : await this.#parts.readBest?.();
     await this.#sample(best?.parameters ?? last, round, FINAL_SAMPLE_CHARS, best?.round);
   }
+}
+
+/** The losses of a validation, without its round. */
+function lossesOf({ round: _, ...losses }: Evaluation): Omit<Evaluation, 'round'> {
+  return losses;
 }
 
 type Place = Pick<CheckpointWriter, 'place' | 'newest'>;

@@ -14,6 +14,7 @@ export { NotSaved, ValidationFailed } from './follow-ups.js';
 export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
 export {
   createTraining,
+  currentModel,
   isAboveLimit,
   validationHistoryOf,
   isReproducible,

@@ -1,17 +1,15 @@
 /** Everything that the next round of a run depends on, new or from a checkpoint. */
-import { CheckpointError, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
+import { CheckpointError, trainedParameters, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
 import { contributionBytes } from '@troupe/collective';
 import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
 import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
-import { createReplica, snapshotBytes, type Replica } from '@troupe/optim';
+import { createReplica, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
 import { LIMITS, type TrainingConfig } from '@troupe/protocol';
+import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { createStreamStates, type StreamStates } from './stream-states.js';
 
 /** A validation: nats/char after `round` rounds. */
-export interface Evaluation {
-  readonly round: number;
-  readonly validationLoss: number;
-}
+export type Evaluation = EvaluationPoint;
 
 /** The validations of a run. */
 export interface ValidationHistory {
@@ -167,9 +165,10 @@ function startingReplica(
   checkpoint: Checkpoint | undefined,
   initial: Float32Array | undefined,
 ): Replica {
-  const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
-  const start = checkpoint?.parameters ?? initial;
-  replica.setParameters(start ?? initialParameters(config.model, layout, config.seed, config.forgetBias));
+  const replica = createReplica({ size: layout.size, optimizer: config.optimizer, averageDecay: config.ema });
+  const saved = checkpoint && trainedParameters(checkpoint);
+  const start = saved?.parameters ?? initial ?? initialParameters(config.model, layout, config.seed, config.forgetBias);
+  replica.setParameters(start, saved?.average);
   if (checkpoint) replica.importState(checkpoint.optimizer);
   return replica;
 }
@@ -227,7 +226,7 @@ export function chanceLoss({ model }: Pick<TrainingConfig, 'model'>): number {
 export function bestOf(evaluations: readonly Evaluation[], config: Pick<TrainingConfig, 'model'>): Evaluation | undefined {
   let best: Evaluation | undefined;
   for (const evaluation of evaluations) {
-    if (evaluation.validationLoss < (best?.validationLoss ?? chanceLoss(config))) best = evaluation;
+    if (lossOf(evaluation) < (best ? lossOf(best) : chanceLoss(config))) best = evaluation;
   }
   return best;
 }
@@ -235,8 +234,8 @@ export function bestOf(evaluations: readonly Evaluation[], config: Pick<Training
 /** Whether the last `patience` validations were all not better than one before them; 0 = never. */
 export function isOutOfPatience(evaluations: readonly Evaluation[], patience: number): boolean {
   let best = 0;
-  evaluations.forEach(({ validationLoss }, i) => {
-    if (validationLoss < evaluations[best].validationLoss) best = i;
+  evaluations.forEach((evaluation, i) => {
+    if (lossOf(evaluation) < lossOf(evaluations[best])) best = i;
   });
   return patience > 0 && evaluations.length - 1 - best >= patience;
 }
@@ -257,10 +256,27 @@ export function configNow({ config, knobs }: Pick<Training, 'config' | 'knobs'>)
 }
 
 /** The parts of a checkpoint that are as large as the model. */
-export type CheckpointVectors = Pick<Checkpoint, 'parameters' | 'optimizer' | 'streamStates'>;
+export type CheckpointVectors = Pick<Checkpoint, 'parameters' | 'twin' | 'optimizer' | 'streamStates'>;
 
 export function copyVectors({ replica, states }: Pick<Training, 'replica' | 'states'>): CheckpointVectors {
-  return { parameters: replica.parameters.slice(), optimizer: replica.exportState(), streamStates: states.current.slice() };
+  return {
+    parameters: replica.parameters.slice(),
+    ...(replica.average && { twin: replica.average.slice() }),
+    optimizer: replica.exportState(),
+    streamStates: states.current.slice(),
+  };
+}
+
+/** The parameters [P] that were better in the last validation; valid until the run goes on. */
+export function currentModel({ replica, history }: Pick<Training, 'replica' | 'history'>): Float32Array {
+  const last = history.evaluations.at(-1);
+  return replica.average && last && isAverageBetter(last) ? replica.average : replica.parameters;
+}
+
+/** Their order in createVectorCopies. */
+function vectorsOf(parts: readonly object[]): CheckpointVectors {
+  const [parameters, optimizer, streamStates, twin] = parts as [Float32Array, OptimizerState, Float32Array, Float32Array?];
+  return { parameters, optimizer, streamStates, ...(twin && { twin }) };
 }
 
 /**
@@ -268,18 +284,13 @@ export function copyVectors({ replica, states }: Pick<Training, 'replica' | 'sta
  * holds one. Nobody may change them.
  */
 export function createVectorCopies(training: Pick<Training, 'replica' | 'states'>): (round: number) => CheckpointVectors {
-  let last: ({ readonly round: number } & { readonly [K in keyof CheckpointVectors]: WeakRef<CheckpointVectors[K]> }) | undefined;
+  let last: { readonly round: number; readonly parts: readonly WeakRef<object>[] } | undefined;
   return (round) => {
-    const [parameters, optimizer, streamStates] =
-      last?.round === round ? [last.parameters.deref(), last.optimizer.deref(), last.streamStates.deref()] : [];
-    if (parameters && optimizer && streamStates) return { parameters, optimizer, streamStates };
+    const parts = last?.round === round ? last.parts.map((part) => part.deref()) : [];
+    if (parts.length > 0 && parts.every((part) => part !== undefined)) return vectorsOf(parts);
     const copy = copyVectors(training);
-    last = {
-      round,
-      parameters: new WeakRef(copy.parameters),
-      optimizer: new WeakRef(copy.optimizer),
-      streamStates: new WeakRef(copy.streamStates),
-    };
+    const { parameters, optimizer, streamStates, twin } = copy;
+    last = { round, parts: [parameters, optimizer, streamStates, ...(twin ? [twin] : [])].map((part) => new WeakRef(part)) };
     return copy;
   };
 }

@@ -20,6 +20,7 @@ export const CONFIG: TrainingConfig = {
   forgetBias: 1,
   clip: 1,
   optimizer: { kind: 'sgd', momentum: 0.5, weightDecay: 0 },
+  ema: 0,
   schedule: { kind: 'constant' },
   codec: 'fp32',
   leaseStreams: 0,

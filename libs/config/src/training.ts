@@ -240,6 +240,23 @@ const TRAINING_FIELDS = {
     },
   },
   optimizer: OPTIMIZER,
+  /**
+   * D of the moving average of the parameters, which only the coordinator keeps (Polyak & Juditsky
+   * 1992); 0: none. See Replica.average.
+   */
+  ema: {
+    type: 'real',
+    min: 0,
+    max: 0.99999,
+    default: 0,
+    optional: true,
+    option: {
+      flag: '--ema',
+      placeholder: 'D',
+      group: 'Training',
+      help: 'also average the parameters over about 1/(1 - D) rounds, and keep whichever is better; 0 = no average (try 0.998)',
+    },
+  },
   schedule: SCHEDULE,
   codec: {
     type: 'choice',

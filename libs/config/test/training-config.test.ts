@@ -12,6 +12,7 @@ const CONFIG: TrainingConfig = {
   forgetBias: 1,
   clip: 5,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05, decayRounds: 0 },
   codec: 'fp16',
 };
@@ -22,8 +23,8 @@ describe('a training config', () => {
     expect(withModel({ cell })).toEqual({ ok: true, config: { ...CONFIG, model: { ...CONFIG.model, cell } } });
   });
 
-  it('gets defaults for embedding, both dropouts, layer normalisation, forget bias and lease size when an older release omits them', () => {
-    const { forgetBias: _, leaseStreams: __, ...older } = CONFIG;
+  it('gets defaults for embedding, both dropouts, layer normalisation, forget bias, lease size and average when an older release omits them', () => {
+    const { forgetBias: _, leaseStreams: __, ema: ___, ...older } = CONFIG;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
       ok: true,
@@ -32,6 +33,7 @@ describe('a training config', () => {
         model: { ...model, embedding: 0, tied: false, dropout: 0, dropoutOutput: 0, layerNorm: false },
         forgetBias: 1,
         leaseStreams: 0,
+        ema: 0,
       },
     });
   });

@@ -441,3 +441,19 @@ export function adamStepHalf(p: usize, first: usize, second: usize, update: usiz
     adamOne(p + at, first + at, second + at, oneHalf(update + ((<usize>i) << 1), scales), k1, t1, k2, t2, penalty, shrink, step, root, epsilon);
   }
 }
+
+/** average += take * (p - average). */
+export function averageStep(average: usize, p: usize, n: i32, take: f32): void {
+  const takes = f32x4.splat(take);
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const at = (<usize>i) << 2;
+    const old = v128.load(average + at);
+    v128.store(average + at, f32x4.add(old, f32x4.mul(takes, f32x4.sub(v128.load(p + at), old))));
+  }
+  for (; i < n; i++) {
+    const at = (<usize>i) << 2;
+    const old = v128.load32_zero(average + at);
+    v128.store32_lane(average + at, f32x4.add(old, f32x4.mul(takes, f32x4.sub(v128.load32_zero(p + at), old))), 0);
+  }
+}

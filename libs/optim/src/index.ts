@@ -3,6 +3,7 @@ export { OptimError } from './errors.js';
 export { INT8_NOT_FINITE, int8Blocks, MAX_INT8_EXPONENT, MIN_INT8_EXPONENT, type RoundingKey, type ScaledBytes } from './int8.js';
 export { type KernelKind } from './kernels.js';
 export {
+  averageDecay,
   createReplica,
   optimizerStateBytes,
   snapshotBytes,

@@ -54,6 +54,7 @@ export interface Kernels {
    */
   adamStep(p: number, first: number, second: number, update: number, n: number, coefficients: number): void;
   adamStepHalf(p: number, first: number, second: number, update: number, n: number, scale: number, coefficients: number): void;
+  averageStep(average: number, p: number, n: number, take: number): void;
 }
 
 export type KernelKind = 'wasm' | 'typescript';

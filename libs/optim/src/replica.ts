@@ -6,6 +6,7 @@ import {
   createVectorMemory,
   partsOf,
   vectorMemoryBytes,
+  type Averaging,
   type CodedPart,
   type CodedVector,
   type VectorMemory,
@@ -23,6 +24,12 @@ export interface Replica {
    * restore.
    */
   readonly parameters: Float32Array;
+  /**
+   * [P], their moving average, of a replica that keeps one; valid for its life. It starts as a copy
+   * of the parameters and follows them after every step: a = a + take * (p - a) in float32, where
+   * take = 1 - averageDecay(decay, steps).
+   */
+  readonly average: Float32Array | undefined;
   /**
    * Updates the parameters with one clipped mean gradient [P]. Halves need no decoding: the step
    * itself reads them.
@@ -48,8 +55,12 @@ export interface Replica {
    * which computes it.
    */
   digest(): string;
-  /** Copies [P] in; the optimizer's state is unchanged. @throws OptimError `bad_length` */
-  setParameters(parameters: Float32Array): void;
+  /**
+   * Copies [P] in; the optimizer's state is unchanged. `average` [P] is copied too; without it, the
+   * average starts from the parameters.
+   * @throws OptimError `bad_length`
+   */
+  setParameters(parameters: Float32Array, average?: Float32Array): void;
   /** A copy. */
   exportState(): OptimizerState;
   /** @throws OptimError `bad_state` or `bad_length`; the replica is then unchanged */
@@ -58,7 +69,10 @@ export interface Replica {
   snapshot(): Uint8Array<ArrayBuffer>;
   /** The bytes of `snapshot` in its order, without a copy: valid until the replica changes. */
   snapshotParts(): readonly Uint8Array[];
-  /** @throws OptimError `bad_length` or `bad_state`; the replica is then unchanged */
+  /**
+   * The average is no part of a snapshot: it starts from the restored parameters.
+   * @throws OptimError `bad_length` or `bad_state`; the replica is then unchanged
+   */
   restore(bytes: Uint8Array): void;
 }
 
@@ -76,6 +90,8 @@ export interface ReplicaOptions {
   /** P. */
   readonly size: number;
   readonly optimizer: OptimizerConfig;
+  /** D of the moving average, 0 < D < 1; 0 or absent: the replica keeps none. */
+  readonly averageDecay?: number;
   /** For tests; see createVectorMemory. */
   readonly kind?: KernelKind;
 }
@@ -110,16 +126,26 @@ export function snapshotBytes(size: number, optimizer: OptimizerConfig): number 
   return size * 4 + optimizerStateBytes(size, optimizer);
 }
 
+/**
+ * What the average keeps of itself in step `steps` (1 = the first): min(D, (1 + steps) / (10 +
+ * steps)), so that it forgets the first parameters, which say nothing, at once.
+ */
+export function averageDecay(decay: number, steps: number): number {
+  return Math.min(decay, (1 + steps) / (10 + steps));
+}
+
 /** A replica with all parameters and state zero. @throws OptimError `out_of_memory` */
 export function createReplica(options: ReplicaOptions): Replica {
-  const vectors = 1 + stateShape(options.optimizer).slots.length;
+  const vectors = 1 + stateShape(options.optimizer).slots.length + (options.averageDecay ? 1 : 0);
   const bytes = vectorMemoryBytes({ float32: Array.from({ length: vectors }, () => options.size) });
   return new FlatReplica(options, createVectorMemory(bytes, options.kind));
 }
 
 class FlatReplica implements Replica {
   readonly parameters: Float32Array;
+  readonly average: Float32Array | undefined;
   readonly #optimizer: OptimizerConfig;
+  readonly #decay: number;
   readonly #memory: VectorMemory;
   readonly #shape: StateShape;
   readonly #slots: readonly Float32Array[];
@@ -128,12 +154,14 @@ class FlatReplica implements Replica {
   /** In the order of the shape. */
   #scalars: Float64Array;
 
-  constructor({ size, optimizer }: ReplicaOptions, memory: VectorMemory) {
+  constructor({ size, optimizer, averageDecay: decay = 0 }: ReplicaOptions, memory: VectorMemory) {
     this.#optimizer = optimizer;
+    this.#decay = decay;
     this.#memory = memory;
     this.#shape = stateShape(optimizer);
     this.parameters = memory.allocateFloat32(size);
     this.#slots = this.#shape.slots.map(() => memory.allocateFloat32(size));
+    this.average = decay > 0 ? memory.allocateFloat32(size) : undefined;
     this.#scalars = Float64Array.from(this.#shape.scalars, ({ value }) => value);
   }
 
@@ -164,10 +192,12 @@ class FlatReplica implements Replica {
     return (this.#digest ??= this.#memory.digest(this.parameters));
   }
 
-  setParameters(parameters: Float32Array): void {
+  setParameters(parameters: Float32Array, average = parameters): void {
     this.#checkLength('parameters', parameters.length);
+    this.#checkLength('average', average.length);
     this.#digest = undefined;
     this.parameters.set(parameters);
+    this.average?.set(average);
   }
 
   exportState(): OptimizerState {
@@ -220,15 +250,13 @@ class FlatReplica implements Replica {
       offset += part.byteLength;
     }
     this.#scalars = scalars;
+    this.average?.set(this.parameters);
   }
 
   #beginSgdStep(config: OptimizerConfig & { kind: 'sgd' }, rate: number): VectorStep {
     this.#scalars[0] += 1;
-    return this.#memory.beginSgdStep(this.parameters, this.#slots[0], {
-      rate,
-      momentum: config.momentum,
-      decay: config.weightDecay,
-    });
+    const coefficients = { rate, momentum: config.momentum, decay: config.weightDecay };
+    return this.#memory.beginSgdStep(this.parameters, this.#slots[0], coefficients, this.#averaging());
   }
 
   #beginAdamStep(config: OptimizerConfig & { kind: 'adam' | 'adamw' }, rate: number): VectorStep {
@@ -236,7 +264,7 @@ class FlatReplica implements Replica {
     this.#scalars[0] += 1;
     this.#scalars[1] *= beta1;
     this.#scalars[2] *= beta2;
-    return this.#memory.beginAdamStep(this.parameters, this.#slots[0], this.#slots[1], {
+    const coefficients = {
       keep1: beta1,
       take1: 1 - beta1,
       keep2: beta2,
@@ -246,7 +274,13 @@ class FlatReplica implements Replica {
       stepSize: rate / (1 - this.#scalars[1]),
       rootScale: 1 / Math.sqrt(1 - this.#scalars[2]),
       epsilon,
-    });
+    };
+    return this.#memory.beginAdamStep(this.parameters, this.#slots[0], this.#slots[1], coefficients, this.#averaging());
+  }
+
+  /** Of the step that is counted already. */
+  #averaging(): Averaging | undefined {
+    return this.average && { values: this.average, take: 1 - averageDecay(this.#decay, this.#scalars[0]) };
   }
 
   #checkLength(what: string, length: number): void {

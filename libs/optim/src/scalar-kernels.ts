@@ -95,7 +95,7 @@ type Read = (i: number) => number;
 function stepKernels(
   f32: Float32Array,
   u16: Uint16Array,
-): Pick<Kernels, 'sgdStep' | 'sgdStepHalf' | 'adamStep' | 'adamStepHalf'> {
+): Pick<Kernels, 'sgdStep' | 'sgdStepHalf' | 'adamStep' | 'adamStepHalf' | 'averageStep'> {
   const floats =
     (update: number): Read =>
     (i) =>
@@ -136,5 +136,11 @@ function stepKernels(
       sgd(p, velocity, halves(update, scale), n, rate, momentum, decay),
     adamStep: (p, first, second, update, n, c) => adam(p, first, second, floats(update), n, c),
     adamStepHalf: (p, first, second, update, n, scale, c) => adam(p, first, second, halves(update, scale), n, c),
+    averageStep(average, p, n, take) {
+      for (let i = 0; i < n; i++) {
+        const old = f32[(average >>> 2) + i];
+        f32[(average >>> 2) + i] = old + fround(take * fround(f32[(p >>> 2) + i] - old));
+      }
+    },
   };
 }

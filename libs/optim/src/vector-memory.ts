@@ -103,15 +103,15 @@ export interface VectorMemory {
   digest(source: Float32Array): string;
   /**
    * v = momentum * v + (update + decay * p); p = p - rate * v. `p` and `v` are resident. One step at
-   * a time; no digest is taken meanwhile.
+   * a time; no digest is taken meanwhile. Then, with `average`, a = a + take * (p - a).
    */
-  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients): VectorStep;
+  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients, average?: Averaging): VectorStep;
   /**
    * g = update + penalty * p; m = keep1 * m + take1 * g; v = keep2 * v + take2 * (g * g); p = p *
    * shrink - stepSize * (m / (sqrt(v) * rootScale + epsilon)). `p`, `m`, `v` are resident. One step at
    * a time; no digest is taken meanwhile.
    */
-  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients): VectorStep;
+  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients, average?: Averaging): VectorStep;
 }
 
 /** An optimizer step in progress, part by part. */
@@ -123,6 +123,14 @@ export interface VectorStep {
   add(part: CodedPart): boolean;
   /** @returns the digest of `p`. @throws OptimError `bad_length` if parts are missing */
   finish(): string;
+}
+
+/** A moving average of the parameters, which follows them after each step. */
+export interface Averaging {
+  /** a [P], resident. */
+  readonly values: Float32Array;
+  /** What the average takes of the parameters, 0 to 1. */
+  readonly take: number;
 }
 
 export interface SgdCoefficients {
@@ -332,33 +340,38 @@ class KernelMemory implements VectorMemory {
     return foldDigest(this.#lanes, source.length);
   }
 
-  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients): VectorStep {
+  beginSgdStep(p: Float32Array, velocity: Float32Array, c: SgdCoefficients, average?: Averaging): VectorStep {
     const kernels = this.#kernels;
     const [pStart, vStart] = [this.#map.resident(p), this.#map.resident(velocity)];
     const [rate, momentum, decay] = [c.rate, c.momentum, c.decay].map(Math.fround);
-    return this.#beginStep(p, (at, n, staged, scale) => {
+    return this.#beginStep(p, average, (at, n, staged, scale) => {
       if (scale === undefined) kernels.sgdStep(pStart + at, vStart + at, staged, n, rate, momentum, decay);
       else kernels.sgdStepHalf(pStart + at, vStart + at, staged, n, scale, rate, momentum, decay);
     });
   }
 
-  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients): VectorStep {
+  beginAdamStep(p: Float32Array, m: Float32Array, v: Float32Array, c: AdamCoefficients, average?: Averaging): VectorStep {
     const kernels = this.#kernels;
     const [pStart, mStart, vStart] = [p, m, v].map((vector) => this.#map.resident(vector));
     const coefficients = [c.keep1, c.take1, c.keep2, c.take2, c.penalty, c.shrink, c.stepSize, c.rootScale, c.epsilon];
     this.#coefficients.set(coefficients);
-    return this.#beginStep(p, (at, n, staged, scale) => {
+    return this.#beginStep(p, average, (at, n, staged, scale) => {
       if (scale === undefined) kernels.adamStep(pStart + at, mStart + at, vStart + at, staged, n, COEFFICIENTS);
       else kernels.adamStepHalf(pStart + at, mStart + at, vStart + at, staged, n, scale, COEFFICIENTS);
     });
   }
 
   /**
-   * `run` updates n parameters from byte offset `at` on; the digest is computed while they are in
-   * the cache.
+   * `run` updates n parameters from byte offset `at` on; average and digest are computed while they
+   * are in the cache.
    */
-  #beginStep(p: Float32Array, run: (at: number, n: number, staged: number, scale: number | undefined) => void): VectorStep {
+  #beginStep(
+    p: Float32Array,
+    average: Averaging | undefined,
+    run: (at: number, n: number, staged: number, scale: number | undefined) => void,
+  ): VectorStep {
     const start = this.#map.resident(p);
+    const follow = this.#averager(start, average);
     beginDigest(this.#lanes);
     const digest = new DigestFollower((from, n) => this.#kernels.digestWords(DIGEST_STATE, start + from * 4, n));
     let done = 0;
@@ -372,8 +385,10 @@ class KernelMemory implements VectorMemory {
           if (!sound) return;
           const staged = this.#map.stage(values, from, n);
           sound = isSound(magnitudeOfBits(values, this.#maxBits(values, staged, n)), rounded);
-          if (sound) run((done + from) * 4, n, staged, rounded);
-          if (sound) digest.follow(done + from + n);
+          if (!sound) return;
+          run((done + from) * 4, n, staged, rounded);
+          follow((done + from) * 4, n);
+          digest.follow(done + from + n);
         });
         done += values.length;
         return sound;
@@ -384,6 +399,13 @@ class KernelMemory implements VectorMemory {
         return foldDigest(this.#lanes, done);
       },
     };
+  }
+
+  /** Lets the average follow n parameters from byte offset `at` on. */
+  #averager(start: number, average: Averaging | undefined): (at: number, n: number) => void {
+    if (!average) return () => undefined;
+    const [averageStart, take] = [this.#map.resident(average.values), Math.fround(average.take)];
+    return (at, n) => this.#kernels.averageStep(averageStart + at, start + at, n, take);
   }
 
   #addBlock(sum: number, part: GradientPart, from: number, n: number, fresh: boolean): void {

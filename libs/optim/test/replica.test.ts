@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  averageDecay,
   createReplica,
   createVectorMemory,
   optimizerStateBytes,
@@ -212,4 +213,66 @@ it('gives equal replicas equal digests, and a different one after a step', () =>
   expect(a.digest()).toBe(b.digest());
   b.step(wave(SIZE, 3), 0.01);
   expect(a.digest()).not.toBe(b.digest());
+});
+
+describe('the average of the parameters', () => {
+  const { fround } = Math;
+  const averaging = (optimizer: OptimizerConfig, decay: number, kind?: 'typescript') => {
+    const replica = createReplica({ size: SIZE, optimizer, averageDecay: decay, ...(kind && { kind }) });
+    replica.setParameters(wave(SIZE, 0));
+    return replica;
+  };
+  const averageOf = ({ average }: Replica): Float32Array => average!;
+
+  it.each(OPTIMIZERS)(
+    'follows the parameters of $kind by the stated float32 operations, and changes none of them',
+    (optimizer) => {
+      const replica = averaging(optimizer, 0.9);
+      const plain = trained(optimizer, 0);
+      const expected = wave(SIZE, 0);
+      expect(averageOf(replica)).toEqual(expected);
+      for (let t = 1; t <= 120; t++) {
+        for (const each of [replica, plain]) each.step(t % 2 ? wave(SIZE, t) : halved(wave(SIZE, t)), 0.01);
+        const take = fround(1 - averageDecay(0.9, t));
+        plain.parameters.forEach((p, i) => (expected[i] = expected[i] + fround(take * fround(p - expected[i]))));
+      }
+      expect(averageOf(replica)).toEqual(expected);
+      expect(averageOf(replica)).not.toEqual(replica.parameters);
+      expect(replica.snapshot()).toEqual(plain.snapshot());
+    },
+  );
+
+  it('has the same bits with either kernels, and when it continues from its values', () => {
+    const [wasm, scalar] = [averaging(ADAM, 0.99), averaging(ADAM, 0.99, 'typescript')];
+    for (let t = 0; t < 9; t++) for (const each of [wasm, scalar]) each.step(wave(SIZE, t), 0.01);
+    expect(averageOf(scalar)).toEqual(averageOf(wasm));
+    const resumed = averaging(ADAM, 0.99);
+    resumed.setParameters(wasm.parameters, averageOf(wasm));
+    resumed.importState(wasm.exportState());
+    for (const each of [wasm, resumed]) each.step(wave(SIZE, 9), 0.01);
+    expect(averageOf(resumed)).toEqual(averageOf(wasm));
+  });
+
+  it('stays exactly at parameters that do not move', () => {
+    const replica = averaging(SGD, 0.9999);
+    for (let t = 0; t < 50; t++) replica.step(wave(SIZE, t), 0);
+    expect(averageOf(replica)).toEqual(wave(SIZE, 0));
+  });
+
+  it('forgets the first parameters at once', () => {
+    expect([1, 8, 90, 4489, 1e6].map((steps) => averageDecay(0.998, steps))).toEqual([2 / 11, 0.5, 0.91, 4490 / 4499, 0.998]);
+  });
+
+  it('starts from what is set or restored, and is not there without a decay', () => {
+    const replica = averaging(ADAM, 0.9);
+    replica.step(wave(SIZE, 1), 0.01);
+    replica.restore(trained(ADAM, 3).snapshot());
+    expect(averageOf(replica)).toEqual(replica.parameters);
+    replica.setParameters(wave(SIZE, 5));
+    expect(averageOf(replica)).toEqual(wave(SIZE, 5));
+    expect(() => replica.setParameters(wave(SIZE, 5), wave(SIZE - 1, 5))).toThrow(
+      expect.objectContaining({ code: 'bad_length' }),
+    );
+    expect(trained(ADAM, 1).average).toBeUndefined();
+  });
 });

@@ -14,6 +14,7 @@ const config = {
   forgetBias: 1,
   clip: 5,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  ema: 0,
   schedule: { kind: 'cosine', warmupRounds: 100, finalFraction: 0.05, decayRounds: 0 },
   codec: 'fp16',
 } as const;

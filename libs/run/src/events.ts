@@ -63,7 +63,8 @@ export type RunEvent =
       workers: number;
       timing?: RoundTiming;
     }
-  | { event: 'evaluation'; round: number; validationLoss: number; characters: number; best: boolean }
+  /** See EvaluationPoint. `best`: the better of its models is better than all before. */
+  | { event: 'evaluation'; round: number; validationLoss: number; averageLoss?: number; characters: number; best: boolean }
   /** `bestRound`: the best model wrote it, that of this round; otherwise the model of `round`. */
   | { event: 'sample'; round: number; text: string; bestRound?: number }
   | { event: 'checkpoint'; round: number; path: string; best: boolean }
@@ -79,12 +80,15 @@ export type RunEvent =
       round: number;
       reason: 'completed' | 'stopped';
       checkpoint: string;
-      /** Of the last round. Absent if it was not validated. */
+      /** Of the last round; see EvaluationPoint. Absent if it was not validated. */
       validationLoss?: number;
+      averageLoss?: number;
       /** The best model on disk: its file, its round and its own validation. */
       bestCheckpoint?: string;
       bestRound?: number;
       bestValidationLoss?: number;
+      /** The best model is the moving average of the parameters. */
+      bestIsAverage?: boolean;
     }
   /** The run is finished, and its pages stay open for those who come later. */
   | { event: 'serving'; dashboard: string; volunteer: string }

@@ -2,6 +2,8 @@ export { DECISION_KINDS, decisionText, isWarnedOf, parkedText, waitingText, type
 export { type RunEvent } from './events.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export {
+  isAverageBetter,
+  lossOf,
   MAX_PLAY_CHARACTERS,
   MAX_PRIME_CHARACTERS,
   MAX_WORKERS_SHOWN,

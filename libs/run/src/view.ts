@@ -189,7 +189,20 @@ export type PointColumns = Readonly<Record<PointField, readonly number[]>>;
 
 export interface EvaluationPoint {
   readonly round: number;
+  /** Of the parameters that the run trains. */
   readonly validationLoss: number;
+  /** Of their moving average, in a run that keeps one. */
+  readonly averageLoss?: number;
+}
+
+/** The loss of the better of the models of a validation. */
+export function lossOf({ validationLoss, averageLoss = validationLoss }: Omit<EvaluationPoint, 'round'>): number {
+  return Math.min(validationLoss, averageLoss);
+}
+
+/** Whether the moving average is the better model. */
+export function isAverageBetter({ validationLoss, averageLoss = validationLoss }: Omit<EvaluationPoint, 'round'>): boolean {
+  return averageLoss < validationLoss;
 }
 
 export interface SamplePoint {

@@ -30,6 +30,7 @@ export const CONFIG: TrainingConfig = {
   forgetBias: 1,
   clip: 0.5,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  ema: 0,
   schedule: { kind: 'constant' },
   codec: 'fp32',
 };

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
 import { printable } from '@troupe/protocol';
+import { lossOf } from '@troupe/run';
 import { CliError } from '../errors.js';
 import { readCurves, type Curves } from '../plot/curves.js';
 import { drawSvg } from '../plot/svg.js';
@@ -49,7 +50,7 @@ async function plot(shell: Shell, folders: readonly string[], out: string | unde
 
 /** Two lines: which run, and its losses. */
 function describe({ folder, model, rounds, losses, evaluations }: Curves): string {
-  const best = Math.min(...evaluations.map(({ validationLoss }) => validationLoss));
+  const best = Math.min(...evaluations.map(lossOf));
   const validation = evaluations.length === 0 ? '' : `, best validation ${best.toFixed(3)}`;
   const curve =
     losses.length === 0 ? '' : `${losses[0].toFixed(2)} ${sparkline(losses, SPARK_WIDTH)} ${losses.at(-1)!.toFixed(2)} nats/char`;

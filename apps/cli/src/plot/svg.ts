@@ -1,4 +1,5 @@
 /** Draws loss curves as an SVG file that needs no style sheet and no script. */
+import { lossOf } from '@troupe/run';
 import type { Curves } from './curves.js';
 
 const WIDTH = 800;
@@ -44,7 +45,7 @@ function trainPoints({ rounds, losses }: Curves): Point[] {
 
 function validationPoints({ evaluations }: Curves): Point[] {
   return evaluations
-    .map(({ round, validationLoss }) => [round, validationLoss] as const)
+    .map((evaluation) => [evaluation.round, lossOf(evaluation)] as const)
     .filter(([, loss]) => Number.isFinite(loss));
 }
 

@@ -1,7 +1,7 @@
 /** Pure functions that turn the events of a run into text. */
 import path from 'node:path';
 import { CELL_NAMES, modelOptions, shellQuote } from '@troupe/config';
-import type { RunEvent } from '@troupe/run';
+import { lossOf, type RunEvent } from '@troupe/run';
 import { sparkline } from './sparkline.js';
 import { clockTime, compactCount, counted, groupedCount, wrapped, type Style } from './style.js';
 
@@ -115,10 +115,14 @@ const SPARK_WIDTH = 40;
 
 /** The training loss as a curve, and the best and the last validation. */
 function lossLines({ losses, finished }: Ending): (readonly [label: string, text: string])[] {
-  const { validationLoss: last, bestValidationLoss: best, bestRound, round } = finished;
+  const { bestValidationLoss: best, bestRound, bestIsAverage, round } = finished;
+  const last =
+    finished.validationLoss === undefined ? undefined : lossOf({ ...finished, validationLoss: finished.validationLoss });
   const curve = sparkline(losses, SPARK_WIDTH);
   const validations = [
-    ...(best === undefined ? [] : [`best ${best.toFixed(3)} nats/char, after round ${bestRound}`]),
+    ...(best === undefined
+      ? []
+      : [`best ${best.toFixed(3)} nats/char, after round ${bestRound}${bestIsAverage ? ', with averaged parameters' : ''}`]),
     ...(last === undefined || (best !== undefined && bestRound === round) ? [] : [`last ${last.toFixed(3)}`]),
   ];
   return [

@@ -1,7 +1,7 @@
-import type { RunEvent } from '@troupe/run';
+import { lossOf, type RunEvent } from '@troupe/run';
 import { clockTime, compactCount, counted, type Format, type Style } from './style.js';
 
-/** The figures in the status line. Losses are in nats/char. */
+/** The figures in the status line. Losses are in nats/char; that of a validation is the better model's. */
 export interface Progress {
   /** Number of completed rounds. */
   readonly round: number;
@@ -31,7 +31,7 @@ export function advance(progress: Progress, event: RunEvent): Progress {
       return { ...rest, round, rounds, workers, trainLoss, charsPerSecond, gradientNorm, etaMs };
     }
     case 'evaluation':
-      return { ...progress, validationLoss: event.validationLoss };
+      return { ...progress, validationLoss: lossOf(event) };
     case 'waiting':
       return { ...progress, phase: `waiting: ${event.reason}` };
     default:

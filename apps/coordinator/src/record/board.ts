@@ -157,11 +157,14 @@ class RunBoard implements Board {
     this.#store({ type: 'round', point });
   }
 
-  #evaluated({ round, validationLoss, best }: EventOf<'evaluation'>): void {
-    const evaluation = { round, validationLoss };
+  #evaluated({ round, validationLoss, averageLoss, best }: EventOf<'evaluation'>): void {
+    const evaluation = { round, validationLoss, ...(averageLoss !== undefined && { averageLoss }) };
     if (best) this.best = evaluation;
     this.history.add({ type: 'evaluation', evaluation });
-    this.#options.tensorboard?.scalars(round, { 'loss/validation': validationLoss });
+    this.#options.tensorboard?.scalars(round, {
+      'loss/validation': validationLoss,
+      ...(averageLoss !== undefined && { 'loss/validation_average': averageLoss }),
+    });
     this.#store({ type: 'evaluation', evaluation });
   }
 

@@ -1,7 +1,7 @@
 /** Reads the histories of the runs in neighbouring folders, to compare their curves. */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { createRunHistory, type EvaluationPoint, type PastRun, type RunHistory } from '@troupe/run';
+import { createRunHistory, lossOf, type EvaluationPoint, type PastRun, type RunHistory } from '@troupe/run';
 import { HISTORY_FILE, readEntries } from './history-file.js';
 
 const MAX_RUNS = 50;
@@ -108,6 +108,6 @@ function summary(folder: string, history: RunHistory, current: boolean): PastRun
 
 function bestOf(evaluations: readonly EvaluationPoint[]): EvaluationPoint | undefined {
   let best: EvaluationPoint | undefined;
-  for (const one of evaluations) if (!best || one.validationLoss < best.validationLoss) best = one;
+  for (const one of evaluations) if (!best || lossOf(one) < lossOf(best)) best = one;
   return best;
 }

@@ -1,5 +1,6 @@
 /** The page that lists the runs of a folder, as HTML without scripts. */
 import { createHash } from 'node:crypto';
+import { lossOf } from '@troupe/run';
 import type { StoredRun } from './stored-run.js';
 
 const STYLE = `:root{color-scheme:light dark}
@@ -44,7 +45,7 @@ function rowOf({ name, run }: ListedRun): string {
   if (!run || !header) return `<tr><td>${escaped(name)}</td><td colspan="6">cannot be read</td></tr>`;
   const [phase, reason] = run.phase();
   const { config, corpus, model } = header;
-  const best = run.best === undefined ? '–' : run.best.validationLoss.toFixed(3);
+  const best = run.best === undefined ? '–' : lossOf(run.best).toFixed(3);
   const rounds = `${run.history.lastRound.toLocaleString('en')} / ${config.rounds.toLocaleString('en')}`;
   return `<tr><td><a href="./${name}/">${escaped(name)}</a></td>${[header.name, model, corpus].map((text) => `<td>${escaped(text)}</td>`).join('')}<td class="number">${rounds}</td><td class="number">${best}</td><td>${phase === 'running' ? 'computing' : escaped(reason)}</td></tr>`;
 }

@@ -3,7 +3,7 @@ import { open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { BEST, LOCK, readCheckpoint } from '@troupe/checkpoint/node';
-import { createRunHistory, decodeEntry, type EvaluationPoint, type RunHistory, type RunPhase } from '@troupe/run';
+import { createRunHistory, decodeEntry, lossOf, type EvaluationPoint, type RunHistory, type RunPhase } from '@troupe/run';
 import { HISTORY_FILE } from '../record/history-file.js';
 
 const CHUNK_BYTES = 4 * 1024 ** 2;
@@ -80,7 +80,7 @@ class FolderRun implements StoredRun {
     this.history.add(entry);
     if (entry.type !== 'evaluation') return;
     const { evaluation } = entry;
-    if (!this.best || evaluation.validationLoss < this.best.validationLoss) this.best = evaluation;
+    if (!this.best || lossOf(evaluation) < lossOf(this.best)) this.best = evaluation;
   }
 
   async #readModel(): Promise<void> {

@@ -60,6 +60,11 @@ function addGauges(registry: Registry, { conductor, board, viewers }: MetricsOpt
     'Loss of the last validation, nats per character.',
     () => history.evaluations.at(-1)?.validationLoss,
   );
+  gauge(
+    'troupe_validation_loss_average',
+    'Loss of the last validation with averaged parameters, nats per character.',
+    () => history.evaluations.at(-1)?.averageLoss,
+  );
   gauge('troupe_gradient_norm', 'Global gradient norm of the last round, before clipping.', () => history.latest?.gradientNorm);
   gauge('troupe_learning_rate', 'Learning rate of the last round.', () => history.latest?.learningRate);
   gauge(

@@ -39,7 +39,9 @@ function object<T>(fields: { readonly [K in keyof T]-?: Schema }, optional: read
   return { type: 'object', properties: fields, required, additionalProperties: false };
 }
 
-const EvaluationPointSchema = object<EvaluationPoint>({ round: count, validationLoss: number });
+const EvaluationPointSchema = object<EvaluationPoint>({ round: count, validationLoss: number, averageLoss: number }, [
+  'averageLoss',
+]);
 const SamplePointSchema = object<SamplePoint>(
   { round: count, text, bestRound: { ...count, description: 'The best model wrote it, that of this round.' } },
   ['bestRound'],

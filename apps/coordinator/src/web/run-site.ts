@@ -1,7 +1,7 @@
 /** What browsers and programs see of one run: API, pages, live link, metrics, playground. */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { isReproducible, type Conductor } from '@troupe/conductor';
+import { currentModel, isReproducible, type Conductor } from '@troupe/conductor';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import type { Preparation } from '../preparation.js';
@@ -78,7 +78,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   });
   over.addEventListener('abort', () => live.close('the run is over'), { once: true });
   let fixed: PlayModel | undefined;
-  const current = (): PlayModel => fixed ?? { round: conductor.shell.round, parameters: prepared.training.replica.parameters };
+  const current = (): PlayModel => fixed ?? { round: conductor.shell.round, parameters: currentModel(prepared.training) };
   const pastRuns = createPastRuns(prepared.folder.path, () => performance.now());
   const roundCharacters = config.streams * config.window;
   const api = createApi({

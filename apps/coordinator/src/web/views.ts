@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Conductor } from '@troupe/conductor';
 import { modelName } from '@troupe/config';
 import { LIMITS } from '@troupe/protocol';
-import type { RunFacts, RunHistory, RunView } from '@troupe/run';
+import { lossOf, type RunFacts, type RunHistory, type RunView } from '@troupe/run';
 import type { Board } from '../record/board.js';
 import type { Reader } from './auth.js';
 import type { RunLinks } from './paths.js';
@@ -72,7 +72,7 @@ export function runFacts(source: ViewSource, reader: Reader, request: IncomingMe
   return {
     ...view,
     lossHistory: lossCurve(history),
-    validation: history.evaluations.slice(-MAX_CURVE_POINTS).map((one) => [one.round, one.validationLoss]),
+    validation: history.evaluations.slice(-MAX_CURVE_POINTS).map((one) => [one.round, lossOf(one)]),
     ...(sample ? { sample } : {}),
     codec,
     streams,

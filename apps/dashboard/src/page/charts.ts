@@ -113,6 +113,7 @@ function specs(page: Page, settings: ChartSettings, axis: () => RoundAxis): Reco
         series(() => page.texts.smoothed, 1, loss),
         series(() => page.texts.validation, 2, loss),
         series(() => page.texts.chance, 4, loss, 'dashed'),
+        series(() => page.texts.validationAverage, 3, loss),
       ],
     },
     gradient: {

@@ -1,5 +1,5 @@
 /** The top of the page: the state of the run in a few figures, and whether the coordinator answers. */
-import type { EvaluationPoint } from '@troupe/run';
+import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
 import { computeFraction } from '../reading/curves.js';
 import { figuresOf } from '../reading/figures.js';
 import { NOTHING } from '../reading/format.js';
@@ -90,8 +90,11 @@ type Words = Pick<Page, 'texts' | 'format'>;
 
 function validationNote({ texts, format }: Words, last: EvaluationPoint, best: EvaluationPoint): string {
   const round = format.whole(last.round);
-  if (last.validationLoss <= best.validationLoss) return texts.statValidationBest(round);
-  return texts.statValidationNote(round, format.loss(best.validationLoss), format.whole(best.round));
+  const isBest = lossOf(last) <= lossOf(best);
+  const note = isBest
+    ? texts.statValidationBest(round)
+    : texts.statValidationNote(round, format.loss(lossOf(best)), format.whole(best.round));
+  return isAverageBetter(last) ? texts.statValidationAverage(note, format.loss(last.validationLoss)) : note;
 }
 
 function drawFigures({ texts, format }: Page, { view, points, evaluations }: DashboardState): void {
@@ -101,7 +104,7 @@ function drawFigures({ texts, format }: Page, { view, points, evaluations }: Das
     setText(the(id), value === undefined ? NOTHING : write(value));
   show('stat-loss', newest('smoothedLoss'), format.loss);
   const last = evaluations.at(-1) ?? validated;
-  show('stat-validation', last?.validationLoss, format.loss);
+  show('stat-validation', last && lossOf(last), format.loss);
   setText(the('stat-validation-note'), best && last ? validationNote({ texts, format }, last, best) : '');
   // Of a run that stands still, the speed of its last rounds would be wrong.
   const figures = phase === 'paused' || phase === 'waiting' ? undefined : figuresOf(points, config.streams * config.window);

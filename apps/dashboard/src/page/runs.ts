@@ -1,5 +1,5 @@
 /** The runs of the folder, and the curves of the selected ones in one chart. */
-import type { PastRun } from '@troupe/run';
+import { lossOf, type PastRun } from '@troupe/run';
 import { NOTHING } from '../reading/format.js';
 import { align } from '../reading/curves.js';
 import { runLabel } from '../reading/runs.js';
@@ -52,7 +52,7 @@ export function createRuns(page: Page): Panel {
     const plot = align(
       shown.flatMap(({ losses, evaluations }) => [
         { x: losses.round, curves: [losses.smoothedLoss] },
-        { x: evaluations.map(({ round }) => round), curves: [evaluations.map(({ validationLoss }) => validationLoss)] },
+        { x: evaluations.map(({ round }) => round), curves: [evaluations.map(lossOf)] },
       ]),
     );
     chart.draw(plot, 0, Math.max(1, plot.x.at(-1) ?? 1));
@@ -104,7 +104,7 @@ function createRow(page: Page, run: PastRun, place: number, onSelect: (folder: s
     run.model,
     run.corpus,
     `${format.whole(run.round)} / ${format.whole(run.rounds)}`,
-    run.best ? format.loss(run.best.validationLoss) : NOTHING,
+    run.best ? format.loss(lossOf(run.best)) : NOTHING,
     format.date(run.startedAt),
   ];
   return make('tr', {}, make('td', {}, box), name, ...cells.map((text) => make('td', { text })));

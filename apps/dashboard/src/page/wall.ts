@@ -1,4 +1,5 @@
 /** `?wall`: the run on a screen that nobody touches, with large figures, changing samples and a ring of workers. */
+import { lossOf } from '@troupe/run';
 import { figuresOf } from '../reading/figures.js';
 import { NOTHING } from '../reading/format.js';
 import { lossPath, ringOf, type Dot } from '../reading/wall.js';
@@ -55,7 +56,8 @@ function drawFigures({ texts, format }: Page, { view, points, evaluations }: Das
   setText(the('wall-eta'), etaMs === undefined ? '' : texts.eta(format.duration(etaMs)));
   setAttribute(the('wall-progress'), 'value', String(rounds > 0 ? round / rounds : 0));
   setText(the('wall-loss'), write(points.smoothedLoss.at(-1), format.loss));
-  setText(the('wall-validation'), write((evaluations.at(-1) ?? view!.validated)?.validationLoss, format.loss));
+  const last = evaluations.at(-1) ?? view!.validated;
+  setText(the('wall-validation'), write(last && lossOf(last), format.loss));
   setText(the('wall-speed'), write(figures?.charsPerSecond, format.compact));
   setText(the('wall-workers'), format.whole(workerCount));
 }

@@ -47,13 +47,15 @@ export function chanceInView(
   return isNear ? chance : undefined;
 }
 
-/** Training loss, smoothed loss, validation loss, and chance as a line. @param chance undefined: no line */
+/** Training loss, smoothed loss, validation loss, chance as a line, and validation loss with averaged parameters. @param chance undefined: no line */
 export function lossPlot(points: PointColumns, evaluations: readonly EvaluationPoint[], chance?: number): Plot {
   const { round, trainLoss, smoothedLoss } = points;
+  const validated = evaluations.map((entry) => entry.round);
   return align([
     { x: round, curves: [trainLoss, smoothedLoss] },
-    { x: evaluations.map((entry) => entry.round), curves: [evaluations.map(({ validationLoss }) => validationLoss)] },
+    { x: validated, curves: [evaluations.map(({ validationLoss }) => validationLoss)] },
     { x: round, curves: [round.map(() => chance ?? null)] },
+    { x: validated, curves: [evaluations.map(({ averageLoss }) => averageLoss ?? null)] },
   ]);
 }
 

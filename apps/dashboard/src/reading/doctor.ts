@@ -1,5 +1,5 @@
 /** What is wrong with a run, and what to do about it: a pure function of what the page knows. */
-import type { ControlRequest } from '@troupe/run';
+import { lossOf, type ControlRequest } from '@troupe/run';
 import { isAdmin, type DashboardState } from '../state/state.js';
 
 /** The most urgent problem. Losses are in nats per character. */
@@ -86,10 +86,10 @@ function overfitting(state: DashboardState): Diagnosis | undefined {
   const [last, best] = [evaluations.at(-1), view?.best];
   if (!view || !last || !best) return undefined;
   const after = evaluations.filter(({ round }) => round > best.round);
-  if (after.length < WORSE_VALIDATIONS || last.validationLoss <= WORSE * best.validationLoss) return undefined;
+  if (after.length < WORSE_VALIDATIONS || lossOf(last) <= WORSE * lossOf(best)) return undefined;
   const then = points.smoothedLoss[points.round.findIndex((round) => round >= best.round)];
   if (!((points.smoothedLoss.at(-1) ?? Infinity) < (then ?? -Infinity))) return undefined;
-  const finding = { kind: 'overfitting', round: best.round, best: best.validationLoss, now: last.validationLoss } as const;
+  const finding = { kind: 'overfitting', round: best.round, best: lossOf(best), now: lossOf(last) } as const;
   return { finding, ...(isAdmin(state) && view.phase !== 'over' && { treatment: { action: 'stop' } }) };
 }
 

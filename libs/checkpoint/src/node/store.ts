@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellQuote } from '@troupe/config';
-import type { Checkpoint } from '../checkpoint.js';
+import { asModel, type Checkpoint } from '../checkpoint.js';
 import { checkpointBlocks, decodeCheckpoint } from '../codec.js';
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js';
 import { cannotWrite, prepareFolder, writeAlias, writeWhole } from './files.js';
@@ -43,7 +43,8 @@ export function checkpointName(round: number): string {
 
 /**
  * Writes `round-<round>.safetensors` into `folder`, which is created if missing. With `best` the
- * file gets the second name `best.safetensors`. A crash at any moment leaves the earlier files
+ * file gets the second name `best.safetensors`; if the model is the average of the parameters
+ * (`averaged`), that is a file of its own, and the other has the parameters that the run trains. A crash at any moment leaves the earlier files
  * complete. The checkpoint's arrays must not change until it is written. Calls for the same folder
  * must not overlap.
  * @throws CheckpointError `cannot_write`, `mismatch`
@@ -53,12 +54,15 @@ export async function writeCheckpoint(
   checkpoint: Checkpoint,
   options: { readonly best?: boolean } = {},
 ): Promise<WrittenCheckpoint> {
-  const blocks = checkpointBlocks(checkpoint, sha256);
+  const blocks = checkpointBlocks(asModel(checkpoint, 'trained'), sha256);
   const bytes = blocks.reduce((sum, { length }) => sum + length, 0);
   await prepareFolder(folder);
   const path = await writeWhole(folder, checkpointName(checkpoint.round), blocks);
   if (!options.best) return { path, bytes };
-  return { path, bytes, bestPath: await writeAlias(path, BEST) };
+  const bestPath = checkpoint.averaged
+    ? await writeWhole(folder, BEST, checkpointBlocks(checkpoint, sha256))
+    : await writeAlias(path, BEST);
+  return { path, bytes, bestPath };
 }
 
 /**
