@@ -17,7 +17,7 @@ import {
   type SideJobs,
   type Training,
 } from '@troupe/conductor';
-import type { RunEvent } from '@troupe/run';
+import { lossOf, type RunEvent } from '@troupe/run';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
@@ -153,7 +153,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   /** The best model that the end of a run names is in the file of that name. */
   #checkBest({ bestCheckpoint, bestValidationLoss }: Extract<RunEvent, { event: 'finished' }>): void {
     const best = savedBestOf(this.disk.best());
-    if (best?.path === bestCheckpoint && best?.validationLoss === bestValidationLoss) return;
+    if (best?.path === bestCheckpoint && (best && lossOf(best)) === bestValidationLoss) return;
     this.#world.audit.violate(
       `the end names ${bestCheckpoint} with ${bestValidationLoss}, but the disk has ${JSON.stringify(best)}`,
     );

@@ -21,7 +21,7 @@ export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
 }
 
 const BASE: TrainingConfig = {
-  model: modelConfig({ layers: 2, hidden: 4, dropout: 0.2, vocabulary: vocabulary.size }),
+  model: modelConfig({ layers: 2, hidden: 4, dropout: 0.2, dropoutOutput: 0.3, vocabulary: vocabulary.size }),
   streams: 7,
   window: 6,
   rounds: 60,
@@ -45,6 +45,7 @@ export const REPRODUCIBLE: TrainingConfig = {
   leaseStreams: 2,
   learningRate: 0.02,
   optimizer: { kind: 'adam', beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0 },
+  ema: 0.9,
   codec: 'fp16',
 };
 

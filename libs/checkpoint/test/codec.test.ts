@@ -4,14 +4,16 @@ import { describe, expect, it } from 'vitest';
 import {
   CheckpointError,
   FORMAT_VERSION,
+  asModel,
   checkpointBlocks,
   decodeCheckpoint,
   encodeCheckpoint,
+  trainedParameters,
   weightsOnly,
   type Checkpoint,
 } from '../src/index.js';
 import { sha256 } from '../src/node/index.js';
-import { MODEL, MODELS, bits, exampleCheckpoint } from './example.js';
+import { MODEL, MODELS, awkwardFloats, bits, exampleCheckpoint } from './example.js';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests change headers at any depth
 type Header = Record<string, any>;
@@ -113,6 +115,29 @@ describe('a checkpoint', () => {
     expect('savedAt' in read).toBe(false);
     expect(sha256(encode(read))).toBe(sha256(encode(timeless)));
     expect(failure(describedAs((description) => (description.savedAt = 7))).message).toContain('savedAt');
+  });
+
+  it('carries the average of its parameters, and has either as the model', () => {
+    const average = awkwardFloats(exampleCheckpoint().parameters.length, 9);
+    const checkpoint = exampleCheckpoint({ twin: average });
+    const names = (file: Uint8Array) => Object.keys(parts(file).header).filter((name) => /^(average|trained)\./.test(name));
+    expect(bits(decodeCheckpoint(encode(checkpoint), sha256))).toEqual(bits(checkpoint));
+    expect(names(encode(checkpoint))).toContain('average.lstm.weight_ih_l0');
+    const averaged = asModel(checkpoint, 'average');
+    const read = decodeCheckpoint(encode(averaged), sha256);
+    expect(names(encode(averaged))).toContain('trained.linear.bias');
+    expect(read).toMatchObject({ averaged: true, parameters: average, twin: checkpoint.parameters });
+    expect(trainedParameters(read)).toEqual({ parameters: checkpoint.parameters, average });
+    expect(bits(asModel(read, 'trained'))).toEqual(bits(checkpoint));
+    expect(() => encode(exampleCheckpoint({ twin: average.slice(1) }))).toThrow(expect.objectContaining({ code: 'mismatch' }));
+  });
+
+  it('says of weights alone that they are an average', () => {
+    const checkpoint = asModel(exampleCheckpoint({ twin: awkwardFloats(exampleCheckpoint().parameters.length, 9) }), 'average');
+    const read = decodeCheckpoint(encode(weightsOnly(checkpoint)), sha256);
+    expect(read).toMatchObject({ averaged: true, weightsOnly: true, parameters: checkpoint.parameters });
+    expect(read.twin).toBeUndefined();
+    expect(asModel(exampleCheckpoint(), 'average').averaged).toBeUndefined();
   });
 
   it('can be read from bytes at an odd offset', () => {

@@ -12,7 +12,7 @@ export const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
 ]);
 
 /** Ordinary numbers mixed with negative zero, a subnormal, NaN, infinity and the largest float32. */
-function awkwardFloats(length: number, seed: number): Float32Array {
+export function awkwardFloats(length: number, seed: number): Float32Array {
   const special = [-0, 1e-45, Number.NaN, Number.POSITIVE_INFINITY, 3.4028234663852886e38];
   return Float32Array.from({ length }, (_, i) => special[i % 11] ?? Math.sin(seed + i));
 }
@@ -54,6 +54,7 @@ export function bits(checkpoint: Checkpoint): unknown {
   return {
     ...checkpoint,
     parameters: bytes(checkpoint.parameters),
+    ...(checkpoint.twin && { twin: bytes(checkpoint.twin) }),
     streamStates: bytes(checkpoint.streamStates),
     optimizer: {
       ...checkpoint.optimizer,

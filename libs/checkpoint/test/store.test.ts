@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { checkpointBlocks, weightsOnly } from '../src/index.js';
+import { asModel, checkpointBlocks, weightsOnly } from '../src/index.js';
 import {
   latestCheckpoint,
   pruneCheckpoints,
@@ -58,6 +58,18 @@ describe('writeCheckpoint', () => {
       'round-00000200.safetensors',
       'round-00000300.safetensors',
     ]);
+  });
+
+  it('keeps the average as the best model beside the file of the round, which the run continues', async () => {
+    const plain = exampleCheckpoint({ round: 100 });
+    const checkpoint = { ...plain, twin: plain.parameters.toReversed() };
+    const { path, bestPath } = await writeCheckpoint(folder, asModel(checkpoint, 'average'), { best: true });
+    expect((await readCheckpoint(bestPath!)).checkpoint).toMatchObject({ averaged: true, parameters: checkpoint.twin });
+    expect(bits((await readCheckpoint(path)).checkpoint)).toEqual(bits(checkpoint));
+    expect(bits((await latestCheckpoint(folder))!.checkpoint)).toEqual(bits(checkpoint));
+    await write(200, true);
+    expect(bits((await readCheckpoint(path)).checkpoint)).toEqual(bits(checkpoint));
+    expect((await readCheckpoint(bestPath!)).checkpoint.averaged).toBeUndefined();
   });
 
   it('leaves the temporary file of a process that lives, and removes that of a killed one', async () => {

@@ -179,6 +179,72 @@ describe('a validation', () => {
   });
 });
 
+describe('a validation of a run that averages its parameters', () => {
+  /** The average stays where it is while the parameters move. */
+  const moveParameters = (round: number): void => void training.replica.parameters.fill(round);
+
+  beforeEach(() => {
+    open({ config: { ema: 0.9 } });
+    training.replica.setParameters(new Float32Array(training.layout.size).fill(-1));
+  });
+
+  async function validate(round: number, trained: number, average: number): Promise<void> {
+    moveParameters(round);
+    followUps.handle({ type: 'outcome', outcome: { type: 'evaluate', round }, round });
+    await endValidation(trained);
+    await endValidation(average);
+  }
+
+  it('measures both, reports both, and saves the better one as the best', async () => {
+    await validate(2, 2.5, 2.25);
+    await validate(4, 2, 2.125);
+    await validate(6, 2.25, 1.5);
+    expect(validations.map(({ parameter }) => parameter)).toEqual([2, -1, 4, -1, 6, -1]);
+    const evaluations = reports.filter(({ event }) => event === 'evaluation');
+    expect(evaluations).toMatchObject([
+      { round: 2, validationLoss: 2.5, averageLoss: 2.25, best: true },
+      { round: 4, validationLoss: 2, averageLoss: 2.125, best: true },
+      { round: 6, validationLoss: 2.25, averageLoss: 1.5, best: true },
+    ]);
+    expect(saved.filter(({ best }) => best).map(({ parameter }) => parameter)).toEqual([-1, 4, -1]);
+    expect(training.history.best).toEqual({ round: 6, validationLoss: 2.25, averageLoss: 1.5 });
+  });
+
+  it('counts as better for patience if either of the two is', async () => {
+    open({ config: { ema: 0.9, rounds: 100 }, patience: 1 });
+    await validate(2, 2, 2.5);
+    await validate(4, 2.5, 1.9);
+    expect(put).toEqual([]);
+    await validate(6, 1.95, 2);
+    expect(put).toEqual([{ type: 'order', order: { type: 'stop' } }]);
+  });
+
+  it('decides which of the two writes the next samples', async () => {
+    due('sample', 1);
+    await turn();
+    training.replica.setParameters(new Float32Array(training.layout.size).fill(-1));
+    await validate(2, 2.5, 2.25);
+    followUps.handle({ type: 'outcome', outcome: { type: 'sample', round: 2 }, round: 2 });
+    await turn();
+    expect(samples.map(({ parameter }) => parameter)).toEqual([1, -1]);
+  });
+
+  it('says at the end of the run that the average is the best model, and lets it write', async () => {
+    moveParameters(6);
+    const ended = followUps.conclude({ round: 6, outcome: 'completed' }, 'disk/6', new AbortController().signal);
+    await endValidation(2.5);
+    await endValidation(2.25);
+    await ended;
+    expect(reports.at(-1)).toMatchObject({
+      validationLoss: 2.5,
+      averageLoss: 2.25,
+      bestValidationLoss: 2.25,
+      bestIsAverage: true,
+    });
+    expect(samples.at(-1)).toMatchObject({ parameter: -1 });
+  });
+});
+
 describe('a sample', () => {
   it('starts at a line break, with a seed from the config and the round', async () => {
     due('sample', 3);

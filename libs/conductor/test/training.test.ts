@@ -1,3 +1,4 @@
+import { asModel } from '@troupe/checkpoint';
 import { describe, expect, it } from 'vitest';
 import {
   configNow,
@@ -9,6 +10,7 @@ import {
   validationHistoryOf,
   validationHistoryUpTo,
   withValidationHistory,
+  type Training,
 } from '../src/training.js';
 import { CONFIG, smallTraining } from './fixture.js';
 
@@ -65,6 +67,26 @@ describe('a checkpoint', () => {
     expect(takeCheckpoint(resumed, 6, 'now')).toEqual(checkpoint);
     for (const { replica, layout } of [training, resumed]) replica.step(new Float32Array(layout.size).fill(0.5), 0.1);
     expect(resumed.replica.digest()).toBe(training.replica.digest());
+  });
+
+  it('contains the average of the parameters, from which a resumed run goes on exactly', () => {
+    const averaging = { config: { ema: 0.9 } };
+    const training = smallTraining(averaging);
+    const step = ({ replica }: Training, round: number) =>
+      replica.step(new Float32Array(replica.parameters.length).fill(0.1 + round), 0.5);
+    for (let round = 0; round < 3; round++) step(training, round);
+    const checkpoint = takeCheckpoint(training, 3, 'today');
+    expect(checkpoint.twin).toEqual(training.replica.average);
+    expect(checkpoint.twin).not.toEqual(checkpoint.parameters);
+    for (const saved of [checkpoint, asModel(checkpoint, 'average')]) {
+      const resumed = smallTraining({ ...averaging, checkpoint: saved });
+      expect(resumed.replica.parameters).toEqual(checkpoint.parameters);
+      step(resumed, 3);
+      const whole = smallTraining(averaging);
+      for (let round = 0; round < 4; round++) step(whole, round);
+      expect(resumed.replica.average).toEqual(whole.replica.average);
+      expect(resumed.replica.snapshot()).toEqual(whole.replica.snapshot());
+    }
   });
 
   it('contains the rounds above the limit of the loss, and nothing of them when there are none', () => {
