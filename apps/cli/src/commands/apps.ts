@@ -6,8 +6,10 @@ import { Option, type Command } from 'commander';
 import { ALLREDUCE_OPTIONS } from '@troupe/config';
 import type { EngineChoice } from '@troupe/engines';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
+import { EXIT } from '@troupe/process';
 import { CliError } from '../errors.js';
 import { onStopRequest, startApp } from '../processes.js';
+import { describeRecipes, LIST, recipeOption, withRecipe } from '../recipes.js';
 import type { AppPaths, Shell } from '../shell.js';
 import { addAppOptions, addRunOptions, afterwards, checkThreads, examples, givenArguments, runArguments } from './flags.js';
 import { askToken, findOnNetwork, targetOf } from './joining.js';
@@ -23,6 +25,7 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
         'gradients itself. Ctrl-C saves and stops; --resume continues.',
     );
   addRunOptions(command)
+    .addOption(recipeOption())
     .addOption(new Option('--json', 'print every event of the run as one line of JSON').helpGroup('Output:'))
     .addHelpText(
       'after',
@@ -46,10 +49,28 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
         [`${shell.program} coordinator --resume --out runs/001`, 'continue a run after a stop or a crash'],
       ) + afterwards(`${shell.program} worker ws://HOST:7070   on every machine that is to compute; it asks for the token`),
     )
-    .action(async (flags: { token?: string; json?: true }) => {
-      const args = [...runArguments(command, ['--token']), ...(flags.json ? ['--json'] : [])];
+    .action(async (flags: CoordinatorFlags) => {
+      if (flags.recipe === LIST) {
+        shell.stdout.write(describeRecipes(shell.program));
+        return ended(EXIT.ok);
+      }
+      const args = [...coordinatorArguments(shell, command, flags), ...(flags.json ? ['--json'] : [])];
       ended(await runApp(shell, 'coordinator', args, flags.token));
     });
+}
+
+interface CoordinatorFlags {
+  readonly recipe?: string;
+  readonly token?: string;
+  readonly json?: true;
+}
+
+function coordinatorArguments(shell: Shell, command: Command, { recipe, json }: CoordinatorFlags): readonly string[] {
+  const given = runArguments(command, ['--token']);
+  if (recipe === undefined) return given;
+  const { args, note } = withRecipe(recipe, given);
+  (json ? shell.stderr : shell.stdout).write(`${note}\n`);
+  return args;
 }
 
 interface WorkerFlags {

@@ -1,9 +1,10 @@
 import { Option, type Command } from 'commander';
 import type { EngineChoice } from '@troupe/engines';
-import { missingLines } from '@troupe/process';
+import { EXIT, missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
 import { describeLocalWorkers, localWorkerArguments, planLocalWorkers, USUAL_MOST_WORKERS } from '../local-workers.js';
+import { describeRecipes, LIST, recipeOption, withRecipe } from '../recipes.js';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
 import {
@@ -43,6 +44,7 @@ interface TrainFlags {
   readonly engine: EngineChoice;
   /** Absent: as many as are fastest. */
   readonly threads?: number;
+  readonly recipe?: string;
   readonly token?: string;
   readonly reducers?: string;
   readonly corpus?: string;
@@ -61,6 +63,7 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
         'writes checkpoints. Ctrl-C saves and stops; the same command with --resume continues.',
     );
   addRunOptions(command, { '--port': '0' })
+    .addOption(recipeOption())
     .addOption(
       new Option('--workers <W>', `worker processes on this machine, 1 to ${MAX_WORKERS} (default: ${USUAL_WORKERS})`)
         .argParser(wholeNumber(1, MAX_WORKERS))
@@ -80,6 +83,7 @@ function helpAfter(program: string): string {
   return (
     examples(
       [`${program} train`, 'train for a few minutes on the built-in sonnets'],
+      [`${program} train --recipe shakespeare-good`, 'a good model of tiny-shakespeare, which is fetched once'],
       [
         `${program} train --corpus tiny-shakespeare --layers 2 --hidden 256 --rounds 4000`,
         'a better model of a larger text, which is fetched once',
@@ -101,11 +105,17 @@ function helpAfter(program: string): string {
 
 /** Resolves with the exit code. */
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
+  if (flags.recipe === LIST) {
+    shell.stdout.write(describeRecipes(shell.program));
+    return EXIT.ok;
+  }
   checkThreads({ threads: 1, ...flags });
   const staysOpen = staysOpenAfterwards(shell, flags);
+  const given = runArguments(command, ['--token']);
+  const recipe = flags.recipe === undefined ? undefined : withRecipe(flags.recipe, given);
   const options: RunOptions = {
     coordinatorArgs: [
-      ...runArguments(command, ['--token']),
+      ...(recipe?.args ?? given),
       ...(staysOpen && !flags.keepServing ? ['--linger'] : []),
       ...['--any-port', '--local-workers'],
     ],
@@ -118,7 +128,7 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   const live = shell.live(flags.json ? missingAsEvent : undefined);
   const show = flags.json ? showJson : showText;
   try {
-    return await show({ ...shell, ...live }, options, flags);
+    return await show({ ...shell, ...live }, { ...options, notes: recipe ? [recipe.note] : [] }, flags);
   } finally {
     await Promise.all([live.stdout.flush(), live.stderr.flush()]);
   }
@@ -129,11 +139,23 @@ function staysOpenAfterwards({ stdout }: Shell, { json, quiet, keepServing, exit
   return keepServing === true || (exitWhenDone !== true && stdout.isTTY === true && !json && !quiet);
 }
 
-type RunOptions = Omit<LocalTrainingOptions, keyof Callbacks>;
+interface RunOptions extends Omit<LocalTrainingOptions, keyof Callbacks> {
+  /** What is known before the run starts. */
+  readonly notes?: readonly string[];
+}
+
+function tell({ onEvent }: Callbacks, { notes = [] }: RunOptions): void {
+  for (const text of notes) {
+    const event = { event: 'note', level: 'info', text } as const;
+    onEvent(event, JSON.stringify(event));
+  }
+}
 
 /** Runs and prints events. Resolves with the exit code. */
 async function showJson(shell: Shell, options: RunOptions): Promise<number> {
-  return (await trainLocally(shell, { ...options, ...jsonOutput(shell) })).exitCode;
+  const callbacks = jsonOutput(shell);
+  tell(callbacks, options);
+  return (await trainLocally(shell, { ...options, ...callbacks })).exitCode;
 }
 
 /** Runs and shows the progress. Resolves with the exit code. */
@@ -141,7 +163,9 @@ async function showText(shell: Shell, options: RunOptions, flags: TrainFlags): P
   const view = new TrainView(shell, flags, options.planWorkers);
   let outcome: TrainingOutcome;
   try {
-    outcome = await trainLocally(shell, { ...options, ...view.callbacks() });
+    const callbacks = view.callbacks();
+    tell(callbacks, options);
+    outcome = await trainLocally(shell, { ...options, ...callbacks });
   } finally {
     view.close();
   }
