@@ -64,6 +64,35 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+describe('troupe eval --protocol', () => {
+  const evaluated = async (...flags: string[]) => {
+    const { stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--json', ...flags]);
+    return JSON.parse(stdout) as { lossPerChar: number; tokens: number; protocol: string };
+  };
+
+  it('measures in blocks and dynamically, says so, and carries the state by default', async () => {
+    const [carried, blocks, dynamic] = [
+      await evaluated(),
+      await evaluated('--protocol=blocks'),
+      await evaluated('--protocol=dynamic'),
+    ];
+    expect(carried).toMatchObject({ protocol: 'carried', lanes: 1 });
+    expect(carried.lossPerChar).toBeCloseTo(expectedLoss, 4);
+    expect(blocks).toMatchObject({ protocol: 'blocks', block: 256, tokens: 256 * Math.floor(carried.tokens / 256) });
+    expect(dynamic).toMatchObject({ protocol: 'dynamic', tokens: carried.tokens, segment: 32 });
+    // The model is untrained.
+    expect(dynamic.lossPerChar).toBeLessThan(carried.lossPerChar);
+    const { stdout } = await outputOf(['eval', '--checkpoint', checkpointFile, '--protocol', 'blocks']);
+    expect(stdout).toContain('in blocks of 256, each from a state of zeros');
+  });
+
+  it('refuses flags of another protocol', async () => {
+    const { code, stderr } = await outputOf(['eval', '--checkpoint', checkpointFile, '--protocol=blocks', '--lanes=4']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('give --protocol carried');
+  });
+});
+
 describe('troupe sample', () => {
   it('writes the prime and the requested number of characters, the same for the same seed', async () => {
     const argv = ['sample', '--checkpoint', checkpointFile, '--prime', 'Shall', '--length', '40', '--seed', '5'];

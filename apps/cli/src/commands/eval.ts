@@ -13,7 +13,15 @@ import {
 } from '@troupe/corpus';
 import type { Corpus } from '@troupe/corpus/node';
 import type { EngineChoice } from '@troupe/engines';
-import { evaluateLoss } from '@troupe/model';
+import {
+  evaluateBlocks,
+  evaluateDynamically,
+  evaluateLoss,
+  type Engine,
+  type EngineLimits,
+  type EvaluationReport,
+  type ModelConfig,
+} from '@troupe/model';
 import { openCheckpoint } from '../checkpoints.js';
 import { openCorpus } from '../corpora.js';
 import { CliError } from '../errors.js';
@@ -23,18 +31,31 @@ import { renderBar } from '../terminal/status.js';
 import { compactCount, counted, groupedCount, styleFor } from '../terminal/style.js';
 import { shownPath } from '../terminal/report.js';
 import { checkpointOption } from './sample.js';
-import { afterwards, encodingOption, engineOption, examples, wholeNumber } from './flags.js';
+import { afterwards, encodingOption, engineOption, examples, realNumber, wholeNumber } from './flags.js';
 
 /** Time steps per engine call. It affects the result only through rounding. */
 const WINDOW = 128;
 /** With several lanes: characters that each lane reads before it counts. */
 const WARMUP = 256;
 
+const PROTOCOLS = ['carried', 'blocks', 'dynamic'] as const;
+type Protocol = (typeof PROTOCOLS)[number];
+/** Characters of a block: the context of nanoGPT's character model. */
+const BLOCK = 256;
+/** Blocks per engine call. It affects the result only through rounding. */
+const BLOCKS = 16;
+/** Of dynamic evaluation; docs/quality.md says how they were chosen. */
+const DYNAMIC = { segment: 32, rate: 0.1, decay: 0.001 };
+
 interface EvalFlags {
   readonly checkpoint?: string;
   readonly corpus?: string;
   readonly encoding?: string;
+  readonly protocol: Protocol;
   readonly lanes: number;
+  readonly segment: number;
+  readonly rate: number;
+  readonly decay: number;
   readonly engine: EngineChoice;
   readonly json?: true;
 }
@@ -45,7 +66,8 @@ export function defineEval(program: Command, shell: Shell): void {
     .summary('measure the validation loss of a trained model')
     .description(
       'Measures how well the model of a checkpoint predicts the validation part of a corpus (its last tenth): the mean negative ' +
-        'log-likelihood of each character given all characters before it. The hidden state is carried through the whole part.',
+        'log-likelihood of each character given all characters before it. The hidden state is carried through the whole part, unless ' +
+        '--protocol says otherwise.',
     )
     .addOption(checkpointOption())
     .addOption(
@@ -57,12 +79,40 @@ export function defineEval(program: Command, shell: Shell): void {
     .addOption(encodingOption())
     .addOption(
       new Option(
+        '--protocol <NAME>',
+        `carried: the state through the whole part; blocks: ${BLOCK} characters at a time, each from a state of zeros, as nanoGPT ` +
+          'measures; dynamic: the model learns from what it has been measured on',
+      )
+        .choices(PROTOCOLS)
+        .default('carried')
+        .helpGroup('Protocol:'),
+    )
+    .addOption(
+      new Option('--segment <N>', 'dynamic: characters after which the model learns')
+        .argParser(wholeNumber(1, 1024))
+        .default(DYNAMIC.segment)
+        .helpGroup('Protocol:'),
+    )
+    .addOption(
+      new Option('--rate <X>', 'dynamic: learning rate')
+        .argParser(realNumber(0, 100))
+        .default(DYNAMIC.rate)
+        .helpGroup('Protocol:'),
+    )
+    .addOption(
+      new Option('--decay <X>', 'dynamic: the part of the way back to the trained parameters that each step takes')
+        .argParser(realNumber(0, 1))
+        .default(DYNAMIC.decay)
+        .helpGroup('Protocol:'),
+    )
+    .addOption(
+      new Option(
         '--lanes <N>',
-        'parts to measure in parallel: faster, but only 1 is exact, because later parts start after a short warm-up',
+        'carried: parts to measure in parallel: faster, but only 1 is exact, because later parts start after a short warm-up',
       )
         .argParser(wholeNumber(1, 1024))
         .default(1)
-        .helpGroup('Data:'),
+        .helpGroup('Protocol:'),
     )
     .addOption(engineOption('wasm', 'the last digits of the loss may depend on the engine'))
     .addOption(
@@ -78,7 +128,30 @@ export function defineEval(program: Command, shell: Shell): void {
         [`${shell.program} eval --checkpoint runs/002 --corpus tiny-shakespeare --lanes 8`, 'faster, with nearly the same loss'],
       ) + afterwards(`${shell.program} sample         read what it writes`, `${shell.program} train --resume train it longer`),
     )
-    .action((flags: EvalFlags) => evaluate(shell, flags));
+    .action((flags: EvalFlags, command: Command) => {
+      checkFlags(flags, (name) => command.getOptionValueSource(name) === 'cli');
+      return evaluate(shell, flags);
+    });
+}
+
+/** The flags of a protocol alone. */
+const OWN_FLAGS: readonly (readonly [name: keyof EvalFlags, protocol: Protocol])[] = [
+  ['lanes', 'carried'],
+  ['segment', 'dynamic'],
+  ['rate', 'dynamic'],
+  ['decay', 'dynamic'],
+];
+
+/** @throws CliError */
+function checkFlags({ protocol }: EvalFlags, isGiven: (name: string) => boolean): void {
+  const idle = OWN_FLAGS.find(([name, own]) => own !== protocol && isGiven(name));
+  if (idle === undefined) return;
+  const [name, own] = idle;
+  throw new CliError(
+    'usage',
+    `--${name} has no effect with --protocol ${protocol}.`,
+    `Leave --${name} out, or give --protocol ${own}.`,
+  );
 }
 
 async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
@@ -92,6 +165,8 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const result = {
     checkpoint: path,
     round: checkpoint.round,
+    /** The model is the moving average of the parameters. */
+    averaged: checkpoint.averaged === true,
     corpus: corpus.name,
     corpusSha256: corpus.sha256,
     /**
@@ -103,7 +178,7 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
     bitsPerChar: lossPerChar / Math.LN2,
     perplexity: Math.exp(lossPerChar),
     tokens,
-    lanes: flags.lanes,
+    ...settingsOf(flags),
     engine,
     seconds,
     charsPerSecond: tokens / seconds,
@@ -156,11 +231,50 @@ function idsOf({ tokens, vocabulary: own }: Corpus, vocabulary: Vocabulary): Tok
 
 type Measured = { lossPerChar: number; tokens: number; engine: string };
 
+/** The protocol and what its figure depends on. */
+function settingsOf({ protocol, lanes, segment, rate, decay }: EvalFlags) {
+  if (protocol === 'blocks') return { protocol, block: BLOCK };
+  return protocol === 'dynamic' ? { protocol, segment, rate, decay } : { protocol, lanes };
+}
+
+interface Plan {
+  readonly limits: EngineLimits;
+  run(engine: Engine, tokens: Uint16Array, onProgress: (done: number) => void): Promise<EvaluationReport>;
+}
+
+/** `model` is without dropout. */
+function planOf(model: ModelConfig, parameters: Float32Array, { protocol, lanes, ...dynamic }: EvalFlags): Plan {
+  switch (protocol) {
+    case 'carried':
+      return {
+        limits: { maxStreams: lanes, maxWindow: WINDOW },
+        run: (engine, tokens, onProgress) => {
+          return evaluateLoss(engine, model, tokens, { window: WINDOW, lanes, warmup: WARMUP, onProgress });
+        },
+      };
+    case 'blocks':
+      return {
+        limits: { maxStreams: BLOCKS, maxWindow: BLOCK },
+        run: (engine, tokens, onProgress) => evaluateBlocks(engine, model, tokens, { block: BLOCK, onProgress }),
+      };
+    case 'dynamic':
+      return {
+        limits: { maxStreams: 1, maxWindow: dynamic.segment },
+        run: (engine, tokens, onProgress) => {
+          const { segment, rate, decay } = dynamic;
+          return evaluateDynamically(engine, model, parameters, tokens, { segment, rate, decay, onProgress });
+        },
+      };
+    default:
+      return protocol satisfies never;
+  }
+}
+
 async function measure(
   shell: Shell,
-  { model, parameters }: Checkpoint,
+  { model: trained, parameters }: Checkpoint,
   tokens: Uint16Array,
-  { lanes, engine: choice }: EvalFlags,
+  flags: EvalFlags,
 ): Promise<Measured> {
   const style = styleFor(shell.stderr, shell.env);
   const total = tokens.length - 1;
@@ -168,15 +282,12 @@ async function measure(
   const line = (width: number) => renderBar(done, total, `${groupedCount(done)} of ${counted(total, 'character')}`, width, style);
   const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
   const { openSteadyEngine } = await import('../engine.js');
-  const engine = await openSteadyEngine(choice, model, { maxStreams: lanes, maxWindow: WINDOW });
+  const model = { ...trained, dropout: 0, dropoutOutput: 0 };
+  const { limits, run } = planOf(model, parameters, flags);
+  const engine = await openSteadyEngine(flags.engine, model, limits);
   try {
     engine.setParameters(parameters);
-    const report = await evaluateLoss(engine, model, tokens, {
-      window: WINDOW,
-      lanes,
-      warmup: WARMUP,
-      onProgress: (characters) => (done = characters),
-    });
+    const report = await run(engine, tokens, (characters) => (done = characters));
     return { ...report, engine: `${engine.info.name} ${engine.info.variant}` };
   } finally {
     engine.dispose();
@@ -187,6 +298,8 @@ async function measure(
 interface Shown extends Measured {
   readonly checkpoint: string;
   readonly round: number;
+  readonly averaged: boolean;
+  readonly protocol: Protocol;
   readonly corpus: string;
   readonly trainedOn: boolean;
   readonly bitsPerChar: number;
@@ -194,16 +307,24 @@ interface Shown extends Measured {
   readonly charsPerSecond: number;
 }
 
+const HOW: Readonly<Record<Protocol, string>> = {
+  carried: '',
+  blocks: `in blocks of ${BLOCK}, each from a state of zeros`,
+  dynamic: 'the model learned from each segment after it was measured',
+};
+
 function describe(shell: Shell, shown: Shown): string {
   const style = styleFor(shell.stdout, shell.env);
-  const { checkpoint, round, corpus, trainedOn, lossPerChar, bitsPerChar, perplexity, tokens, charsPerSecond, engine } = shown;
+  const { checkpoint, round, averaged, corpus, trainedOn, lossPerChar, bitsPerChar, perplexity, tokens, charsPerSecond, engine } =
+    shown;
   const field = (label: string, text: string) => `  ${style('dim', label.padEnd(12))}${text}\n`;
   return (
     style('bold', `${lossPerChar.toFixed(4)} nats/char\n`) +
     field('as', `${bitsPerChar.toFixed(4)} bits/char, perplexity ${perplexity.toFixed(3)}`) +
     field('of', `the validation part of ${corpus}: ${counted(tokens, 'character')}`) +
+    (HOW[shown.protocol] === '' ? '' : field('', HOW[shown.protocol])) +
     (trainedOn ? '' : field('', 'the model was trained on another text')) +
-    field('by', `${shownPath(checkpoint)}, round ${round}`) +
+    field('by', `${shownPath(checkpoint)}, round ${round}${averaged ? ', averaged parameters' : ''}`) +
     field('in', `${compactCount(charsPerSecond)} chars/s, ${engine}`)
   );
 }
