@@ -17,4 +17,4 @@ export { initialParameters } from './init.js';
 export { relativeDifference, smallProblem, takeTurn, type Clock, type Problem } from './trial.js';
 export { sample, type SampleOptions } from './sample.js';
 export { evaluateLoss, type EvaluateOptions, type EvaluationReport } from './evaluate.js';
-export { evaluateBlocks, evaluateDynamically, type BlocksOptions, type DynamicOptions } from './protocols.js';
+export { evaluateBlocks, evaluateDynamically, gradientSizes, type BlocksOptions, type DynamicOptions } from './protocols.js';

@@ -62,18 +62,50 @@ export interface DynamicOptions extends Watching {
   readonly segment: number;
   /** Learning rate. */
   readonly rate: number;
-  /** The part of the way back to the trained parameters that each step takes, 0 to 1. */
+  /** The part of the way back to the trained parameters that each step takes on average, 0 to 1. */
   readonly decay: number;
+  /** [P], see gradientSizes. Absent: all parameters learn at the same rate. */
+  readonly sizes?: Float32Array;
 }
 
 /**
- * Dynamic evaluation (Krause, Kahembwe, Murray & Renals 2018) by gradient descent: the model is
- * measured on a segment, and then learns from it,
+ * The usual size of the gradient of each parameter [P], for dynamic evaluation: the root mean square
+ * over the first `segments` segments of a text like that which the model was trained on. The state
+ * is carried.
+ * @param engine of a model without dropout, with its parameters set
+ * @throws EngineError as evaluateDynamically; the signal's reason if aborted
+ */
+export async function gradientSizes(
+  engine: Engine,
+  config: ModelConfig,
+  tokens: Uint16Array,
+  { segment, segments, signal }: Pick<DynamicOptions, 'segment' | 'signal'> & { readonly segments: number },
+): Promise<Float32Array> {
+  const count = Math.min(segments, wholeBlocks(tokens.length - 1, segment));
+  let states = new Float32Array(stateSize(config));
+  let sums = new Float64Array(0);
+  for (let i = 0; i < count; i++) {
+    signal?.throwIfAborted();
+    const from = i * segment;
+    const batch = { streams: 1, window: segment, tokens: tokens.slice(from, from + segment + 1), states };
+    const { gradient, endStates } = await engine.gradient(batch);
+    if (i === 0) sums = new Float64Array(gradient.length);
+    for (let k = 0; k < sums.length; k++) sums[k] += (gradient[k] / segment) ** 2;
+    states = endStates.slice();
+  }
+  return Float32Array.from(sums, (sum) => Math.sqrt(sum / count));
+}
+
+/**
+ * Dynamic evaluation (Krause, Kahembwe, Murray & Renals 2018): the model is measured on a segment,
+ * and then learns from it. With g, the mean gradient of the segment, and p0, the trained parameters,
  *
- *   p = p - rate * (mean gradient of the segment) + decay * (p0 - p)
+ *   p = p - rate * g + decay * (p0 - p)                                          without sizes
+ *   p = p - rate * g / (size + mean size) + min(1, decay * size / mean size) * (p0 - p)
  *
- * in float32, from left to right. The hidden state is carried. Every character is counted before the model has
- * learned from it. The engine ends with the last parameters.
+ * in float32, from left to right; the second form is their RMS rule with a relative epsilon. The
+ * hidden state is carried. Every character is counted before the model has learned from it. The
+ * engine ends with the last parameters.
  * @param engine of a model without dropout
  * @param parameters p0 [P], not changed
  * @throws EngineError `bad_shape` for fewer than 2 tokens or options out of range, and what
@@ -84,11 +116,12 @@ export async function evaluateDynamically(
   config: ModelConfig,
   parameters: Float32Array,
   tokens: Uint16Array,
-  { segment, rate, decay, signal, onProgress }: DynamicOptions,
+  { segment, rate, decay, sizes, signal, onProgress }: DynamicOptions,
 ): Promise<EvaluationReport> {
   const total = tokens.length - 1;
   checkDynamic(total, segment, rate, decay);
   const adapted = parameters.slice();
+  const rule = ruleOf(parameters.length, rate, decay, sizes);
   let states = new Float32Array(stateSize(config));
   let lossSum = 0;
   for (let at = 0; at < total; at += segment) {
@@ -99,17 +132,34 @@ export async function evaluateDynamically(
     const { lossSum: loss, gradient, endStates } = await engine.gradient(batch);
     lossSum += loss;
     states = endStates.slice();
-    learn(adapted, gradient, rate / window, parameters, decay);
+    learn(adapted, gradient, window, parameters, rule);
     onProgress?.(at + window, total);
   }
   return reportOf(lossSum, total);
 }
 
-function learn(p: Float32Array, gradient: Float32Array, rate: number, trained: Float32Array, decay: number): void {
+/** Of each parameter, [P]. */
+interface Rule {
+  readonly rates: Float32Array;
+  readonly decays: Float32Array;
+}
+
+function ruleOf(size: number, rate: number, decay: number, sizes: Float32Array | undefined): Rule {
+  if (!sizes) return { rates: new Float32Array(size).fill(rate), decays: new Float32Array(size).fill(decay) };
+  const mean = sizes.reduce((sum, one) => sum + one, 0) / size;
+  return {
+    rates: sizes.map((one) => rate / (one + mean)),
+    decays: sizes.map((one) => Math.min(1, (decay * one) / mean)),
+  };
+}
+
+/** @param gradient the sum over `count` characters */
+function learn(p: Float32Array, gradient: Float32Array, count: number, trained: Float32Array, { rates, decays }: Rule): void {
   const { fround } = Math;
-  const [step, back] = [fround(rate), fround(decay)];
+  const share = fround(1 / count);
   for (let i = 0; i < p.length; i++) {
-    p[i] = fround(p[i] - fround(step * gradient[i])) + fround(back * fround(trained[i] - p[i]));
+    const step = fround(rates[i] * fround(share * gradient[i]));
+    p[i] = fround(p[i] - step) + fround(decays[i] * fround(trained[i] - p[i]));
   }
 }
 

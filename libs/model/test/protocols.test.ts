@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { createRandom, evaluateBlocks, evaluateDynamically, evaluateLoss, stateSize, type DynamicOptions } from '../src/index.js';
+import {
+  createRandom,
+  evaluateBlocks,
+  evaluateDynamically,
+  evaluateLoss,
+  gradientSizes,
+  stateSize,
+  type DynamicOptions,
+} from '../src/index.js';
 import { createReferenceEngine, referenceGradient, referenceLoss } from '../src/reference/index.js';
 import { problem } from './engine-conformance.js';
 
@@ -74,6 +82,34 @@ describe('dynamic evaluation', () => {
     expect(counted).toBe(93);
     expect(Math.abs(lossSum / expected - 1)).toBeLessThan(1e-6);
     expect(Math.abs(lossSum / (await evaluate({ decay: 0 })).lossSum - 1)).toBeGreaterThan(1e-5);
+  });
+
+  it('divides steps and multiplies ways back by the usual size of each gradient', async () => {
+    const sizes = await gradientSizes(open(1, 50), config, tokens, { segment: 20, segments: 2 });
+    const squares = new Float64Array(point.length);
+    let states = zeros();
+    for (const at of [0, 20]) {
+      const result = referenceGradient(config, point, { streams: 1, window: 20, tokens: tokens.slice(at, at + 21), states });
+      states = Float32Array.from(result.endStates);
+      result.gradient.forEach((g, i) => (squares[i] += (g / 20) ** 2 / 2));
+    }
+    squares.forEach((square, i) => expect(sizes[i]).toBeCloseTo(Math.sqrt(square), 6));
+    const mean = sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
+    const part = tokens.subarray(0, 61);
+    const p = point.slice();
+    let expected = 0;
+    states = zeros();
+    for (const at of [0, 20, 40]) {
+      const result = referenceGradient(config, p, { streams: 1, window: 20, tokens: part.slice(at, at + 21), states });
+      expected += result.lossSum;
+      states = Float32Array.from(result.endStates);
+      result.gradient.forEach((g, i) => {
+        const back = Math.min(1, (0.4 * sizes[i]) / mean);
+        p[i] += back * (point[i] - p[i]) - (0.02 / (sizes[i] + mean)) * (g / 20);
+      });
+    }
+    const { lossSum } = await evaluate({ sizes, rate: 0.02, decay: 0.4 }, part);
+    expect(Math.abs(lossSum / expected - 1)).toBeLessThan(1e-6);
   });
 
   it('is the carried evaluation when nothing is learned, and lower on a text that repeats itself', async () => {

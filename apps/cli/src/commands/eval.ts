@@ -8,6 +8,7 @@ import {
   knownForm,
   splitCorpus,
   translateTokens,
+  type CorpusSplit,
   type Tokens,
   type Vocabulary,
 } from '@troupe/corpus';
@@ -17,6 +18,7 @@ import {
   evaluateBlocks,
   evaluateDynamically,
   evaluateLoss,
+  gradientSizes,
   type Engine,
   type EngineLimits,
   type EvaluationReport,
@@ -45,7 +47,9 @@ const BLOCK = 256;
 /** Blocks per engine call. It affects the result only through rounding. */
 const BLOCKS = 16;
 /** Of dynamic evaluation; docs/quality.md says how they were chosen. */
-const DYNAMIC = { segment: 32, rate: 0.1, decay: 0.001 };
+const DYNAMIC = { segment: 32, rate: 0.001, decay: 0.001 };
+/** Segments of the training part that say how large gradients usually are. */
+const SIZED_SEGMENTS = 500;
 
 interface EvalFlags {
   readonly checkpoint?: string;
@@ -158,9 +162,9 @@ async function evaluate(shell: Shell, flags: EvalFlags): Promise<void> {
   const { path, checkpoint } = await openCheckpoint(shell, flags.checkpoint);
   const corpus = await corpusFor(shell, path, checkpoint, flags);
   const ids = idsOf(corpus, createVocabulary(checkpoint.vocabulary));
-  const { validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
+  const { train, validation } = splitCorpus(ids, checkpoint.corpus.trainFraction);
   const startedAt = shell.now();
-  const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, validation, flags);
+  const { lossPerChar, tokens, engine } = await measure(shell, checkpoint, { train, validation }, flags);
   const seconds = (shell.now() - startedAt) / 1000;
   const result = {
     checkpoint: path,
@@ -237,9 +241,11 @@ function settingsOf({ protocol, lanes, segment, rate, decay }: EvalFlags) {
   return protocol === 'dynamic' ? { protocol, segment, rate, decay } : { protocol, lanes };
 }
 
+type Parts = Pick<CorpusSplit, 'train' | 'validation'>;
+
 interface Plan {
   readonly limits: EngineLimits;
-  run(engine: Engine, tokens: Uint16Array, onProgress: (done: number) => void): Promise<EvaluationReport>;
+  run(engine: Engine, { train, validation }: Parts, onProgress: (done: number) => void): Promise<EvaluationReport>;
 }
 
 /** `model` is without dropout. */
@@ -248,21 +254,23 @@ function planOf(model: ModelConfig, parameters: Float32Array, { protocol, lanes,
     case 'carried':
       return {
         limits: { maxStreams: lanes, maxWindow: WINDOW },
-        run: (engine, tokens, onProgress) => {
-          return evaluateLoss(engine, model, tokens, { window: WINDOW, lanes, warmup: WARMUP, onProgress });
+        run: (engine, { validation }, onProgress) => {
+          return evaluateLoss(engine, model, validation, { window: WINDOW, lanes, warmup: WARMUP, onProgress });
         },
       };
     case 'blocks':
       return {
         limits: { maxStreams: BLOCKS, maxWindow: BLOCK },
-        run: (engine, tokens, onProgress) => evaluateBlocks(engine, model, tokens, { block: BLOCK, onProgress }),
+        run: (engine, { validation }, onProgress) => evaluateBlocks(engine, model, validation, { block: BLOCK, onProgress }),
       };
     case 'dynamic':
       return {
         limits: { maxStreams: 1, maxWindow: dynamic.segment },
-        run: (engine, tokens, onProgress) => {
+        run: async (engine, { train, validation }, onProgress) => {
           const { segment, rate, decay } = dynamic;
-          return evaluateDynamically(engine, model, parameters, tokens, { segment, rate, decay, onProgress });
+          const start = Uint16Array.from(train.subarray(0, SIZED_SEGMENTS * segment + 1));
+          const sizes = await gradientSizes(engine, model, start, { segment, segments: SIZED_SEGMENTS });
+          return evaluateDynamically(engine, model, parameters, validation, { segment, rate, decay, sizes, onProgress });
         },
       };
     default:
@@ -273,11 +281,11 @@ function planOf(model: ModelConfig, parameters: Float32Array, { protocol, lanes,
 async function measure(
   shell: Shell,
   { model: trained, parameters }: Checkpoint,
-  tokens: Uint16Array,
+  parts: Parts,
   flags: EvalFlags,
 ): Promise<Measured> {
   const style = styleFor(shell.stderr, shell.env);
-  const total = tokens.length - 1;
+  const total = parts.validation.length - 1;
   let done = 0;
   const line = (width: number) => renderBar(done, total, `${groupedCount(done)} of ${counted(total, 'character')}`, width, style);
   const screen = new Screen(shell.stderr, { line, quiet: shell.stderr.isTTY !== true });
@@ -287,7 +295,7 @@ async function measure(
   const engine = await openSteadyEngine(flags.engine, model, limits);
   try {
     engine.setParameters(parameters);
-    const report = await run(engine, tokens, (characters) => (done = characters));
+    const report = await run(engine, parts, (characters) => (done = characters));
     return { ...report, engine: `${engine.info.name} ${engine.info.variant}` };
   } finally {
     engine.dispose();
