@@ -17,6 +17,7 @@ import * as layerNorm from './parts/layer-norm.mjs';
 import * as crowd from './parts/crowd.mjs';
 import * as manyWorkers from './parts/many-workers.mjs';
 import * as peers from './parts/peers.mjs';
+import * as quality from './parts/quality.mjs';
 import * as race from './parts/race.mjs';
 import * as scaling from './parts/scaling.mjs';
 import * as slowWorkers from './parts/slow-workers.mjs';
@@ -47,6 +48,7 @@ const PARTS = new Map(
     eval: evaluation,
     'layer-norm': layerNorm,
     race,
+    quality,
   }),
 );
 

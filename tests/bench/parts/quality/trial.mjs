@@ -17,7 +17,8 @@ const WINDOW = 128;
  * @property {number} characters trained on
  * @property {number} parameters
  * @property {number} teraflops in the matrix products, see flopsOf
- * @property {readonly { round: number, trained: number, average: number | undefined }[]} points validation losses, nats/char
+ * @property {readonly { round: number, trained: number, average?: number, constant?: number }[]} points validation losses, nats/char;
+ *   `constant`: of an average that keeps D of itself from the first round on
  * @property {number} clipped the fraction of rounds whose gradient was clipped
  */
 
@@ -45,20 +46,31 @@ export async function trial(text, flags, validations) {
       return (await evaluateLoss(engine, model, validation, { window: WINDOW, ...LANES, signal: interruption })).lossPerChar;
     };
     const points = [];
+    const constant = replica.average?.slice();
     let clipped = 0;
     const every = Math.max(1, Math.round(rounds / validations));
     for (let round = 0; round < rounds; round++) {
       interruption.throwIfAborted();
       if ((await step(round)) < 1) clipped++;
+      if (constant) follow(constant, replica.parameters, 1 - config.ema);
       if ((round + 1) % every !== 0 && round + 1 !== rounds) continue;
-      const average = replica.average && (await lossOf(replica.average));
-      points.push({ round: round + 1, trained: await lossOf(replica.parameters), average });
+      points.push({
+        round: round + 1,
+        trained: await lossOf(replica.parameters),
+        ...(replica.average && { average: await lossOf(replica.average) }),
+        ...(constant && { constant: await lossOf(constant) }),
+      });
     }
     const teraflops = (flopsOf(model) * B * T * rounds) / 1e12;
     return { characters: B * T * rounds, parameters: layout.size, teraflops, points, clipped: clipped / rounds };
   } finally {
     engine.dispose();
   }
+}
+
+/** @param {Float32Array} average @param {Float32Array} parameters @param {number} take */
+function follow(average, parameters, take) {
+  for (let i = 0; i < average.length; i++) average[i] += take * (parameters[i] - average[i]);
 }
 
 /** The lowest loss of a curve, and where it is. @param {Curve} curve */
