@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { FLAG_FIELDS } from '@troupe/config';
 import { Option } from 'commander';
 import { CliError } from './errors.js';
 
@@ -10,6 +11,8 @@ const FOLDER = fileURLToPath(new URL('../recipes/', import.meta.url));
 const ENDING = '.txt';
 /** The value of --recipe that lists all. */
 export const LIST = 'list';
+/** The recipe of `troupe train` when nothing says what to train. */
+const USUAL = 'quick';
 
 export interface Recipe {
   readonly name: string;
@@ -19,12 +22,14 @@ export interface Recipe {
   readonly flags: ReadonlyMap<string, string>;
 }
 
-export function recipeOption(): Option {
+/** @param usual words about its default */
+export function recipeOption(usual?: string): Option {
   return new Option(
     '--recipe <NAME>',
     `flags that work well together, from a file: ${recipes()
       .map(({ name }) => name)
-      .join(', ')}; flags that you give count instead ` + `of those of the recipe, and --recipe ${LIST} prints all`,
+      .join(', ')}; flags that you give count instead ` +
+      `of those of the recipe, and --recipe ${LIST} prints all${usual === undefined ? '' : ` (${usual})`}`,
   ).helpGroup('Run:');
 }
 
@@ -47,6 +52,15 @@ export function parseRecipe(name: string, text: string): Recipe {
 export function describeRecipes(program: string): string {
   const texts = recipes().map(({ name, title, flags }) => `${name}: ${title}\n  ${typed(flags)}\n`);
   return `${texts.join('\n')}\nTo use one: ${program} train --recipe ${recipes()[0].name}\n`;
+}
+
+/** Flags that say what to train, besides those of the training config. */
+const OTHERS = ['--corpus', '--encoding', '--init', '--resume'];
+
+/** The recipe of `troupe train`: the one that is named, or the usual one if no flag says what to train. */
+export function recipeOf(named: string | undefined, given: readonly string[]): string | undefined {
+  const flags: readonly string[] = [...OTHERS, ...FLAG_FIELDS.map(({ flag }) => flag)];
+  return named ?? (given.some((arg) => flags.includes(arg.split('=')[0])) ? undefined : USUAL);
 }
 
 /** The flags of a run with a recipe. */

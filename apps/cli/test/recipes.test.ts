@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { configFromFlags, parseTrainingConfig, RUN_OPTIONS } from '@troupe/config';
 import { afterAll, describe, expect, it } from 'vitest';
-import { parseRecipe, recipes, withRecipe } from '../src/recipes.js';
+import { parseRecipe, recipeOf, recipes, withRecipe } from '../src/recipes.js';
 import { troupe } from './fixtures/shell.js';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'troupe-cli-'));
@@ -40,6 +40,14 @@ describe('--recipe', () => {
     expect(note).toContain('--ema 0.998');
     expect(note).not.toContain('--hidden 512');
     expect(note).toContain('your --hidden counts instead of its own');
+  });
+
+  it('is quick for train when no flag says what to train, and only then', () => {
+    expect(recipeOf(undefined, ['--port=7070', '--reproducible', '--out=x'])).toBe('quick');
+    for (const flag of ['--resume', '--corpus=a.txt', '--init=b', '--hidden=8', '--rounds=5', '--lr=1']) {
+      expect(recipeOf(undefined, [flag])).toBeUndefined();
+      expect(recipeOf('shakespeare-good', [flag])).toBe('shakespeare-good');
+    }
   });
 
   it('reaches the coordinator of train, which shows what it sets', async () => {

@@ -213,9 +213,9 @@ describe('flags beside --resume', () => {
   });
 
   it('change the learning rate and the clip norm, and say so', () => {
-    const { config, notes } = resumed(['--lr', '0.01'], '--lr', '0.003', '--clip', '1');
-    expect(config).toMatchObject({ learningRate: 0.003, clip: 1 });
-    expect(notes).toEqual(['--lr is 0.003 from now on; it was 0.01.', '--clip is 1 from now on; it was 5.']);
+    const { config, notes } = resumed(['--lr', '0.01'], '--lr', '0.003', '--clip', '5');
+    expect(config).toMatchObject({ learningRate: 0.003, clip: 5 });
+    expect(notes).toEqual(['--lr is 0.003 from now on; it was 0.01.', '--clip is 5 from now on; it was 1.']);
   });
 
   it('do not undo what a person changed during the run when the command of the start is typed again', () => {

@@ -230,7 +230,7 @@ const TRAINING_FIELDS = {
     type: 'real',
     min: 0,
     max: LIMITS.clip,
-    default: 5,
+    default: 1,
     tunable: true,
     option: {
       flag: '--clip',

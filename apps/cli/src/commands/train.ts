@@ -4,7 +4,7 @@ import { EXIT, missingLines } from '@troupe/process';
 import { printableLines } from '@troupe/protocol';
 import { isWarnedOf, type RunEvent } from '@troupe/run';
 import { describeLocalWorkers, localWorkerArguments, planLocalWorkers, USUAL_MOST_WORKERS } from '../local-workers.js';
-import { describeRecipes, LIST, recipeOption, withRecipe } from '../recipes.js';
+import { describeRecipes, LIST, recipeOf, recipeOption, withRecipe } from '../recipes.js';
 import type { Shell } from '../shell.js';
 import { writeComplaint } from '../terminal/complaint.js';
 import {
@@ -63,7 +63,7 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
         'writes checkpoints. Ctrl-C saves and stops; the same command with --resume continues.',
     );
   addRunOptions(command, { '--port': '0' })
-    .addOption(recipeOption())
+    .addOption(recipeOption('without flags about text, model and training: quick'))
     .addOption(
       new Option('--workers <W>', `worker processes on this machine, 1 to ${MAX_WORKERS} (default: ${USUAL_WORKERS})`)
         .argParser(wholeNumber(1, MAX_WORKERS))
@@ -82,7 +82,7 @@ export function defineTrain(program: Command, shell: Shell, ended: (exitCode: nu
 function helpAfter(program: string): string {
   return (
     examples(
-      [`${program} train`, 'train for a few minutes on the built-in sonnets'],
+      [`${program} train`, 'train for two minutes on the built-in sonnets: the recipe quick'],
       [`${program} train --recipe shakespeare-good`, 'a good model of tiny-shakespeare, which is fetched once'],
       [
         `${program} train --corpus tiny-shakespeare --layers 2 --hidden 256 --rounds 4000`,
@@ -112,7 +112,8 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   checkThreads({ threads: 1, ...flags });
   const staysOpen = staysOpenAfterwards(shell, flags);
   const given = runArguments(command, ['--token']);
-  const recipe = flags.recipe === undefined ? undefined : withRecipe(flags.recipe, given);
+  const name = recipeOf(flags.recipe, given);
+  const recipe = name === undefined ? undefined : withRecipe(name, given);
   const options: RunOptions = {
     coordinatorArgs: [
       ...(recipe?.args ?? given),
