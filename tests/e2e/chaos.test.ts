@@ -13,7 +13,10 @@ import { appOf, at, end, named, scratch, signal, SMALL, start, type Line, type R
 const ROUNDS = 200;
 const LAST = `round-${String(ROUNDS).padStart(8, '0')}.safetensors`;
 /** Rounds of about 15 ms, so that a worker has time to start, join and compute during the run. */
-const STEADY = ['--hidden', '96', '--batch', '16', '--window', '64', '--rounds', String(ROUNDS), '--codec', 'fp32'];
+const STEADY = [
+  ...['--hidden', '96', '--batch', '16', '--window', '64', '--rounds', String(ROUNDS), '--codec', 'fp32'],
+  ...['--dropout-output', '0.1', '--ema', '0.9'],
+];
 const CADENCES = ['--eval-every', '50', '--sample-every', '0', '--checkpoint-every', '3'];
 const REPRODUCIBLE = ['--reproducible', '--lease-streams', '3'];
 const STORM_MS = 150_000;

@@ -5,35 +5,37 @@
 /** @param {string} name @param {string} flags @returns {Trial} */
 const of = (name, flags) => ({ name, flags: flags.split(' ') });
 
-const REGULAR = '--layer-norm --ema=0.99 --clip=1';
+const REGULAR = '--layer-norm --ema=0.99 --clip=1 --lr=0.01';
 
 /** @type {readonly Trial[]} */
 export const SONNETS = [
-  of('none', '--layers=1 --hidden=256 --rounds=1500 --lr=0.01 --clip=5'),
-  of('1x256', `--hidden=256 --rounds=1500 ${REGULAR} --dropout-output=0.3`),
-  of('2x128', `--layers=2 --hidden=128 --rounds=2040 ${REGULAR} --dropout=0.2 --dropout-output=0.2`),
+  of('plain', '--layers=1 --hidden=256 --rounds=1500 --lr=0.01 --clip=5'),
+  of('1x256', `--layers=1 --hidden=256 --rounds=1500 ${REGULAR} --dropout-output=0.5`),
+  of('2x128', `--layers=2 --hidden=128 --rounds=2040 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
   of('2x192', `--layers=2 --hidden=192 --rounds=920 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
+  of('2x192, more dropout', `--layers=2 --hidden=192 --rounds=920 ${REGULAR} --dropout=0.4 --dropout-output=0.4`),
+  of(
+    '2x192, lower rate',
+    `--layers=2 --hidden=192 --rounds=920 ${REGULAR.replace('0.01', '0.006')} --dropout=0.3 --dropout-output=0.3`,
+  ),
   of('2x256', `--layers=2 --hidden=256 --rounds=520 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
 ];
 
-const SMALL = '--layers=2 --hidden=128 --rounds=1500 --layer-norm --dropout=0.2 --dropout-output=0.2';
+const SMALL = '--layers=2 --hidden=128 --rounds=800 --lr=0.01 --layer-norm --dropout=0.2 --dropout-output=0.2 --clip=1';
 
 /** @type {readonly Trial[]} */
-export const AVERAGES = [
-  of('D = 0.99, cosine', `${SMALL} --clip=1 --ema=0.99`),
-  of('D = 0.998, cosine', `${SMALL} --clip=1 --ema=0.998`),
-];
+export const AVERAGES = [of('D = 0.99', `${SMALL} --ema=0.99`), of('D = 0.998', `${SMALL} --ema=0.998`)];
 
 const BASE = {
   layers: 2,
   hidden: 128,
-  rounds: 1500,
+  rounds: 800,
   'layer-norm': '',
-  dropout: 0.2,
-  'dropout-output': 0.2,
-  ema: 0.995,
+  dropout: 0.1,
+  'dropout-output': 0.1,
+  ema: 0.99,
   clip: 1,
-  lr: 0.008,
+  lr: 0.01,
 };
 
 /** BASE with changes; undefined leaves a flag out. @param {string} name @param {Record<string, string | number | undefined>} changes */
@@ -48,14 +50,13 @@ export const FLAGS = [
   varied('no layer norm', { 'layer-norm': undefined }),
   varied('no output dropout', { 'dropout-output': 0 }),
   varied('no dropout', { dropout: 0, 'dropout-output': 0 }),
-  varied('more dropout', { dropout: 0.4, 'dropout-output': 0.4 }),
+  varied('more dropout', { dropout: 0.3, 'dropout-output': 0.3 }),
   varied('clip 5', { clip: 5 }),
   varied('clip 0.25', { clip: 0.25 }),
   varied('weight decay 0.05', { optimizer: 'adamw', 'weight-decay': 0.05 }),
-  varied('half the rate', { lr: 0.004 }),
-  varied('twice the rate', { lr: 0.016 }),
-  varied('half the batch', { batch: 16, rounds: 3000 }),
-  varied('twice the batch', { batch: 64, rounds: 750 }),
-  varied('half the window', { window: 32, rounds: 3000 }),
-  varied('twice the window', { window: 128, rounds: 750 }),
+  varied('half the rate', { lr: 0.005 }),
+  varied('twice the rate', { lr: 0.02 }),
+  varied('half the batch', { batch: 16, rounds: 1600 }),
+  varied('half the window', { window: 32, rounds: 1600 }),
+  varied('twice the window', { window: 128, rounds: 400 }),
 ];
