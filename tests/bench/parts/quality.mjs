@@ -1,11 +1,11 @@
 /** What each flag is worth: validation losses of small models at equal numbers of characters. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { nativeStatus } from '@troupe/native';
 import { decimal } from '../report.mjs';
 import { corpusPath } from '../runs.mjs';
 import { bestOf, trial } from './quality/trial.mjs';
-import { AVERAGES, FLAGS, SONNETS } from './quality/trials.mjs';
+import { FLAGS, SONNETS } from './quality/trials.mjs';
 
 export const title = 'What each flag is worth';
 export const about =
@@ -14,80 +14,84 @@ export const about =
   'parameters at the end. Runs of a table read the same number of characters or, for the sonnets, take the same number of ' +
   'multiplications. One seed each: differences below 0.01 mean little.';
 
-const VALIDATIONS = 8;
+/** Validations of a run. */
+const [OF_SONNETS, OF_FLAGS] = [6, 8];
 const SONNETS_FILE = fileURLToPath(new URL('../../../libs/corpus/data/sonnets.txt', import.meta.url));
 
 /** @typedef {import('./quality/trials.mjs').Trial} Trial */
+/** @typedef {Trial & import('./quality/trial.mjs').Curve} Outcome */
 
 /** @param {import('../report.mjs').Options} options */
 export async function measure(options) {
   const native = nativeStatus();
   if (!native.present) return { skipped: `${native.reason}: ${native.remedy}` };
-  const sonnets = await compare('The built-in sonnets, multiplications of about equal number', SONNETS_FILE, SONNETS, options);
-  const averages = await compareAverages(options);
+  const sonnets = await runAll(SONNETS_FILE, SONNETS, OF_SONNETS, options);
   const path = corpusPath('tiny-shakespeare');
-  const flags =
-    path !== undefined && existsSync(path)
-      ? await compare('tiny-shakespeare, 1.64 million characters', path, FLAGS, options)
-      : undefined;
-  const missing = 'tiny-shakespeare is missing: put it into the folder that TROUPE_CORPUS_DIR names';
+  const flags = path === undefined ? [] : await runAll(path, FLAGS, OF_FLAGS, options);
   return {
-    tables: [sonnets.table, averages.table, ...(flags ? [flags.table] : [])],
+    tables: [
+      tableOf('The built-in sonnets, multiplications of about equal number', sonnets),
+      ...(flags.length === 0 ? [] : [tableOf('tiny-shakespeare, 3.07 million characters', flags), averages(flags[0])]),
+    ],
     goals: [],
-    notes: flags ? [] : [missing],
-    data: { sonnets: sonnets.data, averages: averages.data, flags: flags?.data },
+    notes: flags.length > 0 ? [] : ['tiny-shakespeare is missing: put it into the folder that TROUPE_CORPUS_DIR names'],
+    data: { sonnets, flags },
   };
 }
 
 /**
- * @param {string} caption
  * @param {string} file
  * @param {readonly Trial[]} trials
+ * @param {number} validations
  * @param {import('../report.mjs').Options} options
+ * @returns {Promise<Outcome[]>}
  */
-async function compare(caption, file, trials, options) {
-  const rows = [];
-  const data = [];
-  for (const { name, flags } of options.quick ? trials.slice(0, 1) : trials) {
-    const curve = await run(file, flags, options);
-    const { loss, round, averaged } = bestOf(curve);
-    options.progress(`${flags.join(' ')}: ${decimal(loss, 4)}`);
-    rows.push([
-      name,
-      `\`${flags.join(' ')}\``,
-      decimal(loss, 3),
-      `${round}${averaged ? ', averaged' : ''}`,
-      decimal(curve.points[curve.points.length - 1].trained, 3),
-      `${decimal(100 * curve.clipped, 0)} %`,
-      decimal(curve.teraflops, 1),
-    ]);
-    data.push({ name, flags, ...curve });
+async function runAll(file, trials, validations, { quick, progress }) {
+  const text = readFileSync(file, 'utf8');
+  const outcomes = [];
+  for (const { name, flags } of quick ? trials.slice(0, 1) : trials) {
+    const short = [...flags.filter((flag) => !/^--(rounds|hidden)=/.test(flag)), '--rounds=8', '--hidden=16'];
+    const outcome = { name, flags, ...(await trial(text, quick ? short : flags, validations)) };
+    outcomes.push(outcome);
+    progress(`${name}: ${rowOf(outcome).slice(2).join(' | ')}`);
   }
-  const head = ['', 'Flags', 'Best', 'At round', 'Last', 'Clipped', 'Tera-operations'];
-  return { table: { caption, head, rows }, data };
+  return outcomes;
 }
 
-/** The average with its warm-up against one that keeps D of itself from the first round on. @param {import('../report.mjs').Options} options */
-async function compareAverages(options) {
-  const rows = [];
-  const data = [];
-  for (const { name, flags } of options.quick ? AVERAGES.slice(0, 1) : AVERAGES) {
-    const curve = await run(SONNETS_FILE, flags, options);
-    const at = curve.points.filter((_, i) => i % 2 === 1);
-    const row = (/** @type {string} */ what, /** @type {(point: (typeof at)[number]) => number} */ of) =>
-      rows.push([name, what, ...at.map((point) => decimal(of(point), 3))]);
-    row('trained', ({ trained }) => trained);
-    row('averaged, with warm-up', ({ average = NaN }) => average);
-    row('averaged, without', ({ constant = NaN }) => constant);
-    data.push({ name, flags, ...curve });
-  }
-  const head = ['', 'Parameters', ...[1, 2, 3, 4].map((quarter) => `After ${quarter}/4`)];
-  const caption = 'The warm-up of the average, on the sonnets';
-  return { table: { caption, head: head.slice(0, rows[0].length), rows }, data };
+/** @param {string} caption @param {readonly Outcome[]} outcomes */
+function tableOf(caption, outcomes) {
+  const head = ['', 'Flags', 'Best', 'At round', 'Last', 'Clipped rounds', 'Tera-operations'];
+  return { caption, head, rows: outcomes.map(rowOf) };
 }
 
-/** @param {string} file @param {readonly string[]} flags @param {import('../report.mjs').Options} options */
-function run(file, flags, { quick }) {
-  const short = quick ? [...flags.filter((flag) => !/^--(rounds|hidden)/.test(flag)), '--rounds=8', '--hidden=16'] : flags;
-  return trial(readFileSync(file, 'utf8'), short, quick ? 2 : VALIDATIONS);
+/** @param {Outcome} outcome */
+function rowOf(outcome) {
+  const { name, flags, points, clipped, teraflops } = outcome;
+  const { loss, round, averaged } = bestOf(outcome);
+  return [
+    name,
+    `\`${flags.join(' ')}\``,
+    decimal(loss, 3),
+    `${round}${averaged ? ', averaged' : ''}`,
+    decimal(points[points.length - 1].trained, 3),
+    `${decimal(100 * clipped, 0)} %`,
+    decimal(teraflops, 1),
+  ];
+}
+
+/** The average with its warm-up against one that keeps D of itself from the first round on. @param {Outcome} outcome */
+function averages({ points }) {
+  const row = (/** @type {string} */ what, /** @type {(point: (typeof points)[number]) => number} */ of) => [
+    what,
+    ...points.map((point) => decimal(of(point), 3)),
+  ];
+  return {
+    caption: 'The warm-up of the average, in the base run above, by rounds',
+    head: ['Parameters', ...points.map(({ round }) => String(round))],
+    rows: [
+      row('trained', ({ trained }) => trained),
+      row('averaged, with warm-up', ({ average = NaN }) => average),
+      row('averaged, without', ({ constant = NaN }) => constant),
+    ],
+  };
 }
