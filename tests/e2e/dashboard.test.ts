@@ -99,6 +99,11 @@ describe.skipIf(stage.missing !== undefined)('the dashboard', () => {
     await tab.until(says('#stat-rate-note', /clip norm 0\.25/));
     await tab.click('#checkpoint');
     await tab.until(says('#event-list', /checkpoint/));
+    await tab.until(says('#announcement', /a checkpoint was saved/));
+    await tab.evaluate(`URL.createObjectURL = ({ type }) => (globalThis.saved = type, 'blob:none')`);
+    await tab.click('#home-web');
+    await tab.until(`globalThis.saved === 'text/html; charset=utf-8'`);
+    expect(await tab.text('#announcement')).toMatch(/^model-round-\d+\.html$/);
 
     await tab.click('#stop');
     await tab.until(visible('#dialog'));

@@ -40,6 +40,7 @@ describe('a finished coordinator that keeps serving', () => {
     expect(played.status).toBe(200);
     expect(played.text).toContain('"type":"end"');
     expect((await run.ask('/api/checkpoint', { token: ADMIN })).status).toBe(200);
+    expect((await run.ask('/api/model/web', { token: TOKEN })).status).toBe(200);
     expect((await run.ask('/healthz')).json).toMatchObject({ phase: 'over' });
   });
 

@@ -1,4 +1,5 @@
 /** All texts of the page, in all its languages. */
+import type { ModelForm } from '@troupe/export';
 import type { EventKind, FlowState, RunPhase, WorkerState } from '@troupe/run';
 import type { MarkerKind } from './reading/markers.js';
 import type { XKind } from './reading/round-axis.js';
@@ -65,6 +66,19 @@ const EN = {
     stopNow: 'The model of that round is saved as best.safetensors, so the run can stop.',
     network: (percent: string) =>
       `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
+  },
+
+  home: {
+    title: 'Take the model home',
+    what: 'The best model so far, or the newest until one is the best. Each download works without this coordinator.',
+    making: 'Making the file…',
+    forms: {
+      web: ['Web page', 'One file that writes in any browser, offline'],
+      pytorch: ['PyTorch', 'A folder with model.py, weights and a sampling script'],
+      onnx: ['ONNX', 'A folder for ONNX Runtime, with a sampling script'],
+      tfjs: ['TensorFlow.js', 'A folder with a graph model and a sampling script'],
+      weights: ['Weights', 'A safetensors file; troupe train --init starts from it'],
+    } as Record<ModelForm, readonly [name: string, what: string]>,
   },
 
   wallWorkers: (count: string) => `${count} workers on a ring`,
@@ -335,6 +349,19 @@ const ZH: Texts = {
     bestIsSaved: '该轮的模型已保存为 best.safetensors。',
     stopNow: '该轮的模型已保存为 best.safetensors，可以停止训练。',
     network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
+  },
+
+  home: {
+    title: '把模型带回家',
+    what: '到目前为止最好的模型；若尚无最好的，则为最新的。每个下载都无需本协调器即可使用。',
+    making: '正在生成文件……',
+    forms: {
+      web: ['网页', '一个文件，可在任何浏览器中离线写作'],
+      pytorch: ['PyTorch', '一个文件夹：model.py、权重和采样脚本'],
+      onnx: ['ONNX', '一个文件夹：用于 ONNX Runtime，含采样脚本'],
+      tfjs: ['TensorFlow.js', '一个文件夹：图模型和采样脚本'],
+      weights: ['权重', '一个 safetensors 文件；troupe train --init 可由此开始训练'],
+    },
   },
 
   wallWorkers: (count) => `环上有 ${count} 个工作节点`,

@@ -2,6 +2,7 @@
 import type { ControlRequest } from '@troupe/run';
 import qrcode from 'qrcode-generator';
 import { isAdmin, type DashboardState } from '../state/state.js';
+import { busy } from './busy.js';
 import { saveFile, setAttribute, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
@@ -35,18 +36,6 @@ export function createControls(page: Page): Panel {
 const PERSON = 'admin';
 
 const pausedByHand = ({ view }: DashboardState): boolean => view?.pausedBy.includes(PERSON) ?? false;
-
-/** Disables the button while its request is under way. */
-async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Promise<void> {
-  button.disabled = true;
-  setAttribute(button, 'aria-busy', 'true');
-  try {
-    await work();
-  } finally {
-    button.disabled = false;
-    button.removeAttribute('aria-busy');
-  }
-}
 
 async function confirmStop(page: Page, order: (request: ControlRequest) => Promise<boolean>): Promise<void> {
   const { stopTitle, stopWhat, stop } = page.texts;

@@ -4,6 +4,7 @@ export { readRunSecrets, writeRunSecrets, type RunSecrets } from './secrets-file
 export { readRunFile, writeRunFile } from './run-file.js';
 export {
   BEST,
+  bestFile,
   checkpointName,
   hasCheckpoint,
   latestCheckpoint,

@@ -99,6 +99,21 @@ export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint
   );
 }
 
+/**
+ * The file that `readCheckpoint` with `prefer: 'best'` looks at first, and a text that differs when its content does. Undefined if
+ * there is none.
+ * @throws CheckpointError `cannot_read`
+ */
+export async function bestFile(folder: string): Promise<{ readonly path: string; readonly stamp: string } | undefined> {
+  for (const name of await checkpointNames(folder, 'best')) {
+    const path = join(folder, name);
+    // One that has been pruned meanwhile has a newer one.
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined) return { path, stamp: [name, found.ino, found.size, found.mtimeMs].join(' ') };
+  }
+  return undefined;
+}
+
 /** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */
 export async function hasCheckpoint(folder: string): Promise<boolean> {
   return (await checkpointNames(folder, 'latest')).length > 0;
