@@ -1,5 +1,6 @@
 export { DECISION_KINDS, decisionText, isWarnedOf, parkedText, waitingText, type DecisionKind } from './decisions.js';
 export { type RunEvent } from './events.js';
+export { findProblem, type Finding, type Symptoms } from './finding.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export {
   MAX_PLAY_CHARACTERS,
