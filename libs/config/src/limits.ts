@@ -221,6 +221,10 @@ export const LIMITS = {
   modelMakingMs: 120_000,
   /** A download that makes no progress for this long is cut off. */
   modelStalledMs: 60_000,
+  /** Notifications (--notify) that wait, attempts to send one in a minute, and the time for an answer. */
+  noticesWaiting: 20,
+  noticesPerMinute: 10,
+  noticeMs: 10_000,
   /** Rows of workers in one response. */
   workersShown: 500,
 } as const;
