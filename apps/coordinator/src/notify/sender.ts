@@ -76,8 +76,8 @@ class QueuedSender implements Sender {
 
   /** A pause that ends early is only aborted; the reason is that of the end. */
   #endOr(error: Error): Error {
-    const { aborted, reason } = this.#closed.signal;
-    return aborted ? (reason as Error) : error;
+    const { signal } = this.#closed;
+    return signal.aborted ? (signal.reason as Error) : error;
   }
 
   /** @returns why it was not delivered */
