@@ -1,11 +1,20 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readRunSecrets, sha256, writeRunFile, writeRunSecrets, type RunSecrets } from '@troupe/checkpoint/node';
+import {
+  checkpointFacts,
+  readRunSecrets,
+  sha256,
+  writeRunFile,
+  writeRunSecrets,
+  writeWhole,
+  type RunSecrets,
+} from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
+import { REPORT_FILE, reportPage } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
 import { createGate } from './access/gate.js';
@@ -202,7 +211,10 @@ async function assemble(parts: Parts): Promise<RunHost> {
         reportStart(prepared, report);
         const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
         // Whatever ends the run, nothing is written to its folder afterwards. Storing never rejects.
-        await conductor.conduct(signal).finally(() => stored);
+        await conductor.conduct(signal).finally(async () => {
+          await stored;
+          await storeReport(prepared, record);
+        });
         // That of the last round. A person who stops the run does not wait for it.
         if (!signal.aborted) await flows.settled();
         await stayOpen(parts, links, site);
@@ -344,6 +356,19 @@ async function storeFlags({ folder }: Preparation, flags: Flags, report: Report)
     const { message } = error as Error;
     const remedy = 'Give them again with --resume.';
     report({ event: 'note', level: 'warn', text: `the flags of the run are not stored: ${message}`, remedy });
+  }
+}
+
+/** Of a run that has computed something. */
+async function storeReport({ folder }: Preparation, { board: { history }, report }: RunRecord): Promise<void> {
+  if (history.run === undefined || history.lastRound === 0) return;
+  try {
+    await folder.check();
+    const files = await checkpointFacts(folder.path);
+    const page = reportPage([{ folder: folder.path, history, files, program: installationAt(import.meta.url).program }]);
+    await writeWhole(folder.path, REPORT_FILE, new TextEncoder().encode(page));
+  } catch (error) {
+    report({ event: 'note', level: 'warn', text: `the report of the run is not written: ${(error as Error).message}` });
   }
 }
 

@@ -5,6 +5,7 @@ export { readRunFile, writeRunFile } from './run-file.js';
 export {
   BEST,
   bestFile,
+  checkpointFacts,
   checkpointName,
   hasCheckpoint,
   latestCheckpoint,
@@ -12,6 +13,7 @@ export {
   readCheckpoint,
   sha256,
   writeCheckpoint,
+  type CheckpointFacts,
   type StoredCheckpoint,
   type WrittenCheckpoint,
 } from './store.js';

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellQuote } from '@troupe/config';
@@ -34,6 +35,37 @@ export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
   const hash = createHash('sha256');
   for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) hash.update(block);
   return hash.digest('hex');
+}
+
+/** A checkpoint in a folder, without its content. */
+export interface CheckpointFacts {
+  /** Without folders. */
+  readonly name: string;
+  readonly bytes: number;
+  /** Of the file, hex. */
+  readonly sha256: string;
+}
+
+/** The best checkpoint in a folder, if there is one, and the newest. @throws CheckpointError `cannot_read` */
+export async function checkpointFacts(folder: string): Promise<CheckpointFacts[]> {
+  const names = await checkpointNames(folder, 'latest');
+  const newest = names.find((name) => name !== BEST);
+  const chosen = [...names.filter((name) => name === BEST), ...(newest === undefined ? [] : [newest])];
+  return Promise.all(chosen.map((name) => factsOf(join(folder, name), name)));
+}
+
+async function factsOf(path: string, name: string): Promise<CheckpointFacts> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+  } catch (cause) {
+    throw cannotRead(path, cause);
+  }
+  return { name, bytes, sha256: hash.digest('hex') };
 }
 
 /** round-00001200.safetensors */
