@@ -1,15 +1,26 @@
 /** The layout of the dashboard in every situation of a run, on a phone, a tablet, a laptop and a wall. */
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { reportPage } from '@troupe/run';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
-import { builtPage, setStage, violations } from './stage.js';
-import { stageRun, type Situation } from './staged-run.js';
+import { builtPage, setStage, show, violations } from './stage.js';
+import { stagedHistory, stageRun, type Situation } from './staged-run.js';
 
 const stage = setStage('dashboard', ['--lang=en-GB']);
 const WIDTHS = [360, 800, 1280, 2560] as const;
-const SITUATIONS = ['empty', 'running', 'paused', 'waiting', 'diverged', 'finished'] as const satisfies readonly Situation[];
+const SITUATIONS = [
+  'empty',
+  'running',
+  'paused',
+  'waiting',
+  'diverged',
+  'finished',
+  'resumed',
+] as const satisfies readonly Situation[];
 /** The situations whose pages differ most are also checked with axe-core, which takes seconds for each. */
 const CHECKED: readonly Situation[] = ['empty', 'running', 'diverged'];
 /** Bytes of the page's files together, each compressed: what a first visit loads. */
@@ -69,6 +80,14 @@ const faults = (tab: Tab): Promise<string[]> => tab.evaluate(FIND_FAULTS);
 const settled = (tab: Tab): Promise<void> =>
   tab.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))');
 
+async function expectNoFaults(tab: Tab): Promise<void> {
+  for (const width of WIDTHS) {
+    await tab.resize(width, 1_000);
+    await settled(tab);
+    expect(await faults(tab), `${width} px`).toEqual([]);
+  }
+}
+
 async function open(situation: Situation, query = ''): Promise<Tab> {
   const run = stage.closeAfterTest(await stageRun(situation));
   const tab = await stage.visit(`${run.origin}/${query}#admin=any`);
@@ -80,13 +99,41 @@ describe.skipIf(stage.missing !== undefined)('the layout of the dashboard', () =
   it.for(SITUATIONS)('fits every screen while the run is %s', async (situation) => {
     const tab = await open(situation);
     if (situation !== 'empty') await tab.until(`document.querySelector('#runs-table tbody tr') !== null`);
-    for (const width of WIDTHS) {
-      await tab.resize(width, 1_000);
-      await settled(tab);
-      expect(await faults(tab), `${width} px`).toEqual([]);
-    }
+    await expectNoFaults(tab);
     if (CHECKED.includes(situation)) expect(await violations(tab)).toEqual([]);
     expect(tab.complaints).toEqual([]);
+  });
+
+  it('fits every screen while the coordinator is gone, and offers no order', async () => {
+    const run = stage.closeAfterTest(await stageRun('running'));
+    const tab = await stage.visit(`${run.origin}/#admin=any`);
+    await tab.until(`document.querySelector('#runs-table tbody tr') !== null`);
+    await run.close();
+    await tab.until(`/^Reconnecting/.test(document.querySelector('#link').textContent)`);
+    await expectNoFaults(tab);
+    expect(await tab.evaluate(`['pause', 'checkpoint', 'stop'].every((id) => document.getElementById(id).disabled)`)).toBe(true);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('what a run is asked', () => {
+  const visible = (tab: Tab, selector: string): Promise<boolean> =>
+    tab.evaluate(`document.querySelector('${selector}').checkVisibility()`);
+
+  it('is nothing when it is over, and the page says how to continue', async () => {
+    const tab = await open('finished');
+    await tab.until(`/larger --rounds/.test(document.querySelector('#settings-fixed').textContent)`);
+    expect([await visible(tab, '#controls'), await visible(tab, '#invite')]).toEqual([false, false]);
+    expect(await tab.evaluate(`document.querySelector('#apply').disabled`)).toBe(true);
+  });
+
+  it('says so if only this machine can open the invitation', async () => {
+    const tab = await open('waiting');
+    await tab.until(`/--host 0\\.0\\.0\\.0/.test(document.querySelector('#invite-here').textContent)`);
+    expect(await visible(tab, '#invite-here')).toBe(true);
+    const other = await open('resumed');
+    await other.until(`document.querySelector('#invite-link').href.includes('192.0.2.7')`);
+    expect(await visible(other, '#invite-here')).toBe(false);
+    await other.until(`document.querySelector('#markers').textContent.includes('↻')`);
   });
 });
 
@@ -183,6 +230,27 @@ describe.skipIf(stage.missing !== undefined)('the run doctor', () => {
     const tab = await open('diverged');
     await tab.until(`/round 380 .* --resume --lr 0\\.005/.test(document.querySelector('#doctor-what').textContent)`);
     expect(await tab.evaluate(`document.querySelector('#doctor-do').checkVisibility()`)).toBe(false);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('the report of a run', () => {
+  it('fits a phone and a laptop, in light and in dark', async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'troupe-report-'));
+    stage.closeAfterTest({ close: async () => fs.rmSync(folder, { recursive: true, force: true }) });
+    const files = [{ name: 'best.safetensors', bytes: 4e6, sha256: 'ab'.repeat(32) }];
+    const page = reportPage([{ folder: 'runs/001', program: 'troupe', files, history: stagedHistory('finished') }]);
+    fs.writeFileSync(path.join(folder, 'report.html'), page);
+    const tab = await stage.visit(pathToFileURL(path.join(folder, 'report.html')).href);
+    for (const width of [360, 1_280]) {
+      await tab.resize(width, 1_000);
+      await settled(tab);
+      expect(await tab.evaluate('document.documentElement.scrollWidth'), `${width} px`).toBeLessThanOrEqual(width);
+    }
+    for (const scheme of ['light', 'dark'] as const) {
+      await show(tab, scheme);
+      expect(await violations(tab), scheme).toEqual([]);
+    }
+    expect(tab.complaints).toEqual([]);
   });
 });
 

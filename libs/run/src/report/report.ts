@@ -218,14 +218,14 @@ function files(all: readonly ReportedFile[]): string {
     ({ name, bytes, sha256 }) =>
       `<tr><th scope="row">${escapeMarkup(name)}</th><td>${(bytes / 1e6).toFixed(2)} MB</td><td><code>${escapeMarkup(sha256)}</code></td></tr>`,
   );
-  return `<h2>Checkpoints</h2>\n<div class="scroll"><table><thead><tr><th scope="col">File</th><th scope="col">Size</th><th scope="col">SHA-256</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return `<h2>Checkpoints</h2>\n<div class="scroll" tabindex="0" role="region" aria-label="Checkpoints"><table><thead><tr><th scope="col">File</th><th scope="col">Size</th><th scope="col">SHA-256</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
 }
 
 function configTable({ config, runId }: RunHeader): string {
   const rows = [['run', runId] as const, ...flattened(config, '')].map(
     ([name, value]) => `<tr><th scope="row">${escapeMarkup(name)}</th><td>${escapeMarkup(value)}</td></tr>`,
   );
-  return `<h2>Configuration</h2>\n<div class="scroll"><table><tbody>${rows.join('')}</tbody></table></div>`;
+  return `<h2>Configuration</h2>\n<div class="scroll" tabindex="0" role="region" aria-label="Configuration"><table><tbody>${rows.join('')}</tbody></table></div>`;
 }
 
 /** "optimizer.beta1" -> "0.9". */
@@ -244,5 +244,5 @@ function warnings({ events }: RunHistory): string {
   const rows = shown.map(
     ({ at, round, text }) => `<tr><th scope="row">${timeOf(at)}</th><td>${whole(round)}</td><td>${escapeMarkup(text)}</td></tr>`,
   );
-  return `<h2>Warnings</h2>\n<div class="scroll"><table class="text"><thead><tr><th scope="col">Time</th><th scope="col">Round</th><th scope="col">What happened</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return `<h2>Warnings</h2>\n<div class="scroll" tabindex="0" role="region" aria-label="Warnings"><table class="text"><thead><tr><th scope="col">Time</th><th scope="col">Round</th><th scope="col">What happened</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
 }
