@@ -7,11 +7,11 @@ import { gzipSync } from 'node:zlib';
 import { reportPage } from '@troupe/run';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Tab } from './chromium.js';
-import { builtPage, setStage, show, violations } from './stage.js';
+import { builtPage, setStage, show, violations, type Scheme } from './stage.js';
 import { stagedHistory, stageRun, type Situation } from './staged-run.js';
 
 const stage = setStage('dashboard', ['--lang=en-GB']);
-const WIDTHS = [360, 800, 1280, 2560] as const;
+const WIDTHS = [320, 360, 800, 1280, 2560] as const;
 const SITUATIONS = [
   'empty',
   'running',
@@ -22,7 +22,11 @@ const SITUATIONS = [
   'resumed',
 ] as const satisfies readonly Situation[];
 /** The situations whose pages differ most are also checked with axe-core, which takes seconds for each. */
-const CHECKED: readonly Situation[] = ['empty', 'running', 'diverged'];
+const CHECKED: Partial<Record<Situation, readonly Scheme[]>> = {
+  empty: ['light'],
+  running: ['light', 'dark'],
+  diverged: ['dark'],
+};
 /** Bytes of the page's files together, each compressed: what a first visit loads. */
 const MAX_FIRST_LOAD = 150_000;
 
@@ -100,7 +104,11 @@ describe.skipIf(stage.missing !== undefined)('the layout of the dashboard', () =
     const tab = await open(situation);
     if (situation !== 'empty') await tab.until(`document.querySelector('#runs-table tbody tr') !== null`);
     await expectNoFaults(tab);
-    if (CHECKED.includes(situation)) expect(await violations(tab)).toEqual([]);
+    await tab.evaluate(`for (const details of document.querySelectorAll('details')) details.open = true`);
+    for (const scheme of CHECKED[situation] ?? []) {
+      await show(tab, scheme);
+      expect(await violations(tab), scheme).toEqual([]);
+    }
     expect(tab.complaints).toEqual([]);
   });
 
@@ -197,6 +205,60 @@ describe.skipIf(stage.missing !== undefined)('the charts of the dashboard', () =
     const svg = await tab.evaluate<string>(`saved.find(({ type }) => type === 'image/svg+xml').text()`);
     expect(svg).toMatch(/^<svg[\s\S]*training, smoothed[\s\S]*<path d="M/);
     expect(await tab.evaluate(`saved.find(({ type }) => type === 'image/png').size`)).toBeGreaterThan(5_000);
+  });
+});
+
+describe.skipIf(stage.missing !== undefined)('a person at the dashboard', () => {
+  const element = (selector: string): string => `document.querySelector(${JSON.stringify(selector)})`;
+  const says = (selector: string, pattern: RegExp): string => `${pattern.toString()}.test(${element(selector)}.textContent)`;
+  /** Rows of the table of the first chart, which shows the loss. */
+  const LOSS_TABLE = `(() => { const d = document.querySelector('#chart-grid details'); d.open = true;
+    return [...d.querySelectorAll('tbody tr')].map((row) => [...row.children].map((cell) => cell.textContent)); })()`;
+
+  it('zooms and reads values with the mouse and with the keyboard', async () => {
+    const tab = await open('running');
+    await tab.resize(1_280, 1_600);
+    await tab.until(`${LOSS_TABLE}.length === 12`);
+    const plot = '#chart-grid .plot';
+    await tab.evaluate(`${element(plot)}.scrollIntoView({ block: 'center' })`);
+    const { x, y, width, height } = await tab.evaluate<Record<'x' | 'y' | 'width' | 'height', number>>(
+      `${element(`${plot} .u-over`)}.getBoundingClientRect().toJSON()`,
+    );
+    const mouse = (type: string, at: number): Promise<unknown> =>
+      tab.command('Input.dispatchMouseEvent', {
+        type,
+        x: x + width * at,
+        y: y + height / 2,
+        button: 'left',
+        buttons: type === 'mouseReleased' ? 0 : 1,
+        clickCount: 1,
+      });
+    await mouse('mouseMoved', 0.25);
+    // All charts share one crosshair: the second shows the round too.
+    await tab.until(says('#chart-grid .chart:nth-child(2) .legend .at', /round \d+/));
+    await mouse('mousePressed', 0.25);
+    await mouse('mouseMoved', 0.4);
+    await mouse('mouseMoved', 0.5);
+    await mouse('mouseReleased', 0.5);
+    const first = `Number(${LOSS_TABLE}[0][0])`;
+    await tab.until(`${first} > 10`);
+
+    await tab.evaluate(`${element(plot)}.focus()`);
+    await tab.press('ArrowRight');
+    await tab.until(says('#reading', /^round \d+: training \d/));
+    await tab.command('Input.dispatchKeyEvent', { type: 'keyDown', key: '0', text: '0' });
+    await tab.until(`${first} === 1`);
+    expect(await tab.evaluate(`${element('#range button')}.getAttribute('aria-pressed')`)).toBe('true');
+  });
+
+  it('switches to Chinese', async () => {
+    const tab = await open('running');
+    await tab.evaluate(`(() => { const s = ${element('#language')}; s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`);
+    expect(await tab.text('#charts-title')).toBe('训练');
+    await tab.until(says('#phase', /运行中/));
+    expect(await tab.evaluate('document.documentElement.lang')).toBe('zh-CN');
+    await tab.reload();
+    await tab.until(says('#charts-title', /训练/));
   });
 });
 
