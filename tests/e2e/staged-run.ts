@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { configFromFlags, parseTrainingConfig } from '@troupe/config';
 import {
+  createRunHistory,
   POINT_FIELDS,
   type ControlRequest,
   type EvaluationPoint,
@@ -16,6 +17,8 @@ import {
   type PastRun,
   type PointColumns,
   type PointField,
+  type RoundPoint,
+  type RunHistory,
   type RunView,
   type SamplePoint,
   type WorkerView,
@@ -23,7 +26,7 @@ import {
 import { WebSocketServer } from 'ws';
 import { builtPage } from './stage.js';
 
-export type Situation = 'empty' | 'running' | 'paused' | 'waiting' | 'diverged' | 'finished';
+export type Situation = 'empty' | 'running' | 'paused' | 'waiting' | 'diverged' | 'finished' | 'resumed';
 
 export interface StagedRun {
   readonly origin: string;
@@ -62,6 +65,7 @@ const DONE: Readonly<Record<Situation, number>> = {
   waiting: 900,
   diverged: 412,
   finished: ROUNDS,
+  resumed: 1_200,
 };
 
 const PHASES: Readonly<Record<Situation, Pick<RunView, 'phase' | 'phaseReason' | 'pausedBy'>>> = {
@@ -79,6 +83,7 @@ const PHASES: Readonly<Record<Situation, Pick<RunView, 'phase' | 'phaseReason' |
     pausedBy: [],
   },
   finished: { phase: 'over', phaseReason: 'all 2,000 rounds are done', pausedBy: [] },
+  resumed: { phase: 'running', phaseReason: 'computing', pausedBy: [] },
 };
 
 /** A wobble between -1 and 1 that is the same in every run of the tests. */
@@ -160,6 +165,7 @@ function eventsOf(situation: Situation): LoggedEvent[] {
     [700, 'worker', 'Grace joined'],
     [800, 'decision', 'paused by admin: open leases still count, no new ones are dealt'],
     [800, 'decision', 'resumed by admin; 32 streams lent to 3 workers'],
+    ...(situation === 'resumed' ? ([[1_000, 'note', 'the run continues from round 1000']] as const) : []),
   ];
   const past = texts.filter(([round]) => round <= DONE[situation] && (situation !== 'empty' || round === 0));
   return past.map(([round, kind, text], i) => ({ id: i + 1, at: START + round * 180, round, kind, level: 'info', text }));
@@ -176,6 +182,10 @@ function pastRun(folder: string, model: string, situation: Situation, current: b
   };
 }
 
+/** One that only this machine can open, and one for all. */
+const joinLinkOf = (situation: Situation): string =>
+  `http://${situation === 'waiting' ? '127.0.0.1' : '192.0.2.7'}:7400/join/#token=a-token-of-workers`;
+
 function storyOf(situation: Situation): Story {
   const points = pointsOf(situation);
   const evaluations = evaluationsOf(situation);
@@ -187,7 +197,7 @@ function storyOf(situation: Situation): Story {
     ...PHASES[situation],
     ...{ runId: 'staged', name: 'Sonnets', organizer: 'Ada', round: DONE[situation], rounds: ROUNDS, config: stagedConfig },
     ...{ model: '1x256 LSTM', parameters: 352_321, startedAt: START, access: ['read', 'admin'], maxWorkers: 10_000 },
-    ...{ workers, workerCount: workers.length, joinLink: 'http://127.0.0.1:7400/join/#token=a-token-of-workers' },
+    ...{ workers, workerCount: workers.length, joinLink: joinLinkOf(situation) },
     corpus: { name: 'sonnets', characters: 94_000, train: 84_600, validation: 9_400 },
     ...(situation === 'running' && { etaMs: 95_000 }),
     ...(situation === 'diverged' && { checkpoint: { round: 380, path: 'runs/sonnets/latest.safetensors' } }),
@@ -200,6 +210,22 @@ function storyOf(situation: Situation): Story {
     ...{ samples: samplesOf(situation), events: eventsOf(situation), flows: flowsOf(situation) },
     runs: situation === 'empty' ? runs.slice(0, 1) : runs,
   };
+}
+
+/** What the folder of such a run would tell. */
+export function stagedHistory(situation: Situation): RunHistory {
+  const { view, points, evaluations, samples, events } = storyOf(situation);
+  const { runId, name, model, config, corpus, parameters, startedAt } = view;
+  const history = createRunHistory();
+  history.add({ type: 'run', run: { runId, name, model, config, corpus: corpus.name, parameters, startedAt } });
+  points.round.forEach((_, i) => {
+    const point = Object.fromEntries(POINT_FIELDS.map((field) => [field, points[field][i]])) as unknown as RoundPoint;
+    history.add({ type: 'round', point });
+  });
+  for (const evaluation of evaluations) history.add({ type: 'evaluation', evaluation });
+  for (const sample of samples) history.add({ type: 'sample', sample });
+  for (const event of events) history.add({ type: 'event', event: { ...event, level: 'warn' } });
+  return history;
 }
 
 /** Serves the dashboard of a run in this situation until it is closed. */

@@ -12,6 +12,9 @@ afterAll(async () => {
   await fs.rm(cwd, { recursive: true, force: true });
 });
 
+/** Without the measurement of engines, which takes half a second a worker; the reference and one other run have it. */
+const FIXED = [...SMALL, '--engine', 'wasm'];
+
 const losses = (lines: readonly Line[]): number[] => lines.filter(named('round')).map((line) => line.trainLoss as number);
 
 /** Trains 60 rounds undisturbed: the reference for disturbed runs. */
@@ -44,7 +47,7 @@ describe('troupe train', () => {
 
   it.each([1, 3])('gives the same losses with %i workers', async (workers) => {
     const training = start(
-      ['train', ...SMALL, '--rounds', '60', '--workers', String(workers), '--out', `workers-${workers}`, '--json'],
+      ['train', ...FIXED, '--rounds', '60', '--workers', String(workers), '--out', `workers-${workers}`, '--json'],
       { cwd },
     );
     expect((await training.exited).code).toBe(0);
@@ -52,7 +55,7 @@ describe('troupe train', () => {
   });
 
   it('loses nothing when a worker is killed in the middle of the run', async () => {
-    const training = start(['train', ...SMALL, '--rounds', '60', '--workers', '2', '--out', 'killed', '--json'], { cwd });
+    const training = start(['train', ...FIXED, '--rounds', '60', '--workers', '2', '--out', 'killed', '--json'], { cwd });
     await training.line(at(10));
     const worker = (await childrenOf(training.child.pid!)).find(({ command }) => command.includes('local-1'));
     process.kill(worker!.pid, 'SIGKILL');
@@ -61,7 +64,7 @@ describe('troupe train', () => {
   });
 
   it('saves and stops on Ctrl-C, and --resume continues as if it had never stopped', async () => {
-    const first = start(['train', ...SMALL, '--rounds', '60', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
+    const first = start(['train', ...FIXED, '--rounds', '60', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
     await first.line(at(20));
     first.child.kill('SIGINT');
     expect((await first.exited).code).toBe(0);
@@ -69,7 +72,7 @@ describe('troupe train', () => {
     expect(round).toBeGreaterThanOrEqual(20);
     expect(round).toBeLessThan(60);
 
-    const second = start(['train', '--resume', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
+    const second = start(['train', '--resume', '--engine', 'wasm', '--workers', '2', '--out', 'stopped', '--json'], { cwd });
     expect((await second.exited).code).toBe(0);
     expect((await second.line(named('started'))).round).toBe(round);
     const all = [...losses(first.lines).slice(0, round as number), ...losses(second.lines)];
@@ -78,11 +81,14 @@ describe('troupe train', () => {
   });
 
   it('resumes from the previous checkpoint when the newest is damaged, and says so', async () => {
-    const args = ['train', ...SMALL, '--workers', '1', '--out', 'damaged', '--checkpoint-every', '10', '--json'];
+    const args = ['train', ...FIXED, '--workers', '1', '--out', 'damaged', '--checkpoint-every', '10', '--json'];
     expect((await run([...args, '--rounds', '30'], { cwd })).code).toBe(0);
     const newest = path.join(cwd, 'damaged', 'round-00000030.safetensors');
     await fs.truncate(newest, 5000);
-    const again = start(['train', '--resume', '--rounds', '40', '--workers', '1', '--out', 'damaged', '--json'], { cwd });
+    const again = start(
+      ['train', '--resume', '--engine', 'wasm', '--rounds', '40', '--workers', '1', '--out', 'damaged', '--json'],
+      { cwd },
+    );
     expect((await again.exited).code).toBe(0);
     expect((await again.line(named('started'))).round).toBe(20);
     expect((await again.line(named('note'))).text).toContain('damaged');
@@ -90,7 +96,7 @@ describe('troupe train', () => {
   });
 
   it('leaves no process behind when it is killed', async () => {
-    const training = start(['train', ...SMALL, '--rounds', '100000', '--workers', '2', '--out', 'orphans', '--json'], { cwd });
+    const training = start(['train', ...FIXED, '--rounds', '100000', '--workers', '2', '--out', 'orphans', '--json'], { cwd });
     await training.line(at(3));
     const children = await childrenOf(training.child.pid!);
     expect(children.length).toBeGreaterThanOrEqual(3);

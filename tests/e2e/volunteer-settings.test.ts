@@ -162,16 +162,16 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
 
   const many = os.availableParallelism() > 8 ? ' SKIPPED: a tenth of more than 8 cores is a core' : '';
   it.skipIf(many !== '')(`uses no more of the machine than its share${many}`, async () => {
-    // Large, so that rounds consist of computing: the share does not limit links and the
+    // A batch so large that rounds consist of computing: the share does not limit links and the
     // coordinator.
-    const run = await coordinate('share', '--hidden', '256', '--batch', '32', '--window', '64', '--eval-every', '0');
+    const run = await coordinate('share', '--hidden', '128', '--batch', '32', '--window', '64', '--eval-every', '0');
     const tab = await join(run, { more: '&engine=wasm' });
     const roundsIn = async (share: string): Promise<number> => {
       await choose(tab, '#share', share);
       // Leases that began with the old share are done by then.
       await goesOn(run, 2);
       const before = rounds(run);
-      await sleep(4_000);
+      await sleep(2_000);
       return rounds(run) - before;
     };
     await tab.click('#start');
@@ -191,7 +191,8 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     await choose(tab, '#share', '100');
     await tab.click('#start');
     await tab.until(says('Computing'));
-    await goesOn(run);
+    // Enough to know how fast it is at its best.
+    await goesOn(run, 8);
     expect(await tab.text('#notice')).toBe('');
     const hot = new AbortController();
     const slowing = slowDown(own, hot.signal);
@@ -201,23 +202,26 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
       hot.abort();
       await slowing;
     }
-    await goesOn(run);
+    await goesOn(run, 3);
   });
 });
 
 describe.skipIf(stage.missing !== undefined)('the volunteer page says', () => {
-  it.each([
-    ['what the browser withholds from a page without HTTPS', NAME, true],
-    ['nothing of that on the loopback address', '127.0.0.1', false],
-  ])('%s', async (_, host, expected) => {
-    const run = await coordinate(`secure-${expected}`, '--allow-host', NAME);
-    const tab = await join({ origin: `http://${host}:${run.port}` });
-    expect(await tab.evaluate('isSecureContext')).toBe(!expected);
-    await tab.click('#start');
-    await tab.until(says('Computing'));
-    await tab.evaluate(`document.querySelector('#engine').open = true`);
-    expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
-    expect(await tab.text('#insecure')).toMatch(/without HTTPS.*one CPU core/);
+  it('what the browser withholds from a page without HTTPS, and nothing of that on the loopback address', async () => {
+    const run = await coordinate('secure', '--allow-host', NAME);
+    for (const [host, expected] of [
+      [NAME, true],
+      ['127.0.0.1', false],
+    ] as const) {
+      const tab = await join({ origin: `http://${host}:${run.port}` });
+      expect(await tab.evaluate('isSecureContext')).toBe(!expected);
+      await tab.click('#start');
+      await tab.until(takesPart);
+      await tab.evaluate(`document.querySelector('#engine').open = true`);
+      expect(await tab.evaluate(`document.querySelector('#insecure').checkVisibility()`)).toBe(expected);
+      expect(await tab.text('#insecure')).toMatch(/without HTTPS.*one CPU core/);
+      await tab.close();
+    }
   });
 
   it('who organizes the run, and when the run is paused', async () => {

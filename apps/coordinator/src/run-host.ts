@@ -1,11 +1,20 @@
 /** One run and everything that belongs to it. A server mounts it under a path, perhaps beside other runs. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readRunSecrets, sha256, writeRunFile, writeRunSecrets, type RunSecrets } from '@troupe/checkpoint/node';
+import {
+  checkpointFacts,
+  readRunSecrets,
+  sha256,
+  writeRunFile,
+  writeRunSecrets,
+  writeWhole,
+  type RunSecrets,
+} from '@troupe/checkpoint/node';
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
+import { REPORT_FILE, reportPage } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
 import { createGate } from './access/gate.js';
@@ -16,6 +25,8 @@ import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
 import type { Flags } from './run-flags.js';
+import { createNotifier, type Notifier } from './notify/notifier.js';
+import { symptomsOf } from './notify/symptoms.js';
 import { openRecord, type RunRecord } from './record/run-record.js';
 import { embedReduceService, remoteReduceService, type ReduceService } from './reduce-service.js';
 import type { Report } from './reporter.js';
@@ -97,7 +108,9 @@ function memoryNotesOf({ training }: Preparation, { settings, memory = memoryFor
 }
 
 async function openRun(options: RunHostOptions, prepared: Preparation): Promise<RunHost> {
-  const record = await openRecord(options.settings, prepared, options.report);
+  const opened = await openRecord(options.settings, prepared, options.report);
+  const notifier = notifierOf(options, prepared, opened);
+  const record = notifier === undefined ? opened : { ...opened, report: alsoTo(notifier, opened.report) };
   for (const note of prepared.notes) record.report({ event: 'note', ...note });
   const side = openSide(prepared);
   const over = new AbortController();
@@ -119,12 +132,30 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
     const tokens = tokensOf(options.settings, last);
     const signed = await openSignedTokens(options, record, over.signal);
     reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
-    return await assemble({ ...options, prepared, record, side, tokens, last, signed, reduce, over: over.signal, free, close });
+    return await assemble({
+      ...options,
+      ...{ prepared, record, notifier, side, tokens, last, signed, reduce, over: over.signal, free, close },
+    });
   } catch (error) {
     // The caller frees the folder.
     await closeParts();
     throw error;
   }
+}
+
+function notifierOf(
+  { settings: { notify: url, name }, signal }: RunHostOptions,
+  { training: { runId } }: Preparation,
+  { report }: RunRecord,
+): Notifier | undefined {
+  return url && createNotifier({ url, runId, name, report, signal });
+}
+
+function alsoTo({ hear }: Notifier, report: Report): Report {
+  return (event) => {
+    report(event);
+    hear(event);
+  };
 }
 
 /** Makes a server serve a run at `mount` until the run is done. Other mounts do not change. */
@@ -141,6 +172,7 @@ export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, 
 interface Parts extends RunHostOptions {
   readonly prepared: Preparation;
   readonly record: RunRecord;
+  readonly notifier: Notifier | undefined;
   readonly side: SideThread;
   readonly tokens: RunTokens;
   readonly signed: SignedTokens;
@@ -153,7 +185,7 @@ interface Parts extends RunHostOptions {
 }
 
 async function assemble(parts: Parts): Promise<RunHost> {
-  const { prepared, record, mount, side, tokens, reduce, over, signal } = parts;
+  const { prepared, record, notifier, mount, side, tokens, reduce, over, signal } = parts;
   const { report, troubles } = record;
   const conductor = await createConductor(conductorOptions(parts), signal);
   over.addEventListener('abort', () => conductor.close(), { once: true });
@@ -161,6 +193,8 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const site = createRunSite({ ...parts, conductor, tokens, links });
   const flows = watchGradientFlow(prepared.training, { side, board: record.board, report, over });
   const { runId: id } = prepared.training;
+  const attended = (run: () => Promise<void>) => (): Promise<void> =>
+    notifier ? notifier.attend(run, () => symptomsOf(conductor, record.board)) : run();
   return {
     id,
     lastPort: parts.last.port,
@@ -170,16 +204,23 @@ async function assemble(parts: Parts): Promise<RunHost> {
     report,
     troubles,
     announce: () => report({ event: 'listening', runId: id, out: prepared.folder.path, ...links.printed() }),
-    ...lifeOf(async () => {
-      // Nothing of an earlier run in the folder changes before this one is sure to start.
-      prepared.folder.whenHeld(() => record.begin());
-      reportStart(prepared, report);
-      const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
-      await Promise.all([conductor.conduct(signal), stored]);
-      // That of the last round. A person who stops the run does not wait for it.
-      if (!signal.aborted) await flows.settled();
-      await stayOpen(parts, links, site);
-    }, parts.close),
+    ...lifeOf(
+      attended(async () => {
+        // Nothing of an earlier run in the folder changes before this one is sure to start.
+        prepared.folder.whenHeld(() => record.begin());
+        reportStart(prepared, report);
+        const stored = storeFlags(prepared, prepared.flags.untilSaved, report).then(() => storeSecrets(parts));
+        // Whatever ends the run, nothing is written to its folder afterwards. Storing never rejects.
+        await conductor.conduct(signal).finally(async () => {
+          await stored;
+          await storeReport(prepared, record);
+        });
+        // That of the last round. A person who stops the run does not wait for it.
+        if (!signal.aborted) await flows.settled();
+        await stayOpen(parts, links, site);
+      }),
+      parts.close,
+    ),
   };
 }
 
@@ -315,6 +356,19 @@ async function storeFlags({ folder }: Preparation, flags: Flags, report: Report)
     const { message } = error as Error;
     const remedy = 'Give them again with --resume.';
     report({ event: 'note', level: 'warn', text: `the flags of the run are not stored: ${message}`, remedy });
+  }
+}
+
+/** Of a run that has computed something. */
+async function storeReport({ folder }: Preparation, { board: { history }, report }: RunRecord): Promise<void> {
+  if (history.run === undefined || history.lastRound === 0) return;
+  try {
+    await folder.check();
+    const files = await checkpointFacts(folder.path);
+    const page = reportPage([{ folder: folder.path, history, files, program: installationAt(import.meta.url).program }]);
+    await writeWhole(folder.path, REPORT_FILE, new TextEncoder().encode(page));
+  } catch (error) {
+    report({ event: 'note', level: 'warn', text: `the report of the run is not written: ${(error as Error).message}` });
   }
 }
 

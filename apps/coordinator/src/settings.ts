@@ -63,6 +63,8 @@ export interface Settings {
   /** Name of the run for people. */
   readonly name: string | undefined;
   readonly organizer: string | undefined;
+  /** Where people are told what becomes of the run. Often a secret. Undefined: nowhere. */
+  readonly notify: URL | undefined;
   readonly tensorboard: boolean;
   /** Addresses of services: the first decides, the others sum a part of the parameters each. Undefined: the coordinator's own. */
   readonly allreduce: readonly string[] | undefined;
@@ -146,6 +148,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     localWorkers: given.has('--local-workers'),
     name: text('--name')?.slice(0, MAX_WORDS),
     organizer: text('--organizer')?.slice(0, MAX_WORDS),
+    notify: notifyFrom(given.get('--notify') ?? (env.TROUPE_NOTIFY || undefined)),
     tensorboard: given.has('--tensorboard'),
     allreduce: servicesFrom(text('--allreduce')),
     topology: text('--topology') as Topology,
@@ -214,6 +217,23 @@ function pathPrefixFrom(text: string): string {
   throw new SettingsError(
     `--path-prefix ${text} is not a path of letters, digits, "-" and "_"`,
     'Give the path under which the proxy serves the coordinator, such as --path-prefix /troupe.',
+  );
+}
+
+/** Its path is often a secret, so no message repeats it. @throws SettingsError */
+function notifyFrom(text: string | undefined): URL | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new SettingsError(
+      'the address of --notify or TROUPE_NOTIFY does not begin with http:// or https://',
+      "Write it in quotes, such as --notify 'https://ntfy.sh/my-runs'.",
+    );
+  }
+  if (url.username === '' && url.password === '') return url;
+  throw new SettingsError(
+    'the address of --notify or TROUPE_NOTIFY holds a name or a password, which is not sent',
+    'Use an address that needs none, such as the webhook of a chat.',
   );
 }
 

@@ -40,6 +40,7 @@ describe('a finished coordinator that keeps serving', () => {
     expect(played.status).toBe(200);
     expect(played.text).toContain('"type":"end"');
     expect((await run.ask('/api/checkpoint', { token: ADMIN })).status).toBe(200);
+    expect((await run.ask('/api/model/web', { token: TOKEN })).status).toBe(200);
     expect((await run.ask('/healthz')).json).toMatchObject({ phase: 'over' });
   });
 
@@ -74,6 +75,7 @@ describe('a finished coordinator that keeps serving', () => {
     await new Promise((resolve) => setTimeout(resolve, 1_200));
     expect(await fs.readFile(history, 'utf8')).toBe(before);
     expect(before).toContain('completed at round 3');
+    expect(await fs.readFile(path.join(out, 'report.html'), 'utf8')).toMatch(/Complete: 3 rounds[\s\S]*[0-9a-f]{64}/);
   });
 
   it('ends without an error when it is told to', async () => {

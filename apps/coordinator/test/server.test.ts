@@ -108,6 +108,23 @@ describe('the API', () => {
   });
 });
 
+describe('the model to take home', () => {
+  it('is an attachment with a name, and the page is for volunteers too', async () => {
+    const { status, headers, text } = await run.ask('/api/model/web', { token: TOKEN });
+    expect([status, headers['content-type']]).toEqual([200, 'text/html; charset=utf-8']);
+    expect(headers['content-disposition']).toMatch(/^attachment; filename="model-round-\d+\.html"$/);
+    expect(text).toMatch(/^<!doctype html>[\s\S]*<\/html>\s*$/i);
+    expect(headers['content-security-policy']).toContain("default-src 'none'");
+  });
+
+  it('is the same file for a HEAD, without its body', async () => {
+    const asked = { token: ADMIN, method: 'HEAD' };
+    const { headers, text } = await run.ask('/api/model/onnx', asked);
+    expect([headers['content-type'], text]).toEqual(['application/gzip', '']);
+    expect(Number(headers['content-length'])).toBeGreaterThan(1_000);
+  });
+});
+
 describe('access', () => {
   it('with the token of workers shows the run, without what is for admins', async () => {
     const { json } = await run.ask('/api/run', { token: TOKEN });
@@ -115,7 +132,7 @@ describe('access', () => {
     expect(json.joinLink).toBeUndefined();
     expect(json.checkpoint).toBeUndefined();
     expect([json.workers, json.workerCount]).toEqual([[], 1]);
-    for (const where of ['/api/events', '/api/history', '/metrics', '/api/checkpoint']) {
+    for (const where of ['/api/events', '/api/history', '/metrics', '/api/checkpoint', '/api/model/weights']) {
       expect((await run.ask(where, { token: TOKEN })).json).toMatchObject({ code: 'wrong_token' });
     }
     expect((await run.ask('/api/control', { token: TOKEN, body: { action: 'pause' } })).status).toBe(401);

@@ -125,6 +125,16 @@ describe('tokens', () => {
     expect(() => parseSettings([`--token=${signed}`], {})).toThrow(refused(/^(?!.*e30)/));
   });
 
+  it('for notifications are http or https, also from the environment, and no message repeats them', () => {
+    expect(parseSettings([], { TROUPE_NOTIFY: 'https://chat.example/hooks/x' }).notify?.href).toBe(
+      'https://chat.example/hooks/x',
+    );
+    expect(parseSettings([], { TROUPE_NOTIFY: '' }).notify).toBeUndefined();
+    for (const url of ['ftp://host/secret', 'chat.example/secret', 'https://me:secret@host/']) {
+      expect(() => parseSettings([`--notify=${url}`], {})).toThrow(/^(?!.*secret).*--notify/);
+    }
+  });
+
   it('for metrics must differ from the others, and are none by default', () => {
     expect(parseSettings([], {}).metricsToken).toBeUndefined();
     expect(parseSettings([], { TROUPE_METRICS_TOKEN: 'm' }).metricsToken).toBe('m');

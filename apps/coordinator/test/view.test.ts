@@ -68,6 +68,13 @@ describe('the list of runs', () => {
 });
 
 describe('a run in a folder', () => {
+  it('gives its model to take home, if it has saved one', async () => {
+    const { status, headers } = await ask('/001/api/model/pytorch');
+    expect([status, headers['content-type']]).toEqual([200, 'application/gzip']);
+    expect(headers['content-disposition']).toMatch(/filename="model-pytorch-round-\d+\.tar\.gz"/);
+    expect((await ask('/my-run--2-/api/model/web')).json).toMatchObject({ code: 'no_checkpoint', remedy: /--resume/ });
+  });
+
   it('has its dashboard, its curves, its samples and its log', async () => {
     expect((await ask('/001/')).headers['content-type']).toContain('text/html');
     expect((await ask('/001/api/run')).json).toMatchObject({

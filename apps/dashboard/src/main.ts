@@ -7,6 +7,7 @@ import { openLive } from './link/live.js';
 import { createCharts } from './page/charts.js';
 import { createControls } from './page/controls.js';
 import { createDoctor } from './page/doctor.js';
+import { createHome } from './page/home.js';
 import { make, setText, the } from './page/dom.js';
 import { createEvents } from './page/events.js';
 import { createFlow } from './page/flow.js';
@@ -67,6 +68,7 @@ const panels: readonly Panel[] = [
   createOverview(page),
   createDoctor(page),
   createControls(page),
+  createHome(page),
   createCharts(page),
   createSamples(page),
   createPlayground(page),

@@ -1,4 +1,5 @@
 /** All texts of the page, in all its languages. */
+import type { ModelForm } from '@troupe/export';
 import type { EventKind, FlowState, RunPhase, WorkerState } from '@troupe/run';
 import type { MarkerKind } from './reading/markers.js';
 import type { XKind } from './reading/round-axis.js';
@@ -68,6 +69,19 @@ const EN = {
       `Workers wait for the network: ${percent} of a round is transfer. Start the next run with --codec int8 or a larger --batch.`,
   },
 
+  home: {
+    title: 'Take the model home',
+    what: 'The best model so far, or the newest until one is the best. Each download works without this coordinator.',
+    making: 'Making the file…',
+    forms: {
+      web: ['Web page', 'One file that writes in any browser, offline'],
+      pytorch: ['PyTorch', 'A folder with model.py, weights and a sampling script'],
+      onnx: ['ONNX', 'A folder for ONNX Runtime, with a sampling script'],
+      tfjs: ['TensorFlow.js', 'A folder with a graph model and a sampling script'],
+      weights: ['Weights', 'A safetensors file; troupe train --init starts from it'],
+    } as Record<ModelForm, readonly [name: string, what: string]>,
+  },
+
   wallWorkers: (count: string) => `${count} workers on a ring`,
 
   controls: 'Controls',
@@ -81,8 +95,11 @@ const EN = {
   clip: 'Clip norm (0 = off)',
   apply: 'Apply from the next round',
   fixed: 'This run is reproducible, so its settings cannot change.',
+  overComplete: 'The run is complete. To train longer, start it again with --resume and a larger --rounds.',
+  overEarly: 'The run is over. To continue it, start it again with --resume.',
   invite: 'Invite volunteers',
   inviteWhat: 'Anyone who opens this link can lend their browser to the run.',
+  inviteHere: 'Only this machine can open this link. To invite others, start the run again with --resume --host 0.0.0.0.',
   inviteHow:
     'You use a signed token, so the permanent link of the run is not shown. To invite volunteers, make a token for them where the coordinator runs:',
   inviteCode: 'QR code of the invitation link',
@@ -340,6 +357,19 @@ const ZH: Texts = {
     network: (percent) => `工作节点在等待网络：每轮有 ${percent} 的时间用于传输。下次训练可用 --codec int8 或更大的 --batch。`,
   },
 
+  home: {
+    title: '把模型带回家',
+    what: '到目前为止最好的模型；若尚无最好的，则为最新的。每个下载都无需本协调器即可使用。',
+    making: '正在生成文件……',
+    forms: {
+      web: ['网页', '一个文件，可在任何浏览器中离线写作'],
+      pytorch: ['PyTorch', '一个文件夹：model.py、权重和采样脚本'],
+      onnx: ['ONNX', '一个文件夹：用于 ONNX Runtime，含采样脚本'],
+      tfjs: ['TensorFlow.js', '一个文件夹：图模型和采样脚本'],
+      weights: ['权重', '一个 safetensors 文件；troupe train --init 可由此开始训练'],
+    },
+  },
+
   wallWorkers: (count) => `环上有 ${count} 个工作节点`,
 
   controls: '控制',
@@ -353,8 +383,11 @@ const ZH: Texts = {
   clip: '裁剪阈值（0 = 不裁剪）',
   apply: '从下一轮起应用',
   fixed: '本次训练要求可复现，设置不能更改。',
+  overComplete: '训练已完成。要继续训练，请加 --resume 和更大的 --rounds 重新启动。',
+  overEarly: '训练已结束。要接着训练，请加 --resume 重新启动。',
   invite: '邀请志愿者',
   inviteWhat: '任何人打开此链接，都可以用自己的浏览器参与训练。',
+  inviteHere: '只有本机能打开此链接。要邀请他人，请加 --resume --host 0.0.0.0 重新启动。',
   inviteHow: '您使用的是签名令牌，因此不显示本次训练的永久链接。如需邀请志愿者，请在协调器所在的机器上为他们生成令牌：',
   inviteCode: '邀请链接的二维码',
   copy: '复制链接',

@@ -1,6 +1,6 @@
 import type { LoggedEvent } from '@troupe/run';
 import { describe, expect, it } from 'vitest';
-import { marks, toCsv, toSvg } from '../src/chart/export.js';
+import { toCsv, toSvg } from '../src/chart/export.js';
 import type { ChartSpec, Shown } from '../src/chart/spec.js';
 import { markersOf } from '../src/reading/markers.js';
 import { characterAxis, clockAxis } from '../src/reading/round-axis.js';
@@ -98,11 +98,5 @@ describe('a chart as a file', () => {
     expect(svg).toContain('a&#60;b');
     expect(svg.match(/stroke-dasharray/g)).toHaveLength(1);
     expect(svg).not.toMatch(/NaN|Infinity|href|var\(/);
-  });
-
-  it('has round marks within the axis', () => {
-    expect(marks(1.23, 4.4, 6)).toEqual([2, 3, 4]);
-    expect(marks(0, 1_500, 6)).toEqual([0, 500, 1_000, 1_500]);
-    expect(marks(3, 3, 6)).toEqual([3]);
   });
 });

@@ -212,6 +212,19 @@ export const LIMITS = {
   /** Characters in one answer of the playground, and in its opening. */
   playCharacters: 2_000,
   primeCharacters: 1_000,
+  /** Downloads of a model at the same time, and bytes of the weights of one that the coordinator makes files of. */
+  modelDownloads: 16,
+  modelWeightBytes: 64 * 1024 ** 2,
+  /** Bytes of finished files that are kept for the next downloads. */
+  modelCacheBytes: 64 * 1024 ** 2,
+  /** Making one of them must not take longer. */
+  modelMakingMs: 120_000,
+  /** A download that makes no progress for this long is cut off. */
+  modelStalledMs: 60_000,
+  /** Notifications (--notify) that wait, attempts to send one in a minute, and the time for an answer. */
+  noticesWaiting: 20,
+  noticesPerMinute: 10,
+  noticeMs: 10_000,
   /** Rows of workers in one response. */
   workersShown: 500,
 } as const;

@@ -123,6 +123,13 @@ export const RUN_OPTIONS: readonly RunOption[] = [
   },
   { flag: '--organizer', type: 'text', placeholder: 'TEXT', group: 'Run', help: 'who organizes the run; shown to volunteers' },
   {
+    flag: '--notify',
+    type: 'text',
+    placeholder: 'URL',
+    group: 'Run',
+    help: 'POST a short JSON message to this http or https address (Slack, Mattermost, ntfy or a program) when the run starts, ends, diverges, waits for workers for a minute, or has a problem that the run doctor sees (default: TROUPE_NOTIFY); it is not stored',
+  },
+  {
     flag: '--tensorboard',
     type: 'switch',
     negatable: true,
@@ -280,7 +287,7 @@ export function negated(flag: string): string {
 /** Flags that concern one start, and secrets. */
 const ONE_START: readonly string[] = [
   ...['--resume', '--out', '--init', '--reproducible', '--keep-serving', '--exit-when-done'],
-  ...['--token', '--admin-token', '--metrics-token'],
+  ...['--token', '--admin-token', '--metrics-token', '--notify'],
 ];
 
 /**

@@ -1,5 +1,6 @@
 export { ExportError, type ExportErrorCode } from './errors.js';
 export type { ExportedFile } from './folder.js';
+export { MODEL_FORMS, type ModelForm } from './forms.js';
 export { onnxFolder } from './onnx.js';
 export { PRECISIONS, roundedTo, type Precision } from './precision.js';
 export { pytorchFolder } from './pytorch.js';

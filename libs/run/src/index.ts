@@ -1,5 +1,19 @@
 export { DECISION_KINDS, decisionText, isWarnedOf, parkedText, waitingText, type DecisionKind } from './decisions.js';
 export { type RunEvent } from './events.js';
+export {
+  CURVE_COLOURS,
+  drawChart,
+  PRINTED,
+  type ChartCurve,
+  type ChartDrawing,
+  type ChartPalette,
+  type ChartPoint,
+} from './chart/draw.js';
+export { ticksAround, ticksWithin } from './chart/ticks.js';
+export { REPORT_FILE, reportPage, type ReportedFile, type ReportedRun } from './report/report.js';
+export { roundSpeeds, speedOf, usualRoundMs } from './speed.js';
+export { escapeMarkup } from './markup.js';
+export { findProblem, type Finding, type Symptoms } from './finding.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export {
   isAverageBetter,

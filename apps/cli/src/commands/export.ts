@@ -1,12 +1,12 @@
-import { stat, readFile, readdir, realpath } from 'node:fs/promises';
+import { stat, readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Argument, Option, type Command } from 'commander';
-import { checkpointBlocks, weightsOnly, type Checkpoint } from '@troupe/checkpoint';
-import { prepareFolder, sha256, writeWhole } from '@troupe/checkpoint/node';
+import { prepareFolder, writeWhole } from '@troupe/checkpoint/node';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
-import { onnxFolder, pytorchFolder, tfjsFolder, webPage, type ExportedFile, type Player, type Precision } from '@troupe/export';
+import type { ExportedFile, ModelForm, Player, Precision } from '@troupe/export';
+import { modelFiles, readPlayer } from '@troupe/export/node';
 import { openCheckpoint } from '../checkpoints.js';
 import { CliError } from '../errors.js';
 import type { Shell } from '../shell.js';
@@ -31,12 +31,11 @@ interface ExportFlags {
 /** One of the things that the command can make. */
 interface Format {
   readonly flag: keyof ExportFlags;
+  readonly form: ModelForm;
   readonly help: string;
   /** Where it goes without --out: a file, or a folder. */
   readonly out: string;
   readonly isFolder: boolean;
-  /** Without names if --out is a file. @throws CliError, ExportError */
-  files(checkpoint: Checkpoint, flags: ExportFlags): Promise<readonly ExportedFile[]>;
   /** What to do with it, in a few lines. `out` is quoted for the shell. */
   next(out: string, shell: Shell): readonly string[];
 }
@@ -44,52 +43,45 @@ interface Format {
 const FORMATS: readonly Format[] = [
   {
     flag: 'web',
+    form: 'web',
     help: 'one HTML file that writes text in any browser, offline: to mail, to keep, or for a static web server',
     out: 'model.html',
     isFolder: false,
-    files: async (checkpoint, { precision }) => {
-      const page = webPage(checkpoint, await readPlayer(), { precision, sha256 });
-      return [{ name: '', bytes: new TextEncoder().encode(page) }];
-    },
     next: () => ['Open it in a browser. It needs no network and no server.'],
   },
   {
     flag: 'pytorch',
+    form: 'pytorch',
     help: 'a folder for PyTorch: model.py, weights (safetensors), vocabulary, and a script that samples',
     out: 'model-pytorch',
     isFolder: true,
-    files: async (checkpoint) => pytorchFolder(checkpoint, weightsBlocks(checkpoint)),
     next: (out) => [`python3 ${out}/sample.py`],
   },
   {
     flag: 'onnx',
+    form: 'onnx',
     help: 'a folder for ONNX Runtime and others: model.onnx, vocabulary, and a script that samples',
     out: 'model-onnx',
     isFolder: true,
-    files: async (checkpoint) => onnxFolder(checkpoint),
     next: (out) => [`node ${out}/sample.mjs`],
   },
   {
     flag: 'tfjs',
+    form: 'tfjs',
     help: 'a folder for TensorFlow.js: a graph model of one time step, vocabulary, and a script that samples',
     out: 'model-tfjs',
     isFolder: true,
-    files: async (checkpoint) => tfjsFolder(checkpoint),
     next: (out) => [`node ${out}/sample.mjs`],
   },
   {
     flag: 'weightsOnly',
+    form: 'weights',
     help: 'a checkpoint without optimizer, hidden states and history: a third of the size after training with Adam',
     out: 'weights.safetensors',
     isFolder: false,
-    files: async (checkpoint) => [{ name: '', bytes: weightsBlocks(checkpoint) }],
     next: (out, { program }) => [`${program} sample --checkpoint ${out}`, `${program} train --init ${out}`],
   },
 ];
-
-function weightsBlocks(checkpoint: Checkpoint): readonly Uint8Array[] {
-  return checkpointBlocks(weightsOnly(checkpoint), sha256);
-}
 
 export function defineExport(program: Command, shell: Shell): void {
   const command = program
@@ -134,7 +126,7 @@ async function exportModel(shell: Shell, given: string | undefined, flags: Expor
   const out = flags.out ?? format.out;
   const { path: source, checkpoint } = await openCheckpoint(shell, given ?? flags.checkpoint);
   await checkTarget(out, source, format, flags);
-  const files = await format.files(checkpoint, flags);
+  const files = await modelFiles(format.form, checkpoint, { precision: flags.precision, player });
   const written = await writeFiles(out, files, format);
   const bytes = files.reduce((sum, file) => sum + sizeOf(file), 0);
   const result = { path: out, files: written, bytes, checkpoint: source, round: checkpoint.round };
@@ -209,14 +201,7 @@ function describe(shell: Shell, format: Format, { path: out, files, bytes, check
   ].join('');
 }
 
-/** The page of apps/player, which the build has bundled. @throws CliError `not_built` */
-async function readPlayer(): Promise<Player> {
-  const read = async (name: string): Promise<string> => {
-    const file = fileURLToPath(new URL(`../../../player/dist/${name}`, import.meta.url));
-    return readFile(file, 'utf8').catch((cause: unknown) => {
-      throw new CliError('not_built', `${file} is missing.`, installationAt(import.meta.url).restore, { cause });
-    });
-  };
-  const [html, script, style, licenses] = await Promise.all(['index.html', 'player.js', 'player.css', 'licenses.txt'].map(read));
-  return { html, script, style, licenses };
+/** The built page of apps/player. @throws ExportError `not_built` */
+function player(): Promise<Player> {
+  return readPlayer(fileURLToPath(new URL('../../../player/dist', import.meta.url)), installationAt(import.meta.url).restore);
 }

@@ -22,13 +22,19 @@ export interface Curves {
 
 /** @throws CliError `no_history` */
 export async function readCurves(folder: string): Promise<Curves> {
-  const history = await readHistory(path.join(folder, HISTORY_FILE));
-  if (!history.run) throw noHistory(folder, 'it holds no run');
+  const history = await readHistory(folder);
   const { round, smoothedLoss } = history.points(0, history.lastRound, MAX_POINTS).points;
-  return { folder, model: history.run.model, rounds: round, losses: smoothedLoss, evaluations: history.evaluations };
+  return { folder, model: history.run!.model, rounds: round, losses: smoothedLoss, evaluations: history.evaluations };
 }
 
-async function readHistory(file: string): Promise<RunHistory> {
+/** @throws CliError `no_history` */
+export async function readHistory(folder: string): Promise<RunHistory> {
+  const history = await historyIn(path.join(folder, HISTORY_FILE));
+  if (history.run) return history;
+  throw noHistory(folder, 'it holds no run');
+}
+
+async function historyIn(file: string): Promise<RunHistory> {
   await stat(file).catch(({ message }: Error) => Promise.reject(noHistory(path.dirname(file), message)));
   const history = createRunHistory();
   for await (const line of createInterface({ input: createReadStream(file, 'utf8'), crlfDelay: Infinity })) {

@@ -1,34 +1,10 @@
 /** The bytes of a release: an npm tarball that depends on nothing but its files. */
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
-import { packTar } from 'modern-tar';
+import { tarball, type ArchivedFile } from '@troupe/export/node';
 
-/** One file of a release. */
-export interface ReleaseFile {
-  /** Relative to the package, with slashes: "apps/cli/bin/troupe.mjs". */
-  readonly path: string;
-  readonly bytes: Uint8Array;
-  readonly executable?: boolean;
-}
+/** One file of a release. Its path is relative to the package. */
+export type ReleaseFile = ArchivedFile;
 
-/** npm's own date for the files of a package: zip formats, which some tools convert to, begin in 1980. */
-const MODIFIED = new Date('1985-10-26T08:15:00.000Z');
-
-/** The same files give the same bytes, whatever their order, owner, dates and permissions on the disk. */
+/** The same files give the same bytes. */
 export async function archive(files: readonly ReleaseFile[]): Promise<Buffer> {
-  const sorted = [...files].sort((a, b) => (a.path < b.path ? -1 : 1));
-  const entries = sorted.map(({ path, bytes, executable = false }) => ({
-    header: {
-      name: `package/${path}`,
-      size: bytes.length,
-      mode: executable ? 0o755 : 0o644,
-      mtime: MODIFIED,
-      uid: 0,
-      gid: 0,
-      uname: '',
-      gname: '',
-    },
-    body: bytes,
-  }));
-  return promisify(gzip)(await packTar(entries), { level: 9 });
+  return tarball('package', files, 9);
 }

@@ -1,7 +1,7 @@
 /** Pure functions that turn the events of a run into text. */
 import path from 'node:path';
 import { CELL_NAMES, modelOptions, shellQuote } from '@troupe/config';
-import { lossOf, type RunEvent } from '@troupe/run';
+import { lossOf, REPORT_FILE, type RunEvent } from '@troupe/run';
 import { sparkline } from './sparkline.js';
 import { clockTime, compactCount, counted, groupedCount, wrapped, type Style } from './style.js';
 
@@ -102,6 +102,7 @@ export function describeEnd(ending: Ending, style: Style): string {
     ...lossLines(ending).map(([label, text]) => line(label, text)),
     ...(bestCheckpoint === undefined ? [] : [line('best model', shownPath(bestCheckpoint))]),
     line('last round', shownPath(checkpoint)),
+    ...(round > 0 ? [line('report', shownPath(path.join(out, REPORT_FILE)))] : []),
     '',
     'Next:',
     line('write text', `${program} sample --checkpoint ${typedPath(bestCheckpoint ?? checkpoint)}`),

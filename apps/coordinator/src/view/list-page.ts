@@ -1,6 +1,6 @@
 /** The page that lists the runs of a folder, as HTML without scripts. */
 import { createHash } from 'node:crypto';
-import { lossOf } from '@troupe/run';
+import { escapeMarkup, lossOf } from '@troupe/run';
 import type { StoredRun } from './stored-run.js';
 
 const STYLE = `:root{color-scheme:light dark}
@@ -30,7 +30,7 @@ export function listPage(folder: string, rows: readonly ListedRun[]): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Runs</title><style>${STYLE}</style></head>
-<body><main><h1>Runs</h1><p class="hint">${escaped(folder)}</p>
+<body><main><h1>Runs</h1><p class="hint">${escapeMarkup(folder)}</p>
 ${rows.length === 0 ? '<p>There is no run in this folder yet. Reload the page when one has started.</p>' : table}
 <p class="hint">Losses are in nats/char. Every dashboard can compare its run with the others.</p></main></body></html>
 `;
@@ -42,14 +42,10 @@ function startOf({ run }: ListedRun): number {
 
 function rowOf({ name, run }: ListedRun): string {
   const header = run?.history.run;
-  if (!run || !header) return `<tr><td>${escaped(name)}</td><td colspan="6">cannot be read</td></tr>`;
+  if (!run || !header) return `<tr><td>${escapeMarkup(name)}</td><td colspan="6">cannot be read</td></tr>`;
   const [phase, reason] = run.phase();
   const { config, corpus, model } = header;
   const best = run.best === undefined ? '–' : lossOf(run.best).toFixed(3);
   const rounds = `${run.history.lastRound.toLocaleString('en')} / ${config.rounds.toLocaleString('en')}`;
-  return `<tr><td><a href="./${name}/">${escaped(name)}</a></td>${[header.name, model, corpus].map((text) => `<td>${escaped(text)}</td>`).join('')}<td class="number">${rounds}</td><td class="number">${best}</td><td>${phase === 'running' ? 'computing' : escaped(reason)}</td></tr>`;
-}
-
-function escaped(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+  return `<tr><td><a href="./${name}/">${escapeMarkup(name)}</a></td>${[header.name, model, corpus].map((text) => `<td>${escapeMarkup(text)}</td>`).join('')}<td class="number">${rounds}</td><td class="number">${best}</td><td>${phase === 'running' ? 'computing' : escapeMarkup(reason)}</td></tr>`;
 }

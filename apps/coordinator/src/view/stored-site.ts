@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Checkpoint } from '@troupe/checkpoint';
 import { createVocabulary } from '@troupe/corpus';
 import type { CorpusView } from '@troupe/run';
+import { createModelDownloads } from '../models/model-downloads.js';
 import type { Report } from '../reporter.js';
 import { createPastRuns } from '../record/past-runs.js';
 import { ApiFailure } from '../server/http.js';
@@ -53,6 +54,10 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
     control: () => Promise.reject(readOnly()),
     metrics: { read: () => Promise.reject(notHere()) },
     playground,
+    models: createModelDownloads({
+      ...{ folder: run.folder, parameters: source.parameters, over: over.signal },
+      withoutModel: 'Continue it with --resume.',
+    }),
     runs: () => pastRuns.list(history),
     network: () => {
       throw notHere();

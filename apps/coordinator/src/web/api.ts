@@ -2,9 +2,12 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { MODEL_FORMS, type ModelForm } from '@troupe/export';
 import { LIMITS } from '@troupe/protocol';
 import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
+import type { ModelDownloads } from '../models/model-downloads.js';
 import type { Control } from './control.js';
 import { bearer, holdsSigned, type Auth, type Need, type Reader } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
@@ -22,6 +25,7 @@ export interface ApiParts extends ViewSource {
   readonly mount: MountPoint;
   readonly metrics: Metrics;
   readonly playground: Playground;
+  readonly models: ModelDownloads;
   /** The runs to compare with that the client may see, this one included. */
   runs(access: readonly Access[]): Promise<RunsView['runs']>;
   /** For a machine that looks whether it could join. */
@@ -111,6 +115,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     }),
     '/api/flow': json('read', (): FlowView => ({ flows: history.flows })),
     '/api/runs': json('read', async ({ access }): Promise<RunsView> => ({ runs: await parts.runs(access) })),
+    ...modelRoutes(parts),
     '/api/checkpoint': get('admin', (call) => sendCheckpoint(parts, call)),
     '/api/control': {
       need: 'admin',
@@ -119,6 +124,16 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     },
     '/api/sample': { need: 'read', method: 'POST', answer: (call) => streamSample(parts, call) },
   };
+}
+
+/** The page is for volunteers too, who offer it to others. */
+function modelRoutes(parts: ApiParts): Record<string, Route> {
+  const routeOf = (form: ModelForm): Route => ({
+    need: form === 'web' ? 'worker' : 'read',
+    method: 'GET',
+    answer: (call) => sendModel(parts, form, call),
+  });
+  return Object.fromEntries(MODEL_FORMS.map((form) => [`/api/model/${form}`, routeOf(form)]));
 }
 
 function historyView({ board: { history } }: ApiParts, { query, access }: Call): HistoryView {
@@ -158,13 +173,34 @@ async function sendCheckpoint({ board }: ApiParts, { request, response }: Call):
   }
   response.writeHead(200, {
     ...API_HEADERS,
+    ...fileHeaders(path.basename(checkpoint.path), file.size),
     'content-type': 'application/octet-stream',
-    'content-length': file.size,
-    'content-disposition': `attachment; filename="${path.basename(checkpoint.path)}"`,
   });
   if (request.method === 'HEAD') response.end();
   // A reader may disconnect; that is not an error.
   else await pipeline(createReadStream(checkpoint.path), response).catch(() => response.destroy());
+}
+
+function sendModel({ models }: ApiParts, form: ModelForm, { request, response }: Call): Promise<void> {
+  return models.serve(form, async ({ name, type, bytes }) => {
+    if (response.destroyed) return;
+    response.setTimeout(LIMITS.modelStalledMs, () => response.destroy());
+    response.writeHead(200, { ...API_HEADERS, ...fileHeaders(name, bytes.length), 'content-type': type });
+    if (request.method === 'HEAD') response.end();
+    // A reader may disconnect; that is not an error.
+    else await pipeline(Readable.from(pieces(bytes), { objectMode: false }), response).catch(() => response.destroy());
+  });
+}
+
+/** So that a download waits for its reader, who gets no more than this at once. */
+const PIECE_BYTES = 64 * 1024;
+
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
+}
+
+function fileHeaders(name: string, size: number): Record<string, string | number> {
+  return { 'content-length': size, 'content-disposition': `attachment; filename="${name}"` };
 }
 
 async function streamSample({ playground, over, mount }: ApiParts, { request, response }: Call): Promise<void> {

@@ -1,5 +1,6 @@
 /** The HTTP API in OpenAPI 3.1. Tests compare every route with it. */
 import { GRADIENT_CODECS, TOPOLOGIES, TRAINING } from '@troupe/config';
+import { MODEL_FORMS, type ModelForm } from '@troupe/export';
 import { LIMITS } from '@troupe/protocol';
 import {
   MAX_PRIME_CHARACTERS,
@@ -253,6 +254,24 @@ function operation(summary: string, content: Schema, rest: Schema = {}, descript
 
 const takes = (schema: Schema): Schema => ({ requestBody: { required: true, content: jsonContent(schema) } });
 
+/** What a download is, its media type, and who may have it. */
+const MODELS: Readonly<Record<ModelForm, readonly [what: string, type: string, access: Schema]>> = {
+  web: ['one HTML file that writes text in any browser', 'text/html', worker],
+  pytorch: ['a folder for PyTorch, as a gzipped tar', 'application/gzip', {}],
+  onnx: ['a folder for ONNX Runtime, as a gzipped tar', 'application/gzip', {}],
+  tfjs: ['a folder for TensorFlow.js, as a gzipped tar', 'application/gzip', {}],
+  weights: ['a safetensors file without optimizer and hidden states', 'application/octet-stream', {}],
+};
+
+function modelOperation(form: ModelForm): Schema {
+  const [what, type, access] = MODELS[form];
+  return operation(
+    `The best model, or else the newest, as ${what}`,
+    { [type]: { schema: { type: 'string', format: 'binary' } } },
+    access,
+  );
+}
+
 export const openapi = {
   openapi: '3.1.0',
   info: {
@@ -360,6 +379,7 @@ export const openapi = {
         }),
       ),
     },
+    ...Object.fromEntries(MODEL_FORMS.map((form) => [`/api/model/${form}`, { get: modelOperation(form) }])),
     '/api/checkpoint': {
       get: operation(
         'The newest checkpoint, a safetensors file',

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { currentModel, isReproducible, type Conductor } from '@troupe/conductor';
 import { shellQuote } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
+import { createModelDownloads } from '../models/model-downloads.js';
 import type { Preparation } from '../preparation.js';
 import { createPastRuns } from '../record/past-runs.js';
 import type { RunRecord } from '../record/run-record.js';
@@ -89,6 +90,10 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     control: createControl({ conductor, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
+    models: createModelDownloads({
+      ...{ folder: prepared.folder.path, parameters: layout.size, over },
+      withoutModel: 'Wait for its first checkpoint. An admin can save one: POST /api/control {"action":"checkpoint"}.',
+    }),
     network: createNetworkView(settings, options.reduce, () => Date.now()),
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),

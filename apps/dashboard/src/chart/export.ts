@@ -1,4 +1,5 @@
 /** A chart as a file: CSV with its values, SVG as it is shown. */
+import { escapeMarkup, ticksWithin } from '@troupe/run';
 import { logMarks, positive, stacked, type Curve } from '../reading/curves.js';
 import { xText, type ChartSpec, type Shown } from './spec.js';
 
@@ -28,8 +29,6 @@ const RIGHT = 24;
 const TOP = 64;
 const BOTTOM = 44;
 
-const escape = (text: string): string => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-
 /** A picture that needs nothing from this page: colours and fonts are inside. */
 export function toSvg(spec: ChartSpec, shown: Shown, options: PictureOptions): string {
   const { width, log, low, high, colour } = options;
@@ -41,14 +40,14 @@ export function toSvg(spec: ChartSpec, shown: Shown, options: PictureOptions): s
       height - BOTTOM - ((scale(y) - scale(low)) / (scale(high) - scale(low) || 1)) * (height - TOP - BOTTOM),
   };
   const text = (x: number, y: number, what: string, more = ''): string =>
-    `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="${colour('--ink')}" ${more}>${escape(what)}</text>`;
+    `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" fill="${colour('--ink')}" ${more}>${escapeMarkup(what)}</text>`;
   const rule = (d: string): string => `<path d="${d}" stroke="${colour('--grid')}" fill="none"/>`;
-  const xMarks = marks(shown.from, shown.to, 6).map(
+  const xMarks = ticksWithin(shown.from, shown.to).map(
     (x) =>
       text(place.x(x), height - BOTTOM + 18, xText(spec, x), 'text-anchor="middle"') +
       rule(`M${place.x(x).toFixed(1)} ${TOP}V${height - BOTTOM}`),
   );
-  const yMarks = (log ? logMarks(low, high) : marks(low, high, 6)).map(
+  const yMarks = (log ? logMarks(low, high) : ticksWithin(low, high)).map(
     (y) =>
       text(LEFT - 8, place.y(y) + 4, spec.format(y), 'text-anchor="end"') +
       rule(`M${LEFT} ${place.y(y).toFixed(1)}H${width - RIGHT}`),
@@ -109,16 +108,6 @@ function path(
   }
   const dashes = style === 'dashed' ? ' stroke-dasharray="6 4"' : '';
   return `<path d="M${at.join('L')}" fill="none" stroke="${ink}" stroke-width="${style === 'thin' ? 1 : 2}"${dashes}/>`;
-}
-
-/** About `count` round numbers between both ends: 1, 2 or 5 times a power of ten apart. */
-export function marks(low: number, high: number, count: number): number[] {
-  const raw = (high - low) / count;
-  if (!(raw > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * ([1, 2, 5].find((factor) => factor * power >= raw) ?? 10);
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
 export const pictureHeight = (spec: ChartSpec): number => spec.height + TOP;

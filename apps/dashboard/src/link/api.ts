@@ -1,4 +1,5 @@
 /** What the page asks of the coordinator. */
+import type { ModelForm } from '@troupe/export';
 import type {
   ApiError,
   ControlReply,
@@ -24,6 +25,11 @@ export class RequestFailed extends Error {
   }
 }
 
+export interface ServedFile {
+  readonly blob: Blob;
+  readonly name: string;
+}
+
 export interface Api {
   history(range: { from: number; to: number } | undefined, points: number, signal: AbortSignal): Promise<HistoryView>;
   samples(signal: AbortSignal): Promise<SamplesView>;
@@ -33,5 +39,7 @@ export interface Api {
   control(request: ControlRequest): Promise<ControlReply>;
   /** Calls `onMessage` with each message of the stream; resolves at its end. */
   play(request: PlayRequest, onMessage: (message: PlayMessage) => void, signal: AbortSignal): Promise<void>;
-  checkpoint(): Promise<{ readonly blob: Blob; readonly name: string }>;
+  checkpoint(): Promise<ServedFile>;
+  /** The best model, or else the newest. */
+  model(form: ModelForm): Promise<ServedFile>;
 }

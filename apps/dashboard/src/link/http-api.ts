@@ -1,16 +1,18 @@
 /** The coordinator's API over HTTP. */
 import type { ApiError, ControlReply, PlayMessage } from '@troupe/run';
 import { createEventStream } from '../reading/event-stream.js';
-import { RequestFailed, type Api } from './api.js';
+import { RequestFailed, type Api, type ServedFile } from './api.js';
 
 /** An answer must begin within this time. It is long because the coordinator first writes a checkpoint that is asked for. */
 const ANSWER_MS = 30_000;
+/** The same for a file that is made of the model first. */
+const MODEL_MS = 150_000;
 
 /** All methods reject with RequestFailed when the coordinator refuses or cannot be reached. */
 export function createApi(base: URL, token: () => string | undefined): Api {
-  const send = async (path: string, init: RequestInit, outer?: AbortSignal): Promise<Response> => {
+  const send = async (path: string, init: RequestInit, outer?: AbortSignal, answerMs = ANSWER_MS): Promise<Response> => {
     const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(new Error('no answer')), ANSWER_MS);
+    const timer = setTimeout(() => deadline.abort(new Error('no answer')), answerMs);
     try {
       const shown = token();
       const headers = { ...(init.headers as Record<string, string>), ...(shown && { authorization: `Bearer ${shown}` }) };
@@ -38,10 +40,8 @@ export function createApi(base: URL, token: () => string | undefined): Api {
     runs: (signal) => get('api/runs', signal),
     control: async (request) => (await post('api/control', request)).json() as Promise<ControlReply>,
     play: async (request, onMessage, signal) => stream(await post('api/sample', request, signal), onMessage),
-    checkpoint: async () => {
-      const response = await send('api/checkpoint', {});
-      return { blob: await response.blob(), name: fileName(response) };
-    },
+    checkpoint: async () => fileIn(await send('api/checkpoint', {})),
+    model: async (form) => fileIn(await send(`api/model/${form}`, {}, undefined, MODEL_MS)),
   };
 }
 
@@ -67,6 +67,14 @@ async function stream(response: Response, onMessage: (message: PlayMessage) => v
     if (done) return;
     for (const data of events.feed(value)) onMessage(JSON.parse(data) as PlayMessage);
   }
+}
+
+/** @throws RequestFailed if the link breaks within the file */
+async function fileIn(response: Response): Promise<ServedFile> {
+  const blob = await response.blob().catch((error: unknown) => {
+    throw unreachable(error);
+  });
+  return { blob, name: fileName(response) };
 }
 
 const fileName = (response: Response): string =>

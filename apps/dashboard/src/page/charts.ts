@@ -1,5 +1,5 @@
 /** The training curves, over one range of rounds. */
-import { chanceInView, gradientPlot, lossPlot, timePlot, type Plot } from '../reading/curves.js';
+import { chanceInView, gradientPlot, lossPlot, speedPlot, timePlot, type Plot } from '../reading/curves.js';
 import { MARKER_KINDS, markersOf, SIGNS } from '../reading/markers.js';
 import { ROUND_AXIS, type RoundAxis, type XKind } from '../reading/round-axis.js';
 import { COORDINATORS, smoothed } from '../reading/smoothing.js';
@@ -56,7 +56,7 @@ export function createCharts(page: Page): Panel {
     show(charts.loss, lossPlot({ ...points, smoothedLoss: own }, state.evaluations, chance));
     show(charts.gradient, gradientPlot(points, clip));
     show(charts.time, timePlot(points));
-    show(charts.speed, { x: points.round, curves: [points.charsPerSecond] });
+    show(charts.speed, speedPlot(points, state.view?.config));
     show(charts.rate, { x: points.round, curves: [points.learningRate] });
   }
 }

@@ -1,52 +1,49 @@
 /** What an admin may do; hidden from everyone else. */
 import type { ControlRequest } from '@troupe/run';
 import qrcode from 'qrcode-generator';
+import { isLoopbackLink } from '../reading/reach.js';
 import { isAdmin, type DashboardState } from '../state/state.js';
+import { busy } from './busy.js';
 import { saveFile, setAttribute, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';
 
 export function createControls(page: Page): Panel {
   const order = (request: ControlRequest): Promise<boolean> => attempt(page, async () => (await page.api.control(request)).text);
+  /** A run may end, or its coordinator go, while an order is under way. */
+  const onClick = (button: HTMLButtonElement, work: () => Promise<unknown>): void =>
+    button.addEventListener('click', () => void busy(button, work).then(() => (button.disabled = !canSteer(page.state))));
   const pause = the('pause', HTMLButtonElement);
-  pause.addEventListener('click', () => void busy(pause, () => order({ action: pausedByHand(page.state) ? 'resume' : 'pause' })));
+  onClick(pause, () => order({ action: pausedByHand(page.state) ? 'resume' : 'pause' }));
   const checkpoint = the('checkpoint', HTMLButtonElement);
-  checkpoint.addEventListener('click', () => void busy(checkpoint, () => order({ action: 'checkpoint' })));
+  onClick(checkpoint, () => order({ action: 'checkpoint' }));
   const stop = the('stop', HTMLButtonElement);
-  stop.addEventListener('click', () => void busy(stop, () => confirmStop(page, order)));
+  onClick(stop, () => confirmStop(page, order));
   const download = the('download', HTMLButtonElement);
   download.addEventListener('click', () => void busy(download, () => attempt(page, () => save(page))));
-  const settings = createSettings(order);
+  const settings = createSettings(page, order);
   const invite = createInvite(page);
 
   return (state, before) => {
     const admin = isAdmin(state);
-    for (const id of ['controls', 'steer']) the(id).hidden = !admin;
+    the('steer').hidden = !admin;
+    // A finished run takes no orders.
+    the('controls').hidden = !admin || isOver(state);
     if (!admin || !changed(state, before, 'view', 'link')) return;
     setAttribute(the('controls'), 'aria-label', page.texts.controls);
     setText(pause, pausedByHand(state) ? page.texts.resume : page.texts.pause);
-    const over = state.view!.phase === 'over' || state.link.at !== 'live';
-    for (const button of [pause, stop, checkpoint]) if (!button.matches('[aria-busy=true]')) button.disabled = over;
+    for (const button of [pause, stop, checkpoint]) if (!button.matches('[aria-busy=true]')) button.disabled = !canSteer(state);
     settings(state);
     invite(state);
   };
 }
 
+const isOver = ({ view }: DashboardState): boolean => view?.phase === 'over';
+const canSteer = (state: DashboardState): boolean => !isOver(state) && state.link.at === 'live';
+
 /** The coordinator's name for a pause by an admin; pauses for a validation have other names. */
 const PERSON = 'admin';
 
 const pausedByHand = ({ view }: DashboardState): boolean => view?.pausedBy.includes(PERSON) ?? false;
-
-/** Disables the button while its request is under way. */
-async function busy(button: HTMLButtonElement, work: () => Promise<unknown>): Promise<void> {
-  button.disabled = true;
-  setAttribute(button, 'aria-busy', 'true');
-  try {
-    await work();
-  } finally {
-    button.disabled = false;
-    button.removeAttribute('aria-busy');
-  }
-}
 
 async function confirmStop(page: Page, order: (request: ControlRequest) => Promise<boolean>): Promise<void> {
   const { stopTitle, stopWhat, stop } = page.texts;
@@ -61,7 +58,7 @@ async function save(page: Page): Promise<undefined> {
 }
 
 /** Learning rate and clip norm. A view with the same values does not overwrite what the person types. */
-function createSettings(order: (request: ControlRequest) => Promise<boolean>): (state: DashboardState) => void {
+function createSettings(page: Page, order: (request: ControlRequest) => Promise<boolean>): (state: DashboardState) => void {
   const rate = the('learning-rate', HTMLInputElement);
   const clip = the('clip', HTMLInputElement);
   const apply = the('apply', HTMLButtonElement);
@@ -70,11 +67,14 @@ function createSettings(order: (request: ControlRequest) => Promise<boolean>): (
     event.preventDefault();
     void busy(apply, () => order({ action: 'set', learningRate: rate.valueAsNumber, clip: clip.valueAsNumber }));
   });
-  return ({ view }) => {
-    const { learningRate, clip: limit, leaseStreams } = view!.config;
-    const fixed = leaseStreams > 0;
-    the('settings-fixed').hidden = !fixed;
-    for (const field of [rate, clip, apply]) field.disabled = fixed;
+  return (state) => {
+    const { config, round, rounds } = state.view!;
+    const { learningRate, clip: limit, leaseStreams } = config;
+    const { overComplete, overEarly, fixed } = page.texts;
+    const why = isOver(state) ? (round >= rounds ? overComplete : overEarly) : leaseStreams > 0 ? fixed : '';
+    the('settings-fixed').hidden = why === '';
+    setText(the('settings-fixed'), why);
+    for (const field of [rate, clip, apply]) field.disabled = why !== '';
     const now = JSON.stringify([learningRate, limit]);
     if (now === reported) return;
     reported = now;
@@ -92,9 +92,10 @@ function createInvite(page: Page): (state: DashboardState) => void {
       () => page.announce(page.texts.copyFailed),
     );
   });
-  return ({ view }) => {
-    const { joinLink, inviteCommand } = view!;
-    the('invite').hidden = joinLink === undefined && inviteCommand === undefined;
+  return (state) => {
+    const { joinLink, inviteCommand } = state.view!;
+    the('invite').hidden = isOver(state) || (joinLink === undefined && inviteCommand === undefined);
+    the('invite-here').hidden = joinLink === undefined || !isLoopbackLink(joinLink);
     for (const id of ['invite-what', 'invite-by-link']) the(id).hidden = joinLink === undefined;
     the('invite-how').hidden = inviteCommand === undefined;
     setText(the('invite-command'), inviteCommand ?? '');

@@ -1,5 +1,6 @@
 /** The run doctor: one line that says what is wrong, and one button that does something about it. */
-import { diagnose, type Finding, type Treatment } from '../reading/doctor.js';
+import type { Finding } from '@troupe/run';
+import { diagnose, type Treatment } from '../reading/doctor.js';
 import { isAdmin } from '../state/state.js';
 import { setClass, setText, the } from './dom.js';
 import { attempt, changed, type Page, type Panel } from './page.js';

@@ -1,5 +1,6 @@
 /** Turns columns of points into what a chart draws: x values and curves over them, null where a curve has no value. */
-import type { EvaluationPoint, PointColumns, RoundTiming } from '@troupe/run';
+import type { TrainingConfig } from '@troupe/protocol';
+import { roundSpeeds, type EvaluationPoint, type PointColumns, type RoundTiming } from '@troupe/run';
 import { firstIndex } from '../state/columns.js';
 
 export type Curve = readonly (number | null)[];
@@ -68,6 +69,14 @@ export function gradientPlot({ round, gradientNorm, clipScale }: PointColumns, c
 /** The four parts of a round's time, in ms: compute, transfer, reduce, waiting. */
 export function timePlot({ round, computeMs, transferMs, reduceMs, waitingMs }: PointColumns): Plot {
   return { x: round, curves: [computeMs, transferMs, reduceMs, waitingMs] };
+}
+
+/** What all workers together compute. The coordinator's own figure is an average over seconds, pauses included. */
+export function speedPlot(
+  { round, roundMs }: PointColumns,
+  config: Pick<TrainingConfig, 'streams' | 'window'> | undefined,
+): Plot {
+  return { x: round, curves: [config ? roundSpeeds(roundMs, config.streams * config.window) : round.map(() => null)] };
 }
 
 /** The fraction of a round's time that went into computing; undefined: unknown. */

@@ -4,6 +4,8 @@ export { readRunSecrets, writeRunSecrets, type RunSecrets } from './secrets-file
 export { readRunFile, writeRunFile } from './run-file.js';
 export {
   BEST,
+  bestFile,
+  checkpointFacts,
   checkpointName,
   hasCheckpoint,
   latestCheckpoint,
@@ -11,6 +13,7 @@ export {
   readCheckpoint,
   sha256,
   writeCheckpoint,
+  type CheckpointFacts,
   type StoredCheckpoint,
   type WrittenCheckpoint,
 } from './store.js';

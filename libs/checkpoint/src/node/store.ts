@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellQuote } from '@troupe/config';
@@ -34,6 +35,37 @@ export function sha256(bytes: Uint8Array | readonly Uint8Array[]): string {
   const hash = createHash('sha256');
   for (const block of bytes instanceof Uint8Array ? [bytes] : bytes) hash.update(block);
   return hash.digest('hex');
+}
+
+/** A checkpoint in a folder, without its content. */
+export interface CheckpointFacts {
+  /** Without folders. */
+  readonly name: string;
+  readonly bytes: number;
+  /** Of the file, hex. */
+  readonly sha256: string;
+}
+
+/** The best checkpoint in a folder, if there is one, and the newest. @throws CheckpointError `cannot_read` */
+export async function checkpointFacts(folder: string): Promise<CheckpointFacts[]> {
+  const names = await checkpointNames(folder, 'latest');
+  const newest = names.find((name) => name !== BEST);
+  const chosen = [...names.filter((name) => name === BEST), ...(newest === undefined ? [] : [newest])];
+  return Promise.all(chosen.map((name) => factsOf(join(folder, name), name)));
+}
+
+async function factsOf(path: string, name: string): Promise<CheckpointFacts> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+  } catch (cause) {
+    throw cannotRead(path, cause);
+  }
+  return { name, bytes, sha256: hash.digest('hex') };
 }
 
 /** round-00001200.safetensors */
@@ -101,6 +133,21 @@ export async function latestCheckpoint(folder: string): Promise<StoredCheckpoint
     `${stored.path} holds the weights of a model and nothing else, so its run cannot continue`,
     `Start a new run from these weights: leave --resume out and add --init ${shellQuote(stored.path)}.`,
   );
+}
+
+/**
+ * The file that `readCheckpoint` with `prefer: 'best'` looks at first, and a text that differs when its content does. Undefined if
+ * there is none.
+ * @throws CheckpointError `cannot_read`
+ */
+export async function bestFile(folder: string): Promise<{ readonly path: string; readonly stamp: string } | undefined> {
+  for (const name of await checkpointNames(folder, 'best')) {
+    const path = join(folder, name);
+    // One that has been pruned meanwhile has a newer one.
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined) return { path, stamp: [name, found.ino, found.size, found.mtimeMs].join(' ') };
+  }
+  return undefined;
 }
 
 /** Whether a folder holds the file of a checkpoint, readable or not. @throws CheckpointError `cannot_read` */

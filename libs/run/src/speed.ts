@@ -1,0 +1,31 @@
+/** The speed of a run from the times of its rounds. */
+
+/** Rounds whose median is taken: one that a pause or a straggler made long does not change it. */
+const ROUNDS = 20;
+
+/** Median time of the last rounds, ms; undefined before the first one. */
+export function usualRoundMs(roundMs: readonly number[]): number | undefined {
+  const last = roundMs.slice(-ROUNDS).sort((a, b) => a - b);
+  return last[last.length >> 1];
+}
+
+/**
+ * After each round, what all workers together computed, in chars/s: the characters of a round divided by the median time of the last
+ * 20 rounds.
+ * @param roundMs of consecutive rounds
+ * @param roundCharacters of all streams
+ */
+export function roundSpeeds(roundMs: readonly number[], roundCharacters: number): number[] {
+  const sorted: number[] = [];
+  return roundMs.map((ms, i) => {
+    if (i >= ROUNDS) sorted.splice(sorted.indexOf(roundMs[i - ROUNDS]), 1);
+    const place = sorted.findIndex((one) => one > ms);
+    sorted.splice(place < 0 ? sorted.length : place, 0, ms);
+    return speedOf(sorted[sorted.length >> 1], roundCharacters);
+  });
+}
+
+/** Characters per second. */
+export function speedOf(roundMs: number, roundCharacters: number): number {
+  return (roundCharacters * 1_000) / Math.max(roundMs, 0.001);
+}
