@@ -7,7 +7,7 @@ import { GRADIENT_CODECS, LIMITS, TrainingConfigSchema } from '@troupe/config';
 import * as v from 'valibot';
 
 /** Incremented when a message or frame changes incompatibly. */
-export const PROTOCOL_VERSION = 10;
+export const PROTOCOL_VERSION = 11;
 
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/));
@@ -41,6 +41,10 @@ export const HelloSchema = v.strictObject({
   /** Chosen by the user. The dashboard shows it as plain text. */
   name: text(LIMITS.nameLength),
   kind: v.picklist(['node', 'browser']),
+  /** What this worker computes is credited to its name, for everyone who sees the run. Otherwise it counts as anonymous. */
+  credited: v.boolean(),
+  /** Credited with the name; empty: none. */
+  team: text(LIMITS.nameLength),
 });
 
 /** The replica has these parameters at `round`, and the worker accepts leases. */

@@ -11,6 +11,7 @@ import type { MountPoint } from '../server/server.js';
 import { createSideThread, type SideThread } from '../side-jobs.js';
 import { createApi } from '../web/api.js';
 import type { Auth, Need } from '../web/auth.js';
+import { createCredits } from '../web/credits.js';
 import { createLiveLink } from '../web/live.js';
 import { createPlayground, type Playground } from '../web/playground.js';
 import { createRoutes, type Routes } from '../web/routes.js';
@@ -54,6 +55,7 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
     metrics: { read: () => Promise.reject(notHere()) },
     playground,
     runs: () => pastRuns.list(history),
+    credits: createCredits(history.credits, () => performance.now()),
     network: () => {
       throw notHere();
     },

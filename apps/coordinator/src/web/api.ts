@@ -4,7 +4,17 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
+import type {
+  Access,
+  CreditsView,
+  EventsView,
+  FlowView,
+  HistoryView,
+  NetworkView,
+  PlayMessage,
+  RunsView,
+  SamplesView,
+} from '@troupe/run';
 import type { Control } from './control.js';
 import { bearer, holdsSigned, type Auth, type Need, type Reader } from './auth.js';
 import { API_HEADERS, ApiFailure, readJson, sendJson, sendText } from '../server/http.js';
@@ -24,6 +34,8 @@ export interface ApiParts extends ViewSource {
   readonly playground: Playground;
   /** The runs to compare with that the client may see, this one included. */
   runs(access: readonly Access[]): Promise<RunsView['runs']>;
+  /** Who computed what. */
+  credits(): CreditsView;
   /** For a machine that looks whether it could join. */
   network(): NetworkView;
   /** Aborts when the run is over. */
@@ -96,6 +108,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     }),
     '/api/openapi.json': json('none', () => openapiAt(parts.mount.prefix)),
     '/api/run': json('worker', (call) => runFacts(parts, call, call.request)),
+    '/api/credits': json('worker', () => parts.credits()),
     '/api/network': json('join', () => parts.network()),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),

@@ -15,6 +15,7 @@ import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
 import { createControl } from './control.js';
+import { createCredits } from './credits.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
@@ -89,6 +90,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     control: createControl({ conductor, report: record.report, reproducible: isReproducible(config) }),
     metrics: createMetrics({ conductor, board, roundCharacters, runId, viewers: () => live.viewers }),
     playground: playgroundOf(options, current),
+    credits: createCredits(board.history.credits, () => performance.now()),
     network: createNetworkView(settings, options.reduce, () => Date.now()),
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
