@@ -2,7 +2,7 @@ import type { ReduceCounted, ReduceUpdate } from '@troupe/collective';
 import { createCreditLedger, creditsView, type RunEvent } from '@troupe/run';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createCreditBook, type CreditBook } from '../src/credits.js';
-import type { ConductorEvent, Outcome, WorkerIdentity } from '../src/events.js';
+import type { Outcome, WorkerIdentity } from '../src/events.js';
 import { createRoster, updateRoster } from '../src/roster.js';
 import { NO_SESSION } from './fixture.js';
 
