@@ -32,7 +32,7 @@ describe('the card', () => {
 
   it('holds any text as text, and needs nothing from elsewhere', () => {
     const svg = cardSvg({ ...FACTS, name: '<script>&"\'\u0000\ud800', run: ']]><a href="x">', line: '<b>' });
-    expect(svg).not.toMatch(/<script|<a |<b>|\u0000/);
+    for (const markup of ['<script', '<a ', '<b>', '\u0000']) expect(svg).not.toContain(markup);
     expect(svg).toContain('&#60;script&#62;&#38;&#34;&#39;');
     expect(svg.replace('xmlns="http://www.w3.org/2000/svg"', '')).not.toContain('http');
   });
