@@ -50,6 +50,17 @@ describe('the credits', () => {
     expect(await creditsOf(run)).toEqual({ characters: 0, anonymous: 0, named: 0, names: [], teams: [] });
   });
 
+  it('change nothing of the model', async () => {
+    const last = async (folder: string, credited?: { readonly team: string }): Promise<Buffer> => {
+      const out = path.join(cwd, folder);
+      const run = await coordinate('--reproducible', '--rounds=8', '--checkpoint-every=2', `--out=${out}`);
+      run.join('somebody', credited);
+      await run.ended;
+      return fs.readFile(path.join(out, 'round-00000008.safetensors'));
+    };
+    expect((await last('credited', { team: 'Room 214' })).equals(await last('anonymous'))).toBe(true);
+  });
+
   it('are those of the rounds of the checkpoint after a crash, and no others', async () => {
     const out = path.join(cwd, 'crashed');
     const run = await coordinate('--rounds=1000000', '--checkpoint-every=10', `--out=${out}`);

@@ -38,7 +38,7 @@ const EN = {
     hour === undefined ? `It uses data: about ${round} a round.` : `It uses data: about ${hour} an hour at the current speed.`,
   whatTrafficUnknown:
     'It uses data: parameters and gradients are exchanged every round. The page shows the amount while it computes.',
-  actTitle: 'Help',
+  actTitle: 'Take part',
   offerUses: (percent: string) => `Computes on this device, with ${percent} of its power, and uses electricity.`,
   offerSends: (host: string) => `Sends numbers to ${host}; reads none of your files.`,
   offerSendsDirect: (host: string) => `Sends numbers to ${host} and to other machines; reads none of your files.`,

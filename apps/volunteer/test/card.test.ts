@@ -15,6 +15,7 @@ describe('the line on the card', () => {
     ['\n\n', ''],
     [`x\n${'word '.repeat(40)}\ny`, 'x'],
     ['w'.repeat(200), `${'w'.repeat(63)}…`],
+    [`${'word '.repeat(40)}`, `${'word '.repeat(11)}word…`],
   ])('of %j is %j', (sample, line) => expect(quotedLine(sample)).toBe(line));
 });
 

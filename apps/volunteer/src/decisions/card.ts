@@ -27,7 +27,14 @@ export function quotedLine(sample: string): string {
   const whole = fitting.length > 2 ? fitting.slice(1, -1) : fitting;
   const [longest = ''] = [...whole].sort((a, b) => b.length - a.length);
   const chosen = whole.find((line) => line.length >= 24) ?? longest;
-  return chosen === '' ? cut(lines.find((line) => line !== '') ?? '', MOST.line) : chosen;
+  return chosen === '' ? cutWords(lines.find((line) => line !== '') ?? '', MOST.line) : chosen;
+}
+
+/** Cut after a whole word, if one ends in the second half. */
+function cutWords(text: string, most: number): string {
+  const short = cut(text, most);
+  const end = short.lastIndexOf(' ');
+  return short === text || end < most / 2 ? short : `${short.slice(0, end)}…`;
 }
 
 function cut(text: string, most: number): string {
