@@ -17,7 +17,7 @@ export async function buildPage(folder) {
   await fs.mkdir(dist, { recursive: true });
   for (const old of await fs.readdir(dist)) {
     // Left by an earlier build.
-    if (/\.(js|css|html|json|txt)$/.test(old)) await fs.rm(path.join(dist, old));
+    if (/\.(js|css|html|json|txt|png)$/.test(old)) await fs.rm(path.join(dist, old));
   }
   const { metafile } = await build({
     absWorkingDir: app,

@@ -165,7 +165,15 @@ describe('a cluster', () => {
   it('refuses another protocol version and says which side to update', async () => {
     const cluster = await createCluster();
     const channel = createChannel(cluster.controlLink(), { accepts: ['refuse'], bodyBytes: () => 0 });
-    channel.send({ type: 'hello', versions: [999], token: TOKEN, name: 'from the future', kind: 'node' });
+    channel.send({
+      type: 'hello',
+      versions: [999],
+      token: TOKEN,
+      name: 'from the future',
+      kind: 'node',
+      credited: false,
+      team: '',
+    });
     const { message } = await channel.receive();
     expect(message).toMatchObject({ type: 'refuse', code: 'version_mismatch' });
     expect(message.remedy).not.toBe('');

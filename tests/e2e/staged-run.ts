@@ -1,5 +1,5 @@
 /**
- * A coordinator as the dashboard sees it, in any state of a run. It serves the built page with its headers and answers from a
+ * A coordinator as its pages see it, in any state of a run. It serves the built pages with their headers and answers from a
  * description, so that states that take a real run minutes, or a broken model, are there at once.
  */
 import fs from 'node:fs';
@@ -11,6 +11,7 @@ import {
   createRunHistory,
   POINT_FIELDS,
   type ControlRequest,
+  type CreditsView,
   type EvaluationPoint,
   type GradientFlow,
   type LoggedEvent,
@@ -19,6 +20,7 @@ import {
   type PointField,
   type RoundPoint,
   type RunHistory,
+  type RunFacts,
   type RunView,
   type SamplePoint,
   type WorkerView,
@@ -55,6 +57,8 @@ interface Story {
   readonly events: readonly LoggedEvent[];
   readonly flows: readonly GradientFlow[];
   readonly runs: readonly PastRun[];
+  readonly facts: RunFacts;
+  readonly credits: CreditsView;
 }
 
 /** Rounds that are completed in each situation. */
@@ -171,6 +175,20 @@ function eventsOf(situation: Situation): LoggedEvent[] {
   return past.map(([round, kind, text], i) => ({ id: i + 1, at: START + round * 180, round, kind, level: 'info', text }));
 }
 
+/** Of a run with many names, one of them as long as names may be. */
+function creditsOf(situation: Situation): CreditsView {
+  const characters = DONE[situation] * stagedConfig.streams * WINDOW;
+  const names = ['Grace Hopper', 'A name that is as long as names may be 0', '参与者', 'Ada', 'Linus', 'Margaret'].map(
+    (name, i) => ({
+      ...{ name, team: i % 2 === 0 ? 'Room 214' : '', characters: Math.floor((characters * 0.3) / 2 ** i) },
+    }),
+  );
+  const named = DONE[situation] > 0 ? names : [];
+  const teams = named.length > 0 ? [{ team: 'Room 214', names: 3, characters: Math.floor(characters * 0.39) }] : [];
+  const sum = named.reduce((total, one) => total + one.characters, 0);
+  return { characters, anonymous: characters - sum, named: named.length, names: named, teams };
+}
+
 function pastRun(folder: string, model: string, situation: Situation, current: boolean): PastRun {
   const { round, smoothedLoss, gradientNorm } = pointsOf(situation);
   const evaluations = evaluationsOf(situation);
@@ -204,10 +222,19 @@ function storyOf(situation: Situation): Story {
     ...(last >= 0 && { latest: latest! }),
     ...(least && { best: least, validated: evaluations.at(-1)! }),
   };
+  const samples = samplesOf(situation);
+  const facts: RunFacts = {
+    ...{ ...view, access: [], workers: [] },
+    lossHistory: points.round.map((round, i) => [round, points.smoothedLoss[i]] as const).filter((_, i) => i % 10 === 0),
+    validation: evaluations.map(({ round, validationLoss }) => [round, validationLoss] as const),
+    ...(samples.length > 0 && { sample: samples.at(-1)! }),
+    ...{ codec: stagedConfig.codec, streams: stagedConfig.streams, window: WINDOW },
+  };
   const runs = [pastRun('sonnets', '1x256 LSTM', situation, true), pastRun('sonnets-2', '1x256 tanh RNN', 'running', false)];
   return {
     ...{ view, points, evaluations },
-    ...{ samples: samplesOf(situation), events: eventsOf(situation), flows: flowsOf(situation) },
+    ...{ facts, credits: creditsOf(situation) },
+    ...{ samples, events: eventsOf(situation), flows: flowsOf(situation) },
     runs: situation === 'empty' ? runs.slice(0, 1) : runs,
   };
 }
@@ -228,7 +255,7 @@ export function stagedHistory(situation: Situation): RunHistory {
   return history;
 }
 
-/** Serves the dashboard of a run in this situation until it is closed. */
+/** Serves the pages of a run in this situation until it is closed: the dashboard at /, that of volunteers at /join/. */
 export async function stageRun(situation: Situation): Promise<StagedRun> {
   const story = storyOf(situation);
   const orders: ControlRequest[] = [];
@@ -265,22 +292,26 @@ async function answer(
     orders.push(JSON.parse(Buffer.concat(await request.toArray()).toString()) as ControlRequest);
     return json(response, { ok: true, text: 'done' });
   }
-  const { points, evaluations, samples, events, flows, runs } = story;
+  const { points, evaluations, samples, events, flows, runs, facts, credits } = story;
   const answers: Readonly<Record<string, unknown>> = {
     '/api/history': { points, evaluations, firstRound: 1, lastRound: points.round.at(-1) ?? 0, thinned: false },
     '/api/samples': { samples },
     '/api/events': { events, last: events.length },
     '/api/flow': { flows },
     '/api/runs': { runs },
+    '/api/run': facts,
+    '/api/credits': credits,
+    '/api/model/web': '<!doctype html>',
     '/healthz': {},
   };
   if (pathname in answers) return json(response, answers[pathname]);
-  const file = path.join(builtPage('dashboard'), pathname === '/' ? 'index.html' : path.basename(pathname));
+  sendFile(response, pathname.startsWith('/join/') ? 'volunteer' : 'dashboard', path.basename(pathname));
+}
+
+function sendFile(response: http.ServerResponse, app: string, name: string): void {
+  const file = path.join(builtPage(app), TYPES[path.extname(name)] === undefined ? 'index.html' : name);
   if (!fs.existsSync(file)) return void response.writeHead(404).end();
-  const headers = JSON.parse(fs.readFileSync(path.join(builtPage('dashboard'), 'headers.json'), 'utf8')) as Record<
-    string,
-    string
-  >;
+  const headers = JSON.parse(fs.readFileSync(path.join(builtPage(app), 'headers.json'), 'utf8')) as Record<string, string>;
   response
     .writeHead(200, { ...headers, 'content-type': `${TYPES[path.extname(file)]}; charset=utf-8` })
     .end(fs.readFileSync(file));

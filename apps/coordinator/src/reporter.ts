@@ -101,6 +101,9 @@ export function describe(event: RunEvent): string[] {
       return [`--- sample at round ${event.round}`, event.text, '---'];
     case 'checkpoint':
       return [`saved ${event.path}`];
+    case 'credits':
+      // For the pages and the history.
+      return [];
     case 'decision':
       return isWarnedOf(event.decision) ? [] : [`round ${event.round}: ${event.text}`];
     case 'control':

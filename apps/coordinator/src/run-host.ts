@@ -314,6 +314,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     reducers: reduce.reducers,
     topology: settings.topology,
     best: prepared.best,
+    credits: record.board.history.credits,
     readBest: () => readBest(prepared),
     side,
     writer: writerOf(prepared, settings.keep, record.report),

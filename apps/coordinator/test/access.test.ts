@@ -51,13 +51,15 @@ const codeOf = async (where: string, token: string, method = 'GET'): Promise<str
 async function hello(token: string, kind: 'node' | 'browser', from = '198.51.100.1') {
   const link = await connectWebSocket(`ws://${run.host}/control`);
   const channel = createChannel(link, { accepts: ['welcome', 'refuse'], bodyBytes: () => 0 });
-  channel.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: from, kind });
+  channel.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: from, kind, credited: false, team: '' });
   const { message } = await channel.receive();
   return { channel, message };
 }
 
 /** Every operation, and what it needs. */
-const NEEDS = { '/metrics': 'metrics', '/api/run': 'worker', '/api/network': 'join' } as Readonly<Record<string, string>>;
+const NEEDS = { '/metrics': 'metrics', '/api/run': 'worker', '/api/credits': 'worker', '/api/network': 'join' } as Readonly<
+  Record<string, string>
+>;
 const operations = Object.entries(openapi.paths).flatMap(([where, item]) => {
   const [method, { security }] = Object.entries(item)[0] as [string, { security?: readonly object[] }];
   if (security?.length === 0) return [];

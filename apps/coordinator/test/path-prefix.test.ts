@@ -52,6 +52,10 @@ describe.each([{ strips: true }, { strips: false }])('under a path, behind a pro
     expect((await ask('/troupe/api/openapi.json')).json.servers).toEqual([{ url: '/troupe' }]);
     const { json } = await ask('/troupe/api/run', { token: ADMIN });
     expect(json.joinLink).toBe(`http://${proxy!.host}/troupe/join/#token=${TOKEN}`);
+    // Programs that show a link take only whole addresses.
+    const image = `http://${proxy!.host}/troupe/join/share.png`;
+    expect((await ask('/troupe/join/')).text).toContain(`<meta property="og:image" content="${image}" />`);
+    expect((await ask('/troupe/join/share.png')).headers['content-type']).toBe('image/png');
     const viewer = openViewer(`ws://${proxy!.host}/troupe/live`, { token: ADMIN });
     expect(await viewer.message(({ type }) => type === 'hello')).toMatchObject({ view: { joinLink: json.joinLink } });
     viewer.socket.terminate();

@@ -18,6 +18,8 @@ import { parseSettings, type Settings } from '../src/settings.js';
 export const TOKEN = 'token-of-workers';
 export const ADMIN = 'token-of-admins';
 
+/** B times T, of a round. */
+export const SMALL_CHARACTERS = 4 * 8;
 const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--codec=fp32', '--schedule=constant', '--port=0'];
 
 /** Any JSON. */
@@ -45,7 +47,8 @@ export interface RunningCoordinator {
   ask(path: string, asking?: Asking): Promise<Answer>;
   /** Sends an order as an admin. */
   steer(order: unknown): Promise<Answer>;
-  join(name: string): { readonly done: Promise<unknown>; leave(): void };
+  /** @param credited lists the worker in the credits */
+  join(name: string, credited?: { readonly team: string }): { readonly done: Promise<unknown>; leave(): void };
   /** Waits until at least this many rounds are complete. */
   round(least: number): Promise<void>;
   live(hello?: unknown): Viewer;
@@ -97,8 +100,8 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
     event,
     ask,
     steer: (body) => ask('/api/control', { token: ADMIN, body }),
-    join(name) {
-      const worker = startWorker(`${address}/control`, TOKEN, name);
+    join(name, credited) {
+      const worker = startWorker(`${address}/control`, TOKEN, name, credited);
       leavings.push(worker.leave);
       return worker;
     },
@@ -147,7 +150,12 @@ export function askHttp(host: string, where: string, { token, method, body, head
 }
 
 /** @param address of the control links: "ws://127.0.0.1:7070/control" */
-export function startWorker(address: string, token: string, name: string): { done: Promise<unknown>; leave(): void } {
+export function startWorker(
+  address: string,
+  token: string,
+  name: string,
+  credited?: { readonly team: string },
+): { done: Promise<unknown>; leave(): void } {
   const stop = new AbortController();
   const dial = (to: string, signal: AbortSignal) => connectWebSocket(to, { signal });
   const done = runWorker({
@@ -155,6 +163,7 @@ export function startWorker(address: string, token: string, name: string): { don
     token,
     name,
     kind: 'node',
+    credited,
     signal: stop.signal,
     ports: {
       connect: dial,

@@ -6,6 +6,7 @@ import { catchUp, DETAIL_POINTS } from './link/catch-up.js';
 import { openLive } from './link/live.js';
 import { createCharts } from './page/charts.js';
 import { createControls } from './page/controls.js';
+import { createCredits } from './page/credits.js';
 import { createDoctor } from './page/doctor.js';
 import { createHome } from './page/home.js';
 import { make, setText, the } from './page/dom.js';
@@ -73,6 +74,7 @@ const panels: readonly Panel[] = [
   createSamples(page),
   createPlayground(page),
   createWorkers(page),
+  createCredits(page),
   createFlow(page),
   createRuns(page),
   createEvents(page),

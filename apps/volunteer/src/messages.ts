@@ -2,6 +2,7 @@
 import type { TransportErrorCode } from '@troupe/transport';
 import type { BridgePort } from '@troupe/transport/browser';
 import type { WorkerLog } from '@troupe/worker';
+import type { KnownEngine } from './decisions/known-engine.js';
 
 /** `wasm-threads` uses several threads, `wasm` one. */
 export type EngineKind = 'webgpu' | 'wasm-threads' | 'wasm';
@@ -13,16 +14,22 @@ export type Order =
       readonly address: string;
       readonly token: string;
       readonly name: string;
+      /** The name is listed in the credits of the run; absent: it is not. */
+      readonly credited?: { readonly team: string } | undefined;
       /** 0.1 to 1. */
       readonly share: number;
       /** The only engine to use, for tests and experiments. */
       readonly only?: EngineKind | undefined;
+      /** What an earlier trainer of this tab has measured. */
+      readonly known?: KnownEngine | undefined;
       /** Absent: gradients go through the coordinator. */
       readonly direct?: DirectLinks | undefined;
     }
   | { readonly kind: 'share'; readonly share: number }
   /** Leave the run; the trainer answers `ended` and may then be terminated. */
   | { readonly kind: 'leave'; readonly reason: string }
+  /** Leave the run once what is being computed counts; the trainer answers `ended`. */
+  | { readonly kind: 'finish' }
   /** The network changed, or the machine slept: open new links now. */
   | { readonly kind: 'reconnect'; readonly reason: string };
 
@@ -60,11 +67,13 @@ export interface Progress {
   readonly kind: 'progress';
   /** The latest one that this worker contributed to; undefined: none yet. */
   readonly round: number | undefined;
-  /** Characters of the computed leases, and the rounds that these belong to. */
+  /** Characters of the leases that were computed and sent. */
+  readonly computed: number;
+  /** Characters that counted, and the rounds that these belong to. */
   readonly characters: number;
   readonly rounds: number;
-  /** Computing time, without rests. */
-  readonly busyMs: number;
+  /** Time since the last report, or since the trainer began. */
+  readonly elapsedMs: number;
   readonly threads: number;
   /** Traffic of all links. */
   readonly sentBytes: number;
@@ -83,8 +92,10 @@ export type Report =
       /** As the engine describes itself. */
       readonly variant: string;
       readonly trials: readonly EngineTrial[];
+      /** For a later trainer of this tab. */
+      readonly known: KnownEngine;
     }
-  /** Counts since the last such report; sent at most a few times a second, however short the rounds. */
+  /** Counts since the last such report; sent at most a few times a second, however short the rounds, and at least about once. */
   | Progress
   /** Direct links are on; sent at the start and at each change. */
   | { readonly kind: 'direct'; readonly state: DirectState }

@@ -1,7 +1,7 @@
 /** A volunteer's session: started, paused, resumed, left. A trainer exists only while the session is not paused. */
 import { pauseReason, type Circumstances, type PauseReason } from './decisions/pause.js';
 import { advance, IDLE, type Status, type StatusInput } from './decisions/status.js';
-import type { Order, Report } from './messages.js';
+import type { Order, Progress, Report } from './messages.js';
 
 export interface TrainerHandle {
   post(order: Order): void;
@@ -24,6 +24,8 @@ export interface Session {
   readonly isOn: boolean;
   start(): void;
   leave(): void;
+  /** Leaves as soon as what is being computed counts; at once if nothing is. */
+  finish(): void;
   /** @param share 0.1 to 1 */
   setShare(share: number): void;
   note(circumstances: Partial<Omit<Circumstances, 'trafficBytes'>>): void;
@@ -55,6 +57,15 @@ const LEAVE_REASONS: Readonly<Record<PauseReason, string>> = {
   hidden: 'paused: the tab is hidden',
 };
 
+function isLog<K extends LogEntry['kind']>(
+  report: Report,
+  kind: K,
+): report is Report & { kind: 'log'; entry: Extract<LogEntry, { kind: K }> } {
+  return report.kind === 'log' && report.entry.kind === kind;
+}
+
+type LogEntry = (Report & { kind: 'log' })['entry'];
+
 export function createSession(ports: SessionPorts): Session {
   let status = IDLE;
   let circumstances = INITIAL;
@@ -72,19 +83,37 @@ export function createSession(ports: SessionPorts): Session {
     leaving?.post({ kind: 'leave', reason });
     if (leaving) ports.after(LEAVE_TIMEOUT_MS, () => leaving.terminate());
   };
-  const finish = (): void => {
+  const end = (): void => {
     isOn = false;
     trainer?.terminate();
     trainer = undefined;
+  };
+  const leave = (): void => {
+    releaseTrainer('the volunteer left');
+    isOn = false;
+    apply({ kind: 'left' });
+  };
+  const onReport = (report: Report): void => {
+    apply(report);
+    if (report.kind === 'ended') end();
+    applyPauses();
+  };
+  /** What a trainer says that is about to leave by itself. */
+  const onLastReport = (report: Report): void => {
+    const isOver = report.kind === 'ended' && report.failure === undefined && status.phase.at !== 'over';
+    // A trainer that has lost its link has nothing left to finish.
+    if (isOver || isLog(report, 'lost')) leave();
+    // Nobody but the volunteer has stopped it.
+    else if (!(isLog(report, 'stopped') && report.entry.code === undefined)) onReport(report);
   };
   const startTrainer = (): void => {
     apply({ kind: 'started' });
     const mine: TrainerHandle = ports.openTrainer((report) => {
       // A released trainer still reports what it has computed and its traffic.
       if (trainer !== mine && report.kind !== 'progress') return;
-      apply(report.kind === 'progress' && trainer !== mine ? { ...report, kind: 'final' } : report);
-      if (trainer === mine && report.kind === 'ended') finish();
-      applyPauses();
+      if (trainer !== mine) apply({ ...(report as Progress), kind: 'final' });
+      else if (status.isFinishing) onLastReport(report);
+      else onReport(report);
     });
     trainer = mine;
     mine.post({ kind: 'start', share, ...ports.introduction() });
@@ -96,6 +125,7 @@ export function createSession(ports: SessionPorts): Session {
       if (!trainer) startTrainer();
       return;
     }
+    if (status.isFinishing) return leave();
     if (trainer) releaseTrainer(LEAVE_REASONS[why]);
     const { phase } = status;
     if (phase.at !== 'paused' || phase.why !== why) apply({ kind: 'paused', why });
@@ -113,10 +143,11 @@ export function createSession(ports: SessionPorts): Session {
       isOn = true;
       applyPauses();
     },
-    leave() {
-      releaseTrainer('the volunteer left');
-      isOn = false;
-      apply({ kind: 'left' });
+    leave,
+    finish() {
+      if (!trainer || status.phase.at !== 'computing') return leave();
+      trainer.post({ kind: 'finish' });
+      apply({ kind: 'finishing' });
     },
     setShare(next) {
       share = next;
@@ -127,6 +158,7 @@ export function createSession(ports: SessionPorts): Session {
       applyPauses();
     },
     restart(reason) {
+      if (status.isFinishing) return leave();
       releaseTrainer(reason);
       applyPauses();
     },

@@ -35,7 +35,8 @@ const progress = (of: Partial<Progress>): Progress => ({
     round: 1,
     characters: 100,
     rounds: 1,
-    busyMs: 10,
+    computed: 100,
+    elapsedMs: 10,
     threads: 2,
     sentBytes: 0,
     receivedBytes: 0,
@@ -148,6 +149,73 @@ describe('a session', () => {
     session.note({ pausedByPerson: true });
     session.restart('direct links were turned on');
     expect(trainers).toHaveLength(2);
+  });
+
+  describe('that finishes, then stops', () => {
+    const finishing = () => {
+      const played = play();
+      played.session.start();
+      played.trainers[0].report(progress({}));
+      played.session.finish();
+      return played;
+    };
+
+    it('asks its trainer to leave once its work counts, and says so meanwhile', () => {
+      const { session, trainers } = finishing();
+      expect(trainers[0].orders.at(-1)).toEqual({ kind: 'finish' });
+      expect(session.status).toMatchObject({ phase: { at: 'computing' }, isFinishing: true });
+      trainers[0].report(progress({ characters: 40 }));
+      trainers[0].report({ kind: 'log', entry: { kind: 'stopped', reason: 'asked to pause' } });
+      expect(session.status.phase.at).toBe('computing');
+      trainers[0].report({ kind: 'ended', failure: undefined });
+      expect(session.status).toMatchObject({ phase: { at: 'idle' }, isFinishing: false, characters: 140 });
+      expect(session.isOn).toBe(false);
+      expect(trainers).toHaveLength(1);
+    });
+
+    it.each<[string, (at: ReturnType<typeof play>) => void]>([
+      [
+        'its link breaks',
+        ({ trainers }) =>
+          trainers[0].report({ kind: 'log', entry: { kind: 'lost', reason: 'gone', remedy: '', retryInMs: 700 } }),
+      ],
+      ['it is paused', ({ session }) => session.note({ hidden: true, pauseWhenHidden: true })],
+      ['a setting needs another trainer', ({ session }) => session.restart('direct links were turned on')],
+      ['the volunteer leaves', ({ session }) => session.leave()],
+    ])('leaves when %s', (_, happen) => {
+      const played = finishing();
+      happen(played);
+      const { session, trainers } = played;
+      expect(session.status).toMatchObject({ phase: { at: 'idle' }, isFinishing: false });
+      expect(session.isOn).toBe(false);
+      expect(trainers).toHaveLength(1);
+    });
+
+    it('shows the end of the run, if that comes first', () => {
+      const { session, trainers } = finishing();
+      trainers[0].report({ kind: 'log', entry: { kind: 'stopped', code: 'completed', reason: 'the run is complete' } });
+      trainers[0].report({ kind: 'ended', failure: undefined });
+      expect(session.status.phase).toMatchObject({ at: 'over', code: 'completed' });
+    });
+
+    it('leaves at once when nothing is being computed', () => {
+      const { session, trainers } = play();
+      session.start();
+      session.finish();
+      expect(trainers[0].orders.at(-1)).toMatchObject({ kind: 'leave' });
+      expect(session.status.phase.at).toBe('idle');
+    });
+  });
+
+  it('knows the engine of its trainer for the next one, with its speed', () => {
+    const { session, trainers } = play();
+    session.start();
+    const known = { key: 'k', kind: 'wasm', variant: 'simd', trials: [], share: 1, charsPerSecond: undefined } as const;
+    trainers[0].report({ kind: 'engine', engine: 'wasm', variant: 'wasm simd', trials: [], known });
+    expect(session.status.known).toEqual(known);
+    trainers[0].report({ kind: 'log', entry: { kind: 'ready', round: 3, engine: 'wasm simd', charsPerSecond: 700 } });
+    session.note({ pausedByPerson: true });
+    expect(session.status.known).toEqual({ ...known, charsPerSecond: 700 });
   });
 
   it('keeps its counts when the volunteer leaves and comes back', () => {

@@ -11,6 +11,8 @@ export interface Settings {
   readonly address: string;
   readonly token: string;
   readonly name: string;
+  /** Absent: it is listed in no credits. */
+  readonly credited: { readonly team: string } | undefined;
   readonly engine: EngineChoice;
   readonly threads: number;
   readonly gpu: boolean;
@@ -40,6 +42,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     address,
     token: values['--token'],
     name: values['--name'] ?? os.hostname(),
+    credited: creditedOf(values['--credited'], values['--team']),
     engine,
     threads,
     gpu: !values['--no-gpu'],
@@ -49,6 +52,13 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     webrtc: values['--webrtc'],
     json: values['--json'],
   };
+}
+
+/** @throws UsageError */
+function creditedOf(isCredited: boolean, team: string | undefined): Settings['credited'] {
+  if (isCredited) return { team: team ?? '' };
+  if (team === undefined) return undefined;
+  throw new UsageError('--team is for workers in the credits.', 'Give --credited as well, or leave --team out.');
 }
 
 /** @throws UsageError */

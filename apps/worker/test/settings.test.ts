@@ -23,6 +23,18 @@ describe('the settings of a worker', () => {
     expect(readSettings(args, env)).toMatchObject({ address: ADDRESS, token });
   });
 
+  it.each([
+    [[], undefined],
+    [['--credited'], { team: '' }],
+    [['--credited', '--team', 'Room 214'], { team: 'Room 214' }],
+  ])('with %j are credited as %j', (args, credited) => {
+    expect(readSettings(['ws://a', ...args], { TROUPE_TOKEN: 't' }).credited).toEqual(credited);
+  });
+
+  it('refuse a team without a name in the credits', () => {
+    expect(() => readSettings(['ws://a', '--team', 'x'], { TROUPE_TOKEN: 't' })).toThrow('--team is for workers in the credits.');
+  });
+
   it.each([[[]], [['ws://a', 'ws://b']]])('of the addresses %j are refused', (args) => {
     expect(() => readSettings(args, { TROUPE_TOKEN: 't' })).toThrow('A worker needs one address.');
   });

@@ -1,11 +1,12 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
-import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
+import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
 import type { SendBudget, Topology } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
+import { createCreditBook, type CreditBook } from './credits.js';
 import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type Order } from './events.js';
 import { FollowUps, type BestParameters } from './follow-ups.js';
 import type { Gate } from './gate.js';
@@ -61,6 +62,8 @@ export interface ConductorOptions {
   readonly budget?: SendBudget | undefined;
   /** The best model on disk, in a resumed run. */
   readonly best?: SavedBest | undefined;
+  /** Who computed what, of earlier sessions; this one is added to it. Default: a new one. */
+  readonly credits?: CreditLedger | undefined;
   /** Reads the best model from disk; undefined if there is none. */
   readBest?(): Promise<BestParameters | undefined>;
 }
@@ -137,6 +140,7 @@ class RunConductor implements Conductor {
   readonly #closed = new AbortController();
   readonly #put: (event: ConductorEvent) => void;
   readonly #roster: Roster;
+  readonly #credits: CreditBook;
   readonly #announcer: Announcer;
   readonly #control: ControlServer;
   readonly #snapshots: SnapshotSender;
@@ -152,6 +156,8 @@ class RunConductor implements Conductor {
     this.#over = over;
     this.#put = createEventQueue((event) => this.#handle(event));
     this.#roster = createRoster(startMs);
+    const { credits = createCreditLedger() } = options;
+    this.#credits = createCreditBook({ ledger: credits, roster: this.#roster, report: (event) => ports.report(event) });
     this.#announcer = createAnnouncer({ config: training.config, roster: this.#roster, startMs });
     this.#control = createControlServer(options, reduce, this.#roster, this.#put);
     const state = createRunState(runSettings(options), training.round, training.roundsAboveLimit);
@@ -199,6 +205,7 @@ class RunConductor implements Conductor {
   #handle(event: ConductorEvent): void {
     const nowMs = this.#options.ports.nowMs();
     updateRoster(this.#roster, event, nowMs);
+    this.#credits.handle(event);
     this.#standing = standingAfter(this.#standing, event);
     const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
     for (const one of news) if (one) this.#options.ports.report(one);
@@ -246,6 +253,7 @@ class RunConductor implements Conductor {
   }
 
   save(): Promise<string | undefined> {
+    this.#credits.report(this.shell.round);
     return this.#followUps.saveNow(this.shell.round);
   }
 

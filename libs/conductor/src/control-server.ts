@@ -18,6 +18,7 @@ import {
   type SendBudget,
   type StopCode,
 } from '@troupe/protocol';
+import { creditedAs } from '@troupe/run';
 import { TransportError, type Connection } from '@troupe/transport';
 import { aborted } from './aborted.js';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
@@ -86,7 +87,7 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
+      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote, ...creditOf(hello) }, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));
@@ -242,6 +243,11 @@ export class ControlServer {
         );
     }
   }
+}
+
+function creditOf({ credited, name, team }: MessageOf<'hello'>): Pick<WorkerIdentity, 'credit'> {
+  const credit = credited ? creditedAs(name, team) : undefined;
+  return credit ? { credit } : {};
 }
 
 /** Tells the worker why, and closes its link. Its receive loop then ends the session. */

@@ -5,6 +5,7 @@
  */
 import type { HostEvent, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
+import type { Credited } from '@troupe/run';
 import type { Pass } from './gate.js';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
@@ -18,6 +19,8 @@ export interface WorkerIdentity {
   readonly kind: 'node' | 'browser';
   /** The address of its control link. */
   readonly remote: string;
+  /** To whom its work is credited. Absent: to nobody. */
+  readonly credit?: Credited | undefined;
 }
 
 /** A worker's control link while it is open. */

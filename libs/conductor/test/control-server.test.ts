@@ -24,6 +24,8 @@ const HELLO: MessageOf<'hello'> = {
   token: 'open sesame',
   name: 'Ann',
   kind: 'browser',
+  credited: false,
+  team: '',
 };
 const READY: MessageOf<'ready'> = {
   type: 'ready',

@@ -130,6 +130,13 @@ export const LIMITS = {
 
   // Texts and counts.
   nameLength: 64,
+  /** Of a name and of a team in the credits of a run, in characters. */
+  creditNameLength: 40,
+  /** Names in the credits of a run; the smallest make room for new ones, and count as anonymous. */
+  creditedNames: 10_000,
+  /** Names in one entry of the history, and names and teams in one response. */
+  creditsInEntry: 500,
+  creditsShown: 100,
   reasonLength: 500,
   tokenLength: 256,
   /** Workers in one run. */

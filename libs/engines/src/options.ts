@@ -34,6 +34,19 @@ export const WORKER_OPTIONS = [
     help: 'name of this worker at the coordinator (default: the name of the machine)',
   },
   {
+    flag: '--credited',
+    type: 'switch',
+    group: 'Joining',
+    help: 'list the name, and what this worker computes, in the credits of the run, for everyone who sees it; without it, the work counts as anonymous there',
+  },
+  {
+    flag: '--team',
+    type: 'text',
+    placeholder: 'TEAM',
+    group: 'Joining',
+    help: 'with --credited: a team to list with the name',
+  },
+  {
     flag: '--listen',
     type: 'text',
     placeholder: '[HOST:]PORT',

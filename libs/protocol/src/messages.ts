@@ -41,6 +41,10 @@ export const HelloSchema = v.strictObject({
   /** Chosen by the user. The dashboard shows it as plain text. */
   name: text(LIMITS.nameLength),
   kind: v.picklist(['node', 'browser']),
+  /** What this worker computes is credited to its name, for everyone who sees the run. Otherwise it counts as anonymous. */
+  credited: v.boolean(),
+  /** Credited with the name; empty: none. */
+  team: text(LIMITS.nameLength),
 });
 
 /** The replica has these parameters at `round`, and the worker accepts leases. */

@@ -21,7 +21,15 @@ const config = {
 
 /** One valid message of every type. */
 export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
-  hello: { type: 'hello', versions: [1, 2], token: 'secret', name: 'Ariel’s laptop 🎭', kind: 'node' },
+  hello: {
+    type: 'hello',
+    versions: [1, 2],
+    token: 'secret',
+    name: 'Ariel’s laptop 🎭',
+    kind: 'node',
+    credited: true,
+    team: 'Room 214',
+  },
   ready: {
     type: 'ready',
     round: 7,

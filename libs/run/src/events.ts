@@ -1,5 +1,6 @@
 import type { TrainingConfig } from '@troupe/protocol';
 import type { Decision } from '@troupe/scheduler';
+import type { Credits } from './credits.js';
 import type { RoundTiming } from './view.js';
 
 /**
@@ -72,6 +73,8 @@ export type RunEvent =
   | { event: 'decision'; round: number; text: string; decision: Decision }
   /** An admin changed something. */
   | { event: 'control'; round: number; text: string }
+  /** Characters that counted since the last such event, of rounds up to `round`. */
+  | ({ event: 'credits'; round: number } & Credits)
   /** The run makes no progress. */
   | { event: 'waiting'; reason: string }
   | { event: 'note'; level: 'info' | 'warn'; text: string; remedy?: string }

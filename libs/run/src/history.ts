@@ -1,4 +1,5 @@
 /** A run's history for viewers: in memory within bounds, and as lines for the file on disk. */
+import { addCredits, createCreditLedger, type CreditLedger, type Credits, type NameCredit } from './credits.js';
 import {
   POINT_FIELDS,
   type EvaluationPoint,
@@ -31,7 +32,13 @@ export type HistoryEntry =
   | { readonly type: 'evaluation'; readonly evaluation: EvaluationPoint }
   | { readonly type: 'sample'; readonly sample: SamplePoint }
   | { readonly type: 'flow'; readonly flow: GradientFlow }
+  | { readonly type: 'credits'; readonly credits: RoundCredits }
   | { readonly type: 'event'; readonly event: LoggedEvent };
+
+/** Characters that counted since the entry before, up to `round`. */
+export interface RoundCredits extends Credits {
+  readonly round: number;
+}
 
 /** Rounds completed when the entry was made; -1 = before the first one. */
 export function roundOf(entry: HistoryEntry): number {
@@ -46,6 +53,8 @@ export function roundOf(entry: HistoryEntry): number {
       return entry.sample.round;
     case 'flow':
       return entry.flow.round;
+    case 'credits':
+      return entry.credits.round;
     case 'event':
       return entry.event.round;
     default:
@@ -93,12 +102,20 @@ function isEntry(entry: HistoryEntry): boolean {
       return isRound(entry.sample?.round) && typeof entry.sample.text === 'string';
     case 'flow':
       return isRound(entry.flow?.round) && Array.isArray(entry.flow.layers) && entry.flow.layers.every(Array.isArray);
+    case 'credits':
+      return isCredits(entry.credits);
     case 'event':
       if (!isRound(entry.event?.round) || !isRound(entry.event.id)) return false;
       return Number.isFinite(entry.event.at) && isText(entry.event.text);
     default:
       return false;
   }
+}
+
+function isCredits(credits: RoundCredits | undefined): boolean {
+  if (!isRound(credits?.round) || !isRound(credits?.anonymous) || !Array.isArray(credits?.names)) return false;
+  const names = credits.names as readonly (Partial<NameCredit> | null)[];
+  return names.every((one) => isText(one?.name) && isText(one?.team) && isRound(one?.characters));
 }
 
 function isRecord(value: unknown): boolean {
@@ -125,6 +142,8 @@ export interface RunHistory {
   readonly samples: readonly SamplePoint[];
   readonly flows: readonly GradientFlow[];
   readonly events: readonly LoggedEvent[];
+  /** Entries read from disk are added to it. A run that computes adds to it itself. */
+  readonly credits: CreditLedger;
   /** Adds an entry that was read from disk. A round that is not after the last one is ignored. */
   add(entry: HistoryEntry): void;
   /**
@@ -151,6 +170,7 @@ class MemoryHistory implements RunHistory {
   samples: SamplePoint[] = [];
   flows: GradientFlow[] = [];
   events: LoggedEvent[] = [];
+  readonly credits = createCreditLedger();
   lastEvent = 0;
   readonly #columns = createColumns();
   #smoothed = 0;
@@ -192,6 +212,9 @@ class MemoryHistory implements RunHistory {
         return;
       case 'flow':
         this.flows = bounded(this.flows, entry.flow, maxFlows(entry.flow));
+        return;
+      case 'credits':
+        addCredits(this.credits, entry.credits);
         return;
       case 'event':
         this.#storeEvent(entry.event);

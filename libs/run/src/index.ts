@@ -1,3 +1,16 @@
+export {
+  addCredits,
+  createCreditLedger,
+  creditedAs,
+  creditsView,
+  partsOf,
+  type Credited,
+  type CreditLedger,
+  type Credits,
+  type CreditsView,
+  type NameCredit,
+  type TeamCredit,
+} from './credits.js';
 export { DECISION_KINDS, decisionText, isWarnedOf, parkedText, waitingText, type DecisionKind } from './decisions.js';
 export { type RunEvent } from './events.js';
 export {

@@ -25,7 +25,7 @@ export interface ExecutorParts extends Membership {
   readonly member: CollectiveMember;
   readonly slot: EngineSlot;
   readonly credit: Credit;
-  readonly ports: Pick<WorkerPorts, 'nowMs' | 'log' | 'sha256'>;
+  readonly ports: Pick<WorkerPorts, 'nowMs' | 'log' | 'sha256' | 'counted'>;
   readonly deadline: Deadline;
   /** Receives the outcome of a fetch that was not abandoned. */
   onFetched(outcome: FetchOutcome): void;

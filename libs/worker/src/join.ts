@@ -58,13 +58,20 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
   return { control, welcome, layout, replica, snapshot };
 }
 
-async function greet(control: Channel, { token, name, kind, signal }: WorkerOptions, deadline: Deadline): Promise<Welcome> {
-  control.send({ type: 'hello', versions: [PROTOCOL_VERSION], token, name: name.slice(0, LIMITS.nameLength), kind });
+async function greet(control: Channel, options: WorkerOptions, deadline: Deadline): Promise<Welcome> {
+  const { signal } = options;
+  control.send(helloOf(options));
   const { message } = await receiveWithin(control, { deadline: deadline(LIMITS.answerMs), signal, what: 'a welcome' });
   if (message.type === 'refuse') throw refusalError(message, 'before the welcome');
   if (message.type === 'stop') throw new WorkerRefused('run_over', message.reason, 'Start a new run, or join another run.');
   if (message.type !== 'welcome') throw unexpected(message);
   return message;
+}
+
+function helloOf({ token, name, kind, credited }: WorkerOptions): MessageOf<'hello'> {
+  const cut = (text: string): string => text.slice(0, LIMITS.nameLength);
+  const credit = { credited: credited !== undefined, team: cut(credited?.team ?? '') };
+  return { type: 'hello', versions: [PROTOCOL_VERSION], token, name: cut(name), kind, ...credit };
 }
 
 function bodyBytes(message: Message, config: TrainingConfig, layout: ParameterLayout): number {

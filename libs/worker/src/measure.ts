@@ -42,6 +42,8 @@ async function measure(
   { ports, signal }: Pick<WorkerOptions, 'ports' | 'signal'>,
 ): Promise<number> {
   engine.setParameters(parameters);
+  const known = ports.knownSpeed?.(engine);
+  if (known !== undefined) return known;
   const timed = async (streams: number): Promise<number> => {
     const batch = sampleBatch(config, streams);
     // An engine may block the event loop for seconds; the links get their turn between two calls.

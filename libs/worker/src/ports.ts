@@ -2,6 +2,7 @@ import type { Collective } from '@troupe/collective';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
 import type { StopCode } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
+import type { CountedWork } from './counted.js';
 
 export interface WorkerOptions {
   /** Where the coordinator is. */
@@ -9,6 +10,8 @@ export interface WorkerOptions {
   readonly token: string;
   readonly name: string;
   readonly kind: 'node' | 'browser';
+  /** The name, and a team, are listed in the credits of the run. Absent: what this worker computes is credited to nobody. */
+  readonly credited?: { readonly team: string } | undefined;
   readonly ports: WorkerPorts;
   /** Aborts to make the worker leave. */
   readonly signal: AbortSignal;
@@ -39,6 +42,13 @@ export interface WorkerPorts {
   /** Absent where the platform has none: a browser's page that came over plain http. Snapshots then come from the coordinator alone. */
   sha256?(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array>;
   log(entry: WorkerLog): void;
+  /** A contribution of this worker counts. */
+  counted?(work: CountedWork): void;
+  /**
+   * Characters per second of this engine with this model, where they are known from before: a worker that pauses and returns need not measure
+   * again. Undefined: they are measured.
+   */
+  knownSpeed?(engine: Engine): number | undefined;
 }
 
 export interface EngineConstraints {

@@ -1,6 +1,7 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { MemberEvent } from '@troupe/collective';
 import { brief, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { watchCounted } from './counted.js';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type FetchOutcome, type Payload } from './executor.js';
 import { createInbox, type Inbox } from './inbox.js';
@@ -39,16 +40,19 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   /** Set as soon as it is received: nothing reads the inbox while a lease is computed. */
   let stop: StopNotice | undefined;
   const overtaken = createOvertaken();
+  const counted = watchCounted(parts.welcome.config.window, (work) => parts.ports.counted?.(work));
   const pumps = [
     pump(inbox, async () => {
       const { message, body } = await receiveNews(control, listening.signal);
       if (message.type === 'stop') stop = noticeOf(message);
+      if (message.type === 'lease') counted.lent(message);
       if (message.type === 'cancel') overtaken.cancelled.add(message.leaseId);
       return { from: 'control', message, body };
     }),
     pump(inbox, async () => {
       const event = await member.receive(listening.signal);
       if (event.kind === 'update') overtaken.round = event.round;
+      counted.heard(event);
       return { from: 'collective', event };
     }),
   ];

@@ -17,6 +17,7 @@ import {
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
+import type { CountedWork } from '../src/counted.js';
 import { runWorker, type WorkerLog, type WorkerPorts } from '../src/index.js';
 
 export const CONFIG: TrainingConfig = {
@@ -79,6 +80,7 @@ export type EngineMaker = WorkerPorts['createEngine'];
 export interface Surroundings {
   readonly config: TrainingConfig;
   readonly createEngine?: EngineMaker;
+  readonly knownSpeed?: WorkerPorts['knownSpeed'];
   /** Answers at the address of the all-reduce; absent: the real service. */
   readonly reduce?: (link: Connection) => void;
 }
@@ -86,7 +88,7 @@ export interface Surroundings {
 const accepts: readonly MessageType[] = ['hello', 'ready', 'decline', 'resync', 'bye'];
 const soon = () => AbortSignal.timeout(5_000);
 
-export async function createSurroundings({ config, createEngine, reduce }: Surroundings) {
+export async function createSurroundings({ config, createEngine, reduce, knownSpeed }: Surroundings) {
   const { model, streams, window } = config;
   const layout = createLayout(model);
   const stateFloats = stateSize(model);
@@ -95,6 +97,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   const leave = new AbortController();
   const over = new AbortController();
   const logs: WorkerLog[] = [];
+  const countedWork: CountedWork[] = [];
   const links: Connection[] = [];
   const service = createStarService({
     token: 's',
@@ -132,6 +135,8 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     sleep: clock.sleep,
     random: () => 1,
     log: (entry) => void logs.push(entry),
+    counted: (work) => void countedWork.push(work),
+    ...(knownSpeed && { knownSpeed }),
   };
   const ended = runWorker({
     address: 'memory://host/control',
@@ -150,6 +155,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   const surroundings = {
     clock,
     logs,
+    countedWork,
     links,
     host,
     replica,

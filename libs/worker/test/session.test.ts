@@ -1,6 +1,9 @@
+import type { Engine } from '@troupe/model';
+import { createReferenceEngine } from '@troupe/model/reference';
 import { encodeFrames, type Channel } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { afterEach, describe, expect, it } from 'vitest';
+import { watchCounted, type CountedWork } from '../src/counted.js';
 import { CONFIG, createSurroundings, held, LIMITS, lostAt, settle, type Surroundings } from './coordinator.js';
 
 const UNITS = [
@@ -175,6 +178,61 @@ describe('the engine', () => {
     await around.welcome(around.control());
     await around.ended;
     expect(asked).toEqual([limits, { not: [], reproducible }]);
+  });
+});
+
+describe('what counts', () => {
+  it('is told as the all-reduce answers, and not when others were faster', async () => {
+    await surround();
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    for (const _ of UNITS) await around.nextCounted();
+    await around.stepped();
+    await settle();
+    const work = { round: 0, characters: 2 * CONFIG.window };
+    expect(around.countedWork).toEqual(UNITS.map(() => work));
+  });
+
+  it('is only what was answered as counted', () => {
+    const counted: CountedWork[] = [];
+    const watch = watchCounted(8, (work) => void counted.push(work));
+    for (const [leaseId, round] of [
+      ['a', 1],
+      ['b', 1],
+      ['c', 1],
+      ['d', 2],
+    ] as const)
+      watch.lent({ leaseId, round, streams: [0, 1] });
+    watch.heard({ kind: 'result', leaseId: 'a', round: 1, result: 'already_counted' });
+    watch.heard({ kind: 'result', leaseId: 'b', round: 1, result: 'counted' });
+    watch.heard({ kind: 'result', leaseId: 'never lent', round: 1, result: 'counted' });
+    watch.heard({ kind: 'update', round: 1 });
+    watch.heard({ kind: 'result', leaseId: 'c', round: 1, result: 'counted' });
+    watch.heard({ kind: 'result', leaseId: 'd', round: 2, result: 'counted' });
+    expect(counted).toEqual([
+      { round: 1, characters: 16 },
+      { round: 2, characters: 16 },
+    ]);
+  });
+});
+
+describe('an engine whose speed is known from before', () => {
+  it('is not measured again', async () => {
+    const gradients: unknown[] = [];
+    await surround({
+      knownSpeed: () => 4_321,
+      createEngine: async (model, limits) => {
+        const engine = createReferenceEngine(model, limits);
+        const { gradient } = engine;
+        return Object.assign(engine, {
+          gradient: (...args: Parameters<Engine['gradient']>) => (gradients.push(args), gradient.apply(engine, args)),
+        });
+      },
+    });
+    await around.join(0);
+    expect(gradients).toEqual([]);
+    expect(around.logs.at(-1)).toMatchObject({ kind: 'ready', charsPerSecond: 4_321 });
   });
 });
 

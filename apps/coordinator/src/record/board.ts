@@ -100,6 +100,8 @@ class RunBoard implements Board {
         // A crash then loses only lines of rounds that the run computes again.
         void this.#options.file.flush();
         return;
+      case 'credits':
+        return this.#credited(event);
       default:
         return this.#logEvent(event);
     }
@@ -175,7 +177,14 @@ class RunBoard implements Board {
     this.#store({ type: 'sample', sample });
   }
 
-  #logEvent(event: Exclude<RunEvent, EventOf<'started' | 'round' | 'evaluation' | 'sample' | 'checkpoint'>>): void {
+  /** The ledger has them already. */
+  #credited({ round, anonymous, names }: EventOf<'credits'>): void {
+    this.#store({ type: 'credits', credits: { round, anonymous, names } });
+    // The checkpoint of this round is being written. It should find them on disk when it is read again.
+    void this.#options.file.flush();
+  }
+
+  #logEvent(event: Exclude<RunEvent, EventOf<'started' | 'round' | 'evaluation' | 'sample' | 'checkpoint' | 'credits'>>): void {
     switch (event.event) {
       case 'worker':
         return this.#log(

@@ -37,16 +37,25 @@ const DEFAULT_HEADERS: Readonly<Record<string, string>> = {
   'x-content-type-options': 'nosniff',
 };
 
+/** In a page, the address at which the client found this server: some programs that show a link take no relative ones. */
+const BASE = '%BASE%';
+
 interface StoredFile {
   readonly body: Buffer;
   readonly zipped: Buffer | undefined;
   readonly etag: string;
+  /** It holds BASE. */
+  readonly hasBase: boolean;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface StaticSite {
-  /** @param pathname relative to the site, "/" for its page. @returns false if there is no such file */
-  answer(pathname: string, request: IncomingMessage, response: ServerResponse): boolean;
+  /**
+   * @param pathname relative to the site, "/" for its page
+   * @param base "https://lab.example/troupe"; pages may hold it
+   * @returns false if there is no such file
+   */
+  answer(pathname: string, request: IncomingMessage, response: ServerResponse, base: string): boolean;
 }
 
 /** @returns undefined if the page is not built */
@@ -66,9 +75,9 @@ export async function loadSite(folder: string): Promise<StaticSite | undefined> 
     );
   }
   return {
-    answer(pathname, request, response) {
+    answer(pathname, request, response, base) {
       const file = files.get(pathname === '/' ? '/index.html' : pathname);
-      if (file) send(file, request, response);
+      if (file) send(at(base, file), request, response);
       return file !== undefined;
     },
   };
@@ -85,6 +94,14 @@ async function filesOf(folder: string): Promise<string[]> {
     .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)).split(path.sep).join('/'));
 }
 
+/** The file as it is at this address. */
+function at(base: string, file: StoredFile): StoredFile {
+  if (!file.hasBase) return file;
+  const escaped = base.replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+  const { 'cache-control': _caching, vary: _vary, ...headers } = file.headers;
+  return store('index.html', Buffer.from(file.body.toString('utf8').replaceAll(BASE, escaped)), headers);
+}
+
 function store(name: string, body: Buffer, headers: Readonly<Record<string, string>>): StoredFile {
   const zipped = COMPRESSIBLE.test(headers['content-type']) && body.length > 1024 ? gzipSync(body) : undefined;
   const caching = HASHED.test(name) ? 'public, max-age=31536000, immutable' : 'no-cache';
@@ -92,6 +109,7 @@ function store(name: string, body: Buffer, headers: Readonly<Record<string, stri
     body,
     zipped,
     etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`,
+    hasBase: path.extname(name) === '.html' && body.includes(BASE),
     headers: { ...headers, 'cache-control': caching, ...(zipped ? { vary: 'accept-encoding' } : {}) },
   };
 }

@@ -12,6 +12,7 @@ import type { MountPoint } from '../server/server.js';
 import { createSideThread, type SideThread } from '../side-jobs.js';
 import { createApi } from '../web/api.js';
 import type { Auth, Need } from '../web/auth.js';
+import { createCredits } from '../web/credits.js';
 import { createLiveLink } from '../web/live.js';
 import { createPlayground, type Playground } from '../web/playground.js';
 import { createRoutes, type Routes } from '../web/routes.js';
@@ -59,6 +60,7 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
       withoutModel: 'Continue it with --resume.',
     }),
     runs: () => pastRuns.list(history),
+    credits: createCredits(history.credits, () => performance.now()),
     network: () => {
       throw notHere();
     },

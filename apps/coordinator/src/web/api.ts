@@ -6,7 +6,17 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { MODEL_FORMS, type ModelForm } from '@troupe/export';
 import { LIMITS } from '@troupe/protocol';
-import type { Access, EventsView, FlowView, HistoryView, NetworkView, PlayMessage, RunsView, SamplesView } from '@troupe/run';
+import type {
+  Access,
+  CreditsView,
+  EventsView,
+  FlowView,
+  HistoryView,
+  NetworkView,
+  PlayMessage,
+  RunsView,
+  SamplesView,
+} from '@troupe/run';
 import type { ModelDownloads } from '../models/model-downloads.js';
 import type { Control } from './control.js';
 import { bearer, holdsSigned, type Auth, type Need, type Reader } from './auth.js';
@@ -28,6 +38,8 @@ export interface ApiParts extends ViewSource {
   readonly models: ModelDownloads;
   /** The runs to compare with that the client may see, this one included. */
   runs(access: readonly Access[]): Promise<RunsView['runs']>;
+  /** Who computed what. */
+  credits(): CreditsView;
   /** For a machine that looks whether it could join. */
   network(): NetworkView;
   /** Aborts when the run is over. */
@@ -100,6 +112,7 @@ function routesOf(parts: ApiParts): Record<string, Route> {
     }),
     '/api/openapi.json': json('none', () => openapiAt(parts.mount.prefix)),
     '/api/run': json('worker', (call) => runFacts(parts, call, call.request)),
+    '/api/credits': json('worker', () => parts.credits()),
     '/api/network': json('join', () => parts.network()),
     '/api/history': json('read', (call) => historyView(parts, call)),
     '/api/samples': json('read', (): SamplesView => ({ samples: history.samples })),

@@ -5,13 +5,16 @@ import { LIMITS } from '@troupe/protocol';
 import {
   MAX_PRIME_CHARACTERS,
   POINT_FIELDS,
+  type CreditsView,
   type EvaluationPoint,
   type GradientFlow,
   type LoggedEvent,
+  type NameCredit,
   type NetworkView,
   type PastRun,
   type RunFacts,
   type SamplePoint,
+  type TeamCredit,
   type WorkerView,
 } from '@troupe/run';
 import { PLAY } from './playground.js';
@@ -150,6 +153,20 @@ const NetworkSchema = object<NetworkView>(
   },
   ['iceServers'],
 );
+
+const NameCreditSchema = object<NameCredit>({
+  name: { ...text, description: 'As its owner typed it; nobody checks it. Treat it as text, never as markup.' },
+  team: { ...text, description: 'Empty: none.' },
+  characters: count,
+});
+const TeamCreditSchema = object<TeamCredit>({ team: text, names: count, characters: count });
+const CreditsSchema = object<CreditsView>({
+  characters: { ...count, description: 'Characters that counted, of all workers.' },
+  anonymous: { ...count, description: 'Those of workers that are not named.' },
+  named: { ...count, description: 'How many names there are.' },
+  names: { ...list(ref('NameCredit')), description: `At most ${LIMITS.creditsShown}, the largest first.` },
+  teams: { ...list(ref('TeamCredit')), description: `At most ${LIMITS.creditsShown}, the largest first.` },
+});
 
 const EventSchema = object<LoggedEvent>(
   {
@@ -300,6 +317,13 @@ export const openapi = {
     '/metrics': { get: operation('Metrics for Prometheus', { 'text/plain': { schema: text } }, metrics) },
     '/api/openapi.json': { get: operation('This document', jsonContent({ type: 'object' }), anyone) },
     '/api/run': { get: operation('The current state of the run', jsonContent(ref('Run')), worker) },
+    '/api/credits': {
+      get: operation(
+        'Who computed what: names and teams of workers that want to be named, and the sum of all others',
+        jsonContent(ref('Credits')),
+        worker,
+      ),
+    },
     '/api/network': {
       get: operation(
         'What a machine needs to find out whether it could join: with --public too, it takes a token',
@@ -421,6 +445,9 @@ export const openapi = {
       Run: RunSchema,
       Worker: WorkerSchema,
       Network: NetworkSchema,
+      Credits: CreditsSchema,
+      NameCredit: NameCreditSchema,
+      TeamCredit: TeamCreditSchema,
       RoundPoint: RoundPointSchema,
       PointColumns: PointColumnsSchema,
       EvaluationPoint: EvaluationPointSchema,

@@ -14,7 +14,7 @@ import { PATHS } from './path-names.js';
 export type Routes = Pick<Mounted, 'answer' | 'upgrades'>;
 
 export interface RouteParts {
-  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite'>;
+  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite' | 'addressFor'>;
   readonly api: Api;
   readonly live: Pick<LiveLink, 'upgrade'>;
   readonly pages: Pages;
@@ -61,7 +61,7 @@ async function answerPage({ path, request, response }: Exchange, { mount, pages 
   const isVolunteer = path.startsWith(PATHS.join);
   const site = isVolunteer ? pages.volunteer : pages.dashboard;
   const within = isVolunteer ? path.slice(PATHS.join.length - 1) : path;
-  if (site?.answer(within, request, response)) return;
+  if (site?.answer(within, request, response, mount.addressFor(request))) return;
   if (site === undefined && within === '/') return sendText(request, response, notBuilt(mount.prefix));
   return sendText(request, response, notFound(mount.prefix), { status: 404 });
 }

@@ -16,6 +16,7 @@ import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
 import { createControl } from './control.js';
+import { createCredits } from './credits.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
 import { createMetrics } from './metrics.js';
@@ -94,6 +95,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
       ...{ folder: prepared.folder.path, parameters: layout.size, over },
       withoutModel: 'Wait for its first checkpoint. An admin can save one: POST /api/control {"action":"checkpoint"}.',
     }),
+    credits: createCredits(board.history.credits, () => performance.now()),
     network: createNetworkView(settings, options.reduce, () => Date.now()),
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),

@@ -18,6 +18,7 @@ beforeAll(async () => {
     'index.html': '<!doctype html><title>x</title>',
     'assets/main-K3JX9Q2A.js': SCRIPT,
     'engine-threaded.js': SCRIPT,
+    'shared.html': '<meta content="%BASE%/share.png">',
     'style.css': 'a{}',
     'headers.json': '{"content-security-policy":"default-src none","x-own":"yes"}',
     'notes.secret': 'of no type that is served',
@@ -25,7 +26,8 @@ beforeAll(async () => {
   for (const [name, text] of Object.entries(files)) await fs.writeFile(path.join(folder, name), text);
   const site = (await loadSite(folder))!;
   server = createServer((request, response) => {
-    if (!site.answer(request.url!, request, response)) response.writeHead(404).end();
+    const base = `http://${request.headers.host}/a&b"`;
+    if (!site.answer(request.url!, request, response, base)) response.writeHead(404).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -46,6 +48,14 @@ describe('a folder of built pages', () => {
     expect(page.headers.get('x-own')).toBe('yes');
     expect(page.headers.get('x-content-type-options')).toBe('nosniff');
     expect((await fetch(`${origin}/style.css`)).headers.get('content-type')).toBe('text/css; charset=utf-8');
+  });
+
+  it('names its whole address where a page asks for it, as text', async () => {
+    const page = await fetch(`${origin}/shared.html`);
+    expect(await page.text()).toBe(`<meta content="${origin}/a&#38;b&#34;/share.png">`);
+    expect(page.headers.get('cache-control')).toBe('no-cache');
+    const etag = page.headers.get('etag')!;
+    expect((await fetch(`${origin}/shared.html`, { headers: { 'if-none-match': etag } })).status).toBe(304);
   });
 
   it('is cached for ever if the name contains a hash, and revalidated otherwise', async () => {

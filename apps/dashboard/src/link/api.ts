@@ -4,6 +4,7 @@ import type {
   ApiError,
   ControlReply,
   ControlRequest,
+  CreditsView,
   EventsView,
   FlowView,
   HistoryView,
@@ -36,6 +37,7 @@ export interface Api {
   events(after: number, signal: AbortSignal): Promise<EventsView>;
   flows(signal: AbortSignal): Promise<FlowView>;
   runs(signal: AbortSignal): Promise<RunsView>;
+  credits(signal: AbortSignal): Promise<CreditsView>;
   control(request: ControlRequest): Promise<ControlReply>;
   /** Calls `onMessage` with each message of the stream; resolves at its end. */
   play(request: PlayRequest, onMessage: (message: PlayMessage) => void, signal: AbortSignal): Promise<void>;

@@ -38,6 +38,7 @@ export function createApi(base: URL, token: () => string | undefined): Api {
     events: (after, signal) => get(`api/events?after=${after}`, signal),
     flows: (signal) => get('api/flow', signal),
     runs: (signal) => get('api/runs', signal),
+    credits: (signal) => get('api/credits', signal),
     control: async (request) => (await post('api/control', request)).json() as Promise<ControlReply>,
     play: async (request, onMessage, signal) => stream(await post('api/sample', request, signal), onMessage),
     checkpoint: async () => fileIn(await send('api/checkpoint', {})),

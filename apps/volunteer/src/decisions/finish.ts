@@ -41,8 +41,8 @@ export function parseRunCredit(stored: string | null, runId: string): RunCredit 
 }
 
 /**
- * The part of the run's characters that this device has computed, 0 to 1; undefined if it has none, or the run does not say its size. What
- * others had to compute again counts as well, so it is an estimate.
+ * The part of the run's characters that this device has computed, 0 to 1; undefined if it has none, or the run does not say its size. A run that
+ * was resumed from a checkpoint computes rounds again, so it is an estimate.
  */
 export function shareOf({ characters }: RunCredit, { round, roundCharacters }: RunFacts): number | undefined {
   if (characters <= 0 || !round || !roundCharacters) return undefined;

@@ -1,6 +1,9 @@
 /** How the volunteer takes part; stored on the device. */
 export interface Settings {
   readonly name: string;
+  readonly team: string;
+  /** Name and team are shown to others, and credited with what this device computes. */
+  readonly showName: boolean;
   /** Per cent of the machine, 10 to 100. */
   readonly share: number;
   /** Limit of a session's traffic, MB (10^6 bytes); 0: no limit. */
@@ -14,6 +17,8 @@ export interface Settings {
 
 export const DEFAULT_SETTINGS: Settings = {
   name: '',
+  team: '',
+  showName: false,
   share: 70,
   capMb: 0,
   pauseOnBattery: true,
@@ -36,15 +41,18 @@ export function parseSettings(stored: string | null): Settings {
   }
 }
 
-type Flag = 'pauseOnBattery' | 'pauseWhenHidden' | 'keepAwake' | 'directLinks';
+type Flag = 'showName' | 'pauseOnBattery' | 'pauseWhenHidden' | 'keepAwake' | 'directLinks';
 
 function readSettings(value: unknown): Settings {
   if (typeof value !== 'object' || value === null) return DEFAULT_SETTINGS;
   const given = value as Readonly<Record<string, unknown>>;
   const flag = (key: Flag): boolean => (typeof given[key] === 'boolean' ? given[key] : DEFAULT_SETTINGS[key]);
-  const { name, share, capMb } = given;
+  const { share, capMb } = given;
+  const text = (key: 'name' | 'team'): string => (typeof given[key] === 'string' ? given[key].slice(0, NAME_LENGTH) : '');
   return {
-    name: typeof name === 'string' ? name.slice(0, NAME_LENGTH) : '',
+    name: text('name'),
+    team: text('team'),
+    showName: flag('showName'),
     share: typeof share === 'number' && share >= 10 && share <= 100 ? Math.round(share) : DEFAULT_SETTINGS.share,
     capMb: CAPS_MB.find((cap) => cap === capMb) ?? 0,
     pauseOnBattery: flag('pauseOnBattery'),

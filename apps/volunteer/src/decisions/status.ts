@@ -1,7 +1,9 @@
 /** The state of the session as the page shows it: a pure function of what the trainer reports. */
 import type { DirectState, EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
+import type { KnownEngine } from './known-engine.js';
 import type { PauseReason } from './pause.js';
 import type { RunFacts } from './run-facts.js';
+import { NO_SPEED, observeSpeed, type SpeedWatch } from './speed.js';
 
 type LogEntry = (Report & { kind: 'log' })['entry'];
 /** Undefined: the volunteer stopped it. */
@@ -27,15 +29,18 @@ export interface Status {
   /** The last one that this worker contributed to. */
   readonly round: number | undefined;
   readonly parameters: number | undefined;
-  /** While gradients are computed. */
-  readonly charsPerSecond: number | undefined;
+  /** Of what counted; see speed.ts. */
+  readonly speed: SpeedWatch;
   readonly threads: number | undefined;
   readonly engine: EngineKind | undefined;
   readonly variant: string | undefined;
   readonly trials: readonly EngineTrial[];
+  /** For the next trainer. */
+  readonly known: KnownEngine | undefined;
   /** This and the following counts: since the page was loaded. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  /** That counted, and their rounds. */
   readonly characters: number;
   readonly rounds: number;
   /** See Progress. */
@@ -44,17 +49,20 @@ export interface Status {
   readonly failedAttempts: number;
   /** Undefined: the trainer has no direct links. */
   readonly direct: DirectState | undefined;
+  /** It leaves as soon as what it computes counts. */
+  readonly isFinishing: boolean;
 }
 
 export const IDLE: Status = {
   phase: { at: 'idle' },
   round: undefined,
   parameters: undefined,
-  charsPerSecond: undefined,
+  speed: NO_SPEED,
   threads: undefined,
   engine: undefined,
   variant: undefined,
   trials: [],
+  known: undefined,
   sentBytes: 0,
   receivedBytes: 0,
   characters: 0,
@@ -62,35 +70,43 @@ export const IDLE: Status = {
   heatFactor: 1,
   failedAttempts: 0,
   direct: undefined,
+  isFinishing: false,
 };
 
 export type StatusInput =
   | Report
   | { readonly kind: 'started' }
+  /** The volunteer wants to stop once what is being computed counts. */
+  | { readonly kind: 'finishing' }
   | { readonly kind: 'paused'; readonly why: PauseReason }
   /** The last progress of a trainer that was released: its work counts, but the phase stays. */
   | (Omit<Progress, 'kind'> & { readonly kind: 'final' })
   /** The volunteer has left. */
   | { readonly kind: 'left' };
 
+/** What belongs to one trainer. */
+const FRESH = { direct: undefined, isFinishing: false, speed: NO_SPEED } as const;
+
 export function advance(status: Status, input: StatusInput): Status {
   switch (input.kind) {
     case 'started':
-      return { ...status, phase: { at: 'connecting' }, failedAttempts: 0, heatFactor: 1, direct: undefined };
+      return { ...status, ...FRESH, phase: { at: 'connecting' }, failedAttempts: 0, heatFactor: 1 };
+    case 'finishing':
+      return { ...status, isFinishing: true };
     case 'paused':
-      return { ...status, phase: { at: 'paused', why: input.why }, direct: undefined };
+      return { ...status, ...FRESH, phase: { at: 'paused', why: input.why } };
     case 'left':
-      return { ...status, phase: { at: 'idle' }, direct: undefined };
+      return { ...status, ...FRESH, phase: { at: 'idle' } };
     case 'direct':
       return { ...status, direct: input.state };
     case 'engine':
-      return { ...status, engine: input.engine, variant: input.variant, trials: input.trials };
+      return { ...status, engine: input.engine, variant: input.variant, trials: input.trials, known: input.known };
     case 'progress':
       return onProgress(status, input);
     case 'final':
-      return { ...onProgress(status, { ...input, kind: 'progress' }), phase: status.phase };
+      return { ...onProgress(status, { ...input, kind: 'progress' }), phase: status.phase, speed: status.speed };
     case 'ended':
-      return onEnded({ ...status, direct: undefined }, input.failure);
+      return onEnded({ ...status, ...FRESH }, input.failure);
     case 'log':
       return onLog(status, input.entry);
     default:
@@ -116,23 +132,18 @@ export function isHeldByRun({ phase, round }: Status, facts: Pick<RunFacts, 'pha
   return isIdle && facts?.phase === 'paused' && (round ?? 0) <= (facts.round ?? 0);
 }
 
-/** Weight of the latest measurement in the speed that is shown. */
-const SPEED_WEIGHT = 0.2;
-
 function onProgress(status: Status, report: Progress): Status {
-  const sums = {
+  const next: Status = {
+    ...status,
     sentBytes: status.sentBytes + report.sentBytes,
     receivedBytes: status.receivedBytes + report.receivedBytes,
     characters: status.characters + report.characters,
     rounds: status.rounds + report.rounds,
     heatFactor: report.heatFactor,
+    speed: observeSpeed(status.speed, report.characters, report.elapsedMs),
   };
-  if (report.characters === 0) return { ...status, ...sums };
-  const rate = (report.characters * 1000) / Math.max(report.busyMs, 0.1);
-  const known = status.charsPerSecond ?? rate;
-  const charsPerSecond = known + SPEED_WEIGHT * (rate - known);
-  const { threads } = report;
-  return { ...status, ...sums, phase: { at: 'computing' }, round: report.round, charsPerSecond, threads };
+  if (report.computed === 0) return next;
+  return { ...next, phase: { at: 'computing' }, round: report.round, threads: report.threads };
 }
 
 function onLog(status: Status, entry: LogEntry): Status {
@@ -143,7 +154,12 @@ function onLog(status: Status, entry: LogEntry): Status {
     case 'welcome':
       return { ...status, phase: { at: 'preparing' }, parameters: entry.parameters, failedAttempts: 0 };
     case 'ready':
-      return { ...status, phase: { at: 'ready' }, round: entry.round };
+      return {
+        ...status,
+        phase: { at: 'ready' },
+        round: entry.round,
+        known: status.known && { ...status.known, charsPerSecond: entry.charsPerSecond },
+      };
     case 'parked':
       return { ...status, phase: { at: 'parked' } };
     case 'engine_lost':

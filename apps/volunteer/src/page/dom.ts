@@ -6,6 +6,8 @@ export function byId<E extends Element>(id: string, kind: abstract new (...args:
   throw new Error(`the page has no ${kind.name} "${id}"`);
 }
 
+export const html = (id: string): HTMLElement => byId(id, HTMLElement);
+
 /** Does nothing when the text is the same: screen readers repeat text that is set again, and selections are lost. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;

@@ -1,4 +1,5 @@
 /** The page: connects the volunteer's actions and the device's reports to a session, and draws the result. */
+import type { CreditFacts } from '../decisions/board.js';
 import { obstacle, SIMD_MODULE } from '../decisions/capability.js';
 import { readInvitation } from '../decisions/link.js';
 import { factsAtEnd, type RunCredit } from '../decisions/finish.js';
@@ -9,7 +10,9 @@ import { createSession } from '../session.js';
 import { chooseLanguage, TEXTS } from '../texts.js';
 import { createWakeLock, watchBattery, watchNetwork, watchVisibility } from './devices.js';
 import { byId, show } from './dom.js';
-import { isReachable, watchRun } from './live.js';
+import { saveCard, saveModel } from './keepsakes.js';
+import { isReachable, watchCredits, watchModel, watchRun } from './live.js';
+import type { HomeState, Scene } from './scene.js';
 import { store } from './store.js';
 import { hasDirectLinks, openTrainer } from './trainer.js';
 import { draw, findElements } from './view.js';
@@ -33,6 +36,8 @@ let credit = store.credit();
 let facts: RunFacts | undefined;
 /** What this device has computed for the run of the facts. */
 let runCredit: RunCredit | undefined;
+let credits: CreditFacts | undefined;
+let home: HomeState = 'absent';
 let isBlocked = false;
 
 const session = createSession({
@@ -41,14 +46,17 @@ const session = createSession({
     const timer = setTimeout(action, ms);
     return () => clearTimeout(timer);
   },
-  introduction: () => ({
-    address: invitation.address,
-    token: invitation.token,
-    name: settings.name.trim() || TEXTS[language].anonymous,
-    only: invitation.only,
-  }),
+  introduction,
   onStatus,
 });
+
+/** A name that is not to be shown stays on this device. */
+function introduction() {
+  const { address, token, only } = invitation;
+  const name = settings.showName ? settings.name.trim() : '';
+  const shown = name === '' ? { name: TEXTS[language].anonymous } : { name, credited: { team: settings.team } };
+  return { address, token, only, ...shown, known: session.status.known };
+}
 
 /** The part of the session's counts that is in the credit already, and in that of the run. */
 let credited = { characters: 0, rounds: 0 };
@@ -94,13 +102,18 @@ function redrawSoon(): void {
 function redraw(): void {
   const { status, isOn } = session;
   wakeLock.setWanted(isOn && settings.keepAwake && status.phase.at !== 'paused');
-  draw({
-    ...{ language, settings, status, isOn, credit, runCredit, isBlocked },
+  draw(scene());
+}
+
+function scene(): Scene {
+  const { status, isOn } = session;
+  return {
+    ...{ language, settings, status, isOn, credit, runCredit, credits, home, isBlocked },
     facts: factsAtEnd(status, facts),
     obstacle: obstacle(host, invitation.token),
     host: new URL(invitation.base).host,
     isSecure: isSecureContext,
-  });
+  };
 }
 
 /** Direct links may have been turned on before an extension or a setting took WebRTC from this browser. */
@@ -123,9 +136,11 @@ function applySettings(next: Settings): void {
 }
 
 function readForm(): Settings {
-  const { name, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake, directLinks } = elements;
+  const { name, team, showName, share, cap, pauseOnBattery, pauseWhenHidden, keepAwake, directLinks } = elements;
   return {
     name: name.value,
+    team: team.value,
+    showName: showName.checked,
     share: Number(share.value),
     capMb: Number(cap.value),
     pauseOnBattery: pauseOnBattery.checked,
@@ -137,6 +152,8 @@ function readForm(): Settings {
 
 function fillForm(): void {
   elements.name.value = settings.name;
+  elements.team.value = settings.team;
+  elements.showName.checked = settings.showName;
   elements.share.value = String(settings.share);
   elements.pauseOnBattery.checked = settings.pauseOnBattery;
   elements.pauseWhenHidden.checked = settings.pauseWhenHidden;
@@ -168,11 +185,25 @@ function listen(): void {
   });
   elements.again.addEventListener('click', start);
   elements.pause.addEventListener('click', togglePause);
+  elements.finish.addEventListener('click', () => {
+    session.finish();
+    redraw();
+    // The button that had the focus is hidden now.
+    elements.state.focus();
+  });
   elements.leave.addEventListener('click', () => {
     session.leave();
     redraw();
     byId('start', HTMLButtonElement).focus();
   });
+  byId('more', HTMLAnchorElement).addEventListener('click', (event) => {
+    // Its address would replace the token in that of the page.
+    event.preventDefault();
+    byId('invite', HTMLElement).focus();
+  });
+  addEventListener('resize', redrawSoon);
+  elements.card.addEventListener('click', () => saveCard(scene()));
+  elements.home.addEventListener('click', () => void takeHome());
   elements.resetCredit.addEventListener('click', () => {
     credit = store.resetCredit();
     redrawSoon();
@@ -184,6 +215,13 @@ function listen(): void {
   });
 }
 
+async function takeHome(): Promise<void> {
+  home = 'busy';
+  redraw();
+  home = (await saveModel(invitation)) ? 'offered' : 'failed';
+  redrawSoon();
+}
+
 async function watch(): Promise<void> {
   watchVisibility((hidden) => session.note({ hidden }));
   watchNetwork(Date.now, (reason) => session.reconnect(reason));
@@ -192,6 +230,14 @@ async function watch(): Promise<void> {
     if (facts?.phase === 'over' && news.phase !== 'over' && isRunOver(session.status)) session.leave();
     facts = news;
     creditRun();
+    redrawSoon();
+  });
+  watchCredits(invitation, (news) => {
+    credits = news;
+    redrawSoon();
+  });
+  watchModel(invitation, (isOffered) => {
+    if (home === 'absent' && isOffered) home = 'offered';
     redrawSoon();
   });
   show(byId('battery-field', HTMLElement), await watchBattery((battery) => session.note({ battery })));

@@ -20,8 +20,10 @@ export function createNumbers(language: string): Numbers {
     whole: (value) => whole.format(value),
     short: (value) => short.format(value),
     bytes(value) {
-      if (value < 1e6) return `${few.format(value / 1e3)}\u00a0kB`;
-      return value < 1e9 ? `${few.format(value / 1e6)}\u00a0MB` : `${few.format(value / 1e9)}\u00a0GB`;
+      // What is rounded up to a thousand of one unit is written as one of the next.
+      if (value < 999.5) return `${whole.format(value)}\u00a0B`;
+      if (value < 999.5e3) return `${few.format(value / 1e3)}\u00a0kB`;
+      return value < 999.5e6 ? `${few.format(value / 1e6)}\u00a0MB` : `${few.format(value / 1e9)}\u00a0GB`;
     },
     loss: (value) => loss.format(value),
   };

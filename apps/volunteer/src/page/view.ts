@@ -1,39 +1,25 @@
 /** Draws the page from a scene; decides nothing. */
 import { sentence } from '@troupe/protocol/text';
 import { explainDirect } from '../decisions/direct.js';
-import { estimateTraffic } from '../decisions/traffic.js';
-import type { Credit } from '../decisions/credit.js';
-import { USUAL_BYTES, type RunFacts } from '../decisions/run-facts.js';
-import { finishOf, shareOf, type RunCredit } from '../decisions/finish.js';
-import { isHeldByRun, isRunOver, type Status } from '../decisions/status.js';
-import { CAPS_MB, type Settings } from '../decisions/settings.js';
+import { finishOf, shareOf } from '../decisions/finish.js';
+import { iconAddress, iconState } from '../decisions/icon.js';
+import { CAPS_MB } from '../decisions/settings.js';
+import { speedOf } from '../decisions/speed.js';
+import { isHeldByRun, isRunOver } from '../decisions/status.js';
 import { LANGUAGES, TEXTS, type Language, type Texts } from '../texts.js';
-import { drawCurve } from './curve.js';
-import { byId, element, setText, show } from './dom.js';
+import { drawBoard } from './board.js';
+import { byId, element, html, setText, show } from './dom.js';
+import { drawKeepsakes } from './keepsakes.js';
 import { createNumbers, type Numbers } from './numbers.js';
-
-export interface Scene {
-  readonly language: Language;
-  readonly settings: Settings;
-  readonly status: Status;
-  /** The session is started and has not ended; it may be paused. */
-  readonly isOn: boolean;
-  readonly facts: RunFacts | undefined;
-  readonly credit: Credit;
-  readonly runCredit: RunCredit | undefined;
-  /** Why this browser cannot take part: a code that texts.ts explains. */
-  readonly obstacle: string | undefined;
-  /** HTTP works, but WebSockets do not. */
-  readonly isBlocked: boolean;
-  readonly host: string;
-  /** False: the browser gives this page no threads and no GPU. */
-  readonly isSecure: boolean;
-}
+import { drawRun, trafficOf } from './run.js';
+import type { Scene } from './scene.js';
 
 export interface Elements {
   readonly language: HTMLSelectElement;
   readonly form: HTMLFormElement;
   readonly name: HTMLInputElement;
+  readonly team: HTMLInputElement;
+  readonly showName: HTMLInputElement;
   readonly share: HTMLInputElement;
   readonly cap: HTMLSelectElement;
   readonly pauseOnBattery: HTMLInputElement;
@@ -41,7 +27,10 @@ export interface Elements {
   readonly keepAwake: HTMLInputElement;
   readonly directLinks: HTMLInputElement;
   readonly pause: HTMLButtonElement;
+  readonly finish: HTMLButtonElement;
   readonly leave: HTMLButtonElement;
+  readonly card: HTMLButtonElement;
+  readonly home: HTMLButtonElement;
   readonly again: HTMLButtonElement;
   readonly resetCredit: HTMLButtonElement;
   readonly state: HTMLElement;
@@ -52,6 +41,8 @@ export function findElements(): Elements {
     language: byId('language', HTMLSelectElement),
     form: byId('settings', HTMLFormElement),
     name: byId('name', HTMLInputElement),
+    team: byId('team', HTMLInputElement),
+    showName: byId('show-name', HTMLInputElement),
     share: byId('share', HTMLInputElement),
     cap: byId('cap', HTMLSelectElement),
     pauseOnBattery: byId('pause-on-battery', HTMLInputElement),
@@ -59,14 +50,15 @@ export function findElements(): Elements {
     keepAwake: byId('keep-awake', HTMLInputElement),
     directLinks: byId('direct-links', HTMLInputElement),
     pause: byId('pause', HTMLButtonElement),
+    finish: byId('finish', HTMLButtonElement),
     leave: byId('leave', HTMLButtonElement),
+    card: byId('card', HTMLButtonElement),
+    home: byId('home', HTMLButtonElement),
     again: byId('again', HTMLButtonElement),
     resetCredit: byId('forget', HTMLButtonElement),
     state: html('state'),
   };
 }
-
-const html = (id: string): HTMLElement => byId(id, HTMLElement);
 
 export function draw(scene: Scene): void {
   const texts = TEXTS[scene.language];
@@ -74,22 +66,28 @@ export function draw(scene: Scene): void {
   drawWords(scene, texts);
   drawProblem(scene, texts);
   drawSession(scene, texts, numbers);
+  drawStats(scene, texts, numbers);
+  drawCost(scene, texts, numbers);
   drawSettings(scene, texts, numbers);
-  drawFacts(scene, texts, numbers);
+  drawRun(scene, texts, numbers);
+  drawBoard(scene, texts, numbers);
+  drawKeepsakes(scene, texts);
   drawCredit(scene, texts, numbers);
 }
 
 /** The language of the fixed texts that are drawn. */
 let drawnLanguage: Language | undefined;
 
-function drawWords({ language, facts, status }: Scene, texts: Texts): void {
+function drawWords(scene: Scene, texts: Texts): void {
+  const { language, facts, status, isOn } = scene;
   const isComplete = finishOf(status, facts) === 'completed';
-  setText(html('title'), titleOf(facts?.name, isComplete, texts));
-  show(html('lead'), !isComplete);
+  const title = titleOf(facts?.name, isComplete, texts);
+  setText(html('title'), title);
+  show(html('lead'), !isComplete && !isOn);
+  drawTab(scene, title, texts);
   if (drawnLanguage === language) return;
   drawnLanguage = language;
   document.documentElement.lang = language;
-  document.title = texts.documentTitle;
   for (const node of document.querySelectorAll('[data-text]')) {
     const text = texts[node.getAttribute('data-text') as keyof Texts];
     if (typeof text === 'string') setText(node, text);
@@ -99,6 +97,16 @@ function drawWords({ language, facts, status }: Scene, texts: Texts): void {
     ...Object.entries(LANGUAGES).map(([code, name]) => Object.assign(element('option', name), { value: code, lang: code })),
   );
   select.value = language;
+}
+
+/** Title and icon of the tab say what this device is doing while the volunteer looks at other pages. */
+function drawTab({ status, facts, obstacle }: Scene, title: string, texts: Texts): void {
+  const state = iconState(status, facts, obstacle !== undefined);
+  const shown = state === 'idle' ? title : texts.tabTitle(texts.tab[state], title);
+  if (document.title !== shown) document.title = shown;
+  const icon = byId('icon', HTMLLinkElement);
+  const address = iconAddress(state);
+  if (icon.href !== address) icon.href = address;
 }
 
 function titleOf(name: string | undefined, isComplete: boolean, texts: Texts): string {
@@ -125,25 +133,50 @@ function drawProblem({ status, facts, obstacle }: Scene, texts: Texts): void {
 }
 
 function drawSession(scene: Scene, texts: Texts, numbers: Numbers): void {
-  const { status, isOn } = scene;
-  const finish = finishOf(status, scene.facts);
+  const { status, isOn, facts, obstacle } = scene;
+  const finish = finishOf(status, facts);
+  const isRunning = isOn && finish === undefined;
   show(html('session'), isOn || status.phase.at === 'over' || finish !== undefined);
-  // Who comes after the end has computed nothing in this session.
-  show(html('stats'), finish === undefined || status.characters > 0);
   setText(html('state'), phaseText(scene, texts));
   drawNotice(scene, texts, numbers);
-  const { charsPerSecond, round, characters, sentBytes, receivedBytes } = status;
-  setText(html('stat-speed'), charsPerSecond === undefined ? '–' : texts.charsPerSecond(numbers.short(charsPerSecond)));
+  const isPaused = status.phase.at === 'paused' && status.phase.why === 'person';
+  setText(html('pause'), isPaused ? texts.resume : texts.pause);
+  show(html('pause'), isRunning && !status.isFinishing);
+  show(html('finish'), isRunning && status.phase.at === 'computing' && !status.isFinishing);
+  show(html('leave'), isOn);
+  show(html('closing'), isOn);
+  show(html('start'), !isOn && finish !== 'completed');
+  byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
+  drawDirect(scene, texts, numbers);
+  drawEngine(scene, texts, numbers);
+}
+
+function drawStats({ status, isOn }: Scene, texts: Texts, numbers: Numbers): void {
+  const { speed, round, characters, sentBytes, receivedBytes } = status;
+  // Who comes after the end has computed nothing in this session.
+  show(html('stats'), isOn || characters > 0);
+  const perSecond = speedOf(speed);
+  setText(html('stat-speed'), perSecond === undefined ? '–' : texts.charsPerSecond(numbers.short(perSecond)));
   setText(html('stat-round'), round === undefined ? '–' : numbers.whole(round));
   setText(html('stat-session'), numbers.short(characters));
   setText(html('stat-traffic'), `${numbers.bytes(sentBytes)} / ${numbers.bytes(receivedBytes)}`);
-  const isPaused = status.phase.at === 'paused' && status.phase.why === 'person';
-  setText(html('pause'), isPaused ? texts.resume : texts.pause);
-  show(html('pause'), isOn);
-  show(html('leave'), isOn);
-  show(html('closing'), isOn);
-  drawDirect(scene, texts, numbers);
-  drawEngine(scene, texts, numbers);
+}
+
+/** What it costs stands beside the button, before it is pressed and after. */
+function drawCost(scene: Scene, texts: Texts, numbers: Numbers): void {
+  const { host, settings, isOn, status, facts } = scene;
+  const isOver = finishOf(status, facts) !== undefined;
+  show(html('hour'), !isOver);
+  show(html('offer'), !isOn && !isOver);
+  const { roundBytes, hourBytes } = trafficOf(scene) ?? {};
+  setText(html('hour'), hourText(roundBytes, hourBytes, texts, numbers));
+  setText(html('offer-uses'), texts.offerUses(numbers.percent(settings.share / 100)));
+  setText(html('offer-sends'), settings.directLinks ? texts.offerSendsDirect(host) : texts.offerSends(host));
+}
+
+function hourText(round: number | undefined, hour: number | undefined, texts: Texts, numbers: Numbers): string {
+  if (hour !== undefined) return texts.hour(numbers.bytes(hour));
+  return round === undefined ? texts.hourUnknown : texts.hourOfRound(numbers.bytes(round));
 }
 
 function phaseText({ status, facts, language }: Scene, texts: Texts): string {
@@ -151,6 +184,7 @@ function phaseText({ status, facts, language }: Scene, texts: Texts): string {
   const finish = finishOf(status, facts);
   if (finish !== undefined) return texts.over[finish];
   if (isHeldByRun(status, facts)) return texts.phase.runPaused;
+  if (status.isFinishing) return texts.phase.finishing;
   switch (phase.at) {
     case 'paused':
       return texts.paused[phase.why];
@@ -218,21 +252,11 @@ function replaceList(list: HTMLElement, lines: readonly string[]): void {
   if (!same) list.replaceChildren(...lines.map((line) => element('li', line)));
 }
 
-/** Before the start, settings come first; after it, what the run is doing. */
-function placeLive(isOn: boolean): void {
-  const live = html('live');
-  const before = html(isOn ? 'session' : 'settings');
-  if (live.previousElementSibling !== before) before.after(live);
-}
-
-function drawSettings({ settings, isOn, obstacle, language, status, facts }: Scene, texts: Texts, numbers: Numbers): void {
+function drawSettings({ settings, isOn, language, status, facts }: Scene, texts: Texts, numbers: Numbers): void {
   const isOver = finishOf(status, facts) === 'completed' && !isOn;
-  placeLive(isOn || isOver);
   show(html('invite'), !isOn && !isOver);
   show(html('settings'), !isOver);
   show(html('name-field'), !isOn);
-  show(html('start'), !isOn);
-  byId('start', HTMLButtonElement).disabled = obstacle !== undefined;
   const share = byId('share', HTMLInputElement);
   const value = texts.shareValue(String(settings.share));
   setText(html('share-value'), value);
@@ -245,82 +269,6 @@ function drawSettings({ settings, isOn, obstacle, language, status, facts }: Sce
   );
   cap.replaceChildren(...options);
   cap.value = String(settings.capMb);
-}
-
-function drawFacts({ facts, host, language, status, settings }: Scene, texts: Texts, numbers: Numbers): void {
-  const parameters = facts?.parameters ?? status.parameters;
-  const roundsPerHour = facts?.roundMs === undefined ? undefined : 3_600_000 / facts.roundMs;
-  const traffic =
-    parameters === undefined
-      ? undefined
-      : estimateTraffic({ parameters, exchangedBytes: facts?.exchangedBytes ?? USUAL_BYTES, roundsPerHour });
-  const { roundBytes, hourBytes } = traffic ?? {};
-  setText(
-    html('what-traffic'),
-    roundBytes === undefined
-      ? texts.whatTrafficUnknown
-      : texts.whatTraffic(numbers.bytes(roundBytes), hourBytes === undefined ? undefined : numbers.bytes(hourBytes)),
-  );
-  const { organizer } = facts ?? {};
-  const who = organizer === undefined ? texts.whatOrganizerUnknown : texts.whatOrganizer(organizer);
-  setText(html('what-organizer'), `${who}${settings.directLinks ? texts.whatGoesDirect(host) : texts.whatGoes(host)}`);
-  setText(html('run-title'), facts?.name ?? texts.progress);
-  drawList(html('facts'), factLines(facts, host, texts, numbers));
-  // Empty frames would only push the text down.
-  show(html('live-parts'), facts !== undefined && (facts.sample !== undefined || facts.losses.length > 1));
-  if (facts) drawLive(facts, language, texts, numbers);
-}
-
-function factLines(facts: RunFacts | undefined, host: string, texts: Texts, numbers: Numbers): [string, string][] {
-  const lines: [string, string | undefined][] = [
-    [texts.organizer, facts?.organizer ?? texts.organizerHost(host)],
-    [texts.model, facts?.model],
-    [texts.corpus, facts?.corpus],
-    [
-      texts.progress,
-      facts?.round === undefined || facts.rounds === undefined
-        ? undefined
-        : texts.roundOf(numbers.whole(facts.round), numbers.whole(facts.rounds), facts.phase && texts.runPhases[facts.phase]),
-    ],
-    [texts.workers, facts?.workers === undefined ? undefined : numbers.whole(facts.workers)],
-  ];
-  return lines.filter((line): line is [string, string] => line[1] !== undefined);
-}
-
-/** Changes only what differs from the list as it is. */
-function drawList(list: HTMLElement, lines: readonly (readonly [string, string])[]): void {
-  if (list.children.length !== lines.length) {
-    list.replaceChildren(
-      ...lines.map(() => {
-        const row = document.createElement('div');
-        row.append(document.createElement('dt'), document.createElement('dd'));
-        return row;
-      }),
-    );
-  }
-  lines.forEach(([term, text], i) => {
-    const [dt, dd] = list.children[i].children;
-    setText(dt, term);
-    setText(dd, text);
-  });
-}
-
-/** What the curve shows: it is drawn again only when that changes. */
-let drawn = '';
-
-function drawLive({ sample, losses, validation, chance }: RunFacts, language: Language, texts: Texts, numbers: Numbers): void {
-  setText(html('sample'), sample?.text ?? texts.sampleNone);
-  setText(html('sample-round'), sample?.round === undefined ? '' : texts.sampleAt(numbers.whole(sample.round)));
-  const width = html('curve').clientWidth;
-  const key = `${language} ${width} ${losses.length} ${losses.at(-1)?.[0]} ${validation.length}`;
-  if (key === drawn) return;
-  drawn = key;
-  const [first, last] = [losses.at(0), losses.at(-1)];
-  const summary = first && last && texts.curveSummary(numbers.loss(first[1]), numbers.loss(last[1]), numbers.whole(last[0]));
-  const words = { summary: summary ?? '', number: numbers.loss, round: numbers.whole };
-  const curve = drawCurve(losses, validation, chance, width, words);
-  show(html('curve-hint'), curve !== undefined);
-  html('curve').replaceChildren(curve ?? element('p', texts.curveNone));
 }
 
 function drawCredit({ credit, settings }: Scene, texts: Texts, numbers: Numbers): void {

@@ -9,6 +9,8 @@ import { openEngineThread } from './thread.js';
 
 export interface Choice {
   readonly kind: EngineKind;
+  /** Of its kernels; undefined: it chooses them itself. */
+  readonly variant: string | undefined;
   readonly trials: readonly EngineTrial[];
   /** It can use several threads. */
   readonly threaded: boolean;
@@ -44,13 +46,18 @@ export async function chooseEngine(config: ModelConfig, limits: EngineLimits, op
   const [winner] = results;
   if ('failure' in winner) throw winner.failure;
   const { variant } = winner.info;
-  const kind = winner.name;
-  return {
-    kind,
-    trials: results.map(describe),
-    threaded: kind === 'wasm-threads',
-    open: (threads) => opener(kind, variant, options)(config, limits, threads),
-  };
+  return choiceOf(config, limits, { kind: winner.name, variant, trials: results.map(describe) }, options);
+}
+
+/** What was chosen before: nothing is measured again. */
+export function choiceOf(
+  config: ModelConfig,
+  limits: EngineLimits,
+  { kind, variant, trials }: Pick<Choice, 'kind' | 'variant' | 'trials'>,
+  options: ChooseOptions,
+): Choice {
+  const open: Choice['open'] = (threads) => opener(kind, variant, options)(config, limits, threads);
+  return { kind, variant, trials, threaded: kind === 'wasm-threads', open };
 }
 
 function describe(result: RaceResult<EngineKind>): EngineTrial {
@@ -60,7 +67,7 @@ function describe(result: RaceResult<EngineKind>): EngineTrial {
 
 function reproducibleEngine(config: ModelConfig, limits: EngineLimits, options: ChooseOptions): Choice {
   const { variant } = REPRODUCIBLE_ENGINE;
-  return { kind: 'wasm', trials: [], threaded: false, open: () => opener('wasm', variant, options)(config, limits, 1) };
+  return { kind: 'wasm', variant, trials: [], threaded: false, open: () => opener('wasm', variant, options)(config, limits, 1) };
 }
 
 async function findRunners(options: ChooseOptions): Promise<Runner<EngineKind>[]> {

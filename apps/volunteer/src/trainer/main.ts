@@ -1,12 +1,13 @@
 /** The trainer: a Web Worker that computes this volunteer's part of the run. */
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
 import { createThrottledEngine, planEffort, type Effort, type Work } from '@troupe/engines';
-import { EngineError } from '@troupe/model';
+import { EngineError, type Engine } from '@troupe/model';
 import { bridgeRtcLinks } from '@troupe/transport/browser';
 import { createDeadlines, runWorker, WorkerRefused, type WorkerLog, type WorkerPorts } from '@troupe/worker';
 import { COOL, observeWork } from '../decisions/heat.js';
+import { knownSpeed, reusable } from '../decisions/known-engine.js';
 import type { DirectLinks, EngineKind, Failure, Order, Report } from '../messages.js';
-import { chooseEngine } from './engines.js';
+import { chooseEngine, choiceOf, type Choice } from './engines.js';
 import { directOptions, watchLinks } from './direct.js';
 import { createLinks } from './links.js';
 import { createSleeper } from './sleeper.js';
@@ -26,7 +27,9 @@ const waits = createSleeper();
 /** Rests between gradients; a link to the coordinator that ends ends them too, so that the worker hears of it at once. */
 const rests = createSleeper();
 const links = createLinks(() => rests.wake());
-const tally = createTally();
+const tally = createTally(nowMs);
+/** Aborts when the volunteer wants to stop once what is being computed counts. */
+const finishing = new AbortController();
 let heat = COOL;
 let share = 1;
 
@@ -70,22 +73,51 @@ const sha256 =
   subtle &&
   (async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> => new Uint8Array(await subtle.digest('SHA-256', bytes)));
 
-function createPorts({ only, direct }: StartOrder): WorkerPorts {
+/** Of the engine that is open, where an earlier trainer has measured it. */
+let speed: number | undefined;
+
+/** The fastest engine; the one that an earlier trainer of this tab has chosen, if it can be opened again. */
+async function openEngine(order: StartOrder, ...[config, limits, constraints]: Parameters<WorkerPorts['createEngine']>) {
+  const { only, known } = order;
+  // At least two, to know whether threads pay off when the volunteer raises the share.
+  const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));
+  const options = { ...constraints, threads, only, nowMs };
+  const key = JSON.stringify([config, limits, only, constraints.reproducible]);
+  const before = reusable(known, key, constraints.not);
+  if (before) {
+    try {
+      const engine = await openThrottled(choiceOf(config, limits, before, options), key);
+      speed = knownSpeed(before, share);
+      return engine;
+    } catch (error) {
+      // The device is gone, for example. Others are measured.
+      if (!(error instanceof EngineError)) throw error;
+    }
+  }
+  speed = undefined;
+  return openThrottled(await chooseEngine(config, limits, options), key);
+}
+
+async function openThrottled(choice: Choice, key: string): Promise<Engine> {
+  const { kind, trials } = choice;
+  const { signal } = leaving;
+  const plan = (): Effort => effort(choice.threaded, kind);
+  const engine = await createThrottledEngine({ open: choice.open, effort: plan, onWork, nowMs, sleep: rests.sleep, signal });
+  const { name, variant } = engine.info;
+  const known = { key, kind, variant: choice.variant, trials, share, charsPerSecond: undefined };
+  report({ kind: 'engine', engine: kind, variant: `${name} ${variant}`, trials, known });
+  return engine;
+}
+
+function createPorts(order: StartOrder): WorkerPorts {
+  const { direct } = order;
   return {
     connect: links.connect,
     // A page opens WebSockets to its own origin only.
     collective: createStarCollective({ connect: links.connect, direct: false, ...(direct && openDirect(direct)) }),
-    async createEngine(config, limits, constraints) {
-      // At least two, to know whether threads pay off when the volunteer raises the share.
-      const threads = Math.min(cores(), Math.max(2, planEffort(share, cores(), true).threads));
-      const choice = await chooseEngine(config, limits, { ...constraints, threads, only, nowMs });
-      const { signal } = leaving;
-      const plan = (): Effort => effort(choice.threaded, choice.kind);
-      const engine = await createThrottledEngine({ open: choice.open, effort: plan, onWork, nowMs, sleep: rests.sleep, signal });
-      const { name, variant } = engine.info;
-      report({ kind: 'engine', engine: choice.kind, variant: `${name} ${variant}`, trials: choice.trials });
-      return engine;
-    },
+    createEngine: (...asked) => openEngine(order, ...asked),
+    knownSpeed: () => speed,
+    counted: ({ round, characters }) => tally.counted(round, characters),
     nowMs,
     sleep: waits.sleep,
     random: Math.random,
@@ -95,11 +127,12 @@ function createPorts({ only, direct }: StartOrder): WorkerPorts {
 }
 
 async function start(order: StartOrder): Promise<void> {
-  const { address, token, name } = order;
+  const { address, token, name, credited } = order;
+  const ports = createPorts(order);
   const timer = setInterval(reportProgress, REPORT_MS);
   let failure: Failure | undefined;
   try {
-    await runWorker({ address, token, name, kind: 'browser', ports: createPorts(order), signal: leaving.signal });
+    await runWorker({ address, token, name, kind: 'browser', credited, ports, signal: leaving.signal, leave: finishing.signal });
   } catch (error) {
     failure = failureOf(error);
   } finally {
@@ -127,6 +160,9 @@ scope.onmessage = ({ data: order }) => {
       return;
     case 'leave':
       leaving.abort(new Error(order.reason));
+      return;
+    case 'finish':
+      finishing.abort(new Error('the volunteer finishes'));
       return;
     case 'reconnect':
       links.breakOff(order.reason);

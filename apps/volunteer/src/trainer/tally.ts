@@ -7,35 +7,49 @@ export interface Tally {
   worked(work: Work): void;
   /** A lease of this round is computed and sent. @param credit characters since runWorker began */
   computed(round: number, credit: number): void;
-  /** What happened since the last call; undefined: nothing. */
+  /** A contribution to this round counts. */
+  counted(round: number, characters: number): void;
+  /** What happened since the last report; undefined: nothing, and it was not long ago. */
   take(sentBytes: number, receivedBytes: number, heatFactor: number): Progress | undefined;
 }
 
-export function createTally(): Tally {
+/** Speeds sink while nothing counts, so the page hears of that as well. */
+const SILENT_MS = 1_000;
+
+export function createTally(nowMs: () => number): Tally {
   let last: Work = { characters: 0, busyMs: 0, threads: 1 };
   let credit = 0;
   let round: number | undefined;
-  let pending = { characters: 0, rounds: 0, busyMs: 0 };
+  let countedRound: number | undefined;
+  let pending = { computed: 0, characters: 0, rounds: 0 };
+  let reportedMs = nowMs();
   const reported = { sentBytes: 0, receivedBytes: 0, heatFactor: 1 };
   return {
     worked(work) {
       last = work;
     },
     computed(ofRound, creditNow) {
-      pending.characters += creditNow - credit;
-      // A round may have several leases.
-      if (ofRound !== round) pending.rounds++;
-      pending.busyMs += last.busyMs;
+      pending.computed += creditNow - credit;
       [round, credit] = [ofRound, creditNow];
+    },
+    counted(ofRound, characters) {
+      pending.characters += characters;
+      // A round may have several leases.
+      if (ofRound !== countedRound) pending.rounds++;
+      countedRound = ofRound;
     },
     take(sentBytes, receivedBytes, heatFactor) {
       const sent = sentBytes - reported.sentBytes;
       const received = receivedBytes - reported.receivedBytes;
-      if (sent === 0 && received === 0 && pending.characters === 0 && heatFactor === reported.heatFactor) return undefined;
+      const elapsedMs = nowMs() - reportedMs;
+      const isNews = pending.computed + pending.characters + sent + received > 0 || heatFactor !== reported.heatFactor;
+      if (!isNews && elapsedMs < SILENT_MS) return undefined;
       Object.assign(reported, { sentBytes, receivedBytes, heatFactor });
+      reportedMs += elapsedMs;
       const sums = pending;
-      pending = { characters: 0, rounds: 0, busyMs: 0 };
-      return { kind: 'progress', round, ...sums, threads: last.threads, sentBytes: sent, receivedBytes: received, heatFactor };
+      pending = { computed: 0, characters: 0, rounds: 0 };
+      const { threads } = last;
+      return { kind: 'progress', round, ...sums, elapsedMs, threads, sentBytes: sent, receivedBytes: received, heatFactor };
     },
   };
 }
