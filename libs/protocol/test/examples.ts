@@ -119,7 +119,10 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
   peers: { type: 'peers', candidates: ['w-1', 'w-2'], reducers: ['w-1'] },
   dismiss: { type: 'dismiss', workerId: 'w-1', reason: 'gone' },
   openRound: { type: 'openRound', round: 7, learningRate: 0.0123, clip: 5, parametersDigest: digest },
-  grant: { type: 'grant', round: 7, leaseId: 'l', workerId: 'w-1', streams },
+  grant: { type: 'grant', round: 7, leaseId: 'l', workerId: 'w-1', streams, audit: 'hold' },
+  rule: { type: 'rule', round: 7, leaseId: 'l', workerId: 'w-1', verdict: 'wrong', reason: 'its gradient differs' },
+  audit: { type: 'audit', round: 7, leaseId: 'l', workerId: 'w-1', streams, lossSum: 1.5, computeMs: 3 },
+  copied: { type: 'copied', round: 7, leaseId: 'l', workerId: 'w-1', from: 0, to: 2 },
   hosted: { type: 'hosted', version: 1 },
   peer: { type: 'peer', workerId: 'w-1', offered: true, members: 4, linked: 3 },
   assign: {

@@ -15,6 +15,10 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   unparked: ({ workers, why }) => `fetched back: ${listed(workers)}; ${UNPARKED[why]}`,
   declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
   rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
+  auditFailed: ({ worker, reason, since }) => {
+    const counted = since === undefined ? 'nothing of it counted unaudited' : `what it contributed since round ${since + 1} was not audited`;
+    return `${worker} is banned: the coordinator computed its lease again, and ${reason}; ${counted}`;
+  },
   lossHigh: ({ trainLoss, chanceLoss, stopsAbove, rounds }) => {
     const stop = stopsAbove > 0 ? `; the run stops if it stays above ${lossText(stopsAbove)} for ${rounds} rounds` : '';
     return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;

@@ -13,3 +13,4 @@ export {
 } from './state.js';
 export { step } from './step.js';
 export { TRIAL_SHARE, type TrialBudget } from './trials.js';
+export { AUDIT_FLOOR, auditProbability, isOnProbation, PROBATION_AUDITS, type AuditPolicy, type Trust } from './trust.js';

@@ -2,7 +2,7 @@
  * The scheduler: every decision of a run as one function (state, input, now) -> effects. It has no
  * clock, socket or random source.
  */
-import { isOvertaken } from '@troupe/protocol';
+import { isLostRace, isOvertaken } from '@troupe/protocol';
 import type { Decision, Lent } from './decisions.js';
 import {
   cancelOvertaken,
@@ -24,6 +24,7 @@ import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
+import { closeAudit, closeAuditsOf, createTrust, forgetOldAudits, noteCounted, notePassed } from './trust.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
 const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'incomplete']);
@@ -83,6 +84,8 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return rejected(state, input, nowMs, effects);
     case 'updated':
       return updated(state, input, nowMs, effects);
+    case 'audited':
+      return audited(state, input, nowMs, effects);
     case 'peer':
       return noteOffer(state, input.workerId, input.offered ? input : undefined);
     case 'reopen':
@@ -131,11 +134,11 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
 }
 
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): void {
-  const { workerId: id, name, charsPerSecond: reported } = input;
+  const { workerId: id, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
   // It must fetch a snapshot first: it does not receive the updates.
   if (known?.state === 'parked') return;
-  if (!known) state.workers.set(id, createWorker(id, name, reported, state.round, nowMs));
+  if (!known) state.workers.set(id, createWorker(input, state.round, nowMs));
   else {
     known.state = 'ready';
     if (known.wanted === 'work') known.wanted = undefined;
@@ -149,10 +152,15 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
   lendUncovered(state, nowMs, effects);
 }
 
-function createWorker(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
+function createWorker(
+  { workerId: id, name, charsPerSecond: reported, trusted }: Input<'workerReady'>,
+  round: number,
+  nowMs: number,
+): WorkerRecord {
   return {
     id,
     name,
+    trust: createTrust(trusted),
     state: 'ready',
     wanted: undefined,
     spareRounds: 0,
@@ -203,6 +211,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const hadLeases = worker.leases.size > 0;
   if (state.active.paces.has(worker.id)) disturbRound(state.parking.trials);
   state.workers.delete(worker.id);
+  closeAuditsOf(state, worker.id);
   endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);
   lendUncovered(state, nowMs, effects);
@@ -212,6 +221,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
+  closeAudit(state, input.leaseId);
   if (isOvertaken(input.code)) return overtaken(state, input, nowMs, effects);
   if (worker) settle(state, worker, input.leaseId, nowMs);
   if (worker?.state === 'parked') return;
@@ -321,6 +331,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const { parking } = state;
   parking.serviceMs += (input.serviceMs - parking.serviceMs) * SERVICE_WEIGHT;
+  if (worker) noteCounted(state, worker, input.leaseId);
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;
@@ -350,8 +361,26 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: nu
   worker.pace = measuredPace(worker.pace, { characters: counted, tookMs: nowMs - sinceMs, computeMs: inEngineMs });
 }
 
+/** The lease is still open if its contribution is held. */
+function audited(state: RunState, input: Input<'audited'>, nowMs: number, effects: RunEffect[]): void {
+  const { workerId, leaseId, verdict, reason } = input;
+  const worker = state.workers.get(workerId);
+  closeAudit(state, leaseId);
+  if (!worker) return;
+  if (verdict === 'sound') notePassed(worker);
+  if (verdict === 'wrong') {
+    const since = worker.trust.unauditedSince;
+    effects.push({ type: 'ban', workerId, reason, since });
+    decided(effects, { kind: 'auditFailed', worker: worker.name, reason, since });
+  }
+  // It may have waited for the auditor.
+  lendUncovered(state, nowMs, effects);
+}
+
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
+  // What is audited and then not needed is audited all the same.
+  if (!isLostRace(input.result)) closeAudit(state, input.leaseId);
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
@@ -383,6 +412,7 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
     worker.nextHeld = [];
   }
   state.round++;
+  forgetOldAudits(state);
   noteRoundTime(state, noteRound(state.parking.trials, nowMs));
   judgeLoss(state, input.trainLoss, effects);
   if (hasEnded(state)) return;
