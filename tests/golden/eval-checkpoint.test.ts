@@ -23,7 +23,7 @@ const vocabulary = [...new Set(characters)].sort();
 const base = { layers: 2, hidden: 16, vocabulary: vocabulary.length };
 const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
   { ...base, cell },
-  { ...base, cell, embedding: 10, dropout: 0.5 },
+  { ...base, cell, embedding: 10, dropout: 0.5, dropoutOutput: 0.5 },
   { ...base, cell, embedding: 16, tied: true },
   { ...base, cell, layerNorm: true },
 ]);

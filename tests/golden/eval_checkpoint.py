@@ -71,7 +71,7 @@ CELLS = {
 
 
 class Model(nn.Module):
-    def __init__(self, cell, layers, hidden, vocabulary, embedding=0, tied=False, dropout=0, layerNorm=False):
+    def __init__(self, cell, layers, hidden, vocabulary, embedding=0, tied=False, dropout=0, dropoutOutput=0, layerNorm=False):
         super().__init__()
         if cell not in CELLS:
             raise SystemExit(f"cell {cell} is not known to this script")

@@ -18,7 +18,7 @@ export const MODELS: readonly ModelConfig[] = CELLS.flatMap((cell) => [
   { ...base, cell },
   { ...base, cell, layers: 1, embedding: 10 },
   { ...base, cell, layers: 3, embedding: 16, tied: true, dropout: 0.5 },
-  { ...base, cell, layerNorm: true, dropout: 0.25 },
+  { ...base, cell, layerNorm: true, dropout: 0.25, dropoutOutput: 0.5 },
 ]);
 
 export const named = ({ cell, layers, embedding = 0, tied = false, layerNorm = false }: ModelConfig): string =>

@@ -4,20 +4,23 @@
 
 Each file is in the safetensors format: an 8-byte little-endian header length, a JSON header, raw little-endian tensors.
 `__metadata__` holds `cell`; `layers`, `hidden`, `vocabulary`, `embedding`, `streams` and `window` as
-decimal strings; `tied` and `layerNorm` as "true" or "false". Tensors:
+decimal strings; `tied` and `layerNorm` as "true" or "false"; with dropout on the output of the last
+layer also `dropoutOutput`, `seed` and `round`, which say what is dropped (libs/model/src/dropout.ts; stream b has the number
+b). Tensors:
 
     <name>            F32, one per tensor of the parameter layout (lstm.weight_ih_l0, ..., linear.bias)
     gradient.<name>   F64, d(sum of negative log-likelihood)/d(<name>)
     tokens            U16 [B, T+1]
     states            F32 [B, L, S, H], before the window; for an LSTM S = 2: h, then C
     end_states        F64 [B, L, S, H], after the window
-    logits            F64 [B, T, V]
+    logits            F64 [B, T, V], without dropout
     loss              F64 [1], sum of negative log-likelihood over B*T targets, nats
 
 Parameters and start states are exact in float32, so that every precision starts from the same values.
 """
 
 import json
+import math
 import re
 import struct
 from pathlib import Path
@@ -47,7 +50,34 @@ LAYER_NORM_CASES = [
     ("gru-reset-after", 3, 10, 7, 2, 5, 6, False),
     ("rnn-tanh", 1, 11, 6, 3, 5, 11, True),
 ]
+# The same, with dropout on the output of the last layer, after its normalisation.
+DROPOUT_CASES = [
+    ("lstm", 2, 11, 8, 3, 5, 0, False),
+    ("gru-reset-after", 1, 13, 6, 2, 6, 0, False),
+]
+DROPOUT = {"dropoutOutput": 0.4, "seed": 0x9E3779B9, "round": 12}
 TYPES = {torch.float32: ("F32", "<f4"), torch.float64: ("F64", "<f8"), torch.int32: ("U16", "<u2")}
+
+
+def philox(counter, key):
+    """Philox4x32-10, Salmon et al. 2011."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        low, other = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (other >> 32) ^ c1 ^ k0, other & 0xFFFFFFFF, (low >> 32) ^ c3 ^ k1, low & 0xFFFFFFFF
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def output_mask(layers, streams, window, hidden):
+    """[B, T, H]: 0 or 1/(1 - p), rounded to float32."""
+    p, seed, number = DROPOUT["dropoutOutput"], DROPOUT["seed"], DROPOUT["round"]
+    kept = [
+        [[philox((j >> 2, t, b, number), (seed, layers - 1))[j & 3] >= math.floor(p * 2**32) for j in range(hidden)] for t in range(window)]
+        for b in range(streams)
+    ]
+    return torch.tensor(kept).double() * torch.tensor(1 / (1 - p)).float().double()
 
 
 def uniform(shape, bound):
@@ -120,7 +150,7 @@ def named_tensors(cell, hidden, model):
             yield name.replace("bias_hh", "bias_hn"), parameter.detach()[2 * hidden :], parameter.grad[2 * hidden :]
 
 
-def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm):
+def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm, drops):
     torch.manual_seed(layers * 1000 + hidden)
     name, model = build(cell, layers, hidden, vocabulary, embedding, tied, layer_norm)
     tokens = torch.randint(0, vocabulary, (streams, window + 1), dtype=torch.int32)
@@ -131,7 +161,8 @@ def case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, lay
     inputs = model["embedding"](ids) if embedding else nn.functional.one_hot(ids, vocabulary).double()
     output, end = model[name](inputs, tuple(state) if cell == "lstm" else state[0])
     logits = model["linear"](output)
-    loss = nn.functional.cross_entropy(logits.reshape(-1, vocabulary), tokens[:, 1:].long().reshape(-1), reduction="sum")
+    trained = model["linear"](output * output_mask(layers, streams, window, hidden)) if drops else logits
+    loss = nn.functional.cross_entropy(trained.reshape(-1, vocabulary), tokens[:, 1:].long().reshape(-1), reduction="sum")
     loss.backward()
     tensors = {}
     for tensor, value, gradient in named_tensors(cell, hidden, model):
@@ -163,12 +194,15 @@ def main():
     torch.set_num_threads(1)
     folder = Path(__file__).parent / "fixtures"
     folder.mkdir(exist_ok=True)
-    cases = [(*sizes, False) for sizes in CASES] + [(*sizes, True) for sizes in LAYER_NORM_CASES]
-    for cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm in cases:
+    cases = [(*sizes, False, False) for sizes in CASES] + [(*sizes, True, False) for sizes in LAYER_NORM_CASES]
+    cases += [(*sizes, k == 0, True) for k, sizes in enumerate(DROPOUT_CASES)]
+    for cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm, drops in cases:
         sizes = dict(layers=layers, hidden=hidden, vocabulary=vocabulary, embedding=embedding, streams=streams, window=window)
         kind = ("-tied" if tied else "-embedding" if embedding else "") + ("-layer-norm" if layer_norm else "")
-        tensors = case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm)
+        kind += "-output-dropout" if drops else ""
+        tensors = case(cell, layers, hidden, vocabulary, streams, window, embedding, tied, layer_norm, drops)
         metadata = dict(cell=cell, tied=str(tied).lower(), layerNorm=str(layer_norm).lower(), **sizes)
+        metadata |= DROPOUT if drops else {}
         write(folder / f"{cell}{kind}-{layers}x{hidden}.safetensors", metadata, tensors)
 
 

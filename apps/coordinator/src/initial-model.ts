@@ -22,7 +22,7 @@ export async function readInitialModel(place: string): Promise<InitialModel> {
 }
 
 /** Flags that say nothing of the shape of a model: the new run may have others. */
-const FREE = ['--dropout', '--corpus'];
+const FREE = ['--dropout', '--dropout-output', '--corpus'];
 
 /**
  * The flags that describe the model of a checkpoint, as if they were given.

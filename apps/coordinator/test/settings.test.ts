@@ -38,6 +38,7 @@ describe('the flags of a model', () => {
       embedding: 0,
       tied: false,
       dropout: 0,
+      dropoutOutput: 0,
       layerNorm: false,
     });
     expect(forgetBias).toBe(1);

@@ -12,7 +12,7 @@ export interface Transferred {
  * The weights of a trained model for a model with another vocabulary. Weights that belong to a
  * character go to the same character; everything else is copied. The result depends on the arguments
  * alone.
- * @param model equals that of the checkpoint except for `vocabulary` and `dropout`
+ * @param model equals that of the checkpoint except for `vocabulary`, `dropout` and `dropoutOutput`
  * @param characters [V] of the new model, by id
  * @param fresh [P], the weights that the new model would have without a trained one; not changed
  * @throws RangeError if the models differ in more than that

@@ -99,6 +99,20 @@ const RECURRENT_FIELDS = {
       help: 'dropout probability between layers, below 1; no effect with one layer',
     },
   },
+  /** Probability of dropping an output of the last layer before it enters the output layer. See dropout.ts. */
+  dropoutOutput: {
+    type: 'real',
+    min: 0,
+    below: 1,
+    default: 0,
+    optional: true,
+    option: {
+      flag: '--dropout-output',
+      placeholder: 'P',
+      group: 'Model',
+      help: 'dropout probability between the last layer and the output layer, below 1',
+    },
+  },
   /**
    * Normalise the output of each layer over its H units, then scale and shift it, before dropout
    * (Ba, Kiros & Hinton 2016; torch.nn.LayerNorm, epsilon 1e-5). The recurrence and the hidden
@@ -145,9 +159,10 @@ export type ModelConfig = SparseKinds<typeof MODEL>;
 export type FullModelConfig = CompleteKinds<typeof MODEL>;
 
 /** The options of a model in words: "dropout 0.25", "embedding 64 tied". Empty if it uses none. */
-export function modelOptions({ layers, embedding, tied, dropout, layerNorm }: FullModelConfig): string[] {
+export function modelOptions({ layers, embedding, tied, dropout, dropoutOutput, layerNorm }: FullModelConfig): string[] {
   const options: string[] = [];
   if (dropout > 0) options.push(`dropout ${dropout}${layers === 1 ? ' (no effect: it acts between layers)' : ''}`);
+  if (dropoutOutput > 0) options.push(`output dropout ${dropoutOutput}`);
   if (embedding > 0) options.push(`embedding ${embedding}${tied ? ' tied' : ''}`);
   if (layerNorm) options.push('layer norm');
   return options;

@@ -22,14 +22,14 @@ describe('a training config', () => {
     expect(withModel({ cell })).toEqual({ ok: true, config: { ...CONFIG, model: { ...CONFIG.model, cell } } });
   });
 
-  it('gets defaults for embedding, dropout, layer normalisation, forget bias and lease size when an older release omits them', () => {
+  it('gets defaults for embedding, both dropouts, layer normalisation, forget bias and lease size when an older release omits them', () => {
     const { forgetBias: _, leaseStreams: __, ...older } = CONFIG;
     const model = { cell: 'lstm', layers: 2, hidden: 256, vocabulary: 65 };
     expect(parseTrainingConfig({ ...older, model })).toEqual({
       ok: true,
       config: {
         ...older,
-        model: { ...model, embedding: 0, tied: false, dropout: 0, layerNorm: false },
+        model: { ...model, embedding: 0, tied: false, dropout: 0, dropoutOutput: 0, layerNorm: false },
         forgetBias: 1,
         leaseStreams: 0,
       },
@@ -48,6 +48,7 @@ describe('a training config', () => {
     ['an embedding over the limit', { embedding: LIMITS.embedding + 1 }, 'model.embedding'],
     ['a dropout of 1', { dropout: 1 }, 'model.dropout'],
     ['a negative dropout', { dropout: -0.1 }, 'model.dropout'],
+    ['an output dropout of 1', { dropoutOutput: 1 }, 'model.dropoutOutput'],
     ['a dropout that is text', { dropout: '0.5' }, 'model.dropout'],
     ['a switch that is a number', { tied: 1 }, 'model.tied'],
     ['a layer normalisation that is a number', { layerNorm: 1 }, 'model.layerNorm'],

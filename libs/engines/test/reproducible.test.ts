@@ -13,7 +13,7 @@ const threadScript = new URL('./fixtures/engine-thread.mjs', import.meta.url);
  */
 const MODELS: readonly ModelConfig[] = [
   { cell: 'lstm', layers: 1, hidden: 192, vocabulary: 65 },
-  { cell: 'gru', layers: 2, hidden: 21, vocabulary: 30, embedding: 10, dropout: 0.3, layerNorm: true },
+  { cell: 'gru', layers: 2, hidden: 21, vocabulary: 30, embedding: 10, dropout: 0.3, dropoutOutput: 0.4, layerNorm: true },
 ];
 const STREAMS = 4;
 const LIMITS = { maxStreams: 6, maxWindow: 12 };

@@ -106,7 +106,7 @@ ${outputLines(model)}
         """ids [B, T] -> logits [B, T, V], and the state after the last character."""
         ${inputLine(model)}
         x, state = self.${module}(x, state)
-        return self.linear(x), state
+        return ${linearOf(model)}, state
 `;
 }
 
@@ -130,7 +130,7 @@ ${layerNorm ? norms : ''}${drops ? `        self.dropout = nn.Dropout(${dropout}
         for k, layer in enumerate(self.layers):
             x, end = layer(x, states[k])
 ${layerNorm ? '            x = self.norms[k](x)\n' : ''}${drops ? '            if k < LAYERS - 1:\n                x = self.dropout(x)\n' : ''}            ends.append(end)
-        return self.linear(x), ends
+        return ${linearOf(model)}, ends
 `;
 }
 
@@ -142,8 +142,15 @@ const embeddingLine = ({ embedding = 0 }: ModelConfig): string =>
 const inputLine = ({ embedding = 0 }: ModelConfig): string =>
   embedding > 0 ? 'x = self.embedding(ids)' : 'x = nn.functional.one_hot(ids, VOCABULARY).to(self.linear.weight.dtype)';
 
-const outputLines = ({ tied = false }: ModelConfig): string =>
-  `        self.linear = nn.Linear(HIDDEN, VOCABULARY)\n${tied ? '        self.linear.weight = self.embedding.weight\n' : ''}`;
+const outputLines = ({ tied = false, dropoutOutput = 0 }: ModelConfig): string =>
+  [
+    dropoutOutput > 0 ? `        self.output_dropout = nn.Dropout(${dropoutOutput})\n` : '',
+    '        self.linear = nn.Linear(HIDDEN, VOCABULARY)\n',
+    tied ? '        self.linear.weight = self.embedding.weight\n' : '',
+  ].join('');
+
+const linearOf = ({ dropoutOutput = 0 }: ModelConfig): string =>
+  dropoutOutput > 0 ? 'self.linear(self.output_dropout(x))' : 'self.linear(x)';
 
 function loader({ cell }: ModelConfig, isStack: boolean): string {
   const { module } = CELL_SHAPES[cell];

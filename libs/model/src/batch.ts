@@ -4,6 +4,7 @@
  */
 import { modelProblem } from '@troupe/config';
 import { CELL_SHAPES, type ModelConfig } from './config.js';
+import { usesDropout } from './dropout.js';
 import { EngineError, type Batch, type EngineLimits } from './engine.js';
 import { parameterCount, stateSize } from './layout.js';
 
@@ -76,8 +77,8 @@ export function checkBatch(config: ModelConfig, limits: EngineLimits, batch: Bat
 }
 
 /** The additional check of gradient(): with dropout, a key with the number of every stream. */
-export function checkDropoutKey({ dropout = 0 }: ModelConfig, { streams, dropout: key }: Batch): void {
-  if (dropout === 0) return;
+export function checkDropoutKey(config: ModelConfig, { streams, dropout: key }: Batch): void {
+  if (!usesDropout(config)) return;
   if (!key) {
     throw new EngineError(
       'bad_shape',

@@ -1,18 +1,20 @@
 /**
- * Dropout between layers (Zaremba, Sutskever & Vinyals 2014; PyTorch's `nn.LSTM(dropout=p)`): the
- * input of layer k + 1 from layer k is multiplied by a mask of 0 and 1/(1 - p); the recurrent path
- * and the output layer are unaffected. Whether a unit is dropped is a pure function of (seed,
- * round, stream, time step, layer, unit), so every worker uses the same mask for a stream in a
- * round.
+ * Dropout on the outputs of layers (Zaremba, Sutskever & Vinyals 2014): what layer k hands to layer
+ * k + 1, or the last layer to the output layer, is multiplied by a mask of 0 and 1/(1 - p), after
+ * layer normalisation. p is ModelConfig.dropout between layers, as in PyTorch's
+ * `nn.LSTM(dropout=p)`, and ModelConfig.dropoutOutput after the last one. The recurrent path is
+ * unaffected. Whether a unit is dropped is a pure function of (seed, round, stream, time step,
+ * layer, unit), so every worker uses the same mask for a stream in a round.
  *
  * The function is the counter-based generator Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011,
- * "Parallel random numbers: as easy as 1, 2, 3"). For k, the layer below the mask, 0 <= k < L - 1:
+ * "Parallel random numbers: as easy as 1, 2, 3"). For k, the layer below the mask, 0 <= k < L:
  *
  *   words = philox(counter = [unit >> 2, t, stream, round], key = [seed, k])
  *   kept if words[unit & 3] >= floor(p * 2^32)
  */
 
 import { philox4x32 } from '@troupe/optim/philox';
+import type { ModelConfig } from './config.js';
 
 const PHILOX_ROUNDS = 10;
 
@@ -24,6 +26,16 @@ export interface DropoutKey {
   readonly round: number;
   /** [B], the number in the run of each stream in the batch. */
   readonly streams: Uint32Array;
+}
+
+/** The probability p with which outputs of `layer` are dropped, 0 <= p < 1. */
+export function dropoutOf({ layers, dropout = 0, dropoutOutput = 0 }: ModelConfig, layer: number): number {
+  return layer < layers - 1 ? dropout : dropoutOutput;
+}
+
+/** Whether gradient() needs a DropoutKey. */
+export function usesDropout({ dropout = 0, dropoutOutput = 0 }: ModelConfig): boolean {
+  return dropout > 0 || dropoutOutput > 0;
 }
 
 /** A unit is kept if its word is at least this. `p`: 0 <= p < 1. */

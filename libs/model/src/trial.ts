@@ -30,7 +30,7 @@ export function smallProblem(
     hidden: Math.min(hidden, most.hidden),
     embedding: Math.min(embedding, most.hidden),
   };
-  const config = { ...full, ...sizes, dropout: 0 };
+  const config = { ...full, ...sizes, dropout: 0, dropoutOutput: 0 };
   const streams = Math.min(maxStreams, most.streams);
   const window = Math.min(maxWindow, 4);
   const spread = 1 / Math.sqrt(config.hidden);

@@ -4,6 +4,7 @@ import {
   CELLS,
   createLayout,
   stateSize,
+  usesDropout,
   type Batch,
   type Engine,
   type EngineLimits,
@@ -44,12 +45,13 @@ const ODD_SHAPES: readonly Shape[] = [
   { layers: 1, hidden: 1, vocabulary: 3, streams: 2, window: 3, limits: { maxStreams: 2, maxWindow: 3 } },
 ];
 
-const describeShape = ({ cell = 'lstm', layers, hidden, vocabulary, embedding = 0, tied, dropout = 0, ...rest }: Shape) =>
+const describeShape = ({ cell = 'lstm', layers, hidden, vocabulary, embedding = 0, tied, ...rest }: Shape) =>
   [
     `${layers}x${hidden} ${cell}`,
     `V=${vocabulary}, B=${rest.streams}, T=${rest.window}`,
     ...(embedding > 0 ? [`${tied ? 'tied ' : ''}E=${embedding}`] : []),
-    ...(dropout > 0 ? [`dropout ${dropout}`] : []),
+    ...(rest.dropout ? [`dropout ${rest.dropout}`] : []),
+    ...(rest.dropoutOutput ? [`output dropout ${rest.dropoutOutput}`] : []),
     ...(rest.layerNorm ? ['layer norm'] : []),
   ].join(', ');
 
@@ -88,6 +90,20 @@ const CELL_SHAPES: readonly Shape[] = CELLS.flatMap((cell) => [
     },
     limits: { maxStreams: 4, maxWindow: 5 },
   },
+  {
+    cell,
+    layers: 1,
+    hidden: 11,
+    vocabulary: 9,
+    dropoutOutput: 0.4,
+    streams: 4,
+    window: 6,
+    limits: { maxStreams: 5, maxWindow: 6 },
+  },
+  {
+    ...{ cell, layers: 2, hidden: 18, vocabulary: 10, dropout: 0.25, dropoutOutput: 0.6, layerNorm: true, streams: 3, window: 5 },
+    limits: { maxStreams: 3, maxWindow: 5 },
+  },
 ]);
 
 export interface ConformanceOptions {
@@ -119,7 +135,7 @@ export function engineConformance(
     for (const shape of PURITY_SHAPES) describe(describeShape(shape), () => purity(shape, open, tolerances));
     for (const shape of PURITY_SHAPES) progress(shape, open, handsOver);
     failuresInProgress(open, handsOver);
-    dropout(open);
+    for (const shape of DROPOUT_SHAPES) describe(describeShape(shape), () => dropout(shape, open));
     errors(open);
   });
 }
@@ -178,7 +194,8 @@ const PURITY_SHAPES: readonly Shape[] = [
   { ...SHAPE, cell: 'gru', dropout: 0.4 },
   { ...SHAPE, cell: 'gru-reset-after', embedding: 9, tied: true, dropout: 0.4 },
   { ...SHAPE, cell: 'rnn-relu', embedding: 4 },
-  { ...SHAPE, cell: 'rnn-tanh', layerNorm: true, dropout: 0.4 },
+  { ...SHAPE, cell: 'rnn-tanh', layerNorm: true, dropout: 0.4, dropoutOutput: 0.3 },
+  { ...SHAPE, dropoutOutput: 0.3 },
 ];
 
 function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
@@ -200,7 +217,7 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
 
   it('evaluates to the loss and end states of a gradient pass without dropout', async () => {
     const { config, parameters, batch } = problem(SHAPE, 2);
-    const plain = { ...config, dropout: 0 };
+    const plain = { ...config, dropout: 0, dropoutOutput: 0 };
     const trainer = await open(plain, SHAPE.limits, parameters);
     const trained = copyOf(await trainer.gradient(batch));
     const engine = await open(config, SHAPE.limits, parameters);
@@ -274,8 +291,12 @@ function purity(SHAPE: Shape, open: Open, tolerances: Tolerances): void {
   });
 }
 
-function dropout(open: Open): void {
-  const shape: Shape = { ...SHAPE, dropout: 0.5 };
+const DROPOUT_SHAPES: readonly Shape[] = [
+  { ...SHAPE, dropout: 0.5 },
+  { ...SHAPE, dropoutOutput: 0.5 },
+];
+
+function dropout(shape: Shape, open: Open): void {
   const { config, parameters, batch } = problem(shape, 12);
 
   it('drops different units in another round or with another seed, and none in evaluate and step', async () => {
@@ -534,7 +555,7 @@ export function saturatedGates(name: string, createEngine: CreateEngine): void {
 /** A random model and batch; the same for the same shape and seed. */
 export function problem({ streams, window, ...options }: Omit<Shape, 'limits'>, seed: number) {
   const config = modelConfig(options);
-  const { cell, hidden, vocabulary, dropout } = config;
+  const { cell, hidden, vocabulary } = config;
   const random = seeded(seed);
   const spread = (length: number, bound: number) => Float32Array.from({ length }, () => (random() * 2 - 1) * bound);
   // An unbounded ReLU would explode with the weights of the other cells.
@@ -547,7 +568,7 @@ export function problem({ streams, window, ...options }: Omit<Shape, 'limits'>, 
     round: 100 + seed,
     streams: Uint32Array.from({ length: streams }, (_, b) => (b * 37 + 5) % 1000),
   };
-  const batch: Batch = { streams, window, tokens, states, ...(dropout > 0 ? { dropout: key } : {}) };
+  const batch: Batch = { streams, window, tokens, states, ...(usesDropout(config) ? { dropout: key } : {}) };
   return { config, parameters, batch };
 }
 

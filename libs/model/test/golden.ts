@@ -47,6 +47,7 @@ function readCase(name: string): GoldenCase {
     embedding: Number(metadata['embedding']),
     tied: metadata['tied'] === 'true',
     layerNorm: metadata['layerNorm'] === 'true',
+    dropoutOutput: Number(metadata['dropoutOutput'] ?? 0),
   };
   const layout = createLayout(config);
   const parameters = new Float32Array(layout.size);
@@ -55,11 +56,19 @@ function readCase(name: string): GoldenCase {
     parameters.set(get(tensor.name), tensor.offset);
     gradient.set(get(`gradient.${tensor.name}`), tensor.offset);
   }
+  const streams = Number(metadata['streams']);
   const batch: Batch = {
-    streams: Number(metadata['streams']),
+    streams,
     window: Number(metadata['window']),
     tokens: get('tokens') as Uint16Array,
     states: get('states') as Float32Array,
+    ...(config.dropoutOutput && {
+      dropout: {
+        seed: Number(metadata['seed']),
+        round: Number(metadata['round']),
+        streams: Uint32Array.from({ length: streams }, (_, b) => b),
+      },
+    }),
   };
   const endStates = get('end_states') as Float64Array;
   const logits = get('logits') as Float64Array;

@@ -16,6 +16,8 @@ const OPTIONS: readonly (Pick<ModelConfig, 'layers'> & Partial<ModelConfig>)[] =
   { layers: 2, embedding: 3, tied: true, dropout: 0.4 },
   { layers: 2, layerNorm: true },
   { layers: 3, embedding: 3, tied: true, dropout: 0.4, layerNorm: true },
+  { layers: 1, dropoutOutput: 0.4 },
+  { layers: 2, dropout: 0.3, dropoutOutput: 0.5, layerNorm: true },
 ];
 
 describe('reference gradient in float64', () => {
@@ -53,6 +55,7 @@ it('rejects a config or limits that are not whole numbers of at least 1', () => 
   expect(() => createReferenceEngine({ ...config, embedding: 3, tied: true }, limits)).toThrow(badShape);
   expect(() => createReferenceEngine({ ...config, dropout: 1 }, limits)).toThrow(badShape);
   expect(() => createReferenceEngine({ ...config, dropout: NaN }, limits)).toThrow(badShape);
+  expect(() => createReferenceEngine({ ...config, dropoutOutput: 1 }, limits)).toThrow(badShape);
 });
 
 /**

@@ -17,7 +17,18 @@ describe.skipIf(missing !== '')(`${missing}the tfjs engine on the webgpu backend
   afterAll(() => tf.removeBackend('webgpu'));
 
   const models = [
-    { cell: 'lstm', layers: 2, hidden: 12, vocabulary: 9, embedding: 5, dropout: 0.3, layerNorm: true, streams: 3, window: 4 },
+    {
+      cell: 'lstm',
+      layers: 2,
+      hidden: 12,
+      vocabulary: 9,
+      embedding: 5,
+      dropout: 0.3,
+      dropoutOutput: 0.4,
+      layerNorm: true,
+      streams: 3,
+      window: 4,
+    },
     { cell: 'gru', layers: 1, hidden: 7, vocabulary: 9, streams: 2, window: 3 },
     { cell: 'gru-reset-after', layers: 1, hidden: 7, vocabulary: 9, embedding: 7, tied: true, streams: 2, window: 3 },
   ] as const;

@@ -157,9 +157,13 @@ static const TroupeVariant *variantAt(Arguments *arguments, int i) {
   return NULL;
 }
 
+static TroupeDropout dropoutAt(Arguments *arguments, int i) {
+  return (TroupeDropout){(uint32_t)numberAt(arguments, i), (float)numberAt(arguments, i + 1)};
+}
+
 /*
  * create(variant, Int32Array [cell, layers, hidden, vocabulary, embedding, tied, layerNorm,
- * maxStreams, maxWindow], threshold, scale)
+ * maxStreams, maxWindow], threshold and scale of dropout, and of dropout on the output)
  */
 static TroupeConfig configOf(Arguments *arguments) {
   const int32_t *n = arrayAt(arguments, 1, napi_int32_array, 9);
@@ -174,8 +178,8 @@ static TroupeConfig configOf(Arguments *arguments) {
       .layerNorm = n[6] != 0,
       .maxStreams = n[7],
       .maxWindow = n[8],
-      .dropoutThreshold = (uint32_t)numberAt(arguments, 2),
-      .dropoutScale = (float)numberAt(arguments, 3),
+      .dropout = dropoutAt(arguments, 2),
+      .dropoutOutput = dropoutAt(arguments, 4),
   };
 }
 
@@ -260,7 +264,8 @@ static napi_value evaluate(napi_env env, napi_callback_info info) {
 
 /* Arguments 7 to 9: numbers of the streams [B] (or undefined), seed, round. */
 static void addDropout(Arguments *arguments, const Engine *engine, TroupeBatch *batch) {
-  if (arguments->failed || engine->config.dropoutThreshold == 0) return;
+  const TroupeConfig *config = &engine->config;
+  if (arguments->failed || (config->dropout.threshold == 0 && config->dropoutOutput.threshold == 0)) return;
   batch->dropoutStreams = arrayAt(arguments, 7, napi_uint32_array, (size_t)batch->streams);
   batch->dropoutSeed = (uint32_t)numberAt(arguments, 8);
   batch->dropoutRound = (uint32_t)numberAt(arguments, 9);

@@ -193,10 +193,8 @@ static void throughInput(const Pass *pass, int k) {
   const Layer *layer = &model->layers[k];
   const int rows = pass->T * pass->B;
   const size_t columns = model->plan.inputBlocks * width(model);
-  float *dh = model->dh + pass->step;
   multiply(rows, model->hiddenPanels, (int)columns, (Factor){layer->gates, pass->stride},
-           (Factor){layer->inputBackward, columns * PANEL}, (Result){dh, pass->stride}, false);
-  if (dropsOut(pass, k - 1)) dropOut(pass, k - 1, dh, dh);
+           (Factor){layer->inputBackward, columns * PANEL}, (Result){model->dh + pass->step, pass->stride}, false);
 }
 
 static void backward(const Pass *pass, float *gradient) {
@@ -205,6 +203,8 @@ static void backward(const Pass *pass, float *gradient) {
   const int H = model->config.hidden, rows = pass->T * pass->B;
   outputGradients(pass, gradient);
   for (int k = model->config.layers - 1; k >= 0; k--) {
+    float *dh = model->dh + pass->step;
+    if (dropsOut(pass, k)) dropOut(pass, k, dh, dh);
     if (model->config.layerNorm) throughNorm(pass, k, gradient);
     backThroughTime(pass, k);
     biasGradients(pass, k, gradient);

@@ -113,6 +113,10 @@ static size_t layOutParameters(TroupeModel *model, Arena *arena) {
   return at + V;
 }
 
+INLINE const TroupeDropout *dropoutOf(const TroupeConfig *config, int k) {
+  return k < config->layers - 1 ? &config->dropout : &config->dropoutOutput;
+}
+
 static Layer layOutLayer(const TroupeModel *model, Arena *arena, int k) {
   const TroupeConfig *config = &model->config;
   const CellPlan *plan = &model->plan;
@@ -122,7 +126,7 @@ static Layer layOutLayer(const TroupeModel *model, Arena *arena, int k) {
   const size_t paddedDepth = panelsOf((int)depth) * PANEL;
   const size_t inputColumns = plan->inputBlocks * width;
   const size_t recurrentColumns = (plan->blocks - plan->firstRecurrent) * width;
-  const bool own = config->layerNorm || (config->dropoutThreshold > 0 && k < config->layers - 1);
+  const bool own = config->layerNorm || dropoutOf(config, k)->threshold > 0;
   const size_t norm = config->layerNorm ? width : 0;
   return (Layer){
       .depth = (int)depth,

@@ -25,7 +25,9 @@ INLINE Pass passOf(TroupeModel *model, int B, int T) {
 
 INLINE size_t width(const TroupeModel *model) { return (size_t)model->hiddenPanels * PANEL; }
 
-INLINE bool dropsOut(const Pass *pass, int k) { return pass->dropoutStreams && k < pass->model->config.layers - 1; }
+INLINE bool dropsOut(const Pass *pass, int k) {
+  return pass->dropoutStreams && dropoutOf(&pass->model->config, k)->threshold > 0;
+}
 
 /*
  * The output of layer k to the layer above it, or to the output layer: its h after each step, or h
@@ -42,8 +44,8 @@ INLINE Norm normOf(const TroupeModel *model, int k) {
 }
 
 INLINE Mask maskOf(const Pass *pass, int k) {
-  const TroupeConfig *config = &pass->model->config;
-  return (Mask){pass->seed, pass->round, (uint32_t)k, config->dropoutThreshold, config->dropoutScale};
+  const TroupeDropout *dropout = dropoutOf(&pass->model->config, k);
+  return (Mask){pass->seed, pass->round, (uint32_t)k, dropout->threshold, dropout->scale};
 }
 
 static CellStep stepOf(const Pass *pass, int k, int t) {

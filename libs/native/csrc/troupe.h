@@ -14,16 +14,21 @@
 typedef enum { LSTM, GRU, GRU_RESET_AFTER, RNN_TANH, RNN_RELU } TroupeCell;
 
 typedef struct {
+  /* A unit is kept if its random word is at least this; 0: nothing is dropped. */
+  uint32_t threshold;
+  /* Factor of kept units. */
+  float scale;
+} TroupeDropout;
+
+typedef struct {
   TroupeCell cell;
   int layers, hidden, vocabulary;
   /* E, 0 for one-hot characters. */
   int embedding;
   bool tied, layerNorm;
   int maxStreams, maxWindow;
-  /* A unit is kept if its random word is at least this; 0: nothing is dropped. */
-  uint32_t dropoutThreshold;
-  /* Factor of kept units. */
-  float dropoutScale;
+  /* On the outputs of the layers below the last one, and of the last one. */
+  TroupeDropout dropout, dropoutOutput;
 } TroupeConfig;
 
 /* The caller owns all arrays; see Batch in libs/model/src/engine.ts. */

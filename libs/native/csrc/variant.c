@@ -103,7 +103,7 @@ static bool allFinite(const float *values, size_t count) {
 static double gradientOf(TroupeModel *model, const TroupeBatch *batch, float *endStates, float *gradient,
                          const TroupeProgress *progress, bool *finite) {
   Pass pass = passOf(model, batch->streams, batch->window);
-  if (model->config.dropoutThreshold > 0) pass.dropoutStreams = batch->dropoutStreams;
+  pass.dropoutStreams = batch->dropoutStreams;
   pass.seed = batch->dropoutSeed;
   pass.round = batch->dropoutRound;
   pass.progress = progress;

@@ -16,7 +16,14 @@ export interface Addon {
    * `sizes`: cell, layers, hidden, vocabulary, embedding, tied, layerNorm, maxStreams, maxWindow.
    * If the host lacks the memory, returns the number of bytes needed instead of an engine.
    */
-  create(variant: string, sizes: Int32Array, dropoutThreshold: number, dropoutScale: number): Handle | number;
+  create(
+    variant: string,
+    sizes: Int32Array,
+    dropoutThreshold: number,
+    dropoutScale: number,
+    outputThreshold: number,
+    outputScale: number,
+  ): Handle | number;
   setParameters(engine: Handle, parameters: Float32Array): void;
   /** Returns the loss; writes `endStates`. */
   evaluate(

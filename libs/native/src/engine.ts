@@ -21,8 +21,9 @@ import type { Addon, Handle } from './addon.js';
 
 /** @throws EngineError `out_of_memory`. */
 export function openEngine(addon: Addon, config: ModelConfig, limits: EngineLimits, variant: string): Engine {
-  const { dropout = 0 } = config;
-  const handle = addon.create(variant, sizesOf(config, limits), dropoutThreshold(dropout), dropoutScale(dropout));
+  const { dropout = 0, dropoutOutput = 0 } = config;
+  const [between, output] = [dropout, dropoutOutput].map((p) => [dropoutThreshold(p), dropoutScale(p)] as const);
+  const handle = addon.create(variant, sizesOf(config, limits), ...between, ...output);
   if (typeof handle === 'number') throw outOfMemory(handle);
   return new NativeEngine(addon, handle, config, limits, variant);
 }

@@ -212,7 +212,7 @@ function memoryTests(): void {
   it('outside the arrays is not read: the addon rejects arguments that do not fit', () => {
     const addon = loadAddon();
     if ('reason' in addon) throw new Error(addon.reason);
-    const engine = addon.create(variants[0], Int32Array.of(0, 1, 4, 3, 0, 0, 0, 2, 2), 0, 1);
+    const engine = addon.create(variants[0], Int32Array.of(0, 1, 4, 3, 0, 0, 0, 2, 2), 0, 1, 0, 1);
     if (typeof engine === 'number') throw new Error('out of memory');
     const fits = [engine, 2, 2, new Uint16Array(6), new Float32Array(16), new Float32Array(16)];
     const evaluate = (given: unknown[]) => addon.evaluate(...(given as Parameters<Addon['evaluate']>));
@@ -240,7 +240,7 @@ const THREAD = `
   const { parentPort, workerData } = require('node:worker_threads');
   const { addon, variant, sizes, parameters, tokens, states, streams, window, times } = workerData;
   const native = require(addon);
-  const engine = native.create(variant, sizes, 0, 1);
+  const engine = native.create(variant, sizes, 0, 1, 0, 1);
   native.setParameters(engine, parameters);
   const gradient = new Float32Array(parameters.length);
   const endStates = new Float32Array(states.length);

@@ -1,5 +1,5 @@
 import type { CollectiveMember, Contribution, OutgoingContribution } from '@troupe/collective';
-import { EngineError, stateSize, type Batch, type DropoutKey, type GradientProgress } from '@troupe/model';
+import { EngineError, stateSize, usesDropout, type Batch, type DropoutKey, type GradientProgress } from '@troupe/model';
 import {
   brief,
   decodeLeaseBody,
@@ -134,5 +134,5 @@ export function dropoutOf(
   round: number,
   streams: readonly number[],
 ): { readonly dropout?: DropoutKey } {
-  return model.dropout > 0 ? { dropout: { seed, round, streams: Uint32Array.from(streams) } } : {};
+  return usesDropout(model) ? { dropout: { seed, round, streams: Uint32Array.from(streams) } } : {};
 }

@@ -1,5 +1,5 @@
 import { CELL_SHAPES, type Cell, type ModelConfig } from '../config.js';
-import { dropoutMask } from '../dropout.js';
+import { dropoutMask, dropoutOf, usesDropout } from '../dropout.js';
 import type { Batch } from '../engine.js';
 import { createLayout, stateSize } from '../layout.js';
 import type { Layer, RecurrentCell } from './cell.js';
@@ -140,16 +140,16 @@ function inputOf({ vocabulary: V, embedding: E = 0 }: ModelConfig, { embedding }
   return row;
 }
 
-/** For each layer except the last, T rows of [H]; empty if nothing is dropped. */
+/** For each layer, T rows of [H]; empty if nothing is dropped. */
 type Masks = readonly (readonly Float32Array[])[];
 
-function masksOf({ layers, hidden, dropout = 0 }: ModelConfig, batch: Batch, stream: number): Masks {
+function masksOf(config: ModelConfig, batch: Batch, stream: number): Masks {
   const key = batch.dropout;
-  if (dropout === 0 || !key) return [];
-  return Array.from({ length: layers - 1 }, (_, k) =>
+  if (!usesDropout(config) || !key) return [];
+  return Array.from({ length: config.layers }, (_, k) =>
     Array.from({ length: batch.window }, (_, t) => {
-      const mask = new Float32Array(hidden);
-      dropoutMask(dropout, key, k, stream, t, mask);
+      const mask = new Float32Array(config.hidden);
+      dropoutMask(dropoutOf(config, k), key, k, stream, t, mask);
       return mask;
     }),
   );
@@ -198,7 +198,7 @@ export function referencePass(
     const start = Float64Array.from(states.subarray(b * size, (b + 1) * size));
     const traces = forward(config, network, ids.subarray(0, T), start, masks);
     traces.forEach((trace, k) => endStates.set(trace.states[T], b * size + (k * size) / config.layers));
-    const outputs = outputsOf(traces.at(-1)!, config.hidden, network.norms.at(-1));
+    const outputs = masked(outputsOf(traces.at(-1)!, config.hidden, network.norms.at(-1)), masks.at(-1));
     const dLogits = outputs.map((output) => affine(network.linearWeight, output, network.linearBias));
     dLogits.forEach((row, t) => (lossSum += softmaxLoss(row, ids[t + 1])));
     if (gradients) backward(config, network, { ids, masks, traces, outputs, dLogits }, gradients);
@@ -228,13 +228,13 @@ function backward(
     add(dRow, gradients.linearBias);
   });
   for (let k = config.layers - 1; k >= 0; k--) {
+    dOutputs = masked(dOutputs, masks[k]);
     const norm = network.norms[k];
     if (norm) {
       const hidden = hiddenOf(traces[k], config.hidden);
       dOutputs = dOutputs.map((row, t) => normaliseBackward(hidden[t], row, norm, gradients.norms[k]));
     }
-    const dInputs = layerBackward(config, network.layers[k], traces[k], dOutputs, gradients.layers[k]);
-    dOutputs = k > 0 ? masked(dInputs, masks[k - 1]) : dInputs;
+    dOutputs = layerBackward(config, network.layers[k], traces[k], dOutputs, gradients.layers[k]);
   }
   if (gradients.embedding.length > 0) dOutputs.forEach((row, t) => add(row, inputOf(config, gradients, ids[t])));
 }

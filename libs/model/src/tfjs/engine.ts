@@ -1,6 +1,6 @@
 import { checkBatch, checkDropoutKey, checkParameters, checkStep } from '../batch.js';
 import { CELL_SHAPES, type ModelConfig } from '../config.js';
-import { dropoutMask } from '../dropout.js';
+import { dropoutMask, dropoutOf } from '../dropout.js';
 import {
   EngineError,
   type Batch,
@@ -204,14 +204,15 @@ export class TfjsEngine implements Engine {
     return { lossSum, tokens, endStates };
   }
 
-  /** [T*B, H] for each layer except the last. */
-  #masks({ streams: B, window: T, dropout: key }: Batch): Matrix[] {
-    const { dropout = 0, layers, hidden: H } = this.#config;
-    if (dropout === 0) return [];
-    return Array.from({ length: layers - 1 }, (_, k) => {
+  /** [T*B, H] for each layer whose output is dropped. */
+  #masks({ streams: B, window: T, dropout: key }: Batch): (Matrix | undefined)[] {
+    const { layers, hidden: H } = this.#config;
+    return Array.from({ length: layers }, (_, k) => {
+      const p = dropoutOf(this.#config, k);
+      if (p === 0) return undefined;
       const mask = new Float32Array(T * B * H);
       for (let row = 0; row < T * B; row++) {
-        dropoutMask(dropout, key!, k, row % B, Math.floor(row / B), mask.subarray(row * H, (row + 1) * H));
+        dropoutMask(p, key!, k, row % B, Math.floor(row / B), mask.subarray(row * H, (row + 1) * H));
       }
       return this.#tf.tensor2d(mask, [T * B, H]);
     });

@@ -34,23 +34,23 @@ export function logitsAfter(network: Network, window: Window, start: States): Pi
   return { logits: logitsOf(network, traces.at(-1)!.output), endStates: endStatesOf(traces) };
 }
 
-/** `masks` [T*B, H]: see ForwardOptions. */
+/** `masks`: see ForwardOptions. */
 export function differentiate(
   network: Network,
   window: Window,
   start: States,
-  masks: readonly Matrix[],
+  masks: readonly (Matrix | undefined)[],
 ): Outcome & { readonly gradients: Gradients } {
   const { ops, config } = network;
   const characters = createCharacters(ops, window, config.vocabulary);
   const traces = forward(network, characters, window.T, start, { trains: true, masks });
-  const output = ops.tf.tidy(() => outputLayer(network, window, traces.at(-1)!.output));
+  const output = ops.tf.tidy(() => outputLayer(network, window, dropped(ops, traces.at(-1)!.output, masks.at(-1))));
   const gradients = { ...output.gradients };
   let dOutput = output.dInput;
   for (let k = config.layers - 1; k >= 0; k--) {
     const layer = ops.tf.tidy(() => {
-      const { dH, gradients: norm } = normBackward(network, k, traces[k], dOutput);
-      const below = backThrough(network, k, traces[k], characters, dH, masks[k - 1]);
+      const { dH, gradients: norm } = normBackward(network, k, traces[k], dropped(ops, dOutput, masks[k]));
+      const below = backThrough(network, k, traces[k], characters, dH);
       return { ...below, gradients: { ...below.gradients, ...norm } };
     });
     addGradients(network, gradients, layer.gradients);
@@ -76,7 +76,7 @@ function lossesOf({ ops: { tf } }: Network, logits: Matrix, targets: Matrix): Ma
 }
 
 /**
- * Output of the last layer [T*B, H] -> losses, d(loss)/d(that output) and the gradients of the
+ * Output of the last layer after dropout [T*B, H] -> losses, d(loss)/d(that output) and the gradients of the
  * network's output layer.
  */
 function outputLayer(network: Network, { targets }: Window, h: Matrix) {
@@ -106,14 +106,7 @@ function normBackward({ ops, weights }: Network, k: number, { norm: trace }: Lay
  * Layer k: d(loss)/dh [T*B, H] -> d(loss)/d(output of the layer below), if there is one, and the
  * layer's gradients.
  */
-function backThrough(
-  network: Network,
-  k: number,
-  trace: LayerTrace,
-  characters: Characters,
-  dH: Matrix,
-  mask: Matrix | undefined,
-) {
+function backThrough(network: Network, k: number, trace: LayerTrace, characters: Characters, dH: Matrix) {
   const { ops, config, weights } = network;
   const { groups } = weights.layers[k];
   const name = (tensor: string) => `${CELL_SHAPES[config.cell].module}.${tensor}_l${k}`;
@@ -133,7 +126,7 @@ function backThrough(
   const below = dInput
     .map((d, group) => ops.tf.matMul<Matrix>(d, groups[group].input))
     .reduce((sum, part) => ops.tf.add(sum, part));
-  return { gradients, dInput: [dropped(ops, below, mask)] };
+  return { gradients, dInput: [below] };
 }
 
 /**

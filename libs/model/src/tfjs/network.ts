@@ -32,8 +32,8 @@ export interface LayerTrace {
 export interface ForwardOptions {
   /** Keep what a backward pass needs. */
   readonly trains: boolean;
-  /** [T*B, H] for each layer except the last; absent: nothing is dropped. */
-  readonly masks: readonly Matrix[];
+  /** [T*B, H] for each layer whose output is dropped. */
+  readonly masks: readonly (Matrix | undefined)[];
 }
 
 /** `start`: S matrices [B, H] for each layer. Call it inside a tidy. */

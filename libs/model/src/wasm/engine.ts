@@ -1,6 +1,6 @@
 import { checkBatch, checkDropoutKey, checkParameters, checkStep } from '../batch.js';
 import type { ModelConfig } from '../config.js';
-import type { DropoutKey } from '../dropout.js';
+import { usesDropout, type DropoutKey } from '../dropout.js';
 import {
   EngineError,
   type Batch,
@@ -52,7 +52,7 @@ class WasmEngine implements Engine {
     const workspace = this.#open();
     const { config, map, kernels } = workspace;
     checkDropoutKey(config, batch);
-    const key = config.dropout ? batch.dropout : undefined;
+    const key = usesDropout(config) ? batch.dropout : undefined;
     const evaluation = this.#evaluate(workspace, batch, key);
     if (!Number.isFinite(evaluation.lossSum)) throw notFinite('loss');
     if (!this.#packed.backward) packBackward(workspace);

@@ -1,4 +1,5 @@
 import { CELL_SHAPES, type ModelConfig } from '../config.js';
+import { dropoutOf } from '../dropout.js';
 import type { EngineLimits } from '../engine.js';
 import { createLayout, stateSize } from '../layout.js';
 import { BLOCK_DEPTH } from './generated/tiles.js';
@@ -137,8 +138,8 @@ export interface LayerMap {
   /** [T, B, H'], see CellLayout; 0 if the cell saves nothing. */
   readonly saved: number;
   /**
-   * [T, B, H'], h normalised or with units dropped, for the layer above; 0 if the model has
-   * neither.
+   * [T, B, H'], h normalised or with units dropped, for the layer above or the output layer; 0 if
+   * the layer has neither.
    */
   readonly output: number;
   /**
@@ -265,7 +266,7 @@ function sizesOf(config: ModelConfig, { columns }: CellLayout, limits: EngineLim
 
 function layerMap(config: ModelConfig, place: Place, l: number): LayerMap {
   const { sizes, pair, floats } = place;
-  const { cell, layers: L, vocabulary: V, dropout = 0, layerNorm = false } = config;
+  const { cell, vocabulary: V, layerNorm = false } = config;
   const { paddedHidden, gateWidth, gateStride, maxStreams: B, maxWindow: T } = sizes;
   const { module } = CELL_SHAPES[cell];
   const steps = (count: number) => floats(count * B * paddedHidden);
@@ -277,7 +278,7 @@ function layerMap(config: ModelConfig, place: Place, l: number): LayerMap {
     memory,
     states: place.cell.memory ? [h, memory] : [h],
     saved: place.cell.saved ? steps(T) : 0,
-    output: layerNorm || (dropout > 0 && l < L - 1) ? steps(T) : 0,
+    output: layerNorm || dropoutOf(config, l) > 0 ? steps(T) : 0,
     table: floats((l === 0 ? V : 1) * gateWidth),
     input: inputMatrix(config, place, l),
     recurrent: recurrentMatrices(config, place, l),

@@ -1,5 +1,5 @@
 import { LAYER_NORM_EPSILON } from '../config.js';
-import { dropoutScale, dropoutThreshold, type DropoutKey } from '../dropout.js';
+import { dropoutOf, dropoutScale, dropoutThreshold, type DropoutKey } from '../dropout.js';
 import type { LayerMap, NormMap } from './memory-map.js';
 import { block, gatesOf, project, projectBack } from './cells/cell.js';
 import { characterGradients, gateGradients, normGradients, outputGradients } from './gradients.js';
@@ -7,7 +7,7 @@ import { fill, FLOAT, type Workspace } from './workspace.js';
 
 /**
  * From inputs [T, B] and the state before the window to logits and all that the backward pass
- * needs. With `key`, dropout acts on every layer's input from the layer below.
+ * needs. With `key`, dropout acts on the layers' outputs.
  */
 export function forward(workspace: Workspace, B: number, T: number, key?: DropoutKey): void {
   const { map, kernels, tile } = workspace;
@@ -20,7 +20,7 @@ export function forward(workspace: Workspace, B: number, T: number, key?: Dropou
     if (layer.norm) normalise(workspace, layer, layer.norm, B, T);
     if (drops(workspace, l, key)) drop(workspace, l, B, T, key, outputOf(workspace, l, B), layer.output);
   }
-  const top = outputOf(workspace, layers.length - 1, B);
+  const top = outputOf(workspace, layers.length - 1, B, key);
   kernels.fillRows(T * B, paddedVocabulary, map.logitsBias, map.logits);
   kernels.gemm(
     tile,
@@ -61,7 +61,7 @@ export function backward(
   const { config, map, kernels, tile } = workspace;
   const { paddedHidden, paddedVocabulary, layers, output, outputBias, hGradient } = map;
   const { vocabulary: V, tied = false } = config;
-  outputGradients(workspace, outputOf(workspace, layers.length - 1, B), B, T);
+  outputGradients(workspace, outputOf(workspace, layers.length - 1, B, key), B, T);
   handOver?.(tied ? outputBias.gradient : output.gradient);
   kernels.gemm(tile, T * B, paddedHidden, V, map.logits, paddedVocabulary, output.backward, hGradient, paddedHidden, 0, 0, 0);
   for (let l = layers.length - 1; l >= 0; l--) {
@@ -83,18 +83,16 @@ function outputOf(workspace: Workspace, l: number, B: number, key?: DropoutKey):
   return norm || drops(workspace, l, key) ? output : block(workspace, h, B, 1);
 }
 
-/** Dropout does not act on the output of the top layer. */
 function drops({ config }: Workspace, l: number, key: DropoutKey | undefined): key is DropoutKey {
-  return key !== undefined && l < config.layers - 1;
+  return key !== undefined && dropoutOf(config, l) > 0;
 }
 
 /** target = source times the mask of layer l's output, [T, B, H'] each. */
 function drop(workspace: Workspace, l: number, B: number, T: number, key: DropoutKey, source: number, target: number): void {
   const { config, map, kernels } = workspace;
-  const { dropout = 0 } = config;
+  const p = dropoutOf(config, l);
   const { paddedHidden, streamIds } = map;
-  const threshold = dropoutThreshold(dropout);
-  const scale = dropoutScale(dropout);
+  const [threshold, scale] = [dropoutThreshold(p), dropoutScale(p)];
   kernels.dropout(T * B, B, paddedHidden, source, target, streamIds, key.seed, l, key.round, threshold, scale);
 }
 

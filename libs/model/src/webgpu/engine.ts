@@ -200,19 +200,20 @@ class WebgpuEngine implements Engine {
 
   /** The numbers of the call, in the order of CALL_FIELDS. */
   #prepare(shape: Shape, batch?: Batch): void {
-    const { dropout = 0, vocabulary } = this.#plan.config;
-    const p = batch?.dropout ? dropout : 0;
+    const { dropout = 0, dropoutOutput = 0, layers, vocabulary } = this.#plan.config;
+    const { streams, window } = shape;
     const { seed = 0, round = 0 } = batch?.dropout ?? {};
-    const scale = floatBits(dropoutScale(p));
+    const mask = (p: number) => (batch?.dropout ? [dropoutThreshold(p), floatBits(dropoutScale(p))] : NO_MASK);
     this.#call.set([
-      shape.streams,
-      shape.window,
-      shape.streams * shape.window,
+      streams,
+      window,
+      streams * window,
+      vocabulary,
+      layers,
       seed,
       round,
-      dropoutThreshold(p),
-      scale,
-      vocabulary,
+      ...mask(dropout),
+      ...mask(dropoutOutput),
     ]);
     this.#program.prepare(this.#call, shape);
   }
@@ -259,6 +260,7 @@ class WebgpuEngine implements Engine {
 }
 
 const word = new DataView(new ArrayBuffer(4));
+const NO_MASK = [0, floatBits(1)];
 
 function floatBits(value: number): number {
   word.setFloat32(0, value);

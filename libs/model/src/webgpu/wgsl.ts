@@ -37,7 +37,10 @@ export const list = (count: number, item: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => item(i)).join(', ');
 
 /** Numbers of a call, the same for all its kernels; the engine writes them. */
-export const CALL_FIELDS = ['streams', 'window', 'rows', 'seed', 'round', 'threshold', 'scale', 'vocabulary'] as const;
+export const CALL_FIELDS = [
+  ...(['streams', 'window', 'rows', 'vocabulary', 'layers', 'seed', 'round'] as const),
+  ...(['threshold', 'scale', 'outputThreshold', 'outputScale'] as const),
+] as const;
 
 /** The complete text of a shader module. */
 export function assemble({ fields, bindings, body }: KernelSource, { f16, subgroups }: Features): string {
@@ -132,8 +135,11 @@ fn philox(start: vec4<u32>, startKey: vec2<u32>) -> vec4<u32> {
   }
   return c;
 }
-// Of units 4 * unit .. 4 * unit + 3; without dropout in a call its threshold is 0 and its scale 1.
+// Of units 4 * unit .. 4 * unit + 3. Without dropout in a call thresholds are 0 and scales 1.
 fn dropoutMask(layer: u32, stream: u32, t: u32, unit: u32) -> vec4<f32> {
   let words = philox(vec4<u32>(unit, t, stream, call.round), vec2<u32>(call.seed, layer));
-  return select(vec4<f32>(0), vec4<f32>(bitcast<f32>(call.scale)), words >= vec4<u32>(call.threshold));
+  let isTop = layer + 1 == call.layers;
+  let threshold = select(call.threshold, call.outputThreshold, isTop);
+  let scale = bitcast<f32>(select(call.scale, call.outputScale, isTop));
+  return select(vec4<f32>(0), vec4<f32>(scale), words >= vec4<u32>(threshold));
 }`;

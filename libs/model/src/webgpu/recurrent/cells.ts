@@ -43,7 +43,7 @@ export interface ForwardKind {
    * left it.
    */
   readonly bottom: boolean;
-  /** The output goes to the layer above through a dropout mask. */
+  /** The output goes up through a dropout mask. */
   readonly dropped: boolean;
 }
 

@@ -1,5 +1,6 @@
 /// <reference types="@webgpu/types" />
 import { CELL_SHAPES } from '../../config.js';
+import { dropoutOf } from '../../dropout.js';
 import { createWeights, FLOAT, type Context, type Weights } from '../network.js';
 import type { Matrix } from '../products.js';
 import { blockedRows, plainRows, type TensorRows } from '../tensors.js';
@@ -36,7 +37,7 @@ export function createLayer(context: RecurrentContext, index: number): Layer {
   const { program, stored } = context;
   const { rows, hidden: H, gates, embedding: E, limits, config } = context.plan;
   const window = (rows + limits.maxStreams) * H;
-  const isDropped = (config.dropout ?? 0) > 0 && index < config.layers - 1;
+  const isDropped = dropoutOf(config, index) > 0;
   const inputs = index === 0 ? E : H;
   return {
     index,
