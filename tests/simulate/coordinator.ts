@@ -14,11 +14,13 @@ import {
   writeInTurn,
   type Conductor,
   type ConductorOptions,
+  type Gate,
   type SideJobs,
   type Training,
 } from '@troupe/conductor';
 import type { RunEvent } from '@troupe/run';
 import { createMemoryPair } from '@troupe/transport/memory';
+import { createSimulatedAuditor } from './auditor.js';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
 import { REDUCE_TOKEN, reduceAddress, serviceOptions } from './reduce.js';
@@ -189,7 +191,8 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     cadences: world.cadences,
     stopRules: world.stopRules,
     topology: world.peers ? 'peers' : 'auto',
-    gate: createTokenGate(world.token),
+    gate: createGate(world),
+    auditor: createSimulatedAuditor(world.config, host),
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',
     best: savedBestOf(disk.best()),
@@ -204,6 +207,18 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
       sha256: (parts) => Buffer.from(sha256(parts), 'hex'),
       collective: collectiveOf(world, connectReduce),
       report,
+    },
+  };
+}
+
+/** Trusts those who have the token of workers. */
+function createGate({ token, volunteerToken }: World): Gate {
+  const [workers, volunteers] = [createTokenGate(token), createTokenGate(volunteerToken)];
+  return {
+    addressOf: (link) => workers.addressOf(link),
+    admit(hello, link) {
+      if (hello.token === volunteerToken) return { ...volunteers.admit(hello, link), trusted: false };
+      return workers.admit(hello, link);
     },
   };
 }

@@ -112,7 +112,7 @@ class CrowdRun {
     const speed = speeds[0] * (speeds[1] / speeds[0]) ** random.next();
     this.#speeds.set(id, speed);
     const charsPerSecond = speed * random.between(0.5, 1.5);
-    this.#feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond });
+    this.#feed({ type: 'workerReady', trusted: true, workerId: id, name: id, charsPerSecond });
   }
 
   #replace(id: string): void {

@@ -69,9 +69,9 @@ async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings
   const out = await folderToResume(settings.out);
   const stored = await readRunFlags(out);
   const given = new Map([...withStored(stored, settings.given), ['--out', out]]);
-  const { token, adminToken, metricsToken, allreduceToken } = settings;
+  const { token, volunteerToken, adminToken, metricsToken, allreduceToken } = settings;
   return {
-    settings: { ...settingsOf(given, env), token, adminToken, metricsToken, allreduceToken },
+    settings: { ...settingsOf(given, env), token, volunteerToken, adminToken, metricsToken, allreduceToken },
     notes: describeRecalled(stored, settings.given),
   };
 }

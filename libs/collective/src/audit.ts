@@ -86,7 +86,8 @@ function gradientDifference(
   const difference = squares.reduce((sum, each) => sum + each.difference, 0);
   // A gradient of zeros differs from any other by infinitely much of its norm; rounding may make one of two tiny ones zero.
   const norm = Math.max(Math.sqrt(whole), Number.MIN_VALUE);
-  if (!(Math.sqrt(difference) <= OF_NORM * norm)) return `its gradient is off by ${percent(Math.sqrt(difference) / norm)} of the norm`;
+  if (!(Math.sqrt(difference) <= OF_NORM * norm))
+    return `its gradient is off by ${percent(Math.sqrt(difference) / norm)} of the norm`;
   const wrong = squares.findIndex((each) => !(Math.sqrt(each.difference) <= OF_TENSOR * Math.sqrt(each.own) + OF_WHOLE * norm));
   if (wrong < 0) return undefined;
   return `its gradient of tensor ${wrong} is off by ${percent(Math.sqrt(squares[wrong].difference / squares[wrong].own))} of the tensor's norm`;

@@ -223,7 +223,9 @@ class StreamLedger implements Ledger {
     if (!round || !offered) return [];
     round.audited.delete(keyOf(key));
     const refusal =
-      verdict === 'sound' ? checkStreams(round, offered.message) : refuse(verdict === 'wrong' ? 'audit_failed' : 'not_audited', reason);
+      verdict === 'sound'
+        ? checkStreams(round, offered.message)
+        : refuse(verdict === 'wrong' ? 'audit_failed' : 'not_audited', reason);
     return refusal ? [this.#refuse(offered, refusal)] : [...this.#count(round, key, offered)];
   }
 

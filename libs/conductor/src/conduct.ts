@@ -3,6 +3,7 @@ import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
 import type { SendBudget, Topology } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
+import { Audits } from './audits.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
@@ -10,7 +11,7 @@ import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type O
 import { FollowUps, type BestParameters } from './follow-ups.js';
 import type { Gate } from './gate.js';
 import { phaseOf, standingAfter, type Standing } from './phase.js';
-import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
+import type { Auditor, CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRoster, sessionOf, updateRoster, type Roster } from './roster.js';
 import { RunShell } from './run-shell.js';
@@ -44,6 +45,8 @@ export interface ConductorOptions {
   readonly cadences: Cadences;
   readonly ports: ConductorPorts;
   readonly side: SideJobs;
+  /** Computes leases of volunteers again. Absent: everyone is trusted. */
+  readonly auditor?: Auditor | undefined;
   readonly writer: CheckpointWriter;
   /** Decides who may join. */
   readonly gate: Gate;
@@ -141,6 +144,7 @@ class RunConductor implements Conductor {
   readonly #control: ControlServer;
   readonly #snapshots: SnapshotSender;
   readonly #followUps: FollowUps;
+  readonly #audits: Audits;
   readonly #ended = createPromise<Ending>();
   #standing: Standing = {};
 
@@ -163,6 +167,10 @@ class RunConductor implements Conductor {
       workers: this.#control,
       snapshots: this.#snapshots,
       put: this.#put,
+    });
+    this.#audits = new Audits({
+      ...{ training, reduce, auditor: options.auditor, put: this.#put },
+      isSound: () => this.shell.sound,
     });
     this.#followUps = new FollowUps({
       ...options,
@@ -203,6 +211,7 @@ class RunConductor implements Conductor {
     const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
+    this.#audits.handle(event);
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
@@ -395,6 +404,8 @@ function runSettings({
   cadences,
   stopRules: { maxLoss },
   topology,
+  auditor,
+  ports,
 }: ConductorOptions): RunSettings {
   const { rounds, window, leaseStreams } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
@@ -407,7 +418,14 @@ function runSettings({
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',
+    audits: auditor && { seed: auditSeed(ports) },
   };
+}
+
+function auditSeed({ secret, sha256 }: ConductorPorts): readonly [number, number] {
+  const bytes = sha256([new TextEncoder().encode(secret(24))]);
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return [view.getUint32(0), view.getUint32(4)];
 }
 
 function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

@@ -86,7 +86,7 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote }, signal);
+      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote, trusted: pass.trusted }, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));

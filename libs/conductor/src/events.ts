@@ -3,9 +3,10 @@
  * `RunConductor` passes each event to the parts in one stated order. A part that causes another
  * event puts that one in the queue, too.
  */
-import type { HostEvent, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
+import type { HostEvent, ReduceAudit, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
 import type { Pass } from './gate.js';
+import type { AuditFinding } from './ports.js';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
 /**
@@ -18,6 +19,8 @@ export interface WorkerIdentity {
   readonly kind: 'node' | 'browser';
   /** The address of its control link. */
   readonly remote: string;
+  /** By its token: what it computes need not be audited. */
+  readonly trusted: boolean;
 }
 
 /** A worker's control link while it is open. */
@@ -33,7 +36,10 @@ export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync' | 'seeded'>
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
-export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' }>;
+export type Outcome = Exclude<
+  RunEffect,
+  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' }
+>;
 export type ReduceEvent = HostEvent;
 
 /** What happens to the link to the all-reduce service. */
@@ -54,6 +60,10 @@ export type ConductorEvent =
   // From the all-reduce service.
   | CountedEvent
   | { readonly type: 'rejected'; readonly rejection: ReduceRejected }
+  /** A contribution to the current round whose lease was granted with an audit. */
+  | { readonly type: 'audit'; readonly audit: ReduceAudit }
+  // From the auditor.
+  | { readonly type: 'audited'; readonly lease: AuditedLease; readonly finding: AuditFinding }
   | { readonly type: 'peer'; readonly peer: ReducePeer }
   /**
    * The update of the current round has arrived. The coordinator's replica has not applied it yet.
@@ -83,11 +93,14 @@ export interface CountedEvent {
   readonly charsPerSecond: number | undefined;
 }
 
+export type AuditedLease = Pick<ReduceAudit, 'round' | 'leaseId' | 'workerId'>;
+
 /** @returns undefined when the event comes too late to matter: its round or the run is over */
 export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent | undefined {
   if (event.kind === 'rejected') return { type: 'rejected', rejection: { ...event, reason: printable(event.reason) } };
   if (event.kind === 'peer') return { type: 'peer', peer: event };
   if (state.phase === 'over' || event.round !== state.round) return undefined;
+  if (event.kind === 'audit') return { type: 'audit', audit: event };
   if (event.kind === 'update') return { type: 'update', update: event };
   return {
     type: 'counted',

@@ -1,4 +1,4 @@
-export { DECISION_KINDS, decisionText, isWarnedOf, parkedText, waitingText, type DecisionKind } from './decisions.js';
+export { DECISION_KINDS, decisionText, isWarnedOf, bannedText, parkedText, waitingText, type DecisionKind } from './decisions.js';
 export { type RunEvent } from './events.js';
 export { createRunHistory, decodeEntry, encodeEntry, roundOf, type HistoryEntry, type RunHistory } from './history.js';
 export {

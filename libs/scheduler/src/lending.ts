@@ -1,5 +1,15 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
-import { ascending, dealUnits, dealQuotas, limitQuotas, oneForEach, probeQuotas, roundMs, type Capacity, type Load } from './dealing.js';
+import {
+  ascending,
+  dealUnits,
+  dealQuotas,
+  limitQuotas,
+  oneForEach,
+  probeQuotas,
+  roundMs,
+  type Capacity,
+  type Load,
+} from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 import { awaitsAuditor, chooseAudit, shareLimits } from './trust.js';

@@ -243,6 +243,7 @@ export type RunInput =
   /** The coordinator has computed a lease again, or could not. */
   | {
       readonly type: 'audited';
+      readonly round: number;
       readonly workerId: string;
       readonly leaseId: string;
       readonly verdict: MessageOf<'rule'>['verdict'];

@@ -136,7 +136,12 @@ export function notePassed({ trust }: WorkerRecord): void {
  * round; and one that answers fast may compute nothing at all.
  * @param quotas that speed alone would give them
  */
-export function shareLimits(state: RunState, workers: readonly WorkerRecord[], quotas: readonly number[], units: number): number[] {
+export function shareLimits(
+  state: RunState,
+  workers: readonly WorkerRecord[],
+  quotas: readonly number[],
+  units: number,
+): number[] {
   const { policy } = state.audits;
   if (!policy || workers.length < 2 || workers.every(({ trust }) => trust.trusted)) return workers.map(() => Infinity);
   const used = quotas.filter((quota) => quota > 0).sort((a, b) => a - b);

@@ -27,7 +27,13 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
       if (effect.type === 'unpark') {
         const { workerId } = effect;
         feed({ type: 'workerSyncing', workerId, reason: 'it is wanted again', round: state.round });
-        feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: machines[workerId].reports ?? 1000 });
+        feed({
+          type: 'workerReady',
+          trusted: true,
+          workerId,
+          name: workerId,
+          charsPerSecond: machines[workerId].reports ?? 1000,
+        });
       }
       if (effect.type !== 'lease') continue;
       const { msPerStream, transferMs = 0 } = machines[effect.workerId];
@@ -36,7 +42,7 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
   };
   const feed = (input: RunInput): void => take(step(state, input, nowMs));
   for (const [id, { reports = 1000 }] of Object.entries(machines))
-    feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: reports });
+    feed({ type: 'workerReady', trusted: true, workerId: id, name: id, charsPerSecond: reports });
   feed({ type: 'start' });
   const next = (): void => {
     const { lease, atMs } = open.reduce((first, other) => (other.atMs < first.atMs ? other : first));
@@ -192,7 +198,7 @@ describe('a parked worker', () => {
   it('gets no snapshot that it asked for before it was parked, and no leases', () => {
     const { feed, log, stateOf } = withParked();
     feed({ type: 'workerSyncing', workerId: 'slow', reason: 'missed an update', round: 8 });
-    feed({ type: 'workerReady', workerId: 'slow', name: 'slow', charsPerSecond: 1_000 });
+    feed({ type: 'workerReady', trusted: true, workerId: 'slow', name: 'slow', charsPerSecond: 1_000 });
     expect(log).toEqual([]);
     expect(stateOf('slow')).toBe('parked');
   });

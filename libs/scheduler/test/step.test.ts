@@ -25,7 +25,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     },
     feed: (input: RunInput) => step(state, input, nowMs),
     join: (workerId: string, charsPerSecond = 1000) =>
-      leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
+      leases(run.feed({ type: 'workerReady', trusted: true, workerId, name: workerId, charsPerSecond })),
     /** All of the time was spent in the engine. */
     count: (lease: Lease) => run.feed({ ...lease, type: 'counted', computeMs: Infinity, serviceMs: 0 }),
     commit: (trainLoss = 2) => run.feed({ type: 'updated', round: state.round, trainLoss }),
@@ -36,7 +36,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
         const { workerId } = effect;
         const { name, reportedCharsPerSecond: charsPerSecond } = state.workers.get(workerId)!;
         const asked = run.feed({ type: 'workerSyncing', workerId, reason: 'wanted', round: state.round });
-        return [...asked, ...run.feed({ type: 'workerReady', workerId, name, charsPerSecond })];
+        return [...asked, ...run.feed({ type: 'workerReady', trusted: true, workerId, name, charsPerSecond })];
       }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
   };
@@ -301,7 +301,7 @@ describe('a run', () => {
       effects = run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'not_finite', reason: 'the loss is not finite' });
       if (i < 2) {
         expect(types(effects)).toEqual(['resync', 'waiting']);
-        effects = run.feed({ type: 'workerReady', workerId: 'a', name: 'a', charsPerSecond: 1000 });
+        effects = run.feed({ type: 'workerReady', trusted: true, workerId: 'a', name: 'a', charsPerSecond: 1000 });
       }
     }
     expect(effects.at(-1)).toEqual({ type: 'fail', round: 0, reason: 'the loss is not finite' });
@@ -344,7 +344,7 @@ describe('a run', () => {
           answers++;
           effects.push(...run.feed({ type: 'declined', workerId, leaseId, code: 'not_finite', reason: 'NaN' }));
           run.pass(1);
-          effects.push(...run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: 1000 }));
+          effects.push(...run.feed({ type: 'workerReady', trusted: true, workerId, name: workerId, charsPerSecond: 1000 }));
         }
         run.pass(6_000);
         effects.push(...run.feed({ type: 'tick' }));

@@ -6,7 +6,7 @@ import { createRunLinks } from '../../src/web/paths.js';
 function printed(here: string, outside: string) {
   const addresses = (): MountAddresses => ({ address: outside.replace('http', 'ws'), localAddress: undefined, here, outside });
   const mount = { prefix: '', addresses } as unknown as MountPoint;
-  return createRunLinks(mount, { token: 't', adminToken: 'a' }).printed();
+  return createRunLinks(mount, { token: 't', volunteerToken: 'v', adminToken: 'a' }).printed();
 }
 
 describe('the links of a run', () => {
