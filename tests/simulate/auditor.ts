@@ -1,6 +1,6 @@
 /** The coordinator's auditor: the reference engine in simulated time. */
 import { differenceOf } from '@troupe/collective';
-import type { AuditFinding, AuditJob, Auditor } from '@troupe/conductor';
+import type { AuditFinding, AuditJob, Auditor, VerifyJob } from '@troupe/conductor';
 import { createLayout, stateSize } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { TrainingConfig } from '@troupe/protocol';
@@ -20,11 +20,18 @@ export function createSimulatedAuditor(config: TrainingConfig, host: Host): Audi
     const reason = differenceOf(shape, claim, await engine.gradient(batch), leaseStreams > 0);
     return reason === undefined ? { verdict: 'sound', reason: '' } : { verdict: 'wrong', reason };
   };
-  return {
-    audit(job) {
-      const done = queue.then(() => audit(job));
-      queue = done.catch(() => undefined);
-      return done;
-    },
+  const verify = async ({ parameters, batch }: VerifyJob): Promise<boolean> => {
+    await host.sleep((batch.streams * batch.window * 1000) / CHARS_PER_SECOND);
+    engine.setParameters(parameters);
+    return engine.gradient(batch).then(
+      () => true,
+      () => false,
+    );
   };
+  const inTurn = <T>(job: () => Promise<T>): Promise<T> => {
+    const done = queue.then(job);
+    queue = done.catch(() => undefined);
+    return done;
+  };
+  return { audit: (job) => inTurn(() => audit(job)), verify: (job) => inTurn(() => verify(job)) };
 }

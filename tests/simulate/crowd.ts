@@ -138,7 +138,7 @@ class CrowdRun {
     const computeMs = (streams.length * window * 1000 * random.between(0.9, 1.15)) / this.#speeds.get(workerId)!;
     const doneMs = startMs + computeMs;
     this.#busyUntilMs.set(workerId, doneMs);
-    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs: 0 });
+    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams, lossSum: 0, computeMs, serviceMs: 0 });
   }
 
   /**

@@ -1,9 +1,9 @@
 /** The thread behind auditor.ts. It does one audit after another. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { differenceOf, type Recomputed } from '@troupe/collective';
-import type { AuditFinding, AuditJob } from '@troupe/conductor';
+import type { AuditFinding, AuditJob, VerifyJob } from '@troupe/conductor';
 import { openEngine } from '@troupe/engines/node';
-import type { Batch, Engine } from '@troupe/model';
+import { EngineError, type Batch, type Engine } from '@troupe/model';
 import type { AuditData, AuditReply, AuditRequest } from './auditor.js';
 
 const { model, shape, window, maxStreams, reproducible } = workerData as AuditData;
@@ -30,7 +30,7 @@ async function find(job: AuditJob): Promise<AuditFinding> {
 }
 
 /** A large lease is computed in parts, which are summed in float64. */
-async function compute(engine: Engine, { parameters, batch }: AuditJob): Promise<Recomputed> {
+async function compute(engine: Engine, { parameters, batch }: VerifyJob): Promise<Recomputed> {
   engine.setParameters(parameters);
   if (batch.streams <= maxStreams) {
     const { gradient, endStates, lossSum } = await engine.gradient(batch);
@@ -60,13 +60,34 @@ function partOf({ streams, tokens, states, dropout }: Batch, from: number, to: n
   };
 }
 
-async function carryOut({ id, ...job }: AuditRequest): Promise<void> {
+/** Only if two engines say that it is not, it is not. */
+async function isFiniteGradient(job: VerifyJob): Promise<boolean> {
+  engine ??= open('auto');
+  second ??= open('wasm');
+  return (await computes(await engine, job)) || (await computes(await second, job));
+}
+
+async function computes(engine: Engine, job: VerifyJob): Promise<boolean> {
+  try {
+    await compute(engine, job);
+    return true;
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'not_finite') return false;
+    throw error;
+  }
+}
+
+async function carryOut(request: AuditRequest): Promise<void> {
+  const { id } = request;
   let reply: AuditReply;
   try {
-    reply = { id, ...(await find(job)) };
+    reply =
+      request.kind === 'audit'
+        ? { id, kind: 'audited', ...(await find(request)) }
+        : { id, kind: 'verified', finite: await isFiniteGradient(request) };
   } catch (error) {
     [engine, second] = [undefined, undefined];
-    reply = { id, error: (error as Error).message };
+    reply = { id, kind: 'failed', error: (error as Error).message };
   }
   port.postMessage(reply);
 }

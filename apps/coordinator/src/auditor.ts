@@ -1,7 +1,7 @@
 /** Computes leases of volunteers again in a separate thread. It is started with the first of them. */
 import { Worker } from 'node:worker_threads';
 import type { AuditShape } from '@troupe/collective';
-import type { AuditFinding, AuditJob, Auditor } from '@troupe/conductor';
+import type { AuditFinding, AuditJob, Auditor, VerifyJob } from '@troupe/conductor';
 import type { ModelConfig } from '@troupe/model';
 
 export interface AuditData {
@@ -15,8 +15,14 @@ export interface AuditData {
   readonly reproducible: boolean;
 }
 
-export type AuditRequest = AuditJob & { readonly id: number };
-export type AuditReply = { readonly id: number } & (AuditFinding | { readonly error: string });
+export type AuditRequest = { readonly id: number } & (
+  ({ readonly kind: 'audit' } & AuditJob) | ({ readonly kind: 'verify' } & VerifyJob)
+);
+export type AuditReply = { readonly id: number } & (
+  | ({ readonly kind: 'audited' } & AuditFinding)
+  | { readonly kind: 'verified'; readonly finite: boolean }
+  | { readonly kind: 'failed'; readonly error: string }
+);
 
 export interface AuditThread extends Auditor {
   close(): Promise<void>;
@@ -25,7 +31,7 @@ export interface AuditThread extends Auditor {
 type StartedThread = Pick<Worker, 'postMessage' | 'on' | 'unref' | 'terminate'>;
 
 interface Waiting {
-  resolve(finding: AuditFinding): void;
+  resolve(reply: AuditReply): void;
   reject(error: Error): void;
 }
 
@@ -62,21 +68,26 @@ export function createAuditor(data: AuditData, start: (data: AuditData) => Start
   function settle(reply: AuditReply): void {
     const job = waiting.get(reply.id);
     waiting.delete(reply.id);
-    if ('error' in reply) job?.reject(new Error(reply.error));
-    else job?.resolve({ verdict: reply.verdict, reason: reply.reason });
+    if (reply.kind === 'failed') job?.reject(new Error(reply.error));
+    else job?.resolve(reply);
+  }
+
+  function ask(kind: AuditRequest['kind'], job: VerifyJob): Promise<AuditReply> {
+    if (closed) return Promise.reject(new Error('the run is over'));
+    return new Promise((resolve, reject) => {
+      const id = jobs++;
+      const target = alive();
+      waiting.set(id, { resolve, reject });
+      target.postMessage({ ...job, id, kind }, [job.parameters.buffer as ArrayBuffer]);
+    });
   }
 
   return {
-    audit(job) {
-      if (closed) return Promise.reject(new Error('the run is over'));
-      return new Promise((resolve, reject) => {
-        const id = jobs++;
-        const { parameters } = job;
-        const target = alive();
-        waiting.set(id, { resolve, reject });
-        target.postMessage({ ...job, id }, [parameters.buffer as ArrayBuffer]);
-      });
+    async audit(job) {
+      const { verdict, reason } = (await ask('audit', job)) as Extract<AuditReply, { kind: 'audited' }>;
+      return { verdict, reason };
     },
+    verify: async (job) => ((await ask('verify', job)) as Extract<AuditReply, { kind: 'verified' }>).finite,
     async close() {
       closed = true;
       await thread?.terminate();

@@ -11,6 +11,8 @@ export interface ReductionConfig extends GradientShape {
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
+  /** No hidden state has a larger magnitude; absent or 0: any may. */
+  readonly largestState?: number;
   /** Adds gradients in the order of their lowest streams; absent: in the order in which they count. */
   readonly ordered?: boolean;
 }
@@ -140,6 +142,9 @@ interface Refusal {
   readonly result: ContributionRefusal;
   readonly reason: string;
 }
+
+/** Engines round, and tanh may come out above 1. */
+const STATE_SLACK = 1.001;
 
 class StreamLedger implements Ledger {
   readonly grants: Grants;
@@ -336,9 +341,16 @@ class StreamLedger implements Ledger {
       const digests = `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`;
       return refuse('replica_diverged', digests);
     }
-    if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
-      return refuse('not_finite', 'the end states hold a NaN or an infinity');
-    return checkLoss(round, message);
+    return this.#checkStates(floatsAt(endStates, 0, endStates.byteLength / 4)) ?? checkLoss(round, message);
+  }
+
+  /** A state beyond what the cell can reach would make the next gradients overflow, at honest workers too. */
+  #checkStates(endStates: Float32Array): Refusal | undefined {
+    const { largestState = 0 } = this.#config;
+    const largest = this.#memory.maxMagnitude(endStates);
+    if (!Number.isFinite(largest)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    if (largestState === 0 || largest <= largestState * STATE_SLACK) return undefined;
+    return refuse('implausible', `an end state is ${largest.toPrecision(3)}, and no cell reaches more than ${largestState}`);
   }
 
   #checkTokens({ streams, tokens }: MessageOf<'contribution'>): Refusal | undefined {

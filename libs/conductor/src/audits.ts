@@ -25,6 +25,7 @@ export class Audits {
 
   handle(event: ConductorEvent): void {
     if (event.type === 'audit') void this.#audit(event.audit);
+    if (event.type === 'verify') void this.#verify(event);
     if (event.type === 'audited') this.#parts.reduce.rule({ ...event.lease, ...event.finding });
   }
 
@@ -33,6 +34,27 @@ export class Audits {
     const { round, leaseId, workerId } = audit;
     const finding = await this.#find(audit);
     this.#parts.put({ type: 'audited', lease: { round, leaseId, workerId }, finding });
+  }
+
+  /** Never rejects. */
+  async #verify({ round, streams, claimants }: Extract<ConductorEvent, { type: 'verify' }>): Promise<void> {
+    const { finite, reason } = await this.#isFinite(round, streams);
+    this.#parts.put({ type: 'verified', round, claimants, finite, reason });
+  }
+
+  async #isFinite(
+    round: number,
+    streams: readonly number[],
+  ): Promise<{ readonly finite: boolean | undefined; readonly reason: string }> {
+    const { auditor, isSound, training } = this.#parts;
+    if (!auditor || !isSound()) return { finite: undefined, reason: 'nobody could compute it' };
+    try {
+      const parameters = training.replica.parameters.slice();
+      const finite = await auditor.verify({ parameters, batch: this.#batchOf(round, streams) });
+      return { finite, reason: `the gradient of streams ${streams.slice(0, 8).join(', ')} is not finite` };
+    } catch (error) {
+      return { finite: undefined, reason: (error as Error).message };
+    }
   }
 
   /** Takes what it needs before it waits: the replica is about to step. */

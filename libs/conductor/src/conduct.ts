@@ -1,4 +1,5 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
+import { largestState } from '@troupe/model';
 import type { RunStatus, WorkerState, WorkerView } from '@troupe/run';
 import type { SendBudget, Topology } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
@@ -373,6 +374,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
     ordered: config.leaseStreams > 0,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
     stateFloats,
+    largestState: largestState(config.model, training.streams.roundsPerPass * config.window),
     reducers,
     deadline: (ms) => ports.deadline(ms),
     signal,

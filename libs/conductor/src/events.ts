@@ -38,7 +38,7 @@ export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
 export type Outcome = Exclude<
   RunEffect,
-  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' }
+  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' | 'verify' }
 >;
 export type ReduceEvent = HostEvent;
 
@@ -62,7 +62,9 @@ export type ConductorEvent =
   | { readonly type: 'rejected'; readonly rejection: ReduceRejected }
   /** A contribution to the current round whose lease was granted with an audit. */
   | { readonly type: 'audit'; readonly audit: ReduceAudit }
-  // From the auditor.
+  // From the scheduler, which needs a lease computed, and the auditor.
+  | Extract<RunEffect, { type: 'verify' }>
+  | Extract<RunInput, { type: 'verified' }>
   | { readonly type: 'audited'; readonly lease: AuditedLease; readonly finding: AuditFinding }
   | { readonly type: 'peer'; readonly peer: ReducePeer }
   /**

@@ -11,7 +11,16 @@ export {
 export { createTokenGate, type Gate, type Pass } from './gate.js';
 export { savedBestOf, type SavedBest } from './best-model.js';
 export { NotSaved, ValidationFailed } from './follow-ups.js';
-export type { AuditFinding, AuditJob, Auditor, CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
+export type {
+  AuditFinding,
+  AuditJob,
+  Auditor,
+  VerifyJob,
+  CheckpointWriter,
+  ConductorPorts,
+  SampleRequest,
+  SideJobs,
+} from './ports.js';
 export {
   createTraining,
   isAboveLimit,

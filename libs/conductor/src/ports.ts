@@ -44,12 +44,17 @@ export interface AuditJob {
   readonly claim: Claim;
 }
 
+/** A lease of which volunteers say that its gradient is not finite. */
+export type VerifyJob = Omit<AuditJob, 'claim'>;
+
 /** `reason`: how the claim differs, or why nobody can tell; empty if it is sound. */
 export type AuditFinding = Pick<MessageOf<'rule'>, 'verdict' | 'reason'>;
 
 /** Computes leases again, one at a time, in the order of the calls. */
 export interface Auditor {
   audit(job: AuditJob): Promise<AuditFinding>;
+  /** Whether the gradient is finite. */
+  verify(job: VerifyJob): Promise<boolean>;
 }
 
 export interface SampleRequest {

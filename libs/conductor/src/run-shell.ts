@@ -120,6 +120,8 @@ export class RunShell {
         return this.#parts.reduce.subscribe(effect.workerId, true);
       case 'usePeers':
         return this.#parts.reduce.usePeers(effect);
+      case 'verify':
+        return this.#parts.put(effect);
       case 'ban':
         return void this.#parts.workers.remove(effect.workerId, bannedText(effect.reason), true);
       case 'cancel':
@@ -168,8 +170,8 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'workerLeft':
       return { type: 'workerLeft', workerId: event.worker.id, reason: event.reason };
     case 'counted': {
-      const { leaseId, workerId, round, streams, computeMs, serviceMs } = event.contribution;
-      return { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs };
+      const { leaseId, workerId, round, streams, lossSum, computeMs, serviceMs } = event.contribution;
+      return { type: 'counted', leaseId, workerId, round, streams, lossSum, computeMs, serviceMs };
     }
     case 'rejected': {
       const { leaseId, workerId, round, computeMs, result, reason } = event.rejection;
@@ -179,6 +181,8 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
       const { workerId, offered, members, linked } = event.peer;
       return { type: 'peer', workerId, offered, members, linked };
     }
+    case 'verified':
+      return event;
     case 'audited':
       return { type: 'audited', ...event.lease, ...event.finding };
     case 'reduceRestored':

@@ -77,7 +77,7 @@ function counted(workerId: string, leaseId: string, streams: readonly number[], 
   const tokens = streams.length * SETTINGS.window;
   const figures = { tokens, lossSum: 1, computeMs, serviceMs: 0, endStates: new Float32Array() };
   reduced({ kind: 'counted', workerId, leaseId, round, streams: [...streams], ...figures });
-  feed({ type: 'counted', workerId, leaseId, round, streams, computeMs, serviceMs: 0 });
+  feed({ type: 'counted', workerId, leaseId, round, streams, lossSum: 0, computeMs, serviceMs: 0 });
 }
 
 /** @returns the leases of the next round */

@@ -345,6 +345,7 @@ export const CONTRIBUTION_REFUSALS = [
   'incomplete',
   'not_finite',
   'replica_diverged',
+  'implausible',
   'audit_failed',
   'not_audited',
 ] as const;
@@ -409,6 +410,8 @@ export const HostSchema = v.strictObject({
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),
   /** Floats of end state per stream: L*S*H. */
   stateFloats: v.pipe(count, v.minValue(1)),
+  /** No hidden state of the model has a larger magnitude; 0: any may. */
+  largestState: positive,
   /** Addresses of services that become reducers of this run. They have the same token. */
   reducers: v.pipe(v.array(address), v.maxLength(LIMITS.reducers)),
 });

@@ -112,6 +112,7 @@ export const EXAMPLES: { readonly [K in MessageType]: MessageOf<K> } = {
     ordered: true,
     tensorSizes: [66560, 262144, 1024],
     stateFloats: 1024,
+    largestState: 1,
     reducers: ['ws://10.0.0.2:7071'],
   },
   admit: { type: 'admit', workerId: 'w-1', ticket: 'ticket' },

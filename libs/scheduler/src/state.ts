@@ -1,10 +1,10 @@
 import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, Topology } from '@troupe/protocol';
+import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
 import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
 import type { Pace } from './pace.js';
 import { createTrialBudget, type TrialBudget } from './trials.js';
-import { createAudits, type AuditPolicy, type Audits, type Trust } from './trust.js';
 
 /** What the scheduler needs to know about a run. Rounds count from 0. */
 export interface RunSettings extends LossLimits {
@@ -226,6 +226,8 @@ export type RunInput =
       readonly workerId: string;
       readonly round: number;
       readonly streams: readonly number[];
+      /** Nats, summed over the characters. */
+      readonly lossSum: number;
       /** In the worker's engine. */
       readonly computeMs: number;
       /** Of the all-reduce service. */
@@ -247,6 +249,14 @@ export type RunInput =
       readonly workerId: string;
       readonly leaseId: string;
       readonly verdict: MessageOf<'rule'>['verdict'];
+      readonly reason: string;
+    }
+  /** The answer to `verify`. `finite`: undefined if nobody could compute it. */
+  | {
+      readonly type: 'verified';
+      readonly round: number;
+      readonly claimants: readonly string[];
+      readonly finite: boolean | undefined;
       readonly reason: string;
     }
   /** A worker offers to sum gradients, or no longer does; or the number of its links has changed. */
@@ -285,6 +295,13 @@ export type RunEffect =
    * that was not audited.
    */
   | { readonly type: 'ban'; readonly workerId: string; readonly reason: string; readonly since: number | undefined }
+  /** Compute a lease of these streams: the claimants say that its gradient is not finite, and not all of them are trusted. */
+  | {
+      readonly type: 'verify';
+      readonly round: number;
+      readonly streams: readonly number[];
+      readonly claimants: readonly string[];
+    }
   /** Send the worker a snapshot that is not older than `round`; it reports ready afterwards. */
   | { readonly type: 'resync'; readonly workerId: string; readonly reason: string; readonly round: number }
   /** The streams of the lease are counted: the worker need not compute it. */

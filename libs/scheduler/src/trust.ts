@@ -4,8 +4,9 @@
  * then audits become rarer with each that is passed (adaptive replication, as in BOINC: Anderson 2004), and never stop.
  */
 import { philox4x32 } from '@troupe/optim/philox';
-import type { AuditMode } from '@troupe/protocol';
-import type { RunState, WorkerRecord } from './state.js';
+import { isLostRace, type AuditMode, type ContributionRefusal } from '@troupe/protocol';
+import type { AuditPolicy } from './audits.js';
+import type { RunInput, RunState, WorkerRecord } from './state.js';
 
 /** Until a worker has passed so many audits, nothing of it counts before it is audited. */
 export const PROBATION_AUDITS = 3;
@@ -22,39 +23,9 @@ const PROBATION_SHARE = 0.1;
 /** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
 const MOST_OF_ROUND = 0.5;
 const MOST_OF_MEDIAN = 4;
+/** A volunteer is banned when it has said so often that a gradient is not finite, and it was. */
+const FALSE_CLAIMS = 3;
 const PHILOX_ROUNDS = 10;
-
-export interface AuditPolicy {
-  /** Secret, so that no worker can tell which of its leases are audited. Two whole numbers below 2^32. */
-  readonly seed: readonly [number, number];
-}
-
-/** What the scheduler knows about the honesty of a worker. */
-export interface Trust {
-  /** By its token. It is not audited. */
-  readonly trusted: boolean;
-  /** Audits passed. */
-  passed: number;
-  /** Contributions that counted since its last audit, and the round of the first of them. */
-  unaudited: number;
-  unauditedSince: number | undefined;
-}
-
-/** The audits of a run. */
-export interface Audits {
-  readonly policy: AuditPolicy | undefined;
-  /** Leases that are granted with an audit which is not decided. */
-  readonly open: Map<string, { readonly workerId: string; readonly round: number }>;
-  draws: number;
-}
-
-export function createAudits(policy: AuditPolicy | undefined): Audits {
-  return { policy, open: new Map(), draws: 0 };
-}
-
-export function createTrust(trusted: boolean): Trust {
-  return { trusted, passed: 0, unaudited: 0, unauditedSince: undefined };
-}
 
 /** Whether nothing of the worker counts before it is audited. */
 export function isOnProbation({ audits }: Pick<RunState, 'audits'>, { trust }: Pick<WorkerRecord, 'trust'>): boolean {
@@ -80,7 +51,7 @@ function isOverdue({ audits }: RunState, { trust }: WorkerRecord): boolean {
 export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string): AuditMode {
   const { audits, round } = state;
   const mode = modeOf(state, worker);
-  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round });
+  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode });
   return mode;
 }
 
@@ -111,6 +82,11 @@ export function closeAudit({ audits }: RunState, leaseId: string): void {
   audits.open.delete(leaseId);
 }
 
+/** A contribution does not count. What is held is audited even if others were faster. */
+export function noteRejected({ audits }: RunState, leaseId: string, result: ContributionRefusal): void {
+  if (!isLostRace(result) || audits.open.get(leaseId)?.mode === 'copy') audits.open.delete(leaseId);
+}
+
 export function closeAuditsOf({ audits }: RunState, workerId: string): void {
   for (const [leaseId, open] of audits.open) if (open.workerId === workerId) audits.open.delete(leaseId);
 }
@@ -119,10 +95,44 @@ export function forgetOldAudits({ audits, round }: RunState): void {
   for (const [leaseId, open] of audits.open) if (round - open.round > FORGOTTEN_AFTER) audits.open.delete(leaseId);
 }
 
-export function noteCounted({ audits, round }: RunState, { trust }: WorkerRecord, leaseId: string): void {
-  if (!audits.policy || trust.trusted || audits.open.has(leaseId)) return;
+type Counted = Extract<RunInput, { type: 'counted' }>;
+
+export function noteCounted(state: RunState, { trust }: WorkerRecord, { leaseId, round, streams, lossSum }: Counted): void {
+  const { audits, settings } = state;
+  const isHeld = trust.passed < PROBATION_AUDITS;
+  if (!audits.policy || trust.trusted || isHeld || audits.open.has(leaseId)) {
+    if (round !== state.round) return;
+    audits.judged.lossSum += lossSum;
+    audits.judged.characters += streams.length * settings.window;
+    return;
+  }
   trust.unaudited++;
   trust.unauditedSince ??= round;
+  // It may be true, and is the reason for an audit: a run does not end because of what one volunteer says.
+  const limit = settings.maxLoss > 0 ? settings.maxLoss * settings.chanceLoss : Infinity;
+  if (!(lossSum / (streams.length * settings.window) <= limit)) trust.unaudited = MOST_UNAUDITED;
+}
+
+/**
+ * The loss by which a run is judged, nats/char: that of all, unless it is above the limit. Then only those are believed who are trusted or
+ * audited; if there are none, the round is not judged, and the next leases of those who said so are audited.
+ */
+export function judgedLoss({ audits, settings }: RunState, trainLoss: number): number | undefined {
+  const { lossSum, characters } = audits.judged;
+  audits.judged = { lossSum: 0, characters: 0 };
+  const isUsual = settings.maxLoss === 0 || trainLoss <= settings.maxLoss * settings.chanceLoss;
+  if (!audits.policy || isUsual) return trainLoss;
+  return characters > 0 ? lossSum / characters : undefined;
+}
+
+/** Whether nobody need compute again what the worker says. */
+export function isTrusted({ audits, workers }: RunState, workerId: string): boolean {
+  return audits.policy === undefined || workers.get(workerId)?.trust.trusted === true;
+}
+
+/** A machine may fail once or twice. @returns whether it has done so too often */
+export function noteFalseClaim(state: RunState, { id, trust }: WorkerRecord): boolean {
+  return !isTrusted(state, id) && ++trust.falseClaims >= FALSE_CLAIMS;
 }
 
 export function notePassed({ trust }: WorkerRecord): void {
@@ -145,7 +155,7 @@ export function shareLimits(
   const { policy } = state.audits;
   if (!policy || workers.length < 2 || workers.every(({ trust }) => trust.trusted)) return workers.map(() => Infinity);
   const used = quotas.filter((quota) => quota > 0).sort((a, b) => a - b);
-  const median = used[(used.length - 1) >> 1] ?? 1;
+  const median = used[used.length >> 1] ?? 1;
   const hasOthers = workers.some((worker) => !isOnProbation(state, worker));
   return workers.map((worker) => {
     if (worker.trust.trusted) return Infinity;

@@ -51,7 +51,7 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
     const computeMs = machines[lease.workerId].msPerStream * lease.streams.length;
     const lost = lease.round !== state.round || lease.streams.some((stream) => state.units[stream].counted);
     if (lost) feed({ ...lease, type: 'rejected', computeMs, result: 'wrong_round', reason: 'late' });
-    else feed({ ...lease, type: 'counted', computeMs, serviceMs });
+    else feed({ ...lease, type: 'counted', lossSum: 0, computeMs, serviceMs });
   };
   return {
     state,
@@ -208,7 +208,7 @@ describe('a parked worker', () => {
     const old = { workerId: 'slow', leaseId: '0-1' } as const;
     feed({ type: 'declined', ...old, code: 'paused', reason: 'on battery' });
     feed({ type: 'rejected', ...old, round: 7, computeMs: 1, result: 'replica_diverged', reason: 'differs' });
-    feed({ type: 'counted', ...old, round: 8, streams: [0], computeMs: 1, serviceMs: 1 });
+    feed({ type: 'counted', ...old, round: 8, streams: [0], lossSum: 0, computeMs: 1, serviceMs: 1 });
     expect(stateOf('slow')).toBe('parked');
   });
 

@@ -27,7 +27,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     join: (workerId: string, charsPerSecond = 1000) =>
       leases(run.feed({ type: 'workerReady', trusted: true, workerId, name: workerId, charsPerSecond })),
     /** All of the time was spent in the engine. */
-    count: (lease: Lease) => run.feed({ ...lease, type: 'counted', computeMs: Infinity, serviceMs: 0 }),
+    count: (lease: Lease) => run.feed({ ...lease, type: 'counted', lossSum: 0, computeMs: Infinity, serviceMs: 0 }),
     commit: (trainLoss = 2) => run.feed({ type: 'updated', round: state.round, trainLoss }),
     /** What follows when the workers that are fetched back have their snapshots. */
     fetched: (effects: readonly RunEffect[]): readonly RunEffect[] =>
@@ -375,7 +375,16 @@ describe('a run', () => {
     run.feed({ type: 'start' });
     for (let i = 0; i < 2; i++) declineNotFinite(run, 'a');
     const [{ id: leaseId, units }] = run.state.leases.values();
-    run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId: 'a', round: 0, streams: units });
+    run.feed({
+      type: 'counted',
+      lossSum: 0,
+      computeMs: Infinity,
+      serviceMs: 0,
+      leaseId,
+      workerId: 'a',
+      round: 0,
+      streams: units,
+    });
     run.commit();
     for (let i = 0; i < 2; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
     expect(types(declineNotFinite(run, 'a'))).toContain('fail');
@@ -487,6 +496,7 @@ describe('a run', () => {
     expect(
       run.feed({
         type: 'counted',
+        lossSum: 0,
         computeMs: Infinity,
         serviceMs: 0,
         leaseId: opened[0].leaseId,
@@ -964,7 +974,7 @@ describe('a training loss', () => {
     return losses.flatMap((loss) => {
       for (const lease of [...run.state.leases.values()]) {
         const { id: leaseId, workerId, round, units } = lease;
-        run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId, round, streams: units });
+        run.feed({ type: 'counted', lossSum: 0, computeMs: Infinity, serviceMs: 0, leaseId, workerId, round, streams: units });
       }
       return [...run.commit(loss)];
     });

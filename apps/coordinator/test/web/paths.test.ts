@@ -13,7 +13,7 @@ describe('the links of a run', () => {
   it('hold an address that other machines reach, if there is one', () => {
     const links = printed('http://127.0.0.1:7070', 'http://192.168.1.20:7070');
     expect(links.dashboard).toBe('http://192.168.1.20:7070/#admin=a');
-    expect(links.volunteer).toBe('http://192.168.1.20:7070/join/#token=t');
+    expect(links.volunteer).toBe('http://192.168.1.20:7070/join/#token=v');
     expect(links.isLoopback).toBe(false);
   });
 

@@ -22,7 +22,19 @@ import { ServiceInbox } from './inbox.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
-  const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
+  const {
+    token,
+    runId,
+    owner,
+    streams,
+    window,
+    codec,
+    ordered = false,
+    tensorSizes,
+    stateFloats,
+    largestState = 0,
+    deadline,
+  } = options;
   const { reducers = [] } = options;
   const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
@@ -46,6 +58,7 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
     ordered,
     tensorSizes: [...tensorSizes],
     stateFloats,
+    largestState,
     reducers: [...reducers],
   };
   await shakeHands(channel, hello, 'hosted', options);
