@@ -222,7 +222,8 @@ class StreamLedger implements Ledger {
     return verdictOf(offered, refusal);
   }
 
-  rule({ verdict, reason, ...key }: AuditRule): readonly Ruling[] {
+  rule({ verdict, reason, round: of, leaseId, workerId }: AuditRule): readonly Ruling[] {
+    const key: ContributionKey = { round: of, leaseId, workerId };
     const round = this.#round;
     const offered = key.round === this.round ? round?.audited.get(keyOf(key)) : undefined;
     if (!round || !offered) return [];
