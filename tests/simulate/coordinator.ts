@@ -10,6 +10,7 @@ import {
   createTraining,
   NotSaved,
   RunDiverged,
+  RunTainted,
   savedBestOf,
   writeInTurn,
   type Conductor,
@@ -37,6 +38,7 @@ const RESTARTABLE: ReadonlySet<string> = new Set([
   'NotSaved',
   'RunDiverged',
   'ValidationFailed',
+  'RunTainted',
 ]);
 
 export interface SimulatedCoordinator {
@@ -72,6 +74,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   ended = false;
   served = 0;
   readonly #world: World;
+  readonly #banned = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -121,7 +124,8 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
-    const options = conductorOptions(world, mine, { disk: this.disk, side: this.side, training, connectReduce, report });
+    const parts = { disk: this.disk, side: this.side, banned: this.#banned, training, connectReduce, report };
+    const options = conductorOptions(world, mine, parts);
     const conductor = await createConductor(options, new AbortController().signal);
     this.conductor = conductor;
     world.network.listen(mine, '/control', (link) => serving(conductor.serve(link), mine));
@@ -167,6 +171,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     this.running = false;
     trace('coordinator', () => `ended: ${error instanceof Error ? error.message : 'complete'}`);
     if (error instanceof Error) this.failures.push(error);
+    if (error instanceof RunTainted) this.disk.goBack(error.since);
     if (error instanceof Error && !RESTARTABLE.has(error.name)) audit.violate(`the coordinator ends with ${String(error)}`);
     this.ended = error === undefined || error instanceof RunDiverged;
     if (this.ended) return;
@@ -176,7 +181,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   }
 }
 
-interface Parts extends Pick<ConductorOptions, 'training'> {
+interface Parts extends Pick<ConductorOptions, 'training' | 'banned'> {
   readonly disk: Disk;
   readonly side: SimulatedCoordinator['side'];
   readonly connectReduce: StarOptions['connect'];
@@ -184,7 +189,7 @@ interface Parts extends Pick<ConductorOptions, 'training'> {
 }
 
 function conductorOptions(world: World, host: Host, parts: Parts): ConductorOptions {
-  const { disk, side, training, connectReduce, report } = parts;
+  const { disk, side, banned, training, connectReduce, report } = parts;
   const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
@@ -192,6 +197,7 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
     stopRules: world.stopRules,
     topology: world.peers ? 'peers' : 'auto',
     gate: createGate(world),
+    banned,
     auditor: createSimulatedAuditor(world.config, host),
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',

@@ -74,13 +74,18 @@ describe('a run with honest volunteers', () => {
 });
 
 describe('a volunteer that lies after a hundred honest leases', () => {
-  it('is found', async () => {
+  it('is found, and the run goes back to a state that it has not touched', async () => {
     const config = { ...REPRODUCIBLE, rounds: 200 };
+    const truth = await truthOf(config);
     const turning: Lie = (result: Gradient, batch, computed) => (computed < 100 ? result : scaled(-1)(result, batch, computed));
     const volunteers = [{ charsPerSecond: 400, lie: turning }, { charsPerSecond: 200 }];
-    const simulation = createSimulation({ seed: 5, config, workers: [200], volunteers });
+    const cadences = { checkpointEvery: 40, evaluateEvery: 40 };
+    const simulation = createSimulation({ seed: 5, config, workers: [200], volunteers, cadences });
     simulation.boot();
     await simulation.finish();
     expect(bannedIn(simulation)).toEqual(['v0']);
+    expect(simulation.coordinator.failures.map(({ name }) => name)).toEqual(['RunTainted']);
+    const last = simulation.audit.parameters.get(200)!;
+    expect(last).toEqual(truth.parameters[200]);
   });
 });

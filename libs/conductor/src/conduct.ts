@@ -51,6 +51,8 @@ export interface ConductorOptions {
   readonly writer: CheckpointWriter;
   /** Decides who may join. */
   readonly gate: Gate;
+  /** Addresses and names of banned workers, which outlive this conductor. */
+  readonly banned?: Set<string> | undefined;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
   /**
@@ -113,6 +115,19 @@ export class RunDiverged extends Error {
     const resumable = newest !== undefined && !isReproducible(training.config);
     const resume = resumable ? `Continue from the last checkpoint, ${newest}, with --resume and a lower --lr. Or start` : 'Start';
     this.remedy = `${resume} again with a lower --lr, or with --clip.`;
+  }
+}
+
+/** A worker has lied, and what it contributed counted. The run must go back to a state of before, and goes on without the worker. */
+export class RunTainted extends Error {
+  override readonly name = 'RunTainted';
+  readonly code = 'tainted';
+  readonly remedy = 'Continue with --resume from a checkpoint of an earlier round: move newer files of the run elsewhere first.';
+  /** Rounds completed, up to which nothing is wrong. */
+  readonly since: number;
+  constructor(worker: string, since: number) {
+    super(`what ${worker} contributed after round ${since} is wrong, or may be`);
+    this.since = since;
   }
 }
 
@@ -213,6 +228,7 @@ class RunConductor implements Conductor {
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
     this.#audits.handle(event);
+    if (event.type === 'tainted') this.#ended.reject(new RunTainted(event.worker, event.since));
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
@@ -295,7 +311,8 @@ class RunConductor implements Conductor {
       const ending = await this.#ended.promise;
       return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending, signal);
     } catch (error) {
-      if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
+      if (error instanceof RunTainted) this.#control.closeAll('the run goes back to an earlier round');
+      else if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
     } finally {
       signal.removeEventListener('abort', stop);
@@ -382,7 +399,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
 }
 
 function createControlServer(
-  { training, ports, gate, reduceAddress, budget }: ConductorOptions,
+  { training, ports, gate, banned, reduceAddress, budget }: ConductorOptions,
   reduce: ReduceLink,
   roster: Roster,
   put: (event: ConductorEvent) => void,
@@ -390,6 +407,7 @@ function createControlServer(
   const { runId, config, layout } = training;
   return new ControlServer({
     gate,
+    banned,
     layoutHash: layout.hash,
     welcome: { runId, config, layoutHash: layout.hash, reduceAddress },
     roster,

@@ -75,6 +75,8 @@ export type ConductorEvent =
   // From people, from the clock, and from the follow-ups when validation falls behind.
   | { readonly type: 'order'; readonly order: Order }
   // From the run shell.
+  /** What a worker contributed since this round was computed wrongly, or may have been. */
+  | { readonly type: 'tainted'; readonly since: number; readonly worker: string }
   /** The coordinator's replica has applied the update. `readyWorkers`: how many may get leases. */
   | { readonly type: 'updated'; readonly update: ReduceUpdate; readonly readyWorkers: number }
   /** `round`: the current one. */

@@ -2,6 +2,7 @@ export { writeInTurn, type CheckpointStore } from './checkpoint-writer.js';
 export {
   createConductor,
   RunDiverged,
+  RunTainted,
   type Cadences,
   type StopRules,
   type Conductor,

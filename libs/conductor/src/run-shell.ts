@@ -123,12 +123,17 @@ export class RunShell {
       case 'verify':
         return this.#parts.put(effect);
       case 'ban':
-        return void this.#parts.workers.remove(effect.workerId, bannedText(effect.reason), true);
+        return this.#ban(effect);
       case 'cancel':
         return void this.#parts.workers.send(effect.workerId, { type: 'cancel', leaseId: effect.leaseId });
       default:
         return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
+  }
+
+  #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
+    const name = this.#parts.workers.remove(workerId, bannedText(reason), true) ?? workerId;
+    if (since !== undefined) this.#parts.put({ type: 'tainted', since, worker: name });
   }
 
   /** The service tells the worker as well, in order with the updates. */

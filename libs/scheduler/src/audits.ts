@@ -25,6 +25,8 @@ export interface Audits {
   /** Leases that are granted with an audit which is not decided. */
   readonly open: Map<string, { readonly workerId: string; readonly round: number; readonly mode: AuditMode }>;
   draws: number;
+  /** Rounds completed when a checkpoint was last due, so that a lie which is found later costs little. */
+  guardedRound: number;
   /** The coordinator is computing a lease that volunteers say is not finite. */
   verifying: boolean;
   /** What is counted in this round by those who are trusted, or is audited. */
@@ -32,7 +34,7 @@ export interface Audits {
 }
 
 export function createAudits(policy: AuditPolicy | undefined): Audits {
-  return { policy, open: new Map(), draws: 0, verifying: false, judged: { lossSum: 0, characters: 0 } };
+  return { policy, open: new Map(), draws: 0, guardedRound: -Infinity, verifying: false, judged: { lossSum: 0, characters: 0 } };
 }
 
 export function createTrust(trusted: boolean): Trust {

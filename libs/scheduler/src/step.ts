@@ -378,7 +378,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const { parking } = state;
   parking.serviceMs += (input.serviceMs - parking.serviceMs) * SERVICE_WEIGHT;
-  if (worker) noteCounted(state, worker, input);
+  if (worker) noteCounted(state, worker, input, effects);
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;
@@ -481,13 +481,15 @@ function hasEnded({ phase }: RunState): boolean {
   return phase === 'over';
 }
 
-function pushCadences({ round, settings, loss }: RunState, effects: RunEffect[]): void {
+function pushCadences({ round, settings, loss, audits }: RunState, effects: RunEffect[]): void {
   if (round >= settings.rounds) return; // the caller does all of this at the end of a run
   const due = (every: number): boolean => every > 0 && round % every === 0;
   if (due(settings.evaluateEvery)) effects.push({ type: 'evaluate', round });
   if (due(settings.sampleEvery)) effects.push({ type: 'sample', round });
   // The checkpoint before this loss stays the last one, so that the run can continue from there.
-  if (due(settings.checkpointEvery) && loss.aboveLimit === 0) effects.push({ type: 'checkpoint', round });
+  if (!due(settings.checkpointEvery) || loss.aboveLimit > 0) return;
+  audits.guardedRound = round;
+  effects.push({ type: 'checkpoint', round });
 }
 
 function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunEffect[]): void {

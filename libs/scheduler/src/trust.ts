@@ -6,7 +6,7 @@
 import { philox4x32 } from '@troupe/optim/philox';
 import { isLostRace, type AuditMode, type ContributionRefusal } from '@troupe/protocol';
 import type { AuditPolicy } from './audits.js';
-import type { RunInput, RunState, WorkerRecord } from './state.js';
+import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
 
 /** Until a worker has passed so many audits, nothing of it counts before it is audited. */
 export const PROBATION_AUDITS = 3;
@@ -14,6 +14,10 @@ export const PROBATION_AUDITS = 3;
 export const AUDIT_FLOOR = 0.03;
 /** After so many contributions without an audit, the next is audited. */
 const MOST_UNAUDITED = 64;
+/** The same for a worker that contributes seldom. */
+const MOST_ROUNDS_UNAUDITED = 64;
+/** While something counts that is not audited, a checkpoint is due so often, in rounds: the run may have to go back to it. */
+const GUARD_ROUNDS = 50;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
 /** An audit whose lease never came, or came too late to be audited, is forgotten after so many rounds. */
@@ -43,8 +47,9 @@ export function awaitsAuditor(state: RunState, worker: WorkerRecord): boolean {
   return isOnProbation(state, worker) || isOverdue(state, worker);
 }
 
-function isOverdue({ audits }: RunState, { trust }: WorkerRecord): boolean {
-  return audits.policy !== undefined && !trust.trusted && trust.unaudited >= MOST_UNAUDITED;
+function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolean {
+  if (audits.policy === undefined || trust.trusted) return false;
+  return trust.unaudited >= MOST_UNAUDITED || round - (trust.unauditedSince ?? round) >= MOST_ROUNDS_UNAUDITED;
 }
 
 /** Decides whether the lease that is about to be granted is audited, and notes it. */
@@ -97,7 +102,12 @@ export function forgetOldAudits({ audits, round }: RunState): void {
 
 type Counted = Extract<RunInput, { type: 'counted' }>;
 
-export function noteCounted(state: RunState, { trust }: WorkerRecord, { leaseId, round, streams, lossSum }: Counted): void {
+export function noteCounted(
+  state: RunState,
+  { trust }: WorkerRecord,
+  { leaseId, round, streams, lossSum }: Counted,
+  effects: RunEffect[],
+): void {
   const { audits, settings } = state;
   const isHeld = trust.passed < PROBATION_AUDITS;
   if (!audits.policy || trust.trusted || isHeld || audits.open.has(leaseId)) {
@@ -106,11 +116,18 @@ export function noteCounted(state: RunState, { trust }: WorkerRecord, { leaseId,
     audits.judged.characters += streams.length * settings.window;
     return;
   }
-  trust.unaudited++;
-  trust.unauditedSince ??= round;
+  if (trust.unaudited++ === 0) trust.unauditedSince = round;
+  guard(state, effects);
   // It may be true, and is the reason for an audit: a run does not end because of what one volunteer says.
   const limit = settings.maxLoss > 0 ? settings.maxLoss * settings.chanceLoss : Infinity;
   if (!(lossSum / (streams.length * settings.window) <= limit)) trust.unaudited = MOST_UNAUDITED;
+}
+
+/** The round is open, and nothing of it is in the parameters yet. */
+function guard({ audits, round, loss }: RunState, effects: RunEffect[]): void {
+  if (round - audits.guardedRound < GUARD_ROUNDS || loss.aboveLimit > 0) return;
+  audits.guardedRound = round;
+  effects.push({ type: 'checkpoint', round });
 }
 
 /**
