@@ -42,6 +42,8 @@ export interface RunHostOptions {
   /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
+  /** See ConductorOptions. */
+  readonly banned?: Set<string>;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
   /** Receives the events of the run. */
@@ -54,6 +56,8 @@ export interface RunHostOptions {
 
 export interface RunHost {
   readonly id: string;
+  /** Of its checkpoints. */
+  readonly folder: string;
   /** Where the run listened before it was resumed. */
   readonly lastPort: number | undefined;
   readonly routes: Routes;
@@ -182,6 +186,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
   const { runId: id } = prepared.training;
   return {
     id,
+    folder: prepared.folder.path,
     lastPort: parts.last.port,
     routes: site.routes,
     serveControl: (link) => conductor.serve(link),
@@ -288,6 +293,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
     gate: createGate({ ...tokens, signed, traffic: mount.traffic }),
+    banned: parts.banned,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createStarCollective } from '@troupe/collective/star';
+import type { Engine, Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { LiveMessage, RunEvent } from '@troupe/run';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -45,7 +46,7 @@ export interface RunningCoordinator {
   ask(path: string, asking?: Asking): Promise<Answer>;
   /** Sends an order as an admin. */
   steer(order: unknown): Promise<Answer>;
-  join(name: string): { readonly done: Promise<unknown>; leave(): void };
+  join(name: string, options?: JoinOptions): { readonly done: Promise<unknown>; leave(): void };
   /** Waits until at least this many rounds are complete. */
   round(least: number): Promise<void>;
   live(hello?: unknown): Viewer;
@@ -61,6 +62,13 @@ export interface Viewer {
   /** The first message that passes, received already or later. */
   message(test: (message: LiveMessage) => boolean): Promise<LiveMessage>;
   readonly closed: Promise<number>;
+}
+
+export interface JoinOptions {
+  /** Absent: that of workers. */
+  readonly token?: string;
+  /** Its owner changes results before they are sent. */
+  readonly lie?: (result: Gradient, computed: number) => Gradient;
 }
 
 export async function scratch(): Promise<string> {
@@ -97,8 +105,8 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
     event,
     ask,
     steer: (body) => ask('/api/control', { token: ADMIN, body }),
-    join(name) {
-      const worker = startWorker(`${address}/control`, TOKEN, name);
+    join(name, options) {
+      const worker = startWorker(`${address}/control`, options?.token ?? TOKEN, name, options);
       leavings.push(worker.leave);
       return worker;
     },
@@ -147,19 +155,24 @@ export function askHttp(host: string, where: string, { token, method, body, head
 }
 
 /** @param address of the control links: "ws://127.0.0.1:7070/control" */
-export function startWorker(address: string, token: string, name: string): { done: Promise<unknown>; leave(): void } {
+export function startWorker(
+  address: string,
+  token: string,
+  name: string,
+  { lie }: JoinOptions = {},
+): { done: Promise<unknown>; leave(): void } {
   const stop = new AbortController();
   const dial = (to: string, signal: AbortSignal) => connectWebSocket(to, { signal });
   const done = runWorker({
     address,
     token,
     name,
-    kind: 'node',
+    kind: token === TOKEN ? 'node' : 'browser',
     signal: stop.signal,
     ports: {
       connect: dial,
       collective: createStarCollective({ connect: dial }),
-      createEngine: async (model, limits) => createReferenceEngine(model, limits),
+      createEngine: async (model, limits) => lying(createReferenceEngine(model, limits), lie),
       nowMs: () => performance.now(),
       sleep: (ms, signal) => delay(ms, undefined, { signal }),
       random: () => 0.5,
@@ -170,6 +183,20 @@ export function startWorker(address: string, token: string, name: string): { don
     (error: unknown) => error,
   );
   return { done, leave: () => stop.abort(new Error('leaving')) };
+}
+
+function lying(engine: Engine, lie: JoinOptions['lie']): Engine {
+  if (!lie) return engine;
+  let computed = 0;
+  return {
+    info: engine.info,
+    limits: engine.limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: async (batch) => lie(await engine.gradient(batch), computed++),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose: () => engine.dispose(),
+  };
 }
 
 /** @param hello the first message; undefined = none */

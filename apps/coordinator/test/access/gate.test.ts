@@ -33,7 +33,9 @@ describe('the gate for workers', () => {
   it('admits volunteers from their page alone, and does not trust what they compute', () => {
     const { enter, make } = open();
     expect(() => enter(VOLUNTEERS, 'node')).toThrow(refusal('wrong_token'));
-    const trusted = [VOLUNTEERS, make('volunteer').token, PLAIN, make('worker').token].map((token) => enter(token, 'browser').trusted);
+    const trusted = [VOLUNTEERS, make('volunteer').token, PLAIN, make('worker').token].map(
+      (token) => enter(token, 'browser').trusted,
+    );
     expect(trusted).toEqual([false, false, true, true]);
   });
 

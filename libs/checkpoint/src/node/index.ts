@@ -8,6 +8,7 @@ export {
   hasCheckpoint,
   latestCheckpoint,
   pruneCheckpoints,
+  setAsideAfter,
   readCheckpoint,
   sha256,
   writeCheckpoint,
