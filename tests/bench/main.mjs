@@ -12,6 +12,7 @@ import * as curves from './parts/curves.mjs';
 import * as engine from './parts/engine.mjs';
 import * as evaluation from './parts/eval.mjs';
 import * as gpu from './parts/gpu.mjs';
+import * as hostile from './parts/hostile.mjs';
 import * as joiners from './parts/joiners.mjs';
 import * as layerNorm from './parts/layer-norm.mjs';
 import * as crowd from './parts/crowd.mjs';
@@ -43,6 +44,7 @@ const PARTS = new Map(
     'many-workers': manyWorkers,
     'slow-workers': slowWorkers,
     churn,
+    hostile,
     browser,
     curves,
     eval: evaluation,
@@ -62,7 +64,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-The exit code is 1 if a loss is wrong (churn, browser, curves, eval), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
 `;
 
 /** Other programs that cause more load than this disturb the figures. */

@@ -10,15 +10,18 @@ import {
   createTraining,
   NotSaved,
   RunDiverged,
+  RunTainted,
   savedBestOf,
   writeInTurn,
   type Conductor,
   type ConductorOptions,
+  type Gate,
   type SideJobs,
   type Training,
 } from '@troupe/conductor';
 import { lossOf, type RunEvent } from '@troupe/run';
 import { createMemoryPair } from '@troupe/transport/memory';
+import { createSimulatedAuditor } from './auditor.js';
 import { createDisk, type Disk } from './disk.js';
 import { createHost, type Host } from './host.js';
 import { REDUCE_TOKEN, reduceAddress, serviceOptions } from './reduce.js';
@@ -35,6 +38,7 @@ const RESTARTABLE: ReadonlySet<string> = new Set([
   'NotSaved',
   'RunDiverged',
   'ValidationFailed',
+  'RunTainted',
 ]);
 
 export interface SimulatedCoordinator {
@@ -70,6 +74,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   ended = false;
   served = 0;
   readonly #world: World;
+  readonly #banned = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -119,7 +124,8 @@ class CoordinatorMachine implements SimulatedCoordinator {
     const serving = (work: Promise<void>, host: Host): Promise<void> => this.#serving(work, host);
     const connectReduce = world.separate ? dialReduce(world, mine) : embedReduce(world, mine, over.signal, serving);
     const report = (event: RunEvent): void => this.#report(event, training);
-    const options = conductorOptions(world, mine, { disk: this.disk, side: this.side, training, connectReduce, report });
+    const parts = { disk: this.disk, side: this.side, banned: this.#banned, training, connectReduce, report };
+    const options = conductorOptions(world, mine, parts);
     const conductor = await createConductor(options, new AbortController().signal);
     this.conductor = conductor;
     world.network.listen(mine, '/control', (link) => serving(conductor.serve(link), mine));
@@ -165,6 +171,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
     this.running = false;
     trace('coordinator', () => `ended: ${error instanceof Error ? error.message : 'complete'}`);
     if (error instanceof Error) this.failures.push(error);
+    if (error instanceof RunTainted) this.disk.goBack(error.since);
     if (error instanceof Error && !RESTARTABLE.has(error.name)) audit.violate(`the coordinator ends with ${String(error)}`);
     this.ended = error === undefined || error instanceof RunDiverged;
     if (this.ended) return;
@@ -174,7 +181,7 @@ class CoordinatorMachine implements SimulatedCoordinator {
   }
 }
 
-interface Parts extends Pick<ConductorOptions, 'training'> {
+interface Parts extends Pick<ConductorOptions, 'training' | 'banned'> {
   readonly disk: Disk;
   readonly side: SimulatedCoordinator['side'];
   readonly connectReduce: StarOptions['connect'];
@@ -182,14 +189,16 @@ interface Parts extends Pick<ConductorOptions, 'training'> {
 }
 
 function conductorOptions(world: World, host: Host, parts: Parts): ConductorOptions {
-  const { disk, side, training, connectReduce, report } = parts;
+  const { disk, side, banned, training, connectReduce, report } = parts;
   const onFailed = (error: Error): void => report({ event: 'note', level: 'warn', text: error.message });
   return {
     training,
     cadences: world.cadences,
     stopRules: world.stopRules,
     topology: world.peers ? 'peers' : 'auto',
-    gate: createTokenGate(world.token),
+    gate: createGate(world),
+    banned,
+    auditor: createSimulatedAuditor(world.config, host),
     reduceToken: REDUCE_TOKEN,
     reduceAddress: world.separate ? reduceAddress('reduce') : '/reduce',
     best: savedBestOf(disk.best()),
@@ -204,6 +213,18 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
       sha256: (parts) => Buffer.from(sha256(parts), 'hex'),
       collective: collectiveOf(world, connectReduce),
       report,
+    },
+  };
+}
+
+/** Trusts those who have the token of workers. */
+function createGate({ token, volunteerToken }: World): Gate {
+  const [workers, volunteers] = [createTokenGate(token), createTokenGate(volunteerToken)];
+  return {
+    addressOf: (link) => workers.addressOf(link),
+    admit(hello, link) {
+      if (hello.token === volunteerToken) return { ...volunteers.admit(hello, link), trusted: false };
+      return workers.admit(hello, link);
     },
   };
 }

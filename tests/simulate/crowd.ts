@@ -112,7 +112,7 @@ class CrowdRun {
     const speed = speeds[0] * (speeds[1] / speeds[0]) ** random.next();
     this.#speeds.set(id, speed);
     const charsPerSecond = speed * random.between(0.5, 1.5);
-    this.#feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond });
+    this.#feed({ type: 'workerReady', trusted: true, workerId: id, name: id, charsPerSecond });
   }
 
   #replace(id: string): void {
@@ -138,7 +138,7 @@ class CrowdRun {
     const computeMs = (streams.length * window * 1000 * random.between(0.9, 1.15)) / this.#speeds.get(workerId)!;
     const doneMs = startMs + computeMs;
     this.#busyUntilMs.set(workerId, doneMs);
-    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs: 0 });
+    this.#queue.push(doneMs, { type: 'counted', leaseId, workerId, round, streams, lossSum: 0, computeMs, serviceMs: 0 });
   }
 
   /**

@@ -11,6 +11,8 @@ export interface Disk {
   full: boolean;
   /** Called with every file that is written. */
   onWritten: (round: number, best: boolean, bytes: Uint8Array) => void;
+  /** Forgets what is of a later round. */
+  goBack(round: number): void;
   /** The checkpoint from which a run resumes. */
   latest(): Checkpoint | undefined;
   best(): { readonly path: string; readonly checkpoint: Checkpoint } | undefined;
@@ -24,6 +26,10 @@ export function createDisk(): Disk {
   const disk: Disk = {
     full: false,
     onWritten: () => undefined,
+    goBack(round) {
+      files = files.filter((file) => file.round <= round);
+      if ((disk.best()?.checkpoint.round ?? 0) > round) bestFile = undefined;
+    },
     latest() {
       const newest = files.toSorted((a, b) => b.round - a.round).at(0);
       return newest && decodeCheckpoint(newest.bytes, sha256);

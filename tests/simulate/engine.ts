@@ -1,5 +1,5 @@
 /** The reference engine in simulated time, on a machine that can fail. */
-import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { EngineError, type Batch, type Engine, type EngineLimits, type Gradient, type ModelConfig } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { Host } from './host.js';
 
@@ -14,10 +14,16 @@ export interface Machine {
   poison: number;
   /** Rounds committed when `poison` was last set. */
   poisonedAfter: number;
+  /** Its owner changes results before they are sent. */
+  lie: Lie | undefined;
 }
+
+/** @param computed how many gradients this machine has computed */
+export type Lie = (result: Gradient, batch: Batch, computed: number) => Gradient;
 
 export function createSimulatedEngine(config: ModelConfig, limits: EngineLimits, host: Host, machine: Machine): Engine {
   const engine = createReferenceEngine(config, limits);
+  let computed = 0;
   return {
     info: engine.info,
     limits,
@@ -37,7 +43,7 @@ export function createSimulatedEngine(config: ModelConfig, limits: EngineLimits,
         machine.poison--;
         result.gradient[result.gradient.length >> 1] = NaN;
       }
-      return result;
+      return machine.lie ? machine.lie(result, batch, computed++) : result;
     },
   };
 }

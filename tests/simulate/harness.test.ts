@@ -199,7 +199,7 @@ describe('the audit', () => {
   it.each(CHEATS)('notices %s', (_, cheat) => {
     const cadences = { evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0, chanceLoss: 3, maxLoss: 0 };
     const state = createRunState({ streams: 4, window: 5, rounds: 9, windowsPerPass: 9, leaseStreams: 0, ...cadences }, 0);
-    step(state, { type: 'workerReady', workerId: 'w', name: 'w', charsPerSecond: 10 }, 0);
+    step(state, { type: 'workerReady', trusted: true, workerId: 'w', name: 'w', charsPerSecond: 10 }, 0);
     step(state, { type: 'start' }, 0);
     expect(state.leases.size).toBe(1);
     expect(brokenInvariants(state)).toEqual([]);

@@ -9,7 +9,7 @@ import type { Tampering } from './link.js';
 import { createNetwork, type Network } from './network.js';
 import { createRandom, type Random } from './random.js';
 import { createSimulatedReduce, type SimulatedReduce } from './reduce.js';
-import { createSimulatedWorker, type SimulatedWorker } from './worker.js';
+import { createSimulatedWorker, type SimulatedWorker, type WorkerOptions } from './worker.js';
 import type { World } from './world.js';
 
 // As in the apps, all links of a process wait on the same signal.
@@ -25,6 +25,8 @@ export interface SimulationOptions {
   readonly config: TrainingConfig;
   /** Speeds of the workers "w0", "w1" .., chars/s. */
   readonly workers: readonly number[];
+  /** "v0", "v1" .., whose leases are audited. */
+  readonly volunteers?: readonly Pick<WorkerOptions, 'charsPerSecond' | 'lie'>[];
   /** Whether the all-reduce is a separate process. */
   readonly separate?: boolean;
   /** How many machines "reducer0", "reducer1" .. sum a range of the parameters each. */
@@ -102,12 +104,14 @@ export function createSimulation(options: SimulationOptions): Simulation {
   const coordinator = createSimulatedCoordinator(world);
   const reduce = world.separate ? createSimulatedReduce(world, 'reduce') : undefined;
   const reducers = world.reducers.map((name) => createSimulatedReduce(world, name));
-  const addWorker = (name: string, charsPerSecond: number): SimulatedWorker => {
-    const worker = createSimulatedWorker(world, name, charsPerSecond, options.direct);
+  const addWorker = (worker: WorkerOptions): SimulatedWorker =>
+    add(createSimulatedWorker(world, { direct: options.direct, ...worker }));
+  const add = (worker: SimulatedWorker): SimulatedWorker => {
     workers.push(worker);
     return worker;
   };
-  options.workers.forEach((speed, i) => addWorker(`w${i}`, speed));
+  options.workers.forEach((charsPerSecond, i) => addWorker({ name: `w${i}`, charsPerSecond }));
+  options.volunteers?.forEach((volunteer, i) => addWorker({ name: `v${i}`, ...volunteer, isVolunteer: true }));
 
   const longestWait = { ms: 0 };
   const simulation: Simulation = {
@@ -128,7 +132,7 @@ export function createSimulation(options: SimulationOptions): Simulation {
     before: alarms.add,
     touch: () => (chronicle.touchedMs = clock.nowMs),
     join(name, charsPerSecond) {
-      const worker = addWorker(name, charsPerSecond);
+      const worker = addWorker({ name, charsPerSecond });
       worker.boot();
       return worker;
     },
@@ -208,6 +212,7 @@ function createWorld(
     separate: options.separate ?? false,
     reducers: Array.from({ length: options.reducers ?? 0 }, (_, i) => `reducer${i}`),
     token: 'open sesame',
+    volunteerToken: 'open barley',
     trace,
     onRound(round) {
       chronicle.commits.push([round, clock.nowMs]);

@@ -6,7 +6,7 @@ import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import type { RtcLinks } from '@troupe/transport/webrtc';
 import { runWorker, type WorkerLog, type WorkerPorts } from '@troupe/worker';
-import { createSimulatedEngine, type Machine } from './engine.js';
+import { createSimulatedEngine, type Lie, type Machine } from './engine.js';
 import { createHost, type Host } from './host.js';
 import { serviceOptions } from './reduce.js';
 import { simulatedRtc } from './rtc.js';
@@ -58,9 +58,21 @@ function openPeer(world: World, host: Host, rtc: RtcLinks): StarPeer {
   };
 }
 
-/** @param direct whether it reaches the reducers; absent: chosen by the seed */
-export function createSimulatedWorker(world: World, name: string, charsPerSecond: number, direct?: boolean): SimulatedWorker {
-  const machine: Machine = { charsPerSecond, slowness: 1, deviceLosses: 0, poison: 0, poisonedAfter: -1 };
+export interface WorkerOptions {
+  readonly name: string;
+  readonly charsPerSecond: number;
+  /** Whether it reaches the reducers; absent: chosen by the seed. */
+  readonly direct?: boolean | undefined;
+  /** Whether it joins with the token of volunteers. */
+  readonly isVolunteer?: boolean;
+  readonly lie?: Lie | undefined;
+}
+
+export function createSimulatedWorker(
+  world: World,
+  { name, charsPerSecond, direct, isVolunteer = false, lie }: WorkerOptions,
+): SimulatedWorker {
+  const machine: Machine = { charsPerSecond, slowness: 1, deviceLosses: 0, poison: 0, poisonedAfter: -1, lie };
   const random = world.random.fork(name);
   const reaches = direct ?? world.random.fork(`links of ${name}`).next() < DIRECT_SHARE;
   const logs: WorkerLog[] = [];
@@ -109,7 +121,13 @@ export function createSimulatedWorker(world: World, name: string, charsPerSecond
     host = mine;
     running = true;
     ended = undefined;
-    const options = { address: 'sim://coordinator/control', token: world.token, name, kind: 'node', ports: ports(mine) } as const;
+    const options = {
+      address: 'sim://coordinator/control',
+      token: isVolunteer ? world.volunteerToken : world.token,
+      name,
+      kind: 'node',
+      ports: ports(mine),
+    } as const;
     runWorker({ ...options, signal: asked.signal }).then(
       () => over(mine, 'done'),
       (error: unknown) => over(mine, error),

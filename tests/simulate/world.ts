@@ -23,6 +23,8 @@ export interface World {
   /** A new one each time. */
   ticket(): string;
   readonly token: string;
+  /** Of workers whose leases are audited. */
+  readonly volunteerToken: string;
   /** `text` is called only if the trace is read. */
   trace(who: string, text: () => string): void;
   onRound(round: number): void;

@@ -2,12 +2,15 @@
  * `troupe coordinator`: a server with one run at its root. Server and run host do not depend on that: several runs can be mounted
  * under prefixes of one server, each with its own tokens (test/two-runs.test.ts). There is no flag for several runs.
  */
+import { CheckpointError } from '@troupe/checkpoint';
+import { setAsideAfter } from '@troupe/checkpoint/node';
+import { RunTainted } from '@troupe/conductor';
 import { TransportError } from '@troupe/transport';
 import type { MachineMemory } from '@troupe/process';
 import { createSendBudget, type SendBudget } from '@troupe/protocol';
 import { whenDoneOf } from './afterwards.js';
 import { checkDiscoverable, makeDiscoverable } from './discoverable.js';
-import { createRunHost, mountRun, type RunHost } from './run-host.js';
+import { createRunHost, mountRun, type RunHost, type RunHostOptions } from './run-host.js';
 import type { Report } from './reporter.js';
 import { readCertificate } from './server/certificate.js';
 import { careForCertificate } from './server/certificate-watch.js';
@@ -37,26 +40,66 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<void>
   const certificate = settings.tls && (await readCertificate(settings.tls));
   const server = createWebServer({ ...settings, certificate });
   try {
-    const mount = server.mount('');
     const whenDone = whenDoneOf(options.settings.given, options.isTerminal ?? false);
-    const host = await createRunHost({
-      ...options,
-      settings,
-      whenDone,
-      mount,
-      budget: budgetOf(options),
-      pages: await loadPages(),
-    });
-    try {
-      mountRun(mount, host);
-      for (const text of notes) host.report({ event: 'note', level: 'info', text });
-      await serve(server, mount, host, settings);
-    } finally {
-      await host.close();
-    }
+    const shared = { ...options, whenDone, budget: budgetOf(options), pages: await loadPages(), banned: new Set<string>() };
+    let life: Life | undefined = { settings, notes, isFirst: true };
+    while (life) life = await live(server, shared, life);
   } finally {
     server.close();
   }
+}
+
+/** A run from its start, or from the checkpoint to which it goes back, to its end. The server and its links stay. */
+interface Life {
+  readonly settings: Settings;
+  readonly notes: readonly string[];
+  readonly isFirst: boolean;
+}
+
+/** @returns the next life of a run that must go back */
+async function live(
+  server: WebServer,
+  shared: Omit<RunHostOptions, 'mount'>,
+  { settings, notes, isFirst }: Life,
+): Promise<Life | undefined> {
+  const mount = server.mount('');
+  const host = await createRunHost({ ...shared, settings, mount });
+  try {
+    mountRun(mount, host);
+    for (const text of notes) host.report({ event: 'note', level: 'info', text });
+    await (isFirst ? serve(server, mount, host, settings) : run(host));
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof RunTainted)) throw error;
+    await host.close();
+    return await goBack(error, host.folder, { ...shared, settings });
+  } finally {
+    await host.close();
+  }
+}
+
+async function run(host: RunHost): Promise<void> {
+  host.start();
+  await host.done;
+}
+
+/** The run continues as with --resume, from the newest checkpoint that no lie has touched. @throws RunTainted if there is none */
+async function goBack(
+  tainted: RunTainted,
+  out: string,
+  { settings, env }: Pick<CoordinatorOptions, 'settings' | 'env'>,
+): Promise<Life> {
+  try {
+    await setAsideAfter(out, tainted.since);
+  } catch (cause) {
+    if (!(cause instanceof CheckpointError) || cause.code !== 'not_found') throw cause;
+    throw tainted;
+  }
+  const flags = [...settings.given].filter(([flag]) => flag !== '--init' && flag !== '--reproducible');
+  const given = new Map([...flags, ['--resume', '']]);
+  const again = await recall({ settings: { ...settings, given, out, resume: true }, env });
+  const text = `${tainted.message}: the run goes back to the last checkpoint before, and sets later ones aside as NAME.tainted`;
+  return { settings: again.settings, notes: [text], isFirst: false };
 }
 
 function budgetOf({ report }: CoordinatorOptions): SendBudget {
@@ -64,14 +107,17 @@ function budgetOf({ report }: CoordinatorOptions): SendBudget {
 }
 
 /** A resumed run has its flags again, those of the server as well. @throws SettingsError, CheckpointError */
-async function recall({ settings, env }: CoordinatorOptions): Promise<{ settings: Settings; notes: readonly string[] }> {
+async function recall({
+  settings,
+  env,
+}: Pick<CoordinatorOptions, 'settings' | 'env'>): Promise<{ settings: Settings; notes: readonly string[] }> {
   if (!settings.resume) return { settings, notes: [] };
   const out = await folderToResume(settings.out);
   const stored = await readRunFlags(out);
   const given = new Map([...withStored(stored, settings.given), ['--out', out]]);
-  const { token, adminToken, metricsToken, allreduceToken, notify } = settings;
+  const { token, volunteerToken, adminToken, metricsToken, allreduceToken, notify } = settings;
   return {
-    settings: { ...settingsOf(given, env), token, adminToken, metricsToken, allreduceToken, notify },
+    settings: { ...settingsOf(given, env), token, volunteerToken, adminToken, metricsToken, allreduceToken, notify },
     notes: describeRecalled(stored, settings.given),
   };
 }
@@ -99,8 +145,7 @@ async function serve(server: WebServer, mount: Mount, host: RunHost, settings: S
     securityNotes({ ...settings, certificate: server.certificate }, Date.now()).forEach(onNote);
     if (files) void careForCertificate({ files, holder: server, signal: over.signal, onNote });
     if (settings.discoverable) told = makeDiscoverable({ runId: host.id, mount, settings, signal: over.signal, onNote });
-    host.start();
-    await host.done;
+    await run(host);
   } finally {
     over.abort(new Error('the run is over'));
     await told;

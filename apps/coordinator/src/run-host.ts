@@ -20,6 +20,7 @@ import { openAccessFile } from './access/access-watch.js';
 import { createGate } from './access/gate.js';
 import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
 import { keepOpen, type WhenDone } from './afterwards.js';
+import { createAuditor, type AuditThread } from './auditor.js';
 import { bestCheckpoint, createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
@@ -40,6 +41,9 @@ import { createRunLinks, type RunLinks } from './web/paths.js';
 import type { Routes } from './web/routes.js';
 import { createRunSite, type RunSite } from './web/run-site.js';
 
+/** An audit computes at most so many streams at once, so that its memory does not grow with the batch. */
+const AUDIT_STREAMS = 32;
+
 export interface RunHostOptions {
   /** The settings of the run. Those of the server (host, port, TLS) are ignored, but reducers listen beside its port. */
   readonly settings: Settings;
@@ -49,6 +53,8 @@ export interface RunHostOptions {
   /** The run's address, from which its links and paths follow. */
   readonly mount: MountPoint;
   readonly pages: Pages;
+  /** See ConductorOptions. */
+  readonly banned?: Set<string>;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
   /** Receives the events of the run. */
@@ -61,6 +67,8 @@ export interface RunHostOptions {
 
 export interface RunHost {
   readonly id: string;
+  /** Of its checkpoints. */
+  readonly folder: string;
   /** Where the run listened before it was resumed. */
   readonly lastPort: number | undefined;
   readonly routes: Routes;
@@ -113,11 +121,12 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   const record = notifier === undefined ? opened : { ...opened, report: alsoTo(notifier, opened.report) };
   for (const note of prepared.notes) record.report({ event: 'note', ...note });
   const side = openSide(prepared);
+  const auditor = openAuditor(prepared);
   const over = new AbortController();
   let reduce: ReduceService | undefined;
   const closeParts = async (): Promise<void> => {
     over.abort(new Error('the run is over'));
-    await Promise.all([side.close(), reduce?.close()]);
+    await Promise.all([side.close(), auditor.close(), reduce?.close()]);
     await record.board.close();
   };
   let freed: Promise<void> | undefined;
@@ -134,7 +143,7 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
     reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
     return await assemble({
       ...options,
-      ...{ prepared, record, notifier, side, tokens, last, signed, reduce, over: over.signal, free, close },
+      ...{ prepared, record, notifier, side, auditor, tokens, last, signed, reduce, over: over.signal, free, close },
     });
   } catch (error) {
     // The caller frees the folder.
@@ -174,6 +183,7 @@ interface Parts extends RunHostOptions {
   readonly record: RunRecord;
   readonly notifier: Notifier | undefined;
   readonly side: SideThread;
+  readonly auditor: AuditThread;
   readonly tokens: RunTokens;
   readonly signed: SignedTokens;
   readonly reduce: ReduceService;
@@ -197,6 +207,7 @@ async function assemble(parts: Parts): Promise<RunHost> {
     notifier ? notifier.attend(run, () => symptomsOf(conductor, record.board)) : run();
   return {
     id,
+    folder: prepared.folder.path,
     lastPort: parts.last.port,
     routes: site.routes,
     serveControl: (link) => conductor.serve(link),
@@ -262,10 +273,11 @@ function lifeOf(run: () => Promise<void>, close: () => Promise<void>): Pick<RunH
 type RunTokens = ReturnType<typeof tokensOf>;
 
 /** @param last those of a resumed run, so that links that people have go on working */
-function tokensOf({ token, adminToken, metricsToken }: Settings, last: RunSecrets) {
+function tokensOf({ token, volunteerToken, adminToken, metricsToken }: Settings, last: RunSecrets) {
   // An empty one would admit everybody.
   return {
     token: token || last.token || secret(12),
+    volunteerToken: volunteerToken || last.volunteerToken || secret(12),
     adminToken: adminToken || last.adminToken || secret(18),
     metricsToken: metricsToken || undefined,
   };
@@ -308,7 +320,8 @@ function conductorOptions(parts: Parts): ConductorOptions {
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
-    gate: createGate({ token: tokens.token, signed, traffic: mount.traffic }),
+    gate: createGate({ ...tokens, signed, traffic: mount.traffic }),
+    banned: parts.banned,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,
     reducers: reduce.reducers,
@@ -317,6 +330,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     credits: record.board.history.credits,
     readBest: () => readBest(prepared),
     side,
+    auditor: parts.auditor,
     writer: writerOf(prepared, settings.keep, record.report),
     ports: {
       nowMs: () => performance.now(),
@@ -381,6 +395,7 @@ async function storeSecrets({ prepared: { folder }, settings, tokens, mount, rec
     await writeRunSecrets(folder.path, {
       port: Number(new URL(address).port) || undefined,
       token: settings.token ? undefined : tokens.token,
+      volunteerToken: settings.volunteerToken ? undefined : tokens.volunteerToken,
       adminToken: settings.adminToken ? undefined : tokens.adminToken,
     });
   } catch (error) {
@@ -395,6 +410,18 @@ function openSide({ training: { config, split } }: Preparation): SideThread {
     model: config.model,
     validation: split.validation,
     window: config.window,
+    reproducible: isReproducible(config),
+  });
+}
+
+function openAuditor({ training: { config, layout, stateFloats } }: Preparation): AuditThread {
+  const { model, window, streams, leaseStreams, codec, seed } = config;
+  return createAuditor({
+    model,
+    shape: { codec, seed, tensorSizes: layout.tensors.map(({ size }) => size), stateFloats },
+    window,
+    // The bits of a reproducible lease depend on what is computed at once.
+    maxStreams: leaseStreams > 0 ? leaseStreams : Math.min(streams, AUDIT_STREAMS),
     reproducible: isReproducible(config),
   });
 }

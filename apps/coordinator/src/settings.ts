@@ -36,6 +36,8 @@ export interface Settings {
   readonly port: number;
   /** The join token. Undefined: generate one. */
   readonly token: string | undefined;
+  /** The token of volunteers. Undefined: generate one. */
+  readonly volunteerToken: string | undefined;
   /** The token of admins. Undefined: generate one. */
   readonly adminToken: string | undefined;
   /** The token for /metrics alone. Undefined: there is none. */
@@ -173,7 +175,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
   };
 }
 
-type Tokens = Pick<Settings, 'token' | 'adminToken' | 'metricsToken' | 'allreduceToken'>;
+type Tokens = Pick<Settings, 'token' | 'volunteerToken' | 'adminToken' | 'metricsToken' | 'allreduceToken'>;
 
 /** An empty variable counts as unset: as a token it would admit peers without one. @throws SettingsError */
 function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Tokens {
@@ -183,11 +185,21 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
     '--metrics-token or TROUPE_METRICS_TOKEN',
     given.get('--metrics-token') ?? env.TROUPE_METRICS_TOKEN,
   );
+  const volunteerToken = checkToken(
+    '--volunteer-token or TROUPE_VOLUNTEER_TOKEN',
+    given.get('--volunteer-token') ?? env.TROUPE_VOLUNTEER_TOKEN,
+  );
   const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
   if (token !== undefined && token === adminToken) {
     throw new SettingsError(
       'the token of admins equals the token of workers, who could then control the run',
       'Give another --admin-token (or TROUPE_ADMIN_TOKEN), or none: then one is generated.',
+    );
+  }
+  if (volunteerToken !== undefined && [token, adminToken, metricsToken].includes(volunteerToken)) {
+    throw new SettingsError(
+      'the token of volunteers equals another token, so volunteers could do more than compute audited leases',
+      'Give another --volunteer-token (or TROUPE_VOLUNTEER_TOKEN), or none: then one is generated.',
     );
   }
   if (metricsToken !== undefined && [token, adminToken].includes(metricsToken)) {
@@ -196,7 +208,7 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
       'Give another --metrics-token (or TROUPE_METRICS_TOKEN), or none.',
     );
   }
-  return { token, adminToken, metricsToken, allreduceToken };
+  return { token, volunteerToken, adminToken, metricsToken, allreduceToken };
 }
 
 /**

@@ -119,7 +119,7 @@ describe('the routes', () => {
     };
     const [own, signed] = await Promise.all([views(ADMIN), views(token)]);
     for (const view of own) {
-      expect(view.joinLink).toContain(`#token=${TOKEN}`);
+      expect(view.joinLink).toContain(`#token=`);
       expect(view.inviteCommand).toBeUndefined();
     }
     for (const view of signed) {

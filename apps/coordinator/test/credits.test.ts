@@ -30,8 +30,8 @@ describe('the credits', () => {
     run.join('Shy');
     await run.round(5);
     expect(await creditsOf(run, TOKEN)).toMatchObject({ named: 0, names: [] });
-    run.join('Ada\u001b[2J\u202e <b>', { team: 'Room 214' });
-    run.join('10.1.2.3', { team: '' });
+    run.join('Ada\u001b[2J\u202e <b>', { credited: { team: 'Room 214' } });
+    run.join('10.1.2.3', { credited: { team: '' } });
     await expect.poll(async () => (await creditsOf(run, TOKEN)).named, { timeout: 10_000 }).toBe(2);
     const { anonymous, characters, names, teams } = await creditsOf(run, ADMIN);
     expect(names.map(({ name, team }) => [name, team]).sort()).toEqual([
@@ -54,7 +54,7 @@ describe('the credits', () => {
     const last = async (folder: string, credited?: { readonly team: string }): Promise<Buffer> => {
       const out = path.join(cwd, folder);
       const run = await coordinate('--reproducible', '--rounds=8', '--checkpoint-every=2', `--out=${out}`);
-      run.join('somebody', credited);
+      run.join('somebody', { credited });
       await run.ended;
       return fs.readFile(path.join(out, 'round-00000008.safetensors'));
     };
@@ -64,7 +64,7 @@ describe('the credits', () => {
   it('are those of the rounds of the checkpoint after a crash, and no others', async () => {
     const out = path.join(cwd, 'crashed');
     const run = await coordinate('--rounds=1000000', '--checkpoint-every=10', `--out=${out}`);
-    run.join('Ada', { team: '' });
+    run.join('Ada', { credited: { team: '' } });
     await run.event('checkpoint');
     await run.round(15);
     await run.stop();
@@ -80,7 +80,7 @@ describe('the credits', () => {
       ...{ characters: round * SMALL_CHARACTERS, anonymous: 0, named: 1, teams: [] },
       names: [{ name: 'Ada', team: '', characters: round * SMALL_CHARACTERS }],
     });
-    again.join('Ada', { team: '' });
+    again.join('Ada', { credited: { team: '' } });
     await again.round(round + 5);
     await expect
       .poll(async () => (await creditsOf(again, TOKEN)).characters, { timeout: 10_000 })

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createStarCollective } from '@troupe/collective/star';
+import type { Engine, Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import type { LiveMessage, RunEvent } from '@troupe/run';
 import { connectWebSocket } from '@troupe/transport/websocket';
@@ -47,8 +48,7 @@ export interface RunningCoordinator {
   ask(path: string, asking?: Asking): Promise<Answer>;
   /** Sends an order as an admin. */
   steer(order: unknown): Promise<Answer>;
-  /** @param credited lists the worker in the credits */
-  join(name: string, credited?: { readonly team: string }): { readonly done: Promise<unknown>; leave(): void };
+  join(name: string, options?: JoinOptions): { readonly done: Promise<unknown>; leave(): void };
   /** Waits until at least this many rounds are complete. */
   round(least: number): Promise<void>;
   live(hello?: unknown): Viewer;
@@ -64,6 +64,15 @@ export interface Viewer {
   /** The first message that passes, received already or later. */
   message(test: (message: LiveMessage) => boolean): Promise<LiveMessage>;
   readonly closed: Promise<number>;
+}
+
+export interface JoinOptions {
+  /** Absent: that of workers. */
+  readonly token?: string;
+  /** Lists the worker in the credits. */
+  readonly credited?: { readonly team: string } | undefined;
+  /** Its owner changes results before they are sent. */
+  readonly lie?: (result: Gradient, computed: number) => Gradient;
 }
 
 export async function scratch(): Promise<string> {
@@ -100,8 +109,8 @@ export async function startCoordinator(...flags: string[]): Promise<RunningCoord
     event,
     ask,
     steer: (body) => ask('/api/control', { token: ADMIN, body }),
-    join(name, credited) {
-      const worker = startWorker(`${address}/control`, TOKEN, name, credited);
+    join(name, options) {
+      const worker = startWorker(`${address}/control`, options?.token ?? TOKEN, name, options);
       leavings.push(worker.leave);
       return worker;
     },
@@ -154,7 +163,7 @@ export function startWorker(
   address: string,
   token: string,
   name: string,
-  credited?: { readonly team: string },
+  { lie, credited }: JoinOptions = {},
 ): { done: Promise<unknown>; leave(): void } {
   const stop = new AbortController();
   const dial = (to: string, signal: AbortSignal) => connectWebSocket(to, { signal });
@@ -162,13 +171,13 @@ export function startWorker(
     address,
     token,
     name,
-    kind: 'node',
+    kind: token === TOKEN ? 'node' : 'browser',
     credited,
     signal: stop.signal,
     ports: {
       connect: dial,
       collective: createStarCollective({ connect: dial }),
-      createEngine: async (model, limits) => createReferenceEngine(model, limits),
+      createEngine: async (model, limits) => lying(createReferenceEngine(model, limits), lie),
       nowMs: () => performance.now(),
       sleep: (ms, signal) => delay(ms, undefined, { signal }),
       random: () => 0.5,
@@ -179,6 +188,20 @@ export function startWorker(
     (error: unknown) => error,
   );
   return { done, leave: () => stop.abort(new Error('leaving')) };
+}
+
+function lying(engine: Engine, lie: JoinOptions['lie']): Engine {
+  if (!lie) return engine;
+  let computed = 0;
+  return {
+    info: engine.info,
+    limits: engine.limits,
+    setParameters: (parameters) => engine.setParameters(parameters),
+    gradient: async (batch) => lie(await engine.gradient(batch), computed++),
+    evaluate: (batch) => engine.evaluate(batch),
+    step: (tokens, states) => engine.step(tokens, states),
+    dispose: () => engine.dispose(),
+  };
 }
 
 /** @param hello the first message; undefined = none */

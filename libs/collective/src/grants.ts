@@ -1,14 +1,22 @@
 /** Which worker may contribute for which streams. */
-import { ProtocolError, type MessageOf } from '@troupe/protocol';
+import { ProtocolError, type AuditMode, type MessageOf } from '@troupe/protocol';
 
 export type RoundOrder = Omit<MessageOf<'openRound'>, 'type'>;
-export type Grant = Omit<MessageOf<'grant'>, 'type'>;
+export interface Grant extends Omit<MessageOf<'grant'>, 'type' | 'audit'> {
+  /** Absent: none. */
+  readonly audit?: AuditMode;
+}
 
 /** A contribution, among those of a round. */
 export type ContributionKey = Pick<Grant, 'round' | 'leaseId' | 'workerId'>;
 
 /** The same for every range of a contribution. */
 export const keyOf = ({ leaseId, workerId }: ContributionKey): string => `${workerId} ${leaseId}`;
+
+/** Whether the coordinator needs a copy of what is contributed for it. */
+export function isAudited(grant: Grant | undefined): boolean {
+  return (grant?.audit ?? 'none') !== 'none';
+}
 
 /** The grants of the round that is open. */
 export interface Grants {

@@ -1,3 +1,4 @@
+export { differenceOf, type AuditShape, type Claim, type Recomputed } from './audit.js';
 export {
   createSegmentReader,
   createSegmentWriter,
@@ -21,6 +22,7 @@ export type {
   JoinOptions,
   KeptSnapshot,
   PeerChoice,
+  ReduceAudit,
   ReduceCounted,
   ReducePeer,
   ReduceRejected,
@@ -32,7 +34,7 @@ export type {
   SnapshotSource,
 } from './port.js';
 export { keyOf, type Grant, type RoundOrder } from './grants.js';
-export { createLedger, type ReductionConfig, type Verdict } from './ledger.js';
+export { createLedger, type AuditRule, type ReductionConfig, type Verdict } from './ledger.js';
 export { createRangeSum, type RangeSum } from './range-sum.js';
 export { createRangeLayout, evenRanges, nameOf, type RangeLayout, type SegmentRange } from './ranges.js';
 export { applyArriving, applyUpdate, wholeUpdate, type ArrivingUpdate, type ReduceUpdate } from './update.js';

@@ -11,6 +11,8 @@ export interface ReductionConfig extends GradientShape {
   readonly streams: number;
   /** T, characters per stream and round. */
   readonly window: number;
+  /** No hidden state has a larger magnitude; absent or 0: any may. */
+  readonly largestState?: number;
   /** Adds gradients in the order of their lowest streams; absent: in the order in which they count. */
   readonly ordered?: boolean;
 }
@@ -40,7 +42,15 @@ export interface Addition extends ContributionKey {
   readonly last: boolean;
 }
 
-export type Ruling = Verdict | Addition;
+/** The contribution is whole, and its lease was granted with an audit: the coordinator gets a copy. */
+export interface Audited extends OfferedContribution {
+  readonly kind: 'audited';
+}
+
+export type Ruling = Verdict | Addition | Audited;
+
+/** What the coordinator says of a contribution that is held. */
+export type AuditRule = Omit<MessageOf<'rule'>, 'type'>;
 
 /** What the norm of a finished round decides. */
 export interface Finish {
@@ -83,6 +93,8 @@ export interface Ledger {
   offer(offered: OfferedContribution, missing?: readonly string[]): readonly Ruling[];
   /** A range of a contribution is where it is summed; `defect`: it is, but it must not count. */
   hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[];
+  /** The coordinator has audited a contribution. Nothing follows unless it is held in the round that is open. */
+  rule(rule: AuditRule): readonly Ruling[];
   /** Whether what is held of this contribution is needed, or may be: another one under its lease does not change that. */
   needs(key: ContributionKey): boolean;
   /** How many workers' contributions wait for nothing but their ranges, this one among them. */
@@ -122,12 +134,17 @@ interface OpenRound extends RoundOrder {
   /** Contributions that count and wait for their turn, by lowest stream. */
   readonly retained: Map<number, ContributionKey>;
   readonly additions: Addition[];
+  /** Whole contributions that count only once the coordinator says so. */
+  readonly audited: Map<string, OfferedContribution>;
 }
 
 interface Refusal {
   readonly result: ContributionRefusal;
   readonly reason: string;
 }
+
+/** Engines round, and tanh may come out above 1. */
+const STATE_SLACK = 1.001;
 
 class StreamLedger implements Ledger {
   readonly grants: Grants;
@@ -167,11 +184,16 @@ class StreamLedger implements Ledger {
       missing: 0,
       retained: new Map(),
       additions: [],
+      audited: new Map(),
     };
     for (const { range, key, defect } of this.#early.splice(0)) this.hold(range, key, defect);
     const unfinished = [...(before?.waiting.values() ?? [])].flatMap(({ offered }) => offered ?? []);
     const reason = `the round was over before all of its gradient had come; round ${order.round} is open`;
-    return unfinished.map((offered) => ({ kind: 'verdict', ...offered, ...refuse('wrong_round', reason) }));
+    const unruled = [...(before?.audited.values() ?? [])];
+    return [
+      ...unfinished.map((offered) => verdictOf(offered, refuse('wrong_round', reason))),
+      ...unruled.map((offered) => verdictOf(offered, refuse('not_audited', 'the round was over before it was audited'))),
+    ];
   }
 
   grant(grant: Grant): void {
@@ -183,7 +205,8 @@ class StreamLedger implements Ledger {
     if (refusal) return [this.#refuse(offered, refusal)];
     const { workerId, message } = offered;
     const waiting = this.#waitingFor({ ...message, workerId });
-    if (waiting.offered) return [{ kind: 'verdict', ...offered, ...refuse('already_counted', 'it came before') }];
+    if (waiting.offered || this.#round!.audited.has(keyOf({ ...message, workerId })))
+      return [verdictOf(offered, refuse('already_counted', 'it came before'))];
     waiting.offered = offered;
     return this.#decide(waiting);
   }
@@ -196,7 +219,20 @@ class StreamLedger implements Ledger {
       this.grants.spend(message);
       this.#round!.waiting.delete(keyOf(key));
     }
-    return { kind: 'verdict', ...offered, ...refusal };
+    return verdictOf(offered, refusal);
+  }
+
+  rule({ verdict, reason, round: of, leaseId, workerId }: AuditRule): readonly Ruling[] {
+    const key: ContributionKey = { round: of, leaseId, workerId };
+    const round = this.#round;
+    const offered = key.round === this.round ? round?.audited.get(keyOf(key)) : undefined;
+    if (!round || !offered) return [];
+    round.audited.delete(keyOf(key));
+    const refusal =
+      verdict === 'sound'
+        ? checkStreams(round, offered.message)
+        : refuse(verdict === 'wrong' ? 'audit_failed' : 'not_audited', reason);
+    return refusal ? [this.#refuse(offered, refusal)] : [...this.#count(round, key, offered)];
   }
 
   hold(range: string, key: ContributionKey, defect?: string): readonly Ruling[] {
@@ -211,7 +247,8 @@ class StreamLedger implements Ledger {
   needs(key: ContributionKey): boolean {
     const name = keyOf(key);
     if (key.round !== this.round) return true;
-    return this.#round!.waiting.get(name)?.offered !== undefined || this.counted.some((each) => keyOf(each) === name);
+    const { waiting, audited } = this.#round!;
+    return waiting.get(name)?.offered !== undefined || audited.has(name) || this.counted.some((each) => keyOf(each) === name);
   }
 
   waitingFor(range: string): number {
@@ -240,9 +277,14 @@ class StreamLedger implements Ledger {
     const { workerId, message } = offered;
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
-    const refusal = checkStreams(round, message) ?? checkDefect(defect) ?? checkLoss(round, message);
+    const audit = this.grants.find(key)?.audit ?? 'none';
+    const refusal =
+      (audit === 'hold' ? undefined : checkStreams(round, message)) ?? checkDefect(defect) ?? checkLoss(round, message);
     if (refusal) return [this.#refuse(offered, refusal)];
-    return [...this.#count(round, key, offered)];
+    const audited: Audited[] = audit === 'none' ? [] : [{ kind: 'audited', ...offered }];
+    if (audit !== 'hold') return [...audited, ...this.#count(round, key, offered)];
+    round.audited.set(keyOf(key), offered);
+    return audited;
   }
 
   *#count(round: OpenRound, key: ContributionKey, offered: OfferedContribution): Generator<Ruling> {
@@ -254,7 +296,7 @@ class StreamLedger implements Ledger {
     round.lossTotal += lossSum;
     round.retained.set(first, key);
     const reason = `${round.counted.size} of ${this.#config.streams} streams are counted`;
-    yield { kind: 'verdict', ...offered, result: 'counted', reason };
+    yield verdictOf(offered, { result: 'counted', reason });
     yield* this.#addDue(round);
   }
 
@@ -292,15 +334,24 @@ class StreamLedger implements Ledger {
       const granted = brief(grant.streams);
       return refuse('unknown_lease', `lease ${leaseId} is for streams ${granted}, the contribution for ${brief(streams)}`);
     }
-    const refusal = checkStreams(round, message) ?? this.#checkTokens(message);
+    // What is held is audited even if others were faster: it shows whether its worker computes what it is asked to.
+    const lost = grant.audit === 'hold' ? undefined : checkStreams(round, message);
+    const refusal = lost ?? this.#checkTokens(message);
     if (refusal) return refusal;
     if (parametersDigest !== round.parametersDigest) {
       const digests = `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`;
       return refuse('replica_diverged', digests);
     }
-    if (!this.#memory.isFinite(floatsAt(endStates, 0, endStates.byteLength / 4)))
-      return refuse('not_finite', 'the end states hold a NaN or an infinity');
-    return checkLoss(round, message);
+    return this.#checkStates(floatsAt(endStates, 0, endStates.byteLength / 4)) ?? checkLoss(round, message);
+  }
+
+  /** A state beyond what the cell can reach would make the next gradients overflow, at honest workers too. */
+  #checkStates(endStates: Float32Array): Refusal | undefined {
+    const { largestState = 0 } = this.#config;
+    const largest = this.#memory.maxMagnitude(endStates);
+    if (!Number.isFinite(largest)) return refuse('not_finite', 'the end states hold a NaN or an infinity');
+    if (largestState === 0 || largest <= largestState * STATE_SLACK) return undefined;
+    return refuse('implausible', `an end state is ${largest.toPrecision(3)}, and no cell reaches more than ${largestState}`);
   }
 
   #checkTokens({ streams, tokens }: MessageOf<'contribution'>): Refusal | undefined {
@@ -340,6 +391,10 @@ function checkLoss({ lossTotal }: OpenRound, { lossSum }: MessageOf<'contributio
 function checkRanges(missing: readonly string[]): Refusal | undefined {
   if (missing.length === 0) return undefined;
   return refuse('incomplete', `ranges ${brief(missing)} of its gradient did not come before it`);
+}
+
+function verdictOf(offered: OfferedContribution, said: Pick<Verdict, 'result' | 'reason'>): Verdict {
+  return { ...offered, kind: 'verdict', ...said };
 }
 
 function refuse(result: ContributionRefusal, reason: string): Refusal {

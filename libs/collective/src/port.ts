@@ -5,7 +5,7 @@
 import type { ContributionRefusal, MessageOf } from '@troupe/protocol';
 import type { GradientShape } from './codec.js';
 import type { Grant, RoundOrder } from './grants.js';
-import type { ReductionConfig } from './ledger.js';
+import type { AuditRule, ReductionConfig } from './ledger.js';
 import type { ArrivingUpdate, ReduceUpdate } from './update.js';
 
 export interface Collective {
@@ -108,6 +108,13 @@ export interface ReduceRejected extends Omit<MessageOf<'rejected'>, 'type'> {
   readonly result: ContributionRefusal;
 }
 
+/** A contribution that the coordinator is to audit. */
+export interface ReduceAudit extends Omit<MessageOf<'audit'>, 'type'> {
+  readonly kind: 'audit';
+  /** The coded gradient as its worker sent it, and then end states float32 [streams, L, S, H]; the receiver's own. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
 /** What the coordinator learns about a worker that can sum ranges for the others. */
 export interface ReducePeer extends Omit<MessageOf<'peer'>, 'type'> {
   readonly kind: 'peer';
@@ -117,7 +124,7 @@ export interface ReducePeer extends Omit<MessageOf<'peer'>, 'type'> {
 export type PeerChoice = Readonly<Record<'candidates' | 'reducers', readonly string[]>>;
 
 /** An update is whole and comes after the last contribution counted for it. */
-export type HostEvent = ReduceCounted | ReduceRejected | ReducePeer | ReduceUpdate;
+export type HostEvent = ReduceCounted | ReduceRejected | ReduceAudit | ReducePeer | ReduceUpdate;
 
 /** Bytes of a snapshot: `bytes` from `offset` on, of the one that is to compute `round` next. */
 export type SnapshotPiece = Omit<MessageOf<'wantPiece'>, 'type'>;
@@ -174,6 +181,8 @@ export interface CollectiveHost {
   usePeers(choice: PeerChoice): void;
   openRound(order: RoundOrder): void;
   grant(grant: Grant): void;
+  /** Decides whether a contribution that is held counts. It is ignored once its round is over. */
+  rule(rule: AuditRule): void;
   /**
    * The next event, in order. Rejects with TransportError when
    * the link closes, CollectiveError when the service refuses this host (`refused`) or sends an update that must not be applied

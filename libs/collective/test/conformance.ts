@@ -2,11 +2,15 @@
 import { GRADIENT_CODECS } from '@troupe/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  differenceOf,
+  wholeUpdate,
   type Collective,
   type CollectiveHost,
   type CollectiveMember,
   type HostOptions,
+  type MemberEvent,
   type JoinOptions,
+  type ReduceAudit,
   type ReduceCounted,
   type ReduceUpdate,
 } from '../src/index.js';
@@ -90,6 +94,15 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
     });
 
     afterEach(() => rig.stop());
+
+    /** What the worker next learns about a contribution. */
+    const resultOf = async (member: CollectiveMember): Promise<MemberEvent> => {
+      for (;;) {
+        const event = await member.receive(soon());
+        if (event.kind === 'result') return event;
+        if (event.kind === 'update') await wholeUpdate(event);
+      }
+    };
 
     /** The link is closed, and this side learns why. */
     const expectClosed = (side: CollectiveMember | CollectiveHost, why: string): Promise<void> =>
@@ -380,6 +393,19 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expectMean((await untilUpdate(host)).parts);
       });
 
+      it('refuses a hidden state that no cell reaches', async () => {
+        host.close('another follows');
+        host = await startHost({ largestState: 8 });
+        const member = await admitAndJoin(0);
+        openRound(host);
+        const [usual, wrong] = [8, 9].map((value) => contribution(0).endStates.map(() => value));
+        member.contribute(contribution(0, { endStates: Float32Array.from(wrong) }));
+        expect(await resultOf(member)).toMatchObject({ result: 'implausible' });
+        host.grant({ round: 0, leaseId: 'again0', workerId: 'w0', streams: LEASES[0] });
+        member.contribute(contribution(0, { leaseId: 'again0', endStates: Float32Array.from(usual) }));
+        expect(await resultOf(member)).toMatchObject({ result: 'counted' });
+      });
+
       it('refuses a wrong number of characters', async () => {
         const member = await admitAndJoin(0);
         openRound(host);
@@ -405,6 +431,88 @@ export function collectiveConformance(name: string, makeRig: () => CollectiveRig
         expect(() => member.contribute(contribution(0, { endStates: new Float32Array(3) }))).toThrow(
           expect.objectContaining({ code: 'bad_length' }),
         );
+      });
+    });
+
+    describe('an audit', () => {
+      const shape = { ...SHAPE, seed: SEED };
+      const grantWith = (k: number, audit: 'copy' | 'hold') =>
+        host.grant({ round: 0, leaseId: `lease${k}`, workerId: `w${k}`, streams: LEASES[k], audit });
+      const key = (k: number) => ({ round: 0, leaseId: `lease${k}`, workerId: `w${k}` });
+
+      it('gives the host a copy of a contribution before it counts', async () => {
+        const member = await admitAndJoin(0);
+        host.openRound(ORDER);
+        grantWith(0, 'copy');
+        member.contribute(contribution(0));
+        const audit = await host.receive(soon());
+        expect(audit).toMatchObject({ kind: 'audit', ...key(0), streams: LEASES[0], lossSum: 20, computeMs: 3 });
+        expect(differenceOf(shape, audit as ReduceAudit, contribution(0), true)).toBeUndefined();
+        const other = contribution(0, { gradient: contribution(1).gradient });
+        expect(differenceOf(shape, audit as ReduceAudit, other, true)).toMatch(/gradient/);
+        expect(await host.receive(soon())).toMatchObject({ kind: 'counted', ...key(0) });
+      });
+
+      it('holds a contribution until the host says that it is sound', async () => {
+        const members = await admitAll();
+        host.openRound(ORDER);
+        for (const k of [0, 1, 2]) grantWith(k, 'hold');
+        for (const [k, member] of members.entries()) member.contribute(contribution(k));
+        const audits = [await host.receive(soon()), await host.receive(soon()), await host.receive(soon())];
+        expect(audits.map(({ kind }) => kind)).toEqual(['audit', 'audit', 'audit']);
+        for (const k of [0, 1, 2]) host.rule({ ...key(k), verdict: 'sound', reason: '' });
+        for (const k of [0, 1, 2]) expect(await host.receive(soon())).toMatchObject({ kind: 'counted', ...key(k) });
+        expectMean((await untilUpdate(host)).parts);
+      });
+
+      it.each([
+        ['wrong', 'audit_failed'],
+        ['unknown', 'not_audited'],
+      ] as const)('that finds it %s refuses it, and others may compute its streams', async (verdict, result) => {
+        const [held, other] = [await admitAndJoin(0), await admitAndJoin(1)];
+        host.openRound(ORDER);
+        grantWith(0, 'hold');
+        held.contribute(contribution(0, { gradient: new Float32Array(SIZE) }));
+        await host.receive(soon());
+        host.rule({ ...key(0), verdict, reason: 'its gradient differs' });
+        expect(await resultOf(held)).toMatchObject({ result, reason: 'its gradient differs' });
+        expect(await host.receive(soon())).toMatchObject({ kind: 'rejected', ...key(0), result });
+        host.grant({ round: 0, leaseId: 'instead', workerId: 'w1', streams: LEASES[0] });
+        other.contribute(contribution(0, { leaseId: 'instead' }));
+        expect(await host.receive(soon())).toMatchObject({ kind: 'counted', leaseId: 'instead' });
+      });
+
+      it('is made of a held contribution even if another worker was faster', async () => {
+        const [held, other] = [await admitAndJoin(0), await admitAndJoin(1)];
+        host.openRound(ORDER);
+        grantWith(0, 'hold');
+        host.grant({ round: 0, leaseId: 'faster', workerId: 'w1', streams: LEASES[0] });
+        other.contribute(contribution(0, { leaseId: 'faster' }));
+        expect(await host.receive(soon())).toMatchObject({ kind: 'counted', leaseId: 'faster' });
+        held.contribute(contribution(0));
+        expect(await host.receive(soon())).toMatchObject({ kind: 'audit', ...key(0) });
+        host.rule({ ...key(0), verdict: 'sound', reason: '' });
+        expect(await resultOf(held)).toMatchObject({ result: 'already_counted' });
+      });
+
+      it('that is not decided when the round ends is void', async () => {
+        const [held, other] = [await admitAndJoin(0), await admitAndJoin(1)];
+        host.openRound(ORDER);
+        grantWith(0, 'hold');
+        held.contribute(contribution(0));
+        await host.receive(soon());
+        host.grant({ round: 0, leaseId: 'all', workerId: 'w1', streams: [0, 1, 2, 3, 4, 5] });
+        other.contribute({
+          ...contribution(0),
+          leaseId: 'all',
+          streams: [0, 1, 2, 3, 4, 5],
+          tokens: 48,
+          endStates: new Float32Array(24),
+        });
+        await untilUpdate(host);
+        host.openRound({ ...ORDER, round: 1 });
+        host.rule({ ...key(0), verdict: 'sound', reason: '' });
+        expect(await resultOf(held)).toMatchObject({ result: 'not_audited' });
       });
     });
 

@@ -74,7 +74,7 @@ export function createLocalReduction(config: LocalConfig): LocalReduction {
       rulings.push(...ledger.offer({ workerId, message, endStates }));
       for (const ruling of rulings) {
         if (ruling.kind === 'add') for (const sum of sums) measured(sum, sum.add(keyOf(ruling), ruling.last));
-        else if (ruling.result !== 'counted') for (const sum of sums) sum.drop(keyOf(key));
+        else if (ruling.kind === 'verdict' && ruling.result !== 'counted') for (const sum of sums) sum.drop(keyOf(key));
       }
       const verdict = rulings.find((ruling) => ruling.kind === 'verdict')!;
       const completed = rulings.some((ruling) => ruling.kind === 'add' && ruling.last);

@@ -62,6 +62,7 @@ export class PeerRounds extends Rounds {
       usePeers: (choice) => host.usePeers(choice),
       openRound: (order) => host.openRound(order),
       grant: (grant) => host.grant(grant),
+      rule: (rule) => host.rule(rule),
       close: (reason) => host.close(reason),
     };
   }

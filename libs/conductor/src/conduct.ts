@@ -1,8 +1,10 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
+import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
 import type { SendBudget, Topology } from '@troupe/protocol';
 import { createRunState, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
+import { Audits } from './audits.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
@@ -11,7 +13,7 @@ import { createEventQueue, reduceEvent, type ConductorEvent, type Ending, type O
 import { FollowUps, type BestParameters } from './follow-ups.js';
 import type { Gate } from './gate.js';
 import { phaseOf, standingAfter, type Standing } from './phase.js';
-import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
+import type { Auditor, CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';
 import { openReduceLink, type ReduceLink } from './reduce-link.js';
 import { createRoster, sessionOf, updateRoster, type Roster } from './roster.js';
 import { RunShell } from './run-shell.js';
@@ -45,9 +47,13 @@ export interface ConductorOptions {
   readonly cadences: Cadences;
   readonly ports: ConductorPorts;
   readonly side: SideJobs;
+  /** Computes leases of volunteers again. Absent: everyone is trusted. */
+  readonly auditor?: Auditor | undefined;
   readonly writer: CheckpointWriter;
   /** Decides who may join. */
   readonly gate: Gate;
+  /** Addresses and names of banned workers, which outlive this conductor. */
+  readonly banned?: Set<string> | undefined;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
   /**
@@ -115,6 +121,19 @@ export class RunDiverged extends Error {
   }
 }
 
+/** A worker has lied, and what it contributed counted. The run must go back to a state of before, and goes on without the worker. */
+export class RunTainted extends Error {
+  override readonly name = 'RunTainted';
+  readonly code = 'tainted';
+  readonly remedy = 'Continue with --resume from a checkpoint of an earlier round: move newer files of the run elsewhere first.';
+  /** Rounds completed, up to which nothing is wrong. */
+  readonly since: number;
+  constructor(worker: string, since: number) {
+    super(`what ${worker} contributed after round ${since} is wrong, or may be`);
+    this.since = since;
+  }
+}
+
 /**
  * Connects to the all-reduce service. A service that another coordinator has is asked again for a
  * while: that coordinator may have crashed a moment ago. `signal` ends this wait.
@@ -145,6 +164,7 @@ class RunConductor implements Conductor {
   readonly #control: ControlServer;
   readonly #snapshots: SnapshotSender;
   readonly #followUps: FollowUps;
+  readonly #audits: Audits;
   readonly #ended = createPromise<Ending>();
   #standing: Standing = {};
 
@@ -169,6 +189,10 @@ class RunConductor implements Conductor {
       workers: this.#control,
       snapshots: this.#snapshots,
       put: this.#put,
+    });
+    this.#audits = new Audits({
+      ...{ training, reduce, auditor: options.auditor, put: this.#put },
+      isSound: () => this.shell.sound,
     });
     this.#followUps = new FollowUps({
       ...options,
@@ -210,6 +234,8 @@ class RunConductor implements Conductor {
     const news = [this.#announcer(event, nowMs, this.shell.state.phase === 'over'), warningOf(event)];
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
+    this.#audits.handle(event);
+    if (event.type === 'tainted') this.#ended.reject(new RunTainted(event.worker, event.since));
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
@@ -293,7 +319,8 @@ class RunConductor implements Conductor {
       const ending = await this.#ended.promise;
       return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending, signal);
     } catch (error) {
-      if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
+      if (error instanceof RunTainted) this.#control.closeAll('the run goes back to an earlier round');
+      else if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
       throw error;
     } finally {
       signal.removeEventListener('abort', stop);
@@ -372,6 +399,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
     ordered: config.leaseStreams > 0,
     tensorSizes: layout.tensors.map((tensor) => tensor.size),
     stateFloats,
+    largestState: largestState(config.model, training.streams.roundsPerPass * config.window),
     reducers,
     deadline: (ms) => ports.deadline(ms),
     signal,
@@ -379,7 +407,7 @@ async function host(options: ConductorOptions, owner: string, signal: AbortSigna
 }
 
 function createControlServer(
-  { training, ports, gate, reduceAddress, budget }: ConductorOptions,
+  { training, ports, gate, banned, reduceAddress, budget }: ConductorOptions,
   reduce: ReduceLink,
   roster: Roster,
   put: (event: ConductorEvent) => void,
@@ -387,6 +415,7 @@ function createControlServer(
   const { runId, config, layout } = training;
   return new ControlServer({
     gate,
+    banned,
     layoutHash: layout.hash,
     welcome: { runId, config, layoutHash: layout.hash, reduceAddress },
     roster,
@@ -403,6 +432,8 @@ function runSettings({
   cadences,
   stopRules: { maxLoss },
   topology,
+  auditor,
+  ports,
 }: ConductorOptions): RunSettings {
   const { rounds, window, leaseStreams } = config;
   const loss = { chanceLoss: chanceLoss(config), maxLoss };
@@ -415,7 +446,14 @@ function runSettings({
     ...loss,
     ...cadences,
     topology: topology ?? 'auto',
+    audits: auditor && { seed: auditSeed(ports) },
   };
+}
+
+function auditSeed({ secret, sha256 }: ConductorPorts): readonly [number, number] {
+  const bytes = sha256([new TextEncoder().encode(secret(24))]);
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return [view.getUint32(0), view.getUint32(4)];
 }
 
 function createPromise<T>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {

@@ -40,6 +40,8 @@ const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
 export interface ControlServerOptions {
   /** Checks tokens. */
   readonly gate: Gate;
+  /** See ConductorOptions. */
+  readonly banned?: Set<string> | undefined;
   readonly layoutHash: string;
   /** The part of the welcome that is the same for every worker. */
   readonly welcome: Omit<MessageOf<'welcome'>, 'type' | 'version' | 'workerId' | 'ticket'>;
@@ -59,7 +61,7 @@ export interface ControlServerOptions {
 export class ControlServer {
   readonly #options: ControlServerOptions;
   /** Address and name of banned workers. */
-  readonly #banned = new Set<string>();
+  readonly #banned: Set<string>;
   #joined = 0;
   readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
   /** Why the run is over. Nobody can join any more. */
@@ -72,6 +74,7 @@ export class ControlServer {
 
   constructor(options: ControlServerOptions) {
     this.#options = options;
+    this.#banned = options.banned ?? new Set();
   }
 
   /** Serves one incoming link until it ends. Never rejects. */
@@ -87,7 +90,8 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      await this.#runSession(channel, pass, { id: this.#newId(), name, kind: hello.kind, remote, ...creditOf(hello) }, signal);
+      const worker = { id: this.#newId(), name, kind: hello.kind, remote, trusted: pass.trusted, ...creditOf(hello) };
+      await this.#runSession(channel, pass, worker, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
         trySend(channel, refusal(error));

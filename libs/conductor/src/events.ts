@@ -3,10 +3,11 @@
  * `RunConductor` passes each event to the parts in one stated order. A part that causes another
  * event puts that one in the queue, too.
  */
-import type { HostEvent, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
+import type { HostEvent, ReduceAudit, ReduceCounted, ReducePeer, ReduceRejected, ReduceUpdate } from '@troupe/collective';
 import { printable, type Channel, type MessageOf } from '@troupe/protocol';
 import type { Credited } from '@troupe/run';
 import type { Pass } from './gate.js';
+import type { AuditFinding } from './ports.js';
 import type { RunEffect, RunInput, RunState } from '@troupe/scheduler';
 
 /**
@@ -21,6 +22,8 @@ export interface WorkerIdentity {
   readonly remote: string;
   /** To whom its work is credited. Absent: to nobody. */
   readonly credit?: Credited | undefined;
+  /** By its token: what it computes need not be audited. */
+  readonly trusted: boolean;
 }
 
 /** A worker's control link while it is open. */
@@ -36,7 +39,10 @@ export type WorkerMessage = MessageOf<'ready' | 'decline' | 'resync' | 'seeded'>
 /** Why the scheduler is done. */
 export type Ending = Extract<RunEffect, { type: 'finish' | 'fail' }>;
 /** The scheduler's effects that concern neither a worker nor the all-reduce service. */
-export type Outcome = Exclude<RunEffect, { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' }>;
+export type Outcome = Exclude<
+  RunEffect,
+  { type: 'openRound' | 'lease' | 'resync' | 'cancel' | 'park' | 'unpark' | 'usePeers' | 'ban' | 'verify' }
+>;
 export type ReduceEvent = HostEvent;
 
 /** What happens to the link to the all-reduce service. */
@@ -57,6 +63,12 @@ export type ConductorEvent =
   // From the all-reduce service.
   | CountedEvent
   | { readonly type: 'rejected'; readonly rejection: ReduceRejected }
+  /** A contribution to the current round whose lease was granted with an audit. */
+  | { readonly type: 'audit'; readonly audit: ReduceAudit }
+  // From the scheduler, which needs a lease computed, and the auditor.
+  | Extract<RunEffect, { type: 'verify' }>
+  | Extract<RunInput, { type: 'verified' }>
+  | { readonly type: 'audited'; readonly lease: AuditedLease; readonly finding: AuditFinding }
   | { readonly type: 'peer'; readonly peer: ReducePeer }
   /**
    * The update of the current round has arrived. The coordinator's replica has not applied it yet.
@@ -66,6 +78,8 @@ export type ConductorEvent =
   // From people, from the clock, and from the follow-ups when validation falls behind.
   | { readonly type: 'order'; readonly order: Order }
   // From the run shell.
+  /** What a worker contributed since this round was computed wrongly, or may have been. */
+  | { readonly type: 'tainted'; readonly since: number; readonly worker: string }
   /** The coordinator's replica has applied the update. `readyWorkers`: how many may get leases. */
   | { readonly type: 'updated'; readonly update: ReduceUpdate; readonly readyWorkers: number }
   /** `round`: the current one. */
@@ -86,11 +100,14 @@ export interface CountedEvent {
   readonly charsPerSecond: number | undefined;
 }
 
+export type AuditedLease = Pick<ReduceAudit, 'round' | 'leaseId' | 'workerId'>;
+
 /** @returns undefined when the event comes too late to matter: its round or the run is over */
 export function reduceEvent(event: ReduceEvent, state: RunState): ConductorEvent | undefined {
   if (event.kind === 'rejected') return { type: 'rejected', rejection: { ...event, reason: printable(event.reason) } };
   if (event.kind === 'peer') return { type: 'peer', peer: event };
   if (state.phase === 'over' || event.round !== state.round) return undefined;
+  if (event.kind === 'audit') return { type: 'audit', audit: event };
   if (event.kind === 'update') return { type: 'update', update: event };
   return {
     type: 'counted',

@@ -16,6 +16,8 @@ export interface Gate {
 export interface Pass {
   /** Aborts, with a ProtocolError as its reason, when the link must end: its token expires, for example. */
   readonly ended: AbortSignal;
+  /** What its worker computes need not be audited. */
+  readonly trusted: boolean;
   /** A lease is sent over the link. */
   countLease(): void;
   /** The link has ended. */
@@ -40,5 +42,5 @@ export function createTokenGate(expected: string): Gate {
 
 /** A pass that nothing ends or counts. */
 function createPass(): Pass {
-  return { ended: new AbortController().signal, countLease: () => undefined, release: () => undefined };
+  return { ended: new AbortController().signal, trusted: true, countLease: () => undefined, release: () => undefined };
 }

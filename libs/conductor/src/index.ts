@@ -2,6 +2,7 @@ export { writeInTurn, type CheckpointStore } from './checkpoint-writer.js';
 export {
   createConductor,
   RunDiverged,
+  RunTainted,
   type Cadences,
   type StopRules,
   type Conductor,
@@ -11,7 +12,16 @@ export {
 export { createTokenGate, type Gate, type Pass } from './gate.js';
 export { savedBestOf, type SavedBest } from './best-model.js';
 export { NotSaved, ValidationFailed } from './follow-ups.js';
-export type { CheckpointWriter, ConductorPorts, SampleRequest, SideJobs } from './ports.js';
+export type {
+  AuditFinding,
+  AuditJob,
+  Auditor,
+  VerifyJob,
+  CheckpointWriter,
+  ConductorPorts,
+  SampleRequest,
+  SideJobs,
+} from './ports.js';
 export {
   createTraining,
   currentModel,

@@ -1,6 +1,8 @@
 /** What a coordinator needs from its platform, which is a Node process or a simulation. */
 import type { Checkpoint } from '@troupe/checkpoint';
-import type { Collective } from '@troupe/collective';
+import type { Claim, Collective } from '@troupe/collective';
+import type { Batch } from '@troupe/model';
+import type { MessageOf } from '@troupe/protocol';
 import type { RunEvent } from '@troupe/run';
 
 export interface ConductorPorts {
@@ -32,6 +34,27 @@ export interface SideJobs {
   /** `parameters` [P] are copied. `lossPerChar` in nats. */
   evaluate(parameters: Float32Array): Promise<{ readonly lossPerChar: number; readonly tokens: number }>;
   sample(parameters: Float32Array, request: SampleRequest): Promise<Uint16Array>;
+}
+
+/** A lease that a volunteer has computed. */
+export interface AuditJob {
+  /** [P], of the lease's round; the receiver's own. */
+  readonly parameters: Float32Array;
+  readonly batch: Batch;
+  readonly claim: Claim;
+}
+
+/** A lease of which volunteers say that its gradient is not finite. */
+export type VerifyJob = Omit<AuditJob, 'claim'>;
+
+/** `reason`: how the claim differs, or why nobody can tell; empty if it is sound. */
+export type AuditFinding = Pick<MessageOf<'rule'>, 'verdict' | 'reason'>;
+
+/** Computes leases again, one at a time, in the order of the calls. */
+export interface Auditor {
+  audit(job: AuditJob): Promise<AuditFinding>;
+  /** Whether the gradient is finite. */
+  verify(job: VerifyJob): Promise<boolean>;
 }
 
 export interface SampleRequest {

@@ -21,7 +21,7 @@ export type ReduceListener = (event: ReduceEvent | ReduceLinkEvent) => void;
  */
 export interface ReduceLink extends Pick<
   CollectiveHost,
-  'admit' | 'dismiss' | 'subscribe' | 'usePeers' | 'openRound' | 'grant' | 'close'
+  'admit' | 'dismiss' | 'subscribe' | 'usePeers' | 'openRound' | 'grant' | 'rule' | 'close'
 > {
   /**
    * Resolves when the run is over. A ProtocolError or TransportError that `listener` throws counts
@@ -66,6 +66,7 @@ export async function openReduceLink(
     usePeers: (choice) => ifOpen(() => host.usePeers(choice)),
     openRound: (order) => ifOpen(() => host.openRound(order)),
     grant: (grant) => ifOpen(() => host.grant(grant)),
+    rule: (rule) => ifOpen(() => host.rule(rule)),
     close: (reason) => host.close(reason),
     async listen(listener) {
       while (!over.aborted) {

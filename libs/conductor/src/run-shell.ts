@@ -5,7 +5,7 @@
 import { applyUpdate, type CollectiveHost, type ReduceUpdate } from '@troupe/collective';
 import { learningRateAt } from '@troupe/optim';
 import { encodeLeaseBody, ProtocolError } from '@troupe/protocol';
-import { parkedText } from '@troupe/run';
+import { bannedText, parkedText } from '@troupe/run';
 import { step, type RunEffect, type RunInput, type RunState } from '@troupe/scheduler';
 import type { ControlServer } from './control-server.js';
 import type { ConductorEvent, WorkerIdentity, WorkerMessage } from './events.js';
@@ -21,7 +21,7 @@ export interface ShellParts {
   /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
-  readonly workers: Pick<ControlServer, 'send'>;
+  readonly workers: Pick<ControlServer, 'send' | 'remove'>;
   readonly snapshots: Pick<SnapshotSender, 'request' | 'forget'>;
   put(event: ConductorEvent): void;
 }
@@ -120,11 +120,20 @@ export class RunShell {
         return this.#parts.reduce.subscribe(effect.workerId, true);
       case 'usePeers':
         return this.#parts.reduce.usePeers(effect);
+      case 'verify':
+        return this.#parts.put(effect);
+      case 'ban':
+        return this.#ban(effect);
       case 'cancel':
         return void this.#parts.workers.send(effect.workerId, { type: 'cancel', leaseId: effect.leaseId });
       default:
         return this.#parts.put({ type: 'outcome', outcome: effect, round: this.round });
     }
+  }
+
+  #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
+    const name = this.#parts.workers.remove(workerId, bannedText(reason), true) ?? workerId;
+    if (since !== undefined) this.#parts.put({ type: 'tainted', since, worker: name });
   }
 
   /** The service tells the worker as well, in order with the updates. */
@@ -143,8 +152,8 @@ export class RunShell {
     this.#parts.reduce.openRound({ round, learningRate, clip, parametersDigest: replica.digest() });
   }
 
-  #grant({ workerId, leaseId, round, streams }: Lease): void {
-    this.#parts.reduce.grant({ round, leaseId, workerId, streams: [...streams] });
+  #grant({ workerId, leaseId, round, streams, audit }: Lease): void {
+    this.#parts.reduce.grant({ round, leaseId, workerId, streams: [...streams], audit });
   }
 
   #sendLease({ workerId, leaseId, round, streams: ids, states: sources, deadlineMs }: Lease): void {
@@ -166,8 +175,8 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
     case 'workerLeft':
       return { type: 'workerLeft', workerId: event.worker.id, reason: event.reason };
     case 'counted': {
-      const { leaseId, workerId, round, streams, computeMs, serviceMs } = event.contribution;
-      return { type: 'counted', leaseId, workerId, round, streams, computeMs, serviceMs };
+      const { leaseId, workerId, round, streams, lossSum, computeMs, serviceMs } = event.contribution;
+      return { type: 'counted', leaseId, workerId, round, streams, lossSum, computeMs, serviceMs };
     }
     case 'rejected': {
       const { leaseId, workerId, round, computeMs, result, reason } = event.rejection;
@@ -177,6 +186,10 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
       const { workerId, offered, members, linked } = event.peer;
       return { type: 'peer', workerId, offered, members, linked };
     }
+    case 'verified':
+      return event;
+    case 'audited':
+      return { type: 'audited', ...event.lease, ...event.finding };
     case 'reduceRestored':
       return { type: 'reopen' };
     case 'order':
@@ -186,10 +199,10 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
   }
 }
 
-function messageInput({ id: workerId, name }: WorkerIdentity, message: WorkerMessage): RunInput | undefined {
+function messageInput({ id: workerId, name, trusted }: WorkerIdentity, message: WorkerMessage): RunInput | undefined {
   switch (message.type) {
     case 'ready':
-      return { type: 'workerReady', workerId, name, charsPerSecond: message.charsPerSecond };
+      return { type: 'workerReady', workerId, name, trusted, charsPerSecond: message.charsPerSecond };
     case 'decline':
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
     case 'resync':

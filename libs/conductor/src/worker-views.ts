@@ -1,7 +1,7 @@
 /** The rows of a dashboard's table of workers, from the roster and the scheduler's records. */
 import { LIMITS } from '@troupe/protocol';
 import { MAX_WORKERS_SHOWN, parkedText, type WorkerState, type WorkerView } from '@troupe/run';
-import type { RunState, WorkerRecord } from '@troupe/scheduler';
+import { isOnProbation, type RunState, type WorkerRecord } from '@troupe/scheduler';
 import type { Roster, WorkerEntry } from './roster.js';
 
 /** At most MAX_WORKERS_SHOWN rows, in the order of the roster. */
@@ -43,6 +43,7 @@ function viewOf(entry: WorkerEntry, runState: RunState, nowMs: number): WorkerVi
     state,
     reason: why,
     ...(entry.session && peerOf(id, runState)),
+    ...(record && auditsOf(record, runState)),
   };
 }
 
@@ -50,6 +51,13 @@ function peerOf(id: string, { topology }: RunState): Pick<WorkerView, 'peer'> {
   const offer = topology.offers.get(id);
   if (!offer) return {};
   return { peer: { sums: topology.reducers.includes(id), reachedBy: offer.linked, workers: offer.members } };
+}
+
+function auditsOf(record: WorkerRecord, state: RunState): Pick<WorkerView, 'audits'> {
+  const { trust, id } = record;
+  if (!state.audits.policy || trust.trusted) return {};
+  const pending = [...state.audits.open.values()].filter(({ workerId }) => workerId === id).length;
+  return { audits: { passed: trust.passed, pending, onProbation: isOnProbation(state, record) } };
 }
 
 function streamsLent({ leases }: WorkerRecord, state: RunState): number {

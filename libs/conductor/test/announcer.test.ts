@@ -6,7 +6,7 @@ import { createAnnouncer, warningOf, type Announcer } from '../src/announcer.js'
 import type { ConductorEvent, WorkerIdentity } from '../src/events.js';
 import { CONFIG, NO_SESSION } from './fixture.js';
 
-const ann: WorkerIdentity = { id: 'w1', name: 'Ann', kind: 'node', remote: 'lab:1' };
+const ann: WorkerIdentity = { id: 'w1', name: 'Ann', kind: 'node', remote: 'lab:1', trusted: true };
 const timing = { computeMs: 1, transferMs: 2, reduceMs: 3, waitingMs: 4 };
 const roster = { connected: 5, timing };
 const news = { event: 'worker', workerId: 'w1', name: 'Ann', workers: 5 };

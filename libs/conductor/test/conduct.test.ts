@@ -42,6 +42,7 @@ function createHost(): CollectiveHost {
     usePeers: nothing,
     openRound: nothing,
     grant: nothing,
+    rule: nothing,
     close: nothing,
     async receive() {
       while (waiting.length === 0) await new Promise<void>((resolve) => (wake = resolve));

@@ -83,7 +83,7 @@ function createPasses() {
     const pass = { ends: new AbortController(), link, leases: 0, released: false };
     given.push(pass);
     const countLease = (): void => void pass.leases++;
-    return { ended: pass.ends.signal, countLease, release: () => (pass.released = true) };
+    return { ended: pass.ends.signal, trusted: true, countLease, release: () => (pass.released = true) };
   };
   return { given, admit };
 }
@@ -140,7 +140,7 @@ describe('a hello', () => {
     const ticket = 'secret1of24';
     expect(await peer.next()).toMatchObject({ type: 'welcome', workerId: 'w1-secret0of3', ticket, runId: 'run', config: CONFIG });
     expect(tickets).toEqual([`w1-secret0of3 in with ${ticket}`]);
-    const worker = { id: 'w1-secret0of3', name: 'Ann', kind: 'browser', remote: '10.0.0.1:4242' };
+    const worker = { id: 'w1-secret0of3', name: 'Ann', kind: 'browser', remote: '10.0.0.1:4242', trusted: true };
     expect(events).toMatchObject([{ type: 'workerJoined', worker }]);
     expect(roster.connected).toBe(1);
   });

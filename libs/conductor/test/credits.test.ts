@@ -6,8 +6,15 @@ import type { Outcome, WorkerIdentity } from '../src/events.js';
 import { createRoster, updateRoster } from '../src/roster.js';
 import { NO_SESSION } from './fixture.js';
 
-const ada: WorkerIdentity = { id: 'a', name: 'Ada', kind: 'browser', remote: 'x', credit: { name: 'Ada', team: '' } };
-const shy: WorkerIdentity = { id: 's', name: 'Shy', kind: 'browser', remote: 'x' };
+const ada: WorkerIdentity = {
+  id: 'a',
+  name: 'Ada',
+  kind: 'browser',
+  remote: 'x',
+  trusted: true,
+  credit: { name: 'Ada', team: '' },
+};
+const shy: WorkerIdentity = { id: 's', name: 'Shy', kind: 'browser', remote: 'x', trusted: true };
 
 let reported: RunEvent[];
 let book: CreditBook;

@@ -43,6 +43,7 @@ function createFakeHost(): FakeHost {
     usePeers: ({ reducers }) => order(`use ${reducers.join()}`),
     openRound: ({ round }) => order(`open ${round}`),
     grant: ({ leaseId }) => order(`grant ${leaseId}`),
+    rule: ({ leaseId }) => order(`rule ${leaseId}`),
     close: (reason) => closedFor.push(reason),
     receive: (signal) =>
       new Promise((resolve, reject) => {

@@ -34,6 +34,7 @@ const identity = (id: string, name = id, kind: 'node' | 'browser' = 'node'): Wor
   name,
   kind,
   remote: 'lab:1',
+  trusted: true,
 });
 
 /** @returns the leases that the scheduler grants */
@@ -57,7 +58,7 @@ function leaves(id: string, reason: string): void {
 function ready(id: string, name = id, charsPerSecond = 1000) {
   const digests = { layoutHash: '0'.repeat(16), parametersDigest: '0'.repeat(16) };
   says(id, { type: 'ready', round: 0, ...digests, engine: 'wasm simd', device: 'cpu', charsPerSecond });
-  return feed({ type: 'workerReady', workerId: id, name, charsPerSecond });
+  return feed({ type: 'workerReady', trusted: true, workerId: id, name, charsPerSecond });
 }
 
 function join(id: string) {
@@ -76,7 +77,7 @@ function counted(workerId: string, leaseId: string, streams: readonly number[], 
   const tokens = streams.length * SETTINGS.window;
   const figures = { tokens, lossSum: 1, computeMs, serviceMs: 0, endStates: new Float32Array() };
   reduced({ kind: 'counted', workerId, leaseId, round, streams: [...streams], ...figures });
-  feed({ type: 'counted', workerId, leaseId, round, streams, computeMs, serviceMs: 0 });
+  feed({ type: 'counted', workerId, leaseId, round, streams, lossSum: 0, computeMs, serviceMs: 0 });
 }
 
 /** @returns the leases of the next round */

@@ -50,6 +50,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
       grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
     },
     workers: {
+      remove: (id, reason, ban) => String(log.push(`${ban ? 'ban' : 'remove'} ${id}: ${reason}`)),
       send(to, message, body = new Uint8Array()) {
         log.push(`send ${to} ${message.type}`);
         sent.push({ to, message, body });
@@ -70,7 +71,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
 beforeEach(() => open());
 
 const handle = (event: ConductorEvent): void => shell.handle(event, now);
-const worker = (id: string): WorkerIdentity => ({ id, name: id.toUpperCase(), kind: 'node', remote: 'lab:1' });
+const worker = (id: string): WorkerIdentity => ({ id, name: id.toUpperCase(), kind: 'node', remote: 'lab:1', trusted: true });
 const start = (): void => handle({ type: 'order', order: { type: 'start' } });
 
 function ready(id: string): void {
@@ -288,7 +289,7 @@ describe('the step of a round', () => {
         usePeers: () => undefined,
         grant: () => undefined,
       },
-      workers: { send: () => true },
+      workers: { send: () => true, remove: () => undefined },
       snapshots: { request: () => undefined, forget: () => undefined },
       put: () => undefined,
     });

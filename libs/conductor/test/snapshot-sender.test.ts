@@ -140,7 +140,7 @@ beforeEach(() => {
   });
 });
 
-const workerOf = (id: string): WorkerIdentity => ({ id, name: id, kind: 'node', remote: id });
+const workerOf = (id: string): WorkerIdentity => ({ id, name: id, kind: 'node', remote: id, trusted: true });
 const tick = (ms = 0): void => {
   now += ms;
   sender.handle({ type: 'order', order: { type: 'tick' } });

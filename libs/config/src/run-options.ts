@@ -157,7 +157,14 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     type: 'text',
     placeholder: 'TOKEN',
     group: 'Network',
-    help: 'secret that workers need to join (default: TROUPE_TOKEN, or else a random one, printed)',
+    help: 'secret that workers need to join; what they compute is trusted (default: TROUPE_TOKEN, or else a random one, printed)',
+  },
+  {
+    flag: '--volunteer-token',
+    type: 'text',
+    placeholder: 'TOKEN',
+    group: 'Network',
+    help: 'secret in the link for volunteers; what they compute is audited (default: TROUPE_VOLUNTEER_TOKEN, or else a random one, printed)',
   },
   {
     flag: '--admin-token',
@@ -287,7 +294,7 @@ export function negated(flag: string): string {
 /** Flags that concern one start, and secrets. */
 const ONE_START: readonly string[] = [
   ...['--resume', '--out', '--init', '--reproducible', '--keep-serving', '--exit-when-done'],
-  ...['--token', '--admin-token', '--metrics-token', '--notify'],
+  ...['--token', '--volunteer-token', '--admin-token', '--metrics-token', '--notify'],
 ];
 
 /**

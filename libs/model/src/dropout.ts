@@ -38,6 +38,14 @@ export function usesDropout({ dropout = 0, dropoutOutput = 0 }: ModelConfig): bo
   return dropout > 0 || dropoutOutput > 0;
 }
 
+/** The key of a lease's masks, the same for everyone who computes it; empty without dropout. */
+export function dropoutKeyOf(
+  model: ModelConfig,
+  { seed, round, streams }: { readonly seed: number; readonly round: number; readonly streams: readonly number[] },
+): { readonly dropout?: DropoutKey } {
+  return usesDropout(model) ? { dropout: { seed, round, streams: Uint32Array.from(streams) } } : {};
+}
+
 /** A unit is kept if its word is at least this. `p`: 0 <= p < 1. */
 export function dropoutThreshold(p: number): number {
   return Math.floor(p * 2 ** 32);

@@ -1,6 +1,6 @@
 export { CELLS, CELL_SHAPES, LAYER_NORM_EPSILON, type Cell, type CellShape, type ModelConfig } from './config.js';
-export { dropoutMask, dropoutOf, dropoutScale, dropoutThreshold, usesDropout, type DropoutKey } from './dropout.js';
-export { createLayout, parameterCount, stateSize, type ParameterLayout, type TensorSpec } from './layout.js';
+export { dropoutKeyOf, dropoutMask, dropoutOf, dropoutScale, dropoutThreshold, usesDropout, type DropoutKey } from './dropout.js';
+export { createLayout, largestState, parameterCount, stateSize, type ParameterLayout, type TensorSpec } from './layout.js';
 export {
   EngineError,
   type Batch,

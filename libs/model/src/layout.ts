@@ -82,6 +82,15 @@ export function stateSize({ cell, layers, hidden }: ModelConfig): number {
 }
 
 /**
+ * The largest magnitude of a hidden state `steps` time steps after it was zero; 0: there is no bound. h is a tanh, or a mean of such values.
+ * The c of an LSTM grows by at most 1 a step: its gates and candidate are at most 1.
+ */
+export function largestState({ cell }: Pick<ModelConfig, 'cell'>, steps: number): number {
+  if (cell === 'rnn-relu') return 0;
+  return cell === 'lstm' ? steps : 1;
+}
+
+/**
  * FNV-1a, two lanes, over the cell, because two cells may have the same tensors, and "name:shape;"
  * of every tensor in order.
  */

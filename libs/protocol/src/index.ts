@@ -25,6 +25,7 @@ export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } fro
 export { createSendBudget, type Eviction, type SendBudget, type SendBudgetOptions } from './send-budget.js';
 export { brief, printable, printableLines, sameText, sentence } from './text.js';
 export {
+  AUDIT_MODES,
   CONTRIBUTION_REFUSALS,
   DECLINE_CODES,
   isLostRace,
@@ -32,6 +33,7 @@ export {
   MESSAGE_SCHEMAS,
   PROTOCOL_VERSION,
   STOP_CODES,
+  type AuditMode,
   type ContributionRefusal,
   type DeclineCode,
   type Message,

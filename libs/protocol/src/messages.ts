@@ -349,12 +349,15 @@ export const CONTRIBUTION_REFUSALS = [
   'incomplete',
   'not_finite',
   'replica_diverged',
+  'implausible',
+  'audit_failed',
+  'not_audited',
 ] as const;
 export type ContributionRefusal = (typeof CONTRIBUTION_REFUSALS)[number];
 
-/** Whether a contribution does not count because others were faster: that is no fault. */
+/** Whether a contribution does not count because others were faster, or because nobody could audit it: that is no fault. */
 export function isLostRace(result: ContributionRefusal | 'counted'): boolean {
-  return result === 'already_counted' || result === 'wrong_round';
+  return result === 'already_counted' || result === 'wrong_round' || result === 'not_audited';
 }
 
 export const ContributionResultSchema = v.strictObject({
@@ -411,6 +414,8 @@ export const HostSchema = v.strictObject({
   tensorSizes: v.pipe(v.array(v.pipe(count, v.minValue(1))), v.minLength(1), v.maxLength(1024)),
   /** Floats of end state per stream: L*S*H. */
   stateFloats: v.pipe(count, v.minValue(1)),
+  /** No hidden state of the model has a larger magnitude; 0: any may. */
+  largestState: positive,
   /** Addresses of services that become reducers of this run. They have the same token. */
   reducers: v.pipe(v.array(address), v.maxLength(LIMITS.reducers)),
 });
@@ -440,6 +445,13 @@ export const OpenRoundSchema = v.strictObject({
   parametersDigest: digest,
 });
 
+/**
+ * What becomes of a contribution. `none`: it counts when it is valid · `copy`: it counts, and the coordinator is sent a copy, to compute
+ * the lease again · `hold`: the coordinator is sent a copy, and it counts only once the coordinator says so.
+ */
+export const AUDIT_MODES = ['none', 'copy', 'hold'] as const;
+export type AuditMode = (typeof AUDIT_MODES)[number];
+
 /** Allows `workerId` to contribute for these streams under this lease in this round. */
 export const GrantSchema = v.strictObject({
   type: v.literal('grant'),
@@ -447,6 +459,21 @@ export const GrantSchema = v.strictObject({
   leaseId: id,
   workerId: id,
   streams: streamIds,
+  audit: v.picklist(AUDIT_MODES),
+});
+
+/**
+ * Answers an `audit` of a contribution that is held. `sound`: it counts, unless its streams were counted in the meantime · `wrong`: the
+ * coordinator has computed something else · `unknown`: nobody could compute it again.
+ */
+export const RuleSchema = v.strictObject({
+  type: v.literal('rule'),
+  round: count,
+  leaseId: id,
+  workerId: id,
+  verdict: v.picklist(['sound', 'wrong', 'unknown']),
+  /** For people. */
+  reason,
 });
 
 // ---- reduce: service -> coordinator
@@ -485,6 +512,21 @@ export const RejectedSchema = v.strictObject({
   computeMs: positive,
   result: v.picklist(CONTRIBUTION_REFUSALS),
   reason,
+});
+
+/**
+ * A whole contribution, of a lease that was granted with an audit. With `copy` it comes before its `counted`, and with `hold` the service
+ * waits for `rule`. Body: the coded gradient as workers send it, the last segment first, then end states float32 [streams, L, S, H].
+ */
+export const AuditSchema = v.strictObject({
+  type: v.literal('audit'),
+  round: count,
+  leaseId: id,
+  workerId: id,
+  streams: streamIds,
+  /** Nats, summed over the characters. */
+  lossSum: positive,
+  computeMs: positive,
 });
 
 // ---- reduce: service -> reducer, which also receives admit, dismiss, subscribe, openRound and grant
@@ -548,6 +590,9 @@ export const HeldSchema = v.strictObject({
   serviceMs: positive,
 });
 
+/** Comes before `held` if the lease was granted with an audit. Body: the range as it arrived. */
+export const CopiedSchema = v.strictObject({ type: v.literal('copied'), round: count, leaseId: id, workerId: id, ...range });
+
 /** The sum is complete. Body: the sum of x^2 of each segment, float64. */
 export const MeasuredSchema = v.strictObject({ type: v.literal('measured'), round: count, ...range });
 
@@ -594,10 +639,12 @@ export const MESSAGE_SCHEMAS = {
   peers: PeersSchema,
   openRound: OpenRoundSchema,
   grant: GrantSchema,
+  rule: RuleSchema,
   hosted: HostedSchema,
   peer: PeerSchema,
   counted: CountedSchema,
   rejected: RejectedSchema,
+  audit: AuditSchema,
   assign: AssignSchema,
   assigned: AssignedSchema,
   range: RangeSchema,
@@ -605,6 +652,7 @@ export const MESSAGE_SCHEMAS = {
   add: AddSchema,
   drop: DropSchema,
   finish: FinishSchema,
+  copied: CopiedSchema,
   held: HeldSchema,
   measured: MeasuredSchema,
 } as const;

@@ -15,6 +15,11 @@ const TEXTS: { readonly [K in DecisionKind]: (decision: Extract<Decision, { kind
   unparked: ({ workers, why }) => `fetched back: ${listed(workers)}; ${UNPARKED[why]}`,
   declined: ({ worker, reason, lent }) => `${worker} returned a lease (${reason}); ${lentText(lent)}`,
   rejected: ({ worker, reason, lent }) => `a result of ${worker} was rejected (${reason}); ${lentText(lent)}`,
+  auditFailed: ({ worker, reason, since }) => {
+    const counted =
+      since === undefined ? 'nothing of it counted unaudited' : `what it contributed since round ${since + 1} was not audited`;
+    return `${worker} is banned: the coordinator computed its lease again, and ${reason}; ${counted}`;
+  },
   lossHigh: ({ trainLoss, chanceLoss, stopsAbove, rounds }) => {
     const stop = stopsAbove > 0 ? `; the run stops if it stays above ${lossText(stopsAbove)} for ${rounds} rounds` : '';
     return `training is unstable: the loss is ${lossText(trainLoss)} nats/char, and guessing has ${lossText(chanceLoss)}${stop}`;
@@ -35,6 +40,12 @@ export function isWarnedOf({ kind }: Decision): boolean {
 /** What happened and what follows from it, in one line. */
 export function decisionText(decision: Decision): string {
   return (TEXTS[decision.kind] as (decision: Decision) => string)(decision);
+}
+
+/** For the owner of a worker that is banned. An honest one has a machine that computes wrongly. */
+export function bannedText(reason: string): string {
+  const what = `the coordinator computed one of your leases again, and ${reason}`;
+  return `${what}. If you changed nothing, your machine may compute wrongly: try another engine, or test its memory`;
 }
 
 /** Why a worker is parked. `faster`: by how much a round is faster without it, as a part of the round. */

@@ -128,6 +128,18 @@ export interface WorkerView {
   readonly reason: string;
   /** Absent: it does not offer to sum. */
   readonly peer?: PeerView;
+  /** Absent: it is trusted, by its token. */
+  readonly audits?: AuditView;
+}
+
+/** What the coordinator knows about the honesty of a volunteer. */
+export interface AuditView {
+  /** Leases that the coordinator computed again, and that agreed. */
+  readonly passed: number;
+  /** Leases whose audit is not decided. */
+  readonly pending: number;
+  /** Nothing of it counts before it is audited. */
+  readonly onProbation: boolean;
 }
 
 /**

@@ -36,6 +36,14 @@ const EXAMPLES: readonly (readonly [Decision, string])[] = [
     'a result of a was rejected (NaN); 4 streams lent to 1 worker',
   ],
   [
+    { kind: 'auditFailed', worker: 'a', reason: 'its gradient is off by 200 % of the norm', since: undefined },
+    'a is banned: the coordinator computed its lease again, and its gradient is off by 200 % of the norm; nothing of it counted unaudited',
+  ],
+  [
+    { kind: 'auditFailed', worker: 'a', reason: 'its loss is 2 and not 3 nats', since: 41 },
+    'a is banned: the coordinator computed its lease again, and its loss is 2 and not 3 nats; what it contributed since round 42 was not audited',
+  ],
+  [
     { kind: 'lossHigh', trainLoss: 429_581, chanceLoss: 4.174, stopsAbove: 12.52, rounds: 10 },
     'training is unstable: the loss is 4.30e+5 nats/char, and guessing has 4.17; the run stops if it stays above 12.52 for 10 rounds',
   ],

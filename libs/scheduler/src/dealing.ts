@@ -60,6 +60,33 @@ export function dealQuotas(capacities: readonly Capacity[], load: Load): number[
   return isClose(equalOfAll) ? equalOfAll : best;
 }
 
+/**
+ * Moves what exceeds these limits to the others, as `dealQuotas` would deal it among them. If all are at their limits, what is left stays
+ * with those that had it.
+ */
+export function limitQuotas(
+  capacities: readonly Capacity[],
+  quotas: readonly number[],
+  limits: readonly number[],
+  load: Load,
+): number[] {
+  const limited = [...quotas];
+  const full = new Set<number>();
+  for (;;) {
+    const over = limited.flatMap((quota, i) => (quota > limits[i] ? [i] : []));
+    for (const i of over) full.add(i);
+    const free = [...capacities.keys()].filter((i) => !full.has(i));
+    if (over.length === 0 || free.length === 0) return limited;
+    for (const i of over) limited[i] = limits[i];
+    const units = load.units - [...full].reduce((sum, i) => sum + limited[i], 0);
+    const dealt = dealQuotas(
+      free.map((i) => capacities[i]),
+      { ...load, units },
+    );
+    free.forEach((i, k) => (limited[i] = dealt[k]));
+  }
+}
+
 /** The quotas of all workers: those of `team`, and 0 for the others. */
 function spread(capacities: readonly Capacity[], team: readonly Capacity[], quotas: readonly number[]): number[] {
   const given = new Map(team.map((capacity, k) => [capacity, quotas[k]]));

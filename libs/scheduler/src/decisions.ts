@@ -46,6 +46,11 @@ export type Decision =
       readonly lent: Lent;
     }
   /**
+   * The coordinator has computed a lease of the worker again, and the result differs. `since`: the first round in which something of it
+   * counted that was not audited.
+   */
+  | { readonly kind: 'auditFailed'; readonly worker: string; readonly reason: string; readonly since: number | undefined }
+  /**
    * The training loss is far above that of guessing, nats/char. The run stops when it stays above
    * `stopsAbove` for `rounds` rounds; 0 = never.
    */

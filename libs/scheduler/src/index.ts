@@ -1,3 +1,4 @@
+export { type AuditPolicy, type Audits, type Trust } from './audits.js';
 export { type Decision, type Lent } from './decisions.js';
 export { type Pace } from './pace.js';
 export {
@@ -13,3 +14,4 @@ export {
 } from './state.js';
 export { step } from './step.js';
 export { TRIAL_SHARE, type TrialBudget } from './trials.js';
+export { AUDIT_FLOOR, auditProbability, isOnProbation, PROBATION_AUDITS } from './trust.js';

@@ -1,7 +1,18 @@
 /** Keeps track of leases: grants them, takes them back, marks them late. step.ts decides when. */
-import { ascending, dealUnits, dealQuotas, oneForEach, probeQuotas, roundMs, type Capacity, type Load } from './dealing.js';
+import {
+  ascending,
+  dealUnits,
+  dealQuotas,
+  limitQuotas,
+  oneForEach,
+  probeQuotas,
+  roundMs,
+  type Capacity,
+  type Load,
+} from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
+import { awaitsAuditor, chooseAudit, shareLimits } from './trust.js';
 
 /**
  * A worker counts as stuck after this many times its deadline, and not before the minimum:
@@ -237,7 +248,7 @@ function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
     const found: WorkerRecord[] = [];
     for (const id of state.idle) {
       const worker = state.workers.get(id)!;
-      if (isAvailable(state, worker, nowMs)) found.push(worker);
+      if (isAvailable(state, worker, nowMs) && !awaitsAuditor(state, worker)) found.push(worker);
     }
     return found;
   };
@@ -307,10 +318,9 @@ function dealRest(state: RunState, idle: readonly WorkerRecord[], nowMs: number)
   const freeCharsPerSecond = free.reduce((sum, { pace }) => sum + pace.charsPerSecond, 0);
   const charsPerSecond = Math.max(active.charsPerSecond, freeCharsPerSecond);
   const inOrder = free.toSorted((a, b) => b.pace.charsPerSecond - a.pace.charsPerSecond);
-  const requests = inOrder.map(({ id, pace }) => ({
-    workerId: id,
-    count: Math.ceil((uncovered.size * pace.charsPerSecond) / charsPerSecond),
-  }));
+  const counts = inOrder.map(({ pace }) => Math.ceil((uncovered.size * pace.charsPerSecond) / charsPerSecond));
+  const limits = shareLimits(state, inOrder, counts, state.units.length);
+  const requests = inOrder.map(({ id }, i) => ({ workerId: id, count: Math.min(counts[i], limits[i]) }));
   const taken = takeUnits(state, requests);
   return inOrder
     .map((worker, i) => ({ worker, units: ascending(taken[i]), probe: relied && needsProbe(worker) }))
@@ -374,16 +384,24 @@ function quotasOfRound(state: RunState, idle: readonly WorkerRecord[], uncovered
     return idle.map((worker, i) => ({ worker, quota: quotas[i], probe: false }));
   }
   const capacities = capacitiesOf(state, measured, uncovered);
-  const before = dealQuotas(capacities, load);
+  const before = limitedQuotas(state, measured, capacities, load);
   measured.forEach(({ id }, i) => {
     if (before[i] === 0) setSpare(state, id);
   });
   state.parking.plan = { roundMs: roundMs(capacities, before, load), workers: before.filter((quota) => quota > 0).length };
   const probes = probesBeside(idle.filter(needsProbe), measured, load.units);
   const probeUnits = probes.reduce((sum, { quota }) => sum + quota, 0);
-  const quotas = probeUnits === 0 ? before : dealQuotas(capacities, { ...load, units: load.units - probeUnits });
+  const quotas =
+    probeUnits === 0 ? before : limitedQuotas(state, measured, capacities, { ...load, units: load.units - probeUnits });
   const relied = measured.map((worker, i) => ({ worker, quota: quotas[i], probe: false })).filter(({ quota }) => quota > 0);
   return [...relied, ...probes];
+}
+
+/** As `dealQuotas`, but no volunteer gets more than its limit as long as others can take the rest. */
+function limitedQuotas(state: RunState, workers: readonly WorkerRecord[], capacities: readonly Capacity[], load: Load): number[] {
+  const quotas = dealQuotas(capacities, load);
+  const limits = shareLimits(state, workers, quotas, load.units);
+  return limitQuotas(capacities, quotas, limits, load);
 }
 
 /** In a reproducible run the service adds as many contributions, whichever workers send them. */
@@ -497,7 +515,8 @@ function grantLease(
     state.units[index].lent = true;
     refreshUncovered(state, index);
   }
-  effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs });
+  const audit = chooseAudit(state, worker, id);
+  effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs, audit });
   return charactersSoFar;
 }
 

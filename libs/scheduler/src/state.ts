@@ -1,4 +1,5 @@
-import type { ContributionRefusal, DeclineCode, Topology } from '@troupe/protocol';
+import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, Topology } from '@troupe/protocol';
+import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
 import type { Decision } from './decisions.js';
 import { createLossWatch, type LossLimits, type LossWatch } from './loss-watch.js';
@@ -26,11 +27,14 @@ export interface RunSettings extends LossLimits {
   readonly leaseStreams: number;
   /** Who may sum the gradients. Default: auto. */
   readonly topology?: Topology;
+  /** Absent: nobody is audited. */
+  readonly audits?: AuditPolicy | undefined;
 }
 
 export interface WorkerRecord {
   readonly id: string;
   readonly name: string;
+  readonly trust: Trust;
   /**
    * `syncing`: it fetches a snapshot. `paused`: it paused itself. `parked`: it receives no updates,
    * because rounds are faster without it. Only a ready worker gets leases.
@@ -186,6 +190,7 @@ export interface RunState {
    */
   readonly spare: Set<string>;
   readonly parking: Parking;
+  readonly audits: Audits;
   readonly topology: TopologyState;
   /** The workers that the round relies on, as it was dealt. */
   readonly active: ActiveWorkers;
@@ -197,7 +202,14 @@ export interface RunState {
 
 export type RunInput =
   | { readonly type: 'start' }
-  | { readonly type: 'workerReady'; readonly workerId: string; readonly name: string; readonly charsPerSecond: number }
+  | {
+      readonly type: 'workerReady';
+      readonly workerId: string;
+      readonly name: string;
+      readonly charsPerSecond: number;
+      /** By its token: what it computes need not be audited. */
+      readonly trusted: boolean;
+    }
   /** The worker asks for a snapshot that is not older than `round`. */
   | { readonly type: 'workerSyncing'; readonly workerId: string; readonly reason: string; readonly round: number }
   | { readonly type: 'workerLeft'; readonly workerId: string; readonly reason: string }
@@ -214,6 +226,8 @@ export type RunInput =
       readonly workerId: string;
       readonly round: number;
       readonly streams: readonly number[];
+      /** Nats, summed over the characters. */
+      readonly lossSum: number;
       /** In the worker's engine. */
       readonly computeMs: number;
       /** Of the all-reduce service. */
@@ -226,6 +240,23 @@ export type RunInput =
       readonly round: number;
       readonly computeMs: number;
       readonly result: ContributionRefusal;
+      readonly reason: string;
+    }
+  /** The coordinator has computed a lease again, or could not. */
+  | {
+      readonly type: 'audited';
+      readonly round: number;
+      readonly workerId: string;
+      readonly leaseId: string;
+      readonly verdict: MessageOf<'rule'>['verdict'];
+      readonly reason: string;
+    }
+  /** The answer to `verify`. `finite`: undefined if nobody could compute it. */
+  | {
+      readonly type: 'verified';
+      readonly round: number;
+      readonly claimants: readonly string[];
+      readonly finite: boolean | undefined;
       readonly reason: string;
     }
   /** A worker offers to sum gradients, or no longer does; or the number of its links has changed. */
@@ -257,6 +288,19 @@ export type RunEffect =
       /** One letter per stream: `z` zeros, `h` held by the worker, `g` given with the lease. */
       readonly states: string;
       readonly deadlineMs: number;
+      readonly audit: AuditMode;
+    }
+  /**
+   * The worker lied, or computes wrongly: remove it, and do not admit it again. `since`: the first round in which something of it counted
+   * that was not audited.
+   */
+  | { readonly type: 'ban'; readonly workerId: string; readonly reason: string; readonly since: number | undefined }
+  /** Compute a lease of these streams: the claimants say that its gradient is not finite, and not all of them are trusted. */
+  | {
+      readonly type: 'verify';
+      readonly round: number;
+      readonly streams: readonly number[];
+      readonly claimants: readonly string[];
     }
   /** Send the worker a snapshot that is not older than `round`; it reports ready afterwards. */
   | { readonly type: 'resync'; readonly workerId: string; readonly reason: string; readonly round: number }
@@ -322,6 +366,7 @@ export function createRunState(settings: RunSettings, round: number, aboveLimit 
       stalledSinceMs: undefined,
       trials: createTrialBudget(),
     },
+    audits: createAudits(settings.audits),
     topology: {
       offers: new Map(),
       losses: new Map(),

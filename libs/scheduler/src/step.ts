@@ -3,6 +3,7 @@
  * clock, socket or random source.
  */
 import { isOvertaken } from '@troupe/protocol';
+import { createTrust } from './audits.js';
 import type { Decision, Lent } from './decisions.js';
 import {
   cancelOvertaken,
@@ -24,9 +25,20 @@ import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
+import {
+  closeAudit,
+  closeAuditsOf,
+  forgetOldAudits,
+  isTrusted,
+  judgedLoss,
+  noteFalseClaim,
+  noteRejected,
+  noteCounted,
+  notePassed,
+} from './trust.js';
 
 /** Refusals that mean that the worker computes wrongly, not that it is late. */
-const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'incomplete']);
+const FAULTS: ReadonlySet<string> = new Set(['replica_diverged', 'not_finite', 'wrong_tokens', 'incomplete', 'implausible']);
 /** A worker whose engine failed gets no leases for this long. */
 const COOLDOWN_MS = 5_000;
 /**
@@ -83,6 +95,10 @@ function decide(state: RunState, input: RunInput, nowMs: number, effects: RunEff
       return rejected(state, input, nowMs, effects);
     case 'updated':
       return updated(state, input, nowMs, effects);
+    case 'audited':
+      return audited(state, input, nowMs, effects);
+    case 'verified':
+      return verified(state, input, nowMs, effects);
     case 'peer':
       return noteOffer(state, input.workerId, input.offered ? input : undefined);
     case 'reopen':
@@ -131,11 +147,11 @@ function start(state: RunState, nowMs: number, effects: RunEffect[]): void {
 }
 
 function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number, effects: RunEffect[]): void {
-  const { workerId: id, name, charsPerSecond: reported } = input;
+  const { workerId: id, charsPerSecond: reported } = input;
   const known = state.workers.get(id);
   // It must fetch a snapshot first: it does not receive the updates.
   if (known?.state === 'parked') return;
-  if (!known) state.workers.set(id, createWorker(id, name, reported, state.round, nowMs));
+  if (!known) state.workers.set(id, createWorker(input, state.round, nowMs));
   else {
     known.state = 'ready';
     if (known.wanted === 'work') known.wanted = undefined;
@@ -149,10 +165,15 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
   lendUncovered(state, nowMs, effects);
 }
 
-function createWorker(id: string, name: string, reported: number, round: number, nowMs: number): WorkerRecord {
+function createWorker(
+  { workerId: id, name, charsPerSecond: reported, trusted }: Input<'workerReady'>,
+  round: number,
+  nowMs: number,
+): WorkerRecord {
   return {
     id,
     name,
+    trust: createTrust(trusted),
     state: 'ready',
     wanted: undefined,
     spareRounds: 0,
@@ -203,6 +224,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const hadLeases = worker.leases.size > 0;
   if (state.active.paces.has(worker.id)) disturbRound(state.parking.trials);
   state.workers.delete(worker.id);
+  closeAuditsOf(state, worker.id);
   endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);
   lendUncovered(state, nowMs, effects);
@@ -212,6 +234,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
 
 function declined(state: RunState, input: Input<'declined'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
+  closeAudit(state, input.leaseId);
   if (isOvertaken(input.code)) return overtaken(state, input, nowMs, effects);
   if (worker) settle(state, worker, input.leaseId, nowMs);
   if (worker?.state === 'parked') return;
@@ -228,7 +251,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
     if (input.code === 'engine') worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
-  if (input.code === 'not_finite' && countFailure(state, lease)) return fail(state, input.reason, effects);
+  if (input.code === 'not_finite' && hasFailed(state, lease, effects)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
   const { code, reason } = input;
   const name = worker?.name ?? input.workerId;
@@ -301,6 +324,40 @@ function countFailure(state: RunState, lease: Lease): boolean {
   return diverged;
 }
 
+/**
+ * As `countFailure`, but volunteers alone end no run: the coordinator computes the lease itself.
+ * @returns whether the run has diverged
+ */
+function hasFailed(state: RunState, lease: Lease, effects: RunEffect[]): boolean {
+  if (!countFailure(state, lease)) return false;
+  const claimants = [...new Set(lease.units.flatMap((index) => [...state.units[index].failedBy]))];
+  if (claimants.every((id) => isTrusted(state, id))) return true;
+  const { audits, round } = state;
+  if (audits.verifying) return false;
+  audits.verifying = true;
+  effects.push({ type: 'verify', round, streams: lease.units.flatMap((index) => state.units[index].streams), claimants });
+  return false;
+}
+
+/** The coordinator has computed a lease of which volunteers said that its gradient is not finite. */
+function verified(state: RunState, input: Input<'verified'>, nowMs: number, effects: RunEffect[]): void {
+  state.audits.verifying = false;
+  if (input.round !== state.round) return;
+  if (input.finite === false) return fail(state, input.reason, effects);
+  for (const { failedBy } of state.units) failedBy.clear();
+  for (const workerId of input.finite ? input.claimants : []) {
+    const worker = state.workers.get(workerId);
+    if (worker && noteFalseClaim(state, worker)) banWorker(worker, 'its gradient is finite, and not as you said', effects);
+  }
+  lendUncovered(state, nowMs, effects);
+}
+
+function banWorker({ id, name, trust }: WorkerRecord, reason: string, effects: RunEffect[]): void {
+  const since = trust.unauditedSince;
+  effects.push({ type: 'ban', workerId: id, reason, since });
+  decided(effects, { kind: 'auditFailed', worker: name, reason, since });
+}
+
 /** Parked workers do not count: they compute nothing until they are fetched back. */
 function failsEverywhere({ workers }: RunState, { failedBy }: WorkUnit): boolean {
   for (const { id, state } of workers.values()) if (state !== 'parked' && !failedBy.has(id)) return false;
@@ -321,6 +378,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const { parking } = state;
   parking.serviceMs += (input.serviceMs - parking.serviceMs) * SERVICE_WEIGHT;
+  if (worker) noteCounted(state, worker, input, effects);
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;
@@ -350,8 +408,21 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: nu
   worker.pace = measuredPace(worker.pace, { characters: counted, tookMs: nowMs - sinceMs, computeMs: inEngineMs });
 }
 
+/** The lease is still open if its contribution is held. */
+function audited(state: RunState, input: Input<'audited'>, nowMs: number, effects: RunEffect[]): void {
+  const { workerId, leaseId, verdict, reason } = input;
+  const worker = state.workers.get(workerId);
+  closeAudit(state, leaseId);
+  if (!worker) return;
+  if (verdict === 'sound') notePassed(worker);
+  if (verdict === 'wrong') banWorker(worker, reason, effects);
+  // It may have waited for the auditor.
+  lendUncovered(state, nowMs, effects);
+}
+
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
+  noteRejected(state, input.leaseId, input.result);
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
@@ -362,7 +433,8 @@ function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effe
   }
   const faulty = worker !== undefined && worker.state !== 'parked' && FAULTS.has(input.result);
   if (faulty) quarantine(state, worker, input.reason, nowMs, effects);
-  if (own && input.result === 'not_finite' && countFailure(state, own)) return fail(state, input.reason, effects);
+  if (faulty && input.result === 'implausible' && !isTrusted(state, worker.id)) banWorker(worker, input.reason, effects);
+  if (own && input.result === 'not_finite' && hasFailed(state, own, effects)) return fail(state, input.reason, effects);
   lendUncovered(state, nowMs, effects);
   const { result, reason } = input;
   if (faulty) decided(effects, { kind: 'rejected', worker: worker.name, result, reason, lent: lentBy(state, effects) });
@@ -383,15 +455,17 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
     worker.nextHeld = [];
   }
   state.round++;
+  forgetOldAudits(state);
   noteRoundTime(state, noteRound(state.parking.trials, nowMs));
-  judgeLoss(state, input.trainLoss, effects);
+  judgeLoss(state, judgedLoss(state, input.trainLoss), effects);
   if (hasEnded(state)) return;
   pushCadences(state, effects);
   if (state.round >= state.settings.rounds) return finish(state, 'completed', effects);
   openRound(state, nowMs, effects);
 }
 
-function judgeLoss(state: RunState, trainLoss: number, effects: RunEffect[]): void {
+function judgeLoss(state: RunState, trainLoss: number | undefined, effects: RunEffect[]): void {
+  if (trainLoss === undefined) return;
   const { chanceLoss, maxLoss } = state.settings;
   const rounds = ROUNDS_ABOVE_LIMIT;
   const stopsAbove = maxLoss * chanceLoss;
@@ -407,13 +481,15 @@ function hasEnded({ phase }: RunState): boolean {
   return phase === 'over';
 }
 
-function pushCadences({ round, settings, loss }: RunState, effects: RunEffect[]): void {
+function pushCadences({ round, settings, loss, audits }: RunState, effects: RunEffect[]): void {
   if (round >= settings.rounds) return; // the caller does all of this at the end of a run
   const due = (every: number): boolean => every > 0 && round % every === 0;
   if (due(settings.evaluateEvery)) effects.push({ type: 'evaluate', round });
   if (due(settings.sampleEvery)) effects.push({ type: 'sample', round });
   // The checkpoint before this loss stays the last one, so that the run can continue from there.
-  if (due(settings.checkpointEvery) && loss.aboveLimit === 0) effects.push({ type: 'checkpoint', round });
+  if (!due(settings.checkpointEvery) || loss.aboveLimit > 0) return;
+  audits.guardedRound = round;
+  effects.push({ type: 'checkpoint', round });
 }
 
 function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunEffect[]): void {

@@ -6,6 +6,7 @@ import { LIMITS, type Topology } from '@troupe/protocol';
 import { compare, interrupt, type Verdict } from './comparison.js';
 import type { Decision } from './decisions.js';
 import type { Offer, RunEffect, RunState, TopologyState, WorkerRecord } from './state.js';
+import { maySum } from './trust.js';
 
 /** One worker that sums is a star whose service is elsewhere. */
 const MIN_PEERS: Readonly<Record<Topology, number>> = { auto: 2, star: Infinity, peers: 2 };
@@ -48,7 +49,7 @@ export function reviewTopology(state: RunState, isBetweenRounds: boolean, effect
   const { candidates: before, reducers: summed } = topology;
   for (const id of topology.losses.keys()) if (!workers.has(id)) topology.losses.delete(id);
   const candidates = settings.topology === 'star' ? [] : candidatesOf(state);
-  const able = candidates.filter((id) => isReached(topology, id));
+  const able = candidates.filter((id) => isReached(topology, id) && maySum(state, workers.get(id)!));
   const choice = isBetweenRounds ? choose(state, able) : undefined;
   const reducers = choice?.reducers ?? summed.filter((id) => candidates.includes(id));
   if (!isSame(candidates, before) || !isSame(reducers, summed)) {

@@ -27,7 +27,13 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
       if (effect.type === 'unpark') {
         const { workerId } = effect;
         feed({ type: 'workerSyncing', workerId, reason: 'it is wanted again', round: state.round });
-        feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: machines[workerId].reports ?? 1000 });
+        feed({
+          type: 'workerReady',
+          trusted: true,
+          workerId,
+          name: workerId,
+          charsPerSecond: machines[workerId].reports ?? 1000,
+        });
       }
       if (effect.type !== 'lease') continue;
       const { msPerStream, transferMs = 0 } = machines[effect.workerId];
@@ -36,7 +42,7 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
   };
   const feed = (input: RunInput): void => take(step(state, input, nowMs));
   for (const [id, { reports = 1000 }] of Object.entries(machines))
-    feed({ type: 'workerReady', workerId: id, name: id, charsPerSecond: reports });
+    feed({ type: 'workerReady', trusted: true, workerId: id, name: id, charsPerSecond: reports });
   feed({ type: 'start' });
   const next = (): void => {
     const { lease, atMs } = open.reduce((first, other) => (other.atMs < first.atMs ? other : first));
@@ -45,7 +51,7 @@ function createCluster(machines: Record<string, Machine>, settings: Partial<RunS
     const computeMs = machines[lease.workerId].msPerStream * lease.streams.length;
     const lost = lease.round !== state.round || lease.streams.some((stream) => state.units[stream].counted);
     if (lost) feed({ ...lease, type: 'rejected', computeMs, result: 'wrong_round', reason: 'late' });
-    else feed({ ...lease, type: 'counted', computeMs, serviceMs });
+    else feed({ ...lease, type: 'counted', lossSum: 0, computeMs, serviceMs });
   };
   return {
     state,
@@ -192,7 +198,7 @@ describe('a parked worker', () => {
   it('gets no snapshot that it asked for before it was parked, and no leases', () => {
     const { feed, log, stateOf } = withParked();
     feed({ type: 'workerSyncing', workerId: 'slow', reason: 'missed an update', round: 8 });
-    feed({ type: 'workerReady', workerId: 'slow', name: 'slow', charsPerSecond: 1_000 });
+    feed({ type: 'workerReady', trusted: true, workerId: 'slow', name: 'slow', charsPerSecond: 1_000 });
     expect(log).toEqual([]);
     expect(stateOf('slow')).toBe('parked');
   });
@@ -202,7 +208,7 @@ describe('a parked worker', () => {
     const old = { workerId: 'slow', leaseId: '0-1' } as const;
     feed({ type: 'declined', ...old, code: 'paused', reason: 'on battery' });
     feed({ type: 'rejected', ...old, round: 7, computeMs: 1, result: 'replica_diverged', reason: 'differs' });
-    feed({ type: 'counted', ...old, round: 8, streams: [0], computeMs: 1, serviceMs: 1 });
+    feed({ type: 'counted', ...old, round: 8, streams: [0], lossSum: 0, computeMs: 1, serviceMs: 1 });
     expect(stateOf('slow')).toBe('parked');
   });
 

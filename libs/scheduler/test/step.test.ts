@@ -25,9 +25,9 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
     },
     feed: (input: RunInput) => step(state, input, nowMs),
     join: (workerId: string, charsPerSecond = 1000) =>
-      leases(run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond })),
+      leases(run.feed({ type: 'workerReady', trusted: true, workerId, name: workerId, charsPerSecond })),
     /** All of the time was spent in the engine. */
-    count: (lease: Lease) => run.feed({ ...lease, type: 'counted', computeMs: Infinity, serviceMs: 0 }),
+    count: (lease: Lease) => run.feed({ ...lease, type: 'counted', lossSum: 0, computeMs: Infinity, serviceMs: 0 }),
     commit: (trainLoss = 2) => run.feed({ type: 'updated', round: state.round, trainLoss }),
     /** What follows when the workers that are fetched back have their snapshots. */
     fetched: (effects: readonly RunEffect[]): readonly RunEffect[] =>
@@ -36,7 +36,7 @@ function createRun(settings: Partial<RunSettings> = {}, round = 0) {
         const { workerId } = effect;
         const { name, reportedCharsPerSecond: charsPerSecond } = state.workers.get(workerId)!;
         const asked = run.feed({ type: 'workerSyncing', workerId, reason: 'wanted', round: state.round });
-        return [...asked, ...run.feed({ type: 'workerReady', workerId, name, charsPerSecond })];
+        return [...asked, ...run.feed({ type: 'workerReady', trusted: true, workerId, name, charsPerSecond })];
       }),
     leave: (workerId: string) => run.feed({ type: 'workerLeft', workerId, reason: 'crashed' }),
   };
@@ -301,7 +301,7 @@ describe('a run', () => {
       effects = run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'not_finite', reason: 'the loss is not finite' });
       if (i < 2) {
         expect(types(effects)).toEqual(['resync', 'waiting']);
-        effects = run.feed({ type: 'workerReady', workerId: 'a', name: 'a', charsPerSecond: 1000 });
+        effects = run.feed({ type: 'workerReady', trusted: true, workerId: 'a', name: 'a', charsPerSecond: 1000 });
       }
     }
     expect(effects.at(-1)).toEqual({ type: 'fail', round: 0, reason: 'the loss is not finite' });
@@ -344,7 +344,7 @@ describe('a run', () => {
           answers++;
           effects.push(...run.feed({ type: 'declined', workerId, leaseId, code: 'not_finite', reason: 'NaN' }));
           run.pass(1);
-          effects.push(...run.feed({ type: 'workerReady', workerId, name: workerId, charsPerSecond: 1000 }));
+          effects.push(...run.feed({ type: 'workerReady', trusted: true, workerId, name: workerId, charsPerSecond: 1000 }));
         }
         run.pass(6_000);
         effects.push(...run.feed({ type: 'tick' }));
@@ -375,7 +375,16 @@ describe('a run', () => {
     run.feed({ type: 'start' });
     for (let i = 0; i < 2; i++) declineNotFinite(run, 'a');
     const [{ id: leaseId, units }] = run.state.leases.values();
-    run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId: 'a', round: 0, streams: units });
+    run.feed({
+      type: 'counted',
+      lossSum: 0,
+      computeMs: Infinity,
+      serviceMs: 0,
+      leaseId,
+      workerId: 'a',
+      round: 0,
+      streams: units,
+    });
     run.commit();
     for (let i = 0; i < 2; i++) expect(types(declineNotFinite(run, 'a'))).not.toContain('fail');
     expect(types(declineNotFinite(run, 'a'))).toContain('fail');
@@ -487,6 +496,7 @@ describe('a run', () => {
     expect(
       run.feed({
         type: 'counted',
+        lossSum: 0,
         computeMs: Infinity,
         serviceMs: 0,
         leaseId: opened[0].leaseId,
@@ -964,7 +974,7 @@ describe('a training loss', () => {
     return losses.flatMap((loss) => {
       for (const lease of [...run.state.leases.values()]) {
         const { id: leaseId, workerId, round, units } = lease;
-        run.feed({ type: 'counted', computeMs: Infinity, serviceMs: 0, leaseId, workerId, round, streams: units });
+        run.feed({ type: 'counted', lossSum: 0, computeMs: Infinity, serviceMs: 0, leaseId, workerId, round, streams: units });
       }
       return [...run.commit(loss)];
     });

@@ -15,7 +15,7 @@ function createCluster(names: readonly string[], settings: Partial<RunSettings> 
     }
   };
   const join = (workerId: string, charsPerSecond: number): void =>
-    feed({ type: 'workerReady', workerId, name: `the ${workerId}`, charsPerSecond });
+    feed({ type: 'workerReady', trusted: true, workerId, name: `the ${workerId}`, charsPerSecond });
   names.forEach((name, i) => join(name, 100 * (i + 1)));
   feed({ type: 'start' });
   return {
@@ -30,7 +30,8 @@ function createCluster(names: readonly string[], settings: Partial<RunSettings> 
         nowMs += state.topology.reducers.length > 0 ? peersMs : starMs;
         for (const { id, workerId, round, units } of [...state.leases.values()]) {
           const streams = units.flatMap((unit) => state.units[unit].streams).filter((stream) => !state.units[stream].counted);
-          if (streams.length > 0) feed({ type: 'counted', leaseId: id, workerId, round, streams, computeMs: 1, serviceMs: 0 });
+          if (streams.length > 0)
+            feed({ type: 'counted', leaseId: id, workerId, round, streams, lossSum: 0, computeMs: 1, serviceMs: 0 });
         }
         feed({ type: 'updated', round: state.round, trainLoss: 2 });
       }

@@ -1,5 +1,5 @@
 import type { CollectiveMember, Contribution, OutgoingContribution } from '@troupe/collective';
-import { EngineError, stateSize, usesDropout, type Batch, type DropoutKey, type GradientProgress } from '@troupe/model';
+import { dropoutKeyOf, EngineError, stateSize, type Batch, type GradientProgress } from '@troupe/model';
 import {
   brief,
   decodeLeaseBody,
@@ -125,14 +125,5 @@ function assembleBatch({ config, held }: LeaseContext, { lease, body }: LeaseOrd
     if (mine?.round !== lease.round) return undefined;
     states.set(mine.state, i * floats);
   }
-  return { streams, window: config.window, tokens, states, ...dropoutOf(config, lease.round, lease.streams) };
-}
-
-/** The key of a lease's dropout masks, the same for every worker; empty without dropout. */
-export function dropoutOf(
-  { model, seed }: TrainingConfig,
-  round: number,
-  streams: readonly number[],
-): { readonly dropout?: DropoutKey } {
-  return usesDropout(model) ? { dropout: { seed, round, streams: Uint32Array.from(streams) } } : {};
+  return { streams, window: config.window, tokens, states, ...dropoutKeyOf(config.model, { ...config, ...lease }) };
 }

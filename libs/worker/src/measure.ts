@@ -1,8 +1,7 @@
 /** Opens engines for a run and measures their speed. */
-import { stateSize, type Batch, type Engine } from '@troupe/model';
+import { dropoutKeyOf, stateSize, type Batch, type Engine } from '@troupe/model';
 import type { TrainingConfig } from '@troupe/protocol';
 import { createEngineSlot, type EngineSlot } from './engine-slot.js';
-import { dropoutOf } from './lease.js';
 import type { WorkerOptions } from './ports.js';
 
 /** Enough for engines of few threads. */
@@ -71,5 +70,11 @@ function sampleBatch(config: TrainingConfig, streams: number): Batch {
   const { window, model } = config;
   const tokens = new Uint16Array(streams * (window + 1)).map((_, i) => (i * 7) % model.vocabulary);
   const numbers = Array.from({ length: streams }, (_, stream) => stream);
-  return { streams, window, tokens, states: new Float32Array(streams * stateSize(model)), ...dropoutOf(config, 0, numbers) };
+  return {
+    streams,
+    window,
+    tokens,
+    states: new Float32Array(streams * stateSize(model)),
+    ...dropoutKeyOf(model, { seed: config.seed, round: 0, streams: numbers }),
+  };
 }

@@ -131,10 +131,10 @@ function nowUs() {
 /** @typedef {{ pid: number, read: (enough: (event: any) => boolean) => Promise<void>, end: () => Promise<void> }} Process */
 
 /** @param {readonly string[]} args of node @param {readonly string[]} prefix runs what follows elsewhere @returns {Process} */
-export function start(args, prefix = []) {
+export function start(args, prefix = [], env = {}) {
   interruption.throwIfAborted();
   const [program, ...rest] = [...prefix, process.execPath, ...args];
-  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: ENV, signal: interruption });
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...ENV, ...env }, signal: interruption });
   let errors = '';
   child.stderr.on('data', (text) => (errors = `${errors}${text}`.slice(-2_000)));
   const closed = new Promise((resolve) => child.once('close', resolve));

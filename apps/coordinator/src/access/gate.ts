@@ -1,33 +1,37 @@
-/** Lets workers in: by the token of the run, or by a signed one. */
+/** Lets workers in: by a token of the run, or by a signed one. */
 import { isSigned, type KnownToken } from '@troupe/access';
 import { createTokenGate, type Gate, type Pass } from '@troupe/conductor';
-import { ProtocolError } from '@troupe/protocol';
+import { ProtocolError, sameText } from '@troupe/protocol';
 import { excessError, type Traffic } from '../server/traffic.js';
 import { TokenRefused, type SignedTokens } from './signed-tokens.js';
 
 export interface GateOptions {
-  /** The token of the run, which everybody may share. */
+  /** Of workers, and of volunteers, whose work is audited. Everybody may share them. */
   readonly token: string;
+  readonly volunteerToken: string;
   readonly signed: SignedTokens;
   readonly traffic: Traffic;
 }
 
-export function createGate({ token: shared, signed, traffic }: GateOptions): Gate {
-  const plain = createTokenGate(shared);
+export function createGate({ token: shared, volunteerToken, signed, traffic }: GateOptions): Gate {
+  const workers = createTokenGate(shared);
+  const volunteers = createTokenGate(volunteerToken);
   return {
     addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
     admit(hello, link) {
-      if (!isSigned(hello.token)) return withLeases(plain.admit(hello, link));
+      if (hello.kind === 'browser' && sameText(hello.token, volunteerToken))
+        return withLeases({ ...volunteers.admit(hello, link), trusted: false });
+      if (!isSigned(hello.token)) return withLeases(workers.admit(hello, link));
       return asProtocolErrors(() => {
         const token = signed.check(hello.token);
         refuseOthers(token, hello.kind);
         const { account, ended, release } = signed.hold(token);
         traffic.charges(link).push({ account, whose: 'this token' });
-        return withLeases({ ended, release });
+        return withLeases({ ended, release, trusted: token.scope !== 'volunteer' });
       });
 
-      function withLeases({ ended, release }: Pick<Pass, 'ended' | 'release'>): Pass {
-        return countingLeases(ended, release, link, traffic);
+      function withLeases(pass: Omit<Pass, 'countLease'>): Pass {
+        return countingLeases(pass, link, traffic);
       }
     },
   };
@@ -42,8 +46,7 @@ export function createGate({ token: shared, signed, traffic }: GateOptions): Gat
 
 /** A pass that also ends when the address or the token is given too many leases. */
 function countingLeases(
-  ended: AbortSignal,
-  release: () => void,
+  { ended, trusted, release }: Omit<Pass, 'countLease'>,
   link: Parameters<Traffic['charges']>[0],
   traffic: Traffic,
 ): Pass {
@@ -53,6 +56,7 @@ function countingLeases(
   const charges = traffic.charges(link);
   return {
     ended: ends.signal,
+    trusted,
     countLease() {
       for (const { account, whose } of charges) {
         const excess = account.lease(traffic.nowMs());

@@ -16,6 +16,8 @@ export type Need = 'worker' | 'join' | 'metrics' | Access;
 export interface Tokens {
   /** The token of workers. */
   readonly token: string;
+  /** The token of volunteers, whose work is audited. */
+  readonly volunteerToken: string;
   readonly adminToken: string;
   /** The token for /metrics alone. Undefined: there is none. */
   readonly metricsToken?: string | undefined;
@@ -144,13 +146,14 @@ function grants(options: AuthOptions, token: string | undefined): readonly Need[
   const anyone = publicGrants(options);
   if (token === undefined) return anyone;
   if (token === '' || token.length > LIMITS.tokenLength) return [];
-  const { token: workers, adminToken, metricsToken } = options;
+  const { token: workers, volunteerToken, adminToken, metricsToken } = options;
   // It is always compared with all, so that the time taken does not reveal which one it resembles.
-  const [isAdmin, isWorker, isMetrics] = [adminToken, workers, metricsToken].map(
+  const [isAdmin, isWorker, isVolunteer, isMetrics] = [adminToken, workers, volunteerToken, metricsToken].map(
     (one) => one !== undefined && sameText(token, one),
   );
   if (isAdmin) return ['worker', 'join', 'metrics', 'read', 'admin'];
   if (isWorker) return ['worker', 'join', ...anyone];
+  if (isVolunteer) return ['worker', ...anyone];
   return isMetrics ? ['metrics', ...anyone] : [];
 }
 

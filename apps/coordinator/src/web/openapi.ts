@@ -90,8 +90,16 @@ const WorkerSchema = object<WorkerView>(
       required: ['sums', 'reachedBy', 'workers'],
       additionalProperties: false,
     },
+    audits: {
+      type: 'object',
+      description:
+        'Of a volunteer: how many of its leases the coordinator computed again and found right, and how many it is about to. On probation nothing of it counts before it is audited.',
+      properties: { passed: count, pending: count, onProbation: { type: 'boolean' } },
+      required: ['passed', 'pending', 'onProbation'],
+      additionalProperties: false,
+    },
   },
-  ['device', 'latencyMs', 'peer'],
+  ['device', 'latencyMs', 'peer', 'audits'],
 );
 
 const RunSchema = object<RunFacts>(

@@ -26,7 +26,7 @@ export interface PrintedLinks {
   readonly volunteer: string;
 }
 
-export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens): RunLinks {
+export function createRunLinks(mount: MountPoint, { token, volunteerToken, adminToken }: Tokens): RunLinks {
   return {
     printed() {
       const { address, localAddress, here, outside } = mount.addresses();
@@ -34,13 +34,13 @@ export function createRunLinks(mount: MountPoint, { token, adminToken }: Tokens)
         address: forWorkers(address, mount),
         joinCommand: joinCommand(forWorkers(outside.replace(/^http/, 'ws'), mount), token),
         dashboard: `${outside.includes(UNKNOWN_HOST) ? here : outside}/#admin=${encodeURIComponent(adminToken)}`,
-        volunteer: joinLink(outside, token),
+        volunteer: joinLink(outside, volunteerToken),
         token,
         isLoopback: isLoopback(new URL(outside).hostname),
         ...(localAddress === undefined ? {} : { localAddress: forWorkers(localAddress, mount) }),
       };
     },
-    joinLink: (request) => joinLink(mount.addressFor(request), token),
+    joinLink: (request) => joinLink(mount.addressFor(request), volunteerToken),
   };
 }
 

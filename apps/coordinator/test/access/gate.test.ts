@@ -7,12 +7,13 @@ import { createRig } from './tokens.js';
 
 const ROOMY: CapTable = { links: 100, openings: 100, frames: 100, bytes: 1e6, leases: 100 };
 const PLAIN = 'the secret of the run';
+const VOLUNTEERS = 'the secret of volunteers';
 
 function open(table: Partial<CapTable> = {}) {
   const caps = createCaps({ ...ROOMY, ...table });
   const rig = createRig(caps);
   const traffic = createTraffic(caps, () => 0);
-  const gate = createGate({ token: PLAIN, signed: rig.signed, traffic });
+  const gate = createGate({ token: PLAIN, volunteerToken: VOLUNTEERS, signed: rig.signed, traffic });
   const enter = (token: string, kind: 'node' | 'browser' = 'node', remote = '10.0.0.1:1') => {
     const [near, far] = createMemoryPair(['server', remote]);
     const link = traffic.meter(near);
@@ -27,6 +28,15 @@ describe('the gate for workers', () => {
     const { enter } = open();
     for (let i = 0; i < 50; i++) expect(enter(PLAIN, kind).ended.aborted).toBe(false);
     for (const wrong of ['', 'guess', `${PLAIN} `]) expect(() => enter(wrong, kind)).toThrow(refusal('wrong_token'));
+  });
+
+  it('admits volunteers from their page alone, and does not trust what they compute', () => {
+    const { enter, make } = open();
+    expect(() => enter(VOLUNTEERS, 'node')).toThrow(refusal('wrong_token'));
+    const trusted = [VOLUNTEERS, make('volunteer').token, PLAIN, make('worker').token].map(
+      (token) => enter(token, 'browser').trusted,
+    );
+    expect(trusted).toEqual([false, false, true, true]);
   });
 
   it('counts links that have not said hello as it counts all others', () => {

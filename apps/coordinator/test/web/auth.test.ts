@@ -5,6 +5,7 @@ import { createRig } from '../access/tokens.js';
 
 const SECRETS = {
   token: 'worker secret',
+  volunteerToken: 'volunteer secret',
   adminToken: 'admin secret',
   metricsToken: 'metrics secret',
 };
@@ -59,7 +60,7 @@ describe('tokens', () => {
   );
 
   it('that are empty grant nothing, not even where a secret is empty by mistake', () => {
-    const careless = createAuth({ token: '', adminToken: '', metricsToken: '', signed, public: false });
+    const careless = createAuth({ token: '', volunteerToken: '', adminToken: '', metricsToken: '', signed, public: false });
     for (const need of NEEDS) expect(() => careless.admit('', need)).toThrow(refused('wrong_token'));
   });
 

@@ -6,14 +6,14 @@ import { createRunLinks } from '../../src/web/paths.js';
 function printed(here: string, outside: string) {
   const addresses = (): MountAddresses => ({ address: outside.replace('http', 'ws'), localAddress: undefined, here, outside });
   const mount = { prefix: '', addresses } as unknown as MountPoint;
-  return createRunLinks(mount, { token: 't', adminToken: 'a' }).printed();
+  return createRunLinks(mount, { token: 't', volunteerToken: 'v', adminToken: 'a' }).printed();
 }
 
 describe('the links of a run', () => {
   it('hold an address that other machines reach, if there is one', () => {
     const links = printed('http://127.0.0.1:7070', 'http://192.168.1.20:7070');
     expect(links.dashboard).toBe('http://192.168.1.20:7070/#admin=a');
-    expect(links.volunteer).toBe('http://192.168.1.20:7070/join/#token=t');
+    expect(links.volunteer).toBe('http://192.168.1.20:7070/join/#token=v');
     expect(links.isLoopback).toBe(false);
   });
 

@@ -10,6 +10,7 @@ export {
   hasCheckpoint,
   latestCheckpoint,
   pruneCheckpoints,
+  setAsideAfter,
   readCheckpoint,
   sha256,
   writeCheckpoint,

@@ -15,8 +15,9 @@ const TOKEN = /^[\x21-\x7e]{1,256}$/;
 export interface RunSecrets {
   /** At which the coordinator listened last. */
   readonly port?: number | undefined;
-  /** The tokens of workers and of admins. Absent: a person chose it, and gives it again. */
+  /** The tokens of workers, of volunteers and of admins. Absent: a person chose it, and gives it again. */
   readonly token?: string | undefined;
+  readonly volunteerToken?: string | undefined;
   readonly adminToken?: string | undefined;
 }
 
@@ -46,10 +47,11 @@ export async function writeRunSecrets(folder: string, secrets: RunSecrets): Prom
 }
 
 function secretsIn(value: unknown): RunSecrets {
-  const { format, port, token, adminToken } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const { format, port, token, volunteerToken, adminToken } = (value ?? {}) as Readonly<Record<string, unknown>>;
   if (format !== FORMAT) throw new Error(`it is not in format ${FORMAT}`);
-  if (!isPort(port) || !isToken(token) || !isToken(adminToken)) throw new Error('a field has an unusable value');
-  return { port, token, adminToken };
+  if (!isPort(port) || !isToken(token) || !isToken(volunteerToken) || !isToken(adminToken))
+    throw new Error('a field has an unusable value');
+  return { port, token, volunteerToken, adminToken };
 }
 
 function isPort(value: unknown): value is number | undefined {

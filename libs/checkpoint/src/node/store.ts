@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile, readdir, rm, stat } from 'node:fs/promises';
+import { readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { shellQuote } from '@troupe/config';
 import { asModel, type Checkpoint } from '../checkpoint.js';
@@ -162,6 +162,27 @@ export async function pruneCheckpoints(folder: string, keep: number, spared?: st
   const paths = old.filter((path) => path !== spared);
   for (const path of paths) await rm(path, { force: true }).catch((cause: unknown) => Promise.reject(cannotWrite(path, cause)));
   return paths;
+}
+
+/**
+ * Renames the checkpoints of rounds after `round`, the best one too, to NAME.tainted, so that nobody continues from them.
+ * @returns the new paths. @throws CheckpointError `not_found` if no checkpoint is left: then none is renamed; `cannot_write`
+ */
+export async function setAsideAfter(folder: string, round: number): Promise<string[]> {
+  const names = await checkpointNames(folder, 'latest');
+  const isLater = async (name: string): Promise<boolean> =>
+    Number(ROUND.exec(name)?.[1] ?? (await readCheckpoint(join(folder, name))).checkpoint.round) > round;
+  const later: string[] = [];
+  for (const name of names) if (await isLater(name)) later.push(name);
+  if (!names.some((name) => name !== BEST && !later.includes(name)))
+    throw new CheckpointError('not_found', `${folder} holds no checkpoint of round ${round} or before`, 'Start the run again.');
+  return Promise.all(
+    later.map(async (name) => {
+      const target = join(folder, `${name}.tainted`);
+      await rename(join(folder, name), target).catch((cause: unknown) => Promise.reject(cannotWrite(target, cause)));
+      return target;
+    }),
+  );
 }
 
 /** File names: rounds from newest to oldest, and the best one before or after them. */

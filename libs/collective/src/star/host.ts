@@ -10,7 +10,9 @@ import {
 } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { floatsAt } from '../codec.js';
+import { contributionBytes } from '../contribution.js';
 import type { Grant, RoundOrder } from '../grants.js';
+import type { AuditRule } from '../ledger.js';
 import type { CollectiveHost, HostEvent, HostOptions, PeerChoice } from '../port.js';
 import { createRangeLayout, requireWhole, type RangeLayout } from '../ranges.js';
 import { UpdateReader, wholeUpdate, type UpdateSource } from '../update.js';
@@ -20,14 +22,27 @@ import { ServiceInbox } from './inbox.js';
 
 /** From here on the host owns the connection. @throws what Collective.host does */
 export async function hostStar(connection: Connection, options: HostOptions): Promise<CollectiveHost> {
-  const { token, runId, owner, streams, window, codec, ordered = false, tensorSizes, stateFloats, deadline } = options;
+  const {
+    token,
+    runId,
+    owner,
+    streams,
+    window,
+    codec,
+    ordered = false,
+    tensorSizes,
+    stateFloats,
+    largestState = 0,
+    deadline,
+  } = options;
   const { reducers = [] } = options;
   const layout = createRangeLayout(options);
   const channel = createChannel(connection, {
-    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'peer', 'update', 'updateRange'],
+    accepts: ['hosted', 'refuse', 'counted', 'rejected', 'audit', 'peer', 'update', 'updateRange'],
     ...(deadline && { deadline }),
     bodyBytes(message: Message) {
       if (message.type === 'updateRange') return layout.leavingBytes(message);
+      if (message.type === 'audit') return contributionBytes(options, message.streams.length);
       return message.type === 'counted' ? message.streams.length * stateFloats * 4 : 0;
     },
   });
@@ -43,6 +58,7 @@ export async function hostStar(connection: Connection, options: HostOptions): Pr
     ordered,
     tensorSizes: [...tensorSizes],
     stateFloats,
+    largestState,
     reducers: [...reducers],
   };
   await shakeHands(channel, hello, 'hosted', options);
@@ -87,7 +103,11 @@ class StarHost implements CollectiveHost {
   }
 
   grant(grant: Grant): void {
-    this.#channel.send({ type: 'grant', ...grant });
+    this.#channel.send({ type: 'grant', audit: 'none', ...grant });
+  }
+
+  rule(rule: AuditRule): void {
+    this.#channel.send({ type: 'rule', ...rule });
   }
 
   async receive(signal?: AbortSignal): Promise<HostEvent> {
@@ -100,6 +120,10 @@ class StarHost implements CollectiveHost {
         const { type, ...counted } = message;
         const states = await readBody(body, signal);
         return { kind: type, ...counted, endStates: floatsAt(states, 0, states.byteLength / 4) };
+      }
+      case 'audit': {
+        const { type, ...audit } = message;
+        return { kind: type, ...audit, bytes: await readBody(body, signal) };
       }
       case 'peer': {
         const { type: kind, ...peer } = message;

@@ -14,9 +14,9 @@ import { TransportError } from '@troupe/transport';
 import { createVectorMemory } from '@troupe/optim';
 import { chunksOf, createSegmentReader, updateShape, type Segment, type SegmentChunk, type SegmentReader } from '../codec.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
-import { keyOf, type ContributionKey } from '../grants.js';
+import { isAudited, keyOf, type ContributionKey } from '../grants.js';
 import { filled, type Intake } from '../intake.js';
-import { createLedger, type Addition, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
+import { createLedger, type Addition, type Audited, type Finish, type Ledger, type Ruling, type Verdict } from '../ledger.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
 import { rangeDigest } from '../range-digest.js';
 import {
@@ -28,6 +28,7 @@ import {
   type RangeLayout,
   type SegmentRange,
 } from '../ranges.js';
+import { AuditCopies } from './audit-copies.js';
 import { readBody, takeBody } from './body.js';
 import { either } from './either.js';
 import { Links, type NewLink } from './links.js';
@@ -77,6 +78,7 @@ class Hub implements RunServer {
   readonly #layout: RangeLayout;
   readonly #links: Links<HubMember>;
   readonly #ledger: Ledger;
+  readonly #copies = new AuditCopies();
   readonly #memory = createVectorMemory(0);
   /** Checks what peers send. */
   readonly #reader: SegmentReader;
@@ -127,6 +129,8 @@ class Hub implements RunServer {
         return this.#layout.arrivingBytes(message);
       case 'updateRange':
         return this.#layout.leavingBytes(message);
+      case 'copied':
+        return this.#layout.arrivingBytes(message);
       case 'measured':
         // Checks the range.
         this.#layout.leavingBytes(message);
@@ -206,8 +210,10 @@ class Hub implements RunServer {
       case 'grant':
         this.#ledger.grant(message);
         return this.#toReducers(message);
+      case 'rule':
+        return this.#carryOut(this.#ledger.rule(message));
       default:
-        throw unexpected(message, 'a coordinator sends admit, dismiss, subscribe, peers, openRound and grant');
+        throw unexpected(message, 'a coordinator sends admit, dismiss, subscribe, peers, openRound, grant and rule');
     }
   }
 
@@ -225,6 +231,7 @@ class Hub implements RunServer {
   #openRound(order: MessageOf<'openRound'>): void {
     this.#nextRound = Math.max(this.#nextRound, order.round);
     this.#finish = undefined;
+    this.#copies.clear();
     for (const { arrived } of this.#links.members.values()) arrived.clear();
     if (this.#next) this.#beginDivision(this.#next);
     const { ranges } = this.#now;
@@ -297,10 +304,12 @@ class Hub implements RunServer {
   /** @returns whether it belongs to a lease of this round */
   #holdRange(range: Range, sum: RangeSum, key: ContributionKey, intake: Intake): boolean {
     const { defect } = intake;
-    const isGranted = this.#ledger.grants.find(key) !== undefined;
+    const grant = this.#ledger.grants.find(key);
+    const isGranted = grant !== undefined;
     // After a reducer was lost, the contribution may count already: what is wrong must not be added.
     const isSound = isGranted && defect === undefined;
     if (!isSound) sum.release(intake);
+    else if (isAudited(grant)) this.#copies.put(key, range, intake.memory.slice());
     const measures = isSound ? sum.hold(keyOf(key), intake) : undefined;
     this.#carryOut(this.#ledger.hold(range.name, key, defect));
     if (measures) this.#onMeasured(range, squaresOf(measures));
@@ -353,6 +362,8 @@ class Hub implements RunServer {
 
   #carryOut(rulings: readonly Ruling[]): void {
     const complete = this.#add(rulings.filter((ruling) => ruling.kind === 'add'));
+    // A copy comes before the news that the contribution counts.
+    for (const ruling of rulings) if (ruling.kind === 'audited') this.#sendCopy(ruling);
     for (const ruling of rulings) if (ruling.kind === 'verdict') this.#announce(ruling);
     for (const [range, squares] of complete) this.#onMeasured(range, squares);
   }
@@ -369,6 +380,18 @@ class Hub implements RunServer {
     );
     if (additions.length > 0) this.#addMs = this.#nowMs() - startMs;
     return complete;
+  }
+
+  #sendCopy({ workerId, message, endStates }: Audited): void {
+    const { round, leaseId, streams, lossSum, computeMs } = message;
+    const key = { round, leaseId, workerId };
+    const body = this.#copies.take(key, this.#now.ranges, endStates);
+    if (body) {
+      const audit: MessageOf<'audit'> = { type: 'audit', ...key, streams, lossSum, computeMs };
+      return void this.#links.deliver(this.host, () => this.host.send(audit, body));
+    }
+    const reason = 'a part of it was lost with its reducer';
+    this.#carryOut(this.#ledger.rule({ ...key, verdict: 'unknown', reason }));
   }
 
   #announce(verdict: Verdict): void {
@@ -513,6 +536,9 @@ class Hub implements RunServer {
       onReady: () => {
         log({ level: 'info', text: `${who()} is here` });
         this.#onReady(remote());
+      },
+      onCopied: ({ type: _type, from, to, ...key }, bytes) => {
+        if (this.#rangeOf(remote(), { round: key.round, from, to })) this.#copies.put(key, { from, to }, bytes);
       },
       onHeld: ({ type: _type, defect, serviceMs: _ms, ...key }) => this.#onHeld(remote(), key, defect),
       onMeasured: (message, squares) => {

@@ -1,6 +1,6 @@
 /** The sum of a range of a run, on behalf of the service that decides what counts. */
 import { PROTOCOL_VERSION, ProtocolError, type BodyReader, type Channel, type Message, type MessageOf } from '@troupe/protocol';
-import { createGrants, keyOf, type ContributionKey, type Grants } from '../grants.js';
+import { createGrants, isAudited, keyOf, type ContributionKey, type Grants } from '../grants.js';
 import type { SegmentMeasures } from '../gradient-sum.js';
 import { filled, type Intake } from '../intake.js';
 import { createRangeSum, type RangeSum } from '../range-sum.js';
@@ -130,11 +130,20 @@ class Reducer implements RunServer {
 
   #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
     const { defect = '' } = intake;
+    if (defect === '') this.#copy(key, intake);
     if (defect === '') this.#sendMeasures(sum.hold(keyOf(key), intake));
     else sum.release(intake);
     const serviceMs = this.#addMs + this.#sendMs;
     const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));
+  }
+
+  /** Sends the service what an audit needs. */
+  #copy(key: ContributionKey, { memory }: Intake): void {
+    if (!this.#place || !isAudited(this.#grants.find(key))) return;
+    const { from, to } = this.#place;
+    const bytes = memory.slice();
+    this.#links.deliver(this.host, () => this.host.send({ type: 'copied', ...key, from, to }, bytes));
   }
 
   #at(range: SegmentRange): Place | undefined {

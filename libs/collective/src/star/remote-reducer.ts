@@ -23,6 +23,8 @@ export interface ReducerListener {
   /** It waits for orders. */
   onReady(): void;
   onHeld(message: MessageOf<'held'>): void;
+  /** @param bytes of its range of a contribution that is audited */
+  onCopied(message: MessageOf<'copied'>, bytes: Uint8Array): void;
   /** @param squares of each segment */
   onMeasured(message: RoundRange, squares: readonly number[]): void;
   /** @param bytes of its range of an update */
@@ -115,6 +117,8 @@ export class RemoteReducer {
       case 'held':
         this.serviceMs = Math.min(message.serviceMs, MAX_SERVICE_MS);
         return this.#listener.onHeld(message);
+      case 'copied':
+        return this.#listener.onCopied(message, await this.#read(body));
       case 'measured':
         return this.#listener.onMeasured(message, squaresIn(await this.#read(body)));
       case 'updateRange':
@@ -192,7 +196,7 @@ async function serveOnce(
   try {
     const connection = await connect(address, soon.signal);
     channel = createChannel(connection, {
-      accepts: ['assigned', 'refuse', 'held', 'measured', 'updateRange'],
+      accepts: ['assigned', 'refuse', 'copied', 'held', 'measured', 'updateRange'],
       bodyBytes,
       deadline,
     });

@@ -61,7 +61,7 @@ export function createStarService(options: StarServiceOptions): StarService {
 
 /** What a host, or the service of a reducer, says. */
 const ORDERS = [
-  ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'peers', 'range', 'openRound', 'grant'] as const),
+  ...(['host', 'assign', 'admit', 'dismiss', 'subscribe', 'peers', 'range', 'openRound', 'grant', 'rule'] as const),
   ...(['passedRange', 'add', 'drop', 'finish', 'iceServers', 'signal'] as const),
 ];
 
@@ -87,7 +87,7 @@ class Service implements StarService {
     const channel = createChannel(connection, {
       accepts: [
         ...(['join', 'gradientRange', 'contribution', 'linked', 'introduce', 'signal', 'lacking', 'received'] as const),
-        ...(['wantPiece', 'offer', 'assigned', 'held', 'measured', 'updateRange'] as const),
+        ...(['wantPiece', 'offer', 'assigned', 'copied', 'held', 'measured', 'updateRange'] as const),
         ...ORDERS,
       ],
       bodyBytes: (message) => bodyBytes(session, message),
@@ -267,6 +267,6 @@ function explain(error: unknown): Explanation {
 
 function bodyBytes({ run }: Session, message: Message): number {
   if (run) return run.bodyBytes(message);
-  if (!['contribution', 'gradientRange', 'passedRange', 'measured', 'updateRange'].includes(message.type)) return 0;
+  if (!['contribution', 'gradientRange', 'passedRange', 'copied', 'measured', 'updateRange'].includes(message.type)) return 0;
   throw unexpected(message, 'a worker joins first');
 }

@@ -1,0 +1,98 @@
+/** The thread behind auditor.ts. It does one audit after another. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { differenceOf, type Recomputed } from '@troupe/collective';
+import type { AuditFinding, AuditJob, VerifyJob } from '@troupe/conductor';
+import { openEngine } from '@troupe/engines/node';
+import { EngineError, type Batch, type Engine } from '@troupe/model';
+import type { AuditData, AuditReply, AuditRequest } from './auditor.js';
+
+const { model, shape, window, maxStreams, reproducible } = workerData as AuditData;
+const port = parentPort!;
+const limits = { maxStreams, maxWindow: window };
+
+let engine: Promise<Engine> | undefined;
+/** Its code has nothing in common with that of the native engine. Where that is absent, another instance computes a second time. */
+let second: Promise<Engine> | undefined;
+
+function open(name: 'auto' | 'wasm'): Promise<Engine> {
+  return openEngine(name, model, limits, { among: ['native', 'wasm'], nowMs: () => performance.now(), reproducible });
+}
+
+/** Nobody is banned because of one computation: a second one decides. */
+async function find(job: AuditJob): Promise<AuditFinding> {
+  engine ??= open('auto');
+  const first = differenceOf(shape, job.claim, await compute(await engine, job), reproducible);
+  if (first === undefined) return { verdict: 'sound', reason: '' };
+  second ??= open('wasm');
+  const reason = differenceOf(shape, job.claim, await compute(await second, job), reproducible);
+  if (reason !== undefined) return { verdict: 'wrong', reason };
+  return { verdict: 'unknown', reason: `two computations of the coordinator differ: by the first, ${first}` };
+}
+
+/** A large lease is computed in parts, which are summed in float64. */
+async function compute(engine: Engine, { parameters, batch }: VerifyJob): Promise<Recomputed> {
+  engine.setParameters(parameters);
+  if (batch.streams <= maxStreams) {
+    const { gradient, endStates, lossSum } = await engine.gradient(batch);
+    return { gradient: gradient.slice(), endStates: endStates.slice(), lossSum };
+  }
+  const sum = new Float64Array(parameters.length);
+  const endStates = new Float32Array(batch.states.length);
+  let lossSum = 0;
+  for (let from = 0; from < batch.streams; from += maxStreams) {
+    const part = await engine.gradient(partOf(batch, from, Math.min(from + maxStreams, batch.streams)));
+    for (let i = 0; i < sum.length; i++) sum[i] += part.gradient[i];
+    endStates.set(part.endStates, (from * batch.states.length) / batch.streams);
+    lossSum += part.lossSum;
+  }
+  return { gradient: Float32Array.from(sum), endStates, lossSum };
+}
+
+/** The streams [from, to). */
+function partOf({ streams, tokens, states, dropout }: Batch, from: number, to: number): Batch {
+  const floats = states.length / streams;
+  return {
+    streams: to - from,
+    window,
+    tokens: tokens.subarray(from * (window + 1), to * (window + 1)),
+    states: states.subarray(from * floats, to * floats),
+    ...(dropout && { dropout: { ...dropout, streams: dropout.streams.subarray(from, to) } }),
+  };
+}
+
+/** Only if two engines say that it is not, it is not. */
+async function isFiniteGradient(job: VerifyJob): Promise<boolean> {
+  engine ??= open('auto');
+  second ??= open('wasm');
+  return (await computes(await engine, job)) || (await computes(await second, job));
+}
+
+async function computes(engine: Engine, job: VerifyJob): Promise<boolean> {
+  try {
+    await compute(engine, job);
+    return true;
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'not_finite') return false;
+    throw error;
+  }
+}
+
+async function carryOut(request: AuditRequest): Promise<void> {
+  const { id } = request;
+  let reply: AuditReply;
+  try {
+    reply =
+      request.kind === 'audit'
+        ? { id, kind: 'audited', ...(await find(request)) }
+        : { id, kind: 'verified', finite: await isFiniteGradient(request) };
+  } catch (error) {
+    [engine, second] = [undefined, undefined];
+    reply = { id, kind: 'failed', error: (error as Error).message };
+  }
+  port.postMessage(reply);
+}
+
+let jobs = Promise.resolve();
+port.on('message', (request: AuditRequest) => {
+  jobs = jobs.then(() => carryOut(request));
+});

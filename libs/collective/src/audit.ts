@@ -1,0 +1,129 @@
+/** Compares what a worker sent for a lease with what somebody else computes for it. */
+import { createVectorMemory, type GradientPart, type VectorMemory } from '@troupe/optim';
+import { bytesOf, floatsAt, type GradientShape, type Segment } from './codec.js';
+import { createContributionReader, createContributionWriter, type CodedLease } from './contribution.js';
+import { createRangeLayout } from './ranges.js';
+
+/**
+ * Engines sum in different orders and at different precisions: their gradients differ by up to 2e-4 of the norm, and int8 turns small
+ * differences into steps of its own. A lie is much larger: a gradient with the sign flipped differs by 2. What hides below these limits
+ * changes an update less than leaving out one stream.
+ */
+const OF_NORM = 0.02;
+/** Of a tensor: a lie may be in a small one. Of its own norm, and of that of the whole. */
+const OF_TENSOR = 0.05;
+const OF_WHOLE = 0.002;
+const OF_STATE = 0.01;
+const OF_LOSS = 0.002;
+
+export interface AuditShape extends GradientShape {
+  /** Of the run; rounding to int8 depends on it. */
+  readonly seed: number;
+}
+
+/** What a worker sent. */
+export interface Claim extends CodedLease {
+  /** Nats, summed over the characters. */
+  readonly lossSum: number;
+  /** The coded gradient, the last segment first, and then end states float32 [streams, stateFloats]. */
+  readonly bytes: Uint8Array;
+}
+
+/** What the lease gives. */
+export interface Recomputed {
+  /** [P] */
+  readonly gradient: Float32Array;
+  /** [streams, stateFloats] */
+  readonly endStates: Float32Array;
+  readonly lossSum: number;
+}
+
+/**
+ * @param exact both engines compute the same bits
+ * @returns how they differ, for people; undefined when they agree
+ */
+export function differenceOf(shape: AuditShape, claim: Claim, computed: Recomputed, exact: boolean): string | undefined {
+  const layout = createRangeLayout(shape);
+  const segments = layout.arriving({ from: 0, to: layout.segments });
+  const gradientBytes = bytesOf(segments);
+  const memory = createVectorMemory(0);
+  const coded = new Uint8Array(gradientBytes);
+  const writer = createContributionWriter(shape, memory);
+  for (const segment of segments) writer.encode(computed.gradient, claim, segment, partOf(coded, segment));
+  const states = floatsAt(claim.bytes, gradientBytes, computed.endStates.length);
+  if (exact) return exactDifference(coded, claim, computed, states);
+  return (
+    gradientDifference(shape, segments, claim.bytes, coded, memory) ??
+    stateDifference(states, computed.endStates) ??
+    lossDifference(claim.lossSum, computed.lossSum)
+  );
+}
+
+function partOf(body: Uint8Array, { offset, bytes }: Segment): Uint8Array {
+  return body.subarray(offset, offset + bytes);
+}
+
+function exactDifference(coded: Uint8Array, claim: Claim, computed: Recomputed, states: Float32Array): string | undefined {
+  if (coded.some((byte, i) => byte !== claim.bytes[i])) return 'its gradient has other bits';
+  if (computed.endStates.some((value, i) => !Object.is(value, states[i]))) return 'its hidden states have other bits';
+  return claim.lossSum === computed.lossSum ? undefined : `its loss is ${claim.lossSum} and not ${computed.lossSum} nats`;
+}
+
+function gradientDifference(
+  shape: AuditShape,
+  segments: readonly Segment[],
+  claimed: Uint8Array,
+  coded: Uint8Array,
+  memory: VectorMemory,
+): string | undefined {
+  const reader = createContributionReader(shape, memory);
+  const squares = Array.from(shape.tensorSizes, () => ({ difference: 0, own: 0 }));
+  for (const segment of segments) {
+    const [theirs, ours] = [claimed, coded].map((body) => decoded(reader.read(segment, partOf(body, segment)), memory));
+    addSquares(squares[segment.tensor], theirs, ours);
+  }
+  const whole = squares.reduce((sum, { own }) => sum + own, 0);
+  const difference = squares.reduce((sum, each) => sum + each.difference, 0);
+  // A gradient of zeros differs from any other by infinitely much of its norm; rounding may make one of two tiny ones zero.
+  const norm = Math.max(Math.sqrt(whole), Number.MIN_VALUE);
+  if (!(Math.sqrt(difference) <= OF_NORM * norm))
+    return `its gradient is off by ${percent(Math.sqrt(difference) / norm)} of the norm`;
+  const wrong = squares.findIndex((each) => !(Math.sqrt(each.difference) <= OF_TENSOR * Math.sqrt(each.own) + OF_WHOLE * norm));
+  if (wrong < 0) return undefined;
+  return `its gradient of tensor ${wrong} is off by ${percent(Math.sqrt(squares[wrong].difference / squares[wrong].own))} of the tensor's norm`;
+}
+
+function addSquares(squares: { difference: number; own: number }, theirs: Float32Array, ours: Float32Array): void {
+  let [difference, own] = [0, 0];
+  for (let i = 0; i < ours.length; i++) {
+    difference += (theirs[i] - ours[i]) ** 2;
+    own += ours[i] ** 2;
+  }
+  squares.difference += difference;
+  squares.own += own;
+}
+
+function decoded(part: GradientPart, memory: VectorMemory): Float32Array {
+  if (part.exponents !== undefined) {
+    const { exponents } = part;
+    return Float32Array.from(part.values, (value, i) => value * 2 ** exponents[i >> 8]);
+  }
+  if (part.scale === undefined) return part.values;
+  const values = new Float32Array(part.values.length);
+  memory.decodeHalf(part.values, part.scale, values);
+  return values;
+}
+
+function stateDifference(theirs: Float32Array, ours: Float32Array): string | undefined {
+  const wrong = ours.findIndex((value, i) => !(Math.abs(theirs[i] - value) <= OF_STATE * (1 + Math.abs(value))));
+  return wrong < 0 ? undefined : `a hidden state is ${theirs[wrong].toPrecision(4)} and not ${ours[wrong].toPrecision(4)}`;
+}
+
+function lossDifference(theirs: number, ours: number): string | undefined {
+  if (Math.abs(theirs - ours) <= OF_LOSS * (1 + Math.abs(ours))) return undefined;
+  return `its loss is ${theirs.toPrecision(6)} and not ${ours.toPrecision(6)} nats`;
+}
+
+function percent(part: number): string {
+  return Number.isFinite(part) ? `${(part * 100).toPrecision(3)} %` : 'infinitely much';
+}

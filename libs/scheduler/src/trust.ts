@@ -1,0 +1,186 @@
+/**
+ * Which leases of volunteers are computed a second time, by the coordinator. A lease is a pure function of (parameters, lease), so what
+ * comes out must agree. A worker with a token of the lab is trusted. Of everyone else, nothing counts at first before it is audited;
+ * then audits become rarer with each that is passed (adaptive replication, as in BOINC: Anderson 2004), and never stop.
+ */
+import { philox4x32 } from '@troupe/optim/philox';
+import { isLostRace, type AuditMode, type ContributionRefusal } from '@troupe/protocol';
+import type { AuditPolicy } from './audits.js';
+import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
+
+/** Until a worker has passed so many audits, nothing of it counts before it is audited. */
+export const PROBATION_AUDITS = 3;
+/** The least part of a worker's leases that is audited. */
+export const AUDIT_FLOOR = 0.03;
+/** After so many contributions without an audit, the next is audited. */
+const MOST_UNAUDITED = 64;
+/** The same for a worker that contributes seldom. */
+const MOST_ROUNDS_UNAUDITED = 64;
+/** While something counts that is not audited, a checkpoint is due so often, in rounds: the run may have to go back to it. */
+const GUARD_ROUNDS = 50;
+/** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
+const OPEN_AUDITS = 8;
+/** An audit whose lease never came, or came too late to be audited, is forgotten after so many rounds. */
+const FORGOTTEN_AFTER = 8;
+/** On probation a worker gets at most this part of a round, if others have none to pass. */
+const PROBATION_SHARE = 0.1;
+/** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
+const MOST_OF_ROUND = 0.5;
+const MOST_OF_MEDIAN = 4;
+/** A volunteer is banned when it has said so often that a gradient is not finite, and it was. */
+const FALSE_CLAIMS = 3;
+const PHILOX_ROUNDS = 10;
+
+/** Whether nothing of the worker counts before it is audited. */
+export function isOnProbation({ audits }: Pick<RunState, 'audits'>, { trust }: Pick<WorkerRecord, 'trust'>): boolean {
+  return audits.policy !== undefined && !trust.trusted && trust.passed < PROBATION_AUDITS;
+}
+
+/** Whether others may rely on what it sums, which nobody computes again. */
+export function maySum({ audits }: RunState, { trust }: WorkerRecord): boolean {
+  return audits.policy === undefined || trust.trusted;
+}
+
+/** Whether a lease of this worker would have to be audited, and too many audits are open. */
+export function awaitsAuditor(state: RunState, worker: WorkerRecord): boolean {
+  if (state.audits.open.size < OPEN_AUDITS) return false;
+  return isOnProbation(state, worker) || isOverdue(state, worker);
+}
+
+function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolean {
+  if (audits.policy === undefined || trust.trusted) return false;
+  return trust.unaudited >= MOST_UNAUDITED || round - (trust.unauditedSince ?? round) >= MOST_ROUNDS_UNAUDITED;
+}
+
+/** Decides whether the lease that is about to be granted is audited, and notes it. */
+export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string): AuditMode {
+  const { audits, round } = state;
+  const mode = modeOf(state, worker);
+  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode });
+  return mode;
+}
+
+function modeOf(state: RunState, worker: WorkerRecord): AuditMode {
+  const { audits } = state;
+  const { trust } = worker;
+  if (!audits.policy || trust.trusted) return 'none';
+  if (isOnProbation(state, worker)) return 'hold';
+  if (isOverdue(state, worker)) return 'copy';
+  const isDrawn = draw(audits.policy, audits.draws++) < auditProbability(trust.passed);
+  return isDrawn && audits.open.size < OPEN_AUDITS ? 'copy' : 'none';
+}
+
+/** After `passed` audits: 1, 1/2, 1/3, ... from the end of the probation on, and never less than AUDIT_FLOOR. */
+export function auditProbability(passed: number): number {
+  return passed < PROBATION_AUDITS ? 1 : Math.max(AUDIT_FLOOR, 1 / (passed - PROBATION_AUDITS + 1));
+}
+
+/** [0, 1) */
+function draw({ seed }: AuditPolicy, index: number): number {
+  const words = new Uint32Array(4);
+  philox4x32(PHILOX_ROUNDS, index, 0, 0, 0, seed[0], seed[1], words);
+  return words[0] / 2 ** 32;
+}
+
+/** The lease is not audited after all. */
+export function closeAudit({ audits }: RunState, leaseId: string): void {
+  audits.open.delete(leaseId);
+}
+
+/** A contribution does not count. What is held is audited even if others were faster. */
+export function noteRejected({ audits }: RunState, leaseId: string, result: ContributionRefusal): void {
+  if (!isLostRace(result) || audits.open.get(leaseId)?.mode === 'copy') audits.open.delete(leaseId);
+}
+
+export function closeAuditsOf({ audits }: RunState, workerId: string): void {
+  for (const [leaseId, open] of audits.open) if (open.workerId === workerId) audits.open.delete(leaseId);
+}
+
+export function forgetOldAudits({ audits, round }: RunState): void {
+  for (const [leaseId, open] of audits.open) if (round - open.round > FORGOTTEN_AFTER) audits.open.delete(leaseId);
+}
+
+type Counted = Extract<RunInput, { type: 'counted' }>;
+
+export function noteCounted(
+  state: RunState,
+  { trust }: WorkerRecord,
+  { leaseId, round, streams, lossSum }: Counted,
+  effects: RunEffect[],
+): void {
+  const { audits, settings } = state;
+  const isHeld = trust.passed < PROBATION_AUDITS;
+  if (!audits.policy || trust.trusted || isHeld || audits.open.has(leaseId)) {
+    if (round !== state.round) return;
+    audits.judged.lossSum += lossSum;
+    audits.judged.characters += streams.length * settings.window;
+    return;
+  }
+  if (trust.unaudited++ === 0) trust.unauditedSince = round;
+  guard(state, effects);
+  // It may be true, and is the reason for an audit: a run does not end because of what one volunteer says.
+  const limit = settings.maxLoss > 0 ? settings.maxLoss * settings.chanceLoss : Infinity;
+  if (!(lossSum / (streams.length * settings.window) <= limit)) trust.unaudited = MOST_UNAUDITED;
+}
+
+/** The round is open, and nothing of it is in the parameters yet. */
+function guard({ audits, round, loss }: RunState, effects: RunEffect[]): void {
+  if (round - audits.guardedRound < GUARD_ROUNDS || loss.aboveLimit > 0) return;
+  audits.guardedRound = round;
+  effects.push({ type: 'checkpoint', round });
+}
+
+/**
+ * The loss by which a run is judged, nats/char: that of all, unless it is above the limit. Then only those are believed who are trusted or
+ * audited; if there are none, the round is not judged, and the next leases of those who said so are audited.
+ */
+export function judgedLoss({ audits, settings }: RunState, trainLoss: number): number | undefined {
+  const { lossSum, characters } = audits.judged;
+  audits.judged = { lossSum: 0, characters: 0 };
+  const isUsual = settings.maxLoss === 0 || trainLoss <= settings.maxLoss * settings.chanceLoss;
+  if (!audits.policy || isUsual) return trainLoss;
+  return characters > 0 ? lossSum / characters : undefined;
+}
+
+/** Whether nobody need compute again what the worker says. */
+export function isTrusted({ audits, workers }: RunState, workerId: string): boolean {
+  return audits.policy === undefined || workers.get(workerId)?.trust.trusted === true;
+}
+
+/** A machine may fail once or twice. @returns whether it has done so too often */
+export function noteFalseClaim(state: RunState, { id, trust }: WorkerRecord): boolean {
+  return !isTrusted(state, id) && ++trust.falseClaims >= FALSE_CLAIMS;
+}
+
+export function notePassed({ trust }: WorkerRecord): void {
+  trust.passed++;
+  trust.unaudited = 0;
+  trust.unauditedSince = undefined;
+}
+
+/**
+ * The most units of a round that each of these workers may get. What they have computed is not all audited, so none may have much of a
+ * round; and one that answers fast may compute nothing at all.
+ * @param quotas that speed alone would give them
+ */
+export function shareLimits(
+  state: RunState,
+  workers: readonly WorkerRecord[],
+  quotas: readonly number[],
+  units: number,
+): number[] {
+  const { policy } = state.audits;
+  if (!policy || workers.length < 2 || workers.every(({ trust }) => trust.trusted)) return workers.map(() => Infinity);
+  const used = quotas.filter((quota) => quota > 0).sort((a, b) => a - b);
+  const median = used[used.length >> 1] ?? 1;
+  const hasOthers = workers.some((worker) => !isOnProbation(state, worker));
+  return workers.map((worker) => {
+    if (worker.trust.trusted) return Infinity;
+    if (isOnProbation(state, worker)) return hasOthers ? atLeastOne(units * PROBATION_SHARE) : Infinity;
+    return atLeastOne(Math.min(units * MOST_OF_ROUND, median * MOST_OF_MEDIAN));
+  });
+}
+
+function atLeastOne(units: number): number {
+  return Math.max(1, Math.floor(units));
+}

@@ -1,0 +1,221 @@
+import { describe, expect, it } from 'vitest';
+import { dealQuotas, limitQuotas } from '../src/dealing.js';
+import {
+  auditProbability,
+  AUDIT_FLOOR,
+  createRunState,
+  PROBATION_AUDITS,
+  step,
+  type RunEffect,
+  type RunInput,
+} from '../src/index.js';
+import { shareLimits } from '../src/trust.js';
+
+const SETTINGS = {
+  ...{ streams: 20, window: 10, rounds: 10_000, windowsPerPass: 100, evaluateEvery: 0, checkpointEvery: 0, sampleEvery: 0 },
+  ...{ leaseStreams: 0, chanceLoss: 4, maxLoss: 3 },
+};
+
+type LeaseEffect = Extract<RunEffect, { type: 'lease' }>;
+
+function createRun(seed: readonly [number, number] | undefined = [1, 2]) {
+  const state = createRunState({ ...SETTINGS, audits: seed && { seed } }, 0);
+  const leases: LeaseEffect[] = [];
+  const said: RunEffect[] = [];
+  let nowMs = 0;
+  const feed = (input: RunInput): readonly RunEffect[] => {
+    const effects = step(state, input, (nowMs += 10));
+    for (const effect of effects) (effect.type === 'lease' ? leases : said).push(effect);
+    return effects;
+  };
+  const join = (workerId: string, trusted = false) =>
+    feed({ type: 'workerReady', workerId, name: workerId, trusted, charsPerSecond: 1000 });
+  const audited = (lease: LeaseEffect, verdict: 'sound' | 'wrong' | 'unknown') =>
+    feed({ ...lease, type: 'audited', verdict, reason: 'its gradient differs' });
+  const count = ({ workerId, leaseId, round, streams }: LeaseEffect, lossSum = streams.length * 10 * 4) =>
+    feed({ type: 'counted', workerId, leaseId, round, streams, lossSum, computeMs: 5, serviceMs: 0 });
+  /** Everybody is honest, and the auditor is at once done. */
+  const playRound = (trainLoss = 4): void => {
+    const { round } = state;
+    while (state.units.some(({ counted }) => !counted)) {
+      const due = leases.splice(0);
+      if (due.length === 0) throw new Error('nobody computes');
+      for (const lease of due.filter((each) => each.round === round)) {
+        if (lease.audit !== 'none') audited(lease, 'sound');
+        if (!lease.streams.some((stream) => state.units[stream].counted)) count(lease);
+      }
+    }
+    feed({ type: 'updated', round, trainLoss });
+  };
+  feed({ type: 'start' });
+  return { state, leases, said, feed, join, audited, count, playRound };
+}
+
+const workersOf = ({ state }: ReturnType<typeof createRun>) => [...state.workers.values()];
+
+describe('the audits of a volunteer', () => {
+  it('hold every lease until enough are passed, then become rarer, and never stop', () => {
+    const run = createRun();
+    run.join('a');
+    const modes: string[] = [];
+    for (let i = 0; i < 3_000; i++) {
+      modes.push(...run.leases.map(({ audit }) => audit));
+      run.playRound();
+    }
+    expect(modes.slice(0, PROBATION_AUDITS)).toEqual(['hold', 'hold', 'hold']);
+    expect(modes.slice(PROBATION_AUDITS)).not.toContain('hold');
+    const audits = modes.slice(1_000).filter((mode) => mode === 'copy').length / 2_000;
+    expect(audits).toBeGreaterThan(AUDIT_FLOOR * 0.6);
+    expect(audits).toBeLessThan(AUDIT_FLOOR * 1.5);
+  });
+
+  it('are at most 64 contributions apart', () => {
+    const run = createRun([3, 4]);
+    run.join('a');
+    let [since, most] = [0, 0];
+    for (let i = 0; i < 3_000; i++) {
+      for (const { audit } of run.leases) since = audit === 'none' ? since + 1 : 0;
+      most = Math.max(most, since);
+      run.playRound();
+    }
+    expect(most).toBeGreaterThan(40);
+    expect(most).toBeLessThanOrEqual(64);
+  });
+
+  it('are none for a worker that is trusted, nor in a run without them', () => {
+    for (const run of [createRun(), createRun(undefined)]) {
+      run.join('a', run.state.audits.policy !== undefined);
+      for (let i = 0; i < 200; i++) {
+        expect(run.leases.map(({ audit }) => audit)).toEqual(['none']);
+        run.playRound();
+      }
+    }
+  });
+
+  it('fall with each that is passed', () => {
+    expect([0, 2, 3, 4, 7, 1_000].map(auditProbability)).toEqual([1, 1, 1, 1 / 2, 1 / 5, AUDIT_FLOOR]);
+  });
+
+  it('ban a worker that fails one, with the round since which it was not audited', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 100; i++) run.playRound();
+    while (run.leases[0].audit === 'none') run.playRound();
+    const [worker] = workersOf(run);
+    const since = worker.trust.unauditedSince;
+    const effects = run.audited(run.leases[0], 'wrong');
+    expect(effects).toContainEqual({ type: 'ban', workerId: 'a', reason: 'its gradient differs', since });
+  });
+
+  it('do not pile up when the auditor is slow: those who owe one wait', () => {
+    const run = createRun();
+    for (let i = 0; i < 20; i++) run.join(`v${i}`);
+    const held = run.leases.filter(({ audit }) => audit === 'hold');
+    expect(held.length).toBeLessThanOrEqual(20);
+    run.feed({ type: 'tick' });
+    expect(run.state.audits.open.size).toBe(held.length);
+  });
+});
+
+describe('the share of a volunteer', () => {
+  /** Units that each of these workers would get, chars/s. */
+  function quotasOf(
+    workers: readonly { readonly charsPerSecond: number; readonly trusted?: boolean; readonly passed?: number }[],
+  ) {
+    const run = createRun();
+    workers.forEach(({ trusted }, i) => run.join(`v${i}`, trusted));
+    const records = workersOf(run);
+    records.forEach(({ trust }, i) => (trust.passed = workers[i].passed ?? 100));
+    const capacities = workers.map(({ charsPerSecond }, i) => ({ workerId: `v${i}`, charsPerSecond, transferMs: 1, held: 0 }));
+    const load = { units: 20, unitCharacters: 10, serviceMs: 0 };
+    const quotas = dealQuotas(capacities, load);
+    return limitQuotas(capacities, quotas, shareLimits(run.state, records, quotas, load.units), load);
+  }
+
+  it('is at most half of a round, however fast it seems', () => {
+    expect(quotasOf([{ charsPerSecond: 1e6 }, { charsPerSecond: 1e5, trusted: true }])).toEqual([10, 10]);
+    expect(quotasOf([{ charsPerSecond: 1e6, trusted: true }, { charsPerSecond: 1e5 }])).toEqual([19, 1]);
+  });
+
+  it('is at most four times the median', () => {
+    const quotas = quotasOf([{ charsPerSecond: 4e4 }, ...Array.from({ length: 9 }, () => ({ charsPerSecond: 5e3 }))]);
+    expect(quotas[0]).toBe(4);
+    expect(quotas.reduce((sum, quota) => sum + quota)).toBe(20);
+  });
+
+  it('is at most a tenth before its first audits, if others have passed theirs', () => {
+    expect(quotasOf([{ charsPerSecond: 1e6, passed: 0 }, { charsPerSecond: 1e6 }])).toEqual([2, 18]);
+    expect(
+      quotasOf([
+        { charsPerSecond: 1e6, passed: 0 },
+        { charsPerSecond: 1e6, passed: 0 },
+      ]),
+    ).toEqual([10, 10]);
+  });
+
+  it('is all of it if nobody else can compute', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 10; i++) run.playRound();
+    expect(run.leases.flatMap(({ streams }) => streams)).toHaveLength(20);
+  });
+});
+
+describe('what a volunteer says', () => {
+  const decline = (run: ReturnType<typeof createRun>, lease: LeaseEffect) =>
+    run.feed({ type: 'declined', workerId: lease.workerId, leaseId: lease.leaseId, code: 'not_finite', reason: 'NaN' });
+
+  /** The only worker says three times that its gradient is not finite. */
+  function refuses(run: ReturnType<typeof createRun>): readonly RunEffect[] {
+    let effects: readonly RunEffect[] = [];
+    for (let i = 0; i < 3; i++) {
+      effects = decline(run, run.leases.pop()!);
+      if (run.state.phase === 'over') return effects;
+      run.join('a');
+    }
+    return effects;
+  }
+
+  it('ends no run: the coordinator computes the lease itself', () => {
+    const run = createRun();
+    run.join('a');
+    expect(refuses(run)).toContainEqual(expect.objectContaining({ type: 'verify', round: 0, claimants: ['a'] }));
+    expect(run.state.phase).toBe('running');
+    run.feed({ type: 'verified', round: 0, claimants: ['a'], finite: false, reason: 'not finite' });
+    expect(run.state.phase).toBe('over');
+  });
+
+  it('ends the run if everyone who says so is trusted', () => {
+    const run = createRun();
+    run.join('a', true);
+    refuses(run);
+    expect(run.state.phase).toBe('over');
+  });
+
+  it('bans it when it has said so three times and was wrong', () => {
+    const run = createRun();
+    run.join('a');
+    const wrong = () => run.feed({ type: 'verified', round: 0, claimants: ['a'], finite: true, reason: '' });
+    expect([wrong(), wrong()].flat()).not.toContainEqual(expect.objectContaining({ type: 'ban' }));
+    expect(wrong()).toContainEqual(expect.objectContaining({ type: 'ban', workerId: 'a' }));
+  });
+
+  it('of its loss is not believed without an audit', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 30; i++) run.playRound();
+    let audits = 0;
+    for (let i = 0; i < 12; i++) {
+      const { round } = run.state;
+      const [lease] = run.leases.splice(0);
+      if (lease.audit === 'copy') audits++;
+      else run.count(lease, 1e9);
+      if (lease.audit === 'copy') run.audited(lease, 'sound');
+      if (lease.audit === 'copy') run.count(lease);
+      run.feed({ type: 'updated', round, trainLoss: 1e9 });
+      expect(run.state.phase).toBe('running');
+    }
+    // Each claim is the reason for an audit of the next lease.
+    expect(audits).toBeGreaterThan(4);
+  });
+});
