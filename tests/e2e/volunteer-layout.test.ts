@@ -45,41 +45,51 @@ interface State {
   /** What a person would press now. */
   readonly button?: string;
   readonly says?: RegExp;
-  readonly icon: string;
+  /** In the title of the tab. */
+  readonly title: string;
+  /** It uses no data. */
+  readonly isFree?: boolean;
 }
 
 const STATES: Readonly<Record<string, State>> = {
-  empty: { run: 'empty', button: '#start', icon: 'Help train' },
-  offered: { run: 'running', button: '#start', icon: 'Help train' },
-  computing: { run: 'running', then: COMPUTING, button: '#pause', says: /^Computing/, icon: 'Computing –' },
+  empty: { run: 'empty', button: '#start', title: 'Help train' },
+  offered: { run: 'running', button: '#start', title: 'Help train' },
+  computing: { run: 'running', then: COMPUTING, button: '#pause', says: /^Computing/, title: 'Computing –' },
   finishing: {
     ...{ run: 'running', then: `${COMPUTING} document.querySelector('#finish').click();` },
-    ...{ button: '#leave', says: /^Finishing/, icon: 'Computing –' },
+    ...{ button: '#leave', says: /^Finishing/, title: 'Computing –' },
   },
   'paused by the volunteer': {
     ...{ run: 'running', then: `${COMPUTING} document.querySelector('#pause').click();` },
-    ...{ button: '#pause', says: /^Paused/, icon: 'Paused –' },
+    ...{ button: '#pause', says: /^Paused/, title: 'Paused –' },
+  },
+  'on standby': {
+    ...{
+      run: 'running',
+      then: `${COMPUTING} trainer.report({ kind: 'log', entry: { kind: 'parked', reason: 'faster without' } });`,
+    },
+    ...{ button: '#pause', says: /^On standby/, title: 'Paused –', isFree: true },
   },
   'paused by the organizer': {
     run: 'paused',
     then: COMPUTING.replaceAll('1500', '900'),
     button: '#pause',
     says: /organizer has paused/,
-    icon: 'Paused –',
+    title: 'Paused –',
   },
   'without its coordinator': {
     run: 'running',
     then: `${COMPUTING} trainer.report({ kind: 'log', entry: { kind: 'lost', reason: 'gone', remedy: '', retryInMs: 9000 } });`,
-    ...{ button: '#pause', says: /connection broke/, icon: 'Problem –' },
+    ...{ button: '#pause', says: /connection broke/, title: 'Problem –' },
   },
   resumed: {
     run: 'running',
     then: `${COMPUTING} trainer.report({ kind: 'log', entry: { kind: 'lost', reason: 'gone', remedy: '', retryInMs: 1 } }); ${COMPUTING}`,
-    ...{ button: '#pause', says: /^Computing/, icon: 'Computing –' },
+    ...{ button: '#pause', says: /^Computing/, title: 'Computing –' },
   },
-  diverged: { run: 'diverged', then: COMPUTING + STOPPED('diverged'), says: /unstable/, icon: 'Problem –' },
-  finished: { run: 'finished', then: COMPUTING + STOPPED('completed'), button: '#card', says: /complete/, icon: 'Finished –' },
-  'finished before the visit': { run: 'finished', button: '#home', says: /complete/, icon: 'Finished –' },
+  diverged: { run: 'diverged', then: COMPUTING + STOPPED('diverged'), says: /unstable/, title: 'Problem –' },
+  finished: { run: 'finished', then: COMPUTING + STOPPED('completed'), button: '#card', says: /complete/, title: 'Finished –' },
+  'finished before the visit': { run: 'finished', button: '#home', says: /complete/, title: 'Finished –' },
 };
 /** The states whose pages differ most are also checked with axe-core, which takes seconds for each. */
 const CHECKED = ['offered', 'computing', 'finished'];
@@ -114,8 +124,8 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
       await tab.resize(width, height);
       await tab.evaluate('scrollTo(0, 0)');
       await settled(tab);
-      const isOver = state.run === 'finished' || state.run === 'diverged';
-      const needed = ['#title', '#sample', '#progress', '#progress-text', state.button, isOver ? undefined : '#hour'];
+      const isFree = state.isFree ?? (state.run === 'finished' || state.run === 'diverged');
+      const needed = ['#title', '#sample', '#progress', '#progress-text', state.button, isFree ? undefined : '#hour'];
       const shots = process.env['TROUPE_SCREENSHOTS'];
       if (shots !== undefined) await tab.screenshot(path.join(shots, `${name.replaceAll(' ', '-')}-${width}.png`));
       expect(await faults(tab), `${width} px`).toEqual([]);
@@ -123,7 +133,7 @@ describe.skipIf(stage.missing !== undefined)('the page for volunteers', () => {
       expect(await outOfSight(tab, shown), `${width} px`).toEqual([]);
     }
     if (state.says) expect(await tab.text('#state')).toMatch(state.says);
-    expect(await tab.evaluate('document.title')).toContain(state.icon);
+    expect(await tab.evaluate('document.title')).toContain(state.title);
     if (CHECKED.includes(name)) expect(await violations(tab)).toEqual([]);
     expect(tab.complaints).toEqual([]);
   });

@@ -2,7 +2,6 @@
 import type { TransportErrorCode } from '@troupe/transport';
 import type { BridgePort } from '@troupe/transport/browser';
 import type { WorkerLog } from '@troupe/worker';
-import type { KnownEngine } from './decisions/known-engine.js';
 
 /** `wasm-threads` uses several threads, `wasm` one. */
 export type EngineKind = 'webgpu' | 'wasm-threads' | 'wasm';
@@ -54,6 +53,20 @@ export interface EngineTrial {
   readonly name: EngineKind;
   readonly charsPerSecond: number | undefined;
   readonly why: string | undefined;
+}
+
+/** An engine that a trainer of this tab has chosen and measured. */
+export interface KnownEngine {
+  /** Of what was measured: the model, the sizes and what was allowed. */
+  readonly key: string;
+  readonly kind: EngineKind;
+  /** Of its kernels; undefined: it chooses them itself. */
+  readonly variant: string | undefined;
+  readonly trials: readonly EngineTrial[];
+  /** The share of the device at which its speed was measured, 0.1 to 1. */
+  readonly share: number;
+  /** Undefined: the measurement was not finished. */
+  readonly charsPerSecond: number | undefined;
 }
 
 export interface Failure {

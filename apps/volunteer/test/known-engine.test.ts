@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { knownSpeed, reusable, type KnownEngine } from '../src/decisions/known-engine.js';
+import { knownSpeed, reusable } from '../src/decisions/known-engine.js';
+import type { KnownEngine } from '../src/messages.js';
 
 const known: KnownEngine = { key: 'lstm', kind: 'wasm', variant: 'simd', trials: [], share: 0.7, charsPerSecond: 900 };
 

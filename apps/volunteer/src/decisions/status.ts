@@ -1,6 +1,5 @@
 /** The state of the session as the page shows it: a pure function of what the trainer reports. */
-import type { DirectState, EngineKind, EngineTrial, Failure, Progress, Report } from '../messages.js';
-import type { KnownEngine } from './known-engine.js';
+import type { DirectState, EngineKind, EngineTrial, Failure, KnownEngine, Progress, Report } from '../messages.js';
 import type { PauseReason } from './pause.js';
 import type { RunFacts } from './run-facts.js';
 import { NO_SPEED, observeSpeed, type SpeedWatch } from './speed.js';

@@ -166,7 +166,8 @@ function drawStats({ status, isOn }: Scene, texts: Texts, numbers: Numbers): voi
 function drawCost(scene: Scene, texts: Texts, numbers: Numbers): void {
   const { host, settings, isOn, status, facts } = scene;
   const isOver = finishOf(status, facts) !== undefined;
-  show(html('hour'), !isOver);
+  // On standby no gradients and no updates travel.
+  show(html('hour'), !isOver && status.phase.at !== 'parked');
   show(html('offer'), !isOn && !isOver);
   const { roundBytes, hourBytes } = trafficOf(scene) ?? {};
   setText(html('hour'), hourText(roundBytes, hourBytes, texts, numbers));
