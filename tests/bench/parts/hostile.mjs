@@ -7,14 +7,14 @@ import { LIES } from './hostile/lies.mjs';
 
 export const title = 'Hostile volunteers';
 export const about =
-  'A real coordinator and five volunteers, each a process (wasm, one thread), train 1x128 on the sonnets for 300 rounds (32 streams of 64 characters, Adam). ' +
-  'One of the five lies: from its first lease, or after 100 honest ones. "Found" is the round in which it was banned, and "back to" the checkpoint ' +
+  'A real coordinator and three volunteers, each a process (wasm, one thread), train 1x128 on the sonnets for 300 rounds (32 streams of 64 characters, Adam). ' +
+  'One of the three lies: from its first lease, or after 50 honest ones. "Found" is the round in which it was banned, and "back to" the checkpoint ' +
   'to which the run then went back, if anything of it had counted. The loss is that of the validation after the last round.';
 
 const VOLUNTEER = fileURLToPath(new URL('./hostile/volunteer.mjs', import.meta.url));
-const VOLUNTEERS = 5;
+const VOLUNTEERS = 3;
 const ROUNDS = 300;
-const TURNING = 100;
+const TURNING = 50;
 const TOLERANCE = 0.02;
 const TOKEN = 'volunteers-of-the-bench';
 
@@ -39,7 +39,7 @@ export async function measure({ quick, progress }) {
   };
 }
 
-/** @typedef {{ loss: number, found: number | undefined, backTo: number | undefined, bans: number }} Outcome */
+/** @typedef {{ loss: number, lied: number | undefined, found: number | undefined, backTo: number | undefined, bans: number }} Outcome */
 
 /**
  * @param {string} lie
@@ -62,14 +62,18 @@ async function play(lie, after, rounds, out) {
   /** @type {ReturnType<typeof start>[]} */
   const volunteers = [];
   /** @type {Outcome} */
-  const outcome = { loss: NaN, found: undefined, backTo: undefined, bans: 0 };
+  const outcome = { loss: NaN, lied: undefined, found: undefined, backTo: undefined, bans: 0 };
   let [round, lives] = [0, 0];
   try {
     await coordinator.read((event) => {
       if (event.event === 'listening') {
         for (let i = 0; i < VOLUNTEERS; i++) {
           const args = [`${event.address}/control`, `v${i}`, i === 0 ? lie : 'honest', String(after)];
-          volunteers.push(start([...NODE_FLAGS, VOLUNTEER, ...args], [], { TROUPE_TOKEN: TOKEN }));
+          const volunteer = start([...NODE_FLAGS, VOLUNTEER, ...args], [], { TROUPE_TOKEN: TOKEN });
+          volunteers.push(volunteer);
+          if (i > 0 || lie === 'honest') continue;
+          // It rejects when the volunteer ends without a lie.
+          void volunteer.read((said) => said.lies === true && ((outcome.lied = round), true)).catch(() => {});
         }
       }
       if (event.event === 'started' && lives++ > 0) outcome.backTo = event.round;
@@ -90,11 +94,13 @@ async function play(lie, after, rounds, out) {
 /** @param {Outcome} honest @param {readonly (Outcome & { lie: string, after: number })[]} results */
 function tableOf(honest, results) {
   const shown = (/** @type {number | undefined} */ round) => (round === undefined ? '–' : String(round));
-  const row = (/** @type {string} */ name, /** @type {string} */ begins, /** @type {Outcome} */ { loss, found, backTo }) => [
-    ...[name, begins, shown(found), shown(backTo), decimal(loss, 3), decimal(loss - honest.loss, 3)],
-  ];
+  const row = (
+    /** @type {string} */ name,
+    /** @type {string} */ begins,
+    /** @type {Outcome} */ { loss, lied, found, backTo },
+  ) => [...[name, begins, shown(lied), shown(found), shown(backTo), decimal(loss, 3), decimal(loss - honest.loss, 3)]];
   return {
-    head: ['Answer', 'Lies after', 'Found in round', 'Back to', 'Loss', 'More than honest'],
+    head: ['Answer', 'Lies after', 'Lied in round', 'Found in round', 'Back to', 'Loss', 'More than honest'],
     rows: [row('honest', '–', honest), ...results.map((result) => row(result.lie, `${result.after} leases`, result))],
   };
 }

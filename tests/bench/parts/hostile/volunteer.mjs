@@ -1,6 +1,6 @@
 /**
  * A volunteer in a process of its own, which may lie. Arguments: the coordinator's address, its name, the name of a lie, and how many honest gradients
- * come before the first lie. It prints a line for each join, and ends when it is sent away. The token is in TROUPE_TOKEN.
+ * come before the first lie. It prints {"lies": true} with its first lie, and ends when it is sent away. The token is in TROUPE_TOKEN.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective } from '@troupe/collective/star';
@@ -21,7 +21,11 @@ function lying(engine) {
     limits: engine.limits,
     setParameters: (parameters) => engine.setParameters(parameters),
     // Without progress: what has left cannot be changed any more.
-    gradient: async (batch) => (computed++ < Number(after) ? engine.gradient(batch) : tell(engine, batch)),
+    gradient: async (batch) => {
+      if (computed++ < Number(after)) return engine.gradient(batch);
+      if (computed === Number(after) + 1) console.log(JSON.stringify({ lies: true }));
+      return tell(engine, batch);
+    },
     evaluate: (batch) => engine.evaluate(batch),
     step: (tokens, states) => engine.step(tokens, states),
     dispose: () => engine.dispose(),
