@@ -88,13 +88,16 @@ describe('an installed release', () => {
     { timeout: 240_000 },
     async () => {
       await fs.writeFile(path.join(cwd, 'text.txt'), 'The quick brown fox jumps over the lazy dog.\n'.repeat(200));
-      const args = ['coordinator', ...SMALL, '--corpus', 'text.txt', '--rounds', '60', '--port', '0', '--json'];
+      const args = ['coordinator', ...SMALL, '--corpus', 'text.txt', '--rounds', '60', '--port', '0', '--keep-serving', '--json'];
       const training = start(args, { cwd, env, command });
       const listening = await training.line(named('listening'));
       await checkPages(listening);
 
       expect(listening.joinCommand).toMatch(/^TROUPE_TOKEN=\S+ troupe worker ws:/);
       await Promise.all(['one', 'two'].map((name) => type(`${String(listening.joinCommand)} --name ${name}`)));
+      await training.line(named('serving'));
+      await checkDownload(listening);
+      training.child.kill('SIGTERM');
       expect((await training.exited).code).toBe(0);
       const joined = training.lines.filter(({ event, change }) => event === 'worker' && change === 'joined');
       expect(joined.map(({ name }) => name).sort()).toEqual(['one', 'two']);
@@ -140,6 +143,14 @@ describe('an installed release', () => {
     expect((await doctor()).stdout).toContain('webgpu does not load: found');
   });
 });
+
+/** The model to take home, made by the thread and of the page in the release. */
+async function checkDownload({ address, token }: Line): Promise<void> {
+  const where = new URL('/api/model/web', String(address).replace(/^ws/, 'http'));
+  const answer = await fetch(where, { headers: { authorization: `Bearer ${String(token)}` } });
+  expect(answer.status).toBe(200);
+  expect(await answer.text()).toContain('A model trained on');
+}
 
 /** The pages and the description of the API, as a browser gets them. */
 async function checkPages({ address }: Line): Promise<void> {

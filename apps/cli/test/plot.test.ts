@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { configFromFlags, parseTrainingConfig } from '@troupe/config';
 import { encodeEntry, type RoundPoint, type RunHeader } from '@troupe/run';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { drawSvg } from '../src/plot/svg.js';
@@ -9,7 +10,10 @@ import { troupe } from './fixtures/shell.js';
 let folder = '';
 beforeAll(async () => {
   folder = await fs.mkdtemp(path.join(os.tmpdir(), 'troupe-plot-'));
-  const run = { runId: 'r', name: 'n', model: 'LSTM 1x8', config: { rounds: 9 } } as unknown as RunHeader;
+  const parsed = parseTrainingConfig(configFromFlags((flag) => ({ '--rounds': '9' })[flag], 65));
+  const config = parsed.ok ? parsed.config : undefined!;
+  const names = { runId: 'r', name: 'n', model: 'LSTM 1x8', corpus: 'letters' };
+  const run: RunHeader = { ...names, config, parameters: 1_234, startedAt: 1_764_000_000_000 };
   const zeros = {
     gradientNorm: 0,
     clipScale: 1,

@@ -57,9 +57,13 @@ async function hello(token: string, kind: 'node' | 'browser', from = '198.51.100
 }
 
 /** Every operation, and what it needs. */
-const NEEDS = { '/metrics': 'metrics', '/api/run': 'worker', '/api/credits': 'worker', '/api/network': 'join' } as Readonly<
-  Record<string, string>
->;
+const NEEDS = {
+  '/metrics': 'metrics',
+  '/api/run': 'worker',
+  '/api/credits': 'worker',
+  '/api/model/web': 'worker',
+  '/api/network': 'join',
+} as Readonly<Record<string, string>>;
 const operations = Object.entries(openapi.paths).flatMap(([where, item]) => {
   const [method, { security }] = Object.entries(item)[0] as [string, { security?: readonly object[] }];
   if (security?.length === 0) return [];

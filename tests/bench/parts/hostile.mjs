@@ -115,8 +115,8 @@ function goalsOf(honest, results) {
       binding: false,
     },
     {
-      text: 'every liar is banned, and nobody else',
-      met: honest.bans === 0 && results.every(({ bans }) => bans === 1),
+      text: 'every worker that lied is banned, and nobody else',
+      met: honest.bans === 0 && results.every(({ bans, lied }) => bans === (lied === undefined ? 0 : 1)),
       binding: true,
     },
   ];
