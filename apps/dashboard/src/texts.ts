@@ -234,6 +234,12 @@ const EN = {
     parked: 'parked',
     left: 'left',
   } satisfies Record<WorkerState, string>,
+  onProbation: 'on probation',
+  onProbationWhat: (passed: string, pending: string) =>
+    `The coordinator computes every lease again before anything counts. ${passed} agreed, ${pending} pending.`,
+  audited: (passed: string) => `audited ${passed} ×`,
+  auditedWhat: (passed: string, pending: string) =>
+    `The coordinator has computed ${passed} of its leases again, and they agreed; ${pending} pending.`,
   sums: 'sums',
   sumsWhat: (reachedBy: string, workers: string) =>
     `Sums a part of the gradients for the others. ${reachedBy} of ${workers} workers reach it.`,
@@ -518,6 +524,10 @@ const ZH: Texts = {
     parked: '待命',
     left: '已离开',
   },
+  onProbation: '观察期',
+  onProbationWhat: (passed, pending) => `每个任务都由协调器重新计算后才计入。${passed} 个一致，${pending} 个待核对。`,
+  audited: (passed) => `已核对 ${passed} 次`,
+  auditedWhat: (passed, pending) => `协调器重新计算了 ${passed} 个任务，结果一致；${pending} 个待核对。`,
   sums: '参与求和',
   sumsWhat: (reachedBy, workers) => `为其他节点求和一部分梯度。${workers} 个节点中有 ${reachedBy} 个能连到它。`,
   offers: '可参与求和',

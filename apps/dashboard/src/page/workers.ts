@@ -1,6 +1,7 @@
 /** The table of workers: one row each, whose cells are updated in place. */
 import type { WorkerView } from '@troupe/run';
-import { peerMark, summingText } from '../reading/peers.js';
+import { auditMark } from '../reading/audits.js';
+import { peerMark, summingText, type PeerMark } from '../reading/peers.js';
 import { planRows } from '../reading/rows.js';
 import { firstDirection, ordered, SORT_KEYS, type Order, type SortKey } from '../reading/table.js';
 import { NOTHING } from '../reading/format.js';
@@ -149,8 +150,9 @@ function createRow(page: Page): Row {
   share.append(bar, shareText);
   const badge = make('span', { className: 'badge' });
   const summing = make('span', { className: 'badge', hidden: true });
+  const audited = make('span', { className: 'badge', hidden: true });
   const reason = make('span', { className: 'hint reason', lang: 'en' });
-  state.append(make('div', { className: 'doing' }, badge, summing, reason));
+  state.append(make('div', { className: 'doing' }, badge, summing, audited, reason));
   const actions = make('td', { className: 'actions' });
   const root = make('tr', {}, name, ...cells, actions);
   let shown: WorkerView | undefined;
@@ -176,7 +178,8 @@ function createRow(page: Page): Row {
       if (differs('kind')) setText(kind, page.texts.kinds[worker.kind]);
       if (differs('engine')) setText(engine, worker.engine || NOTHING);
       if (differs('device')) setText(device, worker.device ?? NOTHING);
-      drawPeer(worker);
+      drawMark(summing, peerMark(worker, page.texts, page.format));
+      drawMark(audited, auditMark(worker, page.texts, page.format));
       if (differs('reason')) drawReason(worker.reason);
       if (differs('streams') || differs('state') || shownOf !== streams) drawShare(worker, (shownOf = streams));
       drawFigures(worker, differs);
@@ -190,12 +193,11 @@ function createRow(page: Page): Row {
     for (const button of buttons) button.hidden = now === 'left';
   }
 
-  /** Its tooltip says how many workers reach it. */
-  function drawPeer(worker: WorkerView): void {
-    const { label: text, what } = peerMark(worker, page.texts, page.format);
-    summing.hidden = text === '';
-    setText(summing, text);
-    setAttribute(summing, 'title', what);
+  /** Its tooltip has the figures. */
+  function drawMark(mark: HTMLElement, { label: text, what }: PeerMark): void {
+    mark.hidden = text === '';
+    setText(mark, text);
+    setAttribute(mark, 'title', what);
   }
 
   /** One line, so that rows keep their height; the tooltip shows all of it. */

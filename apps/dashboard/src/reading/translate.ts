@@ -28,6 +28,10 @@ const RULES: readonly Rule[] = [
   [/^resumed by ([^;]+); (.+)$/, (by, lent) => `由 ${by} 继续；${part(lent)}`],
   [/^late: ([^;]+); (.+)$/, (names, lent) => `超时：${names}；${part(lent)}`],
   [/^(.+?) left \((.+)\); ([^;]+)$/, (name, why, lent) => `${name} 离开（${why}）；${part(lent)}`],
+  [
+    /^(.+?) is banned: the coordinator computed its lease again, and ([^;]+); (.+)$/,
+    (name, why) => `${name} 被禁止：协调器重新计算了它的任务，结果不同（${why}）`,
+  ],
   [/^(.+?) paused \((.+)\); ([^;]+)$/, (name, why, lent) => `${name} 暂停（${why}）；${part(lent)}`],
   [/^(.+?) joined: (.*)$/, (name, how) => `${name} 加入：${how}`],
   [/^(.+?) left: (.*)$/, (name, why) => `${name} 离开：${why}`],
