@@ -95,7 +95,7 @@ describe('a cluster', () => {
   });
 
   it('drops the same outputs at every worker while workers join and leave', async () => {
-    const config = { ...CONFIG, model: { ...CONFIG.model, dropout: 0.4, dropoutOutput: 0.4 } };
+    const config = { ...CONFIG, model: { ...CONFIG.model, dropoutOutput: 0.4 } };
     const expected = await trainAlone(config);
     const ended = await trainWithGuests(config);
     expectSameTrajectory(ended, expected);

@@ -89,7 +89,7 @@ describe('troupe eval --protocol', () => {
   it('refuses flags of another protocol', async () => {
     const { code, stderr } = await outputOf(['eval', '--checkpoint', checkpointFile, '--protocol=blocks', '--lanes=4']);
     expect(code).toBe(2);
-    expect(stderr).toContain('give --protocol carried');
+    expect(stderr).toContain('it belongs to the protocol carried');
   });
 });
 

@@ -71,6 +71,10 @@ describe('advance', () => {
   it('keeps the last validation loss in later rounds', () => {
     const evaluated = advance(progress, { event: 'evaluation', round: 420, validationLoss: 1.5, characters: 9, best: true });
     expect(evaluated.validationLoss).toBe(1.5);
+    const losses = { validationLoss: 1.5, averageLoss: 1.25 };
+    expect(advance(progress, { event: 'evaluation', round: 420, ...losses, characters: 9, best: true }).validationLoss).toBe(
+      1.25,
+    );
   });
 });
 

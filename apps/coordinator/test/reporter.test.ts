@@ -66,3 +66,14 @@ it('an unstable loss is told once, by the warning with the remedy', () => {
   ];
   expect(events.flatMap(linesOf)).toEqual([text, 'Lower --lr.', 'round 4: paused by admin']);
 });
+
+it('the losses of a validation say which is of averaged parameters, and so does the end of a run', () => {
+  const losses = { validationLoss: 1.4712, averageLoss: 1.4101 };
+  expect(linesOf({ event: 'evaluation', round: 9, ...losses, characters: 5, best: true })).toEqual([
+    'round 9  validation 1.4712 nats/char, with averaged parameters 1.4101 (best so far)',
+  ]);
+  const best = { bestCheckpoint: 'b', bestRound: 9, bestValidationLoss: 1.4101, bestIsAverage: true };
+  const lines = linesOf({ event: 'finished', round: 9, reason: 'completed', checkpoint: 'c', ...losses, ...best });
+  expect(lines).toContain('best validation: 1.4101 nats/char after round 9 with averaged parameters, in b');
+  expect(lines).toContain('validation of the last round: 1.4712 nats/char, with averaged parameters 1.4101');
+});

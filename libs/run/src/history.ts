@@ -90,6 +90,8 @@ function decodePoint(values: readonly unknown[]): HistoryEntry | undefined {
   return { type: 'round', point };
 }
 
+const lossesOf = ({ validationLoss, averageLoss = validationLoss }: EvaluationPoint) => [validationLoss, averageLoss];
+
 /** Checks only what readers rely on. */
 function isEntry(entry: HistoryEntry): boolean {
   switch (entry.type) {
@@ -97,7 +99,7 @@ function isEntry(entry: HistoryEntry): boolean {
       if (!isRecord(entry.run) || !isRecord(entry.run.config)) return false;
       return [entry.run.runId, entry.run.name, entry.run.model].every(isText);
     case 'evaluation':
-      return isRound(entry.evaluation?.round) && Number.isFinite(entry.evaluation.validationLoss);
+      return isRound(entry.evaluation?.round) && lossesOf(entry.evaluation).every(Number.isFinite);
     case 'sample':
       return isRound(entry.sample?.round) && typeof entry.sample.text === 'string';
     case 'flow':

@@ -131,6 +131,7 @@ describe('a line of a history', () => {
   const entries: HistoryEntry[] = [
     { type: 'round', point: point(7) },
     { type: 'evaluation', evaluation: { round: 8, validationLoss: 1.5 } },
+    { type: 'evaluation', evaluation: { round: 8, validationLoss: 1.5, averageLoss: 1.25 } },
     { type: 'sample', sample: { round: 9, text: 'two\nlines "quoted"' } },
     { type: 'flow', flow: { round: 10, layers: [[1, 0.5]] } },
     { type: 'event', event: { id: 1, at: 5, round: 11, kind: 'decision', level: 'info', text: 'late' } },
@@ -143,7 +144,7 @@ describe('a line of a history', () => {
   });
 
   it('has the round of its entry', () => {
-    expect(entries.map(roundOf)).toEqual([7, 8, 9, 10, 11]);
+    expect(entries.map(roundOf)).toEqual([7, 8, 8, 9, 10, 11]);
   });
 
   it.each([
@@ -155,6 +156,8 @@ describe('a line of a history', () => {
     'null',
     '7',
     '{}',
+    '{"type":"evaluation","evaluation":{"round":1,"validationLoss":2,"averageLoss":"1"}}',
+    '{"type":"evaluation","evaluation":{"round":1,"validationLoss":2,"averageLoss":null}}',
     '{"type":"sample"}',
     '{"type":"sample","sample":{"round":1,"text":5}}',
     '{"type":"sample","sample":{"round":-1,"text":"x"}}',

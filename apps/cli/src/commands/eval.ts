@@ -47,7 +47,7 @@ const BLOCK = 256;
 /** Blocks per engine call. It affects the result only through rounding. */
 const BLOCKS = 16;
 /** Of dynamic evaluation; docs/quality.md says how they were chosen. */
-const DYNAMIC = { segment: 32, rate: 0.001, decay: 0.001 };
+const DYNAMIC = { segment: 32, rate: 0.001, decay: 0.005 };
 /** Segments of the training part that say how large gradients usually are. */
 const SIZED_SEGMENTS = 500;
 
@@ -154,7 +154,7 @@ function checkFlags({ protocol }: EvalFlags, isGiven: (name: string) => boolean)
   throw new CliError(
     'usage',
     `--${name} has no effect with --protocol ${protocol}.`,
-    `Leave --${name} out, or give --protocol ${own}.`,
+    `Leave --${name} out: it belongs to the protocol ${own}.`,
   );
 }
 

@@ -5,7 +5,8 @@
 /** @param {string} name @param {string} flags @returns {Trial} */
 const of = (name, flags) => ({ name, flags: flags.split(' ') });
 
-const REGULAR = '--layer-norm --ema=0.99 --clip=1 --lr=0.01';
+const at = (/** @type {number} */ rate) => `--layer-norm --ema=0.99 --clip=1 --lr=${rate}`;
+const REGULAR = at(0.01);
 
 /** For the sonnets. @type {readonly Trial[]} */
 export const SONNETS = [
@@ -13,6 +14,10 @@ export const SONNETS = [
   of('1x256', `--layers=1 --hidden=256 --rounds=1500 ${REGULAR} --dropout-output=0.3`),
   of('2x128', `--layers=2 --hidden=128 --rounds=2040 ${REGULAR} --dropout=0.2 --dropout-output=0.2`),
   of('2x192', `--layers=2 --hidden=192 --rounds=920 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
+  of('2x192, more dropout', `--layers=2 --hidden=192 --rounds=920 ${REGULAR} --dropout=0.4 --dropout-output=0.4`),
+  of('2x192, half the rate', `--layers=2 --hidden=192 --rounds=920 ${at(0.005)} --dropout=0.3 --dropout-output=0.3`),
+  of('2x192, twice the rate', `--layers=2 --hidden=192 --rounds=920 ${at(0.02)} --dropout=0.3 --dropout-output=0.3`),
+  of('2x192, half the batch', `--layers=2 --hidden=192 --batch=16 --rounds=1840 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
   of('2x256', `--layers=2 --hidden=256 --rounds=520 ${REGULAR} --dropout=0.3 --dropout-output=0.3`),
 ];
 
