@@ -15,6 +15,7 @@ import {
   type Answer,
   type Asking,
   type RunningCoordinator,
+  volunteersOf,
 } from './running.js';
 
 let cwd = '';
@@ -51,7 +52,7 @@ describe.each([{ strips: true }, { strips: false }])('under a path, behind a pro
     expect(await ask('/troupe/join')).toMatchObject({ status: 308, headers: { location: '/troupe/join/' } });
     expect((await ask('/troupe/api/openapi.json')).json.servers).toEqual([{ url: '/troupe' }]);
     const { json } = await ask('/troupe/api/run', { token: ADMIN });
-    expect(json.joinLink).toBe(`http://${proxy!.host}/troupe/join/#token=${TOKEN}`);
+    expect(json.joinLink).toBe(`http://${proxy!.host}/troupe/join/#token=${volunteersOf(TOKEN)}`);
     // Programs that show a link take only whole addresses.
     const image = `http://${proxy!.host}/troupe/join/share.png`;
     expect((await ask('/troupe/join/')).text).toContain(`<meta property="og:image" content="${image}" />`);
@@ -87,7 +88,7 @@ it('a path is in the printed links, and direct connections work without it', asy
     address: `ws://${run.host}/troupe/control`,
     joinCommand: `TROUPE_TOKEN=${TOKEN} npm run troupe -- worker ws://${run.host}/troupe/control`,
     dashboard: `http://${run.host}/troupe/#admin=${ADMIN}`,
-    volunteer: `http://${run.host}/troupe/join/#token=${TOKEN}`,
+    volunteer: `http://${run.host}/troupe/join/#token=${volunteersOf(TOKEN)}`,
   });
   expect((await run.ask('/healthz')).status).toBe(200);
   expect(await run.ask('/troupe?a=b')).toMatchObject({ status: 308, headers: { location: '/troupe/?a=b' } });

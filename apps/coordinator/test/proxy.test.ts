@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator } from './running.js';
+import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type RunningCoordinator, volunteersOf } from './running.js';
 
 const NAME = 'train.example.org';
 /** Headers of a proxy that appends to what the client sent. */
@@ -45,7 +45,7 @@ describe('behind a proxy', () => {
   });
 
   it('links lead to the proxy, printed ones and those shown to its clients', async () => {
-    const link = `https://${NAME}/join/#token=${TOKEN}`;
+    const link = `https://${NAME}/join/#token=${volunteersOf(TOKEN)}`;
     expect(await behind.event('listening')).toMatchObject({
       address: `ws://${behind.host}`,
       joinCommand: `TROUPE_TOKEN=${TOKEN} npm run troupe -- worker wss://${NAME}`,
@@ -73,7 +73,7 @@ describe('without a proxy', () => {
 
   it('a host name that a browser claims changes no link', async () => {
     expect((await alone.ask('/api/run', { token: ADMIN, headers: FORWARDED })).json.joinLink).toBe(
-      `http://${alone.host}/join/#token=${TOKEN}`,
+      `http://${alone.host}/join/#token=${volunteersOf(TOKEN)}`,
     );
   });
 });

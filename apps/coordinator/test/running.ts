@@ -19,6 +19,9 @@ import { parseSettings, type Settings } from '../src/settings.js';
 export const TOKEN = 'token-of-workers';
 export const ADMIN = 'token-of-admins';
 
+/** Of the volunteers of a run with this token of workers. */
+export const volunteersOf = (token: string): string => `volunteers-of-${token}`;
+
 /** B times T, of a round. */
 export const SMALL_CHARACTERS = 4 * 8;
 const SMALL = ['--hidden=8', '--batch=4', '--window=8', '--codec=fp32', '--schedule=constant', '--port=0'];
@@ -83,7 +86,9 @@ export async function scratch(): Promise<string> {
 export function smallRun(flags: readonly string[], token = TOKEN, adminToken = ADMIN): Settings {
   const script = fileURLToPath(new URL('../dist/side-thread.js', import.meta.url));
   if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
-  return parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: token, TROUPE_ADMIN_TOKEN: adminToken });
+  return parseSettings([...SMALL, ...flags], {
+    ...{ TROUPE_TOKEN: token, TROUPE_VOLUNTEER_TOKEN: volunteersOf(token), TROUPE_ADMIN_TOKEN: adminToken },
+  });
 }
 
 export async function startCoordinator(...flags: string[]): Promise<RunningCoordinator> {

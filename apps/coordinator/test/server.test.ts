@@ -6,7 +6,16 @@ import { createRunHistory, type LiveMessage, type RunFacts, type WorkerView } fr
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApi, type ApiParts } from '../src/web/api.js';
 import { openapi } from '../src/web/openapi.js';
-import { ADMIN, openViewer, scratch, startCoordinator, TOKEN, type Asking, type RunningCoordinator } from './running.js';
+import {
+  ADMIN,
+  openViewer,
+  scratch,
+  startCoordinator,
+  TOKEN,
+  type Asking,
+  type RunningCoordinator,
+  volunteersOf,
+} from './running.js';
 import { problems } from './schema.js';
 
 let cwd: string;
@@ -477,7 +486,7 @@ describe('a public run', () => {
   it('prints links with the tokens in the fragment, which servers do not log', async () => {
     const { dashboard, volunteer } = await run.event('listening');
     expect(dashboard).toBe(`http://${run.host}/#admin=${ADMIN}`);
-    expect(volunteer).toBe(`http://${run.host}/join/#token=${TOKEN}`);
+    expect(volunteer).toBe(`http://${run.host}/join/#token=${volunteersOf(TOKEN)}`);
     expect((await view()).joinLink).toBe(volunteer);
   });
 });

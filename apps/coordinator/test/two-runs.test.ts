@@ -9,7 +9,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRunHost, mountRun, type RunHost } from '../src/run-host.js';
 import { loadPages } from '../src/server/pages.js';
 import { createWebServer, type WebServer } from '../src/server/server.js';
-import { askHttp, openViewer, scratch, smallRun, startCoordinator, startWorker, type Answer, type Asking } from './running.js';
+import {
+  askHttp,
+  openViewer,
+  scratch,
+  smallRun,
+  startCoordinator,
+  startWorker,
+  volunteersOf,
+  type Answer,
+  type Asking,
+} from './running.js';
 
 const ROUNDS = 12;
 /** The checkpoints of a reproducible run depend only on its config. */
@@ -99,10 +109,10 @@ describe('two runs on one server', () => {
       address: `ws://${address}/one/control`,
       joinCommand: `TROUPE_TOKEN=${token} npm run troupe -- worker ws://${address}/one/control`,
       dashboard: `http://${address}/one/#admin=${adminToken}`,
-      volunteer: `http://${address}/one/join/#token=${token}`,
+      volunteer: `http://${address}/one/join/#token=${volunteersOf(token)}`,
     });
     const { json } = await two().ask('/api/run', { token: two().adminToken });
-    expect(json.joinLink).toBe(`http://${address}/two/join/#token=${two().token}`);
+    expect(json.joinLink).toBe(`http://${address}/two/join/#token=${volunteersOf(two().token)}`);
     expect((await one().ask('/api/openapi.json')).json.servers).toEqual([{ url: '/one' }]);
   });
 
