@@ -10,6 +10,7 @@ const CONFIG: ModelConfig = {
   embedding: 900,
   tied: true,
   dropout: 0.5,
+  dropoutOutput: 0.4,
   layerNorm: true,
 };
 
@@ -19,7 +20,7 @@ it('makes a small problem of a large model, of the same kind, that an engine can
     { maxStreams: 64, maxWindow: 128 },
     { streams: 3, hidden: 6 },
   );
-  expect(config).toEqual({ ...CONFIG, layers: 2, hidden: 6, embedding: 6, dropout: 0 });
+  expect(config).toEqual({ ...CONFIG, layers: 2, hidden: 6, embedding: 6, dropout: 0, dropoutOutput: 0 });
   expect(limits).toEqual({ maxStreams: 3, maxWindow: 4 });
   const engine = createReferenceEngine(config, limits);
   engine.setParameters(parameters);

@@ -7,6 +7,7 @@ import { createOutputLayer } from '../src/webgpu/output.js';
 import { planNetwork, roundUp } from '../src/webgpu/plan.js';
 import { Program } from '../src/webgpu/program.js';
 import { writeIds } from '../src/webgpu/upload.js';
+import { CALL_FIELDS } from '../src/webgpu/wgsl.js';
 import { problem, relativeError } from './engine-conformance.js';
 import { openTestGpu } from './webgpu-adapter.js';
 
@@ -72,7 +73,11 @@ async function run(
   device.queue.writeBuffer(ids, 0, words, 0, writeIds(words, config.vocabulary, batch));
   device.queue.writeBuffer(context.buffers.parameters, 0, parameters);
   device.queue.writeBuffer(input.buffer, 0, x);
-  const call = new Uint32Array([streams, window, streams * window, 0, 0, 0, 0, config.vocabulary]);
+  const numbers: Partial<Record<(typeof CALL_FIELDS)[number], number>> = {
+    vocabulary: config.vocabulary,
+    rows: streams * window,
+  };
+  const call = Uint32Array.from(CALL_FIELDS, (field) => ({ streams, window, ...numbers })[field] ?? 0);
   program.prepare(call, { streams, window });
   const encoder = device.createCommandEncoder();
   program.encode(encoder, stages);
