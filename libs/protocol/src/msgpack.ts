@@ -3,7 +3,9 @@
  * nil. Bytes with anything else are refused before the decoder sees them, so a peer cannot make it
  * build, run or allocate more.
  */
-import { Packr, Unpackr } from 'msgpackr';
+// Not from 'msgpackr', which in Node loads a native decoder for text if one is installed: bytes from strangers meet no C++ here.
+import { Packr } from 'msgpackr/pack';
+import { Unpackr } from 'msgpackr/unpack';
 import { ProtocolError } from './errors.js';
 
 /** The deepest message, `welcome`, has depth 3. */
