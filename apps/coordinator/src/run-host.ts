@@ -23,7 +23,7 @@ import type { Report } from './reporter.js';
 import type { MountSlot } from './server/mounts.js';
 import type { Pages } from './server/pages.js';
 import type { MountPoint } from './server/server.js';
-import type { Settings } from './settings.js';
+import { requireServiceSecret, type Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { PATHS } from './web/path-names.js';
 import { createRunLinks, type RunLinks } from './web/paths.js';
@@ -127,7 +127,7 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
     const last = options.settings.resume ? await readRunSecrets(prepared.folder.path) : {};
     const tokens = tokensOf(options.settings, last);
     const signed = await openSignedTokens(options, record, over.signal);
-    reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
+    reduce = await reduceServiceOf(options, tokens, record, over.signal);
     return await assemble({
       ...options,
       prepared,
@@ -276,12 +276,16 @@ async function openSignedTokens(
 
 async function reduceServiceOf(
   options: RunHostOptions,
-  token: string,
+  tokens: RunTokens,
   { report, troubles }: RunRecord,
   over: AbortSignal,
 ): Promise<ReduceService> {
-  const { allreduce, allreduceToken = token } = options.settings;
-  if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
+  const { allreduce, allreduceToken } = options.settings;
+  if (allreduce !== undefined) {
+    // Also none of those that a resumed run remembers.
+    requireServiceSecret({ ...tokens, allreduceToken });
+    return remoteReduceService(allreduce, allreduceToken!);
+  }
   return embedReduceService({ ...options, path: options.mount.prefix + PATHS.reduce, report, troubles, over });
 }
 

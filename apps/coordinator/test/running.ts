@@ -79,7 +79,11 @@ export async function scratch(): Promise<string> {
 export function smallRun(flags: readonly string[], token = TOKEN, adminToken = ADMIN): Settings {
   const script = fileURLToPath(new URL('../dist/side-thread.js', import.meta.url));
   if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
-  return parseSettings([...SMALL, ...flags], { TROUPE_TOKEN: token, TROUPE_ADMIN_TOKEN: adminToken });
+  return parseSettings([...SMALL, ...flags], {
+    TROUPE_TOKEN: token,
+    TROUPE_ADMIN_TOKEN: adminToken,
+    TROUPE_ALLREDUCE_TOKEN: 'secret-of-the-service',
+  });
 }
 
 export async function startCoordinator(...flags: string[]): Promise<RunningCoordinator> {

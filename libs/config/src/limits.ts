@@ -132,6 +132,8 @@ export const LIMITS = {
   nameLength: 64,
   reasonLength: 500,
   tokenLength: 256,
+  /** A shorter token that other machines can try is guessed. */
+  shortestOpenToken: 12,
   /** Workers in one run. */
   workers: 10_000,
   /** Connections at a time that have not sent a hello. */

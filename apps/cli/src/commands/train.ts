@@ -30,6 +30,7 @@ import {
   threadsOption,
   wholeNumber,
 } from './flags.js';
+import { environmentWithSecrets, SECRET_FLAGS } from './secrets.js';
 
 const MAX_WORKERS = 64;
 const USUAL_WORKERS =
@@ -43,7 +44,6 @@ interface TrainFlags {
   readonly engine: EngineChoice;
   /** Absent: as many as are fastest. */
   readonly threads?: number;
-  readonly token?: string;
   readonly reducers?: string;
   readonly corpus?: string;
   readonly json?: true;
@@ -103,16 +103,17 @@ function helpAfter(program: string): string {
 async function train(shell: Shell, command: Command, flags: TrainFlags): Promise<number> {
   checkThreads({ threads: 1, ...flags });
   const staysOpen = staysOpenAfterwards(shell, flags);
+  const env = environmentWithSecrets(shell, command);
   const options: RunOptions = {
     coordinatorArgs: [
-      ...runArguments(command, ['--token']),
+      ...runArguments(command, SECRET_FLAGS),
       ...(staysOpen && !flags.keepServing ? ['--linger'] : []),
       ...['--any-port', '--local-workers'],
     ],
     reducers: Number(flags.reducers ?? 0),
     planWorkers: (config) => planLocalWorkers(flags, shell.cores, config),
     workerArgs: (plan, number) => localWorkerArguments(flags.engine, plan, number),
-    token: flags.token ?? (shell.env.TROUPE_TOKEN || undefined),
+    env,
     staysOpen,
   };
   const live = shell.live(flags.json ? missingAsEvent : undefined);

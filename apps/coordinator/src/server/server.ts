@@ -1,7 +1,8 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
+import { isLoopback } from '@troupe/process';
 import { LIMITS } from '@troupe/protocol';
-import { addressesOf, isEverywhere, isLoopback, withoutPort, type Addresses, type Site } from './addresses.js';
+import { addressesOf, isEverywhere, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
