@@ -45,8 +45,12 @@ interface StoredFile {
 }
 
 export interface StaticSite {
-  /** @param pathname relative to the site, "/" for its page. @returns false if there is no such file */
-  answer(pathname: string, request: IncomingMessage, response: ServerResponse): boolean;
+  /**
+   * @param pathname relative to the site, "/" for its page
+   * @param connects other servers that the page may connect to: "ws://10.0.0.2:7071"
+   * @returns false if there is no such file
+   */
+  answer(pathname: string, request: IncomingMessage, response: ServerResponse, connects?: readonly string[]): boolean;
 }
 
 /** @returns undefined if the page is not built */
@@ -66,9 +70,9 @@ export async function loadSite(folder: string): Promise<StaticSite | undefined> 
     );
   }
   return {
-    answer(pathname, request, response) {
+    answer(pathname, request, response, connects = []) {
       const file = files.get(pathname === '/' ? '/index.html' : pathname);
-      if (file) send(file, request, response);
+      if (file) send(allowing(file, connects), request, response);
       return file !== undefined;
     },
   };
@@ -94,6 +98,13 @@ function store(name: string, body: Buffer, headers: Readonly<Record<string, stri
     etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`,
     headers: { ...headers, 'cache-control': caching, ...(zipped ? { vary: 'accept-encoding' } : {}) },
   };
+}
+
+/** A worker in a page runs under the headers of its own script, so all files have them. */
+function allowing(file: StoredFile, connects: readonly string[]): StoredFile {
+  if (connects.length === 0) return file;
+  const policy = file.headers['content-security-policy'].replace("connect-src 'self'", (own) => [own, ...connects].join(' '));
+  return { ...file, headers: { ...file.headers, 'content-security-policy': policy } };
 }
 
 function send({ body, zipped, etag, headers }: StoredFile, request: IncomingMessage, response: ServerResponse): void {

@@ -18,6 +18,8 @@ export interface RouteParts {
   readonly api: Api;
   readonly live: Pick<LiveLink, 'upgrade'>;
   readonly pages: Pages;
+  /** Servers besides this one that workers in pages connect to: "ws://10.0.0.2:7071". */
+  readonly reduceServers: readonly string[];
   /** Receives unexpected errors of requests. */
   readonly report: Report;
 }
@@ -48,7 +50,7 @@ export function createRoutes(parts: RouteParts): Routes {
   };
 }
 
-async function answerPage({ path, request, response }: Exchange, { mount, pages }: RouteParts): Promise<void> {
+async function answerPage({ path, request, response }: Exchange, { mount, pages, reduceServers }: RouteParts): Promise<void> {
   mount.checkSite(request);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
@@ -61,7 +63,7 @@ async function answerPage({ path, request, response }: Exchange, { mount, pages 
   const isVolunteer = path.startsWith(PATHS.join);
   const site = isVolunteer ? pages.volunteer : pages.dashboard;
   const within = isVolunteer ? path.slice(PATHS.join.length - 1) : path;
-  if (site?.answer(within, request, response)) return;
+  if (site?.answer(within, request, response, isVolunteer ? reduceServers : [])) return;
   if (site === undefined && within === '/') return sendText(request, response, notBuilt(mount.prefix));
   return sendText(request, response, notFound(mount.prefix), { status: 404 });
 }

@@ -32,7 +32,7 @@ export interface RunSiteOptions {
   readonly side: SideThread;
   readonly tokens: Tokens;
   readonly signed: SignedTokens;
-  readonly reduce: Pick<ReduceService, 'address' | 'serve'>;
+  readonly reduce: Pick<ReduceService, 'address' | 'reducers' | 'serve'>;
   readonly links: RunLinks;
   readonly mount: MountPoint;
   readonly pages: Pages;
@@ -93,7 +93,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
   });
-  const routes = createRoutes({ mount, api, live, pages, report: troubles });
+  const routes = createRoutes({ mount, api, live, pages, reduceServers: reduceServersOf(options.reduce), report: troubles });
   let lookedMs = -Infinity;
   return {
     routes: {
@@ -106,6 +106,11 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     play: (model) => void (fixed = model),
     lastLookMs: () => (live.viewers > 0 ? performance.now() : lookedMs),
   };
+}
+
+/** As sources of a content security policy. A path is one of this server. */
+function reduceServersOf({ address, reducers }: Pick<ReduceService, 'address' | 'reducers'>): readonly string[] {
+  return [address, ...reducers].filter((one) => !one.startsWith('/')).map((one) => new URL(one).origin);
 }
 
 function inviteCommand(accessFile: string): string {
