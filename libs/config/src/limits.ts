@@ -132,6 +132,8 @@ export const LIMITS = {
   nameLength: 64,
   reasonLength: 500,
   tokenLength: 256,
+  /** Rounds whose leases a worker keeps for later, or has not handled yet. An honest coordinator is at most two ahead. */
+  leaseRoundsAhead: 4,
   /** A shorter token that other machines can try is guessed. */
   shortestOpenToken: 12,
   /** Workers in one run. */

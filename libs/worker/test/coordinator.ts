@@ -95,6 +95,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   const over = new AbortController();
   const logs: WorkerLog[] = [];
   const links: Connection[] = [];
+  let framesRead = 0;
   const service = createStarService({
     token: 's',
     secret: () => crypto.randomUUID(),
@@ -124,7 +125,11 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
   replica.setParameters(initialParameters(model, layout, config.seed, config.forgetBias));
 
   const ports: WorkerPorts = {
-    connect: async () => dial((link) => void links.push(link)),
+    connect: async () => {
+      const near = dial((link) => void links.push(link));
+      const { receive } = near;
+      return Object.assign(near, { receive: (until?: AbortSignal) => receive(until).finally(() => void framesRead++) });
+    },
     collective: createStarCollective({ connect: async () => dial(reduce ?? serve) }),
     createEngine: createEngine ?? (async (of, limits) => createReferenceEngine(of, limits)),
     nowMs: clock.nowMs,
@@ -154,6 +159,10 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
     replica,
     ended,
     leave,
+    /** Frames that the worker has taken from its control links. */
+    get framesRead() {
+      return framesRead;
+    },
     /** The newest control link, as the coordinator has it. */
     control: () => createChannel(links.at(-1)!, { accepts, bodyBytes: () => 0 }),
     async expectMessage<K extends MessageType>(channel: Channel, type: K): Promise<MessageOf<K>> {
