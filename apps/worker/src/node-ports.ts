@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
-import { memoryProblem, type EngineChoice } from '@troupe/engines';
+import { memoryProblem, workerBytes, type EngineChoice, type RunSize } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
-import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { EngineError, type Engine } from '@troupe/model';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { Connection } from '@troupe/transport';
 import type { RtcLinks } from '@troupe/transport/webrtc';
@@ -11,6 +11,8 @@ import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
 import { openPeer, type Listen } from './peer.js';
+
+const GIB = 1024 ** 3;
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
@@ -29,6 +31,8 @@ export interface NodePortsOptions {
   readonly listen?: Listen | undefined;
   /** Links to other workers over WebRTC, and from them; absent: there are none. */
   readonly rtc?: RtcLinks | undefined;
+  /** GiB that a run may need. Absent: what the machine has. */
+  readonly memoryLimit?: number | undefined;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: () => MachineMemory;
   log(entry: WorkerLog | MemoryWarning | PeerWarning): void;
@@ -51,7 +55,7 @@ export interface PeerWarning {
 
 /** @throws TransportError when it cannot listen */
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, listen, rtc, signal, log, memory = memoryForThisProcess } = options;
+  const { engine, threads, gpu, share, listen, rtc, signal, log, memoryLimit, memory = memoryForThisProcess } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
@@ -68,12 +72,18 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
   return {
     connect,
     collective: createStarCollective({ connect, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
+    requireMemory(config) {
+      const count = config.leaseStreams > 0 ? 1 : Math.max(1, Math.ceil(threads * share));
+      if (memoryLimit !== undefined) requireWithin(config, count, memoryLimit);
+      checkMemory(config, count, memory());
+    },
     createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
       const choice = not.length > 0 && !reproducible ? 'auto' : engine;
       const open = async (count: number): Promise<Engine> => {
-        const warning = checkMemory(config, limits, reproducible ? 1 : count, memory());
+        const size = { model: config, streams: limits.maxStreams, leaseStreams: 0, window: limits.maxWindow };
+        const warning = checkMemory(size, reproducible ? 1 : count, memory());
         if (warning !== undefined) log(warning);
         return openEngine(choice, config, limits, {
           threads: count,
@@ -95,18 +105,23 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
 }
 
 /** @throws EngineError `out_of_memory` if the machine can never give what a worker of this run needs */
-function checkMemory(
-  model: ModelConfig,
-  { maxStreams, maxWindow }: EngineLimits,
-  threads: number,
-  machine: MachineMemory,
-): MemoryWarning | undefined {
-  const size = { model, streams: maxStreams, leaseStreams: 0, window: maxWindow };
+function checkMemory(size: RunSize, threads: number, machine: MachineMemory): MemoryWarning | undefined {
   const problem = memoryProblem(size, { coordinators: 0, workers: 1, threads: Math.max(1, threads) }, machine);
   if (problem === undefined) return undefined;
   const { verdict, text, remedy } = problem;
   if (verdict === 'impossible') throw new EngineError('out_of_memory', text, remedy);
   return { kind: 'memory', text, remedy };
+}
+
+/** @throws EngineError `out_of_memory` */
+function requireWithin(size: RunSize, threads: number, limitGib: number): void {
+  const neededGib = workerBytes(size, threads) / GIB;
+  if (neededGib <= limitGib) return;
+  throw new EngineError(
+    'out_of_memory',
+    `This run needs about ${neededGib.toFixed(1)} GiB of memory here, and --memory-limit allows ${limitGib}.`,
+    `Give ${threads > 1 ? 'fewer --threads, or ' : ''}--memory-limit ${Math.ceil(neededGib * 10) / 10}, or join another run.`,
+  );
 }
 
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {

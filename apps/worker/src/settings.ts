@@ -16,6 +16,8 @@ export interface Settings {
   readonly gpu: boolean;
   /** 0.1 to 1. */
   readonly share: number;
+  /** GiB that a run may need. Undefined: what the machine has. */
+  readonly memoryLimit: number | undefined;
   readonly lending: Lending;
   readonly listen: Listen | undefined;
   /** Links to other workers over WebRTC. */
@@ -44,6 +46,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     threads,
     gpu: !values['--no-gpu'],
     share: values['--share'] / 100,
+    memoryLimit: values['--memory-limit'],
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
     listen: listenOf(address, values),
     webrtc: values['--webrtc'],

@@ -80,6 +80,15 @@ export const WORKER_OPTIONS = [
     help: 'share of its threads or its GPU that this worker uses: fewer threads, and rests between gradients',
   },
   {
+    flag: '--memory-limit',
+    type: 'real',
+    placeholder: 'GIB',
+    group: 'Lending',
+    min: 0.1,
+    max: 1_000_000,
+    help: 'GiB of memory that a run may need here; one that needs more is not joined (default: what the machine or its container has)',
+  },
+  {
     flag: '--hours',
     type: 'text',
     placeholder: 'HH:MM-HH:MM',

@@ -78,6 +78,7 @@ export type EngineMaker = WorkerPorts['createEngine'];
 export interface Surroundings {
   readonly config: TrainingConfig;
   readonly createEngine?: EngineMaker;
+  readonly requireMemory?: WorkerPorts['requireMemory'];
   /** Answers at the address of the all-reduce; absent: the real service. */
   readonly reduce?: (link: Connection) => void;
 }
@@ -85,7 +86,7 @@ export interface Surroundings {
 const accepts: readonly MessageType[] = ['hello', 'ready', 'decline', 'resync', 'bye'];
 const soon = () => AbortSignal.timeout(5_000);
 
-export async function createSurroundings({ config, createEngine, reduce }: Surroundings) {
+export async function createSurroundings({ config, createEngine, requireMemory, reduce }: Surroundings) {
   const { model, streams, window } = config;
   const layout = createLayout(model);
   const stateFloats = stateSize(model);
@@ -131,6 +132,7 @@ export async function createSurroundings({ config, createEngine, reduce }: Surro
       return Object.assign(near, { receive: (until?: AbortSignal) => receive(until).finally(() => void framesRead++) });
     },
     collective: createStarCollective({ connect: async () => dial(reduce ?? serve) }),
+    ...(requireMemory && { requireMemory }),
     createEngine: createEngine ?? (async (of, limits) => createReferenceEngine(of, limits)),
     nowMs: clock.nowMs,
     sleep: clock.sleep,

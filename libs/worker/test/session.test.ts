@@ -1,3 +1,4 @@
+import { EngineError } from '@troupe/model';
 import { encodeFrames, type Channel } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -144,6 +145,23 @@ describe('a coordinator that sends leases without end', () => {
     release!();
     await around.clock.advance(1_000);
     expect(lost()).toEqual([expect.objectContaining({ reason: expect.stringContaining('later rounds') as string })]);
+  });
+});
+
+describe('a run that needs more memory than the worker gives', () => {
+  it('is not joined, and nothing is opened for it', async () => {
+    let opened = 0;
+    await surround({
+      requireMemory: ({ streams }) => {
+        throw new EngineError('out_of_memory', `too much for ${streams} streams`, 'allow more');
+      },
+      createEngine: async () => expect.fail(`an engine is opened, ${++opened}`),
+    });
+    await settle();
+    await around.welcome(around.control());
+    await around.clock.advance(1_000);
+    expect(await around.ended).toMatchObject({ code: 'out_of_memory', message: 'too much for 6 streams' });
+    expect(opened).toBe(0);
   });
 });
 
