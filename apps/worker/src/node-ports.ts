@@ -10,6 +10,7 @@ import type { RtcLinks } from '@troupe/transport/webrtc';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
+import { createReduceHosts } from './reduce-hosts.js';
 import { openPeer, type Listen } from './peer.js';
 
 const GIB = 1024 ** 3;
@@ -31,6 +32,8 @@ export interface NodePortsOptions {
   readonly listen?: Listen | undefined;
   /** Links to other workers over WebRTC, and from them; absent: there are none. */
   readonly rtc?: RtcLinks | undefined;
+  /** See createReduceHosts. */
+  readonly reduceHosts?: readonly string[];
   /** GiB that a run may need. Absent: what the machine has. */
   readonly memoryLimit?: number | undefined;
   /** The memory for this process. Absent: that of the machine. */
@@ -55,23 +58,39 @@ export interface PeerWarning {
 
 /** @throws TransportError when it cannot listen */
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, listen, rtc, signal, log, memoryLimit, memory = memoryForThisProcess } = options;
+  const {
+    engine,
+    threads,
+    gpu,
+    share,
+    listen,
+    rtc,
+    signal,
+    log,
+    memoryLimit,
+    reduceHosts = [],
+    memory = memoryForThisProcess,
+  } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
+  const hosts = createReduceHosts(reduceHosts);
   const connectReducer = (address: string, until: AbortSignal): Promise<Connection> =>
-    connectWebSocket(address, { signal: until, env: process.env });
-  const connect = async (address: string, until: AbortSignal): Promise<Connection> => {
-    const link = await connectReducer(address, until);
+    connectWebSocket(address, { signal: until, env: process.env, admit: (found) => hosts.choose(address, found) });
+  const waking = async (opening: Promise<Connection>): Promise<Connection> => {
+    const link = await opening;
     void link.closed.then(() => rests.wake());
     return link;
   };
+  const connect = (address: string, until: AbortSignal): Promise<Connection> =>
+    waking(connectWebSocket(address, { signal: until, env: process.env, onOpen: hosts.coordinatorIsAt }));
+  const connectService = (address: string, until: AbortSignal): Promise<Connection> => waking(connectReducer(address, until));
   const nowMs = (): number => performance.now();
   const warn = ({ text, remedy }: ServiceNote): void => log({ kind: 'peer', text, remedy });
   const peer = listen || rtc ? await openPeer({ listen, rtc, log: warn, signal }) : undefined;
   return {
     connect,
-    collective: createStarCollective({ connect, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
+    collective: createStarCollective({ connect: connectService, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
     requireMemory(config) {
       const count = config.leaseStreams > 0 ? 1 : Math.max(1, Math.ceil(threads * share));
       if (memoryLimit !== undefined) requireWithin(config, count, memoryLimit);

@@ -16,6 +16,8 @@ export interface Settings {
   readonly gpu: boolean;
   /** 0.1 to 1. */
   readonly share: number;
+  /** In lower case; "*" allows any. */
+  readonly reduceHosts: readonly string[];
   /** GiB that a run may need. Undefined: what the machine has. */
   readonly memoryLimit: number | undefined;
   readonly lending: Lending;
@@ -46,6 +48,11 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     threads,
     gpu: !values['--no-gpu'],
     share: values['--share'] / 100,
+    reduceHosts: (values['--allow-reduce-host'] ?? '')
+      .toLowerCase()
+      .split(',')
+      .map((host) => host.trim())
+      .filter(Boolean),
     memoryLimit: values['--memory-limit'],
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
     listen: listenOf(address, values),

@@ -56,6 +56,13 @@ export const WORKER_OPTIONS = [
     help: 'private key of that certificate (PEM, without a passphrase)',
   },
   {
+    flag: '--allow-reduce-host',
+    type: 'text',
+    placeholder: 'HOSTS',
+    group: 'Network',
+    help: 'hosts, separated by commas, to which the coordinator may send this worker for the sums although they are nearer to this machine than the coordinator itself: on this machine, or in its private network; * allows any',
+  },
+  {
     flag: '--webrtc',
     type: 'switch',
     group: 'Network',
