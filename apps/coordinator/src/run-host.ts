@@ -8,9 +8,10 @@ import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
-import { createGate } from './access/gate.js';
+import { createGate, slowToRefuse } from './access/gate.js';
 import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
 import { keepOpen, type WhenDone } from './afterwards.js';
+import { createWrongTokens, type WrongTokens } from './access/wrong-tokens.js';
 import { createAuditor, type AuditThread } from './auditor.js';
 import { bestCheckpoint, createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
@@ -126,6 +127,7 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   try {
     const last = options.settings.resume ? await readRunSecrets(prepared.folder.path) : {};
     const tokens = tokensOf(options.settings, last);
+    const wrongTokens = wrongTokensOf(options, record);
     const signed = await openSignedTokens(options, record, over.signal);
     reduce = await reduceServiceOf(options, tokens, record, over.signal);
     return await assemble({
@@ -137,6 +139,7 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
       tokens,
       last,
       signed,
+      wrongTokens,
       reduce,
       over: over.signal,
       free,
@@ -167,6 +170,7 @@ interface Parts extends RunHostOptions {
   readonly auditor: AuditThread;
   readonly tokens: RunTokens;
   readonly signed: SignedTokens;
+  readonly wrongTokens: WrongTokens;
   readonly reduce: ReduceService;
   /** What a resumed run had. */
   readonly last: RunSecrets;
@@ -274,6 +278,14 @@ async function openSignedTokens(
   return signed;
 }
 
+function wrongTokensOf({ mount: { traffic } }: RunHostOptions, { report }: RunRecord): WrongTokens {
+  return createWrongTokens({
+    nowMs: () => traffic.nowMs(),
+    sleep: (ms) => sleep(ms, undefined, { ref: false }),
+    report,
+  });
+}
+
 async function reduceServiceOf(
   options: RunHostOptions,
   tokens: RunTokens,
@@ -296,7 +308,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
-    gate: createGate({ ...tokens, signed, traffic: mount.traffic }),
+    gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
     banned: parts.banned,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,

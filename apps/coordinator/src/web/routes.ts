@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { installationAt } from '@troupe/config/installation';
 import { brief, printable } from '@troupe/protocol';
+import type { WrongTokens } from '../access/wrong-tokens.js';
 import type { Report } from '../reporter.js';
 import { ApiFailure, refuseUpgrade, sendFailure, sendText } from '../server/http.js';
 import type { Exchange, Mounted, Upgrade } from '../server/mounts.js';
@@ -14,18 +15,20 @@ import { PATHS } from './path-names.js';
 export type Routes = Pick<Mounted, 'answer' | 'upgrades'>;
 
 export interface RouteParts {
-  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite'>;
+  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite' | 'addressOf'>;
   readonly api: Api;
   readonly live: Pick<LiveLink, 'upgrade'>;
   readonly pages: Pages;
   /** Servers besides this one that workers in pages connect to: "ws://10.0.0.2:7071". */
   readonly reduceServers: readonly string[];
+  /** Absent: the site asks for no tokens. */
+  readonly wrongTokens?: WrongTokens;
   /** Receives unexpected errors of requests. */
   readonly report: Report;
 }
 
 export function createRoutes(parts: RouteParts): Routes {
-  const { mount, api, live, report } = parts;
+  const { mount, api, live, wrongTokens, report } = parts;
   const upgradeLive: Upgrade = (request, socket, head) => {
     try {
       mount.checkSite(request);
@@ -43,6 +46,7 @@ export function createRoutes(parts: RouteParts): Routes {
         if (await api.answer(exchange)) return;
         await answerPage(exchange, parts);
       } catch (error) {
+        if (error instanceof ApiFailure && error.code === 'wrong_token') await wrongTokens?.counted(mount.addressOf(request));
         await fail(error, request, response, parts).catch(() => response.destroy());
       }
     },

@@ -14,6 +14,7 @@ import type { Settings } from '../settings.js';
 import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
+import type { WrongTokens } from '../access/wrong-tokens.js';
 import { createControl } from './control.js';
 import { createAuth, type Tokens } from './auth.js';
 import { createLiveLink } from './live.js';
@@ -32,6 +33,7 @@ export interface RunSiteOptions {
   readonly side: SideThread;
   readonly tokens: Tokens;
   readonly signed: SignedTokens;
+  readonly wrongTokens: WrongTokens;
   readonly reduce: Pick<ReduceService, 'address' | 'reducers' | 'serve'>;
   readonly links: RunLinks;
   readonly mount: MountPoint;
@@ -59,7 +61,7 @@ export interface PlayModel {
 const SUPERVISION: readonly string[] = ['/healthz', '/metrics'];
 
 export function createRunSite(options: RunSiteOptions): RunSite {
-  const { settings, prepared, record, conductor, tokens, signed, links, mount, pages, over } = options;
+  const { settings, prepared, record, conductor, tokens, signed, wrongTokens, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
   const auth = createAuth({ ...tokens, signed, public: settings.public });
@@ -70,6 +72,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   const live = createLiveLink({
     history: board.history,
     admit: (token) => auth.hold(token, 'read'),
+    wrongTokens,
     traffic: mount.traffic,
     view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
@@ -93,7 +96,15 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
   });
-  const routes = createRoutes({ mount, api, live, pages, reduceServers: reduceServersOf(options.reduce), report: troubles });
+  const routes = createRoutes({
+    mount,
+    api,
+    live,
+    pages,
+    reduceServers: reduceServersOf(options.reduce),
+    wrongTokens,
+    report: troubles,
+  });
   let lookedMs = -Infinity;
   return {
     routes: {
