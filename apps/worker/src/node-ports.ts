@@ -136,10 +136,11 @@ function checkMemory(size: RunSize, threads: number, machine: MachineMemory): Me
 function requireWithin(size: RunSize, threads: number, limitGib: number): void {
   const neededGib = workerBytes(size, threads) / GIB;
   if (neededGib <= limitGib) return;
+  const enoughGib = Math.ceil(neededGib * 10) / 10;
   throw new EngineError(
     'out_of_memory',
     `This run needs about ${neededGib.toFixed(1)} GiB of memory here, and --memory-limit allows ${limitGib}.`,
-    `Give ${threads > 1 ? 'fewer --threads, or ' : ''}--memory-limit ${Math.ceil(neededGib * 10) / 10}, or join another run.`,
+    `Give ${threads > 1 ? 'fewer --threads, or ' : ''}--memory-limit ${enoughGib}, or join another run.`,
   );
 }
 

@@ -60,6 +60,7 @@ export const WORKER_OPTIONS = [
     type: 'text',
     placeholder: 'HOSTS',
     group: 'Network',
+    env: 'TROUPE_ALLOW_REDUCE_HOST',
     help: 'hosts, separated by commas, to which the coordinator may send this worker for the sums although they are nearer to this machine than the coordinator itself: on this machine, or in its private network; * allows any',
   },
   {
