@@ -30,6 +30,40 @@ it.skipIf(!has('systemd-analyze', '--version'))('systemd finds nothing wrong wit
   expect({ status, output }).toEqual({ status: 0, output: '' });
 });
 
+/** The sum of what a process may do, 0 to 100: units without these settings have 92. A GPU needs devices, which cost the worker 4 points. */
+const EXPOSURE = 35;
+
+it.skipIf(!has('systemd-analyze', '--version'))('systemd finds that the units may do little beyond their work', () => {
+  for (const unit of UNITS) {
+    const args = ['security', '--no-pager', '--offline=true', `--threshold=${EXPOSURE}`, path.join(deploy, unit)];
+    const { status, output } = call('systemd-analyze', args);
+    expect({ unit, status, verdict: /Overall exposure level.*/.exec(output)?.[0] }).toMatchObject({ status: 0 });
+  }
+});
+
+it('bounds the memory, the files and the restarts of a service', () => {
+  for (const unit of UNITS) {
+    const settings = new Map(
+      read(unit)
+        .split('\n')
+        .flatMap((line) => {
+          const [, name, value] = /^([A-Z]\w+)=(.*)$/.exec(line) ?? [];
+          return name === undefined ? [] : [[name, value] as const];
+        }),
+    );
+    for (const [name, value] of [
+      ['MemoryMax', /^\d+%$/],
+      ['LimitNOFILE', /^\d+$/],
+      ['StartLimitIntervalSec', /^\d+$/],
+      ['StartLimitBurst', /^\d+$/],
+    ] as const)
+      expect(settings.get(name), `${name} of ${unit}`).toMatch(value);
+    // A service that fails at once must reach the limit, or it would start for ever.
+    const fastest = Number(settings.get('StartLimitIntervalSec')) / Number(settings.get('RestartSec'));
+    expect(fastest).toBeGreaterThan(2 * Number(settings.get('StartLimitBurst')));
+  }
+});
+
 it.skipIf(!has('shellcheck'))('shellcheck finds nothing wrong with the scripts (apt install shellcheck)', () => {
   expect(SCRIPTS).toContain('deploy/docker/entrypoint.sh');
   expect(call('shellcheck', SCRIPTS, { cwd: root })).toEqual({ status: 0, output: '' });

@@ -19,7 +19,7 @@ afterAll(async () => {
 
 const TOKEN = 'a-token-of-this-test';
 function launch(...args: string[]): Running {
-  const running = start(args, { cwd });
+  const running = start(args, { cwd, env: { TROUPE_ALLREDUCE_TOKEN: 'a-secret-of-this-test' } });
   started.push(running);
   return running;
 }
@@ -63,7 +63,7 @@ describe('a coordinator and workers started separately', () => {
   });
 
   it('work with an all-reduce service in a separate process', async () => {
-    const service = launch('allreduce', '--port', '0', '--token', TOKEN);
+    const service = launch('allreduce', '--port', '0');
     const address = /ws:\/\/127\.0\.0\.1:\d+/;
     await expect.poll(service.text, { timeout: 20_000 }).toMatch(address);
     const [url] = address.exec(service.text())!;
@@ -77,7 +77,7 @@ describe('a coordinator and workers started separately', () => {
   });
 
   it('continue when the all-reduce service is killed and started again', async () => {
-    const first = launch('allreduce', '--port', '0', '--token', TOKEN, '--json');
+    const first = launch('allreduce', '--port', '0', '--json');
     const { address } = await first.line((line) => typeof line.address === 'string');
     const { running, address: door } = await coordinator('restarted', '--rounds', '3000', '--allreduce', address as string);
     launch('worker', door, '--token', TOKEN, '--name', 'a');
@@ -85,7 +85,7 @@ describe('a coordinator and workers started separately', () => {
     const [app] = await childrenOf(first.child.pid!);
     process.kill(app.pid, 'SIGKILL');
     await running.line((line) => line.event === 'waiting' && /all-reduce/.test(line.reason as string));
-    launch('allreduce', '--port', new URL(address as string).port, '--token', TOKEN);
+    launch('allreduce', '--port', new URL(address as string).port);
     expect((await running.exited).code).toBe(0);
     expect(await running.line(named('finished'))).toMatchObject({ round: 3000, reason: 'completed' });
   });

@@ -98,9 +98,9 @@ describe('a reproducible run', () => {
   it('gives the same checkpoint when its all-reduce service is killed and started again', async () => {
     const flags = [...SMALL, '--rounds', '400', '--reproducible', '--eval-every', '0', '--checkpoint-every', '0'];
     const expected = await train('one-service', [...flags, '--workers', '1']);
-    const token = ['--token', 'a-token-of-this-test'];
+    const env = { TROUPE_TOKEN: 'a-token-of-this-test', TROUPE_ALLREDUCE_TOKEN: 'a-secret-of-this-test' };
     const launch = (...args: string[]): Running => {
-      const running = start([...args, ...token], { cwd });
+      const running = start(args, { cwd, env });
       started.push(running);
       return running;
     };

@@ -35,7 +35,10 @@ afterAll(async () => {
 });
 
 function launch(...args: string[]): Running {
-  const running = start(args, { cwd, env: { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN } });
+  const running = start(args, {
+    cwd,
+    env: { TROUPE_TOKEN: TOKEN, TROUPE_ADMIN_TOKEN: ADMIN, TROUPE_ALLREDUCE_TOKEN: 'a-secret-of-this-test' },
+  });
   started.push(running);
   return running;
 }

@@ -1,9 +1,10 @@
 /** The volunteer page in a real browser, with a real coordinator. */
+import os from 'node:os';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Tab } from './chromium.js';
 import { setStage, show, TOKEN, violations, type Run } from './stage.js';
-import { at, childrenOf, named, type Line } from './troupe.js';
+import { at, childrenOf, end, named, start, type Line } from './troupe.js';
 import { servePage, type PageServer } from './volunteer-page.js';
 
 const SOON = { timeout: 20_000 };
@@ -34,6 +35,8 @@ const computing = `document.querySelector('#state').textContent.startsWith('Comp
 const credit = async (tab: Tab): Promise<number> =>
   Number((await tab.text('#credit-text')).replaceAll(/[^\d]*([\d,]+) characters.*/g, '$1').replaceAll(',', ''));
 
+afterEach(() => void vi.unstubAllEnvs());
+
 describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
   it('explains itself, does not start by itself, and puts no token into a server log', async () => {
     const run = await coordinate('explains');
@@ -46,6 +49,18 @@ describe.skipIf(stage.missing !== undefined)('the volunteer page', () => {
     expect(run.running.lines.filter(named('worker'))).toEqual([]);
     expect(page.requests.filter((url) => url.includes('trainer'))).toEqual([]);
     expect(page.requests.join('\n')).not.toContain(TOKEN);
+  });
+
+  it('contributes to a run whose gradients a service on another port sums', async () => {
+    vi.stubEnv('TROUPE_ALLREDUCE_TOKEN', 'a-secret-of-this-test');
+    const service = start(['allreduce', '--port', '0', '--json'], { cwd: os.tmpdir() });
+    stage.closeAfterTest({ close: () => end(service) });
+    const { address } = await service.line(named('listening'));
+    const run = await coordinate('apart', '--allreduce', address as string);
+    const tab = await join(run);
+    await tab.click('#start');
+    await run.running.line(at(5));
+    await tab.until(computing);
   });
 
   it('contributes under a path of a proxy', async () => {

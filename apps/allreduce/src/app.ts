@@ -1,9 +1,16 @@
 import os from 'node:os';
-import { ALLREDUCE_OPTIONS, describeOptions, readIceServers, type IceAccess, type OptionValues } from '@troupe/config';
-import { serveConnections, startStarService } from '@troupe/collective/node';
+import {
+  ALLREDUCE_OPTIONS,
+  describeOptions,
+  readIceServers,
+  shellAssignment,
+  type IceAccess,
+  type OptionValues,
+} from '@troupe/config';
+import { newSecret, serveConnections, startStarService } from '@troupe/collective/node';
 import type { ServiceNote } from '@troupe/collective/star';
 import { createSendBudget, LIMITS, sentence } from '@troupe/protocol';
-import { EXIT, parseOptions, UsageError, type AppShell } from '@troupe/process';
+import { EXIT, isLoopback, parseOptions, UsageError, type AppShell } from '@troupe/process';
 import { TransportError } from '@troupe/transport';
 import { listenWebSocket } from '@troupe/transport/websocket';
 
@@ -13,14 +20,38 @@ Averages and clips the gradients of a run, on a separate machine.
 
 ${describeOptions(ALLREDUCE_OPTIONS)}`;
 
-type Settings = OptionValues<typeof ALLREDUCE_OPTIONS> & { readonly ice: IceAccess | undefined };
+type Settings = OptionValues<typeof ALLREDUCE_OPTIONS> & {
+  readonly ice: IceAccess | undefined;
+  readonly secret: string;
+  /** Nobody has given one. */
+  readonly isMadeUp: boolean;
+};
 
 /** @throws UsageError */
 function readSettings(args: AppShell['args'], env: AppShell['env']): Settings {
   const { values } = parseOptions(ALLREDUCE_OPTIONS, args, env);
   const result = readIceServers(values['--ice-servers'], env.TROUPE_TURN_SECRET);
   if (!result.ok) throw new UsageError(result.message, result.remedy);
-  return { ...values, ice: result.ice };
+  const given = values['--token'] ?? (env.TROUPE_ALLREDUCE_TOKEN || undefined);
+  checkSecret(given, values['--host'], env);
+  return { ...values, ice: result.ice, secret: given ?? newSecret(), isMadeUp: given === undefined };
+}
+
+/** Whoever has it decides what counts, so it is none that workers have. @throws UsageError */
+function checkSecret(secret: string | undefined, host: string, { TROUPE_TOKEN: ofRun }: AppShell['env']): void {
+  const remedy =
+    'Give another in TROUPE_ALLREDUCE_TOKEN, for example the output of "openssl rand -hex 16"; or none, and one is made up.';
+  if (secret === undefined) return;
+  if (secret === ofRun)
+    throw new UsageError(
+      'The secret of this service equals TROUPE_TOKEN, and every worker could then stop the run here.',
+      remedy,
+    );
+  if (isLoopback(host) || secret.length >= LIMITS.shortestOpenToken) return;
+  throw new UsageError(
+    `The secret has ${secret.length} characters, fewer than ${LIMITS.shortestOpenToken}: other machines could guess it.`,
+    remedy,
+  );
 }
 
 /**
@@ -54,7 +85,7 @@ export async function runAllreduce(shell: AppShell): Promise<number> {
 }
 
 async function serveUntil(settings: Settings, { env, out, signal }: AppShell): Promise<void> {
-  const { '--host': host, '--port': port, '--reducers': reducers, '--token': token, '--json': json, ice } = settings;
+  const { '--host': host, '--port': port, '--reducers': reducers, '--json': json, ice, secret } = settings;
   const listener = await listenWebSocket({ host, port, frameBytes: LIMITS.frameBytes });
   const log = (note: ServiceNote) => out(json ? JSON.stringify({ event: 'note', ...note }) : describe(note));
   const budget = createSendBudget({ onEvicted: ({ text, remedy }) => log({ level: 'warn', text, remedy }) });
@@ -63,7 +94,7 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
       host,
       port,
       reducers,
-      token,
+      token: secret,
       log,
       logThreads: log,
       budget,
@@ -72,7 +103,9 @@ async function serveUntil(settings: Settings, { env, out, signal }: AppShell): P
       signal,
     });
     const { address } = listener;
-    out(json ? JSON.stringify({ event: 'listening', address, reducerPorts }) : invitation(address, reducerPorts));
+    const madeUp = settings.isMadeUp ? secret : undefined;
+    const listening = { event: 'listening', address, reducerPorts, ...(madeUp !== undefined && { token: madeUp }) };
+    out(json ? JSON.stringify(listening) : invitation(address, reducerPorts, madeUp));
     await serveConnections(listener, service, signal).finally(close);
   } finally {
     await listener.close('the all-reduce service is stopping');
@@ -87,13 +120,18 @@ function describe({ level, text, remedy }: ServiceNote): string {
  * What to type at the coordinator. Nobody can connect to "0.0.0.0", so this machine's name replaces
  * it.
  */
-function invitation(address: string, reducerPorts: readonly number[]): string {
+function invitation(address: string, reducerPorts: readonly number[], madeUp: string | undefined): string {
   const reachable = address.replace(/\/\/(0\.0\.0\.0|\[::\])/, `//${os.hostname()}`);
   return [
     `All-reduce service listening on ${address}`,
     ...(reducerPorts.length > 0 ? [`Its reducers listen on the ports ${reducerPorts.join(', ')}.`] : []),
-    'Use it from a coordinator, with the same token in TROUPE_TOKEN:',
-    `  troupe train --allreduce ${reachable}`,
+    ...(madeUp === undefined
+      ? ['Use it from a coordinator, with the same secret in TROUPE_ALLREDUCE_TOKEN:', `  troupe train --allreduce ${reachable}`]
+      : [
+          'Use it from a coordinator:',
+          `  ${shellAssignment('TROUPE_ALLREDUCE_TOKEN', madeUp)} troupe train --allreduce ${reachable}`,
+          'Further services of the run, and this one when it starts again, need the same secret in TROUPE_ALLREDUCE_TOKEN.',
+        ]),
     'Ctrl-C stops it.',
   ].join('\n');
 }

@@ -103,9 +103,10 @@ describe('troupe allreduce', () => {
     for (const port of reducerPorts) await expect(connectWebSocket(`ws://127.0.0.1:${port}`)).rejects.toThrow(/nothing listens/);
   });
 
-  it('reads the token from TROUPE_TOKEN and refuses a coordinator with another one', async () => {
-    const app = await start(['--port', '0', '--json'], { TROUPE_TOKEN: 'secret' });
-    const { address } = JSON.parse(app.first) as { address: string };
+  it('reads its secret from TROUPE_ALLREDUCE_TOKEN and refuses a coordinator with another one', async () => {
+    const app = await start(['--port', '0', '--json'], { TROUPE_ALLREDUCE_TOKEN: 'secret', TROUPE_TOKEN: 'guess' });
+    const { address, ...rest } = JSON.parse(app.first) as { address: string };
+    expect(rest).not.toHaveProperty('token');
     const hosting = star.host({
       address,
       ...RUN,
@@ -146,13 +147,29 @@ describe('troupe allreduce', () => {
     [['--bogus', '--token', 't'], '--bogus'],
     [['--port', '70000', '--token', 't'], '70000'],
     [['--port', 'x', '--token', 't'], 'x'],
-    [[], 'TROUPE_TOKEN'],
     [['--token', 't'.repeat(300)], 'shorter'],
+    [['--host', '0.0.0.0', '--token', 'eleven-char'], 'fewer than 12'],
   ])('exits with code 2 and the usage for %j', async (args, named) => {
     const app = await start(args);
     expect(await app.exited).toBe(2);
     expect(app.errors[0]).toContain(named);
     expect(app.errors[0]).toContain(USAGE);
+  });
+
+  it('makes up a secret and prints the command for the coordinator with it', async () => {
+    const app = await start(['--port', '0']);
+    const [, secret, address] = /TROUPE_ALLREDUCE_TOKEN=(\S+) troupe train --allreduce (\S+)/.exec(app.first) ?? [];
+    expect(secret.length).toBeGreaterThanOrEqual(12);
+    const host = await star.host({ address, ...RUN, owner: 'it', streams: 1, window: 4, token: secret, signal: soon() });
+    host.close('done');
+    app.stop.abort();
+    expect(await app.exited).toBe(0);
+  });
+
+  it('refuses the token of the run as its secret, because every worker could then stop the run', async () => {
+    const app = await start(['--port', '0'], { TROUPE_TOKEN: 'known-to-workers', TROUPE_ALLREDUCE_TOKEN: 'known-to-workers' });
+    expect(await app.exited).toBe(2);
+    expect(app.errors[0]).toMatch(/equals TROUPE_TOKEN[^]*Give another in TROUPE_ALLREDUCE_TOKEN/);
   });
 
   it('prints its usage with --help', async () => {

@@ -34,10 +34,8 @@ export interface LocalTrainingOptions {
   readonly planWorkers: (config: TrainingConfig) => LocalWorkers;
   /** Flags for the worker with this number, starting at 1. */
   readonly workerArgs: (plan: LocalWorkers, number: number) => readonly string[];
-  /**
-   * Join token for the workers. It is passed in the environment, which other users cannot read. Undefined: the coordinator has one.
-   */
-  readonly token: string | undefined;
+  /** Of the apps. Secrets are in it, because other users cannot read it. Without a token for workers, the coordinator makes one up. */
+  readonly env: Shell['env'];
   /** The coordinator goes on when the run is finished, until it is asked to stop. */
   readonly staysOpen: boolean;
   /** Called for every event of the run in order. `line` is the event as one line of JSON. */
@@ -118,7 +116,7 @@ class LocalTraining {
   constructor(shell: Shell, options: LocalTrainingOptions) {
     this.#shell = shell;
     this.#options = options;
-    this.#env = withToken(shell.env, options.token);
+    this.#env = options.env;
   }
 
   async run(): Promise<TrainingOutcome> {

@@ -91,6 +91,12 @@ describe('a release', () => {
     expect(programs.map(([name, { mode }]) => [name, mode])).toEqual([['apps/cli/bin/troupe.mjs', 0o755]]);
   });
 
+  it('has no compiled code of others but what masks frames', async () => {
+    const compiled = [...(await unpacked(packed.path)).keys()].filter((name) => /\.(node|so|dll|dylib)$/.test(name));
+    expect(compiled.filter((name) => !name.startsWith('node_modules/bufferutil/prebuilds/'))).toEqual([]);
+    expect(compiled.length).toBeGreaterThan(0);
+  });
+
   it('has every package that it depends on inside', async () => {
     const files = await unpacked(packed.path);
     const manifest = JSON.parse(files.get('package.json')!.bytes.toString()) as Record<string, object>;

@@ -26,6 +26,7 @@ const PLAIN = [
   'entry.name', // Of the catalogue.
   'part.sha256', // Hex digits.
   'found.sha256',
+  'enoughGib', // A number.
   'REPRODUCIBLE_ENGINE.name',
   "option.default ?? choices?.[0] ?? '1'", // Of the table of flags.
 ];

@@ -2,7 +2,8 @@
 import { isIP } from 'node:net';
 import path from 'node:path';
 import { advertise, type RunAdvert } from '@troupe/transport/discovery';
-import { isEverywhere, isLoopback } from './server/addresses.js';
+import { isLoopback } from '@troupe/process';
+import { isEverywhere } from './server/addresses.js';
 import type { Note } from './server/notes.js';
 import type { MountPoint } from './server/server.js';
 import { SettingsError, type Settings } from './settings.js';

@@ -17,9 +17,10 @@ import type { SendBudget } from '@troupe/protocol';
 import { REPORT_FILE, reportPage } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
-import { createGate } from './access/gate.js';
+import { createGate, slowToRefuse } from './access/gate.js';
 import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js';
 import { keepOpen, type WhenDone } from './afterwards.js';
+import { createWrongTokens, type WrongTokens } from './access/wrong-tokens.js';
 import { createAuditor, type AuditThread } from './auditor.js';
 import { bestCheckpoint, createCheckpointWriter } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
@@ -34,7 +35,7 @@ import type { Report } from './reporter.js';
 import type { MountSlot } from './server/mounts.js';
 import type { Pages } from './server/pages.js';
 import type { MountPoint } from './server/server.js';
-import type { Settings } from './settings.js';
+import { requireServiceSecret, type Settings } from './settings.js';
 import { createSideThread, type SideThread } from './side-jobs.js';
 import { PATHS } from './web/path-names.js';
 import { createRunLinks, type RunLinks } from './web/paths.js';
@@ -139,11 +140,12 @@ async function openRun(options: RunHostOptions, prepared: Preparation): Promise<
   try {
     const last = options.settings.resume ? await readRunSecrets(prepared.folder.path) : {};
     const tokens = tokensOf(options.settings, last);
+    const wrongTokens = wrongTokensOf(options, record);
     const signed = await openSignedTokens(options, record, over.signal);
-    reduce = await reduceServiceOf(options, tokens.token, record, over.signal);
+    reduce = await reduceServiceOf(options, tokens, record, over.signal);
     return await assemble({
       ...options,
-      ...{ prepared, record, notifier, side, auditor, tokens, last, signed, reduce, over: over.signal, free, close },
+      ...{ prepared, record, notifier, side, auditor, tokens, last, signed, wrongTokens, reduce, over: over.signal, free, close },
     });
   } catch (error) {
     // The caller frees the folder.
@@ -186,6 +188,7 @@ interface Parts extends RunHostOptions {
   readonly auditor: AuditThread;
   readonly tokens: RunTokens;
   readonly signed: SignedTokens;
+  readonly wrongTokens: WrongTokens;
   readonly reduce: ReduceService;
   /** What a resumed run had. */
   readonly last: RunSecrets;
@@ -302,14 +305,26 @@ async function openSignedTokens(
   return signed;
 }
 
+function wrongTokensOf({ mount: { traffic } }: RunHostOptions, { report }: RunRecord): WrongTokens {
+  return createWrongTokens({
+    nowMs: () => traffic.nowMs(),
+    sleep: (ms) => sleep(ms, undefined, { ref: false }),
+    report,
+  });
+}
+
 async function reduceServiceOf(
   options: RunHostOptions,
-  token: string,
+  tokens: RunTokens,
   { report, troubles }: RunRecord,
   over: AbortSignal,
 ): Promise<ReduceService> {
-  const { allreduce, allreduceToken = token } = options.settings;
-  if (allreduce !== undefined) return remoteReduceService(allreduce, allreduceToken);
+  const { allreduce, allreduceToken } = options.settings;
+  if (allreduce !== undefined) {
+    // Also none of those that a resumed run remembers.
+    requireServiceSecret({ ...tokens, allreduceToken });
+    return remoteReduceService(allreduce, allreduceToken!);
+  }
   return embedReduceService({ ...options, path: options.mount.prefix + PATHS.reduce, report, troubles, over });
 }
 
@@ -320,7 +335,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     training: prepared.training,
     stopRules: { maxLoss: settings.maxLoss, patience: settings.patience },
     cadences: { ...settings, evaluateEvery: prepared.evaluateEvery },
-    gate: createGate({ ...tokens, signed, traffic: mount.traffic }),
+    gate: slowToRefuse(createGate({ ...tokens, signed, traffic: mount.traffic }), parts.wrongTokens, mount.traffic),
     banned: parts.banned,
     reduceToken: reduce.token,
     reduceAddress: reduce.address,

@@ -17,6 +17,7 @@ import {
 } from '@troupe/config';
 import { isSigned } from '@troupe/access';
 import { requireFittingModel } from '@troupe/conductor';
+import { isLoopback } from '@troupe/process';
 import { LIMITS, type Topology } from '@troupe/protocol';
 import { FIRST_NAMES } from './web/path-names.js';
 
@@ -76,7 +77,7 @@ export interface Settings {
   readonly ice: IceAccess | undefined;
   /** Who may sum the gradients. */
   readonly topology: Topology;
-  /** The secret of those services. Undefined: the run's token. */
+  /** The secret of those services. Given if there are any. */
   readonly allreduceToken: string | undefined;
   readonly out: string | undefined;
   readonly resume: boolean;
@@ -133,7 +134,7 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
     init: text('--init'),
     host: text('--host')!,
     port: given.has('--any-port') && !given.has('--port') ? 0 : number('--port'),
-    ...tokensFrom(given, env),
+    ...checkedTokens(given, env, text('--host')!),
     accessFile: text('--access-file')!,
     capScale: number('--cap-scale'),
     public: given.has('--public'),
@@ -177,19 +178,22 @@ export function settingsOf(given: ReadonlyMap<string, string>, env: Environment)
 
 type Tokens = Pick<Settings, 'token' | 'volunteerToken' | 'adminToken' | 'metricsToken' | 'allreduceToken'>;
 
+/** Where a person gives each. */
+const TOKEN_SOURCES: Readonly<Record<keyof Tokens, string>> = {
+  token: '--token or TROUPE_TOKEN',
+  volunteerToken: '--volunteer-token or TROUPE_VOLUNTEER_TOKEN',
+  adminToken: '--admin-token or TROUPE_ADMIN_TOKEN',
+  metricsToken: '--metrics-token or TROUPE_METRICS_TOKEN',
+  allreduceToken: 'TROUPE_ALLREDUCE_TOKEN',
+};
+
 /** An empty variable counts as unset: as a token it would admit peers without one. @throws SettingsError */
 function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Tokens {
-  const token = checkToken('--token or TROUPE_TOKEN', given.get('--token') ?? env.TROUPE_TOKEN);
-  const adminToken = checkToken('--admin-token or TROUPE_ADMIN_TOKEN', given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
-  const metricsToken = checkToken(
-    '--metrics-token or TROUPE_METRICS_TOKEN',
-    given.get('--metrics-token') ?? env.TROUPE_METRICS_TOKEN,
-  );
-  const volunteerToken = checkToken(
-    '--volunteer-token or TROUPE_VOLUNTEER_TOKEN',
-    given.get('--volunteer-token') ?? env.TROUPE_VOLUNTEER_TOKEN,
-  );
-  const allreduceToken = checkToken('TROUPE_ALLREDUCE_TOKEN', env.TROUPE_ALLREDUCE_TOKEN);
+  const token = checkToken(TOKEN_SOURCES.token, given.get('--token') ?? env.TROUPE_TOKEN);
+  const adminToken = checkToken(TOKEN_SOURCES.adminToken, given.get('--admin-token') ?? env.TROUPE_ADMIN_TOKEN);
+  const metricsToken = checkToken(TOKEN_SOURCES.metricsToken, given.get('--metrics-token') ?? env.TROUPE_METRICS_TOKEN);
+  const volunteerToken = checkToken(TOKEN_SOURCES.volunteerToken, given.get('--volunteer-token') ?? env.TROUPE_VOLUNTEER_TOKEN);
+  const allreduceToken = checkToken(TOKEN_SOURCES.allreduceToken, env.TROUPE_ALLREDUCE_TOKEN);
   if (token !== undefined && token === adminToken) {
     throw new SettingsError(
       'the token of admins equals the token of workers, who could then control the run',
@@ -209,6 +213,39 @@ function tokensFrom(given: ReadonlyMap<string, string>, env: Environment): Token
     );
   }
   return { token, volunteerToken, adminToken, metricsToken, allreduceToken };
+}
+
+/** @throws SettingsError also for tokens that are unfit for what the run is open to */
+function checkedTokens(given: ReadonlyMap<string, string>, env: Environment, host: string): Tokens {
+  const tokens = tokensFrom(given, env);
+  if (given.has('--allreduce')) requireServiceSecret(tokens);
+  if (isLoopback(host) && !given.has('--behind-proxy')) return tokens;
+  for (const [name, token] of Object.entries(tokens)) {
+    if (token === undefined || token.length >= LIMITS.shortestOpenToken) continue;
+    throw new SettingsError(
+      `${TOKEN_SOURCES[name as keyof Tokens]} has ${token.length} characters, and other machines could guess it`,
+      `Use one of at least ${LIMITS.shortestOpenToken}, for example the output of "openssl rand -hex 16"; or leave it out, and one is made up.`,
+    );
+  }
+  return tokens;
+}
+
+/**
+ * Whoever has this secret decides what counts, so it is no token that workers, volunteers or viewers have.
+ * @throws SettingsError
+ */
+export function requireServiceSecret({ allreduceToken, ...others }: Tokens): void {
+  if (allreduceToken === undefined) {
+    throw new SettingsError(
+      '--allreduce needs the secret of the service',
+      'Give it as TROUPE_ALLREDUCE_TOKEN=SECRET in the environment; "troupe allreduce" prints it when it starts.',
+    );
+  }
+  if (!Object.values(others).includes(allreduceToken)) return;
+  throw new SettingsError(
+    'TROUPE_ALLREDUCE_TOKEN equals a token of the run, and everyone who has that one could then stop the run at the all-reduce service',
+    'Start "troupe allreduce" with another secret, for example the output of "openssl rand -hex 16", and give the same here.',
+  );
 }
 
 /**

@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { changeAccess, createToken, revokeTokens, type Scope } from '@troupe/access';
-import { createChannel, PROTOCOL_VERSION } from '@troupe/protocol';
+import { createChannel, encodeFrames, PROTOCOL_VERSION } from '@troupe/protocol';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { RunView } from '@troupe/run';
 import { WebSocket } from 'ws';
@@ -283,4 +283,31 @@ describe('caps', () => {
       await expect.poll(() => tryOpen('2001:db8::8')).toBe(true);
     },
   );
+});
+
+it('counts wrong tokens wherever they are shown, and goes on to admit right ones', async () => {
+  const headers = { 'x-forwarded-for': '203.0.113.77' };
+  const counted = () =>
+    run.events.filter((one) => one.event === 'note' && one.text.endsWith('wrong tokens came from 203.0.113.77'));
+  for (let i = 0; i < 4; i++) expect((await run.ask('/api/run', { token: 'wrong', headers })).status).toBe(401);
+  for (let i = 0; i < 3; i++)
+    await openViewer(`ws://${run.host}/live`, { token: 'wrong' }, headers).closed.catch(() => undefined);
+  expect(counted()).toEqual([]);
+  for (let i = 0; i < 3; i++) {
+    const socket = new WebSocket(`ws://${run.host}/control`, { headers });
+    await once(socket, 'open');
+    for (const frame of encodeFrames({
+      type: 'hello',
+      versions: [PROTOCOL_VERSION],
+      token: 'wrong',
+      name: 'x',
+      kind: 'node',
+      credited: false,
+      team: '',
+    }))
+      socket.send(frame);
+    await once(socket, 'close');
+  }
+  await expect.poll(counted).toHaveLength(1);
+  expect((await run.ask('/api/run', { token: TOKEN, headers })).status).toBe(200);
 });

@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => fs.rm(folder, { recursive: true, force: true }));
 
-const given = (...argv: string[]) => parseSettings(argv, {}).given;
+const given = (...argv: string[]) => parseSettings(argv, { TROUPE_ALLREDUCE_TOKEN: 'of-the-services' }).given;
 const STORED = given('--keep=10', '--tensorboard', '--organizer=Ann & Co.', '--public', '--eval-every=50');
 
 describe('the flags of a run', () => {

@@ -88,6 +88,7 @@ export function smallRun(flags: readonly string[], token = TOKEN, adminToken = A
   if (!existsSync(script)) throw new Error(`${script} is missing: run "npm run build" first`);
   return parseSettings([...SMALL, ...flags], {
     ...{ TROUPE_TOKEN: token, TROUPE_VOLUNTEER_TOKEN: volunteersOf(token), TROUPE_ADMIN_TOKEN: adminToken },
+    TROUPE_ALLREDUCE_TOKEN: 'secret-of-the-service',
   });
 }
 

@@ -142,6 +142,28 @@ describe('tokens', () => {
       expect(() => parseSettings(['--metrics-token=m', other], {})).toThrow(/could do more/);
   });
 
+  it('that are short are refused where other machines can try them', () => {
+    const open = ['--host', '0.0.0.0'];
+    for (const name of ['TROUPE_TOKEN', 'TROUPE_VOLUNTEER_TOKEN', 'TROUPE_ADMIN_TOKEN', 'TROUPE_METRICS_TOKEN']) {
+      const env = { [name]: 'eleven-char' };
+      expect(() => parseSettings(open, env)).toThrow(refused(new RegExp(`${name} has 11 characters`)));
+      expect(() => parseSettings(['--behind-proxy'], env)).toThrow(refused(/has 11 characters/));
+      expect(() => parseSettings([], env)).not.toThrow();
+      expect(() => parseSettings(['--host', 'localhost'], env)).not.toThrow();
+      expect(() => parseSettings(open, { [name]: 'twelve-chars' })).not.toThrow();
+    }
+  });
+
+  it('of the run are no secret of an all-reduce service, which needs one', () => {
+    const apart = ['--allreduce', 'ws://a:7071'];
+    expect(() => parseSettings(apart, {})).toThrow(refused(/needs the secret of the service/));
+    for (const name of ['TROUPE_TOKEN', 'TROUPE_VOLUNTEER_TOKEN', 'TROUPE_ADMIN_TOKEN', 'TROUPE_METRICS_TOKEN'])
+      expect(() => parseSettings(apart, { [name]: 'one', TROUPE_ALLREDUCE_TOKEN: 'one' })).toThrow(
+        refused(/equals a token of the run/),
+      );
+    expect(parseSettings(apart, { TROUPE_TOKEN: 'one', TROUPE_ALLREDUCE_TOKEN: 'two' }).allreduceToken).toBe('two');
+  });
+
   it('of workers and admins must differ', () => {
     expect(() => parseSettings(['--token=one'], { TROUPE_ADMIN_TOKEN: 'one' })).toThrow(refused(/token of admins/));
   });
@@ -160,9 +182,10 @@ describe('--access-file and --cap-scale', () => {
 });
 
 describe('--allreduce and --reducers', () => {
+  const env = { TROUPE_ALLREDUCE_TOKEN: 'of-the-services' };
   it('name services, and count threads', () => {
     expect(parseSettings([], {})).toMatchObject({ allreduce: undefined, reducers: 0 });
-    expect(parseSettings(['--allreduce', 'ws://a:1, wss://b/sum'], {}).allreduce).toEqual(['ws://a:1', 'wss://b/sum']);
+    expect(parseSettings(['--allreduce', 'ws://a:1, wss://b/sum'], env).allreduce).toEqual(['ws://a:1', 'wss://b/sum']);
     expect(parseSettings(['--reducers', '3', '--behind-proxy'], {}).reducers).toBe(3);
   });
 
@@ -180,11 +203,11 @@ describe('--allreduce and --reducers', () => {
     [['--reducers', '1', '--allreduce', 'ws://a:1'], /--allreduce names another one/],
     [['--reducers', '1', '--tls-cert', 'a', '--tls-key', 'b'], /--tls-cert asks for it/],
   ])('are refused with a remedy: %j', (argv, message) => {
-    expect(() => parseSettings(argv, {})).toThrow(refused(message));
+    expect(() => parseSettings(argv, env)).toThrow(refused(message));
   });
 
   it('are refused without the password in an address', () => {
-    const problem = () => parseSettings(['--allreduce', 'ws://a:1,http://me:secret@b:2'], {});
+    const problem = () => parseSettings(['--allreduce', 'ws://a:1,http://me:secret@b:2'], env);
     expect(problem).toThrow(expect.objectContaining({ message: expect.not.stringContaining('secret') }));
   });
 });

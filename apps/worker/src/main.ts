@@ -4,7 +4,7 @@ import { describeOptions } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
 import { WORKER_OPTIONS } from '@troupe/engines/options';
 import { EXIT, runApp, UsageError, type AppShell } from '@troupe/process';
-import { sentence } from '@troupe/protocol';
+import { printableLines, sentence } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { createRtcLinks, type RtcLinks } from '@troupe/transport/webrtc';
 import { findNodeRtc, type NodeRtc } from '@troupe/transport/webrtc-node';
@@ -90,7 +90,8 @@ async function main({ args, env, out, err, signal }: AppShell): Promise<number> 
   const progress = createProgress(() => performance.now());
   const log = (entry: Entry): void => {
     const line = settings.json ? JSON.stringify(entry) : describe(entry, progress);
-    if (line !== undefined) out(line);
+    // Other workers' words are among them.
+    if (line !== undefined) out(settings.json ? line : printableLines(line));
   };
   try {
     await work(settings, log, signal);

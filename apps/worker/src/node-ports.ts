@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createStarCollective, type ServiceNote } from '@troupe/collective/star';
-import { memoryProblem, type EngineChoice } from '@troupe/engines';
+import { memoryProblem, workerBytes, type EngineChoice, type RunSize } from '@troupe/engines';
 import { loadWasm, openEngine } from '@troupe/engines/node';
-import { EngineError, type Engine, type EngineLimits, type ModelConfig } from '@troupe/model';
+import { EngineError, type Engine } from '@troupe/model';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import type { Connection } from '@troupe/transport';
 import type { RtcLinks } from '@troupe/transport/webrtc';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { WorkerLog, WorkerPorts } from '@troupe/worker';
 import { openLentEngine } from './lent-engine.js';
+import { createReduceHosts } from './reduce-hosts.js';
 import { openPeer, type Listen } from './peer.js';
+
+const GIB = 1024 ** 3;
 
 export interface NodePortsOptions {
   readonly engine: EngineChoice;
@@ -29,6 +32,10 @@ export interface NodePortsOptions {
   readonly listen?: Listen | undefined;
   /** Links to other workers over WebRTC, and from them; absent: there are none. */
   readonly rtc?: RtcLinks | undefined;
+  /** See createReduceHosts. */
+  readonly reduceHosts?: readonly string[];
+  /** GiB that a run may need. Absent: what the machine has. */
+  readonly memoryLimit?: number | undefined;
   /** The memory for this process. Absent: that of the machine. */
   readonly memory?: () => MachineMemory;
   log(entry: WorkerLog | MemoryWarning | PeerWarning): void;
@@ -51,29 +58,51 @@ export interface PeerWarning {
 
 /** @throws TransportError when it cannot listen */
 export async function createNodePorts(options: NodePortsOptions): Promise<WorkerPorts> {
-  const { engine, threads, gpu, share, listen, rtc, signal, log, memory = memoryForThisProcess } = options;
+  const {
+    engine,
+    threads,
+    gpu,
+    share,
+    listen,
+    rtc,
+    signal,
+    log,
+    memoryLimit,
+    reduceHosts = [],
+    memory = memoryForThisProcess,
+  } = options;
   // Sets V8's flags before a replica compiles the first module.
   await loadWasm();
   const rests = createRests();
+  const hosts = createReduceHosts(reduceHosts);
   const connectReducer = (address: string, until: AbortSignal): Promise<Connection> =>
-    connectWebSocket(address, { signal: until, env: process.env });
-  const connect = async (address: string, until: AbortSignal): Promise<Connection> => {
-    const link = await connectReducer(address, until);
+    connectWebSocket(address, { signal: until, env: process.env, admit: (found) => hosts.choose(address, found) });
+  const waking = async (opening: Promise<Connection>): Promise<Connection> => {
+    const link = await opening;
     void link.closed.then(() => rests.wake());
     return link;
   };
+  const connect = (address: string, until: AbortSignal): Promise<Connection> =>
+    waking(connectWebSocket(address, { signal: until, env: process.env, onOpen: hosts.coordinatorIsAt }));
+  const connectService = (address: string, until: AbortSignal): Promise<Connection> => waking(connectReducer(address, until));
   const nowMs = (): number => performance.now();
   const warn = ({ text, remedy }: ServiceNote): void => log({ kind: 'peer', text, remedy });
   const peer = listen || rtc ? await openPeer({ listen, rtc, log: warn, signal }) : undefined;
   return {
     connect,
-    collective: createStarCollective({ connect, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
+    collective: createStarCollective({ connect: connectService, connectReducer, ...(peer && { peer }), ...(rtc && { rtc }) }),
+    requireMemory(config) {
+      const count = config.leaseStreams > 0 ? 1 : Math.max(1, Math.ceil(threads * share));
+      if (memoryLimit !== undefined) requireWithin(config, count, memoryLimit);
+      checkMemory(config, count, memory());
+    },
     createEngine(config, limits, { not, reproducible }) {
       // After a loss any engine is better than none, except in a reproducible run, which allows
       // only one.
       const choice = not.length > 0 && !reproducible ? 'auto' : engine;
       const open = async (count: number): Promise<Engine> => {
-        const warning = checkMemory(config, limits, reproducible ? 1 : count, memory());
+        const size = { model: config, streams: limits.maxStreams, leaseStreams: 0, window: limits.maxWindow };
+        const warning = checkMemory(size, reproducible ? 1 : count, memory());
         if (warning !== undefined) log(warning);
         return openEngine(choice, config, limits, {
           threads: count,
@@ -95,18 +124,24 @@ export async function createNodePorts(options: NodePortsOptions): Promise<Worker
 }
 
 /** @throws EngineError `out_of_memory` if the machine can never give what a worker of this run needs */
-function checkMemory(
-  model: ModelConfig,
-  { maxStreams, maxWindow }: EngineLimits,
-  threads: number,
-  machine: MachineMemory,
-): MemoryWarning | undefined {
-  const size = { model, streams: maxStreams, leaseStreams: 0, window: maxWindow };
+function checkMemory(size: RunSize, threads: number, machine: MachineMemory): MemoryWarning | undefined {
   const problem = memoryProblem(size, { coordinators: 0, workers: 1, threads: Math.max(1, threads) }, machine);
   if (problem === undefined) return undefined;
   const { verdict, text, remedy } = problem;
   if (verdict === 'impossible') throw new EngineError('out_of_memory', text, remedy);
   return { kind: 'memory', text, remedy };
+}
+
+/** @throws EngineError `out_of_memory` */
+function requireWithin(size: RunSize, threads: number, limitGib: number): void {
+  const neededGib = workerBytes(size, threads) / GIB;
+  if (neededGib <= limitGib) return;
+  const enoughGib = Math.ceil(neededGib * 10) / 10;
+  throw new EngineError(
+    'out_of_memory',
+    `This run needs about ${neededGib.toFixed(1)} GiB of memory here, and --memory-limit allows ${limitGib}.`,
+    `Give ${threads > 1 ? 'fewer --threads, or ' : ''}--memory-limit ${enoughGib}, or join another run.`,
+  );
 }
 
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {

@@ -18,6 +18,10 @@ export interface Settings {
   readonly gpu: boolean;
   /** 0.1 to 1. */
   readonly share: number;
+  /** In lower case; "*" allows any. */
+  readonly reduceHosts: readonly string[];
+  /** GiB that a run may need. Undefined: what the machine has. */
+  readonly memoryLimit: number | undefined;
   readonly lending: Lending;
   readonly listen: Listen | undefined;
   /** Links to other workers over WebRTC. */
@@ -47,6 +51,12 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     threads,
     gpu: !values['--no-gpu'],
     share: values['--share'] / 100,
+    reduceHosts: (values['--allow-reduce-host'] ?? '')
+      .toLowerCase()
+      .split(',')
+      .map((host) => host.trim())
+      .filter(Boolean),
+    memoryLimit: values['--memory-limit'],
     lending: { hours: hoursOf(values['--hours']), onlyWhenIdle: values['--only-when-idle'] },
     listen: listenOf(address, values),
     webrtc: values['--webrtc'],

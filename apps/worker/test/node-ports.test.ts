@@ -1,4 +1,5 @@
 import type { EngineChoice } from '@troupe/engines';
+import type { TrainingConfig } from '@troupe/config';
 import type { Engine } from '@troupe/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createNodePorts } from '../src/node-ports.js';
@@ -62,6 +63,25 @@ describe('the memory of a worker', () => {
   it('that the machine does not have refuses the run', async () => {
     const { error } = await attempt(0.2 * GIB, 0.1 * GIB);
     expect(error).toMatchObject({ code: 'out_of_memory', message: expect.stringContaining('needs about 1.6 GiB') as string });
+  });
+
+  it('that a run needs is compared with the limit before anything is allocated', async () => {
+    const ports = async (memoryLimit?: number, threads = 4) =>
+      createNodePorts({
+        ...{ engine: 'wasm' as const, threads, gpu: false, share: 1, signal: new AbortController().signal, memoryLimit },
+        memory: () => ({ totalBytes: 8 * GIB, freeBytes: 8 * GIB }),
+        log: () => undefined,
+      });
+    const config = { model: LARGE, streams: 32, window: 64, leaseStreams: 0 } as unknown as TrainingConfig;
+    for (const fits of [await ports(), await ports(1.6), await ports(1, 1)]) fits.requireMemory!(config);
+    const short = await ports(1.5);
+    expect(() => short.requireMemory!(config)).toThrow(
+      expect.objectContaining({
+        code: 'out_of_memory',
+        message: 'This run needs about 1.6 GiB of memory here, and --memory-limit allows 1.5.',
+        remedy: 'Give fewer --threads, or --memory-limit 1.6, or join another run.',
+      }),
+    );
   });
 
   it('that suffices is not mentioned', async () => expect((await attempt(8 * GIB, 8 * GIB)).logs).toEqual([]));

@@ -14,6 +14,14 @@ describe('the settings of a worker', () => {
     expect(readSettings(['--token', 'a%zz#b', 'ws://lab:7070'], {}).token).toBe('a%zz#b');
   });
 
+  it('take limits of what the coordinator may ask, also from the environment', () => {
+    const env = { TROUPE_TOKEN: 't', TROUPE_ALLOW_REDUCE_HOST: 'Sums.Example, 10.0.0.2' };
+    expect(readSettings(['ws://lab:7070', '--memory-limit', '1.5'], env)).toMatchObject({
+      reduceHosts: ['sums.example', '10.0.0.2'],
+      memoryLimit: 1.5,
+    });
+  });
+
   it.each([
     [['--name', 'gpu#1', LINK], {}, 'linked'],
     [[LINK], { TROUPE_TOKEN: 'environment' }, 'linked'],

@@ -86,7 +86,7 @@ export class ControlServer {
     try {
       const hello = await this.#authenticate(channel, this.#options.gate.addressOf(connection), signal);
       name = printable(hello.name) || connection.remote;
-      pass = this.#options.gate.admit(hello, connection);
+      pass = await this.#options.gate.admit(hello, connection);
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });

@@ -4,12 +4,17 @@ import type { Connection } from '@troupe/transport';
 
 export interface Gate {
   /**
-   * Lets in the sender of a hello.
+   * Lets in the sender of a hello. A refusal may take a moment.
    * @throws ProtocolError `wrong_token`, `token_expired`, `token_revoked`, `wrong_scope`, `too_many_links`
    */
-  admit(hello: Pick<MessageOf<'hello'>, 'token' | 'kind'>, link: Connection): Pass;
+  admit(hello: Pick<MessageOf<'hello'>, 'token' | 'kind'>, link: Connection): Pass | Promise<Pass>;
   /** Links with the same answer count together until they have said hello. */
   addressOf(link: Connection): string;
+}
+
+/** A gate that decides at once. */
+export interface ImmediateGate extends Gate {
+  admit(...of: Parameters<Gate['admit']>): Pass;
 }
 
 /** Of one link, as long as it is open. */
@@ -25,7 +30,7 @@ export interface Pass {
 }
 
 /** A gate for one secret, which everybody shares and which never ends. @throws RangeError if it is empty: that would admit everybody */
-export function createTokenGate(expected: string): Gate {
+export function createTokenGate(expected: string): ImmediateGate {
   if (expected === '') throw new RangeError('the token is empty');
   return {
     addressOf: ({ remote }) => remote.replace(/:\d+$/, ''),

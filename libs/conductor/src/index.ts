@@ -9,7 +9,7 @@ export {
   type ConductorStatus,
   type ConductorOptions,
 } from './conduct.js';
-export { createTokenGate, type Gate, type Pass } from './gate.js';
+export { createTokenGate, type Gate, type ImmediateGate, type Pass } from './gate.js';
 export { savedBestOf, type SavedBest } from './best-model.js';
 export { NotSaved, ValidationFailed } from './follow-ups.js';
 export type {

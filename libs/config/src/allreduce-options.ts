@@ -1,5 +1,5 @@
 /** The flags of `troupe allreduce`. */
-import { JSON_OPTION, portOption, tokenOption, type AppOption } from './app-options.js';
+import { JSON_OPTION, portOption, type AppOption } from './app-options.js';
 import { ICE_SERVERS_OPTION } from './ice-servers.js';
 import { LIMITS } from './limits.js';
 
@@ -23,6 +23,14 @@ export const ALLREDUCE_OPTIONS = [
     help: 'threads that sum a part of the parameters each; they listen on the N ports after --port, or on any free ones if that is 0',
   },
   ICE_SERVERS_OPTION,
-  tokenOption('The coordinator must have the same one.', LIMITS.tokenLength),
+  {
+    flag: '--token',
+    type: 'text',
+    placeholder: 'TOKEN',
+    group: 'Joining',
+    secret: true,
+    help: 'secret of the coordinator that uses this service; never a token of the run, which workers know (default: TROUPE_ALLREDUCE_TOKEN, or else a random one, printed)',
+    maxLength: LIMITS.tokenLength,
+  },
   JSON_OPTION,
 ] as const satisfies readonly AppOption[];

@@ -139,6 +139,17 @@ export const LIMITS = {
   creditsShown: 100,
   reasonLength: 500,
   tokenLength: 256,
+  /** Rounds whose leases a worker keeps for later, or has not handled yet. An honest coordinator is at most two ahead. */
+  leaseRoundsAhead: 4,
+  /** A shorter token that other machines can try is guessed. */
+  shortestOpenToken: 12,
+  /** Wrong tokens of one address that are refused at once; later ones are refused after `wrongTokenMs` each. */
+  wrongTokensAtOnce: 10,
+  wrongTokenMs: 1_000,
+  /** Without another, those of an address are forgotten. */
+  wrongTokensForgottenMs: 600_000,
+  /** Addresses whose wrong tokens are counted. */
+  wrongTokenAddresses: 4_096,
   /** Workers in one run. */
   workers: 10_000,
   /** Connections at a time that have not sent a hello. */

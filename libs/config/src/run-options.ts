@@ -264,7 +264,7 @@ export const RUN_OPTIONS: readonly RunOption[] = [
     negatable: true,
     placeholder: 'URLS',
     group: 'Network',
-    help: 'use the all-reduce service at this address (default: the one inside the coordinator); further addresses, separated by commas, are services that sum a part of the parameters each for the first one. Their secret is TROUPE_ALLREDUCE_TOKEN, or else the token of the run',
+    help: 'use the all-reduce service at this address (default: the one inside the coordinator); further addresses, separated by commas, are services that sum a part of the parameters each for the first one. Their secret is in TROUPE_ALLREDUCE_TOKEN, and is no token of the run',
   },
   {
     flag: '--topology',

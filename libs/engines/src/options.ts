@@ -69,6 +69,14 @@ export const WORKER_OPTIONS = [
     help: 'private key of that certificate (PEM, without a passphrase)',
   },
   {
+    flag: '--allow-reduce-host',
+    type: 'text',
+    placeholder: 'HOSTS',
+    group: 'Network',
+    env: 'TROUPE_ALLOW_REDUCE_HOST',
+    help: 'hosts, separated by commas, to which the coordinator may send this worker for the sums although they are nearer to this machine than the coordinator itself: on this machine, or in its private network; * allows any',
+  },
+  {
     flag: '--webrtc',
     type: 'switch',
     group: 'Network',
@@ -91,6 +99,15 @@ export const WORKER_OPTIONS = [
     max: 100,
     default: '100',
     help: 'share of its threads or its GPU that this worker uses: fewer threads, and rests between gradients',
+  },
+  {
+    flag: '--memory-limit',
+    type: 'real',
+    placeholder: 'GIB',
+    group: 'Lending',
+    min: 0.1,
+    max: 1_000_000,
+    help: 'GiB of memory that a run may need here; one that needs more is not joined (default: what the machine or its container has)',
   },
   {
     flag: '--hours',

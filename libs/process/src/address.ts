@@ -1,4 +1,5 @@
 /** The address of a coordinator, as people give it to a worker. */
+import { isIP } from 'node:net';
 import { UsageError } from './options.js';
 
 /** The path of a coordinator's links for workers, and of its page for volunteers. */
@@ -48,4 +49,10 @@ function urlOf(text: string): URL {
   const url = new URL(full);
   if (['ws:', 'wss:', 'http:', 'https:'].includes(url.protocol)) return url;
   throw new UsageError(`${shown} is not the address of a coordinator.`, remedy);
+}
+
+/** Whether only this machine can reach a server that listens on this host. */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/^\[|\]$/g, '').toLowerCase();
+  return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));
 }

@@ -3,9 +3,15 @@
  * nil. Bytes with anything else are refused before the decoder sees them, so a peer cannot make it
  * build, run or allocate more.
  */
-import { Packr, Unpackr } from 'msgpackr';
+import type * as Msgpackr from 'msgpackr';
+// Not 'msgpackr', which in Node loads a native decoder of text if one is installed: bytes from strangers meet no C++ here.
+import * as packing from 'msgpackr/pack';
+import * as unpacking from 'msgpackr/unpack';
 import { ProtocolError } from './errors.js';
 
+// The declarations of these two modules lead nowhere under Node's way to resolve them.
+const { Packr } = packing as unknown as Pick<typeof Msgpackr, 'Packr'>;
+const { Unpackr } = unpacking as unknown as Pick<typeof Msgpackr, 'Unpackr'>;
 /** The deepest message, `welcome`, has depth 3. */
 const DEPTH = 8;
 // With records, msgpackr would compile code at run time, which a strict content security policy

@@ -1,4 +1,4 @@
-import { Packr } from 'msgpackr';
+import { Packr } from 'msgpackr/pack';
 import { describe, expect, it } from 'vitest';
 import {
   LIMITS,
@@ -221,6 +221,12 @@ function decodeOrUndefined(bytes: Uint8Array): Message | undefined {
     throw error;
   }
 }
+
+it('decodes without native code of others, even where npm has installed some', () => {
+  decodeMessage(encodeMessage(EXAMPLES.bye));
+  const { sharedObjects } = process.report.getReport() as unknown as { readonly sharedObjects: readonly string[] };
+  expect(sharedObjects.filter((file) => file.includes('msgpackr'))).toEqual([]);
+});
 
 type Path = readonly (string | number)[];
 

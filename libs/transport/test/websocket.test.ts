@@ -5,7 +5,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import { connect as connectTcp, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { DEFAULT_FRAME_BYTES, type Connection, type Listener } from '../src/index.js';
+import { DEFAULT_FRAME_BYTES, TransportError, type Connection, type Listener } from '../src/index.js';
 import { attachWebSocket, connectWebSocket, listenHttp, listenWebSocket, type WebSocketOptions } from '../src/websocket/index.js';
 import { createConnection } from '../src/websocket/connection.js';
 import { describeTransport } from './conformance.js';
@@ -364,5 +364,29 @@ describe.skipIf(!pair)('secure links', () => {
     const { address } = await listen();
     const connecting = connectWebSocket(address.replace('ws', 'wss'));
     await expect(connecting).rejects.toMatchObject({ code: 'refused', remedy: expect.stringContaining('ws://') });
+  });
+});
+
+describe('the addresses of a host', () => {
+  it('are chosen before a connection to one is opened', async () => {
+    const listener = await listenWebSocket({ host: '127.0.0.1', port: 0 });
+    const port = new URL(listener.address).port;
+    const accepted: unknown[] = [];
+    listener.accept().then(
+      (link) => accepted.push(link),
+      () => undefined,
+    );
+    const refuse = (addresses: readonly string[]): never => {
+      throw new TransportError('refused', `not to ${addresses.join()}`, 'choose another');
+    };
+    for (const host of ['127.0.0.1', 'localhost'])
+      await expect(connectWebSocket(`ws://${host}:${port}`, { admit: refuse })).rejects.toThrow(/^not to .*(127\.0\.0\.1|::1)/);
+    expect(accepted).toEqual([]);
+    const opened: unknown[] = [];
+    const admit = (addresses: readonly string[]) => addresses.filter((one) => one === '127.0.0.1');
+    const link = await connectWebSocket(`ws://localhost:${port}`, { admit, onOpen: (address) => opened.push(address) });
+    expect(opened).toEqual(['127.0.0.1']);
+    link.close('done');
+    await listener.close('done');
   });
 });

@@ -1,4 +1,4 @@
-import { ProtocolError, type Message, type MessageOf } from '@troupe/protocol';
+import { printable, ProtocolError, type Message, type MessageOf } from '@troupe/protocol';
 
 /** The coordinator refused this worker for a reason that another attempt does not change. */
 export class WorkerRefused extends Error {
@@ -6,9 +6,10 @@ export class WorkerRefused extends Error {
   readonly code: string;
   readonly remedy: string;
   constructor(code: string, message: string, remedy: string) {
-    super(message);
+    // They are the coordinator's words, and are shown on a terminal or a page.
+    super(printable(message));
     this.code = code;
-    this.remedy = remedy;
+    this.remedy = printable(remedy);
   }
 }
 

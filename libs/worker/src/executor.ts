@@ -59,6 +59,8 @@ export class SyncExecutor {
   readonly #parts: ExecutorParts;
   readonly #held: HeldStates = new Map();
   readonly #leases = new Map<string, LeaseOrder>();
+  /** Of the retained leases. */
+  #leasedStreams = 0;
   readonly #updates = new Map<number, ReduceUpdate>();
   #trainLoss: number | undefined;
   /** Ends the fetching of a snapshot from other workers. */
@@ -100,7 +102,7 @@ export class SyncExecutor {
       case 'loadEngine':
         return slot.engine.setParameters(replica.parameters);
       case 'retainLease':
-        return void this.#leases.set(action.leaseId, payload.lease!);
+        return this.#retainLease(action.leaseId, payload.lease!);
       case 'requestSnapshot':
         return this.#requestSnapshot(action);
       case 'park':
@@ -120,7 +122,7 @@ export class SyncExecutor {
         return this.#announceReady(action);
       case 'declineLease': {
         const { type: _type, ...decline } = action;
-        this.#leases.delete(action.leaseId);
+        this.#takeLease(action.leaseId);
         return control.send({ type: 'decline', ...decline });
       }
       case 'credit':
@@ -136,6 +138,7 @@ export class SyncExecutor {
   #drop(): void {
     this.#held.clear();
     this.#leases.clear();
+    this.#leasedStreams = 0;
     this.#updates.clear();
     this.end();
     // This replica may differ from those of others.
@@ -164,9 +167,22 @@ export class SyncExecutor {
     this.#updates.set(round, await wholeUpdate(update));
   }
 
+  /** @throws ProtocolError `limit_exceeded`: the streams of a round are lent once, so this coordinator only fills the memory */
+  #retainLease(leaseId: string, order: LeaseOrder): void {
+    this.#leases.set(leaseId, order);
+    this.#leasedStreams += order.lease.streams.length;
+    const most = LIMITS.leaseRoundsAhead * this.#parts.welcome.config.streams;
+    if (this.#leasedStreams <= most) return;
+    throw new ProtocolError(
+      'limit_exceeded',
+      `the coordinator sent leases of more than ${LIMITS.leaseRoundsAhead} later rounds`,
+      'Check that this is the coordinator you want to help, and that it is of the same version.',
+    );
+  }
+
   #takeLease(leaseId: string): LeaseOrder | undefined {
     const order = this.#leases.get(leaseId);
-    this.#leases.delete(leaseId);
+    if (this.#leases.delete(leaseId)) this.#leasedStreams -= order!.lease.streams.length;
     return order;
   }
 

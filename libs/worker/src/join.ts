@@ -33,7 +33,7 @@ export interface Membership {
   readonly snapshot: Expectation;
 }
 
-/** @throws WorkerRefused, ProtocolError, TransportError */
+/** @throws WorkerRefused, ProtocolError, TransportError, EngineError `out_of_memory` */
 export async function joinRun(link: Connection, options: WorkerOptions, deadline: Deadline): Promise<Membership> {
   let bodies: (message: Message) => number = () => 0;
   const control = createChannel(link, {
@@ -54,6 +54,7 @@ export async function joinRun(link: Connection, options: WorkerOptions, deadline
     return bodyBytes(message, config, layout);
   };
   requireLayout(layout, welcome);
+  options.ports.requireMemory?.(config);
   const replica = createReplica({ size: layout.size, optimizer: config.optimizer });
   return { control, welcome, layout, replica, snapshot };
 }

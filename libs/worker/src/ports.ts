@@ -1,6 +1,6 @@
 import type { Collective } from '@troupe/collective';
 import type { Engine, EngineLimits, ModelConfig } from '@troupe/model';
-import type { StopCode } from '@troupe/protocol';
+import type { StopCode, TrainingConfig } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import type { CountedWork } from './counted.js';
 
@@ -28,6 +28,11 @@ export interface WorkerPorts {
   connect(address: string, signal: AbortSignal): Promise<Connection>;
   /** How gradients are reduced. */
   readonly collective: Pick<Collective, 'join'>;
+  /**
+   * Refuses a run that needs more memory than this worker may use, before anything is allocated for it. Absent: none is refused.
+   * @throws EngineError `out_of_memory`
+   */
+  requireMemory?(config: TrainingConfig): void;
   /**
    * The engine to compute with.
    * @throws EngineError

@@ -1,6 +1,6 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { MemberEvent } from '@troupe/collective';
-import { brief, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { brief, LIMITS, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { watchCounted } from './counted.js';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type FetchOutcome, type Payload } from './executor.js';
@@ -42,14 +42,14 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   const overtaken = createOvertaken();
   const counted = watchCounted(parts.welcome.config.window, (work) => parts.ports.counted?.(work));
   const pumps = [
-    pump(inbox, async () => {
+    pump(inbox, mostUnread(parts.welcome.config.streams), async () => {
       const { message, body } = await receiveNews(control, listening.signal);
       if (message.type === 'stop') stop = noticeOf(message);
       if (message.type === 'lease') counted.lent(message);
       if (message.type === 'cancel') overtaken.cancelled.add(message.leaseId);
       return { from: 'control', message, body };
     }),
-    pump(inbox, async () => {
+    pump(inbox, 0, async () => {
       const event = await member.receive(listening.signal);
       if (event.kind === 'update') overtaken.round = event.round;
       counted.heard(event);
@@ -210,21 +210,41 @@ function noticeOf({ code, reason }: MessageOf<'stop'>): StopNotice {
   return { code, reason };
 }
 
-/** What is small, and how the coordinator tells a worker that is busy what it need not compute. */
-function isReadAhead({ type }: Message): boolean {
-  return type === 'lease' || type === 'cancel';
+/**
+ * What is read ahead of its turn counts by its streams: leases, and how the coordinator tells a worker that is busy what it need not compute.
+ * @returns undefined for an item that is not read ahead
+ */
+function weightOf(item: Item): number | undefined {
+  if (item.from !== 'control') return undefined;
+  const { message } = item;
+  if (message.type === 'lease') return message.streams.length;
+  return message.type === 'cancel' ? 1 : undefined;
+}
+
+/** A coordinator may send leases without end, and nothing reads the inbox while one is computed. @param streams of a round */
+function mostUnread(streams: number): number {
+  return LIMITS.leaseRoundsAhead * streams;
 }
 
 /**
  * Never rejects: it fails the inbox. It receives the next message only when the last is handled, because the body of an update must be
- * read before the next message. It does not wait for leases and cancellations to be handled, so that they arrive while a lease is computed.
+ * read before the next message. It does not wait for leases and cancellations to be handled, so that they arrive while a lease is computed, as
+ * long as those that wait weigh at most `most`.
  */
-async function pump(inbox: Inbox<Item>, receive: () => Promise<Item>): Promise<void> {
+async function pump(inbox: Inbox<Item>, most: number, receive: () => Promise<Item>): Promise<void> {
+  let unread = 0;
   try {
     for (;;) {
       const item = await receive();
+      const weight = weightOf(item);
       const handled = inbox.put(item);
-      if (item.from !== 'control' || !isReadAhead(item.message)) await handled;
+      if (weight === undefined) {
+        await handled;
+        continue;
+      }
+      unread += weight;
+      const read = handled.then(() => void (unread -= weight));
+      if (unread > most) await read;
     }
   } catch (error) {
     inbox.fail(error as Error);

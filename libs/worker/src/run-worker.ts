@@ -1,7 +1,7 @@
 import { CollectiveError } from '@troupe/collective';
-import { ProtocolError } from '@troupe/protocol';
+import { printable, ProtocolError } from '@troupe/protocol';
 import { backoffMs, TransportError, type BackoffOptions } from '@troupe/transport';
-import type { WorkerEnd, WorkerOptions } from './ports.js';
+import type { WorkerEnd, WorkerLog, WorkerOptions, WorkerPorts } from './ports.js';
 import { runSession } from './session.js';
 
 /** The jitter is wide, so that workers do not all return to a restarted coordinator at once. */
@@ -16,7 +16,8 @@ const STABLE_MS = 60_000;
  * @throws EngineError when no engine can compute this model
  * @throws TransportError `invalid_address` when the address, or that of a proxy, is none
  */
-export async function runWorker(options: WorkerOptions): Promise<WorkerEnd> {
+export async function runWorker(given: WorkerOptions): Promise<WorkerEnd> {
+  const options = { ...given, ports: withPrintableLog(given.ports) };
   const { ports, signal, leave } = options;
   let attempt = 0;
   const credit = { characters: 0 };
@@ -41,6 +42,14 @@ export async function runWorker(options: WorkerOptions): Promise<WorkerEnd> {
   }
   ports.log({ kind: 'stopped', reason: signal.aborted ? 'asked to stop' : 'asked to pause' });
   return 'left';
+}
+
+/** Reasons are the coordinator's words: on a terminal or a page they must control nothing. */
+function withPrintableLog(ports: WorkerPorts): WorkerPorts {
+  const safe = (value: unknown): unknown => (typeof value === 'string' ? printable(value) : value);
+  const log = (entry: WorkerLog): void =>
+    ports.log(Object.fromEntries(Object.entries(entry).map(([name, value]) => [name, safe(value)])) as unknown as WorkerLog);
+  return { ...ports, log };
 }
 
 /** Broken links, garbled bytes and an expired ticket may be gone at the next attempt; a person must mend everything else. */

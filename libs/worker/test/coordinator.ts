@@ -81,6 +81,7 @@ export interface Surroundings {
   readonly config: TrainingConfig;
   readonly createEngine?: EngineMaker;
   readonly knownSpeed?: WorkerPorts['knownSpeed'];
+  readonly requireMemory?: WorkerPorts['requireMemory'];
   /** Answers at the address of the all-reduce; absent: the real service. */
   readonly reduce?: (link: Connection) => void;
 }
@@ -88,7 +89,7 @@ export interface Surroundings {
 const accepts: readonly MessageType[] = ['hello', 'ready', 'decline', 'resync', 'bye'];
 const soon = () => AbortSignal.timeout(5_000);
 
-export async function createSurroundings({ config, createEngine, reduce, knownSpeed }: Surroundings) {
+export async function createSurroundings({ config, createEngine, requireMemory, reduce, knownSpeed }: Surroundings) {
   const { model, streams, window } = config;
   const layout = createLayout(model);
   const stateFloats = stateSize(model);
@@ -99,6 +100,7 @@ export async function createSurroundings({ config, createEngine, reduce, knownSp
   const logs: WorkerLog[] = [];
   const countedWork: CountedWork[] = [];
   const links: Connection[] = [];
+  let framesRead = 0;
   const service = createStarService({
     token: 's',
     secret: () => crypto.randomUUID(),
@@ -128,8 +130,13 @@ export async function createSurroundings({ config, createEngine, reduce, knownSp
   replica.setParameters(initialParameters(model, layout, config.seed, config.forgetBias));
 
   const ports: WorkerPorts = {
-    connect: async () => dial((link) => void links.push(link)),
+    connect: async () => {
+      const near = dial((link) => void links.push(link));
+      const { receive } = near;
+      return Object.assign(near, { receive: (until?: AbortSignal) => receive(until).finally(() => void framesRead++) });
+    },
     collective: createStarCollective({ connect: async () => dial(reduce ?? serve) }),
+    ...(requireMemory && { requireMemory }),
     createEngine: createEngine ?? (async (of, limits) => createReferenceEngine(of, limits)),
     nowMs: clock.nowMs,
     sleep: clock.sleep,
@@ -161,6 +168,10 @@ export async function createSurroundings({ config, createEngine, reduce, knownSp
     replica,
     ended,
     leave,
+    /** Frames that the worker has taken from its control links. */
+    get framesRead() {
+      return framesRead;
+    },
     /** The newest control link, as the coordinator has it. */
     control: () => createChannel(links.at(-1)!, { accepts, bodyBytes: () => 0 }),
     async expectMessage<K extends MessageType>(channel: Channel, type: K): Promise<MessageOf<K>> {

@@ -3,7 +3,7 @@ import { modelConfig } from '@troupe/config';
 import { createLayout, EngineError, stateSize, type Engine, type Gradient } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { createReplica } from '@troupe/optim';
-import { encodeLeaseBody, type Message, type MessageOf } from '@troupe/protocol';
+import { encodeLeaseBody, LIMITS, type Message, type MessageOf } from '@troupe/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SyncExecutor, type ExecutorParts } from '../src/executor.js';
 import { computeLease, type HeldStates, type LeaseOrder } from '../src/lease.js';
@@ -12,7 +12,7 @@ const MODEL = modelConfig({ hidden: 2, vocabulary: 3 });
 const WINDOW = 2;
 const layout = createLayout(MODEL);
 const stateFloats = stateSize(MODEL);
-const config = { model: MODEL, window: WINDOW, seed: 1 };
+const config = { model: MODEL, window: WINDOW, seed: 1, streams: 2 };
 
 let contributed: Contribution[];
 let sent: Message[];
@@ -101,6 +101,17 @@ it('keeps a copy of its replica for others, until its parameters may differ from
     // It has no means to check what others send.
     { type: 'resync', reason: 'missed an update', round: 0, fromPeers: false },
   ]);
+});
+
+it('keeps the leases of a few later rounds, and leaves a coordinator that sends more', async () => {
+  const retain = async (leaseId: string): Promise<unknown> =>
+    executor.perform({ type: 'retainLease', leaseId }, { lease: order(0, 1, 'z') });
+  const most = LIMITS.leaseRoundsAhead * config.streams;
+  for (let k = 0; k < most; k++) await retain(`l${k}`);
+  const decline = { type: 'declineLease', leaseId: 'l0', round: 1, code: 'cancelled', reason: 'it was cancelled' } as const;
+  await executor.perform(decline, {});
+  await retain('instead');
+  await expect(retain('more')).rejects.toMatchObject({ name: 'ProtocolError', code: 'limit_exceeded' });
 });
 
 describe('a lease whose streams are counted', () => {

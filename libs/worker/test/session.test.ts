@@ -1,4 +1,4 @@
-import type { Engine } from '@troupe/model';
+import { EngineError, type Engine } from '@troupe/model';
 import { createReferenceEngine } from '@troupe/model/reference';
 import { encodeFrames, type Channel } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
@@ -127,6 +127,56 @@ describe('a lease that is cancelled while it is computed', () => {
     expect(await around.expectMessage(channel, 'decline')).toMatchObject({ leaseId: 'r0k1', code: 'cancelled' });
     expect((await around.nextCounted()).leaseId).toBe('r0k2');
     expect(around.logs.filter(({ kind }) => kind === 'refused')).toEqual([]);
+  });
+});
+
+describe('a coordinator that sends leases without end', () => {
+  it('is read no further while one is computed', async () => {
+    let release: () => void;
+    const until = new Promise<void>((resolve) => (release = resolve));
+    await surround({ createEngine: held(() => undefined, until) });
+    const channel = await around.join(0);
+    openAndGrant(0);
+    lendAll(channel, 0, 'zz');
+    await settle();
+    const before = around.framesRead;
+    for (let round = 1; round <= 3 * LIMITS.leaseRoundsAhead; round++) lendAll(channel, round, 'zz');
+    await settle();
+    // A lease has two frames. Those of round 0 count too, and the last that is read is one too many.
+    expect(around.framesRead - before).toBe(2 * ((LIMITS.leaseRoundsAhead - 1) * UNITS.length + 1));
+    release!();
+    await around.clock.advance(1_000);
+    expect(lost()).toEqual([expect.objectContaining({ reason: expect.stringContaining('later rounds') as string })]);
+  });
+});
+
+describe('a run that needs more memory than the worker gives', () => {
+  it('is not joined, and nothing is opened for it', async () => {
+    let opened = 0;
+    await surround({
+      requireMemory: ({ streams }) => {
+        throw new EngineError('out_of_memory', `too much for ${streams} streams`, 'allow more');
+      },
+      createEngine: async () => expect.fail(`an engine is opened, ${++opened}`),
+    });
+    await settle();
+    await around.welcome(around.control());
+    await around.clock.advance(1_000);
+    expect(await around.ended).toMatchObject({ code: 'out_of_memory', message: 'too much for 6 streams' });
+    expect(opened).toBe(0);
+  });
+});
+
+describe('a worker on a terminal', () => {
+  it('prints no control characters of the coordinator', async () => {
+    await surround();
+    const channel = await around.join(0);
+    channel.send({ type: 'parked', reason: 'slow\u001b]0;owned\u0007\n\u009b31m\u202e' });
+    await settle();
+    expect(around.logs.at(-1)).toEqual({ kind: 'parked', reason: 'slow\ufffd]0;owned\ufffd\ufffd\ufffd31m\ufffd' });
+    channel.send({ type: 'refuse', code: 'banned', message: 'no\u001b[2J', remedy: 'go\raway' });
+    await around.clock.advance(1_000);
+    expect(await around.ended).toMatchObject({ code: 'banned', message: 'no\ufffd[2J', remedy: 'go\ufffdaway' });
   });
 });
 

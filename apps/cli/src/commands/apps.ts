@@ -13,6 +13,7 @@ import { describeRecipes, LIST, recipeOption, withRecipe } from '../recipes.js';
 import type { AppPaths, Shell } from '../shell.js';
 import { addAppOptions, addRunOptions, afterwards, checkThreads, examples, givenArguments, runArguments } from './flags.js';
 import { askToken, findOnNetwork, targetOf } from './joining.js';
+import { environmentWithSecrets, SECRET_FLAGS, warnOfLink } from './secrets.js';
 
 type Ended = (exitCode: number) => void;
 
@@ -55,18 +56,17 @@ export function defineCoordinator(program: Command, shell: Shell, ended: Ended):
         return ended(EXIT.ok);
       }
       const args = [...coordinatorArguments(shell, command, flags), ...(flags.json ? ['--json'] : [])];
-      ended(await runApp(shell, 'coordinator', args, flags.token));
+      ended(await runApp(shell, 'coordinator', args, environmentWithSecrets(shell, command)));
     });
 }
 
 interface CoordinatorFlags {
   readonly recipe?: string;
-  readonly token?: string;
   readonly json?: true;
 }
 
 function coordinatorArguments(shell: Shell, command: Command, { recipe, json }: CoordinatorFlags): readonly string[] {
-  const given = runArguments(command, ['--token']);
+  const given = runArguments(command, SECRET_FLAGS);
   if (recipe === undefined) return given;
   const { args, note } = withRecipe(recipe, given);
   (json ? shell.stderr : shell.stdout).write(`${note}\n`);
@@ -115,9 +115,12 @@ export function defineWorker(program: Command, shell: Shell, ended: Ended): void
     .action(async (given: string | undefined, flags: WorkerFlags) => {
       checkThreads({ engine: flags.engine ?? 'auto', threads: flags.threads ?? 1 });
       const { address, token: linked } = targetOf(given ?? (await findOnNetwork(shell)));
+      const env = environmentWithSecrets(shell, command);
+      if (linked !== undefined && given !== undefined) warnOfLink(shell, address);
       const token = flags.token ?? linked ?? (await askToken(shell));
       checkToken(shell, token, 'A worker needs the token of the run.', 'The coordinator prints it.');
-      ended(await runApp(shell, 'worker', [address, ...givenArguments(command, WORKER_OPTIONS, ['--token'])], token));
+      const args = [address, ...givenArguments(command, WORKER_OPTIONS, SECRET_FLAGS)];
+      ended(await runApp(shell, 'worker', args, token === undefined ? env : { ...env, TROUPE_TOKEN: token }));
     });
 }
 
@@ -139,20 +142,28 @@ export function defineAllreduce(program: Command, shell: Shell, ended: Ended): v
     .addHelpText(
       'after',
       examples(
-        [`TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071`, 'serve coordinators that have the token'],
-        [`TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
         [
-          `TROUPE_TOKEN=TOKEN ${shell.program} allreduce --host 0.0.0.0 --port 7071 --reducers 3`,
+          `${shell.program} allreduce --host 0.0.0.0 --port 7071`,
+          'make up a secret, and print how a coordinator uses the service',
+        ],
+        [
+          `TROUPE_ALLREDUCE_TOKEN=SECRET ${shell.program} allreduce --host 0.0.0.0 --port 7071`,
+          'serve the coordinator that has this secret, which is no token of the run',
+        ],
+        [`TROUPE_ALLREDUCE_TOKEN=SECRET ${shell.program} train --allreduce ws://HOST:7071`, 'start a run that uses it'],
+        [
+          `TROUPE_ALLREDUCE_TOKEN=SECRET ${shell.program} allreduce --host 0.0.0.0 --port 7071 --reducers 3`,
           'the same, and sum on three more cores; workers also connect to the ports 7072 to 7074',
         ],
         [
-          `TROUPE_TOKEN=TOKEN ${shell.program} train --allreduce ws://HOST:7071,ws://OTHER:7071`,
+          `TROUPE_ALLREDUCE_TOKEN=SECRET ${shell.program} train --allreduce ws://HOST:7071,ws://OTHER:7071`,
           'start a run that uses services on two machines: the first decides, the second sums',
         ],
-      ) + afterwards('Start a coordinator with --allreduce ws://HOST:PORT and the same token.'),
+      ) + afterwards('Start a coordinator with --allreduce ws://HOST:PORT and the same secret in TROUPE_ALLREDUCE_TOKEN.'),
     )
-    .action(async (flags: { token?: string }) => {
-      ended(await runApp(shell, 'allreduce', givenArguments(command, ALLREDUCE_OPTIONS, ['--token']), flags.token));
+    .action(async () => {
+      const env = environmentWithSecrets(shell, command, 'TROUPE_ALLREDUCE_TOKEN');
+      ended(await runApp(shell, 'allreduce', givenArguments(command, ALLREDUCE_OPTIONS, SECRET_FLAGS), env));
     });
 }
 
@@ -164,9 +175,8 @@ export async function runApp(
   shell: Shell,
   app: keyof AppPaths,
   args: readonly string[],
-  token: string | undefined,
+  env: Shell['env'] = shell.env,
 ): Promise<number> {
-  const env = token === undefined ? shell.env : { ...shell.env, TROUPE_TOKEN: token };
   const process = startApp(shell.apps[app], { args, env, output: 'inherit' });
   const forget = onStopRequest(shell, process.stop, process.kill);
   try {

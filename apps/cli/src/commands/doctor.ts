@@ -10,6 +10,7 @@ import type { Shell } from '../shell.js';
 import { compactCount, styleFor, type Style } from '../terminal/style.js';
 import { doctorNetwork } from './doctor-network.js';
 import { afterwards, engineName, examples } from './flags.js';
+import { environmentWithSecrets } from './secrets.js';
 
 /** The measured model: L layers of H units, B streams, V characters. */
 const STANDARD = { layers: 2, hidden: 256, streams: 16, vocabulary: 65 } as const;
@@ -62,7 +63,10 @@ export function defineDoctor(program: Command, shell: Shell, ended: (exitCode: n
           `${shell.program} bench --engine NAME   measure other sizes`,
         ),
     )
-    .action(async (flags: DoctorFlags) => ended(await choose(shell, flags)));
+    .action(async (flags: DoctorFlags, command: Command) => {
+      environmentWithSecrets(shell, command);
+      ended(await choose(shell, flags));
+    });
 }
 
 async function choose(shell: Shell, flags: DoctorFlags): Promise<number> {

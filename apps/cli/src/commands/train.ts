@@ -31,6 +31,7 @@ import {
   threadsOption,
   wholeNumber,
 } from './flags.js';
+import { environmentWithSecrets, SECRET_FLAGS } from './secrets.js';
 
 const MAX_WORKERS = 64;
 const USUAL_WORKERS =
@@ -45,7 +46,6 @@ interface TrainFlags {
   /** Absent: as many as are fastest. */
   readonly threads?: number;
   readonly recipe?: string;
-  readonly token?: string;
   readonly reducers?: string;
   readonly corpus?: string;
   readonly json?: true;
@@ -111,7 +111,8 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
   }
   checkThreads({ threads: 1, ...flags });
   const staysOpen = staysOpenAfterwards(shell, flags);
-  const given = runArguments(command, ['--token']);
+  const env = environmentWithSecrets(shell, command);
+  const given = runArguments(command, SECRET_FLAGS);
   const name = recipeOf(flags.recipe, given);
   const recipe = name === undefined ? undefined : withRecipe(name, given);
   const options: RunOptions = {
@@ -123,7 +124,7 @@ async function train(shell: Shell, command: Command, flags: TrainFlags): Promise
     reducers: Number(flags.reducers ?? 0),
     planWorkers: (config) => planLocalWorkers(flags, shell.cores, config),
     workerArgs: (plan, number) => localWorkerArguments(flags.engine, plan, number),
-    token: flags.token ?? (shell.env.TROUPE_TOKEN || undefined),
+    env,
     staysOpen,
   };
   const live = shell.live(flags.json ? missingAsEvent : undefined);

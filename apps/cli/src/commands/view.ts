@@ -23,6 +23,6 @@ export function defineView(program: Command, shell: Shell, ended: (exitCode: num
       ) + afterwards(`${shell.program} sample --checkpoint runs/001   write text with the best model of a run`),
     )
     .action(async (folder: string) => {
-      ended(await runApp(shell, 'viewer', [folder, ...givenArguments(command, VIEW_OPTIONS)], undefined));
+      ended(await runApp(shell, 'viewer', [folder, ...givenArguments(command, VIEW_OPTIONS)]));
     });
 }

@@ -1,9 +1,10 @@
 /** Lets workers in: by a token of the run, or by a signed one. */
 import { isSigned, type KnownToken } from '@troupe/access';
-import { createTokenGate, type Gate, type Pass } from '@troupe/conductor';
+import { createTokenGate, type Gate, type ImmediateGate, type Pass } from '@troupe/conductor';
 import { ProtocolError, sameText } from '@troupe/protocol';
 import { excessError, type Traffic } from '../server/traffic.js';
 import { TokenRefused, type SignedTokens } from './signed-tokens.js';
+import type { WrongTokens } from './wrong-tokens.js';
 
 export interface GateOptions {
   /** Of workers, and of volunteers, whose work is audited. Everybody may share them. */
@@ -13,7 +14,22 @@ export interface GateOptions {
   readonly traffic: Traffic;
 }
 
-export function createGate({ token: shared, volunteerToken, signed, traffic }: GateOptions): Gate {
+/** The same gate. Who has shown wrong tokens is refused later and later. */
+export function slowToRefuse(gate: ImmediateGate, wrongTokens: WrongTokens, traffic: Pick<Traffic, 'keyOf'>): Gate {
+  return {
+    addressOf: (link) => gate.addressOf(link),
+    async admit(hello, link) {
+      try {
+        return gate.admit(hello, link);
+      } catch (error) {
+        if (error instanceof ProtocolError && error.code === 'wrong_token') await wrongTokens.counted(traffic.keyOf(link));
+        throw error;
+      }
+    },
+  };
+}
+
+export function createGate({ token: shared, volunteerToken, signed, traffic }: GateOptions): ImmediateGate {
   const workers = createTokenGate(shared);
   const volunteers = createTokenGate(volunteerToken);
   return {

@@ -1,6 +1,7 @@
 /** The addresses that a coordinator prints, by which it can be reached. */
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { isLoopback } from '@troupe/process';
 import type { Certificate } from './certificate.js';
 
 /** Stands for the address of a machine that is in no network. */
@@ -60,12 +61,6 @@ export function withoutPort(host: string): string {
 /** Whether the server listens on all interfaces, which is not an address to connect to. */
 export function isEverywhere(host: string): boolean {
   return ['0.0.0.0', '::'].includes(unbracketed(host));
-}
-
-/** Whether only this machine can reach it. */
-export function isLoopback(host: string): boolean {
-  const name = unbracketed(host).toLowerCase();
-  return name === 'localhost' || name === '::1' || (isIP(name) === 4 && name.startsWith('127.'));
 }
 
 function unbracketed(host: string): string {

@@ -1,5 +1,5 @@
 /** Notes for the organizer on what they cannot see themselves: how browsers on other machines treat this server. */
-import { isLoopback } from './addresses.js';
+import { isLoopback } from '@troupe/process';
 import type { Certificate } from './certificate.js';
 
 export interface Note {

@@ -1,12 +1,13 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
+import { isLoopback } from '@troupe/process';
 import { LIMITS } from '@troupe/protocol';
-import { addressesOf, isEverywhere, isLoopback, withoutPort, type Addresses, type Site } from './addresses.js';
+import { addressesOf, isEverywhere, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
-import { capTable, createCaps } from './caps.js';
+import { addressKey, capTable, createCaps } from './caps.js';
 import { createSiteCheck, type SiteCheck } from './site-check.js';
 import { createSocketCount, createTraffic, type Traffic } from './traffic.js';
 
@@ -31,6 +32,8 @@ export interface MountPoint {
   readonly prefix: string;
   readonly forwarded: Forwarded;
   readonly checkSite: SiteCheck;
+  /** Whom a request counts for; see `addressKey`. */
+  addressOf(request: IncomingMessage): string | undefined;
   /** Counts what the addresses of all mounts have open and send. */
   readonly traffic: Traffic;
   /** They include the prefix and have no slash at the end. Call it only when the server listens. */
@@ -68,6 +71,8 @@ export function createWebServer(options: ServerOptions): WebServer {
     : createSocketCount(createCaps(capTable(capScale * LIMITS.cappedSocketsPerLink)), nowMs);
   const mounts = createMounts(forwarded, { pathPrefix, meter: (link) => traffic.meter(link) });
   const ports = createPorts({ ...mounts, accepts }, options.certificate);
+  const addressOf = (request: IncomingMessage): string | undefined =>
+    addressKey(forwarded.address(request), forwarded.forwardedFor(request) !== undefined);
   const certified = (): readonly string[] => ports.certificate?.names ?? [];
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
   let listening: (Listening & { readonly host: string }) | undefined;
@@ -87,7 +92,7 @@ export function createWebServer(options: ServerOptions): WebServer {
       const prefix = pathPrefix + path;
       const addresses = (): MountAddresses => below(prefix, reach());
       const addressFor = (request: IncomingMessage): string => originFor(request, forwarded, reach()) + prefix;
-      return { prefix, open, close, forwarded, checkSite, traffic, addresses, addressFor };
+      return { prefix, open, close, forwarded, checkSite, addressOf, traffic, addresses, addressFor };
     },
     async listen(how) {
       listening = { ...(await ports.listen(how)), host: how.host };

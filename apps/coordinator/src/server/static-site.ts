@@ -52,10 +52,16 @@ interface StoredFile {
 export interface StaticSite {
   /**
    * @param pathname relative to the site, "/" for its page
-   * @param base "https://lab.example/troupe"; pages may hold it
+   * @param site `base`: "https://lab.example/troupe"; pages may hold it. `connects`: other servers that pages may connect to:
+   * "ws://10.0.0.2:7071"
    * @returns false if there is no such file
    */
-  answer(pathname: string, request: IncomingMessage, response: ServerResponse, base: string): boolean;
+  answer(
+    pathname: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    site: { readonly base: string; readonly connects?: readonly string[] },
+  ): boolean;
 }
 
 /** @returns undefined if the page is not built */
@@ -75,9 +81,9 @@ export async function loadSite(folder: string): Promise<StaticSite | undefined> 
     );
   }
   return {
-    answer(pathname, request, response, base) {
+    answer(pathname, request, response, { base, connects = [] }) {
       const file = files.get(pathname === '/' ? '/index.html' : pathname);
-      if (file) send(at(base, file), request, response);
+      if (file) send(allowing(at(base, file), connects), request, response);
       return file !== undefined;
     },
   };
@@ -112,6 +118,13 @@ function store(name: string, body: Buffer, headers: Readonly<Record<string, stri
     hasBase: path.extname(name) === '.html' && body.includes(BASE),
     headers: { ...headers, 'cache-control': caching, ...(zipped ? { vary: 'accept-encoding' } : {}) },
   };
+}
+
+/** A worker in a page runs under the headers of its own script, so all files have them. */
+function allowing(file: StoredFile, connects: readonly string[]): StoredFile {
+  if (connects.length === 0) return file;
+  const policy = file.headers['content-security-policy'].replace("connect-src 'self'", (own) => [own, ...connects].join(' '));
+  return { ...file, headers: { ...file.headers, 'content-security-policy': policy } };
 }
 
 function send({ body, zipped, etag, headers }: StoredFile, request: IncomingMessage, response: ServerResponse): void {

@@ -1,11 +1,10 @@
 /** `troupe view`: flags -> view, signals -> end. */
 import { setMaxListeners } from 'node:events';
 import { describeOptions, VIEW_OPTIONS } from '@troupe/config';
-import { EXIT, missingLines, parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
+import { EXIT, isLoopback, missingLines, parseOptions, runApp, UsageError, type AppShell } from '@troupe/process';
 import { sentence } from '@troupe/protocol';
 import { TransportError } from '@troupe/transport';
 import { createReporter } from '../reporter.js';
-import { isLoopback } from '../server/addresses.js';
 import { view, ViewError } from './viewer.js';
 
 // Every link listens for the end, so a large number of listeners is not a leak.

@@ -67,7 +67,7 @@ export function createStoredSite({ run, mount, pages, report }: StoredSiteOption
   });
   return {
     run,
-    routes: createRoutes({ mount, api, live, pages, report }),
+    routes: createRoutes({ mount, api, live, pages, reduceServers: [], report }),
     async close() {
       over.abort(new Error('the viewer ends'));
       live.close('the viewer ends');

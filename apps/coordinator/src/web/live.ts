@@ -8,6 +8,7 @@ import { LIMITS } from '@troupe/protocol';
 import type { ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
 import { closeReason } from '@troupe/transport';
 import { WebSocketServer, type WebSocket } from 'ws';
+import type { WrongTokens } from '../access/wrong-tokens.js';
 import { addressKey, type Account } from '../server/caps.js';
 import type { Forwarded } from '../server/forwarded.js';
 import { ApiFailure, refuseUpgrade } from '../server/http.js';
@@ -29,6 +30,8 @@ export interface LiveOptions {
   readonly history: RunHistory;
   /** @throws ApiFailure when the token does not let its holder read */
   admit(token: string | undefined): Admission;
+  /** Absent: there are no tokens. */
+  readonly wrongTokens?: WrongTokens;
   /** Counts what an address has open and sends. */
   readonly traffic: Pick<Traffic, 'caps' | 'nowMs'>;
   view(reader: Reader, request: IncomingMessage): RunView;
@@ -177,7 +180,9 @@ class Live implements LiveLink {
       throw crowd;
     } catch (error) {
       if (!(error instanceof ApiFailure)) throw error;
-      this.#refuse(socket, error);
+      const { wrongTokens } = this.#options;
+      if (error.code !== 'wrong_token' || !wrongTokens) this.#refuse(socket, error);
+      else void wrongTokens.counted(from).then(() => this.#refuse(socket, error));
       return undefined;
     }
   }

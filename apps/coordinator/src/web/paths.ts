@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http';
 import { shellAssignment } from '@troupe/config';
 import { installationAt } from '@troupe/config/installation';
-import { isLoopback, UNKNOWN_HOST } from '../server/addresses.js';
+import { isLoopback } from '@troupe/process';
+import { UNKNOWN_HOST } from '../server/addresses.js';
 import type { MountPoint } from '../server/server.js';
 import type { Tokens } from './auth.js';
 import { PATHS } from './path-names.js';

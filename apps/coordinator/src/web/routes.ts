@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { installationAt } from '@troupe/config/installation';
 import { brief, printable } from '@troupe/protocol';
+import type { WrongTokens } from '../access/wrong-tokens.js';
 import type { Report } from '../reporter.js';
 import { ApiFailure, refuseUpgrade, sendFailure, sendText } from '../server/http.js';
 import type { Exchange, Mounted, Upgrade } from '../server/mounts.js';
@@ -14,16 +15,20 @@ import { PATHS } from './path-names.js';
 export type Routes = Pick<Mounted, 'answer' | 'upgrades'>;
 
 export interface RouteParts {
-  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite' | 'addressFor'>;
+  readonly mount: Pick<MountPoint, 'prefix' | 'checkSite' | 'addressFor' | 'addressOf'>;
   readonly api: Api;
   readonly live: Pick<LiveLink, 'upgrade'>;
   readonly pages: Pages;
+  /** Servers besides this one that workers in pages connect to: "ws://10.0.0.2:7071". */
+  readonly reduceServers: readonly string[];
+  /** Absent: the site asks for no tokens. */
+  readonly wrongTokens?: WrongTokens;
   /** Receives unexpected errors of requests. */
   readonly report: Report;
 }
 
 export function createRoutes(parts: RouteParts): Routes {
-  const { mount, api, live, report } = parts;
+  const { mount, api, live, wrongTokens, report } = parts;
   const upgradeLive: Upgrade = (request, socket, head) => {
     try {
       mount.checkSite(request);
@@ -41,6 +46,7 @@ export function createRoutes(parts: RouteParts): Routes {
         if (await api.answer(exchange)) return;
         await answerPage(exchange, parts);
       } catch (error) {
+        if (error instanceof ApiFailure && error.code === 'wrong_token') await wrongTokens?.counted(mount.addressOf(request));
         await fail(error, request, response, parts).catch(() => response.destroy());
       }
     },
@@ -48,7 +54,7 @@ export function createRoutes(parts: RouteParts): Routes {
   };
 }
 
-async function answerPage({ path, request, response }: Exchange, { mount, pages }: RouteParts): Promise<void> {
+async function answerPage({ path, request, response }: Exchange, { mount, pages, reduceServers }: RouteParts): Promise<void> {
   mount.checkSite(request);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
@@ -61,7 +67,8 @@ async function answerPage({ path, request, response }: Exchange, { mount, pages 
   const isVolunteer = path.startsWith(PATHS.join);
   const site = isVolunteer ? pages.volunteer : pages.dashboard;
   const within = isVolunteer ? path.slice(PATHS.join.length - 1) : path;
-  if (site?.answer(within, request, response, mount.addressFor(request))) return;
+  const address = { base: mount.addressFor(request), connects: isVolunteer ? reduceServers : [] };
+  if (site?.answer(within, request, response, address)) return;
   if (site === undefined && within === '/') return sendText(request, response, notBuilt(mount.prefix));
   return sendText(request, response, notFound(mount.prefix), { status: 404 });
 }

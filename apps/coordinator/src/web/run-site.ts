@@ -15,6 +15,7 @@ import type { Settings } from '../settings.js';
 import type { SideThread } from '../side-jobs.js';
 import { createApi } from './api.js';
 import type { SignedTokens } from '../access/signed-tokens.js';
+import type { WrongTokens } from '../access/wrong-tokens.js';
 import { createControl } from './control.js';
 import { createCredits } from './credits.js';
 import { createAuth, type Tokens } from './auth.js';
@@ -34,7 +35,8 @@ export interface RunSiteOptions {
   readonly side: SideThread;
   readonly tokens: Tokens;
   readonly signed: SignedTokens;
-  readonly reduce: Pick<ReduceService, 'address' | 'serve'>;
+  readonly wrongTokens: WrongTokens;
+  readonly reduce: Pick<ReduceService, 'address' | 'reducers' | 'serve'>;
   readonly links: RunLinks;
   readonly mount: MountPoint;
   readonly pages: Pages;
@@ -61,7 +63,7 @@ export interface PlayModel {
 const SUPERVISION: readonly string[] = ['/healthz', '/metrics'];
 
 export function createRunSite(options: RunSiteOptions): RunSite {
-  const { settings, prepared, record, conductor, tokens, signed, links, mount, pages, over } = options;
+  const { settings, prepared, record, conductor, tokens, signed, wrongTokens, links, mount, pages, over } = options;
   const { runId, layout, config } = prepared.training;
   const { board, troubles } = record;
   const auth = createAuth({ ...tokens, signed, public: settings.public });
@@ -72,6 +74,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
   const live = createLiveLink({
     history: board.history,
     admit: (token) => auth.hold(token, 'read'),
+    wrongTokens,
     traffic: mount.traffic,
     view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
@@ -100,7 +103,15 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     // --public opens this run to everyone, and not the others in its folder.
     runs: async (access) => (access.includes('admin') ? pastRuns.list(board.history) : pastRuns.own(board.history)),
   });
-  const routes = createRoutes({ mount, api, live, pages, report: troubles });
+  const routes = createRoutes({
+    mount,
+    api,
+    live,
+    pages,
+    reduceServers: reduceServersOf(options.reduce),
+    wrongTokens,
+    report: troubles,
+  });
   let lookedMs = -Infinity;
   return {
     routes: {
@@ -113,6 +124,11 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     play: (model) => void (fixed = model),
     lastLookMs: () => (live.viewers > 0 ? performance.now() : lookedMs),
   };
+}
+
+/** As sources of a content security policy. A path is one of this server. */
+function reduceServersOf({ address, reducers }: Pick<ReduceService, 'address' | 'reducers'>): readonly string[] {
+  return [address, ...reducers].filter((one) => !one.startsWith('/')).map((one) => new URL(one).origin);
 }
 
 function inviteCommand(accessFile: string): string {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { addressesOf, isLoopback, type Site } from '../../src/server/addresses.js';
+import { isLoopback } from '@troupe/process';
+import { addressesOf, type Site } from '../../src/server/addresses.js';
 
 const LAN = '192.168.1.20';
 const of = (site: Partial<Site>) =>

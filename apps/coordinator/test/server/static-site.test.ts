@@ -20,14 +20,15 @@ beforeAll(async () => {
     'engine-threaded.js': SCRIPT,
     'shared.html': '<meta content="%BASE%/share.png">',
     'style.css': 'a{}',
-    'headers.json': '{"content-security-policy":"default-src none","x-own":"yes"}',
+    'headers.json': `{"content-security-policy":"default-src none; connect-src 'self'","x-own":"yes"}`,
     'notes.secret': 'of no type that is served',
   };
   for (const [name, text] of Object.entries(files)) await fs.writeFile(path.join(folder, name), text);
   const site = (await loadSite(folder))!;
   server = createServer((request, response) => {
     const base = `http://${request.headers.host}/a&b"`;
-    if (!site.answer(request.url!, request, response, base)) response.writeHead(404).end();
+    const connects = request.headers['x-far'] === undefined ? [] : ['ws://10.0.0.2:7071', 'wss://far.example'];
+    if (!site.answer(request.url!, request, response, { base, connects })) response.writeHead(404).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -44,7 +45,7 @@ describe('a folder of built pages', () => {
     const page = await fetch(`${origin}/`);
     expect(await page.text()).toMatch(/^<!doctype html>/);
     expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8');
-    expect(page.headers.get('content-security-policy')).toBe('default-src none');
+    expect(page.headers.get('content-security-policy')).toBe("default-src none; connect-src 'self'");
     expect(page.headers.get('x-own')).toBe('yes');
     expect(page.headers.get('x-content-type-options')).toBe('nosniff');
     expect((await fetch(`${origin}/style.css`)).headers.get('content-type')).toBe('text/css; charset=utf-8');
@@ -56,6 +57,13 @@ describe('a folder of built pages', () => {
     expect(page.headers.get('cache-control')).toBe('no-cache');
     const etag = page.headers.get('etag')!;
     expect((await fetch(`${origin}/shared.html`, { headers: { 'if-none-match': etag } })).status).toBe(304);
+  });
+
+  it('may connect to the servers that are named, and to no others', async () => {
+    const page = await fetch(`${origin}/engine-threaded.js`, { headers: { 'x-far': 'yes' } });
+    expect(page.headers.get('content-security-policy')).toBe(
+      "default-src none; connect-src 'self' ws://10.0.0.2:7071 wss://far.example",
+    );
   });
 
   it('is cached for ever if the name contains a hash, and revalidated otherwise', async () => {

@@ -171,6 +171,8 @@ class Service implements StarService {
   async #serveHost({ channel, onAdmitted }: NewLink, session: Session, hello: RunServer['hello']): Promise<void> {
     selectVersion(hello.versions);
     if (!sameText(hello.token, this.#options.token)) {
+      // Guessing takes a link a second for each attempt.
+      await aborted(this.#options.deadline(LIMITS.wrongTokenMs));
       throw new ProtocolError(
         'wrong_token',
         'the token is wrong',
@@ -244,6 +246,13 @@ function requireOwner({ hello: { type, runId, owner } }: RunServer, hello: RunSe
       ? 'Name each all-reduce service once.'
       : 'Stop that coordinator first, or start a second service on another port. If it crashed, its link ends within 20 s.';
   throw new ProtocolError('taken', `this service is taken by ${who}`, remedy);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 interface Explanation {

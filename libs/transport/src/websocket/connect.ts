@@ -1,3 +1,5 @@
+import { lookup } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
 import { domainToUnicode } from 'node:url';
 import { WebSocket } from 'ws';
 import { DEFAULT_FRAME_BYTES, TransportError, type Connection } from '../connection.js';
@@ -11,6 +13,35 @@ export interface ConnectOptions extends WebSocketOptions {
   readonly connectTimeoutMs?: number;
   /** Names the proxies to use: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. Default: none. */
   readonly env?: Environment;
+  /**
+   * Chooses among the IP addresses of the host, before a connection to one is opened. It may throw a TransportError. Not asked about a name
+   * that a proxy resolves.
+   */
+  readonly admit?: (addresses: readonly string[]) => readonly string[];
+  /** Told the IP address to which the link is open; undefined: a proxy has resolved the name. */
+  readonly onOpen?: (address: string | undefined) => void;
+}
+
+/** Resolves names as Node does, and leaves out what `admit` does. */
+function admittedLookup(admit: NonNullable<ConnectOptions['admit']>): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      if (error) return callback(error, []);
+      try {
+        const admitted = admit(found.map(({ address }) => address));
+        const left = found.filter(({ address }) => admitted.includes(address));
+        if (options.all) callback(null, left);
+        else callback(null, left[0].address, left[0].family);
+      } catch (refusedFor) {
+        callback(refusedFor as Error, []);
+      }
+    });
+  };
+}
+
+function literalAddress({ hostname }: URL): string | undefined {
+  const plain = hostname.replace(/^\[|\]$/g, '');
+  return isIP(plain) === 0 ? undefined : plain;
 }
 
 function parseUrl(text: string): URL {
@@ -119,7 +150,9 @@ export function proxyError(url: URL, proxy: Proxy, reason: string, cause?: Error
  */
 export async function connectWebSocket(address: string, options: ConnectOptions = {}): Promise<Connection> {
   const url = parseUrl(address);
-  const { signal, connectTimeoutMs = 10_000, env = {} } = options;
+  const { signal, connectTimeoutMs = 10_000, env = {}, admit } = options;
+  const literal = literalAddress(url);
+  if (literal !== undefined) admit?.([literal]);
   const proxy = proxyFor(url, env);
   const tunnel = proxy && openTunnel(proxy);
   if (signal?.aborted) throw aborted(signal);
@@ -128,6 +161,7 @@ export async function connectWebSocket(address: string, options: ConnectOptions 
       perMessageDeflate: false,
       maxPayload: options.frameBytes ?? DEFAULT_FRAME_BYTES,
       ...(tunnel === undefined ? {} : { agent: tunnel.agent }),
+      ...(admit && tunnel === undefined && { lookup: admittedLookup(admit) }),
     });
     /** The proxy has not connected to the host, so a failure is its own. */
     const ofProxy = (): Proxy | undefined => (tunnel?.isOpen() ? undefined : proxy);
@@ -142,6 +176,7 @@ export async function connectWebSocket(address: string, options: ConnectOptions 
     };
     const onAbort = () => fail(aborted(signal!));
     const onError = (error: Error) => {
+      if (error instanceof TransportError) return fail(error);
       const own = ofProxy();
       fail(own === undefined ? connectError(url, error) : proxyError(url, own, error.message, error));
     };
@@ -157,6 +192,7 @@ export async function connectWebSocket(address: string, options: ConnectOptions 
       const own = ofProxy();
       fail(own === undefined ? refusal(url, statusCode) : proxyError(url, own, `it answers with HTTP ${statusCode ?? '?'}`));
     });
+    socket.once('upgrade', ({ socket: { remoteAddress } }) => options.onOpen?.(tunnel === undefined ? remoteAddress : literal));
     socket.once('open', () => {
       settle();
       resolve(createConnection(socket, url.host, options));

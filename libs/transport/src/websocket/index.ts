@@ -4,3 +4,4 @@ export { attachWebSocket, listenHttp, listenWebSocket, type AttachOptions, type 
 export { masksNatively } from './masking.js';
 export { createFetch, proxyFor, type Environment } from './proxy.js';
 export { lookUpHost, measureConnection, type LookedUp, type Reached, type ReachOptions } from './reach.js';
+export { distanceOf, whereIs } from './nearness.js';
