@@ -5,7 +5,7 @@ import { readRunSecrets, sha256, writeRunFile, writeRunSecrets, type RunSecrets 
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
-import type { SendBudget } from '@troupe/protocol';
+import { LIMITS, type SendBudget } from '@troupe/protocol';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
 import { createGate } from './access/gate.js';
@@ -154,6 +154,7 @@ export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, 
   mount.open({
     ...routes,
     links: { [PATHS.control]: serveControl, ...(serveReduce ? { [PATHS.reduce]: serveReduce } : {}) },
+    unreadBytes: { [PATHS.control]: LIMITS.unreadControlBytes },
     onLinkFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a link failed: ${message}` }),
   });
   const close = (): void => mount.close('the run is over');

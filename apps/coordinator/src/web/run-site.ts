@@ -71,6 +71,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     history: board.history,
     admit: (token) => auth.hold(token, 'read'),
     traffic: mount.traffic,
+    onAdmitted: (socket) => mount.admit(socket),
     view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,
