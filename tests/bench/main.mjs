@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { BenchError } from './bench-error.mjs';
 import { writeDocument } from './document.mjs';
 import { interruption } from './interruption.mjs';
+import * as attacks from './parts/attacks.mjs';
 import * as browser from './parts/browser.mjs';
 import * as churn from './parts/churn.mjs';
 import * as codec from './parts/codec.mjs';
@@ -45,6 +46,7 @@ const PARTS = new Map(
     'slow-workers': slowWorkers,
     churn,
     hostile,
+    attacks,
     browser,
     curves,
     eval: evaluation,
@@ -64,7 +66,7 @@ ${[...PARTS].map(([name, { title }]) => `  ${name.padEnd(14)}${title}`).join('\n
   --write  put the figures into docs/benchmarks.md
   --help   print this help
 
-The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
+The exit code is 1 if a loss is wrong (churn, browser, curves, eval), a liar is not found (hostile), a join with the right token fails (attacks), an int8 contribution is too long (codec) or a part fails. Missing a speed goal is not a failure.
 `;
 
 /** Other programs that cause more load than this disturb the figures. */

@@ -8,6 +8,7 @@ import type { Connection } from '@troupe/transport';
 import { createMemoryPair } from '@troupe/transport/memory';
 import { connectWebSocket } from '@troupe/transport/websocket';
 import type { Report } from './reporter.js';
+import type { Traffic } from './server/traffic.js';
 import type { Settings } from './settings.js';
 
 export interface ReduceService {
@@ -31,6 +32,8 @@ export interface EmbeddedOptions {
   /** How many reducers to start, and beside which port. */
   readonly settings: Pick<Settings, 'reducers' | 'host' | 'port' | 'ice'>;
   readonly env: NodeJS.ProcessEnv;
+  /** Whose links count together, and who has been admitted. */
+  readonly mount: { readonly traffic: Pick<Traffic, 'keyOf' | 'admit'> };
   /** Of the process. */
   readonly budget: SendBudget;
   /** Receives what the reducers do. */
@@ -50,6 +53,7 @@ export interface EmbeddedOptions {
  */
 export async function embedReduceService(options: EmbeddedOptions): Promise<ReduceService> {
   const { path, report, troubles, over, env, budget, signal } = options;
+  const { traffic } = options.mount;
   const { reducers, host, port, ice } = options.settings;
   const token = randomBytes(24).toString('base64url');
   const log = (note: ServiceNote): void => {
@@ -61,6 +65,8 @@ export async function embedReduceService(options: EmbeddedOptions): Promise<Redu
     log,
     logThreads,
     budget,
+    addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
+    onAdmitted: (link) => traffic.admit(link),
     reducers,
     host,
     port,

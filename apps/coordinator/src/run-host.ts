@@ -13,7 +13,7 @@ import {
 import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
-import type { SendBudget } from '@troupe/protocol';
+import { LIMITS, type SendBudget } from '@troupe/protocol';
 import { REPORT_FILE, reportPage } from '@troupe/run';
 import type { Connection } from '@troupe/transport';
 import { openAccessFile } from './access/access-watch.js';
@@ -174,6 +174,7 @@ export function mountRun(mount: MountSlot, { routes, serveControl, serveReduce, 
   mount.open({
     ...routes,
     links: { [PATHS.control]: serveControl, ...(serveReduce ? { [PATHS.reduce]: serveReduce } : {}) },
+    unreadBytes: { [PATHS.control]: LIMITS.unreadControlBytes },
     onLinkFailed: ({ message }) => troubles({ event: 'note', level: 'warn', text: `a link failed: ${message}` }),
   });
   const close = (): void => mount.close('the run is over');

@@ -164,7 +164,8 @@ describe('access', () => {
     });
     const plain = { token: ADMIN, method: 'POST', headers: { 'content-type': 'text/plain' } };
     expect((await run.ask('/api/control', plain)).status).toBe(415);
-    await expect(openViewer(`ws://${run.host}/live`, { token: ADMIN }, headers).closed).rejects.toThrow(/403/);
+    for (const path of ['live', 'control', 'reduce'])
+      await expect(openViewer(`ws://${run.host}/${path}`, { token: ADMIN }, headers).closed).rejects.toThrow(/403/);
   });
 
   it('is refused with a body that is too long or is not JSON', async () => {

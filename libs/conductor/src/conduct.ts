@@ -422,6 +422,7 @@ function createControlServer(
     reduce,
     put,
     budget,
+    nowMs: () => ports.nowMs(),
     deadline: (ms) => ports.deadline(ms),
     secret: (bytes) => ports.secret(bytes),
   });

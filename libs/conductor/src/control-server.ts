@@ -6,12 +6,14 @@ import {
   brief,
   createChannel,
   LIMITS,
+  MessageBudget,
   printable,
   PROTOCOL_VERSION,
   ProtocolError,
   receiveWithin,
   refusal,
   selectVersion,
+  Strangers,
   type Channel,
   type Message,
   type MessageOf,
@@ -25,11 +27,12 @@ import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } fr
 import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
 import { openSessions, sessionOf, type Roster } from './roster.js';
-import { Strangers } from './strangers.js';
 
 const ACCEPTED = ['hello', 'ready', 'decline', 'resync', 'seeded', 'bye'] as const;
 type Incoming = MessageOf<(typeof ACCEPTED)[number]>;
 type ControlChannel = Channel<Incoming['type']>;
+
+const CONTROL_RATE = { burst: LIMITS.controlBurst, perSecond: LIMITS.controlPerSecond };
 
 const GOODBYES: Readonly<Record<Exclude<StopCode, 'dismissed'>, string>> = {
   completed: 'the run is complete',
@@ -52,6 +55,8 @@ export interface ControlServerOptions {
   put(event: ConductorEvent): void;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget?: SendBudget | undefined;
+  /** Monotonic, ms. */
+  nowMs(): number;
   /** Aborts after `ms`. */
   deadline(ms: number): AbortSignal;
   /** An unguessable text made of `bytes` random bytes. */
@@ -80,7 +85,8 @@ export class ControlServer {
   /** Serves one incoming link until it ends. Never rejects. */
   async serve(connection: Connection, signal: AbortSignal): Promise<void> {
     const { budget } = this.#options;
-    const channel = createChannel(connection, { accepts: ACCEPTED, bodyBytes: () => 0, ...(budget && { budget }) });
+    const first = { hello: LIMITS.firstFrameBytes };
+    const channel = createChannel(connection, { accepts: ACCEPTED, first, bodyBytes: () => 0, ...(budget && { budget }) });
     let name = connection.remote;
     let pass: Pass | undefined;
     try {
@@ -197,14 +203,15 @@ export class ControlServer {
     const { reduce, welcome, put, secret } = this.#options;
     const ticket = secret(24);
     reduce.admit(worker.id, ticket);
-    const session: ControlSession = { channel, pass };
+    const budget = new MessageBudget(CONTROL_RATE, this.#options.nowMs());
+    const session: ControlSession = { channel, pass: earning(pass, budget) };
     const end = (): void => endSession(session, pass.ended.reason as ProtocolError);
     pass.ended.addEventListener('abort', end, { once: true });
     put({ type: 'workerJoined', worker, session });
     let reason = 'the connection ended';
     try {
       channel.send({ type: 'welcome', version: PROTOCOL_VERSION, workerId: worker.id, ticket, ...welcome });
-      reason = await this.#receiveUntilBye(channel, worker, signal);
+      reason = await this.#receiveUntilBye(channel, worker, budget, signal);
     } catch (error) {
       reason = session.removedFor ?? printable((error as Error).message);
       throw error;
@@ -216,11 +223,20 @@ export class ControlServer {
   }
 
   /** @returns the worker's own reason for leaving */
-  async #receiveUntilBye(channel: ControlChannel, worker: WorkerIdentity, signal: AbortSignal): Promise<string> {
+  async #receiveUntilBye(
+    channel: ControlChannel,
+    worker: WorkerIdentity,
+    budget: MessageBudget,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { nowMs, deadline, put } = this.#options;
     for (;;) {
       const { message } = await channel.receive(signal);
       if (message.type === 'bye') return printable(message.reason);
-      this.#options.put({ type: 'workerMessage', worker, message: this.#checked(message) });
+      put({ type: 'workerMessage', worker, message: this.#checked(message) });
+      const waitMs = budget.take(nowMs());
+      // Its socket is paused before much waits in memory.
+      if (waitMs > 0) await Promise.race([aborted(deadline(waitMs)), channel.closed]);
     }
   }
 
@@ -252,6 +268,16 @@ export class ControlServer {
 function creditOf({ credited, name, team }: MessageOf<'hello'>): Pick<WorkerIdentity, 'credit'> {
   const credit = credited ? creditedAs(name, team) : undefined;
   return credit ? { credit } : {};
+}
+
+/** Each lease asks for an answer. */
+function earning(pass: Pass, budget: MessageBudget): Pick<Pass, 'countLease'> {
+  return {
+    countLease() {
+      budget.earn(LIMITS.controlPerLease);
+      pass.countLease();
+    },
+  };
 }
 
 /** Tells the worker why, and closes its link. Its receive loop then ends the session. */

@@ -113,6 +113,8 @@ export class RunShell {
         this.#grant(effect);
         return this.#sendLease(effect);
       case 'resync':
+        // The service sends updates only to those of whom it has heard from here.
+        this.#parts.reduce.subscribe(effect.workerId, true);
         return this.#parts.snapshots.request(effect.workerId, effect.round);
       case 'park':
         return this.#park(effect);

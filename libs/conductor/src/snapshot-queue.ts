@@ -9,6 +9,8 @@ export interface Waiting {
   toldMs: number;
   /** Whether it can take its snapshot from other workers. */
   fromPeers: boolean;
+  /** Its transfer does not start before. */
+  readonly restsUntilMs: number;
 }
 
 /** A snapshot on its way to a worker. */
@@ -65,7 +67,8 @@ function firstInLine({ waiting, transfers }: SnapshotQueue, { round, nowMs, isSe
   if (turnsTaken(transfers, nowMs) >= LIMITS.snapshotLinks) return undefined;
   // A link carries one snapshot at a time. A worker may have heard of an update before the coordinator has.
   return [...waiting].find(
-    ([workerId, { notBefore, fromPeers }]) => notBefore <= round && !transfers.has(workerId) && !(fromPeers && isSeeding),
+    ([workerId, { notBefore, fromPeers, restsUntilMs }]) =>
+      notBefore <= round && nowMs >= restsUntilMs && !transfers.has(workerId) && !(fromPeers && isSeeding),
   );
 }
 
@@ -122,6 +125,29 @@ function transfersInTheWay(queue: SnapshotQueue, moment: Moment): string[] {
   if (computing && recent.size > 0) return [];
   const oldest = Math.min(...rounds.filter((round) => !recent.has(round)));
   return transfers.flatMap(([workerId, { round }]) => (round === oldest ? [workerId] : []));
+}
+
+/** The snapshots that a worker has been sent. */
+export interface Servings {
+  /** Lately. */
+  count: number;
+  atMs: number;
+}
+
+/** So many snapshots a worker may have one after the other: it joins, is late, and is fetched back. */
+const FREE_SNAPSHOTS = 4;
+const FIRST_REST_MS = 1_000;
+const MAX_REST_MS = 60_000;
+
+/** @returns when the worker may be sent another snapshot: each costs the link of all others as much as many updates */
+export function restsUntilMs(servings: Servings | undefined): number {
+  const more = servings ? Math.floor(servings.count) - FREE_SNAPSHOTS : -1;
+  return more < 0 ? -Infinity : servings!.atMs + Math.min(FIRST_REST_MS * 2 ** more, MAX_REST_MS);
+}
+
+/** A transfer begins. One is forgotten in a minute. */
+export function noteServing({ count, atMs }: Servings = { count: 0, atMs: 0 }, nowMs: number): Servings {
+  return { count: Math.max(0, count - (nowMs - atMs) / MAX_REST_MS) + 1, atMs: nowMs };
 }
 
 /** Whether a worker must be told again that others come first: it gives up on a coordinator that is silent. */

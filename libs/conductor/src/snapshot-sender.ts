@@ -11,9 +11,12 @@ import { Seeding, type SeedingParts } from './seeding.js';
 import {
   mustBeTold,
   nextStart,
+  noteServing,
+  restsUntilMs,
   transfersToGiveUp,
   type GivenUp,
   type Moment,
+  type Servings,
   type SnapshotQueue,
   type Start,
   type Transfer,
@@ -35,6 +38,12 @@ export interface SnapshotSenderParts extends SeedingParts {
   readonly fail: (error: unknown) => void;
 }
 
+/**
+ * While somebody computes, encoding and sending snapshots takes about this part of the coordinator's time: the next one begins later. One that
+ * has begun is not held up, because the worker retains only so many updates.
+ */
+const SNAPSHOTS_PART = 0.1;
+
 /** Frames that are sent together. */
 type Piece = readonly Uint8Array[];
 
@@ -43,8 +52,12 @@ export class SnapshotSender {
   readonly #queue: SnapshotQueue = { waiting: new Map(), transfers: new Map() };
   /** By round. A snapshot is held until it has left for every worker, and for a moment while its round lasts. */
   readonly #held = new Map<number, readonly Piece[]>();
+  /** By the worker's id, while it is connected. */
+  readonly #servings = new Map<string, Servings>();
   readonly #seeding: Seeding;
   #lastUsedMs = 0;
+  /** Until then no transfer begins while somebody computes. */
+  #busyUntilMs = -Infinity;
 
   constructor(parts: SnapshotSenderParts) {
     this.#parts = parts;
@@ -67,7 +80,7 @@ export class SnapshotSender {
     this.#seeding.forget(workerId);
     const { toldMs = this.#parts.nowMs(), fromPeers = false } = waiting.get(workerId) ?? {};
     // It keeps its place: a request that comes again is no reason to wait longer.
-    waiting.set(workerId, { notBefore, toldMs, fromPeers });
+    waiting.set(workerId, { notBefore, toldMs, fromPeers, restsUntilMs: restsUntilMs(this.#servings.get(workerId)) });
     this.#giveUp();
     this.#serve();
   }
@@ -81,6 +94,7 @@ export class SnapshotSender {
   handle(event: ConductorEvent): void {
     switch (event.type) {
       case 'workerLeft':
+        this.#servings.delete(event.worker.id);
         return this.forget(event.worker.id);
       case 'workerMessage':
         return this.#onMessage(event.worker.id, event.message);
@@ -147,7 +161,8 @@ export class SnapshotSender {
   #serve(): void {
     this.#seeding.review(this.#moment());
     this.#discard();
-    for (;;) {
+    // Otherwise the next update or tick is early enough.
+    while (!this.#rests()) {
       const start = nextStart(this.#queue, [...this.#held.keys()], this.#moment());
       if (!start || !this.#begin(start)) return;
     }
@@ -163,6 +178,7 @@ export class SnapshotSender {
     const { nowMs } = this.#moment();
     const transfer = { round, startedMs: nowMs, progressMs: nowMs, bufferedBytes: 0 };
     this.#queue.transfers.set(workerId, transfer);
+    this.#servings.set(workerId, noteServing(this.#servings.get(workerId), nowMs));
     this.#lastUsedMs = nowMs;
     this.#send(channel, pieces, transfer)
       .then(() => {
@@ -177,7 +193,9 @@ export class SnapshotSender {
     const state = this.#parts.take();
     if (!state) return undefined;
     const { round, parametersDigest, parts } = state;
-    const pieces = inPieces(encodeFrames({ type: 'snapshot', round, parametersDigest }, parts), LIMITS.snapshotPieceBytes);
+    const encode = (): readonly Piece[] =>
+      inPieces(encodeFrames({ type: 'snapshot', round, parametersDigest }, parts), LIMITS.snapshotPieceBytes);
+    const pieces = this.#timed(encode);
     this.#held.set(round, pieces);
     return pieces;
   }
@@ -187,7 +205,7 @@ export class SnapshotSender {
     try {
       for (const piece of pieces) {
         await channel.drained(LIMITS.snapshotPieceBytes);
-        channel.sendEncoded(piece);
+        this.#timed(() => channel.sendEncoded(piece));
         transfer.progressMs = this.#parts.nowMs();
         transfer.bufferedBytes = channel.bufferedBytes;
       }
@@ -197,6 +215,23 @@ export class SnapshotSender {
       // The link's receive loop ends its session.
       channel.close(error.message);
     }
+  }
+
+  /** Takes note of the time that this takes, so that snapshots have no more than their part of it. */
+  #timed<T>(act: () => T): T {
+    const { nowMs } = this.#parts;
+    const startMs = nowMs();
+    try {
+      return act();
+    } finally {
+      const tookMs = nowMs() - startMs;
+      this.#busyUntilMs = Math.max(this.#busyUntilMs, startMs) + tookMs / SNAPSHOTS_PART;
+    }
+  }
+
+  /** Those that compute have the coordinator to themselves for a while. */
+  #rests(): boolean {
+    return this.#parts.nowMs() < this.#busyUntilMs && this.#parts.readyWorkers() > 0;
   }
 
   #giveUp(): void {

@@ -82,6 +82,6 @@ function stateOf(
   const late = [...own, ...record.unanswered.values()].some((lease) => lease.late);
   if (late) return ['late', 'past the deadline of its lease; its streams are also lent to others'];
   if (own.length > 0) return ['computing', entry.reason];
-  if (nowMs < record.cooldownUntilMs) return ['ready', `resting: ${entry.reason}`];
+  if (nowMs < Math.max(record.cooldownUntilMs, record.refusals.untilMs)) return ['ready', `resting: ${entry.reason}`];
   return ['ready', entry.reason];
 }

@@ -44,6 +44,7 @@ let deadlines: Deadlines;
 let roster: Roster;
 let server: ControlServer;
 let over: AbortController;
+let clockMs = 0;
 /** Those that the gate has given. */
 let passes: ReturnType<typeof createPasses>;
 /** Addresses of links that were closed because too much was queued for all. */
@@ -68,6 +69,7 @@ beforeEach(() => {
       events.push(event);
       updateRoster(roster, event, 0);
     },
+    nowMs: () => clockMs,
     deadline: deadlines.start,
     secret: (bytes) => `secret${secrets++}of${bytes}`,
     budget: createSendBudget({ bytes: QUEUED_BYTES, onEvicted: ({ remote }) => evicted.push(remote) }),
@@ -225,6 +227,31 @@ describe('a welcomed worker', () => {
       [peer.id, { type: 'ready', engine: 'wa\ufffdsm', device: 'c\ufffdpu', charsPerSecond: 1000 }],
       [peer.id, { type: 'decline', leaseId: 'l1', code: 'engine', reason: 'lost\ufffd' }],
     ]);
+  });
+
+  it('is read no faster than its messages may cost, and everything is read in the end', async () => {
+    const peer = await join();
+    const resync: Message = { type: 'resync', reason: 'again', round: 0, fromPeers: false };
+    for (let i = 0; i < LIMITS.controlBurst + 3; i++) peer.send(resync);
+    await turn();
+    expect(of('workerMessage')).toHaveLength(LIMITS.controlBurst + 1);
+    const nextMs = 1000 / LIMITS.controlPerSecond;
+    clockMs += nextMs;
+    deadlines.expire(nextMs);
+    await turn();
+    expect(of('workerMessage')).toHaveLength(LIMITS.controlBurst + 2);
+    peer.close('enough');
+    await peer.served;
+  });
+
+  it('is never held up when it answers leases, however many it has', async () => {
+    const peer = await join();
+    const lease: Message = { type: 'lease', leaseId: 'l1', round: 0, streams: [0], states: 'z', deadlineMs: 1 };
+    const count = LIMITS.controlPerLease * LIMITS.controlBurst;
+    for (let i = 0; i < LIMITS.controlBurst; i++) server.send(peer.id, lease, new Uint8Array(3));
+    for (let i = 0; i < count; i++) peer.send({ type: 'decline', leaseId: 'l1', round: 0, code: 'dropped', reason: 'late' });
+    await turn();
+    expect(of('workerMessage')).toHaveLength(count);
   });
 
   it('leaves with its own reason when it says bye, and its ticket is dismissed', async () => {

@@ -233,7 +233,7 @@ describe('a worker', () => {
       worker: worker('a'),
       message: { type: 'resync', reason: 'joining', round: 0, fromPeers: false },
     });
-    expect(log).toEqual(['snapshot for a']);
+    expect(log).toEqual(['subscribe a true', 'snapshot for a']);
     const { replica } = training;
     expect(shell.replicaState()).toEqual({ round: 0, parametersDigest: replica.digest(), parts: replica.snapshotParts() });
     expect(shell.workers).toBe(0);

@@ -1,6 +1,15 @@
 import { LIMITS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { mustBeTold, nextStart, transfersToGiveUp, type Moment, type SnapshotQueue } from '../src/snapshot-queue.js';
+import {
+  mustBeTold,
+  nextStart,
+  noteServing,
+  restsUntilMs,
+  transfersToGiveUp,
+  type Moment,
+  type Servings,
+  type SnapshotQueue,
+} from '../src/snapshot-queue.js';
 
 const RETAINED = 16;
 const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({
@@ -14,7 +23,9 @@ const at = (round: number, nowMs = 0, readyWorkers = 1): Moment => ({
 /** `waiting`: worker -> not before. `transfers`: worker -> round of its snapshot and start. */
 function queue(waiting: Record<string, number>, transfers: Record<string, readonly [round: number, startedMs: number]> = {}) {
   return {
-    waiting: new Map(Object.entries(waiting).map(([id, notBefore]) => [id, { notBefore, toldMs: 0, fromPeers: false }])),
+    waiting: new Map(
+      Object.entries(waiting).map(([id, notBefore]) => [id, { notBefore, toldMs: 0, fromPeers: false, restsUntilMs: -Infinity }]),
+    ),
     transfers: new Map(
       Object.entries(transfers).map(([id, [round, startedMs]]) => [
         id,
@@ -121,6 +132,40 @@ describe('two snapshots on their way, of which a worker can use neither,', () =>
 
 it('a worker that waits is told so well before it gives up', () => {
   expect(LIMITS.queuedMs).toBeLessThan(LIMITS.snapshotMs / 2);
-  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false }, 4 + LIMITS.queuedMs)).toBe(false);
-  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false }, 5 + LIMITS.queuedMs)).toBe(true);
+  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false, restsUntilMs: 0 }, 4 + LIMITS.queuedMs)).toBe(false);
+  expect(mustBeTold({ notBefore: 0, toldMs: 5, fromPeers: false, restsUntilMs: 0 }, 5 + LIMITS.queuedMs)).toBe(true);
+});
+
+describe('a worker that asks for one snapshot after the other', () => {
+  /** When each of them may start, if it always asks at once. */
+  const starts = (count: number): number[] => {
+    let servings: Servings | undefined;
+    let nowMs = 0;
+    return Array.from({ length: count }, () => {
+      nowMs = Math.max(nowMs, restsUntilMs(servings));
+      servings = noteServing(servings, nowMs);
+      return nowMs;
+    });
+  };
+
+  it('has a few at once, and then ever fewer', () => {
+    const [first, second, third, fourth, ...later] = starts(40);
+    expect([first, second, third, fourth]).toEqual([0, 0, 0, 0]);
+    expect(later[0]).toBe(1_000);
+    expect(later.at(-1)).toBeGreaterThan(20 * 60_000);
+  });
+
+  it('may have another at once when it has rested', () => {
+    let servings: Servings | undefined;
+    for (let i = 0; i < 4; i++) servings = noteServing(servings, 0);
+    expect(restsUntilMs(servings)).toBe(1_000);
+    expect(restsUntilMs(noteServing(servings, 10 * 60_000))).toBe(-Infinity);
+  });
+
+  it('lets others go first', () => {
+    const both = queue({ a: 3, b: 3 });
+    both.waiting.set('a', { notBefore: 3, toldMs: 0, fromPeers: false, restsUntilMs: 500 });
+    expect(nextStart(both, [], at(3, 499))).toEqual({ workerId: 'b', round: 3 });
+    expect(nextStart(both, [], at(3, 500))).toEqual({ workerId: 'a', round: 3 });
+  });
 });

@@ -23,6 +23,8 @@ let notes: RunEvent[];
 let failures: unknown[];
 /** Workers that may seed. */
 let able: string[];
+/** What it takes to hand over a frame. */
+let frameMs: number;
 
 /** A link to a worker that reads what the test lets it read. */
 interface SlowLink {
@@ -62,6 +64,7 @@ function connect(id: string): SlowLink {
     send(frame) {
       if (link.closedFor !== undefined) near.send(frame); // throws
       queued.push(frame);
+      now += frameMs;
       mostBytes = Math.max(mostBytes, bufferedBytes());
       if (open) pass(Infinity);
     },
@@ -104,6 +107,7 @@ function connect(id: string): SlowLink {
 }
 
 beforeEach(() => {
+  frameMs = 0;
   [links, round, ready, now, taken, sound, notes, failures, able] = [new Map(), 0, 1, 0, 0, true, [], [], []];
   const vectors = new Float32Array(3 * PARAMETERS);
   sender = new SnapshotSender({
@@ -376,6 +380,30 @@ describe('a snapshot on its way', () => {
     expect(await received(ready)).toEqual([0, 0]);
     await turn();
     expect([again.queued.length, ready.queued.length, taken]).toEqual([0, 0, 2]);
+  });
+});
+
+describe('sending snapshots', () => {
+  it('takes a tenth of the time while somebody computes: the next one waits', async () => {
+    frameMs = 1;
+    const startMs = now;
+    await received(join('a'));
+    const tookMs = now - startMs;
+    expect(tookMs).toBeGreaterThan(100);
+    const [next] = ['b', 'c'].map(join);
+    await next.read();
+    expect(next.mostBytes).toBe(0);
+    tick(8 * tookMs);
+    await turn();
+    expect(next.mostBytes).toBe(0);
+    tick(tookMs);
+    expect(await received(next)).toEqual([0, 0]);
+  });
+
+  it('waits for nobody when nobody computes', async () => {
+    [frameMs, ready] = [1, 0];
+    expect(await received(join('a'))).toEqual([0, 0]);
+    expect(await received(join('b'))).toEqual([0, 0]);
   });
 });
 

@@ -14,6 +14,12 @@ export const LIMITS = {
   chunkBytes: 32 * 1024,
   /** The msgpack of one message. It fits into one frame, and a lease of all streams fits into it. */
   messageBytes: 192 * 1024,
+  /** Entries of all maps and arrays of one message. A lease names all streams. */
+  messageItems: 40_000,
+  /** The first frame of a link on which nobody has been admitted, except that of a coordinator or reducer: it names addresses. */
+  firstFrameBytes: 4 * 1024,
+  /** Entries of all maps and arrays of the first message. */
+  firstMessageItems: 1_024,
   /** The body of one message, such as a gradient or a snapshot: 1 GiB. */
   bodyBytes: 1024 ** 3,
   /** Incomplete transfers of one peer at a time. */
@@ -73,6 +79,25 @@ export const LIMITS = {
    * each lost update costs another snapshot.
    */
   missedUpdateBytes: 64 * 1024 ** 2,
+
+  // Messages of one worker that nobody asked for. Those beyond are read later; answers to leases and rounds come on top.
+  /** To the coordinator at once, and a second. */
+  controlBurst: 256,
+  controlPerSecond: 20,
+  /** Of a worker to the coordinator for each lease: a decline, and a message because of it. */
+  controlPerLease: 2,
+  /** To the all-reduce service or a reducer at once, and a second. */
+  reduceBurst: 4_096,
+  reducePerSecond: 500,
+  /** To the service for each lease and round, and for each of their ranges. */
+  reducePerRange: 4,
+  /** Unread bytes of a worker's link to the coordinator above which its socket is paused: all of its messages are small. */
+  unreadControlBytes: 256 * 1024,
+  /** What an unread frame takes besides its bytes. */
+  frameOverheadBytes: 256,
+  /** The service sends updates to a worker for so long and so many rounds before the coordinator has heard of it. */
+  unconfirmedMs: 1_000,
+  unconfirmedRounds: 16,
 
   // Waits.
   /** Time for a new connection to send its hello. */

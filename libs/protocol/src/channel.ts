@@ -1,10 +1,10 @@
 /** Sends and receives messages with their bodies over a link of frames; see PROTOCOL.md. */
 import { decodeMessage } from './codec.js';
 import { ProtocolError } from './errors.js';
-import { SHARED_TRANSFERS, bodyTooLarge, decodeFrame, encodeTransfer, type Body, type Frame } from './frames.js';
+import { HEADER_BYTES, SHARED_TRANSFERS, bodyTooLarge, decodeFrame, encodeTransfer, type Body, type Frame } from './frames.js';
 import { LIMITS, type Limits } from '@troupe/config/limits';
-import type { Message, MessageOf, MessageType } from './messages.js';
-import { malformed } from './msgpack.js';
+import { MESSAGE_SCHEMAS, type Message, type MessageOf, type MessageType } from './messages.js';
+import { malformed, typeIn } from './msgpack.js';
 import type { SendBudget } from './send-budget.js';
 
 /** The part of a transport's Connection that a channel uses. */
@@ -21,6 +21,11 @@ export interface FrameLink {
 export interface ChannelOptions<K extends MessageType> {
   /** The message types that the other side may send in this conversation. */
   readonly accepts: readonly K[];
+  /**
+   * The types that the first message may have, each with the most bytes of its frame. Default: as every message. The type is looked at before
+   * anything else, so that a stranger cannot make this side do more.
+   */
+  readonly first?: Readonly<Partial<Record<K, number>>>;
   /**
    * The exact length of the body that `message` must have. It is called before any memory is
    * allocated for the body, and may throw ProtocolError to refuse the message.
@@ -150,18 +155,16 @@ function createTransfers<K extends MessageType>(
   store: (bodyBytes: number) => Pick<Transfer<K>, 'body' | 'pieces'>,
 ) {
   const open = new Map<number, Transfer<K>>();
+  const types: ReadonlySet<string> = new Set(options.accepts);
+  let { first } = options;
 
   function begin({ transfer, number: bodyBytes, payload }: Frame): Transfer<K> {
     if (open.has(transfer)) throw malformed(`transfer ${transfer} begins twice`);
-    const message = decodeMessage(payload, limits);
-    if (!accepted(message, options.accepts)) {
-      const expected = options.accepts.join(', ');
-      throw new ProtocolError(
-        'unexpected_message',
-        `a message "${message.type}" where only ${expected} is accepted`,
-        'Connect to the address for this kind of process.',
-      );
-    }
+    const type = typeIn(payload);
+    if (type !== undefined && isKnown(type) && !types.has(type)) throw notAccepted(type, options.accepts);
+    const message = decodeMessage(payload, first ? { ...limits, messageItems: limits.firstMessageItems } : limits);
+    if (!accepted(message, options.accepts)) throw notAccepted(message.type, options.accepts);
+    first = undefined;
     if (bodyBytes > limits.bodyBytes) throw bodyTooLarge(message.type, bodyBytes, limits);
     const due = options.bodyBytes(message);
     if (bodyBytes !== due) {
@@ -196,10 +199,34 @@ function createTransfers<K extends MessageType>(
     },
     /** The transfer that `bytes` began or continued. */
     add(bytes: Uint8Array): { readonly transfer: Transfer<K>; readonly begins: boolean } {
+      if (first) requireFirst(bytes, first, limits);
       const frame = decodeFrame(bytes, limits);
       return frame.kind === 'message' ? { transfer: begin(frame), begins: true } : { transfer: add(frame), begins: false };
     },
   };
+}
+
+/** @throws ProtocolError if the first frame of a link is longer than that of its type may be, or of a type that may not come first */
+function requireFirst(frame: Uint8Array, first: Readonly<Partial<Record<string, number>>>, limits: Limits): void {
+  const type = typeIn(frame.subarray(HEADER_BYTES));
+  const known = type !== undefined && isKnown(type);
+  if (known && !Object.hasOwn(first, type)) {
+    const what = `a ${type} came before the ${Object.keys(first)[0]}`;
+    throw new ProtocolError('unexpected_message', what, `Begin with ${Object.keys(first).join(', ')}.`);
+  }
+  const most = (known ? first[type] : undefined) ?? limits.firstFrameBytes;
+  if (frame.byteLength <= most) return;
+  const what = `a first frame of ${frame.byteLength} bytes is over the limit of ${most}`;
+  throw new ProtocolError('limit_exceeded', what, 'Run the same version of Troupe on both sides.');
+}
+
+function isKnown(type: string): boolean {
+  return Object.hasOwn(MESSAGE_SCHEMAS, type);
+}
+
+function notAccepted(type: string, accepts: readonly string[]): ProtocolError {
+  const what = `a message "${type}" where only ${accepts.join(', ')} is accepted`;
+  return new ProtocolError('unexpected_message', what, 'Connect to the address for this kind of process.');
 }
 
 /** Memory for assembled bodies. */

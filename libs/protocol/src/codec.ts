@@ -58,7 +58,7 @@ export function encodeMessage(message: Message, limits: Limits = LIMITS): Uint8A
  */
 export function decodeMessage(bytes: Uint8Array, limits: Limits = LIMITS): Message {
   checkSize(bytes.byteLength, limits);
-  return checkMessage(unpack(bytes));
+  return checkMessage(unpack(bytes, limits.messageItems));
 }
 
 /**

@@ -15,7 +15,7 @@ import { malformed } from './msgpack.js';
 const MESSAGE = 1;
 const CHUNK = 2;
 const FRAME_VERSION = 1;
-const HEADER_BYTES = 16;
+export const HEADER_BYTES = 16;
 
 /**
  * A channel numbers its own transfers below this, and shared transfers start here, so their numbers

@@ -23,6 +23,8 @@ export { ProtocolError, refusal, type ProtocolErrorCode } from './errors.js';
 export { encodeFrames, openTransfer, type OpenTransfer } from './frames.js';
 export { decodeLeaseBody, encodeLeaseBody, leaseBodyBytes, type LeaseShape } from './lease-body.js';
 export { createSendBudget, type Eviction, type SendBudget, type SendBudgetOptions } from './send-budget.js';
+export { MessageBudget, type MessageRate } from './message-budget.js';
+export { Strangers, type Stranger } from './strangers.js';
 export { brief, printable, printableLines, sameText, sentence } from './text.js';
 export {
   AUDIT_MODES,

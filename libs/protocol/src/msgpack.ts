@@ -3,6 +3,7 @@
  * nil. Bytes with anything else are refused before the decoder sees them, so a peer cannot make it
  * build, run or allocate more.
  */
+import { LIMITS } from '@troupe/config/limits';
 import type * as Msgpackr from 'msgpackr';
 // Not 'msgpackr', which in Node loads a native decoder of text if one is installed: bytes from strangers meet no C++ here.
 import * as packing from 'msgpackr/pack';
@@ -34,14 +35,41 @@ export function pack(value: object): Uint8Array {
   return packr.pack(value) as Uint8Array;
 }
 
-/** @throws ProtocolError `malformed_frame` */
-export function unpack(bytes: Uint8Array): unknown {
-  checkPlain(bytes);
+/**
+ * @param mostItems entries that all maps and arrays may have together
+ * @throws ProtocolError `malformed_frame`, `limit_exceeded`
+ */
+export function unpack(bytes: Uint8Array, mostItems: number = LIMITS.messageItems): unknown {
+  checkPlain(bytes, mostItems);
   try {
     return unpackr.unpack(bytes);
   } catch (error) {
     throw malformed('bytes that msgpack cannot read', { cause: error });
   }
+}
+
+/** Built in their thousands, small values cost far more time and memory than their bytes. */
+function tooManyItems(most: number): ProtocolError {
+  const message = `a message with more than ${most} entries in its maps and arrays`;
+  return new ProtocolError('limit_exceeded', message, 'Run the same version of Troupe on both sides.');
+}
+
+const TYPE_KEY = new TextEncoder().encode('type');
+
+/**
+ * The field `type` of a packed message, if it comes first and is short, as in all that we send. Nothing else is looked at.
+ * @returns undefined if it does not come first
+ */
+export function typeIn(bytes: Uint8Array): string | undefined {
+  const [map] = bytes;
+  const at = map === 0xde ? 3 : 1;
+  if (!((map >= 0x80 && map <= 0x8f) || map === 0xde)) return undefined;
+  if (bytes[at] !== 0xa0 + TYPE_KEY.length || !TYPE_KEY.every((byte, i) => bytes[at + 1 + i] === byte)) return undefined;
+  const from = at + 2 + TYPE_KEY.length;
+  const length = bytes[from - 1] - 0xa0;
+  return length >= 0 && length < 32 && from + length <= bytes.byteLength
+    ? String.fromCharCode(...bytes.subarray(from, from + length))
+    : undefined;
 }
 
 /** Number of bytes after the type byte of a number. */
@@ -62,7 +90,8 @@ const NUMBER_BYTES: Readonly<Record<number, number>> = {
  * Checks one value without building it. No length may exceed the bytes that are left, so the
  * decoder never over-allocates.
  */
-function checkPlain(bytes: Uint8Array): void {
+function checkPlain(bytes: Uint8Array, mostItems: number): void {
+  let itemsLeft = mostItems;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const skip = (count: number): number => {
@@ -95,6 +124,7 @@ function checkPlain(bytes: Uint8Array): void {
   const items = (count: number, depth: number, isMap: boolean) => {
     if (depth >= DEPTH) throw malformed(`msgpack nested deeper than ${DEPTH}`);
     if (count > bytes.byteLength - at) throw malformed('a msgpack array or map longer than its bytes');
+    if ((itemsLeft -= count) < 0) throw tooManyItems(mostItems);
     for (let i = 0; i < count; i++) {
       if (isMap) key();
       value(depth + 1);

@@ -11,6 +11,7 @@ import {
   type Load,
 } from './dealing.js';
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
+import { isResting } from './rests.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
 import { awaitsAuditor, chooseAudit, shareLimits } from './trust.js';
 
@@ -238,24 +239,30 @@ export function lendUncovered(state: RunState, nowMs: number, effects: RunEffect
 }
 
 /** Whether the worker may get a lease of this round now, if it has nothing else to do. */
-export function isAvailable({ round }: RunState, { cooldownUntilMs, declines }: WorkerRecord, nowMs: number): boolean {
+export function isAvailable(state: RunState, worker: WorkerRecord, nowMs: number): boolean {
+  return isAble(state, worker, nowMs) && !isResting(worker, nowMs);
+}
+
+/** Whether it could compute a lease of this round. It may be resting because it has refused others. */
+function isAble({ round }: RunState, { cooldownUntilMs, declines }: WorkerRecord, nowMs: number): boolean {
   return nowMs >= cooldownUntilMs && (declines.round !== round || nowMs >= declines.untilMs);
 }
 
-/** Spare workers are asked only when nobody else is at work. */
+/** Spare workers are asked only when nobody else is at work, and those that rest only when no spare worker is free either. */
 function freeWorkers(state: RunState, nowMs: number): WorkerRecord[] {
-  const available = (): WorkerRecord[] => {
+  const idle = (test: typeof isAvailable): WorkerRecord[] => {
     const found: WorkerRecord[] = [];
     for (const id of state.idle) {
       const worker = state.workers.get(id)!;
-      if (isAvailable(state, worker, nowMs) && !awaitsAuditor(state, worker)) found.push(worker);
+      if (test(state, worker, nowMs) && !awaitsAuditor(state, worker)) found.push(worker);
     }
     return found;
   };
-  const free = available();
-  if (free.length > 0 || state.spare.size === 0 || isAnyoneAtWork(state)) return free;
+  const free = idle(isAvailable);
+  if (free.length > 0 || isAnyoneAtWork(state)) return free;
   askSpare(state);
-  return available();
+  const spare = idle(isAvailable);
+  return spare.length > 0 ? spare : idle(isAble);
 }
 
 function streamsOf({ units }: RunState, indices: Iterable<number>): number {

@@ -1,3 +1,4 @@
+import type { Refusals } from './rests.js';
 import type { AuditMode, ContributionRefusal, DeclineCode, MessageOf, Topology } from '@troupe/protocol';
 import { createAudits, type AuditPolicy, type Audits, type Trust } from './audits.js';
 import { createComparison, type Comparison } from './comparison.js';
@@ -77,6 +78,7 @@ export interface WorkerRecord {
    * other of that round.
    */
   declines: { round: number; count: number; untilMs: number };
+  readonly refusals: Refusals;
   /** The worker's credit: contributions that counted, and their characters. */
   counted: number;
   characters: number;

@@ -23,6 +23,7 @@ import { ROUNDS_ABOVE_LIMIT, watchLoss } from './loss-watch.js';
 import { endLateTrial, fetchWhenStalled, reviewParking } from './parking.js';
 import { measuredPace, startingPace } from './pace.js';
 import { unitsOf, type Lease, type RunEffect, type RunInput, type RunState, type WorkerRecord, type WorkUnit } from './state.js';
+import { createRefusals, noteRefusal, noteWork } from './rests.js';
 import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topology.js';
 import { disturbRound, endTrial, noteRound } from './trials.js';
 import {
@@ -190,6 +191,7 @@ function createWorker(
     dealtRound: round,
     cooldownUntilMs: 0,
     declines: { round, count: 0, untilMs: 0 },
+    refusals: createRefusals(),
     counted: 0,
     characters: 0,
   };
@@ -205,6 +207,7 @@ function workerSyncing(state: RunState, input: Input<'workerSyncing'>, nowMs: nu
   // It asked before it was parked, and asks again when it is wanted.
   if (worker.state === 'parked' && worker.wanted === undefined) return;
   const hadLeases = worker.leases.size > 0;
+  if (hadLeases) noteRefusal(worker, nowMs);
   sendSnapshot(state, worker, input.reason, effects, input.round);
   lendUncovered(state, nowMs, effects);
   if (hadLeases)
@@ -248,6 +251,7 @@ function declined(state: RunState, input: Input<'declined'>, nowMs: number, effe
   if (worker) {
     worker.measurement.void = true;
     if (input.code === 'no_state') noteDecline(state, worker, NO_STATE_TRIES, nowMs);
+    noteRefusal(worker, nowMs, input.code === 'no_state');
     if (input.code === 'engine') worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
     if (input.code === 'not_finite') quarantine(state, worker, input.reason, nowMs, effects);
   }
@@ -272,6 +276,7 @@ function overtaken(state: RunState, input: Input<'declined'>, nowMs: number, eff
     if (worker) {
       worker.measurement.void = true;
       noteDecline(state, worker, 1, nowMs);
+      noteRefusal(worker, nowMs, true);
       if (computeMs !== undefined) measureProbe(worker, lease, nowMs, computeMs);
     }
   }
@@ -289,6 +294,7 @@ function noteDecline({ round }: RunState, { declines }: WorkerRecord, tries: num
 
 /** Others get its leases until it reports ready. It keeps the hidden states that it holds. */
 function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
+  if (worker.leases.size > 0) noteRefusal(worker, nowMs);
   worker.state = 'paused';
   removeActive(state, worker.id);
   worker.measurement.void = true;
@@ -303,6 +309,7 @@ function pausedWorker(state: RunState, worker: WorkerRecord, reason: string, now
  * while no leases.
  */
 function quarantine(state: RunState, worker: WorkerRecord, reason: string, nowMs: number, effects: RunEffect[]): void {
+  noteRefusal(worker, nowMs);
   if (state.workers.size > 1) worker.cooldownUntilMs = nowMs + COOLDOWN_MS;
   sendSnapshot(state, worker, reason, effects);
 }
@@ -379,6 +386,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   const { parking } = state;
   parking.serviceMs += (input.serviceMs - parking.serviceMs) * SERVICE_WEIGHT;
   if (worker) noteCounted(state, worker, input, effects);
+  if (worker) noteWork(state, worker);
   if (input.round !== state.round) {
     lendUncovered(state, nowMs, effects);
     return;

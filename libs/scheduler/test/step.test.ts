@@ -255,11 +255,13 @@ describe('a run', () => {
     expect(leases(run.feed({ type: 'tick' }))).toHaveLength(1);
   });
 
-  it('lends at once to a worker that comes back with another engine, and uses the speed of that engine', () => {
+  it('lends soon to a worker that comes back with another engine, and uses the speed of that engine', () => {
     const { run, opened } = pairAtRoundOne();
     const { leaseId } = opened[0];
     run.feed({ type: 'declined', workerId: 'a', leaseId, code: 'engine', reason: 'device lost' });
-    const [again] = run.join('a', 500_000);
+    expect(run.join('a', 500_000)).toEqual([]);
+    run.pass(250);
+    const [again] = leases(run.feed({ type: 'tick' }));
     expect(again.workerId).toBe('a');
     expect(run.state.workers.get('a')!.pace).toMatchObject({ charsPerSecond: 500_000, measured: false });
   });

@@ -1,4 +1,5 @@
 /** What all transports share: queues of frames, waiting readers and the end of a link. */
+import { LIMITS } from '@troupe/config/limits';
 import { TransportError, type CloseInfo } from './connection.js';
 
 export interface Queue<T> {
@@ -100,7 +101,7 @@ export interface LinkState {
   /** Set by `shut`. */
   readonly end: CloseInfo | undefined;
   readonly closed: Promise<CloseInfo>;
-  /** Bytes received that no `receive` has taken. */
+  /** Bytes received that no `receive` has taken, with what each frame takes besides: many small ones take more than their bytes. */
   readonly unreadBytes: number;
   /** @throws TransportError `closed`, `lost` or `frame_too_large` */
   checkSend(frame: Uint8Array): void;
@@ -149,12 +150,12 @@ export function createLinkState(frameBytes: number, bufferedBytes: () => number,
     },
     deliver(frame) {
       if (end) return;
-      unreadBytes += frame.byteLength;
+      unreadBytes += frame.byteLength + LIMITS.frameOverheadBytes;
       frames.push(frame);
     },
     async receive(signal) {
       const frame = await frames.take(signal);
-      unreadBytes -= frame.byteLength;
+      unreadBytes -= frame.byteLength + LIMITS.frameOverheadBytes;
       taken();
       return frame;
     },

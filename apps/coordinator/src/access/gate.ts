@@ -47,6 +47,7 @@ export function createGate({ token: shared, volunteerToken, signed, traffic }: G
       });
 
       function withLeases(pass: Omit<Pass, 'countLease'>): Pass {
+        traffic.admit(link);
         return countingLeases(pass, link, traffic);
       }
     },

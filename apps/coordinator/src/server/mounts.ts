@@ -26,6 +26,8 @@ export interface Mounted {
   readonly upgrades: Readonly<Record<string, Upgrade>>;
   /** Servers of binary links by path. Each serves a link until it ends. */
   readonly links: Readonly<Record<string, (link: Connection) => Promise<void>>>;
+  /** By path: above so many unread bytes a socket is paused. Default: that of the transport. */
+  readonly unreadBytes?: Readonly<Record<string, number>>;
   /** A link ended with an unexpected error. */
   onLinkFailed(error: Error): void;
 }
@@ -57,16 +59,26 @@ const PREFIX = /^(\/[\w-]+)*$/;
 export interface MountsOptions {
   /** Of the server, as clients see it behind a proxy. Requests may contain it or not. */
   readonly pathPrefix?: string;
+  /** A link is open that this request has asked for. */
+  onOpen?(link: Connection, request: IncomingMessage): void;
+  /** Whether a request comes from a page of this server, or from no page. Every upgrade is asked. */
+  isOwnPage(request: IncomingMessage): boolean;
   /** Counts what comes over an incoming link. */
   meter(link: Connection): Connection;
 }
 
-export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, { pathPrefix = '', meter }: MountsOptions): Mounts {
+export function createMounts(
+  forwarded: Pick<Forwarded, 'forwardedFor'>,
+  { pathPrefix = '', isOwnPage, onOpen, meter }: MountsOptions,
+): Mounts {
   const entries = new Map<string, Entry>();
   // This server never listens. The links of all mounts are attached to it, and it receives upgrade requests.
   const links = new Server();
-  const attach = (path: string): Listener =>
-    attachWebSocket(links, path, { frameBytes: LIMITS.frameBytes, clientAddress: forwarded.forwardedFor });
+  const attach = (path: string, unreadBytes: number = LIMITS.receivedBytes): Listener =>
+    attachWebSocket(links, path, {
+      ...{ frameBytes: LIMITS.frameBytes, unreadBytes, clientAddress: forwarded.forwardedFor },
+      ...(onOpen && { onOpen }),
+    });
 
   return {
     add(prefix) {
@@ -86,6 +98,7 @@ export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, { pathP
       stripPrefix(request, pathPrefix);
       const pathname = pathOf(request);
       const entry = entryAt(entries, pathname);
+      if (!isOwnPage(request)) return refuseUpgrade(socket, '403 Forbidden');
       if (entry && !entry.mounted) return refuseUpgrade(socket, '503 Service Unavailable');
       const upgrade = entry?.upgradeAt(pathname.slice(entry.prefix.length));
       if (upgrade) upgrade(request, socket, head);
@@ -99,7 +112,7 @@ export function createMounts(forwarded: Pick<Forwarded, 'forwardedFor'>, { pathP
 
 function createEntry(
   prefix: string,
-  attach: (path: string) => Listener,
+  attach: (path: string, unreadBytes?: number) => Listener,
   meter: MountsOptions['meter'],
   onClosed: () => void,
 ): Entry {
@@ -114,7 +127,7 @@ function createEntry(
     open(opened) {
       mounted = opened;
       listeners = Object.entries(opened.links).map(([path, serve]) => {
-        const listener = attach(prefix + path);
+        const listener = attach(prefix + path, opened.unreadBytes?.[path]);
         serveAll(
           listener,
           (link) => serve(meter(link)),

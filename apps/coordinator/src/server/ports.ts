@@ -43,12 +43,11 @@ export interface PortHandlers {
   onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** @returns whether the connection may stay. It is asked before a TLS handshake */
   accepts(socket: Socket): boolean;
+  /** Sees every request, those for upgrades as well, before it is answered. */
+  hear?(request: IncomingMessage): void;
 }
 
-/** Two links for each worker, and the rest for viewers and requests. */
-const MAX_CONNECTIONS = 2 * LIMITS.workers + 2_000;
-
-export function createPorts({ onRequest, onUpgrade, accepts }: PortHandlers, first?: Certificate): Ports {
+export function createPorts({ onRequest, onUpgrade, accepts, hear = () => undefined }: PortHandlers, first?: Certificate): Ports {
   let certificate = first;
   const secure =
     first && createSecureServer({ cert: first.cert, key: first.key, handshakeTimeout: LIMITS.tlsHandshakeMs }, onRequest);
@@ -56,8 +55,11 @@ export function createPorts({ onRequest, onUpgrade, accepts }: PortHandlers, fir
   const server = secure ?? createServer(onRequest);
   const dropHandshakes = secure ? watchHandshakes(secure) : () => undefined;
   for (const one of [server, local]) {
-    one.maxConnections = MAX_CONNECTIONS;
-    one.on('upgrade', onUpgrade);
+    one.prependListener('request', hear);
+    one.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      hear(request);
+      onUpgrade(request, socket, head);
+    });
     one.on('connection', (socket: Socket) => {
       if (!accepts(socket)) socket.destroy();
     });

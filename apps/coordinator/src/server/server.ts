@@ -1,9 +1,13 @@
 /** The server of a coordinator: its ports, its certificate and its mounts. It knows nothing of runs. */
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { isLoopback } from '@troupe/process';
 import { LIMITS } from '@troupe/protocol';
+import type { Connection } from '@troupe/transport';
 import { addressesOf, isEverywhere, withoutPort, type Addresses, type Site } from './addresses.js';
 import type { Certificate } from './certificate.js';
+import { placesOfThisProcess } from './descriptors.js';
+import { createDoorkeeper } from './doorkeeper.js';
 import { createForwarded, type Forwarded } from './forwarded.js';
 import { createMounts, type MountSlot } from './mounts.js';
 import { createPorts, type Listening, type ListenOptions, type Ports } from './ports.js';
@@ -22,6 +26,8 @@ export interface ServerOptions {
   readonly pathPrefix?: string;
   /** Multiplies what one address may have open and send. Default 1; 0: there are no caps. */
   readonly capScale?: number;
+  /** How many sockets may be open. Default: what the process may have. */
+  readonly places?: number;
   /** Undefined: serve http. */
   readonly certificate?: Certificate | undefined;
 }
@@ -36,6 +42,8 @@ export interface MountPoint {
   addressOf(request: IncomingMessage): string | undefined;
   /** Counts what the addresses of all mounts have open and send. */
   readonly traffic: Traffic;
+  /** Somebody with a token is at the other end of the socket of an upgrade. */
+  admit(socket: Socket): void;
   /** They include the prefix and have no slash at the end. Call it only when the server listens. */
   addresses(): MountAddresses;
   /** The address of the mount, for links that the sender of a request may pass on: "https://lab.example/one". */
@@ -59,22 +67,39 @@ export interface WebServer extends Pick<Ports, 'certificate' | 'renew'> {
   close(): void;
 }
 
+/** Two links for each worker, and the rest for viewers and requests. */
+const MAX_SOCKETS = 2 * LIMITS.workers + 2_000;
+
 export function createWebServer(options: ServerOptions): WebServer {
   const forwarded = createForwarded(options.behindProxy ? (options.proxyHops ?? 1) : 0);
   const { pathPrefix = '' } = options;
   const { capScale = 1 } = options;
   const nowMs = (): number => performance.now();
-  const traffic = createTraffic(createCaps(capTable(capScale)), nowMs);
+  const doors = createDoorkeeper(options.places ?? placesOfThisProcess(MAX_SOCKETS), options.behindProxy);
+  const sockets = new WeakMap<Connection, Socket>();
+  const admitted = (socket: Socket | undefined): void => {
+    if (socket) doors.admit(socket);
+  };
+  const traffic = createTraffic(createCaps(capTable(capScale)), nowMs, (link) => admitted(sockets.get(link)));
   // Behind a proxy all sockets come from it.
   const accepts = options.behindProxy
     ? () => true
     : createSocketCount(createCaps(capTable(capScale * LIMITS.cappedSocketsPerLink)), nowMs);
-  const mounts = createMounts(forwarded, { pathPrefix, meter: (link) => traffic.meter(link) });
-  const ports = createPorts({ ...mounts, accepts }, options.certificate);
   const addressOf = (request: IncomingMessage): string | undefined =>
     addressKey(forwarded.address(request), forwarded.forwardedFor(request) !== undefined);
   const certified = (): readonly string[] => ports.certificate?.names ?? [];
   const checkSite = createSiteCheck({ allowedHosts: options.allowedHosts, certified, forwarded });
+  const mounts = createMounts(forwarded, {
+    pathPrefix,
+    isOwnPage: (request) => checkSite.isOwnPage(request),
+    onOpen: (link, { socket }) => void sockets.set(link, socket),
+    meter: (link) => traffic.meter(link),
+  });
+  const hear = (request: IncomingMessage): void => doors.hear(request.socket, forwarded.address(request));
+  const ports = createPorts(
+    { ...mounts, accepts: (socket) => accepts(socket) && doors.enter(socket), hear },
+    options.certificate,
+  );
   let listening: (Listening & { readonly host: string }) | undefined;
   const reach = (): Reach => {
     if (!listening) throw new Error('the server does not listen yet');
@@ -92,7 +117,7 @@ export function createWebServer(options: ServerOptions): WebServer {
       const prefix = pathPrefix + path;
       const addresses = (): MountAddresses => below(prefix, reach());
       const addressFor = (request: IncomingMessage): string => originFor(request, forwarded, reach()) + prefix;
-      return { prefix, open, close, forwarded, checkSite, addressOf, traffic, addresses, addressFor };
+      return { prefix, open, close, forwarded, checkSite, addressOf, traffic, addresses, addressFor, admit: admitted };
     },
     async listen(how) {
       listening = { ...(await ports.listen(how)), host: how.host };

@@ -13,12 +13,16 @@ export interface SiteCheckOptions {
   readonly forwarded: Pick<Forwarded, 'host'>;
 }
 
-/**
- * Protects against DNS rebinding: another site's name that resolves to this server is not one of its names. The header `origin`
- * reveals a page of another site.
- * @throws ApiFailure 403
- */
-export type SiteCheck = (request: IncomingMessage) => void;
+export interface SiteCheck {
+  /**
+   * Protects against DNS rebinding: another site's name that resolves to this server is not one of its names. The header `origin`
+   * reveals a page of another site.
+   * @throws ApiFailure 403
+   */
+  (request: IncomingMessage): void;
+  /** Whether the request is not from a page of another site. Workers may use any name of this server, and send no origin. */
+  isOwnPage(request: IncomingMessage): boolean;
+}
 
 export function createSiteCheck(options: SiteCheckOptions): SiteCheck {
   const ownNames = [os.hostname(), `${os.hostname()}.local`, 'localhost'].map((name) => name.toLowerCase());
@@ -30,16 +34,18 @@ export function createSiteCheck(options: SiteCheckOptions): SiteCheck {
     ownNames.includes(name) ||
     (options.certified?.().includes(name) ?? false);
   /** A proxy may have replaced the host name by which the browser opened the page. */
-  const isOwnPage = (origin: string, host: string): boolean => {
-    const site = originHost(origin);
-    return site !== undefined && (site === host || allowed.has(hostName(site)));
-  };
-  return (request) => {
+  const isOwnPage = (request: IncomingMessage): boolean => {
     const { origin } = request.headers;
-    const host = options.forwarded.host(request);
-    if (!isOwn(hostName(host))) throw unknownHost(hostName(host));
-    if (origin !== undefined && !isOwnPage(origin, host)) throw otherSite();
+    if (origin === undefined) return true;
+    const site = originHost(origin);
+    return site !== undefined && (site === options.forwarded.host(request) || allowed.has(hostName(site)));
   };
+  const check = (request: IncomingMessage): void => {
+    const name = hostName(options.forwarded.host(request));
+    if (!isOwn(name)) throw unknownHost(name);
+    if (!isOwnPage(request)) throw otherSite();
+  };
+  return Object.assign(check, { isOwnPage });
 }
 
 function unknownHost(name: string): ApiFailure {

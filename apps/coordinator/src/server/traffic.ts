@@ -20,6 +20,8 @@ export interface Traffic {
   meter(link: Connection): Connection;
   /** The key of the account that a link counts for because of its address; see `addressKey`. */
   keyOf(link: Connection): string | undefined;
+  /** Somebody with a token is at the other end. */
+  admit(link: Connection): void;
   /** What the link counts for. More may be added, and counts from then on. Empty for a link that is not metered. */
   charges(link: Connection): Charge[];
 }
@@ -40,9 +42,18 @@ export function createSocketCount(caps: Caps, nowMs: () => number): (socket: Pic
   };
 }
 
-/** @param nowMs monotonic, ms */
-export function createTraffic(caps: Caps, nowMs: () => number): Traffic {
+/**
+ * @param nowMs monotonic, ms
+ * @param onAdmitted somebody with a token is at the other end of this link, as it came
+ */
+export function createTraffic(
+  caps: Caps,
+  nowMs: () => number,
+  onAdmitted: (link: Connection) => void = () => undefined,
+): Traffic {
   const charged = new WeakMap<Connection, Charge[]>();
+  /** As they came, by the same links counted. */
+  const originals = new WeakMap<Connection, Connection>();
   return {
     caps,
     nowMs,
@@ -52,8 +63,10 @@ export function createTraffic(caps: Caps, nowMs: () => number): Traffic {
       const failure = openAt(keyOf(link), link, charges);
       const metered = counted(link, charges, nowMs, failure);
       charged.set(metered, charges);
+      originals.set(metered, link);
       return metered;
     },
+    admit: (link) => onAdmitted(originals.get(link) ?? link),
     charges: (link) => charged.get(link) ?? [],
   };
 

@@ -3,6 +3,7 @@
  * next turn. A slow viewer therefore costs no memory, and misses what came in between.
  */
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '@troupe/protocol';
 import type { ApiError, LiveMessage, RunHistory, RunView } from '@troupe/run';
@@ -35,6 +36,8 @@ export interface LiveOptions {
   /** Counts what an address has open and sends. */
   readonly traffic: Pick<Traffic, 'caps' | 'nowMs'>;
   view(reader: Reader, request: IncomingMessage): RunView;
+  /** The viewer at the other end of this socket has shown a token. */
+  onAdmitted?(socket: Socket): void;
   nowMs(): number;
   readonly forwarded: Forwarded;
   /** An unexpected error. The viewer is disconnected. */
@@ -147,6 +150,8 @@ class Live implements LiveLink {
     const from = this.#keyOf(request);
     const admission = this.#admissionOf(socket, text, from);
     if (!admission) return;
+    // Without a token it is a stranger still, and makes room for others.
+    if (tokenOf(text)) this.#options.onAdmitted?.(request.socket);
     const { access, isSigned, ended, release } = admission;
     const viewer: Viewer = {
       socket,

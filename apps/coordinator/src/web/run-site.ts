@@ -76,6 +76,7 @@ export function createRunSite(options: RunSiteOptions): RunSite {
     admit: (token) => auth.hold(token, 'read'),
     wrongTokens,
     traffic: mount.traffic,
+    onAdmitted: (socket) => mount.admit(socket),
     view: (reader, request) => runView(source, reader, request),
     nowMs: () => performance.now(),
     forwarded: mount.forwarded,

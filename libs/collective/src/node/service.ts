@@ -26,6 +26,9 @@ export interface NodeServiceOptions {
   readonly ice?: IceAccess | undefined;
   /** Names the proxies to reducers on other machines, which coordinators name. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** See StarServiceOptions. */
+  addressOf?(link: Connection): string;
+  onAdmitted?(link: Connection): void;
   /** Gives up the start. */
   readonly signal: AbortSignal;
 }
@@ -40,13 +43,15 @@ export interface NodeStarService {
 
 /** @throws TransportError `port_in_use`, `refused` or `invalid_address` when a reducer cannot listen; `aborted` */
 export async function startStarService(options: NodeServiceOptions): Promise<NodeStarService> {
-  const { token, log, budget, ice } = options;
+  const { token, log, budget, ice, addressOf, onAdmitted } = options;
   const reducers = await startReducers(options);
   const service = createStarService({
     token,
     secret: newSecret,
     log,
     budget,
+    ...(addressOf && { addressOf }),
+    ...(onAdmitted && { onAdmitted }),
     deadline: (ms) => AbortSignal.timeout(ms),
     nowMs: () => performance.now(),
     reducers: reducers.addresses,

@@ -3,6 +3,7 @@ import {
   encodeFrames,
   isLostRace,
   LIMITS,
+  MessageBudget,
   PROTOCOL_VERSION,
   ProtocolError,
   type BodyReader,
@@ -42,7 +43,13 @@ export function createHub(hello: MessageOf<'host'>, host: Channel, options: Serv
   return new Hub(hello, host, options);
 }
 
+const REDUCE_RATE = { burst: LIMITS.reduceBurst, perSecond: LIMITS.reducePerSecond };
+
 interface HubMember extends PoolMember {
+  /** Until the coordinator has heard of it: when it joined, and the round of the next update then. */
+  unconfirmed: { readonly sinceMs: number; readonly round: number } | undefined;
+  /** How many messages of it are read. */
+  readonly budget: MessageBudget;
   /** Ranges of contributions to this round that have come from it: "lease range". */
   readonly arrived: Set<string>;
   /** Ranges of the last update that it lacked and was sent. */
@@ -162,7 +169,11 @@ class Hub implements RunServer {
     const { channel, connection } = link;
     const { workerId } = join;
     await this.#links.admitted(link, join);
-    const member: HubMember = { workerId, channel, connection, wanted: true, ...newMember() };
+    const nowMs = this.#nowMs();
+    const member: HubMember = {
+      ...{ workerId, channel, connection, wanted: true, ...newMember() },
+      ...{ unconfirmed: { sinceMs: nowMs, round: this.#nextRound }, budget: new MessageBudget(REDUCE_RATE, nowMs) },
+    };
     const leave = this.#links.add(member);
     try {
       const ranges = this.#divisionOf(this.#nextRound).ranges.map((range) => ({
@@ -174,6 +185,8 @@ class Hub implements RunServer {
       for (;;) {
         const { message, body } = await channel.receiveStreamed();
         await this.#hear(member, message, body);
+        const waitMs = this.#options.nowMs ? member.budget.take(this.#nowMs()) : 0;
+        if (waitMs > 0) await this.#links.pause(waitMs, channel);
       }
     } finally {
       leave();
@@ -209,6 +222,7 @@ class Hub implements RunServer {
         return this.#openRound(message);
       case 'grant':
         this.#ledger.grant(message);
+        this.#links.members.get(message.workerId)?.budget.earn(this.#messagesPerRange());
         return this.#toReducers(message);
       case 'rule':
         return this.#carryOut(this.#ledger.rule(message));
@@ -221,6 +235,7 @@ class Hub implements RunServer {
   #subscribe(order: MessageOf<'subscribe'>): void {
     const { workerId, wanted } = order;
     const member = this.#links.members.get(workerId);
+    if (member) member.unconfirmed = undefined;
     if (!member || member.wanted === wanted) return;
     member.wanted = wanted;
     this.#pool.tell(order);
@@ -228,11 +243,29 @@ class Hub implements RunServer {
     this.#links.deliver(channel, () => channel.send({ type: 'subscription', wanted, round: this.#nextRound }));
   }
 
+  /** How many messages a worker may have to send because of a lease, or of an update. */
+  #messagesPerRange(): number {
+    return LIMITS.reducePerRange * (1 + this.#now.ranges.length);
+  }
+
+  /** A worker asks the coordinator for a snapshot as soon as it has joined. One that does not costs as much as one that computes. */
+  #dropUnconfirmed(): void {
+    const nowMs = this.#nowMs();
+    for (const { workerId, unconfirmed } of this.#links.members.values()) {
+      if (!unconfirmed || this.#nextRound - unconfirmed.round < LIMITS.unconfirmedRounds) continue;
+      if (nowMs - unconfirmed.sinceMs >= LIMITS.unconfirmedMs) this.#subscribe({ type: 'subscribe', workerId, wanted: false });
+    }
+  }
+
   #openRound(order: MessageOf<'openRound'>): void {
     this.#nextRound = Math.max(this.#nextRound, order.round);
     this.#finish = undefined;
     this.#copies.clear();
-    for (const { arrived } of this.#links.members.values()) arrived.clear();
+    for (const { arrived, budget, wanted } of this.#links.members.values()) {
+      arrived.clear();
+      if (wanted) budget.earn(this.#messagesPerRange());
+    }
+    this.#dropUnconfirmed();
     if (this.#next) this.#beginDivision(this.#next);
     const { ranges } = this.#now;
     for (const range of ranges) {

@@ -101,6 +101,15 @@ export class Links<M extends Member = Member> {
     while (!test() && deadline?.aborted !== true && !this.#over) await this.#nextOrder(deadline);
   }
 
+  /** Resolves after this time, or when the link is closed. */
+  async pause(ms: number, { closed }: Pick<Channel, 'closed'>): Promise<void> {
+    const deadline = this.#options.deadline(ms);
+    await Promise.race([
+      closed,
+      new Promise<void>((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true })),
+    ]);
+  }
+
   /** An order has come. */
   wake(): void {
     for (const wake of this.#waiting) wake();

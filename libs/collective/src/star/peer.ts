@@ -1,5 +1,5 @@
 /** A worker that sums for the others, on any platform. */
-import { createSendBudget, LIMITS } from '@troupe/protocol';
+import { createSendBudget } from '@troupe/protocol';
 import { createMemoryPair } from '@troupe/transport/memory';
 import type { StarPeer } from './collective.js';
 import type { ServiceNote } from './links.js';
@@ -10,12 +10,11 @@ export interface SummingServiceOptions extends Pick<StarServiceOptions, 'token' 
   readonly warn: (note: ServiceNote) => void;
 }
 
-/** A star service that only sums: others decide. It has a send budget of its own, and keeps few strangers waiting. */
+/** A star service that only sums: others decide. It has a send budget of its own. */
 export function createSummingService({ warn, ...options }: SummingServiceOptions): StarService {
   return createStarService({
     ...options,
     log: (note) => (note.level === 'warn' ? warn(note) : undefined),
-    strangers: LIMITS.unauthenticatedLinks,
     budget: createSendBudget({ onEvicted: ({ text, remedy }) => warn({ level: 'warn', text, remedy }) }),
   });
 }

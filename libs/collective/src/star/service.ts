@@ -7,11 +7,13 @@ import {
   refusal,
   sameText,
   selectVersion,
+  Strangers,
   type Channel,
   type Message,
   type MessageOf,
   type ProtocolErrorCode,
   type SendBudget,
+  type Stranger,
 } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
@@ -25,8 +27,12 @@ import { unexpected, type RunServer, type ServerOptions } from './run-server.js'
 export interface StarServiceOptions extends ServerOptions {
   /** Of the process: bounds what is queued for all links together. */
   readonly budget?: SendBudget;
-  /** Links at a time that nobody has been admitted on. Default: any number. */
-  readonly strangers?: number;
+  /** Links at a time on which nobody has been admitted. Default: LIMITS.unauthenticatedLinks. */
+  readonly strangers?: number | undefined;
+  /** Somebody has been admitted on this link. */
+  onAdmitted?(link: Connection): void;
+  /** Links with the same answer count together until somebody is admitted. Default: their addresses. */
+  addressOf?(link: Connection): string;
 }
 
 /**
@@ -65,6 +71,14 @@ const ORDERS = [
   ...(['passedRange', 'add', 'drop', 'finish', 'iceServers', 'signal'] as const),
 ];
 
+/** What a link begins with, and the most bytes of its frame. A coordinator and a reducer name addresses. */
+const FIRST = {
+  join: LIMITS.firstFrameBytes,
+  host: LIMITS.frameBytes,
+  offer: 4 * LIMITS.firstFrameBytes,
+  assign: LIMITS.firstFrameBytes,
+};
+
 /** The run that a connection has joined; it decides the body length of the next message. */
 interface Session {
   run?: RunServer;
@@ -73,12 +87,12 @@ interface Session {
 class Service implements StarService {
   readonly #options: StarServiceOptions;
   #run: RunServer | undefined;
-  /** Links that nobody has been admitted on. */
-  readonly #strangers = new Set<Connection>();
+  readonly #strangers: Strangers;
   #kept: KeptSnapshot | undefined;
 
   constructor(options: StarServiceOptions) {
     this.#options = options;
+    this.#strangers = new Strangers(options.strangers ?? LIMITS.unauthenticatedLinks);
   }
 
   async serve(connection: Connection, signal: AbortSignal, origin?: LinkOrigin): Promise<void> {
@@ -90,6 +104,7 @@ class Service implements StarService {
         ...(['wantPiece', 'offer', 'assigned', 'copied', 'held', 'measured', 'updateRange'] as const),
         ...ORDERS,
       ],
+      ...(!origin?.isExpected && { first: FIRST }),
       bodyBytes: (message) => bodyBytes(session, message),
       // No deadline for transfers: a gradient may leave while the engine computes the rest of it, and heartbeats find dead links.
       ...(budget && { budget }),
@@ -97,27 +112,39 @@ class Service implements StarService {
     const stop = () => channel.close('the all-reduce service is stopping');
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
+    const stranger = this.#enter(connection, origin);
+    const evict = () => {
+      const { reason } = stranger.ended as { readonly reason: unknown };
+      if (reason instanceof ProtocolError) this.#refuse(channel, reason);
+    };
+    stranger.ended.addEventListener('abort', evict, { once: true });
     try {
-      if (!origin?.isExpected) this.#receiveStranger(connection);
-      const { message } = await channel.receive(this.#options.deadline(LIMITS.helloMs));
-      const link = { channel, connection, onAdmitted: () => void this.#strangers.delete(connection) };
+      const { message } = await channel.receive(stranger.ended);
+      const link = { channel, connection, onAdmitted: () => this.#admit(connection, stranger) };
       if (message.type === 'join' || message.type === 'offer') await this.#serveWorker(link, session, message);
       else if (message.type === 'host' || message.type === 'assign') await this.#serveHost(link, session, message);
       else throw unexpected(message, 'a connection begins with join, offer, host or assign');
     } catch (error) {
-      this.#refuse(channel, error);
+      // One that made room has been told so.
+      if (!(stranger.ended.reason instanceof ProtocolError)) this.#refuse(channel, error);
     } finally {
-      this.#strangers.delete(connection);
+      stranger.leave();
       signal.removeEventListener('abort', stop);
     }
   }
 
-  /** @throws ProtocolError `run_full` */
-  #receiveStranger(connection: Connection): void {
-    const { strangers = Infinity } = this.#options;
-    if (this.#strangers.size >= strangers)
-      throw new ProtocolError('run_full', `${strangers} links have not been admitted yet`, 'Try again later.');
-    this.#strangers.add(connection);
+  #admit(connection: Connection, stranger: Stranger): void {
+    stranger.leave();
+    this.#options.onAdmitted?.(connection);
+  }
+
+  /** The link may have to make room for another until somebody is admitted on it. */
+  #enter(connection: Connection, origin: LinkOrigin | undefined): Stranger {
+    const { deadline, addressOf = ({ remote }) => remote.replace(/:\d+$/, '') } = this.#options;
+    const inTime = deadline(LIMITS.helloMs);
+    return origin?.isExpected === true
+      ? { ended: inTime, leave: () => undefined }
+      : this.#strangers.enter(addressOf(connection), inTime);
   }
 
   keep(snapshot: KeptSnapshot | undefined): void {

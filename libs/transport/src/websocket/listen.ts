@@ -10,6 +10,8 @@ import { createConnection, type WebSocketOptions } from './connection.js';
 export interface AttachOptions extends WebSocketOptions {
   /** The client's IP address, without a port, where a proxy reports it; undefined: the socket's address is the client's. */
   clientAddress?(request: IncomingMessage): string | undefined;
+  /** A link is open. It is told before the link can be accepted. */
+  onOpen?(connection: Connection, request: IncomingMessage): void;
 }
 
 export interface ListenOptions extends WebSocketOptions {
@@ -86,6 +88,7 @@ export function attachWebSocket(server: Server, path: string, options: AttachOpt
     upgrader.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = createConnection(webSocket, remote, options);
       open.add(connection);
+      options.onOpen?.(connection, request);
       void connection.closed.then(() => open.delete(connection));
       incoming.push(connection);
     });

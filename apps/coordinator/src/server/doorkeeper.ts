@@ -1,0 +1,77 @@
+/** Which sockets of a server stay open. There is always room for one more stranger: the oldest stranger goes. */
+import type { Socket } from 'node:net';
+import { Strangers, type Stranger } from '@troupe/protocol';
+
+type Peer = Pick<Socket, 'remoteAddress' | 'remotePort' | 'destroy' | 'once'>;
+
+export interface Doorkeeper {
+  /** A socket has been accepted. @returns whether it may stay */
+  enter(socket: Peer): boolean;
+  /** A request has come over the socket. @param address of the client, where a proxy reports it */
+  hear(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>, address: string): void;
+  /** Whoever is on the other side has shown a token: the socket stays. */
+  admit(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): void;
+  /** Sockets that are open, and those of them on which nobody has been admitted. */
+  readonly open: number;
+  readonly strangers: number;
+}
+
+/** Strangers have at most this part of all places, so that those who are admitted find some. */
+const STRANGERS_PART = 0.5;
+/** And at most so many: all workers of a large run that connect again at once. Looking for the oldest takes time. */
+const MOST_STRANGERS = 4_096;
+
+interface Guest {
+  readonly socket: Peer;
+  stranger: Stranger | undefined;
+}
+
+/**
+ * @param places how many sockets may be open
+ * @param behindProxy all sockets come from a proxy: until a request says whose it is, a socket counts by itself
+ */
+export function createDoorkeeper(places: number, behindProxy: boolean): Doorkeeper {
+  const strangers = new Strangers(Math.max(1, Math.min(MOST_STRANGERS, Math.floor(places * STRANGERS_PART))));
+  // A request comes over another object than that which was accepted, if there is TLS.
+  const guests = new Map<string, Guest>();
+
+  function watch(guest: Guest, address: string): void {
+    guest.stranger?.leave();
+    const stranger = strangers.enter(address);
+    guest.stranger = stranger;
+    // Whoever does not read is not waited for.
+    stranger.ended.addEventListener('abort', () => guest.socket.destroy(), { once: true });
+  }
+  return {
+    get open() {
+      return guests.size;
+    },
+    get strangers() {
+      return strangers.count;
+    },
+    enter(socket) {
+      if (guests.size >= places && !strangers.evict()) return false;
+      const key = keyOf(socket);
+      const guest: Guest = { socket, stranger: undefined };
+      guests.set(key, guest);
+      socket.once('close', () => {
+        guest.stranger?.leave();
+        if (guests.get(key) === guest) guests.delete(key);
+      });
+      watch(guest, behindProxy ? key : (socket.remoteAddress ?? '?'));
+      return true;
+    },
+    hear(socket, address) {
+      const guest = guests.get(keyOf(socket));
+      if (guest?.stranger) watch(guest, address);
+    },
+    admit(socket) {
+      const guest = guests.get(keyOf(socket));
+      guest?.stranger?.leave();
+      if (guest) guest.stranger = undefined;
+    },
+  };
+}
+
+const keyOf = ({ remoteAddress, remotePort }: Pick<Socket, 'remoteAddress' | 'remotePort'>): string =>
+  `${remoteAddress} ${remotePort}`;
