@@ -54,25 +54,27 @@ export interface ResumedFrom {
  * the newest are no good ones. Then the last good one is spared, and as long as none is known nothing
  * is removed.
  */
-function createPruning(folder: string, keep: number, resumed: ResumedFrom | undefined) {
+function createPruning(folder: string, keep: number, resumed: ResumedFrom | undefined, needed: () => number | undefined) {
   let good = resumed === undefined || resumed.isAboveLimit ? undefined : { round: -1, path: resumed.path };
   return async (checkpoint: Checkpoint, written: string): Promise<void> => {
     const { round } = checkpoint;
     // A run that ends before its first round saves once more what it has resumed from.
     const isGood = !isAboveLimit(checkpoint) && written !== resumed?.path;
     if (isGood && round > (good?.round ?? -1)) good = { round, path: written };
-    if (good !== undefined) await pruneCheckpoints(folder, keep, good.path);
+    if (good !== undefined) await pruneCheckpoints(folder, keep, good.path, needed());
   };
 }
 
+/** @param needed the round to which the run may have to go back: the newest checkpoint that is not after it is kept */
 export function createCheckpointWriter(
   runFolder: RunFolder,
   keep: number,
   resumed: ResumedFrom | undefined,
   { onSaved, onFailed }: CheckpointReport,
+  needed: () => number | undefined = () => undefined,
 ): CheckpointWriter {
   const { path: folder } = runFolder;
-  const prune = createPruning(folder, keep, resumed);
+  const prune = createPruning(folder, keep, resumed, needed);
   return writeInTurn({
     place: folder,
     newest: resumed?.path,

@@ -54,16 +54,17 @@ interface Life {
   readonly settings: Settings;
   readonly notes: readonly string[];
   readonly isFirst: boolean;
+  readonly orders?: RunTainted;
 }
 
 /** @returns the next life of a run that must go back */
 async function live(
   server: WebServer,
   shared: Omit<RunHostOptions, 'mount'>,
-  { settings, notes, isFirst }: Life,
+  { settings, notes, isFirst, orders }: Life,
 ): Promise<Life | undefined> {
   const mount = server.mount('');
-  const host = await createRunHost({ ...shared, settings, mount });
+  const host = await createRunHost({ ...shared, settings, mount, orders });
   try {
     mountRun(mount, host);
     for (const text of notes) host.report({ event: 'note', level: 'info', text });
@@ -99,7 +100,7 @@ async function goBack(
   const given = new Map([...flags, ['--resume', '']]);
   const again = await recall({ settings: { ...settings, given, out, resume: true }, env });
   const text = `${tainted.message}: the run goes back to the last checkpoint before, and sets later ones aside as NAME.tainted`;
-  return { settings: again.settings, notes: [text], isFirst: false };
+  return { settings: again.settings, notes: [text], isFirst: false, orders: tainted };
 }
 
 function budgetOf({ report }: CoordinatorOptions): SendBudget {

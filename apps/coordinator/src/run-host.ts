@@ -10,7 +10,14 @@ import {
   writeWhole,
   type RunSecrets,
 } from '@troupe/checkpoint/node';
-import { createConductor, isReproducible, type CheckpointWriter, type ConductorOptions } from '@troupe/conductor';
+import {
+  createConductor,
+  isReproducible,
+  type Conductor,
+  type RunTainted,
+  type CheckpointWriter,
+  type ConductorOptions,
+} from '@troupe/conductor';
 import { installationAt } from '@troupe/config/installation';
 import { memoryForThisProcess, type MachineMemory } from '@troupe/process';
 import { LIMITS, type SendBudget } from '@troupe/protocol';
@@ -22,7 +29,7 @@ import { createSignedTokens, type SignedTokens } from './access/signed-tokens.js
 import { keepOpen, type WhenDone } from './afterwards.js';
 import { createWrongTokens, type WrongTokens } from './access/wrong-tokens.js';
 import { createAuditor, type AuditThread } from './auditor.js';
-import { bestCheckpoint, createCheckpointWriter } from './checkpoints.js';
+import { bestCheckpoint, createCheckpointWriter, type CheckpointReport } from './checkpoints.js';
 import { watchGradientFlow } from './gradient-flows.js';
 import { memoryNotes } from './memory.js';
 import { prepare, type Preparation } from './preparation.js';
@@ -56,6 +63,8 @@ export interface RunHostOptions {
   readonly pages: Pages;
   /** See ConductorOptions. */
   readonly banned?: Set<string>;
+  /** What was ordered before the run had to go back. */
+  readonly orders?: Pick<RunTainted, 'knobs' | 'pausedBy'> | undefined;
   /** Of the process: bounds what is queued for all links together. */
   readonly budget: SendBudget;
   /** Receives the events of the run. */
@@ -201,7 +210,11 @@ interface Parts extends RunHostOptions {
 async function assemble(parts: Parts): Promise<RunHost> {
   const { prepared, record, notifier, mount, side, tokens, reduce, over, signal } = parts;
   const { report, troubles } = record;
-  const conductor = await createConductor(conductorOptions(parts), signal);
+  // The writer asks it, and it asks the writer.
+  const alive: { conductor?: Conductor } = {};
+  const needed = (): number | undefined => alive.conductor?.oldestUnverified();
+  const conductor = (alive.conductor = await createConductor(conductorOptions(parts, needed), signal));
+  continueAs(conductor, parts);
   over.addEventListener('abort', () => conductor.close(), { once: true });
   const links = createRunLinks(mount, tokens);
   const site = createRunSite({ ...parts, conductor, tokens, links });
@@ -329,7 +342,14 @@ async function reduceServiceOf(
   return embedReduceService({ ...options, path: options.mount.prefix + PATHS.reduce, report, troubles, over });
 }
 
-function conductorOptions(parts: Parts): ConductorOptions {
+/** A run that goes back keeps what admins have ordered meanwhile. */
+function continueAs(conductor: Conductor, { orders }: Parts): void {
+  if (!orders) return;
+  conductor.tune(orders.knobs);
+  for (const by of orders.pausedBy) conductor.feed({ type: 'pause', by });
+}
+
+function conductorOptions(parts: Parts, needed: () => number | undefined): ConductorOptions {
   const { settings, prepared, record, side, tokens, signed, reduce, budget, mount } = parts;
   return {
     budget,
@@ -347,7 +367,7 @@ function conductorOptions(parts: Parts): ConductorOptions {
     readBest: () => readBest(prepared),
     side,
     auditor: parts.auditor,
-    writer: writerOf(prepared, settings.keep, record.report),
+    writer: writerOf(prepared, settings.keep, record.report, needed),
     ports: {
       nowMs: () => performance.now(),
       sleep: (ms, until) => sleep(ms, undefined, { signal: until }),
@@ -366,17 +386,18 @@ async function readBest({ folder }: Preparation): Promise<{ round: number; param
   return (await bestCheckpoint(folder.path))?.checkpoint;
 }
 
-function writerOf(prepared: Preparation, keep: number, report: Report): CheckpointWriter {
+function writerOf(prepared: Preparation, keep: number, report: Report, needed: () => number | undefined): CheckpointWriter {
   const { folder, resumedFrom, flags } = prepared;
   let saved = false;
-  return createCheckpointWriter(folder, keep, resumedFrom, {
+  const reports: CheckpointReport = {
     onSaved(round, path, best) {
       report({ event: 'checkpoint', round, path, best });
       if (!saved) void storeFlags(prepared, flags.afterwards, report);
       saved = true;
     },
     onFailed: ({ message, remedy }) => report({ event: 'note', level: 'warn', text: message, ...(remedy ? { remedy } : {}) }),
-  });
+  };
+  return createCheckpointWriter(folder, keep, resumedFrom, reports, needed);
 }
 
 async function storeFlags({ folder }: Preparation, flags: Flags, report: Report): Promise<void> {

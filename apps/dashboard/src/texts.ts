@@ -235,11 +235,10 @@ const EN = {
     left: 'left',
   } satisfies Record<WorkerState, string>,
   onProbation: 'on probation',
-  onProbationWhat: (passed: string, pending: string) =>
-    `The coordinator computes every lease again before anything counts. ${passed} agreed, ${pending} pending.`,
+  onProbationWhat: (passed: string) =>
+    `The coordinator computes every lease again before anything counts. ${passed} agreed so far.`,
   audited: (passed: string) => `audited ${passed} ×`,
-  auditedWhat: (passed: string, pending: string) =>
-    `The coordinator has computed ${passed} of its leases again, and they agreed; ${pending} pending.`,
+  auditedWhat: (passed: string) => `The coordinator has computed ${passed} of its leases again, and they agreed.`,
   sums: 'sums',
   sumsWhat: (reachedBy: string, workers: string) =>
     `Sums a part of the gradients for the others. ${reachedBy} of ${workers} workers reach it.`,
@@ -525,9 +524,9 @@ const ZH: Texts = {
     left: '已离开',
   },
   onProbation: '观察期',
-  onProbationWhat: (passed, pending) => `每个任务都由协调器重新计算后才计入。${passed} 个一致，${pending} 个待核对。`,
+  onProbationWhat: (passed) => `每个任务都由协调器重新计算后才计入。目前 ${passed} 个一致。`,
   audited: (passed) => `已核对 ${passed} 次`,
-  auditedWhat: (passed, pending) => `协调器重新计算了 ${passed} 个任务，结果一致；${pending} 个待核对。`,
+  auditedWhat: (passed) => `协调器重新计算了 ${passed} 个任务，结果一致。`,
   sums: '参与求和',
   sumsWhat: (reachedBy, workers) => `为其他节点求和一部分梯度。${workers} 个节点中有 ${reachedBy} 个能连到它。`,
   offers: '可参与求和',

@@ -43,13 +43,10 @@ export interface Recomputed {
  * @returns how they differ, for people; undefined when they agree
  */
 export function differenceOf(shape: AuditShape, claim: Claim, computed: Recomputed, exact: boolean): string | undefined {
-  const layout = createRangeLayout(shape);
-  const segments = layout.arriving({ from: 0, to: layout.segments });
+  const segments = segmentsAsSent(shape);
   const gradientBytes = bytesOf(segments);
   const memory = createVectorMemory(0);
-  const coded = new Uint8Array(gradientBytes);
-  const writer = createContributionWriter(shape, memory);
-  for (const segment of segments) writer.encode(computed.gradient, claim, segment, partOf(coded, segment));
+  const coded = encoded(shape, segments, claim, computed.gradient, memory);
   const states = floatsAt(claim.bytes, gradientBytes, computed.endStates.length);
   if (exact) return exactDifference(coded, claim, computed, states);
   return (
@@ -57,6 +54,35 @@ export function differenceOf(shape: AuditShape, claim: Claim, computed: Recomput
     stateDifference(states, computed.endStates) ??
     lossDifference(claim.lossSum, computed.lossSum)
   );
+}
+
+/** What a worker that computes this would send. */
+export function claimOf(shape: AuditShape, { round, streams }: CodedLease, { gradient, endStates, lossSum }: Recomputed): Claim {
+  const segments = segmentsAsSent(shape);
+  const coded = encoded(shape, segments, { round, streams }, gradient, createVectorMemory(0));
+  const bytes = new Uint8Array(coded.byteLength + endStates.byteLength);
+  bytes.set(coded);
+  bytes.set(new Uint8Array(endStates.buffer, endStates.byteOffset, endStates.byteLength), coded.byteLength);
+  return { round, streams, lossSum, bytes };
+}
+
+/** The last one first. */
+function segmentsAsSent(shape: AuditShape): readonly Segment[] {
+  const layout = createRangeLayout(shape);
+  return layout.arriving({ from: 0, to: layout.segments });
+}
+
+function encoded(
+  shape: AuditShape,
+  segments: readonly Segment[],
+  lease: CodedLease,
+  gradient: Float32Array,
+  memory: VectorMemory,
+): Uint8Array {
+  const coded = new Uint8Array(bytesOf(segments));
+  const writer = createContributionWriter(shape, memory);
+  for (const segment of segments) writer.encode(gradient, lease, segment, partOf(coded, segment));
+  return coded;
 }
 
 function partOf(body: Uint8Array, { offset, bytes }: Segment): Uint8Array {

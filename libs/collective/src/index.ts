@@ -1,4 +1,4 @@
-export { differenceOf, type AuditShape, type Claim, type Recomputed } from './audit.js';
+export { claimOf, differenceOf, type AuditShape, type Claim, type Recomputed } from './audit.js';
 export {
   createSegmentReader,
   createSegmentWriter,

@@ -2,9 +2,10 @@
 import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
 import type { SendBudget, Topology } from '@troupe/protocol';
-import { createRunState, type RunSettings } from '@troupe/scheduler';
+import { createRunState, oldestUnverified, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
+import { aborted } from './aborted.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
@@ -23,6 +24,8 @@ import { workerStates, workerViews } from './worker-views.js';
 
 /** The resolution of the scheduler's deadlines. */
 const TICK_MS = 100;
+/** How long the end of a run waits for the audits of its last rounds. */
+const LAST_AUDITS_MS = 60_000;
 /** How long workers have to receive the news that the run is over. */
 const GOODBYE_MS = 3_000;
 
@@ -52,7 +55,7 @@ export interface ConductorOptions {
   readonly writer: CheckpointWriter;
   /** Decides who may join. */
   readonly gate: Gate;
-  /** Addresses and names of banned workers, which outlive this conductor. */
+  /** Who is banned, and which addresses are suspect, which outlive this conductor. */
   readonly banned?: Set<string> | undefined;
   /** The secret of the all-reduce service. */
   readonly reduceToken: string;
@@ -78,6 +81,8 @@ export interface Conductor {
   readonly shell: Pick<RunShell, 'round' | 'workers' | 'state'>;
   /** Serves one worker's control link until it ends. Never rejects. */
   serve(link: Connection): Promise<void>;
+  /** The first round in which something counted that no audit has vouched for: a checkpoint of before must not be removed. */
+  oldestUnverified(): number | undefined;
   /** What the run is doing. Cheap: its cost does not grow with the number of workers. */
   status(): ConductorStatus;
   /** The rows of a dashboard's table of workers, including those that left recently. */
@@ -128,9 +133,12 @@ export class RunTainted extends Error {
   readonly remedy = 'Continue with --resume from a checkpoint of an earlier round: move newer files of the run elsewhere first.';
   /** Rounds completed, up to which nothing is wrong. */
   readonly since: number;
-  constructor(worker: string, since: number) {
+  /** What an admin has set, and who has paused the run: it goes on like that. */
+  readonly knobs: Knobs;
+  readonly pausedBy: readonly string[];
+  constructor(worker: string, since: number, knobs: Knobs, pausedBy: readonly string[]) {
     super(`what ${worker} contributed after round ${since} is wrong, or may be`);
-    this.since = since;
+    [this.since, this.knobs, this.pausedBy] = [since, knobs, pausedBy];
   }
 }
 
@@ -167,6 +175,7 @@ class RunConductor implements Conductor {
   readonly #audits: Audits;
   readonly #ended = createPromise<Ending>();
   #standing: Standing = {};
+  #tainted: RunTainted | undefined;
 
   constructor(options: ConductorOptions, reduce: ReduceLink, over: AbortController) {
     const { training, ports } = options;
@@ -191,8 +200,9 @@ class RunConductor implements Conductor {
       put: this.#put,
     });
     this.#audits = new Audits({
-      ...{ training, reduce, auditor: options.auditor, put: this.#put },
+      ...{ training, reduce, ports, auditor: options.auditor, put: this.#put },
       isSound: () => this.shell.sound,
+      round: () => this.shell.round,
     });
     this.#followUps = new FollowUps({
       ...options,
@@ -235,10 +245,18 @@ class RunConductor implements Conductor {
     for (const one of news) if (one) this.#options.ports.report(one);
     this.shell.handle(event, nowMs);
     this.#audits.handle(event);
-    if (event.type === 'tainted') this.#ended.reject(new RunTainted(event.worker, event.since));
+    if (event.type === 'tainted') this.#noteTainted(event.worker, event.since);
     this.#snapshots.handle(event);
     this.#followUps.handle(event);
     if (this.#standing.ending) this.#ended.resolve(this.#standing.ending);
+  }
+
+  /** The earliest lie counts. It may be found when the last round is complete. */
+  #noteTainted(worker: string, since: number): void {
+    if (this.#tainted && this.#tainted.since <= since) return;
+    const { training } = this.#options;
+    this.#tainted = new RunTainted(worker, since, { ...training.knobs }, [...this.shell.state.pausedBy]);
+    this.#ended.reject(this.#tainted);
   }
 
   serve(link: Connection): Promise<void> {
@@ -256,6 +274,10 @@ class RunConductor implements Conductor {
       config: configNow(this.#options.training),
       workerCount: this.#roster.connected,
     };
+  }
+
+  oldestUnverified(): number | undefined {
+    return oldestUnverified(this.shell.state);
   }
 
   workers(): WorkerView[] {
@@ -354,8 +376,13 @@ class RunConductor implements Conductor {
     if (this.shell.sound) await this.save();
   }
 
-  /** @throws NotSaved, ValidationFailed */
+  /** @throws NotSaved, ValidationFailed, RunTainted */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
+    await Promise.race([this.#audits.settled(), aborted(signal), aborted(this.#options.ports.deadline(LAST_AUDITS_MS))]);
+    if (this.#tainted) {
+      this.#control.closeAll('the run goes back to an earlier round');
+      throw this.#tainted;
+    }
     const saved = await this.#followUps.saveNow(ending.round);
     // Rounds that are not on disk have to be computed again, so workers must not be told that the
     // run is over.

@@ -65,7 +65,7 @@ export interface ControlServerOptions {
 
 export class ControlServer {
   readonly #options: ControlServerOptions;
-  /** Address and name of banned workers. */
+  /** Address and name of banned workers, and addresses from which somebody has lied. */
   readonly #banned: Set<string>;
   #joined = 0;
   readonly #strangers = new Strangers(LIMITS.unauthenticatedLinks);
@@ -96,7 +96,15 @@ export class ControlServer {
       this.#refuseLate();
       const { remote } = channel;
       this.#refuseBanned({ name, remote });
-      const worker = { id: this.#newId(), name, kind: hello.kind, remote, trusted: pass.trusted, ...creditOf(hello) };
+      const worker = {
+        id: this.#newId(),
+        name,
+        kind: hello.kind,
+        remote,
+        trusted: pass.trusted,
+        suspect: this.#banned.has(suspectKey({ remote })),
+        ...creditOf(hello),
+      };
       await this.#runSession(channel, pass, worker, signal);
     } catch (error) {
       if (error instanceof ProtocolError) {
@@ -130,6 +138,22 @@ export class ControlServer {
     trySend(worker.session.channel, { type: 'stop', code: 'dismissed', reason: brief(reason) });
     worker.session.channel.close(reason);
     return worker.name;
+  }
+
+  /**
+   * A volunteer lied. Its address is suspect from now on, and its name there is banned, unless others there have the same: many keep the
+   * name that the page gives them, and a school or an office has one address.
+   * @returns its name, or undefined when it is not known any more
+   */
+  expose(workerId: string, reason: string): string | undefined {
+    const { roster } = this.#options;
+    const liar = roster.workers.get(workerId);
+    if (!liar) return undefined;
+    this.#banned.add(suspectKey(liar));
+    const isShared = [...roster.workers.values()].some((other) => other.id !== liar.id && banKey(other) === banKey(liar));
+    if (!isShared) this.#banned.add(banKey(liar));
+    this.remove(workerId, reason, false);
+    return liar.name;
   }
 
   /**
@@ -289,7 +313,15 @@ function endSession(session: ControlSession, error: ProtocolError): void {
 
 /** A banned worker is recognized by its host and its name. */
 function banKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): string {
-  return `${remote.replace(/:\d+$/, '')} ${name}`;
+  return `${hostOf(remote)} ${name}`;
+}
+
+function suspectKey({ remote }: Pick<WorkerIdentity, 'remote'>): string {
+  return hostOf(remote);
+}
+
+function hostOf(remote: string): string {
+  return remote.replace(/:\d+$/, '');
 }
 
 /**

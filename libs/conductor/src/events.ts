@@ -24,6 +24,8 @@ export interface WorkerIdentity {
   readonly credit?: Credited | undefined;
   /** By its token: what it computes need not be audited. */
   readonly trusted: boolean;
+  /** Somebody at its address has lied. */
+  readonly suspect?: boolean;
 }
 
 /** A worker's control link while it is open. */

@@ -21,7 +21,7 @@ export interface ShellParts {
   /** The scheduler's. The shell owns it from here on. */
   readonly state: RunState;
   readonly reduce: Pick<CollectiveHost, 'subscribe' | 'usePeers' | 'openRound' | 'grant'>;
-  readonly workers: Pick<ControlServer, 'send' | 'remove'>;
+  readonly workers: Pick<ControlServer, 'send' | 'expose'>;
   readonly snapshots: Pick<SnapshotSender, 'request' | 'forget'>;
   put(event: ConductorEvent): void;
 }
@@ -134,7 +134,7 @@ export class RunShell {
   }
 
   #ban({ workerId, reason, since }: Extract<RunEffect, { type: 'ban' }>): void {
-    const name = this.#parts.workers.remove(workerId, bannedText(reason), true) ?? workerId;
+    const name = this.#parts.workers.expose(workerId, bannedText(reason)) ?? workerId;
     if (since !== undefined) this.#parts.put({ type: 'tainted', since, worker: name });
   }
 
@@ -201,10 +201,13 @@ function inputOf(event: ConductorEvent): RunInput | undefined {
   }
 }
 
-function messageInput({ id: workerId, name, trusted }: WorkerIdentity, message: WorkerMessage): RunInput | undefined {
+function messageInput(
+  { id: workerId, name, trusted, suspect = false }: WorkerIdentity,
+  message: WorkerMessage,
+): RunInput | undefined {
   switch (message.type) {
     case 'ready':
-      return { type: 'workerReady', workerId, name, trusted, charsPerSecond: message.charsPerSecond };
+      return { type: 'workerReady', workerId, name, trusted, suspect, charsPerSecond: message.charsPerSecond };
     case 'decline':
       return { type: 'declined', workerId, leaseId: message.leaseId, code: message.code, reason: message.reason };
     case 'resync':

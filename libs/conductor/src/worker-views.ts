@@ -54,10 +54,10 @@ function peerOf(id: string, { topology }: RunState): Pick<WorkerView, 'peer'> {
 }
 
 function auditsOf(record: WorkerRecord, state: RunState): Pick<WorkerView, 'audits'> {
-  const { trust, id } = record;
+  const { trust } = record;
   if (!state.audits.policy || trust.trusted) return {};
-  const pending = [...state.audits.open.values()].filter(({ workerId }) => workerId === id).length;
-  return { audits: { passed: trust.passed, pending, onProbation: isOnProbation(state, record) } };
+  // Not those that are pending: a volunteer that reads them would know which of its leases are audited.
+  return { audits: { passed: trust.passed, onProbation: isOnProbation(state, record) } };
 }
 
 function streamsLent({ leases }: WorkerRecord, state: RunState): number {

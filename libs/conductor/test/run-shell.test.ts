@@ -50,7 +50,7 @@ function open({ step, checkpointEvery = 0, ...options }: Options = {}): void {
       grant: ({ workerId, streams }) => log.push(`grant ${workerId}: ${streams.join()}`),
     },
     workers: {
-      remove: (id, reason, ban) => String(log.push(`${ban ? 'ban' : 'remove'} ${id}: ${reason}`)),
+      expose: (id, reason) => String(log.push(`expose ${id}: ${reason}`)),
       send(to, message, body = new Uint8Array()) {
         log.push(`send ${to} ${message.type}`);
         sent.push({ to, message, body });
@@ -289,7 +289,7 @@ describe('the step of a round', () => {
         usePeers: () => undefined,
         grant: () => undefined,
       },
-      workers: { send: () => true, remove: () => undefined },
+      workers: { send: () => true, expose: () => undefined },
       snapshots: { request: () => undefined, forget: () => undefined },
       put: () => undefined,
     });

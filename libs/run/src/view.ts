@@ -136,8 +136,6 @@ export interface WorkerView {
 export interface AuditView {
   /** Leases that the coordinator computed again, and that agreed. */
   readonly passed: number;
-  /** Leases whose audit is not decided. */
-  readonly pending: number;
   /** Nothing of it counts before it is audited. */
   readonly onProbation: boolean;
 }

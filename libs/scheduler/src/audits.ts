@@ -10,20 +10,34 @@ export interface AuditPolicy {
 export interface Trust {
   /** By its token. It is not audited. */
   readonly trusted: boolean;
+  /** Somebody at its address has lied: nothing of it ever counts before it is audited. */
+  readonly suspect: boolean;
   /** Audits passed. */
   passed: number;
-  /** Contributions that counted since its last audit, and the round of the first of them. */
-  unaudited: number;
-  unauditedSince: number | undefined;
+  /** The rounds of contributions that counted and that no audit has vouched for, in order. */
+  unverified: number[];
+  /** A lie of it is known: further ones are no news. */
+  exposed: boolean;
+  /** Its next lease is audited: what it said is doubtful. */
+  doubted: boolean;
   /** How often it said that a gradient is not finite, and it was. */
   falseClaims: number;
+}
+
+export interface OpenAudit {
+  readonly workerId: string;
+  readonly round: number;
+  readonly mode: AuditMode;
+  readonly sinceMs: number;
 }
 
 /** The audits of a run. */
 export interface Audits {
   readonly policy: AuditPolicy | undefined;
   /** Leases that are granted with an audit which is not decided. */
-  readonly open: Map<string, { readonly workerId: string; readonly round: number; readonly mode: AuditMode }>;
+  readonly open: Map<string, OpenAudit>;
+  /** Workers that left before the audits of what they contributed were decided. */
+  readonly departed: Map<string, { readonly id: string; readonly name: string; readonly trust: Trust }>;
   draws: number;
   /** Rounds completed when a checkpoint was last due, so that a lie which is found later costs little. */
   guardedRound: number;
@@ -34,9 +48,17 @@ export interface Audits {
 }
 
 export function createAudits(policy: AuditPolicy | undefined): Audits {
-  return { policy, open: new Map(), draws: 0, guardedRound: -Infinity, verifying: false, judged: { lossSum: 0, characters: 0 } };
+  return {
+    policy,
+    open: new Map(),
+    departed: new Map(),
+    draws: 0,
+    guardedRound: -Infinity,
+    verifying: false,
+    judged: { lossSum: 0, characters: 0 },
+  };
 }
 
-export function createTrust(trusted: boolean): Trust {
-  return { trusted, passed: 0, unaudited: 0, unauditedSince: undefined, falseClaims: 0 };
+export function createTrust(trusted: boolean, suspect: boolean): Trust {
+  return { trusted, suspect, passed: 0, unverified: [], exposed: false, doubted: false, falseClaims: 0 };
 }

@@ -14,4 +14,4 @@ export {
 } from './state.js';
 export { step } from './step.js';
 export { TRIAL_SHARE, type TrialBudget } from './trials.js';
-export { AUDIT_FLOOR, auditProbability, isOnProbation, PROBATION_AUDITS } from './trust.js';
+export { AUDIT_FLOOR, auditProbability, isOnProbation, oldestUnverified, PROBATION_AUDITS } from './trust.js';

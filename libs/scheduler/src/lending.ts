@@ -13,7 +13,7 @@ import {
 import { allowanceMs, expectedMs, firstPace, latePace } from './pace.js';
 import { isResting } from './rests.js';
 import type { Lease, RunEffect, RunState, WorkerRecord } from './state.js';
-import { awaitsAuditor, chooseAudit, shareLimits } from './trust.js';
+import { awaitsAuditor, chooseAudit, closeAuditOf, shareLimits } from './trust.js';
 
 /**
  * A worker counts as stuck after this many times its deadline, and not before the minimum:
@@ -88,8 +88,9 @@ export function resetUnits(state: RunState): void {
 }
 
 /** The scheduler forgets the lease; its worker may still compute it. */
-export function closeLease(state: RunState, lease: Lease): void {
+export function closeLease(state: RunState, lease: Lease, isCounted = false): void {
   if (!state.leases.delete(lease.id)) return;
+  closeAuditOf(state, lease.id, isCounted);
   for (const index of lease.units) {
     if (lease.reliable) state.units[index].reliableLeases--;
     refreshUncovered(state, index);
@@ -522,7 +523,7 @@ function grantLease(
     state.units[index].lent = true;
     refreshUncovered(state, index);
   }
-  const audit = chooseAudit(state, worker, id);
+  const audit = chooseAudit(state, worker, id, nowMs);
   effects.push({ type: 'lease', workerId: worker.id, leaseId: id, round: state.round, streams, states, deadlineMs, audit });
   return charactersSoFar;
 }

@@ -211,6 +211,8 @@ export type RunInput =
       readonly charsPerSecond: number;
       /** By its token: what it computes need not be audited. */
       readonly trusted: boolean;
+      /** Somebody at its address has lied. */
+      readonly suspect?: boolean;
     }
   /** The worker asks for a snapshot that is not older than `round`. */
   | { readonly type: 'workerSyncing'; readonly workerId: string; readonly reason: string; readonly round: number }

@@ -28,12 +28,12 @@ import { noteOffer, noteRoundTime, resetTopology, reviewTopology } from './topol
 import { disturbRound, endTrial, noteRound } from './trials.js';
 import {
   closeAudit,
-  closeAuditsOf,
+  auditedWorker,
   forgetOldAudits,
   isTrusted,
   judgedLoss,
   noteFalseClaim,
-  noteRejected,
+  noteDeparture,
   noteCounted,
   notePassed,
 } from './trust.js';
@@ -66,7 +66,8 @@ const NOT_FINITE_TRIES = 3;
  */
 export function step(state: RunState, input: RunInput, nowMs: number): readonly RunEffect[] {
   const effects: RunEffect[] = [];
-  if (state.phase === 'over') return effects;
+  // A lie in the last rounds is found when they are over.
+  if (state.phase === 'over' && input.type !== 'audited') return effects;
   decide(state, input, nowMs, effects);
   if (!hasEnded(state)) fetchWhenStalled(state, nowMs, effects);
   if (!hasEnded(state) && MAY_CHANGE_TOPOLOGY.has(input.type)) reviewTopology(state, input.type === 'updated', effects);
@@ -167,14 +168,14 @@ function workerReady(state: RunState, input: Input<'workerReady'>, nowMs: number
 }
 
 function createWorker(
-  { workerId: id, name, charsPerSecond: reported, trusted }: Input<'workerReady'>,
+  { workerId: id, name, charsPerSecond: reported, trusted, suspect = false }: Input<'workerReady'>,
   round: number,
   nowMs: number,
 ): WorkerRecord {
   return {
     id,
     name,
-    trust: createTrust(trusted),
+    trust: createTrust(trusted, suspect),
     state: 'ready',
     wanted: undefined,
     spareRounds: 0,
@@ -227,7 +228,7 @@ function workerLeft(state: RunState, input: Input<'workerLeft'>, nowMs: number, 
   const hadLeases = worker.leases.size > 0;
   if (state.active.paces.has(worker.id)) disturbRound(state.parking.trials);
   state.workers.delete(worker.id);
-  closeAuditsOf(state, worker.id);
+  noteDeparture(state, worker);
   endTrial(state.parking.trials, worker.id);
   releaseAll(state, worker);
   lendUncovered(state, nowMs, effects);
@@ -359,8 +360,10 @@ function verified(state: RunState, input: Input<'verified'>, nowMs: number, effe
   lendUncovered(state, nowMs, effects);
 }
 
-function banWorker({ id, name, trust }: WorkerRecord, reason: string, effects: RunEffect[]): void {
-  const since = trust.unauditedSince;
+function banWorker({ id, name, trust }: Pick<WorkerRecord, 'id' | 'name' | 'trust'>, reason: string, effects: RunEffect[]): void {
+  if (trust.exposed) return;
+  trust.exposed = true;
+  const [since] = trust.unverified;
   effects.push({ type: 'ban', workerId: id, reason, since });
   decided(effects, { kind: 'auditFailed', worker: name, reason, since });
 }
@@ -396,7 +399,7 @@ function counted(state: RunState, input: Input<'counted'>, nowMs: number, effect
   for (const index of units) markCounted(state, index, holder);
   const lease = state.leases.get(input.leaseId);
   if (lease) {
-    closeLease(state, lease);
+    closeLease(state, lease, true);
     if (worker) credit(worker, lease, nowMs, input.computeMs);
   }
   cancelOvertaken(state, units, effects);
@@ -418,19 +421,17 @@ function credit(worker: WorkerRecord, lease: Lease, nowMs: number, computeMs: nu
 
 /** The lease is still open if its contribution is held. */
 function audited(state: RunState, input: Input<'audited'>, nowMs: number, effects: RunEffect[]): void {
-  const { workerId, leaseId, verdict, reason } = input;
-  const worker = state.workers.get(workerId);
+  const { round, workerId, leaseId, verdict, reason } = input;
+  const worker = auditedWorker(state, workerId);
   closeAudit(state, leaseId);
-  if (!worker) return;
-  if (verdict === 'sound') notePassed(worker);
-  if (verdict === 'wrong') banWorker(worker, reason, effects);
+  if (worker && verdict === 'sound') notePassed(worker, round);
+  if (worker && verdict === 'wrong') banWorker(worker, reason, effects);
   // It may have waited for the auditor.
-  lendUncovered(state, nowMs, effects);
+  if (!hasEnded(state)) lendUncovered(state, nowMs, effects);
 }
 
 function rejected(state: RunState, input: Input<'rejected'>, nowMs: number, effects: RunEffect[]): void {
   const worker = state.workers.get(input.workerId);
-  noteRejected(state, input.leaseId, input.result);
   if (worker) settle(state, worker, input.leaseId, nowMs, input.computeMs);
   const lease = input.round === state.round ? state.leases.get(input.leaseId) : undefined;
   const own = lease?.workerId === input.workerId ? lease : undefined;
@@ -463,7 +464,6 @@ function updated(state: RunState, input: Input<'updated'>, nowMs: number, effect
     worker.nextHeld = [];
   }
   state.round++;
-  forgetOldAudits(state);
   noteRoundTime(state, noteRound(state.parking.trials, nowMs));
   judgeLoss(state, judgedLoss(state, input.trainLoss), effects);
   if (hasEnded(state)) return;
@@ -518,6 +518,7 @@ function reopen(state: RunState, nowMs: number, effects: RunEffect[]): void {
   resetTopology(state);
   if (state.phase === 'idle') return;
   disturbRound(state.parking.trials);
+  state.audits.open.clear();
   for (const worker of state.workers.values()) releaseAll(state, worker);
   for (const unit of state.units) {
     unit.holder = undefined;
@@ -534,6 +535,7 @@ function resume(state: RunState, by: string, nowMs: number, effects: RunEffect[]
 }
 
 function tick(state: RunState, nowMs: number, effects: RunEffect[]): void {
+  forgetOldAudits(state, nowMs);
   const late = markLate(state, nowMs);
   endLateTrial(state, effects);
   const stuck = stuckWorkers(state, nowMs);

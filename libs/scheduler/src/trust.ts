@@ -4,7 +4,7 @@
  * then audits become rarer with each that is passed (adaptive replication, as in BOINC: Anderson 2004), and never stop.
  */
 import { philox4x32 } from '@troupe/optim/philox';
-import { isLostRace, type AuditMode, type ContributionRefusal } from '@troupe/protocol';
+import type { AuditMode } from '@troupe/protocol';
 import type { AuditPolicy } from './audits.js';
 import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
 
@@ -20,8 +20,10 @@ const MOST_ROUNDS_UNAUDITED = 64;
 const GUARD_ROUNDS = 50;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
-/** An audit whose lease never came, or came too late to be audited, is forgotten after so many rounds. */
-const FORGOTTEN_AFTER = 8;
+/** An audit that is not decided by then is forgotten: its lease never came, or the auditor does not answer. */
+const FORGOTTEN_MS = 120_000;
+/** Workers that have left and whose audits are not decided. */
+const MOST_DEPARTED = 64;
 /** On probation a worker gets at most this part of a round, if others have none to pass. */
 const PROBATION_SHARE = 0.1;
 /** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
@@ -33,7 +35,7 @@ const PHILOX_ROUNDS = 10;
 
 /** Whether nothing of the worker counts before it is audited. */
 export function isOnProbation({ audits }: Pick<RunState, 'audits'>, { trust }: Pick<WorkerRecord, 'trust'>): boolean {
-  return audits.policy !== undefined && !trust.trusted && trust.passed < PROBATION_AUDITS;
+  return audits.policy !== undefined && !trust.trusted && (trust.suspect || trust.passed < PROBATION_AUDITS);
 }
 
 /** Whether others may rely on what it sums, which nobody computes again. */
@@ -49,14 +51,15 @@ export function awaitsAuditor(state: RunState, worker: WorkerRecord): boolean {
 
 function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolean {
   if (audits.policy === undefined || trust.trusted) return false;
-  return trust.unaudited >= MOST_UNAUDITED || round - (trust.unauditedSince ?? round) >= MOST_ROUNDS_UNAUDITED;
+  const { unverified } = trust;
+  return trust.doubted || unverified.length >= MOST_UNAUDITED || round - (unverified[0] ?? round) >= MOST_ROUNDS_UNAUDITED;
 }
 
 /** Decides whether the lease that is about to be granted is audited, and notes it. */
-export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string): AuditMode {
+export function chooseAudit(state: RunState, worker: WorkerRecord, leaseId: string, nowMs: number): AuditMode {
   const { audits, round } = state;
   const mode = modeOf(state, worker);
-  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode });
+  if (mode !== 'none') audits.open.set(leaseId, { workerId: worker.id, round, mode, sinceMs: nowMs });
   return mode;
 }
 
@@ -65,7 +68,10 @@ function modeOf(state: RunState, worker: WorkerRecord): AuditMode {
   const { trust } = worker;
   if (!audits.policy || trust.trusted) return 'none';
   if (isOnProbation(state, worker)) return 'hold';
-  if (isOverdue(state, worker)) return 'copy';
+  if (isOverdue(state, worker)) {
+    trust.doubted = false;
+    return 'copy';
+  }
   const isDrawn = draw(audits.policy, audits.draws++) < auditProbability(trust.passed);
   return isDrawn && audits.open.size < OPEN_AUDITS ? 'copy' : 'none';
 }
@@ -82,45 +88,59 @@ function draw({ seed }: AuditPolicy, index: number): number {
   return words[0] / 2 ** 32;
 }
 
-/** The lease is not audited after all. */
+/** The lease is not audited after all, or its audit is decided. */
 export function closeAudit({ audits }: RunState, leaseId: string): void {
   audits.open.delete(leaseId);
 }
 
-/** A contribution does not count. What is held is audited even if others were faster. */
-export function noteRejected({ audits }: RunState, leaseId: string, result: ContributionRefusal): void {
-  if (!isLostRace(result) || audits.open.get(leaseId)?.mode === 'copy') audits.open.delete(leaseId);
+/** The scheduler forgets the lease. Only a copy of what counts is still on its way to the auditor. */
+export function closeAuditOf({ audits }: RunState, leaseId: string, isCounted: boolean): void {
+  if (!isCounted || audits.open.get(leaseId)?.mode === 'hold') audits.open.delete(leaseId);
 }
 
-export function closeAuditsOf({ audits }: RunState, workerId: string): void {
-  for (const [leaseId, open] of audits.open) if (open.workerId === workerId) audits.open.delete(leaseId);
+/** A lie that is found after its worker has left is a lie all the same. */
+export function noteDeparture({ audits }: RunState, { id, name, trust }: WorkerRecord): void {
+  const isAudited = [...audits.open.values()].some(({ workerId }) => workerId === id);
+  if (!isAudited) return;
+  if (audits.departed.size >= MOST_DEPARTED) audits.departed.delete(audits.departed.keys().next().value!);
+  audits.departed.set(id, { id, name, trust });
 }
 
-export function forgetOldAudits({ audits, round }: RunState): void {
-  for (const [leaseId, open] of audits.open) if (round - open.round > FORGOTTEN_AFTER) audits.open.delete(leaseId);
+/** The worker whose lease is audited, if it is known. */
+export function auditedWorker(
+  { audits, workers }: RunState,
+  workerId: string,
+): Pick<WorkerRecord, 'id' | 'name' | 'trust'> | undefined {
+  return workers.get(workerId) ?? audits.departed.get(workerId);
+}
+
+/** An audit that is never decided keeps no place for long. */
+export function forgetOldAudits({ audits }: RunState, nowMs: number): void {
+  for (const [leaseId, { sinceMs }] of audits.open) if (nowMs - sinceMs >= FORGOTTEN_MS) audits.open.delete(leaseId);
 }
 
 type Counted = Extract<RunInput, { type: 'counted' }>;
 
 export function noteCounted(
   state: RunState,
-  { trust }: WorkerRecord,
+  worker: WorkerRecord,
   { leaseId, round, streams, lossSum }: Counted,
   effects: RunEffect[],
 ): void {
   const { audits, settings } = state;
-  const isHeld = trust.passed < PROBATION_AUDITS;
-  if (!audits.policy || trust.trusted || isHeld || audits.open.has(leaseId)) {
-    if (round !== state.round) return;
+  const { trust } = worker;
+  const mode = audits.open.get(leaseId)?.mode ?? (isOnProbation(state, worker) ? 'hold' : 'none');
+  const isBelieved = !audits.policy || trust.trusted || mode !== 'none';
+  if (isBelieved && round === state.round) {
     audits.judged.lossSum += lossSum;
     audits.judged.characters += streams.length * settings.window;
-    return;
   }
-  if (trust.unaudited++ === 0) trust.unauditedSince = round;
+  if (!audits.policy || trust.trusted || mode === 'hold') return;
+  if (trust.unverified.at(-1) !== round) trust.unverified.push(round);
   guard(state, effects);
   // It may be true, and is the reason for an audit: a run does not end because of what one volunteer says.
   const limit = settings.maxLoss > 0 ? settings.maxLoss * settings.chanceLoss : Infinity;
-  if (!(lossSum / (streams.length * settings.window) <= limit)) trust.unaudited = MOST_UNAUDITED;
+  if (!isBelieved && !(lossSum / (streams.length * settings.window) <= limit)) trust.doubted = true;
 }
 
 /** The round is open, and nothing of it is in the parameters yet. */
@@ -152,10 +172,20 @@ export function noteFalseClaim(state: RunState, { id, trust }: WorkerRecord): bo
   return !isTrusted(state, id) && ++trust.falseClaims >= FALSE_CLAIMS;
 }
 
-export function notePassed({ trust }: WorkerRecord): void {
+/** It vouches for what counted up to the round of the audited lease, and not for what came after. */
+export function notePassed({ trust }: Pick<WorkerRecord, 'trust'>, round: number): void {
   trust.passed++;
-  trust.unaudited = 0;
-  trust.unauditedSince = undefined;
+  trust.unverified = trust.unverified.filter((counted) => counted > round);
+}
+
+/** The first round in which something counted that no audit has vouched for, of any worker: the run may have to go back to it. */
+export function oldestUnverified({ audits, workers }: RunState): number | undefined {
+  let oldest: number | undefined;
+  for (const { trust } of [...workers.values(), ...audits.departed.values()]) {
+    const [first] = trust.unverified;
+    if (first !== undefined && first < (oldest ?? Infinity)) oldest = first;
+  }
+  return oldest;
 }
 
 /**

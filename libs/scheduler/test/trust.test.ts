@@ -102,9 +102,61 @@ describe('the audits of a volunteer', () => {
     for (let i = 0; i < 100; i++) run.playRound();
     while (run.leases[0].audit === 'none') run.playRound();
     const [worker] = workersOf(run);
-    const since = worker.trust.unauditedSince;
+    const [since] = worker.trust.unverified;
     const effects = run.audited(run.leases[0], 'wrong');
     expect(effects).toContainEqual({ type: 'ban', workerId: 'a', reason: 'its gradient differs', since });
+  });
+
+  it('clear what counted before the audited lease, and not what came after', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 100; i++) run.playRound();
+    while (run.leases[0].audit === 'none') run.playRound();
+    const [copied] = run.leases.splice(0);
+    run.count(copied);
+    run.feed({ type: 'updated', round: copied.round, trainLoss: 4 });
+    const later: string = run.leases[0].audit;
+    run.playRound();
+    run.audited(copied, 'sound');
+    const [worker] = workersOf(run);
+    expect(worker.trust.unverified).toEqual(later === 'none' ? [copied.round + 1] : []);
+    run.playRound();
+    expect(run.audited(copied, 'wrong')).toContainEqual(
+      expect.objectContaining({ type: 'ban', since: worker.trust.unverified[0] }),
+    );
+  });
+
+  it('find a lie of a worker that has left, also one that was copied and counted first', () => {
+    const run = createRun();
+    run.join('a');
+    for (let i = 0; i < 300 && !run.leases.some(({ audit }) => audit === 'copy'); i++) run.playRound();
+    const copied = run.leases.find(({ audit }) => audit === 'copy')!;
+    const before = run.state.workers.get('a')!.trust.unverified[0] ?? copied.round;
+    run.count(copied);
+    run.feed({ type: 'workerLeft', workerId: 'a', reason: 'gone' });
+    expect(run.audited(copied, 'wrong')).toContainEqual(expect.objectContaining({ type: 'ban', workerId: 'a', since: before }));
+  });
+
+  it('of leases that are taken back keep no place: others are audited instead', () => {
+    const run = createRun();
+    run.join('liar');
+    run.join('honest');
+    for (let i = 0; i < 30; i++) {
+      run.feed({ type: 'workerSyncing', workerId: 'liar', reason: 'again', round: 0 });
+      run.join('liar');
+    }
+    run.feed({ type: 'workerLeft', workerId: 'liar', reason: 'gone' });
+    for (let i = 0; i < 5; i++) run.playRound();
+    expect(run.state.round).toBe(5);
+  });
+
+  it('never end for a worker from an address from which somebody has lied', () => {
+    const run = createRun();
+    run.feed({ type: 'workerReady', workerId: 'a', name: 'a', trusted: false, suspect: true, charsPerSecond: 1000 });
+    for (let i = 0; i < 50; i++) {
+      expect(run.leases.map(({ audit }) => audit)).toEqual(['hold']);
+      run.playRound();
+    }
   });
 
   it('do not pile up when the auditor is slow: those who owe one wait', () => {

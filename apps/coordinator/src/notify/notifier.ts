@@ -1,5 +1,6 @@
 /** `--notify URL`: tells a chat or a program what becomes of a run. No round waits for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RunTainted } from '@troupe/conductor';
 import type { RunEvent, Symptoms } from '@troupe/run';
 import type { Report } from '../reporter.js';
 import { Notices } from './notices.js';
@@ -39,7 +40,8 @@ export function createNotifier({ url, runId, name, report, signal }: NotifierOpt
       try {
         await run();
       } catch (error) {
-        if (!signal.aborted) notices.failed(error as Error);
+        // A run that goes back goes on.
+        if (!signal.aborted && !(error instanceof RunTainted)) notices.failed(error as Error);
         throw error;
       } finally {
         clearInterval(timer);

@@ -93,9 +93,9 @@ const WorkerSchema = object<WorkerView>(
     audits: {
       type: 'object',
       description:
-        'Of a volunteer: how many of its leases the coordinator computed again and found right, and how many it is about to. On probation nothing of it counts before it is audited.',
-      properties: { passed: count, pending: count, onProbation: { type: 'boolean' } },
-      required: ['passed', 'pending', 'onProbation'],
+        'Of a volunteer: how many of its leases the coordinator computed again and found right. On probation nothing of it counts before it is audited.',
+      properties: { passed: count, onProbation: { type: 'boolean' } },
+      required: ['passed', 'onProbation'],
       additionalProperties: false,
     },
   },

@@ -7,8 +7,8 @@ import type { PeerMark } from './peers.js';
 /** Beside the state of a volunteer. `label` is empty for a worker that is trusted. */
 export function auditMark({ audits, state }: Pick<WorkerView, 'audits' | 'state'>, texts: Texts, format: Format): PeerMark {
   if (!audits || state === 'left') return { label: '', what: '' };
-  const [passed, pending] = [format.whole(audits.passed), format.whole(audits.pending)];
+  const passed = format.whole(audits.passed);
   return audits.onProbation
-    ? { label: texts.onProbation, what: texts.onProbationWhat(passed, pending) }
-    : { label: texts.audited(passed), what: texts.auditedWhat(passed, pending) };
+    ? { label: texts.onProbation, what: texts.onProbationWhat(passed) }
+    : { label: texts.audited(passed), what: texts.auditedWhat(passed) };
 }

@@ -155,11 +155,15 @@ export async function hasCheckpoint(folder: string): Promise<boolean> {
   return (await checkpointNames(folder, 'latest')).length > 0;
 }
 
-/** Removes all checkpoints except the newest `keep` (at least 1), the best, and the file `spared`. Returns the removed paths. */
-export async function pruneCheckpoints(folder: string, keep: number, spared?: string): Promise<string[]> {
+/**
+ * Removes all checkpoints except the newest `keep` (at least 1), the best, the file `spared`, and the newest that is not after round
+ * `before`. Returns the removed paths.
+ */
+export async function pruneCheckpoints(folder: string, keep: number, spared?: string, before?: number): Promise<string[]> {
   const rounds = (await checkpointNames(folder, 'latest')).filter((name) => name !== BEST);
   const old = rounds.slice(Math.max(1, keep)).map((name) => join(folder, name));
-  const paths = old.filter((path) => path !== spared);
+  const safe = before === undefined ? undefined : rounds.find((name) => roundOf(name) <= before);
+  const paths = old.filter((path) => path !== spared && (safe === undefined || path !== join(folder, safe)));
   for (const path of paths) await rm(path, { force: true }).catch((cause: unknown) => Promise.reject(cannotWrite(path, cause)));
   return paths;
 }
@@ -185,6 +189,11 @@ export async function setAsideAfter(folder: string, round: number): Promise<stri
   );
 }
 
+/** NaN for the best one. */
+function roundOf(name: string): number {
+  return Number(ROUND.exec(name)?.[1]);
+}
+
 /** File names: rounds from newest to oldest, and the best one before or after them. */
 async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promise<string[]> {
   const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
@@ -192,7 +201,6 @@ async function checkpointNames(folder: string, prefer: 'latest' | 'best'): Promi
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return [];
     throw cannotRead(folder, cause);
   });
-  const roundOf = (name: string) => Number(ROUND.exec(name)?.[1]);
   const rounds = names.filter((name) => ROUND.test(name)).sort((a, b) => roundOf(b) - roundOf(a));
   const best = names.filter((name) => name === BEST);
   return prefer === 'best' ? [...best, ...rounds] : [...rounds, ...best];
