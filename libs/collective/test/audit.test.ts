@@ -1,6 +1,6 @@
 import { GRADIENT_CODECS } from '@troupe/protocol';
 import { describe, expect, it } from 'vitest';
-import { claimOf, differenceOf, segmentsOf, type Claim, type Recomputed } from '../src/index.js';
+import { claimOf as claimed, differenceOf, segmentsOf, type Claim, type Recomputed } from '../src/index.js';
 import { encoded } from './coded.js';
 
 const shape = (codec: (typeof GRADIENT_CODECS)[number]) => ({ codec, tensorSizes: [20_000, 40, 3_000], stateFloats: 8, seed: 5 });
@@ -21,7 +21,7 @@ function claimOf(codec: (typeof GRADIENT_CODECS)[number], sent: Recomputed): Cla
     new Uint8Array(sent.endStates.buffer, sent.endStates.byteOffset, sent.endStates.byteLength),
   ]);
   const claim = { ...LEASE, lossSum: sent.lossSum, bytes: Uint8Array.from(bytes) };
-  expect(claimOf(shape(codec), LEASE, sent)).toEqual(claim);
+  expect(claimed(shape(codec), LEASE, sent)).toEqual(claim);
   return claim;
 }
 

@@ -2,7 +2,6 @@
  * Rests of workers that give leases back. Each refusal makes others compute what was lent, so a worker that refuses at will could hold up
  * every round. One that refuses now and then, as healthy ones do, rests for a moment; each further time it rests twice as long.
  */
-import type { RunState, WorkerRecord } from './state.js';
 
 export interface Refusals {
   /** How often it has refused lately. */
@@ -13,6 +12,10 @@ export interface Refusals {
   workedRound: number;
   /** Until then it gets no lease, whatever it reports, unless nobody else can compute. */
   untilMs: number;
+}
+
+interface Refusing {
+  readonly refusals: Refusals;
 }
 
 /** The rest after each of the first refusals; after that it doubles. */
@@ -30,7 +33,7 @@ export function createRefusals(): Refusals {
  * The worker gives back a lease, or answers it in a way that is of no use. Several at once count as one.
  * @param mayKnowMore the update may be under way that made its lease useless: it rests only if that happens again and again
  */
-export function noteRefusal({ refusals }: WorkerRecord, nowMs: number, mayKnowMore = false): void {
+export function noteRefusal({ refusals }: Refusing, nowMs: number, mayKnowMore = false): void {
   if (nowMs - refusals.lastMs < FIRST_REST_MS) return;
   refusals.lastMs = nowMs;
   refusals.strikes++;
@@ -40,12 +43,12 @@ export function noteRefusal({ refusals }: WorkerRecord, nowMs: number, mayKnowMo
 }
 
 /** A result of the worker counts. */
-export function noteWork({ round }: RunState, { refusals }: WorkerRecord): void {
+export function noteWork({ round }: { readonly round: number }, { refusals }: Refusing): void {
   if (refusals.workedRound === round) return;
   refusals.workedRound = round;
   refusals.strikes = Math.max(0, refusals.strikes - 1 / ROUNDS_TO_FORGET);
 }
 
-export function isResting({ refusals }: WorkerRecord, nowMs: number): boolean {
+export function isResting({ refusals }: Refusing, nowMs: number): boolean {
   return nowMs < refusals.untilMs;
 }
