@@ -422,6 +422,36 @@ describe('removing a worker', () => {
     await join({ remote: '10.0.0.2:4242' });
   });
 
+  it('that lied bans its name there and makes its address suspect, also when it has left', async () => {
+    const suspicions = () => of('workerJoined').map(({ worker }) => [worker.name, worker.suspect]);
+    const liar = await join({ name: 'Eve', remote: '10.0.0.1:1' });
+    expect(server.expose(liar.id, 'its gradient differs')).toBe('Eve');
+    await liar.served;
+    const again = connect('10.0.0.1:2');
+    again.send({ ...HELLO, name: 'Eve' });
+    expect(await again.next()).toMatchObject({ type: 'refuse', code: 'banned' });
+    await join({ name: 'Bob', remote: '10.0.0.1:3' });
+    const gone = await join({ name: 'Mallory', remote: '10.0.0.2:1' });
+    gone.close('bye');
+    await gone.served;
+    expect(server.expose(gone.id, 'its gradient differs')).toBe('Mallory');
+    await join({ name: 'Cem', remote: '10.0.0.2:2' });
+    expect(suspicions()).toEqual([
+      ['Eve', false],
+      ['Bob', true],
+      ['Mallory', false],
+      ['Cem', true],
+    ]);
+    expect(server.expose('nobody', 'why')).toBeUndefined();
+  });
+
+  it('that lied under a name that others at its address have bans none of them', async () => {
+    const [liar] = [await join({ remote: '10.0.0.1:1' }), await join({ remote: '10.0.0.1:2' })];
+    server.expose(liar.id, 'its gradient differs');
+    await liar.served;
+    await join({ remote: '10.0.0.1:3' });
+  });
+
   it('does nothing when the worker is not connected', async () => {
     const peer = await join();
     peer.close('bye');
