@@ -27,7 +27,15 @@ const idlers = new Set();
 async function joinIdle(name) {
   const link = await connectWebSocket(address, { signal: stop.signal });
   const channel = createChannel(link, { accepts: ['welcome', 'queued', 'parked', 'stop'], bodyBytes: () => 0 });
-  channel.send({ type: 'hello', versions: [PROTOCOL_VERSION], token: process.env.TROUPE_TOKEN ?? '', name, kind: 'node', credited: false, team: '' });
+  channel.send({
+    type: 'hello',
+    versions: [PROTOCOL_VERSION],
+    token: process.env.TROUPE_TOKEN ?? '',
+    name,
+    kind: 'node',
+    credited: false,
+    team: '',
+  });
   await receiveWithin(channel, { deadline: globalThis.AbortSignal.timeout(WAIT_MS), what: 'a welcome' });
   return channel;
 }

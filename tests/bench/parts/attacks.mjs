@@ -144,7 +144,15 @@ async function joinOnce(address, k) {
   const late = globalThis.AbortSignal.timeout(JOIN_MS);
   const control = await open(`${address}/control`, `203.0.113.${k}`);
   try {
-    send(control, { type: 'hello', versions: [PROTOCOL_VERSION], token: ENV.TROUPE_TOKEN, name: `late-${k}`, kind: 'node', credited: false, team: '' });
+    send(control, {
+      type: 'hello',
+      versions: [PROTOCOL_VERSION],
+      token: ENV.TROUPE_TOKEN,
+      name: `late-${k}`,
+      kind: 'node',
+      credited: false,
+      team: '',
+    });
     const { runId, workerId, ticket } = await answer(control, 'welcome', late);
     const reduce = await open(`${address}/reduce`, `203.0.113.${k}`);
     send(reduce, { type: 'join', versions: [PROTOCOL_VERSION], runId, workerId, ticket });

@@ -131,7 +131,15 @@ async function connect(address, name) {
     bodyBytes: ({ type }) => (type === 'snapshot' ? bytes : 0),
   });
   const receive = (/** @type {string} */ what) => receiveWithin(channel, { deadline: deadlineAfter(DEADLINE_MS), what });
-  channel.send({ type: 'hello', versions: [PROTOCOL_VERSION], token: ENV.TROUPE_TOKEN, name, kind: 'node', credited: false, team: '' });
+  channel.send({
+    type: 'hello',
+    versions: [PROTOCOL_VERSION],
+    token: ENV.TROUPE_TOKEN,
+    name,
+    kind: 'node',
+    credited: false,
+    team: '',
+  });
   const { message: welcome } = await receive('a welcome');
   if (welcome.type !== 'welcome') throw new BenchError('run_failed', `a ${welcome.type} instead of a welcome`, 'Run it again.');
   const { model, optimizer } = welcome.config;
