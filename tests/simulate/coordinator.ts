@@ -219,11 +219,11 @@ function conductorOptions(world: World, host: Host, parts: Parts): ConductorOpti
 
 /** Trusts those who have the token of workers. */
 function createGate({ token, volunteerToken }: World): Gate {
-  const [workers, volunteers] = [createTokenGate(token), createTokenGate(volunteerToken)];
+  const [workers, volunteers] = [createTokenGate(token), createTokenGate(volunteerToken, false)];
   return {
     addressOf: (link) => workers.addressOf(link),
     admit(hello, link) {
-      if (hello.token === volunteerToken) return { ...volunteers.admit(hello, link), trusted: false };
+      if (hello.token === volunteerToken) return volunteers.admit(hello, link);
       return workers.admit(hello, link);
     },
   };

@@ -37,7 +37,7 @@ function readSettings(args: AppShell['args'], env: AppShell['env']): Settings {
   return { ...values, ice: result.ice, secret: given ?? newSecret(), isMadeUp: given === undefined };
 }
 
-/** Whoever has it decides what counts, so it is none that workers have. @throws UsageError */
+/** The secret lets a client decide which contributions count, so it must not be a token that workers have. @throws UsageError */
 function checkSecret(secret: string | undefined, host: string, { TROUPE_TOKEN: ofRun }: AppShell['env']): void {
   const remedy =
     'Give another in TROUPE_ALLREDUCE_TOKEN, for example the output of "openssl rand -hex 16"; or none, and one is made up.';

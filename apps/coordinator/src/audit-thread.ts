@@ -98,7 +98,7 @@ async function carryOut(request: AuditRequest): Promise<void> {
         : { id, kind: 'verified', finite: await isFiniteGradient(request) };
   } catch (error) {
     [engine, second] = [undefined, undefined];
-    reply = { id, kind: 'failed', error: (error as Error).message };
+    reply = { id, kind: 'failed', message: (error as Error).message };
   }
   port.postMessage(reply);
 }

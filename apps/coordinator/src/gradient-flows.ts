@@ -1,6 +1,5 @@
 /** Computes along the run how far back in time gradients reach, in the side thread. */
-import type { Training } from '@troupe/conductor';
-import type { Batch } from '@troupe/model';
+import { batchOf, type Training } from '@troupe/conductor';
 import type { GradientFlow } from '@troupe/run';
 import type { Board } from './record/board.js';
 import type { Report } from './reporter.js';
@@ -66,12 +65,13 @@ export function createGradientFlows(training: Training, { side, nowMs, onFlow, o
   const { rounds, model } = training.config;
   const state = model?.cell === 'lstm' ? 'hc' : 'h';
   const beganMs = nowMs();
-  const costMs = (streamsOf(training) * productsOf(training)) / PRODUCTS_PER_MS;
+  const streams = streamsOf(training);
+  const costMs = (streams.length * productsOf(training)) / PRODUCTS_PER_MS;
   let [count, nextRound] = [0, 0];
   let running: Promise<void> | undefined;
   const compute = async (round: number): Promise<void> => {
     try {
-      const layers = await side.flow(training.replica.parameters, batchAt(training, round));
+      const layers = await side.flow(training.replica.parameters, batchOf(training, round, streams));
       onFlow({ round, layers: layers.map((layer) => layer.map((value) => Number(value.toPrecision(4)))), state });
     } catch (error) {
       onFailed(error as Error);
@@ -112,21 +112,8 @@ function productsOf({ config, layout }: Training): number {
   return 4 * layout.size * config.window;
 }
 
-/** As many streams as the time allows. */
-function streamsOf(training: Training): number {
-  return Math.max(1, Math.min(MAX_STREAMS, training.config.streams, Math.floor(MAX_PRODUCTS / productsOf(training))));
-}
-
-/** The first streams of the next round. */
-function batchAt(training: Training, round: number): Batch {
-  const { config, streams, states, stateFloats } = training;
-  const { window } = config;
-  const count = streamsOf(training);
-  const tokens = new Uint16Array(count * (window + 1));
-  const before = new Float32Array(count * stateFloats);
-  for (let stream = 0; stream < count; stream++) {
-    tokens.set(streams.streamWindow(stream, round), stream * (window + 1));
-    before.set(states.of(stream), stream * stateFloats);
-  }
-  return { streams: count, window, tokens, states: before };
+/** The first streams, as many as the time allows. */
+function streamsOf(training: Training): readonly number[] {
+  const count = Math.max(1, Math.min(MAX_STREAMS, training.config.streams, Math.floor(MAX_PRODUCTS / productsOf(training))));
+  return Array.from({ length: count }, (_, stream) => stream);
 }

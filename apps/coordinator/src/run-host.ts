@@ -49,7 +49,7 @@ import { createRunLinks, type RunLinks } from './web/paths.js';
 import type { Routes } from './web/routes.js';
 import { createRunSite, type RunSite } from './web/run-site.js';
 
-/** An audit computes at most so many streams at once, so that its memory does not grow with the batch. */
+/** The most streams that an audit computes at once, so that its memory does not grow with the batch. */
 const AUDIT_STREAMS = 32;
 
 export interface RunHostOptions {

@@ -231,7 +231,7 @@ function checkedTokens(given: ReadonlyMap<string, string>, env: Environment, hos
 }
 
 /**
- * Whoever has this secret decides what counts, so it is no token that workers, volunteers or viewers have.
+ * This secret lets a client decide which contributions count, so it must not be a token of workers, volunteers or viewers.
  * @throws SettingsError
  */
 export function requireServiceSecret({ allreduceToken, ...others }: Tokens): void {

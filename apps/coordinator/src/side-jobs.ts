@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { SampleRequest, SideJobs } from '@troupe/conductor';
 import type { Batch, ModelConfig } from '@troupe/model';
+import { createJobThread, type StartedThread } from './job-thread.js';
 
 export interface SideData {
   readonly model: ModelConfig;
@@ -46,22 +47,6 @@ export interface SideThread extends SideJobs {
   close(): Promise<void>;
 }
 
-/** A started thread. */
-export type StartedThread = Pick<Worker, 'postMessage' | 'on' | 'unref' | 'terminate'>;
-
-interface Waiting {
-  readonly resolve: (reply: SideReply) => void;
-  readonly reject: (error: Error) => void;
-  readonly onIds?: ((ids: Uint16Array) => void) | undefined;
-}
-
-/** A thread and the jobs that wait for it. */
-interface Life {
-  ask(id: number, request: Record<string, unknown>, parameters: Float32Array, onIds?: Waiting['onIds']): Promise<SideReply>;
-  cancel(id: number): void;
-  end(): Promise<void>;
-}
-
 /** The built thread. Tests of the sources use it as well. */
 const SCRIPT = new URL('../dist/side-thread.js', import.meta.url);
 
@@ -70,72 +55,36 @@ function startThread(data: SideData): StartedThread {
   return new Worker(SCRIPT, { workerData: data, execArgv: [] });
 }
 
-/** `onBroken`: nothing can be asked of this thread any more. */
-function openLife(thread: StartedThread, onBroken: () => void): Life {
-  const waiting = new Map<number, Waiting>();
-  thread.on('message', (reply: SideReply) => {
-    const job = waiting.get(reply.id);
-    if (reply.kind === 'drawn') return job?.onIds?.(reply.ids);
-    waiting.delete(reply.id);
-    if (reply.kind === 'failed') job?.reject(new Error(reply.message));
-    else job?.resolve(reply);
-  });
-  const breakOff = (error: Error): void => {
-    onBroken();
-    for (const job of waiting.values()) job.reject(error);
-    waiting.clear();
-  };
-  thread.on('error', breakOff);
-  thread.on('exit', () => breakOff(new Error('the thread for validation and samples has ended')));
-  thread.unref();
-  return {
-    ask: (id, request, parameters, onIds) =>
-      new Promise((resolve, reject) => {
-        waiting.set(id, { resolve, reject, onIds });
-        const copy = parameters.slice();
-        thread.postMessage({ ...request, id, parameters: copy }, [copy.buffer]);
-      }),
-    cancel: (id) => thread.postMessage({ id, kind: 'cancel' }),
-    async end() {
-      await thread.terminate();
-    },
-  };
-}
-
-/** A thread that broke is replaced when something is asked next; what it was asked before is rejected. */
 export function createSideThread(data: SideData, start: (data: SideData) => StartedThread = startThread): SideThread {
-  let life: Life | undefined;
-  let closed = false;
-  let jobs = 0;
+  const thread = createJobThread<SideReply>({
+    start: () => start(data),
+    purpose: 'validation and samples',
+    closedReason: 'the run is over, and its validations and samples with it',
+  });
   /** Validations and samples of the run. */
   let pending = 0;
-  const alive = (): Life => {
-    if (life) return life;
-    const mine = openLife(start(data), () => {
-      if (life === mine) life = undefined;
-    });
-    life = mine;
-    return mine;
-  };
-  const ask = async (
-    id: number,
+  const begin = (
     request: Record<string, unknown>,
     parameters: Float32Array,
-    onIds?: Waiting['onIds'],
-  ): Promise<SideReply> => {
-    if (closed) throw new Error('the run is over, and its validations and samples with it');
-    return alive().ask(id, request, parameters, onIds);
+    onIds?: (ids: Uint16Array) => void,
+  ): ReturnType<typeof thread.begin> => {
+    const copy = parameters.slice();
+    return thread.begin({ ...request, parameters: copy }, [copy.buffer], (reply) => {
+      if (reply.kind !== 'drawn') return false;
+      onIds?.(reply.ids);
+      return true;
+    });
   };
   const askForRun = async (request: Record<string, unknown>, parameters: Float32Array): Promise<SideReply> => {
     pending++;
     try {
-      return await ask(jobs++, request, parameters);
+      return await begin(request, parameters).reply;
     } finally {
       pending--;
     }
   };
   // Opened now, so that the first validation does not wait for its engine.
-  alive();
+  thread.open();
 
   return {
     get pending() {
@@ -146,20 +95,17 @@ export function createSideThread(data: SideData, start: (data: SideData) => Star
       ((await askForRun({ kind: 'sample', ...request }, parameters)) as Outcome<'sampled'>).ids,
     async play(parameters, settings, onIds, signal) {
       signal.throwIfAborted();
-      const id = jobs++;
-      const cancel = (): void => life?.cancel(id);
+      const { id, reply } = begin({ kind: 'play', ...settings }, parameters, onIds);
+      const cancel = (): void => thread.post({ id, kind: 'cancel' } satisfies SideRequest);
       signal.addEventListener('abort', cancel, { once: true });
       try {
-        await ask(id, { kind: 'play', ...settings }, parameters, onIds);
+        await reply;
       } finally {
         signal.removeEventListener('abort', cancel);
       }
       signal.throwIfAborted();
     },
-    flow: async (parameters, batch) => ((await ask(jobs++, { kind: 'flow', batch }, parameters)) as Outcome<'flowed'>).layers,
-    async close() {
-      closed = true;
-      await life?.end();
-    },
+    flow: async (parameters, batch) => ((await begin({ kind: 'flow', batch }, parameters).reply) as Outcome<'flowed'>).layers,
+    close: () => thread.close(),
   };
 }

@@ -81,4 +81,29 @@ describe('gradient flows', () => {
     expect((await train(1, 1, 1, 'lstm'))[0]).toEqual({ round: 1, layers: [[0.1235]], state: 'hc' });
     expect((await train(1, 1, 1, 'gru'))[0].state).toBe('h');
   });
+
+  it('begin with the hidden states that workers get, which are zeros where the streams wrap', async () => {
+    const training = trainingOf(4);
+    Object.assign(training, {
+      streams: { ...training.streams, roundsPerPass: 2 },
+      states: { of: () => Float32Array.of(1, 2) },
+    });
+    const began: [number, number[]][] = [];
+    let round = 1;
+    const flows = createGradientFlows(training, {
+      side: { flow: async (_parameters, { states }) => (began.push([round, [...states]]), [[1]]) },
+      nowMs: () => 1e9 * round,
+      onFlow: () => undefined,
+      onFailed: (error) => expect.fail(error.message),
+    });
+    for (; round <= 3; round++) {
+      flows.onRound(round);
+      await flows.settled();
+    }
+    expect(began).toEqual([
+      [1, [1, 2]],
+      [2, [0, 0]],
+      [3, [1, 2]],
+    ]);
+  });
 });

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { modelConfig } from '@troupe/config';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createSideThread, type SideRequest, type SideThread, type StartedThread } from '../src/side-jobs.js';
+import type { StartedThread } from '../src/job-thread.js';
+import { createSideThread, type SideRequest, type SideThread } from '../src/side-jobs.js';
 
 /** A thread that the test answers for. */
 class Thread extends EventEmitter implements Pick<StartedThread, 'postMessage' | 'unref' | 'terminate'> {

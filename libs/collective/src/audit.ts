@@ -1,5 +1,5 @@
 /** Compares what a worker sent for a lease with what somebody else computes for it. */
-import { createVectorMemory, type GradientPart, type VectorMemory } from '@troupe/optim';
+import { createVectorMemory, INT8_BLOCK, type GradientPart, type VectorMemory } from '@troupe/optim';
 import { bytesOf, floatsAt, type GradientShape, type Segment } from './codec.js';
 import { createContributionReader, createContributionWriter, type CodedLease } from './contribution.js';
 import { createRangeLayout } from './ranges.js';
@@ -132,7 +132,7 @@ function addSquares(squares: { difference: number; own: number }, theirs: Float3
 function decoded(part: GradientPart, memory: VectorMemory): Float32Array {
   if (part.exponents !== undefined) {
     const { exponents } = part;
-    return Float32Array.from(part.values, (value, i) => value * 2 ** exponents[i >> 8]);
+    return Float32Array.from(part.values, (value, i) => value * 2 ** exponents[Math.floor(i / INT8_BLOCK)]);
   }
   if (part.scale === undefined) return part.values;
   const values = new Float32Array(part.values.length);

@@ -1,6 +1,6 @@
 /** Decides which contributions count, without sums and without sockets. */
 import { clipScale, createVectorMemory } from '@troupe/optim';
-import { isLostRace, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
+import { isLostRace, type AuditMode, type ContributionRefusal, type MessageOf } from '@troupe/protocol';
 import { floatsAt, type GradientShape } from './codec.js';
 import { createGrants, keyOf, type ContributionKey, type Grant, type Grants, type RoundOrder } from './grants.js';
 
@@ -278,8 +278,7 @@ class StreamLedger implements Ledger {
     const key: ContributionKey = { round: message.round, leaseId: message.leaseId, workerId };
     round.waiting.delete(keyOf(key));
     const audit = this.grants.find(key)?.audit ?? 'none';
-    const refusal =
-      (audit === 'hold' ? undefined : checkStreams(round, message)) ?? checkDefect(defect) ?? checkLoss(round, message);
+    const refusal = checkRace(round, message, audit) ?? checkDefect(defect) ?? checkLoss(round, message);
     if (refusal) return [this.#refuse(offered, refusal)];
     const audited: Audited[] = audit === 'none' ? [] : [{ kind: 'audited', ...offered }];
     if (audit !== 'hold') return [...audited, ...this.#count(round, key, offered)];
@@ -334,9 +333,7 @@ class StreamLedger implements Ledger {
       const granted = brief(grant.streams);
       return refuse('unknown_lease', `lease ${leaseId} is for streams ${granted}, the contribution for ${brief(streams)}`);
     }
-    // What is held is audited even if others were faster: it shows whether its worker computes what it is asked to.
-    const lost = grant.audit === 'hold' ? undefined : checkStreams(round, message);
-    const refusal = lost ?? this.#checkTokens(message);
+    const refusal = checkRace(round, message, grant.audit) ?? this.#checkTokens(message);
     if (refusal) return refusal;
     if (parametersDigest !== round.parametersDigest) {
       const digests = `computed with parameters ${parametersDigest}; round ${round.round} runs on ${round.parametersDigest}`;
@@ -378,6 +375,11 @@ class StreamLedger implements Ledger {
 function checkStreams({ counted }: OpenRound, { streams }: MessageOf<'contribution'>): Refusal | undefined {
   const done = streams.filter((stream) => counted.has(stream));
   return done.length > 0 ? refuse('already_counted', `streams ${brief(done)} are already counted`) : undefined;
+}
+
+/** What is held is audited even if others were faster: it shows whether its worker computes what it is asked to. */
+function checkRace(round: OpenRound, message: MessageOf<'contribution'>, audit: AuditMode | undefined): Refusal | undefined {
+  return audit === 'hold' ? undefined : checkStreams(round, message);
 }
 
 function checkDefect(defect: string | undefined): Refusal | undefined {

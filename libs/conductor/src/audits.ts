@@ -1,11 +1,10 @@
 /** Has leases of volunteers computed again, and tells the all-reduce service what comes of it. */
 import type { Claim, ReduceAudit } from '@troupe/collective';
-import { dropoutKeyOf, type Batch } from '@troupe/model';
+import { aborted } from '@troupe/protocol';
 import type { ConductorEvent } from './events.js';
-import { aborted } from './aborted.js';
 import type { AuditFinding, AuditJob, Auditor, ConductorPorts, VerifyJob } from './ports.js';
 import type { ReduceLink } from './reduce-link.js';
-import type { Training } from './training.js';
+import { batchOf, type Training } from './training.js';
 
 export interface AuditsParts {
   readonly training: Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats' | 'replica'>;
@@ -117,20 +116,6 @@ export class Audits {
   }
 
   #leaseOf(round: number, streams: readonly number[]): VerifyJob {
-    return { parameters: this.#parts.training.replica.parameters.slice(), batch: this.#batchOf(round, streams) };
-  }
-
-  /** The batch that the worker was given. */
-  #batchOf(round: number, ids: readonly number[]): Batch {
-    const { config, streams, states, stateFloats } = this.#parts.training;
-    const { window, model, seed } = config;
-    const tokens = new Uint16Array(ids.length * (window + 1));
-    const before = new Float32Array(ids.length * stateFloats);
-    const wraps = round % streams.roundsPerPass === 0;
-    ids.forEach((stream, i) => {
-      tokens.set(streams.streamWindow(stream, round), i * (window + 1));
-      if (!wraps) before.set(states.of(stream), i * stateFloats);
-    });
-    return { streams: ids.length, window, tokens, states: before, ...dropoutKeyOf(model, { seed, round, streams: ids }) };
+    return { parameters: this.#parts.training.replica.parameters.slice(), batch: batchOf(this.#parts.training, round, streams) };
   }
 }

@@ -1,11 +1,10 @@
 /** A run from its first round to its last: control links, all-reduce, scheduler and follow-ups. */
 import { largestState } from '@troupe/model';
 import { createCreditLedger, type CreditLedger, type RunStatus, type WorkerState, type WorkerView } from '@troupe/run';
-import type { SendBudget, Topology } from '@troupe/protocol';
+import { aborted, type SendBudget, type Topology } from '@troupe/protocol';
 import { createRunState, oldestUnverified, type RunSettings } from '@troupe/scheduler';
 import type { Connection } from '@troupe/transport';
 import { Audits } from './audits.js';
-import { aborted } from './aborted.js';
 import { createAnnouncer, warningOf, type Announcer } from './announcer.js';
 import type { SavedBest } from './best-model.js';
 import { ControlServer } from './control-server.js';
@@ -320,6 +319,9 @@ class RunConductor implements Conductor {
     this.#tick().catch(this.#ended.reject);
     try {
       await this.#conclude(await this.#train(signal), signal);
+    } catch (error) {
+      if (error instanceof RunTainted) this.#control.closeAll('the run goes back to an earlier round');
+      throw error;
     } finally {
       this.#followUps.close();
       await this.#options.writer.settled();
@@ -341,8 +343,7 @@ class RunConductor implements Conductor {
       const ending = await this.#ended.promise;
       return ending.type === 'finish' ? ending : await this.#stoppedBefore(ending, signal);
     } catch (error) {
-      if (error instanceof RunTainted) this.#control.closeAll('the run goes back to an earlier round');
-      else if (!(error instanceof RunDiverged)) await this.#saveWhatIsSound();
+      if (!(error instanceof RunDiverged || error instanceof RunTainted)) await this.#saveWhatIsSound();
       throw error;
     } finally {
       signal.removeEventListener('abort', stop);
@@ -379,10 +380,7 @@ class RunConductor implements Conductor {
   /** @throws NotSaved, ValidationFailed, RunTainted */
   async #conclude(ending: Extract<Ending, { type: 'finish' }>, signal: AbortSignal): Promise<void> {
     await Promise.race([this.#audits.settled(), aborted(signal), aborted(this.#options.ports.deadline(LAST_AUDITS_MS))]);
-    if (this.#tainted) {
-      this.#control.closeAll('the run goes back to an earlier round');
-      throw this.#tainted;
-    }
+    if (this.#tainted) throw this.#tainted;
     const saved = await this.#followUps.saveNow(ending.round);
     // Rounds that are not on disk have to be computed again, so workers must not be told that the
     // run is over.

@@ -3,6 +3,7 @@
  * run.
  */
 import {
+  aborted,
   brief,
   createChannel,
   LIMITS,
@@ -21,8 +22,7 @@ import {
   type StopCode,
 } from '@troupe/protocol';
 import { creditedAs } from '@troupe/run';
-import { TransportError, type Connection } from '@troupe/transport';
-import { aborted } from './aborted.js';
+import { hostOf, TransportError, type Connection } from '@troupe/transport';
 import type { ConductorEvent, ControlSession, WorkerIdentity, WorkerMessage } from './events.js';
 import type { Gate, Pass } from './gate.js';
 import type { ReduceLink } from './reduce-link.js';
@@ -318,10 +318,6 @@ function banKey({ remote, name }: Pick<WorkerIdentity, 'name' | 'remote'>): stri
 
 function suspectKey({ remote }: Pick<WorkerIdentity, 'remote'>): string {
   return hostOf(remote);
-}
-
-function hostOf(remote: string): string {
-  return remote.replace(/:\d+$/, '');
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What follows a round: validations, samples and checkpoints. No round waits for any of it. */
 import { asModel, type Checkpoint } from '@troupe/checkpoint';
+import { aborted } from '@troupe/protocol';
 import { isAverageBetter, lossOf } from '@troupe/run';
-import { aborted } from './aborted.js';
 import { BestModel, type SavedBest } from './best-model.js';
 import type { ConductorEvent } from './events.js';
 import type { CheckpointWriter, ConductorPorts, SideJobs } from './ports.js';

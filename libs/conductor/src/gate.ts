@@ -1,6 +1,6 @@
 /** Who may join a run. */
 import { ProtocolError, sameText, type MessageOf } from '@troupe/protocol';
-import type { Connection } from '@troupe/transport';
+import { hostOf, type Connection } from '@troupe/transport';
 
 export interface Gate {
   /**
@@ -29,13 +29,17 @@ export interface Pass {
   release(): void;
 }
 
-/** A gate for one secret, which everybody shares and which never ends. @throws RangeError if it is empty: that would admit everybody */
-export function createTokenGate(expected: string): ImmediateGate {
+/**
+ * A gate for one secret, which everybody shares and which never ends.
+ * @param trusted what the passes say of those who have it
+ * @throws RangeError if it is empty: that would admit everybody
+ */
+export function createTokenGate(expected: string, trusted = true): ImmediateGate {
   if (expected === '') throw new RangeError('the token is empty');
   return {
-    addressOf: ({ remote }) => remote.replace(/:\d+$/, ''),
+    addressOf: ({ remote }) => hostOf(remote),
     admit({ token }) {
-      if (sameText(token, expected)) return createPass();
+      if (sameText(token, expected)) return createPass(trusted);
       throw new ProtocolError(
         'wrong_token',
         'the token is not valid for this run',
@@ -46,6 +50,6 @@ export function createTokenGate(expected: string): ImmediateGate {
 }
 
 /** A pass that nothing ends or counts. */
-function createPass(): Pass {
-  return { ended: new AbortController().signal, trusted: true, countLease: () => undefined, release: () => undefined };
+function createPass(trusted: boolean): Pass {
+  return { ended: new AbortController().signal, trusted, countLease: () => undefined, release: () => undefined };
 }

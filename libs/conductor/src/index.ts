@@ -23,6 +23,7 @@ export type {
   SideJobs,
 } from './ports.js';
 export {
+  batchOf,
   createTraining,
   currentModel,
   isAboveLimit,

@@ -134,7 +134,7 @@ export interface Servings {
   atMs: number;
 }
 
-/** So many snapshots a worker may have one after the other: it joins, is late, and is fetched back. */
+/** Snapshots that a worker may have without a rest: it joins, is late, and is fetched back. */
 const FREE_SNAPSHOTS = 4;
 const FIRST_REST_MS = 1_000;
 const MAX_REST_MS = 60_000;

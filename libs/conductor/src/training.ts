@@ -2,7 +2,7 @@
 import { CheckpointError, trainedParameters, type Checkpoint, type CorpusIdentity } from '@troupe/checkpoint';
 import { contributionBytes } from '@troupe/collective';
 import { createStreams, type CorpusSplit, type Streams, type Vocabulary } from '@troupe/corpus';
-import { createLayout, initialParameters, stateSize, type ParameterLayout } from '@troupe/model';
+import { createLayout, dropoutKeyOf, initialParameters, stateSize, type Batch, type ParameterLayout } from '@troupe/model';
 import { createReplica, snapshotBytes, type OptimizerState, type Replica } from '@troupe/optim';
 import { LIMITS, type TrainingConfig } from '@troupe/protocol';
 import { isAverageBetter, lossOf, type EvaluationPoint } from '@troupe/run';
@@ -96,6 +96,26 @@ export function createTraining({ checkpoint, initial, evaluateEvery, ...source }
     states: createStreamStates(config.streams, stateFloats, checkpoint?.streamStates),
     history: { ...validationHistoryOf(checkpoint), ...(isReproducible(config) && { evaluateEvery }) },
   };
+}
+
+/**
+ * The batch of these streams in `round`, which must be the round that comes next: `training` holds the hidden states of no other. Where
+ * the streams wrap, they are zeros.
+ */
+export function batchOf(
+  { config, streams, states, stateFloats }: Pick<Training, 'config' | 'streams' | 'states' | 'stateFloats'>,
+  round: number,
+  ids: readonly number[],
+): Batch {
+  const { window, model, seed } = config;
+  const tokens = new Uint16Array(ids.length * (window + 1));
+  const before = new Float32Array(ids.length * stateFloats);
+  const wraps = round % streams.roundsPerPass === 0;
+  ids.forEach((stream, i) => {
+    tokens.set(streams.streamWindow(stream, round), i * (window + 1));
+    if (!wraps) before.set(states.of(stream), i * stateFloats);
+  });
+  return { streams: ids.length, window, tokens, states: before, ...dropoutKeyOf(model, { seed, round, streams: ids }) };
 }
 
 /**

@@ -95,7 +95,7 @@ export const LIMITS = {
   unreadControlBytes: 256 * 1024,
   /** What an unread frame takes besides its bytes. */
   frameOverheadBytes: 256,
-  /** The service sends updates to a worker for so long and so many rounds before the coordinator has heard of it. */
+  /** How long, and for how many rounds, the service sends updates to a worker of which the coordinator has not heard. */
   unconfirmedMs: 1_000,
   unconfirmedRounds: 16,
 

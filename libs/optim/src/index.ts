@@ -1,6 +1,14 @@
 export { type OptimizerConfig, type OptimizerState, type ScheduleConfig } from './config.js';
 export { OptimError } from './errors.js';
-export { INT8_NOT_FINITE, int8Blocks, MAX_INT8_EXPONENT, MIN_INT8_EXPONENT, type RoundingKey, type ScaledBytes } from './int8.js';
+export {
+  INT8_BLOCK,
+  INT8_NOT_FINITE,
+  int8Blocks,
+  MAX_INT8_EXPONENT,
+  MIN_INT8_EXPONENT,
+  type RoundingKey,
+  type ScaledBytes,
+} from './int8.js';
 export { type KernelKind } from './kernels.js';
 export {
   averageDecay,

@@ -7,6 +7,7 @@ export {
   type Topology,
   type TrainingConfig,
 } from '@troupe/config';
+export { aborted } from './aborted.js';
 export {
   createChannel,
   receiveWithin,

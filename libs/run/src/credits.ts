@@ -68,8 +68,8 @@ export function creditedAs(name: string, team: string): Credited | undefined {
 }
 
 /**
- * @param mostNames with one more, the smallest tenth is added to the anonymous ones: whoever makes up names pushes out others who made up
- * names before, and not those who have computed more
+ * @param mostNames with one more, the smallest tenth is added to the anonymous ones: made-up names push out earlier made-up names, and not
+ * the names of people who have computed more
  */
 export function createCreditLedger(mostNames: number = LIMITS.creditedNames): CreditLedger {
   let anonymous = 0;

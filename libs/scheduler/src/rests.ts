@@ -22,7 +22,7 @@ interface Refusing {
 const FIRST_REST_MS = 250;
 const FREE = 2;
 const MAX_REST_MS = 600_000;
-/** A refusal is forgotten after so many rounds to which the worker contributed. */
+/** A refusal is forgotten after the worker has contributed to this many rounds. */
 const ROUNDS_TO_FORGET = 32;
 
 export function createRefusals(): Refusals {

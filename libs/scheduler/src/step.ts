@@ -34,6 +34,7 @@ import {
   judgedLoss,
   noteFalseClaim,
   noteDeparture,
+  pushCheckpoint,
   noteCounted,
   notePassed,
 } from './trust.js';
@@ -489,15 +490,13 @@ function hasEnded({ phase }: RunState): boolean {
   return phase === 'over';
 }
 
-function pushCadences({ round, settings, loss, audits }: RunState, effects: RunEffect[]): void {
+function pushCadences(state: RunState, effects: RunEffect[]): void {
+  const { round, settings } = state;
   if (round >= settings.rounds) return; // the caller does all of this at the end of a run
   const due = (every: number): boolean => every > 0 && round % every === 0;
   if (due(settings.evaluateEvery)) effects.push({ type: 'evaluate', round });
   if (due(settings.sampleEvery)) effects.push({ type: 'sample', round });
-  // The checkpoint before this loss stays the last one, so that the run can continue from there.
-  if (!due(settings.checkpointEvery) || loss.aboveLimit > 0) return;
-  audits.guardedRound = round;
-  effects.push({ type: 'checkpoint', round });
+  if (due(settings.checkpointEvery)) pushCheckpoint(state, effects);
 }
 
 function finish(state: RunState, outcome: 'completed' | 'stopped', effects: RunEffect[]): void {

@@ -8,15 +8,15 @@ import type { AuditMode } from '@troupe/protocol';
 import type { AuditPolicy } from './audits.js';
 import type { RunEffect, RunInput, RunState, WorkerRecord } from './state.js';
 
-/** Until a worker has passed so many audits, nothing of it counts before it is audited. */
+/** Audits that a worker must pass before anything of it counts without one. */
 export const PROBATION_AUDITS = 3;
 /** The least part of a worker's leases that is audited. */
 export const AUDIT_FLOOR = 0.03;
-/** After so many contributions without an audit, the next is audited. */
+/** Contributions without an audit after which the next is audited. */
 const MOST_UNAUDITED = 64;
 /** The same for a worker that contributes seldom. */
 const MOST_ROUNDS_UNAUDITED = 64;
-/** While something counts that is not audited, a checkpoint is due so often, in rounds: the run may have to go back to it. */
+/** The most rounds between checkpoints while something counts that is not audited: the run may have to go back to one. */
 const GUARD_ROUNDS = 50;
 /** Audits that are granted and not decided. An auditor that is slower than the workers would otherwise fall behind without end. */
 const OPEN_AUDITS = 8;
@@ -29,18 +29,22 @@ const PROBATION_SHARE = 0.1;
 /** No worker that is not trusted gets more than this part of a round, nor more than this many times the median of all. */
 const MOST_OF_ROUND = 0.5;
 const MOST_OF_MEDIAN = 4;
-/** A volunteer is banned when it has said so often that a gradient is not finite, and it was. */
+/** False claims that a gradient is not finite after which a volunteer is banned. */
 const FALSE_CLAIMS = 3;
 const PHILOX_ROUNDS = 10;
 
 /** Whether nothing of the worker counts before it is audited. */
 export function isOnProbation({ audits }: Pick<RunState, 'audits'>, { trust }: Pick<WorkerRecord, 'trust'>): boolean {
-  return audits.policy !== undefined && !trust.trusted && (trust.suspect || trust.passed < PROBATION_AUDITS);
+  return isAuditable(audits, trust) && (trust.suspect || trust.passed < PROBATION_AUDITS);
 }
 
 /** Whether others may rely on what it sums, which nobody computes again. */
 export function maySum({ audits }: RunState, { trust }: WorkerRecord): boolean {
-  return audits.policy === undefined || trust.trusted;
+  return !isAuditable(audits, trust);
+}
+
+function isAuditable({ policy }: RunState['audits'], { trusted }: WorkerRecord['trust']): boolean {
+  return policy !== undefined && !trusted;
 }
 
 /** Whether a lease of this worker would have to be audited, and too many audits are open. */
@@ -50,7 +54,7 @@ export function awaitsAuditor(state: RunState, worker: WorkerRecord): boolean {
 }
 
 function isOverdue({ audits, round }: RunState, { trust }: WorkerRecord): boolean {
-  if (audits.policy === undefined || trust.trusted) return false;
+  if (!isAuditable(audits, trust)) return false;
   const { unverified } = trust;
   return trust.doubted || unverified.length >= MOST_UNAUDITED || round - (unverified[0] ?? round) >= MOST_ROUNDS_UNAUDITED;
 }
@@ -130,12 +134,13 @@ export function noteCounted(
   const { audits, settings } = state;
   const { trust } = worker;
   const mode = audits.open.get(leaseId)?.mode ?? (isOnProbation(state, worker) ? 'hold' : 'none');
-  const isBelieved = !audits.policy || trust.trusted || mode !== 'none';
+  const auditable = isAuditable(audits, trust);
+  const isBelieved = !auditable || mode !== 'none';
   if (isBelieved && round === state.round) {
     audits.judged.lossSum += lossSum;
     audits.judged.characters += streams.length * settings.window;
   }
-  if (!audits.policy || trust.trusted || mode === 'hold') return;
+  if (!auditable || mode === 'hold') return;
   if (trust.unverified.at(-1) !== round) trust.unverified.push(round);
   guard(state, effects);
   // It may be true, and is the reason for an audit: a run does not end because of what one volunteer says.
@@ -144,8 +149,13 @@ export function noteCounted(
 }
 
 /** The round is open, and nothing of it is in the parameters yet. */
-function guard({ audits, round, loss }: RunState, effects: RunEffect[]): void {
-  if (round - audits.guardedRound < GUARD_ROUNDS || loss.aboveLimit > 0) return;
+function guard(state: RunState, effects: RunEffect[]): void {
+  if (state.round - state.audits.guardedRound >= GUARD_ROUNDS) pushCheckpoint(state, effects);
+}
+
+/** While the loss is above the limit, the checkpoint of before stays the last one, so that the run can continue from there. */
+export function pushCheckpoint({ audits, round, loss }: RunState, effects: RunEffect[]): void {
+  if (loss.aboveLimit > 0) return;
   audits.guardedRound = round;
   effects.push({ type: 'checkpoint', round });
 }

@@ -68,6 +68,11 @@ export interface Connection {
   readonly closed: Promise<CloseInfo>;
 }
 
+/** The host in `Connection.remote`: "127.0.0.1" of "127.0.0.1:4242". A remote without a port is one already. */
+export function hostOf(remote: string): string {
+  return remote.replace(/:\d+$/, '');
+}
+
 export interface Listener {
   /** Where it listens, with the port: "ws://127.0.0.1:7070". */
   readonly address: string;

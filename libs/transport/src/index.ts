@@ -2,6 +2,7 @@ export { backoffMs, type BackoffOptions } from './backoff.js';
 export { closeReason } from './close.js';
 export {
   DEFAULT_FRAME_BYTES,
+  hostOf,
   TransportError,
   type CloseInfo,
   type Connection,

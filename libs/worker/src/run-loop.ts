@@ -1,6 +1,6 @@
 /** A worker's loop: it acts on one message at a time, in the order of arrival. */
 import type { MemberEvent } from '@troupe/collective';
-import { brief, LIMITS, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
+import { aborted, brief, LIMITS, retainedUpdates, type Channel, type Message, type MessageOf } from '@troupe/protocol';
 import { watchCounted } from './counted.js';
 import { refusalError, unexpected } from './errors.js';
 import { SyncExecutor, type ExecutorParts, type FetchOutcome, type Payload } from './executor.js';
@@ -62,7 +62,7 @@ export async function runLoop(parts: RunLoopParts): Promise<StopNotice | undefin
   } catch (error) {
     // Links fail in any order, and nothing reads during a lease: the notice may come after the failure.
     inbox.close();
-    if (!signal.aborted) await Promise.race([pumps[0], passed(parts.deadline(LAST_MESSAGE_MS))]);
+    if (!signal.aborted) await Promise.race([pumps[0], aborted(parts.deadline(LAST_MESSAGE_MS))]);
     if (stop === undefined) throw error;
     return stop;
   } finally {
@@ -258,8 +258,4 @@ function sayBye(control: Channel, signal: AbortSignal): void {
   } catch {
     // The link is closed, so the coordinator knows that this worker left.
   }
-}
-
-function passed(deadline: AbortSignal): Promise<void> {
-  return new Promise((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true }));
 }

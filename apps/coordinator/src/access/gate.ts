@@ -31,12 +31,11 @@ export function slowToRefuse(gate: ImmediateGate, wrongTokens: WrongTokens, traf
 
 export function createGate({ token: shared, volunteerToken, signed, traffic }: GateOptions): ImmediateGate {
   const workers = createTokenGate(shared);
-  const volunteers = createTokenGate(volunteerToken);
+  const volunteers = createTokenGate(volunteerToken, false);
   return {
     addressOf: (link) => traffic.keyOf(link) ?? 'this machine',
     admit(hello, link) {
-      if (hello.kind === 'browser' && sameText(hello.token, volunteerToken))
-        return withLeases({ ...volunteers.admit(hello, link), trusted: false });
+      if (hello.kind === 'browser' && sameText(hello.token, volunteerToken)) return withLeases(volunteers.admit(hello, link));
       if (!isSigned(hello.token)) return withLeases(workers.admit(hello, link));
       return asProtocolErrors(() => {
         const token = signed.check(hello.token);

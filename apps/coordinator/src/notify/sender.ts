@@ -1,4 +1,4 @@
-/** Posts notices to a URL: one at a time, with a deadline, repeated with backoff, and at most so many a minute. */
+/** Posts notices to a URL, one at a time and up to a limit per minute. Each has a deadline, and is retried with backoff. */
 import { LIMITS } from '@troupe/protocol';
 import type { Notice } from './notices.js';
 

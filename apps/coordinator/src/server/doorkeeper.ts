@@ -9,7 +9,7 @@ export interface Doorkeeper {
   enter(socket: Peer): boolean;
   /** A request has come over the socket. @param address of the client, where a proxy reports it */
   hear(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>, address: string): void;
-  /** Whoever is on the other side has shown a token: the socket stays. */
+  /** The client has shown a token: its socket stays. */
   admit(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): void;
   /** Sockets that are open, and those of them on which nobody has been admitted. */
   readonly open: number;
@@ -18,7 +18,7 @@ export interface Doorkeeper {
 
 /** Strangers have at most this part of all places, so that those who are admitted find some. */
 const STRANGERS_PART = 0.5;
-/** And at most so many: all workers of a large run that connect again at once. Looking for the oldest takes time. */
+/** The most strangers whatever the number of places, because finding the oldest takes time. It is enough for a large run whose workers all reconnect at once. */
 const MOST_STRANGERS = 4_096;
 
 interface Guest {
@@ -39,7 +39,7 @@ export function createDoorkeeper(places: number, behindProxy: boolean): Doorkeep
     guest.stranger?.leave();
     const stranger = strangers.enter(address);
     guest.stranger = stranger;
-    // Whoever does not read is not waited for.
+    // A graceful close would wait for a client that does not read.
     stranger.ended.addEventListener('abort', () => guest.socket.destroy(), { once: true });
   }
   return {

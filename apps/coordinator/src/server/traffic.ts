@@ -1,7 +1,7 @@
 /** Sockets, and binary links with their traffic, that count for the address that they come from, and for their token. */
 import type { Socket } from 'node:net';
 import { ProtocolError } from '@troupe/protocol';
-import type { Connection } from '@troupe/transport';
+import { hostOf, type Connection } from '@troupe/transport';
 import { addressKey, type Account, type Caps, type Excess } from './caps.js';
 
 /** Whose caps are exceeded, in words. */
@@ -83,7 +83,7 @@ export function createTraffic(
 
 /** From "10.0.0.1:4242" or "[2001:db8::1]:4242". An address without a port is one that a proxy has reported. */
 function keyOf({ remote }: Connection): string | undefined {
-  const address = /^\[([^\]]*)\]/.exec(remote)?.[1] ?? remote.replace(/:\d+$/, '');
+  const address = /^\[([^\]]*)\]/.exec(remote)?.[1] ?? hostOf(remote);
   return addressKey(address, !/:\d+$/.test(remote));
 }
 

@@ -1,5 +1,5 @@
 /** The workers' links to one place of an all-reduce, and the orders that they wait for. */
-import { LIMITS, ProtocolError, sameText, type Channel, type MessageOf } from '@troupe/protocol';
+import { aborted, LIMITS, ProtocolError, sameText, type Channel, type MessageOf } from '@troupe/protocol';
 import { TransportError, type Connection } from '@troupe/transport';
 
 /** A line for the log of the service. */
@@ -103,11 +103,7 @@ export class Links<M extends Member = Member> {
 
   /** Resolves after this time, or when the link is closed. */
   async pause(ms: number, { closed }: Pick<Channel, 'closed'>): Promise<void> {
-    const deadline = this.#options.deadline(ms);
-    await Promise.race([
-      closed,
-      new Promise<void>((resolve) => deadline.addEventListener('abort', () => resolve(), { once: true })),
-    ]);
+    await Promise.race([closed, aborted(this.#options.deadline(ms))]);
   }
 
   /** An order has come. */

@@ -1,5 +1,6 @@
 /** The reducers of a run: those of its service, those that its coordinator names, and workers that offered themselves. */
 import { LIMITS, ProtocolError, type Message, type MessageOf } from '@troupe/protocol';
+import { hostOf } from '@troupe/transport';
 import type { Link, Links, Member } from './links.js';
 import { SignalBudget } from './signal-budget.js';
 import { RTC_ADDRESS } from './signals.js';
@@ -302,5 +303,5 @@ const HERE = /^(memory:|127\.|localhost|\[::1\]|\[::ffff:127\.)/;
 function addressFrom(remote: string, address: string): string {
   const [, scheme = 'ws', port] = /^(?:(wss?):\/\/)?(:\d+)$/.exec(address) ?? [];
   if (port === undefined || HERE.test(remote)) return address;
-  return `${scheme}://${remote.replace(/:\d+$/, '').replace(/^\[::ffff:([\d.]+)\]$/, '$1')}${port}`;
+  return `${scheme}://${hostOf(remote).replace(/^\[::ffff:([\d.]+)\]$/, '$1')}${port}`;
 }

@@ -130,9 +130,10 @@ class Reducer implements RunServer {
 
   #hold(sum: RangeSum, key: ContributionKey, intake: Intake): void {
     const { defect = '' } = intake;
-    if (defect === '') this.#copy(key, intake);
-    if (defect === '') this.#sendMeasures(sum.hold(keyOf(key), intake));
-    else sum.release(intake);
+    if (defect === '') {
+      this.#copy(key, intake);
+      this.#sendMeasures(sum.hold(keyOf(key), intake));
+    } else sum.release(intake);
     const serviceMs = this.#addMs + this.#sendMs;
     const held: MessageOf<'held'> = { type: 'held', ...key, defect, serviceMs };
     this.#links.deliver(this.host, () => this.host.send(held));

@@ -1,4 +1,5 @@
 import {
+  aborted,
   createChannel,
   LIMITS,
   PROTOCOL_VERSION,
@@ -15,7 +16,7 @@ import {
   type SendBudget,
   type Stranger,
 } from '@troupe/protocol';
-import { TransportError, type Connection } from '@troupe/transport';
+import { hostOf, TransportError, type Connection } from '@troupe/transport';
 import { isLinkFailure } from '../errors.js';
 import type { KeptSnapshot } from '../port.js';
 import { refused } from './handshake.js';
@@ -140,7 +141,7 @@ class Service implements StarService {
 
   /** The link may have to make room for another until somebody is admitted on it. */
   #enter(connection: Connection, origin: LinkOrigin | undefined): Stranger {
-    const { deadline, addressOf = ({ remote }) => remote.replace(/:\d+$/, '') } = this.#options;
+    const { deadline, addressOf = ({ remote }) => hostOf(remote) } = this.#options;
     const inTime = deadline(LIMITS.helloMs);
     return origin?.isExpected === true
       ? { ended: inTime, leave: () => undefined }
@@ -273,13 +274,6 @@ function requireOwner({ hello: { type, runId, owner } }: RunServer, hello: RunSe
       ? 'Name each all-reduce service once.'
       : 'Stop that coordinator first, or start a second service on another port. If it crashed, its link ends within 20 s.';
   throw new ProtocolError('taken', `this service is taken by ${who}`, remedy);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 interface Explanation {
